@@ -1,0 +1,106 @@
+"""Run language models over dataframes.
+
+>>> import pandas as pd
+>>> import pandas_llm
+>>> docs = pd.DataFrame({"text": ["Washington was the first president."]})
+>>> out = docs.llm.generate(
+...     "Write question and answer pairs about: ${text}",
+...     keys=["question", "answer"],
+...     model="sim",
+... )
+>>> list(out.columns)
+['text', 'question', 'answer']
+"""
+
+from __future__ import annotations
+
+import logging
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from pandas_llm.accessor import LLMAccessor
+from pandas_llm.errors import (
+    ConfigurationError,
+    GenerationError,
+    LLMError,
+    LLMWarning,
+    OutputError,
+    ProviderError,
+    TemplateError,
+)
+from pandas_llm.functions import (
+    aclassify,
+    acomplete,
+    aextract,
+    agenerate,
+    classify,
+    complete,
+    extract,
+    generate,
+    preview,
+)
+from pandas_llm.types import Usage
+
+if TYPE_CHECKING:
+    from pandas_llm import simulator
+    from pandas_llm.job import last_usage
+    from pandas_llm.options import get_options, option_context, set_options
+    from pandas_llm.plan import Plan
+
+__all__ = [
+    "ConfigurationError",
+    "GenerationError",
+    "LLMError",
+    "LLMWarning",
+    "OutputError",
+    "Plan",
+    "ProviderError",
+    "TemplateError",
+    "Usage",
+    "aclassify",
+    "acomplete",
+    "aextract",
+    "agenerate",
+    "classify",
+    "complete",
+    "extract",
+    "generate",
+    "get_options",
+    "last_usage",
+    "option_context",
+    "preview",
+    "set_options",
+    "simulator",
+]
+
+_LAZY = {
+    "Plan": "plan",
+    "get_options": "options",
+    "last_usage": "job",
+    "option_context": "options",
+    "set_options": "options",
+}
+
+logging.getLogger("pandas_llm").addHandler(logging.NullHandler())
+pd.api.extensions.register_dataframe_accessor("llm")(LLMAccessor)
+pd.api.extensions.register_series_accessor("llm")(LLMAccessor)
+
+
+def __getattr__(name: str) -> Any:
+    """Import at first use: aiohttp and pydantic take half a second."""
+    if name == "simulator":
+        return import_module("pandas_llm.simulator")
+    if name in _LAZY:
+        return getattr(import_module(f"pandas_llm.{_LAZY[name]}"), name)
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("pandas-llm-accessor")
+    msg = f"module 'pandas_llm' has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

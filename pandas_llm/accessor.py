@@ -1,0 +1,365 @@
+"""``df.llm`` and ``series.llm``: the verbs as methods, thin over `Plan`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pandas_llm.plan import Plan
+    from pandas_llm.types import (
+        ExplodeOptions,
+        LabelOptions,
+        Options,
+        RecordOptions,
+        SeriesOptions,
+        Usage,
+    )
+
+How = Literal["left", "inner"]
+Errors = Literal["coerce", "raise"]
+
+
+def make_plan(template: str, keys: Any, verb: Any, /, **options: Any) -> Plan:
+    """Make a plan; all else of the package is imported here, not with it."""
+    from pandas_llm.plan import Plan
+
+    return Plan(template, keys, verb=verb, **options)
+
+
+class LLMAccessor:
+    """Run a language model over the rows of a DataFrame, or the values of a Series.
+
+    ``${column}`` in a template stands for the row's value; on a Series ``${value}``
+    or its name does. Every verb takes the options of the README's table, and has an
+    async twin with an ``a`` in front for use in a running event loop.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import pandas_llm
+    >>> docs = pd.DataFrame({"text": ["Adams was the second president."]})
+    >>> out = docs.llm.generate(
+    ...     "Write question and answer pairs about: ${text}",
+    ...     keys=["question", "answer"],
+    ...     model="sim",
+    ... )
+    >>> list(out.columns)
+    ['text', 'question', 'answer']
+    """
+
+    def __init__(self, data: Any) -> None:
+        self._data = data
+
+    def generate(  # noqa: PLR0913 - the verb's own parameters, all by name
+        self,
+        template: str,
+        keys: Any,
+        *,
+        how: How = "left",
+        ignore_index: bool = False,
+        errors: Errors = "coerce",
+        error_column: str | None = None,
+        flatten: bool = False,
+        **options: Unpack[Options],
+    ) -> pd.DataFrame:
+        """Generate zero to many records a row, joined to the row's own columns.
+
+        Parameters
+        ----------
+        template : str
+            The prompt, with ``${column}`` for values; ``$$`` is a dollar.
+        keys : list, mapping or pydantic model
+            The new columns: names, names with types, or a model of one record.
+        how : {"left", "inner"}
+            Keep a row without record as one row of NA, or drop it.
+        ignore_index : bool
+            Number the result anew; otherwise labels repeat as with ``explode``.
+        errors : {"coerce", "raise"}
+            A failed row is NA and one warning counts them, or a `GenerationError`
+            is raised when all rows are done.
+        error_column : str, optional
+            A column for each row's reason.
+        flatten : bool
+            Give the fields of a nested model columns of their own, ``name.field``.
+        **options
+            See the table in the README.
+
+        Returns
+        -------
+        DataFrame
+            The input's columns, then the new ones; one row per record.
+
+        Raises
+        ------
+        TemplateError, ValueError, TypeError, ConfigurationError
+            Before anything is sent.
+        GenerationError
+            With ``errors="raise"``; has ``.partial`` and ``.failures``.
+        LLMError
+            One that is fatal (a wrong key, no credit); has ``.partial`` too.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> import pandas_llm
+        >>> df = pd.DataFrame({"text": ["It rained on 2 days."]})
+        >>> out = df.llm.generate("Facts in: ${text}", {"fact": str}, model="sim")
+        >>> bool(out["fact"].isna().any())
+        False
+        """
+        plan = make_plan(
+            template,
+            keys,
+            "generate",
+            how=how,
+            ignore_index=ignore_index,
+            errors=errors,
+            error_column=error_column,
+            flatten=flatten,
+            **options,
+        )
+        result: pd.DataFrame = plan(self._data)
+        return result
+
+    async def agenerate(
+        self, template: str, keys: Any, **options: Unpack[ExplodeOptions]
+    ) -> pd.DataFrame:
+        """Generate as `generate` does, in the running event loop."""
+        plan = make_plan(template, keys, "generate", **options)
+        result: pd.DataFrame = await plan.acall(self._data)
+        return result
+
+    def extract(
+        self,
+        template: str,
+        keys: Any,
+        *,
+        errors: Errors = "coerce",
+        error_column: str | None = None,
+        flatten: bool = False,
+        **options: Unpack[Options],
+    ) -> pd.DataFrame:
+        """Extract exactly one record a row, joined to the row's own columns.
+
+        Parameters
+        ----------
+        template, keys, errors, error_column, flatten, **options
+            As for `generate`.
+
+        Returns
+        -------
+        DataFrame
+            The input's rows and columns, with the new columns.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> import pandas_llm
+        >>> df = pd.DataFrame({"text": ["Born in 1732."]})
+        >>> out = df.llm.extract("From: ${text}", {"year": int}, model="sim")
+        >>> out["year"].dtype
+        Int64Dtype()
+        """
+        plan = make_plan(
+            template,
+            keys,
+            "extract",
+            errors=errors,
+            error_column=error_column,
+            flatten=flatten,
+            **options,
+        )
+        result: pd.DataFrame = plan(self._data)
+        return result
+
+    async def aextract(
+        self, template: str, keys: Any, **options: Unpack[RecordOptions]
+    ) -> pd.DataFrame:
+        """Extract as `extract` does, in the running event loop."""
+        plan = make_plan(template, keys, "extract", **options)
+        result: pd.DataFrame = await plan.acall(self._data)
+        return result
+
+    @overload
+    def complete(
+        self,
+        template: str,
+        *,
+        name: str = ...,
+        errors: Errors = ...,
+        error_column: None = ...,
+        **options: Unpack[Options],
+    ) -> pd.Series: ...
+
+    @overload
+    def complete(
+        self,
+        template: str,
+        *,
+        name: str = ...,
+        errors: Errors = ...,
+        error_column: str,
+        **options: Unpack[Options],
+    ) -> pd.DataFrame: ...
+
+    def complete(
+        self,
+        template: str,
+        *,
+        name: str = "completion",
+        errors: Errors = "coerce",
+        error_column: str | None = None,
+        **options: Unpack[Options],
+    ) -> Any:
+        """Complete each row's prompt with plain text.
+
+        Parameters
+        ----------
+        template : str
+            The prompt, with ``${column}`` for values.
+        name : str
+            The result's name.
+        errors, error_column, **options
+            As for `generate`.
+
+        Returns
+        -------
+        Series
+            The texts under the input's labels; with ``n > 1`` labels repeat. A
+            DataFrame with `error_column` or ``details=True``.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> import pandas_llm
+        >>> cities = pd.Series(["Oslo", "Rome"], name="city")
+        >>> cities.llm.complete("Praise ${city}.", model="sim").index.tolist()
+        [0, 1]
+        """
+        plan = make_plan(
+            template,
+            None,
+            "complete",
+            name=name,
+            errors=errors,
+            error_column=error_column,
+            **options,
+        )
+        return plan(self._data)
+
+    async def acomplete(self, template: str, **options: Unpack[SeriesOptions]) -> Any:
+        """Complete as `complete` does, in the running event loop."""
+        return await make_plan(template, None, "complete", **options).acall(self._data)
+
+    @overload
+    def classify(
+        self,
+        template: str,
+        labels: Any,
+        *,
+        name: str = ...,
+        confidence: Literal[False] = ...,
+        errors: Errors = ...,
+        error_column: None = ...,
+        **options: Unpack[Options],
+    ) -> pd.Series: ...
+
+    @overload
+    def classify(
+        self,
+        template: str,
+        labels: Any,
+        *,
+        name: str = ...,
+        confidence: bool = ...,
+        errors: Errors = ...,
+        error_column: str | None = ...,
+        **options: Unpack[Options],
+    ) -> pd.DataFrame: ...
+
+    def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
+        self,
+        template: str,
+        labels: Any,
+        *,
+        name: str = "label",
+        confidence: bool = False,
+        errors: Errors = "coerce",
+        error_column: str | None = None,
+        **options: Unpack[Options],
+    ) -> Any:
+        """Give each row one of the labels.
+
+        Parameters
+        ----------
+        template : str
+            The prompt, with ``${column}`` for values.
+        labels : list of str, or mapping of str to str
+            The labels, or each label with its description.
+        name : str
+            The result's name.
+        confidence : bool
+            Add the share of the votes that the label got (see `n`), 0 to 1.
+        errors, error_column, **options
+            As for `generate`. With ``n > 1`` the choices vote; a tie goes to the
+            label listed first.
+
+        Returns
+        -------
+        Series
+            Categorical, with exactly the labels as categories. A DataFrame with
+            `confidence`, `error_column` or ``details=True``.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> import pandas_llm
+        >>> mood = pd.Series(["What a good day"]).llm.classify(
+        ...     "Mood of: ${value}", ["good", "bad"], model="sim"
+        ... )
+        >>> mood.cat.categories.tolist()
+        ['good', 'bad']
+        """
+        plan = make_plan(
+            template,
+            labels,
+            "classify",
+            name=name,
+            confidence=confidence,
+            errors=errors,
+            error_column=error_column,
+            **options,
+        )
+        return plan(self._data)
+
+    async def aclassify(
+        self, template: str, labels: Any, **options: Unpack[LabelOptions]
+    ) -> Any:
+        """Classify as `classify` does, in the running event loop."""
+        return await make_plan(template, labels, "classify", **options).acall(
+            self._data
+        )
+
+    def preview(
+        self, template: str, keys: Any = None, rows: int = 3, **options: Unpack[Options]
+    ) -> pd.DataFrame:
+        """Show the prompts of the first `rows` rows; nothing is sent.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> import pandas_llm
+        >>> pd.Series(["Oslo"]).llm.preview("Praise ${value}.")["prompt"].tolist()
+        ['Praise Oslo.']
+        """
+        verb = "complete" if keys is None else "generate"
+        return make_plan(template, keys, verb, **options).preview(self._data, rows)
+
+    @property
+    def usage(self) -> Usage:
+        """What the run, or the chain of runs, that made this object has used."""
+        from pandas_llm.frame import usage
+
+        return usage(self._data)

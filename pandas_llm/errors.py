@@ -1,0 +1,297 @@
+"""Every error the package raises.
+
+.. code-block:: text
+
+    LLMError
+    ├── ConfigurationError        no model, no key, unknown provider        fatal
+    ├── TemplateError             unknown or ambiguous column (ValueError)
+    ├── GenerationError           errors="raise": some rows failed
+    ├── RowError                  one row has no answer
+    │   ├── EncodingError         a cell that is not valid Unicode
+    │   ├── DeadlineError         not done when the deadline passed
+    │   ├── InterruptedRowError   not done when the run was interrupted
+    │   ├── NotSentError          not sent because a fatal error came first
+    │   └── OutputError           the reply is not what `keys` asks for
+    │       ├── RefusalError      the model declined
+    │       ├── ContentFilterError
+    │       └── TruncatedError    the reply was cut off (finish reason "length")
+    └── ProviderError             what the endpoint or the network said
+        ├── AuthenticationError   401, 403                                  fatal
+        ├── ModelNotFoundError    404                                       fatal
+        ├── NoCreditError         402, a 429 that waiting cannot mend       fatal
+        ├── RateLimitedTooLong    a wait longer than `max_wait`             fatal
+        ├── UnreachableError      no connection at all to begin with         fatal
+        ├── BadRequestError       400, 413, 422
+        │   └── ContextLengthError
+        ├── ReplyTooLargeError    more than 16 MB
+        ├── RateLimitError        429                                       retryable
+        ├── ServerError           5xx, 408, 409                             retryable
+        │   └── OverloadedError   503, 529                                  retryable
+        ├── ConnectionFailedError no connection, or it broke                retryable
+        ├── RequestTimeoutError   no answer within `request_timeout`        retryable
+        └── MalformedReplyError   HTML, an empty body, no choices           retryable
+
+    LLMWarning (UserWarning)      rows failed, options the model refused
+
+`retryable` and `fatal` are class attributes: a retryable error is asked again, a
+fatal one stops the run, anything else fails its row alone.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class LLMWarning(UserWarning):
+    """Something about a run that its result alone does not show."""
+
+
+class LLMError(Exception):
+    """Base of all errors of this package.
+
+    Attributes
+    ----------
+    kind : str
+        One word for tables and counts, such as ``"rate_limit"``.
+    retryable, fatal : bool
+        Whether the request is worth another try; whether the run must stop.
+    partial : DataFrame or None
+        On an error that ends a run: the rows that were done, NA elsewhere.
+    failures : DataFrame or None
+        On an error that ends a run: position, label, kind, message, attempts.
+    """
+
+    kind: ClassVar[str] = "error"
+    retryable: ClassVar[bool] = False
+    fatal: ClassVar[bool] = False
+    partial: Any = None
+    failures: pd.DataFrame | None = None
+
+
+class ConfigurationError(LLMError):
+    """The run cannot start: no model, no key, an unknown provider."""
+
+    kind = "configuration"
+    fatal = True
+
+
+class TemplateError(LLMError, ValueError):
+    """The template names something that is not there, or there twice."""
+
+    kind = "template"
+
+
+class GenerationError(LLMError):
+    """Some rows failed, and ``errors="raise"`` was asked for."""
+
+    kind = "failed_rows"
+
+
+class RowError(LLMError):
+    """One row has no answer; the run goes on."""
+
+    kind = "row"
+
+
+class EncodingError(RowError):
+    """A prompt cannot be sent: it holds a lone surrogate."""
+
+    kind = "encoding"
+
+
+class DeadlineError(RowError):
+    """The row was not done when the run's deadline passed."""
+
+    kind = "deadline"
+
+
+class InterruptedRowError(RowError):
+    """The row was not done when the run was interrupted."""
+
+    kind = "interrupted"
+
+
+class NotSentError(RowError):
+    """The row was not sent because the run had to stop before it."""
+
+    kind = "not_sent"
+
+
+class OutputError(RowError):
+    """A reply that does not hold what was asked for.
+
+    Attributes
+    ----------
+    text : str
+        The reply as it came.
+    """
+
+    kind = "output"
+
+    def __init__(self, message: str, text: str = "") -> None:
+        super().__init__(message)
+        self.text = text
+
+
+class RefusalError(OutputError):
+    """The model declined to answer."""
+
+    kind = "refusal"
+
+
+class ContentFilterError(OutputError):
+    """The provider's filter held the answer back."""
+
+    kind = "content_filter"
+
+
+class TruncatedError(OutputError):
+    """The reply ended at the token limit; raise `max_tokens`."""
+
+    kind = "truncated"
+
+
+class ProviderError(LLMError):
+    """The endpoint answered with an error, or did not answer.
+
+    Parameters
+    ----------
+    message : str
+        What happened and the way out.
+    status : int, optional
+        The HTTP status; None when there was no answer.
+    code, param : str, optional
+        The provider's own code and the parameter it names.
+    request_id : str, optional
+        The provider's id of the exchange, to quote in a support request.
+    retry_after : float, optional
+        Seconds the provider asks to wait.
+    """
+
+    kind = "provider"
+
+    def __init__(  # noqa: PLR0913 - an error carries all that is known
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        param: str | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.param = param
+        self.request_id = request_id
+        self.retry_after = retry_after
+
+
+class AuthenticationError(ProviderError):
+    """The key is missing, wrong or not allowed to do this."""
+
+    kind = "authentication"
+    fatal = True
+
+
+class ModelNotFoundError(ProviderError):
+    """The endpoint has no such model, or no such path."""
+
+    kind = "model_not_found"
+    fatal = True
+
+
+class NoCreditError(ProviderError):
+    """The account has no credit or reached a spend limit; waiting does not help."""
+
+    kind = "no_credit"
+    fatal = True
+
+
+class RateLimitedTooLong(ProviderError):  # noqa: N818 - reads as what happened
+    """The provider asks for a wait longer than `max_wait`."""
+
+    kind = "wait_too_long"
+    fatal = True
+
+
+class UnreachableError(ProviderError):
+    """Nothing answers at the endpoint's address."""
+
+    kind = "unreachable"
+    fatal = True
+
+
+class ReplyTooLargeError(ProviderError):
+    """A reply larger than any answer should be."""
+
+    kind = "reply_too_large"
+
+
+class BadRequestError(ProviderError):
+    """The endpoint does not accept this request."""
+
+    kind = "bad_request"
+
+
+class ContextLengthError(BadRequestError):
+    """The prompt is longer than the model can read."""
+
+    kind = "context_length"
+
+
+class RateLimitError(ProviderError):
+    """Too many requests or tokens for now."""
+
+    kind = "rate_limit"
+    retryable = True
+
+
+class ServerError(ProviderError):
+    """The endpoint failed."""
+
+    kind = "server"
+    retryable = True
+
+
+class OverloadedError(ServerError):
+    """The endpoint has too much to do."""
+
+    kind = "overloaded"
+
+
+class ConnectionFailedError(ProviderError):
+    """No connection could be made, or it broke."""
+
+    kind = "connection"
+    retryable = True
+
+
+class RequestTimeoutError(ProviderError):
+    """No answer within `request_timeout` seconds."""
+
+    kind = "timeout"
+    retryable = True
+
+
+class MalformedReplyError(ProviderError):
+    """A reply that is no chat completion: HTML, an empty body, no choices."""
+
+    kind = "malformed_reply"
+    retryable = True
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn at the caller's line: the nearest frame outside this package."""
+    package = str(Path(__file__).parent)
+    frame, level = sys._getframe(1), 2  # noqa: SLF001 - as warnings itself does
+    while frame.f_back and frame.f_code.co_filename.startswith(package):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)

@@ -1,0 +1,66 @@
+"""What makes two requests the same: a digest of the logical request."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import orjson
+
+if TYPE_CHECKING:
+    from pandas_llm.types import Endpoint, Request, Spec
+
+_VERSION = 1
+
+
+class Fingerprint:
+    """Digests of requests to one endpoint, taken before any negotiation.
+
+    A downgrade or a second asking never changes them. The key of the account and
+    the retry options are no part of them.
+
+    Parameters
+    ----------
+    endpoint : Endpoint
+        Where the requests go; for the simulator its symbolic address.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._place = [endpoint.provider, endpoint.base_url]
+        self._shared: dict[int, hashlib.blake2b] = {}
+
+    def of(self, request: Request) -> bytes:
+        """Give 16 bytes that equal requests share.
+
+        Raises
+        ------
+        UnicodeEncodeError
+            When the text holds a lone surrogate and so cannot be sent.
+        """
+        digest = self._shared.get(id(request.spec))
+        if digest is None:
+            digest = self._shared[id(request.spec)] = self._start(request.spec)
+        digest = digest.copy()
+        if request.system is not None:
+            system = request.system.encode()
+            digest.update(b"%d:" % len(system) + system)
+        if request.sample:
+            digest.update(b"#%d" % request.sample)
+        digest.update(b"|" + request.prompt.encode())
+        return digest.digest()
+
+    def _start(self, spec: Spec) -> hashlib.blake2b:
+        """Digest what all requests of a run share."""
+        shared = [
+            _VERSION,
+            *self._place,
+            spec.model,
+            spec.examples,
+            spec.schema,
+            spec.n,
+            dict(spec.sampling),
+            spec.max_tokens,
+            dict(spec.extra),
+        ]
+        known = orjson.dumps(shared, option=orjson.OPT_SORT_KEYS)
+        return hashlib.blake2b(known, digest_size=16)

@@ -1,0 +1,114 @@
+"""A plan: template, keys, verb and options; called with data it gives the result."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from pandas_llm import blocking, frame, options
+from pandas_llm.job import Job, Recipe, Shape
+from pandas_llm.keys import parse_keys
+from pandas_llm.output import Completion, Label, Records
+from pandas_llm.types import Spec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pandas_llm.job import Verb
+    from pandas_llm.output import Output
+
+
+class Plan:
+    """What to ask of every row, ready to be called with data.
+
+    Parameters
+    ----------
+    template : str
+        The prompt; ``${column}`` stands for the row's value.
+    keys : list, mapping or pydantic model, optional
+        What to get back; the labels for ``classify``, nothing for ``complete``.
+    verb : {"generate", "extract", "complete", "classify"}
+        Any number of records a row, exactly one, plain text, or one label.
+    **options
+        Of the verb (`how`, `errors`, …) and of the run; see the README.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from pandas_llm import Plan
+    >>> plan = Plan("Give a title to: ${text}", ["title"], model="sim")
+    >>> list(plan(pd.DataFrame({"text": ["Some text."]})).columns)
+    ['text', 'title']
+    """
+
+    def __init__(
+        self, template: str, keys: Any = None, *, verb: Verb = "generate", **given: Any
+    ) -> None:
+        fields = {k: given.pop(k) for k in list(given) if k in Shape.__slots__}
+        self.template = template
+        self.keys = keys
+        self.verb = verb
+        shape, settings = Shape(**fields), options.resolve(given)
+        if verb == "extract" and settings.n > 1:
+            msg = "extract gives one record a row: n must be 1 (generate takes more)"
+            raise ValueError(msg)
+        output = _output(verb, keys, shape)
+        self._recipe = Recipe(template, verb, shape, settings, output)
+
+    def __call__(self, data: Any) -> Any:
+        """Run and wait: a DataFrame for a DataFrame, a list for a list."""
+        job = Job(self._recipe, data)
+        with job:
+            if job.store.rows:
+                blocking.run(job.execute, loop=self._loop(), tick=job.bar.tick)
+        return job.result()
+
+    async def acall(self, data: Any) -> Any:
+        """Run in the caller's event loop."""
+        if asyncio.current_task() is None:
+            msg = (
+                "there is no current task: nest_asyncio 1.6 has patched asyncio on "
+                "Python 3.14; use nest-asyncio2"
+            )
+            raise RuntimeError(msg)
+        job = Job(self._recipe, data)
+        with job:
+            if job.store.rows:
+                await blocking.ticking(job.execute(), job.bar.tick)
+        return job.result()
+
+    def preview(self, data: Any, n: int = 3) -> pd.DataFrame:
+        """Show the prompts of the first rows; nothing is sent."""
+        job = Job(self._recipe, data, dry=True)
+        shown: list[tuple[int, str, str | None]] = []
+        for position, request in job.requests(Spec("")):
+            if len(shown) == n:
+                break
+            shown.append((position, request.prompt, request.system))
+        return frame.preview(job.source, shown)
+
+    def _loop(self) -> Any:
+        """Go into the running loop with a session, which belongs to it."""
+        given = self._recipe.settings.session
+        return "nested" if given is not None else self._recipe.settings.loop
+
+
+def _output(verb: Verb, keys: Any, shape: Shape) -> Output:
+    if verb == "complete":
+        return Completion(shape.name)
+    if verb == "classify":
+        return Label(labels(shape.name, keys), confidence=shape.confidence)
+    return Records(parse_keys(keys, flatten=shape.flatten), single=verb == "extract")
+
+
+def labels(name: str, given: Any) -> Any:
+    """Make the keys of ``classify``: one label out of a list or a mapping."""
+    if isinstance(given, str) or not given:
+        msg = "labels must be a list of texts or a mapping label → description"
+        raise ValueError(msg)
+    parsed = parse_keys({name: list(given)})
+    if hasattr(given, "items"):
+        said = "; ".join(f"{label}: {text}" for label, text in given.items())
+        parsed.model.model_fields["f0"].description = said
+        parsed.model.model_rebuild(force=True)
+    return parsed

@@ -1,0 +1,114 @@
+"""The progress bar."""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pandas_llm.types import Totals
+
+_QUIET_SECONDS = 0.5
+_REDRAW_SECONDS = 0.1
+
+
+class Bar:
+    """A tqdm bar that is drawn by whoever calls `tick`.
+
+    It appears after half a second, so that short runs show none, and is redrawn at
+    most ten times a second.
+
+    Parameters
+    ----------
+    totals : Totals
+        What to show.
+    shown : bool or None
+        None shows it in a terminal or a notebook only.
+    waiting : callable
+        Gives why all wait at the moment, or an empty text.
+    """
+
+    def __init__(
+        self, totals: Totals, *, shown: bool | None, waiting: Callable[[], str]
+    ) -> None:
+        self._totals = totals
+        self._shown = _wanted() if shown is None else shown
+        self._waiting = waiting
+        self._started = time.monotonic()
+        self._drawn = 0.0
+        self._bar: Any = None
+
+    def tick(self) -> None:
+        """Draw, if it is time to."""
+        now = time.monotonic()
+        if not self._shown or now - self._drawn < _REDRAW_SECONDS:
+            return
+        if self._bar is None:
+            if now - self._started < _QUIET_SECONDS:
+                return
+            self._bar = _tqdm(self._totals.rows, now - self._started)
+        self._drawn = now
+        self._draw()
+
+    def close(self) -> None:
+        """Draw the last state."""
+        if self._bar is not None:
+            self._draw()
+            self._bar.close()
+
+    def _draw(self) -> None:
+        self._bar.n = self._totals.done
+        self._bar.set_postfix_str(
+            _postfix(self._totals, self._waiting()), refresh=False
+        )
+        self._bar.refresh()
+
+
+def _tqdm(total: int, elapsed: float) -> Any:
+    from tqdm.auto import tqdm
+
+    with warnings.catch_warnings():
+        # a notebook without ipywidgets: the text bar is fine
+        warnings.simplefilter("ignore")
+        bar = tqdm(total=total, unit="row", dynamic_ncols=True, mininterval=0)
+    bar.start_t -= elapsed  # the rows done before it appeared took that long
+    return bar
+
+
+def _postfix(totals: Totals, waiting: str) -> str:
+    tokens = totals.input_tokens + totals.output_tokens
+    parts = [
+        f"{totals.failed} failed" if totals.failed else "",
+        f"{totals.retries} retried" if totals.retries else "",
+        f"{_short(tokens)} tokens" if tokens else "",
+        waiting,
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _short(number: int) -> str:
+    for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if number >= size:
+            return f"{number / size:.3g}{letter}"
+    return str(number)
+
+
+def _wanted() -> bool:
+    """Whether somebody is likely to look at a bar."""
+    stderr = sys.stderr
+    return in_notebook() or (stderr is not None and stderr.isatty())
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    if ipython is not None:
+        shell = ipython.get_ipython()
+        if shell is not None and hasattr(shell, "kernel"):
+            return True
+    marimo = sys.modules.get("marimo")
+    return bool(marimo is not None and marimo.running_in_notebook())

@@ -1,0 +1,171 @@
+"""What an answer that is no success means; the same table for every dialect.
+
+Sources: OpenAI's guide to error codes, its client's retry rules, and the error
+bodies of vLLM, llama.cpp, Ollama, LiteLLM, OpenRouter, Mistral, Groq, Together and
+Gemini's compatible endpoint.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from pandas_llm import errors
+
+if TYPE_CHECKING:
+    from pandas_llm.types import HTTPResponse
+
+_NO_CREDIT = re.compile(
+    r"insufficient_quota|credit_balance|spend_limit|usage_limit_exceeded"
+    r"|billing_not_active|billing_error|insufficient.balance|no credits?\b"
+    r"|payment.required",
+    re.IGNORECASE,
+)
+_TOO_LONG = re.compile(
+    r"context_length_exceeded|exceed_context_size|string_above_max_length"
+    r"|maximum context length|context (window|size|length)|prompt is too long",
+    re.IGNORECASE,
+)
+_FILTERED = re.compile(
+    r"content_filter|content_policy|moderation|ResponsibleAI", re.IGNORECASE
+)
+_TOO_LARGE = re.compile(r"request too large", re.IGNORECASE)
+_TRY_AGAIN = re.compile(r"(?:try again|retry) in ([\d.]+) ?(ms|s|m)", re.IGNORECASE)
+_ANOTHER_TRY = {408, 409, 425, 498, 500, 502, 504}
+_OVERLOADED = {503, 529}
+
+
+def load(response: HTTPResponse) -> Any:
+    """Parse a body; raise `MalformedReplyError` for one that is not JSON."""
+    try:
+        return orjson.loads(response.body)
+    except orjson.JSONDecodeError:
+        what = (
+            "the reply is empty"
+            if not response.body.strip()
+            else (f"the reply is not JSON: {excerpt(response)}")
+        )
+        raise errors.MalformedReplyError(
+            what, status=response.status, request_id=_request_id(response)
+        ) from None
+
+
+def load_or_none(response: HTTPResponse) -> Any:
+    """Parse a body if it is JSON."""
+    try:
+        return orjson.loads(response.body)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def excerpt(response: HTTPResponse, width: int = 200) -> str:
+    """Give the start of a body, markup taken off, for a message."""
+    text = response.body[:4096].decode("utf-8", "replace")
+    text = " ".join(re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", text).split())
+    return text[:width] + "…" * (len(text) > width)
+
+
+def classify(response: HTTPResponse, data: Any) -> errors.ProviderError:
+    """Name the error: by what the body says first, by the status second."""
+    body = _error_body(data)
+    code, param, message = _fields(body, response)
+    status = response.status
+    if status < 400 and isinstance(body.get("code"), int):  # noqa: PLR2004
+        status = body["code"]  # OpenRouter: an error inside a 200
+    wait = retry_after(response, message)
+    kind, hint = _kind(status, f"{code or ''} {body.get('type') or ''} {message}", wait)
+    words = f"HTTP {status}" + f" ({code})" * bool(code) + f": {message}{hint}"
+    return kind(
+        words,
+        status=status,
+        code=code,
+        param=param,
+        request_id=_request_id(response),
+        retry_after=wait,
+    )
+
+
+def _kind(  # noqa: PLR0911 - the table, a line each
+    status: int, about: str, wait: float | None
+) -> tuple[type[errors.ProviderError], str]:
+    """Give the class and the way out."""
+    if _NO_CREDIT.search(about) or (status == 402 and wait is None):  # noqa: PLR2004
+        return (
+            errors.NoCreditError,
+            " Waiting does not help: see the account's billing.",
+        )
+    if _TOO_LONG.search(about) and status < 500:  # noqa: PLR2004
+        return errors.ContextLengthError, " Shorten the prompt."
+    if status in (402, 429) and not _TOO_LARGE.search(about):
+        return errors.RateLimitError, ""
+    if status == 401 or (status == 403 and not _FILTERED.search(about)):  # noqa: PLR2004
+        return errors.AuthenticationError, " Check the key and what it may do."
+    if status == 404:  # noqa: PLR2004
+        return errors.ModelNotFoundError, " Check model= and base_url=."
+    if 300 <= status < 400:  # noqa: PLR2004
+        return errors.ModelNotFoundError, " Redirects are not followed: fix base_url=."
+    if status in _OVERLOADED:
+        return errors.OverloadedError, ""
+    if status in _ANOTHER_TRY or status >= 500 or status < 300:  # noqa: PLR2004
+        return errors.ServerError, ""
+    return errors.BadRequestError, ""
+
+
+def _error_body(data: Any) -> dict[str, Any]:
+    """Find the error in ``[{…}]``, ``{"error": …}``, a flat object or a text."""
+    if isinstance(data, list) and data:
+        data = data[0]
+    if isinstance(data, dict) and data.get("error"):
+        data = data["error"]
+    if isinstance(data, str):
+        return {"message": data}
+    return data if isinstance(data, dict) else {}
+
+
+def _fields(
+    body: dict[str, Any], response: HTTPResponse
+) -> tuple[str | None, str | None, str]:
+    """Give code, parameter and message; codes may be numbers, or ``"429"``."""
+    code = body.get("code") or body.get("type") or body.get("status")
+    param = body.get("param")
+    message = body.get("message") or body.get("detail") or excerpt(response)
+    return (
+        str(code) if code is not None else None,
+        param if isinstance(param, str) else None,
+        message if isinstance(message, str) else orjson.dumps(message).decode(),
+    )
+
+
+def _request_id(response: HTTPResponse) -> str | None:
+    return response.headers.get("x-request-id") or response.headers.get("request-id")
+
+
+def retry_after(response: HTTPResponse, message: str = "") -> float | None:
+    """Give the seconds that an answer asks to wait.
+
+    Read in this order: ``retry-after-ms``, ``Retry-After`` in seconds, as a date,
+    and the message's own words.
+    """
+    headers = response.headers
+    try:
+        return max(0.0, float(headers["retry-after-ms"]) / 1000)
+    except (KeyError, ValueError):
+        pass
+    text = headers.get("retry-after", "")
+    try:
+        return max(0.0, float(text))
+    except ValueError:
+        pass
+    try:
+        moment = email.utils.parsedate_to_datetime(text)
+        return max(0.0, moment.timestamp() - time.time())
+    except ValueError:
+        pass
+    if match := _TRY_AGAIN.search(message):
+        unit = {"ms": 1e-3, "s": 1.0, "m": 60.0}[match[2].lower()]
+        return float(match[1].rstrip(".")) * unit
+    return None

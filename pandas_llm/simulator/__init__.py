@@ -1,0 +1,53 @@
+"""A local server that speaks OpenAI's protocol: for tests, demos and trying things out.
+
+Nothing it says is real: every text begins with ``[simulated]``. All else is: HTTP over
+a socket, rate limits with their headers, faults on request.
+
+>>> from pandas_llm.simulator import Simulator
+>>> with Simulator(requests_per_minute=600) as sim:
+...     sim.base_url.startswith("http://127.0.0.1:")
+True
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pandas_llm.simulator.background import Simulator, run_forever
+from pandas_llm.simulator.settings import FAULTS, Knobs, Settings
+
+if TYPE_CHECKING:
+    from pandas_llm.simulator.answers import answer, count_tokens
+    from pandas_llm.simulator.server import Server, serve
+    from pandas_llm.simulator.stats import prompt_key
+
+__all__ = [
+    "FAULTS",
+    "Knobs",
+    "Server",
+    "Settings",
+    "Simulator",
+    "answer",
+    "count_tokens",
+    "prompt_key",
+    "run_forever",
+    "serve",
+]
+
+_LAZY = {
+    "Server": "server",
+    "answer": "answers",
+    "count_tokens": "answers",
+    "prompt_key": "stats",
+    "serve": "server",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import aiohttp and orjson at first use, not with the package."""
+    if name not in _LAZY:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)

@@ -1,0 +1,277 @@
+"""The simulated endpoint: real HTTP on the loopback interface."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import replace
+from http import HTTPStatus
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any, Unpack
+
+import orjson
+from aiohttp import web
+
+from pandas_llm.simulator.breakage import never, reset_connection, truncate
+from pandas_llm.simulator.faults import (
+    JSON,
+    Answer,
+    error,
+    fault_of,
+    injected,
+    over_limit,
+)
+from pandas_llm.simulator.limits import Limits, retry_headers
+from pandas_llm.simulator.replies import (
+    SIMULATED_MODEL,
+    Chat,
+    RefusedError,
+    make_reply,
+    read_chat,
+    read_json,
+)
+from pandas_llm.simulator.settings import Knobs, Settings
+from pandas_llm.simulator.stats import Seen, Stats, prompt_key
+from pandas_llm.simulator.values import unit_hash
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+_LARGEST_BODY = 64 * 2**20
+_BACKLOG = 4096  # a client may open all its connections at once
+_LIMIT_KNOBS = {"requests_per_minute", "tokens_per_minute", "burst"}
+_NORMAL = NormalDist()
+
+
+class Server:
+    """One simulated endpoint; made by `serve`.
+
+    Attributes
+    ----------
+    base_url
+        What an OpenAI client takes as its base URL.
+    settings
+        The knobs as they are now.
+    """
+
+    def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
+        self.base_url = ""
+        self.settings = settings
+        self._clock = clock
+        self._stats = Stats()
+        self._in_flight = 0
+        self._limits = Limits(settings, clock)
+        self._slots = _slots(settings)
+
+    def stats(self) -> dict[str, Any]:
+        """Return the counters since the start or the last reset."""
+        return self._stats.as_dict(self._in_flight)
+
+    def requests(self) -> list[dict[str, Any]]:
+        """Return the last 1000 requests, keys masked."""
+        return [seen.as_dict() for seen in self._stats.recent]
+
+    def reset(self) -> None:
+        """Set the counters, the number of the next request among them, to zero."""
+        self._stats = Stats(max_in_flight=self._in_flight)
+
+    def configure(self, **knobs: Unpack[Knobs]) -> None:
+        """Change knobs; buckets start full again when a limit is among them."""
+        self.settings = replace(self.settings, **knobs)
+        if _LIMIT_KNOBS & knobs.keys():
+            self._limits = Limits(self.settings, self._clock)
+        if "slots" in knobs:
+            self._slots = _slots(self.settings)
+
+    def count_connection(self) -> None:
+        """Count one connection that was opened."""
+        self._stats.connections += 1
+
+    def app(self) -> web.Application:
+        """Return the web application."""
+        app = web.Application(client_max_size=_LARGEST_BODY)
+        app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_get("/v1/models", self._models)
+        app.router.add_get("/stats", self._show_stats)
+        app.router.add_post("/stats/reset", self._reset)
+        app.router.add_get("/requests", self._show_requests)
+        app.router.add_route("*", "/{path:.*}", _unknown_url)
+        return app
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        seen = self._stats.arrive(request.path, request.headers, body)
+        stats = self._stats
+        self._in_flight += 1
+        stats.max_in_flight = max(stats.max_in_flight, self._in_flight)
+        try:
+            answer = await self._answer(request, seen)
+        except RefusedError as refused:
+            answer = refused.answer
+        finally:
+            self._in_flight -= 1
+        stats.leave(seen, answer.status)
+        headers = {"x-request-id": f"req_sim_{seen.number:08}", **answer.headers}
+        if self.settings.headers:
+            headers |= self._limits.headers()
+        return _response(answer, headers)
+
+    async def _answer(self, request: web.Request, seen: Seen) -> Answer:
+        stats, settings = self._stats, self.settings
+        self._check_key(request)
+        fields = read_json(seen.body)
+        chat = read_chat(fields, settings)
+        stats.per_prompt[prompt_key(chat.prompt)] += 1
+        self._check_limits(chat)
+        fault = seen.fault = fault_of(settings, seen.number, chat.prompt)
+        if fault is not None:
+            stats.faults[fault] += 1
+            answer = injected(fault, settings, chat.model)
+            if answer is not None and answer.status != HTTPStatus.OK:
+                return answer
+        async with self._slots:
+            if delay := delay_of(settings, seen.number):
+                await asyncio.sleep(delay)
+            return await self._work(request, chat, seen)
+
+    async def _work(self, request: web.Request, chat: Chat, seen: Seen) -> Answer:
+        fault = seen.fault
+        if fault == "hang":
+            await never()
+        if fault == "reset":
+            await reset_connection(request)
+        if fault and (answer := injected(fault, self.settings, chat.model)):
+            return answer
+        reply, usage = make_reply(chat, self.settings, seen.number, fault)
+        body = orjson.dumps(reply)
+        if fault == "truncated":
+            self._stats.leave(seen, HTTPStatus.OK)
+            await truncate(request, body)
+        self._stats.bill(usage)
+        return Answer(HTTPStatus.OK, body)
+
+    def _check_key(self, request: web.Request) -> None:
+        key = self.settings.api_key
+        if key is None or request.headers.get("Authorization") == f"Bearer {key}":
+            return
+        text = "Incorrect API key provided. You can find your API key in your account."
+        raise RefusedError(error(401, text, code="invalid_api_key"))
+
+    def _check_limits(self, chat: Chat) -> None:
+        verdict = self._limits.admit(max(chat.max_tokens or 0, chat.prompt_tokens))
+        if not verdict.wait:
+            return
+        self._stats.rejected_429 += 1
+        answer = over_limit(verdict, chat.model)
+        if self.settings.retry_after and math.isfinite(verdict.wait):
+            answer.headers.update(retry_headers(verdict.wait))
+        raise RefusedError(answer)
+
+    async def _models(self, request: web.Request) -> web.Response:
+        try:
+            self._check_key(request)
+        except RefusedError as refused:
+            return _response(refused.answer, {})
+        models = dict.fromkeys(self.settings.models or (SIMULATED_MODEL,))
+        listed = [
+            {"id": name, "object": "model", "created": 0, "owned_by": "simulator"}
+            for name in models
+        ]
+        return _json({"object": "list", "data": listed})
+
+    async def _show_stats(self, _: web.Request) -> web.Response:
+        return _json(self.stats())
+
+    async def _show_requests(self, _: web.Request) -> web.Response:
+        return _json(self.requests())
+
+    async def _reset(self, _: web.Request) -> web.Response:
+        self.reset()
+        return _json(self.stats())
+
+
+@asynccontextmanager
+async def serve(
+    settings: Settings | None = None,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    clock: Callable[[], float] = time.monotonic,
+) -> AsyncIterator[Server]:
+    """Run a simulated endpoint in the running event loop.
+
+    Parameters
+    ----------
+    settings
+        How it behaves.
+    host, port
+        Where it listens; port 0 takes a free one.
+    clock
+        The time that the rate limits go by.
+
+    Yields
+    ------
+    Server
+        Its ``base_url`` is what a client needs.
+    """
+    server = Server(settings or Settings(), clock)
+    # A client that goes away ends its request; an exit does not wait for the slow ones.
+    runner = web.AppRunner(
+        server.app(), access_log=None, handler_cancellation=True, shutdown_timeout=0.05
+    )
+    await runner.setup()
+    try:
+        listener = await _listen(server, runner, host, port)
+        try:
+            yield server
+        finally:
+            listener.close()
+    finally:
+        await runner.cleanup()
+
+
+async def _listen(
+    server: Server, runner: web.AppRunner, host: str, port: int
+) -> asyncio.Server:
+    protocols = runner.server
+    if protocols is None:
+        raise RuntimeError  # setup() has made it
+
+    def connect() -> asyncio.BaseProtocol:
+        server.count_connection()
+        return protocols()
+
+    loop = asyncio.get_running_loop()
+    listener = await loop.create_server(connect, host, port, backlog=_BACKLOG)
+    port = listener.sockets[0].getsockname()[1]
+    server.base_url = f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
+    return listener
+
+
+def _slots(settings: Settings) -> asyncio.Semaphore | nullcontext[None]:
+    return asyncio.Semaphore(settings.slots) if settings.slots else nullcontext()
+
+
+def delay_of(settings: Settings, number: int) -> float:
+    """Return the seconds that a request takes."""
+    if not settings.latency or not settings.jitter:
+        return settings.latency
+    normal = _NORMAL.inv_cdf(unit_hash("latency", str(settings.seed), str(number)))
+    spread = settings.jitter
+    return settings.latency * math.exp(spread * normal - spread**2 / 2)
+
+
+def _response(answer: Answer, headers: dict[str, str]) -> web.Response:
+    headers["Content-Type"] = answer.content_type
+    return web.Response(status=answer.status, body=answer.body, headers=headers)
+
+
+def _json(value: object) -> web.Response:
+    return web.Response(body=orjson.dumps(value), headers={"Content-Type": JSON})
+
+
+async def _unknown_url(request: web.Request) -> web.Response:
+    text = f"Invalid URL ({request.method} {request.path})"
+    return _response(error(404, text), {})

@@ -1,0 +1,110 @@
+"""What became of every row so far: columns as they grow, errors by position."""
+
+from __future__ import annotations
+
+from array import array
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from pandas_llm.errors import LLMError
+    from pandas_llm.types import Outcome
+
+
+class Details(NamedTuple):
+    """What ``details=True`` tells of a row."""
+
+    text: str | None
+    input_tokens: int
+    output_tokens: int
+    seconds: float
+    attempts: int
+    finish_reason: str | None
+    model: str | None
+    request_id: str | None
+
+
+class Store:
+    """Outcomes of a run, in the order in which they came.
+
+    Parameters
+    ----------
+    rows : int
+        Rows of the input.
+    width : int
+        Columns of a record.
+    details : bool
+        Whether to keep `Details`.
+
+    Notes
+    -----
+    Records are kept as columns and an array of row positions: 8 bytes a record and
+    8 a value, where a list of tuples a row takes 200. It is read from the caller's
+    thread when a run is interrupted, so positions are added last.
+    """
+
+    def __init__(self, rows: int, width: int, *, details: bool = False) -> None:
+        self.rows = rows
+        self.done = bytearray(rows)
+        self.positions = array("q")
+        self.columns: list[list[Any]] = [[] for _ in range(width)]
+        self.errors: dict[int, LLMError] = {}
+        self.attempts: dict[int, int] = {}
+        self.leaders: dict[int, int] = {}
+        """Rows whose request equals that of another row: position → the other's."""
+        self.details: dict[int, Details] | None = {} if details else None
+        self.unfinished: LLMError | None = None
+        """The error of rows that were not done when the run ended."""
+
+    def add(self, position: int, outcome: Outcome) -> None:
+        """Take one row's outcome."""
+        for record in outcome.records:
+            for column, value in zip(self.columns, record, strict=True):
+                column.append(value)
+            self.positions.append(position)
+        if outcome.error is not None:
+            self.errors[position] = outcome.error
+            self.attempts[position] = outcome.attempts
+        if self.details is not None:
+            self.details[position] = _details(outcome)
+        self.done[position] = 1
+
+    def skip(self, position: int) -> None:
+        """Mark a row that needs no request."""
+        self.done[position] = 1
+
+    def share(self, position: int, leader: int) -> None:
+        """Give a row what the other gets, or has got already."""
+        self.leaders[position] = leader
+
+    def leader(self, position: int) -> int:
+        """Tell whose outcome a row has; mostly its own."""
+        return self.leaders.get(position, position)
+
+    def error(self, position: int) -> LLMError | None:
+        """Give the error of a row."""
+        leader = self.leader(position)
+        if not self.done[leader]:
+            return self.unfinished
+        return self.errors.get(leader)
+
+    def failures(self) -> dict[int, LLMError]:
+        """Give the errors of all rows that have one, by position, in order."""
+        if not self.errors and self.unfinished is None:
+            return {}
+        found = ((at, self.error(at)) for at in range(self.rows))
+        return {at: error for at, error in found if error is not None}
+
+
+def _details(outcome: Outcome) -> Details:
+    reply = outcome.reply
+    choices = reply.choices if reply else ()
+    return Details(
+        choices[0].text if choices else getattr(outcome.error, "text", None),
+        outcome.tokens.input,
+        outcome.tokens.output,
+        outcome.seconds,
+        outcome.attempts,
+        choices[0].finish_reason if choices else None,
+        reply.model if reply else None,
+        reply.request_id if reply else None,
+    )

@@ -1,0 +1,182 @@
+"""One HTTP exchange over aiohttp; its failures as the package's errors."""
+
+from __future__ import annotations
+
+import ssl
+from functools import lru_cache
+from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+
+from pandas_llm.errors import (
+    ConfigurationError,
+    ConnectionFailedError,
+    MalformedReplyError,
+    ReplyTooLargeError,
+    RequestTimeoutError,
+)
+from pandas_llm.types import HTTPRequest, HTTPResponse
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+MAX_REPLY = 16 * 1024 * 1024
+_CONNECT_SECONDS = 10.0
+_SPARE_FILES = 64
+_MOST = 2000
+"""More connections cost more CPU a row (1.9 times at 1,000 against 256)."""
+_STALE = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
+
+
+class Transport:
+    """Sends requests of one run.
+
+    Parameters
+    ----------
+    timeout : float
+        Seconds for one exchange.
+    session : aiohttp.ClientSession, optional
+        The caller's session; used as it is and never closed here.
+    """
+
+    def __init__(
+        self, timeout: float, session: aiohttp.ClientSession | None = None
+    ) -> None:
+        self._given = session
+        self._session: aiohttp.ClientSession | None = session
+        self._seconds = timeout
+        # The connector has no limit of its own, so nothing waits in its queue and
+        # `total` counts the exchange alone. (It would count the wait otherwise:
+        # eight requests over two connections lost four to a time-out.)
+        self._timeout = aiohttp.ClientTimeout(
+            total=timeout, sock_connect=min(timeout, _CONNECT_SECONDS)
+        )
+
+    async def __aenter__(self) -> Self:
+        """Open the session of the run, in the loop that will use it."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,  # see _proxy
+                auto_decompress=True,
+            )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the session if it was opened here."""
+        if self._session is not None and self._given is None:
+            await self._session.close()
+            self._session = None
+
+    async def send(self, request: HTTPRequest) -> HTTPResponse:
+        """Send by POST and give the whole answer, whatever its status.
+
+        Raises
+        ------
+        ProviderError
+            When there is no whole answer.
+        """
+        try:
+            try:
+                return await self._exchange(request)
+            except _STALE:
+                # A kept connection that the server has closed meanwhile fails at
+                # once, and aiohttp does not send a POST again by itself
+                # (aio-libs/aiohttp#6138): one more try, free of charge.
+                return await self._exchange(request)
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
+            msg = f"base_url is no URL that can be asked: {error}"
+            raise ConfigurationError(msg) from error
+        except TimeoutError as error:
+            msg = f"no answer within {self._seconds:g} s; see request_timeout="
+            raise RequestTimeoutError(msg) from error
+        except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError) as error:
+            msg = f"the answer broke off or is no HTTP: {error}"
+            raise MalformedReplyError(msg) from error
+        except (aiohttp.ClientError, OSError, ssl.SSLError) as error:
+            msg = (
+                f"no connection to {request.url}: {str(error) or type(error).__name__}"
+            )
+            raise ConnectionFailedError(msg) from error
+
+    async def get(self, url: str, headers: dict[str, str]) -> HTTPResponse:
+        """Ask by GET, for a server's list of models."""
+        assert self._session is not None  # noqa: S101 - entered by the caller
+        try:
+            async with self._session.get(
+                url,
+                headers=headers,
+                proxy=None if self._given else _proxy(url),
+                timeout=self._timeout,
+                allow_redirects=False,
+            ) as response:
+                return HTTPResponse(
+                    response.status, response.headers, await _body(response)
+                )
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            msg = f"no connection to {url}: {str(error) or type(error).__name__}"
+            raise ConnectionFailedError(msg) from error
+
+    async def _exchange(self, request: HTTPRequest) -> HTTPResponse:
+        assert self._session is not None  # noqa: S101 - entered by the caller
+        async with self._session.post(
+            request.url,
+            data=request.body,
+            headers=request.headers,
+            proxy=None if self._given else _proxy(request.url),
+            timeout=self._timeout,
+            allow_redirects=False,  # the key must not follow to another host
+        ) as response:
+            return HTTPResponse(
+                response.status, response.headers, await _body(response)
+            )
+
+
+@lru_cache
+def _proxy(url: str) -> str | None:
+    """Find the proxy that the environment names for a URL.
+
+    aiohttp's ``trust_env`` would ask twice in another thread for each request (half
+    of a row's CPU), leave these threads in the caller's loop, and refuse every
+    request with a key to a host that ``~/.netrc`` names.
+    """
+    parts = urlsplit(url)
+    if proxy_bypass(parts.netloc.rpartition("@")[2]):
+        return None
+    return getproxies().get(parts.scheme)
+
+
+def open_connections() -> int:
+    """Give how many connections this process may have, by its open-file limit."""
+    try:
+        import resource
+    except ImportError:
+        return 500
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return _MOST
+    return max(1, min(_MOST, (limit - _SPARE_FILES) // 2))
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    """Read a body of bounded size."""
+    if 0 <= (response.content_length or -1) <= MAX_REPLY and not response.headers.get(
+        "Content-Encoding"
+    ):
+        return await response.read()
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > MAX_REPLY:
+            response.close()
+            msg = f"the reply is larger than {MAX_REPLY // 2**20} MB"
+            raise ReplyTooLargeError(msg, status=response.status)
+    return bytes(body)

@@ -1,0 +1,311 @@
+"""Plain data that every layer shares; imports nothing of the package but errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import aiohttp
+
+    from pandas_llm.errors import LLMError
+
+SchemaMode = Literal["json_schema", "json_object", "prompt"]
+Loop = Literal["auto", "thread", "nested"]
+
+
+class Options(TypedDict, total=False):
+    """Options of every verb; see the table in the README."""
+
+    model: str | None
+    base_url: str | None
+    api_key: str | Callable[[], str] | None
+    headers: Mapping[str, str] | None
+    system: str | None
+    examples: Sequence[tuple[str, Any]]
+    n: int
+    temperature: float | None
+    top_p: float | None
+    max_tokens: int | None
+    seed: int | None
+    stop: str | Sequence[str] | None
+    reasoning_effort: str | None
+    extra: Mapping[str, Any] | None
+    concurrency: int | Literal["auto"]
+    requests_per_minute: float | None
+    tokens_per_minute: float | None
+    request_timeout: float
+    deadline: float | None
+    max_retries: int
+    output_retries: int
+    max_wait: float
+    dedupe: bool
+    values: Mapping[str, Any] | None
+    na_action: Literal["ignore"] | None
+    progress: bool | None
+    details: bool
+    loop: Loop
+    session: aiohttp.ClientSession | None
+
+
+class SeriesOptions(Options, total=False):
+    """Options of ``complete`` and ``classify`` beside those of the run."""
+
+    name: str
+    errors: Literal["coerce", "raise"]
+    error_column: str | None
+
+
+class LabelOptions(SeriesOptions, total=False):
+    """Options of ``classify``."""
+
+    confidence: bool
+
+
+class RecordOptions(Options, total=False):
+    """Options of ``extract`` beside those of the run."""
+
+    errors: Literal["coerce", "raise"]
+    error_column: str | None
+    flatten: bool
+
+
+class ExplodeOptions(RecordOptions, total=False):
+    """Options of ``generate``."""
+
+    how: Literal["left", "inner"]
+    ignore_index: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`Options` resolved: each has a value. Keys are masked in the repr."""
+
+    model: str | None = None
+    base_url: str | None = None
+    api_key: str | Callable[[], str] | None = field(default=None, repr=False)
+    headers: Mapping[str, str] | None = field(default=None, repr=False)
+    system: str | None = None
+    examples: Sequence[tuple[str, Any]] = ()
+    n: int = 1
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+    stop: str | Sequence[str] | None = None
+    reasoning_effort: str | None = None
+    extra: Mapping[str, Any] | None = None
+    concurrency: int | Literal["auto"] = "auto"
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    request_timeout: float = 600.0
+    deadline: float | None = None
+    max_retries: int = 5
+    output_retries: int = 2
+    max_wait: float = 120.0
+    dedupe: bool = True
+    values: Mapping[str, Any] | None = None
+    na_action: Literal["ignore"] | None = "ignore"
+    progress: bool | None = None
+    details: bool = False
+    loop: Loop = "auto"
+    session: aiohttp.ClientSession | None = None
+
+
+class Endpoint(NamedTuple):
+    """Where requests go and with which key."""
+
+    provider: str
+    base_url: str
+    model: str
+    api_key: str | None
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def __repr__(self) -> str:
+        """Show all but the key and the headers, which may hold one."""
+        return f"Endpoint({self.provider!r}, {self.base_url!r}, {self.model!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What all requests of one run share."""
+
+    model: str
+    examples: tuple[tuple[str, str], ...] = ()
+    schema: Mapping[str, Any] | None = None
+    n: int = 1
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    max_tokens: int | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Request(NamedTuple):
+    """One row's request, before a provider puts it in its own words."""
+
+    spec: Spec
+    prompt: str
+    system: str | None = None
+    followup: tuple[tuple[str, str], ...] = ()
+    """Turns after the prompt: (role, text), when an answer is asked for again."""
+    sample: int = 0
+    """Which of several answers to equal requests this is; moves the seed."""
+
+
+class HTTPRequest(NamedTuple):
+    """What a provider wants sent, by POST."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class HTTPResponse(NamedTuple):
+    """What came back; header names compare without case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Choice(NamedTuple):
+    """One answer of a reply."""
+
+    text: str
+    finish_reason: str | None = None
+    refusal: str | None = None
+
+
+class Tokens(NamedTuple):
+    """Tokens of one exchange; `input` includes `cached_input`."""
+
+    input: int = 0
+    output: int = 0
+    cached_input: int = 0
+    reasoning: int = 0
+
+
+class Reply(NamedTuple):
+    """A provider's reply, in the package's own words."""
+
+    choices: tuple[Choice, ...]
+    tokens: Tokens | None = None
+    model: str | None = None
+    request_id: str | None = None
+    simulated: bool = False
+
+
+class Quota(NamedTuple):
+    """One of the account's limits, as a reply's headers tell it."""
+
+    limit: float | None
+    """Units a `period`; None when unknown."""
+    remaining: float | None
+    """Units left now; None when unknown."""
+    reset: float | None
+    """Seconds until the quota is full again; None when unknown."""
+    period: float = 60.0
+    """Seconds in which `limit` units are granted."""
+
+
+class Quotas(NamedTuple):
+    """All limits a reply's headers tell."""
+
+    requests: Quota | None = None
+    tokens: Quota | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an endpoint understands; learned from its answers, kept for the process."""
+
+    schema: SchemaMode = "json_schema"
+    describe: bool = False
+    """Whether the schema stands in the prompt too, whatever `schema` says."""
+    max_tokens: str = "max_completion_tokens"
+    sampling: bool = True
+    n: bool = True
+
+
+class Outcome(NamedTuple):
+    """What became of one request."""
+
+    records: list[tuple[Any, ...]]
+    error: LLMError | None = None
+    """Why there is no record, or why there may be too few."""
+    attempts: int = 1
+    seconds: float = 0.0
+    reply: Reply | None = None
+    tokens: Tokens = Tokens()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a run used.
+
+    Attributes
+    ----------
+    rows, failed : int
+        Rows of the input; rows of them that have an error.
+    requests, retries : int
+        HTTP requests sent, those sent again among them.
+    input_tokens, output_tokens, cached_input_tokens, reasoning_tokens : int
+        As the provider counted; cached input is part of the input, reasoning
+        part of the output.
+    seconds : float
+        Wall-clock time.
+
+    Examples
+    --------
+    >>> Usage(rows=2, requests=2) + Usage(rows=1, requests=3, retries=2)
+    Usage(rows=3, failed=0, requests=5, retries=2, input_tokens=0, output_tokens=0, \
+cached_input_tokens=0, reasoning_tokens=0, seconds=0.0)
+    """
+
+    rows: int = 0
+    failed: int = 0
+    requests: int = 0
+    retries: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_input_tokens: int = 0
+    reasoning_tokens: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: Usage) -> Usage:
+        """Add two runs, as of a chain."""
+        if not isinstance(other, Usage):
+            return NotImplemented
+        names = [f.name for f in fields(self)]
+        return Usage(**{n: getattr(self, n) + getattr(other, n) for n in names})
+
+
+@dataclass(slots=True)
+class Totals:
+    """Counters of a running run; the bar reads them from another thread."""
+
+    rows: int = 0
+    done: int = 0
+    failed: int = 0
+    requests: int = 0
+    retries: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_input_tokens: int = 0
+    reasoning_tokens: int = 0
+    simulated: bool = False
+    waiting: str = ""
+    """Why nothing moves at the moment, for the bar."""
+
+    def add(self, tokens: Tokens) -> None:
+        """Count the tokens of one reply."""
+        self.input_tokens += tokens.input
+        self.output_tokens += tokens.output
+        self.cached_input_tokens += tokens.cached_input
+        self.reasoning_tokens += tokens.reasoning
+
+    def usage(self, seconds: float) -> Usage:
+        """Give the frozen sum."""
+        names = [f.name for f in fields(Usage) if f.name != "seconds"]
+        return Usage(**{n: getattr(self, n) for n in names}, seconds=seconds)

@@ -1,0 +1,94 @@
+"""What all tests share: a clean state, no network beyond loopback, a simulator."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pandas_llm import blocking, client, limits, options
+from pandas_llm.simulator import Simulator
+
+
+def pytest_report_header() -> list[str]:
+    import aiohttp
+    import pydantic
+
+    return [
+        f"pandas {pd.__version__}, numpy {np.__version__}, "
+        f"aiohttp {aiohttp.__version__}, pydantic {pydantic.VERSION}"
+    ]
+
+
+@pytest.fixture(autouse=True)
+def clean_state(monkeypatch):
+    """Forget keys, options and what other tests have learned of endpoints."""
+    for name in list(os.environ):
+        if name.startswith(("OPENAI_", "PANDAS_LLM_")) and not name.endswith("_SPEC"):
+            monkeypatch.delenv(name)
+    monkeypatch.setattr(blocking, "_warned", False)
+    options._global.clear()
+    client._settled.clear()
+    limits._limiters.clear()
+
+
+@pytest.fixture(autouse=True)
+def loopback_only(monkeypatch):
+    """Refuse connections to other machines."""
+    connect = socket.socket.connect
+
+    def guarded(self, address):
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in (
+            "127.0.0.1",
+            "::1",
+            "localhost",
+        ):
+            pytest.fail(f"a test connects to {address}")
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture
+def simulator():
+    """Start simulators with given knobs; all stop at the end of the test."""
+    running = []
+
+    def start(**knobs) -> Simulator:
+        server = Simulator(**knobs)
+        server.__enter__()
+        running.append(server)
+        return server
+
+    yield start
+    for server in running:
+        server.__exit__(None, None, None)
+
+
+@pytest.fixture
+def on():
+    """Give the options that send a call to a simulator, and no bar."""
+
+    def at(server: Simulator, **more):
+        return {"model": "sim", "base_url": server.base_url, "progress": False, **more}
+
+    return at
+
+
+@pytest.fixture
+def docs() -> pd.DataFrame:
+    """Three short documents under odd labels."""
+    return pd.DataFrame(
+        {
+            "title": ["Washington", "Adams", "Jefferson"],
+            "text": [
+                "George Washington led the army. He was the first president.",
+                "John Adams was a lawyer. He became the second president.",
+                "Thomas Jefferson wrote the declaration.",
+            ],
+        },
+        index=["b", "a", "b"],
+    )

@@ -1,0 +1,99 @@
+"""What README, docstrings, demo and notebooks show is run as it stands there."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+import pandas_llm
+
+ROOT = Path(__file__).parent.parent
+CODE = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+MODULES = [
+    found.name
+    for found in pkgutil.walk_packages(pandas_llm.__path__, "pandas_llm.")
+    if not found.name.endswith("__main__")
+]
+
+
+def test_the_readmes_code_runs_from_top_to_bottom(capsys):
+    space = {}
+    for code in CODE.findall((ROOT / "README.md").read_text()):
+        exec(compile(code, "README.md", "exec"), space)
+    assert "dtype" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["pandas_llm", *MODULES])
+def test_examples_in_docstrings_run(name):
+    module = importlib.import_module(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        done = doctest.testmod(
+            module, optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+        )
+    assert done.failed == 0
+
+
+def test_the_demo_runs_twice_alike():
+    def demo():
+        return subprocess.run(
+            [sys.executable, "-m", "pandas_llm", "demo"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+
+    first, second = demo(), demo()
+    timeless = [re.sub(r"in [\d.]+ s", "", done.stdout) for done in (first, second)]
+    assert timeless[0] == timeless[1]
+    assert "(2 of them retries), 0 rows failed" in first.stdout
+    assert "100%" in first.stderr
+
+
+def test_the_demo_says_what_is_missing_for_a_real_model():
+    done = subprocess.run(
+        [sys.executable, "-m", "pandas_llm", "demo", "--model", "m"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "set OPENAI_API_KEY" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs_from_top_to_bottom(path, tmp_path):
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(
+        notebook,
+        timeout=120,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(path.parent)}},
+    )
+    client.execute()
+    text = "".join(
+        str(output)
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+    )
+    assert "Traceback" not in text
+
+
+def test_there_is_a_quickstart():
+    assert "01-quickstart" in [path.stem for path in NOTEBOOKS]
