@@ -20,7 +20,8 @@ import threading
 import time
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pandas_llm.errors import warn
 from pandas_llm.progress import in_notebook
@@ -71,12 +72,10 @@ def run(
 
     Raises
     ------
-    KeyboardInterrupt
-        After one Ctrl-C, when the job has been cancelled and has closed its
-        connections; a second one returns at once.
-    asyncio.CancelledError
-        The same where the task that called was cancelled; `asyncio.run` makes it a
-        KeyboardInterrupt after Ctrl-C.
+    KeyboardInterrupt, asyncio.CancelledError
+        After one Ctrl-C, or a cancellation of the calling task (asyncio.run makes one
+        of the other), when the job has closed its connections; a second Ctrl-C
+        returns at once.
     """
     running = _running_loop()
     if running is None and loop != "thread":
@@ -86,12 +85,10 @@ def run(
     if running is not None:
         _advise()
     try:
-        made: T = _Thread(job).run(tick)
+        return _Thread(job).run(tick)
     except _NoThreadError as error:
         how = "in this thread" if running is None else "inside the running loop"
         warn(f"{error}: going on {how}", RuntimeWarning)
-    else:
-        return made
     return _in_place(job, tick) if running is None else _nested(running, job, tick)
 
 
@@ -103,11 +100,11 @@ def _in_place(job: Callable[[], Coroutine[Any, Any, T]], tick: Callable[[], None
 
 def new_loop() -> asyncio.AbstractEventLoop:
     """Make a loop: uvloop's when it is installed (16 to 28 % less CPU)."""
-    loop: asyncio.AbstractEventLoop
     try:
-        loop = importlib.import_module("uvloop").new_event_loop()
+        maker: Any = importlib.import_module("uvloop")
     except ImportError:
-        loop = asyncio.new_event_loop()
+        maker = asyncio
+    loop: asyncio.AbstractEventLoop = maker.new_event_loop()
     # nest_asyncio puts the slow Python class in the place of this one, process-wide
     quick = getattr(sys.modules.get("_asyncio"), "Task", asyncio.Task)
     if asyncio.Task is not quick:
@@ -128,11 +125,11 @@ def _advise() -> None:
     if _warned or in_notebook():
         return
     _warned = True
-    msg = (
+    warn(
         "this call blocks the event loop that it was made in until all rows are "
-        "done; `await` the method with an `a` in front instead, such as agenerate"
+        "done; `await` the method with an `a` in front instead, such as agenerate",
+        RuntimeWarning,
     )
-    warn(msg, RuntimeWarning)
 
 
 class _Caller:
@@ -155,22 +152,18 @@ class _NoThreadError(RuntimeError):
     """The system gives no more threads."""
 
 
-class _Thread:
+class _Thread(Generic[T]):
     """One job in one short-lived thread."""
 
-    def __init__(self, job: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+    def __init__(self, job: Callable[[], Coroutine[Any, Any, T]]) -> None:
         self._job = job
-        self._thread = threading.Thread(
-            target=contextvars.copy_context().run,
-            args=(self._main,),
-            name="pandas_llm",
-            daemon=True,
-        )
-        self._result: Future[Any] = Future()
+        target = partial(contextvars.copy_context().run, self._main)
+        self._thread = threading.Thread(target=target, name="pandas_llm", daemon=True)
+        self._result: Future[T] = Future()
         self._stopped = False
         self._task: asyncio.Task[Any] | None = None
 
-    def run(self, tick: Callable[[], None]) -> Any:
+    def run(self, tick: Callable[[], None]) -> T:
         """Start it, wait for it, give its result."""
         caller = _Caller()
         try:
@@ -202,7 +195,7 @@ class _Thread:
         except BaseException as error:  # noqa: BLE001 - raised by run()
             self._result.set_exception(error)
 
-    async def _watched(self) -> Any:
+    async def _watched(self) -> T:
         self._task = asyncio.current_task()
         if self._stopped:  # before there was a task to cancel
             raise asyncio.CancelledError
@@ -229,11 +222,10 @@ def _nested(
 ) -> T:
     """Re-enter the running loop."""
     _make_reentrant(loop)
-    caller = _Caller()
     task = loop.create_task(ticking(job(), tick))
     try:
         with _sigint_cancels(loop, task):
-            loop.run_until_complete(_watched(task, caller))
+            loop.run_until_complete(_watched(task, _Caller()))
     except BaseException:
         task.cancel()  # it ends when the caller's loop goes on
         raise
@@ -282,11 +274,10 @@ def _sigint_cancels(
 def _make_reentrant(loop: asyncio.AbstractEventLoop) -> None:
     if not isinstance(loop, asyncio.BaseEventLoop):
         # asked first: nest_asyncio finds out when asyncio is patched already
-        msg = (
+        raise RuntimeError(  # noqa: TRY004 - nobody has passed the loop
             f"loop='nested' cannot re-enter a {type(loop).__module__} loop: "
             "use `await df.llm.agenerate(...)` there"
         )
-        raise RuntimeError(msg)  # noqa: TRY004 - nobody has passed the loop
     if hasattr(loop, "_nest_patched"):
         _check_nest(new=hasattr(loop, "_nest_asyncio2"))
         return
@@ -301,9 +292,8 @@ def _make_reentrant(loop: asyncio.AbstractEventLoop) -> None:
 def _check_nest(*, new: bool) -> None:
     kernel = getattr(sys.modules.get("ipykernel"), "version_info", (0,))
     if not new and (sys.version_info >= (3, 14) or kernel[0] >= 7):  # noqa: PLR2004
-        msg = (
+        raise RuntimeError(
             "loop='nested' needs nest-asyncio2 here (nest-asyncio 1.6 cancels the "
             "wrong task on Python 3.14 and loses cells on ipykernel 7): "
             "pip install nest-asyncio2, and do not apply nest_asyncio"
         )
-        raise RuntimeError(msg)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pandas_llm.errors import (
-    BadRequestError,
     ConnectionFailedError,
     ContentFilterError,
     LLMError,
+    OutageError,
     OutputError,
     OverloadedError,
     ProviderError,
@@ -24,8 +24,10 @@ from pandas_llm.errors import (
 )
 from pandas_llm.fingerprint import Fingerprint
 from pandas_llm.limits import estimate_tokens
-from pandas_llm.retry import backoff
-from pandas_llm.types import Capabilities, Outcome, Tokens, Totals
+from pandas_llm.parsing import without_thinking
+from pandas_llm.retry import Circuit, backoff
+from pandas_llm.terms import Terms
+from pandas_llm.types import Outcome, Tokens, Totals
 
 if TYPE_CHECKING:
     from pandas_llm.limits import Calibration, Concurrency, RateLimiter, Ticket
@@ -43,10 +45,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("pandas_llm")
 _PATIENCE = 5.0
 """Seconds of tries before an endpoint that was never reached is given up."""
-
-_settled: dict[tuple[str, str, str], Capabilities] = {}
-"""What was settled with each endpoint and model, for the process."""
-
 
 _NONE = Tokens()
 
@@ -103,14 +101,9 @@ class Client:
         self._transport = transport
         self._output = output
         self._settings = settings
-        self._place = (endpoint.provider, endpoint.base_url, endpoint.model)
-        self.capabilities = _settled.get(self._place, Capabilities())
+        self.terms = Terms(endpoint, provider)
         self.fingerprint = Fingerprint(endpoint)
-
-    @property
-    def settled(self) -> bool:
-        """Whether this process has had an answer from this endpoint and model."""
-        return self._place in _settled
+        self.circuit = Circuit()
 
     async def complete(self, request: Request, run: Run) -> Outcome:
         """Ask until the reply is understood.
@@ -159,11 +152,11 @@ class Client:
                     mark = mark or cut
                     left -= 1
                 except (RefusalError, ContentFilterError, TruncatedError) as withheld:
-                    problem = problem or withheld
+                    problem = withheld
                     left -= 1
                 except OutputError as error:
                     unclear = error
-            self._settle(clear=unclear is None)
+            self.terms.settle(clear=unclear is None)
             if unclear is not None:
                 problem = unclear
                 if again == 0:
@@ -173,7 +166,7 @@ class Client:
                 asked = _again(request, unclear)
             elif left > 0:
                 asked = request._replace(sample=request.spec.n - left)
-                self._fewer()
+                self.terms.fewer()
         if problem is not None and not understood:
             raise problem
         return reply, understood, mark
@@ -184,13 +177,16 @@ class Client:
         weight = estimate_tokens(request.prompt)
         tokens = pace.calibration.estimate(weight, request.spec.max_tokens, n)
         while True:
-            capabilities = self.capabilities
+            capabilities = self.terms.capabilities
             n = n if capabilities.n else 1
             http = self._provider.build(request, capabilities, n)
+            if self.circuit.is_open:
+                await self._outage()
             ticket = pace.limiter.reserve(tokens)
             response = None
             try:
-                await self._turn(ticket)
+                while (delay := pace.limiter.delay(ticket)) > 0:  # noqa: ASYNC110
+                    await asyncio.sleep(delay)
                 tally.attempts += 1
                 run.totals.requests += 1
                 sent = time.perf_counter()
@@ -199,8 +195,8 @@ class Client:
                     raise self._provider.error(response)
                 reply = self._provider.parse(response)
             except LLMError as error:
-                self._failed(ticket, response, error)
-                if not self._adapted(capabilities, error, request):
+                self._failed(ticket, response, error, tally)
+                if not self.terms.adapted(capabilities, error, request):
                     await self._before_retry(error, tally, run)
                 run.totals.retries += 1
                 continue
@@ -208,15 +204,18 @@ class Client:
                 pace.limiter.release(ticket)
                 raise
             used = reply.tokens or Tokens()
-            tally.tokens = Tokens(*map(sum, zip(tally.tokens, used, strict=True)))
+            tally.tokens = _sum(tally.tokens, used)
             run.totals.add(used)
             run.totals.simulated = run.totals.simulated or reply.simulated
             self._answered(ticket, response, reply, weight, time.perf_counter() - sent)
             return reply
 
-    async def _turn(self, ticket: Ticket) -> None:
-        """Wait until the limiter lets the request leave."""
-        while (delay := self.pace.limiter.delay(ticket)) > 0:  # noqa: ASYNC110
+    async def _outage(self) -> None:
+        """Wait until the circuit lets this row ask whether the server is back."""
+        while (delay := self.circuit.delay()) > 0:
+            if self.circuit.exhausted:
+                msg = f"{self.endpoint.base_url} has answered nothing for 15 minutes"
+                raise OutageError(msg)
             await asyncio.sleep(delay)
 
     # -- what an exchange teaches -----------------------------------------------
@@ -236,14 +235,23 @@ class Client:
             pace.calibration.learn(weight, reply.tokens.input, reply.tokens.output)
         pace.limiter.settle(ticket, used, self._provider.quotas(response.headers))
         pace.concurrency.answered(seconds, pace.limiter.plan())
+        self.circuit.succeeded()
 
     def _failed(
-        self, ticket: Ticket, response: HTTPResponse | None, error: LLMError
+        self,
+        ticket: Ticket,
+        response: HTTPResponse | None,
+        error: LLMError,
+        tally: _Tally,
     ) -> None:
         """Tell the pace of a failure; a wait that is too long ends the run."""
         quotas = self._provider.quotas(response.headers) if response else None
         if isinstance(error, (RateLimitError, OverloadedError)):
             self.pace.concurrency.overloaded()
+        if error.retryable and not isinstance(error, RateLimitError):
+            self.circuit.failed(tally)
+        elif self.circuit.is_open and response is not None:
+            self.circuit.succeeded()
         if not isinstance(error, RateLimitError):
             self.pace.limiter.settle(ticket, None, quotas)
             return
@@ -258,48 +266,20 @@ class Client:
                 msg, status=error.status, code=error.code, retry_after=wait
             ) from error
 
-    def _adapted(self, tried: Capabilities, error: LLMError, request: Request) -> bool:
-        """Step down after a refused parameter; once for all rows in flight."""
-        if not isinstance(error, BadRequestError):
-            return False
-        if tried != self.capabilities:
-            return True  # another row has stepped down meanwhile
-        lower = self._provider.downgrade(tried, error, request)
-        if lower is None:
-            return False
-        _log.info("%s: %s; going on with %s", self.endpoint, error, lower)
-        self.capabilities = lower
-        return True
-
-    def _settle(self, *, clear: bool) -> None:
-        """Remember what the endpoint understood, at the first reply that was clear."""
-        if clear and _settled.get(self._place) != self.capabilities:
-            _settled[self._place] = self.capabilities
-            _log.info("%s: settled on %s", self.endpoint, self.capabilities)
-        elif not clear and not self.settled and not self.capabilities.describe:
-            # the schema may have been ignored without a word: say it in the prompt
-            self.capabilities = replace(self.capabilities, describe=True)
-
-    def _fewer(self) -> None:
-        """Remember that the server gives fewer choices than asked for."""
-        if self.capabilities.n:
-            self.capabilities = replace(self.capabilities, n=False)
-            self._settle(clear=True)
-
     async def _before_retry(self, error: LLMError, tally: _Tally, run: Run) -> None:
         """Wait as long as the error asks for; raise it when tries are used up."""
         if not error.retryable or not isinstance(error, ProviderError):
             raise error
         if isinstance(error, RateLimitError):
             return  # the limiter's gate makes it wait; it uses no attempt
-        if isinstance(error, ConnectionFailedError) and not self.settled:
+        if isinstance(error, ConnectionFailedError) and not self.terms.settled:
             if time.monotonic() - run.started > _PATIENCE:
                 msg = f"{error}. Is the server running, and is base_url right?"
                 raise UnreachableError(msg) from error
-        else:
-            tally.failures += 1
-            if tally.failures > self._settings.max_retries:
-                raise error
+        elif self.circuit.is_open:
+            return  # nobody asks before it lets them
+        elif tally.failures > self._settings.max_retries:
+            raise error
         wait = backoff(max(0, tally.failures - 1), error.retry_after)
         _log.debug("waiting %.2f s after %s", wait, error)
         await asyncio.sleep(wait)
@@ -311,5 +291,12 @@ def _again(request: Request, error: OutputError) -> Request:
         f"That answer cannot be used: {error}. Answer again, with JSON in the form "
         "asked for and nothing else."
     )
-    turns = (("assistant", error.text), ("user", reason))
-    return request._replace(followup=turns if error.text else (("user", reason),))
+    answer = without_thinking(error.text)
+    turns = (("assistant", answer or ""), ("user", reason))
+    return request._replace(followup=turns if answer else turns[1:])
+
+
+def _sum(one: Tokens, other: Tokens) -> Tokens:
+    if one is _NONE:  # nearly always: a row is answered at once
+        return other
+    return Tokens(*(a + b for a, b in zip(one, other, strict=True)))

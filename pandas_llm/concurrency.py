@@ -116,7 +116,8 @@ class Concurrency:
     def _open_window(self, stale: float = 0.0) -> None:
         """Begin a window; those still in flight tell of another size."""
         self._opened = self._size
-        self._window = max(8 if self._search else 32, int(self._size))
+        least = 32 if not self._search else 8 if self._step == 1.0 else 16
+        self._window = max(least, int(self._size))
         self._count = -int(stale)
         self._since = self._clock()
 

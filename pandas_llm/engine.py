@@ -7,12 +7,15 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from pandas_llm.errors import (
-    BadRequestError,
+    ContextLengthError,
     DeadlineError,
     EncodingError,
+    FirstRowsError,
     InterruptedRowError,
     LLMError,
     NotSentError,
+    PromptFilteredError,
+    ProviderError,
 )
 from pandas_llm.types import Outcome
 
@@ -24,7 +27,8 @@ if TYPE_CHECKING:
     from pandas_llm.types import Request
 
 _PROBES = 3
-"""Rows that are tried one by one before all fan out; the same 400 on each is fatal."""
+"""Rows that are tried one by one before all fan out; one failure of all is fatal."""
+_ROWS_OWN = (ContextLengthError, PromptFilteredError)
 
 
 class Slots:
@@ -146,17 +150,19 @@ class Engine:
 
         A wrong key or model costs one call this way, not one a row.
         """
-        refused: list[tuple[str | None, str | None]] = []
+        failed: list[tuple[str, str | None, str | None]] = []
         for _ in range(_PROBES):
-            if self._client.settled or (item := self._next()) is None:
+            if self._client.terms.settled or (item := self._next()) is None:
                 return
             outcome = await self._one(*item)
             if outcome is None:
                 return
-            if isinstance(outcome.error, BadRequestError):
-                refused.append((outcome.error.code, outcome.error.param))
-                if refused == [refused[0]] * _PROBES:
-                    self._stop = _fatal(outcome.error)
+            error = outcome.error
+            if isinstance(error, ProviderError) and not isinstance(error, _ROWS_OWN):
+                failed.append((error.kind, error.code, error.param))
+                if failed == [failed[0]] * _PROBES:
+                    msg = f"the first {_PROBES} rows all failed the same way: {error}"
+                    self._stop = FirstRowsError(msg, status=error.status)
 
     async def _pool(self) -> None:
         self._idle = asyncio.get_running_loop().create_future()
@@ -247,16 +253,3 @@ class Engine:
         for worker in workers:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
-
-
-def _fatal(error: BadRequestError) -> LLMError:
-    """Make a fatal error of one that the first rows had in common."""
-    stop = type("RefusedError", (type(error),), {"fatal": True})
-    raised: LLMError = stop(
-        f"the first {_PROBES} rows were all refused the same way: {error}",
-        status=error.status,
-        code=error.code,
-        param=error.param,
-        request_id=error.request_id,
-    )
-    return raised

@@ -21,8 +21,11 @@
         ├── NoCreditError         402, a 429 that waiting cannot mend       fatal
         ├── RateLimitedTooLong    a wait longer than `max_wait`             fatal
         ├── UnreachableError      no connection at all to begin with         fatal
+        ├── FirstRowsError        the first rows all failed the same way     fatal
+        ├── OutageError           the endpoint failed for 15 minutes         fatal
         ├── BadRequestError       400, 413, 422
-        │   └── ContextLengthError
+        │   ├── ContextLengthError
+        │   └── PromptFilteredError
         ├── ReplyTooLargeError    more than 16 MB
         ├── RateLimitError        429                                       retryable
         ├── ServerError           5xx, 408, 409                             retryable
@@ -229,6 +232,20 @@ class UnreachableError(ProviderError):
     fatal = True
 
 
+class FirstRowsError(ProviderError):
+    """The first rows all failed the same way, so the others would too."""
+
+    kind = "first_rows"
+    fatal = True
+
+
+class OutageError(ProviderError):
+    """The endpoint has answered nothing for a long time."""
+
+    kind = "outage"
+    fatal = True
+
+
 class ReplyTooLargeError(ProviderError):
     """A reply larger than any answer should be."""
 
@@ -245,6 +262,12 @@ class ContextLengthError(BadRequestError):
     """The prompt is longer than the model can read."""
 
     kind = "context_length"
+
+
+class PromptFilteredError(BadRequestError):
+    """The provider's filter does not let this prompt through."""
+
+    kind = "content_filter"
 
 
 class RateLimitError(ProviderError):

@@ -176,11 +176,12 @@ class Job:
             self.facts = {"provider": endpoint.provider, "model": endpoint.model}
             self.waiting = lambda: _waiting(client.pace.limiter.waiting())
             engine = Engine(client, self.run, self.store, dedupe=settings.dedupe)
-            requests = self.requests(self._spec(endpoint))
+            spec = self._spec(endpoint)
+            requests = self.requests(spec)
             try:
                 await engine.execute(requests, settings.deadline)
             finally:
-                self.facts["schema"] = client.capabilities.schema
+                self.facts |= client.terms.facts(spec)
 
     def _spec(self, endpoint: Endpoint) -> Spec:
         settings = self.settings
@@ -240,6 +241,9 @@ class Job:
         """Give the result, or raise or warn about rows that failed."""
         failed = self.store.failures()
         out = self._partial()
+        if dropped := self.facts.get("dropped"):
+            model = self.facts["model"]
+            warn(f"{model} refuses {dropped}; sent without", LLMWarning)
         if failed:
             counts: dict[str, int] = {}
             for error in failed.values():

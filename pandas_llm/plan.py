@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pandas_llm import blocking, frame, options
 from pandas_llm.job import Job, Recipe, Shape
-from pandas_llm.keys import parse_keys
+from pandas_llm.keys import parse_keys, parse_labels
 from pandas_llm.output import Completion, Label, Records
 from pandas_llm.types import Spec
 
@@ -97,18 +97,5 @@ def _output(verb: Verb, keys: Any, shape: Shape) -> Output:
     if verb == "complete":
         return Completion(shape.name)
     if verb == "classify":
-        return Label(labels(shape.name, keys), confidence=shape.confidence)
+        return Label(parse_labels(shape.name, keys), confidence=shape.confidence)
     return Records(parse_keys(keys, flatten=shape.flatten), single=verb == "extract")
-
-
-def labels(name: str, given: Any) -> Any:
-    """Make the keys of ``classify``: one label out of a list or a mapping."""
-    if isinstance(given, str) or not given:
-        msg = "labels must be a list of texts or a mapping label → description"
-        raise ValueError(msg)
-    parsed = parse_keys({name: list(given)})
-    if hasattr(given, "items"):
-        said = "; ".join(f"{label}: {text}" for label, text in given.items())
-        parsed.model.model_fields["f0"].description = said
-        parsed.model.model_rebuild(force=True)
-    return parsed

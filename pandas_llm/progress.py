@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import time
 import warnings
+from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -47,18 +49,22 @@ class Bar:
         now = time.monotonic()
         if not self._shown or now - self._drawn < _REDRAW_SECONDS:
             return
-        if self._bar is None:
-            if now - self._started < _QUIET_SECONDS:
-                return
-            self._bar = _tqdm(self._totals.rows, now - self._started)
+        if self._bar is None and now - self._started < _QUIET_SECONDS:
+            return
         self._drawn = now
-        self._draw()
+        try:
+            if self._bar is None:
+                self._bar = _tqdm(self._totals.rows, now - self._started)
+            self._draw()
+        except (OSError, ValueError):
+            self._shown = False  # the terminal is gone: the run goes on without
 
     def close(self) -> None:
         """Draw the last state."""
-        if self._bar is not None:
-            self._draw()
-            self._bar.close()
+        if self._bar is not None and self._shown:
+            with suppress(OSError, ValueError):
+                self._draw()
+                self._bar.close()
 
     def _draw(self) -> None:
         self._bar.n = self._totals.done
@@ -68,13 +74,19 @@ class Bar:
         self._bar.refresh()
 
 
-def _tqdm(total: int, elapsed: float) -> Any:
+@cache
+def _bars() -> Any:
     from tqdm.auto import tqdm
 
+    # without tqdm's own thread, which would stay: here somebody ticks
+    return type("Bars", (tqdm,), {"monitor_interval": 0})
+
+
+def _tqdm(total: int, elapsed: float) -> Any:
     with warnings.catch_warnings():
         # a notebook without ipywidgets: the text bar is fine
         warnings.simplefilter("ignore")
-        bar = tqdm(total=total, unit="row", dynamic_ncols=True, mininterval=0)
+        bar = _bars()(total=total, unit="row", dynamic_ncols=True, mininterval=0)
     bar.start_t -= elapsed  # the rows done before it appeared took that long
     return bar
 
@@ -100,7 +112,9 @@ def _short(number: int) -> str:
 def _wanted() -> bool:
     """Whether somebody is likely to look at a bar."""
     stderr = sys.stderr
-    return in_notebook() or (stderr is not None and stderr.isatty())
+    if stderr is None or getattr(stderr, "closed", False):
+        return False
+    return in_notebook() or stderr.isatty()
 
 
 def in_notebook() -> bool:

@@ -1,9 +1,10 @@
-"""How long to wait before another try."""
+"""When to try again: backoff for a row, budget and circuit for the run."""
 
 from __future__ import annotations
 
 import random as _random
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,3 +43,103 @@ def backoff(
     if retry_after is None:
         return wait
     return max(wait, retry_after * (1 + 0.2 * drawn))
+
+
+class Row(Protocol):
+    """What the circuit knows of a row that failed."""
+
+    failures: int
+    """Attempts that count against the row's `max_retries`."""
+
+
+class Circuit:
+    """Holds a run back while its server is down, at no row's expense.
+
+    It opens after a streak of failures over several rows, or when the run has
+    spent its retries: a fifth of its successes and a floor. While it is open one
+    request goes out at growing intervals; the first answer closes it again. The
+    attempts of the streak are given back, so an outage costs minutes and no row.
+
+    Parameters
+    ----------
+    patience : float
+        Seconds of an outage after which `exhausted` is true.
+    clock : callable
+        Seconds, monotonic.
+
+    Examples
+    --------
+    >>> circuit = Circuit(clock=lambda: 0.0)
+    >>> circuit.delay()
+    0.0
+    """
+
+    STREAK = 10
+    ROWS = 5
+    """A streak over fewer rows says something of the rows, not of the server."""
+    FLOOR = 100.0
+    SHARE = 0.2
+    REFILL = 10.0
+    FIRST, LAST = 1.0, 30.0
+
+    def __init__(
+        self, patience: float = 900.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
+        self._patience = patience
+        self._retries = self.FLOOR
+        self._streak: list[Row] = []
+        self._opened: float | None = None
+        self._interval = self.FIRST
+        self._next = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the run is held back."""
+        return self._opened is not None
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the outage has lasted longer than the patience."""
+        return (
+            self._opened is not None and self._clock() - self._opened > self._patience
+        )
+
+    def succeeded(self) -> None:
+        """Count an answer, of whatever kind: the server is there."""
+        self._retries += self.SHARE
+        if self._streak:
+            self._streak.clear()
+        if self._opened is not None:
+            self._opened = None
+            self._retries = max(self._retries, self.REFILL)
+
+    def failed(self, row: Row) -> None:
+        """Count a failure that is worth a retry."""
+        if self.is_open:
+            return
+        row.failures += 1
+        self._streak.append(row)
+        self._retries -= 1.0
+        several = len({id(row) for row in self._streak}) >= self.ROWS
+        if self._retries < 0 or (several and len(self._streak) >= self.STREAK):
+            self._open()
+
+    def _open(self) -> None:
+        for row in self._streak:
+            row.failures -= 1
+        self._streak.clear()
+        self._opened = self._clock()
+        self._interval = self.FIRST
+        self._next = self._opened + self._interval
+
+    def delay(self) -> float:
+        """Give the seconds until this caller may ask again; 0.0 when it may send."""
+        if self._opened is None:
+            return 0.0
+        wait = self._next - self._clock()
+        if wait > 0:
+            return min(wait, 0.5)  # an answer may close it meanwhile
+        self._interval = min(2 * self._interval, self.LAST)
+        self._next = self._clock() + self._interval
+        return 0.0

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 _CONSTRAINTS = {
     "minimum": "at least {}",
@@ -28,7 +28,8 @@ _CONSTRAINTS = {
     "uniqueItems": "without repeated items",
 }
 _FORMATS = {"date", "date-time"}
-_DROPPED = {"title", "default", "examples", "format", *_CONSTRAINTS}
+_KEPT = {"$ref", "type", "description", "properties", "items", "anyOf", "enum"}
+_NAMES = {str: "string", bool: "boolean", int: "integer", float: "number"}
 
 
 def portable(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,12 +47,11 @@ def portable(schema: Mapping[str, Any]) -> dict[str, Any]:
     {'n': {'type': 'integer', 'description': 'at least 1'}}
     """
     definitions = dict(schema.get("$defs", {}))
-    recursive = {name for name in definitions if _reaches(name, name, definitions)}
-    result = _convert(
-        {key: value for key, value in schema.items() if key != "$defs"},
-        definitions,
-        recursive,
-    )
+    recursive = {name for name in definitions if _reaches(name, definitions)}
+    root = {key: value for key, value in schema.items() if key != "$defs"}
+    if "properties" not in root:  # a recursive model: the root may be no reference
+        root = _target(root, definitions)
+    result = _convert(root, definitions, recursive)
     kept = {
         name: _convert(definitions[name], definitions, recursive)
         for name in sorted(recursive)
@@ -60,25 +60,57 @@ def portable(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {**result, "$defs": kept} if kept else result
 
 
+def unportable(schema: Mapping[str, Any]) -> str | None:
+    """Say why a schema cannot be asked for everywhere; None when it can.
+
+    Examples
+    --------
+    >>> unportable({"type": "object", "additionalProperties": {"type": "integer"}})
+    'a mapping with free keys: use a list of models with a name and a value'
+    """
+    if schema.get("type") == "object" and "properties" not in schema:
+        return "a mapping with free keys: use a list of models with a name and a value"
+    if "prefixItems" in schema:
+        return "a tuple of several types: use a model with a field for each"
+    known = ("type", "enum", "const", "$ref", "anyOf", "oneOf", "allOf")
+    if not any(key in schema for key in known):
+        return "any value at all: say which type"
+    parts = [*schema.get("properties", {}).values(), *schema.get("$defs", {}).values()]
+    parts += [
+        part for key in ("anyOf", "oneOf", "allOf") for part in schema.get(key, ())
+    ]
+    if schema.get("type") == "array":
+        parts.append(schema.get("items", {}))
+    return next(filter(None, map(unportable, parts)), None)
+
+
+def _target(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what a node refers to, with what stands beside the reference."""
+    while "$ref" in node or len(node.get("allOf", ())) == 1:
+        if "$ref" in node:
+            found = definitions[node["$ref"].rsplit("/", 1)[-1]]
+            node = {**found, **{k: v for k, v in node.items() if k != "$ref"}}
+        else:
+            (found,) = node["allOf"]
+            node = {**found, **{k: v for k, v in node.items() if k != "allOf"}}
+    return dict(node)
+
+
 def _convert(
     node: Mapping[str, Any], definitions: Mapping[str, Any], recursive: set[str]
 ) -> dict[str, Any]:
     """Convert one schema and all within it."""
-    if "$ref" in node:
-        name = node["$ref"].rsplit("/", 1)[-1]
-        if name in recursive:  # a reference may have no sibling
-            return {"$ref": node["$ref"]}
-        siblings = {key: value for key, value in node.items() if key != "$ref"}
-        node = {**definitions[name], **siblings}
-    if len(node.get("allOf", ())) == 1:
+    if len(node.get("allOf", ())) == 1:  # pydantic 2.8 and before
         rest = {key: value for key, value in node.items() if key != "allOf"}
         return _convert({**node["allOf"][0], **rest}, definitions, recursive)
-    result = {key: value for key, value in node.items() if key not in _DROPPED}
-    if node.get("format") in _FORMATS:
-        result["format"] = node["format"]
+    if "$ref" in node:
+        if node["$ref"].rsplit("/", 1)[-1] in recursive:
+            return {"$ref": node["$ref"]}  # a reference may have no sibling
+        node = _target(node, definitions)
+    result = _value_part(node)
     for key in ("anyOf", "oneOf"):
-        if key in result:
-            options = [_convert(o, definitions, recursive) for o in result.pop(key)]
+        if key in node:
+            options = [_convert(o, definitions, recursive) for o in node[key]]
             result["anyOf"] = options
     if "items" in result:
         result["items"] = _convert(result["items"], definitions, recursive)
@@ -93,6 +125,24 @@ def _convert(
             "additionalProperties": False,
         }
     return _described(result, node)
+
+
+def _value_part(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep what strict modes know of a value; an enum says its type."""
+    result = {key: value for key, value in node.items() if key in _KEPT}
+    if node.get("format") in _FORMATS:
+        result["format"] = node["format"]
+    if "const" in node:
+        result["enum"] = [node["const"]]
+    if "enum" in result and "type" not in result:
+        result["type"] = _types(result["enum"])
+    return result
+
+
+def _types(values: Sequence[Any]) -> str | list[str]:
+    """Name the types of labels; strict modes refuse an enum without."""
+    names = list(dict.fromkeys(_NAMES.get(type(v), "null") for v in values))
+    return names[0] if len(names) == 1 else names
 
 
 def _described(result: dict[str, Any], node: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,18 +161,17 @@ def _described(result: dict[str, Any], node: Mapping[str, Any]) -> dict[str, Any
     return result
 
 
-def _reaches(start: str, goal: str, definitions: Mapping[str, Any]) -> bool:
-    """Tell whether a definition refers, directly or not, to another."""
+def _reaches(goal: str, definitions: Mapping[str, Any]) -> bool:
+    """Tell whether a definition refers, directly or not, to itself."""
     seen: set[str] = set()
-    todo = [start]
+    todo = [goal]
     while todo:
-        for name in definitions:
-            if name not in seen and _mentions(definitions[todo[-1]], name):
-                if name == goal:
-                    return True
-                seen.add(name)
-                todo.insert(0, name)
-        todo.pop()
+        current = definitions[todo.pop()]
+        found = {name for name in definitions if _mentions(current, name)} - seen
+        if goal in found:
+            return True
+        seen |= found
+        todo += found
     return False
 
 

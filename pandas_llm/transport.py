@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from functools import lru_cache
 from typing import TYPE_CHECKING, Self
@@ -47,6 +48,7 @@ class Transport:
         self._given = session
         self._session: aiohttp.ClientSession | None = session
         self._seconds = timeout
+        self._proxy = lru_cache(_proxy)  # for one run: the environment may change
         # The connector has no limit of its own, so nothing waits in its queue and
         # `total` counts the exchange alone. (It would count the wait otherwise:
         # eight requests over two connections lost four to a time-out.)
@@ -62,6 +64,11 @@ class Transport:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,  # see _proxy
                 auto_decompress=True,
+            )
+        elif self._session._loop is not asyncio.get_running_loop():  # noqa: SLF001
+            raise ConfigurationError(
+                "session= belongs to another event loop: call from the one it was "
+                "made in, `await df.llm.agenerate(...)` at best"
             )
         return self
 
@@ -114,7 +121,7 @@ class Transport:
             async with self._session.get(
                 url,
                 headers=headers,
-                proxy=None if self._given else _proxy(url),
+                proxy=None if self._given else self._proxy(url),
                 timeout=self._timeout,
                 allow_redirects=False,
             ) as response:
@@ -131,7 +138,7 @@ class Transport:
             request.url,
             data=request.body,
             headers=request.headers,
-            proxy=None if self._given else _proxy(request.url),
+            proxy=None if self._given else self._proxy(request.url),
             timeout=self._timeout,
             allow_redirects=False,  # the key must not follow to another host
         ) as response:
@@ -140,7 +147,6 @@ class Transport:
             )
 
 
-@lru_cache
 def _proxy(url: str) -> str | None:
     """Find the proxy that the environment names for a URL.
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pandas_llm import blocking, client, limits, options
+from pandas_llm import blocking, limits, options, terms
 from pandas_llm.simulator import Simulator
 
 
@@ -31,7 +31,7 @@ def clean_state(monkeypatch):
             monkeypatch.delenv(name)
     monkeypatch.setattr(blocking, "_warned", False)
     options._global.clear()
-    client._settled.clear()
+    terms._settled.clear()
     limits._limiters.clear()
 
 

@@ -10,7 +10,7 @@ LAYERS = [
     ["types", "errors"],
     [
         *("providers", "limits", "concurrency", "retry", "keys", "schema", "output"),
-        *("template", "store", "fingerprint"),
+        *("template", "store", "fingerprint", "fields", "columns", "parsing", "terms"),
     ],
     ["blocking", "transport", "progress", "simulator"],
     ["client"],

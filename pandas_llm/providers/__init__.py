@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Quotas,
         Reply,
         Request,
+        Spec,
     )
 
 
@@ -46,6 +47,9 @@ class Provider(Protocol):
         self, capabilities: Capabilities, error: LLMError, request: Request
     ) -> Capabilities | None:
         """Give what to try after a refused parameter; None when nothing is left."""
+
+    def dropped(self, spec: Spec, capabilities: Capabilities) -> tuple[str, ...]:
+        """Name the options that are not sent because the model refuses them."""
 
 
 class Preset(NamedTuple):

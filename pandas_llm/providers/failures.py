@@ -31,7 +31,8 @@ _TOO_LONG = re.compile(
     re.IGNORECASE,
 )
 _FILTERED = re.compile(
-    r"content_filter|content_policy|moderation|ResponsibleAI", re.IGNORECASE
+    r"content_filter|content_policy|moderation|ResponsibleAI",
+    re.IGNORECASE,
 )
 _TOO_LARGE = re.compile(r"request too large", re.IGNORECASE)
 _TRY_AGAIN = re.compile(r"(?:try again|retry) in ([\d.]+) ?(ms|s|m)", re.IGNORECASE)
@@ -100,9 +101,11 @@ def _kind(  # noqa: PLR0911 - the table, a line each
         )
     if _TOO_LONG.search(about) and status < 500:  # noqa: PLR2004
         return errors.ContextLengthError, " Shorten the prompt."
+    if _FILTERED.search(about) and status in (400, 403):
+        return errors.PromptFilteredError, ""
     if status in (402, 429) and not _TOO_LARGE.search(about):
         return errors.RateLimitError, ""
-    if status == 401 or (status == 403 and not _FILTERED.search(about)):  # noqa: PLR2004
+    if status in (401, 403):
         return errors.AuthenticationError, " Check the key and what it may do."
     if status == 404:  # noqa: PLR2004
         return errors.ModelNotFoundError, " Check model= and base_url=."

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pandas_llm.errors import EncodingError, MalformedReplyError
+from pandas_llm.errors import (
+    ContextLengthError,
+    EncodingError,
+    MalformedReplyError,
+    PromptFilteredError,
+)
 from pandas_llm.providers import failures
 from pandas_llm.schema import portable
 from pandas_llm.types import (
@@ -150,6 +155,8 @@ class Provider:
         self, capabilities: Capabilities, error: LLMError, request: Request
     ) -> Capabilities | None:
         """Step down one capability that the error names."""
+        if isinstance(error, (ContextLengthError, PromptFilteredError)):
+            return None  # they speak of the prompt, and may quote any word of it
         about = f"{getattr(error, 'param', None) or ''} {error}".lower()
         spec = request.spec
         if (
@@ -161,12 +168,26 @@ class Provider:
         if spec.schema and capabilities.schema != "prompt" and _about_schema(about):
             lower = capabilities.schema == "json_schema"
             return replace(capabilities, schema="json_object" if lower else "prompt")
-        named = any(re.search(rf"\b{name}\b", about) for name in spec.sampling)
-        if capabilities.sampling and named:
+        sampling = [name for name in _SAMPLING if name in spec.sampling]
+        if capabilities.sampling and any(_names(error, name) for name in sampling):
             return replace(capabilities, sampling=False)
-        if spec.n > 1 and capabilities.n and re.search(r"['\"`]n['\"`]|\bn\b", about):
+        if spec.n > 1 and capabilities.n and _names(error, "n"):
             return replace(capabilities, n=False)
         return None
+
+    def dropped(self, spec: Spec, capabilities: Capabilities) -> tuple[str, ...]:
+        """Name the options that are not sent because the model refuses them."""
+        if capabilities.sampling:
+            return ()
+        return tuple(name for name in _SAMPLING if name in spec.sampling)
+
+
+def _names(error: LLMError, name: str) -> bool:
+    """Tell whether an error is about a field; "stop" and "n" are words as well."""
+    if getattr(error, "param", None) == name:
+        return True
+    words = rf"['\"`]{name}['\"`]" if len(name) <= len("stop") else rf"\b{name}\b"
+    return re.search(words, str(error), re.IGNORECASE) is not None
 
 
 def _about_schema(about: str) -> bool:

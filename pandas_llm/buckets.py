@@ -1,0 +1,263 @@
+"""Token buckets: explicit, mirrored from a server's headers, or guessed from refusals."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pandas_llm.types import Quota
+
+REQUESTS: Final = 0
+TOKENS: Final = 1
+_KEPT: Final = 0.1
+"""Share of the server's bucket left alone, for what is under way or miscounted."""
+_BUDGET: Final = 3600.0
+"""A longer period is a budget to use up, not a pace to keep."""
+
+
+class Ticket:
+    """One request's place in the queue.
+
+    Attributes
+    ----------
+    tokens : float
+        What it reserved.
+    """
+
+    __slots__ = ("amounts", "due", "mark", "place", "sent", "tokens", "wave")
+
+    def __init__(self, tokens: float, place: tuple[float, float], now: float) -> None:
+        self.tokens = tokens
+        self.amounts = (1.0, tokens)
+        self.place = place
+        """Requests and tokens booked before this one."""
+        self.mark = place
+        """Requests and tokens sent when it left, its own among them."""
+        self.due = self.sent = now
+        self.wave = -1
+
+
+class Bucket:
+    """A token bucket as one line: all that may have been sent by a time.
+
+    A request leaves when `credit` reaches its place in the queue, so moving the
+    line moves all that wait and keeps their order.
+    """
+
+    __slots__ = ("at", "credit", "kept", "mark", "rate", "size", "unit")
+
+    def __init__(
+        self, unit: int, rate: float, size: float, now: float, sent: float
+    ) -> None:
+        self.unit = unit
+        self.rate = rate
+        self.size = size
+        self.kept = 0.0
+        self.credit = sent + size
+        self.at = now
+        self.mark = -1.0
+
+    @property
+    def slope(self) -> float:
+        """Units a second that come in."""
+        return self.rate
+
+    def advance(self, now: float, sent: float) -> None:
+        """Fill up to now; what is over the size is lost."""
+        if now > self.at:
+            credit = self.credit + self.slope * (now - self.at)
+            self.credit = min(credit, sent + self.size)
+            self.at = now
+
+    def wait(self, ticket: Ticket) -> float:
+        """Give the seconds until the ticket's turn; one too large needs a full bucket."""
+        need = min(ticket.amounts[self.unit], self.size)
+        return (ticket.place[self.unit] + need - self.credit) / self.slope
+
+    def correct(self, ticket: Ticket, used: float) -> None:
+        """Take back what was booked too much, unless `restart` has it in already."""
+        if ticket.mark[self.unit] > self.mark:
+            self.credit += ticket.amounts[self.unit] - used
+
+    def restart(
+        self, ticket: Ticket, remaining: float, now: float, sent: float
+    ) -> None:
+        """Draw the line anew from what was left for a ticket.
+
+        A server counts when the request comes or when the answer goes. What was
+        sent since is missing in the one case and what came in since in the other:
+        the lower of both is right in either, and the same at a steady pace.
+        """
+        self.mark = ticket.mark[self.unit]
+        since = self.slope * (now - ticket.sent) - (sent - self.mark)
+        level = remaining - self.kept + min(0.0, since)
+        self.credit = sent + min(level, self.size)
+        self.at = max(self.at, now)
+
+
+class Mirror(Bucket):
+    """The server's own bucket, as the headers of its answers show it.
+
+    A fixed window, full again at its end, is the bucket that has
+    ``remaining - rate * reset`` left.
+    """
+
+    __slots__ = ("_drift", "_seen", "_windowed", "budget")
+
+    def __init__(
+        self, unit: int, quota: Quota, ticket: Ticket, now: float, sent: float
+    ) -> None:
+        limit = quota.limit or 1.0
+        rate = limit / quota.period
+        amount = ticket.amounts[unit]
+        size = rate / 4
+        self._windowed = _is_window(quota)
+        if self._windowed:
+            size = max(rate, 5.0 * amount)
+        elif quota.remaining is not None:
+            missing = amount if quota.reset is None else quota.reset * rate
+            size = quota.remaining + missing
+        super().__init__(unit, rate, max(1.0, min(limit, size)), now, sent)
+        self.budget = quota.period > _BUDGET
+        if not self.budget:
+            self.kept = min(_KEPT * self.size, self.size - 1.0)
+            self.size -= self.kept
+        self._drift = 0.0
+        self._seen: tuple[float, float, float] | None = None
+
+    @property
+    def slope(self) -> float:
+        """The rate less what others take."""
+        return self.rate + self._drift
+
+    def fits(self, quota: Quota) -> bool:
+        """Tell whether the quota is still of this rate and kind."""
+        if quota.limit is None:
+            return True
+        same = math.isclose(quota.limit / quota.period, self.rate)
+        return same and (self._windowed or not _is_window(quota))
+
+    def measure(self, ticket: Ticket, quota: Quota, now: float, sent: float) -> None:
+        """Take in what an answer says is left."""
+        amount, remaining = ticket.amounts[self.unit], quota.remaining
+        if remaining is None or ticket.mark[self.unit] <= self.mark:
+            return  # a request sent later has told more
+        if self.size < 3 * amount:
+            return  # too small to tell anything
+        if self._windowed:
+            reset = quota.reset or 0.0
+            if now - ticket.sent > reset:
+                return  # of a window that may be over
+            remaining -= reset * self.rate
+        else:
+            self._learn_drift(ticket, remaining)
+        self.size = max(self.size, remaining - self.kept)
+        self._keep(0.995 * self.kept)
+        self.restart(ticket, remaining, now, sent)
+
+    def refused(self, ticket: Ticket, sent: float) -> bool:
+        """Tell whether this bucket explains a refusal; if so, keep more back."""
+        amount = ticket.amounts[self.unit]
+        if self.size < 3 * amount or self.credit - sent >= amount:
+            return False
+        self._keep(self.kept + amount)
+        return True
+
+    def _keep(self, kept: float) -> None:
+        if not self.budget:
+            total = self.size + self.kept
+            more = min(max(kept, _KEPT * total), 0.5 * total) - self.kept
+            self.kept += more
+            self.size -= more
+            self.credit -= more
+
+    def _learn_drift(self, ticket: Ticket, remaining: float) -> None:
+        """Learn what others take and what our counts miss, in units a second."""
+        amount, mark = ticket.amounts[self.unit], ticket.mark[self.unit]
+        seen, now = self._seen, (ticket.sent, remaining, mark)
+        if seen is None or remaining + 2 * amount >= 0.9 * (self.size + self.kept):
+            self._seen = now  # full: what came in cannot be known
+            self._drift *= 0.9
+            return
+        elapsed = ticket.sent - seen[0]
+        if elapsed < max(1.0, 8 * amount / self.rate):
+            return
+        self._seen = now
+        drift = (remaining - seen[1] + mark - seen[2]) / elapsed - self.rate
+        drift = max(-self.rate, min(drift, self.rate))
+        self._drift += elapsed / (elapsed + 4.0) * (drift - self._drift)
+        self._drift = max(-0.9 * self.rate, min(self._drift, 0.5 * self.rate))
+
+
+class Guess(Bucket):
+    """A rate learned from refusals alone.
+
+    A refusal says that the server's bucket was empty. What it took since the last
+    one is at most what came in, so their ratio is the least the rate can be. Until
+    the next one the rate creeps up, ever faster, to find out whether there is more.
+    """
+
+    __slots__ = ("_anchor", "_base", "_before", "_grown", "_sure", "pause")
+
+    def __init__(self, rate: float, now: float, sent: float, *, sure: bool) -> None:
+        super().__init__(REQUESTS, rate, max(1.0, rate / 2 - 1), now, sent)
+        self.kept = 1.0
+        self.pause = 1.0
+        """Seconds that a refusal costs: probing goes slower when it costs more."""
+        self._base = rate
+        self._before = sent
+        self._grown = 0.0
+        self._sure = sure
+        self._anchor: tuple[float, float] | None = None
+
+    def advance(self, now: float, sent: float) -> None:
+        """Fill up, and grow if all that came in was wanted."""
+        elapsed = now - self.at
+        if elapsed > 0:
+            spare = self.credit + self.rate * elapsed - self._before - self.size
+            if spare < 0.5:  # noqa: PLR2004 - half a request is no sign of leisure
+                step = min(elapsed / (10 * self.pause), (sent - self._before) / 100)
+                self._grown += step if self._sure else 3.0 * step
+            self._before = sent
+            growth = 0.03 * self._grown + (self._grown / 3.5) ** 3
+            self.rate = self._base * (0.985 + growth)
+        super().advance(now, sent)
+
+    def skip(self, idle: float) -> None:
+        """Leave out a time in which nobody asked."""
+        if self._anchor is not None:
+            self._anchor = (self._anchor[0] + idle, self._anchor[1])
+
+    def refused(self, ticket: Ticket, accepted: float, fresh: float) -> None:
+        """Learn from a wave's first refusal.
+
+        Parameters
+        ----------
+        ticket : Ticket
+            What was refused.
+        accepted, fresh : float
+            Requests accepted so far; sent since the last wave.
+        """
+        count = 0.0
+        if self._anchor is not None:
+            count = accepted - self._anchor[1]
+            elapsed = max(ticket.sent - self._anchor[0], 1e-3)
+            least = max(0.0, count - 1) / elapsed
+            less = min(0.95 * self.rate, math.sqrt(least * self.rate))
+            floor = 0.9 if self._sure and count < 20 else 0.5  # noqa: PLR2004
+            self._base = min(max(least, less, floor * self.rate), self.rate)
+        if self._anchor is None or count >= 40:  # noqa: PLR2004 - within 3 %
+            self._sure = self._sure or self._anchor is not None
+            self._anchor = (ticket.sent, accepted)
+        if fresh < 2 * self.size:
+            self.size = max(1.0, 0.6 * self.size)
+        self._grown = 0.0
+
+
+def _is_window(quota: Quota) -> bool:
+    """Tell a window that is filled at its end from a bucket that always fills."""
+    if quota.reset is None or quota.remaining is None or quota.limit is None:
+        return False
+    full = quota.remaining + quota.reset * quota.limit / quota.period
+    return quota.period <= _BUDGET and full > 1.1 * quota.limit + 1

@@ -1,0 +1,291 @@
+"""Fields: from what a person writes for one key to a type that holds to it."""
+
+from __future__ import annotations
+
+import copy
+import datetime as dt
+import enum
+import math
+import re
+import types
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    Union,
+    get_args,
+    get_origin,
+)
+
+from pydantic import (
+    AfterValidator,
+    AllowInfNan,
+    BaseModel,
+    BeforeValidator,
+    PlainValidator,
+    RootModel,
+    WrapValidator,
+    create_model,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from pydantic.fields import FieldInfo
+
+Models = dict[type[BaseModel], type[BaseModel]]
+"""The models seen so far, with what stands in their place."""
+
+_INT64 = 2**63
+_SHOWN_LABELS = 20
+_VALIDATORS = (AfterValidator, BeforeValidator, PlainValidator, WrapValidator)
+UNIONS = (Union, types.UnionType)
+
+
+def resolve(  # noqa: PLR0911 - one a form
+    annotation: Any, where: str, models: Models, *, ours: bool = True
+) -> Any:
+    """Put stricter types in place of the plain ones.
+
+    Parameters
+    ----------
+    annotation
+        As a person wrote it.
+    where : str
+        The key, for the message of an error.
+    models : dict
+        The models seen so far.
+    ours : bool
+        Whether the grammar of `keys` holds; in a person's own model it does not.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a type that no column holds, or no label to choose from.
+    """
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        inner = resolve(args[0], where, models, ours=ours)
+        return annotated(inner, args[0], annotation.__metadata__)
+    if isinstance(annotation, type) and annotation in _CHECKS:
+        return annotated(annotation, annotation, ())
+    if isinstance(annotation, (list, tuple)) and ours:
+        return _labelled(Literal[_texts(annotation, where)], annotation)
+    if origin in UNIONS:
+        parts = [resolve(arg, where, models, ours=ours) for arg in args]
+        return Union[tuple(parts)]  # noqa: UP007 - of parts known at run time only
+    if origin is list:
+        return list[resolve(args[0], where, models, ours=ours)]  # type: ignore[misc]
+    if origin is Literal:
+        return _labelled(annotation, _labels(args, where))
+    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
+        members = _labels([member.value for member in annotation], where)
+        return _labelled(annotation, members)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return strict_model(annotation, where, models)
+    if annotation is type(None) or not ours:
+        return annotation
+    msg = (
+        f"{where}: {annotation!r} is none of str, int, float, bool, date, "
+        "datetime, list[...], Literal[...], Optional[...], an Enum, a list of labels "
+        "or a pydantic model"
+    )
+    raise TypeError(msg)
+
+
+def annotated(inner: Any, plain: Any, given: Sequence[Any]) -> Any:
+    """Add a person's metadata and the checks of a plain type.
+
+    The checks stand behind constraints, which reach the schema only beside the bare
+    type, and ahead of a person's validators, which therefore see the reply first.
+    """
+    checks = _CHECKS.get(plain, ()) if isinstance(plain, type) else ()
+    kept = plain if checks else inner
+    at = next((i for i, m in enumerate(given) if isinstance(m, _VALIDATORS)), None)
+    at = len(given) if at is None else at
+    metadata = (*given[:at], *checks, *given[at:])
+    return Annotated[(kept, *metadata)] if metadata else kept
+
+
+def strict_model(model: type[BaseModel], where: str, models: Models) -> type[BaseModel]:
+    """Give a subclass with stricter fields, or the model when none needs to be.
+
+    A model within itself stays as it is there.
+    """
+    if model in models or issubclass(model, RootModel):
+        return models.get(model, model)
+    if not model.model_fields:
+        msg = f"{where}: the model {model.__name__} has no field"
+        raise ValueError(msg)
+    models[model] = model
+    fields: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        plain = field.annotation
+        found = resolve(plain, f"{where}.{name}", models, ours=False)
+        if found == plain:
+            continue
+        whole = annotated(found, plain, field.metadata)
+        stricter = copy.copy(field)
+        if get_origin(whole) is Annotated:
+            found, stricter.metadata = whole.__origin__, list(whole.__metadata__)
+        fields[name] = (found, stricter)
+    if fields:
+        made = create_model(
+            model.__name__, __base__=model, __module__=model.__module__, **fields
+        )
+        made.__doc__ = model.__doc__
+        models[model] = made
+    return models[model]
+
+
+def has_validators(field: FieldInfo) -> bool:
+    """Tell whether a person's own validators may have the last word on a value."""
+    return any(
+        isinstance(m, _VALIDATORS) and not _is_ours(m) for m in _all_metadata(field)
+    )
+
+
+def _all_metadata(field: FieldInfo) -> list[Any]:
+    found, todo = list(field.metadata), [field.annotation]
+    while todo:
+        part = todo.pop()
+        found += getattr(part, "__metadata__", ())
+        todo += [] if get_origin(part) is Literal else get_args(part)
+    return found
+
+
+def _is_ours(validator: Any) -> bool:
+    return getattr(validator.func, "__module__", None) == __name__
+
+
+# -- labels ---------------------------------------------------------------------
+
+
+def _texts(given: Iterable[Any], where: str) -> tuple[str, ...]:
+    labels = tuple(given)
+    if not labels or not all(isinstance(label, str) for label in labels):
+        msg = f"{where}: a list of labels needs one text or more"
+        raise ValueError(msg)
+    return _labels(labels, where)
+
+
+def _labels(given: Sequence[Any], where: str) -> tuple[Any, ...]:
+    """Check what there is to choose from; None among it means optional."""
+    labels = tuple(label for label in given if label is not None)
+    if not labels:
+        msg = f"{where}: there is no label to choose from"
+        raise ValueError(msg)
+    for label in labels:
+        if not isinstance(label, (str, int, float)) or (
+            isinstance(label, float) and not math.isfinite(label)
+        ):
+            msg = f"{where}: a label is text, a finite number or a boolean: {label!r}"
+            raise TypeError(msg)
+    if len(set(labels)) < len(labels):
+        msg = f"{where}: a label stands twice in {list(labels)!r}"
+        raise ValueError(msg)
+    return labels
+
+
+def _labelled(annotation: Any, labels: Sequence[Any]) -> Any:
+    optional = get_origin(annotation) is Literal and None in get_args(annotation)
+    known = (*labels, None) if optional else tuple(labels)
+    return Annotated[annotation, BeforeValidator(_matcher(known))]
+
+
+def _matcher(labels: Sequence[Any]) -> Callable[[Any], Any]:
+    """Make the function that finds a label, whatever its case and blanks."""
+    # 1 == True, but neither may stand for the other
+    exact = {(isinstance(label, bool), label): label for label in labels}
+    folded: dict[str, list[Any]] = {}
+    for label in labels:
+        if label is not None:
+            folded.setdefault(_fold(str(label)), []).append(label)
+    shown = ", ".join(map(repr, labels[:_SHOWN_LABELS]))
+    more = f" and {len(labels) - _SHOWN_LABELS} more" * (len(labels) > _SHOWN_LABELS)
+
+    def match(value: Any) -> Any:
+        try:
+            return exact[isinstance(value, bool), value]
+        except (KeyError, TypeError):
+            alike = folded.get(_fold(str(value)), ()) if _is_scalar(value) else ()
+        if len(alike) == 1:
+            return alike[0]
+        msg = f"must be one of {shown}{more}"
+        raise ValueError(msg)
+
+    return match
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, (str, int))
+
+
+def _fold(label: str) -> str:
+    return " ".join(re.split(r"[\s_]+", label.strip())).casefold()
+
+
+# -- stricter scalars: what pydantic lets pass and a column must not ------------
+
+
+def _no_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        msg = "must be a number"
+        raise ValueError(msg)  # noqa: TRY004 - pydantic turns this one into its own
+    return value
+
+
+def int64(value: int) -> int:
+    """Give the number if Int64 holds it; raise ValueError if not."""
+    if not -_INT64 <= value < _INT64:
+        msg = "must fit into 64 bits"
+        raise ValueError(msg)
+    return value
+
+
+def _date(value: Any) -> Any:
+    """Read ISO text; pydantic would take 2026 for seconds since 1970."""
+    if isinstance(value, dt.date):
+        return value
+    text = _iso(value)
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        return dt.datetime.fromisoformat(text).date()
+
+
+def _datetime(value: Any) -> Any:
+    if isinstance(value, dt.datetime):
+        return value
+    return dt.datetime.fromisoformat(_iso(value))
+
+
+def _iso(value: Any) -> str:
+    if not isinstance(value, str) or "-" not in value.strip()[1:]:
+        msg = "must be an ISO 8601 date such as 2026-01-31"
+        raise ValueError(msg)
+    return value.strip()
+
+
+def naive_utc(value: dt.datetime) -> dt.datetime:
+    """Give the time in UTC without saying so; raise ValueError out of range."""
+    if value.tzinfo is None:
+        return value
+    try:
+        return value.astimezone(dt.UTC).replace(tzinfo=None)
+    except OverflowError as error:
+        msg = "is out of range in UTC"
+        raise ValueError(msg) from error
+
+
+_CHECKS: Mapping[type, tuple[Any, ...]] = types.MappingProxyType(
+    {
+        str: (),
+        bool: (),
+        int: (BeforeValidator(_no_boolean), AfterValidator(int64)),
+        float: (AllowInfNan(False), BeforeValidator(_no_boolean)),  # noqa: FBT003
+        dt.date: (BeforeValidator(_date),),
+        dt.datetime: (BeforeValidator(_datetime), AfterValidator(naive_utc)),
+    }
+)

@@ -1,0 +1,112 @@
+"""Backoff, and the circuit that holds a run back while its server is down."""
+
+from dataclasses import dataclass
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pandas_llm.retry import Circuit, backoff
+
+
+@dataclass
+class Row:
+    failures: int = 0
+
+
+class Clock:
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@given(
+    attempt=st.integers(0, 2000),
+    asked=st.one_of(st.none(), st.floats(0, 1e5)),
+    drawn=st.floats(0, 1),
+)
+def test_a_wait_is_bounded_and_never_shorter_than_asked_for(attempt, asked, drawn):
+    wait = backoff(attempt, asked, random=lambda: drawn)
+    assert wait >= (asked or 0)
+    assert wait <= max(60.0, (asked or 0) * 1.2)
+    assert backoff(attempt + 1, None, lambda: drawn) >= backoff(
+        attempt, None, lambda: drawn
+    )
+
+
+def opened(clock=None, rows=10):
+    circuit = Circuit(clock=clock or Clock())
+    failed = [Row() for _ in range(rows)]
+    for row in failed:
+        circuit.failed(row)
+    return circuit, failed
+
+
+def test_a_streak_over_several_rows_opens_it_and_is_given_back():
+    circuit, rows = opened()
+    assert circuit.is_open
+    assert [row.failures for row in rows] == [0] * 10
+
+
+def test_a_streak_of_one_row_says_nothing_of_the_server():
+    circuit, row = Circuit(clock=Clock()), Row()
+    for _ in range(30):
+        circuit.failed(row)
+    assert not circuit.is_open
+    assert row.failures == 30
+
+
+def test_an_answer_ends_a_streak():
+    circuit = Circuit(clock=Clock())
+    for _ in range(50):
+        for _ in range(9):
+            circuit.failed(Row())
+        for _ in range(45):
+            circuit.succeeded()
+    assert not circuit.is_open
+
+
+def test_one_request_goes_out_at_growing_intervals_until_one_is_answered():
+    clock = Clock()
+    circuit, _ = opened(clock)
+    asked = []
+    while clock.now < 100:
+        if circuit.delay() == 0:
+            asked.append(clock.now)
+            circuit.failed(Row())
+        clock.now += 0.125
+    assert asked == [1, 3, 7, 15, 31, 61, 91]
+    circuit.succeeded()
+    assert circuit.delay() == 0.0
+    assert not circuit.is_open
+
+
+def test_while_it_is_open_no_row_pays():
+    circuit, _ = opened()
+    row = Row()
+    for _ in range(20):
+        circuit.failed(row)
+    assert row.failures == 0
+
+
+def test_retries_are_a_fifth_of_the_successes_and_a_floor():
+    circuit = Circuit(clock=Clock())
+    for _ in range(1000):
+        circuit.succeeded()
+    spent = 0
+    while not circuit.is_open:
+        circuit.failed(Row())
+        if not circuit.is_open:
+            circuit._streak.clear()
+        spent += 1
+    assert spent in (300, 301)  # sums of 0.2 are not exact
+
+
+def test_patience_ends():
+    clock = Clock()
+    circuit, _ = opened(clock)
+    clock.now = 899
+    assert not circuit.exhausted
+    clock.now = 901
+    assert circuit.exhausted
