@@ -2,77 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pandas_llm.errors import (
-    ConnectionFailedError,
     ContentFilterError,
     LLMError,
-    OutageError,
+    NotCachedError,
     OutputError,
-    OverloadedError,
-    ProviderError,
-    RateLimitedTooLong,
-    RateLimitError,
     RefusalError,
     TruncatedError,
-    UnreachableError,
 )
 from pandas_llm.fingerprint import Fingerprint
-from pandas_llm.limits import estimate_tokens
 from pandas_llm.parsing import without_thinking
-from pandas_llm.retry import Circuit, backoff
-from pandas_llm.terms import Terms
-from pandas_llm.types import Outcome, Tokens, Totals
+from pandas_llm.sender import NO_TOKENS, Sender, Tally
+from pandas_llm.types import Outcome
 
 if TYPE_CHECKING:
-    from pandas_llm.limits import Calibration, Concurrency, RateLimiter, Ticket
-    from pandas_llm.output import Output, Record
-    from pandas_llm.providers import Provider
-    from pandas_llm.transport import Transport
-    from pandas_llm.types import (
-        Endpoint,
-        HTTPResponse,
-        Reply,
-        Request,
-        Settings,
-    )
+    from collections.abc import Sequence
 
-_log = logging.getLogger("pandas_llm")
-_PATIENCE = 5.0
-"""Seconds of tries before an endpoint that was never reached is given up."""
-
-_NONE = Tokens()
-
-
-@dataclass(slots=True)
-class Run:
-    """What all rows of a run share; made by the plan, passed down."""
-
-    totals: Totals = field(default_factory=Totals)
-    started: float = field(default_factory=time.monotonic)
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What one row has cost so far."""
-
-    attempts: int = 0
-    failures: int = 0
-    tokens: Tokens = _NONE
-
-
-@dataclass(slots=True)
-class Pace:
-    """What bounds how fast requests leave."""
-
-    limiter: RateLimiter
-    concurrency: Concurrency
-    calibration: Calibration
+    from pandas_llm.output import Record
+    from pandas_llm.sender import Parts, Run
+    from pandas_llm.types import Choice, Reply, Request, Settings
 
 
 class Client:
@@ -80,41 +31,74 @@ class Client:
 
     Parameters
     ----------
-    endpoint, provider, transport, output, pace
-        Where, in which dialect, over what, for which records, how fast.
+    parts : Parts
+        Where, what, in which dialect, over what, how fast, for how much.
     settings : Settings
         Retries and patience.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - the parts of a client, each its own thing
-        self,
-        endpoint: Endpoint,
-        provider: Provider,
-        transport: Transport,
-        output: Output,
-        pace: Pace,
-        settings: Settings,
-    ) -> None:
-        self.endpoint = endpoint
-        self.pace = pace
-        self._provider = provider
-        self._transport = transport
-        self._output = output
+    def __init__(self, parts: Parts, settings: Settings) -> None:
+        self.endpoint = parts.endpoint
+        self.spec = parts.spec
+        self.pace = parts.pace
+        self.fingerprint = Fingerprint(parts.endpoint)
+        self._sender = Sender(parts, settings)
+        self.terms = self._sender.terms
+        self.circuit = self._sender.circuit
+        self._output = parts.output
+        self._cache = parts.cache
         self._settings = settings
-        self.terms = Terms(endpoint, provider)
-        self.fingerprint = Fingerprint(endpoint)
-        self.circuit = Circuit()
 
-    async def complete(self, request: Request, run: Run) -> Outcome:
+    def known(self, keys: Sequence[bytes]) -> dict[bytes, Outcome]:
+        """Give the outcomes of the requests whose replies are kept and understood."""
+        if self._cache is None or self._settings.refresh or not keys:
+            return {}
+        found = {}
+        for key, reply in self._cache.get_many(keys).items():
+            outcome = self._recalled(reply)
+            if outcome is not None:
+                found[key] = outcome
+        return found
+
+    def _recalled(self, reply: Reply) -> Outcome | None:
+        choices: list[list[Record]] = []
+        mark: TruncatedError | None = None
+        for choice in reply.choices:
+            try:
+                records, cut = self._output.read(choice)
+            except OutputError:
+                return None
+            choices.append(records)
+            mark = mark or cut
+        tokens = reply.tokens or NO_TOKENS
+        records = self._output.combine(choices)
+        return Outcome(records, mark, 0, 0.0, reply, tokens, cached=True)
+
+    async def complete(
+        self, request: Request, run: Run, key: bytes | None = None
+    ) -> Outcome:
         """Ask until the reply is understood.
+
+        Parameters
+        ----------
+        request, run
+            What to ask, and on whose account.
+        key : bytes, optional
+            The request's fingerprint, when its reply is known not to be kept.
 
         Raises
         ------
         LLMError
             Only one that is fatal; any other is the row's and in the outcome.
         """
+        if key is None:
+            key = self.fingerprint.of(request)
+            if kept := self.known([key]):
+                return kept[key]
+        if self._settings.replay:
+            return Outcome([], NotCachedError("no reply is kept, and replay=True"), 0)
         started = time.perf_counter()
-        tally = _Tally()
+        tally = Tally()
         records: list[Record] = []
         reply: Reply | None = None
         error: LLMError | None
@@ -125,11 +109,14 @@ class Client:
             if failure.fatal:
                 raise
             error = failure
+        else:
+            if self._cache is not None:
+                self._cache.put(key, reply)
         seconds = time.perf_counter() - started
         return Outcome(records, error, tally.attempts, seconds, reply, tally.tokens)
 
     async def _choices(
-        self, request: Request, run: Run, tally: _Tally
+        self, request: Request, run: Run, tally: Tally
     ) -> tuple[Reply, list[list[Record]], TruncatedError | None]:
         """Collect as many choices as were asked for.
 
@@ -140,15 +127,17 @@ class Client:
         asked, left = request, request.spec.n
         again = self._settings.output_retries
         understood: list[list[Record]] = []
+        kept: list[Choice] = []
         mark: TruncatedError | None = None
         problem: OutputError | None = None
         while left > 0:
-            reply = await self._ask(asked, left, run, tally)
+            reply = await self._sender.send(asked, left, run, tally)
             unclear: OutputError | None = None
             for choice in reply.choices[:left]:
                 try:
                     records, cut = self._output.read(choice)
                     understood.append(records)
+                    kept.append(choice)
                     mark = mark or cut
                     left -= 1
                 except (RefusalError, ContentFilterError, TruncatedError) as withheld:
@@ -165,124 +154,12 @@ class Client:
                 run.totals.retries += 1
                 asked = _again(request, unclear)
             elif left > 0:
-                asked = request._replace(sample=request.spec.n - left)
+                sample = request.sample + request.spec.n - left
+                asked = request._replace(sample=sample)
                 self.terms.fewer()
         if problem is not None and not understood:
             raise problem
-        return reply, understood, mark
-
-    async def _ask(self, request: Request, n: int, run: Run, tally: _Tally) -> Reply:
-        """Send one request until there is a reply."""
-        pace = self.pace
-        weight = estimate_tokens(request.prompt)
-        tokens = pace.calibration.estimate(weight, request.spec.max_tokens, n)
-        while True:
-            capabilities = self.terms.capabilities
-            n = n if capabilities.n else 1
-            http = self._provider.build(request, capabilities, n)
-            if self.circuit.is_open:
-                await self._outage()
-            ticket = pace.limiter.reserve(tokens)
-            response = None
-            try:
-                while (delay := pace.limiter.delay(ticket)) > 0:  # noqa: ASYNC110
-                    await asyncio.sleep(delay)
-                tally.attempts += 1
-                run.totals.requests += 1
-                sent = time.perf_counter()
-                response = await self._transport.send(http)
-                if response.status != 200:  # noqa: PLR2004
-                    raise self._provider.error(response)
-                reply = self._provider.parse(response)
-            except LLMError as error:
-                self._failed(ticket, response, error, tally)
-                if not self.terms.adapted(capabilities, error, request):
-                    await self._before_retry(error, tally, run)
-                run.totals.retries += 1
-                continue
-            except BaseException:
-                pace.limiter.release(ticket)
-                raise
-            used = reply.tokens or Tokens()
-            tally.tokens = _sum(tally.tokens, used)
-            run.totals.add(used)
-            run.totals.simulated = run.totals.simulated or reply.simulated
-            self._answered(ticket, response, reply, weight, time.perf_counter() - sent)
-            return reply
-
-    async def _outage(self) -> None:
-        """Wait until the circuit lets this row ask whether the server is back."""
-        while (delay := self.circuit.delay()) > 0:
-            if self.circuit.exhausted:
-                msg = f"{self.endpoint.base_url} has answered nothing for 15 minutes"
-                raise OutageError(msg)
-            await asyncio.sleep(delay)
-
-    # -- what an exchange teaches -----------------------------------------------
-
-    def _answered(
-        self,
-        ticket: Ticket,
-        response: HTTPResponse,
-        reply: Reply,
-        weight: float,
-        seconds: float,
-    ) -> None:
-        pace = self.pace
-        used = None
-        if reply.tokens is not None:
-            used = reply.tokens.input + reply.tokens.output
-            pace.calibration.learn(weight, reply.tokens.input, reply.tokens.output)
-        pace.limiter.settle(ticket, used, self._provider.quotas(response.headers))
-        pace.concurrency.answered(seconds, pace.limiter.plan())
-        self.circuit.succeeded()
-
-    def _failed(
-        self,
-        ticket: Ticket,
-        response: HTTPResponse | None,
-        error: LLMError,
-        tally: _Tally,
-    ) -> None:
-        """Tell the pace of a failure; a wait that is too long ends the run."""
-        quotas = self._provider.quotas(response.headers) if response else None
-        if isinstance(error, (RateLimitError, OverloadedError)):
-            self.pace.concurrency.overloaded()
-        if error.retryable and not isinstance(error, RateLimitError):
-            self.circuit.failed(tally)
-        elif self.circuit.is_open and response is not None:
-            self.circuit.succeeded()
-        if not isinstance(error, RateLimitError):
-            self.pace.limiter.settle(ticket, None, quotas)
-            return
-        wait = self.pace.limiter.reject(ticket, error.retry_after, quotas)
-        if wait > self._settings.max_wait:
-            msg = (
-                f"the endpoint asks to wait {wait:.0f} s, longer than max_wait="
-                f"{self._settings.max_wait:g}: run again later, or raise max_wait. "
-                f"({error})"
-            )
-            raise RateLimitedTooLong(
-                msg, status=error.status, code=error.code, retry_after=wait
-            ) from error
-
-    async def _before_retry(self, error: LLMError, tally: _Tally, run: Run) -> None:
-        """Wait as long as the error asks for; raise it when tries are used up."""
-        if not error.retryable or not isinstance(error, ProviderError):
-            raise error
-        if isinstance(error, RateLimitError):
-            return  # the limiter's gate makes it wait; it uses no attempt
-        if isinstance(error, ConnectionFailedError) and not self.terms.settled:
-            if time.monotonic() - run.started > _PATIENCE:
-                msg = f"{error}. Is the server running, and is base_url right?"
-                raise UnreachableError(msg) from error
-        elif self.circuit.is_open:
-            return  # nobody asks before it lets them
-        elif tally.failures > self._settings.max_retries:
-            raise error
-        wait = backoff(max(0, tally.failures - 1), error.retry_after)
-        _log.debug("waiting %.2f s after %s", wait, error)
-        await asyncio.sleep(wait)
+        return reply._replace(choices=tuple(kept)), understood, mark
 
 
 def _again(request: Request, error: OutputError) -> Request:
@@ -294,9 +171,3 @@ def _again(request: Request, error: OutputError) -> Request:
     answer = without_thinking(error.text)
     turns = (("assistant", answer or ""), ("user", reason))
     return request._replace(followup=turns if answer else turns[1:])
-
-
-def _sum(one: Tokens, other: Tokens) -> Tokens:
-    if one is _NONE:  # nearly always: a row is answered at once
-        return other
-    return Tokens(*(a + b for a, b in zip(one, other, strict=True)))

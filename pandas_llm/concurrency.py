@@ -249,6 +249,19 @@ class Calibration:
         tokens = characters_estimate * ratio + n * min(output, max_tokens)
         return max(tokens, float(n * max_tokens)) if self._counts_max_tokens else tokens
 
+    def worst(
+        self, characters_estimate: float, max_tokens: int | None, n: int
+    ) -> tuple[int, int]:
+        """Give the input and output tokens to set money aside for.
+
+        Half as much input again as expected; the output that `max_tokens` allows,
+        or without it four times the mean of those seen.
+        """
+        ratio = self._input / self._estimated if self._estimated else 1.0
+        output = self._output / self._weight if self._weight else 250.0
+        allowed = 4 * output if max_tokens is None else max_tokens
+        return math.ceil(1.5 * ratio * characters_estimate) + 20, math.ceil(n * allowed)
+
     def learn(
         self,
         characters_estimate: float,

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
 from pandas_llm import options
-from pandas_llm.client import Client, Pace
+from pandas_llm.client import Client
 from pandas_llm.errors import ConfigurationError
 from pandas_llm.limits import Calibration, Concurrency, shared_limiter
+from pandas_llm.prices import Prices
 from pandas_llm.providers import connect
+from pandas_llm.sender import Pace, Parts
 from pandas_llm.transport import Transport, open_connections
 
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
+    from pandas_llm.cache import Cache
     from pandas_llm.output import Output
-    from pandas_llm.types import Endpoint, Settings
+    from pandas_llm.types import Endpoint, Settings, Spec
 
 
-async def open_client(
-    stack: AsyncExitStack, endpoint: Endpoint, output: Output, settings: Settings
-) -> Client:
+class Ask(NamedTuple):
+    """What all clients of a run share."""
+
+    spec: Spec
+    """Its model is put in for each client."""
+    output: Output
+    settings: Settings
+    cache: Cache | None
+
+
+async def open_client(stack: AsyncExitStack, endpoint: Endpoint, ask: Ask) -> Client:
     """Open what a run needs to ask one endpoint; the stack closes it.
 
     Parameters
@@ -31,20 +43,43 @@ async def open_client(
         Of the run.
     endpoint : Endpoint
         Its model may be empty: a server that lists exactly one is used with it.
-    output, settings
-        Of the run.
+    ask : Ask
+        What all clients of the run share.
+
+    Raises
+    ------
+    ConfigurationError
+        When no model can be told, or `max_cost` is set and there is no price.
     """
+    spec, output, settings, cache = ask
     transport = await stack.enter_async_context(
         Transport(settings.request_timeout, settings.session)
     )
     reached = endpoint
-    if endpoint.base_url == options.SIMULATED:
+    if endpoint.base_url == options.SIMULATED and not settings.replay:
         reached = endpoint._replace(base_url=await _simulator(stack))
     elif not endpoint.model:
         model = await _only_model(endpoint, transport)
         endpoint = reached = endpoint._replace(model=model)
-    pace = _pace(stack, reached, settings)
-    return Client(endpoint, connect(reached), transport, output, pace, settings)
+    prices = Prices(endpoint, settings.prices)
+    if settings.max_cost is not None and not prices.known:
+        msg = (
+            f"max_cost is set, and there is no price for {endpoint.model!r}: pass "
+            f"prices={{{endpoint.model!r}: (input, output)}} in dollars per million "
+            "tokens, or install the extra: pip install 'pandas-llm-accessor[cost]'"
+        )
+        raise ConfigurationError(msg)
+    parts = Parts(
+        endpoint,
+        replace(spec, model=endpoint.model),
+        connect(reached),
+        transport,
+        output,
+        _pace(stack, reached, settings),
+        prices,
+        cache,
+    )
+    return Client(parts, settings)
 
 
 async def _simulator(stack: AsyncExitStack) -> str:

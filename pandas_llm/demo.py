@@ -51,9 +51,7 @@ def installed_packages(rows: int = 20) -> pd.DataFrame:
 
 def _first_sentences(description: str, count: int = 3) -> str:
     """Take plain sentences out of Markdown or reStructuredText."""
-    prose = re.sub(
-        r"<[^>]*>|!?\[[^\]]*\]\([^)]*\)|`+|[*#|=~^-]{2,}", " ", description
-    )
+    prose = re.sub(r"<[^>]*>|!?\[[^\]]*\]\([^)]*\)|`+|[*#|=~^-]{2,}", " ", description)
     sentences = re.findall(r"\b[A-Z][^.!?\n:]{40,200}[.!?](?=\s)", prose)
     return " ".join(" ".join(sentence.split()) for sentence in sentences[:count])
 
@@ -79,7 +77,7 @@ def _generate(
     say: Callable[[str], None], packages: pd.DataFrame, **options: Any
 ) -> None:
     out = packages.llm.generate(
-        TEMPLATE, keys=["question", "answer"], progress=True, **options
+        TEMPLATE, keys=["question", "answer"], progress=True, cache=False, **options
     )
     columns = ["package", "question", "answer"]
     shown = out[columns].head(_SHOWN).to_string(max_colwidth=56, index=False)

@@ -9,22 +9,29 @@ from typing import TYPE_CHECKING
 from pandas_llm.errors import (
     ContextLengthError,
     DeadlineError,
-    EncodingError,
+    FellBackError,
     FirstRowsError,
     InterruptedRowError,
     LLMError,
     NotSentError,
+    OutageError,
     PromptFilteredError,
     ProviderError,
+    ShortenedError,
+    UnreachableError,
 )
 from pandas_llm.types import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Sequence
 
-    from pandas_llm.client import Client, Run
+    from pandas_llm.client import Client
+    from pandas_llm.feed import Feed, Item
+    from pandas_llm.sender import Run
     from pandas_llm.store import Store
     from pandas_llm.types import Request
+
+    Shorter = Callable[[int, Request, ContextLengthError], Request | None]
 
 _PROBES = 3
 """Rows that are tried one by one before all fan out; one failure of all is fatal."""
@@ -86,37 +93,34 @@ class Slots:
 
 
 class Engine:
-    """Runs the requests of one run through a client.
+    """Runs the requests of one run through its clients.
 
     Parameters
     ----------
-    client : Client
-        What turns a request into an outcome.
+    clients : sequence of Client
+        The one to ask, then those to fall back to.
     run : Run
         Totals.
     store : Store
         Takes the outcomes.
-    dedupe : bool
-        Whether equal requests share one call.
+    shorter : callable
+        Makes a request that was too long again, shorter; or gives None.
     """
 
     def __init__(
-        self, client: Client, run: Run, store: Store, *, dedupe: bool = True
+        self, clients: Sequence[Client], run: Run, store: Store, shorter: Shorter
     ) -> None:
-        self._client = client
+        self._clients = clients
+        self._client = clients[0]
         self._run = run
         self._store = store
-        self._dedupe = dedupe
-        self._slots = Slots(client.pace.concurrency.target)
+        self._shorter = shorter
+        self._slots = Slots(self._client.pace.concurrency.target)
         self._workers: set[asyncio.Task[None]] = set()
         self._idle: asyncio.Future[None] | None = None
         self._stop: Exception | None = None
-        self._seen: dict[bytes, int] = {}
-        self._requests: Iterator[tuple[int, Request]] = iter(())
 
-    async def execute(
-        self, requests: Iterator[tuple[int, Request]], deadline: float | None = None
-    ) -> None:
+    async def execute(self, feed: Feed, deadline: float | None = None) -> None:
         """Take every request, until all are done, time is up or one is fatal.
 
         Raises
@@ -124,7 +128,7 @@ class Engine:
         LLMError
             The fatal one, when those in flight have finished.
         """
-        self._requests = requests
+        self._feed = feed
         # until the end, a row that is not done was interrupted
         self._store.unfinished = InterruptedRowError("the run was interrupted")
         try:
@@ -152,9 +156,9 @@ class Engine:
         """
         failed: list[tuple[str, str | None, str | None]] = []
         for _ in range(_PROBES):
-            if self._client.terms.settled or (item := self._next()) is None:
+            if self._client.terms.settled or (item := await self._next()) is None:
                 return
-            outcome = await self._one(*item)
+            outcome = await self._one(item)
             if outcome is None:
                 return
             error = outcome.error
@@ -191,60 +195,77 @@ class Engine:
         while True:
             await slots.acquire()
             try:
-                item = self._next()
+                item = await self._next()
                 if item is None:
                     return
-                await self._one(*item)
+                await self._one(item)
             finally:
                 slots.release()
             if concurrency.target != slots.limit:
                 self._grow()
 
-    def _next(self) -> tuple[int, Request] | None:
-        """Take the next request that no other row has made."""
+    async def _next(self) -> Item | None:
         if self._stop is not None:
             return None
         try:
-            for position, request in self._requests:
-                try:
-                    key = self._client.fingerprint.of(request)
-                except UnicodeEncodeError as error:
-                    self._failed(position, error)
-                    continue
-                if self._dedupe:
-                    leader = self._seen.setdefault(key, position)
-                    if leader != position:
-                        self._store.share(position, leader)
-                        self._run.totals.done += 1
-                        continue
-                return position, request
+            return await self._feed.next()
         except Exception as error:  # noqa: BLE001 - execute() raises it at the end
             self._stop = error
-        return None
+            return None
 
-    def _failed(self, position: int, error: UnicodeEncodeError) -> None:
-        character = error.object[error.start]
-        msg = (
-            f"the prompt holds {character!a}, which is no character and cannot be sent"
-        )
-        self._store.add(position, Outcome([], EncodingError(msg), attempts=0))
-        self._run.totals.done += 1
-        self._run.totals.failed += 1
-
-    async def _one(self, position: int, request: Request) -> Outcome | None:
+    async def _one(self, item: Item) -> Outcome | None:
         """Bring one row to its end."""
         try:
-            outcome = await self._client.complete(request, self._run)
+            outcome = await self._answer(item)
         except Exception as error:  # noqa: BLE001 - execute() raises it at the end
             # one error stops the run: no new rows, those in flight finish
             if isinstance(error, LLMError):
-                self._store.add(position, Outcome([], error))
+                self._store.add(item.position, Outcome([], error))
                 self._run.totals.failed += 1
             self._stop = self._stop or error
             return None
-        self._store.add(position, outcome)
+        self._store.add(item.position, outcome)
         self._run.totals.done += 1
-        self._run.totals.failed += outcome.error is not None
+        self._run.totals.cached += outcome.cached
+        self._run.totals.failed += outcome.error is not None and not outcome.records
+        return outcome
+
+    async def _answer(self, item: Item) -> Outcome:
+        """Ask one client after the other until one has an answer."""
+        position, request, key = item
+        outcome = await self._fitted(self._client, position, request, key)
+        for client in self._clients[1:]:
+            if outcome.error is None or outcome.records:
+                break
+            request = request._replace(spec=client.spec)
+            first = outcome.error
+            outcome = await self._fitted(client, position, request, None)
+            if outcome.error is None:
+                msg = f"answered by {client.endpoint.model}, because: {first}"
+                outcome = outcome._replace(error=FellBackError(msg))
+        return outcome
+
+    async def _fitted(
+        self, client: Client, position: int, request: Request, key: bytes | None
+    ) -> Outcome:
+        """Ask, and again with less text while it is too long."""
+        another = client is not self._clients[-1]
+        try:
+            outcome = await client.complete(request, self._run, key)
+        except (UnreachableError, OutageError) as error:
+            if not another:
+                raise
+            return Outcome([], error)
+        cut = False
+        while isinstance(outcome.error, ContextLengthError):
+            shorter = self._shorter(position, request, outcome.error)
+            if shorter is None:
+                return outcome
+            cut, request = True, shorter
+            outcome = await client.complete(request, self._run)
+        if cut and outcome.error is None:
+            msg = "its text was cut to fit into the model's context"
+            outcome = outcome._replace(error=ShortenedError(msg))
         return outcome
 
     async def _cancel(self) -> None:

@@ -6,10 +6,14 @@
     ├── ConfigurationError        no model, no key, unknown provider        fatal
     ├── TemplateError             unknown or ambiguous column (ValueError)
     ├── GenerationError           errors="raise": some rows failed
+    ├── CostLimitError            the next row could pass max_cost          fatal
     ├── RowError                  one row has no answer
     │   ├── EncodingError         a cell that is not valid Unicode
     │   ├── DeadlineError         not done when the deadline passed
     │   ├── InterruptedRowError   not done when the run was interrupted
+    │   ├── NotCachedError        replay=True, and no reply is kept
+    │   ├── ShortenedError        answered, but its text was cut to fit
+    │   ├── FellBackError         answered, but by a model of `fallback`
     │   ├── NotSentError          not sent because a fatal error came first
     │   └── OutputError           the reply is not what `keys` asks for
     │       ├── RefusalError      the model declined
@@ -96,6 +100,13 @@ class GenerationError(LLMError):
     kind = "failed_rows"
 
 
+class CostLimitError(LLMError):
+    """The next row could cost more than is left of `max_cost`."""
+
+    kind = "max_cost"
+    fatal = True
+
+
 class RowError(LLMError):
     """One row has no answer; the run goes on."""
 
@@ -124,6 +135,24 @@ class NotSentError(RowError):
     """The row was not sent because the run had to stop before it."""
 
     kind = "not_sent"
+
+
+class NotCachedError(RowError):
+    """With ``replay=True``: no reply to this row's request is kept."""
+
+    kind = "not_cached"
+
+
+class ShortenedError(RowError):
+    """The row was answered, but its text had to be cut to fit: see `truncate`."""
+
+    kind = "shortened"
+
+
+class FellBackError(RowError):
+    """The row was answered, but by a model of `fallback`."""
+
+    kind = "fallback"
 
 
 class OutputError(RowError):

@@ -43,7 +43,7 @@ _VALIDATORS = (AfterValidator, BeforeValidator, PlainValidator, WrapValidator)
 UNIONS = (Union, types.UnionType)
 
 
-def resolve(  # noqa: PLR0911 - one a form
+def resolve(  # noqa: C901, PLR0911 - one branch a form
     annotation: Any, where: str, models: Models, *, ours: bool = True
 ) -> Any:
     """Put stricter types in place of the plain ones.
@@ -66,6 +66,8 @@ def resolve(  # noqa: PLR0911 - one a form
     """
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
+        if any(getattr(m, "discriminator", None) for m in annotation.__metadata__):
+            return annotation  # pydantic wants its models as they are
         inner = resolve(args[0], where, models, ours=ours)
         return annotated(inner, args[0], annotation.__metadata__)
     if isinstance(annotation, type) and annotation in _CHECKS:
@@ -123,7 +125,7 @@ def strict_model(model: type[BaseModel], where: str, models: Models) -> type[Bas
     for name, field in model.model_fields.items():
         plain = field.annotation
         found = resolve(plain, f"{where}.{name}", models, ours=False)
-        if found == plain:
+        if found == plain or field.discriminator is not None:
             continue
         whole = annotated(found, plain, field.metadata)
         stricter = copy.copy(field)

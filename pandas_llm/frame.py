@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,6 +29,7 @@ DETAILS: Mapping[str, str] = {
     "output_tokens": "int",
     "seconds": "float",
     "attempts": "int",
+    "cached": "bool",
     "finish_reason": "str",
     "model": "str",
     "request_id": "str",
@@ -74,6 +76,11 @@ def rows(source: Source, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         return iter([()] * source.rows)
     lists = [_values(source, name).tolist() for name in columns]
     return zip(*lists, strict=True)
+
+
+def row(source: Source, columns: Sequence[str], position: int) -> tuple[Any, ...]:
+    """Give the values of one row."""
+    return tuple(_values(source, name).iloc[position] for name in columns)
 
 
 def missing(source: Source, columns: Sequence[str]) -> np.ndarray | None:
@@ -144,7 +151,7 @@ def columns(
 
 def details(store: Store, row: np.ndarray) -> dict[str, Any]:
     """Give the ``llm_*`` columns."""
-    empty = Details(None, 0, 0, 0.0, 0, None, None, None)
+    empty = Details(None, 0, 0, 0.0, 0, cached=False)
     kept = store.details or {}
     found = [kept.get(store.leader(at), empty) for at in row.tolist()]
     return {
@@ -155,7 +162,7 @@ def details(store: Store, row: np.ndarray) -> dict[str, Any]:
 
 def errors(store: Store, row: np.ndarray) -> Any:
     """Give each row's error as text, ``kind: message``."""
-    found = (store.error(at) for at in row.tolist())
+    found = (store.remark(at) for at in row.tolist())
     return typed([f"{e.kind}: {e}" if e is not None else None for e in found], "str")
 
 
@@ -294,4 +301,7 @@ def usage(target: pd.DataFrame | pd.Series) -> Usage:
             "its attrs (merge and concat do): see pandas_llm.last_usage()"
         )
         raise AttributeError(msg)
-    return Usage(**orjson.loads(known["usage"]))
+    fields = orjson.loads(known["usage"])
+    if fields.get("cost") is None:  # JSON has no NaN
+        fields["cost"] = math.nan
+    return Usage(**fields)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -11,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import orjson
 
 from pandas_llm import frame, options
-from pandas_llm.client import Run
-from pandas_llm.connection import open_client
+from pandas_llm.cache import open_cache
+from pandas_llm.connection import Ask, open_client
 from pandas_llm.engine import Engine
 from pandas_llm.errors import (
     ConfigurationError,
@@ -21,17 +22,22 @@ from pandas_llm.errors import (
     LLMWarning,
     warn,
 )
+from pandas_llm.feed import Feed
+from pandas_llm.prices import CostBudget
 from pandas_llm.progress import Bar
+from pandas_llm.prompts import Prompts
+from pandas_llm.sender import Run
 from pandas_llm.store import Store
-from pandas_llm.template import Template
-from pandas_llm.types import Request, Spec, Usage
+from pandas_llm.types import Spec, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
+    from pandas_llm.cache import Cache
+    from pandas_llm.client import Client
     from pandas_llm.output import Output
-    from pandas_llm.types import Endpoint, Settings
+    from pandas_llm.types import Settings
 
 Verb = Literal["generate", "extract", "complete", "classify"]
 _SAMPLING = ("temperature", "top_p", "seed", "stop", "reasoning_effort")
@@ -92,35 +98,28 @@ class Job:
         self.settings = recipe.settings
         self.data = data
         self.source = frame.source(data)
-        self.template, self.system = self._templates()
+        self.prompts = Prompts(recipe.template, self.source, self.settings)
         self.store = Store(
             self.source.rows,
             len(recipe.output.columns),
             details=self.settings.details,
         )
         self._check_names()
-        self.run = Run()
+        self.run = Run(budget=CostBudget(self.settings.max_cost))
         self.run.totals.rows = self.source.rows
         self.waiting: Callable[[], str] = str
         self.facts: dict[str, Any] = {}
+        self.broken: str | None = None
         if not dry and self.source.rows:
-            self.endpoint = options.endpoint(self.settings)
+            self.endpoints = options.endpoints(self.settings)
             self._advise()
         self.bar = Bar(
             self.run.totals,
             shown=self.settings.progress,
-            waiting=lambda: self.waiting(),
+            waiting=lambda: self.waiting(),  # noqa: PLW0108 - it is set later
         )
 
     # -- before the run ---------------------------------------------------------
-
-    def _templates(self) -> tuple[Template, Template | None]:
-        settings, names = self.settings, self.source.fields
-        constants = settings.values
-        template = Template(self.recipe.template, names, constants)
-        if settings.system is None:
-            return template, None
-        return template, Template(settings.system, names, constants, "system template")
 
     def _check_names(self) -> None:
         if self.recipe.verb in ("complete", "classify"):
@@ -137,8 +136,7 @@ class Job:
         frame.check_new(self.source, new)
 
     def _advise(self) -> None:
-        used = [*self.template.columns, *(self.system.columns if self.system else ())]
-        if not used and self.source.rows > 1 and self.settings.dedupe:
+        if not self.prompts.columns and self.source.rows > 1 and self.settings.dedupe:
             warn(
                 f"the template names no column, so all {self.source.rows} rows share "
                 "one call and one answer; dedupe=False asks for each row",
@@ -147,47 +145,43 @@ class Job:
 
     # -- the run ----------------------------------------------------------------
 
-    def requests(self, spec: Spec) -> Iterator[tuple[int, Request]]:
-        """Make the requests, each when it is asked for; rows with NA have none."""
-        system = self.system
-        used = [*self.template.columns, *(system.columns if system else ())]
-        used = list(dict.fromkeys(used))
-        absent = frame.missing(self.source, used)
-        ignore = self.settings.na_action == "ignore"
-        render = self.template.renderer(used)
-        render_system = system.renderer(used) if system else lambda _: None
-        for position, row in enumerate(frame.rows(self.source, used)):
-            if absent is not None and absent[position]:
-                if ignore:
-                    self.store.skip(position)
-                    self.run.totals.done += 1
-                    continue
-                row = frame.without_na(row)  # noqa: PLW2901
-            yield position, Request(spec, render(row), render_system(row))
-
     async def execute(self) -> None:
         """Send all requests; the outcomes go to the store."""
-        settings = self.settings
+        settings, store = self.settings, self.store
         async with AsyncExitStack() as stack:
-            client = await open_client(
-                stack, self.endpoint, self.recipe.output, settings
-            )
-            endpoint = client.endpoint
-            self.facts = {"provider": endpoint.provider, "model": endpoint.model}
-            self.waiting = lambda: _waiting(client.pace.limiter.waiting())
-            engine = Engine(client, self.run, self.store, dedupe=settings.dedupe)
-            spec = self._spec(endpoint)
-            requests = self.requests(spec)
+            cache = self._cache(stack)
+            ask = Ask(self._spec(), self.recipe.output, settings, cache)
+            clients = [
+                await open_client(stack, endpoint, ask) for endpoint in self.endpoints
+            ]
+            client = clients[0]
+            self.facts = {
+                "provider": client.endpoint.provider,
+                "model": client.endpoint.model,
+            }
+            self.waiting = lambda: _waiting(client)
+            requests = self.prompts.requests(client.spec)
+            feed = Feed(requests, client, self.run, store, dedupe=settings.dedupe)
+            engine = Engine(clients, self.run, store, self.prompts.shorter)
             try:
-                await engine.execute(requests, settings.deadline)
+                await engine.execute(feed, settings.deadline)
             finally:
-                self.facts |= client.terms.facts(spec)
+                self.facts |= client.terms.facts(client.spec)
+                self.broken = cache.broken if cache else None
 
-    def _spec(self, endpoint: Endpoint) -> Spec:
+    def _cache(self, stack: AsyncExitStack) -> Cache | None:
+        path = options.cache_path(self.settings)
+        if path is None:
+            return None
+        cache = open_cache(path)
+        stack.callback(cache.close)
+        return cache
+
+    def _spec(self) -> Spec:
         settings = self.settings
         sampling = {name: getattr(settings, name) for name in _SAMPLING}
         return Spec(
-            endpoint.model,
+            "",
             tuple((prompt, self._reply(reply)) for prompt, reply in settings.examples),
             self.recipe.output.schema,
             settings.n,
@@ -234,34 +228,48 @@ class Job:
             error.failures = frame.failures(self.store, self.source.frame.index)
         error.add_note(
             f"{done} of {self.store.rows} rows were done; they are in .partial "
-            "(in an interactive session: sys.last_value.partial)"
+            f"(in an interactive session: sys.last_value.partial).{self._resumed()}"
         )
 
     def result(self) -> Any:
         """Give the result, or raise or warn about rows that failed."""
-        failed = self.store.failures()
         out = self._partial()
         if dropped := self.facts.get("dropped"):
             model = self.facts["model"]
             warn(f"{model} refuses {dropped}; sent without", LLMWarning)
-        if failed:
-            counts: dict[str, int] = {}
-            for error in failed.values():
-                counts[error.kind] = counts.get(error.kind, 0) + 1
-            first, reason = next(iter(failed.items()))
-            label = self.source.frame.index[first]
-            kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
-            msg = (
-                f"{len(failed)} of {self.store.rows} rows failed ({kinds}). "
-                f"The first, row {first} (label {label!r}): {reason}"
-            )
-            if self.recipe.shape.errors == "raise":
-                raised = GenerationError(msg)
-                raised.partial = out
-                raised.failures = frame.failures(self.store, self.source.frame.index)
-                raise raised
-            warn(f"{msg}\nerror_column='…' keeps each row's reason.", LLMWarning)
+        if self.broken:
+            warn(f"the cache is off for this run: {self.broken}", LLMWarning)
+        failed, notes = self.store.failures(), self.store.notes
+        if failed and self.recipe.shape.errors == "raise":
+            raised = GenerationError(self._summary(failed, "failed"))
+            raised.partial = out
+            raised.failures = frame.failures(self.store, self.source.frame.index)
+            raise raised
+        said = [self._summary(failed, "failed")] if failed else []
+        if notes:
+            said.append(self._summary(notes, "are answered, with a remark"))
+        if said:
+            said.append("error_column='…' keeps each row's reason.")
+            warn("\n".join(said), LLMWarning)
         return out
+
+    def _summary(self, found: Mapping[int, LLMError], what: str) -> str:
+        counts = Counter(error.kind for error in found.values())
+        kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+        first, reason = next(iter(found.items()))
+        label = self.source.frame.index[first]
+        return (
+            f"{len(found)} of {self.store.rows} rows {what} ({kinds}). "
+            f"The first, row {first} (label {label!r}): {reason}"
+        )
+
+    def _resumed(self) -> str:
+        if options.cache_path(self.settings) is None:
+            return ""
+        return (
+            " Their replies are kept: the same call goes on from there, and with "
+            "replay=True it gives the finished part without sending anything."
+        )
 
     def _partial(self) -> Any:
         """Build the result from what there is."""
@@ -289,5 +297,9 @@ class Job:
         }
 
 
-def _waiting(seconds: float) -> str:
+def _waiting(client: Client) -> str:
+    """Say why all rows wait, if they do."""
+    if client.circuit.is_open:
+        return "waiting for the server"
+    seconds = client.pace.limiter.waiting()
     return f"waiting {seconds:.0f} s: rate limit" if seconds > 1 else ""

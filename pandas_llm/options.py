@@ -8,23 +8,36 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import fields
+from dataclasses import fields, replace
 from types import MappingProxyType
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 from urllib.parse import urlsplit
 
 import orjson
 
+from pandas_llm.cache import location
 from pandas_llm.errors import ConfigurationError
 from pandas_llm.providers import PRESETS
 from pandas_llm.types import Endpoint, Options, Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SIMULATED = "sim://local"
 """The simulator's address, whatever its port."""
 _DEFAULTS: dict[str, Any] = {
     f.name: getattr(Settings(), f.name) for f in fields(Settings)
 }
-_NO_ENVIRONMENT = {"api_key", "headers", "examples", "extra", "values", "session"}
+_NO_ENVIRONMENT = {
+    "api_key",
+    "headers",
+    "examples",
+    "extra",
+    "values",
+    "session",
+    "prices",
+    "cache",
+}
 _global: dict[str, Any] = {}
 _context: ContextVar[Mapping[str, Any]] = ContextVar(
     "pandas_llm_options", default=MappingProxyType({})
@@ -112,7 +125,8 @@ def endpoint(settings: Settings) -> Endpoint:
     base_url = given or preset.base_url or SIMULATED
     key = settings.api_key() if callable(settings.api_key) else settings.api_key
     key = key or os.environ.get(preset.key_variable or "") or None
-    if not given and preset.base_url and (not key or not model):
+    asks = not settings.replay
+    if asks and not given and preset.base_url and (not key or not model):
         raise ConfigurationError(_ways_out(model, preset.key_variable))
     if given and urlsplit(given).scheme not in ("http", "https"):
         msg = f"base_url must start with http:// or https://, not {given!r}"
@@ -122,6 +136,21 @@ def endpoint(settings: Settings) -> Endpoint:
         raise ConfigurationError(msg)
     headers = tuple((settings.headers or {}).items())
     return Endpoint(provider, base_url.rstrip("/"), model, key, headers)
+
+
+def endpoints(settings: Settings) -> list[Endpoint]:
+    """Give the endpoint of the model, then those of the models to fall back to."""
+    found = [endpoint(settings)]
+    for model in settings.fallback:
+        same = _split_model(model)[0] == found[0].provider
+        base_url = settings.base_url if same else None
+        found.append(endpoint(replace(settings, model=model, base_url=base_url)))
+    return found
+
+
+def cache_path(settings: Settings) -> Path | None:
+    """Tell which file keeps the replies; None for none."""
+    return location(settings.cache, environment=os.environ.get("PANDAS_LLM_CACHE"))
 
 
 def account(endpoint: Endpoint) -> tuple[str, ...]:
@@ -196,6 +225,21 @@ def _pairs(value: Any) -> bool:
     )
 
 
+def _prices(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(pair, Sequence) and len(pair) == 2 and all(map(_number(0), pair))  # noqa: PLR2004
+        for pair in value.values()
+    )
+
+
+def _texts(value: Any) -> bool:
+    return (
+        isinstance(value, Sequence)
+        and not isinstance(value, str)
+        and all(isinstance(item, str) for item in value)
+    )
+
+
 _BOOLEANS = (True, False)
 _POSITIVE = ("a number above 0", _number(0, strict=True))
 _FLAG = ("True or False", _one_of(*_BOOLEANS))
@@ -226,7 +270,17 @@ _RULES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "max_wait": _POSITIVE,
     "max_retries": ("a whole number of at least 0", _whole(0)),
     "output_retries": ("a whole number of at least 0", _whole(0)),
+    "cache": (
+        "True, False or a path",
+        lambda v: isinstance(v, (bool, str, os.PathLike)),
+    ),
+    "refresh": _FLAG,
+    "replay": _FLAG,
     "dedupe": _FLAG,
+    "max_cost": _POSITIVE,
+    "prices": ("a mapping of models to (input, output) dollars", _prices),
+    "truncate": _TEXT,
+    "fallback": ("a list of models", _texts),
     "details": _FLAG,
     "progress": ("True, False or None", _one_of(*_BOOLEANS, None)),
     "na_action": ("'ignore' or None", _one_of("ignore", None)),
@@ -237,7 +291,7 @@ _RULES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
 def _environment() -> dict[str, Any]:
     """Read ``PANDAS_LLM_MODEL`` and the like."""
     found: dict[str, Any] = {}
-    for name in _DEFAULTS.keys() - _NO_ENVIRONMENT:
+    for name in sorted(_DEFAULTS.keys() - _NO_ENVIRONMENT):
         text = os.environ.get(f"PANDAS_LLM_{name.upper()}")
         if text:
             found[name] = _parsed(name, text)

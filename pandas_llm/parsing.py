@@ -74,6 +74,7 @@ def find_json(text: str, *, truncated: bool = False, bare: bool = False) -> list
     >>> find_json("Sure [1]:\n```json\n{'a': 1,}\n```\nAnything else?")
     [{'a': 1}]
     """
+    text = _decoded(text.strip())
     values: list[Any] = []
     at = 0
     while opening := _OPENS.search(text, at):
@@ -93,16 +94,22 @@ def find_json(text: str, *, truncated: bool = False, bare: bool = False) -> list
     return with_objects or values
 
 
-def _bare(text: str) -> list[Any]:
-    """Read JSON that is no object or list, or a text that holds it once more."""
+def _decoded(text: str) -> str:
+    """Take off the quotes of JSON that was encoded twice."""
     try:
-        value = _DECODER.decode(text.strip())
+        inner = _DECODER.decode(text) if text[:1] == '"' else None
+    except (ValueError, RecursionError):
+        return text
+    return inner if isinstance(inner, str) and _OPENS.match(inner.strip()) else text
+
+
+def _bare(text: str) -> list[Any]:
+    """Read JSON that is no object or list."""
+    try:
+        return [_DECODER.decode(text)]
     except (ValueError, RecursionError):
         msg = "the reply holds no JSON" if text else "the reply is empty"
         raise ValueError(msg) from None
-    if isinstance(value, str) and _OPENS.search(value):
-        return find_json(value)
-    return [value]
 
 
 def _holds_objects(value: Any) -> bool:
@@ -154,17 +161,19 @@ def _mended(text: str, start: int) -> tuple[Any, int]:
 def _complete_items(text: str, *, bare: bool) -> list[Any]:
     """Give the complete items of the first list with any, of JSON that was cut off."""
     stack: list[str] = []
-    start, ends = 0, '}"' if bare else "}"
+    lists = start = 0
+    ends = '}"' if bare else "}"
     found: dict[str, tuple[int, int]] = {}  # by the last letter of an item
     for token in _TOKEN.finditer(text):
         mark = token[0][0]
         if mark in "{[":
             stack.append(mark)
-            if stack.count("[") == 1 and mark == "[":
+            lists += mark == "["
+            if lists == 1 and mark == "[":
                 start = token.start()
         elif mark in "}]" and stack:
-            stack.pop()
-        if stack.count("[") == 1 and stack[-1] == "[" and mark in ends:
+            lists -= stack.pop() == "["
+        if lists == 1 and stack[-1] == "[" and mark in ends:
             first, _ = found.get(mark, (start, 0))
             if first == start:
                 found[mark] = (start, token.end())
@@ -224,7 +233,9 @@ def _inner_list(value: Any, names: frozenset[str], *, bare: bool) -> list[Any] |
         return None if only_value and value else value
     if not isinstance(value, dict):
         return None
+    # a list of texts holds no records of several keys
     lists = [v for v in value.values() if isinstance(v, list)]
+    lists = [v for v in lists if not v or len(names) == 1 or _holds_objects(v)]
     records = [v for v in lists if v and all(_is_record(i, names) for i in v)]
     known = names & folded(value, names).keys()
     if known and not (len(records) == 1 and known < names):

@@ -81,9 +81,11 @@ class Plan:
         """Show the prompts of the first rows; nothing is sent."""
         job = Job(self._recipe, data, dry=True)
         shown: list[tuple[int, str, str | None]] = []
-        for position, request in job.requests(Spec("")):
+        for position, request in job.prompts.requests(Spec("")):
             if len(shown) == n:
                 break
+            if request is None:
+                continue
             shown.append((position, request.prompt, request.system))
         return frame.preview(job.source, shown)
 

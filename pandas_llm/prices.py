@@ -76,9 +76,7 @@ class Prices:
             + tokens.cached_input * rates.cached_input
         )
 
-    def _given(
-        self, given: Mapping[str, tuple[float, float]] | None
-    ) -> _Rates | None:
+    def _given(self, given: Mapping[str, tuple[float, float]] | None) -> _Rates | None:
         model, provider = self._endpoint.model, self._endpoint.provider
         for name in (model, f"{provider}/{model}"):
             if given and name in given:

@@ -18,9 +18,10 @@ class Details(NamedTuple):
     output_tokens: int
     seconds: float
     attempts: int
-    finish_reason: str | None
-    model: str | None
-    request_id: str | None
+    cached: bool
+    finish_reason: str | None = None
+    model: str | None = None
+    request_id: str | None = None
 
 
 class Store:
@@ -48,6 +49,8 @@ class Store:
         self.positions = array("q")
         self.columns: list[list[Any]] = [[] for _ in range(width)]
         self.errors: dict[int, LLMError] = {}
+        self.notes: dict[int, LLMError] = {}
+        """What to know of rows that were answered all the same."""
         self.attempts: dict[int, int] = {}
         self.leaders: dict[int, int] = {}
         """Rows whose request equals that of another row: position → the other's."""
@@ -61,7 +64,9 @@ class Store:
             for column, value in zip(self.columns, record, strict=True):
                 column.append(value)
             self.positions.append(position)
-        if outcome.error is not None:
+        if outcome.error is not None and outcome.records:
+            self.notes[position] = outcome.error
+        elif outcome.error is not None:
             self.errors[position] = outcome.error
             self.attempts[position] = outcome.attempts
         if self.details is not None:
@@ -87,6 +92,10 @@ class Store:
             return self.unfinished
         return self.errors.get(leader)
 
+    def remark(self, position: int) -> LLMError | None:
+        """Give the error of a row, or what to know of its answer."""
+        return self.error(position) or self.notes.get(self.leader(position))
+
     def failures(self) -> dict[int, LLMError]:
         """Give the errors of all rows that have one, by position, in order."""
         if not self.errors and self.unfinished is None:
@@ -104,6 +113,7 @@ def _details(outcome: Outcome) -> Details:
         outcome.tokens.output,
         outcome.seconds,
         outcome.attempts,
+        outcome.cached,
         choices[0].finish_reason if choices else None,
         reply.model if reply else None,
         reply.request_id if reply else None,

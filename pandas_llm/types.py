@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from os import PathLike
 
     import aiohttp
 
@@ -41,7 +42,14 @@ class Options(TypedDict, total=False):
     max_retries: int
     output_retries: int
     max_wait: float
+    cache: bool | str | PathLike[str]
+    refresh: bool
+    replay: bool
     dedupe: bool
+    max_cost: float | None
+    prices: Mapping[str, tuple[float, float]] | None
+    truncate: str | None
+    fallback: Sequence[str]
     values: Mapping[str, Any] | None
     na_action: Literal["ignore"] | None
     progress: bool | None
@@ -105,7 +113,14 @@ class Settings:
     max_retries: int = 5
     output_retries: int = 2
     max_wait: float = 120.0
+    cache: bool | str | PathLike[str] = True
+    refresh: bool = False
+    replay: bool = False
     dedupe: bool = True
+    max_cost: float | None = None
+    prices: Mapping[str, tuple[float, float]] | None = None
+    truncate: str | None = None
+    fallback: Sequence[str] = ()
     values: Mapping[str, Any] | None = None
     na_action: Literal["ignore"] | None = "ignore"
     progress: bool | None = None
@@ -194,6 +209,8 @@ class Reply(NamedTuple):
     model: str | None = None
     request_id: str | None = None
     simulated: bool = False
+    cost: float | None = None
+    """Dollars, where the server says."""
 
 
 class Quota(NamedTuple):
@@ -238,6 +255,8 @@ class Outcome(NamedTuple):
     seconds: float = 0.0
     reply: Reply | None = None
     tokens: Tokens = Tokens()
+    cached: bool = False
+    """Whether the reply was known and nothing was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,8 +265,9 @@ class Usage:
 
     Attributes
     ----------
-    rows, failed : int
-        Rows of the input; rows of them that have an error.
+    rows, failed, cached : int
+        Rows of the input; rows of them that have an error; rows answered from the
+        cache, at no cost.
     requests, retries : int
         HTTP requests sent, those sent again among them.
     input_tokens, output_tokens, cached_input_tokens, reasoning_tokens : int
@@ -255,16 +275,19 @@ class Usage:
         part of the output.
     seconds : float
         Wall-clock time.
+    cost : float
+        Dollars; NaN when a price is unknown, never 0 for that.
 
     Examples
     --------
     >>> Usage(rows=2, requests=2) + Usage(rows=1, requests=3, retries=2)
-    Usage(rows=3, failed=0, requests=5, retries=2, input_tokens=0, output_tokens=0, \
-cached_input_tokens=0, reasoning_tokens=0, seconds=0.0)
+    Usage(rows=3, failed=0, cached=0, requests=5, retries=2, input_tokens=0, \
+output_tokens=0, cached_input_tokens=0, reasoning_tokens=0, seconds=0.0, cost=0.0)
     """
 
     rows: int = 0
     failed: int = 0
+    cached: int = 0
     requests: int = 0
     retries: int = 0
     input_tokens: int = 0
@@ -272,6 +295,7 @@ cached_input_tokens=0, reasoning_tokens=0, seconds=0.0)
     cached_input_tokens: int = 0
     reasoning_tokens: int = 0
     seconds: float = 0.0
+    cost: float = 0.0
 
     def __add__(self, other: Usage) -> Usage:
         """Add two runs, as of a chain."""
@@ -288,15 +312,15 @@ class Totals:
     rows: int = 0
     done: int = 0
     failed: int = 0
+    cached: int = 0
     requests: int = 0
     retries: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     cached_input_tokens: int = 0
     reasoning_tokens: int = 0
+    cost: float = 0.0
     simulated: bool = False
-    waiting: str = ""
-    """Why nothing moves at the moment, for the bar."""
 
     def add(self, tokens: Tokens) -> None:
         """Count the tokens of one reply."""

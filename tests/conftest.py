@@ -29,6 +29,7 @@ def clean_state(monkeypatch):
     for name in list(os.environ):
         if name.startswith(("OPENAI_", "PANDAS_LLM_")) and not name.endswith("_SPEC"):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("PANDAS_LLM_CACHE", "off")
     monkeypatch.setattr(blocking, "_warned", False)
     options._global.clear()
     terms._settled.clear()

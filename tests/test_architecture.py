@@ -10,11 +10,21 @@ LAYERS = [
     ["types", "errors"],
     [
         *("providers", "limits", "concurrency", "retry", "keys", "schema", "output"),
-        *("template", "store", "fingerprint", "fields", "columns", "parsing", "terms"),
+        *(
+            "template",
+            "store",
+            "fingerprint",
+            "prices",
+            "fields",
+            "columns",
+            "parsing",
+            "terms",
+        ),
     ],
-    ["blocking", "transport", "progress", "simulator"],
+    ["blocking", "transport", "progress", "simulator", "cache"],
+    ["sender"],
     ["client"],
-    ["frame", "options", "engine"],
+    ["frame", "options", "engine", "feed", "prompts"],
     ["connection"],
     ["job"],
     ["plan"],
@@ -24,7 +34,6 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 ONLY = {
     "aiohttp": {"transport", "simulator"},
     "pandas": {"frame", "accessor", "__init__", "demo"},
-    "os": {"options"},
 }
 FILE_LINES, FUNCTION_LINES = 300, 40
 """Docstrings do not count: examples and parameters shall not be saved on."""
@@ -101,6 +110,12 @@ def test_no_two_modules_import_each_other():
         )
 
     assert [name for name in graph if reaches(name, name, set())] == []
+
+
+def test_only_options_reads_the_environment():
+    for path in MODULES:
+        if noun(path) != "options":
+            assert "environ" not in path.read_text().replace("environment", ""), path
 
 
 def test_only_providers_know_a_vendors_words():

@@ -2,6 +2,7 @@
 
 from dataclasses import fields
 
+import orjson
 import pytest
 
 import pandas_llm
@@ -27,7 +28,12 @@ CASES = {
     "max_retries": 0,
     "output_retries": 0,
     "max_wait": 3,
+    "refresh": True,
+    "replay": True,
     "dedupe": False,
+    "max_cost": 1.5,
+    "truncate": "text",
+    "fallback": ["m2"],
     "na_action": "ignore",
     "progress": True,
     "details": True,
@@ -48,7 +54,8 @@ def test_call_beats_context_beats_set_beats_environment(name, value, monkeypatch
         return pandas_llm.get_options()[name]
 
     assert seen() == default
-    monkeypatch.setenv(f"PANDAS_LLM_{name.upper()}", str(value))
+    text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    monkeypatch.setenv(f"PANDAS_LLM_{name.upper()}", text)
     assert seen() == value
     pandas_llm.set_options(**{name: default})
     assert seen() == default

@@ -139,6 +139,7 @@ class Provider:
             data.get("model"),
             response.headers.get("x-request-id"),
             simulated=data.get("system_fingerprint") == "fp_simulator",
+            cost=_cost(data.get("usage")),
         )
 
     def error(self, response: HTTPResponse) -> ProviderError:
@@ -227,6 +228,12 @@ def _text(content: Any) -> str:
             if isinstance(part, dict) and part.get("type", "text") == "text"
         )
     return ""
+
+
+def _cost(usage: Any) -> float | None:
+    """Read the dollars that a server charges itself; OpenRouter says them."""
+    cost = usage.get("cost") if isinstance(usage, dict) else None
+    return float(cost) if isinstance(cost, (int, float)) else None
 
 
 def _tokens(usage: Any) -> Tokens | None:

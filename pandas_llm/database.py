@@ -1,0 +1,287 @@
+"""The SQLite file that `cache` keeps replies in: its tables, entries and failures."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import sqlite3
+import threading
+import time
+import zlib
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+from weakref import WeakSet
+
+import orjson
+
+from pandas_llm.types import Choice, Reply, Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+"""Codes of a file that is not to be trusted, neither read nor written."""
+ERRORS = (sqlite3.Error, OSError)
+"""What any use of a file may end with."""
+
+Row: TypeAlias = tuple[bytes, int, int, bytes]
+"""An entry: its key, second of its last use, checksum, text."""
+
+_log = logging.getLogger("pandas_llm")
+_EVICTING = 0.05
+"""Seconds that one commit may be followed by forgetting."""
+_CHUNK = 500
+"""Keys of one query; older SQLite takes no more than 999 parameters."""
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE pandas_llm_cache (version INTEGER NOT NULL);
+CREATE TABLE replies (
+    id INTEGER PRIMARY KEY,
+    key BLOB NOT NULL UNIQUE,
+    used INTEGER NOT NULL,
+    sum INTEGER NOT NULL,
+    reply BLOB NOT NULL
+);
+CREATE INDEX replies_used ON replies (used)
+"""
+_SELECT = "SELECT key, used, sum, reply FROM replies WHERE key IN ({})"
+_PUT = "INSERT OR REPLACE INTO replies (key, used, sum, reply) VALUES (?, ?, ?, ?)"
+_TOUCH = "UPDATE replies SET used = ? WHERE key = ?"
+_FORGET = """
+DELETE FROM replies WHERE id IN (SELECT id FROM replies ORDER BY used, id LIMIT 32)
+"""
+_HINTS = {
+    **dict.fromkeys(
+        DAMAGE,
+        "it is damaged, or no cache at all, and was left as it is: move it away and "
+        "the next run starts a new one",
+    ),
+    sqlite3.SQLITE_BUSY: "another process keeps it locked",
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_IOERR: "the disk is full or failing",
+    sqlite3.SQLITE_READONLY: "it may not be written to",
+    sqlite3.SQLITE_CANTOPEN: "it or its folder may not be written to",
+}
+
+
+# -- opening --------------------------------------------------------------------
+
+
+def connect(path: Path, wait: float) -> sqlite3.Connection:
+    """Open a file, made when there is none; wait so long for others' locks."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # only ever a new file: closing one that SQLite has open drops SQLite's locks
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
+    if not size(path) and size(log_of(path)):
+        # SQLite would delete the log, which may hold all that was written
+        raise sqlite3.DatabaseError("it is empty, but the log beside it is not")
+    connection = sqlite3.connect(
+        path, timeout=wait, isolation_level=None, check_same_thread=False
+    )
+    try:
+        connection.execute("PRAGMA synchronous=NORMAL")
+        _recognise(connection, wait)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _recognise(connection: sqlite3.Connection, wait: float) -> None:
+    """Make the tables in an empty file; refuse one that is not ours."""
+    names = _tables(connection)
+    if not names:
+        _create(connection, wait)
+    elif "pandas_llm_cache" not in names:
+        raise sqlite3.DatabaseError("it is the database of something else")
+    found = connection.execute("SELECT max(version) FROM pandas_llm_cache").fetchone()
+    if found != (_VERSION,):
+        raise sqlite3.DatabaseError("a newer version of pandas_llm made it")
+
+
+def _tables(connection: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+
+
+def _create(connection: sqlite3.Connection, wait: float) -> None:
+    until = time.monotonic() + wait
+    while True:
+        try:
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("BEGIN IMMEDIATE")
+            break
+        except sqlite3.OperationalError:
+            # of two that make a file at once SQLite lets one fail without waiting
+            if time.monotonic() > until:
+                raise
+            threading.Event().wait(0.01)
+    if not _tables(connection):
+        for statement in _SCHEMA.split(";"):
+            connection.execute(statement)
+        connection.execute("INSERT INTO pandas_llm_cache VALUES (?)", (_VERSION,))
+    connection.execute("COMMIT")
+
+
+def log_of(path: Path) -> Path:
+    """Name the log that SQLite keeps beside a file while it is open."""
+    return Path(f"{path}-wal")
+
+
+def size(path: Path) -> int:
+    """Give a file's bytes, 0 when there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+# -- failing --------------------------------------------------------------------
+
+
+def damaged(error: Exception) -> bool:
+    """Tell whether an error means that the file is not to be trusted."""
+    return _code(error) in DAMAGE
+
+
+def reason(path: Path, error: Exception) -> str:
+    """Say what failed, and the way out."""
+    hint = _HINTS.get(_code(error))
+    return f"{path}: {error}" + (f" ({hint})" if hint else "")
+
+
+def _code(error: Exception) -> int:
+    """Give SQLite's primary code of an error, 0 when it has none."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+# -- entries --------------------------------------------------------------------
+
+
+def select(connection: sqlite3.Connection, keys: Sequence[bytes]) -> list[Row]:
+    """Find entries."""
+    rows: list[Row] = []
+    for start in range(0, len(keys), _CHUNK):
+        part = keys[start : start + _CHUNK]
+        query = _SELECT.format(",".join("?" * len(part)))
+        rows += connection.execute(query, part).fetchall()
+    return rows
+
+
+def write(
+    connection: sqlite3.Connection,
+    puts: Iterable[tuple[bytes, Reply]],
+    used: Iterable[bytes],
+    stamp: int,
+) -> None:
+    """Put entries and note which others were used, in one commit."""
+    connection.execute("BEGIN IMMEDIATE")
+    connection.executemany(_PUT, _rows(puts, stamp))
+    connection.executemany(_TOUCH, [(stamp, key) for key in used])
+    connection.execute("COMMIT")
+
+
+def evict(connection: sqlite3.Connection, limit: int) -> None:
+    """Forget what was used longest ago; what does not fit into the time, later."""
+
+    def pragma(name: str) -> int:
+        return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+    pages = limit // pragma("page_size")
+    until = time.monotonic() + _EVICTING
+    while pragma("page_count") - pragma("freelist_count") > pages:
+        if not connection.execute(_FORGET).rowcount or time.monotonic() > until:
+            break
+    # free pages are used again; they go back to the disk where the limit has fallen
+    if pragma("page_count") > pages * 1.2:
+        connection.execute("PRAGMA incremental_vacuum(1000)").fetchall()
+
+
+def clear(connection: sqlite3.Connection) -> int:
+    """Forget all entries and give the space back; return how many there were."""
+    connection.execute("BEGIN IMMEDIATE")
+    (entries,) = connection.execute("SELECT count(*) FROM replies").fetchone()
+    connection.execute("DELETE FROM replies")
+    connection.execute("COMMIT")
+    connection.execute("PRAGMA incremental_vacuum").fetchall()
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    return int(entries)
+
+
+def decode(rows: Iterable[Row]) -> Iterator[tuple[bytes, int, Reply]]:
+    """Give key, last use and reply of each row that is what was put."""
+    for key, used, check, text in rows:
+        try:
+            if _sum(key, text) == check:
+                yield key, int(used), _load(text)
+        except (TypeError, ValueError):
+            continue
+
+
+def _rows(puts: Iterable[tuple[bytes, Reply]], stamp: int) -> Iterator[Row]:
+    for key, reply in puts:
+        try:
+            text = _dump(reply)
+        except (TypeError, ValueError) as error:  # a lone surrogate
+            _log.debug("a reply cannot be kept: %s", error)
+            continue
+        yield key, stamp, _sum(key, text), text
+
+
+def _dump(reply: Reply) -> bytes:
+    choices = [tuple(choice) for choice in reply.choices]
+    tokens = None if reply.tokens is None else tuple(reply.tokens)
+    return orjson.dumps(
+        (choices, tokens, reply.model, reply.request_id, reply.simulated)
+    )
+
+
+def _load(text: bytes) -> Reply:
+    choices, tokens, model, request_id, simulated = orjson.loads(text)
+    return Reply(
+        tuple([Choice(*choice) for choice in choices]),
+        None if tokens is None else Tokens(*tokens),
+        model,
+        request_id,
+        simulated,
+    )
+
+
+def _sum(key: bytes, text: bytes) -> int:
+    """Bind a text to its key: SQLite itself has no checksums."""
+    return zlib.crc32(text, zlib.crc32(key))
+
+
+# -- forks ----------------------------------------------------------------------
+
+_locks: WeakSet[threading.Lock] = WeakSet()
+_held: list[threading.Lock] = []
+
+
+def new_lock() -> threading.Lock:
+    """Give a lock to hold while in SQLite; a fork waits for all of them."""
+    lock = threading.Lock()
+    _locks.add(lock)
+    return lock
+
+
+@functools.cache
+def watch_forks() -> None:
+    """Let a child begin with none of SQLite's own locks taken, or it would hang."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(
+            before=_hold, after_in_parent=_release, after_in_child=_release
+        )
+
+
+def _hold() -> None:
+    _held[:] = [lock for lock in list(_locks) if lock.acquire(timeout=1)]
+
+
+def _release() -> None:
+    for lock in _held:
+        lock.release()
+    _held.clear()

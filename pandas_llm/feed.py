@@ -1,0 +1,141 @@
+"""Which requests must be sent: neither equal to another row's nor answered before."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
+
+from pandas_llm.errors import EncodingError
+from pandas_llm.types import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pandas_llm.client import Client
+    from pandas_llm.sender import Run
+    from pandas_llm.store import Store
+    from pandas_llm.types import Request
+
+_BATCH = 256
+"""Rows looked up in the cache at once: 1.3 µs a row, one by one 4 µs."""
+
+
+class Item(NamedTuple):
+    """A request on its way to a worker."""
+
+    position: int
+    request: Request
+    key: bytes
+
+
+class Feed:
+    """Gives the workers their requests, a batch ahead of them.
+
+    Rows that need none are finished here: those with NA, those that equal another
+    row, those whose reply is in the cache, those that cannot be sent.
+
+    Parameters
+    ----------
+    requests : iterator of (position, request or None)
+        Of all rows, made as they are asked for.
+    client : Client
+        Whose fingerprints and cache count.
+    run, store
+        Totals, and the outcomes.
+    dedupe : bool
+        Whether equal requests share one call. Without it the k-th of them has k
+        in its key, so that a rerun finds the same answers.
+    """
+
+    def __init__(
+        self,
+        requests: Iterator[tuple[int, Request | None]],
+        client: Client,
+        run: Run,
+        store: Store,
+        *,
+        dedupe: bool,
+    ) -> None:
+        self._requests = requests
+        self._client = client
+        self._run = run
+        self._store = store
+        self._seen: dict[bytes, int] | None = {} if dedupe else None
+        self._times: Counter[bytes] = Counter()
+        self._queue: deque[Item] = deque()
+        self._broken: Exception | None = None
+
+    async def next(self) -> Item | None:
+        """Give the next request to send; None when there is none left.
+
+        Raises
+        ------
+        Exception
+            What making a row's prompt raised, once the rows before it are given.
+        """
+        while not self._queue:
+            if not self._refill():
+                return None
+            await asyncio.sleep(0)  # a million cached rows must not block the loop
+        return self._queue.popleft()
+
+    def _refill(self) -> bool:
+        """Take some rows; tell whether there were any."""
+        batch: list[Item] = []
+        taken = 0
+        if self._broken is not None:
+            raise self._broken
+        try:
+            for position, request in islice(self._requests, _BATCH):
+                taken += 1
+                if request is None:
+                    self._store.skip(position)
+                    self._run.totals.done += 1
+                elif (item := self._identified(position, request)) is not None:
+                    batch.append(item)
+        except Exception as error:  # noqa: BLE001 - raised at the next call
+            self._broken = error
+            taken += 1
+        self._sort(batch)
+        return taken > 0
+
+    def _sort(self, batch: list[Item]) -> None:
+        """Finish the rows whose reply is known, queue the others."""
+        known = self._client.known([item.key for item in batch])
+        for item in batch:
+            outcome = known.get(item.key)
+            if outcome is None:
+                self._queue.append(item)
+                continue
+            self._store.add(item.position, outcome)
+            self._run.totals.done += 1
+            self._run.totals.cached += 1
+
+    def _identified(self, position: int, request: Request) -> Item | None:
+        try:
+            key = self._client.fingerprint.of(request)
+        except UnicodeEncodeError as error:
+            self._unsendable(position, error)
+            return None
+        if self._seen is None:
+            if times := self._times[key]:
+                request = request._replace(sample=times * request.spec.n)
+                self._times[key] += 1
+                return Item(position, request, self._client.fingerprint.of(request))
+            self._times[key] = 1
+            return Item(position, request, key)
+        leader = self._seen.setdefault(key, position)
+        if leader == position:
+            return Item(position, request, key)
+        self._store.share(position, leader)
+        self._run.totals.done += 1
+        return None
+
+    def _unsendable(self, position: int, error: UnicodeEncodeError) -> None:
+        character = error.object[error.start]
+        msg = f"the prompt holds {character!a}, which is no character: cannot be sent"
+        self._store.add(position, Outcome([], EncodingError(msg), attempts=0))
+        self._run.totals.done += 1
+        self._run.totals.failed += 1

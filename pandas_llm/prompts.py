@@ -1,0 +1,102 @@
+"""The requests of a run: templates bound to a frame, made row by row."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from pandas_llm import frame
+from pandas_llm.errors import TemplateError
+from pandas_llm.template import Template
+from pandas_llm.types import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pandas_llm.errors import ContextLengthError
+    from pandas_llm.frame import Source
+    from pandas_llm.types import Settings, Spec
+
+_NUMBER = re.compile(r"\d{3,}")
+_MARGIN = 0.9
+_LEAST = 0.02
+
+
+class Prompts:
+    """A template, and a system template, bound to the columns of a frame.
+
+    Parameters
+    ----------
+    text : str
+        The template.
+    source : Source
+        The rows.
+    settings : Settings
+        `system`, `values`, `na_action` and `truncate`.
+
+    Raises
+    ------
+    TemplateError
+        When a template names what is not there.
+    """
+
+    def __init__(self, text: str, source: Source, settings: Settings) -> None:
+        names, constants = source.fields, settings.values
+        template = Template(text, names, constants)
+        self.columns = list(template.columns)
+        self._source = source
+        self._ignore_na = settings.na_action == "ignore"
+        system = None
+        if settings.system is not None:
+            system = Template(settings.system, names, constants, "system template")
+            self.columns += [c for c in system.columns if c not in self.columns]
+        self._cut = settings.truncate
+        if self._cut is not None and self._cut not in self.columns:
+            msg = f"truncate names {self._cut!r}, which the template does not use"
+            raise TemplateError(msg)
+        self._prompt = template.renderer(self.columns)
+        self._system = system.renderer(self.columns) if system else lambda _: None
+        self._kept: dict[int, float] = {}
+
+    def requests(self, spec: Spec) -> Iterator[tuple[int, Request | None]]:
+        """Make the requests, each when it is asked for; None for a row with NA."""
+        absent = frame.missing(self._source, self.columns)
+        for position, row in enumerate(frame.rows(self._source, self.columns)):
+            if absent is not None and absent[position]:
+                if self._ignore_na:
+                    yield position, None
+                    continue
+                row = frame.without_na(row)  # noqa: PLW2901
+            yield position, Request(spec, self._prompt(row), self._system(row))
+
+    def shorter(
+        self, position: int, request: Request, error: ContextLengthError
+    ) -> Request | None:
+        """Make a row's request again with less of the column named by `truncate`.
+
+        Parameters
+        ----------
+        position, request
+            The row, and what was too long.
+        error : ContextLengthError
+            Says, mostly, how many tokens there were and how many there may be.
+        """
+        if self._cut is None:
+            return None
+        share = self._kept.get(position, 1.0) * _fitting(str(error))
+        if share < _LEAST:
+            return None
+        self._kept[position] = share
+        row: list[Any] = list(frame.row(self._source, self.columns, position))
+        at = self.columns.index(self._cut)
+        text = str(row[at])
+        row[at] = text[: int(len(text) * share)]
+        return request._replace(prompt=self._prompt(row), system=self._system(row))
+
+
+def _fitting(message: str) -> float:
+    """Guess what share of a text fits, from the two numbers of an error message."""
+    numbers = sorted({int(found) for found in _NUMBER.findall(message)} - {400, 413})
+    if len(numbers) < 2:  # noqa: PLR2004 - the limit and what was sent
+        return 0.5
+    return _MARGIN * max(0.1, min(0.95, numbers[-2] / numbers[-1]))

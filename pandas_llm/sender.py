@@ -1,0 +1,286 @@
+"""One request becomes one reply: pace, money, retries, what the endpoint refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from pandas_llm.errors import (
+    ConnectionFailedError,
+    CostLimitError,
+    LLMError,
+    OutageError,
+    OverloadedError,
+    ProviderError,
+    RateLimitedTooLong,
+    RateLimitError,
+    UnreachableError,
+)
+from pandas_llm.limits import estimate_tokens
+from pandas_llm.prices import CostBudget
+from pandas_llm.retry import Circuit, backoff
+from pandas_llm.terms import Terms
+from pandas_llm.types import Tokens, Totals
+
+if TYPE_CHECKING:
+    from pandas_llm.cache import Cache
+    from pandas_llm.limits import Calibration, Concurrency, RateLimiter, Ticket
+    from pandas_llm.output import Output
+    from pandas_llm.prices import Prices
+    from pandas_llm.providers import Provider
+    from pandas_llm.transport import Transport
+    from pandas_llm.types import (
+        Endpoint,
+        HTTPRequest,
+        HTTPResponse,
+        Reply,
+        Request,
+        Settings,
+        Spec,
+    )
+
+_log = logging.getLogger("pandas_llm")
+_PATIENCE = 5.0
+"""Seconds of tries before an endpoint that was never reached is given up."""
+_SLICE = 0.05
+_OK = 200
+NO_TOKENS = Tokens()
+
+
+@dataclass(slots=True)
+class Run:
+    """What all rows of a run share; made by the job, passed down."""
+
+    totals: Totals = field(default_factory=Totals)
+    budget: CostBudget = field(default_factory=lambda: CostBudget(None))
+    started: float = field(default_factory=time.monotonic)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one row has cost so far."""
+
+    attempts: int = 0
+    failures: int = 0
+    tokens: Tokens = NO_TOKENS
+
+
+@dataclass(slots=True)
+class Pace:
+    """What bounds how fast requests leave."""
+
+    limiter: RateLimiter
+    concurrency: Concurrency
+    calibration: Calibration
+
+
+@dataclass(slots=True)
+class Parts:
+    """What a client is put together from."""
+
+    endpoint: Endpoint
+    spec: Spec
+    provider: Provider
+    transport: Transport
+    output: Output
+    pace: Pace
+    prices: Prices
+    cache: Cache | None
+
+
+class _Booking(NamedTuple):
+    """What a request is expected to take, before it is sent."""
+
+    weight: float
+    """Tokens of the prompt by its characters."""
+    tokens: float
+    """Tokens that the provider will count."""
+
+
+class Sender:
+    """Sends requests to one endpoint until each has a reply or has failed.
+
+    Parameters
+    ----------
+    parts : Parts
+        The endpoint, and what it is reached by.
+    settings : Settings
+        Retries and patience.
+    """
+
+    def __init__(self, parts: Parts, settings: Settings) -> None:
+        self.terms = Terms(parts.endpoint, parts.provider)
+        self.circuit = Circuit()
+        self._parts = parts
+        self._pace = parts.pace
+        self._provider = parts.provider
+        self._transport = parts.transport
+        self._settings = settings
+
+    async def send(self, request: Request, n: int, run: Run, tally: Tally) -> Reply:
+        """Send a request for `n` choices until there is a reply.
+
+        Raises
+        ------
+        LLMError
+            When it is no use to go on with this row, or with any.
+        """
+        weight = estimate_tokens(request.prompt)
+        calibration = self._pace.calibration
+        tokens = calibration.estimate(weight, request.spec.max_tokens, n)
+        booking = _Booking(weight, tokens)
+        while True:
+            capabilities = self.terms.capabilities
+            many = n if capabilities.n else 1
+            http = self._provider.build(request, capabilities, many)
+            if self.circuit.is_open:
+                await self._outage()
+            try:
+                return await self._exchange(http, booking, request.spec, run, tally)
+            except LLMError as error:
+                if not self.terms.adapted(capabilities, error, request):
+                    await self._before_retry(error, tally, run)
+                run.totals.retries += 1
+
+    async def _exchange(
+        self, http: HTTPRequest, booking: _Booking, spec: Spec, run: Run, tally: Tally
+    ) -> Reply:
+        """Send once, when it is this request's turn and there is money for it."""
+        limiter = self._pace.limiter
+        held = await self._hold(run, booking.weight, spec)
+        ticket = limiter.reserve(booking.tokens)
+        response = None
+        cost = 0.0
+        try:
+            while (delay := limiter.delay(ticket)) > 0:  # noqa: ASYNC110
+                await asyncio.sleep(delay)
+            tally.attempts += 1
+            run.totals.requests += 1
+            sent = time.perf_counter()
+            response = await self._transport.send(http)
+            if response.status != _OK:
+                raise self._provider.error(response)
+            reply = self._provider.parse(response)
+            self._answered(ticket, response, reply, booking.weight, sent)
+            cost = self._book(reply, run, tally)
+        except LLMError as error:
+            self._failed(ticket, response, error, tally)
+            raise
+        except BaseException:
+            limiter.release(ticket)
+            raise
+        finally:
+            run.budget.settle(held, cost)
+        return reply
+
+    def _book(self, reply: Reply, run: Run, tally: Tally) -> float:
+        """Count what a reply has used; give its cost."""
+        used = reply.tokens or NO_TOKENS
+        tally.tokens = _sum(tally.tokens, used)
+        cost = self._parts.prices.of(used) if reply.cost is None else reply.cost
+        run.totals.cost += cost
+        run.totals.add(used)
+        run.totals.simulated = run.totals.simulated or reply.simulated
+        return cost
+
+    async def _hold(self, run: Run, weight: float, spec: Spec) -> float:
+        """Set aside what a request may cost; wait for others if it does not fit."""
+        if run.budget.limit is None:
+            return 0.0
+        worst = self._pace.calibration.worst(weight, spec.max_tokens, spec.n)
+        cost = self._parts.prices.of(Tokens(*worst))
+        while not run.budget.reserve(cost):
+            if run.budget.reserved == 0:
+                msg = (
+                    f"the next row may cost ${cost:.4g}, and ${run.budget.spent:.4g} "
+                    f"of max_cost={run.budget.limit:g} are spent: raise it to go on"
+                )
+                raise CostLimitError(msg)
+            await asyncio.sleep(_SLICE)
+        return cost
+
+    async def _outage(self) -> None:
+        """Wait until the circuit lets this row ask whether the server is back."""
+        while (delay := self.circuit.delay()) > 0:
+            if self.circuit.exhausted:
+                place = self._parts.endpoint.base_url
+                msg = f"{place} has answered nothing for 15 minutes"
+                raise OutageError(msg)
+            await asyncio.sleep(delay)
+
+    # -- what an exchange teaches -----------------------------------------------
+
+    def _answered(
+        self,
+        ticket: Ticket,
+        response: HTTPResponse,
+        reply: Reply,
+        weight: float,
+        sent: float,
+    ) -> None:
+        pace = self._pace
+        used = None
+        if reply.tokens is not None:
+            used = reply.tokens.input + reply.tokens.output
+            pace.calibration.learn(weight, reply.tokens.input, reply.tokens.output)
+        pace.limiter.settle(ticket, used, self._provider.quotas(response.headers))
+        seconds = time.perf_counter() - sent
+        pace.concurrency.answered(seconds, pace.limiter.plan())
+        self.circuit.succeeded()
+
+    def _failed(
+        self,
+        ticket: Ticket,
+        response: HTTPResponse | None,
+        error: LLMError,
+        tally: Tally,
+    ) -> None:
+        """Tell the pace of a failure; a wait that is too long ends the run."""
+        quotas = self._provider.quotas(response.headers) if response else None
+        if isinstance(error, (RateLimitError, OverloadedError)):
+            self._pace.concurrency.overloaded()
+        if error.retryable and not isinstance(error, RateLimitError):
+            self.circuit.failed(tally)
+        elif self.circuit.is_open and response is not None:
+            self.circuit.succeeded()
+        if not isinstance(error, RateLimitError):
+            self._pace.limiter.settle(ticket, None, quotas)
+            return
+        wait = self._pace.limiter.reject(ticket, error.retry_after, quotas)
+        if wait > self._settings.max_wait:
+            msg = (
+                f"the endpoint asks to wait {wait:.0f} s, longer than max_wait="
+                f"{self._settings.max_wait:g}: run again later, or raise max_wait. "
+                f"({error})"
+            )
+            raise RateLimitedTooLong(
+                msg, status=error.status, code=error.code, retry_after=wait
+            ) from error
+
+    async def _before_retry(self, error: LLMError, tally: Tally, run: Run) -> None:
+        """Wait as long as the error asks for; raise it when tries are used up."""
+        if not error.retryable or not isinstance(error, ProviderError):
+            raise error
+        if isinstance(error, RateLimitError):
+            return  # the limiter's gate makes it wait; it uses no attempt
+        if isinstance(error, ConnectionFailedError) and not self.terms.settled:
+            if time.monotonic() - run.started > _PATIENCE:
+                msg = f"{error}. Is the server running, and is base_url right?"
+                raise UnreachableError(msg) from error
+        elif self.circuit.is_open:
+            return  # nobody asks before it lets them
+        elif tally.failures > self._settings.max_retries:
+            raise error
+        tries = tally.failures - 1 if self.terms.settled else 0
+        wait = backoff(max(0, tries), error.retry_after)
+        _log.debug("waiting %.2f s after %s", wait, error)
+        await asyncio.sleep(wait)
+
+
+def _sum(one: Tokens, other: Tokens) -> Tokens:
+    if one is NO_TOKENS:  # nearly always: a row is answered at once
+        return other
+    return Tokens(*(a + b for a, b in zip(one, other, strict=True)))
