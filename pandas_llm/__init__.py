@@ -37,6 +37,7 @@ from pandas_llm.functions import (
     agenerate,
     classify,
     complete,
+    estimate,
     extract,
     generate,
     preview,
@@ -44,7 +45,7 @@ from pandas_llm.functions import (
 from pandas_llm.types import Usage
 
 if TYPE_CHECKING:
-    from pandas_llm import simulator
+    from pandas_llm import cache, simulator
     from pandas_llm.job import last_usage
     from pandas_llm.options import get_options, option_context, set_options
     from pandas_llm.plan import Plan
@@ -63,8 +64,10 @@ __all__ = [
     "acomplete",
     "aextract",
     "agenerate",
+    "cache",
     "classify",
     "complete",
+    "estimate",
     "extract",
     "generate",
     "get_options",
@@ -90,8 +93,8 @@ pd.api.extensions.register_series_accessor("llm")(LLMAccessor)
 
 def __getattr__(name: str) -> Any:
     """Import at first use: aiohttp and pydantic take half a second."""
-    if name == "simulator":
-        return import_module("pandas_llm.simulator")
+    if name in ("cache", "simulator"):
+        return import_module(f"pandas_llm.{name}")
     if name in _LAZY:
         return getattr(import_module(f"pandas_llm.{_LAZY[name]}"), name)
     if name == "__version__":

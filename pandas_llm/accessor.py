@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pandas_llm.plan import Plan
+    from pandas_llm.survey import Estimate
     from pandas_llm.types import (
         ExplodeOptions,
         LabelOptions,
@@ -356,6 +357,48 @@ class LLMAccessor:
         """
         verb = "complete" if keys is None else "generate"
         return make_plan(template, keys, verb, **options).preview(self._data, rows)
+
+    def estimate(
+        self,
+        template: str,
+        keys: Any = None,
+        *,
+        pilot: int = 0,
+        **options: Unpack[Options],
+    ) -> Estimate:
+        """Tell what a run would take, before it is made.
+
+        Parameters
+        ----------
+        template, keys, **options
+            As for `generate`; without `keys` as for `complete`.
+        pilot : int, default 0
+            Rows to answer first, for a cost with a range. Their replies are
+            cached, so the run does not pay for them again. Nothing is sent
+            without it.
+
+        Returns
+        -------
+        Estimate
+            Rows, requests after cache and duplicates, tokens, and dollars.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> import pandas_llm
+        >>> cities = pd.Series(["Oslo", "Rome", "Oslo"])
+        >>> print(cities.llm.estimate(
+        ...     "Praise ${value}.", model="sim", prices={"sim": (1.0, 2.0)}, cache=False
+        ... ))
+        rows              3
+        cached            0
+        requests to send  2
+        tokens in         6
+        tokens out        100 (a guess; pilot=20 finds out)
+        cost              $0.000206
+        """
+        verb = "complete" if keys is None else "generate"
+        return make_plan(template, keys, verb, **options).estimate(self._data, pilot)
 
     @property
     def usage(self) -> Usage:

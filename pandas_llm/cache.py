@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
@@ -25,6 +24,7 @@ from pandas_llm.writer import Writer
 
 if TYPE_CHECKING:
     import sqlite3
+    import threading
     from collections.abc import Iterator, Sequence
 
     from pandas_llm.types import Reply

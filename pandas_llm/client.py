@@ -41,6 +41,7 @@ class Client:
         self.endpoint = parts.endpoint
         self.spec = parts.spec
         self.pace = parts.pace
+        self.prices = parts.prices
         self.fingerprint = Fingerprint(parts.endpoint)
         self._sender = Sender(parts, settings)
         self.terms = self._sender.terms

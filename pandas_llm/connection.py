@@ -10,7 +10,12 @@ import orjson
 from pandas_llm import options
 from pandas_llm.client import Client
 from pandas_llm.errors import ConfigurationError
-from pandas_llm.limits import Calibration, Concurrency, shared_limiter
+from pandas_llm.limits import (
+    Calibration,
+    Concurrency,
+    RateLimiter,
+    shared_limiter,
+)
 from pandas_llm.prices import Prices
 from pandas_llm.providers import connect
 from pandas_llm.sender import Pace, Parts
@@ -51,7 +56,7 @@ async def open_client(stack: AsyncExitStack, endpoint: Endpoint, ask: Ask) -> Cl
     ConfigurationError
         When no model can be told, or `max_cost` is set and there is no price.
     """
-    spec, output, settings, cache = ask
+    settings = ask.settings
     transport = await stack.enter_async_context(
         Transport(settings.request_timeout, settings.session)
     )
@@ -61,6 +66,23 @@ async def open_client(stack: AsyncExitStack, endpoint: Endpoint, ask: Ask) -> Cl
     elif not endpoint.model:
         model = await _only_model(endpoint, transport)
         endpoint = reached = endpoint._replace(model=model)
+    return _client(endpoint, reached, transport, ask, _pace(stack, reached, settings))
+
+
+def offline_client(endpoint: Endpoint, ask: Ask) -> Client:
+    """Make a client that knows prices, keys and cached replies, and sends nothing."""
+    if not endpoint.model:
+        msg = "no model is set: pass model='…'"
+        raise ConfigurationError(msg)
+    transport = Transport(ask.settings.request_timeout)
+    pace = Pace(RateLimiter(), Concurrency(1, maximum=1), Calibration())
+    return _client(endpoint, endpoint, transport, ask, pace)
+
+
+def _client(
+    endpoint: Endpoint, reached: Endpoint, transport: Transport, ask: Ask, pace: Pace
+) -> Client:
+    spec, output, settings, cache = ask
     prices = Prices(endpoint, settings.prices)
     if settings.max_cost is not None and not prices.known:
         msg = (
@@ -69,16 +91,9 @@ async def open_client(stack: AsyncExitStack, endpoint: Endpoint, ask: Ask) -> Cl
             "tokens, or install the extra: pip install 'pandas-llm-accessor[cost]'"
         )
         raise ConfigurationError(msg)
-    parts = Parts(
-        endpoint,
-        replace(spec, model=endpoint.model),
-        connect(reached),
-        transport,
-        output,
-        _pace(stack, reached, settings),
-        prices,
-        cache,
-    )
+    spec = replace(spec, model=endpoint.model)
+    provider = connect(reached)
+    parts = Parts(endpoint, spec, provider, transport, output, pace, prices, cache)
     return Client(parts, settings)
 
 

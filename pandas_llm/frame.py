@@ -78,6 +78,13 @@ def rows(source: Source, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
     return zip(*lists, strict=True)
 
 
+def take(data: Any, positions: Sequence[int]) -> Any:
+    """Give some rows of what `source` takes."""
+    if isinstance(data, (list, tuple)):
+        return [data[at] for at in positions]
+    return data.iloc[list(positions)]
+
+
 def row(source: Source, columns: Sequence[str], position: int) -> tuple[Any, ...]:
     """Give the values of one row."""
     return tuple(_values(source, name).iloc[position] for name in columns)

@@ -9,6 +9,7 @@ from pandas_llm.accessor import LLMAccessor, make_plan
 if TYPE_CHECKING:
     import pandas as pd
 
+    from pandas_llm.survey import Estimate
     from pandas_llm.types import (
         ExplodeOptions,
         LabelOptions,
@@ -95,3 +96,16 @@ def preview(
 ) -> pd.DataFrame:
     """Show the prompts of the first `rows` rows; nothing is sent."""
     return LLMAccessor(data).preview(template, keys, rows, **options)
+
+
+def estimate(
+    data: Any,
+    template: str,
+    keys: Any = None,
+    *,
+    pilot: int = 0,
+    **options: Unpack[Options],
+) -> Estimate:
+    """Tell what a run would take, before it is made."""
+    accessor = LLMAccessor(data)
+    return accessor.estimate(template, keys, pilot=pilot, **options)

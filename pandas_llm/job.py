@@ -149,8 +149,7 @@ class Job:
         """Send all requests; the outcomes go to the store."""
         settings, store = self.settings, self.store
         async with AsyncExitStack() as stack:
-            cache = self._cache(stack)
-            ask = Ask(self._spec(), self.recipe.output, settings, cache)
+            ask = self.ask(stack)
             clients = [
                 await open_client(stack, endpoint, ask) for endpoint in self.endpoints
             ]
@@ -167,7 +166,12 @@ class Job:
                 await engine.execute(feed, settings.deadline)
             finally:
                 self.facts |= client.terms.facts(client.spec)
-                self.broken = cache.broken if cache else None
+                self.broken = ask.cache.broken if ask.cache else None
+
+    def ask(self, stack: AsyncExitStack) -> Ask:
+        """Give what all clients of the run share; the stack closes the cache."""
+        cache = self._cache(stack)
+        return Ask(self._spec(), self.recipe.output, self.settings, cache)
 
     def _cache(self, stack: AsyncExitStack) -> Cache | None:
         path = options.cache_path(self.settings)

@@ -24,7 +24,8 @@ _OPENS = re.compile(
         |(?:true|false|null|True|False|None|NaN)\b))|\{(?=\s*\w+\s*:)""",
     re.VERBOSE,
 )
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
+# a quote alone begins a text that never ends
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]"]', re.DOTALL)
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _NO_VALUE = re.compile(r":\s*[,}\]]")
 _MORE = re.compile(r"""["{\[]|'\s*:|:\s*'""")
@@ -83,7 +84,7 @@ def find_json(text: str, *, truncated: bool = False, bare: bool = False) -> list
             value, at = _DECODER.raw_decode(text, start)
             values.append(value)
         except (ValueError, RecursionError):
-            if truncated and _end(text, start) is None:
+            if truncated and _end(text, start, texts_end=True) is None:
                 values += _complete_items(text[start:], bare=bare)
                 break
             value, at = _mended(text, start)
@@ -118,11 +119,17 @@ def _holds_objects(value: Any) -> bool:
     return isinstance(value, dict) and bool(value)
 
 
-def _end(text: str, start: int) -> int | None:
-    """Give where the bracket at `start` is closed; None when it never is."""
+def _end(text: str, start: int, *, texts_end: bool = False) -> int | None:
+    """Give where the bracket at `start` is closed; None when it never is.
+
+    Of quotes within a text one may seem to begin a text that never ends. With
+    `texts_end` the JSON was cut off there.
+    """
     depth = 0
     for token in _TOKEN.finditer(text, start):
         mark = token[0]
+        if mark == '"' and texts_end:
+            return None
         depth += (mark in "{[") - (mark in "}]")
         if depth == 0 and mark in "}]":
             return token.end()
@@ -166,6 +173,8 @@ def _complete_items(text: str, *, bare: bool) -> list[Any]:
     found: dict[str, tuple[int, int]] = {}  # by the last letter of an item
     for token in _TOKEN.finditer(text):
         mark = token[0][0]
+        if token[0] == '"':
+            break  # the text in which the reply was cut off
         if mark in "{[":
             stack.append(mark)
             lists += mark == "["

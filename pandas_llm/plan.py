@@ -9,6 +9,7 @@ from pandas_llm import blocking, frame, options
 from pandas_llm.job import Job, Recipe, Shape
 from pandas_llm.keys import parse_keys, parse_labels
 from pandas_llm.output import Completion, Label, Records
+from pandas_llm.survey import estimate
 from pandas_llm.types import Spec
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from pandas_llm.job import Verb
     from pandas_llm.output import Output
+    from pandas_llm.survey import Estimate
 
 
 class Plan:
@@ -88,6 +90,10 @@ class Plan:
                 continue
             shown.append((position, request.prompt, request.system))
         return frame.preview(job.source, shown)
+
+    def estimate(self, data: Any, pilot: int = 0) -> Estimate:
+        """Tell what a run would take; with `pilot`, answer so many rows first."""
+        return estimate(self._recipe, data, pilot)
 
     def _loop(self) -> Any:
         """Go into the running loop with a session, which belongs to it."""

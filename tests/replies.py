@@ -152,6 +152,9 @@ LIST = [
         "length",
     ),
     Case(
+        "cut within a bracket of a text", '[{"q": "Q", "a": "}]}', "truncated", "length"
+    ),
+    Case(
         "cut JSON lines",
         '{"q": "Q", "a": "A"}\n{"q": "R", "',
         (QA, "truncated"),

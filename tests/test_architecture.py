@@ -15,6 +15,7 @@ LAYERS = [
             "store",
             "fingerprint",
             "prices",
+            "tables",
             "fields",
             "columns",
             "parsing",
@@ -27,6 +28,7 @@ LAYERS = [
     ["frame", "options", "engine", "feed", "prompts"],
     ["connection"],
     ["job"],
+    ["survey"],
     ["plan"],
     ["accessor", "functions", "demo", "__main__", "__init__"],
 ]
