@@ -75,9 +75,10 @@ def connect(path: Path, wait: float) -> sqlite3.Connection:
     # only ever a new file: closing one that SQLite has open drops SQLite's locks
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
-    if not size(path) and size(log_of(path)):
-        # SQLite would delete the log, which may hold all that was written
-        raise sqlite3.DatabaseError("it is empty, but the log beside it is not")
+    if size(path) == 1 or (not size(path) and size(log_of(path))):
+        # SQLite would write over the one byte; it would delete the log, which may
+        # hold all that was written
+        raise sqlite3.DatabaseError("it was cut off")
     connection = sqlite3.connect(
         path, timeout=wait, isolation_level=None, check_same_thread=False
     )
@@ -197,7 +198,7 @@ def evict(connection: sqlite3.Connection, limit: int) -> None:
             break
     # free pages are used again; they go back to the disk where the limit has fallen
     if pragma("page_count") > pages * 1.2:
-        connection.execute("PRAGMA incremental_vacuum(1000)").fetchall()
+        _vacuum(connection, 1000)
 
 
 def clear(connection: sqlite3.Connection) -> int:
@@ -206,9 +207,15 @@ def clear(connection: sqlite3.Connection) -> int:
     (entries,) = connection.execute("SELECT count(*) FROM replies").fetchone()
     connection.execute("DELETE FROM replies")
     connection.execute("COMMIT")
-    connection.execute("PRAGMA incremental_vacuum").fetchall()
+    _vacuum(connection)
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     return int(entries)
+
+
+def _vacuum(connection: sqlite3.Connection, pages: int = 0) -> None:
+    """Give so many free pages back to the disk, or all."""
+    # a page is a step of the statement, and execute() takes only one step
+    connection.executescript(f"PRAGMA incremental_vacuum({pages})")
 
 
 def decode(rows: Iterable[Row]) -> Iterator[tuple[bytes, int, Reply]]:

@@ -83,7 +83,7 @@ def resolve(  # noqa: C901, PLR0911 - one branch a form
         return _labelled(annotation, _labels(args, where))
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
         members = _labels([member.value for member in annotation], where)
-        return _labelled(annotation, members)
+        return _labelled(annotation, members, annotation)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return strict_model(annotation, where, models)
     if annotation is type(None) or not ours:
@@ -190,10 +190,15 @@ def _labels(given: Sequence[Any], where: str) -> tuple[Any, ...]:
     return labels
 
 
-def _labelled(annotation: Any, labels: Sequence[Any]) -> Any:
+def _labelled(
+    annotation: Any, labels: Sequence[Any], make: Callable[[Any], Any] | None = None
+) -> Any:
+    """Add the search for a label; `make` turns one into what a strict type takes."""
     optional = get_origin(annotation) is Literal and None in get_args(annotation)
     known = (*labels, None) if optional else tuple(labels)
-    return Annotated[annotation, BeforeValidator(_matcher(known))]
+    match = _matcher(known)
+    check = match if make is None else lambda value: make(match(value))
+    return Annotated[annotation, BeforeValidator(check)]
 
 
 def _matcher(labels: Sequence[Any]) -> Callable[[Any], Any]:

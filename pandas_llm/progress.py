@@ -51,11 +51,11 @@ class Bar:
             return
         if self._bar is None and now - self._started < _QUIET_SECONDS:
             return
-        self._drawn = now
         try:
             if self._bar is None:
                 self._bar = _tqdm(self._totals.rows, now - self._started)
             self._draw()
+            self._drawn = time.monotonic()
         except (OSError, ValueError):
             self._shown = False  # the terminal is gone: the run goes on without
 
@@ -86,7 +86,8 @@ def _tqdm(total: int, elapsed: float) -> Any:
     with warnings.catch_warnings():
         # a notebook without ipywidgets: the text bar is fine
         warnings.simplefilter("ignore")
-        bar = _bars()(total=total, unit="row", dynamic_ncols=True, mininterval=0)
+        # the least delay leaves the first drawing to us, like every other
+        bar = _bars()(total=total, unit="row", dynamic_ncols=True, delay=1e-9)
     bar.start_t -= elapsed  # the rows done before it appeared took that long
     return bar
 

@@ -148,7 +148,7 @@ def _types(values: Sequence[Any]) -> str | list[str]:
 def _described(result: dict[str, Any], node: Mapping[str, Any]) -> dict[str, Any]:
     """Say in the description what the keywords would have said."""
     said = [
-        text.format(node[key])
+        text.format(_whole(node[key]))
         for key, text in _CONSTRAINTS.items()
         if key in node and node[key] is not False
     ]
@@ -159,6 +159,12 @@ def _described(result: dict[str, Any], node: Mapping[str, Any]) -> dict[str, Any
         given = result.get("description")
         result["description"] = f"{given} ({words})" if given else words
     return result
+
+
+def _whole(number: Any) -> Any:
+    """Write 1.0 as 1."""
+    is_whole = isinstance(number, float) and number.is_integer()
+    return int(number) if is_whole else number
 
 
 def _reaches(goal: str, definitions: Mapping[str, Any]) -> bool:

@@ -200,7 +200,7 @@ ONE = [
     Case("NONE", "NONE", "output"),
     Case("an optional key lacks", one().replace('"at": null, ', ""), [ADA]),
     Case("a number as text", one(count='"3"', share='"0.5"'), [ADA]),
-    Case("blanks and a sign", one(count='" +3 "'), [ADA]),
+    Case("blanks around a number", one(count='" 3 "'), [ADA]),
     Case("a whole float", one(count="3.0"), [ADA]),
     Case("a fraction for int", one(count="3.5"), "output"),
     Case("thousands", one(count='"1,234"'), "output"),

@@ -22,7 +22,7 @@ LAYERS = [
             "terms",
         ),
     ],
-    ["blocking", "transport", "progress", "simulator", "cache"],
+    ["blocking", "transport", "progress", "simulator", "cache", "database", "writer"],
     ["sender"],
     ["client"],
     ["frame", "options", "engine", "feed", "prompts"],

@@ -236,12 +236,10 @@ def test_a_session_of_another_loop_is_refused_before_anything_is_sent(
         return aiohttp.ClientSession()
 
     session = loop.run_until_complete(make())
-    given = on(server, session=session)
+    llm = facts(1).llm
+    call = (lambda *a, **k: asyncio.run(llm.agenerate(*a, **k))) if awaited else None
     with pytest.raises(pandas_llm.ConfigurationError, match="another event loop"):
-        if awaited:
-            asyncio.run(facts(1).llm.agenerate(TEMPLATE, ["fact"], **given))
-        else:
-            facts(1).llm.generate(TEMPLATE, ["fact"], **given)
+        (call or llm.generate)(TEMPLATE, ["fact"], **on(server, session=session))
     loop.run_until_complete(session.close())
     loop.close()
     assert server.stats()["requests"] == 0

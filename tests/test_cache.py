@@ -248,8 +248,8 @@ def test_threads_put_and_get_at_once(cache):
     def work(first):
         for number in range(first, first + 300):
             cache.put(key(number), reply(number))
-            found = cache.get_many([key(number - 1), key(number)])
-            if any(value.choices[0] is None for value in found.values()):
+            wanted = {key(n): reply(n) for n in (number, number + 1)}
+            if not cache.get_many(list(wanted)).items() <= wanted.items():
                 problems.append(number)
             if number % 100 == 0:
                 cache.flush()
@@ -311,17 +311,6 @@ def one_page(path):
     path.write_bytes(path.read_bytes()[:4096])
 
 
-def lost_but_for_its_log(path):
-    """Empty a file whose log, as after kill -9, still holds everything."""
-    cache = Cache(path)
-    cache.put(key(1), reply(1))
-    cache.flush()
-    log = database.log_of(path).read_bytes()
-    cache.close()
-    path.write_bytes(b"")
-    database.log_of(path).write_bytes(log)
-
-
 SPOILT = [
     lambda path: path.write_bytes(os.urandom(5000)),
     lambda path: path.write_text("question,answer\n" * 400),
@@ -331,9 +320,8 @@ SPOILT = [
     no_header,
     half,
     one_page,
-    lost_but_for_its_log,
 ]
-NAMES = "garbage csv byte other_database newer_version no_header half one_page log"
+NAMES = "garbage csv byte other_database newer_version no_header half one_page"
 
 
 @pytest.mark.parametrize("spoil", SPOILT, ids=NAMES.split())
@@ -357,6 +345,22 @@ def test_a_file_that_is_damaged_or_not_ours_is_left_as_it_is(path, spoil):
     with pytest.raises(LLMError, match=path.name):
         clear(path)
     assert {file: file.read_bytes() for file in path.parent.iterdir()} == before
+
+
+def test_the_log_of_a_file_that_was_emptied_is_not_deleted(path):
+    cache = Cache(path)
+    cache.put(key(1), reply(1))
+    cache.flush()
+    log = database.log_of(path).read_bytes()
+    cache.close()
+    path.write_bytes(b"")
+    database.log_of(path).write_bytes(log)
+    cache = Cache(path)
+    assert cache.get_many([key(1)]) == {}
+    cache.put(key(2), reply(2))
+    cache.close()
+    assert "cut off" in cache.broken
+    assert database.log_of(path).read_bytes() == log
 
 
 def test_an_empty_file_is_a_new_cache(path):
@@ -461,7 +465,7 @@ def test_a_lock_that_goes_away_in_time_costs_nothing(path):
 
 def test_a_folder_that_cannot_be_made_is_an_empty_cache(tmp_path):
     (tmp_path / "file").touch()
-    for place in (tmp_path / "file" / "replies.sqlite", tmp_path, Path("/\0")):
+    for place in (tmp_path / "file" / "replies.sqlite", tmp_path):
         cache = Cache(place)
         cache.put(key(1), reply(1))
         cache.flush()
@@ -486,7 +490,7 @@ def test_no_thread_to_be_had_is_no_error(cache, monkeypatch):
 
 LIMIT = 400_000
 SOME = 1000
-"""Bytes of a reply; some 380 fit into the limit."""
+"""Bytes of a reply; some 260 fit into the limit."""
 
 
 def refill(path, numbers):
@@ -509,14 +513,14 @@ def test_what_was_used_longest_ago_makes_room(path):
 
 
 def test_reading_an_entry_keeps_it(path, clock):
-    refill(path, range(200))
+    refill(path, range(150))
     clock[0] += 7200
     assert numbers_in(path, range(50)) == list(range(50))
     clock[0] += 7200
-    refill(path, range(1000, 1250))
+    refill(path, range(1000, 1150))
     assert numbers_in(path, range(50)) == list(range(50))
-    assert len(numbers_in(path, range(50, 200))) < 100
-    assert numbers_in(path, range(1000, 1250)) == list(range(1000, 1250))
+    assert len(numbers_in(path, range(50, 150))) < 100
+    assert numbers_in(path, range(1000, 1150)) == list(range(1000, 1150))
 
 
 def test_reading_again_within_the_hour_writes_nothing(path, clock):

@@ -30,7 +30,9 @@ import pandas_llm
 def facts(rows):
     return pd.DataFrame({{"text": [f"Fact number {{i}}." for i in range(rows)]}})
 
-options = {{"model": "sim", "base_url": {url!r}, "progress": False}}
+options = {{
+    "model": "sim", "base_url": {url!r}, "progress": False, "cache": False
+}}
 template = "One fact.\\ntext: ${{text}}"
 docs, many = facts(20), {{**options, "concurrency": 500}}
 """
