@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,6 +68,8 @@ def prepare(client: Client) -> None:
     client.python = place / bin_ / "python"
     stamp = place / "packages.txt"
     wanted = "\n".join((sys.version, *client.packages))
+    if client.environment == "pandas_llm":
+        wanted += (HERE.parent / "pyproject.toml").read_text()
     if stamp.exists() and stamp.read_text() == wanted:
         return
     note(f"making an environment for {client.name}")
@@ -101,7 +104,9 @@ class Server:
 
     def __init__(self, python: Path) -> None:
         command = [str(python), str(HERE / "server.py")]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         self._url = f"http://127.0.0.1:{int(self._process.stdout.readline())}"
         self.base_url = f"{self._url}/v1"
         # loopback never goes through a proxy
@@ -122,6 +127,7 @@ class Server:
 def run(client: Client, job: dict, seconds: float = 120.0) -> dict:
     """Run a client once; an answer with `error` when there is no result."""
     command = [str(client.python), str(HERE / "peers" / client.script)]
+    begun = time.monotonic()
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -144,6 +150,7 @@ def run(client: Client, job: dict, seconds: float = 120.0) -> dict:
         if done.returncode:
             lines = log.read().strip().splitlines() or ["?"]
             return {"error": lines[-1][:120]}
+    note(f"  {client.name}, {job['rows']} rows: {time.monotonic() - begun:.1f} s")
     result = json.loads(done.stdout.splitlines()[-1])
     client.versions.update(result["versions"])
     return result

@@ -11,7 +11,10 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
 import random
+import sys
+import threading
 import time
 from collections import Counter
 
@@ -201,6 +204,11 @@ class Connection(asyncio.Protocol):
         self.transport.write(head.encode() + body)
 
 
+def end_with_parent() -> None:
+    sys.stdin.read()
+    os._exit(0)
+
+
 async def serve() -> None:
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Connection, "127.0.0.1", 0, backlog=4096)
@@ -209,6 +217,7 @@ async def serve() -> None:
 
 
 if __name__ == "__main__":
+    threading.Thread(target=end_with_parent, daemon=True).start()
     try:
         import uvloop
 

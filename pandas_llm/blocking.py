@@ -18,7 +18,7 @@ import signal
 import sys
 import threading
 import time
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -185,15 +185,20 @@ class _Thread(Generic[T]):
             raise _NoThreadError(str(error)) from error
 
     def _waiting(self) -> bool:
-        self._thread.join(_SLICE)
-        return self._thread.is_alive()
+        # not by join(timeout): interrupted, it takes a running thread for dead (3.11)
+        if wait([self._result], _SLICE).not_done:
+            return True
+        self._thread.join()
+        return False
 
     def _main(self) -> None:
         try:
             with asyncio.Runner(loop_factory=new_loop) as runner:
-                self._result.set_result(runner.run(self._watched()))
+                result = runner.run(self._watched())
         except BaseException as error:  # noqa: BLE001 - raised by run()
             self._result.set_exception(error)
+        else:
+            self._result.set_result(result)
 
     async def _watched(self) -> T:
         self._task = asyncio.current_task()

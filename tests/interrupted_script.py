@@ -45,6 +45,7 @@ def report(error: BaseException) -> None:
         "done": len(done),
         "right": all(right),
         "note": error.__notes__[0],
+        "threads": len(sys._current_frames()),
     }
     Path(REPORT).write_text(json.dumps(found), encoding="utf-8")
 

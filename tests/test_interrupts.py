@@ -95,6 +95,7 @@ def test_one_ctrl_c_stops_the_requests_and_keeps_what_was_done(
     assert found["rows"] == 20_000
     assert 100 <= found["done"] <= answered
     assert found["right"]
+    assert found["threads"] == 1, "the job was still running"
     assert found["note"].startswith(f"{found['done']} of 20000 rows were done")
     time.sleep(1)  # noqa: TID251 - requests that should not come need time to
     assert server.stats()["requests"] == sent < 20_000
