@@ -135,16 +135,20 @@ class CostBudget:
         self.limit = limit
         self.spent = 0.0
         self.reserved = 0.0
+        self.holders = 0
+        """How many amounts are held; sums of dollars never come back to exactly 0."""
 
     def reserve(self, cost: float) -> bool:
         """Hold an amount, if it fits."""
         if self.limit is not None and self.spent + self.reserved + cost > self.limit:
             return False
         self.reserved += cost
+        self.holders += 1
         return True
 
     def settle(self, reserved: float, cost: float) -> None:
         """Give what was held back and book what it came to."""
-        self.reserved = max(0.0, self.reserved - reserved)
-        if not math.isnan(cost):
-            self.spent += cost
+        self.holders = max(0, self.holders - 1)
+        self.reserved = max(0.0, self.reserved - reserved) if self.holders else 0.0
+        # what cannot be told, for want of token counts, is taken to be the most
+        self.spent += reserved if math.isnan(cost) else cost

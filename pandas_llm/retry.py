@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random as _random
 import time
 from typing import TYPE_CHECKING, Protocol
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
 
 _BASE = 0.5
 _CAP = 60.0
+_GLANCE = 0.5
+"""Seconds between looks at an open circuit."""
 
 
 def backoff(
@@ -60,6 +63,10 @@ class Circuit:
     request goes out at growing intervals; the first answer closes it again. The
     attempts of the streak are given back, so an outage costs minutes and no row.
 
+    A row that fails while others are answered has a trouble of its own: it is no
+    sign of an outage, and pays with its own attempts. Without this the last rows
+    of a run, if none of them can be answered, would look like an outage.
+
     Parameters
     ----------
     patience : float
@@ -86,12 +93,14 @@ class Circuit:
         self, patience: float = 900.0, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._clock = clock
-        self._patience = patience
+        self.patience = patience
         self._retries = self.FLOOR
         self._streak: list[Row] = []
         self._opened: float | None = None
         self._interval = self.FIRST
         self._next = 0.0
+        self._better = -math.inf
+        """When a row that has no trouble of its own last asked."""
 
     @property
     def is_open(self) -> bool:
@@ -101,9 +110,7 @@ class Circuit:
     @property
     def exhausted(self) -> bool:
         """Whether the outage has lasted longer than the patience."""
-        return (
-            self._opened is not None and self._clock() - self._opened > self._patience
-        )
+        return self._opened is not None and self._clock() - self._opened > self.patience
 
     def succeeded(self) -> None:
         """Count an answer, of whatever kind: the server is there."""
@@ -116,6 +123,9 @@ class Circuit:
 
     def failed(self, row: Row) -> None:
         """Count a failure that is worth a retry."""
+        if self._own(row):
+            row.failures += 1
+            return
         if self.is_open:
             return
         row.failures += 1
@@ -125,6 +135,10 @@ class Circuit:
         if self._retries < 0 or (several and len(self._streak) >= self.STREAK):
             self._open()
 
+    def _own(self, row: Row) -> bool:
+        """Tell whether others were answered since the row's first failure."""
+        return row.failures > 0 and all(row is not other for other in self._streak)
+
     def _open(self) -> None:
         for row in self._streak:
             row.failures -= 1
@@ -133,13 +147,18 @@ class Circuit:
         self._interval = self.FIRST
         self._next = self._opened + self._interval
 
-    def delay(self) -> float:
+    def delay(self, row: Row | None = None) -> float:
         """Give the seconds until this caller may ask again; 0.0 when it may send."""
         if self._opened is None:
             return 0.0
-        wait = self._next - self._clock()
+        now, own = self._clock(), row is not None and self._own(row)
+        if not own:
+            self._better = now
+        wait = self._next - now
         if wait > 0:
-            return min(wait, 0.5)  # an answer may close it meanwhile
-        self._interval = min(2 * self._interval, self.LAST)
-        self._next = self._clock() + self._interval
+            return min(wait, _GLANCE)  # an answer may close it meanwhile
+        if own and now - self._better < 2 * _GLANCE:
+            return _GLANCE  # one of the others tells more
+        self._interval = self.FIRST if own else min(2 * self._interval, self.LAST)
+        self._next = now + self._interval
         return 0.0

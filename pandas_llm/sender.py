@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,6 +13,7 @@ from pandas_llm.errors import (
     ConnectionFailedError,
     CostLimitError,
     LLMError,
+    MalformedReplyError,
     OutageError,
     OverloadedError,
     ProviderError,
@@ -21,6 +23,7 @@ from pandas_llm.errors import (
 )
 from pandas_llm.limits import estimate_tokens
 from pandas_llm.prices import CostBudget
+from pandas_llm.redaction import redacted, secrets, shown
 from pandas_llm.retry import Circuit, backoff
 from pandas_llm.terms import Terms
 from pandas_llm.types import Tokens, Totals
@@ -45,6 +48,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("pandas_llm")
 _PATIENCE = 5.0
 """Seconds of tries before an endpoint that was never reached is given up."""
+_REFUSED = 900.0
+"""Seconds of nothing but 429, whatever they ask to wait, until a run ends."""
 _SLICE = 0.05
 _OK = 200
 NO_TOKENS = Tokens()
@@ -119,6 +124,11 @@ class Sender:
         self._provider = parts.provider
         self._transport = parts.transport
         self._settings = settings
+        self._unreached: float | None = None
+        """Since when there has been no connection, before there ever was one."""
+        self._refused: float | None = None
+        """Since when every answer has been a 429."""
+        self._secrets = secrets(parts.endpoint)
 
     async def send(self, request: Request, n: int, run: Run, tally: Tally) -> Reply:
         """Send a request for `n` choices until there is a reply.
@@ -137,12 +147,12 @@ class Sender:
             many = n if capabilities.n else 1
             http = self._provider.build(request, capabilities, many)
             if self.circuit.is_open:
-                await self._outage()
+                await self._outage(tally)
             try:
                 return await self._exchange(http, booking, request.spec, run, tally)
             except LLMError as error:
                 if not self.terms.adapted(capabilities, error, request):
-                    await self._before_retry(error, tally, run)
+                    await self._before_retry(error, tally)
                 run.totals.retries += 1
 
     async def _exchange(
@@ -150,7 +160,7 @@ class Sender:
     ) -> Reply:
         """Send once, when it is this request's turn and there is money for it."""
         limiter = self._pace.limiter
-        held = await self._hold(run, booking.weight, spec)
+        held = await self._hold(run, booking, http, spec)
         ticket = limiter.reserve(booking.tokens)
         response = None
         cost = 0.0
@@ -160,10 +170,8 @@ class Sender:
             tally.attempts += 1
             run.totals.requests += 1
             sent = time.perf_counter()
-            response = await self._transport.send(http)
-            if response.status != _OK:
-                raise self._provider.error(response)
-            reply = self._provider.parse(response)
+            response = redacted(await self._transport.send(http), self._secrets)
+            reply = self._read(response)
             self._answered(ticket, response, reply, booking.weight, sent)
             cost = self._book(reply, run, tally)
         except LLMError as error:
@@ -176,24 +184,40 @@ class Sender:
             run.budget.settle(held, cost)
         return reply
 
+    def _read(self, response: HTTPResponse) -> Reply:
+        if response.status != _OK:
+            raise self._provider.error(response)
+        try:
+            return self._provider.parse(response)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            msg = f"the reply is no chat completion: {error}"
+            raise MalformedReplyError(msg, status=response.status) from error
+
     def _book(self, reply: Reply, run: Run, tally: Tally) -> float:
         """Count what a reply has used; give its cost."""
         used = reply.tokens or NO_TOKENS
         tally.tokens = _sum(tally.tokens, used)
-        cost = self._parts.prices.of(used) if reply.cost is None else reply.cost
+        if reply.cost is not None:
+            cost = reply.cost
+        else:
+            cost = math.nan if reply.tokens is None else self._parts.prices.of(used)
         run.totals.cost += cost
         run.totals.add(used)
         run.totals.simulated = run.totals.simulated or reply.simulated
         return cost
 
-    async def _hold(self, run: Run, weight: float, spec: Spec) -> float:
+    async def _hold(
+        self, run: Run, booking: _Booking, http: HTTPRequest, spec: Spec
+    ) -> float:
         """Set aside what a request may cost; wait for others if it does not fit."""
         if run.budget.limit is None:
             return 0.0
-        worst = self._pace.calibration.worst(weight, spec.max_tokens, spec.n)
-        cost = self._parts.prices.of(Tokens(*worst))
+        calibration = self._pace.calibration
+        _, output = calibration.worst(booking.weight, spec.max_tokens, spec.n)
+        # a token is a byte at least: with max_tokens nothing can cost more than this
+        cost = self._parts.prices.of(Tokens(len(http.body), output))
         while not run.budget.reserve(cost):
-            if run.budget.reserved == 0:
+            if run.budget.holders == 0:
                 msg = (
                     f"the next row may cost ${cost:.4g}, and ${run.budget.spent:.4g} "
                     f"of max_cost={run.budget.limit:g} are spent: raise it to go on"
@@ -202,13 +226,13 @@ class Sender:
             await asyncio.sleep(_SLICE)
         return cost
 
-    async def _outage(self) -> None:
+    async def _outage(self, tally: Tally) -> None:
         """Wait until the circuit lets this row ask whether the server is back."""
-        while (delay := self.circuit.delay()) > 0:
+        while (delay := self.circuit.delay(tally)) > 0:
             if self.circuit.exhausted:
-                place = self._parts.endpoint.base_url
-                msg = f"{place} has answered nothing for 15 minutes"
-                raise OutageError(msg)
+                place = shown(self._parts.endpoint.base_url)
+                patience = f"{self.circuit.patience:.0f} s"
+                raise OutageError(f"{place} has answered nothing for {patience}")
             await asyncio.sleep(delay)
 
     # -- what an exchange teaches -----------------------------------------------
@@ -227,6 +251,7 @@ class Sender:
             used = reply.tokens.input + reply.tokens.output
             pace.calibration.learn(weight, reply.tokens.input, reply.tokens.output)
         pace.limiter.settle(ticket, used, self._provider.quotas(response.headers))
+        self._refused = None
         seconds = time.perf_counter() - sent
         pace.concurrency.answered(seconds, pace.limiter.plan())
         self.circuit.succeeded()
@@ -259,21 +284,27 @@ class Sender:
             raise RateLimitedTooLong(
                 msg, status=error.status, code=error.code, retry_after=wait
             ) from error
+        now = time.monotonic()
+        self._refused = self._refused or now
+        if now - self._refused > _REFUSED:
+            msg = f"nothing but refusals for {_REFUSED / 60:.0f} minutes: {error}"
+            raise RateLimitedTooLong(msg, status=error.status, code=error.code)
 
-    async def _before_retry(self, error: LLMError, tally: Tally, run: Run) -> None:
+    async def _before_retry(self, error: LLMError, tally: Tally) -> None:
         """Wait as long as the error asks for; raise it when tries are used up."""
         if not error.retryable or not isinstance(error, ProviderError):
             raise error
         if isinstance(error, RateLimitError):
             return  # the limiter's gate makes it wait; it uses no attempt
         if isinstance(error, ConnectionFailedError) and not self.terms.settled:
-            if time.monotonic() - run.started > _PATIENCE:
+            self._unreached = self._unreached or time.monotonic()
+            if time.monotonic() - self._unreached > _PATIENCE:
                 msg = f"{error}. Is the server running, and is base_url right?"
                 raise UnreachableError(msg) from error
-        elif self.circuit.is_open:
-            return  # nobody asks before it lets them
         elif tally.failures > self._settings.max_retries:
             raise error
+        elif self.circuit.is_open:
+            return  # nobody asks before it lets them
         tries = tally.failures - 1 if self.terms.settled else 0
         wait = backoff(max(0, tries), error.retry_after)
         _log.debug("waiting %.2f s after %s", wait, error)

@@ -17,7 +17,9 @@ from pandas_llm.errors import (
     MalformedReplyError,
     ReplyTooLargeError,
     RequestTimeoutError,
+    UnreachableError,
 )
+from pandas_llm.redaction import shown
 from pandas_llm.types import HTTPRequest, HTTPResponse
 
 if TYPE_CHECKING:
@@ -102,16 +104,24 @@ class Transport:
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
             msg = f"base_url is no URL that can be asked: {error}"
             raise ConfigurationError(msg) from error
+        except aiohttp.ConnectionTimeoutError as error:
+            msg = f"no connection to {shown(request.url)} in time"
+            raise ConnectionFailedError(msg) from error
         except TimeoutError as error:
             msg = f"no answer within {self._seconds:g} s; see request_timeout="
             raise RequestTimeoutError(msg) from error
-        except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError) as error:
-            msg = f"the answer broke off or is no HTTP: {error}"
-            raise MalformedReplyError(msg) from error
-        except (aiohttp.ClientError, OSError, ssl.SSLError) as error:
+        except aiohttp.ClientConnectorCertificateError as error:
             msg = (
-                f"no connection to {request.url}: {str(error) or type(error).__name__}"
+                f"the certificate of {shown(request.url)} is not trusted, so nothing "
+                f"was sent: {error.certificate_error}. For a certificate authority of "
+                "your own set SSL_CERT_FILE to its file"
             )
+            raise UnreachableError(msg) from error
+        except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError) as error:
+            msg = f"the answer broke off or is no HTTP: {_words(error)}"
+            raise MalformedReplyError(msg) from None  # its repr shows the headers
+        except (aiohttp.ClientError, OSError, ssl.SSLError) as error:
+            msg = f"no connection to {shown(request.url)}: {_words(error)}"
             raise ConnectionFailedError(msg) from error
 
     async def get(self, url: str, headers: dict[str, str]) -> HTTPResponse:
@@ -129,7 +139,7 @@ class Transport:
                     response.status, response.headers, await _body(response)
                 )
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            msg = f"no connection to {url}: {str(error) or type(error).__name__}"
+            msg = f"no connection to {shown(url)}: {_words(error)}"
             raise ConnectionFailedError(msg) from error
 
     async def _exchange(self, request: HTTPRequest) -> HTTPResponse:
@@ -170,6 +180,12 @@ def open_connections() -> int:
     if limit == resource.RLIM_INFINITY:
         return _MOST
     return max(1, min(_MOST, (limit - _SPARE_FILES) // 2))
+
+
+def _words(error: Exception) -> str:
+    """Give an error's own words, without a URL: a proxy's may hold a password."""
+    said = getattr(error, "message", None) or str(error)
+    return said or type(error).__name__
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:

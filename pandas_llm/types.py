@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
+from pandas_llm.redaction import shown
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from os import PathLike
@@ -140,7 +142,8 @@ class Endpoint(NamedTuple):
 
     def __repr__(self) -> str:
         """Show all but the key and the headers, which may hold one."""
-        return f"Endpoint({self.provider!r}, {self.base_url!r}, {self.model!r})"
+        where = shown(self.base_url)
+        return f"Endpoint({self.provider!r}, {where!r}, {self.model!r})"
 
 
 @dataclass(frozen=True, slots=True)

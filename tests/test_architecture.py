@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "pandas_llm"
 LAYERS = [
-    ["types", "errors"],
+    ["types", "errors", "redaction"],
     [
         *("providers", "limits", "concurrency", "retry", "keys", "schema", "output"),
         *(

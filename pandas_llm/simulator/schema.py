@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pandas_llm.simulator.prompt import key_phrase, numbers_of, words_of
 from pandas_llm.simulator.values import (
     FORMATS,
+    bounded,
     distinct,
     fit_length,
     fits,
@@ -161,6 +162,7 @@ class Writer:
         kind = schema.get("type") if isinstance(schema, dict) else None
         if kind in ("integer", "number"):  # a tuple: kind may be a list
             whole = kind == "integer"
+            schema = bounded(schema)
             return any(fits(n, schema, whole=whole) for n in self.prompt.numbers)
         if kind == "string" and schema.get("format") in {"date", "date-time"}:
             return bool(self.prompt.dates)
@@ -217,7 +219,8 @@ class Writer:
         known = [label for label in labels if label is not None] or list(labels)
         return sorted(known, key=rank)[spot.item % len(known)]
 
-    def _number(self, schema: dict[str, Any], spot: _Spot, *, whole: bool) -> float:
+    def _number(self, schema: Mapping[str, Any], spot: _Spot, *, whole: bool) -> float:
+        schema = bounded(schema)
         own = numbers_of(self._sentence(spot)) if spot.record else ()
         for numbers in (own, self.prompt.numbers):
             if fitting := [n for n in numbers if fits(n, schema, whole=whole)]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 from pandas_llm.simulator.prompt import clip
@@ -28,6 +29,16 @@ _SMALL = 9  # numbers made up run over so many steps
 _FINE_SPAN = 2.0  # a span so narrow is a score: fractions say more than its ends
 
 
+_IN_WORDS = {
+    "at least": "minimum",
+    "at most": "maximum",
+    "more than": "exclusiveMinimum",
+    "less than": "exclusiveMaximum",
+    "a multiple of": "multipleOf",
+}
+_BOUND = re.compile(rf"\b({'|'.join(_IN_WORDS)}) (-?\d+(?:\.\d+)?)")
+
+
 def stable_hash(*parts: str) -> int:
     """Return a number of 64 bits that depends on the texts alone."""
     data = "\0".join(parts).encode("utf-8", "surrogatepass")
@@ -37,6 +48,24 @@ def stable_hash(*parts: str) -> int:
 def unit_hash(*parts: str) -> float:
     """Return a number between 0 and 1 that depends on the texts alone."""
     return (stable_hash(*parts) + 0.5) / 2**64
+
+
+def bounded(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Add the bounds that a description says in words, as a model would read them.
+
+    Strict modes of providers refuse such keywords, so clients put them there.
+
+    Examples
+    --------
+    >>> bounded({"type": "integer", "description": "stars (at least 1; at most 5)"})
+    {'minimum': 1.0, 'maximum': 5.0, 'type': 'integer', 'description': 'stars (at \
+least 1; at most 5)'}
+    """
+    said = {
+        _IN_WORDS[words]: float(number)
+        for words, number in _BOUND.findall(str(schema.get("description", "")))
+    }
+    return {**said, **schema} if said else schema
 
 
 def fits(number: float, schema: Mapping[str, Any], *, whole: bool) -> bool:

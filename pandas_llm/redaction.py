@@ -1,0 +1,46 @@
+"""What no message, log or error may show: keys, and passwords in URLs."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pandas_llm.types import Endpoint, HTTPResponse
+
+_SECRET = re.compile("auth|key|token|secret|cookie", re.IGNORECASE)
+_SHORTEST = 8
+"""Letters of a secret; taking shorter ones out could spoil an answer."""
+
+
+def shown(url: str) -> str:
+    """Give a URL as messages may show it: without a password or a query.
+
+    Examples
+    --------
+    >>> shown("https://me:secret@host:8000/v1?key=secret")
+    'https://host:8000/v1'
+    """
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def secrets(endpoint: Endpoint) -> tuple[bytes, ...]:
+    """Give an endpoint's key, and those of its headers that may hold one."""
+    texts = [endpoint.api_key or ""]
+    for name, value in endpoint.headers:
+        if _SECRET.search(name):
+            texts += value.split()
+    return tuple(text.encode() for text in texts if len(text) >= _SHORTEST)
+
+
+def redacted(response: HTTPResponse, secrets: Iterable[bytes]) -> HTTPResponse:
+    """Take secrets out of an answer: some servers quote them in their errors."""
+    body = response.body
+    for secret in secrets:
+        if secret in body:
+            body = body.replace(secret, b"***")
+    return response if body is response.body else response._replace(body=body)
