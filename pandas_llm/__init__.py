@@ -94,6 +94,7 @@ pd.api.extensions.register_series_accessor("llm")(LLMAccessor)
 def __getattr__(name: str) -> Any:
     """Import at first use: aiohttp and pydantic take half a second."""
     if name in ("cache", "simulator"):
+        import_module("pandas_llm.options")  # which tells the cache where it is
         return import_module(f"pandas_llm.{name}")
     if name in _LAZY:
         return getattr(import_module(f"pandas_llm.{_LAZY[name]}"), name)

@@ -4,9 +4,8 @@ Without a running loop: `asyncio.Runner` in the caller's thread. With one: a
 short-lived thread with its own Runner; the caller waits in slices, so that Ctrl-C
 gets through and the bar is drawn by the caller's thread (the right notebook cell).
 ``loop="nested"`` re-enters the running loop by nest-asyncio, for what is tied to it:
-the caller's aiohttp session, or an endpoint served by the same loop. It is not the
-default because it patches asyncio for the whole process, loses queued cells on
-ipykernel 7, and does not run under uvloop.
+the caller's session, or an endpoint served by the same loop. It is not the default: it
+patches asyncio for the whole process, and does not run under uvloop.
 """
 
 from __future__ import annotations
@@ -148,8 +147,7 @@ class _Caller:
 # -- a thread of its own --------------------------------------------------------
 
 
-class _NoThreadError(RuntimeError):
-    """The system gives no more threads."""
+class _NoThreadError(RuntimeError): ...
 
 
 class _Thread(Generic[T]):
@@ -176,6 +174,7 @@ class _Thread(Generic[T]):
         except BaseException:  # a Ctrl-C or the caller's own cancellation
             self._stop()
             raise
+        self._thread.join()
         return self._result.result()
 
     def _start(self) -> None:
@@ -185,20 +184,14 @@ class _Thread(Generic[T]):
             raise _NoThreadError(str(error)) from error
 
     def _waiting(self) -> bool:
-        # not by join(timeout): interrupted, it takes a running thread for dead (3.11)
-        if wait([self._result], _SLICE).not_done:
-            return True
-        self._thread.join()
-        return False
+        # join(timeout), interrupted, takes a running thread for dead (Python 3.11)
+        return bool(wait([self._result], _SLICE).not_done)
 
     def _main(self) -> None:
         try:
-            with asyncio.Runner(loop_factory=new_loop) as runner:
-                result = runner.run(self._watched())
+            self._result.set_result(_in_place(self._watched, lambda: None))
         except BaseException as error:  # noqa: BLE001 - raised by run()
             self._result.set_exception(error)
-        else:
-            self._result.set_result(result)
 
     async def _watched(self) -> T:
         self._task = asyncio.current_task()
@@ -213,8 +206,10 @@ class _Thread(Generic[T]):
             with suppress(RuntimeError):  # the loop is closed: it has just ended
                 self._task.get_loop().call_soon_threadsafe(self._task.cancel)
         until = time.monotonic() + _GRACE
-        while self._waiting() and time.monotonic() < until:
-            pass
+        while self._waiting():
+            if time.monotonic() > until:
+                return
+        self._thread.join()
 
 
 # -- inside the running loop ----------------------------------------------------

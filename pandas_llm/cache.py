@@ -25,7 +25,7 @@ from pandas_llm.writer import Writer
 if TYPE_CHECKING:
     import sqlite3
     import threading
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pandas_llm.types import Reply
     from pandas_llm.writer import Item
@@ -225,6 +225,13 @@ class Cache:
         self.broken = self.broken or why
 
 
+def _nothing() -> str | None:
+    return None
+
+
+variable: Callable[[], str | None] = _nothing
+"""Gives the variable PANDAS_LLM_CACHE; put in by `options`, which reads them all."""
+
 _shared: dict[tuple[int, str], Cache] = {}
 _sharing = database.new_lock()
 _parents: list[object] = []
@@ -377,7 +384,7 @@ def _opened(
     path: str | os.PathLike[str] | None,
 ) -> Iterator[tuple[Path, sqlite3.Connection | None]]:
     """Open a file that exists, with what this process has put there."""
-    file = Path(location(path or True) or _NAME)
+    file = location(path or True, variable()) or location(option=True) or Path(_NAME)
     cache = _shared.get(_place(file))
     if cache is not None:
         cache.flush()

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from typing import TYPE_CHECKING
 
 from pandas_llm.errors import (
     ContentFilterError,
+    ContextLengthError,
     LLMError,
     NotCachedError,
     OutputError,
     RefusalError,
+    RowError,
     TruncatedError,
 )
 from pandas_llm.fingerprint import Fingerprint
 from pandas_llm.parsing import without_thinking
 from pandas_llm.sender import NO_TOKENS, Sender, Tally
-from pandas_llm.types import Outcome
+from pandas_llm.types import Choice, Outcome, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pandas_llm.output import Record
     from pandas_llm.sender import Parts, Run
-    from pandas_llm.types import Choice, Reply, Request, Settings
+    from pandas_llm.types import Request, Settings
 
 
 class Client:
@@ -74,6 +77,27 @@ class Client:
         tokens = reply.tokens or NO_TOKENS
         records = self._output.combine(choices)
         return Outcome(records, mark, 0, 0.0, reply, tokens, cached=True)
+
+    def give_up(self, key: bytes, error: LLMError) -> None:
+        """Keep why a request has no answer here, when one was had in another way.
+
+        Nothing else of a failure is kept. This is, so that the same call need not
+        ask in vain before it comes to the answer that was paid for.
+        """
+        if self._cache is not None:
+            why = Choice(str(error), error.kind)
+            self._cache.put(_elsewhere(key), Reply((why,)))
+
+    def given_up(self, key: bytes) -> LLMError | None:
+        """Give why an earlier run had a request's answer in another way."""
+        if self._cache is None or self._settings.refresh:
+            return None
+        key = _elsewhere(key)
+        if (kept := self._cache.get_many([key]).get(key)) is None:
+            return None
+        ((message, kind, _),) = kept.choices
+        too_long = kind == ContextLengthError.kind
+        return ContextLengthError(message) if too_long else RowError(message)
 
     async def complete(
         self, request: Request, run: Run, key: bytes | None = None
@@ -161,6 +185,10 @@ class Client:
         if problem is not None and not understood:
             raise problem
         return reply._replace(choices=tuple(kept)), understood, mark
+
+
+def _elsewhere(key: bytes) -> bytes:
+    return hashlib.blake2b(b"elsewhere" + key, digest_size=16).digest()
 
 
 def _again(request: Request, error: OutputError) -> Request:

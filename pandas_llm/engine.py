@@ -20,21 +20,25 @@ from pandas_llm.errors import (
     ShortenedError,
     UnreachableError,
 )
+from pandas_llm.feed import Item
 from pandas_llm.types import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pandas_llm.client import Client
-    from pandas_llm.feed import Feed, Item
+    from pandas_llm.feed import Feed
     from pandas_llm.sender import Run
     from pandas_llm.store import Store
     from pandas_llm.types import Request
 
     Shorter = Callable[[int, Request, ContextLengthError], Request | None]
+    Tried = tuple[Client, bytes, Outcome]
 
 _PROBES = 3
 """Rows that are tried one by one before all fan out; one failure of all is fatal."""
+_PATIENCE = 10.0
+"""Seconds to wait for a server that is down, where there is another to ask."""
 _ROWS_OWN = (ContextLengthError, PromptFilteredError)
 
 
@@ -103,18 +107,24 @@ class Engine:
         Totals.
     store : Store
         Takes the outcomes.
-    shorter : callable
+    shorter : callable, optional
         Makes a request that was too long again, shorter; or gives None.
     """
 
     def __init__(
-        self, clients: Sequence[Client], run: Run, store: Store, shorter: Shorter
+        self,
+        clients: Sequence[Client],
+        run: Run,
+        store: Store,
+        shorter: Shorter | None = None,
     ) -> None:
         self._clients = clients
         self._client = clients[0]
         self._run = run
         self._store = store
         self._shorter = shorter
+        for client in clients[:-1]:
+            client.circuit.patience = _PATIENCE
         self._slots = Slots(self._client.pace.concurrency.target)
         self._workers: set[asyncio.Task[None]] = set()
         self._idle: asyncio.Future[None] | None = None
@@ -227,46 +237,64 @@ class Engine:
         self._store.add(item.position, outcome)
         self._run.totals.done += 1
         self._run.totals.cached += outcome.cached
-        self._run.totals.failed += outcome.error is not None and not outcome.records
+        self._run.totals.failed += outcome.failed
         return outcome
 
     async def _answer(self, item: Item) -> Outcome:
         """Ask one client after the other until one has an answer."""
         position, request, key = item
-        outcome = await self._fitted(self._client, position, request, key)
-        for client in self._clients[1:]:
-            if outcome.error is None or outcome.records:
+        tried: list[Tried] = []
+        for index, client in enumerate(self._clients):
+            if index:
+                request = request._replace(spec=client.spec)
+                key = client.fingerprint.of(request)
+            outcome = await self._fitted(client, Item(position, request, key), tried)
+            if not outcome.failed:
                 break
-            request = request._replace(spec=client.spec)
-            first = outcome.error
-            outcome = await self._fitted(client, position, request, None)
-            if outcome.error is None:
-                msg = f"answered by {client.endpoint.model}, because: {first}"
-                outcome = outcome._replace(error=FellBackError(msg))
+        else:
+            return outcome
+        self._store.by[position] = index + 1
+        for asked, why_key, why in tried:
+            if why.error is not None and not why.cached:
+                asked.give_up(why_key, why.error)
+        if index and outcome.error is None:
+            by = client.endpoint.model
+            msg = f"answered by {by}, because: {tried[0][2].error}"
+            outcome = outcome._replace(error=FellBackError(msg))
         return outcome
 
-    async def _fitted(
-        self, client: Client, position: int, request: Request, key: bytes | None
-    ) -> Outcome:
+    async def _fitted(self, client: Client, item: Item, tried: list[Tried]) -> Outcome:
         """Ask, and again with less text while it is too long."""
-        another = client is not self._clients[-1]
-        try:
-            outcome = await client.complete(request, self._run, key)
-        except (UnreachableError, OutageError) as error:
-            if not another:
-                raise
-            return Outcome([], error)
         cut = False
-        while isinstance(outcome.error, ContextLengthError):
-            shorter = self._shorter(position, request, outcome.error)
-            if shorter is None:
+        while (outcome := await self._asked(client, item, new=not cut)).failed:
+            tried.append((client, item.key, outcome))
+            if not isinstance(outcome.error, ContextLengthError):
                 return outcome
-            cut, request = True, shorter
-            outcome = await client.complete(request, self._run)
+            shorter = self._shorter and self._shorter(*item[:2], outcome.error)
+            if not shorter:
+                return outcome
+            cut = True
+            item = Item(item.position, shorter, client.fingerprint.of(shorter))
         if cut and outcome.error is None:
             msg = "its text was cut to fit into the model's context"
             outcome = outcome._replace(error=ShortenedError(msg))
         return outcome
+
+    async def _asked(self, client: Client, item: Item, *, new: bool) -> Outcome:
+        """Ask one client, unless it is known where else the answer is."""
+        another = client is not self._clients[-1]
+        if another or self._shorter:
+            known = client.given_up(item.key)
+            if known and (another or isinstance(known, ContextLengthError)):
+                return Outcome([], known, 0, cached=True)
+        # the feed has looked for the first key already
+        key = item.key if new and client is self._client else None
+        try:
+            return await client.complete(item.request, self._run, key)
+        except (UnreachableError, OutageError) as error:
+            if not another:
+                raise
+            return Outcome([], error)
 
     async def _cancel(self) -> None:
         """Leave no task behind."""

@@ -68,6 +68,10 @@ class LLMError(Exception):
         One word for tables and counts, such as ``"rate_limit"``.
     retryable, fatal : bool
         Whether the request is worth another try; whether the run must stop.
+    remark : bool
+        Whether it only says something of a row that was answered all the same.
+    position, label : int or None, hashable
+        The row it is about: its place, and its label in the index.
     partial : DataFrame or None
         On an error that ends a run: the rows that were done, NA elsewhere.
     failures : DataFrame or None
@@ -77,6 +81,9 @@ class LLMError(Exception):
     kind: ClassVar[str] = "error"
     retryable: ClassVar[bool] = False
     fatal: ClassVar[bool] = False
+    remark: ClassVar[bool] = False
+    position: int | None = None
+    label: Any = None
     partial: Any = None
     failures: pd.DataFrame | None = None
 
@@ -147,12 +154,14 @@ class ShortenedError(RowError):
     """The row was answered, but its text had to be cut to fit: see `truncate`."""
 
     kind = "shortened"
+    remark = True
 
 
 class FellBackError(RowError):
     """The row was answered, but by a model of `fallback`."""
 
     kind = "fallback"
+    remark = True
 
 
 class OutputError(RowError):

@@ -110,6 +110,7 @@ class Feed:
                 self._queue.append(item)
                 continue
             self._store.add(item.position, outcome)
+            self._store.by[item.position] = 1
             self._run.totals.done += 1
             self._run.totals.cached += 1
 

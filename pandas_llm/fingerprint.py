@@ -27,7 +27,7 @@ class Fingerprint:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._place = [endpoint.provider, endpoint.base_url]
-        self._shared: dict[int, hashlib.blake2b] = {}
+        self._shared: dict[int, tuple[Spec, hashlib.blake2b]] = {}
 
     def of(self, request: Request) -> bytes:
         """Give 16 bytes that equal requests share.
@@ -37,10 +37,12 @@ class Fingerprint:
         UnicodeEncodeError
             When the text holds a lone surrogate and so cannot be sent.
         """
-        digest = self._shared.get(id(request.spec))
-        if digest is None:
-            digest = self._shared[id(request.spec)] = self._start(request.spec)
-        digest = digest.copy()
+        spec = request.spec
+        started = self._shared.get(id(spec))
+        if started is None:
+            # the spec is held too: the id of one that is gone may be another's
+            started = self._shared[id(spec)] = (spec, self._start(spec))
+        digest = started[1].copy()
         if request.system is not None:
             system = request.system.encode()
             digest.update(b"%d:" % len(system) + system)

@@ -9,8 +9,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-import orjson
-
 from pandas_llm import frame, options
 from pandas_llm.cache import open_cache
 from pandas_llm.connection import Ask, open_client
@@ -25,10 +23,10 @@ from pandas_llm.errors import (
 from pandas_llm.feed import Feed
 from pandas_llm.prices import CostBudget
 from pandas_llm.progress import Bar
-from pandas_llm.prompts import Prompts
+from pandas_llm.prompts import Prompts, shared_spec
 from pandas_llm.sender import Run
 from pandas_llm.store import Store
-from pandas_llm.types import Spec, Usage
+from pandas_llm.types import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -37,10 +35,9 @@ if TYPE_CHECKING:
     from pandas_llm.cache import Cache
     from pandas_llm.client import Client
     from pandas_llm.output import Output
-    from pandas_llm.types import Settings
+    from pandas_llm.types import Endpoint, Settings
 
 Verb = Literal["generate", "extract", "complete", "classify"]
-_SAMPLING = ("temperature", "top_p", "seed", "stop", "reasoning_effort")
 _last = threading.local()
 
 
@@ -103,6 +100,7 @@ class Job:
             self.source.rows,
             len(recipe.output.columns),
             details=self.settings.details,
+            labels=self.source.frame.index,
         )
         self._check_names()
         self.run = Run(budget=CostBudget(self.settings.max_cost))
@@ -110,6 +108,7 @@ class Job:
         self.waiting: Callable[[], str] = str
         self.facts: dict[str, Any] = {}
         self.broken: str | None = None
+        self.endpoints: list[Endpoint] = []
         if not dry and self.source.rows:
             self.endpoints = options.endpoints(self.settings)
             self._advise()
@@ -153,6 +152,7 @@ class Job:
             clients = [
                 await open_client(stack, endpoint, ask) for endpoint in self.endpoints
             ]
+            self.endpoints = [client.endpoint for client in clients]
             client = clients[0]
             self.facts = {
                 "provider": client.endpoint.provider,
@@ -161,17 +161,22 @@ class Job:
             self.waiting = lambda: _waiting(client)
             requests = self.prompts.requests(client.spec)
             feed = Feed(requests, client, self.run, store, dedupe=settings.dedupe)
-            engine = Engine(clients, self.run, store, self.prompts.shorter)
+            shorter = self.prompts.shorter if settings.truncate else None
+            engine = Engine(clients, self.run, store, shorter)
             try:
                 await engine.execute(feed, settings.deadline)
             finally:
                 self.facts |= client.terms.facts(client.spec)
-                self.broken = ask.cache.broken if ask.cache else None
+                if ask.cache is not None:
+                    ask.cache.flush()
+                    self.broken = ask.cache.broken
 
     def ask(self, stack: AsyncExitStack) -> Ask:
         """Give what all clients of the run share; the stack closes the cache."""
         cache = self._cache(stack)
-        return Ask(self._spec(), self.recipe.output, self.settings, cache)
+        recipe = self.recipe
+        spec = shared_spec(recipe.settings, recipe.output.schema, recipe.verb)
+        return Ask(spec, recipe.output, recipe.settings, cache)
 
     def _cache(self, stack: AsyncExitStack) -> Cache | None:
         path = options.cache_path(self.settings)
@@ -180,27 +185,6 @@ class Job:
         cache = open_cache(path)
         stack.callback(cache.close)
         return cache
-
-    def _spec(self) -> Spec:
-        settings = self.settings
-        sampling = {name: getattr(settings, name) for name in _SAMPLING}
-        return Spec(
-            "",
-            tuple((prompt, self._reply(reply)) for prompt, reply in settings.examples),
-            self.recipe.output.schema,
-            settings.n,
-            {name: value for name, value in sampling.items() if value is not None},
-            settings.max_tokens,
-            settings.extra or {},
-        )
-
-    def _reply(self, reply: Any) -> str:
-        """Write an example's reply the way the model is asked to answer."""
-        if isinstance(reply, str):
-            return reply
-        if self.recipe.verb == "generate":
-            reply = {"records": reply if isinstance(reply, list) else [reply]}
-        return orjson.dumps(reply).decode()
 
     # -- after the run ----------------------------------------------------------
 
@@ -242,7 +226,7 @@ class Job:
             model = self.facts["model"]
             warn(f"{model} refuses {dropped}; sent without", LLMWarning)
         if self.broken:
-            warn(f"the cache is off for this run: {self.broken}", LLMWarning)
+            warn(f"not all replies could be kept or read: {self.broken}", LLMWarning)
         failed, notes = self.store.failures(), self.store.notes
         if failed and self.recipe.shape.errors == "raise":
             raised = GenerationError(self._summary(failed, "failed"))
@@ -293,9 +277,16 @@ class Job:
             facts=self._facts(),
         )
 
+    def _answered(self) -> str:
+        """Tell how many rows each model has answered."""
+        counts = self.store.answered()
+        said = [f"{e.model}: {counts[i]}" for i, e in enumerate(self.endpoints, 1)]
+        return ", ".join(said)
+
     def _facts(self) -> Mapping[str, Any]:
         return {
             **self.facts,
+            "answered_by": self._answered(),
             "simulated": self.run.totals.simulated,
             "usage": getattr(self, "usage", Usage()),
         }

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from pandas_llm.cache import location
+from pandas_llm import cache
 from pandas_llm.errors import ConfigurationError
 from pandas_llm.providers import PRESETS
 from pandas_llm.types import Endpoint, Options, Settings
@@ -150,7 +150,14 @@ def endpoints(settings: Settings) -> list[Endpoint]:
 
 def cache_path(settings: Settings) -> Path | None:
     """Tell which file keeps the replies; None for none."""
-    return location(settings.cache, environment=os.environ.get("PANDAS_LLM_CACHE"))
+    return cache.location(settings.cache, _cache_variable())
+
+
+def _cache_variable() -> str | None:
+    return os.environ.get("PANDAS_LLM_CACHE")
+
+
+cache.variable = _cache_variable
 
 
 def account(endpoint: Endpoint) -> tuple[str, ...]:

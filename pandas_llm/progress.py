@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from contextlib import suppress
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from pandas_llm.types import Totals
 
@@ -51,20 +51,27 @@ class Bar:
             return
         if self._bar is None and now - self._started < _QUIET_SECONDS:
             return
-        try:
-            if self._bar is None:
-                self._bar = _tqdm(self._totals.rows, now - self._started)
+        if self._bar is None:
+            self._bar = _tqdm(self._totals.rows, now - self._started)
+        with self._tolerant():
             self._draw()
-            self._drawn = time.monotonic()
-        except (OSError, ValueError):
-            self._shown = False  # the terminal is gone: the run goes on without
+        self._drawn = time.monotonic()
 
     def close(self) -> None:
         """Draw the last state."""
         if self._bar is not None and self._shown:
-            with suppress(OSError, ValueError):
+            with self._tolerant():
                 self._draw()
                 self._bar.close()
+
+    @contextmanager
+    def _tolerant(self) -> Iterator[None]:
+        """Go on without a bar when the terminal is gone."""
+        try:
+            yield
+        except (OSError, ValueError):
+            self._shown = False
+            self._bar.disable = True  # or its finalizer would write once more
 
     def _draw(self) -> None:
         self._bar.n = self._totals.done
@@ -95,6 +102,7 @@ def _tqdm(total: int, elapsed: float) -> Any:
 def _postfix(totals: Totals, waiting: str) -> str:
     tokens = totals.input_tokens + totals.output_tokens
     parts = [
+        f"{totals.cached} cached" if totals.cached else "",
         f"{totals.failed} failed" if totals.failed else "",
         f"{totals.retries} retried" if totals.retries else "",
         f"{_short(tokens)} tokens" if tokens else "",

@@ -5,18 +5,21 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from pandas_llm import frame
 from pandas_llm.errors import TemplateError
 from pandas_llm.template import Template
-from pandas_llm.types import Request
+from pandas_llm.types import Request, Spec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from pandas_llm.errors import ContextLengthError
     from pandas_llm.frame import Source
-    from pandas_llm.types import Settings, Spec
+    from pandas_llm.types import Settings
 
+_SAMPLING = ("temperature", "top_p", "seed", "stop", "reasoning_effort")
 _NUMBER = re.compile(r"\d{3,}")
 _MARGIN = 0.9
 _LEAST = 0.02
@@ -85,6 +88,7 @@ class Prompts:
             return None
         share = self._kept.get(position, 1.0) * _fitting(str(error))
         if share < _LEAST:
+            self._kept.pop(position, None)  # a model to fall back to may read more
             return None
         self._kept[position] = share
         row: list[Any] = list(frame.row(self._source, self.columns, position))
@@ -100,3 +104,35 @@ def _fitting(message: str) -> float:
     if len(numbers) < 2:  # noqa: PLR2004 - the limit and what was sent
         return 0.5
     return _MARGIN * max(0.1, min(0.95, numbers[-2] / numbers[-1]))
+
+
+def shared_spec(
+    settings: Settings, schema: Mapping[str, Any] | None, verb: str
+) -> Spec:
+    """Give what all requests of a run share; the model is put in for each client."""
+    sampling = {name: getattr(settings, name) for name in _SAMPLING}
+    return Spec(
+        "",
+        tuple((prompt, _reply(reply, verb)) for prompt, reply in settings.examples),
+        schema,
+        settings.n,
+        {name: _alike(name, v) for name, v in sampling.items() if v is not None},
+        settings.max_tokens,
+        settings.extra or {},
+    )
+
+
+def _alike(name: str, value: Any) -> Any:
+    """Write equal options alike, or they would be different requests to the cache."""
+    if name in ("temperature", "top_p"):
+        return float(value)
+    return [value] if name == "stop" and isinstance(value, str) else value
+
+
+def _reply(reply: Any, verb: str) -> str:
+    """Write an example's reply the way the model is asked to answer."""
+    if isinstance(reply, str):
+        return reply
+    if verb == "generate":
+        reply = {"records": reply if isinstance(reply, list) else [reply]}
+    return orjson.dumps(reply).decode()

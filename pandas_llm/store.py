@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class Store:
         Columns of a record.
     details : bool
         Whether to keep `Details`.
+    labels : sequence, optional
+        The rows' labels, for their errors.
 
     Notes
     -----
@@ -43,9 +46,19 @@ class Store:
     thread when a run is interrupted, so positions are added last.
     """
 
-    def __init__(self, rows: int, width: int, *, details: bool = False) -> None:
+    def __init__(
+        self,
+        rows: int,
+        width: int,
+        *,
+        details: bool = False,
+        labels: Any = None,
+    ) -> None:
         self.rows = rows
+        self._labels = labels
         self.done = bytearray(rows)
+        self.by = bytearray(rows)
+        """Which client answered a row, counted from 1; 0 for none."""
         self.positions = array("q")
         self.columns: list[list[Any]] = [[] for _ in range(width)]
         self.errors: dict[int, LLMError] = {}
@@ -64,14 +77,21 @@ class Store:
             for column, value in zip(self.columns, record, strict=True):
                 column.append(value)
             self.positions.append(position)
-        if outcome.error is not None and outcome.records:
-            self.notes[position] = outcome.error
-        elif outcome.error is not None:
-            self.errors[position] = outcome.error
+        if (error := outcome.error) is not None:
+            error.position = position
+            error.label = self._labels[position] if self._labels is not None else None
+            (self.errors if outcome.failed else self.notes)[position] = error
             self.attempts[position] = outcome.attempts
         if self.details is not None:
             self.details[position] = _details(outcome)
         self.done[position] = 1
+
+    def answered(self) -> Counter[int]:
+        """Count the rows that each client has answered, by its number from 1."""
+        by = self.by
+        if not self.leaders:
+            return Counter(by)
+        return Counter(by[self.leader(at)] for at in range(self.rows))
 
     def skip(self, position: int) -> None:
         """Mark a row that needs no request."""

@@ -261,6 +261,12 @@ class Outcome(NamedTuple):
     cached: bool = False
     """Whether the reply was known and nothing was sent."""
 
+    @property
+    def failed(self) -> bool:
+        """Whether the row has no answer."""
+        error = self.error
+        return error is not None and not self.records and not error.remark
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:

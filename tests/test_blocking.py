@@ -99,7 +99,7 @@ def test_the_event_loop_that_the_thread_has_set_is_left_alone(way):
     asyncio.set_event_loop(mine)
     try:
         blocking.run(where, loop=way)
-        assert asyncio.get_event_loop() is mine  # noqa: TID251 - it is what is tested
+        assert asyncio.get_event_loop() is mine
         assert not mine.is_closed()
     finally:
         asyncio.set_event_loop(None)
@@ -338,7 +338,7 @@ def test_a_cancelled_agenerate_stops_and_keeps_what_was_done(kind, simulator, on
     assert error.partial["fact"].notna().sum() >= 10
     assert "rows were done" in error.__notes__[0]
     sent = server.stats()["requests"]
-    time.sleep(0.5)  # noqa: TID251 - requests that should not come need time to
+    time.sleep(0.5)  # for requests that should not come
     assert server.stats()["requests"] == sent < 200
     assert server.stats()["in_flight"] == 0
 

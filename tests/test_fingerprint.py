@@ -164,9 +164,6 @@ def test_a_lone_surrogate_cannot_be_sent_and_has_no_key():
             digest(request)
 
 
-@pytest.mark.xfail(
-    reason="Fingerprint remembers specs by id() without holding them", strict=False
-)
 def test_a_spec_that_is_gone_does_not_lend_its_key_to_another():
     fingerprint = Fingerprint(OPENAI)
     keys = {fingerprint.of(Request(Spec(f"model-{n}"), "Hello")) for n in range(50)}

@@ -363,7 +363,7 @@ def test_the_same_refusal_of_the_first_rows_stops_the_run(simulator, on):
 def test_ten_percent_of_a_passing_fault_lose_no_row(fault, simulator, on):
     server = simulator(faults={fault: 0.1}, fault_delay=0.01)
     df = frame_of(200)
-    out = df.llm.extract("${text}", ["fact"], **on(server))
+    out = df.llm.extract("${text}", ["fact"], output_retries=6, **on(server))
     assert out.apply(echo, axis=1).all()
     assert len(out) == 200
     stats = server.stats()

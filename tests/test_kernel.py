@@ -188,7 +188,7 @@ def test_an_interrupt_with_500_in_flight_stops_them_and_the_next_cell_answers(
     until = time.monotonic() + 30
     while server.stats()["in_flight"] < 500 or server.stats()["answered"] < 500:
         assert time.monotonic() < until
-        time.sleep(0.02)  # noqa: TID251 - no loop here
+        time.sleep(0.02)
     pressed = time.monotonic()
     notebook.manager.interrupt_kernel()
     (cell,) = notebook.collect(name)
@@ -203,7 +203,7 @@ def test_an_interrupt_with_500_in_flight_stops_them_and_the_next_cell_answers(
     assert 100 <= done["done"] <= answered
     assert done["threads"] == []
     assert done["tasks"] == []
-    time.sleep(1)  # noqa: TID251 - requests that should not come need time to
+    time.sleep(1)  # for requests that should not come
     assert server.stats()["requests"] == sent
     assert server.stats()["in_flight"] == 0
     assert notebook.run(f"len({CALL})").text == "20"
