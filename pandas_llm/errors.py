@@ -34,7 +34,8 @@
         ├── RateLimitError        429                                       retryable
         ├── ServerError           5xx, 408, 409                             retryable
         │   └── OverloadedError   503, 529                                  retryable
-        ├── ConnectionFailedError no connection, or it broke                retryable
+        ├── ConnectionFailedError no connection could be made               retryable
+        │   └── ConnectionBrokenError  it broke before there was an answer  retryable
         ├── RequestTimeoutError   no answer within `request_timeout`        retryable
         └── MalformedReplyError   HTML, an empty body, no choices           retryable
 
@@ -329,10 +330,14 @@ class OverloadedError(ServerError):
 
 
 class ConnectionFailedError(ProviderError):
-    """No connection could be made, or it broke."""
+    """No connection could be made."""
 
     kind = "connection"
     retryable = True
+
+
+class ConnectionBrokenError(ConnectionFailedError):
+    """A connection broke before there was an answer: something is there."""
 
 
 class RequestTimeoutError(ProviderError):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from pandas_llm.errors import (
+    ConnectionBrokenError,
     ConnectionFailedError,
     CostLimitError,
     LLMError,
@@ -296,7 +297,10 @@ class Sender:
             raise error
         if isinstance(error, RateLimitError):
             return  # the limiter's gate makes it wait; it uses no attempt
-        if isinstance(error, ConnectionFailedError) and not self.terms.settled:
+        nobody = isinstance(error, ConnectionFailedError) and not isinstance(
+            error, ConnectionBrokenError
+        )
+        if nobody and not self.terms.settled:
             self._unreached = self._unreached or time.monotonic()
             if time.monotonic() - self._unreached > _PATIENCE:
                 msg = f"{error}. Is the server running, and is base_url right?"

@@ -13,6 +13,7 @@ import aiohttp
 
 from pandas_llm.errors import (
     ConfigurationError,
+    ConnectionBrokenError,
     ConnectionFailedError,
     MalformedReplyError,
     ReplyTooLargeError,
@@ -121,6 +122,12 @@ class Transport:
             msg = f"the answer broke off or is no HTTP: {_words(error)}"
             raise MalformedReplyError(msg) from None  # its repr shows the headers
         except (aiohttp.ClientError, OSError, ssl.SSLError) as error:
+            made = isinstance(error, _STALE) and not isinstance(
+                error, aiohttp.ClientConnectorError
+            )
+            if made:
+                msg = f"{shown(request.url)} broke the connection off: {_words(error)}"
+                raise ConnectionBrokenError(msg) from error
             msg = f"no connection to {shown(request.url)}: {_words(error)}"
             raise ConnectionFailedError(msg) from error
 
