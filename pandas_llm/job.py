@@ -211,9 +211,11 @@ class Job:
 
     def _attach(self, error: BaseException) -> None:
         error.partial = self._partial()  # type: ignore[attr-defined]
-        done = sum(self.store.done)
+        done = self.store.rows - len(self.store.failures())
         if isinstance(error, LLMError):
             error.failures = frame.failures(self.store, self.source.frame.index)
+        if not done:
+            return
         error.add_note(
             f"{done} of {self.store.rows} rows were done; they are in .partial "
             f"(in an interactive session: sys.last_value.partial).{self._resumed()}"

@@ -105,7 +105,7 @@ def test_one_ctrl_c_stops_the_requests_and_keeps_what_was_done(
 def test_ctrl_c_stops_a_run_on_the_simulator_inside_the_process(start):
     process, report = start("own_simulator")
     said = ""
-    while "row/s" not in said:  # of the bar: nobody else outside sees what it does
+    while "tokens" not in said:  # of the bar: nobody else outside sees what it does
         assert process.poll() is None, said
         said += process.stderr.read(1)
     seconds, said = press(process)
