@@ -133,7 +133,8 @@ def run(client: Client, job: dict, seconds: float = 120.0) -> dict:
         for name, value in os.environ.items()
         if not name.lower().endswith("_proxy") and not name.startswith("OPENAI_")
     }
-    with tempfile.TemporaryFile("w+") as log:
+    with tempfile.TemporaryFile("w+") as log, tempfile.TemporaryDirectory() as place:
+        environment["PANDAS_LLM_CACHE"] = str(Path(place) / "replies.sqlite")
         try:
             done = subprocess.run(
                 [*command, json.dumps(job)],

@@ -30,7 +30,6 @@ class Bench:
     def __init__(self, options: argparse.Namespace) -> None:
         self.quick = options.quick
         self.repetitions = options.repetitions or (2 if options.quick else 3)
-        self.seed = int(time.time())
         self._only = options.clients
         self._clients = [c for c in clients.clients() if self._wanted(c)]
         for client in self._clients:

@@ -1,4 +1,4 @@
-"""Token buckets: explicit, mirrored from a server's headers, or guessed from refusals."""
+"""Token buckets: explicit, mirrored from headers, or guessed from refusals."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Ticket:
         What it reserved.
     """
 
-    __slots__ = ("amounts", "due", "mark", "place", "sent", "tokens", "wave")
+    __slots__ = ("amounts", "due", "levels", "mark", "place", "sent", "tokens", "wave")
 
     def __init__(self, tokens: float, place: tuple[float, float], now: float) -> None:
         self.tokens = tokens
@@ -34,6 +34,8 @@ class Ticket:
         """Requests and tokens booked before this one."""
         self.mark = place
         """Requests and tokens sent when it left, its own among them."""
+        self.levels: tuple[float | None, float | None] = (None, None)
+        """What the server was thought to have left then, by its mirrors."""
         self.due = self.sent = now
         self.wave = -1
 
@@ -71,7 +73,7 @@ class Bucket:
             self.at = now
 
     def wait(self, ticket: Ticket) -> float:
-        """Give the seconds until the ticket's turn; one too large needs a full bucket."""
+        """Give the seconds until its turn; the too large waits for a full bucket."""
         need = min(ticket.amounts[self.unit], self.size)
         return (ticket.place[self.unit] + need - self.credit) / self.slope
 
@@ -81,17 +83,11 @@ class Bucket:
             self.credit += ticket.amounts[self.unit] - used
 
     def restart(
-        self, ticket: Ticket, remaining: float, now: float, sent: float
+        self, remaining: float, when: float, count: float, now: float, sent: float
     ) -> None:
-        """Draw the line anew from what was left for a ticket.
-
-        A server counts when the request comes or when the answer goes. What was
-        sent since is missing in the one case and what came in since in the other:
-        the lower of both is right in either, and the same at a steady pace.
-        """
-        self.mark = ticket.mark[self.unit]
-        since = self.slope * (now - ticket.sent) - (sent - self.mark)
-        level = remaining - self.kept + min(0.0, since)
+        """Draw the line anew from what was left when so much had been sent."""
+        self.mark = count
+        level = remaining - self.kept + self.slope * (now - when) - (sent - count)
         self.credit = sent + min(level, self.size)
         self.at = max(self.at, now)
 
@@ -99,16 +95,27 @@ class Bucket:
 class Mirror(Bucket):
     """The server's own bucket, as the headers of its answers show it.
 
-    A fixed window, full again at its end, is the bucket that has
+    What an answer says is left is compared with what was thought to be left when
+    its request came. A fixed window, full again at its end, is the bucket that has
     ``remaining - rate * reset`` left.
     """
 
-    __slots__ = ("_drift", "_seen", "_windowed", "budget")
+    __slots__ = (
+        "_drift",
+        "_newest",
+        "_quota",
+        "_scatter",
+        "_told",
+        "_windowed",
+        "budget",
+        "shift",
+    )
 
     def __init__(
         self, unit: int, quota: Quota, ticket: Ticket, now: float, sent: float
     ) -> None:
         limit = quota.limit or 1.0
+        self._quota = (quota.limit, quota.period)
         rate = limit / quota.period
         amount = ticket.amounts[unit]
         size = rate / 4
@@ -123,8 +130,16 @@ class Mirror(Bucket):
         if not self.budget:
             self.kept = min(_KEPT * self.size, self.size - 1.0)
             self.size -= self.kept
+        self.shift = 0.0
+        """All that the line was moved by, so that a level can be told of any time."""
         self._drift = 0.0
-        self._seen: tuple[float, float, float] | None = None
+        self._newest = ticket.mark[unit]
+        self._told = ticket.sent
+        self._scatter = (0.0, 0.0)
+        left = self._left(quota)
+        if left is not None:
+            since = rate * (now - ticket.sent) - (sent - self._newest)
+            self.credit = sent + min(left + since, self.size)
 
     @property
     def slope(self) -> float:
@@ -133,28 +148,44 @@ class Mirror(Bucket):
 
     def fits(self, quota: Quota) -> bool:
         """Tell whether the quota is still of this rate and kind."""
-        if quota.limit is None:
+        if quota.limit is None or quota.limit <= 0:
             return True
-        same = math.isclose(quota.limit / quota.period, self.rate)
-        return same and (self._windowed or not _is_window(quota))
+        if (quota.limit, quota.period) != self._quota:
+            return False
+        return self._windowed or not _is_window(quota)
 
-    def measure(self, ticket: Ticket, quota: Quota, now: float, sent: float) -> None:
-        """Take in what an answer says is left."""
-        amount, remaining = ticket.amounts[self.unit], quota.remaining
-        if remaining is None or ticket.mark[self.unit] <= self.mark:
+    def correct(self, ticket: Ticket, used: float) -> None:
+        """Take back what was booked too much, unless an answer has told already."""
+        if ticket.mark[self.unit] > self._newest:
+            self._move(ticket.amounts[self.unit] - used)
+
+    def measure(
+        self, ticket: Ticket, quota: Quota, now: float, sent: float, *, refused: bool
+    ) -> None:
+        """Take in what an answer, or a refusal, says is left."""
+        mark, amount = ticket.mark[self.unit], ticket.amounts[self.unit]
+        thought, left = ticket.levels[self.unit], self._left(quota)
+        if mark <= self._newest or left is None or thought is None:
             return  # a request sent later has told more
         if self.size < 3 * amount:
             return  # too small to tell anything
-        if self._windowed:
-            reset = quota.reset or 0.0
-            if now - ticket.sent > reset:
-                return  # of a window that may be over
-            remaining -= reset * self.rate
-        else:
-            self._learn_drift(ticket, remaining)
-        self.size = max(self.size, remaining - self.kept)
-        self._keep(0.995 * self.kept)
-        self.restart(ticket, remaining, now, sent)
+        if self._windowed and now - ticket.sent > (quota.reset or 0.0):
+            return  # of a window that may be over
+        elapsed = ticket.sent - self._told
+        self._newest, self._told = mark, ticket.sent
+        level = self.credit - sent
+        near = 0.9 * self.size
+        if left >= near and level >= near and abs(self._drift) < 0.01 * self.rate:
+            return  # far from any limit: be quick
+        self.size = max(self.size, left)
+        error = self._error(left - thought - self.shift, left - level)
+        if not (self._windowed or refused):
+            age = max(1.0, now - ticket.sent)
+            full = left + 2 * amount >= near
+            self._learn_drift(error / (4.0 * age), elapsed / age if full else 0.0)
+        self._move(0.6 * error)
+        if self.kept > _KEPT * (self.size + self.kept):
+            self._keep(0.995 * self.kept)
 
     def refused(self, ticket: Ticket, sent: float) -> bool:
         """Tell whether this bucket explains a refusal; if so, keep more back."""
@@ -164,30 +195,38 @@ class Mirror(Bucket):
         self._keep(self.kept + amount)
         return True
 
+    def _left(self, quota: Quota) -> float | None:
+        if quota.remaining is None:
+            return None
+        later = (quota.reset or 0.0) * self.rate if self._windowed else 0.0
+        return quota.remaining - later - self.kept
+
+    def _error(self, early: float, late: float) -> float:
+        """Choose between counted when the request came and when the answer goes.
+
+        What scatters less is right; at a steady pace both are.
+        """
+        self._scatter = (
+            0.9 * self._scatter[0] + abs(early),
+            0.9 * self._scatter[1] + abs(late),
+        )
+        return late if self._scatter[1] < 0.5 * self._scatter[0] else early
+
+    def _learn_drift(self, by: float, idle: float) -> None:
+        """Learn what others take and what our counts miss; forget it when idle."""
+        drift = (self._drift + by) * max(0.0, 1.0 - idle)
+        self._drift = max(-0.9 * self.rate, min(drift, 0.5 * self.rate))
+
+    def _move(self, by: float) -> None:
+        self.credit += by
+        self.shift += by
+
     def _keep(self, kept: float) -> None:
         if not self.budget:
-            total = self.size + self.kept
-            more = min(max(kept, _KEPT * total), 0.5 * total) - self.kept
+            more = min(kept, 0.5 * (self.size + self.kept)) - self.kept
             self.kept += more
             self.size -= more
-            self.credit -= more
-
-    def _learn_drift(self, ticket: Ticket, remaining: float) -> None:
-        """Learn what others take and what our counts miss, in units a second."""
-        amount, mark = ticket.amounts[self.unit], ticket.mark[self.unit]
-        seen, now = self._seen, (ticket.sent, remaining, mark)
-        if seen is None or remaining + 2 * amount >= 0.9 * (self.size + self.kept):
-            self._seen = now  # full: what came in cannot be known
-            self._drift *= 0.9
-            return
-        elapsed = ticket.sent - seen[0]
-        if elapsed < max(1.0, 8 * amount / self.rate):
-            return
-        self._seen = now
-        drift = (remaining - seen[1] + mark - seen[2]) / elapsed - self.rate
-        drift = max(-self.rate, min(drift, self.rate))
-        self._drift += elapsed / (elapsed + 4.0) * (drift - self._drift)
-        self._drift = max(-0.9 * self.rate, min(self._drift, 0.5 * self.rate))
+            self._move(-more)
 
 
 class Guess(Bucket):

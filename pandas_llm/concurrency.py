@@ -1,4 +1,4 @@
-"""How many requests are in flight, and how many tokens a request is before it is sent."""
+"""How many requests to have in flight, and how many tokens each will be."""
 
 from __future__ import annotations
 
@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-HEADROOM: Final = 2.0
-"""In flight over rate × latency: half of it may be lost to an overload unnoticed."""
-WORTH: Final = 0.5
-"""Growth by f must speed the answers up by at least f**WORTH, or it is taken back."""
+_HEADROOM: Final = 2.0
+"""In flight over rate * latency: half of it may be lost to an overload unnoticed."""
+_WORTH: Final = 0.5
+"""Growth by f is worth it when answers come f**_WORTH times as fast."""
+_NOTABLE: Final = 1.5
+"""Less growth than this cannot be judged."""
+_LIMITED: Final = 0.7
+"""Answers at this share of the limiter's rate are as fast as they can be."""
+_STRIKES: Final = 3
+"""Slow windows in a row that end the search: a stall makes two."""
 
 
 class Concurrency:
@@ -20,7 +26,7 @@ class Concurrency:
 
     With a `limit` the target is that number, halved on overload and won back by a
     tenth a round trip. Without one it starts small, doubles every round trip while
-    answers come clean and faster for it, and stays below twice rate × latency when
+    answers come clean and faster for it, and stays below twice rate * latency when
     the rate is known.
 
     Parameters
@@ -61,6 +67,7 @@ class Concurrency:
         self._step = 1.0
         self._search = True
         self._best = (0.0, 0.0)
+        self._safe = self._size
         self._strikes = 0
         self._patience = self._hold = 2
         self._open_window()
@@ -84,10 +91,10 @@ class Concurrency:
         self._latency += (latency - self._latency) * (0.05 if self._latency else 1.0)
         ceiling = float(self._maximum)
         if self._auto:
-            self._measure(latency, rate)
+            self._measure(rate)
             if rate is not None:
                 need = rate * self._latency
-                ceiling = min(ceiling, max(4.0, HEADROOM * need + 2))
+                ceiling = min(ceiling, max(4.0, _HEADROOM * need + 2))
                 self._follow(need)
         if self._search and not self._strikes:
             self._size += self._step
@@ -105,7 +112,7 @@ class Concurrency:
         self._open_window(stale)
 
     def _follow(self, need: float) -> None:
-        """Come up to rate × latency at once, or in a round trip after an overload."""
+        """Come up to rate * latency at once, or in a round trip after an overload."""
         if self._size >= need or self._strikes or not self._search:
             return
         if self._step < 1.0:
@@ -121,14 +128,14 @@ class Concurrency:
         self._count = -int(stale)
         self._since = self._clock()
 
-    def _measure(self, latency: float, rate: float | None) -> None:
+    def _measure(self, rate: float | None) -> None:
         self._count += 1
         if self._count == 0:
             self._since = self._clock()
         if self._count < self._window:
             return
         speed = self._count / max(self._clock() - self._since, 1e-3)
-        if rate is not None and speed > 0.7 * rate:
+        if rate is not None and speed > _LIMITED * rate:
             self._strikes = 0  # the limit holds it, not the server
             self._open_window()
         elif self._search:
@@ -139,17 +146,16 @@ class Concurrency:
     def _judge(self, speed: float) -> None:
         """While searching: go on as long as growth makes the answers come faster."""
         size, best = self._best
-        growth = self._opened / size if size else math.inf
-        if growth < 1.5:
-            self._best = (size, max(best, speed))
-        elif speed >= best * min(growth, 4.0) ** WORTH:
-            self._best = (self._opened, speed)
-            self._strikes = 0
-        else:
+        mean = (self._opened + self._size) / 2  # it grew all the while
+        growth = mean / size if size else math.inf
+        if growth >= _NOTABLE and speed < best * min(growth, 4.0) ** _WORTH:
             self._strikes += 1
+        elif growth >= _NOTABLE:
+            self._best, self._safe, self._strikes = (mean, speed), self._opened, 0
         stale = 0.0
-        if self._strikes == 3:
-            stale, self._size, self._search = self._size, size, False
+        if self._strikes == _STRIKES:
+            stale, self._size, self._search = self._size, self._safe, False
+            self._best = (self._safe, best)
         self._open_window(stale)
 
     def _watch(self, speed: float) -> None:
@@ -157,7 +163,7 @@ class Concurrency:
         size, best = self._best
         tried = self._opened > size
         before = self._size
-        if tried and speed >= best * 2.0**WORTH:
+        if tried and speed >= best * 2.0**_WORTH:
             self._best, self._patience, self._hold = (self._opened, speed), 2, 0
         elif tried:
             self._patience = min(self._patience * 2, 32)
@@ -248,19 +254,6 @@ class Calibration:
             return characters_estimate * ratio + n * output
         tokens = characters_estimate * ratio + n * min(output, max_tokens)
         return max(tokens, float(n * max_tokens)) if self._counts_max_tokens else tokens
-
-    def worst(
-        self, characters_estimate: float, max_tokens: int | None, n: int
-    ) -> tuple[int, int]:
-        """Give the input and output tokens to set money aside for.
-
-        Half as much input again as expected; the output that `max_tokens` allows,
-        or without it four times the mean of those seen.
-        """
-        ratio = self._input / self._estimated if self._estimated else 1.0
-        output = self._output / self._weight if self._weight else 250.0
-        allowed = 4 * output if max_tokens is None else max_tokens
-        return math.ceil(1.5 * ratio * characters_estimate) + 20, math.ceil(n * allowed)
 
     def learn(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pandas_llm.errors import (
     ContextLengthError,
@@ -24,7 +24,7 @@ from pandas_llm.feed import Item
 from pandas_llm.types import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from pandas_llm.client import Client
     from pandas_llm.feed import Feed
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _PROBES = 3
 """Rows that are tried one by one before all fan out; one failure of all is fatal."""
+_SLICE = 0.2
 _PATIENCE = 10.0
 """Seconds to wait for a server that is down, where there is another to ask."""
 _ROWS_OWN = (ContextLengthError, PromptFilteredError)
@@ -126,7 +127,7 @@ class Engine:
         for client in clients[:-1]:
             client.circuit.patience = _PATIENCE
         self._slots = Slots(self._client.pace.concurrency.target)
-        self._workers: set[asyncio.Task[None]] = set()
+        self._workers: set[asyncio.Task[Any]] = set()
         self._idle: asyncio.Future[None] | None = None
         self._stop: Exception | None = None
 
@@ -179,10 +180,28 @@ class Engine:
                     self._stop = FirstRowsError(msg, status=error.status)
 
     async def _pool(self) -> None:
-        self._idle = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._idle = loop.create_future()
         self._grow()
-        if self._workers:
-            await self._idle
+        scouts = loop.create_task(self._scouts())
+        try:
+            if self._workers:
+                await self._idle
+        finally:
+            scouts.cancel()
+
+    async def _scouts(self) -> None:
+        """While the server is down, let rows find out that were not asked before.
+
+        Those that fill the slots may all be rows that no server can answer.
+        """
+        circuit = self._client.circuit
+        while True:
+            await asyncio.sleep(_SLICE)
+            if circuit.due:
+                if (item := await self._next()) is None:
+                    return
+                self._start(self._one(item))
 
     def _grow(self) -> None:
         """Follow the concurrency's target; workers over it wait for a slot."""
@@ -190,11 +209,14 @@ class Engine:
         if target != self._slots.limit:
             self._slots.resize(target)
         while len(self._workers) < target:
-            worker = asyncio.get_running_loop().create_task(self._worker())
-            self._workers.add(worker)
-            worker.add_done_callback(self._left)
+            self._start(self._worker())
 
-    def _left(self, worker: asyncio.Task[None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, Any]) -> None:
+        worker = asyncio.get_running_loop().create_task(work)
+        self._workers.add(worker)
+        worker.add_done_callback(self._left)
+
+    def _left(self, worker: asyncio.Task[Any]) -> None:
         self._workers.discard(worker)
         if not self._workers and self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
@@ -218,10 +240,12 @@ class Engine:
         if self._stop is not None:
             return None
         try:
-            return await self._feed.next()
+            item = await self._feed.next()
         except Exception as error:  # noqa: BLE001 - execute() raises it at the end
             self._stop = error
             return None
+        self._client.circuit.last = item is None
+        return item
 
     async def _one(self, item: Item) -> Outcome | None:
         """Bring one row to its end."""

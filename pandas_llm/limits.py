@@ -118,9 +118,9 @@ class RateLimiter:
 
     def delay(self, ticket: Ticket) -> float:
         """Give the seconds to sleep before asking again; at 0.0 it has left."""
+        if ticket.wave >= 0:
+            return 0.0
         with self._lock:
-            if ticket.wave >= 0:
-                return 0.0
             now = self._now()
             if ticket not in self._queue:
                 self._enqueue(ticket)
@@ -144,13 +144,15 @@ class RateLimiter:
         quotas : Quotas or None
             What its headers tell.
         """
+        if quotas is None and not self._buckets:
+            return
         with self._lock:
-            if quotas is None and not self._buckets:
-                return
             now = self._advance()
             if used is not None:
+                self._mean_tokens += 0.02 * (used - self._mean_tokens)
+                told = quotas is not None and quotas.tokens is not None
                 for bucket in self._buckets:
-                    if bucket.unit == TOKENS:
+                    if bucket.unit == TOKENS and not (told and bucket in self._mirrors):
                         bucket.correct(ticket, used)
             if quotas is not None:
                 self._learn(ticket, quotas, now)
@@ -183,7 +185,7 @@ class RateLimiter:
                 if bucket is not None:
                     bucket.correct(ticket, 0.0)
             if quotas is not None:
-                self._learn(ticket, quotas, now)
+                self._learn(ticket, quotas, now, refused=True)
             asked = min(max(0.0, retry_after or 0.0), 1e9)
             if ticket.wave == self._wave:
                 self._close(ticket, now)
@@ -259,8 +261,11 @@ class RateLimiter:
         self._sent = ticket.mark = (requests + 1.0, tokens + ticket.tokens)
         ticket.sent = now
         ticket.wave = self._wave
-        weight = 0.02 if requests else 1.0
-        self._mean_tokens += (ticket.tokens - self._mean_tokens) * weight
+        first, second = self._mirrors
+        if first is not None or second is not None:
+            ticket.levels = (_level(first, self._sent), _level(second, self._sent))
+        if not requests:
+            self._mean_tokens = ticket.tokens
         if self._guess is not None and now - self._times[-1] > _IDLE:
             self._guess.skip(now - self._times[-1])
         self._times.append(now)
@@ -293,17 +298,20 @@ class RateLimiter:
                 self._explicit[unit] = Bucket(unit, rate, size, now, sent)
         self._collect()
 
-    def _learn(self, ticket: Ticket, quotas: Quotas, now: float) -> None:
+    def _learn(
+        self, ticket: Ticket, quotas: Quotas, now: float, *, refused: bool = False
+    ) -> None:
         for unit, quota in enumerate(quotas):
-            if quota is None:
+            if quota is None or quota.period <= 0:
                 continue
             mirror, sent = self._mirrors[unit], self._sent[unit]
-            if mirror is None and not (quota.limit and quota.limit > 0):
+            if mirror is None and (quota.limit is None or quota.limit <= 0):
                 continue
             if mirror is None or not mirror.fits(quota):
-                mirror = self._mirrors[unit] = Mirror(unit, quota, ticket, now, sent)
+                self._mirrors[unit] = Mirror(unit, quota, ticket, now, sent)
                 self._collect()
-            mirror.measure(ticket, quota, now, sent)
+            else:
+                mirror.measure(ticket, quota, now, sent, refused=refused)
 
     def _plan(self) -> float | None:
         rates = []
@@ -329,15 +337,18 @@ class RateLimiter:
         explained = [m.refused(ticket, self._sent[m.unit]) for m in mirrors]
         if any(explained) and fresh > 50:  # noqa: PLR2004 - not again and again
             return
-        plan = self._plan()
-        if self._guess is None and (plan is not None or sent >= 8):  # noqa: PLR2004
-            recent = len(self._times) / max(1.0, now - self._times[0])
-            self._guess = Guess(plan or recent, now, sent, sure=plan is not None)
+        if self._guess is None:
+            plan = self._plan()
+            if plan is not None:
+                self._guess = Guess(plan, now, sent, sure=True)
+            elif sent >= 8:  # noqa: PLR2004 - fewer tell nothing
+                recent = len(self._times) / max(1.0, now - self._times[0])
+                self._guess = Guess(recent, now, sent, sure=False)
             self._collect()
         if self._guess is not None:
             accepted = ticket.mark[REQUESTS] - 1 - self._refused
             self._guess.refused(ticket, accepted, fresh)
-            self._guess.restart(ticket, 0.0, now, sent)
+            self._guess.restart(0.0, ticket.sent, ticket.mark[REQUESTS], now, sent)
 
     def _open_after(self, now: float, asked: float, *, known: bool) -> None:
         """Let them out again one by one, at twice the pace until made up for."""
@@ -349,6 +360,10 @@ class RateLimiter:
         self._collect()
         if self._guess is not None:
             self._guess.pause = max(0.1, wait if known else min(wait, 1.0))
+
+
+def _level(mirror: Mirror | None, sent: tuple[float, float]) -> float | None:
+    return None if mirror is None else mirror.credit - mirror.shift - sent[mirror.unit]
 
 
 _limiters: dict[Hashable, RateLimiter] = {}

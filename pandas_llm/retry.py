@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random as _random
 import time
 from typing import TYPE_CHECKING, Protocol
@@ -51,6 +50,8 @@ def backoff(
 class Row(Protocol):
     """What the circuit knows of a row that failed."""
 
+    attempts: int
+    """Requests sent for it."""
     failures: int
     """Attempts that count against the row's `max_retries`."""
 
@@ -65,7 +66,9 @@ class Circuit:
 
     A row that fails while others are answered has a trouble of its own: it is no
     sign of an outage, and pays with its own attempts. Without this the last rows
-    of a run, if none of them can be answered, would look like an outage.
+    of a run, if none of them can be answered, would look like an outage. For the
+    same reason it is a row not asked before, if there is one, that goes out while
+    it is open.
 
     Parameters
     ----------
@@ -99,8 +102,14 @@ class Circuit:
         self._opened: float | None = None
         self._interval = self.FIRST
         self._next = 0.0
-        self._better = -math.inf
-        """When a row that has no trouble of its own last asked."""
+        self._suspects: dict[int, Row] = {}
+        """Rows of the streak that opened it."""
+        self._blamed: dict[int, Row] = {}
+        """Those that were suspects when another row was answered."""
+        self._asking: Row | None = None
+        """The row that asks again itself, since there is no new one."""
+        self.last = False
+        """Whether no new rows will come."""
 
     @property
     def is_open(self) -> bool:
@@ -118,12 +127,14 @@ class Circuit:
         if self._streak:
             self._streak.clear()
         if self._opened is not None:
-            self._opened = None
+            self._opened = self._asking = None
+            self._blamed |= self._suspects
+            self._suspects = {}
             self._retries = max(self._retries, self.REFILL)
 
     def failed(self, row: Row) -> None:
         """Count a failure that is worth a retry."""
-        if self._own(row):
+        if self._own(row) or row is self._asking:
             row.failures += 1
             return
         if self.is_open:
@@ -137,9 +148,25 @@ class Circuit:
 
     def _own(self, row: Row) -> bool:
         """Tell whether others were answered since the row's first failure."""
+        if id(row) in self._blamed:
+            return True
         return row.failures > 0 and all(row is not other for other in self._streak)
 
+    def spares(self, row: Row) -> bool:
+        """Open for a row that has used up its tries, if that says nothing of it.
+
+        It does not when nobody was answered since its first failure, another row
+        fails too, and there are new rows to find out with.
+        """
+        if self.is_open or self.last or self._own(row):
+            return False
+        if len({id(row) for row in self._streak}) == 1:
+            return False
+        self._open()
+        return True
+
     def _open(self) -> None:
+        self._suspects = {id(row): row for row in self._streak}
         for row in self._streak:
             row.failures -= 1
         self._streak.clear()
@@ -147,18 +174,22 @@ class Circuit:
         self._interval = self.FIRST
         self._next = self._opened + self._interval
 
+    @property
+    def due(self) -> bool:
+        """Whether a new row may find out if the server is back."""
+        return self.is_open and self._clock() >= self._next
+
     def delay(self, row: Row | None = None) -> float:
         """Give the seconds until this caller may ask again; 0.0 when it may send."""
         if self._opened is None:
             return 0.0
-        now, own = self._clock(), row is not None and self._own(row)
-        if not own:
-            self._better = now
-        wait = self._next - now
+        new = row is None or row.attempts == 0
+        wait = self._next - self._clock()
+        if not new and not self.last:
+            wait += 2 * _GLANCE  # a new one goes first
         if wait > 0:
             return min(wait, _GLANCE)  # an answer may close it meanwhile
-        if own and now - self._better < 2 * _GLANCE:
-            return _GLANCE  # one of the others tells more
-        self._interval = self.FIRST if own else min(2 * self._interval, self.LAST)
-        self._next = now + self._interval
+        self._asking = None if new else row
+        self._interval = min(2 * self._interval, self.LAST)
+        self._next = self._clock() + self._interval
         return 0.0

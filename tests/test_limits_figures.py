@@ -1,0 +1,416 @@
+"""The figures that the pace must reach, on a simulated clock against a strict server."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pandas_llm.limits import Concurrency, RateLimiter
+from pandas_llm.types import Quota, Quotas
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RATE = 10.0  # requests a second of most servers here
+TOKENS = 500.0  # tokens of a mean request
+
+
+class Clock:
+    """Simulated time: calling it tells the time, running it does what is due."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self.count = 0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def after(self, seconds: float, action: Callable[..., None], *args: Any) -> None:
+        self.count += 1
+        heapq.heappush(self.events, (self.now + seconds, self.count, action, args))
+
+    def run(self, done: Callable[[], bool]) -> None:
+        while not done():
+            self.now, _, action, args = heapq.heappop(self.events)
+            assert self.now < 1e6, "the run starves"
+            action(*args)
+
+
+@dataclass
+class Meter:
+    """A strict token bucket of the server."""
+
+    rate: float
+    size: float
+    period: float = 60.0
+    at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.level = self.size
+
+    def refill(self, now: float) -> None:
+        self.level = min(self.size, self.level + self.rate * (now - self.at))
+        self.at = now
+
+    def missing(self, amount: float) -> float:
+        return (amount - self.level) / self.rate
+
+    def quota(self, now: float) -> Quota:
+        self.refill(now)
+        reset = (self.size - self.level) / self.rate
+        limit = self.rate * self.period
+        return Quota(limit, float(math.floor(self.level)), reset, self.period)
+
+
+class Window(Meter):
+    """A fixed window, full again at its end."""
+
+    def refill(self, now: float) -> None:
+        if now // self.period != self.at // self.period:
+            self.level = self.size
+        self.at = now
+
+    def missing(self, amount: float) -> float:
+        return self.period - self.at % self.period
+
+    def quota(self, now: float) -> Quota:
+        self.refill(now)
+        return Quota(self.size, self.level, self.missing(1), self.period)
+
+
+@dataclass
+class Server:
+    """Answers as late as it likes, refuses at once what its meters do not hold."""
+
+    clock: Clock
+    random: random.Random
+    requests: Meter | None = None
+    tokens: Meter | None = None
+    headers: bool = True
+    late: bool = False  # headers tell what is left when the answer goes
+    retry_after: Callable[[float], float | None] = lambda wait: wait
+    median: float = 1.0
+    sigma: float = 0.8
+    slots: int | None = None
+    stall: tuple[float, float] = (-1.0, -1.0)
+    backlog: list[tuple[Any, ...]] = field(default_factory=list)
+    busy: int = 0
+    last: float = 0.0
+    peak: int = 0
+
+    def receive(self, used: float, reply: Callable[..., None]) -> None:
+        if self.put_off(self.receive, used, reply):
+            return
+        now = self.clock.now
+        wait = 0.0
+        wanted = [(self.requests, 1.0), (self.tokens, used)]
+        meters = [(meter, amount) for meter, amount in wanted if meter is not None]
+        for meter, amount in meters:
+            meter.refill(now)
+            if meter.level < amount - 1e-9:
+                wait = max(wait, meter.missing(amount))
+        if wait > 0:
+            refusal = (429, self.retry_after(wait), self.quotas())
+            self.clock.after(0.05, reply, *refusal)
+            return
+        for meter, amount in meters:
+            meter.level -= amount
+        self.backlog.append((reply, self.quotas()))
+        self.peak = max(self.peak, self.busy + len(self.backlog))
+        self.work()
+
+    def work(self) -> None:
+        while self.backlog and (self.slots is None or self.busy < self.slots):
+            self.busy += 1
+            latency = self.median * math.exp(self.random.gauss(0, self.sigma))
+            self.clock.after(latency, self.finish, *self.backlog.pop(0))
+
+    def finish(self, reply: Callable[..., None], quotas: Quotas | None) -> None:
+        if self.put_off(self.finish, reply, quotas):
+            return
+        self.busy -= 1
+        self.work()
+        reply(200, None, self.quotas() if self.late else quotas)
+
+    def put_off(self, action: Callable[..., None], *args: Any) -> bool:
+        stalled = self.stall[0] <= self.clock.now < self.stall[1]
+        if stalled:
+            self.clock.after(self.stall[1] - self.clock.now, action, *args)
+        return stalled
+
+    def quotas(self) -> Quotas | None:
+        if not self.headers:
+            return None
+        now = self.clock.now
+        meters = (self.requests, self.tokens)
+        return Quotas(*(meter and meter.quota(now) for meter in meters))
+
+
+@dataclass
+class Client:
+    """A worker pool as the engine's, over a limiter as the client uses it."""
+
+    server: Server
+    limiter: RateLimiter
+    concurrency: Concurrency
+    rows: int
+    guess: Callable[[float], float] = lambda used: used
+    taken: int = 0
+    done: int = 0
+    refused: int = 0
+    used: float = 0.0
+    finished: float = 0.0
+
+    def start(self) -> None:
+        self.clock = self.server.clock
+        self.random = self.server.random
+        self.take()  # the probe
+
+    def take(self) -> None:
+        self.taken += 1
+        meter = self.server.tokens
+        used = TOKENS
+        if meter is not None:
+            used = TOKENS * math.exp(self.random.gauss(-0.08, 0.4))
+            used = min(used, meter.size)
+        self.used += used
+        self.ask(used)
+
+    def ask(self, used: float) -> None:
+        self.wait(self.limiter.reserve(self.guess(used)), used)
+
+    def wait(self, ticket: Any, used: float) -> None:
+        delay = self.limiter.delay(ticket)
+        if delay > 0:
+            late = 0.002 * self.random.random()
+            self.clock.after(delay + late, self.wait, ticket, used)
+            return
+        sent = self.clock.now
+
+        def back(*answer: Any) -> None:
+            self.clock.after(0.02, self.answer, ticket, used, sent, *answer)
+
+        network = 0.02 + 0.005 * self.random.random()
+        self.clock.after(network, self.server.receive, used, back)
+
+    def answer(
+        self,
+        ticket: Any,
+        used: float,
+        sent: float,
+        status: int,
+        retry_after: float | None,
+        quotas: Quotas | None,
+    ) -> None:
+        if status != 200:
+            self.refused += 1
+            self.concurrency.overloaded()
+            self.limiter.reject(ticket, retry_after, quotas)
+            self.ask(used)
+            return
+        self.limiter.settle(ticket, used, quotas)
+        self.concurrency.answered(self.clock.now - sent, self.limiter.plan())
+        self.done += 1
+        self.finished = self.clock.now
+        while (
+            self.taken < self.rows
+            and self.taken - self.done < self.concurrency.target
+        ):
+            self.take()
+
+    @property
+    def share(self) -> float:
+        """Refusals of all that was sent."""
+        return self.refused / (self.rows + self.refused)
+
+
+def simulate(
+    *,
+    rows: int = 6000,
+    requests: Meter | None = None,
+    tokens: Meter | None = None,
+    options: bool = False,
+    limit: int | None = None,
+    guess: Callable[[float], float] = lambda used: used,
+    seed: int = 1,
+    before: Callable[[Server], None] = lambda server: None,
+    **server: Any,
+) -> Client:
+    """Run the rows to their end; the client's `finished` is the time it took."""
+    clock, chance = Clock(), random.Random(seed)
+    there = Server(clock, chance, requests, tokens, **server)
+    limiter = RateLimiter(clock=clock, random=chance.random)
+    concurrency = Concurrency(limit, maximum=500, clock=clock)
+    client = Client(there, limiter, concurrency, rows, guess)
+    before(there)
+    per_minute = [meter and 60 * meter.rate for meter in (requests, tokens)]
+    with limiter.bound(*(per_minute if options else (None, None))):
+        client.start()
+        clock.run(lambda: client.done == rows)
+    return client
+
+
+def ideal(client: Client, others: float = 0.0) -> float:
+    """Give the seconds that the server's limits ask for at least."""
+    server = client.server
+    times = [0.0]
+    if server.requests is not None:
+        free = server.requests.rate - others
+        times.append((client.rows - server.requests.size) / free)
+    if server.tokens is not None:
+        free = server.tokens.rate - others * TOKENS
+        times.append((client.used - server.tokens.size) / free)
+    return max(times)
+
+
+def by_requests(seconds: float = 1.0, rate: float = RATE) -> Meter:
+    return Meter(rate, max(1.0, rate * seconds))
+
+
+def by_tokens(seconds: float = 2.0) -> Meter:
+    return Meter(RATE * TOKENS, RATE * TOKENS * seconds)
+
+
+KNOWN = {
+    "requests": {"requests": by_requests},
+    "requests, a burst of a minute": {"requests": lambda: by_requests(60)},
+    "requests, told late": {"requests": by_requests, "late": True},
+    "tokens": {"tokens": by_tokens},
+    "tokens, told late": {"tokens": by_tokens, "late": True},
+    "tokens, 30 % underestimated": {"tokens": by_tokens, "guess": lambda used: 0.7 * used},
+    "tokens, 30 % overestimated": {"tokens": by_tokens, "guess": lambda used: 1.3 * used},
+    "both": {"requests": by_requests, "tokens": by_tokens},
+    "a fixed window": {"requests": lambda: Window(RATE, 60 * RATE)},
+    "requests by option": {"requests": by_requests, "headers": False, "options": True},
+    "tokens by option": {"tokens": by_tokens, "headers": False, "options": True},
+}
+
+
+def made(case: dict[str, Any]) -> dict[str, Any]:
+    """Make the meters of a case anew: a run uses them up."""
+    meters = ("requests", "tokens")
+    return {name: make() if name in meters else make for name, make in case.items()}
+
+
+@pytest.mark.parametrize("case", KNOWN.values(), ids=KNOWN)
+def test_known_limits_are_used_up_and_not_overrun(case):
+    client = simulate(**made(case))
+    assert client.finished <= 1.03 * ideal(client)
+    assert client.share < 0.005
+
+
+BLIND = {
+    "requests": {"requests": by_requests},
+    "requests, a small burst": {"requests": lambda: by_requests(0.3)},
+    "whole seconds of retry-after": {"requests": by_requests, "retry_after": math.ceil},
+    "no retry-after": {"requests": by_requests, "retry_after": lambda wait: None},
+    "tokens": {"tokens": by_tokens},
+}
+
+
+@pytest.mark.parametrize("case", BLIND.values(), ids=BLIND)
+def test_a_limit_that_nothing_tells_is_learned_from_refusals(case):
+    client = simulate(headers=False, **made(case))
+    assert client.finished <= 1.10 * ideal(client)
+    assert client.share < 0.05
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("burst", [1.0, 3.0])
+def test_another_client_that_takes_half_is_made_room_for(burst, late):
+    taken = [0, 0]
+
+    def other(server):
+        def send():
+            server.receive(TOKENS, lambda status, *_: count(status))
+            server.clock.after(server.random.expovariate(RATE / 2), send)
+
+        def count(status):
+            taken[status != 200] += 1
+
+        send()
+
+    meter = by_requests(burst)
+    client = simulate(rows=3000, requests=meter, late=late, before=other)
+    assert client.share < 0.03
+    assert client.finished <= 1.15 * ideal(client, others=RATE / 2)  # not starved
+    assert taken[1] <= 0.1 * taken[0]  # nor is the other
+
+
+@pytest.mark.parametrize("headers", [True, False])
+@pytest.mark.parametrize("unit", ["requests", "tokens"])
+def test_a_stall_of_ten_seconds_costs_at_most_twelve(unit, headers):
+    def run(**stall):
+        meter = {"requests": by_requests, "tokens": by_tokens}[unit]()
+        return simulate(rows=3000, headers=headers, **{unit: meter}, **stall).finished
+
+    assert run(stall=(100.0, 110.0)) - run() <= 12
+
+
+def test_uneven_latencies_leave_a_fixed_concurrency_busy():
+    client = simulate(rows=3000, limit=50, headers=False)
+    mean = math.exp(0.8**2 / 2) + 0.04
+    assert client.finished <= 3000 * mean / 50 / 0.9
+
+
+@pytest.mark.parametrize("slots", [4, 12, 60])
+def test_a_server_with_few_slots_is_not_flooded(slots):
+    client = simulate(rows=200 * slots, slots=slots, headers=False)
+    mean = math.exp(0.8**2 / 2)
+    assert client.concurrency.target <= 4 * slots
+    assert client.server.peak <= 10 * slots
+    assert client.finished <= 1.15 * client.rows * mean / slots + 5
+
+
+def test_a_server_without_limits_is_given_all_there_is():
+    client = simulate(rows=8000, headers=False)
+    assert client.concurrency.target == 500
+    mean = math.exp(0.8**2 / 2)
+    assert client.finished <= 8000 * mean / 500 + 20
+
+
+def test_a_known_rate_needs_no_more_in_flight_than_littles_law_asks():
+    client = simulate(rows=3000, requests=by_requests())
+    mean = math.exp(0.8**2 / 2) + 0.04
+    assert RATE * mean <= client.concurrency.target <= 4 * RATE * mean
+
+
+def test_a_bigger_server_is_found_and_used():
+    """A server that gets ten times the slots in the middle of a run is given more."""
+
+    def grow(server):
+        server.clock.after(150.0, setattr, server, "slots", 40)
+
+    client = simulate(rows=4000, slots=4, headers=False, before=grow)
+    assert client.concurrency.target >= 30
+
+
+def test_two_runs_on_one_limiter_share_the_rate():
+    clock, chance = Clock(), random.Random(1)
+    server = Server(clock, chance, by_requests())
+    limiter = RateLimiter(clock=clock, random=chance.random)
+    clients = [
+        Client(server, limiter, Concurrency(None, maximum=500, clock=clock), 1500)
+        for _ in range(2)
+    ]
+    for client in clients:
+        client.start()
+    clock.run(lambda: all(client.done == client.rows for client in clients))
+    first, last = sorted(client.finished for client in clients)
+    assert last <= 1.05 * (3000 - RATE) / RATE
+    assert first >= 0.8 * last
+    assert sum(client.refused for client in clients) < 0.005 * 3000
+
+
+def test_a_daily_budget_is_spent_at_once():
+    """Groq tells requests a day: 14,400 of them are no request every six seconds."""
+    day = Meter(14_400 / 86_400, 14_400, period=86_400)
+    client = simulate(rows=1000, requests=day)
+    assert client.refused == 0
+    assert client.finished < 60
