@@ -15,8 +15,9 @@ _WORTH: Final = 0.5
 """Growth by f is worth it when answers come f**_WORTH times as fast."""
 _NOTABLE: Final = 1.5
 """Less growth than this cannot be judged."""
-_LIMITED: Final = 0.7
-"""Answers at this share of the limiter's rate are as fast as they can be."""
+_BUSY: Final = 0.7
+"""Below this share of the target at the server, or above it of the limiter's rate,
+the server is not what holds the answers back."""
 _STRIKES: Final = 3
 """Slow windows in a row that end the search: a stall makes two."""
 
@@ -91,7 +92,7 @@ class Concurrency:
         self._latency += (latency - self._latency) * (0.05 if self._latency else 1.0)
         ceiling = float(self._maximum)
         if self._auto:
-            self._measure(rate)
+            self._measure(latency, rate)
             if rate is not None:
                 need = rate * self._latency
                 ceiling = min(ceiling, max(4.0, _HEADROOM * need + 2))
@@ -126,17 +127,23 @@ class Concurrency:
         least = 32 if not self._search else 8 if self._step == 1.0 else 16
         self._window = max(least, int(self._size))
         self._count = -int(stale)
+        self._seconds = 0.0
         self._since = self._clock()
 
-    def _measure(self, rate: float | None) -> None:
+    def _measure(self, latency: float, rate: float | None) -> None:
         self._count += 1
         if self._count == 0:
             self._since = self._clock()
+        if self._count <= 0:
+            return
+        self._seconds += latency
         if self._count < self._window:
             return
-        speed = self._count / max(self._clock() - self._since, 1e-3)
-        if rate is not None and speed > _LIMITED * rate:
-            self._strikes = 0  # the limit holds it, not the server
+        elapsed = max(self._clock() - self._since, 1e-3)
+        speed, there = self._count / elapsed, self._seconds / elapsed
+        idle = there < _BUSY * (self._opened + self._size) / 2
+        if idle or (rate is not None and speed > _BUSY * rate):
+            self._strikes = 0
             self._open_window()
         elif self._search:
             self._judge(speed)
@@ -254,6 +261,19 @@ class Calibration:
             return characters_estimate * ratio + n * output
         tokens = characters_estimate * ratio + n * min(output, max_tokens)
         return max(tokens, float(n * max_tokens)) if self._counts_max_tokens else tokens
+
+    def worst(
+        self, characters_estimate: float, max_tokens: int | None, n: int
+    ) -> tuple[int, int]:
+        """Give the input and output tokens to set money aside for.
+
+        Half as much input again as expected; the output that `max_tokens` allows,
+        or without it four times the mean of those seen.
+        """
+        ratio = self._input / self._estimated if self._estimated else 1.0
+        output = self._output / self._weight if self._weight else 250.0
+        allowed = 4 * output if max_tokens is None else max_tokens
+        return math.ceil(1.5 * ratio * characters_estimate) + 20, math.ceil(n * allowed)
 
     def learn(
         self,
