@@ -15,9 +15,10 @@ _WORTH: Final = 0.5
 """Growth by f is worth it when answers come f**_WORTH times as fast."""
 _NOTABLE: Final = 1.5
 """Less growth than this cannot be judged."""
-_BUSY: Final = 0.7
-"""Below this share of the target at the server, or above it of the limiter's rate,
-the server is not what holds the answers back."""
+_LIMITED: Final = 0.7
+"""Answers at this share of the limiter's rate are as fast as they can be."""
+_WAITING: Final = 0.5
+"""With less than this share of the target at the server the rest wait for a limit."""
 _STRIKES: Final = 3
 """Slow windows in a row that end the search: a stall makes two."""
 
@@ -141,9 +142,10 @@ class Concurrency:
             return
         elapsed = max(self._clock() - self._since, 1e-3)
         speed, there = self._count / elapsed, self._seconds / elapsed
-        idle = there < _BUSY * (self._opened + self._size) / 2
-        if idle or (rate is not None and speed > _BUSY * rate):
-            self._strikes = 0
+        if rate is not None and (
+            speed > _LIMITED * rate or there < _WAITING * self._opened
+        ):
+            self._strikes = 0  # the limit, not the server, holds the answers back
             self._open_window()
         elif self._search:
             self._judge(speed)

@@ -472,7 +472,7 @@ def test_a_key_is_in_no_message_repr_or_log(docs, simulator, caplog):
             "${text}", model="m", base_url=server.base_url, api_key=secret
         )
     error = caught.value
-    seen = f"{error!r} {error} {getattr(error, "__notes__", [])} {error.failures} {caplog.text}"
+    seen = f"{error!r} {error} {vars(error)} {error.failures} {caplog.text}"
     assert secret not in seen
     plan = pandas_llm.Plan("${text}", ["a"], model="m", api_key=secret)
     assert secret not in f"{plan!r} {vars(plan)}"
