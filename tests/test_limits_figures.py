@@ -220,8 +220,7 @@ class Client:
         self.done += 1
         self.finished = self.clock.now
         while (
-            self.taken < self.rows
-            and self.taken - self.done < self.concurrency.target
+            self.taken < self.rows and self.taken - self.done < self.concurrency.target
         ):
             self.take()
 
@@ -284,8 +283,14 @@ KNOWN = {
     "requests, told late": {"requests": by_requests, "late": True},
     "tokens": {"tokens": by_tokens},
     "tokens, told late": {"tokens": by_tokens, "late": True},
-    "tokens, 30 % underestimated": {"tokens": by_tokens, "guess": lambda used: 0.7 * used},
-    "tokens, 30 % overestimated": {"tokens": by_tokens, "guess": lambda used: 1.3 * used},
+    "tokens, 30 % underestimated": {
+        "tokens": by_tokens,
+        "guess": lambda used: 0.7 * used,
+    },
+    "tokens, 30 % overestimated": {
+        "tokens": by_tokens,
+        "guess": lambda used: 1.3 * used,
+    },
     "both": {"requests": by_requests, "tokens": by_tokens},
     "requests by option": {"requests": by_requests, "headers": False, "options": True},
     "tokens by option": {"tokens": by_tokens, "headers": False, "options": True},

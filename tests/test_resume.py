@@ -253,7 +253,7 @@ def watch(server, process, answers, seconds=60.0):
     while seen[-1][1] < goal:
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < seen[0][0] + seconds
-        time.sleep(0.01)
+        time.sleep(0.04)
         seen.append((time.monotonic(), server.stats()["answered"]))
     return seen
 
@@ -265,17 +265,17 @@ def test_kill_9_at_twenty_random_moments_loses_only_the_last_moment(
     start, ask, simulator, record_property
 ):
     """Requests sent twice are those in flight and those of the last commit."""
-    rows, in_flight, latest = 3000, 20, 0.2
+    rows, in_flight, latest = 1500, 20, 0.2
     dice = random.Random(0)
     server = simulator(latency=0.1)
     allowed = repeated = 0
     for _ in range(20):
         before = server.stats()
         process = start(server, rows)
-        seen = watch(server, process, dice.randint(1, 140))
+        seen = watch(server, process, dice.randint(1, 60))
         process.kill()
         killed = time.monotonic()
-        process.communicate()
+        process.wait()
         fresh = [n for moment, n in seen if moment < killed - latest - 0.1]
         known = fresh[-1] if fresh else before["answered"]
         time.sleep(0.15)  # the server notices who has gone
@@ -304,7 +304,7 @@ def test_ctrl_c_and_the_same_line_again_sends_only_what_is_missing(
     process = start(server, 1000)
     watch(server, process, 200)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    process.wait(timeout=30)
     assert process.returncode == -signal.SIGINT
     found = json.loads((tmp_path / "report.json").read_text())
     assert found["right"]
