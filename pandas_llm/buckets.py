@@ -12,6 +12,8 @@ REQUESTS: Final = 0
 TOKENS: Final = 1
 _KEPT: Final = 0.1
 """Share of the server's bucket left alone, for what is under way or miscounted."""
+_SLOWEST: Final = 1 / 60
+"""Requests a second that are guessed at least, however often it is refused."""
 _BUDGET: Final = 3600.0
 """A longer period is a budget to use up, not a pace to keep."""
 
@@ -148,7 +150,7 @@ class Mirror(Bucket):
 
     def fits(self, quota: Quota) -> bool:
         """Tell whether the quota is still of this rate and kind."""
-        if quota.limit is None or quota.limit <= 0:
+        if quota.limit is None or quota.limit < 1:
             return True
         if (quota.limit, quota.period) != self._quota:
             return False
@@ -285,7 +287,8 @@ class Guess(Bucket):
             least = max(0.0, count - 1) / elapsed
             less = min(0.95 * self.rate, math.sqrt(least * self.rate))
             floor = 0.9 if self._sure and count < 20 else 0.5  # noqa: PLR2004
-            self._base = min(max(least, less, floor * self.rate), self.rate)
+            least = max(least, less, floor * self.rate, _SLOWEST)
+            self.rate = self._base = min(least, self.rate)
         if self._anchor is None or count >= 40:  # noqa: PLR2004 - within 3 %
             self._sure = self._sure or self._anchor is not None
             self._anchor = (ticket.sent, accepted)

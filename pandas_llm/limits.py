@@ -305,7 +305,7 @@ class RateLimiter:
             if quota is None or quota.period <= 0:
                 continue
             mirror, sent = self._mirrors[unit], self._sent[unit]
-            if mirror is None and (quota.limit is None or quota.limit <= 0):
+            if mirror is None and (quota.limit is None or quota.limit < 1):
                 continue
             if mirror is None or not mirror.fits(quota):
                 self._mirrors[unit] = Mirror(unit, quota, ticket, now, sent)
@@ -318,10 +318,10 @@ class RateLimiter:
         for bucket in self._buckets:
             if bucket is self._ramp:
                 continue
-            spare = bucket.credit - self._sent[bucket.unit]
-            if isinstance(bucket, Mirror) and bucket.budget and spare > 0:
-                continue
             unit = 1.0 if bucket.unit == REQUESTS else max(1.0, self._mean_tokens)
+            spare = bucket.credit - self._sent[bucket.unit]
+            if isinstance(bucket, Mirror) and bucket.budget and spare >= unit:
+                continue
             rates.append(bucket.slope / unit)
         return min(rates, default=None)
 

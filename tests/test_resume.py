@@ -219,6 +219,10 @@ def test_without_a_cache_everything_is_asked_again(ask, simulator, tmp_path):
 def start(tmp_path):
     """Start resume_process.py; whatever still runs at the end is killed."""
     running = []
+    # 20 processes are to start fast, whatever this one was told of bytecode
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    environment["PYTHONPYCACHEPREFIX"] = str(tmp_path / "bytecode")
 
     def process(server, rows, how="plain", report="report.json"):
         started = subprocess.Popen(
@@ -226,7 +230,7 @@ def start(tmp_path):
                 *(sys.executable, SCRIPT, how, server.base_url),
                 *(tmp_path / "c.sqlite", str(rows), tmp_path / report),
             ],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env=environment,
             stderr=subprocess.PIPE,
             text=True,
         )

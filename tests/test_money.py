@@ -1,0 +1,306 @@
+"""What a run costs, what it may cost, and that no bill surprises."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+import pandas as pd
+import pytest
+from aiohttp import ClientSession, TCPConnector
+from resume_server import Server, certificates, completion
+
+import pandas_llm
+from pandas_llm import ConfigurationError, LLMWarning
+from pandas_llm.errors import CostLimitError
+from pandas_llm.prices import Prices
+from pandas_llm.types import Endpoint, Tokens
+
+PRICES = {"sim": (2.0, 8.0)}
+"""Dollars per million tokens in and out."""
+
+
+def facts(rows):
+    return pd.DataFrame({"text": [f"Fact number {i}." for i in range(rows)]})
+
+
+def bill(server):
+    """Give what the server has used, in dollars."""
+    stats = server.stats()
+    return (stats["tokens_in"] * 2.0 + stats["tokens_out"] * 8.0) / 1e6
+
+
+# -- what it has cost -----------------------------------------------------------
+
+
+def test_the_cost_is_what_the_server_has_counted(simulator, on):
+    server = simulator(fail_if={"number 3.": "bad_output"})
+    out = facts(30).llm.extract("${text}", ["fact"], prices=PRICES, **on(server))
+    assert out.llm.usage.cost == pytest.approx(bill(server))
+    assert server.stats()["requests"] == 31  # the answer nobody understood costs too
+
+
+@pytest.mark.parametrize("name", ["sim", "sim/sim"])
+def test_a_price_goes_by_the_models_name_with_or_without_provider(name, simulator, on):
+    server = simulator()
+    prices = {name: (2.0, 8.0)}
+    out = facts(3).llm.extract("${text}", ["fact"], prices=prices, **on(server))
+    assert out.llm.usage.cost == pytest.approx(bill(server))
+
+
+def test_an_unknown_price_is_nan_and_never_zero(simulator, on, tmp_path):
+    options = on(simulator(), cache=tmp_path / "c.sqlite")
+    out = facts(3).llm.extract("${text}", ["fact"], **options)
+    assert math.isnan(out.llm.usage.cost)
+    assert math.isnan(pandas_llm.last_usage().cost)
+    again = facts(3).llm.extract("${text}", ["fact"], **options)
+    assert again.llm.usage.cost == 0.0  # nothing was asked, so nothing was paid
+
+
+def test_tokens_that_nobody_counted_cost_nobody_knows_what(simulator, on):
+    server = simulator(faults={"no_usage": 1.0})
+    out = facts(3).llm.extract("${text}", ["fact"], prices=PRICES, **on(server))
+    assert math.isnan(out.llm.usage.cost)
+
+
+def test_cached_rows_cost_nothing(simulator, on, tmp_path):
+    server = simulator()
+    options = on(server, cache=tmp_path / "c.sqlite", prices=PRICES)
+    facts(10).llm.extract("${text}", ["fact"], **options)
+    paid = bill(server)
+    out = facts(15).llm.extract("${text}", ["fact"], **options)
+    assert out.llm.usage.cached == 10
+    assert out.llm.usage.cost == pytest.approx(bill(server) - paid)
+
+
+def test_the_costs_of_a_chain_add_up(simulator, on):
+    server = simulator()
+    options = on(server, prices=PRICES)
+    first = facts(4).llm.extract("${text}", ["fact"], **options)
+    second = first.llm.extract("${fact}", ["word"], **options)
+    assert second.llm.usage.cost == pytest.approx(bill(server))
+
+
+# -- max_cost -------------------------------------------------------------------
+
+
+def limited(server, on, rows=300, **more):
+    """Run into max_cost; give the error."""
+    options = {"prices": PRICES, **on(server), **more}
+    with pytest.raises(CostLimitError) as caught:
+        facts(rows).llm.extract("${text}", ["fact"], **options)
+    return caught.value
+
+
+@pytest.mark.parametrize("concurrency", [1, 4, 40])
+def test_with_max_tokens_the_bill_never_passes_max_cost(concurrency, simulator, on):
+    server = simulator(latency=0.02, jitter=0.5)
+    most = 0.01
+    error = limited(
+        server, on, max_cost=most, max_tokens=60, concurrency=concurrency, rows=400
+    )
+    assert error.fatal
+    assert 0.5 * most < bill(server) <= most
+    assert pandas_llm.last_usage().cost == pytest.approx(bill(server))
+    done = error.partial["fact"].notna()
+    assert done.sum() == server.stats()["answered"]
+    assert len(error.partial) == 400
+    assert error.failures["kind"].iloc[-1] == "not_sent"
+    assert set(error.failures["kind"]) == {"not_sent", "max_cost"}
+    for words in ("max_cost=0.01", "raise it to go on"):
+        assert words in str(error)
+
+
+def test_what_is_paid_for_a_long_system_prompt_is_set_aside_too(simulator, on):
+    """Rows are short here; what all share is a hundred times as long."""
+    server = simulator(latency=0.01)
+    most = 0.05
+    system = "Answer as briefly as you can, and only in English. " * 100
+    limited(
+        *(server, on),
+        max_cost=most,
+        max_tokens=60,
+        system=system,
+        examples=[(system, "[]")],
+        concurrency=20,
+    )
+    assert 0.5 * most < bill(server) <= most
+
+
+def test_text_of_many_tokens_a_letter_cannot_pass_the_sum(simulator, on):
+    server = simulator(latency=0.01)
+    df = pd.DataFrame({"text": [f"{i} " + "𒀀𒁀𒂀" * 200 for i in range(100)]})
+    df.loc[:20, "text"] = [f"Fact number {i}." for i in range(21)]
+    with pytest.raises(CostLimitError):
+        df.llm.extract(
+            "${text}",
+            ["fact"],
+            prices=PRICES,
+            max_cost=0.03,
+            max_tokens=600,
+            **on(server, concurrency=20),
+        )
+    assert bill(server) <= 0.03
+
+
+def test_replies_that_count_no_tokens_use_up_the_sum_all_the_same(simulator, on):
+    server = simulator(faults={"no_usage": 1.0})
+    limited(server, on, max_cost=0.01, max_tokens=60)
+    assert server.stats()["requests"] <= 0.01 / (60 * 8e-6)
+
+
+def test_without_max_tokens_only_rows_in_flight_can_pass_the_sum(simulator, on):
+    server = simulator(latency=0.02)
+    most = 0.01
+    limited(server, on, max_cost=most, concurrency=10)
+    assert bill(server) <= most * 1.1
+
+
+def test_a_sum_too_small_for_one_row_sends_none(simulator, on):
+    server = simulator()
+    error = limited(server, on, max_cost=1e-6, max_tokens=60)
+    assert "the next row may cost $" in str(error)
+    assert server.stats()["requests"] == 0
+    assert error.partial["fact"].isna().all()
+
+
+def test_a_run_stopped_by_max_cost_goes_on_from_there(simulator, on, tmp_path):
+    server = simulator()
+    more = {"cache": tmp_path / "c.sqlite", "max_tokens": 60}
+    error = limited(server, on, max_cost=0.01, **more)
+    assert "the same call goes on" in error.__notes__[0]
+    done = server.stats()["answered"]
+    assert done > 0
+    out = facts(300).llm.extract(
+        "${text}", ["fact"], prices=PRICES, max_cost=1, **on(server, **more)
+    )
+    assert out["fact"].notna().all()
+    assert server.stats()["requests"] == 300
+    assert out.llm.usage.cached == done
+
+
+def test_max_cost_without_a_price_is_refused_before_any_call(simulator, on):
+    server = simulator()
+    with pytest.raises(ConfigurationError, match="no price for 'sim'") as caught:
+        facts(3).llm.extract("${text}", ["fact"], max_cost=1.0, **on(server))
+    assert "prices={'sim': (input, output)}" in str(caught.value)
+    with pytest.raises(ConfigurationError, match="no price for 'other'"):
+        facts(3).llm.extract(
+            *("${text}", ["fact"]),
+            max_cost=1.0,
+            prices=PRICES,
+            **on(server, fallback=["sim/other"]),
+        )
+    assert server.stats()["requests"] == 0
+
+
+# -- the server's own figure ----------------------------------------------------
+
+
+def test_the_servers_own_figure_wins():
+    def answer(body):
+        return completion("x", prompt_tokens=10, completion_tokens=10, cost=0.25)
+
+    for prices in ({}, {"m": (1e6, 1e6)}):
+        with Server(answer) as server:
+            options = {"model": "m", "base_url": server.base_url, "prices": prices}
+            out = facts(4).llm.complete("${text}", **options)
+        assert out.llm.usage.cost == 1.0
+
+
+def test_cached_and_reasoning_tokens_are_told():
+    def answer(body):
+        return completion(
+            "x",
+            prompt_tokens=100,
+            completion_tokens=50,
+            prompt_tokens_details={"cached_tokens": 60},
+            completion_tokens_details={"reasoning_tokens": 40},
+        )
+
+    with Server(answer) as server:
+        out = facts(3).llm.complete(
+            "${text}", model="m", base_url=server.base_url, prices={"m": (1.0, 2.0)}
+        )
+    usage = out.llm.usage
+    assert (usage.input_tokens, usage.output_tokens) == (300, 150)
+    assert (usage.cached_input_tokens, usage.reasoning_tokens) == (180, 120)
+    assert usage.cost == pytest.approx((300 * 1.0 + 150 * 2.0) / 1e6)
+
+
+# -- the table of genai-prices --------------------------------------------------
+
+LISTED = Endpoint("openai", "https://api.openai.com/v1", "gpt-5.4", None)
+
+
+def test_long_prompts_are_priced_by_their_own_tier_row_by_row():
+    table = pytest.importorskip("genai_prices", reason="needs the extra `cost`")
+
+    def listed(tokens):
+        usage = table.Usage(input_tokens=tokens, output_tokens=1000)
+        return float(table.calc_price(usage, "gpt-5.4").total_price)
+
+    prices = Prices(LISTED)
+    for tokens in (100, 29_999, 30_001, 200_000, 300_000, 900_000):
+        assert prices.of(Tokens(tokens, 1000)) == pytest.approx(listed(tokens))
+    assert prices.of(Tokens(300_000)) > 1.9 * prices.of(Tokens(150_000)) * 1.5
+    # ten rows of 60,000 tokens are no row of 600,000
+    assert 10 * prices.of(Tokens(60_000)) < 0.6 * prices.of(Tokens(600_000))
+
+
+def test_a_listed_model_is_priced_without_prices(tmp_path):
+    """The names of api.openai.com lead to a server of ours, certificate and all."""
+    pytest.importorskip("genai_prices", reason="needs the extra `cost`")
+    client, shown = certificates(tmp_path, "api.openai.com")
+    sizes = iter([1000, 1000, 300_000])
+
+    def answer(body):
+        return completion("x", prompt_tokens=next(sizes), completion_tokens=100)
+
+    class Here:
+        async def resolve(self, host, _=0, family=0):
+            return [
+                {
+                    "hostname": host,
+                    "host": "127.0.0.1",
+                    "port": server.port,
+                    "family": 2,
+                    "proto": 0,
+                    "flags": 0,
+                }
+            ]
+
+        async def close(self):
+            pass
+
+    async def run():
+        connector = TCPConnector(resolver=Here(), ssl=client)
+        async with ClientSession(connector=connector) as session:
+            return await facts(3).llm.acomplete(
+                "${text}",
+                model="gpt-5.4",
+                api_key="sk-x-nothing",
+                session=session,
+                progress=False,
+            )
+
+    with Server(answer, shown) as server:
+        out = asyncio.run(run())
+    prices = Prices(LISTED)
+    each = [prices.of(Tokens(size, 100)) for size in (1000, 1000, 300_000)]
+    assert out.llm.usage.cost == pytest.approx(sum(each))
+    assert sum(each) > 1.5 * prices.of(Tokens(302_000)) / 2
+
+
+def test_without_the_table_or_prices_the_price_is_unknown():
+    nobody = Endpoint("openai", "http://example.test/v1", "no-such-model", None)
+    assert math.isnan(Prices(nobody).of(Tokens(10, 10)))
+    assert not Prices(nobody).known
+
+
+def test_a_run_within_its_sum_says_nothing(simulator, on, recwarn):
+    out = facts(5).llm.extract(
+        *("${text}", ["fact"]), prices=PRICES, max_cost=1.0, **on(simulator())
+    )
+    assert out["fact"].notna().all()
+    assert not [w for w in recwarn if issubclass(w.category, LLMWarning)]
