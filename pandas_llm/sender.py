@@ -72,6 +72,8 @@ class Tally:
     attempts: int = 0
     failures: int = 0
     tokens: Tokens = NO_TOKENS
+    sent: float = 0.0
+    """When its last request left."""
 
 
 @dataclass(slots=True)
@@ -160,30 +162,39 @@ class Sender:
         self, http: HTTPRequest, booking: _Booking, spec: Spec, run: Run, tally: Tally
     ) -> Reply:
         """Send once, when it is this request's turn and there is money for it."""
-        limiter = self._pace.limiter
         held = await self._hold(run, booking, http, spec)
-        ticket = limiter.reserve(booking.tokens)
+        ticket = None
         response = None
         cost = 0.0
         try:
-            while (delay := limiter.delay(ticket)) > 0:  # noqa: ASYNC110
-                await asyncio.sleep(delay)
+            ticket = await self._turn(booking.tokens)
             tally.attempts += 1
             run.totals.requests += 1
-            sent = time.perf_counter()
+            tally.sent = time.monotonic()
             response = redacted(await self._transport.send(http), self._secrets)
             reply = self._read(response)
-            self._answered(ticket, response, reply, booking.weight, sent)
+            self._answered(ticket, response, reply, booking.weight, tally.sent)
             cost = self._book(reply, run, tally)
         except LLMError as error:
-            self._failed(ticket, response, error, tally)
-            raise
-        except BaseException:
-            limiter.release(ticket)
+            if ticket is not None:
+                self._failed(ticket, response, error, tally)
             raise
         finally:
             run.budget.settle(held, cost)
         return reply
+
+    async def _turn(self, tokens: float) -> Ticket:
+        """Wait until the limiter lets a request leave."""
+        limiter = self._pace.limiter
+        ticket = limiter.reserve(tokens)
+        try:
+            while (delay := limiter.delay(ticket)) > 0:
+                self._check_wait(limiter.waiting())
+                await asyncio.sleep(delay)
+        except BaseException:
+            limiter.release(ticket)
+            raise
+        return ticket
 
     def _read(self, response: HTTPResponse) -> Reply:
         if response.status != _OK:
@@ -253,9 +264,9 @@ class Sender:
             pace.calibration.learn(weight, reply.tokens.input, reply.tokens.output)
         pace.limiter.settle(ticket, used, self._provider.quotas(response.headers))
         self._refused = None
-        seconds = time.perf_counter() - sent
+        seconds = time.monotonic() - sent
         pace.concurrency.answered(seconds, pace.limiter.plan())
-        self.circuit.succeeded()
+        self.circuit.succeeded(sent)
 
     def _failed(
         self,
@@ -271,25 +282,32 @@ class Sender:
         if error.retryable and not isinstance(error, RateLimitError):
             self.circuit.failed(tally)
         elif self.circuit.is_open and response is not None:
-            self.circuit.succeeded()
+            self.circuit.succeeded(tally.sent)
         if not isinstance(error, RateLimitError):
             self._pace.limiter.settle(ticket, None, quotas)
             return
-        wait = self._pace.limiter.reject(ticket, error.retry_after, quotas)
-        if wait > self._settings.max_wait:
-            msg = (
-                f"the endpoint asks to wait {wait:.0f} s, longer than max_wait="
-                f"{self._settings.max_wait:g}: run again later, or raise max_wait. "
-                f"({error})"
-            )
-            raise RateLimitedTooLong(
-                msg, status=error.status, code=error.code, retry_after=wait
-            ) from error
+        self._check_wait(
+            self._pace.limiter.reject(ticket, error.retry_after, quotas), error
+        )
         now = time.monotonic()
         self._refused = self._refused or now
         if now - self._refused > _REFUSED:
             msg = f"nothing but refusals for {_REFUSED / 60:.0f} minutes: {error}"
             raise RateLimitedTooLong(msg, status=error.status, code=error.code)
+
+    def _check_wait(self, wait: float, error: RateLimitError | None = None) -> None:
+        """Stop the run rather than sleep through a wait that is too long."""
+        if wait <= self._settings.max_wait:
+            return
+        why = f" ({error})" if error else ""
+        msg = (
+            f"the endpoint asks to wait {wait:.0f} s, longer than max_wait="
+            f"{self._settings.max_wait:g}: run again later, or raise max_wait.{why}"
+        )
+        status, code = (error.status, error.code) if error else (None, None)
+        raise RateLimitedTooLong(
+            msg, status=status, code=code, retry_after=wait
+        ) from error
 
     async def _before_retry(self, error: LLMError, tally: Tally) -> None:
         """Wait as long as the error asks for; raise it when tries are used up."""

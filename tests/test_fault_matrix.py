@@ -300,6 +300,18 @@ def test_rows_that_never_succeed_are_no_outage(run, simulator):
     assert server.stats()["requests"] == 200 + 2 * len(bad)
 
 
+def test_rows_side_by_side_that_never_succeed_are_no_outage(run, simulator):
+    """They fill all slots; a row not asked before finds out that others are answered."""
+    bad = range(40, 49)
+    server = simulator(
+        latency=0.005, fail_if=dict.fromkeys([f"Row {i}." for i in bad], "500")
+    )
+    out, error, said = run(server, "coerce", rows=100, max_retries=2, concurrency=8)
+    check_reported(out, error, said, "coerce", dict.fromkeys(bad, "server"))
+    assert server.stats()["answered"] == 91
+    assert server.stats()["faults"]["500"] <= 2 * 3 * len(bad)
+
+
 def test_an_outage_is_over_when_the_deadline_passes(run, simulator):
     server = simulator(latency=0.02)
 

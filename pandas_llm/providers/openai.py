@@ -241,12 +241,15 @@ def _tokens(usage: Any) -> Tokens | None:
         return None
     prompt = usage.get("prompt_tokens_details") or {}
     completion = usage.get("completion_tokens_details") or {}
-    return Tokens(
-        usage.get("prompt_tokens") or 0,
-        usage.get("completion_tokens") or 0,
-        prompt.get("cached_tokens") or 0,
-        completion.get("reasoning_tokens") or 0,
-    )
+    try:
+        return Tokens(
+            int(usage.get("prompt_tokens") or 0),
+            int(usage.get("completion_tokens") or 0),
+            int(prompt.get("cached_tokens") or 0),
+            int(completion.get("reasoning_tokens") or 0),
+        )
+    except (AttributeError, TypeError, ValueError):
+        return None  # an answer is an answer, whatever stands beside it
 
 
 def _quota(headers: Mapping[str, str], unit: str) -> Quota | None:
