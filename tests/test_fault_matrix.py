@@ -59,6 +59,8 @@ def run(on):
         error = None
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
+            # of a simulator that is stopped while it answers
+            warnings.simplefilter("ignore", ResourceWarning)
             try:
                 out = df.llm.extract(
                     "${text}", ["fact"], errors=errors, error_column="why", **options
@@ -301,7 +303,7 @@ def test_rows_that_never_succeed_are_no_outage(run, simulator):
 
 
 def test_rows_side_by_side_that_never_succeed_are_no_outage(run, simulator):
-    """They fill all slots; a row not asked before finds out that others are answered."""
+    """They fill all slots; a row not asked before shows that others are answered."""
     bad = range(40, 49)
     server = simulator(
         latency=0.005, fail_if=dict.fromkeys([f"Row {i}." for i in bad], "500")
