@@ -184,7 +184,10 @@ class Client:
                 self.terms.fewer()
         if problem is not None and not understood:
             raise problem
-        return reply._replace(choices=tuple(kept)), understood, mark
+        choices = tuple(kept)
+        if choices != reply.choices:
+            reply = reply._replace(choices=choices)
+        return reply, understood, mark
 
 
 def _elsewhere(key: bytes) -> bytes:

@@ -78,6 +78,8 @@ class Store:
                 column.append(value)
             self.positions.append(position)
         if (error := outcome.error) is not None:
+            if not error.fatal:  # what it was raised from holds 5 kB a row
+                error.__traceback__ = error.__context__ = error.__cause__ = None
             error.position = position
             error.label = self._labels[position] if self._labels is not None else None
             (self.errors if outcome.failed else self.notes)[position] = error

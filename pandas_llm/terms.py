@@ -54,7 +54,7 @@ class Terms:
 
     def settle(self, *, clear: bool) -> None:
         """Remember what the endpoint understood, at the first reply that was clear."""
-        if clear and _settled.get(self._place) != self.capabilities:
+        if clear and _settled.get(self._place) is not self.capabilities:
             _settled[self._place] = self.capabilities
             _log.info("%s: settled on %s", self._endpoint, self.capabilities)
         elif not clear and not self.settled and not self.capabilities.describe:

@@ -37,6 +37,11 @@ if TYPE_CHECKING:
     from pandas_llm.types import Endpoint, HTTPResponse, Request, Spec
 
 _SAMPLING = ("temperature", "top_p", "seed", "stop")
+_LIMITS = tuple(
+    f"x-ratelimit-{what}-{unit}"
+    for what in ("limit", "remaining")
+    for unit in ("requests", "tokens")
+)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|h|m|s)")
 _SECONDS = {
     "h": 3600.0,
@@ -148,6 +153,8 @@ class Provider:
 
     def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
         """Read ``x-ratelimit-*``; None when there are none."""
+        if not any(name in headers for name in _LIMITS):
+            return None
         requests = _quota(headers, "requests")
         tokens = _quota(headers, "tokens")
         return Quotas(requests, tokens) if requests or tokens else None
