@@ -38,6 +38,10 @@ _LOST: Final = 30.0
 """Seconds after its turn until a ticket that nobody asks for is given up."""
 
 
+_STRAY = 50
+"""A refusal after so many accepted requests may be a stray one."""
+
+
 class RateLimiter:
     """Paces requests and tokens on an account; pure, for any thread and event loop.
 
@@ -192,6 +196,8 @@ class RateLimiter:
                 if retry_after is None:
                     pace = self._plan() or 1.0
                     asked = min(60.0, max(0.1, 2.0**self._streak / pace))
+            elif self._guess is None and self._plan() is None:
+                self._suppose(now)  # a second refusal of one wave is no stray
             self._refused += 1
             if now + asked > self._gate:
                 self._open_after(now, asked, known=retry_after is not None)
@@ -337,24 +343,33 @@ class RateLimiter:
         explained = [m.refused(ticket, self._sent[m.unit]) for m in mirrors]
         if any(explained) and fresh > 50:  # noqa: PLR2004 - not again and again
             return
-        if self._guess is None:
-            plan = self._plan()
-            if plan is not None:
-                self._guess = Guess(plan, now, sent, sure=True)
-            elif sent >= 8:  # noqa: PLR2004 - fewer tell nothing
-                recent = len(self._times) / max(1.0, now - self._times[0])
-                self._guess = Guess(recent, now, sent, sure=False)
+        plan = self._plan()
+        if self._guess is None and plan is not None:
+            self._guess = Guess(plan, now, sent, sure=True)
             self._collect()
+        elif self._guess is None and fresh <= _STRAY:
+            self._suppose(now)
         if self._guess is not None:
             accepted = ticket.mark[REQUESTS] - 1 - self._refused
             self._guess.refused(ticket, accepted, fresh)
             self._guess.restart(0.0, ticket.sent, ticket.mark[REQUESTS], now, sent)
 
+    def _suppose(self, now: float) -> None:
+        """Guess a limit, where a refusal does not come alone and nothing tells one."""
+        sent = self._sent[REQUESTS]
+        if sent >= 8:  # noqa: PLR2004 - fewer tell nothing
+            self._guess = Guess(self._recent(now), now, sent, sure=False)
+            self._collect()
+
+    def _recent(self, now: float) -> float:
+        """Give the requests a second that were sent of late."""
+        return len(self._times) / max(1.0, now - self._times[0]) if self._times else 1.0
+
     def _open_after(self, now: float, asked: float, *, known: bool) -> None:
         """Let them out again one by one, at twice the pace until made up for."""
         wait = asked * (1.0 + _JITTER * self._random())
         self._gate = now + wait
-        pace = 2.0 * (self._plan() or 1.0)
+        pace = 2.0 * (self._plan() or self._recent(now))
         self._ramp = Bucket(REQUESTS, pace, 1.0, self._gate, self._sent[REQUESTS])
         self._ramp_end = self._gate + max(wait, 1.0)
         self._collect()
