@@ -299,7 +299,8 @@ def test_rows_that_never_succeed_are_no_outage(run, simulator):
     check_reported(
         out, error, said, "coerce", dict.fromkeys(range(5, 200, 7), "server")
     )
-    assert server.stats()["requests"] == 200 + 2 * len(bad)
+    # two tries each, and now and then a third that the circuit gave back
+    assert 200 + 2 * len(bad) <= server.stats()["requests"] <= 200 + 3 * len(bad)
 
 
 def test_rows_side_by_side_that_never_succeed_are_no_outage(run, simulator):
