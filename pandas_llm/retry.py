@@ -99,8 +99,6 @@ class Circuit:
         self.patience = patience
         self._retries = self.FLOOR
         self._streak: list[Row] = []
-        self._since = 0.0
-        """When the streak began."""
         self._opened: float | None = None
         self._interval = self.FIRST
         self._next = 0.0
@@ -123,19 +121,10 @@ class Circuit:
         """Whether the outage has lasted longer than the patience."""
         return self._opened is not None and self._clock() - self._opened > self.patience
 
-    def succeeded(self, sent: float | None = None) -> None:
-        """Count an answer, of whatever kind: the server is there.
-
-        Parameters
-        ----------
-        sent : float, optional
-            When the request left. The answer to one that left before the outage
-            was seen does not end it.
-        """
-        if self._opened is not None and sent is not None and sent < self._opened:
-            return
+    def succeeded(self) -> None:
+        """Count an answer, of whatever kind: the server is there."""
         self._retries += self.SHARE
-        if self._streak and (sent is None or sent >= self._since):
+        if self._streak:
             self._streak.clear()
         if self._opened is not None:
             self._opened = self._asking = None
@@ -151,8 +140,6 @@ class Circuit:
         if self.is_open:
             return
         row.failures += 1
-        if not self._streak:
-            self._since = self._clock()
         self._streak.append(row)
         self._retries -= 1.0
         several = len({id(row) for row in self._streak}) >= self.ROWS

@@ -266,7 +266,7 @@ class Sender:
         self._refused = None
         seconds = time.monotonic() - sent
         pace.concurrency.answered(seconds, pace.limiter.plan())
-        self.circuit.succeeded(sent)
+        self.circuit.succeeded()
 
     def _failed(
         self,
@@ -282,7 +282,7 @@ class Sender:
         if error.retryable and not isinstance(error, RateLimitError):
             self.circuit.failed(tally)
         elif self.circuit.is_open and response is not None:
-            self.circuit.succeeded(tally.sent)
+            self.circuit.succeeded()
         if not isinstance(error, RateLimitError):
             self._pace.limiter.settle(ticket, None, quotas)
             return

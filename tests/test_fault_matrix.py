@@ -259,7 +259,7 @@ def test_an_outage_in_the_middle_costs_no_row_and_few_requests(fault, run, simul
 
     saboteur = threading.Thread(target=outage)
     saboteur.start()
-    out, error, said = run(server, "coerce", rows=300, max_retries=3, concurrency=16)
+    out, error, said = run(server, "coerce", rows=300, max_retries=6, concurrency=16)
     saboteur.join()
     check_reported(out, error, said, "coerce", {})
     stats = server.stats()
