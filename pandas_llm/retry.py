@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random as _random
 import time
 from typing import TYPE_CHECKING, Protocol
@@ -54,6 +55,8 @@ class Row(Protocol):
     """Requests sent for it."""
     failures: int
     """Attempts that count against the row's `max_retries`."""
+    failed: float
+    """When the first of them failed."""
 
 
 class Circuit:
@@ -61,14 +64,17 @@ class Circuit:
 
     It opens after a streak of failures over several rows, or when the run has
     spent its retries: a fifth of its successes and a floor. While it is open one
-    request goes out at growing intervals; the first answer closes it again. The
-    attempts of the streak are given back, so an outage costs minutes and no row.
+    request goes out at growing intervals; the first that is answered closes it.
+    The attempts of the streak are given back, so an outage costs minutes and no
+    row.
 
-    A row that fails while others are answered has a trouble of its own: it is no
-    sign of an outage, and pays with its own attempts. Without this the last rows
-    of a run, if none of them can be answered, would look like an outage. For the
-    same reason it is a row not asked before, if there is one, that goes out while
-    it is open.
+    A row has a trouble of its own, and pays for it with its attempts, when a
+    request was answered that left after the row had failed. An answer to an
+    earlier request says nothing: slow answers still come when a server refuses
+    all that is new. Only when no new rows are left must it do, since nothing
+    better can come: if none of the last rows can be answered, they must not look
+    like an outage for ever. For the same reason it is a row not asked before, if
+    there is one, that goes out while it is open.
 
     Parameters
     ----------
@@ -105,11 +111,26 @@ class Circuit:
         self._suspects: dict[int, Row] = {}
         """Rows of the streak that opened it."""
         self._blamed: dict[int, Row] = {}
-        """Those that were suspects when another row was answered."""
+        """Those that turned out to have a trouble of their own."""
         self._asking: Row | None = None
         """The row that asks again itself, since there is no new one."""
-        self.last = False
+        self._up = -math.inf
+        """When the latest request left that was answered."""
+        self._heard = -math.inf
+        """When the latest answer came."""
+        self._last = False
+
+    @property
+    def last(self) -> bool:
         """Whether no new rows will come."""
+        return self._last
+
+    @last.setter
+    def last(self, last: bool) -> None:
+        if last and not self._last and self.is_open:
+            self._last = True
+            self._review()
+        self._last = last
 
     @property
     def is_open(self) -> bool:
@@ -121,16 +142,15 @@ class Circuit:
         """Whether the outage has lasted longer than the patience."""
         return self._opened is not None and self._clock() - self._opened > self.patience
 
-    def succeeded(self) -> None:
-        """Count an answer, of whatever kind: the server is there."""
+    def succeeded(self, sent: float, now: float) -> None:
+        """Count an answer, of whatever kind, to a request that left at `sent`."""
         self._retries += self.SHARE
+        self._heard = now
+        self._up = max(self._up, sent)
         if self._streak:
             self._streak.clear()
         if self._opened is not None:
-            self._opened = self._asking = None
-            self._blamed |= self._suspects
-            self._suspects = {}
-            self._retries = max(self._retries, self.REFILL)
+            self._review()
 
     def failed(self, row: Row) -> None:
         """Count a failure that is worth a retry."""
@@ -139,6 +159,8 @@ class Circuit:
             return
         if self.is_open:
             return
+        if row.failures == 0:
+            row.failed = self._clock()
         row.failures += 1
         self._streak.append(row)
         self._retries -= 1.0
@@ -147,10 +169,11 @@ class Circuit:
             self._open()
 
     def _own(self, row: Row) -> bool:
-        """Tell whether others were answered since the row's first failure."""
+        """Tell whether the server was there for others after the row had failed."""
         if id(row) in self._blamed:
             return True
-        return row.failures > 0 and all(row is not other for other in self._streak)
+        there = self._heard if self._last else self._up
+        return row.failures > 0 and there > row.failed
 
     def spares(self, row: Row) -> bool:
         """Open for a row that has used up its tries, if that says nothing of it.
@@ -158,7 +181,7 @@ class Circuit:
         It does not when nobody was answered since its first failure, another row
         fails too, and there are new rows to find out with.
         """
-        if self.is_open or self.last or self._own(row):
+        if self.is_open or self._last or self._own(row):
             return False
         if len({id(row) for row in self._streak}) == 1:
             return False
@@ -173,6 +196,17 @@ class Circuit:
         self._opened = self._clock()
         self._interval = self.FIRST
         self._next = self._opened + self._interval
+
+    def _review(self) -> None:
+        """Close when too few of the rows that opened it still speak for an outage."""
+        there = self._heard if self._last else self._up
+        over = self._opened is not None and there > self._opened
+        for key, row in list(self._suspects.items()):
+            if over or there > row.failed:
+                self._blamed[key] = self._suspects.pop(key)
+        if over or len(self._suspects) < self.ROWS:
+            self._opened = self._asking = None
+            self._retries = max(self._retries, self.REFILL)
 
     @property
     def due(self) -> bool:

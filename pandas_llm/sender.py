@@ -72,6 +72,8 @@ class Tally:
     attempts: int = 0
     failures: int = 0
     tokens: Tokens = NO_TOKENS
+    failed: float = 0.0
+    """When the first of them was noticed."""
     sent: float = 0.0
     """When its last request left."""
 
@@ -264,9 +266,9 @@ class Sender:
             pace.calibration.learn(weight, reply.tokens.input, reply.tokens.output)
         pace.limiter.settle(ticket, used, self._provider.quotas(response.headers))
         self._refused = None
-        seconds = time.monotonic() - sent
-        pace.concurrency.answered(seconds, pace.limiter.plan())
-        self.circuit.succeeded()
+        now = time.monotonic()
+        pace.concurrency.answered(now - sent, pace.limiter.plan())
+        self.circuit.succeeded(sent, now)
 
     def _failed(
         self,
@@ -282,7 +284,7 @@ class Sender:
         if error.retryable and not isinstance(error, RateLimitError):
             self.circuit.failed(tally)
         elif self.circuit.is_open and response is not None:
-            self.circuit.succeeded()
+            self.circuit.succeeded(tally.sent, time.monotonic())
         if not isinstance(error, RateLimitError):
             self._pace.limiter.settle(ticket, None, quotas)
             return

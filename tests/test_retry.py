@@ -10,7 +10,9 @@ from pandas_llm.retry import Circuit, backoff
 
 @dataclass
 class Row:
+    attempts: int = 1
     failures: int = 0
+    failed: float = 0.0
 
 
 class Clock:
@@ -63,7 +65,7 @@ def test_an_answer_ends_a_streak():
         for _ in range(9):
             circuit.failed(Row())
         for _ in range(45):
-            circuit.succeeded()
+            circuit.succeeded(sent=0.0, now=0.0)
     assert not circuit.is_open
 
 
@@ -77,7 +79,7 @@ def test_one_request_goes_out_at_growing_intervals_until_one_is_answered():
             circuit.failed(Row())
         clock.now += 0.125
     assert asked == [1, 3, 7, 15, 31, 61, 91]
-    circuit.succeeded()
+    circuit.succeeded(sent=91, now=clock.now)
     assert circuit.delay() == 0.0
     assert not circuit.is_open
 
@@ -93,7 +95,7 @@ def test_while_it_is_open_no_row_pays():
 def test_retries_are_a_fifth_of_the_successes_and_a_floor():
     circuit = Circuit(clock=Clock())
     for _ in range(1000):
-        circuit.succeeded()
+        circuit.succeeded(sent=0.0, now=0.0)
     spent = 0
     while not circuit.is_open:
         circuit.failed(Row())
@@ -110,3 +112,33 @@ def test_patience_ends():
     assert not circuit.exhausted
     clock.now = 901
     assert circuit.exhausted
+
+
+def test_an_answer_to_an_earlier_request_does_not_end_an_outage():
+    clock = Clock()
+    clock.now = 5
+    circuit, rows = opened(clock)
+    clock.now = 6
+    circuit.succeeded(sent=4, now=6)
+    assert circuit.is_open
+    circuit.last = True  # nothing better can come
+    assert not circuit.is_open
+    circuit.failed(rows[0])
+    assert rows[0].failures == 1
+
+
+def test_rows_are_blamed_by_an_answer_to_a_request_that_left_after_they_had_failed():
+    clock = Clock()
+    circuit = Circuit(clock=clock)
+    rows = [Row() for _ in range(10)]
+    for row in rows:
+        clock.now += 1
+        circuit.failed(row)
+    assert circuit.is_open
+    circuit.succeeded(sent=5.5, now=11)
+    assert circuit.is_open  # five that failed later still speak for it
+    circuit.succeeded(sent=6.5, now=11)
+    assert not circuit.is_open
+    circuit.failed(rows[0])
+    assert circuit.spares(rows[9])
+    assert not circuit.spares(rows[0])
