@@ -65,10 +65,16 @@ class Slots:
         """How many may be taken at once; below zero after a cut."""
         return self.limit - self.used
 
+    def take(self) -> bool:
+        """Take a slot if one is free and nobody waits for it."""
+        if self.used < self.limit and not self._waiting:
+            self.used += 1
+            return True
+        return False
+
     async def acquire(self) -> None:
         """Take a slot, in turn."""
-        if self.free > 0 and not self._waiting:
-            self.used += 1
+        if self.take():
             return
         future = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
@@ -124,6 +130,8 @@ class Engine:
         self._run = run
         self._store = store
         self._shorter = shorter
+        self._choosy = len(clients) > 1 or shorter is not None
+        """Whether a row may be asked in more than one way."""
         for client in clients[:-1]:
             client.circuit.patience = _PATIENCE
         self._slots = Slots(self._client.pace.concurrency.target)
@@ -225,10 +233,10 @@ class Engine:
         concurrency = self._client.pace.concurrency
         slots = self._slots
         while True:
-            await slots.acquire()
+            if not slots.take():
+                await slots.acquire()
             try:
-                item = await self._next()
-                if item is None:
+                if (item := await self._next()) is None:
                     return
                 await self._one(item)
             finally:
@@ -239,6 +247,8 @@ class Engine:
     async def _next(self) -> Item | None:
         if self._stop is not None:
             return None
+        if (item := self._feed.ready()) is not None:
+            return item
         try:
             item = await self._feed.next()
         except Exception as error:  # noqa: BLE001 - execute() raises it at the end
@@ -250,7 +260,10 @@ class Engine:
     async def _one(self, item: Item) -> Outcome | None:
         """Bring one row to its end."""
         try:
-            outcome = await self._answer(item)
+            if self._choosy:
+                outcome = await self._answer(item)
+            else:
+                outcome = await self._client.complete(item.request, self._run, item.key)
         except Exception as error:  # noqa: BLE001 - execute() raises it at the end
             # one error stops the run: no new rows, those in flight finish
             if isinstance(error, LLMError):
@@ -258,10 +271,13 @@ class Engine:
                 self._run.totals.failed += 1
             self._stop = self._stop or error
             return None
+        if outcome.failed:
+            self._run.totals.failed += 1
+        elif not self._choosy:
+            self._store.by[item.position] = 1
         self._store.add(item.position, outcome)
         self._run.totals.done += 1
         self._run.totals.cached += outcome.cached
-        self._run.totals.failed += outcome.failed
         return outcome
 
     async def _answer(self, item: Item) -> Outcome:

@@ -67,6 +67,10 @@ class Feed:
         self._queue: deque[Item] = deque()
         self._broken: Exception | None = None
 
+    def ready(self) -> Item | None:
+        """Give a request that is ready to be sent, if there is one."""
+        return self._queue.popleft() if self._queue else None
+
     async def next(self) -> Item | None:
         """Give the next request to send; None when there is none left.
 

@@ -170,25 +170,23 @@ def details(store: Store, row: np.ndarray) -> dict[str, Any]:
 def errors(store: Store, row: np.ndarray) -> Any:
     """Give each row's error as text, ``kind: message``."""
     found = (store.remark(at) for at in row.tolist())
-    return typed([f"{e.kind}: {e}" if e is not None else None for e in found], "str")
+    return typed([e and f"{e.kind}: {e.message}" for e in found], "str")
 
 
 def failures(store: Store, index: pd.Index) -> pd.DataFrame:
     """Give a table of the rows that have an error."""
-    found = store.failures()
+    found = store.failed()
+    remarks = [remark for at in found if (remark := store.error(at)) is not None]
     labels = pd.Series(
         [index[at] for at in found], dtype=object if len(found) == 0 else None
     )
     return pd.DataFrame(
         {
-            "position": np.fromiter(found, dtype=np.int64, count=len(found)),
+            "position": np.array(found, dtype=np.int64),
             "label": labels,
-            "kind": typed([error.kind for error in found.values()], "str"),
-            "message": typed([str(error) for error in found.values()], "str"),
-            "attempts": np.array(
-                [store.attempts.get(store.leader(at), 0) for at in found],
-                dtype=np.int64,
-            ),
+            "kind": typed([remark.kind for remark in remarks], "str"),
+            "message": typed([remark.message for remark in remarks], "str"),
+            "attempts": np.array([r.attempts for r in remarks], dtype=np.int64),
         }
     )
 

@@ -29,7 +29,7 @@ from pandas_llm.store import Store
 from pandas_llm.types import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     from pandas_llm.cache import Cache
@@ -202,7 +202,7 @@ class Job:
         self.bar.close()
         self.usage = replace(
             self.run.totals.usage(time.monotonic() - self.run.started),
-            failed=0 if error else len(self.store.failures()),
+            failed=0 if error else len(self.store.failed()),
         )
         _last.usage = self.usage
         if error is None or isinstance(error, ConfigurationError):
@@ -211,7 +211,7 @@ class Job:
 
     def _attach(self, error: BaseException) -> None:
         error.partial = self._partial()  # type: ignore[attr-defined]
-        done = self.store.rows - len(self.store.failures())
+        done = self.store.rows - len(self.store.failed())
         if isinstance(error, LLMError):
             error.failures = frame.failures(self.store, self.source.frame.index)
         if not done:
@@ -229,7 +229,7 @@ class Job:
             warn(f"{model} refuses {dropped}; sent without", LLMWarning)
         if self.broken:
             warn(f"not all replies could be kept or read: {self.broken}", LLMWarning)
-        failed, notes = self.store.failures(), self.store.notes
+        failed, notes = self.store.failed(), self.store.noted()
         if failed and self.recipe.shape.errors == "raise":
             raised = GenerationError(self._summary(failed, "failed"))
             raised.partial = out
@@ -243,14 +243,16 @@ class Job:
             warn("\n".join(said), LLMWarning)
         return out
 
-    def _summary(self, found: Mapping[int, LLMError], what: str) -> str:
-        counts = Counter(error.kind for error in found.values())
+    def _summary(self, found: Sequence[int], what: str) -> str:
+        remarks = (self.store.remark(at) for at in found)
+        counts = Counter(remark.kind for remark in remarks if remark is not None)
         kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
-        first, reason = next(iter(found.items()))
+        first = found[0]
+        reason = self.store.remark(first)
         label = self.source.frame.index[first]
         return (
             f"{len(found)} of {self.store.rows} rows {what} ({kinds}). "
-            f"The first, row {first} (label {label!r}): {reason}"
+            f"The first, row {first} (label {label!r}): {reason and reason.message}"
         )
 
     def _resumed(self) -> str:

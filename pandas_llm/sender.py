@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pandas_llm.errors import (
     ConnectionBrokenError,
@@ -76,6 +76,10 @@ class Tally:
     """When the first of them was noticed."""
     sent: float = 0.0
     """When its last request left."""
+    weight: float = 0.0
+    """Tokens of its prompt by their characters."""
+    expected: float = 0.0
+    """Tokens that the provider will count for its next request."""
 
 
 @dataclass(slots=True)
@@ -99,15 +103,6 @@ class Parts:
     pace: Pace
     prices: Prices
     cache: Cache | None
-
-
-class _Booking(NamedTuple):
-    """What a request is expected to take, before it is sent."""
-
-    weight: float
-    """Tokens of the prompt by its characters."""
-    tokens: float
-    """Tokens that the provider will count."""
 
 
 class Sender:
@@ -143,52 +138,57 @@ class Sender:
         LLMError
             When it is no use to go on with this row, or with any.
         """
-        weight = estimate_tokens(request.prompt)
+        spec = request.spec
+        weight = tally.weight = estimate_tokens(request.prompt)
         calibration = self._pace.calibration
-        tokens = calibration.estimate(weight, request.spec.max_tokens, n)
-        booking = _Booking(weight, tokens)
         while True:
+            tally.expected = calibration.estimate(weight, spec.max_tokens, n)
             capabilities = self.terms.capabilities
             many = n if capabilities.n else 1
             http = self._provider.build(request, capabilities, many)
             if self.circuit.is_open:
                 await self._outage(tally)
             try:
-                return await self._exchange(http, booking, request.spec, run, tally)
+                return await self._exchange(http, spec, run, tally)
             except LLMError as error:
                 if not self.terms.adapted(capabilities, error, request):
                     await self._before_retry(error, tally)
                 run.totals.retries += 1
 
     async def _exchange(
-        self, http: HTTPRequest, booking: _Booking, spec: Spec, run: Run, tally: Tally
+        self, http: HTTPRequest, spec: Spec, run: Run, tally: Tally
     ) -> Reply:
         """Send once, when it is this request's turn and there is money for it."""
-        held = await self._hold(run, booking, http, spec)
+        limiter, budget = self._pace.limiter, run.budget
+        held = None
+        if budget.limit is not None:
+            held = await self._hold(run, tally.weight, http, spec)
         ticket = None
         response = None
         cost = 0.0
         try:
-            ticket = await self._turn(booking.tokens)
+            ticket = limiter.reserve(tally.expected)
+            if ticket.wave < 0:
+                await self._turn(ticket)
             tally.attempts += 1
             run.totals.requests += 1
             tally.sent = time.monotonic()
             response = redacted(await self._transport.send(http), self._secrets)
             reply = self._read(response)
-            self._answered(ticket, response, reply, booking.weight, tally.sent)
+            self._answered(ticket, response, reply, tally)
             cost = self._book(reply, run, tally)
         except LLMError as error:
-            if ticket is not None:
+            if ticket is not None and ticket.wave >= 0:  # it has left
                 self._failed(ticket, response, error, tally)
             raise
         finally:
-            run.budget.settle(held, cost)
+            if held is not None:
+                budget.settle(held, cost)
         return reply
 
-    async def _turn(self, tokens: float) -> Ticket:
+    async def _turn(self, ticket: Ticket) -> None:
         """Wait until the limiter lets a request leave."""
         limiter = self._pace.limiter
-        ticket = limiter.reserve(tokens)
         try:
             while (delay := limiter.delay(ticket)) > 0:
                 self._check_wait(limiter.waiting())
@@ -196,7 +196,6 @@ class Sender:
         except BaseException:
             limiter.release(ticket)
             raise
-        return ticket
 
     def _read(self, response: HTTPResponse) -> Reply:
         if response.status != _OK:
@@ -221,13 +220,11 @@ class Sender:
         return cost
 
     async def _hold(
-        self, run: Run, booking: _Booking, http: HTTPRequest, spec: Spec
+        self, run: Run, weight: float, http: HTTPRequest, spec: Spec
     ) -> float:
         """Set aside what a request may cost; wait for others if it does not fit."""
-        if run.budget.limit is None:
-            return 0.0
         calibration = self._pace.calibration
-        _, output = calibration.worst(booking.weight, spec.max_tokens, spec.n)
+        _, output = calibration.worst(weight, spec.max_tokens, spec.n)
         # a token is a byte at least: with max_tokens nothing can cost more than this
         cost = self._parts.prices.of(Tokens(len(http.body), output))
         while not run.budget.reserve(cost):
@@ -256,15 +253,18 @@ class Sender:
         ticket: Ticket,
         response: HTTPResponse,
         reply: Reply,
-        weight: float,
-        sent: float,
+        tally: Tally,
     ) -> None:
-        pace = self._pace
+        pace, sent = self._pace, tally.sent
         used = None
         if reply.tokens is not None:
-            used = reply.tokens.input + reply.tokens.output
-            pace.calibration.learn(weight, reply.tokens.input, reply.tokens.output)
-        pace.limiter.settle(ticket, used, self._provider.quotas(response.headers))
+            into, out, *_ = reply.tokens
+            used = into + out
+            pace.calibration.learn(tally.weight, into, out)
+        quotas = None
+        if pace.limiter.listens():
+            quotas = self._provider.quotas(response.headers)
+        pace.limiter.settle(ticket, used, quotas)
         self._refused = None
         now = time.monotonic()
         pace.concurrency.answered(now - sent, pace.limiter.plan())

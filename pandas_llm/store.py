@@ -6,6 +6,10 @@ from array import array
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
+from pandas_llm.remarks import Remark, Remarks
+
 if TYPE_CHECKING:
     from pandas_llm.errors import LLMError
     from pandas_llm.types import Outcome
@@ -61,10 +65,9 @@ class Store:
         """Which client answered a row, counted from 1; 0 for none."""
         self.positions = array("q")
         self.columns: list[list[Any]] = [[] for _ in range(width)]
-        self.errors: dict[int, LLMError] = {}
-        self.notes: dict[int, LLMError] = {}
+        self._errors = Remarks(rows)
+        self._notes = Remarks(rows)
         """What to know of rows that were answered all the same."""
-        self.attempts: dict[int, int] = {}
         self.leaders: dict[int, int] = {}
         """Rows whose request equals that of another row: position → the other's."""
         self.details: dict[int, Details] | None = {} if details else None
@@ -78,12 +81,10 @@ class Store:
                 column.append(value)
             self.positions.append(position)
         if (error := outcome.error) is not None:
-            if not error.fatal:  # what it was raised from holds 5 kB a row
-                error.__traceback__ = error.__context__ = error.__cause__ = None
             error.position = position
             error.label = self._labels[position] if self._labels is not None else None
-            (self.errors if outcome.failed else self.notes)[position] = error
-            self.attempts[position] = outcome.attempts
+            remarks = self._errors if outcome.failed else self._notes
+            remarks.add(position, Remark.of(error, outcome.attempts))
         if self.details is not None:
             self.details[position] = _details(outcome)
         self.done[position] = 1
@@ -107,23 +108,32 @@ class Store:
         """Tell whose outcome a row has; mostly its own."""
         return self.leaders.get(position, position)
 
-    def error(self, position: int) -> LLMError | None:
-        """Give the error of a row."""
+    def error(self, position: int) -> Remark | None:
+        """Tell why a row has no answer."""
         leader = self.leader(position)
         if not self.done[leader]:
-            return self.unfinished
-        return self.errors.get(leader)
+            return None if self.unfinished is None else Remark.of(self.unfinished)
+        return self._errors.get(leader)
 
-    def remark(self, position: int) -> LLMError | None:
-        """Give the error of a row, or what to know of its answer."""
-        return self.error(position) or self.notes.get(self.leader(position))
+    def remark(self, position: int) -> Remark | None:
+        """Tell why a row has no answer, or what to know of the one it has."""
+        return self.error(position) or self._notes.get(self.leader(position))
 
-    def failures(self) -> dict[int, LLMError]:
-        """Give the errors of all rows that have one, by position, in order."""
-        if not self.errors and self.unfinished is None:
-            return {}
-        found = ((at, self.error(at)) for at in range(self.rows))
-        return {at: error for at, error in found if error is not None}
+    def failed(self) -> list[int]:
+        """Give the rows that have no answer, in order."""
+        numbers = np.array(self._errors.numbers, dtype=np.int32)
+        found = numbers != 0 if len(numbers) else np.zeros(self.rows, dtype=bool)
+        if self.unfinished is not None:
+            found |= np.frombuffer(self.done, dtype=np.uint8) == 0
+        for position, leader in self.leaders.items():
+            found[position] = found[leader]
+        positions: list[int] = np.flatnonzero(found).tolist()
+        return positions
+
+    def noted(self) -> list[int]:
+        """Give the rows that are answered with a remark, in order."""
+        positions: list[int] = np.flatnonzero(self._notes.numbers).tolist()
+        return positions
 
 
 def _details(outcome: Outcome) -> Details:

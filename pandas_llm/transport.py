@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from functools import lru_cache
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
@@ -15,6 +14,7 @@ from pandas_llm.errors import (
     ConfigurationError,
     ConnectionBrokenError,
     ConnectionFailedError,
+    LLMError,
     MalformedReplyError,
     ReplyTooLargeError,
     RequestTimeoutError,
@@ -32,6 +32,7 @@ _SPARE_FILES = 64
 _MOST = 2000
 """More connections cost more CPU a row (1.9 times at 1,000 against 256)."""
 _STALE = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
+_SECRETIVE = (aiohttp.ClientPayloadError, aiohttp.ClientResponseError)
 
 
 class Transport:
@@ -94,42 +95,60 @@ class Transport:
         ProviderError
             When there is no whole answer.
         """
-        try:
+        session = self._session
+        assert session is not None  # noqa: S101 - entered by the caller
+        url = request.url
+        for again in (False, True):
             try:
-                return await self._exchange(request)
-            except _STALE:
+                async with session.post(
+                    url,
+                    data=request.body,
+                    headers=request.headers,
+                    proxy=None if self._given else self._proxy(url),
+                    timeout=self._timeout,
+                    allow_redirects=False,  # the key must not follow to another host
+                ) as response:
+                    return HTTPResponse(
+                        response.status, response.headers, await _body(response)
+                    )
+            except _STALE as error:
                 # A kept connection that the server has closed meanwhile fails at
                 # once, and aiohttp does not send a POST again by itself
                 # (aio-libs/aiohttp#6138): one more try, free of charge.
-                return await self._exchange(request)
-        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
-            msg = f"base_url is no URL that can be asked: {error}"
-            raise ConfigurationError(msg) from error
-        except aiohttp.ConnectionTimeoutError as error:
-            msg = f"no connection to {shown(request.url)} in time"
-            raise ConnectionFailedError(msg) from error
-        except TimeoutError as error:
+                if again:
+                    raise self._failure(error, url) from error
+            except _SECRETIVE as error:
+                raise self._failure(error, url) from None  # its repr shows the headers
+            except (aiohttp.ClientError, OSError) as error:
+                raise self._failure(error, url) from error
+        raise AssertionError
+
+    def _failure(  # noqa: PLR0911 - a table of errors
+        self, error: Exception, url: str
+    ) -> LLMError:
+        """Name what went wrong with an exchange."""
+        if isinstance(error, (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)):
+            return ConfigurationError(f"base_url is no URL that can be asked: {error}")
+        if isinstance(error, aiohttp.ConnectionTimeoutError):
+            return ConnectionFailedError(f"no connection to {shown(url)} in time")
+        if isinstance(error, TimeoutError):
             msg = f"no answer within {self._seconds:g} s; see request_timeout="
-            raise RequestTimeoutError(msg) from error
-        except aiohttp.ClientConnectorCertificateError as error:
+            return RequestTimeoutError(msg)
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
             msg = (
-                f"the certificate of {shown(request.url)} is not trusted, so nothing "
+                f"the certificate of {shown(url)} is not trusted, so nothing "
                 f"was sent: {error.certificate_error}. For a certificate authority of "
                 "your own set SSL_CERT_FILE to its file"
             )
-            raise UnreachableError(msg) from error
-        except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError) as error:
+            return UnreachableError(msg)
+        if isinstance(error, _SECRETIVE):
             msg = f"the answer broke off or is no HTTP: {_words(error)}"
-            raise MalformedReplyError(msg) from None  # its repr shows the headers
-        except (aiohttp.ClientError, OSError, ssl.SSLError) as error:
-            made = isinstance(error, _STALE) and not isinstance(
-                error, aiohttp.ClientConnectorError
-            )
-            if made:
-                msg = f"{shown(request.url)} broke the connection off: {_words(error)}"
-                raise ConnectionBrokenError(msg) from error
-            msg = f"no connection to {shown(request.url)}: {_words(error)}"
-            raise ConnectionFailedError(msg) from error
+            return MalformedReplyError(msg)
+        unmade = aiohttp.ClientConnectorError
+        if isinstance(error, _STALE) and not isinstance(error, unmade):
+            msg = f"{shown(url)} broke the connection off: {_words(error)}"
+            return ConnectionBrokenError(msg)
+        return ConnectionFailedError(f"no connection to {shown(url)}: {_words(error)}")
 
     async def get(self, url: str, headers: dict[str, str]) -> HTTPResponse:
         """Ask by GET, for a server's list of models."""
@@ -148,20 +167,6 @@ class Transport:
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             msg = f"no connection to {shown(url)}: {_words(error)}"
             raise ConnectionFailedError(msg) from error
-
-    async def _exchange(self, request: HTTPRequest) -> HTTPResponse:
-        assert self._session is not None  # noqa: S101 - entered by the caller
-        async with self._session.post(
-            request.url,
-            data=request.body,
-            headers=request.headers,
-            proxy=None if self._given else self._proxy(request.url),
-            timeout=self._timeout,
-            allow_redirects=False,  # the key must not follow to another host
-        ) as response:
-            return HTTPResponse(
-                response.status, response.headers, await _body(response)
-            )
 
 
 def _proxy(url: str) -> str | None:
@@ -197,8 +202,11 @@ def _words(error: Exception) -> str:
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:
     """Read a body of bounded size."""
-    if 0 <= (response.content_length or -1) <= MAX_REPLY and not response.headers.get(
-        "Content-Encoding"
+    length = response.content_length
+    if (
+        length is not None
+        and length <= MAX_REPLY
+        and "Content-Encoding" not in response.headers
     ):
         return await response.read()
     body = bytearray()

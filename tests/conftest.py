@@ -8,9 +8,13 @@ import socket
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import settings
 
 from pandas_llm import blocking, limits, options, terms
 from pandas_llm.simulator import Simulator
+
+settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
+settings.load_profile("unhurried")
 
 
 def pytest_report_header() -> list[str]:

@@ -13,6 +13,7 @@ LAYERS = [
         *(
             "template",
             "store",
+            "remarks",
             "fingerprint",
             "prices",
             "tables",

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from multidict import istr
 
 from pandas_llm.errors import (
     ContextLengthError,
@@ -37,11 +39,16 @@ if TYPE_CHECKING:
     from pandas_llm.types import Endpoint, HTTPResponse, Request, Spec
 
 _SAMPLING = ("temperature", "top_p", "seed", "stop")
+# istr: its lookups in the headers of an answer cost half as much
+_REQUEST_ID = istr("x-request-id")
 _LIMITS = tuple(
-    f"x-ratelimit-{what}-{unit}"
-    for what in ("limit", "remaining")
+    tuple(
+        istr(f"x-ratelimit-{what}-{unit}") for what in ("limit", "remaining", "reset")
+    )
     for unit in ("requests", "tokens")
 )
+_EMPTY = b'""}]}'
+"""How the fields of an empty prompt end."""
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|h|m|s)")
 _SECONDS = {
     "h": 3600.0,
@@ -68,11 +75,34 @@ class Provider:
         # refuse fields they do not know
         self._own = endpoint.base_url.startswith("https://api.openai.com/")
         self._bodies: dict[Any, tuple[dict[str, Any], str]] = {}
+        self._around: tuple[Any, ...] = (None,)
+        """What the last body stood between, and for what."""
 
     def build(
         self, request: Request, capabilities: Capabilities, n: int
     ) -> HTTPRequest:
         """Write the request's body; raise `EncodingError` for a lone surrogate."""
+        spec, prompt, system, followup, sample = request
+        alike = (spec, capabilities, n, system)
+        try:
+            if followup or sample:
+                body = orjson.dumps(self._fields(request, capabilities, n))
+            else:
+                # rows differ in their prompt only: the rest is written once
+                if self._around[0] != alike:
+                    empty = request._replace(prompt="")
+                    fields = self._fields(empty, capabilities, n)
+                    self._around = (alike, orjson.dumps(fields)[: -len(_EMPTY)])
+                body = b"%b%b}]}" % (self._around[1], orjson.dumps(prompt))
+        except TypeError as error:  # orjson's JSONEncodeError is one
+            msg = f"the prompt cannot be sent as UTF-8: {error}"
+            raise EncodingError(msg) from None
+        return HTTPRequest(self._url, self._headers, body)
+
+    def _fields(
+        self, request: Request, capabilities: Capabilities, n: int
+    ) -> dict[str, Any]:
+        """Give all fields, the prompt last."""
         base, note = self._shared(request.spec, capabilities, n)
         system = "\n\n".join(filter(None, (request.system, note)))
         messages = [{"role": "system", "content": system}] if system else []
@@ -85,12 +115,7 @@ class Provider:
         fields = {**base, "messages": messages}
         if request.sample and "seed" in base:
             fields["seed"] += request.sample
-        try:
-            body = orjson.dumps(fields)
-        except TypeError as error:  # orjson's JSONEncodeError is one
-            msg = f"the prompt cannot be sent as UTF-8: {error}"
-            raise EncodingError(msg) from None
-        return HTTPRequest(self._url, self._headers, body)
+        return fields
 
     def _shared(
         self, spec: Spec, capabilities: Capabilities, n: int
@@ -118,33 +143,33 @@ class Provider:
     def parse(self, response: HTTPResponse) -> Reply:
         """Read a completion; a 200 may hold an error, or nothing of use."""
         data = failures.load(response)
-        if not isinstance(data, dict) or not data.get("choices"):
+        found = data.get("choices") if isinstance(data, dict) else None
+        if not found:
             if isinstance(data, dict) and data.get("error"):
                 raise failures.classify(response, data)
             msg = f"the reply holds no choices: {failures.excerpt(response)}"
             raise MalformedReplyError(msg, status=response.status)
         choices = []
-        for choice in data["choices"]:
-            if choice.get("error") or choice.get("finish_reason") == "error":
+        for choice in found:
+            finish_reason = choice.get("finish_reason")
+            if finish_reason == "error" or choice.get("error"):
                 raise failures.classify(response, choice)
             message = choice.get("message")
             if not isinstance(message, dict):
                 msg = f"a choice holds no message: {failures.excerpt(response)}"
                 raise MalformedReplyError(msg, status=response.status)
-            choices.append(
-                Choice(
-                    _text(message.get("content")),
-                    choice.get("finish_reason"),
-                    message.get("refusal") or None,
-                )
-            )
+            text = message.get("content")
+            if type(text) is not str:
+                text = _text(text)
+            choices.append(Choice(text, finish_reason, message.get("refusal") or None))
+        usage = data.get("usage")
         return Reply(
             tuple(choices),
-            _tokens(data.get("usage")),
+            _tokens(usage),
             data.get("model"),
-            response.headers.get("x-request-id"),
-            simulated=data.get("system_fingerprint") == "fp_simulator",
-            cost=_cost(data.get("usage")),
+            response.headers.get(_REQUEST_ID),
+            data.get("system_fingerprint") == "fp_simulator",
+            _cost(usage),
         )
 
     def error(self, response: HTTPResponse) -> ProviderError:
@@ -153,10 +178,12 @@ class Provider:
 
     def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
         """Read ``x-ratelimit-*``; None when there are none."""
-        if not any(name in headers for name in _LIMITS):
+        for names in _LIMITS:
+            if names[0] in headers or names[1] in headers:
+                break
+        else:
             return None
-        requests = _quota(headers, "requests")
-        tokens = _quota(headers, "tokens")
+        requests, tokens = (_quota(headers, names) for names in _LIMITS)
         return Quotas(requests, tokens) if requests or tokens else None
 
     def downgrade(
@@ -240,29 +267,29 @@ def _text(content: Any) -> str:
 def _cost(usage: Any) -> float | None:
     """Read the dollars that a server charges itself; OpenRouter says them."""
     cost = usage.get("cost") if isinstance(usage, dict) else None
-    return float(cost) if isinstance(cost, (int, float)) else None
+    return float(cost) if cost is not None and isinstance(cost, (int, float)) else None
 
 
 def _tokens(usage: Any) -> Tokens | None:
     if not isinstance(usage, dict):
         return None
-    prompt = usage.get("prompt_tokens_details") or {}
-    completion = usage.get("completion_tokens_details") or {}
+    prompt = usage.get("prompt_tokens_details")
+    completion = usage.get("completion_tokens_details")
     try:
         return Tokens(
             int(usage.get("prompt_tokens") or 0),
             int(usage.get("completion_tokens") or 0),
-            int(prompt.get("cached_tokens") or 0),
-            int(completion.get("reasoning_tokens") or 0),
+            int(prompt.get("cached_tokens") or 0) if prompt else 0,
+            int(completion.get("reasoning_tokens") or 0) if completion else 0,
         )
     except (AttributeError, TypeError, ValueError):
         return None  # an answer is an answer, whatever stands beside it
 
 
-def _quota(headers: Mapping[str, str], unit: str) -> Quota | None:
-    limit = _positive(headers.get(f"x-ratelimit-limit-{unit}"))
-    remaining = _positive(headers.get(f"x-ratelimit-remaining-{unit}"), zero=True)
-    reset = duration(headers.get(f"x-ratelimit-reset-{unit}"))
+def _quota(headers: Mapping[str, str], names: tuple[str, ...]) -> Quota | None:
+    limit = _positive(headers.get(names[0]))
+    remaining = _positive(headers.get(names[1]), zero=True)
+    reset = duration(headers.get(names[2]))
     if limit is None and remaining is None:
         return None
     return Quota(limit, remaining, reset)
@@ -270,13 +297,16 @@ def _quota(headers: Mapping[str, str], unit: str) -> Quota | None:
 
 def _positive(text: str | None, *, zero: bool = False) -> float | None:
     """Read a count; ``"30,000"``, ``-1`` and ``0`` have been seen on Azure."""
+    if not text:
+        return None
     try:
-        value = float((text or "").replace(",", ""))
+        value = float(text.replace(",", ""))
     except ValueError:
         return None
     return value if value > 0 or (zero and value == 0) else None
 
 
+@lru_cache(1024)
 def duration(text: str | None) -> float | None:
     """Read a Go duration in seconds.
 
