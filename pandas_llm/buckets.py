@@ -14,6 +14,8 @@ _KEPT: Final = 0.1
 """Share of the server's bucket left alone, for what is under way or miscounted."""
 _SLOWEST: Final = 1 / 60
 """Requests a second that are guessed at least, however often it is refused."""
+_SLOW: Final = 0.1
+"""Doublings a second; what grows slower is nearly right."""
 _BUDGET: Final = 3600.0
 """A longer period is a budget to use up, not a pace to keep."""
 
@@ -237,9 +239,20 @@ class Guess(Bucket):
     A refusal says that the server's bucket was empty. What it took since the last
     one is at most what came in, so their ratio is the least the rate can be. Until
     the next one the rate creeps up, ever faster, to find out whether there is more.
+    The first guess may be far too low: until a few refusals have hemmed the rate in
+    it doubles, each second at first (each pause, where a refusal costs a longer one).
     """
 
-    __slots__ = ("_anchor", "_base", "_before", "_grown", "_sure", "pause")
+    __slots__ = (
+        "_anchor",
+        "_base",
+        "_before",
+        "_earned",
+        "_grown",
+        "_speed",
+        "_sure",
+        "pause",
+    )
 
     def __init__(self, rate: float, now: float, sent: float, *, sure: bool) -> None:
         super().__init__(REQUESTS, rate, max(1.0, rate / 2 - 1), now, sent)
@@ -250,6 +263,10 @@ class Guess(Bucket):
         self._before = sent
         self._grown = 0.0
         self._sure = sure
+        self._speed = 1.0
+        """Doublings a second, while not sure."""
+        self._earned = 0.0
+        """Of them, what the requests sent allow: one for eight."""
         self._anchor: tuple[float, float] | None = None
 
     def advance(self, now: float, sent: float) -> None:
@@ -257,12 +274,20 @@ class Guess(Bucket):
         elapsed = now - self.at
         if elapsed > 0:
             spare = self.credit + self.rate * elapsed - self._before - self.size
+            self._earned = min(1.0, self._earned + (sent - self._before) / 8)
             if spare < 0.5:  # noqa: PLR2004 - half a request is no sign of leisure
-                step = min(elapsed / (10 * self.pause), (sent - self._before) / 100)
-                self._grown += step if self._sure else 3.0 * step
+                if self._sure:
+                    step = min(elapsed / (10 * self.pause), (sent - self._before) / 100)
+                else:
+                    step = min(elapsed / max(1.0, self.pause), self._earned)
+                    self._earned -= step
+                self._grown += step
             self._before = sent
-            growth = 0.03 * self._grown + (self._grown / 3.5) ** 3
-            self.rate = self._base * (0.985 + growth)
+            if self._sure:
+                growth = 0.03 * self._grown + (self._grown / 3.5) ** 3
+                self.rate = self._base * (0.985 + growth)
+            else:
+                self.rate = self._base * 2.0 ** (self._speed * self._grown)
         super().advance(now, sent)
 
     def skip(self, idle: float) -> None:
@@ -289,8 +314,9 @@ class Guess(Bucket):
             floor = 0.9 if self._sure and count < 20 else 0.5  # noqa: PLR2004
             least = max(least, less, floor * self.rate, _SLOWEST)
             self.rate = self._base = min(least, self.rate)
+            self._speed *= 0.3
         if self._anchor is None or count >= 40:  # noqa: PLR2004 - within 3 %
-            self._sure = self._sure or self._anchor is not None
+            self._sure = self._sure or self._speed < _SLOW
             self._anchor = (ticket.sent, accepted)
         if fresh < 2 * self.size:
             self.size = max(1.0, 0.6 * self.size)
