@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
     import pandas as pd
 
+    from pandas_llm.chunk import Tokenizer
     from pandas_llm.plan import Plan
     from pandas_llm.survey import Estimate
     from pandas_llm.types import (
@@ -399,6 +402,68 @@ class LLMAccessor:
         """
         verb = "complete" if keys is None else "generate"
         return make_plan(template, keys, verb, **options).estimate(self._data, pilot)
+
+    def chunk(
+        self,
+        column: Hashable | None = None,
+        *,
+        max_tokens: int,
+        overlap: int = 0,
+        tokenizer: Callable[[str], int] | Tokenizer | None = None,
+        name: str = "chunk",
+    ) -> pd.DataFrame:
+        """Explode a column of long texts into chunks, one row each; nothing is sent.
+
+        Texts are cut between paragraphs if they can be, else between sentences,
+        words or characters; blanks around a chunk are dropped.
+
+        Parameters
+        ----------
+        column : label, optional
+            The column of texts; not needed on a Series.
+        max_tokens : int
+            The most tokens a chunk may have.
+        overlap : int, default 0
+            The most tokens that a chunk may repeat of the one before it, in whole
+            sentences or words.
+        tokenizer : callable or tokenizer, optional
+            Counts the tokens of a text: a function, or an object with ``encode``
+            such as tiktoken's. Without it they are guessed, within 20 % for most
+            languages, as for rate limits.
+        name : str, default "chunk"
+            The new column, which numbers the chunks of a row from 0.
+
+        Returns
+        -------
+        DataFrame
+            The columns of the input, the texts cut; labels repeat as with
+            ``explode``. A row without a text keeps one row, with NA for both.
+
+        Raises
+        ------
+        ConfigurationError
+            Without ``pip install 'pandas-llm-accessor[chunk]'``.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> import pandas_llm
+        >>> docs = pd.DataFrame({"text": ["It rained. Then the sun came out."]})
+        >>> docs.llm.chunk("text", max_tokens=6)
+                             text  chunk
+        0              It rained.      0
+        0  Then the sun came out.      1
+        """
+        from pandas_llm.chunk import chunk
+
+        return chunk(
+            self._data,
+            column,
+            max_tokens=max_tokens,
+            overlap=overlap,
+            tokenizer=tokenizer,
+            name=name,
+        )
 
     @property
     def usage(self) -> Usage:

@@ -30,13 +30,13 @@ LAYERS = [
     ["connection"],
     ["job"],
     ["survey"],
-    ["plan"],
+    ["plan", "chunk", "files"],
     ["accessor", "functions", "demo", "__main__", "__init__"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 ONLY = {
     "aiohttp": {"transport", "simulator"},
-    "pandas": {"frame", "accessor", "__init__", "demo"},
+    "pandas": {"frame", "accessor", "files", "__init__", "demo"},
 }
 FILE_LINES, FUNCTION_LINES = 320, 40
 """Docstrings do not count: examples and parameters shall not be saved on."""
