@@ -46,6 +46,7 @@ from pandas_llm.types import Usage
 
 if TYPE_CHECKING:
     from pandas_llm import cache, simulator
+    from pandas_llm.chat import to_chat_jsonl
     from pandas_llm.job import last_usage
     from pandas_llm.options import get_options, option_context, set_options
     from pandas_llm.plan import Plan
@@ -76,6 +77,7 @@ __all__ = [
     "preview",
     "set_options",
     "simulator",
+    "to_chat_jsonl",
 ]
 
 _LAZY = {
@@ -84,6 +86,7 @@ _LAZY = {
     "last_usage": "job",
     "option_context": "options",
     "set_options": "options",
+    "to_chat_jsonl": "chat",
 }
 
 logging.getLogger("pandas_llm").addHandler(logging.NullHandler())
@@ -107,4 +110,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    """Show what is public, not what is imported here."""
+    return sorted({*(name for name in globals() if name[:2] == "__"), *__all__})

@@ -45,13 +45,14 @@ def chunk(  # noqa: PLR0913 - all by name but the first two
     missing = values.isna().tolist()
     for at, value in enumerate(values.tolist()):
         if missing[at]:
-            pieces, count = [None], [None]
-        else:
-            pieces = _pieces(split, value, f"row {at}, column {column!r}")
-            count = range(len(pieces))
+            rows.append(at)
+            texts.append(None)
+            numbers.append(None)
+            continue
+        pieces = _pieces(split, value, f"row {at}, column {column!r}")
         rows += [at] * len(pieces)
         texts += pieces
-        numbers += count
+        numbers += range(len(pieces))
     out = source.frame.take(rows)
     out.isetitem(place, frame.typed(texts, "str"))
     out[name] = frame.typed(numbers, "int")
@@ -59,7 +60,9 @@ def chunk(  # noqa: PLR0913 - all by name but the first two
 
 
 def _check_sizes(max_tokens: int, overlap: int) -> None:
-    for name, value, low in (("max_tokens", max_tokens, 1), ("overlap", overlap, 0)):
+    sizes: list[tuple[str, Any, int]]
+    sizes = [("max_tokens", max_tokens, 1), ("overlap", overlap, 0)]
+    for name, value, low in sizes:
         if not isinstance(value, int) or isinstance(value, bool) or value < low:
             msg = f"{name} must be a whole number of at least {low}, not {value!r}"
             raise ValueError(msg)
@@ -70,7 +73,7 @@ def _check_sizes(max_tokens: int, overlap: int) -> None:
 
 def _place(table: pd.DataFrame, column: Hashable | None) -> int:
     """Find the column by position; its name has to be there once."""
-    names = list(table.columns)
+    names: list[Any] = list(table.columns)
     if column is None and len(names) == 1:
         return 0
     found = names.count(column)

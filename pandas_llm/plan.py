@@ -47,6 +47,8 @@ class Plan:
         self, template: str, keys: Any = None, *, verb: Verb = "generate", **given: Any
     ) -> None:
         fields = {k: given.pop(k) for k in list(given) if k in Shape.__slots__}
+        if verb == "classify":
+            fields.setdefault("name", "label")
         self.template = template
         self.keys = keys
         self.verb = verb

@@ -20,7 +20,83 @@ Loop = Literal["auto", "thread", "nested"]
 
 
 class Options(TypedDict, total=False):
-    """Options of every verb; see the table in the README."""
+    """Options of every verb.
+
+    Attributes
+    ----------
+    model
+        The model, ``provider/name`` or a name; "sim" is the simulator.
+    base_url
+        The address of a compatible server, such as http://localhost:11434/v1.
+    api_key
+        The key, or a function that gives it.
+    headers
+        HTTP headers to add.
+    system
+        The system message, a template too.
+    examples
+        (prompt, reply) pairs that are sent before each row's prompt.
+    n
+        Choices per row; their records are put together, equal ones once.
+    temperature
+        Sent only when set.
+    top_p
+        Sent only when set.
+    max_tokens
+        The most tokens of a reply.
+    seed
+        Sent only when set.
+    stop
+        Texts at which a reply ends.
+    reasoning_effort
+        Sent only when set.
+    extra
+        Fields merged into the request's body.
+    concurrency
+        Requests in flight: "auto", or a hard bound.
+    requests_per_minute
+        The account's limit, where the endpoint does not tell it.
+    tokens_per_minute
+        The account's limit, where the endpoint does not tell it.
+    request_timeout
+        Seconds for one request.
+    deadline
+        Seconds for the whole run.
+    max_retries
+        Tries after failures of the server or the network.
+    output_retries
+        Tries after replies that are not what was asked.
+    max_wait
+        The longest wait for a rate limit, in seconds.
+    cache
+        Whether replies are kept and not paid for twice, or the file to keep them in.
+    refresh
+        Ask anew whatever is kept.
+    replay
+        Answer from what is kept alone; nothing is sent.
+    dedupe
+        Equal requests of a run share one call.
+    max_cost
+        Dollars that the run may cost.
+    prices
+        Dollars per million tokens of a model, in and out.
+    truncate
+        The column whose text may be shortened when a prompt is too long.
+    fallback
+        Models to ask, in turn, for rows that failed for good.
+    values
+        Constants for the templates.
+    na_action
+        "ignore": rows with NA in a used cell are not sent; None: as empty text.
+    progress
+        The bar; None shows it in a terminal or notebook.
+    details
+        Add columns ``llm_*`` with text, tokens, seconds, attempts of each row.
+    loop
+        How the work runs where an event loop runs already.
+    session
+        The caller's own aiohttp session.
+    """
 
     model: str | None
     base_url: str | None
@@ -61,7 +137,17 @@ class Options(TypedDict, total=False):
 
 
 class SeriesOptions(Options, total=False):
-    """Options of ``complete`` and ``classify`` beside those of the run."""
+    """Options of ``complete`` and ``classify`` beside those of the run.
+
+    Attributes
+    ----------
+    name
+        The new column.
+    errors
+        Whether failed rows are NA, or raise when all rows are done.
+    error_column
+        A column for each row's reason.
+    """
 
     name: str
     errors: Literal["coerce", "raise"]
@@ -69,13 +155,29 @@ class SeriesOptions(Options, total=False):
 
 
 class LabelOptions(SeriesOptions, total=False):
-    """Options of ``classify``."""
+    """Options of ``classify``.
+
+    Attributes
+    ----------
+    confidence
+        Add a column with the share of the votes that the label got (see n).
+    """
 
     confidence: bool
 
 
 class RecordOptions(Options, total=False):
-    """Options of ``extract`` beside those of the run."""
+    """Options of ``extract`` beside those of the run.
+
+    Attributes
+    ----------
+    errors
+        Whether failed rows are NA, or raise when all rows are done.
+    error_column
+        A column for each row's reason.
+    flatten
+        Give the fields of nested records columns of their own.
+    """
 
     errors: Literal["coerce", "raise"]
     error_column: str | None
@@ -83,7 +185,15 @@ class RecordOptions(Options, total=False):
 
 
 class ExplodeOptions(RecordOptions, total=False):
-    """Options of ``generate``."""
+    """Options of ``generate``.
+
+    Attributes
+    ----------
+    how
+        Keep a row without record as one row without values, or drop it.
+    ignore_index
+        Number the result's rows anew.
+    """
 
     how: Literal["left", "inner"]
     ignore_index: bool

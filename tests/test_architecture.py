@@ -30,8 +30,9 @@ LAYERS = [
     ["connection"],
     ["job"],
     ["survey"],
-    ["plan", "chunk", "files"],
-    ["accessor", "functions", "demo", "__main__", "__init__"],
+    ["files"],
+    ["plan", "chunk", "chat"],
+    ["accessor", "functions", "demo", "flags", "commands", "__main__", "__init__"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 ONLY = {

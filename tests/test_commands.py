@@ -1,0 +1,470 @@
+"""The command line: real processes over real files, signals and exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from resume_server import Server, completion
+
+import pandas_llm
+from pandas_llm import flags, types
+from pandas_llm.__main__ import main
+from pandas_llm.commands import EXIT_CODES, parse_keys
+
+ROOT = Path(pandas_llm.__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+CSV = """\
+id,city,text
+007,Oslo,"Oslo lies on a fjord. It is the capital, of Norway."
+008,Nowhere,
+009,Rome,Rome is old.
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Be in a folder with docs.csv, and a cache of its own."""
+    (tmp_path / "docs.csv").write_text(CSV)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PANDAS_LLM_CACHE", str(tmp_path / "kept.sqlite"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    return tmp_path
+
+
+def start(*words, **more):
+    return subprocess.Popen(
+        [sys.executable, "-m", "pandas_llm", *map(str, words)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        **more,
+    )
+
+
+def command(*words, given=None):
+    process = start(*words)
+    out, said = process.communicate(given, timeout=50)
+    assert "Traceback" not in said, said
+    return process.returncode, out, said
+
+
+def at(server):
+    return ("--model", "sim", "--base-url", server.base_url)
+
+
+def lines(text):
+    return [json.loads(line) for line in text.split("\n") if line]
+
+
+# -- from file to file ----------------------------------------------------------
+
+
+def test_generate_explodes_a_csv_and_keeps_its_cells(folder, simulator):
+    code, out, said = command(
+        *("generate", "docs.csv", "-o", "facts.csv", "-t", "Facts of ${text}"),
+        *("--keys", "fact,score:int,tone:good|bad,tags:list", *at(simulator())),
+    )
+    assert (code, out) == (0, "")
+    table = pd.read_csv(folder / "facts.csv", dtype=str, keep_default_na=False)
+    assert table.columns.tolist() == [
+        *("id", "city", "text", "fact", "score", "tone", "tags"),
+    ]
+    assert set(table["id"]) == {"007", "008", "009"}
+    assert (table["id"] == "007").sum() > 1
+    assert table.loc[table["id"] == "008", "fact"].tolist() == [""]
+    answered = table[table["fact"] != ""]
+    assert answered["score"].str.fullmatch(r"-?\d+").all()
+    assert answered["tone"].isin(["good", "bad"]).all()
+    assert all(isinstance(json.loads(cell), list) for cell in answered["tags"])
+    assert f"3 rows became {len(table)} in facts.csv; 2 requests" in said
+
+
+def test_commands_make_a_pipe_of_json_lines(folder, simulator):
+    rows = [{"id": 1, "deep": {"a": [1]}, "big": 2**70, "text": "Ähre\u2028. One."}]
+    server = simulator()
+    code, out, said = command(
+        *("complete", "-", "-t", "About ${text}", "-q", *at(server)),
+        given="".join(json.dumps(row) + "\n\n" for row in rows),
+    )
+    assert (code, said) == (0, "")
+    assert lines(out)[0]["completion"].startswith("[simulated]")
+    code, out, _ = command(
+        *("extract", "-", "-t", "Of ${completion}", "--keys", "n:int", *at(server)),
+        given=out,
+    )
+    assert code == 0
+    (row,) = lines(out)
+    assert isinstance(row.pop("n"), int)
+    del row["completion"]
+    assert row == rows[0]
+
+
+def test_classify_writes_parquet_with_its_dtypes(folder, simulator):
+    (folder / "prompt.txt").write_text("Topic of ${text}")
+    code, _, said = command(
+        *("classify", "docs.csv", "-o", "out.parquet", "-t", "prompt.txt"),
+        *("--labels", '{"sea": "ships", "land": "hills"}', "--n", 3, "--confidence"),
+        *at(simulator()),
+    )
+    assert code == 0, said
+    table = pd.read_parquet(folder / "out.parquet")
+    assert table["label"].cat.categories.tolist() == ["sea", "land"]
+    assert table["confidence"].dtype == "Float64"
+    assert table["label"].isna().tolist() == [False, True, False]
+
+
+def test_a_parquets_index_becomes_a_column(folder, simulator, capfd):
+    table = pd.DataFrame({"text": ["One.", "Two."]}, index=pd.Index([5, 5], name="k"))
+    table.to_parquet("in.parquet")
+    words = ("complete", "in.parquet", "-o", "out.jsonl", "-t", "${text}", "-q")
+    assert main([*words, "--no-progress", *at(simulator())]) == 0
+    assert [row["k"] for row in lines(Path("out.jsonl").read_text())] == [5, 5]
+
+
+def test_options_of_the_run_are_flags_that_arrive(folder, capfd):
+    with Server(lambda _: completion("Fine.", completion_tokens=9)) as server:
+        code = main(
+            [
+                *("complete", "docs.csv", "-t", "About $text", "-o", "o.jsonl"),
+                *("--model", "openai/m", "--base-url", server.base_url),
+                *("--system", "Be ${tone}.", "--values", "tone=brief", "--n", "2"),
+                *("--temperature", "0.5", "--max-tokens", "77", "--stop", "END"),
+                *("--extra", "top_k=5", "--extra", '{"min_p": 0.1}', "--details"),
+                *("--examples", '[["Q", "A"]]', "--headers", "X-Team=a=b"),
+                *("--prices", "m=1,2", "--na-action", "none", "--error-column", "why"),
+            ]
+        )
+    assert code == 0
+    body = server.bodies[0]
+    assert [message["content"] for message in body["messages"]] == [
+        *(
+            "Be brief.",
+            "Q",
+            "A",
+            "About Oslo lies on a fjord. It is the capital, of Norway.",
+        ),
+    ]
+    assert (body["model"], body["temperature"], body["n"]) == ("m", 0.5, 2)
+    assert (body["max_completion_tokens"], body["stop"]) == (77, ["END"])
+    assert (body["top_k"], body["min_p"]) == (5, 0.1)
+    assert server.headers[0]["X-Team"] == "a=b"
+    rows = lines((folder / "o.jsonl").read_text())
+    assert [row["completion"] for row in rows] == ["Fine."] * 3
+    assert {"llm_text", "why"} <= rows[0].keys()
+    assert re.search(r"3 rows became 3 in o.jsonl; .*\$\d", capfd.readouterr().err)
+
+
+def test_flags_come_from_the_table_of_options(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["generate", "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    hidden = {"api_key", "session", "loop"}
+    for name in types.Options.__annotations__.keys() - hidden:
+        assert f"--{name.replace('_', '-')}" in shown, name
+    assert "--api-key" not in shown
+    assert "exit codes" in shown
+
+
+def test_every_option_is_described():
+    tables = (types.Options, types.SeriesOptions, types.LabelOptions)
+    for table in (*tables, types.RecordOptions, types.ExplodeOptions):
+        own = table.__annotations__.keys()
+        told = flags.described(table).keys()
+        assert told <= own
+        assert told | types.Options.__annotations__.keys() >= told
+    assert flags.described(types.Options).keys() == types.Options.__annotations__.keys()
+
+
+def test_the_readmes_table_has_every_option():
+    for name in types.Options.__annotations__:
+        assert re.search(rf"^\|.*`{name}`.*\|", README, re.MULTILINE), name
+
+
+# -- nothing is sent ------------------------------------------------------------
+
+
+def test_preview_shows_the_prompts_and_needs_no_key(folder):
+    code, out, said = command(
+        *("generate", "docs.csv", "-t", "Facts of ${text}", "--keys", "fact"),
+        *("--system", "For ${city}.", "--preview", "--rows", 1),
+    )
+    assert (code, said) == (0, "")
+    assert out == (
+        "--- row 0\nsystem: For Oslo.\n\nFacts of Oslo lies on a fjord. It is the "
+        "capital, of Norway.\n"
+    )
+
+
+def test_estimate_tells_tokens_and_cost(folder, simulator, capsys):
+    server = simulator()
+    words = ("complete", "docs.csv", "-t", "Of ${text}", "--prices", "sim=1,2")
+    assert main([*words, "--estimate", *at(server)]) == 0
+    assert re.search(r"requests to send +2\n", capsys.readouterr().out)
+    assert server.stats()["requests"] == 0
+    assert main([*words, "--estimate", "--pilot", "1", *at(server)]) == 0
+    assert "$" in capsys.readouterr().out
+    assert server.stats()["requests"] == 1
+
+
+WRONG = [
+    ("extract docs.csv -t ${txt} --keys a", "did you mean ${text}?"),
+    ("extract docs.csv -t ${text} --keys a:itn", "did you mean int?"),
+    ("extract docs.csv -t ${text} --keys a,,b", "an empty name"),
+    ("extract docs.csv -t ${text} --keys a,a", "a name twice"),
+    ("extract docs.csv -t ${text} --keys city", "has a column 'city' already"),
+    ("extract docs.csv -t ${text} --keys a --modl m", "did you mean --model?"),
+    ("extract docs.csv -t ${text} --keys a --n 2", "n must be 1"),
+    ("extract docs.csv -t ${text} --keys a --max-r 2", "unrecognized argument"),
+    ("extract docs.csv -t ${text} --keys a --concurrency fast", "'auto' or a whole"),
+    ("extract docs.csv -t ${text} --keys a --values x", "NAME=VALUE or a JSON"),
+    ("extract docs.csv -t ${text} --keys a --na-action x", "--na-action"),
+    ("extract docs.csv -t ${text} --keys a -o docs.csv", "OUTPUT is INPUT"),
+    ("extract docs.csv -t ${text} --keys a -o x/a.csv", "the folder x is not there"),
+    ("extract docs.csv -t ${text} --keys a -o a.xls", "the ending must be .csv"),
+    ("extract docs.csv -t ${text} --keys a -o folder.csv", "no file that could be"),
+    ("extract docs.csv -t missing.txt --keys a", "there is no file missing.txt"),
+    ("extract nothing.csv -t ${text} --keys a", "nothing.csv: No such file"),
+    ("extract docs.txt -t ${text} --keys a", "the ending must be .csv"),
+    ("extract bad.jsonl -t ${text} --keys a", "bad.jsonl, line 2 is no JSON"),
+    ("extract list.jsonl -t ${text} --keys a", "line 1 is no JSON object"),
+    ("extract empty.csv -t ${text} --keys a", "empty.csv is empty"),
+    ("extract wide.csv -t ${text} --keys a", "wide.csv is no CSV"),
+    ("extract latin.csv -t ${text} --keys a", "utf-8"),
+    ("extract bad.parquet -t ${text} --keys a", "arquet"),
+    ("extract mixed.jsonl -t ${text} --keys a -o o.parquet", "Parquet cannot hold"),
+    ("classify docs.csv -t ${text} --labels {", "Expecting"),
+    ("complete docs.csv -t ${text} --name city", "has a column 'city' already"),
+    ("complete docs.csv -t ${text} --model m", "set OPENAI_API_KEY"),
+    ("complete docs.csv", "required: -t/--template"),
+    ("summarize docs.csv", "invalid choice"),
+]
+
+
+@pytest.fixture
+def bad_files(folder):
+    for name, content in {
+        "bad.jsonl": b'{"text": "a"}\n{"text": \n',
+        "list.jsonl": b"[1]\n",
+        "empty.csv": b"",
+        "wide.csv": b"text,b\n1,2\n1,2,3,4\n",
+        "latin.csv": b"text\n\xe4\n",
+        "bad.parquet": b"PAR1 no",
+        "mixed.jsonl": b'{"text": "a", "x": 1}\n{"text": "b", "x": "c"}\n',
+    }.items():
+        (folder / name).write_bytes(content)
+    (folder / "folder.csv").mkdir()
+    return folder
+
+
+@pytest.mark.parametrize(("words", "told"), WRONG, ids=[words for words, _ in WRONG])
+def test_what_is_wrong_is_said_before_anything_is_sent(
+    words, told, bad_files, simulator, capsys
+):
+    server = simulator()
+    before = sorted(bad_files.iterdir())
+    given = shlex.split(words)
+    if "--model" not in given:
+        given += at(server)
+    try:
+        code = main(given)
+    except SystemExit as ended:
+        code = ended.code
+    out, said = capsys.readouterr()
+    assert (code, out) == (2, "")
+    assert told in said
+    assert server.stats()["requests"] == 0
+    assert sorted(bad_files.iterdir()) == before
+
+
+def test_a_table_without_rows_costs_nothing(folder, simulator, capfd):
+    server = simulator()
+    (folder / "none.csv").write_text("text\n")
+    (folder / "none.jsonl").write_text("")
+    words = ["extract", "none.csv", "-o", "o.csv", "-t", "${text}", "--keys", "a"]
+    assert main([*words, *at(server)]) == 0
+    assert (folder / "o.csv").read_text() == "text,a\n"
+    words[1:4] = ["none.jsonl", "-o", "o.jsonl"]
+    assert main([*words, *at(server)]) == 0
+    assert (folder / "o.jsonl").read_text() == ""
+    assert server.stats()["requests"] == 0
+
+
+def test_parse_keys_reads_every_type():
+    keys = parse_keys("a, b:str ,c:float?,d:list[int],e:x|y?,f:datetime,g:bool")
+    assert keys["a"] is keys["b"] is str
+    assert keys["c"] == float | None
+    assert keys["d"] == list[int]
+    plan = pandas_llm.Plan("x", keys, verb="extract")
+    empty = plan(pd.DataFrame({"t": []}))
+    assert str(empty["e"].dtype) == "category"
+
+
+# -- when something fails -------------------------------------------------------
+
+
+def test_failed_rows_are_empty_told_and_asked_again(folder, simulator):
+    server = simulator(fail_if={"Rome": "refusal"})
+    words = ("extract", "docs.csv", "-o", "o.csv", "-t", "${text}", "--keys", "fact")
+    code, _, said = command(*words, *at(server))
+    assert code == 1
+    assert re.search(r"row 2 failed \(refusal\): ", said)
+    assert "1 of 3 rows failed; they are empty in OUTPUT" in said
+    table = pd.read_csv(folder / "o.csv", dtype=str)
+    assert table["fact"].isna().tolist() == [False, True, True]
+    server.configure(fail_if={})
+    code, _, said = command(*words, *at(server))
+    assert code == 0
+    assert "1 requests, 1 rows from the cache" in said
+    assert pd.read_csv(folder / "o.csv")["fact"].isna().tolist() == [False, True, False]
+
+
+def test_a_remark_is_a_warning_on_stderr(folder, simulator, capfd):
+    server = simulator(reject_params=("temperature",))
+    words = ("complete", "docs.csv", "-t", "${text}", "--temperature", "1", *at(server))
+    assert main([*words, "-q"]) == 0
+    assert re.search(r"^pandas-llm: warning: .*temperature", capfd.readouterr().err)
+
+
+def test_an_error_that_all_rows_share_leaves_the_old_output(folder, simulator):
+    (folder / "o.csv").write_text("old")
+    server = simulator(api_key="sk-right")
+    code, _, said = command(
+        *("complete", "docs.csv", "-o", "o.csv", "-t", "${text}", *at(server)),
+    )
+    assert code == 3
+    assert "Check the key" in said
+    assert (folder / "o.csv").read_text() == "old"
+    assert server.stats()["requests"] == 1
+
+
+@pytest.fixture
+def many(folder):
+    rows = [json.dumps({"text": f"Fact number {i}."}) for i in range(600)]
+    (folder / "many.jsonl").write_text("\n".join(rows))
+    return folder
+
+
+def interrupted(server, *words):
+    process = start(*words, *at(server))
+    until = time.monotonic() + 30
+    while server.stats()["answered"] < 60:
+        assert time.monotonic() < until, "nothing to interrupt"
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    return said
+
+
+@posix
+def test_ctrl_c_keeps_what_was_answered_and_the_same_command_goes_on(many, simulator):
+    server = simulator(latency=0.1)
+    words = ("complete", "many.jsonl", "-o", "o.jsonl", "-t", "Repeat: ${text}")
+    said = interrupted(server, *words, "--concurrency", 20)
+    done = int(re.search(r"interrupted\n(\d+) of 600 rows were done", said)[1])
+    assert done >= 40
+    assert "the same command goes on from there" in said
+    assert sorted(path.name for path in many.glob("[!k]*")) == [
+        *("docs.csv", "many.jsonl"),
+    ]
+    server.configure(latency=0)
+    code, _, said = command(*words, *at(server))
+    assert code == 0
+    cached = int(re.search(r"(\d+) rows from the cache", said)[1])
+    assert cached >= done
+    rows = lines((many / "o.jsonl").read_text())
+    assert [row["completion"][12:] for row in rows] == [row["text"] for row in rows]
+    assert server.stats()["requests"] <= 600 + 20
+
+
+@posix
+def test_ctrl_c_without_a_cache_writes_what_was_answered(many, simulator):
+    server = simulator(latency=0.1)
+    words = ("complete", "many.jsonl", "-o", "o.jsonl", "-t", "Repeat: ${text}")
+    said = interrupted(server, *words, "--no-cache", "--concurrency", 20)
+    assert "They are in o.partial.jsonl" in said
+    rows = lines((many / "o.partial.jsonl").read_text())
+    assert len(rows) == 600
+    assert sum(row["completion"] is not None for row in rows) >= 40
+    assert not (many / "o.jsonl").exists()
+
+
+def test_a_reader_that_goes_away_is_no_traceback(many, simulator):
+    process = start("complete", "many.jsonl", "-t", "${text}", *at(simulator()))
+    process.stdout.close()
+    process.stdout = None
+    _, said = process.communicate(timeout=50)
+    assert process.returncode == 3
+    assert "Traceback" not in said
+    assert "Exception ignored" not in said
+
+
+def test_the_exit_codes_stand_in_the_readme():
+    for code in re.findall(r"^  (\d+) ", EXIT_CODES, re.MULTILINE):
+        assert re.search(rf"^\| {code} \|", README, re.MULTILINE), code
+
+
+@pytest.mark.timeout(180)
+def test_the_readmes_commands_run_as_they_stand_there(folder):
+    blocks = re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 2
+    (folder / "prompt.txt").write_text("Facts of ${text}")
+    module = f'pandas-llm() {{ "{sys.executable}" -m pandas_llm "$@"; }}'
+    done = subprocess.run(
+        ["bash", "-eo", "pipefail", "-c", "\n".join([module, *blocks])],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for name in ("faq.jsonl", "facts.parquet", "topics.csv", "rephrased.jsonl"):
+        assert (folder / name).stat().st_size, name
+    assert "--- row 0" in done.stdout
+    assert "requests to send" in done.stdout
+    assert "kept.sqlite" in done.stdout
+
+
+# -- the cache ------------------------------------------------------------------
+
+
+def test_the_cache_is_shown_and_cleared_after_a_yes(folder, simulator, capsys):
+    words = ["complete", "docs.csv", "-t", "${text}", "-q", "-o", "o.csv"]
+    assert main([*words, *at(simulator())]) == 0
+    code, out, _ = command("cache", "info")
+    assert code == 0
+    assert str(folder / "kept.sqlite") in out
+    assert re.search(r"replies +2\n", out)
+    code, out, said = command("cache", "clear", given="")
+    assert (code, out) == (2, "")
+    assert "--yes" in said
+    code, out, _ = command("cache", "clear", "--yes")
+    assert (code, out) == (0, "2 replies forgotten\n")
+    capsys.readouterr()
+    assert main(["cache", "info", "--file", str(folder / "docs.csv")]) == 1
+    assert "docs.csv" in capsys.readouterr().err
+
+
+def test_the_script_is_the_module(folder):
+    script = Path(sys.executable).with_name("pandas-llm")
+    if not script.exists():
+        pytest.skip("the package is not installed here, only on the path")
+    done = subprocess.run(
+        [script, "--help"], capture_output=True, text=True, check=True, env=os.environ
+    )
+    assert done.stdout.startswith("usage: pandas-llm ")
