@@ -425,7 +425,8 @@ class LLMAccessor:
             The most tokens a chunk may have.
         overlap : int, default 0
             The most tokens that a chunk may repeat of the one before it, in whole
-            sentences or words.
+            units of the kind it is cut at: sentences within a paragraph; between
+            paragraphs only a whole one that is so short.
         tokenizer : callable or tokenizer, optional
             Counts the tokens of a text: a function, or an object with ``encode``
             such as tiktoken's. Without it they are guessed, within 20 % for most

@@ -1,7 +1,6 @@
 """Chats to fine-tune on, and files that are whole or not there."""
 
 import json
-import os
 import stat
 
 import pandas as pd
@@ -40,7 +39,7 @@ def test_every_row_is_a_chat_in_openais_form(tmp_path):
             {"role": "assistant", "content": "Ada"},
         ]
     }
-    assert os.listdir(tmp_path) == ["chats.jsonl"]
+    assert [p.name for p in tmp_path.iterdir()] == ["chats.jsonl"]
 
 
 @given(st.lists(st.tuples(st.text(min_size=1), st.text(min_size=1)), min_size=1))
@@ -83,7 +82,7 @@ def test_what_no_model_should_learn_is_refused(data, options, error, words, tmp_
     with pytest.raises(error, match=words):
         pandas_llm.to_chat_jsonl(data, path, **{**ROLES, **options})
     assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["chats.jsonl"]
+    assert [p.name for p in tmp_path.iterdir()] == ["chats.jsonl"]
 
 
 def test_rows_with_gaps_are_left_out_when_asked(tmp_path):
@@ -112,7 +111,7 @@ def test_what_breaks_off_leaves_the_old_file(tmp_path):
         file.write(b"half")
         raise RuntimeError
     assert target.read_text() == "old"
-    assert os.listdir(tmp_path) == ["out.csv"]
+    assert [p.name for p in tmp_path.iterdir()] == ["out.csv"]
 
 
 def test_a_replaced_file_keeps_its_mode_and_a_link_stays_one(tmp_path):

@@ -93,6 +93,7 @@ def test_a_notebook_runs_from_top_to_bottom(path, tmp_path):
         for output in cell.outputs
     )
     assert "Traceback" not in text
+    assert "Warning" not in text
 
 
 def test_there_is_a_quickstart():
