@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
+from pandas_llm.signatures import show_options
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
@@ -38,6 +40,9 @@ class LLMAccessor:
     ``${column}`` in a template stands for the row's value; on a Series ``${value}``
     or its name does. Every verb takes the options of the README's table, and has an
     async twin with an ``a`` in front for use in a running event loop.
+
+    On a frame with a column named ``llm``, ``df.llm`` is this accessor and
+    ``df["llm"]`` the column.
 
     Examples
     --------
@@ -130,7 +135,18 @@ class LLMAccessor:
     async def agenerate(
         self, template: str, keys: Any, **options: Unpack[ExplodeOptions]
     ) -> pd.DataFrame:
-        """Generate as `generate` does, in the running event loop."""
+        """Generate as `generate` does, in the running event loop.
+
+        Examples
+        --------
+        >>> import asyncio
+        >>> import pandas as pd
+        >>> import pandas_llm
+        >>> df = pd.DataFrame({"text": ["It rained on 2 days."]})
+        >>> facts = df.llm.agenerate("Facts in: ${text}", ["fact"], model="sim")
+        >>> asyncio.run(facts).columns.tolist()  # in a notebook: await facts
+        ['text', 'fact']
+        """
         plan = make_plan(template, keys, "generate", **options)
         result: pd.DataFrame = await plan.acall(self._data)
         return result
@@ -181,7 +197,18 @@ class LLMAccessor:
     async def aextract(
         self, template: str, keys: Any, **options: Unpack[RecordOptions]
     ) -> pd.DataFrame:
-        """Extract as `extract` does, in the running event loop."""
+        """Extract as `extract` does, in the running event loop.
+
+        Examples
+        --------
+        >>> import asyncio
+        >>> import pandas as pd
+        >>> import pandas_llm
+        >>> df = pd.DataFrame({"text": ["Born in 1732."]})
+        >>> years = df.llm.aextract("From: ${text}", {"year": int}, model="sim")
+        >>> asyncio.run(years)["year"].dtype  # in a notebook: await years
+        Int64Dtype()
+        """
         plan = make_plan(template, keys, "extract", **options)
         result: pd.DataFrame = await plan.acall(self._data)
         return result
@@ -254,7 +281,18 @@ class LLMAccessor:
         return plan(self._data)
 
     async def acomplete(self, template: str, **options: Unpack[SeriesOptions]) -> Any:
-        """Complete as `complete` does, in the running event loop."""
+        """Complete as `complete` does, in the running event loop.
+
+        Examples
+        --------
+        >>> import asyncio
+        >>> import pandas as pd
+        >>> import pandas_llm
+        >>> cities = pd.Series(["Oslo", "Rome"], name="city")
+        >>> praise = cities.llm.acomplete("Praise ${city}.", model="sim")
+        >>> len(asyncio.run(praise))  # in a notebook: await praise
+        2
+        """
         return await make_plan(template, None, "complete", **options).acall(self._data)
 
     @overload
@@ -341,7 +379,19 @@ class LLMAccessor:
     async def aclassify(
         self, template: str, labels: Any, **options: Unpack[LabelOptions]
     ) -> Any:
-        """Classify as `classify` does, in the running event loop."""
+        """Classify as `classify` does, in the running event loop.
+
+        Examples
+        --------
+        >>> import asyncio
+        >>> import pandas as pd
+        >>> import pandas_llm
+        >>> mood = pd.Series(["What a good day"]).llm.aclassify(
+        ...     "Mood of: ${value}", ["good", "bad"], model="sim"
+        ... )
+        >>> asyncio.run(mood).cat.categories.tolist()  # in a notebook: await mood
+        ['good', 'bad']
+        """
         return await make_plan(template, labels, "classify", **options).acall(
             self._data
         )
@@ -472,3 +522,9 @@ class LLMAccessor:
         from pandas_llm.frame import usage
 
         return usage(self._data)
+
+
+for _verb in ("generate", "extract", "complete", "classify", "preview", "estimate"):
+    show_options(getattr(LLMAccessor, _verb), getattr(LLMAccessor, _verb))
+for _verb in ("generate", "extract", "complete", "classify"):
+    show_options(getattr(LLMAccessor, "a" + _verb), getattr(LLMAccessor, _verb))

@@ -31,7 +31,7 @@ LAYERS = [
     ["job"],
     ["survey"],
     ["files"],
-    ["plan", "chunk", "chat"],
+    ["plan", "chunk", "chat", "signatures"],
     ["accessor", "functions", "demo", "flags", "commands", "__main__", "__init__"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -1,0 +1,103 @@
+"""What a person sees while typing: completion, signatures, docstrings."""
+
+import doctest
+import inspect
+
+import pandas as pd
+import pytest
+from IPython.core.completer import provisionalcompleter
+from IPython.core.interactiveshell import InteractiveShell
+
+import pandas_llm
+from pandas_llm.accessor import LLMAccessor
+from pandas_llm.types import Options
+
+VERBS = {
+    *("generate", "extract", "complete", "classify"),
+    *("agenerate", "aextract", "acomplete", "aclassify"),
+    *("preview", "estimate", "chunk", "usage"),
+}
+
+
+@pytest.fixture(params=[True, False], ids=["jedi", "no jedi"])
+def complete(request):
+    """Give what a real IPython offers after some text."""
+    shell = InteractiveShell.instance()
+    shell.user_ns |= {
+        "pd": pd,
+        "pandas_llm": pandas_llm,
+        "df": pd.DataFrame({"text": ["a"], "llm": [1]}),
+        "texts": pd.Series(["a"]),
+    }
+    shell.Completer.use_jedi = request.param
+
+    def offered(line):
+        with provisionalcompleter():
+            found = list(shell.Completer.completions(line, len(line)))
+        return {one.text.lstrip(".") for one in found}
+
+    yield offered
+    InteractiveShell.clear_instance()
+
+
+@pytest.mark.parametrize("frame", ["df", "texts"])
+def test_tab_after_the_accessor_shows_the_verbs_alone(complete, frame):
+    shown = complete(f"{frame}.llm.")
+    public = {name for name in dir(LLMAccessor) if not name.startswith("_")}
+    assert shown == public >= VERBS
+
+
+def test_tab_after_the_package_shows_what_is_public(complete):
+    assert complete("pandas_llm.") == set(pandas_llm.__all__)
+
+
+@pytest.mark.parametrize(
+    "call", ["df.llm.generate(", "pandas_llm.agenerate(", "df.llm.classify("]
+)
+def test_tab_within_a_call_offers_the_options(complete, call):
+    known = complete(call)
+    assert {f"{name}=" for name in (*Options.__annotations__, "errors")} <= known
+    assert "options=" not in known
+
+
+def test_signatures_name_each_option_once():
+    for verb in VERBS - {"usage", "chunk"}:
+        for owner in (LLMAccessor, pandas_llm):
+            shown = inspect.signature(getattr(owner, verb)).parameters
+            assert Options.__annotations__.keys() <= shown.keys()
+            assert "options" not in shown
+            assert shown["n"].default == 1
+
+
+def public():
+    for name in pandas_llm.__all__:
+        yield f"pandas_llm.{name}", getattr(pandas_llm, name)
+    for name in VERBS:
+        yield f"LLMAccessor.{name}", inspect.getattr_static(LLMAccessor, name)
+
+
+def test_every_public_name_has_a_docstring_with_an_example():
+    """test_documents.py runs them."""
+    without = []
+    for name, value in public():
+        said = inspect.getdoc(value)
+        assert said, name
+        assert said.splitlines()[0].endswith("."), name
+        is_error = isinstance(value, type) and issubclass(value, Exception | Warning)
+        if is_error or inspect.ismodule(value) or name == "LLMAccessor.usage":
+            continue
+        if not doctest.DocTestParser().get_examples(said):
+            without.append(name)
+    assert without == []
+
+
+# -- a column that is named llm -------------------------------------------------
+
+
+def test_a_column_named_llm_is_reached_by_brackets(simulator, on):
+    df = pd.DataFrame({"llm": ["Oslo", "Rome"]})
+    assert isinstance(df.llm, LLMAccessor)
+    assert df["llm"].tolist() == ["Oslo", "Rome"]
+    out = df.llm.extract("Praise ${llm}.", {"n": int}, **on(simulator()))
+    assert out.columns.tolist() == ["llm", "n"]
+    assert out["llm"].llm.complete("${llm}", **on(simulator())).index.tolist() == [0, 1]
