@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas_llm
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -58,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.set_defaults(parser=parser)
+    parser.add_argument("--version", action="version", version=pandas_llm.__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for verb, told in _VERBS.items():
         _add_verb(commands, verb, told)

@@ -6,6 +6,7 @@ import difflib
 import json
 import os
 import sys
+import tempfile
 import warnings
 from datetime import date, datetime
 from pathlib import Path
@@ -141,13 +142,14 @@ def _run(words: argparse.Namespace) -> int:
     except LLMError as error:  # the rows of a pilot
         raise Stop(STOPPED, _told(error)) from error
     out, failures = _answered(plan, table, words, given)
+    result = _joined(table, out)
     try:
-        files.write_table(_joined(table, out), words.output)
+        files.write_table(result, words.output)
+    except BrokenPipeError:
+        raise
     except (OSError, ValueError) as error:
-        if isinstance(error, BrokenPipeError):
-            raise
         told = f"{words.output} could not be written: {_told(error)}"
-        raise Stop(STOPPED, told + _goes_on(given)) from error
+        raise Stop(STOPPED, told + _kept(result, files.STANDARD, given)) from error
     _report(table, out, failures, words)
     return DONE if failures is None else FAILED_ROWS
 
@@ -223,31 +225,25 @@ def _give_up(
     told = "interrupted" if interrupted else _told(error)
     done = [note.partition(";")[0] for note in getattr(error, "__notes__", ())]
     if done:
-        told += f"\n{done[0]}." + _goes_on(given)
-    if done and not _keeps(given) and words.output != files.STANDARD:
-        path = Path(words.output)
-        part = str(path.with_name(f"{path.stem}.partial{path.suffix}"))
-        files.write_table(_joined(table, getattr(error, "partial", None)), part)
-        told += f" They are in {part}."
+        part = _joined(table, getattr(error, "partial", None))
+        told += f"\n{done[0]}." + _kept(part, words.output, given)
     raise Stop(INTERRUPTED if interrupted else STOPPED, told) from error
 
 
-def _keeps(given: dict[str, Any]) -> bool:
-    return options.cache_path(options.resolve(_of_run(given))) is not None
-
-
-def _of_run(given: dict[str, Any]) -> dict[str, Any]:
-    known = options.get_options()
-    return {name: value for name, value in given.items() if name in known}
-
-
-def _goes_on(given: dict[str, Any]) -> str:
-    if not _keeps(given):
-        return ""
-    return (
-        " Their replies are kept: the same command goes on from there; with --replay "
-        "it writes what is done, and sends nothing."
-    )
+def _kept(part: pd.DataFrame, output: str, given: dict[str, Any]) -> str:
+    """Say where the answers are; without a cache put them into a file."""
+    of_run = {k: v for k, v in given.items() if k in options.get_options()}
+    if options.cache_path(options.resolve(of_run)) is not None:
+        return (
+            "\nThe replies are kept: the same command goes on from there; with "
+            "--replay it writes what is done, and sends nothing."
+        )
+    path = Path(output)
+    place = path.with_name(f"{path.stem}.partial{path.suffix}")
+    if output == files.STANDARD:
+        place = Path(tempfile.mkdtemp()) / "partial.jsonl"
+    files.write_table(part, str(place))
+    return f"\nNothing is kept without a cache: the answers are in {place}"
 
 
 def _joined(table: pd.DataFrame, out: Any) -> pd.DataFrame:

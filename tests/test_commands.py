@@ -398,11 +398,37 @@ def test_ctrl_c_without_a_cache_writes_what_was_answered(many, simulator):
     server = simulator(latency=0.1)
     words = ("complete", "many.jsonl", "-o", "o.jsonl", "-t", "Repeat: ${text}")
     said = interrupted(server, *words, "--no-cache", "--concurrency", 20)
-    assert "They are in o.partial.jsonl" in said
+    assert "the answers are in o.partial.jsonl" in said
     rows = lines((many / "o.partial.jsonl").read_text())
     assert len(rows) == 600
     assert sum(row["completion"] is not None for row in rows) >= 40
     assert not (many / "o.jsonl").exists()
+
+
+@pytest.mark.parametrize("more", [(), ("--no-cache",)], ids=["cache", "no cache"])
+def test_an_output_that_cannot_be_written_loses_nothing(more, many, simulator):
+    server = simulator(latency=0.05)
+    (many / "gone").mkdir()
+    words = ("complete", "many.jsonl", "-o", "gone/o.jsonl", "-t", "${text}", *more)
+    process = start(*words, *at(server))
+    until = time.monotonic() + 30
+    while server.stats()["answered"] < 1:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    (many / "gone").rmdir()
+    _, said = process.communicate(timeout=50)
+    assert process.returncode == 3
+    assert "gone/o.jsonl could not be written" in said
+    assert "Traceback" not in said
+    if more:
+        place = Path(re.search(r"the answers are in (.*)", said)[1])
+        assert len(lines(place.read_text())) == 600
+        return
+    assert "the same command goes on from there" in said
+    (many / "gone").mkdir()
+    before = server.stats()["requests"]
+    assert main([*words, "-q", "--no-progress", *at(server)]) == 0
+    assert server.stats()["requests"] == before
 
 
 def test_a_reader_that_goes_away_is_no_traceback(many, simulator):
@@ -458,6 +484,13 @@ def test_the_cache_is_shown_and_cleared_after_a_yes(folder, simulator, capsys):
     capsys.readouterr()
     assert main(["cache", "info", "--file", str(folder / "docs.csv")]) == 1
     assert "docs.csv" in capsys.readouterr().err
+
+
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"{pandas_llm.__version__}\n"
 
 
 def test_the_script_is_the_module(folder):
