@@ -43,6 +43,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
+class _Version(argparse.Action):
+    """Read the version when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        """Print it, and end."""
+        print(pandas_llm.__version__)
+        parser.exit()
+
+
 def _refuse(parser: argparse.ArgumentParser, unknown: list[str]) -> None:
     """End as argparse does, and suggest what was meant."""
     known = [flag for action in parser._actions for flag in action.option_strings]  # noqa: SLF001 - argparse has no other list
@@ -60,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.set_defaults(parser=parser)
-    parser.add_argument("--version", action="version", version=pandas_llm.__version__)
+    parser.add_argument("--version", action=_Version, nargs=0)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for verb, told in _VERBS.items():
         _add_verb(commands, verb, told)

@@ -476,3 +476,13 @@ def test_a_key_is_in_no_message_repr_or_log(docs, simulator, caplog):
     assert secret not in seen
     plan = pandas_llm.Plan("${text}", ["a"], model="m", api_key=secret)
     assert secret not in f"{plan!r} {vars(plan)}"
+
+
+def test_the_function_names_the_labels_as_the_accessor_does(docs, simulator, on):
+    words = ("Topic of: ${text}", ["war", "law"])
+    server = simulator()
+    named = docs.llm.classify(*words, **on(server))
+    pd.testing.assert_series_equal(
+        pandas_llm.classify(docs, *words, **on(server)), named
+    )
+    assert named.name == "label"
