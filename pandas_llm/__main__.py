@@ -103,7 +103,7 @@ def _add(commands: Any, name: str, run: Any, told: str) -> argparse.ArgumentPars
 
 
 def _add_verb(commands: Any, verb: str, told: str) -> None:
-    """Add a verb; its flags are made when it is the one that was typed."""
+    """Add a verb, with a flag for each of its options."""
     from pandas_llm import commands as verbs
     from pandas_llm import flags
 

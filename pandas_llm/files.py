@@ -133,6 +133,9 @@ def _read_csv(file: BinaryIO) -> pd.DataFrame:
         except pd.errors.EmptyDataError:
             msg = f"{file.name} is empty: a CSV needs a line of column names"
             raise ValueError(msg) from None
+        except UnicodeDecodeError as error:
+            msg = f"{file.name} is no text in UTF-8: {error.reason}"
+            raise ValueError(msg) from None
         except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
             msg = f"{file.name} is no CSV: {str(error).strip()}"
             raise ValueError(msg) from None

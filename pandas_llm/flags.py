@@ -48,8 +48,8 @@ def add(parser: argparse.ArgumentParser, verb: str) -> None:
     for name, hint in hints.items():
         if name not in _NOT_HERE:
             group = run if name in types.Options.__annotations__ else own
-            text = told[name].replace("%", "%%").replace("`", "")
-            _add_one(group, name, hint, text)
+            text = told[name].replace("`", "") + _default(name)
+            _add_one(group, name, hint, text.replace("%", "%%"))
 
 
 def given(words: argparse.Namespace, verb: str) -> dict[str, Any]:
@@ -126,6 +126,14 @@ def _add_one(group: Any, name: str, hint: Any, told: str) -> None:
     else:
         common["metavar"] = "TEXT"
     group.add_argument(flag, **common)
+
+
+def _default(name: str) -> str:
+    """Tell a default that is not plain from the rest."""
+    default = getattr(types.Settings(), name, None)
+    plain = default in (None, "", ()) or isinstance(default, bool)
+    shown = f"{default:g}" if isinstance(default, float) else default
+    return "" if plain else f" By default {shown}."
 
 
 def _arms(hint: Any) -> list[Any]:

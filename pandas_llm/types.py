@@ -39,17 +39,17 @@ class Options(TypedDict, total=False):
     n
         Choices per row; their records are put together, equal ones once.
     temperature
-        Sent only when set.
+        How much chance there is in a reply; 0 is none.
     top_p
-        Sent only when set.
+        The share of the likeliest tokens that a reply is drawn from.
     max_tokens
         The most tokens of a reply.
     seed
-        Sent only when set.
+        A number for replies that repeat, where the provider can.
     stop
         Texts at which a reply ends.
     reasoning_effort
-        Sent only when set.
+        How long a reasoning model thinks, such as "low".
     extra
         Fields merged into the request's body.
     concurrency

@@ -177,6 +177,9 @@ def test_flags_come_from_the_table_of_options(capsys):
         assert f"--{name.replace('_', '-')}" in shown, name
     assert "--api-key" not in shown
     assert "exit codes" in shown
+    assert re.search(
+        r"--request-timeout N\s+Seconds for one request. By default 600", shown
+    )
 
 
 def test_every_option_is_described():
@@ -243,7 +246,7 @@ WRONG = [
     ("extract list.jsonl -t ${text} --keys a", "line 1 is no JSON object"),
     ("extract empty.csv -t ${text} --keys a", "empty.csv is empty"),
     ("extract wide.csv -t ${text} --keys a", "wide.csv is no CSV"),
-    ("extract latin.csv -t ${text} --keys a", "utf-8"),
+    ("extract latin.csv -t ${text} --keys a", "latin.csv is no text in UTF-8"),
     ("extract bad.parquet -t ${text} --keys a", "arquet"),
     ("extract mixed.jsonl -t ${text} --keys a -o o.parquet", "Parquet cannot hold"),
     ("classify docs.csv -t ${text} --labels {", "Expecting"),
