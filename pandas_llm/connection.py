@@ -93,7 +93,9 @@ def _client(
         raise ConfigurationError(msg)
     spec = replace(spec, model=endpoint.model)
     provider = connect(reached)
-    parts = Parts(endpoint, spec, provider, transport, output, pace, prices, cache)
+    parts = Parts(
+        endpoint, spec, provider, transport, output, pace, prices, cache, reached
+    )
     return Client(parts, settings)
 
 

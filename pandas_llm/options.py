@@ -9,19 +9,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import fields, replace
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Unpack
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import orjson
 
-from pandas_llm import cache
+from pandas_llm import cache, discovery, providers
 from pandas_llm.errors import ConfigurationError
-from pandas_llm.providers import PRESETS
 from pandas_llm.types import Endpoint, Options, Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pandas_llm.providers import Preset
 
 SIMULATED = "sim://local"
 """The simulator's address, whatever its port."""
@@ -42,6 +44,16 @@ _global: dict[str, Any] = {}
 _context: ContextVar[Mapping[str, Any]] = ContextVar(
     "pandas_llm_options", default=MappingProxyType({})
 )
+
+
+class Secret(str):
+    """A text that does not show itself, such as a key among the options."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Show that there is one."""
+        return "'***'"
 
 
 def set_options(**options: Unpack[Options]) -> None:
@@ -81,7 +93,10 @@ def get_options() -> dict[str, Any]:
     >>> pandas_llm.get_options()["n"]
     1
     """
-    return {**_DEFAULTS, **_environment(), **_global, **_context.get()}
+    found = {**_DEFAULTS, **_environment(), **_global, **_context.get()}
+    if isinstance(found["api_key"], str):
+        found["api_key"] = Secret(found["api_key"])
+    return found
 
 
 @contextmanager
@@ -119,32 +134,71 @@ def endpoint(settings: Settings) -> Endpoint:
     ConfigurationError
         When there is no model or no key; the message names the ways out.
     """
-    provider, model = _split_model(settings.model)
-    preset = PRESETS[provider]
-    given = settings.base_url or os.environ.get(preset.base_url_variable or "")
-    base_url = given or preset.base_url or SIMULATED
-    key = settings.api_key() if callable(settings.api_key) else settings.api_key
-    key = key or os.environ.get(preset.key_variable or "") or None
-    asks = not settings.replay
-    if asks and not given and preset.base_url and (not key or not model):
-        raise ConfigurationError(_ways_out(model, preset.key_variable))
+    name, preset, model = _split_model(settings.model)
+    given = settings.base_url or _variable(preset.address)
+    base_url = given or preset.base_url
+    key, token = _key(settings, preset)
+    # an address of one's own, a gateway's, may ask for no key
+    own = given and (preset.base_url is not None or settings.headers)
+    lacks = preset.needs_key and not own and not (key and model)
+    if not settings.replay and (lacks or base_url is None):
+        raise ConfigurationError(_ways_out(name, preset, model, key, base_url))
     if given and urlsplit(given).scheme not in ("http", "https"):
         msg = f"base_url must start with http:// or https://, not {given!r}"
         raise ConfigurationError(msg)
+    headers = tuple((settings.headers or {}).items())
+    place = _with_query((base_url or "").rstrip("/"), preset)
+    given_key = settings.api_key
+    renew = partial(_made, given_key) if callable(given_key) else None
+    return Endpoint(name, place, model, key, headers, token, renew)
+
+
+def _key(settings: Settings, preset: Preset) -> tuple[str | None, bool]:
+    """Give the key, and whether it is a bearer token: as those of a function are."""
+    if callable(settings.api_key):
+        return _made(settings.api_key), True
+    if key := settings.api_key or _variable(preset.key):
+        return _sendable(key), False
+    token = _variable(preset.token)
+    return _sendable(token), token is not None
+
+
+def _made(function: Callable[[], str]) -> str | None:
+    return _sendable(function())
+
+
+def _sendable(key: str | None) -> str | None:
+    """Give a key back if a header can carry it; the error does not show it."""
     if key and not (key.isascii() and key.isprintable() and " " not in key):
         msg = "api_key holds a blank, a line end or a letter that no header can carry"
         raise ConfigurationError(msg)
-    headers = tuple((settings.headers or {}).items())
-    return Endpoint(provider, base_url.rstrip("/"), model, key, headers)
+    return key or None
+
+
+def _variable(names: str | tuple[str, ...] | None) -> str | None:
+    """Read the first environment variable that is set."""
+    for name in (names,) if isinstance(names, str) else names or ():
+        if value := os.environ.get(name):
+            return value
+    return None
+
+
+def _with_query(base_url: str, preset: Preset) -> str:
+    """Put parameters of the environment into an address that has none."""
+    given = {name: value for name, v in preset.query if (value := _variable(v))}
+    if not given or "?" in base_url:
+        return base_url
+    return f"{base_url}?{urlencode(given)}"
 
 
 def endpoints(settings: Settings) -> list[Endpoint]:
     """Give the endpoint of the model, then those of the models to fall back to."""
     found = [endpoint(settings)]
+    other = replace(settings, base_url=None, api_key=None, headers=None)
     for model in settings.fallback:
+        # a key is told to nobody but the provider that it was given for
         same = _split_model(model)[0] == found[0].provider
-        base_url = settings.base_url if same else None
-        found.append(endpoint(replace(settings, model=model, base_url=base_url)))
+        found.append(endpoint(replace(settings if same else other, model=model)))
     return found
 
 
@@ -166,22 +220,34 @@ def account(endpoint: Endpoint) -> tuple[str, ...]:
     return (endpoint.provider, endpoint.base_url, key, endpoint.model)
 
 
-def _split_model(model: str | None) -> tuple[str, str]:
+def _split_model(model: str | None) -> tuple[str, Preset, str]:
     """Split ``provider/name``; a prefix that is no provider belongs to the name."""
-    if not model:
-        return "openai", ""
-    provider, slash, name = model.partition("/")
-    if slash and provider in PRESETS:
-        return provider, name
-    return ("sim", "sim") if model == "sim" else ("openai", model)
+    name, slash, rest = (model or "").partition("/")
+    if slash and (preset := providers.preset(name)):
+        return name, preset, rest
+    name = "sim" if model == "sim" else "openai"
+    return name, providers.presets()[name], model or ""
 
 
-def _ways_out(model: str, variable: str | None) -> str:
+def _ways_out(
+    name: str, preset: Preset, model: str, key: str | None, base_url: str | None
+) -> str:
+    """Say what is missing, and what could be used instead."""
+    if base_url is None:
+        ways = f"pass base_url='https://…' or set {preset.address}"
+        return f"{name} has an address for each account: {ways}"
     lacking = "no key" if model else "no model"
+    variables = (preset.key,) if isinstance(preset.key, str) else preset.key
+    prefix = "" if name == "openai" else f"{name}/"
+    known = "" if key else f"set {variables[0] if variables else 'api_key='} and "
+    local = ["pass base_url='http://localhost:11434/v1' and model='…'"]
+    if not model:
+        local = discovery.found() or local
+    locally = "".join(f"  a local server:  {way}\n" for way in local)
     return (
         f"{lacking} is set, so there is nothing to send requests to. Ways out:\n"
-        f"  a provider:      set {variable} and pass model='…' (a name that it lists)\n"
-        "  a local server:  pass base_url='http://localhost:11434/v1' and model='…'\n"
+        f"  a provider:      {known}pass model='{prefix}…' (a name that it lists)\n"
+        f"{locally}"
         "  no server:       pass model='sim', the simulator (invented answers, marked)"
     )
 

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pandas_llm.access import Access
 from pandas_llm.errors import (
     ConnectionBrokenError,
     ConnectionFailedError,
@@ -24,7 +25,7 @@ from pandas_llm.errors import (
 )
 from pandas_llm.limits import estimate_tokens
 from pandas_llm.prices import CostBudget
-from pandas_llm.redaction import redacted, secrets, shown
+from pandas_llm.redaction import redacted, shown
 from pandas_llm.retry import Circuit, backoff
 from pandas_llm.terms import Terms
 from pandas_llm.types import Tokens, Totals
@@ -103,6 +104,8 @@ class Parts:
     pace: Pace
     prices: Prices
     cache: Cache | None
+    reached: Endpoint
+    """Where requests go in fact: the simulator's has a port."""
 
 
 class Sender:
@@ -128,7 +131,7 @@ class Sender:
         """Since when there has been no connection, before there ever was one."""
         self._refused: float | None = None
         """Since when every answer has been a 429."""
-        self._secrets = secrets(parts.endpoint)
+        self._access = Access(parts.reached, parts.provider)
 
     async def send(self, request: Request, n: int, run: Run, tally: Tally) -> Reply:
         """Send a request for `n` choices until there is a reply.
@@ -145,13 +148,15 @@ class Sender:
             tally.expected = calibration.estimate(weight, spec.max_tokens, n)
             capabilities = self.terms.capabilities
             many = n if capabilities.n else 1
-            http = self._provider.build(request, capabilities, many)
+            provider = self._access.provider
+            http = provider.build(request, capabilities, many)
             if self.circuit.is_open:
                 await self._outage(tally)
             try:
                 return await self._exchange(http, spec, run, tally)
             except LLMError as error:
-                if not self.terms.adapted(capabilities, error, request):
+                adapted = self.terms.adapted(capabilities, error, request)
+                if not (adapted or self._access.renewed(provider, error)):
                     await self._before_retry(error, tally)
                 run.totals.retries += 1
 
@@ -173,7 +178,7 @@ class Sender:
             tally.attempts += 1
             run.totals.requests += 1
             tally.sent = time.monotonic()
-            response = redacted(await self._transport.send(http), self._secrets)
+            response = redacted(await self._transport.send(http), self._access.secrets)
             reply = self._read(response)
             self._answered(ticket, response, reply, tally)
             cost = self._book(reply, run, tally)
@@ -266,6 +271,7 @@ class Sender:
             quotas = self._provider.quotas(response.headers)
         pace.limiter.settle(ticket, used, quotas)
         self._refused = None
+        self._access.served = True
         now = time.monotonic()
         pace.concurrency.answered(now - sent, pace.limiter.plan())
         self.circuit.succeeded(sent, now)

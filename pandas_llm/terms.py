@@ -7,12 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pandas_llm.errors import BadRequestError
-from pandas_llm.types import Capabilities
 
 if TYPE_CHECKING:
     from pandas_llm.errors import LLMError
     from pandas_llm.providers import Provider
-    from pandas_llm.types import Endpoint, Request, Spec
+    from pandas_llm.types import Capabilities, Endpoint, Request, Spec
 
 _log = logging.getLogger("pandas_llm")
 _settled: dict[tuple[str, str, str], Capabilities] = {}
@@ -32,7 +31,7 @@ class Terms:
         self._endpoint = endpoint
         self._provider = provider
         self._place = (endpoint.provider, endpoint.base_url, endpoint.model)
-        self.capabilities = _settled.get(self._place, Capabilities())
+        self.capabilities = _settled.get(self._place, provider.capabilities)
 
     @property
     def settled(self) -> bool:
@@ -70,11 +69,12 @@ class Terms:
     def facts(self, spec: Spec) -> dict[str, Any]:
         """Tell what was settled, as scalars, and which options it cost a request."""
         known = self.capabilities
+        dropped = self._provider.dropped(spec, known)
         return {
             "schema": known.schema,
             "schema_in_prompt": known.describe or known.schema != "json_schema",
             "max_tokens_field": known.max_tokens,
-            "sampling": known.sampling,
+            "sampling": not dropped,
             "several_choices": known.n,
-            "dropped": ", ".join(self._provider.dropped(spec, known)),
+            "dropped": ", ".join(dropped),
         }

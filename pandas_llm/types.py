@@ -249,6 +249,10 @@ class Endpoint(NamedTuple):
     model: str
     api_key: str | None
     headers: tuple[tuple[str, str], ...] = ()
+    token: bool = False
+    """Whether the key is a bearer token, where that is sent otherwise than a key."""
+    renew: Callable[[], str | None] | None = None
+    """Makes another key, where a function was given for it."""
 
     def __repr__(self) -> str:
         """Show all but the key and the headers, which may hold one."""
@@ -287,6 +291,10 @@ class HTTPRequest(NamedTuple):
     url: str
     headers: Mapping[str, str]
     body: bytes
+
+    def __repr__(self) -> str:
+        """Show where it goes alone: a header holds the key."""
+        return f"HTTPRequest({shown(self.url)!r}, {len(self.body)} bytes)"
 
 
 class HTTPResponse(NamedTuple):
@@ -354,7 +362,8 @@ class Capabilities:
     describe: bool = False
     """Whether the schema stands in the prompt too, whatever `schema` says."""
     max_tokens: str = "max_completion_tokens"
-    sampling: bool = True
+    refused: tuple[str, ...] = ()
+    """Fields and options that are not sent any more."""
     n: bool = True
 
 

@@ -31,7 +31,9 @@ def pytest_report_header() -> list[str]:
 def clean_state(monkeypatch):
     """Forget keys, options and what other tests have learned of endpoints."""
     for name in list(os.environ):
-        if name.startswith(("OPENAI_", "PANDAS_LLM_")) and not name.endswith("_SPEC"):
+        ours = name.startswith(("OPENAI_", "PANDAS_LLM_", "AZURE_OPENAI_"))
+        theirs = name.endswith(("_API_KEY", "_BASE_URL", "_AUTH_TOKEN"))
+        if (ours or theirs) and not name.endswith("_SPEC"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("PANDAS_LLM_CACHE", "off")
     monkeypatch.setattr(blocking, "_warned", False)

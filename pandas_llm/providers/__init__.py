@@ -1,17 +1,24 @@
 """Providers: pure translation between requests and a vendor's wire format.
 
 A provider does no I/O: it builds an `HTTPRequest` and reads an `HTTPResponse`.
-To add one, write a module beside `openai.py` with a class that has the methods of
-`Provider`, and name it in `PRESETS`.
+To add one here, write a module beside `openai.py` with a class that has the members
+of `Provider`, and a mapping `PRESETS` from names to `Preset`; nothing else names it.
+Another package adds one by the entry point ``pandas_llm.providers``: the name that
+people write before the slash, and a `Preset`.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from urllib.parse import urlsplit
+
+from pandas_llm.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from pandas_llm.errors import LLMError, ProviderError
     from pandas_llm.types import (
@@ -25,9 +32,16 @@ if TYPE_CHECKING:
         Spec,
     )
 
+GROUP = "pandas_llm.providers"
+"""The entry points by which other packages add providers."""
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
 
 class Provider(Protocol):
     """One vendor's dialect, bound to an endpoint."""
+
+    capabilities: Capabilities
+    """What to try first."""
 
     def build(
         self, request: Request, capabilities: Capabilities, n: int
@@ -53,26 +67,106 @@ class Provider(Protocol):
 
 
 class Preset(NamedTuple):
-    """What a provider's name in ``model="name/…"`` stands for."""
+    """What a provider's name in ``model="name/…"`` stands for.
 
-    dialect: str
-    """The module here that speaks to it."""
+    Examples
+    --------
+    >>> from pandas_llm.providers.openai import Provider
+    >>> acme = Preset(Provider, "https://llm.acme.example/v1", key="ACME_API_KEY")
+    >>> acme.needs_key
+    True
+    """
+
+    dialect: Callable[[Endpoint], Provider]
+    """Makes the provider; mostly a class."""
     base_url: str | None
-    """None: the plan opens the endpoint itself (the simulator)."""
-    base_url_variable: str | None = None
-    key_variable: str | None = None
+    """None where each account has an address of its own."""
+    address: str | None = None
+    """The environment variable with another address."""
+    key: str | tuple[str, ...] = ()
+    """The environment variables with a key, in the order they are looked at."""
+    token: str | tuple[str, ...] = ()
+    """Those with a bearer token, where that is sent otherwise than a key."""
+    needs_key: bool = True
+    """Whether nobody is served without."""
+    query: tuple[tuple[str, str], ...] = ()
+    """Parameters of the address, and the environment variables they are taken from."""
 
 
-PRESETS: Mapping[str, Preset] = {
-    "openai": Preset(
-        "openai", "https://api.openai.com/v1", "OPENAI_BASE_URL", "OPENAI_API_KEY"
-    ),
-    "sim": Preset("openai", None),
-}
+@cache
+def presets() -> Mapping[str, Preset]:
+    """Give the providers of this package by name.
+
+    Examples
+    --------
+    >>> sorted(presets())[:3]
+    ['anthropic', 'azure', 'deepseek']
+    """
+    found: dict[str, Preset] = {}
+    for module in iter_modules(__path__):
+        found |= getattr(import_module(f"{__name__}.{module.name}"), "PRESETS", {})
+    return found
+
+
+@cache
+def preset(name: str) -> Preset | None:
+    """Give the provider of a name, here or in another package; None for none.
+
+    Raises
+    ------
+    ConfigurationError
+        When another package's provider cannot be imported or is no `Preset`.
+    """
+    if name in presets():
+        return presets()[name]
+    from importlib.metadata import entry_points  # few need it, and it takes 20 ms
+
+    for point in entry_points(group=GROUP, name=name):  # 20 ms, once a name
+        try:
+            found = point.load()
+        except (ImportError, AttributeError) as error:
+            msg = f"the provider {name!r} ({point.value}) cannot be imported: {error}"
+            raise ConfigurationError(msg) from error
+        if not isinstance(found, Preset):
+            msg = f"the provider {name!r} ({point.value}) is no Preset but {found!r}"
+            raise ConfigurationError(msg)
+        return found
+    return None
+
+
+def local() -> Mapping[str, Preset]:
+    """Give the providers that are servers on one's own machine."""
+    return {
+        name: found
+        for name, found in presets().items()
+        if urlsplit(found.base_url or "").hostname in _LOOPBACK
+    }
 
 
 def connect(endpoint: Endpoint) -> Provider:
     """Give the provider that speaks to an endpoint."""
-    dialect = PRESETS[endpoint.provider].dialect
-    provider: Provider = import_module(f"{__name__}.{dialect}").Provider(endpoint)
+    found = preset(endpoint.provider)
+    if found is None:
+        msg = f"there is no provider {endpoint.provider!r}"
+        raise ConfigurationError(msg)
+    dialect: Any = found.dialect
+    place = _place(endpoint.base_url)
+    if endpoint.provider == "openai" and place != _place(found.base_url or ""):
+        # a compatible server named by its address: its oddities are the same
+        for other in presets().values():
+            known = other.base_url is not None and _place(other.base_url) == place
+            if known and _speaks(other.dialect, dialect):
+                dialect = other.dialect
+                break
+    provider: Provider = dialect(endpoint)
     return provider
+
+
+def _place(base_url: str) -> tuple[str | None, int | None]:
+    parts = urlsplit(base_url)
+    host = parts.hostname
+    return "localhost" if host in _LOOPBACK else host, parts.port
+
+
+def _speaks(one: Any, other: Any) -> bool:
+    return isinstance(one, type) and one.__base__ is other

@@ -10,32 +10,44 @@ from __future__ import annotations
 import email.utils
 import re
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
 from pandas_llm import errors
+from pandas_llm.providers.headers import duration
 
 if TYPE_CHECKING:
     from pandas_llm.types import HTTPResponse
 
 _NO_CREDIT = re.compile(
-    r"insufficient_quota|credit_balance|spend_limit|usage_limit_exceeded"
+    r"insufficient_quota|credit_balance|spend.limit|usage_limit_exceeded"
     r"|billing_not_active|billing_error|insufficient.balance|no credits?\b"
-    r"|payment.required",
+    r"|payment.required|organization_on_hold"
+    r"|reached your specified [\w ]*usage limits"  # Anthropic, a 400
+    r"|\blimit: 0(?!\.?\d)",  # Google: no free quota at all
     re.IGNORECASE,
 )
 _TOO_LONG = re.compile(
     r"context_length_exceeded|exceed_context_size|string_above_max_length"
-    r"|maximum context length|context (window|size|length)|prompt is too long",
+    r"|maximum context length|context (window|size|length|limit)|prompt is too long"
+    r"|input token count",  # Google
     re.IGNORECASE,
 )
 _FILTERED = re.compile(
     r"content_filter|content_policy|moderation|ResponsibleAI",
     re.IGNORECASE,
 )
+_BAD_KEY = re.compile(
+    r"api_key_invalid|api key (not valid|expired)|incorrect api key", re.IGNORECASE
+)
+"""Google and xAI answer 400 to a wrong key."""
 _TOO_LARGE = re.compile(r"request too large", re.IGNORECASE)
-_TRY_AGAIN = re.compile(r"(?:try again|retry) in ([\d.]+) ?(ms|s|m)", re.IGNORECASE)
+_TRY_AGAIN = re.compile(
+    r"(?:try again|retry) in ((?:[\d.]+ ?(?:ms|h|m|s))+)", re.IGNORECASE
+)
+_PER_DAY = re.compile("PerDay")
+_BOM = b"\xef\xbb\xbf"
 _ANOTHER_TRY = {408, 409, 425, 498, 500, 502, 504}
 _OVERLOADED = {503, 529}
 
@@ -45,6 +57,8 @@ def load(response: HTTPResponse) -> Any:
     try:
         return orjson.loads(response.body)
     except orjson.JSONDecodeError:
+        if response.body.startswith(_BOM):
+            return load(response._replace(body=response.body.removeprefix(_BOM)))
         what = (
             "the reply is empty"
             if not response.body.strip()
@@ -58,8 +72,8 @@ def load(response: HTTPResponse) -> Any:
 def load_or_none(response: HTTPResponse) -> Any:
     """Parse a body if it is JSON."""
     try:
-        return orjson.loads(response.body)
-    except orjson.JSONDecodeError:
+        return load(response)
+    except errors.MalformedReplyError:
         return None
 
 
@@ -77,8 +91,14 @@ def classify(response: HTTPResponse, data: Any) -> errors.ProviderError:
     status = response.status
     if status < 400 and isinstance(body.get("code"), int):  # noqa: PLR2004
         status = body["code"]  # OpenRouter: an error inside a 200
+    details = _details(body)
     wait = retry_after(response, message)
-    kind, hint = _kind(status, f"{code or ''} {body.get('type') or ''} {message}", wait)
+    if wait is None:
+        wait = details.wait
+    about = f"{code or ''} {body.get('type') or ''} {details.words} {message}"
+    kind, hint = _kind(status, about, wait)
+    if hint and message and message[-1] not in ".!?:":
+        message += "."
     words = f"HTTP {status}" + f" ({code})" * bool(code) + f": {message}{hint}"
     return kind(
         words,
@@ -90,17 +110,25 @@ def classify(response: HTTPResponse, data: Any) -> errors.ProviderError:
     )
 
 
-def _kind(  # noqa: PLR0911 - the table, a line each
+def _kind(  # noqa: C901, PLR0911 - the table, a line each
     status: int, about: str, wait: float | None
 ) -> tuple[type[errors.ProviderError], str]:
     """Give the class and the way out."""
-    if _NO_CREDIT.search(about) or (status == 402 and wait is None):  # noqa: PLR2004
+    if _PER_DAY.search(about) and status == 429:  # noqa: PLR2004
+        return (
+            errors.RateLimitedTooLong,
+            " The quota of the day is used up: run again later, or raise it.",
+        )
+    spent = status == 402 or "quota_exceeded" in about  # noqa: PLR2004
+    if _NO_CREDIT.search(about) or (spent and wait is None):
         return (
             errors.NoCreditError,
             " Waiting does not help: see the account's billing.",
         )
     if _TOO_LONG.search(about) and status < 500:  # noqa: PLR2004
         return errors.ContextLengthError, " Shorten the prompt."
+    if _BAD_KEY.search(about) and status == 400:  # noqa: PLR2004
+        return errors.AuthenticationError, " Check the key and what it may do."
     if _FILTERED.search(about) and status in (400, 403):
         return errors.PromptFilteredError, ""
     if status in (402, 429) and not _TOO_LARGE.search(about):
@@ -108,6 +136,8 @@ def _kind(  # noqa: PLR0911 - the table, a line each
     if status in (401, 403):
         return errors.AuthenticationError, " Check the key and what it may do."
     if status == 404:  # noqa: PLR2004
+        if "v1/responses" in about:
+            return errors.ModelNotFoundError, " Ask for it as openai-responses/…"
         return errors.ModelNotFoundError, " Check model= and base_url=."
     if 300 <= status < 400:  # noqa: PLR2004
         return errors.ModelNotFoundError, " Redirects are not followed: fix base_url=."
@@ -118,12 +148,41 @@ def _kind(  # noqa: PLR0911 - the table, a line each
     return errors.BadRequestError, ""
 
 
+class _Details(NamedTuple):
+    """What Google's errors say in their details."""
+
+    words: str = ""
+    wait: float | None = None
+
+
+def _details(body: dict[str, Any]) -> _Details:
+    """Read ``google.rpc.RetryInfo``, ``QuotaFailure`` and ``ErrorInfo``."""
+    given = body.get("details")
+    if not isinstance(given, list):
+        return _Details()
+    words, wait = [], None
+    for detail in (item for item in given if isinstance(item, dict)):
+        wait = duration(detail.get("retryDelay")) or wait
+        violations = detail.get("violations") or []
+        words += [str(v.get("quotaId")) for v in violations if isinstance(v, dict)]
+        words.append(str(detail.get("reason") or ""))
+    return _Details(" ".join(words), wait)
+
+
+def holds_error(data: Any) -> bool:
+    """Tell whether a body is an error though its status is 200."""
+    if isinstance(data, list) and data:
+        data = data[0]
+    return isinstance(data, dict) and bool(data.get("error"))
+
+
 def _error_body(data: Any) -> dict[str, Any]:
     """Find the error in ``[{…}]``, ``{"error": …}``, a flat object or a text."""
     if isinstance(data, list) and data:
         data = data[0]
     if isinstance(data, dict) and data.get("error"):
-        data = data["error"]
+        error = data["error"]
+        data = {**data, "message": error} if isinstance(error, str) else error  # xAI
     if isinstance(data, str):
         return {"message": data}
     return data if isinstance(data, dict) else {}
@@ -133,7 +192,12 @@ def _fields(
     body: dict[str, Any], response: HTTPResponse
 ) -> tuple[str | None, str | None, str]:
     """Give code, parameter and message; codes may be numbers, or ``"429"``."""
-    code = body.get("code") or body.get("type") or body.get("status")
+    details = body.get("details")
+    code = body.get("code")
+    if code is None and isinstance(details, dict):
+        code = details.get("error_code")  # Anthropic
+    if code is None or str(code) == str(response.status):  # llama.cpp, LiteLLM, Google
+        code = body.get("type") or body.get("status") or code
     param = body.get("param")
     message = body.get("message") or body.get("detail") or excerpt(response)
     return (
@@ -169,6 +233,5 @@ def retry_after(response: HTTPResponse, message: str = "") -> float | None:
     except ValueError:
         pass
     if match := _TRY_AGAIN.search(message):
-        unit = {"ms": 1e-3, "s": 1.0, "m": 60.0}[match[2].lower()]
-        return float(match[1].rstrip(".")) * unit
+        return duration(match[1].replace(" ", "").lower())
     return None

@@ -1,0 +1,188 @@
+"""Anthropic's Messages.
+
+Field names: the anthropic package 2.11; limits and errors: its documents (2026-09).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlsplit
+
+from pandas_llm.errors import MalformedReplyError
+from pandas_llm.providers import Preset, failures
+from pandas_llm.providers.dialect import Dialect
+from pandas_llm.providers.headers import count, until
+from pandas_llm.providers.negotiation import merged
+from pandas_llm.types import Capabilities, Choice, Quota, Quotas, Reply, Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pandas_llm.providers.dialect import Turns
+    from pandas_llm.types import Endpoint, HTTPResponse, Spec
+
+_VERSION = "2023-06-01"
+"""Takes sampling options where the model does; the next one refuses them all."""
+_NO_SAMPLING = "2026-10-21"
+_MAX_TOKENS = 8192
+"""It must be said. Every model in use can write so much; few answers are longer."""
+_LONG = 2000
+"""Letters of what all rows share that are worth a cache entry: the models keep
+nothing below 512 to 4,096 tokens, and say nothing about it."""
+_REASONS = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+}
+_LIMITS = ("anthropic-ratelimit-tokens", "anthropic-ratelimit-input-tokens")
+"""The first is of what is scarcer now, input or output."""
+
+
+class Provider(Dialect):
+    """Messages at one endpoint."""
+
+    capabilities = Capabilities(n=False)
+    modes = ("json_schema", "prompt")
+    names: ClassVar[Mapping[str, str]] = {"stop": "stop_sequences"}
+    lacking: tuple[str, ...] = ("seed",)
+    fixed: ClassVar[Mapping[str, str]] = {"anthropic-version": _VERSION}
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__(endpoint)
+        given = {name.lower(): value for name, value in endpoint.headers}
+        if given.get("anthropic-version", _VERSION) >= _NO_SAMPLING:
+            self.lacking = ("seed", "temperature", "top_p")
+        self._system: str | None = None
+        self._varied = False
+
+    def url(self, endpoint: Endpoint) -> str:
+        """Give the address; the vendor's own variable holds it without a version."""
+        base_url = endpoint.base_url
+        versioned = urlsplit(base_url).path.endswith("/v1")
+        return f"{base_url}{'' if versioned else '/v1'}/messages"
+
+    def authorization(self, endpoint: Endpoint) -> dict[str, str]:
+        """Send a key as such, and a token as a bearer's."""
+        if endpoint.token:
+            return super().authorization(endpoint)
+        return {"x-api-key": endpoint.api_key or ""}
+
+    def shared(
+        self,
+        spec: Spec,
+        schema: Mapping[str, Any] | None,
+        capabilities: Capabilities,
+        n: int,  # noqa: ARG002 - it has none
+    ) -> dict[str, Any]:
+        """Write what the bodies of a run share."""
+        body: dict[str, Any] = {
+            "model": self.model,
+            "max_tokens": spec.max_tokens or _MAX_TOKENS,
+        }
+        sent = self.sent(spec, capabilities)
+        output: dict[str, Any] = {}
+        if "reasoning_effort" in sent:
+            output["effort"] = sent.pop("reasoning_effort")
+        if schema and capabilities.schema == "json_schema":
+            output["format"] = {"type": "json_schema", "schema": schema}
+        if output:
+            body["output_config"] = output
+        return merged(body | sent, spec.extra)
+
+    def filled(
+        self, shared: dict[str, Any], system: str, examples: Turns, turns: Turns
+    ) -> dict[str, Any]:
+        """Put the system text and the messages in, and mark what all rows share."""
+        before: list[dict[str, Any]] = [
+            {"role": role, "content": text} for role, text in examples
+        ]
+        instructions: Any = system
+        size = len(system) + sum(len(text) for _, text in examples)
+        if size >= _LONG and self._same(system):
+            if before:
+                before[-1]["content"] = _marked(before[-1]["content"])
+            else:
+                instructions = _marked(system)
+        after = [{"role": role, "content": text} for role, text in turns]
+        first = {"system": instructions} if system else {}
+        return {**shared, **first, "messages": before + after}
+
+    def _same(self, system: str) -> bool:
+        """Tell whether all rows have had one system text; to write others costs."""
+        if self._system is None:
+            self._system = system
+        self._varied = self._varied or system != self._system
+        return not self._varied
+
+    def parse(self, response: HTTPResponse) -> Reply:
+        """Read a message: its text, without the thinking and the use of tools."""
+        data = failures.load(response)
+        if failures.holds_error(data):
+            raise failures.classify(response, data)
+        if not isinstance(data, dict) or not isinstance(data.get("content"), list):
+            msg = f"the reply holds no content: {failures.excerpt(response)}"
+            raise MalformedReplyError(msg, status=response.status)
+        text = "".join(
+            block.get("text") or ""
+            for block in data["content"]
+            if block.get("type") == "text"
+        )
+        reason = str(data.get("stop_reason"))
+        refusal = None
+        if reason == "refusal":
+            said = data.get("stop_details") or {}
+            refusal = said.get("explanation") or said.get("category") or text
+        choice = Choice(text, _REASONS.get(reason, reason), refusal)
+        return Reply(
+            (choice,),
+            _tokens(data.get("usage")),
+            data.get("model"),
+            response.headers.get("request-id"),
+        )
+
+    def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
+        """Read ``anthropic-ratelimit-*``; resets are times, not durations."""
+        requests = _quota(headers, "anthropic-ratelimit-requests")
+        tokens = next(filter(None, (_quota(headers, name) for name in _LIMITS)), None)
+        return Quotas(requests, tokens) if requests or tokens else None
+
+
+def _marked(text: str) -> list[dict[str, Any]]:
+    """Make a block that ends what may be kept for other requests."""
+    kept = {"type": "ephemeral"}
+    return [{"type": "text", "text": text, "cache_control": kept}]
+
+
+def _quota(headers: Mapping[str, str], name: str) -> Quota | None:
+    limit = count(headers.get(f"{name}-limit"))
+    remaining = count(headers.get(f"{name}-remaining"), zero=True)
+    if limit is None and remaining is None:
+        return None
+    return Quota(limit, remaining, until(headers.get(f"{name}-reset")))
+
+
+def _tokens(usage: Any) -> Tokens | None:
+    """Add up the input: `input_tokens` is without what was kept, unlike OpenAI's."""
+    if not isinstance(usage, dict):
+        return None
+    read = int(usage.get("cache_read_input_tokens") or 0)
+    written = int(usage.get("cache_creation_input_tokens") or 0)
+    details = usage.get("output_tokens_details") or {}
+    return Tokens(
+        int(usage.get("input_tokens") or 0) + read + written,
+        int(usage.get("output_tokens") or 0),
+        read,
+        int(details.get("thinking_tokens") or 0),
+    )
+
+
+PRESETS: Mapping[str, Preset] = {
+    "anthropic": Preset(
+        Provider,
+        "https://api.anthropic.com/v1",
+        "ANTHROPIC_BASE_URL",
+        "ANTHROPIC_API_KEY",
+        token="ANTHROPIC_AUTH_TOKEN",  # noqa: S106 - the name of a variable
+    )
+}

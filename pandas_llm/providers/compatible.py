@@ -1,0 +1,95 @@
+"""Servers that speak OpenAI's chat completions, each with its own oddities.
+
+What is not known for certain is not written down here: the first row finds it out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pandas_llm.providers import Preset
+from pandas_llm.providers.openai import Provider, limit_names, quota
+from pandas_llm.types import Capabilities, Quotas
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+_DAY = 86_400.0
+
+
+class OneChoice(Provider):
+    """A server that gives one choice whatever `n` says, and knows the older field.
+
+    Ollama (its source of 2026-08 has neither ``n`` nor ``max_completion_tokens`` and
+    drops what it does not know without a word) and LM Studio.
+    """
+
+    capabilities = Capabilities(max_tokens="max_tokens", n=False)
+
+
+class OlderLimit(Provider):
+    """A server that knows the older field for the longest answer.
+
+    llama.cpp, OpenRouter, Together's and Fireworks' documents; pydantic-ai's profiles.
+    """
+
+    capabilities = Capabilities(max_tokens="max_tokens")
+
+
+class Together(Provider):
+    """Together counts requests and tokens by the second (curator's source)."""
+
+    capabilities = Capabilities(max_tokens="max_tokens")
+
+    def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
+        """Read ``x-ratelimit-limit``, which is of requests, and ``…-tokens``."""
+        requests = quota(headers, limit_names(""), 1.0)
+        tokens = quota(headers, limit_names("-tokens"), 1.0)
+        return Quotas(requests, tokens) if requests or tokens else None
+
+
+class Groq(Provider):
+    """Groq answers 400 to ``n`` above 1; its limit on requests is for a day."""
+
+    capabilities = Capabilities(n=False)
+    periods = (_DAY, 60.0)
+
+
+class DeepSeek(Provider):
+    """DeepSeek has JSON mode but no schema, and one choice."""
+
+    capabilities = Capabilities("json_object", max_tokens="max_tokens", n=False)
+
+
+class Mistral(Provider):
+    """Mistral answers 422 to fields that it does not know."""
+
+    capabilities = Capabilities(max_tokens="max_tokens")
+    names: ClassVar[Mapping[str, str]] = {"seed": "random_seed"}
+
+
+def _at(name: str, base_url: str, dialect: type[Provider] = Provider) -> Preset:
+    """Make the preset of a server with a key; those on this machine need none."""
+    local = base_url.startswith("http://localhost")
+    variable = name.upper()
+    return Preset(
+        dialect,
+        base_url,
+        f"{variable}_BASE_URL",
+        f"{variable}_API_KEY",
+        needs_key=not local,
+    )
+
+
+PRESETS: Mapping[str, Preset] = {
+    "ollama": _at("ollama", "http://localhost:11434/v1", OneChoice),
+    "vllm": _at("vllm", "http://localhost:8000/v1"),
+    "llamacpp": _at("llamacpp", "http://localhost:8080/v1", OlderLimit),
+    "lmstudio": _at("lmstudio", "http://localhost:1234/v1", OneChoice),
+    "openrouter": _at("openrouter", "https://openrouter.ai/api/v1", OlderLimit),
+    "groq": _at("groq", "https://api.groq.com/openai/v1", Groq),
+    "together": _at("together", "https://api.together.ai/v1", Together),
+    "deepseek": _at("deepseek", "https://api.deepseek.com", DeepSeek),
+    "mistral": _at("mistral", "https://api.mistral.ai/v1", Mistral),
+    "fireworks": _at("fireworks", "https://api.fireworks.ai/inference/v1", OlderLimit),
+    "xai": _at("xai", "https://api.x.ai/v1"),
+}

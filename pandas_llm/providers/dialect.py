@@ -1,0 +1,174 @@
+"""What a dialect need not write itself: bodies of a run, keys, errors, steps down."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import orjson
+
+from pandas_llm.errors import EncodingError
+from pandas_llm.providers import failures, negotiation
+from pandas_llm.schema import portable
+from pandas_llm.types import Capabilities, HTTPRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pandas_llm.errors import LLMError, ProviderError
+    from pandas_llm.types import (
+        Endpoint,
+        HTTPResponse,
+        Quotas,
+        Request,
+        SchemaMode,
+        Spec,
+    )
+
+    Turns = Sequence[tuple[str, str]]
+    """Role and text of each."""
+    _Common = tuple[dict[str, Any], str, Turns]
+
+
+class Dialect:
+    """A provider but for `shared`, `filled` and `parse`.
+
+    Parameters
+    ----------
+    endpoint : Endpoint
+        Where requests go and with which key.
+    """
+
+    capabilities = Capabilities()
+    """What to try first."""
+    modes: Sequence[SchemaMode] = negotiation.MODES
+    """The ways to ask for a schema, the best first."""
+    names: ClassVar[Mapping[str, str]] = {}
+    """The vendor's names of options, where they are others than ours."""
+    lacking: tuple[str, ...] = ()
+    """Options that it has no field for."""
+
+    ending = b'""}]}'
+    """How a body ends whose prompt is empty: with the prompt's own field."""
+    fixed: ClassVar[Mapping[str, str]] = {}
+    """Headers of every request."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.model = endpoint.model
+        self._url = self.url(endpoint)
+        headers = {"Content-Type": "application/json", **self.fixed}
+        if endpoint.api_key:
+            headers |= self.authorization(endpoint)
+        self._headers = {**headers, **dict(endpoint.headers)}
+        self._known: dict[Any, _Common] = {}
+        self._before: tuple[Any, ...] = (None,)
+        """What the last body began with, and for what."""
+
+    def url(self, endpoint: Endpoint) -> str:
+        """Give the address that requests go to."""
+        raise NotImplementedError
+
+    def authorization(self, endpoint: Endpoint) -> dict[str, str]:
+        """Give the headers that hold the key."""
+        return {"Authorization": f"Bearer {endpoint.api_key}"}
+
+    def shared(
+        self,
+        spec: Spec,
+        schema: Mapping[str, Any] | None,
+        capabilities: Capabilities,
+        n: int,
+    ) -> dict[str, Any]:
+        """Write what the bodies of a run share; the caller's `extra` wins."""
+        raise NotImplementedError
+
+    def filled(
+        self, shared: dict[str, Any], system: str, examples: Turns, turns: Turns
+    ) -> dict[str, Any]:
+        """Give a new body with the system text, the examples and the row's turns."""
+        raise NotImplementedError
+
+    def reseed(self, body: dict[str, Any], by: int) -> None:
+        """Move the seed, for another answer to the same request."""
+        seed = self.names.get("seed", "seed")
+        if seed in body:
+            body[seed] += by
+
+    def build(
+        self, request: Request, capabilities: Capabilities, n: int
+    ) -> HTTPRequest:
+        """Write the request's body; raise `EncodingError` for a lone surrogate."""
+        spec, prompt, system, followup, sample = request
+        try:
+            if followup or sample:
+                body = orjson.dumps(self._fields(request, capabilities, n))
+            else:
+                # rows differ in their prompt only: the rest is written once
+                alike = (spec, capabilities, n, system)
+                if self._before[0] != alike:
+                    empty = request._replace(prompt="")
+                    whole = orjson.dumps(self._fields(empty, capabilities, n))
+                    if not whole.endswith(self.ending):  # the caller's `extra` is last
+                        whole = orjson.dumps(self._fields(request, capabilities, n))
+                        return HTTPRequest(self._url, self._headers, whole)
+                    self._before = (alike, whole.removesuffix(self.ending))
+                text = orjson.dumps(prompt)
+                body = b"%b%b%b" % (self._before[1], text, self.ending[2:])
+        except TypeError as error:  # orjson's JSONEncodeError is one
+            msg = f"the prompt cannot be sent as UTF-8: {error}"
+            raise EncodingError(msg) from None
+        return HTTPRequest(self._url, self._headers, body)
+
+    def _fields(
+        self, request: Request, capabilities: Capabilities, n: int
+    ) -> dict[str, Any]:
+        """Give all fields, the prompt last."""
+        key = (id(request.spec), capabilities, n)
+        if key not in self._known:
+            self._known[key] = self._common(request.spec, capabilities, n)
+        shared, note, examples = self._known[key]
+        system = "\n\n".join(filter(None, (request.system, note)))
+        turns = (("user", request.prompt), *request.followup)
+        fields = self.filled(shared, system, examples, turns)
+        if request.sample:
+            self.reseed(fields, request.sample)
+        return fields
+
+    def _common(self, spec: Spec, capabilities: Capabilities, n: int) -> _Common:
+        """Make what all bodies share: fields, a note for the system text, examples."""
+        schema = portable(spec.schema) if spec.schema else None
+        body = self.shared(spec, schema, capabilities, n)
+        examples: list[tuple[str, str]] = []
+        for prompt, reply in spec.examples:
+            examples += ("user", prompt), ("assistant", reply)
+        return body, negotiation.note(schema, capabilities), examples
+
+    def sent(self, spec: Spec, capabilities: Capabilities) -> dict[str, Any]:
+        """Give the options that are sent, under the vendor's names."""
+        left_out = (*capabilities.refused, *self.lacking)
+        return {
+            self.names.get(name, name): value
+            for name, value in spec.sampling.items()
+            if name not in left_out
+        }
+
+    def error(self, response: HTTPResponse) -> ProviderError:
+        """Name the error of an answer that is no success."""
+        return failures.classify(response, failures.load_or_none(response))
+
+    def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
+        """Read the account's limits from the headers; here there are none."""
+
+    def downgrade(
+        self, capabilities: Capabilities, error: LLMError, request: Request
+    ) -> Capabilities | None:
+        """Step down one capability that the error names."""
+        return negotiation.downgrade(
+            capabilities, error, request, self.names, self.modes
+        )
+
+    def dropped(self, spec: Spec, capabilities: Capabilities) -> tuple[str, ...]:
+        """Name the options that are not sent because the model refuses them."""
+        left_out = (*capabilities.refused, *self.lacking)
+        return tuple(
+            n for n in negotiation.SAMPLING if n in left_out and n in spec.sampling
+        )

@@ -1,0 +1,167 @@
+"""Google's Gemini: ``generateContent``.
+
+Field names: the google-genai package 3.4; errors as people have recorded them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import quote, urlsplit
+
+from pandas_llm.errors import MalformedReplyError, PromptFilteredError
+from pandas_llm.providers import Preset, failures
+from pandas_llm.providers.dialect import Dialect
+from pandas_llm.providers.negotiation import merged
+from pandas_llm.types import Choice, Reply, Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pandas_llm.providers.dialect import Turns
+    from pandas_llm.types import Capabilities, Endpoint, HTTPResponse, Spec
+
+_VERSION = re.compile(r"/v\d\w*(/|$)")
+_REASONS = {
+    "STOP": "stop",
+    "MAX_TOKENS": "length",
+    **dict.fromkeys(
+        (
+            *("SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT"),
+            *("SPII", "MODEL_ARMOR"),
+        ),
+        "content_filter",
+    ),
+}
+_ROLES = {"assistant": "model"}
+
+
+class Provider(Dialect):
+    """``generateContent`` of one model."""
+
+    ending = b'""}]}]}'
+    names: ClassVar[Mapping[str, str]] = {
+        "top_p": "topP",
+        "stop": "stopSequences",
+        "n": "candidateCount",
+    }
+
+    def url(self, endpoint: Endpoint) -> str:
+        """Give the address; the vendor's own variable holds it without a version."""
+        base_url = endpoint.base_url
+        versioned = _VERSION.search(urlsplit(base_url).path)
+        model = endpoint.model if "/" in endpoint.model else f"models/{endpoint.model}"
+        path = f"{'' if versioned else '/v1beta'}/{quote(model)}:generateContent"
+        return base_url + path
+
+    def authorization(self, endpoint: Endpoint) -> dict[str, str]:
+        """Send a key as such, and a token, as for Vertex, as a bearer's."""
+        if endpoint.token:
+            return super().authorization(endpoint)
+        return {"x-goog-api-key": endpoint.api_key or ""}
+
+    def shared(
+        self,
+        spec: Spec,
+        schema: Mapping[str, Any] | None,
+        capabilities: Capabilities,
+        n: int,
+    ) -> dict[str, Any]:
+        """Write what the bodies of a run share."""
+        config = self.sent(spec, capabilities)
+        if "reasoning_effort" in config:
+            config["thinkingConfig"] = _thinking(config.pop("reasoning_effort"))
+        if schema and capabilities.schema != "prompt":
+            config["responseMimeType"] = "application/json"
+            if capabilities.schema == "json_schema":
+                config["responseJsonSchema"] = schema
+        if n > 1:
+            config["candidateCount"] = n
+        if spec.max_tokens is not None:
+            config["maxOutputTokens"] = spec.max_tokens
+        return merged({"generationConfig": config} if config else {}, spec.extra)
+
+    def filled(
+        self, shared: dict[str, Any], system: str, examples: Turns, turns: Turns
+    ) -> dict[str, Any]:
+        """Put the system text and the contents in."""
+        contents = [
+            {"role": _ROLES.get(role, role), "parts": [{"text": text}]}
+            for role, text in (*examples, *turns)
+        ]
+        first = {"systemInstruction": {"parts": [{"text": system}]}} if system else {}
+        return {**shared, **first, "contents": contents}
+
+    def reseed(self, body: dict[str, Any], by: int) -> None:
+        """Move the seed, for another answer to the same request."""
+        config = body.get("generationConfig", {})
+        if "seed" in config:
+            body["generationConfig"] = {**config, "seed": config["seed"] + by}
+
+    def parse(self, response: HTTPResponse) -> Reply:
+        """Read the candidates; there are none when the prompt is blocked."""
+        data = failures.load(response)
+        if failures.holds_error(data):
+            raise failures.classify(response, data)
+        candidates = data.get("candidates") if isinstance(data, dict) else None
+        if not candidates:
+            raise _without(data, response)
+        return Reply(
+            tuple(_choice(candidate, response) for candidate in candidates),
+            _tokens(data.get("usageMetadata")),
+            data.get("modelVersion"),
+            data.get("responseId"),
+        )
+
+
+def _thinking(effort: str) -> dict[str, Any]:
+    """Say how much to think, in the words of the newer models."""
+    return (
+        {"thinkingBudget": 0} if effort == "none" else {"thinkingLevel": effort.upper()}
+    )
+
+
+def _without(data: Any, response: HTTPResponse) -> Exception:
+    """Say why there is no candidate."""
+    feedback = data.get("promptFeedback") if isinstance(data, dict) else None
+    if isinstance(feedback, dict) and (reason := feedback.get("blockReason")):
+        msg = f"the prompt was blocked ({reason})"
+        return PromptFilteredError(msg, status=response.status, code=str(reason))
+    msg = f"the reply holds no candidates: {failures.excerpt(response)}"
+    return MalformedReplyError(msg, status=response.status)
+
+
+def _choice(candidate: dict[str, Any], response: HTTPResponse) -> Choice:
+    """Read one candidate; its content may lack, or have no parts."""
+    parts = (candidate.get("content") or {}).get("parts") or ()
+    text = "".join(p.get("text") or "" for p in parts if not p.get("thought"))
+    reason = candidate.get("finishReason")
+    if not text and reason not in _REASONS:
+        # MALFORMED_RESPONSE, OTHER and the like: another try may end otherwise
+        msg = f"a candidate holds no text ({reason})"
+        raise MalformedReplyError(msg, status=response.status, code=str(reason))
+    return Choice(text, _REASONS.get(str(reason), reason))
+
+
+def _tokens(usage: Any) -> Tokens | None:
+    """Add up the output: the thinking is not among the candidates' tokens."""
+    if not isinstance(usage, dict):
+        return None
+    thought = int(usage.get("thoughtsTokenCount") or 0)
+    tools = int(usage.get("toolUsePromptTokenCount") or 0)
+    return Tokens(
+        int(usage.get("promptTokenCount") or 0) + tools,
+        int(usage.get("candidatesTokenCount") or 0) + thought,
+        int(usage.get("cachedContentTokenCount") or 0),
+        thought,
+    )
+
+
+PRESETS: Mapping[str, Preset] = {
+    "google": Preset(
+        Provider,
+        "https://generativelanguage.googleapis.com/v1beta",
+        "GOOGLE_GEMINI_BASE_URL",
+        ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+    )
+}

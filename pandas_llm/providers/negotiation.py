@@ -1,0 +1,127 @@
+"""What to try after a refused parameter; the same steps for every dialect."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from pandas_llm.errors import ContextLengthError, PromptFilteredError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pandas_llm.errors import LLMError
+    from pandas_llm.types import Capabilities, Request, SchemaMode
+
+SAMPLING = ("temperature", "top_p", "seed", "stop")
+"""Options that are left out, with a warning, where a model refuses them."""
+MODES: tuple[SchemaMode, ...] = ("json_schema", "json_object", "prompt")
+_LIMITS = {
+    "max_completion_tokens": "max_tokens",
+    "max_tokens": "max_completion_tokens",
+}
+_ALL = re.compile(r"sampling.(parameter|param|option)", re.IGNORECASE)
+_SCHEMA = re.compile(
+    r"response_?format|json_?schema|json_object|structured.output|grammar|schema"
+    r"|text\.format|output_(config|format)|response_?mime_?type|json mode",
+    re.IGNORECASE,
+)
+
+
+def downgrade(  # noqa: PLR0911 - a step a paragraph
+    capabilities: Capabilities,
+    error: LLMError,
+    request: Request,
+    names: Mapping[str, str] | None = None,
+    modes: Sequence[SchemaMode] = MODES,
+) -> Capabilities | None:
+    """Step down one capability that an error names; None when nothing is left.
+
+    Parameters
+    ----------
+    capabilities, error, request
+        What was tried, for which request, and how it was refused.
+    names : mapping, optional
+        The vendor's names of options, where they are others than ours.
+    modes : sequence
+        The ways to ask for a schema that the vendor has, the best first.
+    """
+    if isinstance(error, (ContextLengthError, PromptFilteredError)):
+        return None  # they speak of the prompt, and may quote any word of it
+    spec, refused = request.spec, capabilities.refused
+    about = f"{getattr(error, 'param', None) or ''} {error}"
+    other = _LIMITS[capabilities.max_tokens]
+    # servers name the newer field in both cases: refused, or recommended instead
+    if (
+        spec.max_tokens is not None
+        and "max_completion_tokens" in about
+        and other not in refused
+    ):
+        gone = (*refused, capabilities.max_tokens)
+        return replace(capabilities, max_tokens=other, refused=gone)
+    if "store" not in refused and _names(error, "store"):
+        return replace(capabilities, refused=(*refused, "store"))
+    if spec.schema and (lower := _lower_schema(capabilities, error, about, modes)):
+        return lower
+    known = names or {}
+    given = [name for name in SAMPLING if name in spec.sampling and name not in refused]
+    named = [name for name in given if _names(error, known.get(name, name))]
+    if not named and _ALL.search(about):
+        named = [name for name in given if name != "stop"]
+    if named:
+        return replace(capabilities, refused=(*refused, *named))
+    if spec.n > 1 and capabilities.n and _names(error, known.get("n", "n")):
+        return replace(capabilities, n=False)
+    return None
+
+
+def _lower_schema(
+    capabilities: Capabilities, error: LLMError, about: str, modes: Sequence[SchemaMode]
+) -> Capabilities | None:
+    mode, refused = capabilities.schema, capabilities.refused
+    if mode == "json_schema" and "strict" not in refused and _names(error, "strict"):
+        return replace(capabilities, refused=(*refused, "strict"))
+    if mode == modes[-1] or not _SCHEMA.search(about):
+        return None
+    return replace(capabilities, schema=modes[modes.index(mode) + 1])
+
+
+def note(schema: Mapping[str, Any] | None, capabilities: Capabilities) -> str:
+    """Say the schema in words, where the endpoint does not take it as a field."""
+    if not schema or (
+        capabilities.schema == "json_schema" and not capabilities.describe
+    ):
+        return ""
+    text = orjson.dumps(schema).decode()
+    return f"Answer with one JSON object and nothing else. Its JSON schema is:\n{text}"
+
+
+def merged(body: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Put a caller's own fields into a body, those of nested objects one by one.
+
+    Examples
+    --------
+    >>> merged({"config": {"a": 1}, "b": 2}, {"config": {"c": 3}})
+    {'config': {'a': 1, 'c': 3}, 'b': 2}
+    """
+    result = dict(body)
+    for name, value in extra.items():
+        mine = result.get(name)
+        if isinstance(mine, dict) and isinstance(value, dict):
+            value = {**mine, **value}  # noqa: PLW2901
+        result[name] = value
+    return result
+
+
+def _names(error: LLMError, name: str) -> bool:
+    """Tell whether an error is about a field; "stop" and "n" are words as well."""
+    if getattr(error, "param", None) == name:
+        return True
+    words = rf"\b{name}\b"
+    if len(name) <= len("stop"):
+        said = rf"\b{name} is not (?:supported|allowed)|: {name}\s*$"
+        words = rf"['\"`]{name}['\"`]|{said}"
+    return re.search(words, str(error), re.IGNORECASE) is not None

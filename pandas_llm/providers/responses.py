@@ -1,0 +1,121 @@
+"""OpenAI's Responses: the only way to some of its models.
+
+One question, one answer; nothing is kept there (``store: false``). Field names: the
+openai package 3.52. There is no ``n``, ``seed`` or ``stop``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pandas_llm.errors import MalformedReplyError
+from pandas_llm.providers import Preset, failures, openai
+from pandas_llm.providers.negotiation import merged
+from pandas_llm.types import Capabilities, Choice, Reply, Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pandas_llm.providers.dialect import Turns
+    from pandas_llm.types import Endpoint, HTTPResponse, Spec
+
+_REASONS = {"max_output_tokens": "length", "completed": "stop"}
+_STATUS = {"rate_limit_exceeded": 429, "server_error": 500}
+"""What an error inside a 200 would have been; any other is the request's fault."""
+_REFUSED = 400
+
+
+class Provider(openai.Provider):
+    """Responses at one endpoint."""
+
+    capabilities = Capabilities(n=False)
+    lacking = ("seed", "stop")
+
+    def url(self, endpoint: Endpoint) -> str:
+        """Give the address that requests go to."""
+        return endpoint.base_url + "/responses"
+
+    def shared(
+        self,
+        spec: Spec,
+        schema: Mapping[str, Any] | None,
+        capabilities: Capabilities,
+        n: int,  # noqa: ARG002 - it has none
+    ) -> dict[str, Any]:
+        """Write what the bodies of a run share."""
+        refused = capabilities.refused
+        body: dict[str, Any] = {"model": self.model}
+        if "store" not in refused:
+            body["store"] = False  # the default keeps answers for 30 days
+        if schema and capabilities.schema == "json_schema":
+            named = {"type": "json_schema", "name": "records", "schema": schema}
+            strict = {} if "strict" in refused else {"strict": True}
+            body["text"] = {"format": {**named, **strict}}
+        elif schema and capabilities.schema == "json_object":
+            body["text"] = {"format": {"type": "json_object"}}
+        if spec.max_tokens is not None:
+            body["max_output_tokens"] = spec.max_tokens
+        sent = self.sent(spec, capabilities)
+        if "reasoning_effort" in sent:
+            body["reasoning"] = {"effort": sent.pop("reasoning_effort")}
+        return merged(body | sent, spec.extra)
+
+    def filled(
+        self, shared: dict[str, Any], system: str, examples: Turns, turns: Turns
+    ) -> dict[str, Any]:
+        """Put the instructions and the input in."""
+        said = [  # llama.cpp takes no assistant's turn without its type
+            {"type": "message", "role": role, "content": text}
+            for role, text in (*examples, *turns)
+        ]
+        instructions = {"instructions": system} if system else {}
+        return {**shared, **instructions, "input": said}
+
+    def parse(self, response: HTTPResponse) -> Reply:
+        """Read a response; a failed one is an error inside a 200."""
+        data = failures.load(response)
+        if failures.holds_error(data):
+            code = str(data["error"].get("code")) if isinstance(data, dict) else ""
+            status = _STATUS.get(code, _REFUSED)
+            raise failures.classify(response._replace(status=status), data)
+        if not isinstance(data, dict) or not isinstance(data.get("output"), list):
+            msg = f"the reply holds no output: {failures.excerpt(response)}"
+            raise MalformedReplyError(msg, status=response.status)
+        parts = [
+            part
+            for item in data["output"]
+            if item.get("type") == "message"
+            for part in item.get("content") or ()
+        ]
+        text = "".join(p.get("text") or "" for p in parts if _is(p, "output_text"))
+        refusals = [p.get("refusal") or "refused" for p in parts if _is(p, "refusal")]
+        details = data.get("incomplete_details") or {}
+        reason = str(details.get("reason") or data.get("status"))
+        return Reply(
+            (Choice(text, _REASONS.get(reason, reason), "".join(refusals) or None),),
+            _tokens(data.get("usage")),
+            data.get("model"),
+            response.headers.get("x-request-id"),
+        )
+
+
+def _is(part: Mapping[str, Any], kind: str) -> bool:
+    return part.get("type") == kind
+
+
+def _tokens(usage: Any) -> Tokens | None:
+    if not isinstance(usage, dict):
+        return None
+    return Tokens(
+        int(usage.get("input_tokens") or 0),
+        int(usage.get("output_tokens") or 0),
+        int((usage.get("input_tokens_details") or {}).get("cached_tokens") or 0),
+        int((usage.get("output_tokens_details") or {}).get("reasoning_tokens") or 0),
+    )
+
+
+PRESETS: Mapping[str, Preset] = {
+    "openai-responses": Preset(
+        Provider, "https://api.openai.com/v1", "OPENAI_BASE_URL", "OPENAI_API_KEY"
+    )
+}
