@@ -32,6 +32,7 @@ class Server:
         self._tls = tls
         self.bodies: list[dict] = []
         self.headers: list[dict] = []
+        self.paths: list[str] = []
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main()))
 
@@ -64,6 +65,7 @@ class Server:
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         self.headers.append(dict(request.headers))
+        self.paths.append(request.path)
         self.bodies.append(orjson.loads(body) if body else {})
         answer = self._answer(self.bodies[-1])
         if asyncio.iscoroutine(answer):

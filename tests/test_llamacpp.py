@@ -172,3 +172,33 @@ def test_a_key_that_lacks_is_said_at_once():
 def test_the_only_model_is_used_without_being_named(here):
     out = frame(1).llm.complete("${text}", **{**here, "model": None})
     assert out.attrs["llm"]["model"] == "tiny-llama"
+
+
+@pytest.mark.parametrize("name", ["anthropic", "openai-responses", "llamacpp"])
+def test_its_other_endpoints_are_spoken_to_in_their_dialects(name, here):
+    out = frame(12).llm.complete(
+        "Say ${text}",
+        system="Be brief.",
+        examples=[("Say it", "It is said.")],
+        n=2,
+        details=True,
+        **{**here, "model": f"{name}/tiny-llama", "max_tokens": 40},
+    )
+    assert out["completion"].str.len().gt(0).all()
+    assert set(out["llm_finish_reason"]) <= {"stop", "length"}
+    assert out["llm_output_tokens"].le(80).all()
+    assert out.llm.usage.input_tokens > 12
+    assert out.llm.usage.requests == (12 if name == "llamacpp" else 24)
+
+
+@pytest.mark.parametrize("name", ["anthropic", "openai-responses"])
+def test_an_error_of_its_other_endpoints_is_the_rows(name, here):
+    rows = frame(4)
+    rows.loc[2, "text"] = "a word " * 20_000
+    out = rows.llm.complete(
+        "Say ${text}",
+        error_column="why",
+        **{**here, "model": f"{name}/tiny-llama", "max_tokens": 20},
+    )
+    assert out["why"].notna().tolist() == [False, False, True, False]
+    assert out["why"][2].startswith("context_length")

@@ -1,0 +1,227 @@
+"""Request bodies, held against the request types of the vendors' own packages."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+from dataclasses import replace
+from functools import cache
+from typing import Annotated, Any, Literal
+
+import anthropic.types.message_create_params
+import openai.types.chat.completion_create_params
+import openai.types.responses.response_create_params
+import orjson
+import pytest
+import typing_extensions
+from google.genai import types as google
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from resume_server import Server
+
+from pandas_llm import providers
+from pandas_llm.keys import parse_keys
+from pandas_llm.output import Records
+from pandas_llm.types import Capabilities, Endpoint, Request, Spec
+
+
+class Place(BaseModel):
+    """Where it was."""
+
+    name: str = Field(pattern="^[A-Z]")
+    year: int | None = Field(None, ge=1000, le=2100)
+
+
+KEYS: dict[str, Any] = {
+    "fact": Annotated[str, Field(max_length=99, description="in one sentence")],
+    "count": int,
+    "share": float | None,
+    "true": bool,
+    "day": dt.date,
+    "mood": Literal["good", "bad"],
+    "tags": list[str],
+    "place": Place,
+    "places": list[Place] | None,
+}
+SCHEMA = Records(parse_keys(KEYS)).schema
+SPECS = {
+    "plain": Spec("m"),
+    "schema": Spec("m", schema=SCHEMA),
+    "sampling": Spec(
+        "m", sampling={"temperature": 0.5, "top_p": 0.9, "stop": ["a"]}, max_tokens=9
+    ),
+    "effort": Spec("m", schema=SCHEMA, sampling={"reasoning_effort": "low", "seed": 7}),
+    "examples": Spec("m", (("2 + 2?", "4"), ("3 + 3?", "6 " * 1500)), SCHEMA, n=3),
+}
+REQUESTS = {
+    "prompt": ("Hello", None, ()),
+    "system": ("Hello", "Be brief.", ()),
+    "again": ("Hello", "Be brief. " * 300, (("assistant", "{"), ("user", "JSON!"))),
+}
+SETTLED: list[dict[str, Any]] = [
+    {"schema": "json_schema"},
+    {"schema": "json_schema", "refused": ("strict",)},
+    {"schema": "json_object"},
+    {"schema": "prompt"},
+]
+
+
+@pytest.fixture(scope="module")
+def problems():
+    """Give the function that holds a body against a TypedDict, unknown keys too."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith(("openai.types", "anthropic.types")):
+            for found in list(vars(module).values()):
+                if isinstance(found, type) and typing_extensions.is_typeddict(found):
+                    found.__pydantic_config__ = {
+                        "extra": "forbid",
+                        "arbitrary_types_allowed": True,
+                    }
+
+    # kept: an iterator outlives the adapter it came from, and needs it
+    adapter = cache(TypeAdapter)
+
+    def find(kind: Any, body: Any) -> list[tuple[Any, ...]]:
+        try:
+            drained(adapter(kind).validate_python(body))
+        except ValidationError as error:
+            return [one["loc"] for one in error.errors()]
+        return []
+
+    return find
+
+
+def drained(value: Any) -> Any:
+    """Read iterables to their ends: pydantic looks at their items only then."""
+    if isinstance(value, dict):
+        return {name: drained(item) for name, item in value.items()}
+    if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
+        return value
+    return [drained(item) for item in value]
+
+
+def connect(name: str, **more: Any) -> providers.Provider:
+    base_url = providers.presets()[name].base_url or "https://res.openai.azure.com"
+    return providers.connect(Endpoint(name, base_url, "m", "sk-key", **more))
+
+
+def bodies(name: str, spec: Spec, **more: Any) -> list[Any]:
+    """Build a spec's requests in every way that may be settled on."""
+    provider = connect(name, **more)
+    found = []
+    for terms in SETTLED:
+        settled = replace(provider.capabilities, **terms)
+        for prompt, system, followup in REQUESTS.values():
+            request = Request(spec, prompt, system, followup)
+            built = provider.build(request, settled, spec.n if settled.n else 1)
+            found.append(orjson.loads(built.body))
+    return found
+
+
+CHAT = [
+    *("openai", "azure", "ollama", "vllm", "llamacpp", "lmstudio", "openrouter"),
+    *("groq", "together", "deepseek", "fireworks", "xai"),
+]
+
+
+def test_every_provider_is_held_against_a_type():
+    held = {*CHAT, "openai-responses", "anthropic", "google"}
+    # Mistral's package is another one: its own field for the seed is all that differs
+    assert held == providers.presets().keys() - {"sim", "mistral"}
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("name", CHAT)
+def test_chat_completions_are_openais(name, spec, problems):
+    kind = openai.types.chat.completion_create_params.CompletionCreateParamsNonStreaming
+    for body in bodies(name, SPECS[spec]):
+        assert problems(kind, body) == []
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_responses_are_openais(spec, problems):
+    kind = (
+        openai.types.responses.response_create_params.ResponseCreateParamsNonStreaming
+    )
+    for body in bodies("openai-responses", SPECS[spec]):
+        assert problems(kind, body) == []
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("version", ["2023-06-01", "2026-10-21"])
+def test_messages_are_anthropics(spec, version, problems):
+    kind = anthropic.types.message_create_params.MessageCreateParamsNonStreaming
+    headers = (("anthropic-version", version),)
+    for body in bodies("anthropic", SPECS[spec], headers=headers):
+        if version == "2023-06-01":  # the package speaks the newer one alone
+            body.pop("temperature", None)
+            body.pop("top_p", None)
+        assert problems(kind, body) == []
+        # its type of a message lets any block pass that an answer may hold
+        texts = [body.get("system"), *(m["content"] for m in body["messages"])]
+        for block in (b for text in texts if isinstance(text, list) for b in text):
+            assert problems(anthropic.types.TextBlockParam, block) == []
+
+
+def test_an_unknown_key_is_a_problem_at_every_depth(problems):
+    chat = openai.types.chat.completion_create_params.CompletionCreateParamsNonStreaming
+    kind = anthropic.types.message_create_params.MessageCreateParamsNonStreaming
+    good = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+    assert problems(chat, good) == []
+    assert problems(chat, {**good, "minimum": 1})
+    assert problems(chat, {**good, "messages": [{**good["messages"][0], "zz": 1}]})
+    good["max_tokens"] = 5
+    assert problems(kind, good) == []
+    assert problems(kind, {**good, "output_config": {"format": {"type": "json"}}})
+    block = {"type": "text", "text": "x", "cache_control": {"type": "forever"}}
+    assert problems(anthropic.types.TextBlockParam, block)
+    assert problems(kind, {**good, "system": [block]})
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_contents_are_googles(spec):
+    for body in bodies("google", SPECS[spec]):
+        assert body.keys() <= {"contents", "systemInstruction", "generationConfig"}
+        parts = [(google.Content, content) for content in body["contents"]]
+        parts.append((google.Content, body.get("systemInstruction", {})))
+        parts.append((google.GenerationConfig, body.get("generationConfig", {})))
+        for kind, value in parts:
+            model = kind.model_validate(value)  # unknown keys are forbidden there
+            # back again, so that a name of Python's is not taken for one of JSON's
+            assert (
+                model.model_dump(by_alias=True, exclude_none=True, mode="json") == value
+            )
+
+
+def test_googles_own_client_sends_the_same():
+    import google.genai
+
+    reply = {"candidates": [{"content": {"parts": [{"text": "x"}]}}]}
+    config = google.genai.types.GenerateContentConfig(
+        system_instruction="Be brief.",
+        temperature=0.5,
+        top_p=0.9,
+        seed=7,
+        stop_sequences=["END"],
+        candidate_count=2,
+        max_output_tokens=100,
+        response_mime_type="application/json",
+        response_json_schema=SCHEMA,
+    )
+    with Server(lambda _: reply) as server:
+        place = server.base_url.removesuffix("/v1")
+        client = google.genai.Client(
+            api_key="sk-key",
+            http_options=google.genai.types.HttpOptions(base_url=place),
+        )
+        client.models.generate_content(model="m", contents="Hello", config=config)
+        client.close()
+        (theirs,), (headers,) = server.bodies, server.headers
+    sampling = {"temperature": 0.5, "top_p": 0.9, "seed": 7, "stop": ["END"]}
+    spec = Spec("m", schema=SCHEMA, n=2, sampling=sampling, max_tokens=100)
+    provider = connect("google")
+    request = Request(spec, "Hello", "Be brief.")
+    built = provider.build(request, Capabilities(), 2)
+    ours = orjson.loads(built.body)
+    theirs["systemInstruction"].pop("role", None)  # which it says, and need not
+    assert ours == theirs
+    assert {k.lower() for k in built.headers} <= {k.lower() for k in headers}
