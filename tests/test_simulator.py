@@ -28,6 +28,7 @@ from pandas_llm.simulator import (
 )
 from pandas_llm.simulator.faults import fault_of
 from pandas_llm.simulator.limits import Limits, go_duration, retry_headers
+from pandas_llm.simulator.openai import rate_headers
 from pandas_llm.simulator.server import delay_of
 
 if TYPE_CHECKING:
@@ -480,7 +481,7 @@ def test_requests_refill_continuously() -> None:
     clock = Clock()
     limits = Limits(Settings(requests_per_minute=60, burst=2), clock)
     assert [limits.admit(1).wait for _ in range(3)] == [0, 0, pytest.approx(1)]
-    assert limits.headers() == {
+    assert rate_headers(limits.levels()) == {
         "x-ratelimit-limit-requests": "60",
         "x-ratelimit-remaining-requests": "0",
         "x-ratelimit-reset-requests": "2s",
@@ -490,7 +491,7 @@ def test_requests_refill_continuously() -> None:
     clock.now += 0.5
     assert limits.admit(1).wait == 0
     clock.now += 1000
-    assert limits.headers()["x-ratelimit-remaining-requests"] == "2"
+    assert rate_headers(limits.levels())["x-ratelimit-remaining-requests"] == "2"
 
 
 def test_tokens_are_limited_and_a_refusal_uses_up_nothing() -> None:
@@ -501,7 +502,7 @@ def test_tokens_are_limited_and_a_refusal_uses_up_nothing() -> None:
     refused = limits.admit(90)
     assert (refused.kind, refused.limit, refused.requested) == ("tokens", 6000, 90)
     assert refused.wait == pytest.approx(0.5)
-    headers = limits.headers()
+    headers = rate_headers(limits.levels())
     assert headers["x-ratelimit-remaining-tokens"] == "40"
     assert headers["x-ratelimit-remaining-requests"] == "9"
     assert headers["x-ratelimit-reset-tokens"] == "600ms"
@@ -511,7 +512,7 @@ def test_a_large_request_waits_for_a_full_bucket_and_leaves_a_debt() -> None:
     clock = Clock()
     limits = Limits(Settings(tokens_per_minute=6000), clock)
     assert limits.admit(1000).wait == 0
-    assert limits.headers()["x-ratelimit-remaining-tokens"] == "0"
+    assert rate_headers(limits.levels())["x-ratelimit-remaining-tokens"] == "0"
     assert limits.admit(1).wait == pytest.approx(9.01)
     assert limits.admit(6001).wait == float("inf")
 

@@ -1,4 +1,7 @@
-"""A local server that speaks OpenAI's protocol: for tests, demos and trying things out.
+"""A local server that speaks as OpenAI, Anthropic, Google and Ollama do.
+
+For tests, demos and trying things out. It has chat completions, Responses, Messages,
+generateContent, embeddings and the list of models.
 
 Nothing it says is real: every text begins with ``[simulated]``. All else is: HTTP over
 a socket, rate limits with their headers, faults on request.

@@ -71,6 +71,11 @@ class Simulator:
             running.stop()
 
     @property
+    def origin(self) -> str:
+        """Scheme, host and port: what clients of other vendors take."""
+        return self._now().server.origin
+
+    @property
     def base_url(self) -> str:
         """What an OpenAI client takes as its base URL."""
         return self._now().server.base_url

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
-from pandas_llm.simulator.limits import go_duration, retry_headers
+from pandas_llm.simulator.dialect import Answer, Problem
+from pandas_llm.simulator.limits import go_duration
 from pandas_llm.simulator.values import MARK, unit_hash
 
 if TYPE_CHECKING:
     from pandas_llm.simulator.limits import Verdict
     from pandas_llm.simulator.settings import Settings
-
-JSON = "application/json"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP answer before it is sent."""
-
-    status: int
-    body: bytes
-    content_type: str = JSON
-    headers: dict[str, str] = field(default_factory=dict)
 
 
 def fault_of(settings: Settings, number: int, prompt: str) -> str | None:
@@ -47,48 +35,39 @@ def fault_of(settings: Settings, number: int, prompt: str) -> str | None:
     return None
 
 
-def error(
-    status: int,
-    message: str,
-    *,
-    kind: str = "invalid_request_error",
-    code: str | None = None,
-    param: str | None = None,
-) -> Answer:
-    """Return an error as OpenAI words it."""
-    return Answer(status, orjson.dumps(_error_body(message, kind, code, param)))
-
-
-def over_limit(verdict: Verdict, model: str) -> Answer:
-    """Return the 429 of a limit that is really reached."""
+def over_limit(verdict: Verdict, model: str, *, told: bool) -> Problem:
+    """Return the 429 of a limit that is really reached; told: says how long."""
     unit = "tokens" if verdict.kind == "tokens" else "requests"
     per = f"{unit} per min ({'TPM' if unit == 'tokens' else 'RPM'})"
     where = f"for {model} in organization org-simulator on {per}"
-    if verdict.wait == float("inf"):
+    about = {"unit": unit, "limit": verdict.limit, "model": model}
+    if verdict.wait == math.inf:
         text = (
             f"Request too large {where}: Limit {verdict.limit}, Requested "
             f"{verdict.requested}. The input or output tokens must be reduced in order "
             "to run successfully."
         )
-    else:
-        text = (
-            f"Rate limit reached {where}: Limit {verdict.limit}, Requested "
-            f"{verdict.requested}. Please try again in {go_duration(verdict.wait)}."
-        )
-    return error(429, text, kind=unit, code="rate_limit_exceeded")
+        return Problem(429, text, unit, "rate_limit_exceeded", about=about)
+    text = (
+        f"Rate limit reached {where}: Limit {verdict.limit}, Requested "
+        f"{verdict.requested}. Please try again in {go_duration(verdict.wait)}."
+    )
+    wait = verdict.wait if told else None
+    return Problem(429, text, unit, "rate_limit_exceeded", wait=wait, about=about)
 
 
-def injected(name: str, settings: Settings, model: str) -> Answer | None:
-    """Return the answer of a fault that replaces the whole reply, if it does."""
-    if name in _WHOLE:
-        return _WHOLE[name]
-    if name not in _ERRORS:
+def injected(name: str, settings: Settings, model: str) -> Problem | None:
+    """Return the error that a fault answers with, if it does."""
+    problem = _ERRORS.get(name)
+    if problem is None:
         return None
-    status, kind, code, message = _ERRORS[name]
-    answer = error(status, message.format(model=model), kind=kind, code=code)
-    if name in {"429", "503", "529"} and settings.retry_after:
-        answer.headers.update(retry_headers(settings.fault_delay))
-    return answer
+    waits = name in _WAITING and settings.retry_after
+    return replace(
+        problem,
+        message=problem.message.format(model=model),
+        wait=settings.fault_delay if waits else None,
+        about={"model": model, **problem.about},
+    )
 
 
 def spoil(name: str, reply: dict[str, Any]) -> None:
@@ -113,67 +92,55 @@ def spoil(name: str, reply: dict[str, Any]) -> None:
             message["content"] = _CONTENTS[name]
 
 
-def _error_body(
-    message: str, kind: str, code: str | None, param: str | None
-) -> dict[str, dict[str, str | None]]:
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
-
-
 _CONTENTS = {
     "bad_output": f'{MARK}Sure! Here is what I found: {{"records": [{{"question": "Wh',
     "wrong_schema": '{"simulated": true, "unexpected": [1, 2, 3]}',
 }
 _HTML = b"<!DOCTYPE html><html><body><h1>Sign in to the network</h1></body></html>"
-_WHOLE = {
-    "html": Answer(200, _HTML, "text/html"),
-    "empty": Answer(200, b""),
-    "broken_json": Answer(200, b'{"id": "chatcmpl-sim-0", "choices": [{"ind'),
-    "error_200": Answer(
-        200, b'{"error": {"message": "Provider returned error", "code": 502}}'
-    ),
-}
-_ERRORS: dict[str, tuple[int, str, str | None, str]] = {
-    "400": (
+WHOLE = {"html": Answer(200, _HTML, "text/html"), "empty": Answer(200, b"")}
+"""Faults that answer with something else than the vendor's JSON."""
+
+_WAITING = frozenset({"429", "503", "529"})
+_ERRORS = {
+    "400": Problem(
         400,
-        "invalid_request_error",
-        "invalid_prompt",
         "Invalid prompt: your prompt was flagged as potentially violating our policy.",
+        code="invalid_prompt",
     ),
-    "401": (
+    "401": Problem(
         401,
-        "invalid_request_error",
-        "invalid_api_key",
         "Incorrect API key provided. You can find your API key in your account.",
+        code="invalid_api_key",
     ),
-    "404": (
+    "404": Problem(
         404,
-        "invalid_request_error",
-        "model_not_found",
         "The model `{model}` does not exist or you do not have access to it.",
+        code="model_not_found",
     ),
-    "429": (
+    "429": Problem(
         429,
+        "Rate limit reached for {model} on requests per min (RPM): Limit 500.",
         "requests",
         "rate_limit_exceeded",
-        "Rate limit reached for {model} on requests per min (RPM): Limit 500.",
+        about={"unit": "requests", "limit": 500},
     ),
-    "429_quota": (
+    "429_quota": Problem(
         429,
-        "insufficient_quota",
-        "insufficient_quota",
         "You exceeded your current quota, please check your plan and billing details.",
+        "insufficient_quota",
+        "insufficient_quota",
     ),
-    "500": (
+    "500": Problem(
         500,
-        "server_error",
-        None,
         "The server had an error while processing your request. Sorry about that!",
+        "server_error",
+        "server_error",
     ),
-    "503": (
+    "503": Problem(
         503,
+        "The engine is currently overloaded, please try again later.",
         "server_error",
         "server_is_overloaded",
-        "The engine is currently overloaded, please try again later.",
     ),
-    "529": (529, "overloaded_error", None, "Overloaded"),
+    "529": Problem(529, "Overloaded", "overloaded_error"),
 }

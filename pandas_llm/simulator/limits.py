@@ -38,6 +38,26 @@ class Verdict:
     requested: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Level:
+    """A limit as it stands.
+
+    Attributes
+    ----------
+    kind
+        ``"requests"`` or ``"tokens"``.
+    limit, remaining
+        What it is per minute, and what is left at this moment.
+    full_in
+        Seconds until nothing of it is used up.
+    """
+
+    kind: str
+    limit: int
+    remaining: int
+    full_in: float
+
+
 class Bucket:
     """A token bucket that refills continuously and starts full."""
 
@@ -69,15 +89,15 @@ class Bucket:
         """Take an amount that may be taken now."""
         self._level -= amount
 
-    def headers(self, kind: str, now: float) -> dict[str, str]:
-        """Return OpenAI's three headers for this bucket."""
+    def level(self, kind: str, now: float) -> Level:
+        """Return how full the bucket is."""
         level = self.refill(now)
-        full_in = (self.size - level) * _MINUTE / self.per_minute
-        return {
-            f"x-ratelimit-limit-{kind}": str(round(self.per_minute)),
-            f"x-ratelimit-remaining-{kind}": str(max(0, int(level + _ROUNDING))),
-            f"x-ratelimit-reset-{kind}": go_duration(full_in),
-        }
+        return Level(
+            kind,
+            round(self.per_minute),
+            max(0, int(level + _ROUNDING)),
+            (self.size - level) * _MINUTE / self.per_minute,
+        )
 
 
 class Limits:
@@ -123,13 +143,10 @@ class Limits:
             bucket.take(amounts[kind])
         return Verdict()
 
-    def headers(self) -> dict[str, str]:
-        """Return the rate limit headers of this moment."""
+    def levels(self) -> list[Level]:
+        """Return the limits of this moment."""
         now = self._clock()
-        found: dict[str, str] = {}
-        for kind, bucket in self._buckets.items():
-            found |= bucket.headers(kind, now)
-        return found
+        return [bucket.level(kind, now) for kind, bucket in self._buckets.items()]
 
 
 def go_duration(seconds: float) -> str:

@@ -41,7 +41,7 @@ _DATE = re.compile(
     r"\b(?:1[5-9]|20|21)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])\b"
 )
 _NUMBER = re.compile(r"(?<![\w.])-?(?:\d{1,3}(?:,\d{3})+|\d{1,15})(?!\d)(?:\.\d{1,9})?")
-_STOP_WORDS = frozenset(
+STOP_WORDS = frozenset(
     _WORD.findall(
         "a an and are as at be been but by can did do does for from had has have he "
         "her his how i if in into is it its may more most my no not of on or our she "
@@ -119,7 +119,7 @@ def key_phrase(sentence: str) -> str:
     best: list[str] = []
     run: list[str] = []
     for word in _WORD.findall(sentence):
-        run = [] if word.lower() in _STOP_WORDS else [*run, word][-_PHRASE_WORDS:]
+        run = [] if word.lower() in STOP_WORDS else [*run, word][-_PHRASE_WORDS:]
         if sum(map(len, run)) > sum(map(len, best)):
             best = run
     return " ".join(best) or sentence

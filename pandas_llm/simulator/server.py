@@ -7,6 +7,7 @@ import math
 import time
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Unpack
@@ -14,24 +15,27 @@ from typing import TYPE_CHECKING, Any, Unpack
 import orjson
 from aiohttp import web
 
+from pandas_llm.simulator.anthropic import MESSAGES
 from pandas_llm.simulator.breakage import never, reset_connection, truncate
-from pandas_llm.simulator.faults import (
+from pandas_llm.simulator.completions import CHAT_COMPLETIONS
+from pandas_llm.simulator.dialect import (
     JSON,
     Answer,
-    error,
-    fault_of,
-    injected,
-    over_limit,
-)
-from pandas_llm.simulator.limits import Limits, retry_headers
-from pandas_llm.simulator.replies import (
-    SIMULATED_MODEL,
-    Chat,
+    Dialect,
+    Incoming,
+    Problem,
     RefusedError,
-    make_reply,
-    read_chat,
-    read_json,
+    Vendor,
+    Work,
 )
+from pandas_llm.simulator.embeddings import OLLAMA_EMBED, OPENAI_EMBEDDINGS
+from pandas_llm.simulator.faults import WHOLE, fault_of, injected, over_limit
+from pandas_llm.simulator.gemini import GENERATE_CONTENT
+from pandas_llm.simulator.gemini_embeddings import BATCH_EMBED_CONTENTS, EMBED_CONTENT
+from pandas_llm.simulator.limits import Limits
+from pandas_llm.simulator.models import list_models, vendor_of
+from pandas_llm.simulator.replies import read_json
+from pandas_llm.simulator.responses import RESPONSES
 from pandas_llm.simulator.settings import Knobs, Settings
 from pandas_llm.simulator.stats import Seen, Stats, prompt_key
 from pandas_llm.simulator.values import unit_hash
@@ -39,6 +43,10 @@ from pandas_llm.simulator.values import unit_hash
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+_DIALECTS = (
+    *(CHAT_COMPLETIONS, RESPONSES, OPENAI_EMBEDDINGS, MESSAGES, OLLAMA_EMBED),
+    *(GENERATE_CONTENT, EMBED_CONTENT, BATCH_EMBED_CONTENTS),
+)
 _LARGEST_BODY = 64 * 2**20
 _BACKLOG = 4096  # a client may open all its connections at once
 _LIMIT_KNOBS = {"requests_per_minute", "tokens_per_minute", "burst"}
@@ -50,20 +58,25 @@ class Server:
 
     Attributes
     ----------
-    base_url
-        What an OpenAI client takes as its base URL.
+    origin
+        What other clients take: scheme, host and port.
     settings
         The knobs as they are now.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
-        self.base_url = ""
+        self.origin = ""
         self.settings = settings
         self._clock = clock
         self._stats = Stats()
         self._in_flight = 0
         self._limits = Limits(settings, clock)
         self._slots = _slots(settings)
+
+    @property
+    def base_url(self) -> str:
+        """What an OpenAI client takes as its base URL."""
+        return f"{self.origin}/v1"
 
     def stats(self) -> dict[str, Any]:
         """Return the counters since the start or the last reset."""
@@ -92,94 +105,101 @@ class Server:
     def app(self) -> web.Application:
         """Return the web application."""
         app = web.Application(client_max_size=_LARGEST_BODY)
-        app.router.add_post("/v1/chat/completions", self._chat)
-        app.router.add_get("/v1/models", self._models)
+        for dialect in _DIALECTS:
+            for path in dialect.paths:
+                app.router.add_post(path, partial(self._handle, dialect))
+        for path in ("/v1/models", "/v1beta/models", "/openai/v1/models"):
+            app.router.add_get(path, self._models)
         app.router.add_get("/stats", self._show_stats)
         app.router.add_post("/stats/reset", self._reset)
         app.router.add_get("/requests", self._show_requests)
         app.router.add_route("*", "/{path:.*}", _unknown_url)
         return app
 
-    async def _chat(self, request: web.Request) -> web.StreamResponse:
+    async def _handle(
+        self, dialect: Dialect, request: web.Request
+    ) -> web.StreamResponse:
         body = await request.read()
         seen = self._stats.arrive(request.path, request.headers, body)
-        stats = self._stats
+        stats, vendor = self._stats, dialect.vendor
         self._in_flight += 1
         stats.max_in_flight = max(stats.max_in_flight, self._in_flight)
         try:
-            answer = await self._answer(request, seen)
+            answer = await self._answer(dialect, request, seen)
         except RefusedError as refused:
-            answer = refused.answer
+            answer = vendor.refuse(refused.problem)
         finally:
             self._in_flight -= 1
         stats.leave(seen, answer.status)
-        headers = {"x-request-id": f"req_sim_{seen.number:08}", **answer.headers}
+        headers = {vendor.request_id: f"req_sim_{seen.number:08}", **answer.headers}
         if self.settings.headers:
-            headers |= self._limits.headers()
+            headers |= vendor.limit_headers(self._limits.levels())
         return _response(answer, headers)
 
-    async def _answer(self, request: web.Request, seen: Seen) -> Answer:
+    async def _answer(
+        self, dialect: Dialect, request: web.Request, seen: Seen
+    ) -> Answer:
         stats, settings = self._stats, self.settings
-        self._check_key(request)
-        fields = read_json(seen.body)
-        chat = read_chat(fields, settings)
-        stats.per_prompt[prompt_key(chat.prompt)] += 1
-        self._check_limits(chat)
-        fault = seen.fault = fault_of(settings, seen.number, chat.prompt)
+        self._check_key(dialect.vendor, request)
+        model = request.match_info.get("model")
+        incoming = Incoming(read_json(seen.body), request.headers, model)
+        work = dialect.read(incoming, settings)
+        stats.per_prompt[prompt_key(work.prompt)] += 1
+        self._check_limits(work)
+        fault = seen.fault = fault_of(settings, seen.number, work.prompt)
         if fault is not None:
             stats.faults[fault] += 1
-            answer = injected(fault, settings, chat.model)
-            if answer is not None and answer.status != HTTPStatus.OK:
-                return answer
+            if problem := injected(fault, settings, work.model):
+                return dialect.vendor.refuse(problem)
         async with self._slots:
             if delay := delay_of(settings, seen.number):
                 await asyncio.sleep(delay)
-            return await self._work(request, chat, seen)
+            return await self._work(dialect, request, work, seen)
 
-    async def _work(self, request: web.Request, chat: Chat, seen: Seen) -> Answer:
+    async def _work(
+        self, dialect: Dialect, request: web.Request, work: Work, seen: Seen
+    ) -> Answer:
         fault = seen.fault
         if fault == "hang":
             await never()
         if fault == "reset":
             await reset_connection(request)
-        if fault and (answer := injected(fault, self.settings, chat.model)):
-            return answer
-        reply, usage = make_reply(chat, self.settings, seen.number, fault)
+        if fault in WHOLE:
+            return WHOLE[fault]
+        if fault == "error_200":
+            return Answer(HTTPStatus.OK, orjson.dumps(dialect.broken))
+        reply, usage = dialect.write(work, self.settings, seen.number, fault)
         body = orjson.dumps(reply)
+        if fault == "broken_json":
+            return Answer(HTTPStatus.OK, body[: len(body) // 2])
         if fault == "truncated":
             self._stats.leave(seen, HTTPStatus.OK)
             await truncate(request, body)
         self._stats.bill(usage)
         return Answer(HTTPStatus.OK, body)
 
-    def _check_key(self, request: web.Request) -> None:
+    def _check_key(self, vendor: Vendor, request: web.Request) -> None:
         key = self.settings.api_key
-        if key is None or request.headers.get("Authorization") == f"Bearer {key}":
+        if key is None or vendor.key(request.headers) == key:
             return
         text = "Incorrect API key provided. You can find your API key in your account."
-        raise RefusedError(error(401, text, code="invalid_api_key"))
+        raise RefusedError(Problem(401, text, code="invalid_api_key"))
 
-    def _check_limits(self, chat: Chat) -> None:
-        verdict = self._limits.admit(max(chat.max_tokens or 0, chat.prompt_tokens))
+    def _check_limits(self, work: Work) -> None:
+        verdict = self._limits.admit(work.reserved)
         if not verdict.wait:
             return
         self._stats.rejected_429 += 1
-        answer = over_limit(verdict, chat.model)
-        if self.settings.retry_after and math.isfinite(verdict.wait):
-            answer.headers.update(retry_headers(verdict.wait))
-        raise RefusedError(answer)
+        told = self.settings.retry_after
+        raise RefusedError(over_limit(verdict, work.model, told=told))
 
     async def _models(self, request: web.Request) -> web.Response:
+        vendor = vendor_of(request.path, request.headers)
         try:
-            self._check_key(request)
+            self._check_key(vendor, request)
         except RefusedError as refused:
-            return _response(refused.answer, {})
-        models = dict.fromkeys(self.settings.models or (SIMULATED_MODEL,))
-        listed = [
-            {"id": name, "object": "model", "created": 0, "owned_by": "simulator"}
-            for name in models
-        ]
-        return _json({"object": "list", "data": listed})
+            return _response(vendor.refuse(refused.problem), {})
+        return _json(list_models(vendor, self.settings))
 
     async def _show_stats(self, _: web.Request) -> web.Response:
         return _json(self.stats())
@@ -214,7 +234,7 @@ async def serve(
     Yields
     ------
     Server
-        Its ``base_url`` is what a client needs.
+        Its ``base_url``, or its ``origin``, is what a client needs.
     """
     server = Server(settings or Settings(), clock)
     # A client that goes away ends its request; an exit does not wait for the slow ones.
@@ -246,7 +266,7 @@ async def _listen(
     loop = asyncio.get_running_loop()
     listener = await loop.create_server(connect, host, port, backlog=_BACKLOG)
     port = listener.sockets[0].getsockname()[1]
-    server.base_url = f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
+    server.origin = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     return listener
 
 
@@ -274,4 +294,6 @@ def _json(value: object) -> web.Response:
 
 async def _unknown_url(request: web.Request) -> web.Response:
     text = f"Invalid URL ({request.method} {request.path})"
-    return _response(error(404, text), {})
+    vendor = vendor_of(request.path, request.headers)
+    answer = vendor.refuse(Problem(404, text, code="not_found"))
+    return _response(answer, {})

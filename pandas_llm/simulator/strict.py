@@ -1,4 +1,4 @@
-"""The rules of OpenAI's strict schemas."""
+"""Which schemas vendors refuse: the rules of their structured outputs."""
 
 from __future__ import annotations
 
@@ -17,31 +17,33 @@ _BANNED = (
     "dependentSchemas",
 )
 _MAPPINGS = ("properties", "$defs", "definitions")
-_LISTS = ("anyOf", "prefixItems")
+_LISTS = ("anyOf", "allOf", "prefixItems")
+_ANTHROPIC_BANNED = (
+    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+    *("minLength", "maxLength", "maxItems", "uniqueItems", "oneOf", "not"),
+)
+_ANTHROPIC_MOST_OPTIONAL = 24
 
 
 def strict_problem(schema: Mapping[str, Any]) -> str | None:
-    """Return why a schema may not be used with ``strict``, None if it may."""
+    """Return why OpenAI refuses a schema with ``strict``, None if it does not."""
     if schema.get("type") != "object":
         return "schema must be a JSON Schema of 'type: \"object\"'."
-    return next(_problems(schema, ()), None)
+    return next(_openai_problems(schema), None)
 
 
-def _problems(schema: Any, at: tuple[str, ...]) -> Iterator[str]:
-    if not isinstance(schema, dict):
-        return
-    for word in _BANNED:
-        if word in schema:
-            yield f"In context={at}, '{word}' is not permitted."
-    if schema.get("type") == "object":
-        yield from _object_problems(schema, at)
-    for word in _MAPPINGS:
-        for name, part in schema.get(word, {}).items():
-            yield from _problems(part, (*at, word, name))
-    for word in _LISTS:
-        for position, part in enumerate(schema.get(word, ())):
-            yield from _problems(part, (*at, word, str(position)))
-    yield from _problems(schema.get("items"), (*at, "items"))
+def anthropic_problem(schema: Mapping[str, Any]) -> str | None:
+    """Return why Anthropic refuses a schema, None if it does not."""
+    return next(_anthropic_problems(schema), None)
+
+
+def _openai_problems(schema: Any) -> Iterator[str]:
+    for at, part in _parts(schema, ()):
+        for word in _BANNED:
+            if word in part:
+                yield f"In context={at}, '{word}' is not permitted."
+        if part.get("type") == "object":
+            yield from _object_problems(part, at)
 
 
 def _object_problems(schema: dict[str, Any], at: tuple[str, ...]) -> Iterator[str]:
@@ -56,3 +58,41 @@ def _object_problems(schema: dict[str, Any], at: tuple[str, ...]) -> Iterator[st
             f"In context={at}, 'required' is required to be supplied and to be an "
             f"array including every key in properties. Missing '{min(missing)}'."
         )
+
+
+def _anthropic_problems(schema: Any) -> Iterator[str]:
+    optional = 0
+    for _, part in _parts(schema, ()):
+        kind = part.get("type")
+        if kind == "object" and part.get("additionalProperties") is not False:
+            yield (
+                "For 'object' type, 'additionalProperties' must be explicitly set to "
+                "false"
+            )
+        if banned := [word for word in _ANTHROPIC_BANNED if word in part]:
+            yield f"For '{kind}' type, properties {', '.join(banned)} are not supported"
+        if part.get("minItems", 0) > 1:
+            yield "For 'array' type, 'minItems' must be 0 or 1"
+        names = set(part.get("properties", {}))
+        optional += len(names - set(part.get("required", ())))
+    if optional > _ANTHROPIC_MOST_OPTIONAL:
+        yield (
+            f"Schemas contains too many optional parameters ({optional}), which would "
+            f"make grammar compilation inefficient."
+        )
+
+
+def _parts(
+    schema: Any, at: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+    """Give a schema and all schemas in it, with their places."""
+    if not isinstance(schema, dict):
+        return
+    yield at, schema
+    for word in _MAPPINGS:
+        for name, part in schema.get(word, {}).items():
+            yield from _parts(part, (*at, word, name))
+    for word in _LISTS:
+        for position, part in enumerate(schema.get(word, ())):
+            yield from _parts(part, (*at, word, str(position)))
+    yield from _parts(schema.get("items"), (*at, "items"))

@@ -1,0 +1,155 @@
+"""What an endpoint is made of, whatever vendor it speaks as.
+
+Requests become a `Chat` or an `Embedding`, which the server limits, delays, spoils and
+answers alike; a vendor only names things: fields, errors, headers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+if TYPE_CHECKING:
+    from pandas_llm.simulator.limits import Level
+    from pandas_llm.simulator.settings import Settings
+
+JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer before it is sent."""
+
+    status: int
+    body: bytes
+    content_type: str = JSON
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a request is not answered, in OpenAI's words until a vendor rewords it.
+
+    Attributes
+    ----------
+    code
+        What vendors look up their own words by.
+    wait
+        Seconds until another try makes sense; None where that is not said.
+    about
+        What other vendors' words need: names to values.
+    """
+
+    status: int
+    message: str
+    kind: str = "invalid_request_error"
+    code: str | None = None
+    param: str | None = None
+    wait: float | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def worded(self, words: Mapping[str, str]) -> str:
+        """Return the message by its code, the own one where there is none."""
+        found = words.get(self.code or "")
+        return found.format_map(self.about) if found else self.message
+
+
+class RefusedError(Exception):
+    """A request that is answered with an error."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+def refuse(
+    message: str,
+    code: str | None = None,
+    param: str | None = None,
+    *,
+    status: int = 400,
+    **about: Any,
+) -> NoReturn:
+    """Refuse a request that is not in order."""
+    raise RefusedError(Problem(status, message, code=code, param=param, about=about))
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A request as it came in; ``model`` is the one named in the address."""
+
+    fields: dict[str, Any]
+    headers: Mapping[str, str]
+    model: str | None = None
+
+
+class Work(Protocol):
+    """What all requests have in common once they are read."""
+
+    @property
+    def model(self) -> str:
+        """The model asked."""
+
+    @property
+    def prompt(self) -> str:
+        """The text by which the request is counted, and fails if told so."""
+
+    @property
+    def reserved(self) -> int:
+        """The tokens it takes from the limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vendor:
+    """What all endpoints of a vendor share.
+
+    Attributes
+    ----------
+    refuse
+        Words an error.
+    limit_headers
+        Tells the limits as they are now.
+    key
+        Finds the key of a request in its headers.
+    request_id
+        The header that names a request.
+    """
+
+    refuse: Callable[[Problem], Answer]
+    limit_headers: Callable[[list[Level]], dict[str, str]]
+    key: Callable[[Mapping[str, str]], str | None]
+    request_id: str = "x-request-id"
+
+
+Written = tuple[dict[str, Any], Mapping[str, Any]]
+"""A reply, and its ``prompt_tokens`` and ``completion_tokens``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One kind of endpoint.
+
+    Attributes
+    ----------
+    paths
+        Where it is; ``{model}`` stands for a model in the address.
+    read
+        Understands a request or refuses it.
+    write
+        Makes the reply, spoilt by a fault, from the request and its number.
+    broken
+        The fields of an error that comes with status 200.
+    """
+
+    vendor: Vendor
+    paths: tuple[str, ...]
+    read: Callable[[Incoming, Settings], Work]
+    write: Callable[[Any, Settings, int, str | None], Written]
+    broken: Mapping[str, Any]
+
+
+def bearer(headers: Mapping[str, str]) -> str | None:
+    """Return the key of an ``Authorization`` header."""
+    scheme, _, key = headers.get("Authorization", "").partition(" ")
+    return key if scheme.lower() == "bearer" else None

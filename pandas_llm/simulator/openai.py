@@ -1,0 +1,47 @@
+"""OpenAI's own: its error bodies, its rate limit headers, its keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import orjson
+
+from pandas_llm.simulator.dialect import Answer, Problem, Vendor, bearer
+from pandas_llm.simulator.limits import go_duration, retry_headers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pandas_llm.simulator.limits import Level
+
+
+def error_answer(problem: Problem) -> Answer:
+    """Word an error as OpenAI does."""
+    code = None if problem.code in _OURS else problem.code
+    error = {
+        "message": problem.message,
+        "type": problem.kind,
+        "param": problem.param,
+        "code": code,
+    }
+    headers = {} if problem.wait is None else retry_headers(problem.wait)
+    return Answer(problem.status, orjson.dumps({"error": error}), headers=headers)
+
+
+def rate_headers(levels: list[Level]) -> dict[str, str]:
+    """Return three ``x-ratelimit-*`` headers for each limit."""
+    found: dict[str, str] = {}
+    for level in levels:
+        found[f"x-ratelimit-limit-{level.kind}"] = str(level.limit)
+        found[f"x-ratelimit-remaining-{level.kind}"] = str(level.remaining)
+        found[f"x-ratelimit-reset-{level.kind}"] = go_duration(level.full_in)
+    return found
+
+
+def _key(headers: Mapping[str, str]) -> str | None:
+    return bearer(headers) or headers.get("api-key")  # Azure's name for it
+
+
+# Codes that other vendors look their words up by; OpenAI sends null there.
+_OURS = frozenset({"invalid_json", "missing_model", "not_found", "server_error"})
+OPENAI = Vendor(refuse=error_answer, limit_headers=rate_headers, key=_key)
