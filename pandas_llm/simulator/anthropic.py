@@ -90,7 +90,7 @@ def read(incoming: Incoming, settings: Settings) -> Chat:
     _check_version(incoming)
     model = read_model(fields.get("model"), settings)
     check_fields(fields, settings)
-    for name in fields.keys() - _FIELDS:
+    for name in sorted(fields.keys() - _FIELDS):
         refuse(f"{name}: Extra inputs are not permitted", None, name)
     if fields.get("stream"):
         refuse("stream: this model does not stream", None, "stream")
@@ -249,14 +249,14 @@ def _document(block: Mapping[str, Any], where: str) -> str:
     return text
 
 
-def _error(problem: Problem) -> Answer:
+def _error(problem: Problem, request_id: str) -> Answer:
     error: dict[str, Any] = {
         "type": _TYPES.get(problem.status, "api_error"),
         "message": problem.worded(_WORDS),
     }
     if problem.code == "insufficient_quota":
         error["details"] = {"error_code": "enforced_spend_limit_reached"}
-    body = {"type": "error", "error": error, "request_id": None}
+    body = {"type": "error", "error": error, "request_id": request_id}
     headers = {}
     if problem.wait is not None:
         headers["retry-after"] = str(max(1, math.ceil(problem.wait)))

@@ -107,7 +107,7 @@ class Vendor:
     Attributes
     ----------
     refuse
-        Words an error.
+        Words an error; given the name of the request too.
     limit_headers
         Tells the limits as they are now.
     key
@@ -116,7 +116,7 @@ class Vendor:
         The header that names a request.
     """
 
-    refuse: Callable[[Problem], Answer]
+    refuse: Callable[[Problem, str], Answer]
     limit_headers: Callable[[list[Level]], dict[str, str]]
     key: Callable[[Mapping[str, str]], str | None]
     request_id: str = "x-request-id"

@@ -204,7 +204,7 @@ def _write_ollama(asked: Embedding, _: Settings, __: int, fault: str | None) -> 
     return reply, used(asked)
 
 
-def _ollama_error(problem: Problem) -> Answer:
+def _ollama_error(problem: Problem, _: str) -> Answer:
     text = problem.worded(
         {
             "model_not_found": 'model "{model}" not found, try pulling it first',

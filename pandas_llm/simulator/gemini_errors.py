@@ -49,7 +49,7 @@ _WORDS = {
 _A_DAY = 10 * 3600.0  # how long a used up daily quota may have to be waited for
 
 
-def error_answer(problem: Problem) -> Answer:
+def error_answer(problem: Problem, _: str) -> Answer:
     """Word an error as Google does."""
     status = 400 if problem.code == "invalid_api_key" else problem.status
     wait = problem.wait

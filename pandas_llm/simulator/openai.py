@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pandas_llm.simulator.limits import Level
 
 
-def error_answer(problem: Problem) -> Answer:
+def error_answer(problem: Problem, _: str) -> Answer:
     """Word an error as OpenAI does."""
     code = None if problem.code in _OURS else problem.code
     error = {

@@ -122,16 +122,17 @@ class Server:
         body = await request.read()
         seen = self._stats.arrive(request.path, request.headers, body)
         stats, vendor = self._stats, dialect.vendor
+        request_id = f"req_sim_{seen.number:08}"
         self._in_flight += 1
         stats.max_in_flight = max(stats.max_in_flight, self._in_flight)
         try:
             answer = await self._answer(dialect, request, seen)
         except RefusedError as refused:
-            answer = vendor.refuse(refused.problem)
+            answer = vendor.refuse(refused.problem, request_id)
         finally:
             self._in_flight -= 1
         stats.leave(seen, answer.status)
-        headers = {vendor.request_id: f"req_sim_{seen.number:08}", **answer.headers}
+        headers = {vendor.request_id: request_id, **answer.headers}
         if self.settings.headers:
             headers |= vendor.limit_headers(self._limits.levels())
         return _response(answer, headers)
@@ -150,7 +151,7 @@ class Server:
         if fault is not None:
             stats.faults[fault] += 1
             if problem := injected(fault, settings, work.model):
-                return dialect.vendor.refuse(problem)
+                raise RefusedError(problem)
         async with self._slots:
             if delay := delay_of(settings, seen.number):
                 await asyncio.sleep(delay)
@@ -198,7 +199,7 @@ class Server:
         try:
             self._check_key(vendor, request)
         except RefusedError as refused:
-            return _response(vendor.refuse(refused.problem), {})
+            return _response(vendor.refuse(refused.problem, "req_sim_models"), {})
         return _json(list_models(vendor, self.settings))
 
     async def _show_stats(self, _: web.Request) -> web.Response:
@@ -295,5 +296,5 @@ def _json(value: object) -> web.Response:
 async def _unknown_url(request: web.Request) -> web.Response:
     text = f"Invalid URL ({request.method} {request.path})"
     vendor = vendor_of(request.path, request.headers)
-    answer = vendor.refuse(Problem(404, text, code="not_found"))
+    answer = vendor.refuse(Problem(404, text, code="not_found"), "req_sim_none")
     return _response(answer, {})

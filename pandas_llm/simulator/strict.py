@@ -61,6 +61,8 @@ def _object_problems(schema: dict[str, Any], at: tuple[str, ...]) -> Iterator[st
 
 
 def _anthropic_problems(schema: Any) -> Iterator[str]:
+    if name := _recursive(schema):
+        yield f"Circular reference detected in schema definitions: {name}"
     optional = 0
     for _, part in _parts(schema, ()):
         kind = part.get("type")
@@ -80,6 +82,23 @@ def _anthropic_problems(schema: Any) -> Iterator[str]:
             f"Schemas contains too many optional parameters ({optional}), which would "
             f"make grammar compilation inefficient."
         )
+
+
+def _recursive(schema: dict[str, Any]) -> str | None:
+    """Return a definition that holds itself."""
+    definitions = {
+        f"#/{word}/{name}": part
+        for word in ("$defs", "definitions")
+        for name, part in schema.get(word, {}).items()
+    }
+    refers = {
+        ref: {str(inner["$ref"]) for _, inner in _parts(part, ()) if "$ref" in inner}
+        for ref, part in definitions.items()
+    }
+    for _ in refers:  # as many steps as there are definitions reach everything
+        for targets in refers.values():
+            targets.update(*(refers.get(ref, ()) for ref in tuple(targets)))
+    return next((ref for ref, targets in refers.items() if ref in targets), None)
 
 
 def _parts(
