@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import secrets
 import socket
 import subprocess
 import time
@@ -26,13 +27,15 @@ pytestmark = [
     pytest.mark.timeout(400),
     pytest.mark.skipif(not PROGRAM, reason="PANDAS_LLM_LITELLM names no program"),
 ]
-CONFIG = """
+KEY = f"sk-{secrets.token_hex(24)}"  # it does not start with a weak one
+CONFIG = f"""
+general_settings: {{master_key: {KEY}}}
 model_list:
   - model_name: free
-    litellm_params: {model: openai/free, api_key: k, mock_response: "It is said."}
+    litellm_params: {{model: openai/free, api_key: k, mock_response: "It is said."}}
   - model_name: limited
     litellm_params:
-      {model: openai/limited, api_key: k, mock_response: "It is said.", rpm: 5}
+      {{model: openai/limited, api_key: k, mock_response: "It is said.", rpm: 5}}
 router_settings:
   optional_pre_call_checks: [enforce_model_rate_limits]
 """
@@ -83,7 +86,7 @@ def rows(count: int) -> pd.DataFrame:
 
 def test_rows_come_back_through_the_proxy(proxy):
     out = rows(100).llm.complete(
-        "Say ${text}", model="free", base_url=proxy, api_key="k", progress=False
+        "Say ${text}", model="free", base_url=proxy, api_key=KEY, progress=False
     )
     assert (out == "It is said.").all()
 
@@ -93,7 +96,7 @@ def test_a_limit_that_names_no_time_is_waited_out(proxy):
         "Say ${text}",
         model="limited",
         base_url=proxy,
-        api_key="k",
+        api_key=KEY,
         progress=False,
         error_column="why",
     )
