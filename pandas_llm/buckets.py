@@ -327,5 +327,7 @@ def _is_window(quota: Quota) -> bool:
     """Tell a window that is filled at its end from a bucket that always fills."""
     if quota.reset is None or quota.remaining is None or quota.limit is None:
         return False
+    if quota.reset > quota.period:
+        return False  # it is of something else: OpenAI's example says 6m0s for a minute
     full = quota.remaining + quota.reset * quota.limit / quota.period
     return quota.period <= _BUDGET and full > 1.1 * quota.limit + 1

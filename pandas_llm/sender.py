@@ -120,7 +120,9 @@ class Sender:
     """
 
     def __init__(self, parts: Parts, settings: Settings) -> None:
-        self.terms = Terms(parts.endpoint, parts.provider)
+        self.terms = Terms(
+            parts.endpoint, parts.provider, structured=parts.spec.schema is not None
+        )
         self.circuit = Circuit()
         self._parts = parts
         self._pace = parts.pace

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pandas_llm.types import Capabilities, Endpoint, Request, Spec
 
 _log = logging.getLogger("pandas_llm")
-_settled: dict[tuple[str, str, str], Capabilities] = {}
+_settled: dict[tuple[str, str, str, bool], Capabilities] = {}
 """What was settled with each endpoint and model, for the process."""
 
 
@@ -25,12 +25,18 @@ class Terms:
     ----------
     endpoint, provider
         With whom, and in which dialect.
+    structured : bool
+        Whether records are asked for: how a server takes a schema is not found out
+        by a text.
     """
 
-    def __init__(self, endpoint: Endpoint, provider: Provider) -> None:
+    def __init__(
+        self, endpoint: Endpoint, provider: Provider, *, structured: bool
+    ) -> None:
         self._endpoint = endpoint
         self._provider = provider
-        self._place = (endpoint.provider, endpoint.base_url, endpoint.model)
+        place = (endpoint.provider, endpoint.base_url, endpoint.model)
+        self._place = (*place, structured)
         self.capabilities = _settled.get(self._place, provider.capabilities)
 
     @property

@@ -635,3 +635,11 @@ def test_an_empty_usage_teaches_nothing_wrong(usage):
     calibration = Calibration()
     calibration.learn(*usage)
     assert calibration.estimate(100.0, None, 1) >= 100.0
+
+
+def test_a_reset_longer_than_the_period_is_no_window(limiter, clock):
+    """As OpenAI's documentation shows it, and a server that copied that example."""
+    ticket = send(limiter)
+    quota = Quota(150_000.0, 0.0, 360.0)
+    limiter.reject(ticket, 1.0, Quotas(None, quota))
+    assert wait(limiter, clock, limiter.reserve(100.0)) < 10.0

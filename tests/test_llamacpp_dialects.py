@@ -79,6 +79,7 @@ def test_a_wrong_key_is_said_at_once(here):
 
 def test_a_schema_that_is_ignored_is_said_in_words(here):
     # it takes Anthropic's `output_config` and OpenAI's `text.format` for nothing
+    frame(1).llm.complete("Say ${text}", **here)  # tells nothing of schemas
     out = frame(4).llm.extract("Say ${text}", ["title"], error_column="why", **here)
     assert out["why"].str.startswith("output: ").all()
     assert out.attrs["llm"]["schema_in_prompt"]
