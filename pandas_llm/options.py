@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from copy import copy
 from dataclasses import fields, replace
 from functools import partial
 from types import MappingProxyType
@@ -18,6 +19,7 @@ import orjson
 
 from pandas_llm import cache, discovery, providers
 from pandas_llm.errors import ConfigurationError
+from pandas_llm.redaction import is_secret
 from pandas_llm.types import Endpoint, Options, Settings
 
 if TYPE_CHECKING:
@@ -121,7 +123,45 @@ def option_context(**options: Unpack[Options]) -> Iterator[None]:
 def resolve(options: Mapping[str, Any]) -> Settings:
     """Give every option its value; raise for a wrong name or value."""
     check(options)
-    return Settings(**{**get_options(), **options})
+    found = {**get_options(), **options}
+    # what a caller changes later shall not change what was resolved
+    return Settings(
+        **{
+            name: copy(value) if isinstance(value, (dict, list)) else value
+            for name, value in found.items()
+        }
+    )
+
+
+def portable(settings: Settings) -> dict[str, Any]:
+    """Give options for another process: as they are here, but without any key.
+
+    Raises
+    ------
+    ConfigurationError
+        For a key or a session among them; the message names the ways out.
+    """
+    preset = _split_model(settings.model)[1]
+    secret = [name for name in settings.headers or {} if is_secret(name)]
+    if isinstance(settings.api_key, str) or secret:
+        what = "api_key" if not secret else f"headers[{secret[0]!r}]"
+        names = preset.key or "it"
+        variable = names if isinstance(names, str) else names[0]
+        msg = (
+            f"{what} would be written down with the plan, for any to read. Ways out:\n"
+            f"  the environment of the workers: set {variable} there\n"
+            "  a function that gives it there: api_key=my_module.my_function"
+        )
+        raise ConfigurationError(msg)
+    if settings.session is not None:
+        msg = "session= belongs to this process: leave it out where others run the plan"
+        raise ConfigurationError(msg)
+    found = {f.name: getattr(settings, f.name) for f in fields(settings)}
+    if not isinstance(settings.cache, bool) and not str(settings.cache).startswith("~"):
+        found["cache"] = os.path.abspath(settings.cache)  # noqa: PTH100 - not resolved
+    # requests must not go elsewhere because a worker's environment is another
+    found["base_url"] = settings.base_url or _variable(preset.address)
+    return found
 
 
 def endpoint(settings: Settings) -> Endpoint:

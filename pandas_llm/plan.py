@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+import copy
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pandas_llm import blocking, frame, options
 from pandas_llm.job import Job, Recipe, Shape
 from pandas_llm.keys import parse_keys, parse_labels
 from pandas_llm.output import Completion, Label, Records
 from pandas_llm.survey import estimate
-from pandas_llm.types import Spec
+from pandas_llm.types import Settings, Spec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +24,11 @@ if TYPE_CHECKING:
 
 
 class Plan:
-    """What to ask of every row, ready to be called with data.
+    """What to ask of every row, ready to be called with data, here or elsewhere.
+
+    It is frozen: options are those of the moment it was made, whatever is set later.
+    It pickles as its specification, so that any engine can send it to its workers:
+    a key is found in their environment and never pickled.
 
     Parameters
     ----------
@@ -43,21 +50,76 @@ class Plan:
     ['text', 'title']
     """
 
+    template: str
+    keys: Any
+    verb: Verb
+    _recipe: Recipe
+
     def __init__(
         self, template: str, keys: Any = None, *, verb: Verb = "generate", **given: Any
     ) -> None:
         fields = {k: given.pop(k) for k in list(given) if k in Shape.__slots__}
         if verb == "classify":
             fields.setdefault("name", "label")
-        self.template = template
-        self.keys = keys
-        self.verb = verb
-        shape, settings = Shape(**fields), options.resolve(given)
+        self._freeze(template, keys, verb, Shape(**fields), options.resolve(given))
+
+    def _freeze(
+        self, template: str, keys: Any, verb: Verb, shape: Shape, settings: Settings
+    ) -> None:
         if verb == "extract" and settings.n > 1:
             msg = "extract gives one record a row: n must be 1 (generate takes more)"
             raise ValueError(msg)
-        output = _output(verb, keys, shape)
-        self._recipe = Recipe(template, verb, shape, settings, output)
+        keys = _kept(keys)
+        recipe = Recipe(template, verb, shape, settings, _output(verb, keys, shape))
+        vars(self).update(template=template, keys=keys, verb=verb, _recipe=recipe)
+
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        """Refuse: the workers of an engine would not see it."""
+        msg = f"a Plan is frozen: make a new one to change its {name}"
+        raise AttributeError(msg)
+
+    def __delattr__(self, name: str) -> NoReturn:
+        """Refuse, as to set one."""
+        msg = f"a Plan is frozen: its {name} stays"
+        raise AttributeError(msg)
+
+    def __repr__(self) -> str:
+        model = self._recipe.settings.model
+        return f"Plan({self.template!r}, {self.keys!r}, {self.verb!r}, model={model!r})"
+
+    def __reduce__(self) -> Any:
+        """Pickle the specification; what is made of it is made anew on arrival.
+
+        Raises
+        ------
+        ConfigurationError
+            When there is a key or a session in it.
+        """
+        shape, settings = self._recipe.shape, self._recipe.settings
+        given = options.portable(settings)
+        return _rebuilt, (self.template, self.keys, self.verb, asdict(shape), given)
+
+    def meta(self, data: Any) -> Any:
+        """Give the result for data without rows: its columns, dtypes and index.
+
+        Nothing is sent. Engines that work lazily want this first.
+
+        Parameters
+        ----------
+        data : DataFrame or Series
+            Only its columns, dtypes and index count.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> plan = Plan("Year of: ${text}", {"year": int}, model="sim")
+        >>> plan.meta(pd.DataFrame({"text": ["1789"]})).dtypes["year"]
+        Int64Dtype()
+        """
+        empty = data.iloc[:0]
+        out = Job(self._recipe, empty, dry=True).result()
+        out.attrs.pop("llm", None)
+        return out
 
     def __call__(self, data: Any) -> Any:
         """Run and wait: a DataFrame for a DataFrame, a list for a list."""
@@ -101,6 +163,28 @@ class Plan:
         """Go into the running loop with a session, which belongs to it."""
         given = self._recipe.settings.session
         return "nested" if given is not None else self._recipe.settings.loop
+
+
+def _rebuilt(
+    template: str,
+    keys: Any,
+    verb: Verb,
+    shape: Mapping[str, Any],
+    settings: Mapping[str, Any],
+) -> Plan:
+    """Make a plan as it was where it was pickled, whatever the options are here."""
+    plan = Plan.__new__(Plan)
+    plan._freeze(template, keys, verb, Shape(**shape), Settings(**settings))  # noqa: SLF001
+    return plan
+
+
+def _kept(keys: Any) -> Any:
+    """Copy keys that could be changed later, or be read only once."""
+    if isinstance(keys, Mapping):
+        return {name: _kept(kind) for name, kind in keys.items()}
+    if isinstance(keys, (str, type)) or not hasattr(keys, "__next__"):
+        return copy.copy(keys) if isinstance(keys, (list, set)) else keys
+    return list(keys)
 
 
 def _output(verb: Verb, keys: Any, shape: Shape) -> Output:

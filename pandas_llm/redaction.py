@@ -28,11 +28,16 @@ def shown(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
+def is_secret(header: str) -> bool:
+    """Tell by a header's name whether its value may be a key."""
+    return _SECRET.search(header) is not None
+
+
 def secrets(endpoint: Endpoint) -> tuple[bytes, ...]:
     """Give an endpoint's key, and those of its headers that may hold one."""
     texts = [endpoint.api_key or ""]
     for name, value in endpoint.headers:
-        if _SECRET.search(name):
+        if is_secret(name):
             texts += value.split()
     return tuple(text.encode() for text in texts if len(text) >= _SHORTEST)
 
