@@ -76,6 +76,12 @@ class Bucket:
             self.credit = min(credit, sent + self.size)
             self.at = now
 
+    def resize(self, rate: float, size: float, now: float, sent: float) -> None:
+        """Fill at another rate from now on; what has come in stays."""
+        self.advance(now, sent)
+        self.rate, self.size = rate, size
+        self.credit = min(self.credit, sent + size)
+
     def wait(self, ticket: Ticket) -> float:
         """Give the seconds until its turn; the too large waits for a full bucket."""
         need = min(ticket.amounts[self.unit], self.size)

@@ -19,6 +19,7 @@ from pandas_llm.limits import (
 from pandas_llm.prices import Prices
 from pandas_llm.providers import connect
 from pandas_llm.sender import Pace, Parts
+from pandas_llm.shares import budget
 from pandas_llm.transport import Transport, open_connections
 
 if TYPE_CHECKING:
@@ -107,10 +108,13 @@ async def _simulator(stack: AsyncExitStack) -> str:
 
 
 def _pace(stack: AsyncExitStack, endpoint: Endpoint, settings: Settings) -> Pace:
-    limiter = shared_limiter(options.account(endpoint))
+    account = options.account(endpoint)
+    limiter = shared_limiter(account)
     stack.enter_context(
         limiter.bound(settings.requests_per_minute, settings.tokens_per_minute)
     )
+    if (part := budget.get()) is not None:
+        stack.enter_context(part(account, limiter))
     bound = None if settings.concurrency == "auto" else settings.concurrency
     concurrency = Concurrency(bound, maximum=open_connections())
     return Pace(limiter, concurrency, Calibration())

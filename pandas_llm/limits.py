@@ -39,6 +39,10 @@ _LOST: Final = 30.0
 """Seconds after its turn until a ticket that nobody asks for is given up."""
 
 
+_LEASED: Final = 0.25
+"""The longest wait with a part of the limits: the part may have grown."""
+_NOTHING: Final = 1e-9
+"""Requests a second of no part at all."""
 _STRAY = 50
 """A refusal after so many accepted requests may be a stray one."""
 
@@ -86,6 +90,7 @@ class RateLimiter:
         self._mean_tokens = 0.0
         # the limits
         self._bounds: list[tuple[float | None, float | None]] = []
+        self._part: float | None = None
         self._explicit: list[Bucket | None] = [None, None]
         self._mirrors: list[Mirror | None] = [None, None]
         self._guess: Guess | None = None
@@ -220,6 +225,19 @@ class RateLimiter:
                 del self._queue[ticket]
                 self._gaps = True
 
+    def share(self, part: float | None) -> None:
+        """Keep to a part of the limits: other processes have the rest; None: none."""
+        with self._lock:
+            changed, self._part = (part is None) != (self._part is None), part
+            if changed:
+                self._explicit = [None, None]
+            self._rebound()
+
+    @property
+    def wanting(self) -> bool:
+        """Whether requests wait for a limit."""
+        return bool(self._queue)
+
     def waiting(self) -> float:
         """Give the seconds until the gate opens; 0.0 when it is open."""
         with self._lock:
@@ -271,6 +289,8 @@ class RateLimiter:
         for bucket in self._buckets:
             bucket.advance(now, self._sent[bucket.unit])
             pace = max(pace, bucket.wait(ticket))
+        if self._part is not None:
+            pace = min(pace, _LEASED)
         return max(self._gate - now, pace if pace < _GLANCE else max(_GLANCE, pace / 2))
 
     def _pass(self, ticket: Ticket, now: float) -> float:
@@ -307,7 +327,10 @@ class RateLimiter:
         return now
 
     def _collect(self) -> None:
-        buckets = (*self._explicit, *self._mirrors, self._guess, self._ramp)
+        mirrors = self._mirrors
+        if self._part is not None:  # what is left there is for others too
+            mirrors = [m if m is not None and m.budget else None for m in mirrors]
+        buckets = (*self._explicit, *mirrors, self._guess, self._ramp)
         self._buckets = tuple(bucket for bucket in buckets if bucket is not None)
 
     def _rebound(self) -> None:
@@ -315,15 +338,24 @@ class RateLimiter:
         for unit in (REQUESTS, TOKENS):
             limits = [b[unit] for b in self._bounds]
             rates = [limit / 60 for limit in limits if limit is not None and limit > 0]
+            mirror, part = self._mirrors[unit], self._part
+            if part is not None and mirror is not None and not mirror.budget:
+                rates.append(mirror.rate)
             rate = min(rates, default=0.0)
+            if part is not None:
+                rate = max(_NOTHING, rate * part)
+            # bursts so small that any server of this rate grants them
+            size = max(1.0, rate / 4) if unit == REQUESTS else rate / 2
+            sent = self._sent[unit]
             bucket = self._explicit[unit]
             if not rates:
                 self._explicit[unit] = None
+            elif bucket is not None and part is not None:
+                bucket.resize(rate, size, now, sent)
             elif bucket is None or bucket.rate != rate:
-                # bursts so small that any server of this rate grants them
-                size = max(1.0, rate / 4) if unit == REQUESTS else rate / 2
-                sent = self._sent[unit]
-                self._explicit[unit] = Bucket(unit, rate, size, now, sent)
+                self._explicit[unit] = bucket = Bucket(unit, rate, size, now, sent)
+                if part is not None:
+                    bucket.credit = sent  # several that begin full are a burst
         self._collect()
 
     def _learn(
@@ -337,7 +369,7 @@ class RateLimiter:
                 continue
             if mirror is None or not mirror.fits(quota):
                 self._mirrors[unit] = Mirror(unit, quota, ticket, now, sent)
-                self._collect()
+                self._rebound() if self._part is not None else self._collect()
             else:
                 mirror.measure(ticket, quota, now, sent, refused=refused)
 

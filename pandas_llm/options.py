@@ -124,13 +124,10 @@ def resolve(options: Mapping[str, Any]) -> Settings:
     """Give every option its value; raise for a wrong name or value."""
     check(options)
     found = {**get_options(), **options}
-    # what a caller changes later shall not change what was resolved
-    return Settings(
-        **{
-            name: copy(value) if isinstance(value, (dict, list)) else value
-            for name, value in found.items()
-        }
-    )
+    for name, value in found.items():
+        if isinstance(value, (dict, list)):
+            found[name] = copy(value)  # the caller may change it later
+    return Settings(**found)
 
 
 def portable(settings: Settings) -> dict[str, Any]:

@@ -159,6 +159,16 @@ class Plan:
         """Tell what a run would take; with `pilot`, answer so many rows first."""
         return estimate(self._recipe, data, pilot)
 
+    @property
+    def settings(self) -> Settings:
+        """The options, each with its value; keys are masked in its repr."""
+        return self._recipe.settings
+
+    @property
+    def renumbers(self) -> bool:
+        """Whether the result has an index of its own."""
+        return self._recipe.shape.ignore_index
+
     def _loop(self) -> Any:
         """Go into the running loop with a session, which belongs to it."""
         given = self._recipe.settings.session

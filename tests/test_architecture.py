@@ -22,6 +22,7 @@ LAYERS = [
             "parsing",
             "terms",
             "access",
+            "shares",
         ),
     ],
     [
@@ -36,6 +37,8 @@ LAYERS = [
     ["survey"],
     ["files"],
     ["plan", "chunk", "chat", "signatures"],
+    ["engines", "leases"],
+    ["dask", "spark"],
     ["accessor", "functions", "demo", "flags", "commands", "__main__", "__init__"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -45,7 +48,7 @@ ONLY = {
 }
 FILE_LINES, FUNCTION_LINES = 320, 40
 """Docstrings do not count: examples and parameters shall not be saved on."""
-LONGER = {"limits.py": 350}
+LONGER = {"limits.py": 365}
 """One state machine under one lock; its buckets have a file of their own."""
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -107,10 +107,11 @@ def test_a_plan_is_the_same_on_arrival_in_another_process(worker, keys, options)
     ids=str,
 )
 def test_meta_is_what_the_call_gives_without_the_rows(
-    simulator, on, worker, verb, keys, options
+    simulator, worker, verb, keys, options
 ):
     server = simulator()
-    plan = Plan("About ${text}", keys, verb=verb, **on(server), **options)
+    options = {**options, "model": "sim", "base_url": server.base_url}
+    plan = Plan("About ${text}", keys, verb=verb, **options)
     meta = plan.meta(FRAME)
     assert server.stats()["requests"] == 0
     assert len(meta) == 0
@@ -150,6 +151,16 @@ def test_what_the_caller_changes_later_does_not_change_the_plan():
     assert plan._recipe.settings.stop == ["."]
     with pandas_llm.option_context(n=4):
         assert pickle.loads(pickle.dumps(plan))._recipe.settings.n == 1
+
+
+def test_names_are_those_of_the_methods():
+    labels = Plan("${text}", ["x", "y"], verb="classify", model="sim").meta(FRAME)
+    assert labels.name == "label"
+    assert labels.name == FRAME.llm.classify("${text}", ["x", "y"], model="sim").name
+    assert pandas_llm.classify(FRAME, "${text}", ["x"], model="sim").name == "label"
+    assert Plan("${text}", verb="complete", model="sim").meta(FRAME).name == (
+        FRAME.llm.complete("${text}", model="sim").name
+    )
 
 
 def test_labels_that_can_be_read_once_are_kept():

@@ -1,0 +1,105 @@
+"""``ddf.llm``: the verbs on Dask DataFrames, lazy, a run for each partition.
+
+>>> import dask.dataframe as dd
+>>> import pandas as pd
+>>> import pandas_llm.dask
+>>> ddf = dd.from_pandas(pd.DataFrame({"text": ["Adams.", "Monroe."]}), npartitions=2)
+>>> facts = ddf.llm.generate("Facts on: ${text}", keys=["fact"], model="sim")
+>>> list(facts.columns)
+['text', 'fact']
+
+On a cluster (`distributed`) the workers share one account: each leases a part of its
+limits from the scheduler, so that they never exceed them together.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Unpack
+
+from dask.dataframe.extensions import (
+    register_dataframe_accessor,
+    register_series_accessor,
+)
+
+from pandas_llm.engines import engine_plan, run_partition
+
+if TYPE_CHECKING:
+    import dask.dataframe as dd
+
+    from pandas_llm.plan import Plan
+    from pandas_llm.types import (
+        ExplodeOptions,
+        LabelOptions,
+        RecordOptions,
+        SeriesOptions,
+    )
+
+__all__ = ["LLMAccessor"]
+
+
+class LLMAccessor:
+    """Run a language model over the rows of a Dask DataFrame or Series.
+
+    The verbs are those of ``df.llm`` and take the same options; nothing is sent
+    before the result is computed. Index and divisions stay as they are. Each
+    partition is a run of its own: `deadline` and `concurrency` hold for each, equal
+    requests share a call within one (and across them by the cache), and `max_cost`
+    is refused.
+    """
+
+    def __init__(self, data: Any) -> None:
+        self._data = data
+
+    def generate(
+        self, template: str, keys: Any, **options: Unpack[ExplodeOptions]
+    ) -> dd.DataFrame:
+        """Generate zero to many records a row; see ``df.llm.generate``.
+
+        With ``ignore_index=True`` each partition is numbered anew, and divisions
+        are not known.
+        """
+        return self._mapped(engine_plan(template, keys, "generate", options))
+
+    def extract(
+        self, template: str, keys: Any, **options: Unpack[RecordOptions]
+    ) -> dd.DataFrame:
+        """Extract exactly one record a row; see ``df.llm.extract``."""
+        return self._mapped(engine_plan(template, keys, "extract", options))
+
+    def complete(self, template: str, **options: Unpack[SeriesOptions]) -> dd.Series:
+        """Complete each row's prompt with plain text; see ``df.llm.complete``."""
+        return self._mapped(engine_plan(template, None, "complete", options))
+
+    def classify(
+        self, template: str, labels: Any, **options: Unpack[LabelOptions]
+    ) -> dd.Series:
+        """Give each row one of the labels; see ``df.llm.classify``."""
+        return self._mapped(engine_plan(template, labels, "classify", options))
+
+    def _mapped(self, plan: Plan) -> Any:
+        data = self._data
+        return data.map_partitions(
+            _run,
+            plan,
+            meta=plan.meta(data._meta),  # noqa: SLF001 - what map_partitions itself asks
+            clear_divisions=plan.renumbers,
+            transform_divisions=False,
+            enforce_metadata=False,
+        )
+
+
+def _run(part: Any, plan: Plan) -> Any:
+    """Run one partition, in a worker."""
+    try:
+        from distributed import get_worker
+
+        worker = get_worker()
+    except (ImportError, ValueError):  # Dask's own threads or processes
+        return plan(part)
+    from pandas_llm.leases import leased
+
+    return run_partition(plan, part, leased(worker))
+
+
+register_dataframe_accessor("llm")(LLMAccessor)
+register_series_accessor("llm")(LLMAccessor)

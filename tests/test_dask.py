@@ -1,0 +1,210 @@
+"""Dask: lazy verbs with meta; one account, one cache for a cluster's workers."""
+
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import dask
+import dask.dataframe as dd
+import pandas as pd
+import pytest
+from pandas.testing import assert_frame_equal, assert_series_equal
+
+import pandas_llm.dask
+from pandas_llm import ConfigurationError
+
+VERBS = [
+    ("generate", (["fact"],), {}),
+    ("generate", ({"n": int, "l": ["x", "y"]},), {"how": "inner", "details": True}),
+    ("extract", ({"born": int},), {"error_column": "why"}),
+    ("complete", (), {"name": "praise"}),
+    ("complete", (), {"error_column": "why"}),
+    ("classify", (["good", "bad"],), {}),
+    ("classify", (["good", "bad"],), {"confidence": True}),
+]
+
+
+def frame(rows):
+    index = pd.Index(range(0, 10 * rows, 10), name="id")
+    texts = [f"President {at} was born in {1700 + at}." for at in range(rows)]
+    return pd.DataFrame({"text": texts, "year": range(rows)}, index=index)
+
+
+@pytest.fixture(autouse=True)
+def in_this_thread():
+    """Compute here unless a test has a cluster."""
+    with dask.config.set(scheduler="synchronous"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Start four worker processes; as slow as starting Python four times."""
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(
+            n_workers=4,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            memory_limit=0,
+        ) as started,
+        Client(started, set_as_default=False) as client,
+    ):
+        yield client
+
+
+@pytest.mark.parametrize(("verb", "args", "options"), VERBS, ids=str)
+def test_a_verb_gives_what_it_gives_on_a_dataframe(
+    simulator, tmp_path, verb, args, options
+):
+    server = simulator()
+    at = {"model": "sim", "base_url": server.base_url, "cache": tmp_path / "c"}
+    options = {**options, **at}
+    ddf = dd.from_pandas(frame(9), npartitions=3)
+    df = ddf.compute()  # Dask has a dtype of its own for text
+    lazy = getattr(ddf.llm, verb)("About ${text}", *args, **options)
+    assert server.stats()["requests"] == 0
+    assert lazy.divisions == ddf.divisions
+    assert lazy.npartitions == 3
+    out = lazy.compute()
+    plain = getattr(df.llm, verb)("About ${text}", *args, **options)
+    compare = assert_series_equal if isinstance(out, pd.Series) else assert_frame_equal
+    compare(out.iloc[:0], lazy._meta)
+    if "details" in options:
+        own = ["llm_seconds", "llm_request_id", "llm_attempts", "llm_cached"]
+        out, plain = out.drop(columns=own), plain.drop(columns=own)
+    compare(out, plain)
+
+
+def test_a_series_has_the_verbs_too(simulator):
+    options = {"model": "sim", "base_url": simulator().base_url}
+    lazily = dd.from_pandas(frame(4)["text"], npartitions=2)
+    texts = lazily.compute()
+    lazy = lazily.llm.complete("${value}", **options)
+    assert_series_equal(lazy.compute(), texts.llm.complete("${value}", **options))
+
+
+def test_a_new_numbering_has_no_divisions(simulator):
+    ddf = dd.from_pandas(frame(4), npartitions=2)
+    lazy = ddf.llm.generate(
+        "${text}",
+        ["fact"],
+        ignore_index=True,
+        model="sim",
+        base_url=simulator().base_url,
+    )
+    assert not lazy.known_divisions
+    assert lazy.compute().index.min() == 0
+
+
+def test_the_result_goes_on_as_a_dask_dataframe(simulator):
+    ddf = dd.from_pandas(frame(6), npartitions=2)
+    options = {"model": "sim", "base_url": simulator().base_url}
+    mood = ddf.llm.classify("${text}", ["good", "bad"], **options)
+    assert mood.cat.known
+    counted = ddf.assign(mood=mood).groupby("mood", observed=False)["year"].count()
+    assert counted.compute().sum() == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"api_key": "sk-literal-key"}, "set OPENAI_API_KEY there"),
+        ({"max_cost": 1.0}, "each partition is one"),
+        ({"session": object()}, "session="),
+    ],
+    ids=["key", "cost", "session"],
+)
+def test_what_workers_cannot_have_is_refused_at_once(options, says):
+    ddf = dd.from_pandas(frame(2), npartitions=1)
+    with pytest.raises(ConfigurationError, match=says):
+        ddf.llm.complete("${text}", model="m", **options)
+
+
+def test_a_wrong_column_is_an_error_at_once():
+    with pytest.raises(pandas_llm.TemplateError, match="text"):
+        dd.from_pandas(frame(2), npartitions=1).llm.complete("${tekst}", model="sim")
+
+
+# -- on a cluster ---------------------------------------------------------------
+
+
+def _warm():
+    """Import all that a run needs."""
+
+    pandas_llm.Plan(
+        "${value}", verb="complete", model="sim", cache=False, loop="thread"
+    )(pd.Series(["x"]))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("told", ["by options", "by headers"])
+def test_four_workers_keep_to_one_accounts_limit(cluster, simulator, told):
+    rate, rows, burst = 40, 600, 5
+    server = simulator(
+        requests_per_minute=60 * rate,
+        burst=burst,
+        latency=0.2,
+        headers=told == "by headers",
+        retry_after=told == "by headers",
+    )
+    limit = {"requests_per_minute": 60 * rate} if told == "by options" else {}
+    ddf = dd.from_pandas(frame(rows), npartitions=8)
+    lazy = ddf.llm.complete(
+        "${text}", model="sim", base_url=server.base_url, cache=False, **limit
+    )
+    cluster.run(_warm)  # the clock is not for imports
+    started = time.monotonic()
+    out = cluster.compute(lazy).result()
+    seconds = time.monotonic() - started
+    stats = server.stats()
+    assert out.notna().all()
+    assert len(out) == rows
+    assert len({seen["headers"]["User-Agent"] for seen in server.requests()}) == 1
+    assert stats["rejected_429"] < 0.02 * rows
+    # the server's own bucket bounds it from above: no share was multiplied
+    ideal = (rows - burst) / rate + 0.2
+    assert seconds >= ideal - 0.3
+    print(f"{told}: {ideal / seconds:.1%} of the ideal, {stats['rejected_429']} 429s")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_killed_workers_rows_are_done_again_without_those_that_are_kept(
+    cluster, simulator, tmp_path
+):
+    server = simulator(latency=0.1)
+    rows, at_once = 480, 4
+    ddf = dd.from_pandas(frame(rows), npartitions=4)
+    lazy = ddf.llm.complete(
+        "${text}",
+        model="sim",
+        base_url=server.base_url,
+        concurrency=at_once,
+        cache=tmp_path / "kept.sqlite",
+    )
+    victim = next(iter(cluster.run(os.getpid).values()))
+    with ThreadPoolExecutor(1) as pool:
+        out = pool.submit(cluster.compute(lazy).result)
+        while server.stats()["answered"] < rows / 2:
+            time.sleep(0.02)
+        os.kill(victim, signal.SIGKILL)
+        result = out.result()
+    assert result.notna().all()
+    assert_series_equal(result.index.to_series(), frame(rows).index.to_series())
+    counts = server.stats()["per_prompt"].values()
+    assert len(counts) == rows
+    # asked twice: what was in flight, and what was not on disk yet (200 ms)
+    assert 0 < sum(counts) - rows <= at_once * (1 + 3)
+
+
+@pytest.mark.slow
+def test_a_workers_error_says_what_is_wrong(cluster):
+    ddf = dd.from_pandas(frame(2), npartitions=1)
+    lazy = ddf.llm.complete("${text}", model="no-key-for-this")
+    with pytest.raises(ConfigurationError, match="no key is set"):
+        cluster.compute(lazy).result()
