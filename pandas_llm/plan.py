@@ -165,6 +165,21 @@ class Plan:
         return self._recipe.settings
 
     @property
+    def columns(self) -> dict[str, str]:
+        """The new columns, and of what kind each is, such as "str" or "int"."""
+        new: dict[str, str] = {c.name: c.kind for c in self._recipe.output.columns}
+        if self._recipe.shape.error_column is not None:
+            new[self._recipe.shape.error_column] = "str"
+        if self.settings.details:
+            new |= {f"llm_{name}": kind for name, kind in frame.DETAILS.items()}
+        return new
+
+    @property
+    def schema(self) -> Mapping[str, Any] | None:
+        """The JSON schema of a reply; None for text."""
+        return self._recipe.output.schema
+
+    @property
     def renumbers(self) -> bool:
         """Whether the result has an index of its own."""
         return self._recipe.shape.ignore_index

@@ -19,7 +19,7 @@ TERM: Final = 2.0
 """Seconds that a part is leased for."""
 RENEWAL: Final = 0.5
 """Seconds after which it is asked for again."""
-_WHOLE: Final = 0.97
+WHOLE: Final = 0.97
 """What is given away in all: bursts of several processes meet at the server."""
 _LEAST: Final = 0.01
 """The part of one who needs none at the moment, for when he does."""
@@ -81,12 +81,12 @@ class Shares:
         self._leases = {h: s for h, s in self._leases.items() if s.until > now}
         mine = self._leases.pop(holder, None)
         others = self._leases.values()
-        free = max(0.0, _WHOLE - sum(lease.part for lease in others))
+        free = max(0.0, WHOLE - sum(lease.part for lease in others))
         modest = sum(lease.part for lease in others if not lease.wanting)
         rivals = 1 + sum(lease.wanting for lease in others)
         if mine is None:
             rivals = max(rivals, expected)
-        part = min(free, max(0.0, _WHOLE - modest) / rivals)
+        part = min(free, max(0.0, WHOLE - modest) / rivals)
         if mine is not None and not wanting:
             part = min(part, max(_LEAST, mine.part / 2))
         self._leases[holder] = _Lease(part, now + TERM, wanting or mine is None)

@@ -44,7 +44,7 @@ LAYERS = [
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 ONLY = {
     "aiohttp": {"transport", "simulator"},
-    "pandas": {"frame", "accessor", "files", "__init__", "demo"},
+    "pandas": {"frame", "accessor", "files", "__init__", "demo", "spark"},
 }
 FILE_LINES, FUNCTION_LINES = 320, 40
 """Docstrings do not count: examples and parameters shall not be saved on."""

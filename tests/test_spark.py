@@ -1,0 +1,154 @@
+"""Spark: the verbs over mapInPandas, on a real local session."""
+
+import os
+import shutil
+import sys
+from datetime import datetime
+
+import pandas as pd
+import pytest
+
+from pandas_llm import ConfigurationError
+
+pytest.importorskip("pyspark")
+if shutil.which("java") is None:
+    pytest.skip("Spark needs Java (17)", allow_module_level=True)
+
+import pandas_llm.spark
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(180),
+    pytest.mark.filterwarnings("ignore"),  # of pandas 3, which Spark 4.3 is new to
+]
+
+
+@pytest.fixture(scope="module")
+def spark():
+    """Start Spark with two Python workers."""
+    from pyspark.sql import SparkSession
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYSPARK_PYTHON", sys.executable)
+        patch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+        patch.setenv("PANDAS_LLM_CACHE", "off")
+        session = (
+            SparkSession.builder.master("local[2]")
+            .config("spark.ui.enabled", "false")
+            .config("spark.driver.bindAddress", "127.0.0.1")
+            .config("spark.sql.session.timeZone", "UTC")
+            .getOrCreate()
+        )
+        session.sparkContext.setLogLevel("ERROR")
+        yield session
+        session.stop()
+
+
+@pytest.fixture
+def presidents(spark):
+    told = "President {} was born in {}. He liked tea."
+    rows = [(at, told.format(at, 1700 + at)) for at in range(12)]
+    return spark.createDataFrame(rows, "id int, text string").repartition(3)
+
+
+def test_generate_gives_the_records_of_every_row(presidents, simulator):
+    server = simulator()
+    out = pandas_llm.spark.generate(
+        presidents,
+        "Facts on: ${text}",
+        {
+            "fact": str,
+            "year": int,
+            "weight": float,
+            "sure": bool,
+            "day": datetime,
+            "kind": ["war", "peace"],
+            "names": list[str],
+            "numbers": list[int] | None,
+        },
+        model="sim",
+        base_url=server.base_url,
+    )
+    assert server.stats()["requests"] == 0
+    assert out.dtypes == [
+        ("id", "int"),
+        ("text", "string"),
+        ("fact", "string"),
+        ("year", "bigint"),
+        ("weight", "double"),
+        ("sure", "boolean"),
+        ("day", "timestamp_ntz"),
+        ("kind", "string"),
+        ("names", "array<string>"),
+        ("numbers", "array<bigint>"),
+    ]
+    rows = out.collect()
+    assert server.stats()["requests"] == 12
+    assert {row["id"] for row in rows} == set(range(12))
+    assert len(rows) > 12
+    for row in rows:
+        assert f"President {row['id']} " in row["text"]
+        assert row["kind"] in ("war", "peace")
+        assert all(isinstance(name, str) for name in row["names"])
+        assert isinstance(row["day"], datetime)
+
+
+def test_extract_keeps_failed_rows_and_their_reasons(presidents, simulator):
+    server = simulator(fail_if={"President 3 ": "refusal"})
+    out = pandas_llm.spark.extract(
+        presidents,
+        "${text}",
+        {"born": int},
+        error_column="why",
+        model="sim",
+        base_url=server.base_url,
+    ).toPandas()
+    assert len(out) == 12
+    failed = out[out["born"].isna()]
+    assert failed["id"].tolist() == [3]
+    assert failed["why"].iloc[0].startswith("refusal: ")
+    assert out["why"].isna().sum() == 11
+
+
+def test_complete_and_classify_add_a_column(presidents, simulator):
+    options = {"model": "sim", "base_url": simulator().base_url}
+    out = pandas_llm.spark.complete(presidents, "${text}", name="praise", **options)
+    out = pandas_llm.spark.classify(
+        out, "${praise}", ["good", "bad"], confidence=True, **options
+    ).toPandas()
+    assert out.columns.tolist() == ["id", "text", "praise", "label", "confidence"]
+    assert out["praise"].str.startswith("[simulated]").all()
+    assert out["label"].isin(["good", "bad"]).all()
+    assert (out["confidence"] == 1.0).all()
+
+
+def test_the_workers_divide_one_accounts_limit(spark, simulator):
+    rate, rows = 20, 160
+    server = simulator(requests_per_minute=60 * rate, latency=0.1, headers=False)
+    sdf = spark.createDataFrame(
+        pd.DataFrame({"text": [f"Row {at}." for at in range(rows)]})
+    ).repartition(2)
+    out = pandas_llm.spark.complete(
+        sdf,
+        "${text}",
+        model="sim",
+        base_url=server.base_url,
+        requests_per_minute=60 * rate,
+    )
+    assert out.toPandas()["completion"].notna().all()
+    stats = server.stats()
+    assert stats["answered"] == rows
+    # two that took the whole limit each would be refused half of the time
+    assert stats["rejected_429"] < 0.02 * rows
+
+
+def test_mistakes_are_told_before_anything_runs(presidents):
+    with pytest.raises(pandas_llm.TemplateError, match="text"):
+        pandas_llm.spark.complete(presidents, "${tekst}", model="sim")
+    with pytest.raises(ValueError, match="column 'id' already"):
+        pandas_llm.spark.complete(presidents, "${text}", name="id", model="sim")
+    with pytest.raises(ConfigurationError, match="each partition is one"):
+        pandas_llm.spark.complete(presidents, "${text}", model="sim", max_cost=1.0)
+    with pytest.raises(ValueError, match="workers"):
+        pandas_llm.spark.complete(presidents, "${text}", model="sim", workers=0)
