@@ -45,7 +45,7 @@ from pandas_llm.functions import (
 from pandas_llm.types import Usage
 
 if TYPE_CHECKING:
-    from pandas_llm import cache, simulator
+    from pandas_llm import batch, cache, simulator
     from pandas_llm.chat import to_chat_jsonl
     from pandas_llm.job import last_usage
     from pandas_llm.options import get_options, option_context, set_options
@@ -65,6 +65,7 @@ __all__ = [
     "acomplete",
     "aextract",
     "agenerate",
+    "batch",
     "cache",
     "classify",
     "complete",
@@ -96,7 +97,7 @@ pd.api.extensions.register_series_accessor("llm")(LLMAccessor)
 
 def __getattr__(name: str) -> Any:
     """Import at first use: aiohttp and pydantic take half a second."""
-    if name in ("cache", "simulator"):
+    if name in ("batch", "cache", "simulator"):
         import_module("pandas_llm.options")  # which tells the cache where it is
         return import_module(f"pandas_llm.{name}")
     if name in _LAZY:

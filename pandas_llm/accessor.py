@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from pandas_llm.batch import BatchJob
     from pandas_llm.chunk import Tokenizer
     from pandas_llm.plan import Plan
     from pandas_llm.survey import Estimate
@@ -395,6 +396,53 @@ class LLMAccessor:
         return await make_plan(template, labels, "classify", **options).acall(
             self._data
         )
+
+    def submit(
+        self,
+        template: str,
+        keys: Any = None,
+        *,
+        verb: Literal["generate", "extract", "complete", "classify"] | None = None,
+        **options: Any,
+    ) -> BatchJob:
+        """Send the rows to the provider's batch endpoint, and do not wait.
+
+        Half the price, an answer within a day. ``batch=True`` on a verb waits.
+
+        Parameters
+        ----------
+        template, keys, **options
+            As for the verb. Replies are kept in the cache, and so is the job: the
+            same call again goes on with it.
+        verb : str, optional
+            ``"generate"``, or ``"complete"`` without `keys`.
+
+        Returns
+        -------
+        BatchJob
+            With `id` (for `pandas_llm.batch.load`), `status`, `result`, `cancel`.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import pandas as pd
+        >>> from pandas_llm.simulator import Simulator
+        >>> cities = pd.DataFrame({"city": ["Oslo", "Rome"]})
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> with Simulator() as server:
+        ...     job = cities.llm.submit(
+        ...         "Facts on ${city}.", ["fact"], model="sim", cache=folder.name,
+        ...         base_url=server.base_url, progress=False,
+        ...     )
+        ...     out = job.result(cities)
+        >>> out["fact"].notna().all()
+        np.True_
+        >>> folder.cleanup()
+        """
+        plan = make_plan(
+            template, keys, verb or ("generate" if keys else "complete"), **options
+        )
+        return plan.submit(self._data)
 
     def preview(
         self, template: str, keys: Any = None, rows: int = 3, **options: Unpack[Options]

@@ -12,6 +12,7 @@
     │   ├── DeadlineError         not done when the deadline passed
     │   ├── InterruptedRowError   not done when the run was interrupted
     │   ├── NotCachedError        replay=True, and no reply is kept
+    │   ├── BatchError            the batch it was in has no answer to it
     │   ├── ShortenedError        answered, but its text was cut to fit
     │   ├── FellBackError         answered, but by a model of `fallback`
     │   ├── NotSentError          not sent because a fatal error came first
@@ -149,6 +150,12 @@ class NotCachedError(RowError):
     """With ``replay=True``: no reply to this row's request is kept."""
 
     kind = "not_cached"
+
+
+class BatchError(RowError):
+    """The batch that the row was in has ended, or is left, without its answer."""
+
+    kind = "batch"
 
 
 class ShortenedError(RowError):

@@ -85,6 +85,8 @@ class Recipe:
     shape: Shape
     settings: Settings
     output: Output
+    keys: Any
+    """As they were given."""
 
 
 class Job:

@@ -161,6 +161,12 @@ def portable(settings: Settings) -> dict[str, Any]:
     return found
 
 
+def without_secrets(settings: Settings) -> Settings:
+    """Leave out what may be a key; the environment has to give it again."""
+    headers = {k: v for k, v in (settings.headers or {}).items() if not is_secret(k)}
+    return replace(settings, api_key=None, session=None, headers=headers or None)
+
+
 def endpoint(settings: Settings) -> Endpoint:
     """Tell where requests go.
 
@@ -392,6 +398,7 @@ _RULES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "truncate": _TEXT,
     "fallback": ("a list of models", _texts),
     "details": _FLAG,
+    "batch": _FLAG,
     "progress": ("True, False or None", _one_of(*_BOOLEANS, None)),
     "na_action": ("'ignore' or None", _one_of("ignore", None)),
     "loop": ("'auto', 'thread' or 'nested'", _one_of("auto", "thread", "nested")),

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import copy
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pandas_llm import blocking, frame, options
-from pandas_llm.job import Job, Recipe, Shape
-from pandas_llm.keys import parse_keys, parse_labels
-from pandas_llm.output import Completion, Label, Records
+from pandas_llm.job import Job, Shape
+from pandas_llm.recipe import make_recipe
 from pandas_llm.survey import estimate
 from pandas_llm.types import Settings, Spec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
-    from pandas_llm.job import Verb
-    from pandas_llm.output import Output
+    from pandas_llm.batch import BatchJob
+    from pandas_llm.job import Recipe, Verb
     from pandas_llm.survey import Estimate
 
 
@@ -66,12 +65,10 @@ class Plan:
     def _freeze(
         self, template: str, keys: Any, verb: Verb, shape: Shape, settings: Settings
     ) -> None:
-        if verb == "extract" and settings.n > 1:
-            msg = "extract gives one record a row: n must be 1 (generate takes more)"
-            raise ValueError(msg)
-        keys = _kept(keys)
-        recipe = Recipe(template, verb, shape, settings, _output(verb, keys, shape))
-        vars(self).update(template=template, keys=keys, verb=verb, _recipe=recipe)
+        recipe = make_recipe(template, keys, verb, shape, settings)
+        vars(self).update(
+            template=template, keys=recipe.keys, verb=verb, _recipe=recipe
+        )
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
         """Refuse: the workers of an engine would not see it."""
@@ -123,6 +120,8 @@ class Plan:
 
     def __call__(self, data: Any) -> Any:
         """Run and wait: a DataFrame for a DataFrame, a list for a list."""
+        if self.settings.batch:
+            return self.submit(data).result(data)
         job = Job(self._recipe, data)
         with job:
             if job.store.rows:
@@ -137,11 +136,21 @@ class Plan:
                 "Python 3.14; use nest-asyncio2"
             )
             raise RuntimeError(msg)
+        if self.settings.batch:
+            from pandas_llm import batch
+
+            return await (await batch.asubmit(self._recipe, data)).aresult(data)
         job = Job(self._recipe, data)
         with job:
             if job.store.rows:
                 await blocking.ticking(job.execute(), job.bar.tick)
         return job.result()
+
+    def submit(self, data: Any) -> BatchJob:
+        """Send the rows to the provider's batch endpoint; do not wait."""
+        from pandas_llm import batch  # for few runs only
+
+        return batch.submit(self._recipe, data)
 
     def preview(self, data: Any, n: int = 3) -> pd.DataFrame:
         """Show the prompts of the first rows; nothing is sent."""
@@ -201,20 +210,3 @@ def _rebuilt(
     plan = Plan.__new__(Plan)
     plan._freeze(template, keys, verb, Shape(**shape), Settings(**settings))  # noqa: SLF001
     return plan
-
-
-def _kept(keys: Any) -> Any:
-    """Copy keys that could be changed later, or be read only once."""
-    if isinstance(keys, Mapping):
-        return {name: _kept(kind) for name, kind in keys.items()}
-    if isinstance(keys, (str, type)) or not hasattr(keys, "__next__"):
-        return copy.copy(keys) if isinstance(keys, (list, set)) else keys
-    return list(keys)
-
-
-def _output(verb: Verb, keys: Any, shape: Shape) -> Output:
-    if verb == "complete":
-        return Completion(shape.name)
-    if verb == "classify":
-        return Label(parse_labels(shape.name, keys), confidence=shape.confidence)
-    return Records(parse_keys(keys, flatten=shape.flatten), single=verb == "extract")

@@ -24,6 +24,7 @@ from pandas_llm.redaction import shown
 from pandas_llm.types import HTTPRequest, HTTPResponse
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
 MAX_REPLY = 16 * 1024 * 1024
@@ -150,8 +151,10 @@ class Transport:
             return ConnectionBrokenError(msg)
         return ConnectionFailedError(f"no connection to {shown(url)}: {_words(error)}")
 
-    async def get(self, url: str, headers: dict[str, str]) -> HTTPResponse:
-        """Ask by GET, for a server's list of models."""
+    async def get(
+        self, url: str, headers: Mapping[str, str], most: int = MAX_REPLY
+    ) -> HTTPResponse:
+        """Ask by GET, for a server's list of models or a file of at most so much."""
         assert self._session is not None  # noqa: S101 - entered by the caller
         try:
             async with self._session.get(
@@ -161,9 +164,8 @@ class Transport:
                 timeout=self._timeout,
                 allow_redirects=False,
             ) as response:
-                return HTTPResponse(
-                    response.status, response.headers, await _body(response)
-                )
+                body = await _body(response, most)
+                return HTTPResponse(response.status, response.headers, body)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             msg = f"no connection to {shown(url)}: {_words(error)}"
             raise ConnectionFailedError(msg) from error
@@ -200,20 +202,20 @@ def _words(error: Exception) -> str:
     return said or type(error).__name__
 
 
-async def _body(response: aiohttp.ClientResponse) -> bytes:
+async def _body(response: aiohttp.ClientResponse, most: int = MAX_REPLY) -> bytes:
     """Read a body of bounded size."""
     length = response.content_length
     if (
         length is not None
-        and length <= MAX_REPLY
+        and length <= most
         and "Content-Encoding" not in response.headers
     ):
         return await response.read()
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
-        if len(body) > MAX_REPLY:
+        if len(body) > most:
             response.close()
-            msg = f"the reply is larger than {MAX_REPLY // 2**20} MB"
+            msg = f"the reply is larger than {most // 2**20} MB"
             raise ReplyTooLargeError(msg, status=response.status)
     return bytes(body)

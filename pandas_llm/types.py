@@ -127,6 +127,7 @@ class Options(TypedDict, total=False):
     max_cost: float | None
     prices: Mapping[str, tuple[float, float]] | None
     truncate: str | None
+    batch: bool
     fallback: Sequence[str]
     values: Mapping[str, Any] | None
     na_action: Literal["ignore"] | None
@@ -232,6 +233,7 @@ class Settings:
     max_cost: float | None = None
     prices: Mapping[str, tuple[float, float]] | None = None
     truncate: str | None = None
+    batch: bool = False
     fallback: Sequence[str] = ()
     values: Mapping[str, Any] | None = None
     na_action: Literal["ignore"] | None = "ignore"

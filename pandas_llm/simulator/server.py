@@ -16,6 +16,7 @@ import orjson
 from aiohttp import web
 
 from pandas_llm.simulator.anthropic import MESSAGES
+from pandas_llm.simulator.batches import Batches
 from pandas_llm.simulator.breakage import never, reset_connection, truncate
 from pandas_llm.simulator.completions import CHAT_COMPLETIONS
 from pandas_llm.simulator.dialect import (
@@ -110,6 +111,7 @@ class Server:
                 app.router.add_post(path, partial(self._handle, dialect))
         for path in ("/v1/models", "/v1beta/models", "/openai/v1/models"):
             app.router.add_get(path, self._models)
+        Batches(lambda: self.origin, lambda: self.settings).register(app)
         app.router.add_get("/stats", self._show_stats)
         app.router.add_post("/stats/reset", self._reset)
         app.router.add_get("/requests", self._show_requests)

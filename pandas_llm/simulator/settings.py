@@ -20,7 +20,7 @@ FAULTS = frozenset(
 
 _POSITIVE = (
     *("requests_per_minute", "tokens_per_minute", "burst"),
-    *("max_n", "slots", "context_length"),
+    *("max_n", "slots", "context_length", "batch_expiry"),
 )
 
 SCHEMA_MODES = frozenset({"json_schema", "json_object"})
@@ -48,6 +48,8 @@ class Knobs(TypedDict, total=False):
     retry_after: bool
     fault_delay: float
     context_length: int | None
+    batch_latency: float
+    batch_expiry: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +95,10 @@ class Settings:
         The seconds that an injected 429, 503 or 529 asks to wait.
     context_length
         The most tokens of a prompt.
+    batch_latency
+        Seconds until all requests of a batch are done.
+    batch_expiry
+        Seconds after which a batch ends, whatever is not done by then.
 
     Examples
     --------
@@ -119,11 +125,13 @@ class Settings:
     retry_after: bool = True
     fault_delay: float = 0.05
     context_length: int | None = None
+    batch_latency: float = 0.0
+    batch_expiry: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse what could only be a slip of the pen."""
         _check_faults(self)
-        for name in ("latency", "jitter", "fault_delay"):
+        for name in ("latency", "jitter", "fault_delay", "batch_latency"):
             if getattr(self, name) < 0:
                 _refuse(f"{name} must not be negative")
         for name in _POSITIVE:

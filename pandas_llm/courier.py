@@ -1,0 +1,227 @@
+"""Takes requests to a batch endpoint and brings the answers home to the cache."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import TYPE_CHECKING
+
+from pandas_llm import options
+from pandas_llm.cache import open_cache
+from pandas_llm.connection import Ask, offline_client, open_client
+from pandas_llm.errors import (
+    ConfigurationError,
+    CostLimitError,
+    OutputError,
+    ProviderError,
+)
+from pandas_llm.feed import Feed
+from pandas_llm.jobs import Part, State
+from pandas_llm.prompts import shared_spec
+from pandas_llm.providers import connect
+from pandas_llm.providers.batches import DISCOUNT, batches_of
+from pandas_llm.retry import backoff
+from pandas_llm.sender import Run
+from pandas_llm.transport import Transport
+from pandas_llm.types import Request, Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from pathlib import Path
+
+    from pandas_llm.cache import Cache
+    from pandas_llm.client import Client
+    from pandas_llm.feed import Item
+    from pandas_llm.job import Job, Recipe
+    from pandas_llm.providers import Provider
+    from pandas_llm.providers.batches import Batches, Result
+    from pandas_llm.types import HTTPRequest, HTTPResponse, Totals
+
+_PROBES = 3
+_OK = (200, 201)
+
+
+@dataclass(slots=True)
+class Courier:
+    """What the provider is talked to with."""
+
+    client: Client
+    provider: Provider
+    batches: Batches
+    transport: Transport
+    cache: Cache
+    recipe: Recipe
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, recipe: Recipe, path: Path) -> AsyncIterator[Courier]:
+        """Open connections and cache."""
+        settings = recipe.settings
+        async with AsyncExitStack() as stack:
+            cache = open_cache(path)
+            stack.callback(cache.close)
+            spec = shared_spec(settings, recipe.output.schema, recipe.verb)
+            ask = Ask(spec, recipe.output, replace(settings, max_cost=None), cache)
+            client = await open_client(stack, options.endpoint(settings), ask)
+            transport = await stack.enter_async_context(
+                Transport(settings.request_timeout, settings.session)
+            )
+            provider = connect(client.endpoint)
+            sample = Request(client.spec, "")
+            request = provider.build(sample, client.terms.capabilities, 1)
+            batches = batches_of(provider, request)
+            yield cls(client, provider, batches, transport, cache, recipe)
+
+    async def send(self, request: HTTPRequest) -> HTTPResponse:
+        """Send by POST."""
+        return await self._exchange(lambda: self.transport.send(request))
+
+    async def get(self, url: str, most: int = 1 << 24) -> HTTPResponse:
+        """Ask by GET."""
+        sample = Request(self.client.spec, "")
+        built = self.provider.build(sample, self.client.terms.capabilities, 1)
+        return await self._exchange(
+            lambda: self.transport.get(url, built.headers, most)
+        )
+
+    async def _exchange(
+        self, call: Callable[[], Awaitable[HTTPResponse]]
+    ) -> HTTPResponse:
+        for attempt in count():
+            try:
+                response = await call()
+                if response.status not in _OK:
+                    raise self.provider.error(response)
+            except ProviderError as error:
+                if not error.retryable or attempt >= self.recipe.settings.max_retries:
+                    raise
+                after = getattr(error, "retry_after", None)
+                await asyncio.sleep(backoff(attempt, after))
+            else:
+                return response
+        raise AssertionError  # count() has no end
+
+    def kept(self, items: Sequence[Item]) -> set[bytes]:
+        """Tell which requests need not be sent."""
+        return set(self.client.known([item.key for item in items]))
+
+    async def probe(self, todo: list[Item], state: State) -> list[Item]:
+        """Send rows the ordinary way until the endpoint's terms are settled.
+
+        A batch with a parameter that the model refuses would fail as a whole, hours
+        later.
+        """
+        run = Run()
+        for _ in range(_PROBES):
+            if not todo or self.client.terms.settled:
+                break
+            item, *todo = todo
+            outcome = await self.client.complete(item.request, run)
+            if outcome.failed:
+                state.reasons[item.key.hex()] = str(outcome.error)
+        self._count(state, run.totals)
+        return todo
+
+    def _count(self, state: State, totals: Totals) -> None:
+        state.answered += totals.requests
+        state.cost += totals.cost
+        used = (totals.input_tokens, totals.output_tokens)
+        more = (*used, totals.cached_input_tokens, totals.reasoning_tokens)
+        state.tokens = _sum(state.tokens, more)
+
+    def keep(self, result: Result, state: State) -> None:
+        """Put one answer into the cache, or note why there is none."""
+        name = result.custom_id
+        if result.response is None:
+            state.reasons[name] = result.reason
+            return
+        try:
+            if result.response.status not in _OK:
+                raise self.provider.error(result.response)
+            reply = self.provider.parse(result.response)
+            used = reply.tokens or Tokens()
+            cost = math.nan if reply.tokens is None else self.client.prices.of(used)
+            state.answered += 1
+            state.tokens = _sum(state.tokens, used)
+            state.cost += cost * DISCOUNT
+            for choice in reply.choices:
+                self.recipe.output.read(choice)
+        except (ProviderError, OutputError) as error:
+            state.reasons[name] = f"{error.kind}: {error}"
+            return
+        state.reasons.pop(name, None)
+        self.cache.put(bytes.fromhex(name), reply)
+
+
+async def send_all(
+    courier: Courier, todo: Sequence[Item], state: State, save: Callable[[], None]
+) -> None:
+    """Send the requests, in as many batches as the provider's limits make of them."""
+    capabilities = courier.client.terms.capabilities
+    n = courier.client.spec.n
+    if n > 1 and not capabilities.n:
+        msg = "this model gives one choice a request: n must be 1 with batch=True"
+        raise ConfigurationError(msg)
+    bodies = [courier.provider.build(i.request, capabilities, n).body for i in todo]
+    _check_cost(courier, bodies)
+    lines: list[bytes] = []
+    size = 0
+
+    async def close() -> None:
+        nonlocal lines, size
+        upload = courier.batches.upload(lines)
+        uploaded = (await courier.send(upload)).body if upload else None
+        made = await courier.send(courier.batches.create(lines, uploaded))
+        part = courier.batches.read(made.body)
+        state.parts.append(Part(part.id, len(lines), word=part.word))
+        state.requests += len(lines)
+        save()
+        lines, size = [], 0
+
+    for item, body in zip(todo, bodies, strict=True):
+        line = courier.batches.line(item.key.hex(), body)
+        full = len(lines) == courier.batches.most_requests
+        if lines and (full or size + len(line) > courier.batches.most_bytes):
+            await close()
+        lines.append(line)
+        size += len(line)
+    if lines:
+        await close()
+    save()
+
+
+def _check_cost(courier: Courier, bodies: Sequence[bytes]) -> None:
+    """Hold `max_cost` before anything is sent: a batch cannot be stopped in time."""
+    settings, spec = courier.recipe.settings, courier.client.spec
+    if settings.max_cost is None:
+        return
+    prices = courier.client.prices
+    if spec.max_tokens is None or not prices.known:
+        msg = "max_cost with batch=True needs max_tokens, and a price (see prices=)"
+        raise ConfigurationError(msg)
+    # a token is a byte at least
+    output = spec.max_tokens * spec.n
+    most = sum(prices.of(Tokens(len(body), output)) for body in bodies) * DISCOUNT
+    if most > settings.max_cost:
+        msg = f"the batch may cost ${most:.4g}, over max_cost={settings.max_cost:g}"
+        raise CostLimitError(msg)
+
+
+async def all_items(job: Job, client: Client) -> list[Item]:
+    """Give all requests of a run, each once, whether their reply is kept or not."""
+    ask = Ask(client.spec, job.recipe.output, job.settings, None)
+    blank = offline_client(client.endpoint, ask)
+    requests = job.prompts.requests(client.spec)
+    feed = Feed(requests, blank, job.run, job.store, dedupe=job.settings.dedupe)
+    found = []
+    while (item := await feed.next()) is not None:
+        found.append(item)
+    return found
+
+
+def _sum(one: Sequence[int], other: Sequence[int]) -> tuple[int, int, int, int]:
+    a, b, c, d = (x + y for x, y in zip(one, other, strict=True))
+    return a, b, c, d

@@ -1,0 +1,133 @@
+"""What is known of batch jobs, in the cache file, so that another process goes on."""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from pydantic import BaseModel
+
+from pandas_llm import database
+from pandas_llm.errors import LLMError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_WAIT = 5.0
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS pandas_llm_batches (
+    id TEXT PRIMARY KEY, state BLOB NOT NULL, recipe BLOB NOT NULL
+)
+"""
+_MODULES = {"annotated_types", "datetime", "types", "typing", "pydantic.fields"}
+_NAMES = {
+    *(f"builtins.{name}" for name in ("str", "int", "float", "bool", "list", "dict")),
+    *("operator.getitem", "operator.or_", "_operator.getitem", "_operator.or_"),
+    *("pydantic_core._pydantic_core.PydanticUndefinedType", "pathlib.PosixPath"),
+    *("copyreg._reconstructor", "copyreg.__newobj__", "functools.reduce"),
+}
+
+
+@dataclass(slots=True)
+class Part:
+    """One of the provider's batches."""
+
+    id: str
+    requests: int
+    ended: bool = False
+    word: str = ""
+    """The provider's, for how it is."""
+    done: int = 0
+    failed: int = 0
+    reason: str | None = None
+
+
+@dataclass(slots=True)
+class State:
+    """What is known of a job."""
+
+    id: str
+    parts: list[Part] = field(default_factory=list)
+    reasons: dict[str, str] = field(default_factory=dict)
+    """Why a request has no answer, by its key in hex."""
+    requests: int = 0
+    answered: int = 0
+    tokens: tuple[int, int, int, int] = (0, 0, 0, 0)
+    cost: float = 0.0
+
+    @property
+    def live(self) -> list[Part]:
+        """The batches that have not ended."""
+        return [part for part in self.parts if not part.ended]
+
+
+def save(path: Path, state: State, recipe: bytes) -> None:
+    """Keep what is known of a job."""
+    try:
+        with closing(database.connect(path, _WAIT)) as connection:
+            connection.execute(_SCHEMA)
+            connection.execute(
+                "INSERT OR REPLACE INTO pandas_llm_batches VALUES (?, ?, ?)",
+                (state.id, orjson.dumps(asdict(state)), recipe),
+            )
+    except database.ERRORS as error:
+        why = database.reason(path, error)
+        raise LLMError(f"a batch job cannot be kept: {why}") from error
+
+
+def find(path: Path, job: str) -> tuple[State, bytes] | None:
+    """Give what is known of a job; None for one that nothing is known of."""
+    if not database.size(path):
+        return None
+    try:
+        with closing(database.connect(path, _WAIT)) as connection:
+            connection.execute(_SCHEMA)
+            row = connection.execute(
+                "SELECT state, recipe FROM pandas_llm_batches WHERE id = ?", (job,)
+            ).fetchone()
+    except database.ERRORS as error:
+        raise LLMError(database.reason(path, error)) from error
+    if row is None:
+        return None
+    known = orjson.loads(row[0])
+    parts = [Part(**part) for part in known.pop("parts")]
+    known["tokens"] = tuple(known["tokens"])
+    if known["cost"] is None:  # JSON has no NaN
+        known["cost"] = math.nan
+    return State(parts=parts, **known), row[1]
+
+
+def unpickled(recipe: bytes) -> Any:
+    """Read a recipe; nothing but types and plain values, whoever wrote the file.
+
+    Raises
+    ------
+    LLMError
+        When it names what is not there, or is no recipe.
+    """
+    try:
+        return _Reader(io.BytesIO(recipe)).load()
+    except (pickle.UnpicklingError, AttributeError, ImportError, EOFError) as error:
+        msg = (
+            f"the job's keys cannot be read here, define or import them first: {error}"
+        )
+        raise LLMError(msg) from error
+
+
+class _Reader(pickle.Unpickler):
+    """An unpickler that calls nothing but what types are made of."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if f"{module}.{name}" in _NAMES or (module in _MODULES and "." not in name):
+            return super().find_class(module, name)
+        found = super().find_class(module, name)
+        if isinstance(found, type) and issubclass(found, (BaseModel, Enum)):
+            return found
+        msg = f"{module}.{name} is not what keys are made of"
+        raise pickle.UnpicklingError(msg)

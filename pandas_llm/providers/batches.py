@@ -1,0 +1,253 @@
+"""The batch endpoints: half the price, an answer within a day.
+
+A dialect here is sans-I/O, as providers are. It is made from one ordinary request,
+whose address and headers are those of its vendor. Limits and field names: the
+vendors' references (2026-10).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+
+import orjson
+
+from pandas_llm.errors import ConfigurationError
+from pandas_llm.types import HTTPRequest, HTTPResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+DISCOUNT = 0.5
+"""What a batch costs of the ordinary price, with both vendors."""
+_BOUNDARY = "pandas-llm-7f3c9b1e5d2a4860"
+_COMPLETIONS = ("chat/completions", "responses")
+
+State = Literal["running", "ended"]
+
+
+class Progress(NamedTuple):
+    """What a vendor says of one batch."""
+
+    id: str
+    state: State
+    word: str
+    """The vendor's own word for it."""
+    total: int
+    done: int
+    failed: int
+    files: tuple[str, ...] = ()
+    """Where its results are, once it has ended."""
+    reason: str | None = None
+    """Why it failed as a whole."""
+
+
+class Result(NamedTuple):
+    """What became of one request."""
+
+    custom_id: str
+    response: HTTPResponse | None
+    reason: str = ""
+    """Why there is no response."""
+
+
+class Batches(Protocol):
+    """One vendor's batch endpoint."""
+
+    most_requests: int
+    """The most requests of one batch."""
+    most_bytes: int
+    """The most bytes of one batch."""
+
+    def line(self, custom_id: str, body: bytes) -> bytes:
+        """Write one request of a batch."""
+
+    def upload(self, lines: Sequence[bytes]) -> HTTPRequest | None:
+        """Send the requests ahead; None where they are part of the batch."""
+
+    def create(self, lines: Sequence[bytes], uploaded: bytes | None) -> HTTPRequest:
+        """Begin a batch."""
+
+    def poll(self, batch: str) -> str:
+        """Give the address that tells how a batch is."""
+
+    def cancel(self, batch: str) -> HTTPRequest:
+        """End a batch early; what it has done stays."""
+
+    def read(self, body: bytes) -> Progress:
+        """Read what `create`, `poll` and `cancel` are answered with."""
+
+    def results(self, body: bytes) -> Iterator[Result]:
+        """Read a file of results, in whatever order they are in."""
+
+
+class OpenAI:
+    """JSON Lines in a file of their own; results in one file, errors in another."""
+
+    most_requests = 50_000
+    most_bytes = 200 << 20
+
+    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
+        for path in _COMPLETIONS:
+            if url.partition("?")[0].endswith(f"/{path}"):
+                self._base = url[: url.index(f"/{path}")]
+                self._endpoint = f"/v1/{path}"
+                break
+        else:
+            raise _no_batches(url)
+        self._headers = headers
+
+    def line(self, custom_id: str, body: bytes) -> bytes:
+        """Wrap a body that is JSON already."""
+        start = f'{{"custom_id":"{custom_id}","method":"POST","url":"{self._endpoint}"'
+        return start.encode() + b',"body":' + body + b"}\n"
+
+    def upload(self, lines: Sequence[bytes]) -> HTTPRequest:
+        """Write a form with the file."""
+        field = f"--{_BOUNDARY}\r\nContent-Disposition: form-data; name="
+        head = (
+            f'{field}"purpose"\r\n\r\nbatch\r\n'
+            f'{field}"file"; filename="batch.jsonl"\r\n'
+            "Content-Type: application/jsonl\r\n\r\n"
+        )
+        body = head.encode() + b"".join(lines) + f"\r\n--{_BOUNDARY}--\r\n".encode()
+        kind = f"multipart/form-data; boundary={_BOUNDARY}"
+        headers = {**self._headers, "Content-Type": kind}
+        return HTTPRequest(f"{self._base}/files", headers, body)
+
+    def create(self, lines: Sequence[bytes], uploaded: bytes | None) -> HTTPRequest:  # noqa: ARG002 - they are in the file
+        """Name the file."""
+        body = {
+            "input_file_id": orjson.loads(uploaded or b"{}")["id"],
+            "endpoint": self._endpoint,
+            "completion_window": "24h",
+        }
+        return HTTPRequest(f"{self._base}/batches", self._headers, orjson.dumps(body))
+
+    def poll(self, batch: str) -> str:
+        """Give the batch's address."""
+        return f"{self._base}/batches/{batch}"
+
+    def cancel(self, batch: str) -> HTTPRequest:
+        """End it; OpenAI takes up to ten minutes."""
+        return HTTPRequest(f"{self.poll(batch)}/cancel", self._headers, b"")
+
+    def read(self, body: bytes) -> Progress:
+        """Read a batch object."""
+        data = orjson.loads(body)
+        counts = data.get("request_counts") or {}
+        ended = data["status"] in ("completed", "failed", "expired", "cancelled")
+        files = (data.get("output_file_id"), data.get("error_file_id"))
+        why = [e.get("message") for e in (data.get("errors") or {}).get("data") or ()]
+        return Progress(
+            data["id"],
+            "ended" if ended else "running",
+            data["status"],
+            counts.get("total") or 0,
+            counts.get("completed") or 0,
+            counts.get("failed") or 0,
+            tuple(f"{self._base}/files/{name}/content" for name in files if name)
+            if ended
+            else (),
+            "; ".join(filter(None, why)) or None,
+        )
+
+    def results(self, body: bytes) -> Iterator[Result]:
+        """Read a line each; a failed one has a response, an error or both."""
+        for data in _lines(body):
+            said, error = data.get("response"), data.get("error")
+            if said is None:
+                reason = (error or {}).get("message") or (error or {}).get("code")
+                yield Result(data["custom_id"], None, str(reason))
+                continue
+            headers = {"x-request-id": said.get("request_id") or ""}
+            status, answer = said["status_code"], orjson.dumps(said.get("body"))
+            yield Result(data["custom_id"], HTTPResponse(status, headers, answer))
+
+
+class Anthropic:
+    """Requests within the call that begins the batch; results at an address."""
+
+    most_requests = 100_000
+    most_bytes = 256 << 20
+
+    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
+        self._url = f"{url}/batches"
+        self._headers = headers
+
+    def line(self, custom_id: str, body: bytes) -> bytes:
+        """Wrap a body that is JSON already."""
+        return f'{{"custom_id":"{custom_id}","params":'.encode() + body + b"},"
+
+    def upload(self, lines: Sequence[bytes]) -> None:  # noqa: ARG002
+        """Send nothing ahead."""
+        return
+
+    def create(self, lines: Sequence[bytes], uploaded: bytes | None) -> HTTPRequest:  # noqa: ARG002
+        """Send all requests."""
+        body = b'{"requests":[' + b"".join(lines)[:-1] + b"]}"
+        return HTTPRequest(self._url, self._headers, body)
+
+    def poll(self, batch: str) -> str:
+        """Give the batch's address."""
+        return f"{self._url}/{batch}"
+
+    def cancel(self, batch: str) -> HTTPRequest:
+        """End it."""
+        return HTTPRequest(f"{self.poll(batch)}/cancel", self._headers, b"")
+
+    def read(self, body: bytes) -> Progress:
+        """Read a batch object; it counts what is done only at its end."""
+        data = orjson.loads(body)
+        counts = data["request_counts"]
+        failed = sum(counts[name] for name in ("errored", "canceled", "expired"))
+        ended = data["processing_status"] == "ended"
+        return Progress(
+            data["id"],
+            "ended" if ended else "running",
+            data["processing_status"],
+            counts["processing"] + counts["succeeded"] + failed,
+            counts["succeeded"],
+            failed,
+            (f"{self.poll(data['id'])}/results",) if ended else (),
+        )
+
+    def results(self, body: bytes) -> Iterator[Result]:
+        """Read a line each."""
+        for data in _lines(body):
+            result = data["result"]
+            if result["type"] == "succeeded":
+                message = orjson.dumps(result["message"])
+                yield Result(data["custom_id"], HTTPResponse(200, {}, message))
+                continue
+            error = (result.get("error") or {}).get("error") or {}
+            reason = error.get("message") or result["type"]
+            yield Result(data["custom_id"], None, str(reason))
+
+
+_DIALECTS: Mapping[str, Callable[[str, Mapping[str, str]], Batches]] = {
+    "openai": OpenAI,
+    "responses": OpenAI,
+    "anthropic": Anthropic,
+}
+"""By the module that writes the ordinary requests."""
+
+
+def batches_of(provider: object, request: HTTPRequest) -> Batches:
+    """Give the batch endpoint beside the one that a provider's request goes to."""
+    module = type(provider).__module__.rpartition(".")[2]
+    if module not in _DIALECTS:
+        raise _no_batches(request.url)
+    return _DIALECTS[module](request.url, request.headers)
+
+
+def _no_batches(url: str) -> ConfigurationError:
+    place = url.partition("?")[0]
+    return ConfigurationError(
+        f"batches are not known to work at {place}: leave out batch=True"
+    )
+
+
+def _lines(body: bytes) -> Iterator[dict[str, Any]]:
+    for line in body.splitlines():
+        if line.strip():
+            yield orjson.loads(line)

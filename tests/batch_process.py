@@ -1,0 +1,16 @@
+"""The other side of a closed laptop: another process takes a batch job up."""
+
+import sys
+
+import pandas as pd
+
+import pandas_llm
+from pandas_llm import batch
+
+if __name__ == "__main__":
+    _, name, cache, texts = sys.argv
+    job = batch.load(name, cache=cache)
+    df = pd.DataFrame({"text": texts.split("|")})
+    out = job.result(df)
+    print(repr(job))
+    print(out["fact"].notna().all(), out.llm.usage.requests, pandas_llm.__name__)
