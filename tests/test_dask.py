@@ -48,7 +48,7 @@ def cluster():
             n_workers=4,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address=":0",
             memory_limit=0,
         ) as started,
         Client(started, set_as_default=False) as client,
@@ -203,6 +203,7 @@ def test_a_killed_workers_rows_are_done_again_without_those_that_are_kept(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_a_workers_error_says_what_is_wrong(cluster):
     ddf = dd.from_pandas(frame(2), npartitions=1)
     lazy = ddf.llm.complete("${text}", model="no-key-for-this")

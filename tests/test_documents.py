@@ -18,6 +18,7 @@ import pandas_llm
 ROOT = Path(__file__).parent.parent
 CODE = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+EXTRAS = {"pandas_llm.spark": "pyspark"}
 MODULES = [
     found.name
     for found in pkgutil.walk_packages(pandas_llm.__path__, "pandas_llm.")
@@ -32,8 +33,22 @@ def test_the_readmes_code_runs_from_top_to_bottom(capsys):
     assert "dtype" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "docs").glob("*.md")), ids=lambda p: p.stem
+)
+def test_the_code_of_a_page_runs_from_top_to_bottom(path, capsys):
+    space = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for code in CODE.findall(path.read_text()):
+            exec(compile(code, path.name, "exec"), space)
+    assert capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", ["pandas_llm", *MODULES])
 def test_examples_in_docstrings_run(name):
+    if name in EXTRAS:
+        pytest.importorskip(EXTRAS[name])
     module = importlib.import_module(name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
