@@ -572,7 +572,15 @@ class LLMAccessor:
         return usage(self._data)
 
 
-for _verb in ("generate", "extract", "complete", "classify", "preview", "estimate"):
+for _verb in (
+    "generate",
+    "extract",
+    "complete",
+    "classify",
+    "preview",
+    "estimate",
+    "submit",
+):
     show_options(getattr(LLMAccessor, _verb), getattr(LLMAccessor, _verb))
 for _verb in ("generate", "extract", "complete", "classify"):
     show_options(getattr(LLMAccessor, "a" + _verb), getattr(LLMAccessor, _verb))

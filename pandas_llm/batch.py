@@ -28,7 +28,7 @@ from pandas_llm.errors import (
 from pandas_llm.job import Job, Shape
 from pandas_llm.progress import Bar
 from pandas_llm.recipe import make_recipe
-from pandas_llm.types import Settings, Tokens, Totals
+from pandas_llm.types import Outcome, Settings, Tokens, Totals
 
 if TYPE_CHECKING:
     import os
@@ -176,11 +176,14 @@ class BatchJob:
 
     async def _explain(self, job: Job) -> None:
         """Say of rows without an answer what the batch said of them."""
-        bare = {
-            at: error
-            for at, error in job.store.errors.items()
-            if isinstance(error, NotCachedError)
-        }
+        store = job.store
+        bare = [
+            at
+            for at in store.failed()
+            if store.leader(at) == at
+            and (why := store.error(at)) is not None
+            and why.kind == NotCachedError.kind
+        ]
         if not bare:
             return
         words = {part.reason or part.word for part in self._state.parts}
@@ -188,11 +191,10 @@ class BatchJob:
         async with Courier.opened(self._recipe, self._path) as courier:
             items = await all_items(Job(job.recipe, job.data, dry=True), courier.client)
         keys = {item.position: item.key.hex() for item in items}
-        for at, error in bare.items():
-            why = self._state.reasons.get(keys[at], f"no answer in the batch ({last})")
-            said = BatchError(f"{why}; without batch=True it is asked at once")
-            said.position, said.label = error.position, error.label
-            job.store.errors[at] = said
+        for at in bare:
+            said = self._state.reasons.get(keys[at], f"no answer in the batch ({last})")
+            error = BatchError(f"{said}; without batch=True it is asked at once")
+            store.add(at, Outcome([], error, attempts=0))
 
     async def _look(self) -> None:
         """Ask how the batches are; take the results of those that have ended."""

@@ -16,6 +16,8 @@ _SLOWEST: Final = 1 / 60
 """Requests a second that are guessed at least, however often it is refused."""
 _SLOW: Final = 0.1
 """Doublings a second; what grows slower is nearly right."""
+_NOTHING: Final = 1e-9
+"""Units a second of no part at all."""
 _BUDGET: Final = 3600.0
 """A longer period is a budget to use up, not a pace to keep."""
 
@@ -100,6 +102,33 @@ class Bucket:
         level = remaining - self.kept + self.slope * (now - when) - (sent - count)
         self.credit = sent + min(level, self.size)
         self.at = max(self.at, now)
+
+
+def explicit(  # noqa: PLR0913, PLR0917 - all that it depends on
+    bucket: Bucket | None,
+    unit: int,
+    rate: float,
+    part: float | None,
+    now: float,
+    sent: float,
+) -> Bucket | None:
+    """Give the bucket of a limit that was told, or of this process's part of it.
+
+    The one there is goes on where the rate is the same, or is one part after another.
+    """
+    if not rate:
+        return None
+    if part is not None:
+        rate = max(_NOTHING, rate * part)
+    # bursts so small that any server of this rate grants them
+    size = max(1.0, rate / 4) if unit == REQUESTS else rate / 2
+    if bucket is not None and part is not None:
+        bucket.resize(rate, size, now, sent)
+    elif bucket is None or bucket.rate != rate:
+        bucket = Bucket(unit, rate, size, now, sent)
+        if part is not None:
+            bucket.credit = sent  # several that begin full are a burst
+    return bucket
 
 
 class Mirror(Bucket):

@@ -10,7 +10,15 @@ from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from pandas_llm.buckets import REQUESTS, TOKENS, Bucket, Guess, Mirror, Ticket
+from pandas_llm.buckets import (
+    REQUESTS,
+    TOKENS,
+    Bucket,
+    Guess,
+    Mirror,
+    Ticket,
+    explicit,
+)
 from pandas_llm.concurrency import Calibration, Concurrency, estimate_tokens
 
 if TYPE_CHECKING:
@@ -41,8 +49,6 @@ _LOST: Final = 30.0
 
 _LEASED: Final = 0.25
 """The longest wait with a part of the limits: the part may have grown."""
-_NOTHING: Final = 1e-9
-"""Requests a second of no part at all."""
 _STRAY = 50
 """A refusal after so many accepted requests may be a stray one."""
 
@@ -341,21 +347,9 @@ class RateLimiter:
             mirror, part = self._mirrors[unit], self._part
             if part is not None and mirror is not None and not mirror.budget:
                 rates.append(mirror.rate)
+            bucket, sent = self._explicit[unit], self._sent[unit]
             rate = min(rates, default=0.0)
-            if part is not None:
-                rate = max(_NOTHING, rate * part)
-            # bursts so small that any server of this rate grants them
-            size = max(1.0, rate / 4) if unit == REQUESTS else rate / 2
-            sent = self._sent[unit]
-            bucket = self._explicit[unit]
-            if not rates:
-                self._explicit[unit] = None
-            elif bucket is not None and part is not None:
-                bucket.resize(rate, size, now, sent)
-            elif bucket is None or bucket.rate != rate:
-                self._explicit[unit] = bucket = Bucket(unit, rate, size, now, sent)
-                if part is not None:
-                    bucket.credit = sent  # several that begin full are a burst
+            self._explicit[unit] = explicit(bucket, unit, rate, part, now, sent)
         self._collect()
 
     def _learn(

@@ -50,7 +50,7 @@ ONLY = {
 }
 FILE_LINES, FUNCTION_LINES = 320, 40
 """Docstrings do not count: examples and parameters shall not be saved on."""
-LONGER = {"limits.py": 365}
+LONGER = {"limits.py": 370}
 """One state machine under one lock; its buckets have a file of their own."""
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
