@@ -82,6 +82,8 @@ class Options(TypedDict, total=False):
         Dollars per million tokens of a model, in and out.
     truncate
         The column whose text may be shortened when a prompt is too long.
+    batch
+        Through the provider's batch endpoint: half the price, within a day.
     fallback
         Models to ask, in turn, for rows that failed for good.
     values
