@@ -19,7 +19,7 @@ TERM: Final = 2.0
 """Seconds that a part is leased for."""
 RENEWAL: Final = 0.5
 """Seconds after which it is asked for again."""
-WHOLE: Final = 0.97
+WHOLE: Final = 0.99
 """What is given away in all: bursts of several processes meet at the server."""
 _LEAST: Final = 0.01
 """The part of one who needs none at the moment, for when he does."""
@@ -52,12 +52,12 @@ class Shares:
     --------
     >>> shares = Shares(clock=lambda: 0.0)
     >>> shares.renew("a", wanting=True, expected=2)
-    0.485
+    0.495
     >>> shares.renew("b", wanting=True, expected=2)
-    0.485
+    0.495
     >>> shares.release("a")
     >>> shares.renew("b", wanting=True)
-    0.97
+    0.99
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

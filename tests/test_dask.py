@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import dask
@@ -134,10 +135,11 @@ def test_a_wrong_column_is_an_error_at_once():
 
 def _warm():
     """Import all that a run needs."""
+    import pandas_llm.leases
 
-    pandas_llm.Plan(
-        "${value}", verb="complete", model="sim", cache=False, loop="thread"
-    )(pd.Series(["x"]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # it blocks the worker's loop
+        pd.Series(["x"]).llm.complete("${value}", model="sim", cache=False)
 
 
 @pytest.mark.slow
