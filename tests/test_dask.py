@@ -135,7 +135,6 @@ def test_a_wrong_column_is_an_error_at_once():
 
 def _warm():
     """Import all that a run needs."""
-    import pandas_llm.leases
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # it blocks the worker's loop
