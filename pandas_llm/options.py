@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import copy
@@ -20,9 +19,11 @@ import orjson
 from pandas_llm import cache, discovery, providers
 from pandas_llm.errors import ConfigurationError
 from pandas_llm.redaction import is_secret
+from pandas_llm.rules import RULES, TEXT
 from pandas_llm.types import Endpoint, Options, Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from pandas_llm.providers import Preset
@@ -306,103 +307,12 @@ def check(options: Mapping[str, Any]) -> None:
             hint = f"; did you mean {near[0]!r}?" if near else ""
             msg = f"{name!r} is not an option{hint}"
             raise TypeError(msg)
-        rule = _RULES.get(name)
+        rule = RULES.get(name)
         if rule is not None and not (value is None and _DEFAULTS[name] is None):
             words, holds = rule
             if not holds(value):
                 msg = f"{name} must be {words}, not {value!r}"
                 raise ValueError(msg)
-
-
-def _number(low: float, *, strict: bool = False) -> Callable[[Any], bool]:
-    def holds(value: Any) -> bool:
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            return False
-        return value > low if strict else value >= low
-
-    return holds
-
-
-def _whole(low: int) -> Callable[[Any], bool]:
-    def holds(value: Any) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and value >= low
-
-    return holds
-
-
-def _one_of(*words: Any) -> Callable[[Any], bool]:
-    return lambda value: any(value is word or value == word for word in words)
-
-
-def _pairs(value: Any) -> bool:
-    return isinstance(value, Sequence) and all(
-        isinstance(pair, Sequence) and len(pair) == 2 and isinstance(pair[0], str)  # noqa: PLR2004
-        for pair in value
-    )
-
-
-def _prices(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(
-        isinstance(pair, Sequence) and len(pair) == 2 and all(map(_number(0), pair))  # noqa: PLR2004
-        for pair in value.values()
-    )
-
-
-def _texts(value: Any) -> bool:
-    return (
-        isinstance(value, Sequence)
-        and not isinstance(value, str)
-        and all(isinstance(item, str) for item in value)
-    )
-
-
-_BOOLEANS = (True, False)
-_POSITIVE = ("a number above 0", _number(0, strict=True))
-_FLAG = ("True or False", _one_of(*_BOOLEANS))
-_TEXT = ("a str", lambda value: isinstance(value, str))
-_MAPPING = ("a mapping", lambda value: isinstance(value, Mapping))
-_RULES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
-    "model": _TEXT,
-    "base_url": _TEXT,
-    "system": _TEXT,
-    "headers": _MAPPING,
-    "extra": _MAPPING,
-    "values": _MAPPING,
-    "api_key": ("a str or a callable", lambda v: isinstance(v, str) or callable(v)),
-    "examples": ("a list of (prompt, reply) pairs", _pairs),
-    "n": ("a whole number of at least 1", _whole(1)),
-    "max_tokens": ("a whole number of at least 1", _whole(1)),
-    "seed": ("a whole number", lambda value: isinstance(value, int)),
-    "temperature": ("a number of at least 0", _number(0)),
-    "top_p": ("a number of at least 0", _number(0)),
-    "concurrency": (
-        "'auto' or a whole number of at least 1",
-        lambda value: value == "auto" or _whole(1)(value),
-    ),
-    "requests_per_minute": _POSITIVE,
-    "tokens_per_minute": _POSITIVE,
-    "request_timeout": _POSITIVE,
-    "deadline": _POSITIVE,
-    "max_wait": _POSITIVE,
-    "max_retries": ("a whole number of at least 0", _whole(0)),
-    "output_retries": ("a whole number of at least 0", _whole(0)),
-    "cache": (
-        "True, False or a path",
-        lambda v: isinstance(v, (bool, str, os.PathLike)),
-    ),
-    "refresh": _FLAG,
-    "replay": _FLAG,
-    "dedupe": _FLAG,
-    "max_cost": _POSITIVE,
-    "prices": ("a mapping of models to (input, output) dollars", _prices),
-    "truncate": _TEXT,
-    "fallback": ("a list of models", _texts),
-    "details": _FLAG,
-    "batch": _FLAG,
-    "progress": ("True, False or None", _one_of(*_BOOLEANS, None)),
-    "na_action": ("'ignore' or None", _one_of("ignore", None)),
-    "loop": ("'auto', 'thread' or 'nested'", _one_of("auto", "thread", "nested")),
-}
 
 
 def _environment() -> dict[str, Any]:
@@ -417,7 +327,7 @@ def _environment() -> dict[str, Any]:
 
 
 def _parsed(name: str, text: str) -> Any:
-    if _RULES.get(name, _TEXT) is _TEXT:
+    if RULES.get(name, TEXT) is TEXT:
         return text
     try:
         return orjson.loads(text.lower() if text in ("True", "False") else text)

@@ -23,6 +23,7 @@ LAYERS = [
             "terms",
             "access",
             "shares",
+            "rules",
         ),
     ],
     [
