@@ -66,6 +66,23 @@ def test_a_batch_gives_what_the_verb_gives(simulator, kept, verb):
     assert_frame_equal(pd.DataFrame(out), pd.DataFrame(again))
 
 
+@pytest.mark.parametrize("model", ["anthropic/sim", "openai/sim"])
+def test_every_vendors_batches_fill_the_cache(simulator, kept, model):
+    server = simulator(batch_latency=0.2, fail_if={"1704": "500"})
+    options = {
+        "model": model,
+        "base_url": server.base_url,
+        "api_key": "k",
+        "cache": kept,
+        "progress": False,
+        "error_column": "why",
+    }
+    out = quietly(frame(8).llm.extract, *FACTS, **options, batch=True)
+    assert out.index[out["fact"].isna()].tolist() == [4]
+    assert out["why"][4].startswith("batch: ")
+    assert len(sent_in_batches(server)) == 7
+
+
 def test_a_batch_costs_half(simulator, kept, tmp_path):
     server = simulator()
     options = {"prices": PRICES, "batch": True}
