@@ -16,8 +16,9 @@ from urllib.parse import urlencode, urlsplit
 
 import orjson
 
-from pandas_llm import cache, discovery, providers
+from pandas_llm import cache, discovery, providers, tracebacks
 from pandas_llm.errors import ConfigurationError
+from pandas_llm.tracebacks import ends_here
 from pandas_llm.types import Endpoint, Options, Settings
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Secret(str):
         return "'***'"
 
 
+@ends_here
 def set_options(**options: Unpack[Options]) -> None:
     """Set options for every later call of this process.
 
@@ -84,6 +86,7 @@ def set_options(**options: Unpack[Options]) -> None:
     _global.update(options)
 
 
+@ends_here
 def get_options() -> dict[str, Any]:
     """Give all options as a call made here and now would see them.
 
@@ -211,7 +214,12 @@ def _cache_variable() -> str | None:
     return os.environ.get("PANDAS_LLM_CACHE")
 
 
+def _full_tracebacks() -> bool:
+    return os.environ.get("PANDAS_LLM_TRACEBACK") == "full"
+
+
 cache.variable = _cache_variable
+tracebacks.full = _full_tracebacks
 
 
 def account(endpoint: Endpoint) -> tuple[str, ...]:
@@ -355,7 +363,10 @@ _RULES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "truncate": _TEXT,
     "fallback": ("a list of models", _texts),
     "details": _FLAG,
-    "progress": ("True, False or None", _one_of(*_BOOLEANS, None)),
+    "progress": (
+        "True, False, None or a function",
+        lambda value: callable(value) or _one_of(*_BOOLEANS, None)(value),
+    ),
     "na_action": ("'ignore' or None", _one_of("ignore", None)),
     "loop": ("'auto', 'thread' or 'nested'", _one_of("auto", "thread", "nested")),
 }

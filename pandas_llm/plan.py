@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm import blocking, frame, options
+from pandas_llm import blocking, drafts, options
 from pandas_llm.job import Job, Recipe, Shape
 from pandas_llm.keys import parse_keys, parse_labels
 from pandas_llm.output import Completion, Label, Records
 from pandas_llm.survey import estimate
-from pandas_llm.types import Spec
+from pandas_llm.tracebacks import ends_here
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +43,7 @@ class Plan:
     ['text', 'title']
     """
 
+    @ends_here
     def __init__(
         self, template: str, keys: Any = None, *, verb: Verb = "generate", **given: Any
     ) -> None:
@@ -59,14 +60,16 @@ class Plan:
         output = _output(verb, keys, shape)
         self._recipe = Recipe(template, verb, shape, settings, output)
 
+    @ends_here
     def __call__(self, data: Any) -> Any:
         """Run and wait: a DataFrame for a DataFrame, a list for a list."""
         job = Job(self._recipe, data)
         with job:
             if job.store.rows:
-                blocking.run(job.execute, loop=self._loop(), tick=job.bar.tick)
+                blocking.run(job.execute, loop=self._loop(), tick=job.tick)
         return job.result()
 
+    @ends_here
     async def acall(self, data: Any) -> Any:
         """Run in the caller's event loop."""
         if asyncio.current_task() is None:
@@ -78,21 +81,18 @@ class Plan:
         job = Job(self._recipe, data)
         with job:
             if job.store.rows:
-                await blocking.ticking(job.execute(), job.bar.tick)
+                await blocking.awaited(job.execute(), job.tick)
         return job.result()
 
-    def preview(self, data: Any, n: int = 3) -> pd.DataFrame:
-        """Show the prompts of the first rows; nothing is sent."""
-        job = Job(self._recipe, data, dry=True)
-        shown: list[tuple[int, str, str | None]] = []
-        for position, request in job.prompts.requests(Spec("")):
-            if len(shown) == n:
-                break
-            if request is None:
-                continue
-            shown.append((position, request.prompt, request.system))
-        return frame.preview(job.source, shown)
+    @ends_here
+    def preview(
+        self, data: Any, rows: int = 3, *, as_requests: bool = False
+    ) -> pd.DataFrame:
+        """Show the prompts, or the whole requests, of the first rows; send nothing."""
+        show = drafts.requests if as_requests else drafts.prompts
+        return show(self._recipe, data, rows)
 
+    @ends_here
     def estimate(self, data: Any, pilot: int = 0) -> Estimate:
         """Tell what a run would take; with `pilot`, answer so many rows first."""
         return estimate(self._recipe, data, pilot)

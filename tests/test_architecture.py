@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "pandas_llm"
 LAYERS = [
-    ["types", "errors", "redaction"],
+    ["types", "errors", "redaction", "tables", "usage", "tracebacks"],
     [
         *("providers", "limits", "concurrency", "retry", "keys", "schema", "output"),
         *(
@@ -16,7 +16,9 @@ LAYERS = [
             "remarks",
             "fingerprint",
             "prices",
-            "tables",
+            "runlog",
+            "plots",
+            "summary",
             "fields",
             "columns",
             "parsing",
@@ -33,9 +35,9 @@ LAYERS = [
     ["frame", "options", "engine", "feed", "prompts"],
     ["connection"],
     ["job"],
-    ["survey"],
+    ["survey", "drafts"],
     ["files"],
-    ["plan", "chunk", "chat", "signatures"],
+    ["plan", "report", "chunk", "chat", "signatures"],
     ["accessor", "functions", "demo", "flags", "commands", "__main__", "__init__"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
