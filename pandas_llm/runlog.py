@@ -100,8 +100,9 @@ class RunLog:
         passed = max(0.0, now - self._now)
         amounts += [passed * limited, passed * outage]
         # a caller that was busy samples late: what was counted is spread evenly
-        first, last = int(self._now / self.width), int(now / self.width)
-        for at in range(first, last + 1):
+        first = int(self._now / self.width)
+        last = min(BUCKETS - 1, int(now / self.width))  # a quotient may be rounded up
+        for at in range(min(first, last), last + 1):
             start, end = max(self._now, at * self.width), (at + 1) * self.width
             share = (min(now, end) - start) / passed if passed else 1.0
             for name, amount in zip(SERIES, amounts, strict=True):
