@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import pandas_llm
@@ -79,7 +79,6 @@ def test_a_reply_without_token_counts_is_the_only_one_without_a_price(simulator,
     assert "at least $" in str(out.llm.usage)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10**15))
 def test_a_short_number_is_short_and_close(number):
     text = tables.short(number)
@@ -92,7 +91,6 @@ def test_a_short_number_is_short_and_close(number):
 # -- the log --------------------------------------------------------------------
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0.001, 500.0), st.integers(0, 1000)), max_size=60))
 def test_the_series_add_up_to_the_totals_in_bounded_room(steps):
     log, totals, now = RunLog(), Totals(), 0.0
@@ -111,7 +109,6 @@ def test_the_series_add_up_to_the_totals_in_bounded_room(steps):
     assert set(log.series) == set(SERIES)
 
 
-@settings(deadline=None)
 @given(st.lists(ANSWERED, min_size=1, max_size=300), st.sampled_from([0.5, 0.9, 0.99]))
 def test_a_percentile_is_within_a_bin_of_the_true_one(answers, share):
     log = RunLog()
@@ -123,7 +120,6 @@ def test_a_percentile_is_within_a_bin_of_the_true_one(answers, share):
     assert true / 2 ** (1 / 8) * 0.999 <= found <= true * 2 ** (1 / 8) * 1.001
 
 
-@settings(deadline=None)
 @given(st.lists(ANSWERED, max_size=100))
 def test_the_slowest_rows_are_kept_and_no_others(answers):
     log = RunLog()
@@ -262,7 +258,6 @@ def test_a_result_from_the_cache_says_that_nothing_was_paid(simulator, on, tmp_p
     assert "<svg" not in again.llm.report()._repr_html_()
 
 
-@settings(deadline=None)
 @given(st.floats(1e-9, 1e12))
 def test_an_axis_ends_at_or_above_the_highest_in_few_round_steps(most):
     top, rows = plots.scale(most)
