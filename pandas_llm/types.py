@@ -90,7 +90,7 @@ class Options(TypedDict, total=False):
     na_action
         "ignore": rows with NA in a used cell are not sent; None: as empty text.
     progress
-        The bar; None shows it in a terminal or notebook.
+        The bar; None shows it in a terminal or notebook. A function gets a `Progress`.
     details
         Add columns ``llm_*`` with text, tokens, seconds, attempts of each row.
     loop
