@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pandas_llm.output import Record
-    from pandas_llm.sender import Parts, Run
+    from pandas_llm.run import Run
+    from pandas_llm.sender import Parts
     from pandas_llm.types import HTTPRequest, Request, Settings
 
 

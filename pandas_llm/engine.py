@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from pandas_llm.client import Client
     from pandas_llm.feed import Feed
-    from pandas_llm.sender import Run
+    from pandas_llm.run import Run
     from pandas_llm.store import Store
     from pandas_llm.types import Request
 

@@ -24,7 +24,7 @@ from pandas_llm.feed import Feed
 from pandas_llm.prices import CostBudget
 from pandas_llm.progress import Bar, Status
 from pandas_llm.prompts import Prompts, shared_spec
-from pandas_llm.sender import Run
+from pandas_llm.run import Run
 from pandas_llm.store import Store
 from pandas_llm.usage import Usage
 

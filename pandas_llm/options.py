@@ -31,16 +31,8 @@ SIMULATED = "sim://local"
 _DEFAULTS: dict[str, Any] = {
     f.name: getattr(Settings(), f.name) for f in fields(Settings)
 }
-_NO_ENVIRONMENT = {
-    "api_key",
-    "headers",
-    "examples",
-    "extra",
-    "values",
-    "session",
-    "prices",
-    "cache",
-}
+_NO_ENVIRONMENT = {"api_key", "headers", "examples", "extra"}
+_NO_ENVIRONMENT |= {"values", "session", "prices", "cache"}
 _global: dict[str, Any] = {}
 _context: ContextVar[Mapping[str, Any]] = ContextVar(
     "pandas_llm_options", default=MappingProxyType({})
@@ -86,7 +78,6 @@ def set_options(**options: Unpack[Options]) -> None:
     _global.update(options)
 
 
-@ends_here
 def get_options() -> dict[str, Any]:
     """Give all options as a call made here and now would see them.
 
@@ -214,12 +205,8 @@ def _cache_variable() -> str | None:
     return os.environ.get("PANDAS_LLM_CACHE")
 
 
-def _full_tracebacks() -> bool:
-    return os.environ.get("PANDAS_LLM_TRACEBACK") == "full"
-
-
 cache.variable = _cache_variable
-tracebacks.full = _full_tracebacks
+tracebacks.full = lambda: os.environ.get("PANDAS_LLM_TRACEBACK") == "full"
 
 
 def account(endpoint: Endpoint) -> tuple[str, ...]:
@@ -365,7 +352,7 @@ _RULES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "details": _FLAG,
     "progress": (
         "True, False, None or a function",
-        lambda value: callable(value) or _one_of(*_BOOLEANS, None)(value),
+        lambda v: _FLAG[1](v) or callable(v),
     ),
     "na_action": ("'ignore' or None", _one_of("ignore", None)),
     "loop": ("'auto', 'thread' or 'nested'", _one_of("auto", "thread", "nested")),

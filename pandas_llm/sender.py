@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pandas_llm.access import Access
@@ -24,13 +24,10 @@ from pandas_llm.errors import (
     UnreachableError,
 )
 from pandas_llm.limits import estimate_tokens
-from pandas_llm.prices import CostBudget
 from pandas_llm.redaction import redacted, shown
 from pandas_llm.retry import Circuit, backoff
-from pandas_llm.runlog import RunLog
 from pandas_llm.terms import Terms
 from pandas_llm.types import Tokens
-from pandas_llm.usage import Totals
 
 if TYPE_CHECKING:
     from pandas_llm.cache import Cache
@@ -38,6 +35,7 @@ if TYPE_CHECKING:
     from pandas_llm.output import Output
     from pandas_llm.prices import Prices
     from pandas_llm.providers import Provider
+    from pandas_llm.run import Run
     from pandas_llm.transport import Transport
     from pandas_llm.types import (
         Endpoint,
@@ -57,16 +55,6 @@ _REFUSED = 900.0
 _SLICE = 0.05
 _OK = 200
 NO_TOKENS = Tokens()
-
-
-@dataclass(slots=True)
-class Run:
-    """What all rows of a run share; made by the job, passed down."""
-
-    totals: Totals = field(default_factory=Totals)
-    budget: CostBudget = field(default_factory=lambda: CostBudget(None))
-    started: float = field(default_factory=time.monotonic)
-    log: RunLog = field(default_factory=RunLog)
 
 
 @dataclass(slots=True)

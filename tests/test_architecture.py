@@ -16,6 +16,7 @@ LAYERS = [
             "remarks",
             "fingerprint",
             "prices",
+            "run",
             "runlog",
             "plots",
             "summary",
