@@ -324,7 +324,7 @@ class RateLimiter:
                 self._explicit[unit] = None
             elif bucket is None or bucket.rate != rate:
                 # bursts so small that any server of this rate grants them
-                size = max(1.0, rate / 4) if unit == REQUESTS else rate / 2
+                size = max(1.0, rate / 8) if unit == REQUESTS else rate / 5
                 sent = self._sent[unit]
                 self._explicit[unit] = Bucket(unit, rate, size, now, sent)
         self._collect()
