@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import clients
-from parts import faults, growth, imports, latency, pace, zero
+from parts import faults, growth, imports, latency, pace, screen, zero
 
 PARTS = {
     "zero": zero.main,
@@ -21,6 +21,7 @@ PARTS = {
     "faults": faults.main,
     "growth": growth.main,
     "imports": imports.main,
+    "screen": screen.main,
 }
 
 

@@ -42,7 +42,7 @@ from pandas_llm.functions import (
     generate,
     preview,
 )
-from pandas_llm.types import Usage
+from pandas_llm.usage import Usage
 
 if TYPE_CHECKING:
     from pandas_llm import batch, cache, simulator
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from pandas_llm.job import last_usage
     from pandas_llm.options import get_options, option_context, set_options
     from pandas_llm.plan import Plan
+    from pandas_llm.progress import Progress
 
 __all__ = [
     "ConfigurationError",
@@ -58,6 +59,7 @@ __all__ = [
     "LLMWarning",
     "OutputError",
     "Plan",
+    "Progress",
     "ProviderError",
     "TemplateError",
     "Usage",
@@ -83,6 +85,7 @@ __all__ = [
 
 _LAZY = {
     "Plan": "plan",
+    "Progress": "progress",
     "get_options": "options",
     "last_usage": "job",
     "option_context": "options",

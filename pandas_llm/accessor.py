@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from pandas_llm.signatures import show_options
+from pandas_llm.tracebacks import ends_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
+    from os import PathLike
 
     import pandas as pd
 
     from pandas_llm.batch import BatchJob
     from pandas_llm.chunk import Tokenizer
     from pandas_llm.plan import Plan
+    from pandas_llm.report import Report
     from pandas_llm.survey import Estimate
     from pandas_llm.types import (
         ExplodeOptions,
@@ -21,8 +24,8 @@ if TYPE_CHECKING:
         Options,
         RecordOptions,
         SeriesOptions,
-        Usage,
     )
+    from pandas_llm.usage import Usage
 
 How = Literal["left", "inner"]
 Errors = Literal["coerce", "raise"]
@@ -62,6 +65,7 @@ class LLMAccessor:
     def __init__(self, data: Any) -> None:
         self._data = data
 
+    @ends_here
     def generate(  # noqa: PLR0913 - the verb's own parameters, all by name
         self,
         template: str,
@@ -133,6 +137,7 @@ class LLMAccessor:
         result: pd.DataFrame = plan(self._data)
         return result
 
+    @ends_here
     async def agenerate(
         self, template: str, keys: Any, **options: Unpack[ExplodeOptions]
     ) -> pd.DataFrame:
@@ -152,6 +157,7 @@ class LLMAccessor:
         result: pd.DataFrame = await plan.acall(self._data)
         return result
 
+    @ends_here
     def extract(
         self,
         template: str,
@@ -195,6 +201,7 @@ class LLMAccessor:
         result: pd.DataFrame = plan(self._data)
         return result
 
+    @ends_here
     async def aextract(
         self, template: str, keys: Any, **options: Unpack[RecordOptions]
     ) -> pd.DataFrame:
@@ -236,6 +243,7 @@ class LLMAccessor:
         **options: Unpack[Options],
     ) -> pd.DataFrame: ...
 
+    @ends_here
     def complete(
         self,
         template: str,
@@ -281,6 +289,7 @@ class LLMAccessor:
         )
         return plan(self._data)
 
+    @ends_here
     async def acomplete(self, template: str, **options: Unpack[SeriesOptions]) -> Any:
         """Complete as `complete` does, in the running event loop.
 
@@ -322,6 +331,7 @@ class LLMAccessor:
         **options: Unpack[Options],
     ) -> pd.DataFrame: ...
 
+    @ends_here
     def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
         self,
         template: str,
@@ -377,6 +387,7 @@ class LLMAccessor:
         )
         return plan(self._data)
 
+    @ends_here
     async def aclassify(
         self, template: str, labels: Any, **options: Unpack[LabelOptions]
     ) -> Any:
@@ -397,6 +408,7 @@ class LLMAccessor:
             self._data
         )
 
+    @ends_here
     def submit(
         self,
         template: str,
@@ -444,21 +456,50 @@ class LLMAccessor:
         )
         return plan.submit(self._data)
 
+    @ends_here
     def preview(
-        self, template: str, keys: Any = None, rows: int = 3, **options: Unpack[Options]
+        self,
+        template: str,
+        keys: Any = None,
+        rows: int = 3,
+        *,
+        as_requests: bool = False,
+        **options: Unpack[Options],
     ) -> pd.DataFrame:
         """Show the prompts of the first `rows` rows; nothing is sent.
+
+        Parameters
+        ----------
+        template, keys, **options
+            As for `generate`; without `keys` as for `complete`.
+        rows : int, default 3
+            How many.
+        as_requests : bool, default False
+            Show the exact requests instead: URL, headers and JSON body, with keys
+            masked. What an endpoint was found not to understand is left out, once
+            this process has talked to it.
+
+        Returns
+        -------
+        DataFrame
+            Under the rows' labels.
 
         Examples
         --------
         >>> import pandas as pd
         >>> import pandas_llm
-        >>> pd.Series(["Oslo"]).llm.preview("Praise ${value}.")["prompt"].tolist()
+        >>> cities = pd.Series(["Oslo"])
+        >>> cities.llm.preview("Praise ${value}.")["prompt"].tolist()
         ['Praise Oslo.']
+        >>> sent = cities.llm.preview("Praise ${value}.", as_requests=True, model="sim")
+        >>> print(sent["body"].iloc[0])
+        {"model":"sim","messages":[{"role":"user","content":"Praise Oslo."}]}
         """
         verb = "complete" if keys is None else "generate"
-        return make_plan(template, keys, verb, **options).preview(self._data, rows)
+        plan = make_plan(template, keys, verb, **options)
+        return plan.preview(self._data, rows, as_requests=as_requests)
 
+    @ends_here
     def estimate(
         self,
         template: str,
@@ -501,6 +542,7 @@ class LLMAccessor:
         verb = "complete" if keys is None else "generate"
         return make_plan(template, keys, verb, **options).estimate(self._data, pilot)
 
+    @ends_here
     def chunk(
         self,
         column: Hashable | None = None,
@@ -565,11 +607,42 @@ class LLMAccessor:
         )
 
     @property
+    @ends_here
     def usage(self) -> Usage:
         """What the run, or the chain of runs, that made this object has used."""
         from pandas_llm.frame import usage
 
         return usage(self._data)
+
+    @ends_here
+    def report(self, path: str | PathLike[str] | None = None) -> Report:
+        """Give the report of the run, or chain of runs, that made this object.
+
+        Parameters
+        ----------
+        path : str or path, optional
+            A file to write it to, as one HTML page.
+
+        Returns
+        -------
+        Report
+            A notebook shows it; printed, it is the totals.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> import pandas_llm
+        >>> out = pd.Series(["Oslo"]).llm.complete("Praise ${value}.", model="sim")
+        >>> "<svg" in out.llm.report()._repr_html_()
+        True
+        """
+        from pandas_llm.frame import runs, usage
+        from pandas_llm.report import Report
+
+        report = Report(usage(self._data), runs(self._data))
+        if path is not None:
+            report.save(path)
+        return report
 
 
 for _verb in (

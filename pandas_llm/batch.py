@@ -26,9 +26,10 @@ from pandas_llm.errors import (
     ProviderError,
 )
 from pandas_llm.job import Job, Shape
-from pandas_llm.progress import Bar
+from pandas_llm.progress import Bar, Status
 from pandas_llm.recipe import make_recipe
-from pandas_llm.types import Outcome, Settings, Tokens, Totals
+from pandas_llm.types import Outcome, Settings, Tokens
+from pandas_llm.usage import Totals
 
 if TYPE_CHECKING:
     import os
@@ -134,7 +135,7 @@ class BatchJob:
 
     def _bar(self) -> Bar:
         shown = self._recipe.settings.progress
-        return Bar(self._totals, shown=shown, waiting=lambda: self._word)
+        return Bar(self._totals, shown=shown, status=lambda: Status(self._word))
 
     def _now(self) -> BatchStatus:
         parts = self._state.parts
@@ -171,7 +172,8 @@ class BatchJob:
         await self._explain(job)
         totals, state = job.run.totals, self._state
         totals.add(Tokens(*state.tokens))
-        totals.requests, totals.cost = state.answered, state.cost
+        totals.requests = state.answered
+        totals.known_cost, totals.unpriced = state.known_cost, state.unpriced
         totals.cached = max(0, totals.cached - state.answered)
 
     async def _explain(self, job: Job) -> None:

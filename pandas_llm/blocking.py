@@ -52,6 +52,17 @@ async def ticking(job: Coroutine[Any, Any, T], tick: Callable[[], None]) -> T:
         await asyncio.gather(beats, return_exceptions=True)
 
 
+async def awaited(job: Coroutine[Any, Any, T], tick: Callable[[], None]) -> T:
+    """Await a job in the caller's loop.
+
+    Where nobody handles Ctrl-C, as in IPython's terminal, it would hit any task that
+    happens to run, and leave the others to go on when the loop does.
+    """
+    task = asyncio.get_running_loop().create_task(ticking(job, tick))
+    with _sigint_cancels(task):
+        return await task
+
+
 def run(
     job: Callable[[], Coroutine[Any, Any, T]],
     *,
@@ -224,7 +235,7 @@ def _nested(
     _make_reentrant(loop)
     task = loop.create_task(ticking(job(), tick))
     try:
-        with _sigint_cancels(loop, task):
+        with _sigint_cancels(task):
             loop.run_until_complete(_watched(task, _Caller()))
     except BaseException:
         task.cancel()  # it ends when the caller's loop goes on
@@ -244,28 +255,37 @@ async def _watched(task: asyncio.Task[Any], caller: _Caller) -> None:
             raise
 
 
+_interruptible: dict[asyncio.Task[Any], bool] = {}
+"""Jobs in the main thread's loops, and whether a Ctrl-C has cancelled them."""
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    if any(_interruptible.values()):
+        signal.default_int_handler(number, frame)
+    for task in _interruptible:
+        _interruptible[task] = True
+        with suppress(RuntimeError):  # its loop is closed
+            task.get_loop().call_soon_threadsafe(task.cancel)
+
+
 @contextmanager
-def _sigint_cancels(
-    loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]
-) -> Iterator[None]:
+def _sigint_cancels(task: asyncio.Task[Any]) -> Iterator[None]:
     """Cancel the job at Ctrl-C, where nobody else handles it, then raise."""
-    pressed = False
-
-    def cancel(number: int, frame: Any) -> None:
-        nonlocal pressed
-        if pressed:
-            signal.default_int_handler(number, frame)
-        pressed = True
-        loop.call_soon_threadsafe(task.cancel)
-
+    free = (signal.default_int_handler, _interrupt)
     main = threading.current_thread() is threading.main_thread()
-    ours = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    ours = main and signal.getsignal(signal.SIGINT) in free
     if ours:
-        signal.signal(signal.SIGINT, cancel)
+        _interruptible[task] = False
+        signal.signal(signal.SIGINT, _interrupt)
+    pressed = False
     try:
         yield
+    except asyncio.CancelledError:
+        if not _interruptible.get(task):
+            raise
     finally:
-        if ours:
+        pressed = _interruptible.pop(task, False)
+        if ours and not _interruptible:
             signal.signal(signal.SIGINT, signal.default_int_handler)
     if pressed:
         raise KeyboardInterrupt

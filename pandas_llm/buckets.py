@@ -120,10 +120,9 @@ def explicit(  # noqa: PLR0913, PLR0917 - all that it depends on
         return None
     if part is not None:
         rate = max(_NOTHING, rate * part)
-    # bursts so small that any server of this rate grants them; those of several
-    # processes meet there
-    share = 4 if part is None else 8
-    size = max(1.0, rate / share) if unit == REQUESTS else rate * 2 / share
+    # bursts so small that any server of this rate grants them, though those of
+    # several processes meet there
+    size = max(1.0, rate / 8) if unit == REQUESTS else rate / 5
     if bucket is not None and part is not None:
         bucket.resize(rate, size, now, sent)
     elif bucket is None or bucket.rate != rate:

@@ -18,6 +18,7 @@ from pandas_llm.errors import (
 )
 from pandas_llm.fingerprint import Fingerprint
 from pandas_llm.parsing import without_thinking
+from pandas_llm.redaction import masked, secrets
 from pandas_llm.sender import NO_TOKENS, Sender, Tally
 from pandas_llm.types import Choice, Outcome, Reply
 
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pandas_llm.output import Record
-    from pandas_llm.sender import Parts, Run
-    from pandas_llm.types import Request, Settings
+    from pandas_llm.run import Run
+    from pandas_llm.sender import Parts
+    from pandas_llm.types import HTTPRequest, Request, Settings
 
 
 class Client:
@@ -49,9 +51,17 @@ class Client:
         self._sender = Sender(parts, settings)
         self.terms = self._sender.terms
         self.circuit = self._sender.circuit
+        self._provider = parts.provider
         self._output = parts.output
         self._cache = parts.cache
         self._settings = settings
+
+    def draft(self, request: Request) -> HTTPRequest:
+        """Write a request as it would be sent now, with its secrets masked."""
+        capabilities = self.terms.capabilities
+        n = request.spec.n if capabilities.n else 1
+        http = self._provider.build(request, capabilities, n)
+        return masked(http, secrets(self.endpoint))
 
     def known(self, keys: Sequence[bytes]) -> dict[bytes, Outcome]:
         """Give the outcomes of the requests whose replies are kept and understood."""
@@ -177,6 +187,7 @@ class Client:
                     break
                 again -= 1
                 run.totals.retries += 1
+                run.log.retried[unclear.kind] += 1
                 asked = _again(request, unclear)
             elif left > 0:
                 sample = request.sample + request.spec.n - left

@@ -24,7 +24,7 @@ from pandas_llm.prompts import shared_spec
 from pandas_llm.providers import connect
 from pandas_llm.providers.batches import DISCOUNT, batches_of
 from pandas_llm.retry import backoff
-from pandas_llm.sender import Run
+from pandas_llm.run import Run
 from pandas_llm.transport import Transport
 from pandas_llm.types import Request, Tokens
 
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from pandas_llm.job import Job, Recipe
     from pandas_llm.providers import Provider
     from pandas_llm.providers.batches import Batches, Result
-    from pandas_llm.types import HTTPRequest, HTTPResponse, Totals
+    from pandas_llm.types import HTTPRequest, HTTPResponse
+    from pandas_llm.usage import Totals
 
 _PROBES = 3
 _OK = (200, 201)
@@ -127,7 +128,8 @@ class Courier:
 
     def _count(self, state: State, totals: Totals) -> None:
         state.answered += totals.requests
-        state.cost += totals.cost
+        state.known_cost += totals.known_cost
+        state.unpriced += totals.unpriced
         used = (totals.input_tokens, totals.output_tokens)
         more = (*used, totals.cached_input_tokens, totals.reasoning_tokens)
         state.tokens = _sum(state.tokens, more)
@@ -146,7 +148,10 @@ class Courier:
             cost = math.nan if reply.tokens is None else self.client.prices.of(used)
             state.answered += 1
             state.tokens = _sum(state.tokens, used)
-            state.cost += cost * DISCOUNT
+            if math.isnan(cost):
+                state.unpriced += 1
+            else:
+                state.known_cost += cost * DISCOUNT
             for choice in reply.choices:
                 self.recipe.output.read(choice)
         except (ProviderError, OutputError) as error:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from pandas_llm.client import Client
     from pandas_llm.feed import Feed
-    from pandas_llm.sender import Run
+    from pandas_llm.run import Run
     from pandas_llm.store import Store
     from pandas_llm.types import Request
 
@@ -184,7 +184,10 @@ class Engine:
             if isinstance(error, ProviderError) and not isinstance(error, _ROWS_OWN):
                 failed.append((error.kind, error.code, error.param))
                 if failed == [failed[0]] * _PROBES:
-                    msg = f"the first {_PROBES} rows all failed the same way: {error}"
+                    msg = (
+                        f"the first {_PROBES} rows all failed the same way, so no "
+                        f"other was sent: {error}"
+                    )
                     self._stop = FirstRowsError(msg, status=error.status)
 
     async def _pool(self) -> None:
@@ -276,6 +279,7 @@ class Engine:
         elif not self._choosy:
             self._store.by[item.position] = 1
         self._store.add(item.position, outcome)
+        self._run.log.row(item.position, outcome)
         self._run.totals.done += 1
         self._run.totals.cached += outcome.cached
         return outcome

@@ -48,6 +48,7 @@ fatal one stops the run, anything else fails its row alone.
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -363,7 +364,7 @@ class MalformedReplyError(ProviderError):
 
 def warn(message: str, category: type[Warning]) -> None:
     """Warn at the caller's line: the nearest frame outside this package."""
-    package = str(Path(__file__).parent)
+    package = str(Path(__file__).parent) + os.sep
     frame, level = sys._getframe(1), 2  # noqa: SLF001 - as warnings itself does
     while frame.f_back and frame.f_code.co_filename.startswith(package):
         frame, level = frame.f_back, level + 1

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pandas_llm.client import Client
-    from pandas_llm.sender import Run
+    from pandas_llm.run import Run
     from pandas_llm.store import Store
     from pandas_llm.types import Request
 

@@ -33,6 +33,7 @@ _NAMES = {
     "Mapping": Mapping,
     "Sequence": Sequence,
     "PathLike": PathLike,
+    "Progress": object,
     "aiohttp": python_types.SimpleNamespace(ClientSession=object),
 }
 """What types.py imports for the type checker alone."""

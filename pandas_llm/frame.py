@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,7 +10,7 @@ import orjson
 import pandas as pd
 
 from pandas_llm.store import Details
-from pandas_llm.types import Usage
+from pandas_llm.usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,6 +33,11 @@ DETAILS: Mapping[str, str] = {
     "model": "str",
     "request_id": "str",
 }
+
+
+_RUNS = 5
+"""Runs of a chain whose logs are kept; their sum is of all."""
+_JSON = ("usage", "log")
 
 
 class Source(NamedTuple):
@@ -62,7 +66,8 @@ def source(data: Any) -> Source:
         return Source(data, tuple(map(str, data.columns)), tuple(range(data.shape[1])))
     if isinstance(data, (list, tuple)) and all(isinstance(row, dict) for row in data):
         return source(pd.DataFrame(list(data), dtype=object))
-    msg = f"data must be a DataFrame, a Series or a list of dicts, not {type(data)}"
+    kind = type(data).__name__
+    msg = f"data must be a DataFrame, a Series or a list of dicts, not {kind}"
     raise TypeError(msg)
 
 
@@ -253,14 +258,11 @@ def result(  # noqa: PLR0913 - all that a result depends on
     return out
 
 
-def preview(
-    source: Source, shown: Sequence[tuple[int, str, str | None]]
+def texts(
+    source: Source, positions: Sequence[int], columns: Mapping[str, list[Any]]
 ) -> pd.DataFrame:
-    """Show prompts under the labels of their rows."""
-    index = source.frame.index.take([position for position, _, _ in shown])
-    columns: dict[str, Any] = {"prompt": [prompt for _, prompt, _ in shown]}
-    if any(system is not None for _, _, system in shown):
-        columns = {"system": [system for _, _, system in shown], **columns}
+    """Show columns of text under the labels of some rows."""
+    index = source.frame.index.take(list(positions))
     typed_columns = {name: typed(values, "str") for name, values in columns.items()}
     return pd.DataFrame(typed_columns, index=index)
 
@@ -290,11 +292,21 @@ def _annotate(target: pd.DataFrame | pd.Series, facts: Mapping[str, Any]) -> Non
     before = target.attrs.get("llm")
     chained = usage(target) if before else Usage()
     run: Usage = facts["usage"]
-    rest = {name: value for name, value in facts.items() if name != "usage"}
+    logs = runs(target)[1 - _RUNS :] if before else []
+    rest = {name: value for name, value in facts.items() if name not in _JSON}
+    log = {**rest, **facts.get("log", {})}
     target.attrs["llm"] = {
         **rest,
         "usage": orjson.dumps(chained + run).decode(),
+        "log": orjson.dumps([*logs, log]).decode(),
     }
+
+
+def runs(target: pd.DataFrame | pd.Series) -> list[dict[str, Any]]:
+    """Read the logs of the last runs that made a frame."""
+    usage(target)  # which says why there is none
+    logs: list[dict[str, Any]] = orjson.loads(target.attrs["llm"].get("log", "[]"))
+    return logs
 
 
 def usage(target: pd.DataFrame | pd.Series) -> Usage:
@@ -306,7 +318,4 @@ def usage(target: pd.DataFrame | pd.Series) -> Usage:
             "its attrs (merge and concat do): see pandas_llm.last_usage()"
         )
         raise AttributeError(msg)
-    fields = orjson.loads(known["usage"])
-    if fields.get("cost") is None:  # JSON has no NaN
-        fields["cost"] = math.nan
-    return Usage(**fields)
+    return Usage(**orjson.loads(known["usage"]))

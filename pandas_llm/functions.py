@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from pandas_llm.accessor import LLMAccessor, make_plan
 from pandas_llm.signatures import show_options
+from pandas_llm.tracebacks import ends_here
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +42,7 @@ def generate(
 ) -> list[dict[str, Any]]: ...
 
 
+@ends_here
 def generate(
     data: Any, template: str, keys: Any, **options: Unpack[ExplodeOptions]
 ) -> Any:
@@ -71,6 +73,7 @@ async def agenerate(
 ) -> list[dict[str, Any]]: ...
 
 
+@ends_here
 async def agenerate(
     data: Any, template: str, keys: Any, **options: Unpack[ExplodeOptions]
 ) -> Any:
@@ -102,6 +105,7 @@ def extract(
 ) -> list[dict[str, Any]]: ...
 
 
+@ends_here
 def extract(
     data: Any, template: str, keys: Any, **options: Unpack[RecordOptions]
 ) -> Any:
@@ -132,6 +136,7 @@ async def aextract(
 ) -> list[dict[str, Any]]: ...
 
 
+@ends_here
 async def aextract(
     data: Any, template: str, keys: Any, **options: Unpack[RecordOptions]
 ) -> Any:
@@ -181,6 +186,7 @@ def complete(
 ) -> list[Any]: ...
 
 
+@ends_here
 def complete(data: Any, template: str, **options: Unpack[SeriesOptions]) -> Any:
     """Complete each row's prompt; a Series, or a list for a list of dicts.
 
@@ -227,6 +233,7 @@ async def acomplete(
 ) -> list[Any]: ...
 
 
+@ends_here
 async def acomplete(data: Any, template: str, **options: Unpack[SeriesOptions]) -> Any:
     """Complete as `complete` does, in the running event loop.
 
@@ -278,6 +285,7 @@ def classify(
 ) -> list[Any]: ...
 
 
+@ends_here
 def classify(
     data: Any, template: str, labels: Any, **options: Unpack[LabelOptions]
 ) -> Any:
@@ -330,6 +338,7 @@ async def aclassify(
 ) -> list[Any]: ...
 
 
+@ends_here
 async def aclassify(
     data: Any, template: str, labels: Any, **options: Unpack[LabelOptions]
 ) -> Any:
@@ -349,11 +358,14 @@ async def aclassify(
     return await make_plan(template, labels, "classify", **options).acall(data)
 
 
+@ends_here
 def preview(
     data: Any,
     template: str,
     keys: Any = None,
     rows: int = 3,
+    *,
+    as_requests: bool = False,
     **options: Unpack[Options],
 ) -> pd.DataFrame:
     """Show the prompts of the first `rows` rows; nothing is sent.
@@ -365,9 +377,11 @@ def preview(
     >>> pandas_llm.preview(rows, "Praise ${city}.")["prompt"].tolist()
     ['Praise Oslo.']
     """
-    return LLMAccessor(data).preview(template, keys, rows, **options)
+    accessor = LLMAccessor(data)
+    return accessor.preview(template, keys, rows, as_requests=as_requests, **options)
 
 
+@ends_here
 def estimate(
     data: Any,
     template: str,

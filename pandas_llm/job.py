@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pandas_llm import frame, options
+from pandas_llm import frame, options, summary
 from pandas_llm.cache import open_cache
 from pandas_llm.connection import Ask, open_client
 from pandas_llm.engine import Engine
@@ -22,19 +22,20 @@ from pandas_llm.errors import (
 )
 from pandas_llm.feed import Feed
 from pandas_llm.prices import CostBudget
-from pandas_llm.progress import Bar
+from pandas_llm.progress import Bar, Status
 from pandas_llm.prompts import Prompts, shared_spec
-from pandas_llm.sender import Run
+from pandas_llm.run import Run
 from pandas_llm.store import Store
-from pandas_llm.types import Usage
+from pandas_llm.usage import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from pandas_llm.cache import Cache
     from pandas_llm.client import Client
     from pandas_llm.output import Output
+    from pandas_llm.remarks import Remark
     from pandas_llm.types import Endpoint, Settings
 
 Verb = Literal["generate", "extract", "complete", "classify"]
@@ -107,7 +108,9 @@ class Job:
         self._check_names()
         self.run = Run(budget=CostBudget(self.settings.max_cost))
         self.run.totals.rows = self.source.rows
-        self.waiting: Callable[[], str] = str
+        self.usage = Usage()
+        self.failed: Sequence[int] = ()
+        self.status: Callable[[], Status] = Status
         self.facts: dict[str, Any] = {}
         self.broken: str | None = None
         self.endpoints: list[Endpoint] = []
@@ -117,7 +120,7 @@ class Job:
         self.bar = Bar(
             self.run.totals,
             shown=self.settings.progress,
-            waiting=lambda: self.waiting(),  # noqa: PLW0108 - it is set later
+            status=lambda: self.status(),  # noqa: PLW0108 - it is set later
         )
 
     # -- before the run ---------------------------------------------------------
@@ -160,7 +163,7 @@ class Job:
                 "provider": client.endpoint.provider,
                 "model": client.endpoint.model,
             }
-            self.waiting = lambda: _waiting(client)
+            self.status = lambda: _status(client)
             requests = self.prompts.requests(client.spec)
             feed = Feed(requests, client, self.run, store, dedupe=settings.dedupe)
             shorter = self.prompts.shorter if settings.truncate else None
@@ -172,6 +175,13 @@ class Job:
                 if ask.cache is not None:
                     ask.cache.flush()
                     self.broken = ask.cache.broken
+
+    def tick(self) -> None:
+        """Show and log how far it is; called in the caller's thread."""
+        now, status = time.monotonic() - self.run.started, self.status()
+        limited, outage = status.seconds > 0, status.outage
+        self.run.log.sample(now, self.run.totals, limited=limited, outage=outage)
+        self.bar.tick()
 
     def ask(self, stack: AsyncExitStack) -> Ask:
         """Give what all clients of the run share; the stack closes the cache."""
@@ -201,69 +211,73 @@ class Job:
         trace: TracebackType | None,
     ) -> None:
         """Count, close the bar, and give an error what was done before it."""
-        self.bar.close()
+        self.failed = self.store.failed()
+        seconds = time.monotonic() - self.run.started
+        self.run.log.sample(seconds, self.run.totals)
         self.usage = replace(
-            self.run.totals.usage(time.monotonic() - self.run.started),
-            failed=0 if error else len(self.store.failed()),
+            self.run.totals.usage(seconds),
+            failed=self.run.totals.failed if error else len(self.failed),
         )
         _last.usage = self.usage
-        if error is None or isinstance(error, ConfigurationError):
-            return
-        self._attach(error)
+        if error is not None and not isinstance(error, ConfigurationError):
+            self._attach(error)
+        try:
+            self.bar.close()
+        except Exception as trouble:  # of the caller's own function
+            self._attach(trouble)
+            raise
 
     def _attach(self, error: BaseException) -> None:
         error.partial = self._partial()  # type: ignore[attr-defined]
-        done = self.store.rows - len(self.store.failed())
+        rows, labels = self.store.rows, self.source.frame.index
+        if done := rows - len(self.failed):
+            error.add_note(summary.done(done, rows, kept=self._keeps()))
         if isinstance(error, LLMError):
-            error.failures = frame.failures(self.store, self.source.frame.index)
-        if not done:
-            return
-        error.add_note(
-            f"{done} of {self.store.rows} rows were done; they are in .partial "
-            f"(in an interactive session: sys.last_value.partial).{self._resumed()}"
-        )
+            error.failures = frame.failures(self.store, labels)
+            if error.position is not None:
+                error.add_note(f"It came with {summary.place(error.position, labels)}.")
 
     def result(self) -> Any:
         """Give the result, or raise or warn about rows that failed."""
         out = self._partial()
-        if dropped := self.facts.get("dropped"):
-            model = self.facts["model"]
-            warn(f"{model} refuses {dropped}; sent without", LLMWarning)
-        if self.broken:
-            warn(f"not all replies could be kept or read: {self.broken}", LLMWarning)
-        failed, notes = self.store.failed(), self.store.noted()
-        if failed and self.recipe.shape.errors == "raise":
-            raised = GenerationError(self._summary(failed, "failed"))
-            raised.partial = out
-            raised.failures = frame.failures(self.store, self.source.frame.index)
-            raise raised
-        said = [self._summary(failed, "failed")] if failed else []
+        self._warn_of_trouble()
+        labels = self.source.frame.index
+        failed, notes = self.failed, self.store.noted()
+        said = []
+        if failed:
+            said.append(summary.counted(failed, self.store, labels, "failed"))
+            if self.recipe.shape.errors == "raise":
+                said.append(summary.raised(again=self._keeps()))
+                raised = GenerationError("\n".join(said))
+                raised.partial = out
+                raised.failures = frame.failures(self.store, labels)
+                raise raised
         if notes:
-            said.append(self._summary(notes, "are answered, with a remark"))
+            what = "are answered, with a remark"
+            said.append(summary.counted(notes, self.store, labels, what))
         if said:
-            said.append("error_column='…' keeps each row's reason.")
+            again = bool(failed) and self._keeps() and not self.settings.replay
+            said.append(summary.advice(self.recipe.shape.error_column, again=again))
             warn("\n".join(said), LLMWarning)
         return out
 
-    def _summary(self, found: Sequence[int], what: str) -> str:
-        remarks = (self.store.remark(at) for at in found)
-        counts = Counter(remark.kind for remark in remarks if remark is not None)
-        kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
-        first = found[0]
-        reason = self.store.remark(first)
-        label = self.source.frame.index[first]
-        return (
-            f"{len(found)} of {self.store.rows} rows {what} ({kinds}). "
-            f"The first, row {first} (label {label!r}): {reason and reason.message}"
-        )
+    def _warn_of_trouble(self) -> None:
+        if dropped := self.facts.get("dropped"):
+            model = self.facts["model"]
+            warn(
+                f"{model} refuses {dropped}: all rows were sent without, so leave it "
+                "out of the call",
+                LLMWarning,
+            )
+        if self.broken:
+            warn(
+                f"not all replies could be kept or read: {self.broken}\n"
+                "The result is whole. Pass cache= another file, or cache=False.",
+                LLMWarning,
+            )
 
-    def _resumed(self) -> str:
-        if options.cache_path(self.settings) is None:
-            return ""
-        return (
-            " Their replies are kept: the same call goes on from there, and with "
-            "replay=True it gives the finished part without sending anything."
-        )
+    def _keeps(self) -> bool:
+        return options.cache_path(self.settings) is not None and not self.broken
 
     def _partial(self) -> Any:
         """Build the result from what there is."""
@@ -289,18 +303,38 @@ class Job:
         said = [f"{e.model}: {counts[i]}" for i, e in enumerate(self.endpoints, 1)]
         return ", ".join(said)
 
+    def _log(self) -> dict[str, Any]:
+        """Give what the report shows of this run."""
+        index = self.source.frame.index
+        return {
+            "verb": self.recipe.verb,
+            "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+            "usage": asdict(self.usage),
+            **self.run.log.summary(self._remarks(), lambda at: index[at]),
+        }
+
+    def _remarks(self) -> Iterator[tuple[int, Remark, bool]]:
+        """Give what is to be said of rows, and whether they are answered."""
+        for answered, rows in ((False, self.failed), (True, self.store.noted())):
+            for at in rows:
+                if (remark := self.store.remark(at)) is not None:
+                    yield at, remark, answered
+
     def _facts(self) -> Mapping[str, Any]:
         return {
             **self.facts,
             "answered_by": self._answered(),
             "simulated": self.run.totals.simulated,
-            "usage": getattr(self, "usage", Usage()),
+            "usage": self.usage,
+            "log": self._log(),
         }
 
 
-def _waiting(client: Client) -> str:
-    """Say why all rows wait, if they do."""
+def _status(client: Client) -> Status:
+    """Say why all rows wait, if they do, and what pace is granted."""
+    limiter = client.pace.limiter
     if client.circuit.is_open:
-        return "waiting for the server"
-    seconds = client.pace.limiter.waiting()
-    return f"waiting {seconds:.0f} s: rate limit" if seconds > 1 else ""
+        return Status("waiting for the server", outage=True, plan=limiter.plan())
+    seconds = limiter.waiting()
+    why = f"waiting {seconds:.0f} s: rate limit" if seconds > 1 else ""
+    return Status(why, seconds, plan=limiter.plan())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import pickle
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -59,7 +58,8 @@ class State:
     requests: int = 0
     answered: int = 0
     tokens: tuple[int, int, int, int] = (0, 0, 0, 0)
-    cost: float = 0.0
+    known_cost: float = 0.0
+    unpriced: int = 0
 
     @property
     def live(self) -> list[Part]:
@@ -98,8 +98,6 @@ def find(path: Path, job: str) -> tuple[State, bytes] | None:
     known = orjson.loads(row[0])
     parts = [Part(**part) for part in known.pop("parts")]
     known["tokens"] = tuple(known["tokens"])
-    if known["cost"] is None:  # JSON has no NaN
-        known["cost"] = math.nan
     return State(parts=parts, **known), row[1]
 
 

@@ -122,6 +122,9 @@ def parse_labels(name: str, labels: Any) -> Keys:
         msg = "labels must be a list of texts or a mapping label → description"
         raise ValueError(msg)
     given = labels if is_type else list(labels)
+    if given == []:
+        msg = "labels is empty: name at least one label, such as ['good', 'bad']"
+        raise ValueError(msg)
     keys = parse_keys({name: given})
     if keys.columns[0].kind != "category":
         msg = f"labels must be texts to choose from, not {labels!r}"

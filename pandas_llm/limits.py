@@ -150,11 +150,15 @@ class RateLimiter:
             return self._pass(ticket, now)
 
     def listens(self) -> bool:
-        """Tell whether the headers of an answer are worth reading now.
+        """Tell whether to read the headers of an answer now; counts as done then.
 
         A hundred a second tell all; reading those of each costs 10 µs.
         """
-        return self._clock() - self._heard >= _HEARING
+        now = self._clock()
+        if 0 <= now - self._heard < _HEARING:
+            return False
+        self._heard = now
+        return True
 
     def settle(self, ticket: Ticket, used: float | None, quotas: Quotas | None) -> None:
         """Take in an answer that is no refusal.
@@ -180,7 +184,6 @@ class RateLimiter:
                         bucket.correct(ticket, used)
             if quotas is not None:
                 self._learn(ticket, quotas, now)
-                self._heard = self._clock()
 
     def reject(
         self, ticket: Ticket, retry_after: float | None, quotas: Quotas | None

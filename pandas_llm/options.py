@@ -16,10 +16,11 @@ from urllib.parse import urlencode, urlsplit
 
 import orjson
 
-from pandas_llm import cache, discovery, providers
+from pandas_llm import cache, discovery, providers, tracebacks
 from pandas_llm.errors import ConfigurationError
 from pandas_llm.redaction import is_secret
 from pandas_llm.rules import RULES, TEXT
+from pandas_llm.tracebacks import ends_here
 from pandas_llm.types import Endpoint, Options, Settings
 
 if TYPE_CHECKING:
@@ -33,16 +34,8 @@ SIMULATED = "sim://local"
 _DEFAULTS: dict[str, Any] = {
     f.name: getattr(Settings(), f.name) for f in fields(Settings)
 }
-_NO_ENVIRONMENT = {
-    "api_key",
-    "headers",
-    "examples",
-    "extra",
-    "values",
-    "session",
-    "prices",
-    "cache",
-}
+_NO_ENVIRONMENT = {"api_key", "headers", "examples", "extra"}
+_NO_ENVIRONMENT |= {"values", "session", "prices", "cache"}
 _global: dict[str, Any] = {}
 _context: ContextVar[Mapping[str, Any]] = ContextVar(
     "pandas_llm_options", default=MappingProxyType({})
@@ -59,6 +52,7 @@ class Secret(str):
         return "'***'"
 
 
+@ends_here
 def set_options(**options: Unpack[Options]) -> None:
     """Set options for every later call of this process.
 
@@ -256,6 +250,7 @@ def _cache_variable() -> str | None:
 
 
 cache.variable = _cache_variable
+tracebacks.full = lambda: os.environ.get("PANDAS_LLM_TRACEBACK") == "full"
 
 
 def account(endpoint: Endpoint) -> tuple[str, ...]:

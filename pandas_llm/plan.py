@@ -6,11 +6,12 @@ import asyncio
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pandas_llm import blocking, frame, options
+from pandas_llm import blocking, drafts, frame, options
 from pandas_llm.job import Job, Shape
 from pandas_llm.recipe import make_recipe
 from pandas_llm.survey import estimate
-from pandas_llm.types import Settings, Spec
+from pandas_llm.tracebacks import ends_here
+from pandas_llm.types import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,6 +55,7 @@ class Plan:
     verb: Verb
     _recipe: Recipe
 
+    @ends_here
     def __init__(
         self, template: str, keys: Any = None, *, verb: Verb = "generate", **given: Any
     ) -> None:
@@ -118,6 +120,7 @@ class Plan:
         out.attrs.pop("llm", None)
         return out
 
+    @ends_here
     def __call__(self, data: Any) -> Any:
         """Run and wait: a DataFrame for a DataFrame, a list for a list."""
         if self.settings.batch:
@@ -125,9 +128,10 @@ class Plan:
         job = Job(self._recipe, data)
         with job:
             if job.store.rows:
-                blocking.run(job.execute, loop=self._loop(), tick=job.bar.tick)
+                blocking.run(job.execute, loop=self._loop(), tick=job.tick)
         return job.result()
 
+    @ends_here
     async def acall(self, data: Any) -> Any:
         """Run in the caller's event loop."""
         if asyncio.current_task() is None:
@@ -143,27 +147,25 @@ class Plan:
         job = Job(self._recipe, data)
         with job:
             if job.store.rows:
-                await blocking.ticking(job.execute(), job.bar.tick)
+                await blocking.awaited(job.execute(), job.tick)
         return job.result()
 
+    @ends_here
     def submit(self, data: Any) -> BatchJob:
         """Send the rows to the provider's batch endpoint; do not wait."""
         from pandas_llm import batch  # for few runs only
 
         return batch.submit(self._recipe, data)
 
-    def preview(self, data: Any, n: int = 3) -> pd.DataFrame:
-        """Show the prompts of the first rows; nothing is sent."""
-        job = Job(self._recipe, data, dry=True)
-        shown: list[tuple[int, str, str | None]] = []
-        for position, request in job.prompts.requests(Spec("")):
-            if len(shown) == n:
-                break
-            if request is None:
-                continue
-            shown.append((position, request.prompt, request.system))
-        return frame.preview(job.source, shown)
+    @ends_here
+    def preview(
+        self, data: Any, rows: int = 3, *, as_requests: bool = False
+    ) -> pd.DataFrame:
+        """Show the prompts, or the whole requests, of the first rows; send nothing."""
+        show = drafts.requests if as_requests else drafts.prompts
+        return show(self._recipe, data, rows)
 
+    @ends_here
     def estimate(self, data: Any, pilot: int = 0) -> Estimate:
         """Tell what a run would take; with `pilot`, answer so many rows first."""
         return estimate(self._recipe, data, pilot)

@@ -92,7 +92,10 @@ RULES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "fallback": ("a list of models", _texts),
     "details": _FLAG,
     "batch": _FLAG,
-    "progress": ("True, False or None", _one_of(*_BOOLEANS, None)),
+    "progress": (
+        "True, False, None or a function",
+        lambda v: _FLAG[1](v) or callable(v),
+    ),
     "na_action": ("'ignore' or None", _one_of("ignore", None)),
     "loop": ("'auto', 'thread' or 'nested'", _one_of("auto", "thread", "nested")),
 }

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pandas_llm.access import Access
@@ -24,11 +24,10 @@ from pandas_llm.errors import (
     UnreachableError,
 )
 from pandas_llm.limits import estimate_tokens
-from pandas_llm.prices import CostBudget
 from pandas_llm.redaction import redacted, shown
 from pandas_llm.retry import Circuit, backoff
 from pandas_llm.terms import Terms
-from pandas_llm.types import Tokens, Totals
+from pandas_llm.types import Tokens
 
 if TYPE_CHECKING:
     from pandas_llm.cache import Cache
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from pandas_llm.output import Output
     from pandas_llm.prices import Prices
     from pandas_llm.providers import Provider
+    from pandas_llm.run import Run
     from pandas_llm.transport import Transport
     from pandas_llm.types import (
         Endpoint,
@@ -55,15 +55,6 @@ _REFUSED = 900.0
 _SLICE = 0.05
 _OK = 200
 NO_TOKENS = Tokens()
-
-
-@dataclass(slots=True)
-class Run:
-    """What all rows of a run share; made by the job, passed down."""
-
-    totals: Totals = field(default_factory=Totals)
-    budget: CostBudget = field(default_factory=lambda: CostBudget(None))
-    started: float = field(default_factory=time.monotonic)
 
 
 @dataclass(slots=True)
@@ -161,6 +152,7 @@ class Sender:
                 if not (adapted or self._access.renewed(provider, error)):
                     await self._before_retry(error, tally)
                 run.totals.retries += 1
+                run.log.retried[error.kind] += 1
 
     async def _exchange(
         self, http: HTTPRequest, spec: Spec, run: Run, tally: Tally
@@ -183,6 +175,7 @@ class Sender:
             response = redacted(await self._transport.send(http), self._access.secrets)
             reply = self._read(response)
             self._answered(ticket, response, reply, tally)
+            run.log.answered(time.monotonic() - tally.sent)
             cost = self._book(reply, run, tally)
         except LLMError as error:
             if ticket is not None and ticket.wave >= 0:  # it has left
@@ -221,7 +214,7 @@ class Sender:
             cost = reply.cost
         else:
             cost = math.nan if reply.tokens is None else self._parts.prices.of(used)
-        run.totals.cost += cost
+        run.totals.pay(cost)
         run.totals.add(used)
         run.totals.simulated = run.totals.simulated or reply.simulated
         return cost
@@ -332,7 +325,7 @@ class Sender:
             self._unreached = self._unreached or time.monotonic()
             if time.monotonic() - self._unreached > _PATIENCE:
                 msg = f"{error}. Is the server running, and is base_url right?"
-                raise UnreachableError(msg) from error
+                raise UnreachableError(msg) from error.__cause__
         elif tally.failures > self._settings.max_retries and not (
             self.terms.settled and self.circuit.spares(tally)
         ):

@@ -28,8 +28,8 @@ _DEVIATIONS = 1.96
 """Standard errors to each side that hold 95 % of a normal distribution."""
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
+@dataclass(frozen=True, slots=True, repr=False)
+class Estimate(tables.Table):
     """What a run would take.
 
     Attributes
@@ -74,11 +74,8 @@ class Estimate:
             ("cost", cost),
         ]
 
-    def __str__(self) -> str:
-        return tables.as_text(self._lines())
-
-    def _repr_html_(self) -> str:
-        return tables.as_html("Estimate", self._lines())
+    def _title(self) -> str:
+        return "Estimate"
 
 
 @dataclass(slots=True)
@@ -169,5 +166,5 @@ def _answered(recipe: Recipe, rows: Any) -> list[Details]:
     settings = replace(recipe.settings, details=True)
     job = Job(replace(recipe, settings=settings), rows)
     with job:
-        blocking.run(job.execute, loop=settings.loop, tick=job.bar.tick)
+        blocking.run(job.execute, loop=settings.loop, tick=job.tick)
     return [details for details in (job.store.details or {}).values() if details.text]

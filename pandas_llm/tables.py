@@ -9,6 +9,24 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+class Table:
+    """What shows itself as a small table, in a terminal and in a notebook."""
+
+    __slots__ = ()
+
+    def _title(self) -> str:
+        raise NotImplementedError
+
+    def _lines(self) -> list[tuple[str, str]]:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return as_text(self._lines())
+
+    def _repr_html_(self) -> str:
+        return as_html(self._title(), self._lines())
+
+
 def as_text(lines: Sequence[tuple[str, str]]) -> str:
     """Give aligned lines.
 
@@ -31,3 +49,34 @@ def as_html(title: str, lines: Sequence[tuple[str, str]]) -> str:
     )
     caption = f"<caption style='text-align:left'>{html.escape(title)}</caption>"
     return f"<table>{caption}{rows}</table>"
+
+
+def dollars(known: float, unpriced: int) -> str:
+    """Give a cost in words: what is known of it, and how much is not.
+
+    Examples
+    --------
+    >>> dollars(0.01234, 0), dollars(0.0, 3), dollars(1.5, 1)
+    ('$0.01234', 'unknown price', 'at least $1.50 (1 reply has no known price)')
+    """
+    amount = f"${known:,.2f}" if known >= 1 else f"${known:.4g}"
+    if not unpriced:
+        return amount
+    if not known:
+        return "unknown price"
+    replies = "1 reply has" if unpriced == 1 else f"{unpriced:,} replies have"
+    return f"at least {amount} ({replies} no known price)"
+
+
+def short(number: float) -> str:
+    """Give a number in at most three digits and a letter.
+
+    Examples
+    --------
+    >>> short(999), short(1234), short(5_600_000)
+    ('999', '1.23k', '5.6M')
+    """
+    for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if number >= size:
+            return f"{number / size:.3g}{letter}"
+    return f"{number:.3g}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from functools import lru_cache
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
@@ -198,8 +199,13 @@ def open_connections() -> int:
 
 def _words(error: Exception) -> str:
     """Give an error's own words, without a URL: a proxy's may hold a password."""
-    said = getattr(error, "message", None) or str(error)
-    return said or type(error).__name__
+    cause = getattr(error, "os_error", None)
+    if cause is not None:  # aiohttp's own words show its settings, uvloop's a tuple
+        known = isinstance(cause.errno, int) and cause.errno > 0
+        said = os.strerror(cause.errno) if known else cause.strerror
+    else:
+        said = getattr(error, "message", None) or str(error)
+    return (said or type(error).__name__).partition(": <")[0]
 
 
 async def _body(response: aiohttp.ClientResponse, most: int = MAX_REPLY) -> bytes:

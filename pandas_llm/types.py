@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
 from pandas_llm.redaction import shown
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from pandas_llm.errors import LLMError
+    from pandas_llm.progress import Progress
 
 SchemaMode = Literal["json_schema", "json_object", "prompt"]
 Loop = Literal["auto", "thread", "nested"]
@@ -91,7 +92,7 @@ class Options(TypedDict, total=False):
     na_action
         "ignore": rows with NA in a used cell are not sent; None: as empty text.
     progress
-        The bar; None shows it in a terminal or notebook.
+        The bar; None shows it in a terminal or notebook. A function gets a `Progress`.
     details
         Add columns ``llm_*`` with text, tokens, seconds, attempts of each row.
     loop
@@ -133,7 +134,7 @@ class Options(TypedDict, total=False):
     fallback: Sequence[str]
     values: Mapping[str, Any] | None
     na_action: Literal["ignore"] | None
-    progress: bool | None
+    progress: bool | Callable[[Progress], None] | None
     details: bool
     loop: Loop
     session: aiohttp.ClientSession | None
@@ -239,7 +240,7 @@ class Settings:
     fallback: Sequence[str] = ()
     values: Mapping[str, Any] | None = None
     na_action: Literal["ignore"] | None = "ignore"
-    progress: bool | None = None
+    progress: bool | Callable[[Progress], None] | None = None
     details: bool = False
     loop: Loop = "auto"
     session: aiohttp.ClientSession | None = None
@@ -389,79 +390,3 @@ class Outcome(NamedTuple):
         """Whether the row has no answer."""
         error = self.error
         return error is not None and not self.records and not error.remark
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What a run used.
-
-    Attributes
-    ----------
-    rows, failed, cached : int
-        Rows of the input; rows of them that have an error; rows answered from the
-        cache, at no cost.
-    requests, retries : int
-        HTTP requests sent, those sent again among them.
-    input_tokens, output_tokens, cached_input_tokens, reasoning_tokens : int
-        As the provider counted; cached input is part of the input, reasoning
-        part of the output.
-    seconds : float
-        Wall-clock time.
-    cost : float
-        Dollars; NaN when a price is unknown, never 0 for that.
-
-    Examples
-    --------
-    >>> Usage(rows=2, requests=2) + Usage(rows=1, requests=3, retries=2)
-    Usage(rows=3, failed=0, cached=0, requests=5, retries=2, input_tokens=0, \
-output_tokens=0, cached_input_tokens=0, reasoning_tokens=0, seconds=0.0, cost=0.0)
-    """
-
-    rows: int = 0
-    failed: int = 0
-    cached: int = 0
-    requests: int = 0
-    retries: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cached_input_tokens: int = 0
-    reasoning_tokens: int = 0
-    seconds: float = 0.0
-    cost: float = 0.0
-
-    def __add__(self, other: Usage) -> Usage:
-        """Add two runs, as of a chain."""
-        if not isinstance(other, Usage):
-            return NotImplemented
-        names = [f.name for f in fields(self)]
-        return Usage(**{n: getattr(self, n) + getattr(other, n) for n in names})
-
-
-@dataclass(slots=True)
-class Totals:
-    """Counters of a running run; the bar reads them from another thread."""
-
-    rows: int = 0
-    done: int = 0
-    failed: int = 0
-    cached: int = 0
-    requests: int = 0
-    retries: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cached_input_tokens: int = 0
-    reasoning_tokens: int = 0
-    cost: float = 0.0
-    simulated: bool = False
-
-    def add(self, tokens: Tokens) -> None:
-        """Count the tokens of one reply."""
-        self.input_tokens += tokens.input
-        self.output_tokens += tokens.output
-        self.cached_input_tokens += tokens.cached_input
-        self.reasoning_tokens += tokens.reasoning
-
-    def usage(self, seconds: float) -> Usage:
-        """Give the frozen sum."""
-        names = [f.name for f in fields(Usage) if f.name != "seconds"]
-        return Usage(**{n: getattr(self, n) for n in names}, seconds=seconds)

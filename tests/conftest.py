@@ -36,6 +36,7 @@ def clean_state(monkeypatch):
         if (ours or theirs) and not name.endswith("_SPEC"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("PANDAS_LLM_CACHE", "off")
+    monkeypatch.setenv("PANDAS_LLM_TRACEBACK", "full")
     monkeypatch.setattr(blocking, "_warned", False)
     options._global.clear()
     terms._settled.clear()

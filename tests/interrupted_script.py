@@ -101,6 +101,7 @@ WAYS = {
     "nested_bare_loop": lambda: bare(calls(loop="nested")),
     "patched": patched,
     "await": lambda: asyncio.run(awaits()),
+    "bare_await": lambda: bare(awaits()),
     "stubborn_script": lambda: blocking.run(stubborn),
     "stubborn_asyncio": lambda: asyncio.run(waits_for_stubborn("auto")),
     "stubborn_nested": lambda: asyncio.run(waits_for_stubborn("nested")),

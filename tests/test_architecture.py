@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "pandas_llm"
 LAYERS = [
-    ["types", "errors", "redaction"],
+    ["types", "errors", "redaction", "tables", "usage", "tracebacks"],
     [
         *("providers", "limits", "concurrency", "retry", "keys", "schema", "output"),
         *(
@@ -16,7 +16,10 @@ LAYERS = [
             "remarks",
             "fingerprint",
             "prices",
-            "tables",
+            "run",
+            "runlog",
+            "plots",
+            "summary",
             "fields",
             "columns",
             "parsing",
@@ -35,11 +38,11 @@ LAYERS = [
     ["frame", "options", "engine", "feed", "prompts"],
     ["connection"],
     ["job"],
-    ["survey", "recipe"],
+    ["survey", "drafts", "recipe"],
     ["courier"],
     ["batch"],
     ["files"],
-    ["plan", "chunk", "chat", "signatures"],
+    ["plan", "report", "chunk", "chat", "signatures"],
     ["engines", "leases"],
     ["dask", "spark"],
     ["accessor", "functions", "demo", "flags", "commands", "__main__", "__init__"],

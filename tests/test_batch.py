@@ -283,7 +283,9 @@ class Evil:
 
 
 @pytest.mark.parametrize(
-    "value", [Evil(), subprocess.Popen, pandas_llm.Plan, Path.unlink], ids=str
+    "value",
+    [Evil(), subprocess.Popen, pandas_llm.Plan, Path.unlink],
+    ids=["reduce", "Popen", "Plan", "unlink"],
 )
 def test_a_foreign_file_runs_no_code(kept, capsys, value):
     jobs.save(kept, jobs.State("batch-1"), pickle.dumps(("${a}", value)))

@@ -79,6 +79,7 @@ def check_end(process: subprocess.Popen, seconds: float, said: str) -> None:
         ("nested_bare_loop", "KeyboardInterrupt"),
         ("patched", "KeyboardInterrupt"),
         ("await", "CancelledError"),
+        ("bare_await", "KeyboardInterrupt"),
     ],
 )
 def test_one_ctrl_c_stops_the_requests_and_keeps_what_was_done(

@@ -483,7 +483,7 @@ def test_threads_share_one_queue(limiter, clock):
             thread.start()
         for thread in threads:
             thread.join()
-        assert len(left) == 50  # the burst, and time stands still
+        assert len(left) == 25  # the burst, and time stands still
         clock.now += 0.1
         assert grants(limiter) == 20
 

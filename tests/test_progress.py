@@ -11,8 +11,9 @@ import time
 import pandas as pd
 import pytest
 
+import pandas_llm
 from pandas_llm import progress
-from pandas_llm.types import Totals
+from pandas_llm.usage import Totals
 
 TEMPLATE = "Give one fact.\ntext: ${text}"
 
@@ -169,7 +170,7 @@ def test_the_bar_is_drawn_by_the_callers_thread_and_leaves_none(screen, slow):
 
 def test_a_tick_costs_next_to_nothing_between_two_drawings(screen):
     screen(terminal=True)
-    bar = progress.Bar(Totals(rows=1000), shown=True, waiting=lambda: "")
+    bar = progress.Bar(Totals(rows=1000), shown=True)
     bar._started -= 10
     for _ in range(1000):
         bar.tick()
@@ -180,8 +181,123 @@ def test_a_tick_costs_next_to_nothing_between_two_drawings(screen):
 def test_the_bar_says_why_all_wait(screen):
     stream = screen(terminal=True)
     totals = Totals(rows=10)
-    bar = progress.Bar(totals, shown=True, waiting=lambda: "waiting 12 s: rate limit")
+    bar = progress.Bar(
+        totals,
+        shown=True,
+        status=lambda: progress.Status("waiting 12 s: rate limit", 12.0),
+    )
     bar._started -= 10
     bar.tick()
     bar.close()
     assert "waiting 12 s: rate limit" in stream.getvalue()
+
+
+# -- pace, cost, and a function in the bar's place ------------------------------
+
+
+def drawn(totals: Totals, status: progress.Status, seconds: float = 10.0):
+    """Give what is shown after some seconds of a run."""
+    shown = []
+    bar = progress.Bar(totals, shown=shown.append, status=lambda: status)
+    bar._started -= seconds
+    bar.tick()
+    return shown[0]
+
+
+def test_the_time_left_follows_the_accounts_limit_where_that_is_slower():
+    totals = Totals(rows=1000, done=100, requests=100)
+    assert drawn(totals, progress.Status()).left == pytest.approx(90, rel=0.01)
+    slow = progress.Status(plan=2.0)
+    assert drawn(totals, slow).left == pytest.approx(450, rel=0.01)
+    quick = progress.Status(plan=1000.0)
+    assert drawn(totals, quick).left == pytest.approx(90, rel=0.01)
+
+
+def test_the_limit_counts_requests_not_rows():
+    half_cached = Totals(rows=1000, done=100, cached=50, requests=50)
+    left = drawn(half_cached, progress.Status(plan=1.0)).left
+    assert left == pytest.approx(450, rel=0.01)
+
+
+def test_a_pause_adds_to_the_time_left_and_does_not_spoil_the_rate():
+    totals, status = Totals(rows=1000), progress.Status()
+    shown = []
+    bar = progress.Bar(totals, shown=shown.append, status=lambda: status)
+    bar._started -= 10
+    totals.done = totals.requests = 100
+    bar.tick()
+    status = progress.Status("waiting 30 s: rate limit", 30.0, plan=10.0)
+    bar._started -= 60
+    bar._drawn = 0.0
+    bar.tick()
+    assert shown[1].rate == pytest.approx(10, rel=0.01)
+    assert shown[1].left == pytest.approx(90 + 30, rel=0.01)
+    assert shown[1].waiting == "waiting 30 s: rate limit"
+
+
+def test_nothing_known_is_no_time_left():
+    assert drawn(Totals(rows=10), progress.Status()).left is None
+
+
+def test_the_bar_shows_pace_time_left_tokens_and_cost(screen):
+    stream = screen(terminal=True)
+    totals = Totals(rows=1000, done=100, requests=110, retries=10, cached=20)
+    totals.input_tokens, totals.output_tokens = 12_345, 678
+    totals.known_cost, totals.unpriced = 0.1234, 1
+    bar = progress.Bar(totals, shown=True, status=lambda: progress.Status(plan=2.0))
+    bar._started -= 10
+    bar.tick()
+    bar.close()
+    first = next(text for text in stream.getvalue().split("\r") if text.strip())
+    for part in (
+        "10%",
+        "100/1000",
+        "[00:10<08:15",
+        "10 rows/s",
+        "10 retried",
+        "20 cached",
+        "≥$0.123",
+        "tokens 12.3k in 678 out",
+    ):
+        assert part in first, first
+
+
+def test_a_function_is_called_at_most_ten_times_a_second_and_at_the_end(slow):
+    seen, times, threads = [], [], set()
+
+    def note(one: progress.Progress) -> None:
+        seen.append(one)
+        times.append(time.monotonic())
+        threads.add(threading.get_ident())
+
+    started = time.monotonic()
+    facts(12).llm.generate(TEMPLATE, ["fact"], progress=note, **slow[1])
+    seconds = time.monotonic() - started
+    assert 3 <= len(seen) <= 10 * seconds + 2
+    assert [one.finished for one in seen] == [False] * (len(seen) - 1) + [True]
+    assert [one.done for one in seen] == sorted(one.done for one in seen)
+    assert (seen[-1].done, seen[-1].rows, seen[-1].left) == (12, 12, 0.0)
+    assert seen[-1].output_tokens > 0
+    assert threads == {threading.get_ident()}
+    with pytest.raises(AttributeError):
+        seen[-1].done = 0
+
+
+def test_a_function_is_told_of_the_end_of_a_run_that_fails(simulator, on):
+    seen = []
+    with pytest.raises(pandas_llm.ProviderError):
+        facts(3).llm.generate(
+            TEMPLATE, ["fact"], **on(simulator(api_key="right"), progress=seen.append)
+        )
+    assert seen[-1].finished
+    assert seen[-1].failed == 1
+
+
+def test_a_function_that_fails_at_the_end_does_not_take_the_result_along(simulator, on):
+    def note(one: progress.Progress) -> None:
+        if one.finished:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        facts(3).llm.generate(TEMPLATE, ["fact"], **on(simulator(), progress=note))
+    assert caught.value.partial["fact"].notna().all()

@@ -1,0 +1,63 @@
+"""What would be sent for the first rows; nothing is."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from pandas_llm import frame
+from pandas_llm.connection import offline_client
+from pandas_llm.job import Job
+from pandas_llm.types import Spec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pandas_llm.job import Recipe
+    from pandas_llm.types import Request
+
+
+def prompts(recipe: Recipe, data: Any, rows: int) -> pd.DataFrame:
+    """Give the prompts, and the system messages if there are any."""
+    job = Job(recipe, data, dry=True)
+    found = _first(job, Spec(""), rows)
+    systems = [request.system for _, request in found]
+    columns: dict[str, list[Any]] = {"prompt": [one.prompt for _, one in found]}
+    if any(system is not None for system in systems):
+        columns = {"system": systems, **columns}
+    return frame.texts(job.source, [at for at, _ in found], columns)
+
+
+def requests(recipe: Recipe, data: Any, rows: int) -> pd.DataFrame:
+    """Give the whole requests: address, headers and body, their secrets masked.
+
+    Raises
+    ------
+    ConfigurationError
+        When no model or no key can be told without asking a server.
+    """
+    recipe = replace(recipe, settings=replace(recipe.settings, cache=False))
+    job = Job(recipe, data)
+    if not job.source.rows:
+        found = []
+    else:
+        client = offline_client(job.endpoints[0], job.ask(AsyncExitStack()))
+        first = _first(job, client.spec, rows)
+        found = [(at, client.draft(request)) for at, request in first]
+    columns = {
+        "url": [draft.url for _, draft in found],
+        "headers": [orjson.dumps(dict(draft.headers)).decode() for _, draft in found],
+        "body": [draft.body.decode() for _, draft in found],
+    }
+    return frame.texts(job.source, [at for at, _ in found], columns)
+
+
+def _first(job: Job, spec: Spec, rows: int) -> list[tuple[int, Request]]:
+    """Make the requests of the first rows that would have one."""
+    made = job.prompts.requests(spec)
+    sent = ((at, request) for at, request in made if request is not None)
+    return list(islice(sent, rows))

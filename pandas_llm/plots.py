@@ -1,0 +1,149 @@
+"""Plots of the report, as SVG that takes its colours from the page around it."""
+
+from __future__ import annotations
+
+import html
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+WIDTH, HEIGHT = 720, 200
+_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 8, 26, 36
+BLUE, RED, AMBER, VIOLET = "#3b82c4", "#d1495b", "#d08a1d", "#8a63b8"
+"""Read on white and on black; shape and legend tell them apart as well."""
+_FAINT = 0.18
+
+
+class Marks(NamedTuple):
+    """What is marked over a plot: a name, a colour, and a share of each bucket."""
+
+    name: str
+    colour: str
+    shares: Sequence[float]
+    """0 to 1: how much of the bucket."""
+    band: bool
+    """A band behind the bars, or a tick above them."""
+
+
+def bars(  # noqa: PLR0913 - all that a plot shows
+    heights: Sequence[float],
+    ticks: Sequence[tuple[float, str]],
+    *,
+    across: str,
+    up: str,
+    titles: Sequence[str],
+    marks: Sequence[Marks] = (),
+) -> str:
+    """Draw bars side by side.
+
+    Parameters
+    ----------
+    heights : sequence of float
+        Of the bars, which fill the width.
+    ticks : sequence of (place, text)
+        Along the bottom; the place counts bars.
+    across, up : str
+        What the axes show.
+    titles : sequence of str
+        What a bar says when it is pointed at.
+    marks : sequence of Marks
+        Over or behind the bars.
+    """
+    wide = (WIDTH - _LEFT - _RIGHT) / max(1, len(heights))
+    top, rows = scale(max(heights, default=0.0))
+    parts = [_grid(top, rows)]
+    floor = HEIGHT - _BOTTOM
+    tall = floor - _TOP
+    for mark in marks:
+        parts += _marks(mark, wide)
+    for at, (height, title) in enumerate(zip(heights, titles, strict=True)):
+        if height <= 0:
+            continue
+        y = max(1.0, tall * height / top)
+        parts.append(
+            f'<rect x="{_LEFT + at * wide:.1f}" y="{floor - y:.1f}" '
+            f'width="{max(0.5, wide - (wide > 4)):.1f}" height="{y:.1f}" '  # noqa: PLR2004
+            f'fill="{BLUE}"><title>{html.escape(title)}</title></rect>'
+        )
+    parts += [
+        _text(_LEFT + place * wide, floor + 14, text, "middle") for place, text in ticks
+    ]
+    parts.append(_text(WIDTH - _RIGHT, HEIGHT - 6, across, "end"))
+    parts.append(_text(0, 11, up, "start"))
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" role="img" '
+        f'aria-label="{html.escape(f"{up}, by {across}")}" '
+        'style="max-width:100%;height:auto;display:block" '
+        'font-family="system-ui,sans-serif" font-size="11">' + "".join(parts) + "</svg>"
+    )
+
+
+def legend(entries: Sequence[tuple[str, str]]) -> str:
+    """Name the colours of a plot."""
+    return " ".join(
+        f'<span style="white-space:nowrap;margin-right:1em"><span style="'
+        f'display:inline-block;width:.8em;height:.8em;background:{colour}"></span> '
+        f"{html.escape(name)}</span>"
+        for name, colour in entries
+    )
+
+
+def _grid(top: float, rows: int) -> str:
+    floor = HEIGHT - _BOTTOM
+    lines = []
+    for row in range(rows + 1):
+        y = floor - (floor - _TOP) * row / rows
+        lines.append(
+            f'<line x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" '
+            f'stroke="currentColor" stroke-opacity="{0.5 if row == 0 else _FAINT}"/>'
+            + _text(_LEFT - 6, y + 4, f"{top * row / rows:,.4g}", "end")
+        )
+    return "".join(lines)
+
+
+def _marks(mark: Marks, wide: float) -> list[str]:
+    floor = HEIGHT - _BOTTOM
+    found = []
+    for at, share in enumerate(mark.shares):
+        if share <= 0:
+            continue
+        x = _LEFT + at * wide
+        title = f"<title>{html.escape(mark.name)}</title>"
+        if mark.band:
+            found.append(
+                f'<rect x="{x:.1f}" y="{_TOP}" width="{wide:.2f}" '
+                f'height="{floor - _TOP}" shape-rendering="crispEdges" '
+                f'fill="{mark.colour}" '
+                f'fill-opacity="{0.12 + 0.3 * min(1.0, share):.2f}">{title}</rect>'
+            )
+        else:
+            found.append(
+                f'<path d="M{x + wide / 2 - 4:.1f} {_TOP - 9}h8l-4 7z" '
+                f'fill="{mark.colour}">{title}</path>'
+            )
+    return found
+
+
+def _text(x: float, y: float, text: str, anchor: str) -> str:
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="currentColor" '
+        f'fill-opacity="0.75">{html.escape(text)}</text>'
+    )
+
+
+def scale(most: float) -> tuple[float, int]:
+    """Give a round top and the number of steps to it.
+
+    Examples
+    --------
+    >>> scale(37.0)
+    (40.0, 4)
+    """
+    if most <= 0:
+        return 1.0, 1
+    step = 10.0 ** math.floor(math.log10(most / 3))
+    step = next(step * by for by in (1, 2, 5, 10) if most / (step * by) <= 5)  # noqa: PLR2004
+    rows = math.ceil(most / step)
+    return step * rows, rows
