@@ -42,11 +42,9 @@ _GLANCE: Final = 0.1
 """A longer wait is looked at again half-way: answers may bring good news."""
 _IDLE: Final = 3.0
 """Seconds without a request that say nothing of the server's rate."""
-_HEARING: Final = 0.01
+_HEARING: Final = 0.01  # seconds
 _LOST: Final = 30.0
 """Seconds after its turn until a ticket that nobody asks for is given up."""
-
-
 _LEASED: Final = 0.25
 """The longest wait with a part of the limits: the part may have grown."""
 _STRAY = 50

@@ -68,6 +68,16 @@ class Progress:
         Why all rows wait at the moment, such as ``"waiting 12 s: rate limit"``.
     finished : bool
         Whether this is the last one.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import pandas_llm
+    >>> seen = []
+    >>> texts = pd.Series(["Oslo", "Rome"])
+    >>> out = texts.llm.complete("${value}", model="sim", progress=seen.append)
+    >>> seen[-1].done, seen[-1].finished
+    (2, True)
     """
 
     rows: int

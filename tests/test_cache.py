@@ -383,8 +383,9 @@ def healthy():
 def test_whatever_bytes_change_no_wrong_reply_comes_back(healthy, data):
     places = st.integers(0, len(healthy) - 1)
     spoilt = bytearray(healthy)
-    for place in data.draw(st.lists(places, min_size=1, max_size=40)):
-        spoilt[place] = data.draw(st.integers(0, 255))
+    changes = st.tuples(places, st.integers(0, 255))
+    for place, byte in data.draw(st.lists(changes, min_size=1, max_size=40)):
+        spoilt[place] = byte
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x"
         path.write_bytes(spoilt)

@@ -137,7 +137,9 @@ def test_what_a_dialect_has_no_field_for_is_told_once(name):
     options = {"seed": 5, "stop": "END", "temperature": 0.5}
     with Server(answer) as server:
         if lacking:
-            with pytest.warns(LLMWarning, match=f"m refuses {lacking}; sent without"):
+            with pytest.warns(
+                LLMWarning, match=f"m refuses {lacking}: all rows were sent without"
+            ):
                 ROWS.llm.generate(TEMPLATE, KEYS, **at(server, name, **options))
         else:
             ROWS.llm.generate(TEMPLATE, KEYS, **at(server, name, **options))
@@ -152,7 +154,9 @@ def test_anthropics_newer_version_gets_no_sampling_options():
     options = {"temperature": 0.5, "top_p": 0.9, "stop": "END", "headers": headers}
     with (
         Server(anthropic) as server,
-        pytest.warns(LLMWarning, match="refuses temperature, top_p; sent without"),
+        pytest.warns(
+            LLMWarning, match="refuses temperature, top_p: all rows were sent without"
+        ),
     ):
         ROWS.llm.generate(TEMPLATE, KEYS, **at(server, "anthropic", **options))
     for body in server.bodies:
@@ -171,7 +175,9 @@ def test_anthropics_newer_models_refuse_sampling_and_it_is_learned_once():
 
     with (
         Server(newer) as server,
-        pytest.warns(LLMWarning, match="refuses temperature; sent without"),
+        pytest.warns(
+            LLMWarning, match="refuses temperature: all rows were sent without"
+        ),
     ):
         out = ROWS.llm.generate(
             TEMPLATE, KEYS, **at(server, "anthropic", temperature=0.5, top_p=0.9)

@@ -178,7 +178,9 @@ def test_another_package_adds_a_provider_in_thirty_lines(acme, monkeypatch):
     with Server(answer) as server:
         monkeypatch.setenv("ACME_BASE_URL", server.base_url)
         monkeypatch.setenv("ACME_API_KEY", "sk-acme-key")
-        with pytest.warns(LLMWarning, match="large refuses seed; sent without"):
+        with pytest.warns(
+            LLMWarning, match="large refuses seed: all rows were sent without"
+        ):
             out = ROWS.llm.complete(
                 TEMPLATE, model="acme/large", top_p=0.5, seed=3, max_tokens=7
             )
