@@ -94,6 +94,9 @@ def _client(
         raise ConfigurationError(msg)
     spec = replace(spec, model=endpoint.model)
     provider = connect(reached)
+    if settings.images and getattr(provider, "images", None) is None:
+        msg = f"images= is set, and the provider {endpoint.provider!r} takes none"
+        raise ConfigurationError(msg)
     parts = Parts(
         endpoint, spec, provider, transport, output, pace, prices, cache, reached
     )

@@ -9,26 +9,34 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pandas_llm import frame
+from pandas_llm import frame, images
 from pandas_llm.connection import offline_client
+from pandas_llm.errors import ImageError
 from pandas_llm.job import Job
-from pandas_llm.types import Spec
+from pandas_llm.types import HTTPRequest, Spec
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from pandas_llm.client import Client
     from pandas_llm.job import Recipe
     from pandas_llm.types import Request
 
 
 def prompts(recipe: Recipe, data: Any, rows: int) -> pd.DataFrame:
-    """Give the prompts, and the system messages if there are any."""
+    """Give the prompts, and the system messages and images if there are any."""
     job = Job(recipe, data, dry=True)
     found = _first(job, Spec(""), rows)
-    systems = [request.system for _, request in found]
-    columns: dict[str, list[Any]] = {"prompt": [one.prompt for _, one in found]}
-    if any(system is not None for system in systems):
-        columns = {"system": systems, **columns}
+    columns: dict[str, list[Any]] = {"system": [], "images": [], "prompt": []}
+    for _, one in found:
+        broken = isinstance(one, ImageError)
+        columns["system"].append(None if broken else one.system)
+        columns["prompt"].append(None if broken else one.prompt)
+        seen = f"<{one}>" if broken else images.described(one.images)
+        columns["images"].append(seen or None)
+    for name in ("system", "images"):
+        if all(value is None for value in columns[name]):
+            del columns[name]
     return frame.texts(job.source, [at for at, _ in found], columns)
 
 
@@ -47,7 +55,7 @@ def requests(recipe: Recipe, data: Any, rows: int) -> pd.DataFrame:
     else:
         client = offline_client(job.endpoints[0], job.ask(AsyncExitStack()))
         first = _first(job, client.spec, rows)
-        found = [(at, client.draft(request)) for at, request in first]
+        found = [(at, _drafted(client, request)) for at, request in first]
     columns = {
         "url": [draft.url for _, draft in found],
         "headers": [orjson.dumps(dict(draft.headers)).decode() for _, draft in found],
@@ -56,7 +64,14 @@ def requests(recipe: Recipe, data: Any, rows: int) -> pd.DataFrame:
     return frame.texts(job.source, [at for at, _ in found], columns)
 
 
-def _first(job: Job, spec: Spec, rows: int) -> list[tuple[int, Request]]:
+def _drafted(client: Client, request: Request | ImageError) -> HTTPRequest:
+    """Write a request, with words in place of what its images hold."""
+    if isinstance(request, ImageError):
+        return HTTPRequest("", {}, f"<{request}>".encode())
+    return client.draft(images.masked(request))
+
+
+def _first(job: Job, spec: Spec, rows: int) -> list[tuple[int, Request | ImageError]]:
     """Make the requests of the first rows that would have one."""
     made = job.prompts.requests(spec)
     sent = ((at, request) for at, request in made if request is not None)

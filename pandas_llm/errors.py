@@ -9,6 +9,7 @@
     ├── CostLimitError            the next row could pass max_cost          fatal
     ├── RowError                  one row has no answer
     │   ├── EncodingError         a cell that is not valid Unicode
+    │   ├── ImageError            no such file, no image, too large
     │   ├── DeadlineError         not done when the deadline passed
     │   ├── InterruptedRowError   not done when the run was interrupted
     │   ├── NotCachedError        replay=True, and no reply is kept
@@ -127,6 +128,12 @@ class EncodingError(RowError):
     """A prompt cannot be sent: it holds a lone surrogate."""
 
     kind = "encoding"
+
+
+class ImageError(RowError):
+    """An image cannot be sent: no file, no image, of another type, too large."""
+
+    kind = "image"
 
 
 class DeadlineError(RowError):

@@ -7,7 +7,7 @@ from collections import Counter, deque
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from pandas_llm.errors import EncodingError
+from pandas_llm.errors import EncodingError, ImageError, RowError
 from pandas_llm.types import Outcome
 
 if TYPE_CHECKING:
@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from pandas_llm.client import Client
     from pandas_llm.run import Run
     from pandas_llm.store import Store
-    from pandas_llm.types import Request
+    from pandas_llm.types import Request, Settings
 
 _BATCH = 256
 """Rows looked up in the cache at once: 1.3 µs a row, one by one 4 µs."""
+_SLOW_BATCH = 16
+"""Rows with images, which take milliseconds each."""
 
 
 class Item(NamedTuple):
@@ -38,34 +40,35 @@ class Feed:
 
     Parameters
     ----------
-    requests : iterator of (position, request or None)
+    requests : iterator of (position, request, error or None)
         Of all rows, made as they are asked for.
     client : Client
         Whose fingerprints and cache count.
     run, store
         Totals, and the outcomes.
-    dedupe : bool
-        Whether equal requests share one call. Without it the k-th of them has k
-        in its key, so that a rerun finds the same answers.
+    settings : Settings
+        With `dedupe` equal requests share one call; without it the k-th of them has
+        k in its key, so that a rerun finds the same answers. With `images` making a
+        request reads files, and another thread does it.
     """
 
     def __init__(
         self,
-        requests: Iterator[tuple[int, Request | None]],
+        requests: Iterator[tuple[int, Request | ImageError | None]],
         client: Client,
         run: Run,
         store: Store,
-        *,
-        dedupe: bool,
+        settings: Settings,
     ) -> None:
         self._requests = requests
         self._client = client
         self._run = run
         self._store = store
-        self._seen: dict[bytes, int] | None = {} if dedupe else None
+        self._seen: dict[bytes, int] | None = {} if settings.dedupe else None
         self._times: Counter[bytes] = Counter()
         self._queue: deque[Item] = deque()
         self._broken: Exception | None = None
+        self._aside = asyncio.Lock() if settings.images else None
 
     def ready(self) -> Item | None:
         """Give a request that is ready to be sent, if there is one."""
@@ -80,30 +83,47 @@ class Feed:
             What making a row's prompt raised, once the rows before it are given.
         """
         while not self._queue:
-            if not self._refill():
+            more = self._refill() if self._aside is None else await self._refilled()
+            if not more:
                 return None
             await asyncio.sleep(0)  # a million cached rows must not block the loop
         return self._queue.popleft()
 
+    async def _refilled(self) -> bool:
+        """Take some rows in another thread, one batch at a time."""
+        assert self._aside is not None  # noqa: S101 - for the type checker
+        async with self._aside:
+            if self._queue:
+                return True
+            return self._put(await asyncio.to_thread(self._taken, _SLOW_BATCH))
+
     def _refill(self) -> bool:
         """Take some rows; tell whether there were any."""
-        batch: list[Item] = []
-        taken = 0
+        return self._put(self._taken(_BATCH))
+
+    def _taken(self, most: int) -> list[tuple[int, Request | ImageError | None]]:
+        taken: list[tuple[int, Request | ImageError | None]] = []
         if self._broken is not None:
             raise self._broken
         try:
-            for position, request in islice(self._requests, _BATCH):
-                taken += 1
-                if request is None:
-                    self._store.skip(position)
-                    self._run.totals.done += 1
-                elif (item := self._identified(position, request)) is not None:
-                    batch.append(item)
+            # one by one, so that those before an error are kept
+            taken.extend(islice(self._requests, most))
         except Exception as error:  # noqa: BLE001 - raised at the next call
             self._broken = error
-            taken += 1
+        return taken
+
+    def _put(self, taken: list[tuple[int, Request | ImageError | None]]) -> bool:
+        batch: list[Item] = []
+        for position, request in taken:
+            if request is None:
+                self._store.skip(position)
+                self._run.totals.done += 1
+            elif isinstance(request, ImageError):
+                self._fail(position, request)
+            elif (item := self._identified(position, request)) is not None:
+                batch.append(item)
         self._sort(batch)
-        return taken > 0
+        return bool(taken) or self._broken is not None
 
     def _sort(self, batch: list[Item]) -> None:
         """Finish the rows whose reply is known, queue the others."""
@@ -122,7 +142,7 @@ class Feed:
         try:
             key = self._client.fingerprint.of(request)
         except UnicodeEncodeError as error:
-            self._unsendable(position, error)
+            self._fail(position, _unsendable(error))
             return None
         if self._seen is None:
             if times := self._times[key]:
@@ -138,9 +158,13 @@ class Feed:
         self._run.totals.done += 1
         return None
 
-    def _unsendable(self, position: int, error: UnicodeEncodeError) -> None:
-        character = error.object[error.start]
-        msg = f"the prompt holds {character!a}, which is no character: cannot be sent"
-        self._store.add(position, Outcome([], EncodingError(msg), attempts=0))
+    def _fail(self, position: int, error: RowError) -> None:
+        self._store.add(position, Outcome([], error, attempts=0))
         self._run.totals.done += 1
         self._run.totals.failed += 1
+
+
+def _unsendable(error: UnicodeEncodeError) -> EncodingError:
+    character = error.object[error.start]
+    msg = f"the prompt holds {character!a}, which is no character: cannot be sent"
+    return EncodingError(msg)

@@ -48,6 +48,9 @@ class Fingerprint:
             digest.update(b"%d:" % len(system) + system)
         if request.sample:
             digest.update(b"#%d" % request.sample)
+        if request.images:
+            held = b"".join(image.digest for image in request.images)
+            digest.update(b"!%d:" % len(held) + held)
         digest.update(b"|" + request.prompt.encode())
         return digest.digest()
 

@@ -269,10 +269,11 @@ def texts(
 
 def without_na(row: Sequence[Any]) -> tuple[Any, ...]:
     """Put empty text where a row has NA."""
-    return tuple("" if _is_na(value) else value for value in row)
+    return tuple("" if is_na(value) else value for value in row)
 
 
-def _is_na(value: Any) -> bool:
+def is_na(value: Any) -> bool:
+    """Tell whether a cell holds no value; a list is one, whatever it holds."""
     return bool(pd.api.types.is_scalar(value) and pd.isna(value))
 
 

@@ -165,7 +165,7 @@ class Job:
             }
             self.status = lambda: _status(client)
             requests = self.prompts.requests(client.spec)
-            feed = Feed(requests, client, self.run, store, dedupe=settings.dedupe)
+            feed = Feed(requests, client, self.run, store, settings)
             shorter = self.prompts.shorter if settings.truncate else None
             engine = Engine(clients, self.run, store, shorter)
             try:

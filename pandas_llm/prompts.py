@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pandas_llm import frame
-from pandas_llm.errors import TemplateError
+from pandas_llm import frame, images
+from pandas_llm.errors import ImageError, TemplateError
 from pandas_llm.template import Template
 from pandas_llm.types import Request, Spec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pandas_llm.errors import ContextLengthError
     from pandas_llm.frame import Source
-    from pandas_llm.types import Settings
+    from pandas_llm.types import Image, Settings
 
 _SAMPLING = ("temperature", "top_p", "seed", "stop", "reasoning_effort")
 _NUMBER = re.compile(r"\d{3,}")
@@ -35,7 +36,7 @@ class Prompts:
     source : Source
         The rows.
     settings : Settings
-        `system`, `values`, `na_action` and `truncate`.
+        `system`, `values`, `na_action`, `images` and `truncate`.
 
     Raises
     ------
@@ -53,6 +54,7 @@ class Prompts:
         if settings.system is not None:
             system = Template(settings.system, names, constants, "system template")
             self.columns += [c for c in system.columns if c not in self.columns]
+        self._pictures = self._add_images(settings.images)
         self._cut = settings.truncate
         if self._cut is not None and self._cut not in self.columns:
             msg = f"truncate names {self._cut!r}, which the template does not use"
@@ -61,16 +63,55 @@ class Prompts:
         self._system = system.renderer(self.columns) if system else lambda _: None
         self._kept: dict[int, float] = {}
 
-    def requests(self, spec: Spec) -> Iterator[tuple[int, Request | None]]:
-        """Make the requests, each when it is asked for; None for a row with NA."""
+    def _add_images(self, given: str | Sequence[str] | None) -> list[int]:
+        """Give the places of the columns with images, among those that are used."""
+        names = [given] if isinstance(given, str) else list(given or ())
+        known = self._source.fields
+        for name in names:
+            if (found := known.count(name)) != 1:
+                near = ", ".join(get_close_matches(name, known, n=3)) or ", ".join(
+                    known
+                )
+                said = f"{found} columns have that name" if found else "is no column"
+                msg = f"images names {name!r}: {said}"
+                raise TemplateError(msg if found else f"{msg} (there is {near})")
+        self.columns += [name for name in names if name not in self.columns]
+        return [self.columns.index(name) for name in names]
+
+    def requests(self, spec: Spec) -> Iterator[tuple[int, Request | ImageError | None]]:
+        """Make the requests, each when it is asked for; None for a row with NA.
+
+        An error stands for a row whose images cannot be sent.
+        """
         absent = frame.missing(self._source, self.columns)
         for position, row in enumerate(frame.rows(self._source, self.columns)):
             if absent is not None and absent[position]:
                 if self._ignore_na:
                     yield position, None
                     continue
-                row = frame.without_na(row)  # noqa: PLW2901
-            yield position, Request(spec, self._prompt(row), self._system(row))
+                filled = frame.without_na(row)
+            else:
+                filled = row
+            request = Request(spec, self._prompt(filled), self._system(filled))
+            if self._pictures:
+                yield position, self._illustrated(request, row)
+            else:
+                yield position, request
+
+    def _illustrated(
+        self, request: Request, row: Sequence[Any]
+    ) -> Request | ImageError | None:
+        """Look at a row's images; an empty list of them is as missing as NA."""
+        found: list[Image] = []
+        try:
+            for at in self._pictures:
+                seen = () if frame.is_na(row[at]) else images.look_at(row[at])
+                if not seen and self._ignore_na:
+                    return None
+                found += seen
+        except ImageError as error:
+            return error
+        return request._replace(images=tuple(found))
 
     def shorter(
         self, position: int, request: Request, error: ContextLengthError

@@ -61,6 +61,7 @@ RULES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "headers": _MAPPING,
     "extra": _MAPPING,
     "values": _MAPPING,
+    "images": ("column names", lambda v: isinstance(v, str) or _texts(v)),
     "api_key": ("a str or a callable", lambda v: isinstance(v, str) or callable(v)),
     "examples": ("a list of (prompt, reply) pairs", _pairs),
     "n": ("a whole number of at least 1", _whole(1)),

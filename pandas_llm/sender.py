@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pandas_llm import images
 from pandas_llm.access import Access
 from pandas_llm.errors import (
     ConnectionBrokenError,
@@ -70,6 +71,8 @@ class Tally:
     """When its last request left."""
     weight: float = 0.0
     """Tokens of its prompt by their characters."""
+    surplus: int = 0
+    """Bytes of a body with images above the tokens that these may cost."""
     expected: float = 0.0
     """Tokens that the provider will count for its next request."""
 
@@ -137,6 +140,11 @@ class Sender:
         spec = request.spec
         weight = tally.weight = estimate_tokens(request.prompt)
         calibration = self._pace.calibration
+        if request.images:
+            name = self._parts.endpoint.provider
+            request = await images.load(request, self._provider.images, name)
+            weight = tally.weight = weight + images.weight(request)
+            tally.surplus = images.surplus(request)
         while True:
             tally.expected = calibration.estimate(weight, spec.max_tokens, n)
             capabilities = self.terms.capabilities
@@ -161,7 +169,7 @@ class Sender:
         limiter, budget = self._pace.limiter, run.budget
         held = None
         if budget.limit is not None:
-            held = await self._hold(run, tally.weight, http, spec)
+            held = await self._hold(run, tally, http, spec)
         ticket = None
         response = None
         cost = 0.0
@@ -220,13 +228,14 @@ class Sender:
         return cost
 
     async def _hold(
-        self, run: Run, weight: float, http: HTTPRequest, spec: Spec
+        self, run: Run, tally: Tally, http: HTTPRequest, spec: Spec
     ) -> float:
         """Set aside what a request may cost; wait for others if it does not fit."""
         calibration = self._pace.calibration
-        _, output = calibration.worst(weight, spec.max_tokens, spec.n)
+        _, output = calibration.worst(tally.weight, spec.max_tokens, spec.n)
         # a token is a byte at least: with max_tokens nothing can cost more than this
-        cost = self._parts.prices.of(Tokens(len(http.body), output))
+        size = len(http.body) - tally.surplus
+        cost = self._parts.prices.of(Tokens(size, output))
         while not run.budget.reserve(cost):
             if run.budget.holders == 0:
                 msg = (

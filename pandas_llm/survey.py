@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm import blocking, tables
+from pandas_llm import blocking, images, tables
 from pandas_llm.connection import offline_client
 from pandas_llm.feed import Feed
 from pandas_llm.frame import take
@@ -148,13 +148,13 @@ def _survey(recipe: Recipe, data: Any) -> _Survey:
         async with AsyncExitStack() as stack:
             client = offline_client(job.endpoints[0], job.ask(stack))
             requests = job.prompts.requests(client.spec)
-            dedupe = recipe.settings.dedupe
-            feed = Feed(requests, client, job.run, job.store, dedupe=dedupe)
+            feed = Feed(requests, client, job.run, job.store, recipe.settings)
             found = _Survey(job.store.rows, [], 0.0, 0, client.prices)
             while (item := await feed.next()) is not None:
                 found.positions.append(item.position)
                 system = item.request.system or ""
                 found.weights += estimate_tokens(item.request.prompt + system)
+                found.weights += images.weight(item.request)
             found.cached = job.run.totals.cached
             return found
 

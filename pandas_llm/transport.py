@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from functools import lru_cache
+from io import BytesIO
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 MAX_REPLY = 16 * 1024 * 1024
+_LARGE = 1_000_000
+"""Bytes of a body that aiohttp is to send in pieces; above 2**20 it warns else."""
 _CONNECT_SECONDS = 10.0
 _SPARE_FILES = 64
 _MOST = 2000
@@ -99,12 +102,12 @@ class Transport:
         """
         session = self._session
         assert session is not None  # noqa: S101 - entered by the caller
-        url = request.url
+        url, body = request.url, request.body
         for again in (False, True):
             try:
                 async with session.post(
                     url,
-                    data=request.body,
+                    data=body if len(body) < _LARGE else BytesIO(body),
                     headers=request.headers,
                     proxy=None if self._given else self._proxy(url),
                     timeout=self._timeout,

@@ -89,6 +89,8 @@ class Options(TypedDict, total=False):
         Models to ask, in turn, for rows that failed for good.
     values
         Constants for the templates.
+    images
+        The column with each row's images, or several: files, bytes or URLs.
     na_action
         "ignore": rows with NA in a used cell are not sent; None: as empty text.
     progress
@@ -133,6 +135,7 @@ class Options(TypedDict, total=False):
     batch: bool
     fallback: Sequence[str]
     values: Mapping[str, Any] | None
+    images: str | Sequence[str] | None
     na_action: Literal["ignore"] | None
     progress: bool | Callable[[Progress], None] | None
     details: bool
@@ -239,6 +242,7 @@ class Settings:
     batch: bool = False
     fallback: Sequence[str] = ()
     values: Mapping[str, Any] | None = None
+    images: str | Sequence[str] | None = None
     na_action: Literal["ignore"] | None = "ignore"
     progress: bool | Callable[[Progress], None] | None = None
     details: bool = False
@@ -278,6 +282,36 @@ class Spec:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
+class Image(NamedTuple):
+    """An image of a row, known by what it holds and read when it is sent."""
+
+    source: Any
+    """A path, bytes, or a URL."""
+    media_type: str
+    """By its first bytes; empty for a URL that the provider is to fetch."""
+    size: int
+    """Bytes."""
+    digest: bytes
+    data: str = ""
+    """The base64 of what is sent, once it is read."""
+
+    @property
+    def url(self) -> str:
+        """Give it as a URL, with its content where it was read."""
+        return (
+            f"data:{self.media_type};base64,{self.data}" if self.data else self.source
+        )
+
+
+class ImageLimits(NamedTuple):
+    """What images a provider takes; bytes, before base64 makes them a third more."""
+
+    each: int
+    together: int
+    """Those of one request."""
+    types: tuple[str, ...] = ("image/png", "image/jpeg", "image/gif", "image/webp")
+
+
 class Request(NamedTuple):
     """One row's request, before a provider puts it in its own words."""
 
@@ -288,6 +322,8 @@ class Request(NamedTuple):
     """Turns after the prompt: (role, text), when an answer is asked for again."""
     sample: int = 0
     """Which of several answers to equal requests this is; moves the seed."""
+    images: tuple[Image, ...] = ()
+    """Sent before the prompt's text."""
 
 
 class HTTPRequest(NamedTuple):

@@ -31,7 +31,7 @@ LAYERS = [
     ],
     [
         *("blocking", "transport", "progress", "simulator", "cache", "database"),
-        *("writer", "discovery", "jobs"),
+        *("writer", "discovery", "jobs", "images"),
     ],
     ["sender"],
     ["client"],

@@ -33,6 +33,7 @@ CASES = {
     "dedupe": False,
     "max_cost": 1.5,
     "truncate": "text",
+    "images": ["photo"],
     "batch": True,
     "fallback": ["m2"],
     "na_action": "ignore",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Endpoint,
         HTTPRequest,
         HTTPResponse,
+        ImageLimits,
         Quotas,
         Reply,
         Request,
@@ -42,6 +43,10 @@ class Provider(Protocol):
 
     capabilities: Capabilities
     """What to try first."""
+
+    @property
+    def images(self) -> ImageLimits | None:
+        """What images it takes; None for none."""
 
     def build(
         self, request: Request, capabilities: Capabilities, n: int

@@ -13,13 +13,21 @@ from pandas_llm.providers import Preset, failures
 from pandas_llm.providers.dialect import Dialect
 from pandas_llm.providers.headers import count, until
 from pandas_llm.providers.negotiation import merged
-from pandas_llm.types import Capabilities, Choice, Quota, Quotas, Reply, Tokens
+from pandas_llm.types import (
+    Capabilities,
+    Choice,
+    ImageLimits,
+    Quota,
+    Quotas,
+    Reply,
+    Tokens,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pandas_llm.providers.dialect import Turns
-    from pandas_llm.types import Endpoint, HTTPResponse, Spec
+    from pandas_llm.types import Endpoint, HTTPResponse, Image, Spec
 
 _VERSION = "2023-06-01"
 """Takes sampling options where the model does; the next one refuses them all."""
@@ -43,6 +51,8 @@ class Provider(Dialect):
     """Messages at one endpoint."""
 
     capabilities = Capabilities(n=False)
+    images = ImageLimits(5 * 2**20 // 4 * 3, 30 * 2**20 // 4 * 3)
+    """5 MB of base64 an image ("image exceeds 5 MB maximum"), 32 MB a request."""
     modes = ("json_schema", "prompt")
     names: ClassVar[Mapping[str, str]] = {"stop": "stop_sequences"}
     lacking: tuple[str, ...] = ("seed",)
@@ -107,6 +117,14 @@ class Provider(Dialect):
         after = [{"role": role, "content": text} for role, text in turns]
         first = {"system": instructions} if system else {}
         return {**shared, **first, "messages": before + after}
+
+    def picture(self, image: Image) -> dict[str, Any]:
+        """Give an image in base64, or its address."""
+        source = {"type": "url", "url": image.url}
+        if image.data:
+            media = {"media_type": image.media_type, "data": image.data}
+            source = {"type": "base64", **media}
+        return {"type": "image", "source": source}
 
     def _same(self, system: str) -> bool:
         """Tell whether all rows have had one system text; to write others costs."""

@@ -18,14 +18,16 @@ if TYPE_CHECKING:
     from pandas_llm.types import (
         Endpoint,
         HTTPResponse,
+        Image,
+        ImageLimits,
         Quotas,
         Request,
         SchemaMode,
         Spec,
     )
 
-    Turns = Sequence[tuple[str, str]]
-    """Role and text of each."""
+    Turns = Sequence[tuple[str, Any]]
+    """Role and text of each; in place of the text the parts, where there are images."""
     _Common = tuple[dict[str, Any], str, Turns]
 
 
@@ -40,6 +42,8 @@ class Dialect:
 
     capabilities = Capabilities()
     """What to try first."""
+    images: ImageLimits | None = None
+    """What images it takes; None for none."""
     modes: Sequence[SchemaMode] = negotiation.MODES
     """The ways to ask for a schema, the best first."""
     names: ClassVar[Mapping[str, str]] = {}
@@ -87,6 +91,14 @@ class Dialect:
         """Give a new body with the system text, the examples and the row's turns."""
         raise NotImplementedError
 
+    def picture(self, image: Image) -> dict[str, Any]:
+        """Give the part of a turn that holds an image."""
+        raise NotImplementedError
+
+    def words(self, text: str) -> dict[str, Any]:
+        """Give the part of a turn that holds its text, where there are images too."""
+        return {"type": "text", "text": text}
+
     def reseed(self, body: dict[str, Any], by: int) -> None:
         """Move the seed, for another answer to the same request."""
         seed = self.names.get("seed", "seed")
@@ -97,9 +109,9 @@ class Dialect:
         self, request: Request, capabilities: Capabilities, n: int
     ) -> HTTPRequest:
         """Write the request's body; raise `EncodingError` for a lone surrogate."""
-        spec, prompt, system, followup, sample = request
+        spec, prompt, system, followup, sample, images = request
         try:
-            if followup or sample:
+            if followup or sample or images:
                 body = orjson.dumps(self._fields(request, capabilities, n))
             else:
                 # rows differ in their prompt only: the rest is written once
@@ -127,7 +139,12 @@ class Dialect:
             self._known[key] = self._common(request.spec, capabilities, n)
         shared, note, examples = self._known[key]
         system = "\n\n".join(filter(None, (request.system, note)))
-        turns = (("user", request.prompt), *request.followup)
+        said: Any = request.prompt
+        if request.images:
+            # before the text, as Anthropic and Google advise; empty texts are refused
+            said = [self.picture(image) for image in request.images]
+            said += [self.words(request.prompt)] * bool(request.prompt)
+        turns = (("user", said), *request.followup)
         fields = self.filled(shared, system, examples, turns)
         if request.sample:
             self.reseed(fields, request.sample)

@@ -6,6 +6,7 @@ Field names: the google-genai package 3.4; errors as people have recorded them.
 from __future__ import annotations
 
 import re
+from mimetypes import guess_type
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote, urlsplit
 
@@ -13,13 +14,13 @@ from pandas_llm.errors import MalformedReplyError, PromptFilteredError
 from pandas_llm.providers import Preset, failures
 from pandas_llm.providers.dialect import Dialect
 from pandas_llm.providers.negotiation import merged
-from pandas_llm.types import Choice, Reply, Tokens
+from pandas_llm.types import Choice, ImageLimits, Reply, Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pandas_llm.providers.dialect import Turns
-    from pandas_llm.types import Capabilities, Endpoint, HTTPResponse, Spec
+    from pandas_llm.types import Capabilities, Endpoint, HTTPResponse, Image, Spec
 
 _VERSION = re.compile(r"/v\d\w*(/|$)")
 _REASONS = {
@@ -39,6 +40,10 @@ _ROLES = {"assistant": "model"}
 class Provider(Dialect):
     """``generateContent`` of one model."""
 
+    images = ImageLimits(
+        70_000_000, 70_000_000, ("image/png", "image/jpeg", "image/webp")
+    )
+    """100 MB a request; Gemini 2 refuses a GIF."""
     ending = b'""}]}]}'
     names: ClassVar[Mapping[str, str]] = {
         "top_p": "topP",
@@ -86,11 +91,26 @@ class Provider(Dialect):
     ) -> dict[str, Any]:
         """Put the system text and the contents in."""
         contents = [
-            {"role": _ROLES.get(role, role), "parts": [{"text": text}]}
-            for role, text in (*examples, *turns)
+            {
+                "role": _ROLES.get(role, role),
+                "parts": said if isinstance(said, list) else [{"text": said}],
+            }
+            for role, said in (*examples, *turns)
         ]
         first = {"systemInstruction": {"parts": [{"text": system}]}} if system else {}
         return {**shared, **first, "contents": contents}
+
+    def picture(self, image: Image) -> dict[str, Any]:
+        """Give an image in base64, or its address and its type by the name."""
+        if image.data:
+            return {"inlineData": {"mimeType": image.media_type, "data": image.data}}
+        media_type = guess_type(urlsplit(image.url).path)[0]
+        named = {"mimeType": media_type} if media_type else {}
+        return {"fileData": {"fileUri": image.url, **named}}
+
+    def words(self, text: str) -> dict[str, Any]:
+        """Give the text beside images."""
+        return {"text": text}
 
     def reseed(self, body: dict[str, Any], by: int) -> None:
         """Move the seed, for another answer to the same request."""

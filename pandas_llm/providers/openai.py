@@ -17,6 +17,7 @@ from pandas_llm.providers.headers import count, duration
 from pandas_llm.types import (
     Capabilities,
     Choice,
+    ImageLimits,
     Quota,
     Quotas,
     Reply,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pandas_llm.providers.dialect import Turns
-    from pandas_llm.types import Endpoint, HTTPResponse, Spec
+    from pandas_llm.types import Endpoint, HTTPResponse, Image, Spec
 
 # istr: its lookups in the headers of an answer cost half as much
 _REQUEST_ID = istr("x-request-id")
@@ -41,6 +42,8 @@ class Provider(Dialect):
     Servers with oddities are subclasses that set the attributes.
     """
 
+    images = ImageLimits(50_000_000, 50_000_000)
+    """As its documents; of other servers the tightest is known to themselves."""
     periods = (60.0, 60.0)
     """Seconds that the limits on requests and on tokens in the headers are for."""
 
@@ -77,12 +80,18 @@ class Provider(Dialect):
         self, shared: dict[str, Any], system: str, examples: Turns, turns: Turns
     ) -> dict[str, Any]:
         """Put the messages in."""
-        messages = [{"role": "system", "content": system}] if system else []
+        messages: list[dict[str, Any]] = []
+        if system:
+            messages.append({"role": "system", "content": system})
         for role, text in examples:
             messages.append({"role": role, "content": text})
         for role, text in turns:
             messages.append({"role": role, "content": text})
         return {**shared, "messages": messages}
+
+    def picture(self, image: Image) -> dict[str, Any]:
+        """Give an image as a URL, mostly one that holds it."""
+        return {"type": "image_url", "image_url": {"url": image.url}}
 
     def parse(self, response: HTTPResponse) -> Reply:
         """Read a completion; a 200 may hold an error, or nothing of use."""

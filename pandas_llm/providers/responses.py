@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pandas_llm.providers.dialect import Turns
-    from pandas_llm.types import Endpoint, HTTPResponse, Spec
+    from pandas_llm.types import Endpoint, HTTPResponse, Image, Spec
 
 _REASONS = {"max_output_tokens": "length", "completed": "stop"}
 _STATUS = {"rate_limit_exceeded": 429, "server_error": 500}
@@ -70,6 +70,14 @@ class Provider(openai.Provider):
         ]
         instructions = {"instructions": system} if system else {}
         return {**shared, **instructions, "input": said}
+
+    def picture(self, image: Image) -> dict[str, Any]:
+        """Give an image as a URL; its type says that `detail` must be given."""
+        return {"type": "input_image", "image_url": image.url, "detail": "auto"}
+
+    def words(self, text: str) -> dict[str, Any]:
+        """Give the text beside images."""
+        return {"type": "input_text", "text": text}
 
     def parse(self, response: HTTPResponse) -> Reply:
         """Read a response; a failed one is an error inside a 200."""
