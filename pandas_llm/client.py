@@ -6,6 +6,7 @@ import hashlib
 import time
 from typing import TYPE_CHECKING
 
+from pandas_llm import images
 from pandas_llm.errors import (
     ContentFilterError,
     ContextLengthError,
@@ -138,6 +139,8 @@ class Client:
         reply: Reply | None = None
         error: LLMError | None
         try:
+            if request.images:
+                request = await self._loaded(request, tally)
             reply, choices, error = await self._choices(request, run, tally)
             records = self._output.combine(choices)
         except LLMError as failure:
@@ -149,6 +152,14 @@ class Client:
                 self._cache.put(key, reply)
         seconds = time.perf_counter() - started
         return Outcome(records, error, tally.attempts, seconds, reply, tally.tokens)
+
+    async def _loaded(self, request: Request, tally: Tally) -> Request:
+        """Read the images of a request, if the provider takes them."""
+        limits, name = self._provider.images, self.endpoint.provider
+        request = await images.load(request, limits, name)
+        tally.images = images.weight(request)
+        tally.surplus = images.surplus(request)
+        return request
 
     async def _choices(
         self, request: Request, run: Run, tally: Tally

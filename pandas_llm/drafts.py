@@ -29,11 +29,12 @@ def prompts(recipe: Recipe, data: Any, rows: int) -> pd.DataFrame:
     found = _first(job, Spec(""), rows)
     columns: dict[str, list[Any]] = {"system": [], "images": [], "prompt": []}
     for _, one in found:
-        broken = isinstance(one, ImageError)
-        columns["system"].append(None if broken else one.system)
-        columns["prompt"].append(None if broken else one.prompt)
-        seen = f"<{one}>" if broken else images.described(one.images)
-        columns["images"].append(seen or None)
+        if isinstance(one, ImageError):
+            shown: tuple[str | None, ...] = (None, f"<{one}>", None)
+        else:
+            shown = (one.system, images.described(one.images) or None, one.prompt)
+        for values, value in zip(columns.values(), shown, strict=True):
+            values.append(value)
     for name in ("system", "images"):
         if all(value is None for value in columns[name]):
             del columns[name]

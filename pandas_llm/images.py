@@ -171,7 +171,7 @@ def _one(cell: Any) -> Image:
         scheme, colon, rest = cell.partition(":")
         scheme = scheme.lower()
         if colon and scheme in ("http", "https"):
-            return Image(cell, "", 0, _digest(cell.encode(), person=b"url").digest())
+            return Image(cell, "", 0, _digest(_utf8(cell), person=b"url").digest())
         if colon and rest.startswith("//"):
             msg = f"{_short(cell)!r}: only http, https and data URLs are sent"
             raise ImageError(msg)
@@ -269,10 +269,14 @@ def _named(image: Image) -> str:
 
 def _short(value: Any) -> str:
     """Show the end of a path, and the beginning of all else."""
-    text = str(value)
+    text = str(value).encode("utf-8", "backslashreplace").decode()
     if len(text) <= _SHOWN:
         return text
     return f"…{text[-_SHOWN:]}" if isinstance(value, Path) else f"{text[:_SHOWN]}…"
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")  # `build` refuses what is no text
 
 
 def _amount(size: int) -> str:

@@ -9,7 +9,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pandas_llm import images
 from pandas_llm.access import Access
 from pandas_llm.errors import (
     ConnectionBrokenError,
@@ -70,9 +69,11 @@ class Tally:
     sent: float = 0.0
     """When its last request left."""
     weight: float = 0.0
-    """Tokens of its prompt by their characters."""
+    """Tokens of its prompt by their characters, and of its images."""
+    images: float = 0.0
+    """Tokens of its images, by a guess."""
     surplus: int = 0
-    """Bytes of a body with images above the tokens that these may cost."""
+    """Bytes of its images in a body above the tokens that they may cost."""
     expected: float = 0.0
     """Tokens that the provider will count for its next request."""
 
@@ -138,13 +139,8 @@ class Sender:
             When it is no use to go on with this row, or with any.
         """
         spec = request.spec
-        weight = tally.weight = estimate_tokens(request.prompt)
+        weight = tally.weight = estimate_tokens(request.prompt) + tally.images
         calibration = self._pace.calibration
-        if request.images:
-            name = self._parts.endpoint.provider
-            request = await images.load(request, self._provider.images, name)
-            weight = tally.weight = weight + images.weight(request)
-            tally.surplus = images.surplus(request)
         while True:
             tally.expected = calibration.estimate(weight, spec.max_tokens, n)
             capabilities = self.terms.capabilities
@@ -234,8 +230,7 @@ class Sender:
         calibration = self._pace.calibration
         _, output = calibration.worst(tally.weight, spec.max_tokens, spec.n)
         # a token is a byte at least: with max_tokens nothing can cost more than this
-        size = len(http.body) - tally.surplus
-        cost = self._parts.prices.of(Tokens(size, output))
+        cost = self._parts.prices.of(Tokens(len(http.body) - tally.surplus, output))
         while not run.budget.reserve(cost):
             if run.budget.holders == 0:
                 msg = (

@@ -1,0 +1,544 @@
+"""Images beside prompts: what is taken, what is sent, what each row's error says."""
+
+from __future__ import annotations
+
+import base64
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import pandas_llm
+from pandas_llm import images, providers
+from pandas_llm.errors import ImageError
+from pandas_llm.fingerprint import Fingerprint
+from pandas_llm.types import Endpoint, ImageLimits, Request, Spec
+
+pytestmark = pytest.mark.filterwarnings("ignore::pandas_llm.LLMWarning")
+PROVIDERS = {
+    "openai": "/v1",
+    "openai-responses": "/v1",
+    "azure": "",
+    "anthropic": "/v1",
+    "google": "/v1beta",
+    "ollama": "/v1",
+}
+
+
+def png(gray: int = 0, more: int = 0) -> bytes:
+    """Give an image of one pixel, and as many bytes more."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        check = zlib.crc32(kind + data).to_bytes(4, "big")
+        return len(data).to_bytes(4, "big") + kind + data + check
+
+    head = (1).to_bytes(4, "big") * 2 + bytes([8, 0, 0, 0, 0])
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(bytes([0, gray])))
+        + chunk(b"tEXt", b"x\0" + b"a" * more)
+        + chunk(b"IEND", b"")
+    )
+
+
+JPEG = b"\xff\xd8\xff\xe0\0\x10JFIF\0" + bytes(20)
+GIF = b"GIF89a\x01\0\x01\0\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\0;"
+WEBP = b"RIFF\x1a\0\0\0WEBPVP8L" + bytes(14)
+KINDS = {"png": png(), "jpeg": JPEG, "gif": GIF, "webp": WEBP}
+
+
+def data_url(content: bytes, kind: str = "png") -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+@pytest.fixture(params=PROVIDERS)
+def provider(request) -> str:
+    return request.param
+
+
+def at(server, provider="openai", **more) -> dict[str, Any]:
+    base_url = f"{server.origin}{PROVIDERS[provider]}"
+    model, key = f"{provider}/sim", "k"
+    return {
+        "model": model,
+        "base_url": base_url,
+        "api_key": key,
+        "progress": False,
+        **more,
+    }
+
+
+def asked(frame, server, provider="openai", **more) -> pd.DataFrame:
+    more = {"images": "photo", "error_column": "why", **more}
+    return frame.llm.complete("See ${name}", **at(server, provider, **more))
+
+
+# -- what is sent ------------------------------------------------------------------
+
+
+def test_images_arrive_in_every_dialect(simulator, provider, tmp_path):
+    server = simulator(api_key="k")
+    (tmp_path / "a.png").write_bytes(png(1))
+    cells = {
+        "text": str(tmp_path / "a.png"),
+        "path": tmp_path / "a.png",
+        "bytes": png(2),
+        "data": data_url(png(3)),
+        "several": [png(4), JPEG],
+        "array": np.array([png(5), data_url(JPEG, "jpeg")], dtype=object),
+        "none": None,
+        "webp": WEBP,
+    }
+    frame = pd.DataFrame({"name": list(cells), "photo": pd.Series(cells.values())})
+    out = asked(frame, server, provider)
+    assert out["why"].isna().all()
+    said = dict(zip(cells, out["completion"], strict=True))
+    assert pd.isna(said.pop("none"))
+    for name, text in said.items():
+        assert text.startswith("[simulated] "), name
+        assert f"See {name}" in text
+    seen = "[image/png, 78 bytes, "
+    assert len(png(2)) == 78
+    assert all(seen in said[name] for name in ("text", "path", "bytes", "data"))
+    assert all(seen in said[name] for name in ("several", "array"))
+    assert all("[image/jpeg, 31 bytes, " in said[n] for n in ("several", "array"))
+    assert "[image/webp, 30 bytes, " in said["webp"]
+    assert server.stats()["by_status"] == {"200": 7}
+
+
+def test_addresses_are_given_to_the_provider(simulator, provider):
+    server = simulator()
+    url = "https://example.org/pictures/cat.png?size=2"
+    frame = pd.DataFrame({"name": ["x"], "photo": [url]})
+    out = asked(frame, server, provider)
+    assert f"[image at {url}]" in out.loc[0, "completion"]
+
+
+def test_records_and_second_tries_have_the_images_too(simulator, provider):
+    server = simulator(fault_plan={1: "bad_output"})
+    frame = pd.DataFrame({"name": ["x"], "photo": [png(7)]})
+    out = frame.llm.extract(
+        "See ${name}", ["title"], images="photo", **at(server, provider)
+    )
+    assert out["title"].notna().all()
+    assert server.stats()["requests"] == 2
+    assert len(server.stats()["per_prompt"]) == 2  # the second one quotes the first
+
+
+def test_several_columns_come_in_the_order_named(simulator):
+    server = simulator()
+    frame = pd.DataFrame({"name": ["x"], "one": [GIF], "two": [[png(), JPEG]]})
+    said = asked(frame, server, images=["two", "one"]).loc[0, "completion"]
+    places = [said.index(f"[image/{kind},") for kind in ("png", "jpeg", "gif")]
+    assert len(places) == 3
+
+
+def body_of(provider: str, cell: Any, prompt: str = "Look.") -> Any:
+    base_url = providers.presets()[provider].base_url or "https://r.openai.azure.com"
+    dialect = providers.connect(Endpoint(provider, base_url, "m", "k"))
+    found = tuple(
+        image._replace(data=base64.b64encode(image.source).decode())
+        if image.media_type
+        else image
+        for image in images.look_at(cell)
+    )
+    request = Request(Spec("m"), prompt, images=found)
+    return orjson.loads(dialect.build(request, dialect.capabilities, 1).body)
+
+
+def test_the_images_stand_before_the_text():
+    encoded = base64.b64encode(GIF).decode()
+    url = "https://example.org/cat.webp"
+    assert body_of("openai", [GIF, url])["messages"][-1]["content"] == [
+        {"type": "image_url", "image_url": {"url": f"data:image/gif;base64,{encoded}"}},
+        {"type": "image_url", "image_url": {"url": url}},
+        {"type": "text", "text": "Look."},
+    ]
+    assert body_of("anthropic", [GIF, url])["messages"][-1]["content"] == [
+        {
+            "type": "image",
+            "source": {"type": "base64", "media_type": "image/gif", "data": encoded},
+        },
+        {"type": "image", "source": {"type": "url", "url": url}},
+        {"type": "text", "text": "Look."},
+    ]
+    assert body_of("google", [GIF, url])["contents"][-1]["parts"] == [
+        {"inlineData": {"mimeType": "image/gif", "data": encoded}},
+        {"fileData": {"fileUri": url, "mimeType": "image/webp"}},
+        {"text": "Look."},
+    ]
+    kinds = [
+        p["type"] for p in body_of("openai-responses", [GIF])["input"][0]["content"]
+    ]
+    assert kinds == ["input_image", "input_text"]
+
+
+def test_no_empty_text_is_sent_beside_an_image():
+    (only,) = body_of("anthropic", GIF, "")["messages"][-1]["content"]
+    assert only["type"] == "image"  # Anthropic refuses empty texts
+
+
+# -- what is not -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        ("gone.png", "there is no file 'gone.png' (from "),
+        ("", "is no file"),
+        (".", "is no file"),
+        ("a\0b", "cannot be read: embedded null"),
+        (b"", "the cell is empty; PNG, JPEG, GIF and WebP can be sent"),
+        (b"hello", "the cell is no image;"),
+        (b"%PDF-1.7", "the cell is a PDF;"),
+        (b"II*\0aaaa", "the cell is a TIFF;"),
+        (b"\0\0\0\x18ftypheic", "the cell is an HEIC;"),
+        ("data:image/png,abc", "is no data URL of the form"),
+        ("data:image/png;base64,@@", "holds no base64"),
+        (data_url(b"text"), "is no image;"),
+        ("s3://bucket/cat.png", "only http, https and data URLs are sent"),
+        (7, "an image must be a path, bytes or a URL, not int (7)"),
+        ([png(), None], "not NoneType"),
+        ([png(), "gone.png"], "there is no file"),
+        ("iVBORw0KGgo" * 100, "File name too long"),
+        ("\ud800.png", "there is no file '\\ud800.png'"),
+    ],
+    ids=range(18),
+)
+def test_what_is_no_image_is_its_rows_error(simulator, cell, words):
+    server = simulator()
+    frame = pd.DataFrame({"name": list("abc"), "photo": [png(), cell, JPEG]})
+    out = asked(frame, server)
+    assert out["why"].isna().tolist() == [True, False, True]
+    assert out.loc[1, "why"].startswith("image: ")
+    assert words in out.loc[1, "why"]
+    assert len(out.loc[1, "why"]) < 250
+    assert server.stats()["requests"] == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no FIFOs there")
+def test_a_pipe_is_not_waited_for(simulator, tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    frame = pd.DataFrame({"name": ["x"], "photo": [tmp_path / "pipe.png"]})
+    assert "is no file" in asked(frame, simulator()).loc[0, "why"]
+
+
+def test_the_name_of_a_file_is_not_believed(simulator, tmp_path):
+    (tmp_path / "cat.png").write_bytes(JPEG)
+    frame = pd.DataFrame({"name": ["x"], "photo": [tmp_path / "cat.png"]})
+    assert "[image/jpeg," in asked(frame, simulator()).loc[0, "completion"]
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_errors_raise_when_asked_to_and_name_the_row(simulator, n):
+    server = simulator()
+    frame = pd.DataFrame(
+        {"name": list("abc"), "photo": [png(), "gone.png", JPEG]}, index=list("xyz")
+    )
+    with pytest.raises(pandas_llm.GenerationError) as caught:
+        asked(frame, server, errors="raise", error_column=None, n=n)
+    (failure,) = caught.value.failures.to_dict("records")
+    assert failure["position"] == 1
+    assert (failure["label"], failure["kind"]) == ("y", "image")
+    assert failure["attempts"] == 0
+    assert "row 1 (label 'y')" in str(caught.value)
+
+
+# -- limits ------------------------------------------------------------------------
+
+
+def test_an_image_that_is_too_large_costs_nothing(simulator):
+    server = simulator()
+    most = providers.connect(Endpoint("anthropic", server.origin, "m", "k")).images
+    assert most is not None
+    fits, large = png(more=most.each - len(png())), png(more=most.each)
+    assert len(fits) == most.each
+    frame = pd.DataFrame({"name": list("ab"), "photo": [fits, large]})
+    out = asked(frame, server, "anthropic")
+    assert pd.isna(out.loc[0, "why"])
+    assert out.loc[1, "why"] == (
+        "image: the image/png has 3.93 MB, and anthropic takes images of up to "
+        "3.93 MB: shrink it"
+    )
+    assert server.stats()["requests"] == 1
+
+
+def test_all_images_of_a_request_count_together():
+    limits = ImageLimits(each=100, together=200)
+    request = Request(Spec("m"), "x", images=images.look_at([png()] * 3))
+    with pytest.raises(ImageError, match="the row's 3 images have 0.00 MB, and acme"):
+        images._check(request.images, limits, "acme")
+    images._check(request.images[:2], limits, "acme")
+
+
+def test_a_type_that_the_provider_refuses_is_not_sent(simulator):
+    server = simulator()
+    frame = pd.DataFrame({"name": list("ab"), "photo": [png(), GIF]})
+    out = asked(frame, server, "google")
+    assert out.loc[1, "why"] == (
+        "image: the image/gif is image/gif, and google takes png, jpeg, webp: convert it"
+    )
+    assert server.stats()["requests"] == 1
+
+
+def test_a_provider_without_images_is_refused_before_anything_is_sent(
+    simulator, monkeypatch
+):
+    from pandas_llm.providers import openai
+
+    monkeypatch.setattr(openai.Provider, "images", None)
+    server = simulator()
+    frame = pd.DataFrame({"name": ["x"], "photo": [png()]})
+    with pytest.raises(pandas_llm.ConfigurationError, match="'openai' takes none"):
+        asked(frame, server)
+    assert server.stats()["requests"] == 0
+
+
+def test_a_server_that_refuses_images_is_quoted(simulator):
+    server = simulator(faults={"400": 1})
+    frame = pd.DataFrame({"name": ["x"], "photo": [png()]})
+    out = asked(frame, server)
+    assert out.loc[0, "why"].startswith("bad_request: HTTP 400")
+
+
+def test_large_images_are_sent_in_pieces_and_whole(simulator):
+    server = simulator()
+    frame = pd.DataFrame({"name": ["x"], "photo": [png(more=3_000_000)]})
+    said = asked(frame, server).loc[0, "completion"]
+    assert f"[image/png, {len(png(more=3_000_000))} bytes, " in said
+
+
+# -- rows --------------------------------------------------------------------------
+
+
+def test_rows_without_an_image_follow_na_action(simulator):
+    frame = pd.DataFrame({"name": list("abc"), "photo": [png(), None, []]})
+    server = simulator()
+    out = asked(frame, server)
+    assert out["completion"].isna().tolist() == [False, True, True]
+    assert out["why"].isna().all()
+    assert server.stats()["requests"] == 1
+    out = asked(frame, server, na_action=None)
+    assert out["completion"].str.contains("image/").tolist() == [True, False, False]
+    assert out["completion"].notna().all()
+
+
+def test_equal_images_share_a_call_wherever_they_lie(simulator, tmp_path):
+    server = simulator()
+    for name in "ab":
+        (tmp_path / name).write_bytes(png(9))
+    cells = [tmp_path / "a", str(tmp_path / "b"), png(9), data_url(png(9)), png(8)]
+    frame = pd.DataFrame({"name": ["x"] * 5, "photo": cells})
+    assert asked(frame, server)["completion"].notna().all()
+    assert server.stats()["requests"] == 2
+
+
+def test_another_image_under_the_same_path_is_asked_for_anew(simulator, tmp_path):
+    server, path = simulator(), tmp_path / "cat.png"
+    frame = pd.DataFrame({"name": ["x"], "photo": [path]})
+    kept = tmp_path / "replies.sqlite"
+    path.write_bytes(png(1))
+    first = asked(frame, server, cache=kept)
+    assert asked(frame, server, cache=kept).equals(first)
+    assert server.stats()["requests"] == 1
+    path.write_bytes(png(2))
+    assert not asked(frame, server, cache=kept).equals(first)
+    assert server.stats()["requests"] == 2
+
+
+def test_a_file_that_changes_during_the_run_is_not_answered_for(simulator, tmp_path):
+    path = tmp_path / "cat.png"
+    path.write_bytes(png(1))
+    (image,) = images.look_at(path)
+    path.write_bytes(png(2))
+    with pytest.raises(ImageError, match="cat.png has changed since the run began"):
+        images._loaded(image)
+    path.unlink()
+    with pytest.raises(ImageError, match="cannot be read any more"):
+        images._loaded(image)
+
+
+def test_files_are_looked_at_as_the_run_goes_and_not_by_the_loop(simulator, tmp_path):
+    """A run over many files reads a few ahead of what is sent."""
+    rows, ahead = 200, []
+    server = simulator(latency=0.01)
+
+    class Counted(type(Path())):
+        def stat(self, **more):
+            looked.append(threading.current_thread())
+            return super().stat(**more)
+
+        def open(self, *words, **more):
+            ahead.append(len(looked) - server.stats()["requests"])
+            return super().open(*words, **more)
+
+        def expanduser(self):
+            return self
+
+    looked: list[Any] = []
+    original, images.Path = images.Path, Counted
+    try:
+        for at_ in range(rows):
+            (tmp_path / str(at_)).write_bytes(png(more=at_))
+        names = [str(i) for i in range(rows)]
+        photos = [str(tmp_path / name) for name in names]
+        frame = pd.DataFrame({"name": names, "photo": photos})
+        out = asked(frame, server, concurrency=4)
+    finally:
+        images.Path = original
+    assert out["why"].isna().all()
+    assert len(looked) == rows
+    assert max(ahead) <= 50
+    assert threading.main_thread() not in looked
+
+
+@given(st.lists(st.integers(0, 255), max_size=4), st.text(max_size=5))
+def test_the_key_of_a_request_tells_its_images_apart(grays, text):
+    keys = Fingerprint(Endpoint("openai", "https://h/v1", "m", None))
+
+    def key(given: list[int], prompt: str = text) -> bytes:
+        found = images.look_at([png(gray) for gray in given])
+        return keys.of(Request(Spec("m"), prompt, images=found))
+
+    assert key(grays) == key(list(grays))
+    assert key([*grays, 0]) != key(grays)
+    assert key(grays, text + "!") != key(grays)
+    if grays != grays[::-1]:
+        assert key(grays[::-1]) != key(grays)
+
+
+def test_the_keys_of_requests_with_images_stay():
+    keys = Fingerprint(Endpoint("openai", "https://api.openai.com/v1", "m", None))
+    found = images.look_at([GIF, "https://example.org/cat.png"])
+    request = Request(Spec("m"), "Hello", images=found)
+    assert keys.of(request).hex() == GOLDEN
+    assert keys.of(request._replace(images=())) == keys.of(Request(Spec("m"), "Hello"))
+
+
+GOLDEN = "?"
+
+
+# -- before the run ----------------------------------------------------------------
+
+
+def test_a_name_that_is_no_column_is_told_before_anything_is_sent(simulator):
+    server = simulator()
+    frame = pd.DataFrame({"name": ["x"], "photo": [png()]})
+    with pytest.raises(pandas_llm.TemplateError, match="'foto': is no column.*photo"):
+        asked(frame, server, images="foto")
+    frame.columns = ["name", "name"]
+    with pytest.raises(pandas_llm.TemplateError, match="2 columns have that name"):
+        frame.llm.preview("Look", images="name")
+    with pytest.raises(ValueError, match="images must be column names, not 7"):
+        asked(frame, server, images=7)
+    assert server.stats()["requests"] == 0
+
+
+def test_a_preview_shows_images_in_a_word():
+    photos = [png(), [GIF, "https://example.org/a.png"], "gone.png", png(more=12_345)]
+    frame = pd.DataFrame({"name": list("abcd"), "photo": photos})
+    shown = frame.llm.preview("See ${name}", images="photo", rows=4)
+    assert shown.columns.tolist() == ["images", "prompt"]
+    assert shown["images"].tolist()[:2] == [
+        f"<image/png {len(png())} bytes>",
+        f"<image/gif {len(GIF)} bytes> <image https://example.org/a.png>",
+    ]
+    assert shown.loc[2, "images"].startswith("<there is no file 'gone.png'")
+    assert shown.loc[3, "images"] == "<image/png 12 kB>"
+    assert shown["prompt"].isna().tolist() == [False, False, True, False]
+
+
+def test_a_preview_of_requests_leaves_the_content_out():
+    frame = pd.DataFrame({"name": list("ab"), "photo": [png(more=9_000), "gone.png"]})
+    shown = frame.llm.preview(
+        "See ${name}",
+        images="photo",
+        as_requests=True,
+        model="anthropic/m",
+        api_key="k",
+    )
+    (block, _) = orjson.loads(shown.loc[0, "body"])["messages"][0]["content"]
+    assert block["source"]["data"] == "<9 kB>"
+    assert shown.loc[1, "body"].startswith("<there is no file")
+
+
+def test_an_estimate_counts_images_roughly(simulator, on):
+    server = simulator()
+    frame = pd.DataFrame({"name": list("ab"), "photo": [[png(), GIF], png()]})
+    price = {"sim": (1.0, 1.0)}
+    told = frame.llm.estimate("See ${name}", images="photo", **on(server, prices=price))
+    assert 3000 < told.input_tokens < 3020
+    assert server.stats()["requests"] == 0
+
+
+def test_money_is_set_aside_for_images_as_images(simulator):
+    """Not for their bytes as if these were text: 3 MB would be 3 dollars here."""
+    server = simulator()
+    frame = pd.DataFrame({"name": ["x"], "photo": [png(more=3_000_000)]})
+    money = {"prices": {"sim": (1.0, 1.0)}, "max_tokens": 100}
+    out = asked(frame, server, max_cost=0.01, **money)
+    assert out["completion"].notna().all()
+    with pytest.raises(pandas_llm.LLMError, match="the next row may cost"):
+        asked(frame, server, max_cost=0.006, **money)
+
+
+# -- other ways in -----------------------------------------------------------------
+
+
+def test_a_series_of_images_is_its_own_column(simulator):
+    server = simulator()
+    photos = pd.Series([png(), JPEG], name="photo")
+    for name in ("value", "photo"):
+        out = photos.llm.complete("Describe it.", images=name, **at(server))
+        assert out.str.contains("Describe it.").all()
+        assert out.str.contains("image/").all()
+
+
+def test_a_plan_with_images_can_be_pickled(simulator):
+    server = simulator()
+    plan = pandas_llm.Plan("See ${name}", verb="complete", images="photo")
+    frame = pd.DataFrame({"name": ["x"], "photo": [png()]})
+    there = pickle.loads(pickle.dumps(plan))
+    with pandas_llm.option_context(**at(server)):
+        assert there(frame).equals(plan(frame))
+
+
+def test_lists_of_dicts_hold_images_too(simulator):
+    rows = [{"name": "x", "photo": png()}, {"name": "y", "photo": [JPEG, GIF]}]
+    out = pandas_llm.complete(rows, "See ${name}", images="photo", **at(simulator()))
+    assert ["image/" in text for text in out] == [True, True]
+
+
+def test_the_command_line_takes_columns_of_paths(simulator, tmp_path):
+    server = simulator()
+    (tmp_path / "a.png").write_bytes(png())
+    (tmp_path / "rows.csv").write_text("name,photo,scan\nx,a.png,a.png\ny,b.png,\n")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pandas_llm", "complete", "rows.csv"),
+            *("--template", "See ${name}", "--images", "photo", "--name", "said"),
+            *("-o", "out.csv", "--model", "sim", "--base-url", server.base_url),
+            *("--no-cache", "--no-progress"),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "there is no file 'b.png'" in done.stderr
+    out = pd.read_csv(tmp_path / "out.csv")
+    assert "[image/png," in out.loc[0, "said"]
+    assert pd.isna(out.loc[1, "said"])
