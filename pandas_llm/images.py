@@ -132,9 +132,10 @@ def surplus(request: Request) -> int:
 def _check(images: Sequence[Image], limits: ImageLimits, name: str) -> None:
     for image in images:
         if image.media_type and image.media_type not in limits.types:
-            known = ", ".join(kind.removeprefix("image/") for kind in limits.types)
-            msg = f"{_named(image)} is {image.media_type}, and {name} takes {known}"
-            raise ImageError(f"{msg}: convert it")
+            *known, last = (kind.removeprefix("image/") for kind in limits.types)
+            way = f"convert it to {', '.join(known)} or {last}"
+            msg = f"{_named(image)} is no type that {name} takes: {way}"
+            raise ImageError(msg)
         if image.size > limits.each:
             sizes = f"{_megabytes(image.size)}, and {name} takes images of up to"
             msg = f"{_named(image)} has {sizes} {_megabytes(limits.each)}: shrink it"
@@ -264,7 +265,9 @@ def _type(head: bytes, source: Any) -> str:
 
 def _named(image: Image) -> str:
     source = image.source
-    return _short(source) if isinstance(source, Path) else f"the {image.media_type}"
+    if not isinstance(source, Path):
+        return f"the {image.media_type}"
+    return f"{_short(source)} ({image.media_type})"
 
 
 def _short(value: Any) -> str:

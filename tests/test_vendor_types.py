@@ -21,7 +21,7 @@ from resume_server import Server
 from pandas_llm import providers
 from pandas_llm.keys import parse_keys
 from pandas_llm.output import Records
-from pandas_llm.types import Capabilities, Endpoint, Request, Spec
+from pandas_llm.types import Capabilities, Endpoint, Image, Request, Spec
 
 
 class Place(BaseModel):
@@ -117,6 +117,25 @@ def bodies(name: str, spec: Spec, **more: Any) -> list[Any]:
     return found
 
 
+PICTURES = (
+    Image(b"", "image/png", 9, b"", "aGVsbG8="),
+    Image("https://example.org/a.jpg", "", 0, b""),
+    Image("https://example.org/a", "", 0, b""),
+)
+
+
+def pictured(name: str) -> list[Any]:
+    """Build requests with images, with and without a text beside them."""
+    provider = connect(name)
+    requests = [
+        Request(Spec("m"), "Look.", images=PICTURES),
+        Request(Spec("m"), "", images=PICTURES),
+        Request(Spec("m"), "Look.", "Be brief.", REQUESTS["again"][2], 1, PICTURES),
+    ]
+    built = [provider.build(one, provider.capabilities, 1) for one in requests]
+    return [orjson.loads(one.body) for one in built]
+
+
 CHAT = [
     *("openai", "azure", "ollama", "vllm", "llamacpp", "lmstudio", "openrouter"),
     *("groq", "together", "deepseek", "fireworks", "xai"),
@@ -133,7 +152,7 @@ def test_every_provider_is_held_against_a_type():
 @pytest.mark.parametrize("name", CHAT)
 def test_chat_completions_are_openais(name, spec, problems):
     kind = openai.types.chat.completion_create_params.CompletionCreateParamsNonStreaming
-    for body in bodies(name, SPECS[spec]):
+    for body in (*bodies(name, SPECS[spec]), *pictured(name)):
         assert problems(kind, body) == []
 
 
@@ -142,7 +161,10 @@ def test_responses_are_openais(spec, problems):
     kind = (
         openai.types.responses.response_create_params.ResponseCreateParamsNonStreaming
     )
-    for body in bodies("openai-responses", SPECS[spec]):
+    for body in (
+        *bodies("openai-responses", SPECS[spec]),
+        *pictured("openai-responses"),
+    ):
         assert problems(kind, body) == []
 
 
@@ -162,6 +184,17 @@ def test_messages_are_anthropics(spec, version, problems):
             assert problems(anthropic.types.TextBlockParam, block) == []
 
 
+def test_anthropics_blocks_of_images(problems):
+    kind = anthropic.types.message_create_params.MessageCreateParamsNonStreaming
+    for body in pictured("anthropic"):
+        assert problems(kind, body) == []
+        *pictures, _ = blocks = body["messages"][0]["content"]
+        for block in blocks if blocks[-1]["type"] == "image" else pictures:
+            assert problems(anthropic.types.ImageBlockParam, block) == []
+    wrong = {"type": "image", "source": {"type": "base64", "data": "aGVsbG8="}}
+    assert problems(anthropic.types.ImageBlockParam, wrong)
+
+
 def test_an_unknown_key_is_a_problem_at_every_depth(problems):
     chat = openai.types.chat.completion_create_params.CompletionCreateParamsNonStreaming
     kind = anthropic.types.message_create_params.MessageCreateParamsNonStreaming
@@ -179,7 +212,7 @@ def test_an_unknown_key_is_a_problem_at_every_depth(problems):
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_contents_are_googles(spec):
-    for body in bodies("google", SPECS[spec]):
+    for body in (*bodies("google", SPECS[spec]), *pictured("google")):
         assert body.keys() <= {"contents", "systemInstruction", "generationConfig"}
         parts = [(google.Content, content) for content in body["contents"]]
         parts.append((google.Content, body.get("systemInstruction", {})))

@@ -86,7 +86,7 @@ class Simulator:
         return running.call(running.server.stats)
 
     def requests(self) -> list[dict[str, Any]]:
-        """Return the last 1000 requests, keys masked."""
+        """Return the last 1000 requests, or 64 MB of them, keys masked."""
         running = self._now()
         return running.call(running.server.requests)
 

@@ -48,7 +48,7 @@ _DIALECTS = (
     *(CHAT_COMPLETIONS, RESPONSES, OPENAI_EMBEDDINGS, MESSAGES, OLLAMA_EMBED),
     *(GENERATE_CONTENT, EMBED_CONTENT, BATCH_EMBED_CONTENTS),
 )
-_LARGEST_BODY = 64 * 2**20
+_LARGEST_BODY = 128 * 2**20
 _BACKLOG = 4096  # a client may open all its connections at once
 _LIMIT_KNOBS = {"requests_per_minute", "tokens_per_minute", "burst"}
 _NORMAL = NormalDist()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _KEPT_REQUESTS = 1000
+_KEPT_BYTES = 64 * 2**20
 _SECRET_HEADERS = frozenset({"authorization", "api-key", "x-api-key", "x-goog-api-key"})
 
 
@@ -53,13 +54,19 @@ class Stats:
     rejected_429: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     connections: int = 0
-    recent: deque[Seen] = field(default_factory=lambda: deque(maxlen=_KEPT_REQUESTS))
+    recent: deque[Seen] = field(default_factory=deque)
+    recent_bytes: int = 0
 
     def arrive(self, path: str, headers: Mapping[str, str], body: bytes) -> Seen:
         """Count a request and give it its number."""
         seen = Seen(self.requests, path, headers.items(), body)
         self.requests += 1
         self.recent.append(seen)
+        self.recent_bytes += len(body)
+        while len(self.recent) > _KEPT_REQUESTS or (
+            self.recent_bytes > _KEPT_BYTES and len(self.recent) > 1
+        ):
+            self.recent_bytes -= len(self.recent.popleft().body)
         return seen
 
     def leave(self, seen: Seen, status: int) -> None:
