@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import math
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING
 
-from pandas_llm import options
+from pandas_llm import images, options
 from pandas_llm.cache import open_cache
 from pandas_llm.connection import Ask, offline_client, open_client
 from pandas_llm.errors import (
     ConfigurationError,
     CostLimitError,
+    ImageError,
     OutputError,
     ProviderError,
 )
@@ -134,6 +135,15 @@ class Courier:
         more = (*used, totals.cached_input_tokens, totals.reasoning_tokens)
         state.tokens = _sum(state.tokens, more)
 
+    async def built(self, request: Request, n: int) -> tuple[bytes, int]:
+        """Write a body, and tell how much of it images are above their tokens."""
+        if request.images:
+            name = self.client.endpoint.provider
+            request = await images.load(request, self.provider.images, name)
+        capabilities = self.client.terms.capabilities
+        body = self.provider.build(request, capabilities, n).body
+        return body, images.surplus(request)
+
     def keep(self, result: Result, state: State) -> None:
         """Put one answer into the cache, or note why there is none."""
         name = result.custom_id
@@ -170,8 +180,7 @@ async def send_all(
     if n > 1 and not capabilities.n:
         msg = "this model gives one choice a request: n must be 1 with batch=True"
         raise ConfigurationError(msg)
-    bodies = [courier.provider.build(i.request, capabilities, n).body for i in todo]
-    _check_cost(courier, bodies)
+    await _check_cost(courier, todo, n)
     lines: list[bytes] = []
     size = 0
 
@@ -186,8 +195,14 @@ async def send_all(
         save()
         lines, size = [], 0
 
-    for item, body in zip(todo, bodies, strict=True):
-        line = courier.batches.line(item.key.hex(), body)
+    for item in todo:
+        name = item.key.hex()
+        try:
+            body = (await courier.built(item.request, n))[0]
+        except ImageError as error:
+            state.reasons[name] = f"{error.kind}: {error}"
+            continue
+        line = courier.batches.line(name, body)
         full = len(lines) == courier.batches.most_requests
         if lines and (full or size + len(line) > courier.batches.most_bytes):
             await close()
@@ -198,7 +213,7 @@ async def send_all(
     save()
 
 
-def _check_cost(courier: Courier, bodies: Sequence[bytes]) -> None:
+async def _check_cost(courier: Courier, todo: Sequence[Item], n: int) -> None:
     """Hold `max_cost` before anything is sent: a batch cannot be stopped in time."""
     settings, spec = courier.recipe.settings, courier.client.spec
     if settings.max_cost is None:
@@ -208,8 +223,11 @@ def _check_cost(courier: Courier, bodies: Sequence[bytes]) -> None:
         msg = "max_cost with batch=True needs max_tokens, and a price (see prices=)"
         raise ConfigurationError(msg)
     # a token is a byte at least
-    output = spec.max_tokens * spec.n
-    most = sum(prices.of(Tokens(len(body), output)) for body in bodies) * DISCOUNT
+    output, most = spec.max_tokens * spec.n, 0.0
+    for item in todo:
+        with suppress(ImageError):  # it is not sent, and told of when it would be
+            body, surplus = await courier.built(item.request, n)
+            most += prices.of(Tokens(len(body) - surplus, output)) * DISCOUNT
     if most > settings.max_cost:
         msg = f"the batch may cost ${most:.4g}, over max_cost={settings.max_cost:g}"
         raise CostLimitError(msg)
@@ -220,7 +238,7 @@ async def all_items(job: Job, client: Client) -> list[Item]:
     ask = Ask(client.spec, job.recipe.output, job.settings, None)
     blank = offline_client(client.endpoint, ask)
     requests = job.prompts.requests(client.spec)
-    feed = Feed(requests, blank, job.run, job.store, dedupe=job.settings.dedupe)
+    feed = Feed(requests, blank, job.run, job.store, job.settings)
     found = []
     while (item := await feed.next()) is not None:
         found.append(item)

@@ -132,9 +132,8 @@ def surplus(request: Request) -> int:
 def _check(images: Sequence[Image], limits: ImageLimits, name: str) -> None:
     for image in images:
         if image.media_type and image.media_type not in limits.types:
-            *known, last = (kind.removeprefix("image/") for kind in limits.types)
-            way = f"convert it to {', '.join(known)} or {last}"
-            msg = f"{_named(image)} is no type that {name} takes: {way}"
+            known = " or ".join(kind.removeprefix("image/") for kind in limits.types)
+            msg = f"{_named(image)} is no type that {name} takes: convert it to {known}"
             raise ImageError(msg)
         if image.size > limits.each:
             sizes = f"{_megabytes(image.size)}, and {name} takes images of up to"

@@ -395,7 +395,7 @@ def test_a_compatible_server_is_known_by_its_address(name):
 TABLE = {
     cells[0].strip("` "): [cell.strip() for cell in cells[1:]]
     for line in (FOLDER.parent.parent / "README.md").read_text().splitlines()
-    if len(cells := line.strip("|").split("|")) == 7 and cells[0].startswith(" `")
+    if len(cells := line.strip("|").split("|")) == 8 and cells[0].startswith(" `")
 }
 
 
@@ -405,10 +405,15 @@ def test_the_readmes_table_names_every_provider():
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"gemini-compatible"}))
 def test_the_readmes_table_is_true(name):
-    access, schema, n, limits, lacking, _ = TABLE[name]
+    access, schema, n, images, limits, lacking, _ = TABLE[name]
     provider, preset, known = connect(name), providers.presets()[name], examples(name)
     assert (n == "one by one") == (not provider.capabilities.n)
     assert (schema == "JSON mode") == (provider.capabilities.schema == "json_object")
+    size, _, kinds = images.partition("; ")
+    assert size == f"{provider.images.each / 1e6:.2g} MB"
+    assert (kinds.lower().split(", ") if kinds else ["png", "jpeg", "gif", "webp"]) == [
+        kind.removeprefix("image/") for kind in provider.images.types
+    ]
     assert access.startswith("none") == (not preset.needs_key)
     assert limits.startswith("none") == (
         known["quotas"]["requests"] is None and known["quotas"]["tokens"] is None

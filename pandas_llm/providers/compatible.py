@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pandas_llm.providers import Preset
 from pandas_llm.providers.openai import Provider, limit_names, quota
-from pandas_llm.types import Capabilities, Quotas
+from pandas_llm.types import Capabilities, ImageLimits, Quotas
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,6 +51,8 @@ class Groq(Provider):
     """Groq answers 400 to ``n`` above 1; its limit on requests is for a day."""
 
     capabilities = Capabilities(n=False)
+    images = ImageLimits(3_000_000, 3_000_000)
+    """4 MB of base64 in a request (its page on vision)."""
     periods = (_DAY, 60.0)
 
 
@@ -65,6 +67,12 @@ class Mistral(Provider):
 
     capabilities = Capabilities(max_tokens="max_tokens")
     names: ClassVar[Mapping[str, str]] = {"seed": "random_seed"}
+
+
+class XAI(Provider):
+    """xAI takes PNG and JPEG alone (its guide on images)."""
+
+    images = ImageLimits(20 * 2**20, 50_000_000, ("image/png", "image/jpeg"))
 
 
 def _at(name: str, base_url: str, dialect: type[Provider] = Provider) -> Preset:
@@ -91,5 +99,5 @@ PRESETS: Mapping[str, Preset] = {
     "deepseek": _at("deepseek", "https://api.deepseek.com", DeepSeek),
     "mistral": _at("mistral", "https://api.mistral.ai/v1", Mistral),
     "fireworks": _at("fireworks", "https://api.fireworks.ai/inference/v1", OlderLimit),
-    "xai": _at("xai", "https://api.x.ai/v1"),
+    "xai": _at("xai", "https://api.x.ai/v1", XAI),
 }
