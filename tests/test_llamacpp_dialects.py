@@ -83,3 +83,14 @@ def test_a_schema_that_is_ignored_is_said_in_words(here):
     out = frame(4).llm.extract("Say ${text}", ["title"], error_column="why", **here)
     assert out["why"].str.startswith("output: ").all()
     assert out.attrs["llm"]["schema_in_prompt"]
+
+
+def test_a_model_that_cannot_see_is_asked_once_a_row(here):
+    dot = b"\x89PNG\r\n\x1a\n" + bytes(20)
+    photos = pd.DataFrame({"photo": [dot]})
+    out = photos.llm.complete(
+        "Look.", images="photo", error_column="why", details=True, **here
+    )
+    assert out.loc[0, "why"].startswith("bad_request: HTTP 500")
+    assert out.loc[0, "why"].endswith("This model takes no images.")
+    assert out.loc[0, "llm_attempts"] == 1

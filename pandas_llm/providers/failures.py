@@ -43,6 +43,8 @@ _BAD_KEY = re.compile(
 )
 """Google and xAI answer 400 to a wrong key."""
 _TOO_LARGE = re.compile(r"request too large", re.IGNORECASE)
+_NO_IMAGES = re.compile("image input is not supported", re.IGNORECASE)
+"""llama.cpp's, with status 500."""
 _TRY_AGAIN = re.compile(
     r"(?:try again|retry) in ((?:[\d.]+ ?(?:ms|h|m|s))+)", re.IGNORECASE
 )
@@ -110,7 +112,7 @@ def classify(response: HTTPResponse, data: Any) -> errors.ProviderError:
     )
 
 
-def _kind(  # noqa: C901, PLR0911 - the table, a line each
+def _kind(  # noqa: C901, PLR0911, PLR0912 - the table, a line each
     status: int, about: str, wait: float | None
 ) -> tuple[type[errors.ProviderError], str]:
     """Give the class and the way out."""
@@ -141,6 +143,8 @@ def _kind(  # noqa: C901, PLR0911 - the table, a line each
         return errors.ModelNotFoundError, " Check model= and base_url=."
     if 300 <= status < 400:  # noqa: PLR2004
         return errors.ModelNotFoundError, " Redirects are not followed: fix base_url=."
+    if _NO_IMAGES.search(about):
+        return errors.BadRequestError, " This model takes no images."
     if status in _OVERLOADED:
         return errors.OverloadedError, ""
     if status in _ANOTHER_TRY or status >= 500 or status < 300:  # noqa: PLR2004
