@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
 import pickle
@@ -325,6 +326,20 @@ def test_large_images_are_sent_in_pieces_and_whole(simulator):
     assert f"[image/png, {len(png(more=3_000_000))} bytes, " in said
 
 
+def test_another_provider_may_take_what_is_too_large(simulator, monkeypatch):
+    server = simulator()
+    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    frame = pd.DataFrame({"name": list("ab"), "photo": [png(), png(more=4_000_000)]})
+    out = asked(frame, server, "anthropic", fallback=["openai/sim"])
+    assert out["completion"].notna().all()
+    assert out.loc[1, "why"].startswith("fallback: answered by sim, because: ")
+    assert [seen["path"] for seen in server.requests()] == [
+        "/v1/messages",
+        "/v1/chat/completions",
+    ]
+
+
 # -- rows --------------------------------------------------------------------------
 
 
@@ -529,6 +544,20 @@ def test_a_series_of_images_is_its_own_column(simulator):
     for name in ("value", "photo"):
         out = photos.llm.complete("Describe it.", images=name, **at(server))
         assert out.str.contains("Describe it.").all()
+        assert out.str.contains("image/").all()
+
+
+def test_images_are_read_in_a_running_loop_as_well(simulator):
+    server = simulator()
+    frame = pd.DataFrame({"name": list("ab"), "photo": [png(), JPEG]})
+
+    async def both() -> list[pd.Series]:
+        templates = "See ${name}", "Look at ${name}"
+        options = {"images": "photo", **at(server)}
+        calls = [frame.llm.acomplete(one, **options) for one in templates]
+        return list(await asyncio.gather(*calls))
+
+    for out in asyncio.run(both()):
         assert out.str.contains("image/").all()
 
 

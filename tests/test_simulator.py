@@ -30,6 +30,7 @@ from pandas_llm.simulator.faults import fault_of
 from pandas_llm.simulator.limits import Limits, go_duration, retry_headers
 from pandas_llm.simulator.openai import rate_headers
 from pandas_llm.simulator.server import delay_of
+from pandas_llm.simulator.stats import Stats
 
 if TYPE_CHECKING:
     from pandas_llm.simulator import Server
@@ -706,3 +707,13 @@ def test_the_package_is_imported_without_aiohttp() -> None:
         "assert not hasattr(s, 'nonsense')\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_requests_that_are_kept_have_a_size():
+    stats = Stats()
+    for _ in range(100):
+        stats.arrive("/v1/chat/completions", {}, bytes(2**20))
+    assert stats.requests == 100
+    assert len(stats.recent) == 64
+    stats.arrive("/v1/chat/completions", {}, bytes(2**27))
+    assert [seen.number for seen in stats.recent] == [100]
