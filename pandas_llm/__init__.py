@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pandas_llm.accessor import LLMAccessor
+from pandas_llm.embedding import aembed, embed
 from pandas_llm.errors import (
     ConfigurationError,
     GenerationError,
@@ -65,12 +66,14 @@ __all__ = [
     "Usage",
     "aclassify",
     "acomplete",
+    "aembed",
     "aextract",
     "agenerate",
     "batch",
     "cache",
     "classify",
     "complete",
+    "embed",
     "estimate",
     "extract",
     "generate",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
+from pandas_llm.embedding import Embedding
 from pandas_llm.signatures import show_options
 from pandas_llm.tracebacks import ends_here
 
@@ -38,7 +39,7 @@ def make_plan(template: str, keys: Any, verb: Any, /, **options: Any) -> Plan:
     return Plan(template, keys, verb=verb, **options)
 
 
-class LLMAccessor:
+class LLMAccessor(Embedding):
     """Run a language model over the rows of a DataFrame, or the values of a Series.
 
     ``${column}`` in a template stands for the row's value; on a Series ``${value}``
@@ -645,15 +646,8 @@ class LLMAccessor:
         return report
 
 
-for _verb in (
-    "generate",
-    "extract",
-    "complete",
-    "classify",
-    "preview",
-    "estimate",
-    "submit",
-):
+_SENDING = ("generate", "extract", "complete", "classify", "embed")
+for _verb in (*_SENDING, "preview", "estimate", "submit"):
     show_options(getattr(LLMAccessor, _verb), getattr(LLMAccessor, _verb))
-for _verb in ("generate", "extract", "complete", "classify"):
+for _verb in _SENDING:
     show_options(getattr(LLMAccessor, "a" + _verb), getattr(LLMAccessor, _verb))

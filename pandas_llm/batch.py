@@ -25,9 +25,10 @@ from pandas_llm.errors import (
     NotCachedError,
     ProviderError,
 )
-from pandas_llm.job import Job, Shape
+from pandas_llm.job import Job
 from pandas_llm.progress import Bar, Status
 from pandas_llm.recipe import make_recipe
+from pandas_llm.shape import Shape
 from pandas_llm.types import Outcome, Settings, Tokens
 from pandas_llm.usage import Totals
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pandas_llm.feed import Item
-    from pandas_llm.job import Recipe
+    from pandas_llm.shape import Recipe
 
 __all__ = ["BatchJob", "BatchStatus", "load"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 from pandas_llm import images
@@ -11,6 +12,7 @@ from pandas_llm.errors import (
     ContentFilterError,
     ContextLengthError,
     LLMError,
+    MalformedReplyError,
     NotCachedError,
     OutputError,
     RefusalError,
@@ -21,10 +23,10 @@ from pandas_llm.fingerprint import Fingerprint
 from pandas_llm.parsing import without_thinking
 from pandas_llm.redaction import masked, secrets
 from pandas_llm.sender import NO_TOKENS, Sender, Tally
-from pandas_llm.types import Choice, Outcome, Reply
+from pandas_llm.types import Choice, Outcome, Reply, Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from pandas_llm.output import Record
     from pandas_llm.run import Run
@@ -49,10 +51,10 @@ class Client:
         self.pace = parts.pace
         self.prices = parts.prices
         self.fingerprint = Fingerprint(parts.endpoint)
+        self.provider = parts.provider
         self._sender = Sender(parts, settings)
         self.terms = self._sender.terms
         self.circuit = self._sender.circuit
-        self._provider = parts.provider
         self._output = parts.output
         self._cache = parts.cache
         self._settings = settings
@@ -61,7 +63,7 @@ class Client:
         """Write a request as it would be sent now, with its secrets masked."""
         capabilities = self.terms.capabilities
         n = request.spec.n if capabilities.n else 1
-        http = self._provider.build(request, capabilities, n)
+        http = self.provider.build(request, capabilities, n)
         return masked(http, secrets(self.endpoint))
 
     def known(self, keys: Sequence[bytes]) -> dict[bytes, Outcome]:
@@ -106,9 +108,9 @@ class Client:
         key = _elsewhere(key)
         if (kept := self._cache.get_many([key]).get(key)) is None:
             return None
-        ((message, kind, _),) = kept.choices
-        too_long = kind == ContextLengthError.kind
-        return ContextLengthError(message) if too_long else RowError(message)
+        (why,) = kept.choices
+        too_long = why.finish_reason == ContextLengthError.kind
+        return ContextLengthError(why.text) if too_long else RowError(why.text)
 
     async def complete(
         self, request: Request, run: Run, key: bytes | None = None
@@ -132,7 +134,7 @@ class Client:
             if kept := self.known([key]):
                 return kept[key]
         if self._settings.replay:
-            return Outcome([], NotCachedError("no reply is kept, and replay=True"), 0)
+            return _not_kept()
         started = time.perf_counter()
         tally = Tally()
         records: list[Record] = []
@@ -155,11 +157,44 @@ class Client:
 
     async def _loaded(self, request: Request, tally: Tally) -> Request:
         """Read the images of a request, if the provider takes them."""
-        limits, name = self._provider.images, self.endpoint.provider
+        limits, name = self.provider.images, self.endpoint.provider
         request = await images.load(request, limits, name)
         tally.images = images.weight(request)
         tally.surplus = images.surplus(request)
         return request
+
+    async def complete_bundle(
+        self, requests: Sequence[Request], run: Run, keys: Sequence[bytes]
+    ) -> list[Outcome]:
+        """Ask for the vectors of several texts at once; each is kept by itself.
+
+        Raises
+        ------
+        LLMError
+            When there is no answer: of all of them, since it does not say for which.
+        """
+        if self._settings.replay:
+            return [_not_kept() for _ in requests]
+        started = time.perf_counter()
+        tally = Tally()
+        texts = tuple(request.prompt for request in requests)
+        whole = requests[0]._replace(prompt="\n".join(texts), texts=texts, sample=0)
+        reply = await self._sender.send(whole, 1, run, tally)
+        if len(reply.choices) != len(texts):
+            msg = f"the reply holds {len(reply.choices)} vectors for {len(texts)} texts"
+            raise MalformedReplyError(msg)
+        self.terms.settle(clear=True)
+        seconds = time.perf_counter() - started
+        outcomes = []
+        shares = _shares(reply.tokens, texts)
+        for choice, tokens, key in zip(reply.choices, shares, keys, strict=True):
+            own = reply._replace(choices=(choice,), tokens=tokens, cost=None)
+            records, _ = self._output.read(choice)
+            if self._cache is not None:
+                self._cache.put(key, own)
+            used = tokens or NO_TOKENS
+            outcomes.append(Outcome(records, None, tally.attempts, seconds, own, used))
+        return outcomes
 
     async def _choices(
         self, request: Request, run: Run, tally: Tally
@@ -212,8 +247,21 @@ class Client:
         return reply, understood, mark
 
 
+def _not_kept() -> Outcome:
+    return Outcome([], NotCachedError("no reply is kept, and replay=True"), 0)
+
+
 def _elsewhere(key: bytes) -> bytes:
     return hashlib.blake2b(b"elsewhere" + key, digest_size=16).digest()
+
+
+def _shares(tokens: Tokens | None, texts: Sequence[str]) -> Iterable[Tokens | None]:
+    """Divide the tokens of a bundle by the lengths of its texts, without remainder."""
+    if tokens is None:
+        return [None] * len(texts)
+    ends = list(accumulate(map(len, texts)))
+    upto = [tokens.input * end // max(1, ends[-1]) for end in ends]
+    return [Tokens(end - begin) for begin, end in pairwise([0, *upto])]
 
 
 def _again(request: Request, error: OutputError) -> Request:

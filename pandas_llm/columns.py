@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 
     from pydantic.fields import FieldInfo
 
-Kind = Literal["str", "int", "float", "bool", "datetime", "category", "object"]
+Kind = Literal[
+    "str", "int", "float", "bool", "datetime", "category", "object", "vector"
+]
 
 
 class Column(NamedTuple):

@@ -36,9 +36,10 @@ if TYPE_CHECKING:
     from pandas_llm.cache import Cache
     from pandas_llm.client import Client
     from pandas_llm.feed import Item
-    from pandas_llm.job import Job, Recipe
+    from pandas_llm.job import Job
     from pandas_llm.providers import Provider
     from pandas_llm.providers.batches import Batches, Result
+    from pandas_llm.shape import Recipe
     from pandas_llm.types import HTTPRequest, HTTPResponse
     from pandas_llm.usage import Totals
 

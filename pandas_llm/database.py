@@ -238,6 +238,7 @@ def _rows(puts: Iterable[tuple[bytes, Reply]], stamp: int) -> Iterator[Row]:
         yield key, stamp, _sum(key, text), text
 
 
+# a vector stands as bytes behind a NUL, which JSON never holds
 # positions, not names, for compactness: a field that `Reply` gains at its end is
 # missing in older entries and has its default there; any other change of `Reply`,
 # `Choice` or `Tokens` asks for another _VERSION
@@ -245,13 +246,18 @@ def _rows(puts: Iterable[tuple[bytes, Reply]], stamp: int) -> Iterator[Row]:
 
 def _dump(reply: Reply) -> bytes:
     choices, tokens, *rest = reply
-    texts = [tuple(choice) for choice in choices]
-    return orjson.dumps((texts, tokens and tuple(tokens), *rest))
+    texts = [choice[:3] for choice in choices]
+    text = orjson.dumps((texts, tokens and tuple(tokens), *rest))
+    vector = choices[0].vector if choices else None
+    return text if vector is None else b"%b\0%b" % (text, vector)
 
 
 def _load(text: bytes) -> Reply:
+    text, nul, vector = text.partition(b"\0")
     texts, tokens, *rest = orjson.loads(text)
     choices = tuple([Choice(*choice) for choice in texts])
+    if nul:
+        choices = (choices[0]._replace(vector=vector),)
     return Reply(choices, tokens and Tokens(*tokens), *rest)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pandas_llm.client import Client
-    from pandas_llm.job import Recipe
+    from pandas_llm.shape import Recipe
     from pandas_llm.types import Request
 
 

@@ -10,6 +10,7 @@
     ├── RowError                  one row has no answer
     │   ├── EncodingError         a cell that is not valid Unicode
     │   ├── ImageError            no such file, no image, too large
+    │   ├── EmptyTextError        embed: nothing has no vector
     │   ├── DeadlineError         not done when the deadline passed
     │   ├── InterruptedRowError   not done when the run was interrupted
     │   ├── NotCachedError        replay=True, and no reply is kept
@@ -134,6 +135,12 @@ class ImageError(RowError):
     """An image cannot be sent: no file, no image, of another type, too large."""
 
     kind = "image"
+
+
+class EmptyTextError(RowError):
+    """An empty text has no embedding; servers refuse the whole batch for it."""
+
+    kind = "empty_text"
 
 
 class DeadlineError(RowError):

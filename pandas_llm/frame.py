@@ -207,8 +207,25 @@ def typed(values: list[Any], kind: str, labels: Sequence[Any] = ()) -> Any:
     if kind in _NUMPY:
         return np.array(values, dtype=_NUMPY[kind])
     array = np.empty(len(values), dtype=object)
-    array[:] = values
+    if kind == "vector":
+        for i, vector in enumerate(values):
+            # a copy, or equal rows would change together; numpy would spread the
+            # vectors themselves over the array
+            array[i] = None if vector is None else vector.astype(np.float32)
+    else:
+        array[:] = values
     return array
+
+
+def expanded(columns: Mapping[str, Any], width: int) -> dict[str, Any]:
+    """Give vectors as columns ``name_0``, ``name_1``, …, NaN where there is none."""
+    ((name, vectors),) = columns.items()
+    found = {i: vector for i, vector in enumerate(vectors) if vector is not None}
+    width = max(map(len, found.values()), default=width)
+    matrix = np.full((width, len(vectors)), np.nan, dtype=np.float32)
+    if found:
+        matrix[:, list(found)] = np.stack(list(found.values()), axis=1)
+    return {f"{name}_{i}": column for i, column in enumerate(matrix)}
 
 
 def _text(values: list[Any]) -> Any:

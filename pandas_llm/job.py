@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pandas_llm import frame, options, summary
+from pandas_llm.bundles import BundleEngine, Bundles
 from pandas_llm.cache import open_cache
 from pandas_llm.connection import Ask, open_client
 from pandas_llm.engine import Engine
@@ -23,8 +24,9 @@ from pandas_llm.errors import (
 from pandas_llm.feed import Feed
 from pandas_llm.prices import CostBudget
 from pandas_llm.progress import Bar, Status
-from pandas_llm.prompts import Prompts, shared_spec
+from pandas_llm.prompts import Prompts, column_template, shared_spec
 from pandas_llm.run import Run
+from pandas_llm.shape import ALONE
 from pandas_llm.store import Store
 from pandas_llm.usage import Usage
 
@@ -34,11 +36,10 @@ if TYPE_CHECKING:
 
     from pandas_llm.cache import Cache
     from pandas_llm.client import Client
-    from pandas_llm.output import Output
     from pandas_llm.remarks import Remark
-    from pandas_llm.types import Endpoint, Settings
+    from pandas_llm.shape import Recipe
+    from pandas_llm.types import Endpoint
 
-Verb = Literal["generate", "extract", "complete", "classify"]
 _last = threading.local()
 
 
@@ -54,42 +55,6 @@ def last_usage() -> Usage:
     return getattr(_last, "usage", None) or Usage()
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """How outcomes become the result."""
-
-    how: str = "left"
-    ignore_index: bool = False
-    errors: str = "coerce"
-    error_column: str | None = None
-    name: str = "completion"
-    confidence: bool = False
-    flatten: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse words that mean nothing."""
-        for field, allowed in (
-            ("how", ("left", "inner")),
-            ("errors", ("coerce", "raise")),
-        ):
-            if getattr(self, field) not in allowed:
-                msg = f"{field} must be {' or '.join(map(repr, allowed))}"
-                raise ValueError(f"{msg}, not {getattr(self, field)!r}")
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """What a plan comes to, before there is data."""
-
-    template: str
-    verb: Verb
-    shape: Shape
-    settings: Settings
-    output: Output
-    keys: Any
-    """As they were given."""
-
-
 class Job:
     """One run of a plan over one frame."""
 
@@ -98,7 +63,11 @@ class Job:
         self.settings = recipe.settings
         self.data = data
         self.source = frame.source(data)
-        self.prompts = Prompts(recipe.template, self.source, self.settings)
+        template, embeds = recipe.template, recipe.verb == "embed"
+        if embeds:
+            fields, constants = self.source.fields, self.settings.values
+            template = column_template(template, fields, constants)
+        self.prompts = Prompts(template, self.source, self.settings)
         self.store = Store(
             self.source.rows,
             len(recipe.output.columns),
@@ -116,6 +85,9 @@ class Job:
         self.endpoints: list[Endpoint] = []
         if not dry and self.source.rows:
             self.endpoints = options.endpoints(self.settings)
+            if embeds:
+                length = recipe.shape.dimensions or 0
+                self.endpoints = [self.endpoints[0]._replace(embeds=length)]
             self._advise()
         self.bar = Bar(
             self.run.totals,
@@ -126,8 +98,8 @@ class Job:
     # -- before the run ---------------------------------------------------------
 
     def _check_names(self) -> None:
-        if self.recipe.verb in ("complete", "classify"):
-            return  # a Series of its own, or a frame of new columns
+        if self.recipe.verb in ALONE:
+            return
         new = [column.name for column in self.recipe.output.columns]
         if self.recipe.shape.error_column is not None:
             new.append(self.recipe.shape.error_column)
@@ -165,9 +137,11 @@ class Job:
             }
             self.status = lambda: _status(client)
             requests = self.prompts.requests(client.spec)
-            feed = Feed(requests, client, self.run, store, settings)
+            embeds = self.recipe.verb == "embed"
+            feeds, engines = (Bundles, BundleEngine) if embeds else (Feed, Engine)
+            feed = feeds(requests, client, self.run, store, settings)
             shorter = self.prompts.shorter if settings.truncate else None
-            engine = Engine(clients, self.run, store, shorter)
+            engine = engines(clients, self.run, store, shorter)
             try:
                 await engine.execute(feed, settings.deadline)
             finally:
@@ -284,6 +258,8 @@ class Job:
         shape = self.recipe.shape
         row, record = frame.explode(self.store, keep_empty=shape.how == "left")
         new = frame.columns(self.store, self.recipe.output.columns, record)
+        if shape.expand:
+            new = frame.expanded(new, shape.dimensions or 0)
         if shape.error_column is not None:
             new[shape.error_column] = frame.errors(self.store, row)
         if self.settings.details:
@@ -292,7 +268,7 @@ class Job:
             self.source,
             self.data,
             (row, new),
-            alone=self.recipe.verb in ("complete", "classify"),
+            alone=self.recipe.verb in ALONE,
             ignore_index=shape.ignore_index,
             facts=self._facts(),
         )

@@ -257,6 +257,11 @@ class RateLimiter:
         with self._lock:
             return self._plan()
 
+    def tokens_per_minute(self) -> float:
+        """Give the least limit on tokens that is known; infinity without one."""
+        rates = [bucket.rate for bucket in self._buckets if bucket.unit == TOKENS]
+        return 60 * min(rates, default=math.inf)
+
     # -- the queue ---------------------------------------------------------------
 
     def _now(self) -> float:

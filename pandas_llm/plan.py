@@ -7,8 +7,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pandas_llm import blocking, drafts, frame, options
-from pandas_llm.job import Job, Shape
-from pandas_llm.recipe import make_recipe
+from pandas_llm.job import Job
+from pandas_llm.recipe import NAMES, check_given, make_recipe
+from pandas_llm.shape import Shape
 from pandas_llm.survey import estimate
 from pandas_llm.tracebacks import ends_here
 from pandas_llm.types import Settings
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pandas_llm.batch import BatchJob
-    from pandas_llm.job import Recipe, Verb
+    from pandas_llm.shape import Recipe, Verb
     from pandas_llm.survey import Estimate
 
 
@@ -36,8 +37,9 @@ class Plan:
         The prompt; ``${column}`` stands for the row's value.
     keys : list, mapping or pydantic model, optional
         What to get back; the labels for ``classify``, nothing for ``complete``.
-    verb : {"generate", "extract", "complete", "classify"}
-        Any number of records a row, exactly one, plain text, or one label.
+    verb : {"generate", "extract", "complete", "classify", "embed"}
+        Any number of records a row, exactly one, plain text, one label, or a
+        vector, for which a column's name is a template too.
     **options
         Of the verb (`how`, `errors`, …) and of the run; see the README.
 
@@ -60,8 +62,9 @@ class Plan:
         self, template: str, keys: Any = None, *, verb: Verb = "generate", **given: Any
     ) -> None:
         fields = {k: given.pop(k) for k in list(given) if k in Shape.__slots__}
-        if verb == "classify":
-            fields.setdefault("name", "label")
+        if verb in NAMES:
+            fields.setdefault("name", NAMES[verb])
+        check_given(verb, given)
         self._freeze(template, keys, verb, Shape(**fields), options.resolve(given))
 
     def _freeze(

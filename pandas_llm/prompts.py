@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -137,6 +138,31 @@ class Prompts:
         text = str(row[at])
         row[at] = text[: int(len(text) * share)]
         return request._replace(prompt=self._prompt(row), system=self._system(row))
+
+
+def column_template(
+    text: str, names: Sequence[str], values: Mapping[str, Any] | None
+) -> str:
+    """Give the template that a column's name stands for; any other as it is.
+
+    Raises
+    ------
+    TemplateError
+        When it names no column: all rows would be the same.
+
+    Examples
+    --------
+    >>> column_template("title", ["title", "text"], None)
+    '${title}'
+    """
+    if text in names:
+        return f"${{{text}}}"
+    if not Template(text, names, values).columns:
+        close = difflib.get_close_matches(text, names, n=1) or names[:1]
+        hint = f"; write {close[0]!r} for that column" if close else ""
+        msg = f"{text!r} is no column, nor a template with ${{column}} in it{hint}"
+        raise TemplateError(msg)
+    return text
 
 
 def _fitting(message: str) -> float:

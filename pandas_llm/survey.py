@@ -19,8 +19,8 @@ from pandas_llm.types import Tokens
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pandas_llm.job import Recipe
     from pandas_llm.prices import Prices
+    from pandas_llm.shape import Recipe
     from pandas_llm.store import Details
 
 

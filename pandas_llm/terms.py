@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pandas_llm.types import Capabilities, Endpoint, Request, Spec
 
 _log = logging.getLogger("pandas_llm")
-_settled: dict[tuple[str, str, str, bool], Capabilities] = {}
+_settled: dict[tuple[str | int | None, ...], Capabilities] = {}
 """What was settled with each endpoint and model, for the process."""
 
 
@@ -35,7 +35,7 @@ class Terms:
     ) -> None:
         self._endpoint = endpoint
         self._provider = provider
-        place = (endpoint.provider, endpoint.base_url, endpoint.model)
+        place = (endpoint.provider, endpoint.base_url, endpoint.model, endpoint.embeds)
         self._place = (*place, structured)
         self.capabilities = _settled.get(self._place, provider.capabilities)
 
@@ -72,9 +72,17 @@ class Terms:
             self.capabilities = replace(self.capabilities, n=False)
             self.settle(clear=True)
 
+    def measured(self, wire: int) -> None:
+        """Remember how long answers are; of small differences nobody must hear."""
+        if wire > 1.25 * self.capabilities.wire:
+            self.capabilities = replace(self.capabilities, wire=wire)
+            self.settle(clear=True)
+
     def facts(self, spec: Spec) -> dict[str, Any]:
         """Tell what was settled, as scalars, and which options it cost a request."""
         known = self.capabilities
+        if self._endpoint.embeds is not None:
+            return {}
         dropped = self._provider.dropped(spec, known)
         return {
             "schema": known.schema,

@@ -173,6 +173,21 @@ class LabelOptions(SeriesOptions, total=False):
     confidence: bool
 
 
+class VectorOptions(SeriesOptions, total=False):
+    """Options of ``embed``.
+
+    Attributes
+    ----------
+    dimensions
+        The length of a vector, where the model leaves a choice.
+    expand
+        Give each dimension a column of its own.
+    """
+
+    dimensions: int | None
+    expand: bool
+
+
 class RecordOptions(Options, total=False):
     """Options of ``extract`` beside those of the run.
 
@@ -262,6 +277,8 @@ class Endpoint(NamedTuple):
     """Whether the key is a bearer token, where that is sent otherwise than a key."""
     renew: Callable[[], str | None] | None = None
     """Makes another key, where a function was given for it."""
+    embeds: int | None = None
+    """None where texts are asked for; for vectors their length, 0 the model's own."""
 
     def __repr__(self) -> str:
         """Show all but the key and the headers, which may hold one."""
@@ -324,6 +341,8 @@ class Request(NamedTuple):
     """Which of several answers to equal requests this is; moves the seed."""
     images: tuple[Image, ...] = ()
     """Sent before the prompt's text."""
+    texts: tuple[str, ...] = ()
+    """The texts of a bundle for embeddings; the prompt is then all of them."""
 
 
 class HTTPRequest(NamedTuple):
@@ -352,6 +371,8 @@ class Choice(NamedTuple):
     text: str
     finish_reason: str | None = None
     refusal: str | None = None
+    vector: bytes | None = None
+    """An embedding, as little-endian float32."""
 
 
 class Tokens(NamedTuple):
@@ -406,6 +427,8 @@ class Capabilities:
     refused: tuple[str, ...] = ()
     """Fields and options that are not sent any more."""
     n: bool = True
+    wire: int = 0
+    """Bytes that each vector takes in an answer; 0 when not known yet."""
 
 
 class Outcome(NamedTuple):

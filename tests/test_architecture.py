@@ -25,6 +25,8 @@ LAYERS = [
             "parsing",
             "terms",
             "access",
+            "vectors",
+            "shape",
             "shares",
             "rules",
         ),
@@ -36,6 +38,7 @@ LAYERS = [
     ["sender"],
     ["client"],
     ["frame", "options", "engine", "feed", "prompts"],
+    ["bundles"],
     ["connection"],
     ["job"],
     ["survey", "drafts", "recipe"],
@@ -45,16 +48,17 @@ LAYERS = [
     ["plan", "report", "chunk", "chat", "signatures"],
     ["engines", "leases"],
     ["dask", "spark"],
+    ["embedding"],
     ["accessor", "functions", "demo", "flags", "commands", "__main__", "__init__"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 ONLY = {
     "aiohttp": {"transport", "simulator"},
-    "pandas": {"frame", "accessor", "files", "__init__", "demo", "spark"},
+    "pandas": {"frame", "accessor", "files", "__init__", "demo", "spark", "embedding"},
 }
 FILE_LINES, FUNCTION_LINES = 320, 40
 """Docstrings do not count: examples and parameters shall not be saved on."""
-LONGER = {"limits.py": 370}
+LONGER = {"limits.py": 375}
 """One state machine under one lock; its buckets have a file of their own."""
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

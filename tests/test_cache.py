@@ -102,8 +102,12 @@ texts = st.text() | st.sampled_from(["\0", "a\0b", "😀" * 3, "\u2028\x7f\ufeff
 replies = st.builds(
     Reply,
     st.lists(
-        st.builds(Choice, texts, st.none() | texts, st.none() | texts), max_size=4
-    ).map(tuple),
+        st.builds(
+            Choice, texts, st.none() | texts, st.none() | texts, vector=st.none()
+        ),
+        max_size=4,
+    ).map(tuple)
+    | st.builds(Choice, texts, vector=st.binary()).map(lambda choice: (choice,)),
     st.none() | st.builds(Tokens, *[st.integers(0, 2**40)] * 4),
     st.none() | texts,
     st.none() | texts,

@@ -150,6 +150,8 @@ requests = st.builds(
     st.none() | parts,
     st.just(()),
     st.integers(0, 12),
+    images=st.just(()),
+    texts=st.just(()),  # of a bundle, which has no key itself
 )
 
 

@@ -13,8 +13,8 @@ from pandas_llm.accessor import LLMAccessor
 from pandas_llm.types import Options
 
 VERBS = {
-    *("generate", "extract", "complete", "classify"),
-    *("agenerate", "aextract", "acomplete", "aclassify"),
+    *("generate", "extract", "complete", "classify", "embed"),
+    *("agenerate", "aextract", "acomplete", "aclassify", "aembed"),
     *("preview", "estimate", "chunk", "usage"),
 }
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 import anthropic.types.message_create_params
 import openai.types.chat.completion_create_params
+import openai.types.embedding_create_params
 import openai.types.responses.response_create_params
 import orjson
 import pytest
@@ -258,3 +259,37 @@ def test_googles_own_client_sends_the_same():
     theirs["systemInstruction"].pop("role", None)  # which it says, and need not
     assert ours == theirs
     assert {k.lower() for k in built.headers} <= {k.lower() for k in headers}
+
+
+def embedding(name: str, *texts: str, **extra: Any) -> Any:
+    """Write a request for vectors of eight numbers."""
+    provider = connect(name, embeds=8)
+    request = Request(Spec("m", extra=extra), "\n".join(texts), texts=texts)
+    return orjson.loads(provider.build(request, provider.capabilities, 1).body)
+
+
+@pytest.mark.parametrize("name", sorted({*CHAT, "openai-responses"} - {"ollama"}))
+def test_requests_for_embeddings_are_openais(name, problems):
+    kind = openai.types.embedding_create_params.EmbeddingCreateParams
+    for texts in (["Hello"], ["Hello", "you"]):
+        assert problems(kind, embedding(name, *texts, user="me")) == []
+    assert problems(kind, {**embedding(name, "Hello"), "truncate": False})
+
+
+def test_googles_own_client_asks_for_the_same_embeddings():
+    import google.genai
+
+    found = {"embeddings": [{"values": [1.0] * 8}] * 2}
+    config = google.genai.types.EmbedContentConfig(
+        output_dimensionality=8, task_type="CLUSTERING"
+    )
+    with Server(lambda _: found) as server:
+        place = server.base_url.removesuffix("/v1")
+        options = google.genai.types.HttpOptions(base_url=place)
+        client = google.genai.Client(api_key="sk-key", http_options=options)
+        client.models.embed_content(model="m", contents=["Hello", "you"], config=config)
+        client.close()
+        (theirs,) = server.bodies
+    for request in theirs["requests"]:
+        request["content"].pop("role", None)  # which it says, and need not
+    assert embedding("google", "Hello", "you", taskType="CLUSTERING") == theirs

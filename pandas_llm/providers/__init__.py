@@ -164,7 +164,11 @@ def connect(endpoint: Endpoint) -> Provider:
                 dialect = other.dialect
                 break
     provider: Provider = dialect(endpoint)
-    return provider
+    if endpoint.embeds is None:
+        return provider
+    from pandas_llm.providers.embeddings import Embeddings  # which needs this module
+
+    return Embeddings(provider, endpoint)
 
 
 def _place(base_url: str) -> tuple[str | None, int | None]:

@@ -22,20 +22,29 @@ class Provider(openai.Provider):
     """A deployment in Azure."""
 
     def url(self, endpoint: Endpoint) -> str:
-        """Complete what was given of the address; a version asks for the classic."""
-        parts = urlsplit(endpoint.base_url)
-        path = parts.path.rstrip("/")
-        if path in ("", "/openai"):
-            classic = "api-version=" in parts.query and "=preview" not in parts.query
-            name = quote(endpoint.model, safe="")
-            path = f"/openai/deployments/{name}" if classic else "/openai/v1"
-        return urlunsplit(parts._replace(path=f"{path}/chat/completions"))
+        """Give the address that requests go to."""
+        return _completed(endpoint, "chat/completions")
+
+    def embeddings_url(self, endpoint: Endpoint) -> str:
+        """Give the address that requests for embeddings go to."""
+        return _completed(endpoint, "embeddings")
 
     def authorization(self, endpoint: Endpoint) -> dict[str, str]:
         """Send a key as such, and a token of Entra as a bearer's."""
         if endpoint.token:
             return super().authorization(endpoint)
         return {"api-key": endpoint.api_key or ""}
+
+
+def _completed(endpoint: Endpoint, last: str) -> str:
+    """Complete what was given of the address; a version asks for the classic."""
+    parts = urlsplit(endpoint.base_url)
+    path = parts.path.rstrip("/")
+    if path in ("", "/openai"):
+        classic = "api-version=" in parts.query and "=preview" not in parts.query
+        name = quote(endpoint.model, safe="")
+        path = f"/openai/deployments/{name}" if classic else "/openai/v1"
+    return urlunsplit(parts._replace(path=f"{path}/{last}"))
 
 
 PRESETS: Mapping[str, Preset] = {

@@ -5,25 +5,60 @@ What is not known for certain is not written down here: the first row finds it o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pandas_llm.providers import Preset
+from pandas_llm.providers.dialect import Bundling, Vectors
 from pandas_llm.providers.openai import Provider, limit_names, quota
-from pandas_llm.types import Capabilities, ImageLimits, Quotas
+from pandas_llm.types import Capabilities, ImageLimits, Quotas, Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from pandas_llm.types import Endpoint, Spec
+
 _DAY = 86_400.0
 
 
 class OneChoice(Provider):
-    """A server that gives one choice whatever `n` says, and knows the older field.
-
-    Ollama (its source of 2026-08 has neither ``n`` nor ``max_completion_tokens`` and
-    drops what it does not know without a word) and LM Studio.
-    """
+    """A server that gives one choice whatever `n` says, and knows the older field."""
 
     capabilities = Capabilities(max_tokens="max_tokens", n=False)
+
+
+class Ollama(Provider):
+    """Ollama, with its own way to ask for embeddings.
+
+    Its source of 2026-08 has neither ``n`` nor ``max_completion_tokens`` and drops
+    what it does not know without a word. What is too long to embed it cuts without a
+    word too, unless ``truncate`` says no, which only its own way has.
+    """
+
+    capabilities = OneChoice.capabilities
+    embeds = Bundling(256, 30_000)
+    """No limits are known; its one queue shall answer within `request_timeout`."""
+
+    def embeddings_url(self, endpoint: Endpoint) -> str:
+        """Give the address, which is not under that of the compatible part."""
+        return endpoint.base_url.removesuffix("/v1") + "/api/embed"
+
+    def embeddings(
+        self,
+        texts: Sequence[str],
+        spec: Spec,
+        capabilities: Capabilities,  # noqa: ARG002 - it has numbers only
+        dimensions: int,
+    ) -> dict[str, Any]:
+        """Ask for the vectors of whole texts."""
+        body: dict[str, Any] = {"model": self.model, "input": texts, "truncate": False}
+        if dimensions:
+            body["dimensions"] = dimensions
+        return {**body, **spec.extra}
+
+    def vectors(self, data: Any) -> Vectors:
+        """Find the vectors."""
+        count = data.get("prompt_eval_count")
+        return Vectors(data["embeddings"], None if count is None else Tokens(count))
 
 
 class OlderLimit(Provider):
@@ -66,7 +101,10 @@ class Mistral(Provider):
     """Mistral answers 422 to fields that it does not know."""
 
     capabilities = Capabilities(max_tokens="max_tokens")
-    names: ClassVar[Mapping[str, str]] = {"seed": "random_seed"}
+    names: ClassVar[Mapping[str, str]] = {
+        "seed": "random_seed",
+        "dimensions": "output_dimension",
+    }
 
 
 class XAI(Provider):
@@ -89,7 +127,7 @@ def _at(name: str, base_url: str, dialect: type[Provider] = Provider) -> Preset:
 
 
 PRESETS: Mapping[str, Preset] = {
-    "ollama": _at("ollama", "http://localhost:11434/v1", OneChoice),
+    "ollama": _at("ollama", "http://localhost:11434/v1", Ollama),
     "vllm": _at("vllm", "http://localhost:8000/v1"),
     "llamacpp": _at("llamacpp", "http://localhost:8080/v1", OlderLimit),
     "lmstudio": _at("lmstudio", "http://localhost:1234/v1", OneChoice),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import orjson
 
@@ -24,11 +24,29 @@ if TYPE_CHECKING:
         Request,
         SchemaMode,
         Spec,
+        Tokens,
     )
 
     Turns = Sequence[tuple[str, Any]]
     """Role and text of each; in place of the text the parts, where there are images."""
     _Common = tuple[dict[str, Any], str, Turns]
+
+
+class Bundling(NamedTuple):
+    """How much one request for embeddings may hold."""
+
+    inputs: int = 2048
+    tokens: int = 300_000
+
+
+class Vectors(NamedTuple):
+    """What an answer with embeddings holds."""
+
+    found: Sequence[Any]
+    """In the order of the texts; each numbers, or base64 of float32."""
+    tokens: Tokens | None
+    cost: float | None = None
+    """Dollars, where the server says."""
 
 
 class Dialect:
@@ -55,6 +73,8 @@ class Dialect:
     """How a body ends whose prompt is empty: with the prompt's own field."""
     fixed: ClassVar[Mapping[str, str]] = {}
     """Headers of every request."""
+    embeds: ClassVar[Bundling | None] = None
+    """What a request for embeddings may hold; None where there are none."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.model = endpoint.model
@@ -62,7 +82,7 @@ class Dialect:
         headers = {"Content-Type": "application/json", **self.fixed}
         if endpoint.api_key:
             headers |= self.authorization(endpoint)
-        self._headers = {**headers, **dict(endpoint.headers)}
+        self.headers = {**headers, **dict(endpoint.headers)}
         self._known: dict[Any, _Common] = {}
         self._before: tuple[Any, ...] = (None,)
         """What the last body began with, and for what."""
@@ -109,7 +129,7 @@ class Dialect:
         self, request: Request, capabilities: Capabilities, n: int
     ) -> HTTPRequest:
         """Write the request's body; raise `EncodingError` for a lone surrogate."""
-        spec, prompt, system, followup, sample, images = request
+        spec, prompt, system, followup, sample, images, _ = request
         try:
             if followup or sample or images:
                 body = orjson.dumps(self._fields(request, capabilities, n))
@@ -121,14 +141,14 @@ class Dialect:
                     whole = orjson.dumps(self._fields(empty, capabilities, n))
                     if not whole.endswith(self.ending):  # the caller's `extra` is last
                         whole = orjson.dumps(self._fields(request, capabilities, n))
-                        return HTTPRequest(self._url, self._headers, whole)
+                        return HTTPRequest(self._url, self.headers, whole)
                     self._before = (alike, whole.removesuffix(self.ending))
                 text = orjson.dumps(prompt)
                 body = b"%b%b%b" % (self._before[1], text, self.ending[2:])
         except TypeError as error:  # orjson's JSONEncodeError is one
             msg = f"the prompt cannot be sent as UTF-8: {error}"
             raise EncodingError(msg) from None
-        return HTTPRequest(self._url, self._headers, body)
+        return HTTPRequest(self._url, self.headers, body)
 
     def _fields(
         self, request: Request, capabilities: Capabilities, n: int
@@ -167,6 +187,26 @@ class Dialect:
             for name, value in spec.sampling.items()
             if name not in left_out
         }
+
+    # -- embeddings: what `embeddings.Embeddings` asks a dialect for ---------------
+
+    def embeddings_url(self, endpoint: Endpoint) -> str:
+        """Give the address that requests for embeddings go to."""
+        raise NotImplementedError
+
+    def embeddings(
+        self,
+        texts: Sequence[str],
+        spec: Spec,
+        capabilities: Capabilities,
+        dimensions: int,
+    ) -> dict[str, Any]:
+        """Write a body that asks for the vectors of texts; 0 dimensions: no matter."""
+        raise NotImplementedError
+
+    def vectors(self, data: Any) -> Vectors:
+        """Find the vectors in an answer."""
+        raise NotImplementedError
 
     def error(self, response: HTTPResponse) -> ProviderError:
         """Name the error of an answer that is no success."""

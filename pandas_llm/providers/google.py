@@ -12,12 +12,12 @@ from urllib.parse import quote, urlsplit
 
 from pandas_llm.errors import MalformedReplyError, PromptFilteredError
 from pandas_llm.providers import Preset, failures
-from pandas_llm.providers.dialect import Dialect
+from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
 from pandas_llm.providers.negotiation import merged
 from pandas_llm.types import Choice, ImageLimits, Reply, Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pandas_llm.providers.dialect import Turns
     from pandas_llm.types import Capabilities, Endpoint, HTTPResponse, Image, Spec
@@ -45,6 +45,7 @@ class Provider(Dialect):
     )
     """100 MB a request; Gemini 2 refuses a GIF."""
     ending = b'""}]}]}'
+    embeds = Bundling(100)
     names: ClassVar[Mapping[str, str]] = {
         "top_p": "topP",
         "stop": "stopSequences",
@@ -52,12 +53,40 @@ class Provider(Dialect):
     }
 
     def url(self, endpoint: Endpoint) -> str:
-        """Give the address; the vendor's own variable holds it without a version."""
+        """Give the address that requests go to."""
+        return self._method(endpoint, "generateContent")
+
+    def embeddings_url(self, endpoint: Endpoint) -> str:
+        """Give the address that requests for embeddings go to."""
+        return self._method(endpoint, "batchEmbedContents")
+
+    def _method(self, endpoint: Endpoint, name: str) -> str:
+        """Give an address; the vendor's own variable holds it without a version."""
         base_url = endpoint.base_url
         versioned = _VERSION.search(urlsplit(base_url).path)
-        model = endpoint.model if "/" in endpoint.model else f"models/{endpoint.model}"
-        path = f"{'' if versioned else '/v1beta'}/{quote(model)}:generateContent"
-        return base_url + path
+        path = f"{'' if versioned else '/v1beta'}/{quote(_resource(endpoint.model))}"
+        return f"{base_url}{path}:{name}"
+
+    def embeddings(
+        self,
+        texts: Sequence[str],
+        spec: Spec,
+        capabilities: Capabilities,  # noqa: ARG002 - it has numbers only
+        dimensions: int,
+    ) -> dict[str, Any]:
+        """Write a request for each text; `extra`, as ``taskType``, is of each."""
+        each: dict[str, Any] = {"model": _resource(self.model)}
+        if dimensions:
+            each["outputDimensionality"] = dimensions
+        each |= spec.extra
+        return {
+            "requests": [{**each, "content": {"parts": [{"text": t}]}} for t in texts]
+        }
+
+    def vectors(self, data: Any) -> Vectors:
+        """Find the vectors; older models do not count tokens."""
+        found = [item["values"] for item in data["embeddings"]]
+        return Vectors(found, _tokens(data.get("usageMetadata")))
 
     def authorization(self, endpoint: Endpoint) -> dict[str, str]:
         """Send a key as such, and a token, as for Vertex, as a bearer's."""
@@ -132,6 +161,10 @@ class Provider(Dialect):
             data.get("modelVersion"),
             data.get("responseId"),
         )
+
+
+def _resource(model: str) -> str:
+    return model if "/" in model else f"models/{model}"
 
 
 def _thinking(effort: str) -> dict[str, Any]:

@@ -78,6 +78,18 @@ def downgrade(  # noqa: PLR0911 - a step a paragraph
     return None
 
 
+def without(
+    capabilities: Capabilities, error: LLMError, field: str, *values: str
+) -> Capabilities | None:
+    """Leave a field out from now on, when an error names it or its value."""
+    if isinstance(error, (ContextLengthError, PromptFilteredError)):
+        return None
+    named = any(_names(error, name) for name in (field, *values))
+    if field in capabilities.refused or not named:
+        return None
+    return replace(capabilities, refused=(*capabilities.refused, field))
+
+
 def _lower_schema(
     capabilities: Capabilities, error: LLMError, about: str, modes: Sequence[SchemaMode]
 ) -> Capabilities | None:

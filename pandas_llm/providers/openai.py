@@ -12,7 +12,7 @@ from multidict import istr
 
 from pandas_llm.errors import MalformedReplyError, OverloadedError
 from pandas_llm.providers import Preset, failures
-from pandas_llm.providers.dialect import Dialect
+from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
 from pandas_llm.providers.headers import count, duration
 from pandas_llm.types import (
     Capabilities,
@@ -56,6 +56,34 @@ class Provider(Dialect):
     def url(self, endpoint: Endpoint) -> str:
         """Give the address that requests go to."""
         return endpoint.base_url + "/chat/completions"
+
+    embeds = Bundling()
+
+    def embeddings_url(self, endpoint: Endpoint) -> str:
+        """Give the address that requests for embeddings go to."""
+        return endpoint.base_url + "/embeddings"
+
+    def embeddings(
+        self,
+        texts: Sequence[str],
+        spec: Spec,
+        capabilities: Capabilities,
+        dimensions: int,
+    ) -> dict[str, Any]:
+        """Ask for base64, a quarter of the size, where it is not refused."""
+        body: dict[str, Any] = {"model": self.model, "input": texts}
+        if "encoding_format" not in capabilities.refused:
+            body["encoding_format"] = "base64"
+        if dimensions:
+            body[self.names.get("dimensions", "dimensions")] = dimensions
+        return {**body, **spec.extra}
+
+    def vectors(self, data: Any) -> Vectors:
+        """Find the vectors; each says which text it is of."""
+        items = sorted(data["data"], key=lambda item: item.get("index", 0))
+        found = [item["embedding"] for item in items]
+        usage = data.get("usage")
+        return Vectors(found, _tokens(usage), _cost(usage))
 
     def shared(
         self,

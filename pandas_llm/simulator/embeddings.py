@@ -169,7 +169,13 @@ def _write(asked: Embedding, _: Settings, __: int, fault: str | None) -> Written
         data.append(item)
     tokens = asked.prompt_tokens
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    reply = {"object": "list", "data": data, "model": asked.model, "usage": usage}
+    reply = {
+        "object": "list",
+        "data": data,
+        "model": asked.model,
+        "usage": usage,
+        "system_fingerprint": "fp_simulator",
+    }
     if fault == "no_usage":
         del reply["usage"]
     return reply, used(asked)

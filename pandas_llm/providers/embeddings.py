@@ -1,0 +1,153 @@
+"""Embeddings of any dialect in the form of a `Provider`: a text in, a choice out.
+
+So all that is between a request and its reply is the same as for completions: pace,
+money, retries, other keys. What differs is that a request may hold many texts.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from pandas_llm.errors import ConfigurationError, MalformedReplyError
+from pandas_llm.providers import failures, negotiation
+from pandas_llm.types import Capabilities, Choice, HTTPRequest, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pandas_llm.errors import LLMError, ProviderError
+    from pandas_llm.providers.dialect import Bundling
+    from pandas_llm.types import (
+        Endpoint,
+        HTTPResponse,
+        ImageLimits,
+        Quotas,
+        Request,
+        Spec,
+    )
+
+
+class Embeddings:
+    """Asks for vectors in a dialect.
+
+    Parameters
+    ----------
+    dialect : Dialect
+        With the vendor's words for embeddings.
+    endpoint : Endpoint
+        Where requests go; `embeds` is the length of the vectors.
+
+    Raises
+    ------
+    ConfigurationError
+        When the dialect has no embeddings.
+    """
+
+    capabilities = Capabilities()
+    images: ImageLimits | None = None
+
+    def __init__(self, dialect: Any, endpoint: Endpoint) -> None:
+        most: Bundling | None = getattr(dialect, "embeds", None)
+        if most is None:
+            msg = f"{endpoint.provider} has no embeddings: pass the model of another"
+            raise ConfigurationError(msg)
+        self.most = most
+        self._dialect = dialect
+        self._url = dialect.embeddings_url(endpoint)
+        self._asked = endpoint.embeds or 0
+        self._length = 0
+        """Of all vectors so far."""
+        self.wire = 0
+        """Bytes of the last answer for each vector."""
+
+    def build(
+        self,
+        request: Request,
+        capabilities: Capabilities,
+        n: int,  # noqa: ARG002 - a text has one vector
+    ) -> HTTPRequest:
+        """Write a request for the vectors of a bundle, or of one text."""
+        texts = request.texts or (request.prompt,)
+        body = self._dialect.embeddings(texts, request.spec, capabilities, self._asked)
+        return HTTPRequest(self._url, self._dialect.headers, orjson.dumps(body))
+
+    def parse(self, response: HTTPResponse) -> Reply:
+        """Read the vectors, one a choice, in the order of the texts."""
+        data = failures.load(response)
+        if failures.holds_error(data):
+            raise failures.classify(response, data)
+        try:
+            vectors = self._dialect.vectors(data)
+            choices = tuple(Choice("", vector=_packed(v)) for v in vectors.found)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            msg = f"the reply holds no vectors ({error}): {failures.excerpt(response)}"
+            raise MalformedReplyError(msg, status=response.status) from error
+        self._check({len(choice.vector or b"") // 4 for choice in choices})
+        self.wire = len(response.body) // len(choices)
+        # the simulator says so in OpenAI's words alone, as for completions
+        simulated = data.get("system_fingerprint") == "fp_simulator"
+        model, id_ = data.get("model"), response.headers.get("x-request-id")
+        return Reply(choices, vectors.tokens, model, id_, simulated, vectors.cost)
+
+    def _check(self, lengths: set[int]) -> None:
+        """Refuse vectors that are not of one length, the one asked for if any."""
+        (length,) = lengths if len(lengths) == 1 else (0,)
+        expected = self._asked or self._length or length
+        if length and length == expected:
+            self._length = length
+        elif length and self._asked and not self._length:
+            msg = (
+                f"the model gives vectors of {length} numbers whatever dimensions="
+                f"{self._asked} says: leave it out"
+            )
+            raise ConfigurationError(msg)
+        else:
+            of = f", others {expected}" if expected else ""
+            found = sorted(lengths)
+            raise MalformedReplyError(f"the reply holds vectors of {found} numbers{of}")
+
+    def error(self, response: HTTPResponse) -> ProviderError:
+        """Turn an answer with another status into an error."""
+        error: ProviderError = self._dialect.error(response)
+        return error
+
+    def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
+        """Read the account's limits from the headers."""
+        quotas: Quotas | None = self._dialect.quotas(headers)
+        return quotas
+
+    def downgrade(
+        self,
+        capabilities: Capabilities,
+        error: LLMError,
+        request: Request,  # noqa: ARG002 - nothing of it is negotiated
+    ) -> Capabilities | None:
+        """Ask for numbers where base64 is refused."""
+        return negotiation.without(capabilities, error, "encoding_format", "base64")
+
+    def dropped(
+        self,
+        spec: Spec,  # noqa: ARG002
+        capabilities: Capabilities,  # noqa: ARG002
+    ) -> tuple[str, ...]:
+        """Name the options that are left out: there are none."""
+        return ()
+
+
+def _packed(vector: Any) -> bytes:
+    """Give a vector as little-endian float32; raise ValueError for what is none."""
+    if isinstance(vector, str):
+        packed = base64.b64decode(vector, validate=True)
+        numbers = np.frombuffer(packed, dtype="<f4")
+    else:
+        with np.errstate(over="ignore"):
+            numbers = np.array(vector, dtype="<f4")
+        packed = numbers.tobytes()
+    if numbers.ndim != 1 or not len(numbers) or not np.isfinite(numbers).all():
+        msg = "a vector is no list of finite numbers"
+        raise ValueError(msg)
+    return packed
