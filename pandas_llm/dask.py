@@ -22,6 +22,7 @@ from dask.dataframe.extensions import (
 )
 
 from pandas_llm.engines import engine_plan, run_partition
+from pandas_llm.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import dask.dataframe as dd
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         LabelOptions,
         RecordOptions,
         SeriesOptions,
+        VectorOptions,
     )
 
 __all__ = ["LLMAccessor"]
@@ -75,6 +77,26 @@ class LLMAccessor:
     ) -> dd.Series:
         """Give each row one of the labels; see ``df.llm.classify``."""
         return self._mapped(engine_plan(template, labels, "classify", options))
+
+    def embed(
+        self, template: str | None = None, **options: Unpack[VectorOptions]
+    ) -> dd.Series:
+        """Give each row's text a vector; see ``df.llm.embed``.
+
+        With ``expand=True`` the columns must be known before a vector is: name the
+        `dimensions`.
+        """
+        if options.get("expand") and options.get("dimensions") is None:
+            raise ConfigurationError(
+                "embed with expand=True on Dask needs dimensions=, the number of "
+                "columns: nothing is sent before the result is computed"
+            )
+        if template is None:
+            if self._data.ndim > 1:
+                msg = "embed needs the name of the column with the texts, or a template"
+                raise TypeError(msg)
+            template = "value"
+        return self._mapped(engine_plan(template, None, "embed", options))
 
     def _mapped(self, plan: Plan) -> Any:
         data = self._data

@@ -88,6 +88,34 @@ def test_a_series_has_the_verbs_too(simulator):
     assert_series_equal(lazy.compute(), texts.llm.complete("${value}", **options))
 
 
+@pytest.mark.parametrize("options", [{}, {"expand": True, "dimensions": 3}], ids=str)
+def test_texts_are_embedded_as_on_a_dataframe(simulator, options):
+    at = {"model": "sim", "base_url": simulator().base_url, **options}
+    ddf = dd.from_pandas(frame(9), npartitions=3)
+    lazy = ddf.llm.embed("text", **at)
+    assert lazy.divisions == ddf.divisions
+    out, plain = lazy.compute(), ddf.compute().llm.embed("text", **at)
+    compare = assert_series_equal if isinstance(out, pd.Series) else assert_frame_equal
+    compare(out.iloc[:0], lazy._meta)
+    compare(out, plain)
+    alone = ddf["text"].llm.embed(**at).compute()
+    assert alone.index.equals(plain.index)
+
+
+@pytest.mark.parametrize(
+    ("args", "options", "error", "words"),
+    [
+        (("text",), {"expand": True}, ConfigurationError, "dimensions="),
+        ((), {}, TypeError, "name of the column"),
+    ],
+    ids=["expand", "nothing"],
+)
+def test_embed_says_what_it_needs(args, options, error, words):
+    ddf = dd.from_pandas(frame(2), npartitions=1)
+    with pytest.raises(error, match=words):
+        ddf.llm.embed(*args, model="sim", **options)
+
+
 def test_a_new_numbering_has_no_divisions(simulator):
     ddf = dd.from_pandas(frame(4), npartitions=2)
     lazy = ddf.llm.generate(
