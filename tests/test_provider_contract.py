@@ -16,7 +16,15 @@ import orjson
 import pytest
 
 from pandas_llm import errors, providers
-from pandas_llm.types import Capabilities, Endpoint, HTTPResponse, Request, Spec
+from pandas_llm.providers.batches import batches_of
+from pandas_llm.types import (
+    Capabilities,
+    Endpoint,
+    HTTPRequest,
+    HTTPResponse,
+    Request,
+    Spec,
+)
 
 FOLDER = Path(__file__).parent / "examples"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
@@ -395,8 +403,17 @@ def test_a_compatible_server_is_known_by_its_address(name):
 TABLE = {
     cells[0].strip("` "): [cell.strip() for cell in cells[1:]]
     for line in (FOLDER.parent.parent / "README.md").read_text().splitlines()
-    if len(cells := line.strip("|").split("|")) == 9 and cells[0].startswith(" `")
+    if len(cells := line.strip("|").split("|")) == 10 and cells[0].startswith(" `")
 }
+
+
+def has_batches(provider):
+    request = HTTPRequest("https://host/v1/chat/completions", {}, b"")
+    try:
+        batches_of(provider, request)
+    except errors.ConfigurationError:
+        return False
+    return True
 
 
 def test_the_readmes_table_names_every_provider():
@@ -405,11 +422,12 @@ def test_the_readmes_table_names_every_provider():
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"gemini-compatible"}))
 def test_the_readmes_table_is_true(name):
-    access, schema, n, images, embeds, limits, lacking, _ = TABLE[name]
+    access, schema, n, images, embeds, batch, limits, lacking, _ = TABLE[name]
     provider, preset, known = connect(name), providers.presets()[name], examples(name)
     assert (n == "one by one") == (not provider.capabilities.n)
     most = provider.embeds  # whose numbers test_embed.py asks a server to hold
     assert embeds.startswith("none" if not most else f"{most.inputs:,} a request")
+    assert (batch != "none") == has_batches(provider)
     assert (schema == "JSON mode") == (provider.capabilities.schema == "json_object")
     size, _, kinds = images.partition("; ")
     assert size == f"{provider.images.each / 1e6:.2g} MB"

@@ -21,7 +21,7 @@ FAULTS = {
     "429": 0.0005,  # each slows all rows down, as it should
 }
 """One request in ten."""
-OUTAGE = 8.0
+OUTAGE = 20.0
 
 
 def megabytes():
