@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from operator import itemgetter
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -39,8 +38,6 @@ class Keys(NamedTuple):
     """The record's names in JSON."""
     optional: frozenset[str]
     """Those of them that may be null."""
-    texts: Callable[[Mapping[str, Any]], tuple[Any, ...]] | None = None
-    """From the JSON of a record to its values, where all are texts and no more."""
 
 
 def parse_keys(keys: Any, *, flatten: bool = False) -> Keys:
@@ -84,22 +81,7 @@ def parse_keys(keys: Any, *, flatten: bool = False) -> Keys:
     nullable = [is_optional(f.annotation) for f in model.model_fields.values()]
     optional = frozenset(n for n, null in zip(names, nullable, strict=True) if null)
     values = reader(model, steps)
-    texts = _texts(model, names)
-    return Keys(model, tuple(columns), values, frozenset(names), optional, texts)
-
-
-def _texts(
-    model: type[BaseModel], names: Sequence[str]
-) -> Callable[[Mapping[str, Any]], tuple[Any, ...]] | None:
-    fields = model.model_fields.values()
-    if not issubclass(model, Record) or any(
-        field.annotation is not str or field.metadata for field in fields
-    ):
-        return None
-    if len(names) > 1:
-        return itemgetter(*names)
-    (name,) = names
-    return lambda record: (record[name],)
+    return Keys(model, tuple(columns), values, frozenset(names), optional)
 
 
 def parse_labels(name: str, labels: Any) -> Keys:

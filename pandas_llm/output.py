@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Protocol
 
-import orjson
 from pydantic import BaseModel, ValidationError, create_model
 
 from pandas_llm.errors import (
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 Record = tuple[Any, ...]
 _TRUNCATED = ("length", "max_tokens", "MAX_TOKENS")
 _SHOWN_ERRORS = 3
-_ONLY_TEXTS = {str}
 _ONLY_THINKING = "the reply ends before its thinking does"
 
 
@@ -105,38 +103,12 @@ class Records:
         """Read JSON, clean first and by repair if need be."""
         cut = _withheld(choice)
         try:
-            if self._keys.texts is not None:
-                return self._plain(choice.text), None  # nearly all replies end here
-        except (LookupError, TypeError, ValueError):
-            pass
-        try:
-            # one pass of compiled code; so do those with other types
+            # one pass of compiled code; nearly all replies end here
             parsed = self._model.model_validate_json(choice.text)
             rows = [parsed] if self._single else parsed.records  # type: ignore[attr-defined]
             return [self._values(row) for row in rows], None
         except Exception:  # noqa: BLE001 - a person's validator may raise anything
             return self._read_unclean(choice.text, cut)
-
-    def _plain(self, reply: str) -> list[Record]:
-        """Read texts under just their names; raise for whatever else there is.
-
-        It takes a third of pydantic's time, and gives what that would give.
-        """
-        data = orjson.loads(reply)
-        if self._single:
-            data = [data]
-        elif len(data) == 1:
-            data = data["records"]
-        texts = self._keys.texts
-        if type(data) is not list or texts is None:
-            raise TypeError
-        records = []
-        for item in data:
-            record = texts(item)
-            if len(item) != len(record) or {*map(type, record)} != _ONLY_TEXTS:
-                raise TypeError
-            records.append(record)
-        return records
 
     def combine(self, choices: Sequence[list[Record]]) -> list[Record]:
         """Keep each record once, in the order of choices and lists."""

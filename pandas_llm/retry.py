@@ -168,12 +168,16 @@ class Circuit:
         if self._retries < 0 or (several and len(self._streak) >= self.STREAK):
             self._open()
 
+    @property
+    def _there(self) -> float:
+        """Until when the server is known to have been there."""
+        return self._heard if self._last else self._up
+
     def _own(self, row: Row) -> bool:
         """Tell whether the server was there for others after the row had failed."""
         if id(row) in self._blamed:
             return True
-        there = self._heard if self._last else self._up
-        return row.failures > 0 and there > row.failed
+        return row.failures > 0 and self._there > row.failed
 
     def spares(self, row: Row) -> bool:
         """Open for a row that has used up its tries, if that says nothing of it.
@@ -199,7 +203,7 @@ class Circuit:
 
     def _review(self) -> None:
         """Close when too few of the rows that opened it still speak for an outage."""
-        there = self._heard if self._last else self._up
+        there = self._there
         over = self._opened is not None and there > self._opened
         for key, row in list(self._suspects.items()):
             if over or there > row.failed:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from multidict import istr
-
 from pandas_llm.errors import MalformedReplyError, OverloadedError
 from pandas_llm.providers import Preset, failures
 from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
@@ -30,8 +28,6 @@ if TYPE_CHECKING:
     from pandas_llm.providers.dialect import Turns
     from pandas_llm.types import Endpoint, HTTPResponse, Image, Spec
 
-# istr: its lookups in the headers of an answer cost half as much
-_REQUEST_ID = istr("x-request-id")
 _ENDED = ("length", "content_filter")
 """Finish reasons of a choice that may have no message: nothing was left to say."""
 
@@ -152,7 +148,7 @@ class Provider(Dialect):
             tuple(choices),
             _tokens(usage),
             data.get("model"),
-            response.headers.get(_REQUEST_ID),
+            response.headers.get("x-request-id"),
             data.get("system_fingerprint") == "fp_simulator",
             _cost(usage),
         )
@@ -215,7 +211,7 @@ def _tokens(usage: Any) -> Tokens | None:
 def limit_names(suffix: str) -> tuple[str, ...]:
     """Give the names of the headers of one limit: it, what remains, its reset."""
     parts = ("limit", "remaining", "reset")
-    return tuple(istr(f"x-ratelimit-{part}{suffix}") for part in parts)
+    return tuple(f"x-ratelimit-{part}{suffix}" for part in parts)
 
 
 def quota(
