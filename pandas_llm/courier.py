@@ -22,12 +22,12 @@ from pandas_llm.errors import (
 from pandas_llm.feed import Feed
 from pandas_llm.jobs import Part, State
 from pandas_llm.prompts import shared_spec
-from pandas_llm.providers import connect
+from pandas_llm.providers import connect, read_reply
 from pandas_llm.providers.batches import DISCOUNT, batches_of
 from pandas_llm.retry import backoff
 from pandas_llm.run import Run
 from pandas_llm.transport import Transport
-from pandas_llm.types import Request, Tokens
+from pandas_llm.types import Request, Tokens, Used
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from pandas_llm.providers import Provider
     from pandas_llm.providers.batches import Batches, Result
     from pandas_llm.shape import Recipe
-    from pandas_llm.types import HTTPRequest, HTTPResponse
+    from pandas_llm.types import HTTPRequest, HTTPResponse, Reply
     from pandas_llm.usage import Totals
 
 _PROBES = 3
@@ -152,17 +152,7 @@ class Courier:
             state.reasons[name] = result.reason
             return
         try:
-            if result.response.status not in _OK:
-                raise self.provider.error(result.response)
-            reply = self.provider.parse(result.response)
-            used = reply.tokens or Tokens()
-            cost = math.nan if reply.tokens is None else self.client.prices.of(used)
-            state.answered += 1
-            state.tokens = _sum(state.tokens, used)
-            if math.isnan(cost):
-                state.unpriced += 1
-            else:
-                state.known_cost += cost * DISCOUNT
+            reply = self._read(result.response, state)
             for choice in reply.choices:
                 self.recipe.output.read(choice)
         except (ProviderError, OutputError) as error:
@@ -170,6 +160,26 @@ class Courier:
             return
         state.reasons.pop(name, None)
         self.cache.put(bytes.fromhex(name), reply)
+
+    def _read(self, response: HTTPResponse, state: State) -> Reply:
+        """Read an answer; what it has used is counted even if it is no reply."""
+        try:
+            reply = read_reply(self.provider, response)
+        except ProviderError:
+            if (used := self.provider.spent(response)) != Used():
+                self._book(used.tokens, state)
+            raise
+        state.answered += 1
+        self._book(reply.tokens, state)
+        return reply
+
+    def _book(self, tokens: Tokens | None, state: State) -> None:
+        cost = math.nan if tokens is None else self.client.prices.of(tokens)
+        state.tokens = _sum(state.tokens, tokens or Tokens())
+        if math.isnan(cost):
+            state.unpriced += 1
+        else:
+            state.known_cost += cost * DISCOUNT
 
 
 async def send_all(

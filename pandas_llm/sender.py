@@ -15,7 +15,6 @@ from pandas_llm.errors import (
     ConnectionFailedError,
     CostLimitError,
     LLMError,
-    MalformedReplyError,
     OutageError,
     OverloadedError,
     ProviderError,
@@ -24,10 +23,11 @@ from pandas_llm.errors import (
     UnreachableError,
 )
 from pandas_llm.limits import estimate_tokens
+from pandas_llm.providers import read_reply
 from pandas_llm.redaction import redacted, shown
 from pandas_llm.retry import Circuit, backoff
 from pandas_llm.terms import Terms
-from pandas_llm.types import Tokens
+from pandas_llm.types import Tokens, Used
 
 if TYPE_CHECKING:
     from pandas_llm.cache import Cache
@@ -53,7 +53,6 @@ _PATIENCE = 5.0
 _REFUSED = 900.0
 """Seconds of nothing but 429, whatever they ask to wait, until a run ends."""
 _SLICE = 0.05
-_OK = 200
 NO_TOKENS = Tokens()
 
 
@@ -177,10 +176,16 @@ class Sender:
             run.totals.requests += 1
             tally.sent = time.monotonic()
             response = redacted(await self._transport.send(http), self._access.secrets)
-            reply = self._read(response)
+            try:
+                reply = read_reply(self._provider, response)
+            except LLMError:
+                if (used := self._provider.spent(response)) != Used():
+                    cost = self._book(used, run, tally)
+                raise
+            cost = self._book(Used(reply.tokens, reply.cost), run, tally)
+            run.totals.simulated = run.totals.simulated or reply.simulated
             self._answered(ticket, response, reply, tally)
             run.log.answered(time.monotonic() - tally.sent)
-            cost = self._book(reply, run, tally)
         except LLMError as error:
             if ticket is not None and ticket.wave >= 0:  # it has left
                 self._failed(ticket, response, error, tally)
@@ -201,26 +206,15 @@ class Sender:
             limiter.release(ticket)
             raise
 
-    def _read(self, response: HTTPResponse) -> Reply:
-        if response.status != _OK:
-            raise self._provider.error(response)
-        try:
-            return self._provider.parse(response)
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
-            msg = f"the reply is no chat completion: {error}"
-            raise MalformedReplyError(msg, status=response.status) from error
-
-    def _book(self, reply: Reply, run: Run, tally: Tally) -> float:
-        """Count what a reply has used; give its cost."""
-        used = reply.tokens or NO_TOKENS
-        tally.tokens = _sum(tally.tokens, used)
-        if reply.cost is not None:
-            cost = reply.cost
-        else:
-            cost = math.nan if reply.tokens is None else self._parts.prices.of(used)
+    def _book(self, used: Used, run: Run, tally: Tally) -> float:
+        """Count what an answer has used; return its cost."""
+        tokens, cost = used
+        if cost is None:
+            cost = math.nan if tokens is None else self._parts.prices.of(tokens)
+        tokens = tokens or NO_TOKENS
+        tally.tokens = _sum(tally.tokens, tokens)
         run.totals.pay(cost)
-        run.totals.add(used)
-        run.totals.simulated = run.totals.simulated or reply.simulated
+        run.totals.add(tokens)
         return cost
 
     async def _hold(

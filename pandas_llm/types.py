@@ -384,6 +384,14 @@ class Tokens(NamedTuple):
     reasoning: int = 0
 
 
+class Used(NamedTuple):
+    """What the server counted for one exchange; None where it does not say."""
+
+    tokens: Tokens | None = None
+    cost: float | None = None
+    """Dollars, where the server says."""
+
+
 class Reply(NamedTuple):
     """A provider's reply, in the package's own words."""
 

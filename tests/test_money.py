@@ -11,7 +11,7 @@ from aiohttp import ClientSession, TCPConnector
 from resume_server import Server, certificates, completion
 
 import pandas_llm
-from pandas_llm import ConfigurationError, LLMWarning
+from pandas_llm import ConfigurationError, LLMWarning, retry
 from pandas_llm.errors import CostLimitError
 from pandas_llm.prices import Prices
 from pandas_llm.types import Endpoint, Tokens
@@ -226,6 +226,84 @@ def test_cached_and_reasoning_tokens_are_told():
     assert (usage.input_tokens, usage.output_tokens) == (300, 150)
     assert (usage.cached_input_tokens, usage.reasoning_tokens) == (180, 120)
     assert usage.cost == pytest.approx((300 * 1.0 + 150 * 2.0) / 1e6)
+
+
+# -- what is billed though it is no reply -----------------------------------------
+
+COUNTS = {
+    "openai": ("usage", {"prompt_tokens": 6, "completion_tokens": 20}),
+    "openai-responses": ("usage", {"input_tokens": 6, "output_tokens": 20}),
+    "anthropic": ("usage", {"input_tokens": 6, "output_tokens": 20}),
+    "google": ("usageMetadata", {"promptTokenCount": 6, "candidatesTokenCount": 20}),
+}
+ERROR = {"index": 0, "finish_reason": "error", "message": None}
+USELESS = {
+    "nothing else": {},
+    "no choices": {"choices": [], "candidates": [], "output": None, "content": None},
+    "a null message": {"choices": [{"index": 0, "message": None}]},
+    "finish_reason error": {"choices": [{**ERROR, "error": {"code": 502}}]},
+    "an error inside": {"error": {"code": "server_error", "message": "It broke."}},
+    "of other types": {
+        "choices": [3],
+        "candidates": [3],
+        "output": [3],
+        "content": [3],
+    },
+}
+
+
+@pytest.mark.parametrize("what", USELESS)
+@pytest.mark.parametrize("provider", COUNTS)
+def test_what_is_billed_counts_though_it_is_no_reply(provider, what, monkeypatch):
+    monkeypatch.setattr(retry, "_BASE", 0.001)
+    field, used = COUNTS[provider]
+    answer = {field: used, **USELESS[what]}
+    most = 0.002
+    with Server(lambda body: answer) as server:
+        options = {
+            "model": f"{provider}/sim",
+            "base_url": server.base_url,
+            "api_key": "k",
+            "prices": PRICES,
+            "max_tokens": 20,
+            "progress": False,
+        }
+        with pytest.raises(pandas_llm.LLMError) as caught:
+            facts(60).llm.complete("${text}", max_cost=most, **options)
+        billed = len(server.bodies) * (6 * 2.0 + 20 * 8.0) / 1e6
+    usage = pandas_llm.last_usage()
+    assert usage.output_tokens == 20 * len(server.bodies)
+    assert usage.cost == pytest.approx(billed)
+    assert isinstance(caught.value, CostLimitError)
+    assert 0.4 * most < billed <= most
+
+
+@pytest.mark.parametrize("model", ["openai/m", "google/m", "ollama/m"])
+def test_what_is_billed_counts_though_it_holds_no_vectors(model, monkeypatch):
+    monkeypatch.setattr(retry, "_BASE", 0.001)
+    answer = {
+        "usage": {"prompt_tokens": 6},
+        "usageMetadata": {"promptTokenCount": 6},
+        "prompt_eval_count": 6,
+    }
+    with Server(lambda body: answer) as server:
+        options = {"base_url": server.base_url, "api_key": "k", "progress": False}
+        with pytest.warns(LLMWarning, match="2 of 2 rows failed"):
+            out = facts(2)["text"].llm.embed(
+                model=model, prices={"m": (2.0, 0.0)}, max_retries=1, **options
+            )
+    assert out.isna().all()
+    assert len(server.bodies) > 2
+    assert pandas_llm.last_usage().cost == pytest.approx(len(server.bodies) * 12e-6)
+
+
+def test_odd_counts_beside_a_good_answer_do_not_spoil_it():
+    odd = {"prompt_tokens": "many", "completion_tokens": [], "cost": "free"}
+    with Server(lambda body: completion("x", **odd)) as server:
+        options = {"model": "m", "base_url": server.base_url, "progress": False}
+        out = facts(2).llm.complete("${text}", **options)
+        assert len(server.bodies) == 2
+    assert out.tolist() == ["x", "x"]
 
 
 # -- the table of genai-prices --------------------------------------------------

@@ -15,7 +15,7 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
-from pandas_llm.errors import ConfigurationError
+from pandas_llm.errors import ConfigurationError, MalformedReplyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,10 +31,12 @@ if TYPE_CHECKING:
         Reply,
         Request,
         Spec,
+        Used,
     )
 
 GROUP = "pandas_llm.providers"
 """The entry points by which other packages add providers."""
+_OK = 200
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -58,6 +60,9 @@ class Provider(Protocol):
 
     def error(self, response: HTTPResponse) -> ProviderError:
         """Turn an answer with another status into an error."""
+
+    def spent(self, response: HTTPResponse) -> Used:
+        """Read what an answer used that `parse` or `error` made an error of."""
 
     def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
         """Read the account's limits from the headers."""
@@ -169,6 +174,17 @@ def connect(endpoint: Endpoint) -> Provider:
     from pandas_llm.providers.embeddings import Embeddings  # which needs this module
 
     return Embeddings(provider, endpoint)
+
+
+def read_reply(provider: Provider, response: HTTPResponse) -> Reply:
+    """Return what an answer says; raise an `LLMError` when it is no reply."""
+    if response.status != _OK:
+        raise provider.error(response)
+    try:
+        return provider.parse(response)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        msg = f"the reply is no chat completion: {error}"
+        raise MalformedReplyError(msg, status=response.status) from error
 
 
 def _place(base_url: str) -> tuple[str | None, int | None]:

@@ -21,6 +21,7 @@ from pandas_llm.types import (
     Quotas,
     Reply,
     Tokens,
+    Used,
 )
 
 if TYPE_CHECKING:
@@ -133,6 +134,10 @@ class Provider(Dialect):
         self._varied = self._varied or system != self._system
         return not self._varied
 
+    def usage(self, data: Any) -> Used:
+        """Read the tokens."""
+        return Used(_tokens(data["usage"]))
+
     def parse(self, response: HTTPResponse) -> Reply:
         """Read a message: its text, without the thinking and the use of tools."""
         data = failures.load(response)
@@ -154,7 +159,7 @@ class Provider(Dialect):
         choice = Choice(text, _REASONS.get(reason, reason), refusal)
         return Reply(
             (choice,),
-            _tokens(data.get("usage")),
+            self.used(data).tokens,
             data.get("model"),
             response.headers.get("request-id"),
         )

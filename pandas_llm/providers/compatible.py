@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pandas_llm.providers import Preset
 from pandas_llm.providers.dialect import Bundling, Vectors
 from pandas_llm.providers.openai import Provider, limit_names, quota
-from pandas_llm.types import Capabilities, ImageLimits, Quotas, Tokens
+from pandas_llm.types import Capabilities, ImageLimits, Quotas, Tokens, Used
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,8 +57,13 @@ class Ollama(Provider):
 
     def vectors(self, data: Any) -> Vectors:
         """Find the vectors."""
-        count = data.get("prompt_eval_count")
-        return Vectors(data["embeddings"], None if count is None else Tokens(count))
+        return Vectors(data["embeddings"], *self.used(data))
+
+    def usage(self, data: Any) -> Used:
+        """Read the tokens; its own way has another name for them."""
+        if "prompt_eval_count" in data:
+            return Used(Tokens(int(data["prompt_eval_count"])))
+        return super().usage(data)
 
 
 class OlderLimit(Provider):

@@ -9,7 +9,7 @@ import orjson
 from pandas_llm.errors import EncodingError
 from pandas_llm.providers import failures, negotiation
 from pandas_llm.schema import portable
-from pandas_llm.types import Capabilities, HTTPRequest
+from pandas_llm.types import Capabilities, HTTPRequest, Used
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -118,6 +118,21 @@ class Dialect:
     def words(self, text: str) -> dict[str, Any]:
         """Give the part of a turn that holds its text, where there are images too."""
         return {"type": "text", "text": text}
+
+    def usage(self, data: Any) -> Used:  # noqa: ARG002 - a vendor that tells nothing
+        """Read what an answer says it used; the fields may lack or be odd."""
+        return Used()
+
+    def used(self, data: Any) -> Used:
+        """Read what an answer used; odd fields are as good as none."""
+        try:
+            return self.usage(data)
+        except (AttributeError, LookupError, TypeError, ValueError, OverflowError):
+            return Used()  # an answer is an answer, whatever stands beside it
+
+    def spent(self, response: HTTPResponse) -> Used:
+        """Read what an answer used that is no reply: it is paid for all the same."""
+        return self.used(failures.load_or_none(response))
 
     def reseed(self, body: dict[str, Any], by: int) -> None:
         """Move the seed, for another answer to the same request."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Quotas,
         Request,
         Spec,
+        Used,
     )
 
 
@@ -114,6 +115,11 @@ class Embeddings:
         """Turn an answer with another status into an error."""
         error: ProviderError = self._dialect.error(response)
         return error
+
+    def spent(self, response: HTTPResponse) -> Used:
+        """Read what an answer used that holds no vectors."""
+        used: Used = self._dialect.spent(response)
+        return used
 
     def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
         """Read the account's limits from the headers."""

@@ -14,7 +14,7 @@ from pandas_llm.errors import MalformedReplyError, PromptFilteredError
 from pandas_llm.providers import Preset, failures
 from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
 from pandas_llm.providers.negotiation import merged
-from pandas_llm.types import Choice, ImageLimits, Reply, Tokens
+from pandas_llm.types import Choice, ImageLimits, Reply, Tokens, Used
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -86,7 +86,7 @@ class Provider(Dialect):
     def vectors(self, data: Any) -> Vectors:
         """Find the vectors; older models do not count tokens."""
         found = [item["values"] for item in data["embeddings"]]
-        return Vectors(found, _tokens(data.get("usageMetadata")))
+        return Vectors(found, *self.used(data))
 
     def authorization(self, endpoint: Endpoint) -> dict[str, str]:
         """Send a key as such, and a token, as for Vertex, as a bearer's."""
@@ -147,6 +147,10 @@ class Provider(Dialect):
         if "seed" in config:
             body["generationConfig"] = {**config, "seed": config["seed"] + by}
 
+    def usage(self, data: Any) -> Used:
+        """Read the tokens."""
+        return Used(_tokens(data["usageMetadata"]))
+
     def parse(self, response: HTTPResponse) -> Reply:
         """Read the candidates; there are none when the prompt is blocked."""
         data = failures.load(response)
@@ -157,7 +161,7 @@ class Provider(Dialect):
             raise _without(data, response)
         return Reply(
             tuple(_choice(candidate, response) for candidate in candidates),
-            _tokens(data.get("usageMetadata")),
+            self.used(data).tokens,
             data.get("modelVersion"),
             data.get("responseId"),
         )

@@ -20,6 +20,7 @@ from pandas_llm.types import (
     Quotas,
     Reply,
     Tokens,
+    Used,
 )
 
 if TYPE_CHECKING:
@@ -78,8 +79,12 @@ class Provider(Dialect):
         """Find the vectors; each says which text it is of."""
         items = sorted(data["data"], key=lambda item: item.get("index", 0))
         found = [item["embedding"] for item in items]
-        usage = data.get("usage")
-        return Vectors(found, _tokens(usage), _cost(usage))
+        return Vectors(found, *self.used(data))
+
+    def usage(self, data: Any) -> Used:
+        """Read the tokens, and the cost where a server says it."""
+        usage = data["usage"]
+        return Used(_tokens(usage), _cost(usage))
 
     def shared(
         self,
@@ -143,14 +148,14 @@ class Provider(Dialect):
             if type(text) is not str:
                 text = _text(text)
             choices.append(Choice(text, reason, message.get("refusal") or None))
-        usage = data.get("usage")
+        tokens, cost = self.used(data)
         return Reply(
             tuple(choices),
-            _tokens(usage),
+            tokens,
             data.get("model"),
             response.headers.get("x-request-id"),
             data.get("system_fingerprint") == "fp_simulator",
-            _cost(usage),
+            cost,
         )
 
     def quotas(self, headers: Mapping[str, str]) -> Quotas | None:

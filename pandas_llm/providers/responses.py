@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pandas_llm.errors import MalformedReplyError
 from pandas_llm.providers import Preset, failures, openai
 from pandas_llm.providers.negotiation import merged
-from pandas_llm.types import Capabilities, Choice, Reply, Tokens
+from pandas_llm.types import Capabilities, Choice, Reply, Tokens, Used
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,6 +79,10 @@ class Provider(openai.Provider):
         """Give the text beside images."""
         return {"type": "input_text", "text": text}
 
+    def usage(self, data: Any) -> Used:
+        """Read the tokens."""
+        return Used(_tokens(data["usage"]))
+
     def parse(self, response: HTTPResponse) -> Reply:
         """Read a response; a failed one is an error inside a 200."""
         data = failures.load(response)
@@ -101,7 +105,7 @@ class Provider(openai.Provider):
         reason = str(details.get("reason") or data.get("status"))
         return Reply(
             (Choice(text, _REASONS.get(reason, reason), "".join(refusals) or None),),
-            _tokens(data.get("usage")),
+            self.used(data).tokens,
             data.get("model"),
             response.headers.get("x-request-id"),
         )
