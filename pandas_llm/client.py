@@ -17,6 +17,7 @@ from pandas_llm.errors import (
     OutputError,
     RefusalError,
     RowError,
+    ToolCallError,
     TruncatedError,
 )
 from pandas_llm.fingerprint import Fingerprint
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from pandas_llm.run import Run
     from pandas_llm.sender import Parts
     from pandas_llm.types import HTTPRequest, Request, Settings
+
+
+_WITHHELD = (RefusalError, ContentFilterError, ToolCallError, TruncatedError)
+"""Asked again unchanged, it would end the same."""
 
 
 class Client:
@@ -201,9 +206,10 @@ class Client:
     ) -> tuple[Reply, list[list[Record]], TruncatedError | None]:
         """Collect as many choices as were asked for.
 
-        A choice that was declined, filtered or cut off counts as answered: asked
-        again unchanged it would end the same. One that is not understood is asked
-        again with the reason; one that the server did not give is asked for.
+        A choice that was declined, filtered, cut off or calls a tool counts as
+        answered: asked again unchanged it would end the same. One that is not
+        understood is asked again with the reason; one that the server did not give is
+        asked for.
         """
         asked, left = request, request.spec.n
         again = self._settings.output_retries
@@ -221,7 +227,7 @@ class Client:
                     kept.append(choice)
                     mark = mark or cut
                     left -= 1
-                except (RefusalError, ContentFilterError, TruncatedError) as withheld:
+                except _WITHHELD as withheld:
                     problem = withheld
                     left -= 1
                 except OutputError as error:
@@ -266,10 +272,12 @@ def _shares(tokens: Tokens | None, texts: Sequence[str]) -> Iterable[Tokens | No
 
 def _again(request: Request, error: OutputError) -> Request:
     """Ask again, with the answer that was not understood and the reason."""
+    form = "JSON in the form" if request.spec.schema else "the text"
     reason = (
-        f"That answer cannot be used: {error}. Answer again, with JSON in the form "
-        "asked for and nothing else."
+        f"That answer cannot be used: {error}. Answer again, with {form} asked for and "
+        "nothing else."
     )
-    answer = without_thinking(error.text)
-    turns = (("assistant", answer or ""), ("user", reason))
-    return request._replace(followup=turns if answer else turns[1:])
+    answer = without_thinking(error.text) or ""
+    turns = (("assistant", answer), ("user", reason))
+    # no vendor takes an empty turn
+    return request._replace(followup=turns if answer.strip() else turns[1:])

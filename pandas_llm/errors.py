@@ -21,6 +21,7 @@
     │   └── OutputError           the reply is not what `keys` asks for
     │       ├── RefusalError      the model declined
     │       ├── ContentFilterError
+    │       ├── ToolCallError     a call of a tool and no text
     │       └── TruncatedError    the reply was cut off (finish reason "length")
     └── ProviderError             what the endpoint or the network said
         ├── AuthenticationError   401, 403                                  fatal
@@ -213,6 +214,10 @@ class ContentFilterError(OutputError):
     """The provider's filter held the answer back."""
 
     kind = "content_filter"
+
+
+class ToolCallError(OutputError):
+    """The model asked for a tool in place of an answer; tools are not run."""
 
 
 class TruncatedError(OutputError):

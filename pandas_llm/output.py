@@ -12,6 +12,7 @@ from pandas_llm.errors import (
     ContentFilterError,
     OutputError,
     RefusalError,
+    ToolCallError,
     TruncatedError,
 )
 from pandas_llm.keys import Column, Keys
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 Record = tuple[Any, ...]
 _TRUNCATED = ("length", "max_tokens", "MAX_TOKENS")
 _SHOWN_ERRORS = 3
+_EMPTY = "the reply is empty"
 _ONLY_THINKING = "the reply ends before its thinking does"
 
 
@@ -69,12 +71,7 @@ class Completion:
     def read(self, choice: Choice) -> tuple[list[Record], TruncatedError | None]:
         """Give the text; a reply without one is an error of its kind."""
         cut = _withheld(choice)
-        text = without_thinking(choice.text)
-        if cut and not text:
-            raise cut
-        if text is None:
-            raise OutputError(_ONLY_THINKING, choice.text)
-        return [(text,)], cut
+        return [(_answer(choice.text, cut),)], cut
 
     def combine(self, choices: Sequence[list[Record]]) -> list[Record]:
         """Keep each text once."""
@@ -119,11 +116,11 @@ class Records:
     def _read_unclean(
         self, reply: str, cut: TruncatedError | None
     ) -> tuple[list[Record], TruncatedError | None]:
-        text = without_thinking(reply)
-        if text is None:
-            raise cut or OutputError(_ONLY_THINKING, reply)
-        none = text.strip("\"'`. \n").upper() in ("NONE", "")
-        if none and not self._single and not cut:
+        text = _answer(reply, cut)
+        word = text.strip("\"'`. \n")
+        if not word:
+            raise cut or OutputError(_EMPTY, reply)
+        if word.upper() == "NONE" and not self._single and not cut:
             return [], None
         found = self._find(text, reply, cut)
         if self._single and any(item != found[0] for item in found[1:]):
@@ -192,11 +189,27 @@ def _withheld(choice: Choice) -> TruncatedError | None:
     if choice.finish_reason == "content_filter":
         msg = "the provider's content filter held the answer back"
         raise ContentFilterError(msg, choice.text)
+    if choice.finish_reason == "tool_calls" and not choice.text.strip():
+        msg = (
+            "the model asked for a tool in place of an answer, and tools are not run: "
+            "leave them out of the request"
+        )
+        raise ToolCallError(msg, choice.text)
     if choice.finish_reason not in _TRUNCATED:
         return None
     why = "" if choice.text else " before any text (all of it went to reasoning?)"
     msg = f"the reply was cut off at the token limit{why}: raise max_tokens"
     return TruncatedError(msg, choice.text)
+
+
+def _answer(reply: str, cut: TruncatedError | None) -> str:
+    """Return the text without its thinking; an empty one is never an answer."""
+    text = without_thinking(reply)
+    if text is None:
+        raise cut or OutputError(_ONLY_THINKING, reply)
+    if not text.strip():
+        raise cut or OutputError(_EMPTY, reply)
+    return text
 
 
 def _distinct(records: Iterable[Record]) -> list[Record]:

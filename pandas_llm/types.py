@@ -370,6 +370,7 @@ class Choice(NamedTuple):
 
     text: str
     finish_reason: str | None = None
+    """In OpenAI's words: ``stop``, ``length``, ``content_filter``, ``tool_calls``."""
     refusal: str | None = None
     vector: bytes | None = None
     """An embedding, as little-endian float32."""

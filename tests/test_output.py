@@ -231,7 +231,9 @@ def test_a_completion_is_the_text_without_thinking():
     output = Completion("c")
     assert end(output, "<think>a</think>\n\nYes.") == [("Yes.",)]
     assert end(output, "Yes </think> no") == [("Yes </think> no",)]
-    assert end(output, "") == [("",)]
+    for nothing in ("", " \n\t ", "<think>a</think>\n "):
+        assert end(output, nothing) == "output"
+        assert end(output, nothing, "length") == "truncated"
     assert end(output, "<think>Hm") == "output"
     assert end(output, "Once upon", "length") == ([("Once upon",)], "truncated")
     assert end(output, "", "length") == "truncated"

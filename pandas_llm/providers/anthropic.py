@@ -43,6 +43,7 @@ _REASONS = {
     "stop_sequence": "stop",
     "max_tokens": "length",
     "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
 }
 _LIMITS = ("anthropic-ratelimit-tokens", "anthropic-ratelimit-input-tokens")
 """The first is of what is scarcer now, input or output."""

@@ -193,6 +193,8 @@ def _choice(candidate: dict[str, Any], response: HTTPResponse) -> Choice:
     parts = (candidate.get("content") or {}).get("parts") or ()
     text = "".join(p.get("text") or "" for p in parts if not p.get("thought"))
     reason = candidate.get("finishReason")
+    if not text.strip() and any("functionCall" in part for part in parts):
+        return Choice(text, "tool_calls")
     if not text and reason not in _REASONS:
         # MALFORMED_RESPONSE, OTHER and the like: another try may end otherwise
         msg = f"a candidate holds no text ({reason})"

@@ -147,6 +147,8 @@ class Provider(Dialect):
             text = message.get("content")
             if type(text) is not str:
                 text = _text(text)
+            if not text.strip() and message.get("tool_calls"):
+                reason = "tool_calls"  # some servers say "stop" beside them
             choices.append(Choice(text, reason, message.get("refusal") or None))
         tokens, cost = self.used(data)
         return Reply(

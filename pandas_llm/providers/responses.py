@@ -23,6 +23,7 @@ _REASONS = {"max_output_tokens": "length", "completed": "stop"}
 _STATUS = {"rate_limit_exceeded": 429, "server_error": 500}
 """What an error inside a 200 would have been; any other is the request's fault."""
 _REFUSED = 400
+_CALLS = ("function_call", "custom_tool_call")
 
 
 class Provider(openai.Provider):
@@ -103,6 +104,10 @@ class Provider(openai.Provider):
         refusals = [p.get("refusal") or "refused" for p in parts if _is(p, "refusal")]
         details = data.get("incomplete_details") or {}
         reason = str(details.get("reason") or data.get("status"))
+        if not text.strip() and any(
+            item.get("type") in _CALLS for item in data["output"]
+        ):
+            reason = "tool_calls"
         return Reply(
             (Choice(text, _REASONS.get(reason, reason), "".join(refusals) or None),),
             self.used(data).tokens,
