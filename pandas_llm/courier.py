@@ -14,16 +14,23 @@ from pandas_llm.cache import open_cache
 from pandas_llm.connection import Ask, offline_client, open_client
 from pandas_llm.errors import (
     ConfigurationError,
+    ConnectionBrokenError,
+    ConnectionFailedError,
     CostLimitError,
     ImageError,
+    MalformedReplyError,
+    MaybeCreatedError,
     OutputError,
     ProviderError,
+    UnreachableError,
 )
 from pandas_llm.feed import Feed
 from pandas_llm.jobs import Part, State
 from pandas_llm.prompts import shared_spec
 from pandas_llm.providers import connect, read_reply
 from pandas_llm.providers.batches import DISCOUNT, batches_of
+from pandas_llm.providers.failures import excerpt
+from pandas_llm.redaction import shown
 from pandas_llm.retry import backoff
 from pandas_llm.run import Run
 from pandas_llm.transport import Transport
@@ -38,13 +45,15 @@ if TYPE_CHECKING:
     from pandas_llm.feed import Item
     from pandas_llm.job import Job
     from pandas_llm.providers import Provider
-    from pandas_llm.providers.batches import Batches, Result
+    from pandas_llm.providers.batches import Batches, Progress, Result
     from pandas_llm.shape import Recipe
     from pandas_llm.types import HTTPRequest, HTTPResponse, Reply
     from pandas_llm.usage import Totals
 
 _PROBES = 3
 _OK = (200, 201)
+_UNCLEAR = (303, 408, 409, 499)
+"""Of the statuses that refuse, those of which something may have been created."""
 
 
 @dataclass(slots=True)
@@ -81,6 +90,63 @@ class Courier:
     async def send(self, request: HTTPRequest) -> HTTPResponse:
         """Send by POST."""
         return await self._exchange(lambda: self.transport.send(request))
+
+    async def ready(self, lines: Sequence[bytes]) -> HTTPRequest:
+        """Send the requests ahead, where they are; return what begins their batch."""
+        upload = self.batches.upload(lines)
+        uploaded = (await self.send(upload)).body if upload else None
+        try:
+            return self.batches.create(lines, uploaded)
+        except (LookupError, TypeError, ValueError) as error:
+            msg = f"the answer to the upload of a batch cannot be read: {error!r}"
+            raise MalformedReplyError(msg) from error
+
+    async def create(self, request: HTTPRequest, requests: int) -> Progress:
+        """Begin a batch of so many requests; the request for it never leaves twice.
+
+        Raises
+        ------
+        MaybeCreatedError
+            When it was sent and the answer does not say what became of it.
+        """
+        settings = self.recipe.settings
+
+        async def once() -> HTTPResponse:
+            # a kept connection may be stale: nobody could tell whether it was read
+            try:
+                async with Transport(settings.request_timeout, settings.session) as new:
+                    response = await new.send(request, once=True)
+            except ProviderError as error:
+                if _unsent(error):
+                    raise
+                raise self._unclear(request, requests, error) from error
+            if response.status in _OK:
+                return response
+            answer = self.provider.error(response)
+            if _refused(response):
+                raise answer
+            raise self._unclear(request, requests, answer)
+
+        made = await self._exchange(once)
+        try:
+            return self.batches.read(made.body)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            why = MalformedReplyError(f"it cannot be read ({excerpt(made)})")
+            raise self._unclear(request, requests, why) from error
+
+    def _unclear(
+        self, request: HTTPRequest, requests: int, error: ProviderError
+    ) -> MaybeCreatedError:
+        place, why = shown(request.url), str(error).rstrip(".")
+        return MaybeCreatedError(
+            "the answer to the request for a batch is not clear, so it was not sent "
+            f"again: {why}. A batch of {requests:,} requests may exist and be paid "
+            f"for: look into the list of batches of {self.client.endpoint.provider} "
+            f"({place}), and end it there if you do not want it, before you call again",
+            status=error.status,
+            code=error.code,
+            request_id=error.request_id,
+        )
 
     async def get(self, url: str, most: int = 1 << 24) -> HTTPResponse:
         """Ask by GET."""
@@ -182,6 +248,18 @@ class Courier:
             state.known_cost += cost * DISCOUNT
 
 
+def _unsent(error: ProviderError) -> bool:
+    """Tell whether a request cannot have reached the server."""
+    broken = isinstance(error, ConnectionBrokenError)
+    return isinstance(error, (ConnectionFailedError, UnreachableError)) and not broken
+
+
+def _refused(response: HTTPResponse) -> bool:
+    """Tell whether an answer says for certain that nothing was created."""
+    status = response.status
+    return 300 <= status < 500 and status not in _UNCLEAR  # noqa: PLR2004
+
+
 async def send_all(
     courier: Courier, todo: Sequence[Item], state: State, save: Callable[[], None]
 ) -> None:
@@ -197,10 +275,7 @@ async def send_all(
 
     async def close() -> None:
         nonlocal lines, size
-        upload = courier.batches.upload(lines)
-        uploaded = (await courier.send(upload)).body if upload else None
-        made = await courier.send(courier.batches.create(lines, uploaded))
-        part = courier.batches.read(made.body)
+        part = await courier.create(await courier.ready(lines), len(lines))
         state.parts.append(Part(part.id, len(lines), word=part.word))
         state.requests += len(lines)
         save()

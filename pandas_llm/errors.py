@@ -31,6 +31,7 @@
         ├── UnreachableError      no connection at all to begin with         fatal
         ├── FirstRowsError        the first rows all failed the same way     fatal
         ├── OutageError           the endpoint failed for 15 minutes         fatal
+        ├── MaybeCreatedError     a batch was asked for, the answer unclear  fatal
         ├── BadRequestError       400, 413, 422
         │   ├── ContextLengthError
         │   └── PromptFilteredError
@@ -309,6 +310,13 @@ class OutageError(ProviderError):
     """The endpoint has answered nothing for a long time."""
 
     kind = "outage"
+    fatal = True
+
+
+class MaybeCreatedError(ProviderError):
+    """A request that creates something was sent, and its answer is not clear."""
+
+    kind = "maybe_created"
     fatal = True
 
 

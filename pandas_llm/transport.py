@@ -37,6 +37,7 @@ _SPARE_FILES = 64
 _MOST = 2000
 """More connections cost more CPU a row (1.9 times at 1,000 against 256)."""
 _STALE = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
+_BROKEN = (*_STALE, aiohttp.ClientConnectionResetError)
 _SECRETIVE = (aiohttp.ClientPayloadError, aiohttp.ClientResponseError)
 
 
@@ -92,8 +93,15 @@ class Transport:
             await self._session.close()
             self._session = None
 
-    async def send(self, request: HTTPRequest) -> HTTPResponse:
+    async def send(self, request: HTTPRequest, *, once: bool = False) -> HTTPResponse:
         """Send by POST and give the whole answer, whatever its status.
+
+        Parameters
+        ----------
+        request : HTTPRequest
+            What to send.
+        once : bool
+            Whether it must not leave twice, because it creates something.
 
         Raises
         ------
@@ -120,7 +128,7 @@ class Transport:
                 # A kept connection that the server has closed meanwhile fails at
                 # once, and aiohttp does not send a POST again by itself
                 # (aio-libs/aiohttp#6138): one more try, free of charge.
-                if again:
+                if again or once:
                     raise self._failure(error, url) from error
             except _SECRETIVE as error:
                 raise self._failure(error, url) from None  # its repr shows the headers
@@ -150,7 +158,7 @@ class Transport:
             msg = f"the answer broke off or is no HTTP: {_words(error)}"
             return MalformedReplyError(msg)
         unmade = aiohttp.ClientConnectorError
-        if isinstance(error, _STALE) and not isinstance(error, unmade):
+        if isinstance(error, _BROKEN) and not isinstance(error, unmade):
             msg = f"{shown(url)} broke the connection off: {_words(error)}"
             return ConnectionBrokenError(msg)
         return ConnectionFailedError(f"no connection to {shown(url)}: {_words(error)}")
