@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pandas_llm import blocking, jobs, options
-from pandas_llm.cache import location, variable
+from pandas_llm.cache import location
 from pandas_llm.courier import Courier, all_items, send_all
 from pandas_llm.errors import (
     BatchError,
@@ -293,9 +293,12 @@ def load(job_id: str, cache: str | os.PathLike[str] | None = None) -> BatchJob:
         ...
     pandas_llm.errors.LLMError: no job 'batch-0' in nothing.sqlite
     """
-    path = location(cache or True, variable()) or location(option=True)
-    found = jobs.find(path, job_id) if path else None
-    if path is None or found is None:
+    path = location(cache or True)
+    if path is None:
+        msg = f"no job {job_id!r}: PANDAS_LLM_CACHE says that there is no file; pass "
+        raise LLMError(f"{msg}cache= with the one that was used")
+    found = jobs.find(path, job_id)
+    if found is None:
         raise LLMError(f"no job {job_id!r} in {path}")
     state, pickled = found
     template, keys, verb, shape, settings = jobs.unpickled(pickled)
