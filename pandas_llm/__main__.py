@@ -185,6 +185,9 @@ def _cache(given: argparse.Namespace) -> int:
     try:
         given.file = given.file or options.cache_path(options.resolve({}))
         found = cache.info(given.file)
+        if found.path is None:
+            print("no file: PANDAS_LLM_CACHE says that nothing is kept; name one")
+            return 0
         if given.action == "info":
             print(f"file     {found.path}\nreplies  {found.entries:,}")
             print(f"size     {found.bytes / 1e6:,.1f} MB")

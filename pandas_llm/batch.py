@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import pickle
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pandas_llm import blocking, jobs, options
-from pandas_llm.cache import location, variable
+from pandas_llm import blocking, jobs, options, saved
+from pandas_llm.cache import location
 from pandas_llm.courier import Courier, all_items, send_all
 from pandas_llm.errors import (
     BatchError,
@@ -27,9 +26,8 @@ from pandas_llm.errors import (
 )
 from pandas_llm.job import Job
 from pandas_llm.progress import Bar, Status
-from pandas_llm.recipe import make_recipe
-from pandas_llm.shape import Shape
-from pandas_llm.types import Outcome, Settings, Tokens
+from pandas_llm.tracebacks import ends_here
+from pandas_llm.types import Outcome, Tokens
 from pandas_llm.usage import Totals
 
 if TYPE_CHECKING:
@@ -39,6 +37,7 @@ if TYPE_CHECKING:
 
     from pandas_llm.feed import Item
     from pandas_llm.shape import Recipe
+    from pandas_llm.types import Settings
 
 __all__ = ["BatchJob", "BatchStatus", "load"]
 
@@ -68,8 +67,11 @@ class BatchJob:
         For `pandas_llm.batch.load`.
     """
 
-    def __init__(self, recipe: Recipe, path: Path, state: jobs.State) -> None:
+    def __init__(
+        self, recipe: Recipe, path: Path, state: jobs.State, written: bytes
+    ) -> None:
         self._recipe = recipe
+        self._written = written
         self._path = path
         self._state = state
         self._totals = Totals(rows=state.requests)
@@ -240,7 +242,7 @@ class BatchJob:
             self._save()
 
     def _save(self) -> None:
-        jobs.save(self._path, self._state, _pickled(self._recipe))
+        jobs.save(self._path, self._state, self._written)
 
 
 def submit(recipe: Recipe, data: Any) -> BatchJob:
@@ -251,15 +253,16 @@ def submit(recipe: Recipe, data: Any) -> BatchJob:
 async def asubmit(recipe: Recipe, data: Any) -> BatchJob:
     """Send what is neither kept nor under way; a job that is, is gone on with."""
     path = _path(recipe.settings)
+    written = saved.write(recipe)  # before anything is sent that it could not name
     job = Job(replace(recipe, settings=replace(recipe.settings, max_cost=None)), data)
     if not job.store.rows:
-        return BatchJob(recipe, path, jobs.State(_name([])))
+        return BatchJob(recipe, path, jobs.State(_name([])), written)
     async with Courier.opened(recipe, path) as courier:
         items = await all_items(job, courier.client)
         name = _name(items)
         known = jobs.find(path, name)
         state = known[0] if known else jobs.State(name)
-        batch = BatchJob(recipe, path, state)
+        batch = BatchJob(recipe, path, state, written)
         if not state.live:
             kept = courier.kept(items)
             todo = [item for item in items if item.key not in kept]
@@ -270,8 +273,15 @@ async def asubmit(recipe: Recipe, data: Any) -> BatchJob:
     return batch
 
 
-def load(job_id: str, cache: str | os.PathLike[str] | None = None) -> BatchJob:
-    """Give a job that another process has submitted.
+@ends_here
+def load(
+    job_id: str, cache: str | os.PathLike[str] | None = None, *, keys: Any = None
+) -> BatchJob:
+    """Load a job that another process has submitted.
+
+    The file holds the keys as a JSON schema. A pydantic model among them is taken
+    again if its module is imported; else replies are checked by the schema alone,
+    with a warning.
 
     Parameters
     ----------
@@ -279,11 +289,15 @@ def load(job_id: str, cache: str | os.PathLike[str] | None = None) -> BatchJob:
         Its `BatchJob.id`.
     cache : str or path, optional
         The cache file that was used; by default the usual one.
+    keys : optional
+        The keys, or labels, of the call: for checks that a schema does not hold.
 
     Raises
     ------
     LLMError
-        When the file knows of no such job.
+        When the file knows of no such job, or holds one that cannot be read.
+    ValueError
+        When `keys` ask for another schema than the one that was sent.
 
     Examples
     --------
@@ -293,15 +307,23 @@ def load(job_id: str, cache: str | os.PathLike[str] | None = None) -> BatchJob:
         ...
     pandas_llm.errors.LLMError: no job 'batch-0' in nothing.sqlite
     """
-    path = location(cache or True, variable()) or location(option=True)
-    found = jobs.find(path, job_id) if path else None
-    if path is None or found is None:
+    path = location(cache or True)
+    if path is None:
+        msg = f"no job {job_id!r}: PANDAS_LLM_CACHE says that there is no file; pass "
+        raise LLMError(f"{msg}cache= with the one that was used")
+    found = jobs.find(path, job_id)
+    if found is None:
         raise LLMError(f"no job {job_id!r} in {path}")
-    state, pickled = found
-    template, keys, verb, shape, settings = jobs.unpickled(pickled)
-    resolved = Settings(**{**settings, "cache": path})
-    recipe = make_recipe(template, keys, verb, Shape(**shape), resolved)
-    return BatchJob(recipe, path, state)
+    state, written = found
+    if not written.startswith(b"{"):
+        ids = ", ".join(part.id for part in state.parts) or "none"
+        msg = (
+            f"job {job_id!r} is not JSON: it was kept by an earlier version as a "
+            "pickle, which could run any code and is not read. Submit again: the same "
+            f"call goes on with its batches at the provider ({ids})"
+        )
+        raise LLMError(msg)
+    return BatchJob(saved.read(written, path, keys), path, state, written)
 
 
 def _name(items: Sequence[Item]) -> str:
@@ -329,10 +351,3 @@ def _path(settings: Settings) -> Path:
         )
         raise ConfigurationError(msg)
     return path
-
-
-def _pickled(recipe: Recipe) -> bytes:
-    """Write a recipe down, without any key."""
-    given = options.portable(options.without_secrets(recipe.settings))
-    shape = asdict(recipe.shape)
-    return pickle.dumps((recipe.template, recipe.keys, recipe.verb, shape, given))

@@ -18,14 +18,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pandas_llm import database
+from pandas_llm import database, environment
 from pandas_llm.errors import LLMError
 from pandas_llm.writer import Writer
 
 if TYPE_CHECKING:
     import sqlite3
     import threading
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from pandas_llm.types import Reply
     from pandas_llm.writer import Item
@@ -48,8 +48,8 @@ class CacheInfo(NamedTuple):
 
     Attributes
     ----------
-    path : Path
-        The file.
+    path : Path or None
+        The file; None where PANDAS_LLM_CACHE says that there is none.
     entries : int
         Replies in it.
     bytes : int
@@ -58,7 +58,7 @@ class CacheInfo(NamedTuple):
         When an entry was used, to the hour: the longest ago and the last time.
     """
 
-    path: Path
+    path: Path | None
     entries: int
     bytes: int
     oldest: datetime | None
@@ -225,13 +225,6 @@ class Cache:
         self.broken = self.broken or why
 
 
-def _nothing() -> str | None:
-    return None
-
-
-variable: Callable[[], str | None] = _nothing
-"""Gives the variable PANDAS_LLM_CACHE; put in by `options`, which reads them all."""
-
 _shared: dict[tuple[int, str], Cache] = {}
 _sharing = database.new_lock()
 _parents: list[object] = []
@@ -275,7 +268,6 @@ def open_cache(path: Path, limit: int = DEFAULT_LIMIT) -> Cache:
 
 def location(
     option: bool | str | os.PathLike[str],  # noqa: FBT001 - the option's own type
-    environment: str | None = None,
 ) -> Path | None:
     """Tell which file the option `cache` means.
 
@@ -283,8 +275,8 @@ def location(
     ----------
     option : bool, str or path
         Whether there is a cache, or its file; a folder holds one of the usual name.
-    environment : str, optional
-        What ``True`` means: a path, or ``"off"``, ``"0"``, ``"false"``.
+        What ``True`` means may be told by the variable PANDAS_LLM_CACHE: a path, or
+        ``"off"``, ``"0"``, ``"false"``.
 
     Returns
     -------
@@ -293,14 +285,14 @@ def location(
 
     Examples
     --------
-    >>> location(False), location(True, "off")
-    (None, None)
-    >>> location(True, "answers.sqlite").name
+    >>> location(False) is None
+    True
+    >>> location("answers.sqlite").name
     'answers.sqlite'
     """
-    if option is True and environment:
-        word = environment.strip().lower()
-        option = word not in _OFF if word in _OFF | _ON else environment
+    if option is True and (told := environment.own("cache")):
+        word = told.strip().lower()
+        option = word not in _OFF if word in _OFF | _ON else told
     if option is False:
         return None
     if option is True:
@@ -322,7 +314,7 @@ def info(path: str | os.PathLike[str] | None = None) -> CacheInfo:
     Parameters
     ----------
     path : str or path, optional
-        The file; by default the usual one.
+        The file; by default the one that PANDAS_LLM_CACHE names, or the usual one.
 
     Returns
     -------
@@ -341,7 +333,7 @@ def info(path: str | os.PathLike[str] | None = None) -> CacheInfo:
     0
     """
     with _opened(path) as (file, connection):
-        if connection is None:
+        if file is None or connection is None:
             return CacheInfo(file, 0, 0, None, None)
         entries, *times = connection.execute(
             "SELECT count(*), min(used), max(used) FROM replies"
@@ -357,7 +349,7 @@ def clear(path: str | os.PathLike[str] | None = None) -> int:
     Parameters
     ----------
     path : str or path, optional
-        The file; by default the usual one.
+        The file; by default the one that PANDAS_LLM_CACHE names, or the usual one.
 
     Returns
     -------
@@ -382,9 +374,12 @@ def clear(path: str | os.PathLike[str] | None = None) -> int:
 @contextmanager
 def _opened(
     path: str | os.PathLike[str] | None,
-) -> Iterator[tuple[Path, sqlite3.Connection | None]]:
+) -> Iterator[tuple[Path | None, sqlite3.Connection | None]]:
     """Open a file that exists, with what this process has put there."""
-    file = location(path or True, variable()) or location(option=True) or Path(_NAME)
+    file = location(path or True)
+    if file is None:
+        yield None, None
+        return
     cache = _shared.get(_place(file))
     if cache is not None:
         cache.flush()

@@ -85,8 +85,18 @@ def columns_of(
         else:
             kind, labels = _kind(field.annotation)
             columns.append(Column(name, kind, labels))
-            steps.append((attribute, _converter(kind, labels)))
+            steps.append((attribute, converter(columns[-1])))
     return steps, columns
+
+
+def numbered(model: type[BaseModel], path: str) -> str:
+    """Return an attribute path as it is where all fields are numbered."""
+    numbers = []
+    for attribute in path.split("."):
+        fields = model.model_fields
+        numbers.append(f"f{list(fields).index(attribute)}")
+        model = _nested(fields[attribute].annotation) or model
+    return ".".join(numbers)
 
 
 def is_optional(annotation: Any) -> bool:
@@ -141,14 +151,15 @@ def reader(
 ) -> Callable[[BaseModel], tuple[Any, ...]]:
     """Make the function from a record to its values; the plain case is C code."""
     paths = [path for path, _ in steps]
-    if issubclass(model, Record) and all(map(_is_safe, model.model_fields.values())):
+    fields = model.model_fields.values()
+    # where every field has a default, {"anything": 1} is a valid record
+    lenient = not any(field.is_required() for field in fields)
+    if issubclass(model, Record) and not lenient and all(map(_is_safe, fields)):
         if len(paths) > 1:
             return attrgetter(*paths)
         get = attrgetter(paths[0])
         return lambda record: (get(record),)
     parts = [(path.split("."), convert) for path, convert in steps]
-    # where every field has a default, {"anything": 1} is a valid record
-    lenient = not any(field.is_required() for field in model.model_fields.values())
 
     def values(record: BaseModel) -> tuple[Any, ...]:
         if lenient and not record.model_fields_set:
@@ -181,17 +192,17 @@ def _value(record: Any, path: Sequence[str], convert: Callable[[Any], Any]) -> A
         raise ValueError(msg) from None
 
 
-def _converter(kind: Kind, labels: tuple[Any, ...]) -> Callable[[Any], Any]:
+def converter(column: Column) -> Callable[[Any], Any]:
     """Make the function that holds a validator's result to the column's kind."""
 
     def label(value: Any) -> Any:
         value = value.value if isinstance(value, enum.Enum) else value
-        if value not in labels:
+        if value not in column.labels:
             msg = f"{value!r} is none of the labels"
             raise ValueError(msg)
         return value
 
-    return label if kind == "category" else _CONVERTERS[kind]
+    return label if column.kind == "category" else _CONVERTERS[column.kind]
 
 
 def _only(value: Any, *types: type) -> Any:
@@ -217,7 +228,7 @@ def _moment(value: Any) -> Any:
 def _plain_value(value: Any) -> Any:
     """Give plain data for models and enums, so that any file format takes it."""
     if isinstance(value, BaseModel):
-        return _plain_value(value.model_dump())
+        return _plain_value(value.model_dump(by_alias=isinstance(value, Record)))
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, dict):

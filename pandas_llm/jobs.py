@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import io
-import pickle
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
-from pydantic import BaseModel
 
 from pandas_llm import database
 from pandas_llm.errors import LLMError
@@ -24,13 +20,6 @@ CREATE TABLE IF NOT EXISTS pandas_llm_batches (
     id TEXT PRIMARY KEY, state BLOB NOT NULL, recipe BLOB NOT NULL
 )
 """
-_MODULES = {"annotated_types", "datetime", "types", "typing", "pydantic.fields"}
-_NAMES = {
-    *(f"builtins.{name}" for name in ("str", "int", "float", "bool", "list", "dict")),
-    *("operator.getitem", "operator.or_", "_operator.getitem", "_operator.or_"),
-    *("pydantic_core._pydantic_core.PydanticUndefinedType", "pathlib.PosixPath"),
-    *("copyreg._reconstructor", "copyreg.__newobj__", "functools.reduce"),
-}
 
 
 @dataclass(slots=True)
@@ -95,37 +84,10 @@ def find(path: Path, job: str) -> tuple[State, bytes] | None:
         raise LLMError(database.reason(path, error)) from error
     if row is None:
         return None
-    known = orjson.loads(row[0])
-    parts = [Part(**part) for part in known.pop("parts")]
-    known["tokens"] = tuple(known["tokens"])
-    return State(parts=parts, **known), row[1]
-
-
-def unpickled(recipe: bytes) -> Any:
-    """Read a recipe; nothing but types and plain values, whoever wrote the file.
-
-    Raises
-    ------
-    LLMError
-        When it names what is not there, or is no recipe.
-    """
     try:
-        return _Reader(io.BytesIO(recipe)).load()
-    except (pickle.UnpicklingError, AttributeError, ImportError, EOFError) as error:
-        msg = (
-            f"the job's keys cannot be read here, define or import them first: {error}"
-        )
-        raise LLMError(msg) from error
-
-
-class _Reader(pickle.Unpickler):
-    """An unpickler that calls nothing but what types are made of."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if f"{module}.{name}" in _NAMES or (module in _MODULES and "." not in name):
-            return super().find_class(module, name)
-        found = super().find_class(module, name)
-        if isinstance(found, type) and issubclass(found, (BaseModel, Enum)):
-            return found
-        msg = f"{module}.{name} is not what keys are made of"
-        raise pickle.UnpicklingError(msg)
+        known = orjson.loads(row[0])
+        parts = [Part(**part) for part in known.pop("parts")]
+        known["tokens"] = tuple(known["tokens"])
+        return State(parts=parts, **known), bytes(row[1])
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise LLMError(f"the job {job!r} cannot be read: {error!r}") from error

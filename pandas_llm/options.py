@@ -16,7 +16,7 @@ from urllib.parse import urlencode, urlsplit
 
 import orjson
 
-from pandas_llm import cache, discovery, providers, tracebacks
+from pandas_llm import cache, discovery, environment, providers
 from pandas_llm.errors import ConfigurationError
 from pandas_llm.redaction import is_secret
 from pandas_llm.rules import RULES, TEXT
@@ -214,11 +214,8 @@ def _sendable(key: str | None) -> str | None:
 
 
 def _variable(names: str | tuple[str, ...] | None) -> str | None:
-    """Read the first environment variable that is set."""
-    for name in (names,) if isinstance(names, str) else names or ():
-        if value := os.environ.get(name):
-            return value
-    return None
+    """Return the first variable that is set, of those that a preset names."""
+    return environment.variable(*((names,) if isinstance(names, str) else names or ()))
 
 
 def _with_query(base_url: str, preset: Preset) -> str:
@@ -242,15 +239,7 @@ def endpoints(settings: Settings) -> list[Endpoint]:
 
 def cache_path(settings: Settings) -> Path | None:
     """Tell which file keeps the replies; None for none."""
-    return cache.location(settings.cache, _cache_variable())
-
-
-def _cache_variable() -> str | None:
-    return os.environ.get("PANDAS_LLM_CACHE")
-
-
-cache.variable = _cache_variable
-tracebacks.full = lambda: os.environ.get("PANDAS_LLM_TRACEBACK") == "full"
+    return cache.location(settings.cache)
 
 
 def account(endpoint: Endpoint) -> tuple[str, ...]:
@@ -314,8 +303,7 @@ def _environment() -> dict[str, Any]:
     """Read ``PANDAS_LLM_MODEL`` and the like."""
     found: dict[str, Any] = {}
     for name in sorted(_DEFAULTS.keys() - _NO_ENVIRONMENT):
-        text = os.environ.get(f"PANDAS_LLM_{name.upper()}")
-        if text:
+        if text := environment.own(name):
             found[name] = _parsed(name, text)
     check(found)
     return found

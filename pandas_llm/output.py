@@ -79,17 +79,26 @@ class Completion:
 
 
 class Records:
-    """Records of `keys`: any number of them, or exactly one with `single`."""
+    """Records of `keys`: any number of them, or exactly one with `single`.
 
-    def __init__(self, keys: Keys, *, single: bool = False) -> None:
+    The schema follows from the keys, but where the one that was sent is given.
+    """
+
+    def __init__(
+        self,
+        keys: Keys,
+        *,
+        single: bool = False,
+        schema: Mapping[str, Any] | None = None,
+    ) -> None:
         self._keys = keys
         self._single = single
         self._values = keys.values
         envelope = create_model("Records", records=(list[keys.model], ...))  # type: ignore[name-defined]
         self._model: type[BaseModel] = keys.model if single else envelope
         self.columns = keys.columns
-        self.schema: Mapping[str, Any] | None = portable(
-            self._model.model_json_schema()
+        self.schema: Mapping[str, Any] | None = (
+            portable(self._model.model_json_schema()) if schema is None else schema
         )
         kind = keys.columns[0].kind
         self._bare = len(keys.names) == 1 and kind != "object"
@@ -166,8 +175,14 @@ class Records:
 class Label(Records):
     """One label, for ``classify``: choices vote, ties go to the label listed first."""
 
-    def __init__(self, keys: Keys, *, confidence: bool = False) -> None:
-        super().__init__(keys, single=True)
+    def __init__(
+        self,
+        keys: Keys,
+        *,
+        confidence: bool = False,
+        schema: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(keys, single=True, schema=schema)
         self._labels = keys.columns[0].labels
         self._confidence = confidence
         if confidence:

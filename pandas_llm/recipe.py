@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm.keys import parse_keys, parse_labels
+from pandas_llm.keys import Keys, parse_keys, parse_labels
 from pandas_llm.output import Completion, Label, Records
 from pandas_llm.shape import Recipe, Shape
 from pandas_llm.types import Settings
@@ -59,7 +59,7 @@ def make_recipe(
         unset = {name: getattr(Settings(), name) for name in _OF_TEXTS}
         settings = replace(settings, **{**unset, "max_tokens": 0})  # none come back
     keys = _kept(keys)
-    output = _output(verb, keys, shape)
+    output = output_of(verb, parsed(verb, keys, shape), shape)
     return Recipe(template, verb, shape, settings, output, keys)
 
 
@@ -72,11 +72,26 @@ def _kept(keys: Any) -> Any:
     return list(keys)
 
 
-def _output(verb: Verb, keys: Any, shape: Shape) -> Output:
+def parsed(verb: Verb, keys: Any, shape: Shape) -> Keys | None:
+    """Parse what a verb takes for keys; None for one that has none."""
+    if verb in ("embed", "complete"):
+        return None
+    if verb == "classify":
+        return parse_labels(shape.name, keys)
+    return parse_keys(keys, flatten=shape.flatten)
+
+
+def output_of(
+    verb: Verb,
+    keys: Keys | None,
+    shape: Shape,
+    schema: Mapping[str, Any] | None = None,
+) -> Output:
+    """Build what a verb asks for, with the schema that was sent if it is known."""
     if verb == "embed":
         return Vector(shape.name, shape.dimensions)
-    if verb == "complete":
+    if keys is None:
         return Completion(shape.name)
     if verb == "classify":
-        return Label(parse_labels(shape.name, keys), confidence=shape.confidence)
-    return Records(parse_keys(keys, flatten=shape.flatten), single=verb == "extract")
+        return Label(keys, confidence=shape.confidence, schema=schema)
+    return Records(keys, single=verb == "extract", schema=schema)

@@ -16,6 +16,8 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from pandas_llm import environment
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
@@ -30,11 +32,6 @@ _LIBRARIES = tuple(
 _RAISE = dis.opmap["RAISE_VARARGS"]
 _MARK = "_trimmed_by_pandas_llm"
 """On an error that an inner public function has trimmed: Plan's, called by a verb."""
-
-
-def full() -> bool:
-    """Tell whether all frames are wanted; `options` puts its own here."""
-    return False
 
 
 def ends_here(verb: Verb) -> Verb:
@@ -65,7 +62,7 @@ def ends_here(verb: Verb) -> Verb:
 def trim(error: BaseException) -> None:
     """Take frames off an error that leaves the package, if it is an expected one."""
     frames = list(_frames(error.__traceback__))
-    if full() or not frames:
+    if environment.own("traceback") == "full" or not frames:
         return
     inside = [at for at, frame in enumerate(frames) if _of_package(frame)]
     beyond = frames[inside[-1] + 1 :] if inside else frames

@@ -1,13 +1,14 @@
 """The house's rules: who imports whom, and how large things may grow."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "pandas_llm"
 LAYERS = [
-    ["types", "errors", "redaction", "tables", "usage", "tracebacks"],
+    ["types", "errors", "environment", "redaction", "tables", "usage", "tracebacks"],
     [
         *("providers", "limits", "concurrency", "retry", "keys", "schema", "output"),
         *(
@@ -22,6 +23,7 @@ LAYERS = [
             "summary",
             "fields",
             "columns",
+            "rebuild",
             "parsing",
             "terms",
             "access",
@@ -42,7 +44,7 @@ LAYERS = [
     ["connection"],
     ["job"],
     ["survey", "drafts", "recipe"],
-    ["courier"],
+    ["courier", "saved"],
     ["batch"],
     ["files"],
     ["plan", "report", "chunk", "chat", "signatures"],
@@ -137,10 +139,25 @@ def test_no_two_modules_import_each_other():
     assert [name for name in graph if reaches(name, name, set())] == []
 
 
-def test_only_options_reads_the_environment():
+def test_only_environment_reads_the_environment():
     for path in MODULES:
-        if noun(path) != "options":
-            assert "environ" not in path.read_text().replace("environment", ""), path
+        if noun(path) != "environment":
+            source = path.read_text().replace("environment", "")
+            assert not re.search(r"environ|getenv", source), path
+
+
+def test_nobody_assigns_into_another_module():
+    for path in MODULES:
+        tree = ast.parse(path.read_text())
+        modules = {
+            name.partition(".")[2]
+            for name in imports(tree)
+            if name.startswith("pandas_llm.") and name.count(".") == 1
+        }
+        for node in ast.walk(tree):
+            stored = isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+            if stored and isinstance(node.value, ast.Name):
+                assert node.value.id not in modules, ast.unparse(node)
 
 
 def test_only_providers_know_a_vendors_words():

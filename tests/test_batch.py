@@ -1,21 +1,26 @@
 """Batches: the same result for half the price, and nothing lost on the way."""
 
 import asyncio
+import datetime as dt
 import pickle
+import sqlite3
 import subprocess
 import sys
 import time
 import warnings
+from contextlib import closing
 from pathlib import Path
+from typing import Annotated, Literal
 
 import httpx2 as httpx
 import openai
 import orjson
 import pandas as pd
 import pytest
+from batch_models import Fact
 from pandas.testing import assert_frame_equal
+from pydantic import Field
 
-import pandas_llm
 from pandas_llm import ConfigurationError, LLMError, LLMWarning, batch, jobs
 from pandas_llm.errors import CostLimitError
 from pandas_llm.providers import batches
@@ -115,23 +120,43 @@ def test_there_is_an_async_twin(simulator, kept):
     assert len(sent_in_batches(server)) == 4
 
 
-def test_another_process_takes_the_job_up(simulator, kept):
-    server = simulator(batch_latency=0.3)
-    df = frame(6)
-    job = df.llm.submit(*FACTS, **at(server, kept))
-    assert not job.status().ended
-    done = subprocess.run(
+def taken_up(job, kept, df, *imported):
+    """Let another process finish a job, with modules imported first."""
+    return subprocess.run(
         [
             *(sys.executable, str(Path(__file__).parent / "batch_process.py")),
-            *(job.id, str(kept), "|".join(df["text"])),
+            *(job.id, str(kept), "|".join(df["text"]), *imported),
         ],
         capture_output=True,
         text=True,
         check=False,
         timeout=50,
     )
+
+
+@pytest.mark.parametrize(
+    ("imported", "warned"), [(["batch_models"], False), ([], True)], ids=["model", "no"]
+)
+def test_another_process_takes_a_model_that_it_has(simulator, kept, imported, warned):
+    server = simulator()
+    df = frame(4)
+    job = df.llm.submit("${text}", Fact, **at(server, kept))
+    done = taken_up(job, kept, df, *imported)
+    assert done.stdout.splitlines()[-1].startswith("True 4 "), done.stderr
+    assert ("batch_models.Fact" in done.stderr) is warned
+    assert done.stderr.count("schema alone") == warned
+    shout = done.stdout.splitlines()[0]  # as the model's own validator makes it
+    assert (shout == shout.upper()) is not warned
+
+
+def test_another_process_takes_the_job_up(simulator, kept):
+    server = simulator(batch_latency=0.3)
+    df = frame(6)
+    job = df.llm.submit(*FACTS, **at(server, kept))
+    assert not job.status().ended
+    done = taken_up(job, kept, df)
     assert done.stderr == ""
-    assert done.stdout.splitlines() == [
+    assert done.stdout.splitlines()[1:] == [
         f"BatchJob('{job.id}', 5 of 5, ended)",
         "True 6 pandas_llm",
     ]
@@ -282,16 +307,105 @@ class Evil:
         return print, ("run",)
 
 
-@pytest.mark.parametrize(
-    "value",
-    [Evil(), subprocess.Popen, pandas_llm.Plan, Path.unlink],
-    ids=["reduce", "Popen", "Plan", "unlink"],
-)
-def test_a_foreign_file_runs_no_code(kept, capsys, value):
-    jobs.save(kept, jobs.State("batch-1"), pickle.dumps(("${a}", value)))
-    with pytest.raises(LLMError, match="is not what keys are made of"):
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_job_that_is_a_pickle_is_not_run_and_names_its_batches(
+    kept, capsys, protocol
+):
+    state = jobs.State("batch-1", [jobs.Part("batch_abc", 3), jobs.Part("batch_d", 4)])
+    jobs.save(kept, state, pickle.dumps(("${a}", Evil()), protocol))
+    with pytest.raises(LLMError, match=r"Submit again.*\(batch_abc, batch_d\)"):
         batch.load("batch-1", cache=kept)
     assert capsys.readouterr().out == ""
+
+
+def test_the_same_call_goes_on_with_a_job_that_was_a_pickle(simulator, kept, capsys):
+    server = simulator(batch_latency=0.3)
+    job = frame(5).llm.submit(*FACTS, **at(server, kept))
+    state, _ = jobs.find(kept, job.id)
+    jobs.save(kept, state, pickle.dumps(Evil()))
+    with pytest.raises(LLMError, match=state.parts[0].id):
+        batch.load(job.id, cache=kept)
+    again = frame(5).llm.submit(*FACTS, **at(server, kept))
+    assert again.id == job.id
+    assert again.result(frame(5))["fact"].notna().all()
+    sent = sent_in_batches(server)
+    assert {s["headers"]["x-simulated-batch"] for s in sent} == {state.parts[0].id}
+    assert capsys.readouterr().out == ""
+    loaded = batch.load(job.id, cache=kept).result(frame(5))
+    assert_frame_equal(loaded, again.result(frame(5)))
+
+
+@pytest.mark.parametrize("state", [b"{", b"[]", b'{"parts": 3}', b'{"id": "batch-1"}'])
+def test_a_damaged_state_is_one_error(kept, state):
+    jobs.save(kept, jobs.State("batch-1"), b"{}")
+    with closing(sqlite3.connect(kept)) as connection, connection:
+        connection.execute("UPDATE pandas_llm_batches SET state = ?", (state,))
+    with pytest.raises(LLMError, match="'batch-1' cannot be read"):
+        batch.load("batch-1", cache=kept)
+
+
+MANY = {
+    "fact": str,
+    "year": int | None,
+    "share": float,
+    "sure": bool,
+    "day": dt.date,
+    "at": dt.datetime | None,
+    "mood": ["good", "bad"],
+    "level": Literal[1, 2, 3],
+    "words": list[str],
+    "parts": list[Literal["a", "b"]] | None,
+    "size": Annotated[int, Field(ge=0, le=9, description="how large")],
+}
+
+
+@pytest.mark.parametrize(
+    ("verb", "args", "options"),
+    [
+        ("generate", ("${text}", MANY), {"n": 2}),
+        ("extract", ("${text}", MANY), {"error_column": "why"}),
+        ("extract", ("${text} ${tone}", ["a", "b"]), {"values": {"tone": 3}}),
+        ("classify", ("${text}", {"good": "smiles", "bad": "frowns"}), {"name": "m"}),
+        ("classify", ("${text}", ["good", "bad"]), {"n": 3, "confidence": True}),
+        ("complete", ("${text}",), {"name": "said", "stop": "."}),
+        ("extract", ("${text}", Fact), {"flatten": True}),
+    ],
+)
+def test_a_loaded_job_gives_the_frame_that_the_call_gives(
+    simulator, kept, verb, args, options
+):
+    server = simulator()
+    call = getattr(frame(6).llm, verb)
+    out = quietly(call, *args, **at(server, kept, batch=True, **options))
+    with closing(sqlite3.connect(kept)) as connection:
+        ((name, written),) = connection.execute(
+            "SELECT id, recipe FROM pandas_llm_batches"
+        )
+    assert orjson.loads(written)["template"] == args[0]
+    sent = server.stats()["requests"]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*schema alone")
+        job = batch.load(name, cache=kept)
+        again = quietly(job.result, frame(6))
+    assert_frame_equal(pd.DataFrame(again), pd.DataFrame(out))
+    assert server.stats()["requests"] == sent
+
+
+def test_what_json_does_not_hold_is_said_before_anything_is_sent(simulator, kept):
+    server = simulator()
+    headers = {"x-team": b"a"}
+    with pytest.raises(ConfigurationError, match="headers cannot be kept"):
+        frame(3).llm.submit(*FACTS, **at(server, kept, headers=headers))
+    assert server.stats()["requests"] == 0
+
+
+def test_load_without_a_file_says_so(monkeypatch, kept):
+    monkeypatch.setenv("PANDAS_LLM_CACHE", "off")
+    with pytest.raises(LLMError, match=r"PANDAS_LLM_CACHE.*cache="):
+        batch.load("batch-1")
+    monkeypatch.setenv("PANDAS_LLM_CACHE", str(kept))
+    with pytest.raises(LLMError, match=r"no job 'batch-1' in .*kept.sqlite"):
+        batch.load("batch-1")
 
 
 def test_a_job_that_nobody_knows_is_an_error(kept):

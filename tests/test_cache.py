@@ -646,8 +646,61 @@ USUAL = Path(platformdirs.user_cache_dir("pandas_llm", appauthor=False))
         (SCRIPT.parent, None, SCRIPT.parent / "replies.sqlite"),
     ],
 )
-def test_the_option_and_the_environment_name_the_file(option, environment, expected):
-    assert location(option, environment) == expected
+def test_the_option_and_the_environment_name_the_file(
+    monkeypatch, option, environment, expected
+):
+    monkeypatch.delenv("PANDAS_LLM_CACHE")
+    if environment is not None:
+        monkeypatch.setenv("PANDAS_LLM_CACHE", environment)
+    assert location(option) == expected
+
+
+FIRST = [
+    "import pandas_llm.cache",
+    "from pandas_llm.cache import clear, info",
+    "import pandas_llm",
+    "import pandas_llm.options",
+    "import pandas_llm.batch",
+    "import pandas_llm.tracebacks",
+    "import pandas as pd, pandas_llm; pd.Series(['a']).llm",
+]
+ASKED = """
+from pandas_llm.cache import clear, info
+told = info()
+print(told.path, told.entries, clear(), info().entries)
+"""
+
+
+@pytest.mark.parametrize("first", FIRST)
+@pytest.mark.parametrize("named", [None, "own.sqlite", "off"])
+def test_whatever_is_imported_first_the_environment_names_the_file(
+    tmp_path, first, named
+):
+    usual = tmp_path / "caches" / "pandas_llm" / "replies.sqlite"
+    own = tmp_path / "own.sqlite"
+    fill(usual, range(3), SOME)
+    fill(own, range(5), SOME)
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parent.parent)}
+    environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "caches")}
+    environment.pop("PANDAS_LLM_CACHE")
+    if named is not None:
+        environment["PANDAS_LLM_CACHE"] = "off" if named == "off" else str(own)
+    done = subprocess.run(
+        [sys.executable, "-c", first + ASKED],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    expected = {
+        None: f"{usual} 3 3 0",
+        "own.sqlite": f"{own} 5 5 0",
+        "off": "None 0 0 0",
+    }
+    assert done.stdout.strip() == expected[named]
+    assert info(usual).entries == (0 if named is None else 3)
+    assert info(own).entries == (0 if named == "own.sqlite" else 5)
 
 
 # -- processes ------------------------------------------------------------------

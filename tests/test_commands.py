@@ -494,6 +494,13 @@ def test_the_cache_is_shown_and_cleared_after_a_yes(folder, simulator, capsys):
     assert "docs.csv" in capsys.readouterr().err
 
 
+def test_a_cache_that_is_off_is_said_to_be_none(capsys):
+    assert main(["cache", "info"]) == 0
+    assert "PANDAS_LLM_CACHE" in capsys.readouterr().out
+    assert main(["cache", "clear", "--yes"]) == 0
+    assert "forgotten" not in capsys.readouterr().out
+
+
 def test_the_version_is_told(capsys):
     with pytest.raises(SystemExit) as ended:
         main(["--version"])
