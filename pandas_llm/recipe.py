@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from pandas_llm.shape import Verb
 
 
-NAMES = {"classify": "label", "embed": "embedding"}
-"""What the new column is called unless told, where it is no completion."""
 _NO_TEXT = "no text is written"
 _OF_TEXTS = {
     **dict.fromkeys(("system", "examples"), "put it into the template"),
@@ -74,9 +72,9 @@ def _kept(keys: Any) -> Any:
 
 def _output(verb: Verb, keys: Any, shape: Shape) -> Output:
     if verb == "embed":
-        return Vector(shape.name, shape.dimensions)
+        return Vector(shape.called(verb), shape.dimensions)
     if verb == "complete":
-        return Completion(shape.name)
+        return Completion(shape.called(verb))
     if verb == "classify":
-        return Label(parse_labels(shape.name, keys), confidence=shape.confidence)
+        return Label(parse_labels(shape.called(verb), keys), share=shape.share)
     return Records(parse_keys(keys, flatten=shape.flatten), single=verb == "extract")
