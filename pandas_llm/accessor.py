@@ -338,7 +338,7 @@ class LLMAccessor(Embedding):
         template: str,
         labels: Any,
         *,
-        name: str = "label",
+        name: str | None = None,
         confidence: bool = False,
         errors: Errors = "coerce",
         error_column: str | None = None,
@@ -352,10 +352,11 @@ class LLMAccessor(Embedding):
             The prompt, with ``${column}`` for values.
         labels : list of str, or mapping of str to str
             The labels, or each label with its description.
-        name : str
-            The result's name.
+        name : str, optional
+            The result's name, by default "label".
         confidence : bool
-            Add the share of the votes that the label got (see `n`), 0 to 1.
+            Add the share of the votes that the label got (see `n`), 0 to 1, as a
+            column ``confidence``, or ``<name>_confidence`` where `name` is passed.
         errors, error_column, **options
             As for `generate`. With ``n > 1`` the choices vote; a tie goes to the
             label listed first.

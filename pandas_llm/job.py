@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import threading
 import time
 from contextlib import AsyncExitStack
@@ -17,6 +19,7 @@ from pandas_llm.engine import Engine
 from pandas_llm.errors import (
     ConfigurationError,
     GenerationError,
+    InterruptedRowError,
     LLMError,
     LLMWarning,
     warn,
@@ -98,18 +101,23 @@ class Job:
     # -- before the run ---------------------------------------------------------
 
     def _check_names(self) -> None:
-        if self.recipe.verb in ALONE:
-            return
-        new = [column.name for column in self.recipe.output.columns]
-        if self.recipe.shape.error_column is not None:
-            new.append(self.recipe.shape.error_column)
+        """Refuse a column that would hide another one of the result."""
+        recipe, shape = self.recipe, self.recipe.shape
+        new = [column.name for column in recipe.output.columns]
+        vectors = new.pop() if shape.expand else None
+        if shape.error_column is not None:
+            new.append(shape.error_column)
         if self.settings.details:
             new += [f"llm_{name}" for name in frame.DETAILS]
         repeated = {name for name in new if new.count(name) > 1}
+        if vectors is not None:
+            most = shape.dimensions or math.inf
+            repeated |= {name for name in new if _dimension(vectors, name) < most}
         if repeated:
-            msg = f"two new columns would be named {min(repeated)!r}"
+            msg = f"two new columns would be named {min(repeated)!r}: rename one"
             raise ValueError(msg)
-        frame.check_new(self.source, new)
+        if recipe.verb not in ALONE:
+            frame.check_new(self.source, new)
 
     def _advise(self) -> None:
         if not self.prompts.columns and self.source.rows > 1 and self.settings.dedupe:
@@ -185,6 +193,9 @@ class Job:
         trace: TracebackType | None,
     ) -> None:
         """Count, close the bar, and give an error what was done before it."""
+        if error is not None and self.store.unfinished is None:
+            # it ended before its rows' turn; one that is done stays done
+            self.store.unfinished = InterruptedRowError("the run was interrupted")
         self.failed = self.store.failed()
         seconds = time.monotonic() - self.run.started
         self.run.log.sample(seconds, self.run.totals)
@@ -204,7 +215,7 @@ class Job:
     def _attach(self, error: BaseException) -> None:
         error.partial = self._partial()  # type: ignore[attr-defined]
         rows, labels = self.store.rows, self.source.frame.index
-        if done := rows - len(self.failed):
+        if done := self.store.finished():
             error.add_note(summary.done(done, rows, kept=self._keeps()))
         if isinstance(error, LLMError):
             error.failures = frame.failures(self.store, labels)
@@ -304,6 +315,12 @@ class Job:
             "usage": self.usage,
             "log": self._log(),
         }
+
+
+def _dimension(vectors: str, name: str) -> float:
+    """Return which dimension of expanded vectors a column would be; inf for none."""
+    found = re.fullmatch(rf"{re.escape(vectors)}_(0|[1-9]\d*)", name)
+    return int(found[1]) if found else math.inf
 
 
 def _status(client: Client) -> Status:

@@ -173,27 +173,30 @@ class Records:
 
 
 class Label(Records):
-    """One label, for ``classify``: choices vote, ties go to the label listed first."""
+    """One label, for ``classify``: choices vote, ties go to the label listed first.
+
+    With `share`, the name of a column, the label's share of the votes too.
+    """
 
     def __init__(
         self,
         keys: Keys,
         *,
-        confidence: bool = False,
+        share: str | None = None,
         schema: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(keys, single=True, schema=schema)
         self._labels = keys.columns[0].labels
-        self._confidence = confidence
-        if confidence:
-            self.columns = (*keys.columns, Column("confidence", "float"))
+        self._shares = share is not None
+        if share is not None:
+            self.columns = (*keys.columns, Column(share, "float"))
 
     def combine(self, choices: Sequence[list[Record]]) -> list[Record]:
         """Count the votes."""
         votes = Counter(records[0][0] for records in choices)
         label = max(self._labels, key=lambda label: votes[label])
         share = votes[label] / votes.total()
-        return [(label, share) if self._confidence else (label,)]
+        return [(label, share) if self._shares else (label,)]
 
 
 def _withheld(choice: Choice) -> TruncatedError | None:

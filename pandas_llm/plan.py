@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from pandas_llm import blocking, drafts, frame, options
 from pandas_llm.job import Job
-from pandas_llm.recipe import NAMES, check_given, make_recipe
+from pandas_llm.recipe import check_given, make_recipe
 from pandas_llm.shape import Shape
 from pandas_llm.survey import estimate
 from pandas_llm.tracebacks import ends_here
@@ -62,8 +62,6 @@ class Plan:
         self, template: str, keys: Any = None, *, verb: Verb = "generate", **given: Any
     ) -> None:
         fields = {k: given.pop(k) for k in list(given) if k in Shape.__slots__}
-        if verb in NAMES:
-            fields.setdefault("name", NAMES[verb])
         check_given(verb, given)
         self._freeze(template, keys, verb, Shape(**fields), options.resolve(given))
 

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from pandas_llm.shape import Verb
 
 
-NAMES = {"classify": "label", "embed": "embedding"}
-"""What the new column is called unless told, where it is no completion."""
 _NO_TEXT = "no text is written"
 _OF_TEXTS = {
     **dict.fromkeys(("system", "examples"), "put it into the template"),
@@ -77,7 +75,7 @@ def parsed(verb: Verb, keys: Any, shape: Shape) -> Keys | None:
     if verb in ("embed", "complete"):
         return None
     if verb == "classify":
-        return parse_labels(shape.name, keys)
+        return parse_labels(shape.called(verb), keys)
     return parse_keys(keys, flatten=shape.flatten)
 
 
@@ -89,9 +87,9 @@ def output_of(
 ) -> Output:
     """Build what a verb asks for, with the schema that was sent if it is known."""
     if verb == "embed":
-        return Vector(shape.name, shape.dimensions)
+        return Vector(shape.called(verb), shape.dimensions)
     if keys is None:
-        return Completion(shape.name)
+        return Completion(shape.called(verb))
     if verb == "classify":
-        return Label(keys, confidence=shape.confidence, schema=schema)
+        return Label(keys, share=shape.share, schema=schema)
     return Records(keys, single=verb == "extract", schema=schema)

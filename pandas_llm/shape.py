@@ -6,10 +6,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pandas_llm.output import Output
     from pandas_llm.types import Settings
 
 Verb = Literal["generate", "extract", "complete", "classify", "embed"]
+NAMES: Mapping[Verb, str] = {
+    "complete": "completion",
+    "classify": "label",
+    "embed": "embedding",
+}
+"""What the new column is called unless told."""
 ALONE = ("complete", "classify", "embed")
 """Verbs that give a Series of their own, or a frame of new columns."""
 
@@ -22,7 +30,8 @@ class Shape:
     ignore_index: bool = False
     errors: str = "coerce"
     error_column: str | None = None
-    name: str = "completion"
+    name: str | None = None
+    """None where the caller has not named the new column; `called` has the usual."""
     confidence: bool = False
     flatten: bool = False
     dimensions: int | None = None
@@ -41,6 +50,17 @@ class Shape:
         if length is not None and (type(length) is not int or length < 1):
             msg = f"dimensions must be a whole number of at least 1, not {length!r}"
             raise ValueError(msg)
+
+    def called(self, verb: Verb) -> str:
+        """Return the new column's name."""
+        return NAMES[verb] if self.name is None else self.name
+
+    @property
+    def share(self) -> str | None:
+        """The column of a label's share of the votes; None without `confidence`."""
+        if not self.confidence:
+            return None
+        return "confidence" if self.name is None else f"{self.name}_confidence"
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,6 +130,14 @@ class Store:
         positions: list[int] = np.flatnonzero(found).tolist()
         return positions
 
+    def finished(self) -> int:
+        """Count the rows that are done and did not fail."""
+        done = np.frombuffer(self.done, dtype=np.uint8) != 0
+        for position, leader in self.leaders.items():
+            done[position] = done[leader]
+        done[self.failed()] = False
+        return int(done.sum())
+
     def noted(self) -> list[int]:
         """Give the rows that are answered with a remark, in order."""
         positions: list[int] = np.flatnonzero(self._notes.numbers).tolist()

@@ -6,7 +6,8 @@ import math
 import statistics
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pandas_llm import blocking, images, tables
 from pandas_llm.connection import offline_client
@@ -14,14 +15,13 @@ from pandas_llm.feed import Feed
 from pandas_llm.frame import take
 from pandas_llm.job import Job
 from pandas_llm.limits import Calibration, estimate_tokens
+from pandas_llm.prices import Prices
 from pandas_llm.types import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pandas_llm.prices import Prices
     from pandas_llm.shape import Recipe
-    from pandas_llm.store import Details
 
 
 _DEVIATIONS = 1.96
@@ -45,7 +45,8 @@ class Estimate(tables.Table):
     cost : float
         Dollars; NaN when the price is unknown.
     low, high : float
-        Where the cost lies with 95 % confidence by the pilot; NaN without one.
+        Where the cost lies with 95 % confidence by the pilot; NaN when the price is
+        unknown, and with fewer than two rows to tell it by.
     pilot : int
         Rows that were answered to find out. Their replies are kept.
     """
@@ -61,8 +62,9 @@ class Estimate(tables.Table):
     pilot: int = 0
 
     def _lines(self) -> list[tuple[str, str]]:
-        cost = "unknown price" if math.isnan(self.cost) else f"${self.cost:,.4g}"
-        if not math.isnan(self.low):
+        unknown = math.isnan(self.cost)
+        cost = "unknown price" if unknown else f"${self.cost:,.4g}"
+        if not unknown and not math.isnan(self.low):
             cost += f" (${self.low:,.4g} to ${self.high:,.4g})"
         output = "" if self.pilot else " (a guess; pilot=20 finds out)"
         return [
@@ -76,6 +78,13 @@ class Estimate(tables.Table):
 
     def _title(self) -> str:
         return "Estimate"
+
+
+class _Answer(NamedTuple):
+    """What one row of a pilot took."""
+
+    tokens: Tokens
+    cost: float
 
 
 @dataclass(slots=True)
@@ -102,8 +111,9 @@ def estimate(recipe: Recipe, data: Any, pilot: int = 0) -> Estimate:
         Rows to answer. They are cached, so the run itself does not pay for them
         again.
     """
+    _check_pilot(pilot)
     found = _survey(recipe, data)
-    seen: Sequence[Details] = ()
+    seen: Sequence[_Answer] = ()
     if pilot and found.positions:
         seen = _answered(recipe, take(data, found.positions[:pilot]))
         found = _survey(recipe, data)
@@ -122,22 +132,34 @@ def estimate(recipe: Recipe, data: Any, pilot: int = 0) -> Estimate:
             round(out * requests),
             cost,
         )
-    used = [Tokens(one.input_tokens, one.output_tokens) for one in seen]
-    costs = [found.prices.of(tokens) for tokens in used]
-    mean, spread = statistics.fmean(costs), 0.0
-    if len(costs) > 1:
-        spread = _DEVIATIONS * statistics.stdev(costs) / math.sqrt(len(costs))
+    mean, low, high = _range([one.cost for one in seen])
     return Estimate(
         found.rows,
         requests,
         found.cached,
-        round(statistics.fmean(tokens.input for tokens in used) * requests),
-        round(statistics.fmean(tokens.output for tokens in used) * requests),
+        round(statistics.fmean(one.tokens.input for one in seen) * requests),
+        round(statistics.fmean(one.tokens.output for one in seen) * requests),
         mean * requests,
-        max(0.0, mean - spread) * requests,
-        (mean + spread) * requests,
+        low * requests,
+        high * requests,
         len(seen),
     )
+
+
+def _check_pilot(pilot: int) -> None:
+    """Refuse what is no count: a slice would take -1 for all rows but one."""
+    if not isinstance(pilot, Integral) or isinstance(pilot, bool) or pilot < 0:
+        msg = f"pilot must be a whole number of at least 0, not {pilot!r}"
+        raise ValueError(msg)
+
+
+def _range(costs: Sequence[float]) -> tuple[float, float, float]:
+    """Return the mean of some costs and where it lies; NaN for what is not known."""
+    mean = statistics.fmean(costs)
+    if math.isnan(mean) or len(costs) < 2:  # noqa: PLR2004 - one row has no spread
+        return mean, math.nan, math.nan
+    spread = _DEVIATIONS * statistics.stdev(costs) / math.sqrt(len(costs))
+    return mean, max(0.0, mean - spread), mean + spread
 
 
 def _survey(recipe: Recipe, data: Any) -> _Survey:
@@ -161,10 +183,18 @@ def _survey(recipe: Recipe, data: Any) -> _Survey:
     return blocking.run(look)
 
 
-def _answered(recipe: Recipe, rows: Any) -> list[Details]:
+def _answered(recipe: Recipe, rows: Any) -> list[_Answer]:
     """Answer the rows of a pilot; their replies go to the cache."""
     settings = replace(recipe.settings, details=True)
     job = Job(replace(recipe, settings=settings), rows)
     with job:
         blocking.run(job.execute, loop=settings.loop, tick=job.tick)
-    return [details for details in (job.store.details or {}).values() if details.text]
+    # each row at the price of the model that answered it, which may be a fallback
+    prices = [Prices(endpoint, settings.prices) for endpoint in job.endpoints]
+    answers = []
+    for at, details in (job.store.details or {}).items():
+        used = Tokens(details.input_tokens, details.output_tokens)
+        if any(used):  # a server need not tell tokens, and none is not nothing
+            who = max(1, job.store.by[at]) - 1
+            answers.append(_Answer(used, prices[who].of(used)))
+    return answers

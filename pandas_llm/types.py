@@ -167,7 +167,8 @@ class LabelOptions(SeriesOptions, total=False):
     Attributes
     ----------
     confidence
-        Add a column with the share of the votes that the label got (see n).
+        Add a column with the share of the votes that the label got (see n):
+        confidence, or NAME_confidence where name is passed.
     """
 
     confidence: bool

@@ -24,6 +24,7 @@ from pydantic import Field
 from pandas_llm import ConfigurationError, LLMError, LLMWarning, batch, jobs
 from pandas_llm.errors import CostLimitError
 from pandas_llm.providers import batches
+from pandas_llm.simulator import Simulator
 
 FACTS = ("Facts in: ${text}", {"fact": str, "year": int})
 PRICES = {"sim": (1.0, 4.0)}
@@ -288,6 +289,22 @@ def test_a_server_without_batches_says_so(simulator, kept):
     server = simulator(api_key="right")
     with pytest.raises(LLMError):
         frame(3).llm.complete("${text}", **at(server, kept, batch=True, api_key="no"))
+
+
+@pytest.mark.parametrize("twin", [False, True], ids=["sync", "async"])
+def test_an_error_before_any_row_counts_what_is_there(kept, twin):
+    df = frame(8)
+    with Simulator(batch_latency=60.0) as server:
+        options = at(server, kept, error_column="why", max_retries=0)
+        job = df.llm.submit(*FACTS, **options)
+    # it is gone, and nobody waits for it
+    with pytest.raises(LLMError) as caught:
+        asyncio.run(job.aresult(df, wait=False)) if twin else job.result(df, wait=False)
+    error = caught.value
+    assert "rows were done" not in "".join(getattr(error, "__notes__", ()))
+    assert error.partial["fact"].isna().all()
+    assert error.partial["why"].str.startswith("interrupted: ").all()
+    assert error.failures["position"].tolist() == list(range(8))
 
 
 # -- the job in the file --------------------------------------------------------

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import pickle
 from typing import Any, Literal
 
 import pandas as pd
 import pytest
 
-from pandas_llm import GenerationError, LLMWarning, terms
+import pandas_llm
+from pandas_llm import GenerationError, LLMWarning, Plan, terms
 
 FACTS = {"fact": str, "count": int}
 TEMPLATE = "Facts about ${text}"
@@ -269,6 +272,109 @@ def test_confidence_adds_the_share_of_votes(rows, simulator, on):
     assert list(found.columns) == ["label", "confidence"]
     assert str(found["confidence"].dtype) == "Float64"
     assert found["confidence"].between(0.5, 1).all()
+
+
+SHARES = [
+    ({}, ["label", "confidence"]),
+    ({"name": "mood"}, ["mood", "mood_confidence"]),
+    ({"name": "label"}, ["label", "label_confidence"]),
+    ({"name": "confidence"}, ["confidence", "confidence_confidence"]),
+]
+
+
+@pytest.mark.parametrize(("named", "columns"), SHARES, ids=str)
+@pytest.mark.parametrize(
+    "form", ["method", "series", "function", "list", "async", "async function", "plan"]
+)
+def test_the_share_is_named_after_the_label(
+    form, named, columns, *, rows, simulator, on
+):
+    args = "How is ${text}?", ["warm", "cold"]
+    options = {"confidence": True, "n": 3, **named, **on(simulator())}
+    plan = Plan(*args, verb="classify", **options)
+    assert list(plan.columns) == columns
+    assert list(plan.meta(rows).columns) == columns
+    found = {
+        "method": lambda: rows.llm.classify(*args, **options),
+        "series": lambda: rows["text"].llm.classify(*args, **options),
+        "function": lambda: pandas_llm.classify(rows, *args, **options),
+        "list": lambda: pd.DataFrame(
+            pandas_llm.classify(rows.to_dict("records"), *args, **options)
+        ),
+        "async": lambda: asyncio.run(rows.llm.aclassify(*args, **options)),
+        "async function": lambda: asyncio.run(
+            pandas_llm.aclassify(rows, *args, **options)
+        ),
+        "plan": lambda: pickle.loads(pickle.dumps(plan))(rows),
+    }[form]()
+    assert list(found.columns) == columns
+    assert set(found[columns[0]]) == {"cold"}
+    assert found[columns[1]].between(0.5, 1).all()
+
+
+def test_two_questions_with_confidence_can_be_joined(rows, simulator, on):
+    server = simulator()
+    out = rows
+    for name in ("weather", "mood"):
+        labels = ["cold", "good"]
+        more = rows.llm.classify(
+            "${text}", labels, name=name, confidence=True, **on(server)
+        )
+        out = out.join(more)
+    assert list(out.columns[-4:]) == [
+        *("weather", "weather_confidence"),
+        *("mood", "mood_confidence"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("verb", "keys", "options", "twice"),
+    [
+        ("classify", ["a"], {"error_column": "label"}, "label"),
+        (
+            *("classify", ["a"]),
+            {"confidence": True, "error_column": "confidence"},
+            "confidence",
+        ),
+        (
+            *("classify", ["a"]),
+            {"name": "x", "confidence": True, "error_column": "x_confidence"},
+            "x_confidence",
+        ),
+        (
+            *("classify", ["a"]),
+            {"name": "llm_text", "confidence": True, "details": True},
+            "llm_text",
+        ),
+        ("complete", None, {"error_column": "completion"}, "completion"),
+        ("complete", None, {"name": "llm_model", "details": True}, "llm_model"),
+        ("complete", None, {"error_column": "llm_text", "details": True}, "llm_text"),
+        ("embed", None, {"error_column": "embedding"}, "embedding"),
+        (
+            *("embed", None),
+            {"name": "v", "expand": True, "error_column": "v_3"},
+            "v_3",
+        ),
+        ("extract", ["a"], {"error_column": "a"}, "a"),
+    ],
+    ids=str,
+)
+def test_a_column_never_hides_another(
+    verb, keys, options, twice, *, rows, simulator, on
+):
+    server = simulator()
+    plan = Plan("${text}", keys, verb=verb, **options, **on(server))
+    for call in (plan, plan.meta, lambda data: asyncio.run(plan.acall(data))):
+        with pytest.raises(ValueError, match=f"two new columns .*'{twice}'"):
+            call(rows)
+    assert server.stats()["requests"] == 0
+
+
+def test_a_name_beyond_the_vectors_length_is_free(rows, simulator, on):
+    found = rows.llm.embed(
+        "text", dimensions=2, expand=True, error_column="embedding_2", **on(simulator())
+    )
+    assert list(found.columns) == ["embedding_0", "embedding_1", "embedding_2"]
 
 
 def test_a_series_is_extracted_from_and_classified_too(rows, simulator, on):

@@ -126,6 +126,18 @@ def test_classify_writes_parquet_with_its_dtypes(folder, simulator):
     assert table["label"].isna().tolist() == [False, True, False]
 
 
+def test_the_share_of_the_votes_goes_by_the_name(folder, simulator):
+    words = ("classify", "docs.csv", "-t", "Of ${text}", "--labels", "sea,land")
+    server = simulator()
+    more = ("--confidence", "--name", "topic", "-o", "out.csv", *at(server))
+    assert main([*words, *more]) == 0
+    names = ["topic", "topic_confidence"]
+    assert pd.read_csv(folder / "out.csv").columns[-2:].tolist() == names
+    before = server.stats()["requests"]
+    assert main([*words, *more, "--error-column", "topic_confidence"]) == 2
+    assert server.stats()["requests"] == before
+
+
 def test_a_parquets_index_becomes_a_column(folder, simulator, capfd):
     table = pd.DataFrame({"text": ["One.", "Two."]}, index=pd.Index([5, 5], name="k"))
     table.to_parquet("in.parquet")

@@ -23,6 +23,7 @@ VERBS = [
     ("complete", (), {"error_column": "why"}),
     ("classify", (["good", "bad"],), {}),
     ("classify", (["good", "bad"],), {"confidence": True}),
+    ("classify", (["good", "bad"],), {"confidence": True, "name": "mood"}),
 ]
 
 

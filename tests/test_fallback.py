@@ -304,3 +304,25 @@ def test_a_model_that_reads_more_is_asked_with_the_whole_text():
     with Server(answer) as server, pytest.warns(LLMWarning, match="1 fallback"):
         out = df.llm.extract("${text}", ["fact"], **options(server, truncate="text"))
     assert out["fact"].tolist() == ["5000"]
+
+
+@pytest.mark.parametrize(
+    ("prices", "each"),
+    [
+        ({"m1": (1.0, 2.0), "m2": (10.0, 20.0)}, [20e-6, 200e-6]),
+        ({"m1": (1.0, 2.0)}, None),
+        ({"m2": (1.0, 2.0)}, None),
+    ],
+    ids=["both", "the first", "the second"],
+)
+def test_a_pilots_rows_have_the_price_of_the_model_that_answered(prices, each):
+    with models("content_filter", ["Row 1."]) as server:
+        found = facts(4).llm.estimate(
+            "${text}", ["fact"], pilot=2, **options(server, prices=prices)
+        )
+    assert (found.input_tokens, found.output_tokens) == (40, 20)
+    if each is None:
+        assert "unknown price\n" in f"{found}\n"
+    else:
+        assert found.cost == pytest.approx(2 * sum(each))
+        assert found.low < found.cost < found.high

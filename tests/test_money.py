@@ -11,7 +11,7 @@ from aiohttp import ClientSession, TCPConnector
 from resume_server import Server, certificates, completion
 
 import pandas_llm
-from pandas_llm import ConfigurationError, LLMWarning, retry
+from pandas_llm import ConfigurationError, LLMWarning, Plan, retry
 from pandas_llm.errors import CostLimitError
 from pandas_llm.prices import Prices
 from pandas_llm.types import Endpoint, Tokens
@@ -382,3 +382,52 @@ def test_a_run_within_its_sum_says_nothing(simulator, on, recwarn):
     )
     assert out["fact"].notna().all()
     assert not [w for w in recwarn if issubclass(w.category, LLMWarning)]
+
+
+# -- what it would cost ---------------------------------------------------------
+
+ESTIMATES = [
+    pytest.param(pilot, prices, id=f"pilot {pilot}, {said}")
+    for pilot in (0, 1, 2, 5)
+    for prices, said in ((PRICES, "a price"), (None, "none"))
+]
+
+
+@pytest.mark.parametrize(("pilot", "prices"), ESTIMATES)
+def test_an_estimate_is_in_numbers_or_in_words(pilot, prices, simulator, on, tmp_path):
+    options = on(simulator(), cache=tmp_path / "c.sqlite", prices=prices)
+    found = facts(9).llm.estimate("${text}", ["fact"], pilot=pilot, **options)
+    assert (found.rows, found.requests, found.cached) == (9, 9 - pilot, pilot)
+    assert found.input_tokens > 0
+    assert found.output_tokens > 0
+    said = str(found)
+    assert "nan" not in said
+    assert ("unknown price" in said) == (prices is None) == math.isnan(found.cost)
+    ranged = bool(prices) and pilot > 1  # one row does not tell how rows differ
+    assert ("$" in said and " to $" in said) == ranged
+    if ranged:
+        assert 0 < found.low <= found.cost <= found.high
+    else:
+        assert math.isnan(found.low)
+        assert math.isnan(found.high)
+
+
+def test_a_pilot_without_token_counts_leaves_the_guess(simulator, on):
+    options = on(simulator(faults={"no_usage": 1.0}), prices=PRICES)
+    guess = facts(9).llm.estimate("${text}", ["fact"], **options)
+    assert facts(9).llm.estimate("${text}", ["fact"], pilot=3, **options) == guess
+
+
+def test_a_pilot_of_vectors_counts_too(simulator, on):
+    plan = Plan("text", verb="embed", prices=PRICES, **on(simulator()))
+    found = plan.estimate(facts(9), pilot=3)
+    assert found.pilot == 3
+    assert (found.output_tokens, found.low > 0) == (0, True)
+
+
+@pytest.mark.parametrize("pilot", [-1, 1.5, True, "2"])
+def test_a_pilot_that_is_no_count_is_refused(pilot, simulator, on):
+    server = simulator()
+    with pytest.raises(ValueError, match="pilot must be a whole number"):
+        facts(3).llm.estimate("${text}", ["fact"], pilot=pilot, **on(server))
+    assert server.stats()["requests"] == 0

@@ -211,10 +211,8 @@ def test_nested_models_become_plain_data():
 # -- classify and complete ------------------------------------------------------
 
 
-def votes(*labels: str, confidence: bool = False) -> list[tuple[Any, ...]]:
-    output = Label(
-        parse_labels("mood", ["good", "bad", "so so"]), confidence=confidence
-    )
+def votes(*labels: str, share: str | None = None) -> list[tuple[Any, ...]]:
+    output = Label(parse_labels("mood", ["good", "bad", "so so"]), share=share)
     return output.combine([[(label,)] for label in labels])
 
 
@@ -224,7 +222,7 @@ def test_the_majority_wins_and_a_tie_goes_to_the_label_listed_first():
 
 
 def test_confidence_is_the_share_of_votes():
-    assert votes("bad", "bad", "good", "bad", confidence=True) == [("bad", 0.75)]
+    assert votes("bad", "bad", "good", "bad", share="sure") == [("bad", 0.75)]
 
 
 def test_a_completion_is_the_text_without_thinking():

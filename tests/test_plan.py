@@ -103,6 +103,7 @@ def test_a_plan_is_the_same_on_arrival_in_another_process(worker, keys, options)
         ("complete", None, {"error_column": "why"}),
         ("classify", ["good", "bad"], {"name": "mood"}),
         ("classify", ["good", "bad"], {"confidence": True, "details": True}),
+        ("classify", ["good", "bad"], {"confidence": True, "name": "mood"}),
     ],
     ids=str,
 )

@@ -121,6 +121,10 @@ def test_complete_and_classify_add_a_column(presidents, simulator):
     assert out["praise"].str.startswith("[simulated]").all()
     assert out["label"].isin(["good", "bad"]).all()
     assert (out["confidence"] == 1.0).all()
+    named = pandas_llm.spark.classify(
+        presidents, "${text}", ["a"], name="mood", confidence=True, **options
+    )
+    assert named.columns == ["id", "text", "mood", "mood_confidence"]
 
 
 def test_the_workers_divide_one_accounts_limit(spark, simulator):
