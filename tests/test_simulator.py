@@ -26,10 +26,10 @@ from pandas_llm.simulator import (
     prompt_key,
     serve,
 )
+from pandas_llm.simulator.delays import delay_of
 from pandas_llm.simulator.faults import fault_of
 from pandas_llm.simulator.limits import Limits, go_duration, retry_headers
 from pandas_llm.simulator.openai import rate_headers
-from pandas_llm.simulator.server import delay_of
 from pandas_llm.simulator.stats import Stats
 
 if TYPE_CHECKING:

@@ -13,17 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pandas_llm.simulator.dialect import (
-    Answer,
-    Dialect,
-    Incoming,
-    Problem,
-    Vendor,
-    Written,
-    bearer,
-    refuse,
-)
+from pandas_llm.simulator.dialect import Dialect, Incoming, Vendor, Written, bearer
 from pandas_llm.simulator.images import ImageError, look_at, look_at_url
+from pandas_llm.simulator.problems import Answer, Problem, refuse
 from pandas_llm.simulator.replies import (
     Chat,
     check_fields,

@@ -15,7 +15,7 @@ import aiohttp
 import orjson
 from aiohttp import web
 
-from pandas_llm.simulator.dialect import JSON
+from pandas_llm.simulator.problems import JSON
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm.simulator.dialect import Dialect, Incoming, refuse
+from pandas_llm.simulator.dialect import Dialect, Incoming
 from pandas_llm.simulator.images import ImageError, look_at_url
 from pandas_llm.simulator.openai import OPENAI
+from pandas_llm.simulator.problems import refuse
 from pandas_llm.simulator.prompt import message_text
 from pandas_llm.simulator.replies import (
     Chat,

@@ -8,17 +8,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from pandas_llm.simulator.answers import count_tokens
-from pandas_llm.simulator.dialect import (
-    Answer,
-    Dialect,
-    Incoming,
-    Problem,
-    Vendor,
-    Written,
-    bearer,
-    refuse,
-)
+from pandas_llm.simulator.dialect import Dialect, Incoming, Vendor, Written, bearer
 from pandas_llm.simulator.openai import OPENAI
+from pandas_llm.simulator.problems import Answer, Problem, refuse
 from pandas_llm.simulator.replies import (
     check_fields,
     check_length,

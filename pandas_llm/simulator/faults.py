@@ -6,8 +6,8 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm.simulator.dialect import Answer, Problem
 from pandas_llm.simulator.limits import go_duration
+from pandas_llm.simulator.problems import Answer, Problem
 from pandas_llm.simulator.values import MARK, unit_hash
 
 if TYPE_CHECKING:

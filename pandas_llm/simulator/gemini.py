@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm.simulator.dialect import Dialect, Incoming, Written, refuse
+from pandas_llm.simulator.dialect import Dialect, Incoming, Written
 from pandas_llm.simulator.gemini_errors import GOOGLE
 from pandas_llm.simulator.images import ImageError, look_at, look_at_url
+from pandas_llm.simulator.problems import refuse
 from pandas_llm.simulator.replies import (
     Chat,
     check_fields,

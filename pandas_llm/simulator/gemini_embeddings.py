@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pandas_llm.simulator.answers import count_tokens
-from pandas_llm.simulator.dialect import Dialect, Incoming, Written, refuse
+from pandas_llm.simulator.dialect import Dialect, Incoming, Written
 from pandas_llm.simulator.embeddings import (
     Embedding,
     make_vectors,
@@ -14,6 +14,7 @@ from pandas_llm.simulator.embeddings import (
 )
 from pandas_llm.simulator.gemini import named, read_content
 from pandas_llm.simulator.gemini_errors import GOOGLE
+from pandas_llm.simulator.problems import refuse
 from pandas_llm.simulator.replies import check_fields, check_length, read_model
 
 if TYPE_CHECKING:

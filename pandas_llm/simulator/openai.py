@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from pandas_llm.simulator.dialect import Answer, Problem, Vendor, bearer
+from pandas_llm.simulator.dialect import Vendor, bearer
 from pandas_llm.simulator.limits import go_duration, retry_headers
+from pandas_llm.simulator.problems import Answer, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,8 +13,8 @@ from pandas_llm.simulator.answers import (
     count_tokens,
     cut_to_tokens,
 )
-from pandas_llm.simulator.dialect import refuse
 from pandas_llm.simulator.faults import spoil
+from pandas_llm.simulator.problems import refuse
 from pandas_llm.simulator.prompt import last_user_text
 from pandas_llm.simulator.schema import SchemaError
 

@@ -10,8 +10,9 @@ from pandas_llm.simulator.completions import (
     read_image_url,
     read_schema,
 )
-from pandas_llm.simulator.dialect import Dialect, Incoming, Written, refuse
+from pandas_llm.simulator.dialect import Dialect, Incoming, Written
 from pandas_llm.simulator.openai import OPENAI
+from pandas_llm.simulator.problems import refuse
 from pandas_llm.simulator.replies import (
     Chat,
     check_fields,

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Unpack
 
 import orjson
@@ -19,27 +17,19 @@ from pandas_llm.simulator.anthropic import MESSAGES
 from pandas_llm.simulator.batches import Batches
 from pandas_llm.simulator.breakage import never, reset_connection, truncate
 from pandas_llm.simulator.completions import CHAT_COMPLETIONS
-from pandas_llm.simulator.dialect import (
-    JSON,
-    Answer,
-    Dialect,
-    Incoming,
-    Problem,
-    RefusedError,
-    Vendor,
-    Work,
-)
+from pandas_llm.simulator.delays import delay_of
+from pandas_llm.simulator.dialect import Dialect, Incoming, Vendor, Work
 from pandas_llm.simulator.embeddings import OLLAMA_EMBED, OPENAI_EMBEDDINGS
 from pandas_llm.simulator.faults import WHOLE, fault_of, injected, over_limit
 from pandas_llm.simulator.gemini import GENERATE_CONTENT
 from pandas_llm.simulator.gemini_embeddings import BATCH_EMBED_CONTENTS, EMBED_CONTENT
 from pandas_llm.simulator.limits import Limits
 from pandas_llm.simulator.models import list_models, vendor_of
+from pandas_llm.simulator.problems import JSON, Answer, Problem, RefusedError
 from pandas_llm.simulator.replies import read_json
 from pandas_llm.simulator.responses import RESPONSES
 from pandas_llm.simulator.settings import Knobs, Settings
 from pandas_llm.simulator.stats import Seen, Stats, prompt_key
-from pandas_llm.simulator.values import unit_hash
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -51,7 +41,6 @@ _DIALECTS = (
 _LARGEST_BODY = 128 * 2**20
 _BACKLOG = 4096  # a client may open all its connections at once
 _LIMIT_KNOBS = {"requests_per_minute", "tokens_per_minute", "burst"}
-_NORMAL = NormalDist()
 
 
 class Server:
@@ -275,15 +264,6 @@ async def _listen(
 
 def _slots(settings: Settings) -> asyncio.Semaphore | nullcontext[None]:
     return asyncio.Semaphore(settings.slots) if settings.slots else nullcontext()
-
-
-def delay_of(settings: Settings, number: int) -> float:
-    """Return the seconds that a request takes."""
-    if not settings.latency or not settings.jitter:
-        return settings.latency
-    normal = _NORMAL.inv_cdf(unit_hash("latency", str(settings.seed), str(number)))
-    spread = settings.jitter
-    return settings.latency * math.exp(spread * normal - spread**2 / 2)
 
 
 def _response(answer: Answer, headers: dict[str, str]) -> web.Response:
