@@ -16,13 +16,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm.simulator.background import Simulator, run_forever
-from pandas_llm.simulator.settings import FAULTS, Knobs, Settings
+from pandas_llm.simulator.conditions.settings import FAULTS, Knobs, Settings
+from pandas_llm.simulator.server.background import Simulator, run_forever
 
 if TYPE_CHECKING:
-    from pandas_llm.simulator.answers import answer, count_tokens
-    from pandas_llm.simulator.server import Server, serve
-    from pandas_llm.simulator.stats import prompt_key
+    from pandas_llm.simulator.answers.texts import answer, count_tokens
+    from pandas_llm.simulator.server.app import Server, serve
+    from pandas_llm.simulator.server.stats import prompt_key
 
 __all__ = [
     "FAULTS",
@@ -38,11 +38,11 @@ __all__ = [
 ]
 
 _LAZY = {
-    "Server": "server",
-    "answer": "answers",
-    "count_tokens": "answers",
-    "prompt_key": "stats",
-    "serve": "server",
+    "Server": "server.app",
+    "answer": "answers.texts",
+    "count_tokens": "answers.texts",
+    "prompt_key": "server.stats",
+    "serve": "server.app",
 }
 
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pandas_llm.simulator.dialect import Vendor, bearer
-from pandas_llm.simulator.limits import go_duration
-from pandas_llm.simulator.problems import Answer, Problem
+from pandas_llm.simulator.conditions.limits import go_duration
+from pandas_llm.simulator.conditions.problems import Answer, Problem
+from pandas_llm.simulator.dialects.endpoint import Vendor, bearer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from pandas_llm.simulator.limits import Level
-    from pandas_llm.simulator.problems import Answer, Problem
-    from pandas_llm.simulator.settings import Settings
+    from pandas_llm.simulator.conditions.limits import Level
+    from pandas_llm.simulator.conditions.problems import Answer, Problem
+    from pandas_llm.simulator.conditions.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,22 +7,28 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pandas_llm.simulator.answers import count_tokens
-from pandas_llm.simulator.dialect import Dialect, Incoming, Vendor, Written, bearer
-from pandas_llm.simulator.openai import OPENAI
-from pandas_llm.simulator.problems import Answer, Problem, refuse
-from pandas_llm.simulator.replies import (
+from pandas_llm.simulator.answers.texts import count_tokens
+from pandas_llm.simulator.answers.vectors import embed, packed
+from pandas_llm.simulator.conditions.problems import Answer, Problem, refuse
+from pandas_llm.simulator.dialects.endpoint import (
+    Dialect,
+    Incoming,
+    Vendor,
+    Written,
+    bearer,
+)
+from pandas_llm.simulator.dialects.openai import OPENAI
+from pandas_llm.simulator.dialects.replies import (
     check_fields,
     check_length,
     read_model,
     whole_number,
 )
-from pandas_llm.simulator.vectors import embed, packed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pandas_llm.simulator.settings import Settings
+    from pandas_llm.simulator.conditions.settings import Settings
 
 DIMENSIONS = 256
 """The length of a vector unless told."""

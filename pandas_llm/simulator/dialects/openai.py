@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from pandas_llm.simulator.dialect import Vendor, bearer
-from pandas_llm.simulator.limits import go_duration, retry_headers
-from pandas_llm.simulator.problems import Answer, Problem
+from pandas_llm.simulator.conditions.limits import go_duration, retry_headers
+from pandas_llm.simulator.conditions.problems import Answer, Problem
+from pandas_llm.simulator.dialects.endpoint import Vendor, bearer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pandas_llm.simulator.limits import Level
+    from pandas_llm.simulator.conditions.limits import Level
 
 
 def error_answer(problem: Problem, _: str) -> Answer:

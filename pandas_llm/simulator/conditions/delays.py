@@ -6,10 +6,10 @@ import math
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
-from pandas_llm.simulator.values import unit_hash
+from pandas_llm.simulator.answers.values import unit_hash
 
 if TYPE_CHECKING:
-    from pandas_llm.simulator.settings import Settings
+    from pandas_llm.simulator.conditions.settings import Settings
 
 _NORMAL = NormalDist()
 

@@ -13,23 +13,26 @@ from typing import TYPE_CHECKING, Any, Unpack
 import orjson
 from aiohttp import web
 
-from pandas_llm.simulator.anthropic import MESSAGES
-from pandas_llm.simulator.batches import Batches
-from pandas_llm.simulator.breakage import never, reset_connection, truncate
-from pandas_llm.simulator.completions import CHAT_COMPLETIONS
-from pandas_llm.simulator.delays import delay_of
-from pandas_llm.simulator.dialect import Dialect, Incoming, Vendor, Work
-from pandas_llm.simulator.embeddings import OLLAMA_EMBED, OPENAI_EMBEDDINGS
-from pandas_llm.simulator.faults import WHOLE, fault_of, injected, over_limit
-from pandas_llm.simulator.gemini import GENERATE_CONTENT
-from pandas_llm.simulator.gemini_embeddings import BATCH_EMBED_CONTENTS, EMBED_CONTENT
-from pandas_llm.simulator.limits import Limits
-from pandas_llm.simulator.models import list_models, vendor_of
-from pandas_llm.simulator.problems import JSON, Answer, Problem, RefusedError
-from pandas_llm.simulator.replies import read_json
-from pandas_llm.simulator.responses import RESPONSES
-from pandas_llm.simulator.settings import Knobs, Settings
-from pandas_llm.simulator.stats import Seen, Stats, prompt_key
+from pandas_llm.simulator.conditions.delays import delay_of
+from pandas_llm.simulator.conditions.faults import WHOLE, fault_of, injected, over_limit
+from pandas_llm.simulator.conditions.limits import Limits
+from pandas_llm.simulator.conditions.problems import JSON, Answer, Problem, RefusedError
+from pandas_llm.simulator.conditions.settings import Knobs, Settings
+from pandas_llm.simulator.dialects.anthropic import MESSAGES
+from pandas_llm.simulator.dialects.completions import CHAT_COMPLETIONS
+from pandas_llm.simulator.dialects.embeddings import OLLAMA_EMBED, OPENAI_EMBEDDINGS
+from pandas_llm.simulator.dialects.endpoint import Dialect, Incoming, Vendor, Work
+from pandas_llm.simulator.dialects.gemini import GENERATE_CONTENT
+from pandas_llm.simulator.dialects.gemini_embeddings import (
+    BATCH_EMBED_CONTENTS,
+    EMBED_CONTENT,
+)
+from pandas_llm.simulator.dialects.models import list_models, vendor_of
+from pandas_llm.simulator.dialects.replies import read_json
+from pandas_llm.simulator.dialects.responses import RESPONSES
+from pandas_llm.simulator.server.batches import Batches
+from pandas_llm.simulator.server.breakage import never, reset_connection, truncate
+from pandas_llm.simulator.server.stats import Seen, Stats, prompt_key
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -1,0 +1,1 @@
+"""What the simulated model says: texts and vectors made from the prompt's own words."""

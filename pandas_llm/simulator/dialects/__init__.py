@@ -1,0 +1,1 @@
+"""How each vendor asks and is answered: addresses, fields, errors and headers."""
