@@ -6,7 +6,7 @@ import math
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
-from pandas_llm.simulator.answers.values import unit_hash
+from pandas_llm.simulator.answers import unit_hash
 
 if TYPE_CHECKING:
     from pandas_llm.simulator.conditions.settings import Settings

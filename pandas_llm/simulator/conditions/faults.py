@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm.simulator.answers.values import MARK, unit_hash
+from pandas_llm.simulator.answers import MARK, unit_hash
 from pandas_llm.simulator.conditions.limits import go_duration
 from pandas_llm.simulator.conditions.problems import Answer, Problem
 

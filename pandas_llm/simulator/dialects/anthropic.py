@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pandas_llm.simulator.answers.images import ImageError, look_at, look_at_url
-from pandas_llm.simulator.conditions.problems import Answer, Problem, refuse
+from pandas_llm.simulator.answers import ImageError, look_at, look_at_url
+from pandas_llm.simulator.conditions import Answer, Problem, refuse
 from pandas_llm.simulator.dialects.endpoint import (
     Dialect,
     Incoming,
@@ -37,8 +37,7 @@ from pandas_llm.simulator.dialects.strict import anthropic_problem
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pandas_llm.simulator.conditions.limits import Level
-    from pandas_llm.simulator.conditions.settings import Settings
+    from pandas_llm.simulator.conditions import Level, Settings
 
 _SAMPLING = ("temperature", "top_p", "top_k")
 _WITHOUT_SAMPLING = "2026-10-21"  # the first version that refuses them

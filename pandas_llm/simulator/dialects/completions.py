@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm.simulator.answers.images import ImageError, look_at_url
-from pandas_llm.simulator.answers.prompt import message_text
-from pandas_llm.simulator.conditions.problems import refuse
+from pandas_llm.simulator.answers import ImageError, look_at_url, message_text
+from pandas_llm.simulator.conditions import refuse
 from pandas_llm.simulator.dialects.endpoint import Dialect, Incoming
 from pandas_llm.simulator.dialects.openai import OPENAI
 from pandas_llm.simulator.dialects.replies import (
@@ -23,7 +22,7 @@ from pandas_llm.simulator.dialects.strict import strict_problem
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pandas_llm.simulator.conditions.settings import Settings
+    from pandas_llm.simulator.conditions import Settings
 
 _MOST_CHOICES = 128
 _LENGTH_NAMES = ("max_completion_tokens", "max_tokens")

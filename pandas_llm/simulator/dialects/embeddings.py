@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pandas_llm.simulator.answers.texts import count_tokens
-from pandas_llm.simulator.answers.vectors import embed, packed
-from pandas_llm.simulator.conditions.problems import Answer, Problem, refuse
+from pandas_llm.simulator.answers import count_tokens, embed, packed
+from pandas_llm.simulator.conditions import Answer, Problem, refuse
 from pandas_llm.simulator.dialects.endpoint import (
     Dialect,
     Incoming,
@@ -28,7 +27,7 @@ from pandas_llm.simulator.dialects.replies import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pandas_llm.simulator.conditions.settings import Settings
+    from pandas_llm.simulator.conditions import Settings
 
 DIMENSIONS = 256
 """The length of a vector unless told."""

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from pandas_llm.simulator.conditions.limits import Level
-    from pandas_llm.simulator.conditions.problems import Answer, Problem
-    from pandas_llm.simulator.conditions.settings import Settings
+    from pandas_llm.simulator.conditions import Answer, Level, Problem, Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm.simulator.answers.images import ImageError, look_at, look_at_url
-from pandas_llm.simulator.conditions.problems import refuse
+from pandas_llm.simulator.answers import ImageError, look_at, look_at_url
+from pandas_llm.simulator.conditions import refuse
 from pandas_llm.simulator.dialects.endpoint import Dialect, Incoming, Written
 from pandas_llm.simulator.dialects.gemini_errors import GOOGLE
 from pandas_llm.simulator.dialects.replies import (
@@ -27,7 +27,7 @@ from pandas_llm.simulator.dialects.replies import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pandas_llm.simulator.conditions.settings import Settings
+    from pandas_llm.simulator.conditions import Settings
 
 _MOST_CANDIDATES = 8
 _FIELDS = frozenset(

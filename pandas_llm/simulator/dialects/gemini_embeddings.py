@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm.simulator.answers.texts import count_tokens
-from pandas_llm.simulator.conditions.problems import refuse
+from pandas_llm.simulator.answers import count_tokens
+from pandas_llm.simulator.conditions import refuse
 from pandas_llm.simulator.dialects.embeddings import (
     Embedding,
     make_vectors,
@@ -18,7 +18,7 @@ from pandas_llm.simulator.dialects.gemini_errors import GOOGLE
 from pandas_llm.simulator.dialects.replies import check_fields, check_length, read_model
 
 if TYPE_CHECKING:
-    from pandas_llm.simulator.conditions.settings import Settings
+    from pandas_llm.simulator.conditions import Settings
 
 _MOST_INPUTS = 100
 _CONFIG_FIELDS = frozenset(

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pandas_llm.simulator.conditions.limits import go_duration
-from pandas_llm.simulator.conditions.problems import Answer, Problem
+from pandas_llm.simulator.conditions import Answer, Problem, go_duration
 from pandas_llm.simulator.dialects.endpoint import Vendor, bearer
 
 if TYPE_CHECKING:

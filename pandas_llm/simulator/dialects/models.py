@@ -12,7 +12,7 @@ from pandas_llm.simulator.dialects.replies import SIMULATED_MODEL
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pandas_llm.simulator.conditions.settings import Settings
+    from pandas_llm.simulator.conditions import Settings
     from pandas_llm.simulator.dialects.endpoint import Vendor
 
 _METHODS = ("generateContent", "embedContent", "batchEmbedContents")

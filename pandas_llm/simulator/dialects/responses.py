@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm.simulator.conditions.problems import refuse
+from pandas_llm.simulator.conditions import refuse
 from pandas_llm.simulator.dialects.completions import (
     check_says_json,
     check_stream,
@@ -27,7 +27,7 @@ from pandas_llm.simulator.dialects.replies import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pandas_llm.simulator.conditions.settings import Settings
+    from pandas_llm.simulator.conditions import Settings
 
 _FEWEST_TOKENS = 16
 _UNKNOWN = ("n", "seed", "stop", "messages", "response_format", "max_tokens")

@@ -13,23 +13,30 @@ from typing import TYPE_CHECKING, Any, Unpack
 import orjson
 from aiohttp import web
 
-from pandas_llm.simulator.conditions.delays import delay_of
-from pandas_llm.simulator.conditions.faults import WHOLE, fault_of, injected, over_limit
-from pandas_llm.simulator.conditions.limits import Limits
-from pandas_llm.simulator.conditions.problems import JSON, Answer, Problem, RefusedError
-from pandas_llm.simulator.conditions.settings import Knobs, Settings
-from pandas_llm.simulator.dialects.anthropic import MESSAGES
-from pandas_llm.simulator.dialects.completions import CHAT_COMPLETIONS
-from pandas_llm.simulator.dialects.embeddings import OLLAMA_EMBED, OPENAI_EMBEDDINGS
-from pandas_llm.simulator.dialects.endpoint import Dialect, Incoming, Vendor, Work
-from pandas_llm.simulator.dialects.gemini import GENERATE_CONTENT
-from pandas_llm.simulator.dialects.gemini_embeddings import (
-    BATCH_EMBED_CONTENTS,
-    EMBED_CONTENT,
+from pandas_llm.simulator.conditions import (
+    JSON,
+    WHOLE,
+    Answer,
+    Knobs,
+    Limits,
+    Problem,
+    RefusedError,
+    Settings,
+    delay_of,
+    fault_of,
+    injected,
+    over_limit,
 )
-from pandas_llm.simulator.dialects.models import list_models, vendor_of
-from pandas_llm.simulator.dialects.replies import read_json
-from pandas_llm.simulator.dialects.responses import RESPONSES
+from pandas_llm.simulator.dialects import (
+    DIALECTS,
+    Dialect,
+    Incoming,
+    Vendor,
+    Work,
+    list_models,
+    read_json,
+    vendor_of,
+)
 from pandas_llm.simulator.server.batches import Batches
 from pandas_llm.simulator.server.breakage import never, reset_connection, truncate
 from pandas_llm.simulator.server.stats import Seen, Stats, prompt_key
@@ -37,10 +44,6 @@ from pandas_llm.simulator.server.stats import Seen, Stats, prompt_key
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-_DIALECTS = (
-    *(CHAT_COMPLETIONS, RESPONSES, OPENAI_EMBEDDINGS, MESSAGES, OLLAMA_EMBED),
-    *(GENERATE_CONTENT, EMBED_CONTENT, BATCH_EMBED_CONTENTS),
-)
 _LARGEST_BODY = 128 * 2**20
 _BACKLOG = 4096  # a client may open all its connections at once
 _LIMIT_KNOBS = {"requests_per_minute", "tokens_per_minute", "burst"}
@@ -98,7 +101,7 @@ class Server:
     def app(self) -> web.Application:
         """Return the web application."""
         app = web.Application(client_max_size=_LARGEST_BODY)
-        for dialect in _DIALECTS:
+        for dialect in DIALECTS:
             for path in dialect.paths:
                 app.router.add_post(path, partial(self._handle, dialect))
         for path in ("/v1/models", "/v1beta/models", "/openai/v1/models"):

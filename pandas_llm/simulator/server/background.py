@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from pandas_llm.simulator.conditions.settings import Knobs, Settings
+from pandas_llm.simulator.conditions import Knobs, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
