@@ -25,9 +25,10 @@ from pandas_llm import (
 from pandas_llm.fingerprint import Fingerprint
 from pandas_llm.providers import connect, openai
 from pandas_llm.providers.dialect import Bundling
-from pandas_llm.simulator import Simulator, embeddings
-from pandas_llm.simulator.answers import count_tokens
-from pandas_llm.simulator.vectors import embed
+from pandas_llm.simulator import Simulator
+from pandas_llm.simulator.answers.texts import count_tokens
+from pandas_llm.simulator.answers.vectors import embed
+from pandas_llm.simulator.dialects import embeddings
 from pandas_llm.types import Endpoint, HTTPResponse, Request, Spec
 
 # provider to where its paths begin, and the path that embeddings go to

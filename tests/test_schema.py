@@ -16,8 +16,8 @@ from pydantic import BaseModel, Field
 from pandas_llm.keys import parse_keys
 from pandas_llm.output import Records
 from pandas_llm.schema import portable
-from pandas_llm.simulator.answers import answer
-from pandas_llm.simulator.strict import strict_problem
+from pandas_llm.simulator.answers.texts import answer
+from pandas_llm.simulator.dialects.strict import strict_problem
 from pandas_llm.types import Choice
 
 KEYWORDS = {

@@ -26,11 +26,11 @@ from pandas_llm.simulator import (
     prompt_key,
     serve,
 )
-from pandas_llm.simulator.faults import fault_of
-from pandas_llm.simulator.limits import Limits, go_duration, retry_headers
-from pandas_llm.simulator.openai import rate_headers
-from pandas_llm.simulator.server import delay_of
-from pandas_llm.simulator.stats import Stats
+from pandas_llm.simulator.conditions.delays import delay_of
+from pandas_llm.simulator.conditions.faults import fault_of
+from pandas_llm.simulator.conditions.limits import Limits, go_duration, retry_headers
+from pandas_llm.simulator.dialects.openai import rate_headers
+from pandas_llm.simulator.server.stats import Stats
 
 if TYPE_CHECKING:
     from pandas_llm.simulator import Server

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pandas_llm.simulator import answer, count_tokens
-from pandas_llm.simulator.answers import count_message_tokens, cut_to_tokens
-from pandas_llm.simulator.prompt import key_phrase, numbers_of, read_prompt
-from pandas_llm.simulator.schema import SchemaError
-from pandas_llm.simulator.strict import strict_problem
+from pandas_llm.simulator.answers.prompt import key_phrase, numbers_of, read_prompt
+from pandas_llm.simulator.answers.schema import SchemaError
+from pandas_llm.simulator.answers.texts import count_message_tokens, cut_to_tokens
+from pandas_llm.simulator.dialects.strict import strict_problem
 
 jsonschema = pytest.importorskip("jsonschema")
 

@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from pandas_llm.simulator import Simulator, count_tokens
-from pandas_llm.simulator.images import ImageError, look_at_url
-from pandas_llm.simulator.settings import FAULTS
-from pandas_llm.simulator.strict import anthropic_problem
-from pandas_llm.simulator.vectors import embed, packed
+from pandas_llm.simulator.answers.images import ImageError, look_at_url
+from pandas_llm.simulator.answers.vectors import embed, packed
+from pandas_llm.simulator.conditions.settings import FAULTS
+from pandas_llm.simulator.dialects.strict import anthropic_problem
 
 MARK = "[simulated] "
 PROMPT = "Summarise the text.\ntext: Cats purr. Dogs bark."
@@ -861,7 +861,9 @@ def test_texts_that_share_words_are_nearer():
 
 
 def test_vectors_are_the_same_in_every_process():
-    program = "from pandas_llm.simulator.vectors import embed; print(embed({!r}, 16))"
+    program = (
+        "from pandas_llm.simulator.answers.vectors import embed; print(embed({!r}, 16))"
+    )
     command = [sys.executable, "-c", program.format(TEXTS[2])]
     out = subprocess.run(command, capture_output=True, text=True, check=True)
     assert out.stdout == f"{embed(TEXTS[2], 16)}\n"

@@ -16,13 +16,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm.simulator.background import Simulator, run_forever
-from pandas_llm.simulator.settings import FAULTS, Knobs, Settings
+from pandas_llm.simulator.answers import answer, count_tokens
+from pandas_llm.simulator.conditions import FAULTS, Knobs, Settings
+from pandas_llm.simulator.server import Simulator, run_forever
 
 if TYPE_CHECKING:
-    from pandas_llm.simulator.answers import answer, count_tokens
-    from pandas_llm.simulator.server import Server, serve
-    from pandas_llm.simulator.stats import prompt_key
+    from pandas_llm.simulator.server import Server, prompt_key, serve
 
 __all__ = [
     "FAULTS",
@@ -37,20 +36,12 @@ __all__ = [
     "serve",
 ]
 
-_LAZY = {
-    "Server": "server",
-    "answer": "answers",
-    "count_tokens": "answers",
-    "prompt_key": "stats",
-    "serve": "server",
-}
-
 
 def __getattr__(name: str) -> Any:
     """Import aiohttp and orjson at first use, not with the package."""
-    if name not in _LAZY:
+    if name not in __all__:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
-    from importlib import import_module
+    from pandas_llm.simulator import server
 
-    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    return getattr(server, name)

@@ -5,19 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pandas_llm.simulator.answers import count_tokens
-from pandas_llm.simulator.dialect import Dialect, Incoming, Written, refuse
-from pandas_llm.simulator.embeddings import (
+from pandas_llm.simulator.conditions import refuse
+from pandas_llm.simulator.dialects.embeddings import (
     Embedding,
     make_vectors,
     read_dimensions,
     used,
 )
-from pandas_llm.simulator.gemini import named, read_content
-from pandas_llm.simulator.gemini_errors import GOOGLE
-from pandas_llm.simulator.replies import check_fields, check_length, read_model
+from pandas_llm.simulator.dialects.endpoint import Dialect, Incoming, Written
+from pandas_llm.simulator.dialects.gemini import named, read_content
+from pandas_llm.simulator.dialects.gemini_errors import GOOGLE
+from pandas_llm.simulator.dialects.replies import check_fields, check_length, read_model
 
 if TYPE_CHECKING:
-    from pandas_llm.simulator.settings import Settings
+    from pandas_llm.simulator.conditions import Settings
 
 _MOST_INPUTS = 100
 _CONFIG_FIELDS = frozenset(

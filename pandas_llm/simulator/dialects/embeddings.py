@@ -7,30 +7,27 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pandas_llm.simulator.answers import count_tokens
-from pandas_llm.simulator.dialect import (
-    Answer,
+from pandas_llm.simulator.answers import count_tokens, embed, packed
+from pandas_llm.simulator.conditions import Answer, Problem, refuse
+from pandas_llm.simulator.dialects.endpoint import (
     Dialect,
     Incoming,
-    Problem,
     Vendor,
     Written,
     bearer,
-    refuse,
 )
-from pandas_llm.simulator.openai import OPENAI
-from pandas_llm.simulator.replies import (
+from pandas_llm.simulator.dialects.openai import OPENAI
+from pandas_llm.simulator.dialects.replies import (
     check_fields,
     check_length,
     read_model,
     whole_number,
 )
-from pandas_llm.simulator.vectors import embed, packed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pandas_llm.simulator.settings import Settings
+    from pandas_llm.simulator.conditions import Settings
 
 DIMENSIONS = 256
 """The length of a vector unless told."""

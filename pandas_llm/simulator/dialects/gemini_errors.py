@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pandas_llm.simulator.dialect import Answer, Problem, Vendor, bearer
-from pandas_llm.simulator.limits import go_duration
+from pandas_llm.simulator.conditions import Answer, Problem, go_duration
+from pandas_llm.simulator.dialects.endpoint import Vendor, bearer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

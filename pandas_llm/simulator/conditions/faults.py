@@ -6,13 +6,13 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm.simulator.dialect import Answer, Problem
-from pandas_llm.simulator.limits import go_duration
-from pandas_llm.simulator.values import MARK, unit_hash
+from pandas_llm.simulator.answers import MARK, unit_hash
+from pandas_llm.simulator.conditions.limits import go_duration
+from pandas_llm.simulator.conditions.problems import Answer, Problem
 
 if TYPE_CHECKING:
-    from pandas_llm.simulator.limits import Verdict
-    from pandas_llm.simulator.settings import Settings
+    from pandas_llm.simulator.conditions.limits import Verdict
+    from pandas_llm.simulator.conditions.settings import Settings
 
 
 def fault_of(settings: Settings, number: int, prompt: str) -> str | None:

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from aiohttp import web
 
-from pandas_llm.simulator.dialect import JSON
+from pandas_llm.simulator.conditions import JSON
 
 # Linger for no time: what the socket holds is dropped, and the peer gets a reset.
 _RESET_ON_CLOSE = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)

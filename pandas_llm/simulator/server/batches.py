@@ -15,12 +15,12 @@ import aiohttp
 import orjson
 from aiohttp import web
 
-from pandas_llm.simulator.dialect import JSON
+from pandas_llm.simulator.conditions import JSON
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from pandas_llm.simulator.settings import Settings
+    from pandas_llm.simulator.conditions import Settings
 
 _SENT_ON = ("authorization", "x-api-key", "anthropic-version")
 

@@ -9,13 +9,13 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from pandas_llm.simulator.settings import Knobs, Settings
+from pandas_llm.simulator.conditions import Knobs, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from pandas_llm.simulator.server import Server
+    from pandas_llm.simulator.server.app import Server
 
 _T = TypeVar("_T")
 
@@ -135,7 +135,7 @@ async def _serve_forever(
     announce: Callable[[str], object] | None,
 ) -> None:
     # aiohttp is imported when a server starts, not with the package.
-    from pandas_llm.simulator.server import serve
+    from pandas_llm.simulator.server.app import serve
 
     async with serve(settings, host=host, port=port) as server:
         if announce is not None:
@@ -187,7 +187,7 @@ class _Running:
 
     async def _serve(self, settings: Settings, host: str, port: int) -> None:
         # aiohttp is imported when a server starts, not with the package.
-        from pandas_llm.simulator.server import serve
+        from pandas_llm.simulator.server.app import serve
 
         async with serve(settings, host=host, port=port) as server:
             self._started.set_result((server, asyncio.get_running_loop()))

@@ -3,55 +3,50 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Unpack
 
 import orjson
 from aiohttp import web
 
-from pandas_llm.simulator.anthropic import MESSAGES
-from pandas_llm.simulator.batches import Batches
-from pandas_llm.simulator.breakage import never, reset_connection, truncate
-from pandas_llm.simulator.completions import CHAT_COMPLETIONS
-from pandas_llm.simulator.dialect import (
+from pandas_llm.simulator.conditions import (
     JSON,
+    WHOLE,
     Answer,
-    Dialect,
-    Incoming,
+    Knobs,
+    Limits,
     Problem,
     RefusedError,
+    Settings,
+    delay_of,
+    fault_of,
+    injected,
+    over_limit,
+)
+from pandas_llm.simulator.dialects import (
+    DIALECTS,
+    Dialect,
+    Incoming,
     Vendor,
     Work,
+    list_models,
+    read_json,
+    vendor_of,
 )
-from pandas_llm.simulator.embeddings import OLLAMA_EMBED, OPENAI_EMBEDDINGS
-from pandas_llm.simulator.faults import WHOLE, fault_of, injected, over_limit
-from pandas_llm.simulator.gemini import GENERATE_CONTENT
-from pandas_llm.simulator.gemini_embeddings import BATCH_EMBED_CONTENTS, EMBED_CONTENT
-from pandas_llm.simulator.limits import Limits
-from pandas_llm.simulator.models import list_models, vendor_of
-from pandas_llm.simulator.replies import read_json
-from pandas_llm.simulator.responses import RESPONSES
-from pandas_llm.simulator.settings import Knobs, Settings
-from pandas_llm.simulator.stats import Seen, Stats, prompt_key
-from pandas_llm.simulator.values import unit_hash
+from pandas_llm.simulator.server.batches import Batches
+from pandas_llm.simulator.server.breakage import never, reset_connection, truncate
+from pandas_llm.simulator.server.stats import Seen, Stats, prompt_key
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-_DIALECTS = (
-    *(CHAT_COMPLETIONS, RESPONSES, OPENAI_EMBEDDINGS, MESSAGES, OLLAMA_EMBED),
-    *(GENERATE_CONTENT, EMBED_CONTENT, BATCH_EMBED_CONTENTS),
-)
 _LARGEST_BODY = 128 * 2**20
 _BACKLOG = 4096  # a client may open all its connections at once
 _LIMIT_KNOBS = {"requests_per_minute", "tokens_per_minute", "burst"}
-_NORMAL = NormalDist()
 
 
 class Server:
@@ -106,7 +101,7 @@ class Server:
     def app(self) -> web.Application:
         """Return the web application."""
         app = web.Application(client_max_size=_LARGEST_BODY)
-        for dialect in _DIALECTS:
+        for dialect in DIALECTS:
             for path in dialect.paths:
                 app.router.add_post(path, partial(self._handle, dialect))
         for path in ("/v1/models", "/v1beta/models", "/openai/v1/models"):
@@ -275,15 +270,6 @@ async def _listen(
 
 def _slots(settings: Settings) -> asyncio.Semaphore | nullcontext[None]:
     return asyncio.Semaphore(settings.slots) if settings.slots else nullcontext()
-
-
-def delay_of(settings: Settings, number: int) -> float:
-    """Return the seconds that a request takes."""
-    if not settings.latency or not settings.jitter:
-        return settings.latency
-    normal = _NORMAL.inv_cdf(unit_hash("latency", str(settings.seed), str(number)))
-    spread = settings.jitter
-    return settings.latency * math.exp(spread * normal - spread**2 / 2)
 
 
 def _response(answer: Answer, headers: dict[str, str]) -> web.Response:

@@ -12,8 +12,8 @@ import sys
 from array import array
 from functools import lru_cache
 
-from pandas_llm.simulator.prompt import STOP_WORDS, words_of
-from pandas_llm.simulator.values import stable_hash
+from pandas_llm.simulator.answers.prompt import STOP_WORDS, words_of
+from pandas_llm.simulator.answers.values import stable_hash
 
 _STOP_WORD_WEIGHT = 0.2
 

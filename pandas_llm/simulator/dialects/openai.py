@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from pandas_llm.simulator.dialect import Answer, Problem, Vendor, bearer
-from pandas_llm.simulator.limits import go_duration, retry_headers
+from pandas_llm.simulator.conditions import Answer, Problem, go_duration, retry_headers
+from pandas_llm.simulator.dialects.endpoint import Vendor, bearer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pandas_llm.simulator.limits import Level
+    from pandas_llm.simulator.conditions import Level
 
 
 def error_answer(problem: Problem, _: str) -> Answer:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm.simulator.anthropic import ANTHROPIC
-from pandas_llm.simulator.gemini_errors import GOOGLE
-from pandas_llm.simulator.openai import OPENAI
-from pandas_llm.simulator.replies import SIMULATED_MODEL
+from pandas_llm.simulator.dialects.anthropic import ANTHROPIC
+from pandas_llm.simulator.dialects.gemini_errors import GOOGLE
+from pandas_llm.simulator.dialects.openai import OPENAI
+from pandas_llm.simulator.dialects.replies import SIMULATED_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pandas_llm.simulator.dialect import Vendor
-    from pandas_llm.simulator.settings import Settings
+    from pandas_llm.simulator.conditions import Settings
+    from pandas_llm.simulator.dialects.endpoint import Vendor
 
 _METHODS = ("generateContent", "embedContent", "batchEmbedContents")
 

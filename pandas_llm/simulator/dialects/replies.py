@@ -8,20 +8,19 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from pandas_llm.simulator.answers import (
+    SchemaError,
     answer,
     count_message_tokens,
     count_tokens,
     cut_to_tokens,
+    last_user_text,
 )
-from pandas_llm.simulator.dialect import refuse
-from pandas_llm.simulator.faults import spoil
-from pandas_llm.simulator.prompt import last_user_text
-from pandas_llm.simulator.schema import SchemaError
+from pandas_llm.simulator.conditions import refuse, spoil
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from pandas_llm.simulator.settings import Settings
+    from pandas_llm.simulator.conditions import Settings
 
 _CREATED = 1_700_000_000  # fixed, so that equal requests get equal replies
 SIMULATED_MODEL = "sim"

@@ -7,7 +7,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm.simulator.prompt import clip
+from pandas_llm.simulator.answers.prompt import clip
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

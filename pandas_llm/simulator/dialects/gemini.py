@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm.simulator.dialect import Dialect, Incoming, Written, refuse
-from pandas_llm.simulator.gemini_errors import GOOGLE
-from pandas_llm.simulator.images import ImageError, look_at, look_at_url
-from pandas_llm.simulator.replies import (
+from pandas_llm.simulator.answers import ImageError, look_at, look_at_url
+from pandas_llm.simulator.conditions import refuse
+from pandas_llm.simulator.dialects.endpoint import Dialect, Incoming, Written
+from pandas_llm.simulator.dialects.gemini_errors import GOOGLE
+from pandas_llm.simulator.dialects.replies import (
     Chat,
     check_fields,
     check_mode,
@@ -26,7 +27,7 @@ from pandas_llm.simulator.replies import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pandas_llm.simulator.settings import Settings
+    from pandas_llm.simulator.conditions import Settings
 
 _MOST_CANDIDATES = 8
 _FIELDS = frozenset(

@@ -6,9 +6,13 @@ import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm.simulator.prompt import message_text, read_prompt, schema_in_text
-from pandas_llm.simulator.schema import SchemaError, Writer
-from pandas_llm.simulator.values import MARK, stable_hash
+from pandas_llm.simulator.answers.prompt import (
+    message_text,
+    read_prompt,
+    schema_in_text,
+)
+from pandas_llm.simulator.answers.schema import SchemaError, Writer
+from pandas_llm.simulator.answers.values import MARK, stable_hash
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -13,18 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pandas_llm.simulator.dialect import (
-    Answer,
+from pandas_llm.simulator.answers import ImageError, look_at, look_at_url
+from pandas_llm.simulator.conditions import Answer, Problem, refuse
+from pandas_llm.simulator.dialects.endpoint import (
     Dialect,
     Incoming,
-    Problem,
     Vendor,
     Written,
     bearer,
-    refuse,
 )
-from pandas_llm.simulator.images import ImageError, look_at, look_at_url
-from pandas_llm.simulator.replies import (
+from pandas_llm.simulator.dialects.replies import (
     Chat,
     check_fields,
     check_mode,
@@ -34,13 +32,12 @@ from pandas_llm.simulator.replies import (
     said,
     whole_number,
 )
-from pandas_llm.simulator.strict import anthropic_problem
+from pandas_llm.simulator.dialects.strict import anthropic_problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pandas_llm.simulator.limits import Level
-    from pandas_llm.simulator.settings import Settings
+    from pandas_llm.simulator.conditions import Level, Settings
 
 _SAMPLING = ("temperature", "top_p", "top_k")
 _WITHOUT_SAMPLING = "2026-10-21"  # the first version that refuses them

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm.simulator.dialect import Dialect, Incoming, refuse
-from pandas_llm.simulator.images import ImageError, look_at_url
-from pandas_llm.simulator.openai import OPENAI
-from pandas_llm.simulator.prompt import message_text
-from pandas_llm.simulator.replies import (
+from pandas_llm.simulator.answers import ImageError, look_at_url, message_text
+from pandas_llm.simulator.conditions import refuse
+from pandas_llm.simulator.dialects.endpoint import Dialect, Incoming
+from pandas_llm.simulator.dialects.openai import OPENAI
+from pandas_llm.simulator.dialects.replies import (
     Chat,
     check_fields,
     check_mode,
@@ -17,12 +17,12 @@ from pandas_llm.simulator.replies import (
     read_model,
     whole_number,
 )
-from pandas_llm.simulator.strict import strict_problem
+from pandas_llm.simulator.dialects.strict import strict_problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pandas_llm.simulator.settings import Settings
+    from pandas_llm.simulator.conditions import Settings
 
 _MOST_CHOICES = 128
 _LENGTH_NAMES = ("max_completion_tokens", "max_tokens")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm.simulator.completions import (
+from pandas_llm.simulator.conditions import refuse
+from pandas_llm.simulator.dialects.completions import (
     check_says_json,
     check_stream,
     read_image_url,
     read_schema,
 )
-from pandas_llm.simulator.dialect import Dialect, Incoming, Written, refuse
-from pandas_llm.simulator.openai import OPENAI
-from pandas_llm.simulator.replies import (
+from pandas_llm.simulator.dialects.endpoint import Dialect, Incoming, Written
+from pandas_llm.simulator.dialects.openai import OPENAI
+from pandas_llm.simulator.dialects.replies import (
     Chat,
     check_fields,
     check_mode,
@@ -26,7 +27,7 @@ from pandas_llm.simulator.replies import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pandas_llm.simulator.settings import Settings
+    from pandas_llm.simulator.conditions import Settings
 
 _FEWEST_TOKENS = 16
 _UNKNOWN = ("n", "seed", "stop", "messages", "response_format", "max_tokens")

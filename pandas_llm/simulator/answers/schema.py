@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm.simulator.prompt import key_phrase, numbers_of, words_of
-from pandas_llm.simulator.values import (
+from pandas_llm.simulator.answers.prompt import key_phrase, numbers_of, words_of
+from pandas_llm.simulator.answers.values import (
     FORMATS,
     bounded,
     distinct,
@@ -19,7 +19,7 @@ from pandas_llm.simulator.values import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pandas_llm.simulator.prompt import Prompt
+    from pandas_llm.simulator.answers.prompt import Prompt
 
 _MOST_ITEMS = 3
 _MOST_NESTED_ITEMS = 2

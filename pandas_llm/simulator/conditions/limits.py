@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pandas_llm.simulator.settings import Settings
+    from pandas_llm.simulator.conditions.settings import Settings
 
 _MINUTE = 60.0
 _MILLISECOND = 0.001

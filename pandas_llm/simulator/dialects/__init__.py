@@ -1,0 +1,31 @@
+"""How each vendor asks and is answered: addresses, fields, errors and headers."""
+
+from pandas_llm.simulator.dialects.anthropic import MESSAGES
+from pandas_llm.simulator.dialects.completions import CHAT_COMPLETIONS
+from pandas_llm.simulator.dialects.embeddings import OLLAMA_EMBED, OPENAI_EMBEDDINGS
+from pandas_llm.simulator.dialects.endpoint import Dialect, Incoming, Vendor, Work
+from pandas_llm.simulator.dialects.gemini import GENERATE_CONTENT
+from pandas_llm.simulator.dialects.gemini_embeddings import (
+    BATCH_EMBED_CONTENTS,
+    EMBED_CONTENT,
+)
+from pandas_llm.simulator.dialects.models import list_models, vendor_of
+from pandas_llm.simulator.dialects.replies import read_json
+from pandas_llm.simulator.dialects.responses import RESPONSES
+
+__all__ = [
+    "DIALECTS",
+    "Dialect",
+    "Incoming",
+    "Vendor",
+    "Work",
+    "list_models",
+    "read_json",
+    "vendor_of",
+]
+
+DIALECTS = (
+    *(CHAT_COMPLETIONS, RESPONSES, OPENAI_EMBEDDINGS, MESSAGES, OLLAMA_EMBED),
+    *(GENERATE_CONTENT, EMBED_CONTENT, BATCH_EMBED_CONTENTS),
+)
+"""All endpoints that are served."""
