@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from pandas_llm._display import Usage
 from pandas_llm.accessor import LLMAccessor
 from pandas_llm.embedding import aembed, embed
 from pandas_llm.errors import (
@@ -43,15 +44,14 @@ from pandas_llm.functions import (
     generate,
     preview,
 )
-from pandas_llm.usage import Usage
 
 if TYPE_CHECKING:
     from pandas_llm import batch, cache, simulator
-    from pandas_llm.chat import to_chat_jsonl
-    from pandas_llm.job import last_usage
+    from pandas_llm._display import Progress
+    from pandas_llm._run import last_usage
+    from pandas_llm._verbs import to_chat_jsonl
     from pandas_llm.options import get_options, option_context, set_options
     from pandas_llm.plan import Plan
-    from pandas_llm.progress import Progress
 
 __all__ = [
     "ConfigurationError",
@@ -88,12 +88,12 @@ __all__ = [
 
 _LAZY = {
     "Plan": "plan",
-    "Progress": "progress",
+    "Progress": "_display",
     "get_options": "options",
-    "last_usage": "job",
+    "last_usage": "_run",
     "option_context": "options",
     "set_options": "options",
-    "to_chat_jsonl": "chat",
+    "to_chat_jsonl": "_verbs",
 }
 
 logging.getLogger("pandas_llm").addHandler(logging.NullHandler())

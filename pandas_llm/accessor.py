@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
+from pandas_llm._display import ends_here
 from pandas_llm.embedding import Embedding
 from pandas_llm.signatures import show_options
-from pandas_llm.tracebacks import ends_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from pandas_llm._display import Usage
+    from pandas_llm._report import Report
+    from pandas_llm._run import Estimate
+    from pandas_llm._verbs import Tokenizer
     from pandas_llm.batch import BatchJob
-    from pandas_llm.chunk import Tokenizer
-    from pandas_llm.plan import Plan
-    from pandas_llm.report import Report
-    from pandas_llm.survey import Estimate
-    from pandas_llm.types import (
+    from pandas_llm.options import (
         ExplodeOptions,
         LabelOptions,
         Options,
         RecordOptions,
         SeriesOptions,
     )
-    from pandas_llm.usage import Usage
+    from pandas_llm.plan import Plan
 
 How = Literal["left", "inner"]
 Errors = Literal["coerce", "raise"]
@@ -597,7 +597,7 @@ class LLMAccessor(Embedding):
         0              It rained.      0
         0  Then the sun came out.      1
         """
-        from pandas_llm.chunk import chunk
+        from pandas_llm._verbs import chunk
 
         return chunk(
             self._data,
@@ -612,7 +612,7 @@ class LLMAccessor(Embedding):
     @ends_here
     def usage(self) -> Usage:
         """What the run, or the chain of runs, that made this object has used."""
-        from pandas_llm.frame import usage
+        from pandas_llm._run import usage
 
         return usage(self._data)
 
@@ -638,8 +638,8 @@ class LLMAccessor(Embedding):
         >>> "<svg" in out.llm.report()._repr_html_()
         True
         """
-        from pandas_llm.frame import runs, usage
-        from pandas_llm.report import Report
+        from pandas_llm._report import Report
+        from pandas_llm._run import runs, usage
 
         report = Report(usage(self._data), runs(self._data))
         if path is not None:

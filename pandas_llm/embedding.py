@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 import pandas as pd
 
+from pandas_llm._display import ends_here
 from pandas_llm.signatures import show_options
-from pandas_llm.tracebacks import ends_here
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pandas_llm.options import Options, VectorOptions
     from pandas_llm.plan import Plan
-    from pandas_llm.types import Options, VectorOptions
 
     Table = pd.DataFrame | pd.Series
     Rows = Sequence[dict[str, Any]]

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
+from pandas_llm._display import ends_here
 from pandas_llm.accessor import LLMAccessor, make_plan
 from pandas_llm.signatures import show_options
-from pandas_llm.tracebacks import ends_here
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
 
+    from pandas_llm._run import Estimate
     from pandas_llm.accessor import Errors
-    from pandas_llm.survey import Estimate
-    from pandas_llm.types import (
+    from pandas_llm.options import (
         ExplodeOptions,
         LabelOptions,
         Options,

@@ -3,34 +3,274 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
-import os
 from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import copy
-from dataclasses import fields, replace
-from functools import partial
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Unpack
-from urllib.parse import urlencode, urlsplit
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
-import orjson
-
-from pandas_llm import cache, discovery, environment, providers
-from pandas_llm.errors import ConfigurationError
-from pandas_llm.redaction import is_secret
+from pandas_llm import environment
+from pandas_llm._display import ends_here
 from pandas_llm.rules import RULES, TEXT
-from pandas_llm.tracebacks import ends_here
-from pandas_llm.types import Endpoint, Options, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from os import PathLike
 
-    from pandas_llm.providers import Preset
+    import aiohttp
 
-SIMULATED = "sim://local"
-"""The simulator's address, whatever its port."""
+    from pandas_llm._display import Progress
+
+Loop = Literal["auto", "thread", "nested"]
+
+
+class Options(TypedDict, total=False):
+    """Options of every verb.
+
+    Attributes
+    ----------
+    model
+        The model, ``provider/name`` or a name; "sim" is the simulator.
+    base_url
+        The address of a compatible server, such as http://localhost:11434/v1.
+    api_key
+        The key, or a function that gives it.
+    headers
+        HTTP headers to add.
+    system
+        The system message, a template too.
+    examples
+        (prompt, reply) pairs that are sent before each row's prompt.
+    n
+        Choices per row; their records are put together, equal ones once.
+    temperature
+        How much chance there is in a reply; 0 is none.
+    top_p
+        The share of the likeliest tokens that a reply is drawn from.
+    max_tokens
+        The most tokens of a reply.
+    seed
+        A number for replies that repeat, where the provider can.
+    stop
+        Texts at which a reply ends.
+    reasoning_effort
+        How long a reasoning model thinks, such as "low".
+    extra
+        Fields merged into the request's body.
+    concurrency
+        Requests in flight: "auto", or a hard bound.
+    requests_per_minute
+        The account's limit, where the endpoint does not tell it.
+    tokens_per_minute
+        The account's limit, where the endpoint does not tell it.
+    request_timeout
+        Seconds for one request.
+    deadline
+        Seconds for the whole run.
+    max_retries
+        Tries after failures of the server or the network.
+    output_retries
+        Tries after replies that are not what was asked.
+    max_wait
+        The longest wait for a rate limit, in seconds.
+    cache
+        Whether replies are kept and not paid for twice, or the file to keep them in.
+    refresh
+        Ask anew whatever is kept.
+    replay
+        Answer from what is kept alone; nothing is sent.
+    dedupe
+        Equal requests of a run share one call.
+    max_cost
+        Dollars that the run may cost.
+    prices
+        Dollars per million tokens of a model, in and out.
+    truncate
+        The column whose text may be shortened when a prompt is too long.
+    batch
+        Through the provider's batch endpoint: half the price, within a day.
+    fallback
+        Models to ask, in turn, for rows that failed for good.
+    values
+        Constants for the templates.
+    images
+        The column with each row's images, or several: files, bytes or URLs.
+    na_action
+        "ignore": rows with NA in a used cell are not sent; None: as empty text.
+    progress
+        The bar; None shows it in a terminal or notebook. A function gets a `Progress`.
+    details
+        Add columns ``llm_*`` with text, tokens, seconds, attempts of each row.
+    loop
+        How the work runs where an event loop runs already.
+    session
+        The caller's own aiohttp session.
+    """
+
+    model: str | None
+    base_url: str | None
+    api_key: str | Callable[[], str] | None
+    headers: Mapping[str, str] | None
+    system: str | None
+    examples: Sequence[tuple[str, Any]]
+    n: int
+    temperature: float | None
+    top_p: float | None
+    max_tokens: int | None
+    seed: int | None
+    stop: str | Sequence[str] | None
+    reasoning_effort: str | None
+    extra: Mapping[str, Any] | None
+    concurrency: int | Literal["auto"]
+    requests_per_minute: float | None
+    tokens_per_minute: float | None
+    request_timeout: float
+    deadline: float | None
+    max_retries: int
+    output_retries: int
+    max_wait: float
+    cache: bool | str | PathLike[str]
+    refresh: bool
+    replay: bool
+    dedupe: bool
+    max_cost: float | None
+    prices: Mapping[str, tuple[float, float]] | None
+    truncate: str | None
+    batch: bool
+    fallback: Sequence[str]
+    values: Mapping[str, Any] | None
+    images: str | Sequence[str] | None
+    na_action: Literal["ignore"] | None
+    progress: bool | Callable[[Progress], None] | None
+    details: bool
+    loop: Loop
+    session: aiohttp.ClientSession | None
+
+
+class SeriesOptions(Options, total=False):
+    """Options of ``complete`` and ``classify`` beside those of the run.
+
+    Attributes
+    ----------
+    name
+        The new column.
+    errors
+        Whether failed rows are NA, or raise when all rows are done.
+    error_column
+        A column for each row's reason.
+    """
+
+    name: str
+    errors: Literal["coerce", "raise"]
+    error_column: str | None
+
+
+class LabelOptions(SeriesOptions, total=False):
+    """Options of ``classify``.
+
+    Attributes
+    ----------
+    confidence
+        Add a column with the share of the votes that the label got (see n):
+        confidence, or NAME_confidence where name is passed.
+    """
+
+    confidence: bool
+
+
+class VectorOptions(SeriesOptions, total=False):
+    """Options of ``embed``.
+
+    Attributes
+    ----------
+    dimensions
+        The length of a vector, where the model leaves a choice.
+    expand
+        Give each dimension a column of its own.
+    """
+
+    dimensions: int | None
+    expand: bool
+
+
+class RecordOptions(Options, total=False):
+    """Options of ``extract`` beside those of the run.
+
+    Attributes
+    ----------
+    errors
+        Whether failed rows are NA, or raise when all rows are done.
+    error_column
+        A column for each row's reason.
+    flatten
+        Give the fields of nested records columns of their own.
+    """
+
+    errors: Literal["coerce", "raise"]
+    error_column: str | None
+    flatten: bool
+
+
+class ExplodeOptions(RecordOptions, total=False):
+    """Options of ``generate``.
+
+    Attributes
+    ----------
+    how
+        Keep a row without record as one row without values, or drop it.
+    ignore_index
+        Number the result's rows anew.
+    """
+
+    how: Literal["left", "inner"]
+    ignore_index: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`Options` resolved: each has a value. Keys are masked in the repr."""
+
+    model: str | None = None
+    base_url: str | None = None
+    api_key: str | Callable[[], str] | None = field(default=None, repr=False)
+    headers: Mapping[str, str] | None = field(default=None, repr=False)
+    system: str | None = None
+    examples: Sequence[tuple[str, Any]] = ()
+    n: int = 1
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+    stop: str | Sequence[str] | None = None
+    reasoning_effort: str | None = None
+    extra: Mapping[str, Any] | None = None
+    concurrency: int | Literal["auto"] = "auto"
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    request_timeout: float = 600.0
+    deadline: float | None = None
+    max_retries: int = 5
+    output_retries: int = 2
+    max_wait: float = 120.0
+    cache: bool | str | PathLike[str] = True
+    refresh: bool = False
+    replay: bool = False
+    dedupe: bool = True
+    max_cost: float | None = None
+    prices: Mapping[str, tuple[float, float]] | None = None
+    truncate: str | None = None
+    batch: bool = False
+    fallback: Sequence[str] = ()
+    values: Mapping[str, Any] | None = None
+    images: str | Sequence[str] | None = None
+    na_action: Literal["ignore"] | None = "ignore"
+    progress: bool | Callable[[Progress], None] | None = None
+    details: bool = False
+    loop: Loop = "auto"
+    session: aiohttp.ClientSession | None = None
+
+
 _DEFAULTS: dict[str, Any] = {
     f.name: getattr(Settings(), f.name) for f in fields(Settings)
 }
@@ -125,161 +365,6 @@ def resolve(options: Mapping[str, Any]) -> Settings:
     return Settings(**found)
 
 
-def portable(settings: Settings) -> dict[str, Any]:
-    """Give options for another process: as they are here, but without any key.
-
-    Raises
-    ------
-    ConfigurationError
-        For a key or a session among them; the message names the ways out.
-    """
-    preset = _split_model(settings.model)[1]
-    secret = [name for name in settings.headers or {} if is_secret(name)]
-    if isinstance(settings.api_key, str) or secret:
-        what = "api_key" if not secret else f"headers[{secret[0]!r}]"
-        names = preset.key or "it"
-        variable = names if isinstance(names, str) else names[0]
-        msg = (
-            f"{what} would be written down with the plan, for any to read. Ways out:\n"
-            f"  the environment of the workers: set {variable} there\n"
-            "  a function that gives it there: api_key=my_module.my_function"
-        )
-        raise ConfigurationError(msg)
-    if settings.session is not None:
-        msg = "session= belongs to this process: leave it out where others run the plan"
-        raise ConfigurationError(msg)
-    found = {f.name: getattr(settings, f.name) for f in fields(settings)}
-    if not isinstance(settings.cache, bool) and not str(settings.cache).startswith("~"):
-        found["cache"] = os.path.abspath(settings.cache)  # noqa: PTH100 - not resolved
-    # requests must not go elsewhere because a worker's environment is another
-    found["base_url"] = settings.base_url or _variable(preset.address)
-    return found
-
-
-def without_secrets(settings: Settings) -> Settings:
-    """Leave out what may be a key; the environment has to give it again."""
-    headers = {k: v for k, v in (settings.headers or {}).items() if not is_secret(k)}
-    return replace(settings, api_key=None, session=None, headers=headers or None)
-
-
-def endpoint(settings: Settings) -> Endpoint:
-    """Tell where requests go.
-
-    The model may still be empty: an endpoint that lists exactly one is used with it.
-
-    Raises
-    ------
-    ConfigurationError
-        When there is no model or no key; the message names the ways out.
-    """
-    name, preset, model = _split_model(settings.model)
-    given = settings.base_url or _variable(preset.address)
-    base_url = given or preset.base_url
-    key, token = _key(settings, preset)
-    # an address of one's own, a gateway's, may ask for no key
-    own = given and (preset.base_url is not None or settings.headers)
-    lacks = preset.needs_key and not own and not (key and model)
-    if not settings.replay and (lacks or base_url is None):
-        raise ConfigurationError(_ways_out(name, preset, model, key, base_url))
-    if given and urlsplit(given).scheme not in ("http", "https"):
-        msg = f"base_url must start with http:// or https://, not {given!r}"
-        raise ConfigurationError(msg)
-    headers = tuple((settings.headers or {}).items())
-    place = _with_query((base_url or "").rstrip("/"), preset)
-    given_key = settings.api_key
-    renew = partial(_made, given_key) if callable(given_key) else None
-    return Endpoint(name, place, model, key, headers, token, renew)
-
-
-def _key(settings: Settings, preset: Preset) -> tuple[str | None, bool]:
-    """Give the key, and whether it is a bearer token: as those of a function are."""
-    if callable(settings.api_key):
-        return _made(settings.api_key), True
-    if key := settings.api_key or _variable(preset.key):
-        return _sendable(key), False
-    token = _variable(preset.token)
-    return _sendable(token), token is not None
-
-
-def _made(function: Callable[[], str]) -> str | None:
-    return _sendable(function())
-
-
-def _sendable(key: str | None) -> str | None:
-    """Give a key back if a header can carry it; the error does not show it."""
-    if key and not (key.isascii() and key.isprintable() and " " not in key):
-        msg = "api_key holds a blank, a line end or a letter that no header can carry"
-        raise ConfigurationError(msg)
-    return key or None
-
-
-def _variable(names: str | tuple[str, ...] | None) -> str | None:
-    """Return the first variable that is set, of those that a preset names."""
-    return environment.variable(*((names,) if isinstance(names, str) else names or ()))
-
-
-def _with_query(base_url: str, preset: Preset) -> str:
-    """Put parameters of the environment into an address that has none."""
-    given = {name: value for name, v in preset.query if (value := _variable(v))}
-    if not given or "?" in base_url:
-        return base_url
-    return f"{base_url}?{urlencode(given)}"
-
-
-def endpoints(settings: Settings) -> list[Endpoint]:
-    """Give the endpoint of the model, then those of the models to fall back to."""
-    found = [endpoint(settings)]
-    other = replace(settings, base_url=None, api_key=None, headers=None)
-    for model in settings.fallback:
-        # a key is told to nobody but the provider that it was given for
-        same = _split_model(model)[0] == found[0].provider
-        found.append(endpoint(replace(settings if same else other, model=model)))
-    return found
-
-
-def cache_path(settings: Settings) -> Path | None:
-    """Tell which file keeps the replies; None for none."""
-    return cache.location(settings.cache)
-
-
-def account(endpoint: Endpoint) -> tuple[str, ...]:
-    """Give what the provider's limits are counted by; the key only as a fingerprint."""
-    key = hashlib.blake2b((endpoint.api_key or "").encode(), digest_size=8).hexdigest()
-    return (endpoint.provider, endpoint.base_url, key, endpoint.model)
-
-
-def _split_model(model: str | None) -> tuple[str, Preset, str]:
-    """Split ``provider/name``; a prefix that is no provider belongs to the name."""
-    name, slash, rest = (model or "").partition("/")
-    if slash and (preset := providers.preset(name)):
-        return name, preset, rest
-    name = "sim" if model == "sim" else "openai"
-    return name, providers.presets()[name], model or ""
-
-
-def _ways_out(
-    name: str, preset: Preset, model: str, key: str | None, base_url: str | None
-) -> str:
-    """Say what is missing, and what could be used instead."""
-    if base_url is None:
-        ways = f"pass base_url='https://…' or set {preset.address}"
-        return f"{name} has an address for each account: {ways}"
-    lacking = "no key" if model else "no model"
-    variables = (preset.key,) if isinstance(preset.key, str) else preset.key
-    prefix = "" if name == "openai" else f"{name}/"
-    known = "" if key else f"set {variables[0] if variables else 'api_key='} and "
-    local = ["pass base_url='http://localhost:11434/v1' and model='…'"]
-    if not model:
-        local = discovery.found() or local
-    locally = "".join(f"  a local server:  {way}\n" for way in local)
-    return (
-        f"{lacking} is set, so there is nothing to send requests to. Ways out:\n"
-        f"  a provider:      {known}pass model='{prefix}…' (a name that it lists)\n"
-        f"{locally}"
-        "  no server:       pass model='sim', the simulator (invented answers, marked)"
-    )
-
-
 # -- checks ---------------------------------------------------------------------
 
 
@@ -312,6 +397,8 @@ def _environment() -> dict[str, Any]:
 def _parsed(name: str, text: str) -> Any:
     if RULES.get(name, TEXT) is TEXT:
         return text
+    import orjson  # for those who set variables
+
     try:
         return orjson.loads(text.lower() if text in ("True", "False") else text)
     except orjson.JSONDecodeError:

@@ -6,22 +6,29 @@ import asyncio
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pandas_llm import blocking, drafts, frame, options
-from pandas_llm.job import Job
-from pandas_llm.recipe import check_given, make_recipe
-from pandas_llm.shape import Shape
-from pandas_llm.survey import estimate
-from pandas_llm.tracebacks import ends_here
-from pandas_llm.types import Settings
+from pandas_llm import options
+from pandas_llm._display import ends_here
+from pandas_llm._engine import portable
+from pandas_llm._run import (
+    DETAILS,
+    Job,
+    Shape,
+    blocking,
+    check_given,
+    estimate_run,
+    make_recipe,
+    preview_prompts,
+    preview_requests,
+)
+from pandas_llm.options import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pandas as pd
 
+    from pandas_llm._run import Estimate, Recipe, Verb
     from pandas_llm.batch import BatchJob
-    from pandas_llm.shape import Recipe, Verb
-    from pandas_llm.survey import Estimate
 
 
 class Plan:
@@ -96,7 +103,7 @@ class Plan:
             When there is a key or a session in it.
         """
         shape, settings = self._recipe.shape, self._recipe.settings
-        given = options.portable(settings)
+        given = portable(settings)
         return _rebuilt, (self.template, self.keys, self.verb, asdict(shape), given)
 
     def meta(self, data: Any) -> Any:
@@ -163,13 +170,13 @@ class Plan:
         self, data: Any, rows: int = 3, *, as_requests: bool = False
     ) -> pd.DataFrame:
         """Show the prompts, or the whole requests, of the first rows; send nothing."""
-        show = drafts.requests if as_requests else drafts.prompts
+        show = preview_requests if as_requests else preview_prompts
         return show(self._recipe, data, rows)
 
     @ends_here
     def estimate(self, data: Any, pilot: int = 0) -> Estimate:
         """Tell what a run would take; with `pilot`, answer so many rows first."""
-        return estimate(self._recipe, data, pilot)
+        return estimate_run(self._recipe, data, pilot)
 
     @property
     def settings(self) -> Settings:
@@ -183,7 +190,7 @@ class Plan:
         if self._recipe.shape.error_column is not None:
             new[self._recipe.shape.error_column] = "str"
         if self.settings.details:
-            new |= {f"llm_{name}": kind for name, kind in frame.DETAILS.items()}
+            new |= {f"llm_{name}": kind for name, kind in DETAILS.items()}
         return new
 
     @property

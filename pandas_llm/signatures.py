@@ -6,7 +6,7 @@ import inspect
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm.types import Settings
+from pandas_llm.options import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,10 @@ import pandas as pd
 import pytest
 from hypothesis import settings
 
-from pandas_llm import blocking, limits, options, terms
+from pandas_llm import options
+from pandas_llm._engine import endpoint as terms
+from pandas_llm._pacing import limiter as limits
+from pandas_llm._run import blocking
 from pandas_llm.simulator import Simulator
 
 settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pandas_llm import blocking
+from pandas_llm._run import blocking
 
 HOW, URL, REPORT = sys.argv[1:]
 DOCS = pd.DataFrame({"text": [f"Fact number {i}." for i in range(20_000)]})

@@ -15,7 +15,8 @@ import warnings
 import aiohttp
 import pandas as pd
 
-from pandas_llm import blocking, simulator
+from pandas_llm import simulator
+from pandas_llm._run import blocking
 from pandas_llm.errors import AuthenticationError
 
 DOCS = pd.DataFrame({"text": [f"Fact number {i}." for i in range(30)]}, index=range(30))

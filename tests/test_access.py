@@ -11,6 +11,7 @@ from resume_server import Server, completion, failure
 
 import pandas_llm
 from pandas_llm import ConfigurationError, options, providers
+from pandas_llm._engine import address
 from pandas_llm.errors import AuthenticationError
 from pandas_llm.providers.azure import Provider as Azure
 from pandas_llm.types import Endpoint, Request, Spec
@@ -176,7 +177,7 @@ def test_a_key_is_not_in_the_cache_nor_in_the_result(key, tmp_path):
 
 def test_a_key_is_masked_wherever_it_is_written_out():
     found = options.resolve({"model": "m", "api_key": KEY, "headers": {"X-Key": KEY}})
-    place = options.endpoint(found)
+    place = address.resolve_endpoint(found)
     built = providers.connect(place).build(
         Request(Spec("m"), "x"), providers.connect(place).capabilities, 1
     )
@@ -199,14 +200,14 @@ def test_a_key_goes_to_no_other_provider(monkeypatch):
         "headers": {"Authorization": f"Bearer {KEY}"},
         "fallback": ["openai/m2", "anthropic/m3"],
     }
-    first, same, other = options.endpoints(options.resolve(given))
+    first, same, other = address.resolve_endpoints(options.resolve(given))
     assert (first.api_key, same.api_key) == (KEY, KEY)
     assert same.headers == first.headers
     assert other.api_key == "sk-ant-of-its-own"
     assert other.headers == ()
     monkeypatch.delenv("ANTHROPIC_API_KEY")
     with pytest.raises(ConfigurationError, match="set ANTHROPIC_API_KEY"):
-        options.endpoints(options.resolve(given))
+        address.resolve_endpoints(options.resolve(given))
 
 
 # -- the providers' own variables --------------------------------------------------
@@ -241,17 +242,17 @@ def test_each_provider_has_its_key_from_its_variable(
 ):
     monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "https://res.openai.azure.com")
     with pytest.raises(ConfigurationError, match="no key") as caught:
-        options.endpoint(options.resolve({"model": model}))
+        address.resolve_endpoint(options.resolve({"model": model}))
     assert variable in str(caught.value) or "TOKEN" in variable or "GOOGLE" in variable
     monkeypatch.setenv(variable, KEY)
-    place = options.endpoint(options.resolve({"model": model}))
+    place = address.resolve_endpoint(options.resolve({"model": model}))
     assert sent_headers(place)[header] == form.format(KEY)
 
 
 @pytest.mark.parametrize("model", ["anthropic/m", "google/m", "azure/m", "groq/m"])
 def test_a_functions_token_is_a_bearers(model):
     given = {"model": model, "api_key": lambda: KEY, "base_url": "http://h"}
-    place = options.endpoint(options.resolve(given))
+    place = address.resolve_endpoint(options.resolve(given))
     assert sent_headers(place)["Authorization"] == f"Bearer {KEY}"
 
 
@@ -293,7 +294,7 @@ def test_azure_has_two_forms_of_address(base_url, version, url, monkeypatch):
         monkeypatch.setenv("OPENAI_API_VERSION", version)
     monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", base_url)
     given = options.resolve({"model": "azure/my m", "api_key": KEY})
-    place = options.endpoint(given)
+    place = address.resolve_endpoint(given)
     assert isinstance(providers.connect(place), Azure)
     built = providers.connect(place).build(
         Request(Spec("my m"), "x"), providers.connect(place).capabilities, 1
@@ -303,7 +304,7 @@ def test_azure_has_two_forms_of_address(base_url, version, url, monkeypatch):
 
 def test_azure_has_no_address_of_its_own():
     with pytest.raises(ConfigurationError, match="set AZURE_OPENAI_ENDPOINT"):
-        options.endpoint(options.resolve({"model": "azure/m", "api_key": KEY}))
+        address.resolve_endpoint(options.resolve({"model": "azure/m", "api_key": KEY}))
 
 
 def test_azure_is_asked_over_http_with_a_token_that_runs_out(expiring):

@@ -21,7 +21,8 @@ from batch_models import Fact
 from pandas.testing import assert_frame_equal
 from pydantic import Field
 
-from pandas_llm import ConfigurationError, LLMError, LLMWarning, batch, jobs
+from pandas_llm import ConfigurationError, LLMError, LLMWarning, batch
+from pandas_llm.batch import state as jobs
 from pandas_llm.errors import CostLimitError
 from pandas_llm.providers import batches
 from pandas_llm.simulator import Simulator

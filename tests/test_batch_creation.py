@@ -11,7 +11,8 @@ import pytest
 from aiohttp import web
 from resume_server import Server, completion
 
-from pandas_llm import LLMWarning, retry
+from pandas_llm import LLMWarning
+from pandas_llm._pacing import retry
 from pandas_llm.errors import LLMError, MaybeCreatedError, RateLimitError
 
 FRAME = pd.DataFrame({"text": ["One.", "Two.", "Three."]})

@@ -20,7 +20,8 @@ import pandas as pd
 import pytest
 
 import pandas_llm
-from pandas_llm import blocking, options
+from pandas_llm import options
+from pandas_llm._run import blocking
 
 pytestmark = pytest.mark.filterwarnings("ignore:this call blocks:RuntimeWarning")
 

@@ -18,9 +18,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pandas_llm import cache as caches
-from pandas_llm import database, writer
-from pandas_llm.cache import Cache, clear, info, location, open_cache
+from pandas_llm.cache import Cache, clear, info, location, open_cache, writer
+from pandas_llm.cache import replies as module
+from pandas_llm.cache import sqlite as database
 from pandas_llm.errors import LLMError
 from pandas_llm.types import Choice, Reply, Tokens
 
@@ -92,7 +92,7 @@ def clock(monkeypatch):
 @pytest.fixture
 def impatient(monkeypatch):
     """Wait for no lock of others."""
-    monkeypatch.setattr(caches, "_WAIT", 0.05)
+    monkeypatch.setattr(module, "_WAIT", 0.05)
     monkeypatch.setattr(writer, "_WAIT", 0.05)
 
 
@@ -661,7 +661,7 @@ FIRST = [
     "import pandas_llm",
     "import pandas_llm.options",
     "import pandas_llm.batch",
-    "import pandas_llm.tracebacks",
+    "import pandas_llm._display.tracebacks",
     "import pandas as pd, pandas_llm; pd.Series(['a']).llm",
 ]
 ASKED = """

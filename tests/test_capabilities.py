@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 import pandas_llm
-from pandas_llm import GenerationError, LLMWarning, Plan, terms
+from pandas_llm import GenerationError, LLMWarning, Plan
+from pandas_llm._engine import endpoint as terms
 
 FACTS = {"fact": str, "count": int}
 TEMPLATE = "Facts about ${text}"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import pandas_llm
 from pandas_llm import TemplateError
-from pandas_llm.files import read_table, replacing, write_table
+from pandas_llm._cli.files import read_table, replacing, write_table
 
 PAIRS = pd.DataFrame(
     {"question": ["Who?", "When?", None], "answer": ["Ada", "1843", "Never"]},

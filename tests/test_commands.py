@@ -17,9 +17,10 @@ import pytest
 from resume_server import Server, completion
 
 import pandas_llm
-from pandas_llm import flags, types
+from pandas_llm import options as option_tables
 from pandas_llm.__main__ import main
-from pandas_llm.commands import EXIT_CODES, parse_keys
+from pandas_llm._cli import flags
+from pandas_llm._cli.commands import EXIT_CODES, parse_keys
 
 ROOT = Path(pandas_llm.__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -185,7 +186,7 @@ def test_flags_come_from_the_table_of_options(capsys):
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     hidden = {"api_key", "session", "loop"}
-    for name in types.Options.__annotations__.keys() - hidden:
+    for name in option_tables.Options.__annotations__.keys() - hidden:
         assert f"--{name.replace('_', '-')}" in shown, name
     assert "--api-key" not in shown
     assert "exit codes" in shown
@@ -197,11 +198,11 @@ def test_flags_come_from_the_table_of_options(capsys):
 @pytest.mark.parametrize(
     ("table", "base"),
     [
-        (types.Options, None),
-        (types.SeriesOptions, types.Options),
-        (types.LabelOptions, types.SeriesOptions),
-        (types.RecordOptions, types.Options),
-        (types.ExplodeOptions, types.RecordOptions),
+        (option_tables.Options, None),
+        (option_tables.SeriesOptions, option_tables.Options),
+        (option_tables.LabelOptions, option_tables.SeriesOptions),
+        (option_tables.RecordOptions, option_tables.Options),
+        (option_tables.ExplodeOptions, option_tables.RecordOptions),
     ],
 )
 def test_every_option_is_described(table, base):
@@ -210,7 +211,7 @@ def test_every_option_is_described(table, base):
 
 
 def test_the_readmes_table_has_every_option():
-    for name in types.Options.__annotations__:
+    for name in option_tables.Options.__annotations__:
         assert re.search(rf"^\|.*`{name}`.*\|", README, re.MULTILINE), name
 
 

@@ -16,7 +16,8 @@ import pytest
 from resume_server import Server, completion
 
 import pandas_llm
-from pandas_llm import ConfigurationError, LLMWarning, discovery, options, providers
+from pandas_llm import ConfigurationError, LLMWarning, providers
+from pandas_llm._engine import address, discovery
 
 ROWS = pd.DataFrame({"text": ["Snow fell.", "Rain came."]})
 TEMPLATE = "Say ${text}"
@@ -101,7 +102,7 @@ def test_a_server_that_takes_its_time_is_not_waited_for(monkeypatch):
         started = time.monotonic()
         assert discovery.found() == []
         assert time.monotonic() - started < 10  # guards against waiting for it
-    assert "http://localhost:11434/v1" in options._ways_out(
+    assert "http://localhost:11434/v1" in address._ways_out(
         "openai", providers.presets()["openai"], "m", None, "https://x"
     )
 
@@ -210,7 +211,7 @@ def test_a_provider_that_cannot_be_loaded_is_said_to_be(name, words, acme):
 
 
 def test_a_prefix_that_nobody_provides_belongs_to_the_name(acme):
-    found = options.endpoint(
+    found = address.resolve_endpoint(
         pandas_llm.options.resolve({"model": "meta-llama/Llama-4", "api_key": "k"})
     )
     assert (found.provider, found.model) == ("openai", "meta-llama/Llama-4")

@@ -19,7 +19,7 @@ import pandas_llm
 ROOT = Path(__file__).parent.parent
 CODE = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-EXTRAS = {"pandas_llm.spark": "pyspark"}
+EXTRAS = dict.fromkeys(("pandas_llm.spark", "pandas_llm._cluster.spark"), "pyspark")
 MODULES = [
     found.name
     for found in pkgutil.walk_packages(pandas_llm.__path__, "pandas_llm.")

@@ -14,15 +14,9 @@ from hypothesis import strategies as st
 from openai import OpenAI
 
 import pandas_llm
-from pandas_llm import (
-    ConfigurationError,
-    LLMWarning,
-    Plan,
-    TemplateError,
-    errors,
-    terms,
-)
-from pandas_llm.fingerprint import Fingerprint
+from pandas_llm import ConfigurationError, LLMWarning, Plan, TemplateError, errors
+from pandas_llm._engine import endpoint as terms
+from pandas_llm.cache.fingerprint import Fingerprint
 from pandas_llm.providers import connect, openai
 from pandas_llm.providers.dialect import Bundling
 from pandas_llm.simulator import Simulator
@@ -329,7 +323,7 @@ PASSING = [
 
 @pytest.mark.parametrize("fault", PASSING)
 def test_faults_of_the_moment_cost_no_row(simulator, here, fault, monkeypatch):
-    monkeypatch.setattr("pandas_llm.retry._BASE", 0.01)
+    monkeypatch.setattr("pandas_llm._pacing.retry._BASE", 0.01)
     server = simulator(fault_plan={2: fault}, fault_delay=0.02)
     df = texts(700)
     out = df.llm.embed("text", dimensions=8, **here(server))

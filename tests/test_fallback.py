@@ -6,7 +6,10 @@ import pandas as pd
 import pytest
 from resume_server import Server, completion, failure
 
-from pandas_llm import GenerationError, LLMError, LLMWarning, engine, retry, sender
+from pandas_llm import GenerationError, LLMError, LLMWarning
+from pandas_llm._engine import sender
+from pandas_llm._engine import workers as engine
+from pandas_llm._pacing import retry
 from pandas_llm.simulator import Simulator
 
 ROWS = 20

@@ -9,7 +9,8 @@ import warnings
 import pandas as pd
 import pytest
 
-from pandas_llm import GenerationError, LLMError, LLMWarning, retry
+from pandas_llm import GenerationError, LLMError, LLMWarning
+from pandas_llm._pacing import retry
 from pandas_llm.errors import FirstRowsError
 from pandas_llm.simulator import Simulator
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pandas_llm.fingerprint import Fingerprint
+from pandas_llm.cache.fingerprint import Fingerprint
 from pandas_llm.types import Endpoint, Request, Spec
 
 OPENAI = Endpoint("openai", "https://api.openai.com/v1", "gpt-5-mini", None)

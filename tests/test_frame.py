@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pandas_llm import frame
+from pandas_llm._engine.outcomes import Store
+from pandas_llm._replies.keys import Column
+from pandas_llm._run import frame
 from pandas_llm.errors import DeadlineError, OutputError
-from pandas_llm.keys import Column
-from pandas_llm.store import Store
 from pandas_llm.types import Outcome
 
 COLUMNS = (Column("q", "str"), Column("a", "int"))

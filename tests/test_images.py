@@ -21,9 +21,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pandas_llm
-from pandas_llm import images, providers
+from pandas_llm import providers
+from pandas_llm._engine import images
+from pandas_llm.cache.fingerprint import Fingerprint
 from pandas_llm.errors import ImageError
-from pandas_llm.fingerprint import Fingerprint
 from pandas_llm.types import Endpoint, ImageLimits, Request, Spec
 
 pytestmark = pytest.mark.filterwarnings("ignore::pandas_llm.LLMWarning")

@@ -20,9 +20,9 @@ from pydantic import (
     field_validator,
 )
 
-from pandas_llm import frame
-from pandas_llm.keys import parse_keys, parse_labels
-from pandas_llm.output import Records
+from pandas_llm._replies.keys import parse_keys, parse_labels
+from pandas_llm._replies.outputs import Records
+from pandas_llm._run import frame
 from pandas_llm.types import Choice
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 import pandas_llm
-from pandas_llm import tracebacks
+from pandas_llm._display import tracebacks
 from pandas_llm.simulator import Simulator
 
 ROOT = Path(pandas_llm.__file__).parents[1]

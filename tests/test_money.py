@@ -11,9 +11,10 @@ from aiohttp import ClientSession, TCPConnector
 from resume_server import Server, certificates, completion
 
 import pandas_llm
-from pandas_llm import ConfigurationError, LLMWarning, Plan, retry
+from pandas_llm import ConfigurationError, LLMWarning, Plan
+from pandas_llm._pacing import retry
+from pandas_llm._pacing.prices import Prices
 from pandas_llm.errors import CostLimitError
-from pandas_llm.prices import Prices
 from pandas_llm.types import Endpoint, Tokens
 
 PRICES = {"sim": (2.0, 8.0)}

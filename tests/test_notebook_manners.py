@@ -10,7 +10,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 import pandas_llm
 from pandas_llm.accessor import LLMAccessor
-from pandas_llm.types import Options
+from pandas_llm.options import Options
 
 VERBS = {
     *("generate", "extract", "complete", "classify", "embed"),

@@ -7,7 +7,8 @@ import pytest
 
 import pandas_llm
 from pandas_llm import ConfigurationError, options
-from pandas_llm.types import Options, Settings
+from pandas_llm._engine import address
+from pandas_llm.options import Options, Settings
 
 CASES = {
     "model": "m",
@@ -100,17 +101,19 @@ def test_wrong_options_are_refused(given, error, words):
     ],
 )
 def test_a_prefix_that_is_no_provider_belongs_to_the_name(model, provider, name):
-    found = options.endpoint(options.resolve({"model": model, "api_key": "k"}))
+    found = address.resolve_endpoint(options.resolve({"model": model, "api_key": "k"}))
     assert (found.provider, found.model) == (provider, name)
 
 
 def test_key_and_address_come_from_the_environment(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-env")
     monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:9/v1/")
-    found = options.endpoint(options.resolve({"model": "m"}))
+    found = address.resolve_endpoint(options.resolve({"model": "m"}))
     assert found.api_key == "sk-env"
     assert found.base_url == "http://localhost:9/v1"
-    given = options.endpoint(options.resolve({"model": "m", "api_key": lambda: "sk-2"}))
+    given = address.resolve_endpoint(
+        options.resolve({"model": "m", "api_key": lambda: "sk-2"})
+    )
     assert given.api_key == "sk-2"
     assert "sk-" not in repr(found)
 
@@ -118,20 +121,20 @@ def test_key_and_address_come_from_the_environment(monkeypatch):
 @pytest.mark.parametrize("url", ["ftp://host/v1", "localhost:8000", "file:///etc"])
 def test_only_http_addresses_are_taken(url):
     with pytest.raises(ConfigurationError, match="http:// or https://"):
-        options.endpoint(options.resolve({"model": "m", "base_url": url}))
+        address.resolve_endpoint(options.resolve({"model": "m", "base_url": url}))
 
 
 @pytest.mark.parametrize("key", ["sk x", "sk\ny", "schlüssel"])
 def test_a_key_that_no_header_can_carry_is_refused_without_showing_it(key):
     with pytest.raises(ConfigurationError) as caught:
-        options.endpoint(options.resolve({"model": "m", "api_key": key}))
+        address.resolve_endpoint(options.resolve({"model": "m", "api_key": key}))
     assert key not in str(caught.value)
 
 
 def test_accounts_differ_by_key_and_do_not_hold_it():
     def account(key):
-        return options.account(
-            options.endpoint(options.resolve({"model": "m", "api_key": key}))
+        return address.account(
+            address.resolve_endpoint(options.resolve({"model": "m", "api_key": key}))
         )
 
     assert account("sk-1") != account("sk-2")

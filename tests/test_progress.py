@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 import pandas_llm
-from pandas_llm import progress
-from pandas_llm.usage import Totals
+from pandas_llm._display import progress
+from pandas_llm._display.usage import Totals
 
 TEMPLATE = "Give one fact.\ntext: ${text}"
 

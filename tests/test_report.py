@@ -14,10 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pandas_llm
-from pandas_llm import plots, report, runlog, tables
-from pandas_llm.runlog import BUCKETS, SERIES, RunLog
+from pandas_llm._display import tables
+from pandas_llm._display.usage import Totals, Usage
+from pandas_llm._report import page as report
+from pandas_llm._report import plots
+from pandas_llm._report import timeline as runlog
+from pandas_llm._report.timeline import BUCKETS, SERIES, RunLog
 from pandas_llm.types import Outcome, Tokens
-from pandas_llm.usage import Totals, Usage
 
 TEMPLATE = "Give one fact.\ntext: ${text}"
 ANSWERED = st.floats(0.0, 2000.0, allow_nan=False)

@@ -18,7 +18,8 @@ import pytest
 from pydantic import BaseModel, field_validator
 
 import pandas_llm
-from pandas_llm import GenerationError, LLMWarning, cache, writer
+from pandas_llm import GenerationError, LLMWarning, cache
+from pandas_llm.cache import replies, writer
 
 ROOT = Path(pandas_llm.__file__).parents[1]
 SCRIPT = Path(__file__).with_name("resume_process.py")
@@ -390,7 +391,7 @@ def test_a_cache_file_damaged_inside_costs_a_warning_or_nothing(
 def test_a_locked_cache_file_costs_a_warning_and_no_row(
     ask, simulator, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(cache, "_WAIT", 0.3)
+    monkeypatch.setattr(replies, "_WAIT", 0.3)
     monkeypatch.setattr(writer, "_WAIT", 0.3)
     server = simulator()
     ask(server, facts(*range(5)))

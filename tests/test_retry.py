@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pandas_llm.retry import Circuit, backoff
+from pandas_llm._pacing.retry import Circuit, backoff
 
 
 @dataclass

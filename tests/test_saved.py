@@ -16,10 +16,11 @@ import pytest
 from batch_models import Defaults, Fact, Leaf, Node, Odd, Place, Tagged
 from pydantic import AfterValidator, BaseModel, Field, Strict, StringConstraints
 
-from pandas_llm import ConfigurationError, LLMError, LLMWarning, options, saved
+from pandas_llm import ConfigurationError, LLMError, LLMWarning, options
+from pandas_llm._run.recipe import make_recipe
+from pandas_llm._run.task import Shape
+from pandas_llm.batch import saved
 from pandas_llm.errors import OutputError
-from pandas_llm.recipe import make_recipe
-from pandas_llm.shape import Shape
 from pandas_llm.types import Choice
 
 

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
-from pandas_llm.keys import parse_keys
-from pandas_llm.output import Records
-from pandas_llm.schema import portable
+from pandas_llm._replies.keys import parse_keys
+from pandas_llm._replies.outputs import Records
+from pandas_llm._replies.schema import portable
 from pandas_llm.simulator.answers.texts import answer
 from pandas_llm.simulator.dialects.strict import strict_problem
 from pandas_llm.types import Choice

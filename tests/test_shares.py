@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pandas_llm.limits import RateLimiter
-from pandas_llm.shares import RENEWAL, TERM, Shares
+from pandas_llm._pacing.limiter import RateLimiter
+from pandas_llm._pacing.parts import RENEWAL, TERM, Shares
 from pandas_llm.types import Quota, Quotas
 
 STEPS = st.lists(

@@ -7,10 +7,10 @@ import subprocess
 import sys
 import time
 
-from pandas_llm.progress import Bar, Status
-from pandas_llm.runlog import RunLog
+from pandas_llm._display.progress import Bar, Status
+from pandas_llm._display.usage import Totals
+from pandas_llm._report.timeline import RunLog
 from pandas_llm.types import Outcome, Tokens
-from pandas_llm.usage import Totals
 
 ROWS = 200_000
 

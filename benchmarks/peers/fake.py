@@ -4,7 +4,8 @@ import asyncio
 
 from replies import ROW, completion
 
-from pandas_llm import connection, types
+from pandas_llm import types
+from pandas_llm._engine import open as connection
 
 PROSE = (
     b'{"choices":[{"index":0,"message":{"role":"assistant","content":'

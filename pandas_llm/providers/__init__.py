@@ -9,189 +9,32 @@ people write before the slash, and a `Preset`.
 
 from __future__ import annotations
 
-from functools import cache
-from importlib import import_module
-from pkgutil import iter_modules
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
-from urllib.parse import urlsplit
+from pandas_llm.providers.batches import DISCOUNT, Batches, Result, Snapshot, batches_of
+from pandas_llm.providers.dialect import Bundling
+from pandas_llm.providers.failures import excerpt
+from pandas_llm.providers.registry import (
+    Preset,
+    Provider,
+    connect,
+    local,
+    preset,
+    presets,
+    read_reply,
+)
 
-from pandas_llm.errors import ConfigurationError, MalformedReplyError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from pandas_llm.errors import LLMError, ProviderError
-    from pandas_llm.types import (
-        Capabilities,
-        Endpoint,
-        HTTPRequest,
-        HTTPResponse,
-        ImageLimits,
-        Quotas,
-        Reply,
-        Request,
-        Spec,
-        Used,
-    )
-
-GROUP = "pandas_llm.providers"
-"""The entry points by which other packages add providers."""
-_OK = 200
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
-
-
-class Provider(Protocol):
-    """One vendor's dialect, bound to an endpoint."""
-
-    capabilities: Capabilities
-    """What to try first."""
-
-    @property
-    def images(self) -> ImageLimits | None:
-        """What images it takes; None for none."""
-
-    def build(
-        self, request: Request, capabilities: Capabilities, n: int
-    ) -> HTTPRequest:
-        """Put a request for `n` choices in the vendor's words."""
-
-    def parse(self, response: HTTPResponse) -> Reply:
-        """Read an answer with status 200; raise an `LLMError` when it is none."""
-
-    def error(self, response: HTTPResponse) -> ProviderError:
-        """Turn an answer with another status into an error."""
-
-    def spent(self, response: HTTPResponse) -> Used:
-        """Read what an answer used that `parse` or `error` made an error of."""
-
-    def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
-        """Read the account's limits from the headers."""
-
-    def downgrade(
-        self, capabilities: Capabilities, error: LLMError, request: Request
-    ) -> Capabilities | None:
-        """Give what to try after a refused parameter; None when nothing is left."""
-
-    def dropped(self, spec: Spec, capabilities: Capabilities) -> tuple[str, ...]:
-        """Name the options that are not sent because the model refuses them."""
-
-
-class Preset(NamedTuple):
-    """What a provider's name in ``model="name/…"`` stands for.
-
-    Examples
-    --------
-    >>> from pandas_llm.providers.openai import Provider
-    >>> acme = Preset(Provider, "https://llm.acme.example/v1", key="ACME_API_KEY")
-    >>> acme.needs_key
-    True
-    """
-
-    dialect: Callable[[Endpoint], Provider]
-    """Makes the provider; mostly a class."""
-    base_url: str | None
-    """None where each account has an address of its own."""
-    address: str | None = None
-    """The environment variable with another address."""
-    key: str | tuple[str, ...] = ()
-    """The environment variables with a key, in the order they are looked at."""
-    token: str | tuple[str, ...] = ()
-    """Those with a bearer token, where that is sent otherwise than a key."""
-    needs_key: bool = True
-    """Whether nobody is served without."""
-    query: tuple[tuple[str, str], ...] = ()
-    """Parameters of the address, and the environment variables they are taken from."""
-
-
-@cache
-def presets() -> Mapping[str, Preset]:
-    """Give the providers of this package by name.
-
-    Examples
-    --------
-    >>> sorted(presets())[:3]
-    ['anthropic', 'azure', 'deepseek']
-    """
-    found: dict[str, Preset] = {}
-    for module in iter_modules(__path__):
-        found |= getattr(import_module(f"{__name__}.{module.name}"), "PRESETS", {})
-    return found
-
-
-@cache
-def preset(name: str) -> Preset | None:
-    """Give the provider of a name, here or in another package; None for none.
-
-    Raises
-    ------
-    ConfigurationError
-        When another package's provider cannot be imported or is no `Preset`.
-    """
-    if name in presets():
-        return presets()[name]
-    from importlib.metadata import entry_points  # few need it, and it takes 20 ms
-
-    for point in entry_points(group=GROUP, name=name):  # 20 ms, once a name
-        try:
-            found = point.load()
-        except (ImportError, AttributeError) as error:
-            msg = f"the provider {name!r} ({point.value}) cannot be imported: {error}"
-            raise ConfigurationError(msg) from error
-        if not isinstance(found, Preset):
-            msg = f"the provider {name!r} ({point.value}) is no Preset but {found!r}"
-            raise ConfigurationError(msg)
-        return found
-    return None
-
-
-def local() -> Mapping[str, Preset]:
-    """Give the providers that are servers on one's own machine."""
-    return {
-        name: found
-        for name, found in presets().items()
-        if urlsplit(found.base_url or "").hostname in _LOOPBACK
-    }
-
-
-def connect(endpoint: Endpoint) -> Provider:
-    """Give the provider that speaks to an endpoint."""
-    found = preset(endpoint.provider)
-    if found is None:
-        msg = f"there is no provider {endpoint.provider!r}"
-        raise ConfigurationError(msg)
-    dialect: Any = found.dialect
-    place = _place(endpoint.base_url)
-    if endpoint.provider == "openai" and place != _place(found.base_url or ""):
-        # a compatible server named by its address: its oddities are the same
-        for other in presets().values():
-            known = other.base_url is not None and _place(other.base_url) == place
-            if known and _speaks(other.dialect, dialect):
-                dialect = other.dialect
-                break
-    provider: Provider = dialect(endpoint)
-    if endpoint.embeds is None:
-        return provider
-    from pandas_llm.providers.embeddings import Embeddings  # which needs this module
-
-    return Embeddings(provider, endpoint)
-
-
-def read_reply(provider: Provider, response: HTTPResponse) -> Reply:
-    """Return what an answer says; raise an `LLMError` when it is no reply."""
-    if response.status != _OK:
-        raise provider.error(response)
-    try:
-        return provider.parse(response)
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        msg = f"the reply is no chat completion: {error}"
-        raise MalformedReplyError(msg, status=response.status) from error
-
-
-def _place(base_url: str) -> tuple[str | None, int | None]:
-    parts = urlsplit(base_url)
-    host = parts.hostname
-    return "localhost" if host in _LOOPBACK else host, parts.port
-
-
-def _speaks(one: Any, other: Any) -> bool:
-    return isinstance(one, type) and one.__base__ is other
+__all__ = [
+    "DISCOUNT",
+    "Batches",
+    "Bundling",
+    "Preset",
+    "Provider",
+    "Result",
+    "Snapshot",
+    "batches_of",
+    "connect",
+    "excerpt",
+    "local",
+    "preset",
+    "presets",
+    "read_reply",
+]

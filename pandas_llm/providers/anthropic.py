@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 from pandas_llm.errors import MalformedReplyError
-from pandas_llm.providers import Preset, failures
+from pandas_llm.providers import failures
 from pandas_llm.providers.dialect import Dialect
 from pandas_llm.providers.headers import count, until
 from pandas_llm.providers.negotiation import merged
+from pandas_llm.providers.registry import Preset
 from pandas_llm.types import (
     Capabilities,
     Choice,

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from pandas_llm.providers import Preset, openai
+from pandas_llm.providers import openai
+from pandas_llm.providers.registry import Preset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -25,7 +25,7 @@ _COMPLETIONS = ("chat/completions", "responses")
 State = Literal["running", "ended"]
 
 
-class Progress(NamedTuple):
+class Snapshot(NamedTuple):
     """What a vendor says of one batch."""
 
     id: str
@@ -73,7 +73,7 @@ class Batches(Protocol):
     def cancel(self, batch: str) -> HTTPRequest:
         """End a batch early; what it has done stays."""
 
-    def read(self, body: bytes) -> Progress:
+    def read(self, body: bytes) -> Snapshot:
         """Read what `create`, `poll` and `cancel` are answered with."""
 
     def results(self, body: bytes) -> Iterator[Result]:
@@ -131,14 +131,14 @@ class OpenAI:
         """End it; OpenAI takes up to ten minutes."""
         return HTTPRequest(f"{self.poll(batch)}/cancel", self._headers, b"")
 
-    def read(self, body: bytes) -> Progress:
+    def read(self, body: bytes) -> Snapshot:
         """Read a batch object."""
         data = orjson.loads(body)
         counts = data.get("request_counts") or {}
         ended = data["status"] in ("completed", "failed", "expired", "cancelled")
         files = (data.get("output_file_id"), data.get("error_file_id"))
         why = [e.get("message") for e in (data.get("errors") or {}).get("data") or ()]
-        return Progress(
+        return Snapshot(
             data["id"],
             "ended" if ended else "running",
             data["status"],
@@ -195,13 +195,13 @@ class Anthropic:
         """End it."""
         return HTTPRequest(f"{self.poll(batch)}/cancel", self._headers, b"")
 
-    def read(self, body: bytes) -> Progress:
+    def read(self, body: bytes) -> Snapshot:
         """Read a batch object; it counts what is done only at its end."""
         data = orjson.loads(body)
         counts = data["request_counts"]
         failed = sum(counts[name] for name in ("errored", "canceled", "expired"))
         ended = data["processing_status"] == "ended"
-        return Progress(
+        return Snapshot(
             data["id"],
             "ended" if ended else "running",
             data["processing_status"],

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pandas_llm.providers import Preset
 from pandas_llm.providers.dialect import Bundling, Vectors
 from pandas_llm.providers.openai import Provider, limit_names, quota
+from pandas_llm.providers.registry import Preset
 from pandas_llm.types import Capabilities, ImageLimits, Quotas, Tokens, Used
 
 if TYPE_CHECKING:

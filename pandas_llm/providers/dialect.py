@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import orjson
 
+from pandas_llm._replies import portable
 from pandas_llm.errors import EncodingError
 from pandas_llm.providers import failures, negotiation
-from pandas_llm.schema import portable
 from pandas_llm.types import Capabilities, HTTPRequest, Used
 
 if TYPE_CHECKING:

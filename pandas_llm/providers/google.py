@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote, urlsplit
 
 from pandas_llm.errors import MalformedReplyError, PromptFilteredError
-from pandas_llm.providers import Preset, failures
+from pandas_llm.providers import failures
 from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
 from pandas_llm.providers.negotiation import merged
+from pandas_llm.providers.registry import Preset
 from pandas_llm.types import Choice, ImageLimits, Reply, Tokens, Used
 
 if TYPE_CHECKING:

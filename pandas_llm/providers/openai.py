@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pandas_llm.errors import MalformedReplyError, OverloadedError
-from pandas_llm.providers import Preset, failures
+from pandas_llm.providers import failures
 from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
 from pandas_llm.providers.headers import count, duration
+from pandas_llm.providers.registry import Preset
 from pandas_llm.types import (
     Capabilities,
     Choice,

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pandas_llm.errors import MalformedReplyError
-from pandas_llm.providers import Preset, failures, openai
+from pandas_llm.providers import failures, openai
 from pandas_llm.providers.negotiation import merged
+from pandas_llm.providers.registry import Preset
 from pandas_llm.types import Capabilities, Choice, Reply, Tokens, Used
 
 if TYPE_CHECKING:

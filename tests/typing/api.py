@@ -10,9 +10,9 @@ from pydantic import BaseModel
 
 import pandas_llm
 from pandas_llm import Plan, Usage
+from pandas_llm._run.estimate import Estimate
+from pandas_llm._verbs.chats import ChatFile
 from pandas_llm.accessor import LLMAccessor
-from pandas_llm.chat import ChatFile
-from pandas_llm.survey import Estimate
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,0 +1,314 @@
+"""The commands that run a verb over a file."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import sys
+import tempfile
+import warnings
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+from pandas_llm import options
+from pandas_llm._cli import files, flags
+from pandas_llm._run import last_usage
+from pandas_llm.cache import location
+from pandas_llm.errors import ConfigurationError, GenerationError, LLMError, LLMWarning
+from pandas_llm.plan import Plan
+
+if TYPE_CHECKING:
+    import argparse
+
+    import pandas as pd
+
+DONE, FAILED_ROWS, USAGE, STOPPED, INTERRUPTED = 0, 1, 2, 3, 130
+EXIT_CODES = """\
+exit codes:
+  0    every row is answered
+  1    some rows failed; OUTPUT is written, they are empty in it and told on stderr
+  2    the command, the input or the settings are wrong; nothing was sent
+  3    an error that all rows share (a wrong key, no credit, --max-cost) stopped the
+       run, or OUTPUT could not be written; OUTPUT is as it was
+  130  Ctrl-C; OUTPUT is as it was
+After 1, 3 and 130 the same command goes on where it stopped: replies are kept."""
+
+_SHOWN = 20
+_TYPES: dict[str, Any] = {
+    "str": str,
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "date": date,
+    "datetime": datetime,
+    "list": list[str],
+    "list[str]": list[str],
+    "list[int]": list[int],
+    "list[float]": list[float],
+}
+
+
+class Stop(Exception):  # noqa: N818 - it ends the command, whatever the reason
+    """End the command with a message and an exit code."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def run(words: argparse.Namespace) -> int:
+    """Run a verb over a file, or show what it would do; give the exit code."""
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning  # type: ignore[assignment]
+            warnings.simplefilter("always", LLMWarning)
+            return _run(words)
+    except Stop as stop:
+        _say(str(stop))
+        return stop.code
+    except BrokenPipeError:  # nobody reads on, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return STOPPED
+
+
+def parse_keys(text: str) -> dict[str, Any]:
+    """Read keys as the command line has them.
+
+    Examples
+    --------
+    >>> parse_keys("name,score:int,year:int?,tone:good|bad")
+    {'name': <class 'str'>, 'score': <class 'int'>, 'year': int | None, \
+'tone': ['good', 'bad']}
+    """
+    found: dict[str, Any] = {}
+    for part in text.split(","):
+        name, _, kind = part.partition(":")
+        name = name.strip()
+        if not name or name in found:
+            what = "a name twice" if name else "an empty name"
+            msg = f"--keys {text!r} has {what}; write question,answer or score:int"
+            raise ValueError(msg)
+        found[name] = _type(name, kind.strip() or "str")
+    return found
+
+
+def _type(name: str, kind: str) -> Any:
+    optional = kind.endswith("?")
+    kind = kind.removesuffix("?")
+    if "|" in kind:
+        labels = [label.strip() for label in kind.split("|")]
+        return Literal[tuple(labels)] | None if optional else labels
+    if kind not in _TYPES:
+        near = difflib.get_close_matches(kind, _TYPES, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_TYPES)}"
+        msg = f"--keys: {name} cannot be {kind!r}; {hint} (or labels: good|bad)"
+        raise ValueError(msg)
+    return _TYPES[kind] | None if optional else _TYPES[kind]
+
+
+def parse_labels(text: str) -> Any:
+    """Read labels: by commas, or JSON with a description each.
+
+    Examples
+    --------
+    >>> parse_labels("good, bad")
+    ['good', 'bad']
+    """
+    if text.lstrip()[:1] in ("{", "["):
+        return json.loads(text)
+    return [label.strip() for label in text.split(",")]
+
+
+# -- the steps ------------------------------------------------------------------
+
+
+def _run(words: argparse.Namespace) -> int:
+    given = flags.given(words, words.verb)
+    try:
+        plan = _plan(words, given)
+        table = files.read_table(words.input)
+        if table.shape == (0, 0):  # an empty file of JSON Lines knows no columns
+            files.write_table(table, words.output)
+            return DONE
+        if words.preview:
+            print(_previewed(plan, table, words.rows))
+            return DONE
+        if words.estimate:
+            print(plan.estimate(table, words.pilot))
+            return DONE
+        _check(words, plan, table)
+    except (ConfigurationError, ValueError, TypeError, OSError) as error:
+        raise Stop(USAGE, _told(error)) from error
+    except LLMError as error:  # the rows of a pilot
+        raise Stop(STOPPED, _told(error)) from error
+    out, failures = _answered(plan, table, words, given)
+    result = _joined(table, out)
+    try:
+        files.write_table(result, words.output)
+    except BrokenPipeError:
+        raise
+    except (OSError, ValueError) as error:
+        told = f"{words.output} could not be written: {_told(error)}"
+        raise Stop(STOPPED, told + _kept(result, files.STANDARD, given)) from error
+    _report(table, out, failures, words)
+    return DONE if failures is None else FAILED_ROWS
+
+
+def _plan(words: argparse.Namespace, given: dict[str, Any]) -> Plan:
+    template = _text(words.template, "--template")
+    if given.get("system"):
+        given["system"] = _text(given["system"], "--system")
+    keys: Any = None
+    if words.verb == "classify":
+        keys = parse_labels(words.labels)
+    elif words.verb != "complete":
+        keys = parse_keys(words.keys)
+    return Plan(template, keys, verb=words.verb, errors="raise", **given)
+
+
+def _text(value: str, flag: str) -> str:
+    """Give the file's text, or the value itself where there is no such file."""
+    try:
+        path = Path(value).expanduser()
+        if path.is_file():
+            return path.read_text(encoding="utf-8-sig")
+    except UnicodeError:
+        msg = f"{flag}: {value} is no text in UTF-8"
+        raise ValueError(msg) from None
+    except (OSError, RuntimeError):
+        return value  # too long for a name, or ~ of nobody
+    if path.suffix in (".txt", ".md", ".tmpl", ".j2") and len(value.split()) == 1:
+        msg = f"{flag}: there is no file {value}"
+        raise ValueError(msg)
+    return value
+
+
+def _check(words: argparse.Namespace, plan: Plan, table: pd.DataFrame) -> None:
+    """Find out what could go wrong after the run, before it."""
+    if words.input == words.output != files.STANDARD:
+        msg = "OUTPUT is INPUT: give the result a name of its own"
+        raise ValueError(msg)
+    files.check_target(table, words.output)
+    new = plan(table.head(0))
+    names = [new.name] if new.ndim == 1 else new.columns
+    taken = [name for name in names if name in table.columns]
+    if words.verb in ("complete", "classify") and taken:
+        msg = f"the input has a column {taken[0]!r} already: see --name"
+        raise ValueError(msg)
+
+
+def _answered(
+    plan: Plan, table: pd.DataFrame, words: argparse.Namespace, given: dict[str, Any]
+) -> tuple[Any, pd.DataFrame | None]:
+    try:
+        return plan(table), None
+    except GenerationError as error:
+        return error.partial, error.failures
+    except (LLMError, KeyboardInterrupt) as error:
+        _give_up(error, table, words, given)
+    except (ValueError, TypeError) as error:
+        if hasattr(error, "partial"):
+            raise  # of the run: not the user's
+        raise Stop(USAGE, _told(error)) from error
+
+
+def _give_up(
+    error: LLMError | KeyboardInterrupt,
+    table: pd.DataFrame,
+    words: argparse.Namespace,
+    given: dict[str, Any],
+) -> NoReturn:
+    """Say what stopped the run, what is done, and how to go on."""
+    if isinstance(error, ConfigurationError):
+        raise Stop(USAGE, _told(error)) from error
+    interrupted = isinstance(error, KeyboardInterrupt)
+    told = "interrupted" if interrupted else _told(error)
+    done = [note.partition(";")[0] for note in getattr(error, "__notes__", ())]
+    if done:
+        part = _joined(table, getattr(error, "partial", None))
+        told += f"\n{done[0]}." + _kept(part, words.output, given)
+    raise Stop(INTERRUPTED if interrupted else STOPPED, told) from error
+
+
+def _kept(part: pd.DataFrame, output: str, given: dict[str, Any]) -> str:
+    """Say where the answers are; without a cache put them into a file."""
+    of_run = {k: v for k, v in given.items() if k in options.get_options()}
+    if location(options.resolve(of_run).cache) is not None:
+        return (
+            "\nThe replies are kept: the same command goes on from there; with "
+            "--replay it writes what is done, and sends nothing."
+        )
+    path = Path(output)
+    place = path.with_name(f"{path.stem}.partial{path.suffix}")
+    if output == files.STANDARD:
+        place = Path(tempfile.mkdtemp()) / "partial.jsonl"
+    files.write_table(part, str(place))
+    return f"\nNothing is kept without a cache: the answers are in {place}"
+
+
+def _joined(table: pd.DataFrame, out: Any) -> pd.DataFrame:
+    """Put the input's columns to the left of a result that has none of them."""
+    if out.ndim == 2 and set(table.columns) <= set(out.columns):  # noqa: PLR2004
+        result: pd.DataFrame = out
+        return result
+    joined = table.take(out.index)
+    new = out.to_frame() if out.ndim == 1 else out
+    for name in new.columns:
+        joined[name] = new[name].array
+    return joined
+
+
+# -- what is said ---------------------------------------------------------------
+
+
+def _previewed(plan: Plan, table: pd.DataFrame, rows: int) -> str:
+    shown = plan.preview(table, rows)
+    parts = []
+    for at, row in zip(shown.index, shown.to_dict("records"), strict=True):
+        said = [row["prompt"]]
+        if row.get("system"):
+            said = [f"system: {row['system']}", "", *said]
+        parts.append("\n".join([f"--- row {at}", *said]))
+    return "\n".join(parts)
+
+
+def _report(
+    table: pd.DataFrame,
+    out: Any,
+    failures: pd.DataFrame | None,
+    words: argparse.Namespace,
+) -> None:
+    if failures is not None:
+        for at, kind, message in failures[["position", "kind", "message"]].to_numpy()[
+            :_SHOWN
+        ]:
+            _say(f"row {at} failed ({kind}): {message}")
+        if len(failures) > _SHOWN:
+            _say(f"… and {len(failures) - _SHOWN} more")
+        _say(f"{len(failures)} of {len(table)} rows failed; they are empty in OUTPUT")
+    if words.quiet:
+        return
+    used = last_usage()
+    cost = "" if used.cost != used.cost else f", ${used.cost:.4g}"
+    where = "" if words.output == files.STANDARD else f" in {words.output}"
+    _say(
+        f"{len(table)} rows became {len(out)}{where}; {used.requests} requests, "
+        f"{used.cached} rows from the cache, {used.input_tokens} tokens in, "
+        f"{used.output_tokens} out{cost}"
+    )
+
+
+def _told(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    return str(error.args[0] if isinstance(error, KeyError) else error)
+
+
+def _show_warning(message: Warning | str, *_: Any) -> None:
+    _say(f"warning: {message}")
+
+
+def _say(text: str) -> None:
+    print(f"pandas-llm: {text}", file=sys.stderr)

@@ -1,0 +1,215 @@
+"""Tables in files, read and written by the file's ending.
+
+What is written appears whole or not at all: it goes to a file beside the target,
+which then takes its name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from pandas_llm._verbs import replacing
+from pandas_llm.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import BinaryIO
+
+STANDARD = "-"
+"""Standard input or output, as JSON Lines."""
+
+
+def read_table(path: str) -> pd.DataFrame:
+    """Read a table by its file's ending; ``-`` is JSON Lines from standard input.
+
+    Cells of a CSV stay the texts they are: ``007`` shall not become 7 in the result.
+
+    Raises
+    ------
+    ValueError
+        For an unknown ending, or what is not in the form that the ending says.
+    OSError
+        When the file cannot be read.
+    """
+    if path == STANDARD:
+        return _read_lines(sys.stdin.buffer)
+    reading: Mapping[str, Callable[[BinaryIO], pd.DataFrame]] = {
+        ".csv": _read_csv,
+        ".jsonl": _read_lines,
+        ".ndjson": _read_lines,
+        ".parquet": _read_parquet,
+    }
+    read = reading[ending(path)]
+    with Path(path).expanduser().open("rb") as file:
+        return read(file)
+
+
+def write_table(table: pd.DataFrame, path: str) -> None:
+    """Write a table by its file's ending; ``-`` is JSON Lines to standard output."""
+    if path == STANDARD:
+        _write_lines(table, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+        return
+    writing: Mapping[str, Callable[[pd.DataFrame, BinaryIO], None]] = {
+        ".csv": _write_csv,
+        ".jsonl": _write_lines,
+        ".ndjson": _write_lines,
+        ".parquet": _write_parquet,
+    }
+    with replacing(Path(path).expanduser()) as file:
+        writing[ending(path)](table, file)
+
+
+def check_target(table: pd.DataFrame, path: str) -> None:
+    """Raise for a file that could not be written, before anything is paid for."""
+    if path == STANDARD:
+        return
+    kind, target = ending(path), Path(path).expanduser()
+    if target.exists() and not target.is_file():
+        msg = f"{path} is no file that could be replaced"
+        raise ValueError(msg)
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        there = "cannot be written to" if target.parent.is_dir() else "is not there"
+        msg = f"the folder {target.parent} {there}"
+        raise ValueError(msg)
+    if kind == ".parquet":
+        _arrow(table)
+
+
+def ending(path: str) -> str:
+    """Give the ending that tells a table's form.
+
+    Examples
+    --------
+    >>> ending("docs.CSV")
+    '.csv'
+    """
+    found = Path(path).suffix.lower()
+    if found in (".csv", ".jsonl", ".ndjson", ".parquet"):
+        return found
+    msg = f"{path}: the ending must be .csv, .jsonl, .ndjson or .parquet, or - given"
+    raise ValueError(msg)
+
+
+def _read_csv(file: BinaryIO) -> pd.DataFrame:
+    with warnings.catch_warnings():
+        # a line with more cells than the header
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            return pd.read_csv(
+                file,
+                dtype="str",
+                keep_default_na=False,
+                na_values=[""],
+                index_col=False,
+                encoding="utf-8-sig",
+            )
+        except pd.errors.EmptyDataError:
+            msg = f"{file.name} is empty: a CSV needs a line of column names"
+            raise ValueError(msg) from None
+        except UnicodeDecodeError as error:
+            msg = f"{file.name} is no text in UTF-8: {error.reason}"
+            raise ValueError(msg) from None
+        except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
+            msg = f"{file.name} is no CSV: {str(error).strip()}"
+            raise ValueError(msg) from None
+
+
+def _read_lines(file: BinaryIO) -> pd.DataFrame:
+    """Read JSON Lines; every cell stays what it was, hence object columns."""
+    rows = []
+    for number, line in enumerate(file, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            msg = f"{file.name}, line {number} is no JSON: {error}"
+            raise ValueError(msg) from None
+        if not isinstance(row, dict):
+            msg = f"{file.name}, line {number} is no JSON object: {line[:40]!r}"
+            raise ValueError(msg)  # noqa: TRY004 - it is about a file's text
+        rows.append(row)
+    return pd.DataFrame(rows, dtype=object)
+
+
+def _read_parquet(file: BinaryIO) -> pd.DataFrame:
+    _pyarrow()
+    table = pd.read_parquet(file)
+    if isinstance(table.index, pd.RangeIndex):
+        return table
+    return table.reset_index()  # an index that says something is a column elsewhere
+
+
+def _write_csv(table: pd.DataFrame, file: BinaryIO) -> None:
+    plain = table.copy(deep=False)
+    for at in range(table.shape[1]):
+        column = table.iloc[:, at]
+        if pd.api.types.is_object_dtype(column.dtype):
+            plain.isetitem(at, column.map(_cell).astype(object).array)
+    # half a character must not cost the whole file
+    plain.to_csv(file, index=False, encoding="utf-8", errors="backslashreplace")
+
+
+def _write_lines(table: pd.DataFrame, file: BinaryIO) -> None:
+    names = [str(name) for name in table.columns]
+    lists = [_plain(table.iloc[:, at]) for at in range(table.shape[1])]
+    for row in zip(*lists, strict=True):
+        line = _line(dict(zip(names, row, strict=True)))
+        try:
+            file.write(line.encode())
+        except UnicodeEncodeError:
+            file.write(json.dumps(json.loads(line)).encode() + b"\n")
+
+
+def _write_parquet(table: pd.DataFrame, file: BinaryIO) -> None:
+    import pyarrow.parquet as pq
+
+    pq.write_table(_arrow(table), file)
+
+
+def _arrow(table: pd.DataFrame) -> Any:
+    arrow = _pyarrow()
+    try:
+        return arrow.Table.from_pandas(table, preserve_index=False)
+    except arrow.ArrowException as error:
+        msg = f"Parquet cannot hold the table: {'; '.join(map(str, error.args))}"
+        raise ValueError(msg) from None
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow as pa
+    except ImportError as error:
+        msg = "Parquet needs pyarrow: pip install 'pandas-llm-accessor[parquet]'"
+        raise ConfigurationError(msg) from error
+    return pa
+
+
+def _plain(column: pd.Series) -> Iterable[Any]:
+    return column.astype(object).where(column.notna(), None).tolist()
+
+
+def _line(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=_json) + "\n"
+
+
+def _cell(value: Any) -> Any:
+    """Give a cell as CSV has it: lists and mappings as JSON, not as Python."""
+    return _line(value).strip() if isinstance(value, (list, dict)) else value
+
+
+def _json(value: Any) -> Any:
+    """Put what JSON does not know into what it knows."""
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    if hasattr(value, "tolist"):  # numpy's scalars and arrays
+        return value.tolist()
+    return str(value)

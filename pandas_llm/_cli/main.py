@@ -1,0 +1,212 @@
+"""The command line: ``pandas-llm``, or ``python -m pandas_llm``."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas_llm
+from pandas_llm.cache import location
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_VERBS = {
+    "generate": "zero to many records a row",
+    "extract": "exactly one record a row",
+    "complete": "plain text a row",
+    "classify": "one of some labels a row",
+}
+_FILES = """\
+INPUT and OUTPUT are .csv, .jsonl, .ndjson or .parquet; - is standard input or
+output, as JSON Lines. A CSV's cells stay the texts they are. OUTPUT appears when
+it is whole. The key comes from the environment, such as OPENAI_API_KEY.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the result is the exit code.
+
+    0: done. 1: some rows failed. 2: the command's words or the input are wrong. 3:
+    an error stopped the run. 130: Ctrl-C.
+    """
+    parser = _parser()
+    given, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        _refuse(given.parser, unknown)
+    try:
+        code: int = given.run(given)
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+class _Version(argparse.Action):
+    """Read the version when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        """Print it, and end."""
+        print(pandas_llm.__version__)
+        parser.exit()
+
+
+def _refuse(parser: argparse.ArgumentParser, unknown: list[str]) -> None:
+    """End as argparse does, and suggest what was meant."""
+    known = [flag for action in parser._actions for flag in action.option_strings]  # noqa: SLF001 - argparse has no other list
+    word = unknown[0].partition("=")[0]
+    near = difflib.get_close_matches(word, known, n=1) if word[:1] == "-" else []
+    hint = f"; did you mean {near[0]}?" if near else ""
+    parser.error(f"unrecognized argument: {unknown[0]}{hint}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    script = Path(sys.argv[0]).stem == "pandas-llm"
+    parser = argparse.ArgumentParser(
+        prog="pandas-llm" if script else "python -m pandas_llm",
+        description="Language models over tables.",
+        allow_abbrev=False,
+    )
+    parser.set_defaults(parser=parser)
+    parser.add_argument("--version", action=_Version, nargs=0)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for verb, told in _VERBS.items():
+        _add_verb(commands, verb, told)
+    demo = _add(
+        commands, "demo", _demo, "question and answer pairs about packages here"
+    )
+    demo.add_argument("--model", help="a real model; without it the simulator answers")
+    demo.add_argument("--base-url", help="the address of a compatible server")
+    simulate = _add(commands, "simulate", _simulate, "serve the simulator until Ctrl-C")
+    simulate.add_argument("--host", default="127.0.0.1")
+    simulate.add_argument("--port", type=int, default=8765)
+    simulate.add_argument("--latency", type=float, default=0.0, help="seconds")
+    simulate.add_argument("--requests-per-minute", type=float)
+    simulate.add_argument("--tokens-per-minute", type=float)
+    cache = _add(commands, "cache", _cache, "what is kept, and forgetting it")
+    cache.add_argument("action", choices=["info", "clear"])
+    cache.add_argument("--file", help="a cache file; by default the usual one")
+    cache.add_argument("--yes", action="store_true", help="clear without asking")
+    return parser
+
+
+def _add(commands: Any, name: str, run: Any, told: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=told,
+        description=f"{told[:1].upper()}{told[1:]}.",
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run, parser=parser)
+    return parser
+
+
+def _add_verb(commands: Any, verb: str, told: str) -> None:
+    """Add a verb, with a flag for each of its options."""
+    from pandas_llm._cli import commands as verbs
+    from pandas_llm._cli import flags
+
+    parser = _add(commands, verb, verbs.run, told)
+    parser.epilog = f"{_FILES}\n{verbs.EXIT_CODES}"
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    needs = {"classify": " --labels LABELS", "complete": ""}.get(verb, " --keys KEYS")
+    parser.usage = f"%(prog)s INPUT -o OUTPUT --template TEMPLATE{needs} [options]"
+    parser.set_defaults(verb=verb)
+    _add_task(parser, verb)
+    parser.add_argument(
+        "--preview", action="store_true", help="show the first prompts; send nothing"
+    )
+    parser.add_argument("--rows", type=int, default=3, help="how many --preview shows")
+    parser.add_argument(
+        "--estimate", action="store_true", help="tell tokens and cost; send nothing"
+    )
+    parser.add_argument(
+        "--pilot", type=int, default=0, help="rows to answer first for --estimate"
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="no summary")
+    flags.add(parser, verb)
+
+
+def _add_task(parser: argparse.ArgumentParser, verb: str) -> None:
+    """Add what the verb needs: input, output, template and keys."""
+    parser.add_argument("input", metavar="INPUT")
+    parser.add_argument("-o", "--output", default="-", help="by default -")
+    parser.add_argument(
+        "-t",
+        "--template",
+        required=True,
+        help="the prompt with ${column} for values: a file, or the text itself",
+    )
+    if verb == "classify":
+        parser.add_argument(
+            "--labels",
+            required=True,
+            help='good,bad or JSON: {"good": "what it means", …}',
+        )
+    elif verb != "complete":
+        parser.add_argument(
+            "--keys",
+            required=True,
+            help="new columns: question,answer or with types: score:int, day:date?, "
+            "tags:list, tone:good|bad (? may be missing)",
+        )
+
+
+def _demo(given: argparse.Namespace) -> int:
+    from pandas_llm._cli import demo
+    from pandas_llm.errors import LLMError
+
+    options = {"model": given.model, "base_url": given.base_url}
+    try:
+        demo.run(print, **{k: v for k, v in options.items() if v})
+    except LLMError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _simulate(given: argparse.Namespace) -> int:
+    from pandas_llm import simulator
+
+    settings = simulator.Settings(
+        latency=given.latency,
+        requests_per_minute=given.requests_per_minute,
+        tokens_per_minute=given.tokens_per_minute,
+    )
+    simulator.run_forever(given.host, given.port, settings, print)
+    return 0
+
+
+def _cache(given: argparse.Namespace) -> int:
+    from pandas_llm import cache, options
+    from pandas_llm.errors import LLMError
+
+    try:
+        given.file = given.file or location(options.resolve({}).cache)
+        found = cache.info(given.file)
+        if found.path is None:
+            print("no file: PANDAS_LLM_CACHE says that nothing is kept; name one")
+            return 0
+        if given.action == "info":
+            print(f"file     {found.path}\nreplies  {found.entries:,}")
+            print(f"size     {found.bytes / 1e6:,.1f} MB")
+            if found.oldest and found.newest:
+                print(f"used     {found.oldest:%Y-%m-%d} to {found.newest:%Y-%m-%d}")
+            return 0
+        if not given.yes and not _confirmed(found):
+            print("nothing is forgotten; --yes does not ask", file=sys.stderr)
+            return 2
+        print(f"{cache.clear(given.file):,} replies forgotten")
+    except LLMError as error:
+        print(f"pandas-llm: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _confirmed(found: Any) -> bool:
+    if not sys.stdin.isatty():
+        return False
+    asked = f"Forget {found.entries:,} replies in {found.path}? They were paid for. "
+    return input(f"{asked}[y/N] ").strip().lower() in ("y", "yes")

@@ -1,0 +1,52 @@
+"""What Dask, Spark and others share: a plan for workers, run on one partition."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pandas_llm._pacing import budget
+from pandas_llm.errors import ConfigurationError
+from pandas_llm.plan import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pandas_llm._pacing import Budget
+
+
+def engine_plan(
+    template: str, keys: Any, verb: Any, options: Mapping[str, Any]
+) -> Plan:
+    """Make a plan for the workers of an engine.
+
+    Raises
+    ------
+    ConfigurationError
+        For what cannot be sent to them, or would hold for one partition alone.
+    """
+    # bars of many workers would write over each other
+    plan = Plan(template, keys, verb=verb, **{"progress": False, **options})
+    if plan.settings.max_cost is not None:
+        raise ConfigurationError(
+            "max_cost holds for one run, and each partition is one: leave it out, and "
+            "set a budget with the provider; df.llm.estimate on a sample tells the cost"
+        )
+    plan.__reduce__()  # says what cannot be sent, before there is work
+    return plan
+
+
+def run_partition(plan: Plan, part: Any, source: Budget | None) -> Any:
+    """Run a plan on one partition, within a part of the account's limits.
+
+    Parameters
+    ----------
+    plan, part
+        What to run, on which rows.
+    source : callable, optional
+        Gives this process its part of the limits.
+    """
+    token = budget.set(source)
+    try:
+        return plan(part)
+    finally:
+        budget.reset(token)

@@ -1,0 +1,227 @@
+"""The verbs on Spark DataFrames: lazy, a run for each batch of Arrow rows.
+
+.. code-block:: python
+
+    import pandas_llm.spark
+
+    facts = pandas_llm.spark.generate(sdf, "Facts on: ${text}", ["fact"], model="…")
+
+Spark's Python workers do not know of each other. The account's limits are divided
+between them: each keeps to one part of as many as there are cores, or `workers`.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Unpack
+
+import orjson
+import pandas as pd
+from pyspark.sql.types import (
+    ArrayType,
+    BooleanType,
+    DataType,
+    DoubleType,
+    LongType,
+    StringType,
+    StructType,
+    TimestampNTZType,
+)
+
+from pandas_llm._cluster.partition import engine_plan, run_partition
+from pandas_llm._pacing import WHOLE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterator, Mapping
+
+    from pyspark.sql import DataFrame
+
+    from pandas_llm._pacing import RateLimiter
+    from pandas_llm.options import (
+        ExplodeOptions,
+        LabelOptions,
+        RecordOptions,
+        SeriesOptions,
+    )
+    from pandas_llm.plan import Plan
+
+__all__ = ["classify", "complete", "extract", "generate"]
+
+_TYPES: Mapping[str, DataType] = {
+    "str": StringType(),
+    "int": LongType(),
+    "float": DoubleType(),
+    "bool": BooleanType(),
+    "category": StringType(),
+    "datetime": TimestampNTZType(),
+}
+_ITEMS: Mapping[str, DataType] = {
+    "string": StringType(),
+    "integer": LongType(),
+    "number": DoubleType(),
+    "boolean": BooleanType(),
+}
+
+
+def generate(
+    sdf: DataFrame,
+    template: str,
+    keys: Any,
+    *,
+    workers: int | None = None,
+    **options: Unpack[ExplodeOptions],
+) -> DataFrame:
+    """Generate zero to many records a row, joined to the row's own columns.
+
+    Parameters
+    ----------
+    sdf : pyspark.sql.DataFrame
+        The rows.
+    template, keys, **options
+        As for ``df.llm.generate``; a key or `max_cost` is refused, see `Plan`.
+    workers : int, optional
+        Python workers that run at once, by default the session's cores
+        (``defaultParallelism``). Each keeps to its part of the account's limits.
+
+    Returns
+    -------
+    pyspark.sql.DataFrame
+        Its columns, then the new ones. Labels are text; lists of texts or numbers
+        are arrays; anything else that is nested is text in JSON. Nothing is sent
+        before the result is asked for, and all is sent again each time it is,
+        unless the cache has it: write it, or ``cache()`` it.
+    """
+    plan = engine_plan(template, keys, "generate", options)
+    return _mapped(sdf, plan, workers)
+
+
+def extract(
+    sdf: DataFrame,
+    template: str,
+    keys: Any,
+    *,
+    workers: int | None = None,
+    **options: Unpack[RecordOptions],
+) -> DataFrame:
+    """Extract exactly one record a row; see `generate`."""
+    plan = engine_plan(template, keys, "extract", options)
+    return _mapped(sdf, plan, workers)
+
+
+def complete(
+    sdf: DataFrame,
+    template: str,
+    *,
+    workers: int | None = None,
+    **options: Unpack[SeriesOptions],
+) -> DataFrame:
+    """Add a column with a text for each row; see `generate`."""
+    plan = engine_plan(template, None, "complete", options)
+    return _mapped(sdf, plan, workers)
+
+
+def classify(
+    sdf: DataFrame,
+    template: str,
+    labels: Any,
+    *,
+    workers: int | None = None,
+    **options: Unpack[LabelOptions],
+) -> DataFrame:
+    """Add a column with one of the labels for each row; see `generate`."""
+    plan = engine_plan(template, labels, "classify", options)
+    return _mapped(sdf, plan, workers)
+
+
+def _mapped(sdf: DataFrame, plan: Plan, workers: int | None) -> DataFrame:
+    empty = pd.DataFrame({name: pd.Series(dtype=object) for name in sdf.columns})
+    plan.meta(empty)  # says what is wrong with template and names
+    for name in plan.columns:
+        if name in sdf.columns:
+            msg = f"the frame has a column {name!r} already: choose another name"
+            raise ValueError(msg)
+    new = {name: _type(plan, name, kind) for name, kind in plan.columns.items()}
+    schema = StructType(list(sdf.schema.fields))
+    for name, type_ in new.items():
+        schema = schema.add(name, type_)
+    if workers is None:
+        workers = sdf.sparkSession.sparkContext.defaultParallelism
+    if workers < 1:
+        msg = f"workers must be at least 1, not {workers}"
+        raise ValueError(msg)
+    return sdf.mapInPandas(_runner(plan, new, workers), schema)
+
+
+def _runner(
+    plan: Plan, new: Mapping[str, DataType], workers: int
+) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:
+    def run(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        for batch in batches:
+            rows = batch.reset_index(drop=True)
+            found = run_partition(plan, rows, _part_of(workers))
+            out = rows.take(found.index)
+            if isinstance(found, pd.Series):
+                found = found.to_frame()
+            for name, type_ in new.items():
+                out[name] = _plain(found[name], type_).to_numpy(dtype=object)
+            yield out
+
+    return run
+
+
+def _part_of(workers: int) -> Callable[[Hashable, RateLimiter], Any]:
+    @contextmanager
+    def part(_: Hashable, limiter: RateLimiter) -> Iterator[None]:
+        limiter.share(WHOLE / workers if workers > 1 else None)
+        yield
+
+    return part
+
+
+def _type(plan: Plan, name: str, kind: str) -> DataType:
+    if kind != "object":
+        return _TYPES[kind]
+    schema = plan.schema or {}
+    fields = schema["properties"]
+    if plan.verb == "generate":
+        fields = _found(fields["records"]["items"], schema)["properties"]
+    return _list_type(fields.get(name, {}), schema) or StringType()
+
+
+def _list_type(field: Mapping[str, Any], root: Mapping[str, Any]) -> DataType | None:
+    """Give the type of a list of plain values; None for anything else."""
+    field = _found(field, root)
+    for choice in field.get("anyOf", ()):
+        if choice.get("type") != "null":
+            return _list_type(choice, root)
+    if field.get("type") != "array":
+        return None
+    items = _found(field["items"], root)
+    if items.get("type") == "array":
+        inner = _list_type(items, root)
+        return ArrayType(inner) if inner else None
+    if "format" in items or items.get("type") not in _ITEMS:
+        return None
+    return ArrayType(_ITEMS[items["type"]])
+
+
+def _found(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Follow a reference within the schema."""
+    if "$ref" not in schema:
+        return schema
+    found: Mapping[str, Any] = root["$defs"][schema["$ref"].rsplit("/", 1)[-1]]
+    return found
+
+
+def _plain(values: pd.Series, type_: DataType) -> pd.Series:
+    """Give values as Spark takes them: None for NA, JSON for what has no type."""
+    plain = values.astype(object).where(values.notna(), None)
+    if isinstance(type_, StringType):
+        plain = plain.map(_as_text)
+    return plain
+
+
+def _as_text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return orjson.dumps(value, default=str).decode()

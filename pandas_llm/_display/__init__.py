@@ -1,0 +1,21 @@
+"""What people see of a run: bar, usage, tables, tracebacks."""
+
+from __future__ import annotations
+
+from pandas_llm._display.progress import Bar, Progress, Status, in_notebook
+from pandas_llm._display.tables import Table, as_text, short
+from pandas_llm._display.tracebacks import ends_here
+from pandas_llm._display.usage import Totals, Usage
+
+__all__ = [
+    "Bar",
+    "Progress",
+    "Status",
+    "Table",
+    "Totals",
+    "Usage",
+    "as_text",
+    "ends_here",
+    "in_notebook",
+    "short",
+]

@@ -1,0 +1,316 @@
+"""The progress bar, or the caller's own."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+import warnings
+from collections import deque
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pandas_llm._display.tables import short
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pandas_llm._display.usage import Totals
+
+_QUIET_SECONDS = 0.5
+_REDRAW_SECONDS = 0.1
+_LATELY = 100
+"""Drawings, ten seconds of them, over which the speed is taken."""
+_FORMAT = (
+    "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{left}, {pace}{postfix}]"
+)
+
+
+class Status(NamedTuple):
+    """What the pace of the run says."""
+
+    waiting: str = ""
+    """Why all rows wait, if they do."""
+    seconds: float = 0.0
+    """How long until the account's limit lets any request leave."""
+    outage: bool = False
+    """Whether the server is down."""
+    plan: float | None = None
+    """Requests a second that the account's limits grant; None without limits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A running run at one moment; what a function given as ``progress=`` gets.
+
+    Attributes
+    ----------
+    rows, done, failed, cached : int
+        Rows of the input; rows finished; of them failed; of them from the cache.
+    requests, retries : int
+        HTTP requests sent, those sent again among them.
+    input_tokens, output_tokens : int
+        As the provider counted, so far.
+    known_cost : float
+        Dollars so far, without the `unpriced` replies that have no known price.
+    unpriced : int
+        Replies without a known price.
+    seconds : float
+        Since the start.
+    rate : float
+        Rows a second of late, without the time in which all had to wait.
+    left : float or None
+        Seconds until the end, by the account's limits and the rate, whichever
+        takes longer; None when it cannot be told.
+    waiting : str
+        Why all rows wait at the moment, such as ``"waiting 12 s: rate limit"``.
+    finished : bool
+        Whether this is the last one.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import pandas_llm
+    >>> seen = []
+    >>> texts = pd.Series(["Oslo", "Rome"])
+    >>> out = texts.llm.complete("${value}", model="sim", progress=seen.append)
+    >>> seen[-1].done, seen[-1].finished
+    (2, True)
+    """
+
+    rows: int
+    done: int
+    failed: int
+    cached: int
+    requests: int
+    retries: int
+    input_tokens: int
+    output_tokens: int
+    known_cost: float
+    unpriced: int
+    seconds: float
+    rate: float
+    left: float | None
+    waiting: str
+    finished: bool
+
+    @property
+    def cost(self) -> float:
+        """Dollars so far; NaN when a reply has no known price."""
+        return math.nan if self.unpriced else self.known_cost
+
+
+class _Speed:
+    """How fast rows are done of late, and so how long the others will take."""
+
+    def __init__(self) -> None:
+        self._points: deque[tuple[float, int, int]] = deque([(0.0, 0, 0)], _LATELY)
+        self._active = 0.0
+        self._last = 0.0
+
+    def note(self, seconds: float, totals: Totals, status: Status) -> None:
+        """Take a point; while all wait, the time does not count."""
+        if not status.waiting:
+            self._active += seconds - self._last
+        self._last = seconds
+        self._points.append((self._active, totals.done, totals.requests))
+
+    @property
+    def rate(self) -> float:
+        """Rows a second."""
+        (start, before, _), (end, after, _) = self._points[0], self._points[-1]
+        return (after - before) / (end - start) if end > start else 0.0
+
+    def left(self, rows: int, status: Status) -> float | None:
+        """Give the seconds that so many more rows take.
+
+        A burst at the start says nothing of an account's limit, and the limit
+        nothing of a slow server: the longer of the two counts.
+        """
+        if rows <= 0:
+            return 0.0
+        by_rate = rows / self.rate if self.rate > 0 else None
+        by_plan = rows * self._requests_a_row() / status.plan if status.plan else None
+        found = [seconds for seconds in (by_rate, by_plan) if seconds is not None]
+        return max(found) + status.seconds if found else None
+
+    def _requests_a_row(self) -> float:
+        (_, rows, requests), (_, more_rows, more_requests) = (
+            self._points[0],
+            self._points[-1],
+        )
+        done = more_rows - rows
+        return (more_requests - requests) / done if done else 1.0
+
+
+class Bar:
+    """Shows a run to whoever calls `tick`: a tqdm bar, or the caller's function.
+
+    The bar appears after half a second, so that short runs show none. Nothing is
+    drawn, and no function called, more often than ten times a second.
+
+    Parameters
+    ----------
+    totals : Totals
+        What to show.
+    shown : bool, callable or None
+        None shows the bar in a terminal or a notebook only; a function is called
+        with a `Progress`, and once more at the end.
+    status : callable
+        Gives the `Status` of the moment.
+    """
+
+    def __init__(
+        self,
+        totals: Totals,
+        *,
+        shown: bool | Callable[[Progress], None] | None,
+        status: Callable[[], Status] = Status,
+    ) -> None:
+        self._totals = totals
+        self._call = shown if callable(shown) else None
+        self._shown = _wanted() if shown is None else bool(shown)
+        self._status = status
+        self._started = time.monotonic()
+        self._drawn = 0.0
+        self._speed = _Speed()
+        self._bar: Any = None
+
+    def tick(self) -> None:
+        """Draw, if it is time to."""
+        now = time.monotonic()
+        if not self._shown or now - self._drawn < _REDRAW_SECONDS:
+            return
+        progress = self._progress(now)
+        if self._call is not None:
+            self._call(progress)
+        elif self._bar is not None or progress.seconds >= _QUIET_SECONDS:
+            self._draw(progress)
+        self._drawn = time.monotonic()
+
+    def close(self) -> None:
+        """Show the last state."""
+        if self._call is not None:
+            self._call(self._progress(time.monotonic(), finished=True))
+        elif self._bar is not None and self._shown:
+            self._draw(self._progress(time.monotonic(), finished=True))
+
+    def _progress(self, now: float, *, finished: bool = False) -> Progress:
+        totals, status = self._totals, Status() if finished else self._status()
+        seconds = now - self._started
+        self._speed.note(seconds, totals, status)
+        return Progress(
+            rows=totals.rows,
+            done=totals.done,
+            failed=totals.failed,
+            cached=totals.cached,
+            requests=totals.requests,
+            retries=totals.retries,
+            input_tokens=totals.input_tokens,
+            output_tokens=totals.output_tokens,
+            known_cost=totals.known_cost,
+            unpriced=totals.unpriced,
+            seconds=seconds,
+            rate=totals.done / seconds if finished else self._speed.rate,
+            left=self._speed.left(totals.rows - totals.done, status),
+            waiting=status.waiting,
+            finished=finished,
+        )
+
+    def _draw(self, progress: Progress) -> None:
+        if self._bar is None:
+            self._bar = _tqdm(progress)
+        with self._tolerant():
+            self._bar.n = progress.done
+            self._bar.facts = _facts(progress)
+            self._bar.set_postfix_str(_postfix(progress), refresh=False)
+            self._bar.refresh()
+            if progress.finished:
+                self._bar.close()
+
+    @contextmanager
+    def _tolerant(self) -> Iterator[None]:
+        """Go on without a bar when the terminal is gone."""
+        try:
+            yield
+        except (OSError, ValueError):
+            self._shown = False
+            self._bar.disable = True  # or its finalizer would write once more
+
+
+@cache
+def _bars() -> Any:
+    from tqdm.auto import tqdm
+
+    class Bars(tqdm):  # type: ignore[type-arg]
+        monitor_interval = 0  # without tqdm's own thread: here somebody ticks
+        facts: dict[str, str] = {"left": "?", "pace": ""}  # noqa: RUF012 - replaced, never changed
+
+        @property
+        def format_dict(self) -> Any:
+            return {**super().format_dict, **self.facts}
+
+    return Bars
+
+
+def _tqdm(progress: Progress) -> Any:
+    with warnings.catch_warnings():
+        # a notebook without ipywidgets: the text bar is fine
+        warnings.simplefilter("ignore")
+        bar = _bars()(
+            total=progress.rows,
+            bar_format=_FORMAT,
+            dynamic_ncols=True,
+            # the least delay leaves the first drawing to us, like every other
+            delay=1e-9,
+        )
+    bar.start_t -= progress.seconds  # the rows done before it appeared took that long
+    return bar
+
+
+def _facts(progress: Progress) -> dict[str, str]:
+    """Give what the bar's format names beside tqdm's own."""
+    left = "?" if progress.left is None else _clock(progress.left)
+    return {"left": left, "pace": f"{short(progress.rate)} rows/s"}
+
+
+def _postfix(progress: Progress) -> str:
+    into, out = progress.input_tokens, progress.output_tokens
+    least = "≥" if progress.unpriced else ""
+    cost = f"{least}${progress.known_cost:.3g}" if progress.known_cost else ""
+    parts = [
+        progress.waiting,  # first: a narrow terminal cuts the end off
+        f"{progress.failed} failed" if progress.failed else "",
+        f"{progress.retries} retried" if progress.retries else "",
+        f"{progress.cached} cached" if progress.cached else "",
+        cost,
+        f"tokens {short(into)} in {short(out)} out" if into or out else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
+
+
+def _wanted() -> bool:
+    """Whether somebody is likely to look at a bar."""
+    stderr = sys.stderr
+    if stderr is None or getattr(stderr, "closed", False):
+        return False
+    return in_notebook() or stderr.isatty()
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    if ipython is not None:
+        shell = ipython.get_ipython()
+        if shell is not None and hasattr(shell, "kernel"):
+            return True
+    marimo = sys.modules.get("marimo")
+    return bool(marimo is not None and marimo.running_in_notebook())

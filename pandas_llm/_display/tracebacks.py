@@ -1,0 +1,113 @@
+"""Tracebacks that end at the caller's line, without the frames of the package.
+
+An error that the package raises on purpose says all that is to be known. What is
+not expected (an error of another library, or a mistake in here) keeps every frame,
+and so does code of the caller's that was called from in here, such as an `api_key`
+that is a function. ``PANDAS_LLM_TRACEBACK=full`` keeps all.
+"""
+
+from __future__ import annotations
+
+import dis
+import inspect
+import os
+import sysconfig
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from pandas_llm import environment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
+
+Verb = TypeVar("Verb", bound="Callable[..., Any]")
+
+_PACKAGE = str(Path(__file__).parent.parent) + os.sep
+_LIBRARIES = tuple(
+    {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib")}
+    | {_PACKAGE, "uvloop/", "<frozen"}  # uvloop's frames name no whole path
+)
+_RAISE = dis.opmap["RAISE_VARARGS"]
+_MARK = "_trimmed_by_pandas_llm"
+"""On an error that an inner public function has trimmed: Plan's, called by a verb."""
+
+
+def ends_here(verb: Verb) -> Verb:
+    """Make a public function the last one whose frames are not shown."""
+    if inspect.iscoroutinefunction(verb):
+
+        @wraps(verb)
+        async def awaited(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return await verb(*args, **kwargs)
+            except BaseException as error:
+                trim(error)
+                raise  # which does not add this frame again
+
+        return cast("Verb", awaited)
+
+    @wraps(verb)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return verb(*args, **kwargs)
+        except BaseException as error:
+            trim(error)
+            raise  # which does not add this frame again
+
+    return cast("Verb", called)
+
+
+def trim(error: BaseException) -> None:
+    """Take frames off an error that leaves the package, if it is an expected one."""
+    frames = list(_frames(error.__traceback__))
+    if environment.own("traceback") == "full" or not frames:
+        return
+    inside = [at for at, frame in enumerate(frames) if _of_package(frame)]
+    beyond = frames[inside[-1] + 1 :] if inside else frames
+    if _is_interrupt(error):
+        error.__traceback__ = None
+        error.__suppress_context__ = True  # the task's, which was cancelled for it
+    elif not beyond and (_raises(frames[-1]) or hasattr(error, _MARK)):
+        error.__traceback__ = None
+        _trim_causes(error)
+        setattr(error, _MARK, True)
+    elif beyond and _of_caller(beyond[0]):
+        error.__traceback__ = beyond[0]
+
+
+def _is_interrupt(error: BaseException) -> bool:
+    from asyncio import CancelledError
+
+    return isinstance(error, (KeyboardInterrupt, CancelledError))
+
+
+def _trim_causes(error: BaseException) -> None:
+    """Leave the words of what an error was raised from, and the caller's frames."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        theirs = [f for f in _frames(cause.__traceback__) if _of_caller(f)]
+        cause.__traceback__ = theirs[0] if theirs else None
+        cause = cause.__cause__ or cause.__context__
+
+
+def _frames(trace: TracebackType | None) -> Iterator[TracebackType]:
+    while trace is not None:
+        yield trace
+        trace = trace.tb_next
+
+
+def _of_package(frame: TracebackType) -> bool:
+    return frame.tb_frame.f_code.co_filename.startswith(_PACKAGE)
+
+
+def _of_caller(frame: TracebackType) -> bool:
+    return not frame.tb_frame.f_code.co_filename.startswith(_LIBRARIES)
+
+
+def _raises(frame: TracebackType) -> bool:
+    """Tell whether an error was raised on purpose: by a ``raise`` in the source."""
+    return frame.tb_frame.f_code.co_code[frame.tb_lasti] == _RAISE

@@ -1,0 +1,133 @@
+"""What a run has used so far, and in all."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+from pandas_llm._display.tables import Table, dollars
+
+if TYPE_CHECKING:
+    from pandas_llm.types import Tokens
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Usage(Table):
+    """What a run used; a small table in a notebook and when printed.
+
+    Attributes
+    ----------
+    rows, failed, cached : int
+        Rows of the input; rows of them that have an error; rows answered from the
+        cache, at no cost.
+    requests, retries : int
+        HTTP requests sent, those sent again among them.
+    input_tokens, output_tokens, cached_input_tokens, reasoning_tokens : int
+        As the provider counted, of what was paid for in this run; cached input is
+        part of the input, reasoning part of the output.
+    seconds : float
+        Wall-clock time.
+    known_cost : float
+        Dollars of all replies that have a price.
+    unpriced : int
+        Replies that have none.
+
+    Examples
+    --------
+    >>> both = Usage(rows=2, requests=2) + Usage(rows=1, requests=3, retries=2)
+    >>> both.requests
+    5
+    >>> print(both)
+    rows            3
+    from the cache  0
+    failed          0
+    requests sent   5 (2 of them again)
+    tokens in       0
+    tokens out      0
+    cost            $0
+    time            0.0 s
+    """
+
+    rows: int = 0
+    failed: int = 0
+    cached: int = 0
+    requests: int = 0
+    retries: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_input_tokens: int = 0
+    reasoning_tokens: int = 0
+    seconds: float = 0.0
+    known_cost: float = 0.0
+    unpriced: int = 0
+
+    @property
+    def cost(self) -> float:
+        """Dollars; NaN when any reply has no known price, never 0 for that."""
+        return math.nan if self.unpriced else self.known_cost
+
+    def __add__(self, other: Usage) -> Usage:
+        """Add two runs, as of a chain."""
+        if not isinstance(other, Usage):
+            return NotImplemented
+        names = [f.name for f in fields(self)]
+        return Usage(**{n: getattr(self, n) + getattr(other, n) for n in names})
+
+    def _title(self) -> str:
+        return "Usage"
+
+    def _lines(self) -> list[tuple[str, str]]:
+        again = f" ({self.retries:,} of them again)" if self.retries else ""
+        kept = self.cached_input_tokens
+        cheaper = f" ({kept:,} from the provider's cache)" if kept else ""
+        thought = self.reasoning_tokens
+        reasoning = f" ({thought:,} of them reasoning)" if thought else ""
+        return [
+            ("rows", f"{self.rows:,}"),
+            ("from the cache", f"{self.cached:,}{' (free)' * (self.cached > 0)}"),
+            ("failed", f"{self.failed:,}"),
+            ("requests sent", f"{self.requests:,}{again}"),
+            ("tokens in", f"{self.input_tokens:,}{cheaper}"),
+            ("tokens out", f"{self.output_tokens:,}{reasoning}"),
+            ("cost", dollars(self.known_cost, self.unpriced)),
+            ("time", f"{self.seconds:,.1f} s"),
+        ]
+
+
+@dataclass(slots=True)
+class Totals:
+    """Counters of a running run; the bar reads them from another thread."""
+
+    rows: int = 0
+    done: int = 0
+    failed: int = 0
+    cached: int = 0
+    requests: int = 0
+    retries: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_input_tokens: int = 0
+    reasoning_tokens: int = 0
+    known_cost: float = 0.0
+    unpriced: int = 0
+    simulated: bool = False
+
+    def add(self, tokens: Tokens) -> None:
+        """Count the tokens of one reply."""
+        self.input_tokens += tokens.input
+        self.output_tokens += tokens.output
+        self.cached_input_tokens += tokens.cached_input
+        self.reasoning_tokens += tokens.reasoning
+
+    def pay(self, cost: float) -> None:
+        """Count the cost of one reply; NaN is a price that nobody knows."""
+        if cost == cost:  # noqa: PLR0124 - quicker than math.isnan, for every row
+            self.known_cost += cost
+        else:
+            self.unpriced += 1
+
+    def usage(self, seconds: float) -> Usage:
+        """Give the frozen sum."""
+        names = [f.name for f in fields(Usage) if f.name != "seconds"]
+        return Usage(**{n: getattr(self, n) for n in names}, seconds=seconds)

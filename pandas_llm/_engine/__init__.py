@@ -1,0 +1,42 @@
+"""A row's way to the provider and back: feed, workers, client, sender, transport."""
+
+from __future__ import annotations
+
+from pandas_llm._engine import images
+from pandas_llm._engine.address import (
+    SIMULATED,
+    portable,
+    resolve_endpoint,
+    resolve_endpoints,
+    without_secrets,
+)
+from pandas_llm._engine.bundles import BundleEngine, Bundles
+from pandas_llm._engine.client import Client
+from pandas_llm._engine.events import Run
+from pandas_llm._engine.feed import Feed, Item
+from pandas_llm._engine.open import Ask, offline_client, open_client
+from pandas_llm._engine.outcomes import Details, Store
+from pandas_llm._engine.transport import Transport
+from pandas_llm._engine.workers import Engine
+
+__all__ = [
+    "SIMULATED",
+    "Ask",
+    "BundleEngine",
+    "Bundles",
+    "Client",
+    "Details",
+    "Engine",
+    "Feed",
+    "Item",
+    "Run",
+    "Store",
+    "Transport",
+    "images",
+    "offline_client",
+    "open_client",
+    "portable",
+    "resolve_endpoint",
+    "resolve_endpoints",
+    "without_secrets",
+]

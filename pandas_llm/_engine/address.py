@@ -1,0 +1,179 @@
+"""Where requests go: a model's name, an address and a key become an `Endpoint`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import fields, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode, urlsplit
+
+from pandas_llm import environment
+from pandas_llm._engine import discovery
+from pandas_llm.errors import ConfigurationError
+from pandas_llm.providers import preset as provider_preset
+from pandas_llm.providers import presets
+from pandas_llm.redaction import is_secret
+from pandas_llm.types import Endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pandas_llm.options import Settings
+    from pandas_llm.providers import Preset
+
+SIMULATED = "sim://local"
+"""The simulator's address, whatever its port."""
+
+
+def portable(settings: Settings) -> dict[str, Any]:
+    """Give options for another process: as they are here, but without any key.
+
+    Raises
+    ------
+    ConfigurationError
+        For a key or a session among them; the message names the ways out.
+    """
+    preset = _split_model(settings.model)[1]
+    secret = [name for name in settings.headers or {} if is_secret(name)]
+    if isinstance(settings.api_key, str) or secret:
+        what = "api_key" if not secret else f"headers[{secret[0]!r}]"
+        names = preset.key or "it"
+        variable = names if isinstance(names, str) else names[0]
+        msg = (
+            f"{what} would be written down with the plan, for any to read. Ways out:\n"
+            f"  the environment of the workers: set {variable} there\n"
+            "  a function that gives it there: api_key=my_module.my_function"
+        )
+        raise ConfigurationError(msg)
+    if settings.session is not None:
+        msg = "session= belongs to this process: leave it out where others run the plan"
+        raise ConfigurationError(msg)
+    found = {f.name: getattr(settings, f.name) for f in fields(settings)}
+    if not isinstance(settings.cache, bool) and not str(settings.cache).startswith("~"):
+        found["cache"] = os.path.abspath(settings.cache)  # noqa: PTH100 - not resolved
+    # requests must not go elsewhere because a worker's environment is another
+    found["base_url"] = settings.base_url or _variable(preset.address)
+    return found
+
+
+def without_secrets(settings: Settings) -> Settings:
+    """Leave out what may be a key; the environment has to give it again."""
+    headers = {k: v for k, v in (settings.headers or {}).items() if not is_secret(k)}
+    return replace(settings, api_key=None, session=None, headers=headers or None)
+
+
+def resolve_endpoint(settings: Settings) -> Endpoint:
+    """Tell where requests go.
+
+    The model may still be empty: an endpoint that lists exactly one is used with it.
+
+    Raises
+    ------
+    ConfigurationError
+        When there is no model or no key; the message names the ways out.
+    """
+    name, preset, model = _split_model(settings.model)
+    given = settings.base_url or _variable(preset.address)
+    base_url = given or preset.base_url
+    key, token = _key(settings, preset)
+    # an address of one's own, a gateway's, may ask for no key
+    own = given and (preset.base_url is not None or settings.headers)
+    lacks = preset.needs_key and not own and not (key and model)
+    if not settings.replay and (lacks or base_url is None):
+        raise ConfigurationError(_ways_out(name, preset, model, key, base_url))
+    if given and urlsplit(given).scheme not in ("http", "https"):
+        msg = f"base_url must start with http:// or https://, not {given!r}"
+        raise ConfigurationError(msg)
+    headers = tuple((settings.headers or {}).items())
+    place = _with_query((base_url or "").rstrip("/"), preset)
+    given_key = settings.api_key
+    renew = partial(_made, given_key) if callable(given_key) else None
+    return Endpoint(name, place, model, key, headers, token, renew)
+
+
+def _key(settings: Settings, preset: Preset) -> tuple[str | None, bool]:
+    """Give the key, and whether it is a bearer token: as those of a function are."""
+    if callable(settings.api_key):
+        return _made(settings.api_key), True
+    if key := settings.api_key or _variable(preset.key):
+        return _sendable(key), False
+    token = _variable(preset.token)
+    return _sendable(token), token is not None
+
+
+def _made(function: Callable[[], str]) -> str | None:
+    return _sendable(function())
+
+
+def _sendable(key: str | None) -> str | None:
+    """Give a key back if a header can carry it; the error does not show it."""
+    if key and not (key.isascii() and key.isprintable() and " " not in key):
+        msg = "api_key holds a blank, a line end or a letter that no header can carry"
+        raise ConfigurationError(msg)
+    return key or None
+
+
+def _variable(names: str | tuple[str, ...] | None) -> str | None:
+    """Return the first variable that is set, of those that a preset names."""
+    return environment.variable(*((names,) if isinstance(names, str) else names or ()))
+
+
+def _with_query(base_url: str, preset: Preset) -> str:
+    """Put parameters of the environment into an address that has none."""
+    given = {name: value for name, v in preset.query if (value := _variable(v))}
+    if not given or "?" in base_url:
+        return base_url
+    return f"{base_url}?{urlencode(given)}"
+
+
+def resolve_endpoints(settings: Settings) -> list[Endpoint]:
+    """Give the endpoint of the model, then those of the models to fall back to."""
+    found = [resolve_endpoint(settings)]
+    other = replace(settings, base_url=None, api_key=None, headers=None)
+    for model in settings.fallback:
+        # a key is told to nobody but the provider that it was given for
+        same = _split_model(model)[0] == found[0].provider
+        found.append(
+            resolve_endpoint(replace(settings if same else other, model=model))
+        )
+    return found
+
+
+def account(endpoint: Endpoint) -> tuple[str, ...]:
+    """Give what the provider's limits are counted by; the key only as a fingerprint."""
+    key = hashlib.blake2b((endpoint.api_key or "").encode(), digest_size=8).hexdigest()
+    return (endpoint.provider, endpoint.base_url, key, endpoint.model)
+
+
+def _split_model(model: str | None) -> tuple[str, Preset, str]:
+    """Split ``provider/name``; a prefix that is no provider belongs to the name."""
+    name, slash, rest = (model or "").partition("/")
+    if slash and (preset := provider_preset(name)):
+        return name, preset, rest
+    name = "sim" if model == "sim" else "openai"
+    return name, presets()[name], model or ""
+
+
+def _ways_out(
+    name: str, preset: Preset, model: str, key: str | None, base_url: str | None
+) -> str:
+    """Say what is missing, and what could be used instead."""
+    if base_url is None:
+        ways = f"pass base_url='https://…' or set {preset.address}"
+        return f"{name} has an address for each account: {ways}"
+    lacking = "no key" if model else "no model"
+    variables = (preset.key,) if isinstance(preset.key, str) else preset.key
+    prefix = "" if name == "openai" else f"{name}/"
+    known = "" if key else f"set {variables[0] if variables else 'api_key='} and "
+    local = ["pass base_url='http://localhost:11434/v1' and model='…'"]
+    if not model:
+        local = discovery.found() or local
+    locally = "".join(f"  a local server:  {way}\n" for way in local)
+    return (
+        f"{lacking} is set, so there is nothing to send requests to. Ways out:\n"
+        f"  a provider:      {known}pass model='{prefix}…' (a name that it lists)\n"
+        f"{locally}"
+        "  no server:       pass model='sim', the simulator (invented answers, marked)"
+    )

@@ -1,0 +1,284 @@
+"""One endpoint and model: a request becomes an understood reply."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING
+
+from pandas_llm._engine import images
+from pandas_llm._engine.masking import masked, secrets
+from pandas_llm._engine.sender import NO_TOKENS, Sender, Tally
+from pandas_llm._replies import without_thinking
+from pandas_llm.cache import Fingerprint
+from pandas_llm.errors import (
+    ContentFilterError,
+    ContextLengthError,
+    LLMError,
+    MalformedReplyError,
+    NotCachedError,
+    OutputError,
+    RefusalError,
+    RowError,
+    ToolCallError,
+    TruncatedError,
+)
+from pandas_llm.types import Choice, Outcome, Reply, Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pandas_llm._engine.events import Run
+    from pandas_llm._engine.sender import Parts
+    from pandas_llm._replies import Record
+    from pandas_llm.options import Settings
+    from pandas_llm.types import HTTPRequest, Request
+
+
+_WITHHELD = (RefusalError, ContentFilterError, ToolCallError, TruncatedError)
+"""Asked again unchanged, it would end the same."""
+
+
+class Client:
+    """Asks one endpoint until the reply is understood or the row has failed.
+
+    Parameters
+    ----------
+    parts : Parts
+        Where, what, in which dialect, over what, how fast, for how much.
+    settings : Settings
+        Retries and patience.
+    """
+
+    def __init__(self, parts: Parts, settings: Settings) -> None:
+        self.endpoint = parts.endpoint
+        self.spec = parts.spec
+        self.pace = parts.pace
+        self.prices = parts.prices
+        self.fingerprint = Fingerprint(parts.endpoint)
+        self.provider = parts.provider
+        self._sender = Sender(parts, settings)
+        self.terms = self._sender.terms
+        self.circuit = self._sender.circuit
+        self._output = parts.output
+        self._cache = parts.cache
+        self._settings = settings
+
+    def draft(self, request: Request) -> HTTPRequest:
+        """Write a request as it would be sent now, with its secrets masked."""
+        capabilities = self.terms.capabilities
+        n = request.spec.n if capabilities.n else 1
+        http = self.provider.build(request, capabilities, n)
+        return masked(http, secrets(self.endpoint))
+
+    def known(self, keys: Sequence[bytes]) -> dict[bytes, Outcome]:
+        """Give the outcomes of the requests whose replies are kept and understood."""
+        if self._cache is None or self._settings.refresh or not keys:
+            return {}
+        found = {}
+        for key, reply in self._cache.get_many(keys).items():
+            outcome = self._recalled(reply)
+            if outcome is not None:
+                found[key] = outcome
+        return found
+
+    def _recalled(self, reply: Reply) -> Outcome | None:
+        choices: list[list[Record]] = []
+        mark: TruncatedError | None = None
+        for choice in reply.choices:
+            try:
+                records, cut = self._output.read(choice)
+            except OutputError:
+                return None
+            choices.append(records)
+            mark = mark or cut
+        tokens = reply.tokens or NO_TOKENS
+        records = self._output.combine(choices)
+        return Outcome(records, mark, 0, 0.0, reply, tokens, cached=True)
+
+    def give_up(self, key: bytes, error: LLMError) -> None:
+        """Keep why a request has no answer here, when one was had in another way.
+
+        Nothing else of a failure is kept. This is, so that the same call need not
+        ask in vain before it comes to the answer that was paid for.
+        """
+        if self._cache is not None:
+            why = Choice(str(error), error.kind)
+            self._cache.put(_elsewhere(key), Reply((why,)))
+
+    def given_up(self, key: bytes) -> LLMError | None:
+        """Give why an earlier run had a request's answer in another way."""
+        if self._cache is None or self._settings.refresh:
+            return None
+        key = _elsewhere(key)
+        if (kept := self._cache.get_many([key]).get(key)) is None:
+            return None
+        (why,) = kept.choices
+        too_long = why.finish_reason == ContextLengthError.kind
+        return ContextLengthError(why.text) if too_long else RowError(why.text)
+
+    async def complete(
+        self, request: Request, run: Run, key: bytes | None = None
+    ) -> Outcome:
+        """Ask until the reply is understood.
+
+        Parameters
+        ----------
+        request, run
+            What to ask, and on whose account.
+        key : bytes, optional
+            The request's fingerprint, when its reply is known not to be kept.
+
+        Raises
+        ------
+        LLMError
+            Only one that is fatal; any other is the row's and in the outcome.
+        """
+        if key is None:
+            key = self.fingerprint.of(request)
+            if kept := self.known([key]):
+                return kept[key]
+        if self._settings.replay:
+            return _not_kept()
+        started = time.perf_counter()
+        tally = Tally()
+        records: list[Record] = []
+        reply: Reply | None = None
+        error: LLMError | None
+        try:
+            if request.images:
+                request = await self._loaded(request, tally)
+            reply, choices, error = await self._choices(request, run, tally)
+            records = self._output.combine(choices)
+        except LLMError as failure:
+            if failure.fatal:
+                raise
+            error = failure
+        else:
+            if self._cache is not None:
+                self._cache.put(key, reply)
+        seconds = time.perf_counter() - started
+        return Outcome(records, error, tally.attempts, seconds, reply, tally.tokens)
+
+    async def _loaded(self, request: Request, tally: Tally) -> Request:
+        """Read the images of a request, if the provider takes them."""
+        limits, name = self.provider.images, self.endpoint.provider
+        request = await images.load(request, limits, name)
+        tally.images = images.weight(request)
+        tally.surplus = images.surplus(request)
+        return request
+
+    async def complete_bundle(
+        self, requests: Sequence[Request], run: Run, keys: Sequence[bytes]
+    ) -> list[Outcome]:
+        """Ask for the vectors of several texts at once; each is kept by itself.
+
+        Raises
+        ------
+        LLMError
+            When there is no answer: of all of them, since it does not say for which.
+        """
+        if self._settings.replay:
+            return [_not_kept() for _ in requests]
+        started = time.perf_counter()
+        tally = Tally()
+        texts = tuple(request.prompt for request in requests)
+        whole = requests[0]._replace(prompt="\n".join(texts), texts=texts, sample=0)
+        reply = await self._sender.send(whole, 1, run, tally)
+        if len(reply.choices) != len(texts):
+            msg = f"the reply holds {len(reply.choices)} vectors for {len(texts)} texts"
+            raise MalformedReplyError(msg)
+        self.terms.settle(clear=True)
+        seconds = time.perf_counter() - started
+        outcomes = []
+        shares = _shares(reply.tokens, texts)
+        for choice, tokens, key in zip(reply.choices, shares, keys, strict=True):
+            own = reply._replace(choices=(choice,), tokens=tokens, cost=None)
+            records, _ = self._output.read(choice)
+            if self._cache is not None:
+                self._cache.put(key, own)
+            used = tokens or NO_TOKENS
+            outcomes.append(Outcome(records, None, tally.attempts, seconds, own, used))
+        return outcomes
+
+    async def _choices(
+        self, request: Request, run: Run, tally: Tally
+    ) -> tuple[Reply, list[list[Record]], TruncatedError | None]:
+        """Collect as many choices as were asked for.
+
+        A choice that was declined, filtered, cut off or calls a tool counts as
+        answered: asked again unchanged it would end the same. One that is not
+        understood is asked again with the reason; one that the server did not give is
+        asked for.
+        """
+        asked, left = request, request.spec.n
+        again = self._settings.output_retries
+        understood: list[list[Record]] = []
+        kept: list[Choice] = []
+        mark: TruncatedError | None = None
+        problem: OutputError | None = None
+        while left > 0:
+            reply = await self._sender.send(asked, left, run, tally)
+            unclear: OutputError | None = None
+            for choice in reply.choices[:left]:
+                try:
+                    records, cut = self._output.read(choice)
+                    understood.append(records)
+                    kept.append(choice)
+                    mark = mark or cut
+                    left -= 1
+                except _WITHHELD as withheld:
+                    problem = withheld
+                    left -= 1
+                except OutputError as error:
+                    unclear = error
+            self.terms.settle(clear=unclear is None)
+            if unclear is not None:
+                problem = unclear
+                if again == 0:
+                    break
+                again -= 1
+                run.totals.retries += 1
+                run.log.retried[unclear.kind] += 1
+                asked = _again(request, unclear)
+            elif left > 0:
+                sample = request.sample + request.spec.n - left
+                asked = request._replace(sample=sample)
+                self.terms.fewer()
+        if problem is not None and not understood:
+            raise problem
+        choices = tuple(kept)
+        if choices != reply.choices:
+            reply = reply._replace(choices=choices)
+        return reply, understood, mark
+
+
+def _not_kept() -> Outcome:
+    return Outcome([], NotCachedError("no reply is kept, and replay=True"), 0)
+
+
+def _elsewhere(key: bytes) -> bytes:
+    return hashlib.blake2b(b"elsewhere" + key, digest_size=16).digest()
+
+
+def _shares(tokens: Tokens | None, texts: Sequence[str]) -> Iterable[Tokens | None]:
+    """Divide the tokens of a bundle by the lengths of its texts, without remainder."""
+    if tokens is None:
+        return [None] * len(texts)
+    ends = list(accumulate(map(len, texts)))
+    upto = [tokens.input * end // max(1, ends[-1]) for end in ends]
+    return [Tokens(end - begin) for begin, end in pairwise([0, *upto])]
+
+
+def _again(request: Request, error: OutputError) -> Request:
+    """Ask again, with the answer that was not understood and the reason."""
+    form = "JSON in the form" if request.spec.schema else "the text"
+    reason = (
+        f"That answer cannot be used: {error}. Answer again, with {form} asked for and "
+        "nothing else."
+    )
+    answer = without_thinking(error.text) or ""
+    turns = (("assistant", answer), ("user", reason))
+    # no vendor takes an empty turn
+    return request._replace(followup=turns if answer.strip() else turns[1:])

@@ -1,0 +1,139 @@
+"""Open a client: the endpoint, the simulator or a model list behind it, its pace."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import orjson
+
+from pandas_llm._engine.address import SIMULATED, account
+from pandas_llm._engine.client import Client
+from pandas_llm._engine.sender import Pace, Parts
+from pandas_llm._engine.transport import Transport, open_connections
+from pandas_llm._pacing import (
+    Calibration,
+    Concurrency,
+    Prices,
+    RateLimiter,
+    budget,
+    shared_limiter,
+)
+from pandas_llm.errors import ConfigurationError
+from pandas_llm.providers import connect
+
+if TYPE_CHECKING:
+    from contextlib import AsyncExitStack
+
+    from pandas_llm._replies import Output
+    from pandas_llm.cache import Cache
+    from pandas_llm.options import Settings
+    from pandas_llm.types import Endpoint, Spec
+
+
+class Ask(NamedTuple):
+    """What all clients of a run share."""
+
+    spec: Spec
+    """Its model is put in for each client."""
+    output: Output
+    settings: Settings
+    cache: Cache | None
+
+
+async def open_client(stack: AsyncExitStack, endpoint: Endpoint, ask: Ask) -> Client:
+    """Open what a run needs to ask one endpoint; the stack closes it.
+
+    Parameters
+    ----------
+    stack : AsyncExitStack
+        Of the run.
+    endpoint : Endpoint
+        Its model may be empty: a server that lists exactly one is used with it.
+    ask : Ask
+        What all clients of the run share.
+
+    Raises
+    ------
+    ConfigurationError
+        When no model can be told, or `max_cost` is set and there is no price.
+    """
+    settings = ask.settings
+    transport = await stack.enter_async_context(
+        Transport(settings.request_timeout, settings.session)
+    )
+    reached = endpoint
+    if endpoint.base_url == SIMULATED and not settings.replay:
+        reached = endpoint._replace(base_url=await _simulator(stack))
+    elif not endpoint.model:
+        model = await _only_model(endpoint, transport)
+        endpoint = reached = endpoint._replace(model=model)
+    return _client(endpoint, reached, transport, ask, _pace(stack, reached, settings))
+
+
+def offline_client(endpoint: Endpoint, ask: Ask) -> Client:
+    """Make a client that knows prices, keys and cached replies, and sends nothing."""
+    if not endpoint.model:
+        msg = "no model is set: pass model='…'"
+        raise ConfigurationError(msg)
+    transport = Transport(ask.settings.request_timeout)
+    pace = Pace(RateLimiter(), Concurrency(1, maximum=1), Calibration())
+    return _client(endpoint, endpoint, transport, ask, pace)
+
+
+def _client(
+    endpoint: Endpoint, reached: Endpoint, transport: Transport, ask: Ask, pace: Pace
+) -> Client:
+    spec, output, settings, cache = ask
+    prices = Prices(endpoint, settings.prices)
+    if settings.max_cost is not None and not prices.known:
+        msg = (
+            f"max_cost is set, and there is no price for {endpoint.model!r}: pass "
+            f"prices={{{endpoint.model!r}: (input, output)}} in dollars per million "
+            "tokens, or install the extra: pip install 'pandas-llm-accessor[cost]'"
+        )
+        raise ConfigurationError(msg)
+    spec = replace(spec, model=endpoint.model)
+    provider = connect(reached)
+    if settings.images and getattr(provider, "images", None) is None:
+        msg = f"images= is set, and the provider {endpoint.provider!r} takes none"
+        raise ConfigurationError(msg)
+    parts = Parts(
+        endpoint, spec, provider, transport, output, pace, prices, cache, reached
+    )
+    return Client(parts, settings)
+
+
+async def _simulator(stack: AsyncExitStack) -> str:
+    from pandas_llm import simulator  # for model="sim" only
+
+    server = await stack.enter_async_context(simulator.serve(simulator.Settings()))
+    return server.base_url
+
+
+def _pace(stack: AsyncExitStack, endpoint: Endpoint, settings: Settings) -> Pace:
+    place = account(endpoint)
+    limiter = shared_limiter(place)
+    stack.enter_context(
+        limiter.bound(settings.requests_per_minute, settings.tokens_per_minute)
+    )
+    if (part := budget.get()) is not None:
+        stack.enter_context(part(place, limiter))
+    bound = None if settings.concurrency == "auto" else settings.concurrency
+    concurrency = Concurrency(bound, maximum=open_connections())
+    return Pace(limiter, concurrency, Calibration())
+
+
+async def _only_model(endpoint: Endpoint, transport: Transport) -> str:
+    """Ask an endpoint for its models; only one leaves no choice."""
+    key = {"Authorization": f"Bearer {endpoint.api_key}"} if endpoint.api_key else {}
+    response = await transport.get(f"{endpoint.base_url}/models", key)
+    try:
+        listed = [str(m["id"]) for m in orjson.loads(response.body)["data"]]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        listed = []
+    if len(listed) == 1:
+        return listed[0]
+    names = ", ".join(map(repr, listed[:10])) or "none that could be read"
+    msg = f"no model is set: pass model='…'. {endpoint.base_url} lists: {names}"
+    raise ConfigurationError(msg)

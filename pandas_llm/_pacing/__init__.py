@@ -1,0 +1,34 @@
+"""How fast requests leave, how patient they are, and what they cost."""
+
+from __future__ import annotations
+
+from pandas_llm._pacing.limiter import (
+    Calibration,
+    Concurrency,
+    RateLimiter,
+    Ticket,
+    estimate_tokens,
+    shared_limiter,
+)
+from pandas_llm._pacing.parts import RENEWAL, TERM, WHOLE, Budget, Shares, budget
+from pandas_llm._pacing.prices import CostBudget, Prices
+from pandas_llm._pacing.retry import Circuit, backoff
+
+__all__ = [
+    "RENEWAL",
+    "TERM",
+    "WHOLE",
+    "Budget",
+    "Calibration",
+    "Circuit",
+    "Concurrency",
+    "CostBudget",
+    "Prices",
+    "RateLimiter",
+    "Shares",
+    "Ticket",
+    "backoff",
+    "budget",
+    "estimate_tokens",
+    "shared_limiter",
+]

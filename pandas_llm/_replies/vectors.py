@@ -1,0 +1,55 @@
+"""Vectors: what ``embed`` asks for, and how its answers are read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pandas_llm._replies.columns import Column
+from pandas_llm.errors import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pandas_llm._replies.outputs import Record
+    from pandas_llm.errors import TruncatedError
+    from pandas_llm.types import Choice
+
+
+class Vector:
+    """One vector a row.
+
+    Parameters
+    ----------
+    name : str
+        The new column.
+    dimensions : int, optional
+        The length asked for; without it the model's own.
+
+    Examples
+    --------
+    >>> Vector("embedding", 2).schema["maxItems"]
+    2
+    """
+
+    def __init__(self, name: str, dimensions: int | None = None) -> None:
+        self.columns = (Column(name, "vector"),)
+        # no server is shown it: it tells embeddings from texts, and one length from
+        # another, in the keys of the cache
+        length = {"minItems": dimensions, "maxItems": dimensions} if dimensions else {}
+        self.schema: Mapping[str, Any] | None = {
+            "type": "array",
+            "items": {"type": "number"},
+            **length,
+        }
+
+    def read(self, choice: Choice) -> tuple[list[Record], TruncatedError | None]:
+        """Give the vector, without a copy."""
+        if choice.vector is None:
+            raise OutputError("the reply holds no vector", choice.text)
+        return [(np.frombuffer(choice.vector, dtype="<f4"),)], None
+
+    def combine(self, choices: Sequence[list[Record]]) -> list[Record]:
+        """Give the one there is."""
+        return choices[0]

@@ -1,0 +1,11 @@
+"""The page on a run: its course over time, in words and pictures."""
+
+from __future__ import annotations
+
+from pandas_llm._report.page import Report
+from pandas_llm._report.timeline import RunLog
+
+__all__ = [
+    "Report",
+    "RunLog",
+]

@@ -1,0 +1,260 @@
+"""The report of a run: one page without network, script or library."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pandas_llm._display import Usage, as_text, short
+from pandas_llm._report import plots
+from pandas_llm._report.timeline import FASTEST, FINE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from os import PathLike
+
+_PERCENTILES = (50, 90, 95, 99)
+_CELL = "padding:.2em .8em .2em 0;vertical-align:top;text-align:"
+_PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; \
+style-src 'unsafe-inline'">
+<title>pandas_llm: report of a run</title>
+<style>
+:root {{ color-scheme: light dark }}
+body {{ font: 15px/1.45 system-ui, sans-serif; max-width: 46em; margin: 2em auto; \
+padding: 0 1em; background: Canvas; color: CanvasText }}
+table {{ border-collapse: collapse }}
+</style></head><body>
+{body}
+</body></html>
+"""
+
+
+class Report:
+    """The report of the run, or the chain of runs, that made a frame.
+
+    A notebook shows it as it is; `save` writes a page of its own; printed, it is
+    the totals.
+
+    Parameters
+    ----------
+    usage : Usage
+        Of all runs of the chain.
+    runs : sequence of mapping
+        The logs of the last of them.
+    """
+
+    def __init__(self, usage: Usage, runs: Sequence[Mapping[str, Any]]) -> None:
+        self._usage = usage
+        self._runs = runs
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the page to a file."""
+        title = "<h1 style='font-size:1.5em'>Report</h1>"
+        page = _PAGE.format(body=title + self._repr_html_())
+        Path(path).write_text(page, encoding="utf-8")
+
+    def _repr_html_(self) -> str:
+        several = len(self._runs) > 1
+        parts = [self._usage._repr_html_()] if several else []
+        for number, run in enumerate(self._runs, 1):
+            head = f"Run {number} of {len(self._runs)}: " if several else ""
+            parts.append(_run(run, head))
+        return f'<div style="text-align:left">{"".join(parts)}</div>'
+
+    def __str__(self) -> str:
+        lines = [str(self._usage)]
+        lines += [
+            as_text([("run", _what(run)), *said])
+            for run in self._runs
+            if (said := _latency_lines(run["latency"]))
+        ]
+        return "\n\n".join(lines)
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _what(run: Mapping[str, Any]) -> str:
+    return f"{run['verb']}, {run.get('model') or 'no model'}"
+
+
+def _run(run: Mapping[str, Any], head: str) -> str:
+    usage = Usage(**run["usage"])
+    simulated = " (answers invented by the simulator)" * bool(run.get("simulated"))
+    title = html.escape(f"{head}{_what(run)}{simulated}")
+    ended = html.escape(run["ended"])
+    sections = [
+        f"<h2 style='font-size:1.2em'>{title}</h2><p>Ended {ended}.</p>",
+        usage._repr_html_(),
+        _throughput(run),
+        _latency(run["latency"]),
+        _retries(run["retried"]),
+        _failures(run["failures"]),
+        _slowest(run["slowest"]),
+    ]
+    return "".join(sections)
+
+
+# -- over time ------------------------------------------------------------------
+
+
+def _throughput(run: Mapping[str, Any]) -> str:
+    series, width = run["series"], run["width"]
+    done = series.get("done", [])
+    if len(done) < 3:  # noqa: PLR2004 - no plot of it would tell anything
+        return ""
+    none = [0.0] * len(done)
+    spans = [width] * (len(done) - 1) + [max(width / 10, run["seconds"] % width)]
+    rates = [rows / span for rows, span in zip(done, spans, strict=True)]
+    marks = [
+        plots.Marks(name, colour, [value / scale for value in found], band)
+        for name, colour, found, scale, band in (
+            (
+                "waiting: rate limit",
+                plots.AMBER,
+                series.get("limited", none),
+                width,
+                True,
+            ),
+            ("waiting: server", plots.VIOLET, series.get("outage", none), width, True),
+            ("retries", plots.RED, series.get("retries", none), 1.0, False),
+        )
+        if any(found)
+    ]
+    titles = [f"{at * width:.4g} s: {rate:.4g} rows/s" for at, rate in enumerate(rates)]
+    plot = plots.bars(
+        rates,
+        _times(run["seconds"], width),
+        across="seconds",
+        up="rows a second",
+        titles=titles,
+        marks=marks,
+    )
+    names = plots.legend(
+        [("rows done", plots.BLUE)] + [(mark.name, mark.colour) for mark in marks]
+    )
+    return _section("Rows over time", f"{plot}<p>{names}</p>")
+
+
+def _times(seconds: float, width: float) -> list[tuple[float, str]]:
+    top, rows = plots.scale(seconds)
+    step = top / rows
+    times = [step * row for row in range(rows + 1) if step * row <= seconds]
+    return [(time / width, f"{time:.4g}") for time in times]
+
+
+# -- latency --------------------------------------------------------------------
+
+
+def percentile(bins: Sequence[tuple[int, int]], share: float) -> float:
+    """Give the seconds below which a share of the answers lies, within 5 %.
+
+    Examples
+    --------
+    >>> round(percentile([(53, 99), (80, 1)], 0.5), 2)
+    0.1
+    """
+    left = share * sum(count for _, count in bins)
+    for at, count in bins:
+        if count >= left:
+            return float(FASTEST * 2.0 ** ((at + left / count) / FINE))
+        left -= count
+    return 0.0
+
+
+def _latency_lines(bins: Sequence[tuple[int, int]]) -> list[tuple[str, str]]:
+    if not bins:
+        return []
+    found = [(f"{p} %", percentile(bins, p / 100)) for p in _PERCENTILES]
+    return [(f"answered within, {name}", _seconds(value)) for name, value in found]
+
+
+def _latency(bins: Sequence[tuple[int, int]]) -> str:
+    if not bins:
+        return ""
+    counts = {at: count for at, count in bins}  # noqa: C416 - of JSON's lists
+    first, last = min(counts), max(counts)
+    first, last = first - first % 2, last + 2
+    span = range(first, last, 2)
+    heights = [float(counts.get(at, 0) + counts.get(at + 1, 0)) for at in span]
+    edges = [FASTEST * 2.0 ** (at / FINE) for at in (*span, last)]
+    titles = [
+        f"{_seconds(low)} to {_seconds(high)}: {count:.0f}"
+        for low, high, count in zip(edges, edges[1:], heights, strict=False)
+    ]
+    every = max(1, -(-len(edges) // 8))
+    ticks = [(float(k), _seconds(edges[k])) for k in range(0, len(edges), every)]
+    plot = plots.bars(
+        heights, ticks, across="time to answer", up="answers", titles=titles
+    )
+    said = [(f"{p} %", _seconds(percentile(bins, p / 100))) for p in _PERCENTILES]
+    words = ", ".join(f"{name} within {value}" for name, value in said)
+    return _section("Time to answer", f"<p>{html.escape(words)}.</p>{plot}")
+
+
+def _seconds(value: float) -> str:
+    return f"{value * 1000:.3g} ms" if value < 1 else f"{value:.3g} s"
+
+
+# -- tables ---------------------------------------------------------------------
+
+
+def _retries(retried: Mapping[str, int]) -> str:
+    if not retried:
+        return ""
+    rows = [(kind, short(count)) for kind, count in retried.items()]
+    return _section("Sent again, by the reason", _table(("kind", "times"), rows, "lr"))
+
+
+def _failures(failures: Sequence[Mapping[str, Any]]) -> str:
+    parts = []
+    for remarks, title in ((False, "Failed rows"), (True, "Answered, with a remark")):
+        rows = [
+            (*head, *map(str, example))
+            for found in failures
+            if found["remark"] is remarks
+            for head, example in zip(
+                [(found["kind"], f"{found['rows']:,}"), *[("", "")] * 9],
+                found["examples"],
+                strict=False,
+            )
+        ]
+        if rows:
+            names = ("kind", "rows", "row", "label", "tries", "the first of them")
+            parts.append(_section(title, _table(names, rows, "lrrlrl")))
+    return "".join(parts)
+
+
+def _slowest(slowest: Sequence[Sequence[Any]]) -> str:
+    if not slowest:
+        return ""
+    rows = [
+        (str(at), str(label), _seconds(seconds), str(tries), f"{into:,}", f"{out:,}")
+        for seconds, at, label, tries, into, out in slowest
+    ]
+    names = ("row", "label", "time in all", "tries", "tokens in", "tokens out")
+    return _section("Slowest rows", _table(names, rows, "rlrrrr"))
+
+
+def _section(title: str, body: str) -> str:
+    return f"<h3 style='font-size:1.05em'>{html.escape(title)}</h3>{body}"
+
+
+def _table(
+    names: Sequence[str], rows: Sequence[Sequence[str]], sides: Sequence[str]
+) -> str:
+    styles = [_CELL + ("right" if side == "r" else "left") for side in sides]
+
+    def row(cells: Sequence[str], tag: str) -> str:
+        return "".join(
+            f'<{tag} style="{style}">{html.escape(cell)}</{tag}>'
+            for cell, style in zip(cells, styles, strict=True)
+        )
+
+    body = "".join(f"<tr>{row(cells, 'td')}</tr>" for cells in rows)
+    head = f"<thead><tr>{row(names, 'th')}</tr></thead>"
+    return f"<table>{head}<tbody>{body}</tbody></table>"

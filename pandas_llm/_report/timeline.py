@@ -1,0 +1,176 @@
+"""What a run was like, in bounded room: for the report, whatever the rows."""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_right
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from pandas_llm._display import Totals
+    from pandas_llm.types import Outcome, Remark
+
+BUCKETS = 120
+"""Stretches of time; when they are used up, each two become one."""
+FINE = 8
+"""Bins of the latency histogram in a doubling, so a percentile is within 5 %."""
+FASTEST = 0.001
+_BINS = FINE * 20
+_EDGES = [FASTEST * 2.0 ** (at / FINE) for at in range(1, _BINS)]
+"""Where each bin ends; a search in it takes half the time of a logarithm."""
+_SLOWEST = 20
+_EXAMPLES = 3
+_FIRST_WIDTH = 0.1
+_WORDS = 300
+"""Letters kept of an error's message."""
+_COUNTED = ("done", "cached", "failed", "retries", "input_tokens", "output_tokens")
+SERIES = (*_COUNTED, "limited", "outage")
+
+
+class RunLog:
+    """Counts of a run over time, its latencies, its slowest rows, its retries.
+
+    Rows cost nothing here but for their latency: `sample` reads the totals a few
+    times a second.
+
+    Examples
+    --------
+    >>> log = RunLog()
+    >>> for _ in range(99):
+    ...     log.answered(0.1)
+    >>> log.latency
+    {53: 99}
+    """
+
+    def __init__(self) -> None:
+        self.width = _FIRST_WIDTH
+        """Seconds of a bucket."""
+        self.series: dict[str, list[float]] = {name: [0.0] * BUCKETS for name in SERIES}
+        """Of each bucket: what was counted, and seconds in which all waited."""
+        self.retried: Counter[str] = Counter()
+        """Attempts that failed and were made again, by the kind of error."""
+        self._bins = [0] * _BINS
+        self._slowest: list[tuple[float, int, int, int, int]] = []
+        self._floor = 0.0
+        self._now = 0.0
+        self._counts = [0] * len(_COUNTED)
+
+    # -- during the run ---------------------------------------------------------
+
+    def answered(self, seconds: float) -> None:
+        """Count the latency of one answer."""
+        self._bins[bisect_right(_EDGES, seconds)] += 1
+
+    def row(self, position: int, outcome: Outcome) -> None:
+        """Take a row that was sent; it is kept if it is one of the slowest."""
+        if outcome.seconds <= self._floor:
+            return
+        tokens = outcome.tokens
+        one = (outcome.seconds, position, outcome.attempts, tokens.input, tokens.output)
+        if len(self._slowest) < _SLOWEST:
+            heapq.heappush(self._slowest, one)
+            return
+        heapq.heapreplace(self._slowest, one)
+        self._floor = self._slowest[0][0]
+
+    def sample(
+        self, now: float, totals: Totals, *, limited: bool = False, outage: bool = False
+    ) -> None:
+        """Take what was counted since the last time.
+
+        Parameters
+        ----------
+        now : float
+            Seconds of the run.
+        totals : Totals
+            All that was counted so far.
+        limited, outage : bool
+            Whether all rows wait now, for a rate limit or for the server.
+        """
+        while now >= BUCKETS * self.width:
+            self._fold()
+        counts = [getattr(totals, name) for name in _COUNTED]
+        amounts: list[float] = [
+            new - old for new, old in zip(counts, self._counts, strict=True)
+        ]
+        passed = max(0.0, now - self._now)
+        amounts += [passed * limited, passed * outage]
+        # a caller that was busy samples late: what was counted is spread evenly
+        first = int(self._now / self.width)
+        last = min(BUCKETS - 1, int(now / self.width))  # a quotient may be rounded up
+        for at in range(min(first, last), last + 1):
+            start, end = max(self._now, at * self.width), (at + 1) * self.width
+            share = (min(now, end) - start) / passed if passed else 1.0
+            for name, amount in zip(SERIES, amounts, strict=True):
+                if amount:
+                    self.series[name][at] += amount * share
+        self._now, self._counts = now, counts
+
+    def _fold(self) -> None:
+        self.width *= 2
+        for name, values in self.series.items():
+            pairs = zip(values[::2], values[1::2], strict=True)
+            self.series[name] = [a + b for a, b in pairs] + [0.0] * (BUCKETS // 2)
+
+    # -- after the run ----------------------------------------------------------
+
+    @property
+    def latency(self) -> dict[int, int]:
+        """Answers by bin; bin `k` begins at ``FASTEST * 2 ** (k / FINE)`` seconds."""
+        return {at: count for at, count in enumerate(self._bins) if count}
+
+    def summary(
+        self,
+        remarks: Iterable[tuple[int, Remark, bool]],
+        label: Callable[[int], Any],
+    ) -> dict[str, Any]:
+        """Give all as plain data.
+
+        Parameters
+        ----------
+        remarks : iterable of (position, remark, answered)
+            Of the rows that failed, or were answered all the same.
+        label : callable
+            Gives a row's label in the index.
+        """
+        used = min(BUCKETS, int(self._now / self.width) + 1)
+        series = {
+            name: [round(value, 3) for value in values[:used]]
+            for name, values in self.series.items()
+            if any(values)
+        }
+        slowest = [
+            [round(seconds, 3), at, _name(label(at)), *rest]
+            for seconds, at, *rest in sorted(self._slowest, reverse=True)
+        ]
+        return {
+            "seconds": round(self._now, 3),
+            "width": self.width,
+            "series": series,
+            "latency": [[at, count] for at, count in self.latency.items()],
+            "slowest": slowest,
+            "retried": dict(self.retried),
+            "failures": _by_kind(remarks, label),
+        }
+
+
+def _by_kind(
+    remarks: Iterable[tuple[int, Remark, bool]], label: Callable[[int], Any]
+) -> list[dict[str, Any]]:
+    kinds: dict[tuple[str, bool], dict[str, Any]] = {}
+    for at, (kind, message, attempts), answered in remarks:
+        new = {"kind": kind, "remark": answered, "rows": 0, "examples": []}
+        found = kinds.setdefault((kind, answered), new)
+        found["rows"] += 1
+        if len(found["examples"]) < _EXAMPLES:
+            words = message[:_WORDS] + "…" * (len(message) > _WORDS)
+            found["examples"].append([at, _name(label(at)), attempts, words])
+    return sorted(kinds.values(), key=lambda found: -found["rows"])
+
+
+def _name(label: Any) -> str:
+    text = str(label)
+    return text[:60] + "…" * (len(text) > 60)  # noqa: PLR2004 - of a table's cell

@@ -1,0 +1,199 @@
+"""What a run would take, before it is made."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pandas_llm._display import Table
+from pandas_llm._engine import Feed, images, offline_client
+from pandas_llm._pacing import Calibration, Prices, estimate_tokens
+from pandas_llm._run import blocking
+from pandas_llm._run.frame import take
+from pandas_llm._run.run import Job
+from pandas_llm.types import Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pandas_llm._run.task import Recipe
+
+
+_DEVIATIONS = 1.96
+"""Standard errors to each side that hold 95 % of a normal distribution."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Estimate(Table):
+    """What a run would take.
+
+    Attributes
+    ----------
+    rows : int
+        Rows of the input.
+    requests : int
+        Requests to send: without rows that are NA, cached, or equal to another.
+    cached : int
+        Rows whose reply is kept.
+    input_tokens, output_tokens : int
+        Of the requests; by characters, or as the pilot's rows had them.
+    cost : float
+        Dollars; NaN when the price is unknown.
+    low, high : float
+        Where the cost lies with 95 % confidence by the pilot; NaN when the price is
+        unknown, and with fewer than two rows to tell it by.
+    pilot : int
+        Rows that were answered to find out. Their replies are kept.
+    """
+
+    rows: int
+    requests: int
+    cached: int
+    input_tokens: int
+    output_tokens: int
+    cost: float
+    low: float = math.nan
+    high: float = math.nan
+    pilot: int = 0
+
+    def _lines(self) -> list[tuple[str, str]]:
+        unknown = math.isnan(self.cost)
+        cost = "unknown price" if unknown else f"${self.cost:,.4g}"
+        if not unknown and not math.isnan(self.low):
+            cost += f" (${self.low:,.4g} to ${self.high:,.4g})"
+        output = "" if self.pilot else " (a guess; pilot=20 finds out)"
+        return [
+            ("rows", f"{self.rows:,}"),
+            ("cached", f"{self.cached:,}"),
+            ("requests to send", f"{self.requests:,}"),
+            ("tokens in", f"{self.input_tokens:,}"),
+            ("tokens out", f"{self.output_tokens:,}{output}"),
+            ("cost", cost),
+        ]
+
+    def _title(self) -> str:
+        return "Estimate"
+
+
+class _Answer(NamedTuple):
+    """What one row of a pilot took."""
+
+    tokens: Tokens
+    cost: float
+
+
+@dataclass(slots=True)
+class _Survey:
+    """What a look at all rows has found."""
+
+    rows: int
+    positions: list[int]
+    weights: float
+    cached: int
+    prices: Prices
+
+
+def estimate_run(recipe: Recipe, data: Any, pilot: int = 0) -> Estimate:
+    """Estimate a run; with `pilot`, answer so many of its rows first.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Of the plan.
+    data : DataFrame, Series or list of dicts
+        The rows.
+    pilot : int, default 0
+        Rows to answer. They are cached, so the run itself does not pay for them
+        again.
+    """
+    _check_pilot(pilot)
+    found = _survey(recipe, data)
+    seen: Sequence[_Answer] = ()
+    if pilot and found.positions:
+        seen = _answered(recipe, take(data, found.positions[:pilot]))
+        found = _survey(recipe, data)
+    requests = len(found.positions)
+    settings = recipe.settings
+    if not seen:
+        calibration = Calibration(counts_max_tokens=False)
+        out = calibration.estimate(0.0, settings.max_tokens, settings.n)
+        each = Tokens(round(found.weights / max(1, requests)), round(out))
+        cost = found.prices.of(each) * requests
+        return Estimate(
+            found.rows,
+            requests,
+            found.cached,
+            round(found.weights),
+            round(out * requests),
+            cost,
+        )
+    mean, low, high = _range([one.cost for one in seen])
+    return Estimate(
+        found.rows,
+        requests,
+        found.cached,
+        round(statistics.fmean(one.tokens.input for one in seen) * requests),
+        round(statistics.fmean(one.tokens.output for one in seen) * requests),
+        mean * requests,
+        low * requests,
+        high * requests,
+        len(seen),
+    )
+
+
+def _check_pilot(pilot: int) -> None:
+    """Refuse what is no count: a slice would take -1 for all rows but one."""
+    if not isinstance(pilot, Integral) or isinstance(pilot, bool) or pilot < 0:
+        msg = f"pilot must be a whole number of at least 0, not {pilot!r}"
+        raise ValueError(msg)
+
+
+def _range(costs: Sequence[float]) -> tuple[float, float, float]:
+    """Return the mean of some costs and where it lies; NaN for what is not known."""
+    mean = statistics.fmean(costs)
+    if math.isnan(mean) or len(costs) < 2:  # noqa: PLR2004 - one row has no spread
+        return mean, math.nan, math.nan
+    spread = _DEVIATIONS * statistics.stdev(costs) / math.sqrt(len(costs))
+    return mean, max(0.0, mean - spread), mean + spread
+
+
+def _survey(recipe: Recipe, data: Any) -> _Survey:
+    """Make all requests, and send none."""
+    job = Job(recipe, data)
+
+    async def look() -> _Survey:
+        async with AsyncExitStack() as stack:
+            client = offline_client(job.endpoints[0], job.ask(stack))
+            requests = job.prompts.requests(client.spec)
+            feed = Feed(requests, client, job.run, job.store, recipe.settings)
+            found = _Survey(job.store.rows, [], 0.0, 0, client.prices)
+            while (item := await feed.next()) is not None:
+                found.positions.append(item.position)
+                system = item.request.system or ""
+                found.weights += estimate_tokens(item.request.prompt + system)
+                found.weights += images.weight(item.request)
+            found.cached = job.run.totals.cached
+            return found
+
+    return blocking.run(look)
+
+
+def _answered(recipe: Recipe, rows: Any) -> list[_Answer]:
+    """Answer the rows of a pilot; their replies go to the cache."""
+    settings = replace(recipe.settings, details=True)
+    job = Job(replace(recipe, settings=settings), rows)
+    with job:
+        blocking.run(job.execute, loop=settings.loop, tick=job.tick)
+    # each row at the price of the model that answered it, which may be a fallback
+    prices = [Prices(endpoint, settings.prices) for endpoint in job.endpoints]
+    answers = []
+    for at, details in (job.store.details or {}).items():
+        used = Tokens(details.input_tokens, details.output_tokens)
+        if any(used):  # a server need not tell tokens, and none is not nothing
+            who = max(1, job.store.by[at]) - 1
+            answers.append(_Answer(used, prices[who].of(used)))
+    return answers

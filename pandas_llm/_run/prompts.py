@@ -1,0 +1,207 @@
+"""The requests of a run: templates bound to a frame, made row by row."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from pandas_llm._engine import images
+from pandas_llm._run import frame
+from pandas_llm._run.template import Template
+from pandas_llm.errors import ImageError, TemplateError
+from pandas_llm.types import Request, Spec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pandas_llm._run.frame import Source
+    from pandas_llm.errors import ContextLengthError
+    from pandas_llm.options import Settings
+    from pandas_llm.types import Image
+
+_SAMPLING = ("temperature", "top_p", "seed", "stop", "reasoning_effort")
+_NUMBER = re.compile(r"\d{3,}")
+_MARGIN = 0.9
+_LEAST = 0.02
+
+
+class Prompts:
+    """A template, and a system template, bound to the columns of a frame.
+
+    Parameters
+    ----------
+    text : str
+        The template.
+    source : Source
+        The rows.
+    settings : Settings
+        `system`, `values`, `na_action`, `images` and `truncate`.
+
+    Raises
+    ------
+    TemplateError
+        When a template names what is not there.
+    """
+
+    def __init__(self, text: str, source: Source, settings: Settings) -> None:
+        names, constants = source.fields, settings.values
+        template = Template(text, names, constants)
+        self.columns = list(template.columns)
+        self._source = source
+        self._ignore_na = settings.na_action == "ignore"
+        system = None
+        if settings.system is not None:
+            system = Template(settings.system, names, constants, "system template")
+            self.columns += [c for c in system.columns if c not in self.columns]
+        self._pictures = self._add_images(settings.images)
+        self._cut = settings.truncate
+        if self._cut is not None and self._cut not in self.columns:
+            msg = f"truncate names {self._cut!r}, which the template does not use"
+            raise TemplateError(msg)
+        self._prompt = template.renderer(self.columns)
+        self._system = system.renderer(self.columns) if system else lambda _: None
+        self._kept: dict[int, float] = {}
+
+    def _add_images(self, given: str | Sequence[str] | None) -> list[int]:
+        """Give the places of the columns with images, among those that are used."""
+        names = [given] if isinstance(given, str) else list(given or ())
+        known = self._source.fields
+        for name in names:
+            if (found := known.count(name)) != 1:
+                near = ", ".join(get_close_matches(name, known, n=3)) or ", ".join(
+                    known
+                )
+                said = f"{found} columns have that name" if found else "is no column"
+                msg = f"images names {name!r}: {said}"
+                raise TemplateError(msg if found else f"{msg} (there is {near})")
+        self.columns += [name for name in names if name not in self.columns]
+        return [self.columns.index(name) for name in names]
+
+    def requests(self, spec: Spec) -> Iterator[tuple[int, Request | ImageError | None]]:
+        """Make the requests, each when it is asked for; None for a row with NA.
+
+        An error stands for a row whose images cannot be sent.
+        """
+        absent = frame.missing(self._source, self.columns)
+        for position, row in enumerate(frame.rows(self._source, self.columns)):
+            if absent is not None and absent[position]:
+                if self._ignore_na:
+                    yield position, None
+                    continue
+                filled = frame.without_na(row)
+            else:
+                filled = row
+            request = Request(spec, self._prompt(filled), self._system(filled))
+            if self._pictures:
+                yield position, self._illustrated(request, row)
+            else:
+                yield position, request
+
+    def _illustrated(
+        self, request: Request, row: Sequence[Any]
+    ) -> Request | ImageError | None:
+        """Look at a row's images; an empty list of them is as missing as NA."""
+        found: list[Image] = []
+        try:
+            for at in self._pictures:
+                seen = () if frame.is_na(row[at]) else images.look_at(row[at])
+                if not seen and self._ignore_na:
+                    return None
+                found += seen
+        except ImageError as error:
+            return error
+        return request._replace(images=tuple(found))
+
+    def shorter(
+        self, position: int, request: Request, error: ContextLengthError
+    ) -> Request | None:
+        """Make a row's request again with less of the column named by `truncate`.
+
+        Parameters
+        ----------
+        position, request
+            The row, and what was too long.
+        error : ContextLengthError
+            Says, mostly, how many tokens there were and how many there may be.
+        """
+        if self._cut is None:
+            return None
+        share = self._kept.get(position, 1.0) * _fitting(str(error))
+        if share < _LEAST:
+            self._kept.pop(position, None)  # a model to fall back to may read more
+            return None
+        self._kept[position] = share
+        row: list[Any] = list(frame.row(self._source, self.columns, position))
+        at = self.columns.index(self._cut)
+        text = str(row[at])
+        row[at] = text[: int(len(text) * share)]
+        return request._replace(prompt=self._prompt(row), system=self._system(row))
+
+
+def column_template(
+    text: str, names: Sequence[str], values: Mapping[str, Any] | None
+) -> str:
+    """Give the template that a column's name stands for; any other as it is.
+
+    Raises
+    ------
+    TemplateError
+        When it names no column: all rows would be the same.
+
+    Examples
+    --------
+    >>> column_template("title", ["title", "text"], None)
+    '${title}'
+    """
+    if text in names:
+        return f"${{{text}}}"
+    if not Template(text, names, values).columns:
+        close = difflib.get_close_matches(text, names, n=1) or names[:1]
+        hint = f"; write {close[0]!r} for that column" if close else ""
+        msg = f"{text!r} is no column, nor a template with ${{column}} in it{hint}"
+        raise TemplateError(msg)
+    return text
+
+
+def _fitting(message: str) -> float:
+    """Guess what share of a text fits, from the two numbers of an error message."""
+    numbers = sorted({int(found) for found in _NUMBER.findall(message)} - {400, 413})
+    if len(numbers) < 2:  # noqa: PLR2004 - the limit and what was sent
+        return 0.5
+    return _MARGIN * max(0.1, min(0.95, numbers[-2] / numbers[-1]))
+
+
+def shared_spec(
+    settings: Settings, schema: Mapping[str, Any] | None, verb: str
+) -> Spec:
+    """Give what all requests of a run share; the model is put in for each client."""
+    sampling = {name: getattr(settings, name) for name in _SAMPLING}
+    return Spec(
+        "",
+        tuple((prompt, _reply(reply, verb)) for prompt, reply in settings.examples),
+        schema,
+        settings.n,
+        {name: _alike(name, v) for name, v in sampling.items() if v is not None},
+        settings.max_tokens,
+        settings.extra or {},
+    )
+
+
+def _alike(name: str, value: Any) -> Any:
+    """Write equal options alike, or they would be different requests to the cache."""
+    if name in ("temperature", "top_p"):
+        return float(value)
+    return [value] if name == "stop" and isinstance(value, str) else value
+
+
+def _reply(reply: Any, verb: str) -> str:
+    """Write an example's reply the way the model is asked to answer."""
+    if isinstance(reply, str):
+        return reply
+    if verb == "generate":
+        reply = {"records": reply if isinstance(reply, list) else [reply]}
+    return orjson.dumps(reply).decode()

@@ -1,0 +1,90 @@
+"""What is said at the end of a run: what happened, to which row, what to do next."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pandas_llm._engine import Store
+
+_WORDS = 300
+"""Letters of a row's reason: some servers answer with a page."""
+
+
+def counted(found: Sequence[int], store: Store, labels: Any, what: str) -> str:
+    """Count rows by the kinds of their remarks, and show the first's.
+
+    Examples
+    --------
+    >>> from pandas_llm.errors import RefusalError
+    >>> from pandas_llm._engine import Store
+    >>> from pandas_llm.types import Outcome
+    >>> store = Store(5, 1)
+    >>> store.add(1, Outcome([], RefusalError("no")))
+    >>> print(counted([1], store, "abcde", "failed"))
+    1 of 5 rows failed (1 refusal). The first, row 1 (label 'b'): no
+    """
+    remarks = (store.remark(at) for at in found)
+    counts = Counter(remark.kind for remark in remarks if remark is not None)
+    kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    first = store.remark(found[0])
+    return (
+        f"{len(found)} of {store.rows} rows {what} ({kinds}). "
+        f"The first, {place(found[0], labels)}: {_line(first.message if first else '')}"
+    )
+
+
+def place(position: int, labels: Any) -> str:
+    """Name a row."""
+    return f"row {position} (label {labels[position]!r})"
+
+
+def advice(column: str | None, *, again: bool) -> str:
+    """Say where the reasons are, and what the same call would do.
+
+    Parameters
+    ----------
+    column : str or None
+        The `error_column`, if there is one.
+    again : bool
+        Whether a cache keeps the other rows' replies.
+    """
+    where = f"Column {column!r}" if column else "error_column='…'"
+    return f"{where} keeps each row's reason.{_AGAIN if again else ''}"
+
+
+def raised(*, again: bool) -> str:
+    """Say what the error of ``errors="raise"`` has with it."""
+    held = "The other rows are in .partial, all reasons in .failures."
+    return f"{held}{_AGAIN if again else ''}"
+
+
+_AGAIN = " The same call asks for these rows alone again."
+
+
+def done(count: int, rows: int, *, kept: bool) -> str:
+    """Say what was done when an error ended the run.
+
+    Parameters
+    ----------
+    count, rows : int
+        Rows that were done, of all.
+    kept : bool
+        Whether a cache keeps their replies.
+    """
+    resumed = (
+        " Their replies are kept: the same call goes on from there, and with "
+        "replay=True it gives the finished part without sending anything."
+    )
+    return (
+        f"{count} of {rows} rows were done; they are in .partial "
+        f"(in an interactive session: sys.last_value.partial).{resumed if kept else ''}"
+    )
+
+
+def _line(message: str) -> str:
+    words = " ".join(message.split())
+    return words[:_WORDS] + "…" * (len(words) > _WORDS)

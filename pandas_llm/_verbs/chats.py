@@ -1,0 +1,169 @@
+"""Chats to fine-tune a model on, in OpenAI's JSON Lines."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from pandas_llm._run import Template, frame
+from pandas_llm.errors import TemplateError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import BinaryIO
+
+    from pandas_llm._run import Source
+
+
+class ChatFile(NamedTuple):
+    """What `to_chat_jsonl` has written.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    rows : int
+        The chats in it.
+    """
+
+    path: Path
+    rows: int
+
+
+def to_chat_jsonl(  # noqa: PLR0913 - all by name but the first two
+    data: Any,
+    path: str | os.PathLike[str],
+    *,
+    user: str,
+    assistant: str,
+    system: str | None = None,
+    values: Mapping[str, Any] | None = None,
+    na_action: Literal["raise", "ignore"] = "raise",
+) -> ChatFile:
+    """Write rows as chats to fine-tune a model on, in OpenAI's JSON Lines.
+
+    Parameters
+    ----------
+    data : DataFrame, Series or list of dicts
+        One chat a row.
+    path : str or path
+        The file; it is replaced when all is written, or stays as it was.
+    user, assistant : str
+        Templates of the question and of the wanted answer; ``${column}`` stands for
+        the row's value.
+    system : str, optional
+        Template of the instructions.
+    values : mapping, optional
+        Constants for the templates.
+    na_action : {"raise", "ignore"}
+        What becomes of rows with NA in a used cell: an error, or they are left out.
+
+    Returns
+    -------
+    ChatFile
+        ``.path`` and ``.rows``.
+
+    Raises
+    ------
+    TemplateError
+        For a name that is no column; for an `assistant` that names none.
+    ValueError
+        For missing values, a message without text, or no rows; nothing is written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import pandas as pd
+    >>> import pandas_llm
+    >>> pairs = pd.DataFrame({"q": ["1 + 1?"], "a": ["2"]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     written = pandas_llm.to_chat_jsonl(
+    ...         pairs, folder + "/chats.jsonl", user="${q}", assistant="${a}"
+    ...     )
+    ...     print(written.rows, written.path.read_text(), end="")
+    1 {"messages": [{"role": "user", "content": "1 + 1?"}, \
+{"role": "assistant", "content": "2"}]}
+    """
+    if na_action not in ("raise", "ignore"):
+        msg = f"na_action must be 'raise' or 'ignore', not {na_action!r}"
+        raise ValueError(msg)
+    source = frame.source(data)
+    texts = {} if system is None else {"system": system}
+    texts |= {"user": user, "assistant": assistant}
+    templates = {
+        role: Template(text, source.fields, values, f"{role} template")
+        for role, text in texts.items()
+    }
+    if not templates["assistant"].columns:
+        msg = "the assistant template names no column: all chats would end alike"
+        raise TemplateError(msg)
+    columns = list(dict.fromkeys(c for t in templates.values() for c in t.columns))
+    missing = frame.missing(source, columns)
+    if missing is not None and na_action == "raise":
+        raise ValueError(_told_missing(source, columns))
+    lines = list(_chats(source, templates, columns, missing))
+    if not lines:
+        msg = "there is no row to write"
+        raise ValueError(msg)
+    target = Path(path).expanduser()
+    with replacing(target) as file:
+        file.write(b"".join(lines))
+    return ChatFile(target, len(lines))
+
+
+def _chats(
+    source: Source,
+    templates: Mapping[str, Template],
+    columns: list[str],
+    missing: Any,
+) -> Iterator[bytes]:
+    fill = {role: one.renderer(columns) for role, one in templates.items()}
+    for at, row in enumerate(frame.rows(source, columns)):
+        if missing is not None and missing[at]:
+            continue
+        messages = [{"role": r, "content": render(row)} for r, render in fill.items()]
+        label = source.frame.index[at]
+        for message in messages:
+            if not message["content"].strip():
+                msg = f"row {at} (label {label!r}): the {message['role']} is empty"
+                raise ValueError(msg)
+        try:
+            line = json.dumps({"messages": messages}, ensure_ascii=False)
+            yield f"{line}\n".encode()
+        except UnicodeEncodeError:
+            msg = f"row {at} (label {label!r}): half a character (a lone surrogate)"
+            raise ValueError(msg) from None
+
+
+def _told_missing(source: Source, columns: list[str]) -> str:
+    """Name the first column that has gaps, and the first of them."""
+    gaps = ((column, frame.missing(source, [column])) for column in columns)
+    column, found = next((name, mask) for name, mask in gaps if mask is not None)
+    first = int(found.argmax())
+    return (
+        f"{found.sum()} of {source.rows} rows have no {column!r} (the first: row "
+        f"{first}, label {source.frame.index[first]!r}): drop them, or pass "
+        "na_action='ignore' to leave them out"
+    )
+
+
+@contextlib.contextmanager
+def replacing(target: Path) -> Iterator[BinaryIO]:
+    """Open a file that takes the target's place when the block ends without error."""
+    target = Path(os.path.realpath(target))  # a link stays a link
+    beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    try:
+        with beside.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            shutil.copymode(target, beside)
+        beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)

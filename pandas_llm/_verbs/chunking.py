@@ -1,0 +1,129 @@
+"""Long texts in chunks: one row per chunk, cut where a sentence or paragraph ends."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pandas_llm._pacing import estimate_tokens
+from pandas_llm._run import frame
+from pandas_llm.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Sized
+
+    import pandas as pd
+
+
+class Tokenizer(Protocol):
+    """What tiktoken, tokenizers and transformers give."""
+
+    def encode(self, text: str, /) -> Sized:
+        """Give the tokens of a text."""
+
+
+def chunk(  # noqa: PLR0913 - all by name but the first two
+    data: Any,
+    column: Hashable | None,
+    *,
+    max_tokens: int,
+    overlap: int = 0,
+    tokenizer: Callable[[str], int] | Tokenizer | None = None,
+    name: str = "chunk",
+) -> pd.DataFrame:
+    """Explode a column of long texts into chunks; see `LLMAccessor.chunk`."""
+    _check_sizes(max_tokens, overlap)
+    source = frame.source(data)
+    place = _place(source.frame, column)
+    frame.check_new(source, [name])
+    split = _splitter(max_tokens, overlap, _counter(tokenizer))
+    rows: list[int] = []
+    texts: list[str | None] = []
+    numbers: list[int | None] = []
+    values = source.frame.iloc[:, place]
+    missing = values.isna().tolist()
+    for at, value in enumerate(values.tolist()):
+        if missing[at]:
+            rows.append(at)
+            texts.append(None)
+            numbers.append(None)
+            continue
+        pieces = _pieces(split, value, f"row {at}, column {column!r}")
+        rows += [at] * len(pieces)
+        texts += pieces
+        numbers += range(len(pieces))
+    out = source.frame.take(rows)
+    out.isetitem(place, frame.typed(texts, "str"))
+    out[name] = frame.typed(numbers, "int")
+    return out
+
+
+def _check_sizes(max_tokens: int, overlap: int) -> None:
+    sizes: list[tuple[str, Any, int]]
+    sizes = [("max_tokens", max_tokens, 1), ("overlap", overlap, 0)]
+    for name, value, low in sizes:
+        if not isinstance(value, int) or isinstance(value, bool) or value < low:
+            msg = f"{name} must be a whole number of at least {low}, not {value!r}"
+            raise ValueError(msg)
+    if overlap >= max_tokens:
+        msg = f"overlap ({overlap}) must be less than max_tokens ({max_tokens})"
+        raise ValueError(msg)
+
+
+def _place(table: pd.DataFrame, column: Hashable | None) -> int:
+    """Find the column by position; its name has to be there once."""
+    names: list[Any] = list(table.columns)
+    if column is None and len(names) == 1:
+        return 0
+    found = names.count(column)
+    if found == 1:
+        return names.index(column)
+    if found:
+        msg = f"{found} columns are named {column!r}: rename one of them"
+        raise ValueError(msg)
+    near = difflib.get_close_matches(str(column), [str(name) for name in names], n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {names}"
+    what = "name the column" if column is None else f"no column {column!r}"
+    msg = f"{what}; {hint}"
+    raise KeyError(msg)
+
+
+def _counter(
+    tokenizer: Callable[[str], int] | Tokenizer | None,
+) -> Callable[[str], int]:
+    """Count as the rate limiter does, unless told how."""
+    if tokenizer is None:
+        return lambda text: math.ceil(estimate_tokens(text))
+    encode = getattr(tokenizer, "encode", None)  # transformers' is callable too
+    if encode is not None:
+        return lambda text: len(encode(text))
+    if callable(tokenizer):
+        return tokenizer
+    msg = f"tokenizer must be a callable or have .encode, not {tokenizer!r}"
+    raise TypeError(msg)
+
+
+def _splitter(
+    size: int, overlap: int, count: Callable[[str], int]
+) -> Callable[[str], list[str]]:
+    try:
+        from semantic_text_splitter import TextSplitter
+    except ImportError as error:
+        msg = "chunk needs a library: pip install 'pandas-llm-accessor[chunk]'"
+        raise ConfigurationError(msg) from error
+    chunks: Callable[[str], list[str]]
+    chunks = TextSplitter.from_callback(count, size, overlap=overlap).chunks
+    return chunks
+
+
+def _pieces(split: Callable[[str], list[str]], value: Any, where: str) -> list[Any]:
+    """Split one text; one without a word stays one chunk."""
+    if not isinstance(value, str):
+        msg = f"{where}: a text is needed, not {value!r}"
+        raise TypeError(msg)
+    try:
+        return split(value) or [""]
+    except UnicodeEncodeError:
+        msg = f"{where}: the text holds half a character (a lone surrogate)"
+        raise ValueError(msg) from None

@@ -1,0 +1,353 @@
+"""The providers' batch endpoints: half the price, an answer within a day.
+
+A batch fills the cache of replies; its result is the ordinary run over what is kept.
+The job is kept in the cache file too, so that it outlives the process: the same call,
+or `load`, goes on with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pandas_llm._display import Bar, Status, Totals, ends_here
+from pandas_llm._engine import SIMULATED, resolve_endpoint
+from pandas_llm._run import Job, blocking
+from pandas_llm.batch import saved
+from pandas_llm.batch import state as jobs
+from pandas_llm.batch.upload import Courier, all_items, send_all
+from pandas_llm.cache import location
+from pandas_llm.errors import (
+    BatchError,
+    ConfigurationError,
+    LLMError,
+    ModelNotFoundError,
+    NotCachedError,
+    ProviderError,
+)
+from pandas_llm.types import Outcome, Tokens
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pandas_llm._engine import Item
+    from pandas_llm._run import Recipe
+    from pandas_llm.options import Settings
+
+__all__ = ["BatchJob", "BatchStatus", "load"]
+
+_SOON, _LATE = 0.2, 30.0
+"""Seconds between looks, at first and at last."""
+_PATIENCE = 900.0
+"""Seconds without an answer to a look, while waiting: a batch takes hours anyway."""
+_LARGEST = 1 << 30
+"""Bytes of a file of results."""
+
+
+class BatchStatus(NamedTuple):
+    """How a job is, by the provider's own counts."""
+
+    total: int
+    done: int
+    failed: int
+    ended: bool
+
+
+class BatchJob:
+    """Rows that were sent to a batch endpoint.
+
+    Attributes
+    ----------
+    id : str
+        For `pandas_llm.batch.load`.
+    """
+
+    def __init__(
+        self, recipe: Recipe, path: Path, state: jobs.State, written: bytes
+    ) -> None:
+        self._recipe = recipe
+        self._written = written
+        self._path = path
+        self._state = state
+        self._totals = Totals(rows=state.requests)
+        self._word = ""
+
+    @property
+    def id(self) -> str:
+        """The job's name; equal requests have an equal one."""
+        return self._state.id
+
+    def __repr__(self) -> str:
+        now = self._now()
+        how = "ended" if now.ended else "running"
+        return f"BatchJob({self.id!r}, {now.done + now.failed} of {now.total}, {how})"
+
+    def status(self) -> BatchStatus:
+        """Ask the provider how the job is."""
+        blocking.run(self._look)
+        return self._now()
+
+    def cancel(self) -> BatchStatus:
+        """End the job early; what it has done is kept and paid for."""
+        blocking.run(self._cancel)
+        return self._now()
+
+    def result(self, data: Any, *, wait: bool = True) -> Any:
+        """Give the result for the rows it was made of, or for others like them.
+
+        Parameters
+        ----------
+        data : DataFrame, Series or list of dicts
+            As for the verb.
+        wait : bool
+            Wait until the batch has ended; else give what there is.
+
+        Returns
+        -------
+        DataFrame or Series
+            As the verb gives it. Rows without an answer are failures of kind
+            ``"batch"``; the same call without ``batch=True`` finishes them at once.
+        """
+        job = self._job(data)
+        bar = self._bar()
+        with job:
+            try:
+                work = lambda: self._finish(job, wait=wait)  # noqa: E731
+                blocking.run(work, loop=job.settings.loop, tick=bar.tick)
+            finally:
+                bar.close()
+        return job.result()
+
+    async def aresult(self, data: Any, *, wait: bool = True) -> Any:
+        """Give the result as `result` does, in the running event loop."""
+        job = self._job(data)
+        bar = self._bar()
+        with job:
+            try:
+                await blocking.ticking(self._finish(job, wait=wait), bar.tick)
+            finally:
+                bar.close()
+        return job.result()
+
+    # -- inside -----------------------------------------------------------------
+
+    def _bar(self) -> Bar:
+        shown = self._recipe.settings.progress
+        return Bar(self._totals, shown=shown, status=lambda: Status(self._word))
+
+    def _now(self) -> BatchStatus:
+        parts = self._state.parts
+        return BatchStatus(
+            sum(part.requests for part in parts),
+            sum(part.done for part in parts),
+            sum(part.failed for part in parts),
+            not self._state.live,
+        )
+
+    def _job(self, data: Any) -> Job:
+        """Make the ordinary run over what is kept."""
+        settings = self._recipe.settings
+        kept = replace(settings, replay=True, batch=False, max_cost=None, fallback=())
+        return Job(replace(self._recipe, settings=kept), data)
+
+    async def _finish(self, job: Job, *, wait: bool) -> None:
+        pause = _SOON
+        heard = time.monotonic()
+        while self._state.live:
+            try:
+                await self._look()
+                heard = time.monotonic()
+            except ProviderError as error:
+                away = time.monotonic() - heard
+                if not (wait and error.retryable and away < _PATIENCE):
+                    raise
+            if not wait or not self._state.live:
+                break
+            await asyncio.sleep(pause)
+            pause = min(_LATE, pause * 1.2)
+        if job.store.rows:
+            await job.execute()
+        await self._explain(job)
+        totals, state = job.run.totals, self._state
+        totals.add(Tokens(*state.tokens))
+        totals.requests = state.answered
+        totals.known_cost, totals.unpriced = state.known_cost, state.unpriced
+        totals.cached = max(0, totals.cached - state.answered)
+
+    async def _explain(self, job: Job) -> None:
+        """Say of rows without an answer what the batch said of them."""
+        store = job.store
+        bare = [
+            at
+            for at in store.failed()
+            if store.leader(at) == at
+            and (why := store.error(at)) is not None
+            and why.kind == NotCachedError.kind
+        ]
+        if not bare:
+            return
+        words = {part.reason or part.word for part in self._state.parts}
+        last = ", ".join(sorted(filter(None, words))) or "nothing was sent"
+        async with Courier.opened(self._recipe, self._path) as courier:
+            items = await all_items(Job(job.recipe, job.data, dry=True), courier.client)
+        keys = {item.position: item.key.hex() for item in items}
+        for at in bare:
+            said = self._state.reasons.get(keys[at], f"no answer in the batch ({last})")
+            error = BatchError(f"{said}; without batch=True it is asked at once")
+            store.add(at, Outcome([], error, attempts=0))
+
+    async def _look(self) -> None:
+        """Ask how the batches are; take the results of those that have ended."""
+        if not self._state.live:
+            return
+        async with Courier.opened(self._recipe, self._path) as courier:
+            for part in self._state.live:
+                try:
+                    response = await courier.get(courier.batches.poll(part.id))
+                except ModelNotFoundError:
+                    part.ended, part.word = True, "not known to the provider any more"
+                    continue
+                await self._take(courier, part, response.body)
+            self._save()
+
+    async def _take(self, courier: Courier, part: jobs.Part, body: bytes) -> None:
+        told = courier.batches.read(body)
+        part.word, part.reason = told.word, told.reason
+        part.done, part.failed = told.done, told.failed
+        self._word = told.word
+        if told.state == "ended":
+            for url in told.files:
+                answer = await courier.get(url, _LARGEST)
+                for result in courier.batches.results(answer.body):
+                    courier.keep(result, self._state)
+            courier.cache.flush()
+            if courier.cache.broken:
+                raise LLMError(
+                    f"the batch's answers cannot be kept: {courier.cache.broken}"
+                )
+            part.ended = True
+        now = self._now()
+        self._totals.done, self._totals.failed = now.done + now.failed, now.failed
+
+    async def _cancel(self) -> None:
+        async with Courier.opened(self._recipe, self._path) as courier:
+            for part in self._state.live:
+                response = await courier.send(courier.batches.cancel(part.id))
+                part.word = courier.batches.read(response.body).word
+            self._save()
+
+    def _save(self) -> None:
+        jobs.save(self._path, self._state, self._written)
+
+
+def submit(recipe: Recipe, data: Any) -> BatchJob:
+    """Send a run's rows as a batch; see `LLMAccessor.submit`."""
+    return blocking.run(lambda: asubmit(recipe, data), loop=recipe.settings.loop)
+
+
+async def asubmit(recipe: Recipe, data: Any) -> BatchJob:
+    """Send what is neither kept nor under way; a job that is, is gone on with."""
+    path = _path(recipe.settings)
+    written = saved.write(recipe)  # before anything is sent that it could not name
+    job = Job(replace(recipe, settings=replace(recipe.settings, max_cost=None)), data)
+    if not job.store.rows:
+        return BatchJob(recipe, path, jobs.State(_name([])), written)
+    async with Courier.opened(recipe, path) as courier:
+        items = await all_items(job, courier.client)
+        name = _name(items)
+        known = jobs.find(path, name)
+        state = known[0] if known else jobs.State(name)
+        batch = BatchJob(recipe, path, state, written)
+        if not state.live:
+            kept = courier.kept(items)
+            todo = [item for item in items if item.key not in kept]
+            state.reasons.clear()
+            todo = await courier.probe(todo, state)
+            await send_all(courier, todo, state, batch._save)  # noqa: SLF001
+            batch._totals.rows = state.requests  # noqa: SLF001
+    return batch
+
+
+@ends_here
+def load(
+    job_id: str, cache: str | os.PathLike[str] | None = None, *, keys: Any = None
+) -> BatchJob:
+    """Load a job that another process has submitted.
+
+    The file holds the keys as a JSON schema. A pydantic model among them is taken
+    again if its module is imported; else replies are checked by the schema alone,
+    with a warning.
+
+    Parameters
+    ----------
+    job_id : str
+        Its `BatchJob.id`.
+    cache : str or path, optional
+        The cache file that was used; by default the usual one.
+    keys : optional
+        The keys, or labels, of the call: for checks that a schema does not hold.
+
+    Raises
+    ------
+    LLMError
+        When the file knows of no such job, or holds one that cannot be read.
+    ValueError
+        When `keys` ask for another schema than the one that was sent.
+
+    Examples
+    --------
+    >>> import pandas_llm.batch
+    >>> pandas_llm.batch.load("batch-0", cache="nothing.sqlite")
+    Traceback (most recent call last):
+        ...
+    pandas_llm.errors.LLMError: no job 'batch-0' in nothing.sqlite
+    """
+    path = location(cache or True)
+    if path is None:
+        msg = f"no job {job_id!r}: PANDAS_LLM_CACHE says that there is no file; pass "
+        raise LLMError(f"{msg}cache= with the one that was used")
+    found = jobs.find(path, job_id)
+    if found is None:
+        raise LLMError(f"no job {job_id!r} in {path}")
+    state, written = found
+    if not written.startswith(b"{"):
+        ids = ", ".join(part.id for part in state.parts) or "none"
+        msg = (
+            f"job {job_id!r} is not JSON: it was kept by an earlier version as a "
+            "pickle, which could run any code and is not read. Submit again: the same "
+            f"call goes on with its batches at the provider ({ids})"
+        )
+        raise LLMError(msg)
+    return BatchJob(saved.read(written, path, keys), path, state, written)
+
+
+def _name(items: Sequence[Item]) -> str:
+    """Name a job by its requests: the same call finds it again."""
+    digest = hashlib.blake2b(digest_size=8)
+    for key in sorted(item.key for item in items):
+        digest.update(key)
+    return f"batch-{digest.hexdigest()}"
+
+
+def _path(settings: Settings) -> Path:
+    """Tell where the job and its replies will be; refuse what a batch cannot do."""
+    path = location(settings.cache)
+    if path is None:
+        msg = "batch=True fills the cache of replies: it does not go with cache=False"
+        raise ConfigurationError(msg)
+    for name in ("refresh", "replay", "fallback", "truncate"):
+        if getattr(settings, name):
+            msg = f"{name} does not go with batch=True"
+            raise ConfigurationError(msg)
+    if resolve_endpoint(settings).base_url == SIMULATED:
+        msg = (
+            "the simulator of model='sim' lives for one run, a batch for longer: start "
+            "a pandas_llm.simulator.Simulator and pass its base_url"
+        )
+        raise ConfigurationError(msg)
+    return path

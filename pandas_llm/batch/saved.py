@@ -1,0 +1,306 @@
+"""A recipe as JSON and back: what a batch job's file holds of the call that made it.
+
+The keys are kept as the schema and the columns that followed from them. Reading
+builds types from these; nothing in the file is imported or called. A person's model
+is taken again only where this process has it already: its module is looked up among
+the imported ones, its name without asking the module for it, and it must ask for the
+very schema that was sent. So a file from a stranger can at most name a model that
+its reader has defined, for the replies that the model was made for.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
+
+import annotated_types
+import orjson
+from pydantic import BaseModel
+from pydantic.errors import PydanticUserError
+from pydantic.fields import FieldInfo
+from pydantic_core import SchemaError
+
+from pandas_llm import options
+from pandas_llm._engine import portable, without_secrets
+from pandas_llm._replies import (
+    UNIONS,
+    Column,
+    Place,
+    columns_of,
+    keys_of,
+    numbered,
+    strict_model,
+)
+from pandas_llm._run import Recipe, Shape, make_recipe, output_of, parsed, shared_spec
+from pandas_llm.errors import ConfigurationError, LLMError, LLMWarning, warn
+from pandas_llm.options import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pandas_llm._run import Verb
+
+_VERSION = 1
+_NUMBERS = ("ge", "gt", "le", "lt", "multiple_of")
+_LENGTHS = ("min_length", "max_length")
+_SAID: Mapping[Any, set[str]] = {
+    int: {*_NUMBERS},
+    float: {*_NUMBERS},
+    str: {*_LENGTHS, "pattern"},
+    list: {*_LENGTHS},
+}
+"""The constraints that a schema says of a type, and all that they mean."""
+_DAMAGED = (
+    *(KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError),
+    *(PydanticUserError, SchemaError, LLMError),
+)
+
+
+def write(recipe: Recipe) -> bytes:
+    """Return a recipe as JSON, without any key.
+
+    Raises
+    ------
+    ConfigurationError
+        For an option that JSON cannot hold.
+    """
+    job = {
+        "version": _VERSION,
+        "template": recipe.template,
+        "verb": recipe.verb,
+        "shape": asdict(recipe.shape),
+        "options": _options(recipe),
+        "output": _output(recipe),
+    }
+    return json.dumps(job, default=_plain).encode()
+
+
+def read(written: bytes, path: Path, keys: Any = None) -> Recipe:
+    """Build the recipe that was written down.
+
+    Parameters
+    ----------
+    written : bytes
+        What `write` made.
+    path : Path
+        The cache file that it was in.
+    keys : optional
+        The keys of the call, to read replies with all that they check.
+
+    Raises
+    ------
+    LLMError
+        When it cannot be read.
+    ValueError
+        When `keys` are not those of the call.
+    """
+    try:
+        job = json.loads(written)
+        if job["version"] != _VERSION:
+            msg = f"its form is {job['version']!r}, not {_VERSION}"
+            raise ValueError(msg)
+        options.check(job["options"])
+        settings = Settings(**{**job["options"], "cache": path})
+        shape, output = Shape(**job["shape"]), job["output"]
+        template, verb = str(job["template"]), job["verb"]
+        if keys is None:
+            return _rebuilt(template, verb, shape, settings, output)
+    except _DAMAGED as error:
+        raise LLMError(f"the job cannot be read: {error!r}") from error
+    recipe = make_recipe(template, keys, verb, shape, settings)
+    if output is None or not _asks(recipe, output["schema"]):
+        msg = "keys are not those that the job was submitted with: they ask for another"
+        raise ValueError(f"{msg} schema than the one that was sent")
+    return recipe
+
+
+# -- options --------------------------------------------------------------------
+
+
+def _options(recipe: Recipe) -> dict[str, Any]:
+    """Return the options as JSON holds them; functions stay behind, as keys do."""
+    settings = without_secrets(recipe.settings)
+    given = portable(settings)
+    del given["cache"]  # the file that this goes into
+    # as they go into requests, or these would be others where the job is read
+    given["examples"] = shared_spec(settings, None, recipe.verb).examples
+    given["extra"] = orjson.loads(orjson.dumps(dict(settings.extra or {})))
+    given["values"] = {name: str(v) for name, v in (settings.values or {}).items()}
+    for name, value in given.items():
+        if callable(value):
+            given[name] = None
+            continue
+        try:
+            json.dumps(value, default=_plain)
+        except (TypeError, ValueError) as error:
+            msg = f"{name} cannot be kept with a batch job, JSON does not hold it"
+            raise ConfigurationError(f"{msg}: {error}") from error
+    return given
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Sequence) and not isinstance(value, bytes):
+        return list(value)
+    msg = f"{value!r} is not plain data"
+    raise TypeError(msg)
+
+
+# -- keys -----------------------------------------------------------------------
+
+
+def _output(recipe: Recipe) -> dict[str, Any] | None:
+    """Return what the keys have come to; None for a verb without."""
+    keys = parsed(recipe.verb, recipe.keys, recipe.shape)
+    if keys is None:
+        return None
+    steps, _ = columns_of(keys.model, flatten=recipe.shape.flatten)
+    beyond = [*_beyond(recipe.keys, recipe.verb)]
+    models = [one for one in beyond if _is_model(one)]
+    return {
+        "schema": recipe.output.schema,
+        "record": keys.model.model_json_schema(),
+        "columns": [
+            {**column._asdict(), "path": path, "numbers": numbered(keys.model, path)}
+            for column, (path, _) in zip(keys.columns, steps, strict=True)
+        ],
+        "is_model": _is_model(recipe.keys),
+        "models": {m.__name__: f"{m.__module__}:{m.__qualname__}" for m in models},
+        "checks": len(models) < len(beyond),
+    }
+
+
+def _rebuilt(
+    template: str,
+    verb: Verb,
+    shape: Shape,
+    settings: Settings,
+    output: Mapping[str, Any] | None,
+) -> Recipe:
+    """Build a recipe from what the file holds alone."""
+    if output is None:
+        return make_recipe(template, None, verb, shape, settings)
+    schema, record, names = output["schema"], output["record"], output["models"]
+    found = {name: _found(place) for name, place in names.items()}
+    models = {name: model for name, model in found.items() if model is not None}
+    if output["is_model"]:
+        for model in models.values():
+            with suppress(TypeError, ValueError):  # it may be another by now
+                recipe = make_recipe(template, model, verb, shape, settings)
+                if _asks(recipe, schema):
+                    return recipe
+        models = {}
+    elif not all(_is_same(name, model, record) for name, model in models.items()):
+        models = {}
+    if len(models) < len(names):  # a record is read by models, or by their schemas
+        models = {}
+    if output["checks"] or len(models) < len(names):
+        _warn(names)
+    keys = keys_of(record, _places(output), models, coerce=not output["is_model"])
+    known = output_of(verb, keys, shape, schema)
+    return Recipe(template, verb, shape, settings, known, None)
+
+
+def _places(output: Mapping[str, Any]) -> list[Place]:
+    return [
+        Place(
+            Column(told["name"], told["kind"], tuple(told["labels"])),
+            told["path"],
+            told["numbers"],
+        )
+        for told in output["columns"]
+    ]
+
+
+def _warn(names: Mapping[str, str]) -> None:
+    listed = ", ".join(place.replace(":", ".") for place in names.values())
+    what = f"the model {listed}" if listed else "checks of their own"
+    warn(
+        f"the job's keys have {what}, which its file does not hold: replies are "
+        "checked by their JSON schema alone. Pass keys= as in the call"
+        + " or import the model first"
+        * bool(names),
+        LLMWarning,
+    )
+
+
+def _asks(recipe: Recipe, schema: Any) -> bool:
+    """Tell whether a recipe asks for the schema that was sent."""
+    return bool(json.loads(json.dumps(recipe.output.schema)) == schema)
+
+
+def _is_same(name: str, model: type[BaseModel], record: Mapping[str, Any]) -> bool:
+    """Tell whether a model asks for what the record says of it."""
+    with suppress(TypeError, ValueError):  # it may be another by now
+        model = strict_model(model, "keys", {})
+    here = json.loads(json.dumps(model.model_json_schema()))
+    parts = here.pop("$defs", {})
+    if name not in parts:  # it is there if it is within itself
+        parts[name] = here
+    told = record.get("$defs", {})
+    return all(told.get(part) == schema for part, schema in parts.items())
+
+
+def _found(place: str) -> type[BaseModel] | None:
+    """Look a model up among what is imported; no module is asked for anything."""
+    module, _, path = place.partition(":")
+    found: Any = sys.modules.get(module)
+    for name in path.split("."):
+        found = getattr(found, "__dict__", {}).get(name)
+    return found if _is_model(found) else None
+
+
+def _is_model(keys: Any) -> bool:
+    return isinstance(keys, type) and issubclass(keys, BaseModel)
+
+
+# -- what a schema does not hold ------------------------------------------------
+
+
+def _beyond(keys: Any, verb: str) -> Iterator[Any]:
+    """Walk keys for models, and for checks that are in no schema."""
+    if verb != "classify" and isinstance(keys, Mapping):
+        for annotation in keys.values():
+            yield from _unsaid(annotation)
+    elif _is_model(keys):
+        yield keys
+
+
+def _unsaid(annotation: Any) -> Iterator[Any]:
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        yield from _unsaid(args[0])
+        for constraint in args[1:]:
+            if not _is_said(constraint, args[0]):
+                yield constraint
+    elif origin is list or origin in UNIONS:
+        for part in args:
+            yield from _unsaid(part)
+    elif _is_model(annotation):
+        yield annotation
+
+
+def _is_said(constraint: Any, annotation: Any) -> bool:
+    """Tell whether a schema says all that a constraint means."""
+    if isinstance(constraint, str):
+        return True
+    if isinstance(constraint, FieldInfo):
+        given = (constraint.discriminator, constraint.json_schema_extra)
+        own = given != (None, None) or constraint.default_factory is not None
+        return not own and all(_is_said(c, annotation) for c in constraint.metadata)
+    if isinstance(constraint, annotated_types.GroupedMetadata):
+        return all(_is_said(part, annotation) for part in constraint)
+    kind = get_origin(annotation) or annotation
+    known = next((names for one, names in _SAID.items() if one is kind), set())
+    told = getattr(constraint, "__dict__", None) or {
+        name: getattr(constraint, name)
+        for name in getattr(type(constraint), "__slots__", ())
+    }
+    plain = all(isinstance(value, (str, int, float)) for value in told.values())
+    return bool(told) and told.keys() <= known and plain

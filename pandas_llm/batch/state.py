@@ -1,0 +1,93 @@
+"""What is known of batch jobs, in the cache file, so that another process goes on."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+import orjson
+
+from pandas_llm.cache import sqlite as database
+from pandas_llm.errors import LLMError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_WAIT = 5.0
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS pandas_llm_batches (
+    id TEXT PRIMARY KEY, state BLOB NOT NULL, recipe BLOB NOT NULL
+)
+"""
+
+
+@dataclass(slots=True)
+class Part:
+    """One of the provider's batches."""
+
+    id: str
+    requests: int
+    ended: bool = False
+    word: str = ""
+    """The provider's, for how it is."""
+    done: int = 0
+    failed: int = 0
+    reason: str | None = None
+
+
+@dataclass(slots=True)
+class State:
+    """What is known of a job."""
+
+    id: str
+    parts: list[Part] = field(default_factory=list)
+    reasons: dict[str, str] = field(default_factory=dict)
+    """Why a request has no answer, by its key in hex."""
+    requests: int = 0
+    answered: int = 0
+    tokens: tuple[int, int, int, int] = (0, 0, 0, 0)
+    known_cost: float = 0.0
+    unpriced: int = 0
+
+    @property
+    def live(self) -> list[Part]:
+        """The batches that have not ended."""
+        return [part for part in self.parts if not part.ended]
+
+
+def save(path: Path, state: State, recipe: bytes) -> None:
+    """Keep what is known of a job."""
+    try:
+        with closing(database.connect(path, _WAIT)) as connection:
+            connection.execute(_SCHEMA)
+            connection.execute(
+                "INSERT OR REPLACE INTO pandas_llm_batches VALUES (?, ?, ?)",
+                (state.id, orjson.dumps(asdict(state)), recipe),
+            )
+    except database.ERRORS as error:
+        why = database.reason(path, error)
+        raise LLMError(f"a batch job cannot be kept: {why}") from error
+
+
+def find(path: Path, job: str) -> tuple[State, bytes] | None:
+    """Give what is known of a job; None for one that nothing is known of."""
+    if not database.size(path):
+        return None
+    try:
+        with closing(database.connect(path, _WAIT)) as connection:
+            connection.execute(_SCHEMA)
+            row = connection.execute(
+                "SELECT state, recipe FROM pandas_llm_batches WHERE id = ?", (job,)
+            ).fetchone()
+    except database.ERRORS as error:
+        raise LLMError(database.reason(path, error)) from error
+    if row is None:
+        return None
+    try:
+        known = orjson.loads(row[0])
+        parts = [Part(**part) for part in known.pop("parts")]
+        known["tokens"] = tuple(known["tokens"])
+        return State(parts=parts, **known), bytes(row[1])
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise LLMError(f"the job {job!r} cannot be read: {error!r}") from error

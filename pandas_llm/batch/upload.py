@@ -1,0 +1,336 @@
+"""Takes requests to a batch endpoint and brings the answers home to the cache."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import TYPE_CHECKING
+
+from pandas_llm._engine import (
+    Ask,
+    Feed,
+    Run,
+    Transport,
+    images,
+    offline_client,
+    open_client,
+    resolve_endpoint,
+)
+from pandas_llm._pacing import backoff
+from pandas_llm._run import shared_spec
+from pandas_llm.batch.state import Part, State
+from pandas_llm.cache import open_cache
+from pandas_llm.errors import (
+    ConfigurationError,
+    ConnectionBrokenError,
+    ConnectionFailedError,
+    CostLimitError,
+    ImageError,
+    MalformedReplyError,
+    MaybeCreatedError,
+    OutputError,
+    ProviderError,
+    UnreachableError,
+)
+from pandas_llm.providers import DISCOUNT, batches_of, connect, excerpt, read_reply
+from pandas_llm.redaction import shown
+from pandas_llm.types import Request, Tokens, Used
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from pathlib import Path
+
+    from pandas_llm._display import Totals
+    from pandas_llm._engine import Client, Item
+    from pandas_llm._run import Job, Recipe
+    from pandas_llm.cache import Cache
+    from pandas_llm.providers import Batches, Provider, Result, Snapshot
+    from pandas_llm.types import HTTPRequest, HTTPResponse, Reply
+
+_PROBES = 3
+_OK = (200, 201)
+_UNCLEAR = (303, 408, 409, 499)
+"""Of the statuses that refuse, those of which something may have been created."""
+
+
+@dataclass(slots=True)
+class Courier:
+    """What the provider is talked to with."""
+
+    client: Client
+    provider: Provider
+    batches: Batches
+    transport: Transport
+    cache: Cache
+    recipe: Recipe
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, recipe: Recipe, path: Path) -> AsyncIterator[Courier]:
+        """Open connections and cache."""
+        settings = recipe.settings
+        async with AsyncExitStack() as stack:
+            cache = open_cache(path)
+            stack.callback(cache.close)
+            spec = shared_spec(settings, recipe.output.schema, recipe.verb)
+            ask = Ask(spec, recipe.output, replace(settings, max_cost=None), cache)
+            client = await open_client(stack, resolve_endpoint(settings), ask)
+            transport = await stack.enter_async_context(
+                Transport(settings.request_timeout, settings.session)
+            )
+            provider = connect(client.endpoint)
+            sample = Request(client.spec, "")
+            request = provider.build(sample, client.terms.capabilities, 1)
+            batches = batches_of(provider, request)
+            yield cls(client, provider, batches, transport, cache, recipe)
+
+    async def send(self, request: HTTPRequest) -> HTTPResponse:
+        """Send by POST."""
+        return await self._exchange(lambda: self.transport.send(request))
+
+    async def ready(self, lines: Sequence[bytes]) -> HTTPRequest:
+        """Send the requests ahead, where they are; return what begins their batch."""
+        upload = self.batches.upload(lines)
+        uploaded = (await self.send(upload)).body if upload else None
+        try:
+            return self.batches.create(lines, uploaded)
+        except (LookupError, TypeError, ValueError) as error:
+            msg = f"the answer to the upload of a batch cannot be read: {error!r}"
+            raise MalformedReplyError(msg) from error
+
+    async def create(self, request: HTTPRequest, requests: int) -> Snapshot:
+        """Begin a batch of so many requests; the request for it never leaves twice.
+
+        Raises
+        ------
+        MaybeCreatedError
+            When it was sent and the answer does not say what became of it.
+        """
+        settings = self.recipe.settings
+
+        async def once() -> HTTPResponse:
+            # a kept connection may be stale: nobody could tell whether it was read
+            try:
+                async with Transport(settings.request_timeout, settings.session) as new:
+                    response = await new.send(request, once=True)
+            except ProviderError as error:
+                if _unsent(error):
+                    raise
+                raise self._unclear(request, requests, error) from error
+            if response.status in _OK:
+                return response
+            answer = self.provider.error(response)
+            if _refused(response):
+                raise answer
+            raise self._unclear(request, requests, answer)
+
+        made = await self._exchange(once)
+        try:
+            return self.batches.read(made.body)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            why = MalformedReplyError(f"it cannot be read ({excerpt(made)})")
+            raise self._unclear(request, requests, why) from error
+
+    def _unclear(
+        self, request: HTTPRequest, requests: int, error: ProviderError
+    ) -> MaybeCreatedError:
+        place, why = shown(request.url), str(error).rstrip(".")
+        return MaybeCreatedError(
+            "the answer to the request for a batch is not clear, so it was not sent "
+            f"again: {why}. A batch of {requests:,} requests may exist and be paid "
+            f"for: look into the list of batches of {self.client.endpoint.provider} "
+            f"({place}), and end it there if you do not want it, before you call again",
+            status=error.status,
+            code=error.code,
+            request_id=error.request_id,
+        )
+
+    async def get(self, url: str, most: int = 1 << 24) -> HTTPResponse:
+        """Ask by GET."""
+        sample = Request(self.client.spec, "")
+        built = self.provider.build(sample, self.client.terms.capabilities, 1)
+        return await self._exchange(
+            lambda: self.transport.get(url, built.headers, most)
+        )
+
+    async def _exchange(
+        self, call: Callable[[], Awaitable[HTTPResponse]]
+    ) -> HTTPResponse:
+        for attempt in count():
+            try:
+                response = await call()
+                if response.status not in _OK:
+                    raise self.provider.error(response)
+            except ProviderError as error:
+                if not error.retryable or attempt >= self.recipe.settings.max_retries:
+                    raise
+                after = getattr(error, "retry_after", None)
+                await asyncio.sleep(backoff(attempt, after))
+            else:
+                return response
+        raise AssertionError  # count() has no end
+
+    def kept(self, items: Sequence[Item]) -> set[bytes]:
+        """Tell which requests need not be sent."""
+        return set(self.client.known([item.key for item in items]))
+
+    async def probe(self, todo: list[Item], state: State) -> list[Item]:
+        """Send rows the ordinary way until the endpoint's terms are settled.
+
+        A batch with a parameter that the model refuses would fail as a whole, hours
+        later.
+        """
+        run = Run()
+        for _ in range(_PROBES):
+            if not todo or self.client.terms.settled:
+                break
+            item, *todo = todo
+            outcome = await self.client.complete(item.request, run)
+            if outcome.failed:
+                state.reasons[item.key.hex()] = str(outcome.error)
+        self._count(state, run.totals)
+        return todo
+
+    def _count(self, state: State, totals: Totals) -> None:
+        state.answered += totals.requests
+        state.known_cost += totals.known_cost
+        state.unpriced += totals.unpriced
+        used = (totals.input_tokens, totals.output_tokens)
+        more = (*used, totals.cached_input_tokens, totals.reasoning_tokens)
+        state.tokens = _sum(state.tokens, more)
+
+    async def built(self, request: Request, n: int) -> tuple[bytes, int]:
+        """Write a body, and tell how much of it images are above their tokens."""
+        if request.images:
+            name = self.client.endpoint.provider
+            request = await images.load(request, self.provider.images, name)
+        capabilities = self.client.terms.capabilities
+        body = self.provider.build(request, capabilities, n).body
+        return body, images.surplus(request)
+
+    def keep(self, result: Result, state: State) -> None:
+        """Put one answer into the cache, or note why there is none."""
+        name = result.custom_id
+        if result.response is None:
+            state.reasons[name] = result.reason
+            return
+        try:
+            reply = self._read(result.response, state)
+            for choice in reply.choices:
+                self.recipe.output.read(choice)
+        except (ProviderError, OutputError) as error:
+            state.reasons[name] = f"{error.kind}: {error}"
+            return
+        state.reasons.pop(name, None)
+        self.cache.put(bytes.fromhex(name), reply)
+
+    def _read(self, response: HTTPResponse, state: State) -> Reply:
+        """Read an answer; what it has used is counted even if it is no reply."""
+        try:
+            reply = read_reply(self.provider, response)
+        except ProviderError:
+            if (used := self.provider.spent(response)) != Used():
+                self._book(used.tokens, state)
+            raise
+        state.answered += 1
+        self._book(reply.tokens, state)
+        return reply
+
+    def _book(self, tokens: Tokens | None, state: State) -> None:
+        cost = math.nan if tokens is None else self.client.prices.of(tokens)
+        state.tokens = _sum(state.tokens, tokens or Tokens())
+        if math.isnan(cost):
+            state.unpriced += 1
+        else:
+            state.known_cost += cost * DISCOUNT
+
+
+def _unsent(error: ProviderError) -> bool:
+    """Tell whether a request cannot have reached the server."""
+    broken = isinstance(error, ConnectionBrokenError)
+    return isinstance(error, (ConnectionFailedError, UnreachableError)) and not broken
+
+
+def _refused(response: HTTPResponse) -> bool:
+    """Tell whether an answer says for certain that nothing was created."""
+    status = response.status
+    return 300 <= status < 500 and status not in _UNCLEAR  # noqa: PLR2004
+
+
+async def send_all(
+    courier: Courier, todo: Sequence[Item], state: State, save: Callable[[], None]
+) -> None:
+    """Send the requests, in as many batches as the provider's limits make of them."""
+    capabilities = courier.client.terms.capabilities
+    n = courier.client.spec.n
+    if n > 1 and not capabilities.n:
+        msg = "this model gives one choice a request: n must be 1 with batch=True"
+        raise ConfigurationError(msg)
+    await _check_cost(courier, todo, n)
+    lines: list[bytes] = []
+    size = 0
+
+    async def close() -> None:
+        nonlocal lines, size
+        part = await courier.create(await courier.ready(lines), len(lines))
+        state.parts.append(Part(part.id, len(lines), word=part.word))
+        state.requests += len(lines)
+        save()
+        lines, size = [], 0
+
+    for item in todo:
+        name = item.key.hex()
+        try:
+            body = (await courier.built(item.request, n))[0]
+        except ImageError as error:
+            state.reasons[name] = f"{error.kind}: {error}"
+            continue
+        line = courier.batches.line(name, body)
+        full = len(lines) == courier.batches.most_requests
+        if lines and (full or size + len(line) > courier.batches.most_bytes):
+            await close()
+        lines.append(line)
+        size += len(line)
+    if lines:
+        await close()
+    save()
+
+
+async def _check_cost(courier: Courier, todo: Sequence[Item], n: int) -> None:
+    """Hold `max_cost` before anything is sent: a batch cannot be stopped in time."""
+    settings, spec = courier.recipe.settings, courier.client.spec
+    if settings.max_cost is None:
+        return
+    prices = courier.client.prices
+    if spec.max_tokens is None or not prices.known:
+        msg = "max_cost with batch=True needs max_tokens, and a price (see prices=)"
+        raise ConfigurationError(msg)
+    # a token is a byte at least
+    output, most = spec.max_tokens * spec.n, 0.0
+    for item in todo:
+        with suppress(ImageError):  # it is not sent, and told of when it would be
+            body, surplus = await courier.built(item.request, n)
+            most += prices.of(Tokens(len(body) - surplus, output)) * DISCOUNT
+    if most > settings.max_cost:
+        msg = f"the batch may cost ${most:.4g}, over max_cost={settings.max_cost:g}"
+        raise CostLimitError(msg)
+
+
+async def all_items(job: Job, client: Client) -> list[Item]:
+    """Give all requests of a run, each once, whether their reply is kept or not."""
+    ask = Ask(client.spec, job.recipe.output, job.settings, None)
+    blank = offline_client(client.endpoint, ask)
+    requests = job.prompts.requests(client.spec)
+    feed = Feed(requests, blank, job.run, job.store, job.settings)
+    found = []
+    while (item := await feed.next()) is not None:
+        found.append(item)
+    return found
+
+
+def _sum(one: Sequence[int], other: Sequence[int]) -> tuple[int, int, int, int]:
+    a, b, c, d = (x + y for x, y in zip(one, other, strict=True))
+    return a, b, c, d

@@ -1,0 +1,26 @@
+"""Replies on disk, so that none is paid for twice: `info` and `clear`."""
+
+from __future__ import annotations
+
+from pandas_llm.cache import replies, sqlite
+from pandas_llm.cache.fingerprint import Fingerprint
+from pandas_llm.cache.replies import (
+    Cache,
+    CacheInfo,
+    clear,
+    info,
+    location,
+    open_cache,
+)
+
+__all__ = [
+    "Cache",
+    "CacheInfo",
+    "Fingerprint",
+    "clear",
+    "info",
+    "location",
+    "open_cache",
+    "replies",
+    "sqlite",
+]

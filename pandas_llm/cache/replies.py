@@ -1,0 +1,394 @@
+"""The replies that were paid for, in one SQLite file.
+
+Runs, threads and processes of one host share a file; SQLite's write-ahead log is
+not for network file systems. A reply is on disk at most 200 ms after `Cache.put`.
+No failure here ends a run: reading stops and finds nothing more, or writing stops
+and keeps nothing more, and `Cache.broken` says why. A file that is damaged or not
+ours is left as it is, never moved or mended: what can still be read in it stays,
+and whatever it is may be somebody else's.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from pandas_llm import environment
+from pandas_llm.cache import sqlite as database
+from pandas_llm.cache.writer import Writer
+from pandas_llm.errors import LLMError
+
+if TYPE_CHECKING:
+    import sqlite3
+    import threading
+    from collections.abc import Iterator, Sequence
+
+    from pandas_llm.cache.writer import Item
+    from pandas_llm.types import Reply
+
+DEFAULT_LIMIT = 2 << 30
+"""Bytes that a file may hold before what was used longest ago is forgotten."""
+
+_log = logging.getLogger("pandas_llm")
+_NAME = "replies.sqlite"
+_OFF = {"0", "off", "false", "no"}
+_ON = {"1", "on", "true", "yes"}
+_WAIT = 5.0
+"""Seconds to wait for another process's lock; reading holds up the event loop."""
+_STALE = 3600
+"""Seconds within which a use is not noted again: reading shall not mean writing."""
+
+
+class CacheInfo(NamedTuple):
+    """What a cache file holds.
+
+    Attributes
+    ----------
+    path : Path or None
+        The file; None where PANDAS_LLM_CACHE says that there is none.
+    entries : int
+        Replies in it.
+    bytes : int
+        Its size on disk.
+    oldest, newest : datetime or None
+        When an entry was used, to the hour: the longest ago and the last time.
+    """
+
+    path: Path | None
+    entries: int
+    bytes: int
+    oldest: datetime | None
+    newest: datetime | None
+
+
+class Cache:
+    """Replies by the fingerprint of their request.
+
+    Nothing raises: what fails is told once by `broken`.
+
+    Parameters
+    ----------
+    path : Path
+        The file; made, with its folder, at the first use.
+    limit : int, optional
+        Bytes it may hold; what was used longest ago goes first.
+
+    Attributes
+    ----------
+    broken : str or None
+        What failed first: no more is read, or no more is kept.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pandas_llm.types import Choice, Reply
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> cache = Cache(Path(folder.name) / "replies.sqlite")
+    >>> cache.put(b"key", Reply((Choice("Paris"),)))
+    >>> cache.flush()
+    >>> cache.get_many([b"key", b"other"])[b"key"].choices[0].text
+    'Paris'
+    >>> cache.close()
+    >>> folder.cleanup()
+    """
+
+    _reader: sqlite3.Connection | None
+    _writer: Writer | None
+    _lock: threading.Lock
+
+    def __init__(self, path: Path, *, limit: int = DEFAULT_LIMIT) -> None:
+        self.path = path
+        self.broken: str | None = None
+        self._limit = limit
+        self._uses = 1
+        self._closed = False
+        self._readable = self._writable = True
+        self._begin()
+
+    def get_many(self, keys: Sequence[bytes]) -> dict[bytes, Reply]:
+        """Give the replies there are; what is damaged is not there."""
+        self._check_process()
+        found: dict[bytes, Reply] = {}
+        fresh = int(time.time()) - _STALE
+        stale = []
+        for key, used, reply in database.decode(self._select(keys)):
+            found[key] = reply
+            if used < fresh:
+                stale.append(key)
+        if stale:
+            self._tell(stale)
+        return found
+
+    def put(self, key: bytes, reply: Reply) -> None:
+        """Keep a reply; it is on disk 200 ms later."""
+        self._check_process()
+        self._tell((key, reply))
+
+    def flush(self) -> None:
+        """Return when all that was put is on disk."""
+        self._check_process()
+        writer = self._writer
+        if writer is not None:
+            writer.flush()
+
+    def close(self) -> None:
+        """Write what was put; the last of those who share the file closes it."""
+        self._check_process()
+        with _sharing:
+            self._uses -= 1
+            if self._uses <= 0 and _shared.get(_place(self.path)) is self:
+                del _shared[_place(self.path)]
+        if self._uses > 0:
+            self.flush()
+            return
+        self._closed = True
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.stop()
+        with self._lock:
+            self._close_reader()
+
+    def share(self) -> Cache:
+        """Count one more user, who closes it too."""
+        self._uses += 1
+        return self
+
+    # -- inside -----------------------------------------------------------------
+
+    def _begin(self) -> None:
+        database.watch_forks()
+        self._process = os.getpid()
+        self._reader = None
+        self._writer = None
+        self._lock = database.new_lock()
+
+    def _check_process(self) -> None:
+        """Begin anew in a forked child, where the connections are the parent's."""
+        if self._process != os.getpid():
+            # nor may they be closed, for the parent works on
+            _parents.append((self._reader, self._writer))
+            self._begin()
+
+    def _tell(self, item: Item) -> None:
+        if self._writable and not self._closed:
+            try:
+                writer = self._writer or self._start()
+            except RuntimeError as error:  # no more threads
+                self._not_written(error)
+            else:
+                writer.queue.put(item)
+
+    def _start(self) -> Writer:
+        with self._lock:
+            if self._writer is None:
+                self._writer = Writer(self.path, self._limit, self._not_written)
+            return self._writer
+
+    def _select(self, keys: Sequence[bytes]) -> list[database.Row]:
+        if not keys or not self._readable or self._closed:
+            return []
+        with self._lock:
+            try:
+                if self._reader is None:
+                    self._reader = database.connect(self.path, _WAIT)
+                return database.select(self._reader, keys)
+            except database.ERRORS as error:
+                self._not_read(error)
+                self._close_reader()
+                return []
+
+    def _close_reader(self) -> None:
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            with suppress(*database.ERRORS):
+                reader.close()
+
+    def _not_read(self, error: Exception) -> None:
+        self._readable = False
+        # more writing could spoil what is left of a damaged file
+        self._writable = self._writable and not database.damaged(error)
+        self._break(error, "used")
+
+    def _not_written(self, error: Exception) -> None:
+        # what was paid for stays readable, unless it cannot be trusted
+        self._writable = False
+        self._readable = self._readable and not database.damaged(error)
+        self._break(error, "kept")
+
+    def _break(self, error: Exception, lost: str) -> None:
+        why = f"no more replies are {lost}: {database.reason(self.path, error)}"
+        _log.info("the cache fails, %s", why)
+        self.broken = self.broken or why
+
+
+_shared: dict[tuple[int, str], Cache] = {}
+_sharing = database.new_lock()
+_parents: list[object] = []
+
+
+def _place(path: Path) -> tuple[int, str]:
+    """Give what the users of one file in one process have in common."""
+    return os.getpid(), os.path.realpath(path)
+
+
+def open_cache(path: Path, limit: int = DEFAULT_LIMIT) -> Cache:
+    """Open a file, or share it with the runs of this process that have it open.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    limit : int, optional
+        Bytes it may hold; for a file that is open the first limit stays.
+
+    Returns
+    -------
+    Cache
+        To be closed once for each time it was opened.
+
+    Examples
+    --------
+    >>> first = open_cache(Path("replies.sqlite"))
+    >>> first is open_cache(Path("replies.sqlite"))
+    True
+    >>> first.close(), first.close()
+    (None, None)
+    """
+    place = _place(path)
+    with _sharing:
+        if place in _shared:
+            return _shared[place].share()
+        cache = _shared[place] = Cache(Path(place[1]), limit=limit)
+        return cache
+
+
+def location(
+    option: bool | str | os.PathLike[str],  # noqa: FBT001 - the option's own type
+) -> Path | None:
+    """Tell which file the option `cache` means.
+
+    Parameters
+    ----------
+    option : bool, str or path
+        Whether there is a cache, or its file; a folder holds one of the usual name.
+        What ``True`` means may be told by the variable PANDAS_LLM_CACHE: a path, or
+        ``"off"``, ``"0"``, ``"false"``.
+
+    Returns
+    -------
+    Path or None
+        None when there is no cache.
+
+    Examples
+    --------
+    >>> location(False) is None
+    True
+    >>> location("answers.sqlite").name
+    'answers.sqlite'
+    """
+    if option is True and (told := environment.own("cache")):
+        word = told.strip().lower()
+        option = word not in _OFF if word in _OFF | _ON else told
+    if option is False:
+        return None
+    if option is True:
+        import platformdirs
+
+        return Path(platformdirs.user_cache_dir("pandas_llm", appauthor=False)) / _NAME
+    path = Path(option).expanduser()
+    with suppress(OSError):
+        return path / _NAME if path.is_dir() else path
+    return path
+
+
+# -- for people -----------------------------------------------------------------
+
+
+def info(path: str | os.PathLike[str] | None = None) -> CacheInfo:
+    """Tell what a cache holds.
+
+    Parameters
+    ----------
+    path : str or path, optional
+        The file; by default the one that PANDAS_LLM_CACHE names, or the usual one.
+
+    Returns
+    -------
+    CacheInfo
+        Entries, size and times of use.
+
+    Raises
+    ------
+    LLMError
+        When the file cannot be read, or is not ours.
+
+    Examples
+    --------
+    >>> import pandas_llm.cache
+    >>> pandas_llm.cache.info("nothing.sqlite").entries
+    0
+    """
+    with _opened(path) as (file, connection):
+        if file is None or connection is None:
+            return CacheInfo(file, 0, 0, None, None)
+        entries, *times = connection.execute(
+            "SELECT count(*), min(used), max(used) FROM replies"
+        ).fetchone()
+        size = database.size(file) + database.size(database.log_of(file))
+        oldest, newest = (t and datetime.fromtimestamp(t, UTC) for t in times)
+        return CacheInfo(file, entries, size, oldest, newest)
+
+
+def clear(path: str | os.PathLike[str] | None = None) -> int:
+    """Forget all replies of a cache, for good; a run that uses it goes on.
+
+    Parameters
+    ----------
+    path : str or path, optional
+        The file; by default the one that PANDAS_LLM_CACHE names, or the usual one.
+
+    Returns
+    -------
+    int
+        How many there were.
+
+    Raises
+    ------
+    LLMError
+        When the file cannot be written to, or is not ours.
+
+    Examples
+    --------
+    >>> import pandas_llm.cache
+    >>> pandas_llm.cache.clear("nothing.sqlite")
+    0
+    """
+    with _opened(path) as (_, connection):
+        return 0 if connection is None else database.clear(connection)
+
+
+@contextmanager
+def _opened(
+    path: str | os.PathLike[str] | None,
+) -> Iterator[tuple[Path | None, sqlite3.Connection | None]]:
+    """Open a file that exists, with what this process has put there."""
+    file = location(path or True)
+    if file is None:
+        yield None, None
+        return
+    cache = _shared.get(_place(file))
+    if cache is not None:
+        cache.flush()
+    if not database.size(file):
+        yield file, None
+        return
+    try:
+        with closing(database.connect(file, _WAIT)) as connection:
+            yield file, connection
+    except database.ERRORS as error:
+        raise LLMError(database.reason(file, error)) from error

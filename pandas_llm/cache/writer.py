@@ -1,0 +1,123 @@
+"""The thread that commits what a cache is told, in batches."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeAlias
+
+from pandas_llm.cache import sqlite as database
+from pandas_llm.types import Reply
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+Item: TypeAlias = tuple[bytes, Reply] | list[bytes] | threading.Event | None
+"""What it is told: a reply, keys in use, who waits for it, or to stop."""
+
+_LINGER = 0.1
+"""Seconds it collects; the rest of the 200 ms is for the commit itself."""
+_WAIT = 10.0
+"""Seconds to wait for another process's lock."""
+_PATIENCE = 15.0
+"""Seconds that others wait for it."""
+
+
+class Writer:
+    """Writes to one file; its thread runs from the start.
+
+    Parameters
+    ----------
+    path : Path
+        The file; opened, or made, at the first commit.
+    limit : int
+        Bytes it may hold.
+    failed : callable
+        Told the first error, after which all is taken and dropped.
+
+    Attributes
+    ----------
+    queue : SimpleQueue
+        Where to put items.
+    """
+
+    def __init__(
+        self, path: Path, limit: int, failed: Callable[[Exception], None]
+    ) -> None:
+        self.queue: queue.SimpleQueue[Item] = queue.SimpleQueue()
+        self._connection: sqlite3.Connection | None = None
+        self._path = path
+        self._limit = limit
+        self._failed = failed
+        self._off = False
+        self._stamp = 0
+        self._hurry = threading.Event()
+        self._lock = database.new_lock()
+        self._thread = threading.Thread(
+            target=self._run, name="pandas_llm.cache", daemon=True
+        )
+        self._thread.start()
+
+    def flush(self) -> None:
+        """Wait until what was put is on disk, or is known not to get there."""
+        ticket = threading.Event()
+        self.queue.put(ticket)
+        self._hurry.set()
+        ticket.wait(_PATIENCE)
+
+    def stop(self) -> None:
+        """Write what is left and end the thread."""
+        self.queue.put(None)
+        self._hurry.set()
+        self._thread.join(_PATIENCE)
+
+    def _run(self) -> None:
+        going = True
+        while going:
+            items = [self.queue.get()]
+            self._hurry.wait(_LINGER)
+            self._hurry.clear()
+            with suppress(queue.Empty):
+                while True:
+                    items.append(self.queue.get_nowait())
+            going = None not in items
+            try:
+                self._write(items)
+            finally:
+                for item in items:
+                    if isinstance(item, threading.Event):
+                        item.set()
+        self._close()
+
+    def _write(self, items: Iterable[Item]) -> None:
+        puts = [item for item in items if isinstance(item, tuple)]
+        used = [key for item in items if isinstance(item, list) for key in item]
+        if self._off or not (puts or used):
+            return
+        try:
+            with self._lock:
+                connection = self._connection or self._open()
+                # a clock set back must not make what is new the first to go
+                self._stamp = max(self._stamp, int(time.time()))
+                database.write(connection, puts, used, self._stamp)
+                database.evict(connection, self._limit)
+        except database.ERRORS as error:
+            self._off = True
+            self._failed(error)
+            self._close()
+
+    def _open(self) -> sqlite3.Connection:
+        connection = self._connection = database.connect(self._path, _WAIT)
+        (newest,) = connection.execute("SELECT max(used) FROM replies").fetchone()
+        self._stamp = newest or 0
+        return connection
+
+    def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with self._lock, suppress(*database.ERRORS):
+                connection.close()
