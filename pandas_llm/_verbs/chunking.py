@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pandas_llm._pacing import estimate_tokens
-from pandas_llm._run import frame
+from pandas_llm._run import check_new, source_of, typed
 from pandas_llm.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ def chunk(  # noqa: PLR0913 - all by name but the first two
 ) -> pd.DataFrame:
     """Explode a column of long texts into chunks; see `LLMAccessor.chunk`."""
     _check_sizes(max_tokens, overlap)
-    source = frame.source(data)
+    source = source_of(data)
     place = _place(source.frame, column)
-    frame.check_new(source, [name])
+    check_new(source, [name])
     split = _splitter(max_tokens, overlap, _counter(tokenizer))
     rows: list[int] = []
     texts: list[str | None] = []
@@ -54,8 +54,8 @@ def chunk(  # noqa: PLR0913 - all by name but the first two
         texts += pieces
         numbers += range(len(pieces))
     out = source.frame.take(rows)
-    out.isetitem(place, frame.typed(texts, "str"))
-    out[name] = frame.typed(numbers, "int")
+    out.isetitem(place, typed(texts, "str"))
+    out[name] = typed(numbers, "int")
     return out
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pandas_llm._display import Bar, Status, Totals, ends_here
 from pandas_llm._engine import SIMULATED, resolve_endpoint
-from pandas_llm._run import Job, blocking
+from pandas_llm._run import TaskRun, blocking
 from pandas_llm.batch import saved
 from pandas_llm.batch import state as jobs
 from pandas_llm.batch.upload import Courier, all_items, send_all
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pandas_llm._engine import Item
-    from pandas_llm._run import Recipe
+    from pandas_llm._run import Task
     from pandas_llm.options import Settings
 
 __all__ = ["BatchJob", "BatchStatus", "load"]
@@ -68,9 +68,9 @@ class BatchJob:
     """
 
     def __init__(
-        self, recipe: Recipe, path: Path, state: jobs.State, written: bytes
+        self, task: Task, path: Path, state: jobs.State, written: bytes
     ) -> None:
-        self._recipe = recipe
+        self._task = task
         self._written = written
         self._path = path
         self._state = state
@@ -137,7 +137,7 @@ class BatchJob:
     # -- inside -----------------------------------------------------------------
 
     def _bar(self) -> Bar:
-        shown = self._recipe.settings.progress
+        shown = self._task.settings.progress
         return Bar(self._totals, shown=shown, status=lambda: Status(self._word))
 
     def _now(self) -> BatchStatus:
@@ -149,13 +149,13 @@ class BatchJob:
             not self._state.live,
         )
 
-    def _job(self, data: Any) -> Job:
+    def _job(self, data: Any) -> TaskRun:
         """Make the ordinary run over what is kept."""
-        settings = self._recipe.settings
+        settings = self._task.settings
         kept = replace(settings, replay=True, batch=False, max_cost=None, fallback=())
-        return Job(replace(self._recipe, settings=kept), data)
+        return TaskRun(replace(self._task, settings=kept), data)
 
-    async def _finish(self, job: Job, *, wait: bool) -> None:
+    async def _finish(self, job: TaskRun, *, wait: bool) -> None:
         pause = _SOON
         heard = time.monotonic()
         while self._state.live:
@@ -173,13 +173,13 @@ class BatchJob:
         if job.store.rows:
             await job.execute()
         await self._explain(job)
-        totals, state = job.run.totals, self._state
+        totals, state = job.events.totals, self._state
         totals.add(Tokens(*state.tokens))
         totals.requests = state.answered
         totals.known_cost, totals.unpriced = state.known_cost, state.unpriced
         totals.cached = max(0, totals.cached - state.answered)
 
-    async def _explain(self, job: Job) -> None:
+    async def _explain(self, job: TaskRun) -> None:
         """Say of rows without an answer what the batch said of them."""
         store = job.store
         bare = [
@@ -193,8 +193,10 @@ class BatchJob:
             return
         words = {part.reason or part.word for part in self._state.parts}
         last = ", ".join(sorted(filter(None, words))) or "nothing was sent"
-        async with Courier.opened(self._recipe, self._path) as courier:
-            items = await all_items(Job(job.recipe, job.data, dry=True), courier.client)
+        async with Courier.opened(self._task, self._path) as courier:
+            items = await all_items(
+                TaskRun(job.task, job.data, dry=True), courier.client
+            )
         keys = {item.position: item.key.hex() for item in items}
         for at in bare:
             said = self._state.reasons.get(keys[at], f"no answer in the batch ({last})")
@@ -205,7 +207,7 @@ class BatchJob:
         """Ask how the batches are; take the results of those that have ended."""
         if not self._state.live:
             return
-        async with Courier.opened(self._recipe, self._path) as courier:
+        async with Courier.opened(self._task, self._path) as courier:
             for part in self._state.live:
                 try:
                     response = await courier.get(courier.batches.poll(part.id))
@@ -235,7 +237,7 @@ class BatchJob:
         self._totals.done, self._totals.failed = now.done + now.failed, now.failed
 
     async def _cancel(self) -> None:
-        async with Courier.opened(self._recipe, self._path) as courier:
+        async with Courier.opened(self._task, self._path) as courier:
             for part in self._state.live:
                 response = await courier.send(courier.batches.cancel(part.id))
                 part.word = courier.batches.read(response.body).word
@@ -245,24 +247,24 @@ class BatchJob:
         jobs.save(self._path, self._state, self._written)
 
 
-def submit(recipe: Recipe, data: Any) -> BatchJob:
+def submit(task: Task, data: Any) -> BatchJob:
     """Send a run's rows as a batch; see `LLMAccessor.submit`."""
-    return blocking.run(lambda: asubmit(recipe, data), loop=recipe.settings.loop)
+    return blocking.run(lambda: asubmit(task, data), loop=task.settings.loop)
 
 
-async def asubmit(recipe: Recipe, data: Any) -> BatchJob:
+async def asubmit(task: Task, data: Any) -> BatchJob:
     """Send what is neither kept nor under way; a job that is, is gone on with."""
-    path = _path(recipe.settings)
-    written = saved.write(recipe)  # before anything is sent that it could not name
-    job = Job(replace(recipe, settings=replace(recipe.settings, max_cost=None)), data)
+    path = _path(task.settings)
+    written = saved.write(task)  # before anything is sent that it could not name
+    job = TaskRun(replace(task, settings=replace(task.settings, max_cost=None)), data)
     if not job.store.rows:
-        return BatchJob(recipe, path, jobs.State(_name([])), written)
-    async with Courier.opened(recipe, path) as courier:
+        return BatchJob(task, path, jobs.State(_name([])), written)
+    async with Courier.opened(task, path) as courier:
         items = await all_items(job, courier.client)
         name = _name(items)
         known = jobs.find(path, name)
         state = known[0] if known else jobs.State(name)
-        batch = BatchJob(recipe, path, state, written)
+        batch = BatchJob(task, path, state, written)
         if not state.live:
             kept = courier.kept(items)
             todo = [item for item in items if item.key not in kept]
