@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -13,7 +12,6 @@ from pandas_llm._run import (
     DETAILS,
     Shape,
     TaskRun,
-    blocking,
     check_given,
     estimate_run,
     make_task,
@@ -131,30 +129,16 @@ class Plan:
         """Run and wait: a DataFrame for a DataFrame, a list for a list."""
         if self.settings.batch:
             return self.submit(data).result(data)
-        run = TaskRun(self._task, data)
-        with run:
-            if run.store.rows:
-                blocking.run(run.execute, loop=self._loop(), tick=run.tick)
-        return run.result()
+        return TaskRun(self._task, data).answer()
 
     @ends_here
     async def acall(self, data: Any) -> Any:
         """Run in the caller's event loop."""
-        if asyncio.current_task() is None:
-            msg = (
-                "there is no current task: nest_asyncio 1.6 has patched asyncio on "
-                "Python 3.14; use nest-asyncio2"
-            )
-            raise RuntimeError(msg)
         if self.settings.batch:
             from pandas_llm import batch
 
             return await (await batch.asubmit(self._task, data)).aresult(data)
-        run = TaskRun(self._task, data)
-        with run:
-            if run.store.rows:
-                await blocking.awaited(run.execute(), run.tick)
-        return run.result()
+        return await TaskRun(self._task, data).aanswer()
 
     @ends_here
     def submit(self, data: Any) -> BatchJob:
@@ -200,11 +184,6 @@ class Plan:
     def renumbers(self) -> bool:
         """Whether the result has an index of its own."""
         return self._task.shape.ignore_index
-
-    def _loop(self) -> Any:
-        """Go into the running loop with a session, which belongs to it."""
-        given = self._task.settings.session
-        return "nested" if given is not None else self._task.settings.loop
 
 
 def _rebuilt(

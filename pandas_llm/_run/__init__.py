@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pandas_llm._run import blocking
+from pandas_llm._run.blocking import run_for
 from pandas_llm._run.estimate import Estimate, estimate_run
 from pandas_llm._run.preview import preview_prompts, preview_requests
 from pandas_llm._run.prompts import shared_spec
@@ -35,7 +35,6 @@ __all__ = [
     "TaskRun",
     "Template",
     "Verb",
-    "blocking",
     "check_given",
     "check_new",
     "estimate_run",
@@ -47,6 +46,7 @@ __all__ = [
     "parsed_keys",
     "preview_prompts",
     "preview_requests",
+    "run_for",
     "runs",
     "shared_spec",
     "source_of",

@@ -13,7 +13,7 @@ from pandas_llm._display import Table
 from pandas_llm._engine import Feed, images, offline_client
 from pandas_llm._pacing import Calibration, Prices, estimate_tokens
 from pandas_llm._run import blocking
-from pandas_llm._run.rows import take_rows
+from pandas_llm._run.rows import source_of, take_rows
 from pandas_llm._run.run import TaskRun
 from pandas_llm.types import Tokens
 
@@ -111,6 +111,8 @@ def estimate_run(task: Task, data: Any, pilot: int = 0) -> Estimate:
         again.
     """
     _check_pilot(pilot)
+    if not source_of(data).rows:
+        return Estimate(0, 0, 0, 0, 0, 0.0)
     found = _survey(task, data)
     seen: Sequence[_Answer] = ()
     if pilot and found.positions:
@@ -179,15 +181,14 @@ def _survey(task: Task, data: Any) -> _Survey:
             found.cached = run.events.totals.cached
             return found
 
-    return blocking.run(look)
+    return blocking.run(look)  # nothing is sent, so any loop will do
 
 
 def _answered(task: Task, rows: Any) -> list[_Answer]:
     """Answer the rows of a pilot; their replies go to the cache."""
     settings = replace(task.settings, details=True)
     run = TaskRun(replace(task, settings=settings), rows)
-    with run:
-        blocking.run(run.execute, loop=settings.loop, tick=run.tick)
+    run.finish(run.execute)
     # each row at the price of the model that answered it, which may be a fallback
     prices = [Prices(endpoint, settings.prices) for endpoint in run.endpoints]
     answers = []

@@ -9,7 +9,7 @@ import time
 from contextlib import AsyncExitStack
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
 from pandas_llm._display import Bar, Status, Usage
 from pandas_llm._engine import (
@@ -24,7 +24,7 @@ from pandas_llm._engine import (
     resolve_endpoints,
 )
 from pandas_llm._pacing import CostBudget
-from pandas_llm._run import summary
+from pandas_llm._run import blocking, summary
 from pandas_llm._run.prompts import Prompts, column_template, shared_spec
 from pandas_llm._run.result import (
     DETAILS,
@@ -49,7 +49,7 @@ from pandas_llm.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from pandas_llm._engine import Client
@@ -58,6 +58,8 @@ if TYPE_CHECKING:
     from pandas_llm.types import Endpoint, Remark
 
 _last = threading.local()
+T = TypeVar("T")
+Work: TypeAlias = "Callable[[], Coroutine[Any, Any, T]]"
 
 
 def last_usage() -> Usage:
@@ -75,7 +77,9 @@ def last_usage() -> Usage:
 class TaskRun:
     """One run of a task over one frame."""
 
-    def __init__(self, task: Task, data: Any, *, dry: bool = False) -> None:
+    def __init__(
+        self, task: Task, data: Any, *, dry: bool = False, bar: Bar | None = None
+    ) -> None:
         self.task = task
         self.settings = task.settings
         self.data = data
@@ -106,7 +110,7 @@ class TaskRun:
                 length = task.shape.dimensions or 0
                 self.endpoints = [self.endpoints[0]._replace(embeds=length)]
             self._advise()
-        self.bar = Bar(
+        self.bar = bar or Bar(
             self.events.totals,
             shown=self.settings.progress,
             status=lambda: self.status(),  # noqa: PLW0108 - it is set later
@@ -143,9 +147,37 @@ class TaskRun:
 
     # -- the run ----------------------------------------------------------------
 
+    def answer(self, work: Work[None] | None = None) -> Any:
+        """Run to the end, from code that is not async, and return the result.
+
+        Parameters
+        ----------
+        work : callable, optional
+            What to do in place of `execute`, such as to wait for a batch first.
+        """
+        self.finish(work or self.execute)
+        return self.result()
+
+    async def aanswer(self, work: Work[None] | None = None) -> Any:
+        """Run to the end in the running loop, and return the result."""
+        await self.afinish(work or self.execute)
+        return self.result()
+
+    def finish(self, work: Work[T]) -> T:
+        """Do the work of the run in the right loop; an error gets what was done."""
+        with self:
+            return blocking.run_for(self.settings, work, self._tick)
+
+    async def afinish(self, work: Work[T]) -> T:
+        """Do the work of the run in the running loop."""
+        with self:
+            return await blocking.awaited(work, self._tick)
+
     async def execute(self) -> None:
         """Send all requests; the outcomes go to the store."""
         settings, store = self.settings, self.store
+        if not store.rows:
+            return
         async with AsyncExitStack() as stack:
             ask = self.ask(stack)
             clients = [
@@ -172,7 +204,7 @@ class TaskRun:
                     ask.cache.flush()
                     self.broken = ask.cache.broken
 
-    def tick(self) -> None:
+    def _tick(self) -> None:
         """Show and log how far it is; called in the caller's thread."""
         now, status = time.monotonic() - self.events.started, self.status()
         limited, outage = status.seconds > 0, status.outage

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pandas_llm._display import Bar, Status, Totals, ends_here
 from pandas_llm._engine import SIMULATED, resolve_endpoint
-from pandas_llm._run import TaskRun, blocking
+from pandas_llm._run import TaskRun, run_for
 from pandas_llm.batch import saved
-from pandas_llm.batch import state as jobs
+from pandas_llm.batch.state import State, find, save
 from pandas_llm.batch.upload import Courier, all_items, send_all
 from pandas_llm.cache import location
 from pandas_llm.errors import (
@@ -37,13 +37,14 @@ if TYPE_CHECKING:
 
     from pandas_llm._engine import Item
     from pandas_llm._run import Task
+    from pandas_llm.batch.state import Part
     from pandas_llm.options import Settings
 
 __all__ = ["BatchJob", "BatchStatus", "load"]
 
 _SOON, _LATE = 0.2, 30.0
 """Seconds between looks, at first and at last."""
-_PATIENCE = 900.0
+_LONGEST_SILENCE = 900.0
 """Seconds without an answer to a look, while waiting: a batch takes hours anyway."""
 _LARGEST = 1 << 30
 """Bytes of a file of results."""
@@ -67,9 +68,7 @@ class BatchJob:
         For `pandas_llm.batch.load`.
     """
 
-    def __init__(
-        self, task: Task, path: Path, state: jobs.State, written: bytes
-    ) -> None:
+    def __init__(self, task: Task, path: Path, state: State, written: bytes) -> None:
         self._task = task
         self._written = written
         self._path = path
@@ -89,23 +88,23 @@ class BatchJob:
 
     def status(self) -> BatchStatus:
         """Ask the provider how the job is."""
-        blocking.run(self._look)
+        run_for(self._task.settings, self._look)
         return self._now()
 
     def cancel(self) -> BatchStatus:
         """End the job early; what it has done is kept and paid for."""
-        blocking.run(self._cancel)
+        run_for(self._task.settings, self._cancel)
         return self._now()
 
     def result(self, data: Any, *, wait: bool = True) -> Any:
-        """Give the result for the rows it was made of, or for others like them.
+        """Return the result for the rows it was made of, or for others like them.
 
         Parameters
         ----------
         data : DataFrame, Series or list of dicts
             As for the verb.
         wait : bool
-            Wait until the batch has ended; else give what there is.
+            Wait until the batch has ended; else return what there is.
 
         Returns
         -------
@@ -113,26 +112,13 @@ class BatchJob:
             As the verb gives it. Rows without an answer are failures of kind
             ``"batch"``; the same call without ``batch=True`` finishes them at once.
         """
-        job = self._job(data)
-        bar = self._bar()
-        with job:
-            try:
-                work = lambda: self._finish(job, wait=wait)  # noqa: E731
-                blocking.run(work, loop=job.settings.loop, tick=bar.tick)
-            finally:
-                bar.close()
-        return job.result()
+        run = self._run(data)
+        return run.answer(lambda: self._finish(run, wait=wait))
 
     async def aresult(self, data: Any, *, wait: bool = True) -> Any:
-        """Give the result as `result` does, in the running event loop."""
-        job = self._job(data)
-        bar = self._bar()
-        with job:
-            try:
-                await blocking.ticking(self._finish(job, wait=wait), bar.tick)
-            finally:
-                bar.close()
-        return job.result()
+        """Return the result as `result` does, in the running event loop."""
+        run = self._run(data)
+        return await run.aanswer(lambda: self._finish(run, wait=wait))
 
     # -- inside -----------------------------------------------------------------
 
@@ -149,13 +135,13 @@ class BatchJob:
             not self._state.live,
         )
 
-    def _job(self, data: Any) -> TaskRun:
-        """Make the ordinary run over what is kept."""
+    def _run(self, data: Any) -> TaskRun:
+        """Build the ordinary run over what is kept."""
         settings = self._task.settings
         kept = replace(settings, replay=True, batch=False, max_cost=None, fallback=())
-        return TaskRun(replace(self._task, settings=kept), data)
+        return TaskRun(replace(self._task, settings=kept), data, bar=self._bar())
 
-    async def _finish(self, job: TaskRun, *, wait: bool) -> None:
+    async def _finish(self, run: TaskRun, *, wait: bool) -> None:
         pause = _SOON
         heard = time.monotonic()
         while self._state.live:
@@ -164,24 +150,21 @@ class BatchJob:
                 heard = time.monotonic()
             except ProviderError as error:
                 away = time.monotonic() - heard
-                if not (wait and error.retryable and away < _PATIENCE):
+                if not (wait and error.retryable and away < _LONGEST_SILENCE):
                     raise
             if not wait or not self._state.live:
                 break
             await asyncio.sleep(pause)
             pause = min(_LATE, pause * 1.2)
-        if job.store.rows:
-            await job.execute()
-        await self._explain(job)
-        totals, state = job.events.totals, self._state
-        totals.add(Tokens(*state.tokens))
-        totals.requests = state.answered
-        totals.known_cost, totals.unpriced = state.known_cost, state.unpriced
-        totals.cached = max(0, totals.cached - state.answered)
+        await run.execute()
+        await self._explain(run)
+        totals = run.events.totals
+        _book(self._state, totals)
+        totals.cached = max(0, totals.cached - self._state.answered)
 
-    async def _explain(self, job: TaskRun) -> None:
+    async def _explain(self, run: TaskRun) -> None:
         """Say of rows without an answer what the batch said of them."""
-        store = job.store
+        store = run.store
         bare = [
             at
             for at in store.failed()
@@ -195,7 +178,7 @@ class BatchJob:
         last = ", ".join(sorted(filter(None, words))) or "nothing was sent"
         async with Courier.opened(self._task, self._path) as courier:
             items = await all_items(
-                TaskRun(job.task, job.data, dry=True), courier.client
+                TaskRun(run.task, run.data, dry=True), courier.client
             )
         keys = {item.position: item.key.hex() for item in items}
         for at in bare:
@@ -217,7 +200,7 @@ class BatchJob:
                 await self._take(courier, part, response.body)
             self._save()
 
-    async def _take(self, courier: Courier, part: jobs.Part, body: bytes) -> None:
+    async def _take(self, courier: Courier, part: Part, body: bytes) -> None:
         told = courier.batches.read(body)
         part.word, part.reason = told.word, told.reason
         part.done, part.failed = told.done, told.failed
@@ -244,35 +227,68 @@ class BatchJob:
             self._save()
 
     def _save(self) -> None:
-        jobs.save(self._path, self._state, self._written)
+        save(self._path, self._state, self._written)
 
 
 def submit(task: Task, data: Any) -> BatchJob:
     """Send a run's rows as a batch; see `LLMAccessor.submit`."""
-    return blocking.run(lambda: asubmit(task, data), loop=task.settings.loop)
+    sending = _Sending(task, data)
+    return sending.run.finish(sending.send)
 
 
 async def asubmit(task: Task, data: Any) -> BatchJob:
-    """Send what is neither kept nor under way; a job that is, is gone on with."""
-    path = _path(task.settings)
-    written = saved.write(task)  # before anything is sent that it could not name
-    job = TaskRun(replace(task, settings=replace(task.settings, max_cost=None)), data)
-    if not job.store.rows:
-        return BatchJob(task, path, jobs.State(_name([])), written)
-    async with Courier.opened(task, path) as courier:
-        items = await all_items(job, courier.client)
-        name = _name(items)
-        known = jobs.find(path, name)
-        state = known[0] if known else jobs.State(name)
-        batch = BatchJob(task, path, state, written)
+    """Send a run's rows as a batch, in the running event loop."""
+    sending = _Sending(task, data)
+    return await sending.run.afinish(sending.send)
+
+
+class _Sending:
+    """The rows of one call on their way into a batch.
+
+    What cannot be is refused before anything is sent.
+    """
+
+    def __init__(self, task: Task, data: Any) -> None:
+        self._task = task
+        self._path = _path(task.settings)
+        self._written = saved.write(task)
+        unbound = replace(task.settings, max_cost=None)
+        self.run = TaskRun(replace(task, settings=unbound), data)
+
+    async def send(self) -> BatchJob:
+        """Send what is neither kept nor under way; a job that is, is gone on with."""
+        state = State(_name([]))
+        if self.run.store.rows:
+            async with Courier.opened(self._task, self._path) as courier:
+                state = await self._send(courier)
+        return BatchJob(self._task, self._path, state, self._written)
+
+    async def _send(self, courier: Courier) -> State:
+        items = await all_items(self.run, courier.client)
+        known = find(self._path, _name(items))
+        state = known[0] if known else State(_name(items))
         if not state.live:
+            before = replace(state)
             kept = courier.kept(items)
             todo = [item for item in items if item.key not in kept]
             state.reasons.clear()
-            todo = await courier.probe(todo, state)
-            await send_all(courier, todo, state, batch._save)  # noqa: SLF001
-            batch._totals.rows = state.requests  # noqa: SLF001
-    return batch
+            try:
+                todo = await courier.probe(todo, state)
+                keep = lambda: save(self._path, state, self._written)  # noqa: E731
+                await send_all(courier, todo, state, keep)
+            finally:
+                _book(state, self.run.events.totals, before)
+        return state
+
+
+def _book(now: State, totals: Totals, before: State | None = None) -> None:
+    """Count for a run what a job has used; with `before`, since then."""
+    before = before or State("")
+    used = zip(now.tokens, before.tokens, strict=True)
+    totals.add(Tokens(*(all_of_it - then for all_of_it, then in used)))
+    totals.requests += now.answered - before.answered
+    totals.known_cost += now.known_cost - before.known_cost
+    totals.unpriced += now.unpriced - before.unpriced
 
 
 @ends_here
@@ -313,7 +329,7 @@ def load(
     if path is None:
         msg = f"no job {job_id!r}: PANDAS_LLM_CACHE says that there is no file; pass "
         raise LLMError(f"{msg}cache= with the one that was used")
-    found = jobs.find(path, job_id)
+    found = find(path, job_id)
     if found is None:
         raise LLMError(f"no job {job_id!r} in {path}")
     state, written = found
