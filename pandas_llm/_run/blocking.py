@@ -23,7 +23,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pandas_llm._display import in_notebook
-from pandas_llm.errors import warn
+from pandas_llm.errors import LoopError, warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -68,7 +68,7 @@ async def awaited(
             "there is no current task: nest_asyncio 1.6 has patched asyncio on "
             "Python 3.14; use nest-asyncio2"
         )
-        raise RuntimeError(msg)
+        raise LoopError(msg)
     task = asyncio.get_running_loop().create_task(_ticking(job(), tick))
     with _sigint_cancels(task):
         return await task
@@ -318,7 +318,7 @@ def _sigint_cancels(task: asyncio.Task[Any]) -> Iterator[None]:
 def _make_reentrant(loop: asyncio.AbstractEventLoop) -> None:
     if not isinstance(loop, asyncio.BaseEventLoop):
         # asked first: nest_asyncio finds out when asyncio is patched already
-        raise RuntimeError(  # noqa: TRY004 - nobody has passed the loop
+        raise LoopError(
             f"loop='nested' cannot re-enter a {type(loop).__module__} loop: "
             "use `await df.llm.agenerate(...)` there"
         )
@@ -336,7 +336,7 @@ def _make_reentrant(loop: asyncio.AbstractEventLoop) -> None:
 def _check_nest(*, new: bool) -> None:
     kernel = getattr(sys.modules.get("ipykernel"), "version_info", (0,))
     if not new and (sys.version_info >= (3, 14) or kernel[0] >= 7):  # noqa: PLR2004
-        raise RuntimeError(
+        raise LoopError(
             "loop='nested' needs nest-asyncio2 here (nest-asyncio 1.6 cancels the "
             "wrong task on Python 3.14 and loses cells on ipykernel 7): "
             "pip install nest-asyncio2, and do not apply nest_asyncio"

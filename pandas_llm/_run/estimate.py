@@ -15,6 +15,7 @@ from pandas_llm._pacing import Calibration, Prices, estimate_tokens
 from pandas_llm._run import blocking
 from pandas_llm._run.rows import source_of, take_rows
 from pandas_llm._run.run import TaskRun
+from pandas_llm.errors import InvalidValueError
 from pandas_llm.types import Tokens
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def _check_pilot(pilot: int) -> None:
     """Refuse what is no count: a slice would take -1 for all rows but one."""
     if not isinstance(pilot, Integral) or isinstance(pilot, bool) or pilot < 0:
         msg = f"pilot must be a whole number of at least 0, not {pilot!r}"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
 
 
 def _range(costs: Sequence[float]) -> tuple[float, float, float]:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from pandas_llm._display import Usage
 from pandas_llm._engine import Details
+from pandas_llm.errors import NoUsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -248,5 +249,5 @@ def usage(target: pd.DataFrame | pd.Series) -> Usage:
             "this frame does not come from a run, or an operation on it has dropped "
             "its attrs (merge and concat do): see pandas_llm.last_usage()"
         )
-        raise AttributeError(msg)
+        raise NoUsageError(msg)
     return Usage(**orjson.loads(known["usage"]))

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from pandas_llm.errors import InvalidTypeError, InvalidValueError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -39,7 +41,7 @@ def source_of(data: Any) -> Source:
         return source_of(pd.DataFrame(list(data), dtype=object))
     kind = type(data).__name__
     msg = f"data must be a DataFrame, a Series or a list of dicts, not {kind}"
-    raise TypeError(msg)
+    raise InvalidTypeError(msg)
 
 
 def iter_rows(source: Source, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
@@ -86,7 +88,7 @@ def check_new(source: Source, names: Iterable[str]) -> None:
             f"the frame has a column {taken[0]!r} already: rename the key, or drop "
             "the column first"
         )
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
 
 
 def without_na(row: Sequence[Any]) -> tuple[Any, ...]:

@@ -43,6 +43,7 @@ from pandas_llm.errors import (
     ConfigurationError,
     GenerationError,
     InterruptedRowError,
+    InvalidValueError,
     LLMError,
     LLMWarning,
     warn,
@@ -133,7 +134,7 @@ class TaskRun:
             repeated |= {name for name in new if _dimension(vectors, name) < most}
         if repeated:
             msg = f"two new columns would be named {min(repeated)!r}: rename one"
-            raise ValueError(msg)
+            raise InvalidValueError(msg)
         if task.verb not in ALONE:
             check_new(self.source, new)
 

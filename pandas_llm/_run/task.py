@@ -16,6 +16,7 @@ from pandas_llm._replies import (
     parse_keys,
     parse_labels,
 )
+from pandas_llm.errors import InvalidTypeError, InvalidValueError
 from pandas_llm.options import Settings
 
 if TYPE_CHECKING:
@@ -67,11 +68,11 @@ class Shape:
         ):
             if getattr(self, field) not in allowed:
                 msg = f"{field} must be {' or '.join(map(repr, allowed))}"
-                raise ValueError(f"{msg}, not {getattr(self, field)!r}")
+                raise InvalidValueError(f"{msg}, not {getattr(self, field)!r}")
         length = self.dimensions
         if length is not None and (type(length) is not int or length < 1):
             msg = f"dimensions must be a whole number of at least 1, not {length!r}"
-            raise ValueError(msg)
+            raise InvalidValueError(msg)
 
     def called(self, verb: Verb) -> str:
         """Return the new column's name."""
@@ -103,7 +104,7 @@ def check_given(verb: Verb, given: Iterable[str]) -> None:
     for name in given:
         if verb == "embed" and name in _OF_TEXTS:
             msg = f"embed has no option {name!r}: {_OF_TEXTS[name]}"
-            raise TypeError(msg)
+            raise InvalidTypeError(msg)
 
 
 def make_task(
@@ -118,7 +119,7 @@ def make_task(
     """
     if verb == "extract" and settings.n > 1:
         msg = "extract gives one record a row: n must be 1 (generate takes more)"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     if verb == "embed":
         unset = {name: getattr(Settings(), name) for name in _OF_TEXTS}
         settings = replace(settings, **{**unset, "max_tokens": 0})  # none come back

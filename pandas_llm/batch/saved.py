@@ -36,7 +36,13 @@ from pandas_llm._replies import (
     strict_model,
 )
 from pandas_llm._run import Shape, Task, make_task, output_of, parsed_keys, shared_spec
-from pandas_llm.errors import ConfigurationError, LLMError, LLMWarning, warn
+from pandas_llm.errors import (
+    ConfigurationError,
+    InvalidValueError,
+    LLMError,
+    LLMWarning,
+    warn,
+)
 from pandas_llm.options import Settings
 
 if TYPE_CHECKING:
@@ -115,7 +121,7 @@ def read(written: bytes, path: Path, keys: Any = None) -> Task:
     task = make_task(template, keys, verb, shape, settings)
     if output is None or not _asks(task, output["schema"]):
         msg = "keys are not those that the job was submitted with: they ask for another"
-        raise ValueError(f"{msg} schema than the one that was sent")
+        raise InvalidValueError(f"{msg} schema than the one that was sent")
     return task
 
 
