@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from pandas_llm import environment
 from pandas_llm._display import ends_here
+from pandas_llm.errors import InvalidTypeError, InvalidValueError
 from pandas_llm.rules import RULES, TEXT
 
 if TYPE_CHECKING:
@@ -375,13 +376,13 @@ def check(options: Mapping[str, Any]) -> None:
             near = difflib.get_close_matches(name, _DEFAULTS, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             msg = f"{name!r} is not an option{hint}"
-            raise TypeError(msg)
+            raise InvalidTypeError(msg)
         rule = RULES.get(name)
         if rule is not None and not (value is None and _DEFAULTS[name] is None):
             words, holds = rule
             if not holds(value):
                 msg = f"{name} must be {words}, not {value!r}"
-                raise ValueError(msg)
+                raise InvalidValueError(msg)
 
 
 def _environment() -> dict[str, Any]:

@@ -42,12 +42,31 @@ PUBLIC_MODULES = [
 ]
 ONLY = {
     "aiohttp": {"_engine/transport.py"},
-    "pandas": {"_run", "_verbs", "_cli", "_cluster", "__init__", *LATER},
+    "pandas": {
+        "_run/rows.py",
+        "_run/result.py",
+        "_verbs",
+        "_cli",
+        "_cluster",
+        "__init__",
+        *LATER,
+    },
 }
 FILE_LINES, FUNCTION_LINES, FILES = 350, 40, 15
 """Docstrings do not count: examples and parameters shall not be saved on."""
 LONGER = {"_pacing/limiter.py": 375}
 """One state machine under one lock; its buckets have a file of their own."""
+PLAIN = {
+    *("ValueError", "TypeError", "KeyError", "IndexError", "AttributeError"),
+    *("RuntimeError", "OSError", "Exception"),
+}
+CAUGHT_AGAIN = {
+    *("_cli", "providers", APART),
+    *("_replies/parsing.py", "_replies/columns.py", "_replies/fields.py"),
+    "batch/saved.py",
+}
+"""Where the package itself, or pydantic, catches a plain error and says more."""
+ATTRIBUTES = {"__getattr__", "__setattr__", "__delattr__"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -212,6 +231,24 @@ def test_the_public_names_and_modules_are_these():
     ours_alone = {"accessor", "options", "plan", "environment", "redaction", *LATER}
     top = {m.name for m in pkgutil.iter_modules([str(PACKAGE)]) if m.name[0] != "_"}
     assert top - ours_alone == {name for name in PUBLIC_MODULES if "." not in name}
+
+
+def test_what_is_raised_on_purpose_is_an_error_of_the_package():
+    """Or the traceback would not end at the caller's line; see _display/tracebacks."""
+    for path in MODULES:
+        if room(path) in CAUGHT_AGAIN or place(path) in CAUGHT_AGAIN:
+            continue
+        tree = ast.parse(path.read_text())
+        protocol = [
+            inner
+            for node in ast.walk(tree)
+            if isinstance(node, ast.FunctionDef) and node.name in ATTRIBUTES
+            for inner in ast.walk(node)
+        ]
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+                plain = ast.unparse(node.exc.func) in PLAIN
+                assert not plain or node in protocol, f"{path}:{node.lineno}"
 
 
 def test_only_environment_reads_the_environment():

@@ -21,7 +21,7 @@ from batch_models import Fact
 from pandas.testing import assert_frame_equal
 from pydantic import Field
 
-from pandas_llm import ConfigurationError, LLMError, LLMWarning, batch
+from pandas_llm import ConfigurationError, LLMError, LLMWarning, batch, last_usage
 from pandas_llm.batch import state as jobs
 from pandas_llm.errors import CostLimitError
 from pandas_llm.providers import batches
@@ -306,6 +306,16 @@ def test_an_error_before_any_row_counts_what_is_there(kept, twin):
     assert error.partial["fact"].isna().all()
     assert error.partial["why"].str.startswith("interrupted: ").all()
     assert error.failures["position"].tolist() == list(range(8))
+
+
+def test_sending_counts_the_probe_and_the_result_all_of_it(simulator, kept):
+    server, df = simulator(), frame(5)
+    job = df.llm.submit(*FACTS, **at(server, kept, prices=PRICES))
+    sent = last_usage()
+    assert (sent.rows, sent.requests) == (5, 1)
+    out = job.result(df)
+    assert out.llm.usage.requests == last_usage().requests == 5
+    assert out.llm.usage.cost > sent.cost > 0
 
 
 # -- the job in the file --------------------------------------------------------
