@@ -221,6 +221,22 @@ def test_only_environment_reads_the_environment():
             assert not re.search(r"environ|getenv", source), path
 
 
+def test_types_has_what_goes_between_rooms_alone():
+    tree = ast.parse((PACKAGE / "types.py").read_text())
+    assert {other for other, _, _ in ours(tree)} == {"errors", "redaction"}
+    users = {}
+    for path in MODULES:
+        for other, _, name in ours(ast.parse(path.read_text())):
+            if other == "types":
+                users.setdefault(name, set()).add(room(path))
+    for node in tree.body:
+        if isinstance(node, (ast.ClassDef, ast.Assign)):
+            name = node.name if isinstance(node, ast.ClassDef) else node.targets[0].id
+            others = [other for other in tree.body if other is not node]
+            part = any(re.search(rf"\b{name}\b", ast.unparse(o)) for o in others)
+            assert part or len(users.get(name, ())) > 1, f"{name} is one room's"
+
+
 def test_nobody_assigns_into_another_module():
     for path in MODULES:
         tree = ast.parse(path.read_text())
