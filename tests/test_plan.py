@@ -5,6 +5,7 @@ import os
 import pickle
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date, datetime
+from types import SimpleNamespace
 from typing import Annotated, Literal
 
 import pandas as pd
@@ -174,7 +175,7 @@ def test_labels_that_can_be_read_once_are_kept():
     [
         ({"api_key": "sk-literal-key"}, "set OPENAI_API_KEY there"),
         ({"headers": {"X-Api-Key": "sk-literal-key"}}, r"headers\['X-Api-Key'\]"),
-        ({"session": object()}, "session="),
+        ({"session": SimpleNamespace(post=None)}, "session="),
     ],
     ids=["key", "header", "session"],
 )
