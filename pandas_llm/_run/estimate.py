@@ -174,7 +174,8 @@ def _survey(task: Task, data: Any) -> _Survey:
             requests = run.prompts.requests(client.spec)
             feed = Feed(requests, client, run.events, run.store, task.settings)
             found = _Survey(run.store.rows, [], 0.0, 0, client.prices)
-            while (item := await feed.next()) is not None:
+            while (bundle := await feed.next()) is not None:
+                (item,) = bundle
                 found.positions.append(item.position)
                 system = item.request.system or ""
                 found.weights += estimate_tokens(item.request.prompt + system)

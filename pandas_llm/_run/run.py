@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 from pandas_llm._display import Bar, Status, Usage
 from pandas_llm._engine import (
     Ask,
-    BundleEngine,
-    Bundles,
     Engine,
+    Events,
     Feed,
-    Run,
     Store,
     open_client,
     resolve_endpoints,
@@ -87,7 +85,7 @@ class TaskRun:
         check_names(task)
         if task.verb not in ALONE:
             check_new(self.source, [name for name, _ in task.columns])
-        self.events = Run(budget=CostBudget(self.settings.max_cost))
+        self.events = Events(budget=CostBudget(self.settings.max_cost))
         self.events.totals.rows = self.source.rows
         self.usage = Usage()
         self.failed: Sequence[int] = ()
@@ -163,11 +161,9 @@ class TaskRun:
             }
             self.status = lambda: _status(client)
             requests = self.prompts.requests(client.spec)
-            embeds = self.task.verb == "embed"
-            feeds, engines = (Bundles, BundleEngine) if embeds else (Feed, Engine)
-            feed = feeds(requests, client, self.events, store, settings)
+            feed = Feed(requests, client, self.events, store, settings)
             shorter = self.prompts.shorter if settings.truncate else None
-            engine = engines(clients, self.events, store, shorter)
+            engine = Engine(clients, self.events, store, shorter)
             try:
                 await engine.execute(feed, settings.deadline)
             finally:

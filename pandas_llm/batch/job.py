@@ -28,7 +28,7 @@ from pandas_llm.errors import (
     NotCachedError,
     ProviderError,
 )
-from pandas_llm.types import Outcome, Tokens
+from pandas_llm.types import Outcome
 
 if TYPE_CHECKING:
     import os
@@ -158,9 +158,7 @@ class BatchJob:
             pause = min(_LATE, pause * 1.2)
         await run.execute()
         await self._explain(run)
-        totals = run.events.totals
-        _book(self._state, totals)
-        totals.cached = max(0, totals.cached - self._state.answered)
+        self._state.used(run.events.totals)
 
     async def _explain(self, run: TaskRun) -> None:
         """Note of rows without an answer what the batch said of them."""
@@ -268,7 +266,7 @@ class _Sending:
         known = find(self._path, _name(items))
         state = known[0] if known else State(_name(items))
         if not state.live:
-            before = replace(state)
+            before = replace(state.counters)
             kept = courier.kept(items)
             todo = [item for item in items if item.key not in kept]
             state.reasons.clear()
@@ -277,18 +275,8 @@ class _Sending:
                 keep = lambda: save(self._path, state, self._written)  # noqa: E731
                 await send_all(courier, todo, state, keep)
             finally:
-                _book(state, self.run.events.totals, before)
+                state.used(self.run.events.totals, before)
         return state
-
-
-def _book(now: State, totals: Totals, before: State | None = None) -> None:
-    """Count for a run what a job has used; with `before`, since then."""
-    before = before or State("")
-    used = zip(now.tokens, before.tokens, strict=True)
-    totals.add(Tokens(*(all_of_it - then for all_of_it, then in used)))
-    totals.requests += now.answered - before.answered
-    totals.known_cost += now.known_cost - before.known_cost
-    totals.unpriced += now.unpriced - before.unpriced
 
 
 @ends_here
