@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pandas_llm._replies.columns import Column, columns_of, numbered
+from pandas_llm._replies.endings import Ending, ending
 from pandas_llm._replies.fields import UNIONS, strict_model
 from pandas_llm._replies.keys import Keys, parse_keys, parse_labels
 from pandas_llm._replies.outputs import Completion, Label, Output, Record, Records
@@ -15,6 +16,7 @@ __all__ = [
     "UNIONS",
     "Column",
     "Completion",
+    "Ending",
     "Keys",
     "Label",
     "Output",
@@ -23,6 +25,7 @@ __all__ = [
     "Records",
     "Vector",
     "columns_of",
+    "ending",
     "keys_of",
     "numbered",
     "parse_keys",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from pandas_llm import errors
+from pandas_llm.providers.bodies import parsed
 from pandas_llm.providers.headers import duration
 
 if TYPE_CHECKING:
@@ -49,7 +50,6 @@ _TRY_AGAIN = re.compile(
     r"(?:try again|retry) in ((?:[\d.]+ ?(?:ms|h|m|s))+)", re.IGNORECASE
 )
 _PER_DAY = re.compile("PerDay")
-_BOM = b"\xef\xbb\xbf"
 _ANOTHER_TRY = {408, 409, 425, 498, 500, 502, 504}
 _OVERLOADED = {503, 529}
 
@@ -57,10 +57,8 @@ _OVERLOADED = {503, 529}
 def load(response: HTTPResponse) -> Any:
     """Parse a body; raise `MalformedReplyError` for one that is not JSON."""
     try:
-        return orjson.loads(response.body)
-    except orjson.JSONDecodeError:
-        if response.body.startswith(_BOM):
-            return load(response._replace(body=response.body.removeprefix(_BOM)))
+        return parsed(response.body)
+    except ValueError:
         what = (
             "the reply is empty"
             if not response.body.strip()
@@ -177,7 +175,8 @@ def holds_error(data: Any) -> bool:
     """Tell whether a body is an error though its status is 200."""
     if isinstance(data, list) and data:
         data = data[0]
-    return isinstance(data, dict) and bool(data.get("error"))
+    error = data.get("error") if isinstance(data, dict) else None
+    return any(error.values()) if isinstance(error, dict) else bool(error)
 
 
 def _error_body(data: Any) -> dict[str, Any]:

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 GROUP = "pandas_llm.providers"
 """The entry points by which other packages add providers."""
-_OK = 200
+_SUCCESS = range(200, 300)
+"""Gateways make a 201 of an answer."""
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -50,7 +51,7 @@ class Provider(Protocol):
         """Put a request for `n` choices in the vendor's words."""
 
     def parse(self, response: HTTPResponse) -> Reply:
-        """Read an answer with status 200; raise an `LLMError` when it is none."""
+        """Read an answer with status 2xx; raise an `LLMError` when it is none."""
 
     def error(self, response: HTTPResponse) -> ProviderError:
         """Turn an answer with another status into an error."""
@@ -172,7 +173,7 @@ def connect(endpoint: Endpoint) -> Provider:
 
 def read_reply(provider: Provider, response: HTTPResponse) -> Reply:
     """Return what an answer says; raise an `LLMError` when it is no reply."""
-    if response.status != _OK:
+    if response.status not in _SUCCESS:
         raise provider.error(response)
     try:
         return provider.parse(response)
