@@ -9,7 +9,7 @@ from pandas_llm._replies.keys import Keys, parse_keys, parse_labels
 from pandas_llm._replies.outputs import Completion, Label, Output, Record, Records
 from pandas_llm._replies.parsing import without_thinking
 from pandas_llm._replies.rebuild import Place, keys_of
-from pandas_llm._replies.schema import portable
+from pandas_llm._replies.schema import narrowed, portable
 from pandas_llm._replies.vectors import Vector
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "columns_of",
     "ending",
     "keys_of",
+    "narrowed",
     "numbered",
     "parse_keys",
     "parse_labels",

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError, create_model
 from pandas_llm._replies.endings import ending
 from pandas_llm._replies.keys import Column, Keys
 from pandas_llm._replies.parsing import find_json, items, named, without_thinking
-from pandas_llm._replies.schema import portable
+from pandas_llm._replies.schema import constrained, portable
 from pandas_llm.errors import (
     ContentFilterError,
     OutputError,
@@ -42,6 +42,10 @@ class Output(Protocol):
     def schema(self) -> Mapping[str, Any] | None:
         """The JSON schema of a reply; None for text."""
 
+    @property
+    def constrained(self) -> Mapping[str, Any] | None:
+        """The same with the keywords that restrict values; None where none does."""
+
     def read(self, choice: Choice) -> tuple[list[Record], TruncatedError | None]:
         """Read one choice.
 
@@ -64,6 +68,7 @@ class Completion:
     """Plain text, for ``complete``."""
 
     schema: Mapping[str, Any] | None = None
+    constrained: Mapping[str, Any] | None = None
 
     def __init__(self, name: str) -> None:
         self.columns = (Column(name, "str"),)
@@ -97,9 +102,11 @@ class Records:
         envelope = create_model("Records", records=(list[keys.model], ...))  # type: ignore[name-defined]
         self._model: type[BaseModel] = keys.model if single else envelope
         self.columns = keys.columns
-        self.schema: Mapping[str, Any] | None = (
-            portable(self._model.model_json_schema()) if schema is None else schema
-        )
+        self.schema: Mapping[str, Any] | None = schema
+        self.constrained: Mapping[str, Any] | None = None
+        if schema is None:
+            asked = self._model.model_json_schema()
+            self.schema, self.constrained = portable(asked), constrained(asked)
         kind = keys.columns[0].kind
         self._bare = len(keys.names) == 1 and kind != "object"
         self._unquoted = self._bare and kind != "str"

@@ -172,8 +172,11 @@ class Job:
         """Give what all clients of the run share; the stack closes the cache."""
         cache = self._cache(stack)
         recipe = self.recipe
-        spec = shared_spec(recipe.settings, recipe.output.schema, recipe.verb)
-        return Ask(spec, recipe.output, recipe.settings, cache)
+        output = recipe.output
+        spec = shared_spec(
+            recipe.settings, output.schema, recipe.verb, output.constrained
+        )
+        return Ask(spec, output, recipe.settings, cache)
 
     def _cache(self, stack: AsyncExitStack) -> Cache | None:
         path = location(self.settings.cache)

@@ -100,6 +100,10 @@ class Provider(Dialect):
             body["output_config"] = output
         return merged(body | sent, spec.extra)
 
+    def takes(self, keyword: str, value: Any) -> bool:
+        """Know what its package leaves in a schema; of all else it answers 400."""
+        return keyword == "format" or (keyword == "minItems" and value <= 1)
+
     def filled(
         self, shared: dict[str, Any], system: str, examples: Turns, turns: Turns
     ) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import orjson
 
-from pandas_llm._replies import portable
+from pandas_llm._replies import narrowed, portable
 from pandas_llm.errors import EncodingError, LLMError
 from pandas_llm.providers import failures, negotiation, streams
 from pandas_llm.types import Capabilities, HTTPRequest, Used
@@ -210,11 +210,18 @@ class Dialect:
     def _common(self, spec: Spec, capabilities: Capabilities, n: int) -> _Common:
         """Make what all bodies share: fields, a note for the system text, examples."""
         schema = portable(spec.schema) if spec.schema else None
-        body = self.shared(spec, schema, capabilities, n)
+        sent = schema
+        if spec.constrained and capabilities.constraints:
+            sent = narrowed(spec.constrained, self.takes)
+        body = self.shared(spec, sent, capabilities, n)
         examples: list[tuple[str, str]] = []
         for prompt, reply in spec.examples:
             examples += ("user", prompt), ("assistant", reply)
         return body, negotiation.note(schema, capabilities), examples
+
+    def takes(self, keyword: str, value: Any) -> bool:  # noqa: ARG002 - by default all
+        """Tell whether a schema may hold a keyword that restricts values."""
+        return True
 
     def sent(self, spec: Spec, capabilities: Capabilities) -> dict[str, Any]:
         """Give the options that are sent, under the vendor's names."""

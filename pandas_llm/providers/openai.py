@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _ENDED = ("length", "content_filter", "error")
 """Ends of a choice that may have no message: nothing was left to say."""
+_UNKNOWN = ("minLength", "maxLength")
+"""Keywords that its guide to structured outputs does not list."""
 _TEXTS = ("text", "output_text")
 _APART = (
     ("prompt_tokens_details", "cached_tokens"),
@@ -61,6 +63,10 @@ class Provider(Dialect):
     def url(self, endpoint: Endpoint) -> str:
         """Give the address that requests go to."""
         return endpoint.base_url + "/chat/completions"
+
+    def takes(self, keyword: str, value: Any) -> bool:
+        """Leave out what OpenAI's own strict mode refuses; others are asked."""
+        return not self._own or (keyword not in _UNKNOWN and value != "uri")
 
     embeds = Bundling()
 
