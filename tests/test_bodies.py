@@ -223,12 +223,41 @@ def test_an_error_that_says_nothing_is_none(error):
     assert out["completion"].tolist() == ["Yes."]
 
 
-def test_a_gateways_page_is_one_clear_error_with_its_words():
-    page = b"<html>Please log in to the guest network</html>"
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        (
+            "<html>Please log in to the guest network</html>",
+            "Please log in to the guest network",
+        ),
+        (
+            "<!DOCTYPE html>\n<!-- < -->\n<html><head><style>\n"
+            + ".a { color: red }\n" * 1000
+            + "</style>\n<title>Guest &amp; visitor\n login</title></head>",
+            "not JSON: Guest & visitor login",
+        ),
+        ("<title>Blocked</title><script>\nvar x" + "x" * 9, "not JSON: Blocked$"),
+    ],
+)
+@pytest.mark.parametrize("provider", DIALECTS)
+def test_a_gateways_page_is_one_clear_error_with_its_words(provider, page, words):
     rows = pd.DataFrame({"text": list("123456")})
     with (
-        Server(lambda _: raw(page, kind="text/html")) as server,
-        pytest.raises(FirstRowsError, match="Please log in to the guest network"),
+        Server(lambda _: raw(page.encode(), kind="text/html")) as server,
+        pytest.raises(FirstRowsError, match=words),
     ):
-        rows.llm.complete("${text}", **at(server, max_retries=0))
+        rows.llm.complete("${text}", **at(server, provider, max_retries=0))
+    assert len(server.bodies) == 3
+
+
+def test_a_gateways_page_to_one_row_fails_it_as_malformed():
+    def answer(body):
+        if "on" in body["messages"][-1]["content"]:
+            return completion("x")
+        return raw(b"<html>Please log in</html>", kind="text/html")
+
+    rows = pd.DataFrame({"text": ["one", "two"]})
+    with Server(answer) as server, pytest.warns(LLMWarning, match="1 malformed_reply"):
+        out = rows.llm.complete("${text}", **at(server, max_retries=1))
+    assert out["why"][1].endswith("Please log in")
     assert len(server.bodies) == 3

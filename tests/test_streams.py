@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import time
 from typing import Any
 
 import orjson
@@ -13,7 +15,9 @@ from test_empty_replies import at, said
 from test_endings import DIALECTS
 
 from pandas_llm import LLMWarning
+from pandas_llm.providers import connect
 from pandas_llm.providers.streams import events
+from pandas_llm.types import Endpoint, HTTPResponse
 
 ROW = pd.DataFrame({"text": ["Rain."]})
 PIECES = ['{"records": [{"fact": ', '"drops, ', "größer", ' als"}]}']
@@ -202,6 +206,28 @@ def test_several_choices_of_a_stream_are_kept_apart():
         out = ROW.llm.complete("${text}", n=2, **at(server))
     assert sorted(out["completion"]) == ["aA", "bB"]
     assert len(server.bodies) == 1
+
+
+@pytest.mark.parametrize("provider", DIALECTS)
+def test_reading_a_stream_is_linear(provider):
+    def seconds(size: int) -> float:
+        endpoint = Endpoint(provider, "http://localhost:1", "m", "k")
+        pieces = ["word word word "] * size
+        answer = HTTPResponse(200, {}, written(STREAMS[provider](*pieces)))
+        speaker, times = connect(endpoint), []
+        for _ in range(3):
+            gc.collect()
+            started = time.process_time()
+            text = speaker.parse(answer).choices[0].text
+            times.append(time.process_time() - started)
+            assert len(text) == 15 * size
+        return min(times)
+
+    gc.disable()  # it looks at all objects of all tests
+    try:
+        assert seconds(16_000) < 8 * seconds(4_000)
+    finally:
+        gc.enable()
 
 
 def test_googles_list_of_chunks_is_a_stream_too():

@@ -8,6 +8,7 @@ Gemini's compatible endpoint.
 from __future__ import annotations
 
 import email.utils
+import html
 import re
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -46,6 +47,12 @@ _BAD_KEY = re.compile(
 _TOO_LARGE = re.compile(r"request too large", re.IGNORECASE)
 _NO_IMAGES = re.compile("image input is not supported", re.IGNORECASE)
 """llama.cpp's, with status 500."""
+_PAGE = 65_536
+"""Bytes of a page that are looked at: its style sheet may stand before its title."""
+_MARKUP = re.compile(
+    r"<!--.*?(?:-->|\Z)|<(script|style)\b.*?(?:</\1>|\Z)|<[^>]*(?:>|\Z)",
+    re.DOTALL | re.IGNORECASE,
+)
 _TRY_AGAIN = re.compile(
     r"(?:try again|retry) in ((?:[\d.]+ ?(?:ms|h|m|s))+)", re.IGNORECASE
 )
@@ -79,8 +86,8 @@ def load_or_none(response: HTTPResponse) -> Any:
 
 def excerpt(response: HTTPResponse, width: int = 200) -> str:
     """Give the start of a body, markup taken off, for a message."""
-    text = response.body[:4096].decode("utf-8", "replace")
-    text = " ".join(re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", text).split())
+    text = response.body[:_PAGE].decode("utf-8", "replace")
+    text = " ".join(html.unescape(_MARKUP.sub(" ", text)).split())
     return text[:width] + "…" * (len(text) > width)
 
 

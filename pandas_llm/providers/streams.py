@@ -7,6 +7,7 @@ stream that ends too early is an error, whatever was said before.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from pandas_llm.providers.bodies import parsed
@@ -59,6 +60,8 @@ def completion(events: Iterable[Any]) -> dict[str, Any]:
     """Put the chunks of OpenAI's chat completions together."""
     whole: dict[str, Any] = {}
     choices: dict[Any, dict[str, Any]] = {}
+    messages: defaultdict[Any, defaultdict[str, list[Any]]]
+    messages = defaultdict(lambda: defaultdict(list))
     done = False
     for event in events:
         if not isinstance(event, dict):
@@ -67,11 +70,14 @@ def completion(events: Iterable[Any]) -> dict[str, Any]:
         whole |= _said(event)
         for at, part in enumerate(event.get("choices") or ()):
             place = part.get("index", at)
-            known = choices.setdefault(place, {"message": {}, "finish_reason": None})
-            known |= {k: v for k, v in _said(part).items() if k not in _PARTS}
-            for name, value in (part.get("delta") or part.get("message") or {}).items():
-                known["message"][name] = _added(known["message"].get(name), value, name)
-    for choice in choices.values():
+            choice = choices.setdefault(place, {"finish_reason": None})
+            choice |= {k: v for k, v in _said(part).items() if k not in _PARTS}
+            said = part.get("delta") or part.get("message") or {}
+            for name, value in _said(said).items():
+                messages[place][name].append(value)
+    for place, choice in choices.items():
+        parts = messages[place].items()
+        choice["message"] = {name: _together(name, values) for name, values in parts}
         if not done and choice["finish_reason"] is None:
             choice["error"] = _BROKEN
     return {**whole, "choices": list(choices.values())}
@@ -85,23 +91,24 @@ def _said(event: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in event.items() if value is not None}
 
 
-def _added(known: Any, more: Any, name: str) -> Any:
-    """Add a part of a message to what came before it."""
-    if known is None or more is None:
-        return known if more is None else more
-    if isinstance(known, list) or isinstance(more, list):
-        return [
-            part
-            for value in (known, more)
-            for part in (value if isinstance(value, list) else [value])
-        ]
-    return more if name == "role" else known + more
+def _together(name: str, values: Sequence[Any]) -> Any:
+    """Put the parts of a message's field together: texts, or lists of parts."""
+    if name == "role" or not all(isinstance(value, (str, list)) for value in values):
+        return values[-1]
+    if all(isinstance(value, str) for value in values):
+        return "".join(values)
+    return [
+        part
+        for value in values
+        for part in (value if isinstance(value, list) else [value])
+    ]
 
 
 def message(events: Iterable[Any]) -> Any:
     """Put the events of Anthropic's Messages together."""
     whole: dict[str, Any] = {}
     blocks: dict[Any, dict[str, Any]] = {}
+    texts: defaultdict[Any, list[str]] = defaultdict(list)
     for event in (one for one in events if isinstance(one, dict)):
         kind, at = event.get("type"), event.get("index")
         if kind in ("error", "message"):
@@ -110,15 +117,16 @@ def message(events: Iterable[Any]) -> Any:
             whole |= event["message"]
         elif kind == "content_block_start":
             blocks[at] = dict(event["content_block"])
+            texts[at].append(blocks[at].get("text") or "")
         elif kind == "content_block_delta":
-            block = blocks.setdefault(at, {"type": "text"})
-            if "text" in event["delta"]:
-                block["text"] = (block.get("text") or "") + event["delta"]["text"]
+            blocks.setdefault(at, {"type": "text"})
+            texts[at].append(event["delta"].get("text") or "")
         elif kind == "message_delta":
             used = {**(whole.get("usage") or {}), **_said(event.get("usage") or {})}
             whole |= {**_said(event["delta"]), "usage": used}
     broken = {} if whole.get("stop_reason") else {"error": _BROKEN}
-    return {**whole, "content": list(blocks.values()), **broken}
+    content = [{**block, "text": "".join(texts[at])} for at, block in blocks.items()]
+    return {**whole, "content": content, **broken}
 
 
 def candidates(events: Iterable[Any]) -> Any:
