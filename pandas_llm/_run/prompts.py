@@ -176,7 +176,10 @@ def _fitting(message: str) -> float:
 
 
 def shared_spec(
-    settings: Settings, schema: Mapping[str, Any] | None, verb: str
+    settings: Settings,
+    schema: Mapping[str, Any] | None,
+    verb: str,
+    constrained: Mapping[str, Any] | None = None,
 ) -> Spec:
     """Return what all requests of a run share; the model is put in for each client."""
     sampling = {name: getattr(settings, name) for name in _SAMPLING}
@@ -188,6 +191,7 @@ def shared_spec(
         {name: _alike(name, v) for name, v in sampling.items() if v is not None},
         settings.max_tokens,
         settings.extra or {},
+        constrained,
     )
 
 

@@ -182,9 +182,9 @@ class TaskRun:
     def ask(self, stack: AsyncExitStack) -> Ask:
         """Return what all clients of the run share; the stack closes the cache."""
         cache = self._cache(stack)
-        task = self.task
-        spec = shared_spec(task.settings, task.output.schema, task.verb)
-        return Ask(spec, task.output, task.settings, cache)
+        task, output = self.task, self.task.output
+        spec = shared_spec(task.settings, output.schema, task.verb, output.constrained)
+        return Ask(spec, output, task.settings, cache)
 
     def _cache(self, stack: AsyncExitStack) -> Cache | None:
         path = location(self.settings.cache)
