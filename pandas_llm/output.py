@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,8 +15,11 @@ from pandas_llm.errors import (
     TruncatedError,
 )
 from pandas_llm.keys import Column, Keys
-from pandas_llm.parsing import find_json, items, named, without_thinking
+from pandas_llm.parsing import find_json
+from pandas_llm.reasoning import without_thinking
+from pandas_llm.records import items, named
 from pandas_llm.schema import portable
+from pandas_llm.validation import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -42,6 +44,10 @@ class Output(Protocol):
     def schema(self) -> Mapping[str, Any] | None:
         """The JSON schema of a reply; None for text."""
 
+    @property
+    def votes(self) -> bool:
+        """Whether a choice that could not be read counts."""
+
     def read(self, choice: Choice) -> tuple[list[Record], TruncatedError | None]:
         """Read one choice.
 
@@ -56,13 +62,22 @@ class Output(Protocol):
             When the choice holds nothing of what was asked for.
         """
 
-    def combine(self, choices: Sequence[list[Record]]) -> list[Record]:
-        """Put the records of a row's choices together."""
+    def combine(self, choices: Sequence[list[Record]], unread: int = 0) -> list[Record]:
+        """Put the records of a row's choices together.
+
+        Parameters
+        ----------
+        choices : sequence of lists of records
+            Those that were understood.
+        unread : int
+            How many more were asked for.
+        """
 
 
 class Completion:
     """Plain text, for ``complete``."""
 
+    votes = False
     schema: Mapping[str, Any] | None = None
 
     def __init__(self, name: str) -> None:
@@ -73,24 +88,28 @@ class Completion:
         cut = _withheld(choice)
         return [(_answer(choice.text, cut),)], cut
 
-    def combine(self, choices: Sequence[list[Record]]) -> list[Record]:
+    def combine(self, choices: Sequence[list[Record]], unread: int = 0) -> list[Record]:
         """Keep each text once."""
+        del unread
         return _distinct(record for records in choices for record in records)
 
 
 class Records:
     """Records of `keys`: any number of them, or exactly one with `single`."""
 
-    def __init__(self, keys: Keys, *, single: bool = False) -> None:
+    votes = False
+
+    def __init__(
+        self, keys: Keys, *, single: bool = False, unique: bool = True
+    ) -> None:
         self._keys = keys
         self._single = single
-        self._values = keys.values
+        self._unique = unique
+        self._reader = Reader(keys, single=single)
         envelope = create_model("Records", records=(list[keys.model], ...))  # type: ignore[name-defined]
-        self._model: type[BaseModel] = keys.model if single else envelope
+        asked: type[BaseModel] = keys.model if single else envelope
         self.columns = keys.columns
-        self.schema: Mapping[str, Any] | None = portable(
-            self._model.model_json_schema()
-        )
+        self.schema: Mapping[str, Any] | None = portable(asked.model_json_schema())
         kind = keys.columns[0].kind
         self._bare = len(keys.names) == 1 and kind != "object"
         self._unquoted = self._bare and kind != "str"
@@ -101,16 +120,20 @@ class Records:
         cut = _withheld(choice)
         try:
             # one pass of compiled code; nearly all replies end here
-            parsed = self._model.model_validate_json(choice.text)
-            rows = [parsed] if self._single else parsed.records  # type: ignore[attr-defined]
-            return [self._values(row) for row in rows], None
+            return self._reader.clean(choice.text), None
         except Exception:  # noqa: BLE001 - a person's validator may raise anything
             return self._read_unclean(choice.text, cut)
 
-    def combine(self, choices: Sequence[list[Record]]) -> list[Record]:
-        """Keep each record once, in the order of choices and lists."""
-        if len(choices) == 1 and len(choices[0]) == 1:
+    def combine(self, choices: Sequence[list[Record]], unread: int = 0) -> list[Record]:
+        """Keep each record once, in the order of choices and lists.
+
+        Without `unique` as often as the choice has it in which it is most often.
+        """
+        del unread
+        if len(choices) == 1 and (len(choices[0]) == 1 or not self._unique):
             return choices[0]
+        if not self._unique:
+            return _most(choices)
         return _distinct(record for records in choices for record in records)
 
     def _read_unclean(
@@ -137,13 +160,19 @@ class Records:
     def _find(self, text: str, reply: str, cut: TruncatedError | None) -> list[Any]:
         """Find the records in a text, as data not yet validated."""
         try:
-            values = find_json(text, truncated=cut is not None, bare=self._bare)
+            values = find_json(
+                text,
+                truncated=cut is not None,
+                bare=self._bare,
+                names=self._keys.names,
+            )
         except ValueError as error:
             if self._unquoted and not cut and text.strip():
                 return [text.strip().strip("\"'`*.")]
             shown = f": {_short(text)!r}" if text else ""
             raise cut or OutputError(f"{error}{shown}", reply) from None
-        return items(values, self._keys.names, bare=self._bare)
+        keys = self._keys
+        return items(values, keys.names, bare=self._bare, required=keys.required)
 
     def _validate(
         self, found: list[Any], reply: str, cut: TruncatedError | None
@@ -152,9 +181,8 @@ class Records:
         records: list[Record] = []
         for at, item in enumerate(found):
             try:
-                # as JSON: from Python data a strict model takes no text for a date
-                text = json.dumps(named(item, keys.names, keys.optional))
-                records.append(self._values(keys.model.model_validate_json(text)))
+                record = named(item, keys.names, keys.optional)
+                records.append(self._reader.record(record))
             except Exception as error:  # noqa: BLE001 - as in read
                 if cut:
                     continue  # the row is marked; asking again would end the same
@@ -166,6 +194,8 @@ class Records:
 class Label(Records):
     """One label, for ``classify``: choices vote, ties go to the label listed first."""
 
+    votes = True
+
     def __init__(self, keys: Keys, *, confidence: bool = False) -> None:
         super().__init__(keys, single=True)
         self._labels = keys.columns[0].labels
@@ -173,11 +203,11 @@ class Label(Records):
         if confidence:
             self.columns = (*keys.columns, Column("confidence", "float"))
 
-    def combine(self, choices: Sequence[list[Record]]) -> list[Record]:
-        """Count the votes."""
+    def combine(self, choices: Sequence[list[Record]], unread: int = 0) -> list[Record]:
+        """Count the votes; the share is of those that could not be read as well."""
         votes = Counter(records[0][0] for records in choices)
         label = max(self._labels, key=lambda label: votes[label])
-        share = votes[label] / votes.total()
+        share = votes[label] / (votes.total() + unread)
         return [(label, share) if self._confidence else (label,)]
 
 
@@ -217,15 +247,35 @@ def _distinct(records: Iterable[Record]) -> list[Record]:
     seen: set[Any] = set()
     kept = []
     for record in records:
-        try:
-            key: Any = record
-            hash(key)
-        except TypeError:
-            key = repr(record)
+        key = _hashable(record)
         if key not in seen:
             seen.add(key)
             kept.append(record)
     return kept
+
+
+def _most(choices: Sequence[list[Record]]) -> list[Record]:
+    """Keep each record as often as the choice has it that has it most."""
+    kept: list[Record] = []
+    had: Counter[Any] = Counter()
+    for records in choices:
+        here: Counter[Any] = Counter()
+        for record in records:
+            key = _hashable(record)
+            here[key] += 1
+            if here[key] > had[key]:
+                had[key] += 1
+                kept.append(record)
+    return kept
+
+
+def _hashable(record: Record) -> Any:
+    """Return what tells a record from others."""
+    try:
+        hash(record)
+    except TypeError:
+        return repr(record)
+    return record
 
 
 def _explain(error: Exception) -> str:

@@ -79,4 +79,6 @@ def _output(verb: Verb, keys: Any, shape: Shape) -> Output:
         return Completion(shape.name)
     if verb == "classify":
         return Label(parse_labels(shape.name, keys), confidence=shape.confidence)
-    return Records(parse_keys(keys, flatten=shape.flatten), single=verb == "extract")
+    single = verb == "extract"
+    kept = parse_keys(keys, flatten=shape.flatten)
+    return Records(kept, single=single, unique=shape.unique)

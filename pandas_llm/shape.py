@@ -25,6 +25,7 @@ class Shape:
     name: str = "completion"
     confidence: bool = False
     flatten: bool = False
+    unique: bool = True
     dimensions: int | None = None
     expand: bool = False
 

@@ -215,10 +215,13 @@ class ExplodeOptions(RecordOptions, total=False):
         Keep a row without record as one row without values, or drop it.
     ignore_index
         Number the result's rows anew.
+    unique
+        Keep equal records of a row once.
     """
 
     how: Literal["left", "inner"]
     ignore_index: bool
+    unique: bool
 
 
 @dataclass(frozen=True, slots=True)
