@@ -167,7 +167,7 @@ class Records:
                 names=self._keys.names,
             )
         except ValueError as error:
-            if self._unquoted and not cut and text.strip():
+            if self._unquoted and not cut and text.strip()[:1] not in ("", "{"):
                 return [text.strip().strip("\"'`*.")]
             shown = f": {_short(text)!r}" if text else ""
             raise cut or OutputError(f"{error}{shown}", reply) from None

@@ -62,7 +62,7 @@ class Texts:
         msg = f"the JSON is broken: {what} near {near!r}"
         raise ValueError(msg)
 
-    def _string(self, mark: str) -> str:
+    def _string(self, mark: str) -> str:  # noqa: C901 - one pass over the quotes
         """Read a text; a quote within it may lack its backslash."""
         text, start = self._text, self._at + 1
         if text.startswith('"""', self._at):
@@ -80,6 +80,8 @@ class Texts:
             ends = self._text_ends(at, inner, mark)
             if ends is None:
                 inner += 1
+                if mark == '"' and at > start and self._joins(at, first):
+                    self._refuse("a text ends, and another begins")
                 first = first or at
                 if inner > _MOST_QUOTES:
                     self._refuse("a text has too many quotes")
@@ -97,6 +99,18 @@ class Texts:
             raise ValueError(msg)
         msg = "the JSON breaks off"
         raise ValueError(msg)
+
+    def _joins(self, at: int, first: int) -> bool:
+        """Tell whether a quote within a text rather ends one, or begins the next.
+
+        The first one has a letter before it and a blank behind it, or a number, as an
+        inch has, and another opens after it.
+        """
+        text = self._text
+        if not first:
+            return text[at - 1].isalpha() and text[at + 1 : at + 2].isspace()
+        ended = not text[first - 1].isspace() and text[first + 1].isspace()
+        return ended and text[at - 1].isspace() and text[at + 1 : at + 2].isalnum()
 
     def _text_ends(self, at: int, inner: int, mark: str) -> bool | None:
         """Tell whether a text ends at a quote; None for a quote within.

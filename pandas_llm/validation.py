@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pandas_llm.booleans import check
 from pandas_llm.columns import Record
 from pandas_llm.mending import Number
-from pandas_llm.parsing import written
+from pandas_llm.parsing import Twice, written
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +78,10 @@ class Reader:
         Exception
             Pydantic's or a person's validator's, when it is none.
         """
-        if isinstance(item, dict) and issubclass(self._model, Record):
+        twice = isinstance(item, dict) and any(
+            isinstance(one, Twice) for one in item.values()
+        )
+        if twice and issubclass(self._model, Record):
             item = {name: item[name] for name in item if name in self._keys.names}
         made = self._validated(item)
         if self._deep:
