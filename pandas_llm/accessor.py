@@ -77,6 +77,7 @@ class LLMAccessor(Embedding):
         errors: Errors = "coerce",
         error_column: str | None = None,
         flatten: bool = False,
+        unique: bool = True,
         **options: Unpack[Options],
     ) -> pd.DataFrame:
         """Generate zero to many records a row, joined to the row's own columns.
@@ -98,6 +99,9 @@ class LLMAccessor(Embedding):
             A column for each row's reason.
         flatten : bool
             Give the fields of a nested model columns of their own, ``name.field``.
+        unique : bool
+            Keep equal records of a row once; False keeps those of one reply, such
+            as two coffees on one receipt.
         **options
             See the table in the README.
 
@@ -133,6 +137,7 @@ class LLMAccessor(Embedding):
             errors=errors,
             error_column=error_column,
             flatten=flatten,
+            unique=unique,
             **options,
         )
         result: pd.DataFrame = plan(self._data)
