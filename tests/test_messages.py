@@ -287,23 +287,33 @@ def test_a_traceback_ends_at_the_users_line(on, simulator):
         lambda: FRAME.llm.complete("x ${text}", **on(server, loop="thread")),
         lambda: FRAME["text"].llm.classify("x ${text}", ["a", "b"], **on(server)),
         lambda: pandas_llm.extract(FRAME, TEMPLATE, ["fact"], **on(server)),
+        lambda: pandas_llm.embed(FRAME),
+        lambda: pandas_llm.embed(FRAME, "x ${txt}", model="sim"),
         lambda: pandas_llm.Plan("x ${txt}", ["fact"], model="sim")(FRAME),
         lambda: pandas_llm.set_options(wrong=1),
         lambda: FRAME.llm.estimate("x ${txt}"),
         lambda: FRAME.llm.preview("x ${txt}"),
         lambda: FRAME.llm.usage,
+        lambda: FRAME.llm.submit("x ${txt}", ["fact"], model="sim"),
+        lambda: FRAME.llm.chunk("txt", max_tokens=5),
         lambda: asyncio.run(awaits("x ${txt}")),
+        lambda: asyncio.run(awaits_function()),
     ]
     here = Path(__file__).name
     for call in calls:
         with pytest.raises(Exception) as caught:  # noqa: PT011 - of any class
             call()
-        assert not {"accessor.py", "tracebacks.py"} & set(files(caught.value))
+        found = set(files(caught.value))
+        assert not {"accessor.py", "forms.py", "tracebacks.py"} & found
         assert files(caught.value)[-1] == here
 
 
 async def awaits(template):
     await FRAME.llm.agenerate(template, ["fact"])
+
+
+async def awaits_function():
+    await pandas_llm.aembed(FRAME)
 
 
 def test_nothing_at_the_address_is_said_in_plain_words_and_few_lines():

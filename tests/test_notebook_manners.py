@@ -69,6 +69,27 @@ def test_signatures_name_each_option_once():
             assert shown["n"].default == 1
 
 
+@pytest.mark.parametrize("verb", sorted(VERBS - {"usage"}))
+def test_a_methods_words_tell_of_its_own_parameters_alone(verb):
+    method = getattr(LLMAccessor, verb)
+    assert "data" not in inspect.signature(method).parameters
+    assert "\ndata :" not in inspect.getdoc(method)
+
+
+def test_a_functions_words_tell_of_the_data():
+    for verb in ("generate", "extract", "complete", "classify", "embed", "estimate"):
+        assert "\ndata :" in inspect.getdoc(getattr(pandas_llm, verb))
+
+
+def test_a_signature_tells_what_comes_of_a_table_and_of_a_list():
+    def result(verb):
+        return inspect.signature(verb).return_annotation
+
+    assert result(LLMAccessor.generate) == "pd.DataFrame"
+    assert result(pandas_llm.agenerate) == "pd.DataFrame | list[dict[str, Any]]"
+    assert result(LLMAccessor.aembed) == "pd.Series | pd.DataFrame"
+
+
 def public():
     for name in pandas_llm.__all__:
         yield f"pandas_llm.{name}", getattr(pandas_llm, name)
