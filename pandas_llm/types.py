@@ -1,4 +1,7 @@
-"""Plain data that every layer shares; imports nothing of the package but errors."""
+"""What goes over the wire and between rooms: requests, replies, limits, outcomes.
+
+Plain data; addresses show no key (`redaction`), and errors are named for types alone.
+"""
 
 from __future__ import annotations
 

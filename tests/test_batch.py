@@ -21,7 +21,7 @@ from batch_models import Fact
 from pandas.testing import assert_frame_equal
 from pydantic import Field
 
-from pandas_llm import ConfigurationError, LLMError, LLMWarning, batch
+from pandas_llm import ConfigurationError, LLMError, LLMWarning, batch, last_usage
 from pandas_llm.batch import state as jobs
 from pandas_llm.errors import CostLimitError
 from pandas_llm.providers import batches
@@ -216,7 +216,7 @@ def test_rows_that_fail_in_a_batch_say_why(simulator, kept):
 
 
 def test_a_large_run_is_split(simulator, kept, monkeypatch):
-    monkeypatch.setattr(batches.OpenAI, "most_requests", 4)
+    monkeypatch.setattr(batches.OpenAIBatches, "most_requests", 4)
     server = simulator()
     out = frame(12).llm.extract(*FACTS, **at(server, kept, batch=True))
     assert out["fact"].notna().all()
@@ -225,7 +225,7 @@ def test_a_large_run_is_split(simulator, kept, monkeypatch):
 
 
 def test_a_run_is_split_by_its_bytes(simulator, kept, monkeypatch):
-    monkeypatch.setattr(batches.OpenAI, "most_bytes", 3000)
+    monkeypatch.setattr(batches.OpenAIBatches, "most_bytes", 3000)
     server = simulator()
     out = frame(12).llm.extract(*FACTS, **at(server, kept, batch=True))
     assert out["fact"].notna().all()
@@ -306,6 +306,16 @@ def test_an_error_before_any_row_counts_what_is_there(kept, twin):
     assert error.partial["fact"].isna().all()
     assert error.partial["why"].str.startswith("interrupted: ").all()
     assert error.failures["position"].tolist() == list(range(8))
+
+
+def test_sending_counts_the_probe_and_the_result_all_of_it(simulator, kept):
+    server, df = simulator(), frame(5)
+    job = df.llm.submit(*FACTS, **at(server, kept, prices=PRICES))
+    sent = last_usage()
+    assert (sent.rows, sent.requests) == (5, 1)
+    out = job.result(df)
+    assert out.llm.usage.requests == last_usage().requests == 5
+    assert out.llm.usage.cost > sent.cost > 0
 
 
 # -- the job in the file --------------------------------------------------------
@@ -472,7 +482,7 @@ def test_the_vendors_own_client_understands_the_simulator(simulator):
 def test_the_simulators_inline_batches_read_as_anthropics(simulator):
     server = simulator()
     url = server.base_url + "/messages"
-    dialect = batches.Anthropic(url, {"content-type": "application/json"})
+    dialect = batches.AnthropicBatches(url, {"content-type": "application/json"})
     lines = [dialect.line(name, b'{"model":"sim"}') for name in ("a", "b")]
     assert dialect.upload(lines) is None
     request = dialect.create(lines, None)
@@ -498,7 +508,7 @@ def test_anthropics_results_are_read():
 {"type":"invalid_request_error","message":"too long"}}}}
 {"custom_id":"c","result":{"type":"expired"}}
 """.replace(b":\n{", b":{")
-    dialect = batches.Anthropic("https://api.anthropic.com/v1/messages", {})
+    dialect = batches.AnthropicBatches("https://api.anthropic.com/v1/messages", {})
     found = list(dialect.results(body))
     assert [one.custom_id for one in found] == ["b", "a", "c"]
     assert orjson.loads(found[0].response.body)["id"] == "msg_1"

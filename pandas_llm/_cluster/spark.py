@@ -33,6 +33,7 @@ from pandas_llm import _verbs
 from pandas_llm._cluster.partition import engine_plan, run_partition
 from pandas_llm._pacing import WHOLE
 from pandas_llm._verbs import brief, form
+from pandas_llm.errors import InvalidValueError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping
@@ -66,8 +67,8 @@ sdf : pyspark.sql.DataFrame
 workers : int, optional
     Python workers that run at once, by default the session's cores
     (``defaultParallelism``). Each keeps to its part of the account's limits.
-**options
-    A key or `max_cost` is refused, see `Plan`.
+template, …, **options
+    As for ``df.llm``; a key or `max_cost` is refused, see `Plan`.
 
 Returns
 -------
@@ -124,7 +125,7 @@ def _mapped(sdf: DataFrame, plan: Plan, workers: int | None) -> DataFrame:
     for name in plan.columns:
         if name in sdf.columns:
             msg = f"the frame has a column {name!r} already: choose another name"
-            raise ValueError(msg)
+            raise InvalidValueError(msg)
     new = {name: _type(plan, name, kind) for name, kind in plan.columns.items()}
     schema = StructType(list(sdf.schema.fields))
     for name, type_ in new.items():
@@ -133,7 +134,7 @@ def _mapped(sdf: DataFrame, plan: Plan, workers: int | None) -> DataFrame:
         workers = sdf.sparkSession.sparkContext.defaultParallelism
     if workers < 1:
         msg = f"workers must be at least 1, not {workers}"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     return sdf.mapInPandas(_runner(plan, new, workers), schema)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from pandas_llm._engine import images
-from pandas_llm._run import frame
+from pandas_llm._run.rows import is_na, iter_rows, missing_rows, row_at, without_na
 from pandas_llm._run.template import Template
 from pandas_llm.errors import ImageError, TemplateError
 from pandas_llm.types import Request, Spec
@@ -18,7 +18,7 @@ from pandas_llm.types import Request, Spec
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from pandas_llm._run.frame import Source
+    from pandas_llm._run.rows import Source
     from pandas_llm.errors import ContextLengthError
     from pandas_llm.options import Settings
     from pandas_llm.types import Image
@@ -86,13 +86,13 @@ class Prompts:
 
         An error stands for a row whose images cannot be sent.
         """
-        absent = frame.missing(self._source, self.columns)
-        for position, row in enumerate(frame.rows(self._source, self.columns)):
+        absent = missing_rows(self._source, self.columns)
+        for position, row in enumerate(iter_rows(self._source, self.columns)):
             if absent is not None and absent[position]:
                 if self._ignore_na:
                     yield position, None
                     continue
-                filled = frame.without_na(row)
+                filled = without_na(row)
             else:
                 filled = row
             request = Request(spec, self._prompt(filled), self._system(filled))
@@ -108,7 +108,7 @@ class Prompts:
         found: list[Image] = []
         try:
             for at in self._pictures:
-                seen = () if frame.is_na(row[at]) else images.look_at(row[at])
+                seen = () if is_na(row[at]) else images.look_at(row[at])
                 if not seen and self._ignore_na:
                     return None
                 found += seen
@@ -135,7 +135,7 @@ class Prompts:
             self._kept.pop(position, None)  # a model to fall back to may read more
             return None
         self._kept[position] = share
-        row: list[Any] = list(frame.row(self._source, self.columns, position))
+        row: list[Any] = list(row_at(self._source, self.columns, position))
         at = self.columns.index(self._cut)
         text = str(row[at])
         row[at] = text[: int(len(text) * share)]

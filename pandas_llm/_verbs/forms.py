@@ -11,8 +11,7 @@ run it (`preview`), or has none (`chunk`). Type checkers see the overloads in ea
 from __future__ import annotations
 
 import inspect
-from dataclasses import fields
-from functools import wraps
+from functools import partial, wraps
 from inspect import Parameter
 from typing import (
     TYPE_CHECKING,
@@ -24,8 +23,9 @@ from typing import (
     get_overloads,
 )
 
+from pandas_llm import options
 from pandas_llm._display import ends_here
-from pandas_llm.options import Settings
+from pandas_llm.errors import InvalidTypeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
@@ -81,16 +81,25 @@ def make_plan(verb: Verb, given: Mapping[str, Any]) -> Plan:
 
 
 def plan_of(verb: Callable[..., Any]) -> Callable[..., Plan]:
-    """Return the definition of a verb, which makes its plan for some data."""
-    definition: Callable[..., Plan] = inspect.unwrap(verb)
-    return definition
+    """Return the function that makes a verb's plan for some data."""
+    return partial(_called, inspect.unwrap(verb))
+
+
+def _called(definition: Callable[..., Any], /, *args: Any, **given: Any) -> Any:
+    """Call a definition, with words of ours for arguments that it does not take."""
+    try:
+        inspect.signature(definition).bind(*args, **given)
+    except TypeError as error:
+        raise InvalidTypeError(f"{definition.__name__}() {error}") from None
+    return definition(*args, **given)
 
 
 def verb(definition: Callable[P, Plan]) -> Callable[P, Any]:
     """Make a verb of its definition: a function that runs the plan on the data."""
+    plan = plan_of(definition)
 
-    def run(data: Any, *args: Any, **options: Any) -> Any:
-        return definition(data, *args, **options)(data)
+    def run(data: Any, *args: Any, **given: Any) -> Any:
+        return plan(data, *args, **given)(data)
 
     return form(run, definition, "data")
 
@@ -99,8 +108,8 @@ def twin(verb: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
     """Make the async twin of a verb, which runs in the caller's event loop."""
     plan = plan_of(verb)
 
-    async def run(data: Any, *args: Any, **options: Any) -> Any:
-        return await plan(data, *args, **options).acall(data)
+    async def run(data: Any, *args: Any, **given: Any) -> Any:
+        return await plan(data, *args, **given).acall(data)
 
     return form(run, verb, "data", doc=_twin_doc(verb, "pandas_llm.a{}(df, "))
 
@@ -108,8 +117,8 @@ def twin(verb: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
 def tool(definition: Callable[P, R]) -> Callable[P, R]:
     """Make a function that runs no plan a form of its own: it needs no twin."""
 
-    def run(*args: Any, **options: Any) -> Any:
-        return definition(*args, **options)
+    def run(*args: Any, **given: Any) -> Any:
+        return _called(definition, *args, **given)
 
     return form(run, definition, "data")
 
@@ -119,8 +128,8 @@ def method(
 ) -> Callable[Concatenate[Any, P], R]:
     """Make a method of a verb or tool, for an accessor with its data in ``_data``."""
 
-    def run(self: Any, *args: Any, **options: Any) -> Any:
-        return verb(self._data, *args, **options)
+    def run(self: Any, *args: Any, **given: Any) -> Any:
+        return verb(self._data, *args, **given)
 
     doc = inspect.cleandoc(verb.__doc__ or "").replace(_DATA, "")
     return form(run, verb, "self", doc=doc)
@@ -132,8 +141,8 @@ def twin_method(
     """Make the async twin of a method."""
     plan = plan_of(verb)
 
-    async def run(self: Any, *args: Any, **options: Any) -> Any:
-        return await plan(self._data, *args, **options).acall(self._data)
+    async def run(self: Any, *args: Any, **given: Any) -> Any:
+        return await plan(self._data, *args, **given).acall(self._data)
 
     return form(run, verb, "self", doc=_twin_doc(verb, "df.llm.a{}("))
 
@@ -164,7 +173,8 @@ def form(  # noqa: PLR0913 - all by name but the first three
     made: Callable[..., Any] = ends_here(wraps(definition)(run))
     if inspect.iscoroutinefunction(run):
         made.__name__ = made.__qualname__ = f"a{definition.__name__}"
-    made.__doc__ = doc if doc is not None else verb.__doc__
+    said = inspect.cleandoc(verb.__doc__ or "") if doc is None else doc
+    made.__doc__ = options.documented(said) if "\n**options\n" in said else said
     signature = _signature(definition, first, more)
     if result is not None:
         signature = signature.replace(return_annotation=result)
@@ -188,19 +198,10 @@ def _signature(
     if own[-1].kind == Parameter.VAR_KEYWORD:
         shown.remove(own[-1])
         shown += [
-            option for option in _options() if option.name not in signature.parameters
+            one for one in options.parameters() if one.name not in signature.parameters
         ]
     result = _result(definition, tables=first != "data") or signature.return_annotation
     return inspect.Signature(shown, return_annotation=result)
-
-
-def _options() -> list[Parameter]:
-    """Return the options of the run as parameters."""
-    unset = Settings()
-    return [
-        Parameter(one.name, Parameter.KEYWORD_ONLY, default=getattr(unset, one.name))
-        for one in fields(Settings)
-    ]
 
 
 def _result(definition: Callable[..., Any], *, tables: bool) -> str:
@@ -215,6 +216,6 @@ def _result(definition: Callable[..., Any], *, tables: bool) -> str:
 
 def _twin_doc(verb: Callable[..., Any], call: str) -> str:
     """Return a twin's words, with an example that calls it."""
-    own = inspect.signature(plan_of(verb)).parameters
+    own = inspect.signature(inspect.unwrap(verb)).parameters
     given = ", ".join(said for name, said in _SAMPLES.items() if name in own)
     return _TWIN.format(verb=verb.__name__, call=call.format(verb.__name__) + given)

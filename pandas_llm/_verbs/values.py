@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from pandas_llm._verbs.forms import Errors, make_plan, twin, verb
+from pandas_llm.errors import InvalidTypeError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -253,7 +254,7 @@ def embed(  # noqa: PLR0913 - the verb's own parameters, all by name
     if template is None:
         if getattr(data, "ndim", 2) > 1:
             msg = "embed needs the name of the column with the texts, or a template"
-            raise TypeError(msg)
+            raise InvalidTypeError(msg)
         template = "value"
     return make_plan("embed", locals())
 
