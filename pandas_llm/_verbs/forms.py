@@ -11,6 +11,7 @@ run it (`preview`), or has none (`chunk`). Type checkers see the overloads in ea
 from __future__ import annotations
 
 import inspect
+import re
 from functools import partial, wraps
 from inspect import Parameter
 from typing import (
@@ -42,10 +43,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Errors = Literal["coerce", "raise"]
 
-_DATA = """\
-data : DataFrame, Series or list of dicts
-    The rows.
-"""
+_DATA = re.compile(r"^data : .*\n(?: +.*\n?)+", re.MULTILINE)
 """What a definition says of its first parameter, which a method has not."""
 _SAMPLES = {
     "template": '"On: ${text}"',
@@ -131,7 +129,7 @@ def method(
     def run(self: Any, *args: Any, **given: Any) -> Any:
         return verb(self._data, *args, **given)
 
-    doc = inspect.cleandoc(verb.__doc__ or "").replace(_DATA, "")
+    doc = _DATA.sub("", inspect.cleandoc(verb.__doc__ or ""))
     return form(run, verb, "self", doc=doc)
 
 
