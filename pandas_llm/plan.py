@@ -9,7 +9,6 @@ from pandas_llm import options
 from pandas_llm._display import ends_here
 from pandas_llm._engine import portable
 from pandas_llm._run import (
-    DETAILS,
     Shape,
     TaskRun,
     check_given,
@@ -91,7 +90,7 @@ class Plan:
         return f"Plan({self.template!r}, {self.keys!r}, {self.verb!r}, model={model!r})"
 
     def __reduce__(self) -> Any:
-        """Pickle the specification; what is made of it is made anew on arrival.
+        """Pickle the specification; what follows from it is built again on arrival.
 
         Raises
         ------
@@ -103,7 +102,7 @@ class Plan:
         return _rebuilt, (self.template, self.keys, self.verb, asdict(shape), given)
 
     def meta(self, data: Any) -> Any:
-        """Give the result for data without rows: its columns, dtypes and index.
+        """Return the result for data without rows: its columns, dtypes and index.
 
         Nothing is sent. Engines that work lazily want this first.
 
@@ -157,7 +156,7 @@ class Plan:
 
     @ends_here
     def estimate(self, data: Any, pilot: int = 0) -> Estimate:
-        """Tell what a run would take; with `pilot`, answer so many rows first."""
+        """Return what a run would take; with `pilot`, answer so many rows first."""
         return estimate_run(self._task, data, pilot)
 
     @property
@@ -168,12 +167,7 @@ class Plan:
     @property
     def columns(self) -> dict[str, str]:
         """The new columns, and of what kind each is, such as "str" or "int"."""
-        new: dict[str, str] = {c.name: c.kind for c in self._task.output.columns}
-        if self._task.shape.error_column is not None:
-            new[self._task.shape.error_column] = "str"
-        if self.settings.details:
-            new |= {f"llm_{name}": kind for name, kind in DETAILS.items()}
-        return new
+        return dict(self._task.columns)
 
     @property
     def schema(self) -> Mapping[str, Any] | None:
@@ -193,7 +187,7 @@ def _rebuilt(
     shape: Mapping[str, Any],
     settings: Mapping[str, Any],
 ) -> Plan:
-    """Make a plan as it was where it was pickled, whatever the options are here."""
+    """Build a plan as it was where it was pickled, whatever the options are here."""
     plan = Plan.__new__(Plan)
     plan._freeze(template, keys, verb, Shape(**shape), Settings(**settings))  # noqa: SLF001
     return plan

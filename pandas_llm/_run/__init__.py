@@ -6,7 +6,7 @@ from pandas_llm._run.blocking import run_for
 from pandas_llm._run.estimate import Estimate, estimate_run
 from pandas_llm._run.preview import preview_prompts, preview_requests
 from pandas_llm._run.prompts import shared_spec
-from pandas_llm._run.result import DETAILS, runs, typed, usage
+from pandas_llm._run.result import runs, typed, usage
 from pandas_llm._run.rows import (
     Source,
     check_new,
@@ -27,7 +27,6 @@ from pandas_llm._run.task import (
 from pandas_llm._run.template import Template
 
 __all__ = [
-    "DETAILS",
     "Estimate",
     "Shape",
     "Source",

@@ -165,7 +165,7 @@ def _range(costs: Sequence[float]) -> tuple[float, float, float]:
 
 
 def _survey(task: Task, data: Any) -> _Survey:
-    """Make all requests, and send none."""
+    """Build all requests, and send none."""
     run = TaskRun(task, data)
 
     async def look() -> _Survey:

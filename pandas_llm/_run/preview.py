@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def preview_prompts(task: Task, data: Any, rows: int) -> pd.DataFrame:
-    """Give the prompts, and the system messages and images if there are any."""
+    """Return the prompts, and the system messages and images if there are any."""
     run = TaskRun(task, data, dry=True)
     found = _first(run, Spec(""), rows)
     columns: dict[str, list[Any]] = {"system": [], "images": [], "prompt": []}
@@ -42,7 +42,7 @@ def preview_prompts(task: Task, data: Any, rows: int) -> pd.DataFrame:
 
 
 def preview_requests(task: Task, data: Any, rows: int) -> pd.DataFrame:
-    """Give the whole requests: address, headers and body, their secrets masked.
+    """Return the whole requests: address, headers and body, their secrets masked.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def _drafted(client: Client, request: Request | ImageError) -> HTTPRequest:
 def _first(
     run: TaskRun, spec: Spec, rows: int
 ) -> list[tuple[int, Request | ImageError]]:
-    """Make the requests of the first rows that would have one."""
+    """Build the requests of the first rows that would have one."""
     made = run.prompts.requests(spec)
     sent = ((at, request) for at, request in made if request is not None)
     return list(islice(sent, rows))

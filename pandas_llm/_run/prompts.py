@@ -67,7 +67,7 @@ class Prompts:
         self._kept: dict[int, float] = {}
 
     def _add_images(self, given: str | Sequence[str] | None) -> list[int]:
-        """Give the places of the columns with images, among those that are used."""
+        """Return the places of the columns with images, among those that are used."""
         names = [given] if isinstance(given, str) else list(given or ())
         known = self._source.fields
         for name in names:
@@ -82,7 +82,7 @@ class Prompts:
         return [self.columns.index(name) for name in names]
 
     def requests(self, spec: Spec) -> Iterator[tuple[int, Request | ImageError | None]]:
-        """Make the requests, each when it is asked for; None for a row with NA.
+        """Build the requests, each when it is asked for; None for a row with NA.
 
         An error stands for a row whose images cannot be sent.
         """
@@ -119,7 +119,7 @@ class Prompts:
     def shorter(
         self, position: int, request: Request, error: ContextLengthError
     ) -> Request | None:
-        """Make a row's request again with less of the column named by `truncate`.
+        """Build a row's request again with less of the column named by `truncate`.
 
         Parameters
         ----------
@@ -145,7 +145,7 @@ class Prompts:
 def column_template(
     text: str, names: Sequence[str], values: Mapping[str, Any] | None
 ) -> str:
-    """Give the template that a column's name stands for; any other as it is.
+    """Return the template that a column's name stands for; any other as it is.
 
     Raises
     ------
@@ -176,9 +176,12 @@ def _fitting(message: str) -> float:
 
 
 def shared_spec(
-    settings: Settings, schema: Mapping[str, Any] | None, verb: str
+    settings: Settings,
+    schema: Mapping[str, Any] | None,
+    verb: str,
+    constrained: Mapping[str, Any] | None = None,
 ) -> Spec:
-    """Give what all requests of a run share; the model is put in for each client."""
+    """Return what all requests of a run share; the model is put in for each client."""
     sampling = {name: getattr(settings, name) for name in _SAMPLING}
     return Spec(
         "",
@@ -188,6 +191,7 @@ def shared_spec(
         {name: _alike(name, v) for name, v in sampling.items() if v is not None},
         settings.max_tokens,
         settings.extra or {},
+        constrained,
     )
 
 

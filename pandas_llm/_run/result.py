@@ -11,6 +11,7 @@ import pandas as pd
 
 from pandas_llm._display import Usage
 from pandas_llm._engine import Details
+from pandas_llm._run.task import ALONE, DETAILS
 from pandas_llm.errors import NoUsageError
 
 if TYPE_CHECKING:
@@ -19,24 +20,12 @@ if TYPE_CHECKING:
     from pandas_llm._engine import Store
     from pandas_llm._replies import Column
     from pandas_llm._run.rows import Source
+    from pandas_llm._run.task import Task
 
 PANDAS_GE_30 = int(re.match(r"\d+", pd.__version__)[0]) >= 3  # type: ignore[index]  # noqa: PLR2004
 
 _NUMPY = {"datetime": "datetime64[us]"}
 _NULLABLE = {"int": "Int64", "float": "Float64", "bool": "boolean"}
-DETAILS: Mapping[str, str] = {
-    "text": "str",
-    "input_tokens": "int",
-    "output_tokens": "int",
-    "seconds": "float",
-    "attempts": "int",
-    "cached": "bool",
-    "finish_reason": "str",
-    "model": "str",
-    "request_id": "str",
-}
-
-
 _RUNS = 5
 """Runs of a chain whose logs are kept; their sum is of all."""
 _JSON = ("usage", "log")
@@ -121,7 +110,7 @@ def failure_table(store: Store, index: pd.Index) -> pd.DataFrame:
 
 
 def typed(values: list[Any], kind: str, labels: Sequence[Any] = ()) -> Any:
-    """Make an array of the dtype that a kind stands for, whatever the values."""
+    """Build an array of the dtype that a kind stands for, whatever the values."""
     if kind == "str":
         return _text(values)
     if kind in _NULLABLE:
@@ -161,42 +150,54 @@ def _text(values: list[Any]) -> Any:
     return array
 
 
-def build_result(  # noqa: PLR0913 - all that a result depends on
-    source: Source,
-    data: Any,
-    new: tuple[np.ndarray, Mapping[str, Any]],
-    *,
-    alone: bool,
-    ignore_index: bool,
-    facts: Mapping[str, Any],
+def build_result(
+    source: Source, data: Any, store: Store, task: Task, facts: Mapping[str, Any]
 ) -> Any:
     """Return the result in the kind of the data that came in.
 
     Parameters
     ----------
-    new : (row, columns)
-        For each row of the result the input's row, and the new columns.
-    alone : bool
-        The new columns without the old; a single one as a Series.
+    source, data
+        The rows, and what they came in.
+    store : Store
+        Their outcomes, as far as there are any.
+    task : Task
+        Says what the result looks like.
+    facts : mapping
+        For ``attrs["llm"]``.
     """
-    row, columns = new
+    row, new = all_columns(store, task)
     taken = source.frame.take(row)
-    if ignore_index:
+    if task.shape.ignore_index:
         taken.index = pd.RangeIndex(len(taken))
     out: Any = taken
-    if not alone:
-        for name, values in columns.items():
+    if task.verb not in ALONE:
+        for name, values in new.items():
             taken[name] = values
     else:
-        out = pd.DataFrame(dict(columns), index=taken.index)
+        out = pd.DataFrame(new, index=taken.index)
         out.attrs.update(taken.attrs)
-        if len(columns) == 1:
-            (name,) = columns
+        if len(new) == 1:
+            (name,) = new
             out = out[name]
     if isinstance(data, (list, tuple)):
         return _as_list(out)
     _annotate(out, facts)
     return out
+
+
+def all_columns(store: Store, task: Task) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return, for each row of the result, the input's row; and all new columns."""
+    shape = task.shape
+    row, record = explode(store, keep_empty=shape.how == "left")
+    new = new_columns(store, task.output.columns, record)
+    if shape.expand:
+        new = expanded(new, shape.dimensions or 0)
+    if shape.error_column is not None:
+        new[shape.error_column] = error_texts(store, row)
+    if task.settings.details:
+        new |= detail_columns(store, row)
+    return row, new
 
 
 def text_table(

@@ -29,7 +29,7 @@ class Source(NamedTuple):
 
 
 def source_of(data: Any) -> Source:
-    """Take a DataFrame, a Series (``${value}`` or its name) or a list of dicts."""
+    """Read a DataFrame, a Series (``${value}`` or its name) or a list of dicts."""
     if isinstance(data, pd.Series):
         name = "value" if data.name is None else data.name
         frame = data.to_frame(name)

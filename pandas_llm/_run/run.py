@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import re
 import threading
 import time
 from contextlib import AsyncExitStack
@@ -24,24 +22,14 @@ from pandas_llm._engine import (
 from pandas_llm._pacing import CostBudget
 from pandas_llm._run import blocking, summary
 from pandas_llm._run.prompts import Prompts, column_template, shared_spec
-from pandas_llm._run.result import (
-    DETAILS,
-    build_result,
-    detail_columns,
-    error_texts,
-    expanded,
-    explode,
-    failure_table,
-    new_columns,
-)
+from pandas_llm._run.result import build_result, failure_table
 from pandas_llm._run.rows import check_new, source_of
-from pandas_llm._run.task import ALONE
+from pandas_llm._run.task import ALONE, check_names
 from pandas_llm.cache import location, open_cache
 from pandas_llm.errors import (
     ConfigurationError,
     GenerationError,
     InterruptedRowError,
-    InvalidValueError,
     LLMError,
     LLMWarning,
     warn,
@@ -62,7 +50,7 @@ Work: TypeAlias = "Callable[[], Coroutine[Any, Any, T]]"
 
 
 def last_usage() -> Usage:
-    """Tell what the last run of this thread used, where attrs cannot tell.
+    """Return what the last run of this thread used, where attrs cannot tell.
 
     Examples
     --------
@@ -94,7 +82,9 @@ class TaskRun:
             details=self.settings.details,
             labels=self.source.frame.index,
         )
-        self._check_names()
+        check_names(task)
+        if task.verb not in ALONE:
+            check_new(self.source, [name for name, _ in task.columns])
         self.events = Events(budget=CostBudget(self.settings.max_cost))
         self.events.totals.rows = self.source.rows
         self.usage = Usage()
@@ -116,25 +106,6 @@ class TaskRun:
         )
 
     # -- before the run ---------------------------------------------------------
-
-    def _check_names(self) -> None:
-        """Refuse a column that would hide another one of the result."""
-        task, shape = self.task, self.task.shape
-        new = [column.name for column in task.output.columns]
-        vectors = new.pop() if shape.expand else None
-        if shape.error_column is not None:
-            new.append(shape.error_column)
-        if self.settings.details:
-            new += [f"llm_{name}" for name in DETAILS]
-        repeated = {name for name in new if new.count(name) > 1}
-        if vectors is not None:
-            most = shape.dimensions or math.inf
-            repeated |= {name for name in new if _dimension(vectors, name) < most}
-        if repeated:
-            msg = f"two new columns would be named {min(repeated)!r}: rename one"
-            raise InvalidValueError(msg)
-        if task.verb not in ALONE:
-            check_new(self.source, new)
 
     def _advise(self) -> None:
         if not self.prompts.columns and self.source.rows > 1 and self.settings.dedupe:
@@ -209,11 +180,11 @@ class TaskRun:
         self.bar.tick()
 
     def ask(self, stack: AsyncExitStack) -> Ask:
-        """Give what all clients of the run share; the stack closes the cache."""
+        """Return what all clients of the run share; the stack closes the cache."""
         cache = self._cache(stack)
-        task = self.task
-        spec = shared_spec(task.settings, task.output.schema, task.verb)
-        return Ask(spec, task.output, task.settings, cache)
+        task, output = self.task, self.task.output
+        spec = shared_spec(task.settings, output.schema, task.verb, output.constrained)
+        return Ask(spec, output, task.settings, cache)
 
     def _cache(self, stack: AsyncExitStack) -> Cache | None:
         path = location(self.settings.cache)
@@ -266,7 +237,7 @@ class TaskRun:
                 error.add_note(f"It came with {summary.place(error.position, labels)}.")
 
     def result(self) -> Any:
-        """Give the result, or raise or warn about rows that failed."""
+        """Return the result, or raise or warn about rows that failed."""
         out = self._partial()
         self._warn_of_trouble()
         labels = self.source.frame.index
@@ -309,32 +280,18 @@ class TaskRun:
 
     def _partial(self) -> Any:
         """Build the result from what there is."""
-        shape = self.task.shape
-        row, record = explode(self.store, keep_empty=shape.how == "left")
-        new = new_columns(self.store, self.task.output.columns, record)
-        if shape.expand:
-            new = expanded(new, shape.dimensions or 0)
-        if shape.error_column is not None:
-            new[shape.error_column] = error_texts(self.store, row)
-        if self.settings.details:
-            new |= detail_columns(self.store, row)
         return build_result(
-            self.source,
-            self.data,
-            (row, new),
-            alone=self.task.verb in ALONE,
-            ignore_index=shape.ignore_index,
-            facts=self._facts(),
+            self.source, self.data, self.store, self.task, self._facts()
         )
 
     def _answered(self) -> str:
-        """Tell how many rows each model has answered."""
+        """Return how many rows each model has answered."""
         counts = self.store.answered()
         said = [f"{e.model}: {counts[i]}" for i, e in enumerate(self.endpoints, 1)]
         return ", ".join(said)
 
     def _log(self) -> dict[str, Any]:
-        """Give what the report shows of this run."""
+        """Return what the report shows of this run."""
         index = self.source.frame.index
         return {
             "verb": self.task.verb,
@@ -344,7 +301,7 @@ class TaskRun:
         }
 
     def _remarks(self) -> Iterator[tuple[int, Remark, bool]]:
-        """Give what is to be said of rows, and whether they are answered."""
+        """Return what is to be said of rows, and whether they are answered."""
         for answered, rows in ((False, self.failed), (True, self.store.noted())):
             for at in rows:
                 if (remark := self.store.remark(at)) is not None:
@@ -360,14 +317,8 @@ class TaskRun:
         }
 
 
-def _dimension(vectors: str, name: str) -> float:
-    """Return which dimension of expanded vectors a column would be; inf for none."""
-    found = re.fullmatch(rf"{re.escape(vectors)}_(0|[1-9]\d*)", name)
-    return int(found[1]) if found else math.inf
-
-
 def _status(client: Client) -> Status:
-    """Say why all rows wait, if they do, and what pace is granted."""
+    """Return why all rows wait, if they do, and what pace is granted."""
     limiter = client.pace.limiter
     if client.circuit.is_open:
         return Status("waiting for the server", outage=True, plan=limiter.plan())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -33,6 +35,18 @@ NAMES: Mapping[Verb, str] = {
 """What the new column is called unless told."""
 ALONE = ("complete", "classify", "embed")
 """Verbs that give a Series of their own, or a frame of new columns."""
+DETAILS: Mapping[str, str] = {
+    "text": "str",
+    "input_tokens": "int",
+    "output_tokens": "int",
+    "seconds": "float",
+    "attempts": "int",
+    "cached": "bool",
+    "finish_reason": "str",
+    "model": "str",
+    "request_id": "str",
+}
+"""The columns of `details`, each after ``llm_``, and their kinds."""
 _NO_TEXT = "no text is written"
 _OF_TEXTS = {
     **dict.fromkeys(("system", "examples"), "put it into the template"),
@@ -97,6 +111,35 @@ class Task:
     output: Output
     keys: Any
     """As they were given."""
+
+    @property
+    def columns(self) -> list[tuple[str, str]]:
+        """The new columns and their kinds; vectors are one, expanded or not."""
+        new: list[tuple[str, str]] = [(c.name, c.kind) for c in self.output.columns]
+        if self.shape.error_column is not None:
+            new.append((self.shape.error_column, "str"))
+        if self.settings.details:
+            new += [(f"llm_{name}", kind) for name, kind in DETAILS.items()]
+        return new
+
+
+def check_names(task: Task) -> None:
+    """Refuse two new columns of one name: one would hide the other."""
+    names = [name for name, _ in task.columns]
+    vectors = names.pop(0) if task.shape.expand else None
+    repeated = {name for name in names if names.count(name) > 1}
+    if vectors is not None:
+        most = task.shape.dimensions or math.inf
+        repeated |= {name for name in names if _dimension(vectors, name) < most}
+    if repeated:
+        msg = f"two new columns would be named {min(repeated)!r}: rename one"
+        raise InvalidValueError(msg)
+
+
+def _dimension(vectors: str, name: str) -> float:
+    """Return which dimension of expanded vectors a column would be; inf for none."""
+    found = re.fullmatch(rf"{re.escape(vectors)}_(0|[1-9]\d*)", name)
+    return int(found[1]) if found else math.inf
 
 
 def check_given(verb: Verb, given: Iterable[str]) -> None:

@@ -83,7 +83,7 @@ class Template:
         self.columns: list[str] = list(dict.fromkeys(fields))
 
     def renderer(self, columns: Sequence[str]) -> Callable[[Sequence[Any]], str]:
-        """Give the function that turns a row's values into the prompt.
+        """Return the function that turns a row's values into the prompt.
 
         Parameters
         ----------

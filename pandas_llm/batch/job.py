@@ -161,7 +161,7 @@ class BatchJob:
         self._state.used(run.events.totals)
 
     async def _explain(self, run: TaskRun) -> None:
-        """Say of rows without an answer what the batch said of them."""
+        """Note of rows without an answer what the batch said of them."""
         store = run.store
         bare = [
             at
@@ -341,7 +341,7 @@ def _name(items: Sequence[Item]) -> str:
 
 
 def _path(settings: Settings) -> Path:
-    """Tell where the job and its replies will be; refuse what a batch cannot do."""
+    """Return where the job and its replies will be; refuse what a batch cannot do."""
     path = location(settings.cache)
     if path is None:
         msg = "batch=True fills the cache of replies: it does not go with cache=False"

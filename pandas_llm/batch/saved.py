@@ -237,12 +237,12 @@ def _warn(names: Mapping[str, str]) -> None:
 
 
 def _asks(task: Task, schema: Any) -> bool:
-    """Tell whether a task asks for the schema that was sent."""
+    """Return whether a task asks for the schema that was sent."""
     return bool(json.loads(json.dumps(task.output.schema)) == schema)
 
 
 def _is_same(name: str, model: type[BaseModel], record: Mapping[str, Any]) -> bool:
-    """Tell whether a model asks for what the record says of it."""
+    """Return whether a model asks for what the record says of it."""
     with suppress(TypeError, ValueError):  # it may be another by now
         model = strict_model(model, "keys", {})
     here = json.loads(json.dumps(model.model_json_schema()))
@@ -293,7 +293,7 @@ def _unsaid(annotation: Any) -> Iterator[Any]:
 
 
 def _is_said(constraint: Any, annotation: Any) -> bool:
-    """Tell whether a schema says all that a constraint means."""
+    """Return whether a schema says all that a constraint means."""
     if isinstance(constraint, str):
         return True
     if isinstance(constraint, FieldInfo):

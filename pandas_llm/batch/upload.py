@@ -69,8 +69,9 @@ class Courier:
         async with AsyncExitStack() as stack:
             cache = open_cache(path)
             stack.callback(cache.close)
-            spec = shared_spec(settings, recipe.output.schema, recipe.verb)
-            ask = Ask(spec, recipe.output, replace(settings, max_cost=None), cache)
+            output, verb = recipe.output, recipe.verb
+            spec = shared_spec(settings, output.schema, verb, output.constrained)
+            ask = Ask(spec, output, replace(settings, max_cost=None), cache)
             client = await open_client(stack, resolve_endpoint(settings), ask)
             sample = Request(client.spec, "")
             request = client.provider.build(sample, client.terms.capabilities, 1)
