@@ -54,6 +54,7 @@ _WORDS: Mapping[Ending, frozenset[str]] = {
 }
 _NOTHING = ("", "none", "null")
 """As earlier versions kept the reason of an answer that said none."""
+_BETWEEN = re.compile(r"[:.,;/|()]+")
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
@@ -74,6 +75,6 @@ def ending(reason: Any) -> Ending:
     text = str(reason).strip()
     if text.lower() in _NOTHING:
         return "stop"
-    text = _HUMP.sub("_", text).lower().replace("-", "_")
-    said = set(re.split(r"[^a-z0-9_]+", text.removeprefix("finish_reason_")))
-    return next((kind for kind, words in _WORDS.items() if said & words), "unknown")
+    words = _HUMP.sub("_", text).lower().removeprefix("finish_reason_")
+    said = {re.sub(r"[\s-]+", "_", part.strip()) for part in _BETWEEN.split(words)}
+    return next((kind for kind, known in _WORDS.items() if said & known), "unknown")
