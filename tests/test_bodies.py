@@ -270,7 +270,7 @@ def test_an_odd_line_of_a_batchs_file_loses_no_other(odd):
         return f'{{"custom_id": "{name}", "response": {{"status_code": 201, "body": {said}}}}}'  # noqa: E501
 
     file = "\n".join([line("a", "1"), line("b", odd), line("c", "1")]).encode()
-    dialect = batches.OpenAI("https://api.openai.com/v1/chat/completions", {})
+    dialect = batches.OpenAIBatches("https://api.openai.com/v1/chat/completions", {})
     speaker = connect(Endpoint("openai", "https://api.openai.com/v1", "m", "k"))
     replies = [read_reply(speaker, one.response) for one in dialect.results(file)]
     assert [reply.choices[0].text for reply in replies] == ["Yes."] * 3

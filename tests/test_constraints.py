@@ -18,9 +18,9 @@ from pydantic import BaseModel, Field
 from resume_server import Server, completion, failure
 from test_empty_replies import at, said
 
-from pandas_llm._replies.keys import parse_keys
+from pandas_llm._keys.keys import parse_keys
+from pandas_llm._keys.schema import constrained, narrowed, portable
 from pandas_llm._replies.outputs import Records
-from pandas_llm._replies.schema import constrained, narrowed, portable
 from pandas_llm.cache import Fingerprint
 from pandas_llm.providers import connect
 from pandas_llm.types import Capabilities, Endpoint, Request, Spec
@@ -285,7 +285,7 @@ def test_the_keywords_say_what_is_checked_here(data):
     sent = {"v": value}
     obeys = jsonschema.Draft202012Validator(schema).is_valid(sent)
     try:
-        output._model.model_validate_json(orjson.dumps(sent))
+        output._keys.model.model_validate_json(orjson.dumps(sent))
         assert obeys
     except ValueError:
         assert not obeys

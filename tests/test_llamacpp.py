@@ -12,7 +12,8 @@ import pytest
 from pydantic import BaseModel, Field
 
 import pandas_llm  # noqa: F401 - registers the accessor
-from pandas_llm._replies import Records, parse_keys
+from pandas_llm._keys import parse_keys
+from pandas_llm._replies import Records
 
 pytestmark = [
     pytest.mark.slow,

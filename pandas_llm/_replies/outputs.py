@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel, ValidationError, create_model
 
+from pandas_llm._keys import Column, Keys, constrained, portable
 from pandas_llm._replies.endings import ending
-from pandas_llm._replies.keys import Column, Keys
 from pandas_llm._replies.parsing import find_json
 from pandas_llm._replies.reasoning import without_thinking
 from pandas_llm._replies.records import items, named
-from pandas_llm._replies.schema import constrained, portable
 from pandas_llm._replies.validation import Reader
 from pandas_llm.errors import (
     ContentFilterError,

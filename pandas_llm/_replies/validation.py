@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any, get_args, is_typeddict
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from pandas_llm._replies.booleans import check
-from pandas_llm._replies.columns import Record
+from pandas_llm._keys import RecordModel, check_booleans
 from pandas_llm._replies.mending import Number
 from pandas_llm._replies.parsing import Twice, written
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pandas_llm._replies.keys import Keys
+    from pandas_llm._keys import Keys
 
 _TRUTHS = ("true", "false")
 
@@ -38,7 +37,7 @@ class Reader:
         self._keys = keys
         self._single = single
         self._model = keys.model
-        if issubclass(keys.model, Record):
+        if issubclass(keys.model, RecordModel):
             # 1.10 for a text is read by its digits, which only the slow way keeps
             self._model = create_model(keys.model.__name__, __base__=keys.model)
             self._model.model_config = ConfigDict(coerce_numbers_to_str=False)
@@ -66,7 +65,7 @@ class Reader:
             given = json.loads(text)
             given = [given] if self._single else given["records"]
             for one, row in zip(given, rows, strict=True):
-                check(one, row)
+                check_booleans(one, row)
         values = self._keys.values
         return [values(row) for row in rows]
 
@@ -81,11 +80,11 @@ class Reader:
         twice = isinstance(item, dict) and any(
             isinstance(one, Twice) for one in item.values()
         )
-        if twice and issubclass(self._model, Record):
+        if twice and issubclass(self._model, RecordModel):
             item = {name: item[name] for name in item if name in self._keys.names}
         made = self._validated(item)
         if self._deep:
-            check(item, made)
+            check_booleans(item, made)
         return self._keys.values(made)
 
     def _validated(self, item: Any) -> BaseModel:
@@ -106,7 +105,7 @@ class Reader:
             return self._model.model_validate_json(text)
         except ValidationError as error:
             wrong = error.errors(include_url=False, include_context=False)
-        if issubclass(self._model, Record):
+        if issubclass(self._model, RecordModel):
             for one in wrong:
                 if one["type"] == "string_type":
                     _to_text(item, one["loc"])

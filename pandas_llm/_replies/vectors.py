@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pandas_llm._replies.columns import Column
+from pandas_llm._keys import Column
 from pandas_llm.errors import OutputError
 
 if TYPE_CHECKING:

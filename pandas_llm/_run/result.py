@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pandas_llm._engine import Store
-    from pandas_llm._replies import Column
+    from pandas_llm._keys import Column
     from pandas_llm._run.rows import Source
     from pandas_llm._run.task import Task
 

@@ -9,15 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from pandas_llm._replies import (
-    Completion,
-    Keys,
-    Label,
-    Records,
-    Vector,
-    parse_keys,
-    parse_labels,
-)
+from pandas_llm._keys import Keys, parse_keys, parse_labels
+from pandas_llm._replies import Completion, Label, Records, Vector
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
 from pandas_llm.options import Settings
 

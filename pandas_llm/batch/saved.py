@@ -26,7 +26,7 @@ from pydantic_core import SchemaError
 
 from pandas_llm import options
 from pandas_llm._engine import portable, without_secrets
-from pandas_llm._replies import (
+from pandas_llm._keys import (
     UNIONS,
     Column,
     Place,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import orjson
 
-from pandas_llm._replies import narrowed, portable
+from pandas_llm._keys import narrowed, portable
 from pandas_llm.errors import EncodingError, LLMError
 from pandas_llm.providers import failures, negotiation, streams
 from pandas_llm.types import Capabilities, HTTPRequest, Used

@@ -15,15 +15,21 @@ from typing import (
 from pydantic import BaseModel, Field, RootModel, TypeAdapter, create_model
 from pydantic.errors import PydanticUserError
 
-from pandas_llm._replies.columns import Column, Record, columns_of, is_optional, reader
-from pandas_llm._replies.fields import resolve, strict_model
-from pandas_llm._replies.schema import unportable
+from pandas_llm._keys.columns import (
+    Column,
+    RecordModel,
+    columns_of,
+    is_optional,
+    reader,
+)
+from pandas_llm._keys.fields import resolve, strict_model
+from pandas_llm._keys.schema import unportable
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pandas_llm._replies.fields import Models
+    from pandas_llm._keys.fields import Models
 
 __all__ = ["Column", "Keys", "parse_keys", "parse_labels"]
 
@@ -180,7 +186,7 @@ def _model(annotations: Mapping[str, Any], models: Models) -> type[BaseModel]:
             msg = f"{where}: None alone is no type"
             raise InvalidTypeError(msg)
         fields[f"f{at}"] = (resolved, Field(alias=name))
-    return create_model("Record", __base__=Record, **fields)
+    return create_model("Record", __base__=RecordModel, **fields)
 
 
 def _check_root(model: type[BaseModel]) -> None:
@@ -192,7 +198,7 @@ def _check_root(model: type[BaseModel]) -> None:
 def _json_names(model: type[BaseModel]) -> list[str]:
     """Give the names in JSON; raise for what strict schemas cannot ask for."""
     for attribute, field in model.model_fields.items():
-        own = issubclass(model, Record)
+        own = issubclass(model, RecordModel)
         name = field.alias if own else attribute
         try:
             fields: dict[str, Any] = {"f": (field.annotation, field)}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, RootModel
 
-from pandas_llm._replies.fields import has_validators
+from pandas_llm._keys.fields import has_validators
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 
-def check(given: Any, made: Any, where: str = "") -> None:
+def check_booleans(given: Any, made: Any, where: str = "") -> None:
     """Raise ValueError where a boolean of the reply became a number.
 
     What a person's own validator makes of a field is left to it.
@@ -36,7 +36,7 @@ def check(given: Any, made: Any, where: str = "") -> None:
 
     Examples
     --------
-    >>> check({"n": [True]}, {"n": [1]})
+    >>> check_booleans({"n": [True]}, {"n": [1]})
     Traceback (most recent call last):
     ...
     ValueError: n.0: must be a number, not True
@@ -49,7 +49,7 @@ def check(given: Any, made: Any, where: str = "") -> None:
     if not isinstance(given, (dict, list)):
         return
     for part, one, other in _parts(given, made):
-        check(one, other, f"{where}.{part}" if where else part)
+        check_booleans(one, other, f"{where}.{part}" if where else part)
 
 
 def _parts(given: Any, made: Any) -> Iterator[tuple[str, Any, Any]]:
