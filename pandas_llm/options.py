@@ -106,6 +106,12 @@ class Options(TypedDict, total=False):
         How the work runs where an event loop runs already.
     session
         The caller's own aiohttp session.
+    ca
+        A file with the certificate authorities to trust, in place of the system's.
+    cert
+        A client certificate: one file with its key in it, or (certificate, key).
+    files_root
+        The folder that files named by cells must lie in.
     """
 
     model: str | None
@@ -146,6 +152,9 @@ class Options(TypedDict, total=False):
     details: bool
     loop: Loop
     session: aiohttp.ClientSession | None
+    ca: str | PathLike[str] | None
+    cert: str | PathLike[str] | tuple[str | PathLike[str], str | PathLike[str]] | None
+    files_root: str | PathLike[str] | None
 
 
 class SeriesOptions(Options, total=False):
@@ -269,6 +278,11 @@ class Settings:
     details: bool = False
     loop: Loop = "auto"
     session: aiohttp.ClientSession | None = None
+    ca: str | PathLike[str] | None = None
+    cert: (
+        str | PathLike[str] | tuple[str | PathLike[str], str | PathLike[str]] | None
+    ) = None
+    files_root: str | PathLike[str] | None = None
 
 
 _DEFAULTS: dict[str, Any] = {

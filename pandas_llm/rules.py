@@ -41,6 +41,15 @@ def _prices(value: Any) -> bool:
     )
 
 
+def _path(value: Any) -> bool:
+    return isinstance(value, (str, os.PathLike))
+
+
+def _certificate(value: Any) -> bool:
+    pair = isinstance(value, Sequence) and len(value) == 2  # noqa: PLR2004
+    return _path(value) or (pair and all(map(_path, value)))
+
+
 def _texts(value: Any) -> bool:
     return (
         isinstance(value, Sequence)
@@ -98,5 +107,8 @@ RULES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
         lambda v: _FLAG[1](v) or callable(v),
     ),
     "na_action": ("'ignore' or None", _one_of("ignore", None)),
+    "ca": ("a path", _path),
+    "cert": ("a path or a (certificate, key) pair of paths", _certificate),
+    "files_root": ("a path", _path),
     "loop": ("'auto', 'thread' or 'nested'", _one_of("auto", "thread", "nested")),
 }

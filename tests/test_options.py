@@ -41,6 +41,9 @@ CASES = {
     "progress": True,
     "details": True,
     "loop": "thread",
+    "ca": "ca.pem",
+    "cert": ["crt.pem", "key.pem"],
+    "files_root": "photos",
 }
 
 
