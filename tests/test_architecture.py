@@ -44,7 +44,7 @@ ONLY = {
     "aiohttp": {"_engine/transport.py"},
     "pandas": {"_run", "_verbs", "_cli", "_cluster", "__init__", *LATER},
 }
-FILE_LINES, FUNCTION_LINES, FILES = 350, 40, 17
+FILE_LINES, FUNCTION_LINES, FILES = 350, 40, 15
 """Docstrings do not count: examples and parameters shall not be saved on."""
 LONGER = {"_pacing/limiter.py": 375}
 """One state machine under one lock; its buckets have a file of their own."""

@@ -216,7 +216,7 @@ def test_rows_that_fail_in_a_batch_say_why(simulator, kept):
 
 
 def test_a_large_run_is_split(simulator, kept, monkeypatch):
-    monkeypatch.setattr(batches.OpenAI, "most_requests", 4)
+    monkeypatch.setattr(batches.OpenAIBatches, "most_requests", 4)
     server = simulator()
     out = frame(12).llm.extract(*FACTS, **at(server, kept, batch=True))
     assert out["fact"].notna().all()
@@ -225,7 +225,7 @@ def test_a_large_run_is_split(simulator, kept, monkeypatch):
 
 
 def test_a_run_is_split_by_its_bytes(simulator, kept, monkeypatch):
-    monkeypatch.setattr(batches.OpenAI, "most_bytes", 3000)
+    monkeypatch.setattr(batches.OpenAIBatches, "most_bytes", 3000)
     server = simulator()
     out = frame(12).llm.extract(*FACTS, **at(server, kept, batch=True))
     assert out["fact"].notna().all()
@@ -467,7 +467,7 @@ def test_the_vendors_own_client_understands_the_simulator(simulator):
 def test_the_simulators_inline_batches_read_as_anthropics(simulator):
     server = simulator()
     url = server.base_url + "/messages"
-    dialect = batches.Anthropic(url, {"content-type": "application/json"})
+    dialect = batches.AnthropicBatches(url, {"content-type": "application/json"})
     lines = [dialect.line(name, b'{"model":"sim"}') for name in ("a", "b")]
     assert dialect.upload(lines) is None
     request = dialect.create(lines, None)
@@ -493,7 +493,7 @@ def test_anthropics_results_are_read():
 {"type":"invalid_request_error","message":"too long"}}}}
 {"custom_id":"c","result":{"type":"expired"}}
 """.replace(b":\n{", b":{")
-    dialect = batches.Anthropic("https://api.anthropic.com/v1/messages", {})
+    dialect = batches.AnthropicBatches("https://api.anthropic.com/v1/messages", {})
     found = list(dialect.results(body))
     assert [one.custom_id for one in found] == ["b", "a", "c"]
     assert orjson.loads(found[0].response.body)["id"] == "msg_1"

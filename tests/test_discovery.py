@@ -17,7 +17,7 @@ from resume_server import Server, completion
 
 import pandas_llm
 from pandas_llm import ConfigurationError, LLMWarning, providers
-from pandas_llm._engine import address, discovery
+from pandas_llm._engine import address
 
 ROWS = pd.DataFrame({"text": ["Snow fell.", "Rain came."]})
 TEMPLATE = "Say ${text}"
@@ -73,8 +73,8 @@ def test_without_a_model_the_servers_that_answer_are_named(monkeypatch):
         Server(lambda _: {"hello": "no model server"}) as other,
     ):
         monkeypatch.setattr(
-            discovery,
-            "addresses",
+            address,
+            "local_addresses",
             {
                 "ollama": two.base_url,
                 "vllm": nine.base_url,
@@ -98,9 +98,9 @@ def test_without_a_model_the_servers_that_answer_are_named(monkeypatch):
 
 def test_a_server_that_takes_its_time_is_not_waited_for(monkeypatch):
     with slow(20) as base_url:
-        monkeypatch.setattr(discovery, "addresses", {"ollama": base_url})
+        monkeypatch.setattr(address, "local_addresses", {"ollama": base_url})
         started = time.monotonic()
-        assert discovery.found() == []
+        assert address.servers_here() == []
         assert time.monotonic() - started < 10  # guards against waiting for it
     assert "http://localhost:11434/v1" in address._ways_out(
         "openai", providers.presets()["openai"], "m", None, "https://x"
@@ -109,7 +109,7 @@ def test_a_server_that_takes_its_time_is_not_waited_for(monkeypatch):
 
 def test_they_are_asked_only_when_no_model_is_named(monkeypatch):
     with Server(lambda _: models("m")) as server:
-        monkeypatch.setattr(discovery, "addresses", {"ollama": server.base_url})
+        monkeypatch.setattr(address, "local_addresses", {"ollama": server.base_url})
         with pytest.raises(ConfigurationError, match="no key"):
             ROWS.llm.complete(TEMPLATE, model="m")
         ROWS.llm.complete(TEMPLATE, model="sim", progress=False)

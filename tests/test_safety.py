@@ -85,7 +85,7 @@ def test_a_certificate_nobody_vouches_for_is_refused_at_once(tmp_path):
 
 def test_a_host_that_takes_no_connection_is_given_up_soon(monkeypatch):
     """Its queue is full, so it answers nothing at all: the packets are dropped."""
-    monkeypatch.setattr("pandas_llm._engine.sender._PATIENCE", 0.2)
+    monkeypatch.setattr("pandas_llm._engine.sender._NEVER_REACHED", 0.2)
     monkeypatch.setattr(transport, "_CONNECT_SECONDS", 0.3)
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
@@ -105,7 +105,7 @@ def test_a_password_in_a_url_is_in_no_message(caplog):
     caplog.set_level(logging.DEBUG)
     url = f"http://me:{KEY}@127.0.0.1:9/v1?key={KEY}"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pandas_llm._engine.sender._PATIENCE", 0.1)
+        patch.setattr("pandas_llm._engine.sender._NEVER_REACHED", 0.1)
         with pytest.raises(LLMError) as caught:
             ask(url, api_key=None, model="m")
     assert "127.0.0.1:9" in str(caught.value)

@@ -10,9 +10,8 @@ from pandas_llm._engine.address import (
     resolve_endpoints,
     without_secrets,
 )
-from pandas_llm._engine.bundles import BundleEngine, Bundles
 from pandas_llm._engine.client import Client
-from pandas_llm._engine.events import Run
+from pandas_llm._engine.events import Events
 from pandas_llm._engine.feed import Feed, Item
 from pandas_llm._engine.open import Ask, offline_client, open_client
 from pandas_llm._engine.outcomes import Details, Store
@@ -22,14 +21,12 @@ from pandas_llm._engine.workers import Engine
 __all__ = [
     "SIMULATED",
     "Ask",
-    "BundleEngine",
-    "Bundles",
     "Client",
     "Details",
     "Engine",
+    "Events",
     "Feed",
     "Item",
-    "Run",
     "Store",
     "Transport",
     "images",

@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
+import time
 from dataclasses import fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 from pandas_llm import environment
-from pandas_llm._engine import discovery
 from pandas_llm.errors import ConfigurationError
+from pandas_llm.providers import local, presets
 from pandas_llm.providers import preset as provider_preset
-from pandas_llm.providers import presets
 from pandas_llm.redaction import is_secret
 from pandas_llm.types import Endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from pandas_llm.options import Settings
     from pandas_llm.providers import Preset
 
 SIMULATED = "sim://local"
 """The simulator's address, whatever its port."""
+_GLANCE = 0.3
+"""Seconds in which a server on this machine lists its models."""
+_SHOWN = 5
+_LARGEST = 1 << 20
+
+local_addresses: Mapping[str, str] | None = None
+"""Providers and the addresses to ask; None for those of the presets."""
 
 
 def portable(settings: Settings) -> dict[str, Any]:
@@ -169,7 +177,7 @@ def _ways_out(
     known = "" if key else f"set {variables[0] if variables else 'api_key='} and "
     local = ["pass base_url='http://localhost:11434/v1' and model='…'"]
     if not model:
-        local = discovery.found() or local
+        local = servers_here() or local
     locally = "".join(f"  a local server:  {way}\n" for way in local)
     return (
         f"{lacking} is set, so there is nothing to send requests to. Ways out:\n"
@@ -177,3 +185,54 @@ def _ways_out(
         f"{locally}"
         "  no server:       pass model='sim', the simulator (invented answers, marked)"
     )
+
+
+def servers_here() -> list[str]:
+    """Say how to use each server of this machine, in the words of an error message.
+
+    All are asked at once, and none longer than 0.3 s.
+    """
+    asked = local_addresses
+    if asked is None:
+        asked = {name: p.base_url or "" for name, p in local().items()}
+    listed: dict[str, list[str]] = {}
+    threads = [
+        threading.Thread(target=_ask, args=(name, url, listed), daemon=True)
+        for name, url in asked.items()
+    ]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + _GLANCE
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+    answers = dict(listed)  # one that comes late changes nothing any more
+    return [
+        _way(name, url, answers[name]) for name, url in asked.items() if name in answers
+    ]
+
+
+def _way(name: str, url: str, models: list[str]) -> str:
+    said = ", ".join(models[:_SHOWN]) + ", …" * (len(models) > _SHOWN)
+    place = urlsplit(url).netloc
+    first = models[0] if models else "…"
+    return f"pass model='{name}/{first}' ({place} lists {said or 'no model'})"
+
+
+def _ask(name: str, url: str, listed: dict[str, list[str]]) -> None:
+    """Ask a server for its models; one that does not list any way is none."""
+    import http.client  # for an error message only
+    import json
+
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(
+        parts.hostname or "", parts.port, timeout=_GLANCE
+    )
+    try:
+        connection.request("GET", f"{parts.path}/models")
+        response = connection.getresponse()
+        data = json.loads(response.read(_LARGEST))
+        listed[name] = [str(model["id"]) for model in data["data"] or ()]
+    except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError):
+        return
+    finally:
+        connection.close()

@@ -8,7 +8,7 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 from pandas_llm._engine import images
-from pandas_llm._engine.masking import masked, secrets
+from pandas_llm._engine.endpoint import masked, secrets
 from pandas_llm._engine.sender import NO_TOKENS, Sender, Tally
 from pandas_llm._replies import without_thinking
 from pandas_llm.cache import Fingerprint
@@ -24,16 +24,17 @@ from pandas_llm.errors import (
     ToolCallError,
     TruncatedError,
 )
+from pandas_llm.providers import Bundling, Embeddings
 from pandas_llm.types import Choice, Outcome, Reply, Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from pandas_llm._engine.events import Run
+    from pandas_llm._engine.events import Events
     from pandas_llm._engine.sender import Parts
     from pandas_llm._replies import Record
     from pandas_llm.options import Settings
-    from pandas_llm.types import HTTPRequest, Request
+    from pandas_llm.types import HTTPRequest, HTTPResponse, Request
 
 
 _WITHHELD = (RefusalError, ContentFilterError, ToolCallError, TruncatedError)
@@ -57,13 +58,23 @@ class Client:
         self.pace = parts.pace
         self.prices = parts.prices
         self.fingerprint = Fingerprint(parts.endpoint)
-        self.provider = parts.provider
+        self.provider = provider = parts.provider
+        self._embeddings = provider if isinstance(provider, Embeddings) else None
+        self.bundling = self._embeddings.most if self._embeddings else Bundling(1)
+        """How much one request may hold."""
+        self.transport = parts.transport
         self._sender = Sender(parts, settings)
         self.terms = self._sender.terms
         self.circuit = self._sender.circuit
         self._output = parts.output
         self._cache = parts.cache
         self._settings = settings
+
+    async def exchange(
+        self, call: Callable[[], Awaitable[HTTPResponse]], events: Events
+    ) -> HTTPResponse:
+        """Make an exchange that is no row's, again while it fails in passing."""
+        return await self._sender.plain(call, events)
 
     def draft(self, request: Request) -> HTTPRequest:
         """Write a request as it would be sent now, with its secrets masked."""
@@ -119,7 +130,7 @@ class Client:
         return ContextLengthError(why.text) if too_long else RowError(why.text)
 
     async def complete(
-        self, request: Request, run: Run, key: bytes | None = None
+        self, request: Request, events: Events, key: bytes | None = None
     ) -> Outcome:
         """Ask until the reply is understood.
 
@@ -149,7 +160,7 @@ class Client:
         try:
             if request.images:
                 request = await self._loaded(request, tally)
-            reply, choices, error = await self._choices(request, run, tally)
+            reply, choices, error = await self._choices(request, events, tally)
             records = self._output.combine(choices)
         except LLMError as failure:
             if failure.fatal:
@@ -158,6 +169,8 @@ class Client:
         else:
             if self._cache is not None:
                 self._cache.put(key, reply)
+            if self._embeddings is not None:
+                self.terms.measured(self._embeddings.wire)
         seconds = time.perf_counter() - started
         return Outcome(records, error, tally.attempts, seconds, reply, tally.tokens)
 
@@ -170,7 +183,7 @@ class Client:
         return request
 
     async def complete_bundle(
-        self, requests: Sequence[Request], run: Run, keys: Sequence[bytes]
+        self, requests: Sequence[Request], events: Events, keys: Sequence[bytes]
     ) -> list[Outcome]:
         """Ask for the vectors of several texts at once; each is kept by itself.
 
@@ -185,11 +198,13 @@ class Client:
         tally = Tally()
         texts = tuple(request.prompt for request in requests)
         whole = requests[0]._replace(prompt="\n".join(texts), texts=texts, sample=0)
-        reply = await self._sender.send(whole, 1, run, tally)
+        reply = await self._sender.send(whole, 1, events, tally)
         if len(reply.choices) != len(texts):
             msg = f"the reply holds {len(reply.choices)} vectors for {len(texts)} texts"
             raise MalformedReplyError(msg)
         self.terms.settle(clear=True)
+        if self._embeddings is not None:
+            self.terms.measured(self._embeddings.wire)
         seconds = time.perf_counter() - started
         outcomes = []
         shares = _shares(reply.tokens, texts)
@@ -203,7 +218,7 @@ class Client:
         return outcomes
 
     async def _choices(
-        self, request: Request, run: Run, tally: Tally
+        self, request: Request, events: Events, tally: Tally
     ) -> tuple[Reply, list[list[Record]], TruncatedError | None]:
         """Collect as many choices as were asked for.
 
@@ -219,7 +234,7 @@ class Client:
         mark: TruncatedError | None = None
         problem: OutputError | None = None
         while left > 0:
-            reply = await self._sender.send(asked, left, run, tally)
+            reply = await self._sender.send(asked, left, events, tally)
             unclear: OutputError | None = None
             for choice in reply.choices[:left]:
                 try:
@@ -239,8 +254,7 @@ class Client:
                 if again == 0:
                     break
                 again -= 1
-                run.totals.retries += 1
-                run.log.retried[unclear.kind] += 1
+                events.retried(unclear)
                 asked = _again(request, unclear)
             elif left > 0:
                 sample = request.sample + request.spec.n - left

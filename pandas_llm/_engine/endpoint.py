@@ -1,19 +1,34 @@
-"""Terms: what an endpoint and model understand, found out once for the process."""
+"""An endpoint: what it understands, the key that holds now, what may not be shown."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from pandas_llm.errors import BadRequestError
+from pandas_llm.errors import AuthenticationError, BadRequestError
+from pandas_llm.providers import connect
+from pandas_llm.redaction import is_secret, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pandas_llm.errors import LLMError
     from pandas_llm.providers import Provider
-    from pandas_llm.types import Capabilities, Endpoint, Request, Spec
+    from pandas_llm.types import (
+        Capabilities,
+        Endpoint,
+        HTTPRequest,
+        HTTPResponse,
+        Request,
+        Spec,
+    )
 
 _log = logging.getLogger("pandas_llm")
+_UNAUTHORIZED = 401
+_SHORTEST = 8
+"""Letters of a secret; taking shorter ones out could spoil an answer."""
 _settled: dict[tuple[str | int | None, ...], Capabilities] = {}
 """What was settled with each endpoint and model, for the process."""
 
@@ -92,3 +107,89 @@ class Terms:
             "several_choices": known.n,
             "dropped": ", ".join(dropped),
         }
+
+
+class Access:
+    """A provider with the key that holds now.
+
+    Parameters
+    ----------
+    endpoint : Endpoint
+        Where requests go in fact; `renew` makes another key.
+    provider : Provider
+        That speaks to it.
+
+    Attributes
+    ----------
+    provider : Provider
+        To build requests with.
+    secrets : tuple of bytes
+        What no answer may quote.
+    served : bool
+        Whether the key has been accepted since it was made. One that never was is
+        not replaced a second time.
+    """
+
+    def __init__(self, endpoint: Endpoint, provider: Provider) -> None:
+        self._endpoint = endpoint
+        self.provider = provider
+        self.secrets = secrets(endpoint)
+        self.served = True
+
+    def renewed(self, used: Provider, error: LLMError) -> bool:
+        """Make another key after a 401; once for all rows that were in flight.
+
+        The caller's function is called here, in the event loop: what it waits for,
+        all rows wait for.
+        """
+        old = self._endpoint
+        if old.renew is None or not isinstance(error, AuthenticationError):
+            return False
+        if used is not self.provider:
+            return True  # another row has done so meanwhile
+        if not self.served or error.status != _UNAUTHORIZED:
+            return False
+        self.served = False
+        _log.info("%s: %s; asking for another key", old, error)
+        new = old._replace(api_key=old.renew())
+        self.provider = connect(new)
+        self.secrets += secrets(new)
+        return True
+
+
+def secrets(endpoint: Endpoint) -> tuple[bytes, ...]:
+    """Give an endpoint's key, and those of its headers that may hold one."""
+    texts = [endpoint.api_key or ""]
+    for name, value in endpoint.headers:
+        if is_secret(name):
+            texts += value.split()
+    return tuple(text.encode() for text in texts if len(text) >= _SHORTEST)
+
+
+def redacted(response: HTTPResponse, secrets: Iterable[bytes]) -> HTTPResponse:
+    """Take secrets out of an answer: some servers quote them in their errors."""
+    body = response.body
+    for secret in secrets:
+        if secret in body:
+            body = body.replace(secret, b"***")
+    return response if body is response.body else response._replace(body=body)
+
+
+def masked(request: HTTPRequest, secrets: Iterable[bytes]) -> HTTPRequest:
+    """Give a request as it may be shown: all as it is sent, but the secrets."""
+    body = request.body
+    for secret in secrets:
+        body = body.replace(secret, b"***")
+    headers = {name: _masked(name, value) for name, value in request.headers.items()}
+    parts = urlsplit(request.url)
+    query = [(name, _masked(name, value)) for name, value in parse_qsl(parts.query)]
+    url = shown(request.url) + (f"?{urlencode(query, safe='*')}" if query else "")
+    return request._replace(url=url, headers=headers, body=body)
+
+
+def _masked(name: str, value: str) -> str:
+    """Mask a secret; of a header such as ``Bearer …`` the first word stays."""
+    if not is_secret(name):
+        return value
+    scheme, blank, _ = value.partition(" ")
+    return f"{scheme} ***" if blank else "***"

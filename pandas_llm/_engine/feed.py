@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pandas_llm.errors import EncodingError, ImageError, RowError
 from pandas_llm.types import Outcome
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pandas_llm._engine.client import Client
-    from pandas_llm._engine.events import Run
+    from pandas_llm._engine.events import Events
     from pandas_llm._engine.outcomes import Store
     from pandas_llm.options import Settings
     from pandas_llm.types import Request
@@ -33,8 +33,22 @@ class Item(NamedTuple):
     key: bytes
 
 
+Bundle = tuple[Item, ...]
+"""What one request asks: the unit of work. Of one item, but for embeddings."""
+
+
+class Source(Protocol):
+    """Where workers get their work."""
+
+    def ready(self) -> Bundle | None:
+        """Return work that can begin at once, if there is any."""
+
+    async def next(self) -> Bundle | None:
+        """Return the next work; None when there is none left."""
+
+
 class Feed:
-    """Gives the workers their requests, a batch ahead of them.
+    """The requests to send, a batch ahead of the workers, in bundles of one.
 
     Rows that need none are finished here: those with NA, those that equal another
     row, those whose reply is in the cache, those that cannot be sent.
@@ -45,8 +59,8 @@ class Feed:
         Of all rows, made as they are asked for.
     client : Client
         Whose fingerprints and cache count.
-    run, store
-        Totals, and the outcomes.
+    events, store
+        Counters, and the outcomes.
     settings : Settings
         With `dedupe` equal requests share one call; without it the k-th of them has
         k in its key, so that a rerun finds the same answers. With `images` making a
@@ -57,26 +71,26 @@ class Feed:
         self,
         requests: Iterator[tuple[int, Request | ImageError | None]],
         client: Client,
-        run: Run,
+        events: Events,
         store: Store,
         settings: Settings,
     ) -> None:
         self._requests = requests
         self._client = client
-        self._run = run
+        self._events = events
         self._store = store
         self._seen: dict[bytes, int] | None = {} if settings.dedupe else None
         self._times: Counter[bytes] = Counter()
-        self._queue: deque[Item] = deque()
+        self._queue: deque[Bundle] = deque()
         self._broken: Exception | None = None
         self._aside = asyncio.Lock() if settings.images else None
 
-    def ready(self) -> Item | None:
-        """Give a request that is ready to be sent, if there is one."""
+    def ready(self) -> Bundle | None:
+        """Return a request that is ready to be sent, if there is one."""
         return self._queue.popleft() if self._queue else None
 
-    async def next(self) -> Item | None:
-        """Give the next request to send; None when there is none left.
+    async def next(self) -> Bundle | None:
+        """Return the next request to send; None when there is none left.
 
         Raises
         ------
@@ -118,9 +132,9 @@ class Feed:
         for position, request in taken:
             if request is None:
                 self._store.skip(position)
-                self._run.totals.done += 1
+                self._events.totals.done += 1
             elif isinstance(request, ImageError):
-                self._fail(position, request)
+                self.fail(position, request)
             elif (item := self._identified(position, request)) is not None:
                 batch.append(item)
         self._sort(batch)
@@ -132,18 +146,18 @@ class Feed:
         for item in batch:
             outcome = known.get(item.key)
             if outcome is None:
-                self._queue.append(item)
+                self._queue.append((item,))
                 continue
             self._store.add(item.position, outcome)
             self._store.by[item.position] = 1
-            self._run.totals.done += 1
-            self._run.totals.cached += 1
+            self._events.totals.done += 1
+            self._events.totals.cached += 1
 
     def _identified(self, position: int, request: Request) -> Item | None:
         try:
             key = self._client.fingerprint.of(request)
         except UnicodeEncodeError as error:
-            self._fail(position, _unsendable(error))
+            self.fail(position, _unsendable(error))
             return None
         if self._seen is None:
             if times := self._times[key]:
@@ -156,13 +170,14 @@ class Feed:
         if leader == position:
             return Item(position, request, key)
         self._store.share(position, leader)
-        self._run.totals.done += 1
+        self._events.totals.done += 1
         return None
 
-    def _fail(self, position: int, error: RowError) -> None:
+    def fail(self, position: int, error: RowError) -> None:
+        """Finish a row that cannot be sent."""
         self._store.add(position, Outcome([], error, attempts=0))
-        self._run.totals.done += 1
-        self._run.totals.failed += 1
+        self._events.totals.done += 1
+        self._events.totals.failed += 1
 
 
 def _unsendable(error: UnicodeEncodeError) -> EncodingError:

@@ -7,11 +7,10 @@ import logging
 import math
 import time
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING
 
-from pandas_llm._engine.access import Access
-from pandas_llm._engine.endpoint import Terms
-from pandas_llm._engine.masking import redacted
+from pandas_llm._engine.endpoint import Access, Terms, redacted
 from pandas_llm._pacing import Circuit, backoff, estimate_tokens
 from pandas_llm.errors import (
     ConnectionBrokenError,
@@ -25,12 +24,14 @@ from pandas_llm.errors import (
     RateLimitError,
     UnreachableError,
 )
-from pandas_llm.providers import read_reply
+from pandas_llm.providers import read_reply, succeeded
 from pandas_llm.redaction import shown
 from pandas_llm.types import Tokens, Used
 
 if TYPE_CHECKING:
-    from pandas_llm._engine.events import Run
+    from collections.abc import Awaitable, Callable
+
+    from pandas_llm._engine.events import Events
     from pandas_llm._engine.transport import Transport
     from pandas_llm._pacing import Calibration, Concurrency, Prices, RateLimiter, Ticket
     from pandas_llm._replies import Output
@@ -47,9 +48,9 @@ if TYPE_CHECKING:
     )
 
 _log = logging.getLogger("pandas_llm")
-_PATIENCE = 5.0
+_NEVER_REACHED = 5.0
 """Seconds of tries before an endpoint that was never reached is given up."""
-_REFUSED = 900.0
+_ONLY_REFUSALS = 900.0
 """Seconds of nothing but 429, whatever they ask to wait, until a run ends."""
 _SLICE = 0.05
 NO_TOKENS = Tokens()
@@ -128,7 +129,9 @@ class Sender:
         """Since when every answer has been a 429."""
         self._access = Access(parts.reached, parts.provider)
 
-    async def send(self, request: Request, n: int, run: Run, tally: Tally) -> Reply:
+    async def send(
+        self, request: Request, n: int, events: Events, tally: Tally
+    ) -> Reply:
         """Send a request for `n` choices until there is a reply.
 
         Raises
@@ -148,22 +151,21 @@ class Sender:
             if self.circuit.is_open:
                 await self._outage(tally)
             try:
-                return await self._exchange(http, spec, run, tally)
+                return await self._exchange(http, spec, events, tally)
             except LLMError as error:
                 adapted = self.terms.adapted(capabilities, error, request)
                 if not (adapted or self._access.renewed(provider, error)):
                     await self._before_retry(error, tally)
-                run.totals.retries += 1
-                run.log.retried[error.kind] += 1
+                events.retried(error)
 
     async def _exchange(
-        self, http: HTTPRequest, spec: Spec, run: Run, tally: Tally
+        self, http: HTTPRequest, spec: Spec, events: Events, tally: Tally
     ) -> Reply:
         """Send once, when it is this request's turn and there is money for it."""
-        limiter, budget = self._pace.limiter, run.budget
+        limiter, budget = self._pace.limiter, events.budget
         held = None
         if budget.limit is not None:
-            held = await self._hold(run, tally, http, spec)
+            held = await self._hold(events, tally, http, spec)
         ticket = None
         response = None
         cost = 0.0
@@ -172,19 +174,19 @@ class Sender:
             if ticket.wave < 0:
                 await self._turn(ticket)
             tally.attempts += 1
-            run.totals.requests += 1
+            events.totals.requests += 1
             tally.sent = time.monotonic()
             response = redacted(await self._transport.send(http), self._access.secrets)
             try:
                 reply = read_reply(self._provider, response)
             except LLMError:
                 if (used := self._provider.spent(response)) != Used():
-                    cost = self._book(used, run, tally)
+                    cost = self._book(used, events, tally)
                 raise
-            cost = self._book(Used(reply.tokens, reply.cost), run, tally)
-            run.totals.simulated = run.totals.simulated or reply.simulated
+            cost = self._book(Used(reply.tokens, reply.cost), events, tally)
+            events.totals.simulated = events.totals.simulated or reply.simulated
             self._answered(ticket, response, reply, tally)
-            run.log.answered(time.monotonic() - tally.sent)
+            events.log.answered(time.monotonic() - tally.sent)
         except LLMError as error:
             if ticket is not None and ticket.wave >= 0:  # it has left
                 self._failed(ticket, response, error, tally)
@@ -193,6 +195,30 @@ class Sender:
             if held is not None:
                 budget.settle(held, cost)
         return reply
+
+    async def plain(
+        self, call: Callable[[], Awaitable[HTTPResponse]], events: Events
+    ) -> HTTPResponse:
+        """Make an exchange that is no row's, again while it fails in passing.
+
+        Raises
+        ------
+        ProviderError
+            When there is no success, or none to hope for.
+        """
+        for attempt in count():
+            try:
+                response = redacted(await call(), self._access.secrets)
+                if not succeeded(response):
+                    raise self._provider.error(response)
+            except ProviderError as error:
+                if not error.retryable or attempt >= self._settings.max_retries:
+                    raise
+                events.retried(error)
+                await asyncio.sleep(backoff(attempt, error.retry_after))
+            else:
+                return response
+        raise AssertionError  # count() has no end
 
     async def _turn(self, ticket: Ticket) -> None:
         """Wait until the limiter lets a request leave."""
@@ -205,30 +231,30 @@ class Sender:
             limiter.release(ticket)
             raise
 
-    def _book(self, used: Used, run: Run, tally: Tally) -> float:
+    def _book(self, used: Used, events: Events, tally: Tally) -> float:
         """Count what an answer has used; return its cost."""
         tokens, cost = used
         if cost is None:
             cost = math.nan if tokens is None else self._parts.prices.of(tokens)
         tokens = tokens or NO_TOKENS
         tally.tokens = _sum(tally.tokens, tokens)
-        run.totals.pay(cost)
-        run.totals.add(tokens)
+        events.used(tokens, cost)
         return cost
 
     async def _hold(
-        self, run: Run, tally: Tally, http: HTTPRequest, spec: Spec
+        self, events: Events, tally: Tally, http: HTTPRequest, spec: Spec
     ) -> float:
         """Set aside what a request may cost; wait for others if it does not fit."""
         calibration = self._pace.calibration
         _, output = calibration.worst(tally.weight, spec.max_tokens, spec.n)
         # a token is a byte at least: with max_tokens nothing can cost more than this
         cost = self._parts.prices.of(Tokens(len(http.body) - tally.surplus, output))
-        while not run.budget.reserve(cost):
-            if run.budget.holders == 0:
+        while not events.budget.reserve(cost):
+            if events.budget.holders == 0:
+                limit, spent = events.budget.limit, events.budget.spent
                 msg = (
-                    f"the next row may cost ${cost:.4g}, and ${run.budget.spent:.4g} "
-                    f"of max_cost={run.budget.limit:g} are spent: raise it to go on"
+                    f"the next row may cost ${cost:.4g}, and ${spent:.4g} of max_cost="
+                    f"{limit:g} are spent: raise it to go on"
                 )
                 raise CostLimitError(msg)
             await asyncio.sleep(_SLICE)
@@ -291,8 +317,8 @@ class Sender:
         )
         now = time.monotonic()
         self._refused = self._refused or now
-        if now - self._refused > _REFUSED:
-            msg = f"nothing but refusals for {_REFUSED / 60:.0f} minutes: {error}"
+        if now - self._refused > _ONLY_REFUSALS:
+            msg = f"nothing but refusals for {_ONLY_REFUSALS / 60:.0f} minutes: {error}"
             raise RateLimitedTooLong(msg, status=error.status, code=error.code)
 
     def _check_wait(self, wait: float, error: RateLimitError | None = None) -> None:
@@ -320,7 +346,7 @@ class Sender:
         )
         if nobody and not self.terms.settled:
             self._unreached = self._unreached or time.monotonic()
-            if time.monotonic() - self._unreached > _PATIENCE:
+            if time.monotonic() - self._unreached > _NEVER_REACHED:
                 msg = f"{error}. Is the server running, and is base_url right?"
                 raise UnreachableError(msg) from error.__cause__
         elif tally.failures > self._settings.max_retries and not (

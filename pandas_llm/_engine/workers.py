@@ -6,40 +6,34 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm._engine.feed import Item
+from pandas_llm._engine.answers import Answers
+from pandas_llm._engine.bundles import Bundles
 from pandas_llm.errors import (
+    BadRequestError,
     ContextLengthError,
+    CostLimitError,
     DeadlineError,
-    FellBackError,
     FirstRowsError,
     InterruptedRowError,
     LLMError,
     NotSentError,
-    OutageError,
     PromptFilteredError,
     ProviderError,
-    ShortenedError,
-    UnreachableError,
 )
 from pandas_llm.types import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Coroutine, Sequence
 
+    from pandas_llm._engine.answers import Shorter
     from pandas_llm._engine.client import Client
-    from pandas_llm._engine.events import Run
-    from pandas_llm._engine.feed import Feed
+    from pandas_llm._engine.events import Events
+    from pandas_llm._engine.feed import Bundle, Feed, Source
     from pandas_llm._engine.outcomes import Store
-    from pandas_llm.types import Request
-
-    Shorter = Callable[[int, Request, ContextLengthError], Request | None]
-    Tried = tuple[Client, bytes, Outcome]
 
 _PROBES = 3
 """Rows that are tried one by one before all fan out; one failure of all is fatal."""
 _SLICE = 0.2
-_PATIENCE = 10.0
-"""Seconds to wait for a server that is down, where there is another to ask."""
 _ROWS_OWN = (ContextLengthError, PromptFilteredError)
 
 
@@ -110,8 +104,8 @@ class Engine:
     ----------
     clients : sequence of Client
         The one to ask, then those to fall back to.
-    run : Run
-        Totals.
+    events : Events
+        Counts.
     store : Store
         Takes the outcomes.
     shorter : callable, optional
@@ -121,23 +115,20 @@ class Engine:
     def __init__(
         self,
         clients: Sequence[Client],
-        run: Run,
+        events: Events,
         store: Store,
         shorter: Shorter | None = None,
     ) -> None:
-        self._clients = clients
         self._client = clients[0]
-        self._run = run
+        self._events = events
         self._store = store
-        self._shorter = shorter
-        self._choosy = len(clients) > 1 or shorter is not None
-        """Whether a row may be asked in more than one way."""
-        for client in clients[:-1]:
-            client.circuit.patience = _PATIENCE
+        self._answers = Answers(clients, events, store, shorter)
         self._slots = Slots(self._client.pace.concurrency.target)
         self._workers: set[asyncio.Task[Any]] = set()
         self._idle: asyncio.Future[None] | None = None
         self._stop: Exception | None = None
+        self._source: Source
+        self._bundles: Bundles | None = None
 
     async def execute(self, feed: Feed, deadline: float | None = None) -> None:
         """Take every request, until all are done, time is up or one is fatal.
@@ -147,7 +138,9 @@ class Engine:
         LLMError
             The fatal one, when those in flight have finished.
         """
-        self._feed = feed
+        if self._client.bundling.inputs > 1:
+            self._bundles = Bundles(feed, self._client)
+        self._source = self._bundles or feed
         # until the end, a row that is not done was interrupted
         self._store.unfinished = InterruptedRowError("the run was interrupted")
         try:
@@ -175,9 +168,9 @@ class Engine:
         """
         failed: list[tuple[str, str | None, str | None]] = []
         for _ in range(_PROBES):
-            if self._client.terms.settled or (item := await self._next()) is None:
+            if self._client.terms.settled or (bundle := await self._next()) is None:
                 return
-            outcome = await self._one(item)
+            outcome = await self._work(bundle)
             if outcome is None:
                 return
             error = outcome.error
@@ -210,9 +203,9 @@ class Engine:
         while True:
             await asyncio.sleep(_SLICE)
             if circuit.due:
-                if (item := await self._next()) is None:
+                if (bundle := await self._next()) is None:
                     return
-                self._start(self._one(item))
+                self._start(self._work(bundle))
 
     def _grow(self) -> None:
         """Follow the concurrency's target; workers over it wait for a slot."""
@@ -239,106 +232,83 @@ class Engine:
             if not slots.take():
                 await slots.acquire()
             try:
-                if (item := await self._next()) is None:
+                if (bundle := await self._next()) is None:
                     return
-                await self._one(item)
+                await self._work(bundle)
             finally:
                 slots.release()
             if concurrency.target != slots.limit:
                 self._grow()
 
-    async def _next(self) -> Item | None:
+    async def _next(self) -> Bundle | None:
         if self._stop is not None:
             return None
-        if (item := self._feed.ready()) is not None:
-            return item
+        if (bundle := self._source.ready()) is not None:
+            return bundle
         try:
-            item = await self._feed.next()
+            bundle = await self._source.next()
         except Exception as error:  # noqa: BLE001 - execute() raises it at the end
             self._stop = error
             return None
-        self._client.circuit.last = item is None
-        return item
+        self._client.circuit.last = bundle is None
+        return bundle
 
-    async def _one(self, item: Item) -> Outcome | None:
-        """Bring one row to its end."""
+    async def _work(self, bundle: Bundle) -> Outcome | None:
+        """Bring a bundle to its end; return the outcome of a single row."""
+        if len(bundle) > 1:
+            await self._halved(bundle)
+            return None
+        (item,) = bundle
         try:
-            if self._choosy:
-                outcome = await self._answer(item)
-            else:
-                outcome = await self._client.complete(item.request, self._run, item.key)
+            outcome = await self._answers.of(item)
         except Exception as error:  # noqa: BLE001 - execute() raises it at the end
             # one error stops the run: no new rows, those in flight finish
+            self._end(bundle if isinstance(error, LLMError) else (), error)
+            return None
+        self._store.add(item.position, outcome)
+        self._events.finished(item.position, outcome)
+        return outcome
+
+    async def _halved(self, bundle: Bundle) -> bool:
+        """Ask for a bundle, then in halves; tell whether it was answered as one.
+
+        One bad text, or a limit that nobody knew of, costs its neighbours nothing.
+        """
+        if self._stop is not None:
+            return False
+        if len(bundle) == 1:
+            outcome = await self._work(bundle)
+            return outcome is not None and not outcome.failed
+        bundles, error = self._bundles, None
+        if bundles is None or len(bundle) <= bundles.inputs:
+            try:
+                outcomes = await self._answers.of_all(bundle)
+            except LLMError as failure:
+                error = failure
+            except Exception as failure:  # noqa: BLE001 - execute() raises it
+                self._end((), failure)
+                return False
+            else:
+                for item, outcome in zip(bundle, outcomes, strict=True):
+                    self._store.add(item.position, outcome)
+                    self._events.finished(item.position, outcome)
+                return True
+            if error.fatal and not isinstance(error, CostLimitError):
+                self._end(bundle, error)
+                return False
+        middle = (len(bundle) + 1) // 2
+        halves = [await self._halved(i) for i in (bundle[:middle], bundle[middle:])]
+        if all(halves) and isinstance(error, BadRequestError) and bundles is not None:
+            bundles.lower(middle)  # it was not one of the texts
+        return False
+
+    def _end(self, bundle: Bundle, error: Exception) -> None:
+        """Stop the run; those rows failed with it."""
+        for item in bundle:
             if isinstance(error, LLMError):
                 self._store.add(item.position, Outcome([], error))
-                self._run.totals.failed += 1
-            self._stop = self._stop or error
-            return None
-        if outcome.failed:
-            self._run.totals.failed += 1
-        elif not self._choosy:
-            self._store.by[item.position] = 1
-        self._store.add(item.position, outcome)
-        self._run.log.row(item.position, outcome)
-        self._run.totals.done += 1
-        self._run.totals.cached += outcome.cached
-        return outcome
-
-    async def _answer(self, item: Item) -> Outcome:
-        """Ask one client after the other until one has an answer."""
-        position, request, key = item
-        tried: list[Tried] = []
-        for index, client in enumerate(self._clients):
-            if index:
-                request = request._replace(spec=client.spec)
-                key = client.fingerprint.of(request)
-            outcome = await self._fitted(client, Item(position, request, key), tried)
-            if not outcome.failed:
-                break
-        else:
-            return outcome
-        self._store.by[position] = index + 1
-        for asked, why_key, why in tried:
-            if why.error is not None and not why.cached:
-                asked.give_up(why_key, why.error)
-        if index and outcome.error is None:
-            by = client.endpoint.model
-            msg = f"answered by {by}, because: {tried[0][2].error}"
-            outcome = outcome._replace(error=FellBackError(msg))
-        return outcome
-
-    async def _fitted(self, client: Client, item: Item, tried: list[Tried]) -> Outcome:
-        """Ask, and again with less text while it is too long."""
-        cut = False
-        while (outcome := await self._asked(client, item, new=not cut)).failed:
-            tried.append((client, item.key, outcome))
-            if not isinstance(outcome.error, ContextLengthError):
-                return outcome
-            shorter = self._shorter and self._shorter(*item[:2], outcome.error)
-            if not shorter:
-                return outcome
-            cut = True
-            item = Item(item.position, shorter, client.fingerprint.of(shorter))
-        if cut and outcome.error is None:
-            msg = "its text was cut to fit into the model's context"
-            outcome = outcome._replace(error=ShortenedError(msg))
-        return outcome
-
-    async def _asked(self, client: Client, item: Item, *, new: bool) -> Outcome:
-        """Ask one client, unless it is known where else the answer is."""
-        another = client is not self._clients[-1]
-        if another or self._shorter:
-            known = client.given_up(item.key)
-            if known and (another or isinstance(known, ContextLengthError)):
-                return Outcome([], known, 0, cached=True)
-        # the feed has looked for the first key already
-        key = item.key if new and client is self._client else None
-        try:
-            return await client.complete(item.request, self._run, key)
-        except (UnreachableError, OutageError) as error:
-            if not another:
-                raise
-            return Outcome([], error)
+        self._events.totals.failed += len(bundle)
+        self._stop = self._stop or error
 
     async def _cancel(self) -> None:
         """Leave no task behind."""

@@ -171,7 +171,8 @@ def _survey(recipe: Recipe, data: Any) -> _Survey:
             requests = job.prompts.requests(client.spec)
             feed = Feed(requests, client, job.run, job.store, recipe.settings)
             found = _Survey(job.store.rows, [], 0.0, 0, client.prices)
-            while (item := await feed.next()) is not None:
+            while (bundle := await feed.next()) is not None:
+                (item,) = bundle
                 found.positions.append(item.position)
                 system = item.request.system or ""
                 found.weights += estimate_tokens(item.request.prompt + system)

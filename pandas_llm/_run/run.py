@@ -14,11 +14,9 @@ from typing import TYPE_CHECKING, Any, Self
 from pandas_llm._display import Bar, Status, Usage
 from pandas_llm._engine import (
     Ask,
-    BundleEngine,
-    Bundles,
     Engine,
+    Events,
     Feed,
-    Run,
     Store,
     open_client,
     resolve_endpoints,
@@ -81,7 +79,7 @@ class Job:
             labels=self.source.frame.index,
         )
         self._check_names()
-        self.run = Run(budget=CostBudget(self.settings.max_cost))
+        self.run = Events(budget=CostBudget(self.settings.max_cost))
         self.run.totals.rows = self.source.rows
         self.usage = Usage()
         self.failed: Sequence[int] = ()
@@ -148,11 +146,9 @@ class Job:
             }
             self.status = lambda: _status(client)
             requests = self.prompts.requests(client.spec)
-            embeds = self.recipe.verb == "embed"
-            feeds, engines = (Bundles, BundleEngine) if embeds else (Feed, Engine)
-            feed = feeds(requests, client, self.run, store, settings)
+            feed = Feed(requests, client, self.run, store, settings)
             shorter = self.prompts.shorter if settings.truncate else None
-            engine = engines(clients, self.run, store, shorter)
+            engine = Engine(clients, self.run, store, shorter)
             try:
                 await engine.execute(feed, settings.deadline)
             finally:

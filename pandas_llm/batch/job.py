@@ -28,7 +28,7 @@ from pandas_llm.errors import (
     NotCachedError,
     ProviderError,
 )
-from pandas_llm.types import Outcome, Tokens
+from pandas_llm.types import Outcome
 
 if TYPE_CHECKING:
     import os
@@ -43,7 +43,7 @@ __all__ = ["BatchJob", "BatchStatus", "load"]
 
 _SOON, _LATE = 0.2, 30.0
 """Seconds between looks, at first and at last."""
-_PATIENCE = 900.0
+_UNHEARD = 900.0
 """Seconds without an answer to a look, while waiting: a batch takes hours anyway."""
 _LARGEST = 1 << 30
 """Bytes of a file of results."""
@@ -164,7 +164,7 @@ class BatchJob:
                 heard = time.monotonic()
             except ProviderError as error:
                 away = time.monotonic() - heard
-                if not (wait and error.retryable and away < _PATIENCE):
+                if not (wait and error.retryable and away < _UNHEARD):
                     raise
             if not wait or not self._state.live:
                 break
@@ -173,11 +173,7 @@ class BatchJob:
         if job.store.rows:
             await job.execute()
         await self._explain(job)
-        totals, state = job.run.totals, self._state
-        totals.add(Tokens(*state.tokens))
-        totals.requests = state.answered
-        totals.known_cost, totals.unpriced = state.known_cost, state.unpriced
-        totals.cached = max(0, totals.cached - state.answered)
+        self._state.used(job.run.totals)
 
     async def _explain(self, job: Job) -> None:
         """Say of rows without an answer what the batch said of them."""

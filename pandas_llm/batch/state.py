@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from pandas_llm._display import Totals
 from pandas_llm.cache import sqlite as database
 from pandas_llm.errors import LLMError
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _WAIT = 5.0
+_USED = (
+    *("requests", "input_tokens", "output_tokens", "cached_input_tokens"),
+    *("reasoning_tokens", "known_cost", "unpriced"),
+)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS pandas_llm_batches (
     id TEXT PRIMARY KEY, state BLOB NOT NULL, recipe BLOB NOT NULL
@@ -45,15 +50,19 @@ class State:
     reasons: dict[str, str] = field(default_factory=dict)
     """Why a request has no answer, by its key in hex."""
     requests: int = 0
-    answered: int = 0
-    tokens: tuple[int, int, int, int] = (0, 0, 0, 0)
-    known_cost: float = 0.0
-    unpriced: int = 0
+    counters: Totals = field(default_factory=Totals)
+    """What was asked, used and paid: by the rows ahead and by the batches."""
 
     @property
     def live(self) -> list[Part]:
         """The batches that have not ended."""
         return [part for part in self.parts if not part.ended]
+
+    def used(self, totals: Totals) -> None:
+        """Count in a result what the batch has used, not what it read again."""
+        for name in _USED:
+            setattr(totals, name, getattr(self.counters, name))
+        totals.cached = max(0, totals.cached - totals.requests)
 
 
 def save(path: Path, state: State, recipe: bytes) -> None:
@@ -87,7 +96,7 @@ def find(path: Path, job: str) -> tuple[State, bytes] | None:
     try:
         known = orjson.loads(row[0])
         parts = [Part(**part) for part in known.pop("parts")]
-        known["tokens"] = tuple(known["tokens"])
-        return State(parts=parts, **known), bytes(row[1])
+        counters = Totals(**known.pop("counters"))
+        return State(parts=parts, counters=counters, **known), bytes(row[1])
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise LLMError(f"the job {job!r} cannot be read: {error!r}") from error

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from itertools import count
 from typing import TYPE_CHECKING
 
 from pandas_llm._engine import (
     Ask,
+    Events,
     Feed,
-    Run,
     Transport,
     images,
     offline_client,
     open_client,
     resolve_endpoint,
 )
-from pandas_llm._pacing import backoff
 from pandas_llm._run import shared_spec
 from pandas_llm.batch.state import Part, State
 from pandas_llm.cache import open_cache
@@ -35,7 +32,7 @@ from pandas_llm.errors import (
     ProviderError,
     UnreachableError,
 )
-from pandas_llm.providers import DISCOUNT, batches_of, connect, excerpt, read_reply
+from pandas_llm.providers import DISCOUNT, batches_of, excerpt, read_reply, succeeded
 from pandas_llm.redaction import shown
 from pandas_llm.types import Request, Tokens, Used
 
@@ -43,15 +40,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
-    from pandas_llm._display import Totals
     from pandas_llm._engine import Client, Item
     from pandas_llm._run import Job, Recipe
     from pandas_llm.cache import Cache
-    from pandas_llm.providers import Batches, Provider, Result, Snapshot
+    from pandas_llm.providers import Batches, Result, Snapshot
     from pandas_llm.types import HTTPRequest, HTTPResponse, Reply
 
 _PROBES = 3
-_OK = (200, 201)
 _UNCLEAR = (303, 408, 409, 499)
 """Of the statuses that refuse, those of which something may have been created."""
 
@@ -61,9 +56,8 @@ class Courier:
     """What the provider is talked to with."""
 
     client: Client
-    provider: Provider
     batches: Batches
-    transport: Transport
+    events: Events
     cache: Cache
     recipe: Recipe
 
@@ -78,18 +72,14 @@ class Courier:
             spec = shared_spec(settings, recipe.output.schema, recipe.verb)
             ask = Ask(spec, recipe.output, replace(settings, max_cost=None), cache)
             client = await open_client(stack, resolve_endpoint(settings), ask)
-            transport = await stack.enter_async_context(
-                Transport(settings.request_timeout, settings.session)
-            )
-            provider = connect(client.endpoint)
             sample = Request(client.spec, "")
-            request = provider.build(sample, client.terms.capabilities, 1)
-            batches = batches_of(provider, request)
-            yield cls(client, provider, batches, transport, cache, recipe)
+            request = client.provider.build(sample, client.terms.capabilities, 1)
+            batches = batches_of(client.provider, request)
+            yield cls(client, batches, Events(), cache, recipe)
 
     async def send(self, request: HTTPRequest) -> HTTPResponse:
         """Send by POST."""
-        return await self._exchange(lambda: self.transport.send(request))
+        return await self._exchange(lambda: self.client.transport.send(request))
 
     async def ready(self, lines: Sequence[bytes]) -> HTTPRequest:
         """Send the requests ahead, where they are; return what begins their batch."""
@@ -120,9 +110,9 @@ class Courier:
                 if _unsent(error):
                     raise
                 raise self._unclear(request, requests, error) from error
-            if response.status in _OK:
+            if succeeded(response):
                 return response
-            answer = self.provider.error(response)
+            answer = self.client.provider.error(response)
             if _refused(response):
                 raise answer
             raise self._unclear(request, requests, answer)
@@ -151,27 +141,15 @@ class Courier:
     async def get(self, url: str, most: int = 1 << 24) -> HTTPResponse:
         """Ask by GET."""
         sample = Request(self.client.spec, "")
-        built = self.provider.build(sample, self.client.terms.capabilities, 1)
+        built = self.client.provider.build(sample, self.client.terms.capabilities, 1)
         return await self._exchange(
-            lambda: self.transport.get(url, built.headers, most)
+            lambda: self.client.transport.get(url, built.headers, most)
         )
 
     async def _exchange(
         self, call: Callable[[], Awaitable[HTTPResponse]]
     ) -> HTTPResponse:
-        for attempt in count():
-            try:
-                response = await call()
-                if response.status not in _OK:
-                    raise self.provider.error(response)
-            except ProviderError as error:
-                if not error.retryable or attempt >= self.recipe.settings.max_retries:
-                    raise
-                after = getattr(error, "retry_after", None)
-                await asyncio.sleep(backoff(attempt, after))
-            else:
-                return response
-        raise AssertionError  # count() has no end
+        return await self.client.exchange(call, self.events)
 
     def kept(self, items: Sequence[Item]) -> set[bytes]:
         """Tell which requests need not be sent."""
@@ -183,32 +161,23 @@ class Courier:
         A batch with a parameter that the model refuses would fail as a whole, hours
         later.
         """
-        run = Run()
+        events = Events(state.counters)
         for _ in range(_PROBES):
             if not todo or self.client.terms.settled:
                 break
             item, *todo = todo
-            outcome = await self.client.complete(item.request, run)
+            outcome = await self.client.complete(item.request, events)
             if outcome.failed:
                 state.reasons[item.key.hex()] = str(outcome.error)
-        self._count(state, run.totals)
         return todo
-
-    def _count(self, state: State, totals: Totals) -> None:
-        state.answered += totals.requests
-        state.known_cost += totals.known_cost
-        state.unpriced += totals.unpriced
-        used = (totals.input_tokens, totals.output_tokens)
-        more = (*used, totals.cached_input_tokens, totals.reasoning_tokens)
-        state.tokens = _sum(state.tokens, more)
 
     async def built(self, request: Request, n: int) -> tuple[bytes, int]:
         """Write a body, and tell how much of it images are above their tokens."""
         if request.images:
             name = self.client.endpoint.provider
-            request = await images.load(request, self.provider.images, name)
+            request = await images.load(request, self.client.provider.images, name)
         capabilities = self.client.terms.capabilities
-        body = self.provider.build(request, capabilities, n).body
+        body = self.client.provider.build(request, capabilities, n).body
         return body, images.surplus(request)
 
     def keep(self, result: Result, state: State) -> None:
@@ -230,22 +199,19 @@ class Courier:
     def _read(self, response: HTTPResponse, state: State) -> Reply:
         """Read an answer; what it has used is counted even if it is no reply."""
         try:
-            reply = read_reply(self.provider, response)
+            reply = read_reply(self.client.provider, response)
         except ProviderError:
-            if (used := self.provider.spent(response)) != Used():
+            if (used := self.client.provider.spent(response)) != Used():
                 self._book(used.tokens, state)
             raise
-        state.answered += 1
+        state.counters.requests += 1
         self._book(reply.tokens, state)
         return reply
 
     def _book(self, tokens: Tokens | None, state: State) -> None:
         cost = math.nan if tokens is None else self.client.prices.of(tokens)
-        state.tokens = _sum(state.tokens, tokens or Tokens())
-        if math.isnan(cost):
-            state.unpriced += 1
-        else:
-            state.known_cost += cost * DISCOUNT
+        state.counters.add(tokens or Tokens())
+        state.counters.pay(cost * DISCOUNT)
 
 
 def _unsent(error: ProviderError) -> bool:
@@ -325,12 +291,7 @@ async def all_items(job: Job, client: Client) -> list[Item]:
     blank = offline_client(client.endpoint, ask)
     requests = job.prompts.requests(client.spec)
     feed = Feed(requests, blank, job.run, job.store, job.settings)
-    found = []
-    while (item := await feed.next()) is not None:
-        found.append(item)
+    found: list[Item] = []
+    while (bundle := await feed.next()) is not None:
+        found += bundle
     return found
-
-
-def _sum(one: Sequence[int], other: Sequence[int]) -> tuple[int, int, int, int]:
-    a, b, c, d = (x + y for x, y in zip(one, other, strict=True))
-    return a, b, c, d

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from pandas_llm.providers.batches import DISCOUNT, Batches, Result, Snapshot, batches_of
 from pandas_llm.providers.dialect import Bundling
+from pandas_llm.providers.embeddings import Embeddings
 from pandas_llm.providers.failures import excerpt
 from pandas_llm.providers.registry import (
     Preset,
@@ -20,12 +21,14 @@ from pandas_llm.providers.registry import (
     preset,
     presets,
     read_reply,
+    succeeded,
 )
 
 __all__ = [
     "DISCOUNT",
     "Batches",
     "Bundling",
+    "Embeddings",
     "Preset",
     "Provider",
     "Result",
@@ -37,4 +40,5 @@ __all__ = [
     "preset",
     "presets",
     "read_reply",
+    "succeeded",
 ]

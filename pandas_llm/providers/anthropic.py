@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pandas_llm.errors import MalformedReplyError
 from pandas_llm.providers import failures
+from pandas_llm.providers.batches import AnthropicBatches
 from pandas_llm.providers.dialect import Dialect
 from pandas_llm.providers.headers import count, until
 from pandas_llm.providers.negotiation import merged
@@ -57,6 +58,7 @@ class Provider(Dialect):
     images = ImageLimits(5 * 2**20 // 4 * 3, 30 * 2**20 // 4 * 3)
     """5 MB of base64 an image ("image exceeds 5 MB maximum"), 32 MB a request."""
     modes = ("json_schema", "prompt")
+    batches = AnthropicBatches
     names: ClassVar[Mapping[str, str]] = {"stop": "stop_sequences"}
     lacking: tuple[str, ...] = ("seed",)
     fixed: ClassVar[Mapping[str, str]] = {"anthropic-version": _VERSION}

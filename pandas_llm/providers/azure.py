@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class Provider(openai.Provider):
     """A deployment in Azure."""
 
+    batches = None
+
     def url(self, endpoint: Endpoint) -> str:
         """Give the address that requests go to."""
         return _completed(endpoint, "chat/completions")

@@ -15,7 +15,7 @@ from pandas_llm.errors import ConfigurationError
 from pandas_llm.types import HTTPRequest, HTTPResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 DISCOUNT = 0.5
 """What a batch costs of the ordinary price, with both vendors."""
@@ -58,6 +58,9 @@ class Batches(Protocol):
     most_bytes: int
     """The most bytes of one batch."""
 
+    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
+        """Take the address and headers of an ordinary request."""
+
     def line(self, custom_id: str, body: bytes) -> bytes:
         """Write one request of a batch."""
 
@@ -80,7 +83,7 @@ class Batches(Protocol):
         """Read a file of results, in whatever order they are in."""
 
 
-class OpenAI:
+class OpenAIBatches:
     """JSON Lines in a file of their own; results in one file, errors in another."""
 
     most_requests = 50_000
@@ -164,7 +167,7 @@ class OpenAI:
             yield Result(data["custom_id"], HTTPResponse(status, headers, answer))
 
 
-class Anthropic:
+class AnthropicBatches:
     """Requests within the call that begins the batch; results at an address."""
 
     most_requests = 100_000
@@ -224,20 +227,12 @@ class Anthropic:
             yield Result(data["custom_id"], None, str(reason))
 
 
-_DIALECTS: Mapping[str, Callable[[str, Mapping[str, str]], Batches]] = {
-    "openai": OpenAI,
-    "responses": OpenAI,
-    "anthropic": Anthropic,
-}
-"""By the module that writes the ordinary requests."""
-
-
 def batches_of(provider: object, request: HTTPRequest) -> Batches:
-    """Give the batch endpoint beside the one that a provider's request goes to."""
-    module = type(provider).__module__.rpartition(".")[2]
-    if module not in _DIALECTS:
+    """Return the batch endpoint beside the one that a provider's request goes to."""
+    dialect: type[Batches] | None = getattr(provider, "batches", None)
+    if dialect is None:
         raise _no_batches(request.url)
-    return _DIALECTS[module](request.url, request.headers)
+    return dialect(request.url, request.headers)
 
 
 def _no_batches(url: str) -> ConfigurationError:

@@ -24,6 +24,7 @@ class OneChoice(Provider):
     """A server that gives one choice whatever `n` says, and knows the older field."""
 
     capabilities = Capabilities(max_tokens="max_tokens", n=False)
+    batches = None
 
 
 class Ollama(Provider):
@@ -35,6 +36,7 @@ class Ollama(Provider):
     """
 
     capabilities = OneChoice.capabilities
+    batches = None
     embeds = Bundling(256, 30_000)
     """No limits are known; its one queue shall answer within `request_timeout`."""
 
@@ -73,12 +75,14 @@ class OlderLimit(Provider):
     """
 
     capabilities = Capabilities(max_tokens="max_tokens")
+    batches = None
 
 
 class Together(Provider):
     """Together counts requests and tokens by the second (curator's source)."""
 
     capabilities = Capabilities(max_tokens="max_tokens")
+    batches = None
 
     def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
         """Read ``x-ratelimit-limit``, which is of requests, and ``…-tokens``."""
@@ -91,6 +95,7 @@ class Groq(Provider):
     """Groq answers 400 to ``n`` above 1; its limit on requests is for a day."""
 
     capabilities = Capabilities(n=False)
+    batches = None
     images = ImageLimits(3_000_000, 3_000_000)
     """4 MB of base64 in a request (its page on vision)."""
     periods = (_DAY, 60.0)
@@ -100,12 +105,14 @@ class DeepSeek(Provider):
     """DeepSeek has JSON mode but no schema, and one choice."""
 
     capabilities = Capabilities("json_object", max_tokens="max_tokens", n=False)
+    batches = None
 
 
 class Mistral(Provider):
     """Mistral answers 422 to fields that it does not know."""
 
     capabilities = Capabilities(max_tokens="max_tokens")
+    batches = None
     names: ClassVar[Mapping[str, str]] = {
         "seed": "random_seed",
         "dimensions": "output_dimension",
@@ -116,6 +123,7 @@ class XAI(Provider):
     """xAI takes PNG and JPEG alone (its guide on images)."""
 
     images = ImageLimits(20 * 2**20, 50_000_000, ("image/png", "image/jpeg"))
+    batches = None
 
 
 def _at(name: str, base_url: str, dialect: type[Provider] = Provider) -> Preset:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pandas_llm.errors import LLMError, ProviderError
+    from pandas_llm.providers.batches import Batches
     from pandas_llm.types import (
         Endpoint,
         HTTPResponse,
@@ -75,6 +76,8 @@ class Dialect:
     """Headers of every request."""
     embeds: ClassVar[Bundling | None] = None
     """What a request for embeddings may hold; None where there are none."""
+    batches: ClassVar[type[Batches] | None] = None
+    """What its batch endpoint is like; None where none is known."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.model = endpoint.model

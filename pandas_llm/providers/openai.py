@@ -6,10 +6,11 @@ Field names and their oddities: OpenAI's specification and its client's source
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pandas_llm.errors import MalformedReplyError, OverloadedError
 from pandas_llm.providers import failures
+from pandas_llm.providers.batches import OpenAIBatches
 from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
 from pandas_llm.providers.headers import count, duration
 from pandas_llm.providers.registry import Preset
@@ -27,6 +28,7 @@ from pandas_llm.types import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pandas_llm.providers.batches import Batches
     from pandas_llm.providers.dialect import Turns
     from pandas_llm.types import Endpoint, HTTPResponse, Image, Spec
 
@@ -56,6 +58,8 @@ class Provider(Dialect):
         return endpoint.base_url + "/chat/completions"
 
     embeds = Bundling()
+    batches: ClassVar[type[Batches] | None] = OpenAIBatches
+    """Servers that are not known to have them say None."""
 
     def embeddings_url(self, endpoint: Endpoint) -> str:
         """Give the address that requests for embeddings go to."""

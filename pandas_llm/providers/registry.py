@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from pandas_llm.errors import ConfigurationError, MalformedReplyError
+from pandas_llm.providers.embeddings import Embeddings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 GROUP = "pandas_llm.providers"
 """The entry points by which other packages add providers."""
-_OK = 200
+_SUCCESS = (200, 201)
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -165,14 +166,17 @@ def connect(endpoint: Endpoint) -> Provider:
     provider: Provider = dialect(endpoint)
     if endpoint.embeds is None:
         return provider
-    from pandas_llm.providers.embeddings import Embeddings  # which needs this module
-
     return Embeddings(provider, endpoint)
+
+
+def succeeded(response: HTTPResponse) -> bool:
+    """Tell by the status whether an answer is one; 201 is a NestJS gateway's."""
+    return response.status in _SUCCESS
 
 
 def read_reply(provider: Provider, response: HTTPResponse) -> Reply:
     """Return what an answer says; raise an `LLMError` when it is no reply."""
-    if response.status != _OK:
+    if not succeeded(response):
         raise provider.error(response)
     try:
         return provider.parse(response)

@@ -1,0 +1,145 @@
+"""One row's answer: from the model, or those to fall back to, or with less text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pandas_llm._engine.feed import Item
+from pandas_llm.errors import (
+    ContextLengthError,
+    FellBackError,
+    OutageError,
+    ShortenedError,
+    UnreachableError,
+)
+from pandas_llm.types import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pandas_llm._engine.client import Client
+    from pandas_llm._engine.events import Events
+    from pandas_llm._engine.feed import Bundle
+    from pandas_llm._engine.outcomes import Store
+    from pandas_llm.types import Request
+
+    Shorter = Callable[[int, Request, ContextLengthError], Request | None]
+    Tried = tuple[Client, bytes, Outcome]
+
+_UNTIL_NEXT = 10.0
+"""Seconds to wait for a server that is down, where there is another to ask."""
+
+
+class Answers:
+    """Asks for the rows of a run, in all the ways that the run allows.
+
+    Parameters
+    ----------
+    clients : sequence of Client
+        The one to ask, then those to fall back to.
+    events : Events
+        Counts.
+    store : Store
+        Is told who answered a row.
+    shorter : callable, optional
+        Makes a request that was too long again, shorter; or gives None.
+    """
+
+    def __init__(
+        self,
+        clients: Sequence[Client],
+        events: Events,
+        store: Store,
+        shorter: Shorter | None = None,
+    ) -> None:
+        self._clients = clients
+        self._client = clients[0]
+        self._events = events
+        self._store = store
+        self._shorter = shorter
+        self._choosy = len(clients) > 1 or shorter is not None
+        """Whether a row may be asked in more than one way."""
+        for client in clients[:-1]:
+            client.circuit.patience = _UNTIL_NEXT
+
+    async def of(self, item: Item) -> Outcome:
+        """Return what came of one row; raise only what ends the run."""
+        if self._choosy:
+            return await self._first(item)
+        outcome = await self._client.complete(item.request, self._events, item.key)
+        if not outcome.failed:
+            self._store.by[item.position] = 1
+        return outcome
+
+    async def of_all(self, bundle: Bundle) -> list[Outcome]:
+        """Return what came of rows that are asked about in one request.
+
+        Raises
+        ------
+        LLMError
+            When there is no answer: of all of them, since it does not say for which.
+        """
+        outcomes = await self._client.complete_bundle(
+            [item.request for item in bundle],
+            self._events,
+            [item.key for item in bundle],
+        )
+        for item, outcome in zip(bundle, outcomes, strict=True):
+            self._store.by[item.position] = not outcome.failed
+        return outcomes
+
+    async def _first(self, item: Item) -> Outcome:
+        """Ask one client after the other until one has an answer."""
+        position, request, key = item
+        tried: list[Tried] = []
+        for index, client in enumerate(self._clients):
+            if index:
+                request = request._replace(spec=client.spec)
+                key = client.fingerprint.of(request)
+            outcome = await self._fitted(client, Item(position, request, key), tried)
+            if not outcome.failed:
+                break
+        else:
+            return outcome
+        self._store.by[position] = index + 1
+        for asked, why_key, why in tried:
+            if why.error is not None and not why.cached:
+                asked.give_up(why_key, why.error)
+        if index and outcome.error is None:
+            by = client.endpoint.model
+            msg = f"answered by {by}, because: {tried[0][2].error}"
+            outcome = outcome._replace(error=FellBackError(msg))
+        return outcome
+
+    async def _fitted(self, client: Client, item: Item, tried: list[Tried]) -> Outcome:
+        """Ask, and again with less text while it is too long."""
+        cut = False
+        while (outcome := await self._asked(client, item, new=not cut)).failed:
+            tried.append((client, item.key, outcome))
+            if not isinstance(outcome.error, ContextLengthError):
+                return outcome
+            shorter = self._shorter and self._shorter(*item[:2], outcome.error)
+            if not shorter:
+                return outcome
+            cut = True
+            item = Item(item.position, shorter, client.fingerprint.of(shorter))
+        if cut and outcome.error is None:
+            msg = "its text was cut to fit into the model's context"
+            outcome = outcome._replace(error=ShortenedError(msg))
+        return outcome
+
+    async def _asked(self, client: Client, item: Item, *, new: bool) -> Outcome:
+        """Ask one client, unless it is known where else the answer is."""
+        another = client is not self._clients[-1]
+        if another or self._shorter:
+            known = client.given_up(item.key)
+            if known and (another or isinstance(known, ContextLengthError)):
+                return Outcome([], known, 0, cached=True)
+        # the feed has looked for the first key already
+        key = item.key if new and client is self._client else None
+        try:
+            return await client.complete(item.request, self._events, key)
+        except (UnreachableError, OutageError) as error:
+            if not another:
+                raise
+            return Outcome([], error)
