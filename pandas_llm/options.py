@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from pandas_llm import environment
 from pandas_llm._display import ends_here
+from pandas_llm.redaction import conceal
 from pandas_llm.rules import RULES, TEXT
 
 if TYPE_CHECKING:
@@ -296,16 +297,6 @@ _context: ContextVar[Mapping[str, Any]] = ContextVar(
 )
 
 
-class Secret(str):
-    """A text that does not show itself, such as a key among the options."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        """Show that there is one."""
-        return "'***'"
-
-
 @ends_here
 def set_options(**options: Unpack[Options]) -> None:
     """Set options for every later call of this process.
@@ -344,10 +335,7 @@ def get_options() -> dict[str, Any]:
     >>> pandas_llm.get_options()["n"]
     1
     """
-    found = {**_DEFAULTS, **_environment(), **_global, **_context.get()}
-    if isinstance(found["api_key"], str):
-        found["api_key"] = Secret(found["api_key"])
-    return found
+    return conceal({**_DEFAULTS, **_environment(), **_global, **_context.get()})
 
 
 @contextmanager
@@ -372,7 +360,7 @@ def option_context(**options: Unpack[Options]) -> Iterator[None]:
 def resolve(options: Mapping[str, Any]) -> Settings:
     """Give every option its value; raise for a wrong name or value."""
     check(options)
-    found = {**get_options(), **options}
+    found = conceal({**get_options(), **options})
     for name, value in found.items():
         if isinstance(value, (dict, list)):
             found[name] = copy(value)  # the caller may change it later
