@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 import pandas as pd
 
 from pandas_llm._display import ends_here
+from pandas_llm.errors import InvalidTypeError
 from pandas_llm.signatures import show_options
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def _plan(data: Any, template: str | None, **options: Any) -> Plan:
     if template is None:
         if not isinstance(data, pd.Series):
             msg = "embed needs the name of the column with the texts, or a template"
-            raise TypeError(msg)
+            raise InvalidTypeError(msg)
         template = "value"
     return Plan(template, verb="embed", **options)
 

@@ -4,6 +4,11 @@
 
     LLMError
     ├── ConfigurationError        no model, no key, unknown provider        fatal
+    │   ├── InvalidValueError     an argument that cannot be (ValueError)   fatal
+    │   ├── InvalidTypeError      of a wrong type, or unknown (TypeError)   fatal
+    │   ├── MissingColumnError    no such column (KeyError)                 fatal
+    │   └── LoopError             this event loop will not do (RuntimeError) fatal
+    ├── NoUsageError              a frame that no run made (AttributeError)
     ├── TemplateError             unknown or ambiguous column (ValueError)
     ├── GenerationError           errors="raise": some rows failed
     ├── CostLimitError            the next row could pass max_cost          fatal
@@ -46,6 +51,8 @@
 
     LLMWarning (UserWarning)      rows failed, options the model refused
 
+What is raised on purpose is an `LLMError`, also where it is a ``ValueError`` or
+``TypeError`` to the caller: a traceback is cut at the caller's line by that alone.
 `retryable` and `fatal` are class attributes: a retryable error is asked again, a
 fatal one stops the run, anything else fails its row alone.
 """
@@ -107,6 +114,28 @@ class ConfigurationError(LLMError):
 
     kind = "configuration"
     fatal = True
+
+
+class InvalidValueError(ConfigurationError, ValueError):
+    """An argument has a value that it cannot have."""
+
+
+class InvalidTypeError(ConfigurationError, TypeError):
+    """An argument is of a type that it cannot be, or there is none of that name."""
+
+
+class MissingColumnError(ConfigurationError, KeyError):
+    """A column is named that the frame does not have."""
+
+
+class LoopError(ConfigurationError, RuntimeError):
+    """The event loop that the call was made in cannot be used for it."""
+
+
+class NoUsageError(LLMError, AttributeError):
+    """The frame does not say what a run has used."""
+
+    kind = "no_usage"
 
 
 class TemplateError(LLMError, ValueError):

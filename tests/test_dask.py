@@ -5,6 +5,7 @@ import signal
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import dask
 import dask.dataframe as dd
@@ -144,7 +145,7 @@ def test_the_result_goes_on_as_a_dask_dataframe(simulator):
     [
         ({"api_key": "sk-literal-key"}, "set OPENAI_API_KEY there"),
         ({"max_cost": 1.0}, "each partition is one"),
-        ({"session": object()}, "session="),
+        ({"session": SimpleNamespace(post=None)}, "session="),
     ],
     ids=["key", "cost", "session"],
 )

@@ -2,6 +2,7 @@
 
 import doctest
 import inspect
+import pydoc
 
 import pandas as pd
 import pytest
@@ -9,6 +10,7 @@ from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
 
 import pandas_llm
+from pandas_llm import options
 from pandas_llm.accessor import LLMAccessor
 from pandas_llm.options import Options
 
@@ -58,6 +60,25 @@ def test_tab_within_a_call_offers_the_options(complete, call):
     known = complete(call)
     assert {f"{name}=" for name in (*Options.__annotations__, "errors")} <= known
     assert "options=" not in known
+
+
+@pytest.mark.parametrize("call", ["set_options(", "option_context("])
+def test_tab_where_options_are_set_offers_them(complete, call):
+    known = complete(f"pandas_llm.{call}")
+    assert {f"{name}=" for name in Options.__annotations__} <= known
+    assert "options=" not in known
+
+
+@pytest.mark.parametrize("name", ["set_options", "option_context"])
+def test_help_tells_each_option_with_its_rule_and_default(name):
+    told = pydoc.plain(pydoc.render_doc(getattr(pandas_llm, name)))
+    for option, known in options.OPTIONS.items():
+        head = f"    {option} : {known.words}, default {known.shown}\n"
+        assert told.count(head) == 1, option
+        after = " ".join(told.split(head)[1].split())
+        assert after.startswith(known.says), option
+    assert "**options" not in told
+    assert ">>> import pandas_llm" in told
 
 
 def test_signatures_name_each_option_once():

@@ -43,10 +43,12 @@ KEYS: dict[str, Any] = {
     "place": Place,
     "places": list[Place] | None,
 }
-SCHEMA = Records(parse_keys(KEYS)).schema
+ASKED = Records(parse_keys(KEYS))
+SCHEMA = ASKED.schema
 SPECS = {
     "plain": Spec("m"),
     "schema": Spec("m", schema=SCHEMA),
+    "constraints": Spec("m", schema=SCHEMA, constrained=ASKED.constrained),
     "sampling": Spec(
         "m", sampling={"temperature": 0.5, "top_p": 0.9, "stop": ["a"]}, max_tokens=9
     ),
@@ -61,6 +63,7 @@ REQUESTS = {
 SETTLED: list[dict[str, Any]] = [
     {"schema": "json_schema"},
     {"schema": "json_schema", "refused": ("strict",)},
+    {"schema": "json_schema", "constraints": False},
     {"schema": "json_object"},
     {"schema": "prompt"},
 ]

@@ -22,7 +22,7 @@ from dask.dataframe.extensions import (
 )
 
 from pandas_llm._cluster.partition import engine_plan, run_partition
-from pandas_llm.errors import ConfigurationError
+from pandas_llm.errors import ConfigurationError, InvalidTypeError
 
 if TYPE_CHECKING:
     import dask.dataframe as dd
@@ -94,7 +94,7 @@ class LLMAccessor:
         if template is None:
             if self._data.ndim > 1:
                 msg = "embed needs the name of the column with the texts, or a template"
-                raise TypeError(msg)
+                raise InvalidTypeError(msg)
             template = "value"
         return self._mapped(engine_plan(template, None, "embed", options))
 

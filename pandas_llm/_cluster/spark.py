@@ -30,6 +30,7 @@ from pyspark.sql.types import (
 
 from pandas_llm._cluster.partition import engine_plan, run_partition
 from pandas_llm._pacing import WHOLE
+from pandas_llm.errors import InvalidValueError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping
@@ -139,7 +140,7 @@ def _mapped(sdf: DataFrame, plan: Plan, workers: int | None) -> DataFrame:
     for name in plan.columns:
         if name in sdf.columns:
             msg = f"the frame has a column {name!r} already: choose another name"
-            raise ValueError(msg)
+            raise InvalidValueError(msg)
     new = {name: _type(plan, name, kind) for name, kind in plan.columns.items()}
     schema = StructType(list(sdf.schema.fields))
     for name, type_ in new.items():
@@ -148,7 +149,7 @@ def _mapped(sdf: DataFrame, plan: Plan, workers: int | None) -> DataFrame:
         workers = sdf.sparkSession.sparkContext.defaultParallelism
     if workers < 1:
         msg = f"workers must be at least 1, not {workers}"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     return sdf.mapInPandas(_runner(plan, new, workers), schema)
 
 

@@ -102,6 +102,7 @@ class Terms:
         dropped = self._provider.dropped(spec, known)
         return {
             "schema": known.schema,
+            "constraints": known.constraints and known.schema == "json_schema",
             "schema_in_prompt": known.describe or known.schema != "json_schema",
             "max_tokens_field": known.max_tokens,
             "sampling": not dropped,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from inspect import signature
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 from urllib.parse import urlsplit
@@ -36,6 +37,7 @@ from pandas_llm.types import HTTPRequest, HTTPResponse
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Mapping
     from types import TracebackType
 
     from pandas_llm.options import Settings
@@ -47,6 +49,18 @@ _CONNECT_SECONDS = 10.0
 _SPARE_FILES = 64
 _MOST = 2000
 """More connections cost more CPU a row (1.9 times at 1,000 against 256)."""
+_HEAD: Mapping[str, Any] = {
+    name: size
+    for name, size in (
+        ("max_line_size", 2**18),
+        ("max_field_size", 2**18),
+        ("max_headers", 4096),
+    )
+    if name in signature(aiohttp.ClientSession._request).parameters  # noqa: SLF001
+}
+"""How much may stand ahead of an answer: gateways add what they know of a request.
+aiohttp's own 8 kB and 128 fields would lose an answer that was paid for; older ones
+do not count the fields."""
 _STALE = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
 _BROKEN = (*_STALE, aiohttp.ClientConnectionResetError)
 _SECRETIVE = (aiohttp.ClientPayloadError, aiohttp.ClientResponseError)
@@ -155,11 +169,11 @@ class Transport:
         """Send once and read the answer."""
         assert self._session is not None  # noqa: S101 - entered by the caller
         body = request.body
-        proxied: dict[str, Any] = {}
+        more = dict(_HEAD)
         if route.proxy is not None:
-            proxied["proxy"] = route.proxy
+            more["proxy"] = route.proxy
             if route.proxy_login is not None and route.tunnelled:
-                proxied["proxy_headers"] = Login(route.proxy_login)
+                more["proxy_headers"] = Login(route.proxy_login)
         async with self._session.request(
             method,
             route.url,
@@ -168,7 +182,7 @@ class Transport:
             ssl=self._tls(route),
             timeout=self._timeout,
             allow_redirects=False,  # the key must not follow to another host
-            **proxied,
+            **more,
         ) as response:
             self._answered = True
             if response.status == PROXY_LOGIN and route.proxy is not None:

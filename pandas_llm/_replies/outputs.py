@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel, ValidationError, create_model
 
+from pandas_llm._replies.endings import ending
 from pandas_llm._replies.keys import Column, Keys
 from pandas_llm._replies.parsing import find_json, items, named, without_thinking
-from pandas_llm._replies.schema import portable
+from pandas_llm._replies.schema import constrained, portable
 from pandas_llm.errors import (
     ContentFilterError,
     OutputError,
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from pandas_llm.types import Choice
 
 Record = tuple[Any, ...]
-_TRUNCATED = ("length", "max_tokens", "MAX_TOKENS")
 _SHOWN_ERRORS = 3
 _EMPTY = "the reply is empty"
 _ONLY_THINKING = "the reply ends before its thinking does"
@@ -41,6 +41,10 @@ class Output(Protocol):
     @property
     def schema(self) -> Mapping[str, Any] | None:
         """The JSON schema of a reply; None for text."""
+
+    @property
+    def constrained(self) -> Mapping[str, Any] | None:
+        """The same with the keywords that restrict values; None where none does."""
 
     def read(self, choice: Choice) -> tuple[list[Record], TruncatedError | None]:
         """Read one choice.
@@ -64,6 +68,7 @@ class Completion:
     """Plain text, for ``complete``."""
 
     schema: Mapping[str, Any] | None = None
+    constrained: Mapping[str, Any] | None = None
 
     def __init__(self, name: str) -> None:
         self.columns = (Column(name, "str"),)
@@ -97,9 +102,11 @@ class Records:
         envelope = create_model("Records", records=(list[keys.model], ...))  # type: ignore[name-defined]
         self._model: type[BaseModel] = keys.model if single else envelope
         self.columns = keys.columns
-        self.schema: Mapping[str, Any] | None = (
-            portable(self._model.model_json_schema()) if schema is None else schema
-        )
+        self.schema: Mapping[str, Any] | None = schema
+        self.constrained: Mapping[str, Any] | None = None
+        if schema is None:
+            asked = self._model.model_json_schema()
+            self.schema, self.constrained = portable(asked), constrained(asked)
         kind = keys.columns[0].kind
         self._bare = len(keys.names) == 1 and kind != "object"
         self._unquoted = self._bare and kind != "str"
@@ -204,17 +211,27 @@ def _withheld(choice: Choice) -> TruncatedError | None:
     if choice.refusal is not None:
         msg = f"the model declined to answer: {_short(choice.refusal)}"
         raise RefusalError(msg, choice.refusal)
-    if choice.finish_reason == "content_filter":
+    ended = ending(choice.finish_reason)
+    if ended == "content_filter":
         msg = "the provider's content filter held the answer back"
         raise ContentFilterError(msg, choice.text)
-    if choice.finish_reason == "tool_calls" and not choice.text.strip():
+    if ended == "tool_calls" and not choice.text.strip():
         msg = (
             "the model asked for a tool in place of an answer, and tools are not run: "
             "leave them out of the request"
         )
         raise ToolCallError(msg, choice.text)
-    if choice.finish_reason not in _TRUNCATED:
+    if ended in ("stop", "tool_calls"):
         return None
+    if ended == "error":  # kept by an earlier version
+        msg = f"the server broke the reply off ({choice.finish_reason})"
+        raise OutputError(msg, choice.text)
+    if ended == "unknown":
+        msg = (
+            f"the reply may not be whole: it ended with {choice.finish_reason!r}, "
+            "which is not known to be a good end"
+        )
+        return TruncatedError(msg, choice.text)
     why = "" if choice.text else " before any text (all of it went to reasoning?)"
     msg = f"the reply was cut off at the token limit{why}: raise max_tokens"
     return TruncatedError(msg, choice.text)

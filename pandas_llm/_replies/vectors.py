@@ -33,6 +33,8 @@ class Vector:
     2
     """
 
+    constrained: Mapping[str, Any] | None = None
+
     def __init__(self, name: str, dimensions: int | None = None) -> None:
         self.columns = (Column(name, "vector"),)
         # no server is shown it: it tells embeddings from texts, and one length from

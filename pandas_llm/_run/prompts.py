@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from pandas_llm._engine import images
-from pandas_llm._run import frame
+from pandas_llm._run.rows import is_na, iter_rows, missing_rows, row_at, without_na
 from pandas_llm._run.template import Template
 from pandas_llm.errors import ImageError, TemplateError
 from pandas_llm.types import Request, Spec
@@ -18,7 +18,7 @@ from pandas_llm.types import Request, Spec
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from pandas_llm._run.frame import Source
+    from pandas_llm._run.rows import Source
     from pandas_llm.errors import ContextLengthError
     from pandas_llm.options import Settings
     from pandas_llm.types import Image
@@ -68,7 +68,7 @@ class Prompts:
         self._kept: dict[int, float] = {}
 
     def _add_images(self, given: str | Sequence[str] | None) -> list[int]:
-        """Give the places of the columns with images, among those that are used."""
+        """Return the places of the columns with images, among those that are used."""
         names = [given] if isinstance(given, str) else list(given or ())
         known = self._source.fields
         for name in names:
@@ -83,17 +83,17 @@ class Prompts:
         return [self.columns.index(name) for name in names]
 
     def requests(self, spec: Spec) -> Iterator[tuple[int, Request | ImageError | None]]:
-        """Make the requests, each when it is asked for; None for a row with NA.
+        """Build the requests, each when it is asked for; None for a row with NA.
 
         An error stands for a row whose images cannot be sent.
         """
-        absent = frame.missing(self._source, self.columns)
-        for position, row in enumerate(frame.rows(self._source, self.columns)):
+        absent = missing_rows(self._source, self.columns)
+        for position, row in enumerate(iter_rows(self._source, self.columns)):
             if absent is not None and absent[position]:
                 if self._ignore_na:
                     yield position, None
                     continue
-                filled = frame.without_na(row)
+                filled = without_na(row)
             else:
                 filled = row
             request = Request(spec, self._prompt(filled), self._system(filled))
@@ -109,9 +109,7 @@ class Prompts:
         found: list[Image] = []
         try:
             for at in self._pictures:
-                seen = (
-                    () if frame.is_na(row[at]) else images.look_at(row[at], self._root)
-                )
+                seen = () if is_na(row[at]) else images.look_at(row[at], self._root)
                 if not seen and self._ignore_na:
                     return None
                 found += seen
@@ -122,7 +120,7 @@ class Prompts:
     def shorter(
         self, position: int, request: Request, error: ContextLengthError
     ) -> Request | None:
-        """Make a row's request again with less of the column named by `truncate`.
+        """Build a row's request again with less of the column named by `truncate`.
 
         Parameters
         ----------
@@ -138,7 +136,7 @@ class Prompts:
             self._kept.pop(position, None)  # a model to fall back to may read more
             return None
         self._kept[position] = share
-        row: list[Any] = list(frame.row(self._source, self.columns, position))
+        row: list[Any] = list(row_at(self._source, self.columns, position))
         at = self.columns.index(self._cut)
         text = str(row[at])
         row[at] = text[: int(len(text) * share)]
@@ -148,7 +146,7 @@ class Prompts:
 def column_template(
     text: str, names: Sequence[str], values: Mapping[str, Any] | None
 ) -> str:
-    """Give the template that a column's name stands for; any other as it is.
+    """Return the template that a column's name stands for; any other as it is.
 
     Raises
     ------
@@ -179,9 +177,12 @@ def _fitting(message: str) -> float:
 
 
 def shared_spec(
-    settings: Settings, schema: Mapping[str, Any] | None, verb: str
+    settings: Settings,
+    schema: Mapping[str, Any] | None,
+    verb: str,
+    constrained: Mapping[str, Any] | None = None,
 ) -> Spec:
-    """Give what all requests of a run share; the model is put in for each client."""
+    """Return what all requests of a run share; the model is put in for each client."""
     sampling = {name: getattr(settings, name) for name in _SAMPLING}
     return Spec(
         "",
@@ -191,6 +192,7 @@ def shared_spec(
         {name: _alike(name, v) for name, v in sampling.items() if v is not None},
         settings.max_tokens,
         settings.extra or {},
+        constrained,
     )
 
 

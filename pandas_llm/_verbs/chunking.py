@@ -7,8 +7,13 @@ import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pandas_llm._pacing import estimate_tokens
-from pandas_llm._run import frame
-from pandas_llm.errors import ConfigurationError
+from pandas_llm._run import check_new, source_of, typed
+from pandas_llm.errors import (
+    ConfigurationError,
+    InvalidTypeError,
+    InvalidValueError,
+    MissingColumnError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sized
@@ -34,9 +39,9 @@ def chunk(  # noqa: PLR0913 - all by name but the first two
 ) -> pd.DataFrame:
     """Explode a column of long texts into chunks; see `LLMAccessor.chunk`."""
     _check_sizes(max_tokens, overlap)
-    source = frame.source(data)
+    source = source_of(data)
     place = _place(source.frame, column)
-    frame.check_new(source, [name])
+    check_new(source, [name])
     split = _splitter(max_tokens, overlap, _counter(tokenizer))
     rows: list[int] = []
     texts: list[str | None] = []
@@ -54,8 +59,8 @@ def chunk(  # noqa: PLR0913 - all by name but the first two
         texts += pieces
         numbers += range(len(pieces))
     out = source.frame.take(rows)
-    out.isetitem(place, frame.typed(texts, "str"))
-    out[name] = frame.typed(numbers, "int")
+    out.isetitem(place, typed(texts, "str"))
+    out[name] = typed(numbers, "int")
     return out
 
 
@@ -65,10 +70,10 @@ def _check_sizes(max_tokens: int, overlap: int) -> None:
     for name, value, low in sizes:
         if not isinstance(value, int) or isinstance(value, bool) or value < low:
             msg = f"{name} must be a whole number of at least {low}, not {value!r}"
-            raise ValueError(msg)
+            raise InvalidValueError(msg)
     if overlap >= max_tokens:
         msg = f"overlap ({overlap}) must be less than max_tokens ({max_tokens})"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
 
 
 def _place(table: pd.DataFrame, column: Hashable | None) -> int:
@@ -81,12 +86,12 @@ def _place(table: pd.DataFrame, column: Hashable | None) -> int:
         return names.index(column)
     if found:
         msg = f"{found} columns are named {column!r}: rename one of them"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     near = difflib.get_close_matches(str(column), [str(name) for name in names], n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"there are {names}"
     what = "name the column" if column is None else f"no column {column!r}"
     msg = f"{what}; {hint}"
-    raise KeyError(msg)
+    raise MissingColumnError(msg)
 
 
 def _counter(
@@ -101,7 +106,7 @@ def _counter(
     if callable(tokenizer):
         return tokenizer
     msg = f"tokenizer must be a callable or have .encode, not {tokenizer!r}"
-    raise TypeError(msg)
+    raise InvalidTypeError(msg)
 
 
 def _splitter(
@@ -121,9 +126,9 @@ def _pieces(split: Callable[[str], list[str]], value: Any, where: str) -> list[A
     """Split one text; one without a word stays one chunk."""
     if not isinstance(value, str):
         msg = f"{where}: a text is needed, not {value!r}"
-        raise TypeError(msg)
+        raise InvalidTypeError(msg)
     try:
         return split(value) or [""]
     except UnicodeEncodeError:
         msg = f"{where}: the text holds half a character (a lone surrogate)"
-        raise ValueError(msg) from None
+        raise InvalidValueError(msg) from None

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 GROUP = "pandas_llm.providers"
 """The entry points by which other packages add providers."""
-_SUCCESS = (200, 201)
+_SUCCESS = range(200, 300)
+"""Gateways make a 201 of an answer."""
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -52,7 +53,7 @@ class Provider(Protocol):
         """Put a request for `n` choices in the vendor's words."""
 
     def parse(self, response: HTTPResponse) -> Reply:
-        """Read an answer with status 200; raise an `LLMError` when it is none."""
+        """Read an answer with status 2xx; raise an `LLMError` when it is none."""
 
     def error(self, response: HTTPResponse) -> ProviderError:
         """Turn an answer with another status into an error."""
@@ -171,7 +172,7 @@ def connect(endpoint: Endpoint) -> Provider:
 
 
 def succeeded(response: HTTPResponse) -> bool:
-    """Tell by the status whether an answer is one; 201 is a NestJS gateway's."""
+    """Tell by the status whether an answer is one."""
     return response.status in _SUCCESS
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_type
 
@@ -13,6 +14,7 @@ from pandas_llm import Plan, Usage
 from pandas_llm._run.estimate import Estimate
 from pandas_llm._verbs.chats import ChatFile
 from pandas_llm.accessor import LLMAccessor
+from pandas_llm.options import Settings, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,6 +84,10 @@ pandas_llm.set_options(model="m", concurrency="auto", deadline=None)
 pandas_llm.set_options(cache=Path("x"), fallback=["a"], prices={"m": (1.0, 2.0)})
 with pandas_llm.option_context(n=3, api_key=lambda: "key"):
     assert_type(pandas_llm.get_options(), dict[str, Any])
+pandas_llm.set_options(deadline=pd.Timedelta("1h"), max_wait=timedelta(minutes=1))
+pandas_llm.complete(docs, "${text}", request_timeout=timedelta(seconds=5))
+assert_type(Settings(deadline=timedelta(1)).deadline, float | None)
+assert_type(resolve({}).request_timeout, float)
 plan = Plan("${text}", ["title"], verb="extract", model="m")
 
 # -- what must not pass: an ignore that is not needed is an error here ------------
@@ -89,6 +95,8 @@ plan = Plan("${text}", ["title"], verb="extract", model="m")
 pandas_llm.generate(docs, "${text}", ["fact"], modell="m")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
 pandas_llm.set_options(temprature=1.0)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 pandas_llm.set_options(n="two")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+pandas_llm.set_options(deadline="1h")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+Settings(temprature=1.0)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 llm.generate("${text}", ["fact"], how="outer")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 llm.chunk("text")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 Plan("${text}", ["title"], verb="summarize")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
