@@ -462,7 +462,9 @@ def test_a_name_that_is_no_column_is_told_before_anything_is_sent(simulator):
     frame.columns = ["name", "name"]
     with pytest.raises(pandas_llm.TemplateError, match="2 columns have that name"):
         frame.llm.preview("Look", images="name")
-    with pytest.raises(ValueError, match="images must be a str, a list of str or None, not 7"):
+    with pytest.raises(
+        ValueError, match="images must be a str, a list of str or None, not 7"
+    ):
         asked(frame, server, images=7)
     assert server.stats()["requests"] == 0
 
