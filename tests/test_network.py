@@ -490,6 +490,26 @@ def test_no_traceback_with_variables_shows_the_key(how, full, model, monkeypatch
     nowhere(caught.value)
 
 
+@pytest.mark.parametrize("function", ["complete", "acomplete", "Plan"])
+def test_an_error_of_the_callers_function_shows_no_key_either(function, plain):
+    """Every frame is shown then, with the options of the call in it."""
+
+    def broken(*_):
+        raise ZeroDivisionError
+
+    df = pd.DataFrame({"text": ["a"]})
+    options = {"model": "m", "base_url": plain.base_url, "api_key": KEY}
+    options |= {"headers": {"X-Api-Key": KEY}, "progress": broken}
+    with pytest.raises(ZeroDivisionError) as caught:
+        if function == "complete":
+            df.llm.complete("${text}", **options)
+        elif function == "Plan":
+            pandas_llm.Plan("${text}", verb="complete", **options)(df)
+        else:
+            asyncio.run(df.llm.acomplete("${text}", **options))
+    nowhere(caught.value)
+
+
 # -- what servers say -----------------------------------------------------------
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202egnp.exe\u2066 \r gone"
