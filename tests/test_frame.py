@@ -148,7 +148,7 @@ FOREIGN = [
     "a text",
     7,
     ["usage"],
-    object(),
+    frozenset({"usage"}),
     pd.DataFrame({"usage": [1]}),
 ]
 
