@@ -225,6 +225,13 @@ class FellBackError(RowError):
     remark = True
 
 
+class UnreadError(RowError):
+    """The row was answered, but not every vote on it could be read."""
+
+    kind = "unread"
+    remark = True
+
+
 class OutputError(RowError):
     """A reply that does not hold what was asked for.
 

@@ -126,7 +126,8 @@ class Choice(NamedTuple):
 
     text: str
     finish_reason: str | None = None
-    """In OpenAI's words: ``stop``, ``length``, ``content_filter``, ``tool_calls``."""
+    """In OpenAI's words: ``stop``, ``length``, ``content_filter``, ``tool_calls``. One
+    that nobody knows is as it came."""
     refusal: str | None = None
     vector: bytes | None = None
     """An embedding, as little-endian float32."""

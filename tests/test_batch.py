@@ -321,6 +321,11 @@ def test_sending_counts_the_probe_and_the_result_all_of_it(simulator, kept):
 # -- the job in the file --------------------------------------------------------
 
 
+def test_an_empty_list_of_keys_is_refused_not_completed():
+    with pytest.raises(ValueError, match="keys"):
+        frame(2).llm.submit("${text}", [], model="sim")
+
+
 def test_no_key_is_in_the_file(simulator, kept):
     secret = "sk-very-secret-batch-key"
     server = simulator(api_key=secret)

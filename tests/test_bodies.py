@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import orjson
@@ -17,7 +18,7 @@ from test_endings import DIALECTS
 
 from pandas_llm import LLMWarning
 from pandas_llm.errors import FirstRowsError
-from pandas_llm.providers import connect
+from pandas_llm.providers import batches, connect, read_reply
 from pandas_llm.types import Endpoint, HTTPResponse, Tokens
 
 ROW = pd.DataFrame({"text": ["Rain."]})
@@ -150,8 +151,6 @@ def test_malformed_details_lose_no_tokens(provider, odd):
 def test_a_cost_is_a_number_or_none(cost):
     endpoint = Endpoint("openrouter", "http://localhost:1", "m", "k")
     text = '{"choices": [{"message": {"content": "x"}}], "usage": {"cost": COST}}'
-    import json
-
     body = text.replace("COST", json.dumps(cost)).encode()
     reply = connect(endpoint).parse(HTTPResponse(200, {}, body))
     assert reply.choices[0].text == "x"
@@ -261,3 +260,17 @@ def test_a_gateways_page_to_one_row_fails_it_as_malformed():
         out = rows.llm.complete("${text}", **at(server, max_retries=1))
     assert out["why"][1].endswith("Please log in")
     assert len(server.bodies) == 3
+
+
+@pytest.mark.parametrize("odd", ["NaN", "-Infinity", "1" + "0" * 400, '"\\ud83d"'])
+def test_an_odd_line_of_a_batchs_file_loses_no_other(odd):
+    def line(name: str, beside: str) -> str:
+        body = '{"choices": [{"message": {"content": "Yes."}}], "zz": ODD}'
+        said = body.replace("ODD", beside)
+        return f'{{"custom_id": "{name}", "response": {{"status_code": 201, "body": {said}}}}}'  # noqa: E501
+
+    file = "\n".join([line("a", "1"), line("b", odd), line("c", "1")]).encode()
+    dialect = batches.OpenAI("https://api.openai.com/v1/chat/completions", {})
+    speaker = connect(Endpoint("openai", "https://api.openai.com/v1", "m", "k"))
+    replies = [read_reply(speaker, one.response) for one in dialect.results(file)]
+    assert [reply.choices[0].text for reply in replies] == ["Yes."] * 3

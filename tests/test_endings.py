@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from resume_server import Server
 from test_empty_replies import at, said
 
 from pandas_llm import LLMWarning
-from pandas_llm._replies import Completion, ending
+from pandas_llm._replies import Completion, Ending, ending
 from pandas_llm.cache import open_cache
 from pandas_llm.errors import OutputError
 from pandas_llm.types import Choice, Reply
@@ -217,6 +219,16 @@ def test_the_list_is_in_every_vendors_words():
     assert ending("stop: error") == "error"
     assert ending("FinishReason.MAX_TOKENS") == "length"
     assert ending("FINISH_REASON_STOP") == "stop"
+    assert ending("Max Tokens") == ending("max-tokens") == "length"
+    assert ending("stop (the end of the language model's turn)") == "stop"
+    assert ending("safety of the language") == ending("non-stop") == "unknown"
+
+
+@given(st.text() | st.integers() | st.dictionaries(st.text(), st.text()))
+def test_any_reason_has_one_ending_and_its_case_does_not_matter(reason):
+    assert ending(reason) in get_args(Ending)
+    if isinstance(reason, str) and reason.isascii() and reason.islower():
+        assert ending(reason.upper()) == ending(reason)
 
 
 def test_a_choice_broken_off_is_no_answer_wherever_it_comes_from():

@@ -287,6 +287,8 @@ def test_a_traceback_ends_at_the_users_line(on, simulator):
         lambda: FRAME.llm.complete("x ${text}", **on(server, loop="thread")),
         lambda: FRAME["text"].llm.classify("x ${text}", ["a", "b"], **on(server)),
         lambda: pandas_llm.extract(FRAME, TEMPLATE, ["fact"], **on(server)),
+        lambda: pandas_llm.embed(FRAME),
+        lambda: pandas_llm.embed(FRAME, "x ${txt}", model="sim"),
         lambda: pandas_llm.Plan("x ${txt}", ["fact"], model="sim")(FRAME),
         lambda: pandas_llm.set_options(wrong=1),
         lambda: FRAME.llm.estimate("x ${txt}"),
@@ -299,16 +301,21 @@ def test_a_traceback_ends_at_the_users_line(on, simulator):
         lambda: FRAME.llm.generate("x ${text}", ["fact"], n=0),
         lambda: FRAME.llm.generate("x ${text}"),
         lambda: FRAME.llm.chunk("txt", max_tokens=9),
+        lambda: FRAME.llm.submit("x ${txt}", ["fact"], model="sim"),
+        lambda: pandas_llm.complete(FRAME),
+        FRAME.llm.preview,
         lambda: FRAME.llm.estimate("x ${text}", pilot=-1, model="sim"),
         lambda: pandas_llm.batch.load("no-such-job"),
         lambda: asyncio.run(awaits("x ${txt}")),
         lambda: asyncio.run(awaits("x ${text}", n=0)),
+        lambda: asyncio.run(awaits_function()),
     ]
     here = Path(__file__).name
     for call in calls:
         with pytest.raises(Exception) as caught:  # noqa: PT011 - of any class
             call()
-        assert not {"accessor.py", "tracebacks.py"} & set(files(caught.value))
+        found = set(files(caught.value))
+        assert not {"accessor.py", "forms.py", "tracebacks.py"} & found
         assert files(caught.value)[-1] == here
 
 
@@ -322,6 +329,10 @@ def test_a_warning_that_is_an_error_ends_at_the_users_line_too(on, simulator):
         warnings.simplefilter("error")
         FRAME.llm.generate(TEMPLATE, ["fact"], **on(server))
     assert {*files(caught.value)} == {Path(__file__).name}
+
+
+async def awaits_function():
+    await pandas_llm.aembed(FRAME)
 
 
 def test_nothing_at_the_address_is_said_in_plain_words_and_few_lines():

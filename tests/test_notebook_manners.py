@@ -1,5 +1,6 @@
 """What a person sees while typing: completion, signatures, docstrings."""
 
+import asyncio
 import doctest
 import inspect
 import pydoc
@@ -12,6 +13,7 @@ from IPython.core.interactiveshell import InteractiveShell
 import pandas_llm
 from pandas_llm import options
 from pandas_llm.accessor import LLMAccessor
+from pandas_llm.errors import InvalidTypeError
 from pandas_llm.options import Options
 
 VERBS = {
@@ -90,6 +92,27 @@ def test_signatures_name_each_option_once():
             assert shown["n"].default == 1
 
 
+@pytest.mark.parametrize("verb", sorted(VERBS - {"usage"}))
+def test_a_methods_words_tell_of_its_own_parameters_alone(verb):
+    method = getattr(LLMAccessor, verb)
+    assert "data" not in inspect.signature(method).parameters
+    assert "\ndata :" not in inspect.getdoc(method)
+
+
+def test_a_functions_words_tell_of_the_data():
+    for verb in ("generate", "extract", "complete", "classify", "embed", "estimate"):
+        assert "\ndata :" in inspect.getdoc(getattr(pandas_llm, verb))
+
+
+def test_a_signature_tells_what_comes_of_a_table_and_of_a_list():
+    def result(verb):
+        return inspect.signature(verb).return_annotation
+
+    assert result(LLMAccessor.generate) == "pd.DataFrame"
+    assert result(pandas_llm.agenerate) == "pd.DataFrame | list[dict[str, Any]]"
+    assert result(LLMAccessor.aembed) == "pd.Series | pd.DataFrame"
+
+
 def public():
     for name in pandas_llm.__all__:
         yield f"pandas_llm.{name}", getattr(pandas_llm, name)
@@ -122,3 +145,17 @@ def test_a_column_named_llm_is_reached_by_brackets(simulator, on):
     out = df.llm.extract("Praise ${llm}.", {"n": int}, **on(simulator()))
     assert out.columns.tolist() == ["llm", "n"]
     assert out["llm"].llm.complete("${llm}", **on(simulator())).index.tolist() == [0, 1]
+
+
+# -- arguments ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["a method", "a function", "a twin"])
+def test_an_argument_that_is_missing_is_named_by_the_verb(form):
+    calls = {
+        "a method": lambda df: df.llm.classify("${text}"),
+        "a function": lambda df: pandas_llm.classify(df, "${text}"),
+        "a twin": lambda df: asyncio.run(pandas_llm.aclassify(df, "${text}")),
+    }
+    with pytest.raises(InvalidTypeError, match=r"^classify\(\) missing .*'labels'"):
+        calls[form](pd.DataFrame({"text": ["a"]}))

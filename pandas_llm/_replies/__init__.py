@@ -7,7 +7,7 @@ from pandas_llm._replies.endings import Ending, ending
 from pandas_llm._replies.fields import UNIONS, strict_model
 from pandas_llm._replies.keys import Keys, parse_keys, parse_labels
 from pandas_llm._replies.outputs import Completion, Label, Output, Record, Records
-from pandas_llm._replies.parsing import without_thinking
+from pandas_llm._replies.reasoning import without_thinking
 from pandas_llm._replies.rebuild import Place, keys_of
 from pandas_llm._replies.schema import narrowed, portable
 from pandas_llm._replies.vectors import Vector

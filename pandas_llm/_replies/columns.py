@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import enum
 import math
@@ -225,16 +226,20 @@ def _moment(value: Any) -> Any:
     return naive_utc(value) if isinstance(value, dt.datetime) else value
 
 
-def _plain_value(value: Any) -> Any:
+def _plain_value(value: Any) -> Any:  # noqa: PLR0911 - one a form
     """Give plain data for models and enums, so that any file format takes it."""
     if isinstance(value, BaseModel):
         return _plain_value(value.model_dump(by_alias=isinstance(value, Record)))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _plain_value(dataclasses.asdict(value))
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, dict):
         return {key: _plain_value(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_plain_value(item) for item in value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int64(value)
     return _finite(value) if isinstance(value, float) else value
 
 

@@ -21,15 +21,17 @@ _WORDS: Mapping[Ending, frozenset[str]] = {
             *("guardrail_intervened", "guardrail", "refusal", "flagged", "censored"),
             *("sensitive", "error_toxic", "safety", "image_safety", "blocklist"),
             *("prohibited_content", "image_prohibited_content", "spii", "language"),
-            *("recitation", "image_recitation", "model_armor"),
+            *("recitation", "image_recitation", "model_armor", "blacklist"),
         )
     ),
     "error": frozenset(
         (
             *("error", "failed", "abort", "aborted", "cancelled", "canceled"),
             *("insufficient_system_resource", "network_error", "internal_error"),
-            *("server_error", "timeout", "interrupted", "malformed_response"),
-            "malformed_model_output",
+            *("server_error", "timeout", "time_limit", "interrupted", "user_cancel"),
+            *("not_finished", "model_unloaded", "malformed_response"),
+            *("malformed_model_output", "malformed_tool_use"),
+            *("malformed_function_call", "unexpected_tool_call"),
         )
     ),
     "length": frozenset(
@@ -37,6 +39,7 @@ _WORDS: Mapping[Ending, frozenset[str]] = {
             *("length", "max_length", "model_length", "context_length", "error_limit"),
             *("max_tokens", "max_output_tokens", "max_new_tokens", "token_limit"),
             *("model_context_window_exceeded", "context_length_exceeded"),
+            *("max_predicted_tokens_reached", "context_length_reached"),
         )
     ),
     "tool_calls": frozenset(("tool_calls", "tool_call", "tool_use", "function_call")),
@@ -44,12 +47,14 @@ _WORDS: Mapping[Ending, frozenset[str]] = {
         (
             *("stop", "stop_sequence", "stop_str", "stop_token", "end_turn"),
             *("eos", "eos_token", "end_of_text", "end_of_turn", "end"),
-            *("complete", "completed", "finished", "done"),
+            *("complete", "completed", "finished", "done", "endoftext"),
+            *("eos_found", "stop_string_found", "stop_criteria_met"),
         )
     ),
 }
 _NOTHING = ("", "none", "null")
 """As earlier versions kept the reason of an answer that said none."""
+_BETWEEN = re.compile(r"[:.,;/|()]+")
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
@@ -70,6 +75,6 @@ def ending(reason: Any) -> Ending:
     text = str(reason).strip()
     if text.lower() in _NOTHING:
         return "stop"
-    text = _HUMP.sub("_", text).lower().replace("-", "_")
-    said = set(re.split(r"[^a-z0-9_]+", text.removeprefix("finish_reason_")))
-    return next((kind for kind, words in _WORDS.items() if said & words), "unknown")
+    words = _HUMP.sub("_", text).lower().removeprefix("finish_reason_")
+    said = {re.sub(r"[\s-]+", "_", part.strip()) for part in _BETWEEN.split(words)}
+    return next((kind for kind, known in _WORDS.items() if said & known), "unknown")

@@ -39,6 +39,8 @@ class Keys(NamedTuple):
     """The record's names in JSON."""
     optional: frozenset[str]
     """Those of them that may be null."""
+    required: frozenset[str]
+    """Those that no record lacks."""
 
 
 def parse_keys(keys: Any, *, flatten: bool = False) -> Keys:
@@ -81,8 +83,11 @@ def parse_keys(keys: Any, *, flatten: bool = False) -> Keys:
         seen.add(column.name)
     nullable = [is_optional(f.annotation) for f in model.model_fields.values()]
     optional = frozenset(n for n, null in zip(names, nullable, strict=True) if null)
+    has_default = [not f.is_required() for f in model.model_fields.values()]
+    lenient = {n for n, may in zip(names, has_default, strict=True) if may} | optional
     values = reader(model, steps)
-    return Keys(model, tuple(columns), values, frozenset(names), optional)
+    wanted = frozenset(names)
+    return Keys(model, tuple(columns), values, wanted, optional, wanted - lenient)
 
 
 def parse_labels(name: str, labels: Any) -> Keys:

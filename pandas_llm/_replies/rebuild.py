@@ -80,12 +80,15 @@ def keys_of(
         for place in places
     ]
     fields = model.model_fields.values()
+    lenient = [f for f in fields if is_optional(f.annotation) or not f.is_required()]
+    names = frozenset(str(f.alias) for f in fields)
     return Keys(
         model,
         tuple(place.column for place in places),
         reader(model, steps),
-        frozenset(str(f.alias) for f in fields),
+        names,
         frozenset(str(f.alias) for f in fields if is_optional(f.annotation)),
+        names - {str(f.alias) for f in lenient},
     )
 
 

@@ -34,6 +34,7 @@ class Vector:
     """
 
     constrained: Mapping[str, Any] | None = None
+    votes = False
 
     def __init__(self, name: str, dimensions: int | None = None) -> None:
         self.columns = (Column(name, "vector"),)
@@ -52,6 +53,7 @@ class Vector:
             raise OutputError("the reply holds no vector", choice.text)
         return [(np.frombuffer(choice.vector, dtype="<f4"),)], None
 
-    def combine(self, choices: Sequence[list[Record]]) -> list[Record]:
-        """Give the one there is."""
+    def combine(self, choices: Sequence[list[Record]], unread: int = 0) -> list[Record]:
+        """Return the one there is."""
+        del unread
         return choices[0]

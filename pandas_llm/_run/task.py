@@ -71,6 +71,7 @@ class Shape:
     """None where the caller has not named the new column; `called` has the usual."""
     confidence: bool = False
     flatten: bool = False
+    unique: bool = True
     dimensions: int | None = None
     expand: bool = False
 
@@ -202,4 +203,5 @@ def output_of(
         return Completion(shape.called(verb))
     if verb == "classify":
         return Label(keys, share=shape.share, schema=schema)
-    return Records(keys, single=verb == "extract", schema=schema)
+    single = verb == "extract"
+    return Records(keys, single=single, unique=shape.unique, schema=schema)

@@ -6,8 +6,7 @@ import difflib
 import math
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pandas_llm._pacing import estimate_tokens
-from pandas_llm._run import check_new, source_of, typed
+from pandas_llm._verbs.forms import tool
 from pandas_llm.errors import (
     ConfigurationError,
     InvalidTypeError,
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from pandas_llm._verbs.forms import Rows, Table
+
 
 class Tokenizer(Protocol):
     """What tiktoken, tokenizers and transformers give."""
@@ -28,16 +29,63 @@ class Tokenizer(Protocol):
         """Give the tokens of a text."""
 
 
+@tool
 def chunk(  # noqa: PLR0913 - all by name but the first two
-    data: Any,
-    column: Hashable | None,
+    data: Table | Rows,
+    column: Hashable | None = None,
     *,
     max_tokens: int,
     overlap: int = 0,
     tokenizer: Callable[[str], int] | Tokenizer | None = None,
     name: str = "chunk",
 ) -> pd.DataFrame:
-    """Explode a column of long texts into chunks; see `LLMAccessor.chunk`."""
+    """Explode a column of long texts into chunks, one row each; nothing is sent.
+
+    Texts are cut between paragraphs if they can be, else between sentences,
+    words or characters; blanks around a chunk are dropped.
+
+    Parameters
+    ----------
+    data : DataFrame, Series or list of dicts
+        The rows.
+    column : label, optional
+        The column of texts; not needed on a Series.
+    max_tokens : int
+        The most tokens a chunk may have.
+    overlap : int, default 0
+        The most tokens that a chunk may repeat of the one before it, in whole
+        units of the kind it is cut at: sentences within a paragraph; between
+        paragraphs only a whole one that is so short.
+    tokenizer : callable or tokenizer, optional
+        Counts the tokens of a text: a function, or an object with ``encode``
+        such as tiktoken's. Without it they are guessed, within 20 % for most
+        languages, as for rate limits.
+    name : str, default "chunk"
+        The new column, which numbers the chunks of a row from 0.
+
+    Returns
+    -------
+    DataFrame
+        The columns of the input, the texts cut; labels repeat as with
+        ``explode``. A row without a text keeps one row, with NA for both.
+
+    Raises
+    ------
+    ConfigurationError
+        Without ``pip install 'pandas-llm-accessor[chunk]'``.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import pandas_llm
+    >>> docs = pd.DataFrame({"text": ["It rained. Then the sun came out."]})
+    >>> docs.llm.chunk("text", max_tokens=6)
+                         text  chunk
+    0              It rained.      0
+    0  Then the sun came out.      1
+    """
+    from pandas_llm._run import check_new, source_of, typed
+
     _check_sizes(max_tokens, overlap)
     source = source_of(data)
     place = _place(source.frame, column)
@@ -99,6 +147,8 @@ def _counter(
 ) -> Callable[[str], int]:
     """Count as the rate limiter does, unless told how."""
     if tokenizer is None:
+        from pandas_llm._pacing import estimate_tokens
+
         return lambda text: math.ceil(estimate_tokens(text))
     encode = getattr(tokenizer, "encode", None)  # transformers' is callable too
     if encode is not None:

@@ -76,3 +76,7 @@ class ExplodeOptions(RecordOptions, total=False):
             flag=False,  # files have no index
         ),
     ]
+    unique: Annotated[
+        bool,
+        Option("Keep equal records of a row once; False keeps those of one reply."),
+    ]

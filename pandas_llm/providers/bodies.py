@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from pandas_llm.types import Choice, HTTPResponse
 
+_LONG = 19
+"""Digits that may be beyond 64 bits."""
 _OVERLOADED = "insufficient_system_resource"
 """DeepSeek's word for an answer that it broke off for others."""
 
@@ -43,10 +45,15 @@ def parsed(body: bytes) -> Any:
     except orjson.JSONDecodeError:
         text = body.decode("utf-8-sig", "replace")
     try:
-        return _whole(json.loads(text, strict=False))
+        return _whole(json.loads(text, strict=False, parse_int=_int))
     except RecursionError:
         msg = "the JSON is nested too deeply"
         raise ValueError(msg) from None
+
+
+def _int(digits: str) -> int | float:
+    """Read a number as orjson does: what 64 bits do not hold is a float."""
+    return int(digits) if len(digits) < _LONG else float(digits)
 
 
 def _whole(value: Any) -> Any:

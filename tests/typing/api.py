@@ -14,7 +14,9 @@ from pandas_llm import Plan, Usage
 from pandas_llm._run.estimate import Estimate
 from pandas_llm._verbs.chats import ChatFile
 from pandas_llm.accessor import LLMAccessor
+from pandas_llm.dask import DaskAccessor
 from pandas_llm.options import Settings, resolve
+from pandas_llm.spark import complete as complete_on_spark
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,6 +64,13 @@ async def twins() -> None:
     assert_type(
         await pandas_llm.aclassify(docs, "x", ["a"], error_column="why"), pd.DataFrame
     )
+    assert_type(await pandas_llm.aembed(rows, "text", expand=True), list[Any])
+    assert_type(await llm.agenerate("${text}", ["fact"], how="inner"), pd.DataFrame)
+    assert_type(await llm.acomplete("${text}", error_column="why"), pd.DataFrame)
+    assert_type(await llm.aclassify("x", ["a"], confidence=True), pd.DataFrame)
+    assert_type(await llm.aembed(expand=True), pd.DataFrame)
+    vectors: pd.Series = await llm.aembed("text")
+    print(vectors)
 
 
 # -- the accessor, by its class -------------------------------------------------
@@ -72,11 +81,23 @@ assert_type(llm.chunk("text", max_tokens=100, overlap=10), pd.DataFrame)
 assert_type(llm.complete("${text}", error_column="why"), pd.DataFrame)
 series: pd.Series = llm.complete("${text}")
 assert_type(llm.classify("${text}", ["a"], confidence=True), pd.DataFrame)
+assert_type(llm.embed(expand=True), pd.DataFrame)
+assert_type(llm.preview("${text}", rows=2), pd.DataFrame)
+assert_type(llm.estimate("${text}", pilot=3), Estimate)
 assert_type(llm.usage, Usage)
 assert_type(llm.usage.cost, float)
 
 count: Callable[[str], int] = len
 llm.chunk(max_tokens=5, tokenizer=count)
+
+# -- other engines ----------------------------------------------------------------
+
+lazy = DaskAccessor(docs)
+lazy.generate("${text}", ["fact"], how="inner")
+lazy.complete("${text}", error_column="why")
+lazy.classify("${text}", ["a"], confidence=True)
+lazy.embed("text", dimensions=2, expand=True)
+complete_on_spark(docs, "${text}", name="praise", error_column="why", workers=4)
 
 # -- options --------------------------------------------------------------------
 
@@ -100,3 +121,5 @@ Settings(temprature=1.0)  # type: ignore[call-arg]  # pyright: ignore[reportCall
 llm.generate("${text}", ["fact"], how="outer")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 llm.chunk("text")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 Plan("${text}", ["title"], verb="summarize")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+lazy.generate("${text}", ["fact"], modell="m")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+complete_on_spark(docs, "${text}", modell="m")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
