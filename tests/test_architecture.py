@@ -61,7 +61,8 @@ PLAIN = {
 CAUGHT_AGAIN = {
     *("_cli", "providers", APART),
     *("_replies/parsing.py", "_replies/columns.py", "_replies/fields.py"),
-    *("_replies/booleans.py", "batch/saved.py"),
+    *("_replies/booleans.py", "_replies/mending.py", "_replies/quotes.py"),
+    *("_replies/validation.py", "batch/saved.py"),
 }
 """Where the package itself, or pydantic, catches a plain error and says more."""
 ATTRIBUTES = {"__getattr__", "__setattr__", "__delattr__"}
