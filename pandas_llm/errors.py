@@ -65,6 +65,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pandas_llm.redaction import visible
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -100,6 +102,11 @@ class LLMError(Exception):
     label: Any = None
     partial: Any = None
     failures: pd.DataFrame | None = None
+
+    def __init__(self, *said: Any) -> None:
+        # words of servers come to people through here alone: a warning, a log, a
+        # column and a report take them from an error
+        super().__init__(*(visible(v) if isinstance(v, str) else v for v in said))
 
 
 class ConfigurationError(LLMError):
@@ -294,9 +301,9 @@ class ProviderError(LLMError):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.code = code
-        self.param = param
-        self.request_id = request_id
+        self.code = code and visible(code)
+        self.param = param and visible(param)
+        self.request_id = request_id and visible(request_id)
         self.retry_after = retry_after
 
 
@@ -431,4 +438,4 @@ def warn(message: str, category: type[Warning]) -> None:
     frame, level = sys._getframe(1), 2  # noqa: SLF001 - as warnings itself does
     while frame.f_back and frame.f_code.co_filename.startswith(package):
         frame, level = frame.f_back, level + 1
-    warnings.warn(message, category, stacklevel=level)
+    warnings.warn(visible(message), category, stacklevel=level)

@@ -38,6 +38,9 @@ def clean_state(monkeypatch):
         theirs = name.endswith(("_API_KEY", "_BASE_URL", "_AUTH_TOKEN"))
         if (ours or theirs) and not name.endswith("_SPEC"):
             monkeypatch.delenv(name)
+        network = name.lower().endswith(("_proxy", "_ca_bundle"))
+        if network or name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+            monkeypatch.delenv(name)
     monkeypatch.setenv("PANDAS_LLM_CACHE", "off")
     monkeypatch.setenv("PANDAS_LLM_TRACEBACK", "full")
     monkeypatch.setattr(blocking, "_warned", False)

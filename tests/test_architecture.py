@@ -15,7 +15,8 @@ import pandas_llm
 
 PACKAGE = Path(__file__).parent.parent / "pandas_llm"
 FLOORS = [
-    ["errors", "redaction", "environment"],
+    ["redaction"],
+    ["errors", "environment"],
     ["types"],
     ["_keys", "_pacing", "cache", "_display"],
     ["_replies"],

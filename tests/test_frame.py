@@ -1,10 +1,13 @@
 """Rows out of frames and back, against a plain pandas reference."""
 
+import threading
+
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pandas_llm import LLMWarning
 from pandas_llm._display import Usage
 from pandas_llm._engine.outcomes import Store
 from pandas_llm._keys.keys import Column
@@ -125,3 +128,92 @@ def test_only_the_named_columns_are_read():
     assert list(iter_rows(source, [])) == [(), ()]
     assert missing_rows(source, ["a"]) is None
     assert missing_rows(source, ["b", "a"]).tolist() == [False, True]
+
+
+# -- nothing raises after the run -------------------------------------------------
+
+
+FOREIGN = [
+    {"usage": '{"rows": 2}'},
+    {"usage": '{"rows": 2, "requests": 1, "of_a_newer_version": [1]}', "log": "[]"},
+    {"usage": '{"rows": "two"}'},
+    {"usage": "{}"},
+    {"usage": "[1]"},
+    {"usage": "no JSON"},
+    {"usage": 7},
+    {"usage": '{"rows": 1}', "log": 7},
+    {"usage": '{"rows": 1}', "log": "{}"},
+    {"usage": '{"rows": 1}', "log": "[1, null]"},
+    {"mine": 1},
+    "a text",
+    7,
+    ["usage"],
+    frozenset({"usage"}),
+    pd.DataFrame({"usage": [1]}),
+]
+
+
+@pytest.mark.parametrize("held", FOREIGN, ids=lambda held: repr(held)[:30])
+@pytest.mark.parametrize("verb", ["extract", "complete"])
+def test_attrs_of_somebody_else_do_not_raise_after_the_run(held, verb, simulator, on):
+    df = pd.DataFrame({"x": ["a", "b"]})
+    df.attrs["llm"] = held
+    server = simulator()
+    keys = {"keys": ["fact"]} if verb == "extract" else {}
+    out = getattr(df.llm, verb)("${x}", **keys, **on(server))
+    rows = 4 if isinstance(held, dict) and '"rows": 2' in str(held) else None
+    rows = (
+        3 if isinstance(held, dict) and held.get("log") in ("{}", "[1, null]") else rows
+    )
+    assert out.llm.usage.rows == (rows or 2)
+    assert "<svg" in out.llm.report()._repr_html_()
+    again = (out.to_frame() if verb == "complete" else out).llm
+    assert again.usage.rows == (rows or 2)
+
+
+@pytest.mark.parametrize(
+    "held", FOREIGN[2:7] + FOREIGN[10:], ids=lambda h: repr(h)[:30]
+)
+def test_attrs_of_somebody_else_are_no_usage(held):
+    df = pd.DataFrame({"x": ["a"]})
+    df.attrs["llm"] = held
+    with pytest.raises(AttributeError, match="does not come from a run"):
+        df.llm.usage  # noqa: B018
+
+
+def test_a_frame_without_duplicate_labels_is_refused_before_anything_is_sent(
+    simulator, on
+):
+    server = simulator()
+    df = pd.DataFrame({"x": ["a", "b"]}).set_flags(allows_duplicate_labels=False)
+    with pytest.raises(ValueError, match="pass ignore_index=True"):
+        df.llm.generate("2 facts: ${x}", ["fact"], **on(server))
+    assert server.stats()["requests"] == 0
+    out = df.llm.generate("2 facts: ${x}", ["fact"], ignore_index=True, **on(server))
+    assert out.index.tolist() == list(range(len(out)))
+    assert len(out) >= 2
+    assert not out.flags.allows_duplicate_labels
+    for verb, more in (("extract", {"keys": ["fact"]}), ("complete", {})):
+        assert len(getattr(df.llm, verb)("${x}", **more, **on(server))) == 2
+
+
+@pytest.mark.parametrize("verb", ["generate", "extract"])
+def test_what_pandas_would_refuse_is_found_before_anything_is_sent(verb, simulator, on):
+    df = pd.DataFrame({"x": ["a"]})
+    df.attrs["lock"] = threading.Lock()  # pandas copies attrs with every operation
+    server = simulator()
+    with pytest.raises(ValueError, match="pandas cannot put new columns"):
+        getattr(df.llm, verb)("${x}", ["fact"], **on(server))
+    assert server.stats()["requests"] == 0
+
+
+@pytest.mark.parametrize(
+    "label", ["\ud800", 2**70, float("nan"), ("a", 1), pd.Timestamp(0), "\x1b[2J", b"x"]
+)
+def test_labels_of_any_kind_do_not_raise_after_the_run(label, simulator, on):
+    index = pd.Index([label], dtype=object, tupleize_cols=False)
+    df = pd.DataFrame({"x": ["a"]}, index=index)
+    server = simulator(fail_if={"a": "refusal"})
+    with pytest.warns(LLMWarning, match="1 of 1 rows failed"):
+        out = df.llm.extract("${x}", ["fact"], **on(server))
+    assert "\x1b" not in str(out.llm.report())

@@ -249,3 +249,15 @@ def test_accounts_differ_by_key_and_do_not_hold_it():
     assert account("sk-1") != account("sk-2")
     assert account("sk-1") == account("sk-1")
     assert "sk-1" not in repr(account("sk-1"))
+
+
+def test_paths_of_options_mean_the_same_wherever_a_plan_is_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paths = {"ca": "ca.pem", "cert": (Path("c.pem"), "k.pem"), "files_root": "photos"}
+    plan = pandas_llm.Plan("${text}", verb="complete", model="sim", **paths)
+    written = pickle.dumps(plan)
+    monkeypatch.chdir("/")
+    settings = pickle.loads(written)._task.settings
+    assert settings.ca == str(tmp_path / "ca.pem")
+    assert [*settings.cert] == [str(tmp_path / name) for name in ("c.pem", "k.pem")]
+    assert settings.files_root == str(tmp_path / "photos")

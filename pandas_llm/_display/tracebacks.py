@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pandas_llm import environment
 from pandas_llm.errors import LLMError, LLMWarning
+from pandas_llm.redaction import conceal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,6 +41,7 @@ def ends_here(verb: Verb) -> Verb:
 
         @wraps(verb)
         async def awaited(*args: Any, **kwargs: Any) -> Any:
+            kwargs = conceal(kwargs)
             try:
                 return await verb(*args, **kwargs)
             except BaseException as error:
@@ -50,6 +52,7 @@ def ends_here(verb: Verb) -> Verb:
 
     @wraps(verb)
     def called(*args: Any, **kwargs: Any) -> Any:
+        kwargs = conceal(kwargs)  # frames that are shown may be with their variables
         try:
             return verb(*args, **kwargs)
         except BaseException as error:

@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from pandas_llm import environment
 from pandas_llm.errors import AuthenticationError, BadRequestError
 from pandas_llm.providers import connect
-from pandas_llm.redaction import is_secret, shown
+from pandas_llm.redaction import basic, is_secret, login, parted, parted_proxy, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -159,8 +160,13 @@ class Access:
 
 
 def secrets(endpoint: Endpoint) -> tuple[bytes, ...]:
-    """Give an endpoint's key, and those of its headers that may hold one."""
+    """Return an endpoint's key, headers that may hold one, passwords in URLs."""
     texts = [endpoint.api_key or ""]
+    held, place = parted(endpoint.base_url)
+    proxy = environment.proxy(place)
+    for known in (held, parted_proxy(proxy.value)[0] if proxy else ""):
+        if known:
+            texts += [login(known)[1], basic(*login(known)).partition(" ")[2]]
     for name, value in endpoint.headers:
         if is_secret(name):
             texts += value.split()

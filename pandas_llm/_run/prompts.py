@@ -39,7 +39,7 @@ class Prompts:
     source : Source
         The rows.
     settings : Settings
-        `system`, `values`, `na_action`, `images` and `truncate`.
+        `system`, `values`, `na_action`, `images`, `files_root` and `truncate`.
 
     Raises
     ------
@@ -58,6 +58,7 @@ class Prompts:
             system = Template(settings.system, names, constants, "system template")
             self.columns += [c for c in system.columns if c not in self.columns]
         self._pictures = self._add_images(settings.images)
+        self._root = images.folder(settings.files_root) if self._pictures else None
         self._cut = settings.truncate
         if self._cut is not None and self._cut not in self.columns:
             msg = f"truncate names {self._cut!r}, which the template does not use"
@@ -108,7 +109,7 @@ class Prompts:
         found: list[Image] = []
         try:
             for at in self._pictures:
-                seen = () if is_na(row[at]) else images.look_at(row[at])
+                seen = () if is_na(row[at]) else images.look_at(row[at], self._root)
                 if not seen and self._ignore_na:
                     return None
                 found += seen

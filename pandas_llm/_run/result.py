@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,14 +11,14 @@ import orjson
 import pandas as pd
 
 from pandas_llm._display import Usage
-from pandas_llm._engine import Details
+from pandas_llm._engine import Details, Store
 from pandas_llm._run.task import ALONE, DETAILS
-from pandas_llm.errors import NoUsageError
+from pandas_llm.errors import InvalidValueError, NoUsageError
+from pandas_llm.types import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pandas_llm._engine import Store
     from pandas_llm._keys import Column
     from pandas_llm._run.rows import Source
     from pandas_llm._run.task import Task
@@ -167,9 +168,7 @@ def build_result(
         For ``attrs["llm"]``.
     """
     row, new = all_columns(store, task)
-    taken = source.frame.take(row)
-    if task.shape.ignore_index:
-        taken.index = pd.RangeIndex(len(taken))
+    taken = _taken(source.frame, row, ignore_index=task.shape.ignore_index)
     out: Any = taken
     if task.verb not in ALONE:
         for name, values in new.items():
@@ -184,6 +183,45 @@ def build_result(
         return _as_list(out)
     _annotate(out, facts)
     return out
+
+
+def rehearse(source: Source, data: Any, task: Task) -> None:
+    """Build the result of two rows, so that what pandas refuses costs nothing.
+
+    Raises
+    ------
+    InvalidValueError
+        When the result of all rows would, or could, be refused.
+    """
+    rows = min(2, source.rows)
+    store = Store(rows, len(task.output.columns), details=task.settings.details)
+    if rows and task.verb == "generate":  # one row may become several
+        blank = (None,) * len(task.output.columns)
+        store.add(0, Outcome([blank, blank]))
+    try:
+        few = source._replace(frame=source.frame.iloc[:rows])
+        build_result(few, data, store, task, {"usage": Usage()})
+    except pd.errors.DuplicateLabelError as error:
+        msg = (
+            "the frame does not allow duplicate labels, and a row may become several: "
+            "pass ignore_index=True, or set_flags(allows_duplicate_labels=True) first"
+        )
+        raise InvalidValueError(msg) from error
+    except (TypeError, ValueError, LookupError, NotImplementedError) as error:
+        # from the copy of attrs, or the kind of the columns' index
+        msg = f"pandas cannot put new columns beside these rows: {error}"
+        raise InvalidValueError(msg) from error
+
+
+def _taken(frame: pd.DataFrame, row: np.ndarray, *, ignore_index: bool) -> pd.DataFrame:
+    """Take rows, some of them several times; with their flags, if those allow it."""
+    if not ignore_index:
+        return frame.take(row)
+    strict = not frame.flags.allows_duplicate_labels
+    loose = frame.set_flags(allows_duplicate_labels=True) if strict else frame
+    taken = loose.take(row)
+    taken.index = pd.RangeIndex(len(taken))
+    return taken.set_flags(allows_duplicate_labels=False) if strict else taken
 
 
 def all_columns(store: Store, task: Task) -> tuple[np.ndarray, dict[str, Any]]:
@@ -222,10 +260,10 @@ def _as_list(out: Any) -> list[Any]:
 
 def _annotate(target: pd.DataFrame | pd.Series, facts: Mapping[str, Any]) -> None:
     """Put the run's facts into ``attrs["llm"]``; scalars only, which copy fast."""
-    before = target.attrs.get("llm")
-    chained = usage(target) if before else Usage()
+    # what somebody else has put there, or another version, is not added to
+    chained, logs = _read(target) or (Usage(), [])
+    logs = logs[1 - _RUNS :]
     run: Usage = facts["usage"]
-    logs = runs(target)[1 - _RUNS :] if before else []
     rest = {name: value for name, value in facts.items() if name not in _JSON}
     log = {**rest, **facts.get("log", {})}
     target.attrs["llm"] = {
@@ -235,20 +273,41 @@ def _annotate(target: pd.DataFrame | pd.Series, facts: Mapping[str, Any]) -> Non
     }
 
 
+def _read(
+    target: pd.DataFrame | pd.Series,
+) -> tuple[Usage, list[dict[str, Any]]] | None:
+    """Read the usage and the logs in attrs; None where they are not there, or not ours.
+
+    Numbers that a newer version counts are left out, those that an older one did not
+    count are 0.
+    """
+    known: Any = target.attrs.get("llm")
+    if not isinstance(known, dict) or "usage" not in known:
+        return None
+    try:
+        used, logs = orjson.loads(known["usage"]), orjson.loads(known.get("log", "[]"))
+        mine = {f.name: used[f.name] for f in fields(Usage) if f.name in used}
+    except (TypeError, ValueError, LookupError):
+        return None
+    if not mine or not all(type(value) in (int, float) for value in mine.values()):
+        return None
+    logs = logs if isinstance(logs, list) else []
+    return Usage(**mine), [log for log in logs if isinstance(log, dict)]
+
+
 def runs(target: pd.DataFrame | pd.Series) -> list[dict[str, Any]]:
     """Read the logs of the last runs that made a frame."""
     usage(target)  # which says why there is none
-    logs: list[dict[str, Any]] = orjson.loads(target.attrs["llm"].get("log", "[]"))
-    return logs
+    return (_read(target) or (None, []))[1]
 
 
 def usage(target: pd.DataFrame | pd.Series) -> Usage:
     """Read what the run, or the chain of runs, that made a frame has used."""
-    known = target.attrs.get("llm")
-    if not isinstance(known, dict) or "usage" not in known:
+    found = _read(target)
+    if found is None:
         msg = (
             "this frame does not come from a run, or an operation on it has dropped "
             "its attrs (merge and concat do): see pandas_llm.last_usage()"
         )
         raise NoUsageError(msg)
-    return Usage(**orjson.loads(known["usage"]))
+    return found[0]

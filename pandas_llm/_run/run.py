@@ -22,7 +22,7 @@ from pandas_llm._engine import (
 from pandas_llm._pacing import CostBudget
 from pandas_llm._run import blocking, summary
 from pandas_llm._run.prompts import Prompts, column_template, shared_spec
-from pandas_llm._run.result import build_result, failure_table
+from pandas_llm._run.result import build_result, failure_table, rehearse
 from pandas_llm._run.rows import check_new, source_of
 from pandas_llm._run.task import ALONE, check_names
 from pandas_llm.cache import location, open_cache
@@ -85,6 +85,8 @@ class TaskRun:
         check_names(task)
         if task.verb not in ALONE:
             check_new(self.source, [name for name, _ in task.columns])
+        if not dry:
+            rehearse(self.source, data, task)
         self.events = Events(budget=CostBudget(self.settings.max_cost))
         self.events.totals.rows = self.source.rows
         self.usage = Usage()

@@ -28,6 +28,7 @@ from pandas_llm.errors import (
     NotCachedError,
     ProviderError,
 )
+from pandas_llm.redaction import visible
 from pandas_llm.types import Outcome
 
 if TYPE_CHECKING:
@@ -200,9 +201,10 @@ class BatchJob:
 
     async def _take(self, courier: Courier, part: Part, body: bytes) -> None:
         told = courier.batches.read(body)
-        part.word, part.reason = told.word, told.reason
+        part.word = visible(told.word)
+        part.reason = told.reason and visible(told.reason)
         part.done, part.failed = told.done, told.failed
-        self._word = told.word
+        self._word = part.word
         if told.state == "ended":
             for url in told.files:
                 answer = await courier.get(url, _LARGEST)
@@ -221,7 +223,7 @@ class BatchJob:
         async with Courier.opened(self._task, self._path) as courier:
             for part in self._state.live:
                 response = await courier.send(courier.batches.cancel(part.id))
-                part.word = courier.batches.read(response.body).word
+                part.word = visible(courier.batches.read(response.body).word)
             self._save()
 
     def _save(self) -> None:

@@ -33,7 +33,7 @@ from pandas_llm.errors import (
     UnreachableError,
 )
 from pandas_llm.providers import DISCOUNT, batches_of, excerpt, read_reply, succeeded
-from pandas_llm.redaction import shown
+from pandas_llm.redaction import shown, visible
 from pandas_llm.types import Request, Tokens, Used
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Courier:
         async def once() -> HTTPResponse:
             # a kept connection may be stale: nobody could tell whether it was read
             try:
-                async with Transport(settings.request_timeout, settings.session) as new:
+                async with Transport(settings) as new:
                     response = await new.send(request, once=True)
             except ProviderError as error:
                 if _unsent(error):
@@ -144,7 +144,7 @@ class Courier:
         sample = Request(self.client.spec, "")
         built = self.client.provider.build(sample, self.client.terms.capabilities, 1)
         return await self._exchange(
-            lambda: self.client.transport.get(url, built.headers, most)
+            lambda: self.client.transport.get(built._replace(url=url, body=b""), most)
         )
 
     async def _exchange(
@@ -243,7 +243,7 @@ async def send_all(
     async def close() -> None:
         nonlocal lines, size
         part = await courier.create(await courier.ready(lines), len(lines))
-        state.parts.append(Part(part.id, len(lines), word=part.word))
+        state.parts.append(Part(part.id, len(lines), word=visible(part.word)))
         state.requests += len(lines)
         save()
         lines, size = [], 0

@@ -115,6 +115,16 @@ def _is_prices(value: Any) -> bool:
     )
 
 
+def _is_path(value: Any) -> bool:
+    """Tell whether a value names a file or folder."""
+    return isinstance(value, (str, os.PathLike))
+
+
+def _is_certificate(value: Any) -> bool:
+    """Tell whether a value names one file, or a certificate and its key."""
+    return _is_path(value) or (_is_pair(value) and all(map(_is_path, value)))
+
+
 def _seconds(value: Any) -> Any:
     """Return a span of time as seconds."""
     return value.total_seconds() if isinstance(value, timedelta) else value
@@ -148,6 +158,8 @@ AUTO_OR_COUNT = Rule(
 FLAG_OR_FILE = Rule(
     "True, False or a path", lambda v: isinstance(v, (bool, str, os.PathLike))
 )
+PATH = Rule("a path", _is_path)
+CERTIFICATE = Rule("a path or a (certificate, key) pair of paths", _is_certificate)
 BAR = Rule(
     "True, False, None or a function",
     lambda v: v is None or FLAG.holds(v) or callable(v),

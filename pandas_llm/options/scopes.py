@@ -13,6 +13,7 @@ from pandas_llm._display import ends_here
 from pandas_llm.options.option import check_against
 from pandas_llm.options.table import OPTIONS, Settings
 from pandas_llm.options.words import shows_options
+from pandas_llm.redaction import conceal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,16 +25,6 @@ _global: dict[str, Any] = {}
 _context: ContextVar[Mapping[str, Any]] = ContextVar(
     "pandas_llm_options", default=MappingProxyType({})
 )
-
-
-class Secret(str):
-    """A text that does not show itself, such as a key among the options."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        """Show that there is one."""
-        return "'***'"
 
 
 @shows_options
@@ -76,10 +67,7 @@ def get_options() -> dict[str, Any]:
     >>> pandas_llm.get_options()["n"]
     1
     """
-    found = {**_DEFAULTS, **_environment(), **_global, **_context.get()}
-    if isinstance(found["api_key"], str):
-        found["api_key"] = Secret(found["api_key"])
-    return found
+    return conceal({**_DEFAULTS, **_environment(), **_global, **_context.get()})
 
 
 @shows_options
@@ -110,7 +98,7 @@ def option_context(**options: Unpack[Options]) -> Iterator[None]:
 def resolve(options: Mapping[str, Any]) -> Settings:
     """Return every option's value; raise for a wrong name or value."""
     check(options)
-    found = {**get_options(), **options}
+    found = conceal({**get_options(), **options})
     for name, value in found.items():
         if isinstance(value, (dict, list)):
             found[name] = copy(value)  # the caller may change it later

@@ -256,6 +256,25 @@ class Options(TypedDict, total=False):
             flag=False,
         ),
     ]
+    ca: Annotated[
+        str | PathLike[str] | None,
+        Option(
+            "A file of the certificate authorities to trust, in place of the system's.",
+            rules.PATH,
+        ),
+    ]
+    cert: Annotated[
+        str | PathLike[str] | tuple[str | PathLike[str], str | PathLike[str]] | None,
+        Option(
+            "A client certificate: a file that holds its key too, or (certificate, "
+            "key).",
+            rules.CERTIFICATE,
+        ),
+    ]
+    files_root: Annotated[
+        str | PathLike[str] | None,
+        Option("The folder that files named by cells must lie in.", rules.PATH),
+    ]
 
 
 OPTIONS: Mapping[str, Option] = listed(Options)
@@ -310,6 +329,9 @@ class Settings:
     details: bool
     loop: Loop
     session: "aiohttp.ClientSession | None"
+    ca: str | PathLike[str] | None
+    cert: str | PathLike[str] | tuple[str | PathLike[str], str | PathLike[str]] | None
+    files_root: str | PathLike[str] | None
 
     def __init__(self, **options: Unpack[Options]) -> None:
         given: Mapping[str, Any] = options

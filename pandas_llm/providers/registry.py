@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pandas_llm.errors import ConfigurationError, MalformedReplyError
 from pandas_llm.providers.embeddings import Embeddings
+from pandas_llm.redaction import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -180,10 +181,27 @@ def read_reply(provider: Provider, response: HTTPResponse) -> Reply:
     if not succeeded(response):
         raise provider.error(response)
     try:
-        return provider.parse(response)
+        return _seen(provider.parse(response))
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         msg = f"the reply is no chat completion: {error}"
         raise MalformedReplyError(msg, status=response.status) from error
+
+
+def _seen(reply: Reply) -> Reply:
+    """Write out what people cannot see in the words about an answer, not in it."""
+    words = (reply.model, reply.request_id, *[c.finish_reason for c in reply.choices])
+    if all(not isinstance(word, str) or word.isprintable() for word in words):
+        return reply
+    choices = tuple(
+        choice._replace(finish_reason=_visible(choice.finish_reason))
+        for choice in reply.choices
+    )
+    model, request_id = _visible(reply.model), _visible(reply.request_id)
+    return reply._replace(choices=choices, model=model, request_id=request_id)
+
+
+def _visible(word: str | None) -> str | None:
+    return visible(word) if isinstance(word, str) else word
 
 
 def _place(base_url: str) -> tuple[str | None, int | None]:
