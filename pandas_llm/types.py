@@ -113,6 +113,8 @@ class HTTPResponse(NamedTuple):
     status: int
     headers: Mapping[str, str]
     body: bytes
+    asked: Request | None = None
+    """What it answers; an error may quote it, and that says nothing."""
 
 
 class Choice(NamedTuple):
@@ -186,6 +188,8 @@ class Capabilities:
     refused: tuple[str, ...] = ()
     """Fields and options that are not sent any more."""
     n: bool = True
+    system: bool = True
+    """Whether there is a role for the system text; else it leads the first turn."""
     wire: int = 0
     """Bytes that each vector takes in an answer; 0 when not known yet."""
 

@@ -294,14 +294,22 @@ def test_a_text_that_is_too_long_can_be_shortened(simulator, on):
     assert out[7].shape == (8,)
 
 
-@pytest.mark.parametrize("status", ["401", "429_quota"])
+def test_a_stray_401_puts_its_bundle_off(simulator, on, monkeypatch):
+    monkeypatch.setattr(openai.Provider, "embeds", Bundling(10, 300_000))
+    df = texts(100)
+    server = simulator(fault_plan={4: "401"})
+    out = df.llm.embed("text", dimensions=8, **on(server, concurrency=1))
+    assert same(out, expected(df["text"]))
+    assert server.stats()["requests"] == 1 + 10 + 1
+
+
 def test_a_run_that_ends_half_way_keeps_what_was_answered(
-    simulator, on, tmp_path, status, monkeypatch
+    simulator, on, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(openai.Provider, "embeds", Bundling(10, 300_000))
     df = texts(100)
     given = {"dimensions": 8, "cache": tmp_path / "c.sqlite", "concurrency": 1}
-    server = simulator(fault_plan={4: status})
+    server = simulator(fault_plan={4: "429_quota"})
     with pytest.raises(errors.LLMError) as caught:
         df.llm.embed("text", **on(server, **given))
     partial = caught.value.partial

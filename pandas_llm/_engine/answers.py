@@ -66,7 +66,9 @@ class Answers:
         """Return what came of one row; raise only what ends the run."""
         if self._choosy:
             return await self._first(item)
-        outcome = await self._client.complete(item.request, self._events, item.key)
+        outcome = await self._client.complete(
+            item.request, self._events, item.key, item.attempts
+        )
         if not outcome.failed:
             self._store.by[item.position] = 1
         return outcome
@@ -90,13 +92,15 @@ class Answers:
 
     async def _first(self, item: Item) -> Outcome:
         """Ask one client after the other until one has an answer."""
-        position, request, key = item
+        position, request, key, attempts = item
         tried: list[Tried] = []
         for index, client in enumerate(self._clients):
             if index:
                 request = request._replace(spec=client.spec)
-                key = client.fingerprint.of(request)
-            outcome = await self._fitted(client, Item(position, request, key), tried)
+                key, attempts = client.fingerprint.of(request), 0
+            outcome = await self._fitted(
+                client, Item(position, request, key, attempts), tried
+            )
             if not outcome.failed:
                 break
         else:
@@ -122,7 +126,8 @@ class Answers:
             if not shorter:
                 return outcome
             cut = True
-            item = Item(item.position, shorter, client.fingerprint.of(shorter))
+            key = client.fingerprint.of(shorter)
+            item = item._replace(request=shorter, key=key)
         if cut and outcome.error is None:
             msg = "its text was cut to fit into the model's context"
             outcome = outcome._replace(error=ShortenedError(msg))
@@ -138,7 +143,7 @@ class Answers:
         # the feed has looked for the first key already
         key = item.key if new and client is self._client else None
         try:
-            return await client.complete(item.request, self._events, key)
+            return await client.complete(item.request, self._events, key, item.attempts)
         except (UnreachableError, OutageError) as error:
             if not another:
                 raise

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from pandas_llm._engine import images
 from pandas_llm._engine.endpoint import masked, secrets
-from pandas_llm._engine.sender import NO_TOKENS, Sender, Tally
+from pandas_llm._engine.events import NO_TOKENS, Tally
+from pandas_llm._engine.sender import Sender
 from pandas_llm._replies import without_thinking
 from pandas_llm.cache import Fingerprint
 from pandas_llm.errors import (
@@ -66,9 +67,15 @@ class Client:
         self._sender = Sender(parts, settings)
         self.terms = self._sender.terms
         self.circuit = self._sender.circuit
+        self.history = self._sender.history
         self._output = parts.output
         self._cache = parts.cache
         self._settings = settings
+
+    @property
+    def proven(self) -> bool:
+        """Whether this process has had an answer from this endpoint with this key."""
+        return self._sender.proven
 
     async def exchange(
         self, call: Callable[[], Awaitable[HTTPResponse]], events: Events
@@ -130,7 +137,11 @@ class Client:
         return ContextLengthError(why.text) if too_long else RowError(why.text)
 
     async def complete(
-        self, request: Request, events: Events, key: bytes | None = None
+        self,
+        request: Request,
+        events: Events,
+        key: bytes | None = None,
+        attempts: int = 0,
     ) -> Outcome:
         """Ask until the reply is understood.
 
@@ -140,6 +151,8 @@ class Client:
             What to ask, and on whose account.
         key : bytes, optional
             The request's fingerprint, when its reply is known not to be kept.
+        attempts : int
+            How often it was sent in vain before it was put off.
 
         Raises
         ------
@@ -153,7 +166,7 @@ class Client:
         if self._settings.replay:
             return _not_kept()
         started = time.perf_counter()
-        tally = Tally()
+        tally = Tally(attempts, attempts > 0)
         records: list[Record] = []
         reply: Reply | None = None
         error: LLMError | None
@@ -293,6 +306,7 @@ def _again(request: Request, error: OutputError) -> Request:
         "nothing else."
     )
     answer = without_thinking(error.text) or ""
-    turns = (("assistant", answer), ("user", reason))
-    # no vendor takes an empty turn
-    return request._replace(followup=turns if answer.strip() else turns[1:])
+    if not answer.strip():
+        # no vendor takes an empty turn, and some none that do not alternate
+        return request._replace(prompt=f"{request.prompt}\n\n{reason}".lstrip())
+    return request._replace(followup=(("assistant", answer), ("user", reason)))

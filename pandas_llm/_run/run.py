@@ -9,6 +9,7 @@ import time
 from contextlib import AsyncExitStack
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from pandas_llm._display import Bar, Status, Usage
@@ -146,7 +147,8 @@ class Job:
             }
             self.status = lambda: _status(client)
             requests = self.prompts.requests(client.spec)
-            feed = Feed(requests, client, self.run, store, settings)
+            at = partial(self.prompts.requests, client.spec)
+            feed = Feed(requests, client, self.run, store, settings, at=at)
             shorter = self.prompts.shorter if settings.truncate else None
             engine = Engine(clients, self.run, store, shorter)
             try:

@@ -131,16 +131,16 @@ class Provider(Dialect):
         """Read a completion; a 200 may hold an error, or nothing of use."""
         data = failures.load(response)
         found = data.get("choices") if isinstance(data, dict) else None
+        if failures.holds_error(data):
+            raise failures.classify(response, data, self._url)  # beside choices too
         if not found:
-            if failures.holds_error(data):
-                raise failures.classify(response, data)
             msg = f"the reply holds no choices: {failures.excerpt(response)}"
             raise MalformedReplyError(msg, status=response.status)
         choices = []
         for choice in found:
             reason = choice.get("finish_reason")
             if reason == "error" or choice.get("error"):
-                raise failures.classify(response, choice)
+                raise failures.classify(response, choice, self._url)
             if reason == "insufficient_system_resource":  # DeepSeek broke it off
                 raise OverloadedError("the server ran out of resources", status=200)
             message = choice.get("message")

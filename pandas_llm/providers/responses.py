@@ -91,7 +91,7 @@ class Provider(openai.Provider):
         if failures.holds_error(data):
             code = str(data["error"].get("code")) if isinstance(data, dict) else ""
             status = _STATUS.get(code, _REFUSED)
-            raise failures.classify(response._replace(status=status), data)
+            raise failures.classify(response._replace(status=status), data, self._url)
         if not isinstance(data, dict) or not isinstance(data.get("output"), list):
             msg = f"the reply holds no output: {failures.excerpt(response)}"
             raise MalformedReplyError(msg, status=response.status)
