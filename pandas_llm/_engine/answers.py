@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pandas_llm._engine.events import Tally
 from pandas_llm._engine.feed import Item
 from pandas_llm.errors import (
     ContextLengthError,
@@ -67,7 +68,7 @@ class Answers:
         if self._choosy:
             return await self._first(item)
         outcome = await self._client.complete(
-            item.request, self._events, item.key, item.attempts
+            item.request, self._events, item.key, _tally(item)
         )
         if not outcome.failed:
             self._store.by[item.position] = 1
@@ -92,20 +93,17 @@ class Answers:
 
     async def _first(self, item: Item) -> Outcome:
         """Ask one client after the other until one has an answer."""
-        position, request, key, attempts = item
         tried: list[Tried] = []
         for index, client in enumerate(self._clients):
             if index:
-                request = request._replace(spec=client.spec)
-                key, attempts = client.fingerprint.of(request), 0
-            outcome = await self._fitted(
-                client, Item(position, request, key, attempts), tried
-            )
+                request = item.request._replace(spec=client.spec)
+                item = Item(item.position, request, client.fingerprint.of(request))
+            outcome = await self._fitted(client, item, tried)
             if not outcome.failed:
                 break
         else:
             return outcome
-        self._store.by[position] = index + 1
+        self._store.by[item.position] = index + 1
         for asked, why_key, why in tried:
             if why.error is not None and not why.cached:
                 asked.give_up(why_key, why.error)
@@ -143,8 +141,12 @@ class Answers:
         # the feed has looked for the first key already
         key = item.key if new and client is self._client else None
         try:
-            return await client.complete(item.request, self._events, key, item.attempts)
+            return await client.complete(item.request, self._events, key, _tally(item))
         except (UnreachableError, OutageError) as error:
             if not another:
                 raise
             return Outcome([], error)
+
+
+def _tally(item: Item) -> Tally:
+    return Tally(item.attempts, item.attempts > 0, item.elsewhere)

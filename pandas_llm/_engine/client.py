@@ -141,7 +141,7 @@ class Client:
         request: Request,
         events: Events,
         key: bytes | None = None,
-        attempts: int = 0,
+        tally: Tally | None = None,
     ) -> Outcome:
         """Ask until the reply is understood.
 
@@ -151,8 +151,8 @@ class Client:
             What to ask, and on whose account.
         key : bytes, optional
             The request's fingerprint, when its reply is known not to be kept.
-        attempts : int
-            How often it was sent in vain before it was put off.
+        tally : Tally, optional
+            What the row has cost before.
 
         Raises
         ------
@@ -166,7 +166,7 @@ class Client:
         if self._settings.replay:
             return _not_kept()
         started = time.perf_counter()
-        tally = Tally(attempts, attempts > 0)
+        tally = tally or Tally()
         records: list[Record] = []
         reply: Reply | None = None
         error: LLMError | None

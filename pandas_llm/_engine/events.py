@@ -25,6 +25,8 @@ class Tally:
     attempts: int = 0
     again: bool = False
     """Whether it was put off before."""
+    elsewhere: bool = False
+    """Whether it was taken from another place, since its neighbours failed alike."""
     failures: int = 0
     tokens: Tokens = NO_TOKENS
     failed: float = 0.0

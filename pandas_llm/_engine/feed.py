@@ -35,6 +35,8 @@ class Item(NamedTuple):
     key: bytes
     attempts: int = 0
     """How often it was sent in vain before it was put off."""
+    elsewhere: bool = False
+    """Whether it has its turn before those ahead of it."""
 
 
 Bundle = tuple[Item, ...]
@@ -129,7 +131,8 @@ class Feed:
             chosen = list(islice(queue, step - 1, None, step))[-count:]
             first = {item.position for (item,) in chosen}
             others = [b for b in queue if b[0].position not in first]
-            self._queue = deque([*chosen, *others])
+            moved = ((item._replace(elsewhere=True),) for (item,) in chosen)
+            self._queue = deque([*moved, *others])
             return
         step = max(1, (rows - self._reached) // count)
         spread = range(self._reached + step - 1, rows, step)[-count:]
@@ -137,7 +140,8 @@ class Feed:
         self._ahead.update(places)
         self._queue = deque()
         self._put(list(self._at(places)), ahead=True)
-        self._queue += queue
+        moved = ((item._replace(elsewhere=True),) for (item,) in self._queue)
+        self._queue = deque([*moved, *queue])
 
     async def _refilled(self) -> bool:
         """Take some rows in another thread, one batch at a time."""

@@ -201,7 +201,7 @@ class Streak:
     --------
     >>> from pandas_llm.errors import BadRequestError
     >>> streak, no = Streak(), BadRequestError("no")
-    >>> [streak.failed(no, at, at) for at in range(10)].index(True)
+    >>> [streak.failed(no, elsewhere=at > 2) for at in range(10)].index(True)
     9
     """
 
@@ -212,7 +212,7 @@ class Streak:
     FRESH = 3
     """So many of them have not failed before."""
     ELSEWHERE = 2
-    """So many of them were sent when rows of other places were."""
+    """So many of them are from other places."""
     AT_ONCE = 5
     """So many are on their way while it looks elsewhere."""
 
@@ -223,7 +223,6 @@ class Streak:
         """Whether rows of other places were put next."""
         self._fresh = 0
         self._elsewhere = 0
-        self._since = 0.0
 
     @property
     def looking(self) -> bool:
@@ -231,7 +230,7 @@ class Streak:
         return self.rows >= self.LOOK
 
     def failed(
-        self, error: ProviderError, sent: float, now: float, *, again: bool = False
+        self, error: ProviderError, *, again: bool = False, elsewhere: bool = False
     ) -> bool:
         """Count a row that is given up or put off; tell whether that ends the run."""
         if isinstance(error, OF_THE_TEXT):
@@ -241,10 +240,7 @@ class Streak:
             self._way = found
         self.rows += 1
         self._fresh += not again
-        if self.rows == self.LOOK:
-            self._since = now
-        elif self.looking:
-            self._elsewhere += sent >= self._since
+        self._elsewhere += elsewhere
         most = self.KEYS if error.status == _UNAUTHORIZED else self.ROWS
         return (
             self.rows >= most
@@ -322,7 +318,9 @@ class History:
             over = tally.failures > retries and self.settled
             spared = over and circuit.spares(tally)
         elif self.proven:
-            alike = self.streak.failed(error, tally.sent, now, again=tally.again)
+            alike = self.streak.failed(
+                error, again=tally.again, elsewhere=tally.elsewhere
+            )
         kept = self.kept and isinstance(error, ModelNotFoundError)
         return Standing(
             tally.failures,
