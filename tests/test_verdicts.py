@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from resume_server import Server, completion, failure
 
 from pandas_llm import LLMError, LLMWarning, errors
+from pandas_llm._engine import endpoint
 from pandas_llm._engine.verdict import Ended, Standing, Streak, Then, decide
 from pandas_llm._pacing import retry
 
@@ -344,6 +346,26 @@ def test_a_row_that_is_never_answered_fails_alone(case):
             assert error is None
             assert kinds(out) == {BAD: case.kind}
             assert len(server.bodies) - before == ROWS + case.retried
+
+
+@pytest.mark.parametrize("status", [302, 402, 403, 404])
+def test_a_rerun_in_another_process_gets_past_it(status, tmp_path):
+    """All other rows are kept: nothing else is there to be answered."""
+
+    def answer(body):
+        if f"Row {BAD}." in text_of(body):
+            return answer_of(Case("", status, said("not this one"), ""))
+        return completion(FACT)
+
+    with Server(answer) as server:
+        for _ in range(2):
+            out, error = run(server, frame(), cache=tmp_path / "kept.sqlite")
+            assert error is None
+            assert list(kinds(out)) == [BAD]
+            endpoint._settled.clear()
+            endpoint._accepted.clear()
+    tries = 1 if status == 402 else 2
+    assert len(server.bodies) == ROWS - 1 + 2 * tries
 
 
 def test_a_mended_generation_is_the_rows_value():
@@ -676,3 +698,29 @@ def test_what_is_said_of_the_texts_is_no_streak():
     too_long = errors.ContextLengthError("too long", status=400)
     assert ends_at(Streak(), too_long, 50) is None
     assert ends_at(Streak(), errors.PromptFilteredError("no"), 50) is None
+
+
+# -- README ---------------------------------------------------------------------------
+
+
+def all_kinds() -> set[str]:
+    """Give the kind of every error that is raised, or stands in a row."""
+    found, classes = set(), [errors.LLMError]
+    for kind in classes:
+        classes += kind.__subclasses__()
+        if kind not in (errors.LLMError, errors.RowError, errors.ProviderError):
+            found.add(kind.kind)
+    return found
+
+
+def test_the_readme_lists_every_kind_with_what_to_do():
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    part = readme.partition("## When rows fail")[2].partition("\n## ")[0]
+    rows = [
+        line.strip("|").split("|") for line in part.splitlines() if line[:3] == "| `"
+    ]
+    assert all(
+        len(cells) == 3 and all(cell.strip() for cell in cells) for cells in rows
+    )
+    named = [cells[0].strip(" `") for cells in rows]
+    assert sorted(named) == sorted(all_kinds())

@@ -86,6 +86,7 @@ class Answers:
             [item.request for item in bundle],
             self._events,
             [item.key for item in bundle],
+            _tally(max(bundle, key=lambda item: item.attempts)),
         )
         for item, outcome in zip(bundle, outcomes, strict=True):
             self._store.by[item.position] = not outcome.failed

@@ -196,7 +196,11 @@ class Client:
         return request
 
     async def complete_bundle(
-        self, requests: Sequence[Request], events: Events, keys: Sequence[bytes]
+        self,
+        requests: Sequence[Request],
+        events: Events,
+        keys: Sequence[bytes],
+        tally: Tally | None = None,
     ) -> list[Outcome]:
         """Ask for the vectors of several texts at once; each is kept by itself.
 
@@ -208,7 +212,7 @@ class Client:
         if self._settings.replay:
             return [_not_kept() for _ in requests]
         started = time.perf_counter()
-        tally = Tally()
+        tally = tally or Tally()
         texts = tuple(request.prompt for request in requests)
         whole = requests[0]._replace(prompt="\n".join(texts), texts=texts, sample=0)
         reply = await self._sender.send(whole, 1, events, tally)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -137,9 +138,12 @@ class Feed:
         step = max(1, (rows - self._reached) // count)
         spread = range(self._reached + step - 1, rows, step)[-count:]
         places = [at for at in spread if at not in self._ahead]
-        self._ahead.update(places)
+        taken: list[tuple[int, Request | ImageError | None]] = []
+        with suppress(Exception):  # it is raised when it is that row's turn
+            taken.extend(self._at(places))
+        self._ahead.update(position for position, _ in taken)
         self._queue = deque()
-        self._put(list(self._at(places)), ahead=True)
+        self._put(taken, ahead=True)
         moved = ((item._replace(elsewhere=True),) for (item,) in self._queue)
         self._queue = deque([*moved, *queue])
 

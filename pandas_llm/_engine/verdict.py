@@ -321,7 +321,8 @@ class History:
             alike = self.streak.failed(
                 error, again=tally.again, elsewhere=tally.elsewhere
             )
-        kept = self.kept and isinstance(error, ModelNotFoundError)
+        # rows of the cache were answered, by whatever key
+        kept = self.kept and getattr(error, "status", None) != _UNAUTHORIZED
         return Standing(
             tally.failures,
             retries,

@@ -277,29 +277,12 @@ class Engine:
             return None
         streak = self._client.history.streak
         if streak.looking:
-            return await self._elsewhere(streak)
-        if (bundle := self._source.ready()) is not None:
+            await self._elsewhere(streak)
+        elif (bundle := self._source.ready()) is not None:
             return bundle
-        try:
-            bundle = await self._source.next()
-        except Exception as error:  # noqa: BLE001 - execute() raises it at the end
-            self._stop = error
-            return None
-        self._client.circuit.last = bundle is None
-        return bundle
-
-    async def _elsewhere(self, streak: Streak) -> Bundle | None:
-        """Return work from another place, a few at a time, while rows fail alike."""
-        while streak.looking and len(self._looks) >= streak.AT_ONCE:
-            if self._stop is not None:
-                return None
-            await self._arrival.wait()
         if self._stop is not None:
             return None
         try:
-            if streak.looking and not streak.spread:
-                streak.spread = True
-                self._feed.look_ahead(_SAMPLE)
             bundle = self._source.ready() or await self._source.next()
         except Exception as error:  # noqa: BLE001 - execute() raises it at the end
             self._stop = error
@@ -308,6 +291,16 @@ class Engine:
         if bundle is not None and streak.looking:
             self._looks.add(bundle[0].position)
         return bundle
+
+    async def _elsewhere(self, streak: Streak) -> None:
+        """Let rows from other places be next, a few at a time: some failed alike."""
+        while streak.looking and len(self._looks) >= streak.AT_ONCE:
+            if self._stop is not None:
+                return
+            await self._arrival.wait()
+        if streak.looking and not streak.spread:
+            streak.spread = True
+            self._feed.look_ahead(_SAMPLE)
 
     async def _work(self, bundle: Bundle) -> Outcome | None:
         """Bring a bundle to its end; return the outcome of a single row."""
@@ -333,9 +326,7 @@ class Engine:
         if outcome.error is not None and outcome.error.later and not item.attempts:
             self._put(off=item, outcome=outcome)
             return outcome
-        self._put_off.pop(item.position, None)
-        self._store.add(item.position, outcome)
-        self._events.finished(item.position, outcome)
+        self._done(item, outcome)
         return outcome
 
     async def _halved(self, bundle: Bundle) -> bool:
@@ -353,7 +344,8 @@ class Engine:
             error = await self._whole(bundle)
             if error is None:
                 return True
-            if self._stopped() or bundle[0].position in self._put_off:
+            first = bundle[0].position
+            if self._stopped() or first in self._put_off or self._store.done[first]:
                 return False
         middle = (len(bundle) + 1) // 2
         halves = [await self._halved(i) for i in (bundle[:middle], bundle[middle:])]
@@ -368,18 +360,26 @@ class Engine:
         except LLMError as error:
             if error.fatal and not isinstance(error, CostLimitError):
                 self._end(bundle, error)
-            elif error.later and not any(item.attempts for item in bundle):
+            elif error.own:  # of the bundle as a whole: no half would do better
+                outcome = Outcome([], error)
                 for item in bundle:
-                    self._put(off=item, outcome=Outcome([], error))
+                    if error.later and not item.attempts:
+                        self._put(off=item, outcome=outcome)
+                    else:
+                        self._done(item, outcome)
             return error
         except Exception as error:  # noqa: BLE001 - execute() raises it
             self._end((), error)
             return error
         for item, outcome in zip(bundle, outcomes, strict=True):
-            self._put_off.pop(item.position, None)
-            self._store.add(item.position, outcome)
-            self._events.finished(item.position, outcome)
+            self._done(item, outcome)
         return None
+
+    def _done(self, item: Item, outcome: Outcome) -> None:
+        """Take what came of a row in the end."""
+        self._put_off.pop(item.position, None)
+        self._store.add(item.position, outcome)
+        self._events.finished(item.position, outcome)
 
     def _stopped(self) -> bool:
         return self._stop is not None
