@@ -73,6 +73,42 @@ EXAMPLES = [
         "details",
         "no_credit",
     ),
+    (
+        429,
+        ["429"],
+        "Your account org-1 <ak-1> is suspended due to insufficient balance, please "
+        "recharge your account or check your plan and billing details",
+        "no_credit",
+    ),
+    (
+        403,
+        [],
+        "Your account x> is not active, organization <x> exceeded current quota, "
+        "please check your plan and billing details",
+        "no_credit",
+    ),
+    (
+        429,
+        ["x"],
+        "Your account is in arrears, please recharge and try again",
+        "no_credit",
+    ),
+    (403, ["insufficient_user_quota"], "q", "no_credit"),
+    (429, ["1304"], "q", "wait_too_long"),
+    (429, [], "request reached organization TPD rate limit", "wait_too_long"),
+    (400, ["sensitive_words_detected"], "q", "content_filter"),
+    (
+        400,
+        ["x"],
+        "System detected potentially unsafe or sensitive content in input.",
+        "content_filter",
+    ),
+    (
+        400,
+        [],
+        "Input length (160062 tokens) exceeds the maximum allowed length (59862).",
+        "context_length",
+    ),
     (400, ["Arrearage"], "Access denied.", "no_credit"),
     (
         400,
@@ -324,6 +360,16 @@ EXAMPLES = [
         "bad_request",
     ),
 ]
+SHAPES = [
+    {"error": True, "message": "Input is too long for requested model."},
+    {"error": "Bad Request", "message": "Input is too long for requested model."},
+    {"error": {"msg": "Input is too long for requested model."}},
+    {"message": ["Input is too long for requested model."]},
+    {"detail": {"error": "Input is too long for requested model."}},
+    {"detail": "Input is too long for requested model."},
+    [{"error": {"message": "Input is too long for requested model."}}],
+    "Input is too long for requested model.",
+]
 NOT_THEIRS = [
     (
         429,
@@ -398,6 +444,29 @@ def test_what_an_error_quotes_of_the_row_says_nothing(text):
     assert PROVIDER.error(answer(422, echo)).kind == "bad_request"
     nameless = {"errors": [{"reason": "no", "input": prompt}]}
     assert PROVIDER.error(answer(400, nameless)).kind == "bad_request"
+
+
+@pytest.mark.parametrize("body", SHAPES, ids=str)
+def test_the_message_is_found_in_every_shape(body):
+    error = PROVIDER.error(answer(400, body))
+    assert error.kind == "context_length"
+    assert "Input is too long" in str(error)
+
+
+def test_what_a_gateway_passes_on_counts():
+    raw = {"error": {"message": "Input is too long for requested model.", "type": "x"}}
+    body = {
+        "error": {
+            "message": "Provider returned error",
+            "code": 400,
+            "metadata": {"raw": orjson.dumps(raw).decode(), "provider_name": "Vendor"},
+        }
+    }
+    error = PROVIDER.error(answer(400, body))
+    assert error.kind == "context_length"
+    assert "Input is too long" in str(error)
+    body["error"]["metadata"]["raw"] = "the wires are down"
+    assert "the wires are down" in str(PROVIDER.error(answer(502, body)))
 
 
 @given(st.text(min_size=12, max_size=60), st.text(max_size=20), st.text(max_size=20))

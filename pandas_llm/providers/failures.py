@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pandas_llm.types import HTTPResponse, Request
 
 _MESSAGES = ("message", "detail", "msg", "error_message", "error_msg", "title")
+_PASSED_ON = 300
+"""Letters of an answer that is passed on as it came."""
 _TRY_AGAIN = re.compile(
     r"(?:try again|retry) in ((?:[\d.]+ ?(?:ms|h|m|s))+)", re.IGNORECASE
 )
@@ -74,7 +76,7 @@ def classify(response: HTTPResponse, data: Any, url: str = "") -> errors.Provide
     url : str
         Where it comes from: some codes are proof at one vendor's address alone.
     """
-    body = _error_body(data)
+    body = _passed_on(_error_body(data))
     code, param, message = _fields(body, response)
     status = response.status
     if status < 400 and isinstance(body.get("code"), int):  # noqa: PLR2004
@@ -222,10 +224,29 @@ def _error_body(data: Any) -> dict[str, Any]:
         data = data[0]
     if isinstance(data, dict) and data.get("error"):
         error = data["error"]
-        data = {**data, "message": error} if isinstance(error, str) else error  # xAI
+        if isinstance(error, dict):
+            return error
+        if isinstance(error, str) and not data.get("message"):
+            return {**data, "message": error}  # xAI
     if isinstance(data, str):
         return {"message": data}
     return data if isinstance(data, dict) else {}
+
+
+def _passed_on(body: dict[str, Any]) -> dict[str, Any]:
+    """Add what OpenRouter passes on of the vendor behind it."""
+    about = body.get("metadata")
+    raw = about.get("raw") if isinstance(about, dict) else None
+    if not isinstance(raw, str) or not isinstance(body.get("message"), str):
+        return body
+    try:
+        inner = _error_body(orjson.loads(raw))
+    except orjson.JSONDecodeError:
+        inner = {"message": raw[:_PASSED_ON]}
+    if (words := _message(inner)) is None:
+        return body
+    code = inner.get("code") or inner.get("type")
+    return {**body, "message": f"{body['message']}: {words}", "status": code}
 
 
 def _fields(
@@ -251,22 +272,25 @@ def _message(body: dict[str, Any]) -> str | None:
     """Return a body's own message, whatever its field is called."""
     found = next((body[name] for name in _MESSAGES if body.get(name)), None)
     if isinstance(found, dict):
-        found = found.get("detail") or found.get("message") or found  # Mistral
+        found = (
+            found.get("detail") or found.get("message") or found.get("error")
+        )  # Mistral
     if isinstance(found, list):
         found = _complaints(found)
-    if found is None or isinstance(found, str):
-        return found
-    return orjson.dumps(found).decode()
+    return None if found is None else str(found)
 
 
-def _complaints(detail: list[Any]) -> Any:
+def _complaints(detail: list[Any]) -> str | None:
     """Write FastAPI's list without what it echoes: the input is the row's own text."""
-    said = [
-        f"{'.'.join(map(str, item.get('loc') or ()))}: {item.get('msg')}"
-        for item in detail
-        if isinstance(item, dict)
-    ]
-    return "; ".join(said) or detail
+    said = []
+    for item in detail:
+        if isinstance(item, str):  # NestJS
+            said.append(item)
+        elif isinstance(item, dict):
+            where = ".".join(map(str, item.get("loc") or ()))
+            if words := item.get("msg") or item.get("message"):
+                said.append(f"{where}: {words}" if where else str(words))
+    return "; ".join(said) or None
 
 
 def _request_id(response: HTTPResponse) -> str | None:

@@ -59,12 +59,13 @@ LINES = (
     # -- the quota of a day: waiting takes too long ---------------------------------
     Line("Google", errors.RateLimitedTooLong, r"\w*PerDay[\w-]*", status=(429,)),
     Line(
-        "Bedrock, Cerebras",
+        "Bedrock, Cerebras, Moonshot",
         errors.RateLimitedTooLong,
-        said=r"(tokens|requests) per day",
+        said=r"(tokens|requests) per day|\b[TR]PD\b",
         status=(400, 429),
         wait=False,
     ),
+    Line("Zhipu", errors.RateLimitedTooLong, "1304", status=(429,)),
     # -- no credit -------------------------------------------------------------------
     Line(
         "OpenAI",
@@ -84,9 +85,17 @@ LINES = (
         r"|team doesn.t have any credits",
     ),
     Line("Zhipu", _NO_CREDIT, "1113", status=(*_MONEY, 200, 401)),
-    Line("Zhipu", _NO_CREDIT, said="账户已欠费|余额不足.{0,12}请?充值"),
+    Line(
+        "Zhipu",
+        _NO_CREDIT,
+        said="账户已欠费|余额不足.{0,12}请?充值|^your account is in arrears",
+    ),
     Line("Moonshot", _NO_CREDIT, "exceeded_current_quota_error"),
-    Line("Moonshot", _NO_CREDIT, said=r"account .*is suspended, .*(billing|balance)"),
+    Line(
+        "Moonshot",
+        _NO_CREDIT,
+        said=r"account .*is (suspended|not active)\b.*(billing|balance)",
+    ),
     Line("DashScope", _NO_CREDIT, "Arrearage"),
     Line("DashScope", _NO_CREDIT, said="make sure your account is in good standing"),
     Line(
@@ -96,6 +105,7 @@ LINES = (
         status=_MONEY,
     ),
     Line("many", _NO_CREDIT, "insufficient_(balance|credits?)", status=_MONEY),
+    Line("New API", _NO_CREDIT, "insufficient_user_quota", status=_MONEY),
     Line(
         "Anthropic",
         _NO_CREDIT,
@@ -128,6 +138,7 @@ LINES = (
     ),
     Line("DashScope", _FILTERED, r"data_?inspection(_?failed)?"),
     Line("Zhipu", _FILTERED, "1301"),
+    Line("New API", _FILTERED, "sensitive_words_detected|prompt_blocked"),
     Line("OpenAI", _FILTERED, "invalid_prompt", "safety|policy|policies"),
     Line("OpenAI", _FILTERED, said="flagged as potentially violating", status=_REQUEST),
     Line("OpenAI", _FILTERED, said="rejected (as a result of|by) our safety system"),
@@ -148,7 +159,11 @@ LINES = (
     Line(
         "DashScope", _FILTERED, said="may contain inappropriate content|DataInspection"
     ),
-    Line("Zhipu", _FILTERED, said="不安全或敏感内容|敏感内容的提示语"),
+    Line(
+        "Zhipu",
+        _FILTERED,
+        said="不安全或敏感内容|敏感内容的提示语|potentially unsafe or sensitive",
+    ),
     Line("Moonshot", _FILTERED, said="considered high risk", status=_REQUEST),
     Line("DeepSeek", _FILTERED, said="^content exists risk", status=_REQUEST),
     Line("xAI", _FILTERED, said="content violates usage guidelines", status=_REQUEST),
@@ -212,7 +227,7 @@ LINES = (
         "SGLang",
         _TOO_LONG,
         said=r"(input|prompt|request)\b.* (is )?longer than the (model|maximum)"
-        r"|input \(\d+ tokens\) .*exceed",
+        r"|input (length )?\(\d+ tokens\) .*exceed",
         status=_REQUEST,
     ),
     Line(
