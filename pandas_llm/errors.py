@@ -29,12 +29,16 @@
     │       ├── ToolCallError     a call of a tool and no text
     │       └── TruncatedError    the reply was cut off (finish reason "length")
     └── ProviderError             what the endpoint or the network said
-        ├── AuthenticationError   401, 403                                  fatal
-        ├── ModelNotFoundError    404                                       fatal
-        ├── NoCreditError         402, a 429 that waiting cannot mend       fatal
+        ├── AuthenticationError   401, 403                                  fatal*
+        ├── ModelNotFoundError    404, a redirect                           fatal*
+        │   └── NotFoundError     the same, once other rows were answered
+        ├── BlockedError          403 with a page: a firewall before the API
+        ├── NoCreditError         a code or sentence that says so            fatal
+        │   └── PaymentRequiredError  402 and no more                       fatal*
         ├── RateLimitedTooLong    a wait longer than `max_wait`             fatal
         ├── UnreachableError      no connection at all to begin with         fatal
         ├── FirstRowsError        the first rows all failed the same way     fatal
+        ├── RepeatedError         row after row failed the same way          fatal
         ├── OutageError           the endpoint failed for 15 minutes         fatal
         ├── MaybeCreatedError     a batch was asked for, the answer unclear  fatal
         ├── BadRequestError       400, 413, 422
@@ -54,7 +58,8 @@
 What is raised on purpose is an `LLMError`, also where it is a ``ValueError`` or
 ``TypeError`` to the caller: a traceback is cut at the caller's line by that alone.
 `retryable` and `fatal` are class attributes: a retryable error is asked again, a
-fatal one stops the run, anything else fails its row alone.
+fatal one stops the run, anything else fails its row alone. Those with a star are the
+row's own once the run has had an answer: `fatal` of the error itself is then False.
 """
 
 from __future__ import annotations
@@ -96,7 +101,11 @@ class LLMError(Exception):
 
     kind: ClassVar[str] = "error"
     retryable: ClassVar[bool] = False
-    fatal: ClassVar[bool] = False
+    fatal: bool = False
+    own: ClassVar[bool] = False
+    """Whether it is its row's alone, once another row of the run was answered."""
+    later: bool = False
+    """Whether its row is asked once more, after the others."""
     remark: ClassVar[bool] = False
     position: int | None = None
     label: Any = None
@@ -305,6 +314,8 @@ class ProviderError(LLMError):
         self.param = param and visible(param)
         self.request_id = request_id and visible(request_id)
         self.retry_after = retry_after
+        self.said = message
+        """The vendor's own words, without what they quote of the row."""
 
 
 class AuthenticationError(ProviderError):
@@ -312,6 +323,7 @@ class AuthenticationError(ProviderError):
 
     kind = "authentication"
     fatal = True
+    own = True
 
 
 class ModelNotFoundError(ProviderError):
@@ -319,6 +331,20 @@ class ModelNotFoundError(ProviderError):
 
     kind = "model_not_found"
     fatal = True
+    own = True
+
+
+class NotFoundError(ModelNotFoundError):
+    """A 404 or a redirect for one row, where others are answered."""
+
+    kind = "not_found"
+    fatal = False
+
+
+class BlockedError(ProviderError):
+    """A firewall before the API answers with a page in place of this row's reply."""
+
+    kind = "blocked"
 
 
 class NoCreditError(ProviderError):
@@ -326,6 +352,12 @@ class NoCreditError(ProviderError):
 
     kind = "no_credit"
     fatal = True
+
+
+class PaymentRequiredError(NoCreditError):
+    """402 without a code or sentence that says more."""
+
+    own = True
 
 
 class RateLimitedTooLong(ProviderError):  # noqa: N818 - reads as what happened
@@ -346,6 +378,13 @@ class FirstRowsError(ProviderError):
     """The first rows all failed the same way, so the others would too."""
 
     kind = "first_rows"
+    fatal = True
+
+
+class RepeatedError(ProviderError):
+    """Row after row failed the same way, with no answer in between."""
+
+    kind = "repeated"
     fatal = True
 
 

@@ -119,6 +119,8 @@ class HTTPResponse(NamedTuple):
     status: int
     headers: Mapping[str, str]
     body: bytes
+    asked: Request | None = None
+    """What it answers; an error may quote it, and that says nothing."""
 
 
 class Choice(NamedTuple):
@@ -195,6 +197,8 @@ class Capabilities:
     n: bool = True
     constraints: bool = True
     """Whether a schema may hold keywords that restrict values, such as `minimum`."""
+    system: bool = True
+    """Whether there is a role for the system text; else it leads the first turn."""
     wire: int = 0
     """Bytes that each vector takes in an answer; 0 when not known yet."""
 

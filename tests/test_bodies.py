@@ -246,7 +246,7 @@ def test_a_gateways_page_is_one_clear_error_with_its_words(provider, page, words
         pytest.raises(FirstRowsError, match=words),
     ):
         rows.llm.complete("${text}", **at(server, provider, max_retries=0))
-    assert len(server.bodies) == 3
+    assert len(server.bodies) == len(rows)  # fewer than ten
 
 
 def test_a_gateways_page_to_one_row_fails_it_as_malformed():

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai import OpenAI
+from resume_server import Server, failure
 
 import pandas_llm
 from pandas_llm import ConfigurationError, LLMWarning, Plan, TemplateError, errors
@@ -294,14 +295,43 @@ def test_a_text_that_is_too_long_can_be_shortened(simulator, on):
     assert out[7].shape == (8,)
 
 
-@pytest.mark.parametrize("status", ["401", "429_quota"])
+def test_a_stray_401_puts_its_bundle_off(simulator, on, monkeypatch):
+    monkeypatch.setattr(openai.Provider, "embeds", Bundling(10, 300_000))
+    df = texts(100)
+    server = simulator(fault_plan={4: "401"})
+    out = df.llm.embed("text", dimensions=8, **on(server, concurrency=1))
+    assert same(out, expected(df["text"]))
+    assert server.stats()["requests"] == 1 + 10 + 1
+
+
+def test_a_bundle_that_is_refused_for_good_is_asked_for_twice(monkeypatch):
+    monkeypatch.setattr(openai.Provider, "embeds", Bundling(10, 300_000))
+
+    def answer(body):
+        if "text 15" in " ".join(body["input"]):
+            return failure(404, "no such thing")
+        vectors = [
+            {"index": i, "embedding": [1.0]} for i, _ in enumerate(body["input"])
+        ]
+        return {"data": vectors}
+
+    df = pd.DataFrame({"text": [f"text {i}" for i in range(60)]})
+    with Server(answer) as server, pytest.warns(LLMWarning, match="9 not_found"):
+        out = df.llm.embed(
+            "text", base_url=server.base_url, model="m", concurrency=1, progress=False
+        )
+    # one of the ten was asked beside the last rows that were left
+    assert out.isna().sum() == 9
+    assert len(server.bodies) == 1 + 6 + 1
+
+
 def test_a_run_that_ends_half_way_keeps_what_was_answered(
-    simulator, on, tmp_path, status, monkeypatch
+    simulator, on, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(openai.Provider, "embeds", Bundling(10, 300_000))
     df = texts(100)
     given = {"dimensions": 8, "cache": tmp_path / "c.sqlite", "concurrency": 1}
-    server = simulator(fault_plan={4: status})
+    server = simulator(fault_plan={4: "429_quota"})
     with pytest.raises(errors.LLMError) as caught:
         df.llm.embed("text", **on(server, **given))
     partial = caught.value.partial

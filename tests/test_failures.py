@@ -46,7 +46,7 @@ CASES = [
     (404, {"detail": "Not Found"}, "model_not_found"),
     (408, b"", "server"),
     (409, body(message="lock"), "server"),
-    (413, b"<html><body>too large</body></html>", "bad_request"),
+    (413, b"<html><body>too large</body></html>", "context_length"),
     (422, {"detail": [{"loc": ["n"], "msg": "bad"}]}, "bad_request"),
     (
         429,
@@ -70,7 +70,7 @@ CASES = [
     (
         429,
         body(message="q", type="insufficient_quota", code="insufficient_quota"),
-        "no_credit",
+        "rate_limit",  # DashScope's throttle is called so
     ),
     (
         429,

@@ -335,9 +335,9 @@ def test_no_credit_in_the_middle_keeps_what_was_answered(simulator, on):
 
 def test_the_same_refusal_of_the_first_rows_stops_the_run(simulator, on):
     server = simulator(faults={"400": 1.0})
-    with pytest.raises(LLMError, match="first 3 rows all failed") as caught:
+    with pytest.raises(LLMError, match="first 10 rows all failed") as caught:
         frame_of(50).llm.generate("${text}", ["fact"], **on(server))
-    assert server.stats()["requests"] == 3
+    assert server.stats()["requests"] == 10
     assert len(caught.value.partial) == 50
 
 

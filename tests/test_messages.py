@@ -146,9 +146,9 @@ ENDED = {
     "the first rows alike": (
         {"faults": {"400": 1.0}},
         {},
-        "the first 3 rows all failed the same way, so no other was sent: HTTP 400 "
-        "(invalid_prompt): Invalid prompt: your prompt was flagged as potentially "
-        "violating our policy.",
+        "the first 5 rows all failed the same way, so no other was sent: HTTP 400 "
+        "(invalid_prompt): Invalid prompt: a message must hold a text or a list of "
+        "parts.",
         [],
     ),
     "a wait that is too long": (

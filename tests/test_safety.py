@@ -85,7 +85,7 @@ def test_a_certificate_nobody_vouches_for_is_refused_at_once(tmp_path):
 
 def test_a_host_that_takes_no_connection_is_given_up_soon(monkeypatch):
     """Its queue is full, so it answers nothing at all: the packets are dropped."""
-    monkeypatch.setattr("pandas_llm._engine.sender._NEVER_REACHED", 0.2)
+    monkeypatch.setattr("pandas_llm._engine.verdict._NEVER_REACHED", 0.2)
     monkeypatch.setattr(transport, "_CONNECT_SECONDS", 0.3)
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
@@ -105,7 +105,7 @@ def test_a_password_in_a_url_is_in_no_message(caplog):
     caplog.set_level(logging.DEBUG)
     url = f"http://me:{KEY}@127.0.0.1:9/v1?key={KEY}"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pandas_llm._engine.sender._NEVER_REACHED", 0.1)
+        patch.setattr("pandas_llm._engine.verdict._NEVER_REACHED", 0.1)
         with pytest.raises(LLMError) as caught:
             ask(url, api_key=None, model="m")
     assert "127.0.0.1:9" in str(caught.value)
@@ -330,7 +330,7 @@ def test_prompts_and_replies_are_logged_at_debug_only(simulator, on, caplog):
 
 def test_every_error_says_where_and_what(simulator, on):
     def answer(body):
-        if "Row 1." in body["messages"][-1]["content"]:
+        if "Row 0." in body["messages"][-1]["content"]:
             response = failure(401, "no", "invalid_api_key")
             response.headers["x-request-id"] = "req-7"
             return response
@@ -342,5 +342,5 @@ def test_every_error_says_where_and_what(simulator, on):
     error = caught.value
     assert (error.status, error.code) == (401, "invalid_api_key")
     assert error.request_id == "req-7"
-    assert (error.position, error.label) == (1, "b")
+    assert (error.position, error.label) == (0, "a")
     assert "Check the key" in str(error)

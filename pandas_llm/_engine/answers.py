@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pandas_llm._engine.events import Tally
 from pandas_llm._engine.feed import Item
 from pandas_llm.errors import (
     ContextLengthError,
@@ -66,7 +67,9 @@ class Answers:
         """Return what came of one row; raise only what ends the run."""
         if self._choosy:
             return await self._first(item)
-        outcome = await self._client.complete(item.request, self._events, item.key)
+        outcome = await self._client.complete(
+            item.request, self._events, item.key, _tally(item)
+        )
         if not outcome.failed:
             self._store.by[item.position] = 1
         return outcome
@@ -83,6 +86,7 @@ class Answers:
             [item.request for item in bundle],
             self._events,
             [item.key for item in bundle],
+            _tally(max(bundle, key=lambda item: item.attempts)),
         )
         for item, outcome in zip(bundle, outcomes, strict=True):
             self._store.by[item.position] = not outcome.failed
@@ -90,18 +94,17 @@ class Answers:
 
     async def _first(self, item: Item) -> Outcome:
         """Ask one client after the other until one has an answer."""
-        position, request, key = item
         tried: list[Tried] = []
         for index, client in enumerate(self._clients):
             if index:
-                request = request._replace(spec=client.spec)
-                key = client.fingerprint.of(request)
-            outcome = await self._fitted(client, Item(position, request, key), tried)
+                request = item.request._replace(spec=client.spec)
+                item = Item(item.position, request, client.fingerprint.of(request))
+            outcome = await self._fitted(client, item, tried)
             if not outcome.failed:
                 break
         else:
             return outcome
-        self._store.by[position] = index + 1
+        self._store.by[item.position] = index + 1
         for asked, why_key, why in tried:
             if why.error is not None and not why.cached:
                 asked.give_up(why_key, why.error)
@@ -122,7 +125,8 @@ class Answers:
             if not shorter:
                 return outcome
             cut = True
-            item = Item(item.position, shorter, client.fingerprint.of(shorter))
+            key = client.fingerprint.of(shorter)
+            item = item._replace(request=shorter, key=key)
         if cut and outcome.error is None:
             msg = "its text was cut to fit into the model's context"
             outcome = outcome._replace(error=ShortenedError(msg))
@@ -138,8 +142,12 @@ class Answers:
         # the feed has looked for the first key already
         key = item.key if new and client is self._client else None
         try:
-            return await client.complete(item.request, self._events, key)
+            return await client.complete(item.request, self._events, key, _tally(item))
         except (UnreachableError, OutageError) as error:
             if not another:
                 raise
             return Outcome([], error)
+
+
+def _tally(item: Item) -> Tally:
+    return Tally(item.attempts, item.attempts > 0, item.elsewhere)

@@ -47,10 +47,9 @@ class Bundles:
     @property
     def inputs(self) -> int:
         """How many texts a bundle may hold now."""
-        terms = self._client.terms
-        if not terms.settled:
+        if not self._client.proven:
             return 1
-        wire = terms.capabilities.wire or _UNKNOWN
+        wire = self._client.terms.capabilities.wire or _UNKNOWN
         return max(1, min(self._inputs, _ANSWER // wire))
 
     def lower(self, inputs: int) -> None:

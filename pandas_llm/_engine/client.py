@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from pandas_llm._engine import images
 from pandas_llm._engine.endpoint import masked, secrets
-from pandas_llm._engine.sender import NO_TOKENS, Sender, Tally
+from pandas_llm._engine.events import NO_TOKENS, Tally
+from pandas_llm._engine.sender import Sender
 from pandas_llm._replies import without_thinking
 from pandas_llm.cache import Fingerprint
 from pandas_llm.errors import (
@@ -72,9 +73,15 @@ class Client:
         self._sender = Sender(parts, settings)
         self.terms = self._sender.terms
         self.circuit = self._sender.circuit
+        self.history = self._sender.history
         self._output = parts.output
         self._cache = parts.cache
         self._settings = settings
+
+    @property
+    def proven(self) -> bool:
+        """Whether this process has had an answer from this endpoint with this key."""
+        return self._sender.proven
 
     async def exchange(
         self, call: Callable[[], Awaitable[HTTPResponse]], events: Events
@@ -143,7 +150,11 @@ class Client:
         return ContextLengthError(why.text) if too_long else RowError(why.text)
 
     async def complete(
-        self, request: Request, events: Events, key: bytes | None = None
+        self,
+        request: Request,
+        events: Events,
+        key: bytes | None = None,
+        tally: Tally | None = None,
     ) -> Outcome:
         """Ask until the reply is understood.
 
@@ -153,6 +164,8 @@ class Client:
             What to ask, and on whose account.
         key : bytes, optional
             The request's fingerprint, when its reply is known not to be kept.
+        tally : Tally, optional
+            What the row has cost before.
 
         Raises
         ------
@@ -166,7 +179,7 @@ class Client:
         if self._settings.replay:
             return _not_kept()
         started = time.perf_counter()
-        tally = Tally()
+        tally = tally or Tally()
         records: list[Record] = []
         reply: Reply | None = None
         error: LLMError | None
@@ -198,7 +211,11 @@ class Client:
         return request
 
     async def complete_bundle(
-        self, requests: Sequence[Request], events: Events, keys: Sequence[bytes]
+        self,
+        requests: Sequence[Request],
+        events: Events,
+        keys: Sequence[bytes],
+        tally: Tally | None = None,
     ) -> list[Outcome]:
         """Ask for the vectors of several texts at once; each is kept by itself.
 
@@ -210,7 +227,7 @@ class Client:
         if self._settings.replay:
             return [_not_kept() for _ in requests]
         started = time.perf_counter()
-        tally = Tally()
+        tally = tally or Tally()
         texts = tuple(request.prompt for request in requests)
         whole = requests[0]._replace(prompt="\n".join(texts), texts=texts, sample=0)
         reply = await self._sender.send(whole, 1, events, tally)
@@ -325,6 +342,7 @@ def _again(request: Request, error: OutputError) -> Request:
         "nothing else."
     )
     answer = without_thinking(error.text) or ""
-    turns = (("assistant", answer), ("user", reason))
-    # no vendor takes an empty turn
-    return request._replace(followup=turns if answer.strip() else turns[1:])
+    if not answer.strip():
+        # no vendor takes an empty turn, and some none that do not alternate
+        return request._replace(prompt=f"{request.prompt}\n\n{reason}".lstrip())
+    return request._replace(followup=(("assistant", answer), ("user", reason)))

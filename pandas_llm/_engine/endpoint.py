@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,8 @@ _SHORTEST = 8
 """Letters of a secret; taking shorter ones out could spoil an answer."""
 _settled: dict[tuple[str | int | None, ...], Capabilities] = {}
 """What was settled with each endpoint and model, for the process."""
+_accepted: set[bytes] = set()
+"""Endpoints and keys that were answered in this process, as fingerprints."""
 
 
 class Terms:
@@ -54,6 +57,9 @@ class Terms:
         place = (endpoint.provider, endpoint.base_url, endpoint.model, endpoint.embeds)
         self._place = (*place, structured)
         self.capabilities = _settled.get(self._place, provider.capabilities)
+        self._answered: set[str] = set()
+        """Options that rows of this run were answered with."""
+        self._asked: tuple[Any, ...] = ()
 
     @property
     def settled(self) -> bool:
@@ -67,11 +73,26 @@ class Terms:
         if tried != self.capabilities:
             return True  # another row has stepped down meanwhile
         lower = self._provider.downgrade(tried, error, request)
-        if lower is None:
-            return False
+        if lower is None or _lost(tried, lower) & self._answered:
+            return False  # others were answered with it: the error quotes the row
         _log.info("%s: %s; going on with %s", self._endpoint, error, lower)
         self.capabilities = lower
         return True
+
+    def answered(self, spec: Spec, tried: Capabilities, n: int) -> None:
+        """Remember the options that a row was answered with; none is dropped later."""
+        asked = (id(spec), tried, n)
+        if asked == self._asked:
+            return  # nearly always: all rows of a run are asked alike
+        self._asked = asked
+        with_them = {*spec.sampling, "store", "strict"} - set(tried.refused)
+        if spec.schema is not None:
+            with_them.add(f"schema={tried.schema}")
+        if spec.max_tokens is not None:
+            with_them.add(f"max_tokens={tried.max_tokens}")
+        if n > 1:
+            with_them.add("n")
+        self._answered |= with_them
 
     def settle(self, *, clear: bool) -> None:
         """Remember what the endpoint understood, at the first reply that was clear."""
@@ -111,6 +132,16 @@ class Terms:
         }
 
 
+def _lost(tried: Capabilities, lower: Capabilities) -> set[str]:
+    """Return what a step down leaves out."""
+    lost = set(lower.refused) - set(tried.refused)
+    if lower.schema != tried.schema:
+        lost.add(f"schema={tried.schema}")
+    if lower.max_tokens != tried.max_tokens:
+        lost.add(f"max_tokens={tried.max_tokens}")
+    return lost | {"n"} if lower.n != tried.n else lost
+
+
 class Access:
     """A provider with the key that holds now.
 
@@ -137,6 +168,18 @@ class Access:
         self.provider = provider
         self.secrets = secrets(endpoint)
         self.served = True
+        self._key = _fingerprint(endpoint)
+
+    @property
+    def accepted(self) -> bool:
+        """Whether this key was accepted before in this process."""
+        return self._key in _accepted
+
+    def accept(self) -> None:
+        """Remember that the key was accepted."""
+        if not self.served or self._key not in _accepted:
+            _accepted.add(self._key)
+            self.served = True
 
     def renewed(self, used: Provider, error: LLMError) -> bool:
         """Make another key after a 401; once for all rows that were in flight.
@@ -155,8 +198,17 @@ class Access:
         _log.info("%s: %s; asking for another key", old, error)
         new = old._replace(api_key=old.renew())
         self.provider = connect(new)
+        self._key = _fingerprint(new)
         self.secrets += secrets(new)
         return True
+
+
+def _fingerprint(endpoint: Endpoint) -> bytes:
+    """Return what tells keys apart, and not the key."""
+    headers = [text for header in endpoint.headers for text in header]
+    parts = (endpoint.base_url, endpoint.api_key or "", *headers)
+    # not their repr, in which a key shows as nothing
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).digest()
 
 
 def secrets(endpoint: Endpoint) -> tuple[bytes, ...]:

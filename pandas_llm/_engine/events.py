@@ -1,4 +1,4 @@
-"""What happens in a run, counted: everything that a run shares hears of it here."""
+"""What happens in a run, counted: by all its rows, and by one."""
 
 from __future__ import annotations
 
@@ -9,10 +9,40 @@ from typing import TYPE_CHECKING
 from pandas_llm._display import Totals
 from pandas_llm._pacing import CostBudget
 from pandas_llm._report import RunLog
+from pandas_llm.types import Tokens
 
 if TYPE_CHECKING:
     from pandas_llm.errors import LLMError
-    from pandas_llm.types import Outcome, Tokens
+    from pandas_llm.types import Outcome
+
+NO_TOKENS = Tokens()
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one row has cost so far."""
+
+    attempts: int = 0
+    again: bool = False
+    """Whether it was put off before."""
+    elsewhere: bool = False
+    """Whether it was taken from another place, since its neighbours failed alike."""
+    failures: int = 0
+    tokens: Tokens = NO_TOKENS
+    failed: float = 0.0
+    """When the first of them was noticed."""
+    sent: float = 0.0
+    """When its last request left."""
+    weight: float = 0.0
+    """Tokens of its prompt by their characters, and of its images."""
+    images: float = 0.0
+    """Tokens of its images, by a guess."""
+    surplus: int = 0
+    """Bytes of its images in a body above the tokens that they may cost."""
+    wait: float = 0.0
+    """Seconds that all must wait since its last request."""
+    expected: float = 0.0
+    """Tokens that the provider will count for its next request."""
 
 
 @dataclass(slots=True)

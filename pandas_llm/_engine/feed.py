@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -11,13 +12,15 @@ from pandas_llm.errors import EncodingError, ImageError, RowError
 from pandas_llm.types import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from pandas_llm._engine.client import Client
     from pandas_llm._engine.events import Events
     from pandas_llm._engine.outcomes import Store
     from pandas_llm.options import Settings
     from pandas_llm.types import Request
+
+    Rows = Iterator[tuple[int, Request | ImageError | None]]
 
 _BATCH = 256
 """Rows looked up in the cache at once: 1.3 µs a row, one by one 4 µs."""
@@ -31,6 +34,10 @@ class Item(NamedTuple):
     position: int
     request: Request
     key: bytes
+    attempts: int = 0
+    """How often it was sent in vain before it was put off."""
+    elsewhere: bool = False
+    """Whether it has its turn before those ahead of it."""
 
 
 Bundle = tuple[Item, ...]
@@ -65,15 +72,19 @@ class Feed:
         With `dedupe` equal requests share one call; without it the k-th of them has
         k in its key, so that a rerun finds the same answers. With `images` making a
         request reads files, and another thread does it.
+    at : callable, optional
+        Makes the requests of given positions, to look at other places.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a run has, and rows of other places
         self,
-        requests: Iterator[tuple[int, Request | ImageError | None]],
+        requests: Rows,
         client: Client,
         events: Events,
         store: Store,
         settings: Settings,
+        *,
+        at: Callable[[Sequence[int]], Rows] | None = None,
     ) -> None:
         self._requests = requests
         self._client = client
@@ -83,6 +94,11 @@ class Feed:
         self._times: Counter[bytes] = Counter()
         self._queue: deque[Bundle] = deque()
         self._broken: Exception | None = None
+        self._at = at
+        self._reached = 0
+        self._ahead: set[int] = set()
+        """Rows that had their turn before those ahead of them."""
+        self._late: deque[Bundle] = deque()
         self._aside = asyncio.Lock() if settings.images else None
 
     def ready(self) -> Bundle | None:
@@ -100,9 +116,36 @@ class Feed:
         while not self._queue:
             more = self._refill() if self._aside is None else await self._refilled()
             if not more:
-                return None
+                return self._late.popleft() if self._late else None
             await asyncio.sleep(0)  # a million cached rows must not block the loop
         return self._queue.popleft()
+
+    def later(self, item: Item, attempts: int) -> None:
+        """Put a row off until all others have had their turn."""
+        self._late.append((item._replace(attempts=attempts),))
+
+    def look_ahead(self, count: int) -> None:
+        """Let so many rows from all over the rest of the frame be next."""
+        queue, rows = self._queue, self._store.rows
+        if self._at is None or self._reached >= rows:
+            step = max(1, len(queue) // count)
+            chosen = list(islice(queue, step - 1, None, step))[-count:]
+            first = {item.position for (item,) in chosen}
+            others = [b for b in queue if b[0].position not in first]
+            moved = ((item._replace(elsewhere=True),) for (item,) in chosen)
+            self._queue = deque([*moved, *others])
+            return
+        step = max(1, (rows - self._reached) // count)
+        spread = range(self._reached + step - 1, rows, step)[-count:]
+        places = [at for at in spread if at not in self._ahead]
+        taken: list[tuple[int, Request | ImageError | None]] = []
+        with suppress(Exception):  # it is raised when it is that row's turn
+            taken.extend(self._at(places))
+        self._ahead.update(position for position, _ in taken)
+        self._queue = deque()
+        self._put(taken, ahead=True)
+        moved = ((item._replace(elsewhere=True),) for (item,) in self._queue)
+        self._queue = deque([*moved, *queue])
 
     async def _refilled(self) -> bool:
         """Take some rows in another thread, one batch at a time."""
@@ -125,11 +168,20 @@ class Feed:
             taken.extend(islice(self._requests, most))
         except Exception as error:  # noqa: BLE001 - raised at the next call
             self._broken = error
+        if taken:
+            self._reached = taken[-1][0] + 1
         return taken
 
-    def _put(self, taken: list[tuple[int, Request | ImageError | None]]) -> bool:
+    def _put(
+        self,
+        taken: list[tuple[int, Request | ImageError | None]],
+        *,
+        ahead: bool = False,
+    ) -> bool:
         batch: list[Item] = []
         for position, request in taken:
+            if position in self._ahead and not ahead:
+                continue  # it had its turn
             if request is None:
                 self._store.skip(position)
                 self._events.totals.done += 1

@@ -11,27 +11,30 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from pandas_llm._engine.endpoint import Access, Terms, redacted
-from pandas_llm._pacing import Circuit, backoff, estimate_tokens
+from pandas_llm._engine.events import NO_TOKENS
+from pandas_llm._engine.verdict import (
+    Ended,
+    History,
+    Standing,
+    Then,
+    decide,
+    raise_for_row,
+)
+from pandas_llm._pacing import Circuit, estimate_tokens
 from pandas_llm.errors import (
-    ConnectionBrokenError,
-    ConnectionFailedError,
     CostLimitError,
     LLMError,
-    OutageError,
     OverloadedError,
     ProviderError,
-    RateLimitedTooLong,
     RateLimitError,
-    UnreachableError,
 )
 from pandas_llm.providers import read_reply, succeeded
-from pandas_llm.redaction import shown
 from pandas_llm.types import Tokens, Used
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from pandas_llm._engine.events import Events
+    from pandas_llm._engine.events import Events, Tally
     from pandas_llm._engine.transport import Transport
     from pandas_llm._pacing import Calibration, Concurrency, Prices, RateLimiter, Ticket
     from pandas_llm._replies import Output
@@ -48,33 +51,7 @@ if TYPE_CHECKING:
     )
 
 _log = logging.getLogger("pandas_llm")
-_NEVER_REACHED = 5.0
-"""Seconds of tries before an endpoint that was never reached is given up."""
-_ONLY_REFUSALS = 900.0
-"""Seconds of nothing but 429, whatever they ask to wait, until a run ends."""
 _SLICE = 0.05
-NO_TOKENS = Tokens()
-
-
-@dataclass(slots=True)
-class Tally:
-    """What one row has cost so far."""
-
-    attempts: int = 0
-    failures: int = 0
-    tokens: Tokens = NO_TOKENS
-    failed: float = 0.0
-    """When the first of them was noticed."""
-    sent: float = 0.0
-    """When its last request left."""
-    weight: float = 0.0
-    """Tokens of its prompt by their characters, and of its images."""
-    images: float = 0.0
-    """Tokens of its images, by a guess."""
-    surplus: int = 0
-    """Bytes of its images in a body above the tokens that they may cost."""
-    expected: float = 0.0
-    """Tokens that the provider will count for its next request."""
 
 
 @dataclass(slots=True)
@@ -123,11 +100,13 @@ class Sender:
         self._provider = parts.provider
         self._transport = parts.transport
         self._settings = settings
-        self._unreached: float | None = None
-        """Since when there has been no connection, before there ever was one."""
-        self._refused: float | None = None
-        """Since when every answer has been a 429."""
+        self.history = History(parts.endpoint, settings)
         self._access = Access(parts.reached, parts.provider)
+
+    @property
+    def proven(self) -> bool:
+        """Whether this process has had an answer from this endpoint with this key."""
+        return self.terms.settled and self._access.accepted
 
     async def send(
         self, request: Request, n: int, events: Events, tally: Tally
@@ -151,21 +130,23 @@ class Sender:
             if self.circuit.is_open:
                 await self._outage(tally)
             try:
-                return await self._exchange(http, spec, events, tally)
+                reply = await self._exchange(http, request, events, tally)
             except LLMError as error:
-                adapted = self.terms.adapted(capabilities, error, request)
-                if not (adapted or self._access.renewed(provider, error)):
-                    await self._before_retry(error, tally)
-                events.retried(error)
+                changed = self.terms.adapted(capabilities, error, request)
+                changed = changed or self._access.renewed(provider, error)
+                await self._again(error, tally, events, changed=changed)
+            else:
+                self.terms.answered(spec, capabilities, many)
+                return reply
 
     async def _exchange(
-        self, http: HTTPRequest, spec: Spec, events: Events, tally: Tally
+        self, http: HTTPRequest, request: Request, events: Events, tally: Tally
     ) -> Reply:
         """Send once, when it is this request's turn and there is money for it."""
         limiter, budget = self._pace.limiter, events.budget
         held = None
         if budget.limit is not None:
-            held = await self._hold(events, tally, http, spec)
+            held = await self._hold(events, tally, http, request.spec)
         ticket = None
         response = None
         cost = 0.0
@@ -178,7 +159,8 @@ class Sender:
             tally.sent = time.monotonic()
             response = redacted(await self._transport.send(http), self._access.secrets)
             try:
-                reply = read_reply(self._provider, response)
+                asked = response._replace(asked=request)
+                reply = read_reply(self._provider, asked)
             except LLMError:
                 if (used := self._provider.spent(response)) != Used():
                     cost = self._book(used, events, tally)
@@ -206,16 +188,18 @@ class Sender:
         ProviderError
             When there is no success, or none to hope for.
         """
-        for attempt in count():
+        for failures in count(1):
             try:
                 response = redacted(await call(), self._access.secrets)
                 if not succeeded(response):
                     raise self._provider.error(response)
             except ProviderError as error:
-                if not error.retryable or attempt >= self._settings.max_retries:
+                now = Standing(failures, self._settings.max_retries, gated=False)
+                verdict = decide(error, now)
+                if verdict.then is not Then.AFTER:
                     raise
                 events.retried(error)
-                await asyncio.sleep(backoff(attempt, error.retry_after))
+                await asyncio.sleep(verdict.seconds)
             else:
                 return response
         raise AssertionError  # count() has no end
@@ -264,9 +248,7 @@ class Sender:
         """Wait until the circuit lets this row ask whether the server is back."""
         while (delay := self.circuit.delay(tally)) > 0:
             if self.circuit.exhausted:
-                place = shown(self._parts.endpoint.base_url)
-                patience = f"{self.circuit.patience:.0f} s"
-                raise OutageError(f"{place} has answered nothing for {patience}")
+                self.history.end(None, self.circuit.patience, Ended.OUTAGE)
             await asyncio.sleep(delay)
 
     # -- what an exchange teaches -----------------------------------------------
@@ -288,8 +270,8 @@ class Sender:
         if pace.limiter.listens():
             quotas = self._provider.quotas(response.headers)
         pace.limiter.settle(ticket, used, quotas)
-        self._refused = None
-        self._access.served = True
+        self.history.answered()
+        self._access.accept()
         now = time.monotonic()
         pace.concurrency.answered(now - sent, pace.limiter.plan())
         self.circuit.succeeded(sent, now)
@@ -301,64 +283,45 @@ class Sender:
         error: LLMError,
         tally: Tally,
     ) -> None:
-        """Tell the pace of a failure; a wait that is too long ends the run."""
+        """Tell the pace of a failure."""
+        self.history.failed(error)
         quotas = self._provider.quotas(response.headers) if response else None
         if isinstance(error, (RateLimitError, OverloadedError)):
             self._pace.concurrency.overloaded()
         if error.retryable and not isinstance(error, RateLimitError):
-            self.circuit.failed(tally)
+            if self.history.sampling:
+                tally.failures += 1  # one row after the other is no outage
+            else:
+                self.circuit.failed(tally)
         elif self.circuit.is_open and response is not None:
             self.circuit.succeeded(tally.sent, time.monotonic())
         if not isinstance(error, RateLimitError):
             self._pace.limiter.settle(ticket, None, quotas)
             return
-        self._check_wait(
-            self._pace.limiter.reject(ticket, error.retry_after, quotas), error
-        )
-        now = time.monotonic()
-        self._refused = self._refused or now
-        if now - self._refused > _ONLY_REFUSALS:
-            msg = f"nothing but refusals for {_ONLY_REFUSALS / 60:.0f} minutes: {error}"
-            raise RateLimitedTooLong(msg, status=error.status, code=error.code)
+        tally.wait = self._pace.limiter.reject(ticket, error.retry_after, quotas)
 
-    def _check_wait(self, wait: float, error: RateLimitError | None = None) -> None:
+    def _check_wait(self, wait: float) -> None:
         """Stop the run rather than sleep through a wait that is too long."""
-        if wait <= self._settings.max_wait:
-            return
-        why = f" ({error})" if error else ""
-        msg = (
-            f"the endpoint asks to wait {wait:.0f} s, longer than max_wait="
-            f"{self._settings.max_wait:g}: run again later, or raise max_wait.{why}"
-        )
-        status, code = (error.status, error.code) if error else (None, None)
-        raise RateLimitedTooLong(
-            msg, status=status, code=code, retry_after=wait
-        ) from error
+        if wait > self._settings.max_wait:
+            self.history.end(None, wait, Ended.WAIT)
 
-    async def _before_retry(self, error: LLMError, tally: Tally) -> None:
-        """Wait as long as the error asks for; raise it when tries are used up."""
-        if not error.retryable or not isinstance(error, ProviderError):
-            raise error
-        if isinstance(error, RateLimitError):
-            return  # the limiter's gate makes it wait; it uses no attempt
-        nobody = isinstance(error, ConnectionFailedError) and not isinstance(
-            error, ConnectionBrokenError
-        )
-        if nobody and not self.terms.settled:
-            self._unreached = self._unreached or time.monotonic()
-            if time.monotonic() - self._unreached > _NEVER_REACHED:
-                msg = f"{error}. Is the server running, and is base_url right?"
-                raise UnreachableError(msg) from error.__cause__
-        elif tally.failures > self._settings.max_retries and not (
-            self.terms.settled and self.circuit.spares(tally)
-        ):
-            raise error
-        elif self.circuit.is_open:
-            return  # nobody asks before it lets them
-        tries = tally.failures - 1 if self.terms.settled else 0
-        wait = backoff(max(0, tries), error.retry_after)
-        _log.debug("waiting %.2f s after %s", wait, error)
-        await asyncio.sleep(wait)
+    async def _again(
+        self, error: LLMError, tally: Tally, events: Events, *, changed: bool
+    ) -> None:
+        """Wait until the row may be asked again; raise when it may not."""
+        history = self.history
+        history.settled, history.proven = self.terms.settled, self.proven
+        history.kept = events.totals.cached > 0
+        now = history.standing(error, tally, self.circuit, changed=changed)
+        then, seconds, why = decide(error, now)
+        if then is Then.RUN:
+            history.end(error, seconds, why)
+        if then in (Then.ROW, Then.LATER):
+            raise_for_row(error, later=then is Then.LATER)
+        if then is Then.AFTER:
+            _log.debug("waiting %.2f s after %s", seconds, error)
+            await asyncio.sleep(seconds)
+        events.retried(error)
 
 
 def _sum(one: Tokens, other: Tokens) -> Tokens:

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from pandas_llm._engine.answers import Answers
 from pandas_llm._engine.bundles import Bundles
+from pandas_llm._engine.verdict import OF_THE_TEXT
 from pandas_llm.errors import (
     BadRequestError,
-    ContextLengthError,
     CostLimitError,
     DeadlineError,
     FirstRowsError,
     InterruptedRowError,
     LLMError,
     NotSentError,
-    PromptFilteredError,
     ProviderError,
+    RepeatedError,
 )
 from pandas_llm.types import Outcome
 
@@ -28,13 +28,20 @@ if TYPE_CHECKING:
     from pandas_llm._engine.answers import Shorter
     from pandas_llm._engine.client import Client
     from pandas_llm._engine.events import Events
-    from pandas_llm._engine.feed import Bundle, Feed, Source
+    from pandas_llm._engine.feed import Bundle, Feed, Item, Source
     from pandas_llm._engine.outcomes import Store
+    from pandas_llm._engine.verdict import Streak
 
-_PROBES = 3
-"""Rows that are tried one by one before all fan out; one failure of all is fatal."""
+_FIRST = 3
+"""Rows that are tried one by one before all fan out."""
+_SAMPLE = 10
+"""Rows that must fail the same way before that ends the run."""
 _SLICE = 0.2
-_ROWS_OWN = (ContextLengthError, PromptFilteredError)
+
+
+def _alike(failed: Sequence[ProviderError]) -> bool:
+    """Tell whether rows failed the same way."""
+    return len({(error.kind, error.code, error.param) for error in failed}) == 1
 
 
 class Slots:
@@ -127,6 +134,13 @@ class Engine:
         self._workers: set[asyncio.Task[Any]] = set()
         self._idle: asyncio.Future[None] | None = None
         self._stop: Exception | None = None
+        self._looks: set[int] = set()
+        """Rows on their way that were taken from other places."""
+        self._arrival = asyncio.Event()
+        """Is set for a moment at each outcome."""
+        self._put_off: dict[int, Outcome] = {}
+        """What came so far of rows that are asked once more at the end."""
+        self._feed: Feed
         self._source: Source
         self._bundles: Bundles | None = None
 
@@ -138,6 +152,7 @@ class Engine:
         LLMError
             The fatal one, when those in flight have finished.
         """
+        self._feed = feed
         if self._client.bundling.inputs > 1:
             self._bundles = Bundles(feed, self._client)
         self._source = self._bundles or feed
@@ -147,6 +162,8 @@ class Engine:
             async with asyncio.timeout(deadline) as timer:
                 await self._probe()
                 await self._pool()
+                if self._put_off and self._stop is None:
+                    await self._pool()  # some were put off by the last to end
         except TimeoutError:
             if not timer.expired():
                 raise
@@ -157,6 +174,9 @@ class Engine:
             self._store.unfinished = None
         finally:
             await self._cancel()
+            for position, outcome in self._put_off.items():
+                self._store.add(position, outcome)  # its last word, if not the last
+                self._events.totals.failed += 1
         if self._stop is not None:
             self._store.unfinished = NotSentError(f"not sent: {self._stop}")
             raise self._stop
@@ -164,24 +184,36 @@ class Engine:
     async def _probe(self) -> None:
         """Send rows one by one until the endpoint has answered one of them.
 
-        A wrong key or model costs one call this way, not one a row.
+        A wrong key or model costs one call this way, not one a row. The head of a
+        frame is no sample: when the first rows fail the same way, rows from all over
+        it are asked once each before that ends the run.
         """
-        failed: list[tuple[str, str | None, str | None]] = []
-        for _ in range(_PROBES):
-            if self._client.terms.settled or (bundle := await self._next()) is None:
-                return
+        history = self._client.history
+        failed: list[ProviderError] = []
+        for number in range(_SAMPLE):
+            if self._client.proven:
+                break
+            if number >= _FIRST and (len(failed) < number or not _alike(failed)):
+                break
+            if number == _FIRST:
+                history.sampling = True
+                self._feed.look_ahead(_SAMPLE - _FIRST)
+            if (bundle := await self._next()) is None:
+                break
             outcome = await self._work(bundle)
             if outcome is None:
                 return
-            error = outcome.error
-            if isinstance(error, ProviderError) and not isinstance(error, _ROWS_OWN):
-                failed.append((error.kind, error.code, error.param))
-                if failed == [failed[0]] * _PROBES:
-                    msg = (
-                        f"the first {_PROBES} rows all failed the same way, so no "
-                        f"other was sent: {error}"
-                    )
-                    self._stop = FirstRowsError(msg, status=error.status)
+            if isinstance(outcome.error, ProviderError) and outcome.failed:
+                failed.append(outcome.error)
+        history.sampling = False
+        own = failed and isinstance(failed[0], OF_THE_TEXT)
+        enough = _SAMPLE if own else _FIRST
+        if len(failed) >= enough and _alike(failed) and not self._client.proven:
+            msg = (
+                f"the first {len(failed)} rows all failed the same way, so no other "
+                f"was sent: {failed[-1]}"
+            )
+            self._stop = self._stop or FirstRowsError(msg, status=failed[-1].status)
 
     async def _pool(self) -> None:
         loop = asyncio.get_running_loop()
@@ -243,18 +275,44 @@ class Engine:
     async def _next(self) -> Bundle | None:
         if self._stop is not None:
             return None
-        if (bundle := self._source.ready()) is not None:
+        streak = self._client.history.streak
+        if streak.looking:
+            await self._elsewhere(streak)
+        elif (bundle := self._source.ready()) is not None:
             return bundle
+        if self._stop is not None:
+            return None
         try:
-            bundle = await self._source.next()
+            bundle = self._source.ready() or await self._source.next()
         except Exception as error:  # noqa: BLE001 - execute() raises it at the end
             self._stop = error
             return None
         self._client.circuit.last = bundle is None
+        if bundle is not None and streak.looking:
+            self._looks.add(bundle[0].position)
         return bundle
+
+    async def _elsewhere(self, streak: Streak) -> None:
+        """Let rows from other places be next, a few at a time: some failed alike."""
+        while streak.looking and len(self._looks) >= streak.AT_ONCE:
+            if self._stop is not None:
+                return
+            await self._arrival.wait()
+        if streak.looking and not streak.spread:
+            streak.spread = True
+            self._feed.look_ahead(_SAMPLE)
 
     async def _work(self, bundle: Bundle) -> Outcome | None:
         """Bring a bundle to its end; return the outcome of a single row."""
+        try:
+            return await self._ended(bundle)
+        finally:
+            self._looks.discard(bundle[0].position)
+            self._arrival.set()
+            self._arrival.clear()
+
+    async def _ended(self, bundle: Bundle) -> Outcome | None:
+        """Bring a bundle to its end, or put it off."""
         if len(bundle) > 1:
             await self._halved(bundle)
             return None
@@ -265,8 +323,10 @@ class Engine:
             # one error stops the run: no new rows, those in flight finish
             self._end(bundle if isinstance(error, LLMError) else (), error)
             return None
-        self._store.add(item.position, outcome)
-        self._events.finished(item.position, outcome)
+        if outcome.error is not None and outcome.error.later and not item.attempts:
+            self._put(off=item, outcome=outcome)
+            return outcome
+        self._done(item, outcome)
         return outcome
 
     async def _halved(self, bundle: Bundle) -> bool:
@@ -274,27 +334,18 @@ class Engine:
 
         One bad text, or a limit that nobody knew of, costs its neighbours nothing.
         """
-        if self._stop is not None:
+        if self._stopped():
             return False
         if len(bundle) == 1:
             outcome = await self._work(bundle)
             return outcome is not None and not outcome.failed
         bundles, error = self._bundles, None
         if bundles is None or len(bundle) <= bundles.inputs:
-            try:
-                outcomes = await self._answers.of_all(bundle)
-            except LLMError as failure:
-                error = failure
-            except Exception as failure:  # noqa: BLE001 - execute() raises it
-                self._end((), failure)
-                return False
-            else:
-                for item, outcome in zip(bundle, outcomes, strict=True):
-                    self._store.add(item.position, outcome)
-                    self._events.finished(item.position, outcome)
+            error = await self._whole(bundle)
+            if error is None:
                 return True
-            if error.fatal and not isinstance(error, CostLimitError):
-                self._end(bundle, error)
+            first = bundle[0].position
+            if self._stopped() or first in self._put_off or self._store.done[first]:
                 return False
         middle = (len(bundle) + 1) // 2
         halves = [await self._halved(i) for i in (bundle[:middle], bundle[middle:])]
@@ -302,11 +353,48 @@ class Engine:
             bundles.lower(middle)  # it was not one of the texts
         return False
 
+    async def _whole(self, bundle: Bundle) -> Exception | None:
+        """Ask for a bundle as it is; return why it was not answered."""
+        try:
+            outcomes = await self._answers.of_all(bundle)
+        except LLMError as error:
+            if error.fatal and not isinstance(error, CostLimitError):
+                self._end(bundle, error)
+            elif error.own:  # of the bundle as a whole: no half would do better
+                outcome = Outcome([], error)
+                for item in bundle:
+                    if error.later and not item.attempts:
+                        self._put(off=item, outcome=outcome)
+                    else:
+                        self._done(item, outcome)
+            return error
+        except Exception as error:  # noqa: BLE001 - execute() raises it
+            self._end((), error)
+            return error
+        for item, outcome in zip(bundle, outcomes, strict=True):
+            self._done(item, outcome)
+        return None
+
+    def _done(self, item: Item, outcome: Outcome) -> None:
+        """Take what came of a row in the end."""
+        self._put_off.pop(item.position, None)
+        self._store.add(item.position, outcome)
+        self._events.finished(item.position, outcome)
+
+    def _stopped(self) -> bool:
+        return self._stop is not None
+
+    def _put(self, *, off: Item, outcome: Outcome) -> None:
+        """Ask a row once more when all others have had their turn."""
+        self._feed.later(off, max(1, outcome.attempts))
+        self._put_off[off.position] = outcome
+
     def _end(self, bundle: Bundle, error: Exception) -> None:
         """Stop the run; those rows failed with it."""
+        own = error.__cause__ if isinstance(error, RepeatedError) else error
         for item in bundle:
-            if isinstance(error, LLMError):
-                self._store.add(item.position, Outcome([], error))
+            if isinstance(own, LLMError):
+                self._store.add(item.position, Outcome([], own))
         self._events.totals.failed += len(bundle)
         self._stop = self._stop or error
 

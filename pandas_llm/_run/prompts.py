@@ -16,7 +16,7 @@ from pandas_llm.errors import ImageError, TemplateError
 from pandas_llm.types import Request, Spec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pandas_llm._run.rows import Source
     from pandas_llm.errors import ContextLengthError
@@ -82,13 +82,21 @@ class Prompts:
         self.columns += [name for name in names if name not in self.columns]
         return [self.columns.index(name) for name in names]
 
-    def requests(self, spec: Spec) -> Iterator[tuple[int, Request | ImageError | None]]:
+    def requests(
+        self, spec: Spec, at: Sequence[int] | None = None
+    ) -> Iterator[tuple[int, Request | ImageError | None]]:
         """Build the requests, each when it is asked for; None for a row with NA.
 
-        An error stands for a row whose images cannot be sent.
+        An error stands for a row whose images cannot be sent. Those of all rows, or
+        of those at some positions.
         """
         absent = missing_rows(self._source, self.columns)
-        for position, row in enumerate(iter_rows(self._source, self.columns)):
+        rows: Iterable[tuple[int, tuple[Any, ...]]]
+        if at is None:
+            rows = enumerate(iter_rows(self._source, self.columns))
+        else:
+            rows = ((p, row_at(self._source, self.columns, p)) for p in at)
+        for position, row in rows:
             if absent is not None and absent[position]:
                 if self._ignore_na:
                     yield position, None

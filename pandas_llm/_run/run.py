@@ -7,6 +7,7 @@ import time
 from contextlib import AsyncExitStack
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
 from pandas_llm._display import Bar, Status, Usage
@@ -163,7 +164,8 @@ class TaskRun:
             }
             self.status = lambda: _status(client)
             requests = self.prompts.requests(client.spec)
-            feed = Feed(requests, client, self.events, store, settings)
+            at = partial(self.prompts.requests, client.spec)
+            feed = Feed(requests, client, self.events, store, settings, at=at)
             shorter = self.prompts.shorter if settings.truncate else None
             engine = Engine(clients, self.events, store, shorter)
             try:

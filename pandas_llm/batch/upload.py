@@ -164,7 +164,7 @@ class Courier:
         """
         events = Events(state.counters)
         for _ in range(_PROBES):
-            if not todo or self.client.terms.settled:
+            if not todo or self.client.proven:
                 break
             item, *todo = todo
             outcome = await self.client.complete(item.request, events)

@@ -204,11 +204,26 @@ class Dialect:
             # before the text, as Anthropic and Google advise; empty texts are refused
             said = [self.picture(image) for image in request.images]
             said += [self.words(request.prompt)] * bool(request.prompt)
-        turns = (("user", said), *request.followup)
+        turns: Turns = (("user", said), *request.followup)
+        if system and not capabilities.system:
+            if examples:
+                examples = self._led(system, examples)
+            else:
+                turns = self._led(system, turns)
+            system = ""
         fields = self.filled(shared, system, examples, turns)
         if request.sample:
             self.reseed(fields, request.sample)
         return fields
+
+    def _led(self, system: str, turns: Turns) -> Turns:
+        """Put the system text ahead of the first turn."""
+        (role, said), *others = turns
+        if isinstance(said, str):
+            said = f"{system}\n\n{said}"
+        else:
+            said = [self.words(system), *said]
+        return ((role, said), *others)
 
     def _common(self, spec: Spec, capabilities: Capabilities, n: int) -> _Common:
         """Make what all bodies share: fields, a note for the system text, examples."""
@@ -257,7 +272,7 @@ class Dialect:
 
     def error(self, response: HTTPResponse) -> ProviderError:
         """Name the error of an answer that is no success."""
-        return failures.classify(response, self.load_or_none(response))
+        return failures.classify(response, self.load_or_none(response), self._url)
 
     def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
         """Read the account's limits from the headers; here there are none."""

@@ -12,52 +12,32 @@ import html
 import re
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
 import orjson
 
 from pandas_llm import errors
 from pandas_llm.providers.bodies import parsed
 from pandas_llm.providers.headers import duration
+from pandas_llm.providers.words import Told, meaning, without_quotes
 
 if TYPE_CHECKING:
-    from pandas_llm.types import HTTPResponse
+    from pandas_llm.types import HTTPResponse, Request
 
-_NO_CREDIT = re.compile(
-    r"insufficient_quota|credit_balance|spend.limit|usage_limit_exceeded"
-    r"|billing_not_active|billing_error|insufficient.balance|no credits?\b"
-    r"|payment.required|organization_on_hold"
-    r"|reached your specified [\w ]*usage limits"  # Anthropic, a 400
-    r"|\blimit: 0(?!\.?\d)",  # Google: no free quota at all
-    re.IGNORECASE,
-)
-_TOO_LONG = re.compile(
-    r"context_length_exceeded|exceed_context_size|string_above_max_length"
-    r"|maximum context length|context (window|size|length|limit)|prompt is too long"
-    r"|input token count",  # Google
-    re.IGNORECASE,
-)
-_FILTERED = re.compile(
-    r"content_filter|content_policy|moderation|ResponsibleAI",
-    re.IGNORECASE,
-)
-_BAD_KEY = re.compile(
-    r"api_key_invalid|api key (not valid|expired)|incorrect api key", re.IGNORECASE
-)
-"""Google and xAI answer 400 to a wrong key."""
-_TOO_LARGE = re.compile(r"request too large", re.IGNORECASE)
-_NO_IMAGES = re.compile("image input is not supported", re.IGNORECASE)
-"""llama.cpp's, with status 500."""
 _PAGE = 65_536
 """Bytes of a page that are looked at: its style sheet may stand before its title."""
 _MARKUP = re.compile(
     r"<!--.*?(?:-->|\Z)|<(script|style)\b.*?(?:</\1>|\Z)|<[^>]*(?:>|\Z)",
     re.DOTALL | re.IGNORECASE,
 )
+_MESSAGES = ("message", "detail", "msg", "error_message", "error_msg", "title")
+_PASSED_ON = 300
+"""Letters of an answer that is passed on as it came."""
 _TRY_AGAIN = re.compile(
     r"(?:try again|retry) in ((?:[\d.]+ ?(?:ms|h|m|s))+)", re.IGNORECASE
 )
-_PER_DAY = re.compile("PerDay")
-_ANOTHER_TRY = {408, 409, 425, 498, 500, 502, 504}
+_ANOTHER_TRY = {408, 409, 424, 425, 444, 498, 499}
+"""Passing trouble below 500: 424 is TGI's, 444 and 499 nginx's, 498 Groq's."""
 _OVERLOADED = {503, 529}
 
 
@@ -91,9 +71,17 @@ def excerpt(response: HTTPResponse, width: int = 200) -> str:
     return text[:width] + "…" * (len(text) > width)
 
 
-def classify(response: HTTPResponse, data: Any) -> errors.ProviderError:
-    """Name the error: by what the body says first, by the status second."""
-    body = _error_body(data)
+def classify(response: HTTPResponse, data: Any, url: str = "") -> errors.ProviderError:
+    """Name the error: by code, type and the vendor's words first, then by the status.
+
+    Parameters
+    ----------
+    response, data
+        The answer, and its body if it is JSON.
+    url : str
+        Where it comes from: some codes are proof at one vendor's address alone.
+    """
+    body = _passed_on(_error_body(data))
     code, param, message = _fields(body, response)
     status = response.status
     if status < 400 and isinstance(body.get("code"), int):  # noqa: PLR2004
@@ -102,65 +90,105 @@ def classify(response: HTTPResponse, data: Any) -> errors.ProviderError:
     wait = retry_after(response, message)
     if wait is None:
         wait = details.wait
-    about = f"{code or ''} {body.get('type') or ''} {details.words} {message}"
-    kind, hint = _kind(status, about, wait)
-    if hint and message and message[-1] not in ".!?:":
-        message += "."
-    words = f"HTTP {status}" + f" ({code})" * bool(code) + f": {message}{hint}"
-    return kind(
-        words,
+    said = without_quotes(message, _asked(response.asked))
+    if data is not None and _message(body) is None:
+        said = ""  # the start of a body that has no message may be the row's text
+    codes = (*_codes(body, data), *details.reasons)
+    told = Told(status, codes, said, urlsplit(url).hostname or "", wait)
+    kind = meaning(told) or _by_status(status, response, wait)
+    named = f" ({code})" * bool(code)
+    error = kind(
+        f"HTTP {status}{named}: {_helped(kind, told, message)}",
         status=status,
         code=code,
         param=param,
         request_id=_request_id(response),
         retry_after=wait,
     )
+    error.said = said
+    return error
 
 
-def _kind(  # noqa: C901, PLR0911, PLR0912 - the table, a line each
-    status: int, about: str, wait: float | None
-) -> tuple[type[errors.ProviderError], str]:
-    """Give the class and the way out."""
-    if _PER_DAY.search(about) and status == 429:  # noqa: PLR2004
-        return (
-            errors.RateLimitedTooLong,
-            " The quota of the day is used up: run again later, or raise it.",
-        )
-    spent = status == 402 or "quota_exceeded" in about  # noqa: PLR2004
-    if _NO_CREDIT.search(about) or (spent and wait is None):
-        return (
-            errors.NoCreditError,
-            " Waiting does not help: see the account's billing.",
-        )
-    if _TOO_LONG.search(about) and status < 500:  # noqa: PLR2004
-        return errors.ContextLengthError, " Shorten the prompt."
-    if _BAD_KEY.search(about) and status == 400:  # noqa: PLR2004
-        return errors.AuthenticationError, " Check the key and what it may do."
-    if _FILTERED.search(about) and status in (400, 403):
-        return errors.PromptFilteredError, ""
-    if status in (402, 429) and not _TOO_LARGE.search(about):
-        return errors.RateLimitError, ""
+def _by_status(  # noqa: PLR0911 - the table, a line each
+    status: int, response: HTTPResponse, wait: float | None
+) -> type[errors.ProviderError]:
+    """Return what a status alone means."""
+    if status == 402:  # noqa: PLR2004
+        return errors.PaymentRequiredError if wait is None else errors.RateLimitError
+    if status == 429:  # noqa: PLR2004
+        return errors.RateLimitError
+    if status == 403 and _is_page(response):  # noqa: PLR2004
+        return errors.BlockedError
     if status in (401, 403):
-        return errors.AuthenticationError, " Check the key and what it may do."
-    if status == 404:  # noqa: PLR2004
-        if "v1/responses" in about:
-            return errors.ModelNotFoundError, " Ask for it as openai-responses/…"
-        return errors.ModelNotFoundError, " Check model= and base_url=."
-    if 300 <= status < 400:  # noqa: PLR2004
-        return errors.ModelNotFoundError, " Redirects are not followed: fix base_url=."
-    if _NO_IMAGES.search(about):
-        return errors.BadRequestError, " This model takes no images."
+        return errors.AuthenticationError
+    if status == 404 or 300 <= status < 400:  # noqa: PLR2004
+        return errors.ModelNotFoundError
+    if status == 413:  # noqa: PLR2004
+        return errors.ContextLengthError
+    if status == 451:  # noqa: PLR2004
+        return errors.PromptFilteredError
     if status in _OVERLOADED:
-        return errors.OverloadedError, ""
+        return errors.OverloadedError
     if status in _ANOTHER_TRY or status >= 500 or status < 300:  # noqa: PLR2004
-        return errors.ServerError, ""
-    return errors.BadRequestError, ""
+        return errors.ServerError
+    return errors.BadRequestError
+
+
+def _helped(kind: type[errors.ProviderError], told: Told, message: str) -> str:
+    """Add the way out to a message."""
+    hint = _HINTS.get(kind, "")
+    if issubclass(kind, errors.ModelNotFoundError):
+        if 300 <= told.status < 400:  # noqa: PLR2004
+            hint = "Redirects are not followed: fix base_url=."
+        elif "v1/responses" in told.message:
+            hint = "Ask for it as openai-responses/…"
+    if kind is errors.BadRequestError and "mage input is not supp" in told.message:
+        hint = "This model takes no images."
+    if hint and message and message[-1] not in ".!?:。！？":  # noqa: RUF001
+        message += "."
+    return f"{message} {hint}".strip() if hint else message
+
+
+_HINTS: dict[type[errors.ProviderError], str] = {
+    errors.RateLimitedTooLong: "The quota of the day is used up: run again later, or "
+    "raise it.",
+    errors.NoCreditError: "Waiting does not help: see the account's billing.",
+    errors.PaymentRequiredError: "Waiting does not help: see the account's billing.",
+    errors.ContextLengthError: "Shorten the prompt.",
+    errors.AuthenticationError: "Check the key and what it may do.",
+    errors.ModelNotFoundError: "Check model= and base_url=.",
+    errors.BlockedError: "A firewall before the API does not let this prompt through.",
+}
+
+
+def generated(response: HTTPResponse) -> str | None:
+    """Return the text that a server refuses as no JSON; Groq puts it into the error."""
+    body = _error_body(load_or_none(response))
+    text = body.get("failed_generation")
+    if body.get("code") == "json_validate_failed" and isinstance(text, str):
+        return text
+    return None
+
+
+def _asked(request: Request | None) -> str:
+    """Return all that a row sent, as one text."""
+    if request is None:
+        return ""
+    turns = [text for _, text in request.followup]
+    return "\n".join([request.prompt, request.system or "", *turns])
+
+
+def _is_page(response: HTTPResponse) -> bool:
+    """Tell whether an answer is an HTML page, as firewalls and proxies send them."""
+    kind = response.headers.get("content-type") or response.headers.get("Content-Type")
+    start = response.body.lstrip()[:15].lower()
+    return "html" in (kind or "") or start.startswith((b"<html", b"<!doctype"))
 
 
 class _Details(NamedTuple):
     """What Google's errors say in their details."""
 
-    words: str = ""
+    reasons: tuple[str, ...] = ()
     wait: float | None = None
 
 
@@ -169,13 +197,23 @@ def _details(body: dict[str, Any]) -> _Details:
     given = body.get("details")
     if not isinstance(given, list):
         return _Details()
-    words, wait = [], None
+    reasons, wait = [], None
     for detail in (item for item in given if isinstance(item, dict)):
         wait = duration(detail.get("retryDelay")) or wait
         violations = detail.get("violations") or []
-        words += [str(v.get("quotaId")) for v in violations if isinstance(v, dict)]
-        words.append(str(detail.get("reason") or ""))
-    return _Details(" ".join(words), wait)
+        reasons += [str(v.get("quotaId")) for v in violations if isinstance(v, dict)]
+        reasons.append(str(detail.get("reason") or ""))
+    return _Details(tuple(reasons), wait)
+
+
+def _codes(body: dict[str, Any], data: Any) -> list[str]:
+    """Return every code, type and status word that a body has."""
+    inner, details = body.get("innererror"), body.get("details")
+    found = [body.get(name) for name in ("code", "type", "status", "error_type")]
+    found.append(details.get("error_code") if isinstance(details, dict) else None)
+    found.append(inner.get("code") if isinstance(inner, dict) else None)
+    found.append(data.get("error_type") if isinstance(data, dict) else None)
+    return [str(code) for code in found if isinstance(code, (str, int))]
 
 
 def holds_error(data: Any) -> bool:
@@ -192,10 +230,29 @@ def _error_body(data: Any) -> dict[str, Any]:
         data = data[0]
     if isinstance(data, dict) and data.get("error"):
         error = data["error"]
-        data = {**data, "message": error} if isinstance(error, str) else error  # xAI
+        if isinstance(error, dict):
+            return error
+        if isinstance(error, str) and not data.get("message"):
+            return {**data, "message": error}  # xAI
     if isinstance(data, str):
         return {"message": data}
     return data if isinstance(data, dict) else {}
+
+
+def _passed_on(body: dict[str, Any]) -> dict[str, Any]:
+    """Add what OpenRouter passes on of the vendor behind it."""
+    about = body.get("metadata")
+    raw = about.get("raw") if isinstance(about, dict) else None
+    if not isinstance(raw, str) or not isinstance(body.get("message"), str):
+        return body
+    try:
+        inner = _error_body(orjson.loads(raw))
+    except orjson.JSONDecodeError:
+        inner = {"message": raw[:_PASSED_ON]}
+    if (words := _message(inner)) is None:
+        return body
+    code = inner.get("code") or inner.get("type")
+    return {**body, "message": f"{body['message']}: {words}", "status": code}
 
 
 def _fields(
@@ -209,12 +266,37 @@ def _fields(
     if code is None or str(code) == str(response.status):  # llama.cpp, LiteLLM, Google
         code = body.get("type") or body.get("status") or code
     param = body.get("param")
-    message = body.get("message") or body.get("detail") or excerpt(response)
+    message = _message(body) or excerpt(response)
     return (
         str(code) if code is not None else None,
         param if isinstance(param, str) else None,
-        message if isinstance(message, str) else orjson.dumps(message).decode(),
+        message,
     )
+
+
+def _message(body: dict[str, Any]) -> str | None:
+    """Return a body's own message, whatever its field is called."""
+    found = next((body[name] for name in _MESSAGES if body.get(name)), None)
+    if isinstance(found, dict):
+        found = (
+            found.get("detail") or found.get("message") or found.get("error")
+        )  # Mistral
+    if isinstance(found, list):
+        found = _complaints(found)
+    return None if found is None else str(found)
+
+
+def _complaints(detail: list[Any]) -> str | None:
+    """Write FastAPI's list without what it echoes: the input is the row's own text."""
+    said = []
+    for item in detail:
+        if isinstance(item, str):  # NestJS
+            said.append(item)
+        elif isinstance(item, dict):
+            where = ".".join(map(str, item.get("loc") or ()))
+            if words := item.get("msg") or item.get("message"):
+                said.append(f"{where}: {words}" if where else str(words))
+    return "; ".join(said) or None
 
 
 def _request_id(response: HTTPResponse) -> str | None:

@@ -38,6 +38,22 @@ _KEYWORD = re.compile(
     re.IGNORECASE,
 )
 """What restricts a value in a schema; "maximum" alone may be that of anything."""
+_NO_SYSTEM = re.compile(
+    r"system (role|message|prompt|instruction)s? (is |are )?not supported"
+    r"|does not support ['\"`]?(system|developer)\b|roles must alternate"
+    r"|(developer|system) instructions? (is|are) not (enabled|supported)"
+    r"|only user and assistant roles",
+    re.IGNORECASE,
+)
+"""Of vLLM, TGI and llama.cpp by the model's template, OpenAI and Google."""
+_BEFORE = (
+    "parameters?|arguments?|options?|fields?|keys?|propert(?:y|ies)|supports?"
+    "|specified in"
+)
+_LONG_QUOTE = re.compile(
+    r"(?<!\w)(['\"`])(?:(?!\1).)*?\s(?:(?!\1).)*?\s(?:(?!\1).)*\1(?!\w)"
+)
+"""Three words in quotes are somebody's text and no option's name."""
 
 
 def downgrade(  # noqa: PLR0911 - a step a paragraph
@@ -61,7 +77,7 @@ def downgrade(  # noqa: PLR0911 - a step a paragraph
     if isinstance(error, (ContextLengthError, PromptFilteredError)):
         return None  # they speak of the prompt, and may quote any word of it
     spec, refused = request.spec, capabilities.refused
-    about = f"{getattr(error, 'param', None) or ''} {error}"
+    about = f"{getattr(error, 'param', None) or ''} {_subject(error)}"
     other = _LIMITS[capabilities.max_tokens]
     # servers name the newer field in both cases: refused, or recommended instead
     if (
@@ -71,6 +87,9 @@ def downgrade(  # noqa: PLR0911 - a step a paragraph
     ):
         gone = (*refused, capabilities.max_tokens)
         return replace(capabilities, max_tokens=other, refused=gone)
+    leads = request.system or note(spec.schema, capabilities)
+    if leads and capabilities.system and _NO_SYSTEM.search(about):
+        return replace(capabilities, system=False)
     if "store" not in refused and _names(error, "store"):
         return replace(capabilities, refused=(*refused, "store"))
     if spec.schema:
@@ -153,11 +172,32 @@ def merged(body: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _names(error: LLMError, name: str) -> bool:
-    """Tell whether an error is about a field; "stop" and "n" are words as well."""
-    if getattr(error, "param", None) == name:
+    """Tell whether an error is about a field, by its `param` or by its subject.
+
+    Examples
+    --------
+    >>> from pandas_llm.errors import BadRequestError
+    >>> _names(BadRequestError("`seed` is not supported"), "seed")
+    True
+    >>> _names(BadRequestError("Invalid message: keep the seed"), "seed")
+    False
+    """
+    param = getattr(error, "param", None) or ""
+    if param.rpartition(".")[2] == name:
         return True
-    words = rf"\b{name}\b"
-    if len(name) <= len("stop"):
-        said = rf"\b{name} is not (?:supported|allowed)|: {name}\s*$"
-        words = rf"['\"`]{name}['\"`]|{said}"
-    return re.search(words, str(error), re.IGNORECASE) is not None
+    field = rf"(?:[\w\[\]]+\.)*{name}"
+    about = (
+        rf"['\"`]{field}['\"`]",
+        rf"(?:^|; ?){field}\s*[:=]",
+        rf"\b{field} (?:parameter |option )?(?:is|are|was|does|can|must|has|cannot)\b",
+        rf"(?:{_BEFORE}):? (?:the )?{field}\b",
+        rf": {field}\W*$",
+    )
+    said = _subject(error)
+    return any(re.search(words, said, re.IGNORECASE) for words in about)
+
+
+def _subject(error: LLMError) -> str:
+    """Return a vendor's own words, without what they quote at length."""
+    said = getattr(error, "said", None)
+    return _LONG_QUOTE.sub(" ", str(error) if said is None else said)

@@ -144,7 +144,7 @@ class Provider(Dialect):
         """Read a completion; a 200 may hold an error, or nothing of use."""
         data = self.load(response)
         if failures.holds_error(data):  # beside choices too: they broke off
-            raise failures.classify(response, data)
+            raise failures.classify(response, data, self._url)
         found = data.get("choices") if isinstance(data, dict) else None
         if not found:
             msg = f"the reply holds no choices: {failures.excerpt(response)}"

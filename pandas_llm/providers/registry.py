@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 
 from pandas_llm.errors import ConfigurationError, MalformedReplyError
 from pandas_llm.providers.embeddings import Embeddings
+from pandas_llm.providers.failures import generated
 from pandas_llm.redaction import visible
+from pandas_llm.types import Choice, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
         HTTPResponse,
         ImageLimits,
         Quotas,
-        Reply,
         Request,
         Spec,
         Used,
@@ -179,6 +180,8 @@ def succeeded(response: HTTPResponse) -> bool:
 def read_reply(provider: Provider, response: HTTPResponse) -> Reply:
     """Return what an answer says; raise an `LLMError` when it is no reply."""
     if not succeeded(response):
+        if (text := generated(response)) is not None:
+            return Reply((Choice(text, "stop"),))
         raise provider.error(response)
     try:
         return _seen(provider.parse(response))

@@ -96,7 +96,8 @@ class Provider(openai.Provider):
         """Read a response; a failed one is an error inside a 200."""
         data = self.load(response)
         if failures.holds_error(data):
-            raise failures.classify(response._replace(status=_status(data)), data)
+            answer = response._replace(status=_status(data))
+            raise failures.classify(answer, data, self._url)
         if not isinstance(data, dict) or not isinstance(data.get("output"), list):
             msg = f"the reply holds no output: {failures.excerpt(response)}"
             raise MalformedReplyError(msg, status=response.status)

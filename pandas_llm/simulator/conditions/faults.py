@@ -104,7 +104,7 @@ _WAITING = frozenset({"429", "503", "529"})
 _ERRORS = {
     "400": Problem(
         400,
-        "Invalid prompt: your prompt was flagged as potentially violating our policy.",
+        "Invalid prompt: a message must hold a text or a list of parts.",
         code="invalid_prompt",
     ),
     "401": Problem(

@@ -1,0 +1,397 @@
+"""What follows from a failure: the one place that decides to ask again or to end.
+
+`decide` is pure: all that counts is in the error and in `Standing`. Rows that fail
+alike one after the other are counted by a `Streak`, which is part of that.
+"""
+
+from __future__ import annotations
+
+import random as _random
+import time
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+
+from pandas_llm._pacing import backoff
+from pandas_llm.errors import (
+    ConnectionBrokenError,
+    ConnectionFailedError,
+    ContextLengthError,
+    LLMError,
+    ModelNotFoundError,
+    NotFoundError,
+    OutageError,
+    PaymentRequiredError,
+    PromptFilteredError,
+    ProviderError,
+    RateLimitedTooLong,
+    RateLimitError,
+    RepeatedError,
+    UnreachableError,
+)
+from pandas_llm.redaction import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pandas_llm._engine.events import Tally
+    from pandas_llm._pacing import Circuit
+    from pandas_llm.options import Settings
+    from pandas_llm.types import Endpoint
+
+OF_THE_TEXT = (ContextLengthError, PromptFilteredError)
+"""Verdicts on what a row says: any number of rows may have them side by side."""
+_UNAUTHORIZED = 401
+_NEVER_REACHED = 5.0
+"""Seconds of tries before an endpoint that was never reached is given up."""
+_ONLY_REFUSALS = 900.0
+"""Seconds of nothing but 429, whatever they ask to wait, until a run ends."""
+
+
+class Then(Enum):
+    """What to do next."""
+
+    NOW = auto()
+    """Ask again at once: the request is another one now."""
+    AFTER = auto()
+    """Ask again after some seconds."""
+    GATE = auto()
+    """Wait until the limiter, or the circuit, lets anybody ask."""
+    LATER = auto()
+    """Ask once more when the others have had their turn."""
+    ROW = auto()
+    """Give the row up; the run goes on."""
+    RUN = auto()
+    """Stop the run."""
+
+
+class Ended(Enum):
+    """Why a run stops; none of them is the fault of one row."""
+
+    FATAL = auto()
+    """The error says so of all rows."""
+    WAIT = auto()
+    """The wait that the endpoint asks for is longer than `max_wait`."""
+    REFUSALS = auto()
+    """Nothing but 429 for too long."""
+    OUTAGE = auto()
+    """Nothing but failures for too long, after there were answers."""
+    UNREACHABLE = auto()
+    """No connection at all to begin with."""
+    ALIKE = auto()
+    """Row after row failed the same way."""
+
+
+class Verdict(NamedTuple):
+    """What follows from a failure."""
+
+    then: Then
+    seconds: float = 0.0
+    why: Ended = Ended.FATAL
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is known when a failure is judged; the defaults are those of any row."""
+
+    failures: int = 1
+    """The row's tries that count against `retries`."""
+    retries: int = 5
+    changed: bool = False
+    """Whether the next request will be another: an option less, another key."""
+    proven: bool = True
+    """Whether this process has had an answer from this endpoint and model."""
+    answered: bool = True
+    """Whether another row was answered, so that the error may be this row's own."""
+    again: bool = False
+    """Whether the row has had its turn before and was put off."""
+    alike: bool = False
+    """Whether so many rows failed in this way that it is no row's own."""
+    gated: bool = True
+    """Whether a limiter makes all wait after a 429, so that it costs no try."""
+    wait: float = 0.0
+    """Seconds that the limiter makes all wait."""
+    max_wait: float = 120.0
+    refused: float = 0.0
+    """Seconds in which every answer was a 429."""
+    patience: float = 900.0
+    """The most of those."""
+    unreached: float = 0.0
+    """Seconds without any connection, before there ever was one."""
+    hope: float = 5.0
+    """The most of those."""
+    outage: bool = False
+    """Whether the circuit is open: one row at a time asks if the server is back."""
+    spared: bool = False
+    """Whether the circuit counts the row's tries as an outage's."""
+
+
+def decide(  # noqa: PLR0911 - the table, a line each
+    error: LLMError, now: Standing, random: Callable[[], float] = _random.random
+) -> Verdict:
+    """Decide what follows from a failure.
+
+    Parameters
+    ----------
+    error : LLMError
+        What went wrong with one exchange, or before it.
+    now : Standing
+        What is known of the row, the run and the endpoint.
+    random : callable
+        Draws the jitter of a wait.
+
+    Examples
+    --------
+    >>> from pandas_llm.errors import AuthenticationError, ServerError
+    >>> decide(AuthenticationError("no"), Standing(answered=False)).then.name
+    'RUN'
+    >>> decide(AuthenticationError("no"), Standing()).then.name
+    'LATER'
+    >>> decide(ServerError("oops"), Standing(failures=6)).then.name
+    'ROW'
+    """
+    if now.changed:
+        return Verdict(Then.NOW)
+    if not error.retryable or not isinstance(error, ProviderError):
+        return _final(error, now)
+    if isinstance(error, RateLimitError) and now.gated:
+        if now.wait > now.max_wait:
+            return Verdict(Then.RUN, now.wait, Ended.WAIT)
+        if now.refused > now.patience:
+            return Verdict(Then.RUN, now.refused, Ended.REFUSALS)
+        return Verdict(Then.GATE)
+    if not now.proven and nobody_there(error):
+        if now.unreached > now.hope:
+            return Verdict(Then.RUN, now.unreached, Ended.UNREACHABLE)
+    elif now.failures > now.retries and not now.spared:
+        return Verdict(Then.ROW)
+    elif now.outage:
+        return Verdict(Then.GATE)
+    tries = now.failures - 1 if now.proven else 0
+    return Verdict(Then.AFTER, backoff(max(0, tries), error.retry_after, random))
+
+
+def _final(error: LLMError, now: Standing) -> Verdict:
+    """Decide on what no waiting mends."""
+    if now.alike:
+        return Verdict(Then.RUN, why=Ended.ALIKE)
+    if not error.own:
+        return Verdict(Then.RUN if type(error).fatal else Then.ROW)
+    if not now.answered:
+        return Verdict(Then.RUN)
+    once = now.again or isinstance(error, PaymentRequiredError)
+    return Verdict(Then.ROW if once else Then.LATER)
+
+
+def nobody_there(error: LLMError) -> bool:
+    """Tell whether no connection could be made at all."""
+    broken = isinstance(error, ConnectionBrokenError)
+    return isinstance(error, ConnectionFailedError) and not broken
+
+
+class Streak:
+    """Rows that failed alike in the order of their arrival, with no answer in between.
+
+    The rows next to each other in a frame may be alike as well, so from the third on
+    rows from all over the frame are asked, a few at a time. Only when some of these
+    fail too is it no row's own; and rows that were put off and fail again at the end
+    must have others beside them that were not.
+
+    Examples
+    --------
+    >>> from pandas_llm.errors import BadRequestError
+    >>> streak, no = Streak(), BadRequestError("no")
+    >>> [streak.failed(no, elsewhere=at > 2) for at in range(10)].index(True)
+    9
+    """
+
+    LOOK = 3
+    """From so many on, rows of other places are asked."""
+    ROWS, KEYS = 10, 5
+    """So many end the run; of refusals of the key in the same words, fewer."""
+    FRESH = 3
+    """So many of them have not failed before."""
+    ELSEWHERE = 2
+    """So many of them are from other places."""
+    AT_ONCE = 5
+    """So many are on their way while it looks elsewhere."""
+
+    def __init__(self) -> None:
+        self._way: tuple[str | None, ...] = ()
+        self.rows = 0
+        self.spread = False
+        """Whether rows of other places were put next."""
+        self._fresh = 0
+        self._elsewhere = 0
+
+    @property
+    def looking(self) -> bool:
+        """Whether rows of other places are to be asked."""
+        return self.rows >= self.LOOK
+
+    def failed(
+        self, error: ProviderError, *, again: bool = False, elsewhere: bool = False
+    ) -> bool:
+        """Count a row that is given up or put off; tell whether that ends the run."""
+        if isinstance(error, OF_THE_TEXT):
+            return False
+        if (found := way(error)) != self._way:
+            self.answered()
+            self._way = found
+        self.rows += 1
+        self._fresh += not again
+        self._elsewhere += elsewhere
+        most = self.KEYS if error.status == _UNAUTHORIZED else self.ROWS
+        return (
+            self.rows >= most
+            and self._fresh >= self.FRESH
+            and self._elsewhere >= self.ELSEWHERE
+        )
+
+    def answered(self) -> None:
+        """Begin from the start."""
+        self._way, self.spread = (), False
+        self.rows = self._fresh = self._elsewhere = 0
+
+
+def way(error: ProviderError) -> tuple[str | None, ...]:
+    """Return what two failures have in common that are the same."""
+    words = error.said if error.status == _UNAUTHORIZED else None
+    return (type(error).kind, error.code, error.param, words)
+
+
+class History:
+    """What a run has seen of one endpoint, as far as it counts for a verdict.
+
+    Parameters
+    ----------
+    endpoint : Endpoint
+        For messages.
+    settings : Settings
+        Retries and patience.
+    """
+
+    def __init__(self, endpoint: Endpoint, settings: Settings) -> None:
+        self._place = shown(endpoint.base_url)
+        self._settings = settings
+        self.streak = Streak()
+        self.sampling = False
+        """Whether rows are asked once each, to find one that can be answered."""
+        self.settled = self.proven = self.kept = False
+        """Whether the process had an answer; by this key; the run one of the cache."""
+        self._answered = False
+        self._unreached: float | None = None
+        """Since when there has been no connection, before there ever was one."""
+        self._refused: float | None = None
+        """Since when every answer has been a 429."""
+        self._failures = 0
+        """Requests that have failed since the last answer."""
+        self._words = ""
+        """What the last of them was told."""
+
+    def answered(self) -> None:
+        """Note an answer."""
+        self._answered = True
+        self._refused = None
+        self._failures = 0
+        self.streak.answered()
+
+    def failed(self, error: LLMError) -> None:
+        """Note a request that failed."""
+        self._failures += 1
+        self._words = str(error)
+        if isinstance(error, RateLimitError):
+            self._refused = self._refused or time.monotonic()
+
+    def standing(
+        self, error: LLMError, tally: Tally, circuit: Circuit, *, changed: bool
+    ) -> Standing:
+        """Put together what is known when a row's failure is judged."""
+        now = time.monotonic()
+        alike = spared = False
+        retries = 0 if self.sampling else self._settings.max_retries
+        if nobody_there(error) and not self.settled:
+            self._unreached = self._unreached or now
+        if changed or not isinstance(error, ProviderError):
+            pass
+        elif error.retryable:
+            over = tally.failures > retries and self.settled
+            spared = over and circuit.spares(tally)
+        elif self.proven:
+            alike = self.streak.failed(
+                error, again=tally.again, elsewhere=tally.elsewhere
+            )
+        # rows of the cache were answered, by whatever key
+        kept = self.kept and getattr(error, "status", None) != _UNAUTHORIZED
+        return Standing(
+            tally.failures,
+            retries,
+            changed=changed,
+            proven=self.settled,
+            answered=self._answered or self.proven or kept,
+            again=tally.again,
+            alike=alike,
+            wait=tally.wait,
+            max_wait=self._settings.max_wait,
+            refused=now - (self._refused or now),
+            patience=_ONLY_REFUSALS,
+            unreached=now - (self._unreached or now),
+            hope=_NEVER_REACHED,
+            outage=circuit.is_open,
+            spared=spared,
+        )
+
+    def end(self, error: LLMError | None, seconds: float, why: Ended) -> NoReturn:
+        """Raise what the run ends with."""
+        ends = self._ending(error, seconds, why)
+        ends.fatal = True
+        if ends is error:
+            raise ends
+        if why is Ended.UNREACHABLE and error is not None:
+            raise ends from error.__cause__
+        raise ends from error
+
+    def _ending(self, error: LLMError | None, seconds: float, why: Ended) -> LLMError:
+        names = ("status", "code", "param", "request_id")
+        known = {name: getattr(error, name, None) for name in names}
+        if why is Ended.WAIT:
+            most = self._settings.max_wait
+            msg = (
+                f"the endpoint asks to wait {seconds:.0f} s, longer than max_wait="
+                f"{most:g}: run again later, or raise max_wait."
+            )
+            msg += f" ({error})" if error else ""
+            return RateLimitedTooLong(msg, **known, retry_after=seconds)
+        if why is Ended.REFUSALS:
+            msg = f"nothing but refusals for {seconds / 60:.0f} minutes"
+            return RateLimitedTooLong(msg + self._last_words(), **known)
+        if why is Ended.OUTAGE:
+            msg = f"{self._place} has answered nothing for {seconds:.0f} s"
+            return OutageError(msg + self._last_words())
+        if why is Ended.UNREACHABLE:
+            msg = f"{error}. Is the server running, and is base_url right?"
+            return UnreachableError(msg)
+        if why is Ended.ALIKE and isinstance(error, ProviderError):
+            kind = type(error) if type(error).fatal else RepeatedError
+            msg = f"{self.streak.rows} rows failed the same way one after the other"
+            return kind(f"{msg}, and none was answered in between: {error}", **known)
+        assert error is not None  # noqa: S101 - it is what the run ends for
+        return error
+
+    def _last_words(self) -> str:
+        """Say how many requests failed since the last answer, and the last reason."""
+        if not self._failures:
+            return ""
+        return f": {self._failures:,} requests failed, the last with {self._words}"
+
+
+def raise_for_row(error: LLMError, *, later: bool) -> NoReturn:
+    """Raise an error as a row's own, for which 404 has a name of its own."""
+    own = error
+    if isinstance(error, ModelNotFoundError):
+        words = {"status": error.status, "code": error.code, "param": error.param}
+        own = NotFoundError(str(error), **words, request_id=error.request_id)  # type: ignore[arg-type]
+    own.fatal, own.later = False, later
+    if own is error:
+        raise own
+    raise own from error

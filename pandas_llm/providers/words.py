@@ -1,0 +1,341 @@
+"""Vendors' words: which code or sentence means what, a line each.
+
+A line counts only in the vendor's own message, or as its whole code or type: an
+answer may quote the row, and a row may say anything. What no line knows is decided by
+the status alone. Sources: the vendors' references and client sources, and reports of
+what they send (2026-11); Chinese texts as they are sent.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from pandas_llm import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Sequence
+
+_ANY = range(1000)
+_REQUEST = range(400, 500)
+_MONEY = (400, 402, 403, 412, 429)
+_NO_CREDIT, _FILTERED = errors.NoCreditError, errors.PromptFilteredError
+_TOO_LONG, _PASSING = errors.ContextLengthError, errors.ServerError
+_SENTENCE = (
+    r"^(?:.*Exception - )?You exceeded your current quota, please check your plan and "
+    r"billing details\W*(?:$|for more information on this error, read the docs)"
+)
+
+
+class Line(NamedTuple):
+    """One vendor's words for one thing; both are searched without regard to case."""
+
+    who: str
+    means: type[errors.ProviderError]
+    code: str = ""
+    """Matches the whole of a code, type or reason."""
+    said: str = ""
+    """Is found in the message; where there is a code too, both must be."""
+    status: Container[int] = _ANY
+    at: str = ""
+    """The host that it counts at alone."""
+    wait: bool = True
+    """Whether it counts though the answer says how long to wait."""
+
+
+class Told(NamedTuple):
+    """What an answer says that is no success."""
+
+    status: int
+    codes: Sequence[str]
+    """Code, type, status word and reasons."""
+    message: str
+    """The vendor's own, without what the row itself holds."""
+    host: str = ""
+    wait: float | None = None
+
+
+LINES = (
+    # -- the quota of a day: waiting takes too long ---------------------------------
+    Line("Google", errors.RateLimitedTooLong, r"\w*PerDay[\w-]*", status=(429,)),
+    Line(
+        "Bedrock, Cerebras, Moonshot",
+        errors.RateLimitedTooLong,
+        said=r"(tokens|requests) per day|\b[TR]PD\b",
+        status=(400, 429),
+        wait=False,
+    ),
+    Line("Zhipu", errors.RateLimitedTooLong, "1304", status=(429,)),
+    # -- no credit -------------------------------------------------------------------
+    Line(
+        "OpenAI",
+        _NO_CREDIT,
+        r"credit_balance_exhausted|billing_(not_active|hard_limit_reached)"
+        r"|(organization|project)_(spend|usage)_limit_exceeded|usage_limit_exceeded",
+    ),
+    Line("OpenAI itself", _NO_CREDIT, "insufficient_quota", at="api.openai.com"),
+    Line("Alibaba's pace", errors.RateLimitError, said="aliyun|alibabacloud"),
+    Line("Google's pace", errors.RateLimitError, "RESOURCE_EXHAUSTED", _SENTENCE),
+    Line("OpenAI's sentence", _NO_CREDIT, said=_SENTENCE, status=_MONEY, wait=False),
+    Line("OpenAI", _NO_CREDIT, said="billing hard limit has been reached"),
+    Line(
+        "xAI",
+        _NO_CREDIT,
+        said="used all available credits or reached its monthly spending limit"
+        r"|team doesn.t have any credits",
+    ),
+    Line("Zhipu", _NO_CREDIT, "1113", status=(*_MONEY, 200, 401)),
+    Line(
+        "Zhipu",
+        _NO_CREDIT,
+        said="账户已欠费|余额不足.{0,12}请?充值|^your account is in arrears",
+    ),
+    Line("Moonshot", _NO_CREDIT, "exceeded_current_quota_error"),
+    Line(
+        "Moonshot",
+        _NO_CREDIT,
+        said=r"account .*is (suspended|not active)\b.*(billing|balance)",
+    ),
+    Line("DashScope", _NO_CREDIT, "Arrearage"),
+    Line("DashScope", _NO_CREDIT, said="make sure your account is in good standing"),
+    Line(
+        "DeepSeek, SiliconFlow",
+        _NO_CREDIT,
+        said=r"^\W*insufficient (account )?balance\W*$|account balance is insufficient",
+        status=_MONEY,
+    ),
+    Line("many", _NO_CREDIT, "insufficient_(balance|credits?)", status=_MONEY),
+    Line("New API", _NO_CREDIT, "insufficient_user_quota", status=_MONEY),
+    Line(
+        "Anthropic",
+        _NO_CREDIT,
+        "(enforced|contract)_spend_limit_reached|organization_on_hold|billing_error",
+    ),
+    Line(
+        "Anthropic",
+        _NO_CREDIT,
+        said=r"credit balance is too low|reached your specified [\w ]*usage limits",
+    ),
+    Line("Google", _NO_CREDIT, said="prepay(ment)? credits are depleted"),
+    Line(
+        "Google, no free quota", _NO_CREDIT, said=r"\blimit: 0(?!\.?\d)", status=(429,)
+    ),
+    Line("Google", _NO_CREDIT, "quota_exceeded", status=(429,), wait=False),
+    Line("OpenRouter", _NO_CREDIT, said=r"^insufficient credits\b", status=_MONEY),
+    Line("Together", _NO_CREDIT, said="reached your account.s spending limit"),
+    Line(
+        "Fireworks", _NO_CREDIT, said="account .*suspended, possibly due to .*spending"
+    ),
+    Line("LiteLLM", _NO_CREDIT, "budget_exceeded"),
+    Line("LiteLLM", _NO_CREDIT, said="budget has been exceeded! current cost"),
+    Line("Cerebras", _NO_CREDIT, "payment_required", status=(402,), wait=False),
+    # -- held back -------------------------------------------------------------------
+    Line(
+        "OpenAI, Azure, Moonshot",
+        _FILTERED,
+        "content_filter|content_policy(_violation)?|moderation_blocked"
+        "|ResponsibleAIPolicyViolation|(bio|cyber|misalignment)_policy(_violation)?",
+    ),
+    Line("DashScope", _FILTERED, r"data_?inspection(_?failed)?"),
+    Line("Zhipu", _FILTERED, "1301"),
+    Line("New API", _FILTERED, "sensitive_words_detected|prompt_blocked"),
+    Line("OpenAI", _FILTERED, "invalid_prompt", "safety|policy|policies"),
+    Line("OpenAI", _FILTERED, said="flagged as potentially violating", status=_REQUEST),
+    Line("OpenAI", _FILTERED, said="rejected (as a result of|by) our safety system"),
+    Line("Azure", _FILTERED, said="content management policy|ResponsibleAI"),
+    Line(
+        "Anthropic", _FILTERED, said="blocked by (the )?content filter", status=_REQUEST
+    ),
+    Line(
+        "OpenRouter",
+        _FILTERED,
+        said=r"requires moderation\b|input was flagged|flagged by moderation",
+        status=_REQUEST,
+    ),
+    Line("LiteLLM", _FILTERED, said="ContentPolicyViolationError|GuardrailRaised"),
+    Line(
+        "LiteLLM", _FILTERED, said=r"violated \w+ (guardrail )?policy", status=_REQUEST
+    ),
+    Line(
+        "DashScope", _FILTERED, said="may contain inappropriate content|DataInspection"
+    ),
+    Line(
+        "Zhipu",
+        _FILTERED,
+        said="不安全或敏感内容|敏感内容的提示语|potentially unsafe or sensitive",
+    ),
+    Line("Moonshot", _FILTERED, said="considered high risk", status=_REQUEST),
+    Line("DeepSeek", _FILTERED, said="^content exists risk", status=_REQUEST),
+    Line("xAI", _FILTERED, said="content violates usage guidelines", status=_REQUEST),
+    Line(
+        "Gemini",
+        _FILTERED,
+        said=r"PROHIBITED_CONTENT|(prompt|request|content) (was|is) blocked\b.*"
+        r"(safety|prohibited|policy|blocklist)",
+        status=_REQUEST,
+    ),
+    # -- too long --------------------------------------------------------------------
+    Line("Groq, by the minute", errors.BadRequestError, said="^request too large for"),
+    Line("Anthropic, 32 MB", errors.BadRequestError, "request_too_large"),
+    Line(
+        "OpenAI, llama.cpp, many",
+        _TOO_LONG,
+        "context_(length|window)_exceeded|exceed_context_size(_error)?"
+        "|string_above_max_length|ContextWindowExceededError",
+    ),
+    Line(
+        "OpenAI, vLLM, SGLang, Ollama, Together, llama.cpp",
+        _TOO_LONG,
+        said="maximum context length|context (window|size|length|limit)|maximum model"
+        " length|reduce the length of the (messages|prompt)",
+        status=_REQUEST,
+    ),
+    Line(
+        "llama.cpp before",
+        _TOO_LONG,
+        said="(exceeds?|larger than) the (available )?context size",
+        status=(500,),
+    ),
+    Line("Anthropic", _TOO_LONG, said="prompt is too long", status=_REQUEST),
+    Line(
+        "Bedrock",
+        _TOO_LONG,
+        said="input is too long for requested model|too many input tokens"
+        "|input tokens exceeded",
+        status=_REQUEST,
+    ),
+    Line(
+        "TGI",
+        _TOO_LONG,
+        said=r".?inputs.? tokens \+ .?max_new_tokens.? must be"
+        r"|.?inputs.? must have less than \d+ tokens",
+        status=_REQUEST,
+    ),
+    Line(
+        "Cohere",
+        _TOO_LONG,
+        said="too many tokens: |total number of tokens .*(exceed|cannot)",
+        status=_REQUEST,
+    ),
+    Line(
+        "Mistral",
+        _TOO_LONG,
+        said=r"prompt contains \d+ tokens|too large for model with \d+ maximum",
+        status=_REQUEST,
+    ),
+    Line(
+        "SGLang",
+        _TOO_LONG,
+        said=r"(input|prompt|request)\b.* (is )?longer than the (model|maximum)"
+        r"|input (length )?\(\d+ tokens\) .*exceed",
+        status=_REQUEST,
+    ),
+    Line(
+        "DashScope", _TOO_LONG, said="range of input length should be", status=_REQUEST
+    ),
+    Line(
+        "LM Studio",
+        _TOO_LONG,
+        said="tokens to keep from the initial prompt|trying to keep the first ",
+        status=_REQUEST,
+    ),
+    Line("Google", _TOO_LONG, said="input token count", status=_REQUEST),
+    Line("Zhipu", _TOO_LONG, "1261"),
+    Line("Zhipu", _TOO_LONG, said="prompt ?(超长|过长)|输入.{0,6}(超长|过长|超过)"),
+    Line("Moonshot", _TOO_LONG, said="exceeded model token limit", status=_REQUEST),
+    Line("xAI", _TOO_LONG, said="maximum prompt length is", status=_REQUEST),
+    # -- the key ---------------------------------------------------------------------
+    Line(
+        "Google, xAI",
+        errors.AuthenticationError,
+        said="api key (not valid|expired)|incorrect api key",
+        status=(400,),
+    ),
+    Line("Google", errors.AuthenticationError, "API_KEY_INVALID", status=(400,)),
+    # -- what passes, below 500 ------------------------------------------------------
+    Line(
+        "LM Studio",
+        _PASSING,
+        said="(model|process|engine) has crashed|model (was )?unloaded",
+        status=_REQUEST,
+    ),
+    # -- what the model or its template does not know, whatever the status -------------
+    Line("llama.cpp", errors.BadRequestError, said="image input is not supported"),
+    Line(
+        "llama.cpp, vLLM, TGI",
+        errors.BadRequestError,
+        said=r"system (role|message|prompt|instruction)s? (is |are )?not supported"
+        "|conversation roles must alternate",
+        status=range(400, 501),
+    ),
+)
+
+
+def meaning(told: Told) -> type[errors.ProviderError] | None:
+    """Return what the vendor's words say; None when only the status can tell.
+
+    Examples
+    --------
+    >>> meaning(Told(400, (), "Input is too long for requested model.")).kind
+    'context_length'
+    >>> meaning(Told(400, (), "Something else.")) is None
+    True
+    """
+    for line in LINES:
+        if _fits(line, told):
+            return line.means
+    return None
+
+
+def _fits(line: Line, told: Told) -> bool:
+    if told.status not in line.status or not (line.wait or told.wait is None):
+        return False
+    if line.at and line.at != told.host:
+        return False
+    if line.code and not any(
+        re.fullmatch(line.code, code, re.IGNORECASE) for code in told.codes
+    ):
+        return False
+    found = re.search(line.said, told.message, re.IGNORECASE)
+    return not line.said or found is not None
+
+
+_LEAST = 12
+"""Letters that a message and a row must have in common to be a quotation."""
+_LONGEST = 2000
+"""Letters of a message that are looked at."""
+
+
+def without_quotes(message: str, asked: str) -> str:
+    """Take out of a message what stands in the row's own text.
+
+    Examples
+    --------
+    >>> without_quotes("Invalid message: 'raise the temperature!'",
+    ...                "Please raise the  temperature!")
+    "Invalid message: ' '"
+    """
+    text = _plain(message)[:_LONGEST]
+    own = _plain(asked).lower()
+    lower = text.lower()
+    if len(lower) != len(text):  # a letter whose small form is longer
+        text = lower
+    kept: list[str] = []
+    at = 0
+    while at < len(text):
+        end = at + _LEAST
+        if end <= len(text) and lower[at:end] in own:
+            while end < len(text) and lower[at : end + 1] in own:
+                end += 1
+            kept.append(" ")
+            at = end
+        else:
+            kept.append(text[at])
+            at += 1
+    return "".join(kept).strip()
+
+
+def _plain(text: str) -> str:
+    """Make blanks and escapes alike, as a quotation may write them otherwise."""
+    text = re.sub(r"\\[nrt]", " ", text).replace('\\"', '"').replace("\\'", "'")
+    return " ".join(text.split())
