@@ -48,10 +48,8 @@ if TYPE_CHECKING:
     )
 
 _log = logging.getLogger("pandas_llm")
-_PATIENCE = 5.0
-"""Seconds of tries before an endpoint that was never reached is given up."""
-_REFUSED = 900.0
-"""Seconds of nothing but 429, whatever they ask to wait, until a run ends."""
+_PATIENCE = 5.0  # seconds of tries before an endpoint never reached is given up
+_REFUSED = 900.0  # seconds of nothing but 429 until a run ends
 _SLICE = 0.05
 _OK = 200
 NO_TOKENS = Tokens()
@@ -63,6 +61,8 @@ class Tally:
 
     attempts: int = 0
     failures: int = 0
+    refusals: int = 0  # by the account's limit or the server's load
+    pause: float = 0.0  # seconds to sleep after the latest
     tokens: Tokens = NO_TOKENS
     failed: float = 0.0
     """When the first of them was noticed."""
@@ -167,11 +167,10 @@ class Sender:
         if budget.limit is not None:
             held = await self._hold(run, tally, http, spec)
         ticket = None
-        response = None
-        cost = 0.0
+        response, cost = None, 0.0
         try:
             ticket = limiter.reserve(tally.expected)
-            if ticket.wave < 0:
+            if ticket.number < 0:
                 await self._turn(ticket)
             tally.attempts += 1
             run.totals.requests += 1
@@ -182,10 +181,12 @@ class Sender:
             run.log.answered(time.monotonic() - tally.sent)
             cost = self._book(reply, run, tally)
         except LLMError as error:
-            if ticket is not None and ticket.wave >= 0:  # it has left
+            if ticket is not None and ticket.number > 0:  # it has left
                 self._failed(ticket, response, error, tally)
             raise
         finally:
+            if ticket is not None:
+                limiter.release(ticket)  # if cancelled, it has no other end
             if held is not None:
                 budget.settle(held, cost)
         return reply
@@ -193,13 +194,9 @@ class Sender:
     async def _turn(self, ticket: Ticket) -> None:
         """Wait until the limiter lets a request leave."""
         limiter = self._pace.limiter
-        try:
-            while (delay := limiter.delay(ticket)) > 0:
-                self._check_wait(limiter.waiting())
-                await asyncio.sleep(delay)
-        except BaseException:
-            limiter.release(ticket)
-            raise
+        while (delay := limiter.delay(ticket)) > 0:
+            self._check_wait(limiter.waiting())
+            await asyncio.sleep(delay)
 
     def _read(self, response: HTTPResponse) -> Reply:
         if response.status != _OK:
@@ -284,18 +281,19 @@ class Sender:
     ) -> None:
         """Tell the pace of a failure; a wait that is too long ends the run."""
         quotas = self._provider.quotas(response.headers) if response else None
-        if isinstance(error, (RateLimitError, OverloadedError)):
-            self._pace.concurrency.overloaded()
         if error.retryable and not isinstance(error, RateLimitError):
             self.circuit.failed(tally)
         elif self.circuit.is_open and response is not None:
             self.circuit.succeeded(tally.sent, time.monotonic())
-        if not isinstance(error, RateLimitError):
+        if not isinstance(error, (RateLimitError, OverloadedError)):
             self._pace.limiter.settle(ticket, None, quotas)
             return
-        self._check_wait(
-            self._pace.limiter.reject(ticket, error.retry_after, quotas), error
-        )
+        tally.refusals += 1
+        asked, limiter = error.retry_after, self._pace.limiter
+        tally.pause = limiter.reject(ticket, asked, quotas, tally.refusals)
+        if not isinstance(error, RateLimitError):
+            return
+        self._check_wait(asked or 0.0, error)
         now = time.monotonic()
         self._refused = self._refused or now
         if now - self._refused > _REFUSED:
@@ -320,8 +318,8 @@ class Sender:
         """Wait as long as the error asks for; raise it when tries are used up."""
         if not error.retryable or not isinstance(error, ProviderError):
             raise error
-        if isinstance(error, RateLimitError):
-            return  # the limiter's gate makes it wait; it uses no attempt
+        if isinstance(error, RateLimitError):  # it uses no attempt
+            return await self._sleep(tally.pause, error)
         nobody = isinstance(error, ConnectionFailedError) and not isinstance(
             error, ConnectionBrokenError
         )
@@ -335,11 +333,14 @@ class Sender:
         ):
             raise error
         elif self.circuit.is_open:
-            return  # nobody asks before it lets them
+            return None  # nobody asks before it lets them
         tries = tally.failures - 1 if self.terms.settled else 0
-        wait = backoff(max(0, tries), error.retry_after)
+        return await self._sleep(backoff(max(0, tries), error.retry_after), error)
+
+    async def _sleep(self, wait: float, error: LLMError) -> None:
+        """Sleep for one row alone, no longer than `max_wait`."""
         _log.debug("waiting %.2f s after %s", wait, error)
-        await asyncio.sleep(wait)
+        await asyncio.sleep(min(wait, self._settings.max_wait))
 
 
 def _sum(one: Tokens, other: Tokens) -> Tokens:

@@ -29,6 +29,8 @@ LAYERS = [
             "shape",
             "shares",
             "rules",
+            "guess",
+            "wave",
         ),
     ],
     [
@@ -58,8 +60,8 @@ ONLY = {
 }
 FILE_LINES, FUNCTION_LINES = 320, 40
 """Docstrings do not count: examples and parameters shall not be saved on."""
-LONGER = {"limits.py": 375}
-"""One state machine under one lock; its buckets have a file of their own."""
+LONGER = {"limits.py": 350, "guess.py": 350}
+"""Each is one state machine; buckets and waves have files of their own."""
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
