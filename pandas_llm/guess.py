@@ -101,7 +101,7 @@ class Guess:
         """Return the seconds for which nobody may leave."""
         return max(0.0, self._shut - now) if self.state == SHUT else 0.0
 
-    def wait(self, ticket: Ticket, now: float, *, first: bool) -> float:
+    def wait(self, ticket: Ticket, now: float, first: bool) -> float:  # noqa: FBT001 - as hot as it gets
         """Return the seconds until a request may leave, as far as it knows."""
         self._judge(now)
         if self.state == SHUT:
@@ -119,12 +119,11 @@ class Guess:
 
     def sent(self, ticket: Ticket, now: float) -> None:
         """Take in that a request has left."""
-        if (
-            self._wave.recent
-            and now - self._wave.recent[-1].sent > _IDLE[0]
-            and not self.flight
-        ):
-            self._wake(now, now - self._wave.recent[-1].sent)
+        recent = self._wave.recent
+        if not recent:
+            self._begin(now, now)
+        elif not self.flight and now - recent[-1].sent > _IDLE[0]:
+            self._wake(now, now - recent[-1].sent)
         self._wave.add(ticket)
         ticket.crowd = self.flight
         self.flight += 1

@@ -42,6 +42,8 @@ _GLANCE: Final = 0.1
 _HEARING: Final = 0.01  # seconds
 _LOST: Final = 30.0
 """Seconds after its turn until a ticket that nobody asks for is given up."""
+_FAR: Final = 10.0
+"""Periods after which a reset is believed, and no mistake for the period's end."""
 _LEASED: Final = 0.25
 """The longest wait with a part of the limits: the part may have grown."""
 _ROW: Final = (0.5, 4.0)
@@ -94,6 +96,8 @@ class RateLimiter:
         self._explicit: list[Bucket | None] = [None, None]
         self._mirrors: list[Mirror | None] = [None, None]
         self._buckets: tuple[Bucket, ...] = ()
+        self._spent = -math.inf
+        """Until when the headers say that nothing is left, of a limit not known."""
         self._guess = Guess()
         self._explained = 0
         """Requests sent when a mirror last explained a refusal."""
@@ -246,7 +250,8 @@ class RateLimiter:
     def waiting(self) -> float:
         """Give the seconds until any request may leave; 0.0 when one may."""
         with self._lock:
-            return self._guess.shut(self._now())
+            now = self._now()
+            return max(0.0, self._spent - now, self._guess.shut(now))
 
     @property
     def cap(self) -> float:
@@ -296,7 +301,7 @@ class RateLimiter:
             self._gaps = True
         if self._gaps:
             self._close_gaps()
-        pace = self._guess.wait(ticket, now, first=ticket is first)
+        pace = max(self._spent - now, self._guess.wait(ticket, now, ticket is first))
         for bucket in self._buckets:
             bucket.advance(now, self._sent[bucket.unit])
             pace = max(pace, bucket.wait(ticket))
@@ -306,7 +311,7 @@ class RateLimiter:
 
     def _pass(self, ticket: Ticket, now: float) -> float:
         """Let a request leave, or give the seconds until its turn."""
-        if self._buckets or not self._guess.idle:
+        if self._buckets or now < self._spent or not self._guess.idle:
             wait = self._wait(ticket, now)
             ticket.due = now + wait
             if wait > _INSTANT:
@@ -361,6 +366,10 @@ class RateLimiter:
         for unit, quota in enumerate(quotas):
             if quota is None or quota.period <= 0:
                 continue
+            if quota.remaining is not None and quota.remaining < 1 and quota.reset:
+                far = quota.reset > _FAR * quota.period
+                if far or quota.limit is None:
+                    self._spent = max(self._spent, now + min(quota.reset, 1e9))
             mirror, sent = self._mirrors[unit], self._sent[unit]
             if mirror is None and (quota.limit is None or quota.limit < 1):
                 continue

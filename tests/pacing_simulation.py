@@ -23,13 +23,14 @@ NETWORK = 0.001  # seconds from one end to the other
 LATE = 0.001  # seconds that a timer is late at most
 MOST = 500  # connections of a client
 OK, REFUSED = 200, 429
+START = 6000.0  # a monotonic clock does not start at zero
 
 
 class Clock:
     """Simulated time: calling it tells the time, running it does what is due."""
 
     def __init__(self) -> None:
-        self.now = 0.0
+        self.now = START
         self.events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self.count = 0
 
@@ -40,7 +41,7 @@ class Clock:
         self.count += 1
         heapq.heappush(self.events, (self.now + seconds, self.count, action, args))
 
-    def run(self, done: Callable[[], bool], most: float = 4000.0) -> None:
+    def run(self, done: Callable[[], bool], most: float = START + 4000.0) -> None:
         while not done():
             self.now, _, action, args = heapq.heappop(self.events)
             assert self.now < most, "the run starves"
@@ -89,7 +90,7 @@ class Bucket(Strays):
 
     def __init__(self, rate: float, burst: float) -> None:
         self.rate, self.burst = rate, burst
-        self.level, self.at = burst, 0.0
+        self.level, self.at = burst, START
 
     def refuses(self, now: float) -> bool:
         self.level = min(self.burst, self.level + self.rate * (now - self.at))
@@ -108,7 +109,7 @@ class Changing(Bucket):
         self.later, self.when = later, when
 
     def refuses(self, now: float) -> bool:
-        if now > self.when:
+        if now > START + self.when:
             self.rate = self.burst = self.later
         return super().refuses(now)
 
@@ -270,7 +271,7 @@ class Run:
             self.settled = True
             self.done += 1
             if self.done == self.rows:
-                self.finished = self.clock.now
+                self.finished = self.clock.now - START
         self.pump()
 
     def wake(self, row: list[int]) -> None:
@@ -309,7 +310,7 @@ class Loop:
             return
         self.done += 1
         if self.done == self.rows:
-            self.finished = self.clock.now
+            self.finished = self.clock.now - START
         self.next()
 
 
