@@ -18,8 +18,9 @@ from pandas_llm.limits import (
 )
 from pandas_llm.prices import Prices
 from pandas_llm.providers import connect
-from pandas_llm.sender import Pace, Parts
+from pandas_llm.sender import Parts
 from pandas_llm.shares import budget
+from pandas_llm.slots import Pace
 from pandas_llm.transport import Transport, open_connections
 
 if TYPE_CHECKING:

@@ -31,11 +31,12 @@ from pandas_llm.types import Tokens
 
 if TYPE_CHECKING:
     from pandas_llm.cache import Cache
-    from pandas_llm.limits import Calibration, Concurrency, RateLimiter, Ticket
+    from pandas_llm.limits import Ticket
     from pandas_llm.output import Output
     from pandas_llm.prices import Prices
     from pandas_llm.providers import Provider
     from pandas_llm.run import Run
+    from pandas_llm.slots import Pace
     from pandas_llm.transport import Transport
     from pandas_llm.types import (
         Endpoint,
@@ -76,15 +77,6 @@ class Tally:
     """Bytes of its images in a body above the tokens that they may cost."""
     expected: float = 0.0
     """Tokens that the provider will count for its next request."""
-
-
-@dataclass(slots=True)
-class Pace:
-    """What bounds how fast requests leave."""
-
-    limiter: RateLimiter
-    concurrency: Concurrency
-    calibration: Calibration
 
 
 @dataclass(slots=True)
@@ -339,8 +331,9 @@ class Sender:
 
     async def _sleep(self, wait: float, error: LLMError) -> None:
         """Sleep for one row alone, no longer than `max_wait`."""
+        wait, slots = min(wait, self._settings.max_wait), self._pace.slots
         _log.debug("waiting %.2f s after %s", wait, error)
-        await asyncio.sleep(min(wait, self._settings.max_wait))
+        await (slots.rest(wait, error.kind) if slots else asyncio.sleep(wait))
 
 
 def _sum(one: Tokens, other: Tokens) -> Tokens:

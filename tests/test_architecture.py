@@ -31,6 +31,7 @@ LAYERS = [
             "rules",
             "guess",
             "wave",
+            "slots",
         ),
     ],
     [

@@ -5,7 +5,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pandas_llm.engine import Slots
+from pandas_llm.slots import Slots
 
 
 @given(
