@@ -9,24 +9,15 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_HEADROOM: Final = 2.0
-"""In flight over rate * latency, so that a slow spell leaves none of a rate unused."""
-_QUICK: Final = 1.9
-"""An answer that takes at most so many times the reference has not queued."""
-_QUEUED: Final = 1 / 3
-"""Share of a latency that is waiting in the server's queue, from which it counts."""
-_WORTH: Final = 0.6
-"""Growth by f is worth it when answers come f**_WORTH times as fast."""
-_STEPS: Final = (1.5, 2.0)
-"""Growth that is tried when they queue: the first time, and after a success."""
-_REST: Final = (4, 64)
-"""Windows until growth is tried again: at first, and at most."""
-_DOUBLING: Final = 0.1
-"""Seconds in which the target doubles at most."""
-_OVER: Final = (2.0, 30.0)
-"""Seconds until one over a cap is tried: at first, and at most."""
-_WINDOW: Final = (8, 32)
-"""Answers that tell something, and as many as are needed to see that they queue."""
+_HEADROOM: Final = 2.0  # in flight over rate * latency, for slow spells
+_QUICK: Final = 1.9  # times the reference that an answer takes which did not queue
+_QUEUED: Final = 1 / 3  # share of a latency spent queueing, from which it counts
+_WORTH: Final = 0.6  # growth by f is worth it when answers come f**_WORTH as fast
+_STEPS: Final = (1.5, 2.0)  # growth tried when they queue: first, after a success
+_REST: Final = (4, 64)  # windows until growth is tried again: at first, and at most
+_DOUBLING: Final = 0.1  # seconds in which the target doubles at most
+_OVER: Final = (2.0, 30.0)  # seconds until one over a cap is tried: first, at most
+_WINDOW: Final = (8, 32)  # answers that tell something; that tell that they queue
 
 
 class Concurrency:

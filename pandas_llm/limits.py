@@ -153,17 +153,7 @@ class RateLimiter:
         return True
 
     def settle(self, ticket: Ticket, used: float | None, quotas: Quotas | None) -> None:
-        """Take in an answer that is no refusal.
-
-        Parameters
-        ----------
-        ticket : Ticket
-            Its request's.
-        used : float or None
-            Tokens it used, None when not known.
-        quotas : Quotas or None
-            What its headers tell.
-        """
+        """Take in an answer that is no refusal: tokens used, what its headers tell."""
         with self._lock:
             now = self._advance()
             self._guess.answered(ticket, now)
@@ -185,21 +175,9 @@ class RateLimiter:
     ) -> float:
         """Take in a refusal (429, 503): the row's own affair unless many are refused.
 
-        Parameters
-        ----------
-        ticket : Ticket
-            The refused request's.
-        retry_after : float or None
-            Seconds the server asks for: a floor, never undercut.
-        quotas : Quotas or None
-            What the headers tell.
-        tries : int
-            How often its row has been refused.
-
-        Returns
-        -------
-        float
-            Seconds for which the row sleeps, without a slot, before it asks again.
+        What the server asks for is a floor, never undercut. `tries` is how often
+        the row has been refused. Returns the seconds for which the row sleeps,
+        without a slot, before it asks again.
         """
         asked = None if retry_after is None else min(max(0.0, retry_after), 1e9)
         with self._lock:

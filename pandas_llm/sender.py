@@ -282,6 +282,8 @@ class Sender:
             return
         tally.refusals += 1
         asked, limiter = error.retry_after, self._pace.limiter
+        if asked is not None and not isinstance(error, RateLimitError):
+            asked = min(asked, self._settings.max_wait)  # then it is asked again
         tally.pause = limiter.reject(ticket, asked, quotas, tally.refusals)
         if not isinstance(error, RateLimitError):
             return

@@ -87,6 +87,21 @@ def test_a_wait_of_a_day_ends_at_max_wait_and_the_bar_says_what_it_waits_for():
     assert any(w.startswith("1 row waits for itself (overloaded)") for w in seen), seen
 
 
+def test_an_overload_that_asks_for_a_day_of_all_ends_no_run():
+    first = set()
+
+    def answer(body):
+        row = prompt(body)
+        if row != "Row 0" and row not in first:
+            first.add(row)
+            return refusal(503, Retry_After="86400")
+        return completion("yes")
+
+    with Server(answer) as server:
+        out = ask(server, 12, max_wait=0.5, concurrency=12)
+    assert (out == "yes").all()
+
+
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_few_refusals_with_long_waits_hold_up_nobody(status):
     """Of 300 rows ten are told to wait 1 s: the other 290 are answered before."""
