@@ -122,11 +122,11 @@ def test_a_few_refusals_with_long_waits_hold_up_nobody(status):
 
 
 def strays(share):
-    """Return an answerer that refuses a share, after 20 ms as it answers."""
+    """Return an answerer that refuses a share, after 100 ms as it answers."""
     chance = random.Random(1)
 
     async def answer(body):
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.1)
         return refusal() if chance.random() < share else completion("yes")
 
     return answer
