@@ -51,7 +51,7 @@ ONLY = {
         "__init__",
     },
 }
-FILE_LINES, FUNCTION_LINES, FILES = 350, 40, 16
+FILE_LINES, FUNCTION_LINES, FILES = 350, 40, 17
 """Docstrings do not count: examples and parameters shall not be saved on."""
 LONGER = {"_pacing/limiter.py": 375}
 """One state machine under one lock; its buckets have a file of their own."""

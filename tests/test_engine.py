@@ -2,10 +2,10 @@
 
 import asyncio
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pandas_llm._engine.workers import Slots
+from pandas_llm._engine.slots import Slots
 
 
 @given(
@@ -51,5 +51,62 @@ def test_a_slot_given_to_a_cancelled_task_is_not_lost():
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         assert slots.free == 1
+
+    asyncio.run(run())
+
+
+def test_a_resting_task_leaves_its_slot_and_comes_back_before_new_ones():
+    async def run():
+        slots, order = Slots(1), []
+
+        async def row(name, seconds):
+            slots.holders.add(asyncio.current_task())
+            await slots.acquire()
+            order.append(name)
+            if seconds:
+                await slots.rest(seconds, "rate_limit")
+                order.append(f"{name} again")
+            else:
+                await asyncio.sleep(0.02)
+            slots.release()
+
+        first = asyncio.ensure_future(row("first", 0.03))
+        await asyncio.sleep(0)
+        assert slots.resting == {"rate_limit": 1}
+        others = [asyncio.ensure_future(row(n, 0)) for n in range(5)]
+        await asyncio.gather(first, *others)
+        assert order == ["first", 0, 1, "first again", 2, 3, 4]
+        assert slots.used == 0
+        assert not slots.resting.total()
+
+    asyncio.run(run())
+
+
+@given(
+    rests=st.lists(st.floats(0, 0.003), min_size=1, max_size=12),
+    cancelled=st.sets(st.integers(0, 11)),
+    limit=st.integers(1, 3),
+)
+@settings(max_examples=40, deadline=None)
+def test_no_slot_is_lost_when_resting_tasks_are_cancelled(rests, cancelled, limit):
+    async def run():
+        slots = Slots(limit)
+
+        async def row(seconds):
+            slots.holders.add(asyncio.current_task())
+            await slots.acquire()
+            try:
+                assert slots.used <= slots.limit
+                await slots.rest(seconds, "server")
+            finally:
+                slots.release()
+
+        rows = [asyncio.ensure_future(row(seconds)) for seconds in rests]
+        await asyncio.sleep(0.001)
+        for n in cancelled & set(range(len(rows))):
+            rows[n].cancel()
+        await asyncio.gather(*rows, return_exceptions=True)
+        assert slots.used == 0
+        assert not slots.resting.total()
 
     asyncio.run(run())

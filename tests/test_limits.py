@@ -204,7 +204,7 @@ def test_grants_never_exceed_the_burst_and_the_rate(rate, steps):
                 limiter.release(waiting.pop(which % len(waiting)))
             elif action == "answer" and left:
                 limiter.settle(left.pop(), 1.0, None)
-    grants = sorted(ticket.sent for ticket in tickets if ticket.wave >= 0)
+    grants = sorted(ticket.sent for ticket in tickets if ticket.number > 0)
     burst = max(1.0, rate / 60 / 4)
     for first, start in enumerate(grants):
         for last, end in enumerate(grants[first:], first):
@@ -392,18 +392,15 @@ def test_explicit_and_learned_limits_hold_together(limiter, clock):
     assert limiter.plan() == pytest.approx(10.0)
 
 
-# -- the gate ------------------------------------------------------------------------
+# -- refusals ------------------------------------------------------------------------
 
 
-def test_a_refusal_pauses_all(limiter, clock):
-    refused = send(limiter)
-    assert limiter.reject(refused, 10.0, None) == pytest.approx(11.0)
-    tickets = [limiter.reserve(1) for _ in range(10)]
-    assert all(limiter.delay(ticket) == pytest.approx(11.0) for ticket in tickets)
-    assert limiter.waiting() == pytest.approx(11.0)
-    clock.now += 11.0
+def test_a_refusal_is_its_own_rows_affair(limiter):
+    assert limiter.reject(send(limiter), 10.0, None) == pytest.approx(11.0)
+    for _ in range(10):
+        send(limiter)
     assert limiter.waiting() == 0.0
-    assert limiter.delay(tickets[0]) == 0.0
+    assert limiter.plan() is None
 
 
 @given(chance=st.floats(0, 1), seconds=st.floats(0.001, 1e6))
@@ -413,53 +410,75 @@ def test_retry_after_is_a_floor_with_at_most_a_fifth_more(chance, seconds):
     assert seconds * 0.999999 <= paused <= 1.200001 * seconds
 
 
-def test_after_a_pause_they_leave_one_by_one(limiter, clock):
-    with limiter.bound(6000, None):
-        clock.now += 10
-        limiter.reject(send(limiter), 5.0, None)
-        tickets = [limiter.reserve(1) for _ in range(500)]
-        clock.now += limiter.waiting()
-        assert sum(limiter.delay(ticket) == 0.0 for ticket in tickets) <= 1
-        clock.now += 1.0
-        assert 0 < sum(limiter.delay(ticket) == 0.0 for ticket in tickets) <= 201
-
-
-def test_a_wave_of_refusals_counts_once(limiter, clock):
-    wave = [send(limiter) for _ in range(20)]
-    clock.now += 1.0
-    limiter.reject(wave[0], 10.0, None)
-    plan, gate = limiter.plan(), clock.now + limiter.waiting()
-    for ticket in wave[1:]:
-        clock.now += 0.01
-        limiter.reject(ticket, 10.0, None)
-    assert limiter.plan() == pytest.approx(plan, rel=0.02)
-    assert clock.now + limiter.waiting() == pytest.approx(gate)
-    limiter.reject(wave[0], 100.0, None)
-    assert limiter.waiting() == pytest.approx(110.0)
-
-
-def test_without_retry_after_vain_attempts_wait_ever_longer(limiter, clock):
-    pauses = []
-    for _ in range(12):
-        ticket = limiter.reserve(1)
-        wait(limiter, clock, ticket)
-        pauses.append(limiter.reject(ticket, None, None))
-    assert pauses[0] <= 3.0
-    assert all(b >= a for a, b in pairwise(pauses))
-    assert 60.0 <= pauses[-1] <= 72.0
+def test_without_retry_after_a_row_sleeps_ever_longer_to_four_seconds():
+    limiter = RateLimiter(clock=Clock(), random=lambda: 1.0)
+    sleeps = []
+    for tries in range(1, 8):
+        limiter.settle(send(limiter), 1.0, None)
+        sleeps.append(limiter.reject(send(limiter), None, None, tries))
+    assert sleeps == [0.5, 1.0, 2.0, 4.0, 4.0, 4.0, 4.0]
 
 
 def test_a_pause_of_days_is_told_not_slept(limiter):
     assert limiter.reject(send(limiter), 3 * 86_400.0, None) >= 3 * 86_400.0
-    assert limiter.delay(limiter.reserve(1)) >= 3 * 86_400.0
 
 
-def test_a_refusal_without_headers_makes_it_guess_a_rate(limiter, clock):
-    for _ in range(40):
-        send(limiter)
+def refuse_six(limiter, clock, retry_after=None, before=40):
+    """Have many answered and six in a row refused."""
+    for _ in range(before):
+        limiter.settle(send(limiter), 1.0, None)
         clock.now += 0.1
-    limiter.reject(send(limiter), 1.0, None)
-    assert limiter.plan() == pytest.approx(10.0, rel=0.2)
+    wave = [send(limiter) for _ in range(6)]
+    for ticket in wave:
+        limiter.reject(ticket, retry_after, None)
+
+
+def test_six_refused_in_a_row_stop_all_until_one_trial_is_not_refused(limiter, clock):
+    refuse_six(limiter, clock)
+    trial, *others = [limiter.reserve(1) for _ in range(20)]
+    assert all(limiter.delay(ticket) > 0 for ticket in (trial, *others))
+    clock.now += limiter.waiting()
+    assert limiter.delay(trial) == 0.0
+    assert all(limiter.delay(ticket) > 0 for ticket in others)
+    limiter.reject(trial, None, None)
+    again = limiter.reserve(1)
+    assert limiter.waiting() > 0.05
+    clock.now += limiter.waiting()
+    assert limiter.delay(again) > 0  # not before those ahead of it
+    assert limiter.delay(others[0]) == 0.0
+    limiter.settle(others[0], 1.0, None)
+    assert limiter.waiting() == 0.0
+
+
+def test_with_retry_after_an_alarm_lasts_as_long_as_told(limiter, clock):
+    refuse_six(limiter, clock, retry_after=7.0)
+    assert limiter.waiting() == pytest.approx(7.0)
+
+
+def test_after_an_alarm_they_leave_at_the_pace_that_was_accepted(limiter, clock):
+    refuse_six(limiter, clock)
+    clock.now += limiter.waiting()
+    limiter.settle(send(limiter), 1.0, None)
+    start = clock.now
+    for _ in range(5):
+        wait(limiter, clock, limiter.reserve(1))
+    assert clock.now - start == pytest.approx(0.5, rel=0.2)
+
+
+def test_refusals_overtake_answers_and_are_still_seen_in_the_order_of_sending():
+    """Refused in 2 ms, answered in 100 ms: a tenth of strays looks like all."""
+    clock, chance = Clock(), random.Random(5)
+    limiter = RateLimiter(clock=clock, random=chance.random)
+    for _ in range(40):
+        wave = [send(limiter) for _ in range(50)]
+        strays = set(chance.sample(range(50), 5))
+        clock.now += 0.002
+        for n in sorted(strays):
+            limiter.reject(wave[n], None, None)
+        assert limiter.waiting() == 0.0
+        clock.now += 0.098
+        for n in set(range(50)) - strays:
+            limiter.settle(wave[n], 1.0, None)
 
 
 # -- threads -------------------------------------------------------------------------
@@ -520,7 +539,7 @@ def test_it_starts_small_and_doubles_every_round_trip(clock):
     for _ in range(5):
         targets.append(concurrency.target)
         round_trip(concurrency, clock)
-    assert targets == [8, 16, 32, 64, 128]
+    assert all(1.8 <= b / a <= 2.0 for a, b in pairwise(targets)), targets
 
 
 @pytest.mark.parametrize("maximum", [1, 5, 100])
@@ -537,30 +556,6 @@ def test_a_limit_is_where_it_starts_and_stays(clock):
         round_trip(concurrency, clock, servers=servers)
         assert concurrency.target == 50
     assert Concurrency(50, maximum=20, clock=clock).target == 20
-
-
-def test_an_overload_halves_once_a_round_trip_and_is_won_back(clock):
-    concurrency = Concurrency(64, maximum=500, clock=clock)
-    round_trip(concurrency, clock)
-    for _ in range(20):
-        concurrency.overloaded()
-        clock.now += 0.01
-    assert concurrency.target == 32
-    clock.now += 1.0
-    concurrency.overloaded()
-    assert concurrency.target == 16
-    for _ in range(20):
-        round_trip(concurrency, clock)
-    assert concurrency.target == 64
-
-
-def test_overloads_leave_at_least_one(clock):
-    concurrency = Concurrency(None, maximum=500, clock=clock)
-    for _ in range(10):
-        concurrency.overloaded()
-        clock.now += 10
-    assert concurrency.target == 1
-    round_trip(concurrency, clock)
 
 
 def test_it_stops_growing_when_answers_come_no_faster(clock):

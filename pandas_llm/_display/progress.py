@@ -39,6 +39,8 @@ class Status(NamedTuple):
     """Whether the server is down."""
     plan: float | None = None
     """Requests a second that the account's limits grant; None without limits."""
+    resting: str = ""
+    """Which rows wait for themselves while others go on, and what for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,8 @@ class Progress:
         Seconds until the end, by the account's limits and the rate, whichever
         takes longer; None when it cannot be told.
     waiting : str
-        Why all rows wait at the moment, such as ``"waiting 12 s: rate limit"``.
+        Why all rows wait at the moment, such as ``"waiting 12 s: rate limit"``; or
+        some, such as ``"7 rows wait for themselves (rate_limit), 43 in flight"``.
     finished : bool
         Whether this is the last one.
 
@@ -215,7 +218,7 @@ class Bar:
             seconds=seconds,
             rate=totals.done / seconds if finished else self._speed.rate,
             left=self._speed.left(totals.rows - totals.done, status),
-            waiting=status.waiting,
+            waiting=status.waiting or status.resting,
             finished=finished,
         )
 

@@ -39,8 +39,10 @@ class Tally:
     """Tokens of its images, by a guess."""
     surplus: int = 0
     """Bytes of its images in a body above the tokens that they may cost."""
+    refusals: int = 0
+    """Those of its failures that were the account's limit or the server's load."""
     wait: float = 0.0
-    """Seconds that all must wait since its last request."""
+    """Seconds that the row is to sleep by itself after the last of them."""
     expected: float = 0.0
     """Tokens that the provider will count for its next request."""
 

@@ -9,7 +9,8 @@ import orjson
 
 from pandas_llm._engine.address import SIMULATED, account
 from pandas_llm._engine.client import Client
-from pandas_llm._engine.sender import Pace, Parts
+from pandas_llm._engine.sender import Parts
+from pandas_llm._engine.slots import Pace
 from pandas_llm._engine.transport import Transport, open_connections
 from pandas_llm._pacing import (
     Calibration,

@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from pandas_llm._engine.events import Events, Tally
+    from pandas_llm._engine.slots import Pace
     from pandas_llm._engine.transport import Transport
-    from pandas_llm._pacing import Calibration, Concurrency, Prices, RateLimiter, Ticket
+    from pandas_llm._pacing import Prices, Ticket
     from pandas_llm._replies import Output
     from pandas_llm.cache import Cache
     from pandas_llm.options import Settings
@@ -52,15 +53,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("pandas_llm")
 _SLICE = 0.05
-
-
-@dataclass(slots=True)
-class Pace:
-    """What bounds how fast requests leave."""
-
-    limiter: RateLimiter
-    concurrency: Concurrency
-    calibration: Calibration
 
 
 @dataclass(slots=True)
@@ -152,7 +144,7 @@ class Sender:
         cost = 0.0
         try:
             ticket = limiter.reserve(tally.expected)
-            if ticket.wave < 0:
+            if ticket.number < 0:
                 await self._turn(ticket)
             tally.attempts += 1
             events.totals.requests += 1
@@ -170,10 +162,12 @@ class Sender:
             self._answered(ticket, response, reply, tally)
             events.log.answered(time.monotonic() - tally.sent)
         except LLMError as error:
-            if ticket is not None and ticket.wave >= 0:  # it has left
+            if ticket is not None and ticket.number > 0:  # it has left
                 self._failed(ticket, response, error, tally)
             raise
         finally:
+            if ticket is not None:
+                limiter.release(ticket)  # if cancelled, it has no other end
             if held is not None:
                 budget.settle(held, cost)
         return reply
@@ -207,13 +201,9 @@ class Sender:
     async def _turn(self, ticket: Ticket) -> None:
         """Wait until the limiter lets a request leave."""
         limiter = self._pace.limiter
-        try:
-            while (delay := limiter.delay(ticket)) > 0:
-                self._check_wait(limiter.waiting())
-                await asyncio.sleep(delay)
-        except BaseException:
-            limiter.release(ticket)
-            raise
+        while (delay := limiter.delay(ticket)) > 0:
+            self._check_wait(limiter.waiting())
+            await asyncio.sleep(delay)
 
     def _book(self, used: Used, events: Events, tally: Tally) -> float:
         """Count what an answer has used; return its cost."""
@@ -286,8 +276,6 @@ class Sender:
         """Tell the pace of a failure."""
         self.history.failed(error)
         quotas = self._provider.quotas(response.headers) if response else None
-        if isinstance(error, (RateLimitError, OverloadedError)):
-            self._pace.concurrency.overloaded()
         if error.retryable and not isinstance(error, RateLimitError):
             if self.history.sampling:
                 tally.failures += 1  # one row after the other is no outage
@@ -295,10 +283,15 @@ class Sender:
                 self.circuit.failed(tally)
         elif self.circuit.is_open and response is not None:
             self.circuit.succeeded(tally.sent, time.monotonic())
-        if not isinstance(error, RateLimitError):
+        if not isinstance(error, (RateLimitError, OverloadedError)):
             self._pace.limiter.settle(ticket, None, quotas)
             return
-        tally.wait = self._pace.limiter.reject(ticket, error.retry_after, quotas)
+        tally.refusals += 1
+        asked = error.retry_after
+        if asked is not None and not isinstance(error, RateLimitError):
+            asked = min(asked, self._settings.max_wait)  # then it is asked again
+        limiter, refusals = self._pace.limiter, tally.refusals
+        tally.wait = limiter.reject(ticket, asked, quotas, refusals)
 
     def _check_wait(self, wait: float) -> None:
         """Stop the run rather than sleep through a wait that is too long."""
@@ -320,7 +313,8 @@ class Sender:
             raise_for_row(error, later=then is Then.LATER)
         if then is Then.AFTER:
             _log.debug("waiting %.2f s after %s", seconds, error)
-            await asyncio.sleep(seconds)
+            slots = self._pace.slots
+            await (slots.rest(seconds, error.kind) if slots else asyncio.sleep(seconds))
         events.retried(error)
 
 

@@ -56,7 +56,7 @@ class Then(Enum):
     AFTER = auto()
     """Ask again after some seconds."""
     GATE = auto()
-    """Wait until the limiter, or the circuit, lets anybody ask."""
+    """Wait until the circuit lets this row ask."""
     LATER = auto()
     """Ask once more when the others have had their turn."""
     ROW = auto()
@@ -108,10 +108,11 @@ class Standing:
     alike: bool = False
     """Whether so many rows failed in this way that it is no row's own."""
     gated: bool = True
-    """Whether a limiter makes all wait after a 429, so that it costs no try."""
+    """Whether a limiter says how long a row waits after a 429, which costs no try."""
     wait: float = 0.0
-    """Seconds that the limiter makes all wait."""
+    """Seconds that it says."""
     max_wait: float = 120.0
+    """The longest wait that an answer may ask for."""
     refused: float = 0.0
     """Seconds in which every answer was a 429."""
     patience: float = 900.0
@@ -155,11 +156,11 @@ def decide(  # noqa: PLR0911 - the table, a line each
     if not error.retryable or not isinstance(error, ProviderError):
         return _final(error, now)
     if isinstance(error, RateLimitError) and now.gated:
-        if now.wait > now.max_wait:
-            return Verdict(Then.RUN, now.wait, Ended.WAIT)
+        if (asked := error.retry_after or 0.0) > now.max_wait:
+            return Verdict(Then.RUN, asked, Ended.WAIT)
         if now.refused > now.patience:
             return Verdict(Then.RUN, now.refused, Ended.REFUSALS)
-        return Verdict(Then.GATE)
+        return Verdict(Then.AFTER, min(now.wait, now.max_wait))
     if not now.proven and nobody_there(error):
         if now.unreached > now.hope:
             return Verdict(Then.RUN, now.unreached, Ended.UNREACHABLE)
@@ -168,7 +169,8 @@ def decide(  # noqa: PLR0911 - the table, a line each
     elif now.outage:
         return Verdict(Then.GATE)
     tries = now.failures - 1 if now.proven else 0
-    return Verdict(Then.AFTER, backoff(max(0, tries), error.retry_after, random))
+    wait = backoff(max(0, tries), error.retry_after, random)
+    return Verdict(Then.AFTER, min(wait, now.max_wait))
 
 
 def _final(error: LLMError, now: Standing) -> Verdict:

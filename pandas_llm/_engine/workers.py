@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from pandas_llm._engine.answers import Answers
 from pandas_llm._engine.bundles import Bundles
+from pandas_llm._engine.slots import Slots
 from pandas_llm._engine.verdict import OF_THE_TEXT
 from pandas_llm.errors import (
     BadRequestError,
@@ -44,66 +44,6 @@ def _alike(failed: Sequence[ProviderError]) -> bool:
     return len({(error.kind, error.code, error.param) for error in failed}) == 1
 
 
-class Slots:
-    """A semaphore that can be resized while it is held.
-
-    Examples
-    --------
-    >>> slots = Slots(1)
-    >>> asyncio.run(slots.acquire())
-    >>> slots.resize(2)
-    >>> slots.free
-    1
-    """
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.used = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
-
-    @property
-    def free(self) -> int:
-        """How many may be taken at once; below zero after a cut."""
-        return self.limit - self.used
-
-    def take(self) -> bool:
-        """Take a slot if one is free and nobody waits for it."""
-        if self.used < self.limit and not self._waiting:
-            self.used += 1
-            return True
-        return False
-
-    async def acquire(self) -> None:
-        """Take a slot, in turn."""
-        if self.take():
-            return
-        future = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
-        try:
-            await future
-        except asyncio.CancelledError:
-            if future.done() and not future.cancelled():
-                self.release()  # the slot was handed over at the same moment
-            raise
-
-    def release(self) -> None:
-        """Give a slot back."""
-        self.used -= 1
-        self._wake()
-
-    def resize(self, limit: int) -> None:
-        """Allow more or fewer; those who hold a slot keep it."""
-        self.limit = limit
-        self._wake()
-
-    def _wake(self) -> None:
-        while self._waiting and self.free > 0:
-            future = self._waiting.popleft()
-            if not future.done():
-                self.used += 1
-                future.set_result(None)
-
-
 class Engine:
     """Runs the requests of one run through its clients.
 
@@ -130,7 +70,9 @@ class Engine:
         self._events = events
         self._store = store
         self._answers = Answers(clients, events, store, shorter)
-        self._slots = Slots(self._client.pace.concurrency.target)
+        self._slots = Slots(self._client.pace.target, self._grow)
+        for client in clients:
+            client.pace.slots = self._slots
         self._workers: set[asyncio.Task[Any]] = set()
         self._idle: asyncio.Future[None] | None = None
         self._stop: Exception | None = None
@@ -241,10 +183,10 @@ class Engine:
 
     def _grow(self) -> None:
         """Follow the concurrency's target; workers over it wait for a slot."""
-        target = self._client.pace.concurrency.target
-        if target != self._slots.limit:
-            self._slots.resize(target)
-        while len(self._workers) < target:
+        target, slots = self._client.pace.target, self._slots
+        if target != slots.limit:
+            slots.resize(target)
+        while len(self._workers) - slots.resting.total() < target:
             self._start(self._worker())
 
     def _start(self, work: Coroutine[Any, Any, Any]) -> None:
@@ -254,12 +196,13 @@ class Engine:
 
     def _left(self, worker: asyncio.Task[Any]) -> None:
         self._workers.discard(worker)
+        self._slots.holders.discard(worker)
         if not self._workers and self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
 
     async def _worker(self) -> None:
-        concurrency = self._client.pace.concurrency
-        slots = self._slots
+        pace, slots = self._client.pace, self._slots
+        slots.holders.add(asyncio.current_task())
         while True:
             if not slots.take():
                 await slots.acquire()
@@ -269,7 +212,7 @@ class Engine:
                 await self._work(bundle)
             finally:
                 slots.release()
-            if concurrency.target != slots.limit:
+            if pace.target != slots.limit:
                 self._grow()
 
     async def _next(self) -> Bundle | None:

@@ -1,4 +1,4 @@
-"""Token buckets: explicit, mirrored from headers, or guessed from refusals."""
+"""Token buckets: explicit, or mirrored from headers."""
 
 from __future__ import annotations
 
@@ -12,10 +12,6 @@ REQUESTS: Final = 0
 TOKENS: Final = 1
 _KEPT: Final = 0.1
 """Share of the server's bucket left alone, for what is under way or miscounted."""
-_SLOWEST: Final = 1 / 60
-"""Requests a second that are guessed at least, however often it is refused."""
-_SLOW: Final = 0.1
-"""Doublings a second; what grows slower is nearly right."""
 _NOTHING: Final = 1e-9
 """Units a second of no part at all."""
 _BUDGET: Final = 3600.0
@@ -31,7 +27,10 @@ class Ticket:
         What it reserved.
     """
 
-    __slots__ = ("amounts", "due", "levels", "mark", "place", "sent", "tokens", "wave")
+    __slots__ = (
+        *("amounts", "due", "levels", "mark", "place", "sent", "tokens"),
+        *("crowd", "done", "number", "refused"),
+    )
 
     def __init__(self, tokens: float, place: tuple[float, float], now: float) -> None:
         self.tokens = tokens
@@ -43,7 +42,13 @@ class Ticket:
         self.levels: tuple[float | None, float | None] = (None, None)
         """What the server was thought to have left then, by its mirrors."""
         self.due = self.sent = now
-        self.wave = -1
+        self.number = -1
+        """Which it was in the order of sending, from 1; below zero before it left."""
+        self.crowd = 0
+        """Requests in flight when it left."""
+        self.done = math.inf
+        """When it was decided."""
+        self.refused = False
 
 
 class Bucket:
@@ -267,96 +272,6 @@ class Mirror(Bucket):
             self.kept += more
             self.size -= more
             self._move(-more)
-
-
-class Guess(Bucket):
-    """A rate learned from refusals alone.
-
-    A refusal says that the server's bucket was empty. What it took since the last
-    one is at most what came in, so their ratio is the least the rate can be. Until
-    the next one the rate creeps up, ever faster, to find out whether there is more.
-    The first guess may be far too low: until a few refusals have hemmed the rate in
-    it doubles, each second at first (each pause, where a refusal costs a longer one).
-    """
-
-    __slots__ = (
-        "_anchor",
-        "_base",
-        "_before",
-        "_earned",
-        "_grown",
-        "_speed",
-        "_sure",
-        "pause",
-    )
-
-    def __init__(self, rate: float, now: float, sent: float, *, sure: bool) -> None:
-        super().__init__(REQUESTS, rate, max(1.0, rate / 2 - 1), now, sent)
-        self.kept = 1.0
-        self.pause = 1.0
-        """Seconds that a refusal costs: probing goes slower when it costs more."""
-        self._base = rate
-        self._before = sent
-        self._grown = 0.0
-        self._sure = sure
-        self._speed = 1.0
-        """Doublings a second, while not sure."""
-        self._earned = 0.0
-        """Of them, what the requests sent allow: one for eight."""
-        self._anchor: tuple[float, float] | None = None
-
-    def advance(self, now: float, sent: float) -> None:
-        """Fill up, and grow if all that came in was wanted."""
-        elapsed = now - self.at
-        if elapsed > 0:
-            spare = self.credit + self.rate * elapsed - self._before - self.size
-            self._earned = min(1.0, self._earned + (sent - self._before) / 8)
-            if spare < 0.5:  # noqa: PLR2004 - half a request is no sign of leisure
-                if self._sure:
-                    step = min(elapsed / (10 * self.pause), (sent - self._before) / 100)
-                else:
-                    step = min(elapsed / max(1.0, self.pause), self._earned)
-                    self._earned -= step
-                self._grown += step
-            self._before = sent
-            if self._sure:
-                growth = 0.03 * self._grown + (self._grown / 3.5) ** 3
-                self.rate = self._base * (0.985 + growth)
-            else:
-                self.rate = self._base * 2.0 ** (self._speed * self._grown)
-        super().advance(now, sent)
-
-    def skip(self, idle: float) -> None:
-        """Leave out a time in which nobody asked."""
-        if self._anchor is not None:
-            self._anchor = (self._anchor[0] + idle, self._anchor[1])
-
-    def refused(self, ticket: Ticket, accepted: float, fresh: float) -> None:
-        """Learn from a wave's first refusal.
-
-        Parameters
-        ----------
-        ticket : Ticket
-            What was refused.
-        accepted, fresh : float
-            Requests accepted so far; sent since the last wave.
-        """
-        count = 0.0
-        if self._anchor is not None:
-            count = accepted - self._anchor[1]
-            elapsed = max(ticket.sent - self._anchor[0], 1e-3)
-            least = max(0.0, count - 1) / elapsed
-            less = min(0.95 * self.rate, math.sqrt(least * self.rate))
-            floor = 0.9 if self._sure and count < 20 else 0.5  # noqa: PLR2004
-            least = max(least, less, floor * self.rate, _SLOWEST)
-            self.rate = self._base = min(least, self.rate)
-            self._speed *= 0.3
-        if self._anchor is None or count >= 40:  # noqa: PLR2004 - within 3 %
-            self._sure = self._sure or self._speed < _SLOW
-            self._anchor = (ticket.sent, accepted)
-        if fresh < 2 * self.size:
-            self.size = max(1.0, 0.6 * self.size)
-        self._grown = 0.0
 
 
 def _is_window(quota: Quota) -> bool:

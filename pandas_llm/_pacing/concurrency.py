@@ -9,27 +9,24 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_HEADROOM: Final = 2.0
-"""In flight over rate * latency: half of it may be lost to an overload unnoticed."""
-_WORTH: Final = 0.5
-"""Growth by f is worth it when answers come f**_WORTH times as fast."""
-_NOTABLE: Final = 1.5
-"""Less growth than this cannot be judged."""
-_LIMITED: Final = 0.7
-"""Answers at this share of the limiter's rate are as fast as they can be."""
-_WAITING: Final = 0.5
-"""With less than this share of the target at the server the rest wait for a limit."""
-_STRIKES: Final = 3
-"""Slow windows in a row that end the search: a stall makes two."""
+_HEADROOM: Final = 2.0  # in flight over rate * latency, for slow spells
+_QUICK: Final = 1.9  # times the reference that an answer takes which did not queue
+_QUEUED: Final = 1 / 3  # share of a latency spent queueing, from which it counts
+_WORTH: Final = 0.6  # growth by f is worth it when answers come f**_WORTH as fast
+_STEPS: Final = (1.5, 2.0)  # growth tried when they queue: first, after a success
+_REST: Final = (4, 64)  # windows until growth is tried again: at first, and at most
+_DOUBLING: Final = 0.1  # seconds in which the target doubles at most
+_OVER: Final = (2.0, 30.0)  # seconds until one over a cap is tried: first, at most
+_WINDOW: Final = (8, 32)  # answers that tell something; that tell that they queue
 
 
 class Concurrency:
     """The target of a resizable semaphore.
 
-    With a `limit` the target is that number, halved on overload and won back by a
-    tenth a round trip. Without one it starts small, doubles every round trip while
-    answers come clean and faster for it, and stays below twice rate * latency when
-    the rate is known.
+    With a `limit` the target is that number. Without one it starts small and grows
+    by one an answer while the quickest answers are as quick as the first; when
+    even those wait, the server queues, and growth must show that it is worth it. It
+    stays below twice rate * latency when the rate is known.
 
     Parameters
     ----------
@@ -45,7 +42,7 @@ class Concurrency:
     Examples
     --------
     >>> concurrency = Concurrency(None, maximum=100, clock=lambda: 0.0)
-    >>> for _ in range(8):
+    >>> for _ in range(16):
     ...     concurrency.answered(1.0, None)
     >>> concurrency.target
     16
@@ -62,16 +59,15 @@ class Concurrency:
         self._auto = limit is None
         self._maximum = max(1, maximum if limit is None else min(limit, maximum))
         first = self._maximum if limit is not None else min(start, self._maximum)
-        self._size = float(max(1, first))
+        self._first = self._size = float(max(1, first))
         self._clock = clock
         self._latency = 0.0
-        self._halved = -math.inf
-        self._step = 1.0
-        self._search = True
+        self._reference = 0.0
+        self._queues = self._quick = False
         self._best = (0.0, 0.0)
-        self._safe = self._size
-        self._strikes = 0
-        self._patience = self._hold = 2
+        """What is settled for: a target, and its answers a second."""
+        self._step = _STEPS[0]
+        self._rest = self._left = 0
         self._open_window()
 
     @property
@@ -91,98 +87,105 @@ class Concurrency:
         """
         latency = max(latency, 1e-3)
         self._latency += (latency - self._latency) * (0.05 if self._latency else 1.0)
+        if not self._auto:
+            return
+        self._measure(latency)
+        quick = self._mine != 1 and latency <= _QUICK * (
+            self._reference or self._quickest
+        )
+        if not self._queues and (quick or self._quick):
+            doublings = min(10.0, max(0.0, self._clock() - self._since) / _DOUBLING)
+            most = self._opened * 2.0**doublings
+            self._size = min(self._size + 1.0, max(self._size, most))
         ceiling = float(self._maximum)
-        if self._auto:
-            self._measure(latency, rate)
-            if rate is not None:
-                need = rate * self._latency
-                ceiling = min(ceiling, max(4.0, _HEADROOM * need + 2))
-                self._follow(need)
-        if self._search and not self._strikes:
-            self._size += self._step
-        self._size = min(self._size, ceiling)
+        if rate is not None:
+            ceiling = min(ceiling, max(4.0, _HEADROOM * rate * self._latency + 2))
+        self._size = max(1.0, min(self._size, ceiling))
 
-    def overloaded(self) -> None:
-        """Halve, at most once a round trip: the server refused, or is overloaded."""
-        now = self._clock()
-        if 0 <= now - self._halved < max(self._latency, 0.1):
-            return
-        self._halved = now
-        self._step = 0.1
-        stale, self._size = self._size, max(1.0, self._size / 2)
-        self._search, self._best, self._strikes = True, (0.0, 0.0), 0
-        self._open_window(stale)
-
-    def _follow(self, need: float) -> None:
-        """Come up to rate * latency at once, or in a round trip after an overload."""
-        if self._size >= need or self._strikes or not self._search:
-            return
-        if self._step < 1.0:
-            self._size += 1.0
-        else:
-            self._size = max(self._size, min(need, 8 * self._opened))
-
-    def _open_window(self, stale: float = 0.0) -> None:
-        """Begin a window; those still in flight tell of another size."""
+    def _open_window(self) -> None:
+        """Begin a window; answers to what was sent before tell of another size."""
         self._opened = self._size
-        least = 32 if not self._search else 8 if self._step == 1.0 else 16
-        self._window = max(least, int(self._size))
-        self._count = -int(stale)
-        self._seconds = 0.0
         self._since = self._clock()
+        self._fresh: float | None = None
+        self._count = self._mine = 0
+        self._seconds, self._quickest = 0.0, math.inf
 
-    def _measure(self, latency: float, rate: float | None) -> None:
-        self._count += 1
-        if self._count == 0:
-            self._since = self._clock()
-        if self._count <= 0:
-            return
-        self._seconds += latency
-        if self._count < self._window:
-            return
-        elapsed = max(self._clock() - self._since, 1e-3)
-        speed, there = self._count / elapsed, self._seconds / elapsed
-        if rate is not None and (
-            speed > _LIMITED * rate or there < _WAITING * self._opened
+    def _measure(self, latency: float) -> None:
+        now = self._clock()
+        if now - latency >= self._since - 1e-9:
+            if self._fresh is None:
+                self._fresh = now
+            self._mine += 1
+            self._seconds += latency
+            self._quickest = min(self._quickest, latency)
+        self._count += self._fresh is not None
+        least, most = _WINDOW
+        if self._mine < max(
+            least, min(self._opened, math.inf if self._queues else most)
         ):
-            self._strikes = 0  # the limit, not the server, holds the answers back
-            self._open_window()
-        elif self._search:
+            return
+        speed = (self._count - 1) / max(now - (self._fresh or 0.0), 1e-3)
+        mean = self._seconds / self._mine
+        queued = (self._quickest - self._reference) / mean
+        if not self._reference:
+            self._reference = self._quickest
+        elif self._queues:
             self._judge(speed)
+        elif queued <= _QUEUED:
+            self._quick = True
         else:
-            self._watch(speed)
+            self._queues = True
+            size = min(self._opened, max(self._first, self._opened * (1 - queued)))
+            self._best, self._left, self._rest = (size, speed), 0, _REST[0]
+            self._try()
+        self._open_window()
 
     def _judge(self, speed: float) -> None:
-        """While searching: go on as long as growth makes the answers come faster."""
+        """Keep a growth that pays; else go back and rest ever longer."""
         size, best = self._best
-        mean = (self._opened + self._size) / 2  # it grew all the while
-        growth = mean / size if size else math.inf
-        if growth >= _NOTABLE and speed < best * min(growth, 4.0) ** _WORTH:
-            self._strikes += 1
-        elif growth >= _NOTABLE:
-            self._best, self._safe, self._strikes = (mean, speed), self._opened, 0
-        stale = 0.0
-        if self._strikes == _STRIKES:
-            stale, self._size, self._search = self._size, self._safe, False
-            self._best = (self._safe, best)
-        self._open_window(stale)
-
-    def _watch(self, speed: float) -> None:
-        """When settled: try twice the size now and then, each vain time later."""
-        size, best = self._best
-        tried = self._opened > size
-        before = self._size
-        if tried and speed >= best * 2.0**_WORTH:
-            self._best, self._patience, self._hold = (self._opened, speed), 2, 0
-        elif tried:
-            self._patience = min(self._patience * 2, 32)
-            self._hold, self._size = self._patience, size
-        else:
+        if self._opened <= size:
             self._best = (size, (best + speed) / 2)
-            self._hold -= 1
-        if self._hold <= 0:
-            self._size = min(2.0 * self._best[0], self._maximum)
-        self._open_window(0.0 if self._size == before else max(self._size, before))
+            self._left -= 1
+        elif speed >= best * (self._opened / size) ** _WORTH:
+            self._best, self._step = (self._opened, speed), _STEPS[1]
+            self._left, self._rest = 0, _REST[0]
+        else:
+            self._size, self._step = size, _STEPS[0]
+            self._left, self._rest = self._rest, min(2 * self._rest, _REST[1])
+        if self._left <= 0:
+            self._try()
+
+    def _try(self) -> None:
+        self._size = min(self._step * self._best[0], float(self._maximum))
+
+
+class Cap:
+    """How many a server takes at a time, as its refusals show; infinity at first.
+
+    One over it is tried now and then, ever later while it is refused; an answer to it
+    raises the cap, and more are tried at once.
+    """
+
+    def __init__(self, least: float = math.inf, now: float = 0.0) -> None:
+        self.least = least
+        """What it takes for certain."""
+        self._rest, self._step = _OVER[0], 1
+        self._next = now + self._rest
+
+    def at(self, now: float) -> float:
+        """Return how many may be in flight now."""
+        return self.least + (self._step if now >= self._next else 0)
+
+    def raised(self, crowd: int, now: float) -> None:
+        """Take in an answer to a request that left with so many in flight."""
+        if self.least < math.inf:
+            self.least = crowd + 1.0
+            self._next, self._rest, self._step = now, _OVER[0], 2 * self._step
+
+    def confirmed(self, now: float) -> None:
+        """Take in that one over it was refused."""
+        self._rest = min(2 * self._rest, _OVER[1])
+        self._next, self._step = now + self._rest, 1
 
 
 _PLAIN = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ \n\t\r"

@@ -6,7 +6,6 @@ import math
 import random as _random
 import threading
 import time
-from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -14,12 +13,12 @@ from pandas_llm._pacing.buckets import (
     REQUESTS,
     TOKENS,
     Bucket,
-    Guess,
     Mirror,
     Ticket,
     explicit,
 )
 from pandas_llm._pacing.concurrency import Calibration, Concurrency, estimate_tokens
+from pandas_llm._pacing.guess import HOLD, Guess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
@@ -40,15 +39,15 @@ _INSTANT: Final = 1e-6
 """Seconds that are no wait: what rounding leaves of one."""
 _GLANCE: Final = 0.1
 """A longer wait is looked at again half-way: answers may bring good news."""
-_IDLE: Final = 3.0
-"""Seconds without a request that say nothing of the server's rate."""
 _HEARING: Final = 0.01  # seconds
 _LOST: Final = 30.0
 """Seconds after its turn until a ticket that nobody asks for is given up."""
+_FAR: Final = 10.0
+"""Periods after which a reset is believed, and no mistake for the period's end."""
 _LEASED: Final = 0.25
 """The longest wait with a part of the limits: the part may have grown."""
-_STRAY = 50
-"""A refusal after so many accepted requests may be a stray one."""
+_ROW: Final = (0.5, 4.0)
+"""Seconds that a refused row sleeps at most: at first, and later."""
 
 
 class RateLimiter:
@@ -90,23 +89,18 @@ class RateLimiter:
         self._gaps = False
         self._booked = (0.0, 0.0)
         self._sent = (0.0, 0.0)
-        self._times: deque[float] = deque(maxlen=256)
         self._mean_tokens = 0.0
         # the limits
         self._bounds: list[tuple[float | None, float | None]] = []
         self._part: float | None = None
         self._explicit: list[Bucket | None] = [None, None]
         self._mirrors: list[Mirror | None] = [None, None]
-        self._guess: Guess | None = None
-        self._ramp: Bucket | None = None
-        self._ramp_end = 0.0
         self._buckets: tuple[Bucket, ...] = ()
-        # the gate
-        self._gate = -math.inf
-        self._wave = 0
-        self._wave_sent = 0.0
-        self._streak = 0
-        self._refused = 0
+        self._spent = -math.inf
+        """Until when the headers say that nothing is left, of a limit not known."""
+        self._guess = Guess()
+        self._explained = 0
+        """Requests sent when a mirror last explained a refusal."""
 
     @contextmanager
     def bound(
@@ -139,7 +133,7 @@ class RateLimiter:
 
     def delay(self, ticket: Ticket) -> float:
         """Give the seconds to sleep before asking again; at 0.0 it has left."""
-        if ticket.wave >= 0:
+        if ticket.number >= 0:
             return 0.0
         with self._lock:
             now = self._now()
@@ -159,21 +153,10 @@ class RateLimiter:
         return True
 
     def settle(self, ticket: Ticket, used: float | None, quotas: Quotas | None) -> None:
-        """Take in an answer that is no refusal.
-
-        Parameters
-        ----------
-        ticket : Ticket
-            Its request's.
-        used : float or None
-            Tokens it used, None when not known.
-        quotas : Quotas or None
-            What its headers tell.
-        """
-        if quotas is None and not self._buckets:
-            return
+        """Take in an answer that is no refusal: tokens used, what its headers tell."""
         with self._lock:
             now = self._advance()
+            self._guess.answered(ticket, now)
             if used is not None:
                 self._mean_tokens += 0.02 * (used - self._mean_tokens)
                 told = quotas is not None and quotas.tokens is not None
@@ -184,51 +167,43 @@ class RateLimiter:
                 self._learn(ticket, quotas, now)
 
     def reject(
-        self, ticket: Ticket, retry_after: float | None, quotas: Quotas | None
+        self,
+        ticket: Ticket,
+        retry_after: float | None,
+        quotas: Quotas | None,
+        tries: int = 1,
     ) -> float:
-        """Take in a refusal (429): nobody leaves before the time this returns.
+        """Take in a refusal (429, 503): the row's own affair unless many are refused.
 
-        Of a wave, sent before the gate closed, only the first refusal closes it;
-        the others merely keep it closed as long as they ask.
-
-        Parameters
-        ----------
-        ticket : Ticket
-            The refused request's.
-        retry_after : float or None
-            Seconds the server asks for: a floor, never undercut.
-        quotas : Quotas or None
-            What the headers tell.
-
-        Returns
-        -------
-        float
-            Seconds until the gate opens again.
+        What the server asks for is a floor, never undercut. `tries` is how often
+        the row has been refused. Returns the seconds for which the row sleeps,
+        without a slot, before it asks again.
         """
+        asked = None if retry_after is None else min(max(0.0, retry_after), 1e9)
         with self._lock:
             now = self._advance()
-            for bucket in (*self._mirrors, self._guess):
-                if bucket is not None:
-                    bucket.correct(ticket, 0.0)
+            for mirror in self._mirrors:
+                if mirror is not None:
+                    mirror.correct(ticket, 0.0)
             if quotas is not None:
                 self._learn(ticket, quotas, now, refused=True)
-            asked = min(max(0.0, retry_after or 0.0), 1e9)
-            if ticket.wave == self._wave:
-                self._close(ticket, now)
-                if retry_after is None:
-                    pace = self._plan() or 1.0
-                    asked = min(60.0, max(0.1, 2.0**self._streak / pace))
-            elif self._guess is None and self._plan() is None:
-                self._suppose(now)  # a second refusal of one wave is no stray
-            self._refused += 1
-            if now + asked > self._gate:
-                self._open_after(now, asked, known=retry_after is not None)
-            return max(0.0, self._gate - now)
+            if ticket.number > self._explained:
+                self._explain(ticket)
+            self._guess.refused(ticket, now, asked)
+        drawn = self._random()
+        if asked is not None:
+            return asked * (1.0 + _JITTER * drawn)
+        first, most = _ROW
+        return min(most, first * 2.0 ** min(tries - 1, 16)) * drawn
 
     def release(self, ticket: Ticket) -> None:
-        """Give back the place of a request that was never sent; else do nothing."""
+        """Give back the place of a request that was never sent or has no end."""
+        if ticket.done < math.inf:
+            return
         with self._lock:
-            if ticket in self._queue:
+            if ticket.number > 0:
+                self._guess.decided(ticket, self._now())
+            elif ticket in self._queue:
                 del self._queue[ticket]
                 self._gaps = True
 
@@ -245,15 +220,25 @@ class RateLimiter:
         """Whether requests wait for a limit."""
         return bool(self._queue)
 
+    @property
+    def in_flight(self) -> int:
+        """Requests that were sent and have no answer yet, of all runs."""
+        return self._guess.flight
+
     def waiting(self) -> float:
-        """Give the seconds until the gate opens; 0.0 when it is open."""
+        """Give the seconds until any request may leave; 0.0 when one may."""
         with self._lock:
-            return max(0.0, self._gate - self._now())
+            now = self._now()
+            return max(0.0, self._spent - now, self._guess.shut(now))
+
+    @property
+    def cap(self) -> float:
+        """How many may be in flight now; infinity when nothing speaks for a number."""
+        with self._lock:
+            return self._guess.cap.at(self._now())
 
     def plan(self) -> float | None:
         """Give the requests a second granted in the long run; None without limits."""
-        if not self._buckets:
-            return None
         with self._lock:
             return self._plan()
 
@@ -294,24 +279,22 @@ class RateLimiter:
             self._gaps = True
         if self._gaps:
             self._close_gaps()
-        if self._ramp is not None and now > self._ramp_end:
-            self._ramp = None
-            self._collect()
-        pace = 0.0
+        pace = max(self._spent - now, self._guess.wait(ticket, now, ticket is first))
         for bucket in self._buckets:
             bucket.advance(now, self._sent[bucket.unit])
             pace = max(pace, bucket.wait(ticket))
         if self._part is not None:
             pace = min(pace, _LEASED)
-        return max(self._gate - now, pace if pace < _GLANCE else max(_GLANCE, pace / 2))
+        return pace if pace < _GLANCE else max(_GLANCE, pace / 2)
 
     def _pass(self, ticket: Ticket, now: float) -> float:
         """Let a request leave, or give the seconds until its turn."""
-        if self._buckets or now < self._gate:
+        if self._buckets or now < self._spent or not self._guess.idle:
             wait = self._wait(ticket, now)
             ticket.due = now + wait
             if wait > _INSTANT:
                 return wait
+        self._gaps = self._gaps or ticket is not next(iter(self._queue))
         del self._queue[ticket]
         self._leave(ticket, now)
         return 0.0
@@ -320,15 +303,12 @@ class RateLimiter:
         requests, tokens = self._sent
         self._sent = ticket.mark = (requests + 1.0, tokens + ticket.tokens)
         ticket.sent = now
-        ticket.wave = self._wave
+        self._guess.sent(ticket, now)
         if self._buckets:
             first, second = self._mirrors
             ticket.levels = (_level(first, self._sent), _level(second, self._sent))
         if not requests:
             self._mean_tokens = ticket.tokens
-        if self._guess is not None and now - self._times[-1] > _IDLE:
-            self._guess.skip(now - self._times[-1])
-        self._times.append(now)
 
     # -- the limits --------------------------------------------------------------
 
@@ -342,7 +322,7 @@ class RateLimiter:
         mirrors = self._mirrors
         if self._part is not None:  # what is left there is for others too
             mirrors = [m if m is not None and m.budget else None for m in mirrors]
-        buckets = (*self._explicit, *mirrors, self._guess, self._ramp)
+        buckets = (*self._explicit, *mirrors)
         self._buckets = tuple(bucket for bucket in buckets if bucket is not None)
 
     def _rebound(self) -> None:
@@ -364,6 +344,10 @@ class RateLimiter:
         for unit, quota in enumerate(quotas):
             if quota is None or quota.period <= 0:
                 continue
+            if quota.remaining is not None and quota.remaining < 1 and quota.reset:
+                far = quota.reset > _FAR * quota.period
+                if far or quota.limit is None:
+                    self._spent = max(self._spent, now + min(quota.reset, 1e9))
             mirror, sent = self._mirrors[unit], self._sent[unit]
             if mirror is None and (quota.limit is None or quota.limit < 1):
                 continue
@@ -376,59 +360,20 @@ class RateLimiter:
     def _plan(self) -> float | None:
         rates = []
         for bucket in self._buckets:
-            if bucket is self._ramp:
-                continue
             unit = 1.0 if bucket.unit == REQUESTS else max(1.0, self._mean_tokens)
             spare = bucket.credit - self._sent[bucket.unit]
             if isinstance(bucket, Mirror) and bucket.budget and spare >= unit:
                 continue
             rates.append(bucket.slope / unit)
+        if self._guess.state == HOLD and self._guess.pace is not None:
+            rates.append(self._guess.pace.rate)
         return min(rates, default=None)
 
-    # -- the gate ----------------------------------------------------------------
-
-    def _close(self, ticket: Ticket, now: float) -> None:
-        """Begin a wave of refusals: find the limit that explains it, or guess one."""
-        fresh = ticket.mark[REQUESTS] - self._wave_sent
-        self._wave += 1
-        self._wave_sent = sent = self._sent[REQUESTS]
-        self._streak = self._streak + 1 if fresh <= 1 else 1
-        mirrors = [mirror for mirror in self._mirrors if mirror is not None]
-        explained = [m.refused(ticket, self._sent[m.unit]) for m in mirrors]
-        if any(explained) and fresh > 50:  # noqa: PLR2004 - not again and again
-            return
-        plan = self._plan()
-        if self._guess is None and plan is not None:
-            self._guess = Guess(plan, now, sent, sure=True)
-            self._collect()
-        elif self._guess is None and fresh <= _STRAY:
-            self._suppose(now)
-        if self._guess is not None:
-            accepted = ticket.mark[REQUESTS] - 1 - self._refused
-            self._guess.refused(ticket, accepted, fresh)
-            self._guess.restart(0.0, ticket.sent, ticket.mark[REQUESTS], now, sent)
-
-    def _suppose(self, now: float) -> None:
-        """Guess a limit, where a refusal does not come alone and nothing tells one."""
-        sent = self._sent[REQUESTS]
-        if sent >= 8:  # noqa: PLR2004 - fewer tell nothing
-            self._guess = Guess(self._recent(now), now, sent, sure=False)
-            self._collect()
-
-    def _recent(self, now: float) -> float:
-        """Give the requests a second that were sent of late."""
-        return len(self._times) / max(1.0, now - self._times[0]) if self._times else 1.0
-
-    def _open_after(self, now: float, asked: float, *, known: bool) -> None:
-        """Let them out again one by one, at twice the pace until made up for."""
-        wait = asked * (1.0 + _JITTER * self._random())
-        self._gate = now + wait
-        pace = 2.0 * (self._plan() or self._recent(now))
-        self._ramp = Bucket(REQUESTS, pace, 1.0, self._gate, self._sent[REQUESTS])
-        self._ramp_end = self._gate + max(wait, 1.0)
-        self._collect()
-        if self._guess is not None:
-            self._guess.pause = max(0.1, wait if known else min(wait, 1.0))
+    def _explain(self, ticket: Ticket) -> None:
+        """Have a mirror that explains a refusal keep more back; once a wave."""
+        for mirror in self._mirrors:
+            if mirror is not None and mirror.refused(ticket, self._sent[mirror.unit]):
+                self._explained = int(self._sent[REQUESTS])
 
 
 def _level(mirror: Mirror | None, sent: tuple[float, float]) -> float | None:

@@ -328,4 +328,14 @@ def _status(client: Client) -> Status:
         return Status("waiting for the server", outage=True, plan=limiter.plan())
     seconds = limiter.waiting()
     why = f"waiting {seconds:.0f} s: rate limit" if seconds > 1 else ""
-    return Status(why, seconds, plan=limiter.plan())
+    return Status(why, seconds, plan=limiter.plan(), resting=_resting(client))
+
+
+def _resting(client: Client) -> str:
+    """Say how many rows wait for themselves, and what for."""
+    pace = client.pace
+    if pace.slots is None or not (rows := pace.slots.resting.total()):
+        return ""
+    why = " and ".join(kind for kind, count in pace.slots.resting.items() if count)
+    word = "row waits for itself" if rows == 1 else "rows wait for themselves"
+    return f"{rows} {word} ({why}), {pace.limiter.in_flight} in flight"

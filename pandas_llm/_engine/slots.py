@@ -1,0 +1,119 @@
+"""Who may be at the server now: slots that a row leaves while it waits for itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pandas_llm._pacing import Calibration, Concurrency, RateLimiter
+
+
+class Slots:
+    """A semaphore that can be resized while it is held, and left for a while.
+
+    Parameters
+    ----------
+    limit : int
+        How many may hold a slot at once.
+    spare : callable
+        Called when a slot was left: somebody else may use it.
+
+    Examples
+    --------
+    >>> slots = Slots(1)
+    >>> asyncio.run(slots.acquire())
+    >>> slots.resize(2)
+    >>> slots.free
+    1
+    """
+
+    def __init__(self, limit: int, spare: Callable[[], None] = lambda: None) -> None:
+        self.limit = limit
+        self.used = 0
+        self.holders: set[asyncio.Task[object] | None] = set()
+        """Tasks that hold a slot whenever they have a row."""
+        self.resting: Counter[str] = Counter()
+        """Rows that wait for themselves, by what for."""
+        self._spare = spare
+        self._woken: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def free(self) -> int:
+        """How many may be taken at once; below zero after a cut."""
+        return self.limit - self.used
+
+    def take(self) -> bool:
+        """Take a slot if one is free and nobody waits for it."""
+        if self.used < self.limit and not self._waiting and not self._woken:
+            self.used += 1
+            return True
+        return False
+
+    async def acquire(self, *, woken: bool = False) -> None:
+        """Take a slot, in turn; rows that wake go before new ones."""
+        if self.take():
+            return
+        future = asyncio.get_running_loop().create_future()
+        (self._woken if woken else self._waiting).append(future)
+        try:
+            await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled():
+                self.release()  # the slot was handed over at the same moment
+            raise
+
+    async def rest(self, seconds: float, why: str) -> None:
+        """Sleep; a slot that this task holds is somebody else's meanwhile."""
+        holds = asyncio.current_task() in self.holders
+        self.resting[why] += 1
+        if holds:
+            self.release()
+            self._spare()
+        try:
+            await asyncio.sleep(seconds)
+            if holds:
+                await self.acquire(woken=True)
+        except BaseException:
+            self.used += holds  # whoever took it for this task gives it back
+            raise
+        finally:
+            self.resting[why] -= 1
+
+    def release(self) -> None:
+        """Give a slot back."""
+        self.used -= 1
+        self._wake()
+
+    def resize(self, limit: int) -> None:
+        """Allow more or fewer; those who hold a slot keep it."""
+        self.limit = limit
+        self._wake()
+
+    def _wake(self) -> None:
+        while self.free > 0 and (self._woken or self._waiting):
+            future = (self._woken or self._waiting).popleft()
+            if not future.done():
+                self.used += 1
+                future.set_result(None)
+
+
+@dataclass(slots=True)
+class Pace:
+    """What bounds how fast requests leave."""
+
+    limiter: RateLimiter
+    concurrency: Concurrency
+    calibration: Calibration
+    slots: Slots | None = None
+    """Those of the run, which a row leaves while it waits for itself."""
+
+    @property
+    def target(self) -> int:
+        """How many may be in flight: by the run, and by the server."""
+        return int(min(self.concurrency.target, self.limiter.cap))

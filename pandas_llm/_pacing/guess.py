@@ -1,0 +1,384 @@
+"""The pace where nothing tells the limit: what refusals alone give away of it.
+
+NOTES-pacing.md says what each part is and why each number is what it is.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from pandas_llm._pacing.buckets import REQUESTS, Bucket
+from pandas_llm._pacing.concurrency import Cap
+from pandas_llm._pacing.wave import STRAYEST, Wave
+
+if TYPE_CHECKING:
+    from pandas_llm._pacing.buckets import Ticket
+
+_NOTABLE: Final = 0.04  # a thinner share is never doubted
+_PAUSE: Final = (0.05, 8.0)  # seconds before the first trial, and at most
+_MISSES: Final = 3  # refused trials that tell a window
+_LAG: Final = 0.02  # seconds in which a refusal comes, at least
+_LAGS: Final = 1.5  # times that refusals have taken, in which one comes
+_LEAST: Final = 5.0  # requests a second that the first alarm lets one guess at least
+_SLOWEST: Final = 1 / 60  # requests a second that are guessed at least, ever
+_UNBOUND: Final = 0.4  # a pace of which no more than this is used does not bind
+_EVIDENCE: Final = 8  # answers that are worth a conclusion
+_AGED: Final = 400  # requests after which a share of refusals is counted afresh
+_SAFE: Final = 0.97  # of a measured rate, what is used
+_IDLE: Final = (3.0, 60.0)  # seconds of silence: a guess is a hint, is nothing
+_LATE: Final = 0.02  # seconds that a timer may be late at no cost
+_PROBE: Final = (2.0, 30.0)  # seconds to the first probe, and at most between two
+_SOON: Final = 0.5  # seconds to a probe after a cut that was not measured
+_GLANCE: Final = 0.02  # seconds between looks where another's answer decides
+
+FREE, SHUT, SEARCH, HOLD = "free", "shut", "search", "hold"
+
+
+class _Test(NamedTuple):
+    """So many requests at one pace, and how many of them are refused."""
+
+    slow: bool
+    first: int
+    """The number of the request before its first."""
+    need: int
+    begun: float
+    most: float
+    """Refusals with which it is clean."""
+
+
+class Guess:
+    """What an account's refusals tell: a pace and how many at a time, or neither.
+
+    Attributes
+    ----------
+    pace : Bucket or None
+        What holds requests back at the moment.
+    state : str
+        ``free``, ``shut``, ``search`` or ``hold``.
+    flight : int
+        Requests sent and not decided.
+    """
+
+    def __init__(self) -> None:
+        self.flight = 0
+        self._wave = Wave()
+        self._refusals = 0
+        self._heard = 0.05  # seconds that a refusal takes
+        self._strays = self._taken = 0.0
+        self._forget(0.0)
+
+    def _forget(self, now: float) -> None:
+        self.state = FREE
+        self.pace: Bucket | None = None
+        self._rate = self._clean = self._start = self._period = 0.0
+        self._alarms, self._cut = 0, False
+        self._gain, self._next, self._patience = 1.1, now, _PROBE[0]
+        self._closed = self._shut = now
+        self._begin(now, now)
+        self.cap = Cap()
+        self._drop()
+
+    def _begin(self, now: float, anchor: float, first: int | None = None) -> None:
+        """Begin a wave: refusals of requests sent before it count for nothing."""
+        self._wave.begin(anchor, first)
+        self._trial: Ticket | None = None
+        self._missed = 0
+        self._watch = (now, self._wave.count, self._refusals)
+
+    def _drop(self) -> None:
+        self._test: _Test | None = None
+        self._bad, self._ended = 0, math.inf
+
+    # -- what the limiter asks ------------------------------------------------------
+
+    @property
+    def idle(self) -> bool:
+        """Whether it holds nothing back."""
+        return self.state == FREE and self.cap.least == math.inf
+
+    def shut(self, now: float) -> float:
+        """Return the seconds for which nobody may leave."""
+        return max(0.0, self._shut - now) if self.state == SHUT else 0.0
+
+    def wait(self, ticket: Ticket, now: float, first: bool) -> float:  # noqa: FBT001 - as hot as it gets
+        """Return the seconds until a request may leave, as far as it knows."""
+        self._judge(now)
+        if self.state == SHUT:
+            left = max(0.0, self._shut - now)
+            return left if first and self._trial is None else left + _GLANCE
+        wait = 0.0
+        if self.pace is not None:
+            self.pace.advance(now, self._wave.count)
+            wait = self.pace.wait(ticket)
+            if self.state == SEARCH:  # it may soon be faster
+                wait = min(wait, _GLANCE)
+        return max(wait, _GLANCE) if self.flight >= self.cap.at(now) else wait
+
+    # -- what the limiter tells -----------------------------------------------------
+
+    def sent(self, ticket: Ticket, now: float) -> None:
+        """Take in that a request has left."""
+        recent = self._wave.recent
+        if not recent:
+            self._begin(now, now)
+        elif not self.flight and now - recent[-1].sent > _IDLE[0]:
+            self._wake(now, now - recent[-1].sent)
+        self._wave.add(ticket)
+        ticket.crowd = self.flight
+        self.flight += 1
+        if self.state == SHUT:
+            self._trial = ticket
+        test = self._test
+        if test is not None and self._wave.count == test.first + test.need:
+            self._ended = now
+
+    def answered(self, ticket: Ticket, now: float) -> None:
+        """Take in that a request was not refused."""
+        self.decided(ticket, now)
+        self._judge(now)
+        if ticket is self._trial:
+            self._open(ticket, now)
+        elif ticket.crowd >= self.cap.least and ticket.number > self._wave.first:
+            self.cap.raised(ticket.crowd, now)
+
+    def refused(self, ticket: Ticket, now: float, asked: float | None) -> None:
+        """Take in that a request was refused, with the wait that it was told."""
+        self.decided(ticket, now)
+        ticket.refused = True
+        self._refusals += 1
+        self._heard += 0.2 * (now - ticket.sent - self._heard)
+        self._judge(now)
+        if ticket is self._trial:
+            self._missed += 1
+            self._trial = None
+            if ticket.crowd < self.cap.least:
+                self.cap = Cap()
+            self._pause(now, asked)
+        elif ticket.number > self._wave.first and self.state != SHUT:
+            if ticket.crowd >= self.cap.least:
+                self.cap.confirmed(now)
+                return
+            test = self._test
+            if test is not None and 0 < ticket.number - test.first <= test.need:
+                self._bad += 1
+            start = self._wave.refused(ticket, self._strays, alarmed=self._alarms > 0)
+            if start is not None:
+                self._alarm(start, now, asked)
+            elif self._test is None:
+                self._notice(now)
+
+    def decided(self, ticket: Ticket, now: float) -> None:
+        """Take in that a request is no longer in flight."""
+        self.flight -= 1
+        ticket.done = now
+
+    # -- alarm and trials -------------------------------------------------------------
+
+    def _alarm(self, start: Ticket, now: float, asked: float | None) -> None:
+        self._alarms += 1
+        self._measure(start)
+        refused, answered = self._wave.crowds()
+        if refused[0] < max([1, *answered]):
+            self.cap = Cap()
+        elif self._alarms == 1 or len(answered) >= _EVIDENCE:
+            self.cap = Cap(refused[min(1, len(refused) - 1)], now)
+        self._drop()
+        self.state = SHUT
+        self._begin(now, now)
+        self._closed = now
+        self._pause(now, asked)
+
+    def _measure(self, start: Ticket) -> None:
+        """Set the rate by what was accepted since the last time that it was full."""
+        seconds = start.sent - max(self._wave.anchor, self._wave.recent[0].sent)
+        accepted = self._wave.accepted(seconds, start)
+        if self._alarms == 1:
+            self._rate = max(_LEAST, accepted / max(1.0, seconds), self._clean / 2)
+            return
+        rate, self._cut = 0.9 * self._rate, True
+        if accepted >= _EVIDENCE and seconds >= self._period:
+            rate, self._cut = accepted / seconds, False
+            if self._period * rate >= 10:  # noqa: PLR2004 - a window's
+                lately = self._wave.accepted(self._period, start) / self._period
+                rate = min(1.5 * rate, max(rate, lately))
+            elif self._clean:
+                rate, self._cut = max(rate, 0.5 * self._clean), True
+        test = self._test
+        probing = test is not None and not test.slow and start.number > test.first
+        probing = probing and self.state == HOLD and not self._cut
+        rate, before = _SAFE * min(rate, self._rate), self._rate
+        self._rate = max(rate, self._kept()) if probing else rate
+        if probing:
+            self._patience = min(1.5 * self._patience, _PROBE[1])
+        elif self._rate < 0.7 * before:
+            self._patience = _PROBE[0]
+
+    def _pause(self, now: float, asked: float | None) -> None:
+        first, most = _PAUSE
+        if self._alarms > 1:
+            first = max(first, 1.5 / self._rate)
+        wait = min(most, first * 1.5**self._missed)
+        self._shut = now + (wait if asked is None else asked)
+
+    def _open(self, trial: Ticket, now: float) -> None:
+        """Go on after a trial that was not refused."""
+        if trial.crowd >= self.cap.least:
+            self.cap = Cap()
+        anchor = self._closed
+        window = self._missed >= _MISSES and self.cap.least == math.inf
+        if self._missed:
+            anchor, self._period = trial.sent, trial.sent - self._closed
+        self._begin(now, anchor, self._wave.count - 1)
+        self._clean = 0.0
+        self._settle(now, SEARCH if self._alarms == 1 and not window else HOLD)
+
+    # -- rates ------------------------------------------------------------------------
+
+    def _settle(self, now: float, state: str) -> None:
+        """Send at the rate that is guessed, and see."""
+        self.state = state
+        self._run(self._rate, now)
+        self._gain, self._start = 1.25 if self._cut else 1.1, self._rate
+        self._next = now + max(_SOON if self._cut else _PROBE[0], 2 * self._period)
+        if state == SEARCH:
+            self._try(now, max(6.0, self._rate * max(0.1, self._period)))
+
+    def _run(self, rate: float, now: float) -> None:
+        rate = max(_SLOWEST, rate) / (1 - min(self._strays, STRAYEST))
+        size = 1.0 + _LATE * rate
+        if self.pace is None:
+            self.pace = Bucket(REQUESTS, rate, size, now, self._wave.count)
+            self.pace.credit = float(self._wave.count)
+        else:
+            self.pace.resize(rate, size, now, self._wave.count)
+
+    def _try(
+        self,
+        now: float,
+        need: float,
+        *,
+        skip: float = 0.0,
+        slow: bool = False,
+        most: float | None = None,
+    ) -> None:
+        """Begin to count the refusals of the next requests, after some to skip."""
+        if most is None:
+            usual = self._strays * need
+            most = 1 + usual + 1.5 * math.sqrt(usual)
+        first = self._wave.count + int(skip)
+        self._test = _Test(slow, first, math.ceil(need), now, most)
+        self._bad, self._ended = 0, math.inf
+
+    def _judge(self, now: float) -> None:
+        """End a trial or a test whose refusals would have come by now."""
+        lag = max(_LAG, _LAGS * self._heard)
+        trial, test = self._trial, self._test
+        if trial is not None and now >= trial.sent + lag:
+            self._open(trial, now)
+        elif test is not None and now >= self._ended + lag:
+            self._test = None
+            seconds = max(self._ended - test.begun, 1e-3)
+            tight = self._bad + 2 + 2 * math.sqrt(self._bad)
+            self._strays = min(self._strays, tight / test.need)
+            clean = self._bad <= test.most
+            if test.slow:
+                self._slowed(self._bad / test.need, now, clean=clean)
+            else:
+                look = self._sought if self.state == SEARCH else self._probed
+                look(test.need / seconds, self._bad / test.need, now, clean=clean)
+        elif test is None and self.state == HOLD and now >= self._next:
+            self._run(self._gain * self._rate, now)
+            self._try(now, max(20.0, self._rate * max(0.5, self._period)))
+
+    def _sought(self, speed: float, share: float, now: float, *, clean: bool) -> None:
+        """End an epoch of the search."""
+        if not clean:
+            self._rate = max(0.5 * self._rate, speed * (1 - share))
+            self._cut = True
+            self._settle(now, HOLD)
+        elif speed < _UNBOUND * self._rate:
+            self._free(now)
+        else:
+            self._clean = self._rate
+            self._rate *= 2
+            self._settle(now, SEARCH)
+
+    def _probed(self, speed: float, share: float, now: float, *, clean: bool) -> None:  # noqa: ARG002 - as the search
+        """End a probe: keep what is clean and go on bolder, else go back."""
+        if clean and speed < _UNBOUND * self._rate:
+            self._free(now)
+        elif clean:
+            self._rate *= self._gain
+            self._gain = min(2.0, 1 + 2 * (self._gain - 1))
+            self._next = now
+        else:
+            self._rate, self._cut = self._kept(), False
+            self._gain, self._start = 1.1, self._rate
+            self._run(self._rate, now)
+            self._patience = min(1.5 * self._patience, _PROBE[1])
+            self._later(now)
+
+    def _later(self, now: float) -> None:
+        """Put the next probe off."""
+        self._next = now + max(self._patience, 100 / self._rate, 2 * self._period)
+
+    def _kept(self) -> float:
+        """Return the rate that a chain of probes leaves when it breaks."""
+        if self._rate > 2 * self._start:
+            return 0.6 * self._rate
+        return self._start * (1.03 if self._rate > self._start else 1.0)
+
+    def _free(self, now: float) -> None:
+        self.state, self.pace = FREE, None
+        self._alarms = 0
+        self._begin(now, now)
+
+    # -- strays or a limit ----------------------------------------------------------
+
+    def _notice(self, now: float) -> None:
+        """Begin a slow test when a thin share of refusals is worth a doubt."""
+        held = self.state == HOLD
+        count, least, few = (40, 4, 2) if held else (100, 8, 4)
+        at, number, refused = self._watch
+        sent, bad = self._wave.count - number, self._refusals - refused
+        if sent < count or bad < least or self.state not in {FREE, HOLD}:
+            return
+        share, usual = bad / sent, self._strays * sent
+        if share <= _NOTABLE or bad <= 1.25 * usual + 2 * math.sqrt(usual):
+            if sent > _AGED:
+                self._watch = (now, self._wave.count, self._refusals)
+            return
+        self._taken = (sent - bad) / max(now - at, 1e-3)
+        pace = 0.9 * self._taken if held else 0.75 * sent / max(now - at, 1e-3)
+        self._run(pace, now)
+        pause = max(0.3, self._period) * pace
+        self._try(now, (2 * few + 4) / share, skip=pause, slow=True, most=few)
+
+    def _slowed(self, share: float, now: float, *, clean: bool) -> None:
+        """End a slow test: the refusals are gone, or they are strays."""
+        if not clean and share > STRAYEST:
+            self._taken, clean, share = 0.7 * self._taken, True, 0.0
+        self._strays = share if clean else max(share, self._strays)
+        if clean:
+            self.cap = Cap()
+            self._rate, self._cut = _SAFE * max(self._taken, 0.8 * self._rate), False
+            self._settle(now, HOLD)
+            self._later(now)
+            return
+        if self.state == FREE:
+            self.pace = None
+        else:
+            self._settle(now, HOLD)
+            self._next = now
+        self._watch = (now, self._wave.count, self._refusals)
+
+    def _wake(self, now: float, idle: float) -> None:
+        """Take what was guessed before a silence for a hint, not for a fact."""
+        if idle > _IDLE[1]:
+            self._forget(now)
+        elif self.state != SHUT:
+            self._begin(now, now)
+            self._drop()
+            if self.state != FREE:
+                self._settle(now, SEARCH)

@@ -1,0 +1,84 @@
+"""What refusals tell by the order in which their requests were sent."""
+
+from __future__ import annotations
+
+import math
+from bisect import insort
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pandas_llm._pacing.buckets import Ticket
+
+_LINE: Final = 48  # refusals that an alarm looks at
+_STRAY: Final = 0.10  # share of refusals that strays explain while none is known
+STRAYEST: Final = 0.35  # a greater share is never taken for strays
+_FULL: Final = 0.50  # share of refusals beyond a limit
+_ALARM: Final = 9.0  # log-likelihood of a limit at which all stop: six in a row
+_KEPT: Final = 1024  # requests that are remembered
+
+
+class Wave:
+    """The requests since the last alarm, in the order in which they were sent.
+
+    Refused sooner than others are answered, all would look refused in the order in
+    which it is heard.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        """Requests sent so far, of earlier waves too."""
+        self.recent: deque[Ticket] = deque(maxlen=_KEPT)
+        self.begin(0.0)
+
+    def begin(self, anchor: float, first: int | None = None) -> None:
+        """Begin anew after a request: what was sent before counts for nothing."""
+        self.first = self.count if first is None else first
+        self.anchor = anchor
+        """When the server was last known to have nothing left."""
+        self._line: list[tuple[int, Ticket]] = []
+
+    def add(self, ticket: Ticket) -> None:
+        """Take in a request that leaves."""
+        self.count += 1
+        ticket.number = self.count
+        self.recent.append(ticket)
+
+    def refused(self, ticket: Ticket, strays: float, *, alarmed: bool) -> Ticket | None:
+        """Return the first of a row of refusals that strays cannot explain."""
+        insort(self._line, (ticket.number, ticket))
+        del self._line[:-_LINE]
+        stray = min(STRAYEST, max(_STRAY, 1.3 * strays))
+        up = math.log(_FULL / stray)
+        down = math.log((1 - _FULL) / (1 - stray))
+        score = _ALARM / 2 if alarmed else 0.0
+        before, start = self.first, self._line[0][1]
+        for number, one in self._line:
+            score = max(0.0, score + down * (number - before - 1))
+            if not score:
+                start = one
+            score += up
+            before = number
+        return start if score >= _ALARM else None
+
+    def accepted(self, seconds: float, until: Ticket) -> int:
+        """Count what was not refused in the seconds until a request was sent."""
+        since = until.sent - seconds
+        taken = (t for t in self.recent if t.number < until.number)
+        return sum(t.sent >= since and not t.refused for t in taken)
+
+    def crowds(self) -> tuple[list[int], list[int]]:
+        """Return how many were at the server when refused, and answered, ones came."""
+        refused: list[int] = []
+        answered: list[int] = []
+        there: list[Ticket] = []
+        for ticket in self.recent:
+            if ticket.number > self.first:
+                there = [t for t in there if t.done > ticket.sent]
+                if ticket.refused:
+                    refused.append(len(there))
+                    continue
+                if ticket.done < math.inf:
+                    answered.append(len(there))
+                there.append(ticket)
+        return sorted(refused), sorted(answered)
