@@ -32,7 +32,7 @@ from pandas_llm.errors import (
 from pandas_llm.redaction import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pandas_llm._engine.events import Tally
     from pandas_llm._pacing import Circuit
@@ -219,15 +219,12 @@ class Streak:
     def __init__(self) -> None:
         self._way: tuple[str | None, ...] = ()
         self.rows = 0
+        self.looking = False
+        """Whether rows of other places are to be asked."""
         self.spread = False
         """Whether rows of other places were put next."""
         self._fresh = 0
         self._elsewhere = 0
-
-    @property
-    def looking(self) -> bool:
-        """Whether rows of other places are to be asked."""
-        return self.rows >= self.LOOK
 
     def failed(
         self, error: ProviderError, *, again: bool = False, elsewhere: bool = False
@@ -239,6 +236,7 @@ class Streak:
             self.answered()
             self._way = found
         self.rows += 1
+        self.looking = self.rows >= self.LOOK
         self._fresh += not again
         self._elsewhere += elsewhere
         most = self.KEYS if error.status == _UNAUTHORIZED else self.ROWS
@@ -250,7 +248,7 @@ class Streak:
 
     def answered(self) -> None:
         """Begin from the start."""
-        self._way, self.spread = (), False
+        self._way, self.spread, self.looking = (), False, False
         self.rows = self._fresh = self._elsewhere = 0
 
 
@@ -258,6 +256,11 @@ def way(error: ProviderError) -> tuple[str | None, ...]:
     """Return what two failures have in common that are the same."""
     words = error.said if error.status == _UNAUTHORIZED else None
     return (type(error).kind, error.code, error.param, words)
+
+
+def alike(failed: Sequence[ProviderError]) -> bool:
+    """Tell whether rows failed the same way."""
+    return len({way(error) for error in failed}) == 1
 
 
 class History:
@@ -291,6 +294,8 @@ class History:
 
     def answered(self) -> None:
         """Note an answer."""
+        if self._answered and not self._failures:
+            return  # nearly always
         self._answered = True
         self._refused = None
         self._failures = 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pandas_llm._engine.answers import Answers
 from pandas_llm._engine.bundles import Bundles
-from pandas_llm._engine.verdict import OF_THE_TEXT
+from pandas_llm._engine.verdict import OF_THE_TEXT, alike
 from pandas_llm.errors import (
     BadRequestError,
     CostLimitError,
@@ -37,11 +37,6 @@ _FIRST = 3
 _SAMPLE = 10
 """Rows that must fail the same way before that ends the run."""
 _SLICE = 0.2
-
-
-def _alike(failed: Sequence[ProviderError]) -> bool:
-    """Tell whether rows failed the same way."""
-    return len({(error.kind, error.code, error.param) for error in failed}) == 1
 
 
 class Slots:
@@ -193,7 +188,7 @@ class Engine:
         for number in range(_SAMPLE):
             if self._client.proven:
                 break
-            if number >= _FIRST and (len(failed) < number or not _alike(failed)):
+            if number >= _FIRST and (len(failed) < number or not alike(failed)):
                 break
             if number == _FIRST:
                 history.sampling = True
@@ -208,7 +203,7 @@ class Engine:
         history.sampling = False
         own = failed and isinstance(failed[0], OF_THE_TEXT)
         enough = _SAMPLE if own else _FIRST
-        if len(failed) >= enough and _alike(failed) and not self._client.proven:
+        if len(failed) >= enough and alike(failed) and not self._client.proven:
             msg = (
                 f"the first {len(failed)} rows all failed the same way, so no other "
                 f"was sent: {failed[-1]}"
@@ -237,7 +232,17 @@ class Engine:
             if circuit.due:
                 if (bundle := await self._next()) is None:
                     return
-                self._start(self._work(bundle))
+                self._start(self._scout(bundle))
+
+    async def _scout(self, bundle: Bundle) -> None:
+        await self._work(bundle)
+        self._arrived(bundle)
+
+    def _arrived(self, bundle: Bundle) -> None:
+        """Let those go on that wait until fewer rows of other places are asked."""
+        self._looks.discard(bundle[0].position)
+        self._arrival.set()
+        self._arrival.clear()
 
     def _grow(self) -> None:
         """Follow the concurrency's target; workers over it wait for a slot."""
@@ -267,6 +272,8 @@ class Engine:
                 if (bundle := await self._next()) is None:
                     return
                 await self._work(bundle)
+                if self._looks:
+                    self._arrived(bundle)
             finally:
                 slots.release()
             if concurrency.target != slots.limit:
@@ -304,15 +311,6 @@ class Engine:
 
     async def _work(self, bundle: Bundle) -> Outcome | None:
         """Bring a bundle to its end; return the outcome of a single row."""
-        try:
-            return await self._ended(bundle)
-        finally:
-            self._looks.discard(bundle[0].position)
-            self._arrival.set()
-            self._arrival.clear()
-
-    async def _ended(self, bundle: Bundle) -> Outcome | None:
-        """Bring a bundle to its end, or put it off."""
         if len(bundle) > 1:
             await self._halved(bundle)
             return None
@@ -377,9 +375,12 @@ class Engine:
 
     def _done(self, item: Item, outcome: Outcome) -> None:
         """Take what came of a row in the end."""
-        self._put_off.pop(item.position, None)
-        self._store.add(item.position, outcome)
-        self._events.finished(item.position, outcome)
+        position = item.position
+        if item.attempts:
+            self._put_off.pop(position, None)
+        self._store.add(position, outcome)
+        if self._events.finished(position, outcome):
+            self._store.by[position] = self._store.by[position] or 1
 
     def _stopped(self) -> bool:
         return self._stop is not None
