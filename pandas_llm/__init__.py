@@ -21,8 +21,21 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pandas_llm._display import Usage
+from pandas_llm._verbs import (
+    aclassify,
+    acomplete,
+    aembed,
+    aextract,
+    agenerate,
+    classify,
+    complete,
+    embed,
+    estimate,
+    extract,
+    generate,
+    preview,
+)
 from pandas_llm.accessor import LLMAccessor
-from pandas_llm.embedding import aembed, embed
 from pandas_llm.errors import (
     ConfigurationError,
     GenerationError,
@@ -31,18 +44,6 @@ from pandas_llm.errors import (
     OutputError,
     ProviderError,
     TemplateError,
-)
-from pandas_llm.functions import (
-    aclassify,
-    acomplete,
-    aextract,
-    agenerate,
-    classify,
-    complete,
-    estimate,
-    extract,
-    generate,
-    preview,
 )
 
 if TYPE_CHECKING:

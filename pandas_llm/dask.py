@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from pandas_llm._cluster import dask
 
-__all__ = ["LLMAccessor"]
+__all__ = ["DaskAccessor"]
 
-LLMAccessor = dask.LLMAccessor
+DaskAccessor = dask.DaskAccessor

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
+from contextlib import suppress
+from ipaddress import ip_address, ip_network
+from typing import NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import getproxies, getproxies_environment, proxy_bypass
 
 
 def variable(*names: str) -> str | None:
@@ -25,3 +31,66 @@ def own(name: str) -> str | None:
     True
     """
     return variable(f"PANDAS_LLM_{name.upper()}")
+
+
+# -- the network ----------------------------------------------------------------
+
+
+class Named(NamedTuple):
+    """A value, and the variable that it comes from."""
+
+    name: str
+    value: str
+
+    def __repr__(self) -> str:
+        """Show the name alone: a proxy may hold a password."""
+        return f"Named({self.name!r})"
+
+
+def authorities() -> Named | None:
+    """Return the file of certificate authorities that other tools are told to use.
+
+    None where there is none, and where SSL_CERT_FILE or SSL_CERT_DIR is set: OpenSSL
+    reads these itself.
+    """
+    if variable("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        return None
+    names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+    found = (Named(name, variable(name) or "") for name in names)
+    return next((named for named in found if named.value), None)
+
+
+def proxy(url: str) -> Named | None:
+    """Return the proxy that the environment, or the system, names for a URL.
+
+    Read are HTTP_PROXY or HTTPS_PROXY, then ALL_PROXY; what NO_PROXY lists (names,
+    ``.domains``, addresses, ``10.0.0.0/8``, each with a port or without, ``*``) is
+    asked directly.
+    """
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port
+    listed = re.split(r"[,\s]+", getproxies_environment().get("no", ""))
+    if any(_covers(entry, host, port) for entry in listed if entry):
+        return None
+    if proxy_bypass(parts.netloc.rpartition("@")[2]):  # by the system's settings
+        return None
+    found = getproxies()
+    for scheme in (parts.scheme, "all"):
+        if text := found.get(scheme, "").strip():
+            return Named(f"{scheme.upper()}_PROXY", text)
+    return None
+
+
+def _covers(entry: str, host: str, port: int | None) -> bool:
+    """Tell whether an entry of NO_PROXY means a host."""
+    if entry == "*":
+        return True
+    if found := re.fullmatch(r"(\[.*\]|[^:]*):(\d+)", entry):
+        if port is not None and int(found[2]) != port:
+            return False
+        entry = found[1]
+    entry = entry.strip("[]").lower()
+    with suppress(ValueError):
+        return ip_address(host) in ip_network(entry, strict=False)
+    name = entry.removeprefix("*").lstrip(".")
+    return bool(name) and (host == name or host.endswith(f".{name}"))

@@ -4,6 +4,11 @@
 
     LLMError
     ├── ConfigurationError        no model, no key, unknown provider        fatal
+    │   ├── InvalidValueError     an argument that cannot be (ValueError)   fatal
+    │   ├── InvalidTypeError      of a wrong type, or unknown (TypeError)   fatal
+    │   ├── MissingColumnError    no such column (KeyError)                 fatal
+    │   └── LoopError             this event loop will not do (RuntimeError) fatal
+    ├── NoUsageError              a frame that no run made (AttributeError)
     ├── TemplateError             unknown or ambiguous column (ValueError)
     ├── GenerationError           errors="raise": some rows failed
     ├── CostLimitError            the next row could pass max_cost          fatal
@@ -50,6 +55,8 @@
 
     LLMWarning (UserWarning)      rows failed, options the model refused
 
+What is raised on purpose is an `LLMError`, also where it is a ``ValueError`` or
+``TypeError`` to the caller: a traceback is cut at the caller's line by that alone.
 `retryable` and `fatal` are class attributes: a retryable error is asked again, a
 fatal one stops the run, anything else fails its row alone. Those with a star are the
 row's own once the run has had an answer: `fatal` of the error itself is then False.
@@ -62,6 +69,8 @@ import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from pandas_llm.redaction import visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,12 +112,39 @@ class LLMError(Exception):
     partial: Any = None
     failures: pd.DataFrame | None = None
 
+    def __init__(self, *said: Any) -> None:
+        # words of servers come to people through here alone: a warning, a log, a
+        # column and a report take them from an error
+        super().__init__(*(visible(v) if isinstance(v, str) else v for v in said))
+
 
 class ConfigurationError(LLMError):
     """The run cannot start: no model, no key, an unknown provider."""
 
     kind = "configuration"
     fatal = True
+
+
+class InvalidValueError(ConfigurationError, ValueError):
+    """An argument has a value that it cannot have."""
+
+
+class InvalidTypeError(ConfigurationError, TypeError):
+    """An argument is of a type that it cannot be, or there is none of that name."""
+
+
+class MissingColumnError(ConfigurationError, KeyError):
+    """A column is named that the frame does not have."""
+
+
+class LoopError(ConfigurationError, RuntimeError):
+    """The event loop that the call was made in cannot be used for it."""
+
+
+class NoUsageError(LLMError, AttributeError):
+    """The frame does not say what a run has used."""
+
+    kind = "no_usage"
 
 
 class TemplateError(LLMError, ValueError):
@@ -198,6 +234,13 @@ class FellBackError(RowError):
     remark = True
 
 
+class UnreadError(RowError):
+    """The row was answered, but not every vote on it could be read."""
+
+    kind = "unread"
+    remark = True
+
+
 class OutputError(RowError):
     """A reply that does not hold what was asked for.
 
@@ -267,9 +310,9 @@ class ProviderError(LLMError):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.code = code
-        self.param = param
-        self.request_id = request_id
+        self.code = code and visible(code)
+        self.param = param and visible(param)
+        self.request_id = request_id and visible(request_id)
         self.retry_after = retry_after
         self.said = message
         """The vendor's own words, without what they quote of the row."""
@@ -434,4 +477,4 @@ def warn(message: str, category: type[Warning]) -> None:
     frame, level = sys._getframe(1), 2  # noqa: SLF001 - as warnings itself does
     while frame.f_back and frame.f_code.co_filename.startswith(package):
         frame, level = frame.f_back, level + 1
-    warnings.warn(message, category, stacklevel=level)
+    warnings.warn(visible(message), category, stacklevel=level)

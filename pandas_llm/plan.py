@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -10,13 +9,11 @@ from pandas_llm import options
 from pandas_llm._display import ends_here
 from pandas_llm._engine import portable
 from pandas_llm._run import (
-    DETAILS,
-    Job,
     Shape,
-    blocking,
+    TaskRun,
     check_given,
     estimate_run,
-    make_recipe,
+    make_task,
     preview_prompts,
     preview_requests,
 )
@@ -27,7 +24,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from pandas_llm._run import Estimate, Recipe, Verb
+    from pandas_llm._run import Estimate, Task, Verb
     from pandas_llm.batch import BatchJob
 
 
@@ -62,7 +59,7 @@ class Plan:
     template: str
     keys: Any
     verb: Verb
-    _recipe: Recipe
+    _task: Task
 
     @ends_here
     def __init__(
@@ -75,10 +72,8 @@ class Plan:
     def _freeze(
         self, template: str, keys: Any, verb: Verb, shape: Shape, settings: Settings
     ) -> None:
-        recipe = make_recipe(template, keys, verb, shape, settings)
-        vars(self).update(
-            template=template, keys=recipe.keys, verb=verb, _recipe=recipe
-        )
+        task = make_task(template, keys, verb, shape, settings)
+        vars(self).update(template=template, keys=task.keys, verb=verb, _task=task)
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
         """Refuse: the workers of an engine would not see it."""
@@ -91,23 +86,23 @@ class Plan:
         raise AttributeError(msg)
 
     def __repr__(self) -> str:
-        model = self._recipe.settings.model
+        model = self._task.settings.model
         return f"Plan({self.template!r}, {self.keys!r}, {self.verb!r}, model={model!r})"
 
     def __reduce__(self) -> Any:
-        """Pickle the specification; what is made of it is made anew on arrival.
+        """Pickle the specification; what follows from it is built again on arrival.
 
         Raises
         ------
         ConfigurationError
             When there is a key or a session in it.
         """
-        shape, settings = self._recipe.shape, self._recipe.settings
+        shape, settings = self._task.shape, self._task.settings
         given = portable(settings)
         return _rebuilt, (self.template, self.keys, self.verb, asdict(shape), given)
 
     def meta(self, data: Any) -> Any:
-        """Give the result for data without rows: its columns, dtypes and index.
+        """Return the result for data without rows: its columns, dtypes and index.
 
         Nothing is sent. Engines that work lazily want this first.
 
@@ -124,7 +119,7 @@ class Plan:
         Int64Dtype()
         """
         empty = data.iloc[:0]
-        out = Job(self._recipe, empty, dry=True).result()
+        out = TaskRun(self._task, empty, dry=True).result()
         out.attrs.pop("llm", None)
         return out
 
@@ -133,37 +128,23 @@ class Plan:
         """Run and wait: a DataFrame for a DataFrame, a list for a list."""
         if self.settings.batch:
             return self.submit(data).result(data)
-        job = Job(self._recipe, data)
-        with job:
-            if job.store.rows:
-                blocking.run(job.execute, loop=self._loop(), tick=job.tick)
-        return job.result()
+        return TaskRun(self._task, data).answer()
 
     @ends_here
     async def acall(self, data: Any) -> Any:
         """Run in the caller's event loop."""
-        if asyncio.current_task() is None:
-            msg = (
-                "there is no current task: nest_asyncio 1.6 has patched asyncio on "
-                "Python 3.14; use nest-asyncio2"
-            )
-            raise RuntimeError(msg)
         if self.settings.batch:
             from pandas_llm import batch
 
-            return await (await batch.asubmit(self._recipe, data)).aresult(data)
-        job = Job(self._recipe, data)
-        with job:
-            if job.store.rows:
-                await blocking.awaited(job.execute(), job.tick)
-        return job.result()
+            return await (await batch.asubmit(self._task, data)).aresult(data)
+        return await TaskRun(self._task, data).aanswer()
 
     @ends_here
     def submit(self, data: Any) -> BatchJob:
         """Send the rows to the provider's batch endpoint; do not wait."""
         from pandas_llm import batch  # for few runs only
 
-        return batch.submit(self._recipe, data)
+        return batch.submit(self._task, data)
 
     @ends_here
     def preview(
@@ -171,42 +152,32 @@ class Plan:
     ) -> pd.DataFrame:
         """Show the prompts, or the whole requests, of the first rows; send nothing."""
         show = preview_requests if as_requests else preview_prompts
-        return show(self._recipe, data, rows)
+        return show(self._task, data, rows)
 
     @ends_here
     def estimate(self, data: Any, pilot: int = 0) -> Estimate:
-        """Tell what a run would take; with `pilot`, answer so many rows first."""
-        return estimate_run(self._recipe, data, pilot)
+        """Return what a run would take; with `pilot`, answer so many rows first."""
+        return estimate_run(self._task, data, pilot)
 
     @property
     def settings(self) -> Settings:
         """The options, each with its value; keys are masked in its repr."""
-        return self._recipe.settings
+        return self._task.settings
 
     @property
     def columns(self) -> dict[str, str]:
         """The new columns, and of what kind each is, such as "str" or "int"."""
-        new: dict[str, str] = {c.name: c.kind for c in self._recipe.output.columns}
-        if self._recipe.shape.error_column is not None:
-            new[self._recipe.shape.error_column] = "str"
-        if self.settings.details:
-            new |= {f"llm_{name}": kind for name, kind in DETAILS.items()}
-        return new
+        return dict(self._task.columns)
 
     @property
     def schema(self) -> Mapping[str, Any] | None:
         """The JSON schema of a reply; None for text."""
-        return self._recipe.output.schema
+        return self._task.output.schema
 
     @property
     def renumbers(self) -> bool:
         """Whether the result has an index of its own."""
-        return self._recipe.shape.ignore_index
-
-    def _loop(self) -> Any:
-        """Go into the running loop with a session, which belongs to it."""
-        given = self._recipe.settings.session
-        return "nested" if given is not None else self._recipe.settings.loop
+        return self._task.shape.ignore_index
 
 
 def _rebuilt(
@@ -216,7 +187,7 @@ def _rebuilt(
     shape: Mapping[str, Any],
     settings: Mapping[str, Any],
 ) -> Plan:
-    """Make a plan as it was where it was pickled, whatever the options are here."""
+    """Build a plan as it was where it was pickled, whatever the options are here."""
     plan = Plan.__new__(Plan)
     plan._freeze(template, keys, verb, Shape(**shape), Settings(**settings))  # noqa: SLF001
     return plan

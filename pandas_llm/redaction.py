@@ -1,25 +1,168 @@
-"""What no message, log or error may show: keys, and passwords in URLs."""
+"""What no message, log or error may show: keys, passwords, control characters."""
 
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
+from base64 import b64encode
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _SECRET = re.compile("auth|key|token|secret|cookie", re.IGNORECASE)
+_PLACE = re.compile("[^/?#]*")
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""Controls but for tab and line end (C0, DEL, C1), line separators, marks that turn the
+direction of what follows, and halves of characters."""
+
+
+class Secret(str):
+    """A text that does not show itself, such as a key among the options."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Show that there is one."""
+        return "'***'"
+
+
+# -- addresses ------------------------------------------------------------------
+
+
+def parted(url: str) -> tuple[Secret, str]:
+    """Return the name and password of a URL, as they stand there, and the rest of it.
+
+    Examples
+    --------
+    >>> parted("https://me:secret@host:8000/v1")
+    ('***', 'https://host:8000/v1')
+    >>> parted("http://me:se/cret@host/v1")
+    ('***', 'http://host/v1')
+    >>> parted("http://host/models/claude@1")[1]
+    'http://host/models/claude@1'
+    """
+    mark = url.find("://")
+    start = mark + 3 if mark >= 0 else 0
+    scheme, rest = url[:start], url[start:]
+    found = _PLACE.match(rest)
+    place = found[0] if found else ""
+    end = place.rfind("@")
+    port = place.rpartition(":")[2] if ":" in place else "0"
+    if end < 0 and not port.isdigit() and not place.endswith("]"):
+        end = rest.rfind("@")  # a password that holds one of /?# and is not escaped
+    return Secret(rest[: max(0, end)]), scheme + rest[end + 1 :]
+
+
+def parted_proxy(text: str) -> tuple[Secret, str]:
+    """Return the name and password of a proxy, and its URL; its scheme may be missing.
+
+    Examples
+    --------
+    >>> parted_proxy("me:se/cr@t@host:8080")
+    ('***', 'http://host:8080')
+    """
+    scheme, mark, rest = text.rpartition("://")
+    held, _, place = rest.rpartition("@")  # it has no path that could hold another
+    return Secret(held), f"{scheme}://{place}" if mark else f"http://{place}"
+
+
+def login(held: str) -> tuple[str, str]:
+    """Return a name and password as a URL holds them, read.
+
+    Examples
+    --------
+    >>> login("me:p%40ss")
+    ('me', 'p@ss')
+    """
+    name, _, password = held.partition(":")
+    return unquote(name), unquote(password)
+
+
+def basic(name: str, password: str) -> str:
+    """Return a name and password as the header of basic authentication has them.
+
+    Examples
+    --------
+    >>> basic("me", "secret")
+    'Basic bWU6c2VjcmV0'
+    """
+    return f"Basic {b64encode(f'{name}:{password}'.encode()).decode()}"
 
 
 def shown(url: str) -> str:
-    """Give a URL as messages may show it: without a password or a query.
+    """Return a URL as messages may show it: without a password or a query.
 
     Examples
     --------
     >>> shown("https://me:secret@host:8000/v1?key=secret")
     'https://host:8000/v1'
     """
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return re.split("[?#]", parted(url)[1], maxsplit=1)[0]
+
+
+# -- texts ----------------------------------------------------------------------
 
 
 def is_secret(header: str) -> bool:
     """Tell by a header's name whether its value may be a key."""
     return _SECRET.search(header) is not None
+
+
+def visible(text: str) -> str:
+    r"""Return a text with what a terminal would obey, and nobody sees, written out.
+
+    Examples
+    --------
+    >>> print(visible("\x1b[2Jgone \u202etxt.exe"))
+    \x1b[2Jgone \u202etxt.exe
+    """
+    if text.isprintable():
+        return text
+    return _UNSEEN.sub(_written_out, text.replace("\r\n", "\n"))
+
+
+def _written_out(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode()
+
+
+# -- options --------------------------------------------------------------------
+
+
+class _Address(str):
+    """A URL that does not show its password."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Show where it leads."""
+        return repr(shown(self))
+
+
+class _Headers(dict[str, Any]):
+    """Headers that do not show keys."""
+
+    def __repr__(self) -> str:
+        """Show all but what may be a key."""
+        return repr({k: "***" if is_secret(k) else v for k, v in self.items()})
+
+
+def conceal(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options whose secrets do not show themselves, in any repr of them.
+
+    Examples
+    --------
+    >>> conceal({"api_key": "sk-1", "headers": {"Cookie": "a=1", "X-Team": "blue"}})
+    {'api_key': '***', 'headers': {'Cookie': '***', 'X-Team': 'blue'}}
+    """
+    found = dict(options)
+    key, url, headers = (found.get(n) for n in ("api_key", "base_url", "headers"))
+    if isinstance(key, str):
+        found["api_key"] = Secret(key)
+    if isinstance(url, str) and parted(url)[0]:
+        found["base_url"] = _Address(url)
+    if type(headers) is dict and all(isinstance(name, str) for name in headers):
+        found["headers"] = _Headers(headers)
+    return found

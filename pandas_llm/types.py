@@ -1,4 +1,7 @@
-"""Plain data that every layer shares; imports nothing of the package but errors."""
+"""What goes over the wire and between rooms: requests, replies, limits, outcomes.
+
+Plain data; addresses show no key (`redaction`), and errors are named for types alone.
+"""
 
 from __future__ import annotations
 
@@ -47,6 +50,9 @@ class Spec:
     sampling: Mapping[str, Any] = field(default_factory=dict)
     max_tokens: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    constrained: Mapping[str, Any] | None = None
+    """The schema with the keywords that restrict values, where there are any. It is
+    what is sent, and no part of the request's identity: `schema` says as much."""
 
 
 class Image(NamedTuple):
@@ -122,7 +128,8 @@ class Choice(NamedTuple):
 
     text: str
     finish_reason: str | None = None
-    """In OpenAI's words: ``stop``, ``length``, ``content_filter``, ``tool_calls``."""
+    """In OpenAI's words: ``stop``, ``length``, ``content_filter``, ``tool_calls``. One
+    that nobody knows is as it came."""
     refusal: str | None = None
     vector: bytes | None = None
     """An embedding, as little-endian float32."""
@@ -188,6 +195,8 @@ class Capabilities:
     refused: tuple[str, ...] = ()
     """Fields and options that are not sent any more."""
     n: bool = True
+    constraints: bool = True
+    """Whether a schema may hold keywords that restrict values, such as `minimum`."""
     system: bool = True
     """Whether there is a role for the system text; else it leads the first turn."""
     wire: int = 0

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from hypothesis import settings
 
-from pandas_llm import options
 from pandas_llm._engine import endpoint as terms
 from pandas_llm._pacing import limiter as limits
 from pandas_llm._run import blocking
+from pandas_llm.options import scopes
 from pandas_llm.simulator import Simulator
 
 settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
@@ -38,10 +38,13 @@ def clean_state(monkeypatch):
         theirs = name.endswith(("_API_KEY", "_BASE_URL", "_AUTH_TOKEN"))
         if (ours or theirs) and not name.endswith("_SPEC"):
             monkeypatch.delenv(name)
+        network = name.lower().endswith(("_proxy", "_ca_bundle"))
+        if network or name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+            monkeypatch.delenv(name)
     monkeypatch.setenv("PANDAS_LLM_CACHE", "off")
     monkeypatch.setenv("PANDAS_LLM_TRACEBACK", "full")
     monkeypatch.setattr(blocking, "_warned", False)
-    options._global.clear()
+    scopes._global.clear()
     terms._settled.clear()
     limits._limiters.clear()
 

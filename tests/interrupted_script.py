@@ -22,6 +22,10 @@ DOCS = pd.DataFrame({"text": [f"Fact number {i}." for i in range(20_000)]})
 OPTIONS = {"model": "sim", "base_url": URL, "progress": False, "concurrency": 100}
 if HOW == "own_simulator":
     OPTIONS = {"model": "sim", "progress": True}
+elif HOW == "bare_batch":
+    DOCS = DOCS[:3]
+    OPTIONS |= {"batch": True, "cache": f"{REPORT}.sqlite"}
+    OPTIONS["progress"] = lambda now: now.waiting and Path(REPORT).write_text("waiting")
 
 
 def generate(**more) -> pd.DataFrame:
@@ -44,7 +48,7 @@ def report(error: BaseException) -> None:
         "rows": len(error.partial),
         "done": len(done),
         "right": all(right),
-        "note": error.__notes__[0],
+        "note": "".join(getattr(error, "__notes__", ())),
         "threads": len(sys._current_frames()),
     }
     Path(REPORT).write_text(json.dumps(found), encoding="utf-8")
@@ -101,6 +105,7 @@ WAYS = {
     "nested_bare_loop": lambda: bare(calls(loop="nested")),
     "patched": patched,
     "await": lambda: asyncio.run(awaits()),
+    "bare_batch": lambda: bare(awaits()),
     "bare_await": lambda: bare(awaits()),
     "stubborn_script": lambda: blocking.run(stubborn),
     "stubborn_asyncio": lambda: asyncio.run(waits_for_stubborn("auto")),

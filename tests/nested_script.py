@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import importlib
 import sys
+import tempfile
 import threading
 import warnings
+from pathlib import Path
 
 import aiohttp
 import pandas as pd
@@ -118,6 +120,34 @@ def session(url: str) -> None:
                 assert response.status == 200
 
     asyncio.run(main())
+
+
+def every_call_with_a_session(url: str) -> None:
+    """What the verb can do with a session, its estimate and its batch can do too.
+
+    Under asyncio.run, and in a loop that runs on as a notebook's does.
+    """
+
+    async def main(place: Path) -> None:
+        async with aiohttp.ClientSession() as given:
+            options = {"model": "sim", "base_url": url, "progress": False}
+            options |= {"session": given, "cache": place}
+            told = DOCS.llm.estimate(TEMPLATE, ["fact"], pilot=2, **options)
+            assert (told.pilot, told.cached, told.requests) == (2, 2, len(DOCS) - 2)
+            job = DOCS.llm.submit(TEMPLATE, ["fact"], **options)
+            assert job.status().total == len(DOCS) - 2
+            expected = job.result(DOCS)
+            assert expected["fact"].notna().all()
+            assert (await job.aresult(DOCS)).equals(expected)
+            assert generate(url, session=given, cache=place).equals(expected)
+            DOCS.llm.submit("Other: ${text}", ["fact"], **options).cancel()
+            assert not given.closed
+
+    loop = asyncio.new_event_loop()
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(main(Path(folder, "one.sqlite")))
+        loop.run_until_complete(main(Path(folder, "other.sqlite")))
+    loop.close()
 
 
 def tied_to_the_loop(url: str) -> None:

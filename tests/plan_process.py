@@ -37,9 +37,9 @@ def described(pickled: bytes, data: object) -> dict:
         "template": plan.template,
         "keys": plan.keys,
         "verb": plan.verb,
-        "settings": plan._recipe.settings,
-        "shape": plan._recipe.shape,
-        "schema": plan._recipe.output.schema,
+        "settings": plan._task.settings,
+        "shape": plan._task.shape,
+        "schema": plan._task.output.schema,
         "meta": plan.meta(data),
         "again": pickle.dumps(plan),
     }

@@ -21,7 +21,7 @@ from batch_models import Fact
 from pandas.testing import assert_frame_equal
 from pydantic import Field
 
-from pandas_llm import ConfigurationError, LLMError, LLMWarning, batch
+from pandas_llm import ConfigurationError, LLMError, LLMWarning, batch, last_usage
 from pandas_llm.batch import state as jobs
 from pandas_llm.errors import CostLimitError
 from pandas_llm.providers import batches
@@ -308,7 +308,22 @@ def test_an_error_before_any_row_counts_what_is_there(kept, twin):
     assert error.failures["position"].tolist() == list(range(8))
 
 
+def test_sending_counts_the_probe_and_the_result_all_of_it(simulator, kept):
+    server, df = simulator(), frame(5)
+    job = df.llm.submit(*FACTS, **at(server, kept, prices=PRICES))
+    sent = last_usage()
+    assert (sent.rows, sent.requests) == (5, 1)
+    out = job.result(df)
+    assert out.llm.usage.requests == last_usage().requests == 5
+    assert out.llm.usage.cost > sent.cost > 0
+
+
 # -- the job in the file --------------------------------------------------------
+
+
+def test_an_empty_list_of_keys_is_refused_not_completed():
+    with pytest.raises(ValueError, match="keys"):
+        frame(2).llm.submit("${text}", [], model="sim")
 
 
 def test_no_key_is_in_the_file(simulator, kept):
@@ -411,9 +426,9 @@ def test_a_loaded_job_gives_the_frame_that_the_call_gives(
 
 def test_what_json_does_not_hold_is_said_before_anything_is_sent(simulator, kept):
     server = simulator()
-    headers = {"x-team": b"a"}
-    with pytest.raises(ConfigurationError, match="headers cannot be kept"):
-        frame(3).llm.submit(*FACTS, **at(server, kept, headers=headers))
+    prices = {("m",): (1.0, 2.0)}
+    with pytest.raises(ConfigurationError, match="prices cannot be kept"):
+        frame(3).llm.submit(*FACTS, **at(server, kept, prices=prices))
     assert server.stats()["requests"] == 0
 
 

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from resume_server import Server, completion
 
-from pandas_llm import LLMWarning
+from pandas_llm import LLMWarning, last_usage
 from pandas_llm._pacing import retry
 from pandas_llm.errors import LLMError, MaybeCreatedError, RateLimitError
 
@@ -137,6 +137,25 @@ def test_an_unclear_answer_is_an_error_that_says_where_to_look(what, vendor, tmp
         path = "/messages/batches" if vendor == "anthropic" else "/batches"
         words = ("A batch of 2 requests may exist", vendor, server.base_url + path)
         assert all(word in str(caught.value) for word in words)
+
+
+@pytest.mark.parametrize("twin", [False, True], ids=["sync", "async"])
+def test_an_error_while_sending_has_the_rows_and_counts_what_was_paid(twin, tmp_path):
+    more = {"batch": True, "prices": PRICES, "error_column": "why"}
+    with Batches(status(500)) as server:
+        options = at(server, tmp_path / "kept.sqlite", **more)
+        with pytest.raises(MaybeCreatedError) as caught:
+            if twin:
+                asyncio.run(FRAME.llm.acomplete("${text}", **options))
+            else:
+                FRAME.llm.complete("${text}", **options)
+    error = caught.value
+    assert error.partial["completion"].isna().all()
+    assert error.partial["why"].str.startswith("interrupted: ").all()
+    assert error.failures["position"].tolist() == [0, 1, 2]
+    used = last_usage()
+    assert (used.rows, used.requests) == (3, 1)  # the probe
+    assert used.cost == pytest.approx((6 * 2.0 + 20 * 8.0) / 1e6)
 
 
 @pytest.mark.parametrize("code", [400, 401, 403, 404, 413, 422])

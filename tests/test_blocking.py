@@ -468,6 +468,33 @@ def test_nested_serves_what_is_tied_to_the_callers_loop(what, nest, simulator):
     script(what, simulator().base_url, *nest)
 
 
+@pytest.mark.parametrize("nest", NESTS)
+def test_a_session_serves_an_estimate_and_a_batch_as_it_serves_a_verb(nest, simulator):
+    script("every_call_with_a_session", simulator().base_url, *nest)
+
+
+@pytest.mark.parametrize("kind", LOOPS)
+def test_an_estimate_and_a_batch_work_inside_a_running_loop(
+    kind, simulator, on, tmp_path
+):
+    """Without a session, in a thread; and awaited, in the loop itself."""
+    server, docs = simulator(), facts(6)
+    options = on(server, cache=tmp_path / "replies.sqlite")
+
+    async def main() -> list[pd.DataFrame]:
+        told = docs.llm.estimate(TEMPLATE, ["fact"], pilot=2, **options)
+        assert (told.pilot, told.cached) == (2, 2)
+        job = docs.llm.submit(TEMPLATE, ["fact"], **options)
+        assert job.status().total == 4
+        awaited = await docs.llm.agenerate(TEMPLATE, ["fact"], **options, batch=True)
+        return [job.result(docs), await job.aresult(docs), awaited]
+
+    first, *others = running(kind)(main())
+    assert first["fact"].notna().all()
+    for other in others:
+        pd.testing.assert_frame_equal(other, first)
+
+
 def test_a_patched_process_without_uvloop_works_as_well(simulator):
     switches = ["only_nest_asyncio"] if sys.version_info < (3, 14) else []
     script("patched", simulator().base_url, "without_uvloop", *switches)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -405,6 +405,81 @@ def test_whatever_bytes_change_no_wrong_reply_comes_back(healthy, changes):
         cache.close()
     for name, value in found.items():
         assert value == reply(int.from_bytes(name, "big"))
+
+
+def places(size):
+    """Return bytes of a file: its head, where the tables' names lie, and all over."""
+    return [*range(0, 100, 9), *range(3500, 4096, 13), *range(100, size, 997)]
+
+
+@pytest.mark.parametrize("how", ["a byte of text", "a byte of none", "cut off"])
+def test_wherever_a_file_is_damaged_nothing_raises(healthy, how, tmp_path):
+    told = 0
+    for at in places(len(healthy)):
+        path = tmp_path / f"{at}.sqlite"
+        spoilt = bytearray(healthy)
+        spoilt[at] ^= 1 if how == "a byte of text" else 0x80
+        path.write_bytes(healthy[:at] if how == "cut off" else spoilt)
+        cache = Cache(path)
+        found = cache.get_many([key(number) for number in range(200)])
+        cache.put(key(999), reply(999))
+        cache.close()
+        for name, value in found.items():
+            assert value == reply(int.from_bytes(name, "big"))
+        told += cache.broken is not None
+        if cache.broken is not None:
+            assert str(path) in cache.broken
+            with suppress(LLMError):
+                info(path)
+            with suppress(LLMError):
+                clear(path)
+    assert told > 0
+
+
+@pytest.mark.parametrize("used", ["9e999", "-9e999", "'x'", "x'ff'", str(2**62)])
+def test_a_damaged_time_of_use_is_no_time(path, used):
+    fill(path, [1, 2])
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"UPDATE replies SET used = {used} WHERE id = 1")
+        connection.commit()
+    told = info(path)
+    assert told.entries == 2
+    cache = Cache(path)
+    assert cache.get_many([key(2)]) == {key(2): reply(2)}
+    cache.get_many([key(1)])
+    cache.put(key(3), reply(3))
+    cache.close()
+    assert numbers_in(path, [2, 3]) == [2, 3]
+
+
+@pytest.fixture(params=["nobody", "platformdirs", "~/x"])
+def homeless(request, monkeypatch):
+    """Take the home folder away; return the option `cache`."""
+    monkeypatch.delenv("PANDAS_LLM_CACHE")
+    for name in ("HOME", "XDG_CACHE_HOME", "USERPROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    if request.param == "platformdirs":
+
+        def fails(*args, **more):
+            raise RuntimeError("no folder is known")
+
+        monkeypatch.setattr(platformdirs, "user_cache_dir", fails)
+    return request.param if request.param[0] == "~" else True
+
+
+@posix
+def test_without_a_home_folder_there_is_no_cache_and_no_folder_is_made(
+    homeless, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    cache = open_cache(location(homeless))
+    assert cache.get_many([key(1)]) == {}
+    cache.put(key(1), reply(1))
+    cache.close()
+    assert "no home folder" in cache.broken
+    assert list(tmp_path.iterdir()) == []
+    assert info("~/x").entries == 0
 
 
 @pytest.mark.parametrize(

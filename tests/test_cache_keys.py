@@ -220,6 +220,27 @@ CASES: dict[str, Case] = {
     "no dedupe: samples": Case(
         keys=["fact"], options={"dedupe": False}, rows=[ROW, ROW, ROW]
     ),
+    # headers, whatever the case and order of their names
+    "headers": told(headers={"X-Team": "blue", "openai-beta": "one"}),
+    "headers: another value": told(headers={"X-Team": "red", "openai-beta": "one"}),
+    "headers: alike": told(headers={"OpenAI-Beta": "one", "x-team": "blue"}),
+    "headers: secret or of one run": told(
+        headers={
+            "Authorization": "Bearer 1",
+            "X-Api-Key": "2",
+            "x-token": "3",
+            "Cookie": "a=4",
+            "x-secret": "5",
+            "traceparent": "00-6",
+            "X-Request-ID": "7",
+            "x-client-request-id": "8",
+            "Date": "today",
+            "User-Agent": "ours",
+        }
+    ),
+    "headers: some that count": told(
+        headers={"x-team": "blue", "OpenAI-Beta": "one", "traceparent": "00-9"}
+    ),
     # the key is that of the row, whatever else the run is told
     "not in the key": told(
         max_retries=1,
@@ -406,6 +427,9 @@ def test_each_case_has_keys_of_its_own():
     alike = {  # as they should be
         "keys: nested, flat": "keys: nested",
         "not in the key": "extract",
+        "headers: secret or of one run": "extract",
+        "headers: alike": "headers",
+        "headers: some that count": "headers",
         "no dedupe: samples": "extract",
     }
     seen: dict[str, str] = {}

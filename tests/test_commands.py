@@ -17,9 +17,8 @@ import pytest
 from resume_server import Server, completion
 
 import pandas_llm
-from pandas_llm import options as option_tables
+from pandas_llm import options
 from pandas_llm.__main__ import main
-from pandas_llm._cli import flags
 from pandas_llm._cli.commands import EXIT_CODES, parse_keys
 
 ROOT = Path(pandas_llm.__file__).parents[1]
@@ -185,34 +184,17 @@ def test_flags_come_from_the_table_of_options(capsys):
         main(["generate", "--help"])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
-    hidden = {"api_key", "session", "loop"}
-    for name in option_tables.Options.__annotations__.keys() - hidden:
-        assert f"--{name.replace('_', '-')}" in shown, name
+    words = " ".join(shown.replace("-\n", "-").split())
+    for name, option in options.listed(options.ExplodeOptions).items():
+        assert (f"--{name.replace('_', '-')}" in shown) == option.flag, name
+        assert (option.says.replace("`", "") in words) == option.flag, name
+    hidden = {name for name, option in options.OPTIONS.items() if not option.flag}
+    assert hidden == {"api_key", "session", "loop"}
     assert "--api-key" not in shown
     assert "exit codes" in shown
     assert re.search(
         r"--request-timeout N\s+Seconds for one request. By default 600", shown
     )
-
-
-@pytest.mark.parametrize(
-    ("table", "base"),
-    [
-        (option_tables.Options, None),
-        (option_tables.SeriesOptions, option_tables.Options),
-        (option_tables.LabelOptions, option_tables.SeriesOptions),
-        (option_tables.RecordOptions, option_tables.Options),
-        (option_tables.ExplodeOptions, option_tables.RecordOptions),
-    ],
-)
-def test_every_option_is_described(table, base):
-    inherited = base.__annotations__.keys() if base else set()
-    assert flags.described(table).keys() == table.__annotations__.keys() - inherited
-
-
-def test_the_readmes_table_has_every_option():
-    for name in option_tables.Options.__annotations__:
-        assert re.search(rf"^\|.*`{name}`.*\|", README, re.MULTILINE), name
 
 
 # -- nothing is sent ------------------------------------------------------------

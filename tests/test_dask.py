@@ -1,10 +1,13 @@
 """Dask: lazy verbs with meta; one account, one cache for a cluster's workers."""
 
+import inspect
 import os
 import signal
 import time
+import traceback
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import dask
 import dask.dataframe as dd
@@ -14,6 +17,8 @@ from pandas.testing import assert_frame_equal, assert_series_equal
 
 import pandas_llm.dask
 from pandas_llm import ConfigurationError
+from pandas_llm.accessor import LLMAccessor
+from pandas_llm.dask import DaskAccessor
 
 VERBS = [
     ("generate", (["fact"],), {}),
@@ -144,7 +149,7 @@ def test_the_result_goes_on_as_a_dask_dataframe(simulator):
     [
         ({"api_key": "sk-literal-key"}, "set OPENAI_API_KEY there"),
         ({"max_cost": 1.0}, "each partition is one"),
-        ({"session": object()}, "session="),
+        ({"session": SimpleNamespace(post=None)}, "session="),
     ],
     ids=["key", "cost", "session"],
 )
@@ -157,6 +162,28 @@ def test_what_workers_cannot_have_is_refused_at_once(options, says):
 def test_a_wrong_column_is_an_error_at_once():
     with pytest.raises(pandas_llm.TemplateError, match="text"):
         dd.from_pandas(frame(2), npartitions=1).llm.complete("${tekst}", model="sim")
+
+
+def test_an_error_of_a_verb_ends_at_the_callers_line(monkeypatch):
+    monkeypatch.delenv("PANDAS_LLM_TRACEBACK")
+    ddf = dd.from_pandas(frame(2), npartitions=1)
+    for call in (
+        lambda: ddf.llm.generate("${tekst}", ["fact"], model="sim"),
+        ddf.llm.embed,
+    ):
+        with pytest.raises((pandas_llm.TemplateError, TypeError)) as caught:
+            call()
+        frames = traceback.extract_tb(caught.value.__traceback__)
+        assert {frame.filename for frame in frames} == {__file__}
+
+
+@pytest.mark.parametrize("verb", ["generate", "extract", "complete", "embed"])
+def test_a_verb_has_the_name_words_and_options_of_the_one_on_a_dataframe(verb):
+    lazy, plain = getattr(DaskAccessor, verb), getattr(LLMAccessor, verb)
+    assert lazy.__name__ == verb
+    assert lazy.__doc__.splitlines()[0] == plain.__doc__.splitlines()[0]
+    shown, theirs = inspect.signature(lazy), inspect.signature(plain)
+    assert list(shown.parameters) == list(theirs.parameters)
 
 
 # -- on a cluster ---------------------------------------------------------------

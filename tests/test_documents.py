@@ -15,6 +15,7 @@ import pytest
 from nbclient import NotebookClient
 
 import pandas_llm
+from pandas_llm.accessor import LLMAccessor
 
 ROOT = Path(__file__).parent.parent
 CODE = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -67,6 +68,20 @@ def test_examples_in_docstrings_run(name):
             runner.run(found)
     assert runner.summarize().failed == 0
     assert runner.tries or name != "pandas_llm.accessor"
+
+
+@pytest.mark.parametrize("owner", [LLMAccessor, pandas_llm], ids=lambda o: o.__name__)
+def test_examples_of_every_form_of_a_verb_run(owner):
+    """Those that are made of one definition; the finder sees what is in modules."""
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    for name, form in inspect.getmembers(owner, inspect.isfunction):
+        if not name.startswith("_"):
+            words = inspect.getdoc(form)
+            test = doctest.DocTestParser().get_doctest(words, {}, name, None, None)
+            assert f"{name}(" in words, name
+            assert test.examples, name
+            runner.run(test)
+    assert runner.summarize().failed == 0
 
 
 def test_the_demo_runs_twice_alike():

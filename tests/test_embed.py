@@ -414,8 +414,8 @@ def test_a_vector_is_kept_as_its_bytes(simulator, on, tmp_path):
 
 def test_keys_of_the_cache_stay_what_they_are():
     """A change here would make people pay again for all their vectors."""
-    recipe = Plan("text", verb="embed", dimensions=256, model="m")._recipe
-    spec = Spec("m", schema=recipe.output.schema, max_tokens=0)
+    task = Plan("text", verb="embed", dimensions=256, model="m")._task
+    spec = Spec("m", schema=task.output.schema, max_tokens=0)
     endpoint = Endpoint("openai", "https://api.openai.com/v1", "m", None, embeds=256)
     digest = Fingerprint(endpoint).of(Request(spec, "Hello"))
     assert digest.hex() == "51e0f78acbf78adea46d662c08c34117"

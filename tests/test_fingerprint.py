@@ -79,7 +79,7 @@ def test_the_order_of_mappings_does_not_matter():
 
 
 def test_the_account_is_no_part_of_the_key():
-    other = OPENAI._replace(api_key="sk-other", headers=(("X-Team", "blue"),))
+    other = OPENAI._replace(api_key="sk-other", headers=(("X-Api-Key", "k"),))
     request = Request(FULL, "Hello", "Be brief.")
     assert digest(request, other) == digest(request)
 

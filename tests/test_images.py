@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pandas_llm
-from pandas_llm import providers
+from pandas_llm import ConfigurationError, providers
 from pandas_llm._engine import images
 from pandas_llm.cache.fingerprint import Fingerprint
 from pandas_llm.errors import ImageError
@@ -462,7 +462,9 @@ def test_a_name_that_is_no_column_is_told_before_anything_is_sent(simulator):
     frame.columns = ["name", "name"]
     with pytest.raises(pandas_llm.TemplateError, match="2 columns have that name"):
         frame.llm.preview("Look", images="name")
-    with pytest.raises(ValueError, match="images must be column names, not 7"):
+    with pytest.raises(
+        ValueError, match="images must be a str, a list of str or None, not 7"
+    ):
         asked(frame, server, images=7)
     assert server.stats()["requests"] == 0
 
@@ -600,3 +602,83 @@ def test_the_command_line_takes_columns_of_paths(simulator, tmp_path):
     out = pd.read_csv(tmp_path / "out.csv")
     assert "[image/png," in out.loc[0, "said"]
     assert pd.isna(out.loc[1, "said"])
+
+
+# -- files_root -----------------------------------------------------------------
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """Make a folder of images, and one beside it with what is nobody's business."""
+    (tmp_path / "photos" / "more").mkdir(parents=True)
+    (tmp_path / "photos2").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "photos2"))
+    inside, outside = Path("photos"), Path("photos2/secret.png")
+    outside.write_bytes(png(1))
+    (inside / "a.png").write_bytes(png(2))
+    (inside / "more" / "b.png").write_bytes(png(3))
+    (inside / "link.png").symlink_to(tmp_path / outside)
+    (inside / "folder").symlink_to(tmp_path / "photos2")
+    (inside / "good.png").symlink_to(tmp_path / "photos" / "a.png")
+    (inside / "loop.png").symlink_to("loop.png")
+    return tmp_path
+
+
+BELOW = ["photos/a.png", "photos/more/../a.png", "photos/more/b.png", "photos/good.png"]
+BEYOND = [
+    "photos2/secret.png",
+    "photos/../photos2/secret.png",
+    "photos/link.png",
+    "photos/folder/secret.png",
+    "photos/loop.png",
+    "~/secret.png",
+    "/etc/passwd",
+    "photos2/none.png",
+    "/proc/self/environ",
+    "file:///etc/passwd",
+    "FILE:///etc/passwd",
+    "file://localhost/etc/passwd",
+    "photos/a.png\0",
+]
+
+
+@pytest.mark.parametrize(
+    "root", ["photos", "photos/", Path("photos"), "photos2/../photos"]
+)
+def test_with_files_root_cells_name_files_below_it_alone(simulator, tree, root):
+    server = simulator()
+    cells = [*BELOW, tree / "photos" / "a.png", png(4), data_url(png(5)), *BEYOND]
+    cells += [Path(cell) for cell in BEYOND[:6]]
+    df = pd.DataFrame({"name": "x", "photo": cells})
+    out = asked(df, server, files_root=root)
+    assert out["why"].isna().tolist() == [True] * 7 + [False] * 19
+    said = out["why"].iloc[7:10].tolist()
+    assert all("does not lie below files_root" in why for why in said)
+    assert not out["why"].str.contains("there is no file").any()  # nor is that told
+    sent = "".join(str(request["body"]) for request in server.requests())
+    assert data_url(png(1)) not in sent
+
+
+def test_without_files_root_cells_name_any_file(simulator, tree):
+    cells = [*BELOW, *BEYOND[:4], "~/secret.png"]
+    out = asked(pd.DataFrame({"name": "x", "photo": cells}), simulator())
+    assert out["why"].isna().all()
+
+
+def test_a_link_that_is_turned_after_the_look_is_not_followed(tree):
+    root = images.folder("photos")
+    (image,) = images.look_at("photos/good.png", root)
+    Path("photos/good.png").unlink()
+    Path("photos/good.png").symlink_to(tree / "photos2" / "secret.png")
+    assert images._loaded(image).data == base64.b64encode(png(2)).decode()
+
+
+@pytest.mark.parametrize("root", ["none", "photos/a.png", "a\0b", "~nobody/x"])
+def test_a_files_root_that_is_no_folder_is_said_before_anything_is_sent(
+    simulator, tree, root
+):
+    server = simulator()
+    with pytest.raises(ConfigurationError, match="files_root="):
+        asked(pd.DataFrame({"name": "x", "photo": BELOW}), server, files_root=root)
+    assert server.requests() == []

@@ -15,7 +15,7 @@ was = state()
 import pandas_llm
 assert state() == was
 heavy = {"aiohttp", "pydantic", "orjson", "tqdm", "asyncio", "nest_asyncio", "uvloop",
-         "json_repair", "IPython", "jsonschema"}
+         "IPython", "jsonschema"}
 print(sorted(heavy & (set(sys.modules) - before)))
 """
 

@@ -114,6 +114,16 @@ def test_ctrl_c_stops_a_run_on_the_simulator_inside_the_process(start):
     assert 0 < json.loads(report.read_text())["done"] < 20_000
 
 
+def test_ctrl_c_stops_an_awaited_wait_for_a_batch(start, simulator):
+    process, report = start("bare_batch", simulator(batch_latency=60.0).base_url)
+    wait_until(report.exists, process)
+    seconds, said = press(process)
+    assert process.returncode == -signal.SIGINT, said
+    assert seconds < SECONDS
+    found = json.loads(report.read_text())
+    assert (found["kind"], found["rows"], found["done"]) == ("KeyboardInterrupt", 3, 0)
+
+
 @pytest.mark.parametrize("way", ["script", "asyncio", "nested", "bare_nested"])
 def test_a_second_ctrl_c_returns_at_once(way, start):
     process, report = start(f"stubborn_{way}")

@@ -249,6 +249,21 @@ def test_the_same_frame_in_a_script_in_asyncio_run_and_in_a_cell(notebook, serve
     assert in_script == in_run == in_cell == in_await
 
 
+def test_an_estimate_takes_a_session_in_a_cell_as_the_verb_does(
+    patched_notebook, server
+):
+    code = """
+    import aiohttp
+    async with aiohttp.ClientSession() as given:
+        told = docs.llm.estimate(
+            template, ["fact"], pilot=2, session=given, **options)
+        out = docs.llm.generate(template, ["fact"], session=given, **options)
+    told.pilot, len(out)
+    """
+    assert patched_notebook.run(code).text == "(2, 20)"
+    assert server.stats()["requests"] == 22
+
+
 def test_a_cell_may_gather_several_calls(notebook, server):
     code = """
     outs = await asyncio.gather(*[

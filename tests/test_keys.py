@@ -20,9 +20,9 @@ from pydantic import (
     field_validator,
 )
 
-from pandas_llm._replies.keys import parse_keys, parse_labels
+from pandas_llm._keys.keys import parse_keys, parse_labels
 from pandas_llm._replies.outputs import Records
-from pandas_llm._run import frame
+from pandas_llm._run import result
 from pandas_llm.types import Choice
 
 
@@ -332,7 +332,7 @@ def test_a_label_that_could_be_two_is_none(labels, given):
 
 # -- dtypes ---------------------------------------------------------------------
 
-TEXT = "str" if frame.PANDAS_GE_30 else "object"
+TEXT = "str" if result.PANDAS_GE_30 else "object"
 DTYPES = {
     str: (TEXT, ["x"]),
     int: ("Int64", [2**60 + 1]),
@@ -359,7 +359,7 @@ def test_the_dtype_follows_from_the_key_alone(annotation, rows):
         "values and NA": [*values, None],
     }[rows]
     data = pd.DataFrame(index=range(len(given)))
-    data["x"] = frame.typed(given, kind, labels)
+    data["x"] = result.typed(given, kind, labels)
     assert str(data["x"].dtype) == dtype
     assert data["x"].isna().tolist() == [value is None for value in given]
     for found, value in zip(data["x"], given, strict=True):

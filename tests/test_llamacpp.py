@@ -12,6 +12,8 @@ import pytest
 from pydantic import BaseModel, Field
 
 import pandas_llm  # noqa: F401 - registers the accessor
+from pandas_llm._keys import parse_keys
+from pandas_llm._replies import Records
 
 pytestmark = [
     pytest.mark.slow,
@@ -123,6 +125,31 @@ def test_what_the_grammar_does_not_enforce_is_validated_here(here):
     assert good["share"].between(0, 1).all()
     assert (good["even"] % 2 == 0).all()
     assert bad["why"].str.startswith("output: ").all()
+
+
+def test_constraints_become_grammar(here):
+    strict = {
+        "stars": Annotated[int, Field(ge=1, le=5)],
+        "code": Annotated[str, Field(pattern="^[A-Z]{3}-[0-9]{2}$")],
+        "word": Annotated[str, Field(min_length=4, max_length=8)],
+        "tags": Annotated[list[str], Field(min_length=2, max_length=3)],
+    }
+    options = {"error_column": "why", "output_retries": 0, **here}
+    out = frame(20).llm.extract("What is in ${text}?", strict, **options)
+    good = out[out["why"].isna()]
+    assert len(good) >= 15
+    assert good["stars"].between(1, 5).all()
+    assert good["code"].str.fullmatch("[A-Z]{3}-[0-9]{2}").all()
+    assert good["word"].str.len().between(4, 8).all()
+    assert good["tags"].map(len).between(2, 3).all()
+    assert out.attrs["llm"]["constraints"]
+    assert out.llm.usage.requests == 20
+    # the same schema with the constraints in words alone
+    schema = Records(parse_keys(strict), single=True).schema
+    form = {"name": "records", "strict": True, "schema": schema}
+    words = {"response_format": {"type": "json_schema", "json_schema": form}}
+    loose = frame(20).llm.extract("What is in ${text}?", strict, extra=words, **options)
+    assert loose["why"].notna().sum() > 15
 
 
 def test_impossible_dates_and_endless_numbers_are_failures_of_their_rows(here):

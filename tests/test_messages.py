@@ -287,23 +287,52 @@ def test_a_traceback_ends_at_the_users_line(on, simulator):
         lambda: FRAME.llm.complete("x ${text}", **on(server, loop="thread")),
         lambda: FRAME["text"].llm.classify("x ${text}", ["a", "b"], **on(server)),
         lambda: pandas_llm.extract(FRAME, TEMPLATE, ["fact"], **on(server)),
+        lambda: pandas_llm.embed(FRAME),
+        lambda: pandas_llm.embed(FRAME, "x ${txt}", model="sim"),
         lambda: pandas_llm.Plan("x ${txt}", ["fact"], model="sim")(FRAME),
         lambda: pandas_llm.set_options(wrong=1),
         lambda: FRAME.llm.estimate("x ${txt}"),
         lambda: FRAME.llm.preview("x ${txt}"),
         lambda: FRAME.llm.usage,
+        lambda: FRAME.llm.generate("x ${text}", 3),
+        lambda: FRAME.llm.classify("x ${text}", []),
+        lambda: FRAME.llm.generate("x ${text}", ["fact"], how="outer"),
+        lambda: FRAME.llm.generate("x ${text}", ["text"], model="sim"),
+        lambda: FRAME.llm.generate("x ${text}", ["fact"], n=0),
+        lambda: FRAME.llm.generate("x ${text}"),
+        lambda: FRAME.llm.chunk("txt", max_tokens=9),
+        lambda: FRAME.llm.submit("x ${txt}", ["fact"], model="sim"),
+        lambda: pandas_llm.complete(FRAME),
+        FRAME.llm.preview,
+        lambda: FRAME.llm.estimate("x ${text}", pilot=-1, model="sim"),
+        lambda: pandas_llm.batch.load("no-such-job"),
         lambda: asyncio.run(awaits("x ${txt}")),
+        lambda: asyncio.run(awaits("x ${text}", n=0)),
+        lambda: asyncio.run(awaits_function()),
     ]
     here = Path(__file__).name
     for call in calls:
         with pytest.raises(Exception) as caught:  # noqa: PT011 - of any class
             call()
-        assert not {"accessor.py", "tracebacks.py"} & set(files(caught.value))
+        found = set(files(caught.value))
+        assert not {"accessor.py", "forms.py", "tracebacks.py"} & found
         assert files(caught.value)[-1] == here
 
 
-async def awaits(template):
-    await FRAME.llm.agenerate(template, ["fact"])
+async def awaits(template, **options):
+    await FRAME.llm.agenerate(template, ["fact"], **options)
+
+
+def test_a_warning_that_is_an_error_ends_at_the_users_line_too(on, simulator):
+    server = simulator(fail_if={"text: b": "refusal"})
+    with warnings.catch_warnings(), pytest.raises(pandas_llm.LLMWarning) as caught:
+        warnings.simplefilter("error")
+        FRAME.llm.generate(TEMPLATE, ["fact"], **on(server))
+    assert {*files(caught.value)} == {Path(__file__).name}
+
+
+async def awaits_function():
+    await pandas_llm.aembed(FRAME)
 
 
 def test_nothing_at_the_address_is_said_in_plain_words_and_few_lines():
@@ -333,17 +362,31 @@ def test_the_users_own_functions_stay_in_the_traceback(option, on, simulator):
     assert {*files(caught.value)} == {Path(__file__).name}
 
 
-def test_a_mistake_of_the_package_itself_keeps_all_frames():
-    @tracebacks.ends_here
-    def verb():
-        return namespace["inner"]()
+MISTAKES = {
+    "return 1 / 0": ZeroDivisionError,
+    "return None + 1": TypeError,
+    "return len()": TypeError,
+    "return int('x')": ValueError,
+    "return {}['x']": KeyError,
+    "return None.name": AttributeError,
+    "raise ValueError('not meant for the caller')": ValueError,
+    "raise TypeError('not meant for the caller')": TypeError,
+}
 
+
+@pytest.mark.parametrize("twin", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("code", MISTAKES)
+def test_a_mistake_of_the_package_itself_keeps_all_frames(code, twin):
+    """Also one of a class that bad input has: what counts is what it is raised as."""
     path = Path(tracebacks.__file__).with_name("made_up.py")
     namespace = {}
-    exec(compile("def inner():\n    return 1 / 0\n", path, "exec"), namespace)
-    with pytest.raises(ZeroDivisionError) as caught:
-        verb()
-    assert files(caught.value)[-1] == "made_up.py"
+    word = "async def" if twin else "def"
+    source = f"def inner():\n    {code}\n{word} verb():\n    return inner()\n"
+    exec(compile(source, path, "exec"), namespace)
+    verb = tracebacks.ends_here(namespace["verb"])
+    with pytest.raises(MISTAKES[code]) as caught:
+        asyncio.run(verb()) if twin else verb()
+    assert files(caught.value)[-2:] == ["made_up.py", "made_up.py"]
 
 
 def test_all_frames_are_shown_when_asked_for(monkeypatch):

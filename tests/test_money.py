@@ -426,6 +426,12 @@ def test_a_pilot_of_vectors_counts_too(simulator, on):
     assert (found.output_tokens, found.low > 0) == (0, True)
 
 
+@pytest.mark.parametrize("pilot", [0, 2])
+def test_no_rows_cost_nothing(pilot):
+    found = facts(0).llm.estimate("${text}", ["fact"], pilot=pilot, model="sim")
+    assert (found.rows, found.requests, found.cost, found.pilot) == (0, 0, 0.0, 0)
+
+
 @pytest.mark.parametrize("pilot", [-1, 1.5, True, "2"])
 def test_a_pilot_that_is_no_count_is_refused(pilot, simulator, on):
     server = simulator()

@@ -1,7 +1,9 @@
 """What a person sees while typing: completion, signatures, docstrings."""
 
+import asyncio
 import doctest
 import inspect
+import pydoc
 
 import pandas as pd
 import pytest
@@ -9,7 +11,9 @@ from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
 
 import pandas_llm
+from pandas_llm import options
 from pandas_llm.accessor import LLMAccessor
+from pandas_llm.errors import InvalidTypeError
 from pandas_llm.options import Options
 
 VERBS = {
@@ -60,6 +64,25 @@ def test_tab_within_a_call_offers_the_options(complete, call):
     assert "options=" not in known
 
 
+@pytest.mark.parametrize("call", ["set_options(", "option_context("])
+def test_tab_where_options_are_set_offers_them(complete, call):
+    known = complete(f"pandas_llm.{call}")
+    assert {f"{name}=" for name in Options.__annotations__} <= known
+    assert "options=" not in known
+
+
+@pytest.mark.parametrize("name", ["set_options", "option_context"])
+def test_help_tells_each_option_with_its_rule_and_default(name):
+    told = pydoc.plain(pydoc.render_doc(getattr(pandas_llm, name)))
+    for option, known in options.OPTIONS.items():
+        head = f"    {option} : {known.words}, default {known.shown}\n"
+        assert told.count(head) == 1, option
+        after = " ".join(told.split(head)[1].split())
+        assert after.startswith(known.says), option
+    assert "**options" not in told
+    assert ">>> import pandas_llm" in told
+
+
 def test_signatures_name_each_option_once():
     for verb in VERBS - {"usage", "chunk"}:
         for owner in (LLMAccessor, pandas_llm):
@@ -67,6 +90,27 @@ def test_signatures_name_each_option_once():
             assert Options.__annotations__.keys() <= shown.keys()
             assert "options" not in shown
             assert shown["n"].default == 1
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS - {"usage"}))
+def test_a_methods_words_tell_of_its_own_parameters_alone(verb):
+    method = getattr(LLMAccessor, verb)
+    assert "data" not in inspect.signature(method).parameters
+    assert "\ndata :" not in inspect.getdoc(method)
+
+
+def test_a_functions_words_tell_of_the_data():
+    for verb in ("generate", "extract", "complete", "classify", "embed", "estimate"):
+        assert "\ndata :" in inspect.getdoc(getattr(pandas_llm, verb))
+
+
+def test_a_signature_tells_what_comes_of_a_table_and_of_a_list():
+    def result(verb):
+        return inspect.signature(verb).return_annotation
+
+    assert result(LLMAccessor.generate) == "pd.DataFrame"
+    assert result(pandas_llm.agenerate) == "pd.DataFrame | list[dict[str, Any]]"
+    assert result(LLMAccessor.aembed) == "pd.Series | pd.DataFrame"
 
 
 def public():
@@ -101,3 +145,17 @@ def test_a_column_named_llm_is_reached_by_brackets(simulator, on):
     out = df.llm.extract("Praise ${llm}.", {"n": int}, **on(simulator()))
     assert out.columns.tolist() == ["llm", "n"]
     assert out["llm"].llm.complete("${llm}", **on(simulator())).index.tolist() == [0, 1]
+
+
+# -- arguments ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["a method", "a function", "a twin"])
+def test_an_argument_that_is_missing_is_named_by_the_verb(form):
+    calls = {
+        "a method": lambda df: df.llm.classify("${text}"),
+        "a function": lambda df: pandas_llm.classify(df, "${text}"),
+        "a twin": lambda df: asyncio.run(pandas_llm.aclassify(df, "${text}")),
+    }
+    with pytest.raises(InvalidTypeError, match=r"^classify\(\) missing .*'labels'"):
+        calls[form](pd.DataFrame({"text": ["a"]}))

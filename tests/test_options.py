@@ -1,52 +1,156 @@
 """Options: precedence, environment, checks, endpoints."""
 
-from dataclasses import fields
+import os
+import pickle
+import re
+import subprocess
+import sys
+from dataclasses import fields, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import ForwardRef
 
+import numpy as np
 import orjson
+import pandas as pd
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 import pandas_llm
 from pandas_llm import ConfigurationError, options
 from pandas_llm._engine import address
-from pandas_llm.options import Options, Settings
+from pandas_llm.options import OPTIONS, Settings, rules
 
+README = Path(pandas_llm.__file__).parents[1] / "README.md"
+
+VALUES = ["m", 3, 0.5, True, False, ["m"], "thread", None]
 CASES = {
-    "model": "m",
-    "base_url": "http://localhost:1/v1",
-    "system": "s",
-    "n": 2,
-    "temperature": 0.5,
-    "top_p": 0.5,
-    "max_tokens": 10,
-    "seed": 4,
-    "stop": "END",
-    "reasoning_effort": "low",
-    "concurrency": 3,
-    "requests_per_minute": 60,
-    "tokens_per_minute": 1000.5,
-    "request_timeout": 5,
-    "deadline": 7.5,
-    "max_retries": 0,
-    "output_retries": 0,
-    "max_wait": 3,
-    "refresh": True,
-    "replay": True,
-    "dedupe": False,
-    "max_cost": 1.5,
-    "truncate": "text",
-    "images": ["photo"],
-    "batch": True,
-    "fallback": ["m2"],
-    "na_action": "ignore",
-    "progress": True,
-    "details": True,
-    "loop": "thread",
+    name: next(v for v in VALUES if option.allows(v) and v != option.default)
+    for name, option in OPTIONS.items()
+    if option.variable
+}
+NO_VARIABLE = {
+    *("api_key", "headers", "examples", "extra"),
+    *("values", "session", "prices", "cache"),
 }
 
 
-def test_every_option_has_a_type_and_a_default():
-    assert {f.name for f in fields(Settings)} == set(Options.__annotations__)
-    assert set(CASES) | options._NO_ENVIRONMENT == set(Options.__annotations__)
+def test_settings_have_the_options_in_their_order_and_with_their_types():
+    spans = {float | timedelta: float, float | timedelta | None: float | None}
+    given = {one.name: one.annotation for one in options.parameters()}
+    held = {one.name: one.type for one in fields(Settings)}
+    assert list(held) == list(given)
+    for name, kind in given.items():
+        assert held[name] == spans.get(kind, kind), name
+        assert (kind in spans) == (OPTIONS[name].rule is rules.SECONDS), name
+
+
+ODD = [None, True, "auto", 3, 2.5, timedelta(1), ["a"], {"a": "b"}, {"a": 1}, len]
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_an_option_is_told_whole(name):
+    option = OPTIONS[name]
+    assert re.fullmatch(r"[\w(\"].*\.", option.says)
+    assert option.rule is not None
+    assert option.allows(option.default)
+    assert getattr(Settings(), name) == option.default
+    assert pandas_llm.get_options()[name] == option.default
+    if not isinstance(option.type, ForwardRef):  # what the type says, the rule allows
+        read = TypeAdapter(option.type, config={"arbitrary_types_allowed": True})
+        assert read.validate_python(option.default) == option.default
+        for value in filter(option.allows, ODD):
+            try:
+                read.validate_python(value, strict=True)
+            except ValidationError:
+                pytest.fail(f"{name} may be {value!r} by its rule, not by its type")
+
+
+def test_the_environment_sets_what_a_text_can_say():
+    assert OPTIONS.keys() - CASES.keys() == NO_VARIABLE
+
+
+def test_the_readme_has_the_table_of_options(tmp_path):
+    table = f"<!-- options -->\n{options.reference()}<!-- /options -->\n"
+    assert table in README.read_text(), "run python docs/options.py"
+    old = README.read_text().replace(table, "<!-- options -->\n<!-- /options -->\n")
+    (tmp_path / "README.md").write_text(old)
+    script = README.parent / "docs" / "options.py"
+    here = {**os.environ, "PYTHONPATH": str(README.parent)}
+    words = [sys.executable, script, tmp_path / "README.md"]
+    subprocess.run(words, check=True, env=here)
+    assert (tmp_path / "README.md").read_text() == README.read_text()
+
+
+SPANS = [timedelta(minutes=2), pd.Timedelta("2min"), 120, 120.0]
+SECONDS = [name for name, option in OPTIONS.items() if option.rule is rules.SECONDS]
+
+
+@pytest.mark.parametrize("span", SPANS, ids=lambda span: type(span).__name__)
+@pytest.mark.parametrize("name", SECONDS)
+def test_seconds_may_be_a_span_of_time(name, span):
+    assert getattr(options.resolve({name: span}), name) == 120.0
+    assert getattr(replace(Settings(), **{name: span}), name) == 120.0
+    plan = pandas_llm.Plan("${text}", ["a"], model="m", **{name: span})
+    assert getattr(pickle.loads(pickle.dumps(plan)).settings, name) == 120.0
+    with pandas_llm.option_context(**{name: span}):
+        kept = getattr(options.resolve({}), name)
+    assert kept == 120.0
+    assert not isinstance(kept, timedelta)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *(timedelta(0), timedelta(seconds=-1), pd.Timedelta("-2min"), pd.NaT, "2min"),
+        *(0, -1.5, float("nan"), True, np.timedelta64(2, "m"), [1]),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("name", SECONDS)
+def test_what_is_no_span_of_time_is_refused(name, wrong):
+    words = rf"{name} must be a number above 0 \(seconds\).*Timedelta.*, not"
+    for use in (options.resolve, lambda given: pandas_llm.set_options(**given)):
+        with pytest.raises(ValueError, match=words):
+            use({name: wrong})
+
+
+def test_a_run_ends_at_a_deadline_that_is_a_timedelta(simulator, on):
+    server = simulator(latency=30.0)
+    with pytest.warns(pandas_llm.LLMWarning, match="deadline"):
+        out = pd.DataFrame({"text": ["a", "b"]}).llm.complete(
+            "${text}", deadline=pd.Timedelta("200ms"), error_column="why", **on(server)
+        )
+    assert out["why"].str.contains("deadline").all()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("stop", '["a", "b"]', ["a", "b"]),
+        ("stop", "5", "5"),
+        ("model", "5", "5"),
+        ("system", '"quoted"', '"quoted"'),
+        ("system", "null", "null"),
+        ("images", "photo", "photo"),
+        ("dedupe", "False", False),
+        ("progress", "None", None),
+        ("na_action", "null", None),
+        ("loop", '"thread"', "thread"),
+        ("deadline", "90", 90),
+    ],
+)
+def test_a_variable_is_read_as_the_rule_has_it(name, text, value, monkeypatch):
+    monkeypatch.setenv(f"PANDAS_LLM_{name.upper()}", text)
+    assert pandas_llm.get_options()[name] == value
+    assert type(pandas_llm.get_options()[name]) is type(value)
+
+
+def test_settings_show_no_key():
+    given = options.resolve({"api_key": "sk-1", "headers": {"X-Key": "sk-2"}, "n": 3})
+    assert repr(given) == "Settings(n=3)"
+    with pytest.raises(TypeError, match="did you mean 'deadline'"):
+        Settings(dedline=3)
 
 
 @pytest.mark.parametrize(("name", "value"), CASES.items())
@@ -80,6 +184,11 @@ def test_call_beats_context_beats_set_beats_environment(name, value, monkeypatch
         ({"loop": "magic"}, ValueError, "'auto', 'thread' or 'nested'"),
         ({"examples": ["a"]}, ValueError, r"\(prompt, reply\) pairs"),
         ({"values": [1]}, ValueError, "a mapping"),
+        ({"stop": 5}, ValueError, "a str, a list of str or None, not 5"),
+        ({"reasoning_effort": 1}, ValueError, "a str or None"),
+        ({"seed": True}, ValueError, "a whole number or None, not True"),
+        ({"headers": {"X-Team": 1}}, ValueError, "a mapping of str to str"),
+        ({"session": "s"}, ValueError, "an aiohttp.ClientSession or None"),
         ({"modell": "m"}, TypeError, "did you mean 'model'"),
         ({"qqqq": 1}, TypeError, "is not an option$"),
     ],
@@ -140,3 +249,15 @@ def test_accounts_differ_by_key_and_do_not_hold_it():
     assert account("sk-1") != account("sk-2")
     assert account("sk-1") == account("sk-1")
     assert "sk-1" not in repr(account("sk-1"))
+
+
+def test_paths_of_options_mean_the_same_wherever_a_plan_is_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paths = {"ca": "ca.pem", "cert": (Path("c.pem"), "k.pem"), "files_root": "photos"}
+    plan = pandas_llm.Plan("${text}", verb="complete", model="sim", **paths)
+    written = pickle.dumps(plan)
+    monkeypatch.chdir("/")
+    settings = pickle.loads(written)._task.settings
+    assert settings.ca == str(tmp_path / "ca.pem")
+    assert [*settings.cert] == [str(tmp_path / name) for name in ("c.pem", "k.pem")]
+    assert settings.files_root == str(tmp_path / "photos")

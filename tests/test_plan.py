@@ -5,6 +5,7 @@ import os
 import pickle
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date, datetime
+from types import SimpleNamespace
 from typing import Annotated, Literal
 
 import pandas as pd
@@ -85,9 +86,9 @@ def test_a_plan_is_the_same_on_arrival_in_another_process(worker, keys, options)
     # pydantic's FieldInfo does not equal its own copy
     assert repr((there["keys"], there["verb"])) == repr((plan.keys, plan.verb))
     # n and temperature are set there, max_tokens is in the environment there
-    assert there["settings"] == plan._recipe.settings
-    assert there["shape"] == plan._recipe.shape
-    assert there["schema"] == plan._recipe.output.schema
+    assert there["settings"] == plan._task.settings
+    assert there["shape"] == plan._task.shape
+    assert there["schema"] == plan._task.output.schema
     assert_frame_equal(there["meta"], plan.meta(FRAME))
     assert repr(pickle.loads(there["again"])) == repr(plan)
 
@@ -149,9 +150,9 @@ def test_what_the_caller_changes_later_does_not_change_the_plan():
     keys["more"] = str
     stop.append("!")
     assert plan.keys == {"label": ["x", "y"]}
-    assert plan._recipe.settings.stop == ["."]
+    assert plan._task.settings.stop == ["."]
     with pandas_llm.option_context(n=4):
-        assert pickle.loads(pickle.dumps(plan))._recipe.settings.n == 1
+        assert pickle.loads(pickle.dumps(plan))._task.settings.n == 1
 
 
 def test_names_are_those_of_the_methods():
@@ -174,7 +175,7 @@ def test_labels_that_can_be_read_once_are_kept():
     [
         ({"api_key": "sk-literal-key"}, "set OPENAI_API_KEY there"),
         ({"headers": {"X-Api-Key": "sk-literal-key"}}, r"headers\['X-Api-Key'\]"),
-        ({"session": object()}, "session="),
+        ({"session": SimpleNamespace(post=None)}, "session="),
     ],
     ids=["key", "header", "session"],
 )
@@ -219,4 +220,4 @@ def test_requests_go_where_they_go_here(monkeypatch, simulator):
     monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
     pickled = pickle.dumps(Plan("${text}", ["fact"], model="sim-large"))
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/elsewhere")
-    assert pickle.loads(pickled)._recipe.settings.base_url == server.base_url
+    assert pickle.loads(pickled)._task.settings.base_url == server.base_url

@@ -388,6 +388,36 @@ def test_a_cache_file_damaged_inside_costs_a_warning_or_nothing(
     assert sent > 0
 
 
+def test_a_cache_file_whose_names_are_damaged_costs_a_warning_and_no_row(
+    ask, simulator, tmp_path
+):
+    server, file = simulator(), tmp_path / "c.sqlite"
+    ask(server, facts(*range(3)))
+    body = file.read_bytes()
+    file.write_bytes(body.replace(b"pandas_llm_cache", b"pandas_\xffllm_cach"))
+    said, sent = with_one_warning(ask, server, facts(*range(3)))
+    assert "UTF-8" in said
+    assert sent == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="home folders of POSIX")
+@pytest.mark.parametrize("home", [None, "/dev/null"])
+def test_no_home_folder_costs_a_warning_and_no_row(
+    home, ask, simulator, tmp_path, monkeypatch
+):
+    monkeypatch.delenv("PANDAS_LLM_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    monkeypatch.delenv("HOME", raising=False)
+    if home:
+        monkeypatch.setenv("HOME", home)
+    monkeypatch.chdir(tmp_path)
+    said, sent = with_one_warning(ask, simulator(), facts(*range(3)), cache=True)
+    assert sent == 3
+    assert "home" in said or home in said
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_locked_cache_file_costs_a_warning_and_no_row(
     ask, simulator, tmp_path, monkeypatch
 ):

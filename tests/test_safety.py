@@ -298,8 +298,8 @@ def test_the_key_is_nowhere_after_a_whole_run_of_failures(
         repr(out.attrs),
         repr(out.llm.usage),
         repr(plan),
-        repr(plan._recipe),
-        repr(plan._recipe.settings),
+        repr(plan._task),
+        repr(plan._task.settings),
         *(str(warning.message) for warning in warned),
         *capfd.readouterr(),
     ]

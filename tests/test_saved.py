@@ -17,8 +17,7 @@ from batch_models import Defaults, Fact, Leaf, Node, Odd, Place, Tagged
 from pydantic import AfterValidator, BaseModel, Field, Strict, StringConstraints
 
 from pandas_llm import ConfigurationError, LLMError, LLMWarning, options
-from pandas_llm._run.recipe import make_recipe
-from pandas_llm._run.task import Shape
+from pandas_llm._run.task import Shape, make_task
 from pandas_llm.batch import saved
 from pandas_llm.errors import OutputError
 from pandas_llm.types import Choice
@@ -82,7 +81,7 @@ REPLIES = [
 def recipe(keys, verb="extract", template="${text}", shape=None, **given):
     given = {"model": "sim", "base_url": "http://127.0.0.1:9", **given}
     shape = shape or Shape()
-    return make_recipe(template, keys, verb, shape, options.resolve(given))
+    return make_task(template, keys, verb, shape, options.resolve(given))
 
 
 def again(made, keys=None):
@@ -390,6 +389,6 @@ def test_options_come_back_as_they_go_into_requests():
 
 
 def test_an_option_that_json_does_not_hold_is_said_at_once():
-    made = recipe(["x"], headers={"x-team": b"a"})
-    with pytest.raises(ConfigurationError, match="headers cannot be kept"):
+    made = recipe(["x"], prices={("m",): (1.0, 2.0)})
+    with pytest.raises(ConfigurationError, match="prices cannot be kept"):
         saved.write(made)

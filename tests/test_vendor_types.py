@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from resume_server import Server
 
 from pandas_llm import providers
-from pandas_llm._replies.keys import parse_keys
+from pandas_llm._keys.keys import parse_keys
 from pandas_llm._replies.outputs import Records
 from pandas_llm.types import Capabilities, Endpoint, Image, Request, Spec
 
@@ -43,10 +43,12 @@ KEYS: dict[str, Any] = {
     "place": Place,
     "places": list[Place] | None,
 }
-SCHEMA = Records(parse_keys(KEYS)).schema
+ASKED = Records(parse_keys(KEYS))
+SCHEMA = ASKED.schema
 SPECS = {
     "plain": Spec("m"),
     "schema": Spec("m", schema=SCHEMA),
+    "constraints": Spec("m", schema=SCHEMA, constrained=ASKED.constrained),
     "sampling": Spec(
         "m", sampling={"temperature": 0.5, "top_p": 0.9, "stop": ["a"]}, max_tokens=9
     ),
@@ -61,6 +63,7 @@ REQUESTS = {
 SETTLED: list[dict[str, Any]] = [
     {"schema": "json_schema"},
     {"schema": "json_schema", "refused": ("strict",)},
+    {"schema": "json_schema", "constraints": False},
     {"schema": "json_object"},
     {"schema": "prompt"},
 ]

@@ -15,7 +15,7 @@ import pandas_llm
 print(time.perf_counter() - wall, time.process_time() - used)
 import sys
 print(*[m for m in ("aiohttp", "pydantic", "orjson", "tqdm", "nest_asyncio",
-                    "json_repair", "sqlite3") if m in sys.modules])
+                    "sqlite3") if m in sys.modules])
 """
 
 

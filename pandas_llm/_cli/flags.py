@@ -3,77 +3,42 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import json
-import re
 import types as python_types
 import typing
-from collections.abc import Callable, Mapping, Sequence
-from os import PathLike
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from pandas_llm import options
 
-_NOT_HERE = {
-    "api_key",  # a command's words are seen by all users of a machine
-    "session",
-    "loop",  # no event loop runs here
-    "flatten",  # --keys cannot nest
-    "errors",  # a failed row is empty, told, and seen in the exit code
-    "ignore_index",  # files have no index
+if TYPE_CHECKING:
+    from pandas_llm.options import Option
+
+_TABLES: Mapping[str, type] = {
+    "generate": options.ExplodeOptions,
+    "extract": options.RecordOptions,
+    "complete": options.SeriesOptions,
+    "classify": options.LabelOptions,
 }
-_TABLES: Mapping[str, tuple[Any, ...]] = {
-    "generate": (options.Options, options.RecordOptions, options.ExplodeOptions),
-    "extract": (options.Options, options.RecordOptions),
-    "complete": (options.Options, options.SeriesOptions),
-    "classify": (options.Options, options.SeriesOptions, options.LabelOptions),
-}
-_NAMES = {
-    "Callable": Callable,
-    "Mapping": Mapping,
-    "Sequence": Sequence,
-    "PathLike": PathLike,
-    "Progress": object,
-    "aiohttp": python_types.SimpleNamespace(ClientSession=object),
-}
-"""What types.py imports for the type checker alone."""
 
 
 def add(parser: argparse.ArgumentParser, verb: str) -> None:
     """Add a flag for every option of a verb and of the run."""
     own = parser.add_argument_group(f"options of {verb}")
     run = parser.add_argument_group("options of the run")
-    tables = _TABLES[verb]
-    hints = typing.get_type_hints(tables[-1], localns=_NAMES)
-    told = {name: text for table in tables for name, text in described(table).items()}
-    for name, hint in hints.items():
-        if name not in _NOT_HERE:
-            group = run if name in options.Options.__annotations__ else own
-            text = told[name].replace("`", "") + _default(name)
-            _add_one(group, name, hint, text.replace("%", "%%"))
+    for name, option in options.listed(_TABLES[verb]).items():
+        if option.flag:
+            _add_one(run if name in options.OPTIONS else own, name, option)
 
 
 def given(words: argparse.Namespace, verb: str) -> dict[str, Any]:
-    """Give the options that were set by flags."""
-    names = _TABLES[verb][-1].__annotations__
+    """Return the options that were set by flags."""
+    names = options.listed(_TABLES[verb])
     found = {name: value for name, value in vars(words).items() if name in names}
     for name, value in found.items():
         if isinstance(value, _Pairs):
             found[name] = dict(value)
     return found
-
-
-def described(table: Any) -> dict[str, str]:
-    """Read what a table's docstring says of its options.
-
-    Examples
-    --------
-    >>> described(options.LabelOptions)["confidence"][:12]
-    'Add a column'
-    """
-    text = inspect.cleandoc(table.__doc__ or "")
-    found = re.findall(r"^(\w+)\n((?: {4}.+\n?)+)", text, re.MULTILINE)
-    return {name: re.sub(r"\s+", " ", said).strip() for name, said in found}
 
 
 class _Pairs(dict[str, Any]):
@@ -99,11 +64,14 @@ class _AddPairs(argparse.Action):
         setattr(namespace, self.dest, found)
 
 
-def _add_one(group: Any, name: str, hint: Any, told: str) -> None:
+def _add_one(group: Any, name: str, option: Option) -> None:
     flag = "--" + name.replace("_", "-")
-    arms = _arms(hint)
+    arms = _arms(option.type)
     kinds = {typing.get_origin(arm) or arm for arm in arms}
-    common: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": told}
+    read = option.rule.read if option.rule else _json_or_text
+    told = option.says.replace("`", "") + _default(option)
+    common: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS}
+    common["help"] = told.replace("%", "%%")
     if bool in kinds:
         if kinds & {str, int, float}:
             group.add_argument(flag, metavar="FILE", **common)
@@ -117,28 +85,27 @@ def _add_one(group: Any, name: str, hint: Any, told: str) -> None:
         common |= {"action": "append", "metavar": "TEXT"}
     elif kinds == {Literal}:
         words = [str(word).lower() for arm in arms for word in typing.get_args(arm)]
-        words += ["none"] * _may_be_none(hint)
+        words += ["none"] * _may_be_none(option.type)
         common |= {"type": _word, "choices": [_word(word) for word in words]}
         common["metavar"] = "{" + ",".join(words) + "}"
     elif kinds & {int, float}:
-        common |= {"type": _json_or_text, "metavar": "N"}
+        common |= {"type": read, "metavar": "N"}
     elif Sequence in kinds:
-        common |= {"type": _json_or_text, "metavar": "JSON"}
+        common |= {"type": read, "metavar": "JSON"}
     else:
         common["metavar"] = "TEXT"
     group.add_argument(flag, **common)
 
 
-def _default(name: str) -> str:
+def _default(option: Option) -> str:
     """Tell a default that is not plain from the rest."""
-    default = getattr(options.Settings(), name, None)
-    plain = default in (None, "", ()) or isinstance(default, bool)
-    shown = f"{default:g}" if isinstance(default, float) else default
+    plain = option.default in (None, ()) or isinstance(option.default, bool)
+    shown = option.shown.strip("'")
     return "" if plain else f" By default {shown}."
 
 
 def _arms(hint: Any) -> list[Any]:
-    """Give the types that a union is made of, but None."""
+    """Return the types that a union is made of, but None."""
     union = typing.get_origin(hint) in (typing.Union, python_types.UnionType)
     arms = typing.get_args(hint) if union else (hint,)
     return [arm for arm in arms if arm is not type(None)]
@@ -153,7 +120,7 @@ def _word(text: str) -> str | None:
 
 
 def _json_or_text(text: str) -> Any:
-    """Read numbers and lists; `options.check` says what is wrong with the rest."""
+    """Read JSON, or take the text for a text."""
     try:
         return json.loads(text)
     except ValueError:

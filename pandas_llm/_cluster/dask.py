@@ -14,92 +14,56 @@ limits from the scheduler, so that they never exceed them together.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 from dask.dataframe.extensions import (
     register_dataframe_accessor,
     register_series_accessor,
 )
 
+from pandas_llm import _verbs
 from pandas_llm._cluster.partition import engine_plan, run_partition
+from pandas_llm._verbs import brief, form
 from pandas_llm.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    import dask.dataframe as dd
+    from collections.abc import Callable
 
-    from pandas_llm.options import (
-        ExplodeOptions,
-        LabelOptions,
-        RecordOptions,
-        SeriesOptions,
-        VectorOptions,
-    )
+    import dask.dataframe as dd
+    import pandas as pd
+
     from pandas_llm.plan import Plan
 
-__all__ = ["LLMAccessor"]
+__all__ = ["DaskAccessor"]
+
+P = ParamSpec("P")
 
 
-class LLMAccessor:
-    """Run a language model over the rows of a Dask DataFrame or Series.
+def _frame(
+    verb: Callable[Concatenate[pd.DataFrame, P], Any],
+) -> Callable[Concatenate[Any, P], dd.DataFrame]:
+    """Make a verb that joins columns to a frame a method of the accessor."""
+    return _lazy(verb, "dd.DataFrame")
 
-    The verbs are those of ``df.llm`` and take the same options; nothing is sent
-    before the result is computed. Index and divisions stay as they are. Each
-    partition is a run of its own: `deadline` and `concurrency` hold for each, equal
-    requests share a call within one (and across them by the cache), and `max_cost`
-    is refused.
-    """
 
-    def __init__(self, data: Any) -> None:
-        self._data = data
+def _series(
+    verb: Callable[Concatenate[pd.DataFrame, P], Any],
+) -> Callable[Concatenate[Any, P], dd.Series]:
+    """Make a verb with one value a row a method of the accessor."""
+    return _lazy(verb, "dd.Series")
 
-    def generate(
-        self, template: str, keys: Any, **options: Unpack[ExplodeOptions]
-    ) -> dd.DataFrame:
-        """Generate zero to many records a row; see ``df.llm.generate``.
 
-        With ``ignore_index=True`` each partition is numbered anew, and divisions
-        are not known.
-        """
-        return self._mapped(engine_plan(template, keys, "generate", options))
+def _lazy(verb: Callable[..., Any], result: str) -> Callable[..., Any]:
+    """Make a verb a method that plans a run for each partition."""
 
-    def extract(
-        self, template: str, keys: Any, **options: Unpack[RecordOptions]
-    ) -> dd.DataFrame:
-        """Extract exactly one record a row; see ``df.llm.extract``."""
-        return self._mapped(engine_plan(template, keys, "extract", options))
-
-    def complete(self, template: str, **options: Unpack[SeriesOptions]) -> dd.Series:
-        """Complete each row's prompt with plain text; see ``df.llm.complete``."""
-        return self._mapped(engine_plan(template, None, "complete", options))
-
-    def classify(
-        self, template: str, labels: Any, **options: Unpack[LabelOptions]
-    ) -> dd.Series:
-        """Give each row one of the labels; see ``df.llm.classify``."""
-        return self._mapped(engine_plan(template, labels, "classify", options))
-
-    def embed(
-        self, template: str | None = None, **options: Unpack[VectorOptions]
-    ) -> dd.Series:
-        """Give each row's text a vector; see ``df.llm.embed``.
-
-        With ``expand=True`` the columns must be known before a vector is: name the
-        `dimensions`.
-        """
+    def run(self: DaskAccessor, *args: Any, **options: Any) -> Any:
         if options.get("expand") and options.get("dimensions") is None:
             raise ConfigurationError(
-                "embed with expand=True on Dask needs dimensions=, the number of "
-                "columns: nothing is sent before the result is computed"
+                f"{verb.__name__} with expand=True on Dask needs dimensions=, the "
+                "number of columns: nothing is sent before the result is computed"
             )
-        if template is None:
-            if self._data.ndim > 1:
-                msg = "embed needs the name of the column with the texts, or a template"
-                raise TypeError(msg)
-            template = "value"
-        return self._mapped(engine_plan(template, None, "embed", options))
-
-    def _mapped(self, plan: Plan) -> Any:
         data = self._data
+        plan = engine_plan(verb, data, *args, **options)
         return data.map_partitions(
             _run,
             plan,
@@ -108,6 +72,32 @@ class LLMAccessor:
             transform_divisions=False,
             enforce_metadata=False,
         )
+
+    return form(run, verb, "self", doc=brief(verb), result=result)
+
+
+class DaskAccessor:
+    """Run a language model over the rows of a Dask DataFrame or Series.
+
+    The verbs are those of ``df.llm`` and take the same options; nothing is sent
+    before the result is computed. Index and divisions stay as they are. Each
+    partition is a run of its own: `deadline` and `concurrency` hold for each, equal
+    requests share a call within one (and across them by the cache), and `max_cost`
+    is refused.
+
+    With ``ignore_index=True`` each partition is numbered from 0, and divisions are
+    not known. With ``expand=True`` the columns must be known before a vector is: name
+    the `dimensions`.
+    """
+
+    def __init__(self, data: Any) -> None:
+        self._data = data
+
+    generate = _frame(_verbs.generate)
+    extract = _frame(_verbs.extract)
+    complete = _series(_verbs.complete)
+    classify = _series(_verbs.classify)
+    embed = _series(_verbs.embed)
 
 
 def _run(part: Any, plan: Plan) -> Any:
@@ -123,5 +113,5 @@ def _run(part: Any, plan: Plan) -> Any:
     return run_partition(plan, part, leased(worker))
 
 
-register_dataframe_accessor("llm")(LLMAccessor)
-register_series_accessor("llm")(LLMAccessor)
+register_dataframe_accessor("llm")(DaskAccessor)
+register_series_accessor("llm")(DaskAccessor)

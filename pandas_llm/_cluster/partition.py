@@ -5,19 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pandas_llm._pacing import budget
+from pandas_llm._verbs import plan_of
 from pandas_llm.errors import ConfigurationError
-from pandas_llm.plan import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
 
     from pandas_llm._pacing import Budget
+    from pandas_llm.plan import Plan
 
 
 def engine_plan(
-    template: str, keys: Any, verb: Any, options: Mapping[str, Any]
+    verb: Callable[..., Any], data: Any, *args: Any, **options: Any
 ) -> Plan:
-    """Make a plan for the workers of an engine.
+    """Make the plan of a verb for the workers of an engine.
 
     Raises
     ------
@@ -25,7 +26,7 @@ def engine_plan(
         For what cannot be sent to them, or would hold for one partition alone.
     """
     # bars of many workers would write over each other
-    plan = Plan(template, keys, verb=verb, **{"progress": False, **options})
+    plan = plan_of(verb)(data, *args, **{"progress": False, **options})
     if plan.settings.max_cost is not None:
         raise ConfigurationError(
             "max_cost holds for one run, and each partition is one: leave it out, and "

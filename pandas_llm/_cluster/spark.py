@@ -13,7 +13,8 @@ between them: each keeps to one part of as many as there are cores, or `workers`
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Unpack
+from inspect import Parameter
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, overload
 
 import orjson
 import pandas as pd
@@ -28,8 +29,11 @@ from pyspark.sql.types import (
     TimestampNTZType,
 )
 
+from pandas_llm import _verbs
 from pandas_llm._cluster.partition import engine_plan, run_partition
 from pandas_llm._pacing import WHOLE
+from pandas_llm._verbs import brief, form
+from pandas_llm.errors import InvalidValueError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping
@@ -37,12 +41,6 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from pandas_llm._pacing import RateLimiter
-    from pandas_llm.options import (
-        ExplodeOptions,
-        LabelOptions,
-        RecordOptions,
-        SeriesOptions,
-    )
     from pandas_llm.plan import Plan
 
 __all__ = ["classify", "complete", "extract", "generate"]
@@ -61,76 +59,64 @@ _ITEMS: Mapping[str, DataType] = {
     "number": DoubleType(),
     "boolean": BooleanType(),
 }
+_WORDS = """\
+Parameters
+----------
+sdf : pyspark.sql.DataFrame
+    The rows.
+workers : int, optional
+    Python workers that run at once, by default the session's cores
+    (``defaultParallelism``). Each keeps to its part of the account's limits.
+template, …, **options
+    As for ``df.llm``; a key or `max_cost` is refused, see `Plan`.
+
+Returns
+-------
+pyspark.sql.DataFrame
+    Its columns, then the new ones. Labels are text; lists of texts or numbers are
+    arrays; anything else that is nested is text in JSON. Nothing is sent before the
+    result is asked for, and all is sent again each time it is, unless the cache has
+    it: write it, or ``cache()`` it.
+"""
+P = ParamSpec("P")
 
 
-def generate(
-    sdf: DataFrame,
-    template: str,
-    keys: Any,
-    *,
-    workers: int | None = None,
-    **options: Unpack[ExplodeOptions],
-) -> DataFrame:
-    """Generate zero to many records a row, joined to the row's own columns.
+class SparkVerb(Protocol[P]):
+    """A verb as a function of a Spark DataFrame."""
 
-    Parameters
-    ----------
-    sdf : pyspark.sql.DataFrame
-        The rows.
-    template, keys, **options
-        As for ``df.llm.generate``; a key or `max_cost` is refused, see `Plan`.
-    workers : int, optional
-        Python workers that run at once, by default the session's cores
-        (``defaultParallelism``). Each keeps to its part of the account's limits.
+    @overload
+    def __call__(
+        self, sdf: DataFrame, /, *args: P.args, **options: P.kwargs
+    ) -> DataFrame: ...
 
-    Returns
-    -------
-    pyspark.sql.DataFrame
-        Its columns, then the new ones. Labels are text; lists of texts or numbers
-        are arrays; anything else that is nested is text in JSON. Nothing is sent
-        before the result is asked for, and all is sent again each time it is,
-        unless the cache has it: write it, or ``cache()`` it.
+    @overload
+    def __call__(
+        self, sdf: DataFrame, /, *args: Any, workers: int | None, **options: Any
+    ) -> DataFrame: ...
+
+
+def _lazy(
+    verb: Callable[Concatenate[list[dict[str, Any]], P], Any],
+) -> SparkVerb[P]:
+    """Make a verb a function of a Spark DataFrame.
+
+    Of a verb's overloads the one for lists allows all its options.
     """
-    plan = engine_plan(template, keys, "generate", options)
-    return _mapped(sdf, plan, workers)
+
+    def run(
+        sdf: DataFrame, *args: Any, workers: int | None = None, **options: Any
+    ) -> DataFrame:
+        return _mapped(sdf, engine_plan(verb, sdf, *args, **options), workers)
+
+    workers = Parameter("workers", Parameter.KEYWORD_ONLY, default=None)
+    doc = f"{brief(verb)}\n{_WORDS}"
+    return form(run, verb, "sdf", more=[workers], doc=doc, result="DataFrame")
 
 
-def extract(
-    sdf: DataFrame,
-    template: str,
-    keys: Any,
-    *,
-    workers: int | None = None,
-    **options: Unpack[RecordOptions],
-) -> DataFrame:
-    """Extract exactly one record a row; see `generate`."""
-    plan = engine_plan(template, keys, "extract", options)
-    return _mapped(sdf, plan, workers)
-
-
-def complete(
-    sdf: DataFrame,
-    template: str,
-    *,
-    workers: int | None = None,
-    **options: Unpack[SeriesOptions],
-) -> DataFrame:
-    """Add a column with a text for each row; see `generate`."""
-    plan = engine_plan(template, None, "complete", options)
-    return _mapped(sdf, plan, workers)
-
-
-def classify(
-    sdf: DataFrame,
-    template: str,
-    labels: Any,
-    *,
-    workers: int | None = None,
-    **options: Unpack[LabelOptions],
-) -> DataFrame:
-    """Add a column with one of the labels for each row; see `generate`."""
-    plan = engine_plan(template, labels, "classify", options)
-    return _mapped(sdf, plan, workers)
+generate = _lazy(_verbs.generate)
+extract = _lazy(_verbs.extract)
+complete = _lazy(_verbs.complete)
+classify = _lazy(_verbs.classify)
 
 
 def _mapped(sdf: DataFrame, plan: Plan, workers: int | None) -> DataFrame:
@@ -139,7 +125,7 @@ def _mapped(sdf: DataFrame, plan: Plan, workers: int | None) -> DataFrame:
     for name in plan.columns:
         if name in sdf.columns:
             msg = f"the frame has a column {name!r} already: choose another name"
-            raise ValueError(msg)
+            raise InvalidValueError(msg)
     new = {name: _type(plan, name, kind) for name, kind in plan.columns.items()}
     schema = StructType(list(sdf.schema.fields))
     for name, type_ in new.items():
@@ -148,7 +134,7 @@ def _mapped(sdf: DataFrame, plan: Plan, workers: int | None) -> DataFrame:
         workers = sdf.sparkSession.sparkContext.defaultParallelism
     if workers < 1:
         msg = f"workers must be at least 1, not {workers}"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     return sdf.mapInPandas(_runner(plan, new, workers), schema)
 
 

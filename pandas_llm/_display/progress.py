@@ -124,7 +124,7 @@ class _Speed:
         return (after - before) / (end - start) if end > start else 0.0
 
     def left(self, rows: int, status: Status) -> float | None:
-        """Give the seconds that so many more rows take.
+        """Return the seconds that so many more rows take.
 
         A burst at the start says nothing of an account's limit, and the limit
         nothing of a slow server: the longer of the two counts.
@@ -271,7 +271,7 @@ def _tqdm(progress: Progress) -> Any:
 
 
 def _facts(progress: Progress) -> dict[str, str]:
-    """Give what the bar's format names beside tqdm's own."""
+    """Return what the bar's format names beside tqdm's own."""
     left = "?" if progress.left is None else _clock(progress.left)
     return {"left": left, "pace": f"{short(progress.rate)} rows/s"}
 

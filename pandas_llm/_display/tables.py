@@ -28,7 +28,7 @@ class Table:
 
 
 def as_text(lines: Sequence[tuple[str, str]]) -> str:
-    """Give aligned lines.
+    """Return aligned lines.
 
     Examples
     --------
@@ -41,7 +41,7 @@ def as_text(lines: Sequence[tuple[str, str]]) -> str:
 
 
 def as_html(title: str, lines: Sequence[tuple[str, str]]) -> str:
-    """Give a table without a style of its own, so that it follows the notebook's."""
+    """Return a table without a style of its own, so that it follows the notebook's."""
     rows = "".join(
         f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
         f"<td style='text-align:right'>{html.escape(value)}</td></tr>"
@@ -52,7 +52,7 @@ def as_html(title: str, lines: Sequence[tuple[str, str]]) -> str:
 
 
 def dollars(known: float, unpriced: int) -> str:
-    """Give a cost in words: what is known of it, and how much is not.
+    """Return a cost in words: what is known of it, and how much is not.
 
     Examples
     --------
@@ -69,7 +69,7 @@ def dollars(known: float, unpriced: int) -> str:
 
 
 def short(number: float) -> str:
-    """Give a number in at most three digits and a letter.
+    """Return a number in at most three digits and a letter.
 
     Examples
     --------

@@ -1,14 +1,14 @@
 """Tracebacks that end at the caller's line, without the frames of the package.
 
-An error that the package raises on purpose says all that is to be known. What is
-not expected (an error of another library, or a mistake in here) keeps every frame,
-and so does code of the caller's that was called from in here, such as an `api_key`
-that is a function. ``PANDAS_LLM_TRACEBACK=full`` keeps all.
+An error that the package raises on purpose is an `LLMError` and says all that is to
+be known: none of its frames is shown. Anything else is not expected (an error of
+another library, or a mistake in here) and keeps every frame. Code of the caller's
+that was called from in here, such as an `api_key` that is a function, keeps its own.
+``PANDAS_LLM_TRACEBACK=full`` keeps all.
 """
 
 from __future__ import annotations
 
-import dis
 import inspect
 import os
 import sysconfig
@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pandas_llm import environment
+from pandas_llm.errors import LLMError, LLMWarning
+from pandas_llm.redaction import conceal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,9 +31,8 @@ _LIBRARIES = tuple(
     {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib")}
     | {_PACKAGE, "uvloop/", "<frozen"}  # uvloop's frames name no whole path
 )
-_RAISE = dis.opmap["RAISE_VARARGS"]
-_MARK = "_trimmed_by_pandas_llm"
-"""On an error that an inner public function has trimmed: Plan's, called by a verb."""
+_ON_PURPOSE = (LLMError, LLMWarning)
+"""The warning is an error where the caller has made warnings errors."""
 
 
 def ends_here(verb: Verb) -> Verb:
@@ -40,6 +41,7 @@ def ends_here(verb: Verb) -> Verb:
 
         @wraps(verb)
         async def awaited(*args: Any, **kwargs: Any) -> Any:
+            kwargs = conceal(kwargs)
             try:
                 return await verb(*args, **kwargs)
             except BaseException as error:
@@ -50,6 +52,7 @@ def ends_here(verb: Verb) -> Verb:
 
     @wraps(verb)
     def called(*args: Any, **kwargs: Any) -> Any:
+        kwargs = conceal(kwargs)  # frames that are shown may be with their variables
         try:
             return verb(*args, **kwargs)
         except BaseException as error:
@@ -60,21 +63,21 @@ def ends_here(verb: Verb) -> Verb:
 
 
 def trim(error: BaseException) -> None:
-    """Take frames off an error that leaves the package, if it is an expected one."""
+    """Take frames off an error that leaves the package, by its class."""
     frames = list(_frames(error.__traceback__))
     if environment.own("traceback") == "full" or not frames:
         return
     inside = [at for at, frame in enumerate(frames) if _of_package(frame)]
     beyond = frames[inside[-1] + 1 :] if inside else frames
+    misses_arguments = isinstance(error, TypeError) and len(frames) == 1
     if _is_interrupt(error):
         error.__traceback__ = None
         error.__suppress_context__ = True  # the task's, which was cancelled for it
-    elif not beyond and (_raises(frames[-1]) or hasattr(error, _MARK)):
-        error.__traceback__ = None
-        _trim_causes(error)
-        setattr(error, _MARK, True)
     elif beyond and _of_caller(beyond[0]):
         error.__traceback__ = beyond[0]
+    elif isinstance(error, _ON_PURPOSE) or misses_arguments:
+        error.__traceback__ = None
+        _trim_causes(error)
 
 
 def _is_interrupt(error: BaseException) -> bool:
@@ -106,8 +109,3 @@ def _of_package(frame: TracebackType) -> bool:
 
 def _of_caller(frame: TracebackType) -> bool:
     return not frame.tb_frame.f_code.co_filename.startswith(_LIBRARIES)
-
-
-def _raises(frame: TracebackType) -> bool:
-    """Tell whether an error was raised on purpose: by a ``raise`` in the source."""
-    return frame.tb_frame.f_code.co_code[frame.tb_lasti] == _RAISE

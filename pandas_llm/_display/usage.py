@@ -128,6 +128,6 @@ class Totals:
             self.unpriced += 1
 
     def usage(self, seconds: float) -> Usage:
-        """Give the frozen sum."""
+        """Return the frozen sum."""
         names = [f.name for f in fields(Usage) if f.name != "seconds"]
         return Usage(**{n: getattr(self, n) for n in names}, seconds=seconds)

@@ -9,13 +9,13 @@ import time
 from dataclasses import fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from pandas_llm import environment
 from pandas_llm.errors import ConfigurationError
 from pandas_llm.providers import local, presets
 from pandas_llm.providers import preset as provider_preset
-from pandas_llm.redaction import is_secret
+from pandas_llm.redaction import is_secret, parted, shown
 from pandas_llm.types import Endpoint
 
 if TYPE_CHECKING:
@@ -45,9 +45,11 @@ def portable(settings: Settings) -> dict[str, Any]:
     """
     preset = _split_model(settings.model)[1]
     secret = [name for name in settings.headers or {} if is_secret(name)]
-    if isinstance(settings.api_key, str) or secret:
-        what = "api_key" if not secret else f"headers[{secret[0]!r}]"
-        names = preset.key or "it"
+    password = bool(parted(settings.base_url or "")[0])
+    if isinstance(settings.api_key, str) or secret or password:
+        what = "the password in base_url" if password else "api_key"
+        what = f"headers[{secret[0]!r}]" if secret else what
+        names = (preset.address if password else preset.key) or "it"
         variable = names if isinstance(names, str) else names[0]
         msg = (
             f"{what} would be written down with the plan, for any to read. Ways out:\n"
@@ -61,9 +63,25 @@ def portable(settings: Settings) -> dict[str, Any]:
     found = {f.name: getattr(settings, f.name) for f in fields(settings)}
     if not isinstance(settings.cache, bool) and not str(settings.cache).startswith("~"):
         found["cache"] = os.path.abspath(settings.cache)  # noqa: PTH100 - not resolved
-    # requests must not go elsewhere because a worker's environment is another
-    found["base_url"] = settings.base_url or _variable(preset.address)
+    for name in ("ca", "files_root"):
+        found[name] = _whole(found[name])
+    cert = settings.cert
+    if cert is None or isinstance(cert, (str, os.PathLike)):
+        found["cert"] = _whole(cert)
+    else:
+        found["cert"] = [_whole(path) for path in cert]
+    # requests must not go elsewhere because a worker's environment is another; one
+    # with a password in it is not written down
+    place = settings.base_url or _variable(preset.address)
+    found["base_url"] = None if place and parted(place)[0] else place
     return found
+
+
+def _whole(path: Any) -> Any:
+    """Return a path that means the same wherever a process stands."""
+    if path is None or str(path).startswith("~"):
+        return path and str(path)
+    return os.path.abspath(path)  # noqa: PTH100 - not resolved
 
 
 def without_secrets(settings: Settings) -> Settings:
@@ -91,14 +109,32 @@ def resolve_endpoint(settings: Settings) -> Endpoint:
     lacks = preset.needs_key and not own and not (key and model)
     if not settings.replay and (lacks or base_url is None):
         raise ConfigurationError(_ways_out(name, preset, model, key, base_url))
-    if given and urlsplit(given).scheme not in ("http", "https"):
-        msg = f"base_url must start with http:// or https://, not {given!r}"
-        raise ConfigurationError(msg)
     headers = tuple((settings.headers or {}).items())
-    place = _with_query((base_url or "").rstrip("/"), preset)
+    checked = _checked(given) if given else base_url or ""
+    place = _with_query(checked.rstrip("/"), preset)
     given_key = settings.api_key
     renew = partial(_made, given_key) if callable(given_key) else None
     return Endpoint(name, place, model, key, headers, token, renew)
+
+
+def _checked(url: str) -> str:
+    """Return an address that can be asked, its password escaped; errors hide that."""
+    held, bare = parted(url)
+    try:
+        parts = urlsplit(bare)
+        usable = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not bare.lower().startswith(("http://", "https://")):
+        msg = f"base_url must start with http:// or https://, not {shown(url)!r}"
+        raise ConfigurationError(msg)
+    if not usable:
+        msg = f"base_url names no host, or no port that there is: {shown(url)!r}"
+        raise ConfigurationError(msg)
+    if not set(held) & set("/?#[]"):
+        return url  # as it stands, it is a part of what kept replies are known by
+    name, _, password = held.partition(":")
+    return bare.replace("://", f"://{quote(name, '%')}:{quote(password, '%')}@", 1)
 
 
 def _key(settings: Settings, preset: Preset) -> tuple[str | None, bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from itertools import accumulate, pairwise
@@ -24,6 +25,7 @@ from pandas_llm.errors import (
     RowError,
     ToolCallError,
     TruncatedError,
+    UnreadError,
 )
 from pandas_llm.providers import Bundling, Embeddings
 from pandas_llm.types import Choice, Outcome, Reply, Tokens
@@ -40,6 +42,10 @@ if TYPE_CHECKING:
 
 _WITHHELD = (RefusalError, ContentFilterError, ToolCallError, TruncatedError)
 """Asked again unchanged, it would end the same."""
+_UNREAD = "unread"
+"""How a kept choice ended that could not be read, and counts as a vote."""
+_READ_AT_ONCE = 65_536
+"""Characters of a reply that are read without a thread."""
 
 
 class Client:
@@ -104,16 +110,23 @@ class Client:
     def _recalled(self, reply: Reply) -> Outcome | None:
         choices: list[list[Record]] = []
         mark: TruncatedError | None = None
+        unread = 0
         for choice in reply.choices:
+            if choice.finish_reason == _UNREAD:
+                unread += 1
+                continue
             try:
                 records, cut = self._output.read(choice)
             except OutputError:
                 return None
             choices.append(records)
             mark = mark or cut
+        if not choices:
+            return None
         tokens = reply.tokens or NO_TOKENS
-        records = self._output.combine(choices)
-        return Outcome(records, mark, 0, 0.0, reply, tokens, cached=True)
+        records = self._output.combine(choices, unread)
+        error = mark or _missed(unread, len(reply.choices))
+        return Outcome(records, error, 0, 0.0, reply, tokens, cached=True)
 
     def give_up(self, key: bytes, error: LLMError) -> None:
         """Keep why a request has no answer here, when one was had in another way.
@@ -174,7 +187,9 @@ class Client:
             if request.images:
                 request = await self._loaded(request, tally)
             reply, choices, error = await self._choices(request, events, tally)
-            records = self._output.combine(choices)
+            unread = request.spec.n - len(choices) if self._output.votes else 0
+            records = self._output.combine(choices, unread)
+            error = error or _missed(unread, request.spec.n)
         except LLMError as failure:
             if failure.fatal:
                 raise
@@ -234,6 +249,16 @@ class Client:
             outcomes.append(Outcome(records, None, tally.attempts, seconds, own, used))
         return outcomes
 
+    def _unread(self, count: int) -> list[Choice]:
+        """Return votes without a word: out of the cache the share is the same."""
+        return [Choice("", _UNREAD)] * count if self._output.votes else []
+
+    async def _read(self, choice: Choice) -> tuple[list[Record], TruncatedError | None]:
+        """Read one choice, in a thread if it is long, so that other rows go on."""
+        if len(choice.text) > _READ_AT_ONCE:
+            return await asyncio.to_thread(self._output.read, choice)
+        return self._output.read(choice)
+
     async def _choices(
         self, request: Request, events: Events, tally: Tally
     ) -> tuple[Reply, list[list[Record]], TruncatedError | None]:
@@ -255,7 +280,7 @@ class Client:
             unclear: OutputError | None = None
             for choice in reply.choices[:left]:
                 try:
-                    records, cut = self._output.read(choice)
+                    records, cut = await self._read(choice)
                     understood.append(records)
                     kept.append(choice)
                     mark = mark or cut
@@ -279,10 +304,17 @@ class Client:
                 self.terms.fewer()
         if problem is not None and not understood:
             raise problem
-        choices = tuple(kept)
+        choices = (*kept, *self._unread(request.spec.n - len(understood)))
         if choices != reply.choices:
             reply = reply._replace(choices=choices)
         return reply, understood, mark
+
+
+def _missed(unread: int, asked: int) -> UnreadError | None:
+    """Return the remark on votes that could not be read."""
+    if not unread:
+        return None
+    return UnreadError(f"{unread} of {asked} votes could not be read")
 
 
 def _not_kept() -> Outcome:

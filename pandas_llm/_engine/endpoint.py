@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from pandas_llm import environment
 from pandas_llm.errors import AuthenticationError, BadRequestError
 from pandas_llm.providers import connect
-from pandas_llm.redaction import is_secret, shown
+from pandas_llm.redaction import basic, is_secret, login, parted, parted_proxy, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -123,6 +124,7 @@ class Terms:
         dropped = self._provider.dropped(spec, known)
         return {
             "schema": known.schema,
+            "constraints": known.constraints and known.schema == "json_schema",
             "schema_in_prompt": known.describe or known.schema != "json_schema",
             "max_tokens_field": known.max_tokens,
             "sampling": not dropped,
@@ -206,13 +208,20 @@ class Access:
 
 def _fingerprint(endpoint: Endpoint) -> bytes:
     """Return what tells keys apart, and not the key."""
-    parts = (endpoint.base_url, endpoint.api_key, endpoint.headers)
-    return hashlib.blake2b(repr(parts).encode(), digest_size=16).digest()
+    headers = [text for header in endpoint.headers for text in header]
+    parts = (endpoint.base_url, endpoint.api_key or "", *headers)
+    # not their repr, in which a key shows as nothing
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).digest()
 
 
 def secrets(endpoint: Endpoint) -> tuple[bytes, ...]:
-    """Give an endpoint's key, and those of its headers that may hold one."""
+    """Return an endpoint's key, headers that may hold one, passwords in URLs."""
     texts = [endpoint.api_key or ""]
+    held, place = parted(endpoint.base_url)
+    proxy = environment.proxy(place)
+    for known in (held, parted_proxy(proxy.value)[0] if proxy else ""):
+        if known:
+            texts += [login(known)[1], basic(*login(known)).partition(" ")[2]]
     for name, value in endpoint.headers:
         if is_secret(name):
             texts += value.split()

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm.errors import ImageError
+from pandas_llm.errors import ConfigurationError, ImageError
 from pandas_llm.types import Image
 
 if TYPE_CHECKING:
@@ -56,7 +56,29 @@ _BRANDS = {
 _digest = partial(hashlib.blake2b, digest_size=16)
 
 
-def look_at(cell: Any) -> tuple[Image, ...]:
+def folder(given: str | os.PathLike[str] | None) -> Path | None:
+    """Return the folder that `files_root` names, without links; None for none.
+
+    Raises
+    ------
+    ConfigurationError
+        When there is no such folder.
+    """
+    if given is None:
+        return None
+    try:
+        found = Path(given).expanduser().resolve(strict=True)
+    except (OSError, ValueError, RuntimeError) as error:  # NUL; ~nobody
+        why = getattr(error, "strerror", None) or error
+        msg = f"files_root={os.fspath(given)!r} cannot be used: {why}"
+        raise ConfigurationError(msg) from None
+    if not found.is_dir():
+        msg = f"files_root={os.fspath(given)!r} is no folder"
+        raise ConfigurationError(msg)
+    return found
+
+
+def look_at(cell: Any, root: Path | None = None) -> tuple[Image, ...]:
     """Look at the images of one cell, which may be a list of them.
 
     Parameters
@@ -64,6 +86,8 @@ def look_at(cell: Any) -> tuple[Image, ...]:
     cell : str, Path, bytes or a list of those
         A file, its content, or an http, https or data URL. What an http URL holds
         is for the provider to fetch: it is known by its address.
+    root : Path, optional
+        From `folder`: a file must lie below it.
 
     Raises
     ------
@@ -79,8 +103,8 @@ def look_at(cell: Any) -> tuple[Image, ...]:
     if hasattr(cell, "tolist"):  # an array, as Parquet's lists come back
         cell = cell.tolist()
     if isinstance(cell, (list, tuple)):
-        return tuple(_one(item) for item in cell)
-    return (_one(cell),)
+        return tuple(_one(item, root) for item in cell)
+    return (_one(cell, root),)
 
 
 async def load(request: Request, limits: ImageLimits | None, name: str) -> Request:
@@ -164,7 +188,7 @@ def described(images: Iterable[Image]) -> str:
     )
 
 
-def _one(cell: Any) -> Image:
+def _one(cell: Any, root: Path | None) -> Image:
     if isinstance(cell, (bytearray, memoryview)):
         cell = bytes(cell)
     if isinstance(cell, str):
@@ -178,7 +202,7 @@ def _one(cell: Any) -> Image:
         if not (colon and scheme == "data"):
             cell = Path(cell)
     if isinstance(cell, os.PathLike):
-        return _file(Path(cell))
+        return _file(Path(cell), root)
     if not isinstance(cell, (str, bytes)):
         kind = type(cell).__name__
         msg = f"an image must be a path, bytes or a URL, not {kind} ({_short(cell)})"
@@ -187,10 +211,16 @@ def _one(cell: Any) -> Image:
     return Image(cell, _type(content, cell), len(content), _digest(content).digest())
 
 
-def _file(path: Path) -> Image:
+def _file(path: Path, root: Path | None) -> Image:
     """Look at a file without holding all of it."""
     try:
         path = path.expanduser()
+        if root is not None:
+            # what is looked at, and read later, is the file that the check was of
+            named, path = path, path.resolve()
+            if not path.is_relative_to(root):
+                msg = f"{_short(named)} does not lie below files_root={_short(root)}"
+                raise ImageError(msg)
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             msg = f"{_short(path)} is no file"

@@ -21,6 +21,8 @@ from pandas_llm._pacing import (
 )
 from pandas_llm.errors import ConfigurationError
 from pandas_llm.providers import connect
+from pandas_llm.redaction import Secret, shown
+from pandas_llm.types import HTTPRequest
 
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
@@ -59,9 +61,7 @@ async def open_client(stack: AsyncExitStack, endpoint: Endpoint, ask: Ask) -> Cl
         When no model can be told, or `max_cost` is set and there is no price.
     """
     settings = ask.settings
-    transport = await stack.enter_async_context(
-        Transport(settings.request_timeout, settings.session)
-    )
+    transport = await stack.enter_async_context(Transport(settings))
     reached = endpoint
     if endpoint.base_url == SIMULATED and not settings.replay:
         reached = endpoint._replace(base_url=await _simulator(stack))
@@ -76,7 +76,7 @@ def offline_client(endpoint: Endpoint, ask: Ask) -> Client:
     if not endpoint.model:
         msg = "no model is set: pass model='…'"
         raise ConfigurationError(msg)
-    transport = Transport(ask.settings.request_timeout)
+    transport = Transport(ask.settings)
     pace = Pace(RateLimiter(), Concurrency(1, maximum=1), Calibration())
     return _client(endpoint, endpoint, transport, ask, pace)
 
@@ -126,14 +126,17 @@ def _pace(stack: AsyncExitStack, endpoint: Endpoint, settings: Settings) -> Pace
 
 async def _only_model(endpoint: Endpoint, transport: Transport) -> str:
     """Ask an endpoint for its models; only one leaves no choice."""
-    key = {"Authorization": f"Bearer {endpoint.api_key}"} if endpoint.api_key else {}
-    response = await transport.get(f"{endpoint.base_url}/models", key)
+    key = Secret(f"Bearer {endpoint.api_key}" if endpoint.api_key else "")
+    url = f"{endpoint.base_url}/models"
+    response = await transport.get(
+        HTTPRequest(url, {"Authorization": key} if key else {}, b"")
+    )
     try:
         listed = [str(m["id"]) for m in orjson.loads(response.body)["data"]]
     except (orjson.JSONDecodeError, KeyError, TypeError):
         listed = []
-    if len(listed) == 1:
+    if len(listed) == 1 and listed[0].isprintable():
         return listed[0]
     names = ", ".join(map(repr, listed[:10])) or "none that could be read"
-    msg = f"no model is set: pass model='…'. {endpoint.base_url} lists: {names}"
+    msg = f"no model is set: pass model='…'. {shown(endpoint.base_url)} lists: {names}"
     raise ConfigurationError(msg)

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import os
-from functools import lru_cache
+from inspect import signature
 from io import BytesIO
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
+from pandas_llm._engine.network import (
+    ASKS_FOR_CERTIFICATE,
+    PROXY_LOGIN,
+    Login,
+    Route,
+    find_route,
+    refusal,
+    tls_context,
+    tls_failure,
+    tls_trouble,
+    unknown_to,
+)
 from pandas_llm.errors import (
     ConfigurationError,
     ConnectionBrokenError,
@@ -22,12 +33,14 @@ from pandas_llm.errors import (
     RequestTimeoutError,
     UnreachableError,
 )
-from pandas_llm.redaction import shown
 from pandas_llm.types import HTTPRequest, HTTPResponse
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping
     from types import TracebackType
+
+    from pandas_llm.options import Settings
 
 MAX_REPLY = 16 * 1024 * 1024
 _LARGE = 1_000_000
@@ -36,6 +49,18 @@ _CONNECT_SECONDS = 10.0
 _SPARE_FILES = 64
 _MOST = 2000
 """More connections cost more CPU a row (1.9 times at 1,000 against 256)."""
+_HEAD: Mapping[str, Any] = {
+    name: size
+    for name, size in (
+        ("max_line_size", 2**18),
+        ("max_field_size", 2**18),
+        ("max_headers", 4096),
+    )
+    if name in signature(aiohttp.ClientSession._request).parameters  # noqa: SLF001
+}
+"""How much may stand ahead of an answer: gateways add what they know of a request.
+aiohttp's own 8 kB and 128 fields would lose an answer that was paid for; older ones
+do not count the fields."""
 _STALE = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
 _BROKEN = (*_STALE, aiohttp.ClientConnectionResetError)
 _SECRETIVE = (aiohttp.ClientPayloadError, aiohttp.ClientResponseError)
@@ -46,39 +71,47 @@ class Transport:
 
     Parameters
     ----------
-    timeout : float
-        Seconds for one exchange.
-    session : aiohttp.ClientSession, optional
-        The caller's session; used as it is and never closed here.
+    settings : Settings
+        `request_timeout`, `ca`, `cert`, and `session`, the caller's, which is used as
+        it is and never closed here.
     """
 
-    def __init__(
-        self, timeout: float, session: aiohttp.ClientSession | None = None
-    ) -> None:
-        self._given = session
-        self._session: aiohttp.ClientSession | None = session
-        self._seconds = timeout
-        self._proxy = lru_cache(_proxy)  # for one run: the environment may change
+    def __init__(self, settings: Settings) -> None:
+        self._given = settings.session
+        self._session: aiohttp.ClientSession | None = settings.session
+        self._settings = settings
+        self._routes: dict[str, Route] = {}
+        self._context: ssl.SSLContext | None = None
+        self._answered = False
         # The connector has no limit of its own, so nothing waits in its queue and
         # `total` counts the exchange alone. (It would count the wait otherwise:
         # eight requests over two connections lost four to a time-out.)
+        timeout = settings.request_timeout
         self._timeout = aiohttp.ClientTimeout(
             total=timeout, sock_connect=min(timeout, _CONNECT_SECONDS)
         )
 
     async def __aenter__(self) -> Self:
         """Open the session of the run, in the loop that will use it."""
+        told = self._settings.ca is not None or self._settings.cert is not None
         if self._session is None:
+            if told:
+                self._context = tls_context(self._settings)  # before a row is asked
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,  # see _proxy
+                trust_env=False,  # see find_route
                 auto_decompress=True,
             )
         elif self._session._loop is not asyncio.get_running_loop():  # noqa: SLF001
             raise ConfigurationError(
                 "session= belongs to another event loop: call from the one it was "
                 "made in, `await df.llm.agenerate(...)` at best"
+            )
+        elif told:
+            raise ConfigurationError(
+                "ca= and cert= are for connections that are made here: give them to "
+                "the connector of session="
             )
         return self
 
@@ -94,7 +127,7 @@ class Transport:
             self._session = None
 
     async def send(self, request: HTTPRequest, *, once: bool = False) -> HTTPResponse:
-        """Send by POST and give the whole answer, whatever its status.
+        """Send by POST and return the whole answer, whatever its status.
 
         Parameters
         ----------
@@ -108,92 +141,136 @@ class Transport:
         ProviderError
             When there is no whole answer.
         """
-        session = self._session
-        assert session is not None  # noqa: S101 - entered by the caller
-        url, body = request.url, request.body
+        route = self._route(request.url)
         for again in (False, True):
             try:
-                async with session.post(
-                    url,
-                    data=body if len(body) < _LARGE else BytesIO(body),
-                    headers=request.headers,
-                    proxy=None if self._given else self._proxy(url),
-                    timeout=self._timeout,
-                    allow_redirects=False,  # the key must not follow to another host
-                ) as response:
-                    return HTTPResponse(
-                        response.status, response.headers, await _body(response)
-                    )
+                return await self._exchange("POST", route, request, MAX_REPLY)
             except _STALE as error:
                 # A kept connection that the server has closed meanwhile fails at
                 # once, and aiohttp does not send a POST again by itself
                 # (aio-libs/aiohttp#6138): one more try, free of charge.
                 if again or once:
-                    raise self._failure(error, url) from error
-            except _SECRETIVE as error:
-                raise self._failure(error, url) from None  # its repr shows the headers
+                    self._fail(error, route)
             except (aiohttp.ClientError, OSError) as error:
-                raise self._failure(error, url) from error
+                self._fail(error, route)
         raise AssertionError
 
-    def _failure(  # noqa: PLR0911 - a table of errors
-        self, error: Exception, url: str
+    async def get(self, request: HTTPRequest, most: int = MAX_REPLY) -> HTTPResponse:
+        """Ask by GET, for a list of models or a file of at most so many bytes."""
+        route = self._route(request.url)
+        try:
+            return await self._exchange("GET", route, request, most)
+        except (aiohttp.ClientError, OSError) as error:
+            self._fail(error, route)
+
+    async def _exchange(
+        self, method: str, route: Route, request: HTTPRequest, most: int
+    ) -> HTTPResponse:
+        """Send once and read the answer."""
+        assert self._session is not None  # noqa: S101 - entered by the caller
+        body = request.body
+        more = dict(_HEAD)
+        if route.proxy is not None:
+            more["proxy"] = route.proxy
+            if route.proxy_login is not None and route.tunnelled:
+                more["proxy_headers"] = Login(route.proxy_login)
+        async with self._session.request(
+            method,
+            route.url,
+            data=body if len(body) < _LARGE else BytesIO(body),
+            headers=route.signed(request.headers),
+            ssl=self._tls(route),
+            timeout=self._timeout,
+            allow_redirects=False,  # the key must not follow to another host
+            **more,
+        ) as response:
+            self._answered = True
+            if response.status == PROXY_LOGIN and route.proxy is not None:
+                raise UnreachableError(unknown_to(route), status=response.status)
+            return HTTPResponse(
+                response.status, response.headers, await _body(response, most)
+            )
+
+    def _route(self, url: str) -> Route:
+        """Find out how a URL is asked, once for a run: the environment may change."""
+        if url not in self._routes:
+            self._routes[url] = find_route(url, direct=self._given is not None)
+        return self._routes[url]
+
+    def _tls(self, route: Route) -> ssl.SSLContext | bool:
+        """Return what TLS is spoken with: made for this run, when it is first needed.
+
+        aiohttp has one that was made when it was imported, with the variables of then.
+        """
+        secure = route.tunnelled or (route.proxy or "").startswith("https:")
+        if self._given is not None or not secure:
+            return True
+        if self._context is None:
+            self._context = tls_context(self._settings)
+        return self._context
+
+    def _fail(self, error: Exception, route: Route) -> NoReturn:
+        """Raise what an exchange has failed with, as an error of the package."""
+        failure = self._failure(error, route)
+        cause: BaseException | None = error
+        while cause is not None:
+            # aiohttp's frames hold the headers: tools that show the variables of a
+            # traceback would show the key
+            cause.__traceback__ = None
+            cause = cause.__cause__ or cause.__context__
+        if isinstance(error, _SECRETIVE):
+            error.__context__ = failure.__context__ = None
+            raise failure from None  # its repr shows the headers
+        raise failure from error
+
+    def _failure(  # noqa: C901, PLR0911 - a table of errors
+        self, error: Exception, route: Route
     ) -> LLMError:
         """Name what went wrong with an exchange."""
         if isinstance(error, (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)):
-            return ConfigurationError(f"base_url is no URL that can be asked: {error}")
-        if isinstance(error, aiohttp.ConnectionTimeoutError):
-            return ConnectionFailedError(f"no connection to {shown(url)} in time")
-        if isinstance(error, TimeoutError):
-            msg = f"no answer within {self._seconds:g} s; see request_timeout="
-            return RequestTimeoutError(msg)
-        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            return ConfigurationError(f"base_url is no URL that can be asked: {route}")
+        if isinstance(error, aiohttp.ClientProxyConnectionError):
+            host = urlsplit(route.url).hostname
             msg = (
-                f"the certificate of {shown(url)} is not trusted, so nothing "
-                f"was sent: {error.certificate_error}. For a certificate authority of "
-                "your own set SSL_CERT_FILE to its file"
+                f"no connection to {route.named}: {_words(error)}. Is it right? "
+                f"NO_PROXY={host} goes around it"
             )
-            return UnreachableError(msg)
+            return ConnectionFailedError(msg)
+        if isinstance(error, aiohttp.ClientHttpProxyError):
+            return refusal(error.status, error.message, route)
+        if isinstance(error, aiohttp.ConnectionTimeoutError):
+            return ConnectionFailedError(f"no connection to {route} in time")
+        if isinstance(error, TimeoutError):
+            msg = (
+                f"no answer within {self._settings.request_timeout:g} s; see "
+                "request_timeout="
+            )
+            return RequestTimeoutError(msg)
+        if (trouble := tls_trouble(error)) is not None:
+            return tls_failure(error, trouble, route)
         if isinstance(error, _SECRETIVE):
             msg = f"the answer broke off or is no HTTP: {_words(error)}"
             return MalformedReplyError(msg)
         unmade = aiohttp.ClientConnectorError
         if isinstance(error, _BROKEN) and not isinstance(error, unmade):
-            msg = f"{shown(url)} broke the connection off: {_words(error)}"
+            msg = f"{route} broke the connection off: {_words(error)}"
+            if route.tunnelled and not (self._answered or self._settings.cert):
+                # in TLS 1.3 a server says so after the handshake; it gets lost
+                msg += f". {ASKS_FOR_CERTIFICATE}"
             return ConnectionBrokenError(msg)
-        return ConnectionFailedError(f"no connection to {shown(url)}: {_words(error)}")
-
-    async def get(
-        self, url: str, headers: Mapping[str, str], most: int = MAX_REPLY
-    ) -> HTTPResponse:
-        """Ask by GET, for a server's list of models or a file of at most so much."""
-        assert self._session is not None  # noqa: S101 - entered by the caller
-        try:
-            async with self._session.get(
-                url,
-                headers=headers,
-                proxy=None if self._given else self._proxy(url),
-                timeout=self._timeout,
-                allow_redirects=False,
-            ) as response:
-                body = await _body(response, most)
-                return HTTPResponse(response.status, response.headers, body)
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            msg = f"no connection to {shown(url)}: {_words(error)}"
-            raise ConnectionFailedError(msg) from error
+        if route.tunnelled and _broke_off(error):
+            hint = "" if self._settings.cert else f" {ASKS_FOR_CERTIFICATE}"
+            msg = f"TLS with {route} failed: the handshake was broken off.{hint}"
+            return ConnectionFailedError(msg)
+        return ConnectionFailedError(f"no connection to {route}: {_words(error)}")
 
 
-def _proxy(url: str) -> str | None:
-    """Find the proxy that the environment names for a URL.
-
-    aiohttp's ``trust_env`` would ask twice in another thread for each request (half
-    of a row's CPU), leave these threads in the caller's loop, and refuse every
-    request with a key to a host that ``~/.netrc`` names.
-    """
-    parts = urlsplit(url)
-    if proxy_bypass(parts.netloc.rpartition("@")[2]):
-        return None
-    return getproxies().get(parts.scheme)
+def _broke_off(error: Exception) -> bool:
+    """Tell whether a connection ended while it was made: in the middle of TLS."""
+    cause = getattr(error, "os_error", None)
+    return isinstance(cause, ConnectionError) and not isinstance(
+        cause, ConnectionRefusedError
+    )
 
 
 def open_connections() -> int:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel, ValidationError, create_model
 
-from pandas_llm._replies.keys import Column, Keys
-from pandas_llm._replies.parsing import find_json, items, named, without_thinking
-from pandas_llm._replies.schema import portable
+from pandas_llm._keys import Column, Keys, constrained, portable
+from pandas_llm._replies.endings import ending
+from pandas_llm._replies.parsing import find_json
+from pandas_llm._replies.reasoning import without_thinking
+from pandas_llm._replies.records import items, named
+from pandas_llm._replies.validation import Reader
 from pandas_llm.errors import (
     ContentFilterError,
     OutputError,
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from pandas_llm.types import Choice
 
 Record = tuple[Any, ...]
-_TRUNCATED = ("length", "max_tokens", "MAX_TOKENS")
 _SHOWN_ERRORS = 3
 _EMPTY = "the reply is empty"
 _ONLY_THINKING = "the reply ends before its thinking does"
@@ -42,6 +43,14 @@ class Output(Protocol):
     def schema(self) -> Mapping[str, Any] | None:
         """The JSON schema of a reply; None for text."""
 
+    @property
+    def constrained(self) -> Mapping[str, Any] | None:
+        """The same with the keywords that restrict values; None where none does."""
+
+    @property
+    def votes(self) -> bool:
+        """Whether a choice that could not be read counts."""
+
     def read(self, choice: Choice) -> tuple[list[Record], TruncatedError | None]:
         """Read one choice.
 
@@ -56,14 +65,24 @@ class Output(Protocol):
             When the choice holds nothing of what was asked for.
         """
 
-    def combine(self, choices: Sequence[list[Record]]) -> list[Record]:
-        """Put the records of a row's choices together."""
+    def combine(self, choices: Sequence[list[Record]], unread: int = 0) -> list[Record]:
+        """Put the records of a row's choices together.
+
+        Parameters
+        ----------
+        choices : sequence of lists of records
+            Those that were understood.
+        unread : int
+            How many more were asked for.
+        """
 
 
 class Completion:
     """Plain text, for ``complete``."""
 
+    votes = False
     schema: Mapping[str, Any] | None = None
+    constrained: Mapping[str, Any] | None = None
 
     def __init__(self, name: str) -> None:
         self.columns = (Column(name, "str"),)
@@ -73,8 +92,9 @@ class Completion:
         cut = _withheld(choice)
         return [(_answer(choice.text, cut),)], cut
 
-    def combine(self, choices: Sequence[list[Record]]) -> list[Record]:
+    def combine(self, choices: Sequence[list[Record]], unread: int = 0) -> list[Record]:
         """Keep each text once."""
+        del unread
         return _distinct(record for records in choices for record in records)
 
 
@@ -84,22 +104,28 @@ class Records:
     The schema follows from the keys, but where the one that was sent is given.
     """
 
+    votes = False
+
     def __init__(
         self,
         keys: Keys,
         *,
         single: bool = False,
+        unique: bool = True,
         schema: Mapping[str, Any] | None = None,
     ) -> None:
         self._keys = keys
         self._single = single
-        self._values = keys.values
+        self._unique = unique
+        self._reader = Reader(keys, single=single)
         envelope = create_model("Records", records=(list[keys.model], ...))  # type: ignore[name-defined]
-        self._model: type[BaseModel] = keys.model if single else envelope
+        asked: type[BaseModel] = keys.model if single else envelope
         self.columns = keys.columns
-        self.schema: Mapping[str, Any] | None = (
-            portable(self._model.model_json_schema()) if schema is None else schema
-        )
+        self.schema: Mapping[str, Any] | None = schema
+        self.constrained: Mapping[str, Any] | None = None
+        if schema is None:
+            whole = asked.model_json_schema()
+            self.schema, self.constrained = portable(whole), constrained(whole)
         kind = keys.columns[0].kind
         self._bare = len(keys.names) == 1 and kind != "object"
         self._unquoted = self._bare and kind != "str"
@@ -110,16 +136,20 @@ class Records:
         cut = _withheld(choice)
         try:
             # one pass of compiled code; nearly all replies end here
-            parsed = self._model.model_validate_json(choice.text)
-            rows = [parsed] if self._single else parsed.records  # type: ignore[attr-defined]
-            return [self._values(row) for row in rows], None
+            return self._reader.clean(choice.text), None
         except Exception:  # noqa: BLE001 - a person's validator may raise anything
             return self._read_unclean(choice.text, cut)
 
-    def combine(self, choices: Sequence[list[Record]]) -> list[Record]:
-        """Keep each record once, in the order of choices and lists."""
-        if len(choices) == 1 and len(choices[0]) == 1:
+    def combine(self, choices: Sequence[list[Record]], unread: int = 0) -> list[Record]:
+        """Keep each record once, in the order of choices and lists.
+
+        Without `unique` as often as the choice has it in which it is most often.
+        """
+        del unread
+        if len(choices) == 1 and (len(choices[0]) == 1 or not self._unique):
             return choices[0]
+        if not self._unique:
+            return _most(choices)
         return _distinct(record for records in choices for record in records)
 
     def _read_unclean(
@@ -146,13 +176,19 @@ class Records:
     def _find(self, text: str, reply: str, cut: TruncatedError | None) -> list[Any]:
         """Find the records in a text, as data not yet validated."""
         try:
-            values = find_json(text, truncated=cut is not None, bare=self._bare)
+            values = find_json(
+                text,
+                truncated=cut is not None,
+                bare=self._bare,
+                names=self._keys.names,
+            )
         except ValueError as error:
-            if self._unquoted and not cut and text.strip():
+            if self._unquoted and not cut and text.strip()[:1] not in ("", "{"):
                 return [text.strip().strip("\"'`*.")]
             shown = f": {_short(text)!r}" if text else ""
             raise cut or OutputError(f"{error}{shown}", reply) from None
-        return items(values, self._keys.names, bare=self._bare)
+        keys = self._keys
+        return items(values, keys.names, bare=self._bare, required=keys.required)
 
     def _validate(
         self, found: list[Any], reply: str, cut: TruncatedError | None
@@ -161,9 +197,8 @@ class Records:
         records: list[Record] = []
         for at, item in enumerate(found):
             try:
-                # as JSON: from Python data a strict model takes no text for a date
-                text = json.dumps(named(item, keys.names, keys.optional))
-                records.append(self._values(keys.model.model_validate_json(text)))
+                record = named(item, keys.names, keys.optional)
+                records.append(self._reader.record(record))
             except Exception as error:  # noqa: BLE001 - as in read
                 if cut:
                     continue  # the row is marked; asking again would end the same
@@ -178,6 +213,8 @@ class Label(Records):
     With `share`, the name of a column, the label's share of the votes too.
     """
 
+    votes = True
+
     def __init__(
         self,
         keys: Keys,
@@ -191,11 +228,11 @@ class Label(Records):
         if share is not None:
             self.columns = (*keys.columns, Column(share, "float"))
 
-    def combine(self, choices: Sequence[list[Record]]) -> list[Record]:
-        """Count the votes."""
+    def combine(self, choices: Sequence[list[Record]], unread: int = 0) -> list[Record]:
+        """Count the votes; the share is of those that could not be read as well."""
         votes = Counter(records[0][0] for records in choices)
         label = max(self._labels, key=lambda label: votes[label])
-        share = votes[label] / votes.total()
+        share = votes[label] / (votes.total() + unread)
         return [(label, share) if self._shares else (label,)]
 
 
@@ -204,17 +241,27 @@ def _withheld(choice: Choice) -> TruncatedError | None:
     if choice.refusal is not None:
         msg = f"the model declined to answer: {_short(choice.refusal)}"
         raise RefusalError(msg, choice.refusal)
-    if choice.finish_reason == "content_filter":
+    ended = ending(choice.finish_reason)
+    if ended == "content_filter":
         msg = "the provider's content filter held the answer back"
         raise ContentFilterError(msg, choice.text)
-    if choice.finish_reason == "tool_calls" and not choice.text.strip():
+    if ended == "tool_calls" and not choice.text.strip():
         msg = (
             "the model asked for a tool in place of an answer, and tools are not run: "
             "leave them out of the request"
         )
         raise ToolCallError(msg, choice.text)
-    if choice.finish_reason not in _TRUNCATED:
+    if ended in ("stop", "tool_calls"):
         return None
+    if ended == "error":  # kept by an earlier version
+        msg = f"the server broke the reply off ({choice.finish_reason})"
+        raise OutputError(msg, choice.text)
+    if ended == "unknown":
+        msg = (
+            f"the reply may not be whole: it ended with {choice.finish_reason!r}, "
+            "which is not known to be a good end"
+        )
+        return TruncatedError(msg, choice.text)
     why = "" if choice.text else " before any text (all of it went to reasoning?)"
     msg = f"the reply was cut off at the token limit{why}: raise max_tokens"
     return TruncatedError(msg, choice.text)
@@ -235,15 +282,35 @@ def _distinct(records: Iterable[Record]) -> list[Record]:
     seen: set[Any] = set()
     kept = []
     for record in records:
-        try:
-            key: Any = record
-            hash(key)
-        except TypeError:
-            key = repr(record)
+        key = _hashable(record)
         if key not in seen:
             seen.add(key)
             kept.append(record)
     return kept
+
+
+def _most(choices: Sequence[list[Record]]) -> list[Record]:
+    """Keep each record as often as the choice has it that has it most."""
+    kept: list[Record] = []
+    had: Counter[Any] = Counter()
+    for records in choices:
+        here: Counter[Any] = Counter()
+        for record in records:
+            key = _hashable(record)
+            here[key] += 1
+            if here[key] > had[key]:
+                had[key] += 1
+                kept.append(record)
+    return kept
+
+
+def _hashable(record: Record) -> Any:
+    """Return what tells a record from others."""
+    try:
+        hash(record)
+    except TypeError:
+        return repr(record)
+    return record
 
 
 def _explain(error: Exception) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pandas_llm._replies.columns import Column
+from pandas_llm._keys import Column
 from pandas_llm.errors import OutputError
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ class Vector:
     2
     """
 
+    constrained: Mapping[str, Any] | None = None
+    votes = False
+
     def __init__(self, name: str, dimensions: int | None = None) -> None:
         self.columns = (Column(name, "vector"),)
         # no server is shown it: it tells embeddings from texts, and one length from
@@ -50,6 +53,7 @@ class Vector:
             raise OutputError("the reply holds no vector", choice.text)
         return [(np.frombuffer(choice.vector, dtype="<f4"),)], None
 
-    def combine(self, choices: Sequence[list[Record]]) -> list[Record]:
-        """Give the one there is."""
+    def combine(self, choices: Sequence[list[Record]], unread: int = 0) -> list[Record]:
+        """Return the one there is."""
+        del unread
         return choices[0]

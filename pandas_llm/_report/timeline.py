@@ -7,6 +7,8 @@ from bisect import bisect_right
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from pandas_llm.redaction import visible
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -172,5 +174,5 @@ def _by_kind(
 
 
 def _name(label: Any) -> str:
-    text = str(label)
+    text = visible(str(label))
     return text[:60] + "…" * (len(text) > 60)  # noqa: PLR2004 - of a table's cell

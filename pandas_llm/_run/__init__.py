@@ -2,36 +2,53 @@
 
 from __future__ import annotations
 
-from pandas_llm._run import blocking, frame
+from pandas_llm._run.blocking import run_for
 from pandas_llm._run.estimate import Estimate, estimate_run
-from pandas_llm._run.frame import DETAILS, Source, runs, usage
 from pandas_llm._run.preview import preview_prompts, preview_requests
 from pandas_llm._run.prompts import shared_spec
-from pandas_llm._run.recipe import check_given, make_recipe, output_of, parsed
-from pandas_llm._run.run import Job, last_usage
-from pandas_llm._run.task import Recipe, Shape, Verb
+from pandas_llm._run.result import runs, typed, usage
+from pandas_llm._run.rows import (
+    Source,
+    check_new,
+    iter_rows,
+    missing_rows,
+    source_of,
+)
+from pandas_llm._run.run import TaskRun, last_usage
+from pandas_llm._run.task import (
+    Shape,
+    Task,
+    Verb,
+    check_given,
+    make_task,
+    output_of,
+    parsed_keys,
+)
 from pandas_llm._run.template import Template
 
 __all__ = [
-    "DETAILS",
     "Estimate",
-    "Job",
-    "Recipe",
     "Shape",
     "Source",
+    "Task",
+    "TaskRun",
     "Template",
     "Verb",
-    "blocking",
     "check_given",
+    "check_new",
     "estimate_run",
-    "frame",
+    "iter_rows",
     "last_usage",
-    "make_recipe",
+    "make_task",
+    "missing_rows",
     "output_of",
-    "parsed",
+    "parsed_keys",
     "preview_prompts",
     "preview_requests",
+    "run_for",
     "runs",
     "shared_spec",
+    "source_of",
+    "typed",
     "usage",
 ]

@@ -23,12 +23,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pandas_llm._display import in_notebook
-from pandas_llm.errors import warn
+from pandas_llm.errors import LoopError, warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
-    from pandas_llm.options import Loop
+    from pandas_llm.options import Loop, Settings
 
 T = TypeVar("T")
 _SLICE = 0.05
@@ -36,7 +36,10 @@ _GRACE = 5.0
 _warned = False
 
 
-async def ticking(job: Coroutine[Any, Any, T], tick: Callable[[], None]) -> T:
+def _nothing() -> None: ...
+
+
+async def _ticking(job: Coroutine[Any, Any, T], tick: Callable[[], None]) -> T:
     """Await a job and call `tick` now and then, in the same loop."""
 
     async def beat() -> None:
@@ -52,22 +55,43 @@ async def ticking(job: Coroutine[Any, Any, T], tick: Callable[[], None]) -> T:
         await asyncio.gather(beats, return_exceptions=True)
 
 
-async def awaited(job: Coroutine[Any, Any, T], tick: Callable[[], None]) -> T:
+async def awaited(
+    job: Callable[[], Coroutine[Any, Any, T]], tick: Callable[[], None] = _nothing
+) -> T:
     """Await a job in the caller's loop.
 
     Where nobody handles Ctrl-C, as in IPython's terminal, it would hit any task that
     happens to run, and leave the others to go on when the loop does.
     """
-    task = asyncio.get_running_loop().create_task(ticking(job, tick))
+    if asyncio.current_task() is None:
+        msg = (
+            "there is no current task: nest_asyncio 1.6 has patched asyncio on "
+            "Python 3.14; use nest-asyncio2"
+        )
+        raise LoopError(msg)
+    task = asyncio.get_running_loop().create_task(_ticking(job(), tick))
     with _sigint_cancels(task):
         return await task
+
+
+def run_for(
+    settings: Settings,
+    job: Callable[[], Coroutine[Any, Any, T]],
+    tick: Callable[[], None] = _nothing,
+) -> T:
+    """Run a coroutine where the options of a call ask for it.
+
+    With a session that is in the running loop, for a session belongs to its loop.
+    """
+    loop = "nested" if settings.session is not None else settings.loop
+    return run(job, loop=loop, tick=tick)
 
 
 def run(
     job: Callable[[], Coroutine[Any, Any, T]],
     *,
     loop: Loop = "auto",
-    tick: Callable[[], None] = lambda: None,
+    tick: Callable[[], None] = _nothing,
 ) -> T:
     """Run a coroutine to its end from code that is not async.
 
@@ -105,11 +129,11 @@ def run(
 def _in_place(job: Callable[[], Coroutine[Any, Any, T]], tick: Callable[[], None]) -> T:
     # without a factory, Runner would set and then unset the thread's event loop
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        return runner.run(ticking(job(), tick))
+        return runner.run(_ticking(job(), tick))
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
-    """Make a loop: uvloop's when it is installed (16 to 28 % less CPU)."""
+    """Build a loop: uvloop's when it is installed (16 to 28 % less CPU)."""
     try:
         maker: Any = importlib.import_module("uvloop")
     except ImportError:
@@ -130,7 +154,7 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 def _advise() -> None:
-    """Say once that a running loop is blocked; in a notebook nobody else runs in it."""
+    """Warn once that a running loop is blocked; a notebook's is there for this."""
     global _warned  # noqa: PLW0603 - once a process
     if _warned or in_notebook():
         return
@@ -173,7 +197,7 @@ class _Thread(Generic[T]):
         self._task: asyncio.Task[Any] | None = None
 
     def run(self, tick: Callable[[], None]) -> T:
-        """Start it, wait for it, give its result."""
+        """Start it, wait for it, return its result."""
         caller = _Caller()
         try:
             self._start()
@@ -233,7 +257,7 @@ def _nested(
 ) -> T:
     """Re-enter the running loop."""
     _make_reentrant(loop)
-    task = loop.create_task(ticking(job(), tick))
+    task = loop.create_task(_ticking(job(), tick))
     try:
         with _sigint_cancels(task):
             loop.run_until_complete(_watched(task, _Caller()))
@@ -294,7 +318,7 @@ def _sigint_cancels(task: asyncio.Task[Any]) -> Iterator[None]:
 def _make_reentrant(loop: asyncio.AbstractEventLoop) -> None:
     if not isinstance(loop, asyncio.BaseEventLoop):
         # asked first: nest_asyncio finds out when asyncio is patched already
-        raise RuntimeError(  # noqa: TRY004 - nobody has passed the loop
+        raise LoopError(
             f"loop='nested' cannot re-enter a {type(loop).__module__} loop: "
             "use `await df.llm.agenerate(...)` there"
         )
@@ -312,7 +336,7 @@ def _make_reentrant(loop: asyncio.AbstractEventLoop) -> None:
 def _check_nest(*, new: bool) -> None:
     kernel = getattr(sys.modules.get("ipykernel"), "version_info", (0,))
     if not new and (sys.version_info >= (3, 14) or kernel[0] >= 7):  # noqa: PLR2004
-        raise RuntimeError(
+        raise LoopError(
             "loop='nested' needs nest-asyncio2 here (nest-asyncio 1.6 cancels the "
             "wrong task on Python 3.14 and loses cells on ipykernel 7): "
             "pip install nest-asyncio2, and do not apply nest_asyncio"

@@ -13,14 +13,15 @@ from pandas_llm._display import Table
 from pandas_llm._engine import Feed, images, offline_client
 from pandas_llm._pacing import Calibration, Prices, estimate_tokens
 from pandas_llm._run import blocking
-from pandas_llm._run.frame import take
-from pandas_llm._run.run import Job
+from pandas_llm._run.rows import source_of, take_rows
+from pandas_llm._run.run import TaskRun
+from pandas_llm.errors import InvalidValueError
 from pandas_llm.types import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pandas_llm._run.task import Recipe
+    from pandas_llm._run.task import Task
 
 
 _DEVIATIONS = 1.96
@@ -97,12 +98,12 @@ class _Survey:
     prices: Prices
 
 
-def estimate_run(recipe: Recipe, data: Any, pilot: int = 0) -> Estimate:
+def estimate_run(task: Task, data: Any, pilot: int = 0) -> Estimate:
     """Estimate a run; with `pilot`, answer so many of its rows first.
 
     Parameters
     ----------
-    recipe : Recipe
+    task : Task
         Of the plan.
     data : DataFrame, Series or list of dicts
         The rows.
@@ -111,13 +112,15 @@ def estimate_run(recipe: Recipe, data: Any, pilot: int = 0) -> Estimate:
         again.
     """
     _check_pilot(pilot)
-    found = _survey(recipe, data)
+    if not source_of(data).rows:
+        return Estimate(0, 0, 0, 0, 0, 0.0)
+    found = _survey(task, data)
     seen: Sequence[_Answer] = ()
     if pilot and found.positions:
-        seen = _answered(recipe, take(data, found.positions[:pilot]))
-        found = _survey(recipe, data)
+        seen = _answered(task, take_rows(data, found.positions[:pilot]))
+        found = _survey(task, data)
     requests = len(found.positions)
-    settings = recipe.settings
+    settings = task.settings
     if not seen:
         calibration = Calibration(counts_max_tokens=False)
         out = calibration.estimate(0.0, settings.max_tokens, settings.n)
@@ -149,7 +152,7 @@ def _check_pilot(pilot: int) -> None:
     """Refuse what is no count: a slice would take -1 for all rows but one."""
     if not isinstance(pilot, Integral) or isinstance(pilot, bool) or pilot < 0:
         msg = f"pilot must be a whole number of at least 0, not {pilot!r}"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
 
 
 def _range(costs: Sequence[float]) -> tuple[float, float, float]:
@@ -161,40 +164,39 @@ def _range(costs: Sequence[float]) -> tuple[float, float, float]:
     return mean, max(0.0, mean - spread), mean + spread
 
 
-def _survey(recipe: Recipe, data: Any) -> _Survey:
-    """Make all requests, and send none."""
-    job = Job(recipe, data)
+def _survey(task: Task, data: Any) -> _Survey:
+    """Build all requests, and send none."""
+    run = TaskRun(task, data)
 
     async def look() -> _Survey:
         async with AsyncExitStack() as stack:
-            client = offline_client(job.endpoints[0], job.ask(stack))
-            requests = job.prompts.requests(client.spec)
-            feed = Feed(requests, client, job.run, job.store, recipe.settings)
-            found = _Survey(job.store.rows, [], 0.0, 0, client.prices)
+            client = offline_client(run.endpoints[0], run.ask(stack))
+            requests = run.prompts.requests(client.spec)
+            feed = Feed(requests, client, run.events, run.store, task.settings)
+            found = _Survey(run.store.rows, [], 0.0, 0, client.prices)
             while (bundle := await feed.next()) is not None:
                 (item,) = bundle
                 found.positions.append(item.position)
                 system = item.request.system or ""
                 found.weights += estimate_tokens(item.request.prompt + system)
                 found.weights += images.weight(item.request)
-            found.cached = job.run.totals.cached
+            found.cached = run.events.totals.cached
             return found
 
-    return blocking.run(look)
+    return blocking.run(look)  # nothing is sent, so any loop will do
 
 
-def _answered(recipe: Recipe, rows: Any) -> list[_Answer]:
+def _answered(task: Task, rows: Any) -> list[_Answer]:
     """Answer the rows of a pilot; their replies go to the cache."""
-    settings = replace(recipe.settings, details=True)
-    job = Job(replace(recipe, settings=settings), rows)
-    with job:
-        blocking.run(job.execute, loop=settings.loop, tick=job.tick)
+    settings = replace(task.settings, details=True)
+    run = TaskRun(replace(task, settings=settings), rows)
+    run.finish(run.execute)
     # each row at the price of the model that answered it, which may be a fallback
-    prices = [Prices(endpoint, settings.prices) for endpoint in job.endpoints]
+    prices = [Prices(endpoint, settings.prices) for endpoint in run.endpoints]
     answers = []
-    for at, details in (job.store.details or {}).items():
+    for at, details in (run.store.details or {}).items():
         used = Tokens(details.input_tokens, details.output_tokens)
         if any(used):  # a server need not tell tokens, and none is not nothing
-            who = max(1, job.store.by[at]) - 1
+            who = max(1, run.store.by[at]) - 1
             answers.append(_Answer(used, prices[who].of(used)))
     return answers

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from pandas_llm._engine import images, offline_client
-from pandas_llm._run import frame
-from pandas_llm._run.run import Job
+from pandas_llm._run.result import text_table
+from pandas_llm._run.run import TaskRun
 from pandas_llm.errors import ImageError
 from pandas_llm.types import HTTPRequest, Spec
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pandas_llm._engine import Client
-    from pandas_llm._run.task import Recipe
+    from pandas_llm._run.task import Task
     from pandas_llm.types import Request
 
 
-def preview_prompts(recipe: Recipe, data: Any, rows: int) -> pd.DataFrame:
-    """Give the prompts, and the system messages and images if there are any."""
-    job = Job(recipe, data, dry=True)
-    found = _first(job, Spec(""), rows)
+def preview_prompts(task: Task, data: Any, rows: int) -> pd.DataFrame:
+    """Return the prompts, and the system messages and images if there are any."""
+    run = TaskRun(task, data, dry=True)
+    found = _first(run, Spec(""), rows)
     columns: dict[str, list[Any]] = {"system": [], "images": [], "prompt": []}
     for _, one in found:
         if isinstance(one, ImageError):
@@ -38,31 +38,31 @@ def preview_prompts(recipe: Recipe, data: Any, rows: int) -> pd.DataFrame:
     for name in ("system", "images"):
         if all(value is None for value in columns[name]):
             del columns[name]
-    return frame.texts(job.source, [at for at, _ in found], columns)
+    return text_table(run.source, [at for at, _ in found], columns)
 
 
-def preview_requests(recipe: Recipe, data: Any, rows: int) -> pd.DataFrame:
-    """Give the whole requests: address, headers and body, their secrets masked.
+def preview_requests(task: Task, data: Any, rows: int) -> pd.DataFrame:
+    """Return the whole requests: address, headers and body, their secrets masked.
 
     Raises
     ------
     ConfigurationError
         When no model or no key can be told without asking a server.
     """
-    recipe = replace(recipe, settings=replace(recipe.settings, cache=False))
-    job = Job(recipe, data)
-    if not job.source.rows:
+    task = replace(task, settings=replace(task.settings, cache=False))
+    run = TaskRun(task, data)
+    if not run.source.rows:
         found = []
     else:
-        client = offline_client(job.endpoints[0], job.ask(AsyncExitStack()))
-        first = _first(job, client.spec, rows)
+        client = offline_client(run.endpoints[0], run.ask(AsyncExitStack()))
+        first = _first(run, client.spec, rows)
         found = [(at, _drafted(client, request)) for at, request in first]
     columns = {
         "url": [draft.url for _, draft in found],
         "headers": [orjson.dumps(dict(draft.headers)).decode() for _, draft in found],
         "body": [draft.body.decode() for _, draft in found],
     }
-    return frame.texts(job.source, [at for at, _ in found], columns)
+    return text_table(run.source, [at for at, _ in found], columns)
 
 
 def _drafted(client: Client, request: Request | ImageError) -> HTTPRequest:
@@ -72,8 +72,10 @@ def _drafted(client: Client, request: Request | ImageError) -> HTTPRequest:
     return client.draft(images.masked(request))
 
 
-def _first(job: Job, spec: Spec, rows: int) -> list[tuple[int, Request | ImageError]]:
-    """Make the requests of the first rows that would have one."""
-    made = job.prompts.requests(spec)
+def _first(
+    run: TaskRun, spec: Spec, rows: int
+) -> list[tuple[int, Request | ImageError]]:
+    """Build the requests of the first rows that would have one."""
+    made = run.prompts.requests(spec)
     sent = ((at, request) for at, request in made if request is not None)
     return list(islice(sent, rows))

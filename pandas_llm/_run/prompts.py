@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from pandas_llm._engine import images
-from pandas_llm._run import frame
+from pandas_llm._run.rows import is_na, iter_rows, missing_rows, row_at, without_na
 from pandas_llm._run.template import Template
 from pandas_llm.errors import ImageError, TemplateError
 from pandas_llm.types import Request, Spec
@@ -18,7 +18,7 @@ from pandas_llm.types import Request, Spec
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from pandas_llm._run.frame import Source
+    from pandas_llm._run.rows import Source
     from pandas_llm.errors import ContextLengthError
     from pandas_llm.options import Settings
     from pandas_llm.types import Image
@@ -39,7 +39,7 @@ class Prompts:
     source : Source
         The rows.
     settings : Settings
-        `system`, `values`, `na_action`, `images` and `truncate`.
+        `system`, `values`, `na_action`, `images`, `files_root` and `truncate`.
 
     Raises
     ------
@@ -58,6 +58,7 @@ class Prompts:
             system = Template(settings.system, names, constants, "system template")
             self.columns += [c for c in system.columns if c not in self.columns]
         self._pictures = self._add_images(settings.images)
+        self._root = images.folder(settings.files_root) if self._pictures else None
         self._cut = settings.truncate
         if self._cut is not None and self._cut not in self.columns:
             msg = f"truncate names {self._cut!r}, which the template does not use"
@@ -67,7 +68,7 @@ class Prompts:
         self._kept: dict[int, float] = {}
 
     def _add_images(self, given: str | Sequence[str] | None) -> list[int]:
-        """Give the places of the columns with images, among those that are used."""
+        """Return the places of the columns with images, among those that are used."""
         names = [given] if isinstance(given, str) else list(given or ())
         known = self._source.fields
         for name in names:
@@ -84,23 +85,23 @@ class Prompts:
     def requests(
         self, spec: Spec, at: Sequence[int] | None = None
     ) -> Iterator[tuple[int, Request | ImageError | None]]:
-        """Make the requests, each when it is asked for; None for a row with NA.
+        """Build the requests, each when it is asked for; None for a row with NA.
 
         An error stands for a row whose images cannot be sent. Those of all rows, or
         of those at some positions.
         """
-        absent = frame.missing(self._source, self.columns)
+        absent = missing_rows(self._source, self.columns)
         rows: Iterable[tuple[int, tuple[Any, ...]]]
         if at is None:
-            rows = enumerate(frame.rows(self._source, self.columns))
+            rows = enumerate(iter_rows(self._source, self.columns))
         else:
-            rows = ((p, frame.row(self._source, self.columns, p)) for p in at)
+            rows = ((p, row_at(self._source, self.columns, p)) for p in at)
         for position, row in rows:
             if absent is not None and absent[position]:
                 if self._ignore_na:
                     yield position, None
                     continue
-                filled = frame.without_na(row)
+                filled = without_na(row)
             else:
                 filled = row
             request = Request(spec, self._prompt(filled), self._system(filled))
@@ -116,7 +117,7 @@ class Prompts:
         found: list[Image] = []
         try:
             for at in self._pictures:
-                seen = () if frame.is_na(row[at]) else images.look_at(row[at])
+                seen = () if is_na(row[at]) else images.look_at(row[at], self._root)
                 if not seen and self._ignore_na:
                     return None
                 found += seen
@@ -127,7 +128,7 @@ class Prompts:
     def shorter(
         self, position: int, request: Request, error: ContextLengthError
     ) -> Request | None:
-        """Make a row's request again with less of the column named by `truncate`.
+        """Build a row's request again with less of the column named by `truncate`.
 
         Parameters
         ----------
@@ -143,7 +144,7 @@ class Prompts:
             self._kept.pop(position, None)  # a model to fall back to may read more
             return None
         self._kept[position] = share
-        row: list[Any] = list(frame.row(self._source, self.columns, position))
+        row: list[Any] = list(row_at(self._source, self.columns, position))
         at = self.columns.index(self._cut)
         text = str(row[at])
         row[at] = text[: int(len(text) * share)]
@@ -153,7 +154,7 @@ class Prompts:
 def column_template(
     text: str, names: Sequence[str], values: Mapping[str, Any] | None
 ) -> str:
-    """Give the template that a column's name stands for; any other as it is.
+    """Return the template that a column's name stands for; any other as it is.
 
     Raises
     ------
@@ -184,9 +185,12 @@ def _fitting(message: str) -> float:
 
 
 def shared_spec(
-    settings: Settings, schema: Mapping[str, Any] | None, verb: str
+    settings: Settings,
+    schema: Mapping[str, Any] | None,
+    verb: str,
+    constrained: Mapping[str, Any] | None = None,
 ) -> Spec:
-    """Give what all requests of a run share; the model is put in for each client."""
+    """Return what all requests of a run share; the model is put in for each client."""
     sampling = {name: getattr(settings, name) for name in _SAMPLING}
     return Spec(
         "",
@@ -196,6 +200,7 @@ def shared_spec(
         {name: _alike(name, v) for name, v in sampling.items() if v is not None},
         settings.max_tokens,
         settings.extra or {},
+        constrained,
     )
 
 

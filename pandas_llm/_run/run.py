@@ -1,16 +1,14 @@
-"""One run: a resolved plan over one frame, from its rows to the result."""
+"""One run: a task over one frame, from its rows to the result."""
 
 from __future__ import annotations
 
-import math
-import re
 import threading
 import time
 from contextlib import AsyncExitStack
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
 from pandas_llm._display import Bar, Status, Usage
 from pandas_llm._engine import (
@@ -23,9 +21,11 @@ from pandas_llm._engine import (
     resolve_endpoints,
 )
 from pandas_llm._pacing import CostBudget
-from pandas_llm._run import frame, summary
+from pandas_llm._run import blocking, summary
 from pandas_llm._run.prompts import Prompts, column_template, shared_spec
-from pandas_llm._run.task import ALONE
+from pandas_llm._run.result import build_result, failure_table, rehearse
+from pandas_llm._run.rows import check_new, source_of
+from pandas_llm._run.task import ALONE, check_names
 from pandas_llm.cache import location, open_cache
 from pandas_llm.errors import (
     ConfigurationError,
@@ -37,19 +37,21 @@ from pandas_llm.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from pandas_llm._engine import Client
-    from pandas_llm._run.task import Recipe
+    from pandas_llm._run.task import Task
     from pandas_llm.cache import Cache
     from pandas_llm.types import Endpoint, Remark
 
 _last = threading.local()
+T = TypeVar("T")
+Work: TypeAlias = "Callable[[], Coroutine[Any, Any, T]]"
 
 
 def last_usage() -> Usage:
-    """Tell what the last run of this thread used, where attrs cannot tell.
+    """Return what the last run of this thread used, where attrs cannot tell.
 
     Examples
     --------
@@ -60,28 +62,34 @@ def last_usage() -> Usage:
     return getattr(_last, "usage", None) or Usage()
 
 
-class Job:
-    """One run of a plan over one frame."""
+class TaskRun:
+    """One run of a task over one frame."""
 
-    def __init__(self, recipe: Recipe, data: Any, *, dry: bool = False) -> None:
-        self.recipe = recipe
-        self.settings = recipe.settings
+    def __init__(
+        self, task: Task, data: Any, *, dry: bool = False, bar: Bar | None = None
+    ) -> None:
+        self.task = task
+        self.settings = task.settings
         self.data = data
-        self.source = frame.source(data)
-        template, embeds = recipe.template, recipe.verb == "embed"
+        self.source = source_of(data)
+        template, embeds = task.template, task.verb == "embed"
         if embeds:
             fields, constants = self.source.fields, self.settings.values
             template = column_template(template, fields, constants)
         self.prompts = Prompts(template, self.source, self.settings)
         self.store = Store(
             self.source.rows,
-            len(recipe.output.columns),
+            len(task.output.columns),
             details=self.settings.details,
             labels=self.source.frame.index,
         )
-        self._check_names()
-        self.run = Events(budget=CostBudget(self.settings.max_cost))
-        self.run.totals.rows = self.source.rows
+        check_names(task)
+        if task.verb not in ALONE:
+            check_new(self.source, [name for name, _ in task.columns])
+        if not dry:
+            rehearse(self.source, data, task)
+        self.events = Events(budget=CostBudget(self.settings.max_cost))
+        self.events.totals.rows = self.source.rows
         self.usage = Usage()
         self.failed: Sequence[int] = ()
         self.status: Callable[[], Status] = Status
@@ -91,35 +99,16 @@ class Job:
         if not dry and self.source.rows:
             self.endpoints = resolve_endpoints(self.settings)
             if embeds:
-                length = recipe.shape.dimensions or 0
+                length = task.shape.dimensions or 0
                 self.endpoints = [self.endpoints[0]._replace(embeds=length)]
             self._advise()
-        self.bar = Bar(
-            self.run.totals,
+        self.bar = bar or Bar(
+            self.events.totals,
             shown=self.settings.progress,
             status=lambda: self.status(),  # noqa: PLW0108 - it is set later
         )
 
     # -- before the run ---------------------------------------------------------
-
-    def _check_names(self) -> None:
-        """Refuse a column that would hide another one of the result."""
-        recipe, shape = self.recipe, self.recipe.shape
-        new = [column.name for column in recipe.output.columns]
-        vectors = new.pop() if shape.expand else None
-        if shape.error_column is not None:
-            new.append(shape.error_column)
-        if self.settings.details:
-            new += [f"llm_{name}" for name in frame.DETAILS]
-        repeated = {name for name in new if new.count(name) > 1}
-        if vectors is not None:
-            most = shape.dimensions or math.inf
-            repeated |= {name for name in new if _dimension(vectors, name) < most}
-        if repeated:
-            msg = f"two new columns would be named {min(repeated)!r}: rename one"
-            raise ValueError(msg)
-        if recipe.verb not in ALONE:
-            frame.check_new(self.source, new)
 
     def _advise(self) -> None:
         if not self.prompts.columns and self.source.rows > 1 and self.settings.dedupe:
@@ -131,9 +120,37 @@ class Job:
 
     # -- the run ----------------------------------------------------------------
 
+    def answer(self, work: Work[None] | None = None) -> Any:
+        """Run to the end, from code that is not async, and return the result.
+
+        Parameters
+        ----------
+        work : callable, optional
+            What to do in place of `execute`, such as to wait for a batch first.
+        """
+        self.finish(work or self.execute)
+        return self.result()
+
+    async def aanswer(self, work: Work[None] | None = None) -> Any:
+        """Run to the end in the running loop, and return the result."""
+        await self.afinish(work or self.execute)
+        return self.result()
+
+    def finish(self, work: Work[T]) -> T:
+        """Do the work of the run in the right loop; an error gets what was done."""
+        with self:
+            return blocking.run_for(self.settings, work, self._tick)
+
+    async def afinish(self, work: Work[T]) -> T:
+        """Do the work of the run in the running loop."""
+        with self:
+            return await blocking.awaited(work, self._tick)
+
     async def execute(self) -> None:
         """Send all requests; the outcomes go to the store."""
         settings, store = self.settings, self.store
+        if not store.rows:
+            return
         async with AsyncExitStack() as stack:
             ask = self.ask(stack)
             clients = [
@@ -148,9 +165,9 @@ class Job:
             self.status = lambda: _status(client)
             requests = self.prompts.requests(client.spec)
             at = partial(self.prompts.requests, client.spec)
-            feed = Feed(requests, client, self.run, store, settings, at=at)
+            feed = Feed(requests, client, self.events, store, settings, at=at)
             shorter = self.prompts.shorter if settings.truncate else None
-            engine = Engine(clients, self.run, store, shorter)
+            engine = Engine(clients, self.events, store, shorter)
             try:
                 await engine.execute(feed, settings.deadline)
             finally:
@@ -159,19 +176,19 @@ class Job:
                     ask.cache.flush()
                     self.broken = ask.cache.broken
 
-    def tick(self) -> None:
+    def _tick(self) -> None:
         """Show and log how far it is; called in the caller's thread."""
-        now, status = time.monotonic() - self.run.started, self.status()
+        now, status = time.monotonic() - self.events.started, self.status()
         limited, outage = status.seconds > 0, status.outage
-        self.run.log.sample(now, self.run.totals, limited=limited, outage=outage)
+        self.events.log.sample(now, self.events.totals, limited=limited, outage=outage)
         self.bar.tick()
 
     def ask(self, stack: AsyncExitStack) -> Ask:
-        """Give what all clients of the run share; the stack closes the cache."""
+        """Return what all clients of the run share; the stack closes the cache."""
         cache = self._cache(stack)
-        recipe = self.recipe
-        spec = shared_spec(recipe.settings, recipe.output.schema, recipe.verb)
-        return Ask(spec, recipe.output, recipe.settings, cache)
+        task, output = self.task, self.task.output
+        spec = shared_spec(task.settings, output.schema, task.verb, output.constrained)
+        return Ask(spec, output, task.settings, cache)
 
     def _cache(self, stack: AsyncExitStack) -> Cache | None:
         path = location(self.settings.cache)
@@ -198,11 +215,11 @@ class Job:
             # it ended before its rows' turn; one that is done stays done
             self.store.unfinished = InterruptedRowError("the run was interrupted")
         self.failed = self.store.failed()
-        seconds = time.monotonic() - self.run.started
-        self.run.log.sample(seconds, self.run.totals)
+        seconds = time.monotonic() - self.events.started
+        self.events.log.sample(seconds, self.events.totals)
         self.usage = replace(
-            self.run.totals.usage(seconds),
-            failed=self.run.totals.failed if error else len(self.failed),
+            self.events.totals.usage(seconds),
+            failed=self.events.totals.failed if error else len(self.failed),
         )
         _last.usage = self.usage
         if error is not None and not isinstance(error, ConfigurationError):
@@ -219,12 +236,12 @@ class Job:
         if done := self.store.finished():
             error.add_note(summary.done(done, rows, kept=self._keeps()))
         if isinstance(error, LLMError):
-            error.failures = frame.failures(self.store, labels)
+            error.failures = failure_table(self.store, labels)
             if error.position is not None:
                 error.add_note(f"It came with {summary.place(error.position, labels)}.")
 
     def result(self) -> Any:
-        """Give the result, or raise or warn about rows that failed."""
+        """Return the result, or raise or warn about rows that failed."""
         out = self._partial()
         self._warn_of_trouble()
         labels = self.source.frame.index
@@ -232,18 +249,18 @@ class Job:
         said = []
         if failed:
             said.append(summary.counted(failed, self.store, labels, "failed"))
-            if self.recipe.shape.errors == "raise":
+            if self.task.shape.errors == "raise":
                 said.append(summary.raised(again=self._keeps()))
                 raised = GenerationError("\n".join(said))
                 raised.partial = out
-                raised.failures = frame.failures(self.store, labels)
+                raised.failures = failure_table(self.store, labels)
                 raise raised
         if notes:
             what = "are answered, with a remark"
             said.append(summary.counted(notes, self.store, labels, what))
         if said:
             again = bool(failed) and self._keeps() and not self.settings.replay
-            said.append(summary.advice(self.recipe.shape.error_column, again=again))
+            said.append(summary.advice(self.task.shape.error_column, again=again))
             warn("\n".join(said), LLMWarning)
         return out
 
@@ -267,42 +284,28 @@ class Job:
 
     def _partial(self) -> Any:
         """Build the result from what there is."""
-        shape = self.recipe.shape
-        row, record = frame.explode(self.store, keep_empty=shape.how == "left")
-        new = frame.columns(self.store, self.recipe.output.columns, record)
-        if shape.expand:
-            new = frame.expanded(new, shape.dimensions or 0)
-        if shape.error_column is not None:
-            new[shape.error_column] = frame.errors(self.store, row)
-        if self.settings.details:
-            new |= frame.details(self.store, row)
-        return frame.result(
-            self.source,
-            self.data,
-            (row, new),
-            alone=self.recipe.verb in ALONE,
-            ignore_index=shape.ignore_index,
-            facts=self._facts(),
+        return build_result(
+            self.source, self.data, self.store, self.task, self._facts()
         )
 
     def _answered(self) -> str:
-        """Tell how many rows each model has answered."""
+        """Return how many rows each model has answered."""
         counts = self.store.answered()
         said = [f"{e.model}: {counts[i]}" for i, e in enumerate(self.endpoints, 1)]
         return ", ".join(said)
 
     def _log(self) -> dict[str, Any]:
-        """Give what the report shows of this run."""
+        """Return what the report shows of this run."""
         index = self.source.frame.index
         return {
-            "verb": self.recipe.verb,
+            "verb": self.task.verb,
             "ended": datetime.now(UTC).isoformat(timespec="seconds"),
             "usage": asdict(self.usage),
-            **self.run.log.summary(self._remarks(), lambda at: index[at]),
+            **self.events.log.summary(self._remarks(), lambda at: index[at]),
         }
 
     def _remarks(self) -> Iterator[tuple[int, Remark, bool]]:
-        """Give what is to be said of rows, and whether they are answered."""
+        """Return what is to be said of rows, and whether they are answered."""
         for answered, rows in ((False, self.failed), (True, self.store.noted())):
             for at in rows:
                 if (remark := self.store.remark(at)) is not None:
@@ -312,20 +315,14 @@ class Job:
         return {
             **self.facts,
             "answered_by": self._answered(),
-            "simulated": self.run.totals.simulated,
+            "simulated": self.events.totals.simulated,
             "usage": self.usage,
             "log": self._log(),
         }
 
 
-def _dimension(vectors: str, name: str) -> float:
-    """Return which dimension of expanded vectors a column would be; inf for none."""
-    found = re.fullmatch(rf"{re.escape(vectors)}_(0|[1-9]\d*)", name)
-    return int(found[1]) if found else math.inf
-
-
 def _status(client: Client) -> Status:
-    """Say why all rows wait, if they do, and what pace is granted."""
+    """Return why all rows wait, if they do, and what pace is granted."""
     limiter = client.pace.limiter
     if client.circuit.is_open:
         return Status("waiting for the server", outage=True, plan=limiter.plan())

@@ -43,7 +43,7 @@ def place(position: int, labels: Any) -> str:
 
 
 def advice(column: str | None, *, again: bool) -> str:
-    """Say where the reasons are, and what the same call would do.
+    """Return the words for where the reasons are, and what the same call would do.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def advice(column: str | None, *, again: bool) -> str:
 
 
 def raised(*, again: bool) -> str:
-    """Say what the error of ``errors="raise"`` has with it."""
+    """Return the words for what the error of ``errors="raise"`` holds."""
     held = "The other rows are in .partial, all reasons in .failures."
     return f"{held}{_AGAIN if again else ''}"
 
@@ -66,7 +66,7 @@ _AGAIN = " The same call asks for these rows alone again."
 
 
 def done(count: int, rows: int, *, kept: bool) -> str:
-    """Say what was done when an error ended the run.
+    """Return the words for what was done when an error ended the run.
 
     Parameters
     ----------

@@ -1,15 +1,23 @@
-"""What is to be made of rows: verb, form of the result, and all of it as a recipe."""
+"""What is to be made of rows: a verb, checked, with all but the data."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from pandas_llm._keys import Keys, parse_keys, parse_labels
+from pandas_llm._replies import Completion, Label, Records, Vector
+from pandas_llm.errors import InvalidTypeError, InvalidValueError
+from pandas_llm.options import Settings
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
 
     from pandas_llm._replies import Output
-    from pandas_llm.options import Settings
 
 Verb = Literal["generate", "extract", "complete", "classify", "embed"]
 NAMES: Mapping[Verb, str] = {
@@ -20,6 +28,28 @@ NAMES: Mapping[Verb, str] = {
 """What the new column is called unless told."""
 ALONE = ("complete", "classify", "embed")
 """Verbs that give a Series of their own, or a frame of new columns."""
+DETAILS: Mapping[str, str] = {
+    "text": "str",
+    "input_tokens": "int",
+    "output_tokens": "int",
+    "seconds": "float",
+    "attempts": "int",
+    "cached": "bool",
+    "finish_reason": "str",
+    "model": "str",
+    "request_id": "str",
+}
+"""The columns of `details`, each after ``llm_``, and their kinds."""
+_NO_TEXT = "no text is written"
+_OF_TEXTS = {
+    **dict.fromkeys(("system", "examples"), "put it into the template"),
+    **dict.fromkeys(("n", "temperature", "top_p", "max_tokens", "seed"), _NO_TEXT),
+    **dict.fromkeys(("stop", "reasoning_effort", "output_retries"), _NO_TEXT),
+    "fallback": "vectors of two models cannot be compared",
+    "images": "only texts are embedded",
+    "batch": "it sends many texts in a request, and at once",
+}
+"""Options that are no embedding's, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +64,7 @@ class Shape:
     """None where the caller has not named the new column; `called` has the usual."""
     confidence: bool = False
     flatten: bool = False
+    unique: bool = True
     dimensions: int | None = None
     expand: bool = False
 
@@ -45,11 +76,11 @@ class Shape:
         ):
             if getattr(self, field) not in allowed:
                 msg = f"{field} must be {' or '.join(map(repr, allowed))}"
-                raise ValueError(f"{msg}, not {getattr(self, field)!r}")
+                raise InvalidValueError(f"{msg}, not {getattr(self, field)!r}")
         length = self.dimensions
         if length is not None and (type(length) is not int or length < 1):
             msg = f"dimensions must be a whole number of at least 1, not {length!r}"
-            raise ValueError(msg)
+            raise InvalidValueError(msg)
 
     def called(self, verb: Verb) -> str:
         """Return the new column's name."""
@@ -64,7 +95,7 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class Task:
     """What a plan comes to, before there is data."""
 
     template: str
@@ -74,3 +105,96 @@ class Recipe:
     output: Output
     keys: Any
     """As they were given."""
+
+    @property
+    def columns(self) -> list[tuple[str, str]]:
+        """The new columns and their kinds; vectors are one, expanded or not."""
+        new: list[tuple[str, str]] = [(c.name, c.kind) for c in self.output.columns]
+        if self.shape.error_column is not None:
+            new.append((self.shape.error_column, "str"))
+        if self.settings.details:
+            new += [(f"llm_{name}", kind) for name, kind in DETAILS.items()]
+        return new
+
+
+def check_names(task: Task) -> None:
+    """Refuse two new columns of one name: one would hide the other."""
+    names = [name for name, _ in task.columns]
+    vectors = names.pop(0) if task.shape.expand else None
+    repeated = {name for name in names if names.count(name) > 1}
+    if vectors is not None:
+        most = task.shape.dimensions or math.inf
+        repeated |= {name for name in names if _dimension(vectors, name) < most}
+    if repeated:
+        msg = f"two new columns would be named {min(repeated)!r}: rename one"
+        raise InvalidValueError(msg)
+
+
+def _dimension(vectors: str, name: str) -> float:
+    """Return which dimension of expanded vectors a column would be; inf for none."""
+    found = re.fullmatch(rf"{re.escape(vectors)}_(0|[1-9]\d*)", name)
+    return int(found[1]) if found else math.inf
+
+
+def check_given(verb: Verb, given: Iterable[str]) -> None:
+    """Refuse options of the call itself that mean nothing to a verb."""
+    for name in given:
+        if verb == "embed" and name in _OF_TEXTS:
+            msg = f"embed has no option {name!r}: {_OF_TEXTS[name]}"
+            raise InvalidTypeError(msg)
+
+
+def make_task(
+    template: str, keys: Any, verb: Verb, shape: Shape, settings: Settings
+) -> Task:
+    """Build a task.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For keys or options that cannot be.
+    """
+    if verb == "extract" and settings.n > 1:
+        msg = "extract gives one record a row: n must be 1 (generate takes more)"
+        raise InvalidValueError(msg)
+    if verb == "embed":
+        unset = {name: getattr(Settings(), name) for name in _OF_TEXTS}
+        settings = replace(settings, **{**unset, "max_tokens": 0})  # none come back
+    keys = _kept(keys)
+    output = output_of(verb, parsed_keys(verb, keys, shape), shape)
+    return Task(template, verb, shape, settings, output, keys)
+
+
+def _kept(keys: Any) -> Any:
+    """Copy keys that could be changed later, or be read only once."""
+    if isinstance(keys, Mapping):
+        return {name: _kept(kind) for name, kind in keys.items()}
+    if isinstance(keys, (str, type)) or not hasattr(keys, "__next__"):
+        return copy.copy(keys) if isinstance(keys, (list, set)) else keys
+    return list(keys)
+
+
+def parsed_keys(verb: Verb, keys: Any, shape: Shape) -> Keys | None:
+    """Parse what a verb takes for keys; None for one that has none."""
+    if verb in ("embed", "complete"):
+        return None
+    if verb == "classify":
+        return parse_labels(shape.called(verb), keys)
+    return parse_keys(keys, flatten=shape.flatten)
+
+
+def output_of(
+    verb: Verb,
+    keys: Keys | None,
+    shape: Shape,
+    schema: Mapping[str, Any] | None = None,
+) -> Output:
+    """Build what a verb asks for, with the schema that was sent if it is known."""
+    if verb == "embed":
+        return Vector(shape.called(verb), shape.dimensions)
+    if keys is None:
+        return Completion(shape.called(verb))
+    if verb == "classify":
+        return Label(keys, share=shape.share, schema=schema)
+    single = verb == "extract"
+    return Records(keys, single=single, unique=shape.unique, schema=schema)

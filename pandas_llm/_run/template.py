@@ -11,7 +11,7 @@ import difflib
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pandas_llm.errors import TemplateError
+from pandas_llm.errors import InvalidTypeError, TemplateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -68,7 +68,7 @@ class Template:
     ) -> None:
         if not isinstance(text, str):
             msg = f"the {what} must be a str, not {type(text).__name__}"
-            raise TypeError(msg)
+            raise InvalidTypeError(msg)
         self.text = text
         self._what = what
         constants = values or {}
@@ -83,7 +83,7 @@ class Template:
         self.columns: list[str] = list(dict.fromkeys(fields))
 
     def renderer(self, columns: Sequence[str]) -> Callable[[Sequence[Any]], str]:
-        """Give the function that turns a row's values into the prompt.
+        """Return the function that turns a row's values into the prompt.
 
         Parameters
         ----------

@@ -1,8 +1,55 @@
-"""What can be asked of a frame beside the verbs that send: chunks and chats."""
+"""What can be asked of a frame, each thing once; accessors only name it."""
 
 from __future__ import annotations
 
-from pandas_llm._verbs.chats import replacing, to_chat_jsonl
-from pandas_llm._verbs.chunking import Tokenizer, chunk
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Tokenizer", "chunk", "replacing", "to_chat_jsonl"]
+from pandas_llm._verbs.ahead import estimate, preview, submit
+from pandas_llm._verbs.chunking import Tokenizer, chunk
+from pandas_llm._verbs.forms import brief, form, method, plan_of, twin_method
+from pandas_llm._verbs.records import aextract, agenerate, extract, generate
+from pandas_llm._verbs.values import (
+    aclassify,
+    acomplete,
+    aembed,
+    classify,
+    complete,
+    embed,
+)
+
+if TYPE_CHECKING:
+    from pandas_llm._verbs.chats import replacing, to_chat_jsonl
+
+__all__ = [
+    "Tokenizer",
+    "aclassify",
+    "acomplete",
+    "aembed",
+    "aextract",
+    "agenerate",
+    "brief",
+    "chunk",
+    "classify",
+    "complete",
+    "embed",
+    "estimate",
+    "extract",
+    "form",
+    "generate",
+    "method",
+    "plan_of",
+    "preview",
+    "replacing",
+    "submit",
+    "to_chat_jsonl",
+    "twin_method",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import chats at first use: all that runs a frame comes with them."""
+    if name in ("replacing", "to_chat_jsonl"):
+        return getattr(import_module("pandas_llm._verbs.chats"), name)
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)

@@ -10,8 +10,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from pandas_llm._run import Template, frame
-from pandas_llm.errors import TemplateError
+from pandas_llm._run import Template, iter_rows, missing_rows, source_of
+from pandas_llm.errors import InvalidValueError, TemplateError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -91,8 +91,8 @@ def to_chat_jsonl(  # noqa: PLR0913 - all by name but the first two
     """
     if na_action not in ("raise", "ignore"):
         msg = f"na_action must be 'raise' or 'ignore', not {na_action!r}"
-        raise ValueError(msg)
-    source = frame.source(data)
+        raise InvalidValueError(msg)
+    source = source_of(data)
     texts = {} if system is None else {"system": system}
     texts |= {"user": user, "assistant": assistant}
     templates = {
@@ -103,13 +103,13 @@ def to_chat_jsonl(  # noqa: PLR0913 - all by name but the first two
         msg = "the assistant template names no column: all chats would end alike"
         raise TemplateError(msg)
     columns = list(dict.fromkeys(c for t in templates.values() for c in t.columns))
-    missing = frame.missing(source, columns)
+    missing = missing_rows(source, columns)
     if missing is not None and na_action == "raise":
-        raise ValueError(_told_missing(source, columns))
+        raise InvalidValueError(_told_missing(source, columns))
     lines = list(_chats(source, templates, columns, missing))
     if not lines:
         msg = "there is no row to write"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     target = Path(path).expanduser()
     with replacing(target) as file:
         file.write(b"".join(lines))
@@ -123,7 +123,7 @@ def _chats(
     missing: Any,
 ) -> Iterator[bytes]:
     fill = {role: one.renderer(columns) for role, one in templates.items()}
-    for at, row in enumerate(frame.rows(source, columns)):
+    for at, row in enumerate(iter_rows(source, columns)):
         if missing is not None and missing[at]:
             continue
         messages = [{"role": r, "content": render(row)} for r, render in fill.items()]
@@ -131,18 +131,18 @@ def _chats(
         for message in messages:
             if not message["content"].strip():
                 msg = f"row {at} (label {label!r}): the {message['role']} is empty"
-                raise ValueError(msg)
+                raise InvalidValueError(msg)
         try:
             line = json.dumps({"messages": messages}, ensure_ascii=False)
             yield f"{line}\n".encode()
         except UnicodeEncodeError:
             msg = f"row {at} (label {label!r}): half a character (a lone surrogate)"
-            raise ValueError(msg) from None
+            raise InvalidValueError(msg) from None
 
 
 def _told_missing(source: Source, columns: list[str]) -> str:
     """Name the first column that has gaps, and the first of them."""
-    gaps = ((column, frame.missing(source, [column])) for column in columns)
+    gaps = ((column, missing_rows(source, [column])) for column in columns)
     column, found = next((name, mask) for name, mask in gaps if mask is not None)
     first = int(found.argmax())
     return (

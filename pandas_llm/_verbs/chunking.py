@@ -6,14 +6,20 @@ import difflib
 import math
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pandas_llm._pacing import estimate_tokens
-from pandas_llm._run import frame
-from pandas_llm.errors import ConfigurationError
+from pandas_llm._verbs.forms import tool
+from pandas_llm.errors import (
+    ConfigurationError,
+    InvalidTypeError,
+    InvalidValueError,
+    MissingColumnError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sized
 
     import pandas as pd
+
+    from pandas_llm._verbs.forms import Rows, Table
 
 
 class Tokenizer(Protocol):
@@ -23,20 +29,67 @@ class Tokenizer(Protocol):
         """Give the tokens of a text."""
 
 
+@tool
 def chunk(  # noqa: PLR0913 - all by name but the first two
-    data: Any,
-    column: Hashable | None,
+    data: Table | Rows,
+    column: Hashable | None = None,
     *,
     max_tokens: int,
     overlap: int = 0,
     tokenizer: Callable[[str], int] | Tokenizer | None = None,
     name: str = "chunk",
 ) -> pd.DataFrame:
-    """Explode a column of long texts into chunks; see `LLMAccessor.chunk`."""
+    """Explode a column of long texts into chunks, one row each; nothing is sent.
+
+    Texts are cut between paragraphs if they can be, else between sentences,
+    words or characters; blanks around a chunk are dropped.
+
+    Parameters
+    ----------
+    data : DataFrame, Series or list of dicts
+        The rows.
+    column : label, optional
+        The column of texts; not needed on a Series.
+    max_tokens : int
+        The most tokens a chunk may have.
+    overlap : int, default 0
+        The most tokens that a chunk may repeat of the one before it, in whole
+        units of the kind it is cut at: sentences within a paragraph; between
+        paragraphs only a whole one that is so short.
+    tokenizer : callable or tokenizer, optional
+        Counts the tokens of a text: a function, or an object with ``encode``
+        such as tiktoken's. Without it they are guessed, within 20 % for most
+        languages, as for rate limits.
+    name : str, default "chunk"
+        The new column, which numbers the chunks of a row from 0.
+
+    Returns
+    -------
+    DataFrame
+        The columns of the input, the texts cut; labels repeat as with
+        ``explode``. A row without a text keeps one row, with NA for both.
+
+    Raises
+    ------
+    ConfigurationError
+        Without ``pip install 'pandas-llm-accessor[chunk]'``.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import pandas_llm
+    >>> docs = pd.DataFrame({"text": ["It rained. Then the sun came out."]})
+    >>> docs.llm.chunk("text", max_tokens=6)
+                         text  chunk
+    0              It rained.      0
+    0  Then the sun came out.      1
+    """
+    from pandas_llm._run import check_new, source_of, typed
+
     _check_sizes(max_tokens, overlap)
-    source = frame.source(data)
+    source = source_of(data)
     place = _place(source.frame, column)
-    frame.check_new(source, [name])
+    check_new(source, [name])
     split = _splitter(max_tokens, overlap, _counter(tokenizer))
     rows: list[int] = []
     texts: list[str | None] = []
@@ -54,8 +107,8 @@ def chunk(  # noqa: PLR0913 - all by name but the first two
         texts += pieces
         numbers += range(len(pieces))
     out = source.frame.take(rows)
-    out.isetitem(place, frame.typed(texts, "str"))
-    out[name] = frame.typed(numbers, "int")
+    out.isetitem(place, typed(texts, "str"))
+    out[name] = typed(numbers, "int")
     return out
 
 
@@ -65,10 +118,10 @@ def _check_sizes(max_tokens: int, overlap: int) -> None:
     for name, value, low in sizes:
         if not isinstance(value, int) or isinstance(value, bool) or value < low:
             msg = f"{name} must be a whole number of at least {low}, not {value!r}"
-            raise ValueError(msg)
+            raise InvalidValueError(msg)
     if overlap >= max_tokens:
         msg = f"overlap ({overlap}) must be less than max_tokens ({max_tokens})"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
 
 
 def _place(table: pd.DataFrame, column: Hashable | None) -> int:
@@ -81,12 +134,12 @@ def _place(table: pd.DataFrame, column: Hashable | None) -> int:
         return names.index(column)
     if found:
         msg = f"{found} columns are named {column!r}: rename one of them"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     near = difflib.get_close_matches(str(column), [str(name) for name in names], n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"there are {names}"
     what = "name the column" if column is None else f"no column {column!r}"
     msg = f"{what}; {hint}"
-    raise KeyError(msg)
+    raise MissingColumnError(msg)
 
 
 def _counter(
@@ -94,6 +147,8 @@ def _counter(
 ) -> Callable[[str], int]:
     """Count as the rate limiter does, unless told how."""
     if tokenizer is None:
+        from pandas_llm._pacing import estimate_tokens
+
         return lambda text: math.ceil(estimate_tokens(text))
     encode = getattr(tokenizer, "encode", None)  # transformers' is callable too
     if encode is not None:
@@ -101,7 +156,7 @@ def _counter(
     if callable(tokenizer):
         return tokenizer
     msg = f"tokenizer must be a callable or have .encode, not {tokenizer!r}"
-    raise TypeError(msg)
+    raise InvalidTypeError(msg)
 
 
 def _splitter(
@@ -121,9 +176,9 @@ def _pieces(split: Callable[[str], list[str]], value: Any, where: str) -> list[A
     """Split one text; one without a word stays one chunk."""
     if not isinstance(value, str):
         msg = f"{where}: a text is needed, not {value!r}"
-        raise TypeError(msg)
+        raise InvalidTypeError(msg)
     try:
         return split(value) or [""]
     except UnicodeEncodeError:
         msg = f"{where}: the text holds half a character (a lone surrogate)"
-        raise ValueError(msg) from None
+        raise InvalidValueError(msg) from None

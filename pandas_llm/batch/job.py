@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pandas_llm._display import Bar, Status, Totals, ends_here
 from pandas_llm._engine import SIMULATED, resolve_endpoint
-from pandas_llm._run import Job, blocking
+from pandas_llm._run import TaskRun, run_for
 from pandas_llm.batch import saved
-from pandas_llm.batch import state as jobs
+from pandas_llm.batch.state import State, find, save
 from pandas_llm.batch.upload import Courier, all_items, send_all
 from pandas_llm.cache import location
 from pandas_llm.errors import (
@@ -28,6 +28,7 @@ from pandas_llm.errors import (
     NotCachedError,
     ProviderError,
 )
+from pandas_llm.redaction import visible
 from pandas_llm.types import Outcome
 
 if TYPE_CHECKING:
@@ -36,14 +37,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pandas_llm._engine import Item
-    from pandas_llm._run import Recipe
+    from pandas_llm._run import Task
+    from pandas_llm.batch.state import Part
     from pandas_llm.options import Settings
 
 __all__ = ["BatchJob", "BatchStatus", "load"]
 
 _SOON, _LATE = 0.2, 30.0
 """Seconds between looks, at first and at last."""
-_UNHEARD = 900.0
+_LONGEST_SILENCE = 900.0
 """Seconds without an answer to a look, while waiting: a batch takes hours anyway."""
 _LARGEST = 1 << 30
 """Bytes of a file of results."""
@@ -67,10 +69,8 @@ class BatchJob:
         For `pandas_llm.batch.load`.
     """
 
-    def __init__(
-        self, recipe: Recipe, path: Path, state: jobs.State, written: bytes
-    ) -> None:
-        self._recipe = recipe
+    def __init__(self, task: Task, path: Path, state: State, written: bytes) -> None:
+        self._task = task
         self._written = written
         self._path = path
         self._state = state
@@ -89,23 +89,23 @@ class BatchJob:
 
     def status(self) -> BatchStatus:
         """Ask the provider how the job is."""
-        blocking.run(self._look)
+        run_for(self._task.settings, self._look)
         return self._now()
 
     def cancel(self) -> BatchStatus:
         """End the job early; what it has done is kept and paid for."""
-        blocking.run(self._cancel)
+        run_for(self._task.settings, self._cancel)
         return self._now()
 
     def result(self, data: Any, *, wait: bool = True) -> Any:
-        """Give the result for the rows it was made of, or for others like them.
+        """Return the result for the rows it was made of, or for others like them.
 
         Parameters
         ----------
         data : DataFrame, Series or list of dicts
             As for the verb.
         wait : bool
-            Wait until the batch has ended; else give what there is.
+            Wait until the batch has ended; else return what there is.
 
         Returns
         -------
@@ -113,31 +113,18 @@ class BatchJob:
             As the verb gives it. Rows without an answer are failures of kind
             ``"batch"``; the same call without ``batch=True`` finishes them at once.
         """
-        job = self._job(data)
-        bar = self._bar()
-        with job:
-            try:
-                work = lambda: self._finish(job, wait=wait)  # noqa: E731
-                blocking.run(work, loop=job.settings.loop, tick=bar.tick)
-            finally:
-                bar.close()
-        return job.result()
+        run = self._run(data)
+        return run.answer(lambda: self._finish(run, wait=wait))
 
     async def aresult(self, data: Any, *, wait: bool = True) -> Any:
-        """Give the result as `result` does, in the running event loop."""
-        job = self._job(data)
-        bar = self._bar()
-        with job:
-            try:
-                await blocking.ticking(self._finish(job, wait=wait), bar.tick)
-            finally:
-                bar.close()
-        return job.result()
+        """Return the result as `result` does, in the running event loop."""
+        run = self._run(data)
+        return await run.aanswer(lambda: self._finish(run, wait=wait))
 
     # -- inside -----------------------------------------------------------------
 
     def _bar(self) -> Bar:
-        shown = self._recipe.settings.progress
+        shown = self._task.settings.progress
         return Bar(self._totals, shown=shown, status=lambda: Status(self._word))
 
     def _now(self) -> BatchStatus:
@@ -149,13 +136,13 @@ class BatchJob:
             not self._state.live,
         )
 
-    def _job(self, data: Any) -> Job:
-        """Make the ordinary run over what is kept."""
-        settings = self._recipe.settings
+    def _run(self, data: Any) -> TaskRun:
+        """Build the ordinary run over what is kept."""
+        settings = self._task.settings
         kept = replace(settings, replay=True, batch=False, max_cost=None, fallback=())
-        return Job(replace(self._recipe, settings=kept), data)
+        return TaskRun(replace(self._task, settings=kept), data, bar=self._bar())
 
-    async def _finish(self, job: Job, *, wait: bool) -> None:
+    async def _finish(self, run: TaskRun, *, wait: bool) -> None:
         pause = _SOON
         heard = time.monotonic()
         while self._state.live:
@@ -164,20 +151,19 @@ class BatchJob:
                 heard = time.monotonic()
             except ProviderError as error:
                 away = time.monotonic() - heard
-                if not (wait and error.retryable and away < _UNHEARD):
+                if not (wait and error.retryable and away < _LONGEST_SILENCE):
                     raise
             if not wait or not self._state.live:
                 break
             await asyncio.sleep(pause)
             pause = min(_LATE, pause * 1.2)
-        if job.store.rows:
-            await job.execute()
-        await self._explain(job)
-        self._state.used(job.run.totals)
+        await run.execute()
+        await self._explain(run)
+        self._state.used(run.events.totals)
 
-    async def _explain(self, job: Job) -> None:
-        """Say of rows without an answer what the batch said of them."""
-        store = job.store
+    async def _explain(self, run: TaskRun) -> None:
+        """Note of rows without an answer what the batch said of them."""
+        store = run.store
         bare = [
             at
             for at in store.failed()
@@ -189,8 +175,10 @@ class BatchJob:
             return
         words = {part.reason or part.word for part in self._state.parts}
         last = ", ".join(sorted(filter(None, words))) or "nothing was sent"
-        async with Courier.opened(self._recipe, self._path) as courier:
-            items = await all_items(Job(job.recipe, job.data, dry=True), courier.client)
+        async with Courier.opened(self._task, self._path) as courier:
+            items = await all_items(
+                TaskRun(run.task, run.data, dry=True), courier.client
+            )
         keys = {item.position: item.key.hex() for item in items}
         for at in bare:
             said = self._state.reasons.get(keys[at], f"no answer in the batch ({last})")
@@ -201,7 +189,7 @@ class BatchJob:
         """Ask how the batches are; take the results of those that have ended."""
         if not self._state.live:
             return
-        async with Courier.opened(self._recipe, self._path) as courier:
+        async with Courier.opened(self._task, self._path) as courier:
             for part in self._state.live:
                 try:
                     response = await courier.get(courier.batches.poll(part.id))
@@ -211,11 +199,12 @@ class BatchJob:
                 await self._take(courier, part, response.body)
             self._save()
 
-    async def _take(self, courier: Courier, part: jobs.Part, body: bytes) -> None:
+    async def _take(self, courier: Courier, part: Part, body: bytes) -> None:
         told = courier.batches.read(body)
-        part.word, part.reason = told.word, told.reason
+        part.word = visible(told.word)
+        part.reason = told.reason and visible(told.reason)
         part.done, part.failed = told.done, told.failed
-        self._word = told.word
+        self._word = part.word
         if told.state == "ended":
             for url in told.files:
                 answer = await courier.get(url, _LARGEST)
@@ -231,42 +220,65 @@ class BatchJob:
         self._totals.done, self._totals.failed = now.done + now.failed, now.failed
 
     async def _cancel(self) -> None:
-        async with Courier.opened(self._recipe, self._path) as courier:
+        async with Courier.opened(self._task, self._path) as courier:
             for part in self._state.live:
                 response = await courier.send(courier.batches.cancel(part.id))
-                part.word = courier.batches.read(response.body).word
+                part.word = visible(courier.batches.read(response.body).word)
             self._save()
 
     def _save(self) -> None:
-        jobs.save(self._path, self._state, self._written)
+        save(self._path, self._state, self._written)
 
 
-def submit(recipe: Recipe, data: Any) -> BatchJob:
+def submit(task: Task, data: Any) -> BatchJob:
     """Send a run's rows as a batch; see `LLMAccessor.submit`."""
-    return blocking.run(lambda: asubmit(recipe, data), loop=recipe.settings.loop)
+    sending = _Sending(task, data)
+    return sending.run.finish(sending.send)
 
 
-async def asubmit(recipe: Recipe, data: Any) -> BatchJob:
-    """Send what is neither kept nor under way; a job that is, is gone on with."""
-    path = _path(recipe.settings)
-    written = saved.write(recipe)  # before anything is sent that it could not name
-    job = Job(replace(recipe, settings=replace(recipe.settings, max_cost=None)), data)
-    if not job.store.rows:
-        return BatchJob(recipe, path, jobs.State(_name([])), written)
-    async with Courier.opened(recipe, path) as courier:
-        items = await all_items(job, courier.client)
-        name = _name(items)
-        known = jobs.find(path, name)
-        state = known[0] if known else jobs.State(name)
-        batch = BatchJob(recipe, path, state, written)
+async def asubmit(task: Task, data: Any) -> BatchJob:
+    """Send a run's rows as a batch, in the running event loop."""
+    sending = _Sending(task, data)
+    return await sending.run.afinish(sending.send)
+
+
+class _Sending:
+    """The rows of one call on their way into a batch.
+
+    What cannot be is refused before anything is sent.
+    """
+
+    def __init__(self, task: Task, data: Any) -> None:
+        self._task = task
+        self._path = _path(task.settings)
+        self._written = saved.write(task)
+        unbound = replace(task.settings, max_cost=None)
+        self.run = TaskRun(replace(task, settings=unbound), data)
+
+    async def send(self) -> BatchJob:
+        """Send what is neither kept nor under way; a job that is, is gone on with."""
+        state = State(_name([]))
+        if self.run.store.rows:
+            async with Courier.opened(self._task, self._path) as courier:
+                state = await self._send(courier)
+        return BatchJob(self._task, self._path, state, self._written)
+
+    async def _send(self, courier: Courier) -> State:
+        items = await all_items(self.run, courier.client)
+        known = find(self._path, _name(items))
+        state = known[0] if known else State(_name(items))
         if not state.live:
+            before = replace(state.counters)
             kept = courier.kept(items)
             todo = [item for item in items if item.key not in kept]
             state.reasons.clear()
-            todo = await courier.probe(todo, state)
-            await send_all(courier, todo, state, batch._save)  # noqa: SLF001
-            batch._totals.rows = state.requests  # noqa: SLF001
-    return batch
+            try:
+                todo = await courier.probe(todo, state)
+                keep = lambda: save(self._path, state, self._written)  # noqa: E731
+                await send_all(courier, todo, state, keep)
+            finally:
+                state.used(self.run.events.totals, before)
+        return state
 
 
 @ends_here
@@ -307,7 +319,7 @@ def load(
     if path is None:
         msg = f"no job {job_id!r}: PANDAS_LLM_CACHE says that there is no file; pass "
         raise LLMError(f"{msg}cache= with the one that was used")
-    found = jobs.find(path, job_id)
+    found = find(path, job_id)
     if found is None:
         raise LLMError(f"no job {job_id!r} in {path}")
     state, written = found
@@ -331,7 +343,7 @@ def _name(items: Sequence[Item]) -> str:
 
 
 def _path(settings: Settings) -> Path:
-    """Tell where the job and its replies will be; refuse what a batch cannot do."""
+    """Return where the job and its replies will be; refuse what a batch cannot do."""
     path = location(settings.cache)
     if path is None:
         msg = "batch=True fills the cache of replies: it does not go with cache=False"

@@ -1,4 +1,4 @@
-"""A recipe as JSON and back: what a batch job's file holds of the call that made it.
+"""A task as JSON and back: what a batch job's file holds of the call that made it.
 
 The keys are kept as the schema and the columns that followed from them. Reading
 builds types from these; nothing in the file is imported or called. A person's model
@@ -26,7 +26,7 @@ from pydantic_core import SchemaError
 
 from pandas_llm import options
 from pandas_llm._engine import portable, without_secrets
-from pandas_llm._replies import (
+from pandas_llm._keys import (
     UNIONS,
     Column,
     Place,
@@ -35,8 +35,14 @@ from pandas_llm._replies import (
     numbered,
     strict_model,
 )
-from pandas_llm._run import Recipe, Shape, make_recipe, output_of, parsed, shared_spec
-from pandas_llm.errors import ConfigurationError, LLMError, LLMWarning, warn
+from pandas_llm._run import Shape, Task, make_task, output_of, parsed_keys, shared_spec
+from pandas_llm.errors import (
+    ConfigurationError,
+    InvalidValueError,
+    LLMError,
+    LLMWarning,
+    warn,
+)
 from pandas_llm.options import Settings
 
 if TYPE_CHECKING:
@@ -61,8 +67,8 @@ _DAMAGED = (
 )
 
 
-def write(recipe: Recipe) -> bytes:
-    """Return a recipe as JSON, without any key.
+def write(task: Task) -> bytes:
+    """Return a task as JSON, without any key.
 
     Raises
     ------
@@ -71,17 +77,17 @@ def write(recipe: Recipe) -> bytes:
     """
     job = {
         "version": _VERSION,
-        "template": recipe.template,
-        "verb": recipe.verb,
-        "shape": asdict(recipe.shape),
-        "options": _options(recipe),
-        "output": _output(recipe),
+        "template": task.template,
+        "verb": task.verb,
+        "shape": asdict(task.shape),
+        "options": _options(task),
+        "output": _output(task),
     }
     return json.dumps(job, default=_plain).encode()
 
 
-def read(written: bytes, path: Path, keys: Any = None) -> Recipe:
-    """Build the recipe that was written down.
+def read(written: bytes, path: Path, keys: Any = None) -> Task:
+    """Build the task that was written down.
 
     Parameters
     ----------
@@ -112,23 +118,23 @@ def read(written: bytes, path: Path, keys: Any = None) -> Recipe:
             return _rebuilt(template, verb, shape, settings, output)
     except _DAMAGED as error:
         raise LLMError(f"the job cannot be read: {error!r}") from error
-    recipe = make_recipe(template, keys, verb, shape, settings)
-    if output is None or not _asks(recipe, output["schema"]):
+    task = make_task(template, keys, verb, shape, settings)
+    if output is None or not _asks(task, output["schema"]):
         msg = "keys are not those that the job was submitted with: they ask for another"
-        raise ValueError(f"{msg} schema than the one that was sent")
-    return recipe
+        raise InvalidValueError(f"{msg} schema than the one that was sent")
+    return task
 
 
 # -- options --------------------------------------------------------------------
 
 
-def _options(recipe: Recipe) -> dict[str, Any]:
+def _options(task: Task) -> dict[str, Any]:
     """Return the options as JSON holds them; functions stay behind, as keys do."""
-    settings = without_secrets(recipe.settings)
+    settings = without_secrets(task.settings)
     given = portable(settings)
     del given["cache"]  # the file that this goes into
     # as they go into requests, or these would be others where the job is read
-    given["examples"] = shared_spec(settings, None, recipe.verb).examples
+    given["examples"] = shared_spec(settings, None, task.verb).examples
     given["extra"] = orjson.loads(orjson.dumps(dict(settings.extra or {})))
     given["values"] = {name: str(v) for name, v in (settings.values or {}).items()}
     for name, value in given.items():
@@ -155,22 +161,22 @@ def _plain(value: Any) -> Any:
 # -- keys -----------------------------------------------------------------------
 
 
-def _output(recipe: Recipe) -> dict[str, Any] | None:
+def _output(task: Task) -> dict[str, Any] | None:
     """Return what the keys have come to; None for a verb without."""
-    keys = parsed(recipe.verb, recipe.keys, recipe.shape)
+    keys = parsed_keys(task.verb, task.keys, task.shape)
     if keys is None:
         return None
-    steps, _ = columns_of(keys.model, flatten=recipe.shape.flatten)
-    beyond = [*_beyond(recipe.keys, recipe.verb)]
+    steps, _ = columns_of(keys.model, flatten=task.shape.flatten)
+    beyond = [*_beyond(task.keys, task.verb)]
     models = [one for one in beyond if _is_model(one)]
     return {
-        "schema": recipe.output.schema,
+        "schema": task.output.schema,
         "record": keys.model.model_json_schema(),
         "columns": [
             {**column._asdict(), "path": path, "numbers": numbered(keys.model, path)}
             for column, (path, _) in zip(keys.columns, steps, strict=True)
         ],
-        "is_model": _is_model(recipe.keys),
+        "is_model": _is_model(task.keys),
         "models": {m.__name__: f"{m.__module__}:{m.__qualname__}" for m in models},
         "checks": len(models) < len(beyond),
     }
@@ -182,19 +188,19 @@ def _rebuilt(
     shape: Shape,
     settings: Settings,
     output: Mapping[str, Any] | None,
-) -> Recipe:
-    """Build a recipe from what the file holds alone."""
+) -> Task:
+    """Build a task from what the file holds alone."""
     if output is None:
-        return make_recipe(template, None, verb, shape, settings)
+        return make_task(template, None, verb, shape, settings)
     schema, record, names = output["schema"], output["record"], output["models"]
     found = {name: _found(place) for name, place in names.items()}
     models = {name: model for name, model in found.items() if model is not None}
     if output["is_model"]:
         for model in models.values():
             with suppress(TypeError, ValueError):  # it may be another by now
-                recipe = make_recipe(template, model, verb, shape, settings)
-                if _asks(recipe, schema):
-                    return recipe
+                task = make_task(template, model, verb, shape, settings)
+                if _asks(task, schema):
+                    return task
         models = {}
     elif not all(_is_same(name, model, record) for name, model in models.items()):
         models = {}
@@ -204,7 +210,7 @@ def _rebuilt(
         _warn(names)
     keys = keys_of(record, _places(output), models, coerce=not output["is_model"])
     known = output_of(verb, keys, shape, schema)
-    return Recipe(template, verb, shape, settings, known, None)
+    return Task(template, verb, shape, settings, known, None)
 
 
 def _places(output: Mapping[str, Any]) -> list[Place]:
@@ -230,13 +236,13 @@ def _warn(names: Mapping[str, str]) -> None:
     )
 
 
-def _asks(recipe: Recipe, schema: Any) -> bool:
-    """Tell whether a recipe asks for the schema that was sent."""
-    return bool(json.loads(json.dumps(recipe.output.schema)) == schema)
+def _asks(task: Task, schema: Any) -> bool:
+    """Return whether a task asks for the schema that was sent."""
+    return bool(json.loads(json.dumps(task.output.schema)) == schema)
 
 
 def _is_same(name: str, model: type[BaseModel], record: Mapping[str, Any]) -> bool:
-    """Tell whether a model asks for what the record says of it."""
+    """Return whether a model asks for what the record says of it."""
     with suppress(TypeError, ValueError):  # it may be another by now
         model = strict_model(model, "keys", {})
     here = json.loads(json.dumps(model.model_json_schema()))
@@ -287,7 +293,7 @@ def _unsaid(annotation: Any) -> Iterator[Any]:
 
 
 def _is_said(constraint: Any, annotation: Any) -> bool:
-    """Tell whether a schema says all that a constraint means."""
+    """Return whether a schema says all that a constraint means."""
     if isinstance(constraint, str):
         return True
     if isinstance(constraint, FieldInfo):

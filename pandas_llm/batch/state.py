@@ -58,10 +58,11 @@ class State:
         """The batches that have not ended."""
         return [part for part in self.parts if not part.ended]
 
-    def used(self, totals: Totals) -> None:
-        """Count in a result what the batch has used, not what it read again."""
+    def used(self, totals: Totals, since: Totals | None = None) -> None:
+        """Count for a run what the batch has used, not what it read again."""
+        since = since or Totals()
         for name in _USED:
-            setattr(totals, name, getattr(self.counters, name))
+            setattr(totals, name, getattr(self.counters, name) - getattr(since, name))
         totals.cached = max(0, totals.cached - totals.requests)
 
 

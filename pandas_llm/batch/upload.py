@@ -33,7 +33,7 @@ from pandas_llm.errors import (
     UnreachableError,
 )
 from pandas_llm.providers import DISCOUNT, batches_of, excerpt, read_reply, succeeded
-from pandas_llm.redaction import shown
+from pandas_llm.redaction import shown, visible
 from pandas_llm.types import Request, Tokens, Used
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pandas_llm._engine import Client, Item
-    from pandas_llm._run import Job, Recipe
+    from pandas_llm._run import Task, TaskRun
     from pandas_llm.cache import Cache
     from pandas_llm.providers import Batches, Result, Snapshot
     from pandas_llm.types import HTTPRequest, HTTPResponse, Reply
@@ -59,18 +59,19 @@ class Courier:
     batches: Batches
     events: Events
     cache: Cache
-    recipe: Recipe
+    recipe: Task
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, recipe: Recipe, path: Path) -> AsyncIterator[Courier]:
+    async def opened(cls, recipe: Task, path: Path) -> AsyncIterator[Courier]:
         """Open connections and cache."""
         settings = recipe.settings
         async with AsyncExitStack() as stack:
             cache = open_cache(path)
             stack.callback(cache.close)
-            spec = shared_spec(settings, recipe.output.schema, recipe.verb)
-            ask = Ask(spec, recipe.output, replace(settings, max_cost=None), cache)
+            output, verb = recipe.output, recipe.verb
+            spec = shared_spec(settings, output.schema, verb, output.constrained)
+            ask = Ask(spec, output, replace(settings, max_cost=None), cache)
             client = await open_client(stack, resolve_endpoint(settings), ask)
             sample = Request(client.spec, "")
             request = client.provider.build(sample, client.terms.capabilities, 1)
@@ -104,7 +105,7 @@ class Courier:
         async def once() -> HTTPResponse:
             # a kept connection may be stale: nobody could tell whether it was read
             try:
-                async with Transport(settings.request_timeout, settings.session) as new:
+                async with Transport(settings) as new:
                     response = await new.send(request, once=True)
             except ProviderError as error:
                 if _unsent(error):
@@ -143,7 +144,7 @@ class Courier:
         sample = Request(self.client.spec, "")
         built = self.client.provider.build(sample, self.client.terms.capabilities, 1)
         return await self._exchange(
-            lambda: self.client.transport.get(url, built.headers, most)
+            lambda: self.client.transport.get(built._replace(url=url, body=b""), most)
         )
 
     async def _exchange(
@@ -242,7 +243,7 @@ async def send_all(
     async def close() -> None:
         nonlocal lines, size
         part = await courier.create(await courier.ready(lines), len(lines))
-        state.parts.append(Part(part.id, len(lines), word=part.word))
+        state.parts.append(Part(part.id, len(lines), word=visible(part.word)))
         state.requests += len(lines)
         save()
         lines, size = [], 0
@@ -285,12 +286,12 @@ async def _check_cost(courier: Courier, todo: Sequence[Item], n: int) -> None:
         raise CostLimitError(msg)
 
 
-async def all_items(job: Job, client: Client) -> list[Item]:
+async def all_items(job: TaskRun, client: Client) -> list[Item]:
     """Give all requests of a run, each once, whether their reply is kept or not."""
-    ask = Ask(client.spec, job.recipe.output, job.settings, None)
+    ask = Ask(client.spec, job.task.output, job.settings, None)
     blank = offline_client(client.endpoint, ask)
     requests = job.prompts.requests(client.spec)
-    feed = Feed(requests, blank, job.run, job.store, job.settings)
+    feed = Feed(requests, blank, job.events, job.store, job.settings)
     found: list[Item] = []
     while (bundle := await feed.next()) is not None:
         found += bundle

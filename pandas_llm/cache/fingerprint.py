@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any
 
 import orjson
+
+from pandas_llm.redaction import is_secret
 
 if TYPE_CHECKING:
     from pandas_llm.types import Endpoint, Request, Spec
 
 _VERSION = 1
+_OF_ONE_RUN = re.compile(
+    "traceparent|tracestate|date|user-agent|(.*-)?(request|trace|correlation)-id",
+    re.IGNORECASE,
+)
+"""Names of headers whose values are other ones in each run."""
 
 
 class Fingerprint:
     """Digests of requests to one endpoint, taken before any negotiation.
 
-    A downgrade or a second asking never changes them. The key of the account and
-    the retry options are no part of them.
+    A downgrade or a second asking never changes them. The key of the account, the
+    retry options and headers that hold a secret or change with each run are no part
+    of them; the other headers that the caller passes are.
 
     Parameters
     ----------
@@ -27,10 +36,15 @@ class Fingerprint:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._place = [endpoint.provider, endpoint.base_url]
+        self._headers = sorted(
+            [name.lower(), str(value)]
+            for name, value in endpoint.headers
+            if not (is_secret(name) or _OF_ONE_RUN.fullmatch(name))
+        )
         self._shared: dict[int, tuple[Spec, hashlib.blake2b]] = {}
 
     def of(self, request: Request) -> bytes:
-        """Give 16 bytes that equal requests share.
+        """Return 16 bytes that equal requests share.
 
         Raises
         ------
@@ -56,7 +70,7 @@ class Fingerprint:
 
     def _start(self, spec: Spec) -> hashlib.blake2b:
         """Digest what all requests of a run share."""
-        shared = [
+        shared: list[Any] = [
             _VERSION,
             *self._place,
             spec.model,
@@ -67,5 +81,7 @@ class Fingerprint:
             spec.max_tokens,
             dict(spec.extra),
         ]
+        if self._headers:  # without any, keys are what they were before these counted
+            shared.append(self._headers)
         known = orjson.dumps(shared, option=orjson.OPT_SORT_KEYS)
         return hashlib.blake2b(known, digest_size=16)

@@ -16,7 +16,7 @@ import time
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pandas_llm import environment
 from pandas_llm.cache import sqlite as database
@@ -232,8 +232,12 @@ _parents: list[object] = []
 
 
 def _place(path: Path) -> tuple[int, str]:
-    """Give what the users of one file in one process have in common."""
-    return os.getpid(), os.path.realpath(path)
+    """Return what the users of one file in one process have in common."""
+    whole = str(path)
+    if not database.homeless(path):
+        with suppress(OSError):  # the current folder is gone
+            whole = os.path.realpath(path)
+    return os.getpid(), whole
 
 
 def open_cache(path: Path, limit: int = DEFAULT_LIMIT) -> Cache:
@@ -297,13 +301,24 @@ def location(
     if option is False:
         return None
     if option is True:
-        import platformdirs
-
-        return Path(platformdirs.user_cache_dir("pandas_llm", appauthor=False)) / _NAME
-    path = Path(option).expanduser()
+        return _usual()
+    path = Path(option)
+    with suppress(RuntimeError):  # no home folder, which is told when it is opened
+        path = path.expanduser()
     with suppress(OSError):
         return path / _NAME if path.is_dir() else path
     return path
+
+
+def _usual() -> Path:
+    """Return the file in the user's folder for caches, below "~" if there is none."""
+    import platformdirs
+
+    try:
+        folder = Path(platformdirs.user_cache_dir("pandas_llm", appauthor=False))
+    except (OSError, RuntimeError, LookupError, ValueError):
+        folder = Path("~", "pandas_llm")
+    return folder / _NAME
 
 
 # -- for people -----------------------------------------------------------------
@@ -340,8 +355,14 @@ def info(path: str | os.PathLike[str] | None = None) -> CacheInfo:
             "SELECT count(*), min(used), max(used) FROM replies"
         ).fetchone()
         size = database.size(file) + database.size(database.log_of(file))
-        oldest, newest = (t and datetime.fromtimestamp(t, UTC) for t in times)
-        return CacheInfo(file, entries, size, oldest, newest)
+        return CacheInfo(file, entries, size, *map(_moment, times))
+
+
+def _moment(second: Any) -> datetime | None:
+    """Return the moment of a use; None for no use, or one that is damaged."""
+    with suppress(TypeError, ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(second, UTC)
+    return None
 
 
 def clear(path: str | os.PathLike[str] | None = None) -> int:

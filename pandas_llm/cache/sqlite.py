@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 """Codes of a file that is not to be trusted, neither read nor written."""
-ERRORS = (sqlite3.Error, OSError)
-"""What any use of a file may end with."""
+ERRORS = (sqlite3.Error, OSError, UnicodeError)
+"""What any use of a file may end with; where names in it are damaged, the module
+cannot read SQLite's own words about it."""
 
 Row: TypeAlias = tuple[bytes, int, int, bytes]
 """An entry: its key, second of its last use, checksum, text."""
@@ -52,12 +53,11 @@ _TOUCH = "UPDATE replies SET used = ? WHERE key = ?"
 _FORGET = """
 DELETE FROM replies WHERE id IN (SELECT id FROM replies ORDER BY used, id LIMIT 32)
 """
+_DAMAGED = (
+    "it is damaged, or no cache at all, and was left as it is: move it away and the "
+    "next run starts a new one"
+)
 _HINTS = {
-    **dict.fromkeys(
-        DAMAGE,
-        "it is damaged, or no cache at all, and was left as it is: move it away and "
-        "the next run starts a new one",
-    ),
     sqlite3.SQLITE_BUSY: "another process keeps it locked",
     sqlite3.SQLITE_FULL: "the disk is full",
     sqlite3.SQLITE_IOERR: "the disk is full or failing",
@@ -71,6 +71,9 @@ _HINTS = {
 
 def connect(path: Path, wait: float) -> sqlite3.Connection:
     """Open a file, made when there is none; wait so long for others' locks."""
+    if homeless(path):
+        # or a folder that is named "~" would be made wherever the process stands
+        raise FileNotFoundError("there is no home folder: set HOME, or pass cache=")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # only ever a new file: closing one that SQLite has open drops SQLite's locks
     with suppress(FileExistsError):
@@ -132,6 +135,11 @@ def log_of(path: Path) -> Path:
     return Path(f"{path}-wal")
 
 
+def homeless(path: Path) -> bool:
+    """Tell whether a path begins with a home folder that nobody knows."""
+    return path.parts[:1] == ("~",)
+
+
 def size(path: Path) -> int:
     """Give a file's bytes, 0 when there is none."""
     try:
@@ -145,11 +153,14 @@ def size(path: Path) -> int:
 
 def damaged(error: Exception) -> bool:
     """Tell whether an error means that the file is not to be trusted."""
-    return _code(error) in DAMAGE
+    return isinstance(error, UnicodeError) or _code(error) in DAMAGE
 
 
 def reason(path: Path, error: Exception) -> str:
     """Say what failed, and the way out."""
+    if damaged(error):
+        said = "its text is no UTF-8" if isinstance(error, UnicodeError) else error
+        return f"{path}: {said} ({_DAMAGED})"
     hint = _HINTS.get(_code(error))
     return f"{path}: {error}" + (f" ({hint})" if hint else "")
 
@@ -224,7 +235,7 @@ def decode(rows: Iterable[Row]) -> Iterator[tuple[bytes, int, Reply]]:
         try:
             if _sum(key, text) == check:
                 yield key, int(used), _load(text)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             continue
 
 

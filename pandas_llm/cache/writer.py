@@ -113,7 +113,7 @@ class Writer:
     def _open(self) -> sqlite3.Connection:
         connection = self._connection = database.connect(self._path, _WAIT)
         (newest,) = connection.execute("SELECT max(used) FROM replies").fetchone()
-        self._stamp = newest or 0
+        self._stamp = newest if isinstance(newest, int) else 0
         return connection
 
     def _close(self) -> None:

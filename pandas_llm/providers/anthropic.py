@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 from pandas_llm.errors import MalformedReplyError
-from pandas_llm.providers import failures
+from pandas_llm.providers import bodies, failures, streams
 from pandas_llm.providers.batches import AnthropicBatches
 from pandas_llm.providers.dialect import Dialect
 from pandas_llm.providers.headers import count, until
@@ -27,7 +27,7 @@ from pandas_llm.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pandas_llm.providers.dialect import Turns
     from pandas_llm.types import Endpoint, HTTPResponse, Image, Spec
@@ -40,13 +40,10 @@ _MAX_TOKENS = 8192
 _LONG = 2000
 """Letters of what all rows share that are worth a cache entry: the models keep
 nothing below 512 to 4,096 tokens, and say nothing about it."""
-_REASONS = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "tool_use": "tool_calls",
-}
+_APART = (
+    ("", "cache_read_input_tokens"),
+    ("output_tokens_details", "thinking_tokens"),
+)
 _LIMITS = ("anthropic-ratelimit-tokens", "anthropic-ratelimit-input-tokens")
 """The first is of what is scarcer now, input or output."""
 
@@ -105,6 +102,10 @@ class Provider(Dialect):
             body["output_config"] = output
         return merged(body | sent, spec.extra)
 
+    def takes(self, keyword: str, value: Any) -> bool:
+        """Know what its package leaves in a schema; of all else it answers 400."""
+        return keyword == "format" or (keyword == "minItems" and value <= 1)
+
     def filled(
         self, shared: dict[str, Any], system: str, examples: Turns, turns: Turns
     ) -> dict[str, Any]:
@@ -144,29 +145,35 @@ class Provider(Dialect):
 
     def parse(self, response: HTTPResponse) -> Reply:
         """Read a message: its text, without the thinking and the use of tools."""
-        data = failures.load(response)
+        data = self.load(response)
         if failures.holds_error(data):
             raise failures.classify(response, data)
-        if not isinstance(data, dict) or not isinstance(data.get("content"), list):
+        content = data.get("content") if isinstance(data, dict) else None
+        if content is None and isinstance(data, dict) and data.get("stop_reason"):
+            content = []
+        if not isinstance(content, list):
             msg = f"the reply holds no content: {failures.excerpt(response)}"
             raise MalformedReplyError(msg, status=response.status)
         text = "".join(
-            block.get("text") or ""
-            for block in data["content"]
-            if block.get("type") == "text"
+            block.get("text") or "" for block in content if block.get("type") == "text"
         )
-        reason = str(data.get("stop_reason"))
-        refusal = None
+        reason, refusal = data.get("stop_reason"), None
         if reason == "refusal":
             said = data.get("stop_details") or {}
             refusal = said.get("explanation") or said.get("category") or text
-        choice = Choice(text, _REASONS.get(reason, reason), refusal)
+        else:
+            reason = bodies.finished(text, reason, response)
+        choice = Choice(text, reason, refusal)
         return Reply(
             (choice,),
             self.used(data).tokens,
             data.get("model"),
             response.headers.get("request-id"),
         )
+
+    def joined(self, events: Sequence[Any]) -> Any:
+        """Put the events of a stream together."""
+        return streams.message(events)
 
     def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
         """Read ``anthropic-ratelimit-*``; resets are times, not durations."""
@@ -189,19 +196,11 @@ def _quota(headers: Mapping[str, str], name: str) -> Quota | None:
     return Quota(limit, remaining, until(headers.get(f"{name}-reset")))
 
 
-def _tokens(usage: Any) -> Tokens | None:
+def _tokens(usage: Any) -> Tokens:
     """Add up the input: `input_tokens` is without what was kept, unlike OpenAI's."""
-    if not isinstance(usage, dict):
-        return None
-    read = int(usage.get("cache_read_input_tokens") or 0)
-    written = int(usage.get("cache_creation_input_tokens") or 0)
-    details = usage.get("output_tokens_details") or {}
-    return Tokens(
-        int(usage.get("input_tokens") or 0) + read + written,
-        int(usage.get("output_tokens") or 0),
-        read,
-        int(details.get("thinking_tokens") or 0),
-    )
+    found = bodies.tokens(usage, "input_tokens", "output_tokens", *_APART)
+    written = bodies.amount(usage.get("cache_creation_input_tokens")) or 0
+    return found._replace(input=found.input + found.cached_input + written)
 
 
 PRESETS: Mapping[str, Preset] = {

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 import orjson
 
 from pandas_llm.errors import ConfigurationError
+from pandas_llm.providers.bodies import parsed
 from pandas_llm.types import HTTPRequest, HTTPResponse
 
 if TYPE_CHECKING:
@@ -245,4 +246,4 @@ def _no_batches(url: str) -> ConfigurationError:
 def _lines(body: bytes) -> Iterator[dict[str, Any]]:
     for line in body.splitlines():
         if line.strip():
-            yield orjson.loads(line)
+            yield parsed(line)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pandas_llm.providers.bodies import amount
 from pandas_llm.providers.dialect import Bundling, Vectors
 from pandas_llm.providers.openai import Provider, limit_names, quota
 from pandas_llm.providers.registry import Preset
@@ -64,7 +65,7 @@ class Ollama(Provider):
     def usage(self, data: Any) -> Used:
         """Read the tokens; its own way has another name for them."""
         if "prompt_eval_count" in data:
-            return Used(Tokens(int(data["prompt_eval_count"])))
+            return Used(Tokens(amount(data["prompt_eval_count"]) or 0))
         return super().usage(data)
 
 

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import orjson
 
-from pandas_llm._replies import portable
-from pandas_llm.errors import EncodingError
-from pandas_llm.providers import failures, negotiation
+from pandas_llm._keys import narrowed, portable
+from pandas_llm.errors import EncodingError, LLMError
+from pandas_llm.providers import failures, negotiation, streams
 from pandas_llm.types import Capabilities, HTTPRequest, Used
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pandas_llm.errors import LLMError, ProviderError
+    from pandas_llm.errors import ProviderError
     from pandas_llm.providers.batches import Batches
     from pandas_llm.types import (
         Endpoint,
@@ -133,9 +133,31 @@ class Dialect:
         except (AttributeError, LookupError, TypeError, ValueError, OverflowError):
             return Used()  # an answer is an answer, whatever stands beside it
 
+    def load(self, response: HTTPResponse) -> Any:
+        """Parse a body, and put an event stream together, though none was asked for.
+
+        Raises
+        ------
+        MalformedReplyError
+            When it is neither.
+        """
+        events = streams.events(response.body)
+        return failures.load(response) if events is None else self.joined(events)
+
+    def load_or_none(self, response: HTTPResponse) -> Any:
+        """Parse a body if it can be."""
+        try:
+            return self.load(response)
+        except (AttributeError, LookupError, TypeError, ValueError, LLMError):
+            return None
+
+    def joined(self, events: Sequence[Any]) -> Any:
+        """Put the events of a stream together to the answer that they are parts of."""
+        return next(filter(failures.holds_error, events), None)
+
     def spent(self, response: HTTPResponse) -> Used:
         """Read what an answer used that is no reply: it is paid for all the same."""
-        return self.used(failures.load_or_none(response))
+        return self.used(self.load_or_none(response))
 
     def reseed(self, body: dict[str, Any], by: int) -> None:
         """Move the seed, for another answer to the same request."""
@@ -206,11 +228,18 @@ class Dialect:
     def _common(self, spec: Spec, capabilities: Capabilities, n: int) -> _Common:
         """Make what all bodies share: fields, a note for the system text, examples."""
         schema = portable(spec.schema) if spec.schema else None
-        body = self.shared(spec, schema, capabilities, n)
+        sent = schema
+        if spec.constrained and capabilities.constraints:
+            sent = narrowed(spec.constrained, self.takes)
+        body = self.shared(spec, sent, capabilities, n)
         examples: list[tuple[str, str]] = []
         for prompt, reply in spec.examples:
             examples += ("user", prompt), ("assistant", reply)
         return body, negotiation.note(schema, capabilities), examples
+
+    def takes(self, keyword: str, value: Any) -> bool:  # noqa: ARG002 - by default all
+        """Tell whether a schema may hold a keyword that restricts values."""
+        return True
 
     def sent(self, spec: Spec, capabilities: Capabilities) -> dict[str, Any]:
         """Give the options that are sent, under the vendor's names."""
@@ -243,7 +272,7 @@ class Dialect:
 
     def error(self, response: HTTPResponse) -> ProviderError:
         """Name the error of an answer that is no success."""
-        return failures.classify(response, failures.load_or_none(response), self._url)
+        return failures.classify(response, self.load_or_none(response), self._url)
 
     def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
         """Read the account's limits from the headers; here there are none."""

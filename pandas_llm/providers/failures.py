@@ -8,6 +8,7 @@ Gemini's compatible endpoint.
 from __future__ import annotations
 
 import email.utils
+import html
 import re
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,19 +17,25 @@ from urllib.parse import urlsplit
 import orjson
 
 from pandas_llm import errors
+from pandas_llm.providers.bodies import parsed
 from pandas_llm.providers.headers import duration
 from pandas_llm.providers.words import Told, meaning, without_quotes
 
 if TYPE_CHECKING:
     from pandas_llm.types import HTTPResponse, Request
 
+_PAGE = 65_536
+"""Bytes of a page that are looked at: its style sheet may stand before its title."""
+_MARKUP = re.compile(
+    r"<!--.*?(?:-->|\Z)|<(script|style)\b.*?(?:</\1>|\Z)|<[^>]*(?:>|\Z)",
+    re.DOTALL | re.IGNORECASE,
+)
 _MESSAGES = ("message", "detail", "msg", "error_message", "error_msg", "title")
 _PASSED_ON = 300
 """Letters of an answer that is passed on as it came."""
 _TRY_AGAIN = re.compile(
     r"(?:try again|retry) in ((?:[\d.]+ ?(?:ms|h|m|s))+)", re.IGNORECASE
 )
-_BOM = b"\xef\xbb\xbf"
 _ANOTHER_TRY = {408, 409, 424, 425, 444, 498, 499}
 """Passing trouble below 500: 424 is TGI's, 444 and 499 nginx's, 498 Groq's."""
 _OVERLOADED = {503, 529}
@@ -37,10 +44,8 @@ _OVERLOADED = {503, 529}
 def load(response: HTTPResponse) -> Any:
     """Parse a body; raise `MalformedReplyError` for one that is not JSON."""
     try:
-        return orjson.loads(response.body)
-    except orjson.JSONDecodeError:
-        if response.body.startswith(_BOM):
-            return load(response._replace(body=response.body.removeprefix(_BOM)))
+        return parsed(response.body)
+    except ValueError:
         what = (
             "the reply is empty"
             if not response.body.strip()
@@ -61,8 +66,8 @@ def load_or_none(response: HTTPResponse) -> Any:
 
 def excerpt(response: HTTPResponse, width: int = 200) -> str:
     """Give the start of a body, markup taken off, for a message."""
-    text = response.body[:4096].decode("utf-8", "replace")
-    text = " ".join(re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", text).split())
+    text = response.body[:_PAGE].decode("utf-8", "replace")
+    text = " ".join(html.unescape(_MARKUP.sub(" ", text)).split())
     return text[:width] + "…" * (len(text) > width)
 
 
@@ -215,7 +220,8 @@ def holds_error(data: Any) -> bool:
     """Tell whether a body is an error though its status is 200."""
     if isinstance(data, list) and data:
         data = data[0]
-    return isinstance(data, dict) and bool(data.get("error"))
+    error = data.get("error") if isinstance(data, dict) else None
+    return any(error.values()) if isinstance(error, dict) else bool(error)
 
 
 def _error_body(data: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote, urlsplit
 
 from pandas_llm.errors import MalformedReplyError, PromptFilteredError
-from pandas_llm.providers import failures
+from pandas_llm.providers import bodies, failures, streams
 from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
 from pandas_llm.providers.negotiation import merged
 from pandas_llm.providers.registry import Preset
@@ -24,17 +24,7 @@ if TYPE_CHECKING:
     from pandas_llm.types import Capabilities, Endpoint, HTTPResponse, Image, Spec
 
 _VERSION = re.compile(r"/v\d\w*(/|$)")
-_REASONS = {
-    "STOP": "stop",
-    "MAX_TOKENS": "length",
-    **dict.fromkeys(
-        (
-            *("SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT"),
-            *("SPII", "MODEL_ARMOR"),
-        ),
-        "content_filter",
-    ),
-}
+_APART = (("", "cachedContentTokenCount"), ("", "thoughtsTokenCount"))
 _ROLES = {"assistant": "model"}
 
 
@@ -152,16 +142,27 @@ class Provider(Dialect):
         """Read the tokens."""
         return Used(_tokens(data["usageMetadata"]))
 
+    def joined(self, events: Sequence[Any]) -> Any:
+        """Put the chunks of a stream together."""
+        return streams.candidates(events)
+
+    def load(self, response: HTTPResponse) -> Any:
+        """Parse a body; a list of chunks is a stream in another form."""
+        data = super().load(response)
+        if isinstance(data, list) and not failures.holds_error(data):
+            return self.joined(data)
+        return data
+
     def parse(self, response: HTTPResponse) -> Reply:
         """Read the candidates; there are none when the prompt is blocked."""
-        data = failures.load(response)
+        data = self.load(response)
         if failures.holds_error(data):
             raise failures.classify(response, data)
         candidates = data.get("candidates") if isinstance(data, dict) else None
         if not candidates:
             raise _without(data, response)
         return Reply(
-            tuple(_choice(candidate, response) for candidate in candidates),
+            bodies.choices(candidates, lambda found: _choice(found, response)),
             self.used(data).tokens,
             data.get("modelVersion"),
             data.get("responseId"),
@@ -196,24 +197,15 @@ def _choice(candidate: dict[str, Any], response: HTTPResponse) -> Choice:
     reason = candidate.get("finishReason")
     if not text.strip() and any("functionCall" in part for part in parts):
         return Choice(text, "tool_calls")
-    if not text and reason not in _REASONS:
-        # MALFORMED_RESPONSE, OTHER and the like: another try may end otherwise
-        msg = f"a candidate holds no text ({reason})"
-        raise MalformedReplyError(msg, status=response.status, code=str(reason))
-    return Choice(text, _REASONS.get(str(reason), reason))
+    return Choice(text, bodies.finished(text, reason, response))
 
 
-def _tokens(usage: Any) -> Tokens | None:
+def _tokens(usage: Any) -> Tokens:
     """Add up the output: the thinking is not among the candidates' tokens."""
-    if not isinstance(usage, dict):
-        return None
-    thought = int(usage.get("thoughtsTokenCount") or 0)
-    tools = int(usage.get("toolUsePromptTokenCount") or 0)
-    return Tokens(
-        int(usage.get("promptTokenCount") or 0) + tools,
-        int(usage.get("candidatesTokenCount") or 0) + thought,
-        int(usage.get("cachedContentTokenCount") or 0),
-        thought,
+    found = bodies.tokens(usage, "promptTokenCount", "candidatesTokenCount", *_APART)
+    tools = bodies.amount(usage.get("toolUsePromptTokenCount")) or 0
+    return found._replace(
+        input=found.input + tools, output=found.output + found.reasoning
     )
 
 

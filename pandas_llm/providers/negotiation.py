@@ -31,6 +31,13 @@ _SCHEMA = re.compile(
 )
 
 
+_KEYWORD = re.compile(
+    r"['\"`](?:minimum|maximum|pattern|format)['\"`]|\bexclusiveM(?:in|ax)imum\b"
+    r"|\b(?:multipleOf|(?:min|max)(?:Length|Items))\b|\bunsupported keyword"
+    r"|\bpropert(?:y|ies)\b.*\b(?:minimum|maximum|pattern|format)\b",
+    re.IGNORECASE,
+)
+"""What restricts a value in a schema; "maximum" alone may be that of anything."""
 _NO_SYSTEM = re.compile(
     r"system (role|message|prompt|instruction)s? (is |are )?not supported"
     r"|does not support ['\"`]?(system|developer)\b|roles must alternate"
@@ -85,8 +92,11 @@ def downgrade(  # noqa: PLR0911 - a step a paragraph
         return replace(capabilities, system=False)
     if "store" not in refused and _names(error, "store"):
         return replace(capabilities, refused=(*refused, "store"))
-    if spec.schema and (lower := _lower_schema(capabilities, error, about, modes)):
-        return lower
+    if spec.schema:
+        sent = spec.constrained is not None
+        lower = _lower_schema(capabilities, error, about, modes, constrained=sent)
+        if lower:
+            return lower
     known = names or {}
     given = [name for name in SAMPLING if name in spec.sampling and name not in refused]
     named = [name for name in given if _names(error, known.get(name, name))]
@@ -112,11 +122,23 @@ def without(
 
 
 def _lower_schema(
-    capabilities: Capabilities, error: LLMError, about: str, modes: Sequence[SchemaMode]
+    capabilities: Capabilities,
+    error: LLMError,
+    about: str,
+    modes: Sequence[SchemaMode],
+    *,
+    constrained: bool,
 ) -> Capabilities | None:
     mode, refused = capabilities.schema, capabilities.refused
     if mode == "json_schema" and "strict" not in refused and _names(error, "strict"):
         return replace(capabilities, refused=(*refused, "strict"))
+    if (
+        mode == "json_schema"
+        and constrained
+        and capabilities.constraints
+        and (_KEYWORD.search(about) or _SCHEMA.search(about))
+    ):  # first of all: with fewer keywords the schema may still be held to
+        return replace(capabilities, constraints=False)
     if mode == modes[-1] or not _SCHEMA.search(about):
         return None
     return replace(capabilities, schema=modes[modes.index(mode) + 1])

@@ -6,10 +6,12 @@ Field names and their oddities: OpenAI's specification and its client's source
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pandas_llm.errors import MalformedReplyError, OverloadedError
-from pandas_llm.providers import failures
+from pandas_llm._replies import ending
+from pandas_llm.errors import MalformedReplyError
+from pandas_llm.providers import bodies, failures, streams
 from pandas_llm.providers.batches import OpenAIBatches
 from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
 from pandas_llm.providers.headers import count, duration
@@ -32,8 +34,15 @@ if TYPE_CHECKING:
     from pandas_llm.providers.dialect import Turns
     from pandas_llm.types import Endpoint, HTTPResponse, Image, Spec
 
-_ENDED = ("length", "content_filter")
-"""Finish reasons of a choice that may have no message: nothing was left to say."""
+_ENDED = ("length", "content_filter", "error")
+"""Ends of a choice that may have no message: nothing was left to say."""
+_UNKNOWN = ("minLength", "maxLength")
+"""Keywords that its guide to structured outputs does not list."""
+_TEXTS = ("text", "output_text")
+_APART = (
+    ("prompt_tokens_details", "cached_tokens"),
+    ("completion_tokens_details", "reasoning_tokens"),
+)
 
 
 class Provider(Dialect):
@@ -56,6 +65,10 @@ class Provider(Dialect):
     def url(self, endpoint: Endpoint) -> str:
         """Give the address that requests go to."""
         return endpoint.base_url + "/chat/completions"
+
+    def takes(self, keyword: str, value: Any) -> bool:
+        """Leave out what OpenAI's own strict mode refuses; others are asked."""
+        return not self._own or (keyword not in _UNKNOWN and value != "uri")
 
     embeds = Bundling()
     batches: ClassVar[type[Batches] | None] = OpenAIBatches
@@ -129,35 +142,17 @@ class Provider(Dialect):
 
     def parse(self, response: HTTPResponse) -> Reply:
         """Read a completion; a 200 may hold an error, or nothing of use."""
-        data = failures.load(response)
+        data = self.load(response)
+        if failures.holds_error(data):  # beside choices too: they broke off
+            raise failures.classify(response, data, self._url)
         found = data.get("choices") if isinstance(data, dict) else None
-        if failures.holds_error(data):
-            raise failures.classify(response, data, self._url)  # beside choices too
         if not found:
             msg = f"the reply holds no choices: {failures.excerpt(response)}"
             raise MalformedReplyError(msg, status=response.status)
-        choices = []
-        for choice in found:
-            reason = choice.get("finish_reason")
-            if reason == "error" or choice.get("error"):
-                raise failures.classify(response, choice, self._url)
-            if reason == "insufficient_system_resource":  # DeepSeek broke it off
-                raise OverloadedError("the server ran out of resources", status=200)
-            message = choice.get("message")
-            if not isinstance(message, dict):
-                if reason not in _ENDED:
-                    msg = f"a choice holds no message: {failures.excerpt(response)}"
-                    raise MalformedReplyError(msg, status=response.status)
-                message = {}  # Gemini's compatible endpoint, all spent on thinking
-            text = message.get("content")
-            if type(text) is not str:
-                text = _text(text)
-            if not text.strip() and message.get("tool_calls"):
-                reason = "tool_calls"  # some servers say "stop" beside them
-            choices.append(Choice(text, reason, message.get("refusal") or None))
+        choices = bodies.choices(found, lambda choice: _choice(choice, response))
         tokens, cost = self.used(data)
         return Reply(
-            tuple(choices),
+            choices,
             tokens,
             data.get("model"),
             response.headers.get("x-request-id"),
@@ -165,11 +160,35 @@ class Provider(Dialect):
             cost,
         )
 
+    def joined(self, events: Sequence[Any]) -> Any:
+        """Put the chunks of a stream together."""
+        return streams.completion(events)
+
     def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
         """Read ``x-ratelimit-*``; None when there are none."""
         requests = quota(headers, _REQUESTS, self.periods[0])
         tokens = quota(headers, _TOKENS, self.periods[1])
         return Quotas(requests, tokens) if requests or tokens else None
+
+
+def _choice(choice: Mapping[str, Any], response: HTTPResponse) -> Choice:
+    """Read one choice; its message may lack where nothing was left to say."""
+    reason = choice.get("finish_reason")
+    if choice.get("error"):  # OpenRouter
+        raise failures.classify(response, choice)
+    message = choice.get("message")
+    if not isinstance(message, dict):
+        if ending(reason) not in _ENDED:
+            msg = f"a choice holds no message: {failures.excerpt(response)}"
+            raise MalformedReplyError(msg, status=response.status)
+        message = {}  # Gemini's compatible endpoint, all spent on thinking
+    text = _text(message.get("content"))
+    if not text.strip() and message.get("tool_calls"):
+        reason = "tool_calls"  # some servers say "stop" beside them
+    refusal = message.get("refusal") or None
+    if refusal is None:
+        reason = bodies.finished(text, reason, response)
+    return Choice(text, reason, refusal)
 
 
 def _response_format(
@@ -189,35 +208,32 @@ def _text(content: Any) -> str:
     """Join the parts of a content; some servers send a list, or null."""
     if isinstance(content, str):
         return content
-    if isinstance(content, list):
-        return "".join(
-            part.get("text") or ""
-            for part in content
-            if isinstance(part, dict) and part.get("type", "text") == "text"
-        )
-    return ""
+    if not isinstance(content, list):
+        return ""
+    said = (part if isinstance(part, str) else _said(part) for part in content)
+    return "".join(said)
+
+
+def _said(part: Any) -> str:
+    """Return the text of a part; its thinking is none."""
+    of_text = isinstance(part, dict) and part.get("type", "text") in _TEXTS
+    text = part.get("text") if of_text else None
+    return text if isinstance(text, str) else ""
 
 
 def _cost(usage: Any) -> float | None:
     """Read the dollars that a server charges itself; OpenRouter says them."""
     cost = usage.get("cost") if isinstance(usage, dict) else None
-    return float(cost) if isinstance(cost, (int, float)) else None
+    if isinstance(cost, bool) or not isinstance(cost, (int, float)):
+        return None
+    return float(cost) if 0 <= cost < math.inf else None
 
 
 def _tokens(usage: Any) -> Tokens | None:
-    if not isinstance(usage, dict):
-        return None
-    prompt = usage.get("prompt_tokens_details") or {}
-    completion = usage.get("completion_tokens_details") or {}
     try:
-        return Tokens(
-            int(usage.get("prompt_tokens") or 0),
-            int(usage.get("completion_tokens") or 0),
-            int(prompt.get("cached_tokens") or 0),
-            int(completion.get("reasoning_tokens") or 0),
-        )
-    except (AttributeError, TypeError, ValueError):
-        return None  # an answer is an answer, whatever stands beside it
+        return bodies.tokens(usage, "prompt_tokens", "completion_tokens", *_APART)
+    except (AttributeError, ValueError):
+        return None  # the cost may be known all the same
 
 
 def limit_names(suffix: str) -> tuple[str, ...]:

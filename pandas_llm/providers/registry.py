@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pandas_llm.errors import ConfigurationError, MalformedReplyError
 from pandas_llm.providers.embeddings import Embeddings
 from pandas_llm.providers.failures import generated
+from pandas_llm.redaction import visible
 from pandas_llm.types import Choice, Reply
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
 GROUP = "pandas_llm.providers"
 """The entry points by which other packages add providers."""
-_SUCCESS = (200, 201)
+_SUCCESS = range(200, 300)
+"""Gateways make a 201 of an answer."""
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -52,7 +54,7 @@ class Provider(Protocol):
         """Put a request for `n` choices in the vendor's words."""
 
     def parse(self, response: HTTPResponse) -> Reply:
-        """Read an answer with status 200; raise an `LLMError` when it is none."""
+        """Read an answer with status 2xx; raise an `LLMError` when it is none."""
 
     def error(self, response: HTTPResponse) -> ProviderError:
         """Turn an answer with another status into an error."""
@@ -171,7 +173,7 @@ def connect(endpoint: Endpoint) -> Provider:
 
 
 def succeeded(response: HTTPResponse) -> bool:
-    """Tell by the status whether an answer is one; 201 is a NestJS gateway's."""
+    """Tell by the status whether an answer is one."""
     return response.status in _SUCCESS
 
 
@@ -182,10 +184,27 @@ def read_reply(provider: Provider, response: HTTPResponse) -> Reply:
             return Reply((Choice(text, "stop"),))
         raise provider.error(response)
     try:
-        return provider.parse(response)
+        return _seen(provider.parse(response))
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         msg = f"the reply is no chat completion: {error}"
         raise MalformedReplyError(msg, status=response.status) from error
+
+
+def _seen(reply: Reply) -> Reply:
+    """Write out what people cannot see in the words about an answer, not in it."""
+    words = (reply.model, reply.request_id, *[c.finish_reason for c in reply.choices])
+    if all(not isinstance(word, str) or word.isprintable() for word in words):
+        return reply
+    choices = tuple(
+        choice._replace(finish_reason=_visible(choice.finish_reason))
+        for choice in reply.choices
+    )
+    model, request_id = _visible(reply.model), _visible(reply.request_id)
+    return reply._replace(choices=choices, model=model, request_id=request_id)
+
+
+def _visible(word: str | None) -> str | None:
+    return visible(word) if isinstance(word, str) else word
 
 
 def _place(base_url: str) -> tuple[str | None, int | None]:

@@ -9,21 +9,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pandas_llm.errors import MalformedReplyError
-from pandas_llm.providers import failures, openai
+from pandas_llm.providers import bodies, failures, openai, streams
 from pandas_llm.providers.negotiation import merged
 from pandas_llm.providers.registry import Preset
 from pandas_llm.types import Capabilities, Choice, Reply, Tokens, Used
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pandas_llm.providers.dialect import Turns
     from pandas_llm.types import Endpoint, HTTPResponse, Image, Spec
 
-_REASONS = {"max_output_tokens": "length", "completed": "stop"}
 _STATUS = {"rate_limit_exceeded": 429, "server_error": 500}
 """What an error inside a 200 would have been; any other is the request's fault."""
 _REFUSED = 400
+_APART = (
+    ("input_tokens_details", "cached_tokens"),
+    ("output_tokens_details", "reasoning_tokens"),
+)
 _CALLS = ("function_call", "custom_tool_call")
 
 
@@ -85,13 +88,16 @@ class Provider(openai.Provider):
         """Read the tokens."""
         return Used(_tokens(data["usage"]))
 
+    def joined(self, events: Sequence[Any]) -> Any:
+        """Find the whole response, which the last event of a stream holds."""
+        return streams.response(events)
+
     def parse(self, response: HTTPResponse) -> Reply:
         """Read a response; a failed one is an error inside a 200."""
-        data = failures.load(response)
+        data = self.load(response)
         if failures.holds_error(data):
-            code = str(data["error"].get("code")) if isinstance(data, dict) else ""
-            status = _STATUS.get(code, _REFUSED)
-            raise failures.classify(response._replace(status=status), data, self._url)
+            answer = response._replace(status=_status(data))
+            raise failures.classify(answer, data, self._url)
         if not isinstance(data, dict) or not isinstance(data.get("output"), list):
             msg = f"the reply holds no output: {failures.excerpt(response)}"
             raise MalformedReplyError(msg, status=response.status)
@@ -104,32 +110,35 @@ class Provider(openai.Provider):
         text = "".join(p.get("text") or "" for p in parts if _is(p, "output_text"))
         refusals = [p.get("refusal") or "refused" for p in parts if _is(p, "refusal")]
         details = data.get("incomplete_details") or {}
-        reason = str(details.get("reason") or data.get("status"))
+        reason = details.get("reason") or data.get("status")
         if not text.strip() and any(
             item.get("type") in _CALLS for item in data["output"]
         ):
             reason = "tool_calls"
+        refusal = "".join(refusals) or None
+        ended = bodies.finished(text, reason, response) if refusal is None else "stop"
         return Reply(
-            (Choice(text, _REASONS.get(reason, reason), "".join(refusals) or None),),
+            (Choice(text, ended, refusal),),
             self.used(data).tokens,
             data.get("model"),
             response.headers.get("x-request-id"),
         )
 
 
+def _status(data: Any) -> int:
+    """Return the status that an error inside a 200 would have had."""
+    error = data.get("error") if isinstance(data, dict) else None
+    code = error.get("code") if isinstance(error, dict) else None
+    given = bodies.amount(code)
+    return given or _STATUS.get(str(code), _REFUSED)
+
+
 def _is(part: Mapping[str, Any], kind: str) -> bool:
     return part.get("type") == kind
 
 
-def _tokens(usage: Any) -> Tokens | None:
-    if not isinstance(usage, dict):
-        return None
-    return Tokens(
-        int(usage.get("input_tokens") or 0),
-        int(usage.get("output_tokens") or 0),
-        int((usage.get("input_tokens_details") or {}).get("cached_tokens") or 0),
-        int((usage.get("output_tokens_details") or {}).get("reasoning_tokens") or 0),
-    )
+def _tokens(usage: Any) -> Tokens:
+    return bodies.tokens(usage, "input_tokens", "output_tokens", *_APART)
 
 
 PRESETS: Mapping[str, Preset] = {

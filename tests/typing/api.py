@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_type
 
@@ -13,6 +14,9 @@ from pandas_llm import Plan, Usage
 from pandas_llm._run.estimate import Estimate
 from pandas_llm._verbs.chats import ChatFile
 from pandas_llm.accessor import LLMAccessor
+from pandas_llm.dask import DaskAccessor
+from pandas_llm.options import Settings, resolve
+from pandas_llm.spark import complete as complete_on_spark
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +64,13 @@ async def twins() -> None:
     assert_type(
         await pandas_llm.aclassify(docs, "x", ["a"], error_column="why"), pd.DataFrame
     )
+    assert_type(await pandas_llm.aembed(rows, "text", expand=True), list[Any])
+    assert_type(await llm.agenerate("${text}", ["fact"], how="inner"), pd.DataFrame)
+    assert_type(await llm.acomplete("${text}", error_column="why"), pd.DataFrame)
+    assert_type(await llm.aclassify("x", ["a"], confidence=True), pd.DataFrame)
+    assert_type(await llm.aembed(expand=True), pd.DataFrame)
+    vectors: pd.Series = await llm.aembed("text")
+    print(vectors)
 
 
 # -- the accessor, by its class -------------------------------------------------
@@ -70,11 +81,23 @@ assert_type(llm.chunk("text", max_tokens=100, overlap=10), pd.DataFrame)
 assert_type(llm.complete("${text}", error_column="why"), pd.DataFrame)
 series: pd.Series = llm.complete("${text}")
 assert_type(llm.classify("${text}", ["a"], confidence=True), pd.DataFrame)
+assert_type(llm.embed(expand=True), pd.DataFrame)
+assert_type(llm.preview("${text}", rows=2), pd.DataFrame)
+assert_type(llm.estimate("${text}", pilot=3), Estimate)
 assert_type(llm.usage, Usage)
 assert_type(llm.usage.cost, float)
 
 count: Callable[[str], int] = len
 llm.chunk(max_tokens=5, tokenizer=count)
+
+# -- other engines ----------------------------------------------------------------
+
+lazy = DaskAccessor(docs)
+lazy.generate("${text}", ["fact"], how="inner")
+lazy.complete("${text}", error_column="why")
+lazy.classify("${text}", ["a"], confidence=True)
+lazy.embed("text", dimensions=2, expand=True)
+complete_on_spark(docs, "${text}", name="praise", error_column="why", workers=4)
 
 # -- options --------------------------------------------------------------------
 
@@ -82,6 +105,10 @@ pandas_llm.set_options(model="m", concurrency="auto", deadline=None)
 pandas_llm.set_options(cache=Path("x"), fallback=["a"], prices={"m": (1.0, 2.0)})
 with pandas_llm.option_context(n=3, api_key=lambda: "key"):
     assert_type(pandas_llm.get_options(), dict[str, Any])
+pandas_llm.set_options(deadline=pd.Timedelta("1h"), max_wait=timedelta(minutes=1))
+pandas_llm.complete(docs, "${text}", request_timeout=timedelta(seconds=5))
+assert_type(Settings(deadline=timedelta(1)).deadline, float | None)
+assert_type(resolve({}).request_timeout, float)
 plan = Plan("${text}", ["title"], verb="extract", model="m")
 
 # -- what must not pass: an ignore that is not needed is an error here ------------
@@ -89,6 +116,10 @@ plan = Plan("${text}", ["title"], verb="extract", model="m")
 pandas_llm.generate(docs, "${text}", ["fact"], modell="m")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
 pandas_llm.set_options(temprature=1.0)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 pandas_llm.set_options(n="two")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+pandas_llm.set_options(deadline="1h")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+Settings(temprature=1.0)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 llm.generate("${text}", ["fact"], how="outer")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 llm.chunk("text")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 Plan("${text}", ["title"], verb="summarize")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+lazy.generate("${text}", ["fact"], modell="m")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+complete_on_spark(docs, "${text}", modell="m")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]

@@ -1,125 +1,39 @@
-"""DataFrames to rows and back: everything that knows pandas."""
+"""Outcomes to the result: new columns of their dtypes, joined to the rows; attrs."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
 import pandas as pd
 
 from pandas_llm._display import Usage
-from pandas_llm._engine import Details
+from pandas_llm._engine import Details, Store
+from pandas_llm._run.task import ALONE, DETAILS
+from pandas_llm.errors import InvalidValueError, NoUsageError
+from pandas_llm.types import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from pandas_llm._engine import Store
-    from pandas_llm._replies import Column
+    from pandas_llm._keys import Column
+    from pandas_llm._run.rows import Source
+    from pandas_llm._run.task import Task
 
 PANDAS_GE_30 = int(re.match(r"\d+", pd.__version__)[0]) >= 3  # type: ignore[index]  # noqa: PLR2004
 
 _NUMPY = {"datetime": "datetime64[us]"}
 _NULLABLE = {"int": "Int64", "float": "Float64", "bool": "boolean"}
-DETAILS: Mapping[str, str] = {
-    "text": "str",
-    "input_tokens": "int",
-    "output_tokens": "int",
-    "seconds": "float",
-    "attempts": "int",
-    "cached": "bool",
-    "finish_reason": "str",
-    "model": "str",
-    "request_id": "str",
-}
-
-
 _RUNS = 5
 """Runs of a chain whose logs are kept; their sum is of all."""
 _JSON = ("usage", "log")
 
 
-class Source(NamedTuple):
-    """A frame as templates see it."""
-
-    frame: pd.DataFrame
-    fields: tuple[str, ...]
-    """The names that templates may use."""
-    places: tuple[int, ...]
-    """The column that each name stands for, by position."""
-
-    @property
-    def rows(self) -> int:
-        """How many rows there are."""
-        return len(self.frame)
-
-
-def source(data: Any) -> Source:
-    """Take a DataFrame, a Series (``${value}`` or its name) or a list of dicts."""
-    if isinstance(data, pd.Series):
-        name = "value" if data.name is None else data.name
-        frame = data.to_frame(name)
-        fields = ("value",) if str(name) == "value" else ("value", str(name))
-        return Source(frame, fields, (0,) * len(fields))
-    if isinstance(data, pd.DataFrame):
-        return Source(data, tuple(map(str, data.columns)), tuple(range(data.shape[1])))
-    if isinstance(data, (list, tuple)) and all(isinstance(row, dict) for row in data):
-        return source(pd.DataFrame(list(data), dtype=object))
-    kind = type(data).__name__
-    msg = f"data must be a DataFrame, a Series or a list of dicts, not {kind}"
-    raise TypeError(msg)
-
-
-def rows(source: Source, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    """Give the values of the named columns, row by row.
-
-    One zip of column lists: 0.26 µs a row, where ``to_dict("records")`` takes 2.8
-    and ``iterrows`` 11.
-    """
-    if not columns:
-        return iter([()] * source.rows)
-    lists = [_values(source, name).tolist() for name in columns]
-    return zip(*lists, strict=True)
-
-
-def take(data: Any, positions: Sequence[int]) -> Any:
-    """Give some rows of what `source` takes."""
-    if isinstance(data, (list, tuple)):
-        return [data[at] for at in positions]
-    return data.iloc[list(positions)]
-
-
-def row(source: Source, columns: Sequence[str], position: int) -> tuple[Any, ...]:
-    """Give the values of one row."""
-    return tuple(_values(source, name).iloc[position] for name in columns)
-
-
-def missing(source: Source, columns: Sequence[str]) -> np.ndarray | None:
-    """Tell which rows have NA in a named column; None when no row has."""
-    mask = np.zeros(source.rows, dtype=bool)
-    for name in columns:
-        mask |= np.asarray(_values(source, name).isna(), dtype=bool)
-    return mask if mask.any() else None
-
-
-def _values(source: Source, name: str) -> pd.Series:
-    return source.frame.iloc[:, source.places[source.fields.index(name)]]
-
-
-def check_new(source: Source, names: Iterable[str]) -> None:
-    """Raise for a new column that is there already."""
-    taken = [name for name in names if name in source.frame.columns]
-    if taken:
-        msg = (
-            f"the frame has a column {taken[0]!r} already: rename the key, or drop "
-            "the column first"
-        )
-        raise ValueError(msg)
-
-
 def explode(store: Store, *, keep_empty: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Say how rows and records join.
+    """Return how rows and records join.
 
     Returns
     -------
@@ -146,10 +60,10 @@ def explode(store: Store, *, keep_empty: bool) -> tuple[np.ndarray, np.ndarray]:
     return row, record
 
 
-def columns(
+def new_columns(
     store: Store, declared: Sequence[Column], record: np.ndarray
 ) -> dict[str, Any]:
-    """Give the new columns, typed as declared."""
+    """Return the new columns, typed as declared."""
     places = record.tolist()
     return {
         column.name: typed(
@@ -161,8 +75,8 @@ def columns(
     }
 
 
-def details(store: Store, row: np.ndarray) -> dict[str, Any]:
-    """Give the ``llm_*`` columns."""
+def detail_columns(store: Store, row: np.ndarray) -> dict[str, Any]:
+    """Return the ``llm_*`` columns."""
     empty = Details(None, 0, 0, 0.0, 0, cached=False)
     kept = store.details or {}
     found = [kept.get(store.leader(at), empty) for at in row.tolist()]
@@ -172,14 +86,14 @@ def details(store: Store, row: np.ndarray) -> dict[str, Any]:
     }
 
 
-def errors(store: Store, row: np.ndarray) -> Any:
-    """Give each row's error as text, ``kind: message``."""
+def error_texts(store: Store, row: np.ndarray) -> Any:
+    """Return each row's error as text, ``kind: message``."""
     found = (store.remark(at) for at in row.tolist())
     return typed([e and f"{e.kind}: {e.message}" for e in found], "str")
 
 
-def failures(store: Store, index: pd.Index) -> pd.DataFrame:
-    """Give a table of the rows that have an error."""
+def failure_table(store: Store, index: pd.Index) -> pd.DataFrame:
+    """Return a table of the rows that have an error."""
     found = store.failed()
     remarks = [remark for at in found if (remark := store.error(at)) is not None]
     labels = pd.Series(
@@ -197,7 +111,7 @@ def failures(store: Store, index: pd.Index) -> pd.DataFrame:
 
 
 def typed(values: list[Any], kind: str, labels: Sequence[Any] = ()) -> Any:
-    """Make an array of the dtype that a kind stands for, whatever the values."""
+    """Build an array of the dtype that a kind stands for, whatever the values."""
     if kind == "str":
         return _text(values)
     if kind in _NULLABLE:
@@ -218,7 +132,7 @@ def typed(values: list[Any], kind: str, labels: Sequence[Any] = ()) -> Any:
 
 
 def expanded(columns: Mapping[str, Any], width: int) -> dict[str, Any]:
-    """Give vectors as columns ``name_0``, ``name_1``, …, NaN where there is none."""
+    """Return vectors as columns ``name_0``, ``name_1``, …, NaN where there is none."""
     ((name, vectors),) = columns.items()
     found = {i: vector for i, vector in enumerate(vectors) if vector is not None}
     width = max(map(len, found.values()), default=width)
@@ -237,37 +151,33 @@ def _text(values: list[Any]) -> Any:
     return array
 
 
-def result(  # noqa: PLR0913 - all that a result depends on
-    source: Source,
-    data: Any,
-    new: tuple[np.ndarray, Mapping[str, Any]],
-    *,
-    alone: bool,
-    ignore_index: bool,
-    facts: Mapping[str, Any],
+def build_result(
+    source: Source, data: Any, store: Store, task: Task, facts: Mapping[str, Any]
 ) -> Any:
-    """Give the result in the kind of the data that came in.
+    """Return the result in the kind of the data that came in.
 
     Parameters
     ----------
-    new : (row, columns)
-        For each row of the result the input's row, and the new columns.
-    alone : bool
-        The new columns without the old; a single one as a Series.
+    source, data
+        The rows, and what they came in.
+    store : Store
+        Their outcomes, as far as there are any.
+    task : Task
+        Says what the result looks like.
+    facts : mapping
+        For ``attrs["llm"]``.
     """
-    row, columns = new
-    taken = source.frame.take(row)
-    if ignore_index:
-        taken.index = pd.RangeIndex(len(taken))
+    row, new = all_columns(store, task)
+    taken = _taken(source.frame, row, ignore_index=task.shape.ignore_index)
     out: Any = taken
-    if not alone:
-        for name, values in columns.items():
+    if task.verb not in ALONE:
+        for name, values in new.items():
             taken[name] = values
     else:
-        out = pd.DataFrame(dict(columns), index=taken.index)
+        out = pd.DataFrame(new, index=taken.index)
         out.attrs.update(taken.attrs)
-        if len(columns) == 1:
-            (name,) = columns
+        if len(new) == 1:
+            (name,) = new
             out = out[name]
     if isinstance(data, (list, tuple)):
         return _as_list(out)
@@ -275,7 +185,60 @@ def result(  # noqa: PLR0913 - all that a result depends on
     return out
 
 
-def texts(
+def rehearse(source: Source, data: Any, task: Task) -> None:
+    """Build the result of two rows, so that what pandas refuses costs nothing.
+
+    Raises
+    ------
+    InvalidValueError
+        When the result of all rows would, or could, be refused.
+    """
+    rows = min(2, source.rows)
+    store = Store(rows, len(task.output.columns), details=task.settings.details)
+    if rows and task.verb == "generate":  # one row may become several
+        blank = (None,) * len(task.output.columns)
+        store.add(0, Outcome([blank, blank]))
+    try:
+        few = source._replace(frame=source.frame.iloc[:rows])
+        build_result(few, data, store, task, {"usage": Usage()})
+    except pd.errors.DuplicateLabelError as error:
+        msg = (
+            "the frame does not allow duplicate labels, and a row may become several: "
+            "pass ignore_index=True, or set_flags(allows_duplicate_labels=True) first"
+        )
+        raise InvalidValueError(msg) from error
+    except (TypeError, ValueError, LookupError, NotImplementedError) as error:
+        # from the copy of attrs, or the kind of the columns' index
+        msg = f"pandas cannot put new columns beside these rows: {error}"
+        raise InvalidValueError(msg) from error
+
+
+def _taken(frame: pd.DataFrame, row: np.ndarray, *, ignore_index: bool) -> pd.DataFrame:
+    """Take rows, some of them several times; with their flags, if those allow it."""
+    if not ignore_index:
+        return frame.take(row)
+    strict = not frame.flags.allows_duplicate_labels
+    loose = frame.set_flags(allows_duplicate_labels=True) if strict else frame
+    taken = loose.take(row)
+    taken.index = pd.RangeIndex(len(taken))
+    return taken.set_flags(allows_duplicate_labels=False) if strict else taken
+
+
+def all_columns(store: Store, task: Task) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return, for each row of the result, the input's row; and all new columns."""
+    shape = task.shape
+    row, record = explode(store, keep_empty=shape.how == "left")
+    new = new_columns(store, task.output.columns, record)
+    if shape.expand:
+        new = expanded(new, shape.dimensions or 0)
+    if shape.error_column is not None:
+        new[shape.error_column] = error_texts(store, row)
+    if task.settings.details:
+        new |= detail_columns(store, row)
+    return row, new
+
+
+def text_table(
     source: Source, positions: Sequence[int], columns: Mapping[str, list[Any]]
 ) -> pd.DataFrame:
     """Show columns of text under the labels of some rows."""
@@ -284,18 +247,8 @@ def texts(
     return pd.DataFrame(typed_columns, index=index)
 
 
-def without_na(row: Sequence[Any]) -> tuple[Any, ...]:
-    """Put empty text where a row has NA."""
-    return tuple("" if is_na(value) else value for value in row)
-
-
-def is_na(value: Any) -> bool:
-    """Tell whether a cell holds no value; a list is one, whatever it holds."""
-    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
-
-
 def _as_list(out: Any) -> list[Any]:
-    """Give a list of dicts, or of values, with None for NA."""
+    """Return a list of dicts, or of values, with None for NA."""
     plain = out.astype(object).where(out.notna(), None)
     if isinstance(plain, pd.Series):
         return list(plain)
@@ -307,10 +260,10 @@ def _as_list(out: Any) -> list[Any]:
 
 def _annotate(target: pd.DataFrame | pd.Series, facts: Mapping[str, Any]) -> None:
     """Put the run's facts into ``attrs["llm"]``; scalars only, which copy fast."""
-    before = target.attrs.get("llm")
-    chained = usage(target) if before else Usage()
+    # what somebody else has put there, or another version, is not added to
+    chained, logs = _read(target) or (Usage(), [])
+    logs = logs[1 - _RUNS :]
     run: Usage = facts["usage"]
-    logs = runs(target)[1 - _RUNS :] if before else []
     rest = {name: value for name, value in facts.items() if name not in _JSON}
     log = {**rest, **facts.get("log", {})}
     target.attrs["llm"] = {
@@ -320,20 +273,41 @@ def _annotate(target: pd.DataFrame | pd.Series, facts: Mapping[str, Any]) -> Non
     }
 
 
+def _read(
+    target: pd.DataFrame | pd.Series,
+) -> tuple[Usage, list[dict[str, Any]]] | None:
+    """Read the usage and the logs in attrs; None where they are not there, or not ours.
+
+    Numbers that a newer version counts are left out, those that an older one did not
+    count are 0.
+    """
+    known: Any = target.attrs.get("llm")
+    if not isinstance(known, dict) or "usage" not in known:
+        return None
+    try:
+        used, logs = orjson.loads(known["usage"]), orjson.loads(known.get("log", "[]"))
+        mine = {f.name: used[f.name] for f in fields(Usage) if f.name in used}
+    except (TypeError, ValueError, LookupError):
+        return None
+    if not mine or not all(type(value) in (int, float) for value in mine.values()):
+        return None
+    logs = logs if isinstance(logs, list) else []
+    return Usage(**mine), [log for log in logs if isinstance(log, dict)]
+
+
 def runs(target: pd.DataFrame | pd.Series) -> list[dict[str, Any]]:
     """Read the logs of the last runs that made a frame."""
     usage(target)  # which says why there is none
-    logs: list[dict[str, Any]] = orjson.loads(target.attrs["llm"].get("log", "[]"))
-    return logs
+    return (_read(target) or (None, []))[1]
 
 
 def usage(target: pd.DataFrame | pd.Series) -> Usage:
     """Read what the run, or the chain of runs, that made a frame has used."""
-    known = target.attrs.get("llm")
-    if not isinstance(known, dict) or "usage" not in known:
+    found = _read(target)
+    if found is None:
         msg = (
             "this frame does not come from a run, or an operation on it has dropped "
             "its attrs (merge and concat do): see pandas_llm.last_usage()"
         )
-        raise AttributeError(msg)
-    return Usage(**orjson.loads(known["usage"]))
+        raise NoUsageError(msg)
+    return found[0]

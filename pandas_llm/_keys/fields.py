@@ -29,6 +29,8 @@ from pydantic import (
     create_model,
 )
 
+from pandas_llm.errors import InvalidTypeError, InvalidValueError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -93,7 +95,7 @@ def resolve(  # noqa: C901, PLR0911 - one branch a form
         "datetime, list[...], Literal[...], Optional[...], an Enum, a list of labels "
         "or a pydantic model"
     )
-    raise TypeError(msg)
+    raise InvalidTypeError(msg)
 
 
 def annotated(inner: Any, plain: Any, given: Sequence[Any]) -> Any:
@@ -119,7 +121,7 @@ def strict_model(model: type[BaseModel], where: str, models: Models) -> type[Bas
         return models.get(model, model)
     if not model.model_fields:
         msg = f"{where}: the model {model.__name__} has no field"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     models[model] = model
     fields: dict[str, Any] = {}
     for name, field in model.model_fields.items():
@@ -168,7 +170,7 @@ def _texts(given: Iterable[Any], where: str) -> tuple[str, ...]:
     labels = tuple(given)
     if not labels or not all(isinstance(label, str) for label in labels):
         msg = f"{where}: a list of labels needs one text or more"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     return _labels(labels, where)
 
 
@@ -177,16 +179,16 @@ def _labels(given: Sequence[Any], where: str) -> tuple[Any, ...]:
     labels = tuple(label for label in given if label is not None)
     if not labels:
         msg = f"{where}: there is no label to choose from"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     for label in labels:
         if not isinstance(label, (str, int, float)) or (
             isinstance(label, float) and not math.isfinite(label)
         ):
             msg = f"{where}: a label is text, a finite number or a boolean: {label!r}"
-            raise TypeError(msg)
+            raise InvalidTypeError(msg)
     if len(set(labels)) < len(labels):
         msg = f"{where}: a label stands twice in {list(labels)!r}"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     return labels
 
 

@@ -15,14 +15,21 @@ from typing import (
 from pydantic import BaseModel, Field, RootModel, TypeAdapter, create_model
 from pydantic.errors import PydanticUserError
 
-from pandas_llm._replies.columns import Column, Record, columns_of, is_optional, reader
-from pandas_llm._replies.fields import resolve, strict_model
-from pandas_llm._replies.schema import unportable
+from pandas_llm._keys.columns import (
+    Column,
+    RecordModel,
+    columns_of,
+    is_optional,
+    reader,
+)
+from pandas_llm._keys.fields import resolve, strict_model
+from pandas_llm._keys.schema import unportable
+from pandas_llm.errors import InvalidTypeError, InvalidValueError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pandas_llm._replies.fields import Models
+    from pandas_llm._keys.fields import Models
 
 __all__ = ["Column", "Keys", "parse_keys", "parse_labels"]
 
@@ -38,6 +45,8 @@ class Keys(NamedTuple):
     """The record's names in JSON."""
     optional: frozenset[str]
     """Those of them that may be null."""
+    required: frozenset[str]
+    """Those that no record lacks."""
 
 
 def parse_keys(keys: Any, *, flatten: bool = False) -> Keys:
@@ -76,12 +85,15 @@ def parse_keys(keys: Any, *, flatten: bool = False) -> Keys:
     for column in columns:
         if column.name in seen:
             msg = f"keys give two columns the name {column.name!r}"
-            raise ValueError(msg)
+            raise InvalidValueError(msg)
         seen.add(column.name)
     nullable = [is_optional(f.annotation) for f in model.model_fields.values()]
     optional = frozenset(n for n, null in zip(names, nullable, strict=True) if null)
+    has_default = [not f.is_required() for f in model.model_fields.values()]
+    lenient = {n for n, may in zip(names, has_default, strict=True) if may} | optional
     values = reader(model, steps)
-    return Keys(model, tuple(columns), values, frozenset(names), optional)
+    wanted = frozenset(names)
+    return Keys(model, tuple(columns), values, wanted, optional, wanted - lenient)
 
 
 def parse_labels(name: str, labels: Any) -> Keys:
@@ -102,15 +114,15 @@ def parse_labels(name: str, labels: Any) -> Keys:
     is_type = isinstance(labels, type) or get_origin(labels) is Literal
     if isinstance(labels, str) or not (is_type or hasattr(labels, "__iter__")):
         msg = "labels must be a list of texts or a mapping label → description"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     given = labels if is_type else list(labels)
     if given == []:
         msg = "labels is empty: name at least one label, such as ['good', 'bad']"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     keys = parse_keys({name: given})
     if keys.columns[0].kind != "category":
         msg = f"labels must be texts to choose from, not {labels!r}"
-        raise TypeError(msg)
+        raise InvalidTypeError(msg)
     if not isinstance(labels, Mapping):
         return keys
     said = "; ".join(f"{label}: {text}" for label, text in labels.items())
@@ -124,10 +136,10 @@ def _annotations(keys: Any) -> dict[str, Any]:
             "keys must be a list of names, a mapping of names to types or a pydantic "
             f"model, not {keys!r}" + (f": write [{keys!r}]" * isinstance(keys, str))
         )
-        raise TypeError(msg)
+        raise InvalidTypeError(msg)
     if not keys:
         msg = "keys is empty: name at least one column, such as keys=['answer']"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     for name in keys:
         _check_name(name)
     if isinstance(keys, Mapping):
@@ -135,22 +147,22 @@ def _annotations(keys: Any) -> dict[str, Any]:
     repeated = sorted({name for name in keys if list(keys).count(name) > 1})
     if repeated:
         msg = f"keys names {repeated[0]!r} more than once"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     return dict.fromkeys(keys, str)
 
 
 def _check_name(name: Any) -> None:
     if not isinstance(name, str):
         msg = f"a key must be a str, not {name!r}"
-        raise TypeError(msg)
+        raise InvalidTypeError(msg)
     if not name.strip():
         msg = "a key is an empty name"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     try:
         name.encode()
     except UnicodeEncodeError:
         msg = f"keys[{name!a}]: the name holds half a character and cannot be sent"
-        raise ValueError(msg) from None
+        raise InvalidValueError(msg) from None
 
 
 def _model(annotations: Mapping[str, Any], models: Models) -> type[BaseModel]:
@@ -169,24 +181,24 @@ def _model(annotations: Mapping[str, Any], models: Models) -> type[BaseModel]:
                 TypeAdapter(resolved)
         except PydanticUserError as error:
             msg = f"{where}: {annotation!r} cannot be asked for in JSON"
-            raise TypeError(msg) from error
+            raise InvalidTypeError(msg) from error
         if resolved is type(None):
             msg = f"{where}: None alone is no type"
-            raise TypeError(msg)
+            raise InvalidTypeError(msg)
         fields[f"f{at}"] = (resolved, Field(alias=name))
-    return create_model("Record", __base__=Record, **fields)
+    return create_model("Record", __base__=RecordModel, **fields)
 
 
 def _check_root(model: type[BaseModel]) -> None:
     if issubclass(model, RootModel) or model is BaseModel:
         msg = f"keys: {model.__name__} has no named fields; use a model that has"
-        raise TypeError(msg)
+        raise InvalidTypeError(msg)
 
 
 def _json_names(model: type[BaseModel]) -> list[str]:
     """Give the names in JSON; raise for what strict schemas cannot ask for."""
     for attribute, field in model.model_fields.items():
-        own = issubclass(model, Record)
+        own = issubclass(model, RecordModel)
         name = field.alias if own else attribute
         try:
             fields: dict[str, Any] = {"f": (field.annotation, field)}
@@ -194,10 +206,10 @@ def _json_names(model: type[BaseModel]) -> list[str]:
             schema = alone.model_json_schema()
         except PydanticUserError as error:
             msg = f"keys[{name!r}]: {field.annotation!r} cannot be in JSON"
-            raise TypeError(msg) from error
+            raise InvalidTypeError(msg) from error
         if problem := unportable(schema):
             msg = f"keys[{name!r}]: {problem}"
-            raise TypeError(msg)
+            raise InvalidTypeError(msg)
     schema = model.model_json_schema()
     while "properties" not in schema:  # a recursive model is a reference to itself
         reference = schema.get("$ref") or schema["allOf"][0]["$ref"]

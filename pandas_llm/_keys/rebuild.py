@@ -15,9 +15,9 @@ from pydantic import (
 )
 from pydantic_core import SchemaError
 
-from pandas_llm._replies.columns import Column, Record, converter, is_optional, reader
-from pandas_llm._replies.fields import annotated, resolve
-from pandas_llm._replies.keys import Keys
+from pandas_llm._keys.columns import Column, RecordModel, converter, is_optional, reader
+from pandas_llm._keys.fields import annotated, resolve
+from pandas_llm._keys.keys import Keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,7 +48,7 @@ class Place(NamedTuple):
     """By those of the models that are made here."""
 
 
-class _Plain(Record):
+class _Plain(RecordModel):
     """Base of models that stand for a person's own, which take no number for text."""
 
     model_config = ConfigDict(coerce_numbers_to_str=False)
@@ -74,18 +74,21 @@ def keys_of(
     coerce : bool
         Whether a number may stand for a text.
     """
-    model = _Builder(schema, models).record(Record if coerce else _Plain)
+    model = _Builder(schema, models).record(RecordModel if coerce else _Plain)
     steps = [
         (place.path if models else place.numbers, converter(place.column))
         for place in places
     ]
     fields = model.model_fields.values()
+    lenient = [f for f in fields if is_optional(f.annotation) or not f.is_required()]
+    names = frozenset(str(f.alias) for f in fields)
     return Keys(
         model,
         tuple(place.column for place in places),
         reader(model, steps),
-        frozenset(str(f.alias) for f in fields),
+        names,
         frozenset(str(f.alias) for f in fields if is_optional(f.annotation)),
+        names - {str(f.alias) for f in lenient},
     )
 
 
@@ -100,7 +103,7 @@ class _Builder:
         self._made: dict[str, Any] = dict(models)
         self._open: set[str] = set()
 
-    def record(self, base: type[Record]) -> type[BaseModel]:
+    def record(self, base: type[RecordModel]) -> type[BaseModel]:
         """Build the model of a record."""
         node = self._root
         if "properties" not in node:  # a recursive model is a reference to itself
@@ -108,7 +111,9 @@ class _Builder:
             node = self._definitions[_name(reference)]
         return self._object(node, base)
 
-    def _object(self, node: Mapping[str, Any], base: type[Record]) -> type[BaseModel]:
+    def _object(
+        self, node: Mapping[str, Any], base: type[RecordModel]
+    ) -> type[BaseModel]:
         needed = node.get("required", ())
         fields: dict[str, Any] = {}
         for at, (name, part) in enumerate(node["properties"].items()):
@@ -158,7 +163,7 @@ class _Builder:
             self._made[name] = self._annotation(self._definitions[name])
             self._open.remove(name)
         found = self._made[name]
-        given = isinstance(found, type) and not issubclass(found, Record)
+        given = isinstance(found, type) and not issubclass(found, RecordModel)
         return resolve(found, "keys", {}) if given else found
 
     def _later(self, name: str) -> Any:

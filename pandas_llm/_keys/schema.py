@@ -4,15 +4,18 @@ The common subset (OpenAI's and Anthropic's strict modes, Gemini, llama.cpp): an
 object at the root, every property required, ``additionalProperties: false``,
 optional means nullable, no keyword that restricts a value but ``enum``, ``const``
 and the two date formats. What is taken out is said in the description, and
-validated on this side.
+validated on this side. Beside it there is a form with the keywords, for servers that
+take them: cache keys come of the first, so they stay whatever is sent.
 """
 
 from __future__ import annotations
 
+import math
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 _CONSTRAINTS = {
     "minimum": "at least {}",
@@ -28,6 +31,13 @@ _CONSTRAINTS = {
     "uniqueItems": "without repeated items",
 }
 _FORMATS = {"date", "date-time"}
+_CHECKED_FORMATS = _FORMATS | {
+    *("time", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"),
+}
+"""Those that some strict mode holds to; pydantic has more, such as ``path``."""
+_SENT = _CONSTRAINTS.keys() - {"uniqueItems"}
+_BEYOND_GRAMMARS = re.compile(r"\(\?[^:]|\\[bBAzZ1-9]|\(\?$")
+"""Looking around, edges of words, groups again: no grammar holds such a pattern."""
 _KEPT = {"$ref", "type", "description", "properties", "items", "anyOf", "enum"}
 _NAMES = {str: "string", bool: "boolean", int: "integer", float: "number"}
 
@@ -46,14 +56,73 @@ def portable(schema: Mapping[str, Any]) -> dict[str, Any]:
     ...     "minimum": 1, "default": 2, "title": "N"}}})["properties"]
     {'n': {'type': 'integer', 'description': 'at least 1'}}
     """
+    return _portable(schema, sent=False)
+
+
+def constrained(schema: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what `portable` gives, with the keywords that restrict values; or None.
+
+    Parameters
+    ----------
+    schema : mapping
+        A JSON schema as pydantic makes it.
+
+    Returns
+    -------
+    dict or None
+        None where there is no such keyword.
+
+    Examples
+    --------
+    >>> constrained({"type": "object", "properties": {"n": {"type": "integer",
+    ...     "minimum": 1, "title": "N"}}})["properties"]
+    {'n': {'type': 'integer', 'description': 'at least 1', 'minimum': 1}}
+    """
+    found = _portable(schema, sent=True)
+    return found if found != portable(schema) else None
+
+
+def narrowed(
+    schema: Mapping[str, Any], takes: Callable[[str, Any], bool]
+) -> dict[str, Any]:
+    """Return a schema without the keywords that a server does not take.
+
+    Examples
+    --------
+    >>> narrowed({"type": "integer", "minimum": 1, "maximum": 5},
+    ...     lambda keyword, value: keyword == "minimum")
+    {'type': 'integer', 'minimum': 1}
+    """
+    result: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key in ("properties", "$defs"):
+            result[key] = {n: narrowed(part, takes) for n, part in value.items()}
+        elif key == "anyOf":
+            result[key] = [narrowed(part, takes) for part in value]
+        elif key == "items":
+            result[key] = narrowed(value, takes)
+        elif (key not in _SENT and (key != "format" or value in _FORMATS)) or takes(
+            key, value
+        ):
+            result[key] = value
+    return result
+
+
+def _everywhere(keyword: str, value: Any) -> bool:
+    """Tell whether every server takes a part of a schema."""
+    return keyword not in _SENT and (keyword != "format" or value in _FORMATS)
+
+
+def _portable(schema: Mapping[str, Any], *, sent: bool) -> dict[str, Any]:
+    """Make the portable form, with the keywords that are `sent` if so told."""
     definitions = dict(schema.get("$defs", {}))
     recursive = {name for name in definitions if _reaches(name, definitions)}
     root = {key: value for key, value in schema.items() if key != "$defs"}
     if "properties" not in root:  # a recursive model: the root may be no reference
         root = _target(root, definitions)
-    result = _convert(root, definitions, recursive)
+    result = _convert(root, definitions, recursive, sent=sent)
     kept = {
-        name: _convert(definitions[name], definitions, recursive)
+        name: _convert(definitions[name], definitions, recursive, sent=sent)
         for name in sorted(recursive)
         if _mentions(result, name) or len(recursive) > 1
     }
@@ -97,12 +166,20 @@ def _target(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str
 
 
 def _convert(
-    node: Mapping[str, Any], definitions: Mapping[str, Any], recursive: set[str]
+    node: Mapping[str, Any],
+    definitions: Mapping[str, Any],
+    recursive: set[str],
+    *,
+    sent: bool,
 ) -> dict[str, Any]:
     """Convert one schema and all within it."""
+
+    def within(part: Mapping[str, Any]) -> dict[str, Any]:
+        return _convert(part, definitions, recursive, sent=sent)
+
     if len(node.get("allOf", ())) == 1:  # pydantic 2.8 and before
         rest = {key: value for key, value in node.items() if key != "allOf"}
-        return _convert({**node["allOf"][0], **rest}, definitions, recursive)
+        return within({**node["allOf"][0], **rest})
     if "$ref" in node:
         if node["$ref"].rsplit("/", 1)[-1] in recursive:
             return {"$ref": node["$ref"]}  # a reference may have no sibling
@@ -110,21 +187,39 @@ def _convert(
     result = _value_part(node)
     for key in ("anyOf", "oneOf"):
         if key in node:
-            options = [_convert(o, definitions, recursive) for o in node[key]]
-            result["anyOf"] = options
+            result["anyOf"] = [within(option) for option in node[key]]
     if "items" in result:
-        result["items"] = _convert(result["items"], definitions, recursive)
+        result["items"] = within(result["items"])
     if result.get("type") == "object":
         properties = {
-            name: _convert(value, definitions, recursive)
-            for name, value in result.get("properties", {}).items()
+            name: within(value) for name, value in result.get("properties", {}).items()
         }
         result |= {
             "properties": properties,
             "required": list(properties),
             "additionalProperties": False,
         }
-    return _described(result, node)
+    described = _described(result, node)
+    return described | _keywords(node) if sent else described
+
+
+def _keywords(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep the keywords that some server takes, where JSON and a grammar hold them."""
+    kept = {
+        key: _whole(node[key])
+        for key in _CONSTRAINTS
+        if key in _SENT and key in node and _holds(node[key])
+    }
+    if node.get("format") in _CHECKED_FORMATS:
+        kept["format"] = node["format"]
+    return kept
+
+
+def _holds(value: Any) -> bool:
+    """Tell whether a keyword's value can be sent."""
+    if isinstance(value, str):
+        return not _BEYOND_GRAMMARS.search(value)
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def _value_part(node: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import enum
 import math
@@ -28,7 +29,7 @@ from pydantic import (
     RootModel,
 )
 
-from pandas_llm._replies.fields import UNIONS, has_validators, int64, naive_utc
+from pandas_llm._keys.fields import UNIONS, has_validators, int64, naive_utc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -49,7 +50,7 @@ class Column(NamedTuple):
     """The categories, for kind ``"category"``, in the order declared."""
 
 
-class Record(BaseModel):
+class RecordModel(BaseModel):
     """Base of the models made here: fields are numbered, names are aliases."""
 
     model_config = ConfigDict(coerce_numbers_to_str=True)
@@ -76,7 +77,7 @@ def columns_of(
     steps: list[_Step] = []
     columns: list[Column] = []
     for attribute, field in model.model_fields.items():
-        name = str(field.alias) if issubclass(model, Record) else attribute
+        name = str(field.alias) if issubclass(model, RecordModel) else attribute
         nested = _nested(field.annotation)
         if flatten and nested is not None and nested not in (*within, model):
             inner = columns_of(nested, flatten=True, within=(*within, model))
@@ -154,7 +155,7 @@ def reader(
     fields = model.model_fields.values()
     # where every field has a default, {"anything": 1} is a valid record
     lenient = not any(field.is_required() for field in fields)
-    if issubclass(model, Record) and not lenient and all(map(_is_safe, fields)):
+    if issubclass(model, RecordModel) and not lenient and all(map(_is_safe, fields)):
         if len(paths) > 1:
             return attrgetter(*paths)
         get = attrgetter(paths[0])
@@ -225,16 +226,20 @@ def _moment(value: Any) -> Any:
     return naive_utc(value) if isinstance(value, dt.datetime) else value
 
 
-def _plain_value(value: Any) -> Any:
+def _plain_value(value: Any) -> Any:  # noqa: PLR0911 - one a form
     """Give plain data for models and enums, so that any file format takes it."""
     if isinstance(value, BaseModel):
-        return _plain_value(value.model_dump(by_alias=isinstance(value, Record)))
+        return _plain_value(value.model_dump(by_alias=isinstance(value, RecordModel)))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _plain_value(dataclasses.asdict(value))
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, dict):
         return {key: _plain_value(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_plain_value(item) for item in value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int64(value)
     return _finite(value) if isinstance(value, float) else value
 
 

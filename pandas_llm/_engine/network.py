@@ -1,0 +1,217 @@
+"""How a server is reached: passwords in URLs, proxies, TLS, and what they fail by."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from pandas_llm import environment
+from pandas_llm.errors import (
+    ConfigurationError,
+    ConnectionFailedError,
+    UnreachableError,
+)
+from pandas_llm.redaction import basic, login, parted, parted_proxy, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pandas_llm.errors import LLMError
+    from pandas_llm.options import Settings
+
+ASKS_FOR_CERTIFICATE = "If it asks for a client certificate (TLS), pass cert="
+_REFUSED = ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE", "BAD_CERTIFICATE")
+"""OpenSSL's names for what a server says that misses one."""
+PROXY_LOGIN = 407
+"""The status by which a proxy asks who is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How a URL is asked; its repr shows no password."""
+
+    url: str
+    """Without a password."""
+    login: str | None = field(default=None, repr=False)
+    """The header that stands for one."""
+    proxy: str | None = None
+    variable: str = ""
+    """What names the proxy."""
+    proxy_login: str | None = field(default=None, repr=False)
+
+    @property
+    def tunnelled(self) -> bool:
+        """Whether the proxy passes bytes on, and reads a header of its own."""
+        return self.url.startswith("https:")
+
+    def signed(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        """Add the passwords of URLs to a request's headers; they win over a key."""
+        if self.login is not None:
+            rest = {k: v for k, v in headers.items() if k.lower() != "authorization"}
+            headers = {**rest, "Authorization": self.login}
+        if self.proxy_login is not None and not self.tunnelled:
+            headers = {**headers, "Proxy-Authorization": self.proxy_login}
+        return headers
+
+    def __str__(self) -> str:
+        """Say where it leads, and through what."""
+        if self.proxy is None:
+            return shown(self.url)
+        return f"{shown(self.url)} through {self.named}"
+
+    @property
+    def named(self) -> str:
+        """Name the proxy."""
+        return f"the proxy {self.proxy} ({self.variable})"
+
+
+# -- proxies --------------------------------------------------------------------
+
+
+class Login(dict[str, str]):
+    """The header for a proxy; it shows nothing."""
+
+    def __init__(self, login: str) -> None:
+        super().__init__({"Proxy-Authorization": login})
+
+    def __repr__(self) -> str:
+        """Show nothing."""
+        return "{…}"
+
+
+def find_route(url: str, *, direct: bool) -> Route:
+    """Take the password out of a URL, and find the proxy that leads there.
+
+    aiohttp's ``trust_env`` would ask twice in another thread for each request (half
+    of a row's CPU), leave these threads in the caller's loop, and refuse every
+    request with a key to a host that ``~/.netrc`` names.
+    """
+    given, bare = parted(url)
+    header = basic(*login(given)) if given else None
+    found = None if direct else environment.proxy(bare)
+    if found is None:
+        return Route(bare, header)
+    known, proxy = parted_proxy(found.value)
+    proxy = proxy.rstrip("/")
+    try:
+        parts = urlsplit(proxy)
+        right = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        right = False
+    if not right:
+        msg = (
+            f"{found.name} names a proxy that cannot be used: {proxy}. Write it "
+            "as http://host:port or https://host:port (SOCKS is not spoken)"
+        )
+        raise ConfigurationError(msg)
+    return Route(
+        bare, header, proxy, found.name, basic(*login(known)) if known else None
+    )
+
+
+def unknown_to(route: Route) -> str:
+    """Say that a proxy wants to know who asks."""
+    said = "does not take the name and password" if route.proxy_login else "asks for a"
+    said += "" if route.proxy_login else " name and password"
+    return (
+        f"{route.named} {said} (407): write them into {route.variable}, as "
+        "http://name:password@host:port"
+    )
+
+
+def refusal(status: int, said: str, route: Route) -> LLMError:
+    """Name what a proxy has said in place of a connection."""
+    if status == PROXY_LOGIN:
+        return UnreachableError(unknown_to(route), status=status)
+    msg = (
+        f"{route.named} makes no connection to {shown(route.url)}: HTTP {status} {said}"
+    )
+    if status < 500:  # noqa: PLR2004 - it will not
+        return UnreachableError(msg, status=status)
+    return ConnectionFailedError(msg, status=status)
+
+
+# -- TLS ------------------------------------------------------------------------
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext:
+    """Build what TLS is spoken with, from the options and the environment."""
+    ca, name = settings.ca, "ca="
+    if ca is None and (found := environment.authorities()) is not None:
+        name, ca = f"{found.name}=", found.value
+    path = None if ca is None else os.path.expanduser(os.fspath(ca))  # noqa: PTH111
+    try:
+        folder = path is not None and os.path.isdir(path)  # noqa: PTH112
+        context = ssl.create_default_context(
+            cafile=None if folder else path, capath=path if folder else None
+        )
+    except OSError as error:  # ssl.SSLError too
+        why = _tls_words(error)
+        msg = f"{name}{path} is no file of certificates in PEM form: {why}"
+        raise ConfigurationError(msg) from None
+    context.set_alpn_protocols(("http/1.1",))
+    if (cert := settings.cert) is not None:
+        given = (cert,) if isinstance(cert, (str, os.PathLike)) else tuple(cert)
+        paths = [os.path.expanduser(os.fspath(one)) for one in given]  # noqa: PTH111
+        try:
+            key = paths[1] if len(paths) > 1 else None
+            context.load_cert_chain(paths[0], key, _encrypted)
+        except OSError as error:
+            msg = (
+                f"cert={' and '.join(paths)} is no certificate and its key in PEM "
+                f"form: {_tls_words(error)}"
+            )
+            raise ConfigurationError(msg) from None
+    return context
+
+
+def _encrypted() -> str:
+    """Refuse a key that OpenSSL would ask a password for, in the terminal."""
+    raise ConfigurationError(
+        "the key of cert= is encrypted: write it without a password, by "
+        "openssl pkey -in key.pem -out plain.pem"
+    )
+
+
+def tls_trouble(error: BaseException) -> ssl.SSLError | None:
+    """Find TLS among what an error comes from."""
+    seen: BaseException | None = error
+    while seen is not None:
+        for one in (seen, getattr(seen, "certificate_error", None)):
+            # others are of asyncio's making, when a connection ends
+            if isinstance(one, ssl.SSLError) and getattr(one, "reason", None):
+                return one
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+def tls_failure(error: Exception, trouble: ssl.SSLError, route: Route) -> LLMError:
+    """Name what TLS has failed by."""
+    place, host = str(route), getattr(error, "host", None)
+    if route.proxy is not None and host == urlsplit(route.proxy).hostname:
+        place = route.named
+    if isinstance(trouble, ssl.SSLCertVerificationError):
+        msg = (
+            f"the certificate of {place} is not trusted (TLS), so nothing was sent: "
+            f"{_tls_words(trouble)}. For a certificate authority of your own pass ca= "
+            "its file, or set SSL_CERT_FILE"
+        )
+        return UnreachableError(msg)
+    msg = f"TLS with {place} failed: {_tls_words(trouble)}"
+    if any(word in (trouble.reason or "") for word in _REFUSED):
+        return UnreachableError(f"{msg}. {ASKS_FOR_CERTIFICATE}")
+    if trouble.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
+        msg += ". Does it speak plain http://?"
+    return ConnectionFailedError(msg)
+
+
+def _tls_words(error: OSError) -> str:
+    """Return OpenSSL's words without its own places in C."""
+    if isinstance(error, ssl.SSLCertVerificationError) and error.verify_message:
+        return error.verify_message
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.lower().replace("_", " ")
+    return error.strerror or str(error)

@@ -1,0 +1,80 @@
+"""Endings: what the reason says for which a choice ended, in any vendor's words.
+
+The rule: a word in the list of good ones, or none at all, ends a whole answer. Every
+other word marks or fails its row. Of a word that nobody here knows the text is kept
+and marked: it may be whole, which only JSON that is read to its end can prove.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+Ending = Literal["stop", "tool_calls", "length", "content_filter", "error", "unknown"]
+
+_WORDS: Mapping[Ending, frozenset[str]] = {
+    # in the order in which they count, where a reason holds several of them
+    "content_filter": frozenset(
+        (
+            *("content_filter", "content_filtered", "content_policy", "moderation"),
+            *("guardrail_intervened", "guardrail", "refusal", "flagged", "censored"),
+            *("sensitive", "error_toxic", "safety", "image_safety", "blocklist"),
+            *("prohibited_content", "image_prohibited_content", "spii", "language"),
+            *("recitation", "image_recitation", "model_armor", "blacklist"),
+        )
+    ),
+    "error": frozenset(
+        (
+            *("error", "failed", "abort", "aborted", "cancelled", "canceled"),
+            *("insufficient_system_resource", "network_error", "internal_error"),
+            *("server_error", "timeout", "time_limit", "interrupted", "user_cancel"),
+            *("not_finished", "model_unloaded", "malformed_response"),
+            *("malformed_model_output", "malformed_tool_use"),
+            *("malformed_function_call", "unexpected_tool_call"),
+        )
+    ),
+    "length": frozenset(
+        (
+            *("length", "max_length", "model_length", "context_length", "error_limit"),
+            *("max_tokens", "max_output_tokens", "max_new_tokens", "token_limit"),
+            *("model_context_window_exceeded", "context_length_exceeded"),
+            *("max_predicted_tokens_reached", "context_length_reached"),
+        )
+    ),
+    "tool_calls": frozenset(("tool_calls", "tool_call", "tool_use", "function_call")),
+    "stop": frozenset(
+        (
+            *("stop", "stop_sequence", "stop_str", "stop_token", "end_turn"),
+            *("eos", "eos_token", "end_of_text", "end_of_turn", "end"),
+            *("complete", "completed", "finished", "done", "endoftext"),
+            *("eos_found", "stop_string_found", "stop_criteria_met"),
+        )
+    ),
+}
+_NOTHING = ("", "none", "null")
+"""As earlier versions kept the reason of an answer that said none."""
+_BETWEEN = re.compile(r"[:.,;/|()]+")
+_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+def ending(reason: Any) -> Ending:
+    """Return how a choice ended; a reason that is missing says nothing bad.
+
+    Examples
+    --------
+    >>> ending("end_turn"), ending("MAX_TOKENS"), ending("content_filter: RECITATION")
+    ('stop', 'length', 'content_filter')
+    >>> ending(None), ending("pause_turn"), ending("abort")
+    ('stop', 'unknown', 'error')
+    """
+    if reason == "stop" or reason is None:  # nearly always
+        return "stop"
+    if isinstance(reason, Mapping):  # SGLang's own form
+        reason = reason.get("type")
+    text = str(reason).strip()
+    if text.lower() in _NOTHING:
+        return "stop"
+    words = _HUMP.sub("_", text).lower().removeprefix("finish_reason_")
+    said = {re.sub(r"[\s-]+", "_", part.strip()) for part in _BETWEEN.split(words)}
+    return next((kind for kind, known in _WORDS.items() if said & known), "unknown")

@@ -1,0 +1,333 @@
+"""Mending JSON that is nearly right: what it needs is added, nothing else is changed.
+
+Quotes, commas, colons and brackets may be added, comments are left out. Every letter
+and digit of what is read stands in a key or a value, in the same order: a text ends at
+its quote, a number or a word at a comma or a bracket. Where that cannot be, there is
+an error and no value. One pass, without recursion.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import Any
+
+from pandas_llm._replies.quotes import (
+    CLOSES,
+    KEY_AHEAD,
+    KEYS,
+    MARKS,
+    QUOTED_KEY,
+    Texts,
+    unescaped,
+)
+
+_DEEPEST = 200
+
+_SPACE = re.compile(r"(?:[\s\ufeff]+|//[^\n]*|/\*.*?\*/|\#[^\n]*)*", re.DOTALL)
+_ENDS = r"(?=[\s\ufeff]*(?:[,;}\]]|//|/\*|\#))"
+_NUMBER = re.compile(
+    r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?" + _ENDS + "|"
+    r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+    r"""(?=\s+(?:"[^"\\\n]{1,200}"|'[^'\\\n]{1,200}')\s*:)"""
+)
+_IS_JSON = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?")
+_DATE = re.compile(
+    r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?"
+    + _ENDS
+)
+_WORDS: dict[str, Any] = {
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+    **dict.fromkeys(("null", "Null", "NULL", "none", "None", "NONE"), None),
+    **dict.fromkeys(("NaN", "nan", "NAN"), None),  # so that it may be missing
+    **dict.fromkeys(("Infinity", "inf"), float("inf")),
+}
+_BARE = re.compile(r"(?:[^\W\d_]|[$€£¥])[^,;{}\[\]\":\n]*")
+_FIRST_WORD = re.compile(r"\w+")
+_COMMENT = re.compile(r"\s(?://|/\*|\#).*", re.DOTALL)
+_BARE_ENDS = re.compile(r"[\s\ufeff]*(?:[,;}\]]|\Z)")
+_KEY_ALONE = re.compile(r'"([^"\\\n]{1,400})"(?=\s*["{\[])')
+"""A key without its colon."""
+_NEXT_KEY = re.compile(r'\s*"[^"\\\n]{1,200}"\s*:')
+_UNOPENED = (
+    re.compile(r'[^\W\d_][^,{}\[\]"\n]*(?=")'),
+    re.compile(r'[^\W\d_][^:{}\[\]"\n]*(?=")'),
+)
+"""A text whose first quote is missing: with a colon in it, or with commas."""
+_MORE = re.compile(r"""["{\[}\]]|'\s*:|:\s*'""")
+
+
+class Number(str):
+    """A number as it was written, with all its digits."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Show the digits."""
+        return str(self)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare with another number by value."""
+        if isinstance(other, Number):
+            return Decimal(self) == Decimal(other)
+        return False
+
+    def __hash__(self) -> int:
+        """Return the same for numbers of one value."""
+        return hash(Decimal(self))
+
+
+def mended(text: str, start: int) -> tuple[Any, int]:
+    """Read the broken JSON that begins at `start`.
+
+    Returns
+    -------
+    value, end
+        An object or a list, and where it ends.
+
+    Raises
+    ------
+    ValueError
+        When more is wrong with it than a missing mark; the message says what.
+
+    Examples
+    --------
+    >>> mended("{'a': 1, b: [2, 3,}", 0)
+    ({'a': 1, 'b': [2, 3]}, 19)
+    """
+    return _Mender(text, start).read()
+
+
+class _Mender(Texts):
+    """One pass over a text."""
+
+    def __init__(self, text: str, start: int) -> None:
+        super().__init__(text, start)
+        self._keys: list[str] = []
+        self._root: Any = None
+        self._closed = False
+        """Whether the last thing read was a closing bracket."""
+        self._comma = True
+        """Whether an item may come: behind a comma, or first."""
+
+    def read(self) -> tuple[Any, int]:
+        """Read one object or list."""
+        self._value(" ")
+        while self._open:
+            if self._at > self._limit:
+                msg = "the JSON is broken, and too long to be mended"
+                raise ValueError(msg)
+            self._next()
+        if not self._root:
+            msg = "the JSON is broken"
+            raise ValueError(msg)
+        return self._root, self._at
+
+    def _next(self) -> None:
+        """Read one key and value, one item or the end of what is open."""
+        was_closed, self._closed = self._closed, False
+        mark = self._space()
+        if mark in "}]" and mark:
+            self._close(mark, was_closed=was_closed)
+            return
+        if mark in (",", ";"):
+            self._at += 1
+            self._closed = was_closed
+            self._comma = True
+            return
+        current = self._open[-1]
+        if was_closed and not self._continues(current, mark):
+            self._break_off()
+            return
+        if not mark:
+            msg = "the JSON breaks off"
+            raise ValueError(msg)
+        if self._bracket_lacks(current, mark):
+            return
+        if isinstance(current, dict):
+            self._keys[-1] = self._key()
+            mark = self._space()
+            if mark in ",;}]":
+                msg = "the JSON lacks a value" if mark else "the JSON breaks off"
+                raise ValueError(msg)
+        elif current and not self._comma:
+            is_joined = (was_closed and mark in "{[") or (
+                isinstance(current[-1], str)
+                and not isinstance(current[-1], Number)
+                and mark in "\"'“"
+            )
+            if not is_joined:
+                self._refuse("a comma or a bracket was expected")
+        self._value(mark)
+
+    def _bracket_lacks(self, current: Any, mark: str) -> bool:
+        """Add the bracket that is missing between records, or behind a list."""
+        within = self._open[-2] if len(self._open) > 1 else None
+        if isinstance(current, dict):
+            if mark == "{" and current and self._comma and isinstance(within, list):
+                self._pop()
+                return True
+            return False
+        ahead = QUOTED_KEY.match(self._text, self._at) if mark == '"' else None
+        if ahead is None or not self._comma:
+            return False
+        last = current[-1] if current else {}
+        key = ahead[0].partition('"')[2].rpartition('"')[0]
+        if not current or (isinstance(last, dict) and key in last):
+            self._put({})
+            self._open.append(current[-1])
+            self._keys.append("")
+        elif isinstance(within, dict):
+            self._pop()
+        else:
+            self._refuse("a bracket was expected")
+        return True
+
+    def _space(self) -> str:
+        """Skip blanks and comments, and return the character behind them."""
+        found = _SPACE.match(self._text, self._at)
+        self._at = self._at if found is None else found.end()
+        return self._text[self._at : self._at + 1]
+
+    def _continues(self, current: Any, mark: str) -> bool:
+        """Tell whether more of what is open stands behind a closing bracket."""
+        if not mark:
+            return False
+        if isinstance(current, dict):
+            return KEY_AHEAD.match(self._text, self._at) is not None
+        return self._comma or mark in "{["
+
+    def _break_off(self) -> None:
+        """End the JSON behind its last bracket; what follows must be prose."""
+        if _MORE.search(self._text, self._at):
+            self._refuse("a comma or a bracket was expected")
+        self._open.clear()
+        self._keys.clear()
+
+    def _close(self, mark: str, *, was_closed: bool) -> None:
+        """Close what a bracket closes, and what is open within it.
+
+        One that fits nothing is one too many, or stands for the other kind.
+        """
+        kind = dict if mark == "}" else list
+        if any(isinstance(one, kind) for one in self._open):
+            while not isinstance(self._open[-1], kind):
+                self._pop()
+            self._pop()
+        elif not was_closed:
+            self._pop()
+        self._at += 1
+        self._closed, self._comma = True, False
+
+    def _pop(self) -> None:
+        self._open.pop()
+        self._keys.pop()
+
+    def _put(self, value: Any) -> None:
+        """Put a value where it belongs."""
+        self._comma = False
+        if not self._open:
+            self._root = value
+        elif isinstance(self._open[-1], list):
+            self._open[-1].append(value)
+        else:
+            current, key = self._open[-1], self._keys[-1]
+            if key in current:
+                msg = f"the JSON holds the key {key!r} twice"
+                raise ValueError(msg)
+            current[key] = value
+
+    def _key(self) -> str:
+        """Read a key and its colon."""
+        for pattern in KEYS:
+            if found := pattern.match(self._text, self._at):
+                self._at = found.end()
+                bare = pattern is KEYS[-1]
+                return found[1].strip() if bare else unescaped(found[1])
+        if found := _KEY_ALONE.match(self._text, self._at):
+            self._at = found.end()
+            return found[1]
+        self._refuse("a key was expected")
+        return ""
+
+    def _value(self, mark: str) -> None:
+        """Read any value."""
+        text, at = self._text, self._at
+        if mark == " ":
+            mark = text[at]
+        if mark in "{[":
+            if len(self._open) >= _DEEPEST:
+                self._refuse("brackets are nested too deep")
+            made: Any = {} if mark == "{" else []
+            self._put(made)
+            self._open.append(made)
+            self._keys.append("")
+            self._at += 1
+            self._comma = True
+        elif mark in MARKS:
+            self._put(self._string(mark))
+        elif found := _NUMBER.match(text, at):
+            word = found[0]
+            self._at = found.end()
+            self._put(Number(word) if _IS_JSON.fullmatch(word) else word)
+        elif found := _DATE.match(text, at):
+            self._at = found.end()
+            self._put(found[0])
+        else:
+            self._put(self._word())
+
+    def _word(self) -> Any:
+        """Read a word, or a text whose quotes are missing."""
+        for pattern in _UNOPENED:
+            whole = pattern.match(self._text, self._at)
+            if whole is not None and self._is_last_quote(whole.end()):
+                self._at = whole.end() + 1
+                return unescaped(whole[0])
+        found = _BARE.match(self._text, self._at)
+        if found is None:
+            self._refuse("a value was expected, or its end")
+            return None
+        start, self._at = self._at, found.end()
+        word = _COMMENT.sub("", found[0]).rstrip()
+        first = _FIRST_WORD.match(word)
+        if first is not None and first[0] in _WORDS:
+            if word not in _WORDS or not (self._ends() or self._key_follows()):
+                self._refuse("a word does not end")
+            return _WORDS[word]
+        if "\\" in word or not self._ends():
+            self._refuse("a word does not end")
+        if isinstance(self._open[-1], dict):
+            word = self._with_commas(start, word)
+        return word
+
+    def _is_last_quote(self, at: int) -> bool:
+        """Tell whether a quote ends a text, and begins none."""
+        closes = CLOSES.match(self._text, at + 1)
+        return closes is not None and closes[1] not in (":", "")
+
+    def _ends(self) -> bool:
+        """Tell whether a word ends here."""
+        found = _BARE_ENDS.match(self._text, self._at)
+        return found is not None and found.end() > self._at and found[0].strip() != ""
+
+    def _key_follows(self) -> bool:
+        """Tell whether the next key stands here, its comma missing."""
+        return _NEXT_KEY.match(self._text, self._at) is not None
+
+    def _with_commas(self, start: int, word: str) -> str:
+        """Read on where a comma is one of a text without quotes."""
+        while self._text[self._at : self._at + 1] == ",":
+            rest = self._at + 1
+            if KEY_AHEAD.match(self._text, rest):
+                break
+            more = _SPACE.match(self._text, rest)
+            at = rest if more is None else more.end()
+            found = re.compile(r"\w[^,;{}\[\]\":\n]*").match(self._text, at)
+            if found is None:
+                break
+            self._at = found.end()
+            word = self._text[start : self._at].rstrip()
+            if not self._ends():
+                self._refuse("a word does not end")
+        return word

@@ -1,0 +1,204 @@
+"""Texts in JSON that is nearly right: where one ends whose quotes are not as they must.
+
+A quote ends a text where a comma, a bracket or the next key stands behind it; any other
+belongs to the text. Where two ends are possible, or two texts would be joined, there is
+an error.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NoReturn
+
+MENDABLE = 100_000
+"""Characters that are read in search of an end; broken JSON that is longer is not."""
+_MOST_QUOTES = 500
+"""Quotes without a backslash in one text; a model that loops writes more."""
+_QUOTED_ITEM = re.compile(r'\s+"(?:[^"\\\n]|\\.)*"\s*(?:[,\]}]|\s")')
+_SPACED_QUOTE = re.compile(r'\s+"')
+_LOST_BEFORE = re.compile(r"\s*[}\]]\s*,\s*[{\[]\s*\Z")
+MARKS = {
+    '"': re.compile(r'\\.|"', re.DOTALL),
+    "'": re.compile(r"\\.|'", re.DOTALL),
+    "`": re.compile(r"\\.|`", re.DOTALL),
+    **dict.fromkeys("“„", re.compile(r'\\.|[”"]', re.DOTALL)),
+    "\u2018": re.compile(r"\\.|\u2019", re.DOTALL),
+    "«": re.compile(r"\\.|»", re.DOTALL),
+}
+CLOSES = re.compile(r"[\s\ufeff]*([,;}\]:]|//|/\*|(?<=\s)\#\s|\Z)")
+_ESCAPE = re.compile(
+    r"\\(?:u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})"
+    r"|u([0-9a-fA-F]{4})|(.))",
+    re.DOTALL,
+)
+_ESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+COLON = r"\s*(?::+|=>?)"
+KEYS = (
+    re.compile(r'"{1,2}((?:[^"\\\n]|\\.){0,400})"{1,2}' + COLON),
+    re.compile(r"'((?:[^'\\\n]|\\.){0,400})'" + COLON),
+    re.compile(r"[“”„]([^“”„\"\n]{0,400})[“”\"]" + COLON),
+    re.compile(r"`([^`\n]{0,400})`" + COLON),
+    re.compile(r"[\"']?([\w$][\w$.\- ]{0,200})[\"']?" + COLON),
+)
+KEY_AHEAD = re.compile(
+    r"""\s*(?:"[^"\\\n]{0,400}"|'[^'\\\n]{0,400}'|[“„][^“”\n]{0,400}”"""
+    r"""|["']?[\w$][\w$.\- ]{0,200}["']?)\s*(?::|=)"""
+)
+QUOTED_KEY = re.compile(r'"[^"\\\n]{0,400}"\s*:')
+
+
+class Texts:
+    """A text with JSON at a place, and what is open there."""
+
+    def __init__(self, text: str, start: int) -> None:
+        self._text = text
+        self._at = start
+        self._limit = start + MENDABLE
+        self._open: list[Any] = []
+
+    def _refuse(self, what: str) -> NoReturn:
+        """Raise, and show where."""
+        near = self._text[max(0, self._at - 20) : self._at + 20]
+        msg = f"the JSON is broken: {what} near {near!r}"
+        raise ValueError(msg)
+
+    def _string(self, mark: str) -> str:  # noqa: C901 - one pass over the quotes
+        """Read a text; a quote within it may lack its backslash."""
+        text, start = self._text, self._at + 1
+        if text.startswith('"""', self._at):
+            end = text.find('"""', self._at + 3)
+            if end >= 0 and CLOSES.match(text, end + 3):
+                self._at = end + 3
+                return unescaped(text[start + 2 : end])
+        inner = first = 0
+        for found in MARKS[mark].finditer(text, start):
+            at = found.start()
+            if at > self._limit:
+                break
+            if len(found[0]) > 1:
+                continue
+            ends = self._text_ends(at, inner, mark)
+            if ends is None:
+                inner += 1
+                if mark == '"' and at > start and self._joins(at, first):
+                    self._refuse("a text ends, and another begins")
+                first = first or at
+                if inner > _MOST_QUOTES:
+                    self._refuse("a text has too many quotes")
+                continue
+            self._at = at + 1 if ends else self._lost_quote(start, at)
+            start += inner == 1 and first == start  # two quotes at the beginning
+            return unescaped(text[start : at if ends else self._at])
+        closed = self._unclosed(start) if mark == '"' and not inner else None
+        if closed is not None:
+            self._at = closed
+            return unescaped(text[start:closed])
+        self._at = start
+        if len(text) > self._limit:
+            msg = "the JSON is broken, and too long to be mended"
+            raise ValueError(msg)
+        msg = "the JSON breaks off"
+        raise ValueError(msg)
+
+    def _joins(self, at: int, first: int) -> bool:
+        """Tell whether a quote within a text rather ends one, or begins the next.
+
+        The first one has a letter before it and a blank behind it, or a number, as an
+        inch has, and another opens after it.
+        """
+        text = self._text
+        if not first:
+            return text[at - 1].isalpha() and text[at + 1 : at + 2].isspace()
+        ended = not text[first - 1].isspace() and text[first + 1].isspace()
+        return ended and text[at - 1].isspace() and text[at + 1 : at + 2].isalnum()
+
+    def _text_ends(self, at: int, inner: int, mark: str) -> bool | None:
+        """Tell whether a text ends at a quote; None for a quote within.
+
+        False when the quote begins the next key, so that the text's own is missing.
+        """
+        text, within = self._text, self._open[-1]
+        closes = CLOSES.match(text, at + 1)
+        follower = closes[1] if closes else ""
+        if closes and follower in (",", ";"):
+            return self._comma_ends(closes.end(), inner, within)
+        if closes and follower != ":":
+            return True
+        if mark == '"' and isinstance(within, dict) and QUOTED_KEY.match(text, at):
+            before = text[max(0, at - 200) : at]
+            lost = before.rstrip(" \t").endswith((",", "\n"))
+            if not inner and (lost or _LOST_BEFORE.search(before)):
+                return False
+        if follower == ":":
+            return None
+        return self._comma_lacks(at, inner, mark)
+
+    def _comma_ends(self, at: int, inner: int, within: Any) -> bool | None:
+        """Tell whether a text ends at a quote with a comma behind it."""
+        if inner % 2 == 0:
+            return True  # what follows must fit, or there is an error
+        if isinstance(within, dict):
+            after = self._text[at : at + 200].lstrip()[:1]
+            fits = KEY_AHEAD.match(self._text, at) is not None or after in "}]"
+            return True if fits else None
+        if self._text[at : at + 200].lstrip()[:1] in ('"', ""):
+            self._refuse("a text may end at two places")
+        return None
+
+    def _comma_lacks(self, at: int, inner: int, mark: str) -> bool | None:
+        """Tell whether a text ends at a quote though a comma is missing behind it."""
+        text, within = self._text, self._open[-1]
+        if isinstance(within, dict):
+            blanks = re.compile(r"\s*").match(text, at + 1)
+            behind = at + 1 if blanks is None else blanks.end()
+            if text[behind : behind + 1] in ('"', "'") and KEYS[
+                text[behind] == "'"
+            ].match(text, behind):
+                return True
+            if mark == '"' and behind > at + 1 and text[behind : behind + 1] == '"':
+                self._refuse("a comma was expected")
+            return None
+        if not inner and mark == '"' and _QUOTED_ITEM.match(text, at + 1):
+            return True
+        joined = _SPACED_QUOTE.match(text, at + 1) is not None
+        if joined or text[max(0, at - 200) : at].rstrip()[-1:] == ",":
+            self._refuse("a comma or a quote was expected")
+        return None
+
+    def _unclosed(self, start: int) -> int | None:
+        """Return where a text ends that lacks its quote before the last brackets."""
+        body = self._text[start : self._limit]
+        inside = body.rstrip("}] \t\r\n`.")
+        tail = body[len(inside) :]
+        at = min((i for i in map(tail.find, "}]") if i >= 0), default=None)
+        if at is None or "\n" in inside or len(self._text) > self._limit:
+            return None
+        return start + len(body[: len(inside) + at].rstrip())
+
+    def _lost_quote(self, start: int, at: int) -> int:
+        """Return where a text ends whose quote is missing: before the comma."""
+        lost = _LOST_BEFORE.search(self._text, max(start, at - 200), at)
+        if lost is not None:
+            return lost.start()
+        end = at
+        while end > start and self._text[end - 1].isspace():
+            end -= 1
+        if end > start and self._text[end - 1] == ",":
+            end -= 1
+        return end
+
+
+def unescaped(text: str) -> str:
+    """Put characters in place of their escapes; one that is none stays as it is."""
+    return _ESCAPE.sub(_character, text) if "\\" in text else text
+
+
+def _character(found: re.Match[str]) -> str:
+    high, low, code, letter = found.groups()
+    if high:
+        return chr(0x10000 + ((int(high, 16) - 0xD800) << 10) + int(low, 16) - 0xDC00)
+    if code:
+        return chr(int(code, 16))
+    if letter in _ESCAPED:
+        return _ESCAPED[letter]
+    return letter if letter in "\"'\\/`\n" else f"\\{letter}"

@@ -1,0 +1,298 @@
+"""Reasoning and marks of a chat template that leak into the text of a reply."""
+
+from __future__ import annotations
+
+import json
+import re
+from bisect import bisect_right
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PLAIN = ("analysis", "Here")
+"""How reasoning without any mark begins: gpt-oss without its tokens, Granite."""
+
+
+class _Form(NamedTuple):
+    """One way in which reasoning is set off from the answer."""
+
+    opening: re.Pattern[str]
+    closing: re.Pattern[str]
+    own: bool = True
+    """Whether nothing but reasoning is written so; XML may have such a name too."""
+
+
+def _form(opening: str, closing: str, *, own: bool = True) -> _Form:
+    """Compile one form."""
+    flags = re.IGNORECASE
+    return _Form(re.compile(opening, flags), re.compile(closing, flags), own)
+
+
+_OWN = ("think", "thinking", "seed:think", "seed:thinking", "mm:think")
+_SHARED = (
+    *("thought", "thoughts", "reasoning", "analysis", "scratchpad", "reflection"),
+    *("rationale", "inner_monologue", "chain_of_thought", "cot", "reason"),
+)
+_BRACKETED = ("THINK", "THINKING", "THOUGHT", "REASONING", "ANALYSIS", "SCRATCHPAD")
+_FORMS = (
+    *(_form(rf"<{n}(?:\s[^<>]{{0,80}})?>", rf"</{n}\s?>") for n in _OWN),
+    *(_form(rf"<{n}(?:\s[^<>]{{0,80}})?>", rf"</{n}\s?>", own=False) for n in _SHARED),
+    *(_form(rf"\[{n}\]", rf"\[/{n}\]") for n in _BRACKETED),
+    _form("◁think▷", "◁/think▷"),  # Kimi
+    _form(r"<\|channel>\s*(?:thought|analysis)?", r"<channel\|>"),  # Gemma
+    _form(r"<unused94>(?:thought)?", "<unused95>"),  # MedGemma
+    _form(r"<\|START_THINKING\|>", r"<\|END_THINKING\|>"),  # Command
+    _form(r"<\|inner_prefix\|>", r"<\|inner_suffix\|>"),  # Apertus
+    _form(r"<\|begin_of_thought\|>", r"<\|end_of_thought\|>"),  # OpenThinker
+    _form(r"<\|think(?:ing)?\|>", r"<\|/think(?:ing)?\|>"),
+    _form(r'<details type="reasoning"[^<>]{0,80}>', "</details>"),  # Open WebUI
+    _form(
+        r"(?:Here's|Here is) my thought process:", r"(?:Here's|Here is) my response:"
+    ),
+)
+
+_FINAL = re.compile(
+    r"<\|channel\|>\s*final\b(?:[^<\n]{0,40}(?:<\|constrain\|>)?[^<\n]{0,40})"
+    r"<\|message\|>"
+)
+_CHANNEL = re.compile(r"\s*(?:<\|start\|>\s*assistant\s*)?<\|channel\|>\s*\w+")
+_PLAIN_FINAL = re.compile(
+    r"\s*analysis(?=[\sA-Z\"'{\[]).*assistant\s?final:?", re.DOTALL
+)
+_BEGINS = re.compile(
+    r"\s*(?:(?:<\|im_start\|>(?:\s*assistant)?|<\|start_header_id\|>\s*assistant\s*"
+    r"<\|end_header_id\|>|<start_of_turn>(?:\s*model)?|<\|turn>(?:\s*model)?"
+    r"|<\|(?:begin_of_text|assistant|START_RESPONSE|START_TEXT|CHATBOT_TOKEN"
+    r"|START_OF_TURN_TOKEN|begin_of_solution|message|im_sep|eot_id|im_end|end)\|>"
+    r"|<\|start\|>(?:\s*assistant)?|<\uff5cAssistant\uff5c>|<\uff5cbegin▁of▁sentence\uff5c>|<bos>"
+    r"|<s>(?!(?s:.*)<s>)(?!(?s:.*)</s>\s*\S))\s*)+"
+)
+_ENDS = re.compile(
+    r"<\|(?:im_end|eot_id|eom_id|endoftext|end_of_text|end|return|call|eot|eos"
+    r"|end_of_turn|endofturn|end_of_solution|stop|user|observation|im_start|start"
+    r"|END_OF_TURN_TOKEN|END_RESPONSE|END_TEXT|start_header_id|pad|fim_pad)\|>"
+    r"|<end_of_turn>|<start_of_turn>|<end_of_utterance>|<eos>|<turn\|>|<\|turn>"
+    r"|<\uff5cend▁of▁sentence\uff5c>|<\uff5cUser\uff5c>|\[\|endofturn\|\]|</s>\s*(?:<s>|\[INST\])"
+)
+_LAST = re.compile(r"(?:</s>|\[EOS\]|<pad>|<EOT>|<\|end_of_box\|>)\s*\Z")
+_BOX = re.compile(r"<\|(?:begin|end)_of_box\|>")
+_ANSWER = re.compile(
+    r"\s*<(answer|response|output|final|final_answer)>(.*)</\1>\s*\Z", re.DOTALL
+)
+_MARKUP = re.compile(r"</[a-zA-Z][\w:-]*>")
+_FENCED = re.compile(
+    r"^[ \t]*```[^\n]*\n(?:(?![ \t]*```).*\n)*?[ \t]*```[ \t]*$", re.MULTILINE
+)
+_OBJECT = re.compile(r'[{\[](?=\s*["{\[])')
+_BLANKS = re.compile(r"\s*")
+_TRIED = 16
+_NEAR = 200
+"""Letters around a mark that tell whether it is spoken of."""
+_QUOTES = {
+    '"': '"',
+    "'": "'",
+    "`": "`",
+    "(": ")",
+    "“": "”",
+    "\u2018": "\u2019",
+    "«": "»",
+}
+_SENTENCE_ENDS = ".!?…:;)}]>\"'`*"
+
+
+def without_thinking(text: str) -> str | None:
+    """Take the thinking before an answer off; None when there is nothing else.
+
+    Marks of a turn's end go with it, and what a model wrote behind them. A mark that
+    a text speaks of stays: in code, in quotes, within valid JSON, or with blanks on
+    both sides in the middle of a sentence.
+
+    Examples
+    --------
+    >>> without_thinking("<think>Let me see.</think>Yes.")
+    'Yes.'
+    >>> without_thinking("Let me see.</think>Yes.<|im_end|>")
+    'Yes.'
+    >>> without_thinking("The `</think>` tag ends it.")
+    'The `</think>` tag ends it.'
+    """
+    if not any(mark in text for mark in "<[◁") and not text.lstrip().startswith(_PLAIN):
+        return text
+    answer = _answered(_without_beginning(text))
+    if answer is None:
+        return None
+    answer = _without_blocks(answer)
+    if answer is not None and answer != text and (wrapped := _ANSWER.match(answer)):
+        answer = wrapped[2].strip()
+    return None if answer is None else _without_end(answer)
+
+
+def _without_beginning(text: str) -> str:
+    """Take off the marks with which a template begins a turn."""
+    return text[_begun(text, 0) :]
+
+
+def _begun(text: str, at: int) -> int:
+    """Return where a turn begins behind the marks of a template."""
+    begins = _BEGINS.match(text, at)
+    return at if begins is None else begins.end()
+
+
+def _answered(text: str) -> str | None:
+    """Read the channels of gpt-oss: the final one is the answer."""
+    if plain := _PLAIN_FINAL.match(text):
+        return text[plain.end() :].lstrip()
+    if "<|channel|>" not in text:
+        return text
+    kept = _Kept(text)
+    finals = [m for m in _FINAL.finditer(text) if not kept.speaks_of(m)]
+    if finals:
+        return text[finals[-1].end() :]
+    if not _CHANNEL.match(text):
+        return text
+    _, ended, rest = text.rpartition("<|end|>")
+    rest = _without_beginning(rest)
+    return rest if ended and rest.strip() and not _CHANNEL.match(rest) else None
+
+
+def _without_blocks(text: str) -> str | None:
+    """Take off all reasoning that is set off by marks; None when it never ends."""
+    at = _begun(text, 0)
+    while (form := _opened(text, at)) is not None:
+        closing = _closing(text, form, at)
+        if closing is None:
+            return None
+        at = _begun(text, closing)
+    text = text[at:].lstrip() if at else text
+    for form in _FORMS:
+        # a chat template may have written the opening mark
+        if (end := _lone_closing(text, form)) is not None:
+            return _without_blocks(text[end:].lstrip())
+    for form in _FORMS:
+        text = _without_inner(text, form)
+    return text
+
+
+def _opened(text: str, at: int) -> _Form | None:
+    """Return the form in which a text begins with reasoning."""
+    blanks = _BLANKS.match(text, at)
+    at = at if blanks is None else blanks.end()
+    return next((form for form in _FORMS if form.opening.match(text, at)), None)
+
+
+def _closing(text: str, form: _Form, at: int) -> int | None:
+    """Return where reasoning at the beginning ends."""
+    marks = form.closing.finditer(text, at)
+    found = next((mark for mark in marks if not _is_quoted(text, mark)), None)
+    found = found or form.closing.search(text, at)
+    return None if found is None else found.end()
+
+
+def _lone_closing(text: str, form: _Form) -> int | None:
+    """Return where reasoning ends that has no opening mark."""
+    if form.closing.search(text) is None:
+        return None
+    kept = _Kept(text)
+    opening = form.opening.search(text)
+    before = len(text) if opening is None else opening.start()
+    end = None
+    for mark in form.closing.finditer(text):
+        if mark.start() > before and end is None:
+            return None
+        if not kept.speaks_of(mark):
+            end = mark.end()
+    return end
+
+
+def _without_inner(text: str, form: _Form) -> str:
+    """Take off reasoning in the middle or at the end of an answer."""
+    if form.opening.search(text) is None:
+        return text
+    kept = _Kept(text)
+    if not form.own and any(
+        not form.closing.fullmatch(tag[0]) for tag in _MARKUP.finditer(text)
+    ):
+        return text  # it is markup that was asked for
+    parts, at = [], 0
+    closings = _real(form.closing.finditer(text), kept)
+    closing = next(closings, None)
+    for opening in _real(form.opening.finditer(text), kept):
+        if opening.start() < at:
+            continue
+        while closing is not None and closing.start() < opening.end():
+            closing = next(closings, None)
+        line = text[max(at, opening.start() - _NEAR) : opening.start()]
+        at_start = not line.rpartition("\n")[2].strip()
+        if closing is None and not (at_start and form.own):
+            break
+        if not form.own and not at_start:
+            continue
+        parts.append(text[at : opening.start()])
+        at = len(text) if closing is None else closing.end()
+    return "".join([*parts, text[at:]])
+
+
+def _without_end(text: str) -> str:
+    """Cut a text where its turn ends."""
+    text = _BOX.sub("", text)
+    if _ENDS.search(text):
+        kept = _Kept(text)
+        end = next(_real(_ENDS.finditer(text), kept), None)
+        text = text if end is None else text[: end.start()].rstrip()
+    while "<s>" not in text and (last := _LAST.search(text[-_NEAR:])):
+        text = text[: len(text) - len(last[0])].rstrip()
+    return text
+
+
+def _real(marks: Iterator[re.Match[str]], kept: _Kept) -> Iterator[re.Match[str]]:
+    """Leave out the marks that the text only speaks of."""
+    return (mark for mark in marks if not kept.speaks_of(mark))
+
+
+class _Kept:
+    """The parts of a text in which a mark is text: fences and valid JSON."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        spans = [match.span() for match in _FENCED.finditer(text)]
+        decoder = json.JSONDecoder(strict=False)
+        at = 0
+        for opening in islice(_OBJECT.finditer(text), _TRIED):
+            if opening.start() < at:
+                continue
+            try:
+                _, at = decoder.raw_decode(text, opening.start())
+            except (ValueError, RecursionError):
+                continue
+            spans.append((opening.start(), at))
+        self._spans = sorted(spans)
+        self._starts = [start for start, _ in self._spans]
+
+    def speaks_of(self, mark: re.Match[str]) -> bool:
+        """Tell whether the text only speaks of a mark."""
+        at = bisect_right(self._starts, mark.start()) - 1
+        within = at >= 0 and mark.start() < self._spans[at][1]
+        return within or _is_quoted(self._text, mark) or _is_spoken(self._text, mark)
+
+
+def _is_quoted(text: str, mark: re.Match[str]) -> bool:
+    """Tell whether a mark stands in quotes or in a line's code."""
+    start, end = mark.span()
+    before, after = text[max(0, start - 1) : start], text[end : end + 1]
+    if before and _QUOTES.get(before) == after:
+        return True
+    line = text[max(0, start - _NEAR) : start].rpartition("\n")[2]
+    rest = text[end : end + _NEAR].partition("\n")[0]
+    return line.count("`") % 2 == 1 and rest.count("`") % 2 == 1
+
+
+def _is_spoken(text: str, mark: re.Match[str]) -> bool:
+    """Tell whether a mark is a word of a sentence: blanks around it, a word before."""
+    start, end = mark.span()
+    before = text[max(0, start - _NEAR) : start]
+    words = before.rstrip(" \t")
+    after = text[end : end + 1]
+    apart = len(words) < len(before) and (not after or after in " \t\n.,;:!?)")
+    return apart and words[-1:] not in ("", "\n", *_SENTENCE_ENDS)

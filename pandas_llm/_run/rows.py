@@ -1,0 +1,101 @@
+"""What comes in, to rows: frames, Series and lists as templates see them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from pandas_llm.errors import InvalidTypeError, InvalidValueError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+
+class Source(NamedTuple):
+    """A frame as templates see it."""
+
+    frame: pd.DataFrame
+    fields: tuple[str, ...]
+    """The names that templates may use."""
+    places: tuple[int, ...]
+    """The column that each name stands for, by position."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return len(self.frame)
+
+
+def source_of(data: Any) -> Source:
+    """Read a DataFrame, a Series (``${value}`` or its name) or a list of dicts."""
+    if isinstance(data, pd.Series):
+        name = "value" if data.name is None else data.name
+        frame = data.to_frame(name)
+        fields = ("value",) if str(name) == "value" else ("value", str(name))
+        return Source(frame, fields, (0,) * len(fields))
+    if isinstance(data, pd.DataFrame):
+        return Source(data, tuple(map(str, data.columns)), tuple(range(data.shape[1])))
+    if isinstance(data, (list, tuple)) and all(isinstance(row, dict) for row in data):
+        return source_of(pd.DataFrame(list(data), dtype=object))
+    kind = type(data).__name__
+    msg = f"data must be a DataFrame, a Series or a list of dicts, not {kind}"
+    raise InvalidTypeError(msg)
+
+
+def iter_rows(source: Source, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """Return the values of the named columns, row by row.
+
+    One zip of column lists: 0.26 µs a row, where ``to_dict("records")`` takes 2.8
+    and ``iterrows`` 11.
+    """
+    if not columns:
+        return iter([()] * source.rows)
+    lists = [_values(source, name).tolist() for name in columns]
+    return zip(*lists, strict=True)
+
+
+def take_rows(data: Any, positions: Sequence[int]) -> Any:
+    """Return some rows of what `source_of` takes."""
+    if isinstance(data, (list, tuple)):
+        return [data[at] for at in positions]
+    return data.iloc[list(positions)]
+
+
+def row_at(source: Source, columns: Sequence[str], position: int) -> tuple[Any, ...]:
+    """Return the values of one row."""
+    return tuple(_values(source, name).iloc[position] for name in columns)
+
+
+def missing_rows(source: Source, columns: Sequence[str]) -> np.ndarray | None:
+    """Return which rows have NA in a named column; None when no row has."""
+    mask = np.zeros(source.rows, dtype=bool)
+    for name in columns:
+        mask |= np.asarray(_values(source, name).isna(), dtype=bool)
+    return mask if mask.any() else None
+
+
+def _values(source: Source, name: str) -> pd.Series:
+    return source.frame.iloc[:, source.places[source.fields.index(name)]]
+
+
+def check_new(source: Source, names: Iterable[str]) -> None:
+    """Raise for a new column that is there already."""
+    taken = [name for name in names if name in source.frame.columns]
+    if taken:
+        msg = (
+            f"the frame has a column {taken[0]!r} already: rename the key, or drop "
+            "the column first"
+        )
+        raise InvalidValueError(msg)
+
+
+def without_na(row: Sequence[Any]) -> tuple[Any, ...]:
+    """Put empty text where a row has NA."""
+    return tuple("" if is_na(value) else value for value in row)
+
+
+def is_na(value: Any) -> bool:
+    """Return whether a cell holds no value; a list is one, whatever it holds."""
+    return bool(pd.api.types.is_scalar(value) and pd.isna(value))

@@ -1,0 +1,170 @@
+"""What can be done before a run, or instead of waiting: preview, estimate, submit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Unpack
+
+from pandas_llm._verbs.forms import make_plan, tool
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+
+    from pandas_llm._run import Estimate, Verb
+    from pandas_llm._verbs.forms import Rows, Table
+    from pandas_llm.batch import BatchJob
+    from pandas_llm.options import Options
+    from pandas_llm.plan import Plan
+
+
+@tool
+def preview(
+    data: Table | Rows,
+    template: str,
+    keys: Any = None,
+    rows: int = 3,
+    *,
+    as_requests: bool = False,
+    **options: Unpack[Options],
+) -> pd.DataFrame:
+    """Show the prompts of the first `rows` rows; nothing is sent.
+
+    Parameters
+    ----------
+    data : DataFrame, Series or list of dicts
+        The rows.
+    template, keys, **options
+        As for `generate`; without `keys` as for `complete`.
+    rows : int, default 3
+        How many.
+    as_requests : bool, default False
+        Show the exact requests instead: URL, headers and JSON body, with keys
+        masked. What an endpoint was found not to understand is left out, once
+        this process has talked to it.
+
+    Returns
+    -------
+    DataFrame
+        Under the rows' labels.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import pandas_llm
+    >>> cities = pd.Series(["Oslo"])
+    >>> cities.llm.preview("Praise ${value}.")["prompt"].tolist()
+    ['Praise Oslo.']
+    >>> sent = cities.llm.preview("Praise ${value}.", as_requests=True, model="sim")
+    >>> print(sent["body"].iloc[0])
+    {"model":"sim","messages":[{"role":"user","content":"Praise Oslo."}]}
+    >>> pandas_llm.preview([{"city": "Rome"}], "Praise ${city}.")["prompt"].tolist()
+    ['Praise Rome.']
+    """
+    plan = _plan(template, keys, options)
+    return plan.preview(data, rows, as_requests=as_requests)
+
+
+@tool
+def estimate(
+    data: Table | Rows,
+    template: str,
+    keys: Any = None,
+    *,
+    pilot: int = 0,
+    **options: Unpack[Options],
+) -> Estimate:
+    """Estimate what a run would take, before it is made.
+
+    Parameters
+    ----------
+    data : DataFrame, Series or list of dicts
+        The rows.
+    template, keys, **options
+        As for `generate`; without `keys` as for `complete`.
+    pilot : int, default 0
+        Rows to answer first, for a cost with a range. Their replies are
+        cached, so the run does not pay for them again. Nothing is sent
+        without it.
+
+    Returns
+    -------
+    Estimate
+        Rows, requests after cache and duplicates, tokens, and dollars.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import pandas_llm
+    >>> cities = pd.Series(["Oslo", "Rome", "Oslo"])
+    >>> print(cities.llm.estimate(
+    ...     "Praise ${value}.", model="sim", prices={"sim": (1.0, 2.0)}, cache=False
+    ... ))
+    rows              3
+    cached            0
+    requests to send  2
+    tokens in         6
+    tokens out        100 (a guess; pilot=20 finds out)
+    cost              $0.000206
+    >>> rows = [{"city": "Oslo"}, {"city": "Oslo"}]
+    >>> pandas_llm.estimate(rows, "Praise ${city}.", model="sim").requests
+    1
+    """
+    return _plan(template, keys, options).estimate(data, pilot)
+
+
+@tool
+def submit(
+    data: Table | Rows,
+    /,
+    template: str,
+    keys: Any = None,
+    *,
+    verb: Literal["generate", "extract", "complete", "classify"] | None = None,
+    **options: Any,
+) -> BatchJob:
+    """Send the rows to the provider's batch endpoint, and do not wait.
+
+    Half the price, an answer within a day. ``batch=True`` on a verb waits.
+
+    Parameters
+    ----------
+    data : DataFrame, Series or list of dicts
+        The rows.
+    template, keys, **options
+        As for the verb. Replies are kept in the cache, and so is the job: the
+        same call again goes on with it.
+    verb : str, optional
+        ``"generate"``, or ``"complete"`` without `keys`.
+
+    Returns
+    -------
+    BatchJob
+        With `id` (for `pandas_llm.batch.load`), `status`, `result`, `cancel`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import pandas as pd
+    >>> from pandas_llm.simulator import Simulator
+    >>> cities = pd.DataFrame({"city": ["Oslo", "Rome"]})
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> with Simulator() as server:
+    ...     job = cities.llm.submit(
+    ...         "Facts on ${city}.", ["fact"], model="sim", cache=folder.name,
+    ...         base_url=server.base_url, progress=False,
+    ...     )
+    ...     out = job.result(cities)
+    >>> out["fact"].notna().all()
+    np.True_
+    >>> folder.cleanup()
+    """
+    return _plan(template, keys, options, verb).submit(data)
+
+
+def _plan(
+    template: str, keys: Any, options: Mapping[str, Any], verb: Verb | None = None
+) -> Plan:
+    """Make the plan of a verb that is told by whether there are keys, if not named."""
+    given = {"template": template, "keys": keys, "options": options}
+    return make_plan(verb or ("complete" if keys is None else "generate"), given)

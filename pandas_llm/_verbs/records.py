@@ -1,0 +1,158 @@
+"""Verbs that join new columns to a frame: ``generate`` and ``extract``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
+
+from pandas_llm._verbs.forms import Errors, make_plan, twin, verb
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pandas_llm._verbs.forms import Rows, Table
+    from pandas_llm.options import ExplodeOptions, Options, RecordOptions
+    from pandas_llm.plan import Plan
+
+How = Literal["left", "inner"]
+
+
+@overload
+def generate(
+    data: Table, template: str, keys: Any, **options: Unpack[ExplodeOptions]
+) -> pd.DataFrame: ...
+
+
+@overload
+def generate(
+    data: Rows, template: str, keys: Any, **options: Unpack[ExplodeOptions]
+) -> list[dict[str, Any]]: ...
+
+
+@verb
+def generate(  # noqa: PLR0913 - the verb's own parameters, all by name
+    data: Table | Rows,
+    template: str,
+    keys: Any,
+    *,
+    how: How = "left",
+    ignore_index: bool = False,
+    errors: Errors = "coerce",
+    error_column: str | None = None,
+    flatten: bool = False,
+    unique: bool = True,
+    **options: Unpack[Options],
+) -> Plan:
+    """Generate zero to many records a row, joined to the row's own columns.
+
+    Parameters
+    ----------
+    data : DataFrame, Series or list of dicts
+        The rows.
+    template : str
+        The prompt, with ``${column}`` for values; ``$$`` is a dollar.
+    keys : list, mapping or pydantic model
+        The new columns: names, names with types, or a model of one record.
+    how : {"left", "inner"}
+        Keep a row without record as one row of NA, or drop it.
+    ignore_index : bool
+        Number the result from 0; otherwise labels repeat as with ``explode``.
+    errors : {"coerce", "raise"}
+        A failed row is NA and one warning counts them, or a `GenerationError`
+        is raised when all rows are done.
+    error_column : str, optional
+        A column for each row's reason.
+    flatten : bool
+        Make columns, ``name.field``, of the fields of a nested model.
+    unique : bool
+        Keep equal records of a row once; False keeps those of one reply, such as two
+        coffees on one receipt.
+    **options
+        See the table in the README.
+
+    Returns
+    -------
+    DataFrame
+        The input's columns, then the new ones; one row per record. A list of dicts
+        for a list of dicts.
+
+    Raises
+    ------
+    TemplateError, ValueError, TypeError, ConfigurationError
+        Before anything is sent.
+    GenerationError
+        With ``errors="raise"``; has ``.partial`` and ``.failures``.
+    LLMError
+        One that is fatal (a wrong key, no credit); has ``.partial`` too.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import pandas_llm
+    >>> df = pd.DataFrame({"text": ["It rained on 2 days."]})
+    >>> out = df.llm.generate("Facts in: ${text}", {"fact": str}, model="sim")
+    >>> bool(out["fact"].isna().any())
+    False
+    >>> rows = [{"text": "Snow fell."}]
+    >>> out = pandas_llm.generate(rows, "Facts in: ${text}", ["fact"], model="sim")
+    >>> list(out[0])
+    ['text', 'fact']
+    """
+    return make_plan("generate", locals())
+
+
+@overload
+def extract(
+    data: Table, template: str, keys: Any, **options: Unpack[RecordOptions]
+) -> pd.DataFrame: ...
+
+
+@overload
+def extract(
+    data: Rows, template: str, keys: Any, **options: Unpack[RecordOptions]
+) -> list[dict[str, Any]]: ...
+
+
+@verb
+def extract(  # noqa: PLR0913 - the verb's own parameters, all by name
+    data: Table | Rows,
+    template: str,
+    keys: Any,
+    *,
+    errors: Errors = "coerce",
+    error_column: str | None = None,
+    flatten: bool = False,
+    **options: Unpack[Options],
+) -> Plan:
+    """Extract exactly one record a row, joined to the row's own columns.
+
+    Parameters
+    ----------
+    data : DataFrame, Series or list of dicts
+        The rows.
+    template, keys, errors, error_column, flatten, **options
+        As for `generate`.
+
+    Returns
+    -------
+    DataFrame
+        The input's rows and columns, with the new columns. A list of dicts for a
+        list of dicts.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import pandas_llm
+    >>> df = pd.DataFrame({"text": ["Born in 1732."]})
+    >>> out = df.llm.extract("From: ${text}", {"year": int}, model="sim")
+    >>> out["year"].dtype
+    Int64Dtype()
+    >>> rows = [{"text": "Born in 1732."}]
+    >>> out = pandas_llm.extract(rows, "From: ${text}", {"year": int}, model="sim")
+    >>> type(out[0]["year"])
+    <class 'int'>
+    """
+    return make_plan("extract", locals())
+
+
+agenerate = twin(generate)
+aextract = twin(extract)

@@ -1,0 +1,264 @@
+"""Verbs that make one value a row: ``complete``, ``classify`` and ``embed``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
+
+from pandas_llm._verbs.forms import Errors, make_plan, twin, verb
+from pandas_llm.errors import InvalidTypeError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pandas_llm._verbs.forms import Rows, Table
+    from pandas_llm.options import LabelOptions, Options, SeriesOptions, VectorOptions
+    from pandas_llm.plan import Plan
+
+# mypy carries the first overload alone through a generic class (`SparkVerb`), so the
+# one that takes all the verb's options comes first.
+
+
+@overload
+def complete(
+    data: Rows, template: str, **options: Unpack[SeriesOptions]
+) -> list[Any]: ...
+
+
+@overload
+def complete(
+    data: Table,
+    template: str,
+    *,
+    name: str = ...,
+    errors: Errors = ...,
+    error_column: None = ...,
+    **options: Unpack[Options],
+) -> pd.Series: ...
+
+
+@overload
+def complete(
+    data: Table,
+    template: str,
+    *,
+    name: str = ...,
+    errors: Errors = ...,
+    error_column: str,
+    **options: Unpack[Options],
+) -> pd.DataFrame: ...
+
+
+@verb
+def complete(
+    data: Table | Rows,
+    template: str,
+    *,
+    name: str = "completion",
+    errors: Errors = "coerce",
+    error_column: str | None = None,
+    **options: Unpack[Options],
+) -> Plan:
+    """Complete each row's prompt with plain text.
+
+    Parameters
+    ----------
+    data : DataFrame, Series or list of dicts
+        The rows.
+    template : str
+        The prompt, with ``${column}`` for values.
+    name : str
+        The result's name.
+    errors, error_column, **options
+        As for `generate`.
+
+    Returns
+    -------
+    Series
+        The texts under the input's labels; with ``n > 1`` labels repeat. A
+        DataFrame with `error_column` or ``details=True``. A list for a list of
+        dicts.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import pandas_llm
+    >>> cities = pd.Series(["Oslo", "Rome"], name="city")
+    >>> cities.llm.complete("Praise ${city}.", model="sim").index.tolist()
+    [0, 1]
+    >>> rows = [{"city": "Oslo"}, {"city": "Rome"}]
+    >>> len(pandas_llm.complete(rows, "Praise ${city}.", model="sim"))
+    2
+    """
+    return make_plan("complete", locals())
+
+
+@overload
+def classify(
+    data: Rows, template: str, labels: Any, **options: Unpack[LabelOptions]
+) -> list[Any]: ...
+
+
+@overload
+def classify(
+    data: Table,
+    template: str,
+    labels: Any,
+    *,
+    name: str = ...,
+    confidence: Literal[False] = ...,
+    errors: Errors = ...,
+    error_column: None = ...,
+    **options: Unpack[Options],
+) -> pd.Series: ...
+
+
+@overload
+def classify(
+    data: Table, template: str, labels: Any, **options: Unpack[LabelOptions]
+) -> pd.DataFrame: ...
+
+
+@verb
+def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
+    data: Table | Rows,
+    template: str,
+    labels: Any,
+    *,
+    name: str | None = None,
+    confidence: bool = False,
+    errors: Errors = "coerce",
+    error_column: str | None = None,
+    **options: Unpack[Options],
+) -> Plan:
+    """Choose one of the labels for each row.
+
+    Parameters
+    ----------
+    data : DataFrame, Series or list of dicts
+        The rows.
+    template : str
+        The prompt, with ``${column}`` for values.
+    labels : list of str, or mapping of str to str
+        The labels, or each label with its description.
+    name : str, optional
+        The result's name, by default "label".
+    confidence : bool
+        Add the share of the votes that the label got (see `n`), 0 to 1, as a
+        column ``confidence``, or ``<name>_confidence`` where `name` is passed.
+    errors, error_column, **options
+        As for `generate`. With ``n > 1`` the choices vote; a tie goes to the
+        label listed first.
+
+    Returns
+    -------
+    Series
+        Categorical, with exactly the labels as categories. A DataFrame with
+        `confidence`, `error_column` or ``details=True``. A list for a list of
+        dicts.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import pandas_llm
+    >>> mood = pd.Series(["What a good day"]).llm.classify(
+    ...     "Mood of: ${value}", ["good", "bad"], model="sim"
+    ... )
+    >>> mood.cat.categories.tolist()
+    ['good', 'bad']
+    >>> rows = [{"text": "What a good day"}]
+    >>> out = pandas_llm.classify(
+    ...     rows, "Mood of: ${text}", ["good", "bad"], model="sim"
+    ... )
+    >>> out[0] in ("good", "bad")
+    True
+    """
+    return make_plan("classify", locals())
+
+
+@overload
+def embed(
+    data: Table,
+    template: str | None = ...,
+    *,
+    dimensions: int | None = ...,
+    expand: Literal[False] = ...,
+    name: str = ...,
+    errors: Errors = ...,
+    error_column: None = ...,
+    **options: Unpack[Options],
+) -> pd.Series: ...
+
+
+@overload
+def embed(
+    data: Table, template: str | None = ..., **options: Unpack[VectorOptions]
+) -> pd.DataFrame: ...
+
+
+@overload
+def embed(data: Rows, template: str, **options: Unpack[VectorOptions]) -> list[Any]: ...
+
+
+@verb
+def embed(  # noqa: PLR0913 - the verb's own parameters, all by name
+    data: Table | Rows,
+    template: str | None = None,
+    *,
+    dimensions: int | None = None,
+    expand: bool = False,
+    name: str = "embedding",
+    errors: Errors = "coerce",
+    error_column: str | None = None,
+    **options: Unpack[Options],
+) -> Plan:
+    """Turn each row's text into a vector.
+
+    Texts are sent in batches as large as the provider takes, equal ones once.
+
+    Parameters
+    ----------
+    data : DataFrame, Series or list of dicts
+        The rows.
+    template : str, optional
+        The name of the column with the texts, or a template with ``${column}``.
+        Not needed on a Series.
+    dimensions : int, optional
+        The length of the vectors, where the model leaves a choice.
+    expand : bool
+        Make a column of float32 of each dimension, ``name_0`` and so on.
+    name : str
+        The result's name.
+    errors, error_column, **options
+        As for `generate`, but for those about the text of an answer.
+
+    Returns
+    -------
+    Series
+        Arrays of float32 under the input's labels, None where a row has no
+        text or failed. A DataFrame with `expand`, `error_column` or
+        ``details=True``. A list for a list of dicts.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import pandas_llm
+    >>> texts = pd.Series(["Cats purr.", "Dogs bark."])
+    >>> texts.llm.embed(dimensions=2, model="sim").map(len).tolist()
+    [2, 2]
+    >>> texts.llm.embed(dimensions=2, expand=True, model="sim").columns.tolist()
+    ['embedding_0', 'embedding_1']
+    >>> rows = [{"text": "Cats purr."}]
+    >>> len(pandas_llm.embed(rows, "text", dimensions=2, model="sim")[0])
+    2
+    """
+    if template is None:
+        if getattr(data, "ndim", 2) > 1:
+            msg = "embed needs the name of the column with the texts, or a template"
+            raise InvalidTypeError(msg)
+        template = "value"
+    return make_plan("embed", locals())
+
+
+acomplete = twin(complete)
+aclassify = twin(classify)
+aembed = twin(embed)

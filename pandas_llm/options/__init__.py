@@ -1,0 +1,53 @@
+"""Options, each written once in `table`; the rest of the room is made from it."""
+
+from __future__ import annotations
+
+from pandas_llm.options.option import Option, listed
+from pandas_llm.options.rules import Rule
+from pandas_llm.options.scopes import (
+    check,
+    get_options,
+    option_context,
+    resolve,
+    set_options,
+)
+from pandas_llm.options.table import OPTIONS, Loop, Options, Settings
+from pandas_llm.options.verbs import (
+    ExplodeOptions,
+    LabelOptions,
+    RecordOptions,
+    SeriesOptions,
+    VectorOptions,
+)
+from pandas_llm.options.words import (
+    documented,
+    parameters,
+    reference,
+    sentences,
+    shows_options,
+)
+
+__all__ = [
+    "OPTIONS",
+    "ExplodeOptions",
+    "LabelOptions",
+    "Loop",
+    "Option",
+    "Options",
+    "RecordOptions",
+    "Rule",
+    "SeriesOptions",
+    "Settings",
+    "VectorOptions",
+    "check",
+    "documented",
+    "get_options",
+    "listed",
+    "option_context",
+    "parameters",
+    "reference",
+    "resolve",
+    "sentences",
+    "set_options",
+    "shows_options",
+]

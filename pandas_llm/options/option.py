@@ -1,0 +1,89 @@
+"""An option: all that is said of it beside its name, where its type stands."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pandas_llm.errors import InvalidTypeError, InvalidValueError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pandas_llm.options.rules import Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What `Annotated` says of an option beside its type."""
+
+    says: str
+    """One sentence for people."""
+    rule: Rule | None = None
+    """What it may be; None where that is checked by those who use it."""
+    default: Any = None
+    variable: bool = True
+    """Whether ``PANDAS_LLM_NAME`` sets it."""
+    flag: bool = True
+    """Whether the command line has it."""
+    secret: bool = False
+    """Whether its value is shown to nobody."""
+    type: Any = None
+    """Taken from where it is declared."""
+
+    def allows(self, value: Any) -> bool:
+        """Tell whether it may have a value."""
+        if self.rule is None or (value is None and self.default is None):
+            return True
+        return self.rule.holds(value)
+
+    def plain(self, value: Any) -> Any:
+        """Return a value as the package works with it."""
+        return value if self.rule is None or value is None else self.rule.plain(value)
+
+    @property
+    def words(self) -> str:
+        """What it may be."""
+        words = self.rule.words if self.rule else "anything"
+        if self.default is not None or "None" in words:
+            return words
+        return f"{words.replace(' or ', ', ')} or None"
+
+    @property
+    def shown(self) -> str:
+        """Its default, as it is written in Python."""
+        default = self.default
+        return f"{default:g}" if isinstance(default, float) else repr(default)
+
+
+def listed(table: type) -> dict[str, Option]:
+    """Return the options that a TypedDict declares, those of its bases first.
+
+    Its module evaluates annotations: no ``from __future__ import annotations``.
+
+    Examples
+    --------
+    >>> from typing import Annotated, TypedDict
+    >>> red = Annotated[float, Option("How much red.", default=0.5)]
+    >>> Colours = TypedDict("Colours", {"red": red})
+    >>> listed(Colours)["red"].default, listed(Colours)["red"].type
+    (0.5, <class 'float'>)
+    """
+    return {
+        name: replace(annotation.__metadata__[0], type=annotation.__origin__)
+        for name, annotation in table.__annotations__.items()
+    }
+
+
+def check_against(options: Mapping[str, Option], given: Mapping[str, Any]) -> None:
+    """Raise for a name that is no option, or a value that cannot be."""
+    for name, value in given.items():
+        if name not in options:
+            near = difflib.get_close_matches(name, options, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise InvalidTypeError(f"{name!r} is not an option{hint}")
+        if not options[name].allows(value):
+            raise InvalidValueError(
+                f"{name} must be {options[name].words}, not {value!r}"
+            )

@@ -1,0 +1,166 @@
+"""Rules: what a value may be, in words and as a test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+
+def _as_it_is(value: Any) -> Any:
+    """Return what was passed."""
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a value may be; None is allowed beside it where it is the default."""
+
+    words: str
+    """They follow "must be" in errors."""
+    holds: Callable[[Any], bool]
+    plain: Callable[[Any], Any] = _as_it_is
+    """Makes of a value that holds the one that the package works with."""
+
+    def read(self, text: str) -> Any:
+        """Return the value that a text of the environment or a command means.
+
+        That is JSON, or the text itself where it is a value, or what it looks most
+        like, so that the error shows it.
+
+        Examples
+        --------
+        >>> COUNT.read("3"), TEXT.read("3"), FLAG.read("False"), COUNT.read("three")
+        (3, '3', False, 'three')
+        """
+        import orjson  # for those who set variables
+
+        words = {"True": "true", "False": "false", "None": "null"}
+        try:
+            value = orjson.loads(words.get(text, text))
+        except orjson.JSONDecodeError:
+            return text
+        is_value = self.holds(value) and not isinstance(value, str)
+        return text if self.holds(text) and not is_value else value
+
+
+def one_of(*values: Any) -> Rule:
+    """Build the rule that a value is one of several.
+
+    Examples
+    --------
+    >>> one_of("left", "inner", None).words
+    "'left', 'inner' or None"
+    """
+    *first, last = map(repr, values)
+    words = f"{', '.join(first)} or {last}" if first else last
+    return Rule(words, lambda value: any(value is v or value == v for v in values))
+
+
+def whole(low: int) -> Rule:
+    """Build the rule that a value is a whole number, not below another.
+
+    Examples
+    --------
+    >>> [whole(1).holds(value) for value in (1, 0, 1.0, True)]
+    [True, False, False, False]
+    """
+    return Rule(
+        f"a whole number of at least {low}", lambda v: _is_whole(v) and v >= low
+    )
+
+
+def _is_whole(value: Any) -> bool:
+    """Tell whether a value is a whole number, which True is not."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    """Tell whether a value is a number, which True is not."""
+    return isinstance(value, float) or _is_whole(value)
+
+
+def _is_texts(value: Any) -> bool:
+    """Tell whether a value is several texts, and not one."""
+    several = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+    return several and all(isinstance(item, str) for item in value)
+
+
+def _is_headers(value: Any) -> bool:
+    """Tell whether a value maps texts to texts."""
+    return isinstance(value, Mapping) and all(
+        isinstance(text, str) for pair in value.items() for text in pair
+    )
+
+
+def _is_pair(value: Any) -> bool:
+    """Tell whether a value is two in a sequence."""
+    return isinstance(value, Sequence) and len(value) == 2  # noqa: PLR2004
+
+
+def _is_examples(value: Any) -> bool:
+    """Tell whether a value is pairs that begin with a text."""
+    return isinstance(value, Sequence) and all(
+        _is_pair(pair) and isinstance(pair[0], str) for pair in value
+    )
+
+
+def _is_prices(value: Any) -> bool:
+    """Tell whether a value maps names to pairs of numbers."""
+    return isinstance(value, Mapping) and all(
+        _is_pair(pair) and all(_is_number(price) and price >= 0 for price in pair)
+        for pair in value.values()
+    )
+
+
+def _is_path(value: Any) -> bool:
+    """Tell whether a value names a file or folder."""
+    return isinstance(value, (str, os.PathLike))
+
+
+def _is_certificate(value: Any) -> bool:
+    """Tell whether a value names one file, or a certificate and its key."""
+    return _is_path(value) or (_is_pair(value) and all(map(_is_path, value)))
+
+
+def _seconds(value: Any) -> Any:
+    """Return a span of time as seconds."""
+    return value.total_seconds() if isinstance(value, timedelta) else value
+
+
+def _is_seconds(value: Any) -> bool:
+    """Tell whether a value is a span of time; pandas' Timedelta is a timedelta."""
+    seconds = _seconds(value)
+    return _is_number(seconds) and seconds > 0
+
+
+_BOOLEANS = (True, False)
+TEXT = Rule("a str", lambda value: isinstance(value, str))
+TEXTS = Rule("a list of str", _is_texts)
+TEXT_OR_TEXTS = Rule("a str or a list of str", lambda v: TEXT.holds(v) or _is_texts(v))
+FLAG = one_of(*_BOOLEANS)
+COUNT, COUNT_OR_ZERO = whole(1), whole(0)
+NUMBER = Rule("a number of at least 0", lambda v: _is_number(v) and v >= 0)
+POSITIVE = Rule("a number above 0", lambda v: _is_number(v) and v > 0)
+SECONDS = Rule("a number above 0 (seconds) or a Timedelta", _is_seconds, _seconds)
+SESSION = Rule("an aiohttp.ClientSession", lambda value: hasattr(value, "post"))
+MAPPING = Rule("a mapping", lambda value: isinstance(value, Mapping))
+KEY = Rule("a str or a callable", lambda v: isinstance(v, str) or callable(v))
+HEADERS = Rule("a mapping of str to str", _is_headers)
+SEED = Rule("a whole number", _is_whole)
+EXAMPLES = Rule("a list of (prompt, reply) pairs", _is_examples)
+PRICES = Rule("a mapping of models to (input, output) dollars", _is_prices)
+AUTO_OR_COUNT = Rule(
+    f"'auto' or {COUNT.words}", lambda v: v == "auto" or COUNT.holds(v)
+)
+FLAG_OR_FILE = Rule(
+    "True, False or a path", lambda v: isinstance(v, (bool, str, os.PathLike))
+)
+PATH = Rule("a path", _is_path)
+CERTIFICATE = Rule("a path or a (certificate, key) pair of paths", _is_certificate)
+BAR = Rule(
+    "True, False, None or a function",
+    lambda v: v is None or FLAG.holds(v) or callable(v),
+)

@@ -1,0 +1,82 @@
+"""What single verbs take beside the options of every verb, written in the same way.
+
+They have no defaults or rules here: those are in the verbs' signatures.
+"""
+
+from typing import Annotated, Literal
+
+from pandas_llm.options.option import Option
+from pandas_llm.options.table import Options
+
+_Errors = Annotated[
+    Literal["coerce", "raise"],
+    Option(
+        "Whether failed rows are NA, or raise when all rows are done.",
+        flag=False,  # a failed row is empty, told, and seen in the exit code
+    ),
+]
+_ErrorColumn = Annotated[str | None, Option("A column for each row's reason.")]
+
+
+class SeriesOptions(Options, total=False):
+    """Options of ``complete`` and ``classify`` beside those of the run."""
+
+    name: Annotated[str, Option("The new column.")]
+    errors: _Errors
+    error_column: _ErrorColumn
+
+
+class LabelOptions(SeriesOptions, total=False):
+    """Options of ``classify``."""
+
+    confidence: Annotated[
+        bool,
+        Option(
+            "Add a column with the share of the votes that the label got (see n): "
+            "confidence, or NAME_confidence where name is passed."
+        ),
+    ]
+
+
+class VectorOptions(SeriesOptions, total=False):
+    """Options of ``embed``."""
+
+    dimensions: Annotated[
+        int | None,
+        Option("The length of a vector, where the model leaves a choice."),
+    ]
+    expand: Annotated[bool, Option("Put each dimension into a column of its own.")]
+
+
+class RecordOptions(Options, total=False):
+    """Options of ``extract`` beside those of the run."""
+
+    errors: _Errors
+    error_column: _ErrorColumn
+    flatten: Annotated[
+        bool,
+        Option(
+            "Put the fields of nested records into columns of their own.",
+            flag=False,  # --keys cannot nest
+        ),
+    ]
+
+
+class ExplodeOptions(RecordOptions, total=False):
+    """Options of ``generate``."""
+
+    how: Annotated[
+        Literal["left", "inner"],
+        Option("Keep a row without record as one row without values, or drop it."),
+    ]
+    ignore_index: Annotated[
+        bool,
+        Option(
+            "Number the result's rows from 0.",
+            flag=False,  # files have no index
+        ),
+    ]
+    unique: Annotated[
+        bool,
+        Option("Keep equal records of a row once; False keeps those of one reply."),
+    ]

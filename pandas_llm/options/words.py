@@ -1,0 +1,109 @@
+"""What people read of the options: signatures, ``help()``, the README's table."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from typing import TYPE_CHECKING, Any, ForwardRef, TypeVar
+
+from pandas_llm.options.table import OPTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+Function = TypeVar("Function", bound="Callable[..., Any]")
+
+_STARRED = re.compile(r"^\*\*options\n(?: +.*\n?)+", re.MULTILINE)
+_WIDTH = 76
+
+
+def parameters() -> list[inspect.Parameter]:
+    """Return the options as parameters, for a signature.
+
+    Examples
+    --------
+    >>> print(parameters()[0])
+    model: str | None = None
+    """
+    return [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=option.default,
+            annotation=_annotation(option.type),
+        )
+        for name, option in OPTIONS.items()
+    ]
+
+
+def sentences() -> Mapping[str, str]:
+    """Return the sentence of each option.
+
+    Examples
+    --------
+    >>> sentences()["deadline"]
+    'Seconds for the whole run.'
+    """
+    return {name: option.says for name, option in OPTIONS.items()}
+
+
+def documented(said: str) -> str:
+    r"""Return a docstring with every option in the place of ``**options``.
+
+    Examples
+    --------
+    >>> said = ["Ask.", "", "**options", "    Any of the options."]
+    >>> print(*documented("\n".join(said)).splitlines()[:4], sep="\n")
+    Ask.
+    <BLANKLINE>
+    model : a str or None, default None
+        The model, "provider/name" or a name; "sim" is the simulator.
+    """
+    entries = [
+        f"{name} : {option.words}, default {option.shown}\n"
+        + textwrap.fill(
+            option.says, _WIDTH, initial_indent="    ", subsequent_indent="    "
+        )
+        for name, option in OPTIONS.items()
+    ]
+    listing = "\n".join(entries) + "\n"
+    return _STARRED.sub(lambda _: listing, inspect.cleandoc(said) + "\n", count=1)
+
+
+def shows_options(function: Function) -> Function:
+    """Show the options of a function that takes ``**options`` and nothing else.
+
+    Examples
+    --------
+    >>> @shows_options
+    ... def ask(**options): ...
+    >>> list(inspect.signature(ask).parameters)[:2]
+    ['model', 'base_url']
+    """
+    own = inspect.signature(function)
+    function.__signature__ = own.replace(parameters=parameters())  # type: ignore[attr-defined]
+    if function.__doc__:  # which python -OO takes away
+        function.__doc__ = documented(function.__doc__)
+    return function
+
+
+def reference() -> str:
+    """Return the options as a table of Markdown.
+
+    Examples
+    --------
+    >>> print(reference().splitlines()[4])
+    | `api_key` | a str, a callable or None | `None` | The key, ... |
+    """
+    rows = ["| option | may be | default | meaning |", "|---|---|---|---|"]
+    for name, option in OPTIONS.items():
+        cells = (f"`{name}`", option.words, f"`{option.shown}`", option.says)
+        plain = (cell.replace("``", "`").replace("|", r"\|") for cell in cells)
+        rows.append(f"| {' | '.join(plain)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _annotation(kind: Any) -> Any:
+    """Return a type, or its name where it is not imported."""
+    return kind.__forward_arg__ if isinstance(kind, ForwardRef) else kind

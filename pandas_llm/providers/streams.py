@@ -1,0 +1,157 @@
+"""Event streams that nobody asked for: some gateways send nothing else.
+
+Each dialect's parts are put together to the answer that it would have sent whole. A
+stream that ends too early is an error, whatever was said before.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from pandas_llm.providers.bodies import parsed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+_STREAM = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:data|event|id|retry|):")
+"""No JSON begins so."""
+_LAST = "[DONE]"
+_ENDS = ("response.completed", "response.incomplete", "response.failed")
+_BROKEN = {"code": "server_error", "message": "the event stream broke off"}
+
+
+def events(body: bytes) -> list[Any] | None:
+    r"""Return what the events of a stream hold; None for a body that is none.
+
+    Examples
+    --------
+    >>> events(b'data: {"a": 1}\n\n: still there\n\ndata: [DONE]\n\n')
+    [{'a': 1}, '[DONE]']
+    >>> events(b'{"data": 1}')
+    """
+    if not _STREAM.match(body):
+        return None
+    found: list[Any] = []
+    data: list[bytes] = []
+    for line in (*body.removeprefix(b"\xef\xbb\xbf").splitlines(), b""):
+        if line.startswith(b"data:"):
+            data.append(line[5:].strip())
+        elif not line.strip() and data:
+            found += _event(b"\n".join(data), data)
+            data = []
+    return found
+
+
+def _event(text: bytes, lines: Sequence[bytes]) -> list[Any]:
+    """Parse one event; some servers leave out the blank lines between them."""
+    if text == _LAST.encode():
+        return [_LAST]
+    try:
+        return [parsed(text)]
+    except ValueError:
+        if len(lines) < 2:  # noqa: PLR2004 - one alone is a part that was cut off
+            return []
+        return [event for line in lines for event in _event(line, [line])]
+
+
+def completion(events: Iterable[Any]) -> dict[str, Any]:
+    """Put the chunks of OpenAI's chat completions together."""
+    whole: dict[str, Any] = {}
+    choices: dict[Any, dict[str, Any]] = {}
+    messages: defaultdict[Any, defaultdict[str, list[Any]]]
+    messages = defaultdict(lambda: defaultdict(list))
+    done = False
+    for event in events:
+        if not isinstance(event, dict):
+            done = done or event == _LAST
+            continue
+        whole |= _said(event)
+        for at, part in enumerate(event.get("choices") or ()):
+            place = part.get("index", at)
+            choice = choices.setdefault(place, {"finish_reason": None})
+            choice |= {k: v for k, v in _said(part).items() if k not in _PARTS}
+            said = part.get("delta") or part.get("message") or {}
+            for name, value in _said(said).items():
+                messages[place][name].append(value)
+    for place, choice in choices.items():
+        parts = messages[place].items()
+        choice["message"] = {name: _together(name, values) for name, values in parts}
+        if not done and choice["finish_reason"] is None:
+            choice["error"] = _BROKEN
+    return {**whole, "choices": list(choices.values())}
+
+
+_PARTS = ("delta", "message")
+
+
+def _said(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an event says; null is nothing."""
+    return {name: value for name, value in event.items() if value is not None}
+
+
+def _together(name: str, values: Sequence[Any]) -> Any:
+    """Put the parts of a message's field together: texts, or lists of parts."""
+    if name == "role" or not all(isinstance(value, (str, list)) for value in values):
+        return values[-1]
+    if all(isinstance(value, str) for value in values):
+        return "".join(values)
+    return [
+        part
+        for value in values
+        for part in (value if isinstance(value, list) else [value])
+    ]
+
+
+def message(events: Iterable[Any]) -> Any:
+    """Put the events of Anthropic's Messages together."""
+    whole: dict[str, Any] = {}
+    blocks: dict[Any, dict[str, Any]] = {}
+    texts: defaultdict[Any, list[str]] = defaultdict(list)
+    for event in (one for one in events if isinstance(one, dict)):
+        kind, at = event.get("type"), event.get("index")
+        if kind in ("error", "message"):
+            return event
+        if kind == "message_start":
+            whole |= event["message"]
+        elif kind == "content_block_start":
+            blocks[at] = dict(event["content_block"])
+            texts[at].append(blocks[at].get("text") or "")
+        elif kind == "content_block_delta":
+            blocks.setdefault(at, {"type": "text"})
+            texts[at].append(event["delta"].get("text") or "")
+        elif kind == "message_delta":
+            used = {**(whole.get("usage") or {}), **_said(event.get("usage") or {})}
+            whole |= {**_said(event["delta"]), "usage": used}
+    broken = {} if whole.get("stop_reason") else {"error": _BROKEN}
+    content = [{**block, "text": "".join(texts[at])} for at, block in blocks.items()]
+    return {**whole, "content": content, **broken}
+
+
+def candidates(events: Iterable[Any]) -> Any:
+    """Put the chunks of Google's ``streamGenerateContent`` together."""
+    whole: dict[str, Any] = {}
+    found: dict[Any, dict[str, Any]] = {}
+    for event in (one for one in events if isinstance(one, dict)):
+        whole |= _said(event)
+        for at, part in enumerate(event.get("candidates") or ()):
+            known = found.setdefault(part.get("index", at), {"parts": []})
+            known |= {k: v for k, v in _said(part).items() if k != "content"}
+            known["parts"] += (part.get("content") or {}).get("parts") or ()
+    if any("finishReason" not in one for one in found.values()):
+        whole.setdefault("error", _BROKEN)
+    listed = [{**one, "content": {"parts": one["parts"]}} for one in found.values()]
+    return {**whole, "candidates": listed}
+
+
+def response(events: Iterable[Any]) -> Any:
+    """Find the whole of OpenAI's Responses, which the last event holds."""
+    for event in (one for one in events if isinstance(one, dict)):
+        if event.get("type") in _ENDS:
+            return event["response"]
+        if event.get("type") == "error":
+            return {"error": event.get("error") or event}
+        if event.get("object") == "response":
+            return event
+    return {"error": _BROKEN}
