@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pandas_llm._engine.events import Tally
-from pandas_llm._engine.feed import Item
 from pandas_llm.errors import (
     ContextLengthError,
     FellBackError,
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
     from pandas_llm._engine.client import Client
     from pandas_llm._engine.events import Events
-    from pandas_llm._engine.feed import Bundle
+    from pandas_llm._engine.feed import Bundle, Item
     from pandas_llm._engine.outcomes import Store
     from pandas_llm.types import Request
 
@@ -62,6 +61,7 @@ class Answers:
         """Whether a row may be asked in more than one way."""
         for client in clients[:-1]:
             client.circuit.patience = _UNTIL_NEXT
+            client.history.relieved = True
 
     def of(self, item: Item) -> Awaitable[Outcome]:
         """Return what came of one row; raise only what ends the run."""
@@ -91,7 +91,8 @@ class Answers:
         for index, client in enumerate(self._clients):
             if index:
                 request = item.request._replace(spec=client.spec)
-                item = Item(item.position, request, client.fingerprint.of(request))
+                key = client.fingerprint.of(request)
+                item = item._replace(request=request, key=key)
             outcome = await self._fitted(client, item, tried)
             if not outcome.failed:
                 break

@@ -280,6 +280,8 @@ class History:
         self.streak = Streak()
         self.sampling = False
         """Whether rows are asked once each, to find one that can be answered."""
+        self.relieved = False
+        """Whether another model answers what this one does not, so it ends no run."""
         self.settled = self.proven = self.kept = False
         """Whether the process had an answer; by this key; the run one of the cache."""
         self._answered = False
@@ -322,7 +324,7 @@ class History:
         elif error.retryable:
             over = tally.failures > retries and self.settled
             spared = over and circuit.spares(tally)
-        elif self.proven:
+        elif self.proven and not self.relieved:
             alike = self.streak.failed(
                 error, again=tally.again, elsewhere=tally.elsewhere
             )

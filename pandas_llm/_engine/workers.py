@@ -122,6 +122,7 @@ class Engine:
         shorter: Shorter | None = None,
     ) -> None:
         self._client = clients[0]
+        self._streak = clients[-1].history.streak
         self._events = events
         self._store = store
         self._answers = Answers(clients, events, store, shorter)
@@ -282,7 +283,7 @@ class Engine:
     async def _next(self) -> Bundle | None:
         if self._stop is not None:
             return None
-        streak = self._client.history.streak
+        streak = self._streak
         if streak.looking:
             await self._elsewhere(streak)
         elif (bundle := self._source.ready()) is not None:
