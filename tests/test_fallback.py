@@ -328,3 +328,31 @@ def test_a_pilots_rows_have_the_price_of_the_model_that_answered(prices, each):
     else:
         assert found.cost == pytest.approx(2 * sum(each))
         assert found.low < found.cost < found.high
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+def test_a_model_that_refuses_all_from_then_on_ends_no_run(status):
+    def answer(body):
+        asked_first = [b for b in server.bodies if b["model"] == "m1"]
+        if body["model"] == "m1" and len(asked_first) > 5:
+            return failure(status, "no more")
+        return completion(f'{{"fact": "{body["model"]}"}}')
+
+    with Server(answer) as server, pytest.warns(LLMWarning, match="fallback"):
+        out = facts(60).llm.extract(
+            "${text}", ["fact"], **options(server, concurrency=1)
+        )
+    assert out["fact"].tolist() == ["m1"] * 5 + ["m2"] * 55
+
+
+def test_a_key_of_the_last_model_that_is_revoked_costs_few_calls():
+    def answer(body):
+        if body["model"] == "m1":
+            return completion(None, refusal="I would rather not.")
+        asked_last = [b for b in server.bodies if b["model"] == "m2"]
+        return failure(401, "gone") if len(asked_last) > 5 else completion("{}")
+
+    with Server(answer) as server, pytest.raises(LLMError, match="gone") as caught:
+        facts(500).llm.complete("${text}", concurrency=4, **options(server))
+    assert caught.value.kind == "authentication"
+    assert len(asked(server, "m2")) <= 5 + 20 + 4

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pandas_llm._engine.events import Tally
-from pandas_llm._engine.feed import Item
 from pandas_llm.errors import (
     ContextLengthError,
     FellBackError,
@@ -16,11 +15,11 @@ from pandas_llm.errors import (
 from pandas_llm.types import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from pandas_llm._engine.client import Client
     from pandas_llm._engine.events import Events
-    from pandas_llm._engine.feed import Bundle
+    from pandas_llm._engine.feed import Bundle, Item
     from pandas_llm._engine.outcomes import Store
     from pandas_llm.types import Request
 
@@ -41,7 +40,7 @@ class Answers:
     events : Events
         Counts.
     store : Store
-        Is told who answered a row.
+        Is told which of several has answered a row.
     shorter : callable, optional
         Makes a request that was too long again, shorter; or gives None.
     """
@@ -62,17 +61,14 @@ class Answers:
         """Whether a row may be asked in more than one way."""
         for client in clients[:-1]:
             client.circuit.patience = _UNTIL_NEXT
+            client.history.relieved = True
 
-    async def of(self, item: Item) -> Outcome:
+    def of(self, item: Item) -> Awaitable[Outcome]:
         """Return what came of one row; raise only what ends the run."""
         if self._choosy:
-            return await self._first(item)
-        outcome = await self._client.complete(
-            item.request, self._events, item.key, _tally(item)
-        )
-        if not outcome.failed:
-            self._store.by[item.position] = 1
-        return outcome
+            return self._first(item)
+        known = _tally(item) if item.attempts or item.elsewhere else None
+        return self._client.complete(item.request, self._events, item.key, known)
 
     async def of_all(self, bundle: Bundle) -> list[Outcome]:
         """Return what came of rows that are asked about in one request.
@@ -82,15 +78,12 @@ class Answers:
         LLMError
             When there is no answer: of all of them, since it does not say for which.
         """
-        outcomes = await self._client.complete_bundle(
+        return await self._client.complete_bundle(
             [item.request for item in bundle],
             self._events,
             [item.key for item in bundle],
             _tally(max(bundle, key=lambda item: item.attempts)),
         )
-        for item, outcome in zip(bundle, outcomes, strict=True):
-            self._store.by[item.position] = not outcome.failed
-        return outcomes
 
     async def _first(self, item: Item) -> Outcome:
         """Ask one client after the other until one has an answer."""
@@ -98,7 +91,8 @@ class Answers:
         for index, client in enumerate(self._clients):
             if index:
                 request = item.request._replace(spec=client.spec)
-                item = Item(item.position, request, client.fingerprint.of(request))
+                key = client.fingerprint.of(request)
+                item = item._replace(request=request, key=key)
             outcome = await self._fitted(client, item, tried)
             if not outcome.failed:
                 break

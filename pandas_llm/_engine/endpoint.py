@@ -59,7 +59,9 @@ class Terms:
         self.capabilities = _settled.get(self._place, provider.capabilities)
         self._answered: set[str] = set()
         """Options that rows of this run were answered with."""
-        self._asked: tuple[Any, ...] = ()
+        self._spec: Spec | None = None
+        self._tried: Capabilities | None = None
+        self._n = 0
 
     @property
     def settled(self) -> bool:
@@ -81,10 +83,9 @@ class Terms:
 
     def answered(self, spec: Spec, tried: Capabilities, n: int) -> None:
         """Remember the options that a row was answered with; none is dropped later."""
-        asked = (id(spec), tried, n)
-        if asked == self._asked:
+        if spec is self._spec and tried is self._tried and n == self._n:
             return  # nearly always: all rows of a run are asked alike
-        self._asked = asked
+        self._spec, self._tried, self._n = spec, tried, n
         with_them = {*spec.sampling, "store", "strict"} - set(tried.refused)
         if spec.schema is not None:
             with_them.add(f"schema={tried.schema}")
@@ -169,6 +170,7 @@ class Access:
         self.secrets = secrets(endpoint)
         self.served = True
         self._key = _fingerprint(endpoint)
+        self._noted = False
 
     @property
     def accepted(self) -> bool:
@@ -177,9 +179,9 @@ class Access:
 
     def accept(self) -> None:
         """Remember that the key was accepted."""
-        if not self.served or self._key not in _accepted:
+        if not self._noted:  # nearly never
             _accepted.add(self._key)
-            self.served = True
+            self._noted = self.served = True
 
     def renewed(self, used: Provider, error: LLMError) -> bool:
         """Make another key after a 401; once for all rows that were in flight.
@@ -199,6 +201,7 @@ class Access:
         new = old._replace(api_key=old.renew())
         self.provider = connect(new)
         self._key = _fingerprint(new)
+        self._noted = False
         self.secrets += secrets(new)
         return True
 

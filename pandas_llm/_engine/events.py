@@ -66,10 +66,11 @@ class Events:
         self.totals.pay(cost)
         self.totals.add(tokens)
 
-    def finished(self, position: int, outcome: Outcome) -> None:
-        """Count a row that was asked about, whatever came of it."""
+    def finished(self, position: int, outcome: Outcome) -> bool:
+        """Count a row that was asked about; tell whether it has an answer."""
         totals = self.totals
         totals.done += 1
-        totals.failed += outcome.failed
+        totals.failed += (failed := outcome.failed)
         totals.cached += outcome.cached
         self.log.row(position, outcome)
+        return not failed

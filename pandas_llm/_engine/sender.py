@@ -141,6 +141,7 @@ class Sender:
             held = await self._hold(events, tally, http, request.spec)
         ticket = None
         response = None
+        reply: Reply | None
         cost = 0.0
         try:
             ticket = limiter.reserve(tally.expected)
@@ -151,12 +152,13 @@ class Sender:
             tally.sent = time.monotonic()
             response = redacted(await self._transport.send(http), self._access.secrets)
             try:
-                asked = response._replace(asked=request)
-                reply = read_reply(self._provider, asked)
+                reply = read_reply(self._provider, response)
             except LLMError:
+                reply = None
                 if (used := self._provider.spent(response)) != Used():
                     cost = self._book(used, events, tally)
-                raise
+            if reply is None:  # what it quotes of the row says nothing
+                reply = read_reply(self._provider, response._replace(asked=request))
             cost = self._book(Used(reply.tokens, reply.cost), events, tally)
             events.totals.simulated = events.totals.simulated or reply.simulated
             self._answered(ticket, response, reply, tally)

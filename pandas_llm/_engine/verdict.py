@@ -32,7 +32,7 @@ from pandas_llm.errors import (
 from pandas_llm.redaction import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pandas_llm._engine.events import Tally
     from pandas_llm._pacing import Circuit
@@ -221,15 +221,12 @@ class Streak:
     def __init__(self) -> None:
         self._way: tuple[str | None, ...] = ()
         self.rows = 0
+        self.looking = False
+        """Whether rows of other places are to be asked."""
         self.spread = False
         """Whether rows of other places were put next."""
         self._fresh = 0
         self._elsewhere = 0
-
-    @property
-    def looking(self) -> bool:
-        """Whether rows of other places are to be asked."""
-        return self.rows >= self.LOOK
 
     def failed(
         self, error: ProviderError, *, again: bool = False, elsewhere: bool = False
@@ -241,6 +238,7 @@ class Streak:
             self.answered()
             self._way = found
         self.rows += 1
+        self.looking = self.rows >= self.LOOK
         self._fresh += not again
         self._elsewhere += elsewhere
         most = self.KEYS if error.status == _UNAUTHORIZED else self.ROWS
@@ -252,7 +250,7 @@ class Streak:
 
     def answered(self) -> None:
         """Begin from the start."""
-        self._way, self.spread = (), False
+        self._way, self.spread, self.looking = (), False, False
         self.rows = self._fresh = self._elsewhere = 0
 
 
@@ -260,6 +258,11 @@ def way(error: ProviderError) -> tuple[str | None, ...]:
     """Return what two failures have in common that are the same."""
     words = error.said if error.status == _UNAUTHORIZED else None
     return (type(error).kind, error.code, error.param, words)
+
+
+def alike(failed: Sequence[ProviderError]) -> bool:
+    """Tell whether rows failed the same way."""
+    return len({way(error) for error in failed}) == 1
 
 
 class History:
@@ -279,6 +282,8 @@ class History:
         self.streak = Streak()
         self.sampling = False
         """Whether rows are asked once each, to find one that can be answered."""
+        self.relieved = False
+        """Whether another model answers what this one does not, so it ends no run."""
         self.settled = self.proven = self.kept = False
         """Whether the process had an answer; by this key; the run one of the cache."""
         self._answered = False
@@ -293,6 +298,8 @@ class History:
 
     def answered(self) -> None:
         """Note an answer."""
+        if self._answered and not self._failures:
+            return  # nearly always
         self._answered = True
         self._refused = None
         self._failures = 0
@@ -319,7 +326,7 @@ class History:
         elif error.retryable:
             over = tally.failures > retries and self.settled
             spared = over and circuit.spares(tally)
-        elif self.proven:
+        elif self.proven and not self.relieved:
             alike = self.streak.failed(
                 error, again=tally.again, elsewhere=tally.elsewhere
             )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pandas_llm._engine.answers import Answers
 from pandas_llm._engine.bundles import Bundles
 from pandas_llm._engine.slots import Slots
-from pandas_llm._engine.verdict import OF_THE_TEXT
+from pandas_llm._engine.verdict import OF_THE_TEXT, alike
 from pandas_llm.errors import (
     BadRequestError,
     CostLimitError,
@@ -39,11 +39,6 @@ _SAMPLE = 10
 _SLICE = 0.2
 
 
-def _alike(failed: Sequence[ProviderError]) -> bool:
-    """Tell whether rows failed the same way."""
-    return len({(error.kind, error.code, error.param) for error in failed}) == 1
-
-
 class Engine:
     """Runs the requests of one run through its clients.
 
@@ -67,6 +62,7 @@ class Engine:
         shorter: Shorter | None = None,
     ) -> None:
         self._client = clients[0]
+        self._streak = clients[-1].history.streak
         self._events = events
         self._store = store
         self._answers = Answers(clients, events, store, shorter)
@@ -135,7 +131,7 @@ class Engine:
         for number in range(_SAMPLE):
             if self._client.proven:
                 break
-            if number >= _FIRST and (len(failed) < number or not _alike(failed)):
+            if number >= _FIRST and (len(failed) < number or not alike(failed)):
                 break
             if number == _FIRST:
                 history.sampling = True
@@ -150,7 +146,7 @@ class Engine:
         history.sampling = False
         own = failed and isinstance(failed[0], OF_THE_TEXT)
         enough = _SAMPLE if own else _FIRST
-        if len(failed) >= enough and _alike(failed) and not self._client.proven:
+        if len(failed) >= enough and alike(failed) and not self._client.proven:
             msg = (
                 f"the first {len(failed)} rows all failed the same way, so no other "
                 f"was sent: {failed[-1]}"
@@ -179,7 +175,17 @@ class Engine:
             if circuit.due:
                 if (bundle := await self._next()) is None:
                     return
-                self._start(self._work(bundle))
+                self._start(self._scout(bundle))
+
+    async def _scout(self, bundle: Bundle) -> None:
+        await self._work(bundle)
+        self._arrived(bundle)
+
+    def _arrived(self, bundle: Bundle) -> None:
+        """Let those go on that wait until fewer rows of other places are asked."""
+        self._looks.discard(bundle[0].position)
+        self._arrival.set()
+        self._arrival.clear()
 
     def _grow(self) -> None:
         """Follow the concurrency's target; workers over it wait for a slot."""
@@ -210,6 +216,8 @@ class Engine:
                 if (bundle := await self._next()) is None:
                     return
                 await self._work(bundle)
+                if self._looks:
+                    self._arrived(bundle)
             finally:
                 slots.release()
             if pace.target != slots.limit:
@@ -218,7 +226,7 @@ class Engine:
     async def _next(self) -> Bundle | None:
         if self._stop is not None:
             return None
-        streak = self._client.history.streak
+        streak = self._streak
         if streak.looking:
             await self._elsewhere(streak)
         elif (bundle := self._source.ready()) is not None:
@@ -247,15 +255,6 @@ class Engine:
 
     async def _work(self, bundle: Bundle) -> Outcome | None:
         """Bring a bundle to its end; return the outcome of a single row."""
-        try:
-            return await self._ended(bundle)
-        finally:
-            self._looks.discard(bundle[0].position)
-            self._arrival.set()
-            self._arrival.clear()
-
-    async def _ended(self, bundle: Bundle) -> Outcome | None:
-        """Bring a bundle to its end, or put it off."""
         if len(bundle) > 1:
             await self._halved(bundle)
             return None
@@ -320,9 +319,12 @@ class Engine:
 
     def _done(self, item: Item, outcome: Outcome) -> None:
         """Take what came of a row in the end."""
-        self._put_off.pop(item.position, None)
-        self._store.add(item.position, outcome)
-        self._events.finished(item.position, outcome)
+        position = item.position
+        if item.attempts:
+            self._put_off.pop(position, None)
+        self._store.add(position, outcome)
+        if self._events.finished(position, outcome):
+            self._store.by[position] = self._store.by[position] or 1
 
     def _stopped(self) -> bool:
         return self._stop is not None
