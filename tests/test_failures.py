@@ -154,6 +154,20 @@ def test_an_error_may_come_inside_a_200(content, kind):
     assert caught.value.kind == kind
 
 
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"<!DOCTYPE html><title>Attention Required!</title>", "blocked"),
+        (b"  <HTML>no</HTML>", "blocked"),
+        (b"Forbidden by policy 7", "blocked"),
+        (body(message="not for you"), "authentication"),
+    ],
+)
+def test_a_403_that_is_a_page_is_a_firewalls(content, kind):
+    error = PROVIDER.error(response(403, content, **{"content-type": "text/html"}))
+    assert error.kind == kind
+
+
 def test_a_402_that_says_when_is_a_rate_limit():
     content = body(code=402, message="in flight budget")
     error = PROVIDER.error(response(402, content, **{"retry-after": "2"}))

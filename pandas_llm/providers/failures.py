@@ -182,7 +182,8 @@ def _is_page(response: HTTPResponse) -> bool:
     """Tell whether an answer is an HTML page, as firewalls and proxies send them."""
     kind = response.headers.get("content-type") or response.headers.get("Content-Type")
     start = response.body.lstrip()[:15].lower()
-    return "html" in (kind or "") or start.startswith((b"<html", b"<!doctype"))
+    named = "html" in (kind or "") and not start.startswith((b"{", b"["))
+    return named or start.startswith((b"<html", b"<!doctype"))
 
 
 class _Details(NamedTuple):
