@@ -21,7 +21,7 @@ from resume_server import Server, certificates, completion
 
 import pandas_llm
 from pandas_llm import ConfigurationError, LLMError, environment
-from pandas_llm._engine import sender
+from pandas_llm._engine import verdict
 from pandas_llm._pacing import retry
 from pandas_llm.redaction import parted, shown, visible
 
@@ -33,7 +33,7 @@ KEY = "sk-live-51f0c2d9e8b7a6"
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
     monkeypatch.setattr(retry, "_BASE", 0.02)
-    monkeypatch.setattr(sender, "_NEVER_REACHED", 0.1)
+    monkeypatch.setattr(verdict, "_NEVER_REACHED", 0.1)
 
 
 class Proxy:
