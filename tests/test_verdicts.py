@@ -242,6 +242,27 @@ FOR_GOOD = [
         "output",
         True,
     ),
+    Case(
+        "Groq, a bad generation that is not shown",
+        400,
+        said("no", code="json_validate_failed", failed_generation=None),
+        "output",
+        True,
+    ),
+    Case("a page behind a mark", 403, "\ufeff<!DOCTYPE html>No.", "blocked"),
+    Case("a page behind a comment", 403, "<!-- x --><html>No.</html>", "blocked"),
+    *(
+        Case(f"a body like no other: {body}", 400, body, "bad_request")
+        for body in (
+            {"error": {"message": "x", "details": [{"retryDelay": {"seconds": 5}}]}},
+            {"error": {"message": "x", "details": [{"retryDelay": [1]}, None, 3]}},
+            {"error": {"message": "x", "details": [{"violations": 5}]}},
+            {"error": {"message": "x", "code": {"a": 1}, "type": [1], "param": 2}},
+            {"error": {"message": [[1]], "innererror": 1, "metadata": {"raw": "[["}}},
+            {"detail": [{"loc": 5, "msg": "x"}, 3, ["y"]]},
+            {"error": [[{}]]},
+        )
+    ),
 ]
 
 

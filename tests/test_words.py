@@ -110,6 +110,7 @@ EXAMPLES = [
         "context_length",
     ),
     (400, ["Arrearage"], "Access denied.", "no_credit"),
+    (403, ["AccountOverdueError"], "Your account has an overdue balance.", "no_credit"),
     (
         400,
         [],
@@ -160,6 +161,9 @@ EXAMPLES = [
     (400, ["data_inspection_failed"], "q", "content_filter"),
     (400, ["DataInspectionFailed"], "q", "content_filter"),
     (400, ["1301"], "q", "content_filter"),
+    (400, ["SensitiveContentDetected"], "q", "content_filter"),
+    (400, ["InputTextSensitiveContentDetected.Policy"], "q", "content_filter"),
+    (400, ["InputTextRiskDetection"], "q", "content_filter"),
     (
         400,
         ["invalid_prompt"],

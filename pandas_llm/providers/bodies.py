@@ -7,7 +7,6 @@ are none. One that broke off is none, whatever stands in it.
 from __future__ import annotations
 
 import json
-import math
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -67,6 +66,10 @@ def _whole(value: Any) -> Any:
     return value
 
 
+_MOST_TOKENS = 1e12
+"""No exchange has so many; a sum over all rows of a run fits where it is kept."""
+
+
 def amount(value: Any) -> int | None:
     """Read a count of tokens; None for what is none.
 
@@ -74,6 +77,8 @@ def amount(value: Any) -> int | None:
     --------
     >>> amount(3.0), amount("12"), amount(-1), amount(True), amount("many")
     (3, 12, None, None, None)
+    >>> amount(1e308) is None
+    True
     """
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
@@ -81,7 +86,7 @@ def amount(value: Any) -> int | None:
         number = float(value)
     except (ValueError, OverflowError):
         return None
-    return int(number) if 0 <= number < math.inf else None
+    return int(number) if 0 <= number < _MOST_TOKENS else None
 
 
 def tokens(given: Any, read: str, written: str, *apart: tuple[str, str]) -> Tokens:

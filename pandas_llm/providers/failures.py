@@ -7,8 +7,10 @@ Gemini's compatible endpoint.
 
 from __future__ import annotations
 
+import codecs
 import email.utils
 import html
+import math
 import re
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -31,6 +33,8 @@ _MARKUP = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 _MESSAGES = ("message", "detail", "msg", "error_message", "error_msg", "title")
+_PAGES = (b"<html", b"<!doctype", b"<!--", b"<head", b"<body", b"<title")
+"""How a page begins."""
 _PASSED_ON = 300
 """Letters of an answer that is passed on as it came."""
 _TRY_AGAIN = re.compile(
@@ -74,6 +78,8 @@ def excerpt(response: HTTPResponse, width: int = 200) -> str:
 def classify(response: HTTPResponse, data: Any, url: str = "") -> errors.ProviderError:
     """Name the error: by code, type and the vendor's words first, then by the status.
 
+    A body may be anything at all: of one that is like no other the status decides.
+
     Parameters
     ----------
     response, data
@@ -81,6 +87,14 @@ def classify(response: HTTPResponse, data: Any, url: str = "") -> errors.Provide
     url : str
         Where it comes from: some codes are proof at one vendor's address alone.
     """
+    try:
+        return _classified(response, data, url)
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return _classified(response._replace(body=b""), None, url)
+
+
+def _classified(response: HTTPResponse, data: Any, url: str) -> errors.ProviderError:
+    """Name the error."""
     body = _passed_on(_error_body(data))
     code, param, message = _fields(body, response)
     status = response.status
@@ -164,10 +178,12 @@ _HINTS: dict[type[errors.ProviderError], str] = {
 def generated(response: HTTPResponse) -> str | None:
     """Return the text that a server refuses as no JSON; Groq puts it into the error."""
     body = _error_body(load_or_none(response))
+    if body.get("code") != "json_validate_failed":
+        return None
     text = body.get("failed_generation")
-    if body.get("code") == "json_validate_failed" and isinstance(text, str):
-        return text
-    return None
+    if isinstance(text, (dict, list)):
+        return orjson.dumps(text).decode()
+    return text if isinstance(text, str) else ""
 
 
 def _asked(request: Request | None) -> str:
@@ -181,9 +197,9 @@ def _asked(request: Request | None) -> str:
 def _is_page(response: HTTPResponse) -> bool:
     """Tell whether an answer is an HTML page, as firewalls and proxies send them."""
     kind = response.headers.get("content-type") or response.headers.get("Content-Type")
-    start = response.body.lstrip()[:15].lower()
+    start = response.body.removeprefix(codecs.BOM_UTF8).lstrip()[:15].lower()
     named = "html" in (kind or "") and not start.startswith((b"{", b"["))
-    return named or start.startswith((b"<html", b"<!doctype"))
+    return named or start.startswith(_PAGES)
 
 
 class _Details(NamedTuple):
@@ -200,9 +216,11 @@ def _details(body: dict[str, Any]) -> _Details:
         return _Details()
     reasons, wait = [], None
     for detail in (item for item in given if isinstance(item, dict)):
-        wait = duration(detail.get("retryDelay")) or wait
-        violations = detail.get("violations") or []
-        reasons += [str(v.get("quotaId")) for v in violations if isinstance(v, dict)]
+        delay, violations = detail.get("retryDelay"), detail.get("violations")
+        wait = (duration(delay) if isinstance(delay, str) else None) or wait
+        if isinstance(violations, list):
+            quotas = [one for one in violations if isinstance(one, dict)]
+            reasons += [str(one.get("quotaId")) for one in quotas]
         reasons.append(str(detail.get("reason") or ""))
     return _Details(tuple(reasons), wait)
 
@@ -294,7 +312,8 @@ def _complaints(detail: list[Any]) -> str | None:
         if isinstance(item, str):  # NestJS
             said.append(item)
         elif isinstance(item, dict):
-            where = ".".join(map(str, item.get("loc") or ()))
+            loc = item.get("loc")
+            where = ".".join(map(str, loc)) if isinstance(loc, list) else ""
             if words := item.get("msg") or item.get("message"):
                 said.append(f"{where}: {words}" if where else str(words))
     return "; ".join(said) or None
@@ -311,15 +330,14 @@ def retry_after(response: HTTPResponse, message: str = "") -> float | None:
     and the message's own words.
     """
     headers = response.headers
-    try:
-        return max(0.0, float(headers["retry-after-ms"]) / 1000)
-    except (KeyError, ValueError):
-        pass
     text = headers.get("retry-after", "")
-    try:
-        return max(0.0, float(text))
-    except ValueError:
-        pass
+    for given, unit in ((headers.get("retry-after-ms", ""), 1000), (text, 1)):
+        try:
+            seconds = float(given) / unit
+        except ValueError:
+            continue
+        if math.isfinite(seconds):
+            return max(0.0, seconds)
     try:
         moment = email.utils.parsedate_to_datetime(text)
         return max(0.0, moment.timestamp() - time.time())

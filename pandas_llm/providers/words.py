@@ -90,6 +90,7 @@ LINES = (
         _NO_CREDIT,
         said="账户已欠费|余额不足.{0,12}请?充值|^your account is in arrears",
     ),
+    Line("Volcengine", _NO_CREDIT, "AccountOverdueError"),
     Line("Moonshot", _NO_CREDIT, "exceeded_current_quota_error"),
     Line(
         "Moonshot",
@@ -138,6 +139,11 @@ LINES = (
     ),
     Line("DashScope", _FILTERED, r"data_?inspection(_?failed)?"),
     Line("Zhipu", _FILTERED, "1301"),
+    Line(
+        "Volcengine",
+        _FILTERED,
+        r"\w*(SensitiveContentDetected|RiskDetection)(\.\w+)?",
+    ),
     Line("New API", _FILTERED, "sensitive_words_detected|prompt_blocked"),
     Line("OpenAI", _FILTERED, "invalid_prompt", "safety|policy|policies"),
     Line("OpenAI", _FILTERED, said="flagged as potentially violating", status=_REQUEST),
