@@ -21,6 +21,7 @@ TEXTS = {
     "nothing": "",
     "blanks": " \n\t ",
     "thinking": "<think>a</think>",
+    "nothing that is seen": "\ufeff\u200b\u2060\x00\u3164",
 }
 VERBS = {
     "complete": ("${text}",),
@@ -115,7 +116,7 @@ def test_a_tools_call_fails_at_once_and_says_that_tools_are_not_run(provider, ve
 
 
 @pytest.mark.parametrize("finish", ["stop", "tool_calls", "tool_use", None])
-@pytest.mark.parametrize("text", ["", " \n"])
+@pytest.mark.parametrize("text", ["", " \n", "\u200b"])
 @pytest.mark.parametrize("verb", ["complete", "generate"])
 def test_an_empty_reply_of_an_older_cache_is_not_served(verb, text, finish, tmp_path):
     kept = tmp_path / "kept.sqlite"

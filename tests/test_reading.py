@@ -107,7 +107,52 @@ CASES: list[tuple[str, Any, str, Any]] = [
     ("complete", None, "Yes.<|eot_id|>", ["Yes."]),
     ("complete", None, "", AGAIN),
     ("generate", ["fact"], "", AGAIN),
+    ("extract", {"answer": int}, '{"pages": [1]}', AGAIN),
+    ("extract", ["title"], '{"authors": ["Ann"]}', AGAIN),
+    ("classify", ["a", "b"], '{"options": ["a"]}', AGAIN),
+    ("generate", {"year": int}, '{"pages": [1, 2]}', AGAIN),
+    ("generate", {"year": int}, '{"years": [1797, 1801]}', [1797, 1801]),
+    ("generate", ["fact"], '{"found": ["a", "b"]}', ["a", "b"]),
+    ("extract", ["fact"], "\u200bn\u00e9e\ufeff", AGAIN),
+    ("extract", V_INT, "\u200b5\ufeff", [5]),
+    ("extract", V_STR, 'It is not {"v": "Ann"}', AGAIN),
+    ("extract", V_INT, 'It isn\'t `{"v": 5}`', AGAIN),
+    ("extract", V_INT, '~{"v": 5}', AGAIN),
+    ("extract", V_STR, '{"v": "Ann"} million', ["Ann"]),
 ]
+BESIDE = (
+    *(
+        " million",
+        "%",
+        " %",
+        "k",
+        "K",
+        "M",
+        " bn",
+        " (million)",
+        "\nmillion",
+        " percent",
+    ),
+    *(
+        " x 1000",
+        "\u4e07",
+        " Milliarden",
+        " or 6",
+        "-6",
+        " and a half",
+        "\u00bd",
+        "/10",
+    ),
+    *(" years", " not", "\u20ac", " per day", " in thousands", " * 3"),
+)
+"""What changes a number, behind the JSON that holds it."""
+APART = (
+    *("", ".", " Hope this helps!", "\nNot 6, I think.", " as you asked", "\n\nMore?"),
+    *(" (Note: it is in dollars.)", " [1]", ", which is what it says", "\n- done"),
+    *("</s>", "\n```\nmillion things", " based on 2 sources", " \U0001f44d", "\n\n5%"),
+    *("\nB) is another.", "\nMillions say so.", " Based on it.", " Killed in 1797."),
+)
+"""What does not."""
 
 
 def call(verb: str, keys: Any, server: Server, **more: Any) -> pd.DataFrame:
@@ -134,6 +179,23 @@ def test_a_reply_is_read_as_it_stands_or_asked_again(verb, keys, reply, value):
         assert len(server.bodies) == 2
         reason = server.bodies[1]["messages"][-1]["content"]
         assert "cannot be used" in reason
+
+
+def read_whole(keys: Any, reply: str) -> Any:
+    output = Records(parse_keys(keys), single=True)
+    try:
+        return output.read(Choice(reply, "stop"))[0][0][0]
+    except OutputError:
+        return AGAIN
+
+
+@pytest.mark.parametrize(
+    "form", ['{"v": 12}', "{'v': 12,}", '{"v": "12"}', '[{"v":12}]']
+)
+@pytest.mark.parametrize("kind", [int, float])
+def test_what_stands_directly_behind_a_number_is_not_dropped(form, kind):
+    assert {read_whole({"v": kind}, form + more) for more in BESIDE} == {AGAIN}
+    assert [read_whole({"v": kind}, form + more) for more in APART] == [12] * len(APART)
 
 
 @pytest.mark.parametrize("cached", [False, True])

@@ -12,7 +12,7 @@ from pandas_llm._engine import images
 from pandas_llm._engine.endpoint import masked, secrets
 from pandas_llm._engine.events import NO_TOKENS, Tally
 from pandas_llm._engine.sender import Sender
-from pandas_llm._replies import without_thinking
+from pandas_llm._replies import is_blank, without_thinking
 from pandas_llm.cache import Fingerprint
 from pandas_llm.errors import (
     ContentFilterError,
@@ -342,7 +342,7 @@ def _again(request: Request, error: OutputError) -> Request:
         "nothing else."
     )
     answer = without_thinking(error.text) or ""
-    if not answer.strip():
+    if is_blank(answer):
         # no vendor takes an empty turn, and some none that do not alternate
         return request._replace(prompt=f"{request.prompt}\n\n{reason}".lstrip())
     return request._replace(followup=(("assistant", answer), ("user", reason)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pandas_llm._replies.blanks import is_blank
 from pandas_llm._replies.endings import Ending, ending
 from pandas_llm._replies.outputs import Completion, Label, Output, Record, Records
 from pandas_llm._replies.reasoning import without_thinking
@@ -16,5 +17,6 @@ __all__ = [
     "Records",
     "Vector",
     "ending",
+    "is_blank",
     "without_thinking",
 ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pydantic import BaseModel, ValidationError, create_model
 
 from pandas_llm._keys import Column, Keys, constrained, portable
+from pandas_llm._replies.blanks import is_blank, trimmed
 from pandas_llm._replies.endings import ending
 from pandas_llm._replies.parsing import find_json
 from pandas_llm._replies.reasoning import without_thinking
@@ -155,7 +156,7 @@ class Records:
     def _read_unclean(
         self, reply: str, cut: TruncatedError | None
     ) -> tuple[list[Record], TruncatedError | None]:
-        text = _answer(reply, cut)
+        text = trimmed(_answer(reply, cut))
         word = text.strip("\"'`. \n")
         if not word:
             raise cut or OutputError(_EMPTY, reply)
@@ -188,7 +189,13 @@ class Records:
             shown = f": {_short(text)!r}" if text else ""
             raise cut or OutputError(f"{error}{shown}", reply) from None
         keys = self._keys
-        return items(values, keys.names, bare=self._bare, required=keys.required)
+        return items(
+            values,
+            keys.names,
+            bare=self._bare,
+            required=keys.required,
+            single=self._single,
+        )
 
     def _validate(
         self, found: list[Any], reply: str, cut: TruncatedError | None
@@ -245,7 +252,7 @@ def _withheld(choice: Choice) -> TruncatedError | None:
     if ended == "content_filter":
         msg = "the provider's content filter held the answer back"
         raise ContentFilterError(msg, choice.text)
-    if ended == "tool_calls" and not choice.text.strip():
+    if ended == "tool_calls" and is_blank(choice.text):
         msg = (
             "the model asked for a tool in place of an answer, and tools are not run: "
             "leave them out of the request"
@@ -272,7 +279,7 @@ def _answer(reply: str, cut: TruncatedError | None) -> str:
     text = without_thinking(reply)
     if text is None:
         raise cut or OutputError(_ONLY_THINKING, reply)
-    if not text.strip():
+    if is_blank(text):
         raise cut or OutputError(_EMPTY, reply)
     return text
 

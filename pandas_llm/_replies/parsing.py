@@ -28,6 +28,30 @@ _LONGEST_NUMBER = 400
 """Digits that a parser of JSON takes for sure."""
 _ENDING = re.compile(r"[\s}\]]*")
 _GOES_ON = re.compile(r'[^{\[\n]*"[^{\[\n]*[}\]]')
+_NUMBER_LAST = re.compile(r"""(?:\d\.?|["'][\d.,]+["'])[\s}\],;]*\Z""")
+_WORD = r"""(?:per\s?cent|pct|hundreds?|thousands?|lakhs?|crores?|dozens?|mill?i?ons?
+    |[mbt]r?ill?ions?|millionen|millones|milliards?|milliarden|[kmbx]|bn)\b"""
+_SCALE = re.compile(
+    rf"""[}}\]]*(?:[ \t]*\(?[ \t]*(?:[%‰\u00d7万萬億亿千]|{_WORD})
+    |\s*(?:[%‰]|{_WORD})[.\s]*\Z)""",
+    re.VERBOSE | re.IGNORECASE,
+)
+"""A scale: on the same line, or all that there is on the next."""
+_GOES_WITH = re.compile(
+    r"[}\]]*(?:[ \t]*\(?[ \t]*(?:[°€$£¥\d½¼¾+*/^]|[-\u2013]\d)|[ \t]+([a-z]+))"
+)
+_CLAUSES = frozenset(
+    (
+        *("and", "as", "is", "was", "because", "since", "which", "this", "that"),
+        *("these", "the", "here", "hope", "where", "with", "according", "if", "let"),
+        *("based", "i", "for", "from", "by", "but", "then", "so"),
+    )
+)
+"""Words with which a sentence goes on that is no longer about the number."""
+_HALVES = re.compile(r"[}\]]*\s+and\s+(?:an?|one|two|three|\d)\b")
+_NEGATED = re.compile(
+    r"(?:\b(?:not|never|nor)|n['’]t)[\s:`*]*\Z|[~≈±≤≥\u2212]\Z", re.IGNORECASE
+)
 
 
 class Twice:
@@ -171,6 +195,21 @@ def _check_around(text: str, before: str, end: int) -> None:
     if before.rstrip()[-1:] == ":" and len(_PAIR.findall(before)) > 1:
         msg = "the JSON lacks its beginning"
         raise ValueError(msg)
+    if _NEGATED.search(before[-20:]) or _changes_the_number(text, end):
+        msg = "words directly beside the JSON change what it says"
+        raise ValueError(msg)
+
+
+def _changes_the_number(text: str, end: int) -> bool:
+    """Tell whether what stands behind a number at the end is part of it, a unit say."""
+    if _NUMBER_LAST.search(text[max(0, end - 80) : end]) is None:
+        return False
+    if _SCALE.match(text, end) or _HALVES.match(text, end):
+        return True
+    found = _GOES_WITH.match(text, end)
+    if found is None or found[1] in _CLAUSES:
+        return False
+    return "{" not in text[end:].partition("\n")[0]
 
 
 def _end(text: str, start: int) -> int | None:

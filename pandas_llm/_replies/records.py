@@ -6,6 +6,8 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from pandas_llm._replies.mending import Number
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -13,6 +15,14 @@ _CITATIONS = re.compile(
     r"(?:sources?|references?|refs?|citations?|cites?|cited|footnotes?|notes?)",
     re.IGNORECASE,
 )
+
+_LISTS = frozenset(
+    (
+        *("records", "items", "results", "data", "output", "outputs", "response"),
+        *("answers", "values", "list", "entries", "rows", "array"),
+    )
+)
+"""Names of a list that say nothing about what is in it."""
 
 
 def holds_objects(value: Any, *, deep: bool = False) -> bool:
@@ -30,6 +40,7 @@ def items(
     *,
     bare: bool = False,
     required: frozenset[str] = frozenset(),
+    single: bool = False,
 ) -> list[Any]:
     """Find the records in whatever shape they came.
 
@@ -56,17 +67,24 @@ def items(
     """
     found: list[Any] = []
     for value in values:
-        inner = _inner_list(value, names, required, bare=bare)
+        inner = _inner_list(value, names, required, bare=bare, single=single)
         if inner is None and isinstance(value, dict) and len(value) == 1:
             (nested,) = value.values()  # one level of needless nesting
             if isinstance(nested, dict) and not _is_record(value, names):
-                inner = _inner_list(nested, names, required, bare=bare) or [nested]
+                inner = _inner_list(
+                    nested, names, required, bare=bare, single=single
+                ) or [nested]
         found += [value] if inner is None else inner
     return found
 
 
 def _inner_list(
-    value: Any, names: frozenset[str], required: frozenset[str], *, bare: bool
+    value: Any,
+    names: frozenset[str],
+    required: frozenset[str],
+    *,
+    bare: bool,
+    single: bool,
 ) -> list[Any] | None:
     """Return the list of records that a value is or holds; None for a record alone."""
     if isinstance(value, list):
@@ -77,7 +95,9 @@ def _inner_list(
         return None if only_value and value else value
     if not isinstance(value, dict):
         return None
-    lists = [v for k, v in value.items() if _may_hold(k, v, value, names)]
+    lists = [
+        v for k, v in value.items() if _may_hold(k, v, value, names, single=single)
+    ]
     records = [v for v in lists if v and all(_is_record(i, names) for i in v)]
     given = folded(value, names).keys()
     if names & given and (required <= given or len(records) != 1):
@@ -92,19 +112,32 @@ def _inner_list(
 
 
 def _may_hold(
-    key: str, value: Any, within: Mapping[str, Any], names: frozenset[str]
+    key: str,
+    value: Any,
+    within: Mapping[str, Any],
+    names: frozenset[str],
+    *,
+    single: bool,
 ) -> bool:
     """Tell whether the value under a key may be a list of records.
 
     One without objects only where nothing else could be: a list of texts holds no
-    records of several names, and what is cited is no answer.
+    records of several names, what is cited is no answer, and a number or the only
+    value under the name of something else is that.
     """
     if not isinstance(value, list):
         return False
     if holds_objects(value):
         return True
     alone = len(within) == 1 and not _CITATIONS.fullmatch(key.strip())
-    return alone and (not value or len(names) == 1)
+    if not alone or len(names) != 1 or not value:
+        return alone and not value
+    texts = [isinstance(v, str) and not isinstance(v, Number) for v in value]
+    if not single and all(texts):
+        return True
+    (name,) = names
+    said = _fold(key)
+    return said in _LISTS or said.startswith(_fold(name))
 
 
 def _is_record(item: Any, names: frozenset[str]) -> bool:
