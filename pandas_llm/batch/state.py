@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,8 @@ from pandas_llm.cache import sqlite as database
 from pandas_llm.errors import LLMError
 
 if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 _WAIT = 5.0
@@ -25,13 +27,21 @@ CREATE TABLE IF NOT EXISTS pandas_llm_batches (
     id TEXT PRIMARY KEY, state BLOB NOT NULL, recipe BLOB NOT NULL
 )
 """
+_ROWS = """
+CREATE TABLE IF NOT EXISTS pandas_llm_batch_rows (
+    part TEXT PRIMARY KEY, job TEXT NOT NULL, keys BLOB NOT NULL
+)
+"""
+_KEY = 16
+"""Bytes of a request's key."""
 
 
 @dataclass(slots=True)
 class Part:
-    """One of the provider's batches."""
+    """One of the provider's batches, or one that is about to be."""
 
     id: str
+    """Empty until the provider is known to have it."""
     requests: int
     ended: bool = False
     word: str = ""
@@ -39,6 +49,19 @@ class Part:
     done: int = 0
     failed: int = 0
     reason: str | None = None
+    name: str = ""
+    """Its own, which goes along where the provider keeps one."""
+    file: str = ""
+    """The provider's, with its requests."""
+    noted: float = 0.0
+    """When it was asked for, in seconds of this machine's clock."""
+    guessed: bool = False
+    """Whether it was found by its moment and size alone."""
+
+    @property
+    def open(self) -> bool:
+        """Whether it was asked for and nobody knows what became of it."""
+        return not self.id and not self.ended
 
 
 @dataclass(slots=True)
@@ -50,13 +73,20 @@ class State:
     reasons: dict[str, str] = field(default_factory=dict)
     """Why a request has no answer, by its key in hex."""
     requests: int = 0
+    unsent: int = 0
+    """Requests that are in no batch yet."""
     counters: Totals = field(default_factory=Totals)
     """What was asked, used and paid: by the rows ahead and by the batches."""
 
     @property
     def live(self) -> list[Part]:
         """The batches that have not ended."""
-        return [part for part in self.parts if not part.ended]
+        return [part for part in self.parts if part.id and not part.ended]
+
+    @property
+    def open(self) -> list[Part]:
+        """The batches of which nobody knows whether there are any."""
+        return [part for part in self.parts if part.open]
 
     def used(self, totals: Totals, since: Totals | None = None) -> None:
         """Count for a run what the batch has used, not what it read again."""
@@ -66,18 +96,124 @@ class State:
         totals.cached = max(0, totals.cached - totals.requests)
 
 
-def save(path: Path, state: State, recipe: bytes) -> None:
-    """Keep what is known of a job."""
+class OvertakenError(LLMError):
+    """Another process is sending the same rows."""
+
+
+@dataclass(slots=True)
+class Book:
+    """Where a job is kept: what is about to be created stands there first."""
+
+    path: Path
+    state: State
+    recipe: bytes
+    _dropped: set[str] = field(default_factory=set)
+
+    def save(self) -> None:
+        """Keep what is known of the job."""
+        self._write()
+
+    def note(self, part: Part, keys: Sequence[bytes]) -> None:
+        """Write down a batch before it is asked for.
+
+        Raises
+        ------
+        OvertakenError
+            When another process has noted one for this job meanwhile.
+        """
+        state = self.state
+        state.parts.append(part)
+        state.unsent -= part.requests
+        state.requests += part.requests
+        try:
+            self._write(part, b"".join(keys))
+        except LLMError:
+            state.parts.remove(part)
+            raise
+
+    def drop(self, part: Part) -> None:
+        """Forget a batch that does not exist."""
+        self.state.parts.remove(part)
+        self.state.unsent += part.requests
+        self.state.requests -= part.requests
+        self._dropped.add(part.name)
+        self._write()
+
+    def rows(self, part: Part) -> set[bytes]:
+        """Return the keys of the requests of a batch that has not ended."""
+        with _opened(self.path) as connection:
+            row = connection.execute(
+                "SELECT keys FROM pandas_llm_batch_rows WHERE part = ?", (part.name,)
+            ).fetchone()
+        keys = bytes(row[0]) if row else b""
+        return {keys[at : at + _KEY] for at in range(0, len(keys), _KEY)}
+
+    def taken(self) -> set[str]:
+        """Return the provider's names of the batches of all jobs of the file."""
+        with _opened(self.path) as connection:
+            rows = connection.execute("SELECT state FROM pandas_llm_batches")
+            states = [_parsed(bytes(state), "a job") for (state,) in rows.fetchall()]
+        return {part.id for state in states for part in state.parts if part.id}
+
+    def _write(self, noted: Part | None = None, keys: bytes = b"") -> None:
+        job = self.state.id
+        with _opened(self.path) as connection:
+            # a note outlives the machine: it must be on the disk before the request
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("BEGIN IMMEDIATE")
+            others = self._others(connection)
+            if noted is not None:
+                if any(not part.ended for part in others):
+                    raise OvertakenError(
+                        "another process is sending the same rows: call again, and "
+                        "the call goes on with its batches"
+                    )
+                connection.execute(
+                    "INSERT OR REPLACE INTO pandas_llm_batch_rows VALUES (?, ?, ?)",
+                    (noted.name, job, keys),
+                )
+            self.state.parts += others
+            connection.execute(
+                "INSERT OR REPLACE INTO pandas_llm_batches VALUES (?, ?, ?)",
+                (job, orjson.dumps(asdict(self.state)), self.recipe),
+            )
+            done = {part.name for part in self.state.parts if part.ended}
+            connection.executemany(
+                "DELETE FROM pandas_llm_batch_rows WHERE part = ?",
+                [(name,) for name in done | self._dropped],
+            )
+            connection.execute("COMMIT")
+
+    def _others(self, connection: sqlite3.Connection) -> list[Part]:
+        """Return the batches that another process has added meanwhile."""
+        row = connection.execute(
+            "SELECT state FROM pandas_llm_batches WHERE id = ?", (self.state.id,)
+        ).fetchone()
+        if row is None:
+            return []
+        with suppress(LLMError):  # damaged: it is written over, as ever
+            known = {part.name or part.id for part in self.state.parts}
+            known |= self._dropped
+            parts = _parsed(bytes(row[0]), self.state.id).parts
+            return [part for part in parts if (part.name or part.id) not in known]
+        return []
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     try:
         with closing(database.connect(path, _WAIT)) as connection:
             connection.execute(_SCHEMA)
-            connection.execute(
-                "INSERT OR REPLACE INTO pandas_llm_batches VALUES (?, ?, ?)",
-                (state.id, orjson.dumps(asdict(state)), recipe),
-            )
+            connection.execute(_ROWS)
+            yield connection
     except database.ERRORS as error:
         why = database.reason(path, error)
         raise LLMError(f"a batch job cannot be kept: {why}") from error
+
+
+def save(path: Path, state: State, recipe: bytes) -> None:
+    """Keep what is known of a job."""
+    Book(path, state, recipe).save()
 
 
 def find(path: Path, job: str) -> tuple[State, bytes] | None:
@@ -94,10 +230,14 @@ def find(path: Path, job: str) -> tuple[State, bytes] | None:
         raise LLMError(database.reason(path, error)) from error
     if row is None:
         return None
+    return _parsed(bytes(row[0]), job), bytes(row[1])
+
+
+def _parsed(written: bytes, job: str) -> State:
     try:
-        known = orjson.loads(row[0])
+        known = orjson.loads(written)
         parts = [Part(**part) for part in known.pop("parts")]
         counters = Totals(**known.pop("counters"))
-        return State(parts=parts, counters=counters, **known), bytes(row[1])
+        return State(parts=parts, counters=counters, **known)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise LLMError(f"the job {job!r} cannot be read: {error!r}") from error

@@ -9,7 +9,15 @@ people write before the slash, and a `Preset`.
 
 from __future__ import annotations
 
-from pandas_llm.providers.batches import DISCOUNT, Batches, Result, Snapshot, batches_of
+from pandas_llm.providers.batches import (
+    DISCOUNT,
+    Batches,
+    Listed,
+    Page,
+    Result,
+    Snapshot,
+    batches_of,
+)
 from pandas_llm.providers.dialect import Bundling
 from pandas_llm.providers.embeddings import Embeddings
 from pandas_llm.providers.failures import excerpt
@@ -29,6 +37,8 @@ __all__ = [
     "Batches",
     "Bundling",
     "Embeddings",
+    "Listed",
+    "Page",
     "Preset",
     "Provider",
     "Result",
