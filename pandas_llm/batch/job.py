@@ -232,11 +232,15 @@ class BatchJob:
     ) -> list[Result]:
         """Bring all results of a batch home, before any is counted."""
         found: list[Result] = []
+
+        def read(body: bytes) -> list[Result]:
+            if not (results := list(courier.batches.results(body))):
+                raise ValueError(body)  # there is no file without a line
+            return results
+
         for url in urls:
             try:
-                found += await courier.look(
-                    url, lambda body: list(courier.batches.results(body)), _LARGEST
-                )
+                found += await courier.look(url, read, _LARGEST)
             except ModelNotFoundError:
                 part.reason = (
                     f"its results are gone from the provider ({shown(url)}: 404), "
