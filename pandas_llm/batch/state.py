@@ -66,14 +66,14 @@ class State:
         totals.cached = max(0, totals.cached - totals.requests)
 
 
-def save(path: Path, state: State, recipe: bytes) -> None:
+def save(path: Path, state: State, written: bytes) -> None:
     """Keep what is known of a job."""
     try:
         with closing(database.connect(path, _WAIT)) as connection:
             connection.execute(_SCHEMA)
             connection.execute(
                 "INSERT OR REPLACE INTO pandas_llm_batches VALUES (?, ?, ?)",
-                (state.id, orjson.dumps(asdict(state)), recipe),
+                (state.id, orjson.dumps(asdict(state)), written),
             )
     except database.ERRORS as error:
         why = database.reason(path, error)
