@@ -48,7 +48,7 @@ _LIMITS = ("anthropic-ratelimit-tokens", "anthropic-ratelimit-input-tokens")
 """The first is of what is scarcer now, input or output."""
 
 
-class Provider(Dialect):
+class Anthropic(Dialect):
     """Messages at one endpoint."""
 
     capabilities = Capabilities(n=False)
@@ -205,7 +205,7 @@ def _tokens(usage: Any) -> Tokens:
 
 PRESETS: Mapping[str, Preset] = {
     "anthropic": Preset(
-        Provider,
+        Anthropic,
         "https://api.anthropic.com/v1",
         "ANTHROPIC_BASE_URL",
         "ANTHROPIC_API_KEY",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pandas_llm.types import Endpoint
 
 
-class Provider(openai.Provider):
+class Azure(openai.OpenAI):
     """A deployment in Azure."""
 
     batches = None
@@ -52,7 +52,7 @@ def _completed(endpoint: Endpoint, last: str) -> str:
 
 PRESETS: Mapping[str, Preset] = {
     "azure": Preset(
-        Provider,
+        Azure,
         None,
         "AZURE_OPENAI_ENDPOINT",
         "AZURE_OPENAI_API_KEY",

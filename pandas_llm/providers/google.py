@@ -28,7 +28,7 @@ _APART = (("", "cachedContentTokenCount"), ("", "thoughtsTokenCount"))
 _ROLES = {"assistant": "model"}
 
 
-class Provider(Dialect):
+class Google(Dialect):
     """``generateContent`` of one model."""
 
     images = ImageLimits(
@@ -211,7 +211,7 @@ def _tokens(usage: Any) -> Tokens:
 
 PRESETS: Mapping[str, Preset] = {
     "google": Preset(
-        Provider,
+        Google,
         "https://generativelanguage.googleapis.com/v1beta",
         "GOOGLE_GEMINI_BASE_URL",
         ("GEMINI_API_KEY", "GOOGLE_API_KEY"),

@@ -45,7 +45,7 @@ _APART = (
 )
 
 
-class Provider(Dialect):
+class OpenAI(Dialect):
     """Chat completions at one endpoint.
 
     Servers with oddities are subclasses that set the attributes.
@@ -263,7 +263,7 @@ def quota(
 _REQUESTS, _TOKENS = limit_names("-requests"), limit_names("-tokens")
 PRESETS: Mapping[str, Preset] = {
     "openai": Preset(
-        Provider, "https://api.openai.com/v1", "OPENAI_BASE_URL", "OPENAI_API_KEY"
+        OpenAI, "https://api.openai.com/v1", "OPENAI_BASE_URL", "OPENAI_API_KEY"
     ),
-    "sim": Preset(Provider, "sim://local", needs_key=False),
+    "sim": Preset(OpenAI, "sim://local", needs_key=False),
 }

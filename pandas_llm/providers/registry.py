@@ -79,8 +79,8 @@ class Preset(NamedTuple):
 
     Examples
     --------
-    >>> from pandas_llm.providers.openai import Provider
-    >>> acme = Preset(Provider, "https://llm.acme.example/v1", key="ACME_API_KEY")
+    >>> from pandas_llm.providers.openai import OpenAI
+    >>> acme = Preset(OpenAI, "https://llm.acme.example/v1", key="ACME_API_KEY")
     >>> acme.needs_key
     True
     """

@@ -30,7 +30,7 @@ _APART = (
 _CALLS = ("function_call", "custom_tool_call")
 
 
-class Provider(openai.Provider):
+class Responses(openai.OpenAI):
     """Responses at one endpoint."""
 
     capabilities = Capabilities(n=False)
@@ -143,6 +143,6 @@ def _tokens(usage: Any) -> Tokens:
 
 PRESETS: Mapping[str, Preset] = {
     "openai-responses": Preset(
-        Provider, "https://api.openai.com/v1", "OPENAI_BASE_URL", "OPENAI_API_KEY"
+        Responses, "https://api.openai.com/v1", "OPENAI_BASE_URL", "OPENAI_API_KEY"
     )
 }
