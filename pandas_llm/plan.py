@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from pandas_llm import options
 from pandas_llm._display import ends_here
-from pandas_llm._engine import portable
+from pandas_llm._engine import transferable
 from pandas_llm._run import (
     Shape,
     TaskRun,
@@ -98,7 +98,7 @@ class Plan:
             When there is a key or a session in it.
         """
         shape, settings = self._task.shape, self._task.settings
-        given = portable(settings)
+        given = transferable(settings)
         return _rebuilt, (self.template, self.keys, self.verb, asdict(shape), given)
 
     def meta(self, data: Any) -> Any:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pandas_llm._engine import images
 from pandas_llm._engine.address import (
     SIMULATED,
-    portable,
     resolve_endpoint,
     resolve_endpoints,
+    transferable,
     without_secrets,
 )
 from pandas_llm._engine.client import Client
@@ -32,8 +32,8 @@ __all__ = [
     "images",
     "offline_client",
     "open_client",
-    "portable",
     "resolve_endpoint",
     "resolve_endpoints",
+    "transferable",
     "without_secrets",
 ]

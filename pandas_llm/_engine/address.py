@@ -35,7 +35,7 @@ local_addresses: Mapping[str, str] | None = None
 """Providers and the addresses to ask; None for those of the presets."""
 
 
-def portable(settings: Settings) -> dict[str, Any]:
+def transferable(settings: Settings) -> dict[str, Any]:
     """Give options for another process: as they are here, but without any key.
 
     Raises

@@ -89,7 +89,7 @@ class Client:
         """Make an exchange that is no row's, again while it fails in passing."""
         return await self._sender.plain(call, events)
 
-    def draft(self, request: Request) -> HTTPRequest:
+    def as_sent(self, request: Request) -> HTTPRequest:
         """Write a request as it would be sent now, with its secrets masked."""
         capabilities = self.terms.capabilities
         n = request.spec.n if capabilities.n else 1

@@ -10,9 +10,9 @@ from pandas_llm._pacing.limiter import (
     estimate_tokens,
     shared_limiter,
 )
-from pandas_llm._pacing.parts import RENEWAL, TERM, WHOLE, Budget, Shares, budget
 from pandas_llm._pacing.prices import CostBudget, Prices
 from pandas_llm._pacing.retry import Circuit, backoff
+from pandas_llm._pacing.shares import RENEWAL, TERM, WHOLE, Budget, Shares, budget
 
 __all__ = [
     "RENEWAL",

@@ -233,7 +233,7 @@ def decode(rows: Iterable[Row]) -> Iterator[tuple[bytes, int, Reply]]:
     """Give key, last use and reply of each row that is what was put."""
     for key, used, check, text in rows:
         try:
-            if _sum(key, text) == check:
+            if _checksum(key, text) == check:
                 yield key, int(used), _load(text)
         except (TypeError, ValueError, OverflowError):
             continue
@@ -246,7 +246,7 @@ def _rows(puts: Iterable[tuple[bytes, Reply]], stamp: int) -> Iterator[Row]:
         except (TypeError, ValueError) as error:  # a lone surrogate
             _log.debug("a reply cannot be kept: %s", error)
             continue
-        yield key, stamp, _sum(key, text), text
+        yield key, stamp, _checksum(key, text), text
 
 
 # a vector stands as bytes behind a NUL, which JSON never holds
@@ -272,7 +272,7 @@ def _load(text: bytes) -> Reply:
     return Reply(choices, tokens and Tokens(*tokens), *rest)
 
 
-def _sum(key: bytes, text: bytes) -> int:
+def _checksum(key: bytes, text: bytes) -> int:
     """Bind a text to its key: SQLite itself has no checksums."""
     return zlib.crc32(text, zlib.crc32(key))
 
