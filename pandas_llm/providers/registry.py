@@ -192,8 +192,10 @@ def read_reply(provider: Provider, response: HTTPResponse) -> Reply:
 
 def _seen(reply: Reply) -> Reply:
     """Write out what people cannot see in the words about an answer, not in it."""
-    words = (reply.model, reply.request_id, *[c.finish_reason for c in reply.choices])
-    if all(not isinstance(word, str) or word.isprintable() for word in words):
+    words = [reply.model, reply.request_id]
+    for choice in reply.choices:
+        words.append(choice.finish_reason)  # noqa: PERF401 - nearly always one
+    if "".join(filter(None, words)).isprintable():
         return reply
     choices = tuple(
         choice._replace(finish_reason=_visible(choice.finish_reason))
