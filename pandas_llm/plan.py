@@ -45,7 +45,8 @@ class Plan:
         Any number of records a row, exactly one, plain text, one label, or a
         vector, for which a column's name is a template too.
     **options
-        Of the verb (`how`, `errors`, …) and of the run; see the README.
+        Of the verb (`how`, `errors`, …), and of a run: see
+        ``help(pandas_llm.set_options)``.
 
     Examples
     --------

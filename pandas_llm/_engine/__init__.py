@@ -1,4 +1,8 @@
-"""A row's way to the provider and back: feed, workers, client, sender, transport."""
+"""A row's way to the server and back: feed, workers, client, sender, transport.
+
+What follows from an error (ask again, wait, give up the row, stop the run) is decided
+in `verdict`; what became of each row is kept in `outcomes`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""How fast requests leave, how patient they are, and what they cost."""
+"""How fast requests leave, how patient they are, and what they cost.
+
+NOTES.md beside this file has the idea and what was measured.
+"""
 
 from __future__ import annotations
 
