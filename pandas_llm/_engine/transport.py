@@ -283,7 +283,7 @@ def _broke_off(error: Exception) -> bool:
 
 
 def open_connections() -> int:
-    """Give how many connections this process may have, by its open-file limit."""
+    """Return how many connections this process may have, by its open-file limit."""
     try:
         import resource
     except ImportError:
@@ -295,7 +295,7 @@ def open_connections() -> int:
 
 
 def _words(error: Exception) -> str:
-    """Give an error's own words, without a URL: a proxy's may hold a password."""
+    """Return an error's own words, without a URL: a proxy's may hold a password."""
     cause = getattr(error, "os_error", None)
     if cause is not None:  # aiohttp's own words show its settings, uvloop's a tuple
         known = isinstance(cause.errno, int) and cause.errno > 0

@@ -111,7 +111,7 @@ class Cache:
         self._begin()
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, Reply]:
-        """Give the replies there are; what is damaged is not there."""
+        """Return the replies there are; what is damaged is not there."""
         self._check_process()
         found: dict[bytes, Reply] = {}
         fresh = int(time.time()) - _STALE

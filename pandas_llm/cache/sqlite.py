@@ -141,7 +141,7 @@ def homeless(path: Path) -> bool:
 
 
 def size(path: Path) -> int:
-    """Give a file's bytes, 0 when there is none."""
+    """Return a file's bytes, 0 when there is none."""
     try:
         return path.stat().st_size
     except OSError:
@@ -166,7 +166,7 @@ def reason(path: Path, error: Exception) -> str:
 
 
 def _code(error: Exception) -> int:
-    """Give SQLite's primary code of an error, 0 when it has none."""
+    """Return SQLite's primary code of an error, 0 when it has none."""
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
@@ -230,7 +230,7 @@ def _vacuum(connection: sqlite3.Connection, pages: int = 0) -> None:
 
 
 def decode(rows: Iterable[Row]) -> Iterator[tuple[bytes, int, Reply]]:
-    """Give key, last use and reply of each row that is what was put."""
+    """Yield key, last use and reply of each row that is what was put."""
     for key, used, check, text in rows:
         try:
             if _checksum(key, text) == check:

@@ -69,7 +69,7 @@ class Anthropic(Dialect):
         self._varied = False
 
     def url(self, endpoint: Endpoint) -> str:
-        """Give the address; the vendor's own variable holds it without a version."""
+        """Return the address; the vendor's own variable holds it without a version."""
         base_url = endpoint.base_url
         versioned = urlsplit(base_url).path.endswith("/v1")
         return f"{base_url}{'' if versioned else '/v1'}/messages"
@@ -125,7 +125,7 @@ class Anthropic(Dialect):
         return {**shared, **first, "messages": before + after}
 
     def picture(self, image: Image) -> dict[str, Any]:
-        """Give an image in base64, or its address."""
+        """Return an image in base64, or its address."""
         source = {"type": "url", "url": image.url}
         if image.data:
             media = {"media_type": image.media_type, "data": image.data}

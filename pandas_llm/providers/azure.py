@@ -25,11 +25,11 @@ class Azure(openai.OpenAI):
     batches = None
 
     def url(self, endpoint: Endpoint) -> str:
-        """Give the address that requests go to."""
+        """Return the address that requests go to."""
         return _completed(endpoint, "chat/completions")
 
     def embeddings_url(self, endpoint: Endpoint) -> str:
-        """Give the address that requests for embeddings go to."""
+        """Return the address that requests for embeddings go to."""
         return _completed(endpoint, "embeddings")
 
     def authorization(self, endpoint: Endpoint) -> dict[str, str]:

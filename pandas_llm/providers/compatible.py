@@ -42,7 +42,7 @@ class Ollama(OpenAI):
     """No limits are known; its one queue shall answer within `request_timeout`."""
 
     def embeddings_url(self, endpoint: Endpoint) -> str:
-        """Give the address, which is not under that of the compatible part."""
+        """Return the address, which is not under that of the compatible part."""
         return endpoint.base_url.removesuffix("/v1") + "/api/embed"
 
     def embeddings(

@@ -37,7 +37,7 @@ class Responses(openai.OpenAI):
     lacking = ("seed", "stop")
 
     def url(self, endpoint: Endpoint) -> str:
-        """Give the address that requests go to."""
+        """Return the address that requests go to."""
         return endpoint.base_url + "/responses"
 
     def shared(
@@ -77,11 +77,11 @@ class Responses(openai.OpenAI):
         return {**shared, **instructions, "input": said}
 
     def picture(self, image: Image) -> dict[str, Any]:
-        """Give an image as a URL; its type says that `detail` must be given."""
+        """Return an image as a URL; its type says that `detail` must be given."""
         return {"type": "input_image", "image_url": image.url, "detail": "auto"}
 
     def words(self, text: str) -> dict[str, Any]:
-        """Give the text beside images."""
+        """Return the text beside images."""
         return {"type": "input_text", "text": text}
 
     def usage(self, data: Any) -> Used:
