@@ -5,6 +5,7 @@ A module, class or function that is renamed fails here until the pages know it.
 
 import ast
 import builtins
+import inspect
 import keyword
 import re
 from pathlib import Path
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 from test_architecture import APART, FLOORS
 from test_simulator_rooms import ROOMS
+
+from pandas_llm import errors
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "pandas_llm"
@@ -132,3 +135,27 @@ def test_the_notes_on_the_pace_speak_of_its_modules_and_constants():
     constants = set(re.findall(r"`(_?[A-Z][A-Z_]+)`", text))
     assert constants
     assert constants <= words_of((PACKAGE / "_pacing").glob("*.py"))
+
+
+def test_the_readme_lists_every_kind_of_failure_and_no_other():
+    classes = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)]
+    bases = (errors.LLMError, errors.RowError, errors.ProviderError)
+    kinds = {
+        kind.kind
+        for kind in classes
+        if issubclass(kind, errors.LLMError) and kind not in bases
+    }
+    table = (ROOT / "README.md").read_text().split("| kind | what happened |")[1]
+    named = re.findall(r"^\| `(\w+)` \|", table.split("\n\n")[0], re.MULTILINE)
+    assert sorted(named) == sorted(kinds)
+
+
+def test_the_changelog_has_one_section_of_what_is_not_released():
+    text = (ROOT / "CHANGELOG.md").read_text()
+    assert re.findall(r"^## (.*)", text, re.MULTILINE)[:1] == ["Unreleased"]
+    assert text.count("## Unreleased") == 1
+    newest = re.split(r"^## .*", text, flags=re.MULTILINE)[1]
+    heads = re.findall(r"^### (.*)", newest, re.MULTILINE)
+    assert heads == [h for h in ("Added", "Changed", "Fixed") if h in heads]
+    lines = [line for line in text.splitlines() if line.startswith("- ")]
+    assert len(lines) == len(set(lines))
