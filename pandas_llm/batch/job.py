@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pandas_llm._display import Bar, Status, Totals, ends_here
 from pandas_llm._run import TaskRun, run_for
 from pandas_llm.batch import saved
-from pandas_llm.batch.courier import Courier, all_items
 from pandas_llm.batch.sending import Sending, settle_all
 from pandas_llm.batch.state import Book, find
+from pandas_llm.batch.upload import Upload, all_items
 from pandas_llm.cache import location
 from pandas_llm.errors import (
     BatchError,
     LLMError,
+    MalformedReplyError,
     ModelNotFoundError,
     NotCachedError,
     ProviderError,
@@ -179,9 +180,9 @@ class BatchJob:
             return
         words = {part.reason or part.word for part in self._state.parts}
         last = ", ".join(sorted(filter(None, words))) or "nothing was sent"
-        async with Courier.opened(self._task, self._path) as courier:
+        async with Upload.opened(self._task, self._path) as upload:
             items = await all_items(
-                TaskRun(run.task, run.data, dry=True), courier.client
+                TaskRun(run.task, run.data, dry=True), upload.client
             )
         keys = {item.position: item.key.hex() for item in items}
         for at in bare:
@@ -193,54 +194,54 @@ class BatchJob:
         """Ask how the batches are; take the results of those that have ended."""
         if not (self._state.live or self._state.open):
             return
-        async with Courier.opened(self._task, self._path) as courier:
-            await settle_all(courier, self._book)
+        async with Upload.opened(self._task, self._path) as upload:
+            await settle_all(upload, self._book)
             for part in self._state.live:
                 try:
-                    url = courier.batches.poll(part.id)
-                    told = await courier.look(url, courier.batches.read)
+                    url = upload.batches.poll(part.id)
+                    told = await upload.look(url, upload.batches.read)
                 except ModelNotFoundError:
                     part.ended, part.word = True, "not known to the provider any more"
                     continue
-                await self._take(courier, part, told)
+                await self._take(upload, part, told)
             self._book.save()
 
-    async def _take(self, courier: Courier, part: Part, told: Snapshot) -> None:
+    async def _take(self, upload: Upload, part: Part, told: Snapshot) -> None:
         part.word = visible(told.word)
         part.reason = told.reason and visible(told.reason)
         part.done, part.failed = told.done, told.failed
         self._word = part.word
         if told.state == "ended":
             keys = {key.hex() for key in self._book.rows(part)}
-            found = await self._results(courier, part, told.files)
+            found = await self._results(upload, part, told.files)
             own = [result for result in found if not keys or result.custom_id in keys]
             if part.guessed and not own:
                 part.reason = "it was another's batch of the same moment and size"
             for result in own:
-                courier.keep(result, self._state)
-            courier.cache.flush()
-            if courier.cache.broken:
+                upload.keep(result, self._state)
+            upload.cache.flush()
+            if upload.cache.broken:
                 raise LLMError(
-                    f"the batch's answers cannot be kept: {courier.cache.broken}"
+                    f"the batch's answers cannot be kept: {upload.cache.broken}"
                 )
             part.ended = True
         now = self._now()
         self._totals.done, self._totals.failed = now.done + now.failed, now.failed
 
     async def _results(
-        self, courier: Courier, part: Part, urls: Sequence[str]
+        self, upload: Upload, part: Part, urls: Sequence[str]
     ) -> list[Result]:
         """Bring all results of a batch home, before any is counted."""
         found: list[Result] = []
 
         def read(body: bytes) -> list[Result]:
-            if not (results := list(courier.batches.results(body))):
-                raise ValueError(body)  # there is no file without a line
+            if not (results := list(upload.batches.results(body))):
+                raise MalformedReplyError("a file of results is empty")
             return results
 
         for url in urls:
             try:
-                found += await courier.look(url, read, _LARGEST)
+                found += await upload.look(url, read, _LARGEST)
             except ModelNotFoundError:
                 part.reason = (
                     f"its results are gone from the provider ({shown(url)}: 404), "
@@ -249,10 +250,10 @@ class BatchJob:
         return found
 
     async def _cancel(self) -> None:
-        async with Courier.opened(self._task, self._path) as courier:
+        async with Upload.opened(self._task, self._path) as upload:
             for part in self._state.live:
-                response = await courier.send(courier.batches.cancel(part.id))
-                part.word = visible(courier.batches.read(response.body).word)
+                response = await upload.send(upload.batches.cancel(part.id))
+                part.word = visible(upload.batches.read(response.body).word)
             self._book.save()
 
 

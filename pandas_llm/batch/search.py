@@ -16,8 +16,8 @@ from pandas_llm.errors import MaybeCreatedError, ProviderError
 from pandas_llm.redaction import visible
 
 if TYPE_CHECKING:
-    from pandas_llm.batch.courier import Courier
     from pandas_llm.batch.state import Book, Part
+    from pandas_llm.batch.upload import Upload
     from pandas_llm.providers import Listed, Snapshot
 
 _SETTLES = 10.0
@@ -35,7 +35,7 @@ def confirm(part: Part, made: Snapshot) -> None:
 
 
 async def settle(
-    courier: Courier, part: Part, book: Book, why: MaybeCreatedError | None = None
+    upload: Upload, part: Part, book: Book, why: MaybeCreatedError | None = None
 ) -> bool:
     """Find out whether there is a batch; one that is found is gone on with.
 
@@ -54,34 +54,34 @@ async def settle(
     age = 0.0 if why else max(0.0, time.time() - part.noted)
     until = time.monotonic() + _SETTLES - age
     try:
-        while (found := await _search(courier, part, book)) is None:
+        while (found := await _search(upload, part, book)) is None:
             if time.monotonic() >= until:
                 return False
             await asyncio.sleep(_PAUSE)
     except MaybeCreatedError:
         raise
     except ProviderError as error:
-        raise (why or courier.unclear(part.requests, error)) from error
+        raise (why or upload.unclear(part.requests, error)) from error
     confirm(part, found)
     book.save()
     return True
 
 
-async def _search(courier: Courier, part: Part, book: Book) -> Snapshot | None:
+async def _search(upload: Upload, part: Part, book: Book) -> Snapshot | None:
     """Read the list as far back as the batch can be."""
-    batches = courier.batches
+    batches = upload.batches
     similar: list[Listed] = []
     after: str | None = None
     taken = book.taken()
     for _ in range(_PAGES):
-        page, now = await courier.page(batches.newest(after))
+        page, now = await upload.page(batches.newest(after))
         noted = part.noted + now - time.time()
         for one in page.batches:
             if one.batch.id in taken:
                 continue
             if one.name == part.name or (part.file and one.file == part.file):
                 return one.batch
-            if _is_similar(one, part, noted, courier.recipe.settings.request_timeout):
+            if _is_similar(one, part, noted, upload.task.settings.request_timeout):
                 similar.append(one)
         oldest = page.batches[-1] if page.batches else None
         if oldest is None or not page.more:
@@ -91,7 +91,7 @@ async def _search(courier: Courier, part: Part, book: Book) -> Snapshot | None:
         after = oldest.batch.id
     else:
         raise ProviderError(f"the list of batches has over {_PAGES} newer pages")
-    return await _told_apart(courier, part, similar, book)
+    return await _told_apart(upload, part, similar, book)
 
 
 def _is_similar(one: Listed, part: Part, noted: float, timeout: float) -> bool:
@@ -104,7 +104,7 @@ def _is_similar(one: Listed, part: Part, noted: float, timeout: float) -> bool:
 
 
 async def _told_apart(
-    courier: Courier, part: Part, similar: list[Listed], book: Book
+    upload: Upload, part: Part, similar: list[Listed], book: Book
 ) -> Snapshot | None:
     """Return the batch with these very requests, or the only one that can be."""
     keys = {key.hex() for key in book.rows(part)}
@@ -113,9 +113,9 @@ async def _told_apart(
         names: set[str] = set()
         for url in one.batch.files:
             with suppress(ProviderError):  # gone: it says nothing
-                names |= await courier.look(
+                names |= await upload.look(
                     url,
-                    lambda body: {r.custom_id for r in courier.batches.results(body)},
+                    lambda body: {r.custom_id for r in upload.batches.results(body)},
                     1 << 30,
                 )
         if names & keys:
@@ -125,6 +125,6 @@ async def _told_apart(
     if len(left) > 1:
         listed = ", ".join(visible(one.batch.id) for one in left)
         msg = f"{len(left)} batches of its time and size are there: {listed}"
-        raise courier.unclear(part.requests, ProviderError(msg))
+        raise upload.unclear(part.requests, ProviderError(msg))
     part.guessed = bool(left)
     return left[0].batch if left else None

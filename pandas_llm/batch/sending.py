@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from pandas_llm._engine import SIMULATED, resolve_endpoint
 from pandas_llm._run import TaskRun
 from pandas_llm.batch import saved
-from pandas_llm.batch.courier import Courier, all_items
+from pandas_llm.batch.parts import send_all
 from pandas_llm.batch.search import settle
 from pandas_llm.batch.state import Book, OvertakenError, State, find
-from pandas_llm.batch.upload import send_all
+from pandas_llm.batch.upload import Upload, all_items
 from pandas_llm.cache import location
 from pandas_llm.errors import ConfigurationError
 
@@ -51,8 +51,8 @@ class Sending:
         """
         book = Book(self._path, State(_name([])), self._written)
         if self.run.store.rows:
-            async with Courier.opened(self._task, self._path) as courier:
-                items = await all_items(self.run, courier.client)
+            async with Upload.opened(self._task, self._path) as upload:
+                items = await all_items(self.run, upload.client)
                 name = _name(items)
                 for left in reversed(range(_TRIES)):
                     known = find(self._path, name)
@@ -61,7 +61,7 @@ class Sending:
                     if job not in (None, name):
                         break
                     try:
-                        await self._send(courier, items, book, again=job is None)
+                        await self._send(upload, items, book, again=job is None)
                         break
                     except OvertakenError:
                         if not left:
@@ -69,10 +69,10 @@ class Sending:
         return book
 
     async def _send(
-        self, courier: Courier, items: list[Item], book: Book, *, again: bool
+        self, upload: Upload, items: list[Item], book: Book, *, again: bool
     ) -> None:
         state = book.state
-        await settle_all(courier, book)
+        await settle_all(upload, book)
         before = replace(state.counters)
         if state.live:
             busy = _busy(book)
@@ -81,7 +81,7 @@ class Sending:
             again = False
         else:
             busy = set()
-        kept = courier.kept(items) | busy
+        kept = upload.kept(items) | busy
         todo = [item for item in items if item.key not in kept]
         if again:
             state.reasons.clear()
@@ -91,18 +91,18 @@ class Sending:
             return
         try:
             if todo:
-                await courier.check()
-            todo = await courier.probe(todo, state)
-            courier.cache.flush()  # paid for, whatever comes now
-            await send_all(courier, todo, book)
+                await upload.check()
+            todo = await upload.probe(todo, state)
+            upload.cache.flush()  # paid for, whatever comes now
+            await send_all(upload, todo, book)
         finally:
             state.used(self.run.events.totals, before)
 
 
-async def settle_all(courier: Courier, book: Book) -> None:
+async def settle_all(upload: Upload, book: Book) -> None:
     """Find out which batches there are, of those that were only asked for."""
     for part in book.state.open:
-        if not await settle(courier, part, book):
+        if not await settle(upload, part, book):
             book.drop(part)
 
 

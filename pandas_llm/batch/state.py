@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-_WAIT = 5.0
+_LOCK_WAIT = 5.0
+"""Seconds to wait for another process's lock."""
 _USED = (
     *("requests", "input_tokens", "output_tokens", "cached_input_tokens"),
     *("reasoning_tokens", "known_cost", "unpriced"),
@@ -106,7 +107,7 @@ class Book:
 
     path: Path
     state: State
-    recipe: bytes
+    written: bytes
     _dropped: set[str] = field(default_factory=set)
 
     def save(self) -> None:
@@ -175,7 +176,7 @@ class Book:
             self.state.parts += others
             connection.execute(
                 "INSERT OR REPLACE INTO pandas_llm_batches VALUES (?, ?, ?)",
-                (job, orjson.dumps(asdict(self.state)), self.recipe),
+                (job, orjson.dumps(asdict(self.state)), self.written),
             )
             done = {part.name for part in self.state.parts if part.ended}
             connection.executemany(
@@ -202,7 +203,7 @@ class Book:
 @contextmanager
 def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     try:
-        with closing(database.connect(path, _WAIT)) as connection:
+        with closing(database.connect(path, _LOCK_WAIT)) as connection:
             connection.execute(_SCHEMA)
             connection.execute(_ROWS)
             yield connection
@@ -211,9 +212,9 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
         raise LLMError(f"a batch job cannot be kept: {why}") from error
 
 
-def save(path: Path, state: State, recipe: bytes) -> None:
+def save(path: Path, state: State, written: bytes) -> None:
     """Keep what is known of a job."""
-    Book(path, state, recipe).save()
+    Book(path, state, written).save()
 
 
 def find(path: Path, job: str) -> tuple[State, bytes] | None:
@@ -221,7 +222,7 @@ def find(path: Path, job: str) -> tuple[State, bytes] | None:
     if not database.size(path):
         return None
     try:
-        with closing(database.connect(path, _WAIT)) as connection:
+        with closing(database.connect(path, _LOCK_WAIT)) as connection:
             connection.execute(_SCHEMA)
             row = connection.execute(
                 "SELECT state, recipe FROM pandas_llm_batches WHERE id = ?", (job,)

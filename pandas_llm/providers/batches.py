@@ -26,14 +26,14 @@ _LABEL = "pandas_llm"
 """The field of a batch's metadata that holds its name."""
 _COMPLETIONS = ("chat/completions", "responses")
 
-State = Literal["running", "ended"]
+Phase = Literal["running", "ended"]
 
 
 class Snapshot(NamedTuple):
     """What a vendor says of one batch."""
 
     id: str
-    state: State
+    state: Phase
     word: str
     """The vendor's own word for it."""
     total: int
