@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pandas_llm._display import Bar, Status, Totals, ends_here
 from pandas_llm._run import TaskRun, run_for
 from pandas_llm.batch import saved
+from pandas_llm.batch.parts import send_waiting
 from pandas_llm.batch.sending import Sending, settle_all
 from pandas_llm.batch.state import Book, find
-from pandas_llm.batch.upload import Upload, all_items
+from pandas_llm.batch.upload import QueueFullError, Upload, all_items
 from pandas_llm.cache import location
 from pandas_llm.errors import (
     BatchError,
@@ -44,6 +45,8 @@ _SOON, _LATE = 0.2, 30.0
 """Seconds between looks, at first and at last."""
 _LONGEST_SILENCE = 900.0
 """Seconds without an answer to a look, while waiting: a batch takes hours anyway."""
+_LONGEST_QUEUE = 86_400.0
+"""Seconds without room in the account's queue, with nothing of the job in it."""
 _LARGEST = 1 << 30
 """Bytes of a file of results."""
 
@@ -135,8 +138,8 @@ class BatchJob:
             sum(part.requests for part in parts),
             sum(part.done for part in parts),
             sum(part.failed for part in parts),
-            not (self._state.live or self._state.open),
-            self._state.unsent,
+            not self._state.pending,
+            self._state.unsent + sum(part.requests for part in self._state.waiting),
         )
 
     def _run(self, data: Any) -> TaskRun:
@@ -149,8 +152,8 @@ class BatchJob:
         pause = _SOON
         if self._state.unsent:
             self._book = await Sending(self._task, run.data).send(self.id)
-        heard = time.monotonic()
-        while self._state.live or self._state.open:
+        queued = heard = time.monotonic()
+        while self._state.pending:
             try:
                 await self._look()
                 heard = time.monotonic()
@@ -158,8 +161,15 @@ class BatchJob:
                 away = time.monotonic() - heard
                 if not (wait and error.retryable and away < _LONGEST_SILENCE):
                     raise
-            if not wait or not (self._state.live or self._state.open):
+            if not wait or not self._state.pending:
                 break
+            if self._state.live:
+                queued = time.monotonic()
+            elif time.monotonic() - queued > _LONGEST_QUEUE:
+                raise QueueFullError(
+                    "the account's queue for batches has had no room for a day: look "
+                    "into its limit of enqueued tokens; the same call goes on"
+                )
             await asyncio.sleep(pause)
             pause = min(_LATE, pause * 1.2)
         await run.execute()
@@ -192,11 +202,12 @@ class BatchJob:
 
     async def _look(self) -> None:
         """Ask how the batches are; take the results of those that have ended."""
-        if not (self._state.live or self._state.open):
+        if not self._state.pending:
             return
         async with Upload.opened(self._task, self._path) as upload:
             await settle_all(upload, self._book)
-            for part in self._state.live:
+            live = self._state.live
+            for part in live:
                 try:
                     url = upload.batches.poll(part.id)
                     told = await upload.look(url, upload.batches.read)
@@ -205,13 +216,20 @@ class BatchJob:
                     continue
                 await self._take(upload, part, told)
             self._book.save()
+            # room comes as batches end; one that was just held back is not asked for
+            if not any(part.waiting for part in live) and (
+                not self._state.live or any(part.ended for part in live)
+            ):
+                await send_waiting(upload, self._book)
 
     async def _take(self, upload: Upload, part: Part, told: Snapshot) -> None:
         part.word = visible(told.word)
         part.reason = told.reason and visible(told.reason)
         part.done, part.failed = told.done, told.failed
         self._word = part.word
-        if told.state == "ended":
+        if told.full:
+            part.held()
+        elif told.state == "ended":
             keys = {key.hex() for key in self._book.rows(part)}
             found = await self._results(upload, part, told.files)
             own = [result for result in found if not keys or result.custom_id in keys]
@@ -254,6 +272,9 @@ class BatchJob:
             for part in self._state.live:
                 response = await upload.send(upload.batches.cancel(part.id))
                 part.word = visible(upload.batches.read(response.body).word)
+            for part in self._state.waiting:
+                part.waiting, part.ended, part.word = False, True, "never sent"
+            self._state.unsent = 0
             self._book.save()
 
 

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 
 from pandas_llm.batch.search import confirm, settle
 from pandas_llm.batch.state import Part
+from pandas_llm.batch.upload import QueueFullError
 from pandas_llm.errors import (
+    BadRequestError,
     ConfigurationError,
     CostLimitError,
     ImageError,
     LLMError,
     MaybeCreatedError,
+    ModelNotFoundError,
 )
 from pandas_llm.providers import DISCOUNT
 from pandas_llm.types import Tokens
@@ -67,13 +70,39 @@ async def _begin(
     name = f"{book.state.id}-{token_hex(8)}"
     file = await upload.uploaded(lines)
     part = Part("", len(lines), name=name, file=file, noted=time.time())
-    request = upload.batches.create(lines, file, name)
+    part.waiting = bool(file and book.state.waiting)  # behind those that wait
     book.note(part, keys)
+    if not part.waiting:
+        await _launch(upload, part, lines, book)
+
+
+async def send_waiting(upload: Upload, book: Book) -> None:
+    """Ask for the batches that wait, as far as the account's queue has room."""
+    for part in book.state.waiting:
+        if not book.claim(part):
+            continue
+        # where its file is gone, its rows are sent by a call that has them
+        with suppress(BadRequestError, ModelNotFoundError):
+            await _launch(upload, part, [], book)
+        if part.waiting:
+            break
+
+
+async def _launch(
+    upload: Upload, part: Part, lines: Sequence[bytes], book: Book
+) -> None:
+    """Ask for a batch that is noted."""
+    request = upload.batches.create(lines, part.file, part.name)
     try:
-        confirm(part, await upload.create(request, len(lines)))
+        confirm(part, await upload.create(request, part.requests))
     except MaybeCreatedError as error:
         if not await settle(upload, part, book, error):
             raise
+    except QueueFullError:
+        if not part.file:
+            book.drop(part)
+            raise
+        part.held()
     except LLMError:  # refused, or never sent
         book.drop(part)
         raise

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pandas_llm._engine import SIMULATED, resolve_endpoint
 from pandas_llm._run import TaskRun
 from pandas_llm.batch import saved
-from pandas_llm.batch.parts import send_all
+from pandas_llm.batch.parts import send_all, send_waiting
 from pandas_llm.batch.search import settle
 from pandas_llm.batch.state import Book, OvertakenError, State, find
 from pandas_llm.batch.upload import Upload, all_items
@@ -73,8 +73,9 @@ class Sending:
     ) -> None:
         state = book.state
         await settle_all(upload, book)
+        await send_waiting(upload, book)
         before = replace(state.counters)
-        if state.live:
+        if state.pending:
             busy = _busy(book)
             if busy is None:
                 return
@@ -87,7 +88,7 @@ class Sending:
             state.reasons.clear()
         else:
             todo = [item for item in todo if item.key.hex() not in state.reasons]
-        if not todo and state.live:
+        if not todo and state.pending:
             return
         try:
             if todo:
@@ -109,7 +110,7 @@ async def settle_all(upload: Upload, book: Book) -> None:
 def _busy(book: Book) -> set[bytes] | None:
     """Return the keys under way; None if an earlier version has not kept them."""
     found: set[bytes] = set()
-    for part in book.state.live:
+    for part in (*book.state.live, *book.state.waiting):
         rows = book.rows(part)
         if not rows:
             return None

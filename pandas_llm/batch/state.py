@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
@@ -58,11 +59,26 @@ class Part:
     """When it was asked for, in seconds of this machine's clock."""
     guessed: bool = False
     """Whether it was found by its moment and size alone."""
+    waiting: bool = False
+    """Whether it is to be asked for when the account's queue has room."""
+    past: list[str] = field(default_factory=list)
+    """The provider's names of batches that a full queue has failed; empty where it
+    did not even begin one."""
 
     @property
     def open(self) -> bool:
         """Whether it was asked for and nobody knows what became of it."""
-        return not self.id and not self.ended
+        return not (self.id or self.ended or self.waiting)
+
+    def held(self) -> None:
+        """Note that the account's queue has no room for it."""
+        self.past.append(self.id)
+        self.id, self.waiting = "", True
+
+    @property
+    def rank(self) -> tuple[int, bool, bool, bool]:
+        """How far it has come: of two processes the one that knows more is right."""
+        return len(self.past), self.ended, bool(self.id), not self.waiting
 
 
 @dataclass(slots=True)
@@ -88,6 +104,16 @@ class State:
     def open(self) -> list[Part]:
         """The batches of which nobody knows whether there are any."""
         return [part for part in self.parts if part.open]
+
+    @property
+    def waiting(self) -> list[Part]:
+        """The batches that wait for room in the account's queue."""
+        return [part for part in self.parts if part.waiting]
+
+    @property
+    def pending(self) -> bool:
+        """Whether any batch has yet to end."""
+        return not all(part.ended for part in self.parts)
 
     def used(self, totals: Totals, since: Totals | None = None) -> None:
         """Count for a run what the batch has used, not what it read again."""
@@ -154,7 +180,20 @@ class Book:
         with _opened(self.path) as connection:
             rows = connection.execute("SELECT state FROM pandas_llm_batches")
             states = [_parsed(bytes(state), "a job") for (state,) in rows.fetchall()]
-        return {part.id for state in states for part in state.parts if part.id}
+        parts = [part for state in states for part in state.parts]
+        return {name for part in parts for name in (part.id, *part.past) if name}
+
+    def claim(self, part: Part) -> bool:
+        """Note that a batch which waits is asked for, unless another process does."""
+        with _opened(self.path) as connection:
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("BEGIN IMMEDIATE")
+            self.state.parts += self._others(connection)
+            if not part.waiting:
+                return False
+            part.waiting, part.noted = False, time.time()
+            self._put(connection)
+        return True
 
     def _write(self, noted: Part | None = None, keys: bytes = b"") -> None:
         job = self.state.id
@@ -174,29 +213,38 @@ class Book:
                     (noted.name, job, keys),
                 )
             self.state.parts += others
-            connection.execute(
-                "INSERT OR REPLACE INTO pandas_llm_batches VALUES (?, ?, ?)",
-                (job, orjson.dumps(asdict(self.state)), self.written),
-            )
-            done = {part.name for part in self.state.parts if part.ended}
-            connection.executemany(
-                "DELETE FROM pandas_llm_batch_rows WHERE part = ?",
-                [(name,) for name in done | self._dropped],
-            )
-            connection.execute("COMMIT")
+            self._put(connection)
+
+    def _put(self, connection: sqlite3.Connection) -> None:
+        connection.execute(
+            "INSERT OR REPLACE INTO pandas_llm_batches VALUES (?, ?, ?)",
+            (self.state.id, orjson.dumps(asdict(self.state)), self.written),
+        )
+        done = {part.name for part in self.state.parts if part.ended}
+        connection.executemany(
+            "DELETE FROM pandas_llm_batch_rows WHERE part = ?",
+            [(name,) for name in done | self._dropped],
+        )
+        connection.execute("COMMIT")
 
     def _others(self, connection: sqlite3.Connection) -> list[Part]:
-        """Return the batches that another process has added meanwhile."""
+        """Return the batches that another process has added; take up its news."""
         row = connection.execute(
             "SELECT state FROM pandas_llm_batches WHERE id = ?", (self.state.id,)
         ).fetchone()
         if row is None:
             return []
         with suppress(LLMError):  # damaged: it is written over, as ever
-            known = {part.name or part.id for part in self.state.parts}
-            known |= self._dropped
-            parts = _parsed(bytes(row[0]), self.state.id).parts
-            return [part for part in parts if (part.name or part.id) not in known]
+            known = {part.name or part.id: part for part in self.state.parts}
+            added = []
+            for part in _parsed(bytes(row[0]), self.state.id).parts:
+                own = known.get(part.name or part.id)
+                if own is not None and part.rank > own.rank:
+                    for name in part.__slots__:
+                        setattr(own, name, getattr(part, name))
+                elif own is None and part.name not in self._dropped:
+                    added.append(part)
+            return added
         return []
 
 

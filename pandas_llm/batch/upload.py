@@ -30,6 +30,7 @@ from pandas_llm.errors import (
     ConfigurationError,
     ConnectionBrokenError,
     ConnectionFailedError,
+    LLMError,
     MalformedReplyError,
     MaybeCreatedError,
     ModelNotFoundError,
@@ -37,7 +38,14 @@ from pandas_llm.errors import (
     ProviderError,
     UnreachableError,
 )
-from pandas_llm.providers import DISCOUNT, batches_of, excerpt, read_reply, succeeded
+from pandas_llm.providers import (
+    DISCOUNT,
+    QUEUE_FULL,
+    batches_of,
+    excerpt,
+    read_reply,
+    succeeded,
+)
 from pandas_llm.redaction import shown
 from pandas_llm.types import Request, Tokens, Used
 
@@ -62,6 +70,10 @@ _ODD = (AttributeError, LookupError, TypeError, ValueError)
 """What reading an answer ends with that is none of a batch endpoint."""
 _UNCLEAR = (303, 408, 409, 499)
 """Of the statuses that refuse, those of which something may have been created."""
+
+
+class QueueFullError(LLMError):
+    """The account's batches hold as much as they may."""
 
 
 @dataclass(slots=True)
@@ -114,6 +126,8 @@ class Upload:
         ------
         MaybeCreatedError
             When it was sent and the answer does not say what became of it.
+        QueueFullError
+            When the account has as much in its batches as it may.
         """
         settings = self.task.settings
 
@@ -129,6 +143,8 @@ class Upload:
             if succeeded(response):
                 return response
             answer = self.client.provider.error(response)
+            if _refused(response) and answer.code == QUEUE_FULL:
+                raise QueueFullError(str(answer))
             if _refused(response):
                 raise answer
             raise self.unclear(requests, answer)

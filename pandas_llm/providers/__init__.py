@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from pandas_llm.providers.batches import (
     DISCOUNT,
+    QUEUE_FULL,
     Batches,
     Listed,
     Page,
@@ -34,6 +35,7 @@ from pandas_llm.providers.registry import (
 
 __all__ = [
     "DISCOUNT",
+    "QUEUE_FULL",
     "Batches",
     "Bundling",
     "Embeddings",

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 DISCOUNT = 0.5
 """What a batch costs of the ordinary price, with both vendors."""
+QUEUE_FULL = "token_limit_exceeded"
+"""OpenAI's code when an account has as much in its batches as it may."""
 _BOUNDARY = "pandas-llm-7f3c9b1e5d2a4860"
 _LABEL = "pandas_llm"
 """The field of a batch's metadata that holds its name."""
@@ -43,6 +45,8 @@ class Snapshot(NamedTuple):
     """Where its results are, once it has ended."""
     reason: str | None = None
     """Why it failed as a whole."""
+    full: bool = False
+    """Whether that is for want of room in the account's queue."""
 
 
 class Listed(NamedTuple):
@@ -196,7 +200,8 @@ class OpenAIBatches:
         counts = data.get("request_counts") or {}
         ended = data["status"] in ("completed", "failed", "expired", "cancelled")
         files = (data.get("output_file_id"), data.get("error_file_id"))
-        why = [e.get("message") for e in (data.get("errors") or {}).get("data") or ()]
+        errors = (data.get("errors") or {}).get("data") or ()
+        why = [error.get("message") for error in errors]
         return Snapshot(
             data["id"],
             "ended" if ended else "running",
@@ -208,6 +213,8 @@ class OpenAIBatches:
             if ended
             else (),
             "; ".join(filter(None, why)) or None,
+            data["status"] == "failed"
+            and any(error.get("code") == QUEUE_FULL for error in errors),
         )
 
     def results(self, body: bytes) -> Iterator[Result]:

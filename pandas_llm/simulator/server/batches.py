@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 
     from pandas_llm.simulator.conditions import Settings
 
+_FULL = {
+    "code": "token_limit_exceeded",
+    "message": "Enqueued token limit reached for sim in organization org-sim. Please "
+    "try again once some in_progress batches have been completed.",
+    "param": None,
+    "line": None,
+}
 _SENT_ON = ("authorization", "x-api-key", "anthropic-version")
 
 
@@ -38,6 +45,10 @@ class _Batch:
     created: float = field(default_factory=time.time)
     file: str | None = None
     metadata: dict[str, str] | None = None
+
+    @property
+    def runs(self) -> bool:
+        return self.status in {"in_progress", "cancelling"}
 
     def count(self, *, good: bool) -> int:
         return sum((status == 200) == good for status, _ in self.results.values())  # noqa: PLR2004
@@ -152,7 +163,13 @@ class Batches:
             x["url"] == fields["endpoint"] for x in lines
         ):
             return _refuse("a custom_id is there twice, or a url is not the endpoint")
-        batch = self._begin(lines, request.headers)
+        queued = sum(len(b.lines) for b in self._batches.values() if b.runs)
+        most = self._settings().batch_queue
+        if most is not None and queued + len(lines) > most:
+            batch = _Batch(f"batch_sim_{len(self._batches):04}", lines, "failed")
+            self._batches[batch.id] = batch
+        else:
+            batch = self._begin(lines, request.headers)
         batch.file, batch.metadata = fields["input_file_id"], fields.get("metadata")
         return self._told(batch)
 
@@ -184,6 +201,7 @@ class Batches:
         return _unknown("batch") if batch is None else _json(self._shown(batch))
 
     def _shown(self, batch: _Batch) -> dict[str, Any]:
+        full = batch.status == "failed"
         ended = batch.status in {"completed", "expired", "cancelled"}
         output = self._kept(batch, good=True) if ended else None
         failed = self._kept(batch, good=False) if ended else None
@@ -204,7 +222,7 @@ class Batches:
             "request_counts": counts,
             "output_file_id": output,
             "error_file_id": failed,
-            "errors": None,
+            "errors": {"object": "list", "data": [_FULL]} if full else None,
         }
 
     def _kept(self, batch: _Batch, *, good: bool) -> str | None:
