@@ -50,7 +50,7 @@ _CLAUSES = frozenset(
 """Words with which a sentence goes on that is no longer about the number."""
 _HALVES = re.compile(r"[}\]]*\s+and\s+(?:an?|one|two|three|\d)\b")
 _NEGATED = re.compile(
-    r"(?:\b(?:not|never|nor)|n['’]t)[\s:`*]*\Z|[~≈±≤≥\u2212]\Z", re.IGNORECASE
+    r"(?:\b(?:not|never|nor)|n['\u2019]t)[\s:`*]*\Z|[~≈±≤≥\u2212]\Z", re.IGNORECASE
 )
 
 
