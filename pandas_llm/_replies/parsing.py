@@ -29,16 +29,19 @@ _LONGEST_NUMBER = 400
 _ENDING = re.compile(r"[\s}\]]*")
 _GOES_ON = re.compile(r'[^{\[\n]*"[^{\[\n]*[}\]]')
 _NUMBER_LAST = re.compile(r"""(?:\d\.?|["'][\d.,]+["'])[\s}\],;]*\Z""")
+_NEAR = 200
+"""Letters of a line that are looked at."""
 _WORD = r"""(?:per\s?cent|pct|hundreds?|thousands?|lakhs?|crores?|dozens?|mill?i?ons?
     |[mbt]r?ill?ions?|millionen|millones|milliards?|milliarden|[kmbx]|bn)\b"""
 _SCALE = re.compile(
-    rf"""[}}\]]*(?:[ \t]*\(?[ \t]*(?:[%‰\u00d7万萬億亿千]|{_WORD})
-    |\s*(?:[%‰]|{_WORD})[.\s]*\Z)""",
+    rf"""[}}\]]*(?:[ \t]{{0,9}}\(?[ \t]{{0,9}}(?:[%‰\u00d7万萬億亿千]|{_WORD})
+    |\s{{0,99}}(?:[%‰]|{_WORD})[.\s]{{0,99}}\Z)""",
     re.VERBOSE | re.IGNORECASE,
 )
 """A scale: on the same line, or all that there is on the next."""
 _GOES_WITH = re.compile(
-    r"[}\]]*(?:[ \t]*\(?[ \t]*(?:[°€$£¥\d½¼¾+*/^]|[-\u2013]\d)|[ \t]+([a-z]+))"
+    r"[}\]]*(?:[ \t]{0,9}\(?[ \t]{0,9}(?:[°€$£¥\d½¼¾+*/^]|[-\u2013]\d)"
+    r"|[ \t]{1,9}([a-z]+))"
 )
 _CLAUSES = frozenset(
     (
@@ -209,7 +212,7 @@ def _changes_the_number(text: str, end: int) -> bool:
     found = _GOES_WITH.match(text, end)
     if found is None or found[1] in _CLAUSES:
         return False
-    return "{" not in text[end:].partition("\n")[0]
+    return "{" not in text[end : end + _NEAR].partition("\n")[0]
 
 
 def _end(text: str, start: int) -> int | None:
