@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 
+import orjson
 import pandas as pd
 import pytest
-from aiohttp import ClientSession, TCPConnector
-from resume_server import Server, certificates, completion
+from aiohttp import ClientSession, TCPConnector, web
+from resume_server import Server, certificates, completion, failure
 
 import pandas_llm
 from pandas_llm import ConfigurationError, LLMWarning, Plan
@@ -437,4 +438,218 @@ def test_a_pilot_that_is_no_count_is_refused(pilot, simulator, on):
     server = simulator()
     with pytest.raises(ValueError, match="pilot must be a whole number"):
         facts(3).llm.estimate("${text}", ["fact"], pilot=pilot, **on(server))
+    assert server.stats()["requests"] == 0
+
+
+# -- a server that bills the most that it may ------------------------------------
+
+
+class Biller:
+    """Bills each request a token a byte and all that `max_tokens` allows, in dollars.
+
+    Whatever it answers then: it has worked, and no client can tell that it has not.
+    """
+
+    def __init__(self, answers, *, inside=2.0, out=8.0):
+        self.paid = 0.0
+        self.calls = 0
+        self._answers = answers
+        self._inside, self._out = inside / 1e6, out / 1e6
+        self._out_by = {"dear": 10}
+
+    def __call__(self, body):
+        self.calls += 1
+        size = len(orjson.dumps(body))
+        names = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+        allowed = max((body[name] for name in names if name in body), default=0)
+        allowed *= body.get("n", 1)
+        times = self._out_by.get(body["model"], 1)
+        self.paid += times * (size * self._inside + allowed * self._out)
+        usage = {"prompt_tokens": size, "completion_tokens": allowed}
+        return self._answers(self.calls, body, usage)
+
+
+def whole(at, body, usage):
+    return completion('{"records": [{"fact": "x"}]}', **usage)
+
+
+def unread(at, body, usage):
+    return completion("no JSON", **usage) if at % 2 else whole(at, body, usage)
+
+
+def uncounted(at, body, usage):
+    return whole(at, body, {}) if at % 2 else completion("no JSON")
+
+
+def zeros(at, body, usage):
+    return whole(at, body, {"prompt_tokens": 0, "completion_tokens": 0})
+
+
+def no_json(at, body, usage):
+    if at % 2:
+        return whole(at, body, usage)
+    return web.Response(text="{", content_type="application/json")
+
+
+def page(at, body, usage):
+    if at % 3:
+        return whole(at, body, usage)
+    return web.Response(text="<html>Welcome</html>", content_type="text/html")
+
+
+def gateway(at, body, usage):
+    return web.Response(status=504) if at % 2 else whole(at, body, usage)
+
+
+async def slow(at, body, usage):
+    if at % 2:
+        await asyncio.sleep(30)
+    return whole(at, body, usage)
+
+
+def one_choice(at, body, usage):
+    return whole(at, body, usage)  # whatever `n` says, and all are billed
+
+
+def refuses(at, body, usage):
+    return completion(None, refusal="I will not.", **usage)
+
+
+def cut(at, body, usage):
+    reply = completion('{"records": [{"fact": "x', **usage)
+    reply["choices"][0]["finish_reason"] = "length"
+    return reply
+
+
+DEAR = {**PRICES, "dear": (20.0, 80.0)}
+WORST = {
+    "answers": (whole, {}),
+    "unreadable answers": (unread, {}),
+    "answers without counts": (uncounted, {}),
+    "zeros for counts": (zeros, {}),
+    "half a body": (no_json, {}),
+    "a page in place of an answer": (page, {}),
+    "a gateway that gave up": (gateway, {}),
+    "a time-out": (slow, {"request_timeout": 0.2}),
+    "several choices": (whole, {"n": 3}),
+    "fewer choices than asked for": (one_choice, {"n": 3}),
+    "refusals and a dearer model": (refuses, {"fallback": ["openai/dear"]}),
+    "answers cut off": (cut, {"output_retries": 3}),
+    "reasoning": (whole, {"reasoning_effort": "high"}),
+    "more allowed by extra": (whole, {"extra": {"max_tokens": 900}}),
+    "more choices by extra": (whole, {"extra": {"n": 4}}),
+    "equal rows": (whole, {"dedupe": False}),
+}
+
+
+@pytest.mark.parametrize("concurrency", [1, 12])
+@pytest.mark.parametrize("case", WORST)
+def test_the_worst_bill_never_passes_max_cost(case, concurrency, monkeypatch):
+    monkeypatch.setattr(retry, "_BASE", 0.001)
+    answers, options = WORST[case]
+    biller, most = Biller(answers), 0.03
+    with Server(biller) as server:
+        with pytest.raises(pandas_llm.LLMError) as caught:
+            facts(120).llm.generate(
+                "${text}",
+                ["fact"],
+                model="openai/sim",
+                base_url=server.base_url,
+                api_key="k",
+                prices=DEAR,
+                max_tokens=60,
+                max_cost=most,
+                cache=False,
+                concurrency=concurrency,
+                progress=False,
+                **options,
+            )
+        assert isinstance(caught.value, CostLimitError)
+        assert 0.3 * most < biller.paid <= most
+
+
+def test_vectors_never_pass_max_cost_either():
+    def answer(at, body, usage):
+        found = [{"index": i, "embedding": [0.5]} for i, _ in enumerate(body["input"])]
+        return {"data": found, "usage": usage} if at % 2 else {"data": found}
+
+    biller, most = Biller(answer, out=0.0), 0.004
+    with Server(biller) as server:
+        options = {"base_url": server.base_url, "api_key": "k", "progress": False}
+        with pytest.raises(CostLimitError):
+            pd.Series([f"Fact {i}: " + "rain " * 50 for i in range(3000)]).llm.embed(
+                model="openai/m", prices={"m": (2.0, 0.0)}, max_cost=most, **options
+            )
+    assert 0 < biller.paid <= most
+
+
+def test_a_connection_that_broke_is_paid_for_once_and_not_tried_in_secret():
+    """With `max_cost` there is no second copy of a request that nobody counts."""
+    biller, most = Biller(whole), 0.01
+
+    class Breaks(Server):
+        async def _serve(self, request):
+            response = await super()._serve(request)
+            if biller.calls % 2 == 0:
+                request.transport.abort()
+            return response
+
+    with Breaks(biller) as server, pytest.raises(CostLimitError):
+        facts(200).llm.extract(
+            "${text}",
+            ["fact"],
+            model="openai/sim",
+            base_url=server.base_url,
+            api_key="k",
+            prices=PRICES,
+            max_tokens=60,
+            max_cost=most,
+            progress=False,
+        )
+    assert 0.3 * most < biller.paid <= most
+
+
+def test_servers_that_refuse_or_are_not_there_use_nothing_up(monkeypatch):
+    monkeypatch.setattr(retry, "_BASE", 0.001)
+
+    def answer(body):
+        refused.append(1)
+        if len(refused) % 3:
+            return failure(503 if len(refused) % 2 else 500, "Busy.")
+        return completion("x", prompt_tokens=10, completion_tokens=2)
+
+    refused = []
+    with Server(answer) as server:
+        out = facts(30).llm.complete(
+            "${text}",
+            model="openai/sim",
+            base_url=server.base_url,
+            api_key="k",
+            prices=PRICES,
+            max_tokens=60,
+            max_cost=30 * (10 * 2 + 2 * 8) / 1e6 + 2e-3,
+            concurrency=1,
+            max_retries=9,
+            progress=False,
+        )
+    assert out.notna().all()
+
+
+def test_the_rows_ahead_of_a_batch_count_against_max_cost(simulator, tmp_path):
+    server = simulator()
+    options = {
+        "model": "sim",
+        "base_url": server.base_url,
+        "cache": tmp_path / "c.sqlite",
+        "prices": PRICES,
+        "max_tokens": 60,
+        "batch": True,
+        "progress": False,
+    }
+    # enough for the batch of all rows at half the price, and not for a row ahead too
+    with pytest.raises(CostLimitError, match="the batch may cost"):
+        facts(1).llm.extract("${text}", ["fact"], max_cost=1e-4, **options)
+    assert server.stats()["requests"] == 0
+    with pytest.raises(CostLimitError, match="the next row may cost"):
+        facts(1).llm.extract("${text}", ["fact"], max_cost=6e-4, **options)
     assert server.stats()["requests"] == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pandas_llm._pacing.bills import refused, unsent
 from pandas_llm._pacing.limiter import (
     Calibration,
     Concurrency,
@@ -30,5 +31,7 @@ __all__ = [
     "backoff",
     "budget",
     "estimate_tokens",
+    "refused",
     "shared_limiter",
+    "unsent",
 ]

@@ -6,10 +6,12 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
+from pandas_llm.types import Tokens
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pandas_llm.types import Endpoint, Tokens
+    from pandas_llm.types import Endpoint
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1", "local")
 _MILLION = 1_000_000
@@ -77,6 +79,13 @@ class Prices:
             + tokens.output * rates.output
             + tokens.cached_input * rates.cached_input
         )
+
+    def most(self, size: int, output: int) -> float:
+        """Give the most that a body of `size` bytes and its answer may cost.
+
+        A token is a byte at least, so with `max_tokens` nothing can cost more.
+        """
+        return self.of(Tokens(size, output))
 
     def _given(self, given: Mapping[str, tuple[float, float]] | None) -> _Rates | None:
         model, provider = self._endpoint.model, self._endpoint.provider

@@ -17,22 +17,27 @@ from pandas_llm._engine import (
     open_client,
     resolve_endpoint,
 )
+from pandas_llm._pacing import CostBudget, unsent
 from pandas_llm._run import shared_spec
 from pandas_llm.batch.state import Part, State
 from pandas_llm.cache import open_cache
 from pandas_llm.errors import (
     ConfigurationError,
-    ConnectionBrokenError,
-    ConnectionFailedError,
     CostLimitError,
     ImageError,
     MalformedReplyError,
     MaybeCreatedError,
     OutputError,
     ProviderError,
-    UnreachableError,
 )
-from pandas_llm.providers import DISCOUNT, batches_of, excerpt, read_reply, succeeded
+from pandas_llm.providers import (
+    DISCOUNT,
+    allowance,
+    batches_of,
+    excerpt,
+    read_reply,
+    succeeded,
+)
 from pandas_llm.redaction import shown, visible
 from pandas_llm.types import Request, Tokens, Used
 
@@ -108,7 +113,7 @@ class Courier:
                 async with Transport(settings) as new:
                     response = await new.send(request, once=True)
             except ProviderError as error:
-                if _unsent(error):
+                if unsent(error):
                     raise
                 raise self._unclear(request, requests, error) from error
             if succeeded(response):
@@ -161,8 +166,16 @@ class Courier:
 
         A batch with a parameter that the model refuses would fail as a whole, hours
         later.
+
+        Raises
+        ------
+        CostLimitError
+            When these rows, or they and the batch, may cost more than `max_cost`.
         """
-        events = Events(state.counters)
+        budget = CostBudget(self.recipe.settings.max_cost)
+        events = Events(state.counters, budget)
+        if todo:
+            await self.affords(todo, budget)
         for _ in range(_PROBES):
             if not todo or self.client.proven:
                 break
@@ -170,7 +183,35 @@ class Courier:
             outcome = await self.client.complete(item.request, events)
             if outcome.failed:
                 state.reasons[item.key.hex()] = str(outcome.error)
+        if todo and budget.spent:
+            await self.affords(todo, budget)
         return todo
+
+    async def affords(self, todo: Sequence[Item], budget: CostBudget) -> None:
+        """Hold `max_cost` before a batch is sent: it cannot be stopped in time.
+
+        Raises
+        ------
+        ConfigurationError
+            When nobody can tell what the batch may cost.
+        CostLimitError
+            When it may cost more than is left.
+        """
+        if budget.limit is None:
+            return
+        spec, prices = self.client.spec, self.client.prices
+        allowed, n = allowance(spec)
+        if spec.max_tokens is None or allowed is None or not prices.known:
+            msg = "max_cost with batch=True needs max_tokens, and a price (see prices=)"
+            raise ConfigurationError(msg)
+        most = budget.spent
+        for item in todo:
+            with suppress(ImageError):  # it is not sent, and told of when it would be
+                body, surplus = await self.built(item.request, spec.n)
+                most += prices.most(len(body) - surplus, allowed * n) * DISCOUNT
+        if most > budget.limit:
+            msg = f"the batch may cost ${most:.4g}, over max_cost={budget.limit:g}"
+            raise CostLimitError(msg)
 
     async def built(self, request: Request, n: int) -> tuple[bytes, int]:
         """Write a body, and tell how much of it images are above their tokens."""
@@ -215,12 +256,6 @@ class Courier:
         state.counters.pay(cost * DISCOUNT)
 
 
-def _unsent(error: ProviderError) -> bool:
-    """Tell whether a request cannot have reached the server."""
-    broken = isinstance(error, ConnectionBrokenError)
-    return isinstance(error, (ConnectionFailedError, UnreachableError)) and not broken
-
-
 def _refused(response: HTTPResponse) -> bool:
     """Tell whether an answer says for certain that nothing was created."""
     status = response.status
@@ -236,7 +271,6 @@ async def send_all(
     if n > 1 and not capabilities.n:
         msg = "this model gives one choice a request: n must be 1 with batch=True"
         raise ConfigurationError(msg)
-    await _check_cost(courier, todo, n)
     lines: list[bytes] = []
     size = 0
 
@@ -264,26 +298,6 @@ async def send_all(
     if lines:
         await close()
     save()
-
-
-async def _check_cost(courier: Courier, todo: Sequence[Item], n: int) -> None:
-    """Hold `max_cost` before anything is sent: a batch cannot be stopped in time."""
-    settings, spec = courier.recipe.settings, courier.client.spec
-    if settings.max_cost is None:
-        return
-    prices = courier.client.prices
-    if spec.max_tokens is None or not prices.known:
-        msg = "max_cost with batch=True needs max_tokens, and a price (see prices=)"
-        raise ConfigurationError(msg)
-    # a token is a byte at least
-    output, most = spec.max_tokens * spec.n, 0.0
-    for item in todo:
-        with suppress(ImageError):  # it is not sent, and told of when it would be
-            body, surplus = await courier.built(item.request, n)
-            most += prices.of(Tokens(len(body) - surplus, output)) * DISCOUNT
-    if most > settings.max_cost:
-        msg = f"the batch may cost ${most:.4g}, over max_cost={settings.max_cost:g}"
-        raise CostLimitError(msg)
 
 
 async def all_items(job: TaskRun, client: Client) -> list[Item]:

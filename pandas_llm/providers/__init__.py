@@ -9,6 +9,7 @@ people write before the slash, and a `Preset`.
 
 from __future__ import annotations
 
+from pandas_llm.providers.allowances import allowance
 from pandas_llm.providers.batches import DISCOUNT, Batches, Result, Snapshot, batches_of
 from pandas_llm.providers.dialect import Bundling
 from pandas_llm.providers.embeddings import Embeddings
@@ -33,6 +34,7 @@ __all__ = [
     "Provider",
     "Result",
     "Snapshot",
+    "allowance",
     "batches_of",
     "connect",
     "excerpt",
