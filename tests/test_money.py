@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sqlite3
+from contextlib import closing
 
 import orjson
 import pandas as pd
@@ -15,6 +17,7 @@ import pandas_llm
 from pandas_llm import ConfigurationError, LLMWarning, Plan
 from pandas_llm._pacing import retry
 from pandas_llm._pacing.prices import Prices
+from pandas_llm.cache.sqlite import _load
 from pandas_llm.errors import CostLimitError
 from pandas_llm.types import Endpoint, Tokens
 
@@ -326,6 +329,179 @@ def test_long_prompts_are_priced_by_their_own_tier_row_by_row():
     assert prices.of(Tokens(300_000)) > 1.9 * prices.of(Tokens(150_000)) * 1.5
     # ten rows of 60,000 tokens are no row of 600,000
     assert 10 * prices.of(Tokens(60_000)) < 0.6 * prices.of(Tokens(600_000))
+
+
+OPENAI = ("openai", "https://api.openai.com/v1")
+CLAUDE = ("anthropic", "https://api.anthropic.com/v1")
+GOOGLE = ("google", "https://generativelanguage.googleapis.com/v1beta")
+READ = {"input_tokens": 2000, "cache_read_tokens": 1500, "output_tokens": 70}
+KEPT = {"input_tokens": 2000, "cache_write_tokens": 1500, "output_tokens": 70}
+HOUR = {**KEPT, "cache_write_1h_tokens": 900}
+PLAIN_USE = {"input_tokens": 1234, "output_tokens": 567}
+THOUGHT = {**PLAIN_USE, "output_reasoning_tokens": 400}
+LONG_USE = {"input_tokens": 400_000, "output_tokens": 9000}
+NAMED = {
+    "input_tokens": "input",
+    "output_tokens": "output",
+    "cache_read_tokens": "cached_input",
+    "output_reasoning_tokens": "reasoning",
+    "cache_write_tokens": "written",
+    "cache_write_1h_tokens": "written_hour",
+}
+LISTED_CASES = [
+    *((OPENAI, "gpt-5.4", tier, PLAIN_USE) for tier in (None, "default", "flex")),
+    *((OPENAI, "gpt-5.4", tier, READ) for tier in (None, "flex", "priority", "fast")),
+    *((OPENAI, "gpt-6-sol", tier, READ) for tier in (None, "priority", "batch")),
+    *((OPENAI, "gpt-6-sol", tier, LONG_USE) for tier in (None, "flex", "priority")),
+    *((OPENAI, "gpt-5.6-sol", tier, KEPT) for tier in (None, "flex", "batch")),
+    (OPENAI, "gpt-5.6-sol", "of nobody's", THOUGHT),
+    (OPENAI, "gpt-5-mini", "flex", THOUGHT),
+    (OPENAI, "text-embedding-3-small", None, {"input_tokens": 900}),
+    (OPENAI, "text-embedding-3-small", "batch", {"input_tokens": 900}),
+    *((CLAUDE, "claude-opus-5-5", "standard", use) for use in (READ, KEPT, HOUR)),
+    *((CLAUDE, "claude-haiku-5-5", "batch", use) for use in (READ, KEPT, HOUR)),
+    (CLAUDE, "claude-haiku-5-5", None, {**HOUR, "input_tokens": 2_000}),
+    (CLAUDE, "claude-sonnet-4-5", None, {**LONG_USE, "cache_write_tokens": 300_000}),
+    (GOOGLE, "gemini-3.6-flash", None, PLAIN_USE),
+    (GOOGLE, "gemini-3.6-flash", "batch", THOUGHT),
+    (GOOGLE, "gemini-2.5-pro", None, LONG_USE),
+]
+
+
+def case_name(case):
+    (provider, _), model, tier, use = case
+    return f"{provider} {model} {tier} {'-'.join(map(str, use.values()))}"
+
+
+@pytest.mark.parametrize("case", LISTED_CASES, ids=case_name)
+def test_prices_are_those_of_the_table(case):
+    table = pytest.importorskip("genai_prices", reason="needs the extra `cost`")
+    (provider, url), model, tier, use = case
+    batch = tier == "batch"
+
+    def listed(context):
+        usage = table.Usage(**use)
+        price = table.calc_price(
+            usage, model, provider_api_url=url, price_context=context
+        )
+        return float(price.total_price)
+
+    context = {"processing": "batch"} if batch else tier and {"service_tier": tier}
+    expected = listed(context)
+    if batch and expected == listed(None):  # no price of its own: half of it
+        expected /= 2
+    tokens = Tokens(**{NAMED[name]: count for name, count in use.items()})
+    prices = Prices(Endpoint(provider, url, model, None))
+    found = prices.of(tokens, tier, batch=batch)
+    assert found == pytest.approx(expected, rel=1e-9)
+    size, out = tokens.input, tokens.output
+    assert prices.most(size, out, hour=True, batch=batch) >= found * (1 - 1e-9)
+
+
+def test_there_are_as_many_prices_as_promised():
+    assert len(LISTED_CASES) >= 30
+
+
+def test_a_tier_has_its_own_price_and_a_batch_half_of_it():
+    pytest.importorskip("genai_prices", reason="needs the extra `cost`")
+    prices = Prices(LISTED)
+    standard = prices.of(Tokens(1000, 1000))
+    assert prices.of(Tokens(1000, 1000), "flex") == pytest.approx(standard / 2)
+    assert prices.of(Tokens(1000, 1000), "priority") == pytest.approx(standard * 2)
+    assert prices.of(Tokens(1000, 1000), batch=True) == pytest.approx(standard / 2)
+    given = Prices(LISTED, {"gpt-5.4": (1.0, 1.0)})
+    assert given.of(Tokens(1000, 1000), "flex") == given.of(Tokens(1000, 1000))
+
+
+COUNTED = {
+    "openai": (
+        {
+            "usage": {
+                "prompt_tokens": 100,
+                "completion_tokens": 50,
+                "prompt_tokens_details": {
+                    "cached_tokens": 60,
+                    "cache_write_tokens": 30,
+                },
+                "completion_tokens_details": {"reasoning_tokens": 40},
+            },
+            "service_tier": "flex",
+            "choices": [{"message": {"content": "x"}, "finish_reason": "stop"}],
+        },
+        (Tokens(100, 50, 60, 40, 30), "flex"),
+    ),
+    "openai-responses": (
+        {
+            "usage": {
+                "input_tokens": 100,
+                "output_tokens": 50,
+                "input_tokens_details": {"cached_tokens": 60, "cache_write_tokens": 30},
+                "output_tokens_details": {"reasoning_tokens": 40},
+            },
+            "service_tier": "priority",
+            "status": "completed",
+            "output": [
+                {
+                    "type": "message",
+                    "content": [{"type": "output_text", "text": "x"}],
+                }
+            ],
+        },
+        (Tokens(100, 50, 60, 40, 30), "priority"),
+    ),
+    "anthropic": (
+        {
+            "usage": {
+                "input_tokens": 10,
+                "output_tokens": 50,
+                "cache_read_input_tokens": 60,
+                "cache_creation_input_tokens": 30,
+                "cache_creation": {
+                    "ephemeral_5m_input_tokens": 20,
+                    "ephemeral_1h_input_tokens": 10,
+                },
+                "service_tier": "standard",
+            },
+            "content": [{"type": "text", "text": "x"}],
+            "stop_reason": "end_turn",
+        },
+        (Tokens(100, 50, 60, 0, 30, 10), "standard"),
+    ),
+}
+
+
+@pytest.mark.parametrize("provider", COUNTED)
+def test_tiers_and_kept_tokens_are_read_and_kept(provider, tmp_path):
+    body, expected = COUNTED[provider]
+    path = tmp_path / "c.sqlite"
+    with Server(lambda _: body) as server:
+        options = {"model": f"{provider}/m", "base_url": server.base_url}
+        more = {"api_key": "k", "cache": path, "progress": False}
+        assert facts(1).llm.complete("${text}", **options, **more).tolist() == ["x"]
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT * FROM replies").fetchall()
+    (text,) = (value for value in rows[0] if isinstance(value, bytes) and b"x" in value)
+    reply = _load(text)
+    assert (reply.tokens, reply.tier) == expected
+
+
+def test_replies_that_were_kept_before_there_were_tiers_are_read():
+    old = b'[[["x","stop",null]],[5,2,1,0],"m","id",false,0.5]'
+    reply = _load(old)
+    assert (reply.tokens, reply.cost, reply.tier) == (Tokens(5, 2, 1), 0.5, None)
+
+
+@pytest.mark.parametrize("odd", [7, [], {}, "", "x" * 99, None, True])
+def test_an_odd_tier_is_none(odd):
+    answer = {**COUNTED["openai"][0], "service_tier": odd}
+    with Server(lambda _: answer) as server:
+        options = {"base_url": server.base_url, "progress": False}
+        out = facts(1).llm.complete("${text}", model="m", prices=DEAR_M, **options)
+    assert out.tolist() == ["x"]
+    assert out.llm.usage.cost > 0
+
+
+DEAR_M = {"m": (20.0, 80.0)}
 
 
 def test_a_listed_model_is_priced_without_prices(tmp_path):
@@ -653,3 +829,60 @@ def test_the_rows_ahead_of_a_batch_count_against_max_cost(simulator, tmp_path):
     with pytest.raises(CostLimitError, match="the next row may cost"):
         facts(1).llm.extract("${text}", ["fact"], max_cost=6e-4, **options)
     assert server.stats()["requests"] == 0
+
+
+# -- how long answers will be ------------------------------------------------------
+
+LABELS = ["positive", "negative", "neutral"]
+FACT = {"fact": str, "year": int, "sure": bool}
+ANSWERS = {
+    # (verb, keys, a usual answer, its tokens counted by hand)
+    "a label": ("classify", LABELS, '{"label":"positive"}', 5),
+    "a record": (
+        *("extract", FACT),
+        '{"fact":"The bridge was opened to traffic","year":1932,"sure":true}',
+        21,
+    ),
+    "one key": ("extract", ["city"], '{"city":"Buenos Aires"}', 8),
+    "records": (
+        *("generate", FACT),
+        '{"records":[{"fact":"The bridge was opened to traffic","year":1932,'
+        '"sure":true},{"fact":"It was painted grey","year":1940,"sure":false}]}',
+        45,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ANSWERS)
+def test_an_estimate_goes_by_the_verb_and_its_keys(case):
+    verb, keys, _, tokens = ANSWERS[case]
+    options = {"model": "m", "base_url": "http://localhost:9/v1", "cache": False}
+    found = facts(100).llm.estimate("${text}", keys, verb=verb, **options)
+    assert 100 * tokens / 1.8 <= found.output_tokens <= 100 * tokens * 1.8
+    three = facts(100).llm.estimate("${text}", keys, verb=verb, max_tokens=3, **options)
+    assert three.output_tokens == 300
+
+
+def test_an_estimate_goes_by_kept_answers_where_there_are_some(tmp_path):
+    def answer(body):
+        return completion("x", prompt_tokens=10, completion_tokens=123)
+
+    with Server(answer) as server:
+        options = {
+            "model": "openai/m",
+            "base_url": server.base_url,
+            "api_key": "k",
+            "cache": tmp_path / "c.sqlite",
+        }
+        facts(4).llm.complete("${text}", progress=False, **options)
+        found = facts(9).llm.estimate("${text}", **options)
+    assert (found.cached, found.requests) == (4, 5)
+    assert found.output_tokens == 5 * 123
+
+
+def test_an_estimate_counts_examples_once_a_row():
+    options = {"model": "m", "base_url": "http://localhost:9/v1", "cache": False}
+    plain = facts(10).llm.estimate("${text}", **options)
+    shown = [("An example of some length.", "An answer of some length.")]
+    more = facts(10).llm.estimate("${text}", examples=shown, **options)
+    assert more.input_tokens >= plain.input_tokens + 10 * 8

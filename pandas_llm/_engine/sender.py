@@ -58,6 +58,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("pandas_llm")
 _SLICE = 0.05
+_HOUR = b'"1h"'
+"""What is in a body that the provider may keep for an hour."""
 
 
 @dataclass(slots=True)
@@ -190,7 +192,7 @@ class Sender:
                 tally.bill = 0.0
             # what it quotes of the row says nothing
             reply = read_reply(self._provider, response._replace(asked=request))
-        self._book(Used(reply.tokens, reply.cost), events, tally)
+        self._book(Used(reply.tokens, reply.cost, reply.tier), events, tally)
         events.totals.simulated = events.totals.simulated or reply.simulated
         return reply
 
@@ -229,9 +231,9 @@ class Sender:
 
     def _book(self, used: Used, events: Events, tally: Tally) -> None:
         """Count what an answer has used, and what it is billed."""
-        tokens, cost = used
+        tokens, cost, tier = used
         if cost is None:
-            cost = math.nan if tokens is None else self._parts.prices.of(tokens)
+            cost = math.nan if tokens is None else self._parts.prices.of(tokens, tier)
         counted = tokens or NO_TOKENS
         tally.tokens = _sum(tally.tokens, counted)
         events.used(counted, cost)
@@ -244,7 +246,8 @@ class Sender:
         """Set aside what a request may cost; wait for others if it does not fit."""
         allowed, n = allowance(spec)
         _, output = self._pace.calibration.worst(tally.weight, allowed, n)
-        cost = self._parts.prices.most(len(http.body) - tally.surplus, output)
+        size, hour = len(http.body) - tally.surplus, _HOUR in http.body
+        cost = self._parts.prices.most(size, output, hour=hour)
         while not events.budget.reserve(cost):
             if events.budget.holders == 0:
                 limit, spent = events.budget.limit, events.budget.spent

@@ -31,7 +31,6 @@ from pandas_llm.errors import (
     ProviderError,
 )
 from pandas_llm.providers import (
-    DISCOUNT,
     allowance,
     batches_of,
     excerpt,
@@ -208,7 +207,7 @@ class Courier:
         for item in todo:
             with suppress(ImageError):  # it is not sent, and told of when it would be
                 body, surplus = await self.built(item.request, spec.n)
-                most += prices.most(len(body) - surplus, allowed * n) * DISCOUNT
+                most += prices.most(len(body) - surplus, allowed * n, batch=True)
         if most > budget.limit:
             msg = f"the batch may cost ${most:.4g}, over max_cost={budget.limit:g}"
             raise CostLimitError(msg)
@@ -251,9 +250,10 @@ class Courier:
         return reply
 
     def _book(self, tokens: Tokens | None, state: State) -> None:
-        cost = math.nan if tokens is None else self.client.prices.of(tokens)
+        prices = self.client.prices
+        cost = math.nan if tokens is None else prices.of(tokens, batch=True)
         state.counters.add(tokens or Tokens())
-        state.counters.pay(cost * DISCOUNT)
+        state.counters.pay(cost)
 
 
 def _refused(response: HTTPResponse) -> bool:

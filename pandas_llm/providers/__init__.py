@@ -10,7 +10,7 @@ people write before the slash, and a `Preset`.
 from __future__ import annotations
 
 from pandas_llm.providers.allowances import allowance
-from pandas_llm.providers.batches import DISCOUNT, Batches, Result, Snapshot, batches_of
+from pandas_llm.providers.batches import Batches, Result, Snapshot, batches_of
 from pandas_llm.providers.dialect import Bundling
 from pandas_llm.providers.embeddings import Embeddings
 from pandas_llm.providers.failures import excerpt
@@ -26,7 +26,6 @@ from pandas_llm.providers.registry import (
 )
 
 __all__ = [
-    "DISCOUNT",
     "Batches",
     "Bundling",
     "Embeddings",

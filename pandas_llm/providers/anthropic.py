@@ -141,7 +141,8 @@ class Provider(Dialect):
 
     def usage(self, data: Any) -> Used:
         """Read the tokens."""
-        return Used(_tokens(data["usage"]))
+        usage = data["usage"]
+        return Used(_tokens(usage), tier=bodies.word(usage, "service_tier"))
 
     def parse(self, response: HTTPResponse) -> Reply:
         """Read a message: its text, without the thinking and the use of tools."""
@@ -164,11 +165,13 @@ class Provider(Dialect):
         else:
             reason = bodies.finished(text, reason, response)
         choice = Choice(text, reason, refusal)
+        used = self.used(data)
         return Reply(
             (choice,),
-            self.used(data).tokens,
+            used.tokens,
             data.get("model"),
             response.headers.get("request-id"),
+            tier=used.tier,
         )
 
     def joined(self, events: Sequence[Any]) -> Any:
@@ -199,8 +202,16 @@ def _quota(headers: Mapping[str, str], name: str) -> Quota | None:
 def _tokens(usage: Any) -> Tokens:
     """Add up the input: `input_tokens` is without what was kept, unlike OpenAI's."""
     found = bodies.tokens(usage, "input_tokens", "output_tokens", *_APART)
-    written = bodies.amount(usage.get("cache_creation_input_tokens")) or 0
-    return found._replace(input=found.input + found.cached_input + written)
+    kept = usage.get("cache_creation")
+    hours = kept.get("ephemeral_1h_input_tokens") if isinstance(kept, dict) else None
+    hour = bodies.amount(hours) or 0
+    # the sum may lack where its parts are told
+    written = max(bodies.amount(usage.get("cache_creation_input_tokens")) or 0, hour)
+    return found._replace(
+        input=found.input + found.cached_input + written,
+        written=written,
+        written_hour=hour,
+    )
 
 
 PRESETS: Mapping[str, Preset] = {

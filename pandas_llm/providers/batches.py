@@ -18,8 +18,6 @@ from pandas_llm.types import HTTPRequest, HTTPResponse
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-DISCOUNT = 0.5
-"""What a batch costs of the ordinary price, with both vendors."""
 _BOUNDARY = "pandas-llm-7f3c9b1e5d2a4860"
 _COMPLETIONS = ("chat/completions", "responses")
 

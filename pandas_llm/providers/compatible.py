@@ -60,7 +60,7 @@ class Ollama(Provider):
 
     def vectors(self, data: Any) -> Vectors:
         """Find the vectors."""
-        return Vectors(data["embeddings"], *self.used(data))
+        return Vectors(data["embeddings"], *self.used(data)[:2])
 
     def usage(self, data: Any) -> Used:
         """Read the tokens; its own way has another name for them."""

@@ -42,6 +42,7 @@ _TEXTS = ("text", "output_text")
 _APART = (
     ("prompt_tokens_details", "cached_tokens"),
     ("completion_tokens_details", "reasoning_tokens"),
+    ("prompt_tokens_details", "cache_write_tokens"),
 )
 
 
@@ -97,12 +98,12 @@ class Provider(Dialect):
         """Find the vectors; each says which text it is of."""
         items = sorted(data["data"], key=lambda item: item.get("index", 0))
         found = [item["embedding"] for item in items]
-        return Vectors(found, *self.used(data))
+        return Vectors(found, *self.used(data)[:2])
 
     def usage(self, data: Any) -> Used:
         """Read the tokens, and the cost where a server says it."""
         usage = data["usage"]
-        return Used(_tokens(usage), _cost(usage))
+        return Used(_tokens(usage), _cost(usage), bodies.word(data, "service_tier"))
 
     def shared(
         self,
@@ -150,7 +151,7 @@ class Provider(Dialect):
             msg = f"the reply holds no choices: {failures.excerpt(response)}"
             raise MalformedReplyError(msg, status=response.status)
         choices = bodies.choices(found, lambda choice: _choice(choice, response))
-        tokens, cost = self.used(data)
+        tokens, cost, tier = self.used(data)
         return Reply(
             choices,
             tokens,
@@ -158,6 +159,7 @@ class Provider(Dialect):
             response.headers.get("x-request-id"),
             data.get("system_fingerprint") == "fp_simulator",
             cost,
+            tier,
         )
 
     def joined(self, events: Sequence[Any]) -> Any:
