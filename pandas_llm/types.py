@@ -53,6 +53,8 @@ class Spec:
     constrained: Mapping[str, Any] | None = None
     """The schema with the keywords that restrict values, where there are any. It is
     what is sent, and no part of the request's identity: `schema` says as much."""
+    tier: str | None = None
+    """The service tier to ask for, in OpenAI's words; no part of the identity."""
 
 
 class Image(NamedTuple):

@@ -29,11 +29,12 @@ from pandas_llm._pacing import (
 from pandas_llm.errors import (
     CostLimitError,
     LLMError,
+    NoRoomError,
     OverloadedError,
     ProviderError,
     RateLimitError,
 )
-from pandas_llm.providers import allowance, read_reply, succeeded
+from pandas_llm.providers import allowance, read_reply, standard, succeeded
 from pandas_llm.types import Tokens, Used
 
 if TYPE_CHECKING:
@@ -120,12 +121,15 @@ class Sender:
         spec = request.spec
         weight = tally.weight = estimate_tokens(request.prompt) + tally.images
         calibration = self._pace.calibration
+        tally.standard = tally.standard or spec.tier is None
         while True:
             tally.expected = calibration.estimate(weight, spec.max_tokens, n)
-            capabilities = self.terms.capabilities
+            capabilities = asked = self.terms.capabilities
+            if spec.tier and tally.standard:
+                asked = standard(capabilities)
             many = n if capabilities.n else 1
             provider = self._access.provider
-            http = provider.build(request, capabilities, many)
+            http = provider.build(request, asked, many)
             if self.circuit.is_open:
                 await self._outage(tally)
             try:
@@ -133,9 +137,10 @@ class Sender:
             except LLMError as error:
                 changed = self.terms.adapted(capabilities, error, request)
                 changed = changed or self._access.renewed(provider, error)
+                changed = changed or _left(error, tally)
                 await self._again(error, tally, events, changed=changed)
             else:
-                self.terms.answered(spec, capabilities, many)
+                self.terms.answered(spec, asked, many)
                 return reply
 
     async def _exchange(
@@ -247,7 +252,7 @@ class Sender:
         allowed, n = allowance(spec)
         _, output = self._pace.calibration.worst(tally.weight, allowed, n)
         size, hour = len(http.body) - tally.surplus, _HOUR in http.body
-        cost = self._parts.prices.most(size, output, hour=hour)
+        cost = self._parts.prices.most(size, output, spec.tier, hour=hour)
         while not events.budget.reserve(cost):
             if events.budget.holders == 0:
                 limit, spent = events.budget.limit, events.budget.spent
@@ -301,6 +306,9 @@ class Sender:
         """Tell the pace of a failure."""
         self.history.failed(error)
         quotas = self._provider.quotas(response.headers) if response else None
+        if isinstance(error, NoRoomError) and not tally.standard:
+            self._pace.limiter.settle(ticket, None, quotas)
+            return  # it is asked again at once, in another tier
         if error.retryable and not isinstance(error, RateLimitError):
             if self.history.sampling:
                 tally.failures += 1  # one row after the other is no outage
@@ -341,6 +349,14 @@ class Sender:
             slots = self._pace.slots
             await (slots.rest(seconds, error.kind) if slots else asyncio.sleep(seconds))
         events.retried(error)
+
+
+def _left(error: LLMError, tally: Tally) -> bool:
+    """Leave a service tier that has no room, for this row; tell if it was in one."""
+    if tally.standard or not isinstance(error, NoRoomError):
+        return False
+    tally.standard = True
+    return True
 
 
 def _sum(one: Tokens, other: Tokens) -> Tokens:

@@ -106,7 +106,13 @@ class Prices:
         return float(share * sum(map(mul, parts, rates)))
 
     def most(
-        self, size: int, output: int, *, hour: bool = False, batch: bool = False
+        self,
+        size: int,
+        output: int,
+        tier: str | None = None,
+        *,
+        hour: bool = False,
+        batch: bool = False,
     ) -> float:
         """Give the most that a body of `size` bytes and its answer may cost.
 
@@ -117,6 +123,8 @@ class Prices:
         ----------
         size, output : int
             Bytes of the body, and tokens of all answers.
+        tier : str, optional
+            The service tier that is asked for; it may be another that is used.
         hour : bool
             Whether the provider may be asked to keep it for an hour.
         batch : bool
@@ -125,8 +133,8 @@ class Prices:
         ways = [Tokens(size, output), Tokens(size, output, 0, output, size)]
         if hour:
             ways.append(Tokens(size, output, 0, 0, size, size))
-        tiers = {None} if batch else {None, *(tier for tier, _ in self._by)}
-        each = [self.of(way, tier, batch=batch) for tier in tiers for way in ways]
+        tiers = {None} if batch else {None, tier, *(name for name, _ in self._by)}
+        each = [self.of(way, name, batch=batch) for name in tiers for way in ways]
         return max(each)
 
     def _given(self, given: Mapping[str, tuple[float, float]] | None) -> _Rates | None:

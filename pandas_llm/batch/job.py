@@ -348,7 +348,7 @@ def _path(settings: Settings) -> Path:
     if path is None:
         msg = "batch=True fills the cache of replies: it does not go with cache=False"
         raise ConfigurationError(msg)
-    for name in ("refresh", "replay", "fallback", "truncate"):
+    for name in ("refresh", "replay", "fallback", "truncate", "service_tier"):
         if getattr(settings, name):
             msg = f"{name} does not go with batch=True"
             raise ConfigurationError(msg)

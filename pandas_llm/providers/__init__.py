@@ -14,6 +14,7 @@ from pandas_llm.providers.batches import Batches, Result, Snapshot, batches_of
 from pandas_llm.providers.dialect import Bundling
 from pandas_llm.providers.embeddings import Embeddings
 from pandas_llm.providers.failures import excerpt
+from pandas_llm.providers.negotiation import standard
 from pandas_llm.providers.registry import (
     Preset,
     Provider,
@@ -41,5 +42,6 @@ __all__ = [
     "preset",
     "presets",
     "read_reply",
+    "standard",
     "succeeded",
 ]

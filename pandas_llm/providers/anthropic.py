@@ -58,6 +58,10 @@ class Provider(Dialect):
     batches = AnthropicBatches
     names: ClassVar[Mapping[str, str]] = {"stop": "stop_sequences"}
     lacking: tuple[str, ...] = ("seed",)
+    tiers: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("auto", "priority"), "auto"),
+        **dict.fromkeys(("default", "standard_only"), "standard_only"),
+    }
     fixed: ClassVar[Mapping[str, str]] = {"anthropic-version": _VERSION}
 
     def __init__(self, endpoint: Endpoint) -> None:

@@ -26,6 +26,7 @@ class OneChoice(Provider):
 
     capabilities = Capabilities(max_tokens="max_tokens", n=False)
     batches = None
+    tiers: ClassVar[Mapping[str, str]] = {}
 
 
 class Ollama(Provider):
@@ -38,6 +39,7 @@ class Ollama(Provider):
 
     capabilities = OneChoice.capabilities
     batches = None
+    tiers: ClassVar[Mapping[str, str]] = {}
     embeds = Bundling(256, 30_000)
     """No limits are known; its one queue shall answer within `request_timeout`."""
 
@@ -84,6 +86,7 @@ class Together(Provider):
 
     capabilities = Capabilities(max_tokens="max_tokens")
     batches = None
+    tiers: ClassVar[Mapping[str, str]] = {}
 
     def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
         """Read ``x-ratelimit-limit``, which is of requests, and ``…-tokens``."""
@@ -97,6 +100,10 @@ class Groq(Provider):
 
     capabilities = Capabilities(n=False)
     batches = None
+    tiers: ClassVar[Mapping[str, str]] = {
+        **{name: name for name in ("auto", "flex")},
+        **dict.fromkeys(("default", "standard_only"), "on_demand"),
+    }
     images = ImageLimits(3_000_000, 3_000_000)
     """4 MB of base64 in a request (its page on vision)."""
     periods = (_DAY, 60.0)
@@ -107,6 +114,7 @@ class DeepSeek(Provider):
 
     capabilities = Capabilities("json_object", max_tokens="max_tokens", n=False)
     batches = None
+    tiers: ClassVar[Mapping[str, str]] = {}
 
 
 class Mistral(Provider):
@@ -114,6 +122,7 @@ class Mistral(Provider):
 
     capabilities = Capabilities(max_tokens="max_tokens")
     batches = None
+    tiers: ClassVar[Mapping[str, str]] = {}
     names: ClassVar[Mapping[str, str]] = {
         "seed": "random_seed",
         "dimensions": "output_dimension",

@@ -54,6 +54,10 @@ class Provider(Dialect):
 
     images = ImageLimits(50_000_000, 50_000_000)
     """As its documents; of other servers the tightest is known to themselves."""
+    tiers: ClassVar[Mapping[str, str]] = {
+        **{name: name for name in ("auto", "default", "flex", "priority")},
+        "standard_only": "default",
+    }
     periods = (60.0, 60.0)
     """Seconds that the limits on requests and on tokens in the headers are for."""
 

@@ -192,15 +192,18 @@ def read_reply(provider: Provider, response: HTTPResponse) -> Reply:
 
 def _seen(reply: Reply) -> Reply:
     """Write out what people cannot see in the words about an answer, not in it."""
-    words = (reply.model, reply.request_id, *[c.finish_reason for c in reply.choices])
+    about = (reply.model, reply.request_id, reply.tier)
+    words = (*about, *[c.finish_reason for c in reply.choices])
     if all(not isinstance(word, str) or word.isprintable() for word in words):
         return reply
     choices = tuple(
         choice._replace(finish_reason=_visible(choice.finish_reason))
         for choice in reply.choices
     )
-    model, request_id = _visible(reply.model), _visible(reply.request_id)
-    return reply._replace(choices=choices, model=model, request_id=request_id)
+    model, request_id, tier = map(_visible, about)
+    return reply._replace(
+        choices=choices, model=model, request_id=request_id, tier=tier
+    )
 
 
 def _visible(word: str | None) -> str | None:
