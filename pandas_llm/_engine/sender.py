@@ -240,7 +240,7 @@ class Sender:
         if cost is None:
             cost = math.nan if tokens is None else self._parts.prices.of(tokens, tier)
         counted = tokens or NO_TOKENS
-        tally.tokens = _sum(tally.tokens, counted)
+        tally.tokens = _added(tally.tokens, counted)
         events.used(counted, cost)
         # some servers send zeros in place of what they do not count
         tally.bill = cost if cost or any(counted) else math.nan
@@ -359,7 +359,7 @@ def _left(error: LLMError, tally: Tally) -> bool:
     return True
 
 
-def _sum(one: Tokens, other: Tokens) -> Tokens:
+def _added(one: Tokens, other: Tokens) -> Tokens:
     if one is NO_TOKENS:  # nearly always: a row is answered at once
         return other
     return Tokens(*(a + b for a, b in zip(one, other, strict=True)))

@@ -56,31 +56,31 @@ _UNCLEAR = (303, 408, 409, 499)
 
 
 @dataclass(slots=True)
-class Courier:
-    """What the provider is talked to with."""
+class Upload:
+    """What requests are sent to the provider with, and answers fetched."""
 
     client: Client
     batches: Batches
     events: Events
     cache: Cache
-    recipe: Task
+    task: Task
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, recipe: Task, path: Path) -> AsyncIterator[Courier]:
+    async def opened(cls, task: Task, path: Path) -> AsyncIterator[Upload]:
         """Open connections and cache."""
-        settings = recipe.settings
+        settings = task.settings
         async with AsyncExitStack() as stack:
             cache = open_cache(path)
             stack.callback(cache.close)
-            output, verb = recipe.output, recipe.verb
+            output, verb = task.output, task.verb
             spec = shared_spec(settings, output.schema, verb, output.constrained)
             ask = Ask(spec, output, replace(settings, max_cost=None), cache)
             client = await open_client(stack, resolve_endpoint(settings), ask)
             sample = Request(client.spec, "")
             request = client.provider.build(sample, client.terms.capabilities, 1)
             batches = batches_of(client.provider, request)
-            yield cls(client, batches, Events(), cache, recipe)
+            yield cls(client, batches, Events(), cache, task)
 
     async def send(self, request: HTTPRequest) -> HTTPResponse:
         """Send by POST."""
@@ -104,7 +104,7 @@ class Courier:
         MaybeCreatedError
             When it was sent and the answer does not say what became of it.
         """
-        settings = self.recipe.settings
+        settings = self.task.settings
 
         async def once() -> HTTPResponse:
             # a kept connection may be stale: nobody could tell whether it was read
@@ -171,7 +171,7 @@ class Courier:
         CostLimitError
             When these rows, or they and the batch, may cost more than `max_cost`.
         """
-        budget = CostBudget(self.recipe.settings.max_cost)
+        budget = CostBudget(self.task.settings.max_cost)
         events = Events(state.counters, budget)
         if todo:
             await self.affords(todo, budget)
@@ -230,7 +230,7 @@ class Courier:
         try:
             reply = self._read(result.response, state)
             for choice in reply.choices:
-                self.recipe.output.read(choice)
+                self.task.output.read(choice)
         except (ProviderError, OutputError) as error:
             state.reasons[name] = f"{error.kind}: {error}"
             return
@@ -263,11 +263,11 @@ def _refused(response: HTTPResponse) -> bool:
 
 
 async def send_all(
-    courier: Courier, todo: Sequence[Item], state: State, save: Callable[[], None]
+    upload: Upload, todo: Sequence[Item], state: State, save: Callable[[], None]
 ) -> None:
     """Send the requests, in as many batches as the provider's limits make of them."""
-    capabilities = courier.client.terms.capabilities
-    n = courier.client.spec.n
+    capabilities = upload.client.terms.capabilities
+    n = upload.client.spec.n
     if n > 1 and not capabilities.n:
         msg = "this model gives one choice a request: n must be 1 with batch=True"
         raise ConfigurationError(msg)
@@ -276,7 +276,7 @@ async def send_all(
 
     async def close() -> None:
         nonlocal lines, size
-        part = await courier.create(await courier.ready(lines), len(lines))
+        part = await upload.create(await upload.ready(lines), len(lines))
         state.parts.append(Part(part.id, len(lines), word=visible(part.word)))
         state.requests += len(lines)
         save()
@@ -285,13 +285,13 @@ async def send_all(
     for item in todo:
         name = item.key.hex()
         try:
-            body = (await courier.built(item.request, n))[0]
+            body = (await upload.built(item.request, n))[0]
         except ImageError as error:
             state.reasons[name] = f"{error.kind}: {error}"
             continue
-        line = courier.batches.line(name, body)
-        full = len(lines) == courier.batches.most_requests
-        if lines and (full or size + len(line) > courier.batches.most_bytes):
+        line = upload.batches.line(name, body)
+        full = len(lines) == upload.batches.most_requests
+        if lines and (full or size + len(line) > upload.batches.most_bytes):
             await close()
         lines.append(line)
         size += len(line)
