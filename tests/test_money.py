@@ -886,3 +886,10 @@ def test_an_estimate_counts_examples_once_a_row():
     shown = [("An example of some length.", "An answer of some length.")]
     more = facts(10).llm.estimate("${text}", examples=shown, **options)
     assert more.input_tokens >= plain.input_tokens + 10 * 8
+
+
+@pytest.mark.parametrize("pilot", [0, 2])
+def test_an_estimate_asks_for_no_column_that_the_call_has_not(pilot, simulator, on):
+    df = facts(4).assign(llm_text="of an earlier run")
+    found = df.llm.estimate("${text}", ["fact"], pilot=pilot, **on(simulator()))
+    assert (found.rows, found.pilot) == (4, pilot)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -168,8 +168,7 @@ def _range(costs: Sequence[float]) -> tuple[float, float, float]:
 
 def _look_at_rows(task: Task, data: Any) -> _Unsent:
     """Build all requests, and send none."""
-    settings = replace(task.settings, details=True)
-    run = TaskRun(replace(task, settings=settings), data)
+    run = _counting(task, data)
 
     async def look() -> _Unsent:
         async with AsyncExitStack() as stack:
@@ -193,13 +192,19 @@ def _look_at_rows(task: Task, data: Any) -> _Unsent:
     return blocking.run(look)  # nothing is sent, so any loop will do
 
 
+def _counting(task: Task, data: Any) -> TaskRun:
+    """Make a run that keeps what each row used; its result has no columns for that."""
+    run = TaskRun(task, data)
+    run.store.details = {}
+    return run
+
+
 def _pilot(task: Task, rows: Any) -> list[_PilotRow]:
     """Answer the rows of a pilot; their replies go to the cache."""
-    settings = replace(task.settings, details=True)
-    run = TaskRun(replace(task, settings=settings), rows)
+    run = _counting(task, rows)
     run.finish(run.execute)
     # each row at the price of the model that answered it, which may be a fallback
-    prices = [Prices(endpoint, settings.prices) for endpoint in run.endpoints]
+    prices = [Prices(endpoint, task.settings.prices) for endpoint in run.endpoints]
     answers = []
     for at, details in (run.store.details or {}).items():
         used = Tokens(details.input_tokens, details.output_tokens)
