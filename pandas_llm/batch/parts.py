@@ -1,0 +1,135 @@
+"""Requests on their way into batches, each batch noted before it is asked for."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from secrets import token_hex
+from typing import TYPE_CHECKING
+
+from pandas_llm.batch.search import confirm, settle
+from pandas_llm.batch.state import Part
+from pandas_llm.batch.upload import QueueFullError
+from pandas_llm.errors import (
+    BadRequestError,
+    ConfigurationError,
+    CostLimitError,
+    ImageError,
+    LLMError,
+    MaybeCreatedError,
+    ModelNotFoundError,
+)
+from pandas_llm.providers import allowance
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pandas_llm._engine import Item
+    from pandas_llm._pacing import CostBudget
+    from pandas_llm.batch.state import Book
+    from pandas_llm.batch.upload import Upload
+
+
+async def send_all(upload: Upload, todo: Sequence[Item], book: Book) -> None:
+    """Send the requests, in as many batches as the provider's limits make of them."""
+    capabilities = upload.client.terms.capabilities
+    n = upload.client.spec.n
+    if n > 1 and not capabilities.n:
+        msg = "this model gives one choice a request: n must be 1 with batch=True"
+        raise ConfigurationError(msg)
+    book.state.unsent = len(todo)
+    lines: list[bytes] = []
+    keys: list[bytes] = []
+    size = 0
+    for item in todo:
+        name = item.key.hex()
+        try:
+            body = (await upload.built(item.request, n))[0]
+        except ImageError as error:
+            book.state.reasons[name] = f"{error.kind}: {error}"
+            book.state.unsent -= 1
+            continue
+        line = upload.batches.line(name, body)
+        full = len(lines) == upload.batches.most_requests
+        if lines and (full or size + len(line) > upload.batches.most_bytes):
+            await _begin(upload, lines, keys, book)
+            lines, keys, size = [], [], 0
+        lines.append(line)
+        keys.append(item.key)
+        size += len(line)
+    if lines:
+        await _begin(upload, lines, keys, book)
+    book.save()
+
+
+async def _begin(
+    upload: Upload, lines: Sequence[bytes], keys: Sequence[bytes], book: Book
+) -> None:
+    """Create one batch, noted first; an unclear answer is cleared up by the list."""
+    name = f"{book.state.id}-{token_hex(8)}"
+    file = await upload.uploaded(lines)
+    part = Part("", len(lines), name=name, file=file, noted=time.time())
+    part.waiting = bool(file and book.state.waiting)  # behind those that wait
+    book.note(part, keys)
+    if not part.waiting:
+        await _launch(upload, part, lines, book)
+
+
+async def send_waiting(upload: Upload, book: Book) -> None:
+    """Ask for the batches that wait, as far as the account's queue has room."""
+    for part in book.state.waiting:
+        if not book.claim(part):
+            continue
+        # where its file is gone, its rows are sent by a call that has them
+        with suppress(BadRequestError, ModelNotFoundError):
+            await _launch(upload, part, [], book)
+        if part.waiting:
+            break
+
+
+async def _launch(
+    upload: Upload, part: Part, lines: Sequence[bytes], book: Book
+) -> None:
+    """Ask for a batch that is noted."""
+    request = upload.batches.create(lines, part.file, part.name)
+    try:
+        confirm(part, await upload.create(request, part.requests))
+    except MaybeCreatedError as error:
+        if not await settle(upload, part, book, error):
+            raise
+    except QueueFullError:
+        if not part.file:
+            book.drop(part)
+            raise
+        part.held()
+    except LLMError:  # refused, or never sent
+        book.drop(part)
+        raise
+    book.save()
+
+
+async def affords(upload: Upload, todo: Sequence[Item], budget: CostBudget) -> None:
+    """Hold `max_cost` before a batch is sent: it cannot be stopped in time.
+
+    Raises
+    ------
+    ConfigurationError
+        When nobody can tell what the batch may cost.
+    CostLimitError
+        When it may cost more than is left.
+    """
+    if budget.limit is None:
+        return
+    spec, prices = upload.client.spec, upload.client.prices
+    allowed, n = allowance(spec)
+    if spec.max_tokens is None or allowed is None or not prices.known:
+        msg = "max_cost with batch=True needs max_tokens, and a price (see prices=)"
+        raise ConfigurationError(msg)
+    most = budget.spent
+    for item in todo:
+        with suppress(ImageError):  # it is not sent, and told of when it would be
+            body, surplus = await upload.built(item.request, spec.n)
+            most += prices.most(len(body) - surplus, allowed * n, batch=True)
+    if most > budget.limit:
+        msg = f"the batch may cost ${most:.4g}, over max_cost={budget.limit:g}"
+        raise CostLimitError(msg)
