@@ -48,6 +48,7 @@
         ├── RateLimitError        429                                       retryable
         ├── ServerError           5xx, 408, 409                             retryable
         │   └── OverloadedError   503, 529                                  retryable
+        │       └── NoRoomError   429: the service tier is full now         retryable
         ├── ConnectionFailedError no connection could be made               retryable
         │   └── ConnectionBrokenError  it broke before there was an answer  retryable
         ├── RequestTimeoutError   no answer within `request_timeout`        retryable
@@ -444,6 +445,10 @@ class OverloadedError(ServerError):
     """The endpoint has too much to do."""
 
     kind = "overloaded"
+
+
+class NoRoomError(OverloadedError):
+    """The service tier that was asked for has no room now; others may have."""
 
 
 class ConnectionFailedError(ProviderError):

@@ -53,6 +53,8 @@ class Spec:
     constrained: Mapping[str, Any] | None = None
     """The schema with the keywords that restrict values, where there are any. It is
     what is sent, and no part of the request's identity: `schema` says as much."""
+    tier: str | None = None
+    """The service tier to ask for, in OpenAI's words; no part of the identity."""
 
 
 class Image(NamedTuple):
@@ -136,12 +138,17 @@ class Choice(NamedTuple):
 
 
 class Tokens(NamedTuple):
-    """Tokens of one exchange; `input` includes `cached_input`."""
+    """Tokens of one exchange; `input` includes what was read from or put in a cache."""
 
     input: int = 0
     output: int = 0
     cached_input: int = 0
     reasoning: int = 0
+    """Part of `output`."""
+    written: int = 0
+    """Input that the provider keeps for the next requests."""
+    written_hour: int = 0
+    """The part of `written` that is kept for an hour in place of minutes."""
 
 
 class Used(NamedTuple):
@@ -150,6 +157,8 @@ class Used(NamedTuple):
     tokens: Tokens | None = None
     cost: float | None = None
     """Dollars, where the server says."""
+    tier: str | None = None
+    """The service tier that was used, where the server says."""
 
 
 class Reply(NamedTuple):
@@ -162,6 +171,8 @@ class Reply(NamedTuple):
     simulated: bool = False
     cost: float | None = None
     """Dollars, where the server says."""
+    tier: str | None = None
+    """The service tier that was used, where the server says."""
 
 
 class Quota(NamedTuple):

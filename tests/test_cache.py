@@ -108,7 +108,7 @@ replies = st.builds(
         max_size=4,
     ).map(tuple)
     | st.builds(Choice, texts, vector=st.binary()).map(lambda choice: (choice,)),
-    st.none() | st.builds(Tokens, *[st.integers(0, 2**40)] * 4),
+    st.none() | st.builds(Tokens, *[st.integers(0, 2**40)] * 6),
     st.none() | texts,
     st.none() | texts,
     st.booleans(),

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sqlite3
+from contextlib import closing
 
+import orjson
 import pandas as pd
 import pytest
-from aiohttp import ClientSession, TCPConnector
-from resume_server import Server, certificates, completion
+from aiohttp import ClientSession, TCPConnector, web
+from resume_server import Server, certificates, completion, failure
 
 import pandas_llm
 from pandas_llm import ConfigurationError, LLMWarning, Plan
 from pandas_llm._pacing import retry
 from pandas_llm._pacing.prices import Prices
+from pandas_llm.cache.sqlite import _load
 from pandas_llm.errors import CostLimitError
 from pandas_llm.types import Endpoint, Tokens
 
@@ -327,6 +331,179 @@ def test_long_prompts_are_priced_by_their_own_tier_row_by_row():
     assert 10 * prices.of(Tokens(60_000)) < 0.6 * prices.of(Tokens(600_000))
 
 
+OPENAI = ("openai", "https://api.openai.com/v1")
+CLAUDE = ("anthropic", "https://api.anthropic.com/v1")
+GOOGLE = ("google", "https://generativelanguage.googleapis.com/v1beta")
+READ = {"input_tokens": 2000, "cache_read_tokens": 1500, "output_tokens": 70}
+KEPT = {"input_tokens": 2000, "cache_write_tokens": 1500, "output_tokens": 70}
+HOUR = {**KEPT, "cache_write_1h_tokens": 900}
+PLAIN_USE = {"input_tokens": 1234, "output_tokens": 567}
+THOUGHT = {**PLAIN_USE, "output_reasoning_tokens": 400}
+LONG_USE = {"input_tokens": 400_000, "output_tokens": 9000}
+NAMED = {
+    "input_tokens": "input",
+    "output_tokens": "output",
+    "cache_read_tokens": "cached_input",
+    "output_reasoning_tokens": "reasoning",
+    "cache_write_tokens": "written",
+    "cache_write_1h_tokens": "written_hour",
+}
+LISTED_CASES = [
+    *((OPENAI, "gpt-5.4", tier, PLAIN_USE) for tier in (None, "default", "flex")),
+    *((OPENAI, "gpt-5.4", tier, READ) for tier in (None, "flex", "priority", "fast")),
+    *((OPENAI, "gpt-6-sol", tier, READ) for tier in (None, "priority", "batch")),
+    *((OPENAI, "gpt-6-sol", tier, LONG_USE) for tier in (None, "flex", "priority")),
+    *((OPENAI, "gpt-5.6-sol", tier, KEPT) for tier in (None, "flex", "batch")),
+    (OPENAI, "gpt-5.6-sol", "of nobody's", THOUGHT),
+    (OPENAI, "gpt-5-mini", "flex", THOUGHT),
+    (OPENAI, "text-embedding-3-small", None, {"input_tokens": 900}),
+    (OPENAI, "text-embedding-3-small", "batch", {"input_tokens": 900}),
+    *((CLAUDE, "claude-opus-5-5", "standard", use) for use in (READ, KEPT, HOUR)),
+    *((CLAUDE, "claude-haiku-5-5", "batch", use) for use in (READ, KEPT, HOUR)),
+    (CLAUDE, "claude-haiku-5-5", None, {**HOUR, "input_tokens": 2_000}),
+    (CLAUDE, "claude-sonnet-4-5", None, {**LONG_USE, "cache_write_tokens": 300_000}),
+    (GOOGLE, "gemini-3.6-flash", None, PLAIN_USE),
+    (GOOGLE, "gemini-3.6-flash", "batch", THOUGHT),
+    (GOOGLE, "gemini-2.5-pro", None, LONG_USE),
+]
+
+
+def case_name(case):
+    (provider, _), model, tier, use = case
+    return f"{provider} {model} {tier} {'-'.join(map(str, use.values()))}"
+
+
+@pytest.mark.parametrize("case", LISTED_CASES, ids=case_name)
+def test_prices_are_those_of_the_table(case):
+    table = pytest.importorskip("genai_prices", reason="needs the extra `cost`")
+    (provider, url), model, tier, use = case
+    batch = tier == "batch"
+
+    def listed(context):
+        usage = table.Usage(**use)
+        price = table.calc_price(
+            usage, model, provider_api_url=url, price_context=context
+        )
+        return float(price.total_price)
+
+    context = {"processing": "batch"} if batch else tier and {"service_tier": tier}
+    expected = listed(context)
+    if batch and expected == listed(None):  # no price of its own: half of it
+        expected /= 2
+    tokens = Tokens(**{NAMED[name]: count for name, count in use.items()})
+    prices = Prices(Endpoint(provider, url, model, None))
+    found = prices.of(tokens, tier, batch=batch)
+    assert found == pytest.approx(expected, rel=1e-9)
+    size, out = tokens.input, tokens.output
+    assert prices.most(size, out, hour=True, batch=batch) >= found * (1 - 1e-9)
+
+
+def test_there_are_as_many_prices_as_promised():
+    assert len(LISTED_CASES) >= 30
+
+
+def test_a_tier_has_its_own_price_and_a_batch_half_of_it():
+    pytest.importorskip("genai_prices", reason="needs the extra `cost`")
+    prices = Prices(LISTED)
+    standard = prices.of(Tokens(1000, 1000))
+    assert prices.of(Tokens(1000, 1000), "flex") == pytest.approx(standard / 2)
+    assert prices.of(Tokens(1000, 1000), "priority") == pytest.approx(standard * 2)
+    assert prices.of(Tokens(1000, 1000), batch=True) == pytest.approx(standard / 2)
+    given = Prices(LISTED, {"gpt-5.4": (1.0, 1.0)})
+    assert given.of(Tokens(1000, 1000), "flex") == given.of(Tokens(1000, 1000))
+
+
+COUNTED = {
+    "openai": (
+        {
+            "usage": {
+                "prompt_tokens": 100,
+                "completion_tokens": 50,
+                "prompt_tokens_details": {
+                    "cached_tokens": 60,
+                    "cache_write_tokens": 30,
+                },
+                "completion_tokens_details": {"reasoning_tokens": 40},
+            },
+            "service_tier": "flex",
+            "choices": [{"message": {"content": "x"}, "finish_reason": "stop"}],
+        },
+        (Tokens(100, 50, 60, 40, 30), "flex"),
+    ),
+    "openai-responses": (
+        {
+            "usage": {
+                "input_tokens": 100,
+                "output_tokens": 50,
+                "input_tokens_details": {"cached_tokens": 60, "cache_write_tokens": 30},
+                "output_tokens_details": {"reasoning_tokens": 40},
+            },
+            "service_tier": "priority",
+            "status": "completed",
+            "output": [
+                {
+                    "type": "message",
+                    "content": [{"type": "output_text", "text": "x"}],
+                }
+            ],
+        },
+        (Tokens(100, 50, 60, 40, 30), "priority"),
+    ),
+    "anthropic": (
+        {
+            "usage": {
+                "input_tokens": 10,
+                "output_tokens": 50,
+                "cache_read_input_tokens": 60,
+                "cache_creation_input_tokens": 30,
+                "cache_creation": {
+                    "ephemeral_5m_input_tokens": 20,
+                    "ephemeral_1h_input_tokens": 10,
+                },
+                "service_tier": "standard",
+            },
+            "content": [{"type": "text", "text": "x"}],
+            "stop_reason": "end_turn",
+        },
+        (Tokens(100, 50, 60, 0, 30, 10), "standard"),
+    ),
+}
+
+
+@pytest.mark.parametrize("provider", COUNTED)
+def test_tiers_and_kept_tokens_are_read_and_kept(provider, tmp_path):
+    body, expected = COUNTED[provider]
+    path = tmp_path / "c.sqlite"
+    with Server(lambda _: body) as server:
+        options = {"model": f"{provider}/m", "base_url": server.base_url}
+        more = {"api_key": "k", "cache": path, "progress": False}
+        assert facts(1).llm.complete("${text}", **options, **more).tolist() == ["x"]
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT * FROM replies").fetchall()
+    (text,) = (value for value in rows[0] if isinstance(value, bytes) and b"x" in value)
+    reply = _load(text)
+    assert (reply.tokens, reply.tier) == expected
+
+
+def test_replies_that_were_kept_before_there_were_tiers_are_read():
+    old = b'[[["x","stop",null]],[5,2,1,0],"m","id",false,0.5]'
+    reply = _load(old)
+    assert (reply.tokens, reply.cost, reply.tier) == (Tokens(5, 2, 1), 0.5, None)
+
+
+@pytest.mark.parametrize("odd", [7, [], {}, "", "x" * 99, None, True])
+def test_an_odd_tier_is_none(odd):
+    answer = {**COUNTED["openai"][0], "service_tier": odd}
+    with Server(lambda _: answer) as server:
+        options = {"base_url": server.base_url, "progress": False}
+        out = facts(1).llm.complete("${text}", model="m", prices=DEAR_M, **options)
+    assert out.tolist() == ["x"]
+    assert out.llm.usage.cost > 0
+
+
+DEAR_M = {"m": (20.0, 80.0)}
+
+
 def test_a_listed_model_is_priced_without_prices(tmp_path):
     """The names of api.openai.com lead to a server of ours, certificate and all."""
     pytest.importorskip("genai_prices", reason="needs the extra `cost`")
@@ -438,3 +615,281 @@ def test_a_pilot_that_is_no_count_is_refused(pilot, simulator, on):
     with pytest.raises(ValueError, match="pilot must be a whole number"):
         facts(3).llm.estimate("${text}", ["fact"], pilot=pilot, **on(server))
     assert server.stats()["requests"] == 0
+
+
+# -- a server that bills the most that it may ------------------------------------
+
+
+class Biller:
+    """Bills each request a token a byte and all that `max_tokens` allows, in dollars.
+
+    Whatever it answers then: it has worked, and no client can tell that it has not.
+    """
+
+    def __init__(self, answers, *, inside=2.0, out=8.0):
+        self.paid = 0.0
+        self.calls = 0
+        self._answers = answers
+        self._inside, self._out = inside / 1e6, out / 1e6
+        self._out_by = {"dear": 10}
+
+    def __call__(self, body):
+        self.calls += 1
+        size = len(orjson.dumps(body))
+        names = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+        allowed = max((body[name] for name in names if name in body), default=0)
+        allowed *= body.get("n", 1)
+        times = self._out_by.get(body["model"], 1)
+        self.paid += times * (size * self._inside + allowed * self._out)
+        usage = {"prompt_tokens": size, "completion_tokens": allowed}
+        return self._answers(self.calls, body, usage)
+
+
+def whole(at, body, usage):
+    return completion('{"records": [{"fact": "x"}]}', **usage)
+
+
+def unread(at, body, usage):
+    return completion("no JSON", **usage) if at % 2 else whole(at, body, usage)
+
+
+def uncounted(at, body, usage):
+    return whole(at, body, {}) if at % 2 else completion("no JSON")
+
+
+def zeros(at, body, usage):
+    return whole(at, body, {"prompt_tokens": 0, "completion_tokens": 0})
+
+
+def no_json(at, body, usage):
+    if at % 2:
+        return whole(at, body, usage)
+    return web.Response(text="{", content_type="application/json")
+
+
+def page(at, body, usage):
+    if at % 3:
+        return whole(at, body, usage)
+    return web.Response(text="<html>Welcome</html>", content_type="text/html")
+
+
+def gateway(at, body, usage):
+    return web.Response(status=504) if at % 2 else whole(at, body, usage)
+
+
+async def slow(at, body, usage):
+    if at % 2:
+        await asyncio.sleep(30)
+    return whole(at, body, usage)
+
+
+def one_choice(at, body, usage):
+    return whole(at, body, usage)  # whatever `n` says, and all are billed
+
+
+def refuses(at, body, usage):
+    return completion(None, refusal="I will not.", **usage)
+
+
+def cut(at, body, usage):
+    reply = completion('{"records": [{"fact": "x', **usage)
+    reply["choices"][0]["finish_reason"] = "length"
+    return reply
+
+
+DEAR = {**PRICES, "dear": (20.0, 80.0)}
+WORST = {
+    "answers": (whole, {}),
+    "unreadable answers": (unread, {}),
+    "answers without counts": (uncounted, {}),
+    "zeros for counts": (zeros, {}),
+    "half a body": (no_json, {}),
+    "a page in place of an answer": (page, {}),
+    "a gateway that gave up": (gateway, {}),
+    "a time-out": (slow, {"request_timeout": 0.2}),
+    "several choices": (whole, {"n": 3}),
+    "fewer choices than asked for": (one_choice, {"n": 3}),
+    "refusals and a dearer model": (refuses, {"fallback": ["openai/dear"]}),
+    "answers cut off": (cut, {"output_retries": 3}),
+    "reasoning": (whole, {"reasoning_effort": "high"}),
+    "more allowed by extra": (whole, {"extra": {"max_tokens": 900}}),
+    "more choices by extra": (whole, {"extra": {"n": 4}}),
+    "equal rows": (whole, {"dedupe": False}),
+}
+
+
+@pytest.mark.parametrize("concurrency", [1, 12])
+@pytest.mark.parametrize("case", WORST)
+def test_the_worst_bill_never_passes_max_cost(case, concurrency, monkeypatch):
+    monkeypatch.setattr(retry, "_BASE", 0.001)
+    answers, options = WORST[case]
+    biller, most = Biller(answers), 0.03
+    with Server(biller) as server:
+        with pytest.raises(pandas_llm.LLMError) as caught:
+            facts(120).llm.generate(
+                "${text}",
+                ["fact"],
+                model="openai/sim",
+                base_url=server.base_url,
+                api_key="k",
+                prices=DEAR,
+                max_tokens=60,
+                max_cost=most,
+                cache=False,
+                concurrency=concurrency,
+                progress=False,
+                **options,
+            )
+        assert isinstance(caught.value, CostLimitError)
+        assert 0.3 * most < biller.paid <= most
+
+
+def test_vectors_never_pass_max_cost_either():
+    def answer(at, body, usage):
+        found = [{"index": i, "embedding": [0.5]} for i, _ in enumerate(body["input"])]
+        return {"data": found, "usage": usage} if at % 2 else {"data": found}
+
+    biller, most = Biller(answer, out=0.0), 0.004
+    with Server(biller) as server:
+        options = {"base_url": server.base_url, "api_key": "k", "progress": False}
+        with pytest.raises(CostLimitError):
+            pd.Series([f"Fact {i}: " + "rain " * 50 for i in range(3000)]).llm.embed(
+                model="openai/m", prices={"m": (2.0, 0.0)}, max_cost=most, **options
+            )
+    assert 0 < biller.paid <= most
+
+
+def test_a_connection_that_broke_is_paid_for_once_and_not_tried_in_secret():
+    """With `max_cost` there is no second copy of a request that nobody counts."""
+    biller, most = Biller(whole), 0.01
+
+    class Breaks(Server):
+        async def _serve(self, request):
+            response = await super()._serve(request)
+            if biller.calls % 2 == 0:
+                request.transport.abort()
+            return response
+
+    with Breaks(biller) as server, pytest.raises(CostLimitError):
+        facts(200).llm.extract(
+            "${text}",
+            ["fact"],
+            model="openai/sim",
+            base_url=server.base_url,
+            api_key="k",
+            prices=PRICES,
+            max_tokens=60,
+            max_cost=most,
+            progress=False,
+        )
+    assert 0.3 * most < biller.paid <= most
+
+
+def test_servers_that_refuse_or_are_not_there_use_nothing_up(monkeypatch):
+    monkeypatch.setattr(retry, "_BASE", 0.001)
+
+    def answer(body):
+        refused.append(1)
+        if len(refused) % 3:
+            return failure(503 if len(refused) % 2 else 500, "Busy.")
+        return completion("x", prompt_tokens=10, completion_tokens=2)
+
+    refused = []
+    with Server(answer) as server:
+        out = facts(30).llm.complete(
+            "${text}",
+            model="openai/sim",
+            base_url=server.base_url,
+            api_key="k",
+            prices=PRICES,
+            max_tokens=60,
+            max_cost=30 * (10 * 2 + 2 * 8) / 1e6 + 2e-3,
+            concurrency=1,
+            max_retries=9,
+            progress=False,
+        )
+    assert out.notna().all()
+
+
+def test_the_rows_ahead_of_a_batch_count_against_max_cost(simulator, tmp_path):
+    server = simulator()
+    options = {
+        "model": "sim",
+        "base_url": server.base_url,
+        "cache": tmp_path / "c.sqlite",
+        "prices": PRICES,
+        "max_tokens": 60,
+        "batch": True,
+        "progress": False,
+    }
+    # enough for the batch of all rows at half the price, and not for a row ahead too
+    with pytest.raises(CostLimitError, match="the batch may cost"):
+        facts(1).llm.extract("${text}", ["fact"], max_cost=1e-4, **options)
+    assert server.stats()["requests"] == 0
+    with pytest.raises(CostLimitError, match="the next row may cost"):
+        facts(1).llm.extract("${text}", ["fact"], max_cost=6e-4, **options)
+    assert server.stats()["requests"] == 0
+
+
+# -- how long answers will be ------------------------------------------------------
+
+LABELS = ["positive", "negative", "neutral"]
+FACT = {"fact": str, "year": int, "sure": bool}
+ANSWERS = {
+    # (verb, keys, a usual answer, its tokens counted by hand)
+    "a label": ("classify", LABELS, '{"label":"positive"}', 5),
+    "a record": (
+        *("extract", FACT),
+        '{"fact":"The bridge was opened to traffic","year":1932,"sure":true}',
+        21,
+    ),
+    "one key": ("extract", ["city"], '{"city":"Buenos Aires"}', 8),
+    "records": (
+        *("generate", FACT),
+        '{"records":[{"fact":"The bridge was opened to traffic","year":1932,'
+        '"sure":true},{"fact":"It was painted grey","year":1940,"sure":false}]}',
+        45,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ANSWERS)
+def test_an_estimate_goes_by_the_verb_and_its_keys(case):
+    verb, keys, _, tokens = ANSWERS[case]
+    options = {"model": "m", "base_url": "http://localhost:9/v1", "cache": False}
+    found = facts(100).llm.estimate("${text}", keys, verb=verb, **options)
+    assert 100 * tokens / 1.8 <= found.output_tokens <= 100 * tokens * 1.8
+    three = facts(100).llm.estimate("${text}", keys, verb=verb, max_tokens=3, **options)
+    assert three.output_tokens == 300
+
+
+def test_an_estimate_goes_by_kept_answers_where_there_are_some(tmp_path):
+    def answer(body):
+        return completion("x", prompt_tokens=10, completion_tokens=123)
+
+    with Server(answer) as server:
+        options = {
+            "model": "openai/m",
+            "base_url": server.base_url,
+            "api_key": "k",
+            "cache": tmp_path / "c.sqlite",
+        }
+        facts(4).llm.complete("${text}", progress=False, **options)
+        found = facts(9).llm.estimate("${text}", **options)
+    assert (found.cached, found.requests) == (4, 5)
+    assert found.output_tokens == 5 * 123
+
+
+def test_an_estimate_counts_examples_once_a_row():
+    options = {"model": "m", "base_url": "http://localhost:9/v1", "cache": False}
+    plain = facts(10).llm.estimate("${text}", **options)
+    shown = [("An example of some length.", "An answer of some length.")]
+    more = facts(10).llm.estimate("${text}", examples=shown, **options)
+    assert more.input_tokens >= plain.input_tokens + 10 * 8
+
+
+@pytest.mark.parametrize("pilot", [0, 2])
+def test_an_estimate_asks_for_no_column_that_the_call_has_not(pilot, simulator, on):
+    df = facts(4).assign(llm_text="of an earlier run")
+    found = df.llm.estimate("${text}", ["fact"], pilot=pilot, **on(simulator()))
+    assert (found.rows, found.pilot) == (4, pilot)

@@ -23,7 +23,7 @@ from pandas_llm.options import OPTIONS, Settings, rules
 
 README = Path(pandas_llm.__file__).parents[1] / "README.md"
 
-VALUES = ["m", 3, 0.5, True, False, ["m"], "thread", None]
+VALUES = ["flex", "m", 3, 0.5, True, False, ["m"], "thread", None]
 CASES = {
     name: next(v for v in VALUES if option.allows(v) and v != option.default)
     for name, option in OPTIONS.items()

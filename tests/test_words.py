@@ -48,6 +48,7 @@ EXAMPLES = [
         "rate_limit",
     ),
     (429, ["RESOURCE_EXHAUSTED"], OUT_OF_QUOTA, "rate_limit"),
+    (429, ["resource_unavailable"], "No room for flex now.", "overloaded"),
     (
         429,
         ["Some resource has been exhausted"],

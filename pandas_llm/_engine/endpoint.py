@@ -93,6 +93,8 @@ class Terms:
             with_them.add(f"max_tokens={tried.max_tokens}")
         if n > 1:
             with_them.add("n")
+        if spec.tier is not None and "service_tier" not in tried.refused:
+            with_them.add("service_tier")
         self._answered |= with_them
 
     def settle(self, *, clear: bool) -> None:

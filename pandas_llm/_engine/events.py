@@ -43,6 +43,10 @@ class Tally:
     """Those of its failures that were the account's limit or the server's load."""
     wait: float = 0.0
     """Seconds that the row is to sleep by itself after the last of them."""
+    standard: bool = False
+    """Whether it is asked for in the standard tier, for want of room in another."""
+    bill: float = 0.0
+    """Dollars of its last request; NaN where it may be the most that it can be."""
     expected: float = 0.0
     """Tokens that the provider will count for its next request."""
 

@@ -80,6 +80,7 @@ class Details(NamedTuple):
     finish_reason: str | None = None
     model: str | None = None
     request_id: str | None = None
+    service_tier: str | None = None
 
 
 class Store:
@@ -210,4 +211,5 @@ def _details(outcome: Outcome) -> Details:
         choices[0].finish_reason if choices else None,
         reply.model if reply else None,
         reply.request_id if reply else None,
+        reply.tier if reply else None,
     )

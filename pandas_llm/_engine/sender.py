@@ -20,15 +20,21 @@ from pandas_llm._engine.verdict import (
     decide,
     raise_for_row,
 )
-from pandas_llm._pacing import Circuit, estimate_tokens
+from pandas_llm._pacing import (
+    Circuit,
+    estimate_tokens,
+    refused,
+    unsent,
+)
 from pandas_llm.errors import (
     CostLimitError,
     LLMError,
+    NoRoomError,
     OverloadedError,
     ProviderError,
     RateLimitError,
 )
-from pandas_llm.providers import read_reply, succeeded
+from pandas_llm.providers import allowance, read_reply, standard, succeeded
 from pandas_llm.types import Tokens, Used
 
 if TYPE_CHECKING:
@@ -53,6 +59,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("pandas_llm")
 _SLICE = 0.05
+_HOUR = b'"1h"'
+"""What is in a body that the provider may keep for an hour."""
 
 
 @dataclass(slots=True)
@@ -113,12 +121,15 @@ class Sender:
         spec = request.spec
         weight = tally.weight = estimate_tokens(request.prompt) + tally.images
         calibration = self._pace.calibration
+        tally.standard = tally.standard or spec.tier is None
         while True:
             tally.expected = calibration.estimate(weight, spec.max_tokens, n)
-            capabilities = self.terms.capabilities
+            capabilities = asked = self.terms.capabilities
+            if spec.tier and tally.standard:
+                asked = standard(capabilities)
             many = n if capabilities.n else 1
             provider = self._access.provider
-            http = provider.build(request, capabilities, many)
+            http = provider.build(request, asked, many)
             if self.circuit.is_open:
                 await self._outage(tally)
             try:
@@ -126,9 +137,10 @@ class Sender:
             except LLMError as error:
                 changed = self.terms.adapted(capabilities, error, request)
                 changed = changed or self._access.renewed(provider, error)
+                changed = changed or _left(error, tally)
                 await self._again(error, tally, events, changed=changed)
             else:
-                self.terms.answered(spec, capabilities, many)
+                self.terms.answered(spec, asked, many)
                 return reply
 
     async def _exchange(
@@ -141,8 +153,7 @@ class Sender:
             held = await self._hold(events, tally, http, request.spec)
         ticket = None
         response = None
-        reply: Reply | None
-        cost = 0.0
+        tally.bill = 0.0
         try:
             ticket = limiter.reserve(tally.expected)
             if ticket.number < 0:
@@ -150,20 +161,16 @@ class Sender:
             tally.attempts += 1
             events.totals.requests += 1
             tally.sent = time.monotonic()
-            response = redacted(await self._transport.send(http), self._access.secrets)
-            try:
-                reply = read_reply(self._provider, response)
-            except LLMError:
-                reply = None
-                if (used := self._provider.spent(response)) != Used():
-                    cost = self._book(used, events, tally)
-            if reply is None:  # what it quotes of the row says nothing
-                reply = read_reply(self._provider, response._replace(asked=request))
-            cost = self._book(Used(reply.tokens, reply.cost), events, tally)
-            events.totals.simulated = events.totals.simulated or reply.simulated
+            tally.bill = math.nan  # whatever becomes of it, from here on it may cost
+            # with `max_cost` not a second copy of it: that would be paid for too
+            response = await self._transport.send(http, once=held is not None)
+            response = redacted(response, self._access.secrets)
+            reply = self._reply(response, request, events, tally)
             self._answered(ticket, response, reply, tally)
             events.log.answered(time.monotonic() - tally.sent)
         except LLMError as error:
+            if response is None and unsent(error):
+                tally.bill = 0.0
             if ticket is not None and ticket.number > 0:  # it has left
                 self._failed(ticket, response, error, tally)
             raise
@@ -171,7 +178,27 @@ class Sender:
             if ticket is not None:
                 limiter.release(ticket)  # if cancelled, it has no other end
             if held is not None:
-                budget.settle(held, cost)
+                budget.settle(held, tally.bill)
+        return reply
+
+    def _reply(
+        self, response: HTTPResponse, request: Request, events: Events, tally: Tally
+    ) -> Reply:
+        """Read an answer, and book what it has used even if it is no reply."""
+        reply: Reply | None
+        try:
+            reply = read_reply(self._provider, response)
+        except LLMError:
+            reply = None
+        if reply is None:
+            if (used := self._provider.spent(response)) != Used():
+                self._book(used, events, tally)
+            elif refused(response):
+                tally.bill = 0.0
+            # what it quotes of the row says nothing
+            reply = read_reply(self._provider, response._replace(asked=request))
+        self._book(Used(reply.tokens, reply.cost, reply.tier), events, tally)
+        events.totals.simulated = events.totals.simulated or reply.simulated
         return reply
 
     async def plain(
@@ -207,24 +234,25 @@ class Sender:
             self._check_wait(limiter.waiting())
             await asyncio.sleep(delay)
 
-    def _book(self, used: Used, events: Events, tally: Tally) -> float:
-        """Count what an answer has used; return its cost."""
-        tokens, cost = used
+    def _book(self, used: Used, events: Events, tally: Tally) -> None:
+        """Count what an answer has used, and what it is billed."""
+        tokens, cost, tier = used
         if cost is None:
-            cost = math.nan if tokens is None else self._parts.prices.of(tokens)
-        tokens = tokens or NO_TOKENS
-        tally.tokens = _added(tally.tokens, tokens)
-        events.used(tokens, cost)
-        return cost
+            cost = math.nan if tokens is None else self._parts.prices.of(tokens, tier)
+        counted = tokens or NO_TOKENS
+        tally.tokens = _added(tally.tokens, counted)
+        events.used(counted, cost)
+        # some servers send zeros in place of what they do not count
+        tally.bill = cost if cost or any(counted) else math.nan
 
     async def _hold(
         self, events: Events, tally: Tally, http: HTTPRequest, spec: Spec
     ) -> float:
         """Set aside what a request may cost; wait for others if it does not fit."""
-        calibration = self._pace.calibration
-        _, output = calibration.worst(tally.weight, spec.max_tokens, spec.n)
-        # a token is a byte at least: with max_tokens nothing can cost more than this
-        cost = self._parts.prices.of(Tokens(len(http.body) - tally.surplus, output))
+        allowed, n = allowance(spec)
+        _, output = self._pace.calibration.worst(tally.weight, allowed, n)
+        size, hour = len(http.body) - tally.surplus, _HOUR in http.body
+        cost = self._parts.prices.most(size, output, spec.tier, hour=hour)
         while not events.budget.reserve(cost):
             if events.budget.holders == 0:
                 limit, spent = events.budget.limit, events.budget.spent
@@ -278,6 +306,9 @@ class Sender:
         """Tell the pace of a failure."""
         self.history.failed(error)
         quotas = self._provider.quotas(response.headers) if response else None
+        if isinstance(error, NoRoomError) and not tally.standard:
+            self._pace.limiter.settle(ticket, None, quotas)
+            return  # it is asked again at once, in another tier
         if error.retryable and not isinstance(error, RateLimitError):
             if self.history.sampling:
                 tally.failures += 1  # one row after the other is no outage
@@ -318,6 +349,14 @@ class Sender:
             slots = self._pace.slots
             await (slots.rest(seconds, error.kind) if slots else asyncio.sleep(seconds))
         events.retried(error)
+
+
+def _left(error: LLMError, tally: Tally) -> bool:
+    """Leave a service tier that has no room, for this row; tell if it was in one."""
+    if tally.standard or not isinstance(error, NoRoomError):
+        return False
+    tally.standard = True
+    return True
 
 
 def _added(one: Tokens, other: Tokens) -> Tokens:

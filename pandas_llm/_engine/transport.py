@@ -33,6 +33,7 @@ from pandas_llm.errors import (
     RequestTimeoutError,
     UnreachableError,
 )
+from pandas_llm.options import OPTIONS
 from pandas_llm.types import HTTPRequest, HTTPResponse
 
 if TYPE_CHECKING:
@@ -61,9 +62,18 @@ _HEAD: Mapping[str, Any] = {
 """How much may stand ahead of an answer: gateways add what they know of a request.
 aiohttp's own 8 kB and 128 fields would lose an answer that was paid for; older ones
 do not count the fields."""
+_FLEX = 900.0
+"""Seconds that OpenAI advises for its flex tier."""
 _STALE = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
 _BROKEN = (*_STALE, aiohttp.ClientConnectionResetError)
 _SECRETIVE = (aiohttp.ClientPayloadError, aiohttp.ClientResponseError)
+
+
+def patience(settings: Settings) -> float:
+    """Return the seconds for one request: the flex tier's may wait for their turn."""
+    seconds = settings.request_timeout
+    unset = seconds == OPTIONS["request_timeout"].default
+    return _FLEX if unset and settings.service_tier == "flex" else seconds
 
 
 class Transport:
@@ -86,7 +96,7 @@ class Transport:
         # The connector has no limit of its own, so nothing waits in its queue and
         # `total` counts the exchange alone. (It would count the wait otherwise:
         # eight requests over two connections lost four to a time-out.)
-        timeout = settings.request_timeout
+        self._seconds = timeout = patience(settings)
         self._timeout = aiohttp.ClientTimeout(
             total=timeout, sock_connect=min(timeout, _CONNECT_SECONDS)
         )
@@ -250,10 +260,7 @@ class Transport:
         if isinstance(error, aiohttp.ConnectionTimeoutError):
             return ConnectionFailedError(f"no connection to {route} in time")
         if isinstance(error, TimeoutError):
-            msg = (
-                f"no answer within {self._settings.request_timeout:g} s; see "
-                "request_timeout="
-            )
+            msg = f"no answer within {self._seconds:g} s; see request_timeout="
             return RequestTimeoutError(msg)
         if (trouble := tls_trouble(error)) is not None:
             return tls_failure(error, trouble, route)

@@ -5,6 +5,7 @@ NOTES.md beside this file has the idea and what was measured.
 
 from __future__ import annotations
 
+from pandas_llm._pacing.bills import refused, unsent
 from pandas_llm._pacing.limiter import (
     Calibration,
     Concurrency,
@@ -33,5 +34,7 @@ __all__ = [
     "backoff",
     "budget",
     "estimate_tokens",
+    "refused",
     "shared_limiter",
+    "unsent",
 ]

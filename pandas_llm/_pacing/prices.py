@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from operator import mul
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
+
+from pandas_llm.types import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pandas_llm.types import Endpoint, Tokens
+    from pandas_llm.types import Endpoint
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1", "local")
 _MILLION = 1_000_000
@@ -18,12 +21,21 @@ _PLAIN = 30_000
 100,000 tokens and above; looking a row up in the table takes 170 µs."""
 
 
+_BATCH = 0.5
+"""What a request in a batch costs of its price, where the table does not say."""
+_TIERS = 16
+"""Tiers whose rates are kept; an answer could name any number."""
+
+
 class _Rates(NamedTuple):
-    """Dollars a token."""
+    """Dollars a token, by what it is."""
 
     input: float
     output: float
     cached_input: float
+    reasoning: float
+    written: float
+    written_hour: float
 
 
 class Prices:
@@ -44,8 +56,11 @@ class Prices:
     --------
     >>> from pandas_llm.types import Endpoint, Tokens
     >>> endpoint = Endpoint("openai", "http://localhost/v1", "m", None)
-    >>> Prices(endpoint, {"m": (1.0, 4.0)}).of(Tokens(1_000_000, 500_000))
+    >>> prices = Prices(endpoint, {"m": (1.0, 4.0)})
+    >>> prices.of(Tokens(1_000_000, 500_000))
     3.0
+    >>> prices.of(Tokens(1_000_000, 500_000), batch=True)
+    1.5
     >>> Prices(endpoint).of(Tokens(10, 10))
     nan
     """
@@ -58,32 +73,76 @@ class Prices:
         self._endpoint = endpoint
         self._table: Any = None
         self._rates = self._given(given) or self._listed()
+        self._by: dict[tuple[str | None, bool], tuple[_Rates, float]] = {}
+        """Rates by tier, and whether in a batch, with what all is multiplied by."""
 
     @property
     def known(self) -> bool:
         """Whether there is a price at all."""
         return self._rates is not None
 
-    def of(self, tokens: Tokens) -> float:
-        """Give the dollars that an exchange costs; NaN when the price is unknown."""
-        rates = self._rates
-        if rates is None:
+    def of(
+        self, tokens: Tokens, tier: str | None = None, *, batch: bool = False
+    ) -> float:
+        """Give the dollars that an exchange costs; NaN when the price is unknown.
+
+        Parameters
+        ----------
+        tokens : Tokens
+            What was used.
+        tier : str, optional
+            The service tier that the answer names.
+        batch : bool
+            Whether it was part of a batch.
+        """
+        if self._rates is None:
             return math.nan
+        if (found := self._by.get((tier, batch))) is None:
+            found = self._of_tier(tier, batch=batch)
+        rates, share = found
+        parts = _parts(tokens)
         if tokens.input > _PLAIN and self._table is not None:
-            return self._looked_up(tokens.input, tokens.output, tokens.cached_input)
-        fresh = tokens.input - tokens.cached_input
-        return (
-            fresh * rates.input
-            + tokens.output * rates.output
-            + tokens.cached_input * rates.cached_input
-        )
+            return share * self._looked_up(tokens, _context(tier, batch=batch))
+        return float(share * sum(map(mul, parts, rates)))
+
+    def most(
+        self,
+        size: int,
+        output: int,
+        tier: str | None = None,
+        *,
+        hour: bool = False,
+        batch: bool = False,
+    ) -> float:
+        """Give the most that a body of `size` bytes and its answer may cost.
+
+        A token is a byte at least, so with `max_tokens` nothing can cost more: not if
+        the provider keeps all of it, nor in any tier that was met.
+
+        Parameters
+        ----------
+        size, output : int
+            Bytes of the body, and tokens of all answers.
+        tier : str, optional
+            The service tier that is asked for; it may be another that is used.
+        hour : bool
+            Whether the provider may be asked to keep it for an hour.
+        batch : bool
+            Whether it is part of a batch.
+        """
+        ways = [Tokens(size, output), Tokens(size, output, 0, output, size)]
+        if hour:
+            ways.append(Tokens(size, output, 0, 0, size, size))
+        tiers = {None} if batch else {None, tier, *(name for name, _ in self._by)}
+        each = [self.of(way, name, batch=batch) for name in tiers for way in ways]
+        return max(each)
 
     def _given(self, given: Mapping[str, tuple[float, float]] | None) -> _Rates | None:
         model, provider = self._endpoint.model, self._endpoint.provider
         for name in (model, f"{provider}/{model}"):
             if given and name in given:
                 into, out = (price / _MILLION for price in given[name])
-                return _Rates(into, out, into)
+                return _Rates(into, out, into, out, into, into)
         return None
 
     def _listed(self) -> _Rates | None:
@@ -96,21 +155,77 @@ class Prices:
             return None
         self._table = genai_prices
         try:
-            into, out = self._looked_up(1000, 0, 0), self._looked_up(0, 1000, 0)
-            cached = self._looked_up(1000, 0, 1000)
+            return self._rates_in({})
         except LookupError:
             self._table = None
             return None
-        return _Rates(into / 1000, out / 1000, cached / 1000)
 
-    def _looked_up(self, into: int, out: int, cached: int) -> float:
+    def _of_tier(self, tier: str | None, *, batch: bool) -> tuple[_Rates, float]:
+        """Return the rates of a tier, and what they are multiplied by."""
+        assert self._rates is not None  # noqa: S101 - asked before
+        rates, share = self._rates, 1.0
+        if self._table is not None and (tier or batch):
+            rates = self._rates_in(_context(tier, batch=batch))
+        if batch and rates == self._rates:
+            share = _BATCH
+        if len(self._by) < _TIERS:
+            self._by[tier, batch] = rates, share
+        return rates, share
+
+    def _rates_in(self, context: Mapping[str, str]) -> _Rates:
+        """Return the table's rates for short prompts."""
+        some = 1000
+        kinds = (
+            *(Tokens(some), Tokens(0, some), Tokens(some, 0, some)),
+            *(Tokens(0, some, 0, some), Tokens(some, 0, 0, 0, some)),
+            Tokens(some, 0, 0, 0, some, some),
+        )
+        return _Rates(*(self._looked_up(kind, context) / some for kind in kinds))
+
+    def _looked_up(self, tokens: Tokens, context: Mapping[str, str]) -> float:
+        """Return what the table says; it counts kinds of tokens only where it must."""
+        _, _, cached, reasoning, written, hour = _parts(tokens)
+        kinds = {
+            "cache_read_tokens": cached,
+            "output_reasoning_tokens": reasoning,
+            "cache_write_tokens": written + hour,
+            "cache_write_1h_tokens": hour,
+        }
         usage = self._table.Usage(
-            input_tokens=into, output_tokens=out, cache_read_tokens=cached
+            input_tokens=tokens.input,
+            output_tokens=tokens.output,
+            **{name: count for name, count in kinds.items() if count},
         )
         price = self._table.calc_price(
-            usage, self._endpoint.model, provider_api_url=self._endpoint.base_url
+            usage,
+            self._endpoint.model,
+            provider_api_url=self._endpoint.base_url,
+            price_context=context or None,
         )
         return float(price.total_price)
+
+
+def _context(tier: str | None, *, batch: bool) -> dict[str, str]:
+    """Return how the table names what an exchange was."""
+    if batch:
+        return {"processing": "batch"}
+    return {"service_tier": tier} if tier else {}
+
+
+def _parts(tokens: Tokens) -> tuple[int, int, int, int, int, int]:
+    """Return the tokens of each rate, none of them twice, and none below 0.
+
+    Examples
+    --------
+    >>> _parts(Tokens(100, 20, 30, 5, 50, 10))
+    (20, 15, 30, 5, 40, 10)
+    """
+    into, out, cached, reasoning, written, hour = tokens
+    cached = min(cached, into)
+    written = min(written, into - cached)
+    hour, reasoning = min(hour, written), min(reasoning, out)
+    fresh, plain = into - cached - written, out - reasoning
+    return fresh, plain, cached, reasoning, written - hour, hour
 
 
 class CostBudget:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import statistics
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pandas_llm._display import Table
 from pandas_llm._engine import Feed, images, offline_client
-from pandas_llm._pacing import Calibration, Prices, estimate_tokens
+from pandas_llm._pacing import Prices, estimate_tokens
 from pandas_llm._run import blocking
+from pandas_llm._run.guess import written
 from pandas_llm._run.rows import source_of, take_rows
 from pandas_llm._run.run import TaskRun
 from pandas_llm.errors import InvalidValueError
@@ -41,7 +42,8 @@ class Estimate(Table):
     cached : int
         Rows whose reply is kept.
     input_tokens, output_tokens : int
-        Of the requests; by characters, or as the pilot's rows had them.
+        Of the requests; by characters and the form that is asked for, by the
+        answers of these rows that are kept, or as the pilot's rows had them.
     cost : float
         Dollars; NaN when the price is unknown.
     low, high : float
@@ -96,6 +98,8 @@ class _Unsent:
     weights: float
     cached: int
     prices: Prices
+    written: float | None = None
+    """Tokens of the answers that are kept, the mean; None without any."""
 
 
 def estimate_run(task: Task, data: Any, pilot: int = 0) -> Estimate:
@@ -120,10 +124,8 @@ def estimate_run(task: Task, data: Any, pilot: int = 0) -> Estimate:
         seen = _pilot(task, take_rows(data, found.positions[:pilot]))
         found = _look_at_rows(task, data)
     requests = len(found.positions)
-    settings = task.settings
     if not seen:
-        calibration = Calibration(counts_max_tokens=False)
-        out = calibration.estimate(0.0, settings.max_tokens, settings.n)
+        out = written(task) if found.written is None else found.written
         each = Tokens(round(found.weights / max(1, requests)), round(out))
         cost = found.prices.of(each) * requests
         return Estimate(
@@ -166,33 +168,43 @@ def _range(costs: Sequence[float]) -> tuple[float, float, float]:
 
 def _look_at_rows(task: Task, data: Any) -> _Unsent:
     """Build all requests, and send none."""
-    run = TaskRun(task, data)
+    run = _counting(task, data)
 
     async def look() -> _Unsent:
         async with AsyncExitStack() as stack:
             client = offline_client(run.endpoints[0], run.ask(stack))
             requests = run.prompts.requests(client.spec)
             feed = Feed(requests, client, run.events, run.store, task.settings)
+            shared = sum(estimate_tokens(a + b) for a, b in client.spec.examples)
             found = _Unsent(run.store.rows, [], 0.0, 0, client.prices)
             while (bundle := await feed.next()) is not None:
                 (item,) = bundle
                 found.positions.append(item.position)
                 system = item.request.system or ""
                 found.weights += estimate_tokens(item.request.prompt + system)
-                found.weights += images.weight(item.request)
+                found.weights += shared + images.weight(item.request)
             found.cached = run.events.totals.cached
+            kept = (run.store.details or {}).values()
+            counted = [one.output_tokens for one in kept if one.output_tokens]
+            found.written = statistics.fmean(counted) if counted else None
             return found
 
     return blocking.run(look)  # nothing is sent, so any loop will do
 
 
+def _counting(task: Task, data: Any) -> TaskRun:
+    """Make a run that keeps what each row used; its result has no columns for that."""
+    run = TaskRun(task, data)
+    run.store.details = {}
+    return run
+
+
 def _pilot(task: Task, rows: Any) -> list[_PilotRow]:
     """Answer the rows of a pilot; their replies go to the cache."""
-    settings = replace(task.settings, details=True)
-    run = TaskRun(replace(task, settings=settings), rows)
+    run = _counting(task, rows)
     run.finish(run.execute)
     # each row at the price of the model that answered it, which may be a fallback
-    prices = [Prices(endpoint, settings.prices) for endpoint in run.endpoints]
+    prices = [Prices(endpoint, task.settings.prices) for endpoint in run.endpoints]
     answers = []
     for at, details in (run.store.details or {}).items():
         used = Tokens(details.input_tokens, details.output_tokens)

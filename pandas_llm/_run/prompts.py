@@ -201,6 +201,7 @@ def shared_spec(
         settings.max_tokens,
         settings.extra or {},
         constrained,
+        settings.service_tier,
     )
 
 

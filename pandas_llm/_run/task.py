@@ -38,6 +38,7 @@ DETAILS: Mapping[str, str] = {
     "finish_reason": "str",
     "model": "str",
     "request_id": "str",
+    "service_tier": "str",
 }
 """The columns of `details`, each after ``llm_``, and their kinds."""
 _NO_TEXT = "no text is written"
@@ -45,6 +46,7 @@ _OF_TEXTS = {
     **dict.fromkeys(("system", "examples"), "put it into the template"),
     **dict.fromkeys(("n", "temperature", "top_p", "max_tokens", "seed"), _NO_TEXT),
     **dict.fromkeys(("stop", "reasoning_effort", "output_retries"), _NO_TEXT),
+    "service_tier": "embeddings have one price",
     "fallback": "vectors of two models cannot be compared",
     "images": "only texts are embedded",
     "batch": "it sends many texts in a request, and at once",

@@ -72,6 +72,7 @@ def estimate(
     keys: Any = None,
     *,
     pilot: int = 0,
+    verb: Literal["generate", "extract", "complete", "classify"] | None = None,
     **options: Unpack[Options],
 ) -> Estimate:
     """Estimate what a run would take, before it is made.
@@ -86,6 +87,9 @@ def estimate(
         Rows to answer first, for a cost with a range. Their replies are
         cached, so the run does not pay for them again. Nothing is sent
         without it.
+    verb : str, optional
+        ``"generate"``, or ``"complete"`` without `keys`; for ``"classify"`` the
+        keys are the labels.
 
     Returns
     -------
@@ -110,7 +114,7 @@ def estimate(
     >>> pandas_llm.estimate(rows, "Praise ${city}.", model="sim").requests
     1
     """
-    return _plan(template, keys, options).estimate(data, pilot)
+    return _plan(template, keys, options, verb).estimate(data, pilot)
 
 
 @tool

@@ -19,13 +19,13 @@ from pandas_llm.errors import (
     MaybeCreatedError,
     ModelNotFoundError,
 )
-from pandas_llm.providers import DISCOUNT
-from pandas_llm.types import Tokens
+from pandas_llm.providers import allowance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pandas_llm._engine import Item
+    from pandas_llm._pacing import CostBudget
     from pandas_llm.batch.state import Book
     from pandas_llm.batch.upload import Upload
 
@@ -37,7 +37,6 @@ async def send_all(upload: Upload, todo: Sequence[Item], book: Book) -> None:
     if n > 1 and not capabilities.n:
         msg = "this model gives one choice a request: n must be 1 with batch=True"
         raise ConfigurationError(msg)
-    await _check_cost(upload, todo, n)
     book.state.unsent = len(todo)
     lines: list[bytes] = []
     keys: list[bytes] = []
@@ -109,21 +108,28 @@ async def _launch(
     book.save()
 
 
-async def _check_cost(upload: Upload, todo: Sequence[Item], n: int) -> None:
-    """Hold `max_cost` before anything is sent: a batch cannot be stopped in time."""
-    settings, spec = upload.task.settings, upload.client.spec
-    if settings.max_cost is None:
+async def affords(upload: Upload, todo: Sequence[Item], budget: CostBudget) -> None:
+    """Hold `max_cost` before a batch is sent: it cannot be stopped in time.
+
+    Raises
+    ------
+    ConfigurationError
+        When nobody can tell what the batch may cost.
+    CostLimitError
+        When it may cost more than is left.
+    """
+    if budget.limit is None:
         return
-    prices = upload.client.prices
-    if spec.max_tokens is None or not prices.known:
+    spec, prices = upload.client.spec, upload.client.prices
+    allowed, n = allowance(spec)
+    if spec.max_tokens is None or allowed is None or not prices.known:
         msg = "max_cost with batch=True needs max_tokens, and a price (see prices=)"
         raise ConfigurationError(msg)
-    # a token is a byte at least
-    output, most = spec.max_tokens * spec.n, 0.0
+    most = budget.spent
     for item in todo:
         with suppress(ImageError):  # it is not sent, and told of when it would be
-            body, surplus = await upload.built(item.request, n)
-            most += prices.of(Tokens(len(body) - surplus, output)) * DISCOUNT
-    if most > settings.max_cost:
-        msg = f"the batch may cost ${most:.4g}, over max_cost={settings.max_cost:g}"
+            body, surplus = await upload.built(item.request, spec.n)
+            most += prices.most(len(body) - surplus, allowed * n, batch=True)
+    if most > budget.limit:
+        msg = f"the batch may cost ${most:.4g}, over max_cost={budget.limit:g}"
         raise CostLimitError(msg)

@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pandas_llm._engine import SIMULATED, resolve_endpoint
+from pandas_llm._pacing import CostBudget
 from pandas_llm._run import TaskRun
 from pandas_llm.batch import saved
-from pandas_llm.batch.parts import send_all, send_waiting
+from pandas_llm.batch.parts import affords, send_all, send_waiting
 from pandas_llm.batch.search import settle
 from pandas_llm.batch.state import Book, OvertakenError, State, find
 from pandas_llm.batch.upload import Upload, all_items
@@ -90,11 +91,15 @@ class Sending:
             todo = [item for item in todo if item.key.hex() not in state.reasons]
         if not todo and state.pending:
             return
+        budget = CostBudget(self._task.settings.max_cost)
+        await affords(upload, todo, budget)
         try:
             if todo:
                 await upload.check()
-            todo = await upload.probe(todo, state)
+            todo = await upload.probe(todo, state, budget)
             upload.cache.flush()  # paid for, whatever comes now
+            if todo and budget.spent:
+                await affords(upload, todo, budget)
             await send_all(upload, todo, book)
         finally:
             state.used(self.run.events.totals, before)
@@ -132,7 +137,7 @@ def _path(settings: Settings) -> Path:
     if path is None:
         msg = "batch=True fills the cache of replies: it does not go with cache=False"
         raise ConfigurationError(msg)
-    for name in ("refresh", "replay", "fallback", "truncate"):
+    for name in ("refresh", "replay", "fallback", "truncate", "service_tier"):
         if getattr(settings, name):
             msg = f"{name} does not go with batch=True"
             raise ConfigurationError(msg)

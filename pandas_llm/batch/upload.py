@@ -23,23 +23,19 @@ from pandas_llm._engine import (
     open_client,
     resolve_endpoint,
 )
-from pandas_llm._pacing import backoff
+from pandas_llm._pacing import backoff, unsent
 from pandas_llm._run import shared_spec
 from pandas_llm.cache import open_cache
 from pandas_llm.errors import (
     ConfigurationError,
-    ConnectionBrokenError,
-    ConnectionFailedError,
     LLMError,
     MalformedReplyError,
     MaybeCreatedError,
     ModelNotFoundError,
     OutputError,
     ProviderError,
-    UnreachableError,
 )
 from pandas_llm.providers import (
-    DISCOUNT,
     QUEUE_FULL,
     batches_of,
     excerpt,
@@ -54,6 +50,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pandas_llm._engine import Client, Item
+    from pandas_llm._pacing import CostBudget
     from pandas_llm._run import Task, TaskRun
     from pandas_llm.batch.state import State
     from pandas_llm.cache import Cache
@@ -137,7 +134,7 @@ class Upload:
                 async with Transport(settings) as new:
                     response = await new.send(request, once=True)
             except ProviderError as error:
-                if _unsent(error):
+                if unsent(error):
                     raise
                 raise self.unclear(requests, error) from error
             if succeeded(response):
@@ -234,13 +231,15 @@ class Upload:
         """Tell which requests need not be sent."""
         return set(self.client.known([item.key for item in items]))
 
-    async def probe(self, todo: list[Item], state: State) -> list[Item]:
+    async def probe(
+        self, todo: list[Item], state: State, budget: CostBudget
+    ) -> list[Item]:
         """Send rows the ordinary way until the endpoint's terms are settled.
 
         A batch with a parameter that the model refuses would fail as a whole, hours
         later.
         """
-        events = Events(state.counters)
+        events = Events(state.counters, budget)
         for _ in range(_PROBES):
             if not todo or self.client.proven:
                 break
@@ -288,15 +287,10 @@ class Upload:
         return reply
 
     def _book(self, tokens: Tokens | None, state: State) -> None:
-        cost = math.nan if tokens is None else self.client.prices.of(tokens)
+        prices = self.client.prices
+        cost = math.nan if tokens is None else prices.of(tokens, batch=True)
         state.counters.add(tokens or Tokens())
-        state.counters.pay(cost * DISCOUNT)
-
-
-def _unsent(error: ProviderError) -> bool:
-    """Tell whether a request cannot have reached the server."""
-    broken = isinstance(error, ConnectionBrokenError)
-    return isinstance(error, (ConnectionFailedError, UnreachableError)) and not broken
+        state.counters.pay(cost)
 
 
 def _refused(response: HTTPResponse) -> bool:

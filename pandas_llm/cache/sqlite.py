@@ -250,9 +250,9 @@ def _rows(puts: Iterable[tuple[bytes, Reply]], stamp: int) -> Iterator[Row]:
 
 
 # a vector stands as bytes behind a NUL, which JSON never holds
-# positions, not names, for compactness: a field that `Reply` gains at its end is
-# missing in older entries and has its default there; any other change of `Reply`,
-# `Choice` or `Tokens` asks for another _VERSION
+# positions, not names, for compactness: a field that `Reply` or `Tokens` gains at its
+# end is missing in older entries and has its default there; any other change of them or
+# of `Choice` asks for another _VERSION
 
 
 def _dump(reply: Reply) -> bytes:

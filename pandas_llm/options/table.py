@@ -100,6 +100,16 @@ class Options(TypedDict, total=False):
         str | None,
         Option('How long a reasoning model thinks, such as "low".', rules.TEXT),
     ]
+    service_tier: Annotated[
+        Literal["auto", "default", "flex", "priority", "standard_only"] | None,
+        Option(
+            'The provider\'s service tier: "flex" costs half and is slow, and what it '
+            "has no room for is asked in the standard tier.",
+            rules.one_of(
+                *("auto", "default", "flex", "priority", "standard_only", None)
+            ),
+        ),
+    ]
     extra: Annotated[
         Mapping[str, Any] | None,
         Option("Fields merged into the request's body.", rules.MAPPING, variable=False),
@@ -304,6 +314,7 @@ class Settings:
     seed: int | None
     stop: str | Sequence[str] | None
     reasoning_effort: str | None
+    service_tier: Literal["auto", "default", "flex", "priority", "standard_only"] | None
     extra: Mapping[str, Any] | None
     concurrency: int | Literal["auto"]
     requests_per_minute: float | None

@@ -9,8 +9,8 @@ people write before the slash, and a `Preset`.
 
 from __future__ import annotations
 
+from pandas_llm.providers.allowances import allowance
 from pandas_llm.providers.batches import (
-    DISCOUNT,
     QUEUE_FULL,
     Batches,
     Listed,
@@ -22,6 +22,7 @@ from pandas_llm.providers.batches import (
 from pandas_llm.providers.dialect import Bundling
 from pandas_llm.providers.embeddings import Embeddings
 from pandas_llm.providers.failures import excerpt
+from pandas_llm.providers.negotiation import standard
 from pandas_llm.providers.registry import (
     Preset,
     Provider,
@@ -34,7 +35,6 @@ from pandas_llm.providers.registry import (
 )
 
 __all__ = [
-    "DISCOUNT",
     "QUEUE_FULL",
     "Batches",
     "Bundling",
@@ -45,6 +45,7 @@ __all__ = [
     "Provider",
     "Result",
     "Snapshot",
+    "allowance",
     "batches_of",
     "connect",
     "excerpt",
@@ -52,5 +53,6 @@ __all__ = [
     "preset",
     "presets",
     "read_reply",
+    "standard",
     "succeeded",
 ]

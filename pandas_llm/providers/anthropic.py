@@ -58,6 +58,10 @@ class Anthropic(Dialect):
     batches = AnthropicBatches
     names: ClassVar[Mapping[str, str]] = {"stop": "stop_sequences"}
     lacking: tuple[str, ...] = ("seed",)
+    tiers: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("auto", "priority"), "auto"),
+        **dict.fromkeys(("default", "standard_only"), "standard_only"),
+    }
     fixed: ClassVar[Mapping[str, str]] = {"anthropic-version": _VERSION}
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -141,7 +145,8 @@ class Anthropic(Dialect):
 
     def usage(self, data: Any) -> Used:
         """Read the tokens."""
-        return Used(_tokens(data["usage"]))
+        usage = data["usage"]
+        return Used(_tokens(usage), tier=bodies.word(usage, "service_tier"))
 
     def parse(self, response: HTTPResponse) -> Reply:
         """Read a message: its text, without the thinking and the use of tools."""
@@ -164,11 +169,13 @@ class Anthropic(Dialect):
         else:
             reason = bodies.finished(text, reason, response)
         choice = Choice(text, reason, refusal)
+        used = self.used(data)
         return Reply(
             (choice,),
-            self.used(data).tokens,
+            used.tokens,
             data.get("model"),
             response.headers.get("request-id"),
+            tier=used.tier,
         )
 
     def joined(self, events: Sequence[Any]) -> Any:
@@ -199,8 +206,16 @@ def _quota(headers: Mapping[str, str], name: str) -> Quota | None:
 def _tokens(usage: Any) -> Tokens:
     """Add up the input: `input_tokens` is without what was kept, unlike OpenAI's."""
     found = bodies.tokens(usage, "input_tokens", "output_tokens", *_APART)
-    written = bodies.amount(usage.get("cache_creation_input_tokens")) or 0
-    return found._replace(input=found.input + found.cached_input + written)
+    kept = usage.get("cache_creation")
+    hours = kept.get("ephemeral_1h_input_tokens") if isinstance(kept, dict) else None
+    hour = bodies.amount(hours) or 0
+    # the sum may lack where its parts are told
+    written = max(bodies.amount(usage.get("cache_creation_input_tokens")) or 0, hour)
+    return found._replace(
+        input=found.input + found.cached_input + written,
+        written=written,
+        written_hour=hour,
+    )
 
 
 PRESETS: Mapping[str, Preset] = {

@@ -19,8 +19,6 @@ from pandas_llm.types import HTTPRequest, HTTPResponse
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-DISCOUNT = 0.5
-"""What a batch costs of the ordinary price, with both vendors."""
 QUEUE_FULL = "token_limit_exceeded"
 """OpenAI's code when an account has as much in its batches as it may."""
 _BOUNDARY = "pandas-llm-7f3c9b1e5d2a4860"

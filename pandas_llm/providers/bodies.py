@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _LONG = 19
 """Digits that may be beyond 64 bits."""
+_WORD = 40
+"""Letters that a word of a vendor's may have."""
 _OVERLOADED = "insufficient_system_resource"
 """DeepSeek's word for an answer that it broke off for others."""
 
@@ -89,8 +91,20 @@ def amount(value: Any) -> int | None:
     return int(number) if 0 <= number < _MOST_TOKENS else None
 
 
+def word(given: Any, name: str) -> str | None:
+    """Read a short word of a vendor's, such as a tier; None for what is none.
+
+    Examples
+    --------
+    >>> word({"service_tier": "flex"}, "service_tier"), word({}, "service_tier")
+    ('flex', None)
+    """
+    value = given.get(name)
+    return value if isinstance(value, str) and 0 < len(value) <= _WORD else None
+
+
 def tokens(given: Any, read: str, written: str, *apart: tuple[str, str]) -> Tokens:
-    """Read the tokens of an exchange: those read and written, then kept and thought.
+    """Read the tokens of an exchange, in the order of `Tokens`.
 
     Parameters
     ----------

@@ -26,6 +26,7 @@ class OneChoice(OpenAI):
 
     capabilities = Capabilities(max_tokens="max_tokens", n=False)
     batches = None
+    tiers: ClassVar[Mapping[str, str]] = {}
 
 
 class Ollama(OpenAI):
@@ -38,6 +39,7 @@ class Ollama(OpenAI):
 
     capabilities = OneChoice.capabilities
     batches = None
+    tiers: ClassVar[Mapping[str, str]] = {}
     embeds = Bundling(256, 30_000)
     """No limits are known; its one queue shall answer within `request_timeout`."""
 
@@ -60,7 +62,7 @@ class Ollama(OpenAI):
 
     def vectors(self, data: Any) -> Vectors:
         """Find the vectors."""
-        return Vectors(data["embeddings"], *self.used(data))
+        return Vectors(data["embeddings"], *self.used(data)[:2])
 
     def usage(self, data: Any) -> Used:
         """Read the tokens; its own way has another name for them."""
@@ -84,6 +86,7 @@ class Together(OpenAI):
 
     capabilities = Capabilities(max_tokens="max_tokens")
     batches = None
+    tiers: ClassVar[Mapping[str, str]] = {}
 
     def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
         """Read ``x-ratelimit-limit``, which is of requests, and ``…-tokens``."""
@@ -97,6 +100,10 @@ class Groq(OpenAI):
 
     capabilities = Capabilities(n=False)
     batches = None
+    tiers: ClassVar[Mapping[str, str]] = {
+        **{name: name for name in ("auto", "flex")},
+        **dict.fromkeys(("default", "standard_only"), "on_demand"),
+    }
     images = ImageLimits(3_000_000, 3_000_000)
     """4 MB of base64 in a request (its page on vision)."""
     periods = (_DAY, 60.0)
@@ -107,6 +114,7 @@ class DeepSeek(OpenAI):
 
     capabilities = Capabilities("json_object", max_tokens="max_tokens", n=False)
     batches = None
+    tiers: ClassVar[Mapping[str, str]] = {}
 
 
 class Mistral(OpenAI):
@@ -114,6 +122,7 @@ class Mistral(OpenAI):
 
     capabilities = Capabilities(max_tokens="max_tokens")
     batches = None
+    tiers: ClassVar[Mapping[str, str]] = {}
     names: ClassVar[Mapping[str, str]] = {
         "seed": "random_seed",
         "dimensions": "output_dimension",

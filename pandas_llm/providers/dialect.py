@@ -70,6 +70,9 @@ class Dialect:
     lacking: tuple[str, ...] = ()
     """Options that it has no field for."""
 
+    tiers: ClassVar[Mapping[str, str]] = {}
+    """The vendor's names of service tiers, where it has them, by OpenAI's."""
+
     ending = b'""}]}'
     """How a body ends whose prompt is empty: with the prompt's own field."""
     fixed: ClassVar[Mapping[str, str]] = {}
@@ -244,11 +247,15 @@ class Dialect:
     def sent(self, spec: Spec, capabilities: Capabilities) -> dict[str, Any]:
         """Return the options that are sent, under the vendor's names."""
         left_out = (*capabilities.refused, *self.lacking)
-        return {
+        found = {
             self.names.get(name, name): value
             for name, value in spec.sampling.items()
             if name not in left_out
         }
+        tier = self.tiers.get(spec.tier or "")
+        if tier and negotiation.TIER not in left_out:
+            found[negotiation.TIER] = tier
+        return found
 
     # -- embeddings: what `embeddings.Embeddings` asks a dialect for ---------------
 
@@ -288,6 +295,10 @@ class Dialect:
     def dropped(self, spec: Spec, capabilities: Capabilities) -> tuple[str, ...]:
         """Name the options that are not sent because the model refuses them."""
         left_out = (*capabilities.refused, *self.lacking)
-        return tuple(
+        found = [
             n for n in negotiation.SAMPLING if n in left_out and n in spec.sampling
-        )
+        ]
+        known = spec.tier in self.tiers and negotiation.TIER not in left_out
+        if spec.tier and not known:
+            found.append(negotiation.TIER)
+        return tuple(found)

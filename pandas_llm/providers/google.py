@@ -77,7 +77,7 @@ class Google(Dialect):
     def vectors(self, data: Any) -> Vectors:
         """Find the vectors; older models do not count tokens."""
         found = [item["values"] for item in data["embeddings"]]
-        return Vectors(found, *self.used(data))
+        return Vectors(found, *self.used(data)[:2])
 
     def authorization(self, endpoint: Endpoint) -> dict[str, str]:
         """Send a key as such, and a token, as for Vertex, as a bearer's."""

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pandas_llm.errors import LLMError
-    from pandas_llm.types import Capabilities, Request, SchemaMode
+    from pandas_llm.types import Capabilities, Request, SchemaMode, Spec
 
 SAMPLING = ("temperature", "top_p", "seed", "stop")
 """Options that are left out, with a warning, where a model refuses them."""
+TIER = "service_tier"
+"""The option, and the field in every vendor's body that has it."""
 MODES: tuple[SchemaMode, ...] = ("json_schema", "json_object", "prompt")
 _LIMITS = {
     "max_completion_tokens": "max_tokens",
@@ -90,8 +92,8 @@ def downgrade(  # noqa: PLR0911 - a step a paragraph
     leads = request.system or note(spec.schema, capabilities)
     if leads and capabilities.system and _NO_SYSTEM.search(about):
         return replace(capabilities, system=False)
-    if "store" not in refused and _names(error, "store"):
-        return replace(capabilities, refused=(*refused, "store"))
+    if (field := _refused_field(error, about, spec)) and field not in refused:
+        return replace(capabilities, refused=(*refused, field))
     if spec.schema:
         sent = spec.constrained is not None
         lower = _lower_schema(capabilities, error, about, modes, constrained=sent)
@@ -107,6 +109,18 @@ def downgrade(  # noqa: PLR0911 - a step a paragraph
     if spec.n > 1 and capabilities.n and _names(error, known.get("n", "n")):
         return replace(capabilities, n=False)
     return None
+
+
+def _refused_field(error: LLMError, about: str, spec: Spec) -> str | None:
+    """Return which of the fields that change no answer an error names."""
+    if spec.tier and re.search(rf"\b{TIER}\b", about):
+        return TIER  # "Invalid service_tier argument"
+    return "store" if _names(error, "store") else None
+
+
+def standard(capabilities: Capabilities) -> Capabilities:
+    """Leave the service tier out, for a row that it has no room for."""
+    return replace(capabilities, refused=(*capabilities.refused, TIER))
 
 
 def without(

@@ -42,6 +42,7 @@ _TEXTS = ("text", "output_text")
 _APART = (
     ("prompt_tokens_details", "cached_tokens"),
     ("completion_tokens_details", "reasoning_tokens"),
+    ("prompt_tokens_details", "cache_write_tokens"),
 )
 
 
@@ -53,6 +54,10 @@ class OpenAI(Dialect):
 
     images = ImageLimits(50_000_000, 50_000_000)
     """As its documents; of other servers the tightest is known to themselves."""
+    tiers: ClassVar[Mapping[str, str]] = {
+        **{name: name for name in ("auto", "default", "flex", "priority")},
+        "standard_only": "default",
+    }
     periods = (60.0, 60.0)
     """Seconds that the limits on requests and on tokens in the headers are for."""
 
@@ -97,12 +102,12 @@ class OpenAI(Dialect):
         """Find the vectors; each says which text it is of."""
         items = sorted(data["data"], key=lambda item: item.get("index", 0))
         found = [item["embedding"] for item in items]
-        return Vectors(found, *self.used(data))
+        return Vectors(found, *self.used(data)[:2])
 
     def usage(self, data: Any) -> Used:
         """Read the tokens, and the cost where a server says it."""
         usage = data["usage"]
-        return Used(_tokens(usage), _cost(usage))
+        return Used(_tokens(usage), _cost(usage), bodies.word(data, "service_tier"))
 
     def shared(
         self,
@@ -150,7 +155,7 @@ class OpenAI(Dialect):
             msg = f"the reply holds no choices: {failures.excerpt(response)}"
             raise MalformedReplyError(msg, status=response.status)
         choices = bodies.choices(found, lambda choice: _choice(choice, response))
-        tokens, cost = self.used(data)
+        tokens, cost, tier = self.used(data)
         return Reply(
             choices,
             tokens,
@@ -158,6 +163,7 @@ class OpenAI(Dialect):
             response.headers.get("x-request-id"),
             data.get("system_fingerprint") == "fp_simulator",
             cost,
+            tier,
         )
 
     def joined(self, events: Sequence[Any]) -> Any:

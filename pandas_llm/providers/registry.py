@@ -192,7 +192,7 @@ def read_reply(provider: Provider, response: HTTPResponse) -> Reply:
 
 def _seen(reply: Reply) -> Reply:
     """Write out what people cannot see in the words about an answer, not in it."""
-    words = [reply.model, reply.request_id]
+    words = [reply.model, reply.request_id, reply.tier]
     for choice in reply.choices:
         words.append(choice.finish_reason)  # noqa: PERF401 - nearly always one
     if "".join(filter(None, words)).isprintable():
@@ -202,7 +202,10 @@ def _seen(reply: Reply) -> Reply:
         for choice in reply.choices
     )
     model, request_id = _visible(reply.model), _visible(reply.request_id)
-    return reply._replace(choices=choices, model=model, request_id=request_id)
+    tier = _visible(reply.tier)
+    return reply._replace(
+        choices=choices, model=model, request_id=request_id, tier=tier
+    )
 
 
 def _visible(word: str | None) -> str | None:

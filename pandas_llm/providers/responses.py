@@ -26,6 +26,7 @@ _REFUSED = 400
 _APART = (
     ("input_tokens_details", "cached_tokens"),
     ("output_tokens_details", "reasoning_tokens"),
+    ("input_tokens_details", "cache_write_tokens"),
 )
 _CALLS = ("function_call", "custom_tool_call")
 
@@ -86,7 +87,8 @@ class Responses(openai.OpenAI):
 
     def usage(self, data: Any) -> Used:
         """Read the tokens."""
-        return Used(_tokens(data["usage"]))
+        tier = bodies.word(data, "service_tier")
+        return Used(_tokens(data["usage"]), tier=tier)
 
     def joined(self, events: Sequence[Any]) -> Any:
         """Find the whole response, which the last event of a stream holds."""
@@ -117,11 +119,13 @@ class Responses(openai.OpenAI):
             reason = "tool_calls"
         refusal = "".join(refusals) or None
         ended = bodies.finished(text, reason, response) if refusal is None else "stop"
+        used = self.used(data)
         return Reply(
             (Choice(text, ended, refusal),),
-            self.used(data).tokens,
+            used.tokens,
             data.get("model"),
             response.headers.get("x-request-id"),
+            tier=used.tier,
         )
 
 

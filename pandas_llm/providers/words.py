@@ -74,6 +74,7 @@ LINES = (
         r"|(organization|project)_(spend|usage)_limit_exceeded|usage_limit_exceeded",
     ),
     Line("OpenAI itself", _NO_CREDIT, "insufficient_quota", at="api.openai.com"),
+    Line("OpenAI, flex", errors.NoRoomError, "resource_unavailable", status=(429,)),
     Line("Alibaba's pace", errors.RateLimitError, said="aliyun|alibabacloud"),
     Line("Google's pace", errors.RateLimitError, "RESOURCE_EXHAUSTED", _SENTENCE),
     Line("OpenAI's sentence", _NO_CREDIT, said=_SENTENCE, status=_MONEY, wait=False),

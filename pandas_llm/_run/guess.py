@@ -1,0 +1,95 @@
+"""How long an answer will be, by the form that it is asked for in."""
+
+from __future__ import annotations
+
+import statistics
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from pandas_llm._pacing import estimate_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pandas_llm._run.task import Task
+
+_PROSE = 50.0
+"""Tokens of an answer of which nothing is known: two sentences."""
+_TEXT = 7.0
+"""Those of a text in a record, a name or half a sentence."""
+_OTHER = 8.0
+"""Those of a value that may be anything."""
+_VALUES: Mapping[str, float] = {
+    "integer": 1.5,
+    "number": 2.5,
+    "boolean": 1.0,
+    "null": 1.0,
+    "string": _TEXT,
+}
+_FORMATS: Mapping[str, float] = {"date": 6.0, "date-time": 12.0, "time": 6.0}
+_MARKS = 2.0
+"""Quotes, colon and comma around a name and its value; many are one token."""
+_ITEMS = 2.0
+"""Items of a list whose length is not told."""
+_DEEP = 6
+
+
+def written(task: Task) -> float:
+    """Return the tokens that a row's answer is likely to have, all its choices.
+
+    Parameters
+    ----------
+    task : Task
+        Its keys tell the form of an answer, its verb whether there are several.
+    """
+    if task.verb == "embed":
+        return 0.0
+    schema, settings = task.output.schema, task.settings
+    each = _PROSE if schema is None else _value(schema, schema)
+    if settings.max_tokens is not None:
+        each = min(each, settings.max_tokens)
+    return settings.n * each
+
+
+def _value(  # noqa: PLR0911 - a form a line
+    schema: Any, root: Mapping[str, Any], depth: int = 0
+) -> float:
+    """Return the tokens of a value of some form.
+
+    Examples
+    --------
+    >>> _value({"enum": ["yes", "no"]}, {}) < 2 < _value({"type": "string"}, {})
+    True
+    """
+    if not isinstance(schema, dict) or depth > _DEEP:
+        return _OTHER
+    if (name := schema.get("$ref")) is not None:
+        found = root.get("$defs", {}).get(str(name).rpartition("/")[2])
+        return _value(found, root, depth + 1)
+    if "const" in schema:
+        return _told(schema["const"])
+    if schema.get("enum"):
+        return statistics.fmean(map(_told, schema["enum"]))
+    if kinds := schema.get("anyOf"):
+        return max(_value(kind, root, depth + 1) for kind in kinds)
+    fields = schema.get("properties")
+    if fields is not None:
+        inside = (
+            estimate_tokens(name) + _MARKS + _value(field, root, depth + 1)
+            for name, field in fields.items()
+        )
+        return sum(inside, 2.0)
+    kind = schema.get("type")
+    if kind == "array":
+        items = max(_ITEMS, float(schema.get("minItems", 0)))
+        items = min(items, float(schema.get("maxItems", items)))
+        return 2.0 + items * _value(schema.get("items"), root, depth + 1)
+    usual = _VALUES.get(str(kind), _OTHER)
+    return _FORMATS.get(str(schema.get("format")), usual)
+
+
+def _told(value: object) -> float:
+    """Return the tokens of a value that is known."""
+    text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    return max(1.0, estimate_tokens(text))
