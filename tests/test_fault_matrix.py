@@ -9,6 +9,8 @@ from collections import Counter
 
 import pandas as pd
 import pytest
+from aiohttp import web
+from resume_server import Server, completion
 
 from pandas_llm import GenerationError, LLMError, LLMWarning
 from pandas_llm._pacing import retry
@@ -296,6 +298,36 @@ def test_a_server_that_is_started_again_is_found_again(run, on):
         servers[-1].__exit__(None, None, None)
     check_reported(out, error, said, "coerce", {})
     assert again > 0
+
+
+@pytest.mark.parametrize("max_retries", [0, 1])
+def test_new_connections_refused_beside_old_ones_cost_no_row(max_retries):
+    """As while nginx or a pod is replaced: old connections are served to their end."""
+    counts = Counter()
+
+    async def answer(body):
+        counts["asked"] += 1
+        if counts["asked"] == 50:
+            await server.turn_deaf()
+        if counts["asked"] == 200:
+            await server.listen()
+        reply = web.json_response(completion("yes"))
+        if 50 <= counts["asked"] < 56:  # two connections of eight stay
+            reply.force_close()
+        return reply
+
+    df = pd.DataFrame({"text": [f"Row {i}." for i in range(400)]})
+    with Server(answer) as server:
+        out = df.llm.complete(
+            "${text}",
+            model="m",
+            base_url=server.base_url,
+            progress=False,
+            concurrency=8,
+            max_retries=max_retries,
+        )
+    assert (out == "yes").all()
+    assert counts["asked"] == 400
 
 
 def test_rows_that_never_succeed_are_no_outage(run, simulator):

@@ -262,7 +262,14 @@ class Transport:
             hint = "" if self._settings.cert else f" {ASKS_FOR_CERTIFICATE}"
             msg = f"TLS with {route} failed: the handshake was broken off.{hint}"
             return ConnectionFailedError(msg)
-        return ConnectionFailedError(f"no connection to {route}: {_words(error)}")
+        msg = f"no connection to {route}: {_words(error)}"
+        # what is not known to come before the request may be this request's own
+        kind = (
+            ConnectionFailedError
+            if isinstance(error, unmade)
+            else ConnectionBrokenError
+        )
+        return kind(msg)
 
 
 def _broke_off(error: Exception) -> bool:
