@@ -255,24 +255,26 @@ def wait_for(holds):
 @pytest.mark.parametrize("latency", [0.02, 0.2])
 @pytest.mark.parametrize("fault", ["reset", "error_200", "503"])
 def test_an_outage_in_the_middle_costs_no_row_and_few_requests(
-    fault, latency, run, simulator
+    fault, latency, run, simulator, monkeypatch
 ):
     """Slow answers to earlier requests still come when all new ones are refused."""
+    monkeypatch.setattr(retry.Circuit, "FIRST", 0.3)
+    monkeypatch.setattr(retry, "_GLANCE", 0.1)
     server = simulator(latency=latency, jitter=0.5, fault_delay=0.0)
 
     def outage():
         wait_for(lambda: server.stats()["answered"] >= 100)
         server.configure(faults={fault: 1.0})
-        time.sleep(2)
+        time.sleep(0.8)
         server.configure(faults={})
 
     saboteur = threading.Thread(target=outage)
     saboteur.start()
-    out, error, said = run(server, "coerce", rows=300, max_retries=6, concurrency=16)
+    out, error, said = run(server, "coerce", rows=200, max_retries=6, concurrency=16)
     saboteur.join()
     check_reported(out, error, said, "coerce", {})
     stats = server.stats()
-    assert stats["answered"] == 300
+    assert stats["answered"] == 200
     # those in flight, twice with the free try, until it is seen; then one at a time
     assert 0 < stats["faults"][fault] <= 2 * (16 + 10) + 20
 
@@ -285,7 +287,7 @@ def test_a_server_that_is_started_again_is_found_again(run, on):
     def restart():
         wait_for(lambda: first.stats()["answered"] >= 100)
         first.__exit__(None, None, None)
-        time.sleep(1.5)
+        time.sleep(0.5)
         servers.append(Simulator(latency=0.02, host=host, port=int(port)).__enter__())
 
     saboteur = threading.Thread(target=restart)
