@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,10 @@ from pandas_llm._pacing import limiter as limits
 from pandas_llm._run import blocking
 from pandas_llm.options import scopes
 from pandas_llm.simulator import Simulator
+
+# a hundred interpreters are started: each would compile the package by itself
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
 settings.load_profile("unhurried")

@@ -55,12 +55,23 @@ class Server:
         app.router.add_route("*", "/{path:.*}", self._serve)
         runner = web.AppRunner(app, shutdown_timeout=0.05, handler_cancellation=True)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=self._tls)
-        await site.start()
-        self.port = site._server.sockets[0].getsockname()[1]
+        self._runner, self.port = runner, 0
+        await self.listen()
         self._ready.set()
         await self._stopped.wait()
         await runner.cleanup()
+
+    async def listen(self) -> None:
+        """Take new connections, at the same port as before."""
+        self._site = web.TCPSite(
+            self._runner, "127.0.0.1", self.port, ssl_context=self._tls
+        )
+        await self._site.start()
+        self.port = self._site._server.sockets[0].getsockname()[1]
+
+    async def turn_deaf(self) -> None:
+        """Refuse new connections; those that there are go on."""
+        await self._site.stop()
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import warnings
+from contextlib import closing
 
 import numpy as np
 import pandas as pd
@@ -405,7 +406,7 @@ def test_what_is_kept_is_not_sent_again(simulator, on, tmp_path):
 def test_a_vector_is_kept_as_its_bytes(simulator, on, tmp_path):
     path = tmp_path / "c.sqlite"
     texts(3).llm.embed("text", **on(simulator(), dimensions=256, cache=path))
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection:
         kept = [row[0] for row in connection.execute("SELECT reply FROM replies")]
     assert len(kept) == 3
     assert all(4 * 256 < len(text) < 4 * 256 + 120 for text in kept)

@@ -9,6 +9,8 @@ from collections import Counter
 
 import pandas as pd
 import pytest
+from aiohttp import web
+from resume_server import Server, completion
 
 from pandas_llm import GenerationError, LLMError, LLMWarning
 from pandas_llm._pacing import retry
@@ -253,24 +255,26 @@ def wait_for(holds):
 @pytest.mark.parametrize("latency", [0.02, 0.2])
 @pytest.mark.parametrize("fault", ["reset", "error_200", "503"])
 def test_an_outage_in_the_middle_costs_no_row_and_few_requests(
-    fault, latency, run, simulator
+    fault, latency, run, simulator, monkeypatch
 ):
     """Slow answers to earlier requests still come when all new ones are refused."""
+    monkeypatch.setattr(retry.Circuit, "FIRST", 0.3)
+    monkeypatch.setattr(retry, "_GLANCE", 0.1)
     server = simulator(latency=latency, jitter=0.5, fault_delay=0.0)
 
     def outage():
         wait_for(lambda: server.stats()["answered"] >= 100)
         server.configure(faults={fault: 1.0})
-        time.sleep(2)
+        time.sleep(0.8)
         server.configure(faults={})
 
     saboteur = threading.Thread(target=outage)
     saboteur.start()
-    out, error, said = run(server, "coerce", rows=300, max_retries=6, concurrency=16)
+    out, error, said = run(server, "coerce", rows=200, max_retries=6, concurrency=16)
     saboteur.join()
     check_reported(out, error, said, "coerce", {})
     stats = server.stats()
-    assert stats["answered"] == 300
+    assert stats["answered"] == 200
     # those in flight, twice with the free try, until it is seen; then one at a time
     assert 0 < stats["faults"][fault] <= 2 * (16 + 10) + 20
 
@@ -283,7 +287,7 @@ def test_a_server_that_is_started_again_is_found_again(run, on):
     def restart():
         wait_for(lambda: first.stats()["answered"] >= 100)
         first.__exit__(None, None, None)
-        time.sleep(1.5)
+        time.sleep(0.5)
         servers.append(Simulator(latency=0.02, host=host, port=int(port)).__enter__())
 
     saboteur = threading.Thread(target=restart)
@@ -296,6 +300,36 @@ def test_a_server_that_is_started_again_is_found_again(run, on):
         servers[-1].__exit__(None, None, None)
     check_reported(out, error, said, "coerce", {})
     assert again > 0
+
+
+@pytest.mark.parametrize("max_retries", [0, 1])
+def test_new_connections_refused_beside_old_ones_cost_no_row(max_retries):
+    """As while nginx or a pod is replaced: old connections are served to their end."""
+    counts = Counter()
+
+    async def answer(body):
+        counts["asked"] += 1
+        if counts["asked"] == 50:
+            await server.turn_deaf()
+        if counts["asked"] == 200:
+            await server.listen()
+        reply = web.json_response(completion("yes"))
+        if 50 <= counts["asked"] < 56:  # two connections of eight stay
+            reply.force_close()
+        return reply
+
+    df = pd.DataFrame({"text": [f"Row {i}." for i in range(400)]})
+    with Server(answer) as server:
+        out = df.llm.complete(
+            "${text}",
+            model="m",
+            base_url=server.base_url,
+            progress=False,
+            concurrency=8,
+            max_retries=max_retries,
+        )
+    assert (out == "yes").all()
+    assert counts["asked"] == 400
 
 
 def test_rows_that_never_succeed_are_no_outage(run, simulator):

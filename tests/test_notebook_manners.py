@@ -44,6 +44,7 @@ def complete(request):
     InteractiveShell.clear_instance()
 
 
+@pytest.mark.timeout(300)  # jedi reads all of pandas, on a busy machine for minutes
 @pytest.mark.parametrize("frame", ["df", "texts"])
 def test_tab_after_the_accessor_shows_the_verbs_alone(complete, frame):
     shown = complete(f"{frame}.llm.")

@@ -74,7 +74,7 @@ OPTIONS = st.fixed_dictionaries(
 
 
 @settings(
-    max_examples=40,
+    max_examples=20,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -220,10 +220,7 @@ def test_without_a_cache_everything_is_asked_again(ask, simulator, tmp_path):
 def start(tmp_path):
     """Start resume_process.py; whatever still runs at the end is killed."""
     running = []
-    # 20 processes are to start fast, whatever this one was told of bytecode
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    environment["PYTHONPYCACHEPREFIX"] = str(tmp_path / "bytecode")
 
     def process(server, rows, how="plain", report="report.json"):
         started = subprocess.Popen(
@@ -340,8 +337,8 @@ def test_two_processes_share_a_cache_file(start, ask, simulator, tmp_path):
 @posix
 def test_a_full_disk_costs_a_warning_and_no_row(start, simulator, tmp_path):
     server = simulator()
-    found = ended(start(server, 3000, "full"), tmp_path / "report.json")
-    assert (found["done"], found["right"]) == (3000, True)
+    found = ended(start(server, 1000, "full"), tmp_path / "report.json")
+    assert (found["done"], found["right"]) == (1000, True)
     (said,) = found["said"]
     assert "no more replies are kept" in said
     assert "full" in said

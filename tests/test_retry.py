@@ -127,6 +127,64 @@ def test_an_answer_to_an_earlier_request_does_not_end_an_outage():
     assert rows[0].failures == 1
 
 
+def test_no_connection_costs_no_row_and_opens_it_by_itself():
+    """A server that stops listening may still answer over the connections it has."""
+    clock = Clock()
+    circuit, row = Circuit(clock=clock), Row()
+    circuit.failed(row)
+    clock.now = 1
+    for _ in range(9):
+        circuit.unmade()
+        circuit.succeeded(sent=0.5, now=1)
+    assert not circuit.is_open
+    for _ in range(10):
+        circuit.unmade()
+    assert circuit.is_open
+    circuit.succeeded(sent=0.5, now=1)
+    assert circuit.is_open  # an answer over an old connection does not close it
+    assert row.failures == 1
+    clock.now = 3
+    circuit.succeeded(sent=2, now=3)
+    assert not circuit.is_open
+
+
+def test_the_last_row_waits_for_a_server_that_is_away():
+    clock = Clock()
+    circuit, row = Circuit(clock=clock), Row()
+    circuit.last = True
+    for _ in range(10):
+        circuit.unmade()
+    assert circuit.is_open
+    assert circuit.delay(row) > 0
+    clock.now = 1000
+    assert circuit.exhausted
+
+
+def test_an_answer_to_an_earlier_request_does_not_make_failures_a_rows_own():
+    clock = Clock()
+    circuit, one, other = Circuit(clock=clock), Row(), Row()
+    circuit.succeeded(sent=0, now=0)
+    clock.now = 5
+    circuit.failed(one)
+    circuit.failed(other)
+    circuit.succeeded(sent=4, now=6)
+    clock.now = 6
+    circuit.failed(one)
+    assert circuit.spares(one)  # the other failed too, and nothing left since
+    assert circuit.is_open
+
+
+def test_a_row_that_fails_alone_is_not_spared():
+    clock = Clock()
+    circuit, one, other = Circuit(clock=clock), Row(), Row()
+    circuit.failed(other)
+    clock.now = 2
+    circuit.succeeded(sent=1, now=2)
+    circuit.failed(one)
+    circuit.failed(one)
+    assert not circuit.spares(one)
+
+
 def test_rows_are_blamed_by_an_answer_to_a_request_that_left_after_they_had_failed():
     clock = Clock()
     circuit = Circuit(clock=clock)

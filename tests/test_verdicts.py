@@ -573,6 +573,7 @@ def test_a_wrong_key_after_a_good_run_costs_one_call():
 def test_an_outage_shows_the_last_words(monkeypatch):
     monkeypatch.setattr(retry.Circuit, "FIRST", 0.01)
     monkeypatch.setattr(retry, "_GLANCE", 0.01)
+    monkeypatch.setattr(retry, "_BASE", 0.01)
     started = retry.Circuit.__init__
     monkeypatch.setattr(
         retry.Circuit, "__init__", lambda self: started(self, patience=0.2)

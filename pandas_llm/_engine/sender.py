@@ -18,6 +18,7 @@ from pandas_llm._engine.verdict import (
     Standing,
     Then,
     decide,
+    nobody_there,
     raise_for_row,
 )
 from pandas_llm._pacing import (
@@ -312,6 +313,8 @@ class Sender:
         if error.retryable and not isinstance(error, RateLimitError):
             if self.history.sampling:
                 tally.failures += 1  # one row after the other is no outage
+            elif self.terms.settled and nobody_there(error):
+                self.circuit.unmade()
             else:
                 self.circuit.failed(tally)
         elif self.circuit.is_open and response is not None:

@@ -278,7 +278,15 @@ class Transport:
             hint = "" if self._settings.cert else f" {ASKS_FOR_CERTIFICATE}"
             msg = f"TLS with {route} failed: the handshake was broken off.{hint}"
             return ConnectionFailedError(msg)
-        return ConnectionFailedError(f"no connection to {route}: {_words(error)}")
+        return _unnamed(error, route)
+
+
+def _unnamed(error: Exception, route: Route) -> LLMError:
+    """Name what is none of the known troubles."""
+    msg = f"no connection to {route}: {_words(error)}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return ConnectionFailedError(msg)
+    return ConnectionBrokenError(msg)  # it may be this request's own
 
 
 def _broke_off(error: Exception) -> bool:

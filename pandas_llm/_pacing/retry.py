@@ -76,6 +76,10 @@ class Circuit:
     like an outage for ever. For the same reason it is a row not asked before, if
     there is one, that goes out while it is open.
 
+    That no connection could be made is never a row's own: nothing of it was sent,
+    and a server that stops listening may go on answering over the connections that
+    it has. Such failures cost the row nothing and open the circuit by themselves.
+
     Parameters
     ----------
     patience : float
@@ -119,6 +123,12 @@ class Circuit:
         self._heard = -math.inf
         """When the latest answer came."""
         self._last = False
+        self._unmade = 0
+        """Connections that could not be made, since the last answer."""
+        self._away = False
+        """Whether that is what opened it."""
+        self._others: tuple[tuple[Row, float], ...] = ()
+        """The two rows that failed last, and when."""
 
     @property
     def last(self) -> bool:
@@ -147,6 +157,7 @@ class Circuit:
         self._retries += self.SHARE
         self._heard = now
         self._up = max(self._up, sent)
+        self._unmade = 0
         if self._streak:
             self._streak.clear()
         if self._opened is not None:
@@ -163,9 +174,20 @@ class Circuit:
             row.failed = self._clock()
         row.failures += 1
         self._streak.append(row)
+        before = tuple(pair for pair in self._others if pair[0] is not row)
+        self._others = (*before[-1:], (row, self._clock()))
         self._retries -= 1.0
         several = len({id(row) for row in self._streak}) >= self.ROWS
         if self._retries < 0 or (several and len(self._streak) >= self.STREAK):
+            self._open()
+
+    def unmade(self) -> None:
+        """Count a connection that could not be made, at no row's expense."""
+        if self.is_open:
+            return
+        self._unmade += 1
+        if self._unmade >= self.STREAK:
+            self._away = True
             self._open()
 
     @property
@@ -187,7 +209,7 @@ class Circuit:
         """
         if self.is_open or self._last or self._own(row):
             return False
-        if len({id(row) for row in self._streak}) == 1:
+        if all(other is row or at <= self._up for other, at in self._others):
             return False
         self._open()
         return True
@@ -208,8 +230,9 @@ class Circuit:
         for key, row in list(self._suspects.items()):
             if over or there > row.failed:
                 self._blamed[key] = self._suspects.pop(key)
-        if over or len(self._suspects) < self.ROWS:
+        if over or (len(self._suspects) < self.ROWS and not self._away):
             self._opened = self._asking = None
+            self._away = False
             self._retries = max(self._retries, self.REFILL)
 
     @property
