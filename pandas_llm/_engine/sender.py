@@ -86,7 +86,7 @@ class Sender:
         self.terms = Terms(
             parts.endpoint, parts.provider, structured=parts.spec.schema is not None
         )
-        self.circuit = Circuit()
+        self.circuit = Circuit(settings.patience)
         self._parts = parts
         self._pace = parts.pace
         self._provider = parts.provider
@@ -205,6 +205,7 @@ class Sender:
         limiter = self._pace.limiter
         while (delay := limiter.delay(ticket)) > 0:
             self._check_wait(limiter.waiting())
+            self.history.check_patience()
             await asyncio.sleep(delay)
 
     def _book(self, used: Used, events: Events, tally: Tally) -> float:
@@ -289,6 +290,8 @@ class Sender:
             self._pace.limiter.settle(ticket, None, quotas)
             return
         tally.refusals += 1
+        tally.overtaken += self.circuit.up > tally.refused > 0.0
+        tally.refused = tally.sent
         asked = error.retry_after
         if asked is not None and not isinstance(error, RateLimitError):
             asked = min(asked, self._settings.max_wait)  # then it is asked again

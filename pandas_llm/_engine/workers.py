@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pandas_llm._engine.answers import Answers
 from pandas_llm._engine.bundles import Bundles
+from pandas_llm._engine.events import OF_THE_TEXT, alike
 from pandas_llm._engine.slots import Slots
-from pandas_llm._engine.verdict import OF_THE_TEXT, alike
 from pandas_llm.errors import (
     BadRequestError,
     CostLimitError,
@@ -27,10 +27,9 @@ if TYPE_CHECKING:
 
     from pandas_llm._engine.answers import Shorter
     from pandas_llm._engine.client import Client
-    from pandas_llm._engine.events import Events
+    from pandas_llm._engine.events import Events, Streak
     from pandas_llm._engine.feed import Bundle, Feed, Item, Source
     from pandas_llm._engine.outcomes import Store
-    from pandas_llm._engine.verdict import Streak
 
 _FIRST = 3
 """Rows that are tried one by one before all fan out."""

@@ -114,7 +114,7 @@ class Circuit:
         """Those that turned out to have a trouble of their own."""
         self._asking: Row | None = None
         """The row that asks again itself, since there is no new one."""
-        self._up = -math.inf
+        self.up = -math.inf
         """When the latest request left that was answered."""
         self._heard = -math.inf
         """When the latest answer came."""
@@ -146,7 +146,7 @@ class Circuit:
         """Count an answer, of whatever kind, to a request that left at `sent`."""
         self._retries += self.SHARE
         self._heard = now
-        self._up = max(self._up, sent)
+        self.up = max(self.up, sent)
         if self._streak:
             self._streak.clear()
         if self._opened is not None:
@@ -171,7 +171,7 @@ class Circuit:
     @property
     def _there(self) -> float:
         """Until when the server is known to have been there."""
-        return self._heard if self._last else self._up
+        return self._heard if self._last else self.up
 
     def _own(self, row: Row) -> bool:
         """Tell whether the server was there for others after the row had failed."""

@@ -146,6 +146,14 @@ class Options(TypedDict, total=False):
         float | timedelta,
         Option("The longest wait for a rate limit, in seconds.", rules.SECONDS, 120.0),
     ]
+    patience: Annotated[
+        float | timedelta,
+        Option(
+            "Seconds of an outage, or of nothing but refusals, until the run ends.",
+            rules.SECONDS,
+            900.0,
+        ),
+    ]
     cache: Annotated[
         bool | str | PathLike[str],
         Option(
@@ -313,6 +321,7 @@ class Settings:
     max_retries: int
     output_retries: int
     max_wait: float
+    patience: float
     cache: bool | str | PathLike[str]
     refresh: bool
     replay: bool
