@@ -177,7 +177,11 @@ class Options(TypedDict, total=False):
     ]
     dedupe: Annotated[
         bool,
-        Option("Equal requests of a run share one call.", rules.FLAG, default=True),
+        Option(
+            "Equal requests of a run, and of runs side by side, share one call.",
+            rules.FLAG,
+            default=True,
+        ),
     ]
     max_cost: Annotated[
         float | None, Option("Dollars that the run may cost.", rules.POSITIVE)
