@@ -19,8 +19,9 @@ class LLMAccessor:
     """Run a language model over the rows of a DataFrame, or the values of a Series.
 
     ``${column}`` in a template stands for the row's value; on a Series ``${value}``
-    or its name does. Every verb takes the options of the README's table, and has an
-    async twin with an ``a`` in front for use in a running event loop.
+    or its name does. Every verb takes the options that
+    ``help(pandas_llm.set_options)`` lists, and has an async twin with an ``a`` in
+    front for use in a running event loop.
 
     On a frame with a column named ``llm``, ``df.llm`` is this accessor and
     ``df["llm"]`` the column.

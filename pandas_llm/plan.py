@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from pandas_llm import options
 from pandas_llm._display import ends_here
-from pandas_llm._engine import portable
+from pandas_llm._engine import transferable
 from pandas_llm._run import (
     Shape,
     TaskRun,
@@ -45,7 +45,8 @@ class Plan:
         Any number of records a row, exactly one, plain text, one label, or a
         vector, for which a column's name is a template too.
     **options
-        Of the verb (`how`, `errors`, …) and of the run; see the README.
+        Of the verb (`how`, `errors`, …), and of a run: see
+        ``help(pandas_llm.set_options)``.
 
     Examples
     --------
@@ -98,7 +99,7 @@ class Plan:
             When there is a key or a session in it.
         """
         shape, settings = self._task.shape, self._task.settings
-        given = portable(settings)
+        given = transferable(settings)
         return _rebuilt, (self.template, self.keys, self.verb, asdict(shape), given)
 
     def meta(self, data: Any) -> Any:

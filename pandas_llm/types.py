@@ -70,7 +70,7 @@ class Image(NamedTuple):
 
     @property
     def url(self) -> str:
-        """Give it as a URL, with its content where it was read."""
+        """Return it as a URL, with its content where it was read."""
         return (
             f"data:{self.media_type};base64,{self.data}" if self.data else self.source
         )

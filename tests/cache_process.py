@@ -176,6 +176,6 @@ def read_only(folder):
 
 
 if __name__ == "__main__":
-    writer._WAIT = 5.0
+    writer._WRITE_WAIT = 5.0
     job = globals()[sys.argv[1]]
     sys.stdout.write(json.dumps(job(Path(sys.argv[2]))))

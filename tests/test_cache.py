@@ -92,8 +92,8 @@ def clock(monkeypatch):
 @pytest.fixture
 def impatient(monkeypatch):
     """Wait for no lock of others."""
-    monkeypatch.setattr(module, "_WAIT", 0.05)
-    monkeypatch.setattr(writer, "_WAIT", 0.05)
+    monkeypatch.setattr(module, "_LOCK_WAIT", 0.05)
+    monkeypatch.setattr(writer, "_WRITE_WAIT", 0.05)
 
 
 # -- what is put comes back -----------------------------------------------------
@@ -137,7 +137,7 @@ def test_an_entry_of_an_older_release_has_the_defaults_of_newer_fields(path, cac
     cache.put(key(1), reply(1))
     cache.flush()
     with closing(sqlite3.connect(path)) as connection:
-        values = (database._sum(key(1), text), text)
+        values = (database._checksum(key(1), text), text)
         connection.execute("UPDATE replies SET sum = ?, reply = ?", values)
         connection.commit()
     assert cache.get_many([key(1)]) == {key(1): Reply((Choice("Paris"),), Tokens(1))}

@@ -192,7 +192,7 @@ def test_order_and_repetitions_hold_for_any_bundles(  # noqa: PLR0917 - cases
     standing, cells, most, tokens, concurrency, dedupe
 ):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(openai.Provider, "embeds", Bundling(most, tokens))
+        patch.setattr(openai.OpenAI, "embeds", Bundling(most, tokens))
         out = pd.Series(cells, dtype=object).llm.embed(
             dimensions=4,
             model="sim",
@@ -240,7 +240,7 @@ def test_limits_that_nobody_knew_of_are_found(simulator, on, monkeypatch):
     monkeypatch.setattr(embeddings, "_MOST_INPUTS", 20)
     server = simulator()
     df = texts(3000)
-    monkeypatch.setattr(openai.Provider, "embeds", Bundling(320, 300_000))
+    monkeypatch.setattr(openai.OpenAI, "embeds", Bundling(320, 300_000))
     out = df.llm.embed("text", dimensions=8, concurrency=1, **on(server))
     assert same(out, expected(df["text"]))
     sizes = [len(found) for found in inputs(server)]
@@ -296,7 +296,7 @@ def test_a_text_that_is_too_long_can_be_shortened(simulator, on):
 
 
 def test_a_stray_401_puts_its_bundle_off(simulator, on, monkeypatch):
-    monkeypatch.setattr(openai.Provider, "embeds", Bundling(10, 300_000))
+    monkeypatch.setattr(openai.OpenAI, "embeds", Bundling(10, 300_000))
     df = texts(100)
     server = simulator(fault_plan={4: "401"})
     out = df.llm.embed("text", dimensions=8, **on(server, concurrency=1))
@@ -305,7 +305,7 @@ def test_a_stray_401_puts_its_bundle_off(simulator, on, monkeypatch):
 
 
 def test_a_bundle_that_is_refused_for_good_is_asked_for_twice(monkeypatch):
-    monkeypatch.setattr(openai.Provider, "embeds", Bundling(10, 300_000))
+    monkeypatch.setattr(openai.OpenAI, "embeds", Bundling(10, 300_000))
 
     def answer(body):
         if "text 15" in " ".join(body["input"]):
@@ -328,7 +328,7 @@ def test_a_bundle_that_is_refused_for_good_is_asked_for_twice(monkeypatch):
 def test_a_run_that_ends_half_way_keeps_what_was_answered(
     simulator, on, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(openai.Provider, "embeds", Bundling(10, 300_000))
+    monkeypatch.setattr(openai.OpenAI, "embeds", Bundling(10, 300_000))
     df = texts(100)
     given = {"dimensions": 8, "cache": tmp_path / "c.sqlite", "concurrency": 1}
     server = simulator(fault_plan={4: "429_quota"})
@@ -361,7 +361,7 @@ def test_faults_of_the_moment_cost_no_row(simulator, here, fault, monkeypatch):
 
 
 def test_a_deadline_leaves_what_was_done(simulator, on, monkeypatch):
-    monkeypatch.setattr(openai.Provider, "embeds", Bundling(10, 300_000))
+    monkeypatch.setattr(openai.OpenAI, "embeds", Bundling(10, 300_000))
     server = simulator(latency=0.1)
     with pytest.warns(LLMWarning, match="deadline"):
         out = texts(1000).llm.embed(
@@ -583,7 +583,7 @@ def test_extra_fields_go_where_the_vendor_wants_them(simulator, on):
 
 
 def test_a_cancelled_run_has_what_was_done(simulator, on, monkeypatch):
-    monkeypatch.setattr(openai.Provider, "embeds", Bundling(10, 300_000))
+    monkeypatch.setattr(openai.OpenAI, "embeds", Bundling(10, 300_000))
     server = simulator(latency=0.05)
 
     async def cancelled():

@@ -10,7 +10,7 @@ from pandas_llm import errors
 from pandas_llm.providers import failures, openai
 from pandas_llm.types import Endpoint, HTTPResponse
 
-PROVIDER = openai.Provider(Endpoint("openai", "http://h/v1", "m", None))
+PROVIDER = openai.OpenAI(Endpoint("openai", "http://h/v1", "m", None))
 QUOTA = {"error": {"message": "You exceeded your current quota", "param": None}}
 
 

@@ -7,7 +7,7 @@ import pytest
 from resume_server import Server, completion, failure
 
 from pandas_llm import GenerationError, LLMError, LLMWarning
-from pandas_llm._engine import answers, verdict
+from pandas_llm._engine import fallback, verdict
 from pandas_llm._pacing import retry
 from pandas_llm.simulator import Simulator
 
@@ -164,7 +164,7 @@ def test_answers_of_the_next_model_alone_are_never_taken_for_those_of_the_first(
 
 def test_rows_go_on_where_a_server_is_not_there(simulator, monkeypatch):
     monkeypatch.setattr(verdict, "_NEVER_REACHED", 0.3)
-    monkeypatch.setattr(answers, "_UNTIL_NEXT", 0.5)
+    monkeypatch.setattr(fallback, "_UNTIL_NEXT", 0.5)
     other = simulator(models=("m2",))
     monkeypatch.setenv("OPENAI_BASE_URL", other.base_url)
     with pytest.warns(LLMWarning, match="20 fallback"):
@@ -184,7 +184,7 @@ def test_rows_go_on_where_a_server_is_not_there(simulator, monkeypatch):
 def test_rows_go_on_where_a_server_goes_down_in_the_middle(
     simulator, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(answers, "_UNTIL_NEXT", 0.5)
+    monkeypatch.setattr(fallback, "_UNTIL_NEXT", 0.5)
     first, other = Simulator(latency=0.02), simulator(models=("m2",))
     monkeypatch.setenv("OPENAI_BASE_URL", other.base_url)
     with first:

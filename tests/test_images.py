@@ -305,7 +305,7 @@ def test_a_provider_without_images_is_refused_before_anything_is_sent(
 ):
     from pandas_llm.providers import openai
 
-    monkeypatch.setattr(openai.Provider, "images", None)
+    monkeypatch.setattr(openai.OpenAI, "images", None)
     server = simulator()
     frame = pd.DataFrame({"name": ["x"], "photo": [png()]})
     with pytest.raises(pandas_llm.ConfigurationError, match="'openai' takes none"):

@@ -20,7 +20,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 import pandas_llm  # noqa: F401 - registers the accessor
-from pandas_llm.providers.openai import Provider
+from pandas_llm.providers.openai import OpenAI
 from pandas_llm.types import Capabilities, Endpoint, Request, Spec
 
 FILE = os.environ.get("PANDAS_LLM_OPENAI_SPEC", "")
@@ -116,7 +116,7 @@ def test_every_request_keeps_to_the_specification(  # noqa: PLR0917 - fixtures
 def test_the_request_to_openai_itself_keeps_to_the_specification(problems):
     endpoint = Endpoint("openai", "https://api.openai.com/v1", "m", "k")
     request = Request(Spec("m", max_tokens=5), "Hello")
-    built = Provider(endpoint).build(request, Capabilities(), 1)
+    built = OpenAI(endpoint).build(request, Capabilities(), 1)
     body = json.loads(built.body)
     assert body["store"] is False
     assert problems("CreateChatCompletionRequest", body) == []

@@ -78,7 +78,7 @@ REPLIES = [
 ]
 
 
-def recipe(keys, verb="extract", template="${text}", shape=None, **given):
+def task(keys, verb="extract", template="${text}", shape=None, **given):
     given = {"model": "sim", "base_url": "http://127.0.0.1:9", **given}
     shape = shape or Shape()
     return make_task(template, keys, verb, shape, options.resolve(given))
@@ -95,7 +95,7 @@ def quietly_again(made):
 
 
 def answers(made, reply):
-    """Give what a recipe makes of a reply, or that it makes nothing of it."""
+    """Return what a task makes of a reply, or that it makes nothing of it."""
     try:
         return repr(made.output.read(Choice(json.dumps(reply))))
     except OutputError:
@@ -122,7 +122,7 @@ def alike(one, other, replies):
 @pytest.mark.parametrize("verb", ["extract", "generate"])
 @pytest.mark.parametrize("form", FORMS, ids=str)
 def test_keys_of_plain_types_read_as_before(form, verb):
-    made = recipe({"the key": form, "f0": str}, verb)
+    made = task({"the key": form, "f0": str}, verb)
     other = quietly_again(made)
     replies: list[Any] = [{"the key": value, "f0": "x"} for value in REPLIES]
     replies += [{"f0": "x"}, {"the key": "a"}]
@@ -137,7 +137,7 @@ def test_keys_of_plain_types_read_as_before(form, verb):
     ids=str,
 )
 def test_names_may_be_any_and_keep_their_order(keys):
-    made = recipe(keys)
+    made = task(keys)
     names = list(keys)
     replies = [dict.fromkeys(names, value) for value in ("a", "1", 1, 2.5, None)]
     alike(made, quietly_again(made), replies)
@@ -151,7 +151,7 @@ def test_names_may_be_any_and_keep_their_order(keys):
 )
 def test_labels_are_read_as_before(labels, confidence):
     shape = Shape(name="mood", confidence=confidence)
-    made = recipe(labels, "classify", shape=shape)
+    made = task(labels, "classify", shape=shape)
     other = quietly_again(made)
     alike(made, other, [{"mood": value} for value in ("Good", "bad", "RED", 1, "2")])
     votes = [[(label,)] for label in made.output.columns[0].labels]
@@ -159,7 +159,7 @@ def test_labels_are_read_as_before(labels, confidence):
 
 
 def test_a_call_without_keys_needs_none():
-    made = recipe(None, "complete", shape=Shape(name="said"))
+    made = task(None, "complete", shape=Shape(name="said"))
     other = quietly_again(made)
     assert other.output.columns == made.output.columns
     assert other.output.schema is None
@@ -187,7 +187,7 @@ MODELS = [
 @pytest.mark.parametrize("flatten", [False, True])
 @pytest.mark.parametrize(("keys", "replies"), MODELS, ids=str)
 def test_a_model_that_is_imported_is_taken_again(keys, replies, flatten):
-    made = recipe(keys, shape=Shape(flatten=flatten))
+    made = task(keys, shape=Shape(flatten=flatten))
     alike(made, quietly_again(made), replies)
 
 
@@ -196,16 +196,16 @@ def test_a_model_that_is_imported_is_taken_again(keys, replies, flatten):
 def test_without_its_model_a_reply_is_checked_by_the_schema(
     keys, replies, flatten, strangers
 ):
-    made = recipe(keys, shape=Shape(flatten=flatten))
+    made = task(keys, shape=Shape(flatten=flatten))
     with pytest.warns(LLMWarning, match="schema alone.*keys=") as caught:
         other = again(made)
     assert len(caught) == 1
     assert "batch_models" in str(caught[0].message)
     assert other.output.columns == made.output.columns
 
-    def said(recipe, reply):
+    def said(task, reply):
         # what its schema does not hold: a validator's word, names behind an alias
-        told = answers(recipe, reply).lower()
+        told = answers(task, reply).lower()
         return told.replace("the town", "town")
 
     for reply in replies:
@@ -214,7 +214,7 @@ def test_without_its_model_a_reply_is_checked_by_the_schema(
 
 @pytest.mark.parametrize(("keys", "replies"), MODELS, ids=str)
 def test_a_model_that_is_given_needs_no_import(keys, replies, strangers):
-    made = recipe(keys)
+    made = task(keys)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         alike(made, again(made, keys), replies)
@@ -235,7 +235,7 @@ def test_a_model_that_is_given_needs_no_import(keys, replies, strangers):
     ids=lambda form: str(form).partition(" at 0x")[0],
 )
 def test_a_check_that_no_schema_holds_is_told_of(form):
-    made = recipe({"x": form})
+    made = task({"x": form})
     with pytest.warns(LLMWarning, match="schema alone.*keys=") as caught:
         other = again(made)
     assert len(caught) == 1
@@ -246,7 +246,7 @@ def test_a_check_that_no_schema_holds_is_told_of(form):
 
 
 def test_a_model_that_has_changed_is_not_taken(monkeypatch):
-    made = recipe(Fact), recipe({"place": Place})
+    made = task(Fact), task({"place": Place})
     written = [saved.write(one) for one in made]
 
     class Other(BaseModel):
@@ -263,7 +263,7 @@ def test_a_model_that_has_changed_is_not_taken(monkeypatch):
 
 
 def test_other_keys_than_those_of_the_call_are_refused():
-    made = recipe({"x": int})
+    made = task({"x": int})
     for keys in (["x"], {"y": int}, Fact):
         with pytest.raises(ValueError, match="keys are not those"):
             again(made, keys)
@@ -285,7 +285,7 @@ def test_a_file_makes_nothing_imported_and_nothing_called(monkeypatch, tmp_path)
     lazy = types.ModuleType("lazy_trap")
     lazy.__getattr__ = lambda name: ran.append(name) or Fact
     monkeypatch.setitem(sys.modules, "lazy_trap", lazy)
-    made = recipe(Fact)
+    made = task(Fact)
     names = ["trap_on_import:Fact", "lazy_trap:Fact", "os:system", "builtins:exec"]
     names += ["subprocess:Popen", "batch_models:Fact.model_fields", ":", "x", ""]
     for name in names:
@@ -299,7 +299,7 @@ def test_a_file_makes_nothing_imported_and_nothing_called(monkeypatch, tmp_path)
 def test_a_text_in_a_schema_is_never_code(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     code = "open('ran', 'w')"
-    made = recipe({"x": int})
+    made = task({"x": int})
     record = {
         "$defs": {code: {"type": "object", "properties": {code: {"type": "string"}}}},
         "properties": {"x": {"$ref": f"#/$defs/{code}"}},
@@ -332,13 +332,13 @@ for _ in range(300):
     ids=str,
 )
 def test_a_damaged_job_is_one_error(output):
-    text = changed(recipe({"x": int}), **output)
+    text = changed(task({"x": int}), **output)
     with pytest.raises(LLMError, match="cannot be read"):
         saved.read(text, "kept.sqlite")
 
 
 def test_a_schema_that_leads_nowhere_holds_up_nobody():
-    made = recipe({"x": Place, "y": int})
+    made = task({"x": Place, "y": int})
     record = json.loads(saved.write(made))["output"]["record"]
     for target in ("Place", "Other"):
         loop = {name: {"$ref": f"#/$defs/{target}"} for name in ("Place", target)}
@@ -362,7 +362,7 @@ def test_options_come_back_as_they_go_into_requests():
         def __str__(self):
             return "kindly"
 
-    made = recipe(
+    made = task(
         {"x": int},
         api_key=lambda: "sk-secret",
         headers={"x-team": "a", "authorization": "sk-secret"},
@@ -389,6 +389,6 @@ def test_options_come_back_as_they_go_into_requests():
 
 
 def test_an_option_that_json_does_not_hold_is_said_at_once():
-    made = recipe(["x"], prices={("m",): (1.0, 2.0)})
+    made = task(["x"], prices={("m",): (1.0, 2.0)})
     with pytest.raises(ConfigurationError, match="prices cannot be kept"):
         saved.write(made)

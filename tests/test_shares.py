@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pandas_llm._pacing.limiter import RateLimiter
-from pandas_llm._pacing.parts import RENEWAL, TERM, Shares
+from pandas_llm._pacing.shares import RENEWAL, TERM, Shares
 from pandas_llm.types import Quota, Quotas
 
 STEPS = st.lists(

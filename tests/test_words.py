@@ -422,7 +422,7 @@ def test_what_says_how_long_to_wait_is_no_lack_of_credit():
 
 # -- what stands in the row ------------------------------------------------------------
 
-PROVIDER = openai.Provider(Endpoint("openai", "http://h/v1", "m", None))
+PROVIDER = openai.OpenAI(Endpoint("openai", "http://h/v1", "m", None))
 SPEC = Spec("m", (), {"type": "object"}, 1, {"temperature": 0.5, "seed": 1}, None, {})
 
 

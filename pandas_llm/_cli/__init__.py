@@ -1,4 +1,4 @@
-"""The command line: its verbs over files, its flags, its demo."""
+"""The command line: verbs over files, flags made from the options, and the demo."""
 
 from __future__ import annotations
 

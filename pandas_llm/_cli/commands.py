@@ -169,7 +169,7 @@ def _plan(words: argparse.Namespace, given: dict[str, Any]) -> Plan:
 
 
 def _text(value: str, flag: str) -> str:
-    """Give the file's text, or the value itself where there is no such file."""
+    """Return the file's text, or the value itself where there is no such file."""
     try:
         path = Path(value).expanduser()
         if path.is_file():

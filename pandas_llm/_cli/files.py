@@ -84,7 +84,7 @@ def check_target(table: pd.DataFrame, path: str) -> None:
 
 
 def ending(path: str) -> str:
-    """Give the ending that tells a table's form.
+    """Return the ending that tells a table's form.
 
     Examples
     --------
@@ -202,7 +202,7 @@ def _line(value: Any) -> str:
 
 
 def _cell(value: Any) -> Any:
-    """Give a cell as CSV has it: lists and mappings as JSON, not as Python."""
+    """Return a cell as CSV has it: lists and mappings as JSON, not as Python."""
     return _line(value).strip() if isinstance(value, (list, dict)) else value
 
 

@@ -122,7 +122,7 @@ _registered: set[str] = set()
 
 
 def leased(worker: Worker) -> Budget:
-    """Give the source of budget of a worker's process; for `limits.budget`."""
+    """Return the source of budget of a worker's process; for `budget`."""
     with _lock:
         if worker.scheduler.address not in _registered:
             get_client().register_plugin(Accounts(), name=_NAME)

@@ -175,7 +175,7 @@ def _type(plan: Plan, name: str, kind: str) -> DataType:
 
 
 def _list_type(field: Mapping[str, Any], root: Mapping[str, Any]) -> DataType | None:
-    """Give the type of a list of plain values; None for anything else."""
+    """Return the type of a list of plain values; None for anything else."""
     field = _found(field, root)
     for choice in field.get("anyOf", ()):
         if choice.get("type") != "null":
@@ -200,7 +200,7 @@ def _found(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, A
 
 
 def _plain(values: pd.Series, type_: DataType) -> pd.Series:
-    """Give values as Spark takes them: None for NA, JSON for what has no type."""
+    """Return values as Spark takes them: None for NA, JSON for what has no type."""
     plain = values.astype(object).where(values.notna(), None)
     if isinstance(type_, StringType):
         plain = plain.map(_as_text)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
-Verb = TypeVar("Verb", bound="Callable[..., Any]")
+Function = TypeVar("Function", bound="Callable[..., Any]")
 
 _PACKAGE = str(Path(__file__).parent.parent) + os.sep
 _LIBRARIES = tuple(
@@ -35,7 +35,7 @@ _ON_PURPOSE = (LLMError, LLMWarning)
 """The warning is an error where the caller has made warnings errors."""
 
 
-def ends_here(verb: Verb) -> Verb:
+def ends_here(verb: Function) -> Function:
     """Make a public function the last one whose frames are not shown."""
     if inspect.iscoroutinefunction(verb):
 
@@ -48,7 +48,7 @@ def ends_here(verb: Verb) -> Verb:
                 trim(error)
                 raise  # which does not add this frame again
 
-        return cast("Verb", awaited)
+        return cast("Function", awaited)
 
     @wraps(verb)
     def called(*args: Any, **kwargs: Any) -> Any:
@@ -59,7 +59,7 @@ def ends_here(verb: Verb) -> Verb:
             trim(error)
             raise  # which does not add this frame again
 
-    return cast("Verb", called)
+    return cast("Function", called)
 
 
 def trim(error: BaseException) -> None:

@@ -1,13 +1,17 @@
-"""A row's way to the provider and back: feed, workers, client, sender, transport."""
+"""A row's way to the server and back: feed, workers, client, sender, transport.
+
+What follows from an error (ask again, wait, give up the row, stop the run) is decided
+in `verdict`; what became of each row is kept in `outcomes`.
+"""
 
 from __future__ import annotations
 
 from pandas_llm._engine import images
 from pandas_llm._engine.address import (
     SIMULATED,
-    portable,
     resolve_endpoint,
     resolve_endpoints,
+    transferable,
     without_secrets,
 )
 from pandas_llm._engine.client import Client
@@ -32,8 +36,8 @@ __all__ = [
     "images",
     "offline_client",
     "open_client",
-    "portable",
     "resolve_endpoint",
     "resolve_endpoints",
+    "transferable",
     "without_secrets",
 ]

@@ -35,8 +35,8 @@ local_addresses: Mapping[str, str] | None = None
 """Providers and the addresses to ask; None for those of the presets."""
 
 
-def portable(settings: Settings) -> dict[str, Any]:
-    """Give options for another process: as they are here, but without any key.
+def transferable(settings: Settings) -> dict[str, Any]:
+    """Return options for another process: as they are here, but without any key.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def _checked(url: str) -> str:
 
 
 def _key(settings: Settings, preset: Preset) -> tuple[str | None, bool]:
-    """Give the key, and whether it is a bearer token: as those of a function are."""
+    """Return the key, and whether it is a bearer token: as those of a function are."""
     if callable(settings.api_key):
         return _made(settings.api_key), True
     if key := settings.api_key or _variable(preset.key):
@@ -173,7 +173,7 @@ def _with_query(base_url: str, preset: Preset) -> str:
 
 
 def resolve_endpoints(settings: Settings) -> list[Endpoint]:
-    """Give the endpoint of the model, then those of the models to fall back to."""
+    """Return the endpoint of the model, then those of the models to fall back to."""
     found = [resolve_endpoint(settings)]
     other = replace(settings, base_url=None, api_key=None, headers=None)
     for model in settings.fallback:
@@ -186,7 +186,7 @@ def resolve_endpoints(settings: Settings) -> list[Endpoint]:
 
 
 def account(endpoint: Endpoint) -> tuple[str, ...]:
-    """Give what the provider's limits are counted by; the key only as a fingerprint."""
+    """Return what the provider's limits are counted by; a key as a fingerprint."""
     key = hashlib.blake2b((endpoint.api_key or "").encode(), digest_size=8).hexdigest()
     return (endpoint.provider, endpoint.base_url, key, endpoint.model)
 

@@ -93,7 +93,7 @@ class Client:
         """Make an exchange that is no row's, again while it fails in passing."""
         return await self._sender.plain(call, events)
 
-    def draft(self, request: Request) -> HTTPRequest:
+    def as_sent(self, request: Request) -> HTTPRequest:
         """Write a request as it would be sent now, with its secrets masked."""
         capabilities = self.terms.capabilities
         n = request.spec.n if capabilities.n else 1
@@ -101,7 +101,7 @@ class Client:
         return masked(http, secrets(self.endpoint))
 
     def known(self, keys: Sequence[bytes]) -> dict[bytes, Outcome]:
-        """Give the outcomes of the requests whose replies are kept and understood."""
+        """Return the outcomes of the requests whose replies are kept and understood."""
         if self._cache is None or self._settings.refresh or not keys:
             return {}
         found = {}
@@ -143,7 +143,7 @@ class Client:
             self._cache.put(_elsewhere(key), Reply((why,)))
 
     def given_up(self, key: bytes) -> LLMError | None:
-        """Give why an earlier run had a request's answer in another way."""
+        """Return why an earlier run had a request's answer in another way."""
         if self._cache is None or self._settings.refresh:
             return None
         key = _elsewhere(key)

@@ -238,7 +238,7 @@ def redacted(response: HTTPResponse, secrets: Iterable[bytes]) -> HTTPResponse:
 
 
 def masked(request: HTTPRequest, secrets: Iterable[bytes]) -> HTTPRequest:
-    """Give a request as it may be shown: all as it is sent, but the secrets."""
+    """Return a request as it may be shown: all as it is sent, but the secrets."""
     body = request.body
     for secret in secrets:
         body = body.replace(secret, b"***")

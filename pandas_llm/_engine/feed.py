@@ -44,7 +44,7 @@ Bundle = tuple[Item, ...]
 """What one request asks: the unit of work. Of one item, but for embeddings."""
 
 
-class Source(Protocol):
+class BundleSource(Protocol):
     """Where workers get their work."""
 
     def ready(self) -> Bundle | None:

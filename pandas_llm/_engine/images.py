@@ -245,7 +245,7 @@ def _file(path: Path, root: Path | None) -> Image:
 
 
 def _content(source: Any) -> bytes:
-    """Give the bytes of what `_one` has taken for an image."""
+    """Return the bytes of what `_one` has taken for an image."""
     if isinstance(source, bytes):
         return source
     if isinstance(source, Path):

@@ -47,6 +47,11 @@ class Route:
         """Whether the proxy passes bytes on, and reads a header of its own."""
         return self.url.startswith("https:")
 
+    @property
+    def signs(self) -> bool:
+        """Whether there is a password to add to headers."""
+        return self.login is not None or self.proxy_login is not None
+
     def signed(self, headers: Mapping[str, str]) -> Mapping[str, str]:
         """Add the passwords of URLs to a request's headers; they win over a key."""
         if self.login is not None:

@@ -58,7 +58,7 @@ class Remarks:
         self.numbers[position] = len(self._kind)
 
     def get(self, position: int) -> Remark | None:
-        """Give a row's remark."""
+        """Return a row's remark."""
         number = self.numbers[position] - 1 if self.numbers else -1
         if number < 0:
             return None
@@ -173,7 +173,7 @@ class Store:
         return self.error(position) or self._notes.get(self.leader(position))
 
     def failed(self) -> list[int]:
-        """Give the rows that have no answer, in order."""
+        """Return the rows that have no answer, in order."""
         numbers = np.array(self._errors.numbers, dtype=np.int32)
         found = numbers != 0 if len(numbers) else np.zeros(self.rows, dtype=bool)
         if self.unfinished is not None:
@@ -192,7 +192,7 @@ class Store:
         return int(done.sum())
 
     def noted(self) -> list[int]:
-        """Give the rows that are answered with a remark, in order."""
+        """Return the rows that are answered with a remark, in order."""
         positions: list[int] = np.flatnonzero(self._notes.numbers).tolist()
         return positions
 

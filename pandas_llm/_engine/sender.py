@@ -214,7 +214,7 @@ class Sender:
         if cost is None:
             cost = math.nan if tokens is None else self._parts.prices.of(tokens)
         tokens = tokens or NO_TOKENS
-        tally.tokens = _sum(tally.tokens, tokens)
+        tally.tokens = _added(tally.tokens, tokens)
         events.used(tokens, cost)
         return cost
 
@@ -323,7 +323,7 @@ class Sender:
         events.retried(error)
 
 
-def _sum(one: Tokens, other: Tokens) -> Tokens:
+def _added(one: Tokens, other: Tokens) -> Tokens:
     if one is NO_TOKENS:  # nearly always: a row is answered at once
         return other
     return Tokens(*(a + b for a, b in zip(one, other, strict=True)))

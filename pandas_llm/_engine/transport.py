@@ -80,7 +80,7 @@ class Transport:
         self._given = settings.session
         self._session: aiohttp.ClientSession | None = settings.session
         self._settings = settings
-        self._routes: dict[str, Route] = {}
+        self._ways: dict[str, tuple[Route, Mapping[str, Any]]] = {}
         self._context: ssl.SSLContext | None = None
         self._answered = False
         # The connector has no limit of its own, so nothing waits in its queue and
@@ -141,10 +141,10 @@ class Transport:
         ProviderError
             When there is no whole answer.
         """
-        route = self._route(request.url)
+        route, how = self._way(request.url)
         for again in (False, True):
             try:
-                return await self._exchange("POST", route, request, MAX_REPLY)
+                return await self._exchange("POST", route, how, request)
             except _STALE as error:
                 # A kept connection that the server has closed meanwhile fails at
                 # once, and aiohttp does not send a POST again by itself
@@ -157,32 +157,29 @@ class Transport:
 
     async def get(self, request: HTTPRequest, most: int = MAX_REPLY) -> HTTPResponse:
         """Ask by GET, for a list of models or a file of at most so many bytes."""
-        route = self._route(request.url)
+        route, how = self._way(request.url)
         try:
-            return await self._exchange("GET", route, request, most)
+            return await self._exchange("GET", route, how, request, most)
         except (aiohttp.ClientError, OSError) as error:
             self._fail(error, route)
 
     async def _exchange(
-        self, method: str, route: Route, request: HTTPRequest, most: int
+        self,
+        method: str,
+        route: Route,
+        how: Mapping[str, Any],
+        request: HTTPRequest,
+        most: int = MAX_REPLY,
     ) -> HTTPResponse:
         """Send once and read the answer."""
         assert self._session is not None  # noqa: S101 - entered by the caller
         body = request.body
-        more = dict(_HEAD)
-        if route.proxy is not None:
-            more["proxy"] = route.proxy
-            if route.proxy_login is not None and route.tunnelled:
-                more["proxy_headers"] = Login(route.proxy_login)
         async with self._session.request(
             method,
             route.url,
             data=body if len(body) < _LARGE else BytesIO(body),
-            headers=route.signed(request.headers),
-            ssl=self._tls(route),
-            timeout=self._timeout,
-            allow_redirects=False,  # the key must not follow to another host
-            **more,
+            headers=route.signed(request.headers) if route.signs else request.headers,
+            **how,
         ) as response:
             self._answered = True
             if response.status == PROXY_LOGIN and route.proxy is not None:
@@ -191,11 +188,23 @@ class Transport:
                 response.status, response.headers, await _body(response, most)
             )
 
-    def _route(self, url: str) -> Route:
+    def _way(self, url: str) -> tuple[Route, Mapping[str, Any]]:
         """Find out how a URL is asked, once for a run: the environment may change."""
-        if url not in self._routes:
-            self._routes[url] = find_route(url, direct=self._given is not None)
-        return self._routes[url]
+        if (known := self._ways.get(url)) is not None:
+            return known
+        route = find_route(url, direct=self._given is not None)
+        how = {
+            **_HEAD,
+            "ssl": self._tls(route),
+            "timeout": self._timeout,
+            "allow_redirects": False,  # the key must not follow to another host
+        }
+        if route.proxy is not None:
+            how["proxy"] = route.proxy
+            if route.proxy_login is not None and route.tunnelled:
+                how["proxy_headers"] = Login(route.proxy_login)
+        self._ways[url] = route, how
+        return route, how
 
     def _tls(self, route: Route) -> ssl.SSLContext | bool:
         """Return what TLS is spoken with: made for this run, when it is first needed.
@@ -274,7 +283,7 @@ def _broke_off(error: Exception) -> bool:
 
 
 def open_connections() -> int:
-    """Give how many connections this process may have, by its open-file limit."""
+    """Return how many connections this process may have, by its open-file limit."""
     try:
         import resource
     except ImportError:
@@ -286,7 +295,7 @@ def open_connections() -> int:
 
 
 def _words(error: Exception) -> str:
-    """Give an error's own words, without a URL: a proxy's may hold a password."""
+    """Return an error's own words, without a URL: a proxy's may hold a password."""
     cause = getattr(error, "os_error", None)
     if cause is not None:  # aiohttp's own words show its settings, uvloop's a tuple
         known = isinstance(cause.errno, int) and cause.errno > 0

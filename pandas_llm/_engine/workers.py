@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm._engine.answers import Answers
 from pandas_llm._engine.bundles import Bundles
 from pandas_llm._engine.events import OF_THE_TEXT, alike
+from pandas_llm._engine.fallback import Fallback
 from pandas_llm._engine.slots import Slots
 from pandas_llm.errors import (
     BadRequestError,
@@ -25,10 +25,10 @@ from pandas_llm.types import Outcome
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
-    from pandas_llm._engine.answers import Shorter
     from pandas_llm._engine.client import Client
     from pandas_llm._engine.events import Events, Streak
-    from pandas_llm._engine.feed import Bundle, Feed, Item, Source
+    from pandas_llm._engine.fallback import Shorter
+    from pandas_llm._engine.feed import Bundle, BundleSource, Feed, Item
     from pandas_llm._engine.outcomes import Store
 
 _FIRST = 3
@@ -64,7 +64,7 @@ class Engine:
         self._streak = clients[-1].history.streak
         self._events = events
         self._store = store
-        self._answers = Answers(clients, events, store, shorter)
+        self._fallback = Fallback(clients, events, store, shorter)
         self._slots = Slots(self._client.pace.target, self._grow)
         for client in clients:
             client.pace.slots = self._slots
@@ -78,7 +78,7 @@ class Engine:
         self._put_off: dict[int, Outcome] = {}
         """What came so far of rows that are asked once more at the end."""
         self._feed: Feed
-        self._source: Source
+        self._source: BundleSource
         self._bundles: Bundles | None = None
 
     async def execute(self, feed: Feed, deadline: float | None = None) -> None:
@@ -259,7 +259,7 @@ class Engine:
             return None
         (item,) = bundle
         try:
-            outcome = await self._answers.of(item)
+            outcome = await self._fallback.of(item)
         except Exception as error:  # noqa: BLE001 - execute() raises it at the end
             # one error stops the run: no new rows, those in flight finish
             self._end(bundle if isinstance(error, LLMError) else (), error)
@@ -297,7 +297,7 @@ class Engine:
     async def _whole(self, bundle: Bundle) -> Exception | None:
         """Ask for a bundle as it is; return why it was not answered."""
         try:
-            outcomes = await self._answers.of_all(bundle)
+            outcomes = await self._fallback.of_all(bundle)
         except LLMError as error:
             if error.fatal and not isinstance(error, CostLimitError):
                 self._end(bundle, error)

@@ -73,7 +73,7 @@ _KINDS: Mapping[Any, Kind] = {
 def columns_of(
     model: type[BaseModel], *, flatten: bool, within: tuple[type[BaseModel], ...] = ()
 ) -> tuple[list[_Step], list[Column]]:
-    """Give the attribute path and the column of every field."""
+    """Return the attribute path and the column of every field."""
     steps: list[_Step] = []
     columns: list[Column] = []
     for attribute, field in model.model_fields.items():
@@ -107,7 +107,7 @@ def is_optional(annotation: Any) -> bool:
 
 
 def _options(annotation: Any) -> tuple[Any, ...]:
-    """Give the parts of a union, or the labels of a Literal."""
+    """Return the parts of a union, or the labels of a Literal."""
     bare = _bare(annotation)
     if get_origin(bare) is Literal or get_origin(bare) in UNIONS:
         return tuple(map(_bare, get_args(bare)))
@@ -227,7 +227,7 @@ def _moment(value: Any) -> Any:
 
 
 def _plain_value(value: Any) -> Any:  # noqa: PLR0911 - one a form
-    """Give plain data for models and enums, so that any file format takes it."""
+    """Return plain data for models and enums, so that any file format takes it."""
     if isinstance(value, BaseModel):
         return _plain_value(value.model_dump(by_alias=isinstance(value, RecordModel)))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

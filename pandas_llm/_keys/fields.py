@@ -113,7 +113,7 @@ def annotated(inner: Any, plain: Any, given: Sequence[Any]) -> Any:
 
 
 def strict_model(model: type[BaseModel], where: str, models: Models) -> type[BaseModel]:
-    """Give a subclass with stricter fields, or the model when none needs to be.
+    """Return a subclass with stricter fields, or the model when none needs to be.
 
     A model within itself stays as it is there.
     """
@@ -246,7 +246,7 @@ def _no_boolean(value: Any) -> Any:
 
 
 def int64(value: int) -> int:
-    """Give the number if Int64 holds it; raise ValueError if not."""
+    """Return the number if Int64 holds it; raise ValueError if not."""
     if not -_INT64 <= value < _INT64:
         msg = "must fit into 64 bits"
         raise ValueError(msg)
@@ -278,7 +278,7 @@ def _iso(value: Any) -> str:
 
 
 def naive_utc(value: dt.datetime) -> dt.datetime:
-    """Give the time in UTC without saying so; raise ValueError out of range."""
+    """Return the time in UTC without saying so; raise ValueError out of range."""
     if value.tzinfo is None:
         return value
     try:

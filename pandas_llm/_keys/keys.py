@@ -130,7 +130,7 @@ def parse_labels(name: str, labels: Any) -> Keys:
 
 
 def _annotations(keys: Any) -> dict[str, Any]:
-    """Give name → annotation for a list or a mapping."""
+    """Return name → annotation for a list or a mapping."""
     if isinstance(keys, (str, bytes)) or not isinstance(keys, (Mapping, Sequence)):
         msg = (
             "keys must be a list of names, a mapping of names to types or a pydantic "
@@ -196,7 +196,7 @@ def _check_root(model: type[BaseModel]) -> None:
 
 
 def _json_names(model: type[BaseModel]) -> list[str]:
-    """Give the names in JSON; raise for what strict schemas cannot ask for."""
+    """Return the names in JSON; raise for what strict schemas cannot ask for."""
     for attribute, field in model.model_fields.items():
         own = issubclass(model, RecordModel)
         name = field.alias if own else attribute

@@ -43,7 +43,7 @@ _NAMES = {str: "string", bool: "boolean", int: "integer", float: "number"}
 
 
 def portable(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the schema in the subset that all strict modes take.
+    """Return the schema in the subset that all strict modes take.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def unportable(schema: Mapping[str, Any]) -> str | None:
 
 
 def _target(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
-    """Give what a node refers to, with what stands beside the reference."""
+    """Return what a node refers to, with what stands beside the reference."""
     while "$ref" in node or len(node.get("allOf", ())) == 1:
         if "$ref" in node:
             found = definitions[node["$ref"].rsplit("/", 1)[-1]]

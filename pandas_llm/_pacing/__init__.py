@@ -1,4 +1,7 @@
-"""How fast requests leave, how patient they are, and what they cost."""
+"""How fast requests leave, how patient they are, and what they cost.
+
+NOTES.md beside this file has the idea and what was measured.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,9 @@ from pandas_llm._pacing.limiter import (
     estimate_tokens,
     shared_limiter,
 )
-from pandas_llm._pacing.parts import RENEWAL, TERM, WHOLE, Budget, Shares, budget
 from pandas_llm._pacing.prices import CostBudget, Prices
 from pandas_llm._pacing.retry import Circuit, backoff
+from pandas_llm._pacing.shares import RENEWAL, TERM, WHOLE, Budget, Shares, budget
 
 __all__ = [
     "RENEWAL",

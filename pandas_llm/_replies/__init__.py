@@ -1,4 +1,7 @@
-"""How a reply is read: its text, the JSON in it, the records, their values."""
+"""How a reply becomes values: its text, the JSON in it, the records, their values.
+
+`outputs` has one class a kind of verb; it calls the others in that order.
+"""
 
 from __future__ import annotations
 

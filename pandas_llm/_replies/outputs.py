@@ -88,7 +88,7 @@ class Completion:
         self.columns = (Column(name, "str"),)
 
     def read(self, choice: Choice) -> tuple[list[Record], TruncatedError | None]:
-        """Give the text; a reply without one is an error of its kind."""
+        """Return the text; a reply without one is an error of its kind."""
         cut = _withheld(choice)
         return [(_answer(choice.text, cut),)], cut
 

@@ -136,7 +136,7 @@ def folded(item: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
 
 
 def named(item: Any, names: frozenset[str], optional: frozenset[str]) -> Any:
-    """Give the record under its names, those that may be null filled in.
+    """Return the record under its names, those that may be null filled in.
 
     A bare value belongs to the only key; one level of needless nesting is undone.
     """

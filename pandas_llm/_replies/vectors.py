@@ -48,7 +48,7 @@ class Vector:
         }
 
     def read(self, choice: Choice) -> tuple[list[Record], TruncatedError | None]:
-        """Give the vector, without a copy."""
+        """Return the vector, without a copy."""
         if choice.vector is None:
             raise OutputError("the reply holds no vector", choice.text)
         return [(np.frombuffer(choice.vector, dtype="<f4"),)], None

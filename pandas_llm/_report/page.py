@@ -151,7 +151,7 @@ def _times(seconds: float, width: float) -> list[tuple[float, str]]:
 
 
 def percentile(bins: Sequence[tuple[int, int]], share: float) -> float:
-    """Give the seconds below which a share of the answers lies, within 5 %.
+    """Return the seconds below which a share of the answers lies, within 5 %.
 
     Examples
     --------

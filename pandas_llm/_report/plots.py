@@ -134,7 +134,7 @@ def _text(x: float, y: float, text: str, anchor: str) -> str:
 
 
 def scale(most: float) -> tuple[float, int]:
-    """Give a round top and the number of steps to it.
+    """Return a round top and the number of steps to it.
 
     Examples
     --------

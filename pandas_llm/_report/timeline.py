@@ -129,7 +129,7 @@ class RunLog:
         remarks: Iterable[tuple[int, Remark, bool]],
         label: Callable[[int], Any],
     ) -> dict[str, Any]:
-        """Give all as plain data.
+        """Return all as plain data.
 
         Parameters
         ----------

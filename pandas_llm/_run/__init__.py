@@ -1,4 +1,7 @@
-"""One task over one frame: its rows, prompts, run, result; preview and estimate."""
+"""One task over one frame: its rows, prompts, run and result; preview and estimate.
+
+`run` goes from the first to the last; `blocking` finds the event loop to do it in.
+"""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class Estimate(Table):
         return "Estimate"
 
 
-class _Answer(NamedTuple):
+class _PilotRow(NamedTuple):
     """What one row of a pilot took."""
 
     tokens: Tokens
@@ -88,8 +88,8 @@ class _Answer(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Survey:
-    """What a look at all rows has found."""
+class _Unsent:
+    """What a look at all rows has found: the requests that a run would send."""
 
     rows: int
     positions: list[int]
@@ -114,11 +114,11 @@ def estimate_run(task: Task, data: Any, pilot: int = 0) -> Estimate:
     _check_pilot(pilot)
     if not source_of(data).rows:
         return Estimate(0, 0, 0, 0, 0, 0.0)
-    found = _survey(task, data)
-    seen: Sequence[_Answer] = ()
+    found = _look_at_rows(task, data)
+    seen: Sequence[_PilotRow] = ()
     if pilot and found.positions:
-        seen = _answered(task, take_rows(data, found.positions[:pilot]))
-        found = _survey(task, data)
+        seen = _pilot(task, take_rows(data, found.positions[:pilot]))
+        found = _look_at_rows(task, data)
     requests = len(found.positions)
     settings = task.settings
     if not seen:
@@ -164,16 +164,16 @@ def _range(costs: Sequence[float]) -> tuple[float, float, float]:
     return mean, max(0.0, mean - spread), mean + spread
 
 
-def _survey(task: Task, data: Any) -> _Survey:
+def _look_at_rows(task: Task, data: Any) -> _Unsent:
     """Build all requests, and send none."""
     run = TaskRun(task, data)
 
-    async def look() -> _Survey:
+    async def look() -> _Unsent:
         async with AsyncExitStack() as stack:
             client = offline_client(run.endpoints[0], run.ask(stack))
             requests = run.prompts.requests(client.spec)
             feed = Feed(requests, client, run.events, run.store, task.settings)
-            found = _Survey(run.store.rows, [], 0.0, 0, client.prices)
+            found = _Unsent(run.store.rows, [], 0.0, 0, client.prices)
             while (bundle := await feed.next()) is not None:
                 (item,) = bundle
                 found.positions.append(item.position)
@@ -186,7 +186,7 @@ def _survey(task: Task, data: Any) -> _Survey:
     return blocking.run(look)  # nothing is sent, so any loop will do
 
 
-def _answered(task: Task, rows: Any) -> list[_Answer]:
+def _pilot(task: Task, rows: Any) -> list[_PilotRow]:
     """Answer the rows of a pilot; their replies go to the cache."""
     settings = replace(task.settings, details=True)
     run = TaskRun(replace(task, settings=settings), rows)
@@ -198,5 +198,5 @@ def _answered(task: Task, rows: Any) -> list[_Answer]:
         used = Tokens(details.input_tokens, details.output_tokens)
         if any(used):  # a server need not tell tokens, and none is not nothing
             who = max(1, run.store.by[at]) - 1
-            answers.append(_Answer(used, prices[who].of(used)))
+            answers.append(_PilotRow(used, prices[who].of(used)))
     return answers

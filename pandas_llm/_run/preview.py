@@ -56,20 +56,20 @@ def preview_requests(task: Task, data: Any, rows: int) -> pd.DataFrame:
     else:
         client = offline_client(run.endpoints[0], run.ask(AsyncExitStack()))
         first = _first(run, client.spec, rows)
-        found = [(at, _drafted(client, request)) for at, request in first]
+        found = [(at, _as_sent(client, request)) for at, request in first]
     columns = {
-        "url": [draft.url for _, draft in found],
-        "headers": [orjson.dumps(dict(draft.headers)).decode() for _, draft in found],
-        "body": [draft.body.decode() for _, draft in found],
+        "url": [one.url for _, one in found],
+        "headers": [orjson.dumps(dict(one.headers)).decode() for _, one in found],
+        "body": [one.body.decode() for _, one in found],
     }
     return text_table(run.source, [at for at, _ in found], columns)
 
 
-def _drafted(client: Client, request: Request | ImageError) -> HTTPRequest:
+def _as_sent(client: Client, request: Request | ImageError) -> HTTPRequest:
     """Write a request, with words in place of what its images hold."""
     if isinstance(request, ImageError):
         return HTTPRequest("", {}, f"<{request}>".encode())
-    return client.draft(images.masked(request))
+    return client.as_sent(images.masked(request))
 
 
 def _first(

@@ -1,4 +1,8 @@
-"""What can be asked of a frame, each thing once; accessors only name it."""
+"""What can be asked of a frame: every verb, defined once.
+
+Its forms (function, method, async twin, Dask, Spark) are made in `forms`; accessors
+only name them.
+"""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class Tokenizer(Protocol):
     """What tiktoken, tokenizers and transformers give."""
 
     def encode(self, text: str, /) -> Sized:
-        """Give the tokens of a text."""
+        """Return the tokens of a text."""
 
 
 @tool

@@ -67,7 +67,7 @@ def generate(  # noqa: PLR0913 - the verb's own parameters, all by name
         Keep equal records of a row once; False keeps those of one reply, such as two
         coffees on one receipt.
     **options
-        See the table in the README.
+        Any option of a run; ``help(pandas_llm.set_options)`` lists them.
 
     Returns
     -------

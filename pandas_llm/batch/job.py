@@ -18,7 +18,7 @@ from pandas_llm._engine import SIMULATED, resolve_endpoint
 from pandas_llm._run import TaskRun, run_for
 from pandas_llm.batch import saved
 from pandas_llm.batch.state import State, find, save
-from pandas_llm.batch.upload import Courier, all_items, send_all
+from pandas_llm.batch.upload import Upload, all_items, send_all
 from pandas_llm.cache import location
 from pandas_llm.errors import (
     BatchError,
@@ -175,9 +175,9 @@ class BatchJob:
             return
         words = {part.reason or part.word for part in self._state.parts}
         last = ", ".join(sorted(filter(None, words))) or "nothing was sent"
-        async with Courier.opened(self._task, self._path) as courier:
+        async with Upload.opened(self._task, self._path) as upload:
             items = await all_items(
-                TaskRun(run.task, run.data, dry=True), courier.client
+                TaskRun(run.task, run.data, dry=True), upload.client
             )
         keys = {item.position: item.key.hex() for item in items}
         for at in bare:
@@ -189,41 +189,41 @@ class BatchJob:
         """Ask how the batches are; take the results of those that have ended."""
         if not self._state.live:
             return
-        async with Courier.opened(self._task, self._path) as courier:
+        async with Upload.opened(self._task, self._path) as upload:
             for part in self._state.live:
                 try:
-                    response = await courier.get(courier.batches.poll(part.id))
+                    response = await upload.get(upload.batches.poll(part.id))
                 except ModelNotFoundError:
                     part.ended, part.word = True, "not known to the provider any more"
                     continue
-                await self._take(courier, part, response.body)
+                await self._take(upload, part, response.body)
             self._save()
 
-    async def _take(self, courier: Courier, part: Part, body: bytes) -> None:
-        told = courier.batches.read(body)
+    async def _take(self, upload: Upload, part: Part, body: bytes) -> None:
+        told = upload.batches.read(body)
         part.word = visible(told.word)
         part.reason = told.reason and visible(told.reason)
         part.done, part.failed = told.done, told.failed
         self._word = part.word
         if told.state == "ended":
             for url in told.files:
-                answer = await courier.get(url, _LARGEST)
-                for result in courier.batches.results(answer.body):
-                    courier.keep(result, self._state)
-            courier.cache.flush()
-            if courier.cache.broken:
+                answer = await upload.get(url, _LARGEST)
+                for result in upload.batches.results(answer.body):
+                    upload.keep(result, self._state)
+            upload.cache.flush()
+            if upload.cache.broken:
                 raise LLMError(
-                    f"the batch's answers cannot be kept: {courier.cache.broken}"
+                    f"the batch's answers cannot be kept: {upload.cache.broken}"
                 )
             part.ended = True
         now = self._now()
         self._totals.done, self._totals.failed = now.done + now.failed, now.failed
 
     async def _cancel(self) -> None:
-        async with Courier.opened(self._task, self._path) as courier:
+        async with Upload.opened(self._task, self._path) as upload:
             for part in self._state.live:
-                response = await courier.send(courier.batches.cancel(part.id))
-                part.word = visible(courier.batches.read(response.body).word)
+                response = await upload.send(upload.batches.cancel(part.id))
+                part.word = visible(upload.batches.read(response.body).word)
             self._save()
 
     def _save(self) -> None:
@@ -259,23 +259,23 @@ class _Sending:
         """Send what is neither kept nor under way; a job that is, is gone on with."""
         state = State(_name([]))
         if self.run.store.rows:
-            async with Courier.opened(self._task, self._path) as courier:
-                state = await self._send(courier)
+            async with Upload.opened(self._task, self._path) as upload:
+                state = await self._send(upload)
         return BatchJob(self._task, self._path, state, self._written)
 
-    async def _send(self, courier: Courier) -> State:
-        items = await all_items(self.run, courier.client)
+    async def _send(self, upload: Upload) -> State:
+        items = await all_items(self.run, upload.client)
         known = find(self._path, _name(items))
         state = known[0] if known else State(_name(items))
         if not state.live:
             before = replace(state.counters)
-            kept = courier.kept(items)
+            kept = upload.kept(items)
             todo = [item for item in items if item.key not in kept]
             state.reasons.clear()
             try:
-                todo = await courier.probe(todo, state)
+                todo = await upload.probe(todo, state)
                 keep = lambda: save(self._path, state, self._written)  # noqa: E731
-                await send_all(courier, todo, state, keep)
+                await send_all(upload, todo, state, keep)
             finally:
                 state.used(self.run.events.totals, before)
         return state

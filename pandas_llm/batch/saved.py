@@ -25,7 +25,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import SchemaError
 
 from pandas_llm import options
-from pandas_llm._engine import portable, without_secrets
+from pandas_llm._engine import transferable, without_secrets
 from pandas_llm._keys import (
     UNIONS,
     Column,
@@ -131,7 +131,7 @@ def read(written: bytes, path: Path, keys: Any = None) -> Task:
 def _options(task: Task) -> dict[str, Any]:
     """Return the options as JSON holds them; functions stay behind, as keys do."""
     settings = without_secrets(task.settings)
-    given = portable(settings)
+    given = transferable(settings)
     del given["cache"]  # the file that this goes into
     # as they go into requests, or these would be others where the job is read
     given["examples"] = shared_spec(settings, None, task.verb).examples

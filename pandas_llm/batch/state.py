@@ -15,7 +15,8 @@ from pandas_llm.errors import LLMError
 if TYPE_CHECKING:
     from pathlib import Path
 
-_WAIT = 5.0
+_LOCK_WAIT = 5.0
+"""Seconds to wait for another process's lock."""
 _USED = (
     *("requests", "input_tokens", "output_tokens", "cached_input_tokens"),
     *("reasoning_tokens", "known_cost", "unpriced"),
@@ -66,14 +67,14 @@ class State:
         totals.cached = max(0, totals.cached - totals.requests)
 
 
-def save(path: Path, state: State, recipe: bytes) -> None:
+def save(path: Path, state: State, written: bytes) -> None:
     """Keep what is known of a job."""
     try:
-        with closing(database.connect(path, _WAIT)) as connection:
+        with closing(database.connect(path, _LOCK_WAIT)) as connection:
             connection.execute(_SCHEMA)
             connection.execute(
                 "INSERT OR REPLACE INTO pandas_llm_batches VALUES (?, ?, ?)",
-                (state.id, orjson.dumps(asdict(state)), recipe),
+                (state.id, orjson.dumps(asdict(state)), written),
             )
     except database.ERRORS as error:
         why = database.reason(path, error)
@@ -85,7 +86,7 @@ def find(path: Path, job: str) -> tuple[State, bytes] | None:
     if not database.size(path):
         return None
     try:
-        with closing(database.connect(path, _WAIT)) as connection:
+        with closing(database.connect(path, _LOCK_WAIT)) as connection:
             connection.execute(_SCHEMA)
             row = connection.execute(
                 "SELECT state, recipe FROM pandas_llm_batches WHERE id = ?", (job,)

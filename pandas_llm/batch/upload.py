@@ -52,31 +52,31 @@ _UNCLEAR = (303, 408, 409, 499)
 
 
 @dataclass(slots=True)
-class Courier:
-    """What the provider is talked to with."""
+class Upload:
+    """What requests are sent to the provider with, and answers fetched."""
 
     client: Client
     batches: Batches
     events: Events
     cache: Cache
-    recipe: Task
+    task: Task
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, recipe: Task, path: Path) -> AsyncIterator[Courier]:
+    async def opened(cls, task: Task, path: Path) -> AsyncIterator[Upload]:
         """Open connections and cache."""
-        settings = recipe.settings
+        settings = task.settings
         async with AsyncExitStack() as stack:
             cache = open_cache(path)
             stack.callback(cache.close)
-            output, verb = recipe.output, recipe.verb
+            output, verb = task.output, task.verb
             spec = shared_spec(settings, output.schema, verb, output.constrained)
             ask = Ask(spec, output, replace(settings, max_cost=None), cache)
             client = await open_client(stack, resolve_endpoint(settings), ask)
             sample = Request(client.spec, "")
             request = client.provider.build(sample, client.terms.capabilities, 1)
             batches = batches_of(client.provider, request)
-            yield cls(client, batches, Events(), cache, recipe)
+            yield cls(client, batches, Events(), cache, task)
 
     async def send(self, request: HTTPRequest) -> HTTPResponse:
         """Send by POST."""
@@ -100,7 +100,7 @@ class Courier:
         MaybeCreatedError
             When it was sent and the answer does not say what became of it.
         """
-        settings = self.recipe.settings
+        settings = self.task.settings
 
         async def once() -> HTTPResponse:
             # a kept connection may be stale: nobody could tell whether it was read
@@ -190,7 +190,7 @@ class Courier:
         try:
             reply = self._read(result.response, state)
             for choice in reply.choices:
-                self.recipe.output.read(choice)
+                self.task.output.read(choice)
         except (ProviderError, OutputError) as error:
             state.reasons[name] = f"{error.kind}: {error}"
             return
@@ -228,21 +228,21 @@ def _refused(response: HTTPResponse) -> bool:
 
 
 async def send_all(
-    courier: Courier, todo: Sequence[Item], state: State, save: Callable[[], None]
+    upload: Upload, todo: Sequence[Item], state: State, save: Callable[[], None]
 ) -> None:
     """Send the requests, in as many batches as the provider's limits make of them."""
-    capabilities = courier.client.terms.capabilities
-    n = courier.client.spec.n
+    capabilities = upload.client.terms.capabilities
+    n = upload.client.spec.n
     if n > 1 and not capabilities.n:
         msg = "this model gives one choice a request: n must be 1 with batch=True"
         raise ConfigurationError(msg)
-    await _check_cost(courier, todo, n)
+    await _check_cost(upload, todo, n)
     lines: list[bytes] = []
     size = 0
 
     async def close() -> None:
         nonlocal lines, size
-        part = await courier.create(await courier.ready(lines), len(lines))
+        part = await upload.create(await upload.ready(lines), len(lines))
         state.parts.append(Part(part.id, len(lines), word=visible(part.word)))
         state.requests += len(lines)
         save()
@@ -251,13 +251,13 @@ async def send_all(
     for item in todo:
         name = item.key.hex()
         try:
-            body = (await courier.built(item.request, n))[0]
+            body = (await upload.built(item.request, n))[0]
         except ImageError as error:
             state.reasons[name] = f"{error.kind}: {error}"
             continue
-        line = courier.batches.line(name, body)
-        full = len(lines) == courier.batches.most_requests
-        if lines and (full or size + len(line) > courier.batches.most_bytes):
+        line = upload.batches.line(name, body)
+        full = len(lines) == upload.batches.most_requests
+        if lines and (full or size + len(line) > upload.batches.most_bytes):
             await close()
         lines.append(line)
         size += len(line)
@@ -266,12 +266,12 @@ async def send_all(
     save()
 
 
-async def _check_cost(courier: Courier, todo: Sequence[Item], n: int) -> None:
+async def _check_cost(upload: Upload, todo: Sequence[Item], n: int) -> None:
     """Hold `max_cost` before anything is sent: a batch cannot be stopped in time."""
-    settings, spec = courier.recipe.settings, courier.client.spec
+    settings, spec = upload.task.settings, upload.client.spec
     if settings.max_cost is None:
         return
-    prices = courier.client.prices
+    prices = upload.client.prices
     if spec.max_tokens is None or not prices.known:
         msg = "max_cost with batch=True needs max_tokens, and a price (see prices=)"
         raise ConfigurationError(msg)
@@ -279,7 +279,7 @@ async def _check_cost(courier: Courier, todo: Sequence[Item], n: int) -> None:
     output, most = spec.max_tokens * spec.n, 0.0
     for item in todo:
         with suppress(ImageError):  # it is not sent, and told of when it would be
-            body, surplus = await courier.built(item.request, n)
+            body, surplus = await upload.built(item.request, n)
             most += prices.of(Tokens(len(body) - surplus, output)) * DISCOUNT
     if most > settings.max_cost:
         msg = f"the batch may cost ${most:.4g}, over max_cost={settings.max_cost:g}"

@@ -1,4 +1,7 @@
-"""Replies on disk, so that none is paid for twice: `info` and `clear`."""
+"""Replies on disk, so that none is paid for twice; `info` and `clear` are for people.
+
+`fingerprint` says what makes two requests the same.
+"""
 
 from __future__ import annotations
 

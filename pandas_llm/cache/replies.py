@@ -39,7 +39,7 @@ _log = logging.getLogger("pandas_llm")
 _NAME = "replies.sqlite"
 _OFF = {"0", "off", "false", "no"}
 _ON = {"1", "on", "true", "yes"}
-_WAIT = 5.0
+_LOCK_WAIT = 5.0
 """Seconds to wait for another process's lock; reading holds up the event loop."""
 _STALE = 3600
 """Seconds within which a use is not noted again: reading shall not mean writing."""
@@ -117,7 +117,7 @@ class Cache:
         self._begin()
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, Reply]:
-        """Give the replies there are; what is damaged is not there."""
+        """Return the replies there are; what is damaged is not there."""
         self._check_process()
         found: dict[bytes, Reply] = {}
         fresh = int(time.time()) - _STALE
@@ -205,7 +205,7 @@ class Cache:
         with self._lock:
             try:
                 if self._reader is None:
-                    self._reader = database.connect(self.path, _WAIT)
+                    self._reader = database.connect(self.path, _LOCK_WAIT)
                 return database.select(self._reader, keys)
             except database.ERRORS as error:
                 self._not_read(error)
@@ -421,7 +421,7 @@ def _opened(
         yield file, None
         return
     try:
-        with closing(database.connect(file, _WAIT)) as connection:
+        with closing(database.connect(file, _LOCK_WAIT)) as connection:
             yield file, connection
     except database.ERRORS as error:
         raise LLMError(database.reason(file, error)) from error

@@ -141,7 +141,7 @@ def homeless(path: Path) -> bool:
 
 
 def size(path: Path) -> int:
-    """Give a file's bytes, 0 when there is none."""
+    """Return a file's bytes, 0 when there is none."""
     try:
         return path.stat().st_size
     except OSError:
@@ -166,7 +166,7 @@ def reason(path: Path, error: Exception) -> str:
 
 
 def _code(error: Exception) -> int:
-    """Give SQLite's primary code of an error, 0 when it has none."""
+    """Return SQLite's primary code of an error, 0 when it has none."""
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
@@ -230,10 +230,10 @@ def _vacuum(connection: sqlite3.Connection, pages: int = 0) -> None:
 
 
 def decode(rows: Iterable[Row]) -> Iterator[tuple[bytes, int, Reply]]:
-    """Give key, last use and reply of each row that is what was put."""
+    """Yield key, last use and reply of each row that is what was put."""
     for key, used, check, text in rows:
         try:
-            if _sum(key, text) == check:
+            if _checksum(key, text) == check:
                 yield key, int(used), _load(text)
         except (TypeError, ValueError, OverflowError):
             continue
@@ -246,7 +246,7 @@ def _rows(puts: Iterable[tuple[bytes, Reply]], stamp: int) -> Iterator[Row]:
         except (TypeError, ValueError) as error:  # a lone surrogate
             _log.debug("a reply cannot be kept: %s", error)
             continue
-        yield key, stamp, _sum(key, text), text
+        yield key, stamp, _checksum(key, text), text
 
 
 # a vector stands as bytes behind a NUL, which JSON never holds
@@ -272,7 +272,7 @@ def _load(text: bytes) -> Reply:
     return Reply(choices, tokens and Tokens(*tokens), *rest)
 
 
-def _sum(key: bytes, text: bytes) -> int:
+def _checksum(key: bytes, text: bytes) -> int:
     """Bind a text to its key: SQLite itself has no checksums."""
     return zlib.crc32(text, zlib.crc32(key))
 

@@ -21,9 +21,9 @@ Item: TypeAlias = tuple[bytes, Reply] | list[bytes] | threading.Event | None
 
 _LINGER = 0.1
 """Seconds it collects; the rest of the 200 ms is for the commit itself."""
-_WAIT = 10.0
+_WRITE_WAIT = 10.0
 """Seconds to wait for another process's lock."""
-_PATIENCE = 15.0
+_COMMIT_WAIT = 15.0
 """Seconds that others wait for it."""
 
 
@@ -67,13 +67,13 @@ class Writer:
         ticket = threading.Event()
         self.queue.put(ticket)
         self._hurry.set()
-        ticket.wait(_PATIENCE)
+        ticket.wait(_COMMIT_WAIT)
 
     def stop(self) -> None:
         """Write what is left and end the thread."""
         self.queue.put(None)
         self._hurry.set()
-        self._thread.join(_PATIENCE)
+        self._thread.join(_COMMIT_WAIT)
 
     def _run(self) -> None:
         going = True
@@ -111,7 +111,7 @@ class Writer:
             self._close()
 
     def _open(self) -> sqlite3.Connection:
-        connection = self._connection = database.connect(self._path, _WAIT)
+        connection = self._connection = database.connect(self._path, _WRITE_WAIT)
         (newest,) = connection.execute("SELECT max(used) FROM replies").fetchone()
         self._stamp = newest if isinstance(newest, int) else 0
         return connection

@@ -1,4 +1,7 @@
-"""Options, each written once in `table`; the rest of the room is made from it."""
+"""Options, each written once in `table`; checks, words and flags are made from it.
+
+To add one, write it there: type, sentence, rule and default stand together.
+"""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ _LIMITS = ("anthropic-ratelimit-tokens", "anthropic-ratelimit-input-tokens")
 """The first is of what is scarcer now, input or output."""
 
 
-class Provider(Dialect):
+class Anthropic(Dialect):
     """Messages at one endpoint."""
 
     capabilities = Capabilities(n=False)
@@ -69,7 +69,7 @@ class Provider(Dialect):
         self._varied = False
 
     def url(self, endpoint: Endpoint) -> str:
-        """Give the address; the vendor's own variable holds it without a version."""
+        """Return the address; the vendor's own variable holds it without a version."""
         base_url = endpoint.base_url
         versioned = urlsplit(base_url).path.endswith("/v1")
         return f"{base_url}{'' if versioned else '/v1'}/messages"
@@ -125,7 +125,7 @@ class Provider(Dialect):
         return {**shared, **first, "messages": before + after}
 
     def picture(self, image: Image) -> dict[str, Any]:
-        """Give an image in base64, or its address."""
+        """Return an image in base64, or its address."""
         source = {"type": "url", "url": image.url}
         if image.data:
             media = {"media_type": image.media_type, "data": image.data}
@@ -205,7 +205,7 @@ def _tokens(usage: Any) -> Tokens:
 
 PRESETS: Mapping[str, Preset] = {
     "anthropic": Preset(
-        Provider,
+        Anthropic,
         "https://api.anthropic.com/v1",
         "ANTHROPIC_BASE_URL",
         "ANTHROPIC_API_KEY",

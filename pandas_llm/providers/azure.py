@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from pandas_llm.types import Endpoint
 
 
-class Provider(openai.Provider):
+class Azure(openai.OpenAI):
     """A deployment in Azure."""
 
     batches = None
 
     def url(self, endpoint: Endpoint) -> str:
-        """Give the address that requests go to."""
+        """Return the address that requests go to."""
         return _completed(endpoint, "chat/completions")
 
     def embeddings_url(self, endpoint: Endpoint) -> str:
-        """Give the address that requests for embeddings go to."""
+        """Return the address that requests for embeddings go to."""
         return _completed(endpoint, "embeddings")
 
     def authorization(self, endpoint: Endpoint) -> dict[str, str]:
@@ -52,7 +52,7 @@ def _completed(endpoint: Endpoint, last: str) -> str:
 
 PRESETS: Mapping[str, Preset] = {
     "azure": Preset(
-        Provider,
+        Azure,
         None,
         "AZURE_OPENAI_ENDPOINT",
         "AZURE_OPENAI_API_KEY",

@@ -23,14 +23,14 @@ DISCOUNT = 0.5
 _BOUNDARY = "pandas-llm-7f3c9b1e5d2a4860"
 _COMPLETIONS = ("chat/completions", "responses")
 
-State = Literal["running", "ended"]
+Phase = Literal["running", "ended"]
 
 
 class Snapshot(NamedTuple):
     """What a vendor says of one batch."""
 
     id: str
-    state: State
+    state: Phase
     word: str
     """The vendor's own word for it."""
     total: int

@@ -101,14 +101,18 @@ def tokens(given: Any, read: str, written: str, *apart: tuple[str, str]) -> Toke
     ValueError
         When neither of the first two is a count.
     """
-    counts = [amount(given.get(read)), amount(given.get(written))]
-    if counts == [None, None]:
-        msg = "no tokens are counted"
-        raise ValueError(msg)
+    values = [given.get(read), given.get(written)]
     for group, name in apart:
         inside = given.get(group) if group else given
-        counts.append(amount(inside.get(name)) if isinstance(inside, dict) else None)
-    return Tokens(*(count or 0 for count in counts))
+        values.append(inside.get(name) if isinstance(inside, dict) else None)
+    counts = []
+    for value in values:
+        plain = value is None or (type(value) is int and value >= 0)  # nearly always
+        counts.append(value if plain else amount(value))
+    if counts[0] is counts[1] is None:
+        msg = "no tokens are counted"
+        raise ValueError(msg)
+    return Tokens(*[count or 0 for count in counts])
 
 
 def finished(text: str, reason: Any, response: HTTPResponse) -> str | None:

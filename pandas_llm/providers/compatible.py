@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pandas_llm.providers.bodies import amount
 from pandas_llm.providers.dialect import Bundling, Vectors
-from pandas_llm.providers.openai import Provider, limit_names, quota
+from pandas_llm.providers.openai import OpenAI, limit_names, quota
 from pandas_llm.providers.registry import Preset
 from pandas_llm.types import Capabilities, ImageLimits, Quotas, Tokens, Used
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 _DAY = 86_400.0
 
 
-class OneChoice(Provider):
+class OneChoice(OpenAI):
     """A server that gives one choice whatever `n` says, and knows the older field."""
 
     capabilities = Capabilities(max_tokens="max_tokens", n=False)
     batches = None
 
 
-class Ollama(Provider):
+class Ollama(OpenAI):
     """Ollama, with its own way to ask for embeddings.
 
     Its source of 2026-08 has neither ``n`` nor ``max_completion_tokens`` and drops
@@ -42,7 +42,7 @@ class Ollama(Provider):
     """No limits are known; its one queue shall answer within `request_timeout`."""
 
     def embeddings_url(self, endpoint: Endpoint) -> str:
-        """Give the address, which is not under that of the compatible part."""
+        """Return the address, which is not under that of the compatible part."""
         return endpoint.base_url.removesuffix("/v1") + "/api/embed"
 
     def embeddings(
@@ -69,7 +69,7 @@ class Ollama(Provider):
         return super().usage(data)
 
 
-class OlderLimit(Provider):
+class OlderLimit(OpenAI):
     """A server that knows the older field for the longest answer.
 
     llama.cpp, OpenRouter, Together's and Fireworks' documents; pydantic-ai's profiles.
@@ -79,7 +79,7 @@ class OlderLimit(Provider):
     batches = None
 
 
-class Together(Provider):
+class Together(OpenAI):
     """Together counts requests and tokens by the second (curator's source)."""
 
     capabilities = Capabilities(max_tokens="max_tokens")
@@ -92,7 +92,7 @@ class Together(Provider):
         return Quotas(requests, tokens) if requests or tokens else None
 
 
-class Groq(Provider):
+class Groq(OpenAI):
     """Groq answers 400 to ``n`` above 1; its limit on requests is for a day."""
 
     capabilities = Capabilities(n=False)
@@ -102,14 +102,14 @@ class Groq(Provider):
     periods = (_DAY, 60.0)
 
 
-class DeepSeek(Provider):
+class DeepSeek(OpenAI):
     """DeepSeek has JSON mode but no schema, and one choice."""
 
     capabilities = Capabilities("json_object", max_tokens="max_tokens", n=False)
     batches = None
 
 
-class Mistral(Provider):
+class Mistral(OpenAI):
     """Mistral answers 422 to fields that it does not know."""
 
     capabilities = Capabilities(max_tokens="max_tokens")
@@ -120,14 +120,14 @@ class Mistral(Provider):
     }
 
 
-class XAI(Provider):
+class XAI(OpenAI):
     """xAI takes PNG and JPEG alone (its guide on images)."""
 
     images = ImageLimits(20 * 2**20, 50_000_000, ("image/png", "image/jpeg"))
     batches = None
 
 
-def _at(name: str, base_url: str, dialect: type[Provider] = Provider) -> Preset:
+def _at(name: str, base_url: str, dialect: type[OpenAI] = OpenAI) -> Preset:
     """Make the preset of a server with a key; those on this machine need none."""
     local = base_url.startswith("http://localhost")
     variable = name.upper()

@@ -91,11 +91,11 @@ class Dialect:
         """What the last body began with, and for what."""
 
     def url(self, endpoint: Endpoint) -> str:
-        """Give the address that requests go to."""
+        """Return the address that requests go to."""
         raise NotImplementedError
 
     def authorization(self, endpoint: Endpoint) -> dict[str, str]:
-        """Give the headers that hold the key."""
+        """Return the headers that hold the key."""
         return {"Authorization": f"Bearer {endpoint.api_key}"}
 
     def shared(
@@ -111,15 +111,15 @@ class Dialect:
     def filled(
         self, shared: dict[str, Any], system: str, examples: Turns, turns: Turns
     ) -> dict[str, Any]:
-        """Give a new body with the system text, the examples and the row's turns."""
+        """Return a new body with the system text, the examples and the row's turns."""
         raise NotImplementedError
 
     def picture(self, image: Image) -> dict[str, Any]:
-        """Give the part of a turn that holds an image."""
+        """Return the part of a turn that holds an image."""
         raise NotImplementedError
 
     def words(self, text: str) -> dict[str, Any]:
-        """Give the part of a turn that holds its text, where there are images too."""
+        """Return the part of a turn that holds its text, where there are images too."""
         return {"type": "text", "text": text}
 
     def usage(self, data: Any) -> Used:  # noqa: ARG002 - a vendor that tells nothing
@@ -193,7 +193,7 @@ class Dialect:
     def _fields(
         self, request: Request, capabilities: Capabilities, n: int
     ) -> dict[str, Any]:
-        """Give all fields, the prompt last."""
+        """Return all fields, the prompt last."""
         key = (id(request.spec), capabilities, n)
         if key not in self._known:
             self._known[key] = self._common(request.spec, capabilities, n)
@@ -242,7 +242,7 @@ class Dialect:
         return True
 
     def sent(self, spec: Spec, capabilities: Capabilities) -> dict[str, Any]:
-        """Give the options that are sent, under the vendor's names."""
+        """Return the options that are sent, under the vendor's names."""
         left_out = (*capabilities.refused, *self.lacking)
         return {
             self.names.get(name, name): value
@@ -253,7 +253,7 @@ class Dialect:
     # -- embeddings: what `embeddings.Embeddings` asks a dialect for ---------------
 
     def embeddings_url(self, endpoint: Endpoint) -> str:
-        """Give the address that requests for embeddings go to."""
+        """Return the address that requests for embeddings go to."""
         raise NotImplementedError
 
     def embeddings(

@@ -145,7 +145,7 @@ class Embeddings:
 
 
 def _packed(vector: Any) -> bytes:
-    """Give a vector as little-endian float32; raise ValueError for what is none."""
+    """Return a vector as little-endian float32; raise ValueError for what is none."""
     if isinstance(vector, str):
         packed = base64.b64decode(vector, validate=True)
         numbers = np.frombuffer(packed, dtype="<f4")

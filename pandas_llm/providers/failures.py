@@ -65,7 +65,7 @@ def load_or_none(response: HTTPResponse) -> Any:
 
 
 def excerpt(response: HTTPResponse, width: int = 200) -> str:
-    """Give the start of a body, markup taken off, for a message."""
+    """Return the start of a body, markup taken off, for a message."""
     text = response.body[:_PAGE].decode("utf-8", "replace")
     text = " ".join(html.unescape(_MARKUP.sub(" ", text)).split())
     return text[:width] + "…" * (len(text) > width)
@@ -259,7 +259,7 @@ def _passed_on(body: dict[str, Any]) -> dict[str, Any]:
 def _fields(
     body: dict[str, Any], response: HTTPResponse
 ) -> tuple[str | None, str | None, str]:
-    """Give code, parameter and message; codes may be numbers, or ``"429"``."""
+    """Return code, parameter and message; codes may be numbers, or ``"429"``."""
     details = body.get("details")
     code = body.get("code")
     if code is None and isinstance(details, dict):
@@ -305,7 +305,7 @@ def _request_id(response: HTTPResponse) -> str | None:
 
 
 def retry_after(response: HTTPResponse, message: str = "") -> float | None:
-    """Give the seconds that an answer asks to wait.
+    """Return the seconds that an answer asks to wait.
 
     Read in this order: ``retry-after-ms``, ``Retry-After`` in seconds, as a date,
     and the message's own words.

@@ -28,7 +28,7 @@ _APART = (("", "cachedContentTokenCount"), ("", "thoughtsTokenCount"))
 _ROLES = {"assistant": "model"}
 
 
-class Provider(Dialect):
+class Google(Dialect):
     """``generateContent`` of one model."""
 
     images = ImageLimits(
@@ -44,15 +44,15 @@ class Provider(Dialect):
     }
 
     def url(self, endpoint: Endpoint) -> str:
-        """Give the address that requests go to."""
+        """Return the address that requests go to."""
         return self._method(endpoint, "generateContent")
 
     def embeddings_url(self, endpoint: Endpoint) -> str:
-        """Give the address that requests for embeddings go to."""
+        """Return the address that requests for embeddings go to."""
         return self._method(endpoint, "batchEmbedContents")
 
     def _method(self, endpoint: Endpoint, name: str) -> str:
-        """Give an address; the vendor's own variable holds it without a version."""
+        """Return an address; the vendor's own variable holds it without a version."""
         base_url = endpoint.base_url
         versioned = _VERSION.search(urlsplit(base_url).path)
         path = f"{'' if versioned else '/v1beta'}/{quote(_resource(endpoint.model))}"
@@ -121,7 +121,7 @@ class Provider(Dialect):
         return {**shared, **first, "contents": contents}
 
     def picture(self, image: Image) -> dict[str, Any]:
-        """Give an image in base64, or its address and its type by the name."""
+        """Return an image in base64, or its address and its type by the name."""
         if image.data:
             return {"inlineData": {"mimeType": image.media_type, "data": image.data}}
         media_type = guess_type(urlsplit(image.url).path)[0]
@@ -129,7 +129,7 @@ class Provider(Dialect):
         return {"fileData": {"fileUri": image.url, **named}}
 
     def words(self, text: str) -> dict[str, Any]:
-        """Give the text beside images."""
+        """Return the text beside images."""
         return {"text": text}
 
     def reseed(self, body: dict[str, Any], by: int) -> None:
@@ -211,7 +211,7 @@ def _tokens(usage: Any) -> Tokens:
 
 PRESETS: Mapping[str, Preset] = {
     "google": Preset(
-        Provider,
+        Google,
         "https://generativelanguage.googleapis.com/v1beta",
         "GOOGLE_GEMINI_BASE_URL",
         ("GEMINI_API_KEY", "GOOGLE_API_KEY"),

@@ -76,7 +76,7 @@ def _number(text: str | None) -> float | None:
 
 
 def until(text: str | None) -> float | None:
-    """Give the seconds until a time as RFC 3339 writes it; 0.0 when it is past.
+    """Return the seconds until a time as RFC 3339 writes it; 0.0 when it is past.
 
     Examples
     --------

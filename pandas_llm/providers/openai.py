@@ -45,7 +45,7 @@ _APART = (
 )
 
 
-class Provider(Dialect):
+class OpenAI(Dialect):
     """Chat completions at one endpoint.
 
     Servers with oddities are subclasses that set the attributes.
@@ -63,7 +63,7 @@ class Provider(Dialect):
         self._own = endpoint.base_url.startswith("https://api.openai.com/")
 
     def url(self, endpoint: Endpoint) -> str:
-        """Give the address that requests go to."""
+        """Return the address that requests go to."""
         return endpoint.base_url + "/chat/completions"
 
     def takes(self, keyword: str, value: Any) -> bool:
@@ -75,7 +75,7 @@ class Provider(Dialect):
     """Servers that are not known to have them say None."""
 
     def embeddings_url(self, endpoint: Endpoint) -> str:
-        """Give the address that requests for embeddings go to."""
+        """Return the address that requests for embeddings go to."""
         return endpoint.base_url + "/embeddings"
 
     def embeddings(
@@ -137,7 +137,7 @@ class Provider(Dialect):
         return {**shared, "messages": messages}
 
     def picture(self, image: Image) -> dict[str, Any]:
-        """Give an image as a URL, mostly one that holds it."""
+        """Return an image as a URL, mostly one that holds it."""
         return {"type": "image_url", "image_url": {"url": image.url}}
 
     def parse(self, response: HTTPResponse) -> Reply:
@@ -237,7 +237,7 @@ def _tokens(usage: Any) -> Tokens | None:
 
 
 def limit_names(suffix: str) -> tuple[str, ...]:
-    """Give the names of the headers of one limit: it, what remains, its reset."""
+    """Return the names of the headers of one limit: it, what remains, its reset."""
     parts = ("limit", "remaining", "reset")
     return tuple(f"x-ratelimit-{part}{suffix}" for part in parts)
 
@@ -263,7 +263,7 @@ def quota(
 _REQUESTS, _TOKENS = limit_names("-requests"), limit_names("-tokens")
 PRESETS: Mapping[str, Preset] = {
     "openai": Preset(
-        Provider, "https://api.openai.com/v1", "OPENAI_BASE_URL", "OPENAI_API_KEY"
+        OpenAI, "https://api.openai.com/v1", "OPENAI_BASE_URL", "OPENAI_API_KEY"
     ),
-    "sim": Preset(Provider, "sim://local", needs_key=False),
+    "sim": Preset(OpenAI, "sim://local", needs_key=False),
 }

@@ -68,7 +68,7 @@ class Provider(Protocol):
     def downgrade(
         self, capabilities: Capabilities, error: LLMError, request: Request
     ) -> Capabilities | None:
-        """Give what to try after a refused parameter; None when nothing is left."""
+        """Return what to try after a refused parameter; None when nothing is left."""
 
     def dropped(self, spec: Spec, capabilities: Capabilities) -> tuple[str, ...]:
         """Name the options that are not sent because the model refuses them."""
@@ -79,8 +79,8 @@ class Preset(NamedTuple):
 
     Examples
     --------
-    >>> from pandas_llm.providers.openai import Provider
-    >>> acme = Preset(Provider, "https://llm.acme.example/v1", key="ACME_API_KEY")
+    >>> from pandas_llm.providers.openai import OpenAI
+    >>> acme = Preset(OpenAI, "https://llm.acme.example/v1", key="ACME_API_KEY")
     >>> acme.needs_key
     True
     """
@@ -103,7 +103,7 @@ class Preset(NamedTuple):
 
 @cache
 def presets() -> Mapping[str, Preset]:
-    """Give the providers of this package by name.
+    """Return the providers of this package by name.
 
     Examples
     --------
@@ -118,7 +118,7 @@ def presets() -> Mapping[str, Preset]:
 
 @cache
 def preset(name: str) -> Preset | None:
-    """Give the provider of a name, here or in another package; None for none.
+    """Return the provider of a name, here or in another package; None for none.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def preset(name: str) -> Preset | None:
 
 
 def local() -> Mapping[str, Preset]:
-    """Give the providers that are servers on one's own machine."""
+    """Return the providers that are servers on one's own machine."""
     return {
         name: found
         for name, found in presets().items()
@@ -152,7 +152,7 @@ def local() -> Mapping[str, Preset]:
 
 
 def connect(endpoint: Endpoint) -> Provider:
-    """Give the provider that speaks to an endpoint."""
+    """Return the provider that speaks to an endpoint."""
     found = preset(endpoint.provider)
     if found is None:
         msg = f"there is no provider {endpoint.provider!r}"
@@ -192,8 +192,10 @@ def read_reply(provider: Provider, response: HTTPResponse) -> Reply:
 
 def _seen(reply: Reply) -> Reply:
     """Write out what people cannot see in the words about an answer, not in it."""
-    words = (reply.model, reply.request_id, *[c.finish_reason for c in reply.choices])
-    if all(not isinstance(word, str) or word.isprintable() for word in words):
+    words = [reply.model, reply.request_id]
+    for choice in reply.choices:
+        words.append(choice.finish_reason)  # noqa: PERF401 - nearly always one
+    if "".join(filter(None, words)).isprintable():
         return reply
     choices = tuple(
         choice._replace(finish_reason=_visible(choice.finish_reason))

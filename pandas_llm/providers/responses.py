@@ -30,14 +30,14 @@ _APART = (
 _CALLS = ("function_call", "custom_tool_call")
 
 
-class Provider(openai.Provider):
+class Responses(openai.OpenAI):
     """Responses at one endpoint."""
 
     capabilities = Capabilities(n=False)
     lacking = ("seed", "stop")
 
     def url(self, endpoint: Endpoint) -> str:
-        """Give the address that requests go to."""
+        """Return the address that requests go to."""
         return endpoint.base_url + "/responses"
 
     def shared(
@@ -77,11 +77,11 @@ class Provider(openai.Provider):
         return {**shared, **instructions, "input": said}
 
     def picture(self, image: Image) -> dict[str, Any]:
-        """Give an image as a URL; its type says that `detail` must be given."""
+        """Return an image as a URL; its type says that `detail` must be given."""
         return {"type": "input_image", "image_url": image.url, "detail": "auto"}
 
     def words(self, text: str) -> dict[str, Any]:
-        """Give the text beside images."""
+        """Return the text beside images."""
         return {"type": "input_text", "text": text}
 
     def usage(self, data: Any) -> Used:
@@ -143,6 +143,6 @@ def _tokens(usage: Any) -> Tokens:
 
 PRESETS: Mapping[str, Preset] = {
     "openai-responses": Preset(
-        Provider, "https://api.openai.com/v1", "OPENAI_BASE_URL", "OPENAI_API_KEY"
+        Responses, "https://api.openai.com/v1", "OPENAI_BASE_URL", "OPENAI_API_KEY"
     )
 }

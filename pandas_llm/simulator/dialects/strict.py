@@ -104,7 +104,7 @@ def _recursive(schema: dict[str, Any]) -> str | None:
 def _parts(
     schema: Any, at: tuple[str, ...]
 ) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
-    """Give a schema and all schemas in it, with their places."""
+    """Return a schema and all schemas in it, with their places."""
     if not isinstance(schema, dict):
         return
     yield at, schema

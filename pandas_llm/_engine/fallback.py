@@ -30,7 +30,7 @@ _UNTIL_NEXT = 10.0
 """Seconds to wait for a server that is down, where there is another to ask."""
 
 
-class Answers:
+class Fallback:
     """Asks for the rows of a run, in all the ways that the run allows.
 
     Parameters
