@@ -53,6 +53,8 @@ class Tally:
     """Those of them before which requests were answered that left after the last."""
     wait: float = 0.0
     """Seconds that the row is to sleep by itself after the last of them."""
+    parts: tuple[float, float] = (0.0, 0.0)
+    """Tokens of input and of output that it is likely to use."""
     expected: float = 0.0
     """Tokens that the provider will count for its next request."""
 

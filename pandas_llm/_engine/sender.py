@@ -115,6 +115,7 @@ class Sender:
         calibration = self._pace.calibration
         while True:
             tally.expected = calibration.estimate(weight, spec.max_tokens, n)
+            tally.parts = calibration.parts(weight, spec.max_tokens, n)
             capabilities = self.terms.capabilities
             many = n if capabilities.n else 1
             provider = self._access.provider
@@ -144,7 +145,7 @@ class Sender:
         reply: Reply | None
         cost = 0.0
         try:
-            ticket = limiter.reserve(tally.expected)
+            ticket = limiter.reserve(tally.expected, tally.parts)
             if ticket.number < 0:
                 await self._turn(ticket)
             tally.attempts += 1
@@ -254,15 +255,15 @@ class Sender:
         tally: Tally,
     ) -> None:
         pace, sent = self._pace, tally.sent
-        used = None
+        used = parts = None
         if reply.tokens is not None:
             into, out, *_ = reply.tokens
-            used = into + out
+            used, parts = into + out, (float(into), float(out))
             pace.calibration.learn(tally.weight, into, out)
         quotas = None
         if pace.limiter.listens():
             quotas = self._provider.quotas(response.headers)
-        pace.limiter.settle(ticket, used, quotas)
+        pace.limiter.settle(ticket, used, quotas, parts)
         self.history.answered()
         self._access.accept()
         now = time.monotonic()

@@ -262,12 +262,19 @@ class Calibration:
         The input is the estimate times the ratio learned; the output of each of
         the `n` choices is the mean of those seen, 50 before there is one.
         """
+        tokens = sum(self.parts(characters_estimate, max_tokens, n))
+        if max_tokens is None or not self._counts_max_tokens:
+            return tokens
+        return max(tokens, float(n * max_tokens))
+
+    def parts(
+        self, characters_estimate: float, max_tokens: int | None, n: int
+    ) -> tuple[float, float]:
+        """Return the input and output tokens that a request will use."""
         ratio = self._input / self._estimated if self._estimated else 1.0
         output = self._output / self._weight if self._weight else 50.0
-        if max_tokens is None:
-            return characters_estimate * ratio + n * output
-        tokens = characters_estimate * ratio + n * min(output, max_tokens)
-        return max(tokens, float(n * max_tokens)) if self._counts_max_tokens else tokens
+        most = output if max_tokens is None else min(output, max_tokens)
+        return characters_estimate * ratio, n * most
 
     def worst(
         self, characters_estimate: float, max_tokens: int | None, n: int
