@@ -18,8 +18,9 @@ from pandas_llm._pacing.buckets import (
     Ticket,
     explicit,
 )
-from pandas_llm._pacing.concurrency import Calibration, Concurrency, estimate_tokens
+from pandas_llm._pacing.concurrency import Concurrency
 from pandas_llm._pacing.guess import HOLD, Guess
+from pandas_llm._pacing.tokens import Calibration, estimate_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
