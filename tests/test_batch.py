@@ -485,7 +485,7 @@ def test_the_simulators_inline_batches_read_as_anthropics(simulator):
     dialect = batches.AnthropicBatches(url, {"content-type": "application/json"})
     lines = [dialect.line(name, b'{"model":"sim"}') for name in ("a", "b")]
     assert dialect.upload(lines) is None
-    request = dialect.create(lines, None)
+    request = dialect.create(lines, "", "x")
     assert [r["custom_id"] for r in orjson.loads(request.body)["requests"]] == [
         "a",
         "b",

@@ -8,38 +8,36 @@ or `load`, goes on with it.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pandas_llm._display import Bar, Status, Totals, ends_here
-from pandas_llm._engine import SIMULATED, resolve_endpoint
 from pandas_llm._run import TaskRun, run_for
 from pandas_llm.batch import saved
-from pandas_llm.batch.state import State, find, save
-from pandas_llm.batch.upload import Upload, all_items, send_all
+from pandas_llm.batch.parts import send_waiting
+from pandas_llm.batch.sending import Sending, settle_all
+from pandas_llm.batch.state import Book, find
+from pandas_llm.batch.upload import QueueFullError, Upload, all_items
 from pandas_llm.cache import location
 from pandas_llm.errors import (
     BatchError,
-    ConfigurationError,
     LLMError,
+    MalformedReplyError,
     ModelNotFoundError,
     NotCachedError,
     ProviderError,
 )
-from pandas_llm.redaction import visible
+from pandas_llm.redaction import shown, visible
 from pandas_llm.types import Outcome
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
-    from pathlib import Path
 
-    from pandas_llm._engine import Item
     from pandas_llm._run import Task
-    from pandas_llm.batch.state import Part
-    from pandas_llm.options import Settings
+    from pandas_llm.batch.state import Part, State
+    from pandas_llm.providers import Result, Snapshot
 
 __all__ = ["BatchJob", "BatchStatus", "load"]
 
@@ -47,6 +45,8 @@ _SOON, _LATE = 0.2, 30.0
 """Seconds between looks, at first and at last."""
 _LONGEST_SILENCE = 900.0
 """Seconds without an answer to a look, while waiting: a batch takes hours anyway."""
+_LONGEST_QUEUE = 86_400.0
+"""Seconds without room in the account's queue, with nothing of the job in it."""
 _LARGEST = 1 << 30
 """Bytes of a file of results."""
 
@@ -58,6 +58,8 @@ class BatchStatus(NamedTuple):
     done: int
     failed: int
     ended: bool
+    waiting: int = 0
+    """Requests that are in no batch yet."""
 
 
 class BatchJob:
@@ -69,13 +71,16 @@ class BatchJob:
         For `pandas_llm.batch.load`.
     """
 
-    def __init__(self, task: Task, path: Path, state: State, written: bytes) -> None:
+    def __init__(self, task: Task, book: Book) -> None:
         self._task = task
-        self._written = written
-        self._path = path
-        self._state = state
-        self._totals = Totals(rows=state.requests)
+        self._book = book
+        self._path = book.path
+        self._totals = Totals(rows=book.state.requests)
         self._word = ""
+
+    @property
+    def _state(self) -> State:
+        return self._book.state
 
     @property
     def id(self) -> str:
@@ -133,7 +138,8 @@ class BatchJob:
             sum(part.requests for part in parts),
             sum(part.done for part in parts),
             sum(part.failed for part in parts),
-            not self._state.live,
+            not self._state.pending,
+            self._state.unsent + sum(part.requests for part in self._state.waiting),
         )
 
     def _run(self, data: Any) -> TaskRun:
@@ -144,8 +150,10 @@ class BatchJob:
 
     async def _finish(self, run: TaskRun, *, wait: bool) -> None:
         pause = _SOON
-        heard = time.monotonic()
-        while self._state.live:
+        if self._state.unsent:
+            self._book = await Sending(self._task, run.data).send(self.id)
+        queued = heard = time.monotonic()
+        while self._state.pending:
             try:
                 await self._look()
                 heard = time.monotonic()
@@ -153,8 +161,15 @@ class BatchJob:
                 away = time.monotonic() - heard
                 if not (wait and error.retryable and away < _LONGEST_SILENCE):
                     raise
-            if not wait or not self._state.live:
+            if not wait or not self._state.pending:
                 break
+            if self._state.live:
+                queued = time.monotonic()
+            elif time.monotonic() - queued > _LONGEST_QUEUE:
+                raise QueueFullError(
+                    "the account's queue for batches has had no room for a day: look "
+                    "into its limit of enqueued tokens; the same call goes on"
+                )
             await asyncio.sleep(pause)
             pause = min(_LATE, pause * 1.2)
         await run.execute()
@@ -187,29 +202,41 @@ class BatchJob:
 
     async def _look(self) -> None:
         """Ask how the batches are; take the results of those that have ended."""
-        if not self._state.live:
+        if not self._state.pending:
             return
         async with Upload.opened(self._task, self._path) as upload:
-            for part in self._state.live:
+            await settle_all(upload, self._book)
+            live = self._state.live
+            for part in live:
                 try:
-                    response = await upload.get(upload.batches.poll(part.id))
+                    url = upload.batches.poll(part.id)
+                    told = await upload.look(url, upload.batches.read)
                 except ModelNotFoundError:
                     part.ended, part.word = True, "not known to the provider any more"
                     continue
-                await self._take(upload, part, response.body)
-            self._save()
+                await self._take(upload, part, told)
+            self._book.save()
+            # room comes as batches end; one that was just held back is not asked for
+            if not any(part.waiting for part in live) and (
+                not self._state.live or any(part.ended for part in live)
+            ):
+                await send_waiting(upload, self._book)
 
-    async def _take(self, upload: Upload, part: Part, body: bytes) -> None:
-        told = upload.batches.read(body)
+    async def _take(self, upload: Upload, part: Part, told: Snapshot) -> None:
         part.word = visible(told.word)
         part.reason = told.reason and visible(told.reason)
         part.done, part.failed = told.done, told.failed
         self._word = part.word
-        if told.state == "ended":
-            for url in told.files:
-                answer = await upload.get(url, _LARGEST)
-                for result in upload.batches.results(answer.body):
-                    upload.keep(result, self._state)
+        if told.full:
+            part.held()
+        elif told.state == "ended":
+            keys = {key.hex() for key in self._book.rows(part)}
+            found = await self._results(upload, part, told.files)
+            own = [result for result in found if not keys or result.custom_id in keys]
+            if part.guessed and not own:
+                part.reason = "it was another's batch of the same moment and size"
+            for result in own:
+                upload.keep(result, self._state)
             upload.cache.flush()
             if upload.cache.broken:
                 raise LLMError(
@@ -219,66 +246,48 @@ class BatchJob:
         now = self._now()
         self._totals.done, self._totals.failed = now.done + now.failed, now.failed
 
+    async def _results(
+        self, upload: Upload, part: Part, urls: Sequence[str]
+    ) -> list[Result]:
+        """Bring all results of a batch home, before any is counted."""
+        found: list[Result] = []
+
+        def read(body: bytes) -> list[Result]:
+            if not (results := list(upload.batches.results(body))):
+                raise MalformedReplyError("a file of results is empty")
+            return results
+
+        for url in urls:
+            try:
+                found += await upload.look(url, read, _LARGEST)
+            except ModelNotFoundError:
+                part.reason = (
+                    f"its results are gone from the provider ({shown(url)}: 404), "
+                    "which keeps them for some weeks; batch=True sends the rows again"
+                )
+        return found
+
     async def _cancel(self) -> None:
         async with Upload.opened(self._task, self._path) as upload:
             for part in self._state.live:
                 response = await upload.send(upload.batches.cancel(part.id))
                 part.word = visible(upload.batches.read(response.body).word)
-            self._save()
-
-    def _save(self) -> None:
-        save(self._path, self._state, self._written)
+            for part in self._state.waiting:
+                part.waiting, part.ended, part.word = False, True, "never sent"
+            self._state.unsent = 0
+            self._book.save()
 
 
 def submit(task: Task, data: Any) -> BatchJob:
     """Send a run's rows as a batch; see `LLMAccessor.submit`."""
-    sending = _Sending(task, data)
-    return sending.run.finish(sending.send)
+    sending = Sending(task, data)
+    return BatchJob(task, sending.run.finish(sending.send))
 
 
 async def asubmit(task: Task, data: Any) -> BatchJob:
     """Send a run's rows as a batch, in the running event loop."""
-    sending = _Sending(task, data)
-    return await sending.run.afinish(sending.send)
-
-
-class _Sending:
-    """The rows of one call on their way into a batch.
-
-    What cannot be is refused before anything is sent.
-    """
-
-    def __init__(self, task: Task, data: Any) -> None:
-        self._task = task
-        self._path = _path(task.settings)
-        self._written = saved.write(task)
-        unbound = replace(task.settings, max_cost=None)
-        self.run = TaskRun(replace(task, settings=unbound), data)
-
-    async def send(self) -> BatchJob:
-        """Send what is neither kept nor under way; a job that is, is gone on with."""
-        state = State(_name([]))
-        if self.run.store.rows:
-            async with Upload.opened(self._task, self._path) as upload:
-                state = await self._send(upload)
-        return BatchJob(self._task, self._path, state, self._written)
-
-    async def _send(self, upload: Upload) -> State:
-        items = await all_items(self.run, upload.client)
-        known = find(self._path, _name(items))
-        state = known[0] if known else State(_name(items))
-        if not state.live:
-            before = replace(state.counters)
-            kept = upload.kept(items)
-            todo = [item for item in items if item.key not in kept]
-            state.reasons.clear()
-            try:
-                todo = await upload.probe(todo, state)
-                keep = lambda: save(self._path, state, self._written)  # noqa: E731
-                await send_all(upload, todo, state, keep)
-            finally:
-                state.used(self.run.events.totals, before)
-        return state
+    sending = Sending(task, data)
+    return BatchJob(task, await sending.run.afinish(sending.send))
 
 
 @ends_here
@@ -331,31 +340,4 @@ def load(
             f"call goes on with its batches at the provider ({ids})"
         )
         raise LLMError(msg)
-    return BatchJob(saved.read(written, path, keys), path, state, written)
-
-
-def _name(items: Sequence[Item]) -> str:
-    """Name a job by its requests: the same call finds it again."""
-    digest = hashlib.blake2b(digest_size=8)
-    for key in sorted(item.key for item in items):
-        digest.update(key)
-    return f"batch-{digest.hexdigest()}"
-
-
-def _path(settings: Settings) -> Path:
-    """Return where the job and its replies will be; refuse what a batch cannot do."""
-    path = location(settings.cache)
-    if path is None:
-        msg = "batch=True fills the cache of replies: it does not go with cache=False"
-        raise ConfigurationError(msg)
-    for name in ("refresh", "replay", "fallback", "truncate"):
-        if getattr(settings, name):
-            msg = f"{name} does not go with batch=True"
-            raise ConfigurationError(msg)
-    if resolve_endpoint(settings).base_url == SIMULATED:
-        msg = (
-            "the simulator of model='sim' lives for one run, a batch for longer: start "
-            "a pandas_llm.simulator.Simulator and pass its base_url"
-        )
-        raise ConfigurationError(msg)
-    return path
+    return BatchJob(saved.read(written, path, keys), Book(path, state, written))

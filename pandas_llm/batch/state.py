@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+import time
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from pandas_llm.cache import sqlite as database
 from pandas_llm.errors import LLMError
 
 if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 _LOCK_WAIT = 5.0
@@ -26,13 +29,21 @@ CREATE TABLE IF NOT EXISTS pandas_llm_batches (
     id TEXT PRIMARY KEY, state BLOB NOT NULL, recipe BLOB NOT NULL
 )
 """
+_ROWS = """
+CREATE TABLE IF NOT EXISTS pandas_llm_batch_rows (
+    part TEXT PRIMARY KEY, job TEXT NOT NULL, keys BLOB NOT NULL
+)
+"""
+_KEY = 16
+"""Bytes of a request's key."""
 
 
 @dataclass(slots=True)
 class Part:
-    """One of the provider's batches."""
+    """One of the provider's batches, or one that is about to be."""
 
     id: str
+    """Empty until the provider is known to have it."""
     requests: int
     ended: bool = False
     word: str = ""
@@ -40,6 +51,34 @@ class Part:
     done: int = 0
     failed: int = 0
     reason: str | None = None
+    name: str = ""
+    """Its own, which goes along where the provider keeps one."""
+    file: str = ""
+    """The provider's, with its requests."""
+    noted: float = 0.0
+    """When it was asked for, in seconds of this machine's clock."""
+    guessed: bool = False
+    """Whether it was found by its moment and size alone."""
+    waiting: bool = False
+    """Whether it is to be asked for when the account's queue has room."""
+    past: list[str] = field(default_factory=list)
+    """The provider's names of batches that a full queue has failed; empty where it
+    did not even begin one."""
+
+    @property
+    def open(self) -> bool:
+        """Whether it was asked for and nobody knows what became of it."""
+        return not (self.id or self.ended or self.waiting)
+
+    def held(self) -> None:
+        """Note that the account's queue has no room for it."""
+        self.past.append(self.id)
+        self.id, self.waiting = "", True
+
+    @property
+    def rank(self) -> tuple[int, bool, bool, bool]:
+        """How far it has come: of two processes the one that knows more is right."""
+        return len(self.past), self.ended, bool(self.id), not self.waiting
 
 
 @dataclass(slots=True)
@@ -51,13 +90,30 @@ class State:
     reasons: dict[str, str] = field(default_factory=dict)
     """Why a request has no answer, by its key in hex."""
     requests: int = 0
+    unsent: int = 0
+    """Requests that are in no batch yet."""
     counters: Totals = field(default_factory=Totals)
     """What was asked, used and paid: by the rows ahead and by the batches."""
 
     @property
     def live(self) -> list[Part]:
         """The batches that have not ended."""
-        return [part for part in self.parts if not part.ended]
+        return [part for part in self.parts if part.id and not part.ended]
+
+    @property
+    def open(self) -> list[Part]:
+        """The batches of which nobody knows whether there are any."""
+        return [part for part in self.parts if part.open]
+
+    @property
+    def waiting(self) -> list[Part]:
+        """The batches that wait for room in the account's queue."""
+        return [part for part in self.parts if part.waiting]
+
+    @property
+    def pending(self) -> bool:
+        """Whether any batch has yet to end."""
+        return not all(part.ended for part in self.parts)
 
     def used(self, totals: Totals, since: Totals | None = None) -> None:
         """Count for a run what the batch has used, not what it read again."""
@@ -67,18 +123,146 @@ class State:
         totals.cached = max(0, totals.cached - totals.requests)
 
 
-def save(path: Path, state: State, written: bytes) -> None:
-    """Keep what is known of a job."""
+class OvertakenError(LLMError):
+    """Another process is sending the same rows."""
+
+
+@dataclass(slots=True)
+class Book:
+    """Where a job is kept: what is about to be created stands there first."""
+
+    path: Path
+    state: State
+    written: bytes
+    _dropped: set[str] = field(default_factory=set)
+
+    def save(self) -> None:
+        """Keep what is known of the job."""
+        self._write()
+
+    def note(self, part: Part, keys: Sequence[bytes]) -> None:
+        """Write down a batch before it is asked for.
+
+        Raises
+        ------
+        OvertakenError
+            When another process has noted one for this job meanwhile.
+        """
+        state = self.state
+        state.parts.append(part)
+        state.unsent -= part.requests
+        state.requests += part.requests
+        try:
+            self._write(part, b"".join(keys))
+        except LLMError:
+            state.parts.remove(part)
+            raise
+
+    def drop(self, part: Part) -> None:
+        """Forget a batch that does not exist."""
+        self.state.parts.remove(part)
+        self.state.unsent += part.requests
+        self.state.requests -= part.requests
+        self._dropped.add(part.name)
+        self._write()
+
+    def rows(self, part: Part) -> set[bytes]:
+        """Return the keys of the requests of a batch that has not ended."""
+        with _opened(self.path) as connection:
+            row = connection.execute(
+                "SELECT keys FROM pandas_llm_batch_rows WHERE part = ?", (part.name,)
+            ).fetchone()
+        keys = bytes(row[0]) if row else b""
+        return {keys[at : at + _KEY] for at in range(0, len(keys), _KEY)}
+
+    def taken(self) -> set[str]:
+        """Return the provider's names of the batches of all jobs of the file."""
+        with _opened(self.path) as connection:
+            rows = connection.execute("SELECT state FROM pandas_llm_batches")
+            states = [_parsed(bytes(state), "a job") for (state,) in rows.fetchall()]
+        parts = [part for state in states for part in state.parts]
+        return {name for part in parts for name in (part.id, *part.past) if name}
+
+    def claim(self, part: Part) -> bool:
+        """Note that a batch which waits is asked for, unless another process does."""
+        with _opened(self.path) as connection:
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("BEGIN IMMEDIATE")
+            self.state.parts += self._others(connection)
+            if not part.waiting:
+                return False
+            part.waiting, part.noted = False, time.time()
+            self._put(connection)
+        return True
+
+    def _write(self, noted: Part | None = None, keys: bytes = b"") -> None:
+        job = self.state.id
+        with _opened(self.path) as connection:
+            # a note outlives the machine: it must be on the disk before the request
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("BEGIN IMMEDIATE")
+            others = self._others(connection)
+            if noted is not None:
+                if any(not part.ended for part in others):
+                    raise OvertakenError(
+                        "another process is sending the same rows: call again, and "
+                        "the call goes on with its batches"
+                    )
+                connection.execute(
+                    "INSERT OR REPLACE INTO pandas_llm_batch_rows VALUES (?, ?, ?)",
+                    (noted.name, job, keys),
+                )
+            self.state.parts += others
+            self._put(connection)
+
+    def _put(self, connection: sqlite3.Connection) -> None:
+        connection.execute(
+            "INSERT OR REPLACE INTO pandas_llm_batches VALUES (?, ?, ?)",
+            (self.state.id, orjson.dumps(asdict(self.state)), self.written),
+        )
+        done = {part.name for part in self.state.parts if part.ended}
+        connection.executemany(
+            "DELETE FROM pandas_llm_batch_rows WHERE part = ?",
+            [(name,) for name in done | self._dropped],
+        )
+        connection.execute("COMMIT")
+
+    def _others(self, connection: sqlite3.Connection) -> list[Part]:
+        """Return the batches that another process has added; take up its news."""
+        row = connection.execute(
+            "SELECT state FROM pandas_llm_batches WHERE id = ?", (self.state.id,)
+        ).fetchone()
+        if row is None:
+            return []
+        with suppress(LLMError):  # damaged: it is written over, as ever
+            known = {part.name or part.id: part for part in self.state.parts}
+            added = []
+            for part in _parsed(bytes(row[0]), self.state.id).parts:
+                own = known.get(part.name or part.id)
+                if own is not None and part.rank > own.rank:
+                    for name in part.__slots__:
+                        setattr(own, name, getattr(part, name))
+                elif own is None and part.name not in self._dropped:
+                    added.append(part)
+            return added
+        return []
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     try:
         with closing(database.connect(path, _LOCK_WAIT)) as connection:
             connection.execute(_SCHEMA)
-            connection.execute(
-                "INSERT OR REPLACE INTO pandas_llm_batches VALUES (?, ?, ?)",
-                (state.id, orjson.dumps(asdict(state)), written),
-            )
+            connection.execute(_ROWS)
+            yield connection
     except database.ERRORS as error:
         why = database.reason(path, error)
         raise LLMError(f"a batch job cannot be kept: {why}") from error
+
+
+def save(path: Path, state: State, written: bytes) -> None:
+    """Keep what is known of a job."""
+    Book(path, state, written).save()
 
 
 def find(path: Path, job: str) -> tuple[State, bytes] | None:
@@ -95,10 +279,14 @@ def find(path: Path, job: str) -> tuple[State, bytes] | None:
         raise LLMError(database.reason(path, error)) from error
     if row is None:
         return None
+    return _parsed(bytes(row[0]), job), bytes(row[1])
+
+
+def _parsed(written: bytes, job: str) -> State:
     try:
-        known = orjson.loads(row[0])
+        known = orjson.loads(written)
         parts = [Part(**part) for part in known.pop("parts")]
         counters = Totals(**known.pop("counters"))
-        return State(parts=parts, counters=counters, **known), bytes(row[1])
+        return State(parts=parts, counters=counters, **known)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise LLMError(f"the job {job!r} cannot be read: {error!r}") from error

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import email.utils
 import math
+import time
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from itertools import count
+from typing import TYPE_CHECKING, TypeVar
+
+import orjson
 
 from pandas_llm._engine import (
     Ask,
@@ -17,23 +23,30 @@ from pandas_llm._engine import (
     open_client,
     resolve_endpoint,
 )
+from pandas_llm._pacing import backoff
 from pandas_llm._run import shared_spec
-from pandas_llm.batch.state import Part, State
 from pandas_llm.cache import open_cache
 from pandas_llm.errors import (
     ConfigurationError,
     ConnectionBrokenError,
     ConnectionFailedError,
-    CostLimitError,
-    ImageError,
+    LLMError,
     MalformedReplyError,
     MaybeCreatedError,
+    ModelNotFoundError,
     OutputError,
     ProviderError,
     UnreachableError,
 )
-from pandas_llm.providers import DISCOUNT, batches_of, excerpt, read_reply, succeeded
-from pandas_llm.redaction import shown, visible
+from pandas_llm.providers import (
+    DISCOUNT,
+    QUEUE_FULL,
+    batches_of,
+    excerpt,
+    read_reply,
+    succeeded,
+)
+from pandas_llm.redaction import shown
 from pandas_llm.types import Request, Tokens, Used
 
 if TYPE_CHECKING:
@@ -42,13 +55,25 @@ if TYPE_CHECKING:
 
     from pandas_llm._engine import Client, Item
     from pandas_llm._run import Task, TaskRun
+    from pandas_llm.batch.state import State
     from pandas_llm.cache import Cache
-    from pandas_llm.providers import Batches, Result, Snapshot
+    from pandas_llm.providers import Batches, Page, Result, Snapshot
     from pandas_llm.types import HTTPRequest, HTTPResponse, Reply
 
+T = TypeVar("T")
 _PROBES = 3
+_NO_LIST = (400, 405, 422, 501)
+"""What a server says that has batches, and no list of them."""
+_LOOKS = 3
+"""How often an odd answer is asked for again until it is believed."""
+_ODD = (AttributeError, LookupError, TypeError, ValueError)
+"""What reading an answer ends with that is none of a batch endpoint."""
 _UNCLEAR = (303, 408, 409, 499)
 """Of the statuses that refuse, those of which something may have been created."""
+
+
+class QueueFullError(LLMError):
+    """The account's batches hold as much as they may."""
 
 
 @dataclass(slots=True)
@@ -82,13 +107,15 @@ class Upload:
         """Send by POST."""
         return await self._exchange(lambda: self.client.transport.send(request))
 
-    async def ready(self, lines: Sequence[bytes]) -> HTTPRequest:
-        """Send the requests ahead, where they are; return what begins their batch."""
+    async def uploaded(self, lines: Sequence[bytes]) -> str:
+        """Send the requests ahead, where they are; return the name of their file."""
         upload = self.batches.upload(lines)
-        uploaded = (await self.send(upload)).body if upload else None
+        if upload is None:
+            return ""
+        answer = await self.send(upload)
         try:
-            return self.batches.create(lines, uploaded)
-        except (LookupError, TypeError, ValueError) as error:
+            return self.batches.uploaded(answer.body)
+        except _ODD as error:
             msg = f"the answer to the upload of a batch cannot be read: {error!r}"
             raise MalformedReplyError(msg) from error
 
@@ -99,6 +126,8 @@ class Upload:
         ------
         MaybeCreatedError
             When it was sent and the answer does not say what became of it.
+        QueueFullError
+            When the account has as much in its batches as it may.
         """
         settings = self.task.settings
 
@@ -110,34 +139,83 @@ class Upload:
             except ProviderError as error:
                 if _unsent(error):
                     raise
-                raise self._unclear(request, requests, error) from error
+                raise self.unclear(requests, error) from error
             if succeeded(response):
                 return response
             answer = self.client.provider.error(response)
+            if _refused(response) and answer.code == QUEUE_FULL:
+                raise QueueFullError(str(answer))
             if _refused(response):
                 raise answer
-            raise self._unclear(request, requests, answer)
+            raise self.unclear(requests, answer)
 
         made = await self._exchange(once)
         try:
             return self.batches.read(made.body)
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
+        except _ODD as error:
             why = MalformedReplyError(f"it cannot be read ({excerpt(made)})")
-            raise self._unclear(request, requests, why) from error
+            raise self.unclear(requests, why) from error
 
-    def _unclear(
-        self, request: HTTPRequest, requests: int, error: ProviderError
-    ) -> MaybeCreatedError:
-        place, why = shown(request.url), str(error).rstrip(".")
+    def unclear(self, requests: int, error: ProviderError) -> MaybeCreatedError:
+        """Return the error of a batch that may exist or not."""
+        place, why = shown(self.batches.newest().partition("?")[0]), str(error)
         return MaybeCreatedError(
             "the answer to the request for a batch is not clear, so it was not sent "
-            f"again: {why}. A batch of {requests:,} requests may exist and be paid "
-            f"for: look into the list of batches of {self.client.endpoint.provider} "
-            f"({place}), and end it there if you do not want it, before you call again",
+            f"again: {why.rstrip('.')}. A batch of {requests:,} requests may exist and "
+            "be paid for. The same call looks for it before it sends anything; else "
+            f"look into the list of batches of {self.client.endpoint.provider} "
+            f"({place}), and end it there if you do not want it",
             status=error.status,
             code=error.code,
             request_id=error.request_id,
         )
+
+    async def check(self) -> None:
+        """Find out that there is a batch endpoint, before anything is paid."""
+        place = self.batches.newest()
+        try:
+            await self.look(place, orjson.loads)
+        except (ModelNotFoundError, MalformedReplyError) as error:
+            place = shown(place.partition("?")[0])
+            msg = f"there is no batch endpoint at {place}: leave out batch=True"
+            raise ConfigurationError(f"{msg} ({error})") from error
+        except ProviderError as error:
+            if error.status not in _NO_LIST:
+                raise
+
+    async def page(self, url: str) -> tuple[Page, float]:
+        """Ask for a part of the list of batches; return it and the vendor's time."""
+        now = time.time()
+
+        def read(answer: HTTPResponse) -> Page:
+            nonlocal now
+            now = moment(answer.headers.get("Date"))
+            return self.batches.listed(answer.body)
+
+        return await self._looked(url, read), now
+
+    async def look(
+        self, url: str, read: Callable[[bytes], T], most: int = 1 << 24
+    ) -> T:
+        """Ask by GET and read the answer; one odd answer is not believed."""
+        return await self._looked(url, lambda answer: read(answer.body), most)
+
+    async def _looked(
+        self, url: str, read: Callable[[HTTPResponse], T], most: int = 1 << 24
+    ) -> T:
+        for looks in count(1):
+            try:
+                answer = await self.get(url, most)
+                try:
+                    return read(answer)
+                except _ODD as error:
+                    msg = f"{shown(url)} cannot be read: {excerpt(answer)}"
+                    raise MalformedReplyError(msg, status=answer.status) from error
+            except (ModelNotFoundError, MalformedReplyError):
+                if looks == _LOOKS:
+                    raise
+            await asyncio.sleep(backoff(looks))
+        raise AssertionError  # count() has no end
 
     async def get(self, url: str, most: int = 1 << 24) -> HTTPResponse:
         """Ask by GET."""
@@ -227,63 +305,13 @@ def _refused(response: HTTPResponse) -> bool:
     return 300 <= status < 500 and status not in _UNCLEAR  # noqa: PLR2004
 
 
-async def send_all(
-    upload: Upload, todo: Sequence[Item], state: State, save: Callable[[], None]
-) -> None:
-    """Send the requests, in as many batches as the provider's limits make of them."""
-    capabilities = upload.client.terms.capabilities
-    n = upload.client.spec.n
-    if n > 1 and not capabilities.n:
-        msg = "this model gives one choice a request: n must be 1 with batch=True"
-        raise ConfigurationError(msg)
-    await _check_cost(upload, todo, n)
-    lines: list[bytes] = []
-    size = 0
-
-    async def close() -> None:
-        nonlocal lines, size
-        part = await upload.create(await upload.ready(lines), len(lines))
-        state.parts.append(Part(part.id, len(lines), word=visible(part.word)))
-        state.requests += len(lines)
-        save()
-        lines, size = [], 0
-
-    for item in todo:
-        name = item.key.hex()
-        try:
-            body = (await upload.built(item.request, n))[0]
-        except ImageError as error:
-            state.reasons[name] = f"{error.kind}: {error}"
-            continue
-        line = upload.batches.line(name, body)
-        full = len(lines) == upload.batches.most_requests
-        if lines and (full or size + len(line) > upload.batches.most_bytes):
-            await close()
-        lines.append(line)
-        size += len(line)
-    if lines:
-        await close()
-    save()
-
-
-async def _check_cost(upload: Upload, todo: Sequence[Item], n: int) -> None:
-    """Hold `max_cost` before anything is sent: a batch cannot be stopped in time."""
-    settings, spec = upload.task.settings, upload.client.spec
-    if settings.max_cost is None:
-        return
-    prices = upload.client.prices
-    if spec.max_tokens is None or not prices.known:
-        msg = "max_cost with batch=True needs max_tokens, and a price (see prices=)"
-        raise ConfigurationError(msg)
-    # a token is a byte at least
-    output, most = spec.max_tokens * spec.n, 0.0
-    for item in todo:
-        with suppress(ImageError):  # it is not sent, and told of when it would be
-            body, surplus = await upload.built(item.request, n)
-            most += prices.of(Tokens(len(body) - surplus, output)) * DISCOUNT
-    if most > settings.max_cost:
-        msg = f"the batch may cost ${most:.4g}, over max_cost={settings.max_cost:g}"
-        raise CostLimitError(msg)
+def moment(date: str | None) -> float:
+    """Return the seconds that a Date header says, or those of this machine's clock."""
+    with suppress(TypeError, ValueError):
+        seconds = email.utils.parsedate_to_datetime(date or "").timestamp()
+        if math.isfinite(seconds):
+            return seconds
+    return time.time()
 
 
 async def all_items(job: TaskRun, client: Client) -> list[Item]:

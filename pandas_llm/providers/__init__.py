@@ -9,7 +9,16 @@ people write before the slash, and a `Preset`.
 
 from __future__ import annotations
 
-from pandas_llm.providers.batches import DISCOUNT, Batches, Result, Snapshot, batches_of
+from pandas_llm.providers.batches import (
+    DISCOUNT,
+    QUEUE_FULL,
+    Batches,
+    Listed,
+    Page,
+    Result,
+    Snapshot,
+    batches_of,
+)
 from pandas_llm.providers.dialect import Bundling
 from pandas_llm.providers.embeddings import Embeddings
 from pandas_llm.providers.failures import excerpt
@@ -26,9 +35,12 @@ from pandas_llm.providers.registry import (
 
 __all__ = [
     "DISCOUNT",
+    "QUEUE_FULL",
     "Batches",
     "Bundling",
     "Embeddings",
+    "Listed",
+    "Page",
     "Preset",
     "Provider",
     "Result",

@@ -7,6 +7,7 @@ vendors' references (2026-10).
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import orjson
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
 
 DISCOUNT = 0.5
 """What a batch costs of the ordinary price, with both vendors."""
+QUEUE_FULL = "token_limit_exceeded"
+"""OpenAI's code when an account has as much in its batches as it may."""
 _BOUNDARY = "pandas-llm-7f3c9b1e5d2a4860"
+_LABEL = "pandas_llm"
+"""The field of a batch's metadata that holds its name."""
 _COMPLETIONS = ("chat/completions", "responses")
 
 Phase = Literal["running", "ended"]
@@ -40,6 +45,28 @@ class Snapshot(NamedTuple):
     """Where its results are, once it has ended."""
     reason: str | None = None
     """Why it failed as a whole."""
+    full: bool = False
+    """Whether that is for want of room in the account's queue."""
+
+
+class Listed(NamedTuple):
+    """One batch in a vendor's list, with all that it can be known by."""
+
+    batch: Snapshot
+    name: str | None
+    """The name that went along; None for a batch without one."""
+    file: str | None
+    """The file that its requests are in."""
+    created: float | None
+    """Seconds of the vendor's clock."""
+
+
+class Page(NamedTuple):
+    """A part of a vendor's list, the newest batch first."""
+
+    batches: tuple[Listed, ...]
+    more: bool
+    """Whether there are older ones."""
 
 
 class Result(NamedTuple):
@@ -68,8 +95,17 @@ class Batches(Protocol):
     def upload(self, lines: Sequence[bytes]) -> HTTPRequest | None:
         """Send the requests ahead; None where they are part of the batch."""
 
-    def create(self, lines: Sequence[bytes], uploaded: bytes | None) -> HTTPRequest:
-        """Begin a batch."""
+    def uploaded(self, body: bytes) -> str:
+        """Read which file the requests are in; empty where they are in none."""
+
+    def create(self, lines: Sequence[bytes], file: str, name: str) -> HTTPRequest:
+        """Begin a batch; its name goes along where the vendor keeps one."""
+
+    def newest(self, after: str | None = None) -> str:
+        """Return the address of the list of batches, or of those older than one."""
+
+    def listed(self, body: bytes) -> Page:
+        """Read what `newest` is answered with."""
 
     def poll(self, batch: str) -> str:
         """Give the address that tells how a batch is."""
@@ -118,14 +154,37 @@ class OpenAIBatches:
         headers = {**self._headers, "Content-Type": kind}
         return HTTPRequest(f"{self._base}/files", headers, body)
 
-    def create(self, lines: Sequence[bytes], uploaded: bytes | None) -> HTTPRequest:  # noqa: ARG002 - they are in the file
+    def uploaded(self, body: bytes) -> str:
+        """Read the name of the file."""
+        return str(orjson.loads(body)["id"])
+
+    def create(self, lines: Sequence[bytes], file: str, name: str) -> HTTPRequest:  # noqa: ARG002 - they are in the file
         """Name the file."""
         body = {
-            "input_file_id": orjson.loads(uploaded or b"{}")["id"],
+            "input_file_id": file,
             "endpoint": self._endpoint,
             "completion_window": "24h",
+            "metadata": {_LABEL: name},
         }
         return HTTPRequest(f"{self._base}/batches", self._headers, orjson.dumps(body))
+
+    def newest(self, after: str | None = None) -> str:
+        """Return the address of the list, or of what comes after a batch in it."""
+        return f"{self._base}/batches?limit=100" + (f"&after={after}" if after else "")
+
+    def listed(self, body: bytes) -> Page:
+        """Read a page; a batch has the metadata and the file that it was made with."""
+        data = orjson.loads(body)
+        found = [
+            Listed(
+                self.read(orjson.dumps(one)),
+                (one.get("metadata") or {}).get(_LABEL),
+                one.get("input_file_id"),
+                one.get("created_at"),
+            )
+            for one in data["data"]
+        ]
+        return Page(tuple(found), bool(data.get("has_more")))
 
     def poll(self, batch: str) -> str:
         """Give the batch's address."""
@@ -141,7 +200,8 @@ class OpenAIBatches:
         counts = data.get("request_counts") or {}
         ended = data["status"] in ("completed", "failed", "expired", "cancelled")
         files = (data.get("output_file_id"), data.get("error_file_id"))
-        why = [e.get("message") for e in (data.get("errors") or {}).get("data") or ()]
+        errors = (data.get("errors") or {}).get("data") or ()
+        why = [error.get("message") for error in errors]
         return Snapshot(
             data["id"],
             "ended" if ended else "running",
@@ -153,6 +213,8 @@ class OpenAIBatches:
             if ended
             else (),
             "; ".join(filter(None, why)) or None,
+            data["status"] == "failed"
+            and any(error.get("code") == QUEUE_FULL for error in errors),
         )
 
     def results(self, body: bytes) -> Iterator[Result]:
@@ -186,10 +248,29 @@ class AnthropicBatches:
         """Send nothing ahead."""
         return
 
-    def create(self, lines: Sequence[bytes], uploaded: bytes | None) -> HTTPRequest:  # noqa: ARG002
-        """Send all requests."""
+    def uploaded(self, body: bytes) -> str:  # noqa: ARG002
+        """Return nothing: there is no file."""
+        return ""
+
+    def create(self, lines: Sequence[bytes], file: str, name: str) -> HTTPRequest:  # noqa: ARG002
+        """Send all requests; no field would keep a name."""
         body = b'{"requests":[' + b"".join(lines)[:-1] + b"]}"
         return HTTPRequest(self._url, self._headers, body)
+
+    def newest(self, after: str | None = None) -> str:
+        """Return the address of the list, or of what comes after a batch in it."""
+        return f"{self._url}?limit=100" + (f"&after_id={after}" if after else "")
+
+    def listed(self, body: bytes) -> Page:
+        """Read a page; a batch has only the moment when it was created."""
+        data = orjson.loads(body)
+        found = [
+            Listed(
+                self.read(orjson.dumps(one)), None, None, _moment(one.get("created_at"))
+            )
+            for one in data["data"]
+        ]
+        return Page(tuple(found), bool(data.get("has_more")))
 
     def poll(self, batch: str) -> str:
         """Give the batch's address."""
@@ -241,6 +322,10 @@ def _no_batches(url: str) -> ConfigurationError:
     return ConfigurationError(
         f"batches are not known to work at {place}: leave out batch=True"
     )
+
+
+def _moment(text: str | None) -> float | None:
+    return datetime.fromisoformat(text).timestamp() if text else None
 
 
 def _lines(body: bytes) -> Iterator[dict[str, Any]]:

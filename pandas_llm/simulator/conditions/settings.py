@@ -20,7 +20,7 @@ FAULTS = frozenset(
 
 _POSITIVE = (
     *("requests_per_minute", "tokens_per_minute", "burst"),
-    *("max_n", "slots", "context_length", "batch_expiry"),
+    *("max_n", "slots", "context_length", "batch_expiry", "batch_queue"),
 )
 
 SCHEMA_MODES = frozenset({"json_schema", "json_object"})
@@ -50,6 +50,7 @@ class Knobs(TypedDict, total=False):
     context_length: int | None
     batch_latency: float
     batch_expiry: float | None
+    batch_queue: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +100,8 @@ class Settings:
         Seconds until all requests of a batch are done.
     batch_expiry
         Seconds after which a batch ends, whatever is not done by then.
+    batch_queue
+        The most requests of all batches that run; OpenAI's fail above it.
 
     Examples
     --------
@@ -127,6 +130,7 @@ class Settings:
     context_length: int | None = None
     batch_latency: float = 0.0
     batch_expiry: float | None = None
+    batch_queue: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what could only be a slip of the pen."""

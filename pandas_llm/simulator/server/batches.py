@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
 
     from pandas_llm.simulator.conditions import Settings
 
+_FULL = {
+    "code": "token_limit_exceeded",
+    "message": "Enqueued token limit reached for sim in organization org-sim. Please "
+    "try again once some in_progress batches have been completed.",
+    "param": None,
+    "line": None,
+}
 _SENT_ON = ("authorization", "x-api-key", "anthropic-version")
 
 
@@ -34,6 +42,13 @@ class _Batch:
     results: dict[str, tuple[int, Any]] = field(default_factory=dict)
     """custom_id → status and body of the answer."""
     task: asyncio.Task[None] | None = None
+    created: float = field(default_factory=time.time)
+    file: str | None = None
+    metadata: dict[str, str] | None = None
+
+    @property
+    def runs(self) -> bool:
+        return self.status in {"in_progress", "cancelling"}
 
     def count(self, *, good: bool) -> int:
         return sum((status == 200) == good for status, _ in self.results.values())  # noqa: PLR2004
@@ -70,9 +85,11 @@ class Batches:
         router.add_post("/v1/files", self._upload)
         router.add_get("/v1/files/{name}/content", self._content)
         router.add_post("/v1/batches", self._create)
+        router.add_get("/v1/batches", self._list)
         router.add_get("/v1/batches/{id}", self._show)
         router.add_post("/v1/batches/{id}/cancel", self._cancel)
         router.add_post("/v1/messages/batches", self._create_inline)
+        router.add_get("/v1/messages/batches", self._list_inline)
         router.add_get("/v1/messages/batches/{id}", self._show_inline)
         router.add_post("/v1/messages/batches/{id}/cancel", self._cancel_inline)
         router.add_get("/v1/messages/batches/{id}/results", self._results_inline)
@@ -146,7 +163,30 @@ class Batches:
             x["url"] == fields["endpoint"] for x in lines
         ):
             return _refuse("a custom_id is there twice, or a url is not the endpoint")
-        return self._told(self._begin(lines, request.headers))
+        queued = sum(len(b.lines) for b in self._batches.values() if b.runs)
+        most = self._settings().batch_queue
+        if most is not None and queued + len(lines) > most:
+            batch = _Batch(f"batch_sim_{len(self._batches):04}", lines, "failed")
+            self._batches[batch.id] = batch
+        else:
+            batch = self._begin(lines, request.headers)
+        batch.file, batch.metadata = fields["input_file_id"], fields.get("metadata")
+        return self._told(batch)
+
+    async def _list(self, request: web.Request) -> web.Response:
+        page, more = self._page(request, "after")
+        data = [self._shown(batch) for batch in page]
+        return _json({"object": "list", "data": data, "has_more": more})
+
+    def _page(self, request: web.Request, after: str) -> tuple[list[_Batch], bool]:
+        """Return the newest batches, those after one, and whether there are more."""
+        batches = [*self._batches.values()][::-1]
+        names = [batch.id for batch in batches]
+        last = request.query.get(after)
+        if last in names:
+            batches = batches[names.index(last) + 1 :]
+        most = int(request.query.get("limit", "20"))
+        return batches[:most], len(batches) > most
 
     async def _show(self, request: web.Request) -> web.Response:
         return self._told(self._batches.get(request.match_info["id"]))
@@ -158,8 +198,10 @@ class Batches:
         return self._told(batch)
 
     def _told(self, batch: _Batch | None) -> web.Response:
-        if batch is None:
-            return _unknown("batch")
+        return _unknown("batch") if batch is None else _json(self._shown(batch))
+
+    def _shown(self, batch: _Batch) -> dict[str, Any]:
+        full = batch.status == "failed"
         ended = batch.status in {"completed", "expired", "cancelled"}
         output = self._kept(batch, good=True) if ended else None
         failed = self._kept(batch, good=False) if ended else None
@@ -168,17 +210,20 @@ class Batches:
             "completed": batch.count(good=True),
             "failed": batch.count(good=False),
         }
-        return _json(
-            {
-                "id": batch.id,
-                "object": "batch",
-                "status": batch.status,
-                "request_counts": counts,
-                "output_file_id": output,
-                "error_file_id": failed,
-                "errors": None,
-            }
-        )
+        return {
+            "id": batch.id,
+            "object": "batch",
+            "endpoint": batch.lines[0]["url"] if batch.lines else "",
+            "completion_window": "24h",
+            "created_at": int(batch.created),
+            "input_file_id": batch.file,
+            "metadata": batch.metadata,
+            "status": batch.status,
+            "request_counts": counts,
+            "output_file_id": output,
+            "error_file_id": failed,
+            "errors": {"object": "list", "data": [_FULL]} if full else None,
+        }
 
     def _kept(self, batch: _Batch, *, good: bool) -> str | None:
         name = f"{batch.id}-{'output' if good else 'errors'}"
@@ -225,9 +270,17 @@ class Batches:
             batch.status = "cancelling"
         return self._told_inline(batch)
 
+    async def _list_inline(self, request: web.Request) -> web.Response:
+        page, more = self._page(request, "after_id")
+        data = [self._shown_inline(batch) for batch in page]
+        ends: list[str | None] = [batch.id for batch in page] or [None]
+        found = {"data": data, "has_more": more}
+        return _json({**found, "first_id": ends[0], "last_id": ends[-1]})
+
     def _told_inline(self, batch: _Batch | None) -> web.Response:
-        if batch is None:
-            return _unknown("batch")
+        return _unknown("batch") if batch is None else _json(self._shown_inline(batch))
+
+    def _shown_inline(self, batch: _Batch) -> dict[str, Any]:
         running = batch.status in {"in_progress", "cancelling"}
         left = len(batch.missing)
         counts = {
@@ -240,15 +293,15 @@ class Batches:
         words = {"in_progress": "in_progress", "cancelling": "canceling"}
         status = words.get(batch.status, "ended")
         url = f"{self._origin()}/v1/messages/batches/{batch.id}/results"
-        return _json(
-            {
-                "id": batch.id,
-                "type": "message_batch",
-                "processing_status": status,
-                "request_counts": counts,
-                "results_url": None if running else url,
-            }
-        )
+        created = datetime.fromtimestamp(batch.created, UTC)
+        return {
+            "id": batch.id,
+            "type": "message_batch",
+            "created_at": created.isoformat().replace("+00:00", "Z"),
+            "processing_status": status,
+            "request_counts": counts,
+            "results_url": None if running else url,
+        }
 
     async def _results_inline(self, request: web.Request) -> web.Response:
         batch = self._batches.get(request.match_info["id"])

@@ -1,0 +1,130 @@
+"""Finds a batch whose creation was never confirmed, in the provider's own list.
+
+A vendor that keeps a name or a file with a batch tells for certain. For another, it
+is the only batch of that moment and size that no job knows, or, where it has results,
+the one with the results of these requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from pandas_llm.errors import MaybeCreatedError, ProviderError
+from pandas_llm.redaction import visible
+
+if TYPE_CHECKING:
+    from pandas_llm.batch.state import Book, Part
+    from pandas_llm.batch.upload import Upload
+    from pandas_llm.providers import Listed, Snapshot
+
+_SETTLES = 10.0
+"""Seconds after which a batch that was asked for stands in the list, or is none."""
+_PAUSE = 1.0
+"""Seconds between looks."""
+_SKEW = 300.0
+"""Seconds that a moment in the list may be off."""
+_PAGES = 50
+
+
+def confirm(part: Part, made: Snapshot) -> None:
+    """Note that the provider has a batch."""
+    part.id, part.word = made.id, visible(made.word)
+
+
+async def settle(
+    upload: Upload, part: Part, book: Book, why: MaybeCreatedError | None = None
+) -> bool:
+    """Find out whether there is a batch; one that is found is gone on with.
+
+    Parameters
+    ----------
+    part : Part
+        What was noted.
+    why : MaybeCreatedError, optional
+        The unclear answer, if it has just come.
+
+    Raises
+    ------
+    MaybeCreatedError
+        When the list does not tell.
+    """
+    age = 0.0 if why else max(0.0, time.time() - part.noted)
+    until = time.monotonic() + _SETTLES - age
+    try:
+        while (found := await _search(upload, part, book)) is None:
+            if time.monotonic() >= until:
+                return False
+            await asyncio.sleep(_PAUSE)
+    except MaybeCreatedError:
+        raise
+    except ProviderError as error:
+        raise (why or upload.unclear(part.requests, error)) from error
+    confirm(part, found)
+    book.save()
+    return True
+
+
+async def _search(upload: Upload, part: Part, book: Book) -> Snapshot | None:
+    """Read the list as far back as the batch can be."""
+    batches = upload.batches
+    similar: list[Listed] = []
+    after: str | None = None
+    taken = book.taken()
+    for _ in range(_PAGES):
+        page, now = await upload.page(batches.newest(after))
+        noted = part.noted + now - time.time()
+        for one in page.batches:
+            if one.batch.id in taken:
+                continue
+            if one.name == part.name or (part.file and one.file == part.file):
+                return one.batch
+            if _is_similar(one, part, noted, upload.task.settings.request_timeout):
+                similar.append(one)
+        oldest = page.batches[-1] if page.batches else None
+        if oldest is None or not page.more:
+            break
+        if oldest.created is not None and oldest.created < noted - _SKEW:
+            break
+        after = oldest.batch.id
+    else:
+        raise ProviderError(f"the list of batches has over {_PAGES} newer pages")
+    return await _told_apart(upload, part, similar, book)
+
+
+def _is_similar(one: Listed, part: Part, noted: float, timeout: float) -> bool:
+    """Return whether a batch that nothing names can be the one."""
+    if one.name is not None or one.file is not None:
+        return False
+    created = noted if one.created is None else one.created
+    in_time = noted - _SKEW <= created <= noted + timeout + _SKEW
+    return in_time and one.batch.total in (0, part.requests)
+
+
+async def _told_apart(
+    upload: Upload, part: Part, similar: list[Listed], book: Book
+) -> Snapshot | None:
+    """Return the batch with these very requests, or the only one that can be."""
+    keys = {key.hex() for key in book.rows(part)}
+    left = []
+    for one in similar:
+        names: set[str] = set()
+        for url in one.batch.files:
+            with suppress(ProviderError):  # gone: it says nothing
+                names |= await upload.look(
+                    url,
+                    lambda body: {r.custom_id for r in upload.batches.results(body)},
+                    1 << 30,
+                )
+        if names & keys:
+            return one.batch
+        if not names:
+            left.append(one)
+    if len(left) > 1:
+        listed = ", ".join(visible(one.batch.id) for one in left)
+        msg = f"{len(left)} batches of its time and size are there: {listed}"
+        raise upload.unclear(part.requests, ProviderError(msg))
+    part.guessed = bool(left)
+    return left[0].batch if left else None

@@ -1,0 +1,145 @@
+"""Rows on their way into a batch job: what is neither kept nor under way is sent."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pandas_llm._engine import SIMULATED, resolve_endpoint
+from pandas_llm._run import TaskRun
+from pandas_llm.batch import saved
+from pandas_llm.batch.parts import send_all, send_waiting
+from pandas_llm.batch.search import settle
+from pandas_llm.batch.state import Book, OvertakenError, State, find
+from pandas_llm.batch.upload import Upload, all_items
+from pandas_llm.cache import location
+from pandas_llm.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pandas_llm._engine import Item
+    from pandas_llm._run import Task
+    from pandas_llm.options import Settings
+
+_TRIES = 3
+"""How often a job is begun that another process is beginning as well."""
+
+
+class Sending:
+    """The rows of one call on their way into a batch.
+
+    What cannot be is refused before anything is sent.
+    """
+
+    def __init__(self, task: Task, data: Any) -> None:
+        self._task = task
+        self._path = _path(task.settings)
+        self._written = saved.write(task)
+        unbound = replace(task.settings, max_cost=None)
+        self.run = TaskRun(replace(task, settings=unbound), data)
+
+    async def send(self, job: str | None = None) -> Book:
+        """Send what is neither kept nor under way; a job that is, is gone on with.
+
+        Parameters
+        ----------
+        job : str, optional
+            Go on with this job alone, and leave those of its rows that have failed.
+        """
+        book = Book(self._path, State(_name([])), self._written)
+        if self.run.store.rows:
+            async with Upload.opened(self._task, self._path) as upload:
+                items = await all_items(self.run, upload.client)
+                name = _name(items)
+                for left in reversed(range(_TRIES)):
+                    known = find(self._path, name)
+                    state = known[0] if known else State(name)
+                    book = Book(self._path, state, self._written)
+                    if job not in (None, name):
+                        break
+                    try:
+                        await self._send(upload, items, book, again=job is None)
+                        break
+                    except OvertakenError:
+                        if not left:
+                            raise
+        return book
+
+    async def _send(
+        self, upload: Upload, items: list[Item], book: Book, *, again: bool
+    ) -> None:
+        state = book.state
+        await settle_all(upload, book)
+        await send_waiting(upload, book)
+        before = replace(state.counters)
+        if state.pending:
+            busy = _busy(book)
+            if busy is None:
+                return
+            again = False
+        else:
+            busy = set()
+        kept = upload.kept(items) | busy
+        todo = [item for item in items if item.key not in kept]
+        if again:
+            state.reasons.clear()
+        else:
+            todo = [item for item in todo if item.key.hex() not in state.reasons]
+        if not todo and state.pending:
+            return
+        try:
+            if todo:
+                await upload.check()
+            todo = await upload.probe(todo, state)
+            upload.cache.flush()  # paid for, whatever comes now
+            await send_all(upload, todo, book)
+        finally:
+            state.used(self.run.events.totals, before)
+
+
+async def settle_all(upload: Upload, book: Book) -> None:
+    """Find out which batches there are, of those that were only asked for."""
+    for part in book.state.open:
+        if not await settle(upload, part, book):
+            book.drop(part)
+
+
+def _busy(book: Book) -> set[bytes] | None:
+    """Return the keys under way; None if an earlier version has not kept them."""
+    found: set[bytes] = set()
+    for part in (*book.state.live, *book.state.waiting):
+        rows = book.rows(part)
+        if not rows:
+            return None
+        found |= rows
+    return found
+
+
+def _name(items: Sequence[Item]) -> str:
+    """Name a job by its requests: the same call finds it again."""
+    digest = hashlib.blake2b(digest_size=8)
+    for key in sorted(item.key for item in items):
+        digest.update(key)
+    return f"batch-{digest.hexdigest()}"
+
+
+def _path(settings: Settings) -> Path:
+    """Return where the job and its replies will be; refuse what a batch cannot do."""
+    path = location(settings.cache)
+    if path is None:
+        msg = "batch=True fills the cache of replies: it does not go with cache=False"
+        raise ConfigurationError(msg)
+    for name in ("refresh", "replay", "fallback", "truncate"):
+        if getattr(settings, name):
+            msg = f"{name} does not go with batch=True"
+            raise ConfigurationError(msg)
+    if resolve_endpoint(settings).base_url == SIMULATED:
+        msg = (
+            "the simulator of model='sim' lives for one run, a batch for longer: start "
+            "a pandas_llm.simulator.Simulator and pass its base_url"
+        )
+        raise ConfigurationError(msg)
+    return path

@@ -1,0 +1,21 @@
+"""A run through a batch endpoint that may be killed: ``… MODEL URL CACHE ROWS``."""
+
+import sys
+
+import pandas as pd
+
+import pandas_llm
+
+if __name__ == "__main__":
+    _, model, url, cache, rows = sys.argv
+    texts = [f"In {1700 + at} it rained." for at in range(int(rows))]
+    pandas_llm.complete(
+        pd.DataFrame({"text": texts}),
+        "${text}",
+        model=model,
+        base_url=url,
+        api_key="k",
+        cache=cache,
+        batch=True,
+        progress=False,
+    )
