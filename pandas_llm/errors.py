@@ -39,7 +39,7 @@
         ├── UnreachableError      no connection at all to begin with         fatal
         ├── FirstRowsError        the first rows all failed the same way     fatal
         ├── RepeatedError         row after row failed the same way          fatal
-        ├── OutageError           the endpoint failed for 15 minutes         fatal
+        ├── OutageError           an outage longer than `patience`          fatal
         ├── MaybeCreatedError     a batch was asked for, the answer unclear  fatal
         ├── BadRequestError       400, 413, 422
         │   ├── ContextLengthError

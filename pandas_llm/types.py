@@ -193,6 +193,9 @@ class Quotas(NamedTuple):
 
     requests: Quota | None = None
     tokens: Quota | None = None
+    input: Quota | None = None
+    """Of the input alone, where it has a limit of its own."""
+    output: Quota | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,3 +212,64 @@ def test_nothing_left_for_an_hour_ends_the_run_at_once(limit):
         ask(server, 10, max_wait=2)
     assert "3600 s" in str(caught.value) or "3599" in str(caught.value)
     assert time.perf_counter() - start < 30
+
+
+class Apiece:
+    """Anthropic's two buckets, one of input and one of output; the second is small."""
+
+    def __init__(self, into: float, out: float) -> None:
+        self.rates = {"input": into, "output": out}
+        self.levels = dict(self.rates)
+        self.at = time.monotonic()
+        self.chance = random.Random(3)
+        self.refused = self.used = 0
+
+    def headers(self):
+        found = {}
+        for name, rate in self.rates.items():
+            level = self.levels[name]
+            reset = datetime.fromtimestamp(
+                time.time() + (rate - level) / rate, UTC
+            ).isoformat()
+            begin = f"anthropic-ratelimit-{name}-tokens"
+            found[f"{begin}-limit"] = f"{60 * rate:.0f}"
+            found[f"{begin}-remaining"] = f"{max(0, level):.0f}"
+            found[f"{begin}-reset"] = reset
+        return found
+
+    async def __call__(self, body):
+        now = time.monotonic()
+        amounts = {"input": 100, "output": self.chance.randint(10, 30)}
+        for name, rate in self.rates.items():
+            filled = self.levels[name] + rate * (now - self.at)
+            self.levels[name] = min(rate, filled)
+        self.at = now
+        if any(self.levels[name] < amount for name, amount in amounts.items()):
+            self.refused += 1
+            answer = failure(429, "output tokens per minute")
+        else:
+            for name, amount in amounts.items():
+                self.levels[name] -= amount
+            self.used += amounts["output"]
+            usage = {f"{name}_tokens": n for name, n in amounts.items()}
+            content = [{"type": "text", "text": "yes"}]
+            answer = web.json_response(
+                {"type": "message", "role": "assistant", "model": "m", "id": "1"}
+                | {"content": content, "stop_reason": "end_turn", "usage": usage}
+            )
+        answer.headers.update(self.headers())
+        await asyncio.sleep(0.1)
+        return answer
+
+
+def test_output_tokens_are_a_limit_of_their_own():
+    """Where they are the scarcer: hardly a refusal, and little is left unused."""
+    answer = Apiece(into=20_000, out=1000)
+    start = time.monotonic()
+    with Server(answer) as server:
+        out = ask(server, 400, model="anthropic/m")
+        took = time.monotonic() - start
+    assert (out == "yes").all()
+    ideal = (answer.used - 1000) / 1000
+    assert answer.refused < 4, answer.refused
+    assert took < 1.5 * ideal + 1, (took, ideal)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import time
 import warnings
 from dataclasses import replace
 from itertools import pairwise
@@ -19,7 +21,8 @@ from resume_server import Server, completion, failure
 
 from pandas_llm import LLMError, LLMWarning, errors
 from pandas_llm._engine import endpoint
-from pandas_llm._engine.verdict import Ended, Standing, Streak, Then, decide
+from pandas_llm._engine.events import Streak
+from pandas_llm._engine.verdict import Ended, Standing, Then, decide
 from pandas_llm._pacing import retry
 
 ROWS, BAD = 30, 12
@@ -574,10 +577,6 @@ def test_an_outage_shows_the_last_words(monkeypatch):
     monkeypatch.setattr(retry.Circuit, "FIRST", 0.01)
     monkeypatch.setattr(retry, "_GLANCE", 0.01)
     monkeypatch.setattr(retry, "_BASE", 0.01)
-    started = retry.Circuit.__init__
-    monkeypatch.setattr(
-        retry.Circuit, "__init__", lambda self: started(self, patience=0.2)
-    )
 
     def answer(_):
         if len(server.bodies) > 20:
@@ -585,20 +584,53 @@ def test_an_outage_shows_the_last_words(monkeypatch):
         return completion(FACT)
 
     with Server(answer) as server:
-        _, error = run(server, frame(200), concurrency=8)
+        _, error = run(server, frame(200), concurrency=8, patience=0.2)
     assert type(error) is errors.OutageError
     assert "closed for stocktaking" in str(error)
     count = int(re.search(r"(\d+) requests failed", str(error))[1])
     assert 0 < count <= len(server.bodies) - 20  # since the last answer came
 
 
-def test_nothing_but_refusals_shows_the_last_words(monkeypatch):
-    monkeypatch.setattr("pandas_llm._engine.verdict._ONLY_REFUSALS", 0.3)
-    with Server(lambda _: failure(429, "come back in spring")) as server:
-        _, error = run(server, frame(20), max_wait=100)
+@pytest.mark.parametrize("answered", [0, 30])
+def test_nothing_but_refusals_shows_the_last_words(answered):
+    """Whether nobody was answered ever, or nobody any more: in the time allowed."""
+
+    def answer(_):
+        if len(server.bodies) > answered:
+            return failure(429, "come back in spring")
+        return completion(FACT)
+
+    start = time.monotonic()
+    with Server(answer) as server:
+        _, error = run(server, frame(100), concurrency=8, patience=3)
+        took = time.monotonic() - start
+    assert 3 < took < 6  # no wait of the limiter's is slept through to the end
     assert type(error) is errors.RateLimitedTooLong
     assert "come back in spring" in str(error)
-    assert f"{len(server.bodies)} requests failed" in str(error)
+    assert "patience=3" in str(error)
+    assert f"{len(server.bodies) - answered} requests failed" in str(error)
+
+
+def test_a_row_that_others_overtake_thirty_times_fails_by_itself(monkeypatch):
+    """Larger than the account's limit, it is refused whenever it is asked."""
+    monkeypatch.setattr("pandas_llm._pacing.limiter._ROW", (0.01, 0.01))
+    asked = 0
+
+    async def answer(body):
+        nonlocal asked
+        if body["messages"][-1]["content"] == "Row 5.":
+            asked += 1
+            return failure(429, "never in this pool of yours")
+        await asyncio.sleep(0.02)
+        return completion(FACT)
+
+    with Server(answer) as server:
+        out, error = run(server, frame(800), concurrency=4)
+    assert error is None
+    assert 30 <= asked <= 60
+    assert out["fact"].notna().sum() == 799
+    (failed,) = out["why"].dropna()
+    assert "never in this pool of yours" in str(failed)
 
 
 # -- the table ----------------------------------------------------------------------
@@ -636,6 +668,9 @@ TABLE = [
     (LONG, ANY, Then.RUN),
     (SLOW, replace(ANY, refused=901.0), Then.RUN),
     (SLOW, replace(ANY, refused=2.0, patience=1.0), Then.RUN),
+    (SLOW, replace(ANY, overtaken=29), Then.AFTER),
+    (SLOW, replace(ANY, overtaken=30), Then.ROW),
+    (SLOW, replace(ANY, overtaken=30, refused=2.0, patience=1.0), Then.RUN),
     (SLOW, replace(ANY, gated=False), Then.AFTER),
     (SLOW, replace(ANY, gated=False, failures=6), Then.ROW),
     (DOWN, ANY, Then.AFTER),
@@ -659,6 +694,13 @@ TABLE = [
 )
 def test_the_verdict_is_a_table(error, now, then):
     assert decide(error, now).then is then
+
+
+def test_the_last_try_is_when_patience_ends_unless_the_server_named_a_wait():
+    now = replace(ANY, wait=4.0, refused=9.0, patience=10.0)
+    assert decide(SLOW, now).seconds == 1.0
+    named = errors.RateLimitError("slow", retry_after=4.0)
+    assert decide(named, now).seconds == 4.0
 
 
 def test_no_announced_wait_is_longer_than_max_wait():

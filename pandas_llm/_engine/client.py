@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pandas_llm._engine.events import Events
     from pandas_llm._engine.sender import Parts
     from pandas_llm._replies import Record
+    from pandas_llm.cache import Cache
     from pandas_llm.options import Settings
     from pandas_llm.types import HTTPRequest, HTTPResponse, Request
 
@@ -77,6 +78,9 @@ class Client:
         self._output = parts.output
         self._cache = parts.cache
         self._settings = settings
+        kept = parts.cache if settings.dedupe and not settings.refresh else None
+        self._shared = kept if settings.session is None else None
+        """Where equal requests of other runs are found."""
 
     @property
     def proven(self) -> bool:
@@ -178,8 +182,37 @@ class Client:
                 return kept[key]
         if self._settings.replay:
             return _not_kept()
-        started = time.perf_counter()
         tally = tally or Tally()
+        if self._shared is None:
+            return await self._asked(request, events, key, tally)
+        return await self._together(self._shared, request, events, key, tally)
+
+    async def _together(
+        self, cache: Cache, request: Request, events: Events, key: bytes, tally: Tally
+    ) -> Outcome:
+        """Ask, or have the reply of another run of this process that asks the same."""
+        calls, slots, led = cache.calls, self.pace.slots, False
+        while (end := calls.begin(key)) is not None:
+            led = True
+            await (slots.aside(end, "another run") if slots else end)
+        outcome: Outcome | None = None
+        try:
+            if led or cache.shared:
+                reply = calls.recent(key)
+                kept = self._recalled(reply) if reply else self.known([key]).get(key)
+                if kept is not None:
+                    return kept
+            outcome = await self._asked(request, events, key, tally)
+        finally:
+            paid = outcome is not None and not outcome.failed and cache.shared
+            calls.end(key, outcome.reply if outcome is not None and paid else None)
+        return outcome
+
+    async def _asked(
+        self, request: Request, events: Events, key: bytes, tally: Tally
+    ) -> Outcome:
+        """Ask until the reply is understood."""
+        started = time.perf_counter()
         records: list[Record] = []
         reply: Reply | None = None
         error: LLMError | None

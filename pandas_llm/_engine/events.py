@@ -1,4 +1,4 @@
-"""What happens in a run, counted: by all its rows, and by one."""
+"""What happens in a run, counted: by all its rows, by one, by those that fail alike."""
 
 from __future__ import annotations
 
@@ -9,13 +9,19 @@ from typing import TYPE_CHECKING
 from pandas_llm._display import Totals
 from pandas_llm._pacing import CostBudget
 from pandas_llm._report import RunLog
+from pandas_llm.errors import ContextLengthError, PromptFilteredError
 from pandas_llm.types import Tokens
 
 if TYPE_CHECKING:
-    from pandas_llm.errors import LLMError
+    from collections.abc import Sequence
+
+    from pandas_llm.errors import LLMError, ProviderError
     from pandas_llm.types import Outcome
 
 NO_TOKENS = Tokens()
+UNAUTHORIZED = 401
+OF_THE_TEXT = (ContextLengthError, PromptFilteredError)
+"""Verdicts on what a row says: any number of rows may have them side by side."""
 
 
 @dataclass(slots=True)
@@ -41,12 +47,18 @@ class Tally:
     """Bytes of its images in a body above the tokens that they may cost."""
     refusals: int = 0
     """Those of its failures that were the account's limit or the server's load."""
+    refused: float = 0.0
+    """When the last that was refused so had left."""
+    overtaken: int = 0
+    """Those of them before which requests were answered that left after the last."""
     wait: float = 0.0
     """Seconds that the row is to sleep by itself after the last of them."""
     standard: bool = False
     """Whether it is asked for in the standard tier, for want of room in another."""
     bill: float = 0.0
     """Dollars of its last request; NaN where it may be the most that it can be."""
+    parts: tuple[float, float] = (0.0, 0.0)
+    """Tokens of input and of output that it is likely to use."""
     expected: float = 0.0
     """Tokens that the provider will count for its next request."""
 
@@ -78,3 +90,77 @@ class Events:
         totals.cached += outcome.cached
         self.log.row(position, outcome)
         return not failed
+
+
+class Streak:
+    """Rows that failed alike in the order of their arrival, with no answer in between.
+
+    The rows next to each other in a frame may be alike as well, so from the third on
+    rows from all over the frame are asked, a few at a time. Only when some of these
+    fail too is it no row's own; and rows that were put off and fail again at the end
+    must have others beside them that were not.
+
+    Examples
+    --------
+    >>> from pandas_llm.errors import BadRequestError
+    >>> streak, no = Streak(), BadRequestError("no")
+    >>> [streak.failed(no, elsewhere=at > 2) for at in range(10)].index(True)
+    9
+    """
+
+    LOOK = 3
+    """From so many on, rows of other places are asked."""
+    ROWS, KEYS = 10, 5
+    """So many end the run; of refusals of the key in the same words, fewer."""
+    FRESH = 3
+    """So many of them have not failed before."""
+    ELSEWHERE = 2
+    """So many of them are from other places."""
+    AT_ONCE = 5
+    """So many are on their way while it looks elsewhere."""
+
+    def __init__(self) -> None:
+        self._way: tuple[str | None, ...] = ()
+        self.rows = 0
+        self.looking = False
+        """Whether rows of other places are to be asked."""
+        self.spread = False
+        """Whether rows of other places were put next."""
+        self._fresh = 0
+        self._elsewhere = 0
+
+    def failed(
+        self, error: ProviderError, *, again: bool = False, elsewhere: bool = False
+    ) -> bool:
+        """Count a row that is given up or put off; tell whether that ends the run."""
+        if isinstance(error, OF_THE_TEXT):
+            return False
+        if (found := way(error)) != self._way:
+            self.answered()
+            self._way = found
+        self.rows += 1
+        self.looking = self.rows >= self.LOOK
+        self._fresh += not again
+        self._elsewhere += elsewhere
+        most = self.KEYS if error.status == UNAUTHORIZED else self.ROWS
+        return (
+            self.rows >= most
+            and self._fresh >= self.FRESH
+            and self._elsewhere >= self.ELSEWHERE
+        )
+
+    def answered(self) -> None:
+        """Begin from the start."""
+        self._way, self.spread, self.looking = (), False, False
+        self.rows = self._fresh = self._elsewhere = 0
+
+
+def way(error: ProviderError) -> tuple[str | None, ...]:
+    """Return what two failures have in common that are the same."""
+    words = error.said if error.status == UNAUTHORIZED else None
+    return (type(error).kind, error.code, error.param, words)
+
+
+def alike(failed: Sequence[ProviderError]) -> bool:
+    """Tell whether rows failed the same way."""
+    return len({way(error) for error in failed}) == 1

@@ -60,7 +60,7 @@ class Fallback:
         self._choosy = len(clients) > 1 or shorter is not None
         """Whether a row may be asked in more than one way."""
         for client in clients[:-1]:
-            client.circuit.patience = _UNTIL_NEXT
+            client.circuit.patience = min(_UNTIL_NEXT, client.circuit.patience)
             client.history.relieved = True
 
     def of(self, item: Item) -> Awaitable[Outcome]:

@@ -95,7 +95,7 @@ class Sender:
         self.terms = Terms(
             parts.endpoint, parts.provider, structured=parts.spec.schema is not None
         )
-        self.circuit = Circuit()
+        self.circuit = Circuit(settings.patience)
         self._parts = parts
         self._pace = parts.pace
         self._provider = parts.provider
@@ -125,6 +125,7 @@ class Sender:
         tally.standard = tally.standard or spec.tier is None
         while True:
             tally.expected = calibration.estimate(weight, spec.max_tokens, n)
+            tally.parts = calibration.parts(weight, spec.max_tokens, n)
             capabilities = asked = self.terms.capabilities
             if spec.tier and tally.standard:
                 asked = standard(capabilities)
@@ -156,7 +157,7 @@ class Sender:
         response = None
         tally.bill = 0.0
         try:
-            ticket = limiter.reserve(tally.expected)
+            ticket = limiter.reserve(tally.expected, tally.parts)
             if ticket.number < 0:
                 await self._turn(ticket)
             tally.attempts += 1
@@ -233,6 +234,7 @@ class Sender:
         limiter = self._pace.limiter
         while (delay := limiter.delay(ticket)) > 0:
             self._check_wait(limiter.waiting())
+            self.history.check_patience()
             await asyncio.sleep(delay)
 
     def _book(self, used: Used, events: Events, tally: Tally) -> None:
@@ -282,15 +284,15 @@ class Sender:
         tally: Tally,
     ) -> None:
         pace, sent = self._pace, tally.sent
-        used = None
+        used = parts = None
         if reply.tokens is not None:
             into, out, *_ = reply.tokens
-            used = into + out
+            used, parts = into + out, (float(into), float(out))
             pace.calibration.learn(tally.weight, into, out)
         quotas = None
         if pace.limiter.listens():
             quotas = self._provider.quotas(response.headers)
-        pace.limiter.settle(ticket, used, quotas)
+        pace.limiter.settle(ticket, used, quotas, parts)
         self.history.answered()
         self._access.accept()
         now = time.monotonic()
@@ -323,6 +325,8 @@ class Sender:
             self._pace.limiter.settle(ticket, None, quotas)
             return
         tally.refusals += 1
+        tally.overtaken += self.circuit.up > tally.refused > 0.0
+        tally.refused = tally.sent
         asked = error.retry_after
         if asked is not None and not isinstance(error, RateLimitError):
             asked = min(asked, self._settings.max_wait)  # then it is asked again

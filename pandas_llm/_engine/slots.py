@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from pandas_llm._pacing import Calibration, Concurrency, RateLimiter
 
@@ -70,13 +70,17 @@ class Slots:
 
     async def rest(self, seconds: float, why: str) -> None:
         """Sleep; a slot that this task holds is somebody else's meanwhile."""
+        await self.aside(asyncio.sleep(seconds), why)
+
+    async def aside(self, until: Awaitable[None], why: str) -> None:
+        """Wait for something; a slot that this task holds is somebody else's then."""
         holds = asyncio.current_task() in self.holders
         self.resting[why] += 1
         if holds:
             self.release()
             self._spare()
         try:
-            await asyncio.sleep(seconds)
+            await until
             if holds:
                 await self.acquire(woken=True)
         except BaseException:

@@ -1,7 +1,6 @@
 """What follows from a failure: the one place that decides to ask again or to end.
 
-`decide` is pure: all that counts is in the error and in `Standing`. Rows that fail
-alike one after the other are counted by a `Streak`, which is part of that.
+`decide` is pure: all that counts is in the error and in `Standing`.
 """
 
 from __future__ import annotations
@@ -12,17 +11,17 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
+from pandas_llm._engine.events import UNAUTHORIZED, Streak
 from pandas_llm._pacing import backoff
 from pandas_llm.errors import (
     ConnectionBrokenError,
     ConnectionFailedError,
-    ContextLengthError,
     LLMError,
     ModelNotFoundError,
     NotFoundError,
     OutageError,
+    OverloadedError,
     PaymentRequiredError,
-    PromptFilteredError,
     ProviderError,
     RateLimitedTooLong,
     RateLimitError,
@@ -32,20 +31,17 @@ from pandas_llm.errors import (
 from pandas_llm.redaction import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from pandas_llm._engine.events import Tally
     from pandas_llm._pacing import Circuit
     from pandas_llm.options import Settings
     from pandas_llm.types import Endpoint
 
-OF_THE_TEXT = (ContextLengthError, PromptFilteredError)
-"""Verdicts on what a row says: any number of rows may have them side by side."""
-_UNAUTHORIZED = 401
 _NEVER_REACHED = 5.0
 """Seconds of tries before an endpoint that was never reached is given up."""
-_ONLY_REFUSALS = 900.0
-"""Seconds of nothing but 429, whatever they ask to wait, until a run ends."""
+_OVERTAKEN = 30
+"""Refusals of one row, each with answers to later requests before it."""
 
 
 class Then(Enum):
@@ -114,9 +110,11 @@ class Standing:
     max_wait: float = 120.0
     """The longest wait that an answer may ask for."""
     refused: float = 0.0
-    """Seconds in which every answer was a 429."""
+    """Seconds in which nothing was answered, but refused."""
     patience: float = 900.0
     """The most of those."""
+    overtaken: int = 0
+    """How often the row was refused after requests that left later were answered."""
     unreached: float = 0.0
     """Seconds without any connection, before there ever was one."""
     hope: float = 5.0
@@ -156,11 +154,7 @@ def decide(  # noqa: PLR0911 - the table, a line each
     if not error.retryable or not isinstance(error, ProviderError):
         return _final(error, now)
     if isinstance(error, RateLimitError) and now.gated:
-        if (asked := error.retry_after or 0.0) > now.max_wait:
-            return Verdict(Then.RUN, asked, Ended.WAIT)
-        if now.refused > now.patience:
-            return Verdict(Then.RUN, now.refused, Ended.REFUSALS)
-        return Verdict(Then.AFTER, min(now.wait, now.max_wait))
+        return _refused(error, now)
     if not now.proven and nobody_there(error):
         if now.unreached > now.hope:
             return Verdict(Then.RUN, now.unreached, Ended.UNREACHABLE)
@@ -171,6 +165,20 @@ def decide(  # noqa: PLR0911 - the table, a line each
     tries = now.failures - 1 if now.proven else 0
     wait = backoff(max(0, tries), error.retry_after, random)
     return Verdict(Then.AFTER, min(wait, now.max_wait))
+
+
+def _refused(error: RateLimitError, now: Standing) -> Verdict:
+    """Decide on a 429, which costs no try."""
+    if (asked := error.retry_after or 0.0) > now.max_wait:
+        return Verdict(Then.RUN, asked, Ended.WAIT)
+    if now.refused > now.patience:
+        return Verdict(Then.RUN, now.refused, Ended.REFUSALS)
+    if now.overtaken >= _OVERTAKEN:
+        return Verdict(Then.ROW)
+    wait = min(now.wait, now.max_wait)
+    if not asked:  # nobody asked for it, so the last try is when patience ends
+        wait = min(wait, now.patience - now.refused)
+    return Verdict(Then.AFTER, wait)
 
 
 def _final(error: LLMError, now: Standing) -> Verdict:
@@ -189,80 +197,6 @@ def nobody_there(error: LLMError) -> bool:
     """Tell whether no connection could be made at all."""
     broken = isinstance(error, ConnectionBrokenError)
     return isinstance(error, ConnectionFailedError) and not broken
-
-
-class Streak:
-    """Rows that failed alike in the order of their arrival, with no answer in between.
-
-    The rows next to each other in a frame may be alike as well, so from the third on
-    rows from all over the frame are asked, a few at a time. Only when some of these
-    fail too is it no row's own; and rows that were put off and fail again at the end
-    must have others beside them that were not.
-
-    Examples
-    --------
-    >>> from pandas_llm.errors import BadRequestError
-    >>> streak, no = Streak(), BadRequestError("no")
-    >>> [streak.failed(no, elsewhere=at > 2) for at in range(10)].index(True)
-    9
-    """
-
-    LOOK = 3
-    """From so many on, rows of other places are asked."""
-    ROWS, KEYS = 10, 5
-    """So many end the run; of refusals of the key in the same words, fewer."""
-    FRESH = 3
-    """So many of them have not failed before."""
-    ELSEWHERE = 2
-    """So many of them are from other places."""
-    AT_ONCE = 5
-    """So many are on their way while it looks elsewhere."""
-
-    def __init__(self) -> None:
-        self._way: tuple[str | None, ...] = ()
-        self.rows = 0
-        self.looking = False
-        """Whether rows of other places are to be asked."""
-        self.spread = False
-        """Whether rows of other places were put next."""
-        self._fresh = 0
-        self._elsewhere = 0
-
-    def failed(
-        self, error: ProviderError, *, again: bool = False, elsewhere: bool = False
-    ) -> bool:
-        """Count a row that is given up or put off; tell whether that ends the run."""
-        if isinstance(error, OF_THE_TEXT):
-            return False
-        if (found := way(error)) != self._way:
-            self.answered()
-            self._way = found
-        self.rows += 1
-        self.looking = self.rows >= self.LOOK
-        self._fresh += not again
-        self._elsewhere += elsewhere
-        most = self.KEYS if error.status == _UNAUTHORIZED else self.ROWS
-        return (
-            self.rows >= most
-            and self._fresh >= self.FRESH
-            and self._elsewhere >= self.ELSEWHERE
-        )
-
-    def answered(self) -> None:
-        """Begin from the start."""
-        self._way, self.spread, self.looking = (), False, False
-        self.rows = self._fresh = self._elsewhere = 0
-
-
-def way(error: ProviderError) -> tuple[str | None, ...]:
-    """Return what two failures have in common that are the same."""
-    words = error.said if error.status == _UNAUTHORIZED else None
-    return (type(error).kind, error.code, error.param, words)
-
-
-def alike(failed: Sequence[ProviderError]) -> bool:
-    """Tell whether rows failed the same way."""
-    return len({way(error) for error in failed}) == 1
 
 
 class History:
@@ -290,7 +224,9 @@ class History:
         self._unreached: float | None = None
         """Since when there has been no connection, before there ever was one."""
         self._refused: float | None = None
-        """Since when every answer has been a 429."""
+        """Since when there has been no answer, but refusals."""
+        self._limited = False
+        """Whether the last of them was a 429."""
         self._failures = 0
         """Requests that have failed since the last answer."""
         self._words = ""
@@ -309,8 +245,17 @@ class History:
         """Note a request that failed."""
         self._failures += 1
         self._words = str(error)
-        if isinstance(error, RateLimitError):
+        if isinstance(error, (RateLimitError, OverloadedError)):
             self._refused = self._refused or time.monotonic()
+            self._limited = isinstance(error, RateLimitError)
+
+    def check_patience(self) -> None:
+        """End the run when there were nothing but refusals for too long."""
+        if (since := self._refused) is None:
+            return
+        if (seconds := time.monotonic() - since) > self._settings.patience:
+            why = Ended.REFUSALS if self._limited else Ended.OUTAGE
+            self.end(None, seconds, why)
 
     def standing(
         self, error: LLMError, tally: Tally, circuit: Circuit, *, changed: bool
@@ -331,7 +276,7 @@ class History:
                 error, again=tally.again, elsewhere=tally.elsewhere
             )
         # rows of the cache were answered, by whatever key
-        kept = self.kept and getattr(error, "status", None) != _UNAUTHORIZED
+        kept = self.kept and getattr(error, "status", None) != UNAUTHORIZED
         return Standing(
             tally.failures,
             retries,
@@ -343,7 +288,8 @@ class History:
             wait=tally.wait,
             max_wait=self._settings.max_wait,
             refused=now - (self._refused or now),
-            patience=_ONLY_REFUSALS,
+            patience=self._settings.patience,
+            overtaken=tally.overtaken,
             unreached=now - (self._unreached or now),
             hope=_NEVER_REACHED,
             outage=circuit.is_open,
@@ -372,10 +318,11 @@ class History:
             msg += f" ({error})" if error else ""
             return RateLimitedTooLong(msg, **known, retry_after=seconds)
         if why is Ended.REFUSALS:
-            msg = f"nothing but refusals for {seconds / 60:.0f} minutes"
+            most = self._settings.patience
+            msg = f"nothing but refusals for {seconds:.0f} s (patience={most:g})"
             return RateLimitedTooLong(msg + self._last_words(), **known)
         if why is Ended.OUTAGE:
-            msg = f"{self._place} has answered nothing for {seconds:.0f} s"
+            msg = f"{self._place} has answered nothing for {seconds:.3g} s"
             return OutageError(msg + self._last_words())
         if why is Ended.UNREACHABLE:
             msg = f"{error}. Is the server running, and is base_url right?"

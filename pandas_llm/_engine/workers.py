@@ -6,9 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from pandas_llm._engine.bundles import Bundles
+from pandas_llm._engine.events import OF_THE_TEXT, alike
 from pandas_llm._engine.fallback import Fallback
 from pandas_llm._engine.slots import Slots
-from pandas_llm._engine.verdict import OF_THE_TEXT, alike
 from pandas_llm.errors import (
     BadRequestError,
     CostLimitError,
@@ -26,11 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
     from pandas_llm._engine.client import Client
-    from pandas_llm._engine.events import Events
+    from pandas_llm._engine.events import Events, Streak
     from pandas_llm._engine.fallback import Shorter
     from pandas_llm._engine.feed import Bundle, BundleSource, Feed, Item
     from pandas_llm._engine.outcomes import Store
-    from pandas_llm._engine.verdict import Streak
 
 _FIRST = 3
 """Rows that are tried one by one before all fan out."""

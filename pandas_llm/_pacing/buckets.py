@@ -10,12 +10,17 @@ if TYPE_CHECKING:
 
 REQUESTS: Final = 0
 TOKENS: Final = 1
+INPUT: Final = 2
+OUTPUT: Final = 3
 _KEPT: Final = 0.1
 """Share of the server's bucket left alone, for what is under way or miscounted."""
 _NOTHING: Final = 1e-9
 """Units a second of no part at all."""
 _BUDGET: Final = 3600.0
 """A longer period is a budget to use up, not a pace to keep."""
+
+Amounts = tuple[float, float, float, float]
+"""So many of each unit: requests, tokens, those of the input, those of the output."""
 
 
 class Ticket:
@@ -25,6 +30,8 @@ class Ticket:
     ----------
     tokens : float
         What it reserved.
+    parts : (float, float), optional
+        How many of them are input, and how many output; all are input unless told.
     """
 
     __slots__ = (
@@ -32,14 +39,20 @@ class Ticket:
         *("crowd", "done", "number", "refused"),
     )
 
-    def __init__(self, tokens: float, place: tuple[float, float], now: float) -> None:
+    def __init__(
+        self,
+        tokens: float,
+        place: Amounts,
+        now: float,
+        parts: tuple[float, float] | None = None,
+    ) -> None:
         self.tokens = tokens
-        self.amounts = (1.0, tokens)
+        self.amounts: Amounts = (1.0, tokens, *(parts or (tokens, 0.0)))
         self.place = place
-        """Requests and tokens booked before this one."""
+        """What was booked before this one, of each unit."""
         self.mark = place
-        """Requests and tokens sent when it left, its own among them."""
-        self.levels: tuple[float | None, float | None] = (None, None)
+        """What had been sent when it left, its own among it."""
+        self.levels: tuple[float | None, ...] = (None,) * 4
         """What the server was thought to have left then, by its mirrors."""
         self.due = self.sent = now
         self.number = -1

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from pandas_llm._pacing.buckets import (
+    INPUT,
     REQUESTS,
     TOKENS,
     Bucket,
@@ -17,12 +18,14 @@ from pandas_llm._pacing.buckets import (
     Ticket,
     explicit,
 )
-from pandas_llm._pacing.concurrency import Calibration, Concurrency, estimate_tokens
+from pandas_llm._pacing.concurrency import Concurrency
 from pandas_llm._pacing.guess import HOLD, Guess
+from pandas_llm._pacing.tokens import Calibration, estimate_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
 
+    from pandas_llm._pacing.buckets import Amounts
     from pandas_llm.types import Quotas
 
 __all__ = [
@@ -87,14 +90,12 @@ class RateLimiter:
         # the queue
         self._queue: dict[Ticket, None] = {}
         self._gaps = False
-        self._booked = (0.0, 0.0)
-        self._sent = (0.0, 0.0)
-        self._mean_tokens = 0.0
+        self._booked = self._sent = self._mean = (0.0, 0.0, 0.0, 0.0)
         # the limits
         self._bounds: list[tuple[float | None, float | None]] = []
         self._part: float | None = None
-        self._explicit: list[Bucket | None] = [None, None]
-        self._mirrors: list[Mirror | None] = [None, None]
+        self._explicit: list[Bucket | None] = [None] * 4
+        self._mirrors: list[Mirror | None] = [None] * 4
         self._buckets: tuple[Bucket, ...] = ()
         self._spent = -math.inf
         """Until when the headers say that nothing is left, of a limit not known."""
@@ -118,14 +119,17 @@ class RateLimiter:
                 self._bounds.remove(limits)
                 self._rebound()
 
-    def reserve(self, tokens: float) -> Ticket:
+    def reserve(
+        self, tokens: float, parts: tuple[float, float] | None = None
+    ) -> Ticket:
         """Take the next place in the queue for a request of so many tokens.
 
-        Where nothing holds it back it leaves at once.
+        `parts` tells how many are input and output. Where nothing holds it back it
+        leaves at once.
         """
         with self._lock:
             now = self._now()
-            ticket = Ticket(tokens, self._booked, now)
+            ticket = Ticket(tokens, self._booked, now, parts)
             self._enqueue(ticket)
             if len(self._queue) == 1:
                 self._pass(ticket, now)
@@ -152,17 +156,25 @@ class RateLimiter:
         self._heard = now
         return True
 
-    def settle(self, ticket: Ticket, used: float | None, quotas: Quotas | None) -> None:
+    def settle(
+        self,
+        ticket: Ticket,
+        used: float | None,
+        quotas: Quotas | None,
+        parts: tuple[float, float] | None = None,
+    ) -> None:
         """Take in an answer that is no refusal: tokens used, what its headers tell."""
         with self._lock:
             now = self._advance()
             self._guess.answered(ticket, now)
             if used is not None:
-                self._mean_tokens += 0.02 * (used - self._mean_tokens)
-                told = quotas is not None and quotas.tokens is not None
+                amounts = (1.0, used, *(parts or (used, 0.0)))
+                self._mean = _sum(self._mean, amounts, 0.98, 0.02)
                 for bucket in self._buckets:
-                    if bucket.unit == TOKENS and not (told and bucket in self._mirrors):
-                        bucket.correct(ticket, used)
+                    unit = bucket.unit
+                    told = quotas is not None and quotas[unit] is not None
+                    if unit != REQUESTS and not (told and bucket in self._mirrors):
+                        bucket.correct(ticket, amounts[unit])
             if quotas is not None:
                 self._learn(ticket, quotas, now)
 
@@ -212,7 +224,7 @@ class RateLimiter:
         with self._lock:
             changed, self._part = (part is None) != (self._part is None), part
             if changed:
-                self._explicit = [None, None]
+                self._explicit = [None] * 4
             self._rebound()
 
     @property
@@ -244,7 +256,8 @@ class RateLimiter:
 
     def tokens_per_minute(self) -> float:
         """Give the least limit on tokens that is known; infinity without one."""
-        rates = [bucket.rate for bucket in self._buckets if bucket.unit == TOKENS]
+        of = (TOKENS, INPUT)
+        rates = [bucket.rate for bucket in self._buckets if bucket.unit in of]
         return 60 * min(rates, default=math.inf)
 
     # -- the queue ---------------------------------------------------------------
@@ -260,15 +273,15 @@ class RateLimiter:
     def _enqueue(self, ticket: Ticket) -> None:
         if self._gaps:
             self._close_gaps()
-        requests, tokens = ticket.place = self._booked
-        self._booked = (requests + 1.0, tokens + ticket.tokens)
+        ticket.place = self._booked
+        self._booked = _sum(self._booked, ticket.amounts)
         self._queue[ticket] = None
 
     def _close_gaps(self) -> None:
         place = self._sent
         for ticket in self._queue:
             ticket.place = place
-            place = (place[0] + 1.0, place[1] + ticket.tokens)
+            place = _sum(place, ticket.amounts)
         self._booked = place
         self._gaps = False
 
@@ -300,15 +313,13 @@ class RateLimiter:
         return 0.0
 
     def _leave(self, ticket: Ticket, now: float) -> None:
-        requests, tokens = self._sent
-        self._sent = ticket.mark = (requests + 1.0, tokens + ticket.tokens)
+        if not self._sent[REQUESTS]:
+            self._mean = ticket.amounts
+        self._sent = ticket.mark = _sum(self._sent, ticket.amounts)
         ticket.sent = now
         self._guess.sent(ticket, now)
         if self._buckets:
-            first, second = self._mirrors
-            ticket.levels = (_level(first, self._sent), _level(second, self._sent))
-        if not requests:
-            self._mean_tokens = ticket.tokens
+            ticket.levels = tuple(_level(m, self._sent) for m in self._mirrors)
 
     # -- the limits --------------------------------------------------------------
 
@@ -327,8 +338,8 @@ class RateLimiter:
 
     def _rebound(self) -> None:
         now = self._now()
-        for unit in (REQUESTS, TOKENS):
-            limits = [b[unit] for b in self._bounds]
+        for unit in range(4):
+            limits = [b[unit] for b in self._bounds if unit < len(b)]
             rates = [limit / 60 for limit in limits if limit is not None and limit > 0]
             mirror, part = self._mirrors[unit], self._part
             if part is not None and mirror is not None and not mirror.budget:
@@ -360,7 +371,7 @@ class RateLimiter:
     def _plan(self) -> float | None:
         rates = []
         for bucket in self._buckets:
-            unit = 1.0 if bucket.unit == REQUESTS else max(1.0, self._mean_tokens)
+            unit = max(1.0, self._mean[bucket.unit])
             spare = bucket.credit - self._sent[bucket.unit]
             if isinstance(bucket, Mirror) and bucket.budget and spare >= unit:
                 continue
@@ -376,7 +387,13 @@ class RateLimiter:
                 self._explained = int(self._sent[REQUESTS])
 
 
-def _level(mirror: Mirror | None, sent: tuple[float, float]) -> float | None:
+def _sum(one: Amounts, other: Amounts, of: float = 1.0, to: float = 1.0) -> Amounts:
+    """Add amounts up, unit by unit."""
+    (a, b, c, d), (e, f, g, h) = one, other
+    return of * a + to * e, of * b + to * f, of * c + to * g, of * d + to * h
+
+
+def _level(mirror: Mirror | None, sent: Amounts) -> float | None:
     return None if mirror is None else mirror.credit - mirror.shift - sent[mirror.unit]
 
 

@@ -118,7 +118,7 @@ class Circuit:
         """Those that turned out to have a trouble of their own."""
         self._asking: Row | None = None
         """The row that asks again itself, since there is no new one."""
-        self._up = -math.inf
+        self.up = -math.inf
         """When the latest request left that was answered."""
         self._heard = -math.inf
         """When the latest answer came."""
@@ -156,7 +156,7 @@ class Circuit:
         """Count an answer, of whatever kind, to a request that left at `sent`."""
         self._retries += self.SHARE
         self._heard = now
-        self._up = max(self._up, sent)
+        self.up = max(self.up, sent)
         self._unmade = 0
         if self._streak:
             self._streak.clear()
@@ -193,7 +193,7 @@ class Circuit:
     @property
     def _there(self) -> float:
         """Until when the server is known to have been there."""
-        return self._heard if self._last else self._up
+        return self._heard if self._last else self.up
 
     def _own(self, row: Row) -> bool:
         """Tell whether the server was there for others after the row had failed."""
@@ -209,7 +209,7 @@ class Circuit:
         """
         if self.is_open or self._last or self._own(row):
             return False
-        if all(other is row or at <= self._up for other, at in self._others):
+        if all(other is row or at <= self.up for other, at in self._others):
             return False
         self._open()
         return True

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pandas_llm import environment
 from pandas_llm.cache import sqlite as database
+from pandas_llm.cache.calls import Calls
 from pandas_llm.cache.writer import Writer
 from pandas_llm.errors import LLMError
 
@@ -82,6 +83,10 @@ class Cache:
     ----------
     broken : str or None
         What failed first: no more is read, or no more is kept.
+    calls : Calls
+        What its users ask at the moment.
+    shared : bool
+        Whether it has had several users at the same time.
 
     Examples
     --------
@@ -106,6 +111,7 @@ class Cache:
         self.broken: str | None = None
         self._limit = limit
         self._uses = 1
+        self.shared = False
         self._closed = False
         self._readable = self._writable = True
         self._begin()
@@ -145,6 +151,8 @@ class Cache:
                 del _shared[_place(self.path)]
         if self._uses > 0:
             self.flush()
+            if self._uses == 1:
+                self.calls.forget()
             return
         self._closed = True
         writer, self._writer = self._writer, None
@@ -156,6 +164,7 @@ class Cache:
     def share(self) -> Cache:
         """Count one more user, who closes it too."""
         self._uses += 1
+        self.shared = True
         return self
 
     # -- inside -----------------------------------------------------------------
@@ -166,6 +175,7 @@ class Cache:
         self._reader = None
         self._writer = None
         self._lock = database.new_lock()
+        self.calls = Calls()
 
     def _check_process(self) -> None:
         """Begin anew in a forked child, where the connections are the parent's."""
@@ -265,10 +275,12 @@ def open_cache(path: Path, limit: int = DEFAULT_LIMIT) -> Cache:
     """
     place = _place(path)
     with _sharing:
-        if place in _shared:
-            return _shared[place].share()
-        cache = _shared[place] = Cache(Path(place[1]), limit=limit)
-        return cache
+        if place not in _shared:
+            cache = _shared[place] = Cache(Path(place[1]), limit=limit)
+            return cache
+        cache = _shared[place].share()
+    cache.flush()  # so that it finds all that is kept
+    return cache
 
 
 def location(

@@ -156,6 +156,14 @@ class Options(TypedDict, total=False):
         float | timedelta,
         Option("The longest wait for a rate limit, in seconds.", rules.SECONDS, 120.0),
     ]
+    patience: Annotated[
+        float | timedelta,
+        Option(
+            "Seconds of an outage, or of nothing but refusals, until the run ends.",
+            rules.SECONDS,
+            900.0,
+        ),
+    ]
     cache: Annotated[
         bool | str | PathLike[str],
         Option(
@@ -179,7 +187,11 @@ class Options(TypedDict, total=False):
     ]
     dedupe: Annotated[
         bool,
-        Option("Equal requests of a run share one call.", rules.FLAG, default=True),
+        Option(
+            "Equal requests of a run, and of runs side by side, share one call.",
+            rules.FLAG,
+            default=True,
+        ),
     ]
     max_cost: Annotated[
         float | None, Option("Dollars that the run may cost.", rules.POSITIVE)
@@ -324,6 +336,7 @@ class Settings:
     max_retries: int
     output_retries: int
     max_wait: float
+    patience: float
     cache: bool | str | PathLike[str]
     refresh: bool
     replay: bool

@@ -44,8 +44,9 @@ _APART = (
     ("", "cache_read_input_tokens"),
     ("output_tokens_details", "thinking_tokens"),
 )
-_LIMITS = ("anthropic-ratelimit-tokens", "anthropic-ratelimit-input-tokens")
-"""The first is of what is scarcer now, input or output."""
+_SCARCER = "anthropic-ratelimit-tokens"
+"""Of what is scarcer now, input or output."""
+_APIECE = ("anthropic-ratelimit-input-tokens", "anthropic-ratelimit-output-tokens")
 
 
 class Anthropic(Dialect):
@@ -185,7 +186,10 @@ class Anthropic(Dialect):
     def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
         """Read ``anthropic-ratelimit-*``; resets are times, not durations."""
         requests = _quota(headers, "anthropic-ratelimit-requests")
-        tokens = next(filter(None, (_quota(headers, name) for name in _LIMITS)), None)
+        into, out = (_quota(headers, name) for name in _APIECE)
+        if into and out:
+            return Quotas(requests, None, into, out)
+        tokens = _quota(headers, _SCARCER) or into
         return Quotas(requests, tokens) if requests or tokens else None
 
 

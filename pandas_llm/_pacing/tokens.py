@@ -1,0 +1,120 @@
+"""How many tokens a request will be."""
+
+from __future__ import annotations
+
+import math
+
+_PLAIN = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ \n\t\r"
+_CONTINUED = bytes(range(0x80, 0xC0))
+_DENSE = bytes([*range(0xE3, 0xEE), *range(0xF0, 0xF5)])
+_OTHER = bytes([*range(0xC0, 0xE3), 0xEE, 0xEF])
+
+
+def estimate_tokens(text: str) -> float:
+    """Guess the tokens of a text from its kinds of characters.
+
+    ASCII letters and blanks count 1/4.4 token each, other ASCII 1/1.8, Chinese,
+    Japanese, Korean and emoji 0.75, all else 1/3.5. Within 20 % for most languages;
+    `Calibration` corrects the rest. Costs about 1 µs for 300 ASCII characters,
+    3 µs otherwise.
+
+    Examples
+    --------
+    >>> round(estimate_tokens("The quick brown fox jumps over the lazy dog."), 1)
+    10.3
+    >>> estimate_tokens("東京")
+    1.5
+    """
+    if text.isascii():
+        marks = len(text.encode().translate(None, _PLAIN))
+        return (len(text) - marks) / 4.4 + marks / 1.8
+    data = text.encode("utf-8", "surrogatepass").translate(None, _CONTINUED)
+    sparse = data.translate(None, _DENSE)
+    ascii_only = sparse.translate(None, _OTHER)
+    marks = len(ascii_only.translate(None, _PLAIN))
+    return (
+        (len(data) - len(sparse)) * 0.75
+        + (len(sparse) - len(ascii_only)) / 3.5
+        + (len(ascii_only) - marks) / 4.4
+        + marks / 1.8
+    )
+
+
+class Calibration:
+    """Tokens of a request before it is sent, learned from those already answered.
+
+    Parameters
+    ----------
+    counts_max_tokens : bool
+        Whether the provider books `max_tokens` on arrival, as OpenAI does: the
+        greater of `max_tokens` and the estimate. Anthropic books what is used.
+
+    Examples
+    --------
+    >>> calibration = Calibration()
+    >>> calibration.estimate(100, None, 1)
+    150.0
+    >>> calibration.learn(100, 130, 20)
+    >>> calibration.estimate(100, None, 1)
+    150.0
+    >>> calibration.estimate(100, 1000, 1)
+    1000.0
+    """
+
+    def __init__(self, *, counts_max_tokens: bool = True) -> None:
+        self._counts_max_tokens = counts_max_tokens
+        self._estimated = 0.0
+        self._input = 0.0
+        self._output = 0.0
+        self._weight = 0.0
+
+    def estimate(
+        self, characters_estimate: float, max_tokens: int | None, n: int
+    ) -> float:
+        """Give the tokens that the provider will book for a request.
+
+        The input is the estimate times the ratio learned; the output of each of
+        the `n` choices is the mean of those seen, 50 before there is one.
+        """
+        tokens = sum(self.parts(characters_estimate, max_tokens, n))
+        if max_tokens is None or not self._counts_max_tokens:
+            return tokens
+        return max(tokens, float(n * max_tokens))
+
+    def parts(
+        self, characters_estimate: float, max_tokens: int | None, n: int
+    ) -> tuple[float, float]:
+        """Return the input and output tokens that a request will use."""
+        ratio = self._input / self._estimated if self._estimated else 1.0
+        output = self._output / self._weight if self._weight else 50.0
+        most = output if max_tokens is None else min(output, max_tokens)
+        return characters_estimate * ratio, n * most
+
+    def worst(
+        self, characters_estimate: float, max_tokens: int | None, n: int
+    ) -> tuple[int, int]:
+        """Give the input and output tokens to set money aside for.
+
+        Half as much input again as expected; the output that `max_tokens` allows,
+        or without it four times the mean of those seen.
+        """
+        ratio = self._input / self._estimated if self._estimated else 1.0
+        output = self._output / self._weight if self._weight else 250.0
+        allowed = 4 * output if max_tokens is None else max_tokens
+        return math.ceil(1.5 * ratio * characters_estimate) + 20, math.ceil(n * allowed)
+
+    def learn(
+        self,
+        characters_estimate: float,
+        tokens_input: int,
+        tokens_output: int,
+        n: int = 1,
+    ) -> None:
+        """Take in the usage of an answer of `n` choices; the last 20 count most."""
+        keep = 0.95
+        if characters_estimate > 0 and tokens_input > 0:
+            self._estimated = self._estimated * keep + characters_estimate
+            self._input = self._input * keep + tokens_input
+        if tokens_output > 0:
+            self._output = self._output * keep + tokens_output / n
+            self._weight = self._weight * keep + 1.0
