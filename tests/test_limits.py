@@ -278,7 +278,7 @@ QUOTA = st.builds(
     answers=st.lists(
         st.tuples(
             st.booleans(),
-            st.none() | st.builds(Quotas, st.none() | QUOTA, st.none() | QUOTA),
+            st.none() | st.builds(Quotas, *[st.none() | QUOTA] * 4),
             st.sampled_from([None, 0.0, 0.5, 30.0, 1e4]),
             st.floats(0, 5),
         ),

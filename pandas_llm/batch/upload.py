@@ -72,6 +72,8 @@ _UNCLEAR = (303, 408, 409, 499)
 class QueueFullError(LLMError):
     """The account's batches hold as much as they may."""
 
+    kind = "rate_limit"
+
 
 @dataclass(slots=True)
 class Upload:
