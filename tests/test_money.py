@@ -718,8 +718,19 @@ WORST = {
 }
 
 
-@pytest.mark.parametrize("concurrency", [1, 12])
-@pytest.mark.parametrize("case", WORST)
+LONG = [pytest.mark.slow, pytest.mark.timeout(300)]
+"""Time-outs, one after the other; with one at a time they are few."""
+
+
+@pytest.mark.parametrize(
+    ("case", "concurrency"),
+    [
+        pytest.param(case, at_once, marks=LONG if (case, at_once) == slowest else ())
+        for slowest in [("a time-out", 12)]
+        for case in WORST
+        for at_once in (1, 12)
+    ],
+)
 def test_the_worst_bill_never_passes_max_cost(case, concurrency, monkeypatch):
     monkeypatch.setattr(retry, "_BASE", 0.001)
     answers, options = WORST[case]

@@ -163,7 +163,7 @@ def test_strays_cost_no_more_than_in_a_plain_loop():
     assert ours <= 2 * loop + 1, (ours, loop)
 
 
-@pytest.mark.parametrize("page", [False, True])
+@pytest.mark.parametrize("page", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_server_that_takes_eight_at_a_time_gets_eight(page):
     lock, busy, refused = threading.Lock(), [0], [0]
 

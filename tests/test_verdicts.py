@@ -777,13 +777,15 @@ def test_what_is_said_of_the_texts_is_no_streak():
 
 
 def all_kinds() -> set[str]:
-    """Give the kind of every error that is raised, or stands in a row."""
-    found, classes = set(), [errors.LLMError]
-    for kind in classes:
-        classes += kind.__subclasses__()
-        if kind not in (errors.LLMError, errors.RowError, errors.ProviderError):
-            found.add(kind.kind)
-    return found
+    """Return the kind of every error that is raised, or stands in a row."""
+    bases = (errors.LLMError, errors.RowError, errors.ProviderError)
+    return {
+        kind.kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type)
+        and issubclass(kind, errors.LLMError)
+        and kind not in bases
+    }
 
 
 def test_the_readme_lists_every_kind_with_what_to_do():
