@@ -13,7 +13,7 @@ import pytest
 
 import pandas_llm
 
-PACKAGE = Path(__file__).parent.parent / "pandas_llm"
+PACKAGE = Path(__file__).parents[2] / "pandas_llm"
 FLOORS = [
     ["redaction"],
     ["errors", "environment"],

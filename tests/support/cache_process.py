@@ -18,7 +18,7 @@ from types import ModuleType
 
 # the package without its public names: pandas takes a second to import
 sys.modules["pandas_llm"] = ModuleType("pandas_llm")
-sys.modules["pandas_llm"].__path__ = [str(Path(__file__).parents[1] / "pandas_llm")]
+sys.modules["pandas_llm"].__path__ = [str(Path(__file__).parents[2] / "pandas_llm")]
 
 from pandas_llm.cache import (  # noqa: E402
     Cache,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from resume_server import Server
-from test_empty_replies import at, said
+from vendor_replies import at, said
 
 from pandas_llm import LLMWarning
 from pandas_llm._replies import Completion, Ending, ending
@@ -20,7 +20,6 @@ from pandas_llm.errors import OutputError
 from pandas_llm.types import Choice, Reply
 
 ROW = pd.DataFrame({"text": ["Rain."]})
-DIALECTS = ["openai", "openai-responses", "anthropic", "google"]
 GOOD = {
     "openai": ["stop", None, "eos", "eos_token", "end_turn", "STOP", "tool_calls"],
     "openai-responses": ["completed", None],

@@ -159,7 +159,7 @@ def test_a_process_killed_at_any_step_pays_once(simulator, kept, model, step, si
         return cut(request)
 
     with Between(server, **{side: first(step, kill)}) as between:
-        script = Path(__file__).parent / "batch_kill_process.py"
+        script = Path(__file__).parents[1] / "support/batch_kill_process.py"
         command = [sys.executable, str(script), model, between.base_url, str(kept)]
         child.append(subprocess.Popen([*command, str(ROWS)]))
         assert child[0].wait(60) == -signal.SIGKILL

@@ -11,8 +11,7 @@ import pandas as pd
 import pytest
 from aiohttp import web
 from resume_server import Server
-from test_empty_replies import at, said
-from test_endings import DIALECTS
+from vendor_replies import DIALECTS, at, said
 
 from pandas_llm import LLMWarning
 from pandas_llm.providers import connect

@@ -13,8 +13,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 from resume_server import Server, completion
-from test_empty_replies import at, said
-from test_endings import DIALECTS
+from vendor_replies import DIALECTS, at, said
 
 from pandas_llm import LLMWarning
 from pandas_llm.errors import FirstRowsError

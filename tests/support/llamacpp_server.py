@@ -7,7 +7,7 @@ In a test::
 
 As a script it serves until it is killed::
 
-    python tests/llamacpp_server.py --port 8080 --slots 4 --model tiny.gguf
+    python tests/support/llamacpp_server.py --port 8080 --slots 4 --model tiny.gguf
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import pandas_llm
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
 ROOT = Path(pandas_llm.__file__).parents[1]
-SCRIPT = Path(__file__).with_name("interrupted_script.py")
+SCRIPT = Path(__file__).parents[1] / "support/interrupted_script.py"
 SECONDS = 4.0
 """Two are promised; the rest is for a busy machine and the interpreter's exit."""
 

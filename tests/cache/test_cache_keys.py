@@ -39,7 +39,7 @@ from pandas_llm.simulator import Simulator
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-FILE = Path(__file__).parent / "data" / "cache-keys.json"
+FILE = Path(__file__).parents[1] / "data" / "cache-keys.json"
 KNOWN: dict[str, Any] = orjson.loads(FILE.read_bytes())
 WRITING = os.environ.get("PANDAS_LLM_WRITE_KEYS") == "1"
 ROW = {"text": "It rained in Oslo.", "city": "Zürich ☂", "days": 7, "part": 0.25}

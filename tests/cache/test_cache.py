@@ -24,7 +24,7 @@ from pandas_llm.cache import sqlite as database
 from pandas_llm.errors import LLMError
 from pandas_llm.types import Choice, Reply, Tokens
 
-SCRIPT = Path(__file__).with_name("cache_process.py")
+SCRIPT = Path(__file__).parents[1] / "support/cache_process.py"
 LOST = 0.2 + 1.0
 """Seconds of answers that kill -9 may take, and a busy machine's delay."""
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and limits")
@@ -63,7 +63,7 @@ def run(job, folder):
         text=True,
         timeout=50,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(SCRIPT.parent.parent)},
+        env={**os.environ, "PYTHONPATH": str(SCRIPT.parents[2])},
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -755,7 +755,7 @@ def test_whatever_is_imported_first_the_environment_names_the_file(
     own = tmp_path / "own.sqlite"
     fill(usual, range(3), SOME)
     fill(own, range(5), SOME)
-    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parent.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[2])}
     environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "caches")}
     environment.pop("PANDAS_LLM_CACHE")
     if named is not None:

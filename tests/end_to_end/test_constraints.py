@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 from resume_server import Server, completion, failure
-from test_empty_replies import at, said
+from vendor_replies import at, said
 
 from pandas_llm._keys.keys import parse_keys
 from pandas_llm._keys.schema import constrained, narrowed, portable

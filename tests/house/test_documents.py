@@ -17,7 +17,7 @@ from nbclient import NotebookClient
 import pandas_llm
 from pandas_llm.accessor import LLMAccessor
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 CODE = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 EXTRAS = dict.fromkeys(("pandas_llm.spark", "pandas_llm._cluster.spark"), "pyspark")

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from resume_server import Server, completion
+from vendor_replies import at, said
 
 from pandas_llm import LLMWarning
 from pandas_llm.cache import open_cache
@@ -31,21 +32,6 @@ VERBS = {
 }
 
 
-def said(provider: str, text: str | None) -> dict[str, Any]:
-    """Give an answer with a text in a vendor's words."""
-    if provider == "openai-responses":
-        parts = [] if text is None else [{"type": "output_text", "text": text}]
-        message = {"type": "message", "role": "assistant", "content": parts}
-        return {"status": "completed", "output": [message]}
-    if provider == "anthropic":
-        blocks = [] if text is None else [{"type": "text", "text": text}]
-        return {"content": blocks, "stop_reason": "end_turn"}
-    if provider == "google":
-        content = {"role": "model", "parts": [] if text is None else [{"text": text}]}
-        return {"candidates": [{"content": content, "finishReason": "STOP"}]}
-    return completion(text)
-
-
 def called(provider: str) -> dict[str, Any]:
     """Give an answer that calls a tool, though it may seem to have stopped."""
     if provider == "openai-responses":
@@ -60,16 +46,6 @@ def called(provider: str) -> dict[str, Any]:
     answer = completion(None)
     answer["choices"][0]["message"]["tool_calls"] = [{"id": "c", "type": "function"}]
     return answer
-
-
-def at(server: Server, provider: str = "openai", **more: Any) -> dict[str, Any]:
-    more = {"error_column": "why", "progress": False, **more}
-    return {
-        "model": f"{provider}/m",
-        "base_url": server.base_url,
-        "api_key": "k",
-        **more,
-    }
 
 
 @pytest.mark.parametrize("provider", [*TURNS, "google"])

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 PROGRAM: Final = (
-    Path(__file__).parent / "node_modules/@copilotkit/aimock/dist/cli.js"
+    Path(__file__).parents[1] / "node_modules/@copilotkit/aimock/dist/cli.js"
 ).resolve()
 START_TIMEOUT: Final = 60.0  # seconds; about one is usual
 _LISTENING: Final = re.compile(r"listening on (http://\S+)")

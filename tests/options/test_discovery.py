@@ -144,7 +144,7 @@ def test_a_local_servers_only_model_is_used_with_it(monkeypatch):
 
 # -- providers of other packages ---------------------------------------------------
 
-MORE = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text()
+MORE = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
 
 
 @pytest.fixture

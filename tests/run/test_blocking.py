@@ -26,7 +26,7 @@ from pandas_llm._run import blocking
 pytestmark = pytest.mark.filterwarnings("ignore:this call blocks:RuntimeWarning")
 
 ROOT = Path(pandas_llm.__file__).parents[1]
-SCRIPT = Path(__file__).with_name("nested_script.py")
+SCRIPT = Path(__file__).parents[1] / "support/nested_script.py"
 TEMPLATE = "Give one fact.\ntext: ${text}"
 LOOPS = ["asyncio"] if sys.platform == "win32" else ["asyncio", "uvloop"]
 

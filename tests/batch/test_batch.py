@@ -126,7 +126,10 @@ def taken_up(job, kept, df, *imported):
     """Let another process finish a job, with modules imported first."""
     return subprocess.run(
         [
-            *(sys.executable, str(Path(__file__).parent / "batch_process.py")),
+            *(
+                sys.executable,
+                str(Path(__file__).parents[1] / "support/batch_process.py"),
+            ),
             *(job.id, str(kept), "|".join(df["text"]), *imported),
         ],
         capture_output=True,

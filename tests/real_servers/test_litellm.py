@@ -3,7 +3,8 @@
 It wants an environment of its own (700 MB), so it is not run by the ordinary commands::
 
     python3 -m venv litellm && litellm/bin/pip install 'litellm[proxy]'
-    PANDAS_LLM_LITELLM=litellm/bin/litellm pytest -m nightly tests/test_litellm.py
+    export PANDAS_LLM_LITELLM=litellm/bin/litellm
+    pytest -m nightly tests/real_servers/test_litellm.py
 """
 
 from __future__ import annotations

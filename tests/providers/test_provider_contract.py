@@ -26,7 +26,7 @@ from pandas_llm.types import (
     Spec,
 )
 
-FOLDER = Path(__file__).parent / "examples"
+FOLDER = Path(__file__).parents[1] / "examples"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
 REPLIES = {"ok", "several", "refusal", "filtered", "cut_off", "empty", "tools"}
 ERRORS = {

@@ -22,7 +22,7 @@ from pandas_llm import GenerationError, LLMWarning, cache
 from pandas_llm.cache import replies, writer
 
 ROOT = Path(pandas_llm.__file__).parents[1]
-SCRIPT = Path(__file__).with_name("resume_process.py")
+SCRIPT = Path(__file__).parents[1] / "support/resume_process.py"
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
 
