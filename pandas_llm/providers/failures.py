@@ -40,6 +40,12 @@ _PASSED_ON = 300
 _TRY_AGAIN = re.compile(
     r"(?:try again|retry) in ((?:[\d.]+ ?(?:ms|h|m|s))+)", re.IGNORECASE
 )
+_MINIMAX = {
+    **dict.fromkeys(("1002", "1039", "1041", "2045", "2056"), 429),
+    **dict.fromkeys(("1004", "2049"), 401),
+    **{"1008": 402, "1026": 451, "1027": 451, "1042": 400, "2013": 400},
+}
+"""The status that a code of MiniMax's in a 200 stands for; 500 for all others."""
 _ANOTHER_TRY = {408, 409, 424, 425, 444, 498, 499}
 """Passing trouble below 500: 424 is TGI's, 444 and 499 nginx's, 498 Groq's."""
 _OVERLOADED = {503, 529}
@@ -96,10 +102,11 @@ def classify(response: HTTPResponse, data: Any, url: str = "") -> errors.Provide
 def _classified(response: HTTPResponse, data: Any, url: str) -> errors.ProviderError:
     """Name the error."""
     body = _passed_on(_error_body(data))
-    code, param, message = _fields(body, response)
+    if response.status < 400 and isinstance(body.get("code"), int):  # noqa: PLR2004
+        # OpenRouter, MiniMax: an error inside a 200
+        response = response._replace(status=body["code"])
     status = response.status
-    if status < 400 and isinstance(body.get("code"), int):  # noqa: PLR2004
-        status = body["code"]  # OpenRouter: an error inside a 200
+    code, param, message = _fields(body, response)
     details = _details(body)
     wait = retry_after(response, message)
     if wait is None:
@@ -239,14 +246,28 @@ def holds_error(data: Any) -> bool:
     """Tell whether a body is an error though its status is 200."""
     if isinstance(data, list) and data:
         data = data[0]
+    if _base_resp(data):
+        return True
     error = data.get("error") if isinstance(data, dict) else None
     return any(error.values()) if isinstance(error, dict) else bool(error)
+
+
+def _base_resp(data: Any) -> dict[str, Any]:
+    """Return the error of MiniMax's ``base_resp``; empty where it is none."""
+    inner = data.get("base_resp") if isinstance(data, dict) else None
+    code = str(inner.get("status_code") or 0) if isinstance(inner, dict) else "0"
+    if code == "0":
+        return {}
+    message = inner.get("status_msg") or "no reason is given"
+    return {"code": _MINIMAX.get(code, 500), "type": code, "message": message}
 
 
 def _error_body(data: Any) -> dict[str, Any]:
     """Find the error in ``[{…}]``, ``{"error": …}``, a flat object or a text."""
     if isinstance(data, list) and data:
         data = data[0]
+    if base_resp := _base_resp(data):
+        return base_resp
     if isinstance(data, dict) and data.get("error"):
         error = data["error"]
         if isinstance(error, dict):

@@ -106,7 +106,7 @@ class OpenAI(Dialect):
 
     def usage(self, data: Any) -> Used:
         """Read the tokens, and the cost where a server says it."""
-        usage = data["usage"]
+        usage = data.get("usage") or data["x_groq"]["usage"]
         return Used(_tokens(usage), _cost(usage), bodies.word(data, "service_tier"))
 
     def shared(

@@ -181,7 +181,9 @@ def read_reply(provider: Provider, response: HTTPResponse) -> Reply:
     """Return what an answer says; raise an `LLMError` when it is no reply."""
     if not succeeded(response):
         if (text := generated(response)) is not None:
-            return Reply((Choice(text, "stop"),))
+            used = provider.spent(response)
+            choice = Choice(text, "stop")
+            return Reply((choice,), used.tokens, cost=used.cost, tier=used.tier)
         raise provider.error(response)
     try:
         return _seen(provider.parse(response))

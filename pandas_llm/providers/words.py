@@ -106,6 +106,8 @@ LINES = (
         said=r"^\W*insufficient (account )?balance\W*$|account balance is insufficient",
         status=_MONEY,
     ),
+    Line("MiniMax", _NO_CREDIT, said=r"^insufficient balance \(1008\)"),
+    Line("MiniMax, five hours", errors.RateLimitedTooLong, "2056", "usage limit"),
     Line("many", _NO_CREDIT, "insufficient_(balance|credits?)", status=_MONEY),
     Line("New API", _NO_CREDIT, "insufficient_user_quota", status=_MONEY),
     Line(
