@@ -41,9 +41,8 @@ def ends_here(verb: Function) -> Function:
 
         @wraps(verb)
         async def awaited(*args: Any, **kwargs: Any) -> Any:
-            kwargs = conceal(kwargs)
             try:
-                return await verb(*args, **kwargs)
+                return await verb(*args, **conceal(kwargs))
             except BaseException as error:
                 trim(error)
                 raise  # which does not add this frame again
@@ -52,9 +51,8 @@ def ends_here(verb: Function) -> Function:
 
     @wraps(verb)
     def called(*args: Any, **kwargs: Any) -> Any:
-        kwargs = conceal(kwargs)  # frames that are shown may be with their variables
-        try:
-            return verb(*args, **kwargs)
+        try:  # frames that are shown may be shown with their variables: no secrets
+            return verb(*args, **conceal(kwargs))
         except BaseException as error:
             trim(error)
             raise  # which does not add this frame again
@@ -63,7 +61,7 @@ def ends_here(verb: Function) -> Function:
 
 
 def trim(error: BaseException) -> None:
-    """Take frames off an error that leaves the package, by its class."""
+    """Remove frames from an error that leaves the package, by its class."""
     frames = list(_frames(error.__traceback__))
     if environment.own("traceback") == "full" or not frames:
         return

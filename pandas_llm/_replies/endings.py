@@ -1,7 +1,7 @@
 """Endings: what the reason says for which a choice ended, in any vendor's words.
 
 The rule: a word in the list of good ones, or none at all, ends a whole answer. Every
-other word marks or fails its row. A word that is in no list is judged by its parts where
+other word marks or fails its row. A word that is in no list is judged by its parts, if
 they tell of a failure or of a limit; of any other the text is kept and marked: it may
 be whole, which only JSON that is read to its end can prove.
 """

@@ -1,7 +1,7 @@
 """Bodies: what every dialect reads alike in an answer, however odd it is.
 
-An answer is an answer, whatever stands beside it: NaN, half a character, counts that
-are none. One that broke off is none, whatever stands in it.
+A whole answer counts, whatever stands beside it: NaN, half a character, odd counts.
+One that broke off does not count, whatever stands in it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def parsed(body: bytes) -> Any:
     Raises
     ------
     ValueError
-        When it is no JSON.
+        When it is not JSON.
 
     Examples
     --------

@@ -45,7 +45,7 @@ class Bundling(NamedTuple):
 class Vectors(NamedTuple):
     """What an answer with embeddings holds."""
 
-    found: Sequence[Any]
+    values: Sequence[Any]
     """In the order of the texts; each numbers, or base64 of float32."""
     tokens: Tokens | None
     cost: float | None = None
@@ -137,7 +137,7 @@ class Dialect:
             return Used()  # an answer is an answer, whatever stands beside it
 
     def load(self, response: HTTPResponse) -> Any:
-        """Parse a body that is JSON or, though nobody asked for one, an event stream."""
+        """Parse a body that is JSON, or an event stream that nobody asked for."""
         events = streams.events(response.body)
         return failures.load(response) if events is None else self.joined(events)
 
@@ -160,7 +160,7 @@ class Dialect:
         return next(filter(failures.holds_error, events), None)
 
     def spent(self, response: HTTPResponse) -> Used:
-        """Read what an answer used that is no reply: it is paid for all the same."""
+        """Read what an unreadable answer used: it is paid for all the same."""
         return self.used(self.load_or_none(response))
 
     def reseed(self, body: dict[str, Any], by: int) -> None:
@@ -279,7 +279,7 @@ class Dialect:
         raise NotImplementedError
 
     def error(self, response: HTTPResponse) -> ProviderError:
-        """Name the error of an answer that is no success."""
+        """Return the error of an answer without success."""
         return failures.classify(response, self.load_or_none(response), self._url)
 
     def quotas(self, headers: Mapping[str, str]) -> Quotas | None:

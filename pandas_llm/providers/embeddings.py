@@ -81,7 +81,7 @@ class Embeddings:
         data = self._dialect.answer(response)
         try:
             vectors = self._dialect.vectors(data)
-            choices = tuple(Choice("", vector=_packed(v)) for v in vectors.found)
+            choices = tuple(Choice("", vector=_packed(v)) for v in vectors.values)
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             msg = f"the reply holds no vectors ({error}): {failures.excerpt(response)}"
             raise MalformedReplyError(msg, status=response.status) from error
@@ -106,8 +106,8 @@ class Embeddings:
             raise ConfigurationError(msg)
         else:
             of = f", others {expected}" if expected else ""
-            found = sorted(lengths)
-            raise MalformedReplyError(f"the reply holds vectors of {found} numbers{of}")
+            sizes = sorted(lengths)
+            raise MalformedReplyError(f"the reply holds vectors of {sizes} numbers{of}")
 
     def error(self, response: HTTPResponse) -> ProviderError:
         """Turn an answer with another status into an error."""

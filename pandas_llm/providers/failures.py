@@ -1,4 +1,4 @@
-"""What an answer that is no success means; the same table for every dialect.
+"""What an answer without success means; the same table for every dialect.
 
 Sources: OpenAI's guide to error codes, its client's retry rules, and the error
 bodies of vLLM, llama.cpp, Ollama, LiteLLM, OpenRouter, Mistral, Groq, Together and
@@ -37,7 +37,11 @@ _PASSED_ON = 300
 _MINIMAX = {
     **dict.fromkeys(("1002", "1039", "1041", "2045", "2056"), 429),
     **dict.fromkeys(("1004", "2049"), 401),
-    "1008": 402, "1026": 451, "1027": 451, "1042": 400, "2013": 400,
+    "1008": 402,
+    "1026": 451,
+    "1027": 451,
+    "1042": 400,
+    "2013": 400,
 }
 """The status that a code of MiniMax's in a 200 stands for; 500 for all others."""
 _ANOTHER_TRY = {408, 409, 424, 425, 444, 498, 499}
@@ -248,7 +252,9 @@ def holds_error(data: Any) -> bool:
 def _base_resp(data: Any) -> dict[str, Any]:
     """Return the error of MiniMax's ``base_resp``; empty where it is none."""
     inner = data.get("base_resp") if isinstance(data, dict) else None
-    code = str(inner.get("status_code") or 0) if isinstance(inner, dict) else "0"
+    if not isinstance(inner, dict):
+        return {}
+    code = str(inner.get("status_code") or 0)
     if code == "0":
         return {}
     message = inner.get("status_msg") or "no reason is given"

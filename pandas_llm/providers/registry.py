@@ -178,7 +178,7 @@ def succeeded(response: HTTPResponse) -> bool:
 
 
 def read_reply(provider: Provider, response: HTTPResponse) -> Reply:
-    """Return what an answer says; raise an `LLMError` when it is no reply."""
+    """Return what an answer says; raise an `LLMError` when it is not a reply."""
     if not succeeded(response):
         if (text := generated(response)) is not None:
             used = provider.spent(response)

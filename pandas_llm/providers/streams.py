@@ -1,7 +1,7 @@
 """Event streams that nobody asked for: some gateways send nothing else.
 
 Each dialect's parts are put together to the answer that it would have sent whole. A
-stream that ends too early is an error, whatever was said before.
+stream that ends too early is an error, whatever came before.
 """
 
 from __future__ import annotations

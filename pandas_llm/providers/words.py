@@ -33,7 +33,7 @@ class Line(NamedTuple):
     who: str
     code: str = ""
     """Matches the whole of a code, type or reason."""
-    said: str = ""
+    text: str = ""
     """Is found in the message; where there is a code too, both must be."""
     status: Container[int] = _ANY
     at: str = ""
@@ -44,7 +44,7 @@ class Line(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What an answer says that is no success."""
+    """What an answer without success says."""
 
     status: int
     codes: Sequence[str]
@@ -62,123 +62,224 @@ def _each_means(kind: type[errors.ProviderError], *lines: Line) -> tuple[Line, .
 
 LINES = (
     # -- the quota of a day: waiting takes too long ---------------------------------
-    *_each_means(errors.RateLimitedTooLong,
+    *_each_means(
+        errors.RateLimitedTooLong,
         Line("Google", r"\w*PerDay[\w-]*", status=(429,)),
-        Line("Bedrock, Cerebras, Moonshot", said=r"(tokens|requests) per day|\b[TR]PD\b", status=(400, 429), wait=False),
+        Line(
+            "Bedrock, Cerebras, Moonshot",
+            text=r"(tokens|requests) per day|\b[TR]PD\b",
+            status=(400, 429),
+            wait=False,
+        ),
         Line("Zhipu", "1304", status=(429,)),
     ),
     # -- no credit -------------------------------------------------------------------
-    *_each_means(_NO_CREDIT,
-        Line("OpenAI", r"credit_balance_exhausted|billing_(not_active|hard_limit_reached)"
-        r"|(organization|project)_(spend|usage)_limit_exceeded|usage_limit_exceeded"),
+    *_each_means(
+        _NO_CREDIT,
+        Line(
+            "OpenAI",
+            r"credit_balance_exhausted|billing_(not_active|hard_limit_reached)"
+            r"|(organization|project)_(spend|usage)_limit_exceeded|usage_limit_exceeded",
+        ),
         Line("OpenAI itself", "insufficient_quota", at="api.openai.com"),
     ),
-    *_each_means(errors.NoRoomError,
+    *_each_means(
+        errors.NoRoomError,
         Line("OpenAI, flex", "resource_unavailable", status=(429,)),
     ),
-    *_each_means(errors.RateLimitError,
-        Line("Alibaba's pace", said="aliyun|alibabacloud"),
+    *_each_means(
+        errors.RateLimitError,
+        Line("Alibaba's pace", text="aliyun|alibabacloud"),
         Line("Google's pace", "RESOURCE_EXHAUSTED", _SENTENCE),
     ),
-    *_each_means(_NO_CREDIT,
-        Line("OpenAI's sentence", said=_SENTENCE, status=_MONEY, wait=False),
-        Line("OpenAI", said="billing hard limit has been reached"),
-        Line("xAI", said="used all available credits or reached its monthly spending limit"
-        r"|team doesn.t have any credits"),
+    *_each_means(
+        _NO_CREDIT,
+        Line("OpenAI's sentence", text=_SENTENCE, status=_MONEY, wait=False),
+        Line("OpenAI", text="billing hard limit has been reached"),
+        Line(
+            "xAI",
+            text="used all available credits or reached its monthly spending limit"
+            r"|team doesn.t have any credits",
+        ),
         Line("Zhipu", "1113", status=(*_MONEY, 200, 401)),
-        Line("Zhipu", said="账户已欠费|余额不足.{0,12}请?充值|^your account is in arrears"),
+        Line(
+            "Zhipu",
+            text="账户已欠费|余额不足.{0,12}请?充值|^your account is in arrears",
+        ),
         Line("Volcengine", "AccountOverdueError"),
         Line("Moonshot", "exceeded_current_quota_error"),
-        Line("Moonshot", said=r"account .*is (suspended|not active)\b.*(billing|balance)"),
+        Line(
+            "Moonshot", text=r"account .*is (suspended|not active)\b.*(billing|balance)"
+        ),
         Line("DashScope", "Arrearage"),
-        Line("DashScope", said="make sure your account is in good standing"),
-        Line("DeepSeek, SiliconFlow", said=r"^\W*insufficient (account )?balance\W*$|account balance is insufficient", status=_MONEY),
-        Line("MiniMax", said=r"^insufficient balance \(1008\)"),
+        Line("DashScope", text="make sure your account is in good standing"),
+        Line(
+            "DeepSeek, SiliconFlow",
+            text=r"^\W*insufficient (account )?balance\W*$"
+            "|account balance is insufficient",
+            status=_MONEY,
+        ),
+        Line("MiniMax", text=r"^insufficient balance \(1008\)"),
     ),
-    *_each_means(errors.RateLimitedTooLong,
+    *_each_means(
+        errors.RateLimitedTooLong,
         Line("MiniMax, five hours", "2056", "usage limit"),
     ),
-    *_each_means(_NO_CREDIT,
+    *_each_means(
+        _NO_CREDIT,
         Line("many", "insufficient_(balance|credits?)", status=_MONEY),
         Line("New API", "insufficient_user_quota", status=_MONEY),
-        Line("Anthropic", "(enforced|contract)_spend_limit_reached|organization_on_hold|billing_error"),
-        Line("Anthropic", said=r"credit balance is too low|reached your specified [\w ]*usage limits"),
-        Line("Google", said="prepay(ment)? credits are depleted"),
-        Line("Google, no free quota", said=r"\blimit: 0(?!\.?\d)", status=(429,)),
+        Line(
+            "Anthropic",
+            "(enforced|contract)_spend_limit_reached|organization_on_hold|billing_error",
+        ),
+        Line(
+            "Anthropic",
+            text=r"credit balance is too low|reached your specified [\w ]*usage limits",
+        ),
+        Line("Google", text="prepay(ment)? credits are depleted"),
+        Line("Google, no free quota", text=r"\blimit: 0(?!\.?\d)", status=(429,)),
         Line("Google", "quota_exceeded", status=(429,), wait=False),
-        Line("OpenRouter", said=r"^insufficient credits\b", status=_MONEY),
-        Line("Together", said="reached your account.s spending limit"),
-        Line("Fireworks", said="account .*suspended, possibly due to .*spending"),
+        Line("OpenRouter", text=r"^insufficient credits\b", status=_MONEY),
+        Line("Together", text="reached your account.s spending limit"),
+        Line("Fireworks", text="account .*suspended, possibly due to .*spending"),
         Line("LiteLLM", "budget_exceeded"),
-        Line("LiteLLM", said="budget has been exceeded! current cost"),
+        Line("LiteLLM", text="budget has been exceeded! current cost"),
         Line("Cerebras", "payment_required", status=(402,), wait=False),
     ),
     # -- held back -------------------------------------------------------------------
-    *_each_means(_FILTERED,
-        Line("OpenAI, Azure, Moonshot", "content_filter|content_policy(_violation)?|moderation_blocked"
-        "|ResponsibleAIPolicyViolation|(bio|cyber|misalignment)_policy(_violation)?"),
+    *_each_means(
+        _FILTERED,
+        Line(
+            "OpenAI, Azure, Moonshot",
+            "content_filter|content_policy(_violation)?|moderation_blocked"
+            "|ResponsibleAIPolicyViolation|(bio|cyber|misalignment)_policy(_violation)?",
+        ),
         Line("DashScope", r"data_?inspection(_?failed)?"),
         Line("Zhipu", "1301"),
         Line("Volcengine", r"\w*(SensitiveContentDetected|RiskDetection)(\.\w+)?"),
         Line("New API", "sensitive_words_detected|prompt_blocked"),
         Line("OpenAI", "invalid_prompt", "safety|policy|policies"),
-        Line("OpenAI", said="flagged as potentially violating", status=_REQUEST),
-        Line("OpenAI", said="rejected (as a result of|by) our safety system"),
-        Line("Azure", said="content management policy|ResponsibleAI"),
-        Line("Anthropic", said="blocked by (the )?content filter", status=_REQUEST),
-        Line("OpenRouter", said=r"requires moderation\b|input was flagged|flagged by moderation", status=_REQUEST),
-        Line("LiteLLM", said="ContentPolicyViolationError|GuardrailRaised"),
-        Line("LiteLLM", said=r"violated \w+ (guardrail )?policy", status=_REQUEST),
-        Line("DashScope", said="may contain inappropriate content|DataInspection"),
-        Line("Zhipu", said="不安全或敏感内容|敏感内容的提示语|potentially unsafe or sensitive"),
-        Line("Moonshot", said="considered high risk", status=_REQUEST),
-        Line("DeepSeek", said="^content exists risk", status=_REQUEST),
-        Line("xAI", said="content violates usage guidelines", status=_REQUEST),
-        Line("Gemini", said=r"PROHIBITED_CONTENT|(prompt|request|content) (was|is) blocked\b.*"
-        r"(safety|prohibited|policy|blocklist)", status=_REQUEST),
+        Line("OpenAI", text="flagged as potentially violating", status=_REQUEST),
+        Line("OpenAI", text="rejected (as a result of|by) our safety system"),
+        Line("Azure", text="content management policy|ResponsibleAI"),
+        Line("Anthropic", text="blocked by (the )?content filter", status=_REQUEST),
+        Line(
+            "OpenRouter",
+            text=r"requires moderation\b|input was flagged|flagged by moderation",
+            status=_REQUEST,
+        ),
+        Line("LiteLLM", text="ContentPolicyViolationError|GuardrailRaised"),
+        Line("LiteLLM", text=r"violated \w+ (guardrail )?policy", status=_REQUEST),
+        Line("DashScope", text="may contain inappropriate content|DataInspection"),
+        Line(
+            "Zhipu",
+            text="不安全或敏感内容|敏感内容的提示语|potentially unsafe or sensitive",
+        ),
+        Line("Moonshot", text="considered high risk", status=_REQUEST),
+        Line("DeepSeek", text="^content exists risk", status=_REQUEST),
+        Line("xAI", text="content violates usage guidelines", status=_REQUEST),
+        Line(
+            "Gemini",
+            text=r"PROHIBITED_CONTENT|(prompt|request|content) (was|is) blocked\b.*"
+            r"(safety|prohibited|policy|blocklist)",
+            status=_REQUEST,
+        ),
     ),
     # -- too long --------------------------------------------------------------------
-    *_each_means(errors.BadRequestError,
-        Line("Groq, by the minute", said="^request too large for"),
+    *_each_means(
+        errors.BadRequestError,
+        Line("Groq, by the minute", text="^request too large for"),
         Line("Anthropic, 32 MB", "request_too_large"),
     ),
-    *_each_means(_TOO_LONG,
-        Line("OpenAI, llama.cpp, many", "context_(length|window)_exceeded|exceed_context_size(_error)?"
-        "|string_above_max_length|ContextWindowExceededError"),
-        Line("OpenAI, vLLM, SGLang, Ollama, Together, llama.cpp", said="maximum context length|context (window|size|length|limit)|maximum model"
-        " length|reduce the length of the (messages|prompt)", status=_REQUEST),
-        Line("llama.cpp before", said="(exceeds?|larger than) the (available )?context size", status=(500,)),
-        Line("Anthropic", said="prompt is too long", status=_REQUEST),
-        Line("Bedrock", said="input is too long for requested model|too many input tokens"
-        "|input tokens exceeded", status=_REQUEST),
-        Line("TGI", said=r".?inputs.? tokens \+ .?max_new_tokens.? must be"
-        r"|.?inputs.? must have less than \d+ tokens", status=_REQUEST),
-        Line("Cohere", said="too many tokens: |total number of tokens .*(exceed|cannot)", status=_REQUEST),
-        Line("Mistral", said=r"prompt contains \d+ tokens|too large for model with \d+ maximum", status=_REQUEST),
-        Line("SGLang", said=r"(input|prompt|request)\b.* (is )?longer than the (model|maximum)"
-        r"|input (length )?\(\d+ tokens\) .*exceed", status=_REQUEST),
-        Line("DashScope", said="range of input length should be", status=_REQUEST),
-        Line("LM Studio", said="tokens to keep from the initial prompt|trying to keep the first ", status=_REQUEST),
-        Line("Google", said="input token count", status=_REQUEST),
+    *_each_means(
+        _TOO_LONG,
+        Line(
+            "OpenAI, llama.cpp, many",
+            "context_(length|window)_exceeded|exceed_context_size(_error)?"
+            "|string_above_max_length|ContextWindowExceededError",
+        ),
+        Line(
+            "OpenAI, vLLM, SGLang, Ollama, Together, llama.cpp",
+            text="maximum context length|context (window|size|length|limit)"
+            "|maximum model length|reduce the length of the (messages|prompt)",
+            status=_REQUEST,
+        ),
+        Line(
+            "llama.cpp before",
+            text="(exceeds?|larger than) the (available )?context size",
+            status=(500,),
+        ),
+        Line("Anthropic", text="prompt is too long", status=_REQUEST),
+        Line(
+            "Bedrock",
+            text="input is too long for requested model|too many input tokens"
+            "|input tokens exceeded",
+            status=_REQUEST,
+        ),
+        Line(
+            "TGI",
+            text=r".?inputs.? tokens \+ .?max_new_tokens.? must be"
+            r"|.?inputs.? must have less than \d+ tokens",
+            status=_REQUEST,
+        ),
+        Line(
+            "Cohere",
+            text="too many tokens: |total number of tokens .*(exceed|cannot)",
+            status=_REQUEST,
+        ),
+        Line(
+            "Mistral",
+            text=r"prompt contains \d+ tokens|too large for model with \d+ maximum",
+            status=_REQUEST,
+        ),
+        Line(
+            "SGLang",
+            text=r"(input|prompt|request)\b.* (is )?longer than the (model|maximum)"
+            r"|input (length )?\(\d+ tokens\) .*exceed",
+            status=_REQUEST,
+        ),
+        Line("DashScope", text="range of input length should be", status=_REQUEST),
+        Line(
+            "LM Studio",
+            text="tokens to keep from the initial prompt|trying to keep the first ",
+            status=_REQUEST,
+        ),
+        Line("Google", text="input token count", status=_REQUEST),
         Line("Zhipu", "1261"),
-        Line("Zhipu", said="prompt ?(超长|过长)|输入.{0,6}(超长|过长|超过)"),
-        Line("Moonshot", said="exceeded model token limit", status=_REQUEST),
-        Line("xAI", said="maximum prompt length is", status=_REQUEST),
+        Line("Zhipu", text="prompt ?(超长|过长)|输入.{0,6}(超长|过长|超过)"),
+        Line("Moonshot", text="exceeded model token limit", status=_REQUEST),
+        Line("xAI", text="maximum prompt length is", status=_REQUEST),
     ),
     # -- the key ---------------------------------------------------------------------
-    *_each_means(errors.AuthenticationError,
-        Line("Google, xAI", said="api key (not valid|expired)|incorrect api key", status=(400,)),
+    *_each_means(
+        errors.AuthenticationError,
+        Line(
+            "Google, xAI",
+            text="api key (not valid|expired)|incorrect api key",
+            status=(400,),
+        ),
         Line("Google", "API_KEY_INVALID", status=(400,)),
     ),
     # -- what passes, below 500 ------------------------------------------------------
-    *_each_means(_PASSING,
-        Line("LM Studio", said="(model|process|engine) has crashed|model (was )?unloaded", status=_REQUEST),
+    *_each_means(
+        _PASSING,
+        Line(
+            "LM Studio",
+            text="(model|process|engine) has crashed|model (was )?unloaded",
+            status=_REQUEST,
+        ),
     ),
     # -- what the model or its template does not know, whatever the status -------------
-    *_each_means(errors.BadRequestError,
-        Line("llama.cpp", said="image input is not supported"),
-        Line("llama.cpp, vLLM, TGI", said=r"system (role|message|prompt|instruction)s? (is |are )?not supported"
-        "|conversation roles must alternate", status=range(400, 501)),
+    *_each_means(
+        errors.BadRequestError,
+        Line("llama.cpp", text="image input is not supported"),
+        Line(
+            "llama.cpp, vLLM, TGI",
+            text=r"system (role|message|prompt|instruction)s? (is |are )?not supported"
+            "|conversation roles must alternate",
+            status=range(400, 501),
+        ),
     ),
 )
 
@@ -208,7 +309,7 @@ def _fits(line: Line, told: Told) -> bool:
         re.fullmatch(line.code, code, re.IGNORECASE) for code in told.codes
     ):
         return False
-    return re.search(line.said, told.message, re.IGNORECASE) is not None
+    return re.search(line.text, told.message, re.IGNORECASE) is not None
 
 
 _LEAST = 12
@@ -218,7 +319,7 @@ _LONGEST = 2000
 
 
 def without_quotes(message: str, asked: str) -> str:
-    """Take out of a message what stands in the row's own text.
+    """Return a message without what stands in the row's own text.
 
     Examples
     --------
