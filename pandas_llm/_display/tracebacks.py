@@ -41,8 +41,9 @@ def ends_here(verb: Function) -> Function:
 
         @wraps(verb)
         async def awaited(*args: Any, **kwargs: Any) -> Any:
+            kwargs = conceal(kwargs)
             try:
-                return await verb(*args, **conceal(kwargs))
+                return await verb(*args, **kwargs)
             except BaseException as error:
                 trim(error)
                 raise  # which does not add this frame again
@@ -51,8 +52,9 @@ def ends_here(verb: Function) -> Function:
 
     @wraps(verb)
     def called(*args: Any, **kwargs: Any) -> Any:
-        try:  # frames that are shown may be shown with their variables: no secrets
-            return verb(*args, **conceal(kwargs))
+        kwargs = conceal(kwargs)  # frames that are shown may be with their variables
+        try:
+            return verb(*args, **kwargs)
         except BaseException as error:
             trim(error)
             raise  # which does not add this frame again
