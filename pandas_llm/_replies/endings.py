@@ -1,8 +1,9 @@
 """Endings: what the reason says for which a choice ended, in any vendor's words.
 
 The rule: a word in the list of good ones, or none at all, ends a whole answer. Every
-other word marks or fails its row. Of a word that nobody here knows the text is kept
-and marked: it may be whole, which only JSON that is read to its end can prove.
+other word marks or fails its row. A word that is in no list is judged by its parts, if
+they tell of a failure or of a limit; of any other the text is kept and marked: it may
+be whole, which only JSON that is read to its end can prove.
 """
 
 from __future__ import annotations
@@ -52,6 +53,14 @@ _WORDS: Mapping[Ending, frozenset[str]] = {
         )
     ),
 }
+_PARTS: Mapping[Ending, re.Pattern[str]] = {
+    "error": re.compile(
+        r"cancel|abort|fail|error|time_?d?_?out|interrupt|crash|kill|disconnect"
+        r"|unavailable|overload|exception|malformed|broken|preempt|evict|shutdown"
+    ),
+    "length": re.compile(r"(^|_)(length|tokens?|context|budget|truncated?)(_|$)"),
+}
+"""What a word that is in no list is judged by, in this order."""
 _NOTHING = ("", "none", "null")
 """As earlier versions kept the reason of an answer that said none."""
 _BETWEEN = re.compile(r"[:.,;/|()]+")
@@ -65,8 +74,8 @@ def ending(reason: Any) -> Ending:
     --------
     >>> ending("end_turn"), ending("MAX_TOKENS"), ending("content_filter: RECITATION")
     ('stop', 'length', 'content_filter')
-    >>> ending(None), ending("pause_turn"), ending("abort")
-    ('stop', 'unknown', 'error')
+    >>> ending(None), ending("pause_turn"), ending("abort"), ending("gpu_crashed")
+    ('stop', 'unknown', 'error', 'error')
     """
     if reason == "stop" or reason is None:  # nearly always
         return "stop"
@@ -76,5 +85,11 @@ def ending(reason: Any) -> Ending:
     if text.lower() in _NOTHING:
         return "stop"
     words = _HUMP.sub("_", text).lower().removeprefix("finish_reason_")
-    said = {re.sub(r"[\s-]+", "_", part.strip()) for part in _BETWEEN.split(words)}
-    return next((kind for kind, known in _WORDS.items() if said & known), "unknown")
+    parts = {re.sub(r"[\s-]+", "_", part.strip()) for part in _BETWEEN.split(words)}
+    for kind, known in _WORDS.items():
+        if parts & known:
+            return kind
+    for kind, pattern in _PARTS.items():
+        if any(map(pattern.search, parts)):
+            return kind
+    return "unknown"

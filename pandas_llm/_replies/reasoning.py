@@ -30,7 +30,7 @@ def _form(opening: str, closing: str, *, own: bool = True) -> _Form:
     return _Form(re.compile(opening, flags), re.compile(closing, flags), own)
 
 
-_OWN = ("think", "thinking", "seed:think", "seed:thinking", "mm:think")
+_OWN = ("think", "thinking", "seed:think", "seed:thinking", "mm:think", "longcat_think")
 _SHARED = (
     *("thought", "thoughts", "reasoning", "analysis", "scratchpad", "reflection"),
     *("rationale", "inner_monologue", "chain_of_thought", "cot", "reason"),

@@ -156,7 +156,7 @@ class OpenAIBatches:
         """Read the name of the file."""
         return str(orjson.loads(body)["id"])
 
-    def create(self, lines: Sequence[bytes], file: str, name: str) -> HTTPRequest:  # noqa: ARG002 - they are in the file
+    def create(self, lines: Sequence[bytes], file: str, name: str) -> HTTPRequest:
         """Name the file."""
         body = {
             "input_file_id": file,
@@ -242,15 +242,15 @@ class AnthropicBatches:
         """Wrap a body that is JSON already."""
         return f'{{"custom_id":"{custom_id}","params":'.encode() + body + b"},"
 
-    def upload(self, lines: Sequence[bytes]) -> None:  # noqa: ARG002
+    def upload(self, lines: Sequence[bytes]) -> None:
         """Send nothing ahead."""
         return
 
-    def uploaded(self, body: bytes) -> str:  # noqa: ARG002
+    def uploaded(self, body: bytes) -> str:
         """Return nothing: there is no file."""
         return ""
 
-    def create(self, lines: Sequence[bytes], file: str, name: str) -> HTTPRequest:  # noqa: ARG002
+    def create(self, lines: Sequence[bytes], file: str, name: str) -> HTTPRequest:
         """Send all requests; no field would keep a name."""
         body = b'{"requests":[' + b"".join(lines)[:-1] + b"]}"
         return HTTPRequest(self._url, self._headers, body)

@@ -231,6 +231,52 @@ CASES = [
         None,
     ),
 ]
+
+
+def minimax(code: int, message: str) -> dict[str, Any]:
+    inner = {"status_code": code, "status_msg": message}
+    return {"id": "1", "choices": None, "usage": None, "base_resp": inner}
+
+
+CASES += [
+    Case("MiniMax, its pace", 200, minimax(1002, "rate limit"), None, retried=True),
+    Case("MiniMax, its tokens", 200, minimax(1039, "token limit"), None, retried=True),
+    Case("MiniMax, passing", 200, minimax(1001, "timeout"), None, retried=True),
+    Case("MiniMax, a new code", 200, minimax(7777, "oh"), None, retried=True),
+    Case("MiniMax, held back", 200, minimax(1026, "new_sensitive"), "content_filter"),
+    Case("MiniMax, refused", 200, minimax(2013, "invalid params"), "bad_request"),
+    Case(
+        "MiniMax, too long",
+        200,
+        minimax(2013, "invalid params, context window exceeds limit (2013)"),
+        "context_length",
+    ),
+    Case(
+        "MiniMax, no money",
+        200,
+        minimax(1008, "insufficient balance"),
+        "no_credit",
+        ends=True,
+    ),
+    Case(
+        "MiniMax, all well",
+        200,
+        {
+            "choices": [{"message": {"content": FACT}, "finish_reason": "stop"}],
+            "base_resp": {"status_code": 0, "status_msg": ""},
+        },
+        None,
+    ),
+    Case(
+        "MiniMax, beside half an answer",
+        200,
+        {
+            "choices": [{"message": {"content": "half"}, "finish_reason": "stop"}],
+            "base_resp": {"status_code": 1027, "status_msg": "output new_sensitive"},
+        },
+        "content_filter",
+    ),
+]
 FOR_GOOD = [
     Case("401 for one row", 401, said("invalid api key"), "authentication", True),
     Case("403 for one row", 403, said("not for you"), "authentication", True),
@@ -393,11 +439,17 @@ def test_a_rerun_in_another_process_gets_past_it(status, tmp_path):
     assert len(server.bodies) == ROWS - 1 + 2 * tries
 
 
-def test_a_mended_generation_is_the_rows_value():
-    case = CASES[-1]
+@pytest.mark.parametrize("place", ["usage", "x_groq"])
+def test_a_mended_generation_is_the_rows_value_and_is_booked(place):
+    (case,) = [one for one in CASES if "can be mended" in one.who]
+    usage = {"prompt_tokens": 7, "completion_tokens": 5}
+    case = case._replace(
+        body={**case.body, place: {"usage": usage} if place == "x_groq" else usage}
+    )
     with Server(lambda _: answer_of(case)) as server:
         out, error = run(server, frame(3))
     assert error is None
+    assert (out.llm.usage.input_tokens, out.llm.usage.output_tokens) == (21, 15)
     assert out["fact"].tolist() == ["x"] * 3
     assert len(server.bodies) == 3
 

@@ -203,7 +203,7 @@ def test_another_packages_provider_names_its_own_way_out(acme):
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("gone", "no_such_module"), ("odd", "is no Preset")]
+    ("name", "words"), [("gone", "no_such_module"), ("odd", "is not a Preset")]
 )
 def test_a_provider_that_cannot_be_loaded_is_said_to_be(name, words, acme):
     with pytest.raises(ConfigurationError, match=words):

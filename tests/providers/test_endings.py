@@ -27,7 +27,14 @@ GOOD = {
     "google": ["STOP", None],
 }
 CUT = {
-    "openai": ["length", "model_length", "max_tokens", "MAX_TOKENS", "maxTokens"],
+    "openai": [
+        "length",
+        "model_length",
+        "max_tokens",
+        "MAX_TOKENS",
+        "maxTokens",
+        *("output_token_cap", "thinking_budget_spent", "truncated"),
+    ],
     "openai-responses": ["max_output_tokens"],
     "anthropic": ["max_tokens", "model_context_window_exceeded"],
     "google": ["MAX_TOKENS"],
@@ -50,7 +57,8 @@ FILTERED = {
 BROKEN = {
     "openai": [
         *("abort", "error", "insufficient_system_resource", "network_error"),
-        *("cancelled", {"type": "abort"}),
+        *("cancelled", {"type": "abort"}, "cancel", "time_out", "worker_crashed"),
+        *("CANCELLED_BY_CLIENT", "EngineFailure", "request timed out"),
     ],
     "openai-responses": ["cancelled", "failed"],
     "anthropic": ["error", "abort"],

@@ -8,6 +8,7 @@ import pytest
 
 from pandas_llm import errors
 from pandas_llm.providers import failures, openai
+from pandas_llm.providers.headers import duration
 from pandas_llm.types import Endpoint, HTTPResponse
 
 PROVIDER = openai.OpenAI(Endpoint("openai", "http://h/v1", "m", None))
@@ -215,7 +216,7 @@ def test_the_wait_is_read_as_a_date():
     ],
 )
 def test_resets_are_go_durations(text, seconds):
-    assert openai.duration(text) == (pytest.approx(seconds) if seconds else seconds)
+    assert duration(text) == (pytest.approx(seconds) if seconds else seconds)
 
 
 def test_quotas_are_read_and_nonsense_is_unknown():

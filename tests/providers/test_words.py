@@ -67,6 +67,8 @@ EXAMPLES = [
     (429, ["x"], "您的账户已欠费，请充值后重试。", "no_credit"),  # noqa: RUF001
     (429, ["x"], "余额不足或无可用资源包,请充值。", "no_credit"),
     (429, ["exceeded_current_quota_error"], "q", "no_credit"),
+    (500, ["api_error"], "insufficient balance (1008)", "no_credit"),
+    (429, ["2056"], "usage limit exceeded", "wait_too_long"),
     (
         429,
         [],

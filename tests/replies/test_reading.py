@@ -365,6 +365,7 @@ def test_of_a_record_that_was_cut_off_its_values_are_no_records():
 FORMS = [
     *((f"<{n}>", f"</{n}>") for n in ("think", "thinking", "thought", "reasoning")),
     *((f"<{n}>", f"</{n}>") for n in ("analysis", "scratchpad", "seed:think")),
+    ("<longcat_think>", "</longcat_think>"),
     *(("[THINK]", "[/THINK]"), ("◁think▷", "◁/think▷")),
     *(("<|channel>thought\n", "<channel|>"), ("<unused94>thought\n", "<unused95>")),
     ("<|START_THINKING|>", "<|END_THINKING|>"),
