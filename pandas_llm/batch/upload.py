@@ -96,7 +96,8 @@ class Upload:
             output, verb = task.output, task.verb
             spec = shared_spec(settings, output.schema, verb, output.constrained)
             ask = Ask(spec, output, replace(settings, max_cost=None), cache)
-            client = await open_client(stack, resolve_endpoint(settings), ask)
+            endpoint = resolve_endpoint(settings)._replace(embeds=task.embeds)
+            client = await open_client(stack, endpoint, ask)
             sample = Request(client.spec, "")
             request = client.provider.build(sample, client.terms.capabilities, 1)
             batches = batches_of(client.provider, request)
@@ -270,7 +271,7 @@ class Upload:
             reply = self._read(result.response, state)
             for choice in reply.choices:
                 self.task.output.read(choice)
-        except (ProviderError, OutputError) as error:
+        except (ProviderError, OutputError, ConfigurationError) as error:
             state.reasons[name] = f"{error.kind}: {error}"
             return
         state.reasons.pop(name, None)
@@ -311,7 +312,7 @@ def moment(date: str | None) -> float:
 
 
 async def all_items(job: TaskRun, client: Client) -> list[Item]:
-    """Give all requests of a run, each once, whether their reply is kept or not."""
+    """Return all requests of a run, each once, whether their reply is kept or not."""
     ask = Ask(client.spec, job.task.output, job.settings, None)
     blank = offline_client(client.endpoint, ask)
     requests = job.prompts.requests(client.spec)
@@ -319,4 +320,6 @@ async def all_items(job: TaskRun, client: Client) -> list[Item]:
     found: list[Item] = []
     while (bundle := await feed.next()) is not None:
         found += bundle
+    if job.task.embeds is not None:  # an empty text has no vector
+        return [item for item in found if item.request.prompt]
     return found
