@@ -16,7 +16,6 @@ import pandas as pd
 import pytest
 from batch_between import Between, at, created
 from pydantic import TypeAdapter
-from resume_server import Server, completion
 
 from pandas_llm import ConfigurationError, LLMWarning
 from pandas_llm.errors import CostLimitError
@@ -168,16 +167,10 @@ def test_an_estimate_of_a_batch_has_its_price(simulator, tmp_path, pilot):
     assert in_batches(server) == []
 
 
-def test_a_pilot_has_the_price_of_the_tier_that_answered(tmp_path):
+def test_an_estimate_has_the_price_of_its_tier():
     pytest.importorskip("genai_prices", reason="needs the extra `cost`")
-
-    def answer(body):
-        used = completion("x", prompt_tokens=10, completion_tokens=2)
-        return {**used, "service_tier": body.get("service_tier", "default")}
-
     costs = {}
-    with Server(answer) as server:
-        for tier in ("default", "priority"):
-            options = at(server, tmp_path / tier, "openai/gpt-5.4", service_tier=tier)
-            costs[tier] = FRAME.llm.estimate("${text}", pilot=3, **options).cost
+    for tier in ("default", "priority"):
+        options = {"model": "openai/gpt-5.4", "api_key": "k", "service_tier": tier}
+        costs[tier] = FRAME.llm.estimate("${text}", cache=False, **options).cost
     assert costs["priority"] == pytest.approx(2 * costs["default"])

@@ -129,7 +129,7 @@ def rows_of(kept: Path, query: str) -> list[tuple]:
 def load_with(name: str, kept: Path, server: Any) -> Any:
     os.environ["OPENAI_API_KEY"] = os.environ["ANTHROPIC_API_KEY"] = "k"
     try:
-        return load(name, cache=kept).result(FRAME)
+        return load(name, cache=kept, base_url=server.base_url).result(FRAME)
     finally:
         del os.environ["OPENAI_API_KEY"], os.environ["ANTHROPIC_API_KEY"]
 

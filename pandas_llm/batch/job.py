@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pandas_llm._display import Bar, Status, Totals, ends_here
 from pandas_llm._run import TaskRun, run_for
 from pandas_llm.batch import saved
+from pandas_llm.batch.address import confirmed
 from pandas_llm.batch.parts import send_waiting
 from pandas_llm.batch.sending import Sending, settle_all
 from pandas_llm.batch.state import Book, find
@@ -292,7 +293,11 @@ async def asubmit(task: Task, data: Any) -> BatchJob:
 
 @ends_here
 def load(
-    job_id: str, cache: str | os.PathLike[str] | None = None, *, keys: Any = None
+    job_id: str,
+    cache: str | os.PathLike[str] | None = None,
+    *,
+    keys: Any = None,
+    base_url: str | None = None,
 ) -> BatchJob:
     """Load a job that another process has submitted.
 
@@ -308,13 +313,19 @@ def load(
         The cache file that was used; by default the usual one.
     keys : optional
         The keys, or labels, of the call: for checks that a schema does not hold.
+    base_url : str, optional
+        Confirms the address that the job was sent to. It is needed where that is
+        neither the provider's own nor set in this process, by an option or the
+        environment: a file from a stranger may name any address, to collect keys.
 
     Raises
     ------
     LLMError
-        When the file knows of no such job, or holds one that cannot be read.
+        When the file knows of no such job, or holds one that cannot be read, or
+        names an address that has to be confirmed.
     ValueError
-        When `keys` ask for another schema than the one that was sent.
+        When `keys` ask for another schema than the one that was sent, or `base_url`
+        is another address.
 
     Examples
     --------
@@ -340,4 +351,5 @@ def load(
             f"call goes on with its batches at the provider ({ids})"
         )
         raise LLMError(msg)
-    return BatchJob(saved.read(written, path, keys), Book(path, state, written))
+    task = confirmed(saved.read(written, path, keys), base_url)
+    return BatchJob(task, Book(path, state, written))

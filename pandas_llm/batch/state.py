@@ -266,7 +266,7 @@ def save(path: Path, state: State, written: bytes) -> None:
 
 
 def find(path: Path, job: str) -> tuple[State, bytes] | None:
-    """Give what is known of a job; None for one that nothing is known of."""
+    """Return what is known of a job; None for one that nothing is known of."""
     if not database.size(path):
         return None
     try:

@@ -231,7 +231,7 @@ class Upload:
         return await self.client.exchange(call, self.events)
 
     def kept(self, items: Sequence[Item]) -> set[bytes]:
-        """Tell which requests need not be sent."""
+        """Return which requests need not be sent."""
         return set(self.client.known([item.key for item in items]))
 
     async def probe(
@@ -253,7 +253,7 @@ class Upload:
         return todo
 
     async def built(self, request: Request, n: int) -> tuple[bytes, int]:
-        """Write a body, and tell how much of it images are above their tokens."""
+        """Write a body, and return how much of it images are above their tokens."""
         if request.images:
             name = self.client.endpoint.provider
             request = await images.load(request, self.client.provider.images, name)
@@ -297,7 +297,7 @@ class Upload:
 
 
 def _refused(response: HTTPResponse) -> bool:
-    """Tell whether an answer says for certain that nothing was created."""
+    """Return whether an answer says for certain that nothing was created."""
     status = response.status
     return 300 <= status < 500 and status not in _UNCLEAR  # noqa: PLR2004
 

@@ -107,7 +107,7 @@ class Batches(Protocol):
         """Read what `newest` is answered with."""
 
     def poll(self, batch: str) -> str:
-        """Give the address that tells how a batch is."""
+        """Return the address that tells how a batch is."""
 
     def cancel(self, batch: str) -> HTTPRequest:
         """End a batch early; what it has done stays."""
@@ -186,7 +186,7 @@ class OpenAIBatches:
         return Page(tuple(found), bool(data.get("has_more")))
 
     def poll(self, batch: str) -> str:
-        """Give the batch's address."""
+        """Return the batch's address."""
         return f"{self._base}/batches/{batch}"
 
     def cancel(self, batch: str) -> HTTPRequest:
@@ -272,7 +272,7 @@ class AnthropicBatches:
         return Page(tuple(found), bool(data.get("has_more")))
 
     def poll(self, batch: str) -> str:
-        """Give the batch's address."""
+        """Return the batch's address."""
         return f"{self._url}/{batch}"
 
     def cancel(self, batch: str) -> HTTPRequest:
