@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,7 +35,7 @@ from pandas_llm.types import Outcome
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from pandas_llm._run import Task
     from pandas_llm.batch.state import Part, State
@@ -95,7 +96,8 @@ class BatchJob:
 
     def status(self) -> BatchStatus:
         """Ask the provider how the job is."""
-        run_for(self._task.settings, self._look)
+        with _noted(self._book.notes):
+            run_for(self._task.settings, self._look)
         return self._now()
 
     def cancel(self) -> BatchStatus:
@@ -120,12 +122,14 @@ class BatchJob:
             ``"batch"``; the same call without ``batch=True`` finishes them at once.
         """
         run = self._run(data)
-        return run.answer(lambda: self._finish(run, wait=wait))
+        with _noted(self._book.notes):
+            return run.answer(lambda: self._finish(run, wait=wait))
 
     async def aresult(self, data: Any, *, wait: bool = True) -> Any:
         """Return the result as `result` does, in the running event loop."""
         run = self._run(data)
-        return await run.aanswer(lambda: self._finish(run, wait=wait))
+        with _noted(self._book.notes):
+            return await run.aanswer(lambda: self._finish(run, wait=wait))
 
     # -- inside -----------------------------------------------------------------
 
@@ -152,7 +156,9 @@ class BatchJob:
     async def _finish(self, run: TaskRun, *, wait: bool) -> None:
         pause = _SOON
         if self._state.unsent:
-            self._book = await Sending(self._task, run.data).send(self.id)
+            sending = Sending(self._task, run.data)
+            sending.notes = self._book.notes
+            self._book = await sending.send(self.id)
         queued = heard = time.monotonic()
         while self._state.pending:
             try:
@@ -279,16 +285,29 @@ class BatchJob:
             self._book.save()
 
 
+@contextmanager
+def _noted(notes: Sequence[str]) -> Iterator[None]:
+    """Let an interrupt say what may exist at the provider."""
+    try:
+        yield
+    except (KeyboardInterrupt, asyncio.CancelledError) as error:
+        for note in notes:
+            error.add_note(note)
+        raise
+
+
 def submit(task: Task, data: Any) -> BatchJob:
     """Send a run's rows as a batch; see `LLMAccessor.submit`."""
     sending = Sending(task, data)
-    return BatchJob(task, sending.run.finish(sending.send))
+    with _noted(sending.notes):
+        return BatchJob(task, sending.run.finish(sending.send))
 
 
 async def asubmit(task: Task, data: Any) -> BatchJob:
     """Send a run's rows as a batch, in the running event loop."""
     sending = Sending(task, data)
-    return BatchJob(task, await sending.run.afinish(sending.send))
+    with _noted(sending.notes):
+        return BatchJob(task, await sending.run.afinish(sending.send))
 
 
 @ends_here

@@ -134,6 +134,8 @@ class Book:
     path: Path
     state: State
     written: bytes
+    notes: list[str] = field(default_factory=list)
+    """What an interrupted call has to say."""
     _dropped: set[str] = field(default_factory=set)
 
     def save(self) -> None:
