@@ -24,7 +24,8 @@ QUEUE_FULL = "token_limit_exceeded"
 _BOUNDARY = "pandas-llm-7f3c9b1e5d2a4860"
 _LABEL = "pandas_llm"
 """The field of a batch's metadata that holds its name."""
-_COMPLETIONS = ("chat/completions", "responses")
+_ENDPOINTS = ("chat/completions", "responses", "embeddings")
+"""What a batch may ask for, of what this package asks."""
 
 Phase = Literal["running", "ended"]
 
@@ -106,7 +107,7 @@ class Batches(Protocol):
         """Read what `newest` is answered with."""
 
     def poll(self, batch: str) -> str:
-        """Give the address that tells how a batch is."""
+        """Return the address that tells how a batch is."""
 
     def cancel(self, batch: str) -> HTTPRequest:
         """End a batch early; what it has done stays."""
@@ -125,7 +126,7 @@ class OpenAIBatches:
     most_bytes = 200 << 20
 
     def __init__(self, url: str, headers: Mapping[str, str]) -> None:
-        for path in _COMPLETIONS:
+        for path in _ENDPOINTS:
             if url.partition("?")[0].endswith(f"/{path}"):
                 self._base = url[: url.index(f"/{path}")]
                 self._endpoint = f"/v1/{path}"
@@ -185,7 +186,7 @@ class OpenAIBatches:
         return Page(tuple(found), bool(data.get("has_more")))
 
     def poll(self, batch: str) -> str:
-        """Give the batch's address."""
+        """Return the batch's address."""
         return f"{self._base}/batches/{batch}"
 
     def cancel(self, batch: str) -> HTTPRequest:
@@ -271,7 +272,7 @@ class AnthropicBatches:
         return Page(tuple(found), bool(data.get("has_more")))
 
     def poll(self, batch: str) -> str:
-        """Give the batch's address."""
+        """Return the batch's address."""
         return f"{self._url}/{batch}"
 
     def cancel(self, batch: str) -> HTTPRequest:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pandas_llm.errors import LLMError, ProviderError
+    from pandas_llm.providers.batches import Batches
     from pandas_llm.providers.dialect import Bundling
     from pandas_llm.types import (
         Endpoint,
@@ -60,6 +61,7 @@ class Embeddings:
         self._dialect = dialect
         self._url = dialect.embeddings_url(endpoint)
         self._asked = endpoint.embeds or 0
+        self.batches: type[Batches] | None = getattr(dialect, "batches", None)
         self._length = 0
         """Of all vectors so far."""
         self.wire = 0

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import os
 import pickle
 import sqlite3
 import subprocess
@@ -122,7 +123,7 @@ def test_there_is_an_async_twin(simulator, kept):
     assert len(sent_in_batches(server)) == 4
 
 
-def taken_up(job, kept, df, *imported):
+def taken_up(server, job, kept, df, *imported):
     """Let another process finish a job, with modules imported first."""
     return subprocess.run(
         [
@@ -136,6 +137,7 @@ def taken_up(job, kept, df, *imported):
         text=True,
         check=False,
         timeout=50,
+        env={**os.environ, "PANDAS_LLM_BASE_URL": server.base_url},
     )
 
 
@@ -146,7 +148,7 @@ def test_another_process_takes_a_model_that_it_has(simulator, kept, imported, wa
     server = simulator()
     df = frame(4)
     job = df.llm.submit("${text}", Fact, **at(server, kept))
-    done = taken_up(job, kept, df, *imported)
+    done = taken_up(server, job, kept, df, *imported)
     assert done.stdout.splitlines()[-1].startswith("True 4 "), done.stderr
     assert ("batch_models.Fact" in done.stderr) is warned
     assert done.stderr.count("schema alone") == warned
@@ -159,7 +161,7 @@ def test_another_process_takes_the_job_up(simulator, kept):
     df = frame(6)
     job = df.llm.submit(*FACTS, **at(server, kept))
     assert not job.status().ended
-    done = taken_up(job, kept, df)
+    done = taken_up(server, job, kept, df)
     assert done.stderr == ""
     assert done.stdout.splitlines()[1:] == [
         f"BatchJob('{job.id}', 5 of 5, ended)",
@@ -367,7 +369,8 @@ def test_the_same_call_goes_on_with_a_job_that_was_a_pickle(simulator, kept, cap
     sent = sent_in_batches(server)
     assert {s["headers"]["x-simulated-batch"] for s in sent} == {state.parts[0].id}
     assert capsys.readouterr().out == ""
-    loaded = batch.load(job.id, cache=kept).result(frame(5))
+    loaded = batch.load(job.id, cache=kept, base_url=server.base_url)
+    loaded = loaded.result(frame(5))
     assert_frame_equal(loaded, again.result(frame(5)))
 
 
@@ -421,7 +424,7 @@ def test_a_loaded_job_gives_the_frame_that_the_call_gives(
     sent = server.stats()["requests"]
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*schema alone")
-        job = batch.load(name, cache=kept)
+        job = batch.load(name, cache=kept, base_url=server.base_url)
         again = quietly(job.result, frame(6))
     assert_frame_equal(pd.DataFrame(again), pd.DataFrame(out))
     assert server.stats()["requests"] == sent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -129,7 +130,7 @@ def rows_of(kept: Path, query: str) -> list[tuple]:
 def load_with(name: str, kept: Path, server: Any) -> Any:
     os.environ["OPENAI_API_KEY"] = os.environ["ANTHROPIC_API_KEY"] = "k"
     try:
-        return load(name, cache=kept).result(FRAME)
+        return load(name, cache=kept, base_url=server.base_url).result(FRAME)
     finally:
         del os.environ["OPENAI_API_KEY"], os.environ["ANTHROPIC_API_KEY"]
 
@@ -306,3 +307,29 @@ def test_a_part_that_was_not_sent_is_sent_by_the_same_call(
         assert job.result(FRAME).notna().all()
     assert len(created(server)) == 3
     assert paid(server) == [1] * ROWS
+
+
+@pytest.mark.parametrize("model", VENDORS)
+def test_ctrl_c_while_a_batch_is_asked_for_says_what_may_exist(simulator, kept, model):
+    server, child = simulator(), []
+
+    async def interrupt(_: web.Request) -> web.Response:
+        child[0].send_signal(signal.SIGINT)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    with Between(server, after=first("create", interrupt)) as between:
+        script = Path(__file__).with_name("batch_kill_process.py")
+        command = [sys.executable, str(script), model, between.base_url, str(kept)]
+        child.append(
+            subprocess.Popen([*command, str(ROWS)], stderr=subprocess.PIPE, text=True)
+        )
+        told = child[0].communicate(timeout=60)[1]
+        assert "KeyboardInterrupt" in told
+        assert f"A batch of {ROWS - 1} requests may exist" in told
+        assert "The same call looks for it" in told
+        assert between.base_url in told
+        out = FRAME.llm.complete("${text}", **at(between, kept, model, batch=True))
+        assert out.notna().all()
+        assert between.seen["create"] == 1
+    assert len(created(server, model)) == 1

@@ -73,7 +73,7 @@ def test_another_process_sends_what_waits(simulator, kept, how, monkeypatch):
     job = FRAME.llm.submit("${text}", **at(server, kept))
     if how == "load":
         monkeypatch.setitem(os.environ, "OPENAI_API_KEY", "k")
-        out = load(job.id, cache=kept).result(FRAME)
+        out = load(job.id, cache=kept, base_url=server.base_url).result(FRAME)
     else:
         out = FRAME.llm.complete("${text}", **at(server, kept, batch=True))
     assert out.notna().all()

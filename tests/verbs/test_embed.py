@@ -490,7 +490,6 @@ def test_an_estimate_counts_texts_and_no_output(simulator, on):
         (lambda df: df.llm.embed("text", system="x"), TypeError, "template"),
         (lambda df: df.llm.embed("text", n=2), TypeError, "'n'"),
         (lambda df: df.llm.embed("text", fallback=["m"]), TypeError, "compared"),
-        (lambda df: df.llm.embed("text", batch=True), TypeError, "'batch'"),
         (
             lambda df: df.llm.embed("text", model="anthropic/c", api_key="k"),
             ConfigurationError,
@@ -509,7 +508,7 @@ def test_what_cannot_be_is_refused_before_anything_is_sent(call, error, words):
 def test_options_set_for_texts_do_no_harm(simulator, on):
     server = simulator()
     with pandas_llm.option_context(
-        temperature=0.5, system="Be brief, ${nothing}.", max_tokens=9, n=3, batch=True
+        temperature=0.5, system="Be brief, ${nothing}.", max_tokens=9, n=3
     ):
         out = texts(2).llm.embed("text", dimensions=4, **on(server))
     assert same(out, expected(texts(2)["text"], 4))
