@@ -15,6 +15,7 @@ from pandas_llm.types import Tokens
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pandas_llm._pacing import Ticket
     from pandas_llm.errors import LLMError, ProviderError
     from pandas_llm.types import Outcome
 
@@ -61,6 +62,10 @@ class Tally:
     """Tokens of input and of output that it is likely to use."""
     expected: float = 0.0
     """Tokens that the provider will count for its next request."""
+    ticket: Ticket | None = None
+    """Its place in the limiter's queue, while a request waits or is under way."""
+    held: float | None = None
+    """Dollars that are set aside for that request."""
 
 
 @dataclass(slots=True)
@@ -76,11 +81,6 @@ class Events:
         """Count an attempt that failed and is made again."""
         self.totals.retries += 1
         self.log.retried[error.kind] += 1
-
-    def used(self, tokens: Tokens, cost: float) -> None:
-        """Count what an answer has used; NaN is a price that nobody knows."""
-        self.totals.pay(cost)
-        self.totals.add(tokens)
 
     def finished(self, position: int, outcome: Outcome) -> bool:
         """Count a row that was asked about; tell whether it has an answer."""

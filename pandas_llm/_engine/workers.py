@@ -206,21 +206,30 @@ class Engine:
             self._idle.set_result(None)
 
     async def _worker(self) -> None:
-        pace, slots = self._client.pace, self._slots
+        pace, slots, streak = self._client.pace, self._slots, self._streak
         slots.holders.add(asyncio.current_task())
-        while True:
-            if not slots.take():
-                await slots.acquire()
-            try:
-                if (bundle := await self._next()) is None:
+        await slots.acquire()
+        try:
+            while True:
+                bundle = None
+                if self._stop is None and not streak.looking:
+                    bundle = self._source.ready()
+                if bundle is None and (bundle := await self._next()) is None:
                     return
                 await self._work(bundle)
                 if self._looks:
                     self._arrived(bundle)
-            finally:
-                slots.release()
-            if pace.target != slots.limit:
-                self._grow()
+                if pace.target != slots.limit:
+                    self._grow()
+                if slots.wanted:
+                    slots.release()
+                    try:
+                        await slots.acquire()
+                    except BaseException:
+                        slots.used += 1  # given back below
+                        raise
+        finally:
+            slots.release()
 
     async def _next(self) -> Bundle | None:
         if self._stop is not None:
@@ -228,8 +237,6 @@ class Engine:
         streak = self._streak
         if streak.looking:
             await self._elsewhere(streak)
-        elif (bundle := self._source.ready()) is not None:
-            return bundle
         if self._stop is not None:
             return None
         try:

@@ -124,7 +124,9 @@ class Guess:
             self._begin(now, now)
         elif not self.flight and now - recent[-1].sent > _IDLE[0]:
             self._wake(now, now - recent[-1].sent)
-        self._wave.add(ticket)
+        self._wave.count += 1
+        ticket.number = self._wave.count
+        recent.append(ticket)
         ticket.crowd = self.flight
         self.flight += 1
         if self.state == SHUT:
@@ -135,7 +137,10 @@ class Guess:
 
     def answered(self, ticket: Ticket, now: float) -> None:
         """Take in that a request was not refused."""
-        self.decided(ticket, now)
+        self.flight -= 1
+        ticket.done = now
+        if self.state == FREE and self._test is None and self.cap.least == math.inf:
+            return  # nearly always
         self._judge(now)
         if ticket is self._trial:
             self._open(ticket, now)
