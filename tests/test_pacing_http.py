@@ -273,3 +273,19 @@ def test_output_tokens_are_a_limit_of_their_own():
     ideal = (answer.used - 1000) / 1000
     assert answer.refused < 4, answer.refused
     assert took < 1.5 * ideal + 1, (took, ideal)
+
+
+@pytest.mark.parametrize("first", [1, 2])
+def test_a_row_that_is_always_refused_holds_up_no_other(first, monkeypatch):
+    """Larger than the limit, it would be refused until patience ends."""
+    monkeypatch.setattr("pandas_llm._pacing.limiter._ROW", (0.05, 0.05))
+
+    def answer(body):
+        if int(prompt(body).split()[1]) < first:
+            return failure(429, "too much for this account")
+        return completion("yes")
+
+    with Server(answer) as server, pytest.warns(pandas_llm.LLMWarning, match="rate"):
+        out = ask(server, 100, concurrency=4, patience=3, errors="coerce")
+    assert (out.iloc[first:] == "yes").all()
+    assert out.iloc[:first].isna().all()

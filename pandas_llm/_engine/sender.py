@@ -150,7 +150,7 @@ class Sender:
         try:
             tally.ticket = ticket = pace.limiter.reserve(tally.expected, tally.parts)
             if ticket.number < 0:
-                await self._turn(ticket)
+                await self._turn(ticket, tally)
             pace.sent(tally, events)
             # with `max_cost` not a second copy of it: that would be paid for too
             once = tally.held is not None
@@ -221,12 +221,13 @@ class Sender:
                 return response
         raise AssertionError  # count() has no end
 
-    async def _turn(self, ticket: Ticket) -> None:
+    async def _turn(self, ticket: Ticket, tally: Tally) -> None:
         """Wait until the limiter lets a request leave."""
         limiter = self._pace.limiter
         while (delay := limiter.delay(ticket)) > 0:
             self._check_wait(limiter.waiting())
-            self.history.check_patience()
+            if not tally.overtaken:  # else it is the row's own when it is refused
+                self.history.check_patience()
             await asyncio.sleep(delay)
 
     def _book(self, used: Used, events: Events, tally: Tally) -> None:
