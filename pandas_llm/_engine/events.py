@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING
 from pandas_llm._display import Totals
 from pandas_llm._pacing import CostBudget
 from pandas_llm._report import RunLog
-from pandas_llm.errors import ContextLengthError, PromptFilteredError
+from pandas_llm.errors import (
+    ContextLengthError,
+    PromptFilteredError,
+    ProviderError,
+)
 from pandas_llm.types import Tokens
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Sequence
 
     from pandas_llm._pacing import Ticket
-    from pandas_llm.errors import LLMError, ProviderError
+    from pandas_llm.errors import LLMError
     from pandas_llm.types import Outcome
 
 NO_TOKENS = Tokens()
@@ -164,3 +169,16 @@ def way(error: ProviderError) -> tuple[str | None, ...]:
 def alike(failed: Sequence[ProviderError]) -> bool:
     """Tell whether rows failed the same way."""
     return len({way(error) for error in failed}) == 1
+
+
+def collect(
+    tries: set[asyncio.Task[Outcome | None]], failed: list[ProviderError]
+) -> bool:
+    """Take out the tries that have ended; return False when one has no outcome."""
+    for one in [one for one in tries if one.done()]:
+        tries.remove(one)
+        if (outcome := one.result()) is None:
+            return False
+        if isinstance(outcome.error, ProviderError) and outcome.failed:
+            failed.append(outcome.error)
+    return True

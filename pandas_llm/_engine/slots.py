@@ -91,8 +91,17 @@ class Slots:
         """Whether one who holds a slot has to give it back between two rows."""
         return bool(self._woken or self._waiting) or self.used > self.limit
 
+    async def pass_on(self) -> None:
+        """Let those who wait for a slot go first, then take one again."""
+        self.release()
+        try:
+            await self.acquire()
+        except BaseException:
+            self.used += 1  # the holder gives it back
+            raise
+
     def release(self) -> None:
-        """Give a slot back."""
+        """Return a slot."""
         self.used -= 1
         self._wake()
 

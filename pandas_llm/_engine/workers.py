@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pandas_llm._engine.bundles import Bundles
-from pandas_llm._engine.events import OF_THE_TEXT, alike
+from pandas_llm._engine.events import OF_THE_TEXT, alike, collect
 from pandas_llm._engine.fallback import Fallback
+from pandas_llm._engine.feed import Bundles
 from pandas_llm._engine.slots import Slots
 from pandas_llm.errors import (
     BadRequestError,
@@ -79,6 +80,8 @@ class Engine:
         """Is set for a moment at each outcome."""
         self._rested = asyncio.Event()
         """Is set when a row of the probe begins to wait for itself."""
+        self._refused: set[asyncio.Task[Any] | None] = set()
+        """Those that ask for such a row and were refused."""
         self._put_off: dict[int, Outcome] = {}
         """What came so far of rows that are asked once more at the end."""
         self._feed: Feed
@@ -146,11 +149,11 @@ class Engine:
                 break
             tries.add(self._start(self._try(bundle)))
             await self._ended_or_asleep(tries)
-            if not _collect(tries, failed):
+            if not collect(tries, failed):
                 return
         while tries and not client.proven:
             await asyncio.wait(tries, return_when=asyncio.FIRST_COMPLETED)
-            if not _collect(tries, failed):
+            if not collect(tries, failed):
                 return
         history.sampling = False
         own = failed and isinstance(failed[0], OF_THE_TEXT)
@@ -176,8 +179,7 @@ class Engine:
         clock = asyncio.get_running_loop().time
         end = clock() + len(tries) - 1
         while not any(one.done() for one in tries):
-            asleep = self._slots.resting[RateLimitError.kind] >= len(tries)
-            left = end - clock() if asleep else None
+            left = end - clock() if tries <= self._refused else None
             if left is not None and left <= 0:
                 return
             self._rested.clear()
@@ -210,13 +212,11 @@ class Engine:
             if circuit.due:
                 if (bundle := await self._next()) is None:
                     return
-                self._start(self._scout(bundle))
+                self._start(self._work(bundle)).add_done_callback(
+                    partial(self._arrived, bundle)
+                )
 
-    async def _scout(self, bundle: Bundle) -> None:
-        await self._work(bundle)
-        self._arrived(bundle)
-
-    def _arrived(self, bundle: Bundle) -> None:
+    def _arrived(self, bundle: Bundle, _: object = None) -> None:
         """Let those go on that wait until fewer rows of other places are asked."""
         self._looks.discard(bundle[0].position)
         self._arrival.set()
@@ -224,10 +224,12 @@ class Engine:
 
     def _grow(self) -> None:
         """Follow the concurrency's target; workers over it wait for a slot."""
-        if self._idle is None:  # before the pool: a row of the probe was refused
+        target, slots = self._client.pace.target, self._slots
+        if self._idle is None:  # before the pool: a row of the probe waits for itself
+            if slots.resting[RateLimitError.kind]:
+                self._refused.add(asyncio.current_task())
             self._rested.set()
             return
-        target, slots = self._client.pace.target, self._slots
         if target != slots.limit:
             slots.resize(target)
         while len(self._workers) - slots.resting.total() < target:
@@ -262,12 +264,7 @@ class Engine:
                 if pace.target != slots.limit:
                     self._grow()
                 if slots.wanted:
-                    slots.release()
-                    try:
-                        await slots.acquire()
-                    except BaseException:
-                        slots.used += 1  # given back below
-                        raise
+                    await slots.pass_on()
         finally:
             slots.release()
 
@@ -395,16 +392,3 @@ class Engine:
         for worker in workers:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
-
-
-def _collect(
-    tries: set[asyncio.Task[Outcome | None]], failed: list[ProviderError]
-) -> bool:
-    """Take out the tries that have ended; return False when one has no outcome."""
-    for one in [one for one in tries if one.done()]:
-        tries.remove(one)
-        if (outcome := one.result()) is None:
-            return False
-        if isinstance(outcome.error, ProviderError) and outcome.failed:
-            failed.append(outcome.error)
-    return True

@@ -1,6 +1,6 @@
 """The pace where nothing tells the limit: what refusals alone give away of it.
 
-NOTES-pacing.md says what each part is and why each number is what it is.
+NOTES.md says what each part is and why each number is what it is.
 """
 
 from __future__ import annotations
@@ -178,8 +178,6 @@ class Guess:
         self.flight -= 1
         ticket.done = now
 
-    # -- alarm and trials -------------------------------------------------------------
-
     def _alarm(self, start: Ticket, now: float, asked: float | None) -> None:
         self._alarms += 1
         self._measure(start)
@@ -237,8 +235,6 @@ class Guess:
         self._begin(now, anchor, self._wave.count - 1)
         self._clean = 0.0
         self._settle(now, SEARCH if self._alarms == 1 and not window else HOLD)
-
-    # -- rates ------------------------------------------------------------------------
 
     def _settle(self, now: float, state: str) -> None:
         """Send at the rate that is guessed, and see."""
