@@ -169,14 +169,15 @@ class Transport:
     ) -> HTTPResponse:
         """Send, so often again on connections gone stale, and read the answer."""
         assert self._session is not None  # noqa: S101 - entered by the caller
-        url, headers, body = request
-        route, how, signs = self._ways.get(url) or self._way(url)
+        # no headers among the names: tools that show a traceback's would show the key
+        body, known = request.body, self._ways.get(request.url)
+        route, how, signs = known or self._way(request.url)
         try:
             async with self._session.request(
                 method,
                 route.url,
                 data=body if len(body) < _LARGE else BytesIO(body),
-                headers=route.signed(headers) if signs else headers,
+                headers=route.signed(request.headers) if signs else request.headers,
                 **how,
             ) as response:
                 self._answered = True
