@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 from resume_server import Server, completion, failure
 
-import pandas_llm  # noqa: F401 - registers the accessors
+import pandas_llm
 from pandas_llm.errors import RateLimitedTooLong
 from pandas_llm.providers.headers import duration
 
@@ -273,3 +273,19 @@ def test_output_tokens_are_a_limit_of_their_own():
     ideal = (answer.used - 1000) / 1000
     assert answer.refused < 4, answer.refused
     assert took < 1.5 * ideal + 1, (took, ideal)
+
+
+@pytest.mark.parametrize("place", [0, 50])
+def test_a_row_that_is_always_refused_holds_up_no_other(place, monkeypatch):
+    """Larger than the limit, it is given up when patience ends; the run is not."""
+    monkeypatch.setattr("pandas_llm._pacing.limiter._ROW", (0.05, 0.05))
+
+    def answer(body):
+        if prompt(body) == f"Row {place}":
+            return failure(429, "too much for this account")
+        return completion("yes")
+
+    with Server(answer) as server, pytest.warns(pandas_llm.LLMWarning, match="rate"):
+        out = ask(server, 100, concurrency=4, patience=2, errors="coerce")
+    assert (out.drop(place) == "yes").all()
+    assert pd.isna(out[place])

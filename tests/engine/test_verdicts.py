@@ -660,7 +660,11 @@ def test_nothing_but_refusals_shows_the_last_words(answered):
     assert type(error) is errors.RateLimitedTooLong
     assert "come back in spring" in str(error)
     assert "patience=3" in str(error)
-    assert f"{len(server.bodies) - answered} requests failed" in str(error)
+    told = re.search(r"(\d+) requests failed", str(error))
+    assert told is not None
+    # some may have been under way when the run ended
+    refused = len(server.bodies) - answered
+    assert refused - 8 <= int(told[1]) <= refused
 
 
 def test_a_row_that_others_overtake_thirty_times_fails_by_itself(monkeypatch):
@@ -722,7 +726,8 @@ TABLE = [
     (SLOW, replace(ANY, refused=2.0, patience=1.0), Then.RUN),
     (SLOW, replace(ANY, overtaken=29), Then.AFTER),
     (SLOW, replace(ANY, overtaken=30), Then.ROW),
-    (SLOW, replace(ANY, overtaken=30, refused=2.0, patience=1.0), Then.RUN),
+    (SLOW, replace(ANY, overtaken=1, refused=2.0, patience=1.0), Then.ROW),
+    (SLOW, replace(ANY, refused=2.0, patience=1.0), Then.RUN),
     (SLOW, replace(ANY, gated=False), Then.AFTER),
     (SLOW, replace(ANY, gated=False, failures=6), Then.ROW),
     (DOWN, ANY, Then.AFTER),
