@@ -319,7 +319,7 @@ def test_ctrl_c_while_a_batch_is_asked_for_says_what_may_exist(simulator, kept, 
         raise AssertionError
 
     with Between(server, after=first("create", interrupt)) as between:
-        script = Path(__file__).with_name("batch_kill_process.py")
+        script = Path(__file__).parents[1] / "support/batch_kill_process.py"
         command = [sys.executable, str(script), model, between.base_url, str(kept)]
         child.append(
             subprocess.Popen([*command, str(ROWS)], stderr=subprocess.PIPE, text=True)
