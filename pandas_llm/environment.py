@@ -56,8 +56,8 @@ def authorities() -> Named | None:
     if variable("SSL_CERT_FILE", "SSL_CERT_DIR"):
         return None
     names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-    found = (Named(name, variable(name) or "") for name in names)
-    return next((named for named in found if named.value), None)
+    files = (Named(name, variable(name) or "") for name in names)
+    return next((file for file in files if file.value), None)
 
 
 def proxy(url: str) -> Named | None:
@@ -74,21 +74,21 @@ def proxy(url: str) -> Named | None:
         return None
     if proxy_bypass(parts.netloc.rpartition("@")[2]):  # by the system's settings
         return None
-    found = getproxies()
+    proxies = getproxies()
     for scheme in (parts.scheme, "all"):
-        if text := found.get(scheme, "").strip():
+        if text := proxies.get(scheme, "").strip():
             return Named(f"{scheme.upper()}_PROXY", text)
     return None
 
 
 def _covers(entry: str, host: str, port: int | None) -> bool:
-    """Tell whether an entry of NO_PROXY means a host."""
+    """Return whether an entry of NO_PROXY means a host."""
     if entry == "*":
         return True
-    if found := re.fullmatch(r"(\[.*\]|[^:]*):(\d+)", entry):
-        if port is not None and int(found[2]) != port:
+    if match := re.fullmatch(r"(\[.*\]|[^:]*):(\d+)", entry):
+        if port is not None and int(match[2]) != port:
             return False
-        entry = found[1]
+        entry = match[1]
     entry = entry.strip("[]").lower()
     with suppress(ValueError):
         return ip_address(host) in ip_network(entry, strict=False)

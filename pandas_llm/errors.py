@@ -1,66 +1,10 @@
 """Every error the package raises.
 
-.. code-block:: text
-
-    LLMError
-    ├── ConfigurationError        no model, no key, unknown provider        fatal
-    │   ├── InvalidValueError     an argument that cannot be (ValueError)   fatal
-    │   ├── InvalidTypeError      of a wrong type, or unknown (TypeError)   fatal
-    │   ├── MissingColumnError    no such column (KeyError)                 fatal
-    │   └── LoopError             this event loop will not do (RuntimeError) fatal
-    ├── NoUsageError              a frame that no run made (AttributeError)
-    ├── TemplateError             unknown or ambiguous column (ValueError)
-    ├── GenerationError           errors="raise": some rows failed
-    ├── CostLimitError            the next row could pass max_cost          fatal
-    ├── RowError                  one row has no answer
-    │   ├── EncodingError         a cell that is not valid Unicode
-    │   ├── ImageError            no such file, no image, too large
-    │   ├── EmptyTextError        embed: nothing has no vector
-    │   ├── DeadlineError         not done when the deadline passed
-    │   ├── InterruptedRowError   not done when the run was interrupted
-    │   ├── NotCachedError        replay=True, and no reply is kept
-    │   ├── BatchError            the batch it was in has no answer to it
-    │   ├── ShortenedError        answered, but its text was cut to fit
-    │   ├── FellBackError         answered, but by a model of `fallback`
-    │   ├── NotSentError          not sent because a fatal error came first
-    │   └── OutputError           the reply is not what `keys` asks for
-    │       ├── RefusalError      the model declined
-    │       ├── ContentFilterError
-    │       ├── ToolCallError     a call of a tool and no text
-    │       └── TruncatedError    the reply was cut off (finish reason "length")
-    └── ProviderError             what the endpoint or the network said
-        ├── AuthenticationError   401, 403                                  fatal*
-        ├── ModelNotFoundError    404, a redirect                           fatal*
-        │   └── NotFoundError     the same, once other rows were answered
-        ├── BlockedError          403 with a page: a firewall before the API
-        ├── NoCreditError         a code or sentence that says so            fatal
-        │   └── PaymentRequiredError  402 and no more                       fatal*
-        ├── RateLimitedTooLong    a wait longer than `max_wait`             fatal
-        ├── UnreachableError      no connection at all to begin with         fatal
-        ├── FirstRowsError        the first rows all failed the same way     fatal
-        ├── RepeatedError         row after row failed the same way          fatal
-        ├── OutageError           an outage longer than `patience`          fatal
-        ├── MaybeCreatedError     a batch was asked for, the answer unclear  fatal
-        ├── BadRequestError       400, 413, 422
-        │   ├── ContextLengthError
-        │   └── PromptFilteredError
-        ├── ReplyTooLargeError    more than 16 MB
-        ├── RateLimitError        429                                       retryable
-        ├── ServerError           5xx, 408, 409                             retryable
-        │   └── OverloadedError   503, 529                                  retryable
-        │       └── NoRoomError   429: the service tier is full now         retryable
-        ├── ConnectionFailedError no connection could be made               retryable
-        │   └── ConnectionBrokenError  it broke before there was an answer  retryable
-        ├── RequestTimeoutError   no answer within `request_timeout`        retryable
-        └── MalformedReplyError   HTML, an empty body, no choices           retryable
-
-    LLMWarning (UserWarning)      rows failed, options the model refused
-
 What is raised on purpose is an `LLMError`, also where it is a ``ValueError`` or
 ``TypeError`` to the caller: a traceback is cut at the caller's line by that alone.
 `retryable` and `fatal` are class attributes: a retryable error is asked again, a
-fatal one stops the run, anything else fails its row alone. Those with a star are the
-row's own once the run has had an answer: `fatal` of the error itself is then False.
+fatal one stops the run, anything else fails its row alone. Those that are `own` are
+their row's alone once the run has had an answer: `fatal` of the error is then False.
 """
 
 from __future__ import annotations
@@ -113,17 +57,21 @@ class LLMError(Exception):
     partial: Any = None
     failures: pd.DataFrame | None = None
 
-    def __init__(self, *said: Any) -> None:
+    def __init_subclass__(cls, *, kind: str = "", **flags: bool) -> None:
+        """Set the kind and the flags that a class's first line names."""
+        super().__init_subclass__()
+        cls.kind = kind or cls.kind
+        for name, value in flags.items():
+            setattr(cls, name, value)
+
+    def __init__(self, *parts: Any) -> None:
         # words of servers come to people through here alone: a warning, a log, a
         # column and a report take them from an error
-        super().__init__(*(visible(v) if isinstance(v, str) else v for v in said))
+        super().__init__(*(visible(v) if isinstance(v, str) else v for v in parts))
 
 
-class ConfigurationError(LLMError):
+class ConfigurationError(LLMError, kind="configuration", fatal=True):
     """The run cannot start: no model, no key, an unknown provider."""
-
-    kind = "configuration"
-    fatal = True
 
 
 class InvalidValueError(ConfigurationError, ValueError):
@@ -142,107 +90,71 @@ class LoopError(ConfigurationError, RuntimeError):
     """The event loop that the call was made in cannot be used for it."""
 
 
-class NoUsageError(LLMError, AttributeError):
+class NoUsageError(LLMError, AttributeError, kind="no_usage"):
     """The frame does not say what a run has used."""
 
-    kind = "no_usage"
 
-
-class TemplateError(LLMError, ValueError):
+class TemplateError(LLMError, ValueError, kind="template"):
     """The template names something that is not there, or there twice."""
 
-    kind = "template"
 
-
-class GenerationError(LLMError):
+class GenerationError(LLMError, kind="failed_rows"):
     """Some rows failed, and ``errors="raise"`` was asked for."""
 
-    kind = "failed_rows"
 
-
-class CostLimitError(LLMError):
+class CostLimitError(LLMError, kind="max_cost", fatal=True):
     """The next row could cost more than is left of `max_cost`."""
 
-    kind = "max_cost"
-    fatal = True
 
-
-class RowError(LLMError):
+class RowError(LLMError, kind="row"):
     """One row has no answer; the run goes on."""
 
-    kind = "row"
 
-
-class EncodingError(RowError):
+class EncodingError(RowError, kind="encoding"):
     """A prompt cannot be sent: it holds a lone surrogate."""
 
-    kind = "encoding"
 
-
-class ImageError(RowError):
+class ImageError(RowError, kind="image"):
     """An image cannot be sent: no file, no image, of another type, too large."""
 
-    kind = "image"
 
-
-class EmptyTextError(RowError):
+class EmptyTextError(RowError, kind="empty_text"):
     """An empty text has no embedding; servers refuse the whole batch for it."""
 
-    kind = "empty_text"
 
-
-class DeadlineError(RowError):
+class DeadlineError(RowError, kind="deadline"):
     """The row was not done when the run's deadline passed."""
 
-    kind = "deadline"
 
-
-class InterruptedRowError(RowError):
+class InterruptedRowError(RowError, kind="interrupted"):
     """The row was not done when the run was interrupted."""
 
-    kind = "interrupted"
 
-
-class NotSentError(RowError):
+class NotSentError(RowError, kind="not_sent"):
     """The row was not sent because the run had to stop before it."""
 
-    kind = "not_sent"
 
-
-class NotCachedError(RowError):
+class NotCachedError(RowError, kind="not_cached"):
     """With ``replay=True``: no reply to this row's request is kept."""
 
-    kind = "not_cached"
 
-
-class BatchError(RowError):
+class BatchError(RowError, kind="batch"):
     """The batch that the row was in has ended, or is left, without its answer."""
 
-    kind = "batch"
 
-
-class ShortenedError(RowError):
+class ShortenedError(RowError, kind="shortened", remark=True):
     """The row was answered, but its text had to be cut to fit: see `truncate`."""
 
-    kind = "shortened"
-    remark = True
 
-
-class FellBackError(RowError):
+class FellBackError(RowError, kind="fallback", remark=True):
     """The row was answered, but by a model of `fallback`."""
 
-    kind = "fallback"
-    remark = True
 
-
-class UnreadError(RowError):
+class UnreadError(RowError, kind="unread", remark=True):
     """The row was answered, but not every vote on it could be read."""
 
-    kind = "unread"
-    remark = True
 
-
-class OutputError(RowError):
+class OutputError(RowError, kind="output"):
     """A reply that does not hold what was asked for.
 
     Attributes
@@ -251,36 +163,28 @@ class OutputError(RowError):
         The reply as it came.
     """
 
-    kind = "output"
-
     def __init__(self, message: str, text: str = "") -> None:
         super().__init__(message)
         self.text = text
 
 
-class RefusalError(OutputError):
+class RefusalError(OutputError, kind="refusal"):
     """The model declined to answer."""
 
-    kind = "refusal"
 
-
-class ContentFilterError(OutputError):
+class ContentFilterError(OutputError, kind="content_filter"):
     """The provider's filter held the answer back."""
-
-    kind = "content_filter"
 
 
 class ToolCallError(OutputError):
     """The model asked for a tool in place of an answer; tools are not run."""
 
 
-class TruncatedError(OutputError):
+class TruncatedError(OutputError, kind="truncated"):
     """The reply ended at the token limit; raise `max_tokens`."""
 
-    kind = "truncated"
 
-
-class ProviderError(LLMError):
+class ProviderError(LLMError, kind="provider"):
     """The endpoint answered with an error, or did not answer.
 
     Parameters
@@ -296,8 +200,6 @@ class ProviderError(LLMError):
     retry_after : float, optional
         Seconds the provider asks to wait.
     """
-
-    kind = "provider"
 
     def __init__(  # noqa: PLR0913 - an error carries all that is known
         self,
@@ -319,161 +221,100 @@ class ProviderError(LLMError):
         """The vendor's own words, without what they quote of the row."""
 
 
-class AuthenticationError(ProviderError):
+class AuthenticationError(ProviderError, kind="authentication", fatal=True, own=True):
     """The key is missing, wrong or not allowed to do this."""
 
-    kind = "authentication"
-    fatal = True
-    own = True
 
-
-class ModelNotFoundError(ProviderError):
+class ModelNotFoundError(ProviderError, kind="model_not_found", fatal=True, own=True):
     """The endpoint has no such model, or no such path."""
 
-    kind = "model_not_found"
-    fatal = True
-    own = True
 
-
-class NotFoundError(ModelNotFoundError):
+class NotFoundError(ModelNotFoundError, kind="not_found", fatal=False):
     """A 404 or a redirect for one row, where others are answered."""
 
-    kind = "not_found"
-    fatal = False
 
-
-class BlockedError(ProviderError):
+class BlockedError(ProviderError, kind="blocked"):
     """A firewall before the API answers with a page in place of this row's reply."""
 
-    kind = "blocked"
 
-
-class NoCreditError(ProviderError):
+class NoCreditError(ProviderError, kind="no_credit", fatal=True):
     """The account has no credit or reached a spend limit; waiting does not help."""
 
-    kind = "no_credit"
-    fatal = True
 
-
-class PaymentRequiredError(NoCreditError):
+class PaymentRequiredError(NoCreditError, own=True):
     """402 without a code or sentence that says more."""
 
-    own = True
 
-
-class RateLimitedTooLong(ProviderError):  # noqa: N818 - reads as what happened
+class RateLimitedTooLong(ProviderError, kind="wait_too_long", fatal=True):  # noqa: N818 - reads as what happened
     """The provider asks for a wait longer than `max_wait`."""
 
-    kind = "wait_too_long"
-    fatal = True
 
-
-class UnreachableError(ProviderError):
+class UnreachableError(ProviderError, kind="unreachable", fatal=True):
     """Nothing answers at the endpoint's address."""
 
-    kind = "unreachable"
-    fatal = True
 
-
-class FirstRowsError(ProviderError):
+class FirstRowsError(ProviderError, kind="first_rows", fatal=True):
     """The first rows all failed the same way, so the others would too."""
 
-    kind = "first_rows"
-    fatal = True
 
-
-class RepeatedError(ProviderError):
+class RepeatedError(ProviderError, kind="repeated", fatal=True):
     """Row after row failed the same way, with no answer in between."""
 
-    kind = "repeated"
-    fatal = True
 
-
-class OutageError(ProviderError):
+class OutageError(ProviderError, kind="outage", fatal=True):
     """The endpoint has answered nothing for a long time."""
 
-    kind = "outage"
-    fatal = True
 
-
-class MaybeCreatedError(ProviderError):
+class MaybeCreatedError(ProviderError, kind="maybe_created", fatal=True):
     """A request that creates something was sent, and its answer is not clear."""
 
-    kind = "maybe_created"
-    fatal = True
 
-
-class ReplyTooLargeError(ProviderError):
+class ReplyTooLargeError(ProviderError, kind="reply_too_large"):
     """A reply larger than any answer should be."""
 
-    kind = "reply_too_large"
 
-
-class BadRequestError(ProviderError):
+class BadRequestError(ProviderError, kind="bad_request"):
     """The endpoint does not accept this request."""
 
-    kind = "bad_request"
 
-
-class ContextLengthError(BadRequestError):
+class ContextLengthError(BadRequestError, kind="context_length"):
     """The prompt is longer than the model can read."""
 
-    kind = "context_length"
 
-
-class PromptFilteredError(BadRequestError):
+class PromptFilteredError(BadRequestError, kind="content_filter"):
     """The provider's filter does not let this prompt through."""
 
-    kind = "content_filter"
 
-
-class RateLimitError(ProviderError):
+class RateLimitError(ProviderError, kind="rate_limit", retryable=True):
     """Too many requests or tokens for now."""
 
-    kind = "rate_limit"
-    retryable = True
 
-
-class ServerError(ProviderError):
+class ServerError(ProviderError, kind="server", retryable=True):
     """The endpoint failed."""
 
-    kind = "server"
-    retryable = True
 
-
-class OverloadedError(ServerError):
+class OverloadedError(ServerError, kind="overloaded"):
     """The endpoint has too much to do."""
-
-    kind = "overloaded"
 
 
 class NoRoomError(OverloadedError):
     """The service tier that was asked for has no room now; others may have."""
 
 
-class ConnectionFailedError(ProviderError):
+class ConnectionFailedError(ProviderError, kind="connection", retryable=True):
     """No connection could be made."""
-
-    kind = "connection"
-    retryable = True
 
 
 class ConnectionBrokenError(ConnectionFailedError):
     """A connection broke before there was an answer: something is there."""
 
 
-class RequestTimeoutError(ProviderError):
+class RequestTimeoutError(ProviderError, kind="timeout", retryable=True):
     """No answer within `request_timeout` seconds."""
 
-    kind = "timeout"
-    retryable = True
 
-
-class MalformedReplyError(ProviderError):
-    """A reply that is no chat completion: HTML, an empty body, no choices."""
-
-    kind = "malformed_reply"
-    retryable = True
+class MalformedReplyError(ProviderError, kind="malformed_reply", retryable=True):
+    """A reply that is not a chat completion: HTML, an empty body, no choices."""
 
 
 def warn(message: str, category: type[Warning]) -> None:

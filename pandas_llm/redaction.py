@@ -47,8 +47,8 @@ def parted(url: str) -> tuple[Secret, str]:
     mark = url.find("://")
     start = mark + 3 if mark >= 0 else 0
     scheme, rest = url[:start], url[start:]
-    found = _PLACE.match(rest)
-    place = found[0] if found else ""
+    match = _PLACE.match(rest)
+    place = match[0] if match else ""
     end = place.rfind("@")
     port = place.rpartition(":")[2] if ":" in place else "0"
     if end < 0 and not port.isdigit() and not place.endswith("]"):
@@ -107,7 +107,7 @@ def shown(url: str) -> str:
 
 
 def is_secret(header: str) -> bool:
-    """Tell by a header's name whether its value may be a key."""
+    """Return whether a header's value may be a key, by its name."""
     return _SECRET.search(header) is not None
 
 
@@ -124,8 +124,8 @@ def visible(text: str) -> str:
     return _UNSEEN.sub(_written_out, text.replace("\r\n", "\n"))
 
 
-def _written_out(found: re.Match[str]) -> str:
-    return found[0].encode("unicode_escape").decode()
+def _written_out(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode()
 
 
 # -- options --------------------------------------------------------------------
@@ -157,12 +157,12 @@ def conceal(options: Mapping[str, Any]) -> dict[str, Any]:
     >>> conceal({"api_key": "sk-1", "headers": {"Cookie": "a=1", "X-Team": "blue"}})
     {'api_key': '***', 'headers': {'Cookie': '***', 'X-Team': 'blue'}}
     """
-    found = dict(options)
-    key, url, headers = (found.get(n) for n in ("api_key", "base_url", "headers"))
+    concealed = dict(options)
+    key, url, headers = (concealed.get(n) for n in ("api_key", "base_url", "headers"))
     if isinstance(key, str):
-        found["api_key"] = Secret(key)
+        concealed["api_key"] = Secret(key)
     if isinstance(url, str) and parted(url)[0]:
-        found["base_url"] = _Address(url)
+        concealed["base_url"] = _Address(url)
     if type(headers) is dict and all(isinstance(name, str) for name in headers):
-        found["headers"] = _Headers(headers)
-    return found
+        concealed["headers"] = _Headers(headers)
+    return concealed

@@ -246,5 +246,5 @@ class Remark(NamedTuple):
 
     @classmethod
     def of(cls, error: LLMError, attempts: int = 0) -> Self:
-        """Take over what an error says."""
+        """Build a remark from an error."""
         return cls(error.kind, str(error), attempts)

@@ -31,7 +31,7 @@ class Accounts(SchedulerPlugin):  # type: ignore[misc]
     name = _NAME
 
     async def start(self, scheduler: Scheduler) -> None:
-        """Take the workers' requests."""
+        """Register the handler of the workers' requests."""
         self._scheduler = scheduler
         self._shares: dict[str, Shares] = {}
         scheduler.handlers["pandas_llm_lease"] = self.lease

@@ -37,15 +37,7 @@ def engine_plan(
 
 
 def run_partition(plan: Plan, part: Any, source: Budget | None) -> Any:
-    """Run a plan on one partition, within a part of the account's limits.
-
-    Parameters
-    ----------
-    plan, part
-        What to run, on which rows.
-    source : callable, optional
-        Gives this process its part of the limits.
-    """
+    """Run a plan on one partition, within the part of the limits that `source` has."""
     token = budget.set(source)
     try:
         return plan(part)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from inspect import Parameter
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, cast, overload
 
 import orjson
 import pandas as pd
@@ -170,19 +170,19 @@ def _type(plan: Plan, name: str, kind: str) -> DataType:
     schema = plan.schema or {}
     fields = schema["properties"]
     if plan.verb == "generate":
-        fields = _found(fields["records"]["items"], schema)["properties"]
+        fields = _resolved(fields["records"]["items"], schema)["properties"]
     return _list_type(fields.get(name, {}), schema) or StringType()
 
 
 def _list_type(field: Mapping[str, Any], root: Mapping[str, Any]) -> DataType | None:
     """Return the type of a list of plain values; None for anything else."""
-    field = _found(field, root)
+    field = _resolved(field, root)
     for choice in field.get("anyOf", ()):
         if choice.get("type") != "null":
             return _list_type(choice, root)
     if field.get("type") != "array":
         return None
-    items = _found(field["items"], root)
+    items = _resolved(field["items"], root)
     if items.get("type") == "array":
         inner = _list_type(items, root)
         return ArrayType(inner) if inner else None
@@ -191,12 +191,12 @@ def _list_type(field: Mapping[str, Any], root: Mapping[str, Any]) -> DataType | 
     return ArrayType(_ITEMS[items["type"]])
 
 
-def _found(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
+def _resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
     """Follow a reference within the schema."""
     if "$ref" not in schema:
         return schema
-    found: Mapping[str, Any] = root["$defs"][schema["$ref"].rsplit("/", 1)[-1]]
-    return found
+    name = schema["$ref"].rsplit("/", 1)[-1]
+    return cast("Mapping[str, Any]", root["$defs"][name])
 
 
 def _plain(values: pd.Series, type_: DataType) -> pd.Series:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 import warnings
@@ -13,6 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pandas_llm._display.tables import short
+from pandas_llm._display.usage import Counts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,7 +44,7 @@ class Status(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Counts):
     """A running run at one moment; what a function given as ``progress=`` gets.
 
     Attributes
@@ -83,26 +83,11 @@ class Progress:
     (2, True)
     """
 
-    rows: int
-    done: int
-    failed: int
-    cached: int
-    requests: int
-    retries: int
-    input_tokens: int
-    output_tokens: int
-    known_cost: float
-    unpriced: int
-    seconds: float
-    rate: float
-    left: float | None
-    waiting: str
-    finished: bool
-
-    @property
-    def cost(self) -> float:
-        """Dollars so far; NaN when a reply has no known price."""
-        return math.nan if self.unpriced else self.known_cost
+    done: int = 0
+    rate: float = 0.0
+    left: float | None = None
+    waiting: str = ""
+    finished: bool = False
 
 
 class _Speed:
@@ -114,7 +99,7 @@ class _Speed:
         self._last = 0.0
 
     def note(self, seconds: float, totals: Totals, status: Status) -> None:
-        """Take a point; while all wait, the time does not count."""
+        """Add a point; while all wait, the time does not count."""
         if not status.waiting:
             self._active += seconds - self._last
         self._last = seconds
@@ -136,16 +121,13 @@ class _Speed:
             return 0.0
         by_rate = rows / self.rate if self.rate > 0 else None
         by_plan = rows * self._requests_a_row() / status.plan if status.plan else None
-        found = [seconds for seconds in (by_rate, by_plan) if seconds is not None]
-        return max(found) + status.seconds if found else None
+        known = [seconds for seconds in (by_rate, by_plan) if seconds is not None]
+        return max(known) + status.seconds if known else None
 
     def _requests_a_row(self) -> float:
-        (_, rows, requests), (_, more_rows, more_requests) = (
-            self._points[0],
-            self._points[-1],
-        )
-        done = more_rows - rows
-        return (more_requests - requests) / done if done else 1.0
+        first, last = self._points[0], self._points[-1]
+        done = last[1] - first[1]
+        return (last[2] - first[2]) / done if done else 1.0
 
 
 class Bar:
@@ -162,7 +144,7 @@ class Bar:
         None shows the bar in a terminal or a notebook only; a function is called
         with a `Progress`, and once more at the end.
     status : callable
-        Gives the `Status` of the moment.
+        Returns the `Status` of the moment.
     """
 
     def __init__(
@@ -205,16 +187,7 @@ class Bar:
         seconds = now - self._started
         self._speed.note(seconds, totals, status)
         return Progress(
-            rows=totals.rows,
-            done=totals.done,
-            failed=totals.failed,
-            cached=totals.cached,
-            requests=totals.requests,
-            retries=totals.retries,
-            input_tokens=totals.input_tokens,
-            output_tokens=totals.output_tokens,
-            known_cost=totals.known_cost,
-            unpriced=totals.unpriced,
+            **totals.counts(Progress),
             seconds=seconds,
             rate=totals.done / seconds if finished else self._speed.rate,
             left=self._speed.left(totals.rows - totals.done, status),

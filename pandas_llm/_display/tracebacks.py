@@ -63,7 +63,7 @@ def ends_here(verb: Function) -> Function:
 
 
 def trim(error: BaseException) -> None:
-    """Take frames off an error that leaves the package, by its class."""
+    """Remove frames from an error that leaves the package, by its class."""
     frames = list(_frames(error.__traceback__))
     if environment.own("traceback") == "full" or not frames:
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pandas_llm._display.tables import Table, dollars
 
@@ -12,8 +12,29 @@ if TYPE_CHECKING:
     from pandas_llm.types import Tokens
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What is counted of a run, while it runs and at its end."""
+
+    rows: int = 0
+    failed: int = 0
+    cached: int = 0
+    requests: int = 0
+    retries: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    known_cost: float = 0.0
+    unpriced: int = 0
+    seconds: float = 0.0
+
+    @property
+    def cost(self) -> float:
+        """Dollars; NaN when any reply has no known price, never 0 for that."""
+        return math.nan if self.unpriced else self.known_cost
+
+
 @dataclass(frozen=True, slots=True, repr=False)
-class Usage(Table):
+class Usage(Table, Counts):
     """What a run used; a small table in a notebook and when printed.
 
     Attributes
@@ -49,23 +70,8 @@ class Usage(Table):
     time            0.0 s
     """
 
-    rows: int = 0
-    failed: int = 0
-    cached: int = 0
-    requests: int = 0
-    retries: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
     cached_input_tokens: int = 0
     reasoning_tokens: int = 0
-    seconds: float = 0.0
-    known_cost: float = 0.0
-    unpriced: int = 0
-
-    @property
-    def cost(self) -> float:
-        """Dollars; NaN when any reply has no known price, never 0 for that."""
-        return math.nan if self.unpriced else self.known_cost
 
     def __add__(self, other: Usage) -> Usage:
         """Add two runs, as of a chain."""
@@ -129,5 +135,9 @@ class Totals:
 
     def usage(self, seconds: float) -> Usage:
         """Return the frozen sum."""
-        names = [f.name for f in fields(Usage) if f.name != "seconds"]
-        return Usage(**{n: getattr(self, n) for n in names}, seconds=seconds)
+        return Usage(**self.counts(Usage), seconds=seconds)
+
+    def counts(self, kind: type[Counts]) -> dict[str, Any]:
+        """Return the counters that another kind of counts has too."""
+        names = (field.name for field in fields(kind))
+        return {name: getattr(self, name) for name in names if hasattr(self, name)}

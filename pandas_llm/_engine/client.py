@@ -153,13 +153,13 @@ class Client:
         too_long = why.finish_reason == ContextLengthError.kind
         return ContextLengthError(why.text) if too_long else RowError(why.text)
 
-    async def complete(
+    def complete(
         self,
         request: Request,
         events: Events,
         key: bytes | None = None,
         tally: Tally | None = None,
-    ) -> Outcome:
+    ) -> Awaitable[Outcome]:
         """Ask until the reply is understood.
 
         Parameters
@@ -179,13 +179,13 @@ class Client:
         if key is None:
             key = self.fingerprint.of(request)
             if kept := self.known([key]):
-                return kept[key]
+                return _at_once(kept[key])
         if self._settings.replay:
-            return _not_kept()
+            return _at_once(_not_kept())
         tally = tally or Tally()
         if self._shared is None:
-            return await self._asked(request, events, key, tally)
-        return await self._together(self._shared, request, events, key, tally)
+            return self._asked(request, events, key, tally)
+        return self._together(self._shared, request, events, key, tally)
 
     async def _together(
         self, cache: Cache, request: Request, events: Events, key: bytes, tally: Tally
@@ -222,7 +222,8 @@ class Client:
             reply, choices, error = await self._choices(request, events, tally)
             unread = request.spec.n - len(choices) if self._output.votes else 0
             records = self._output.combine(choices, unread)
-            error = error or _missed(unread, request.spec.n)
+            if unread:
+                error = error or _missed(unread, request.spec.n)
         except LLMError as failure:
             if failure.fatal:
                 raise
@@ -282,16 +283,6 @@ class Client:
             outcomes.append(Outcome(records, None, tally.attempts, seconds, own, used))
         return outcomes
 
-    def _unread(self, count: int) -> list[Choice]:
-        """Return votes without a word: out of the cache the share is the same."""
-        return [Choice("", _UNREAD)] * count if self._output.votes else []
-
-    async def _read(self, choice: Choice) -> tuple[list[Record], TruncatedError | None]:
-        """Read one choice, in a thread if it is long, so that other rows go on."""
-        if len(choice.text) > _READ_AT_ONCE:
-            return await asyncio.to_thread(self._output.read, choice)
-        return self._output.read(choice)
-
     async def _choices(
         self, request: Request, events: Events, tally: Tally
     ) -> tuple[Reply, list[list[Record]], TruncatedError | None]:
@@ -303,7 +294,7 @@ class Client:
         asked for.
         """
         asked, left = request, request.spec.n
-        again = self._settings.output_retries
+        again, read = self._settings.output_retries, self._output.read
         understood: list[list[Record]] = []
         kept: list[Choice] = []
         mark: TruncatedError | None = None
@@ -313,7 +304,10 @@ class Client:
             unclear: OutputError | None = None
             for choice in reply.choices[:left]:
                 try:
-                    records, cut = await self._read(choice)
+                    long = len(choice.text) > _READ_AT_ONCE  # let other rows go on
+                    records, cut = (
+                        await asyncio.to_thread(read, choice) if long else read(choice)
+                    )
                     understood.append(records)
                     kept.append(choice)
                     mark = mark or cut
@@ -337,10 +331,15 @@ class Client:
                 self.terms.fewer()
         if problem is not None and not understood:
             raise problem
-        choices = (*kept, *self._unread(request.spec.n - len(understood)))
-        if choices != reply.choices:
-            reply = reply._replace(choices=choices)
-        return reply, understood, mark
+        missing = request.spec.n - len(understood)
+        return self._whole(reply, kept, missing), understood, mark
+
+    def _whole(self, reply: Reply, kept: list[Choice], missing: int) -> Reply:
+        """Return the reply with the choices of all requests, as it is to be kept."""
+        # out of the cache the share of votes is the same
+        unread = missing if self._output.votes else 0
+        choices = (*kept, *[Choice("", _UNREAD)] * unread)
+        return reply if choices == reply.choices else reply._replace(choices=choices)
 
 
 def _missed(unread: int, asked: int) -> UnreadError | None:
@@ -348,6 +347,10 @@ def _missed(unread: int, asked: int) -> UnreadError | None:
     if not unread:
         return None
     return UnreadError(f"{unread} of {asked} votes could not be read")
+
+
+async def _at_once(outcome: Outcome) -> Outcome:
+    return outcome
 
 
 def _not_kept() -> Outcome:

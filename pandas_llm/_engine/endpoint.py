@@ -172,7 +172,8 @@ class Access:
         self.secrets = secrets(endpoint)
         self.served = True
         self._key = _fingerprint(endpoint)
-        self._noted = False
+        self.noted = False
+        """Whether it is known in this process that the key was accepted."""
 
     @property
     def accepted(self) -> bool:
@@ -181,9 +182,8 @@ class Access:
 
     def accept(self) -> None:
         """Remember that the key was accepted."""
-        if not self._noted:  # nearly never
-            _accepted.add(self._key)
-            self._noted = self.served = True
+        _accepted.add(self._key)
+        self.noted = self.served = True
 
     def renewed(self, used: Provider, error: LLMError) -> bool:
         """Make another key after a 401; once for all rows that were in flight.
@@ -203,7 +203,7 @@ class Access:
         new = old._replace(api_key=old.renew())
         self.provider = connect(new)
         self._key = _fingerprint(new)
-        self._noted = False
+        self.noted = False
         self.secrets += secrets(new)
         return True
 

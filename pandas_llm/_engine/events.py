@@ -9,13 +9,19 @@ from typing import TYPE_CHECKING
 from pandas_llm._display import Totals
 from pandas_llm._pacing import CostBudget
 from pandas_llm._report import RunLog
-from pandas_llm.errors import ContextLengthError, PromptFilteredError
+from pandas_llm.errors import (
+    ContextLengthError,
+    PromptFilteredError,
+    ProviderError,
+)
 from pandas_llm.types import Tokens
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Sequence
 
-    from pandas_llm.errors import LLMError, ProviderError
+    from pandas_llm._pacing import Ticket
+    from pandas_llm.errors import LLMError
     from pandas_llm.types import Outcome
 
 NO_TOKENS = Tokens()
@@ -61,6 +67,10 @@ class Tally:
     """Tokens of input and of output that it is likely to use."""
     expected: float = 0.0
     """Tokens that the provider will count for its next request."""
+    ticket: Ticket | None = None
+    """Its place in the limiter's queue, while a request waits or is under way."""
+    held: float | None = None
+    """Dollars that are set aside for that request."""
 
 
 @dataclass(slots=True)
@@ -76,11 +86,6 @@ class Events:
         """Count an attempt that failed and is made again."""
         self.totals.retries += 1
         self.log.retried[error.kind] += 1
-
-    def used(self, tokens: Tokens, cost: float) -> None:
-        """Count what an answer has used; NaN is a price that nobody knows."""
-        self.totals.pay(cost)
-        self.totals.add(tokens)
 
     def finished(self, position: int, outcome: Outcome) -> bool:
         """Count a row that was asked about; tell whether it has an answer."""
@@ -164,3 +169,16 @@ def way(error: ProviderError) -> tuple[str | None, ...]:
 def alike(failed: Sequence[ProviderError]) -> bool:
     """Tell whether rows failed the same way."""
     return len({way(error) for error in failed}) == 1
+
+
+def collect(
+    tries: set[asyncio.Task[Outcome | None]], failed: list[ProviderError]
+) -> bool:
+    """Take out the tries that have ended; return False when one has no outcome."""
+    for one in [one for one in tries if one.done()]:
+        tries.remove(one)
+        if (outcome := one.result()) is None:
+            return False
+        if isinstance(outcome.error, ProviderError) and outcome.failed:
+            failed.append(outcome.error)
+    return True

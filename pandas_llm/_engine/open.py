@@ -9,11 +9,12 @@ import orjson
 
 from pandas_llm._engine.address import SIMULATED, account
 from pandas_llm._engine.client import Client
+from pandas_llm._engine.pace import Pace
 from pandas_llm._engine.sender import Parts
-from pandas_llm._engine.slots import Pace
 from pandas_llm._engine.transport import Transport, open_connections
+from pandas_llm._engine.verdict import History
 from pandas_llm._pacing import (
-    Calibration,
+    Circuit,
     Concurrency,
     Prices,
     RateLimiter,
@@ -69,7 +70,8 @@ async def open_client(stack: AsyncExitStack, endpoint: Endpoint, ask: Ask) -> Cl
     elif not endpoint.model:
         model = await _only_model(endpoint, transport)
         endpoint = reached = endpoint._replace(model=model)
-    return _client(endpoint, reached, transport, ask, _pace(stack, reached, settings))
+    pace = _pace(stack, endpoint, reached, settings)
+    return _client(endpoint, reached, transport, ask, pace)
 
 
 def offline_client(endpoint: Endpoint, ask: Ask) -> Client:
@@ -78,7 +80,8 @@ def offline_client(endpoint: Endpoint, ask: Ask) -> Client:
         msg = "no model is set: pass model='…'"
         raise ConfigurationError(msg)
     transport = Transport(ask.settings)
-    pace = Pace(RateLimiter(), Concurrency(1, maximum=1), Calibration())
+    circuit, history = Circuit(), History(endpoint, ask.settings)
+    pace = Pace(RateLimiter(), Concurrency(1, maximum=1), circuit, history, 0.0)
     return _client(endpoint, endpoint, transport, ask, pace)
 
 
@@ -112,8 +115,10 @@ async def _simulator(stack: AsyncExitStack) -> str:
     return server.base_url
 
 
-def _pace(stack: AsyncExitStack, endpoint: Endpoint, settings: Settings) -> Pace:
-    place = account(endpoint)
+def _pace(
+    stack: AsyncExitStack, endpoint: Endpoint, reached: Endpoint, settings: Settings
+) -> Pace:
+    place = account(reached)
     limiter = shared_limiter(place)
     stack.enter_context(
         limiter.bound(settings.requests_per_minute, settings.tokens_per_minute)
@@ -122,7 +127,8 @@ def _pace(stack: AsyncExitStack, endpoint: Endpoint, settings: Settings) -> Pace
         stack.enter_context(part(place, limiter))
     bound = None if settings.concurrency == "auto" else settings.concurrency
     concurrency = Concurrency(bound, maximum=open_connections())
-    return Pace(limiter, concurrency, Calibration())
+    circuit, history = Circuit(settings.patience), History(endpoint, settings)
+    return Pace(limiter, concurrency, circuit, history, settings.max_wait)
 
 
 async def _only_model(endpoint: Endpoint, transport: Transport) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import time
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
@@ -14,15 +13,12 @@ from pandas_llm._engine.endpoint import Access, Terms, redacted
 from pandas_llm._engine.events import NO_TOKENS
 from pandas_llm._engine.verdict import (
     Ended,
-    History,
     Standing,
     Then,
     decide,
-    nobody_there,
     raise_for_row,
 )
 from pandas_llm._pacing import (
-    Circuit,
     estimate_tokens,
     refused,
     unsent,
@@ -31,9 +27,7 @@ from pandas_llm.errors import (
     CostLimitError,
     LLMError,
     NoRoomError,
-    OverloadedError,
     ProviderError,
-    RateLimitError,
 )
 from pandas_llm.providers import allowance, read_reply, standard, succeeded
 from pandas_llm.types import Tokens, Used
@@ -42,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from pandas_llm._engine.events import Events, Tally
-    from pandas_llm._engine.slots import Pace
+    from pandas_llm._engine.pace import Pace
     from pandas_llm._engine.transport import Transport
     from pandas_llm._pacing import Prices, Ticket
     from pandas_llm._replies import Output
@@ -95,13 +89,13 @@ class Sender:
         self.terms = Terms(
             parts.endpoint, parts.provider, structured=parts.spec.schema is not None
         )
-        self.circuit = Circuit(settings.patience)
         self._parts = parts
         self._pace = parts.pace
+        self.circuit = parts.pace.circuit
+        self.history = parts.pace.history
         self._provider = parts.provider
         self._transport = parts.transport
         self._settings = settings
-        self.history = History(parts.endpoint, settings)
         self._access = Access(parts.reached, parts.provider)
 
     @property
@@ -124,8 +118,8 @@ class Sender:
         calibration = self._pace.calibration
         tally.standard = tally.standard or spec.tier is None
         while True:
-            tally.expected = calibration.estimate(weight, spec.max_tokens, n)
-            tally.parts = calibration.parts(weight, spec.max_tokens, n)
+            tally.expected, *rest = calibration.amounts(weight, spec.max_tokens, n)
+            tally.parts = (rest[0], rest[1])
             capabilities = asked = self.terms.capabilities
             if spec.tier and tally.standard:
                 asked = standard(capabilities)
@@ -149,38 +143,37 @@ class Sender:
         self, http: HTTPRequest, request: Request, events: Events, tally: Tally
     ) -> Reply:
         """Send once, when it is this request's turn and there is money for it."""
-        limiter, budget = self._pace.limiter, events.budget
-        held = None
-        if budget.limit is not None:
-            held = await self._hold(events, tally, http, request.spec)
-        ticket = None
-        response = None
+        pace, response = self._pace, None
+        if events.budget.limit is not None:
+            tally.held = await self._hold(events, tally, http, request.spec)
         tally.bill = 0.0
         try:
-            ticket = limiter.reserve(tally.expected, tally.parts)
+            tally.ticket = ticket = pace.limiter.reserve(tally.expected, tally.parts)
             if ticket.number < 0:
-                await self._turn(ticket)
-            tally.attempts += 1
-            events.totals.requests += 1
-            tally.sent = time.monotonic()
-            tally.bill = math.nan  # whatever becomes of it, from here on it may cost
+                await self._turn(ticket, tally)
+            pace.sent(tally, events)
             # with `max_cost` not a second copy of it: that would be paid for too
-            response = await self._transport.send(http, once=held is not None)
+            once = tally.held is not None
+            response = await self._transport.send(http, once=once)
             response = redacted(response, self._access.secrets)
             reply = self._reply(response, request, events, tally)
-            self._answered(ticket, response, reply, tally)
-            events.log.answered(time.monotonic() - tally.sent)
+            if not self._access.noted:
+                self._access.accept()
+            quotas = None
+            if pace.limiter.listens():
+                quotas = self._provider.quotas(response.headers)
+            pace.answered(tally, reply, quotas, events)
         except LLMError as error:
             if response is None and unsent(error):
                 tally.bill = 0.0
-            if ticket is not None and ticket.number > 0:  # it has left
-                self._failed(ticket, response, error, tally)
+            if tally.ticket is not None and tally.ticket.number > 0:  # it has left
+                headers = None if response is None else response.headers
+                quotas = None if headers is None else self._provider.quotas(headers)
+                self.history.settled = self.terms.settled
+                pace.failed(tally, error, quotas, heard=response is not None)
             raise
         finally:
-            if ticket is not None:
-                limiter.release(ticket)  # if cancelled, it has no other end
-            if held is not None:
-                budget.settle(held, tally.bill)
+            pace.ended(tally, events)
         return reply
 
     def _reply(
@@ -200,7 +193,6 @@ class Sender:
             # what it quotes of the row says nothing
             reply = read_reply(self._provider, response._replace(asked=request))
         self._book(Used(reply.tokens, reply.cost, reply.tier), events, tally)
-        events.totals.simulated = events.totals.simulated or reply.simulated
         return reply
 
     async def plain(
@@ -229,12 +221,13 @@ class Sender:
                 return response
         raise AssertionError  # count() has no end
 
-    async def _turn(self, ticket: Ticket) -> None:
+    async def _turn(self, ticket: Ticket, tally: Tally) -> None:
         """Wait until the limiter lets a request leave."""
         limiter = self._pace.limiter
         while (delay := limiter.delay(ticket)) > 0:
             self._check_wait(limiter.waiting())
-            self.history.check_patience()
+            if not tally.overtaken:  # else it is the row's own when it is refused
+                self.history.check_patience()
             await asyncio.sleep(delay)
 
     def _book(self, used: Used, events: Events, tally: Tally) -> None:
@@ -243,8 +236,10 @@ class Sender:
         if cost is None:
             cost = math.nan if tokens is None else self._parts.prices.of(tokens, tier)
         counted = tokens or NO_TOKENS
-        tally.tokens = _added(tally.tokens, counted)
-        events.used(counted, cost)
+        before = tally.tokens  # nearly always none: a row is answered at once
+        tally.tokens = counted if before is NO_TOKENS else _added(before, counted)
+        events.totals.pay(cost)
+        events.totals.add(counted)
         # some servers send zeros in place of what they do not count
         tally.bill = cost if cost or any(counted) else math.nan
 
@@ -273,65 +268,6 @@ class Sender:
             if self.circuit.exhausted:
                 self.history.end(None, self.circuit.patience, Ended.OUTAGE)
             await asyncio.sleep(delay)
-
-    # -- what an exchange teaches -----------------------------------------------
-
-    def _answered(
-        self,
-        ticket: Ticket,
-        response: HTTPResponse,
-        reply: Reply,
-        tally: Tally,
-    ) -> None:
-        pace, sent = self._pace, tally.sent
-        used = parts = None
-        if reply.tokens is not None:
-            into, out, *_ = reply.tokens
-            used, parts = into + out, (float(into), float(out))
-            pace.calibration.learn(tally.weight, into, out)
-        quotas = None
-        if pace.limiter.listens():
-            quotas = self._provider.quotas(response.headers)
-        pace.limiter.settle(ticket, used, quotas, parts)
-        self.history.answered()
-        self._access.accept()
-        now = time.monotonic()
-        pace.concurrency.answered(now - sent, pace.limiter.plan())
-        self.circuit.succeeded(sent, now)
-
-    def _failed(
-        self,
-        ticket: Ticket,
-        response: HTTPResponse | None,
-        error: LLMError,
-        tally: Tally,
-    ) -> None:
-        """Tell the pace of a failure."""
-        self.history.failed(error)
-        quotas = self._provider.quotas(response.headers) if response else None
-        if isinstance(error, NoRoomError) and not tally.standard:
-            self._pace.limiter.settle(ticket, None, quotas)
-            return  # it is asked again at once, in another tier
-        if error.retryable and not isinstance(error, RateLimitError):
-            if self.history.sampling:
-                tally.failures += 1  # one row after the other is no outage
-            elif self.terms.settled and nobody_there(error):
-                self.circuit.unmade()
-            else:
-                self.circuit.failed(tally)
-        elif self.circuit.is_open and response is not None:
-            self.circuit.succeeded(tally.sent, time.monotonic())
-        if not isinstance(error, (RateLimitError, OverloadedError)):
-            self._pace.limiter.settle(ticket, None, quotas)
-            return
-        tally.refusals += 1
-        tally.overtaken += self.circuit.up > tally.refused > 0.0
-        tally.refused = tally.sent
-        asked = error.retry_after
-        if asked is not None and not isinstance(error, RateLimitError):
-            asked = min(asked, self._settings.max_wait)  # then it is asked again
-        limiter, refusals = self._pace.limiter, tally.refusals
-        tally.wait = limiter.reject(ticket, asked, quotas, refusals)
 
     def _check_wait(self, wait: float) -> None:
         """Stop the run rather than sleep through a wait that is too long."""
@@ -367,6 +303,4 @@ def _left(error: LLMError, tally: Tally) -> bool:
 
 
 def _added(one: Tokens, other: Tokens) -> Tokens:
-    if one is NO_TOKENS:  # nearly always: a row is answered at once
-        return other
     return Tokens(*(a + b for a, b in zip(one, other, strict=True)))

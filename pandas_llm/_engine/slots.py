@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-    from pandas_llm._pacing import Calibration, Concurrency, RateLimiter
 
 
 class Slots:
@@ -89,8 +86,22 @@ class Slots:
         finally:
             self.resting[why] -= 1
 
+    @property
+    def wanted(self) -> bool:
+        """Whether one who holds a slot has to give it back between two rows."""
+        return bool(self._woken or self._waiting) or self.used > self.limit
+
+    async def pass_on(self) -> None:
+        """Let those who wait for a slot go first, then take one again."""
+        self.release()
+        try:
+            await self.acquire()
+        except BaseException:
+            self.used += 1  # the holder gives it back
+            raise
+
     def release(self) -> None:
-        """Give a slot back."""
+        """Return a slot."""
         self.used -= 1
         self._wake()
 
@@ -105,19 +116,3 @@ class Slots:
             if not future.done():
                 self.used += 1
                 future.set_result(None)
-
-
-@dataclass(slots=True)
-class Pace:
-    """What bounds how fast requests leave."""
-
-    limiter: RateLimiter
-    concurrency: Concurrency
-    calibration: Calibration
-    slots: Slots | None = None
-    """Those of the run, which a row leaves while it waits for itself."""
-
-    @property
-    def target(self) -> int:
-        """How many may be in flight: by the run, and by the server."""
-        return int(min(self.concurrency.target, self.limiter.cap))

@@ -38,7 +38,7 @@ from pandas_llm.types import HTTPRequest, HTTPResponse
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Mapping
     from types import TracebackType
 
     from pandas_llm.options import Settings
@@ -90,7 +90,7 @@ class Transport:
         self._given = settings.session
         self._session: aiohttp.ClientSession | None = settings.session
         self._settings = settings
-        self._ways: dict[str, tuple[Route, Mapping[str, Any]]] = {}
+        self._ways: dict[str, tuple[Route, Mapping[str, Any], bool]] = {}
         self._context: ssl.SSLContext | None = None
         self._answered = False
         # The connector has no limit of its own, so nothing waits in its queue and
@@ -136,7 +136,9 @@ class Transport:
             await self._session.close()
             self._session = None
 
-    async def send(self, request: HTTPRequest, *, once: bool = False) -> HTTPResponse:
+    def send(
+        self, request: HTTPRequest, *, once: bool = False
+    ) -> Awaitable[HTTPResponse]:
         """Send by POST and return the whole answer, whatever its status.
 
         Parameters
@@ -151,57 +153,46 @@ class Transport:
         ProviderError
             When there is no whole answer.
         """
-        route, how = self._way(request.url)
-        for again in (False, True):
-            try:
-                return await self._exchange("POST", route, how, request)
-            except _STALE as error:
-                # A kept connection that the server has closed meanwhile fails at
-                # once, and aiohttp does not send a POST again by itself
-                # (aio-libs/aiohttp#6138): one more try, free of charge.
-                if again or once:
-                    self._fail(error, route)
-            except (aiohttp.ClientError, OSError) as error:
-                self._fail(error, route)
-        raise AssertionError
+        # A kept connection that the server has closed meanwhile fails at once, and
+        # aiohttp does not send a POST again by itself (aio-libs/aiohttp#6138): one
+        # more try, free of charge.
+        return self._exchange("POST", request, MAX_REPLY, 0 if once else 1)
 
-    async def get(self, request: HTTPRequest, most: int = MAX_REPLY) -> HTTPResponse:
+    def get(
+        self, request: HTTPRequest, most: int = MAX_REPLY
+    ) -> Awaitable[HTTPResponse]:
         """Ask by GET, for a list of models or a file of at most so many bytes."""
-        route, how = self._way(request.url)
-        try:
-            return await self._exchange("GET", route, how, request, most)
-        except (aiohttp.ClientError, OSError) as error:
-            self._fail(error, route)
+        return self._exchange("GET", request, most, 0)
 
     async def _exchange(
-        self,
-        method: str,
-        route: Route,
-        how: Mapping[str, Any],
-        request: HTTPRequest,
-        most: int = MAX_REPLY,
+        self, method: str, request: HTTPRequest, most: int, again: int
     ) -> HTTPResponse:
-        """Send once and read the answer."""
+        """Send, so often again on connections gone stale, and read the answer."""
         assert self._session is not None  # noqa: S101 - entered by the caller
-        body = request.body
-        async with self._session.request(
-            method,
-            route.url,
-            data=body if len(body) < _LARGE else BytesIO(body),
-            headers=route.signed(request.headers) if route.signs else request.headers,
-            **how,
-        ) as response:
-            self._answered = True
-            if response.status == PROXY_LOGIN and route.proxy is not None:
-                raise UnreachableError(unknown_to(route), status=response.status)
-            return HTTPResponse(
-                response.status, response.headers, await _body(response, most)
-            )
+        # no headers among the names: tools that show a traceback's would show the key
+        body, known = request.body, self._ways.get(request.url)
+        route, how, signs = known or self._way(request.url)
+        try:
+            async with self._session.request(
+                method,
+                route.url,
+                data=body if len(body) < _LARGE else BytesIO(body),
+                headers=route.signed(request.headers) if signs else request.headers,
+                **how,
+            ) as response:
+                self._answered = True
+                status = response.status
+                if status == PROXY_LOGIN and route.proxy is not None:
+                    raise UnreachableError(unknown_to(route), status=status)
+                received = await _body(response, most)
+                return HTTPResponse(status, response.headers, received)
+        except (aiohttp.ClientError, OSError) as error:
+            if not (again and isinstance(error, _STALE)):
+                self._fail(error, route)
+        return await self._exchange(method, request, most, again - 1)
 
-    def _way(self, url: str) -> tuple[Route, Mapping[str, Any]]:
+    def _way(self, url: str) -> tuple[Route, Mapping[str, Any], bool]:
         """Find out how a URL is asked, once for a run: the environment may change."""
-        if (known := self._ways.get(url)) is not None:
-            return known
         route = find_route(url, direct=self._given is not None)
         how = {
             **_HEAD,
@@ -213,8 +204,8 @@ class Transport:
             how["proxy"] = route.proxy
             if route.proxy_login is not None and route.tunnelled:
                 how["proxy_headers"] = Login(route.proxy_login)
-        self._ways[url] = route, how
-        return route, how
+        self._ways[url] = way = (route, how, route.signs)
+        return way
 
     def _tls(self, route: Route) -> ssl.SSLContext | bool:
         """Return what TLS is spoken with: made for this run, when it is first needed.

@@ -171,10 +171,11 @@ def _refused(error: RateLimitError, now: Standing) -> Verdict:
     """Decide on a 429, which costs no try."""
     if (asked := error.retry_after or 0.0) > now.max_wait:
         return Verdict(Then.RUN, asked, Ended.WAIT)
-    if now.refused > now.patience:
+    impatient = now.refused > now.patience
+    if now.overtaken >= _OVERTAKEN or (impatient and now.overtaken):
+        return Verdict(Then.ROW)  # larger than the limit: others were answered since
+    if impatient:
         return Verdict(Then.RUN, now.refused, Ended.REFUSALS)
-    if now.overtaken >= _OVERTAKEN:
-        return Verdict(Then.ROW)
     wait = min(now.wait, now.max_wait)
     if not asked:  # nobody asked for it, so the last try is when patience ends
         wait = min(wait, now.patience - now.refused)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pandas_llm._engine.bundles import Bundles
-from pandas_llm._engine.events import OF_THE_TEXT, alike
+from pandas_llm._engine.events import OF_THE_TEXT, alike, collect
 from pandas_llm._engine.fallback import Fallback
+from pandas_llm._engine.feed import Bundles
 from pandas_llm._engine.slots import Slots
 from pandas_llm.errors import (
     BadRequestError,
@@ -18,6 +19,7 @@ from pandas_llm.errors import (
     LLMError,
     NotSentError,
     ProviderError,
+    RateLimitError,
     RepeatedError,
 )
 from pandas_llm.types import Outcome
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from pandas_llm._engine.feed import Bundle, BundleSource, Feed, Item
     from pandas_llm._engine.outcomes import Store
 
+T = TypeVar("T")
 _FIRST = 3
 """Rows that are tried one by one before all fan out."""
 _SAMPLE = 10
@@ -75,6 +78,10 @@ class Engine:
         """Rows on their way that were taken from other places."""
         self._arrival = asyncio.Event()
         """Is set for a moment at each outcome."""
+        self._rested = asyncio.Event()
+        """Is set when a row of the probe begins to wait for itself."""
+        self._refused: set[asyncio.Task[Any] | None] = set()
+        """Those that ask for such a row and were refused."""
         self._put_off: dict[int, Outcome] = {}
         """What came so far of rows that are asked once more at the end."""
         self._feed: Feed
@@ -123,34 +130,65 @@ class Engine:
 
         A wrong key or model costs one call this way, not one a row. The head of a
         frame is no sample: when the first rows fail the same way, rows from all over
-        it are asked once each before that ends the run.
+        it are asked once each before that ends the run. A row that is refused sleeps
+        meanwhile: it may be larger than the account's limit, and refused for ever.
         """
-        history = self._client.history
+        client, history = self._client, self._client.history
+        tries: set[asyncio.Task[Outcome | None]] = set()
         failed: list[ProviderError] = []
         for number in range(_SAMPLE):
-            if self._client.proven:
+            ended = number - len(tries)
+            if client.proven:
                 break
-            if number >= _FIRST and (len(failed) < number or not alike(failed)):
+            if ended >= _FIRST and (len(failed) < ended or not alike(failed)):
                 break
+            history.sampling = ended >= _FIRST
             if number == _FIRST:
-                history.sampling = True
                 self._feed.look_ahead(_SAMPLE - _FIRST)
             if (bundle := await self._next()) is None:
                 break
-            outcome = await self._work(bundle)
-            if outcome is None:
+            tries.add(self._start(self._try(bundle)))
+            await self._ended_or_asleep(tries)
+            if not collect(tries, failed):
                 return
-            if isinstance(outcome.error, ProviderError) and outcome.failed:
-                failed.append(outcome.error)
+        while tries and not client.proven:
+            await asyncio.wait(tries, return_when=asyncio.FIRST_COMPLETED)
+            if not collect(tries, failed):
+                return
         history.sampling = False
         own = failed and isinstance(failed[0], OF_THE_TEXT)
         enough = _SAMPLE if own else _FIRST
-        if len(failed) >= enough and alike(failed) and not self._client.proven:
+        if len(failed) >= enough and alike(failed) and not client.proven:
             msg = (
                 f"the first {len(failed)} rows all failed the same way, so no other "
                 f"was sent: {failed[-1]}"
             )
             self._stop = self._stop or FirstRowsError(msg, status=failed[-1].status)
+
+    async def _try(self, bundle: Bundle) -> Outcome | None:
+        """Ask for a row of the probe, with a slot that it leaves while it sleeps."""
+        await self._slots.acquire()
+        self._slots.holders.add(asyncio.current_task())
+        try:
+            return await self._work(bundle)
+        finally:
+            self._slots.release()
+
+    async def _ended_or_asleep(self, tries: set[asyncio.Task[Outcome | None]]) -> None:
+        """Wait until a try has ended, or all were refused: ever longer, by seconds."""
+        clock = asyncio.get_running_loop().time
+        end = clock() + len(tries) - 1
+        while not any(one.done() for one in tries):
+            left = end - clock() if tries <= self._refused else None
+            if left is not None and left <= 0:
+                return
+            self._rested.clear()
+            rested = asyncio.ensure_future(self._rested.wait())
+            try:
+                first = asyncio.FIRST_COMPLETED
+                await asyncio.wait({*tries, rested}, timeout=left, return_when=first)
+            finally:
+                rested.cancel()
 
     async def _pool(self) -> None:
         loop = asyncio.get_running_loop()
@@ -174,13 +212,11 @@ class Engine:
             if circuit.due:
                 if (bundle := await self._next()) is None:
                     return
-                self._start(self._scout(bundle))
+                self._start(self._work(bundle)).add_done_callback(
+                    partial(self._arrived, bundle)
+                )
 
-    async def _scout(self, bundle: Bundle) -> None:
-        await self._work(bundle)
-        self._arrived(bundle)
-
-    def _arrived(self, bundle: Bundle) -> None:
+    def _arrived(self, bundle: Bundle, _: object = None) -> None:
         """Let those go on that wait until fewer rows of other places are asked."""
         self._looks.discard(bundle[0].position)
         self._arrival.set()
@@ -189,15 +225,21 @@ class Engine:
     def _grow(self) -> None:
         """Follow the concurrency's target; workers over it wait for a slot."""
         target, slots = self._client.pace.target, self._slots
+        if self._idle is None:  # before the pool: a row of the probe waits for itself
+            if slots.resting[RateLimitError.kind]:
+                self._refused.add(asyncio.current_task())
+            self._rested.set()
+            return
         if target != slots.limit:
             slots.resize(target)
         while len(self._workers) - slots.resting.total() < target:
             self._start(self._worker())
 
-    def _start(self, work: Coroutine[Any, Any, Any]) -> None:
+    def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         worker = asyncio.get_running_loop().create_task(work)
         self._workers.add(worker)
         worker.add_done_callback(self._left)
+        return worker
 
     def _left(self, worker: asyncio.Task[Any]) -> None:
         self._workers.discard(worker)
@@ -206,21 +248,25 @@ class Engine:
             self._idle.set_result(None)
 
     async def _worker(self) -> None:
-        pace, slots = self._client.pace, self._slots
+        pace, slots, streak = self._client.pace, self._slots, self._streak
         slots.holders.add(asyncio.current_task())
-        while True:
-            if not slots.take():
-                await slots.acquire()
-            try:
-                if (bundle := await self._next()) is None:
+        await slots.acquire()
+        try:
+            while True:
+                bundle = None
+                if self._stop is None and not streak.looking:
+                    bundle = self._source.ready()
+                if bundle is None and (bundle := await self._next()) is None:
                     return
                 await self._work(bundle)
                 if self._looks:
                     self._arrived(bundle)
-            finally:
-                slots.release()
-            if pace.target != slots.limit:
-                self._grow()
+                if pace.target != slots.limit:
+                    self._grow()
+                if slots.wanted:
+                    await slots.pass_on()
+        finally:
+            slots.release()
 
     async def _next(self) -> Bundle | None:
         if self._stop is not None:
@@ -228,8 +274,6 @@ class Engine:
         streak = self._streak
         if streak.looking:
             await self._elsewhere(streak)
-        elif (bundle := self._source.ready()) is not None:
-            return bundle
         if self._stop is not None:
             return None
         try:

@@ -58,10 +58,11 @@ class Concurrency:
         start: int = 8,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._auto = limit is None
+        self.auto = limit is None
+        """Whether the target is found here."""
         self._maximum = max(1, maximum if limit is None else min(limit, maximum))
         first = self._maximum if limit is not None else min(start, self._maximum)
-        self._first = self._size = float(max(1, first))
+        self._first = self.size = float(max(1, first))
         self._clock = clock
         self._latency = 0.0
         self._reference = 0.0
@@ -75,7 +76,7 @@ class Concurrency:
     @property
     def target(self) -> int:
         """Requests that may be in flight now."""
-        return int(self._size)
+        return int(self.size)
 
     def answered(self, latency: float, rate: float | None) -> None:
         """Count a clean answer.
@@ -89,7 +90,7 @@ class Concurrency:
         """
         latency = max(latency, 1e-3)
         self._latency += (latency - self._latency) * (0.05 if self._latency else 1.0)
-        if not self._auto:
+        if not self.auto:
             return
         self._measure(latency)
         quick = self._mine != 1 and latency <= _QUICK * (
@@ -98,15 +99,15 @@ class Concurrency:
         if not self._queues and (quick or self._quick):
             doublings = min(10.0, max(0.0, self._clock() - self._since) / _DOUBLING)
             most = self._opened * 2.0**doublings
-            self._size = min(self._size + 1.0, max(self._size, most))
+            self.size = min(self.size + 1.0, max(self.size, most))
         ceiling = float(self._maximum)
         if rate is not None:
             ceiling = min(ceiling, max(4.0, _HEADROOM * rate * self._latency + 2))
-        self._size = max(1.0, min(self._size, ceiling))
+        self.size = max(1.0, min(self.size, ceiling))
 
     def _open_window(self) -> None:
         """Begin a window; answers to what was sent before tell of another size."""
-        self._opened = self._size
+        self._opened = self.size
         self._since = self._clock()
         self._fresh: float | None = None
         self._count = self._mine = 0
@@ -152,13 +153,13 @@ class Concurrency:
             self._best, self._step = (self._opened, speed), _STEPS[1]
             self._left, self._rest = 0, _REST[0]
         else:
-            self._size, self._step = size, _STEPS[0]
+            self.size, self._step = size, _STEPS[0]
             self._left, self._rest = self._rest, min(2 * self._rest, _REST[1])
         if self._left <= 0:
             self._try()
 
     def _try(self) -> None:
-        self._size = min(self._step * self._best[0], float(self._maximum))
+        self.size = min(self._step * self._best[0], float(self._maximum))
 
 
 class Cap:

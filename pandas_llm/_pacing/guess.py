@@ -1,6 +1,6 @@
 """The pace where nothing tells the limit: what refusals alone give away of it.
 
-NOTES-pacing.md says what each part is and why each number is what it is.
+NOTES.md says what each part is and why each number is what it is.
 """
 
 from __future__ import annotations
@@ -124,7 +124,9 @@ class Guess:
             self._begin(now, now)
         elif not self.flight and now - recent[-1].sent > _IDLE[0]:
             self._wake(now, now - recent[-1].sent)
-        self._wave.add(ticket)
+        self._wave.count += 1
+        ticket.number = self._wave.count
+        recent.append(ticket)
         ticket.crowd = self.flight
         self.flight += 1
         if self.state == SHUT:
@@ -135,7 +137,10 @@ class Guess:
 
     def answered(self, ticket: Ticket, now: float) -> None:
         """Take in that a request was not refused."""
-        self.decided(ticket, now)
+        self.flight -= 1
+        ticket.done = now
+        if self.state == FREE and self._test is None and self.cap.least == math.inf:
+            return  # nearly always
         self._judge(now)
         if ticket is self._trial:
             self._open(ticket, now)
@@ -172,8 +177,6 @@ class Guess:
         """Take in that a request is no longer in flight."""
         self.flight -= 1
         ticket.done = now
-
-    # -- alarm and trials -------------------------------------------------------------
 
     def _alarm(self, start: Ticket, now: float, asked: float | None) -> None:
         self._alarms += 1
@@ -232,8 +235,6 @@ class Guess:
         self._begin(now, anchor, self._wave.count - 1)
         self._clean = 0.0
         self._settle(now, SEARCH if self._alarms == 1 and not window else HOLD)
-
-    # -- rates ------------------------------------------------------------------------
 
     def _settle(self, now: float, state: str) -> None:
         """Send at the rate that is guessed, and see."""

@@ -132,7 +132,11 @@ class RateLimiter:
             ticket = Ticket(tokens, self._booked, now, parts)
             self._enqueue(ticket)
             if len(self._queue) == 1:
-                self._pass(ticket, now)
+                if self._buckets or now < self._spent or not self._guess.idle:
+                    self._pass(ticket, now)
+                else:  # nearly always
+                    self._queue.clear()
+                    self._leave(ticket, now)
             return ticket
 
     def delay(self, ticket: Ticket) -> float:
@@ -165,7 +169,7 @@ class RateLimiter:
     ) -> None:
         """Take in an answer that is no refusal: tokens used, what its headers tell."""
         with self._lock:
-            now = self._advance()
+            now = self._advance() if self._buckets else self._now()
             self._guess.answered(ticket, now)
             if used is not None:
                 amounts = (1.0, used, *(parts or (used, 0.0)))
@@ -246,11 +250,13 @@ class RateLimiter:
     @property
     def cap(self) -> float:
         """How many may be in flight now; infinity when nothing speaks for a number."""
+        if self._guess.cap.least == math.inf:
+            return math.inf
         with self._lock:
             return self._guess.cap.at(self._now())
 
     def plan(self) -> float | None:
-        """Give the requests a second granted in the long run; None without limits."""
+        """Return the requests a second granted in the long run; None without limits."""
         with self._lock:
             return self._plan()
 
@@ -302,11 +308,10 @@ class RateLimiter:
 
     def _pass(self, ticket: Ticket, now: float) -> float:
         """Let a request leave, or give the seconds until its turn."""
-        if self._buckets or now < self._spent or not self._guess.idle:
-            wait = self._wait(ticket, now)
-            ticket.due = now + wait
-            if wait > _INSTANT:
-                return wait
+        wait = self._wait(ticket, now)
+        ticket.due = now + wait
+        if wait > _INSTANT:
+            return wait
         self._gaps = self._gaps or ticket is not next(iter(self._queue))
         del self._queue[ticket]
         self._leave(ticket, now)

@@ -110,6 +110,8 @@ class Circuit:
         self._retries = self.FLOOR
         self._streak: list[Row] = []
         self._opened: float | None = None
+        self.is_open = False
+        """Whether the run is held back."""
         self._interval = self.FIRST
         self._next = 0.0
         self._suspects: dict[int, Row] = {}
@@ -141,11 +143,6 @@ class Circuit:
             self._last = True
             self._review()
         self._last = last
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the run is held back."""
-        return self._opened is not None
 
     @property
     def exhausted(self) -> bool:
@@ -220,6 +217,7 @@ class Circuit:
             row.failures -= 1
         self._streak.clear()
         self._opened = self._clock()
+        self.is_open = True
         self._interval = self.FIRST
         self._next = self._opened + self._interval
 
@@ -232,7 +230,7 @@ class Circuit:
                 self._blamed[key] = self._suspects.pop(key)
         if over or (len(self._suspects) < self.ROWS and not self._away):
             self._opened = self._asking = None
-            self._away = False
+            self.is_open = self._away = False
             self._retries = max(self._retries, self.REFILL)
 
     @property

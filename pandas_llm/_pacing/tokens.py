@@ -71,29 +71,31 @@ class Calibration:
     def estimate(
         self, characters_estimate: float, max_tokens: int | None, n: int
     ) -> float:
-        """Give the tokens that the provider will book for a request.
+        """Return the tokens that the provider will book for a request."""
+        return self.amounts(characters_estimate, max_tokens, n)[0]
+
+    def amounts(
+        self, characters_estimate: float, max_tokens: int | None, n: int
+    ) -> tuple[float, float, float]:
+        """Return the tokens that a request will book, and use of input and output.
 
         The input is the estimate times the ratio learned; the output of each of
         the `n` choices is the mean of those seen, 50 before there is one.
         """
-        tokens = sum(self.parts(characters_estimate, max_tokens, n))
-        if max_tokens is None or not self._counts_max_tokens:
-            return tokens
-        return max(tokens, float(n * max_tokens))
-
-    def parts(
-        self, characters_estimate: float, max_tokens: int | None, n: int
-    ) -> tuple[float, float]:
-        """Return the input and output tokens that a request will use."""
         ratio = self._input / self._estimated if self._estimated else 1.0
         output = self._output / self._weight if self._weight else 50.0
-        most = output if max_tokens is None else min(output, max_tokens)
-        return characters_estimate * ratio, n * most
+        if max_tokens is not None:
+            output = min(output, max_tokens)
+        into, out = characters_estimate * ratio, n * output
+        tokens = into + out
+        if max_tokens is not None and self._counts_max_tokens:
+            tokens = max(tokens, float(n * max_tokens))
+        return tokens, into, out
 
     def worst(
         self, characters_estimate: float, max_tokens: int | None, n: int
     ) -> tuple[int, int]:
-        """Give the input and output tokens to set money aside for.
+        """Return the input and output tokens to set money aside for.
 
         Half as much input again as expected; the output that `max_tokens` allows,
         or without it four times the mean of those seen.

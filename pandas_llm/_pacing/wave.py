@@ -29,6 +29,7 @@ class Wave:
         self.count = 0
         """Requests sent so far, of earlier waves too."""
         self.recent: deque[Ticket] = deque(maxlen=_KEPT)
+        """The last of them, in that order."""
         self.begin(0.0)
 
     def begin(self, anchor: float, first: int | None = None) -> None:
@@ -37,12 +38,6 @@ class Wave:
         self.anchor = anchor
         """When the server was last known to have nothing left."""
         self._line: list[tuple[int, Ticket]] = []
-
-    def add(self, ticket: Ticket) -> None:
-        """Take in a request that leaves."""
-        self.count += 1
-        ticket.number = self.count
-        self.recent.append(ticket)
 
     def refused(self, ticket: Ticket, strays: float, *, alarmed: bool) -> Ticket | None:
         """Return the first of a row of refusals that strays cannot explain."""

@@ -1,8 +1,9 @@
 """Endings: why a choice ended, from the reason that any vendor names.
 
 A known good word, or no word at all, ends a whole answer. Every other word marks or
-fails its row. The text behind an unknown word is kept and marked: it may be whole,
-which only JSON that is read to its end can prove.
+fails its row. A word that is in no list is judged by its parts, if they speak of a
+failure or of a limit. Behind any other word the text is kept and marked: it may be
+whole, which only JSON that is read to its end can prove.
 """
 
 from __future__ import annotations
@@ -33,6 +34,13 @@ _WORDS: Mapping[Ending, str] = {
         eos_found stop_string_found stop_criteria_met""",
 }
 _KNOWN = {kind: frozenset(words.split()) for kind, words in _WORDS.items()}
+_PARTS: Mapping[Ending, re.Pattern[str]] = {  # for words in no list, in this order
+    "error": re.compile(
+        r"cancel|abort|fail|error|time_?d?_?out|interrupt|crash|kill|disconnect"
+        r"|unavailable|overload|exception|malformed|broken|preempt|evict|shutdown"
+    ),
+    "length": re.compile(r"(^|_)(length|tokens?|context|budget|truncated?)(_|$)"),
+}
 _NO_REASON = ("", "none", "null")  # as earlier versions kept a reason that was missing
 _BETWEEN = re.compile(r"[:.,;/|()]+")
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -45,8 +53,8 @@ def ending(reason: Any) -> Ending:
     --------
     >>> ending("end_turn"), ending("MAX_TOKENS"), ending("content_filter: RECITATION")
     ('stop', 'length', 'content_filter')
-    >>> ending(None), ending("pause_turn"), ending("abort")
-    ('stop', 'unknown', 'error')
+    >>> ending(None), ending("pause_turn"), ending("abort"), ending("gpu_crashed")
+    ('stop', 'unknown', 'error', 'error')
     """
     if reason == "stop" or reason is None:  # nearly always
         return "stop"
@@ -57,4 +65,10 @@ def ending(reason: Any) -> Ending:
         return "stop"
     phrase = _HUMP.sub("_", text).lower().removeprefix("finish_reason_")
     words = {re.sub(r"[\s-]+", "_", part.strip()) for part in _BETWEEN.split(phrase)}
-    return next((kind for kind, known in _KNOWN.items() if words & known), "unknown")
+    for kind, known in _KNOWN.items():
+        if words & known:
+            return kind
+    for kind, pattern in _PARTS.items():
+        if any(map(pattern.search, words)):
+            return kind
+    return "unknown"

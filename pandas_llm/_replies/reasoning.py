@@ -33,7 +33,7 @@ def _tag(name: str, *, own: bool) -> _Form:
     return _form(rf"<{name}(?:\s[^<>]{{0,80}})?>", rf"</{name}\s?>", own=own)
 
 
-_OWN = ("think", "thinking", "seed:think", "seed:thinking", "mm:think")
+_OWN = ("think", "thinking", "seed:think", "seed:thinking", "mm:think", "longcat_think")
 _SHARED = (
     *("thought", "thoughts", "reasoning", "analysis", "scratchpad", "reflection"),
     *("rationale", "inner_monologue", "chain_of_thought", "cot", "reason"),

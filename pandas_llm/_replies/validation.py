@@ -100,10 +100,10 @@ class Reader:
         return self._keys.model.model_validate_json(as_json(item))
 
 
-def _write_digits(item: Any, path: Sequence[int | str]) -> None:
+def _write_digits(item: Any, path: Sequence[Any]) -> None:
     """Replace the number at a path, where a text is asked for, by its digits."""
     for at, part in enumerate(path):
-        if not (isinstance(item, list if isinstance(part, int) else dict)):
+        if not isinstance(item, list if isinstance(part, int) else dict):
             return
         if isinstance(item, dict) and part not in item:
             return

@@ -68,9 +68,9 @@ class Report:
     def __str__(self) -> str:
         lines = [str(self._usage)]
         lines += [
-            as_text([("run", _what(run)), *said])
+            as_text([("run", _what(run)), *latency])
             for run in self._runs
-            if (said := _latency_lines(run["latency"]))
+            if (latency := _latency_lines(run["latency"]))
         ]
         return "\n\n".join(lines)
 
@@ -107,23 +107,17 @@ def _throughput(run: Mapping[str, Any]) -> str:
     done = series.get("done", [])
     if len(done) < 3:  # noqa: PLR2004 - no plot of it would tell anything
         return ""
-    none = [0.0] * len(done)
     spans = [width] * (len(done) - 1) + [max(width / 10, run["seconds"] % width)]
     rates = [rows / span for rows, span in zip(done, spans, strict=True)]
+    kinds = (
+        ("waiting: rate limit", plots.AMBER, "limited", width),
+        ("waiting: server", plots.VIOLET, "outage", width),
+        ("retries", plots.RED, "retries", 0.0),
+    )
     marks = [
-        plots.Marks(name, colour, [value / scale for value in found], band)
-        for name, colour, found, scale, band in (
-            (
-                "waiting: rate limit",
-                plots.AMBER,
-                series.get("limited", none),
-                width,
-                True,
-            ),
-            ("waiting: server", plots.VIOLET, series.get("outage", none), width, True),
-            ("retries", plots.RED, series.get("retries", none), 1.0, False),
-        )
-        if any(found)
+        plots.Marks(name, colour, [v / (span or 1.0) for v in series[key]], span > 0)
+        for name, colour, key, span in kinds
+        if any(series.get(key, ()))
     ]
     titles = [f"{at * width:.4g} s: {rate:.4g} rows/s" for at, rate in enumerate(rates)]
     plot = plots.bars(
@@ -169,8 +163,11 @@ def percentile(bins: Sequence[tuple[int, int]], share: float) -> float:
 def _latency_lines(bins: Sequence[tuple[int, int]]) -> list[tuple[str, str]]:
     if not bins:
         return []
-    found = [(f"{p} %", percentile(bins, p / 100)) for p in _PERCENTILES]
-    return [(f"answered within, {name}", _seconds(value)) for name, value in found]
+    return [(f"answered within, {name}", value) for name, value in _percentiles(bins)]
+
+
+def _percentiles(bins: Sequence[tuple[int, int]]) -> list[tuple[str, str]]:
+    return [(f"{p} %", _seconds(percentile(bins, p / 100))) for p in _PERCENTILES]
 
 
 def _latency(bins: Sequence[tuple[int, int]]) -> str:
@@ -191,8 +188,7 @@ def _latency(bins: Sequence[tuple[int, int]]) -> str:
     plot = plots.bars(
         heights, ticks, across="time to answer", up="answers", titles=titles
     )
-    said = [(f"{p} %", _seconds(percentile(bins, p / 100))) for p in _PERCENTILES]
-    words = ", ".join(f"{name} within {value}" for name, value in said)
+    words = ", ".join(f"{name} within {value}" for name, value in _percentiles(bins))
     return _section("Time to answer", f"<p>{html.escape(words)}.</p>{plot}")
 
 
@@ -215,11 +211,11 @@ def _failures(failures: Sequence[Mapping[str, Any]]) -> str:
     for remarks, title in ((False, "Failed rows"), (True, "Answered, with a remark")):
         rows = [
             (*head, *map(str, example))
-            for found in failures
-            if found["remark"] is remarks
+            for group in failures
+            if group["remark"] is remarks
             for head, example in zip(
-                [(found["kind"], f"{found['rows']:,}"), *[("", "")] * 9],
-                found["examples"],
+                [(group["kind"], f"{group['rows']:,}"), *[("", "")] * 9],
+                group["examples"],
                 strict=False,
             )
         ]

@@ -81,7 +81,7 @@ def bars(  # noqa: PLR0913 - all that a plot shows
 
 
 def legend(entries: Sequence[tuple[str, str]]) -> str:
-    """Name the colours of a plot."""
+    """Return the names of a plot's colours."""
     return " ".join(
         f'<span style="white-space:nowrap;margin-right:1em"><span style="'
         f'display:inline-block;width:.8em;height:.8em;background:{colour}"></span> '
@@ -105,25 +105,25 @@ def _grid(top: float, rows: int) -> str:
 
 def _marks(mark: Marks, wide: float) -> list[str]:
     floor = HEIGHT - _BOTTOM
-    found = []
+    shapes = []
     for at, share in enumerate(mark.shares):
         if share <= 0:
             continue
         x = _LEFT + at * wide
         title = f"<title>{html.escape(mark.name)}</title>"
         if mark.band:
-            found.append(
+            shapes.append(
                 f'<rect x="{x:.1f}" y="{_TOP}" width="{wide:.2f}" '
                 f'height="{floor - _TOP}" shape-rendering="crispEdges" '
                 f'fill="{mark.colour}" '
                 f'fill-opacity="{0.12 + 0.3 * min(1.0, share):.2f}">{title}</rect>'
             )
         else:
-            found.append(
+            shapes.append(
                 f'<path d="M{x + wide / 2 - 4:.1f} {_TOP - 9}h8l-4 7z" '
                 f'fill="{mark.colour}">{title}</path>'
             )
-    return found
+    return shapes
 
 
 def _text(x: float, y: float, text: str, anchor: str) -> str:

@@ -67,7 +67,7 @@ class RunLog:
         self._bins[bisect_right(_EDGES, seconds)] += 1
 
     def row(self, position: int, outcome: Outcome) -> None:
-        """Take a row that was sent; it is kept if it is one of the slowest."""
+        """Keep a row that was sent if it is one of the slowest."""
         if outcome.seconds <= self._floor:
             return
         tokens = outcome.tokens
@@ -81,7 +81,7 @@ class RunLog:
     def sample(
         self, now: float, totals: Totals, *, limited: bool = False, outage: bool = False
     ) -> None:
-        """Take what was counted since the last time.
+        """Add what was counted since the last time.
 
         Parameters
         ----------
@@ -136,7 +136,7 @@ class RunLog:
         remarks : iterable of (position, remark, answered)
             Of the rows that failed, or were answered all the same.
         label : callable
-            Gives a row's label in the index.
+            Returns a row's label in the index.
         """
         used = min(BUCKETS, int(self._now / self.width) + 1)
         series = {
@@ -165,12 +165,12 @@ def _by_kind(
     kinds: dict[tuple[str, bool], dict[str, Any]] = {}
     for at, (kind, message, attempts), answered in remarks:
         new = {"kind": kind, "remark": answered, "rows": 0, "examples": []}
-        found = kinds.setdefault((kind, answered), new)
-        found["rows"] += 1
-        if len(found["examples"]) < _EXAMPLES:
+        group = kinds.setdefault((kind, answered), new)
+        group["rows"] += 1
+        if len(group["examples"]) < _EXAMPLES:
             words = message[:_WORDS] + "…" * (len(message) > _WORDS)
-            found["examples"].append([at, _name(label(at)), attempts, words])
-    return sorted(kinds.values(), key=lambda found: -found["rows"])
+            group["examples"].append([at, _name(label(at)), attempts, words])
+    return sorted(kinds.values(), key=lambda group: -group["rows"])
 
 
 def _name(label: Any) -> str:

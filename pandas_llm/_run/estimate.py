@@ -127,7 +127,8 @@ def estimate_run(task: Task, data: Any, pilot: int = 0) -> Estimate:
     if not seen:
         out = written(task) if found.written is None else found.written
         each = Tokens(round(found.weights / max(1, requests)), round(out))
-        cost = found.prices.of(each) * requests
+        tier, batch = task.settings.service_tier, task.settings.batch
+        cost = found.prices.of(each, tier, batch=batch) * requests
         return Estimate(
             found.rows,
             requests,
@@ -203,12 +204,15 @@ def _pilot(task: Task, rows: Any) -> list[_PilotRow]:
     """Answer the rows of a pilot; their replies go to the cache."""
     run = _counting(task, rows)
     run.finish(run.execute)
-    # each row at the price of the model that answered it, which may be a fallback
+    # each row at the price of the model and tier that answered it; the rows to come
+    # may be in a batch
     prices = [Prices(endpoint, task.settings.prices) for endpoint in run.endpoints]
     answers = []
     for at, details in (run.store.details or {}).items():
         used = Tokens(details.input_tokens, details.output_tokens)
         if any(used):  # a server need not tell tokens, and none is not nothing
             who = max(1, run.store.by[at]) - 1
-            answers.append(_PilotRow(used, prices[who].of(used)))
+            tier, batch = details.service_tier, task.settings.batch
+            cost = prices[who].of(used, tier, batch=batch)
+            answers.append(_PilotRow(used, cost))
     return answers

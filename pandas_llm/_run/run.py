@@ -72,8 +72,8 @@ class TaskRun:
         self.settings = task.settings
         self.data = data
         self.source = source_of(data)
-        template, embeds = task.template, task.verb == "embed"
-        if embeds:
+        template = task.template
+        if task.embeds is not None:
             fields, constants = self.source.fields, self.settings.values
             template = column_template(template, fields, constants)
         self.prompts = Prompts(template, self.source, self.settings)
@@ -97,10 +97,8 @@ class TaskRun:
         self.broken: str | None = None
         self.endpoints: list[Endpoint] = []
         if not dry and self.source.rows:
-            self.endpoints = resolve_endpoints(self.settings)
-            if embeds:
-                length = task.shape.dimensions or 0
-                self.endpoints = [self.endpoints[0]._replace(embeds=length)]
+            found = resolve_endpoints(self.settings)
+            self.endpoints = [one._replace(embeds=task.embeds) for one in found]
             self._advise()
         self.bar = bar or Bar(
             self.events.totals,

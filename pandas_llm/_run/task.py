@@ -49,7 +49,6 @@ _OF_TEXTS = {
     "service_tier": "embeddings have one price",
     "fallback": "vectors of two models cannot be compared",
     "images": "only texts are embedded",
-    "batch": "it sends many texts in a request, and at once",
 }
 """Options that are no embedding's, and why."""
 
@@ -107,6 +106,11 @@ class Task:
     output: Output
     keys: Any
     """As they were given."""
+
+    @property
+    def embeds(self) -> int | None:
+        """The length of the vectors, 0 for the model's own; None for answers."""
+        return (self.shape.dimensions or 0) if self.verb == "embed" else None
 
     @property
     def columns(self) -> list[tuple[str, str]]:

@@ -124,7 +124,7 @@ def submit(
     template: str,
     keys: Any = None,
     *,
-    verb: Literal["generate", "extract", "complete", "classify"] | None = None,
+    verb: Verb | None = None,
     **options: Any,
 ) -> BatchJob:
     """Send the rows to the provider's batch endpoint, and do not wait.
@@ -139,7 +139,8 @@ def submit(
         As for the verb. Replies are kept in the cache, and so is the job: the
         same call again goes on with it.
     verb : str, optional
-        ``"generate"``, or ``"complete"`` without `keys`.
+        ``"generate"``, or ``"complete"`` without `keys`; for ``"classify"`` the
+        keys are the labels, for ``"embed"`` a column's name is a template too.
 
     Returns
     -------

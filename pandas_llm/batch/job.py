@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pandas_llm._display import Bar, Status, Totals, ends_here
 from pandas_llm._run import TaskRun, run_for
 from pandas_llm.batch import saved
+from pandas_llm.batch.address import confirmed
 from pandas_llm.batch.parts import send_waiting
 from pandas_llm.batch.sending import Sending, settle_all
 from pandas_llm.batch.state import Book, find
@@ -33,7 +35,7 @@ from pandas_llm.types import Outcome
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from pandas_llm._run import Task
     from pandas_llm.batch.state import Part, State
@@ -94,7 +96,8 @@ class BatchJob:
 
     def status(self) -> BatchStatus:
         """Ask the provider how the job is."""
-        run_for(self._task.settings, self._look)
+        with _noted(self._book.notes):
+            run_for(self._task.settings, self._look)
         return self._now()
 
     def cancel(self) -> BatchStatus:
@@ -119,12 +122,14 @@ class BatchJob:
             ``"batch"``; the same call without ``batch=True`` finishes them at once.
         """
         run = self._run(data)
-        return run.answer(lambda: self._finish(run, wait=wait))
+        with _noted(self._book.notes):
+            return run.answer(lambda: self._finish(run, wait=wait))
 
     async def aresult(self, data: Any, *, wait: bool = True) -> Any:
         """Return the result as `result` does, in the running event loop."""
         run = self._run(data)
-        return await run.aanswer(lambda: self._finish(run, wait=wait))
+        with _noted(self._book.notes):
+            return await run.aanswer(lambda: self._finish(run, wait=wait))
 
     # -- inside -----------------------------------------------------------------
 
@@ -151,7 +156,9 @@ class BatchJob:
     async def _finish(self, run: TaskRun, *, wait: bool) -> None:
         pause = _SOON
         if self._state.unsent:
-            self._book = await Sending(self._task, run.data).send(self.id)
+            sending = Sending(self._task, run.data)
+            sending.notes = self._book.notes
+            self._book = await sending.send(self.id)
         queued = heard = time.monotonic()
         while self._state.pending:
             try:
@@ -278,21 +285,38 @@ class BatchJob:
             self._book.save()
 
 
+@contextmanager
+def _noted(notes: Sequence[str]) -> Iterator[None]:
+    """Let an interrupt say what may exist at the provider."""
+    try:
+        yield
+    except (KeyboardInterrupt, asyncio.CancelledError) as error:
+        for note in notes:
+            error.add_note(note)
+        raise
+
+
 def submit(task: Task, data: Any) -> BatchJob:
     """Send a run's rows as a batch; see `LLMAccessor.submit`."""
     sending = Sending(task, data)
-    return BatchJob(task, sending.run.finish(sending.send))
+    with _noted(sending.notes):
+        return BatchJob(task, sending.run.finish(sending.send))
 
 
 async def asubmit(task: Task, data: Any) -> BatchJob:
     """Send a run's rows as a batch, in the running event loop."""
     sending = Sending(task, data)
-    return BatchJob(task, await sending.run.afinish(sending.send))
+    with _noted(sending.notes):
+        return BatchJob(task, await sending.run.afinish(sending.send))
 
 
 @ends_here
 def load(
-    job_id: str, cache: str | os.PathLike[str] | None = None, *, keys: Any = None
+    job_id: str,
+    cache: str | os.PathLike[str] | None = None,
+    *,
+    keys: Any = None,
+    base_url: str | None = None,
 ) -> BatchJob:
     """Load a job that another process has submitted.
 
@@ -308,13 +332,19 @@ def load(
         The cache file that was used; by default the usual one.
     keys : optional
         The keys, or labels, of the call: for checks that a schema does not hold.
+    base_url : str, optional
+        Confirms the address that the job was sent to. It is needed where that is
+        neither the provider's own nor set in this process, by an option or the
+        environment: a file from a stranger may name any address, to collect keys.
 
     Raises
     ------
     LLMError
-        When the file knows of no such job, or holds one that cannot be read.
+        When the file knows of no such job, or holds one that cannot be read, or
+        names an address that has to be confirmed.
     ValueError
-        When `keys` ask for another schema than the one that was sent.
+        When `keys` ask for another schema than the one that was sent, or `base_url`
+        is another address.
 
     Examples
     --------
@@ -340,4 +370,5 @@ def load(
             f"call goes on with its batches at the provider ({ids})"
         )
         raise LLMError(msg)
-    return BatchJob(saved.read(written, path, keys), Book(path, state, written))
+    task = confirmed(saved.read(written, path, keys), base_url)
+    return BatchJob(task, Book(path, state, written))

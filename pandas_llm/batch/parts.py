@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import suppress
 from secrets import token_hex
@@ -18,6 +19,7 @@ from pandas_llm.errors import (
     LLMError,
     MaybeCreatedError,
     ModelNotFoundError,
+    ProviderError,
 )
 from pandas_llm.providers import allowance
 
@@ -97,6 +99,10 @@ async def _launch(
     except MaybeCreatedError as error:
         if not await settle(upload, part, book, error):
             raise
+    except asyncio.CancelledError:  # whoever pressed Ctrl-C must hear of it
+        why = ProviderError("it was interrupted")
+        book.notes.append(str(upload.unclear(part.requests, why)))
+        raise
     except QueueFullError:
         if not part.file:
             book.drop(part)

@@ -133,6 +133,8 @@ def _options(task: Task) -> dict[str, Any]:
     settings = without_secrets(task.settings)
     given = transferable(settings)
     del given["cache"]  # the file that this goes into
+    if task.embeds is not None:
+        given["max_tokens"] = None  # no option of vectors
     # as they go into requests, or these would be others where the job is read
     given["examples"] = shared_spec(settings, None, task.verb).examples
     given["extra"] = orjson.loads(orjson.dumps(dict(settings.extra or {})))

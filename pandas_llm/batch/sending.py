@@ -39,6 +39,7 @@ class Sending:
         self._task = task
         self._path = _path(task.settings)
         self._written = saved.write(task)
+        self.notes: list[str] = []
         unbound = replace(task.settings, max_cost=None)
         self.run = TaskRun(replace(task, settings=unbound), data)
 
@@ -50,7 +51,7 @@ class Sending:
         job : str, optional
             Go on with this job alone, and leave those of its rows that have failed.
         """
-        book = Book(self._path, State(_name([])), self._written)
+        book = Book(self._path, State(_name([])), self._written, self.notes)
         if self.run.store.rows:
             async with Upload.opened(self._task, self._path) as upload:
                 items = await all_items(self.run, upload.client)
@@ -58,7 +59,7 @@ class Sending:
                 for left in reversed(range(_TRIES)):
                     known = find(self._path, name)
                     state = known[0] if known else State(name)
-                    book = Book(self._path, state, self._written)
+                    book = Book(self._path, state, self._written, self.notes)
                     if job not in (None, name):
                         break
                     try:

@@ -134,6 +134,8 @@ class Book:
     path: Path
     state: State
     written: bytes
+    notes: list[str] = field(default_factory=list)
+    """What an interrupted call has to say."""
     _dropped: set[str] = field(default_factory=set)
 
     def save(self) -> None:
@@ -266,7 +268,7 @@ def save(path: Path, state: State, written: bytes) -> None:
 
 
 def find(path: Path, job: str) -> tuple[State, bytes] | None:
-    """Give what is known of a job; None for one that nothing is known of."""
+    """Return what is known of a job; None for one that nothing is known of."""
     if not database.size(path):
         return None
     try:

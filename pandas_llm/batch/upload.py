@@ -96,7 +96,8 @@ class Upload:
             output, verb = task.output, task.verb
             spec = shared_spec(settings, output.schema, verb, output.constrained)
             ask = Ask(spec, output, replace(settings, max_cost=None), cache)
-            client = await open_client(stack, resolve_endpoint(settings), ask)
+            endpoint = resolve_endpoint(settings)._replace(embeds=task.embeds)
+            client = await open_client(stack, endpoint, ask)
             sample = Request(client.spec, "")
             request = client.provider.build(sample, client.terms.capabilities, 1)
             batches = batches_of(client.provider, request)
@@ -230,7 +231,7 @@ class Upload:
         return await self.client.exchange(call, self.events)
 
     def kept(self, items: Sequence[Item]) -> set[bytes]:
-        """Tell which requests need not be sent."""
+        """Return which requests need not be sent."""
         return set(self.client.known([item.key for item in items]))
 
     async def probe(
@@ -252,7 +253,7 @@ class Upload:
         return todo
 
     async def built(self, request: Request, n: int) -> tuple[bytes, int]:
-        """Write a body, and tell how much of it images are above their tokens."""
+        """Write a body, and return how much of it images are above their tokens."""
         if request.images:
             name = self.client.endpoint.provider
             request = await images.load(request, self.client.provider.images, name)
@@ -270,7 +271,7 @@ class Upload:
             reply = self._read(result.response, state)
             for choice in reply.choices:
                 self.task.output.read(choice)
-        except (ProviderError, OutputError) as error:
+        except (ProviderError, OutputError, ConfigurationError) as error:
             state.reasons[name] = f"{error.kind}: {error}"
             return
         state.reasons.pop(name, None)
@@ -296,7 +297,7 @@ class Upload:
 
 
 def _refused(response: HTTPResponse) -> bool:
-    """Tell whether an answer says for certain that nothing was created."""
+    """Return whether an answer says for certain that nothing was created."""
     status = response.status
     return 300 <= status < 500 and status not in _UNCLEAR  # noqa: PLR2004
 
@@ -311,7 +312,7 @@ def moment(date: str | None) -> float:
 
 
 async def all_items(job: TaskRun, client: Client) -> list[Item]:
-    """Give all requests of a run, each once, whether their reply is kept or not."""
+    """Return all requests of a run, each once, whether their reply is kept or not."""
     ask = Ask(client.spec, job.task.output, job.settings, None)
     blank = offline_client(client.endpoint, ask)
     requests = job.prompts.requests(client.spec)
@@ -319,4 +320,6 @@ async def all_items(job: TaskRun, client: Client) -> list[Item]:
     found: list[Item] = []
     while (bundle := await feed.next()) is not None:
         found += bundle
+    if job.task.embeds is not None:  # an empty text has no vector
+        return [item for item in found if item.request.prompt]
     return found

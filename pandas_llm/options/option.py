@@ -33,7 +33,7 @@ class Option:
     """Taken from where it is declared."""
 
     def allows(self, value: Any) -> bool:
-        """Tell whether it may have a value."""
+        """Return whether a value is allowed."""
         if self.rule is None or (value is None and self.default is None):
             return True
         return self.rule.holds(value)
@@ -76,9 +76,9 @@ def listed(table: type) -> dict[str, Option]:
     }
 
 
-def check_against(options: Mapping[str, Option], given: Mapping[str, Any]) -> None:
-    """Raise for a name that is no option, or a value that cannot be."""
-    for name, value in given.items():
+def check_against(options: Mapping[str, Option], values: Mapping[str, Any]) -> None:
+    """Raise for a name that is not an option, or a value that cannot be."""
+    for name, value in values.items():
         if name not in options:
             near = difflib.get_close_matches(name, options, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -73,42 +73,35 @@ def whole(low: int) -> Rule:
 
 
 def _is_whole(value: Any) -> bool:
-    """Tell whether a value is a whole number, which True is not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_number(value: Any) -> bool:
-    """Tell whether a value is a number, which True is not."""
     return isinstance(value, float) or _is_whole(value)
 
 
 def _is_texts(value: Any) -> bool:
-    """Tell whether a value is several texts, and not one."""
     several = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
     return several and all(isinstance(item, str) for item in value)
 
 
 def _is_headers(value: Any) -> bool:
-    """Tell whether a value maps texts to texts."""
     return isinstance(value, Mapping) and all(
         isinstance(text, str) for pair in value.items() for text in pair
     )
 
 
 def _is_pair(value: Any) -> bool:
-    """Tell whether a value is two in a sequence."""
     return isinstance(value, Sequence) and len(value) == 2  # noqa: PLR2004
 
 
 def _is_examples(value: Any) -> bool:
-    """Tell whether a value is pairs that begin with a text."""
     return isinstance(value, Sequence) and all(
         _is_pair(pair) and isinstance(pair[0], str) for pair in value
     )
 
 
 def _is_prices(value: Any) -> bool:
-    """Tell whether a value maps names to pairs of numbers."""
     return isinstance(value, Mapping) and all(
         _is_pair(pair) and all(_is_number(price) and price >= 0 for price in pair)
         for pair in value.values()
@@ -116,12 +109,10 @@ def _is_prices(value: Any) -> bool:
 
 
 def _is_path(value: Any) -> bool:
-    """Tell whether a value names a file or folder."""
     return isinstance(value, (str, os.PathLike))
 
 
 def _is_certificate(value: Any) -> bool:
-    """Tell whether a value names one file, or a certificate and its key."""
     return _is_path(value) or (_is_pair(value) and all(map(_is_path, value)))
 
 
@@ -131,7 +122,6 @@ def _seconds(value: Any) -> Any:
 
 
 def _is_seconds(value: Any) -> bool:
-    """Tell whether a value is a span of time; pandas' Timedelta is a timedelta."""
     seconds = _seconds(value)
     return _is_number(seconds) and seconds > 0
 

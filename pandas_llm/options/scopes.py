@@ -42,7 +42,7 @@ def set_options(**options: Unpack[Options]) -> None:
     Raises
     ------
     TypeError
-        For a name that is no option; the message suggests one.
+        For a name that is not an option; the message suggests one.
     ValueError
         For a value out of range.
 
@@ -98,23 +98,23 @@ def option_context(**options: Unpack[Options]) -> Iterator[None]:
 def resolve(options: Mapping[str, Any]) -> Settings:
     """Return every option's value; raise for a wrong name or value."""
     check(options)
-    found = conceal({**get_options(), **options})
-    for name, value in found.items():
+    values = conceal({**get_options(), **options})
+    for name, value in values.items():
         if isinstance(value, (dict, list)):
-            found[name] = copy(value)  # the caller may change it later
-    return Settings(**found)
+            values[name] = copy(value)  # the caller may change it later
+    return Settings(**values)
 
 
 def check(options: Mapping[str, Any]) -> None:
-    """Raise for a name that is no option, or a value that cannot be."""
+    """Raise for a name that is not an option, or a value that cannot be."""
     check_against(OPTIONS, options)
 
 
 def _environment() -> dict[str, Any]:
     """Read ``PANDAS_LLM_MODEL`` and the like."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, option in sorted(OPTIONS.items()):
         if option.variable and option.rule and (text := environment.own(name)):
-            found[name] = option.rule.read(text)
-    check(found)
-    return found
+            values[name] = option.rule.read(text)
+    check(values)
+    return values

@@ -358,11 +358,11 @@ class Settings:
     files_root: str | PathLike[str] | None
 
     def __init__(self, **options: Unpack[Options]) -> None:
-        given: Mapping[str, Any] = options
-        if not given.keys() <= OPTIONS.keys():
-            check_against(OPTIONS, given)
+        values: Mapping[str, Any] = options
+        if not values.keys() <= OPTIONS.keys():
+            check_against(OPTIONS, values)
         for name, option in OPTIONS.items():
-            value = option.plain(given.get(name, option.default))
+            value = option.plain(values.get(name, option.default))
             object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:

@@ -48,13 +48,13 @@ def sentences() -> Mapping[str, str]:
     return {name: option.says for name, option in OPTIONS.items()}
 
 
-def documented(said: str) -> str:
+def documented(docstring: str) -> str:
     r"""Return a docstring with every option in the place of ``**options``.
 
     Examples
     --------
-    >>> said = ["Ask.", "", "**options", "    Any of the options."]
-    >>> print(*documented("\n".join(said)).splitlines()[:4], sep="\n")
+    >>> lines = ["Ask.", "", "**options", "    Any of the options."]
+    >>> print(*documented("\n".join(lines)).splitlines()[:4], sep="\n")
     Ask.
     <BLANKLINE>
     model : a str or None, default None
@@ -68,7 +68,7 @@ def documented(said: str) -> str:
         for name, option in OPTIONS.items()
     ]
     listing = "\n".join(entries) + "\n"
-    return _STARRED.sub(lambda _: listing, inspect.cleandoc(said) + "\n", count=1)
+    return _STARRED.sub(lambda _: listing, inspect.cleandoc(docstring) + "\n", count=1)
 
 
 def shows_options(function: Function) -> Function:

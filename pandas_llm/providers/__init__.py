@@ -9,7 +9,6 @@ people write before the slash, and a `Preset`.
 
 from __future__ import annotations
 
-from pandas_llm.providers.allowances import allowance
 from pandas_llm.providers.batches import (
     QUEUE_FULL,
     Batches,
@@ -22,7 +21,7 @@ from pandas_llm.providers.batches import (
 from pandas_llm.providers.dialect import Bundling
 from pandas_llm.providers.embeddings import Embeddings
 from pandas_llm.providers.failures import excerpt
-from pandas_llm.providers.negotiation import standard
+from pandas_llm.providers.negotiation import allowance, standard
 from pandas_llm.providers.registry import (
     Preset,
     Provider,

@@ -8,18 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
-from pandas_llm.errors import MalformedReplyError
 from pandas_llm.providers import bodies, failures, streams
 from pandas_llm.providers.batches import AnthropicBatches
 from pandas_llm.providers.dialect import Dialect
-from pandas_llm.providers.headers import count, until
+from pandas_llm.providers.headers import limit_names, quota
 from pandas_llm.providers.negotiation import merged
 from pandas_llm.providers.registry import Preset
 from pandas_llm.types import (
     Capabilities,
     Choice,
     ImageLimits,
-    Quota,
     Quotas,
     Reply,
     Tokens,
@@ -29,7 +27,7 @@ from pandas_llm.types import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pandas_llm.providers.dialect import Turns
+    from pandas_llm.providers.dialect import Body, Schema, Turns
     from pandas_llm.types import Endpoint, HTTPResponse, Image, Spec
 
 _VERSION = "2023-06-01"
@@ -44,9 +42,11 @@ _APART = (
     ("", "cache_read_input_tokens"),
     ("output_tokens_details", "thinking_tokens"),
 )
-_SCARCER = "anthropic-ratelimit-tokens"
-"""Of what is scarcer now, input or output."""
-_APIECE = ("anthropic-ratelimit-input-tokens", "anthropic-ratelimit-output-tokens")
+_REQUESTS, _INPUT, _OUTPUT, _SCARCER = (
+    limit_names(f"anthropic-ratelimit-{unit}-{{}}")
+    for unit in ("requests", "input-tokens", "output-tokens", "tokens")
+)
+"""The last is of what is scarcer now, input or output."""
 
 
 class Anthropic(Dialect):
@@ -57,6 +57,7 @@ class Anthropic(Dialect):
     """5 MB of base64 an image ("image exceeds 5 MB maximum"), 32 MB a request."""
     modes = ("json_schema", "prompt")
     batches = AnthropicBatches
+    key_header = "x-api-key"
     names: ClassVar[Mapping[str, str]] = {"stop": "stop_sequences"}
     lacking: tuple[str, ...] = ("seed",)
     tiers: ClassVar[Mapping[str, str]] = {
@@ -67,8 +68,8 @@ class Anthropic(Dialect):
 
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(endpoint)
-        given = {name.lower(): value for name, value in endpoint.headers}
-        if given.get("anthropic-version", _VERSION) >= _NO_SAMPLING:
+        headers = {name.lower(): value for name, value in endpoint.headers}
+        if headers.get("anthropic-version", _VERSION) >= _NO_SAMPLING:
             self.lacking = ("seed", "temperature", "top_p")
         self._system: str | None = None
         self._varied = False
@@ -79,19 +80,9 @@ class Anthropic(Dialect):
         versioned = urlsplit(base_url).path.endswith("/v1")
         return f"{base_url}{'' if versioned else '/v1'}/messages"
 
-    def authorization(self, endpoint: Endpoint) -> dict[str, str]:
-        """Send a key as such, and a token as a bearer's."""
-        if endpoint.token:
-            return super().authorization(endpoint)
-        return {"x-api-key": endpoint.api_key or ""}
-
     def shared(
-        self,
-        spec: Spec,
-        schema: Mapping[str, Any] | None,
-        capabilities: Capabilities,
-        n: int,  # noqa: ARG002 - it has none
-    ) -> dict[str, Any]:
+        self, spec: Spec, schema: Schema, capabilities: Capabilities, n: int
+    ) -> Body:
         """Write what the bodies of a run share."""
         body: dict[str, Any] = {
             "model": self.model,
@@ -108,12 +99,10 @@ class Anthropic(Dialect):
         return merged(body | sent, spec.extra)
 
     def takes(self, keyword: str, value: Any) -> bool:
-        """Know what its package leaves in a schema; of all else it answers 400."""
+        """Return whether its package leaves a keyword in; all others get a 400."""
         return keyword == "format" or (keyword == "minItems" and value <= 1)
 
-    def filled(
-        self, shared: dict[str, Any], system: str, examples: Turns, turns: Turns
-    ) -> dict[str, Any]:
+    def filled(self, shared: Body, system: str, examples: Turns, turns: Turns) -> Body:
         """Put the system text and the messages in, and mark what all rows share."""
         before: list[dict[str, Any]] = [
             {"role": role, "content": text} for role, text in examples
@@ -138,7 +127,7 @@ class Anthropic(Dialect):
         return {"type": "image", "source": source}
 
     def _same(self, system: str) -> bool:
-        """Tell whether all rows have had one system text; to write others costs."""
+        """Return whether all rows have had one system text; to write others costs."""
         if self._system is None:
             self._system = system
         self._varied = self._varied or system != self._system
@@ -151,22 +140,19 @@ class Anthropic(Dialect):
 
     def parse(self, response: HTTPResponse) -> Reply:
         """Read a message: its text, without the thinking and the use of tools."""
-        data = self.load(response)
-        if failures.holds_error(data):
-            raise failures.classify(response, data)
-        content = data.get("content") if isinstance(data, dict) else None
-        if content is None and isinstance(data, dict) and data.get("stop_reason"):
+        data = self.answer(response)
+        content = data.get("content")
+        if content is None and data.get("stop_reason"):
             content = []
         if not isinstance(content, list):
-            msg = f"the reply holds no content: {failures.excerpt(response)}"
-            raise MalformedReplyError(msg, status=response.status)
+            raise failures.lacks("content", response)
         text = "".join(
             block.get("text") or "" for block in content if block.get("type") == "text"
         )
         reason, refusal = data.get("stop_reason"), None
         if reason == "refusal":
-            said = data.get("stop_details") or {}
-            refusal = said.get("explanation") or said.get("category") or text
+            details = data.get("stop_details") or {}
+            refusal = details.get("explanation") or details.get("category") or text
         else:
             reason = bodies.finished(text, reason, response)
         choice = Choice(text, reason, refusal)
@@ -185,38 +171,31 @@ class Anthropic(Dialect):
 
     def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
         """Read ``anthropic-ratelimit-*``; resets are times, not durations."""
-        requests = _quota(headers, "anthropic-ratelimit-requests")
-        into, out = (_quota(headers, name) for name in _APIECE)
+        requests, into, out, scarcer = (
+            quota(headers, names) for names in (_REQUESTS, _INPUT, _OUTPUT, _SCARCER)
+        )
         if into and out:
             return Quotas(requests, None, into, out)
-        tokens = _quota(headers, _SCARCER) or into
+        tokens = scarcer or into
         return Quotas(requests, tokens) if requests or tokens else None
 
 
 def _marked(text: str) -> list[dict[str, Any]]:
     """Make a block that ends what may be kept for other requests."""
-    kept = {"type": "ephemeral"}
-    return [{"type": "text", "text": text, "cache_control": kept}]
-
-
-def _quota(headers: Mapping[str, str], name: str) -> Quota | None:
-    limit = count(headers.get(f"{name}-limit"))
-    remaining = count(headers.get(f"{name}-remaining"), zero=True)
-    if limit is None and remaining is None:
-        return None
-    return Quota(limit, remaining, until(headers.get(f"{name}-reset")))
+    mark = {"type": "ephemeral"}
+    return [{"type": "text", "text": text, "cache_control": mark}]
 
 
 def _tokens(usage: Any) -> Tokens:
     """Add up the input: `input_tokens` is without what was kept, unlike OpenAI's."""
-    found = bodies.tokens(usage, "input_tokens", "output_tokens", *_APART)
-    kept = usage.get("cache_creation")
-    hours = kept.get("ephemeral_1h_input_tokens") if isinstance(kept, dict) else None
+    counted = bodies.tokens(usage, "input_tokens", "output_tokens", *_APART)
+    parts = usage.get("cache_creation")
+    hours = parts.get("ephemeral_1h_input_tokens") if isinstance(parts, dict) else None
     hour = bodies.amount(hours) or 0
     # the sum may lack where its parts are told
     written = max(bodies.amount(usage.get("cache_creation_input_tokens")) or 0, hour)
-    return found._replace(
-        input=found.input + found.cached_input + written,
+    return counted._replace(
+        input=counted.input + counted.cached_input + written,
         written=written,
         written_hour=hour,
     )

@@ -24,7 +24,8 @@ QUEUE_FULL = "token_limit_exceeded"
 _BOUNDARY = "pandas-llm-7f3c9b1e5d2a4860"
 _LABEL = "pandas_llm"
 """The field of a batch's metadata that holds its name."""
-_COMPLETIONS = ("chat/completions", "responses")
+_ENDPOINTS = ("chat/completions", "responses", "embeddings")
+"""What a batch may ask for, of what this package asks."""
 
 Phase = Literal["running", "ended"]
 
@@ -106,7 +107,7 @@ class Batches(Protocol):
         """Read what `newest` is answered with."""
 
     def poll(self, batch: str) -> str:
-        """Give the address that tells how a batch is."""
+        """Return the address that tells how a batch is."""
 
     def cancel(self, batch: str) -> HTTPRequest:
         """End a batch early; what it has done stays."""
@@ -125,7 +126,7 @@ class OpenAIBatches:
     most_bytes = 200 << 20
 
     def __init__(self, url: str, headers: Mapping[str, str]) -> None:
-        for path in _COMPLETIONS:
+        for path in _ENDPOINTS:
             if url.partition("?")[0].endswith(f"/{path}"):
                 self._base = url[: url.index(f"/{path}")]
                 self._endpoint = f"/v1/{path}"
@@ -156,7 +157,7 @@ class OpenAIBatches:
         """Read the name of the file."""
         return str(orjson.loads(body)["id"])
 
-    def create(self, lines: Sequence[bytes], file: str, name: str) -> HTTPRequest:  # noqa: ARG002 - they are in the file
+    def create(self, lines: Sequence[bytes], file: str, name: str) -> HTTPRequest:
         """Name the file."""
         body = {
             "input_file_id": file,
@@ -185,7 +186,7 @@ class OpenAIBatches:
         return Page(tuple(found), bool(data.get("has_more")))
 
     def poll(self, batch: str) -> str:
-        """Give the batch's address."""
+        """Return the batch's address."""
         return f"{self._base}/batches/{batch}"
 
     def cancel(self, batch: str) -> HTTPRequest:
@@ -242,15 +243,15 @@ class AnthropicBatches:
         """Wrap a body that is JSON already."""
         return f'{{"custom_id":"{custom_id}","params":'.encode() + body + b"},"
 
-    def upload(self, lines: Sequence[bytes]) -> None:  # noqa: ARG002
+    def upload(self, lines: Sequence[bytes]) -> None:
         """Send nothing ahead."""
         return
 
-    def uploaded(self, body: bytes) -> str:  # noqa: ARG002
+    def uploaded(self, body: bytes) -> str:
         """Return nothing: there is no file."""
         return ""
 
-    def create(self, lines: Sequence[bytes], file: str, name: str) -> HTTPRequest:  # noqa: ARG002
+    def create(self, lines: Sequence[bytes], file: str, name: str) -> HTTPRequest:
         """Send all requests; no field would keep a name."""
         body = b'{"requests":[' + b"".join(lines)[:-1] + b"]}"
         return HTTPRequest(self._url, self._headers, body)
@@ -271,7 +272,7 @@ class AnthropicBatches:
         return Page(tuple(found), bool(data.get("has_more")))
 
     def poll(self, batch: str) -> str:
-        """Give the batch's address."""
+        """Return the batch's address."""
         return f"{self._url}/{batch}"
 
     def cancel(self, batch: str) -> HTTPRequest:

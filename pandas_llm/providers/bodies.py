@@ -1,7 +1,7 @@
 """Bodies: what every dialect reads alike in an answer, however odd it is.
 
-An answer is an answer, whatever stands beside it: NaN, half a character, counts that
-are none. One that broke off is none, whatever stands in it.
+A whole answer counts, whatever stands beside it: NaN, half a character, odd counts.
+One that broke off does not count, whatever stands in it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def parsed(body: bytes) -> Any:
     Raises
     ------
     ValueError
-        When it is no JSON.
+        When it is not JSON.
 
     Examples
     --------
@@ -73,7 +73,7 @@ _MOST_TOKENS = 1e12
 
 
 def amount(value: Any) -> int | None:
-    """Read a count of tokens; None for what is none.
+    """Read a count of tokens; None for anything else.
 
     Examples
     --------
@@ -91,24 +91,24 @@ def amount(value: Any) -> int | None:
     return int(number) if 0 <= number < _MOST_TOKENS else None
 
 
-def word(given: Any, name: str) -> str | None:
-    """Read a short word of a vendor's, such as a tier; None for what is none.
+def word(fields: Any, name: str) -> str | None:
+    """Read a short word of a vendor's, such as a tier; None for anything else.
 
     Examples
     --------
     >>> word({"service_tier": "flex"}, "service_tier"), word({}, "service_tier")
     ('flex', None)
     """
-    value = given.get(name)
+    value = fields.get(name)
     return value if isinstance(value, str) and 0 < len(value) <= _WORD else None
 
 
-def tokens(given: Any, read: str, written: str, *apart: tuple[str, str]) -> Tokens:
+def tokens(usage: Any, read: str, written: str, *apart: tuple[str, str]) -> Tokens:
     """Read the tokens of an exchange, in the order of `Tokens`.
 
     Parameters
     ----------
-    given : mapping
+    usage : mapping
         What the answer says it used.
     read, written : str
         The names of the first two.
@@ -120,9 +120,9 @@ def tokens(given: Any, read: str, written: str, *apart: tuple[str, str]) -> Toke
     ValueError
         When neither of the first two is a count.
     """
-    values = [given.get(read), given.get(written)]
+    values = [usage.get(read), usage.get(written)]
     for group, name in apart:
-        inside = given.get(group) if group else given
+        inside = usage.get(group) if group else usage
         values.append(inside.get(name) if isinstance(inside, dict) else None)
     counts = []
     for value in values:
@@ -152,7 +152,7 @@ def finished(text: str, reason: Any, response: HTTPResponse) -> str | None:
     return None if reason is None else end
 
 
-def choices(found: Iterable[Any], read: Callable[[Any], Choice]) -> tuple[Choice, ...]:
+def choices(items: Iterable[Any], read: Callable[[Any], Choice]) -> tuple[Choice, ...]:
     """Read the choices of an answer; one that broke off takes no other with it.
 
     Raises
@@ -162,7 +162,7 @@ def choices(found: Iterable[Any], read: Callable[[Any], Choice]) -> tuple[Choice
     """
     whole: list[Choice] = []
     broken: ProviderError | None = None
-    for each in found:
+    for each in items:
         try:
             whole.append(read(each))
         except ProviderError as error:

@@ -6,12 +6,14 @@ What is not known for certain is not written down here: the first row finds it o
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from pandas_llm.providers.bodies import amount
 from pandas_llm.providers.dialect import Bundling, Vectors
-from pandas_llm.providers.openai import OpenAI, limit_names, quota
+from pandas_llm.providers.headers import limit_names
+from pandas_llm.providers.openai import OpenAI
 from pandas_llm.providers.registry import Preset
-from pandas_llm.types import Capabilities, ImageLimits, Quotas, Tokens, Used
+from pandas_llm.types import Capabilities, ImageLimits, Tokens, Used
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,15 +23,30 @@ if TYPE_CHECKING:
 _DAY = 86_400.0
 
 
-class OneChoice(OpenAI):
-    """A server that gives one choice whatever `n` says, and knows the older field."""
+class Server(OpenAI):
+    """A server that knows the older field for the longest answer, without tiers."""
 
-    capabilities = Capabilities(max_tokens="max_tokens", n=False)
+    capabilities = Capabilities(max_tokens="max_tokens")
     batches = None
     tiers: ClassVar[Mapping[str, str]] = {}
 
 
-class Ollama(OpenAI):
+class OlderLimit(Server):
+    """A server with tiers that knows the older field for the longest answer.
+
+    llama.cpp, OpenRouter, Together's and Fireworks' documents; pydantic-ai's profiles.
+    """
+
+    tiers = OpenAI.tiers
+
+
+class OneChoice(Server):
+    """A server that returns one choice whatever `n` says."""
+
+    capabilities = Capabilities(max_tokens="max_tokens", n=False)
+
+
+class Ollama(OneChoice):
     """Ollama, with its own way to ask for embeddings.
 
     Its source of 2026-08 has neither ``n`` nor ``max_completion_tokens`` and drops
@@ -37,9 +54,6 @@ class Ollama(OpenAI):
     word too, unless ``truncate`` says no, which only its own way has.
     """
 
-    capabilities = OneChoice.capabilities
-    batches = None
-    tiers: ClassVar[Mapping[str, str]] = {}
     embeds = Bundling(256, 30_000)
     """No limits are known; its one queue shall answer within `request_timeout`."""
 
@@ -51,7 +65,7 @@ class Ollama(OpenAI):
         self,
         texts: Sequence[str],
         spec: Spec,
-        capabilities: Capabilities,  # noqa: ARG002 - it has numbers only
+        capabilities: Capabilities,
         dimensions: int,
     ) -> dict[str, Any]:
         """Ask for the vectors of whole texts."""
@@ -71,58 +85,37 @@ class Ollama(OpenAI):
         return super().usage(data)
 
 
-class OlderLimit(OpenAI):
-    """A server that knows the older field for the longest answer.
-
-    llama.cpp, OpenRouter, Together's and Fireworks' documents; pydantic-ai's profiles.
-    """
-
-    capabilities = Capabilities(max_tokens="max_tokens")
-    batches = None
-
-
-class Together(OpenAI):
+class Together(Server):
     """Together counts requests and tokens by the second (curator's source)."""
 
-    capabilities = Capabilities(max_tokens="max_tokens")
-    batches = None
-    tiers: ClassVar[Mapping[str, str]] = {}
-
-    def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
-        """Read ``x-ratelimit-limit``, which is of requests, and ``…-tokens``."""
-        requests = quota(headers, limit_names(""), 1.0)
-        tokens = quota(headers, limit_names("-tokens"), 1.0)
-        return Quotas(requests, tokens) if requests or tokens else None
+    limits = (
+        (limit_names("x-ratelimit-{}"), 1.0),
+        (limit_names("x-ratelimit-{}-tokens"), 1.0),
+    )
 
 
-class Groq(OpenAI):
+class Groq(Server):
     """Groq answers 400 to ``n`` above 1; its limit on requests is for a day."""
 
     capabilities = Capabilities(n=False)
-    batches = None
     tiers: ClassVar[Mapping[str, str]] = {
         **{name: name for name in ("auto", "flex")},
         **dict.fromkeys(("default", "standard_only"), "on_demand"),
     }
     images = ImageLimits(3_000_000, 3_000_000)
     """4 MB of base64 in a request (its page on vision)."""
-    periods = (_DAY, 60.0)
+    limits = ((OpenAI.limits[0][0], _DAY), OpenAI.limits[1])
 
 
-class DeepSeek(OpenAI):
+class DeepSeek(Server):
     """DeepSeek has JSON mode but no schema, and one choice."""
 
     capabilities = Capabilities("json_object", max_tokens="max_tokens", n=False)
-    batches = None
-    tiers: ClassVar[Mapping[str, str]] = {}
 
 
-class Mistral(OpenAI):
+class Mistral(Server):
     """Mistral answers 422 to fields that it does not know."""
 
-    capabilities = Capabilities(max_tokens="max_tokens")
-    batches = None
-    tiers: ClassVar[Mapping[str, str]] = {}
     names: ClassVar[Mapping[str, str]] = {
         "seed": "random_seed",
         "dimensions": "output_dimension",
@@ -134,6 +127,37 @@ class XAI(OpenAI):
 
     images = ImageLimits(20 * 2**20, 50_000_000, ("image/png", "image/jpeg"))
     batches = None
+
+
+class Azure(OpenAI):
+    """A deployment in Azure, under an address for each account.
+
+    Two forms of the address, as its client's source and Microsoft's pages have them:
+    ``https://RESOURCE.openai.azure.com/openai/v1`` with the deployment as the model,
+    and the classic ``…/openai/deployments/NAME?api-version=…``.
+    """
+
+    batches = None
+    key_header = "api-key"
+
+    def url(self, endpoint: Endpoint) -> str:
+        """Return the address that requests go to."""
+        return _completed(endpoint, "chat/completions")
+
+    def embeddings_url(self, endpoint: Endpoint) -> str:
+        """Return the address that requests for embeddings go to."""
+        return _completed(endpoint, "embeddings")
+
+
+def _completed(endpoint: Endpoint, last: str) -> str:
+    """Complete the address; a version asks for the classic form."""
+    parts = urlsplit(endpoint.base_url)
+    path = parts.path.rstrip("/")
+    if path in ("", "/openai"):
+        classic = "api-version=" in parts.query and "=preview" not in parts.query
+        name = quote(endpoint.model, safe="")
+        path = f"/openai/deployments/{name}" if classic else "/openai/v1"
+    return urlunsplit(parts._replace(path=f"{path}/{last}"))
 
 
 def _at(name: str, base_url: str, dialect: type[OpenAI] = OpenAI) -> Preset:
@@ -150,6 +174,14 @@ def _at(name: str, base_url: str, dialect: type[OpenAI] = OpenAI) -> Preset:
 
 
 PRESETS: Mapping[str, Preset] = {
+    "azure": Preset(
+        Azure,
+        None,
+        "AZURE_OPENAI_ENDPOINT",
+        "AZURE_OPENAI_API_KEY",
+        token="AZURE_OPENAI_AD_TOKEN",  # noqa: S106 - the name of a variable
+        query=(("api-version", "OPENAI_API_VERSION"),),
+    ),
     "ollama": _at("ollama", "http://localhost:11434/v1", Ollama),
     "vllm": _at("vllm", "http://localhost:8000/v1"),
     "llamacpp": _at("llamacpp", "http://localhost:8080/v1", OlderLimit),

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     Turns = Sequence[tuple[str, Any]]
     """Role and text of each; in place of the text the parts, where there are images."""
+    Body = dict[str, Any]
+    Schema = Mapping[str, Any] | None
     _Common = tuple[dict[str, Any], str, Turns]
 
 
@@ -43,7 +45,7 @@ class Bundling(NamedTuple):
 class Vectors(NamedTuple):
     """What an answer with embeddings holds."""
 
-    found: Sequence[Any]
+    values: Sequence[Any]
     """In the order of the texts; each numbers, or base64 of float32."""
     tokens: Tokens | None
     cost: float | None = None
@@ -75,6 +77,8 @@ class Dialect:
 
     ending = b'""}]}'
     """How a body ends whose prompt is empty: with the prompt's own field."""
+    key_header: ClassVar[str | None] = None
+    """The header that holds a key as it is; None where a key is a bearer token."""
     fixed: ClassVar[Mapping[str, str]] = {}
     """Headers of every request."""
     embeds: ClassVar[Bundling | None] = None
@@ -98,22 +102,18 @@ class Dialect:
         raise NotImplementedError
 
     def authorization(self, endpoint: Endpoint) -> dict[str, str]:
-        """Return the headers that hold the key."""
+        """Return the headers that hold the key; a token is always a bearer's."""
+        if self.key_header and not endpoint.token:
+            return {self.key_header: endpoint.api_key or ""}
         return {"Authorization": f"Bearer {endpoint.api_key}"}
 
     def shared(
-        self,
-        spec: Spec,
-        schema: Mapping[str, Any] | None,
-        capabilities: Capabilities,
-        n: int,
-    ) -> dict[str, Any]:
+        self, spec: Spec, schema: Schema, capabilities: Capabilities, n: int
+    ) -> Body:
         """Write what the bodies of a run share; the caller's `extra` wins."""
         raise NotImplementedError
 
-    def filled(
-        self, shared: dict[str, Any], system: str, examples: Turns, turns: Turns
-    ) -> dict[str, Any]:
+    def filled(self, shared: Body, system: str, examples: Turns, turns: Turns) -> Body:
         """Return a new body with the system text, the examples and the row's turns."""
         raise NotImplementedError
 
@@ -125,7 +125,7 @@ class Dialect:
         """Return the part of a turn that holds its text, where there are images too."""
         return {"type": "text", "text": text}
 
-    def usage(self, data: Any) -> Used:  # noqa: ARG002 - a vendor that tells nothing
+    def usage(self, data: Any) -> Used:
         """Read what an answer says it used; the fields may lack or be odd."""
         return Used()
 
@@ -137,15 +137,16 @@ class Dialect:
             return Used()  # an answer is an answer, whatever stands beside it
 
     def load(self, response: HTTPResponse) -> Any:
-        """Parse a body, and put an event stream together, though none was asked for.
-
-        Raises
-        ------
-        MalformedReplyError
-            When it is neither.
-        """
+        """Parse a body that is JSON, or an event stream that nobody asked for."""
         events = streams.events(response.body)
         return failures.load(response) if events is None else self.joined(events)
+
+    def answer(self, response: HTTPResponse) -> Body:
+        """Parse the body of an answer; raise the error that a 200 may hold."""
+        data = self.load(response)
+        if failures.holds_error(data):
+            raise failures.classify(response, data, self._url)
+        return data if isinstance(data, dict) else {}
 
     def load_or_none(self, response: HTTPResponse) -> Any:
         """Parse a body if it can be."""
@@ -159,7 +160,7 @@ class Dialect:
         return next(filter(failures.holds_error, events), None)
 
     def spent(self, response: HTTPResponse) -> Used:
-        """Read what an answer used that is no reply: it is paid for all the same."""
+        """Read what an unreadable answer used: it is paid for all the same."""
         return self.used(self.load_or_none(response))
 
     def reseed(self, body: dict[str, Any], by: int) -> None:
@@ -202,12 +203,12 @@ class Dialect:
             self._known[key] = self._common(request.spec, capabilities, n)
         shared, note, examples = self._known[key]
         system = "\n\n".join(filter(None, (request.system, note)))
-        said: Any = request.prompt
+        content: Any = request.prompt
         if request.images:
             # before the text, as Anthropic and Google advise; empty texts are refused
-            said = [self.picture(image) for image in request.images]
-            said += [self.words(request.prompt)] * bool(request.prompt)
-        turns: Turns = (("user", said), *request.followup)
+            content = [self.picture(image) for image in request.images]
+            content += [self.words(request.prompt)] * bool(request.prompt)
+        turns: Turns = (("user", content), *request.followup)
         if system and not capabilities.system:
             if examples:
                 examples = self._led(system, examples)
@@ -221,12 +222,12 @@ class Dialect:
 
     def _led(self, system: str, turns: Turns) -> Turns:
         """Put the system text ahead of the first turn."""
-        (role, said), *others = turns
-        if isinstance(said, str):
-            said = f"{system}\n\n{said}"
+        (role, content), *others = turns
+        if isinstance(content, str):
+            content = f"{system}\n\n{content}"
         else:
-            said = [self.words(system), *said]
-        return ((role, said), *others)
+            content = [self.words(system), *content]
+        return ((role, content), *others)
 
     def _common(self, spec: Spec, capabilities: Capabilities, n: int) -> _Common:
         """Make what all bodies share: fields, a note for the system text, examples."""
@@ -240,22 +241,22 @@ class Dialect:
             examples += ("user", prompt), ("assistant", reply)
         return body, negotiation.note(schema, capabilities), examples
 
-    def takes(self, keyword: str, value: Any) -> bool:  # noqa: ARG002 - by default all
-        """Tell whether a schema may hold a keyword that restricts values."""
+    def takes(self, keyword: str, value: Any) -> bool:
+        """Return whether a schema may hold a keyword that restricts values."""
         return True
 
     def sent(self, spec: Spec, capabilities: Capabilities) -> dict[str, Any]:
         """Return the options that are sent, under the vendor's names."""
         left_out = (*capabilities.refused, *self.lacking)
-        found = {
+        options = {
             self.names.get(name, name): value
             for name, value in spec.sampling.items()
             if name not in left_out
         }
         tier = self.tiers.get(spec.tier or "")
         if tier and negotiation.TIER not in left_out:
-            found[negotiation.TIER] = tier
-        return found
+            options[negotiation.TIER] = tier
+        return options
 
     # -- embeddings: what `embeddings.Embeddings` asks a dialect for ---------------
 
@@ -278,7 +279,7 @@ class Dialect:
         raise NotImplementedError
 
     def error(self, response: HTTPResponse) -> ProviderError:
-        """Name the error of an answer that is no success."""
+        """Return the error of an answer without success."""
         return failures.classify(response, self.load_or_none(response), self._url)
 
     def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
@@ -293,12 +294,9 @@ class Dialect:
         )
 
     def dropped(self, spec: Spec, capabilities: Capabilities) -> tuple[str, ...]:
-        """Name the options that are not sent because the model refuses them."""
-        left_out = (*capabilities.refused, *self.lacking)
-        found = [
-            n for n in negotiation.SAMPLING if n in left_out and n in spec.sampling
-        ]
-        known = spec.tier in self.tiers and negotiation.TIER not in left_out
-        if spec.tier and not known:
-            found.append(negotiation.TIER)
-        return tuple(found)
+        """Return the options that are not sent because the model refuses them."""
+        left_out = {*capabilities.refused, *self.lacking} & spec.sampling.keys()
+        names = [name for name in negotiation.SAMPLING if name in left_out]
+        if spec.tier and negotiation.TIER not in self.sent(spec, capabilities):
+            names.append(negotiation.TIER)
+        return tuple(names)

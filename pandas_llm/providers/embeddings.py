@@ -7,7 +7,7 @@ money, retries, other keys. What differs is that a request may hold many texts.
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import orjson
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pandas_llm.errors import LLMError, ProviderError
+    from pandas_llm.providers.batches import Batches
     from pandas_llm.providers.dialect import Bundling
     from pandas_llm.types import (
         Endpoint,
@@ -60,6 +61,7 @@ class Embeddings:
         self._dialect = dialect
         self._url = dialect.embeddings_url(endpoint)
         self._asked = endpoint.embeds or 0
+        self.batches: type[Batches] | None = getattr(dialect, "batches", None)
         self._length = 0
         """Of all vectors so far."""
         self.wire = 0
@@ -69,7 +71,7 @@ class Embeddings:
         self,
         request: Request,
         capabilities: Capabilities,
-        n: int,  # noqa: ARG002 - a text has one vector
+        n: int,
     ) -> HTTPRequest:
         """Write a request for the vectors of a bundle, or of one text."""
         texts = request.texts or (request.prompt,)
@@ -78,12 +80,10 @@ class Embeddings:
 
     def parse(self, response: HTTPResponse) -> Reply:
         """Read the vectors, one a choice, in the order of the texts."""
-        data = failures.load(response)
-        if failures.holds_error(data):
-            raise failures.classify(response, data)
+        data = self._dialect.answer(response)
         try:
             vectors = self._dialect.vectors(data)
-            choices = tuple(Choice("", vector=_packed(v)) for v in vectors.found)
+            choices = tuple(Choice("", vector=_packed(v)) for v in vectors.values)
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             msg = f"the reply holds no vectors ({error}): {failures.excerpt(response)}"
             raise MalformedReplyError(msg, status=response.status) from error
@@ -108,44 +108,41 @@ class Embeddings:
             raise ConfigurationError(msg)
         else:
             of = f", others {expected}" if expected else ""
-            found = sorted(lengths)
-            raise MalformedReplyError(f"the reply holds vectors of {found} numbers{of}")
+            sizes = sorted(lengths)
+            raise MalformedReplyError(f"the reply holds vectors of {sizes} numbers{of}")
 
     def error(self, response: HTTPResponse) -> ProviderError:
         """Turn an answer with another status into an error."""
-        error: ProviderError = self._dialect.error(response)
-        return error
+        return cast("ProviderError", self._dialect.error(response))
 
     def spent(self, response: HTTPResponse) -> Used:
         """Read what an answer used that holds no vectors."""
-        used: Used = self._dialect.spent(response)
-        return used
+        return cast("Used", self._dialect.spent(response))
 
     def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
         """Read the account's limits from the headers."""
-        quotas: Quotas | None = self._dialect.quotas(headers)
-        return quotas
+        return cast("Quotas | None", self._dialect.quotas(headers))
 
     def downgrade(
         self,
         capabilities: Capabilities,
         error: LLMError,
-        request: Request,  # noqa: ARG002 - nothing of it is negotiated
+        request: Request,
     ) -> Capabilities | None:
         """Ask for numbers where base64 is refused."""
         return negotiation.without(capabilities, error, "encoding_format", "base64")
 
     def dropped(
         self,
-        spec: Spec,  # noqa: ARG002
-        capabilities: Capabilities,  # noqa: ARG002
+        spec: Spec,
+        capabilities: Capabilities,
     ) -> tuple[str, ...]:
-        """Name the options that are left out: there are none."""
+        """Return the options that are left out: there are none."""
         return ()
 
 
 def _packed(vector: Any) -> bytes:
-    """Return a vector as little-endian float32; raise ValueError for what is none."""
+    """Return a vector as little-endian float32; raise ValueError for anything else."""
     if isinstance(vector, str):
         packed = base64.b64decode(vector, validate=True)
         numbers = np.frombuffer(packed, dtype="<f4")
@@ -154,6 +151,6 @@ def _packed(vector: Any) -> bytes:
             numbers = np.array(vector, dtype="<f4")
         packed = numbers.tobytes()
     if numbers.ndim != 1 or not len(numbers) or not np.isfinite(numbers).all():
-        msg = "a vector is no list of finite numbers"
+        msg = "a vector is not a list of finite numbers"
         raise ValueError(msg)
     return packed

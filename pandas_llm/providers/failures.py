@@ -1,4 +1,4 @@
-"""What an answer that is no success means; the same table for every dialect.
+"""What an answer without success means; the same table for every dialect.
 
 Sources: OpenAI's guide to error codes, its client's retry rules, and the error
 bodies of vLLM, llama.cpp, Ollama, LiteLLM, OpenRouter, Mistral, Groq, Together and
@@ -8,11 +8,8 @@ Gemini's compatible endpoint.
 from __future__ import annotations
 
 import codecs
-import email.utils
 import html
-import math
 import re
-import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -20,7 +17,7 @@ import orjson
 
 from pandas_llm import errors
 from pandas_llm.providers.bodies import parsed
-from pandas_llm.providers.headers import duration
+from pandas_llm.providers.headers import duration, retry_after
 from pandas_llm.providers.words import Told, meaning, without_quotes
 
 if TYPE_CHECKING:
@@ -37,9 +34,16 @@ _PAGES = (b"<html", b"<!doctype", b"<!--", b"<head", b"<body", b"<title")
 """How a page begins."""
 _PASSED_ON = 300
 """Letters of an answer that is passed on as it came."""
-_TRY_AGAIN = re.compile(
-    r"(?:try again|retry) in ((?:[\d.]+ ?(?:ms|h|m|s))+)", re.IGNORECASE
-)
+_MINIMAX = {
+    **dict.fromkeys(("1002", "1039", "1041", "2045", "2056"), 429),
+    **dict.fromkeys(("1004", "2049"), 401),
+    "1008": 402,
+    "1026": 451,
+    "1027": 451,
+    "1042": 400,
+    "2013": 400,
+}
+"""The status that a code of MiniMax's in a 200 stands for; 500 for all others."""
 _ANOTHER_TRY = {408, 409, 424, 425, 444, 498, 499}
 """Passing trouble below 500: 424 is TGI's, 444 and 499 nginx's, 498 Groq's."""
 _OVERLOADED = {503, 529}
@@ -50,13 +54,12 @@ def load(response: HTTPResponse) -> Any:
     try:
         return parsed(response.body)
     except ValueError:
-        what = (
-            "the reply is empty"
-            if not response.body.strip()
-            else (f"the reply is not JSON: {excerpt(response)}")
-        )
+        empty = not response.body.strip()
+        what = "empty" if empty else f"not JSON: {excerpt(response)}"
         raise errors.MalformedReplyError(
-            what, status=response.status, request_id=_request_id(response)
+            f"the reply is {what}",
+            status=response.status,
+            request_id=_request_id(response),
         ) from None
 
 
@@ -75,17 +78,18 @@ def excerpt(response: HTTPResponse, width: int = 200) -> str:
     return text[:width] + "…" * (len(text) > width)
 
 
+def lacks(what: str, response: HTTPResponse) -> errors.MalformedReplyError:
+    """Return the error of a reply without what it is read for."""
+    return errors.MalformedReplyError(
+        f"the reply holds no {what}: {excerpt(response)}", status=response.status
+    )
+
+
 def classify(response: HTTPResponse, data: Any, url: str = "") -> errors.ProviderError:
-    """Name the error: by code, type and the vendor's words first, then by the status.
+    """Return the error: by code, type and the vendor's words, then by the status.
 
-    A body may be anything at all: of one that is like no other the status decides.
-
-    Parameters
-    ----------
-    response, data
-        The answer, and its body if it is JSON.
-    url : str
-        Where it comes from: some codes are proof at one vendor's address alone.
+    A body may be anything: where it is like no other, the status alone decides. Some
+    codes are proof at one vendor's `url` alone.
     """
     try:
         return _classified(response, data, url)
@@ -94,21 +98,22 @@ def classify(response: HTTPResponse, data: Any, url: str = "") -> errors.Provide
 
 
 def _classified(response: HTTPResponse, data: Any, url: str) -> errors.ProviderError:
-    """Name the error."""
+    """Return the error of a body that can be read."""
     body = _passed_on(_error_body(data))
-    code, param, message = _fields(body, response)
+    if response.status < 400 and isinstance(body.get("code"), int):  # noqa: PLR2004
+        # OpenRouter, MiniMax: an error inside a 200
+        response = response._replace(status=body["code"])
     status = response.status
-    if status < 400 and isinstance(body.get("code"), int):  # noqa: PLR2004
-        status = body["code"]  # OpenRouter: an error inside a 200
+    code, param, message = _fields(body, response)
     details = _details(body)
     wait = retry_after(response, message)
     if wait is None:
         wait = details.wait
-    said = without_quotes(message, _asked(response.asked))
+    words = without_quotes(message, _asked(response.asked))
     if data is not None and _message(body) is None:
-        said = ""  # the start of a body that has no message may be the row's text
+        words = ""  # the start of a body that has no message may be the row's text
     codes = (*_codes(body, data), *details.reasons)
-    told = Told(status, codes, said, urlsplit(url).hostname or "", wait)
+    told = Told(status, codes, words, urlsplit(url).hostname or "", wait)
     kind = meaning(told) or _by_status(status, response, wait)
     named = f" ({code})" * bool(code)
     error = kind(
@@ -119,7 +124,7 @@ def _classified(response: HTTPResponse, data: Any, url: str) -> errors.ProviderE
         request_id=_request_id(response),
         retry_after=wait,
     )
-    error.said = said
+    error.said = words
     return error
 
 
@@ -195,7 +200,7 @@ def _asked(request: Request | None) -> str:
 
 
 def _is_page(response: HTTPResponse) -> bool:
-    """Tell whether an answer is an HTML page, as firewalls and proxies send them."""
+    """Return whether an answer is an HTML page, as firewalls and proxies send them."""
     kind = response.headers.get("content-type") or response.headers.get("Content-Type")
     start = response.body.removeprefix(codecs.BOM_UTF8).lstrip()[:15].lower()
     named = "html" in (kind or "") and not start.startswith((b"{", b"["))
@@ -211,11 +216,11 @@ class _Details(NamedTuple):
 
 def _details(body: dict[str, Any]) -> _Details:
     """Read ``google.rpc.RetryInfo``, ``QuotaFailure`` and ``ErrorInfo``."""
-    given = body.get("details")
-    if not isinstance(given, list):
+    details = body.get("details")
+    if not isinstance(details, list):
         return _Details()
     reasons, wait = [], None
-    for detail in (item for item in given if isinstance(item, dict)):
+    for detail in (item for item in details if isinstance(item, dict)):
         delay, violations = detail.get("retryDelay"), detail.get("violations")
         wait = (duration(delay) if isinstance(delay, str) else None) or wait
         if isinstance(violations, list):
@@ -228,25 +233,40 @@ def _details(body: dict[str, Any]) -> _Details:
 def _codes(body: dict[str, Any], data: Any) -> list[str]:
     """Return every code, type and status word that a body has."""
     inner, details = body.get("innererror"), body.get("details")
-    found = [body.get(name) for name in ("code", "type", "status", "error_type")]
-    found.append(details.get("error_code") if isinstance(details, dict) else None)
-    found.append(inner.get("code") if isinstance(inner, dict) else None)
-    found.append(data.get("error_type") if isinstance(data, dict) else None)
-    return [str(code) for code in found if isinstance(code, (str, int))]
+    codes = [body.get(name) for name in ("code", "type", "status", "error_type")]
+    for part, name in ((details, "error_code"), (inner, "code"), (data, "error_type")):
+        codes.append(part.get(name) if isinstance(part, dict) else None)
+    return [str(code) for code in codes if isinstance(code, (str, int))]
 
 
 def holds_error(data: Any) -> bool:
-    """Tell whether a body is an error though its status is 200."""
+    """Return whether a body is an error though its status is 200."""
     if isinstance(data, list) and data:
         data = data[0]
+    if _base_resp(data):
+        return True
     error = data.get("error") if isinstance(data, dict) else None
     return any(error.values()) if isinstance(error, dict) else bool(error)
+
+
+def _base_resp(data: Any) -> dict[str, Any]:
+    """Return the error of MiniMax's ``base_resp``; empty where it is none."""
+    inner = data.get("base_resp") if isinstance(data, dict) else None
+    if not isinstance(inner, dict):
+        return {}
+    code = str(inner.get("status_code") or 0)
+    if code == "0":
+        return {}
+    message = inner.get("status_msg") or "no reason is given"
+    return {"code": _MINIMAX.get(code, 500), "type": code, "message": message}
 
 
 def _error_body(data: Any) -> dict[str, Any]:
     """Find the error in ``[{…}]``, ``{"error": …}``, a flat object or a text."""
     if isinstance(data, list) and data:
         data = data[0]
+    if base_resp := _base_resp(data):
+        return base_resp
     if isinstance(data, dict) and data.get("error"):
         error = data["error"]
         if isinstance(error, dict):
@@ -295,54 +315,28 @@ def _fields(
 
 def _message(body: dict[str, Any]) -> str | None:
     """Return a body's own message, whatever its field is called."""
-    found = next((body[name] for name in _MESSAGES if body.get(name)), None)
-    if isinstance(found, dict):
-        found = (
-            found.get("detail") or found.get("message") or found.get("error")
-        )  # Mistral
-    if isinstance(found, list):
-        found = _complaints(found)
-    return None if found is None else str(found)
+    message = next((body[name] for name in _MESSAGES if body.get(name)), None)
+    if isinstance(message, dict):  # Mistral
+        names = ("detail", "message", "error")
+        message = next(filter(None, map(message.get, names)), None)
+    if isinstance(message, list):
+        message = _complaints(message)
+    return None if message is None else str(message)
 
 
 def _complaints(detail: list[Any]) -> str | None:
     """Write FastAPI's list without what it echoes: the input is the row's own text."""
-    said = []
+    parts = []
     for item in detail:
         if isinstance(item, str):  # NestJS
-            said.append(item)
+            parts.append(item)
         elif isinstance(item, dict):
             loc = item.get("loc")
             where = ".".join(map(str, loc)) if isinstance(loc, list) else ""
             if words := item.get("msg") or item.get("message"):
-                said.append(f"{where}: {words}" if where else str(words))
-    return "; ".join(said) or None
+                parts.append(f"{where}: {words}" if where else str(words))
+    return "; ".join(parts) or None
 
 
 def _request_id(response: HTTPResponse) -> str | None:
     return response.headers.get("x-request-id") or response.headers.get("request-id")
-
-
-def retry_after(response: HTTPResponse, message: str = "") -> float | None:
-    """Return the seconds that an answer asks to wait.
-
-    Read in this order: ``retry-after-ms``, ``Retry-After`` in seconds, as a date,
-    and the message's own words.
-    """
-    headers = response.headers
-    text = headers.get("retry-after", "")
-    for given, unit in ((headers.get("retry-after-ms", ""), 1000), (text, 1)):
-        try:
-            seconds = float(given) / unit
-        except ValueError:
-            continue
-        if math.isfinite(seconds):
-            return max(0.0, seconds)
-    try:
-        moment = email.utils.parsedate_to_datetime(text)
-        return max(0.0, moment.timestamp() - time.time())
-    except ValueError:
-        pass
-    if match := _TRY_AGAIN.search(message):
-        return duration(match[1].replace(" ", "").lower())
-    return None

@@ -10,7 +10,7 @@ from mimetypes import guess_type
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote, urlsplit
 
-from pandas_llm.errors import MalformedReplyError, PromptFilteredError
+from pandas_llm.errors import PromptFilteredError
 from pandas_llm.providers import bodies, failures, streams
 from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
 from pandas_llm.providers.negotiation import merged
@@ -20,7 +20,8 @@ from pandas_llm.types import Choice, ImageLimits, Reply, Tokens, Used
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pandas_llm.providers.dialect import Turns
+    from pandas_llm.errors import ProviderError
+    from pandas_llm.providers.dialect import Body, Schema, Turns
     from pandas_llm.types import Capabilities, Endpoint, HTTPResponse, Image, Spec
 
 _VERSION = re.compile(r"/v\d\w*(/|$)")
@@ -37,6 +38,7 @@ class Google(Dialect):
     """100 MB a request; Gemini 2 refuses a GIF."""
     ending = b'""}]}]}'
     embeds = Bundling(100)
+    key_header = "x-goog-api-key"
     names: ClassVar[Mapping[str, str]] = {
         "top_p": "topP",
         "stop": "stopSequences",
@@ -62,7 +64,7 @@ class Google(Dialect):
         self,
         texts: Sequence[str],
         spec: Spec,
-        capabilities: Capabilities,  # noqa: ARG002 - it has numbers only
+        capabilities: Capabilities,
         dimensions: int,
     ) -> dict[str, Any]:
         """Write a request for each text; `extra`, as ``taskType``, is of each."""
@@ -76,22 +78,12 @@ class Google(Dialect):
 
     def vectors(self, data: Any) -> Vectors:
         """Find the vectors; older models do not count tokens."""
-        found = [item["values"] for item in data["embeddings"]]
-        return Vectors(found, *self.used(data)[:2])
-
-    def authorization(self, endpoint: Endpoint) -> dict[str, str]:
-        """Send a key as such, and a token, as for Vertex, as a bearer's."""
-        if endpoint.token:
-            return super().authorization(endpoint)
-        return {"x-goog-api-key": endpoint.api_key or ""}
+        vectors = [item["values"] for item in data["embeddings"]]
+        return Vectors(vectors, *self.used(data)[:2])
 
     def shared(
-        self,
-        spec: Spec,
-        schema: Mapping[str, Any] | None,
-        capabilities: Capabilities,
-        n: int,
-    ) -> dict[str, Any]:
+        self, spec: Spec, schema: Schema, capabilities: Capabilities, n: int
+    ) -> Body:
         """Write what the bodies of a run share."""
         config = self.sent(spec, capabilities)
         if "reasoning_effort" in config:
@@ -106,16 +98,14 @@ class Google(Dialect):
             config["maxOutputTokens"] = spec.max_tokens
         return merged({"generationConfig": config} if config else {}, spec.extra)
 
-    def filled(
-        self, shared: dict[str, Any], system: str, examples: Turns, turns: Turns
-    ) -> dict[str, Any]:
+    def filled(self, shared: Body, system: str, examples: Turns, turns: Turns) -> Body:
         """Put the system text and the contents in."""
         contents = [
             {
                 "role": _ROLES.get(role, role),
-                "parts": said if isinstance(said, list) else [{"text": said}],
+                "parts": parts if isinstance(parts, list) else [{"text": parts}],
             }
-            for role, said in (*examples, *turns)
+            for role, parts in (*examples, *turns)
         ]
         first = {"systemInstruction": {"parts": [{"text": system}]}} if system else {}
         return {**shared, **first, "contents": contents}
@@ -155,14 +145,12 @@ class Google(Dialect):
 
     def parse(self, response: HTTPResponse) -> Reply:
         """Read the candidates; there are none when the prompt is blocked."""
-        data = self.load(response)
-        if failures.holds_error(data):
-            raise failures.classify(response, data)
-        candidates = data.get("candidates") if isinstance(data, dict) else None
+        data = self.answer(response)
+        candidates = data.get("candidates")
         if not candidates:
             raise _without(data, response)
         return Reply(
-            bodies.choices(candidates, lambda found: _choice(found, response)),
+            bodies.choices(candidates, lambda one: _choice(one, response)),
             self.used(data).tokens,
             data.get("modelVersion"),
             data.get("responseId"),
@@ -174,20 +162,19 @@ def _resource(model: str) -> str:
 
 
 def _thinking(effort: str) -> dict[str, Any]:
-    """Say how much to think, in the words of the newer models."""
-    return (
-        {"thinkingBudget": 0} if effort == "none" else {"thinkingLevel": effort.upper()}
-    )
+    """Return how much to think, in the words of the newer models."""
+    if effort == "none":
+        return {"thinkingBudget": 0}
+    return {"thinkingLevel": effort.upper()}
 
 
-def _without(data: Any, response: HTTPResponse) -> Exception:
-    """Say why there is no candidate."""
-    feedback = data.get("promptFeedback") if isinstance(data, dict) else None
+def _without(data: Body, response: HTTPResponse) -> ProviderError:
+    """Return the error of an answer without candidates."""
+    feedback = data.get("promptFeedback")
     if isinstance(feedback, dict) and (reason := feedback.get("blockReason")):
         msg = f"the prompt was blocked ({reason})"
         return PromptFilteredError(msg, status=response.status, code=str(reason))
-    msg = f"the reply holds no candidates: {failures.excerpt(response)}"
-    return MalformedReplyError(msg, status=response.status)
+    return failures.lacks("candidates", response)
 
 
 def _choice(candidate: dict[str, Any], response: HTTPResponse) -> Choice:
@@ -202,10 +189,10 @@ def _choice(candidate: dict[str, Any], response: HTTPResponse) -> Choice:
 
 def _tokens(usage: Any) -> Tokens:
     """Add up the output: the thinking is not among the candidates' tokens."""
-    found = bodies.tokens(usage, "promptTokenCount", "candidatesTokenCount", *_APART)
+    counted = bodies.tokens(usage, "promptTokenCount", "candidatesTokenCount", *_APART)
     tools = bodies.amount(usage.get("toolUsePromptTokenCount")) or 0
-    return found._replace(
-        input=found.input + tools, output=found.output + found.reasoning
+    return counted._replace(
+        input=counted.input + tools, output=counted.output + counted.reasoning
     )
 
 

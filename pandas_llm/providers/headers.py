@@ -1,14 +1,26 @@
-"""What headers say: counts, durations and times in the forms that vendors use."""
+"""Read what headers say: counts, durations, limits, the wait that is asked for."""
 
 from __future__ import annotations
 
+import email.utils
 import math
 import re
 import time
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from pandas_llm.types import Quota
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pandas_llm.types import HTTPResponse
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|h|m|s)")
+_TRY_AGAIN = re.compile(
+    r"(?:try again|retry) in ((?:[\d.]+ ?(?:ms|h|m|s))+)", re.IGNORECASE
+)
 _MOMENT = 1e6
 """Seconds that are no duration but a moment."""
 _MILLISECONDS = 1e11
@@ -41,10 +53,7 @@ def count(text: str | None, *, zero: bool = False) -> float | None:
 
 
 def duration(text: str | None) -> float | None:
-    """Read a Go duration, or a moment, in seconds from now.
-
-    A number above a million is no duration but a moment: seconds since 1970, or
-    milliseconds. So is a time as RFC 3339 writes it.
+    """Read a Go duration or a moment (RFC 3339, seconds or ms since 1970) in seconds.
 
     Examples
     --------
@@ -75,18 +84,6 @@ def _number(text: str | None) -> float | None:
         return _timestamp(text)
 
 
-def until(text: str | None) -> float | None:
-    """Return the seconds until a time as RFC 3339 writes it; 0.0 when it is past.
-
-    Examples
-    --------
-    >>> until("2020-01-01T00:00:00Z"), until("soon")
-    (0.0, None)
-    """
-    moment = _timestamp(text)
-    return None if moment is None else max(0.0, moment - time.time())
-
-
 def _timestamp(text: str | None) -> float | None:
     """Read a time as RFC 3339 writes it, in seconds since 1970."""
     try:
@@ -96,3 +93,53 @@ def _timestamp(text: str | None) -> float | None:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return moment.timestamp()
+
+
+def limit_names(pattern: str) -> tuple[str, ...]:
+    """Return the headers of one limit: it, what remains, its reset.
+
+    Examples
+    --------
+    >>> limit_names("x-ratelimit-{}-tokens")[0]
+    'x-ratelimit-limit-tokens'
+    """
+    return tuple(map(pattern.format, ("limit", "remaining", "reset")))
+
+
+def quota(
+    headers: Mapping[str, str], names: Sequence[str], period: float = 60.0
+) -> Quota | None:
+    """Read one limit from headers.
+
+    Examples
+    --------
+    >>> headers = {"x-ratelimit-limit-tokens": "60", "x-ratelimit-reset-tokens": "1s"}
+    >>> quota(headers, limit_names("x-ratelimit-{}-tokens"))
+    Quota(limit=60.0, remaining=None, reset=1.0, period=60.0)
+    """
+    limit = count(headers.get(names[0]))
+    remaining = count(headers.get(names[1]), zero=True)
+    if limit is None and remaining is None:
+        return None
+    return Quota(limit, remaining, duration(headers.get(names[2])), period)
+
+
+def retry_after(response: HTTPResponse, message: str = "") -> float | None:
+    """Return the seconds that the headers, or else the message, ask to wait."""
+    headers = response.headers
+    text = headers.get("retry-after", "")
+    for value, unit in ((headers.get("retry-after-ms", ""), 1000), (text, 1)):
+        try:
+            seconds = float(value) / unit
+        except ValueError:
+            continue
+        if math.isfinite(seconds):
+            return max(0.0, seconds)
+    try:
+        moment = email.utils.parsedate_to_datetime(text)
+        return max(0.0, moment.timestamp() - time.time())
+    except ValueError:
+        pass
+    if match := _TRY_AGAIN.search(message):
+        return duration(match[1].replace(" ", "").lower())
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import orjson
 from pandas_llm.errors import ContextLengthError, PromptFilteredError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from pandas_llm.errors import LLMError
     from pandas_llm.types import Capabilities, Request, SchemaMode, Spec
@@ -25,6 +26,13 @@ _LIMITS = {
     "max_completion_tokens": "max_tokens",
     "max_tokens": "max_completion_tokens",
 }
+_MOST = (
+    *("max_tokens", "max_completion_tokens", "max_output_tokens"),
+    *("maxOutputTokens", "max_new_tokens", "num_predict"),
+)
+"""Names of the most tokens of an answer, in the bodies of all vendors."""
+_CHOICES = ("n", "best_of", "candidateCount")
+"""Names of how many answers are written, all of which are billed."""
 _ALL = re.compile(r"sampling.(parameter|param|option)", re.IGNORECASE)
 _SCHEMA = re.compile(
     r"response_?format|json_?schema|json_object|structured.output|grammar|schema"
@@ -95,15 +103,15 @@ def downgrade(  # noqa: PLR0911 - a step a paragraph
     if (field := _refused_field(error, about, spec)) and field not in refused:
         return replace(capabilities, refused=(*refused, field))
     if spec.schema:
-        sent = spec.constrained is not None
-        lower = _lower_schema(capabilities, error, about, modes, constrained=sent)
+        narrow = spec.constrained is not None
+        lower = _lower_schema(capabilities, error, about, modes, constrained=narrow)
         if lower:
             return lower
     known = names or {}
-    given = [name for name in SAMPLING if name in spec.sampling and name not in refused]
-    named = [name for name in given if _names(error, known.get(name, name))]
+    sent = [name for name in SAMPLING if name in spec.sampling and name not in refused]
+    named = [name for name in sent if _names(error, known.get(name, name))]
     if not named and _ALL.search(about):
-        named = [name for name in given if name != "stop"]
+        named = [name for name in sent if name != "stop"]
     if named:
         return replace(capabilities, refused=(*refused, *named))
     if spec.n > 1 and capabilities.n and _names(error, known.get("n", "n")):
@@ -159,7 +167,7 @@ def _lower_schema(
 
 
 def note(schema: Mapping[str, Any] | None, capabilities: Capabilities) -> str:
-    """Say the schema in words, where the endpoint does not take it as a field."""
+    """Return the schema in words, where the endpoint does not take it as a field."""
     if not schema or (
         capabilities.schema == "json_schema" and not capabilities.describe
     ):
@@ -185,8 +193,40 @@ def merged(body: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+def allowance(spec: Spec) -> tuple[int | None, int]:
+    """Return the most tokens of a choice, and how many choices are billed.
+
+    A caller's own fields may allow more than the options, or the other way round;
+    which of the two a server goes by is not known, so the greater counts.
+
+    Examples
+    --------
+    >>> from pandas_llm.types import Spec
+    >>> allowance(Spec("m", max_tokens=20, extra={"max_completion_tokens": 500}))
+    (500, 1)
+    >>> allowance(Spec("m", max_tokens=20, extra={"n": 3}))
+    (20, 3)
+    """
+    n = max([spec.n, *_whole(spec.extra, _CHOICES)])
+    limits = _whole(spec.extra, _MOST)
+    if spec.max_tokens is not None:
+        limits.append(spec.max_tokens)
+    return max(limits, default=None), n
+
+
+def _whole(fields: Mapping[str, Any], names: tuple[str, ...]) -> list[int]:
+    """Return the counts that fields have under some names, however deep."""
+    counts: list[int] = []
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            counts += _whole(value, names)
+        elif name in names and isinstance(value, int) and value > 0:
+            counts.append(int(value))
+    return counts
+
+
 def _names(error: LLMError, name: str) -> bool:
-    """Tell whether an error is about a field, by its `param` or by its subject.
+    """Return whether an error is about a field, by its `param` or by its subject.
 
     Examples
     --------
@@ -207,11 +247,11 @@ def _names(error: LLMError, name: str) -> bool:
         rf"(?:{_BEFORE}):? (?:the )?{field}\b",
         rf": {field}\W*$",
     )
-    said = _subject(error)
-    return any(re.search(words, said, re.IGNORECASE) for words in about)
+    subject = _subject(error)
+    return any(re.search(words, subject, re.IGNORECASE) for words in about)
 
 
 def _subject(error: LLMError) -> str:
     """Return a vendor's own words, without what they quote at length."""
-    said = getattr(error, "said", None)
-    return _LONG_QUOTE.sub(" ", str(error) if said is None else said)
+    words = getattr(error, "said", None)
+    return _LONG_QUOTE.sub(" ", str(error) if words is None else words)

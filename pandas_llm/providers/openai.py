@@ -14,13 +14,12 @@ from pandas_llm.errors import MalformedReplyError
 from pandas_llm.providers import bodies, failures, streams
 from pandas_llm.providers.batches import OpenAIBatches
 from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
-from pandas_llm.providers.headers import count, duration
+from pandas_llm.providers.headers import limit_names, quota
 from pandas_llm.providers.registry import Preset
 from pandas_llm.types import (
     Capabilities,
     Choice,
     ImageLimits,
-    Quota,
     Quotas,
     Reply,
     Tokens,
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pandas_llm.providers.batches import Batches
-    from pandas_llm.providers.dialect import Turns
+    from pandas_llm.providers.dialect import Body, Schema, Turns
     from pandas_llm.types import Endpoint, HTTPResponse, Image, Spec
 
 _ENDED = ("length", "content_filter", "error")
@@ -44,6 +43,9 @@ _APART = (
     ("completion_tokens_details", "reasoning_tokens"),
     ("prompt_tokens_details", "cache_write_tokens"),
 )
+
+_REQUESTS = limit_names("x-ratelimit-{}-requests")
+_TOKENS = limit_names("x-ratelimit-{}-tokens")
 
 
 class OpenAI(Dialect):
@@ -58,8 +60,8 @@ class OpenAI(Dialect):
         **{name: name for name in ("auto", "default", "flex", "priority")},
         "standard_only": "default",
     }
-    periods = (60.0, 60.0)
-    """Seconds that the limits on requests and on tokens in the headers are for."""
+    limits = ((_REQUESTS, 60.0), (_TOKENS, 60.0))
+    """Headers of the limits on requests and on tokens, and the seconds they are for."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(endpoint)
@@ -101,21 +103,17 @@ class OpenAI(Dialect):
     def vectors(self, data: Any) -> Vectors:
         """Find the vectors; each says which text it is of."""
         items = sorted(data["data"], key=lambda item: item.get("index", 0))
-        found = [item["embedding"] for item in items]
-        return Vectors(found, *self.used(data)[:2])
+        vectors = [item["embedding"] for item in items]
+        return Vectors(vectors, *self.used(data)[:2])
 
     def usage(self, data: Any) -> Used:
         """Read the tokens, and the cost where a server says it."""
-        usage = data["usage"]
+        usage = data.get("usage") or data["x_groq"]["usage"]
         return Used(_tokens(usage), _cost(usage), bodies.word(data, "service_tier"))
 
     def shared(
-        self,
-        spec: Spec,
-        schema: Mapping[str, Any] | None,
-        capabilities: Capabilities,
-        n: int,
-    ) -> dict[str, Any]:
+        self, spec: Spec, schema: Schema, capabilities: Capabilities, n: int
+    ) -> Body:
         """Write what the bodies of a run share."""
         body: dict[str, Any] = {"model": self.model}
         if schema:
@@ -128,9 +126,7 @@ class OpenAI(Dialect):
             body["store"] = False
         return {**body, **self.sent(spec, capabilities), **spec.extra}
 
-    def filled(
-        self, shared: dict[str, Any], system: str, examples: Turns, turns: Turns
-    ) -> dict[str, Any]:
+    def filled(self, shared: Body, system: str, examples: Turns, turns: Turns) -> Body:
         """Put the messages in."""
         messages: list[dict[str, Any]] = []
         if system:
@@ -147,14 +143,10 @@ class OpenAI(Dialect):
 
     def parse(self, response: HTTPResponse) -> Reply:
         """Read a completion; a 200 may hold an error, or nothing of use."""
-        data = self.load(response)
-        if failures.holds_error(data):  # beside choices too: they broke off
-            raise failures.classify(response, data, self._url)
-        found = data.get("choices") if isinstance(data, dict) else None
-        if not found:
-            msg = f"the reply holds no choices: {failures.excerpt(response)}"
-            raise MalformedReplyError(msg, status=response.status)
-        choices = bodies.choices(found, lambda choice: _choice(choice, response))
+        data = self.answer(response)  # an error beside choices too: they broke off
+        if not data.get("choices"):
+            raise failures.lacks("choices", response)
+        choices = bodies.choices(data["choices"], lambda one: _choice(one, response))
         tokens, cost, tier = self.used(data)
         return Reply(
             choices,
@@ -172,8 +164,7 @@ class OpenAI(Dialect):
 
     def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
         """Read ``x-ratelimit-*``; None when there are none."""
-        requests = quota(headers, _REQUESTS, self.periods[0])
-        tokens = quota(headers, _TOKENS, self.periods[1])
+        requests, tokens = (quota(headers, *limit) for limit in self.limits)
         return Quotas(requests, tokens) if requests or tokens else None
 
 
@@ -216,11 +207,10 @@ def _text(content: Any) -> str:
         return content
     if not isinstance(content, list):
         return ""
-    said = (part if isinstance(part, str) else _said(part) for part in content)
-    return "".join(said)
+    return "".join(p if isinstance(p, str) else _text_of(p) for p in content)
 
 
-def _said(part: Any) -> str:
+def _text_of(part: Any) -> str:
     """Return the text of a part; its thinking is none."""
     of_text = isinstance(part, dict) and part.get("type", "text") in _TEXTS
     text = part.get("text") if of_text else None
@@ -242,31 +232,6 @@ def _tokens(usage: Any) -> Tokens | None:
         return None  # the cost may be known all the same
 
 
-def limit_names(suffix: str) -> tuple[str, ...]:
-    """Return the names of the headers of one limit: it, what remains, its reset."""
-    parts = ("limit", "remaining", "reset")
-    return tuple(f"x-ratelimit-{part}{suffix}" for part in parts)
-
-
-def quota(
-    headers: Mapping[str, str], names: Sequence[str], period: float = 60.0
-) -> Quota | None:
-    """Read one limit from headers.
-
-    Examples
-    --------
-    >>> headers = {"x-ratelimit-limit-tokens": "60", "x-ratelimit-reset-tokens": "1s"}
-    >>> quota(headers, limit_names("-tokens"))
-    Quota(limit=60.0, remaining=None, reset=1.0, period=60.0)
-    """
-    limit = count(headers.get(names[0]))
-    remaining = count(headers.get(names[1]), zero=True)
-    if limit is None and remaining is None:
-        return None
-    return Quota(limit, remaining, duration(headers.get(names[2])), period)
-
-
-_REQUESTS, _TOKENS = limit_names("-requests"), limit_names("-tokens")
 PRESETS: Mapping[str, Preset] = {
     "openai": Preset(
         OpenAI, "https://api.openai.com/v1", "OPENAI_BASE_URL", "OPENAI_API_KEY"

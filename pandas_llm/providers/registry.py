@@ -71,7 +71,7 @@ class Provider(Protocol):
         """Return what to try after a refused parameter; None when nothing is left."""
 
     def dropped(self, spec: Spec, capabilities: Capabilities) -> tuple[str, ...]:
-        """Name the options that are not sent because the model refuses them."""
+        """Return the options that are not sent because the model refuses them."""
 
 
 class Preset(NamedTuple):
@@ -110,10 +110,10 @@ def presets() -> Mapping[str, Preset]:
     >>> sorted(presets())[:3]
     ['anthropic', 'azure', 'deepseek']
     """
-    found: dict[str, Preset] = {}
+    known: dict[str, Preset] = {}
     for module in iter_modules([str(Path(__file__).parent)]):
-        found |= getattr(import_module(f"{__package__}.{module.name}"), "PRESETS", {})
-    return found
+        known |= getattr(import_module(f"{__package__}.{module.name}"), "PRESETS", {})
+    return known
 
 
 @cache
@@ -123,7 +123,7 @@ def preset(name: str) -> Preset | None:
     Raises
     ------
     ConfigurationError
-        When another package's provider cannot be imported or is no `Preset`.
+        When another package's provider cannot be imported or is not a `Preset`.
     """
     if name in presets():
         return presets()[name]
@@ -131,39 +131,39 @@ def preset(name: str) -> Preset | None:
 
     for point in entry_points(group=GROUP, name=name):  # 20 ms, once a name
         try:
-            found = point.load()
+            known = point.load()
         except (ImportError, AttributeError) as error:
             msg = f"the provider {name!r} ({point.value}) cannot be imported: {error}"
             raise ConfigurationError(msg) from error
-        if not isinstance(found, Preset):
-            msg = f"the provider {name!r} ({point.value}) is no Preset but {found!r}"
+        if not isinstance(known, Preset):
+            msg = f"the provider {name!r} ({point.value}) is not a Preset but {known!r}"
             raise ConfigurationError(msg)
-        return found
+        return known
     return None
 
 
 def local() -> Mapping[str, Preset]:
     """Return the providers that are servers on one's own machine."""
     return {
-        name: found
-        for name, found in presets().items()
-        if urlsplit(found.base_url or "").hostname in _LOOPBACK
+        name: known
+        for name, known in presets().items()
+        if urlsplit(known.base_url or "").hostname in _LOOPBACK
     }
 
 
 def connect(endpoint: Endpoint) -> Provider:
     """Return the provider that speaks to an endpoint."""
-    found = preset(endpoint.provider)
-    if found is None:
+    known = preset(endpoint.provider)
+    if known is None:
         msg = f"there is no provider {endpoint.provider!r}"
         raise ConfigurationError(msg)
-    dialect: Any = found.dialect
+    dialect: Any = known.dialect
     place = _place(endpoint.base_url)
-    if endpoint.provider == "openai" and place != _place(found.base_url or ""):
+    if endpoint.provider == "openai" and place != _place(known.base_url or ""):
         # a compatible server named by its address: its oddities are the same
         for other in presets().values():
-            known = other.base_url is not None and _place(other.base_url) == place
-            if known and _speaks(other.dialect, dialect):
+            there = other.base_url is not None and _place(other.base_url) == place
+            if there and _speaks(other.dialect, dialect):
                 dialect = other.dialect
                 break
     provider: Provider = dialect(endpoint)
@@ -173,15 +173,17 @@ def connect(endpoint: Endpoint) -> Provider:
 
 
 def succeeded(response: HTTPResponse) -> bool:
-    """Tell by the status whether an answer is one."""
+    """Return whether the status is that of an answer."""
     return response.status in _SUCCESS
 
 
 def read_reply(provider: Provider, response: HTTPResponse) -> Reply:
-    """Return what an answer says; raise an `LLMError` when it is no reply."""
+    """Return what an answer says; raise an `LLMError` when it is not a reply."""
     if not succeeded(response):
         if (text := generated(response)) is not None:
-            return Reply((Choice(text, "stop"),))
+            used = provider.spent(response)
+            choice = Choice(text, "stop")
+            return Reply((choice,), used.tokens, cost=used.cost, tier=used.tier)
         raise provider.error(response)
     try:
         return _seen(provider.parse(response))
@@ -219,4 +221,4 @@ def _place(base_url: str) -> tuple[str | None, int | None]:
 
 
 def _speaks(one: Any, other: Any) -> bool:
-    return isinstance(one, type) and one.__base__ is other
+    return isinstance(one, type) and issubclass(one, other)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm.errors import MalformedReplyError
 from pandas_llm.providers import bodies, failures, openai, streams
 from pandas_llm.providers.negotiation import merged
 from pandas_llm.providers.registry import Preset
@@ -17,7 +16,7 @@ from pandas_llm.types import Capabilities, Choice, Reply, Tokens, Used
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pandas_llm.providers.dialect import Turns
+    from pandas_llm.providers.dialect import Body, Schema, Turns
     from pandas_llm.types import Endpoint, HTTPResponse, Image, Spec
 
 _STATUS = {"rate_limit_exceeded": 429, "server_error": 500}
@@ -42,12 +41,8 @@ class Responses(openai.OpenAI):
         return endpoint.base_url + "/responses"
 
     def shared(
-        self,
-        spec: Spec,
-        schema: Mapping[str, Any] | None,
-        capabilities: Capabilities,
-        n: int,  # noqa: ARG002 - it has none
-    ) -> dict[str, Any]:
+        self, spec: Spec, schema: Schema, capabilities: Capabilities, n: int
+    ) -> Body:
         """Write what the bodies of a run share."""
         refused = capabilities.refused
         body: dict[str, Any] = {"model": self.model}
@@ -66,16 +61,14 @@ class Responses(openai.OpenAI):
             body["reasoning"] = {"effort": sent.pop("reasoning_effort")}
         return merged(body | sent, spec.extra)
 
-    def filled(
-        self, shared: dict[str, Any], system: str, examples: Turns, turns: Turns
-    ) -> dict[str, Any]:
+    def filled(self, shared: Body, system: str, examples: Turns, turns: Turns) -> Body:
         """Put the instructions and the input in."""
-        said = [  # llama.cpp takes no assistant's turn without its type
+        messages = [  # llama.cpp takes no assistant's turn without its type
             {"type": "message", "role": role, "content": text}
             for role, text in (*examples, *turns)
         ]
         instructions = {"instructions": system} if system else {}
-        return {**shared, **instructions, "input": said}
+        return {**shared, **instructions, "input": messages}
 
     def picture(self, image: Image) -> dict[str, Any]:
         """Return an image as a URL; its type says that `detail` must be given."""
@@ -101,8 +94,7 @@ class Responses(openai.OpenAI):
             answer = response._replace(status=_status(data))
             raise failures.classify(answer, data, self._url)
         if not isinstance(data, dict) or not isinstance(data.get("output"), list):
-            msg = f"the reply holds no output: {failures.excerpt(response)}"
-            raise MalformedReplyError(msg, status=response.status)
+            raise failures.lacks("output", response)
         parts = [
             part
             for item in data["output"]
@@ -133,8 +125,7 @@ def _status(data: Any) -> int:
     """Return the status that an error inside a 200 would have had."""
     error = data.get("error") if isinstance(data, dict) else None
     code = error.get("code") if isinstance(error, dict) else None
-    given = bodies.amount(code)
-    return given or _STATUS.get(str(code), _REFUSED)
+    return bodies.amount(code) or _STATUS.get(str(code), _REFUSED)
 
 
 def _is(part: Mapping[str, Any], kind: str) -> bool:

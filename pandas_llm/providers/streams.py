@@ -1,7 +1,7 @@
 """Event streams that nobody asked for: some gateways send nothing else.
 
 Each dialect's parts are put together to the answer that it would have sent whole. A
-stream that ends too early is an error, whatever was said before.
+stream that ends too early is an error, whatever came before.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BROKEN = {"code": "server_error", "message": "the event stream broke off"}
 
 
 def events(body: bytes) -> list[Any] | None:
-    r"""Return what the events of a stream hold; None for a body that is none.
+    r"""Return what the events of a stream hold; None for any other body.
 
     Examples
     --------
@@ -33,15 +33,15 @@ def events(body: bytes) -> list[Any] | None:
     """
     if not _STREAM.match(body):
         return None
-    found: list[Any] = []
+    parsed_events: list[Any] = []
     data: list[bytes] = []
     for line in (*body.removeprefix(b"\xef\xbb\xbf").splitlines(), b""):
         if line.startswith(b"data:"):
             data.append(line[5:].strip())
         elif not line.strip() and data:
-            found += _event(b"\n".join(data), data)
+            parsed_events += _event(b"\n".join(data), data)
             data = []
-    return found
+    return parsed_events
 
 
 def _event(text: bytes, lines: Sequence[bytes]) -> list[Any]:
@@ -67,13 +67,13 @@ def completion(events: Iterable[Any]) -> dict[str, Any]:
         if not isinstance(event, dict):
             done = done or event == _LAST
             continue
-        whole |= _said(event)
+        whole |= _present(event)
         for at, part in enumerate(event.get("choices") or ()):
             place = part.get("index", at)
             choice = choices.setdefault(place, {"finish_reason": None})
-            choice |= {k: v for k, v in _said(part).items() if k not in _PARTS}
-            said = part.get("delta") or part.get("message") or {}
-            for name, value in _said(said).items():
+            choice |= {k: v for k, v in _present(part).items() if k not in _PARTS}
+            delta = part.get("delta") or part.get("message") or {}
+            for name, value in _present(delta).items():
                 messages[place][name].append(value)
     for place, choice in choices.items():
         parts = messages[place].items()
@@ -86,8 +86,8 @@ def completion(events: Iterable[Any]) -> dict[str, Any]:
 _PARTS = ("delta", "message")
 
 
-def _said(event: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what an event says; null is nothing."""
+def _present(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of an event that are not null."""
     return {name: value for name, value in event.items() if value is not None}
 
 
@@ -122,8 +122,8 @@ def message(events: Iterable[Any]) -> Any:
             blocks.setdefault(at, {"type": "text"})
             texts[at].append(event["delta"].get("text") or "")
         elif kind == "message_delta":
-            used = {**(whole.get("usage") or {}), **_said(event.get("usage") or {})}
-            whole |= {**_said(event["delta"]), "usage": used}
+            used = {**(whole.get("usage") or {}), **_present(event.get("usage") or {})}
+            whole |= {**_present(event["delta"]), "usage": used}
     broken = {} if whole.get("stop_reason") else {"error": _BROKEN}
     content = [{**block, "text": "".join(texts[at])} for at, block in blocks.items()]
     return {**whole, "content": content, **broken}
@@ -132,16 +132,16 @@ def message(events: Iterable[Any]) -> Any:
 def candidates(events: Iterable[Any]) -> Any:
     """Put the chunks of Google's ``streamGenerateContent`` together."""
     whole: dict[str, Any] = {}
-    found: dict[Any, dict[str, Any]] = {}
+    merged: dict[Any, dict[str, Any]] = {}
     for event in (one for one in events if isinstance(one, dict)):
-        whole |= _said(event)
+        whole |= _present(event)
         for at, part in enumerate(event.get("candidates") or ()):
-            known = found.setdefault(part.get("index", at), {"parts": []})
-            known |= {k: v for k, v in _said(part).items() if k != "content"}
+            known = merged.setdefault(part.get("index", at), {"parts": []})
+            known |= {k: v for k, v in _present(part).items() if k != "content"}
             known["parts"] += (part.get("content") or {}).get("parts") or ()
-    if any("finishReason" not in one for one in found.values()):
+    if any("finishReason" not in one for one in merged.values()):
         whole.setdefault("error", _BROKEN)
-    listed = [{**one, "content": {"parts": one["parts"]}} for one in found.values()]
+    listed = [{**one, "content": {"parts": one["parts"]}} for one in merged.values()]
     return {**whole, "candidates": listed}
 
 

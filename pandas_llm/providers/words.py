@@ -31,20 +31,20 @@ class Line(NamedTuple):
     """One vendor's words for one thing; both are searched without regard to case."""
 
     who: str
-    means: type[errors.ProviderError]
     code: str = ""
     """Matches the whole of a code, type or reason."""
-    said: str = ""
+    text: str = ""
     """Is found in the message; where there is a code too, both must be."""
     status: Container[int] = _ANY
     at: str = ""
     """The host that it counts at alone."""
     wait: bool = True
     """Whether it counts though the answer says how long to wait."""
+    means: type[errors.ProviderError] = errors.ProviderError
 
 
 class Told(NamedTuple):
-    """What an answer says that is no success."""
+    """What an answer without success says."""
 
     status: int
     codes: Sequence[str]
@@ -55,225 +55,231 @@ class Told(NamedTuple):
     wait: float | None = None
 
 
+def _each_means(kind: type[errors.ProviderError], *lines: Line) -> tuple[Line, ...]:
+    """Return lines that all mean one error."""
+    return tuple(line._replace(means=kind) for line in lines)
+
+
 LINES = (
     # -- the quota of a day: waiting takes too long ---------------------------------
-    Line("Google", errors.RateLimitedTooLong, r"\w*PerDay[\w-]*", status=(429,)),
-    Line(
-        "Bedrock, Cerebras, Moonshot",
+    *_each_means(
         errors.RateLimitedTooLong,
-        said=r"(tokens|requests) per day|\b[TR]PD\b",
-        status=(400, 429),
-        wait=False,
+        Line("Google", r"\w*PerDay[\w-]*", status=(429,)),
+        Line(
+            "Bedrock, Cerebras, Moonshot",
+            text=r"(tokens|requests) per day|\b[TR]PD\b",
+            status=(400, 429),
+            wait=False,
+        ),
+        Line("Zhipu", "1304", status=(429,)),
     ),
-    Line("Zhipu", errors.RateLimitedTooLong, "1304", status=(429,)),
     # -- no credit -------------------------------------------------------------------
-    Line(
-        "OpenAI",
+    *_each_means(
         _NO_CREDIT,
-        r"credit_balance_exhausted|billing_(not_active|hard_limit_reached)"
-        r"|(organization|project)_(spend|usage)_limit_exceeded|usage_limit_exceeded",
+        Line(
+            "OpenAI",
+            r"credit_balance_exhausted|billing_(not_active|hard_limit_reached)"
+            r"|(organization|project)_(spend|usage)_limit_exceeded|usage_limit_exceeded",
+        ),
+        Line("OpenAI itself", "insufficient_quota", at="api.openai.com"),
     ),
-    Line("OpenAI itself", _NO_CREDIT, "insufficient_quota", at="api.openai.com"),
-    Line("OpenAI, flex", errors.NoRoomError, "resource_unavailable", status=(429,)),
-    Line("Alibaba's pace", errors.RateLimitError, said="aliyun|alibabacloud"),
-    Line("Google's pace", errors.RateLimitError, "RESOURCE_EXHAUSTED", _SENTENCE),
-    Line("OpenAI's sentence", _NO_CREDIT, said=_SENTENCE, status=_MONEY, wait=False),
-    Line("OpenAI", _NO_CREDIT, said="billing hard limit has been reached"),
-    Line(
-        "xAI",
+    *_each_means(
+        errors.NoRoomError,
+        Line("OpenAI, flex", "resource_unavailable", status=(429,)),
+    ),
+    *_each_means(
+        errors.RateLimitError,
+        Line("Alibaba's pace", text="aliyun|alibabacloud"),
+        Line("Google's pace", "RESOURCE_EXHAUSTED", _SENTENCE),
+    ),
+    *_each_means(
         _NO_CREDIT,
-        said="used all available credits or reached its monthly spending limit"
-        r"|team doesn.t have any credits",
+        Line("OpenAI's sentence", text=_SENTENCE, status=_MONEY, wait=False),
+        Line("OpenAI", text="billing hard limit has been reached"),
+        Line(
+            "xAI",
+            text="used all available credits or reached its monthly spending limit"
+            r"|team doesn.t have any credits",
+        ),
+        Line("Zhipu", "1113", status=(*_MONEY, 200, 401)),
+        Line(
+            "Zhipu",
+            text="账户已欠费|余额不足.{0,12}请?充值|^your account is in arrears",
+        ),
+        Line("Volcengine", "AccountOverdueError"),
+        Line("Moonshot", "exceeded_current_quota_error"),
+        Line(
+            "Moonshot", text=r"account .*is (suspended|not active)\b.*(billing|balance)"
+        ),
+        Line("DashScope", "Arrearage"),
+        Line("DashScope", text="make sure your account is in good standing"),
+        Line(
+            "DeepSeek, SiliconFlow",
+            text=r"^\W*insufficient (account )?balance\W*$"
+            "|account balance is insufficient",
+            status=_MONEY,
+        ),
+        Line("MiniMax", text=r"^insufficient balance \(1008\)"),
     ),
-    Line("Zhipu", _NO_CREDIT, "1113", status=(*_MONEY, 200, 401)),
-    Line(
-        "Zhipu",
+    *_each_means(
+        errors.RateLimitedTooLong,
+        Line("MiniMax, five hours", "2056", "usage limit"),
+    ),
+    *_each_means(
         _NO_CREDIT,
-        said="账户已欠费|余额不足.{0,12}请?充值|^your account is in arrears",
+        Line("many", "insufficient_(balance|credits?)", status=_MONEY),
+        Line("New API", "insufficient_user_quota", status=_MONEY),
+        Line(
+            "Anthropic",
+            "(enforced|contract)_spend_limit_reached|organization_on_hold|billing_error",
+        ),
+        Line(
+            "Anthropic",
+            text=r"credit balance is too low|reached your specified [\w ]*usage limits",
+        ),
+        Line("Google", text="prepay(ment)? credits are depleted"),
+        Line("Google, no free quota", text=r"\blimit: 0(?!\.?\d)", status=(429,)),
+        Line("Google", "quota_exceeded", status=(429,), wait=False),
+        Line("OpenRouter", text=r"^insufficient credits\b", status=_MONEY),
+        Line("Together", text="reached your account.s spending limit"),
+        Line("Fireworks", text="account .*suspended, possibly due to .*spending"),
+        Line("LiteLLM", "budget_exceeded"),
+        Line("LiteLLM", text="budget has been exceeded! current cost"),
+        Line("Cerebras", "payment_required", status=(402,), wait=False),
     ),
-    Line("Volcengine", _NO_CREDIT, "AccountOverdueError"),
-    Line("Moonshot", _NO_CREDIT, "exceeded_current_quota_error"),
-    Line(
-        "Moonshot",
-        _NO_CREDIT,
-        said=r"account .*is (suspended|not active)\b.*(billing|balance)",
-    ),
-    Line("DashScope", _NO_CREDIT, "Arrearage"),
-    Line("DashScope", _NO_CREDIT, said="make sure your account is in good standing"),
-    Line(
-        "DeepSeek, SiliconFlow",
-        _NO_CREDIT,
-        said=r"^\W*insufficient (account )?balance\W*$|account balance is insufficient",
-        status=_MONEY,
-    ),
-    Line("many", _NO_CREDIT, "insufficient_(balance|credits?)", status=_MONEY),
-    Line("New API", _NO_CREDIT, "insufficient_user_quota", status=_MONEY),
-    Line(
-        "Anthropic",
-        _NO_CREDIT,
-        "(enforced|contract)_spend_limit_reached|organization_on_hold|billing_error",
-    ),
-    Line(
-        "Anthropic",
-        _NO_CREDIT,
-        said=r"credit balance is too low|reached your specified [\w ]*usage limits",
-    ),
-    Line("Google", _NO_CREDIT, said="prepay(ment)? credits are depleted"),
-    Line(
-        "Google, no free quota", _NO_CREDIT, said=r"\blimit: 0(?!\.?\d)", status=(429,)
-    ),
-    Line("Google", _NO_CREDIT, "quota_exceeded", status=(429,), wait=False),
-    Line("OpenRouter", _NO_CREDIT, said=r"^insufficient credits\b", status=_MONEY),
-    Line("Together", _NO_CREDIT, said="reached your account.s spending limit"),
-    Line(
-        "Fireworks", _NO_CREDIT, said="account .*suspended, possibly due to .*spending"
-    ),
-    Line("LiteLLM", _NO_CREDIT, "budget_exceeded"),
-    Line("LiteLLM", _NO_CREDIT, said="budget has been exceeded! current cost"),
-    Line("Cerebras", _NO_CREDIT, "payment_required", status=(402,), wait=False),
     # -- held back -------------------------------------------------------------------
-    Line(
-        "OpenAI, Azure, Moonshot",
+    *_each_means(
         _FILTERED,
-        "content_filter|content_policy(_violation)?|moderation_blocked"
-        "|ResponsibleAIPolicyViolation|(bio|cyber|misalignment)_policy(_violation)?",
-    ),
-    Line("DashScope", _FILTERED, r"data_?inspection(_?failed)?"),
-    Line("Zhipu", _FILTERED, "1301"),
-    Line(
-        "Volcengine",
-        _FILTERED,
-        r"\w*(SensitiveContentDetected|RiskDetection)(\.\w+)?",
-    ),
-    Line("New API", _FILTERED, "sensitive_words_detected|prompt_blocked"),
-    Line("OpenAI", _FILTERED, "invalid_prompt", "safety|policy|policies"),
-    Line("OpenAI", _FILTERED, said="flagged as potentially violating", status=_REQUEST),
-    Line("OpenAI", _FILTERED, said="rejected (as a result of|by) our safety system"),
-    Line("Azure", _FILTERED, said="content management policy|ResponsibleAI"),
-    Line(
-        "Anthropic", _FILTERED, said="blocked by (the )?content filter", status=_REQUEST
-    ),
-    Line(
-        "OpenRouter",
-        _FILTERED,
-        said=r"requires moderation\b|input was flagged|flagged by moderation",
-        status=_REQUEST,
-    ),
-    Line("LiteLLM", _FILTERED, said="ContentPolicyViolationError|GuardrailRaised"),
-    Line(
-        "LiteLLM", _FILTERED, said=r"violated \w+ (guardrail )?policy", status=_REQUEST
-    ),
-    Line(
-        "DashScope", _FILTERED, said="may contain inappropriate content|DataInspection"
-    ),
-    Line(
-        "Zhipu",
-        _FILTERED,
-        said="不安全或敏感内容|敏感内容的提示语|potentially unsafe or sensitive",
-    ),
-    Line("Moonshot", _FILTERED, said="considered high risk", status=_REQUEST),
-    Line("DeepSeek", _FILTERED, said="^content exists risk", status=_REQUEST),
-    Line("xAI", _FILTERED, said="content violates usage guidelines", status=_REQUEST),
-    Line(
-        "Gemini",
-        _FILTERED,
-        said=r"PROHIBITED_CONTENT|(prompt|request|content) (was|is) blocked\b.*"
-        r"(safety|prohibited|policy|blocklist)",
-        status=_REQUEST,
+        Line(
+            "OpenAI, Azure, Moonshot",
+            "content_filter|content_policy(_violation)?|moderation_blocked"
+            "|ResponsibleAIPolicyViolation|(bio|cyber|misalignment)_policy(_violation)?",
+        ),
+        Line("DashScope", r"data_?inspection(_?failed)?"),
+        Line("Zhipu", "1301"),
+        Line("Volcengine", r"\w*(SensitiveContentDetected|RiskDetection)(\.\w+)?"),
+        Line("New API", "sensitive_words_detected|prompt_blocked"),
+        Line("OpenAI", "invalid_prompt", "safety|policy|policies"),
+        Line("OpenAI", text="flagged as potentially violating", status=_REQUEST),
+        Line("OpenAI", text="rejected (as a result of|by) our safety system"),
+        Line("Azure", text="content management policy|ResponsibleAI"),
+        Line("Anthropic", text="blocked by (the )?content filter", status=_REQUEST),
+        Line(
+            "OpenRouter",
+            text=r"requires moderation\b|input was flagged|flagged by moderation",
+            status=_REQUEST,
+        ),
+        Line("LiteLLM", text="ContentPolicyViolationError|GuardrailRaised"),
+        Line("LiteLLM", text=r"violated \w+ (guardrail )?policy", status=_REQUEST),
+        Line("DashScope", text="may contain inappropriate content|DataInspection"),
+        Line(
+            "Zhipu",
+            text="不安全或敏感内容|敏感内容的提示语|potentially unsafe or sensitive",
+        ),
+        Line("Moonshot", text="considered high risk", status=_REQUEST),
+        Line("DeepSeek", text="^content exists risk", status=_REQUEST),
+        Line("xAI", text="content violates usage guidelines", status=_REQUEST),
+        Line(
+            "Gemini",
+            text=r"PROHIBITED_CONTENT|(prompt|request|content) (was|is) blocked\b.*"
+            r"(safety|prohibited|policy|blocklist)",
+            status=_REQUEST,
+        ),
     ),
     # -- too long --------------------------------------------------------------------
-    Line("Groq, by the minute", errors.BadRequestError, said="^request too large for"),
-    Line("Anthropic, 32 MB", errors.BadRequestError, "request_too_large"),
-    Line(
-        "OpenAI, llama.cpp, many",
+    *_each_means(
+        errors.BadRequestError,
+        Line("Groq, by the minute", text="^request too large for"),
+        Line("Anthropic, 32 MB", "request_too_large"),
+    ),
+    *_each_means(
         _TOO_LONG,
-        "context_(length|window)_exceeded|exceed_context_size(_error)?"
-        "|string_above_max_length|ContextWindowExceededError",
+        Line(
+            "OpenAI, llama.cpp, many",
+            "context_(length|window)_exceeded|exceed_context_size(_error)?"
+            "|string_above_max_length|ContextWindowExceededError",
+        ),
+        Line(
+            "OpenAI, vLLM, SGLang, Ollama, Together, llama.cpp",
+            text="maximum context length|context (window|size|length|limit)"
+            "|maximum model length|reduce the length of the (messages|prompt)",
+            status=_REQUEST,
+        ),
+        Line(
+            "llama.cpp before",
+            text="(exceeds?|larger than) the (available )?context size",
+            status=(500,),
+        ),
+        Line("Anthropic", text="prompt is too long", status=_REQUEST),
+        Line(
+            "Bedrock",
+            text="input is too long for requested model|too many input tokens"
+            "|input tokens exceeded",
+            status=_REQUEST,
+        ),
+        Line(
+            "TGI",
+            text=r".?inputs.? tokens \+ .?max_new_tokens.? must be"
+            r"|.?inputs.? must have less than \d+ tokens",
+            status=_REQUEST,
+        ),
+        Line(
+            "Cohere",
+            text="too many tokens: |total number of tokens .*(exceed|cannot)",
+            status=_REQUEST,
+        ),
+        Line(
+            "Mistral",
+            text=r"prompt contains \d+ tokens|too large for model with \d+ maximum",
+            status=_REQUEST,
+        ),
+        Line(
+            "SGLang",
+            text=r"(input|prompt|request)\b.* (is )?longer than the (model|maximum)"
+            r"|input (length )?\(\d+ tokens\) .*exceed",
+            status=_REQUEST,
+        ),
+        Line("DashScope", text="range of input length should be", status=_REQUEST),
+        Line(
+            "LM Studio",
+            text="tokens to keep from the initial prompt|trying to keep the first ",
+            status=_REQUEST,
+        ),
+        Line("Google", text="input token count", status=_REQUEST),
+        Line("Zhipu", "1261"),
+        Line("Zhipu", text="prompt ?(超长|过长)|输入.{0,6}(超长|过长|超过)"),
+        Line("Moonshot", text="exceeded model token limit", status=_REQUEST),
+        Line("xAI", text="maximum prompt length is", status=_REQUEST),
     ),
-    Line(
-        "OpenAI, vLLM, SGLang, Ollama, Together, llama.cpp",
-        _TOO_LONG,
-        said="maximum context length|context (window|size|length|limit)|maximum model"
-        " length|reduce the length of the (messages|prompt)",
-        status=_REQUEST,
-    ),
-    Line(
-        "llama.cpp before",
-        _TOO_LONG,
-        said="(exceeds?|larger than) the (available )?context size",
-        status=(500,),
-    ),
-    Line("Anthropic", _TOO_LONG, said="prompt is too long", status=_REQUEST),
-    Line(
-        "Bedrock",
-        _TOO_LONG,
-        said="input is too long for requested model|too many input tokens"
-        "|input tokens exceeded",
-        status=_REQUEST,
-    ),
-    Line(
-        "TGI",
-        _TOO_LONG,
-        said=r".?inputs.? tokens \+ .?max_new_tokens.? must be"
-        r"|.?inputs.? must have less than \d+ tokens",
-        status=_REQUEST,
-    ),
-    Line(
-        "Cohere",
-        _TOO_LONG,
-        said="too many tokens: |total number of tokens .*(exceed|cannot)",
-        status=_REQUEST,
-    ),
-    Line(
-        "Mistral",
-        _TOO_LONG,
-        said=r"prompt contains \d+ tokens|too large for model with \d+ maximum",
-        status=_REQUEST,
-    ),
-    Line(
-        "SGLang",
-        _TOO_LONG,
-        said=r"(input|prompt|request)\b.* (is )?longer than the (model|maximum)"
-        r"|input (length )?\(\d+ tokens\) .*exceed",
-        status=_REQUEST,
-    ),
-    Line(
-        "DashScope", _TOO_LONG, said="range of input length should be", status=_REQUEST
-    ),
-    Line(
-        "LM Studio",
-        _TOO_LONG,
-        said="tokens to keep from the initial prompt|trying to keep the first ",
-        status=_REQUEST,
-    ),
-    Line("Google", _TOO_LONG, said="input token count", status=_REQUEST),
-    Line("Zhipu", _TOO_LONG, "1261"),
-    Line("Zhipu", _TOO_LONG, said="prompt ?(超长|过长)|输入.{0,6}(超长|过长|超过)"),
-    Line("Moonshot", _TOO_LONG, said="exceeded model token limit", status=_REQUEST),
-    Line("xAI", _TOO_LONG, said="maximum prompt length is", status=_REQUEST),
     # -- the key ---------------------------------------------------------------------
-    Line(
-        "Google, xAI",
+    *_each_means(
         errors.AuthenticationError,
-        said="api key (not valid|expired)|incorrect api key",
-        status=(400,),
+        Line(
+            "Google, xAI",
+            text="api key (not valid|expired)|incorrect api key",
+            status=(400,),
+        ),
+        Line("Google", "API_KEY_INVALID", status=(400,)),
     ),
-    Line("Google", errors.AuthenticationError, "API_KEY_INVALID", status=(400,)),
     # -- what passes, below 500 ------------------------------------------------------
-    Line(
-        "LM Studio",
+    *_each_means(
         _PASSING,
-        said="(model|process|engine) has crashed|model (was )?unloaded",
-        status=_REQUEST,
+        Line(
+            "LM Studio",
+            text="(model|process|engine) has crashed|model (was )?unloaded",
+            status=_REQUEST,
+        ),
     ),
     # -- what the model or its template does not know, whatever the status -------------
-    Line("llama.cpp", errors.BadRequestError, said="image input is not supported"),
-    Line(
-        "llama.cpp, vLLM, TGI",
+    *_each_means(
         errors.BadRequestError,
-        said=r"system (role|message|prompt|instruction)s? (is |are )?not supported"
-        "|conversation roles must alternate",
-        status=range(400, 501),
+        Line("llama.cpp", text="image input is not supported"),
+        Line(
+            "llama.cpp, vLLM, TGI",
+            text=r"system (role|message|prompt|instruction)s? (is |are )?not supported"
+            "|conversation roles must alternate",
+            status=range(400, 501),
+        ),
     ),
 )
 
@@ -303,8 +309,7 @@ def _fits(line: Line, told: Told) -> bool:
         re.fullmatch(line.code, code, re.IGNORECASE) for code in told.codes
     ):
         return False
-    found = re.search(line.said, told.message, re.IGNORECASE)
-    return not line.said or found is not None
+    return re.search(line.text, told.message, re.IGNORECASE) is not None
 
 
 _LEAST = 12
@@ -314,7 +319,7 @@ _LONGEST = 2000
 
 
 def without_quotes(message: str, asked: str) -> str:
-    """Take out of a message what stands in the row's own text.
+    """Return a message without what stands in the row's own text.
 
     Examples
     --------
@@ -327,19 +332,19 @@ def without_quotes(message: str, asked: str) -> str:
     lower = text.lower()
     if len(lower) != len(text):  # a letter whose small form is longer
         text = lower
-    kept: list[str] = []
+    parts: list[str] = []
     at = 0
     while at < len(text):
         end = at + _LEAST
         if end <= len(text) and lower[at:end] in own:
             while end < len(text) and lower[at : end + 1] in own:
                 end += 1
-            kept.append(" ")
+            parts.append(" ")
             at = end
         else:
-            kept.append(text[at])
+            parts.append(text[at])
             at += 1
-    return "".join(kept).strip()
+    return "".join(parts).strip()
 
 
 def _plain(text: str) -> str:

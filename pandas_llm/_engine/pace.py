@@ -1,0 +1,130 @@
+"""How fast requests leave for one endpoint, and all that hears what became of them."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+from pandas_llm._engine.verdict import nobody_there
+from pandas_llm._pacing import Calibration
+from pandas_llm.errors import NoRoomError, OverloadedError, RateLimitError
+
+if TYPE_CHECKING:
+    from pandas_llm._engine.events import Events, Tally
+    from pandas_llm._engine.slots import Slots
+    from pandas_llm._engine.verdict import History
+    from pandas_llm._pacing import Circuit, Concurrency, RateLimiter
+    from pandas_llm.errors import LLMError
+    from pandas_llm.types import Quotas, Reply
+
+
+class Pace:
+    """What bounds how fast requests leave.
+
+    The sender reports here that a request has left, was answered, was refused or has
+    failed: by one call each, from which limiter, concurrency, circuit, history, budget,
+    totals and log learn it.
+    """
+
+    def __init__(
+        self,
+        limiter: RateLimiter,
+        concurrency: Concurrency,
+        circuit: Circuit,
+        history: History,
+        max_wait: float,
+    ) -> None:
+        self.limiter = limiter
+        self.concurrency = concurrency
+        self.circuit = circuit
+        self.history = history
+        self.calibration = Calibration()
+        self.slots: Slots | None = None
+        """Those of the run, which a row leaves while it waits for itself."""
+        self._max_wait = max_wait
+        self._follow()
+
+    def _follow(self) -> None:
+        """Set how many may be in flight: by the run, and by the server."""
+        self.target = int(min(self.concurrency.size, self.limiter.cap))
+
+    def sent(self, tally: Tally, events: Events) -> None:
+        """Note that a request leaves now."""
+        tally.attempts += 1
+        events.totals.requests += 1
+        tally.sent = time.monotonic()
+        tally.bill = math.nan  # whatever becomes of it, from here on it may cost
+
+    def answered(
+        self, tally: Tally, reply: Reply, quotas: Quotas | None, events: Events
+    ) -> None:
+        """Learn from an answer that is a reply."""
+        used = parts = None
+        limiter, sent = self.limiter, tally.sent
+        if reply.tokens is not None:
+            into, out, *_ = reply.tokens
+            used, parts = into + out, (float(into), float(out))
+            self.calibration.learn(tally.weight, into, out)
+        assert tally.ticket is not None  # noqa: S101 - it has left
+        limiter.settle(tally.ticket, used, quotas, parts)
+        self.history.answered()
+        now = time.monotonic()
+        concurrency = self.concurrency
+        if concurrency.auto:
+            concurrency.answered(now - sent, limiter.plan())
+        self._follow()
+        self.circuit.succeeded(sent, now)
+        events.totals.simulated = events.totals.simulated or reply.simulated
+        events.log.answered(now - sent)
+
+    def failed(
+        self, tally: Tally, error: LLMError, quotas: Quotas | None, *, heard: bool
+    ) -> None:
+        """Learn from a request that was refused or has failed."""
+        limiter, circuit, ticket = self.limiter, self.circuit, tally.ticket
+        assert ticket is not None  # noqa: S101 - it has left
+        self.history.failed(error)
+        if isinstance(error, NoRoomError) and not tally.standard:
+            limiter.settle(ticket, None, quotas)
+            return  # it is asked again at once, in another tier
+        if error.retryable and not isinstance(error, RateLimitError):
+            if self.history.sampling:
+                tally.failures += 1  # one row after the other is no outage
+            elif self.history.settled and nobody_there(error):
+                circuit.unmade()
+            else:
+                circuit.failed(tally)
+        elif circuit.is_open and heard:
+            circuit.succeeded(tally.sent, time.monotonic())
+        if isinstance(error, (RateLimitError, OverloadedError)):
+            self._refused(tally, error, quotas)
+        else:
+            limiter.settle(ticket, None, quotas)
+        self._follow()
+
+    def _refused(
+        self,
+        tally: Tally,
+        error: RateLimitError | OverloadedError,
+        quotas: Quotas | None,
+    ) -> None:
+        """Learn from a refusal; the row is to sleep by itself after it."""
+        assert tally.ticket is not None  # noqa: S101 - it has left
+        tally.refusals += 1
+        tally.overtaken += self.circuit.up > tally.refused > 0.0
+        tally.refused = tally.sent
+        asked = error.retry_after
+        if asked is not None and not isinstance(error, RateLimitError):
+            asked = min(asked, self._max_wait)  # then it is asked again
+        tally.wait = self.limiter.reject(tally.ticket, asked, quotas, tally.refusals)
+
+    def ended(self, tally: Tally, events: Events) -> None:
+        """Give back what a request held: its place in the queue, and its money."""
+        if (ticket := tally.ticket) is not None:
+            if ticket.done == math.inf:  # it was cancelled
+                self.limiter.release(ticket)
+            tally.ticket = None
+        if tally.held is not None:
+            events.budget.settle(tally.held, tally.bill)
+            tally.held = None

@@ -1,0 +1,55 @@
+"""Where a loaded job may be asked: its file is not trusted with the reader's key."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pandas_llm import options
+from pandas_llm._engine import resolve_endpoint
+from pandas_llm.errors import ConfigurationError, InvalidValueError
+from pandas_llm.providers import preset
+from pandas_llm.redaction import parted, shown
+
+if TYPE_CHECKING:
+    from pandas_llm._run import Task
+
+
+def confirmed(task: Task, base_url: str | None) -> Task:
+    """Return a loaded task, if the address that its file names is the reader's own.
+
+    Raises
+    ------
+    ConfigurationError
+        When neither the provider nor this process names the address.
+    InvalidValueError
+        When `base_url` is another than that of the file.
+    """
+    settings = task.settings
+    kept = settings.base_url
+    if base_url is not None:
+        if kept is not None and _bare(kept) != _bare(base_url):
+            msg = f"the job was sent to {shown(kept)}, not to base_url={base_url!r}"
+            raise InvalidValueError(shown(msg))
+        return replace(task, settings=replace(settings, base_url=base_url))
+    if kept is None:
+        return task
+    here = resolve_endpoint(replace(settings, base_url=None, replay=True))
+    known = preset(here.provider)
+    own = (here.base_url, known and known.base_url, options.get_options()["base_url"])
+    if _bare(kept) in {_bare(place) for place in own if place}:
+        return task
+    variable = known.address if known is not None else None
+    or_set = f", or set {variable}" if variable else ""
+    msg = (
+        f"the job's file names the address {shown(kept)}, which is neither "
+        f"{here.provider}'s own nor set in this process: it would be sent your API "
+        "key and your rows. If you know the address, confirm it: "
+        f"base_url={shown(_bare(kept))!r}{or_set}"
+    )
+    raise ConfigurationError(msg)
+
+
+def _bare(url: str) -> str:
+    """Return an address without login and parameters."""
+    return parted(url)[1].partition("?")[0].rstrip("/")

@@ -1,0 +1,176 @@
+"""Vectors through a batch endpoint: the same ones, for half the price."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from base64 import b64decode
+
+import numpy as np
+import openai.types
+import openai.types.batch_create_params
+import openai.types.embedding_create_params
+import orjson
+import pandas as pd
+import pytest
+from batch_between import Between, at, created
+from pydantic import TypeAdapter
+
+from pandas_llm import ConfigurationError, LLMWarning
+from pandas_llm.errors import CostLimitError
+
+FRAME = pd.DataFrame({"text": [f"In {1700 + at} it rained." for at in range(6)]})
+LOADED = """
+import sys, pandas as pd, pandas_llm.batch
+_, name, cache = sys.argv
+frame = pd.DataFrame({"text": [f"In {1700 + at} it rained." for at in range(6)]})
+out = pandas_llm.batch.load(name, cache=cache).result(frame)
+print(out.map(len).tolist(), out.llm.usage.requests)
+"""
+
+
+@pytest.fixture
+def kept(tmp_path):
+    return tmp_path / "kept.sqlite"
+
+
+def in_batches(server):
+    return [s for s in server.requests() if "x-simulated-batch" in s["headers"]]
+
+
+def test_a_batch_gives_the_vectors_that_embed_gives(simulator, kept, tmp_path):
+    server, prices = simulator(), {"sim": (1.0, 0.0)}
+    more = {"dimensions": 8, "prices": prices}
+    out = FRAME.llm.embed("text", **at(server, kept, batch=True, **more))
+    assert len(in_batches(server)) == 5  # the first row settles the terms
+    plain = FRAME.llm.embed("text", **at(server, tmp_path / "other", **more))
+    assert all(np.array_equal(*pair) for pair in zip(out, plain, strict=True))
+    share = out.llm.usage.cost / plain.llm.usage.cost
+    assert 0.5 < share < 0.75  # one row at the whole price
+    again = FRAME.llm.embed("text", **at(server, kept, **more))
+    assert again.llm.usage.requests == 0
+
+
+def test_expanded_columns_and_rows_without_a_text(simulator, kept):
+    server = simulator()
+    texts = pd.DataFrame({"text": ["A cat.", None, "", "A dog.", "A cat."]})
+    options = at(server, kept, batch=True, dimensions=2, expand=True)
+    with pytest.warns(LLMWarning, match=r"1 of 5 rows failed \(1 empty_text\)"):
+        out = texts.llm.embed("text", **options)
+    assert out["embedding_1"].isna().tolist() == [False, True, True, False, False]
+    assert server.stats()["requests"] == 2
+
+
+def test_another_process_finishes_a_submitted_job(simulator, kept):
+    server = simulator(batch_latency=0.2)
+    options = at(server, kept, dimensions=4)
+    job = FRAME.llm.submit("text", verb="embed", **options)
+    found = subprocess.run(
+        [sys.executable, "-c", LOADED, job.id, str(kept)],
+        env={**os.environ, "OPENAI_API_KEY": "k", "OPENAI_BASE_URL": server.base_url},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert found.stdout.split("\n")[0] == f"{[4] * 6} 6", found.stderr
+    assert len(in_batches(server)) == 5
+
+
+@pytest.mark.parametrize("model", ["google/gemini-embedding-001", "azure/sim"])
+def test_a_provider_without_batches_is_told_of_before_anything_is_sent(
+    simulator, kept, model
+):
+    server = simulator()
+    options = at(server, kept, model, batch=True)
+    with pytest.raises(ConfigurationError, match="leave out batch=True"):
+        FRAME.llm.embed("text", **options)
+    assert server.stats()["requests"] == 0
+
+
+def test_an_address_without_batches_is_told_of_before_a_row_is_paid(simulator, kept):
+    from aiohttp import web
+
+    server = simulator()
+    gone = lambda what, r, n: web.Response(status=404) if what == "list" else None  # noqa: E731
+    with Between(server, gone) as between:
+        with pytest.raises(ConfigurationError, match="no batch endpoint"):
+            FRAME.llm.embed("text", **at(between, kept, batch=True))
+        assert "upload" not in between.seen
+    assert server.stats()["requests"] == 0
+
+
+def test_max_cost_needs_no_max_tokens(simulator, kept):
+    server, prices = simulator(), {"sim": (1e6, 0.0)}
+    options = at(server, kept, batch=True, prices=prices)
+    with pytest.raises(CostLimitError, match="may cost"):
+        FRAME.llm.embed("text", max_cost=1.0, **options)
+    assert server.stats()["requests"] == 0
+    assert FRAME.llm.embed("text", max_cost=1e6, **options).notna().all()
+
+
+def test_what_is_sent_and_answered_is_as_openais_types_have_it(simulator, kept):
+    server, bodies = simulator(), {}
+
+    def before(what, request, _):
+        async def read():
+            bodies.setdefault(what, await request.read())
+
+        return read()
+
+    with Between(server, before) as between:
+        FRAME.llm.embed("text", **at(between, kept, batch=True, dimensions=4))
+    asked = orjson.loads(bodies["create"])
+    kind = openai.types.batch_create_params.BatchCreateParams
+    assert TypeAdapter(kind).validate_python(asked) == asked
+    lines = [x for x in bodies["upload"].splitlines() if x.startswith(b'{"custom_id"')]
+    assert len(lines) == 5
+    kind = openai.types.embedding_create_params.EmbeddingCreateParams
+    for line in map(orjson.loads, lines):
+        assert line.keys() == {"custom_id", "method", "url", "body"}
+        assert (line["method"], line["url"]) == ("POST", "/v1/embeddings")
+        read = TypeAdapter(kind).validate_python(line["body"])
+        assert {**read, "input": line["body"]["input"]} == line["body"]
+        assert len(line["body"]["input"]) == 1
+    for batch in created(server):
+        openai.types.Batch.model_validate(batch, strict=True)
+
+
+def test_the_official_client_reads_the_simulators_vectors(simulator, kept):
+    server = simulator()
+    job = FRAME.llm.submit("text", verb="embed", **at(server, kept))
+    while not job.status().ended:
+        pass
+    client = openai.OpenAI(base_url=server.base_url, api_key="k", max_retries=0)
+    (batch,) = client.batches.list()
+    results = client.files.content(batch.output_file_id).text.splitlines()
+    bodies = [orjson.loads(line)["response"]["body"] for line in results]
+    for body in bodies:
+        (vector,) = body["data"]  # base64, which the client makes a list of
+        vector["embedding"] = np.frombuffer(b64decode(vector["embedding"]), "<f4")
+        vector["embedding"] = vector["embedding"].tolist()
+        openai.types.CreateEmbeddingResponse.model_validate(body)
+    assert len(bodies) == 5
+
+
+@pytest.mark.parametrize("pilot", [0, 3])
+def test_an_estimate_of_a_batch_has_its_price(simulator, tmp_path, pilot):
+    server, prices = simulator(), {"sim": (1.0, 4.0)}
+    costs = []
+    for name, batch in (("plain", False), ("batch", True)):
+        options = at(server, tmp_path / name, batch=batch, prices=prices)
+        found = FRAME.llm.estimate("${text}", pilot=pilot, **options)
+        costs.append(found.cost)
+        assert found.pilot == pilot
+    assert costs[1] == pytest.approx(costs[0] / 2)
+    assert in_batches(server) == []
+
+
+def test_an_estimate_has_the_price_of_its_tier():
+    pytest.importorskip("genai_prices", reason="needs the extra `cost`")
+    costs = {}
+    for tier in ("default", "priority"):
+        options = {"model": "openai/gpt-5.4", "api_key": "k", "service_tier": tier}
+        costs[tier] = FRAME.llm.estimate("${text}", cache=False, **options).cost
+    assert costs["priority"] == pytest.approx(2 * costs["default"])

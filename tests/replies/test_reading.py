@@ -1,0 +1,494 @@
+"""What a reply says is read as it stands, or the row is asked again with the reason."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import re
+import time
+from decimal import Decimal  # noqa: TC003 - pydantic reads the annotation
+from typing import Any, Literal, Optional
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel
+from resume_server import Server, completion
+
+from pandas_llm import LLMWarning
+from pandas_llm._keys.keys import parse_keys
+from pandas_llm._replies.mending import Number, mended
+from pandas_llm._replies.outputs import Completion, Records
+from pandas_llm._replies.reasoning import without_thinking
+from pandas_llm._replies.records import folded
+from pandas_llm.errors import OutputError
+from pandas_llm.types import Choice
+
+ROW = pd.DataFrame({"text": ["x"]})
+
+
+class _Sentinel:
+    """A value with a name that stays the same from process to process."""
+
+    def __repr__(self):
+        return "AGAIN"
+
+
+AGAIN = _Sentinel()
+V_INT, V_STR, V_FLOAT, V_BOOL = ({"v": kind} for kind in (int, str, float, bool))
+PEOPLE = {"name": str, "age": Optional[int]}  # noqa: UP045 - as people write it
+GROWTH = {"growth": float | None, "growth %": float | None}
+LANGUAGES = {"C": str | None, "C++": str | None}
+STARS = ["1", "2", "3", "4", "5"]
+CHANNELS = (
+    '<|channel|>analysis<|message|>maybe {"records": [{"fact": "draft"}]}?<|end|>'
+    '<|start|>assistant<|channel|>final<|message|>{"records": [{"fact": "final"}]}'
+)
+DRAFT = '[THINK]maybe {"records": [{"fact": "draft"}]}?[/THINK]'
+FINAL = '{"records": [{"fact": "final"}]}'
+
+CASES: list[tuple[str, Any, str, Any]] = [
+    ("extract", V_INT, '{"v": 12 000}', AGAIN),
+    ("extract", V_INT, '{"v": 1\'000}', AGAIN),
+    ("extract", V_INT, '{"v": 5 or 6}', AGAIN),
+    ("extract", V_FLOAT, '{"v": 12 million}', AGAIN),
+    ("extract", V_FLOAT, '{"v": 10%}', AGAIN),
+    ("extract", V_BOOL, '{"v": True and False}', AGAIN),
+    ("extract", V_STR, '{"v": True and False}', AGAIN),
+    ("extract", V_STR, '{"v": 12:30}', AGAIN),
+    ("extract", V_STR, '{"v": +33 1 23}', AGAIN),
+    ("extract", V_STR, '{"v": "Ann", "Bob"}', AGAIN),
+    ("extract", V_STR, '{"v": "size 5", width 3"}', AGAIN),
+    ("extract", V_STR, '{"v": "use "}" to close"}', AGAIN),
+    ("extract", V_STR, '{"v": "Ann" and "Bob"}', AGAIN),
+    ("extract", V_STR, '{"v": "5" or "6"}', AGAIN),
+    ("extract", V_STR, '{"v": "Ann" "Bob"}', AGAIN),
+    ("extract", V_STR, '{"v": "a 5" x 3" box",}', ['a 5" x 3" box']),
+    ("extract", V_STR, '{"v": "a"}, "w": "b"}', AGAIN),
+    ("extract", V_INT, '{"v": 1, "v": 2}', AGAIN),
+    ("extract", V_INT, "{'v': 1, 'v': 2}", AGAIN),
+    ("extract", {"v": list[int]}, '{"v": [1 234, 5]}', AGAIN),
+    ("extract", V_STR, "{'v': 'it is fine',}", ["it is fine"]),
+    ("extract", V_STR, '{"v": New York, NY}', ["New York, NY"]),
+    ("extract", V_STR, '```json\n{"v": 1.10}\n```', ["1.10"]),
+    ("extract", V_STR, '{"v": 1.10}', ["1.10"]),
+    ("extract", V_INT, '{"v": 1, "v": 1}', [1]),
+    (
+        "extract",
+        {"year": int},
+        "According to source [1], he left office in 1797.",
+        AGAIN,
+    ),
+    ("generate", ["fact"], "He was president [1]. Another followed [2].", AGAIN),
+    ("generate", {"year": int}, "In 1797 [1], or 1798 [2, 3].", AGAIN),
+    ("generate", ["fact"], 'It says ["a", "b"] there.', AGAIN),
+    ("generate", ["fact"], 'Facts:\n```json\n["a", "b"]\n```', ["a", "b"]),
+    ("generate", ["fact"], '["a", "b"]', ["a", "b"]),
+    ("classify", STARS, "I give it 4 stars [1].", AGAIN),
+    ("classify", STARS, "4 [1]", AGAIN),
+    ("extract", {"answer": int}, '{"sources": [1], "answer": 1797}', [1797]),
+    ("extract", {"answer": int}, '{"sources": [1]}', AGAIN),
+    ("extract", {"answer": int}, '{"pages": [1], "said": "1797"}', AGAIN),
+    ("extract", GROWTH, '{"growth": 5}', [5.0, None]),
+    ("extract", LANGUAGES, '{"C": "low"}', ["low", None]),
+    ("extract", {"a": str | None, "A": str | None}, '{"A": "x"}', [None, "x"]),
+    (
+        "extract",
+        PEOPLE,
+        '{"name": "Ann", "children": [{"name": "Bob", "age": 3}]}',
+        ["Ann", None],
+    ),
+    ("generate", ["fact"], DRAFT + FINAL, ["final"]),
+    ("generate", ["fact"], CHANNELS, ["final"]),
+    ("generate", ["fact"], f"{FINAL}<|im_end|>", ["final"]),
+    ("complete", None, "hm</think>Yes.", ["Yes."]),
+    ("complete", None, "Yes.<|eot_id|>", ["Yes."]),
+    ("complete", None, "", AGAIN),
+    ("generate", ["fact"], "", AGAIN),
+    ("extract", {"answer": int}, '{"pages": [1]}', AGAIN),
+    ("extract", ["title"], '{"authors": ["Ann"]}', AGAIN),
+    ("classify", ["a", "b"], '{"options": ["a"]}', AGAIN),
+    ("generate", {"year": int}, '{"pages": [1, 2]}', AGAIN),
+    ("generate", {"year": int}, '{"years": [1797, 1801]}', [1797, 1801]),
+    ("generate", ["fact"], '{"found": ["a", "b"]}', ["a", "b"]),
+    ("extract", ["fact"], "\u200bn\u00e9e\ufeff", AGAIN),
+    ("extract", V_INT, "\u200b5\ufeff", [5]),
+    ("extract", V_STR, 'It is not {"v": "Ann"}', AGAIN),
+    ("extract", V_INT, 'It isn\'t `{"v": 5}`', AGAIN),
+    ("extract", V_INT, '~{"v": 5}', AGAIN),
+    ("extract", V_STR, '{"v": "Ann"} million', ["Ann"]),
+]
+BESIDE = (
+    *(
+        " million",
+        "%",
+        " %",
+        "k",
+        "K",
+        "M",
+        " bn",
+        " (million)",
+        "\nmillion",
+        " percent",
+    ),
+    *(
+        " x 1000",
+        "\u4e07",
+        " Milliarden",
+        " or 6",
+        "-6",
+        " and a half",
+        "\u00bd",
+        "/10",
+    ),
+    *(" years", " not", "\u20ac", " per day", " in thousands", " * 3"),
+)
+"""What changes a number, behind the JSON that holds it."""
+APART = (
+    *("", ".", " Hope this helps!", "\nNot 6, I think.", " as you asked", "\n\nMore?"),
+    *(" (Note: it is in dollars.)", " [1]", ", which is what it says", "\n- done"),
+    *("</s>", "\n```\nmillion things", " based on 2 sources", " \U0001f44d", "\n\n5%"),
+    *("\nB) is another.", "\nMillions say so.", " Based on it.", " Killed in 1797."),
+)
+"""What does not."""
+
+
+def call(verb: str, keys: Any, server: Server, **more: Any) -> pd.DataFrame:
+    """Ask one row of a server, and return the new columns."""
+    at = {"model": "openai/m", "base_url": server.base_url, "api_key": "k"}
+    given = ("${text}",) if keys is None else ("${text}", keys)
+    out = pd.DataFrame(getattr(ROW.llm, verb)(*given, progress=False, **at, **more))
+    return out.drop(columns="text", errors="ignore")
+
+
+@pytest.mark.parametrize(("verb", "keys", "reply", "value"), CASES, ids=repr)
+def test_a_reply_is_read_as_it_stands_or_asked_again(verb, keys, reply, value):
+    with Server(lambda body: completion(reply)) as server:
+        if value is not AGAIN:
+            out = call(verb, keys, server)
+            found = out.iloc[:, 0] if len(out) > 1 else out.iloc[0]
+            assert [None if pd.isna(one) else one for one in found] == value
+            assert len(server.bodies) == 1
+            return
+        with pytest.warns(LLMWarning, match="1 of 1 rows failed"):
+            out = call(verb, keys, server, error_column="why", output_retries=1)
+        assert out.iloc[0, -1].startswith("output: ")
+        assert out.iloc[0, 0] is None or pd.isna(out.iloc[0, 0])
+        assert len(server.bodies) == 2
+        reason = server.bodies[1]["messages"][-1]["content"]
+        assert "cannot be used" in reason
+
+
+def read_whole(keys: Any, reply: str) -> Any:
+    output = Records(parse_keys(keys), single=True)
+    try:
+        return output.read(Choice(reply, "stop"))[0][0][0]
+    except OutputError:
+        return AGAIN
+
+
+@pytest.mark.parametrize(
+    "form", ['{"v": 12}', "{'v': 12,}", '{"v": "12"}', '[{"v":12}]']
+)
+@pytest.mark.parametrize("kind", [int, float])
+def test_what_stands_directly_behind_a_number_is_not_dropped(form, kind):
+    assert {read_whole({"v": kind}, form + more) for more in BESIDE} == {AGAIN}
+    assert [read_whole({"v": kind}, form + more) for more in APART] == [12] * len(APART)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_votes_that_cannot_be_read_count_in_the_share(cached, tmp_path):
+    def answer(body: dict[str, Any]) -> dict[str, Any]:
+        texts = ["a", "?", "?"] if len(body["messages"]) == 1 else ["?", "?"]
+        whole = completion("a")
+        (choice,) = whole["choices"]
+        whole["choices"] = [
+            {**choice, "index": at, "message": {"role": "assistant", "content": text}}
+            for at, text in enumerate(texts)
+        ]
+        return whole
+
+    options = {"confidence": True, "n": 3, "cache": tmp_path / "kept.sqlite"}
+    with Server(answer) as server:
+        for _ in range(1 + cached):
+            sent = len(server.bodies)
+            with pytest.warns(LLMWarning, match="2 of 3 votes could not be read"):
+                out = call(
+                    "classify", ["a", "b"], server, error_column="why", **options
+                )
+            row = out.iloc[0].tolist()
+            assert row[0] == "a"
+            assert row[1] == pytest.approx(1 / 3)
+            assert row[2] == "unread: 2 of 3 votes could not be read"
+        assert cached == (len(server.bodies) == sent)
+
+
+def test_equal_records_of_one_reply_may_be_kept():
+    reply = json.dumps({"records": [{"item": "coffee"}, {"item": "coffee"}]})
+    with Server(lambda body: completion(reply)) as server:
+        assert len(call("generate", ["item"], server)) == 1
+        assert len(call("generate", ["item"], server, unique=False)) == 2
+
+
+def test_across_choices_the_larger_count_of_equal_records_is_kept():
+    output = Records(parse_keys(["item"]), unique=False)
+    choices = [[("a",), ("b",)], [("a",), ("a",), ("c",)], [("b",)]]
+    assert output.combine(choices) == [("a",), ("b",), ("a",), ("c",)]
+
+
+# -- mending --------------------------------------------------------------------
+
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+words = st.text("abz 019.,:'\"{}[]\\-é\n/#", max_size=10) | text
+names = st.sampled_from(["v", "name", "a b", "C++", "№"])
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(-1e6, 1e6) | words,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner),
+    max_leaves=8,
+)
+objects = st.dictionaries(names, values, min_size=1)
+PLAIN = {True: "true", False: "false", None: "null"}
+_LITERALS = re.compile(r"(?i)\b(true|false|null|none|nan)\b")
+
+
+def letters(value: Any) -> str:
+    """Join the letters and digits of all keys and values in their order."""
+    if isinstance(value, dict):
+        return "".join(letters(key) + letters(one) for key, one in value.items())
+    if isinstance(value, list):
+        return "".join(map(letters, value))
+    if value is None or isinstance(value, bool):
+        return PLAIN[value]
+    if isinstance(value, float):
+        return "inf"
+    return "".join(filter(str.isalnum, value))
+
+
+def source(piece: str) -> str:
+    """Join the letters and digits of JSON as it is written."""
+    piece = re.sub(r"\bNone\b|\bnan\b|\bNaN\b|\bNAN\b|\bNONE\b", "null", piece)
+    piece = _LITERALS.sub(lambda found: found[0].lower(), piece)
+    return "".join(filter(str.isalnum, piece))
+
+
+@given(objects, st.data())
+@settings(deadline=None, max_examples=400)
+def test_mending_neither_drops_nor_invents_a_letter_or_a_digit(value, data):
+    whole = json.dumps(value, ensure_ascii=False)
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(1, max(1, len(whole) - 1)))
+        put = data.draw(st.sampled_from(["", *"\",:{}[]' 7x"]))
+        whole = whole[:at] + put + whole[at + data.draw(st.integers(0, 1)) :]
+    if re.search(r"\\|//|/\*|#", whole):
+        return  # what an escape or a comment comes to is told below
+    try:
+        found, end = mended(whole, 0)
+    except ValueError:
+        return
+    assert letters(found).lower() == source(whole[:end]).lower()
+
+
+@pytest.mark.parametrize(
+    ("broken", "found"),
+    [
+        ('{"a": "\\u00e9\\ud83d\\ude00\\n",}', {"a": "é😀\n"}),
+        ('{"a": "C:\\Users",}', {"a": "C:\\Users"}),
+        ('{"a": 1, // one\n "b": 2 /* two */,}', {"a": Number(1), "b": Number(2)}),
+        ('{"a": "x" # one\n, "b": TRUE,}', {"a": "x", "b": True}),
+        ('{"a": 007}', {"a": "007"}),
+        ('{"a": 2026-01-31}', {"a": "2026-01-31"}),
+        ('{"a": "He said "yes", then left", "b": 1}', None),
+        ('["a" "b"]', ["a", "b"]),
+        ('{"a": "hello, "b": "x"}', {"a": "hello", "b": "x"}),
+        ('[{"a": 1, {"a": 2}]', [{"a": Number(1)}, {"a": Number(2)}]),
+    ],
+)
+def test_what_a_mark_would_mend_is_mended(broken, found):
+    found = found or {"a": 'He said "yes", then left', "b": Number(1)}
+    assert mended(broken, 0)[0] == found
+
+
+@pytest.mark.parametrize(
+    "unit", ['\\"', '"', "'", '{"q": ', "[1] ", '"a", ', "</think>", "<", "// ", "[["]
+)
+@pytest.mark.parametrize("before", ["", '{"v": "', '[{"q": "Q", "a": '])
+def test_reading_takes_time_in_proportion_to_the_reply(unit, before):
+    outputs = [Records(parse_keys(["q", "a"])), Completion("c")]
+
+    def seconds(letters: int) -> float:
+        reply = Choice(before + unit * (letters // len(unit)))
+        least = 9.0
+        for _ in range(3):
+            started = time.process_time()
+            for output in outputs:
+                with contextlib.suppress(OutputError):
+                    output.read(reply)
+            least = min(least, time.process_time() - started)
+        return least
+
+    assert seconds(80_000) <= 8 * seconds(20_000) + 0.05
+
+
+# -- names, records -------------------------------------------------------------
+
+
+@given(
+    st.lists(st.text("aA bB_-+%", min_size=1, max_size=4), min_size=1, unique=True),
+    st.lists(st.text("aA bB_-+%", min_size=1, max_size=4), min_size=1, unique=True),
+)
+def test_a_name_is_folded_only_where_nothing_else_is_meant(declared, given_keys):
+    def fold(name: str) -> str:
+        return re.sub(r"[\s_-]", "", name).casefold() or name
+
+    item = {key: at for at, key in enumerate(given_keys)}
+    found = folded(item, declared)
+    assert sorted(found.values()) == sorted(item.values())
+    for name, at in found.items():
+        was = given_keys[at]
+        if was != name:
+            assert was not in declared
+            assert fold(was) == fold(name)
+            assert [fold(one) for one in declared].count(fold(name)) == 1
+
+
+def test_of_a_record_that_was_cut_off_its_values_are_no_records():
+    output = Records(parse_keys(PEOPLE))
+    reply = '{"name": "Ann", "children": [{"name": "Bob", "age": 3}, {"na'
+    with pytest.raises(OutputError, match="cut off"):
+        output.read(Choice(reply, "length"))
+
+
+# -- reasoning ------------------------------------------------------------------
+
+FORMS = [
+    *((f"<{n}>", f"</{n}>") for n in ("think", "thinking", "thought", "reasoning")),
+    *((f"<{n}>", f"</{n}>") for n in ("analysis", "scratchpad", "seed:think")),
+    ("<longcat_think>", "</longcat_think>"),
+    *(("[THINK]", "[/THINK]"), ("◁think▷", "◁/think▷")),
+    *(("<|channel>thought\n", "<channel|>"), ("<unused94>thought\n", "<unused95>")),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+    (
+        "<|channel|>analysis<|message|>",
+        "<|end|><|start|>assistant<|channel|>final<|message|>",
+    ),
+    ("analysis", "assistantfinal"),
+]
+
+
+@pytest.mark.parametrize(("opening", "closing"), FORMS)
+@pytest.mark.parametrize("lost", [False, True])
+@pytest.mark.parametrize("line", ["", "\n\n"])
+def test_reasoning_in_any_form_is_no_part_of_an_answer(opening, closing, lost, line):
+    if lost and opening == "analysis":
+        pytest.skip("without its first word nothing tells it from prose")
+    draft = ("" if lost else opening) + 'Maybe {"records": [{"fact": "draft"}]}?'
+    facts = Records(parse_keys(["fact"]))
+    assert facts.read(Choice(draft + closing + line + FINAL))[0] == [("final",)]
+    said = Completion("c").read(Choice(draft + closing + line + "Yes."))[0]
+    assert [one.strip() for (one,) in said] == ["Yes."]
+    if not lost:
+        with pytest.raises(OutputError):
+            facts.read(Choice(draft if opening != "analysis" else ""))
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        *("<|im_end|>", "<|eot_id|>", "</s>", "<|endoftext|>", "<end_of_turn>"),
+        *("<|return|>", "<|end|>", "<turn|>", "<\uff5cend▁of▁sentence\uff5c>\n"),
+    ],
+)
+def test_the_end_of_a_turn_is_no_part_of_an_answer(token):
+    assert without_thinking(f"Yes.{token}") == "Yes."
+    assert Completion("c").read(Choice(f"Yes.{token}"))[0] == [("Yes.",)]
+    facts = Records(parse_keys(["fact"]))
+    assert facts.read(Choice(FINAL + token))[0] == [("final",)]
+
+
+@pytest.mark.parametrize(
+    "honest",
+    [
+        "The `</think>` tag ends it.",
+        'He wrote "</think>" twice.',
+        "Yes </think> no",
+        "Put it between <think> and </think> tags.",
+        "```\nhm</think>Yes<|im_end|>\n```",
+        "ChatML uses <|im_end|> to end turns.",
+        "<s>old</s> new",
+        "<summary>x</summary>\n<analysis>y</analysis>",
+        'See {"a": "hm</think>Yes<|im_end|>"} there',
+        "analysis of data",
+        "a[0] < b[1]",
+    ],
+)
+def test_a_mark_that_a_text_speaks_of_stays(honest):
+    assert without_thinking(honest) == honest
+
+
+# -- values ---------------------------------------------------------------------
+
+
+class Price(BaseModel):
+    amount: Decimal
+
+
+@pytest.mark.parametrize("around", ["%s", "```json\n%s\n```", "Here: %s", "%s}"])
+def test_decimals_keep_their_digits(around):
+    digits = "3.14159265358979323846264338327950"
+    reply = around % f'{{"amount": {digits}}}'
+    ((amount,),), _ = Records(parse_keys(Price), single=True).read(Choice(reply))
+    assert str(amount) == digits
+
+
+class Tree(BaseModel):
+    size: int = 0
+    share: float = 0.0
+    inner: Optional[Tree] = None  # noqa: UP045
+    parts: list[Tree] = []
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+
+
+class Cat(BaseModel):
+    kind: Literal["cat"]
+    lives: int
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+    age: float
+
+
+DEEP = {"tree": Tree, "pet": Cat | Dog, "n": int | float}
+
+
+class Place(BaseModel):
+    at: Point
+    more: list[Point] = []
+
+
+@pytest.mark.parametrize("around", ["%s", "```\n%s\n```"])
+@pytest.mark.parametrize(
+    ("keys", "good", "bad"),
+    [
+        ({"v": Tree}, '{"inner": {"inner": {"size": 1}}}', ["true", str(2**64)]),
+        ({"v": Tree}, '{"inner": {"parts": [{"share": 1}]}}', ["true"]),
+        ({"v": Place}, '{"at": {"x": 1}}', ["true", str(2**64)]),
+        ({"v": Place}, '{"at": {"x": 0}, "more": [{"x": 1}]}', ["true", str(2**64)]),
+        ({"v": Cat | Dog}, '{"kind": "cat", "lives": 1}', ["true", str(2**64)]),
+        ({"v": Cat | Dog}, '{"kind": "dog", "age": 1}', ["true"]),
+        ({"v": int | list[int]}, "[1]", ["true", str(2**64)]),
+    ],
+)
+def test_a_boolean_is_no_number_and_64_bits_are_the_most(keys, good, bad, around):
+    output = Records(parse_keys(keys), single=True)
+    assert len(output.read(Choice(around % f'{{"v": {good}}}'))[0]) == 1
+    for wrong in bad:
+        reply = around % f'{{"v": {good[::-1].replace("1", wrong[::-1], 1)[::-1]}}}'
+        with pytest.raises(OutputError):
+            output.read(Choice(reply))

@@ -1,0 +1,34 @@
+"""Answers in each vendor's words, and the options that send a call to them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from resume_server import Server, completion
+
+DIALECTS = ["openai", "openai-responses", "anthropic", "google"]
+
+
+def said(provider: str, text: str | None) -> dict[str, Any]:
+    """Return an answer with a text in a vendor's words."""
+    if provider == "openai-responses":
+        parts = [] if text is None else [{"type": "output_text", "text": text}]
+        message = {"type": "message", "role": "assistant", "content": parts}
+        return {"status": "completed", "output": [message]}
+    if provider == "anthropic":
+        blocks = [] if text is None else [{"type": "text", "text": text}]
+        return {"content": blocks, "stop_reason": "end_turn"}
+    if provider == "google":
+        content = {"role": "model", "parts": [] if text is None else [{"text": text}]}
+        return {"candidates": [{"content": content, "finishReason": "STOP"}]}
+    return completion(text)
+
+
+def at(server: Server, provider: str = "openai", **more: Any) -> dict[str, Any]:
+    more = {"error_column": "why", "progress": False, **more}
+    return {
+        "model": f"{provider}/m",
+        "base_url": server.base_url,
+        "api_key": "k",
+        **more,
+    }
