@@ -48,6 +48,11 @@ class Keys(NamedTuple):
     required: frozenset[str]
     """Those that no record lacks."""
 
+    @property
+    def is_bare(self) -> bool:
+        """Whether a record may be its only value, without the name."""
+        return len(self.names) == 1 and self.columns[0].kind != "object"
+
 
 def parse_keys(keys: Any, *, flatten: bool = False) -> Keys:
     """Turn `keys` into one pydantic model.

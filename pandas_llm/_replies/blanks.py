@@ -1,29 +1,21 @@
-"""Blanks: what of a text is not seen.
+"""Blanks: characters that cannot be seen.
 
-A text of nothing else is as empty as one without letters. Beside spaces these are
-control and format characters (a byte order mark, zero-width spaces, marks of
-direction) and letters that are drawn as nothing.
+Beside spaces these are control and format characters (a byte order mark, zero-width
+spaces, marks of direction) and letters that are drawn as nothing.
 """
 
 from __future__ import annotations
 
 import unicodedata
 
-_UNSEEN = frozenset(("Cc", "Cf", "Zs", "Zl", "Zp"))
-_DRAWN_AS_NOTHING = frozenset(
-    map(
-        chr,
-        (
-            *(0x2800, 0x3164, 0x115F, 0x1160, 0xFFA0, 0x034F),
-            *range(0xFE00, 0xFE10),  # they choose the form of the letter before them
-            *range(0x180B, 0x180E),
-        ),
-    )
+_UNSEEN = ("Cc", "Cf", "Zs", "Zl", "Zp")
+_DRAWN_AS_NOTHING = "\u2800\u3164\u115f\u1160\uffa0\u034f" + "".join(
+    map(chr, (*range(0xFE00, 0xFE10), *range(0x180B, 0x180E)))  # variation selectors
 )
 
 
 def is_blank(text: str) -> bool:
-    r"""Tell whether nothing of a text is seen.
+    r"""Return whether nothing of a text can be seen.
 
     Examples
     --------
@@ -34,7 +26,7 @@ def is_blank(text: str) -> bool:
 
 
 def trimmed(text: str) -> str:
-    r"""Take off the ends what is not seen.
+    r"""Return the text without unseen characters at its ends.
 
     Examples
     --------

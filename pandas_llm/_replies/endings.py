@@ -1,9 +1,9 @@
-"""Endings: what the reason says for which a choice ended, in any vendor's words.
+"""Endings: why a choice ended, from the reason that any vendor names.
 
-The rule: a word in the list of good ones, or none at all, ends a whole answer. Every
-other word marks or fails its row. A word that is in no list is judged by its parts, if
-they tell of a failure or of a limit; of any other the text is kept and marked: it may
-be whole, which only JSON that is read to its end can prove.
+A known good word, or no word at all, ends a whole answer. Every other word marks or
+fails its row. A word that is in no list is judged by its parts, if they speak of a
+failure or of a limit. Behind any other word the text is kept and marked: it may be
+whole, which only JSON that is read to its end can prove.
 """
 
 from __future__ import annotations
@@ -14,61 +14,40 @@ from typing import Any, Literal
 
 Ending = Literal["stop", "tool_calls", "length", "content_filter", "error", "unknown"]
 
-_WORDS: Mapping[Ending, frozenset[str]] = {
+_WORDS: Mapping[Ending, str] = {
     # in the order in which they count, where a reason holds several of them
-    "content_filter": frozenset(
-        (
-            *("content_filter", "content_filtered", "content_policy", "moderation"),
-            *("guardrail_intervened", "guardrail", "refusal", "flagged", "censored"),
-            *("sensitive", "error_toxic", "safety", "image_safety", "blocklist"),
-            *("prohibited_content", "image_prohibited_content", "spii", "language"),
-            *("recitation", "image_recitation", "model_armor", "blacklist"),
-        )
-    ),
-    "error": frozenset(
-        (
-            *("error", "failed", "abort", "aborted", "cancelled", "canceled"),
-            *("insufficient_system_resource", "network_error", "internal_error"),
-            *("server_error", "timeout", "time_limit", "interrupted", "user_cancel"),
-            *("not_finished", "model_unloaded", "malformed_response"),
-            *("malformed_model_output", "malformed_tool_use"),
-            *("malformed_function_call", "unexpected_tool_call"),
-        )
-    ),
-    "length": frozenset(
-        (
-            *("length", "max_length", "model_length", "context_length", "error_limit"),
-            *("max_tokens", "max_output_tokens", "max_new_tokens", "token_limit"),
-            *("model_context_window_exceeded", "context_length_exceeded"),
-            *("max_predicted_tokens_reached", "context_length_reached"),
-        )
-    ),
-    "tool_calls": frozenset(("tool_calls", "tool_call", "tool_use", "function_call")),
-    "stop": frozenset(
-        (
-            *("stop", "stop_sequence", "stop_str", "stop_token", "end_turn"),
-            *("eos", "eos_token", "end_of_text", "end_of_turn", "end"),
-            *("complete", "completed", "finished", "done", "endoftext"),
-            *("eos_found", "stop_string_found", "stop_criteria_met"),
-        )
-    ),
+    "content_filter": """content_filter content_filtered content_policy moderation
+        guardrail_intervened guardrail refusal flagged censored sensitive error_toxic
+        safety image_safety blocklist prohibited_content image_prohibited_content spii
+        language recitation image_recitation model_armor blacklist""",
+    "error": """error failed abort aborted cancelled canceled
+        insufficient_system_resource network_error internal_error server_error timeout
+        time_limit interrupted user_cancel not_finished model_unloaded
+        malformed_response malformed_model_output malformed_tool_use
+        malformed_function_call unexpected_tool_call""",
+    "length": """length max_length model_length context_length error_limit max_tokens
+        max_output_tokens max_new_tokens token_limit model_context_window_exceeded
+        context_length_exceeded max_predicted_tokens_reached context_length_reached""",
+    "tool_calls": "tool_calls tool_call tool_use function_call",
+    "stop": """stop stop_sequence stop_str stop_token end_turn eos eos_token
+        end_of_text end_of_turn end complete completed finished done endoftext
+        eos_found stop_string_found stop_criteria_met""",
 }
-_PARTS: Mapping[Ending, re.Pattern[str]] = {
+_KNOWN = {kind: frozenset(words.split()) for kind, words in _WORDS.items()}
+_PARTS: Mapping[Ending, re.Pattern[str]] = {  # for words in no list, in this order
     "error": re.compile(
         r"cancel|abort|fail|error|time_?d?_?out|interrupt|crash|kill|disconnect"
         r"|unavailable|overload|exception|malformed|broken|preempt|evict|shutdown"
     ),
     "length": re.compile(r"(^|_)(length|tokens?|context|budget|truncated?)(_|$)"),
 }
-"""What a word that is in no list is judged by, in this order."""
-_NOTHING = ("", "none", "null")
-"""As earlier versions kept the reason of an answer that said none."""
+_NO_REASON = ("", "none", "null")  # as earlier versions kept a reason that was missing
 _BETWEEN = re.compile(r"[:.,;/|()]+")
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 def ending(reason: Any) -> Ending:
-    """Return how a choice ended; a reason that is missing says nothing bad.
+    """Return how a choice ended; a missing reason means a good end.
 
     Examples
     --------
@@ -82,14 +61,14 @@ def ending(reason: Any) -> Ending:
     if isinstance(reason, Mapping):  # SGLang's own form
         reason = reason.get("type")
     text = str(reason).strip()
-    if text.lower() in _NOTHING:
+    if text.lower() in _NO_REASON:
         return "stop"
-    words = _HUMP.sub("_", text).lower().removeprefix("finish_reason_")
-    parts = {re.sub(r"[\s-]+", "_", part.strip()) for part in _BETWEEN.split(words)}
-    for kind, known in _WORDS.items():
-        if parts & known:
+    phrase = _HUMP.sub("_", text).lower().removeprefix("finish_reason_")
+    words = {re.sub(r"[\s-]+", "_", part.strip()) for part in _BETWEEN.split(phrase)}
+    for kind, known in _KNOWN.items():
+        if words & known:
             return kind
     for kind, pattern in _PARTS.items():
-        if any(map(pattern.search, parts)):
+        if any(map(pattern.search, words)):
             return kind
     return "unknown"

@@ -1,9 +1,9 @@
-"""Mending JSON that is nearly right: what it needs is added, nothing else is changed.
+"""Mending JSON that is nearly right: marks are added, nothing else is changed.
 
 Quotes, commas, colons and brackets may be added, comments are left out. Every letter
-and digit of what is read stands in a key or a value, in the same order: a text ends at
-its quote, a number or a word at a comma or a bracket. Where that cannot be, there is
-an error and no value. One pass, without recursion.
+and digit that is read ends up in a key or a value, in the same order: a text ends at
+its quote, a number or a word at a comma or a bracket. Anything else is an error. One
+pass, without recursion.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pandas_llm._replies.quotes import (
     KEYS,
     MARKS,
     QUOTED_KEY,
+    TOO_LONG,
     Texts,
     unescaped,
 )
@@ -44,11 +45,11 @@ _WORDS: dict[str, Any] = {
     **dict.fromkeys(("Infinity", "inf"), float("inf")),
 }
 _BARE = re.compile(r"(?:[^\W\d_]|[$€£¥])[^,;{}\[\]\":\n]*")
+_MORE_WORDS = re.compile(r"\w[^,;{}\[\]\":\n]*")
 _FIRST_WORD = re.compile(r"\w+")
 _COMMENT = re.compile(r"\s(?://|/\*|\#).*", re.DOTALL)
 _BARE_ENDS = re.compile(r"[\s\ufeff]*(?:[,;}\]]|\Z)")
-_KEY_ALONE = re.compile(r'"([^"\\\n]{1,400})"(?=\s*["{\[])')
-"""A key without its colon."""
+_KEY_ALONE = re.compile(r'"([^"\\\n]{1,400})"(?=\s*["{\[])')  # its colon is missing
 _NEXT_KEY = re.compile(r'\s*"[^"\\\n]{1,200}"\s*:')
 _UNOPENED = (
     re.compile(r'[^\W\d_][^,{}\[\]"\n]*(?=")'),
@@ -63,15 +64,11 @@ class Number(str):
 
     __slots__ = ()
 
-    def __repr__(self) -> str:
-        """Show the digits."""
-        return str(self)
+    __repr__ = str.__str__
 
     def __eq__(self, other: object) -> bool:
         """Compare with another number by value."""
-        if isinstance(other, Number):
-            return Decimal(self) == Decimal(other)
-        return False
+        return isinstance(other, Number) and Decimal(self) == Decimal(other)
 
     def __hash__(self) -> int:
         """Return the same for numbers of one value."""
@@ -79,17 +76,12 @@ class Number(str):
 
 
 def mended(text: str, start: int) -> tuple[Any, int]:
-    """Read the broken JSON that begins at `start`.
-
-    Returns
-    -------
-    value, end
-        An object or a list, and where it ends.
+    """Return the broken object or list that begins at `start`, and where it ends.
 
     Raises
     ------
     ValueError
-        When more is wrong with it than a missing mark; the message says what.
+        When more is wrong with it than a missing mark.
 
     Examples
     --------
@@ -106,18 +98,15 @@ class _Mender(Texts):
         super().__init__(text, start)
         self._keys: list[str] = []
         self._root: Any = None
-        self._closed = False
-        """Whether the last thing read was a closing bracket."""
-        self._comma = True
-        """Whether an item may come: behind a comma, or first."""
+        self._closed = False  # whether the last thing read was a closing bracket
+        self._comma = True  # whether an item may come: behind a comma, or first
 
     def read(self) -> tuple[Any, int]:
         """Read one object or list."""
-        self._value(" ")
+        self._value(self._text[self._at])
         while self._open:
             if self._at > self._limit:
-                msg = "the JSON is broken, and too long to be mended"
-                raise ValueError(msg)
+                raise ValueError(TOO_LONG)
             self._next()
         if not self._root:
             msg = "the JSON is broken"
@@ -186,17 +175,18 @@ class _Mender(Texts):
 
     def _space(self) -> str:
         """Skip blanks and comments, and return the character behind them."""
-        found = _SPACE.match(self._text, self._at)
-        self._at = self._at if found is None else found.end()
+        self._at = self._behind_space(self._at)
         return self._text[self._at : self._at + 1]
 
+    def _behind_space(self, at: int) -> int:
+        space = _SPACE.match(self._text, at)
+        return at if space is None else space.end()
+
     def _continues(self, current: Any, mark: str) -> bool:
-        """Tell whether more of what is open stands behind a closing bracket."""
-        if not mark:
-            return False
-        if isinstance(current, dict):
+        """Return whether more of what is open stands behind a closing bracket."""
+        if mark and isinstance(current, dict):
             return KEY_AHEAD.match(self._text, self._at) is not None
-        return self._comma or mark in "{["
+        return bool(mark) and (self._comma or mark in "{[")
 
     def _break_off(self) -> None:
         """End the JSON behind its last bracket; what follows must be prose."""
@@ -206,10 +196,7 @@ class _Mender(Texts):
         self._keys.clear()
 
     def _close(self, mark: str, *, was_closed: bool) -> None:
-        """Close what a bracket closes, and what is open within it.
-
-        One that fits nothing is one too many, or stands for the other kind.
-        """
+        """Close what a bracket closes and all within; if it fits nothing, the last."""
         kind = dict if mark == "}" else list
         if any(isinstance(one, kind) for one in self._open):
             while not isinstance(self._open[-1], kind):
@@ -240,40 +227,32 @@ class _Mender(Texts):
 
     def _key(self) -> str:
         """Read a key and its colon."""
-        for pattern in KEYS:
-            if found := pattern.match(self._text, self._at):
-                self._at = found.end()
-                bare = pattern is KEYS[-1]
-                return found[1].strip() if bare else unescaped(found[1])
-        if found := _KEY_ALONE.match(self._text, self._at):
-            self._at = found.end()
-            return found[1]
-        self._refuse("a key was expected")
-        return ""
+        tries = (one.match(self._text, self._at) for one in (*KEYS, _KEY_ALONE))
+        key = next(filter(None, tries), None)
+        if key is None:
+            self._refuse("a key was expected")
+        self._at = key.end()
+        return key[1].strip() if key.re is KEYS[-1] else unescaped(key[1])
 
     def _value(self, mark: str) -> None:
         """Read any value."""
-        text, at = self._text, self._at
-        if mark == " ":
-            mark = text[at]
         if mark in "{[":
             if len(self._open) >= _DEEPEST:
                 self._refuse("brackets are nested too deep")
-            made: Any = {} if mark == "{" else []
-            self._put(made)
-            self._open.append(made)
+            container: Any = {} if mark == "{" else []
+            self._put(container)
+            self._open.append(container)
             self._keys.append("")
             self._at += 1
             self._comma = True
         elif mark in MARKS:
             self._put(self._string(mark))
-        elif found := _NUMBER.match(text, at):
-            word = found[0]
-            self._at = found.end()
-            self._put(Number(word) if _IS_JSON.fullmatch(word) else word)
-        elif found := _DATE.match(text, at):
-            self._at = found.end()
-            self._put(found[0])
+        elif bare := (
+            _NUMBER.match(self._text, self._at) or _DATE.match(self._text, self._at)
+        ):
+            self._at = bare.end()
+            is_number = _IS_JSON.fullmatch(bare[0])
+            self._put(Number(bare[0]) if is_number else bare[0])
         else:
             self._put(self._word())
 
@@ -284,15 +263,16 @@ class _Mender(Texts):
             if whole is not None and self._is_last_quote(whole.end()):
                 self._at = whole.end() + 1
                 return unescaped(whole[0])
-        found = _BARE.match(self._text, self._at)
-        if found is None:
+        bare = _BARE.match(self._text, self._at)
+        if bare is None:
             self._refuse("a value was expected, or its end")
-            return None
-        start, self._at = self._at, found.end()
-        word = _COMMENT.sub("", found[0]).rstrip()
+        start, self._at = self._at, bare.end()
+        word = _COMMENT.sub("", bare[0]).rstrip()
         first = _FIRST_WORD.match(word)
         if first is not None and first[0] in _WORDS:
-            if word not in _WORDS or not (self._ends() or self._key_follows()):
+            # the comma before the next key may be missing
+            ends = self._ends() or _NEXT_KEY.match(self._text, self._at)
+            if word not in _WORDS or not ends:
                 self._refuse("a word does not end")
             return _WORDS[word]
         if "\\" in word or not self._ends():
@@ -302,31 +282,24 @@ class _Mender(Texts):
         return word
 
     def _is_last_quote(self, at: int) -> bool:
-        """Tell whether a quote ends a text, and begins none."""
+        """Return whether a quote ends a text, and does not begin one."""
         closes = CLOSES.match(self._text, at + 1)
         return closes is not None and closes[1] not in (":", "")
 
     def _ends(self) -> bool:
-        """Tell whether a word ends here."""
-        found = _BARE_ENDS.match(self._text, self._at)
-        return found is not None and found.end() > self._at and found[0].strip() != ""
-
-    def _key_follows(self) -> bool:
-        """Tell whether the next key stands here, its comma missing."""
-        return _NEXT_KEY.match(self._text, self._at) is not None
+        """Return whether a word ends here."""
+        end = _BARE_ENDS.match(self._text, self._at)
+        return end is not None and end[0].strip() != ""
 
     def _with_commas(self, start: int, word: str) -> str:
         """Read on where a comma is one of a text without quotes."""
         while self._text[self._at : self._at + 1] == ",":
-            rest = self._at + 1
-            if KEY_AHEAD.match(self._text, rest):
+            if KEY_AHEAD.match(self._text, self._at + 1):
                 break
-            more = _SPACE.match(self._text, rest)
-            at = rest if more is None else more.end()
-            found = re.compile(r"\w[^,;{}\[\]\":\n]*").match(self._text, at)
-            if found is None:
+            more = _MORE_WORDS.match(self._text, self._behind_space(self._at + 1))
+            if more is None:
                 break
-            self._at = found.end()
+            self._at = more.end()
             word = self._text[start : self._at].rstrip()
             if not self._ends():
                 self._refuse("a word does not end")

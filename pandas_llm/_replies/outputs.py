@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pydantic import BaseModel, ValidationError, create_model
+from pydantic import ValidationError
 
 from pandas_llm._keys import Column, Keys, constrained, portable
 from pandas_llm._replies.blanks import is_blank, trimmed
 from pandas_llm._replies.endings import ending
 from pandas_llm._replies.parsing import find_json
 from pandas_llm._replies.reasoning import without_thinking
-from pandas_llm._replies.records import items, named
-from pandas_llm._replies.validation import Reader
+from pandas_llm._replies.records import find_records, named
+from pandas_llm._replies.validation import Reader, reply_model
 from pandas_llm.errors import (
     ContentFilterError,
     OutputError,
@@ -23,7 +23,7 @@ from pandas_llm.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from pandas_llm.types import Choice
 
@@ -46,19 +46,14 @@ class Output(Protocol):
 
     @property
     def constrained(self) -> Mapping[str, Any] | None:
-        """The same with the keywords that restrict values; None where none does."""
+        """The schema with the keywords that restrict values; None without any."""
 
     @property
     def votes(self) -> bool:
-        """Whether a choice that could not be read counts."""
+        """Whether a choice that could not be read counts as well."""
 
     def read(self, choice: Choice) -> tuple[list[Record], TruncatedError | None]:
-        """Read one choice.
-
-        Returns
-        -------
-        records, cut
-            `cut` is set when the reply was cut off and records may be missing.
+        """Return the records of a choice, and an error when some may be cut off.
 
         Raises
         ------
@@ -67,15 +62,7 @@ class Output(Protocol):
         """
 
     def combine(self, choices: Sequence[list[Record]], unread: int = 0) -> list[Record]:
-        """Put the records of a row's choices together.
-
-        Parameters
-        ----------
-        choices : sequence of lists of records
-            Those that were understood.
-        unread : int
-            How many more were asked for.
-        """
+        """Merge the choices that were read; `unread` more were asked for."""
 
 
 class Completion:
@@ -89,20 +76,20 @@ class Completion:
         self.columns = (Column(name, "str"),)
 
     def read(self, choice: Choice) -> tuple[list[Record], TruncatedError | None]:
-        """Return the text; a reply without one is an error of its kind."""
-        cut = _withheld(choice)
+        """Return the text."""
+        cut = _check_ending(choice)
         return [(_answer(choice.text, cut),)], cut
 
     def combine(self, choices: Sequence[list[Record]], unread: int = 0) -> list[Record]:
         """Keep each text once."""
         del unread
-        return _distinct(record for records in choices for record in records)
+        return _merged(choices, unique=True)
 
 
 class Records:
-    """Records of `keys`: any number of them, or exactly one with `single`.
+    """Records of `keys`: any number, or exactly one with `single`.
 
-    The schema follows from the keys, but where the one that was sent is given.
+    Without `schema`, the one that was sent, it is made from the keys.
     """
 
     votes = False
@@ -119,22 +106,17 @@ class Records:
         self._single = single
         self._unique = unique
         self._reader = Reader(keys, single=single)
-        envelope = create_model("Records", records=(list[keys.model], ...))  # type: ignore[name-defined]
-        asked: type[BaseModel] = keys.model if single else envelope
+        asked = reply_model(keys.model, single=single)
         self.columns = keys.columns
         self.schema: Mapping[str, Any] | None = schema
         self.constrained: Mapping[str, Any] | None = None
         if schema is None:
             whole = asked.model_json_schema()
             self.schema, self.constrained = portable(whole), constrained(whole)
-        kind = keys.columns[0].kind
-        self._bare = len(keys.names) == 1 and kind != "object"
-        self._unquoted = self._bare and kind != "str"
-        """Whether a reply without any JSON may be the value: a label, a date."""
 
     def read(self, choice: Choice) -> tuple[list[Record], TruncatedError | None]:
-        """Read JSON, clean first and by repair if need be."""
-        cut = _withheld(choice)
+        """Read JSON as it was asked for, else mend it."""
+        cut = _check_ending(choice)
         try:
             # one pass of compiled code; nearly all replies end here
             return self._reader.clean(choice.text), None
@@ -142,16 +124,9 @@ class Records:
             return self._read_unclean(choice.text, cut)
 
     def combine(self, choices: Sequence[list[Record]], unread: int = 0) -> list[Record]:
-        """Keep each record once, in the order of choices and lists.
-
-        Without `unique` as often as the choice has it in which it is most often.
-        """
+        """Return the records of all choices in order."""
         del unread
-        if len(choices) == 1 and (len(choices[0]) == 1 or not self._unique):
-            return choices[0]
-        if not self._unique:
-            return _most(choices)
-        return _distinct(record for records in choices for record in records)
+        return _merged(choices, unique=self._unique)
 
     def _read_unclean(
         self, reply: str, cut: TruncatedError | None
@@ -162,50 +137,38 @@ class Records:
             raise cut or OutputError(_EMPTY, reply)
         if word.upper() == "NONE" and not self._single and not cut:
             return [], None
-        found = self._find(text, reply, cut)
-        if self._single and any(item != found[0] for item in found[1:]):
-            found_many = f"the reply holds {len(found)} records"
-            msg = f"{found_many} where exactly one was asked for"
+        data = self._find(text, reply, cut)
+        if self._single and any(item != data[0] for item in data[1:]):
+            msg = f"the reply holds {len(data)} records where exactly one was asked for"
             raise cut or OutputError(msg, reply)
-        if self._single and not found:
+        if self._single and not data:
             raise cut or OutputError("the reply holds no record", reply)
-        records = self._validate(found[:1] if self._single else found, reply, cut)
+        records = self._validate(data[:1] if self._single else data, reply, cut)
         if cut and not records:
             raise cut
         return records, cut
 
     def _find(self, text: str, reply: str, cut: TruncatedError | None) -> list[Any]:
-        """Find the records in a text, as data not yet validated."""
+        """Return the records in a text, as data not yet validated."""
+        keys = self._keys
         try:
-            values = find_json(
-                text,
-                truncated=cut is not None,
-                bare=self._bare,
-                names=self._keys.names,
-            )
+            values = find_json(text, keys, truncated=cut is not None)
         except ValueError as error:
-            if self._unquoted and not cut and text.strip()[:1] not in ("", "{"):
+            # a label or a date may stand without any JSON
+            may_be_value = keys.is_bare and keys.columns[0].kind != "str"
+            if may_be_value and not cut and text.strip()[:1] not in ("", "{"):
                 return [text.strip().strip("\"'`*.")]
             shown = f": {_short(text)!r}" if text else ""
             raise cut or OutputError(f"{error}{shown}", reply) from None
-        keys = self._keys
-        return items(
-            values,
-            keys.names,
-            bare=self._bare,
-            required=keys.required,
-            single=self._single,
-        )
+        return find_records(values, keys, single=self._single)
 
     def _validate(
-        self, found: list[Any], reply: str, cut: TruncatedError | None
+        self, data: list[Any], reply: str, cut: TruncatedError | None
     ) -> list[Record]:
-        keys = self._keys
         records: list[Record] = []
-        for at, item in enumerate(found):
+        for at, item in enumerate(data):
             try:
-                record = named(item, keys.names, keys.optional)
-                records.append(self._reader.record(record))
+                records.append(self._reader.record(named(item, self._keys)))
             except Exception as error:  # noqa: BLE001 - as in read
                 if cut:
                     continue  # the row is marked; asking again would end the same
@@ -217,7 +180,7 @@ class Records:
 class Label(Records):
     """One label, for ``classify``: choices vote, ties go to the label listed first.
 
-    With `share`, the name of a column, the label's share of the votes too.
+    `share` names a column for the label's share of the votes.
     """
 
     votes = True
@@ -236,15 +199,15 @@ class Label(Records):
             self.columns = (*keys.columns, Column(share, "float"))
 
     def combine(self, choices: Sequence[list[Record]], unread: int = 0) -> list[Record]:
-        """Count the votes; the share is of those that could not be read as well."""
+        """Return the label with most votes, its share taken of the unread ones too."""
         votes = Counter(records[0][0] for records in choices)
         label = max(self._labels, key=lambda label: votes[label])
         share = votes[label] / (votes.total() + unread)
         return [(label, share) if self._shares else (label,)]
 
 
-def _withheld(choice: Choice) -> TruncatedError | None:
-    """Raise for a choice that is no answer; give the mark of one cut off."""
+def _check_ending(choice: Choice) -> TruncatedError | None:
+    """Raise for a choice without an answer; return an error for one cut off."""
     if choice.refusal is not None:
         msg = f"the model declined to answer: {_short(choice.refusal)}"
         raise RefusalError(msg, choice.refusal)
@@ -275,7 +238,7 @@ def _withheld(choice: Choice) -> TruncatedError | None:
 
 
 def _answer(reply: str, cut: TruncatedError | None) -> str:
-    """Return the text without its thinking; an empty one is never an answer."""
+    """Return the text without its thinking; raise for an empty one."""
     text = without_thinking(reply)
     if text is None:
         raise cut or OutputError(_ONLY_THINKING, reply)
@@ -284,35 +247,25 @@ def _answer(reply: str, cut: TruncatedError | None) -> str:
     return text
 
 
-def _distinct(records: Iterable[Record]) -> list[Record]:
-    """Drop equal records; lists and dicts in them do not hash."""
-    seen: set[Any] = set()
-    kept = []
-    for record in records:
-        key = _hashable(record)
-        if key not in seen:
-            seen.add(key)
-            kept.append(record)
-    return kept
-
-
-def _most(choices: Sequence[list[Record]]) -> list[Record]:
-    """Keep each record as often as the choice has it that has it most."""
-    kept: list[Record] = []
-    had: Counter[Any] = Counter()
+def _merged(choices: Sequence[list[Record]], *, unique: bool) -> list[Record]:
+    """Return each record once, or as often as the choice that has it most often."""
+    if len(choices) == 1 and (len(choices[0]) == 1 or not unique):
+        return choices[0]
+    merged: list[Record] = []
+    counts: Counter[Any] = Counter()
     for records in choices:
-        here: Counter[Any] = Counter()
+        in_choice: Counter[Any] = Counter()
         for record in records:
             key = _hashable(record)
-            here[key] += 1
-            if here[key] > had[key]:
-                had[key] += 1
-                kept.append(record)
-    return kept
+            in_choice[key] += 1
+            if in_choice[key] > counts[key] and not (unique and counts[key]):
+                counts[key] += 1
+                merged.append(record)
+    return merged
 
 
 def _hashable(record: Record) -> Any:
-    """Return what tells a record from others."""
+    """Return a key for a record; the lists and dicts in one do not hash."""
     try:
         hash(record)
     except TypeError:
@@ -321,18 +274,20 @@ def _hashable(record: Record) -> Any:
 
 
 def _explain(error: Exception) -> str:
-    """Say in one line what did not validate, for the row's error and the re-ask."""
+    """Describe in one line what did not validate, for the row's error and the model."""
     if not isinstance(error, ValidationError):
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         return f"{kind}{error}"
-    found = error.errors(include_url=False, include_context=False)
-    said = []
-    for one in found[:_SHOWN_ERRORS]:
-        where = ".".join(str(part) for part in one["loc"]) or "whole"
-        given = _short(repr(one["input"]), 80)
-        said.append(f"{where}: {one['msg'].removeprefix('Value error, ')}, not {given}")
-    more = f" (and {len(found) - len(said)} more)" * (len(found) > len(said))
-    return "; ".join(said) + more
+    problems = error.errors(include_url=False, include_context=False)
+    lines = []
+    for one in problems[:_SHOWN_ERRORS]:
+        where = ".".join(map(str, one["loc"])) or "whole"
+        value = _short(repr(one["input"]), 80)
+        lines.append(
+            f"{where}: {one['msg'].removeprefix('Value error, ')}, not {value}"
+        )
+    hidden = len(problems) - len(lines)
+    return "; ".join(lines) + (f" (and {hidden} more)" if hidden else "")
 
 
 def _short(text: str, width: int = 120) -> str:

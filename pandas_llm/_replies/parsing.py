@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pandas_llm._replies.mending import Number, mended
 from pandas_llm._replies.records import folded, holds_objects
 
-# a bracket that begins JSON, or what was meant as such, and no aside of a sentence
+if TYPE_CHECKING:
+    from pandas_llm._keys import Keys
+
+# a bracket that begins JSON, or what was meant as JSON, not an aside in a sentence
 _OPENS = re.compile(
     r"""[{\[](?=\s*(?:["'`“{\[\]}]|/[/*]|-?\d
         |(?:true|false|null|True|False|None|NaN)\b))
@@ -24,13 +27,11 @@ _PAIR = re.compile(r'"\s*:')
 _COLON = re.compile(r"\s*:")
 _FENCE_OPENS = re.compile(r"(?:```|~~~)[ \t]*[\w+.-]*\s*\Z")
 _FENCES = ("```", "~~~")
-_LONGEST_NUMBER = 400
-"""Digits that a parser of JSON takes for sure."""
+_LONGEST_NUMBER = 400  # digits that any parser of JSON takes
 _ENDING = re.compile(r"[\s}\]]*")
 _GOES_ON = re.compile(r'[^{\[\n]*"[^{\[\n]*[}\]]')
 _NUMBER_LAST = re.compile(r"""(?:\d\.?|["'][\d.,]+["'])[\s}\],;]*\Z""")
-_NEAR = 200
-"""Letters of a line that are looked at."""
+_NEAR = 200  # letters of a line that are looked at
 _WORD = r"""(?:per\s?cent|pct|hundreds?|thousands?|lakhs?|crores?|dozens?|mill?i?ons?
     |[mbt]r?ill?ions?|millionen|millones|milliards?|milliarden|[kmbx]|bn)\b"""
 _SCALE = re.compile(
@@ -38,19 +39,16 @@ _SCALE = re.compile(
     |\s{{0,99}}(?:[%‰]|{_WORD})[.\s]{{0,99}}\Z)""",
     re.VERBOSE | re.IGNORECASE,
 )
-"""A scale: on the same line, or all that there is on the next."""
+"""A scale: on the same line, or alone on the next."""
 _GOES_WITH = re.compile(
     r"[}\]]*(?:[ \t]{0,9}\(?[ \t]{0,9}(?:[°€$£¥\d½¼¾+*/^]|[-\u2013]\d)"
     r"|[ \t]{1,9}([a-z]+))"
 )
-_CLAUSES = frozenset(
-    (
-        *("and", "as", "is", "was", "because", "since", "which", "this", "that"),
-        *("these", "the", "here", "hope", "where", "with", "according", "if", "let"),
-        *("based", "i", "for", "from", "by", "but", "then", "so"),
-    )
+_CLAUSES = re.compile(
+    "and|as|is|was|because|since|which|this|that|these|the|here|hope|where|with"
+    "|according|if|let|based|i|for|from|by|but|then|so"
 )
-"""Words with which a sentence goes on that is no longer about the number."""
+"""Words that begin a new clause, which is not about the number."""
 _HALVES = re.compile(r"[}\]]*\s+and\s+(?:an?|one|two|three|\d)\b")
 _NEGATED = re.compile(
     r"(?:\b(?:not|never|nor)|n['\u2019]t)[\s:`*]*\Z|[~≈±≤≥\u2212]\Z", re.IGNORECASE
@@ -58,17 +56,17 @@ _NEGATED = re.compile(
 
 
 class Twice:
-    """What stands for a value whose key an object holds twice, differently."""
+    """Stands for a value whose key an object holds twice, with different values."""
 
 
-def _paired(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make an object; of two different values under one key none is the value."""
-    made = dict(pairs)
-    if len(made) < len(pairs):
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object, with `Twice` under a key that has two different values."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
         for key, value in pairs:
-            if value != made[key]:
-                made[key] = Twice()
-    return made
+            if value != values[key]:
+                values[key] = Twice()
+    return values
 
 
 # NaN is read as null: a number that may be missing is then missing
@@ -77,32 +75,16 @@ _DECODER = json.JSONDecoder(
     parse_constant=lambda word: None if word == "NaN" else float(word),
     parse_float=Number,
     parse_int=Number,
-    object_pairs_hook=_paired,
+    object_pairs_hook=_object,
 )
 
 
-def find_json(
-    text: str,
-    *,
-    truncated: bool = False,
-    bare: bool = False,
-    names: frozenset[str] = frozenset(),
-) -> list[Any]:
-    r"""Find all JSON values in a text; those with objects, when some have.
+def find_json(text: str, keys: Keys, *, truncated: bool = False) -> list[Any]:
+    r"""Return all JSON values in a text; those with objects, when some have.
 
     A list of bare values counts when it is the whole text, or the whole of a fence:
-    in a sentence it is an aside or a citation.
-
-    Parameters
-    ----------
-    text : str
-        A reply, with whatever stands around the JSON.
-    truncated : bool
-        Whether it was cut off: then only what is complete counts.
-    bare : bool
-        Whether a text alone may be a record.
-    names : frozenset of str
-        The names of a record.
+    in a sentence it is an aside or a citation. Of a `truncated` reply only what is
+    complete counts.
 
     Raises
     ------
@@ -111,7 +93,9 @@ def find_json(
 
     Examples
     --------
-    >>> find_json("Sure [1]:\n```json\n{'a': 1,}\n```\nAnything else?")
+    >>> from pandas_llm._keys import parse_keys
+    >>> reply = "Sure [1]:\n```json\n{'a': 1,}\n```\nAnything else?"
+    >>> find_json(reply, parse_keys(["a"]))
     [{'a': 1}]
     """
     text = _unwrapped(text.strip())
@@ -125,8 +109,8 @@ def find_json(
         except (ValueError, RecursionError):
             if truncated and _end(text, start) is None:
                 whole = _is_opened(before, clean=clean)
-                bare = bare and (whole or text[start] == "{")
-                values += _complete_items(text[start:], names, bare=bare)
+                bare = keys.is_bare and (whole or text[start] == "{")
+                values += _complete_items(text[start:], keys.names, bare=bare)
                 break
             if (aside := _ASIDE.match(text, start)) and before.strip():
                 at, clean = aside.end(), False
@@ -139,13 +123,13 @@ def find_json(
             values.append(value)
         at = end
     if not values:
-        values = _bare(text)
+        values = [_bare(text)]
     with_objects = [value for value in values if holds_objects(value)]
     return with_objects or values
 
 
 def _unwrapped(text: str) -> str:
-    """Take off quotes of JSON that was encoded twice; add a lost first brace."""
+    """Remove the quotes of JSON that was encoded twice; add a lost first brace."""
     if text[:1] == "`" and text[:3] != "```":
         text = text.strip("`").strip()
     if _HEADLESS.match(text):
@@ -157,8 +141,8 @@ def _unwrapped(text: str) -> str:
     return inner if isinstance(inner, str) and _OPENS.match(inner.strip()) else text
 
 
-def _bare(text: str) -> list[Any]:
-    """Read JSON that is no object or list."""
+def _bare(text: str) -> Any:
+    """Read a value that is neither an object nor a list."""
     try:
         value = _DECODER.decode(text)
     except (ValueError, RecursionError):
@@ -166,20 +150,25 @@ def _bare(text: str) -> list[Any]:
     if isinstance(value, list):
         msg = "the reply holds no JSON" if text else "the reply is empty"
         raise ValueError(msg) from None  # noqa: TRY004 - the reply is wrong
-    return [value]
+    return value
 
 
 def _is_opened(before: str, *, clean: bool) -> bool:
-    """Tell whether nothing but a fence stands between a list and what is before."""
+    """Return whether a list is the first of the text, or of its fence."""
     if not before.strip():
         return clean
-    return _FENCE_OPENS.search(before[-200:]) is not None
+    return _FENCE_OPENS.search(before[-_NEAR:]) is not None
+
+
+def _behind_brackets(text: str, at: int) -> int:
+    """Return where blanks and closing brackets end."""
+    brackets = _ENDING.match(text, at)
+    return at if brackets is None else brackets.end()
 
 
 def _is_closed(text: str, end: int) -> bool:
-    """Tell whether a list is the last of the text, of its fence or of its line."""
-    ending = _ENDING.match(text, end)
-    rest = end if ending is None else ending.end()
+    """Return whether a list is the last of the text, of its fence or of its line."""
+    rest = _behind_brackets(text, end)
     if rest == len(text) or text.startswith(_FENCES, rest):
         return True
     return text[rest] == "[" and "\n" in text[end:rest]
@@ -187,8 +176,7 @@ def _is_closed(text: str, end: int) -> bool:
 
 def _check_around(text: str, before: str, end: int) -> None:
     """Raise where JSON seems to begin or end, but is part of more."""
-    ending = _ENDING.match(text, end)
-    rest = end if ending is None else ending.end()
+    rest = _behind_brackets(text, end)
     quoted = text[rest : rest + 1] == '"' and "\n" not in text[end:rest]
     if (quoted and before[-1:] != '"') or (
         not quoted and _GOES_ON.match(text, rest) is not None
@@ -204,13 +192,13 @@ def _check_around(text: str, before: str, end: int) -> None:
 
 
 def _changes_the_number(text: str, end: int) -> bool:
-    """Tell whether what stands behind a number at the end is part of it, a unit say."""
+    """Return whether a number ends here and what follows is part of it, as a unit."""
     if _NUMBER_LAST.search(text[max(0, end - 80) : end]) is None:
         return False
     if _SCALE.match(text, end) or _HALVES.match(text, end):
         return True
-    found = _GOES_WITH.match(text, end)
-    if found is None or found[1] in _CLAUSES:
+    follower = _GOES_WITH.match(text, end)
+    if follower is None or _CLAUSES.fullmatch(follower[1] or ""):
         return False
     return "{" not in text[end : end + _NEAR].partition("\n")[0]
 
@@ -231,14 +219,11 @@ def _end(text: str, start: int) -> int | None:
 def _complete_items(  # noqa: C901 - one pass over the marks
     text: str, names: frozenset[str], *, bare: bool
 ) -> list[Any]:
-    """Return the complete items of the first list with any, of JSON that was cut off.
-
-    Not those of a list that is itself a value of a record.
-    """
+    """Return the complete items of the first list of records in JSON cut off."""
     stack: list[str] = []
     lists = start = 0
     ends = '}"' if bare else "}"
-    found: dict[str, tuple[int, int]] = {}  # by the last letter of an item
+    spans: dict[str, tuple[int, int]] = {}  # by the last letter of an item
     keys: list[str] = []
     for token in _TOKEN.finditer(text):
         mark = token[0][0]
@@ -256,12 +241,12 @@ def _complete_items(  # noqa: C901 - one pass over the marks
         elif mark == '"' and not lists and _COLON.match(text, token.end()):
             keys.append(token[0][1:-1])
         if lists == 1 and stack[-1] == "[" and mark in ends:
-            first, _ = found.get(mark, (start, 0))
+            first, _ = spans.get(mark, (start, 0))
             if first == start:
-                found[mark] = (start, token.end())
-    if not found:
+                spans[mark] = (start, token.end())
+    if not spans:
         return []
-    start, end = found.get("}") or found['"']
+    start, end = spans.get("}") or spans['"']
     try:
         return [_DECODER.decode(text[start:end] + "]")]
     except (ValueError, RecursionError):
@@ -269,7 +254,7 @@ def _complete_items(  # noqa: C901 - one pass over the marks
 
 
 def _is_value(keys: list[str], names: frozenset[str], *, bare: bool) -> bool:
-    """Tell whether a list behind some keys is a value of a record."""
+    """Return whether a list behind some keys is a value of a record."""
     *before, last = keys or [""]
     if last == "records" and last not in names:
         return False
@@ -278,15 +263,10 @@ def _is_value(keys: list[str], names: frozenset[str], *, bare: bool) -> bool:
     return bool(names & folded(dict.fromkeys(keys), names).keys())
 
 
-def written(value: Any, *, exact: bool = False) -> str:
+def as_json(value: Any, *, exact: bool = False) -> str:
     """Write data as JSON, numbers with the digits they had.
 
-    Parameters
-    ----------
-    value
-        What `find_json` found.
-    exact : bool
-        Whether fractions are written as texts, from which a decimal is read whole.
+    With `exact`, fractions are written as texts, from which a decimal is read whole.
 
     Raises
     ------
@@ -297,21 +277,14 @@ def written(value: Any, *, exact: bool = False) -> str:
         is_whole = value.lstrip("-").isdigit()
         as_text = (exact and not is_whole) or len(value) > _LONGEST_NUMBER
         return f'"{value}"' if as_text else str(value)
-    if isinstance(value, dict):
-        pairs = (
-            f"{json.dumps(key)}: {written(item, exact=exact)}"
-            for key, item in value.items()
-            if not _refused(key, item)
-        )
-        return "{" + ", ".join(pairs) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(written(item, exact=exact) for item in value) + "]"
-    return json.dumps(value)
-
-
-def _refused(key: str, item: Any) -> bool:
-    """Raise for a key that stands twice."""
-    if isinstance(item, Twice):
-        msg = f"the key {key!r} stands twice, with different values"
-        raise ValueError(msg)  # noqa: TRY004 - it is the reply that is wrong
-    return False
+        return "[" + ", ".join(as_json(item, exact=exact) for item in value) + "]"
+    if not isinstance(value, dict):
+        return json.dumps(value)
+    pairs = []
+    for key, item in value.items():
+        if isinstance(item, Twice):
+            msg = f"the key {key!r} stands twice, with different values"
+            raise ValueError(msg)  # noqa: TRY004 - it is the reply that is wrong
+        pairs.append(f"{json.dumps(key)}: {as_json(item, exact=exact)}")
+    return "{" + ", ".join(pairs) + "}"

@@ -1,8 +1,7 @@
-"""Texts in JSON that is nearly right: where one ends whose quotes are not as they must.
+"""Texts in JSON that is nearly right: where one ends when its quotes are wrong.
 
-A quote ends a text where a comma, a bracket or the next key stands behind it; any other
-belongs to the text. Where two ends are possible, or two texts would be joined, there is
-an error.
+A quote ends a text when a comma, a bracket or the next key follows; any other belongs
+to the text. Two possible ends, or two texts that would be joined, are an error.
 """
 
 from __future__ import annotations
@@ -10,10 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any, NoReturn
 
-MENDABLE = 100_000
-"""Characters that are read in search of an end; broken JSON that is longer is not."""
-_MOST_QUOTES = 500
-"""Quotes without a backslash in one text; a model that loops writes more."""
+MENDABLE = 100_000  # characters that are read in search of an end
+_MOST_QUOTES = 500  # without a backslash in one text; a model that loops writes more
 _QUOTED_ITEM = re.compile(r'\s+"(?:[^"\\\n]|\\.)*"\s*(?:[,\]}]|\s")')
 _SPACED_QUOTE = re.compile(r'\s+"')
 _LOST_BEFORE = re.compile(r"\s*[}\]]\s*,\s*[{\[]\s*\Z")
@@ -31,6 +28,7 @@ _ESCAPE = re.compile(
     r"|u([0-9a-fA-F]{4})|(.))",
     re.DOTALL,
 )
+TOO_LONG = "the JSON is broken, and too long to be mended"
 _ESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 COLON = r"\s*(?::+|=>?)"
 KEYS = (
@@ -44,11 +42,12 @@ KEY_AHEAD = re.compile(
     r"""\s*(?:"[^"\\\n]{0,400}"|'[^'\\\n]{0,400}'|[“„][^“”\n]{0,400}”"""
     r"""|["']?[\w$][\w$.\- ]{0,200}["']?)\s*(?::|=)"""
 )
+_NEXT_KEY = re.compile(rf"\s*(?:{KEYS[0].pattern}|{KEYS[1].pattern})")
 QUOTED_KEY = re.compile(r'"[^"\\\n]{0,400}"\s*:')
 
 
 class Texts:
-    """A text with JSON at a place, and what is open there."""
+    """Reads the texts of JSON at a place, within the brackets that are open there."""
 
     def __init__(self, text: str, start: int) -> None:
         self._text = text
@@ -62,7 +61,7 @@ class Texts:
         msg = f"the JSON is broken: {what} near {near!r}"
         raise ValueError(msg)
 
-    def _string(self, mark: str) -> str:  # noqa: C901 - one pass over the quotes
+    def _string(self, mark: str) -> str:
         """Read a text; a quote within it may lack its backslash."""
         text, start = self._text, self._at + 1
         if text.startswith('"""', self._at):
@@ -71,11 +70,11 @@ class Texts:
                 self._at = end + 3
                 return unescaped(text[start + 2 : end])
         inner = first = 0
-        for found in MARKS[mark].finditer(text, start):
-            at = found.start()
+        for quote in MARKS[mark].finditer(text, start):
+            at = quote.start()
             if at > self._limit:
                 break
-            if len(found[0]) > 1:
+            if len(quote[0]) > 1:  # it is escaped
                 continue
             ends = self._text_ends(at, inner, mark)
             if ends is None:
@@ -94,28 +93,23 @@ class Texts:
             self._at = closed
             return unescaped(text[start:closed])
         self._at = start
-        if len(text) > self._limit:
-            msg = "the JSON is broken, and too long to be mended"
-            raise ValueError(msg)
-        msg = "the JSON breaks off"
+        too_long = len(text) > self._limit
+        msg = TOO_LONG if too_long else "the JSON breaks off"
         raise ValueError(msg)
 
     def _joins(self, at: int, first: int) -> bool:
-        """Tell whether a quote within a text rather ends one, or begins the next.
-
-        The first one has a letter before it and a blank behind it, or a number, as an
-        inch has, and another opens after it.
-        """
+        """Return whether a quote within a text rather ends one, or begins the next."""
         text = self._text
         if not first:
             return text[at - 1].isalpha() and text[at + 1 : at + 2].isspace()
+        # the first may stand behind a number, as an inch does, until another opens
         ended = not text[first - 1].isspace() and text[first + 1].isspace()
         return ended and text[at - 1].isspace() and text[at + 1 : at + 2].isalnum()
 
     def _text_ends(self, at: int, inner: int, mark: str) -> bool | None:
-        """Tell whether a text ends at a quote; None for a quote within.
+        """Return whether a text ends at a quote; None for a quote within.
 
-        False when the quote begins the next key, so that the text's own is missing.
+        False when the quote begins the next key, and the text's own is missing.
         """
         text, within = self._text, self._open[-1]
         closes = CLOSES.match(text, at + 1)
@@ -134,7 +128,7 @@ class Texts:
         return self._comma_lacks(at, inner, mark)
 
     def _comma_ends(self, at: int, inner: int, within: Any) -> bool | None:
-        """Tell whether a text ends at a quote with a comma behind it."""
+        """Return whether a text ends at a quote with a comma behind it."""
         if inner % 2 == 0:
             return True  # what follows must fit, or there is an error
         if isinstance(within, dict):
@@ -146,27 +140,25 @@ class Texts:
         return None
 
     def _comma_lacks(self, at: int, inner: int, mark: str) -> bool | None:
-        """Tell whether a text ends at a quote though a comma is missing behind it."""
+        """Return whether a text ends at a quote though a comma is missing behind it."""
         text, within = self._text, self._open[-1]
         if isinstance(within, dict):
-            blanks = re.compile(r"\s*").match(text, at + 1)
-            behind = at + 1 if blanks is None else blanks.end()
-            if text[behind : behind + 1] in ('"', "'") and KEYS[
-                text[behind] == "'"
-            ].match(text, behind):
+            if _NEXT_KEY.match(text, at + 1):
                 return True
-            if mark == '"' and behind > at + 1 and text[behind : behind + 1] == '"':
+            if mark == '"' and _SPACED_QUOTE.match(text, at + 1):
                 self._refuse("a comma was expected")
             return None
         if not inner and mark == '"' and _QUOTED_ITEM.match(text, at + 1):
             return True
-        joined = _SPACED_QUOTE.match(text, at + 1) is not None
-        if joined or text[max(0, at - 200) : at].rstrip()[-1:] == ",":
+        if (
+            _SPACED_QUOTE.match(text, at + 1)
+            or text[max(0, at - 200) : at].rstrip()[-1:] == ","
+        ):
             self._refuse("a comma or a quote was expected")
         return None
 
     def _unclosed(self, start: int) -> int | None:
-        """Return where a text ends that lacks its quote before the last brackets."""
+        """Return where a text without its last quote ends: before the last brackets."""
         body = self._text[start : self._limit]
         inside = body.rstrip("}] \t\r\n`.")
         tail = body[len(inside) :]
@@ -176,25 +168,20 @@ class Texts:
         return start + len(body[: len(inside) + at].rstrip())
 
     def _lost_quote(self, start: int, at: int) -> int:
-        """Return where a text ends whose quote is missing: before the comma."""
+        """Return where a text without its last quote ends: before the comma."""
         lost = _LOST_BEFORE.search(self._text, max(start, at - 200), at)
         if lost is not None:
             return lost.start()
-        end = at
-        while end > start and self._text[end - 1].isspace():
-            end -= 1
-        if end > start and self._text[end - 1] == ",":
-            end -= 1
-        return end
+        return start + len(self._text[start:at].rstrip().removesuffix(","))
 
 
 def unescaped(text: str) -> str:
-    """Put characters in place of their escapes; one that is none stays as it is."""
+    """Replace escapes by their characters; an unknown one stays as it is."""
     return _ESCAPE.sub(_character, text) if "\\" in text else text
 
 
-def _character(found: re.Match[str]) -> str:
-    high, low, code, letter = found.groups()
+def _character(escape: re.Match[str]) -> str:
+    high, low, code, letter = escape.groups()
     if high:
         return chr(0x10000 + ((int(high, 16) - 0xD800) << 10) + int(low, 16) - 0xDC00)
     if code:

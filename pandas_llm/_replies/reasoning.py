@@ -1,4 +1,4 @@
-"""Reasoning and marks of a chat template that leak into the text of a reply."""
+"""Reasoning and marks of a chat template, taken out of the text of a reply."""
 
 from __future__ import annotations
 
@@ -20,14 +20,17 @@ class _Form(NamedTuple):
 
     opening: re.Pattern[str]
     closing: re.Pattern[str]
-    own: bool = True
-    """Whether nothing but reasoning is written so; XML may have such a name too."""
+    own: bool
+    """Whether only reasoning is written so; other names may be XML's too."""
 
 
 def _form(opening: str, closing: str, *, own: bool = True) -> _Form:
-    """Compile one form."""
     flags = re.IGNORECASE
     return _Form(re.compile(opening, flags), re.compile(closing, flags), own)
+
+
+def _tag(name: str, *, own: bool) -> _Form:
+    return _form(rf"<{name}(?:\s[^<>]{{0,80}})?>", rf"</{name}\s?>", own=own)
 
 
 _OWN = ("think", "thinking", "seed:think", "seed:thinking", "mm:think", "longcat_think")
@@ -37,8 +40,8 @@ _SHARED = (
 )
 _BRACKETED = ("THINK", "THINKING", "THOUGHT", "REASONING", "ANALYSIS", "SCRATCHPAD")
 _FORMS = (
-    *(_form(rf"<{n}(?:\s[^<>]{{0,80}})?>", rf"</{n}\s?>") for n in _OWN),
-    *(_form(rf"<{n}(?:\s[^<>]{{0,80}})?>", rf"</{n}\s?>", own=False) for n in _SHARED),
+    *(_tag(name, own=True) for name in _OWN),
+    *(_tag(name, own=False) for name in _SHARED),
     *(_form(rf"\[{n}\]", rf"\[/{n}\]") for n in _BRACKETED),
     _form("◁think▷", "◁/think▷"),  # Kimi
     _form(r"<\|channel>\s*(?:thought|analysis)?", r"<channel\|>"),  # Gemma
@@ -87,27 +90,18 @@ _FENCED = re.compile(
 )
 _OBJECT = re.compile(r'[{\[](?=\s*["{\[])')
 _BLANKS = re.compile(r"\s*")
-_TRIED = 16
-_NEAR = 200
-"""Letters around a mark that tell whether it is spoken of."""
-_QUOTES = {
-    '"': '"',
-    "'": "'",
-    "`": "`",
-    "(": ")",
-    "“": "”",
-    "\u2018": "\u2019",
-    "«": "»",
-}
+_MOST_OBJECTS = 16
+_NEAR = 200  # letters around a mark that show whether the text speaks of it
+_QUOTES = dict(zip("\"'`(“\u2018«", "\"'`)”\u2019»", strict=True))
 _SENTENCE_ENDS = ".!?…:;)}]>\"'`*"
 
 
 def without_thinking(text: str) -> str | None:
-    """Take the thinking before an answer off; None when there is nothing else.
+    """Return a text without its thinking; None when there is nothing else.
 
-    Marks of a turn's end go with it, and what a model wrote behind them. A mark that
-    a text speaks of stays: in code, in quotes, within valid JSON, or with blanks on
-    both sides in the middle of a sentence.
+    The marks of a turn's end go too, with what the model wrote behind them. A mark
+    that the text speaks of stays: in code, in quotes, within valid JSON, or with
+    blanks on both sides in the middle of a sentence.
 
     Examples
     --------
@@ -120,7 +114,7 @@ def without_thinking(text: str) -> str | None:
     """
     if not any(mark in text for mark in "<[◁") and not text.lstrip().startswith(_PLAIN):
         return text
-    answer = _answered(_without_beginning(text))
+    answer = _final_channel(text[_behind(_BEGINS, text) :])
     if answer is None:
         return None
     answer = _without_blocks(answer)
@@ -129,42 +123,35 @@ def without_thinking(text: str) -> str | None:
     return None if answer is None else _without_end(answer)
 
 
-def _without_beginning(text: str) -> str:
-    """Take off the marks with which a template begins a turn."""
-    return text[_begun(text, 0) :]
+def _behind(pattern: re.Pattern[str], text: str, at: int = 0) -> int:
+    """Return where a pattern ends that may stand at a place."""
+    match = pattern.match(text, at)
+    return at if match is None else match.end()
 
 
-def _begun(text: str, at: int) -> int:
-    """Return where a turn begins behind the marks of a template."""
-    begins = _BEGINS.match(text, at)
-    return at if begins is None else begins.end()
-
-
-def _answered(text: str) -> str | None:
+def _final_channel(text: str) -> str | None:
     """Read the channels of gpt-oss: the final one is the answer."""
     if plain := _PLAIN_FINAL.match(text):
         return text[plain.end() :].lstrip()
     if "<|channel|>" not in text:
         return text
-    kept = _Kept(text)
-    finals = [m for m in _FINAL.finditer(text) if not kept.speaks_of(m)]
-    if finals:
+    if finals := list(_Context(text).real(_FINAL)):
         return text[finals[-1].end() :]
     if not _CHANNEL.match(text):
         return text
-    _, ended, rest = text.rpartition("<|end|>")
-    rest = _without_beginning(rest)
-    return rest if ended and rest.strip() and not _CHANNEL.match(rest) else None
+    _, end, rest = text.rpartition("<|end|>")
+    rest = rest[_behind(_BEGINS, rest) :]
+    return rest if end and rest.strip() and not _CHANNEL.match(rest) else None
 
 
 def _without_blocks(text: str) -> str | None:
-    """Take off all reasoning that is set off by marks; None when it never ends."""
-    at = _begun(text, 0)
+    """Remove all reasoning that marks set off; None when it never ends."""
+    at = _behind(_BEGINS, text)
     while (form := _opened(text, at)) is not None:
         closing = _closing(text, form, at)
         if closing is None:
             return None
-        at = _begun(text, closing)
+        at = _behind(_BEGINS, text, closing)
     text = text[at:].lstrip() if at else text
     for form in _FORMS:
         # a chat template may have written the opening mark
@@ -177,48 +164,46 @@ def _without_blocks(text: str) -> str | None:
 
 def _opened(text: str, at: int) -> _Form | None:
     """Return the form in which a text begins with reasoning."""
-    blanks = _BLANKS.match(text, at)
-    at = at if blanks is None else blanks.end()
+    at = _behind(_BLANKS, text, at)
     return next((form for form in _FORMS if form.opening.match(text, at)), None)
 
 
 def _closing(text: str, form: _Form, at: int) -> int | None:
     """Return where reasoning at the beginning ends."""
-    marks = form.closing.finditer(text, at)
-    found = next((mark for mark in marks if not _is_quoted(text, mark)), None)
-    found = found or form.closing.search(text, at)
-    return None if found is None else found.end()
+    marks = list(form.closing.finditer(text, at))
+    real = [mark for mark in marks if not _is_quoted(text, mark)]
+    return (real or marks)[0].end() if marks else None
 
 
 def _lone_closing(text: str, form: _Form) -> int | None:
-    """Return where reasoning ends that has no opening mark."""
+    """Return where reasoning without an opening mark ends."""
     if form.closing.search(text) is None:
         return None
-    kept = _Kept(text)
+    context = _Context(text)
     opening = form.opening.search(text)
     before = len(text) if opening is None else opening.start()
     end = None
     for mark in form.closing.finditer(text):
         if mark.start() > before and end is None:
             return None
-        if not kept.speaks_of(mark):
+        if not context.speaks_of(mark):
             end = mark.end()
     return end
 
 
 def _without_inner(text: str, form: _Form) -> str:
-    """Take off reasoning in the middle or at the end of an answer."""
+    """Remove reasoning in the middle or at the end of an answer."""
     if form.opening.search(text) is None:
         return text
-    kept = _Kept(text)
+    context = _Context(text)
     if not form.own and any(
         not form.closing.fullmatch(tag[0]) for tag in _MARKUP.finditer(text)
     ):
         return text  # it is markup that was asked for
     parts, at = [], 0
-    closings = _real(form.closing.finditer(text), kept)
+    closings = context.real(form.closing)
     closing = next(closings, None)
-    for opening in _real(form.opening.finditer(text), kept):
+    for opening in context.real(form.opening):
         if opening.start() < at:
             continue
         while closing is not None and closing.start() < opening.end():
@@ -237,29 +222,22 @@ def _without_inner(text: str, form: _Form) -> str:
 def _without_end(text: str) -> str:
     """Cut a text where its turn ends."""
     text = _BOX.sub("", text)
-    if _ENDS.search(text):
-        kept = _Kept(text)
-        end = next(_real(_ENDS.finditer(text), kept), None)
-        text = text if end is None else text[: end.start()].rstrip()
+    if _ENDS.search(text) and (end := next(_Context(text).real(_ENDS), None)):
+        text = text[: end.start()].rstrip()
     while "<s>" not in text and (last := _LAST.search(text[-_NEAR:])):
         text = text[: len(text) - len(last[0])].rstrip()
     return text
 
 
-def _real(marks: Iterator[re.Match[str]], kept: _Kept) -> Iterator[re.Match[str]]:
-    """Leave out the marks that the text only speaks of."""
-    return (mark for mark in marks if not kept.speaks_of(mark))
-
-
-class _Kept:
-    """The parts of a text in which a mark is text: fences and valid JSON."""
+class _Context:
+    """Where a text only speaks of marks: in fences, valid JSON, quotes, sentences."""
 
     def __init__(self, text: str) -> None:
         self._text = text
         spans = [match.span() for match in _FENCED.finditer(text)]
         decoder = json.JSONDecoder(strict=False)
         at = 0
-        for opening in islice(_OBJECT.finditer(text), _TRIED):
+        for opening in islice(_OBJECT.finditer(text), _MOST_OBJECTS):
             if opening.start() < at:
                 continue
             try:
@@ -270,15 +248,19 @@ class _Kept:
         self._spans = sorted(spans)
         self._starts = [start for start, _ in self._spans]
 
+    def real(self, marks: re.Pattern[str]) -> Iterator[re.Match[str]]:
+        """Yield the marks that the text does not only speak of."""
+        return (mark for mark in marks.finditer(self._text) if not self.speaks_of(mark))
+
     def speaks_of(self, mark: re.Match[str]) -> bool:
-        """Tell whether the text only speaks of a mark."""
+        """Return whether the text only speaks of a mark."""
         at = bisect_right(self._starts, mark.start()) - 1
         within = at >= 0 and mark.start() < self._spans[at][1]
         return within or _is_quoted(self._text, mark) or _is_spoken(self._text, mark)
 
 
 def _is_quoted(text: str, mark: re.Match[str]) -> bool:
-    """Tell whether a mark stands in quotes or in a line's code."""
+    """Return whether a mark stands in quotes or in a line's code."""
     start, end = mark.span()
     before, after = text[max(0, start - 1) : start], text[end : end + 1]
     if before and _QUOTES.get(before) == after:
@@ -289,7 +271,7 @@ def _is_quoted(text: str, mark: re.Match[str]) -> bool:
 
 
 def _is_spoken(text: str, mark: re.Match[str]) -> bool:
-    """Tell whether a mark is a word of a sentence: blanks around it, a word before."""
+    """Return whether a mark is a word in a sentence: blanks around, a word before."""
     start, end = mark.span()
     before = text[max(0, start - _NEAR) : start]
     words = before.rstrip(" \t")

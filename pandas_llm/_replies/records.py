@@ -11,22 +11,20 @@ from pandas_llm._replies.mending import Number
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from pandas_llm._keys import Keys
+
 _CITATIONS = re.compile(
     r"(?:sources?|references?|refs?|citations?|cites?|cited|footnotes?|notes?)",
     re.IGNORECASE,
 )
-
-_LISTS = frozenset(
-    (
-        *("records", "items", "results", "data", "output", "outputs", "response"),
-        *("answers", "values", "list", "entries", "rows", "array"),
-    )
+_LISTS = re.compile(
+    "records|items|results|data|outputs?|response|answers|values|list|entries|rows|array"
 )
-"""Names of a list that say nothing about what is in it."""
+"""Names of a list that do not describe what is in it."""
 
 
 def holds_objects(value: Any, *, deep: bool = False) -> bool:
-    """Tell whether a value is an object with keys, or a list with objects."""
+    """Return whether a value is an object with keys, or a list with objects."""
     if isinstance(value, list):
         return any(
             isinstance(item, dict) or (deep and holds_objects(item)) for item in value
@@ -34,76 +32,49 @@ def holds_objects(value: Any, *, deep: bool = False) -> bool:
     return isinstance(value, dict) and bool(value)
 
 
-def items(
-    values: Iterable[Any],
-    names: frozenset[str],
-    *,
-    bare: bool = False,
-    required: frozenset[str] = frozenset(),
-    single: bool = False,
-) -> list[Any]:
-    """Find the records in whatever shape they came.
+def find_records(values: Iterable[Any], keys: Keys, *, single: bool) -> list[Any]:
+    """Return the records in the JSON values of a reply, in whatever form they came.
 
     A list, an object with a list under any name, one record alone, records by number,
     any of them nested once more.
 
-    Parameters
-    ----------
-    values : iterable
-        What `find_json` found.
-    names : frozenset of str
-        The names of a record.
-    bare : bool
-        Whether a record may be a value without its name: there is one name, and no
-        list under it.
-    required : frozenset of str
-        The names that no record lacks: an object that has them is a record, and what
-        is in it are its values.
-
     Examples
     --------
-    >>> items([{"data": {"pairs": [{"q": 1}, {"q": 2}]}}], frozenset({"q"}))
+    >>> from pandas_llm._keys import parse_keys
+    >>> data = {"data": {"pairs": [{"q": 1}, {"q": 2}]}}
+    >>> find_records([data], parse_keys(["q"]), single=False)
     [{'q': 1}, {'q': 2}]
     """
-    found: list[Any] = []
+    records: list[Any] = []
     for value in values:
-        inner = _inner_list(value, names, required, bare=bare, single=single)
+        inner = _inner_list(value, keys, single=single)
         if inner is None and isinstance(value, dict) and len(value) == 1:
             (nested,) = value.values()  # one level of needless nesting
-            if isinstance(nested, dict) and not _is_record(value, names):
-                inner = _inner_list(
-                    nested, names, required, bare=bare, single=single
-                ) or [nested]
-        found += [value] if inner is None else inner
-    return found
+            if isinstance(nested, dict) and not _is_record(value, keys):
+                inner = _inner_list(nested, keys, single=single) or [nested]
+        records += [value] if inner is None else inner
+    return records
 
 
-def _inner_list(
-    value: Any,
-    names: frozenset[str],
-    required: frozenset[str],
-    *,
-    bare: bool,
-    single: bool,
-) -> list[Any] | None:
+def _inner_list(value: Any, keys: Keys, *, single: bool) -> list[Any] | None:
     """Return the list of records that a value is or holds; None for a record alone."""
     if isinstance(value, list):
         if value and all(isinstance(item, list) for item in value):
             holds_records = any(holds_objects(item) for item in value)
             return [i for inner in value for i in inner] if holds_records else value
-        only_value = len(names) == 1 and not bare and not holds_objects(value)
-        return None if only_value and value else value
+        # the only key holds the list, as it takes no bare value
+        is_value = len(keys.names) == 1 and not keys.is_bare
+        return None if is_value and value and not holds_objects(value) else value
     if not isinstance(value, dict):
         return None
-    lists = [
-        v for k, v in value.items() if _may_hold(k, v, value, names, single=single)
-    ]
-    records = [v for v in lists if v and all(_is_record(i, names) for i in v)]
-    given = folded(value, names).keys()
-    if names & given and (required <= given or len(records) != 1):
-        only = next(iter(value.values())) if bare and len(value) == 1 else None
+    lists = [v for k, v in value.items() if _may_hold(k, value, keys, single=single)]
+    full = [v for v in lists if v and all(_is_record(item, keys) for item in v)]
+    present = folded(value, keys.names).keys()
+    # an object with all that no record lacks is a record, and its lists are values
+    if keys.names & present and (keys.required <= present or len(full) != 1):
+        only = next(iter(value.values())) if keys.is_bare and len(value) == 1 else None
         return list(only) if isinstance(only, list) else None
-    for one in ([value["records"]] if "records" in value else [], records, lists):
+    for one in ([value["records"]] if "records" in value else [], full, lists):
         if len(one) == 1 and isinstance(one[0], list):
             return list(one[0])
     inner = list(value.values())
@@ -111,56 +82,50 @@ def _inner_list(
     return inner if by_number else None
 
 
-def _may_hold(
-    key: str,
-    value: Any,
-    within: Mapping[str, Any],
-    names: frozenset[str],
-    *,
-    single: bool,
-) -> bool:
-    """Tell whether the value under a key may be a list of records.
+def _may_hold(key: str, within: Mapping[str, Any], keys: Keys, *, single: bool) -> bool:
+    """Return whether the value under a key may be a list of records.
 
     One without objects only where nothing else could be: a list of texts holds no
-    records of several names, what is cited is no answer, and a number or the only
-    value under the name of something else is that.
+    records of several names, a citation is not an answer, and numbers under the name
+    of something else are that.
     """
+    value = within[key]
     if not isinstance(value, list):
         return False
     if holds_objects(value):
         return True
     alone = len(within) == 1 and not _CITATIONS.fullmatch(key.strip())
-    if not alone or len(names) != 1 or not value:
+    if not alone or len(keys.names) != 1 or not value:
         return alone and not value
-    texts = [isinstance(v, str) and not isinstance(v, Number) for v in value]
-    if not single and all(texts):
+    are_texts = all(isinstance(v, str) and not isinstance(v, Number) for v in value)
+    if not single and are_texts:
         return True
-    (name,) = names
-    said = _fold(key)
-    return said in _LISTS or said.startswith(_fold(name))
+    (name,) = keys.names
+    plain = _fold(key)
+    return plain.startswith(_fold(name)) or _LISTS.fullmatch(plain) is not None
 
 
-def _is_record(item: Any, names: frozenset[str]) -> bool:
-    return isinstance(item, dict) and bool(names & folded(item, names).keys())
+def _is_record(item: Any, keys: Keys) -> bool:
+    return isinstance(item, dict) and bool(keys.names & folded(item, keys.names).keys())
 
 
 def folded(item: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """Rename the keys that differ from a name in case, blanks, _ or - only.
 
-    A name that is there already is left alone, a key that is itself a name, and names
-    that two keys could mean, or keys that could mean two names.
+    A key that is itself a name stays, and so does one whose meaning is not clear:
+    names that two keys could mean, keys that could mean two names.
     """
     names = set(names)
     if names <= item.keys():
         return dict(item)
-    wanted: dict[str, list[str]] = {}
+    names_by_fold: dict[str, list[str]] = {}
     for name in names:
-        wanted.setdefault(_fold(name), []).append(name)
-    given = Counter(map(_fold, item))
+        names_by_fold.setdefault(_fold(name), []).append(name)
+    keys_with = Counter(map(_fold, item))
     clear = {
         fold: alike[0]
-        for fold, alike in wanted.items()
-        if len(alike) == 1 and given[fold] == 1
+        for fold, alike in names_by_fold.items()
+        if len(alike) == 1 and keys_with[fold] == 1
     }
     return {
         key if key in names else clear.get(_fold(key), key): value
@@ -168,22 +133,20 @@ def folded(item: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     }
 
 
-def named(item: Any, names: frozenset[str], optional: frozenset[str]) -> Any:
-    """Return the record under its names, those that may be null filled in.
+def named(item: Any, keys: Keys) -> Any:
+    """Return a record under its names, with null for those that may be missing.
 
     A bare value belongs to the only key; one level of needless nesting is undone.
     """
-    if isinstance(item, dict):
-        if len(item) == 1 and not names & folded(item, names).keys():
-            (inner,) = item.values()
-            item = inner if isinstance(inner, dict) else item
-        item = folded(item, names)
-        if names & item.keys():
-            return {**dict.fromkeys(optional - item.keys()), **item}
-        return item
-    if len(names) == 1:
-        return {next(iter(names)): item}
-    return item
+    names = keys.names
+    if not isinstance(item, dict):
+        return {next(iter(names)): item} if len(names) == 1 else item
+    if len(item) == 1 and not _is_record(item, keys):
+        (inner,) = item.values()
+        item = inner if isinstance(inner, dict) else item
+    item = folded(item, names)
+    missing = keys.optional - item.keys() if names & item.keys() else ()
+    return {**dict.fromkeys(missing), **item}
 
 
 def _fold(name: str) -> str:

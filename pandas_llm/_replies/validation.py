@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections import Counter
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, get_args, is_typeddict
 
@@ -12,26 +11,23 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from pandas_llm._keys import RecordModel, check_booleans
 from pandas_llm._replies.mending import Number
-from pandas_llm._replies.parsing import Twice, written
+from pandas_llm._replies.parsing import Twice, as_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pandas_llm._keys import Keys
 
-_TRUTHS = ("true", "false")
+
+def reply_model(record: type[BaseModel], *, single: bool) -> type[BaseModel]:
+    """Return the model of a reply: one record, or an object with a list of them."""
+    if single:
+        return record
+    return create_model("Records", records=(list[record], ...))  # type: ignore[valid-type]
 
 
 class Reader:
-    """Reads records of some keys.
-
-    Parameters
-    ----------
-    keys : Keys
-        What one record is.
-    single : bool
-        Whether a reply is one record, not an object with a list of them.
-    """
+    """Reads records of some keys; with `single` a reply is one record."""
 
     def __init__(self, keys: Keys, *, single: bool) -> None:
         self._keys = keys
@@ -42,8 +38,7 @@ class Reader:
             self._model = create_model(keys.model.__name__, __base__=keys.model)
             self._model.model_config = ConfigDict(coerce_numbers_to_str=False)
             self._model.model_rebuild(force=True)
-        many = create_model("Records", records=(list[self._model], ...))  # type: ignore[name-defined]
-        self._whole: type[BaseModel] = self._model if single else many
+        self._reply = reply_model(self._model, single=single)
         self._exact = mentions(keys.model, Decimal)
         self._deep = any(column.kind == "object" for column in keys.columns)
         self._quoted = tuple(json.dumps(name) for name in sorted(keys.names))
@@ -56,16 +51,16 @@ class Reader:
         Exception
             When it is anything else, or has to be looked at more closely.
         """
-        parsed = self._whole.model_validate_json(text)
-        rows: Sequence[BaseModel] = [parsed] if self._single else parsed.records  # type: ignore[attr-defined]
+        reply = self._reply.model_validate_json(text)
+        rows: Sequence[BaseModel] = [reply] if self._single else reply.records  # type: ignore[attr-defined]
         if self._exact or any(text.count(name) > len(rows) for name in self._quoted):
             msg = "decimals, or a key that stands twice"
             raise ValueError(msg)
-        if self._deep and any(word in text for word in _TRUTHS):
-            given = json.loads(text)
-            given = [given] if self._single else given["records"]
-            for one, row in zip(given, rows, strict=True):
-                check_booleans(one, row)
+        if self._deep and ("true" in text or "false" in text):
+            data = json.loads(text)
+            items = [data] if self._single else data["records"]
+            for item, row in zip(items, rows, strict=True):
+                check_booleans(item, row)
         values = self._keys.values
         return [values(row) for row in rows]
 
@@ -75,76 +70,64 @@ class Reader:
         Raises
         ------
         Exception
-            Pydantic's or a person's validator's, when it is none.
+            Pydantic's or a person's validator's, when it does not fit.
         """
-        twice = isinstance(item, dict) and any(
-            isinstance(one, Twice) for one in item.values()
+        has_twice = isinstance(item, dict) and any(
+            isinstance(value, Twice) for value in item.values()
         )
-        if twice and issubclass(self._model, RecordModel):
+        if has_twice and issubclass(self._model, RecordModel):
             item = {name: item[name] for name in item if name in self._keys.names}
-        made = self._validated(item)
+        record = self._validated(item)
         if self._deep:
-            check_booleans(item, made)
-        return self._keys.values(made)
+            check_booleans(item, record)
+        return self._keys.values(record)
 
     def _validated(self, item: Any) -> BaseModel:
-        """Validate data as JSON: from Python a strict model takes no text for a date.
-
-        Raises
-        ------
-        ValidationError, ValueError
-            When it does not fit.
-        """
+        """Validate data as JSON: data from Python may not have texts for dates."""
         if self._exact:
             try:
-                return self._keys.model.model_validate_json(written(item, exact=True))
+                return self._keys.model.model_validate_json(as_json(item, exact=True))
             except ValidationError:
                 pass  # a strict model takes no text for a float
-        text = written(item)
         try:
-            return self._model.model_validate_json(text)
+            return self._model.model_validate_json(as_json(item))
         except ValidationError as error:
-            wrong = error.errors(include_url=False, include_context=False)
+            problems = error.errors(include_url=False, include_context=False)
         if issubclass(self._model, RecordModel):
-            for one in wrong:
-                if one["type"] == "string_type":
-                    _to_text(item, one["loc"])
-        return self._keys.model.model_validate_json(written(item))
+            for problem in problems:
+                if problem["type"] == "string_type":
+                    _write_digits(item, problem["loc"])
+        return self._keys.model.model_validate_json(as_json(item))
 
 
-def _to_text(item: Any, path: Sequence[int | str]) -> None:
-    """Put the digits of a number in place of it, where a text is asked for."""
-    for part in path[:-1]:
-        if not _has(item, part):
+def _write_digits(item: Any, path: Sequence[Any]) -> None:
+    """Replace the number at a path, where a text is asked for, by its digits."""
+    for at, part in enumerate(path):
+        if not isinstance(item, list if isinstance(part, int) else dict):
             return
+        if isinstance(item, dict) and part not in item:
+            return
+        if at == len(path) - 1 and isinstance(item[part], Number):
+            item[part] = str(item[part])
         item = item[part]
-    if _has(item, path[-1]) and isinstance(item[path[-1]], Number):
-        item[path[-1]] = str(item[path[-1]])
-
-
-def _has(item: Any, part: int | str) -> bool:
-    """Tell whether data has a part of a name or number."""
-    return isinstance(item, list if isinstance(part, int) else dict) and (
-        isinstance(part, int) or part in item
-    )
 
 
 def mentions(annotation: Any, wanted: type) -> bool:
-    """Tell whether a type has a field of a type, however deep.
+    """Return whether a type has a field of a type, however deep.
 
     Examples
     --------
     >>> mentions(list[Decimal], Decimal), mentions(list[int], Decimal)
     (True, False)
     """
-    todo, seen = [annotation], Counter[int]()
+    todo, seen = [annotation], set[int]()
     while todo:
         one = todo.pop()
         if one is wanted:
             return True
-        seen[id(one)] += 1
-        if seen[id(one)] > 1:
+        if id(one) in seen:
             continue
+        seen.add(id(one))
         todo += get_args(one)
         if not isinstance(one, type):
             continue

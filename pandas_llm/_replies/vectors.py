@@ -18,14 +18,7 @@ if TYPE_CHECKING:
 
 
 class Vector:
-    """One vector a row.
-
-    Parameters
-    ----------
-    name : str
-        The new column.
-    dimensions : int, optional
-        The length asked for; without it the model's own.
+    """One vector a row; without `dimensions` of the model's own length.
 
     Examples
     --------
@@ -38,8 +31,8 @@ class Vector:
 
     def __init__(self, name: str, dimensions: int | None = None) -> None:
         self.columns = (Column(name, "vector"),)
-        # no server is shown it: it tells embeddings from texts, and one length from
-        # another, in the keys of the cache
+        # no server sees it: in the keys of the cache it tells embeddings from texts,
+        # and one length from another
         length = {"minItems": dimensions, "maxItems": dimensions} if dimensions else {}
         self.schema: Mapping[str, Any] | None = {
             "type": "array",
