@@ -39,7 +39,7 @@ class Bucket:
 
     def headers(self) -> str:
         reset = (self.burst - self.level) / self.rate
-        if self.unit == "output":
+        if self.unit in {"input", "output"}:
             return self.headers_of_anthropic(reset)
         return (
             f"x-ratelimit-limit-{self.unit}: {self.rate * 60:.0f}\r\n"
@@ -78,7 +78,7 @@ class Account:
         eaten = settings["eaten"]
         self.buckets = [
             Bucket(unit, rate, settings[f"{unit}_burst"], eaten)
-            for unit in ("requests", "tokens", "output")
+            for unit in ("requests", "tokens", "input", "output")
             if (rate := settings[f"{unit}_rate"])
         ]
         self.window = Window(settings["window"]) if settings["window"] else None
@@ -95,7 +95,9 @@ class Account:
         self.begun = self.begun or now
         if self.change and now > self.begun + self.change[0]:
             self.buckets[0].rate, self.change = self.change[1], None
-        amounts = {"requests": 1.0, "tokens": sum(tokens), "output": tokens[1]}
+        read, written = tokens
+        amounts = {"requests": 1.0, "tokens": read + written}
+        amounts |= {"input": read, "output": written}
         wait = self.window.wait(now) if self.window else 0.0
         for bucket in self.buckets:
             bucket.advance(now)

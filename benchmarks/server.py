@@ -28,7 +28,9 @@ DEFAULTS = {
     "requests_burst": 5.0,
     "tokens_rate": 0.0,
     "tokens_burst": 1500.0,
-    "output_rate": 0.0,  # tokens of the output alone
+    "input_rate": 0.0,  # tokens of the input and of the output apart
+    "input_burst": 20000.0,
+    "output_rate": 0.0,
     "output_burst": 2000.0,
     "window": 0,  # requests in any second
     "change": None,  # [after, requests_rate from then on]

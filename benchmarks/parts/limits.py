@@ -139,7 +139,7 @@ LINES = [
     Line(
         "Anthropic's output tokens the limit",
         400,
-        {"latency": 0.1, "output_rate": 1000.0},
+        {"latency": 0.1, "input_rate": 20000.0, "output_rate": 1000.0},
         1.1,
         refused=0.01,
         before="21 % refused",
