@@ -1,8 +1,10 @@
-"""A strict token bucket, with the headers that real endpoints send."""
+"""Limits of an account: strict token buckets with headers, and a sliding window."""
 
 from __future__ import annotations
 
 import math
+from collections import deque
+from datetime import UTC, datetime, timedelta
 
 
 class Bucket:
@@ -37,36 +39,75 @@ class Bucket:
 
     def headers(self) -> str:
         reset = (self.burst - self.level) / self.rate
+        if self.unit in {"input", "output"}:
+            return self.headers_of_anthropic(reset)
         return (
             f"x-ratelimit-limit-{self.unit}: {self.rate * 60:.0f}\r\n"
             f"x-ratelimit-remaining-{self.unit}: {max(0, int(self.level))}\r\n"
             f"x-ratelimit-reset-{self.unit}: {duration(reset)}\r\n"
         )
 
+    def headers_of_anthropic(self, reset: float) -> str:
+        begin = f"anthropic-ratelimit-{self.unit}-tokens"
+        moment = datetime.now(UTC) + timedelta(seconds=reset)
+        return (
+            f"{begin}-limit: {self.rate * 60:.0f}\r\n"
+            f"{begin}-remaining: {max(0, int(self.level))}\r\n"
+            f"{begin}-reset: {moment.isoformat()}\r\n"
+        )
+
+
+class Window:
+    """So many requests in any second; no header tells it."""
+
+    def __init__(self, most: float) -> None:
+        self.most = most
+        self.times: deque[float] = deque()
+
+    def wait(self, now: float) -> float:
+        while self.times and self.times[0] <= now - 1.0:
+            self.times.popleft()
+        full = len(self.times) >= self.most
+        return self.times[0] + 1.0 - now if full else 0.0
+
 
 class Account:
-    """The buckets of an account: a request passes all of them or none."""
+    """The limits of an account: a request passes all of them or none."""
 
     def __init__(self, settings: dict) -> None:
         eaten = settings["eaten"]
         self.buckets = [
             Bucket(unit, rate, settings[f"{unit}_burst"], eaten)
-            for unit in ("requests", "tokens")
+            for unit in ("requests", "tokens", "input", "output")
             if (rate := settings[f"{unit}_rate"])
         ]
+        self.window = Window(settings["window"]) if settings["window"] else None
         self.tell = settings["tell"]
+        self.change = settings["change"]
+        self.begun: float | None = None
 
-    def admit(self, tokens: float, now: float) -> float:
+    @property
+    def limits(self) -> bool:
+        return bool(self.buckets or self.window)
+
+    def admit(self, tokens: tuple[int, int], now: float) -> float:
         """Give 0.0 and take the units, or give the seconds to wait."""
-        wait = 0.0
+        self.begun = self.begun or now
+        if self.change and now > self.begun + self.change[0]:
+            self.buckets[0].rate, self.change = self.change[1], None
+        read, written = tokens
+        amounts = {"requests": 1.0, "tokens": read + written}
+        amounts |= {"input": read, "output": written}
+        wait = self.window.wait(now) if self.window else 0.0
         for bucket in self.buckets:
             bucket.advance(now)
-            amount = 1.0 if bucket.unit == "requests" else tokens
-            wait = max(wait, bucket.wait(amount))
+            wait = max(wait, bucket.wait(amounts[bucket.unit]))
         if wait > 0.0:
             return wait
         for bucket in self.buckets:
-            bucket.level -= 1.0 if bucket.unit == "requests" else tokens
+            bucket.level -= amounts[bucket.unit]
+        if self.window:
+            self.window.times.append(now)
         return 0.0
 
     def headers(self) -> str:

@@ -58,6 +58,22 @@ def _function_call(row: int, read: int, written: int) -> bytes:
     return json.dumps(reply).encode()
 
 
+def message(body: bytes, row: int, *, broken: bool = False) -> bytes:
+    """Answer Anthropic's Messages API."""
+    read, written = tokens(body, row)
+    text = (_CONTENT % (row, row)).replace(b'\\"', b'"').decode()
+    reply = {
+        "id": "msg-bench",
+        "type": "message",
+        "role": "assistant",
+        "model": "bench",
+        "content": [{"type": "text", "text": text[:40] if broken else text}],
+        "stop_reason": "end_turn",
+        "usage": {"input_tokens": read, "output_tokens": written},
+    }
+    return json.dumps(reply).encode()
+
+
 def response(body: bytes, row: int, *, broken: bool = False) -> bytes:
     """Answer the Responses API: one message for each input of the request."""
     read, written = tokens(body, row)

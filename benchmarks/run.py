@@ -12,12 +12,13 @@ import time
 from pathlib import Path
 
 import clients
-from parts import faults, growth, imports, latency, pace, screen, zero
+from parts import faults, growth, imports, latency, limits, pace, screen, zero
 
 PARTS = {
     "zero": zero.main,
     "latency": latency.main,
     "pace": pace.main,
+    "limits": limits.main,
     "faults": faults.main,
     "growth": growth.main,
     "imports": imports.main,

@@ -16,7 +16,7 @@ import random
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 
 import replies
 from bucket import Account
@@ -28,6 +28,16 @@ DEFAULTS = {
     "requests_burst": 5.0,
     "tokens_rate": 0.0,
     "tokens_burst": 1500.0,
+    "input_rate": 0.0,  # tokens of the input and of the output apart
+    "input_burst": 20000.0,
+    "output_rate": 0.0,
+    "output_burst": 2000.0,
+    "window": 0,  # requests in any second
+    "change": None,  # [after, requests_rate from then on]
+    "slots": 0,  # so many at a time, else refused
+    "queue": 0,  # so many at a time, the others wait
+    "strays": 0.0,  # share of requests refused for no reason
+    "refusal": [429, 0.0, 0.0],  # status; seconds it takes; a stray's retry-after
     "tell": True,  # x-ratelimit-* headers
     "retry_after": True,
     "eaten": 0.0,  # share of the rate that another client takes
@@ -37,7 +47,14 @@ DEFAULTS = {
     "extra_headers": "",
 }
 FAULTS = ("500", "429", "reset", "broken body", "broken text")
-_REASONS = {200: "OK", 404: "Not Found", 429: "Too Many Requests", 500: "Error"}
+_REASONS = {
+    200: "OK",
+    404: "Not Found",
+    429: "Too Many Requests",
+    500: "Error",
+    503: "Service Unavailable",
+}
+_PAGE = b"<html><body><h1>503 Service Temporarily Unavailable</h1></body></html>"
 
 
 class State:
@@ -55,7 +72,10 @@ class State:
         self.first: float | None = None
         self.last = 0.0
         self.connections = 0
-        self.in_flight = self.most = 0
+        self.in_flight = self.most = self.busy = 0
+        self.backlog: deque[tuple] = deque()
+        self.work = 0.0
+        """Seconds that all answers took together, waits in the queue left out."""
         self.cpu = time.process_time()
 
     def latency(self) -> float:
@@ -63,7 +83,7 @@ class State:
         return median * math.exp(self.random.gauss(0.0, sigma)) if sigma else median
 
     def stalled(self, now: float) -> float:
-        """Give the seconds until the server answers again."""
+        """Return the seconds until the server answers again."""
         if not self.settings["stall"]:
             return 0.0
         after, length = self.settings["stall"]
@@ -79,6 +99,7 @@ class State:
             "seconds": self.last - (self.first or self.last),
             "connections": self.connections,
             "most": self.most,
+            "work": self.work,
             "cpu": time.process_time() - self.cpu,
         }
 
@@ -115,6 +136,8 @@ class Connection(asyncio.Protocol):
     def handle(self, line: bytes, body: bytes) -> None:
         if line.endswith(b"/completions"):
             self.ask(body, replies.completion)
+        elif line.endswith(b"/messages"):
+            self.ask(body, replies.message)
         elif line.endswith(b"/responses"):
             self.ask(body, replies.response)
         elif line == b"POST /configure":
@@ -139,19 +162,32 @@ class Connection(asyncio.Protocol):
         if settings["faults"] and state.random.random() < settings["faults"]:
             self.fail(state, body, row, reply)
             return
+        if settings["strays"] and state.random.random() < settings["strays"]:
+            self.refuse(state, settings["refusal"][2])
+            return
+        if settings["slots"] and state.in_flight > settings["slots"]:
+            self.refuse(state, 0.0)
+            return
         headers = settings["extra_headers"]
-        if state.account.buckets:
-            tokens = sum(replies.tokens(body, row))
+        if state.account.limits:
+            tokens = replies.tokens(body, row)
             wait = state.account.admit(tokens, now)
             headers += state.account.headers()
             if wait > 0.0:
-                self.refuse(state, wait, headers)
+                self.refuse(state, wait if settings["retry_after"] else 0.0, headers)
                 return
-            state.counts["tokens"] += tokens
-        self.later(state, now, (200, reply(body, row), headers, row))
+            state.counts["tokens"] += sum(tokens)
+            state.counts["output"] += tokens[1]
+        answer = (200, reply(body, row), headers, row)
+        if settings["queue"] and state.busy >= settings["queue"]:
+            state.backlog.append((self, answer))
+        else:
+            self.later(state, now, answer)
 
     def later(self, state: State, now: float, answer: tuple) -> None:
         delay = max(state.latency(), state.stalled(now))
+        state.work += delay
+        state.busy += 1
         if delay:
             asyncio.get_running_loop().call_later(delay, self.answer, state, *answer)
         else:
@@ -162,19 +198,27 @@ class Connection(asyncio.Protocol):
     ) -> None:
         state.last = time.monotonic()
         state.in_flight -= 1
+        state.busy -= 1
+        if state.backlog:
+            connection, waiting = state.backlog.popleft()
+            connection.later(state, state.last, waiting)
         state.counts[str(status)] += 1
         state.answers[row] += 1
         self.send(status, body, headers)
 
     def refuse(self, state: State, wait: float, headers: str = "") -> None:
+        """Refuse; `wait` is what the answer asks for, 0.0 for nothing."""
+        status, seconds, _ = state.settings["refusal"]
         state.in_flight -= 1
-        state.counts["429"] += 1
-        if state.settings["retry_after"]:
+        state.counts["refused"] += 1
+        if wait:
             headers += f"retry-after: {math.ceil(wait)}\r\n"
             headers += f"retry-after-ms: {math.ceil(wait * 1000)}\r\n"
         message = "Rate limit reached for bench. Please slow down."
-        kind = "rate_limit_exceeded"
-        self.send(429, replies.error("requests", message, kind), headers)
+        body = replies.error("requests", message, "rate_limit_exceeded")
+        if status != 429:  # a gateway
+            body = _PAGE
+        asyncio.get_running_loop().call_later(seconds, self.send, status, body, headers)
 
     def fail(self, state: State, body: bytes, row: int, reply) -> None:
         fault = state.random.choice(FAULTS)
@@ -198,7 +242,8 @@ class Connection(asyncio.Protocol):
             return
         head = (
             f"HTTP/1.1 {status} {_REASONS[status]}\r\n"
-            f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
+            f"content-type: {'text/html' if body is _PAGE else 'application/json'}\r\n"
+            f"content-length: {len(body)}\r\n"
             f"x-request-id: req-bench\r\n{headers}\r\n"
         )
         self.transport.write(head.encode() + body)

@@ -105,7 +105,7 @@ def _judge(settings: dict, stats: dict) -> dict:
         ideal += settings["stall"][1]
     return {
         "ratio": stats["seconds"] / ideal,
-        "refused": stats.get("429", 0) / stats["requests"],
+        "refused": stats.get("refused", 0) / stats["requests"],
     }
 
 

@@ -26,7 +26,7 @@ def run(job, texts):
         return frame.llm.generate(
             measure.PROMPT.format("${text}"),
             keys=["question", "answer"],
-            model="bench",
+            model=job.get("model", "bench"),
             base_url=job["base_url"],
             api_key="k",
             progress=True,
