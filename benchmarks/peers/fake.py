@@ -28,7 +28,7 @@ class Transport:
     async def __aexit__(self, *_error) -> None:
         pass
 
-    async def send(self, request):
+    async def send(self, request, **_options):
         await asyncio.sleep(0)
         row = int(ROW.search(request.body)[1])
         body = PROSE % row if Transport.prose else completion(request.body, row)
