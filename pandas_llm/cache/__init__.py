@@ -6,15 +6,9 @@
 from __future__ import annotations
 
 from pandas_llm.cache import replies, sqlite
+from pandas_llm.cache.contents import CacheInfo, clear, info
 from pandas_llm.cache.fingerprint import Fingerprint
-from pandas_llm.cache.replies import (
-    Cache,
-    CacheInfo,
-    clear,
-    info,
-    location,
-    open_cache,
-)
+from pandas_llm.cache.replies import Cache, location, open_cache
 
 __all__ = [
     "Cache",

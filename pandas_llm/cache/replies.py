@@ -13,21 +13,19 @@ from __future__ import annotations
 import logging
 import os
 import time
-from contextlib import closing, contextmanager, suppress
-from datetime import UTC, datetime
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from pandas_llm import environment
 from pandas_llm.cache import sqlite as database
 from pandas_llm.cache.calls import Calls
 from pandas_llm.cache.writer import Writer
-from pandas_llm.errors import LLMError
 
 if TYPE_CHECKING:
     import sqlite3
     import threading
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from pandas_llm.cache.writer import Item
     from pandas_llm.types import Reply
@@ -39,32 +37,10 @@ _log = logging.getLogger("pandas_llm")
 _NAME = "replies.sqlite"
 _OFF = {"0", "off", "false", "no"}
 _ON = {"1", "on", "true", "yes"}
-_LOCK_WAIT = 5.0
+LOCK_WAIT = 5.0
 """Seconds to wait for another process's lock; reading holds up the event loop."""
 _STALE = 3600
 """Seconds within which a use is not noted again: reading shall not mean writing."""
-
-
-class CacheInfo(NamedTuple):
-    """What a cache file holds.
-
-    Attributes
-    ----------
-    path : Path or None
-        The file; None where PANDAS_LLM_CACHE says that there is none.
-    entries : int
-        Replies in it.
-    bytes : int
-        Its size on disk.
-    oldest, newest : datetime or None
-        When an entry was used, to the hour: the longest ago and the last time.
-    """
-
-    path: Path | None
-    entries: int
-    bytes: int
-    oldest: datetime | None
-    newest: datetime | None
 
 
 class Cache:
@@ -178,7 +154,7 @@ class Cache:
         self.calls = Calls()
 
     def _check_process(self) -> None:
-        """Begin anew in a forked child, where the connections are the parent's."""
+        """Start again in a forked child, where the connections are the parent's."""
         if self._process != os.getpid():
             # nor may they be closed, for the parent works on
             _parents.append((self._reader, self._writer))
@@ -205,7 +181,7 @@ class Cache:
         with self._lock:
             try:
                 if self._reader is None:
-                    self._reader = database.connect(self.path, _LOCK_WAIT)
+                    self._reader = database.connect(self.path, LOCK_WAIT)
                 return database.select(self._reader, keys)
             except database.ERRORS as error:
                 self._not_read(error)
@@ -286,7 +262,7 @@ def open_cache(path: Path, limit: int = DEFAULT_LIMIT) -> Cache:
 def location(
     option: bool | str | os.PathLike[str],  # noqa: FBT001 - the option's own type
 ) -> Path | None:
-    """Tell which file the option `cache` means.
+    """Return the file that the option `cache` means.
 
     Parameters
     ----------
@@ -333,95 +309,7 @@ def _usual() -> Path:
     return folder / _NAME
 
 
-# -- for people -----------------------------------------------------------------
-
-
-def info(path: str | os.PathLike[str] | None = None) -> CacheInfo:
-    """Tell what a cache holds.
-
-    Parameters
-    ----------
-    path : str or path, optional
-        The file; by default the one that PANDAS_LLM_CACHE names, or the usual one.
-
-    Returns
-    -------
-    CacheInfo
-        Entries, size and times of use.
-
-    Raises
-    ------
-    LLMError
-        When the file cannot be read, or is not ours.
-
-    Examples
-    --------
-    >>> import pandas_llm.cache
-    >>> pandas_llm.cache.info("nothing.sqlite").entries
-    0
-    """
-    with _opened(path) as (file, connection):
-        if file is None or connection is None:
-            return CacheInfo(file, 0, 0, None, None)
-        entries, *times = connection.execute(
-            "SELECT count(*), min(used), max(used) FROM replies"
-        ).fetchone()
-        size = database.size(file) + database.size(database.log_of(file))
-        return CacheInfo(file, entries, size, *map(_moment, times))
-
-
-def _moment(second: Any) -> datetime | None:
-    """Return the moment of a use; None for no use, or one that is damaged."""
-    with suppress(TypeError, ValueError, OverflowError, OSError):
-        return datetime.fromtimestamp(second, UTC)
-    return None
-
-
-def clear(path: str | os.PathLike[str] | None = None) -> int:
-    """Forget all replies of a cache, for good; a run that uses it goes on.
-
-    Parameters
-    ----------
-    path : str or path, optional
-        The file; by default the one that PANDAS_LLM_CACHE names, or the usual one.
-
-    Returns
-    -------
-    int
-        How many there were.
-
-    Raises
-    ------
-    LLMError
-        When the file cannot be written to, or is not ours.
-
-    Examples
-    --------
-    >>> import pandas_llm.cache
-    >>> pandas_llm.cache.clear("nothing.sqlite")
-    0
-    """
-    with _opened(path) as (_, connection):
-        return 0 if connection is None else database.clear(connection)
-
-
-@contextmanager
-def _opened(
-    path: str | os.PathLike[str] | None,
-) -> Iterator[tuple[Path | None, sqlite3.Connection | None]]:
-    """Open a file that exists, with what this process has put there."""
-    file = location(path or True)
-    if file is None:
-        yield None, None
-        return
-    cache = _shared.get(_place(file))
-    if cache is not None:
+def flush(file: Path) -> None:
+    """Write what this process has put into a file, if it has one open."""
+    if (cache := _shared.get(_place(file))) is not None:
         cache.flush()
-    if not database.size(file):
-        yield file, None
-        return
-    try:
-        with closing(database.connect(file, _LOCK_WAIT)) as connection:
-            yield file, connection
-    except database.ERRORS as error:
-        raise LLMError(database.reason(file, error)) from error

@@ -136,7 +136,7 @@ def log_of(path: Path) -> Path:
 
 
 def homeless(path: Path) -> bool:
-    """Tell whether a path begins with a home folder that nobody knows."""
+    """Return whether a path begins with a home folder that nobody knows."""
     return path.parts[:1] == ("~",)
 
 
@@ -152,12 +152,12 @@ def size(path: Path) -> int:
 
 
 def damaged(error: Exception) -> bool:
-    """Tell whether an error means that the file is not to be trusted."""
+    """Return whether an error means that the file is not to be trusted."""
     return isinstance(error, UnicodeError) or _code(error) in DAMAGE
 
 
 def reason(path: Path, error: Exception) -> str:
-    """Say what failed, and the way out."""
+    """Describe what failed, and the way out."""
     if damaged(error):
         said = "its text is no UTF-8" if isinstance(error, UnicodeError) else error
         return f"{path}: {said} ({_DAMAGED})"
@@ -224,7 +224,7 @@ def clear(connection: sqlite3.Connection) -> int:
 
 
 def _vacuum(connection: sqlite3.Connection, pages: int = 0) -> None:
-    """Give so many free pages back to the disk, or all."""
+    """Return so many free pages to the disk, or all."""
     # a page is a step of the statement, and execute() takes only one step
     connection.executescript(f"PRAGMA incremental_vacuum({pages})")
 
@@ -284,7 +284,7 @@ _held: list[threading.Lock] = []
 
 
 def new_lock() -> threading.Lock:
-    """Give a lock to hold while in SQLite; a fork waits for all of them."""
+    """Return a lock to hold while in SQLite; a fork waits for all of them."""
     lock = threading.Lock()
     _locks.add(lock)
     return lock

@@ -92,7 +92,7 @@ def clock(monkeypatch):
 @pytest.fixture
 def impatient(monkeypatch):
     """Wait for no lock of others."""
-    monkeypatch.setattr(module, "_LOCK_WAIT", 0.05)
+    monkeypatch.setattr(module, "LOCK_WAIT", 0.05)
     monkeypatch.setattr(writer, "_WRITE_WAIT", 0.05)
 
 

@@ -418,7 +418,7 @@ def test_no_home_folder_costs_a_warning_and_no_row(
 def test_a_locked_cache_file_costs_a_warning_and_no_row(
     ask, simulator, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(replies, "_LOCK_WAIT", 0.3)
+    monkeypatch.setattr(replies, "LOCK_WAIT", 0.3)
     monkeypatch.setattr(writer, "_WRITE_WAIT", 0.3)
     server = simulator()
     ask(server, facts(*range(5)))
