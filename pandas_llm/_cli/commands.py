@@ -220,7 +220,7 @@ def _give_up(
     words: argparse.Namespace,
     given: dict[str, Any],
 ) -> NoReturn:
-    """Say what stopped the run, what is done, and how to go on."""
+    """Describe what stopped the run, what is done, and how to go on."""
     if isinstance(error, ConfigurationError):
         raise Stop(USAGE, _told(error)) from error
     interrupted = isinstance(error, KeyboardInterrupt)
@@ -233,7 +233,7 @@ def _give_up(
 
 
 def _kept(part: pd.DataFrame, output: str, given: dict[str, Any]) -> str:
-    """Say where the answers are; without a cache put them into a file."""
+    """Describe where the answers are; without a cache put them into a file."""
     of_run = {k: v for k, v in given.items() if k in options.get_options()}
     if location(options.resolve(of_run).cache) is not None:
         return (

@@ -50,7 +50,7 @@ def installed_packages(rows: int = 20) -> pd.DataFrame:
 
 
 def _first_sentences(description: str, count: int = 3) -> str:
-    """Take plain sentences out of Markdown or reStructuredText."""
+    """Extract plain sentences from Markdown or reStructuredText."""
     prose = re.sub(r"<[^>]*>|!?\[[^\]]*\]\([^)]*\)|`+|[*#|=~^-]{2,}", " ", description)
     sentences = re.findall(r"\b[A-Z][^.!?\n:]{40,200}[.!?](?=\s)", prose)
     return " ".join(" ".join(sentence.split()) for sentence in sentences[:count])

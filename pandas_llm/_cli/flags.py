@@ -46,7 +46,7 @@ class _Pairs(dict[str, Any]):
 
 
 class _AddPairs(argparse.Action):
-    """Take NAME=VALUE, or a JSON object, as often as it comes."""
+    """Parse NAME=VALUE, or a JSON object, as often as it comes."""
 
     def __call__(
         self,
@@ -98,7 +98,7 @@ def _add_one(group: Any, name: str, option: Option) -> None:
 
 
 def _default(option: Option) -> str:
-    """Tell a default that is not plain from the rest."""
+    """Distinguish a default that is not plain from the rest."""
     plain = option.default in (None, ()) or isinstance(option.default, bool)
     shown = option.shown.strip("'")
     return "" if plain else f" By default {shown}."

@@ -91,7 +91,7 @@ def without_secrets(settings: Settings) -> Settings:
 
 
 def resolve_endpoint(settings: Settings) -> Endpoint:
-    """Tell where requests go.
+    """Return where requests go.
 
     The model may still be empty: an endpoint that lists exactly one is used with it.
 
@@ -152,7 +152,7 @@ def _made(function: Callable[[], str]) -> str | None:
 
 
 def _sendable(key: str | None) -> str | None:
-    """Give a key back if a header can carry it; the error does not show it."""
+    """Return a key if a header can carry it; the error does not show it."""
     if key and not (key.isascii() and key.isprintable() and " " not in key):
         msg = "api_key holds a blank, a line end or a letter that no header can carry"
         raise ConfigurationError(msg)
@@ -203,7 +203,7 @@ def _split_model(model: str | None) -> tuple[str, Preset, str]:
 def _ways_out(
     name: str, preset: Preset, model: str, key: str | None, base_url: str | None
 ) -> str:
-    """Say what is missing, and what could be used instead."""
+    """Describe what is missing, and what could be used instead."""
     if base_url is None:
         ways = f"pass base_url='https://…' or set {preset.address}"
         return f"{name} has an address for each account: {ways}"
@@ -224,7 +224,7 @@ def _ways_out(
 
 
 def servers_here() -> list[str]:
-    """Say how to use each server of this machine, in the words of an error message.
+    """Describe how to use each server of this machine, as an error message does.
 
     All are asked at once, and none longer than 0.3 s.
     """

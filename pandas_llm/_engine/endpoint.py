@@ -119,7 +119,7 @@ class Terms:
             self.settle(clear=True)
 
     def facts(self, spec: Spec) -> dict[str, Any]:
-        """Tell what was settled, as scalars, and which options it cost a request."""
+        """Return what was settled, as scalars, and which options it cost a request."""
         known = self.capabilities
         if self._endpoint.embeds is not None:
             return {}
@@ -231,7 +231,7 @@ def secrets(endpoint: Endpoint) -> tuple[bytes, ...]:
 
 
 def redacted(response: HTTPResponse, secrets: Iterable[bytes]) -> HTTPResponse:
-    """Take secrets out of an answer: some servers quote them in their errors."""
+    """Remove secrets from an answer: some servers quote them in their errors."""
     body = response.body
     for secret in secrets:
         if secret in body:

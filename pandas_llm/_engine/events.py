@@ -167,14 +167,14 @@ def way(error: ProviderError) -> tuple[str | None, ...]:
 
 
 def alike(failed: Sequence[ProviderError]) -> bool:
-    """Tell whether rows failed the same way."""
+    """Return whether rows failed the same way."""
     return len({way(error) for error in failed}) == 1
 
 
 def collect(
     tries: set[asyncio.Task[Outcome | None]], failed: list[ProviderError]
 ) -> bool:
-    """Take out the tries that have ended; return False when one has no outcome."""
+    """Remove the tries that have ended; return False when one has no outcome."""
     for one in [one for one in tries if one.done()]:
         tries.remove(one)
         if (outcome := one.result()) is None:

@@ -158,7 +158,7 @@ class Feed:
         self._queue = deque([*moved, *queue])
 
     async def _refilled(self) -> bool:
-        """Take some rows in another thread, one batch at a time."""
+        """Read some rows in another thread, one batch at a time."""
         assert self._aside is not None  # noqa: S101 - for the type checker
         async with self._aside:
             if self._queue:
@@ -166,7 +166,7 @@ class Feed:
             return self._put(await asyncio.to_thread(self._taken, _SLOW_BATCH))
 
     def _refill(self) -> bool:
-        """Take some rows; tell whether there were any."""
+        """Read some rows; tell whether there were any."""
         return self._put(self._taken(_BATCH))
 
     def _taken(self, most: int) -> list[tuple[int, Request | ImageError | None]]:

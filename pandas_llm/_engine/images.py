@@ -173,7 +173,7 @@ def _check(images: Sequence[Image], limits: ImageLimits, name: str) -> None:
 
 
 def described(images: Iterable[Image]) -> str:
-    """Say shortly what images these are.
+    """Describe briefly what images these are.
 
     Examples
     --------
@@ -277,7 +277,7 @@ def _loaded(image: Image) -> Image:
 
 
 def _type(head: bytes, source: Any) -> str:
-    """Tell the type by the first bytes: names of files lie."""
+    """Return the type by the first bytes: names of files lie."""
     for beginning, media_type in _BEGINNINGS:
         if head.startswith(beginning):
             return media_type

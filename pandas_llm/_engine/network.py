@@ -62,7 +62,7 @@ class Route:
         return headers
 
     def __str__(self) -> str:
-        """Say where it leads, and through what."""
+        """Describe where it leads, and through what."""
         if self.proxy is None:
             return shown(self.url)
         return f"{shown(self.url)} through {self.named}"
@@ -88,7 +88,7 @@ class Login(dict[str, str]):
 
 
 def find_route(url: str, *, direct: bool) -> Route:
-    """Take the password out of a URL, and find the proxy that leads there.
+    """Remove the password from a URL, and find the proxy that leads there.
 
     aiohttp's ``trust_env`` would ask twice in another thread for each request (half
     of a row's CPU), leave these threads in the caller's loop, and refuse every
@@ -118,7 +118,7 @@ def find_route(url: str, *, direct: bool) -> Route:
 
 
 def unknown_to(route: Route) -> str:
-    """Say that a proxy wants to know who asks."""
+    """Explain that a proxy wants to know who asks."""
     said = "does not take the name and password" if route.proxy_login else "asks for a"
     said += "" if route.proxy_login else " name and password"
     return (

@@ -42,7 +42,7 @@ class Remarks:
         """Which remark a row has, counted from 1; 0 for none. Empty without any."""
 
     def __bool__(self) -> bool:
-        """Tell whether any row has one."""
+        """Return whether any row has one."""
         return len(self.numbers) > 0
 
     def add(self, position: int, remark: Remark) -> None:
@@ -129,7 +129,7 @@ class Store:
         """The error of rows that were not done when the run ended."""
 
     def add(self, position: int, outcome: Outcome) -> None:
-        """Take one row's outcome."""
+        """Record one row's outcome."""
         for record in outcome.records:
             for column, value in zip(self.columns, record, strict=True):
                 column.append(value)
@@ -155,22 +155,22 @@ class Store:
         self.done[position] = 1
 
     def share(self, position: int, leader: int) -> None:
-        """Give a row what the other gets, or has got already."""
+        """Pass a row what the other gets, or has got already."""
         self.leaders[position] = leader
 
     def leader(self, position: int) -> int:
-        """Tell whose outcome a row has; mostly its own."""
+        """Return whose outcome a row has; mostly its own."""
         return self.leaders.get(position, position)
 
     def error(self, position: int) -> Remark | None:
-        """Tell why a row has no answer."""
+        """Return why a row has no answer."""
         leader = self.leader(position)
         if not self.done[leader]:
             return None if self.unfinished is None else Remark.of(self.unfinished)
         return self._errors.get(leader)
 
     def remark(self, position: int) -> Remark | None:
-        """Tell why a row has no answer, or what to know of the one it has."""
+        """Return why a row has no answer, or what to know of the one it has."""
         return self.error(position) or self._notes.get(self.leader(position))
 
     def failed(self) -> list[int]:

@@ -120,7 +120,7 @@ class Pace:
         tally.wait = self.limiter.reject(tally.ticket, asked, quotas, tally.refusals)
 
     def ended(self, tally: Tally, events: Events) -> None:
-        """Give back what a request held: its place in the queue, and its money."""
+        """Release what a request held: its place in the queue, and its money."""
         if (ticket := tally.ticket) is not None:
             if ticket.done == math.inf:  # it was cancelled
                 self.limiter.release(ticket)

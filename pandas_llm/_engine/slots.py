@@ -46,14 +46,14 @@ class Slots:
         return self.limit - self.used
 
     def take(self) -> bool:
-        """Take a slot if one is free and nobody waits for it."""
+        """Acquire a slot if one is free and nobody waits for it."""
         if self.used < self.limit and not self._waiting and not self._woken:
             self.used += 1
             return True
         return False
 
     async def acquire(self, *, woken: bool = False) -> None:
-        """Take a slot, in turn; rows that wake go before new ones."""
+        """Acquire a slot, in turn; rows that wake go before new ones."""
         if self.take():
             return
         future = asyncio.get_running_loop().create_future()

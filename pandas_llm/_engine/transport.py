@@ -281,7 +281,7 @@ def _unnamed(error: Exception, route: Route) -> LLMError:
 
 
 def _broke_off(error: Exception) -> bool:
-    """Tell whether a connection ended while it was made: in the middle of TLS."""
+    """Return whether a connection ended while it was made: in the middle of TLS."""
     cause = getattr(error, "os_error", None)
     return isinstance(cause, ConnectionError) and not isinstance(
         cause, ConnectionRefusedError

@@ -56,7 +56,7 @@ class Then(Enum):
     LATER = auto()
     """Ask once more when the others have had their turn."""
     ROW = auto()
-    """Give the row up; the run goes on."""
+    """Abandon the row; the run goes on."""
     RUN = auto()
     """Stop the run."""
 
@@ -195,7 +195,7 @@ def _final(error: LLMError, now: Standing) -> Verdict:
 
 
 def nobody_there(error: LLMError) -> bool:
-    """Tell whether no connection could be made at all."""
+    """Return whether no connection could be made at all."""
     broken = isinstance(error, ConnectionBrokenError)
     return isinstance(error, ConnectionFailedError) and not broken
 
@@ -336,7 +336,7 @@ class History:
         return error
 
     def _last_words(self) -> str:
-        """Say how many requests failed since the last answer, and the last reason."""
+        """Describe how many requests failed since the last answer, and why."""
         if not self._failures:
             return ""
         return f": {self._failures:,} requests failed, the last with {self._words}"

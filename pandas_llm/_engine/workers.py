@@ -89,7 +89,7 @@ class Engine:
         self._bundles: Bundles | None = None
 
     async def execute(self, feed: Feed, deadline: float | None = None) -> None:
-        """Take every request, until all are done, time is up or one is fatal.
+        """Send every request, until all are done, time is up or one is fatal.
 
         Raises
         ------
@@ -361,7 +361,7 @@ class Engine:
         return None
 
     def _done(self, item: Item, outcome: Outcome) -> None:
-        """Take what came of a row in the end."""
+        """Record what came of a row in the end."""
         position = item.position
         if item.attempts:
             self._put_off.pop(position, None)

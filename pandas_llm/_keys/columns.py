@@ -101,7 +101,7 @@ def numbered(model: type[BaseModel], path: str) -> str:
 
 
 def is_optional(annotation: Any) -> bool:
-    """Tell whether a value may be null."""
+    """Return whether a value may be null."""
     options = _options(annotation)
     return type(None) in options or None in options
 
@@ -121,7 +121,7 @@ def _bare(annotation: Any) -> Any:
 
 
 def _plain(annotation: Any) -> Any:
-    """Take `Annotated` and a single `Optional` off."""
+    """Remove `Annotated` and a single `Optional`."""
     bare = _bare(annotation)
     if get_origin(bare) not in UNIONS:
         return bare
@@ -172,7 +172,7 @@ def reader(
 
 
 def _is_safe(field: FieldInfo) -> bool:
-    """Tell whether pydantic leaves only what the column holds."""
+    """Return whether pydantic leaves only what the column holds."""
     plain = _plain(field.annotation)
     checked = plain in _KINDS if isinstance(plain, type) else False
     return (checked or get_origin(plain) is Literal) and not has_validators(field)

@@ -144,7 +144,7 @@ def strict_model(model: type[BaseModel], where: str, models: Models) -> type[Bas
 
 
 def has_validators(field: FieldInfo) -> bool:
-    """Tell whether a person's own validators may have the last word on a value."""
+    """Return whether a person's own validators may have the last word on a value."""
     return any(
         isinstance(m, _VALIDATORS) and not _is_ours(m) for m in _all_metadata(field)
     )

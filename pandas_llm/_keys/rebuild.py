@@ -182,7 +182,7 @@ def _name(reference: str) -> str:
 
 
 def _is_known(pattern: str) -> bool:
-    """Tell whether pydantic knows a pattern; a model may ask Python to read it."""
+    """Return whether pydantic knows a pattern; a model may ask Python to read it."""
     try:
         TypeAdapter(Annotated[str, Field(pattern=pattern)])
     except SchemaError:

@@ -109,7 +109,7 @@ def narrowed(
 
 
 def _everywhere(keyword: str, value: Any) -> bool:
-    """Tell whether every server takes a part of a schema."""
+    """Return whether every server takes a part of a schema."""
     return keyword not in _SENT and (keyword != "format" or value in _FORMATS)
 
 
@@ -130,7 +130,7 @@ def _portable(schema: Mapping[str, Any], *, sent: bool) -> dict[str, Any]:
 
 
 def unportable(schema: Mapping[str, Any]) -> str | None:
-    """Say why a schema cannot be asked for everywhere; None when it can.
+    """Return why a schema cannot be asked for everywhere; None when it can.
 
     Examples
     --------
@@ -216,7 +216,7 @@ def _keywords(node: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _holds(value: Any) -> bool:
-    """Tell whether a keyword's value can be sent."""
+    """Return whether a keyword's value can be sent."""
     if isinstance(value, str):
         return not _BEYOND_GRAMMARS.search(value)
     return isinstance(value, (int, float)) and math.isfinite(value)
@@ -241,7 +241,7 @@ def _types(values: Sequence[Any]) -> str | list[str]:
 
 
 def _described(result: dict[str, Any], node: Mapping[str, Any]) -> dict[str, Any]:
-    """Say in the description what the keywords would have said."""
+    """Write in the description what the keywords would have said."""
     said = [
         text.format(_whole(node[key]))
         for key, text in _CONSTRAINTS.items()
@@ -263,7 +263,7 @@ def _whole(number: Any) -> Any:
 
 
 def _reaches(goal: str, definitions: Mapping[str, Any]) -> bool:
-    """Tell whether a definition refers, directly or not, to itself."""
+    """Return whether a definition refers, directly or not, to itself."""
     seen: set[str] = set()
     todo = [goal]
     while todo:

@@ -21,11 +21,11 @@ gone on and may bill. Vendors do not bill what they refuse or fail at themselves
 
 
 def refused(response: HTTPResponse) -> bool:
-    """Tell whether an answer that counts nothing is of a request that costs nothing."""
+    """Return whether an answer without counts is of a request that costs nothing."""
     return not _OK <= response.status < _OK + 100 and response.status not in _GATEWAYS
 
 
 def unsent(error: LLMError) -> bool:
-    """Tell whether a request without an answer cannot have reached the server."""
+    """Return whether a request without an answer cannot have reached the server."""
     broken = isinstance(error, ConnectionBrokenError)
     return isinstance(error, (ConnectionFailedError, UnreachableError)) and not broken

@@ -103,19 +103,19 @@ class Bucket:
         self.credit = min(self.credit, sent + size)
 
     def wait(self, ticket: Ticket) -> float:
-        """Give the seconds until its turn; the too large waits for a full bucket."""
+        """Return the seconds until its turn; the too large waits for a full bucket."""
         need = min(ticket.amounts[self.unit], self.size)
         return (ticket.place[self.unit] + need - self.credit) / self.slope
 
     def correct(self, ticket: Ticket, used: float) -> None:
-        """Take back what was booked too much, unless `restart` has it in already."""
+        """Undo what was booked too much, unless `restart` has it in already."""
         if ticket.mark[self.unit] > self.mark:
             self.credit += ticket.amounts[self.unit] - used
 
     def restart(
         self, remaining: float, when: float, count: float, now: float, sent: float
     ) -> None:
-        """Draw the line anew from what was left when so much had been sent."""
+        """Draw the line again from what was left when so much had been sent."""
         self.mark = count
         level = remaining - self.kept + self.slope * (now - when) - (sent - count)
         self.credit = sent + min(level, self.size)
@@ -130,7 +130,7 @@ def explicit(  # noqa: PLR0913, PLR0917 - all that it depends on
     now: float,
     sent: float,
 ) -> Bucket | None:
-    """Give the bucket of a limit that was told, or of this process's part of it.
+    """Return the bucket of a limit that was told, or of this process's part of it.
 
     The one there is goes on where the rate is the same, or is one part after another.
     """
@@ -205,7 +205,7 @@ class Mirror(Bucket):
         return self.rate + self._drift
 
     def fits(self, quota: Quota) -> bool:
-        """Tell whether the quota is still of this rate and kind."""
+        """Return whether the quota is still of this rate and kind."""
         if quota.limit is None or quota.limit < 1:
             return True
         if (quota.limit, quota.period) != self._quota:
@@ -213,14 +213,14 @@ class Mirror(Bucket):
         return self._windowed or not _is_window(quota)
 
     def correct(self, ticket: Ticket, used: float) -> None:
-        """Take back what was booked too much, unless an answer has told already."""
+        """Undo what was booked too much, unless an answer has told already."""
         if ticket.mark[self.unit] > self._newest:
             self._move(ticket.amounts[self.unit] - used)
 
     def measure(
         self, ticket: Ticket, quota: Quota, now: float, sent: float, *, refused: bool
     ) -> None:
-        """Take in what an answer, or a refusal, says is left."""
+        """Record what an answer, or a refusal, says is left."""
         mark, amount = ticket.mark[self.unit], ticket.amounts[self.unit]
         thought, left = ticket.levels[self.unit], self._left(quota)
         if mark <= self._newest or left is None or thought is None:
@@ -246,7 +246,7 @@ class Mirror(Bucket):
             self._keep(0.995 * self.kept)
 
     def refused(self, ticket: Ticket, sent: float) -> bool:
-        """Tell whether this bucket explains a refusal; if so, keep more back."""
+        """Return whether this bucket explains a refusal; if so, keep more back."""
         amount = ticket.amounts[self.unit]
         if self.size < 3 * amount or self.credit - sent >= amount:
             return False
@@ -288,7 +288,7 @@ class Mirror(Bucket):
 
 
 def _is_window(quota: Quota) -> bool:
-    """Tell a window that is filled at its end from a bucket that always fills."""
+    """Distinguish a window, filled at its end, from a bucket that always fills."""
     if quota.reset is None or quota.remaining is None or quota.limit is None:
         return False
     if quota.reset > quota.period:

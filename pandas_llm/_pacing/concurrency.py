@@ -180,12 +180,12 @@ class Cap:
         return self.least + (self._step if now >= self._next else 0)
 
     def raised(self, crowd: int, now: float) -> None:
-        """Take in an answer to a request that left with so many in flight."""
+        """Record an answer to a request that left with so many in flight."""
         if self.least < math.inf:
             self.least = crowd + 1.0
             self._next, self._rest, self._step = now, _OVER[0], 2 * self._step
 
     def confirmed(self, now: float) -> None:
-        """Take in that one over it was refused."""
+        """Record that one over it was refused."""
         self._rest = min(2 * self._rest, _OVER[1])
         self._next, self._step = now + self._rest, 1

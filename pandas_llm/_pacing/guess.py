@@ -118,7 +118,7 @@ class Guess:
     # -- what the limiter tells -----------------------------------------------------
 
     def sent(self, ticket: Ticket, now: float) -> None:
-        """Take in that a request has left."""
+        """Record that a request has left."""
         recent = self._wave.recent
         if not recent:
             self._begin(now, now)
@@ -136,7 +136,7 @@ class Guess:
             self._ended = now
 
     def answered(self, ticket: Ticket, now: float) -> None:
-        """Take in that a request was not refused."""
+        """Record that a request was not refused."""
         self.flight -= 1
         ticket.done = now
         if self.state == FREE and self._test is None and self.cap.least == math.inf:
@@ -148,7 +148,7 @@ class Guess:
             self.cap.raised(ticket.crowd, now)
 
     def refused(self, ticket: Ticket, now: float, asked: float | None) -> None:
-        """Take in that a request was refused, with the wait that it was told."""
+        """Record that a request was refused, with the wait that it was told."""
         self.decided(ticket, now)
         ticket.refused = True
         self._refusals += 1
@@ -174,7 +174,7 @@ class Guess:
                 self._notice(now)
 
     def decided(self, ticket: Ticket, now: float) -> None:
-        """Take in that a request is no longer in flight."""
+        """Record that a request is no longer in flight."""
         self.flight -= 1
         ticket.done = now
 
@@ -375,7 +375,7 @@ class Guess:
         self._watch = (now, self._wave.count, self._refusals)
 
     def _wake(self, now: float, idle: float) -> None:
-        """Take what was guessed before a silence for a hint, not for a fact."""
+        """Treat what was guessed before a silence as a hint, not as a fact."""
         if idle > _IDLE[1]:
             self._forget(now)
         elif self.state != SHUT:

@@ -122,7 +122,7 @@ class RateLimiter:
     def reserve(
         self, tokens: float, parts: tuple[float, float] | None = None
     ) -> Ticket:
-        """Take the next place in the queue for a request of so many tokens.
+        """Join the queue with a request of so many tokens.
 
         `parts` tells how many are input and output. Where nothing holds it back it
         leaves at once.
@@ -140,7 +140,7 @@ class RateLimiter:
             return ticket
 
     def delay(self, ticket: Ticket) -> float:
-        """Give the seconds to sleep before asking again; at 0.0 it has left."""
+        """Return the seconds to sleep before asking again; at 0.0 it has left."""
         if ticket.number >= 0:
             return 0.0
         with self._lock:
@@ -150,7 +150,7 @@ class RateLimiter:
             return self._pass(ticket, now)
 
     def listens(self) -> bool:
-        """Tell whether to read the headers of an answer now; counts as done then.
+        """Return whether to read the headers of an answer now; counts as done then.
 
         A hundred a second tell all; reading those of each costs 14 µs.
         """
@@ -167,7 +167,7 @@ class RateLimiter:
         quotas: Quotas | None,
         parts: tuple[float, float] | None = None,
     ) -> None:
-        """Take in an answer that is no refusal: tokens used, what its headers tell."""
+        """Record an answer that is no refusal: tokens used, what its headers tell."""
         with self._lock:
             now = self._advance() if self._buckets else self._now()
             self._guess.answered(ticket, now)
@@ -189,7 +189,7 @@ class RateLimiter:
         quotas: Quotas | None,
         tries: int = 1,
     ) -> float:
-        """Take in a refusal (429, 503): the row's own affair unless many are refused.
+        """Record a refusal (429, 503): the row's own affair unless many are refused.
 
         What the server asks for is a floor, never undercut. `tries` is how often
         the row has been refused. Returns the seconds for which the row sleeps,
@@ -213,7 +213,7 @@ class RateLimiter:
         return min(most, first * 2.0 ** min(tries - 1, 16)) * drawn
 
     def release(self, ticket: Ticket) -> None:
-        """Give back the place of a request that was never sent or has no end."""
+        """Release the place of a request that was never sent or has no end."""
         if ticket.done < math.inf:
             return
         with self._lock:
@@ -242,7 +242,7 @@ class RateLimiter:
         return self._guess.flight
 
     def waiting(self) -> float:
-        """Give the seconds until any request may leave; 0.0 when one may."""
+        """Return the seconds until any request may leave; 0.0 when one may."""
         with self._lock:
             now = self._now()
             return max(0.0, self._spent - now, self._guess.shut(now))
@@ -261,7 +261,7 @@ class RateLimiter:
             return self._plan()
 
     def tokens_per_minute(self) -> float:
-        """Give the least limit on tokens that is known; infinity without one."""
+        """Return the least limit on tokens that is known; infinity without one."""
         of = (TOKENS, INPUT)
         rates = [bucket.rate for bucket in self._buckets if bucket.unit in of]
         return 60 * min(rates, default=math.inf)
@@ -407,7 +407,7 @@ _limiters_lock = threading.Lock()
 
 
 def shared_limiter(key: Hashable) -> RateLimiter:
-    """Give the process's one limiter of an account; made at first use."""
+    """Return the process's one limiter of an account; made at first use."""
     with _limiters_lock:
         if key not in _limiters:
             _limiters[key] = RateLimiter()

@@ -84,7 +84,7 @@ class Prices:
     def of(
         self, tokens: Tokens, tier: str | None = None, *, batch: bool = False
     ) -> float:
-        """Give the dollars that an exchange costs; NaN when the price is unknown.
+        """Return the dollars that an exchange costs; NaN when the price is unknown.
 
         Parameters
         ----------
@@ -114,7 +114,7 @@ class Prices:
         hour: bool = False,
         batch: bool = False,
     ) -> float:
-        """Give the most that a body of `size` bytes and its answer may cost.
+        """Return the most that a body of `size` bytes and its answer may cost.
 
         A token is a byte at least, so with `max_tokens` nothing can cost more: not if
         the provider keeps all of it, nor in any tier that was met.
@@ -262,7 +262,7 @@ class CostBudget:
         return True
 
     def settle(self, reserved: float, cost: float) -> None:
-        """Give what was held back and book what it came to."""
+        """Release what was held back and book what it came to."""
         self.holders = max(0, self.holders - 1)
         self.reserved = max(0.0, self.reserved - reserved) if self.holders else 0.0
         # what cannot be told, for want of token counts, is taken to be the most

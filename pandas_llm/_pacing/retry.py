@@ -21,7 +21,7 @@ def backoff(
     retry_after: float | None = None,
     random: Callable[[], float] = _random.random,
 ) -> float:
-    """Give the seconds to wait after a failed attempt.
+    """Return the seconds to wait after a failed attempt.
 
     Exponential with full jitter: uniform in ``[0, min(60, 0.5 * 2**attempt)]``.
     What the server asks for is a floor, and the jitter on it only positive (at
@@ -193,7 +193,7 @@ class Circuit:
         return self._heard if self._last else self.up
 
     def _own(self, row: Row) -> bool:
-        """Tell whether the server was there for others after the row had failed."""
+        """Return whether the server was there for others after the row had failed."""
         if id(row) in self._blamed:
             return True
         return row.failures > 0 and self._there > row.failed
@@ -239,7 +239,7 @@ class Circuit:
         return self.is_open and self._clock() >= self._next
 
     def delay(self, row: Row | None = None) -> float:
-        """Give the seconds until this caller may ask again; 0.0 when it may send."""
+        """Return the seconds until this caller may ask again; 0.0 when it may send."""
         if self._opened is None:
             return 0.0
         new = row is None or row.attempts == 0

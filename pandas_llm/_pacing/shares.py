@@ -65,7 +65,7 @@ class Shares:
         self._leases: dict[str, _Lease] = {}
 
     def renew(self, holder: str, *, wanting: bool, expected: int = 1) -> float:
-        """Give a holder its part for the next `TERM` seconds.
+        """Return a holder's part for the next `TERM` seconds.
 
         Parameters
         ----------
@@ -93,5 +93,5 @@ class Shares:
         return part
 
     def release(self, holder: str) -> None:
-        """Take a part back."""
+        """Release a part."""
         self._leases.pop(holder, None)

@@ -112,7 +112,7 @@ class Calibration:
         tokens_output: int,
         n: int = 1,
     ) -> None:
-        """Take in the usage of an answer of `n` choices; the last 20 count most."""
+        """Record the usage of an answer of `n` choices; the last 20 count most."""
         keep = 0.95
         if characters_estimate > 0 and tokens_input > 0:
             self._estimated = self._estimated * keep + characters_estimate

@@ -33,7 +33,7 @@ class Wave:
         self.begin(0.0)
 
     def begin(self, anchor: float, first: int | None = None) -> None:
-        """Begin anew after a request: what was sent before counts for nothing."""
+        """Start again after a request: what was sent before counts for nothing."""
         self.first = self.count if first is None else first
         self.anchor = anchor
         """When the server was last known to have nothing left."""

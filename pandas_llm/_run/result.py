@@ -214,7 +214,7 @@ def rehearse(source: Source, data: Any, task: Task) -> None:
 
 
 def _taken(frame: pd.DataFrame, row: np.ndarray, *, ignore_index: bool) -> pd.DataFrame:
-    """Take rows, some of them several times; with their flags, if those allow it."""
+    """Read rows, some of them several times; with their flags, if those allow it."""
     if not ignore_index:
         return frame.take(row)
     strict = not frame.flags.allows_duplicate_labels

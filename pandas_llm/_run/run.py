@@ -330,7 +330,7 @@ def _status(client: Client) -> Status:
 
 
 def _resting(client: Client) -> str:
-    """Say how many rows wait for themselves, and what for."""
+    """Describe how many rows wait for themselves, and what for."""
     pace = client.pace
     if pace.slots is None or not (rows := pace.slots.resting.total()):
         return ""

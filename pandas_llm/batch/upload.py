@@ -1,4 +1,4 @@
-"""Takes requests to a batch endpoint and brings the answers home to the cache."""
+"""Carries requests to a batch endpoint and brings the answers home to the cache."""
 
 from __future__ import annotations
 

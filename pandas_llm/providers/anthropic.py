@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pandas_llm.types import Endpoint, HTTPResponse, Image, Spec
 
 _VERSION = "2023-06-01"
-"""Takes sampling options where the model does; the next one refuses them all."""
+"""Sends sampling options where the model does; the next one refuses them all."""
 _NO_SAMPLING = "2026-10-21"
 _MAX_TOKENS = 8192
 """It must be said. Every model in use can write so much; few answers are longer."""

@@ -86,7 +86,7 @@ class Batches(Protocol):
     """The most bytes of one batch."""
 
     def __init__(self, url: str, headers: Mapping[str, str]) -> None:
-        """Take the address and headers of an ordinary request."""
+        """Use the address and headers of an ordinary request."""
 
     def line(self, custom_id: str, body: bytes) -> bytes:
         """Write one request of a batch."""

@@ -144,7 +144,7 @@ class Writer:
         return self._value(target, replace(spot, open_refs=refs))
 
     def _one_of(self, options: Sequence[Any], spot: _Spot) -> Any:
-        """Take the first option, null only where the prompt has nothing to say."""
+        """Choose the first option, null only where the prompt has nothing to say."""
         given = [option for option in options if not _is_null(option)]
         nullable = len(given) < len(options)
         if nullable and (spot.deep or not given or not self._can_say(given[0])):

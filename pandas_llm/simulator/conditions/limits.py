@@ -86,7 +86,7 @@ class Bucket:
         return max(0.0, missing) * _MINUTE / self.per_minute
 
     def take(self, amount: float) -> None:
-        """Take an amount that may be taken now."""
+        """Spend an amount that may be spent now."""
         self._level -= amount
 
     def level(self, kind: str, now: float) -> Level:

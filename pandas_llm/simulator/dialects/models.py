@@ -19,7 +19,7 @@ _METHODS = ("generateContent", "embedContent", "batchEmbedContents")
 
 
 def vendor_of(path: str, headers: Mapping[str, str]) -> Vendor:
-    """Tell who is asked: the address is the same, the headers are not."""
+    """Return who is asked: the address is the same, the headers are not."""
     if path.startswith("/v1beta") or "x-goog-api-key" in headers:
         return GOOGLE
     return ANTHROPIC if "anthropic-version" in headers else OPENAI
