@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pandas_llm._algorithms.candidates import Pairs, near_pairs, near_vectors
 from pandas_llm._algorithms.groups import group_pairs
+from pandas_llm._algorithms.packing import pack
 from pandas_llm._algorithms.ranking import select_largest, select_largest_by_votes
 from pandas_llm._algorithms.thresholds import (
     Cutoffs,
@@ -24,6 +25,7 @@ __all__ = [
     "group_pairs",
     "near_pairs",
     "near_vectors",
+    "pack",
     "sample_size",
     "select_largest",
     "select_largest_by_votes",
