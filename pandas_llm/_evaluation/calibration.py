@@ -1,0 +1,323 @@
+"""Probabilities of labels, calibrated on the column that they belong to.
+
+A logit here is the log of a label's probability minus the mean of these logs over the
+labels of its row: what the softmax of it gives is the row's probabilities again.
+Calibrated are ``softmax(logits / temperature + bias)``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import numpy as np
+
+from pandas_llm.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+LEAST: Final = 1e-6
+"""Probabilities below count as this: a few rows of 0 would set the column's mean."""
+RIDGE: Final = 0.5
+FOLDS: Final = 5
+BINS: Final = 10
+DRAWS: Final = 200
+ROUNDS: Final = 50
+STEEPEST, FLATTEST = 20.0, 0.05
+"""The slope (1 / temperature) stays between: it may neither turn labels nor freeze."""
+
+
+@dataclass(frozen=True)
+class Offsets:
+    """What calibration does to each row: a temperature and one bias a label.
+
+    Parameters
+    ----------
+    bias
+        Added to each label's logit, in the order of the labels.
+    temperature
+        What logits are divided by; above 1 the labels were told too surely.
+    """
+
+    bias: Mapping[str, float]
+    temperature: float = 1.0
+
+    def apply(self, probabilities: Floats) -> Floats:
+        """Return calibrated probabilities; rows with NaN stay NaN.
+
+        Parameters
+        ----------
+        probabilities
+            One row a text, one column a label, in the order of ``bias``.
+        """
+        bias = np.array(list(self.bias.values()))
+        return _softmax(_logits(probabilities) / self.temperature + bias)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``attrs`` keeps."""
+        return {"temperature": self.temperature, "bias": dict(self.bias)}
+
+    @classmethod
+    def from_json(cls, kept: Mapping[str, Any], labels: Sequence[str]) -> Self:
+        """Return offsets that an earlier run kept, in the order of `labels`.
+
+        Raises
+        ------
+        ConfigurationError
+            If they are of other labels, or no numbers.
+        """
+        try:
+            bias = {str(label): float(b) for label, b in dict(kept["bias"]).items()}
+            temperature = float(kept.get("temperature", 1.0))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise ConfigurationError(
+                "calibrate= takes 'prior' or the offsets of an earlier run, as its "
+                "attrs have them: {'temperature': 1.2, 'bias': {label: number, …}}; "
+                f"got {kept!r}"
+            ) from None
+        if bias.keys() != set(labels):
+            raise ConfigurationError(
+                f"the offsets in calibrate= are of the labels {sorted(bias)}, "
+                f"this call has {sorted(labels)}: use those of a run with these labels"
+            )
+        known = np.isfinite([*bias.values(), temperature]).all()
+        if not known or temperature <= 0:
+            raise ConfigurationError(
+                "the offsets in calibrate= must be finite numbers and the temperature "
+                f"above 0; got {kept!r}"
+            )
+        return cls({label: bias[label] for label in labels}, temperature)
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How often rows told with some confidence are right, bin by bin.
+
+    Parameters
+    ----------
+    confidence
+        Mean confidence of each bin that has rows.
+    accuracy
+        Share of its rows that are right.
+    rows
+        How many they are.
+    """
+
+    confidence: Floats
+    accuracy: Floats
+    rows: NDArray[np.int64]
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error: the mean distance of the two over all rows.
+
+        ``Σ rows/n · |accuracy - confidence|`` (Naeini, Cooper, Hauskrecht 2015).
+        """
+        distance = np.abs(self.accuracy - self.confidence)
+        return float(distance @ self.rows / max(self.rows.sum(), 1))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Offsets fitted on labelled rows, and how good they are on rows not seen.
+
+    Parameters
+    ----------
+    offsets
+        Fitted on all labelled rows: for every other row, and for later runs.
+    held_out
+        Calibrated probabilities of the labelled rows, each by a fit without it.
+    rows
+        How many rows are labelled.
+    before, after
+        Expected calibration error on the labelled rows: as told, and held out.
+    floor
+        What a perfectly calibrated model shows on as many rows.
+    """
+
+    offsets: Offsets
+    held_out: Floats
+    rows: int
+    before: float
+    after: float
+    floor: float
+
+
+def prior(probabilities: Floats, labels: Sequence[str]) -> Offsets:
+    """Return the offsets that take the column's mean logit off.
+
+    A label that the prompt alone makes likely is told in every row: the mean over
+    the column shows how likely (Zhou et al. 2023, "Batch calibration", with logits
+    in place of probabilities). No label of a row is needed. It mends which label is
+    told, not how surely, and takes a column of one label for half of each.
+
+    Parameters
+    ----------
+    probabilities
+        One row a text, one column a label; rows with NaN do not count.
+    labels
+        The columns' names.
+
+    Examples
+    --------
+    >>> told = np.array([[0.9, 0.1], [0.6, 0.4]])
+    >>> prior(told, ["yes", "no"]).apply(told).argmax(axis=1)
+    array([0, 1])
+    """
+    return Offsets(dict(zip(labels, _mean_off(_logits(probabilities)), strict=True)))
+
+
+def fit(
+    probabilities: Floats, gold: NDArray[np.int64], labels: Sequence[str]
+) -> Calibration:
+    """Fit temperature and bias to labelled rows, and measure them by cross-validation.
+
+    Platt scaling (Platt 1999; Guo et al. 2017 for more than two labels) of logits
+    from which the column's mean is off: maximises ``Σ log p(gold) - ridge/2 ·
+    ((slope - 1)² + Σ bias²)`` by Newton's method, ``slope = 1 / temperature``. The
+    mean is taken of all rows, labelled or not: with few labels the fit starts there.
+
+    Parameters
+    ----------
+    probabilities
+        One row a text, one column a label; rows with NaN do not count.
+    gold
+        The position of each row's true label, -1 where it is not known.
+    labels
+        The columns' names.
+    """
+    logits = _logits(probabilities)
+    mean_off = _mean_off(logits)
+    labelled = np.flatnonzero((gold >= 0) & ~np.isnan(logits).any(axis=1))
+    told, centred, truth = logits[labelled], logits[labelled] + mean_off, gold[labelled]
+    held_out = np.full_like(told, np.nan)
+    # Folds by true label in turn: each has its share of a rare one.
+    fold = np.empty(len(truth), np.int64)
+    fold[np.argsort(truth, kind="stable")] = np.arange(len(truth)) % FOLDS
+    for left_out in range(FOLDS):
+        slope, bias = _newton(centred[fold != left_out], truth[fold != left_out])
+        out = fold == left_out
+        held_out[out] = _softmax(slope * centred[out] + bias)
+    slope, bias = _newton(centred, truth)
+    whole = slope * mean_off + bias
+    return Calibration(
+        Offsets(dict(zip(labels, whole.tolist(), strict=True)), float(1 / slope)),
+        held_out,
+        len(truth),
+        calibration_error(_softmax(told), truth)[0],
+        *calibration_error(held_out, truth),
+    )
+
+
+def reliability(probabilities: Floats, gold: NDArray[np.int64]) -> Reliability:
+    """Return confidence and accuracy of the chosen labels in ten bins of equal width.
+
+    Parameters
+    ----------
+    probabilities
+        One row a text, one column a label.
+    gold
+        The position of each row's true label; rows below 0, and with NaN, are left out.
+    """
+    known = (gold >= 0) & ~np.isnan(probabilities).any(axis=1)
+    chosen = probabilities[known]
+    return _binned(chosen.max(axis=1), chosen.argmax(axis=1) == gold[known])
+
+
+def calibration_error(
+    probabilities: Floats, gold: NDArray[np.int64]
+) -> tuple[float, float]:
+    """Return the expected calibration error, and its floor.
+
+    The error of a perfectly calibrated model is not 0: some of ten rows told with
+    .8 are right nine times. The floor is its mean when the rows' correctness is drawn
+    with the confidence told (a parametric bootstrap with a fixed seed).
+
+    Parameters
+    ----------
+    probabilities, gold
+        As in `reliability`.
+    """
+    known = (gold >= 0) & ~np.isnan(probabilities).any(axis=1)
+    if not known.any():
+        return float("nan"), float("nan")
+    confidence = probabilities[known].max(axis=1)
+    dice = np.random.default_rng(0)
+    drawn = dice.random((DRAWS, len(confidence))) < confidence
+    floor = np.mean([_binned(confidence, right).error for right in drawn])
+    return reliability(probabilities, gold).error, float(floor)
+
+
+def _binned(confidence: Floats, right: NDArray[np.bool_]) -> Reliability:
+    """Return mean confidence, accuracy and rows of the bins that have any."""
+    place = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+    rows = np.bincount(place, minlength=BINS)
+    some = rows > 0
+    mean = [
+        np.bincount(place, weights, BINS)[some] / rows[some]
+        for weights in (confidence, right.astype(float))
+    ]
+    return Reliability(mean[0], mean[1], rows[some])
+
+
+def _logits(probabilities: Floats) -> Floats:
+    """Return the logs of probabilities less their mean over the row."""
+    logs = np.log(np.maximum(np.asarray(probabilities, float), LEAST))
+    centred: Floats = logs - logs.mean(axis=1, keepdims=True)
+    return centred
+
+
+def _softmax(logits: Floats) -> Floats:
+    """Return probabilities that sum to 1 in each row."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares: Floats = powers / powers.sum(axis=1, keepdims=True)
+    return shares
+
+
+def _mean_off(logits: Floats) -> Floats:
+    """Return what takes the column's mean off each logit; 0 for a column without."""
+    known = logits[~np.isnan(logits).any(axis=1)]
+    return -known.mean(axis=0) if len(known) else np.zeros(logits.shape[1])
+
+
+def _newton(logits: Floats, truth: NDArray[np.int64]) -> tuple[float, Floats]:
+    """Return the slope and biases with the largest penalised likelihood."""
+    start = np.r_[1.0, np.zeros(logits.shape[1])]
+    at = start
+    for _ in range(ROUNDS):
+        step = np.linalg.solve(*reversed(_slopes(at, start, logits, truth)))
+        loss, share = _loss(at, start, logits, truth), 1.0
+        while share > LEAST and _loss(at - share * step, start, logits, truth) > loss:
+            share /= 2  # a whole step may go past the top
+        at = at - share * step
+        if np.abs(share * step).max() < LEAST:
+            break
+    slope = float(np.clip(at[0], FLATTEST, STEEPEST))
+    return slope, at[1:]
+
+
+def _loss(at: Floats, start: Floats, logits: Floats, truth: NDArray[np.int64]) -> float:
+    """Return the negative log-likelihood plus the ridge."""
+    told = _softmax(at[0] * logits + at[1:])[np.arange(len(truth)), truth]
+    return float(RIDGE / 2 * ((at - start) ** 2).sum() - np.log(told + 1e-300).sum())
+
+
+def _slopes(
+    at: Floats, start: Floats, logits: Floats, truth: NDArray[np.int64]
+) -> tuple[Floats, Floats]:
+    """Return the gradient and the Hessian of the loss."""
+    told = _softmax(at[0] * logits + at[1:])
+    missed = told.copy()
+    missed[np.arange(len(truth)), truth] -= 1
+    gradient = np.r_[(missed * logits).sum(), missed.sum(axis=0)] + RIDGE * (at - start)
+    spread = told * (logits - (told * logits).sum(axis=1, keepdims=True))
+    hessian = np.zeros((len(at), len(at)))
+    hessian[0, 0] = (spread * logits).sum()
+    hessian[0, 1:] = hessian[1:, 0] = spread.sum(axis=0)
+    hessian[1:, 1:] = np.diag(told.sum(axis=0)) - told.T @ told
+    return gradient, hessian + RIDGE * np.eye(len(at))
