@@ -20,7 +20,7 @@ from pydantic import (
     field_validator,
 )
 
-from pandas_llm._keys.keys import parse_keys, parse_labels
+from pandas_llm._keys import parse_keys, parse_labels
 from pandas_llm._replies.outputs import Records
 from pandas_llm._run import result
 from pandas_llm.types import Choice

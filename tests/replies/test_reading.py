@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from resume_server import Server, completion
 
 from pandas_llm import LLMWarning
-from pandas_llm._keys.keys import parse_keys
+from pandas_llm._keys import parse_keys
 from pandas_llm._replies.mending import Number, mended
 from pandas_llm._replies.outputs import Completion, Records
 from pandas_llm._replies.reasoning import without_thinking
