@@ -11,6 +11,8 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
+from pandas_llm.errors import InvalidValueError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -146,7 +148,7 @@ def target(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str,
             name = name_of(node["$ref"])
             if name in passed:  # only a damaged saved schema has this
                 msg = f"the definition {name!r} refers to nothing but itself"
-                raise ValueError(msg)
+                raise InvalidValueError(msg)
             passed.add(name)
             node = _merged(node, "$ref", definitions[name])
         else:
