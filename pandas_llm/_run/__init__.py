@@ -1,7 +1,4 @@
-"""One task over one frame: its rows, prompts, run and result; preview and estimate.
-
-`run` goes from the first to the last; `blocking` finds the event loop to do it in.
-"""
+"""One task over one frame: its rows, prompts, run and result; preview and estimate."""
 
 from __future__ import annotations
 

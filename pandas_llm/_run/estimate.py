@@ -1,4 +1,4 @@
-"""What a run would take, before it is made."""
+"""What a run would take: requests, tokens and dollars, before it is started."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 _DEVIATIONS = 1.96
-"""Standard errors to each side that hold 95 % of a normal distribution."""
+"""Standard errors to each side that span 95 % of a normal distribution."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -91,7 +91,7 @@ class _PilotRow(NamedTuple):
 
 @dataclass(slots=True)
 class _Unsent:
-    """What a look at all rows has found: the requests that a run would send."""
+    """The requests that a run would send."""
 
     rows: int
     positions: list[int]
@@ -99,67 +99,50 @@ class _Unsent:
     cached: int
     prices: Prices
     written: float | None = None
-    """Tokens of the answers that are kept, the mean; None without any."""
+    """Mean tokens of the cached answers; None without any."""
 
 
 def estimate_run(task: Task, data: Any, pilot: int = 0) -> Estimate:
-    """Estimate a run; with `pilot`, answer so many of its rows first.
-
-    Parameters
-    ----------
-    task : Task
-        Of the plan.
-    data : DataFrame, Series or list of dicts
-        The rows.
-    pilot : int, default 0
-        Rows to answer. They are cached, so the run itself does not pay for them
-        again.
-    """
+    """Estimate a run; with `pilot`, answer so many of its rows first."""
     _check_pilot(pilot)
     if not source_of(data).rows:
         return Estimate(0, 0, 0, 0, 0, 0.0)
-    found = _look_at_rows(task, data)
-    seen: Sequence[_PilotRow] = ()
-    if pilot and found.positions:
-        seen = _pilot(task, take_rows(data, found.positions[:pilot]))
-        found = _look_at_rows(task, data)
-    requests = len(found.positions)
-    if not seen:
-        out = written(task) if found.written is None else found.written
-        each = Tokens(round(found.weights / max(1, requests)), round(out))
+    unsent = _look_at_rows(task, data)
+    pilot_rows: Sequence[_PilotRow] = ()
+    if pilot and unsent.positions:
+        pilot_rows = _pilot(task, take_rows(data, unsent.positions[:pilot]))
+        unsent = _look_at_rows(task, data)
+    requests = len(unsent.positions)
+    if not pilot_rows:
+        output = written(task) if unsent.written is None else unsent.written
+        each = Tokens(round(unsent.weights / max(1, requests)), round(output))
         tier, batch = task.settings.service_tier, task.settings.batch
-        cost = found.prices.of(each, tier, batch=batch) * requests
-        return Estimate(
-            found.rows,
-            requests,
-            found.cached,
-            round(found.weights),
-            round(out * requests),
-            cost,
-        )
-    mean, low, high = _range([one.cost for one in seen])
+        cost = unsent.prices.of(each, tier, batch=batch) * requests
+        tokens = round(unsent.weights), round(output * requests)
+        return Estimate(unsent.rows, requests, unsent.cached, *tokens, cost)
+    mean, low, high = _range([row.cost for row in pilot_rows])
     return Estimate(
-        found.rows,
+        unsent.rows,
         requests,
-        found.cached,
-        round(statistics.fmean(one.tokens.input for one in seen) * requests),
-        round(statistics.fmean(one.tokens.output for one in seen) * requests),
+        unsent.cached,
+        round(statistics.fmean(row.tokens.input for row in pilot_rows) * requests),
+        round(statistics.fmean(row.tokens.output for row in pilot_rows) * requests),
         mean * requests,
         low * requests,
         high * requests,
-        len(seen),
+        len(pilot_rows),
     )
 
 
 def _check_pilot(pilot: int) -> None:
-    """Refuse what is no count: a slice would take -1 for all rows but one."""
+    """Refuse anything but a count: as a slice, -1 would mean all rows but one."""
     if not isinstance(pilot, Integral) or isinstance(pilot, bool) or pilot < 0:
         msg = f"pilot must be a whole number of at least 0, not {pilot!r}"
         raise InvalidValueError(msg)
 
 
 def _range(costs: Sequence[float]) -> tuple[float, float, float]:
-    """Return the mean of some costs and where it lies; NaN for what is not known."""
+    """Return the mean of some costs and its range; NaN for what is unknown."""
     mean = statistics.fmean(costs)
     if math.isnan(mean) or len(costs) < 2:  # noqa: PLR2004 - one row has no spread
         return mean, math.nan, math.nan
@@ -177,24 +160,25 @@ def _look_at_rows(task: Task, data: Any) -> _Unsent:
             requests = run.prompts.requests(client.spec)
             feed = Feed(requests, client, run.events, run.store, task.settings)
             shared = sum(estimate_tokens(a + b) for a, b in client.spec.examples)
-            found = _Unsent(run.store.rows, [], 0.0, 0, client.prices)
+            unsent = _Unsent(run.store.rows, [], 0.0, 0, client.prices)
             while (bundle := await feed.next()) is not None:
                 (item,) = bundle
-                found.positions.append(item.position)
+                unsent.positions.append(item.position)
                 system = item.request.system or ""
-                found.weights += estimate_tokens(item.request.prompt + system)
-                found.weights += shared + images.weight(item.request)
-            found.cached = run.events.totals.cached
-            kept = (run.store.details or {}).values()
-            counted = [one.output_tokens for one in kept if one.output_tokens]
-            found.written = statistics.fmean(counted) if counted else None
-            return found
+                unsent.weights += estimate_tokens(item.request.prompt + system)
+                unsent.weights += shared + images.weight(item.request)
+            unsent.cached = run.events.totals.cached
+            cached = (run.store.details or {}).values()
+            counted = [details.output_tokens for details in cached]
+            counted = [tokens for tokens in counted if tokens]
+            unsent.written = statistics.fmean(counted) if counted else None
+            return unsent
 
     return blocking.run(look)  # nothing is sent, so any loop will do
 
 
 def _counting(task: Task, data: Any) -> TaskRun:
-    """Make a run that keeps what each row used; its result has no columns for that."""
+    """Build a run that keeps what each row used, but not as columns."""
     run = TaskRun(task, data)
     run.store.details = {}
     return run
@@ -204,13 +188,12 @@ def _pilot(task: Task, rows: Any) -> list[_PilotRow]:
     """Answer the rows of a pilot; their replies go to the cache."""
     run = _counting(task, rows)
     run.finish(run.execute)
-    # each row at the price of the model and tier that answered it; the rows to come
-    # may be in a batch
+    # each row has the price of the model and tier that answered it
     prices = [Prices(endpoint, task.settings.prices) for endpoint in run.endpoints]
     answers = []
     for at, details in (run.store.details or {}).items():
         used = Tokens(details.input_tokens, details.output_tokens)
-        if any(used):  # a server need not tell tokens, and none is not nothing
+        if any(used):  # without counted tokens, the cost is unknown, not 0
             who = max(1, run.store.by[at]) - 1
             tier, batch = details.service_tier, task.settings.batch
             cost = prices[who].of(used, tier, batch=batch)

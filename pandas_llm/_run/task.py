@@ -1,4 +1,4 @@
-"""What is to be made of rows: a verb, checked, with all but the data."""
+"""A task: a verb with its checked keys and options; only the data is missing."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ NAMES: Mapping[Verb, str] = {
     "classify": "label",
     "embed": "embedding",
 }
-"""What the new column is called unless told."""
+"""The usual names of the new column."""
 ALONE = ("complete", "classify", "embed")
-"""Verbs that give a Series of their own, or a frame of new columns."""
+"""Verbs whose result holds only new columns, without those of the data."""
 DETAILS: Mapping[str, str] = {
     "text": "str",
     "input_tokens": "int",
@@ -40,7 +40,7 @@ DETAILS: Mapping[str, str] = {
     "request_id": "str",
     "service_tier": "str",
 }
-"""The columns of `details`, each after ``llm_``, and their kinds."""
+"""The columns of `details`, without their prefix ``llm_``, and their kinds."""
 _NO_TEXT = "no text is written"
 _OF_TEXTS = {
     **dict.fromkeys(("system", "examples"), "put it into the template"),
@@ -55,14 +55,14 @@ _OF_TEXTS = {
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How outcomes become the result."""
+    """The verb's own options: how outcomes become the result."""
 
     how: str = "left"
     ignore_index: bool = False
     errors: str = "coerce"
     error_column: str | None = None
     name: str | None = None
-    """None where the caller has not named the new column; `called` has the usual."""
+    """The new column's name; None for the usual one."""
     confidence: bool = False
     flatten: bool = False
     unique: bool = True
@@ -70,7 +70,7 @@ class Shape:
     expand: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse words that mean nothing."""
+        """Refuse values that the options do not know."""
         for field, allowed in (
             ("how", ("left", "inner")),
             ("errors", ("coerce", "raise")),
@@ -89,7 +89,7 @@ class Shape:
 
     @property
     def share(self) -> str | None:
-        """The column of a label's share of the votes; None without `confidence`."""
+        """The column for a label's share of the votes; None without `confidence`."""
         if not self.confidence:
             return None
         return "confidence" if self.name is None else f"{self.name}_confidence"
@@ -97,7 +97,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a plan comes to, before there is data."""
+    """What to ask of every row, and how to read the answers."""
 
     template: str
     verb: Verb
@@ -105,7 +105,7 @@ class Task:
     settings: Settings
     output: Output
     keys: Any
-    """As they were given."""
+    """As the caller wrote them."""
 
     @property
     def embeds(self) -> int | None:
@@ -114,7 +114,7 @@ class Task:
 
     @property
     def columns(self) -> list[tuple[str, str]]:
-        """The new columns and their kinds; vectors are one, expanded or not."""
+        """The new columns and their kinds; vectors count as one, even expanded."""
         new: list[tuple[str, str]] = [(c.name, c.kind) for c in self.output.columns]
         if self.shape.error_column is not None:
             new.append((self.shape.error_column, "str"))
@@ -124,7 +124,7 @@ class Task:
 
 
 def check_names(task: Task) -> None:
-    """Refuse two new columns of one name: one would hide the other."""
+    """Refuse two new columns of one name, of which one would hide the other."""
     names = [name for name, _ in task.columns]
     vectors = names.pop(0) if task.shape.expand else None
     repeated = {name for name in names if names.count(name) > 1}
@@ -138,8 +138,8 @@ def check_names(task: Task) -> None:
 
 def _dimension(vectors: str, name: str) -> float:
     """Return which dimension of expanded vectors a column would be; inf for none."""
-    found = re.fullmatch(rf"{re.escape(vectors)}_(0|[1-9]\d*)", name)
-    return int(found[1]) if found else math.inf
+    match = re.fullmatch(rf"{re.escape(vectors)}_(0|[1-9]\d*)", name)
+    return int(match[1]) if match else math.inf
 
 
 def check_given(verb: Verb, given: Iterable[str]) -> None:
@@ -153,35 +153,29 @@ def check_given(verb: Verb, given: Iterable[str]) -> None:
 def make_task(
     template: str, keys: Any, verb: Verb, shape: Shape, settings: Settings
 ) -> Task:
-    """Build a task.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For keys or options that cannot be.
-    """
+    """Build a task; raise for keys or options that do not fit the verb."""
     if verb == "extract" and settings.n > 1:
         msg = "extract gives one record a row: n must be 1 (generate takes more)"
         raise InvalidValueError(msg)
     if verb == "embed":
         unset = {name: getattr(Settings(), name) for name in _OF_TEXTS}
         settings = replace(settings, **{**unset, "max_tokens": 0})  # none come back
-    keys = _kept(keys)
+    keys = _copied(keys)
     output = output_of(verb, parsed_keys(verb, keys, shape), shape)
     return Task(template, verb, shape, settings, output, keys)
 
 
-def _kept(keys: Any) -> Any:
-    """Copy keys that could be changed later, or be read only once."""
+def _copied(keys: Any) -> Any:
+    """Copy keys that the caller could change later, or that can be read only once."""
     if isinstance(keys, Mapping):
-        return {name: _kept(kind) for name, kind in keys.items()}
+        return {name: _copied(kind) for name, kind in keys.items()}
     if isinstance(keys, (str, type)) or not hasattr(keys, "__next__"):
         return copy.copy(keys) if isinstance(keys, (list, set)) else keys
     return list(keys)
 
 
 def parsed_keys(verb: Verb, keys: Any, shape: Shape) -> Keys | None:
-    """Parse what a verb takes for keys; None for one that has none."""
+    """Parse the keys of a verb; None for a verb without keys."""
     if verb in ("embed", "complete"):
         return None
     if verb == "classify":
@@ -195,7 +189,7 @@ def output_of(
     shape: Shape,
     schema: Mapping[str, Any] | None = None,
 ) -> Output:
-    """Build what a verb asks for, with the schema that was sent if it is known."""
+    """Build the reader of a verb's answers, with the schema that was sent if known."""
     if verb == "embed":
         return Vector(shape.called(verb), shape.dimensions)
     if keys is None:
