@@ -201,7 +201,7 @@ def _names(
 
 
 def _equal(one: Side, other: Side) -> list[Match]:
-    """Return the rows that are equal in what is compared: they need no question."""
+    """Return the rows whose compared cells are equal: they need no question."""
     here, there = one.whole(), other.whole()
     names = [f"key_{at}" for at in range(len(one.compared))]
     left = one.frame[one.compared].iloc[here].astype(object).set_axis(names, axis=1)
@@ -209,12 +209,12 @@ def _equal(one: Side, other: Side) -> list[Match]:
         other.frame[other.compared].iloc[there].astype(object).set_axis(names, axis=1)
     )
     left, right = left.assign(left=here).dropna(), right.assign(right=there).dropna()
-    found = left.merge(right, on=names)
-    return list(zip(found["left"].tolist(), found["right"].tolist(), strict=True))
+    equal = left.merge(right, on=names)
+    return list(zip(equal["left"].tolist(), equal["right"].tolist(), strict=True))
 
 
 def _open(pairs: Pairs, found: list[Match], once: tuple[bool, bool]) -> list[Match]:
-    """Return the candidates that equal rows have left."""
+    """Return the candidates that remain after equal rows are matched."""
     settled = ({one for one, _ in found}, {other for _, other in found})
     listed = zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)
     known = set(found)
@@ -230,7 +230,7 @@ def _free(
     once: tuple[bool, bool],
     asked: set[Match] | frozenset[Match] = frozenset(),
 ) -> list[Match]:
-    """Return the pairs not asked yet of which no side has all its partners."""
+    """Return the pairs not asked yet whose rows may both have another partner."""
     taken = [{pair[side] for pair in found} if once[side] else set() for side in (0, 1)]
     return [
         pair
@@ -240,7 +240,7 @@ def _free(
 
 
 def _disjoint(pairs: list[Match], once: tuple[bool, bool]) -> list[Match]:
-    """Return the most similar pairs that do not share a row that pairs once."""
+    """Return the most similar pairs, with each row that pairs once in one of them."""
     seen: tuple[set[int], set[int]] = (set(), set())
     asked = []
     for pair in pairs:
@@ -259,7 +259,7 @@ def _joined(
     how: How,
     names: tuple[list[Any], list[Any]],
 ) -> pd.DataFrame:
-    """Lay the rows out as pandas' merge does."""
+    """Join the rows as pandas' merge does."""
     pairs = pd.DataFrame(found, columns=["one", "other"], dtype="int64")
     ends = {
         "left": (range(len(left)), pairs["other"]),
