@@ -18,7 +18,7 @@ FLOORS = [
     ["redaction"],
     ["errors", "environment"],
     ["types"],
-    ["_keys", "_pacing", "_evaluation", "cache", "_display"],
+    ["_keys", "_pacing", "_evaluation", "_local", "cache", "_display"],
     ["_replies"],
     ["_report"],
     ["options"],
