@@ -55,6 +55,27 @@ class LLMAccessor:
     aclassify = twin_method(_verbs.classify)
     aembed = twin_method(_verbs.embed)
 
+    # over the table
+    matches = method(_verbs.matches)
+    filter = method(_verbs.filter)
+    merge = method(_verbs.merge)
+    drop_duplicates = method(_verbs.drop_duplicates)
+    duplicated = method(_verbs.duplicated)
+    ngroup = method(_verbs.ngroup)
+    nlargest = method(_verbs.nlargest)
+    agg = method(_verbs.agg)
+    search = method(_verbs.search)
+
+    amatches = twin_method(_verbs.matches)
+    afilter = twin_method(_verbs.filter)
+    amerge = twin_method(_verbs.merge)
+    adrop_duplicates = twin_method(_verbs.drop_duplicates)
+    aduplicated = twin_method(_verbs.duplicated)
+    angroup = twin_method(_verbs.ngroup)
+    anlargest = twin_method(_verbs.nlargest)
+    aagg = twin_method(_verbs.agg)
+    asearch = twin_method(_verbs.search)
+
     preview = method(_verbs.preview)
     estimate = method(_verbs.estimate)
     submit = method(_verbs.submit)

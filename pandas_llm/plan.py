@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pandas_llm import options
@@ -160,6 +160,19 @@ class Plan:
         """Return what a run would take; with `pilot`, answer so many rows first."""
         return estimate_run(self._task, data, pilot)
 
+    def within(self, cost: float, seconds: float) -> Plan:
+        """Return this plan with what is left of its `max_cost` and `deadline`."""
+        settings, task = self.settings, self._task
+        left: dict[str, Any] = {}
+        if settings.max_cost is not None:
+            left["max_cost"] = max(0.0, settings.max_cost - cost)
+        if settings.deadline is not None:
+            left["deadline"] = max(0.0, settings.deadline - seconds)
+        if not left:
+            return self
+        rest = replace(settings, **left)
+        return _frozen(self.template, self.keys, self.verb, task.shape, rest)
+
     @property
     def settings(self) -> Settings:
         """The options, each with its value; keys are masked in its repr."""
@@ -189,6 +202,13 @@ def _rebuilt(
     settings: Mapping[str, Any],
 ) -> Plan:
     """Build a plan as it was where it was pickled, whatever the options are here."""
+    return _frozen(template, keys, verb, Shape(**shape), Settings(**settings))
+
+
+def _frozen(
+    template: str, keys: Any, verb: Verb, shape: Shape, settings: Settings
+) -> Plan:
+    """Make a plan of options that have been resolved."""
     plan = Plan.__new__(Plan)
-    plan._freeze(template, keys, verb, Shape(**shape), Settings(**settings))  # noqa: SLF001
+    plan._freeze(template, keys, verb, shape, settings)  # noqa: SLF001
     return plan

@@ -26,7 +26,7 @@ def engine_plan(
         For what cannot be sent to them, or would hold for one partition alone.
     """
     # bars of many workers would write over each other
-    plan = plan_of(verb)(data, *args, **{"progress": False, **options})
+    plan: Plan = plan_of(verb)(data, *args, **{"progress": False, **options})
     if plan.settings.max_cost is not None:
         raise ConfigurationError(
             "max_cost holds for one run, and each partition is one: leave it out, and "

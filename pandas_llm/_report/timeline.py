@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pandas_llm.redaction import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pandas_llm._display import Totals
     from pandas_llm.types import Outcome, Remark
@@ -157,6 +157,40 @@ class RunLog:
             "retried": dict(self.retried),
             "failures": _by_kind(remarks, label),
         }
+
+
+def join_summaries(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the summaries of runs that followed each other as one."""
+    seconds = sum(one["seconds"] for one in summaries)
+    width = max(one["width"] for one in summaries)
+    while seconds >= BUCKETS * width:
+        width *= 2
+    series: dict[str, list[float]] = {}
+    latency, retried = Counter[int](), Counter[str]()
+    start = 0.0
+    for one in summaries:
+        for name, values in one["series"].items():
+            total = series.setdefault(name, [0.0] * (int(seconds / width) + 1))
+            for at, value in enumerate(values):
+                moment = min(start + (at + 0.5) * one["width"], seconds)
+                total[int(moment / width)] += value
+        latency.update(dict(one["latency"]))
+        retried.update(one["retried"])
+        start += one["seconds"]
+    kinds: dict[tuple[str, bool], dict[str, Any]] = {}
+    for group in (group for one in summaries for group in one["failures"]):
+        known = kinds.setdefault((group["kind"], group["remark"]), {**group, "rows": 0})
+        known["rows"] += group["rows"]
+    slowest = sorted((row for one in summaries for row in one["slowest"]), reverse=True)
+    return {
+        "seconds": round(seconds, 3),
+        "width": width,
+        "series": series,
+        "latency": [[at, latency[at]] for at in sorted(latency)],
+        "slowest": slowest[:_SLOWEST],
+        "retried": dict(retried),
+        "failures": sorted(kinds.values(), key=lambda group: -group["rows"]),
+    }
 
 
 def _by_kind(

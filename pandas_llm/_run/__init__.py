@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pandas_llm._run.blocking import run_for
 from pandas_llm._run.estimate import Estimate, estimate_run
+from pandas_llm._run.ledger import Ledger
 from pandas_llm._run.preview import preview_prompts, preview_requests
 from pandas_llm._run.prompts import shared_spec
 from pandas_llm._run.result import runs, typed, usage
@@ -17,7 +18,7 @@ from pandas_llm._run.rows import (
     missing_rows,
     source_of,
 )
-from pandas_llm._run.run import TaskRun, last_usage
+from pandas_llm._run.run import TaskRun, collected, last_usage
 from pandas_llm._run.task import (
     Shape,
     Task,
@@ -31,6 +32,7 @@ from pandas_llm._run.template import Template
 
 __all__ = [
     "Estimate",
+    "Ledger",
     "Shape",
     "Source",
     "Task",
@@ -39,6 +41,7 @@ __all__ = [
     "Verb",
     "check_given",
     "check_new",
+    "collected",
     "estimate_run",
     "iter_rows",
     "last_usage",

@@ -181,7 +181,7 @@ def build_result(
             out = out[name]
     if isinstance(data, (list, tuple)):
         return _as_list(out)
-    _annotate(out, facts)
+    annotate(out, facts)
     return out
 
 
@@ -258,10 +258,10 @@ def _as_list(out: Any) -> list[Any]:
 # -- attrs ----------------------------------------------------------------------
 
 
-def _annotate(target: pd.DataFrame | pd.Series, facts: Mapping[str, Any]) -> None:
+def annotate(target: pd.DataFrame | pd.Series, facts: Mapping[str, Any]) -> None:
     """Put the run's facts into ``attrs["llm"]``; scalars only, which copy fast."""
     # what somebody else has put there, or another version, is not added to
-    chained, logs = _read(target) or (Usage(), [])
+    chained, logs = read_attrs(target) or (Usage(), [])
     logs = logs[1 - _RUNS :]
     run: Usage = facts["usage"]
     rest = {name: value for name, value in facts.items() if name not in _JSON}
@@ -273,7 +273,7 @@ def _annotate(target: pd.DataFrame | pd.Series, facts: Mapping[str, Any]) -> Non
     }
 
 
-def _read(
+def read_attrs(
     target: pd.DataFrame | pd.Series,
 ) -> tuple[Usage, list[dict[str, Any]]] | None:
     """Read the usage and the logs in attrs; None where they are not there, or not ours.
@@ -298,12 +298,12 @@ def _read(
 def runs(target: pd.DataFrame | pd.Series) -> list[dict[str, Any]]:
     """Read the logs of the last runs that made a frame."""
     usage(target)  # which says why there is none
-    return (_read(target) or (None, []))[1]
+    return (read_attrs(target) or (None, []))[1]
 
 
 def usage(target: pd.DataFrame | pd.Series) -> Usage:
     """Read what the run, or the chain of runs, that made a frame has used."""
-    found = _read(target)
+    found = read_attrs(target)
     if found is None:
         msg = (
             "this frame does not come from a run, or an operation on it has dropped "

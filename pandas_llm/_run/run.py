@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from pandas_llm.types import Endpoint, Remark
 
 _last = threading.local()
+_notices: ContextVar[list[str] | None] = ContextVar("notices", default=None)
 T = TypeVar("T")
 Work: TypeAlias = "Callable[[], Coroutine[Any, Any, T]]"
 
@@ -60,6 +62,21 @@ def last_usage() -> Usage:
     True
     """
     return getattr(_last, "usage", None) or Usage()
+
+
+@contextmanager
+def collected(notices: list[str]) -> Iterator[None]:
+    """Keep what runs would warn of, for a verb that makes several."""
+    token = _notices.set(notices)
+    try:
+        yield
+    finally:
+        _notices.reset(token)
+
+
+def remember(usage: Usage) -> None:
+    """Keep what `last_usage` returns in this thread."""
+    _last.usage = usage
 
 
 class TaskRun:
@@ -219,7 +236,7 @@ class TaskRun:
             self.events.totals.usage(seconds),
             failed=self.events.totals.failed if error else len(self.failed),
         )
-        _last.usage = self.usage
+        remember(self.usage)
         if error is not None and not isinstance(error, ConfigurationError):
             self._attach(error)
         try:
@@ -259,8 +276,15 @@ class TaskRun:
         if said:
             again = bool(failed) and self._keeps() and not self.settings.replay
             said.append(summary.advice(self.task.shape.error_column, again=again))
-            warn("\n".join(said), LLMWarning)
+            self._notice("\n".join(said))
         return out
+
+    def _notice(self, message: str) -> None:
+        notices = _notices.get()
+        if notices is None:
+            warn(message, LLMWarning)
+        else:
+            notices.append(message)
 
     def _warn_of_trouble(self) -> None:
         if dropped := self.facts.get("dropped"):

@@ -9,10 +9,28 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from pandas_llm._verbs.aggregate import aagg, agg
 from pandas_llm._verbs.ahead import estimate, preview, submit
 from pandas_llm._verbs.chunking import Tokenizer, chunk
+from pandas_llm._verbs.duplicates import (
+    adrop_duplicates,
+    aduplicated,
+    angroup,
+    drop_duplicates,
+    duplicated,
+    ngroup,
+)
 from pandas_llm._verbs.forms import brief, form, method, plan_of, twin_method
+from pandas_llm._verbs.largest import anlargest, nlargest
+from pandas_llm._verbs.matching import (
+    afilter,
+    amatches,
+    filter,  # noqa: A004 - pandas' word
+    matches,
+)
+from pandas_llm._verbs.merging import amerge, merge
 from pandas_llm._verbs.records import aextract, agenerate, extract, generate
+from pandas_llm._verbs.searching import asearch, search
 from pandas_llm._verbs.values import (
     aclassify,
     acomplete,
@@ -27,24 +45,42 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Tokenizer",
+    "aagg",
     "aclassify",
     "acomplete",
+    "adrop_duplicates",
+    "aduplicated",
     "aembed",
     "aextract",
+    "afilter",
     "agenerate",
+    "agg",
+    "amatches",
+    "amerge",
+    "angroup",
+    "anlargest",
+    "asearch",
     "brief",
     "chunk",
     "classify",
     "complete",
+    "drop_duplicates",
+    "duplicated",
     "embed",
     "estimate",
     "extract",
+    "filter",
     "form",
     "generate",
+    "matches",
+    "merge",
     "method",
+    "ngroup",
+    "nlargest",
     "plan_of",
     "preview",
     "replacing",
+    "search",
     "submit",
     "to_chat_jsonl",
     "twin_method",

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pandas_llm._run import Verb
+    from pandas_llm._verbs.programs import Program
     from pandas_llm.plan import Plan
 
     Table = pd.DataFrame | pd.Series
@@ -49,8 +50,17 @@ _SAMPLES = {
     "template": '"On: ${text}"',
     "keys": '["fact"]',
     "labels": '["good", "bad"]',
+    "question": '"What about the weather?"',
+    "query": '"rain"',
+    "column": '"text"',
 }
-"""What to pass in the example of a twin, by parameter."""
+"""What to pass in the example of a twin, by parameter that has no default."""
+_CALLS = {
+    "embed": ['"text"'],
+    "merge": ['df, on="text"'],
+    "nlargest": ['1, "Is ${left.text} longer than ${right.text}?"'],
+}
+"""The same, for verbs that take something of their own."""
 _TWIN = """\
 Do as `{verb}` does, with the same parameters, in the running event loop.
 
@@ -60,7 +70,7 @@ Examples
 >>> import pandas as pd
 >>> import pandas_llm
 >>> df = pd.DataFrame({{"text": ["It rained on 2 days."]}})
->>> asked = {call}, model="sim")
+>>> asked = {call})
 >>> len(asyncio.run(asked)) > 0  # in a notebook: await asked
 True
 """
@@ -78,7 +88,7 @@ def make_plan(verb: Verb, given: Mapping[str, Any]) -> Plan:
     return Plan(own.pop("template"), keys, verb=verb, **own, **given["options"])
 
 
-def plan_of(verb: Callable[..., Any]) -> Callable[..., Plan]:
+def plan_of(verb: Callable[..., Any]) -> Callable[..., Any]:
     """Return the function that makes a verb's plan for some data."""
     return partial(_called, inspect.unwrap(verb))
 
@@ -92,7 +102,7 @@ def _called(definition: Callable[..., Any], /, *args: Any, **given: Any) -> Any:
     return definition(*args, **given)
 
 
-def verb(definition: Callable[P, Plan]) -> Callable[P, Any]:
+def verb(definition: Callable[P, Plan | Program]) -> Callable[P, Any]:
     """Make a verb of its definition: a function that runs the plan on the data."""
     plan = plan_of(definition)
 
@@ -109,7 +119,7 @@ def twin(verb: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
     async def run(data: Any, *args: Any, **given: Any) -> Any:
         return await plan(data, *args, **given).acall(data)
 
-    return form(run, verb, "data", doc=_twin_doc(verb, "pandas_llm.a{}(df, "))
+    return form(run, verb, "data", doc=_twin_doc(verb, "pandas_llm.a{}", ["df"]))
 
 
 def tool(definition: Callable[P, R]) -> Callable[P, R]:
@@ -142,7 +152,7 @@ def twin_method(
     async def run(self: Any, *args: Any, **given: Any) -> Any:
         return await plan(self._data, *args, **given).acall(self._data)
 
-    return form(run, verb, "self", doc=_twin_doc(verb, "df.llm.a{}("))
+    return form(run, verb, "self", doc=_twin_doc(verb, "df.llm.a{}", []))
 
 
 def form(  # noqa: PLR0913 - all by name but the first three
@@ -212,8 +222,12 @@ def _result(definition: Callable[..., Any], *, tables: bool) -> str:
     return " | ".join(dict.fromkeys(found))
 
 
-def _twin_doc(verb: Callable[..., Any], call: str) -> str:
+def _twin_doc(verb: Callable[..., Any], twin: str, data: list[str]) -> str:
     """Return a twin's words, with an example that calls it."""
-    own = inspect.signature(inspect.unwrap(verb)).parameters
-    given = ", ".join(said for name, said in _SAMPLES.items() if name in own)
-    return _TWIN.format(verb=verb.__name__, call=call.format(verb.__name__) + given)
+    own = inspect.signature(inspect.unwrap(verb)).parameters.values()
+    needed = [one.name for one in own if one.default is Parameter.empty]
+    passed = [_SAMPLES[name] for name in needed if name in _SAMPLES]
+    passed = _CALLS.get(verb.__name__, passed)
+    arguments = ", ".join([*data, *passed, 'model="sim"'])
+    call = f"{twin.format(verb.__name__)}({arguments}"
+    return _TWIN.format(verb=verb.__name__, call=call)

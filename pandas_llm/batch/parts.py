@@ -8,7 +8,7 @@ from contextlib import suppress
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
-from pandas_llm.batch.search import confirm, settle
+from pandas_llm.batch.recovery import confirm, settle
 from pandas_llm.batch.state import Part
 from pandas_llm.batch.upload import QueueFullError
 from pandas_llm.errors import (

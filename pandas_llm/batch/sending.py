@@ -11,7 +11,7 @@ from pandas_llm._pacing import CostBudget
 from pandas_llm._run import TaskRun
 from pandas_llm.batch import saved
 from pandas_llm.batch.parts import affords, send_all, send_waiting
-from pandas_llm.batch.search import settle
+from pandas_llm.batch.recovery import settle
 from pandas_llm.batch.state import Book, OvertakenError, State, find
 from pandas_llm.batch.upload import Upload, all_items
 from pandas_llm.cache import location

@@ -30,7 +30,7 @@ from batch_between import (
 )
 
 from pandas_llm._pacing import retry
-from pandas_llm.batch import load, search
+from pandas_llm.batch import load, recovery
 from pandas_llm.batch import state as jobs
 from pandas_llm.errors import MaybeCreatedError
 from pandas_llm.providers.batches import OpenAIBatches
@@ -39,8 +39,8 @@ from pandas_llm.providers.batches import OpenAIBatches
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
     monkeypatch.setattr(retry, "_BASE", 0.001)
-    monkeypatch.setattr(search, "_SETTLES", 0.05)
-    monkeypatch.setattr(search, "_PAUSE", 0.01)
+    monkeypatch.setattr(recovery, "_SETTLES", 0.05)
+    monkeypatch.setattr(recovery, "_PAUSE", 0.01)
 
 
 @pytest.fixture
@@ -279,7 +279,7 @@ def test_older_pages_of_the_list_are_read(simulator, kept):
 def test_eight_threads_with_one_file_create_one_batch(
     simulator, kept, model, monkeypatch
 ):
-    monkeypatch.setattr(search, "_SETTLES", 10.0)
+    monkeypatch.setattr(recovery, "_SETTLES", 10.0)
     server = simulator(batch_latency=0.1)
     FRAME.iloc[:1].llm.complete("${text}", **at(server, kept, model))  # settles it
 

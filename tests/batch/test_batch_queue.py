@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from batch_between import FRAME, ROWS, Between, at, created, paid
 
-from pandas_llm.batch import load, search
+from pandas_llm.batch import load, recovery
 from pandas_llm.providers.batches import OpenAIBatches
 
 
@@ -21,7 +21,7 @@ def full(_: Any) -> web.Response:
 @pytest.fixture(autouse=True)
 def parts_of_two(monkeypatch):
     monkeypatch.setattr(OpenAIBatches, "most_requests", 2)
-    monkeypatch.setattr(search, "_SETTLES", 0.05)
+    monkeypatch.setattr(recovery, "_SETTLES", 0.05)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ FLOORS = [
     ["redaction"],
     ["errors", "environment"],
     ["types"],
-    ["_keys", "_pacing", "_evaluation", "_local", "cache", "_display"],
+    ["_algorithms", "_keys", "_pacing", "_evaluation", "_local", "cache", "_display"],
     ["_replies"],
     ["_report"],
     ["options"],
@@ -220,9 +220,12 @@ def test_the_public_names_and_modules_are_these():
     assert sorted(pandas_llm.__all__) == [
         *("ConfigurationError", "GenerationError", "LLMError", "LLMWarning"),
         *("OutputError", "Plan", "Progress", "ProviderError", "TemplateError"),
-        *("Usage", "aclassify", "acomplete", "aembed", "aextract", "agenerate"),
-        *("batch", "cache", "classify", "complete", "embed", "estimate", "extract"),
-        *("generate", "get_options", "last_usage", "option_context", "preview"),
+        *("Usage", "aagg", "aclassify", "acomplete", "adrop_duplicates"),
+        *("aduplicated", "aembed", "aextract", "afilter", "agenerate", "agg"),
+        *("amatches", "amerge", "angroup", "anlargest", "asearch", "batch", "cache"),
+        *("classify", "complete", "drop_duplicates", "duplicated", "embed"),
+        *("estimate", "extract", "generate", "get_options", "last_usage", "matches"),
+        *("merge", "ngroup", "nlargest", "option_context", "preview", "search"),
         *("set_options", "simulator", "to_chat_jsonl"),
     ]
     for name in PUBLIC_MODULES:

@@ -32,7 +32,7 @@ README = Path(__file__).parents[2] / "README.md"
 
 def test_readmes_questions_and_answers_are_about_the_text():
     code = re.search(
-        r"```python\n(import pandas as pd.*?)```", README.read_text(), re.S
+        r"```python\n(import pandas as pd.*?)```", README.read_text(), re.DOTALL
     )
     assert code is not None
     assert 'model="sim"' in code[1]

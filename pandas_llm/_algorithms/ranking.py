@@ -1,0 +1,189 @@
+"""The k largest by comparing two rows at a time, in rounds that can be asked at once.
+
+A judge that does not err: selection by a sampled pivot (Floyd & Rivest 1975). One that
+errs: rows fall out after losing to two different pivots, and those left play a
+round-robin ordered by wins (Copeland).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Sequence
+
+    Pair = tuple[int, int]
+    Answers = Sequence[bool | None]
+    Asking = Generator[list[Pair], Answers, list[int]]
+
+_SMALL = 24
+"""So few rows are sorted, not sampled."""
+_SAMPLE = 1.6
+"""Rows in a sample, in square roots of all."""
+_MARGIN = 1.5
+"""How far below the k-th the pivot is taken, in square roots of its rank."""
+_PANEL = 21
+"""Rows of the round-robin that pivots are taken from."""
+_STAGES = (0.3, 0.25, 0.4)
+"""Where each stage's pivots stand in their panel, from the best."""
+_FINAL = 30
+"""Rows that play the last round-robin, at least."""
+_GAMES = 4
+"""Opponents ahead of each row in a random circle, so games with twice as many."""
+
+
+def select_largest(rows: int, k: int, seed: int = 0) -> Asking:
+    """Find the `k` largest of `rows`, best first, by a judge that does not err.
+
+    Parameters
+    ----------
+    rows, k : int
+        How many there are, and how many are wanted.
+    seed : int
+        Of the samples.
+
+    Yields
+    ------
+    list of (int, int)
+        Pairs to ask at once: is the first more than the second? Answers are sent
+        back: True, False, or None where nobody can say (the earlier row stands first).
+
+    Returns
+    -------
+    list of int
+        Positions, best first.
+
+    Examples
+    --------
+    >>> asking = select_largest(2, 1)
+    >>> pairs = next(asking)
+    >>> try:
+    ...     asking.send([first > second for first, second in pairs])
+    ... except StopIteration as end:
+    ...     end.value
+    [1]
+    """
+    judge = _Judge(random.Random(seed))  # noqa: S311 - samples, not secrets
+    left = judge.shuffled(range(rows))
+    best: list[int] = []
+    k = min(k, rows)
+    while len(best) < k:
+        wanted = k - len(best)
+        if len(left) <= max(_SMALL, wanted):
+            best += (yield from judge.sort(left))[:wanted]
+            break
+        pivot, above, below = yield from judge.split(left, wanted)
+        if len(above) >= wanted:
+            left = above
+        else:
+            best += [*(yield from judge.sort(above)), pivot]
+            left = below
+    return best
+
+
+def select_largest_by_votes(rows: int, k: int, seed: int = 0) -> Asking:
+    """Find the `k` largest by a judge that errs now and then, best first.
+
+    Parameters, questions and result are those of `select_largest`.
+    """
+    judge = _Judge(random.Random(seed))  # noqa: S311 - samples, not secrets
+    left = judge.shuffled(range(rows))
+    k = min(k, rows)
+    final = max(_FINAL, math.ceil(1.6 * k))
+    for place in _STAGES:
+        if len(left) * place < final:
+            continue
+        left = yield from judge.two_strikes(left, place)
+    while len(left) > final:
+        left = yield from judge.games(left, max(final, math.ceil(len(left) / 2)))
+    return (yield from judge.round_robin(sorted(left)))[:k]
+
+
+class _Judge:
+    """The comparisons so far, and ways to make more."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self.chance = chance
+        self.more: dict[Pair, bool] = {}
+
+    def shuffled(self, rows: Iterable[int]) -> list[int]:
+        """Return rows in random order."""
+        order = list(rows)
+        self.chance.shuffle(order)
+        return order
+
+    def ask(self, pairs: Iterable[Pair]) -> Generator[list[Pair], Answers, None]:
+        """Ask about pairs that have not been asked."""
+        fresh = [
+            pair
+            for pair in dict.fromkeys(pairs)
+            if pair not in self.more and pair[::-1] not in self.more
+        ]
+        if fresh:
+            for (one, other), answer in zip(fresh, (yield fresh), strict=True):
+                more = one < other if answer is None else answer
+                self.more[one, other], self.more[other, one] = more, not more
+
+    def sort(self, rows: Sequence[int]) -> Asking:
+        """Sort rows, best first: all parts of a quicksort in the same rounds."""
+        parts = [list(rows)]
+        while any(len(part) > 1 for part in parts):
+            yield from self.ask((row, part[0]) for part in parts for row in part[1:])
+            parts = [piece for part in parts for piece in self._parted(part)]
+        return [row for part in parts for row in part]
+
+    def _parted(self, part: list[int]) -> list[list[int]]:
+        pivot, *others = part
+        above = [row for row in others if self.more[row, pivot]]
+        below = [row for row in others if self.more[pivot, row]]
+        return [piece for piece in (above, [pivot], below) if piece]
+
+    def split(
+        self, rows: list[int], k: int
+    ) -> Generator[list[Pair], Answers, tuple[int, list[int], list[int]]]:
+        """Part rows at a sampled pivot, a little below the k-th of them."""
+        size = min(len(rows), round(_SAMPLE * math.sqrt(len(rows))))
+        sample = yield from self.sort(rows[:size])
+        rank = k * size / len(rows)
+        at = min(size - 1, round(rank + _MARGIN * math.sqrt(rank)) + 1)
+        pivot = sample[at]
+        yield from self.ask((row, pivot) for row in rows[size:])
+        above = sample[:at] + [row for row in rows[size:] if self.more[row, pivot]]
+        below = sample[at + 1 :]
+        below += [row for row in rows[size:] if not self.more[row, pivot]]
+        return pivot, self.shuffled(above), self.shuffled(below)
+
+    def two_strikes(self, rows: list[int], place: float) -> Asking:
+        """Drop the rows that lose to two pivots of a panel's best part."""
+        panel = yield from self.round_robin(rows[:_PANEL])
+        at = max(1, round(place * len(panel)))
+        first, second = panel[at - 1], panel[at]
+        yield from self.ask((row, first) for row in rows if row != first)
+        struck = [row for row in rows if row != first and not self.more[row, first]]
+        yield from self.ask((row, second) for row in struck if row != second)
+        out = {row for row in struck if row != second and not self.more[row, second]}
+        return self.shuffled(row for row in rows if row not in out)
+
+    def games(self, rows: list[int], keep: int) -> Asking:
+        """Keep those that win most of a few random games."""
+        order = self.shuffled(rows)
+        count = len(order)
+        pairs = [
+            (order[i], order[(i + gap) % count])
+            for gap in range(1, _GAMES + 1)
+            for i in range(count)
+        ]
+        yield from self.ask(pairs)
+        wins = Counter(a if self.more[a, b] else b for a, b in pairs)
+        return sorted(rows, key=lambda row: (-wins[row], row))[:keep]
+
+    def round_robin(self, rows: Sequence[int]) -> Asking:
+        """Order rows by wins against all others, then by position."""
+        pairs = list(combinations(rows, 2))
+        yield from self.ask(pairs)
+        wins = Counter(a if self.more[a, b] else b for a, b in pairs)
+        return sorted(rows, key=lambda row: (-wins[row], row))

@@ -1,0 +1,55 @@
+"""What several runs of one verb have used, told as one."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from pandas_llm._display import Usage
+from pandas_llm._report import join_summaries
+from pandas_llm._run.result import annotate, read_attrs
+from pandas_llm._run.run import remember
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Ledger:
+    """The runs of one verb so far.
+
+    Attributes
+    ----------
+    usage : Usage
+        What they have used in all.
+    """
+
+    def __init__(self, verb: str) -> None:
+        self.usage = Usage()
+        self._verb = verb
+        self._logs: list[dict[str, Any]] = []
+        self._facts: dict[str, Any] = {}
+
+    def add(self, answer: Any) -> None:
+        """Add a run by its result, whose data came from no run before."""
+        known = read_attrs(answer) if hasattr(answer, "attrs") else None
+        if known is None:
+            return
+        usage, logs = known
+        self.usage += usage
+        self._logs += logs
+        own = ("usage", "log", "answered_by")
+        self._facts |= {k: v for k, v in answer.attrs["llm"].items() if k not in own}
+
+    def sign(self, result: Any) -> Any:
+        """Return the verb's result, with the facts of all runs in its attrs."""
+        remember(self.usage)
+        if hasattr(result, "attrs"):
+            annotate(result, {**self._facts, "usage": self.usage, "log": self._log()})
+        return result
+
+    def _log(self) -> Mapping[str, Any]:
+        head: dict[str, Any] = {"verb": self._verb, "usage": asdict(self.usage)}
+        if not self._logs:
+            return head
+        head["ended"] = self._logs[-1].get("ended")
+        return head | join_summaries(self._logs)

@@ -1,0 +1,293 @@
+"""Rows of two frames that belong together: ``merge``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Unpack
+
+import numpy as np
+import pandas as pd
+
+from pandas_llm._verbs.forms import twin, verb
+from pandas_llm._verbs.pairs import NEAREST, ask, candidates, default_question, sides
+from pandas_llm._verbs.programs import Program, column_names, table_of
+from pandas_llm.errors import ConfigurationError, InvalidTypeError, InvalidValueError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pandas_llm._algorithms import Pairs
+    from pandas_llm._verbs.pairs import Block, Side
+    from pandas_llm._verbs.programs import Steps
+    from pandas_llm.options import Options
+
+    How = Literal["inner", "left", "right", "outer"]
+    Match = tuple[int, int]
+
+_SAME = "same"
+_ONCE = {
+    None: (False, False),
+    "1:1": (True, True),
+    "1:m": (False, True),
+    "m:1": (True, False),
+    "m:m": (False, False),
+}
+"""Whether a row of the left, and of the right, has at most one partner."""
+_LONG = {"one_to_one": "1:1", "one_to_many": "1:m", "many_to_one": "m:1"}
+
+
+@verb
+def merge(  # noqa: PLR0913 - pandas' own parameters, all by name
+    data: pd.DataFrame,
+    right: pd.DataFrame,
+    template: str | None = None,
+    *,
+    on: Any = None,
+    left_on: Any = None,
+    right_on: Any = None,
+    how: How = "inner",
+    suffixes: tuple[str, str] = ("_x", "_y"),
+    validate: str | None = None,
+    block: Block = NEAREST,
+    neighbors: int = 2,
+    max_pairs: int | None = None,
+    **options: Unpack[Options],
+) -> Program:
+    """Join the rows of two frames that belong together.
+
+    About 2.6 questions a left row with the usual `block`, about 1.0 with
+    ``validate="1:1"``. Rows whose compared cells are equal belong together without a
+    question; a row with NA in a used cell is never asked.
+
+    Parameters
+    ----------
+    data, right : DataFrame
+        The two sides.
+    template : str, optional
+        Your own question about two rows, with ``${left.column}`` and
+        ``${right.column}``, to be answered by yes or no.
+    on, left_on, right_on : label or list of labels, optional
+        The columns to compare, as in pandas; `on` by default all that both have.
+        With a `template` those by which pairs are found, and rows that are equal in
+        them belong together.
+    how : {"inner", "left", "right", "outer"}
+        Which rows without a partner stay.
+    suffixes : tuple of str
+        For columns that both sides have.
+    validate : {"1:1", "1:m", "m:1", "m:m"}, optional
+        How many partners rows have: one that has its own drops out of the questions.
+    block, neighbors, max_pairs
+        Which pairs may be asked, as for `ngroup`; a tuple names a column of each side.
+        The nearest of both sides are candidates.
+    **options
+        Any option of a run; ``help(pandas_llm.set_options)`` lists them.
+
+    Returns
+    -------
+    DataFrame
+        The columns of both sides, rows in the order of the left, numbered from 0.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import pandas_llm
+    >>> shops = pd.DataFrame({"name": ["Acme Ltd"], "town": ["Oslo"]})
+    >>> firms = pd.DataFrame({"name": ["Acme Ltd"], "size": [7]})
+    >>> shops.llm.merge(firms, on="name", model="sim")["size"].tolist()
+    [7]
+    """
+    return _program(locals())
+
+
+amerge = twin(merge)
+
+
+def _program(given: Mapping[str, Any]) -> Program:
+    from pandas_llm.plan import Plan
+
+    data, right = table_of(given["data"], "merge"), _right(given["right"])
+    once = _once(given["validate"])
+    if given["how"] not in ("inner", "left", "right", "outer"):
+        msg = f"how must be 'inner', 'left', 'right' or 'outer', not {given['how']!r}"
+        raise InvalidValueError(msg)
+    names = _names(data, right, given["suffixes"])
+    keys = _keys(data, right, given)
+    question = given["template"] or default_question(*keys)
+    plan = Plan(question, {_SAME: bool}, verb="extract", **given["options"])
+    if plan.settings.batch and any(once):
+        msg = "batch=True asks all pairs in one round: leave validate= out"
+        raise ConfigurationError(msg)
+    one, other = sides(data, right, question, plan.settings.values)
+    equal = []
+    if keys[0]:
+        one, other = one._replace(compared=keys[0]), other._replace(compared=keys[1])
+        equal = _equal(one, other)
+
+    def steps(_: Any) -> Steps[pd.DataFrame]:
+        found = list(equal)
+        pairs = candidates(
+            one, other, given["block"], given["neighbors"], given["max_pairs"]
+        )
+        open_pairs = _open(pairs, found, once)
+        while open_pairs:
+            asked = _disjoint(open_pairs, once) if any(once) else open_pairs
+            answers = yield from ask(plan, one, other, asked)
+            found += [pair for pair, yes in zip(asked, answers, strict=True) if yes]
+            open_pairs = _free(open_pairs, found, once, set(asked))
+        return _joined(data, right, sorted(found), given["how"], names)
+
+    failed = "the two rows count as not belonging together"
+    return Program("merge", steps, [plan], failed=failed)
+
+
+def _right(right: Any) -> pd.DataFrame:
+    if isinstance(right, pd.Series) and right.name is not None:
+        return right.to_frame()
+    if not isinstance(right, pd.DataFrame):
+        msg = f"right must be a DataFrame, not {type(right).__name__}"
+        raise InvalidTypeError(msg)
+    return right
+
+
+def _once(validate: str | None) -> tuple[bool, bool]:
+    short = _LONG.get(validate or "", validate)
+    if short not in _ONCE:
+        msg = f"validate must be '1:1', '1:m', 'm:1' or 'm:m', not {validate!r}"
+        raise InvalidValueError(msg)
+    return _ONCE[short]
+
+
+def _keys(
+    left: pd.DataFrame, right: pd.DataFrame, given: Mapping[str, Any]
+) -> tuple[list[Any], list[Any]]:
+    """Return the columns that are compared on each side."""
+    on, left_on, right_on = given["on"], given["left_on"], given["right_on"]
+    if on is not None and (left_on is not None or right_on is not None):
+        msg = "pass on=, or left_on= and right_on=, not both"
+        raise InvalidValueError(msg)
+    if (left_on is None) != (right_on is None):
+        msg = "left_on= and right_on= go together"
+        raise InvalidValueError(msg)
+    if left_on is not None:
+        one = column_names(left, left_on, "left_on")
+        other = column_names(right, right_on, "right_on")
+        if len(one) != len(other):
+            msg = f"left_on names {len(one)} columns and right_on {len(other)}"
+            raise InvalidValueError(msg)
+        return one, other
+    if on is None and given["template"] is not None:
+        return [], []
+    if on is None:
+        on = [name for name in left.columns if name in right.columns]
+        if not on:
+            msg = (
+                "the frames share no column: pass a template, or left_on= and right_on="
+            )
+            raise InvalidValueError(msg)
+    return column_names(left, on, "on"), column_names(right, on, "on")
+
+
+def _names(
+    left: pd.DataFrame, right: pd.DataFrame, suffixes: tuple[str, str]
+) -> tuple[list[Any], list[Any]]:
+    """Return the columns' names in the result; raise where two would be alike."""
+    both = set(left.columns) & set(right.columns)
+    one = [f"{c}{suffixes[0]}" if c in both else c for c in left.columns]
+    other = [f"{c}{suffixes[1]}" if c in both else c for c in right.columns]
+    repeated = {c for c in one + other if (one + other).count(c) > 1}
+    if repeated:
+        msg = f"two columns would be named {min(map(str, repeated))!r}: pass suffixes="
+        raise InvalidValueError(msg)
+    return one, other
+
+
+def _equal(one: Side, other: Side) -> list[Match]:
+    """Return the rows that are equal in what is compared: they need no question."""
+    here, there = one.whole(), other.whole()
+    names = [f"key_{at}" for at in range(len(one.compared))]
+    left = one.frame[one.compared].iloc[here].astype(object).set_axis(names, axis=1)
+    right = (
+        other.frame[other.compared].iloc[there].astype(object).set_axis(names, axis=1)
+    )
+    left, right = left.assign(left=here).dropna(), right.assign(right=there).dropna()
+    found = left.merge(right, on=names)
+    return list(zip(found["left"].tolist(), found["right"].tolist(), strict=True))
+
+
+def _open(pairs: Pairs, found: list[Match], once: tuple[bool, bool]) -> list[Match]:
+    """Return the candidates that equal rows have left."""
+    settled = ({one for one, _ in found}, {other for _, other in found})
+    listed = zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)
+    known = set(found)
+    rest = [pair for pair in listed if pair not in known]
+    if not any(once):  # equal rows have their partners, and look for no others
+        return [p for p in rest if p[0] not in settled[0] or p[1] not in settled[1]]
+    return _free(rest, found, once)
+
+
+def _free(
+    pairs: list[Match],
+    found: list[Match],
+    once: tuple[bool, bool],
+    asked: set[Match] | frozenset[Match] = frozenset(),
+) -> list[Match]:
+    """Return the pairs not asked yet of which no side has all its partners."""
+    taken = [{pair[side] for pair in found} if once[side] else set() for side in (0, 1)]
+    return [
+        pair
+        for pair in pairs
+        if pair not in asked and pair[0] not in taken[0] and pair[1] not in taken[1]
+    ]
+
+
+def _disjoint(pairs: list[Match], once: tuple[bool, bool]) -> list[Match]:
+    """Return the most similar pairs that do not share a row that pairs once."""
+    seen: tuple[set[int], set[int]] = (set(), set())
+    asked = []
+    for pair in pairs:
+        if any(once[side] and pair[side] in seen[side] for side in (0, 1)):
+            continue
+        for side in (0, 1):
+            seen[side].add(pair[side])
+        asked.append(pair)
+    return asked
+
+
+def _joined(
+    left: pd.DataFrame,
+    right: pd.DataFrame,
+    found: list[Match],
+    how: How,
+    names: tuple[list[Any], list[Any]],
+) -> pd.DataFrame:
+    """Lay the rows out as pandas' merge does."""
+    pairs = pd.DataFrame(found, columns=["one", "other"], dtype="int64")
+    ends = {
+        "left": (range(len(left)), pairs["other"]),
+        "right": (pairs["one"], range(len(right))),
+        "outer": (range(len(left)), range(len(right))),
+    }
+    one, other = ends.get(how, (pairs["one"], pairs["other"]))
+    here = pd.DataFrame({"one": pd.unique(pd.Series(one, dtype="int64"))})
+    there = pd.DataFrame({"other": pd.unique(pd.Series(other, dtype="int64"))})
+    places = here.merge(
+        pairs, on="one", how="left" if how in ("left", "outer") else "inner"
+    )
+    places = places.merge(
+        there,
+        on="other",
+        how="outer" if how == "outer" else "right" if how == "right" else "left",
+    )
+    if how == "outer":
+        places = places.sort_values(["one", "other"], na_position="last")
+    halves = []
+    for frame, column, new in ((left, "one", names[0]), (right, "other", names[1])):
+        at = places[column]
+        if at.notna().all():
+            half = frame.take(at.to_numpy(dtype=np.int64)).reset_index(drop=True)
+        else:
+            half = frame.reset_index(drop=True).reindex(at.fillna(-1).astype("int64"))
+            half = half.reset_index(drop=True)
+        halves.append(half.set_axis(new, axis=1))
+    out = pd.concat(halves, axis=1)
+    out.attrs = dict(left.attrs)
+    return out

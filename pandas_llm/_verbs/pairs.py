@@ -1,0 +1,238 @@
+"""Questions about two rows: which pairs may be asked, and how."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from pandas_llm._algorithms import Pairs, near_pairs, near_vectors
+from pandas_llm._verbs.programs import column_names
+from pandas_llm.errors import InvalidValueError, TemplateError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from pandas_llm._verbs.programs import Steps
+    from pandas_llm.plan import Plan
+
+    Block = str | list[Any] | tuple[Any, Any] | Callable[..., Any] | None
+
+NEAREST = "nearest"
+"""The usual `block`: the nearest rows by character n-grams."""
+MOST_PAIRS = 100_000
+"""All pairs above so many are refused, unless `max_pairs` allows them."""
+_QUESTION = "Do these two records describe one and the same thing?"
+
+
+class Side(NamedTuple):
+    """One side of the pairs."""
+
+    frame: pd.DataFrame
+    name: str
+    columns: list[Any]
+    """Those that are used in the question."""
+    compared: list[Any]
+    """Those whose likeness makes a pair."""
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The names of all columns in a template."""
+        return {f"{self.name}.{column}": column for column in self.frame.columns}
+
+    def whole(self) -> NDArray[np.int64]:
+        """Return the rows that have a value in every column that matters."""
+        used = list(dict.fromkeys(self.columns + self.compared))
+        missing = self.frame[used].isna().any(axis=1)
+        return np.flatnonzero(~missing.to_numpy())
+
+    def texts(self, rows: NDArray[np.int64]) -> list[str]:
+        """Return the compared cells of some rows, joined."""
+        lists = [self.frame[c].iloc[rows].tolist() for c in self.compared]
+        return [" ".join(map(str, row)) for row in zip(*lists, strict=True)]
+
+
+def default_question(left: Sequence[Any], right: Sequence[Any]) -> str:
+    """Return the template that compares two records by some columns."""
+    first = "\n".join(f"{name}: ${{left.{name}}}" for name in left)
+    second = "\n".join(f"{name}: ${{right.{name}}}" for name in right)
+    return f"{_QUESTION}\n\nFirst record:\n{first}\n\nSecond record:\n{second}"
+
+
+def sides(
+    left: pd.DataFrame,
+    right: pd.DataFrame,
+    template: str,
+    values: Mapping[str, Any] | None,
+) -> tuple[Side, Side]:
+    """Return both sides with the columns that a template names.
+
+    Raises
+    ------
+    TemplateError
+        When it names nothing of a side, or a column that is not there.
+    """
+    from pandas_llm._run import Template
+
+    both = Side(left, "left", [], []), Side(right, "right", [], [])
+    for side in both:
+        clash = [
+            c for c in side.frame.columns if str(c).startswith(("left.", "right."))
+        ]
+        if clash:
+            msg = f"the column {clash[0]!r} would be read as a side: rename it"
+            raise TemplateError(msg)
+    fields = {name: column for side in both for name, column in side.fields.items()}
+    used = Template(template, list(fields), values).columns
+    found = []
+    for side in both:
+        columns = [fields[name] for name in used if name.startswith(f"{side.name}.")]
+        if not columns:
+            msg = f"the template names no ${{{side.name}.…}}: write one for each side"
+            raise TemplateError(msg)
+        found.append(side._replace(columns=columns, compared=columns))
+    return found[0], found[1]
+
+
+def ask(
+    plan: Plan, left: Side, right: Side, pairs: Sequence[tuple[int, int]]
+) -> Steps[list[Any]]:
+    """Ask a plan about pairs of rows, and return its answers; None where it failed."""
+    one = np.array([pair[0] for pair in pairs], np.int64)
+    other = np.array([pair[1] for pair in pairs], np.int64)
+    columns = {}
+    for side, rows in ((left, one), (right, other)):
+        for column in side.columns:
+            values = side.frame[column].take(rows)
+            columns[f"{side.name}.{column}"] = values.reset_index(drop=True)
+    answer = yield plan, pd.DataFrame(columns)
+    last = answer[next(iter(plan.columns))]
+    return list(last.astype(object).where(last.notna(), None))
+
+
+def candidates(
+    left: Side, right: Side | None, block: Block, neighbors: int, max_pairs: int | None
+) -> Pairs:
+    """Return the pairs of rows that may be asked, the most similar first.
+
+    Parameters
+    ----------
+    left, right : Side
+        Without `right`, pairs are within `left`.
+    block : str, list, tuple, callable or None
+        As the verbs describe it.
+    neighbors : int
+        How many nearest rows of each are taken.
+    max_pairs : int, optional
+        How many pairs are allowed.
+    """
+    rows = left.whole()
+    others = None if right is None else right.whole()
+    if callable(block):
+        frames = [side.frame for side in (left, right) if side is not None]
+        return _of_function(block(*frames), left, right)
+    if block is None:
+        return _all(rows, others, max_pairs)
+    if isinstance(block, str) and block == NEAREST and block not in left.frame.columns:
+        texts = None if right is None or others is None else right.texts(others)
+        near = near_pairs(left.texts(rows), texts, k=neighbors)
+        return _placed(near, rows, others)
+    names = block if isinstance(block, tuple) else (block, block)
+    return _of_columns(left, right, names, neighbors)
+
+
+def _placed(
+    pairs: Pairs, rows: NDArray[np.int64], others: NDArray[np.int64] | None
+) -> Pairs:
+    second = rows if others is None else others
+    return Pairs(rows[pairs.left], second[pairs.right], pairs.similarity)
+
+
+def _all(
+    rows: NDArray[np.int64], others: NDArray[np.int64] | None, max_pairs: int | None
+) -> Pairs:
+    within = others is None
+    second = rows if others is None else others
+    count = len(rows) * (len(rows) - 1) // 2 if within else len(rows) * len(second)
+    if count > (MOST_PAIRS if max_pairs is None else max_pairs):
+        msg = (
+            f"block=None asks all {count:,} pairs: pass max_pairs={count} if that is "
+            f"meant, or block={NEAREST!r}"
+        )
+        raise InvalidValueError(msg)
+    if within:
+        one, other = np.triu_indices(len(rows), 1)
+    else:
+        one, other = np.divmod(np.arange(count), max(1, len(second)))
+    return Pairs(rows[one], second[other], np.zeros(count))
+
+
+def _of_function(made: Iterable[Any], left: Side, right: Side | None) -> Pairs:
+    """Check the positions that a caller's function returned."""
+    pairs = [(int(one), int(other)) for one, other in made]
+    last = len(left.frame if right is None else right.frame)
+    for one, other in pairs:
+        if not (0 <= one < len(left.frame) and 0 <= other < last):
+            msg = f"block returned {(one, other)}: positions of rows are wanted"
+            raise InvalidValueError(msg)
+    if right is None:
+        pairs = [(min(pair), max(pair)) for pair in pairs if pair[0] != pair[1]]
+    whole = set(left.whole().tolist())
+    there = whole if right is None else set(right.whole().tolist())
+    pairs = [p for p in dict.fromkeys(pairs) if p[0] in whole and p[1] in there]
+    array = np.array(pairs, np.int64).reshape(-1, 2)
+    return Pairs(array[:, 0], array[:, 1], np.zeros(len(array)))
+
+
+def _of_columns(
+    left: Side, right: Side | None, names: tuple[Any, Any], neighbors: int
+) -> Pairs:
+    """Return pairs with equal cells, or the nearest by columns of vectors."""
+    one = column_names(left.frame, names[0], "block")
+    second = left if right is None else right
+    other = column_names(second.frame, names[1], "block")
+    rows, others = left.whole(), second.whole()
+    if len(one) == 1 and _has_vectors(left.frame[one[0]]):
+        first = left.frame[one[0]].iloc[rows]
+        rows = rows[first.notna().to_numpy()]
+        here = np.stack(left.frame[one[0]].iloc[rows].tolist())
+        if right is None:
+            return _placed(near_vectors(here, k=neighbors), rows, None)
+        last = second.frame[other[0]].iloc[others]
+        others = others[last.notna().to_numpy()]
+        there = np.stack(second.frame[other[0]].iloc[others].tolist())
+        return _placed(near_vectors(here, there, k=neighbors), rows, others)
+    return _equal(
+        left.frame[one].iloc[rows],
+        second.frame[other].iloc[others],
+        rows,
+        others,
+        within=right is None,
+    )
+
+
+def _equal(
+    one: pd.DataFrame,
+    other: pd.DataFrame,
+    rows: NDArray[np.int64],
+    others: NDArray[np.int64],
+    *,
+    within: bool,
+) -> Pairs:
+    keys = [f"key_{at}" for at in range(one.shape[1])]
+    here = one.set_axis(keys, axis=1).assign(left=rows).dropna()
+    there = other.set_axis(keys, axis=1).assign(right=others).dropna()
+    found = here.merge(there, on=keys)
+    if within:
+        found = found[found["left"] < found["right"]]
+    found = found.sort_values(["left", "right"])
+    count = len(found)
+    return Pairs(found["left"].to_numpy(), found["right"].to_numpy(), np.zeros(count))
+
+
+def _has_vectors(column: pd.Series) -> bool:
+    there = column.dropna()
+    return len(there) > 0 and isinstance(there.iloc[0], np.ndarray)

@@ -1,0 +1,123 @@
+"""The rows that are nearest in meaning: ``search``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Unpack
+
+import numpy as np
+import pandas as pd
+
+from pandas_llm._verbs.forms import twin, verb
+from pandas_llm._verbs.programs import Program, column_names, table_of
+from pandas_llm.errors import InvalidTypeError, InvalidValueError
+
+if TYPE_CHECKING:
+    from pandas_llm._verbs.programs import Steps
+    from pandas_llm.options import Options
+
+_SCORE = "score"
+
+
+@verb
+def search(
+    data: pd.DataFrame,
+    query: str,
+    column: Any,
+    k: int = 10,
+    *,
+    dimensions: int | None = None,
+    **options: Unpack[Options],
+) -> Program:
+    """Return the `k` rows that are nearest in meaning to a text, best first.
+
+    One vector a row, once: they are kept in the cache, so the next query costs one.
+
+    Parameters
+    ----------
+    data : DataFrame or Series
+        The rows.
+    query : str
+        What to look for.
+    column : label or str
+        The column of texts, or a template; or a column of vectors made by `embed`
+        with the same model.
+    k : int, default 10
+        How many.
+    dimensions : int, optional
+        The length of the vectors, where the model lets one choose.
+    **options
+        Any option of a run; `model` is one for embeddings.
+
+    Returns
+    -------
+    DataFrame
+        The rows with a column ``score``: the cosine, from -1 to 1.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import pandas_llm
+    >>> notes = pd.DataFrame({"text": ["It rained.", "The shop was shut."]})
+    >>> notes.llm.search("weather", "text", k=1, model="sim").columns.tolist()
+    ['text', 'score']
+    """
+    from pandas_llm.plan import Plan
+
+    if type(k) is not int or k < 1:
+        msg = f"k must be a whole number of at least 1, not {k!r}"
+        raise InvalidValueError(msg)
+    if not str(query).strip() or not isinstance(query, str):
+        msg = f"query must be a text, not {query!r}"
+        raise InvalidTypeError(msg)
+    frame = table_of(data, "search")
+    if _SCORE in frame.columns:
+        msg = "the frame has a column 'score' already: rename it first"
+        raise InvalidValueError(msg)
+    known = column in frame.columns and _vectors(frame[column])
+    if column in frame.columns:
+        column_names(frame, column, "column")
+    own: dict[str, Any] = {"dimensions": dimensions, **options}
+    texts = Plan("query" if known else _template(column), verb="embed", **own)
+    asked = Plan("query", verb="embed", **own)
+
+    def steps(_: Any) -> Steps[pd.DataFrame]:
+        goal = yield asked, pd.DataFrame({"query": [query]})
+        if known:
+            vectors = frame[column]
+        else:
+            rows = frame.copy(deep=False)
+            rows.attrs = {}
+            vectors = yield texts, rows
+        return _nearest(frame, vectors, goal.iloc[0], k)
+
+    return Program("search", steps, [asked], failed="those rows are not found")
+
+
+asearch = twin(search)
+
+
+def _template(column: Any) -> str:
+    return column if isinstance(column, str) else f"${{{column}}}"
+
+
+def _vectors(column: pd.Series) -> bool:
+    there = column.dropna()
+    return len(there) > 0 and isinstance(there.iloc[0], np.ndarray)
+
+
+def _nearest(frame: pd.DataFrame, vectors: Any, goal: Any, k: int) -> pd.DataFrame:
+    """Return the rows with the largest cosine; none where the query has no vector."""
+    there = np.flatnonzero(vectors.notna().to_numpy())
+    if goal is None or len(there) == 0:
+        return frame.iloc[:0].assign(score=np.empty(0, np.float64))
+    matrix = np.stack(vectors.iloc[there].tolist()).astype(np.float64)
+    if matrix.shape[1] != len(goal):
+        msg = (
+            f"the column's vectors have {matrix.shape[1]} numbers and the query's "
+            f"{len(goal)}: pass the model and dimensions that they were made with"
+        )
+        raise InvalidValueError(msg)
+    lengths = np.linalg.norm(matrix, axis=1) * np.linalg.norm(goal)
+    scores = matrix @ goal / np.where(lengths, lengths, 1.0)
+    best = np.argsort(-scores, kind="stable")[:k]
+    return frame.take(there[best]).assign(score=scores[best])

@@ -1,0 +1,477 @@
+"""The verbs over a table, against a judge that knows the truth, over real HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from resume_server import Server
+
+import pandas_llm
+from pandas_llm import LLMWarning
+from pandas_llm.errors import (
+    ConfigurationError,
+    CostLimitError,
+    InvalidValueError,
+    TemplateError,
+)
+
+TWO = "Same? [${left.key}|${right.key}]"
+MORE = "More? [${left.key}|${right.key}]"
+PEOPLE = pd.DataFrame(
+    {
+        "key": [10, 20, 11, 30, 12],
+        "name": ["Jon Smith", "Ann Lee", "John Smith", "Bo Ek", "Jon Smyth"],
+    },
+    index=list("abcde"),
+)
+
+
+def reply(value):
+    message = {"role": "assistant", "content": json.dumps(value)}
+    usage = {"prompt_tokens": 10, "completion_tokens": 1}
+    choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
+    return {"model": "judge", "choices": choices, "usage": usage}
+
+
+def prompt_of(body):
+    return body["messages"][-1]["content"]
+
+
+def judge(decide):
+    """Answer the pair in brackets of a prompt, by two numbers."""
+
+    def answer(body):
+        one, other = re.search(r"\[(\d+)\|(\d+)\]", prompt_of(body)).groups()
+        (key,) = body["response_format"]["json_schema"]["schema"]["properties"]
+        return reply({key: decide(int(one), int(other))})
+
+    return Server(answer)
+
+
+def same(one, other):
+    """Equal tens are one thing."""
+    return one // 10 == other // 10
+
+
+@pytest.fixture
+def asked():
+    with judge(same) as server:
+        yield server
+
+
+def options(server, **more):
+    return {"base_url": server.base_url, "api_key": "-", "model": "judge", **more}
+
+
+# -- duplicates -----------------------------------------------------------------
+
+
+def test_ngroup_numbers_things_by_first_appearance(asked):
+    groups = PEOPLE.llm.ngroup("name", template=TWO, **options(asked))
+    assert groups.tolist() == [0, 1, 0, 2, 0]
+    assert groups.index.tolist() == list("abcde")
+
+
+@pytest.mark.parametrize(
+    ("keep", "left"), [("first", "abd"), ("last", "bde"), (False, "bd")]
+)
+def test_drop_duplicates_and_duplicated_keep_what_pandas_would(asked, keep, left):
+    given = {"keep": keep, "template": TWO, **options(asked)}
+    out = PEOPLE.llm.drop_duplicates("name", **given)
+    marked = PEOPLE.llm.duplicated("name", **given)
+    assert out.index.tolist() == list(left)
+    pd.testing.assert_frame_equal(out, PEOPLE[~marked])
+
+
+def test_equal_rows_are_one_thing_without_a_question(asked):
+    rows = pd.DataFrame({"key": [1, 1, 1], "name": ["x y", "x y", "x y"]})
+    assert rows.llm.ngroup(**options(asked)).tolist() == [0, 0, 0]
+    assert asked.bodies == []
+
+
+def test_rows_with_na_in_a_used_cell_are_never_equal_and_never_asked(asked):
+    rows = pd.DataFrame({"key": [1.0, None, None], "name": ["a b", "a b", "a b"]})
+    assert rows.llm.ngroup(["key", "name"], **options(asked)).tolist() == [0, 1, 2]
+    assert asked.bodies == []
+
+
+def test_all_pairs_are_refused_above_a_bound(asked):
+    rows = pd.DataFrame({"name": [f"n{i}" for i in range(600)]})
+    with pytest.raises(InvalidValueError, match="179,700 pairs: pass max_pairs=179700"):
+        rows.llm.ngroup("name", block=None, **options(asked))
+    few = PEOPLE.llm.ngroup("name", template=TWO, block=None, **options(asked))
+    assert few.tolist() == [0, 1, 0, 2, 0]
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "town",
+        ["town"],
+        lambda frame: [(0, 2), (2, 4), (4, 0), (1, 1)],
+        "vector",
+    ],
+    ids=["column", "columns", "function", "vectors"],
+)
+def test_pairs_come_from_what_block_names(asked, block):
+    vectors = [
+        np.array(v, np.float32) for v in ([1, 0], [0, 1], [1, 0.1], [0, 2], [1, 0])
+    ]
+    rows = PEOPLE.assign(town=["x", "y", "x", "y", "x"], vector=vectors)
+    groups = rows.llm.ngroup("name", template=TWO, block=block, **options(asked))
+    assert groups.tolist() == [0, 1, 0, 2, 0]
+
+
+def test_a_question_that_fails_joins_nothing_and_is_counted():
+    with Server(lambda body: reply({"wrong": 1})) as server:
+        given = options(server, output_retries=0)
+        with pytest.warns(LLMWarning, match="failed"):
+            groups = PEOPLE.llm.ngroup("name", template=TWO, **given)
+    assert groups.nunique() == 5
+
+
+# -- merge ----------------------------------------------------------------------
+
+LEFT = pd.DataFrame({"key": [10, 20, 30], "name": ["Jon Smith", "Ann Lee", "Bo Ek"]})
+RIGHT = pd.DataFrame(
+    {
+        "key": [11, 21, 40],
+        "name": ["John Smith", "Anne Lee", "Ed Wu"],
+        "size": [1, 2, 3],
+    }
+)
+
+
+@pytest.mark.parametrize("how", ["inner", "left", "right", "outer"])
+def test_merge_lays_the_rows_out_as_pandas_does(asked, how):
+    out = LEFT.llm.merge(RIGHT, TWO, how=how, block=None, **options(asked))
+    ten = LEFT.assign(ten=LEFT["key"] // 10)
+    wanted = ten.merge(RIGHT.assign(ten=RIGHT["key"] // 10), on="ten", how=how)
+    pd.testing.assert_frame_equal(out, wanted.drop(columns="ten"))
+
+
+def test_equal_cells_belong_together_without_a_question(asked):
+    out = LEFT.llm.merge(
+        LEFT.rename(columns={"key": "id"}), on="name", **options(asked)
+    )
+    assert out["key"].tolist() == out["id"].tolist() == [10, 20, 30]
+    assert asked.bodies == []
+
+
+def test_a_matched_row_drops_out_of_the_questions(asked):
+    given = {"validate": "1:1", "block": None, **options(asked)}
+    out = LEFT.llm.merge(RIGHT, TWO, **given)
+    once = len(asked.bodies)
+    assert out["size"].tolist() == [1, 2]
+    LEFT.llm.merge(RIGHT, TWO, block=None, **options(asked))
+    assert once < len(asked.bodies) - once == 9
+
+
+def test_validate_holds_even_if_the_judge_says_yes_to_all():
+    with judge(lambda *_: True) as server:
+        out = LEFT.llm.merge(RIGHT, TWO, validate="1:1", block=None, **options(server))
+        many = LEFT.llm.merge(RIGHT, TWO, validate="1:m", block=None, **options(server))
+    assert out["key_x"].is_unique
+    assert out["key_y"].is_unique
+    assert many["key_y"].is_unique
+
+
+def test_attrs_of_the_left_and_the_usage_of_all_rounds_are_kept(asked):
+    left = LEFT.copy()
+    left.attrs["source"] = "shop"
+    out = left.llm.merge(RIGHT, TWO, block=None, **options(asked))
+    assert out.attrs["source"] == "shop"
+    assert out.llm.usage.requests == len(asked.bodies) == 9
+    assert pandas_llm.last_usage() == out.llm.usage
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"template": "Same? ${left.name}"}, "names no \\${right"),
+        ({"template": "Same? ${name}"}, "names \\${name}"),
+        ({"template": "${left.name} ${right.nam}"}, "right.name"),
+        ({"how": "cross"}, "how must be"),
+        ({"validate": "1:2"}, "validate must be"),
+        ({"on": "nam"}, "is no column"),
+        ({"left_on": "name"}, "go together"),
+        ({"on": "name", "suffixes": ("", "")}, "two columns would be named"),
+    ],
+)
+def test_what_cannot_be_merged_says_so_before_a_call(asked, given, says):
+    with pytest.raises((TemplateError, InvalidValueError), match=says):
+        LEFT.llm.merge(RIGHT, **{**given, **options(asked)})
+    assert asked.bodies == []
+
+
+@pytest.mark.parametrize("how", ["inner", "left", "outer"])
+def test_an_empty_side_has_a_typed_result_and_no_call(asked, how):
+    out = LEFT.iloc[:0].llm.merge(RIGHT, on="name", how=how, **options(asked))
+    assert list(out.columns) == ["key_x", "name_x", "key_y", "name_y", "size"]
+    assert len(out) == (3 if how == "outer" else 0)
+    assert asked.bodies == []
+
+
+# -- nlargest -------------------------------------------------------------------
+
+
+@pytest.fixture
+def ranking():
+    with judge(lambda one, other: one > other) as server:
+        yield server
+
+
+def test_nlargest_returns_the_rows_best_first(ranking):
+    rows = pd.DataFrame({"key": np.random.default_rng(0).permutation(60)})
+    out = rows.llm.nlargest(5, MORE, **options(ranking))
+    pd.testing.assert_frame_equal(out, rows.nlargest(5, "key"))
+    assert out.llm.usage.requests == len(ranking.bodies)
+
+
+def test_one_order_costs_half(ranking):
+    PEOPLE.llm.nlargest(2, MORE, **options(ranking))
+    both = len(ranking.bodies)
+    PEOPLE.llm.nlargest(2, MORE, both_orders=False, **options(ranking))
+    assert both == 2 * (len(ranking.bodies) - both)
+
+
+def test_a_judge_that_prefers_the_first_leaves_the_order_of_rows():
+    with judge(lambda *_: True) as server:
+        out = PEOPLE.llm.nlargest(5, MORE, **options(server))
+    assert out.index.tolist() == list("abcde")
+
+
+def test_nlargest_by_votes_and_by_score(ranking):
+    out = PEOPLE.llm.nlargest(2, MORE, votes=True, **options(ranking))
+    assert out["key"].tolist() == [30, 20]
+    with Server(lambda body: reply({"score": int(prompt_of(body))})) as server:
+        scored = PEOPLE.llm.nlargest(2, "${key}", by="score", **options(server))
+        assert len(server.bodies) == 5
+    pd.testing.assert_frame_equal(scored, out)
+
+
+@pytest.mark.parametrize("k", [0, -1, 1.0, True, None])
+def test_k_must_be_a_whole_number(ranking, k):
+    with pytest.raises(InvalidValueError, match="k must be a whole number"):
+        PEOPLE.llm.nlargest(k, MORE, **options(ranking))
+
+
+def test_no_batch_where_rounds_depend_on_each_other(ranking):
+    with pytest.raises(ConfigurationError, match="no batch=True: each round"):
+        PEOPLE.llm.nlargest(1, MORE, batch=True, **options(ranking))
+
+
+# -- matches, filter ------------------------------------------------------------
+
+
+def even(body):
+    key = int(re.search(r"\d+", prompt_of(body))[0])
+    if key == 30:
+        return reply({"neither": None})
+    (name,) = body["response_format"]["json_schema"]["schema"]["properties"]
+    return reply({name: key % 20 == 0})
+
+
+def test_filter_is_the_frame_where_matches_is_true():
+    with Server(even) as server:
+        given = options(server, output_retries=0)
+        with pytest.warns(LLMWarning, match="1 of 5 questions failed"):
+            mask = PEOPLE.llm.matches("Even? ${key}", **given)
+        with pytest.warns(LLMWarning, match="those rows are left out"):
+            out = PEOPLE.llm.filter("Even? ${key}", **given)
+        with pytest.warns(LLMWarning, match="those rows are kept"):
+            more = PEOPLE.llm.filter("Even? ${key}", keep_undecided=True, **given)
+    assert mask.dtype == "boolean"
+    assert mask.isna().tolist() == [False, False, False, True, False]
+    pd.testing.assert_frame_equal(out, PEOPLE[mask.fillna(False)])
+    assert more.index.tolist() == ["b", "d"]
+
+
+def test_filter_of_a_series_and_of_a_list():
+    with Server(even) as server:
+        keys = PEOPLE["key"].iloc[:3]
+        assert keys.llm.filter("${value}", **options(server)).tolist() == [20]
+        rows = [{"key": 20}, {"key": 21}]
+        out = pandas_llm.filter(rows, "${key}", **options(server))
+        assert out == [{"key": 20}]
+        assert pandas_llm.matches(rows, "${key}", **options(server)) == [True, False]
+
+
+def test_twins_do_the_same_in_a_running_loop():
+    with Server(even) as server:
+        rows = PEOPLE.iloc[:2]
+        out = asyncio.run(rows.llm.afilter("${key}", **options(server)))
+    assert out.index.tolist() == ["b"]
+
+
+# -- agg ------------------------------------------------------------------------
+
+NOTES = pd.DataFrame(
+    {
+        "shop": ["b", "a", "b", None, "a"],
+        "note": ["one", "two", "three", "four", None],
+    }
+)
+
+
+def joining(seen):
+    """Answer with the numbers that a prompt holds, so that none is lost or twice."""
+
+    def answer(body):
+        prompt = prompt_of(body)
+        seen.append(prompt)
+        return reply_text(" ".join(re.findall(r"#\d+", prompt)) or prompt[-60:])
+
+    return Server(answer)
+
+
+def reply_text(text):
+    out = reply(0)
+    out["choices"][0]["message"]["content"] = text
+    return out
+
+
+def test_every_row_is_in_one_leaf_and_no_prompt_is_above_the_bound():
+    from pandas_llm._pacing import estimate_tokens
+
+    seen = []
+    rows = pd.DataFrame({"text": [f"#{i} " + "word " * 20 for i in range(300)]})
+    with Server(
+        lambda body: seen.append(prompt_of(body)) or reply_text("ok")
+    ) as server:
+        out = rows.llm.agg("Which?", "text", max_tokens_per_call=600, **options(server))
+    assert out == "ok"
+    leaves = [prompt for prompt in seen if "#" in prompt]
+    numbers = [n for prompt in leaves for n in re.findall(r"#(\d+)", prompt)]
+    assert numbers == [str(i) for i in sorted(map(int, numbers))] or len(numbers) == 300
+    assert sorted(map(int, numbers)) == list(range(300))
+    assert max(map(estimate_tokens, seen)) <= 600
+    assert len(seen) < 2 * len(leaves)
+
+
+def test_by_groups_as_groupby_does_and_the_question_names_them():
+    seen = []
+    with joining(seen) as server:
+        out = NOTES.llm.agg("What of ${shop}?", "note", by="shop", **options(server))
+    assert out.index.tolist() == ["a", "b"]
+    assert out.index.name == "shop"
+    assert out.name == "answer"
+    assert sorted(prompt.splitlines()[0] for prompt in seen) == [
+        "What of a?",
+        "What of b?",
+    ]
+    assert all("four" not in prompt for prompt in seen)
+
+
+def test_keys_make_typed_columns():
+    with Server(lambda body: reply({"count": 3})) as server:
+        out = NOTES.llm.agg(
+            "?", "note", by="shop", keys={"count": int}, **options(server)
+        )
+        one = NOTES.llm.agg("?", "note", keys={"count": int}, **options(server))
+    assert out["count"].dtype == "Int64"
+    assert out["count"].tolist() == [3, 3]
+    assert one["count"] == 3
+
+
+def test_long_answers_are_asked_again_shorter_and_then_cut():
+    seen = []
+
+    def answer(body):
+        seen.append(prompt_of(body))
+        return reply_text("word " * 500)
+
+    rows = pd.DataFrame({"text": ["word " * 50] * 20})
+    with (
+        Server(answer) as server,
+        pytest.warns(LLMWarning, match="were cut")
+        if False
+        else (__import__("contextlib").nullcontext()),
+    ):
+        rows.llm.agg("Which?", "text", max_tokens_per_call=500, **options(server))
+    assert any(prompt.startswith("Which?\n\nShorten") for prompt in seen)
+    assert len(seen) < 60
+
+
+def test_a_group_with_a_failed_call_is_na_and_counted():
+    def answer(body):
+        return reply_text("" if "two" in prompt_of(body) else "fine")
+
+    with Server(answer) as server:
+        given = {"by": "shop", **options(server, output_retries=0)}
+        with pytest.warns(LLMWarning, match="need them are NA"):
+            out = NOTES.llm.agg("?", "note", **given)
+    assert out.isna().tolist() == [True, False]
+
+
+def test_no_rows_no_call():
+    with joining([]) as server:
+        none = NOTES.iloc[:0]
+        assert none.llm.agg("?", "note", **options(server)) is None
+        assert none.llm.agg("?", "note", by="shop", **options(server)).empty
+        assert server.bodies == []
+
+
+def test_a_bound_without_room_is_refused():
+    with (
+        joining([]) as server,
+        pytest.raises(InvalidValueError, match="leaves no room"),
+    ):
+        NOTES.llm.agg("?", "note", max_tokens_per_call=50, **options(server))
+
+
+# -- search ---------------------------------------------------------------------
+
+
+def vector(text):
+    return [text.count("a"), text.count("b"), 0.1]
+
+
+def embedding(body):
+    data = [
+        {"index": i, "embedding": vector(t), "object": "embedding"}
+        for i, t in enumerate(body["input"])
+    ]
+    return {"data": data, "model": "judge", "usage": {"prompt_tokens": 1}}
+
+
+def test_search_returns_the_nearest_rows_with_their_cosine():
+    rows = pd.DataFrame({"text": ["bbb", "aab", "aaa", None]}, index=[7, 8, 9, 10])
+    with Server(embedding) as server:
+        out = rows.llm.search("aa", "text", k=2, **options(server))
+    assert out.index.tolist() == [9, 8]
+    assert out["score"].is_monotonic_decreasing
+    assert out["score"].iloc[0] == pytest.approx(1, abs=1e-2)
+
+
+def test_a_column_of_vectors_is_searched_with_one_call():
+    rows = pd.DataFrame({"v": [np.array(vector(t), np.float32) for t in ("b", "a")]})
+    with Server(embedding) as server:
+        out = rows.llm.search("a", "v", k=1, **options(server))
+        assert len(server.bodies) == 1
+    assert out.index.tolist() == [1]
+
+
+# -- all ------------------------------------------------------------------------
+
+
+def test_max_cost_holds_over_all_rounds(ranking):
+    rows = pd.DataFrame({"key": np.random.default_rng(0).permutation(60)})
+    given = options(ranking, prices={"judge": (100.0, 0.0)}, max_tokens=1)
+    with pytest.raises(CostLimitError, match="max_cost") as caught:
+        rows.llm.nlargest(5, MORE, max_cost=0.05, **given)
+    assert pandas_llm.last_usage().known_cost <= 0.05
+    assert len(ranking.bodies) <= 50
+    assert caught.value.partial["more"].notna().any()
+
+
+def test_the_report_shows_all_rounds_as_one(ranking):
+    out = PEOPLE.llm.nlargest(2, MORE, **options(ranking))
+    report = str(out.llm.report())
+    assert "nlargest" in report
+    assert f"requests sent   {len(ranking.bodies)}" in report
