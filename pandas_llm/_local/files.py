@@ -57,9 +57,9 @@ def _bundled(model: str) -> Path:
     folder = Path(sparrow_decider.__file__).parent / "models"
     path = folder / f"{model or sparrow_decider.DEFAULT_MODEL}.sparrow"
     if not path.is_file():
-        names = sorted(f"'tiny/{file.stem}'" for file in folder.glob("*.sparrow"))
-        msg = f"there is no 'tiny/{model}': pass model='tiny', or {', '.join(names)}"
-        raise ConfigurationError(msg)
+        others = sorted(f"'tiny/{file.stem}'" for file in folder.glob("*.sparrow"))
+        ways = ", ".join(["pass model='tiny'", *others])
+        raise ConfigurationError(f"there is no 'tiny/{model}': {ways}")
     return path
 
 

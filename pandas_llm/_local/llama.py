@@ -33,28 +33,23 @@ class _Llama:
         self._path, self._address = path, ""
         self._loading = threading.Lock()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `stop`
-        self._process = subprocess.Popen(  # noqa: S603 - this interpreter, our file
+        self.process = subprocess.Popen(  # noqa: S603 - this interpreter, our file
             [sys.executable, _SCRIPT, str(path), str(slots), str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
             start_new_session=True,  # at Ctrl-C the run stops it, not the terminal
         )
-        assert self._process.stdin is not None  # noqa: S101 - for types
-        self._process.stdin.write(f"{self.key}\n".encode())
-        self._process.stdin.flush()
-
-    @property
-    def lives(self) -> bool:
-        """Whether the process runs."""
-        return self._process.poll() is None
+        assert self.process.stdin is not None  # noqa: S101 - for types
+        self.process.stdin.write(f"{self.key}\n".encode())
+        self.process.stdin.flush()
 
     def address(self) -> str:
         """Return where OpenAI's paths begin, once the file is loaded."""
-        assert self._process.stdout is not None  # noqa: S101 - for types
+        assert self.process.stdout is not None  # noqa: S101 - for types
         with self._loading:
             if not self._address:
-                self._address = self._process.stdout.readline().decode().strip()
+                self._address = self.process.stdout.readline().decode().strip()
         if self._address:
             return f"{self._address}/v1"
         self._log.seek(0)
@@ -66,8 +61,8 @@ class _Llama:
 
     def stop(self) -> None:
         """End the process; nothing of it is left."""
-        self._process.kill()
-        self._process.communicate()
+        self.process.kill()
+        self.process.communicate()
         self._log.close()
 
 
@@ -80,7 +75,7 @@ async def served(path: Path, slots: int) -> AsyncIterator[tuple[str, str, int]]:
     name = os.getpid(), path
     with _lock:
         server = _running.get(name)
-        if server is None or not server.lives:
+        if server is None or server.process.poll() is not None:
             server = _running[name] = _Llama(path, slots)
         server.users += 1
     try:

@@ -102,7 +102,7 @@ def test_what_tiny_cannot_answer_is_said_at_once_with_what_it_can(ask, words):
 
 @tiny
 def test_an_unknown_tiny_model_names_those_there_are():
-    with pytest.raises(ConfigurationError, match="pass model='tiny', or 'tiny/sparrow"):
+    with pytest.raises(ConfigurationError, match="pass model='tiny', 'tiny/sparrow"):
         REVIEWS.llm.classify(QUESTION, LABELS, model="tiny/no", **QUIET)
 
 
@@ -307,14 +307,14 @@ from pandas_llm._local import llama
 def went(now):
     for server in llama._running.values():
         {then}
-        print(server._process.pid, flush=True)
+        print(server.process.pid, flush=True)
 
 pd.DataFrame({{"text": range(2000)}}).llm.complete(
     "Say ${{text}}", model="gguf/" + sys.argv[1], max_tokens=2000, cache=False,
     progress=went, concurrency=1,
 )
 """
-EXITS = "os._exit(print(server._process.pid, flush=True) or 3)"
+EXITS = "os._exit(print(server.process.pid, flush=True) or 3)"
 FORKS = "fork = os.fork() or (time.sleep(60), os._exit(0)); print(fork, flush=True)"
 FORK_ENDS = "os.fork() or os._exit(0)"
 
