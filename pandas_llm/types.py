@@ -12,6 +12,7 @@ from pandas_llm.redaction import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from pandas_llm.errors import LLMError
 
@@ -32,6 +33,8 @@ class Endpoint(NamedTuple):
     """Makes another key, where a function was given for it."""
     embeds: int | None = None
     """None where texts are asked for; for vectors their length, 0 the model's own."""
+    path: Path | None = None
+    """The file of a model on this machine; its digest is then the address."""
 
     def __repr__(self) -> str:
         """Show all but the key and the headers, which may hold one."""

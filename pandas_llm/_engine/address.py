@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from pandas_llm import environment
+from pandas_llm._local import LOCAL, local_endpoint
 from pandas_llm.errors import ConfigurationError
 from pandas_llm.providers import local, presets
 from pandas_llm.providers import preset as provider_preset
@@ -74,7 +75,15 @@ def transferable(settings: Settings) -> dict[str, Any]:
     # with a password in it is not written down
     place = settings.base_url or _variable(preset.address)
     found["base_url"] = None if place and parted(place)[0] else place
+    found["model"] = _movable(settings.model)
+    found["fallback"] = [_movable(model) for model in settings.fallback]
     return found
+
+
+def _movable(model: str | None) -> str | None:
+    """Return a model's name; a path in it means the same wherever a process stands."""
+    provider, _, path = (model or "").partition("/")
+    return f"gguf/{_whole(path)}" if provider == "gguf" else model
 
 
 def _whole(path: Any) -> Any:
@@ -101,6 +110,11 @@ def resolve_endpoint(settings: Settings) -> Endpoint:
         When there is no model or no key; the message names the ways out.
     """
     name, preset, model = _split_model(settings.model)
+    if name in LOCAL:
+        if settings.base_url:
+            msg = f"model={settings.model!r} runs in this process: leave base_url= out"
+            raise ConfigurationError(msg)
+        return local_endpoint(name, model)
     given = settings.base_url or _variable(preset.address)
     base_url = given or preset.base_url
     key, token = _key(settings, preset)
@@ -196,6 +210,8 @@ def _split_model(model: str | None) -> tuple[str, Preset, str]:
     name, slash, rest = (model or "").partition("/")
     if slash and (preset := provider_preset(name)):
         return name, preset, rest
+    if model == "tiny":
+        return "tiny", presets()["tiny"], ""
     name = "sim" if model == "sim" else "openai"
     return name, presets()[name], model or ""
 

