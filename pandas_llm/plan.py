@@ -11,7 +11,7 @@ from pandas_llm._engine import transferable
 from pandas_llm._run import (
     Shape,
     TaskRun,
-    check_given,
+    check_options,
     estimate_run,
     make_task,
     preview_prompts,
@@ -67,7 +67,7 @@ class Plan:
         self, template: str, keys: Any = None, *, verb: Verb = "generate", **given: Any
     ) -> None:
         fields = {k: given.pop(k) for k in list(given) if k in Shape.__slots__}
-        check_given(verb, given)
+        check_options(verb, given)
         self._freeze(template, keys, verb, Shape(**fields), options.resolve(given))
 
     def _freeze(

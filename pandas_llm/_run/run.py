@@ -113,10 +113,8 @@ class TaskRun:
         self.broken: str | None = None
         self.endpoints: list[Endpoint] = []
         if not dry and self.source.rows:
-            self.endpoints = [
-                endpoint._replace(embeds=task.embeds)
-                for endpoint in resolve_endpoints(self.settings)
-            ]
+            resolved = resolve_endpoints(self.settings)
+            self.endpoints = [e._replace(embeds=task.embeds) for e in resolved]
             self._advise()
         self.bar = bar or Bar(
             self.events.totals,

@@ -50,7 +50,7 @@ _OF_TEXTS = {
     "fallback": "vectors of two models cannot be compared",
     "images": "only texts are embedded",
 }
-"""Options that are no embedding's, and why."""
+"""Options that `embed` refuses, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +142,9 @@ def _dimension(vectors: str, name: str) -> float:
     return int(match[1]) if match else math.inf
 
 
-def check_given(verb: Verb, given: Iterable[str]) -> None:
-    """Refuse options of the call itself that mean nothing to a verb."""
-    for name in given:
+def check_options(verb: Verb, names: Iterable[str]) -> None:
+    """Refuse options that a verb does not have."""
+    for name in names:
         if verb == "embed" and name in _OF_TEXTS:
             msg = f"embed has no option {name!r}: {_OF_TEXTS[name]}"
             raise InvalidTypeError(msg)

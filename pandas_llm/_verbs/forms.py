@@ -87,21 +87,21 @@ def plan_of(verb: Callable[..., Any]) -> Callable[..., Any]:
     return partial(_called, inspect.unwrap(verb))
 
 
-def _called(definition: Callable[..., Any], /, *args: Any, **given: Any) -> Any:
+def _called(definition: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Call a definition; raise an error of ours for arguments that it does not take."""
     try:
-        inspect.signature(definition).bind(*args, **given)
+        inspect.signature(definition).bind(*args, **kwargs)
     except TypeError as error:
         raise InvalidTypeError(f"{definition.__name__}() {error}") from None
-    return definition(*args, **given)
+    return definition(*args, **kwargs)
 
 
 def verb(definition: Callable[P, Plan | Program]) -> Callable[P, Any]:
     """Build a verb from its definition: a function that runs the plan on the data."""
     plan = plan_of(definition)
 
-    def run(data: Any, *args: Any, **given: Any) -> Any:
-        return plan(data, *args, **given)(data)
+    def run(data: Any, *args: Any, **kwargs: Any) -> Any:
+        return plan(data, *args, **kwargs)(data)
 
     return form(run, definition, "data")
 
@@ -110,8 +110,8 @@ def twin(verb: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
     """Build the async twin of a verb, which runs in the caller's event loop."""
     plan = plan_of(verb)
 
-    async def run(data: Any, *args: Any, **given: Any) -> Any:
-        return await plan(data, *args, **given).acall(data)
+    async def run(data: Any, *args: Any, **kwargs: Any) -> Any:
+        return await plan(data, *args, **kwargs).acall(data)
 
     return form(run, verb, "data", doc=_twin_doc(verb, "pandas_llm.a{}", ["df"]))
 
@@ -119,8 +119,8 @@ def twin(verb: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
 def tool(definition: Callable[P, R]) -> Callable[P, R]:
     """Build a form without a twin, for a function that runs nothing."""
 
-    def run(*args: Any, **given: Any) -> Any:
-        return _called(definition, *args, **given)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return _called(definition, *args, **kwargs)
 
     return form(run, definition, "data")
 
@@ -130,8 +130,8 @@ def method(
 ) -> Callable[Concatenate[Any, P], R]:
     """Build a method from a verb, for an accessor with its data in ``_data``."""
 
-    def run(self: Any, *args: Any, **given: Any) -> Any:
-        return verb(self._data, *args, **given)
+    def run(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return verb(self._data, *args, **kwargs)
 
     doc = _DATA.sub("", inspect.cleandoc(verb.__doc__ or ""))
     return form(run, verb, "self", doc=doc)
@@ -143,8 +143,8 @@ def twin_method(
     """Build the async twin of a method."""
     plan = plan_of(verb)
 
-    async def run(self: Any, *args: Any, **given: Any) -> Any:
-        return await plan(self._data, *args, **given).acall(self._data)
+    async def run(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return await plan(self._data, *args, **kwargs).acall(self._data)
 
     return form(run, verb, "self", doc=_twin_doc(verb, "df.llm.a{}", []))
 
