@@ -76,7 +76,8 @@ def transferable(settings: Settings) -> dict[str, Any]:
     place = settings.base_url or _variable(preset.address)
     found["base_url"] = None if place and parted(place)[0] else place
     found["model"] = _movable(settings.model)
-    found["fallback"] = [_movable(model) for model in settings.fallback]
+    if settings.fallback:
+        found["fallback"] = [_movable(model) for model in settings.fallback]
     return found
 
 
