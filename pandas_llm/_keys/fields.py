@@ -126,7 +126,9 @@ def strict_model(model: type[BaseModel], where: str, models: Models) -> type[Bas
 def has_validators(field: FieldInfo) -> bool:
     """Return whether a field has a person's own validators."""
     return any(
-        isinstance(m, _VALIDATORS) and not _is_ours(m) for m in _all_metadata(field)
+        isinstance(m, _VALIDATORS)
+        and getattr(m.func, "__module__", None) != __name__  # not a check of ours
+        for m in _all_metadata(field)
     )
 
 
@@ -137,10 +139,6 @@ def _all_metadata(field: FieldInfo) -> list[Any]:
         metadata += getattr(part, "__metadata__", ())
         todo += [] if get_origin(part) is Literal else get_args(part)
     return metadata
-
-
-def _is_ours(validator: Any) -> bool:
-    return getattr(validator.func, "__module__", None) == __name__
 
 
 # -- labels ---------------------------------------------------------------------

@@ -8,7 +8,14 @@ import numpy as np
 import pandas as pd
 
 from pandas_llm._verbs.forms import twin, verb
-from pandas_llm._verbs.pairs import NEAREST, ask, candidates, default_question, sides
+from pandas_llm._verbs.pairs import (
+    NEAREST,
+    ask,
+    candidates,
+    default_question,
+    equal_rows,
+    sides,
+)
 from pandas_llm._verbs.programs import Program, column_names, table_of
 from pandas_llm.errors import ConfigurationError, InvalidTypeError, InvalidValueError
 
@@ -202,14 +209,8 @@ def _names(
 
 def _equal(one: Side, other: Side) -> list[Match]:
     """Return the rows whose compared cells are equal: they need no question."""
-    here, there = one.whole(), other.whole()
-    names = [f"key_{at}" for at in range(len(one.compared))]
-    left = one.frame[one.compared].iloc[here].astype(object).set_axis(names, axis=1)
-    right = (
-        other.frame[other.compared].iloc[there].astype(object).set_axis(names, axis=1)
-    )
-    left, right = left.assign(left=here).dropna(), right.assign(right=there).dropna()
-    equal = left.merge(right, on=names)
+    left, right = one.frame[one.compared], other.frame[other.compared]
+    equal = equal_rows(left, one.whole(), right, other.whole())
     return list(zip(equal["left"].tolist(), equal["right"].tolist(), strict=True))
 
 

@@ -185,32 +185,26 @@ def _of_columns(
         others = others[last.notna().to_numpy()]
         there = np.stack(second.frame[other[0]].iloc[others].tolist())
         return _placed(near_vectors(here, there, k=neighbors), rows, others)
-    return _equal(
-        left.frame[one].iloc[rows],
-        second.frame[other].iloc[others],
-        rows,
-        others,
-        within=right is None,
-    )
-
-
-def _equal(
-    one: pd.DataFrame,
-    other: pd.DataFrame,
-    rows: NDArray[np.int64],
-    others: NDArray[np.int64],
-    *,
-    within: bool,
-) -> Pairs:
-    keys = [f"key_{at}" for at in range(one.shape[1])]
-    here = one.set_axis(keys, axis=1).assign(left=rows).dropna()
-    there = other.set_axis(keys, axis=1).assign(right=others).dropna()
-    pairs = here.merge(there, on=keys)
-    if within:
+    pairs = equal_rows(left.frame[one], rows, second.frame[other], others)
+    if right is None:
         pairs = pairs[pairs["left"] < pairs["right"]]
     pairs = pairs.sort_values(["left", "right"])
     count = len(pairs)
     return Pairs(pairs["left"].to_numpy(), pairs["right"].to_numpy(), np.zeros(count))
+
+
+def equal_rows(
+    left: pd.DataFrame,
+    rows: NDArray[np.int64],
+    right: pd.DataFrame,
+    others: NDArray[np.int64],
+) -> pd.DataFrame:
+    """Return the pairs of rows that are equal in all columns of both frames."""
+    keys = [f"key_{at}" for at in range(left.shape[1])]
+    # objects, as pandas does not merge texts with numbers
+    here = left.iloc[rows].astype(object).set_axis(keys, axis=1).assign(left=rows)
+    there = right.iloc[others].astype(object).set_axis(keys, axis=1)
+    return here.dropna().merge(there.assign(right=others).dropna(), on=keys)
 
 
 def _has_vectors(column: pd.Series) -> bool:
