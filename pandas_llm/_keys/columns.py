@@ -199,7 +199,7 @@ def converter(column: Column) -> Callable[[Any], Any]:
     def label(value: Any) -> Any:
         value = value.value if isinstance(value, enum.Enum) else value
         if value not in column.labels:
-            msg = f"{value!r} is none of the labels"
+            msg = f"{value!r} is not one of the labels"
             raise ValueError(msg)
         return value
 
@@ -208,7 +208,7 @@ def converter(column: Column) -> Callable[[Any], Any]:
 
 def _only(value: Any, *types: type) -> Any:
     if not isinstance(value, types) or (bool not in types and isinstance(value, bool)):
-        msg = f"{value!r} is no {types[0].__name__}"
+        msg = f"{value!r} is not of type {types[0].__name__}"
         raise ValueError(msg)
     return value
 
@@ -216,7 +216,7 @@ def _only(value: Any, *types: type) -> Any:
 def _finite(value: Any) -> float:
     number = float(_only(value, float, int))
     if not math.isfinite(number):
-        msg = f"{value!r} is no finite number"
+        msg = f"{value!r} is not a finite number"
         raise ValueError(msg)
     return number
 

@@ -77,7 +77,7 @@ def resolve(  # noqa: C901, PLR0911 - one branch a form
     if annotation is type(None) or not ours:
         return annotation
     msg = (
-        f"{where}: {annotation!r} is none of str, int, float, bool, date, "
+        f"{where}: {annotation!r} is not one of str, int, float, bool, date, "
         "datetime, list[...], Literal[...], Optional[...], an Enum, a list of labels "
         "or a pydantic model"
     )

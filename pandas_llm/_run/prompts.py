@@ -62,7 +62,7 @@ class Prompts:
                 raise TemplateError(msg)
             if not count:
                 near = ", ".join(difflib.get_close_matches(name, known, n=3) or known)
-                msg = f"images names {name!r}: is no column (there is {near})"
+                msg = f"images names {name!r}: not a column (there is {near})"
                 raise TemplateError(msg)
         self.columns += [name for name in names if name not in self.columns]
         return [self.columns.index(name) for name in names]
@@ -136,7 +136,9 @@ def column_template(
     if not Template(text, names, values).columns:
         close = difflib.get_close_matches(text, names, n=1) or names[:1]
         hint = f"; write {close[0]!r} for that column" if close else ""
-        msg = f"{text!r} is no column, nor a template with ${{column}} in it{hint}"
+        msg = (
+            f"{text!r} is neither a column nor a template with ${{column}} in it{hint}"
+        )
         raise TemplateError(msg)
     return text
 

@@ -190,7 +190,7 @@ def _texts(frame: pd.DataFrame, column: Any, plan: Plan) -> list[str | None]:
     template = Template(wanted, source.fields, plan.settings.values)
     names = list(template.columns)
     if not names:
-        msg = f"{column!r} is no column, nor a template with ${{column}} in it"
+        msg = f"{column!r} is neither a column nor a template with ${{column}} in it"
         raise InvalidValueError(msg)
     render = template.renderer(names)
     missing = missing_rows(source, names)

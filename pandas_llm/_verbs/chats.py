@@ -71,7 +71,7 @@ def to_chat_jsonl(  # noqa: PLR0913 - all by name but the first two
     Raises
     ------
     TemplateError
-        For a name that is no column; for an `assistant` that names none.
+        For a name that is not a column; for an `assistant` without columns.
     ValueError
         For missing values, a message without text, or no rows; nothing is written.
 
@@ -108,7 +108,7 @@ def to_chat_jsonl(  # noqa: PLR0913 - all by name but the first two
         raise InvalidValueError(_describe_gaps(source, columns))
     lines = list(_chats(source, templates, columns, missing))
     if not lines:
-        msg = "there is no row to write"
+        msg = "there are no rows to write"
         raise InvalidValueError(msg)
     target = Path(path).expanduser()
     with replacing(target) as file:

@@ -186,9 +186,7 @@ def _keys(
     if on is None:
         on = [name for name in left.columns if name in right.columns]
         if not on:
-            msg = (
-                "the frames share no column: pass a template, or left_on= and right_on="
-            )
+            msg = "no column is in both: pass a template, or left_on= and right_on="
             raise InvalidValueError(msg)
     return column_names(left, on, "on"), column_names(right, on, "on")
 

@@ -86,7 +86,7 @@ class Writer:
         try:
             with self._lock:
                 connection = self._connection or self._open()
-                # a clock set back must not make what is new the first to go
+                # a clock that was set back must not make new replies the first to go
                 self._stamp = max(self._stamp, int(time.time()))
                 database.write(connection, puts, used, self._stamp)
                 database.evict(connection, self._limit)
