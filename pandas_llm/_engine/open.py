@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -111,10 +111,42 @@ def _client(
     if settings.images and getattr(provider, "images", None) is None:
         msg = f"images= is set, and the provider {endpoint.provider!r} takes none"
         raise ConfigurationError(msg)
+    if getattr(provider, "decides", False):
+        _check_questions(endpoint.provider, provider, output, settings)
     parts = Parts(
         endpoint, spec, provider, transport, output, pace, prices, cache, reached
     )
     return Client(parts, settings)
+
+
+def _check_questions(
+    name: str, provider: Any, output: Output, settings: Settings
+) -> None:
+    """Refuse what an endpoint for closed questions cannot answer."""
+    msg, questions = "", output.questions
+    if output.open or not questions:
+        which = ", ".join(map(repr, output.open)) or "this verb"
+        msg = (
+            f"the provider {name!r} answers closed questions only, and {which} is "
+            "open: ask classify, or extract with keys that are bool, Literal, Enum or "
+            "lists of labels"
+        )
+    elif settings.n > 1:
+        msg = f"the provider {name!r} answers once, with probabilities: leave n= out"
+    elif len(questions) > provider.most_questions:
+        msg = (
+            f"the provider {name!r} takes {provider.most_questions} keys a row, not "
+            f"{len(questions)}: ask in several calls"
+        )
+    else:
+        most = max(questions, key=lambda question: len(question.labels))
+        if len(most.labels) > provider.most_labels:
+            msg = (
+                f"the provider {name!r} takes {provider.most_labels} labels, and "
+                f"{most.name!r} has {len(most.labels)}: ask for groups of them first"
+            )
+    if msg:
+        raise ConfigurationError(msg)
 
 
 async def _open_file(

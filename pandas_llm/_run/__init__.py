@@ -9,7 +9,7 @@ from pandas_llm._run.blocking import run_for
 from pandas_llm._run.estimate import Estimate, estimate_run
 from pandas_llm._run.ledger import Ledger
 from pandas_llm._run.preview import preview_prompts, preview_requests
-from pandas_llm._run.prompts import shared_spec
+from pandas_llm._run.prompts import examples_of, shared_spec
 from pandas_llm._run.result import runs, typed, usage
 from pandas_llm._run.rows import (
     Source,
@@ -43,6 +43,7 @@ __all__ = [
     "check_new",
     "collected",
     "estimate_run",
+    "examples_of",
     "iter_rows",
     "last_usage",
     "make_task",

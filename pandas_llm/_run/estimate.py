@@ -100,6 +100,8 @@ class _Unsent:
     prices: Prices
     written: float | None = None
     """Tokens of the answers that are kept, the mean; None without any."""
+    each: int = 1
+    """Requests a row: one a closed key, where tokens tell its probabilities."""
 
 
 def estimate_run(task: Task, data: Any, pilot: int = 0) -> Estimate:
@@ -123,30 +125,31 @@ def estimate_run(task: Task, data: Any, pilot: int = 0) -> Estimate:
     if pilot and found.positions:
         seen = _pilot(task, take_rows(data, found.positions[:pilot]))
         found = _look_at_rows(task, data)
-    requests = len(found.positions)
+    requests = len(found.positions) * found.each
     if not seen:
-        out = written(task) if found.written is None else found.written
-        each = Tokens(round(found.weights / max(1, requests)), round(out))
+        out = written(task) if found.written is None else found.written / found.each
+        each = Tokens(round(found.weights / max(1, len(found.positions))), round(out))
         tier, batch = task.settings.service_tier, task.settings.batch
         cost = found.prices.of(each, tier, batch=batch) * requests
         return Estimate(
             found.rows,
             requests,
             found.cached,
-            round(found.weights),
+            round(found.weights * found.each),
             round(out * requests),
             cost,
         )
+    rows = len(found.positions)
     mean, low, high = _range([one.cost for one in seen])
     return Estimate(
         found.rows,
         requests,
         found.cached,
-        round(statistics.fmean(one.tokens.input for one in seen) * requests),
-        round(statistics.fmean(one.tokens.output for one in seen) * requests),
-        mean * requests,
-        low * requests,
-        high * requests,
+        round(statistics.fmean(one.tokens.input for one in seen) * rows),
+        round(statistics.fmean(one.tokens.output for one in seen) * rows),
+        mean * rows,
+        low * rows,
+        high * rows,
         len(seen),
     )
 
@@ -178,6 +181,8 @@ def _look_at_rows(task: Task, data: Any) -> _Unsent:
             feed = Feed(requests, client, run.events, run.store, task.settings)
             shared = sum(estimate_tokens(a + b) for a, b in client.spec.examples)
             found = _Unsent(run.store.rows, [], 0.0, 0, client.prices)
+            if client.spec.odds in ("words", "codes"):
+                found.each = len(task.output.questions) + bool(task.output.open)
             while (bundle := await feed.next()) is not None:
                 (item,) = bundle
                 found.positions.append(item.position)

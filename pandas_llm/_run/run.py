@@ -26,6 +26,7 @@ from pandas_llm._run import blocking, summary
 from pandas_llm._run.prompts import Prompts, column_template, shared_spec
 from pandas_llm._run.result import build_result, failure_table, rehearse
 from pandas_llm._run.rows import check_new, source_of
+from pandas_llm._run.sureness import check_gold, settle
 from pandas_llm._run.task import ALONE, check_names
 from pandas_llm.cache import location, open_cache
 from pandas_llm.errors import (
@@ -34,6 +35,7 @@ from pandas_llm.errors import (
     InterruptedRowError,
     LLMError,
     LLMWarning,
+    UnsureError,
     warn,
 )
 
@@ -96,7 +98,7 @@ class TaskRun:
         self.prompts = Prompts(template, self.source, self.settings)
         self.store = Store(
             self.source.rows,
-            len(task.output.columns),
+            task.output.width,
             details=self.settings.details,
             labels=self.source.frame.index,
         )
@@ -104,6 +106,7 @@ class TaskRun:
         if task.verb not in ALONE:
             check_new(self.source, [name for name, _ in task.columns])
         if not dry:
+            check_gold(self.source, task)
             rehearse(self.source, data, task)
         self.events = Events(budget=CostBudget(self.settings.max_cost))
         self.events.totals.rows = self.source.rows
@@ -112,6 +115,7 @@ class TaskRun:
         self.status: Callable[[], Status] = Status
         self.facts: dict[str, Any] = {}
         self.broken: str | None = None
+        self.weighing = ""  # where probabilities come from, if they are told
         self.endpoints: list[Endpoint] = []
         if not dry and self.source.rows:
             found = resolve_endpoints(self.settings)
@@ -177,6 +181,9 @@ class TaskRun:
                 "provider": client.endpoint.provider,
                 "model": client.endpoint.model,
             }
+            self.weighing = (
+                "decisions" if client.spec.odds == "questions" else "logprobs"
+            )
             self.status = lambda: _status(client)
             requests = self.prompts.requests(client.spec)
             at = partial(self.prompts.requests, client.spec)
@@ -202,8 +209,7 @@ class TaskRun:
         """Return what all clients of the run share; the stack closes the cache."""
         cache = self._cache(stack)
         task, output = self.task, self.task.output
-        spec = shared_spec(task.settings, output.schema, task.verb, output.constrained)
-        return Ask(spec, output, task.settings, cache)
+        return Ask(shared_spec(task), output, task.settings, cache)
 
     def _cache(self, stack: AsyncExitStack) -> Cache | None:
         path = location(self.settings.cache)
@@ -230,6 +236,7 @@ class TaskRun:
             # it ended before its rows' turn; one that is done stays done
             self.store.unfinished = InterruptedRowError("the run was interrupted")
         self.failed = self.store.failed()
+        self.facts |= settle(self.store, self.task, self.source, self.weighing)
         seconds = time.monotonic() - self.events.started
         self.events.log.sample(seconds, self.events.totals)
         self.usage = replace(
@@ -270,6 +277,11 @@ class TaskRun:
                 raised.partial = out
                 raised.failures = failure_table(self.store, labels)
                 raise raised
+        unsure = [at for at in notes if self.store.kind(at) == UnsureError.kind]
+        notes = [at for at in notes if at not in set(unsure)]
+        if unsure:
+            bound = f"are less sure than {self.task.shape.abstain_below}, so left NA"
+            said.append(summary.counted(unsure, self.store, labels, bound))
         if notes:
             what = "are answered, with a remark"
             said.append(summary.counted(notes, self.store, labels, what))

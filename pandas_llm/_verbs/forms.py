@@ -81,11 +81,11 @@ def make_plan(verb: Verb, given: Mapping[str, Any]) -> Plan:
 
     Most of the package is imported here, not with it.
     """
-    from pandas_llm.plan import Plan
+    from pandas_llm.plan import plan_for
 
     own = {name: given[name] for name in given if name not in ("data", "options")}
     keys = own.pop("keys", own.pop("labels", None))
-    return Plan(own.pop("template"), keys, verb=verb, **own, **given["options"])
+    return plan_for(own.pop("template"), keys, verb, {**own, **given["options"]})
 
 
 def plan_of(verb: Callable[..., Any]) -> Callable[..., Any]:

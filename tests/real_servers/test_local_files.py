@@ -88,16 +88,16 @@ def test_closed_keys_of_every_kind_are_one_request_a_row():
 @pytest.mark.parametrize(
     ("ask", "words"),
     [
-        (lambda llm, **o: llm.complete("Say ${text}", **o), "a text is asked for"),
-        (lambda llm, **o: llm.generate("${text}", ["q"], **o), "number of records"),
-        (lambda llm, **o: llm.extract("${text}", {"year": int}, **o), "key 'year'"),
-        (lambda llm, **o: llm.extract("${text}", ["name"], **o), "key 'name'"),
+        (lambda llm, **o: llm.complete("Say ${text}", **o), "completion. is open"),
+        (lambda llm, **o: llm.generate("${text}", ["q"], **o), "q. is open"),
+        (lambda llm, **o: llm.extract("${text}", {"year": int}, **o), "year. is open"),
+        (lambda llm, **o: llm.extract("${text}", ["name"], **o), "name. is open"),
     ],
 )
 def test_what_tiny_cannot_answer_is_said_at_once_with_what_it_can(ask, words):
     with pytest.raises(ConfigurationError, match=words) as caught:
         ask(REVIEWS.llm, model="tiny", **QUIET)
-    assert "model='tiny' chooses among labels" in str(caught.value)
+    assert "ask classify, or extract with keys that are bool" in str(caught.value)
 
 
 @tiny
