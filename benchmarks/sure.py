@@ -76,21 +76,21 @@ def bodies(frame: pd.DataFrame) -> list[bytes]:
 
 
 def own_time() -> None:
-    """Show what a row takes beside the model: everything, less the model alone."""
+    """Show the CPU that a row takes beside the model: all of it, less the model's."""
     path, rows = local_endpoint("tiny", "").path, []
     for name, about in SETS.items():
         frame, whole, alone = sentences(name), [], []
         for _ in range(REPETITIONS):
-            started = time.perf_counter()
+            started = time.process_time()
             for body in bodies(frame):
                 decide(path, body)
-            alone.append((time.perf_counter() - started) / len(frame) * 1e3)
-            started = time.perf_counter()
+            alone.append((time.process_time() - started) / len(frame) * 1e3)
+            started = time.process_time()
             frame.llm.classify(QUESTION, LABELS, model="tiny", **QUIET)
-            whole.append((time.perf_counter() - started) / len(frame) * 1e3)
+            whole.append((time.process_time() - started) / len(frame) * 1e3)
         own = [ours - model for ours, model in zip(whole, alone, strict=True)]
         rows.append((about, *(spread(times, ".2f") for times in (alone, whole, own))))
-    table("tiny, ms a row", "model alone", "all", "our own", rows=rows)
+    table("tiny, ms of CPU a row", "model alone", "all", "our own", rows=rows)
 
 
 def calibration() -> None:

@@ -154,6 +154,14 @@ class UnreadError(RowError, kind="unread", remark=True):
     """The row was answered, but not every vote on it could be read."""
 
 
+class DeclinedError(RowError, kind="declined", remark=True):
+    """The model declined some of a row's questions; the others are answered."""
+
+
+class UnsureError(RowError, kind="unsure", remark=True):
+    """The label was less sure than `abstain_below` asks for, and is left out."""
+
+
 class OutputError(RowError, kind="output"):
     """A reply that does not hold what was asked for.
 

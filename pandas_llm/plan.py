@@ -17,6 +17,7 @@ from pandas_llm._run import (
     preview_prompts,
     preview_requests,
 )
+from pandas_llm.errors import ConfigurationError
 from pandas_llm.options import Settings
 
 if TYPE_CHECKING:
@@ -66,9 +67,8 @@ class Plan:
     def __init__(
         self, template: str, keys: Any = None, *, verb: Verb = "generate", **given: Any
     ) -> None:
-        fields = {k: given.pop(k) for k in list(given) if k in Shape.__slots__}
-        check_options(verb, given)
-        self._freeze(template, keys, verb, Shape(**fields), options.resolve(given))
+        _check_frozen(given.get("calibrate"), given.get("gold"))
+        self._freeze(template, keys, verb, *_sorted_out(verb, given))
 
     def _freeze(
         self, template: str, keys: Any, verb: Verb, shape: Shape, settings: Settings
@@ -93,6 +93,7 @@ class Plan:
     def __reduce__(self) -> Any:
         """Pickle the specification; raise if it holds a key or a session."""
         shape, settings = self._task.shape, self._task.settings
+        _check_frozen(shape.calibrate, shape.gold)
         given = transferable(settings)
         return _rebuilt, (self.template, self.keys, self.verb, asdict(shape), given)
 
@@ -186,6 +187,29 @@ class Plan:
     def renumbers(self) -> bool:
         """Whether the result has an index of its own."""
         return self._task.shape.ignore_index
+
+
+def plan_for(template: str, keys: Any, verb: Verb, given: Mapping[str, Any]) -> Plan:
+    """Make the plan of one call, which may be calibrated on its own frame."""
+    return _frozen(template, keys, verb, *_sorted_out(verb, dict(given)))
+
+
+def _sorted_out(verb: Verb, given: dict[str, Any]) -> tuple[Shape, Settings]:
+    """Part what a verb takes from the options of a run."""
+    fields = {k: given.pop(k) for k in list(given) if k in Shape.__slots__}
+    check_given(verb, given)
+    return Shape(**fields), options.resolve(given)
+
+
+def _check_frozen(calibrate: Any, gold: Any) -> None:
+    """Refuse a calibration that each partition would make for itself."""
+    if gold is not None or (isinstance(calibrate, str) and calibrate == "prior"):
+        msg = (
+            "a plan may run on parts of a frame, and each would be calibrated by "
+            "itself: pass calibrate= the offsets of an earlier run, "
+            "out.attrs['llm']['calibration']"
+        )
+        raise ConfigurationError(msg)
 
 
 def _rebuilt(

@@ -6,12 +6,13 @@ Plain data; addresses show no key (`redaction`), and errors are named for types 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from pandas_llm.redaction import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from pandas_llm.errors import LLMError
@@ -42,6 +43,33 @@ class Endpoint(NamedTuple):
         return f"Endpoint({self.provider!r}, {where!r}, {self.model!r})"
 
 
+class Question(NamedTuple):
+    """One closed question about a row: a label out of some, yes or no, a level."""
+
+    name: str
+    """The key's, which is its name in JSON too."""
+    instructions: str
+    labels: tuple[str, ...]
+    """What may be answered, in the order declared."""
+    values: tuple[Any, ...]
+    """What each label stands for."""
+    descriptions: tuple[str, ...] = ()
+    """What each label means; empty where none is described."""
+    kind: Literal["choice", "predicate", "score"] = "choice"
+    """A predicate's labels are yes and no; those of a score rise."""
+
+
+class Odds(NamedTuple):
+    """What a choice says of how likely its answers are, as the server said it."""
+
+    source: Literal["decisions", "logprobs"]
+    answers: tuple[tuple[tuple[str, float], ...], ...]
+    """Of decisions: of each question the labels and their probabilities, nothing of
+    one that was declined. Of logprobs: of each token of the answer those that could
+    stand there with their logarithms, the one that was said first; before the first
+    token of a further question stands an empty place."""
+
+
 @dataclass(frozen=True, slots=True)
 class Spec:
     """What all requests of one run share."""
@@ -58,6 +86,14 @@ class Spec:
     what is sent, and no part of the request's identity: `schema` says as much."""
     tier: str | None = None
     """The service tier to ask for, in OpenAI's words; no part of the identity."""
+    questions: tuple[Question, ...] = ()
+    """What is asked as closed questions, where that is possible; the schema says as
+    much, so it is no part of the identity."""
+    odds: Literal["", "words", "codes", "questions"] = ""
+    """Whether probabilities are wanted, and how: by the words of the labels, by letters
+    that stand for them, or as questions of a decision endpoint."""
+    top_logprobs: int = 0
+    """How many tokens to report at each place; of a request for the words alone."""
 
 
 class Image(NamedTuple):
@@ -138,6 +174,8 @@ class Choice(NamedTuple):
     refusal: str | None = None
     vector: bytes | None = None
     """An embedding, as little-endian float32."""
+    odds: Odds | None = None
+    """How likely its answers are, where that was asked for and said."""
 
 
 class Tokens(NamedTuple):
@@ -152,6 +190,12 @@ class Tokens(NamedTuple):
     """Input that the provider keeps for the next requests."""
     written_hour: int = 0
     """The part of `written` that is kept for an hour in place of minutes."""
+
+    def divided(self, texts: Sequence[str]) -> list[Tokens]:
+        """Divide the input by the lengths of its texts, without remainder."""
+        ends = list(accumulate(map(len, texts)))
+        upto = [self.input * end // max(1, ends[-1]) for end in ends]
+        return [Tokens(end - begin) for begin, end in pairwise([0, *upto])]
 
 
 class Used(NamedTuple):
@@ -216,6 +260,8 @@ class Capabilities:
     """Whether a schema may hold keywords that restrict values, such as `minimum`."""
     system: bool = True
     """Whether there is a role for the system text; else it leads the first turn."""
+    logprobs: bool = True
+    """Whether answers tell the logarithms of their tokens' probabilities."""
     wire: int = 0
     """Bytes that each vector takes in an answer; 0 when not known yet."""
 

@@ -76,8 +76,7 @@ def transferable(settings: Settings) -> dict[str, Any]:
     place = settings.base_url or _variable(preset.address)
     found["base_url"] = None if place and parted(place)[0] else place
     found["model"] = _movable(settings.model)
-    if settings.fallback:
-        found["fallback"] = [_movable(model) for model in settings.fallback]
+    found["fallback"] = tuple(_movable(model) for model in settings.fallback)
     return found
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
-from itertools import accumulate, pairwise
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pandas_llm._engine import images
 from pandas_llm._engine.endpoint import masked, secrets
 from pandas_llm._engine.events import NO_TOKENS, Tally
 from pandas_llm._engine.sender import Sender
-from pandas_llm._replies import is_blank, without_thinking
-from pandas_llm.cache import Fingerprint
+from pandas_llm._replies import asked_again, joined, word_requests
+from pandas_llm.cache import Fingerprint, elsewhere
 from pandas_llm.errors import (
+    ConfigurationError,
     ContentFilterError,
     ContextLengthError,
     LLMError,
@@ -28,10 +28,10 @@ from pandas_llm.errors import (
     UnreadError,
 )
 from pandas_llm.providers import Bundling, Embeddings
-from pandas_llm.types import Choice, Outcome, Reply, Tokens
+from pandas_llm.types import Choice, Outcome, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from pandas_llm._engine.events import Events
     from pandas_llm._engine.sender import Parts
@@ -73,9 +73,17 @@ class Client:
         self.transport = parts.transport
         self._sender = Sender(parts, settings)
         self.terms = self._sender.terms
+        self._output = parts.output
+        told = getattr(provider, "logprobs", False) and self.terms.capabilities.logprobs
+        self._heard = False
+        """Whether an answer of this run told the probabilities of its words."""
+        if getattr(provider, "decides", False):
+            self.spec = replace(self.spec, odds="questions")
+        elif self.spec.odds and not told:
+            self._check_needed()
+            self.spec = replace(self.spec, odds="")
         self.circuit = self._sender.circuit
         self.history = self._sender.history
-        self._output = parts.output
         self._cache = parts.cache
         self._settings = settings
         kept = parts.cache if settings.dedupe and not settings.refresh else None
@@ -113,7 +121,7 @@ class Client:
 
     def _recalled(self, reply: Reply) -> Outcome | None:
         choices: list[list[Record]] = []
-        mark: TruncatedError | None = None
+        mark: RowError | None = None
         unread = 0
         for choice in reply.choices:
             if choice.finish_reason == _UNREAD:
@@ -140,13 +148,13 @@ class Client:
         """
         if self._cache is not None:
             why = Choice(str(error), error.kind)
-            self._cache.put(_elsewhere(key), Reply((why,)))
+            self._cache.put(elsewhere(key), Reply((why,)))
 
     def given_up(self, key: bytes) -> LLMError | None:
         """Return why an earlier run had a request's answer in another way."""
         if self._cache is None or self._settings.refresh:
             return None
-        key = _elsewhere(key)
+        key = elsewhere(key)
         if (kept := self._cache.get_many([key]).get(key)) is None:
             return None
         (why,) = kept.choices
@@ -230,7 +238,9 @@ class Client:
             error = failure
         else:
             if self._cache is not None:
-                self._cache.put(key, reply)
+                told = any(choice.odds for choice in reply.choices)
+                bare = request.spec.odds in ("words", "codes") and not told
+                self._cache.put(self.fingerprint.plain(request) if bare else key, reply)
             if self._embeddings is not None:
                 self.terms.measured(self._embeddings.wire)
         seconds = time.perf_counter() - started
@@ -273,7 +283,8 @@ class Client:
             self.terms.measured(self._embeddings.wire)
         seconds = time.perf_counter() - started
         outcomes = []
-        shares = _shares(reply.tokens, texts)
+        tokens = reply.tokens
+        shares = [None] * len(texts) if tokens is None else tokens.divided(texts)
         for choice, tokens, key in zip(reply.choices, shares, keys, strict=True):
             own = reply._replace(choices=(choice,), tokens=tokens, cost=None)
             records, _ = self._output.read(choice)
@@ -285,7 +296,7 @@ class Client:
 
     async def _choices(
         self, request: Request, events: Events, tally: Tally
-    ) -> tuple[Reply, list[list[Record]], TruncatedError | None]:
+    ) -> tuple[Reply, list[list[Record]], RowError | None]:
         """Collect as many choices as were asked for.
 
         A choice that was declined, filtered, cut off or calls a tool counts as
@@ -297,10 +308,10 @@ class Client:
         again, read = self._settings.output_retries, self._output.read
         understood: list[list[Record]] = []
         kept: list[Choice] = []
-        mark: TruncatedError | None = None
+        mark: RowError | None = None
         problem: OutputError | None = None
         while left > 0:
-            reply = await self._sender.send(asked, left, events, tally)
+            reply = await self._reply(asked, left, events, tally)
             unclear: OutputError | None = None
             for choice in reply.choices[:left]:
                 try:
@@ -324,7 +335,7 @@ class Client:
                     break
                 again -= 1
                 events.retried(unclear)
-                asked = _again(request, unclear)
+                asked = asked_again(request, unclear)
             elif left > 0:
                 sample = request.sample + request.spec.n - left
                 asked = request._replace(sample=sample)
@@ -333,6 +344,63 @@ class Client:
             raise problem
         missing = request.spec.n - len(understood)
         return self._whole(reply, kept, missing), understood, mark
+
+    async def _reply(
+        self, asked: Request, left: int, events: Events, tally: Tally
+    ) -> Reply:
+        """Ask once; by the words of the labels where their probabilities are wanted."""
+        in_words = asked.spec.odds in ("words", "codes")
+        if not in_words or asked.followup:
+            return await self._sender.send(asked, left, events, tally)
+        if not self.terms.capabilities.logprobs:
+            kept = self._kept_plain(asked)
+            return kept or await self._sender.send(asked, left, events, tally)
+        replies = [
+            await self._sender.send(one, 1, events, tally)
+            for one in word_requests(asked)
+        ]
+        text = None
+        if self._output.open:
+            text = await self._sender.send(asked, left, events, tally)
+        reply = joined(replies, text)
+        if reply is not None and self._speaks(reply.choices[0]):
+            self._heard = True
+            return reply
+        if (
+            reply is None or not self._heard
+        ):  # no logprobs, or a model that thinks first
+            self._check_needed()
+            self.terms.unweighed()
+        if kept := self._kept_plain(asked):
+            return kept
+        return text or await self._sender.send(asked, left, events, tally)
+
+    def _check_needed(self) -> None:
+        """Stop where the labels are of no use without their probabilities."""
+        if self._output.needed:
+            msg = (
+                "abstain_below, calibrate and gold need probabilities, and "
+                f"{self.endpoint.model} tells none: ask a server with logprobs "
+                "(OpenAI, llama.cpp, vLLM), a decision endpoint, or for votes (n=5)"
+            )
+            raise ConfigurationError(msg)
+
+    def _speaks(self, choice: Choice) -> bool:
+        """Return whether the words of an answer can be understood."""
+        try:
+            self._output.read(choice)
+        except (RefusalError, ContentFilterError):
+            return True
+        except OutputError:
+            return False
+        return True
+
+    def _kept_plain(self, request: Request) -> Reply | None:
+        """Return the reply that is kept of a request without probabilities."""
+        if self._cache is None or self._settings.refresh:
+            return None
+        key = self.fingerprint.plain(request)
+        return self._cache.get_many([key]).get(key)
 
     def _whole(self, reply: Reply, kept: list[Choice], missing: int) -> Reply:
         """Return the reply with the choices of all requests, as it is to be kept."""
@@ -355,30 +423,3 @@ async def _at_once(outcome: Outcome) -> Outcome:
 
 def _not_kept() -> Outcome:
     return Outcome([], NotCachedError("no reply is kept, and replay=True"), 0)
-
-
-def _elsewhere(key: bytes) -> bytes:
-    return hashlib.blake2b(b"elsewhere" + key, digest_size=16).digest()
-
-
-def _shares(tokens: Tokens | None, texts: Sequence[str]) -> Iterable[Tokens | None]:
-    """Divide the tokens of a bundle by the lengths of its texts, without remainder."""
-    if tokens is None:
-        return [None] * len(texts)
-    ends = list(accumulate(map(len, texts)))
-    upto = [tokens.input * end // max(1, ends[-1]) for end in ends]
-    return [Tokens(end - begin) for begin, end in pairwise([0, *upto])]
-
-
-def _again(request: Request, error: OutputError) -> Request:
-    """Ask again, with the answer that was not understood and the reason."""
-    form = "JSON in the form" if request.spec.schema else "the text"
-    reason = (
-        f"That answer cannot be used: {error}. Answer again, with {form} asked for and "
-        "nothing else."
-    )
-    answer = without_thinking(error.text) or ""
-    if is_blank(answer):
-        # no vendor takes an empty turn, and some none that do not alternate
-        return request._replace(prompt=f"{request.prompt}\n\n{reason}".lstrip())
-    return request._replace(followup=(("assistant", answer), ("user", reason)))

@@ -112,6 +112,11 @@ class Terms:
             self.capabilities = replace(self.capabilities, n=False)
             self.settle(clear=True)
 
+    def unweighed(self) -> None:
+        """Remember that the server tells no probabilities of tokens."""
+        self.capabilities = replace(self.capabilities, logprobs=False)
+        self.settle(clear=True)
+
     def measured(self, wire: int) -> None:
         """Remember how long answers are; of small differences nobody must hear."""
         if wire > 1.25 * self.capabilities.wire:

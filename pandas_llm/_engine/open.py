@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -23,7 +23,7 @@ from pandas_llm._pacing import (
     budget,
     shared_limiter,
 )
-from pandas_llm.errors import ConfigurationError
+from pandas_llm.errors import ConfigurationError, ProviderError
 from pandas_llm.providers import connect
 from pandas_llm.redaction import Secret, shown
 from pandas_llm.types import HTTPRequest
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from contextlib import AsyncExitStack
     from pathlib import Path
 
+    from pandas_llm._local import Llama
     from pandas_llm._replies import Output
     from pandas_llm.cache import Cache
     from pandas_llm.options import Settings
@@ -110,10 +111,42 @@ def _client(
     if settings.images and getattr(provider, "images", None) is None:
         msg = f"images= is set, and the provider {endpoint.provider!r} takes none"
         raise ConfigurationError(msg)
+    if getattr(provider, "decides", False):
+        _check_questions(endpoint.provider, provider, output, settings)
     parts = Parts(
         endpoint, spec, provider, transport, output, pace, prices, cache, reached
     )
     return Client(parts, settings)
+
+
+def _check_questions(
+    name: str, provider: Any, output: Output, settings: Settings
+) -> None:
+    """Refuse what an endpoint for closed questions cannot answer."""
+    msg, questions = "", output.questions
+    if output.open or not questions:
+        which = ", ".join(map(repr, output.open)) or "this verb"
+        msg = (
+            f"the provider {name!r} answers closed questions only, and {which} is "
+            "open: ask classify, or extract with keys that are bool, Literal, Enum or "
+            "lists of labels"
+        )
+    elif settings.n > 1:
+        msg = f"the provider {name!r} answers once, with probabilities: leave n= out"
+    elif len(questions) > provider.most_questions:
+        msg = (
+            f"the provider {name!r} takes {provider.most_questions} keys a row, not "
+            f"{len(questions)}: ask in several calls"
+        )
+    else:
+        most = max(questions, key=lambda question: len(question.labels))
+        if len(most.labels) > provider.most_labels:
+            msg = (
+                f"the provider {name!r} takes {provider.most_labels} labels, and "
+                f"{most.name!r} has {len(most.labels)}: ask for groups of them first"
+            )
+    if msg:
+        raise ConfigurationError(msg)
 
 
 async def _open_file(
@@ -124,17 +157,33 @@ async def _open_file(
     rows = settings.concurrency
     if rows == "auto":
         rows = _LOCAL_ROWS[endpoint.provider]
-    reached = endpoint
+    reached, transport = endpoint, Transport(settings)
     if endpoint.provider == "gguf":
         running = served(path, max(rows, settings.n))
-        base_url, key, slots = await stack.enter_async_context(running)
-        reached = endpoint._replace(base_url=base_url, api_key=key)
-        rows = min(rows, slots)
-        transport = await stack.enter_async_context(Transport(settings))
+        base_url, server = await stack.enter_async_context(running)
+        reached = endpoint._replace(base_url=base_url, api_key=server.key)
+        rows = min(rows, server.slots)
+        transport = await stack.enter_async_context(Loopback(settings, server))
     else:
         transport = InProcess(settings, path)
     pace = _pace(stack, endpoint, reached, replace(settings, concurrency=rows))
     return _client(endpoint, reached, transport, ask, pace)
+
+
+class Loopback(Transport):
+    """Asks a server that the run has started: once that has ended, nobody waits."""
+
+    def __init__(self, settings: Settings, server: Llama) -> None:
+        super().__init__(settings)
+        self._server = server
+
+    async def send(self, request: HTTPRequest, *, once: bool = False) -> HTTPResponse:
+        """Send a request; raise ConfigurationError if the server has ended."""
+        try:
+            return await super().send(request, once=once)
+        except ProviderError:
+            self._server.check()
+            raise
 
 
 class InProcess(Transport):

@@ -91,7 +91,7 @@ class Store:
     rows : int
         Rows of the input.
     width : int
-        Columns of a record.
+        Values of a record.
     details : bool
         Whether to keep `Details`.
     labels : sequence, optional
@@ -143,6 +143,10 @@ class Store:
             self.details[position] = _details(outcome)
         self.done[position] = 1
 
+    def note(self, position: int, remark: Remark) -> None:
+        """Remark on a row that was answered all the same."""
+        self._notes.add(position, remark)
+
     def answered(self) -> Counter[int]:
         """Count the rows that each client has answered, by its number from 1."""
         by = self.by
@@ -172,6 +176,11 @@ class Store:
     def remark(self, position: int) -> Remark | None:
         """Return why a row has no answer, or what to know of the one it has."""
         return self.error(position) or self._notes.get(self.leader(position))
+
+    def kind(self, position: int) -> str | None:
+        """Return the kind of a row's remark."""
+        remark = self.remark(position)
+        return None if remark is None else remark.kind
 
     def failed(self) -> list[int]:
         """Return the rows that have no answer, in order."""

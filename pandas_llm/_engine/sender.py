@@ -180,6 +180,7 @@ class Sender:
         self, response: HTTPResponse, request: Request, events: Events, tally: Tally
     ) -> Reply:
         """Read an answer, and book what it has used even if it is no reply."""
+        response = response._replace(asked=request)  # what an error quotes says nothing
         reply: Reply | None
         try:
             reply = read_reply(self._provider, response)
@@ -190,8 +191,7 @@ class Sender:
                 self._book(used, events, tally)
             elif refused(response):
                 tally.bill = 0.0
-            # what it quotes of the row says nothing
-            reply = read_reply(self._provider, response._replace(asked=request))
+            reply = read_reply(self._provider, response)
         self._book(Used(reply.tokens, reply.cost, reply.tier), events, tally)
         return reply
 

@@ -34,27 +34,15 @@ STEEPEST, FLATTEST = 20.0, 0.05
 
 @dataclass(frozen=True)
 class Offsets:
-    """What calibration does to each row: a temperature and one bias a label.
-
-    Parameters
-    ----------
-    bias
-        Added to each label's logit, in the order of the labels.
-    temperature
-        What logits are divided by; above 1 the labels were told too surely.
-    """
+    """What calibration does to each row: a temperature and one bias a label."""
 
     bias: Mapping[str, float]
+    """Added to each label's logit, in the order of the labels."""
     temperature: float = 1.0
+    """What logits are divided by; above 1 the labels were told too surely."""
 
     def apply(self, probabilities: Floats) -> Floats:
-        """Return calibrated probabilities; rows with NaN stay NaN.
-
-        Parameters
-        ----------
-        probabilities
-            One row a text, one column a label, in the order of ``bias``.
-        """
+        """Return calibrated probabilities, a row a text; rows with NaN stay NaN."""
         bias = np.array(list(self.bias.values()))
         return _softmax(_logits(probabilities) / self.temperature + bias)
 
@@ -64,13 +52,7 @@ class Offsets:
 
     @classmethod
     def from_json(cls, kept: Mapping[str, Any], labels: Sequence[str]) -> Self:
-        """Return offsets that an earlier run kept, in the order of `labels`.
-
-        Raises
-        ------
-        ConfigurationError
-            If they are of other labels, or no numbers.
-        """
+        """Return offsets that an earlier run kept, in the order of `labels`."""
         try:
             bias = {str(label): float(b) for label, b in dict(kept["bias"]).items()}
             temperature = float(kept.get("temperature", 1.0))
@@ -96,20 +78,12 @@ class Offsets:
 
 @dataclass(frozen=True)
 class Reliability:
-    """How often rows told with some confidence are right, bin by bin.
-
-    Parameters
-    ----------
-    confidence
-        Mean confidence of each bin that has rows.
-    accuracy
-        Share of its rows that are right.
-    rows
-        How many they are.
-    """
+    """How often rows told with some confidence are right, in each bin with rows."""
 
     confidence: Floats
+    """The mean of each bin."""
     accuracy: Floats
+    """The share of its rows that are right."""
     rows: NDArray[np.int64]
 
     @property
@@ -124,28 +98,20 @@ class Reliability:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Offsets fitted on labelled rows, and how good they are on rows not seen.
-
-    Parameters
-    ----------
-    offsets
-        Fitted on all labelled rows: for every other row, and for later runs.
-    held_out
-        Calibrated probabilities of the labelled rows, each by a fit without it.
-    rows
-        How many rows are labelled.
-    before, after
-        Expected calibration error on the labelled rows: as told, and held out.
-    floor
-        What a perfectly calibrated model shows on as many rows.
-    """
+    """Offsets fitted on labelled rows, and how good they are on rows not seen."""
 
     offsets: Offsets
+    """Fitted on all labelled rows: for every other row, and for later runs."""
     held_out: Floats
+    """Calibrated probabilities of the labelled rows, each by a fit without it."""
     rows: int
+    """How many are labelled."""
     before: float
+    """Expected calibration error on the labelled rows, as they were told."""
     after: float
+    """The same, held out."""
     floor: float
+    """What a perfectly calibrated model shows on as many rows."""
 
 
 def prior(probabilities: Floats, labels: Sequence[str]) -> Offsets:
@@ -155,13 +121,6 @@ def prior(probabilities: Floats, labels: Sequence[str]) -> Offsets:
     the column shows how likely (Zhou et al. 2023, "Batch calibration", with logits
     in place of probabilities). No label of a row is needed. It mends which label is
     told, not how surely, and takes a column of one label for half of each.
-
-    Parameters
-    ----------
-    probabilities
-        One row a text, one column a label; rows with NaN do not count.
-    labels
-        The columns' names.
 
     Examples
     --------
@@ -181,15 +140,7 @@ def fit(
     from which the column's mean is off: maximises ``Σ log p(gold) - ridge/2 ·
     ((slope - 1)² + Σ bias²)`` by Newton's method, ``slope = 1 / temperature``. The
     mean is taken of all rows, labelled or not: with few labels the fit starts there.
-
-    Parameters
-    ----------
-    probabilities
-        One row a text, one column a label; rows with NaN do not count.
-    gold
-        The position of each row's true label, -1 where it is not known.
-    labels
-        The columns' names.
+    `gold` is the position of each row's true label, -1 where it is not known.
     """
     logits = _logits(probabilities)
     mean_off = _mean_off(logits)
@@ -217,12 +168,7 @@ def fit(
 def reliability(probabilities: Floats, gold: NDArray[np.int64]) -> Reliability:
     """Return confidence and accuracy of the chosen labels in ten bins of equal width.
 
-    Parameters
-    ----------
-    probabilities
-        One row a text, one column a label.
-    gold
-        The position of each row's true label; rows below 0, and with NaN, are left out.
+    Rows whose position in `gold` is below 0, and rows with NaN, are left out.
     """
     known = (gold >= 0) & ~np.isnan(probabilities).any(axis=1)
     chosen = probabilities[known]
@@ -237,11 +183,6 @@ def calibration_error(
     The error of a perfectly calibrated model is not 0: some of ten rows told with
     .8 are right nine times. The floor is its mean when the rows' correctness is drawn
     with the confidence told (a parametric bootstrap with a fixed seed).
-
-    Parameters
-    ----------
-    probabilities, gold
-        As in `reliability`.
     """
     known = (gold >= 0) & ~np.isnan(probabilities).any(axis=1)
     if not known.any():

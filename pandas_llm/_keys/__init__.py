@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pandas_llm._keys.booleans import check_booleans
+from pandas_llm._keys.closed import questions_of
 from pandas_llm._keys.columns import Column, RecordModel, columns_of, numbered
 from pandas_llm._keys.fields import UNIONS, strict_model
 from pandas_llm._keys.model import Keys, parse_keys, parse_labels
@@ -24,5 +25,6 @@ __all__ = [
     "parse_keys",
     "parse_labels",
     "portable",
+    "questions_of",
     "strict_model",
 ]

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 _SCRIPT: Final = str(Path(__file__).with_name("server.py"))
-_running: dict[tuple[int, Path], _Llama] = {}
+_running: dict[tuple[int, Path], Llama] = {}
 """By process: a fork must not stop the server of its parent."""
 _lock: Final = threading.Lock()
 
 
-class _Llama:
+class Llama:
     """One llama.cpp with one file; it ends with this process, however that ends."""
 
     def __init__(self, path: Path, slots: int) -> None:
@@ -50,13 +50,21 @@ class _Llama:
         with self._loading:
             if not self._address:
                 self._address = self.process.stdout.readline().decode().strip()
-        if self._address:
-            return f"{self._address}/v1"
+        if not self._address:
+            self.process.wait()
+            self.check()
+        return f"{self._address}/v1"
+
+    def check(self) -> None:
+        """Raise ConfigurationError if the process has ended, with its last words."""
+        if self.process.poll() is None:
+            return
         self._log.seek(0)
         log = self._log.read().decode(errors="replace").splitlines()
         why = [line.partition(" E ")[2] for line in log if " E " in line] or log[-1:]
         raise ConfigurationError(
-            f"llama.cpp cannot serve {str(self._path)!r}: {''.join(why[:1]).strip()}"
+            f"llama.cpp cannot serve {str(self._path)!r}, it has ended with code "
+            f"{self.process.returncode}: {''.join(why[:1]).strip()}"
         )
 
     def stop(self) -> None:
@@ -67,8 +75,8 @@ class _Llama:
 
 
 @asynccontextmanager
-async def served(path: Path, slots: int) -> AsyncIterator[tuple[str, str, int]]:
-    """Serve a file while it is used: yield an address, a key and the number of slots.
+async def served(path: Path, slots: int) -> AsyncIterator[tuple[str, Llama]]:
+    """Serve a file while it is used; yield where OpenAI's paths begin, and the server.
 
     Runs of one process share a file's server, and the slots of the first.
     """
@@ -76,10 +84,10 @@ async def served(path: Path, slots: int) -> AsyncIterator[tuple[str, str, int]]:
     with _lock:
         server = _running.get(name)
         if server is None or server.process.poll() is not None:
-            server = _running[name] = _Llama(path, slots)
+            server = _running[name] = Llama(path, slots)
         server.users += 1
     try:
-        yield await asyncio.to_thread(server.address), server.key, server.slots
+        yield await asyncio.to_thread(server.address), server
     finally:
         with _lock:
             server.users -= 1

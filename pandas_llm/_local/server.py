@@ -24,9 +24,11 @@ def main(path: str, slots: int, parent: int) -> None:
     params.ui, params.offline = False, True
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
     server = xllamacpp.Server(params)
-    os.write(told, f"{server.listening_address}\n".encode())
-    sys.stdin.read()
-    os._exit(0)  # llama.cpp takes seconds for its farewell
+    try:
+        os.write(told, f"{server.listening_address}\n".encode())
+        sys.stdin.read()
+    finally:
+        os._exit(0)  # the server's own end would wait for itself
 
 
 def _watch(parent: int) -> None:

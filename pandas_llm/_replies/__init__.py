@@ -5,21 +5,31 @@
 
 from __future__ import annotations
 
+from pandas_llm._replies.asking import asked_again, joined, word_requests
 from pandas_llm._replies.blanks import is_blank
+from pandas_llm._replies.decided import Decided, Label, likeliest
 from pandas_llm._replies.endings import Ending, ending
-from pandas_llm._replies.outputs import Completion, Label, Output, Record, Records
+from pandas_llm._replies.outputs import Completion, Output, Record, Records
 from pandas_llm._replies.reasoning import without_thinking
 from pandas_llm._replies.vectors import Vector
+from pandas_llm._replies.words import Words, clashing
 
 __all__ = [
     "Completion",
+    "Decided",
     "Ending",
     "Label",
     "Output",
     "Record",
     "Records",
     "Vector",
+    "Words",
+    "asked_again",
+    "clashing",
     "ending",
     "is_blank",
+    "joined",
+    "likeliest",
     "without_thinking",
+    "word_requests",
 ]

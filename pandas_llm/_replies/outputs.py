@@ -25,7 +25,8 @@ from pandas_llm.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pandas_llm.types import Choice
+    from pandas_llm.errors import RowError
+    from pandas_llm.types import Choice, Question
 
 Record = tuple[Any, ...]
 _SHOWN_ERRORS = 3
@@ -52,8 +53,24 @@ class Output(Protocol):
     def votes(self) -> bool:
         """Whether a choice that could not be read counts as well."""
 
-    def read(self, choice: Choice) -> tuple[list[Record], TruncatedError | None]:
-        """Return the records of a choice, and an error when some may be cut off.
+    @property
+    def width(self) -> int:
+        """How many values a record has."""
+
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        """The closed questions that it comes to."""
+
+    @property
+    def needed(self) -> bool:
+        """Whether there must be probabilities of the labels."""
+
+    @property
+    def open(self) -> tuple[str, ...]:
+        """The names of what is asked for beside them."""
+
+    def read(self, choice: Choice) -> tuple[list[Record], RowError | None]:
+        """Return the records of a choice, and what else is to be said of them.
 
         Raises
         ------
@@ -69,15 +86,19 @@ class Completion:
     """Plain text, for ``complete``."""
 
     votes = False
+    width = 1
+    needed = False
+    questions: tuple[Question, ...] = ()
     schema: Mapping[str, Any] | None = None
     constrained: Mapping[str, Any] | None = None
 
     def __init__(self, name: str) -> None:
         self.columns = (Column(name, "str"),)
+        self.open = (name,)
 
-    def read(self, choice: Choice) -> tuple[list[Record], TruncatedError | None]:
+    def read(self, choice: Choice) -> tuple[list[Record], RowError | None]:
         """Return the text."""
-        cut = _check_ending(choice)
+        cut = check_ending(choice)
         return [(_answer(choice.text, cut),)], cut
 
     def combine(self, choices: Sequence[list[Record]], unread: int = 0) -> list[Record]:
@@ -93,6 +114,8 @@ class Records:
     """
 
     votes = False
+    needed = False
+    questions: tuple[Question, ...] = ()
 
     def __init__(
         self,
@@ -108,15 +131,17 @@ class Records:
         self._reader = Reader(keys, single=single)
         asked = reply_model(keys.model, single=single)
         self.columns = keys.columns
+        self.width = len(keys.columns)
+        self.open = tuple(column.name for column in keys.columns)
         self.schema: Mapping[str, Any] | None = schema
         self.constrained: Mapping[str, Any] | None = None
         if schema is None:
             whole = asked.model_json_schema()
             self.schema, self.constrained = portable(whole), constrained(whole)
 
-    def read(self, choice: Choice) -> tuple[list[Record], TruncatedError | None]:
+    def read(self, choice: Choice) -> tuple[list[Record], RowError | None]:
         """Read JSON as it was asked for, else mend it."""
-        cut = _check_ending(choice)
+        cut = check_ending(choice)
         try:
             # one pass of compiled code; nearly all replies end here
             return self._reader.clean(choice.text), None
@@ -177,36 +202,7 @@ class Records:
         return records
 
 
-class Label(Records):
-    """One label, for ``classify``: choices vote, ties go to the label listed first.
-
-    `share` names a column for the label's share of the votes.
-    """
-
-    votes = True
-
-    def __init__(
-        self,
-        keys: Keys,
-        *,
-        share: str | None = None,
-        schema: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__(keys, single=True, schema=schema)
-        self._labels = keys.columns[0].labels
-        self._shares = share is not None
-        if share is not None:
-            self.columns = (*keys.columns, Column(share, "float"))
-
-    def combine(self, choices: Sequence[list[Record]], unread: int = 0) -> list[Record]:
-        """Return the label with most votes, its share taken of the unread ones too."""
-        votes = Counter(records[0][0] for records in choices)
-        label = max(self._labels, key=lambda label: votes[label])
-        share = votes[label] / (votes.total() + unread)
-        return [(label, share) if self._shares else (label,)]
-
-
-def _check_ending(choice: Choice) -> TruncatedError | None:
+def check_ending(choice: Choice) -> TruncatedError | None:
     """Raise for a choice without an answer; return an error for one cut off."""
     if choice.refusal is not None:
         msg = f"the model declined to answer: {_short(choice.refusal)}"

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pandas_llm._replies.outputs import Record
-    from pandas_llm.errors import TruncatedError
-    from pandas_llm.types import Choice
+    from pandas_llm.errors import RowError
+    from pandas_llm.types import Choice, Question
 
 
 class Vector:
@@ -28,9 +28,13 @@ class Vector:
 
     constrained: Mapping[str, Any] | None = None
     votes = False
+    width = 1
+    needed = False
+    questions: tuple[Question, ...] = ()
 
     def __init__(self, name: str, dimensions: int | None = None) -> None:
         self.columns = (Column(name, "vector"),)
+        self.open = (name,)
         # no server sees it: in the keys of the cache it tells embeddings from texts,
         # and one length from another
         length = {"minItems": dimensions, "maxItems": dimensions} if dimensions else {}
@@ -40,7 +44,7 @@ class Vector:
             **length,
         }
 
-    def read(self, choice: Choice) -> tuple[list[Record], TruncatedError | None]:
+    def read(self, choice: Choice) -> tuple[list[Record], RowError | None]:
         """Return the vector, without a copy."""
         if choice.vector is None:
             raise OutputError("the reply holds no vector", choice.text)

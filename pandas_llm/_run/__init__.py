@@ -6,7 +6,7 @@ from pandas_llm._run.blocking import run_for
 from pandas_llm._run.estimate import Estimate, estimate_run
 from pandas_llm._run.ledger import Ledger
 from pandas_llm._run.preview import preview_prompts, preview_requests
-from pandas_llm._run.prompts import shared_spec
+from pandas_llm._run.prompts import examples_of, shared_spec
 from pandas_llm._run.result import runs, typed, usage
 from pandas_llm._run.rows import (
     Source,
@@ -40,6 +40,7 @@ __all__ = [
     "check_options",
     "collected",
     "estimate_run",
+    "examples_of",
     "iter_rows",
     "last_usage",
     "make_task",

@@ -99,7 +99,9 @@ class _Unsent:
     cached: int
     prices: Prices
     written: float | None = None
-    """Mean tokens of the cached answers; None without any."""
+    """Tokens of the answers that are kept, the mean; None without any."""
+    each: int = 1
+    """Requests a row: one a closed key, where tokens tell its probabilities."""
 
 
 def estimate_run(task: Task, data: Any, pilot: int = 0) -> Estimate:
@@ -107,30 +109,37 @@ def estimate_run(task: Task, data: Any, pilot: int = 0) -> Estimate:
     _check_pilot(pilot)
     if not source_of(data).rows:
         return Estimate(0, 0, 0, 0, 0, 0.0)
-    unsent = _look_at_rows(task, data)
-    pilot_rows: Sequence[_PilotRow] = ()
-    if pilot and unsent.positions:
-        pilot_rows = _pilot(task, take_rows(data, unsent.positions[:pilot]))
-        unsent = _look_at_rows(task, data)
-    requests = len(unsent.positions)
-    if not pilot_rows:
-        output = written(task) if unsent.written is None else unsent.written
-        each = Tokens(round(unsent.weights / max(1, requests)), round(output))
+    found = _look_at_rows(task, data)
+    seen: Sequence[_PilotRow] = ()
+    if pilot and found.positions:
+        seen = _pilot(task, take_rows(data, found.positions[:pilot]))
+        found = _look_at_rows(task, data)
+    requests = len(found.positions) * found.each
+    if not seen:
+        out = written(task) if found.written is None else found.written / found.each
+        each = Tokens(round(found.weights / max(1, len(found.positions))), round(out))
         tier, batch = task.settings.service_tier, task.settings.batch
-        cost = unsent.prices.of(each, tier, batch=batch) * requests
-        tokens = round(unsent.weights), round(output * requests)
-        return Estimate(unsent.rows, requests, unsent.cached, *tokens, cost)
-    mean, low, high = _range([row.cost for row in pilot_rows])
+        cost = found.prices.of(each, tier, batch=batch) * requests
+        return Estimate(
+            found.rows,
+            requests,
+            found.cached,
+            round(found.weights * found.each),
+            round(out * requests),
+            cost,
+        )
+    rows = len(found.positions)
+    mean, low, high = _range([one.cost for one in seen])
     return Estimate(
         unsent.rows,
         requests,
-        unsent.cached,
-        round(statistics.fmean(row.tokens.input for row in pilot_rows) * requests),
-        round(statistics.fmean(row.tokens.output for row in pilot_rows) * requests),
-        mean * requests,
-        low * requests,
-        high * requests,
-        len(pilot_rows),
+        found.cached,
+        round(statistics.fmean(one.tokens.input for one in seen) * rows),
+        round(statistics.fmean(one.tokens.output for one in seen) * rows),
+        mean * rows,
+        low * rows,
+        high * rows,
+        len(seen),
     )
 
 
@@ -160,7 +169,9 @@ def _look_at_rows(task: Task, data: Any) -> _Unsent:
             requests = run.prompts.requests(client.spec)
             feed = Feed(requests, client, run.events, run.store, task.settings)
             shared = sum(estimate_tokens(a + b) for a, b in client.spec.examples)
-            unsent = _Unsent(run.store.rows, [], 0.0, 0, client.prices)
+            found = _Unsent(run.store.rows, [], 0.0, 0, client.prices)
+            if client.spec.odds in ("words", "codes"):
+                found.each = len(task.output.questions) + bool(task.output.open)
             while (bundle := await feed.next()) is not None:
                 (item,) = bundle
                 unsent.positions.append(item.position)

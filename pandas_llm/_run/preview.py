@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from pandas_llm._engine import images, offline_client
+from pandas_llm._replies import Words, word_requests
 from pandas_llm._run.result import text_table
 from pandas_llm._run.run import TaskRun
 from pandas_llm.errors import ImageError
@@ -39,7 +40,16 @@ def preview_prompts(task: Task, data: Any, rows: int) -> pd.DataFrame:
     for name in ("system", "images"):
         if all(value is None for value in columns[name]):
             del columns[name]
-    return text_table(run.source, [at for at, _ in first], columns)
+    if task.odds:
+        columns["asked"] = [_asked(task)] * len(found)
+    return text_table(run.source, [at for at, _ in found], columns)
+
+
+def _asked(task: Task) -> str:
+    """Return what is asked beside the prompt where tokens tell probabilities."""
+    codes = task.shape.codes
+    notes = [Words(question, codes=codes).note for question in task.output.questions]
+    return "\n".join([*notes, "(read at the first token that tells these apart)"])
 
 
 def preview_requests(task: Task, data: Any, rows: int) -> pd.DataFrame:
@@ -63,6 +73,8 @@ def _as_sent(client: Client, request: Request | ImageError) -> HTTPRequest:
     """Return a request as it is sent, with words in place of its images."""
     if isinstance(request, ImageError):
         return HTTPRequest("", {}, f"<{request}>".encode())
+    if client.spec.odds in ("words", "codes"):
+        request = word_requests(request)[0]
     return client.as_sent(images.masked(request))
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pandas_llm._run.rows import Source
+    from pandas_llm._run.task import Task
     from pandas_llm.errors import ContextLengthError
     from pandas_llm.options import Settings
     from pandas_llm.types import Image
@@ -48,6 +49,8 @@ class Prompts:
             msg = f"truncate names {self._cut!r}, which the template does not use"
             raise TemplateError(msg)
         self._prompt = template.renderer(self.columns)
+        about = template.about
+        self._about = None if about is None else self.columns.index(about)
         self._system = system.renderer(self.columns) if system else lambda _: None
         self._kept: dict[int, float] = {}
 
@@ -88,7 +91,10 @@ class Prompts:
                 filled = without_na(row)
             else:
                 filled = row
-            request = Request(spec, self._prompt(filled), self._system(filled))
+            prompt = self._prompt(filled)
+            if spec.odds == "questions" and self._about is not None:
+                prompt = str(filled[self._about])  # the question is asked apart
+            request = Request(spec, prompt, self._system(filled))
             if self._pictures:
                 yield position, self._illustrated(request, row)
             else:
@@ -151,25 +157,28 @@ def _fitting(message: str) -> float:
     return _MARGIN * max(0.1, min(0.95, numbers[-2] / numbers[-1]))
 
 
-def shared_spec(
-    settings: Settings,
-    schema: Mapping[str, Any] | None,
-    verb: str,
-    constrained: Mapping[str, Any] | None = None,
-) -> Spec:
-    """Return what all requests of a run share; each client adds its model."""
+def shared_spec(task: Task) -> Spec:
+    """Return what all requests of a run share; the model is put in for each client."""
+    settings, output = task.settings, task.output
     sampling = {name: getattr(settings, name) for name in _SAMPLING}
     return Spec(
         "",
-        tuple((prompt, _reply(reply, verb)) for prompt, reply in settings.examples),
-        schema,
+        examples_of(settings, task.verb),
+        output.schema,
         settings.n,
         {name: _alike(name, v) for name, v in sampling.items() if v is not None},
         settings.max_tokens,
         settings.extra or {},
-        constrained,
+        output.constrained,
         settings.service_tier,
+        output.questions,
+        task.odds,
     )
+
+
+def examples_of(settings: Settings, verb: str) -> tuple[tuple[str, str], ...]:
+    """Return the examples, with replies as a model is asked to write them."""
+    return tuple((prompt, _reply(reply, verb)) for prompt, reply in settings.examples)
 
 
 def _alike(name: str, value: Any) -> Any:

@@ -12,6 +12,8 @@ import pandas as pd
 
 from pandas_llm._display import Usage
 from pandas_llm._engine import Details, Store
+from pandas_llm._run.exploding import explode
+from pandas_llm._run.sureness import extra_values
 from pandas_llm._run.task import ALONE, DETAILS
 from pandas_llm.errors import InvalidValueError, NoUsageError
 from pandas_llm.types import Outcome
@@ -32,27 +34,6 @@ _RUNS = 5
 _JSON = ("usage", "log")
 
 
-def explode(store: Store, *, keep_empty: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return for each row of the result the input's row, and the record or -1."""
-    positions = np.array(store.positions, dtype=np.intp)
-    order = np.argsort(positions, kind="stable")
-    counts = np.bincount(positions, minlength=store.rows)
-    starts = np.cumsum(counts) - counts
-    leader = np.arange(store.rows)
-    if store.leaders:
-        followers = np.fromiter(store.leaders, dtype=np.intp)
-        leader[followers] = np.fromiter(store.leaders.values(), dtype=np.intp)
-    counts, starts = counts[leader], starts[leader]
-    width = np.maximum(counts, 1) if keep_empty else counts
-    row = np.repeat(np.arange(store.rows), width)
-    within = np.arange(len(row)) - np.repeat(np.cumsum(width) - width, width)
-    slot = np.repeat(starts, width) + within
-    filled = np.repeat(counts, width) > 0
-    record = np.full(len(row), -1, dtype=np.intp)
-    record[filled] = order[slot[filled]]
-    return row, record
-
-
 def new_columns(
     store: Store, declared: Sequence[Column], record: np.ndarray
 ) -> dict[str, Any]:
@@ -64,7 +45,7 @@ def new_columns(
             column.kind,
             column.labels,
         )
-        for column, values in zip(declared, store.columns, strict=True)
+        for column, values in zip(declared, store.columns, strict=False)
     }
 
 
@@ -169,7 +150,7 @@ def build_result(
 def rehearse(source: Source, data: Any, task: Task) -> None:
     """Build the result of two rows, so that an error of pandas costs nothing."""
     rows = min(2, source.rows)
-    store = Store(rows, len(task.output.columns), details=task.settings.details)
+    store = Store(rows, task.output.width, details=task.settings.details)
     if rows and task.verb == "generate":  # one row may become several
         blank = (None,) * len(task.output.columns)
         store.add(0, Outcome([blank, blank]))
@@ -204,6 +185,11 @@ def all_columns(store: Store, task: Task) -> tuple[np.ndarray, dict[str, Any]]:
     shape = task.shape
     row, record = explode(store, keep_empty=shape.how == "left")
     new = new_columns(store, task.output.columns, record)
+    for name, values in extra_values(store, task, record).items():
+        new[name] = typed(values, "float")
+    if shape.ordered:
+        (column,) = task.output.columns
+        new[column.name] = new[column.name].as_ordered()
     if shape.expand:
         new = expanded(new, shape.dimensions or 0)
     if shape.error_column is not None:

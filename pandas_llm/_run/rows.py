@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from pandas_llm.errors import InvalidTypeError, InvalidValueError
+from pandas_llm.errors import InvalidTypeError, InvalidValueError, MissingColumnError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+    from numpy.typing import NDArray
 
 
 class Source(NamedTuple):
@@ -96,3 +98,40 @@ def without_na(row: Sequence[Any]) -> tuple[Any, ...]:
 def is_na(value: Any) -> bool:
     """Return whether a cell is NA; a list never is."""
     return bool(pd.api.types.is_scalar(value) and pd.isna(value))
+
+
+def gold_codes(gold: Any, source: Source, labels: Sequence[str]) -> NDArray[np.int64]:
+    """Return the number of each row's known label, -1 where it is not known.
+
+    Raises
+    ------
+    InvalidTypeError, InvalidValueError, MissingColumnError
+        For what is no column of labels of these rows.
+    """
+    frame = source.frame
+    if isinstance(gold, str):
+        if list(frame.columns).count(gold) != 1:
+            msg = f"gold names {gold!r}, which is no column of the frame"
+            raise MissingColumnError(msg)
+        gold = frame[gold]
+    if not isinstance(gold, pd.Series):
+        kind = type(gold).__name__
+        msg = f"gold must be a Series or the name of a column, not {kind}"
+        raise InvalidTypeError(msg)
+    if len(gold) != len(frame) or not gold.index.equals(frame.index):
+        msg = (
+            f"gold has {len(gold)} rows and the frame {len(frame)}, or their indexes "
+            "differ: pass gold.reindex(df.index), with NA where nothing is known"
+        )
+        raise InvalidValueError(msg)
+    known = gold.notna().to_numpy()
+    texts = gold.astype(object).map(str, na_action="ignore")
+    other = sorted(set(texts[known]) - set(labels))
+    if other:
+        msg = f"gold has labels that were not declared: {', '.join(other[:5])}"
+        raise InvalidValueError(msg)
+    if not known.any():
+        msg = "gold is NA in every row: label some, or leave it out"
+        raise InvalidValueError(msg)
+    codes = {label: at for at, label in enumerate(labels)}
+    return np.array([codes.get(text, -1) for text in texts])

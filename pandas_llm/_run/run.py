@@ -26,6 +26,7 @@ from pandas_llm._run import blocking, summary
 from pandas_llm._run.prompts import Prompts, column_template, shared_spec
 from pandas_llm._run.result import build_result, failure_table, rehearse
 from pandas_llm._run.rows import check_new, source_of
+from pandas_llm._run.sureness import check_gold, settle
 from pandas_llm._run.task import ALONE, check_names
 from pandas_llm.cache import location, open_cache
 from pandas_llm.errors import (
@@ -34,6 +35,7 @@ from pandas_llm.errors import (
     InterruptedRowError,
     LLMError,
     LLMWarning,
+    UnsureError,
     warn,
 )
 
@@ -95,7 +97,7 @@ class TaskRun:
         self.prompts = Prompts(template, self.source, self.settings)
         self.store = Store(
             self.source.rows,
-            len(task.output.columns),
+            task.output.width,
             details=self.settings.details,
             labels=self.source.frame.index,
         )
@@ -103,6 +105,7 @@ class TaskRun:
         if task.verb not in ALONE:
             check_new(self.source, [name for name, _ in task.columns])
         if not dry:
+            check_gold(self.source, task)
             rehearse(self.source, data, task)
         self.events = Events(budget=CostBudget(self.settings.max_cost))
         self.events.totals.rows = self.source.rows
@@ -111,6 +114,7 @@ class TaskRun:
         self.status: Callable[[], Status] = Status
         self.facts: dict[str, Any] = {}
         self.broken: str | None = None
+        self.weighing = ""  # where probabilities come from, if they are told
         self.endpoints: list[Endpoint] = []
         if not dry and self.source.rows:
             resolved = resolve_endpoints(self.settings)
@@ -168,6 +172,9 @@ class TaskRun:
                 "provider": client.endpoint.provider,
                 "model": client.endpoint.model,
             }
+            self.weighing = (
+                "decisions" if client.spec.odds == "questions" else "logprobs"
+            )
             self.status = lambda: _status(client)
             requests = self.prompts.requests(client.spec)
             at = partial(self.prompts.requests, client.spec)
@@ -196,8 +203,7 @@ class TaskRun:
         if cache is not None:
             stack.callback(cache.close)
         task, output = self.task, self.task.output
-        spec = shared_spec(task.settings, output.schema, task.verb, output.constrained)
-        return Ask(spec, output, task.settings, cache)
+        return Ask(shared_spec(task), output, task.settings, cache)
 
     # -- after the run ----------------------------------------------------------
 
@@ -216,6 +222,7 @@ class TaskRun:
             # the rows that had no turn; those that are done stay done
             self.store.unfinished = InterruptedRowError("the run was interrupted")
         self.failed = self.store.failed()
+        self.facts |= settle(self.store, self.task, self.source, self.weighing)
         seconds = time.monotonic() - self.events.started
         self.events.log.sample(seconds, self.events.totals)
         self.usage = replace(
@@ -256,6 +263,11 @@ class TaskRun:
                 raised.partial = out
                 raised.failures = failure_table(self.store, labels)
                 raise raised
+        unsure = [at for at in notes if self.store.kind(at) == UnsureError.kind]
+        notes = [at for at in notes if at not in set(unsure)]
+        if unsure:
+            bound = f"are less sure than {self.task.shape.abstain_below}, so left NA"
+            said.append(summary.counted(unsure, self.store, labels, bound))
         if notes:
             what = "are answered, with a remark"
             lines.append(summary.counted(notes, self.store, labels, what))

@@ -9,8 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from pandas_llm._keys import Keys, parse_keys, parse_labels
-from pandas_llm._replies import Completion, Label, Records, Vector
+import orjson
+
+from pandas_llm._evaluation import Offsets
+from pandas_llm._keys import Keys, parse_keys, parse_labels, questions_of
+from pandas_llm._replies import Completion, Decided, Label, Records, Vector
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
 from pandas_llm.options import Settings
 
@@ -50,7 +53,8 @@ _OF_TEXTS = {
     "fallback": "vectors of two models cannot be compared",
     "images": "only texts are embedded",
 }
-"""Options that `embed` refuses, and why."""
+"""Options that are no embedding's, and why."""
+_FIELD = re.compile(r"\$\{[^}]*\}|\$[^\W\d]\w*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,13 @@ class Shape:
     name: str | None = None
     """The new column's name; None for the usual one."""
     confidence: bool = False
+    probabilities: bool = False
+    ordered: bool = False
+    abstain_below: float | None = None
+    calibrate: Any = None
+    """None, "prior", or `Offsets`."""
+    gold: Any = None
+    codes: bool | None = None
     flatten: bool = False
     unique: bool = True
     dimensions: int | None = None
@@ -78,6 +89,10 @@ class Shape:
             if getattr(self, field) not in allowed:
                 msg = f"{field} must be {' or '.join(map(repr, allowed))}"
                 raise InvalidValueError(f"{msg}, not {getattr(self, field)!r}")
+        least = self.abstain_below
+        if least is not None and not (type(least) in (int, float) and 0 < least <= 1):
+            msg = f"abstain_below must be between 0 and 1, not {least!r}"
+            raise InvalidValueError(msg)
         length = self.dimensions
         if length is not None and (type(length) is not int or length < 1):
             msg = f"dimensions must be a whole number of at least 1, not {length!r}"
@@ -88,11 +103,15 @@ class Shape:
         return NAMES[verb] if self.name is None else self.name
 
     @property
-    def share(self) -> str | None:
-        """The column for a label's share of the votes; None without `confidence`."""
-        if not self.confidence:
-            return None
-        return "confidence" if self.name is None else f"{self.name}_confidence"
+    def weighs(self) -> bool:
+        """Whether anything needs the probabilities of labels."""
+        return self.confidence or self.probabilities or self.needs
+
+    @property
+    def needs(self) -> bool:
+        """Whether there is no result without them."""
+        bounds = (self.abstain_below, self.calibrate, self.gold)
+        return any(one is not None for one in bounds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +132,33 @@ class Task:
         return (self.shape.dimensions or 0) if self.verb == "embed" else None
 
     @property
+    def odds(self) -> Literal["", "words", "codes"]:
+        """Whether token probabilities are wanted, and by which words of the labels."""
+        if not self.shape.weighs or self.settings.n > 1 or not self.output.questions:
+            return ""
+        return "codes" if self.shape.codes else "words"
+
+    @property
+    def beside(self) -> list[str]:
+        """The columns of probabilities beside a column of labels."""
+        shape, column = self.shape, self.output.columns[0]
+        if self.verb != "classify":
+            return []
+        names = []
+        if shape.confidence:
+            plain = shape.name is None
+            names.append("confidence" if plain else f"{shape.name}_confidence")
+        if shape.probabilities:
+            names += [f"p_{label}" for label in column.labels]
+        if shape.ordered and names:
+            names.append(f"{column.name}_score")
+        return names
+
+    @property
     def columns(self) -> list[tuple[str, str]]:
         """The new columns and their kinds; vectors count as one, even expanded."""
         new: list[tuple[str, str]] = [(c.name, c.kind) for c in self.output.columns]
+        new += [(name, "float") for name in self.beside]
         if self.shape.error_column is not None:
             new.append((self.shape.error_column, "str"))
         if self.settings.details:
@@ -153,20 +196,88 @@ def check_options(verb: Verb, names: Iterable[str]) -> None:
 def make_task(
     template: str, keys: Any, verb: Verb, shape: Shape, settings: Settings
 ) -> Task:
-    """Build a task; raise for keys or options that do not fit the verb."""
+    """Build a task.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For keys or options that cannot be.
+    """
+    check_shape(verb, shape, settings)
     if verb == "extract" and settings.n > 1:
         msg = "extract gives one record a row: n must be 1 (generate takes more)"
         raise InvalidValueError(msg)
     if verb == "embed":
         unset = {name: getattr(Settings(), name) for name in _OF_TEXTS}
         settings = replace(settings, **{**unset, "max_tokens": 0})  # none come back
-    keys = _copied(keys)
-    output = output_of(verb, parsed_keys(verb, keys, shape), shape)
+    keys = _kept(keys)
+    parsed = parsed_keys(verb, keys, shape)
+    shape = _with_offsets(shape, parsed)
+    described = keys if verb == "classify" and isinstance(keys, Mapping) else None
+    asked = _constant(template)
+    output = output_of(verb, parsed, shape, asked=asked, described=described)
     return Task(template, verb, shape, settings, output, keys)
 
 
-def _copied(keys: Any) -> Any:
-    """Copy keys that the caller could change later, or that can be read only once."""
+_OWN: Mapping[Verb, frozenset[str]] = {
+    "generate": frozenset({"how", "ignore_index", "flatten", "unique"}),
+    "extract": frozenset({"flatten", "confidence", "codes"}),
+    "complete": frozenset({"name"}),
+    "classify": frozenset(
+        {"name", "confidence", "probabilities", "ordered", "abstain_below"}
+        | {"calibrate", "gold", "codes"}
+    ),
+    "embed": frozenset({"name", "dimensions", "expand"}),
+}
+"""What each verb takes beside `errors` and `error_column`."""
+
+
+def check_shape(verb: Verb, shape: Shape, settings: Settings) -> None:
+    """Refuse what a verb does not take, and what needs probabilities it cannot have."""
+    usual = Shape()
+    for name in Shape.__slots__:
+        taken = name in ("errors", "error_column") or name in _OWN[verb]
+        value, default = getattr(shape, name), getattr(usual, name)
+        alike = type(value) is type(default) and value == default
+        if not taken and not alike:
+            msg = f"{verb} has no parameter {name!r}"
+            raise InvalidTypeError(msg)
+    calibrated = shape.calibrate is not None or shape.gold is not None
+    if calibrated and settings.n > 1:
+        msg = "votes cannot be calibrated: leave n= out, or calibrate= and gold="
+        raise InvalidValueError(msg)
+    if shape.calibrate is not None and shape.gold is not None:
+        msg = "pass calibrate= or gold=, not both: gold fits the offsets itself"
+        raise InvalidValueError(msg)
+
+
+def _with_offsets(shape: Shape, keys: Keys | None) -> Shape:
+    """Read the offsets of an earlier run."""
+    given = shape.calibrate
+    if keys is None or given is None or (isinstance(given, str) and given == "prior"):
+        return shape
+    labels = [str(label) for label in keys.columns[0].labels]
+    if isinstance(given, str):
+        given = _json(given)
+    if not isinstance(given, Offsets):
+        given = Offsets.from_json(given, labels)
+    return replace(shape, calibrate=given)
+
+
+def _json(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        return {"text": text}  # which says what is wanted
+
+
+def _constant(template: Any) -> str:
+    """Return what a template says of every row: the question."""
+    return " ".join(_FIELD.sub(" ", str(template)).split()).rstrip(" :-\u2013\u2014")
+
+
+def _kept(keys: Any) -> Any:
+    """Copy keys that could be changed later, or be read only once."""
     if isinstance(keys, Mapping):
         return {name: _copied(kind) for name, kind in keys.items()}
     if isinstance(keys, (str, type)) or not hasattr(keys, "__next__"):
@@ -183,18 +294,41 @@ def parsed_keys(verb: Verb, keys: Any, shape: Shape) -> Keys | None:
     return parse_keys(keys, flatten=shape.flatten)
 
 
-def output_of(
+def output_of(  # noqa: PLR0913 - all by name but the first three
     verb: Verb,
     keys: Keys | None,
     shape: Shape,
     schema: Mapping[str, Any] | None = None,
+    *,
+    asked: str = "",
+    described: Mapping[str, str] | None = None,
 ) -> Output:
-    """Build the reader of a verb's answers, with the schema that was sent if known."""
+    """Build what a verb asks for.
+
+    Parameters
+    ----------
+    verb, keys, shape
+        Of the task.
+    schema : mapping, optional
+        The one that was sent, if it is known.
+    asked : str
+        What closed questions ask, where their keys do not say.
+    described : mapping, optional
+        What each label of ``classify`` means.
+    """
     if verb == "embed":
         return Vector(shape.called(verb), shape.dimensions)
     if keys is None:
         return Completion(shape.called(verb))
+    told: dict[str, Any] = {
+        "weighed": shape.weighs,
+        "codes": shape.codes,
+        "schema": schema,
+    }
     if verb == "classify":
-        return Label(keys, share=shape.share, schema=schema)
+        (question,) = questions_of(keys, asked, described, alone=True)
+        return Label(keys, question=question, needed=shape.needs, **told)
+    if verb == "extract" and (questions := questions_of(keys, asked)):
+        return Decided(keys, questions, **told)
     single = verb == "extract"
     return Records(keys, single=single, unique=shape.unique, schema=schema)

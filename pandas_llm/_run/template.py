@@ -61,6 +61,14 @@ class Template:
         fields = (part.name for part in self._parts if isinstance(part, _Field))
         self.columns: list[str] = list(dict.fromkeys(fields))
 
+    @property
+    def about(self) -> str | None:
+        """The only column, where the question stands before or behind it."""
+        fields = [part for part in self._parts if isinstance(part, _Field)]
+        if len(fields) != 1 or fields[0] not in (self._parts[0], self._parts[-1]):
+            return None
+        return fields[0].name
+
     def renderer(self, columns: Sequence[str]) -> Callable[[Sequence[Any]], str]:
         """Return the function from a row's values, in this order, to the prompt."""
         parts = [part if isinstance(part, str) else "" for part in self._parts]

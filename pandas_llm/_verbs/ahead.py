@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 
 @tool
-def preview(
+def preview(  # noqa: PLR0913 - all by name but the first four
     data: Table | Rows,
     template: str,
     keys: Any = None,
     rows: int = 3,
     *,
     as_requests: bool = False,
+    verb: Verb | None = None,
     **options: Unpack[Options],
 ) -> pd.DataFrame:
     """Show the prompts of the first `rows` rows; nothing is sent.
@@ -43,10 +44,15 @@ def preview(
         masked. What an endpoint was found not to understand is left out, once
         this process has talked to it.
 
+    verb : str, optional
+        ``"generate"``, or ``"complete"`` without `keys`; for ``"classify"`` the keys
+        are the labels.
+
     Returns
     -------
     DataFrame
-        Under the rows' labels.
+        Under the rows' labels. Where tokens are to tell probabilities, ``asked`` is
+        what is asked beside the prompt.
 
     Examples
     --------
@@ -61,7 +67,7 @@ def preview(
     >>> pandas_llm.preview([{"city": "Rome"}], "Praise ${city}.")["prompt"].tolist()
     ['Praise Rome.']
     """
-    plan = _plan(template, keys, options)
+    plan = _plan(template, keys, options, verb)
     return plan.preview(data, rows, as_requests=as_requests)
 
 

@@ -121,6 +121,8 @@ def extract(  # noqa: PLR0913 - the verb's own parameters, all by name
     errors: Errors = "coerce",
     error_column: str | None = None,
     flatten: bool = False,
+    confidence: bool = False,
+    codes: bool | None = None,
     **options: Unpack[Options],
 ) -> Plan:
     """Extract exactly one record a row, joined to the row's own columns.
@@ -131,6 +133,12 @@ def extract(  # noqa: PLR0913 - the verb's own parameters, all by name
         The rows.
     template, keys, errors, error_column, flatten, **options
         As for `generate`.
+    confidence : bool
+        Add ``<key>_confidence`` for each key that is a bool, a Literal, an Enum or a
+        list of labels: the probability of its value. By token probabilities that is
+        one request a key; see `classify`.
+    codes : bool, optional
+        As for `classify`.
 
     Returns
     -------

@@ -106,6 +106,12 @@ def classify(
     *,
     name: str = ...,
     confidence: Literal[False] = ...,
+    probabilities: Literal[False] = ...,
+    ordered: bool = ...,
+    abstain_below: float | None = ...,
+    calibrate: Any = ...,
+    gold: Any = ...,
+    codes: bool | None = ...,
     errors: Errors = ...,
     error_column: None = ...,
     **options: Unpack[Options],
@@ -126,6 +132,12 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
     *,
     name: str | None = None,
     confidence: bool = False,
+    probabilities: bool = False,
+    ordered: bool = False,
+    abstain_below: float | None = None,
+    calibrate: Any = None,
+    gold: Any = None,
+    codes: bool | None = None,
     errors: Errors = "coerce",
     error_column: str | None = None,
     **options: Unpack[Options],
@@ -143,18 +155,44 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
     name : str, optional
         The result's name, by default "label".
     confidence : bool
-        Add the share of the votes that the label got (see `n`), 0 to 1, as a
-        column ``confidence``, or ``<name>_confidence`` where `name` is passed.
+        Add the probability of the chosen label, 0 to 1, as a column ``confidence``,
+        or ``<name>_confidence`` where `name` is passed.
+    probabilities : bool
+        Add the probability of each label, as columns ``p_<label>`` that sum to 1.
+    ordered : bool
+        Whether the labels rise in the order listed: an ordered categorical, and with
+        `confidence` or `probabilities` the expected level as ``<name>_score``, the
+        first label being 0.
+    abstain_below : float, optional
+        Leave NA, with the remark ``unsure: 0.61``, instead of a label that is less
+        probable. That is no failure.
+    calibrate : "prior" or offsets, optional
+        ``"prior"`` takes the column's mean off (batch calibration, Zhou et al. 2023):
+        it mends which label is chosen, not how surely, and assumes that no label is
+        very rare. Or the offsets of an earlier run, ``attrs["llm"]["calibration"]``.
+    gold : Series or label of a column, optional
+        Labels that are known, NA elsewhere: temperature and bias are fitted to them
+        (Platt 1999; Guo et al. 2017), and the error before and after is in ``attrs``.
+    codes : bool, optional
+        Ask a chat model for a letter in place of a label, to read its probability.
+        By default only where the first words of two labels are the same.
     errors, error_column, **options
         As for `generate`. With ``n > 1`` the choices vote; a tie goes to the
         label listed first.
+
+    Notes
+    -----
+    Probabilities come from a decision endpoint (``model="openai-decisions/…"``), from
+    the tokens of a chat model (OpenAI's, llama.cpp, vLLM), or from votes (``n=5``);
+    ``attrs["llm"]["probabilities"]`` says which. Where a server tells none they are
+    NA, and a warning says so.
 
     Returns
     -------
     Series
         Categorical, with exactly the labels as categories. A DataFrame with
-        `confidence`, `error_column` or ``details=True``. A list for a list of
-        dicts.
+        `confidence`, `probabilities`, `error_column` or ``details=True``. A list for
+        a list of dicts.
 
     Examples
     --------

@@ -35,7 +35,7 @@ from pandas_llm._keys import (
     numbered,
     strict_model,
 )
-from pandas_llm._run import Shape, Task, make_task, output_of, parsed_keys, shared_spec
+from pandas_llm._run import Shape, Task, examples_of, make_task, output_of, parsed_keys
 from pandas_llm.errors import (
     ConfigurationError,
     InvalidValueError,
@@ -136,7 +136,7 @@ def _options(task: Task) -> dict[str, Any]:
     if task.embeds is not None:
         given["max_tokens"] = None  # no option of vectors
     # as they go into requests, or these would be others where the job is read
-    given["examples"] = shared_spec(settings, None, task.verb).examples
+    given["examples"] = examples_of(settings, task.verb)
     given["extra"] = orjson.loads(orjson.dumps(dict(settings.extra or {})))
     given["values"] = {name: str(v) for name, v in (settings.values or {}).items()}
     for name, value in given.items():

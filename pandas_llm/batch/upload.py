@@ -93,9 +93,9 @@ class Upload:
         async with AsyncExitStack() as stack:
             cache = open_cache(path)
             stack.callback(cache.close)
-            output, verb = task.output, task.verb
-            spec = shared_spec(settings, output.schema, verb, output.constrained)
-            ask = Ask(spec, output, replace(settings, max_cost=None), cache)
+            ask = Ask(
+                shared_spec(task), task.output, replace(settings, max_cost=None), cache
+            )
             endpoint = resolve_endpoint(settings)._replace(embeds=task.embeds)
             client = await open_client(stack, endpoint, ask)
             sample = Request(client.spec, "")

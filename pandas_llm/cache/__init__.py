@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pandas_llm.cache import replies, sqlite
 from pandas_llm.cache.contents import CacheInfo, clear, info
-from pandas_llm.cache.fingerprint import Fingerprint
+from pandas_llm.cache.fingerprint import Fingerprint, elsewhere
 from pandas_llm.cache.replies import Cache, location, open_cache
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "CacheInfo",
     "Fingerprint",
     "clear",
+    "elsewhere",
     "info",
     "location",
     "open_cache",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -58,6 +59,10 @@ class Fingerprint:
         digest.update(b"|" + request.prompt.encode())
         return digest.digest()
 
+    def plain(self, request: Request) -> bytes:
+        """Return the key of a request if no probabilities were wanted."""
+        return self.of(request._replace(spec=replace(request.spec, odds="")))
+
     def _start(self, spec: Spec) -> hashlib.blake2b:
         """Digest what all requests of a run share."""
         shared: list[Any] = [
@@ -73,5 +78,14 @@ class Fingerprint:
         ]
         if self._headers:  # keys without headers stay those of older versions
             shared.append(self._headers)
-        text = orjson.dumps(shared, option=orjson.OPT_SORT_KEYS)
-        return hashlib.blake2b(text, digest_size=16)
+        if spec.odds:  # likewise: those who want none find what they have paid for
+            shared.append({"odds": spec.odds})
+        if spec.odds == "questions":  # which the prompt does not say
+            shared += [(q[:3], q[4:]) for q in spec.questions]  # not their values
+        known = orjson.dumps(shared, option=orjson.OPT_SORT_KEYS)
+        return hashlib.blake2b(known, digest_size=16)
+
+
+def elsewhere(key: bytes) -> bytes:
+    """Return the key of why a request was answered in another way."""
+    return hashlib.blake2b(b"elsewhere" + key, digest_size=16).digest()

@@ -11,12 +11,12 @@ import time
 import zlib
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakSet
 
 import orjson
 
-from pandas_llm.types import Choice, Reply, Tokens
+from pandas_llm.types import Choice, Odds, Reply, Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -254,7 +254,10 @@ def _rows(puts: Iterable[tuple[bytes, Reply]], stamp: int) -> Iterator[Row]:
 
 def _dump(reply: Reply) -> bytes:
     choices, tokens, *rest = reply
-    texts = [choice[:3] for choice in choices]
+    texts = [
+        choice[:3] if choice.odds is None else (*choice[:3], None, tuple(choice.odds))
+        for choice in choices
+    ]
     text = orjson.dumps((texts, tokens and tuple(tokens), *rest))
     vector = choices[0].vector if choices else None
     return text if vector is None else b"%b\0%b" % (text, vector)
@@ -264,9 +267,21 @@ def _load(text: bytes) -> Reply:
     text, nul, vector = text.partition(b"\0")
     texts, tokens, *rest = orjson.loads(text)
     choices = tuple([Choice(*choice) for choice in texts])
+    if any(choice.odds for choice in choices):
+        choices = tuple(
+            [choice._replace(odds=_odds(choice.odds)) for choice in choices]
+        )
     if nul:
         choices = (choices[0]._replace(vector=vector),)
     return Reply(choices, tokens and Tokens(*tokens), *rest)
+
+
+def _odds(kept: Any) -> Odds | None:
+    """Build the odds of a choice again."""
+    if not kept:
+        return None
+    source, answers = kept
+    return Odds(source, tuple(tuple(map(tuple, answer)) for answer in answers))
 
 
 def _checksum(key: bytes, text: bytes) -> int:

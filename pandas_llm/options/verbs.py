@@ -3,7 +3,7 @@
 They have no defaults or rules here: those are in the verbs' signatures.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pandas_llm.options.option import Option
 from pandas_llm.options.table import Options
@@ -16,6 +16,10 @@ _Errors = Annotated[
     ),
 ]
 _ErrorColumn = Annotated[str | None, Option("A column for each row's reason.")]
+_Codes = Annotated[
+    bool | None,
+    Option("Ask for a letter in place of a label.", flag=False),
+]
 
 
 class SeriesOptions(Options, total=False):
@@ -32,10 +36,28 @@ class LabelOptions(SeriesOptions, total=False):
     confidence: Annotated[
         bool,
         Option(
-            "Add a column with the share of the votes that the label got (see n): "
-            "confidence, or NAME_confidence where name is passed."
+            "Add a column with the probability of the chosen label: confidence, or "
+            "NAME_confidence where name is passed."
         ),
     ]
+    probabilities: Annotated[
+        bool, Option("Add a column with the probability of each label: p_LABEL.")
+    ]
+    ordered: Annotated[bool, Option("Whether the labels rise in the order listed.")]
+    abstain_below: Annotated[
+        float | None, Option("Leave a label out that is less probable.")
+    ]
+    calibrate: Annotated[
+        Any,
+        Option(
+            "'prior', or the offsets of an earlier run.",
+            flag=False,  # offsets are in attrs, which files have not
+        ),
+    ]
+    gold: Annotated[
+        Any, Option("The labels that are known, to calibrate by.", flag=False)
+    ]
+    codes: _Codes
 
 
 class VectorOptions(SeriesOptions, total=False):
@@ -48,8 +70,8 @@ class VectorOptions(SeriesOptions, total=False):
     expand: Annotated[bool, Option("Put each dimension into a column of its own.")]
 
 
-class RecordOptions(Options, total=False):
-    """Options of ``extract`` beside those of the run."""
+class _RowOptions(Options, total=False):
+    """Options of ``extract`` and ``generate`` beside those of the run."""
 
     errors: _Errors
     error_column: _ErrorColumn
@@ -62,7 +84,17 @@ class RecordOptions(Options, total=False):
     ]
 
 
-class ExplodeOptions(RecordOptions, total=False):
+class RecordOptions(_RowOptions, total=False):
+    """Options of ``extract``."""
+
+    confidence: Annotated[
+        bool,
+        Option("Add a column KEY_confidence for each key that has a set of values."),
+    ]
+    codes: _Codes
+
+
+class ExplodeOptions(_RowOptions, total=False):
     """Options of ``generate``."""
 
     how: Annotated[

@@ -65,6 +65,10 @@ class Dialect:
     """What to try first."""
     images: ImageLimits | None = None
     """What images it takes; None for none."""
+    decides = False
+    """Whether it answers closed questions, and nothing else."""
+    logprobs = False
+    """Whether it has fields for the probabilities of tokens."""
     modes: Sequence[SchemaMode] = negotiation.MODES
     """The ways to ask for a schema, the best first."""
     names: ClassVar[Mapping[str, str]] = {}

@@ -66,7 +66,7 @@ _LONG_QUOTE = re.compile(
 """Three words in quotes are somebody's text and no option's name."""
 
 
-def downgrade(  # noqa: PLR0911 - a step a paragraph
+def downgrade(  # noqa: C901, PLR0911 - a step a paragraph
     capabilities: Capabilities,
     error: LLMError,
     request: Request,
@@ -102,6 +102,8 @@ def downgrade(  # noqa: PLR0911 - a step a paragraph
         return replace(capabilities, system=False)
     if (field := _refused_field(error, about, spec)) and field not in refused:
         return replace(capabilities, refused=(*refused, field))
+    if spec.top_logprobs and capabilities.logprobs and _refuses_logprobs(error):
+        return replace(capabilities, logprobs=False)
     if spec.schema:
         narrow = spec.constrained is not None
         lower = _lower_schema(capabilities, error, about, modes, constrained=narrow)
@@ -117,6 +119,10 @@ def downgrade(  # noqa: PLR0911 - a step a paragraph
     if spec.n > 1 and capabilities.n and _names(error, known.get("n", "n")):
         return replace(capabilities, n=False)
     return None
+
+
+def _refuses_logprobs(error: LLMError) -> bool:
+    return any(_names(error, name) for name in ("logprobs", "top_logprobs"))
 
 
 def _refused_field(error: LLMError, about: str, spec: Spec) -> str | None:

@@ -20,6 +20,7 @@ from pandas_llm.types import (
     Capabilities,
     Choice,
     ImageLimits,
+    Odds,
     Quotas,
     Reply,
     Tokens,
@@ -56,6 +57,7 @@ class OpenAI(Dialect):
 
     images: ImageLimits | None = ImageLimits(50_000_000, 50_000_000)
     """As its documents; of other servers the tightest is known to themselves."""
+    logprobs = True
     tiers: ClassVar[Mapping[str, str]] = {
         **{name: name for name in ("auto", "default", "flex", "priority")},
         "standard_only": "default",
@@ -122,6 +124,8 @@ class OpenAI(Dialect):
             body["n"] = n
         if spec.max_tokens is not None:
             body[capabilities.max_tokens] = spec.max_tokens
+        if spec.top_logprobs and capabilities.logprobs:
+            body |= {"logprobs": True, "top_logprobs": spec.top_logprobs}
         if self._own and "store" not in capabilities.refused:
             body["store"] = False
         return {**body, **self.sent(spec, capabilities), **spec.extra}
@@ -185,7 +189,25 @@ def _choice(choice: Mapping[str, Any], response: HTTPResponse) -> Choice:
     refusal = message.get("refusal") or None
     if refusal is None:
         reason = bodies.finished(text, reason, response)
-    return Choice(text, reason, refusal)
+    return Choice(text, reason, refusal, odds=_odds(choice.get("logprobs")))
+
+
+def _odds(logprobs: Any) -> Odds | None:
+    """Read which tokens could stand at each place, the one that was said first."""
+    places = logprobs.get("content") if isinstance(logprobs, dict) else None
+    if not isinstance(places, list) or not places:
+        return None
+    found = []
+    try:
+        for place in places:
+            said = (place["token"], float(place["logprob"]))
+            others = [
+                (one["token"], float(one["logprob"])) for one in place["top_logprobs"]
+            ]
+            found.append((said, *(one for one in others if one[0] != said[0])))
+    except (LookupError, TypeError, ValueError):
+        return None  # an answer is an answer, whatever stands beside it
+    return Odds("logprobs", tuple(found))
 
 
 def _response_format(

@@ -22,7 +22,7 @@ from pandas_llm.cache import Cache, clear, info, location, open_cache, writer
 from pandas_llm.cache import replies as module
 from pandas_llm.cache import sqlite as database
 from pandas_llm.errors import LLMError
-from pandas_llm.types import Choice, Reply, Tokens
+from pandas_llm.types import Choice, Odds, Reply, Tokens
 
 SCRIPT = Path(__file__).parents[1] / "support/cache_process.py"
 LOST = 0.2 + 1.0
@@ -99,15 +99,29 @@ def impatient(monkeypatch):
 # -- what is put comes back -----------------------------------------------------
 
 texts = st.text() | st.sampled_from(["\0", "a\0b", "😀" * 3, "\u2028\x7f\ufeff", "é\n"])
+chances = st.floats(allow_nan=False, allow_infinity=False)
+places = st.lists(st.tuples(texts, chances), max_size=3).map(tuple)
+odds = st.builds(
+    Odds,
+    st.sampled_from(["logprobs", "decisions"]),
+    st.lists(places, max_size=3).map(tuple),
+)
 replies = st.builds(
     Reply,
     st.lists(
         st.builds(
-            Choice, texts, st.none() | texts, st.none() | texts, vector=st.none()
+            Choice,
+            texts,
+            st.none() | texts,
+            st.none() | texts,
+            vector=st.none(),
+            odds=st.none() | odds,
         ),
         max_size=4,
     ).map(tuple)
-    | st.builds(Choice, texts, vector=st.binary()).map(lambda choice: (choice,)),
+    | st.builds(Choice, texts, vector=st.binary(), odds=st.none()).map(
+        lambda choice: (choice,)
+    ),
     st.none() | st.builds(Tokens, *[st.integers(0, 2**40)] * 6),
     st.none() | texts,
     st.none() | texts,

@@ -53,8 +53,12 @@ ONLY = {
 }
 FILE_LINES, FUNCTION_LINES, FILES = 350, 40, 17
 """Docstrings do not count: examples and parameters shall not be saved on."""
-LONGER = {"_pacing/limiter.py": 375, "options/table.py": 400}
-"""One state machine under one lock; one list of all options."""
+LONGER = {
+    "_pacing/limiter.py": 375,
+    "_engine/client.py": 370,
+    "options/table.py": 400,
+}
+"""One state machine under one lock; one row's request; one list of all options."""
 PLAIN = {
     *("ValueError", "TypeError", "KeyError", "IndexError", "AttributeError"),
     *("RuntimeError", "OSError", "Exception"),

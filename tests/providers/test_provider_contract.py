@@ -110,10 +110,14 @@ def each(part: str) -> list[Any]:
 
 HERE = {"sim", "tiny", "gguf"}
 """Run by the package itself; their tests ask the models."""
+DECIDE = {"openai-decisions", "systemone"}
+"""Answer closed questions, with no text: test_decisions.py."""
 
 
 def test_every_provider_has_its_examples():
-    assert set(providers.presets()) - HERE == set(NAMES) - {"gemini-compatible"}
+    assert set(providers.presets()) - HERE - DECIDE == set(NAMES) - {
+        "gemini-compatible"
+    }
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -423,7 +427,7 @@ def has_batches(provider):
 
 
 def test_the_readmes_table_names_every_provider():
-    assert set(TABLE) == providers.presets().keys() - HERE
+    assert set(TABLE) == providers.presets().keys() - HERE - DECIDE
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"gemini-compatible"}))

@@ -88,16 +88,16 @@ def test_closed_keys_of_every_kind_are_one_request_a_row():
 @pytest.mark.parametrize(
     ("ask", "words"),
     [
-        (lambda llm, **o: llm.complete("Say ${text}", **o), "a text is asked for"),
-        (lambda llm, **o: llm.generate("${text}", ["q"], **o), "number of records"),
-        (lambda llm, **o: llm.extract("${text}", {"year": int}, **o), "key 'year'"),
-        (lambda llm, **o: llm.extract("${text}", ["name"], **o), "key 'name'"),
+        (lambda llm, **o: llm.complete("Say ${text}", **o), "completion. is open"),
+        (lambda llm, **o: llm.generate("${text}", ["q"], **o), "q. is open"),
+        (lambda llm, **o: llm.extract("${text}", {"year": int}, **o), "year. is open"),
+        (lambda llm, **o: llm.extract("${text}", ["name"], **o), "name. is open"),
     ],
 )
 def test_what_tiny_cannot_answer_is_said_at_once_with_what_it_can(ask, words):
     with pytest.raises(ConfigurationError, match=words) as caught:
         ask(REVIEWS.llm, model="tiny", **QUIET)
-    assert "model='tiny' chooses among labels" in str(caught.value)
+    assert "ask classify, or extract with keys that are bool" in str(caught.value)
 
 
 @tiny
@@ -265,12 +265,58 @@ def test_an_exception_stops_the_process_too(model):
 
 
 @gguf
+def test_a_run_that_is_cancelled_while_the_file_loads_leaves_nothing(model):
+    async def cancelled():
+        run = asyncio.create_task(
+            REVIEWS.llm.acomplete("Say ${text}", model=f"gguf/{model}", **QUIET)
+        )
+        while not llama._running:
+            await asyncio.sleep(0)
+        (server,) = llama._running.values()
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+        return server
+
+    assert asyncio.run(cancelled()).process.returncode is not None
+    assert not llama._running
+
+
+@gguf
+def test_a_server_whose_parent_ends_while_it_loads_ends_too(model):
+    command = [sys.executable, llama._SCRIPT, str(model), "1", str(os.getpid())]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, stderr=subprocess.DEVNULL) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        server.stdin.write(b"key\n")
+        server.stdout.close()  # before it has told its address
+        server.stdin.close()
+        assert server.wait(30) == 0
+
+
+@gguf
+def test_a_server_that_dies_ends_the_run_at_once(model):
+    def kill(now):
+        for server in llama._running.values():
+            server.process.kill()
+
+    many = pd.DataFrame({"text": range(2000)})
+    with pytest.raises(ConfigurationError, match="it has ended with code"):
+        ask(many, model, progress=kill, max_tokens=2000)
+    assert not llama._running
+
+
+@gguf
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         (b"#!/bin/sh", "takes the path of a GGUF file, and .*is none: it begins with"),
         (b"", "is none: it begins with b''"),
-        (b"GGUF" + bytes(100), "llama.cpp cannot serve .*none.gguf': "),
+        (
+            b"GGUF" + bytes(100),
+            "llama.cpp cannot serve .*none.gguf', it has ended with code 1: ",
+        ),
         (None, "is none: it cannot be read: No such file"),
     ],
 )

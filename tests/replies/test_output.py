@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from pydantic import AfterValidator, BaseModel, Field
 from replies import LIST, ONE, TYPES, WORD, one
 
-from pandas_llm._keys import parse_keys, parse_labels
-from pandas_llm._replies.outputs import Completion, Label, Records
+from pandas_llm._keys.keys import parse_keys, parse_labels
+from pandas_llm._replies.decided import Label
+from pandas_llm._replies.outputs import Completion, Records
 from pandas_llm.errors import OutputError
 from pandas_llm.types import Choice
 
@@ -211,9 +212,9 @@ def test_nested_models_become_plain_data():
 # -- classify and complete ------------------------------------------------------
 
 
-def votes(*labels: str, share: str | None = None) -> list[tuple[Any, ...]]:
-    output = Label(parse_labels("mood", ["good", "bad", "so so"]), share=share)
-    return output.combine([[(label,)] for label in labels])
+def votes(*labels: str, weighed: bool = False) -> list[tuple[Any, ...]]:
+    output = Label(parse_labels("mood", ["good", "bad", "so so"]), weighed=weighed)
+    return output.combine([[(label, None)[: output.width]] for label in labels])
 
 
 def test_the_majority_wins_and_a_tie_goes_to_the_label_listed_first():
@@ -221,8 +222,9 @@ def test_the_majority_wins_and_a_tie_goes_to_the_label_listed_first():
     assert votes("so so", "bad", "so so", "bad") == [("bad",)]
 
 
-def test_confidence_is_the_share_of_votes():
-    assert votes("bad", "bad", "good", "bad", share="sure") == [("bad", 0.75)]
+def test_probabilities_are_the_shares_of_votes():
+    found = votes("bad", "bad", "good", "bad", weighed=True)
+    assert found == [("bad", ("votes", (0.25, 0.75, 0.0)))]
 
 
 def test_a_completion_is_the_text_without_thinking():

@@ -1,6 +1,7 @@
 """What the simulated model says: texts and vectors made from the prompt's own words."""
 
 from pandas_llm.simulator.answers.images import ImageError, look_at, look_at_url
+from pandas_llm.simulator.answers.odds import allowed_words, as_tokens, shares
 from pandas_llm.simulator.answers.prompt import last_user_text, message_text
 from pandas_llm.simulator.answers.schema import SchemaError
 from pandas_llm.simulator.answers.texts import (
@@ -16,7 +17,9 @@ __all__ = [
     "MARK",
     "ImageError",
     "SchemaError",
+    "allowed_words",
     "answer",
+    "as_tokens",
     "count_message_tokens",
     "count_tokens",
     "cut_to_tokens",
@@ -26,5 +29,6 @@ __all__ = [
     "look_at_url",
     "message_text",
     "packed",
+    "shares",
     "unit_hash",
 ]

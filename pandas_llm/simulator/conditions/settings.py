@@ -44,6 +44,7 @@ class Knobs(TypedDict, total=False):
     schema_modes: tuple[str, ...]
     reject_params: tuple[str, ...]
     slots: int | None
+    logprobs: bool
     headers: bool
     retry_after: bool
     fault_delay: float
@@ -88,6 +89,8 @@ class Settings:
         Names of body fields that are answered with 400.
     slots
         Requests worked on at once; the others queue, as on a local server.
+    logprobs
+        Whether the probabilities of tokens are told to those who ask.
     headers
         Whether to send ``x-ratelimit-*``.
     retry_after
@@ -124,6 +127,7 @@ class Settings:
     schema_modes: tuple[str, ...] = ("json_schema", "json_object")
     reject_params: tuple[str, ...] = ()
     slots: int | None = None
+    logprobs: bool = True
     headers: bool = True
     retry_after: bool = True
     fault_delay: float = 0.05

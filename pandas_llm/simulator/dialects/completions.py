@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pandas_llm.simulator.conditions import Settings
 
 _MOST_CHOICES = 128
+_MOST_LOGPROBS = 20
 _LENGTH_NAMES = ("max_completion_tokens", "max_tokens")
 
 
@@ -40,6 +41,7 @@ def read_chat(incoming: Incoming, settings: Settings) -> Chat:
     lengths = (whole_number(fields, name) for name in _LENGTH_NAMES)
     most = min((n for n in lengths if n is not None), default=None)
     tokens = prompt_tokens(messages, settings)
+    told = whole_number(fields, "top_logprobs", least=0, most=_MOST_LOGPROBS) or 0
     return Chat(
         model=model,
         messages=messages,
@@ -49,6 +51,7 @@ def read_chat(incoming: Incoming, settings: Settings) -> Chat:
         seed=fields.get("seed"),
         prompt_tokens=tokens,
         reserved=max(most or 0, tokens),  # as OpenAI counts against its limits
+        top_logprobs=told if fields.get("logprobs") and settings.logprobs else 0,
     )
 
 

@@ -9,11 +9,14 @@ import orjson
 
 from pandas_llm.simulator.answers import (
     SchemaError,
+    allowed_words,
     answer,
+    as_tokens,
     count_message_tokens,
     count_tokens,
     cut_to_tokens,
     last_user_text,
+    shares,
 )
 from pandas_llm.simulator.conditions import refuse, spoil
 
@@ -38,6 +41,8 @@ class Chat:
     seed: int | None = None
     prompt_tokens: int = 0
     reserved: int = 0
+    top_logprobs: int = 0
+    """How many tokens to tell at each place."""
 
     @property
     def prompt(self) -> str:
@@ -173,6 +178,8 @@ def make_reply(
 
 def _choice(chat: Chat, settings: Settings, index: int) -> dict[str, Any]:
     seed = f"{settings.seed}/{chat.seed}"
+    if chat.schema is None and (words := allowed_words(chat.messages)):
+        return _chosen(chat, words, f"{seed}/{chat.model}/{index}", index)
     try:
         text = answer(chat.messages, chat.schema, seed, index, chat.model)
     except SchemaError as problem:
@@ -186,6 +193,20 @@ def _choice(chat: Chat, settings: Settings, index: int) -> dict[str, Any]:
         "message": {"role": "assistant", "content": text, "refusal": None},
         "logprobs": None,
         "finish_reason": "length" if cut else "stop",
+    }
+
+
+def _chosen(chat: Chat, words: Sequence[str], seed: str, index: int) -> dict[str, Any]:
+    """Choose one of the allowed answers, and tell how likely each was."""
+    told = shares(words, f"{seed}/{chat.prompt}")
+    text = words[max(range(len(words)), key=told.__getitem__)]
+    odds = dict(zip(words, told, strict=True))
+    tokens = as_tokens(text, odds, chat.top_logprobs) if chat.top_logprobs else None
+    return {
+        "index": index,
+        "message": {"role": "assistant", "content": text, "refusal": None},
+        "logprobs": None if tokens is None else {"content": tokens, "refusal": None},
+        "finish_reason": "stop",
     }
 
 

@@ -1,0 +1,180 @@
+"""Closed keys: answers with their probabilities, for ``classify`` and ``extract``."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from pandas_llm._keys import Column, Keys
+from pandas_llm._replies.outputs import Record, Records, check_ending
+from pandas_llm._replies.words import Words
+from pandas_llm.errors import DeclinedError, RefusalError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pandas_llm.errors import RowError
+    from pandas_llm.types import Choice, Odds, Question
+
+Weights = tuple[float, ...]
+"""The probability of each label, in the order declared."""
+
+
+def weights_of(
+    odds: Odds, questions: Sequence[Question], *, codes: bool | None = None
+) -> list[Weights | None]:
+    """Return the probabilities that a choice tells of each question.
+
+    None stands for a question that was declined, or whose tokens speak of no label.
+    """
+    if odds.source == "decisions":
+        pairs = zip(odds.answers, questions, strict=True)
+        return [
+            _shares(dict(told), question) if told else None for told, question in pairs
+        ]
+    parts = list(_parts(odds))
+    read = [Words(question, codes=codes) for question in questions]
+    return [words.read(part) for words, part in zip(read, parts, strict=True)]
+
+
+def _parts(odds: Odds) -> Iterator[list[tuple[tuple[str, float], ...]]]:
+    """Yield the places of each question's answer; an empty one stands between."""
+    part: list[tuple[tuple[str, float], ...]] = []
+    for place in odds.answers:
+        if place:
+            part.append(place)
+        else:
+            yield part
+            part = []
+    yield part
+
+
+def _shares(told: Mapping[str, float], question: Question) -> Weights:
+    found = [told.get(label, 0.0) for label in question.labels]
+    total = math.fsum(found)
+    return tuple(one / total for one in found)
+
+
+def likeliest(weights: Weights) -> int:
+    """Return the label of the highest probability; of equal ones the first."""
+    return max(range(len(weights)), key=weights.__getitem__)
+
+
+class Label(Records):
+    """One label, for ``classify``: choices vote, ties go to the label listed first.
+
+    With `weighed` a record holds, behind the label, where its probabilities come from
+    and what they are, or None: ``("logprobs", (0.9, 0.1))``. With `needed` a server
+    that tells none is of no use.
+    """
+
+    votes = True
+
+    def __init__(  # noqa: PLR0913 - all by name but the first
+        self,
+        keys: Keys,
+        *,
+        question: Question | None = None,
+        weighed: bool = False,
+        needed: bool = False,
+        codes: bool | None = None,
+        schema: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(keys, single=True, schema=schema)
+        self.needed = needed
+        self._labels = keys.columns[0].labels
+        self._weighed = weighed
+        self._codes = codes
+        if question is not None:
+            self.questions = (question,)
+            self.open = ()
+        self.width = 2 if weighed else 1
+
+    def read(self, choice: Choice) -> tuple[list[Record], RowError | None]:
+        """Read the likeliest label, or the text where nothing tells one."""
+        if choice.odds is not None:
+            check_ending(choice)
+            (question,) = self.questions
+            (found,) = weights_of(choice.odds, self.questions, codes=self._codes)
+            if found is None and choice.odds.source == "decisions":
+                msg = "the model declined to answer"
+                raise RefusalError(msg, choice.text)
+            if found is not None:
+                label = question.values[likeliest(found)]
+                return [self._record(label, (choice.odds.source, found))], None
+        records, cut = super().read(choice)
+        return [self._record(label) for (label,) in records], cut
+
+    def combine(self, choices: Sequence[list[Record]], unread: int = 0) -> list[Record]:
+        """Count the votes; the share is of those that could not be read as well."""
+        if len(choices) == 1 and not unread:
+            return choices[0]
+        votes = Counter(records[0][0] for records in choices)
+        label = max(self._labels, key=lambda label: votes[label])
+        total = votes.total() + unread
+        shares = tuple(votes[label] / total for label in self._labels)
+        return [self._record(label, ("votes", shares))]
+
+    def _record(self, label: Any, told: tuple[str, Weights] | None = None) -> Record:
+        return (label, told) if self._weighed else (label,)
+
+
+class Decided(Records):
+    """One record whose closed keys may be answered by probabilities.
+
+    With `weighed` each closed key has a column more, ``<key>_confidence``.
+    """
+
+    def __init__(
+        self,
+        keys: Keys,
+        questions: tuple[Question, ...],
+        *,
+        weighed: bool = False,
+        codes: bool | None = None,
+        schema: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(keys, single=True, schema=schema)
+        names = [column.name for column in keys.columns]
+        closed = [question.name for question in questions]
+        self.questions = questions
+        self.open = tuple(name for name in names if name not in closed)
+        self._places = [names.index(name) for name in closed]
+        self._weighed = weighed
+        self._codes = codes
+        if weighed:
+            more = (Column(f"{name}_confidence", "float") for name in closed)
+            self.columns = (*keys.columns, *more)
+        self.width = len(self.columns)
+
+    def read(self, choice: Choice) -> tuple[list[Record], RowError | None]:
+        """Read open keys from the text, closed ones from their probabilities."""
+        sure: list[float | None] = []
+        sure += [None] * len(self.questions) * self._weighed
+        if choice.odds is None:
+            records, cut = super().read(choice)
+            return [(*record, *sure) for record in records], cut
+        check_ending(choice)
+        found = weights_of(choice.odds, self.questions, codes=self._codes)
+        if not any(found) and not self.open:
+            msg = "the model declined to answer"
+            raise RefusalError(msg, choice.text)
+        values: list[Any] = [None] * (self.width - len(sure))
+        cut = None
+        if self.open:
+            ((*values,),), cut = super().read(choice)
+        for at, (question, weights) in enumerate(
+            zip(self.questions, found, strict=True)
+        ):
+            if weights is None:
+                continue
+            best = likeliest(weights)
+            values[self._places[at]] = question.values[best]
+            if self._weighed:
+                sure[at] = weights[best]
+        if None in found and choice.odds.source == "decisions":
+            pairs = zip(self.questions, found, strict=True)
+            names = ", ".join(q.name for q, told in pairs if told is None)
+            cut = cut or DeclinedError(f"the model declined to answer: {names}")
+        return [(*values, *sure)], cut

@@ -1,0 +1,192 @@
+"""A closed question in words: how a chat model is asked, and its tokens are read.
+
+The answer is one of the labels, or a letter that stands for it. Its probability is
+read where the labels part: at the first token that not all of them begin with.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import string
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pandas_llm.types import Question
+
+    Place = Sequence[tuple[str, float]]
+
+_AHEAD = " \t\r\n\"'`*_#>-(["
+"""What may stand before an answer, and is none."""
+_PART = re.compile(r"[\s_/-]+")
+_LEAST = 2
+"""Letters of a word's beginning that mean it; one alone may be the word "a"."""
+
+
+MOST_CODES = len(string.ascii_uppercase)
+"""Letters that may stand for labels."""
+
+
+def clashing(labels: Sequence[str]) -> tuple[str, str] | None:
+    """Return two labels whose first tokens are the same, whatever the tokenizer.
+
+    Examples
+    --------
+    >>> clashing(["positive", "negative"]) is None
+    True
+    >>> clashing(["very good", "very bad"])
+    ('very good', 'very bad')
+    """
+    heads: list[tuple[str, str]] = []
+    for label in labels:
+        text = _plain(label)
+        first = _PART.split(text, maxsplit=1)[0]
+        for other, head in heads:
+            one, two = _plain(other), text
+            if first == head or one.startswith(two) or two.startswith(one):
+                return other, label
+        heads.append((label, first))
+    return None
+
+
+class Words:
+    """One closed question, and the words or letters that answer it.
+
+    Parameters
+    ----------
+    question : Question
+        With its labels.
+    codes : bool, optional
+        Whether letters stand for the labels; without it where first tokens clash.
+
+    Attributes
+    ----------
+    note : str
+        What the model is told of the allowed answers.
+    words : tuple of str
+        What is to be answered for each label.
+    most : int
+        Tokens that an answer may have.
+    """
+
+    def __init__(self, question: Question, *, codes: bool | None = None) -> None:
+        labels = question.labels
+        if codes is None:
+            codes = clashing(labels) is not None and len(labels) <= MOST_CODES
+        self.words = tuple(string.ascii_uppercase[: len(labels)]) if codes else labels
+        self._codes = codes
+        self._plain = self.words if codes else tuple(map(_plain, labels))
+        means: Mapping[str, str] = dict(
+            zip(labels, question.descriptions, strict=False)
+        )
+        if codes:
+            told = [
+                f"{code} for {_with(label, means)}"
+                for code, label in zip(self.words, labels, strict=True)
+            ]
+            self.note = f"Answer with one letter: {_listed(told)}."
+        else:
+            one = "word" if not any(map(_PART.search, labels)) else "of these"
+            self.note = f"Answer with one {one}: {_listed(labels)}."
+            said = [_with(label, means) for label in labels if means.get(label)]
+            if said:
+                self.note += f"\n{'; '.join(said)}"
+        self.most = 8 + max(len(word.encode()) for word in self.words) // 2
+
+    def read(self, places: Sequence[Place]) -> tuple[float, ...] | None:
+        """Read the probabilities of the labels from an answer's tokens.
+
+        A label that no token speaks for has the smallest probability that is told,
+        never one made up. They are divided by their sum. None where no token speaks
+        for any label.
+        """
+        whole = "".join(place[0][0] for place in places)
+        found, floors = [0.0] * len(self.words), [0.0] * len(self.words)
+        alive, said, share = set(range(len(self.words))), "", 1.0
+        for place in places:
+            told = dict(reversed(place))
+            first = place[0][0]
+            for label, chance in self._heard(told, first, (said, whole), alive):
+                found[label] += share * chance
+            on = self._meant(said + first) & alive
+            least = share * math.exp(min(told.values()))
+            for label in alive - on if len(on) > 1 else alive:
+                floors[label] = least
+            alive, said = on, said + first
+            if len(on) <= 1:
+                break
+            share *= math.exp(told[first])
+        if len(alive) > 1:  # it ended before they part
+            exact = {one for one in alive if self._plain[one] == _plain(_ahead(said))}
+            for label in exact if _ahead(said) else ():
+                found[label] += share / len(exact)
+        if not any(found):
+            return None
+        weights = [one or floor for one, floor in zip(found, floors, strict=True)]
+        total = math.fsum(weights)
+        return tuple(weight / total for weight in weights)
+
+    def _heard(
+        self,
+        told: Mapping[str, float],
+        first: str,
+        texts: tuple[str, str],
+        alive: set[int],
+    ) -> Iterator[tuple[int, float]]:
+        """Yield the labels that the tokens of one place speak for, and how likely."""
+        said, whole = texts
+        for token, logprob in told.items():
+            meant = self._meant(said + token) & alive
+            blank = not _ahead(said + token)
+            if not meant or blank or (token == first and len(meant) > 1):
+                continue  # what is said is told apart by the next token
+            heard = whole if token == first else said + token
+            if meant & self._meant(heard) and not self._vague(heard, meant):
+                for label in meant:
+                    yield label, math.exp(logprob) / len(meant)
+
+    def _meant(self, text: str) -> set[int]:
+        """Return the labels that a text begins with, or is a beginning of."""
+        text = _ahead(text)
+        if self._codes:
+            text = text.upper()
+            return {
+                at
+                for at, code in enumerate(self.words)
+                if not text or (text[0] == code and not text[1:2].isalnum())
+            }
+        text = text.casefold()
+        whole = {
+            at
+            for at, word in enumerate(self._plain)
+            if text.startswith(word) and not text[len(word) : len(word) + 1].isalnum()
+        }
+        return whole | {
+            at for at, word in enumerate(self._plain) if word.startswith(text)
+        }
+
+    def _vague(self, text: str, meant: set[int]) -> bool:
+        """Tell whether a text is too short to mean a label."""
+        text = _ahead(text)
+        whole = any(len(text.rstrip()) >= len(self._plain[at]) for at in meant)
+        return len(text.rstrip()) < _LEAST and not whole
+
+
+def _plain(label: str) -> str:
+    return label.strip().casefold()
+
+
+def _ahead(text: str) -> str:
+    return text.lstrip(_AHEAD)
+
+
+def _with(label: str, means: Mapping[str, str]) -> str:
+    return f"{label} ({means[label]})" if means.get(label) else label
+
+
+def _listed(words: Sequence[str]) -> str:
+    """Return words as a sentence lists them."""
+    *others, last = words
+    return f"{', '.join(others)} or {last}" if others else last

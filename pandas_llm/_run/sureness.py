@@ -1,0 +1,175 @@
+"""How sure a column of labels is: probabilities, calibrated and held to a bound."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from pandas_llm._evaluation import Offsets, fit, prior
+from pandas_llm._run.exploding import explode
+from pandas_llm._run.rows import gold_codes
+from pandas_llm.errors import LLMWarning, UnsureError, warn
+from pandas_llm.types import Remark
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from pandas_llm._engine import Store
+    from pandas_llm._run.rows import Source
+    from pandas_llm._run.task import Task
+
+    Floats = NDArray[np.float64]
+
+_FEW = 30
+"""Labelled rows below which a fit says little."""
+_PRIOR = (
+    "the column's mean is taken off, which assumes that no label is very rare; it "
+    "mends which label is chosen, not how surely"
+)
+_NONE = (
+    "{model} tells no probabilities, so those columns are NA. Ways out: a server with "
+    "logprobs (OpenAI's chat models, llama.cpp, vLLM), a decision endpoint "
+    "(model='openai-decisions/…'), votes (n=5)"
+)
+
+
+def check_gold(source: Source, task: Task) -> None:
+    """Raise for known labels that do not fit the rows, or the labels declared."""
+    if task.shape.gold is not None:
+        labels = [str(label) for label in task.output.columns[0].labels]
+        gold_codes(task.shape.gold, source, labels)
+
+
+def settle(store: Store, task: Task, source: Source, weighing: str) -> dict[str, Any]:
+    """Calibrate what a run was told, and leave out the labels that are not sure.
+
+    Returns
+    -------
+    dict
+        For ``attrs["llm"]``: where probabilities come from, and the calibration.
+    """
+    shape = task.shape
+    if not shape.weighs:
+        return {}
+    if task.verb != "classify":
+        return _of_keys(store, task, weighing)
+    told = store.columns[1]
+    sources = Counter(one[0] for one in told if one is not None)
+    if not sources:
+        if told:
+            warn(_NONE.format(model=task.settings.model), LLMWarning)
+        return {"probabilities": None}
+    labels = [str(label) for label in task.output.columns[0].labels]
+    unknown = (np.nan,) * len(labels)
+    rows = [unknown if one is None else one[1] for one in told]
+    table = np.array(rows, np.float64).reshape(-1, len(labels))
+    facts: dict[str, Any] = {"probabilities": sources.most_common(1)[0][0]}
+    if shape.calibrate is not None or shape.gold is not None:
+        offsets = _offsets(_by_row(table, store), task, source, facts)
+        facts["calibration"] = orjson.dumps(
+            offsets.to_json(), option=orjson.OPT_SERIALIZE_NUMPY
+        ).decode()
+        table = offsets.apply(table)
+        _rewrite(store, task, table)
+    if shape.abstain_below is not None:
+        _abstain(store, table, shape.abstain_below)
+    return facts
+
+
+def _by_row(table: Floats, store: Store) -> Floats:
+    """Return the probabilities of each row of the input; NaN where there are none."""
+    _, record = explode(store, keep_empty=True)
+    whole = np.full((len(record), table.shape[1]), np.nan)
+    whole[record >= 0] = table[record[record >= 0]]
+    return whole
+
+
+def _rewrite(store: Store, task: Task, table: Floats) -> None:
+    """Choose the labels that are likeliest now."""
+    values = task.output.columns[0].labels
+    for at, row in enumerate(table):
+        if not np.isnan(row[0]):
+            store.columns[0][at] = values[int(row.argmax())]
+            store.columns[1][at] = ("", tuple(row.tolist()))
+
+
+def _of_keys(store: Store, task: Task, weighing: str) -> dict[str, Any]:
+    """Say where the probabilities of an extract's keys come from."""
+    sure = store.columns[len(task.output.columns) - len(task.output.questions) :]
+    there = any(value is not None for column in sure for value in column)
+    if not there and store.positions:
+        warn(
+            _NONE.format(model=task.settings.model).replace(", votes (n=5)", ""),
+            LLMWarning,
+        )
+    return {"probabilities": weighing if there else None}
+
+
+def _offsets(
+    table: Floats, task: Task, source: Source, facts: dict[str, Any]
+) -> Offsets:
+    """Return what calibrates a column, and say in `facts` how good it is."""
+    labels = [str(label) for label in task.output.columns[0].labels]
+    shape = task.shape
+    if isinstance(shape.calibrate, Offsets):
+        return shape.calibrate
+    if shape.gold is None:
+        facts["calibration_note"] = _PRIOR
+        warn(f"calibrate='prior': {_PRIOR}", LLMWarning)
+        return prior(table, labels)
+    fitted = fit(table, gold_codes(shape.gold, source, labels), labels)
+    if fitted.rows < _FEW:
+        warn(
+            f"gold: only {fitted.rows} labelled rows have probabilities; below {_FEW} "
+            "the fit, and the errors told of it, are mostly chance",
+            LLMWarning,
+        )
+    facts |= {
+        "labelled": fitted.rows,
+        "calibration_error_before": fitted.before,
+        "calibration_error": fitted.after,
+        "calibration_error_floor": fitted.floor,
+    }
+    return fitted.offsets
+
+
+def _abstain(store: Store, table: Floats, least: float) -> None:
+    """Leave out the labels that are less sure than a bound, with a remark."""
+    for at, position in enumerate(store.positions):
+        sure = table[at].max()
+        if sure < least:
+            store.columns[0][at] = None
+            remark = Remark(UnsureError.kind, f"{sure:.2f}", 0)
+            store.note(position, remark)
+
+
+def extra_values(
+    store: Store, task: Task, record: NDArray[np.intp]
+) -> Mapping[str, list[float | None]]:
+    """Return the values of `Task.beside`, for the records of the result's rows."""
+    names = task.beside
+    if not names:
+        return {}
+    shape, count = task.shape, len(task.output.columns[0].labels)
+    told = [store.columns[1][at] if at >= 0 else None for at in record.tolist()]
+    rows = [one[1] if one is not None else (None,) * count for one in told]
+    columns: list[list[Any]] = []
+    if shape.confidence:
+        columns.append([None if row[0] is None else max(row) for row in rows])
+    if shape.probabilities:
+        columns += [list(column) for column in zip(*rows, strict=True)] or [[]] * count
+    if shape.ordered:
+        columns.append([_level(row) for row in rows])
+    return dict(zip(names, columns, strict=True))
+
+
+def _level(row: tuple[float | None, ...]) -> float | None:
+    """Return the expected level, the first being 0."""
+    if row[0] is None:
+        return None
+    return sum(at * (share or 0.0) for at, share in enumerate(row))

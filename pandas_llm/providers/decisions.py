@@ -1,0 +1,245 @@
+"""Decision endpoints: typed questions about a text, a probability for each answer.
+
+OpenAI's form (``/v1/decisions``; types of its client, 2026-11) and TypeSafe's
+(``/v1/systemone``). No text is written: only closed questions can be asked.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import orjson
+
+from pandas_llm.errors import EncodingError, MalformedReplyError
+from pandas_llm.providers import bodies, failures
+from pandas_llm.providers.dialect import Dialect
+from pandas_llm.providers.headers import limit_names, quota
+from pandas_llm.providers.registry import Preset
+from pandas_llm.types import Choice, HTTPRequest, Odds, Quotas, Reply, Used
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pandas_llm.types import Capabilities, Endpoint, HTTPResponse, Question, Request
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_APART = (
+    ("input_tokens_details", "cached_tokens"),
+    ("output_tokens_details", "reasoning_tokens"),
+    ("input_tokens_details", "cache_write_tokens"),
+)
+_Pairs = tuple[tuple[str, float], ...]
+
+
+class Decisions(Dialect):
+    """OpenAI's form, also of SGLang, vLLM, LiteLLM and OpenRouter."""
+
+    decides = True
+    lacking = ("temperature", "top_p", "seed", "stop", "reasoning_effort")
+    most_questions: ClassVar[int] = 400
+    most_labels: ClassVar[int] = 255
+
+    def url(self, endpoint: Endpoint) -> str:
+        """Return the address that requests go to."""
+        return endpoint.base_url + "/decisions"
+
+    def build(
+        self,
+        request: Request,
+        capabilities: Capabilities,
+        n: int,
+    ) -> HTTPRequest:
+        """Write the request's body; raise `EncodingError` for a lone surrogate."""
+        try:
+            body = orjson.dumps({**self.body(request), **request.spec.extra})
+        except TypeError as error:  # orjson's JSONEncodeError is one
+            msg = f"the prompt cannot be sent as UTF-8: {error}"
+            raise EncodingError(msg) from None
+        return HTTPRequest(self._url, self.headers, body)
+
+    def body(self, request: Request) -> dict[str, Any]:
+        """Write the text and the questions about it."""
+        turns = [{"role": role, "content": text} for role, text in turns_of(request)]
+        text: Any = turns if len(turns) > 1 else request.prompt
+        names = names_of(request.spec.questions)
+        questions = map(_question, request.spec.questions, names)
+        return {"model": self.model, "input": text, "questions": list(questions)}
+
+    def parse(self, response: HTTPResponse) -> Reply:
+        """Read the answers; one that was declined is an empty one."""
+        data = self.load(response)
+        if failures.holds_error(data):
+            raise failures.classify(response, data, self._url)
+        asked = response.asked.spec.questions if response.asked else ()
+        told = zip(asked, self.answers(data, asked), strict=True)
+        answers = tuple(_checked(question, answer) for question, answer in told)
+        said = {
+            question.name: max(answer, key=itemgetter(1))[0] if answer else None
+            for question, answer in zip(asked, answers, strict=True)
+        }
+        odds = Odds("decisions", answers)
+        choice = Choice(orjson.dumps(said).decode(), "stop", odds=odds)
+        tokens, cost, tier = self.used(data)
+        model = data.get("model")
+        id_ = response.headers.get("x-request-id")
+        simulated = response.headers.get("x-simulated") is not None
+        return Reply((choice,), tokens, model, id_, simulated, cost, tier)
+
+    def answers(self, data: Any, asked: Sequence[Question]) -> list[_Pairs]:
+        """Return labels and probabilities of each question, in the order asked."""
+        pairs = zip(data["answers"], asked, strict=True)
+        return [_answer(answer, question) for answer, question in pairs]
+
+    def usage(self, data: Any) -> Used:
+        """Read the tokens."""
+        usage = data["usage"]
+        return Used(bodies.tokens(usage, "input_tokens", "output_tokens", *_APART))
+
+    def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
+        """Read ``x-ratelimit-*``; None when there are none."""
+        requests = quota(headers, limit_names("-requests"))
+        tokens = quota(headers, limit_names("-tokens"))
+        return Quotas(requests, tokens) if requests or tokens else None
+
+
+class SystemOne(Decisions):
+    """TypeSafe's form, also of Perplexity, Fireworks, Databricks and others."""
+
+    def url(self, endpoint: Endpoint) -> str:
+        """Return the address that requests go to."""
+        return endpoint.base_url + "/systemone"
+
+    def body(self, request: Request) -> dict[str, Any]:
+        """Write the text and the questions about it, by name."""
+        state = "\n\n".join(text for _, text in turns_of(request))
+        asked = request.spec.questions
+        questions = {
+            name: _named(question)
+            for name, question in zip(names_of(asked), asked, strict=True)
+        }
+        return {"model": self.model, "state": state, "questions": questions}
+
+    def answers(self, data: Any, asked: Sequence[Question]) -> list[_Pairs]:
+        """Return labels and probabilities of each question, in the order asked."""
+        told = data["answers"]
+        pairs = zip(names_of(asked), asked, strict=True)
+        return [_answer_named(told.get(name), question) for name, question in pairs]
+
+
+def turns_of(request: Request) -> list[tuple[str, str]]:
+    """Return the system text, the examples and the row's own text, with their roles."""
+    found = [("system", request.system)] if request.system else []
+    for prompt, reply in request.spec.examples:
+        found += ("user", prompt), ("assistant", reply)
+    return [*found, ("user", request.prompt)]
+
+
+def names_of(questions: Sequence[Question]) -> list[str]:
+    """Return a name for each question that any server takes.
+
+    Examples
+    --------
+    >>> from pandas_llm.types import Question
+    >>> asked = [Question(name, "", (), ()) for name in ("mood", "is it spam?")]
+    >>> names_of(asked)
+    ['mood', 'question_1']
+    """
+    return [
+        question.name if _NAME.fullmatch(question.name) else f"question_{at}"
+        for at, question in enumerate(questions)
+    ]
+
+
+def _described(question: Question, label: str, name: str) -> dict[str, str]:
+    """Write a label, with its description where there is one."""
+    said = dict(zip(question.labels, question.descriptions, strict=False)).get(label)
+    return {name: label, "description": said} if said else {name: label}
+
+
+def _question(question: Question, name: str) -> dict[str, Any]:
+    """Write a question in OpenAI's form."""
+    about = {"type": question.kind, "name": name, "instructions": question.instructions}
+    if question.kind == "predicate":
+        return about
+    field, word = (
+        ("levels", "label") if question.kind == "score" else ("choices", "value")
+    )
+    labels = [_described(question, label, word) for label in question.labels]
+    return {**about, field: labels}
+
+
+def _named(question: Question) -> dict[str, Any]:
+    """Write a question in TypeSafe's form, where a predicate is a "noul"."""
+    about = {"instructions": question.instructions}
+    if question.kind == "predicate":
+        return {"type": "noul", **about}
+    said = dict(zip(question.labels, question.descriptions, strict=False))
+    if question.kind == "score":
+        levels = [
+            f"{label}: {said[label]}" if said.get(label) else label
+            for label in question.labels
+        ]
+        return {"type": "score", **about, "criteria": levels}
+    return {
+        "type": "choice",
+        **about,
+        "criteria": {label: said.get(label, "") for label in question.labels},
+    }
+
+
+def _answer(answer: Mapping[str, Any], question: Question) -> _Pairs:
+    """Read an answer in OpenAI's form."""
+    if answer["type"] == "refusal":
+        return ()
+    if answer["type"] == "predicate":
+        return _yes_no(question, answer["probability"])
+    word = "label" if answer["type"] == "score" else "value"
+    return tuple(
+        (str(one[word]), one["probability"]) for one in answer["probabilities"]
+    )
+
+
+def _answer_named(answer: Mapping[str, Any] | None, question: Question) -> _Pairs:
+    """Read an answer in TypeSafe's form; levels are named by their numbers."""
+    if answer is None or answer.get("type") == "refusal":
+        return ()
+    if answer["type"] == "noul":
+        return _yes_no(question, answer["noul"])
+    told = answer["probabilities"]
+    if answer["type"] == "score":
+        return tuple((label, told[str(at)]) for at, label in enumerate(question.labels))
+    return tuple(told.items())
+
+
+def _yes_no(question: Question, yes: float) -> _Pairs:
+    return tuple(zip(question.labels, (yes, 1 - yes), strict=True))
+
+
+def _checked(question: Question, answer: _Pairs) -> _Pairs:
+    """Refuse what are no probabilities of the labels."""
+    told = dict(answer)
+    found = [told.get(label, 0.0) for label in question.labels]
+    good = all(
+        type(one) in (int, float) and 0 <= one <= 1 + 1e-6 for one in told.values()
+    )
+    if answer and not (good and math.fsum(found) > 0):
+        msg = f"the probabilities of {question.name!r} are none: {answer!r}"
+        raise MalformedReplyError(msg)
+    return tuple((label, float(p)) for label, p in answer)
+
+
+PRESETS: Mapping[str, Preset] = {
+    "openai-decisions": Preset(
+        Decisions, "https://api.openai.com/v1", "OPENAI_BASE_URL", "OPENAI_API_KEY"
+    ),
+    "systemone": Preset(
+        SystemOne,
+        None,
+        "SYSTEMONE_BASE_URL",
+        "SYSTEMONE_API_KEY",
+        needs_key=False,
+    ),
+}

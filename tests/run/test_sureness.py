@@ -1,0 +1,291 @@
+"""How sure a column is: probabilities, abstaining, calibration; over real HTTP."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pandas_llm import LLMWarning, Plan
+from pandas_llm.errors import (
+    ConfigurationError,
+    InvalidTypeError,
+    InvalidValueError,
+    MissingColumnError,
+)
+
+TEXTS = pd.DataFrame({"text": [f"text {at}" for at in range(40)]})
+ASK = "What is the mood of this? ${text}"
+LABELS = ["good", "bad"]
+
+
+@pytest.fixture
+def on(simulator):
+    """Return the options of a run at a simulator."""
+
+    def options(**more):
+        server = simulator(**more)
+        return {"model": "sim", "base_url": server.base_url, "api_key": "-"}, server
+
+    return options
+
+
+def sent(server):
+    return server.stats()["requests"]
+
+
+# -- where probabilities come from ------------------------------------------------
+
+
+def test_probabilities_of_a_chat_model_are_those_of_its_tokens(on):
+    options, server = on()
+    out = TEXTS.llm.classify(
+        ASK, LABELS, confidence=True, probabilities=True, **options
+    )
+    assert list(out.columns) == ["label", "confidence", "p_good", "p_bad"]
+    assert (out.dtypes[1:] == "Float64").all()
+    told = out[["p_good", "p_bad"]].to_numpy(float)
+    assert told.sum(axis=1) == pytest.approx(1)
+    assert (told.max(axis=1) == out["confidence"]).all()
+    assert (np.array(LABELS)[told.argmax(axis=1)] == out["label"]).all()
+    assert out["confidence"].nunique() > 30
+    assert out.attrs["llm"]["probabilities"] == "logprobs"
+    assert sent(server) == 40
+
+
+def test_votes_are_the_source_where_n_asks_for_them(on):
+    options, _ = on()
+    out = TEXTS.llm.classify(ASK, LABELS, probabilities=True, n=4, **options)
+    assert out.attrs["llm"]["probabilities"] == "votes"
+    assert set(out["p_good"]) <= {0, 0.25, 0.5, 0.75, 1}
+
+
+@pytest.mark.parametrize(
+    "server", [{"logprobs": False}, {"reject_params": ("logprobs",)}]
+)
+def test_without_a_source_the_columns_are_na_and_one_warning_says_the_ways_out(
+    on, server
+):
+    options, running = on(**server)
+    with pytest.warns(LLMWarning, match="no probabilities") as caught:
+        out = TEXTS.llm.classify(ASK, LABELS, confidence=True, **options)
+    assert len(caught) == 1
+    for way in ("logprobs", "openai-decisions", "n=5"):
+        assert way in str(caught[0].message)
+    assert out["label"].notna().all()
+    assert out["confidence"].isna().all()
+    assert out.attrs["llm"]["probabilities"] is None
+    assert sent(running) <= 40 + 3  # what the first row found out
+
+
+def test_wanting_probabilities_is_part_of_the_key(on, tmp_path):
+    options, server = on()
+    options["cache"] = tmp_path
+    plain = TEXTS.llm.classify(ASK, LABELS, **options)
+    assert sent(server) == 40
+    one = TEXTS.llm.classify(ASK, LABELS, confidence=True, **options)
+    assert sent(server) == 80
+    again = TEXTS.llm.classify(ASK, LABELS, confidence=True, **options)
+    assert sent(server) == 80
+    pd.testing.assert_frame_equal(one, again)
+    assert again.attrs["llm"]["probabilities"] == "logprobs"
+    pd.testing.assert_series_equal(plain, TEXTS.llm.classify(ASK, LABELS, **options))
+    assert sent(server) == 80
+
+
+def test_what_a_server_without_probabilities_answered_is_paid_once(on, tmp_path):
+    options, server = on(logprobs=False)
+    options["cache"] = tmp_path
+    TEXTS.llm.classify(ASK, LABELS, **options)
+    with pytest.warns(LLMWarning, match="no probabilities"):
+        TEXTS.llm.classify(ASK, LABELS, confidence=True, **options)
+    assert sent(server) < 60  # those in flight when the first was without
+
+
+def test_labels_that_clash_are_asked_for_by_letters(on):
+    options, _ = on()
+    labels = ["very good", "very bad"]
+    shown = TEXTS.llm.preview(
+        ASK, labels, rows=1, verb="classify", confidence=True, **options
+    )
+    assert "A for very good or B for very bad" in shown["asked"].iloc[0]
+    out = TEXTS.llm.classify(ASK, labels, confidence=True, **options)
+    assert out["confidence"].between(0.5, 1).all()
+    words = TEXTS.llm.classify(ASK, LABELS, confidence=True, codes=True, **options)
+    assert set(words["label"]) == set(LABELS)
+
+
+# -- extract ----------------------------------------------------------------------
+
+KEYS = {"spam": bool, "mood": ["good", "bad"], "tone": Literal["dry", "warm"], "n": int}
+
+
+def test_closed_keys_of_extract_have_their_confidence(on):
+    options, server = on()
+    rows = TEXTS.iloc[:5]
+    out = rows.llm.extract("Read: ${text}", KEYS, confidence=True, **options)
+    names = [f"{name}_confidence" for name in ("spam", "mood", "tone")]
+    assert list(out.columns) == ["text", *KEYS, *names]
+    assert out[names].to_numpy(float).min() >= 0.5
+    assert out["n"].dtype == "Int64"
+    assert sent(server) == 5 * 4  # one a closed key, one for the open key
+    plain = rows.llm.extract("Read: ${text}", KEYS, **options)
+    assert list(plain.columns) == ["text", *KEYS]
+
+
+def test_estimate_counts_a_request_for_each_key(on):
+    options, _ = on()
+    more = {"verb": "extract", "confidence": True, **options}
+    assert TEXTS.llm.estimate("Read: ${text}", KEYS, **more).requests == 40 * 4
+    more["verb"] = "classify"
+    assert TEXTS.llm.estimate(ASK, LABELS, **more).requests == 40
+
+
+# -- abstaining, order ------------------------------------------------------------
+
+
+def test_labels_below_the_bound_are_left_out_and_no_failure(on):
+    options, _ = on()
+    given = {"abstain_below": 0.8, "error_column": "why", "errors": "raise", **options}
+    with pytest.warns(LLMWarning, match=r"rows are less sure than 0.8") as caught:
+        out = TEXTS.llm.classify(ASK, LABELS, probabilities=True, **given)
+    unsure = out[["p_good", "p_bad"]].max(axis=1) < 0.8
+    assert 0 < unsure.sum() < 40
+    assert (out["label"].isna() == unsure).all()
+    shown = out.loc[unsure, "why"]
+    assert shown.map(lambda text: bool(re.fullmatch(r"unsure: 0\.[5-8]\d", text))).all()
+    assert f"{unsure.sum()} of 40" in str(caught[0].message)
+    assert out.llm.usage.failed == 0
+    assert "unsure" in out.llm.report()._repr_html_()
+
+
+def test_abstaining_without_a_source_is_an_error(on):
+    options, server = on(logprobs=False)
+    with pytest.raises(ConfigurationError, match="abstain_below"):
+        TEXTS.llm.classify(ASK, LABELS, abstain_below=0.8, **options)
+    assert sent(server) <= 3
+
+
+@pytest.mark.parametrize("least", [0, 1.1, "0.8", True, -1])
+def test_a_bound_is_a_probability(least):
+    with pytest.raises(InvalidValueError, match="abstain_below must be between"):
+        TEXTS.llm.classify(ASK, LABELS, abstain_below=least, model="sim")
+
+
+def test_ordered_labels_have_an_expected_level(on):
+    options, _ = on()
+    levels = ["low", "middle", "high"]
+    out = TEXTS.llm.classify(ASK, levels, ordered=True, probabilities=True, **options)
+    assert out["label"].cat.ordered
+    told = out[["p_low", "p_middle", "p_high"]].to_numpy(float)
+    assert out["label_score"].to_numpy(float) == pytest.approx(told @ [0, 1, 2])
+    alone = TEXTS.llm.classify(ASK, levels, ordered=True, **options)
+    assert alone.cat.ordered
+
+
+# -- calibration ------------------------------------------------------------------
+
+
+def quietly(call, *args, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LLMWarning)
+        return call(*args, **options)
+
+
+def test_the_prior_takes_the_mean_off_and_its_offsets_do_the_same_again(on, tmp_path):
+    options, _ = on()
+    options |= {"cache": tmp_path, "probabilities": True}
+    with pytest.warns(LLMWarning, match="no label is very rare"):
+        out = TEXTS.llm.classify(ASK, LABELS, calibrate="prior", **options)
+    told = out[["p_good", "p_bad"]].to_numpy(float)
+    assert np.log(told[:, 0] / told[:, 1]).mean() == pytest.approx(0, abs=1e-6)
+    assert "no label is very rare" in out.attrs["llm"]["calibration_note"]
+    offsets = out.attrs["llm"]["calibration"]
+    part = TEXTS.iloc[:7].llm.classify(ASK, LABELS, calibrate=offsets, **options)
+    pd.testing.assert_frame_equal(part, out.iloc[:7], rtol=1e-9)
+
+
+def test_gold_labels_fit_offsets_and_tell_the_error(on):
+    options, _ = on()
+    plain = TEXTS.llm.classify(ASK, LABELS, **options).astype(str)
+    gold = plain.where(TEXTS.index < 35)
+    out = TEXTS.llm.classify(ASK, LABELS, gold=gold, confidence=True, **options)
+    facts = out.attrs["llm"]
+    assert facts["labelled"] == 35
+    assert facts["calibration_error"] < facts["calibration_error_before"]
+    assert 0 < facts["calibration_error_floor"] < 0.2
+    framed = TEXTS.assign(gold=gold)
+    named = framed.llm.classify(ASK, LABELS, gold="gold", confidence=True, **options)
+    pd.testing.assert_frame_equal(out, named)
+
+
+@pytest.mark.parametrize(
+    ("gold", "error", "says"),
+    [
+        (pd.Series(["good", "ugly"] * 20), InvalidValueError, "not declared: ugly"),
+        (pd.Series([None] * 40), InvalidValueError, "NA in every row"),
+        (pd.Series(["good"] * 3), InvalidValueError, "gold has 3 rows"),
+        ("golden", MissingColumnError, "no column"),
+        (["good"] * 40, InvalidTypeError, "gold must be a Series"),
+    ],
+)
+def test_gold_that_does_not_fit_is_named_before_a_request(on, gold, error, says):
+    options, server = on()
+    with pytest.raises(error, match=says):
+        TEXTS.llm.classify(ASK, LABELS, gold=gold, **options)
+    assert sent(server) == 0
+
+
+def test_few_gold_labels_are_warned_of(on):
+    options, _ = on()
+    gold = pd.Series(["good", "bad"] * 10 + [None] * 20)
+    with pytest.warns(LLMWarning, match="only 20 labelled rows"):
+        TEXTS.llm.classify(ASK, LABELS, gold=gold, **options)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"calibrate": "prior", "n": 3}, "votes cannot be calibrated"),
+        ({"calibrate": "priors"}, "calibrate= takes"),
+        ({"calibrate": {"bias": {"good": 0, "ugly": 1}}}, "are of the labels"),
+        ({"calibrate": "prior", "gold": "text"}, "not both"),
+    ],
+)
+def test_a_calibration_that_cannot_be_is_refused(given, says):
+    with pytest.raises((InvalidValueError, ConfigurationError), match=says):
+        TEXTS.llm.classify(ASK, LABELS, model="sim", **given)
+
+
+@pytest.mark.parametrize("given", [{"calibrate": "prior"}, {"gold": "text"}])
+def test_in_a_plan_only_offsets_calibrate(given):
+    with pytest.raises(ConfigurationError, match="offsets of an earlier run"):
+        Plan(ASK, LABELS, verb="classify", model="sim", **given)
+
+
+def test_a_plan_with_offsets_travels():
+    offsets = {"temperature": 2.0, "bias": {"good": 0.5, "bad": -0.5}}
+    plan = Plan(ASK, LABELS, verb="classify", model="sim", calibrate=offsets)
+    copy = pickle.loads(pickle.dumps(plan))
+    assert list(copy(TEXTS.iloc[:3])) == list(plan(TEXTS.iloc[:3]))
+
+
+@pytest.mark.parametrize(
+    ("verb", "given"),
+    [
+        ("generate", {"confidence": True}),
+        ("generate", {"expand": True}),
+        ("complete", {"probabilities": True}),
+        ("extract", {"abstain_below": 0.5}),
+        ("classify", {"how": "inner"}),
+    ],
+)
+def test_a_verb_refuses_what_it_has_no_use_for(verb, given):
+    keys = None if verb == "complete" else ["a", "b"]
+    with pytest.raises(InvalidTypeError, match=f"{verb} has no parameter"):
+        Plan(ASK, keys, verb=verb, model="sim", **given)
