@@ -197,7 +197,7 @@ def plan_for(template: str, keys: Any, verb: Verb, given: Mapping[str, Any]) -> 
 def _sorted_out(verb: Verb, given: dict[str, Any]) -> tuple[Shape, Settings]:
     """Part what a verb takes from the options of a run."""
     fields = {k: given.pop(k) for k in list(given) if k in Shape.__slots__}
-    check_given(verb, given)
+    check_options(verb, given)
     return Shape(**fields), options.resolve(given)
 
 

@@ -1,4 +1,4 @@
-"""What a run would take: requests, tokens and dollars, before it is started."""
+"""What a run would take, before it is made."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 _DEVIATIONS = 1.96
-"""Standard errors to each side that span 95 % of a normal distribution."""
+"""Standard errors to each side that hold 95 % of a normal distribution."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -91,7 +91,7 @@ class _PilotRow(NamedTuple):
 
 @dataclass(slots=True)
 class _Unsent:
-    """The requests that a run would send."""
+    """What a look at all rows has found: the requests that a run would send."""
 
     rows: int
     positions: list[int]
@@ -105,7 +105,18 @@ class _Unsent:
 
 
 def estimate_run(task: Task, data: Any, pilot: int = 0) -> Estimate:
-    """Estimate a run; with `pilot`, answer so many of its rows first."""
+    """Estimate a run; with `pilot`, answer so many of its rows first.
+
+    Parameters
+    ----------
+    task : Task
+        Of the plan.
+    data : DataFrame, Series or list of dicts
+        The rows.
+    pilot : int, default 0
+        Rows to answer. They are cached, so the run itself does not pay for them
+        again.
+    """
     _check_pilot(pilot)
     if not source_of(data).rows:
         return Estimate(0, 0, 0, 0, 0, 0.0)
@@ -131,7 +142,7 @@ def estimate_run(task: Task, data: Any, pilot: int = 0) -> Estimate:
     rows = len(found.positions)
     mean, low, high = _range([one.cost for one in seen])
     return Estimate(
-        unsent.rows,
+        found.rows,
         requests,
         found.cached,
         round(statistics.fmean(one.tokens.input for one in seen) * rows),
@@ -144,14 +155,14 @@ def estimate_run(task: Task, data: Any, pilot: int = 0) -> Estimate:
 
 
 def _check_pilot(pilot: int) -> None:
-    """Refuse anything but a count: as a slice, -1 would mean all rows but one."""
+    """Refuse what is no count: a slice would take -1 for all rows but one."""
     if not isinstance(pilot, Integral) or isinstance(pilot, bool) or pilot < 0:
         msg = f"pilot must be a whole number of at least 0, not {pilot!r}"
         raise InvalidValueError(msg)
 
 
 def _range(costs: Sequence[float]) -> tuple[float, float, float]:
-    """Return the mean of some costs and its range; NaN for what is unknown."""
+    """Return the mean of some costs and where it lies; NaN for what is not known."""
     mean = statistics.fmean(costs)
     if math.isnan(mean) or len(costs) < 2:  # noqa: PLR2004 - one row has no spread
         return mean, math.nan, math.nan
@@ -174,22 +185,21 @@ def _look_at_rows(task: Task, data: Any) -> _Unsent:
                 found.each = len(task.output.questions) + bool(task.output.open)
             while (bundle := await feed.next()) is not None:
                 (item,) = bundle
-                unsent.positions.append(item.position)
+                found.positions.append(item.position)
                 system = item.request.system or ""
-                unsent.weights += estimate_tokens(item.request.prompt + system)
-                unsent.weights += shared + images.weight(item.request)
-            unsent.cached = run.events.totals.cached
-            cached = (run.store.details or {}).values()
-            counted = [details.output_tokens for details in cached]
-            counted = [tokens for tokens in counted if tokens]
-            unsent.written = statistics.fmean(counted) if counted else None
-            return unsent
+                found.weights += estimate_tokens(item.request.prompt + system)
+                found.weights += shared + images.weight(item.request)
+            found.cached = run.events.totals.cached
+            kept = (run.store.details or {}).values()
+            counted = [one.output_tokens for one in kept if one.output_tokens]
+            found.written = statistics.fmean(counted) if counted else None
+            return found
 
     return blocking.run(look)  # nothing is sent, so any loop will do
 
 
 def _counting(task: Task, data: Any) -> TaskRun:
-    """Build a run that keeps what each row used, but not as columns."""
+    """Make a run that keeps what each row used; its result has no columns for that."""
     run = TaskRun(task, data)
     run.store.details = {}
     return run
@@ -199,12 +209,13 @@ def _pilot(task: Task, rows: Any) -> list[_PilotRow]:
     """Answer the rows of a pilot; their replies go to the cache."""
     run = _counting(task, rows)
     run.finish(run.execute)
-    # each row has the price of the model and tier that answered it
+    # each row at the price of the model and tier that answered it; the rows to come
+    # may be in a batch
     prices = [Prices(endpoint, task.settings.prices) for endpoint in run.endpoints]
     answers = []
     for at, details in (run.store.details or {}).items():
         used = Tokens(details.input_tokens, details.output_tokens)
-        if any(used):  # without counted tokens, the cost is unknown, not 0
+        if any(used):  # a server need not tell tokens, and none is not nothing
             who = max(1, run.store.by[at]) - 1
             tier, batch = details.service_tier, task.settings.batch
             cost = prices[who].of(used, tier, batch=batch)

@@ -1,4 +1,4 @@
-"""What a run would send for its first rows; nothing is sent."""
+"""What would be sent for the first rows; nothing is."""
 
 from __future__ import annotations
 
@@ -25,16 +25,15 @@ if TYPE_CHECKING:
 
 
 def preview_prompts(task: Task, data: Any, rows: int) -> pd.DataFrame:
-    """Return the prompts, with system messages and images if there are any."""
+    """Return the prompts, and the system messages and images if there are any."""
     run = TaskRun(task, data, dry=True)
-    first = _first(run, Spec(""), rows)
+    found = _first(run, Spec(""), rows)
     columns: dict[str, list[Any]] = {"system": [], "images": [], "prompt": []}
-    for _, request in first:
-        if isinstance(request, ImageError):
-            shown: tuple[str | None, ...] = (None, f"<{request}>", None)
+    for _, one in found:
+        if isinstance(one, ImageError):
+            shown: tuple[str | None, ...] = (None, f"<{one}>", None)
         else:
-            pictures = images.described(request.images) or None
-            shown = (request.system, pictures, request.prompt)
+            shown = (one.system, images.described(one.images) or None, one.prompt)
         for values, value in zip(columns.values(), shown, strict=True):
             values.append(value)
     for name in ("system", "images"):
@@ -53,24 +52,31 @@ def _asked(task: Task) -> str:
 
 
 def preview_requests(task: Task, data: Any, rows: int) -> pd.DataFrame:
-    """Return the whole requests: address, headers and body, their secrets masked."""
+    """Return the whole requests: address, headers and body, their secrets masked.
+
+    Raises
+    ------
+    ConfigurationError
+        When no model or no key can be told without asking a server.
+    """
     task = replace(task, settings=replace(task.settings, cache=False))
     run = TaskRun(task, data)
-    sent: list[tuple[int, HTTPRequest]] = []
-    if run.source.rows:
+    if not run.source.rows:
+        found = []
+    else:
         client = offline_client(run.endpoints[0], run.ask(AsyncExitStack()))
         first = _first(run, client.spec, rows)
-        sent = [(at, _as_sent(client, request)) for at, request in first]
+        found = [(at, _as_sent(client, request)) for at, request in first]
     columns = {
-        "url": [http.url for _, http in sent],
-        "headers": [orjson.dumps(dict(http.headers)).decode() for _, http in sent],
-        "body": [http.body.decode() for _, http in sent],
+        "url": [one.url for _, one in found],
+        "headers": [orjson.dumps(dict(one.headers)).decode() for _, one in found],
+        "body": [one.body.decode() for _, one in found],
     }
-    return text_table(run.source, [at for at, _ in sent], columns)
+    return text_table(run.source, [at for at, _ in found], columns)
 
 
 def _as_sent(client: Client, request: Request | ImageError) -> HTTPRequest:
-    """Return a request as it is sent, with words in place of its images."""
+    """Write a request, with words in place of what its images hold."""
     if isinstance(request, ImageError):
         return HTTPRequest("", {}, f"<{request}>".encode())
     if client.spec.odds in ("words", "codes"):

@@ -267,7 +267,7 @@ class TaskRun:
         notes = [at for at in notes if at not in set(unsure)]
         if unsure:
             bound = f"are less sure than {self.task.shape.abstain_below}, so left NA"
-            said.append(summary.counted(unsure, self.store, labels, bound))
+            lines.append(summary.counted(unsure, self.store, labels, bound))
         if notes:
             what = "are answered, with a remark"
             lines.append(summary.counted(notes, self.store, labels, what))

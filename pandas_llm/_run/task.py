@@ -1,4 +1,4 @@
-"""A task: a verb with its checked keys and options; only the data is missing."""
+"""What is to be made of rows: a verb, checked, with all but the data."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ NAMES: Mapping[Verb, str] = {
     "classify": "label",
     "embed": "embedding",
 }
-"""The usual names of the new column."""
+"""What the new column is called unless told."""
 ALONE = ("complete", "classify", "embed")
-"""Verbs whose result holds only new columns, without those of the data."""
+"""Verbs that give a Series of their own, or a frame of new columns."""
 DETAILS: Mapping[str, str] = {
     "text": "str",
     "input_tokens": "int",
@@ -43,7 +43,7 @@ DETAILS: Mapping[str, str] = {
     "request_id": "str",
     "service_tier": "str",
 }
-"""The columns of `details`, without their prefix ``llm_``, and their kinds."""
+"""The columns of `details`, each after ``llm_``, and their kinds."""
 _NO_TEXT = "no text is written"
 _OF_TEXTS = {
     **dict.fromkeys(("system", "examples"), "put it into the template"),
@@ -59,14 +59,14 @@ _FIELD = re.compile(r"\$\{[^}]*\}|\$[^\W\d]\w*")
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The verb's own options: how outcomes become the result."""
+    """How outcomes become the result."""
 
     how: str = "left"
     ignore_index: bool = False
     errors: str = "coerce"
     error_column: str | None = None
     name: str | None = None
-    """The new column's name; None for the usual one."""
+    """None where the caller has not named the new column; `called` has the usual."""
     confidence: bool = False
     probabilities: bool = False
     ordered: bool = False
@@ -81,7 +81,7 @@ class Shape:
     expand: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse values that the options do not know."""
+        """Refuse words that mean nothing."""
         for field, allowed in (
             ("how", ("left", "inner")),
             ("errors", ("coerce", "raise")),
@@ -116,7 +116,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What to ask of every row, and how to read the answers."""
+    """What a plan comes to, before there is data."""
 
     template: str
     verb: Verb
@@ -124,7 +124,7 @@ class Task:
     settings: Settings
     output: Output
     keys: Any
-    """As the caller wrote them."""
+    """As they were given."""
 
     @property
     def embeds(self) -> int | None:
@@ -156,7 +156,7 @@ class Task:
 
     @property
     def columns(self) -> list[tuple[str, str]]:
-        """The new columns and their kinds; vectors count as one, even expanded."""
+        """The new columns and their kinds; vectors are one, expanded or not."""
         new: list[tuple[str, str]] = [(c.name, c.kind) for c in self.output.columns]
         new += [(name, "float") for name in self.beside]
         if self.shape.error_column is not None:
@@ -167,7 +167,7 @@ class Task:
 
 
 def check_names(task: Task) -> None:
-    """Refuse two new columns of one name, of which one would hide the other."""
+    """Refuse two new columns of one name: one would hide the other."""
     names = [name for name, _ in task.columns]
     vectors = names.pop(0) if task.shape.expand else None
     repeated = {name for name in names if names.count(name) > 1}
@@ -181,13 +181,13 @@ def check_names(task: Task) -> None:
 
 def _dimension(vectors: str, name: str) -> float:
     """Return which dimension of expanded vectors a column would be; inf for none."""
-    match = re.fullmatch(rf"{re.escape(vectors)}_(0|[1-9]\d*)", name)
-    return int(match[1]) if match else math.inf
+    found = re.fullmatch(rf"{re.escape(vectors)}_(0|[1-9]\d*)", name)
+    return int(found[1]) if found else math.inf
 
 
-def check_options(verb: Verb, names: Iterable[str]) -> None:
-    """Refuse options that a verb does not have."""
-    for name in names:
+def check_options(verb: Verb, given: Iterable[str]) -> None:
+    """Refuse options of the call itself that mean nothing to a verb."""
+    for name in given:
         if verb == "embed" and name in _OF_TEXTS:
             msg = f"embed has no option {name!r}: {_OF_TEXTS[name]}"
             raise InvalidTypeError(msg)
@@ -279,14 +279,14 @@ def _constant(template: Any) -> str:
 def _kept(keys: Any) -> Any:
     """Copy keys that could be changed later, or be read only once."""
     if isinstance(keys, Mapping):
-        return {name: _copied(kind) for name, kind in keys.items()}
+        return {name: _kept(kind) for name, kind in keys.items()}
     if isinstance(keys, (str, type)) or not hasattr(keys, "__next__"):
         return copy.copy(keys) if isinstance(keys, (list, set)) else keys
     return list(keys)
 
 
 def parsed_keys(verb: Verb, keys: Any, shape: Shape) -> Keys | None:
-    """Parse the keys of a verb; None for a verb without keys."""
+    """Parse what a verb takes for keys; None for one that has none."""
     if verb in ("embed", "complete"):
         return None
     if verb == "classify":

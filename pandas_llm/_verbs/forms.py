@@ -75,15 +75,11 @@ True
 
 def make_plan(verb: Verb, arguments: Mapping[str, Any]) -> Plan:
     """Build a plan from the ``locals()`` of a definition."""
-    from pandas_llm.plan import Plan  # with most of the package
+    from pandas_llm.plan import plan_for  # with most of the package
 
-    Most of the package is imported here, not with it.
-    """
-    from pandas_llm.plan import plan_for
-
-    own = {name: given[name] for name in given if name not in ("data", "options")}
+    own = {k: v for k, v in arguments.items() if k not in ("data", "options")}
     keys = own.pop("keys", own.pop("labels", None))
-    return plan_for(own.pop("template"), keys, verb, {**own, **given["options"]})
+    return plan_for(own.pop("template"), keys, verb, {**own, **arguments["options"]})
 
 
 def plan_of(verb: Callable[..., Any]) -> Callable[..., Any]:
