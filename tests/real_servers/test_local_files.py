@@ -64,6 +64,19 @@ def test_tiny_reads_reviews_without_a_server_or_a_key():
     assert "classify, sparrow-nano" in out.llm.report()._repr_html_()
 
 
+@tiny
+def test_tiny_tells_how_probable_each_label_is():
+    told = REVIEWS.llm.classify(
+        QUESTION, LABELS, probabilities=True, confidence=True, model="tiny", **QUIET
+    )
+    shares = told[["p_positive", "p_negative"]]
+    assert shares.sum(axis=1).round(6).eq(1).all()
+    assert shares.max(axis=1).tolist() == told["confidence"].tolist()
+    assert shares.idxmax(axis=1).str.removeprefix("p_").tolist() == MOODS
+    assert told["confidence"].nunique() == 4
+    assert told.attrs["llm"]["probabilities"] == "decisions"
+
+
 class Mood(Enum):
     GOOD = "positive"
     BAD = "negative"
