@@ -50,13 +50,22 @@ def test_readmes_questions_and_answers_are_about_the_text():
 
 def test_labels_have_probabilities_that_the_prior_mends():
     texts = [
-        *("I love it.", "Wonderful food and kind people.", "The best of all I know."),
-        *("I hate it.", "Awful food and rude people.", "The worst of all I know."),
+        *(
+            "I love it.",
+            "Wonderful food and kind people.",
+            "Great, I am happy with it.",
+        ),
+        *("I hate it.", "Awful food and rude people.", "Terrible, it broke at once."),
     ]
     labels = ["negative", "positive"]
+    question = "What is the sentiment of this review? "
     told = pd.Series(texts).llm.classify(
-        "What is the sentiment of this review? ${value}",
+        question + "${value}",
         labels,
+        examples=[
+            (question + "A lovely evening, we laughed a lot.", "positive"),
+            (question + "Dull, slow and far too long.", "negative"),
+        ],
         probabilities=True,
         calibrate="prior",
         model=f"gguf/{WEIGHTS}",
