@@ -25,7 +25,6 @@ from pandas_llm.cache import location
 from pandas_llm.errors import (
     BatchError,
     LLMError,
-    MalformedReplyError,
     ModelNotFoundError,
     NotCachedError,
     ProviderError,
@@ -49,8 +48,6 @@ _LONGEST_SILENCE = 900.0
 """Seconds without an answer to a look, while waiting: a batch takes hours anyway."""
 _LONGEST_QUEUE = 86_400.0
 """Seconds without room in the account's queue, with nothing of the job in it."""
-_LARGEST = 1 << 30
-"""Bytes of a file of results."""
 
 
 class BatchStatus(NamedTuple):
@@ -258,15 +255,9 @@ class BatchJob:
     ) -> list[Result]:
         """Bring all results of a batch home, before any is counted."""
         found: list[Result] = []
-
-        def read(body: bytes) -> list[Result]:
-            if not (results := list(upload.batches.results(body))):
-                raise MalformedReplyError("a file of results is empty")
-            return results
-
         for url in urls:
             try:
-                found += await upload.look(url, read, _LARGEST)
+                found += await upload.results(url)
             except ModelNotFoundError:
                 part.reason = (
                     f"its results are gone from the provider ({shown(url)}: 404), "
