@@ -19,7 +19,7 @@ from pandas_llm.batch import saved
 from pandas_llm.batch.address import confirmed
 from pandas_llm.batch.parts import send_waiting
 from pandas_llm.batch.sending import Sending, settle_all
-from pandas_llm.batch.state import Book, find
+from pandas_llm.batch.state import Book, find, sole_sender
 from pandas_llm.batch.upload import QueueFullError, Upload, all_items
 from pandas_llm.cache import location
 from pandas_llm.errors import (
@@ -209,7 +209,10 @@ class BatchJob:
         if not self._state.pending:
             return
         async with Upload.opened(self._task, self._path) as upload:
-            await settle_all(upload, self._book)
+            if self._state.open:
+                async with sole_sender(self._path):
+                    self._book.save()  # takes up what another process has found out
+                    await settle_all(upload, self._book)
             live = self._state.live
             for part in live:
                 try:
@@ -224,7 +227,8 @@ class BatchJob:
             if not any(part.waiting for part in live) and (
                 not self._state.live or any(part.ended for part in live)
             ):
-                await send_waiting(upload, self._book)
+                async with sole_sender(self._path):
+                    await send_waiting(upload, self._book)
 
     async def _take(self, upload: Upload, part: Part, told: Snapshot) -> None:
         part.word = visible(told.word)
