@@ -19,13 +19,12 @@ from pandas_llm.batch import saved
 from pandas_llm.batch.address import confirmed
 from pandas_llm.batch.parts import send_waiting
 from pandas_llm.batch.sending import Sending, settle_all
-from pandas_llm.batch.state import Book, find
+from pandas_llm.batch.state import Book, find, sole_sender
 from pandas_llm.batch.upload import QueueFullError, Upload, all_items
 from pandas_llm.cache import location
 from pandas_llm.errors import (
     BatchError,
     LLMError,
-    MalformedReplyError,
     ModelNotFoundError,
     NotCachedError,
     ProviderError,
@@ -49,8 +48,6 @@ _LONGEST_SILENCE = 900.0
 """Seconds without an answer to a look, while waiting: a batch takes hours anyway."""
 _LONGEST_QUEUE = 86_400.0
 """Seconds without room in the account's queue, with nothing of the job in it."""
-_LARGEST = 1 << 30
-"""Bytes of a file of results."""
 
 
 class BatchStatus(NamedTuple):
@@ -212,7 +209,10 @@ class BatchJob:
         if not self._state.pending:
             return
         async with Upload.opened(self._task, self._path) as upload:
-            await settle_all(upload, self._book)
+            if self._state.open:
+                async with sole_sender(self._path):
+                    self._book.save()  # takes up what another process has found out
+                    await settle_all(upload, self._book)
             live = self._state.live
             for part in live:
                 try:
@@ -227,7 +227,8 @@ class BatchJob:
             if not any(part.waiting for part in live) and (
                 not self._state.live or any(part.ended for part in live)
             ):
-                await send_waiting(upload, self._book)
+                async with sole_sender(self._path):
+                    await send_waiting(upload, self._book)
 
     async def _take(self, upload: Upload, part: Part, told: Snapshot) -> None:
         part.word = visible(told.word)
@@ -258,15 +259,9 @@ class BatchJob:
     ) -> list[Result]:
         """Bring all results of a batch home, before any is counted."""
         found: list[Result] = []
-
-        def read(body: bytes) -> list[Result]:
-            if not (results := list(upload.batches.results(body))):
-                raise MalformedReplyError("a file of results is empty")
-            return results
-
         for url in urls:
             try:
-                found += await upload.look(url, read, _LARGEST)
+                found += await upload.results(url)
             except ModelNotFoundError:
                 part.reason = (
                     f"its results are gone from the provider ({shown(url)}: 404), "

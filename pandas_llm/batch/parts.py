@@ -52,7 +52,7 @@ async def send_all(upload: Upload, todo: Sequence[Item], book: Book) -> None:
             book.state.unsent -= 1
             continue
         line = upload.batches.line(name, body)
-        full = len(lines) == upload.batches.most_requests
+        full = len(lines) == upload.most_requests
         if lines and (full or size + len(line) > upload.batches.most_bytes):
             await _begin(upload, lines, keys, book)
             lines, keys, size = [], [], 0

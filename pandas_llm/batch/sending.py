@@ -12,7 +12,7 @@ from pandas_llm._run import TaskRun
 from pandas_llm.batch import saved
 from pandas_llm.batch.parts import affords, send_all, send_waiting
 from pandas_llm.batch.recovery import settle
-from pandas_llm.batch.state import Book, OvertakenError, State, find
+from pandas_llm.batch.state import Book, State, find, sole_sender
 from pandas_llm.batch.upload import Upload, all_items
 from pandas_llm.cache import location
 from pandas_llm.errors import ConfigurationError
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from pandas_llm._engine import Item
     from pandas_llm._run import Task
     from pandas_llm.options import Settings
-
-_TRIES = 3
-"""How often a job is begun that another process is beginning as well."""
 
 
 class Sending:
@@ -56,18 +53,12 @@ class Sending:
             async with Upload.opened(self._task, self._path) as upload:
                 items = await all_items(self.run, upload.client)
                 name = _name(items)
-                for left in reversed(range(_TRIES)):
+                async with sole_sender(self._path):
                     known = find(self._path, name)
                     state = known[0] if known else State(name)
                     book = Book(self._path, state, self._written, self.notes)
-                    if job not in (None, name):
-                        break
-                    try:
+                    if job in (None, name):
                         await self._send(upload, items, book, again=job is None)
-                        break
-                    except OvertakenError:
-                        if not left:
-                            raise
         return book
 
     async def _send(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
 import time
-from contextlib import closing, contextmanager, suppress
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,12 +16,13 @@ from pandas_llm.cache import sqlite as database
 from pandas_llm.errors import LLMError
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
 _LOCK_WAIT = 5.0
 """Seconds to wait for another process's lock."""
+_LOCK_PAUSE = 0.1
+"""Seconds between looks whether another process has done sending."""
 _USED = (
     *("requests", "input_tokens", "output_tokens", "cached_input_tokens"),
     *("reasoning_tokens", "known_cost", "unpriced"),
@@ -123,10 +126,6 @@ class State:
         totals.cached = max(0, totals.cached - totals.requests)
 
 
-class OvertakenError(LLMError):
-    """Another process is sending the same rows."""
-
-
 @dataclass(slots=True)
 class Book:
     """Where a job is kept: what is about to be created stands there first."""
@@ -143,13 +142,7 @@ class Book:
         self._write()
 
     def note(self, part: Part, keys: Sequence[bytes]) -> None:
-        """Write down a batch before it is asked for.
-
-        Raises
-        ------
-        OvertakenError
-            When another process has noted one for this job meanwhile.
-        """
+        """Write down a batch before it is asked for."""
         state = self.state
         state.parts.append(part)
         state.unsent -= part.requests
@@ -203,18 +196,12 @@ class Book:
             # a note outlives the machine: it must be on the disk before the request
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("BEGIN IMMEDIATE")
-            others = self._others(connection)
+            self.state.parts += self._others(connection)
             if noted is not None:
-                if any(not part.ended for part in others):
-                    raise OvertakenError(
-                        "another process is sending the same rows: call again, and "
-                        "the call goes on with its batches"
-                    )
                 connection.execute(
                     "INSERT OR REPLACE INTO pandas_llm_batch_rows VALUES (?, ?, ?)",
                     (noted.name, job, keys),
                 )
-            self.state.parts += others
             self._put(connection)
 
     def _put(self, connection: sqlite3.Connection) -> None:
@@ -248,6 +235,34 @@ class Book:
                     added.append(part)
             return added
         return []
+
+
+@asynccontextmanager
+async def sole_sender(path: Path) -> AsyncIterator[None]:
+    """Wait until nobody else sends batches of a cache file, and keep others from it.
+
+    The lock lies on a file beside the cache; it ends with its process, killed or not.
+    """
+    while (connection := _locked(path)) is None:  # noqa: ASYNC110 - a process has no event
+        await asyncio.sleep(_LOCK_PAUSE)
+    with closing(connection):
+        yield
+
+
+def _locked(path: Path) -> sqlite3.Connection | None:
+    try:
+        connection = sqlite3.connect(f"{path}-sending", 0.0, isolation_level=None)
+        try:
+            connection.execute("BEGIN EXCLUSIVE")
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+            return None
+        why = database.reason(path, error)
+        raise LLMError(f"a batch job cannot be kept: {why}") from error
+    return connection
 
 
 @contextmanager

@@ -65,6 +65,12 @@ _LOOKS = 3
 """How often an odd answer is asked for again until it is believed."""
 _ODD = (AttributeError, LookupError, TypeError, ValueError)
 """What reading an answer ends with that is none of a batch endpoint."""
+_LARGEST_RESULTS = 1 << 30
+"""Bytes of a file of results that are read."""
+_LONGEST_VECTOR = 4096
+"""Numbers of a vector whose length nobody has asked for."""
+_NUMBER, _AROUND = 24, 1024
+"""Bytes of a number in digits, and of all that stands around a vector."""
 _UNCLEAR = (303, 408, 409, 499)
 """Of the statuses that refuse, those of which something may have been created."""
 
@@ -182,6 +188,25 @@ class Upload:
         except ProviderError as error:
             if error.status not in _NO_LIST:
                 raise
+
+    @property
+    def most_requests(self) -> int:
+        """The most requests of one batch whose results can still be read."""
+        most = self.batches.most_requests
+        if (length := self.task.embeds) is None:
+            return most
+        vector = (length or _LONGEST_VECTOR) * _NUMBER + _AROUND
+        return max(1, min(most, _LARGEST_RESULTS // vector))
+
+    async def results(self, url: str) -> list[Result]:
+        """Ask for a file of results, all of them."""
+
+        def read(body: bytes) -> list[Result]:
+            if not (results := list(self.batches.results(body))):
+                raise MalformedReplyError("a file of results is empty")
+            return results
+
+        return await self.look(url, read, _LARGEST_RESULTS)
 
     async def page(self, url: str) -> tuple[Page, float]:
         """Ask for a part of the list of batches; return it and the vendor's time."""

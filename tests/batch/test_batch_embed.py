@@ -18,6 +18,7 @@ from batch_between import Between, at, created
 from pydantic import TypeAdapter
 
 from pandas_llm import ConfigurationError, LLMWarning
+from pandas_llm.batch import upload
 from pandas_llm.errors import CostLimitError
 
 FRAME = pd.DataFrame({"text": [f"In {1700 + at} it rained." for at in range(6)]})
@@ -50,6 +51,19 @@ def test_a_batch_gives_the_vectors_that_embed_gives(simulator, kept, tmp_path):
     assert 0.5 < share < 0.75  # one row at the whole price
     again = FRAME.llm.embed("text", **at(server, kept, **more))
     assert again.llm.usage.requests == 0
+
+
+@pytest.mark.parametrize("dimensions", [4, None])
+def test_a_batch_is_no_larger_than_its_results_can_be_read(
+    simulator, kept, monkeypatch, dimensions
+):
+    vector = (dimensions or upload._LONGEST_VECTOR) * 24 + 1024
+    monkeypatch.setattr(upload, "_LARGEST_RESULTS", 2 * vector)
+    server = simulator()
+    options = at(server, kept, batch=True, dimensions=dimensions)
+    assert FRAME.llm.embed("text", **options).notna().all()
+    sizes = [batch["request_counts"]["total"] for batch in created(server)]
+    assert sorted(sizes) == [1, 2, 2]  # one row of six went ahead
 
 
 def test_expanded_columns_and_rows_without_a_text(simulator, kept):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -290,6 +291,36 @@ def test_eight_threads_with_one_file_create_one_batch(
         outs = list(pool.map(call, range(8)))
     assert all(out.notna().all() for out in outs)
     assert len(created(server, model)) == 1
+    assert paid(server) == [1] * ROWS
+
+
+def test_two_processes_create_one_batch_however_long_it_takes(simulator, kept):
+    server, second = simulator(), asyncio.Event()
+
+    async def slow(what: str, _: web.Request, at: int) -> None:
+        if what == "create" and at > 1:
+            second.set()
+        elif what == "create":  # long enough for another to think that it was lost
+            two.append(subprocess.Popen(command))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(second.wait(), 5.0)
+
+    code = (
+        "import sys; from batch_between import FRAME, at; "
+        "from pandas_llm.batch import recovery; recovery._SETTLES = 0.05; "
+        "server = type('Server', (), {'base_url': sys.argv[1]}); "
+        "out = FRAME.llm.complete('${text}', **at(server, sys.argv[2], batch=True)); "
+        "assert out.notna().all()"
+    )
+    with Between(server, slow) as between:
+        support = str(Path(__file__).parents[1] / "support")
+        paths = os.pathsep.join([support, *filter(None, sys.path)])
+        command = ["env", f"PYTHONPATH={paths}", sys.executable, "-c", code]
+        command += [between.base_url, str(kept)]
+        two: list[subprocess.Popen] = []
+        assert subprocess.run(command, check=False, timeout=60).returncode == 0
+        assert two[0].wait(60) == 0
+    assert len(created(server)) == 1
     assert paid(server) == [1] * ROWS
 
 
