@@ -70,7 +70,8 @@ def mean(values: list[float], form: str = ".1%") -> str:
 def bodies(frame: pd.DataFrame) -> list[bytes]:
     """Write what the tiny model is asked about each sentence."""
     criteria = dict.fromkeys(LABELS, "")
-    asked = {"type": "choice", "instructions": "label", "criteria": criteria}
+    about = QUESTION.removesuffix(" ${text}")
+    asked = {"type": "choice", "instructions": about, "criteria": criteria}
     texts = (QUESTION.replace("${text}", text) for text in frame["text"])
     return [orjson.dumps({"state": t, "questions": {"label": asked}}) for t in texts]
 
@@ -95,12 +96,12 @@ def own_time() -> None:
 
 def calibration() -> None:
     """Show the calibration error of tiny on rows without gold labels."""
-    path, rows = local_endpoint("tiny", "").path, []
+    rows = []
     for name, about in SETS.items():
         frame = sentences(name)
-        replies = [orjson.loads(decide(path, body).body) for body in bodies(frame)]
-        told = [reply["answers"]["label"]["probabilities"] for reply in replies]
-        probabilities = pd.DataFrame(told)[LABELS].to_numpy()
+        options = {"model": "tiny", "probabilities": True, **QUIET}
+        told = frame.llm.classify(QUESTION, LABELS, **options)
+        probabilities = told[[f"p_{label}" for label in LABELS]].to_numpy(float)
         truth = frame["gold"].map(LABELS.index).to_numpy()
         before, after = [], []
         for draw in range(DRAWS):

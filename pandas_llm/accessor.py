@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pandas_llm import _verbs
 from pandas_llm._display import ends_here
-from pandas_llm._verbs import method, twin_method
+from pandas_llm._verbs import method, named_after_class, twin_method
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pandas_llm._report import Report
 
 
+@named_after_class
 class LLMAccessor:
     """Run a language model over the rows of a DataFrame, or the values of a Series.
 

@@ -1,4 +1,4 @@
-"""A plan: template, keys, verb and options; called with data it gives the result."""
+"""A plan: template, keys, verb and options; call it with data for the result."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pandas_llm._engine import transferable
 from pandas_llm._run import (
     Shape,
     TaskRun,
-    check_given,
+    check_options,
     estimate_run,
     make_task,
     preview_prompts,
@@ -82,7 +82,7 @@ class Plan:
         raise AttributeError(msg)
 
     def __delattr__(self, name: str) -> NoReturn:
-        """Refuse, as to set one."""
+        """Refuse, as in `__setattr__`."""
         msg = f"a Plan is frozen: its {name} stays"
         raise AttributeError(msg)
 
@@ -91,13 +91,7 @@ class Plan:
         return f"Plan({self.template!r}, {self.keys!r}, {self.verb!r}, model={model!r})"
 
     def __reduce__(self) -> Any:
-        """Pickle the specification; what follows from it is built again on arrival.
-
-        Raises
-        ------
-        ConfigurationError
-            When there is a key or a session in it.
-        """
+        """Pickle the specification; raise if it holds a key or a session."""
         shape, settings = self._task.shape, self._task.settings
         _check_frozen(shape.calibrate, shape.gold)
         given = transferable(settings)
@@ -203,7 +197,7 @@ def plan_for(template: str, keys: Any, verb: Verb, given: Mapping[str, Any]) -> 
 def _sorted_out(verb: Verb, given: dict[str, Any]) -> tuple[Shape, Settings]:
     """Part what a verb takes from the options of a run."""
     fields = {k: given.pop(k) for k in list(given) if k in Shape.__slots__}
-    check_given(verb, given)
+    check_options(verb, given)
     return Shape(**fields), options.resolve(given)
 
 
@@ -225,7 +219,7 @@ def _rebuilt(
     shape: Mapping[str, Any],
     settings: Mapping[str, Any],
 ) -> Plan:
-    """Build a plan as it was where it was pickled, whatever the options are here."""
+    """Build a plan with the options that it was pickled with."""
     return _frozen(template, keys, verb, Shape(**shape), Settings(**settings))
 
 

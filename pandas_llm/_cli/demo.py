@@ -103,11 +103,12 @@ def _classify(say: Callable[[str], None], packages: pd.DataFrame) -> None:
         say(_TINY)
         return
     out = packages.llm.classify(
-        TOPIC, TOPICS, name="topic", model="tiny", cache=False, details=True
+        TOPIC, TOPICS, name="topic", probabilities=True, model="tiny", cache=False
     )
-    say("Not simulated: the topics of the same descriptions, by model='tiny', a real")
-    say(f"model of 3 MB in this process, in {out.llm.usage.seconds:.2f} s:\n")
-    shown = packages[["package"]].join(out["topic"]).head(_SHOWN)
+    say("Not simulated: the topics of the same descriptions and how probable each is,")
+    say("by model='tiny', a real model of 3 MB in this process,")
+    say(f"in {out.llm.usage.seconds:.2f} s:\n")
+    shown = packages[["package"]].join(out.round(2)).head(_SHOWN)
     say(shown.to_string(index=False))
 
 

@@ -23,7 +23,7 @@ from dask.dataframe.extensions import (
 
 from pandas_llm import _verbs
 from pandas_llm._cluster.partition import engine_plan, run_partition
-from pandas_llm._verbs import brief, form
+from pandas_llm._verbs import brief, form, named_after_class
 from pandas_llm.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def _lazy(verb: Callable[..., Any], result: str) -> Callable[..., Any]:
     return form(run, verb, "self", doc=brief(verb), result=result)
 
 
+@named_after_class
 class DaskAccessor:
     """Run a language model over the rows of a Dask DataFrame or Series.
 

@@ -6,7 +6,7 @@ from pandas_llm._keys.booleans import check_booleans
 from pandas_llm._keys.closed import questions_of
 from pandas_llm._keys.columns import Column, RecordModel, columns_of, numbered
 from pandas_llm._keys.fields import UNIONS, strict_model
-from pandas_llm._keys.keys import Keys, parse_keys, parse_labels
+from pandas_llm._keys.model import Keys, parse_keys, parse_labels
 from pandas_llm._keys.rebuild import Place, keys_of
 from pandas_llm._keys.schema import constrained, narrowed, portable
 

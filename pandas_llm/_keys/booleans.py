@@ -1,8 +1,7 @@
-"""A boolean is no number, however deep in a value it stands.
+"""Refuse a boolean that pydantic has read as a number, at any depth.
 
-Fields of a record and of the models in it have a check of their own (`fields`). Where
-pydantic wants types as they are (a model within itself, a dataclass, a union told apart
-by a field) the reply is compared with what was made of it.
+Most fields have a check of their own (`fields`). This one is for types that pydantic
+needs unchanged: a model within itself, a dataclass, a union with a discriminator.
 """
 
 from __future__ import annotations
@@ -20,89 +19,72 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 
-def check_booleans(given: Any, made: Any, where: str = "") -> None:
-    """Raise ValueError where a boolean of the reply became a number.
+def check_booleans(reply: Any, value: Any, where: str = "") -> None:
+    """Raise ValueError where a boolean of the reply became a number in the value.
 
-    What a person's own validator makes of a field is left to it.
-
-    Parameters
-    ----------
-    given
-        The reply, as plain data.
-    made
-        What pydantic made of it.
-    where : str
-        The key, for the message.
-
-    Examples
-    --------
-    >>> check_booleans({"n": [True]}, {"n": [1]})
-    Traceback (most recent call last):
-    ...
-    ValueError: n.0: must be a number, not True
+    Fields with a person's own validator are not checked.
     """
-    if isinstance(given, bool):
-        if isinstance(made, (int, float)) and not isinstance(made, bool):
-            msg = f"{where}: must be a number, not {given}"
+    if isinstance(reply, bool):
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            msg = f"{where}: must be a number, not {reply}"
             raise ValueError(msg)  # noqa: TRY004 - it is the reply that is wrong
         return
-    if not isinstance(given, (dict, list)):
+    if not isinstance(reply, (dict, list)):
         return
-    for part, one, other in _parts(given, made):
-        check_booleans(one, other, f"{where}.{part}" if where else part)
+    for name, reply_part, value_part in _parts(reply, value):
+        check_booleans(reply_part, value_part, f"{where}.{name}" if where else name)
 
 
-def _parts(given: Any, made: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Pair what is within a value with what was made of it."""
-    if isinstance(made, RootModel):
-        yield from _parts(given, made.root)
-    elif isinstance(given, list):
-        yield from _items(given, made)
-    elif isinstance(made, BaseModel):
-        fields = type(made).model_fields
-        decorated = _decorated(type(made))
-        for name, field in fields.items():
+def _parts(reply: Any, value: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Pair the parts of a reply with those of the value."""
+    if isinstance(value, RootModel):
+        yield from _parts(reply, value.root)
+    elif isinstance(reply, list):
+        yield from _items(reply, value)
+    elif isinstance(value, BaseModel):
+        decorated = _decorated(type(value))
+        for name, field in type(value).model_fields.items():
             if name not in decorated and not has_validators(field):
-                yield from _field(name, field, given, made)
+                yield from _field(name, field, reply, value)
     else:
-        for key, value in _named(made).items():
-            if key in given:
-                yield str(key), given[key], value
+        for key, part in _named(value).items():
+            if key in reply:
+                yield str(key), reply[key], part
 
 
-def _items(given: list[Any], made: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Pair the items of a list; in a set only a one or a zero can have been one."""
-    if isinstance(made, (list, tuple)):
-        for at, (one, other) in enumerate(zip(given, made, strict=False)):
-            yield str(at), one, other
-    elif isinstance(made, (set, frozenset)):
-        numbers = [one for one in made if one in (0, 1) and not isinstance(one, bool)]
-        truths = [one for one in given if isinstance(one, bool)]
-        if truths and numbers:
-            yield "0", truths[0], numbers[0]
+def _items(reply: list[Any], value: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Pair the items of a list; in a set only 1 or 0 can have been a boolean."""
+    if isinstance(value, (list, tuple)):
+        for at, (reply_part, part) in enumerate(zip(reply, value, strict=False)):
+            yield str(at), reply_part, part
+    elif isinstance(value, (set, frozenset)):
+        numbers = [n for n in value if n in (0, 1) and not isinstance(n, bool)]
+        booleans = [item for item in reply if isinstance(item, bool)]
+        if booleans and numbers:
+            yield "0", booleans[0], numbers[0]
 
 
-def _named(made: Any) -> Mapping[Any, Any]:
-    """Return the parts of a value that have names."""
-    if isinstance(made, dict):
-        return made
-    if dataclasses.is_dataclass(made):
-        return {one.name: getattr(made, one.name) for one in dataclasses.fields(made)}
-    fields = getattr(made, "_fields", ())
-    return {name: getattr(made, name) for name in fields}
+def _named(value: Any) -> Mapping[Any, Any]:
+    """Return the parts of a dict, dataclass or named tuple."""
+    if isinstance(value, dict):
+        return value
+    names = getattr(value, "_fields", ())
+    if dataclasses.is_dataclass(value):
+        names = [field.name for field in dataclasses.fields(value)]
+    return {name: getattr(value, name) for name in names}
 
 
 def _decorated(model: type[BaseModel]) -> set[str]:
-    """Return the fields that have a validator of a model's own."""
-    found = model.__pydantic_decorators__.field_validators.values()
-    return {name for one in found for name in one.info.fields}
+    """Return the fields with a validator method."""
+    validators = model.__pydantic_decorators__.field_validators.values()
+    return {name for validator in validators for name in validator.info.fields}
 
 
 def _field(
-    name: str, field: FieldInfo, given: Mapping[str, Any], made: BaseModel
+    name: str, field: FieldInfo, reply: Mapping[str, Any], value: BaseModel
 ) -> Iterator[tuple[str, Any, Any]]:
-    """Pair a field's value, under whichever of its names it came."""
+    """Pair a field, under whichever of its names the reply has."""
     for key in (field.alias, field.validation_alias, name):
-        if isinstance(key, str) and key in given:
-            yield key, given[key], getattr(made, name)
+        if isinstance(key, str) and key in reply:
+            yield key, reply[key], getattr(value, name)
             return

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pandas_llm._keys.columns import Column
-    from pandas_llm._keys.keys import Keys
+    from pandas_llm._keys.model import Keys
 
 _YES_NO = (("yes", "no"), (True, False))
 _NOT_SAID = "not said"

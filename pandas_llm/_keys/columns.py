@@ -1,4 +1,4 @@
-"""Columns: what a record's model gives the result, and how a value gets there."""
+"""The columns of a record's model, and how their values are read."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ class Column(NamedTuple):
 
 
 class RecordModel(BaseModel):
-    """Base of the models made here: fields are numbered, names are aliases."""
+    """Base of the models built here: fields are numbered, names are aliases."""
 
     model_config = ConfigDict(coerce_numbers_to_str=True)
 
 
-_Step = tuple[str, "Callable[[Any], Any]"]
-"""The attribute path of a column, and what its value goes through."""
+Step = tuple[str, "Callable[[Any], Any]"]
+"""The attribute path of a column, and the function that converts its value."""
 
 _KINDS: Mapping[Any, Kind] = {
     str: "str",
@@ -72,9 +72,9 @@ _KINDS: Mapping[Any, Kind] = {
 
 def columns_of(
     model: type[BaseModel], *, flatten: bool, within: tuple[type[BaseModel], ...] = ()
-) -> tuple[list[_Step], list[Column]]:
+) -> tuple[list[Step], list[Column]]:
     """Return the attribute path and the column of every field."""
-    steps: list[_Step] = []
+    steps: list[Step] = []
     columns: list[Column] = []
     for attribute, field in model.model_fields.items():
         name = str(field.alias) if issubclass(model, RecordModel) else attribute
@@ -91,7 +91,7 @@ def columns_of(
 
 
 def numbered(model: type[BaseModel], path: str) -> str:
-    """Return an attribute path as it is where all fields are numbered."""
+    """Return an attribute path in terms of numbered fields."""
     numbers = []
     for attribute in path.split("."):
         fields = model.model_fields
@@ -148,9 +148,9 @@ def _kind(annotation: Any) -> tuple[Kind, tuple[Any, ...]]:
 
 
 def reader(
-    model: type[BaseModel], steps: Sequence[_Step]
+    model: type[BaseModel], steps: Sequence[Step]
 ) -> Callable[[BaseModel], tuple[Any, ...]]:
-    """Make the function from a record to its values; the plain case is C code."""
+    """Build the function from a record to its values; the plain case is C code."""
     paths = [path for path, _ in steps]
     fields = model.model_fields.values()
     # where every field has a default, {"anything": 1} is a valid record
@@ -172,14 +172,14 @@ def reader(
 
 
 def _is_safe(field: FieldInfo) -> bool:
-    """Return whether pydantic leaves only what the column holds."""
+    """Return whether pydantic lets only values pass that the column holds."""
     plain = _plain(field.annotation)
     checked = plain in _KINDS if isinstance(plain, type) else False
     return (checked or get_origin(plain) is Literal) and not has_validators(field)
 
 
 def _value(record: Any, path: Sequence[str], convert: Callable[[Any], Any]) -> Any:
-    """Read one column's value; raise ValueError when the column cannot hold it."""
+    """Read one column's value; raise ValueError if the column cannot hold it."""
     for attribute in path:
         if record is None:  # an optional nested model, flattened
             return None
@@ -194,12 +194,12 @@ def _value(record: Any, path: Sequence[str], convert: Callable[[Any], Any]) -> A
 
 
 def converter(column: Column) -> Callable[[Any], Any]:
-    """Make the function that holds a validator's result to the column's kind."""
+    """Build the function that checks a value against the column's kind."""
 
     def label(value: Any) -> Any:
         value = value.value if isinstance(value, enum.Enum) else value
         if value not in column.labels:
-            msg = f"{value!r} is none of the labels"
+            msg = f"{value!r} is not one of the labels"
             raise ValueError(msg)
         return value
 
@@ -208,7 +208,7 @@ def converter(column: Column) -> Callable[[Any], Any]:
 
 def _only(value: Any, *types: type) -> Any:
     if not isinstance(value, types) or (bool not in types and isinstance(value, bool)):
-        msg = f"{value!r} is no {types[0].__name__}"
+        msg = f"{value!r} is not of type {types[0].__name__}"
         raise ValueError(msg)
     return value
 
@@ -216,7 +216,7 @@ def _only(value: Any, *types: type) -> Any:
 def _finite(value: Any) -> float:
     number = float(_only(value, float, int))
     if not math.isfinite(number):
-        msg = f"{value!r} is no finite number"
+        msg = f"{value!r} is not a finite number"
         raise ValueError(msg)
     return number
 
@@ -227,7 +227,7 @@ def _moment(value: Any) -> Any:
 
 
 def _plain_value(value: Any) -> Any:  # noqa: PLR0911 - one a form
-    """Return plain data for models and enums, so that any file format takes it."""
+    """Return plain data, which any file format takes, for models and enums."""
     if isinstance(value, BaseModel):
         return _plain_value(value.model_dump(by_alias=isinstance(value, RecordModel)))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

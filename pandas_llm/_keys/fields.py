@@ -1,4 +1,4 @@
-"""Fields: from what a person writes for one key to a type that holds to it."""
+"""From what a person writes for one key to a type that checks replies strictly."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from pydantic import (
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pydantic.fields import FieldInfo
 
 Models = dict[type[BaseModel], type[BaseModel]]
-"""The models seen so far, with what stands in their place."""
+"""The models seen so far, each with its strict form."""
 
 _INT64 = 2**63
 _SHOWN_LABELS = 20
@@ -48,23 +48,9 @@ UNIONS = (Union, types.UnionType)
 def resolve(  # noqa: C901, PLR0911 - one branch a form
     annotation: Any, where: str, models: Models, *, ours: bool = True
 ) -> Any:
-    """Put stricter types in place of the plain ones.
+    """Replace plain types by stricter ones; raise for a type that no column holds.
 
-    Parameters
-    ----------
-    annotation
-        As a person wrote it.
-    where : str
-        The key, for the message of an error.
-    models : dict
-        The models seen so far.
-    ours : bool
-        Whether the grammar of `keys` holds; in a person's own model it does not.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For a type that no column holds, or no label to choose from.
+    `ours` is False within a person's own model, where any type may stand.
     """
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
@@ -91,92 +77,83 @@ def resolve(  # noqa: C901, PLR0911 - one branch a form
     if annotation is type(None) or not ours:
         return annotation
     msg = (
-        f"{where}: {annotation!r} is none of str, int, float, bool, date, "
+        f"{where}: {annotation!r} is not one of str, int, float, bool, date, "
         "datetime, list[...], Literal[...], Optional[...], an Enum, a list of labels "
         "or a pydantic model"
     )
     raise InvalidTypeError(msg)
 
 
-def annotated(inner: Any, plain: Any, given: Sequence[Any]) -> Any:
-    """Add a person's metadata and the checks of a plain type.
-
-    The checks stand behind constraints, which reach the schema only beside the bare
-    type, and ahead of a person's validators, which therefore see the reply first.
-    """
+def annotated(inner: Any, plain: Any, metadata: Sequence[Any]) -> Any:
+    """Add a person's metadata and the checks of a plain type."""
     checks = _CHECKS.get(plain, ()) if isinstance(plain, type) else ()
-    kept = plain if checks else inner
-    at = next((i for i, m in enumerate(given) if isinstance(m, _VALIDATORS)), None)
-    at = len(given) if at is None else at
-    metadata = (*given[:at], *checks, *given[at:])
-    return Annotated[(kept, *metadata)] if metadata else kept
+    bare = plain if checks else inner
+    # constraints reach the schema only beside the bare type, so the checks follow them;
+    # a person's validators come last and therefore see the reply first
+    validators = (i for i, m in enumerate(metadata) if isinstance(m, _VALIDATORS))
+    at = next(validators, len(metadata))
+    whole = (*metadata[:at], *checks, *metadata[at:])
+    return Annotated[(bare, *whole)] if whole else bare
 
 
 def strict_model(model: type[BaseModel], where: str, models: Models) -> type[BaseModel]:
-    """Return a subclass with stricter fields, or the model when none needs to be.
-
-    A model within itself stays as it is there.
-    """
+    """Return a subclass with stricter fields, or the model itself if none differs."""
     if model in models or issubclass(model, RootModel):
         return models.get(model, model)
     if not model.model_fields:
         msg = f"{where}: the model {model.__name__} has no field"
         raise InvalidValueError(msg)
-    models[model] = model
+    models[model] = model  # a model within itself stays as it is there
     fields: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         plain = field.annotation
-        found = resolve(plain, f"{where}.{name}", models, ours=False)
-        if found == plain or field.discriminator is not None:
+        strict = resolve(plain, f"{where}.{name}", models, ours=False)
+        if strict == plain or field.discriminator is not None:
             continue
-        whole = annotated(found, plain, field.metadata)
-        stricter = copy.copy(field)
+        whole = annotated(strict, plain, field.metadata)
+        strict_field = copy.copy(field)
         if get_origin(whole) is Annotated:
-            found, stricter.metadata = whole.__origin__, list(whole.__metadata__)
-        fields[name] = (found, stricter)
+            strict, strict_field.metadata = whole.__origin__, list(whole.__metadata__)
+        fields[name] = (strict, strict_field)
     if fields:
-        made = create_model(
+        models[model] = create_model(
             model.__name__, __base__=model, __module__=model.__module__, **fields
         )
-        made.__doc__ = model.__doc__
-        models[model] = made
+        models[model].__doc__ = model.__doc__
     return models[model]
 
 
 def has_validators(field: FieldInfo) -> bool:
-    """Return whether a person's own validators may have the last word on a value."""
+    """Return whether a field has a person's own validators."""
     return any(
-        isinstance(m, _VALIDATORS) and not _is_ours(m) for m in _all_metadata(field)
+        isinstance(m, _VALIDATORS)
+        and getattr(m.func, "__module__", None) != __name__  # not a check of ours
+        for m in _all_metadata(field)
     )
 
 
 def _all_metadata(field: FieldInfo) -> list[Any]:
-    found, todo = list(field.metadata), [field.annotation]
+    metadata, todo = list(field.metadata), [field.annotation]
     while todo:
         part = todo.pop()
-        found += getattr(part, "__metadata__", ())
+        metadata += getattr(part, "__metadata__", ())
         todo += [] if get_origin(part) is Literal else get_args(part)
-    return found
-
-
-def _is_ours(validator: Any) -> bool:
-    return getattr(validator.func, "__module__", None) == __name__
+    return metadata
 
 
 # -- labels ---------------------------------------------------------------------
 
 
-def _texts(given: Iterable[Any], where: str) -> tuple[str, ...]:
-    labels = tuple(given)
+def _texts(labels: Sequence[Any], where: str) -> tuple[str, ...]:
     if not labels or not all(isinstance(label, str) for label in labels):
         msg = f"{where}: a list of labels needs one text or more"
         raise InvalidValueError(msg)
     return _labels(labels, where)
 
 
-def _labels(given: Sequence[Any], where: str) -> tuple[Any, ...]:
-    """Check what there is to choose from; None among it means optional."""
-    labels = tuple(label for label in given if label is not None)
+def _labels(options: Sequence[Any], where: str) -> tuple[Any, ...]:
+    """Check labels; None among them means optional."""
+    labels = tuple(label for label in options if label is not None)
     if not labels:
         msg = f"{where}: there is no label to choose from"
         raise InvalidValueError(msg)
@@ -195,7 +172,7 @@ def _labels(given: Sequence[Any], where: str) -> tuple[Any, ...]:
 def _labelled(
     annotation: Any, labels: Sequence[Any], make: Callable[[Any], Any] | None = None
 ) -> Any:
-    """Add the search for a label; `make` turns one into what a strict type takes."""
+    """Add the search for a label; `make` turns it into what a strict type takes."""
     optional = get_origin(annotation) is Literal and None in get_args(annotation)
     known = (*labels, None) if optional else tuple(labels)
     match = _matcher(known)
@@ -204,8 +181,8 @@ def _labelled(
 
 
 def _matcher(labels: Sequence[Any]) -> Callable[[Any], Any]:
-    """Make the function that finds a label, whatever its case and blanks."""
-    # 1 == True, but neither may stand for the other
+    """Build the function that finds a label, whatever its case and blanks."""
+    # 1 == True, but they are different labels
     exact = {(isinstance(label, bool), label): label for label in labels}
     folded: dict[str, list[Any]] = {}
     for label in labels:
@@ -218,17 +195,14 @@ def _matcher(labels: Sequence[Any]) -> Callable[[Any], Any]:
         try:
             return exact[isinstance(value, bool), value]
         except (KeyError, TypeError):
-            alike = folded.get(_fold(str(value)), ()) if _is_scalar(value) else ()
+            is_scalar = isinstance(value, (str, int))
+            alike = folded.get(_fold(str(value)), ()) if is_scalar else ()
         if len(alike) == 1:
             return alike[0]
         msg = f"must be one of {shown}{more}"
         raise ValueError(msg)
 
     return match
-
-
-def _is_scalar(value: Any) -> bool:
-    return isinstance(value, (str, int))
 
 
 def _fold(label: str) -> str:
@@ -254,7 +228,7 @@ def int64(value: int) -> int:
 
 
 def _date(value: Any) -> Any:
-    """Read ISO text; pydantic would take 2026 for seconds since 1970."""
+    """Read ISO text; pydantic would read 2026 as seconds since 1970."""
     if isinstance(value, dt.date):
         return value
     text = _iso(value)
@@ -278,7 +252,7 @@ def _iso(value: Any) -> str:
 
 
 def naive_utc(value: dt.datetime) -> dt.datetime:
-    """Return the time in UTC without saying so; raise ValueError out of range."""
+    """Return the time in UTC without a time zone; raise ValueError out of range."""
     if value.tzinfo is None:
         return value
     try:

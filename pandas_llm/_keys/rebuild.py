@@ -1,4 +1,4 @@
-"""From a JSON schema back to a model that reads replies; runs nothing it names."""
+"""From a saved JSON schema back to a model; runs nothing that the schema names."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from pydantic import (
 )
 from pydantic_core import SchemaError
 
-from pandas_llm._keys.columns import Column, RecordModel, converter, is_optional, reader
+from pandas_llm._keys.columns import Column, RecordModel, converter
 from pandas_llm._keys.fields import annotated, resolve
-from pandas_llm._keys.keys import Keys
+from pandas_llm._keys.model import Keys, make_keys
+from pandas_llm._keys.schema import name_of, target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,17 +40,17 @@ _FORMATS = {"date": dt.date, "date-time": dt.datetime}
 
 
 class Place(NamedTuple):
-    """A column, and the way from a record to its value."""
+    """A column, and where a record holds its value."""
 
     column: Column
     path: str
-    """By the attributes of the models that were given."""
+    """Attributes in a person's own models."""
     numbers: str
-    """By those of the models that are made here."""
+    """Attributes in the models built here."""
 
 
 class _Plain(RecordModel):
-    """Base of models that stand for a person's own, which take no number for text."""
+    """Base of models that stand for a person's own: a number is not a text."""
 
     model_config = ConfigDict(coerce_numbers_to_str=False)
 
@@ -61,35 +62,18 @@ def keys_of(
     *,
     coerce: bool,
 ) -> Keys:
-    """Build keys that read what a schema describes.
+    """Build keys for the records that a schema describes.
 
-    Parameters
-    ----------
-    schema : mapping
-        Of one record, as pydantic writes it.
-    places : sequence of Place
-        The columns.
-    models : mapping
-        What stands for definitions of the schema; without any, models are made.
-    coerce : bool
-        Whether a number may stand for a text.
+    `models` are a person's own for its definitions; without any, models are built.
+    `coerce` lets a number stand for a text.
     """
     model = _Builder(schema, models).record(RecordModel if coerce else _Plain)
     steps = [
         (place.path if models else place.numbers, converter(place.column))
         for place in places
     ]
-    fields = model.model_fields.values()
-    lenient = [f for f in fields if is_optional(f.annotation) or not f.is_required()]
-    names = frozenset(str(f.alias) for f in fields)
-    return Keys(
-        model,
-        tuple(place.column for place in places),
-        reader(model, steps),
-        names,
-        frozenset(str(f.alias) for f in fields if is_optional(f.annotation)),
-        names - {str(f.alias) for f in lenient},
-    )
+    names = [str(field.alias) for field in model.model_fields.values()]
+    return make_keys(model, names, [place.column for place in places], steps)
 
 
 class _Builder:
@@ -105,11 +89,7 @@ class _Builder:
 
     def record(self, base: type[RecordModel]) -> type[BaseModel]:
         """Build the model of a record."""
-        node = self._root
-        if "properties" not in node:  # a recursive model is a reference to itself
-            reference = node.get("$ref") or node["allOf"][0]["$ref"]
-            node = self._definitions[_name(reference)]
-        return self._object(node, base)
+        return self._object(target(self._root, self._definitions), base)
 
     def _object(
         self, node: Mapping[str, Any], base: type[RecordModel]
@@ -126,7 +106,7 @@ class _Builder:
 
     def _annotation(self, node: Mapping[str, Any]) -> Any:
         if "$ref" in node:
-            return self._named(_name(node["$ref"]))
+            return self._named(name_of(node["$ref"]))
         if len(node.get("allOf", ())) == 1:  # pydantic 2.8 and before
             return self._annotation(node["allOf"][0])
         if "const" in node or "enum" in node:
@@ -145,8 +125,8 @@ class _Builder:
             return type(None)
         if kind == "array":
             inner = self._annotation(node["items"])
-            whole: Any = set if node.get("uniqueItems") else list
-            plain: Any = whole[inner]
+            container: Any = set if node.get("uniqueItems") else list
+            plain: Any = container[inner]
         else:
             plain = _FORMATS.get(node.get("format", ""), _TYPES[kind])
         limits = {to: node[key] for key, to in _KEYWORDS.items() if key in node}
@@ -155,16 +135,16 @@ class _Builder:
         return annotated(plain, plain, [Field(**limits)] if limits else ())
 
     def _named(self, name: str) -> Any:
-        """Build what a definition describes; within itself, look it up when read."""
+        """Build a definition's type; within itself, look it up when a reply is read."""
         if name in self._open:
             return Annotated[Any, PlainValidator(self._later(name))]
         if name not in self._made:
             self._open.add(name)
             self._made[name] = self._annotation(self._definitions[name])
             self._open.remove(name)
-        found = self._made[name]
-        given = isinstance(found, type) and not issubclass(found, RecordModel)
-        return resolve(found, "keys", {}) if given else found
+        built = self._made[name]
+        is_own = isinstance(built, type) and not issubclass(built, RecordModel)
+        return resolve(built, "keys", {}) if is_own else built
 
     def _later(self, name: str) -> Any:
         adapters: list[TypeAdapter[Any]] = []
@@ -177,12 +157,8 @@ class _Builder:
         return validate
 
 
-def _name(reference: str) -> str:
-    return reference.rsplit("/", 1)[-1]
-
-
 def _is_known(pattern: str) -> bool:
-    """Return whether pydantic knows a pattern; a model may ask Python to read it."""
+    """Return whether pydantic reads a pattern; some are for Python's `re` only."""
     try:
         TypeAdapter(Annotated[str, Field(pattern=pattern)])
     except SchemaError:

@@ -1,11 +1,8 @@
 """JSON schemas that every provider's strict mode takes.
 
-The common subset (OpenAI's and Anthropic's strict modes, Gemini, llama.cpp): an
-object at the root, every property required, ``additionalProperties: false``,
-optional means nullable, no keyword that restricts a value but ``enum``, ``const``
-and the two date formats. What is taken out is said in the description, and
-validated on this side. Beside it there is a form with the keywords, for servers that
-take them: cache keys come of the first, so they stay whatever is sent.
+They share: an object at the root, all properties required and no others, optional as
+nullable, and of the keywords that restrict a value only ``enum``, ``const`` and two
+date formats. The rest goes into descriptions; servers that take keywords get them too.
 """
 
 from __future__ import annotations
@@ -13,6 +10,8 @@ from __future__ import annotations
 import math
 import re
 from typing import TYPE_CHECKING, Any
+
+from pandas_llm.errors import InvalidValueError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,21 +33,16 @@ _FORMATS = {"date", "date-time"}
 _CHECKED_FORMATS = _FORMATS | {
     *("time", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"),
 }
-"""Those that some strict mode holds to; pydantic has more, such as ``path``."""
+"""Formats that some strict mode checks; pydantic has more, such as ``path``."""
 _SENT = _CONSTRAINTS.keys() - {"uniqueItems"}
 _BEYOND_GRAMMARS = re.compile(r"\(\?[^:]|\\[bBAzZ1-9]|\(\?$")
-"""Looking around, edges of words, groups again: no grammar holds such a pattern."""
+"""Patterns that grammars cannot hold: lookarounds, word edges, back-references."""
 _KEPT = {"$ref", "type", "description", "properties", "items", "anyOf", "enum"}
 _NAMES = {str: "string", bool: "boolean", int: "integer", float: "number"}
 
 
 def portable(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the schema in the subset that all strict modes take.
-
-    Parameters
-    ----------
-    schema : mapping
-        A JSON schema as pydantic makes it.
+    """Return a schema of pydantic in the subset that all strict modes take.
 
     Examples
     --------
@@ -60,17 +54,7 @@ def portable(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def constrained(schema: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what `portable` gives, with the keywords that restrict values; or None.
-
-    Parameters
-    ----------
-    schema : mapping
-        A JSON schema as pydantic makes it.
-
-    Returns
-    -------
-    dict or None
-        None where there is no such keyword.
+    """Return the portable form with restricting keywords; None if it has none.
 
     Examples
     --------
@@ -78,8 +62,8 @@ def constrained(schema: Mapping[str, Any]) -> dict[str, Any] | None:
     ...     "minimum": 1, "title": "N"}}})["properties"]
     {'n': {'type': 'integer', 'description': 'at least 1', 'minimum': 1}}
     """
-    found = _portable(schema, sent=True)
-    return found if found != portable(schema) else None
+    with_keywords = _portable(schema, sent=True)
+    return with_keywords if with_keywords != portable(schema) else None
 
 
 def narrowed(
@@ -101,36 +85,34 @@ def narrowed(
             result[key] = [narrowed(part, takes) for part in value]
         elif key == "items":
             result[key] = narrowed(value, takes)
-        elif (key not in _SENT and (key != "format" or value in _FORMATS)) or takes(
-            key, value
-        ):
+        elif _is_portable(key, value) or takes(key, value):
             result[key] = value
     return result
 
 
-def _everywhere(keyword: str, value: Any) -> bool:
-    """Return whether every server takes a part of a schema."""
+def _is_portable(keyword: str, value: Any) -> bool:
+    """Return whether every server takes a keyword."""
     return keyword not in _SENT and (keyword != "format" or value in _FORMATS)
 
 
 def _portable(schema: Mapping[str, Any], *, sent: bool) -> dict[str, Any]:
-    """Make the portable form, with the keywords that are `sent` if so told."""
+    """Build the portable form, with the restricting keywords if `sent`."""
     definitions = dict(schema.get("$defs", {}))
     recursive = {name for name in definitions if _reaches(name, definitions)}
     root = {key: value for key, value in schema.items() if key != "$defs"}
-    if "properties" not in root:  # a recursive model: the root may be no reference
-        root = _target(root, definitions)
+    # the root of a recursive model is a reference, which strict modes refuse there
+    root = target(root, definitions)
     result = _convert(root, definitions, recursive, sent=sent)
-    kept = {
+    used = {
         name: _convert(definitions[name], definitions, recursive, sent=sent)
         for name in sorted(recursive)
         if _mentions(result, name) or len(recursive) > 1
     }
-    return {**result, "$defs": kept} if kept else result
+    return {**result, "$defs": used} if used else result
 
 
 def unportable(schema: Mapping[str, Any]) -> str | None:
-    """Return why a schema cannot be asked for everywhere; None when it can.
+    """Return why strict modes cannot take a schema; None if they can.
 
     Examples
     --------
@@ -153,16 +135,32 @@ def unportable(schema: Mapping[str, Any]) -> str | None:
     return next(filter(None, map(unportable, parts)), None)
 
 
-def _target(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
+def name_of(reference: str) -> str:
+    """Return the name of the definition that a ``$ref`` points to."""
+    return reference.rsplit("/", 1)[-1]
+
+
+def target(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a node refers to, with what stands beside the reference."""
+    passed: set[str] = set()
     while "$ref" in node or len(node.get("allOf", ())) == 1:
         if "$ref" in node:
-            found = definitions[node["$ref"].rsplit("/", 1)[-1]]
-            node = {**found, **{k: v for k, v in node.items() if k != "$ref"}}
+            name = name_of(node["$ref"])
+            if name in passed:  # only a damaged saved schema has this
+                msg = f"the definition {name!r} refers to nothing but itself"
+                raise InvalidValueError(msg)
+            passed.add(name)
+            node = _merged(node, "$ref", definitions[name])
         else:
-            (found,) = node["allOf"]
-            node = {**found, **{k: v for k, v in node.items() if k != "allOf"}}
+            node = _merged(node, "allOf", node["allOf"][0])
     return dict(node)
+
+
+def _merged(
+    node: Mapping[str, Any], key: str, into: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Merge all of a node but one key into another."""
+    return {**into, **{k: v for k, v in node.items() if k != key}}
 
 
 def _convert(
@@ -178,12 +176,11 @@ def _convert(
         return _convert(part, definitions, recursive, sent=sent)
 
     if len(node.get("allOf", ())) == 1:  # pydantic 2.8 and before
-        rest = {key: value for key, value in node.items() if key != "allOf"}
-        return within({**node["allOf"][0], **rest})
+        return within(_merged(node, "allOf", node["allOf"][0]))
     if "$ref" in node:
-        if node["$ref"].rsplit("/", 1)[-1] in recursive:
-            return {"$ref": node["$ref"]}  # a reference may have no sibling
-        node = _target(node, definitions)
+        if name_of(node["$ref"]) in recursive:
+            return {"$ref": node["$ref"]}  # strict modes take nothing beside it
+        node = target(node, definitions)
     result = _value_part(node)
     for key in ("anyOf", "oneOf"):
         if key in node:
@@ -204,15 +201,15 @@ def _convert(
 
 
 def _keywords(node: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep the keywords that some server takes, where JSON and a grammar hold them."""
-    kept = {
+    """Return the keywords that some server takes, if JSON and a grammar hold them."""
+    keywords = {
         key: _whole(node[key])
         for key in _CONSTRAINTS
         if key in _SENT and key in node and _holds(node[key])
     }
     if node.get("format") in _CHECKED_FORMATS:
-        kept["format"] = node["format"]
-    return kept
+        keywords["format"] = node["format"]
+    return keywords
 
 
 def _holds(value: Any) -> bool:
@@ -223,7 +220,7 @@ def _holds(value: Any) -> bool:
 
 
 def _value_part(node: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep what strict modes know of a value; an enum says its type."""
+    """Return the parts that strict modes know; an enum states its type."""
     result = {key: value for key, value in node.items() if key in _KEPT}
     if node.get("format") in _FORMATS:
         result["format"] = node["format"]
@@ -235,24 +232,23 @@ def _value_part(node: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _types(values: Sequence[Any]) -> str | list[str]:
-    """Name the types of labels; strict modes refuse an enum without."""
+    """Return the types of labels; strict modes refuse an enum without them."""
     names = list(dict.fromkeys(_NAMES.get(type(v), "null") for v in values))
     return names[0] if len(names) == 1 else names
 
 
 def _described(result: dict[str, Any], node: Mapping[str, Any]) -> dict[str, Any]:
-    """Write in the description what the keywords would have said."""
-    said = [
+    """Add the keywords to the description in words."""
+    words = [
         text.format(_whole(node[key]))
         for key, text in _CONSTRAINTS.items()
         if key in node and node[key] is not False
     ]
     if (kind := node.get("format")) and kind not in _FORMATS:
-        said.append(f"in the format {kind}")
-    if said:
-        words = "; ".join(said)
-        given = result.get("description")
-        result["description"] = f"{given} ({words})" if given else words
+        words.append(f"in the format {kind}")
+    if words:
+        limits, own = "; ".join(words), result.get("description")
+        result["description"] = f"{own} ({limits})" if own else limits
     return result
 
 
@@ -268,12 +264,10 @@ def _reaches(goal: str, definitions: Mapping[str, Any]) -> bool:
     todo = [goal]
     while todo:
         current = definitions[todo.pop()]
-        found = {name for name in definitions if _mentions(current, name)} - seen
-        if goal in found:
-            return True
-        seen |= found
-        todo += found
-    return False
+        new = {name for name in definitions if _mentions(current, name)} - seen
+        seen |= new
+        todo += new
+    return goal in seen
 
 
 def _mentions(node: Any, name: str) -> bool:

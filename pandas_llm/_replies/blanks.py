@@ -1,8 +1,4 @@
-"""Blanks: characters that cannot be seen.
-
-Beside spaces these are control and format characters (a byte order mark, zero-width
-spaces, marks of direction) and letters that are drawn as nothing.
-"""
+"""Characters that cannot be seen: spaces, control and format characters, fillers."""
 
 from __future__ import annotations
 

@@ -1,9 +1,7 @@
-"""Endings: why a choice ended, from the reason that any vendor names.
+"""Why a choice ended, from the reason that any vendor names.
 
-A known good word, or no word at all, ends a whole answer. Every other word marks or
-fails its row. A word that is in no list is judged by its parts, if they speak of a
-failure or of a limit. Behind any other word the text is kept and marked: it may be
-whole, which only JSON that is read to its end can prove.
+A known good word, or none, ends a whole answer; every other word marks or fails its
+row. A word in no list is judged by its parts, or else its text is kept and marked.
 """
 
 from __future__ import annotations

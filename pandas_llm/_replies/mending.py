@@ -1,9 +1,7 @@
 """Mending JSON that is nearly right: marks are added, nothing else is changed.
 
-Quotes, commas, colons and brackets may be added, comments are left out. Every letter
-and digit that is read ends up in a key or a value, in the same order: a text ends at
-its quote, a number or a word at a comma or a bracket. Anything else is an error. One
-pass, without recursion.
+Every letter and digit outside comments ends up in a key or a value, in the same order;
+anything else is an error. One pass, without recursion.
 """
 
 from __future__ import annotations
@@ -78,11 +76,6 @@ class Number(str):
 def mended(text: str, start: int) -> tuple[Any, int]:
     """Return the broken object or list that begins at `start`, and where it ends.
 
-    Raises
-    ------
-    ValueError
-        When more is wrong with it than a missing mark.
-
     Examples
     --------
     >>> mended("{'a': 1, b: [2, 3,}", 0)
@@ -151,7 +144,7 @@ class _Mender(Texts):
         self._value(mark)
 
     def _bracket_lacks(self, current: Any, mark: str) -> bool:
-        """Add the bracket that is missing between records, or behind a list."""
+        """Add a missing bracket between records or behind a list."""
         within = self._open[-2] if len(self._open) > 1 else None
         if isinstance(current, dict):
             if mark == "{" and current and self._comma and isinstance(within, list):
@@ -183,7 +176,7 @@ class _Mender(Texts):
         return at if space is None else space.end()
 
     def _continues(self, current: Any, mark: str) -> bool:
-        """Return whether more of what is open stands behind a closing bracket."""
+        """Return whether an open object or list goes on behind a closing bracket."""
         if mark and isinstance(current, dict):
             return KEY_AHEAD.match(self._text, self._at) is not None
         return bool(mark) and (self._comma or mark in "{[")
@@ -196,7 +189,7 @@ class _Mender(Texts):
         self._keys.clear()
 
     def _close(self, mark: str, *, was_closed: bool) -> None:
-        """Close what a bracket closes and all within; if it fits nothing, the last."""
+        """Close what a bracket closes and all within it, or else the last opened."""
         kind = dict if mark == "}" else list
         if any(isinstance(one, kind) for one in self._open):
             while not isinstance(self._open[-1], kind):

@@ -1,4 +1,4 @@
-"""Parsing: JSON found in a reply's text, mended if need be."""
+"""Find the JSON in a reply's text, and mend it if it is broken."""
 
 from __future__ import annotations
 
@@ -80,16 +80,9 @@ _DECODER = json.JSONDecoder(
 
 
 def find_json(text: str, keys: Keys, *, truncated: bool = False) -> list[Any]:
-    r"""Return all JSON values in a text; those with objects, when some have.
+    r"""Return all JSON values in a text, only those with objects if there are any.
 
-    A list of bare values counts when it is the whole text, or the whole of a fence:
-    in a sentence it is an aside or a citation. Of a `truncated` reply only what is
-    complete counts.
-
-    Raises
-    ------
-    ValueError
-        When there is none, or it is broken beyond repair.
+    A list of bare values must fill the text or a fence: in a sentence it is an aside.
 
     Examples
     --------
@@ -192,7 +185,7 @@ def _check_around(text: str, before: str, end: int) -> None:
 
 
 def _changes_the_number(text: str, end: int) -> bool:
-    """Return whether a number ends here and what follows is part of it, as a unit."""
+    """Return whether a number ends here and its unit or scale follows."""
     if _NUMBER_LAST.search(text[max(0, end - 80) : end]) is None:
         return False
     if _SCALE.match(text, end) or _HALVES.match(text, end):
@@ -204,7 +197,7 @@ def _changes_the_number(text: str, end: int) -> bool:
 
 
 def _end(text: str, start: int) -> int | None:
-    """Return where the bracket at `start` is closed; None when it was cut off."""
+    """Return where the bracket at `start` is closed; None if it is cut off."""
     depth = 0
     for token in _TOKEN.finditer(text, start):
         mark = token[0]
@@ -219,7 +212,7 @@ def _end(text: str, start: int) -> int | None:
 def _complete_items(  # noqa: C901 - one pass over the marks
     text: str, names: frozenset[str], *, bare: bool
 ) -> list[Any]:
-    """Return the complete items of the first list of records in JSON cut off."""
+    """Return the complete items of the first list of records in cut-off JSON."""
     stack: list[str] = []
     lists = start = 0
     ends = '}"' if bare else "}"
@@ -264,15 +257,7 @@ def _is_value(keys: list[str], names: frozenset[str], *, bare: bool) -> bool:
 
 
 def as_json(value: Any, *, exact: bool = False) -> str:
-    """Write data as JSON, numbers with the digits they had.
-
-    With `exact`, fractions are written as texts, from which a decimal is read whole.
-
-    Raises
-    ------
-    ValueError
-        For a key that stands twice.
-    """
+    """Write data as JSON with all digits of numbers, fractions as texts if `exact`."""
     if isinstance(value, Number):
         is_whole = value.lstrip("-").isdigit()
         as_text = (exact and not is_whole) or len(value) > _LONGEST_NUMBER

@@ -1,7 +1,6 @@
-"""Texts in JSON that is nearly right: where one ends when its quotes are wrong.
+"""Where a text in broken JSON ends: at a quote before a comma, bracket or next key.
 
-A quote ends a text when a comma, a bracket or the next key follows; any other belongs
-to the text. Two possible ends, or two texts that would be joined, are an error.
+Two possible ends, or two texts that would be joined, are an error.
 """
 
 from __future__ import annotations
@@ -107,10 +106,7 @@ class Texts:
         return ended and text[at - 1].isspace() and text[at + 1 : at + 2].isalnum()
 
     def _text_ends(self, at: int, inner: int, mark: str) -> bool | None:
-        """Return whether a text ends at a quote; None for a quote within.
-
-        False when the quote begins the next key, and the text's own is missing.
-        """
+        """Return whether a quote ends a text: None inside, False if its end is lost."""
         text, within = self._text, self._open[-1]
         closes = CLOSES.match(text, at + 1)
         follower = closes[1] if closes else ""

@@ -1,4 +1,4 @@
-"""Reasoning and marks of a chat template, taken out of the text of a reply."""
+"""Remove reasoning and the marks of a chat template from the text of a reply."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _PLAIN = ("analysis", "Here")
-"""How reasoning without any mark begins: gpt-oss without its tokens, Granite."""
+"""Beginnings of reasoning without marks: gpt-oss without its tokens, Granite."""
 
 
 class _Form(NamedTuple):
@@ -21,7 +21,7 @@ class _Form(NamedTuple):
     opening: re.Pattern[str]
     closing: re.Pattern[str]
     own: bool
-    """Whether only reasoning is written so; other names may be XML's too."""
+    """Whether only reasoning has this form; other names may be XML."""
 
 
 def _form(opening: str, closing: str, *, own: bool = True) -> _Form:
@@ -97,11 +97,9 @@ _SENTENCE_ENDS = ".!?…:;)}]>\"'`*"
 
 
 def without_thinking(text: str) -> str | None:
-    """Return a text without its thinking; None when there is nothing else.
+    """Return a text without its thinking and its turn's end; None if nothing is left.
 
-    The marks of a turn's end go too, with what the model wrote behind them. A mark
-    that the text speaks of stays: in code, in quotes, within valid JSON, or with
-    blanks on both sides in the middle of a sentence.
+    Marks that the text speaks of stay: in code, quotes, valid JSON or a sentence.
 
     Examples
     --------

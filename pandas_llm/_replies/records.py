@@ -33,10 +33,7 @@ def holds_objects(value: Any, *, deep: bool = False) -> bool:
 
 
 def find_records(values: Iterable[Any], keys: Keys, *, single: bool) -> list[Any]:
-    """Return the records in the JSON values of a reply, in whatever form they came.
-
-    A list, an object with a list under any name, one record alone, records by number,
-    any of them nested once more.
+    """Return the records in a reply: listed, alone, by number, or nested once more.
 
     Examples
     --------
@@ -83,17 +80,13 @@ def _inner_list(value: Any, keys: Keys, *, single: bool) -> list[Any] | None:
 
 
 def _may_hold(key: str, within: Mapping[str, Any], keys: Keys, *, single: bool) -> bool:
-    """Return whether the value under a key may be a list of records.
-
-    One without objects only where nothing else could be: a list of texts holds no
-    records of several names, a citation is not an answer, and numbers under the name
-    of something else are that.
-    """
+    """Return whether the value under a key may be a list of records."""
     value = within[key]
     if not isinstance(value, list):
         return False
     if holds_objects(value):
         return True
+    # bare values: only of one name, not citations, not numbers under another name
     alone = len(within) == 1 and not _CITATIONS.fullmatch(key.strip())
     if not alone or len(keys.names) != 1 or not value:
         return alone and not value
@@ -110,11 +103,7 @@ def _is_record(item: Any, keys: Keys) -> bool:
 
 
 def folded(item: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Rename the keys that differ from a name in case, blanks, _ or - only.
-
-    A key that is itself a name stays, and so does one whose meaning is not clear:
-    names that two keys could mean, keys that could mean two names.
-    """
+    """Rename keys that differ from one name, and only they, in case, blanks, _ or -."""
     names = set(names)
     if names <= item.keys():
         return dict(item)
@@ -134,15 +123,12 @@ def folded(item: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
 
 
 def named(item: Any, keys: Keys) -> Any:
-    """Return a record under its names, with null for those that may be missing.
-
-    A bare value belongs to the only key; one level of needless nesting is undone.
-    """
+    """Return a record under its names, with null for optional ones that are missing."""
     names = keys.names
-    if not isinstance(item, dict):
+    if not isinstance(item, dict):  # a bare value belongs to the only key
         return {next(iter(names)): item} if len(names) == 1 else item
     if len(item) == 1 and not _is_record(item, keys):
-        (inner,) = item.values()
+        (inner,) = item.values()  # one level of needless nesting
         item = inner if isinstance(inner, dict) else item
     item = folded(item, names)
     missing = keys.optional - item.keys() if names & item.keys() else ()

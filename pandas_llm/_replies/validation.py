@@ -1,4 +1,4 @@
-"""Validation: the JSON of a reply to the values of its records."""
+"""From the JSON of a reply to the validated values of its records."""
 
 from __future__ import annotations
 
@@ -44,13 +44,7 @@ class Reader:
         self._quoted = tuple(json.dumps(name) for name in sorted(keys.names))
 
     def clean(self, text: str) -> list[tuple[Any, ...]]:
-        """Read a reply that is nothing but the JSON asked for.
-
-        Raises
-        ------
-        Exception
-            When it is anything else, or has to be looked at more closely.
-        """
+        """Read a reply that is exactly the JSON asked for; raise for any other."""
         reply = self._reply.model_validate_json(text)
         rows: Sequence[BaseModel] = [reply] if self._single else reply.records  # type: ignore[attr-defined]
         if self._exact or any(text.count(name) > len(rows) for name in self._quoted):
@@ -65,13 +59,7 @@ class Reader:
         return [values(row) for row in rows]
 
     def record(self, item: Any) -> tuple[Any, ...]:
-        """Read one record from data.
-
-        Raises
-        ------
-        Exception
-            Pydantic's or a person's validator's, when it does not fit.
-        """
+        """Read one record from data; pydantic or a person's validator may raise."""
         has_twice = isinstance(item, dict) and any(
             isinstance(value, Twice) for value in item.values()
         )
@@ -113,28 +101,22 @@ def _write_digits(item: Any, path: Sequence[Any]) -> None:
 
 
 def mentions(annotation: Any, wanted: type) -> bool:
-    """Return whether a type has a field of a type, however deep.
-
-    Examples
-    --------
-    >>> mentions(list[Decimal], Decimal), mentions(list[int], Decimal)
-    (True, False)
-    """
+    """Return whether a type holds the wanted one at any depth."""
     todo, seen = [annotation], set[int]()
     while todo:
-        one = todo.pop()
-        if one is wanted:
+        part = todo.pop()
+        if part is wanted:
             return True
-        if id(one) in seen:
+        if id(part) in seen:
             continue
-        seen.add(id(one))
-        todo += get_args(one)
-        if not isinstance(one, type):
+        seen.add(id(part))
+        todo += get_args(part)
+        if not isinstance(part, type):
             continue
-        if issubclass(one, BaseModel):
-            todo += [field.annotation for field in one.model_fields.values()]
-        elif dataclasses.is_dataclass(one):
-            todo += [field.type for field in dataclasses.fields(one)]
-        elif is_typeddict(one):
-            todo += one.__annotations__.values()
+        if issubclass(part, BaseModel):
+            todo += [field.annotation for field in part.model_fields.values()]
+        elif dataclasses.is_dataclass(part):
+            todo += [field.type for field in dataclasses.fields(part)]
+        elif is_typeddict(part):
+            todo += part.__annotations__.values()
     return False

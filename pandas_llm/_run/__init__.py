@@ -1,7 +1,4 @@
-"""One task over one frame: its rows, prompts, run and result; preview and estimate.
-
-`run` goes from the first to the last; `blocking` finds the event loop to do it in.
-"""
+"""One task over one frame: its rows, prompts, run and result; preview and estimate."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ from pandas_llm._run.task import (
     Shape,
     Task,
     Verb,
-    check_given,
+    check_options,
     make_task,
     output_of,
     parsed_keys,
@@ -39,8 +36,8 @@ __all__ = [
     "TaskRun",
     "Template",
     "Verb",
-    "check_given",
     "check_new",
+    "check_options",
     "collected",
     "estimate_run",
     "examples_of",

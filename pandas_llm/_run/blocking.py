@@ -1,11 +1,8 @@
 """Run the async job from ordinary code: script, notebook, thread, running loop.
 
-Without a running loop: `asyncio.Runner` in the caller's thread. With one: a
-short-lived thread with its own Runner; the caller waits in slices, so that Ctrl-C
-gets through and the bar is drawn by the caller's thread (the right notebook cell).
-``loop="nested"`` re-enters the running loop by nest-asyncio, for what is tied to it:
-the caller's session, or an endpoint served by the same loop. It is not the default: it
-patches asyncio for the whole process, and does not run under uvloop.
+Inside a running loop, a short-lived thread runs the job while the caller waits in
+slices, so that Ctrl-C works. ``loop="nested"`` re-enters the loop instead; it patches
+asyncio for the whole process and does not run under uvloop, so it is not the default.
 """
 
 from __future__ import annotations
@@ -58,11 +55,7 @@ async def _ticking(job: Coroutine[Any, Any, T], tick: Callable[[], None]) -> T:
 async def awaited(
     job: Callable[[], Coroutine[Any, Any, T]], tick: Callable[[], None] = _nothing
 ) -> T:
-    """Await a job in the caller's loop.
-
-    Where nobody handles Ctrl-C, as in IPython's terminal, it would hit any task that
-    happens to run, and leave the others to go on when the loop does.
-    """
+    """Await a job in the caller's loop; Ctrl-C cancels it if nobody handles that."""
     if asyncio.current_task() is None:
         msg = (
             "there is no current task: nest_asyncio 1.6 has patched asyncio on "
@@ -79,10 +72,8 @@ def run_for(
     job: Callable[[], Coroutine[Any, Any, T]],
     tick: Callable[[], None] = _nothing,
 ) -> T:
-    """Run a coroutine where the options of a call ask for it.
-
-    With a session that is in the running loop, for a session belongs to its loop.
-    """
+    """Run a coroutine where the options of a call ask for it."""
+    # a session belongs to the loop that is running
     loop = "nested" if settings.session is not None else settings.loop
     return run(job, loop=loop, tick=tick)
 
@@ -95,21 +86,8 @@ def run(
 ) -> T:
     """Run a coroutine to its end from code that is not async.
 
-    Parameters
-    ----------
-    job : callable
-        Makes the coroutine.
-    loop : {"auto", "thread", "nested"}
-        Where; see the module's first lines.
-    tick : callable
-        Called about twenty times a second, in the caller's thread.
-
-    Raises
-    ------
-    KeyboardInterrupt, asyncio.CancelledError
-        After one Ctrl-C, or a cancellation of the calling task (asyncio.run makes one
-        of the other), when the job has closed its connections; a second Ctrl-C
-        returns at once.
+    `tick` is called in the caller's thread. A Ctrl-C, or the cancellation of the
+    calling task, raises once the job has closed its connections; a second one at once.
     """
     running = _running_loop()
     if running is None and loop != "thread":
@@ -127,7 +105,7 @@ def run(
 
 
 def _in_place(job: Callable[[], Coroutine[Any, Any, T]], tick: Callable[[], None]) -> T:
-    # without a factory, Runner would set and then unset the thread's event loop
+    # without a factory, Runner would unset the thread's event loop at its end
     with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(_ticking(job(), tick))
 
@@ -139,7 +117,7 @@ def new_loop() -> asyncio.AbstractEventLoop:
     except ImportError:
         maker = asyncio
     loop: asyncio.AbstractEventLoop = maker.new_event_loop()
-    # nest_asyncio puts the slow Python class in the place of this one, process-wide
+    # nest_asyncio replaces this class by the slow Python one, process-wide
     quick = getattr(sys.modules.get("_asyncio"), "Task", asyncio.Task)
     if asyncio.Task is not quick:
         loop.set_task_factory(lambda loop, coro, **more: quick(coro, loop=loop, **more))
@@ -154,7 +132,7 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 def _advise() -> None:
-    """Warn once that a running loop is blocked; a notebook's is there for this."""
+    """Warn once that a running loop is blocked, except in a notebook."""
     global _warned  # noqa: PLW0603 - once a process
     if _warned or in_notebook():
         return
@@ -167,14 +145,14 @@ def _advise() -> None:
 
 
 class _Caller:
-    """The task in whose code we wait; asyncio.run cancels it at a Ctrl-C."""
+    """The task that waits; asyncio.run cancels it at a Ctrl-C."""
 
     def __init__(self) -> None:
         self._task = asyncio.current_task() if _running_loop() is not None else None
         self._before = self._task.cancelling() if self._task else 0
 
     def check(self) -> None:
-        """Raise when somebody has cancelled the caller."""
+        """Raise if the calling task has been cancelled."""
         if self._task is not None and self._task.cancelling() > self._before:
             raise asyncio.CancelledError
 
@@ -219,7 +197,7 @@ class _Thread(Generic[T]):
             raise _NoThreadError(str(error)) from error
 
     def _waiting(self) -> bool:
-        # join(timeout), interrupted, takes a running thread for dead (Python 3.11)
+        # an interrupted join(timeout) believes a running thread dead (Python 3.11)
         return bool(wait([self._result], _SLICE).not_done)
 
     def _main(self) -> None:
@@ -294,7 +272,7 @@ def _interrupt(number: int, frame: Any) -> None:
 
 @contextmanager
 def _sigint_cancels(task: asyncio.Task[Any]) -> Iterator[None]:
-    """Cancel the job at Ctrl-C, where nobody else handles it, then raise."""
+    """Cancel the job at Ctrl-C if nobody else handles it, then raise."""
     free = (signal.default_int_handler, _interrupt)
     main = threading.current_thread() is threading.main_thread()
     ours = main and signal.getsignal(signal.SIGINT) in free
@@ -317,7 +295,7 @@ def _sigint_cancels(task: asyncio.Task[Any]) -> Iterator[None]:
 
 def _make_reentrant(loop: asyncio.AbstractEventLoop) -> None:
     if not isinstance(loop, asyncio.BaseEventLoop):
-        # asked first: nest_asyncio finds out when asyncio is patched already
+        # check first: nest_asyncio notices only after it has patched asyncio
         raise LoopError(
             f"loop='nested' cannot re-enter a {type(loop).__module__} loop: "
             "use `await df.llm.agenerate(...)` there"

@@ -1,4 +1,4 @@
-"""How long an answer will be, by the form that it is asked for in."""
+"""A guess of how long an answer will be, by its schema."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from pandas_llm._run.task import Task
 
 _PROSE = 50.0
-"""Tokens of an answer of which nothing is known: two sentences."""
+"""Tokens of an answer without a schema: two sentences."""
 _TEXT = 7.0
-"""Those of a text in a record, a name or half a sentence."""
+"""Tokens of a text in a record: a name or half a sentence."""
 _OTHER = 8.0
-"""Those of a value that may be anything."""
+"""Tokens of a value of any type."""
 _VALUES: Mapping[str, float] = {
     "integer": 1.5,
     "number": 2.5,
@@ -31,18 +31,12 @@ _FORMATS: Mapping[str, float] = {"date": 6.0, "date-time": 12.0, "time": 6.0}
 _MARKS = 2.0
 """Quotes, colon and comma around a name and its value; many are one token."""
 _ITEMS = 2.0
-"""Items of a list whose length is not told."""
+"""Items of a list without a length."""
 _DEEP = 6
 
 
 def written(task: Task) -> float:
-    """Return the tokens that a row's answer is likely to have, all its choices.
-
-    Parameters
-    ----------
-    task : Task
-        Its keys tell the form of an answer, its verb whether there are several.
-    """
+    """Return the likely tokens of a row's answer, with all its choices."""
     if task.verb == "embed":
         return 0.0
     schema, settings = task.output.schema, task.settings
@@ -55,22 +49,16 @@ def written(task: Task) -> float:
 def _value(  # noqa: PLR0911 - a form a line
     schema: Any, root: Mapping[str, Any], depth: int = 0
 ) -> float:
-    """Return the tokens of a value of some form.
-
-    Examples
-    --------
-    >>> _value({"enum": ["yes", "no"]}, {}) < 2 < _value({"type": "string"}, {})
-    True
-    """
+    """Return the likely tokens of a value."""
     if not isinstance(schema, dict) or depth > _DEEP:
         return _OTHER
     if (name := schema.get("$ref")) is not None:
-        found = root.get("$defs", {}).get(str(name).rpartition("/")[2])
-        return _value(found, root, depth + 1)
+        definition = root.get("$defs", {}).get(str(name).rpartition("/")[2])
+        return _value(definition, root, depth + 1)
     if "const" in schema:
-        return _told(schema["const"])
+        return _known(schema["const"])
     if schema.get("enum"):
-        return statistics.fmean(map(_told, schema["enum"]))
+        return statistics.fmean(map(_known, schema["enum"]))
     if kinds := schema.get("anyOf"):
         return max(_value(kind, root, depth + 1) for kind in kinds)
     fields = schema.get("properties")
@@ -89,7 +77,7 @@ def _value(  # noqa: PLR0911 - a form a line
     return _FORMATS.get(str(schema.get("format")), usual)
 
 
-def _told(value: object) -> float:
-    """Return the tokens of a value that is known."""
+def _known(value: object) -> float:
+    """Return the tokens of a given value."""
     text = value if isinstance(value, str) else orjson.dumps(value).decode()
     return max(1.0, estimate_tokens(text))

@@ -1,4 +1,4 @@
-"""What several runs of one verb have used, told as one."""
+"""The usage and logs of several runs of one verb, as of one run."""
 
 from __future__ import annotations
 
@@ -15,22 +15,17 @@ if TYPE_CHECKING:
 
 
 class Ledger:
-    """The runs of one verb so far.
-
-    Attributes
-    ----------
-    usage : Usage
-        What they have used in all.
-    """
+    """The runs of one verb so far."""
 
     def __init__(self, verb: str) -> None:
         self.usage = Usage()
+        """What they have used in all."""
         self._verb = verb
         self._logs: list[dict[str, Any]] = []
         self._facts: dict[str, Any] = {}
 
     def add(self, answer: Any) -> None:
-        """Add a run by its result, whose data came from no run before."""
+        """Add a run by its result, if its data did not come from a run itself."""
         known = read_attrs(answer) if hasattr(answer, "attrs") else None
         if known is None:
             return

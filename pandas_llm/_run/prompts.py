@@ -1,10 +1,9 @@
-"""The requests of a run: templates bound to a frame, made row by row."""
+"""The requests of a run: templates bound to a frame, filled row by row."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -31,22 +30,7 @@ _LEAST = 0.02
 
 
 class Prompts:
-    """A template, and a system template, bound to the columns of a frame.
-
-    Parameters
-    ----------
-    text : str
-        The template.
-    source : Source
-        The rows.
-    settings : Settings
-        `system`, `values`, `na_action`, `images`, `files_root` and `truncate`.
-
-    Raises
-    ------
-    TemplateError
-        When a template names what is not there.
-    """
+    """A template, and a system template, bound to the columns of a frame."""
 
     def __init__(self, text: str, source: Source, settings: Settings) -> None:
         names, constants = source.fields, settings.values
@@ -70,28 +54,28 @@ class Prompts:
         self._system = system.renderer(self.columns) if system else lambda _: None
         self._kept: dict[int, float] = {}
 
-    def _add_images(self, given: str | Sequence[str] | None) -> list[int]:
-        """Return the places of the columns with images, among those that are used."""
-        names = [given] if isinstance(given, str) else list(given or ())
+    def _add_images(self, option: str | Sequence[str] | None) -> list[int]:
+        """Return the places of the image columns among the used ones."""
+        names = [option] if isinstance(option, str) else list(option or ())
         known = self._source.fields
         for name in names:
-            if (found := known.count(name)) != 1:
-                near = ", ".join(get_close_matches(name, known, n=3)) or ", ".join(
-                    known
-                )
-                said = f"{found} columns have that name" if found else "is no column"
-                msg = f"images names {name!r}: {said}"
-                raise TemplateError(msg if found else f"{msg} (there is {near})")
+            count = known.count(name)
+            if count > 1:
+                msg = f"images names {name!r}: {count} columns have that name"
+                raise TemplateError(msg)
+            if not count:
+                near = ", ".join(difflib.get_close_matches(name, known, n=3) or known)
+                msg = f"images names {name!r}: not a column (there is {near})"
+                raise TemplateError(msg)
         self.columns += [name for name in names if name not in self.columns]
         return [self.columns.index(name) for name in names]
 
     def requests(
         self, spec: Spec, at: Sequence[int] | None = None
     ) -> Iterator[tuple[int, Request | ImageError | None]]:
-        """Build the requests, each when it is asked for; None for a row with NA.
+        """Yield the requests of all rows, or of those at some positions.
 
-        An error stands for a row whose images cannot be sent. Those of all rows, or
-        of those at some positions.
+        None stands for a row with NA, an error for one whose images cannot be sent.
         """
         absent = missing_rows(self._source, self.columns)
         rows: Iterable[tuple[int, tuple[Any, ...]]]
@@ -119,30 +103,22 @@ class Prompts:
     def _illustrated(
         self, request: Request, row: Sequence[Any]
     ) -> Request | ImageError | None:
-        """Look at a row's images; an empty list of them is as missing as NA."""
-        found: list[Image] = []
+        """Add a row's images; an empty list of them counts as NA."""
+        pictures: list[Image] = []
         try:
             for at in self._pictures:
-                seen = () if is_na(row[at]) else images.look_at(row[at], self._root)
-                if not seen and self._ignore_na:
+                new = () if is_na(row[at]) else images.look_at(row[at], self._root)
+                if not new and self._ignore_na:
                     return None
-                found += seen
+                pictures += new
         except ImageError as error:
             return error
-        return request._replace(images=tuple(found))
+        return request._replace(images=tuple(pictures))
 
     def shorter(
         self, position: int, request: Request, error: ContextLengthError
     ) -> Request | None:
-        """Build a row's request again with less of the column named by `truncate`.
-
-        Parameters
-        ----------
-        position, request
-            The row, and what was too long.
-        error : ContextLengthError
-            Says, mostly, how many tokens there were and how many there may be.
-        """
+        """Build a row's request again with less of the column named by `truncate`."""
         if self._cut is None:
             return None
         share = self._kept.get(position, 1.0) * _fitting(str(error))
@@ -160,31 +136,22 @@ class Prompts:
 def column_template(
     text: str, names: Sequence[str], values: Mapping[str, Any] | None
 ) -> str:
-    """Return the template that a column's name stands for; any other as it is.
-
-    Raises
-    ------
-    TemplateError
-        When it names no column: all rows would be the same.
-
-    Examples
-    --------
-    >>> column_template("title", ["title", "text"], None)
-    '${title}'
-    """
+    """Return ``${name}`` for a column's name, and a template with columns as it is."""
     if text in names:
         return f"${{{text}}}"
     if not Template(text, names, values).columns:
         close = difflib.get_close_matches(text, names, n=1) or names[:1]
         hint = f"; write {close[0]!r} for that column" if close else ""
-        msg = f"{text!r} is no column, nor a template with ${{column}} in it{hint}"
+        msg = (
+            f"{text!r} is neither a column nor a template with ${{column}} in it{hint}"
+        )
         raise TemplateError(msg)
     return text
 
 
 def _fitting(message: str) -> float:
     """Guess what share of a text fits, from the two numbers of an error message."""
-    numbers = sorted({int(found) for found in _NUMBER.findall(message)} - {400, 413})
+    numbers = sorted({int(digits) for digits in _NUMBER.findall(message)} - {400, 413})
     if len(numbers) < 2:  # noqa: PLR2004 - the limit and what was sent
         return 0.5
     return _MARGIN * max(0.1, min(0.95, numbers[-2] / numbers[-1]))
@@ -215,7 +182,7 @@ def examples_of(settings: Settings, verb: str) -> tuple[tuple[str, str], ...]:
 
 
 def _alike(name: str, value: Any) -> Any:
-    """Write equal options alike, or they would be different requests to the cache."""
+    """Write equal options alike, so that equal requests have one cache key."""
     if name in ("temperature", "top_p"):
         return float(value)
     return [value] if name == "stop" and isinstance(value, str) else value

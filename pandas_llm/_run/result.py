@@ -1,4 +1,4 @@
-"""Outcomes to the result: new columns of their dtypes, joined to the rows; attrs."""
+"""From outcomes to the result: typed new columns joined to the rows, and attrs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PANDAS_GE_30 = int(re.match(r"\d+", pd.__version__)[0]) >= 3  # type: ignore[ind
 _NUMPY = {"datetime": "datetime64[us]"}
 _NULLABLE = {"int": "Int64", "float": "Float64", "bool": "boolean"}
 _RUNS = 5
-"""Runs of a chain whose logs are kept; their sum is of all."""
+"""Number of runs of a chain whose logs are kept; usage counts all."""
 _JSON = ("usage", "log")
 
 
@@ -52,30 +52,30 @@ def new_columns(
 def detail_columns(store: Store, row: np.ndarray) -> dict[str, Any]:
     """Return the ``llm_*`` columns."""
     empty = Details(None, 0, 0, 0.0, 0, cached=False)
-    kept = store.details or {}
-    found = [kept.get(store.leader(at), empty) for at in row.tolist()]
+    stored = store.details or {}
+    details = [stored.get(store.leader(at), empty) for at in row.tolist()]
     return {
-        f"llm_{name}": typed([getattr(one, name) for one in found], kind)
+        f"llm_{name}": typed([getattr(one, name) for one in details], kind)
         for name, kind in DETAILS.items()
     }
 
 
 def error_texts(store: Store, row: np.ndarray) -> Any:
     """Return each row's error as text, ``kind: message``."""
-    found = (store.remark(at) for at in row.tolist())
-    return typed([e and f"{e.kind}: {e.message}" for e in found], "str")
+    remarks = (store.remark(at) for at in row.tolist())
+    return typed([e and f"{e.kind}: {e.message}" for e in remarks], "str")
 
 
 def failure_table(store: Store, index: pd.Index) -> pd.DataFrame:
     """Return a table of the rows that have an error."""
-    found = store.failed()
-    remarks = [remark for at in found if (remark := store.error(at)) is not None]
+    failed = store.failed()
+    remarks = [remark for at in failed if (remark := store.error(at)) is not None]
     labels = pd.Series(
-        [index[at] for at in found], dtype=object if len(found) == 0 else None
+        [index[at] for at in failed], dtype=object if len(failed) == 0 else None
     )
     return pd.DataFrame(
         {
-            "position": np.array(found, dtype=np.int64),
+            "position": np.array(failed, dtype=np.int64),
             "label": labels,
             "kind": typed([remark.kind for remark in remarks], "str"),
             "message": typed([remark.message for remark in remarks], "str"),
@@ -85,7 +85,7 @@ def failure_table(store: Store, index: pd.Index) -> pd.DataFrame:
 
 
 def typed(values: list[Any], kind: str, labels: Sequence[Any] = ()) -> Any:
-    """Build an array of the dtype that a kind stands for, whatever the values."""
+    """Build an array of a kind's dtype, whatever the values."""
     if kind == "str":
         return _text(values)
     if kind in _NULLABLE:
@@ -97,8 +97,8 @@ def typed(values: list[Any], kind: str, labels: Sequence[Any] = ()) -> Any:
     array = np.empty(len(values), dtype=object)
     if kind == "vector":
         for i, vector in enumerate(values):
-            # a copy, or equal rows would change together; numpy would spread the
-            # vectors themselves over the array
+            # one by one, or numpy spreads the vectors over the array; each a copy, or
+            # equal rows would change together
             array[i] = None if vector is None else vector.astype(np.float32)
     else:
         array[:] = values
@@ -108,11 +108,11 @@ def typed(values: list[Any], kind: str, labels: Sequence[Any] = ()) -> Any:
 def expanded(columns: Mapping[str, Any], width: int) -> dict[str, Any]:
     """Return vectors as columns ``name_0``, ``name_1``, …, NaN where there is none."""
     ((name, vectors),) = columns.items()
-    found = {i: vector for i, vector in enumerate(vectors) if vector is not None}
-    width = max(map(len, found.values()), default=width)
+    present = {i: vector for i, vector in enumerate(vectors) if vector is not None}
+    width = max(map(len, present.values()), default=width)
     matrix = np.full((width, len(vectors)), np.nan, dtype=np.float32)
-    if found:
-        matrix[:, list(found)] = np.stack(list(found.values()), axis=1)
+    if present:
+        matrix[:, list(present)] = np.stack(list(present.values()), axis=1)
     return {f"{name}_{i}": column for i, column in enumerate(matrix)}
 
 
@@ -128,19 +128,7 @@ def _text(values: list[Any]) -> Any:
 def build_result(
     source: Source, data: Any, store: Store, task: Task, facts: Mapping[str, Any]
 ) -> Any:
-    """Return the result in the kind of the data that came in.
-
-    Parameters
-    ----------
-    source, data
-        The rows, and what they came in.
-    store : Store
-        Their outcomes, as far as there are any.
-    task : Task
-        Says what the result looks like.
-    facts : mapping
-        For ``attrs["llm"]``.
-    """
+    """Return the result in the type of `data`; `facts` go to ``attrs["llm"]``."""
     row, new = all_columns(store, task)
     taken = _taken(source.frame, row, ignore_index=task.shape.ignore_index)
     out: Any = taken
@@ -160,13 +148,7 @@ def build_result(
 
 
 def rehearse(source: Source, data: Any, task: Task) -> None:
-    """Build the result of two rows, so that what pandas refuses costs nothing.
-
-    Raises
-    ------
-    InvalidValueError
-        When the result of all rows would, or could, be refused.
-    """
+    """Build the result of two rows, so that an error of pandas costs nothing."""
     rows = min(2, source.rows)
     store = Store(rows, task.output.width, details=task.settings.details)
     if rows and task.verb == "generate":  # one row may become several
@@ -188,7 +170,7 @@ def rehearse(source: Source, data: Any, task: Task) -> None:
 
 
 def _taken(frame: pd.DataFrame, row: np.ndarray, *, ignore_index: bool) -> pd.DataFrame:
-    """Read rows, some of them several times; with their flags, if those allow it."""
+    """Return rows, some of them repeated, with the frame's flags."""
     if not ignore_index:
         return frame.take(row)
     strict = not frame.flags.allows_duplicate_labels
@@ -199,7 +181,7 @@ def _taken(frame: pd.DataFrame, row: np.ndarray, *, ignore_index: bool) -> pd.Da
 
 
 def all_columns(store: Store, task: Task) -> tuple[np.ndarray, dict[str, Any]]:
-    """Return, for each row of the result, the input's row; and all new columns."""
+    """Return the input's row for each row of the result, and all new columns."""
     shape = task.shape
     row, record = explode(store, keep_empty=shape.how == "left")
     new = new_columns(store, task.output.columns, record)
@@ -220,7 +202,7 @@ def all_columns(store: Store, task: Task) -> tuple[np.ndarray, dict[str, Any]]:
 def text_table(
     source: Source, positions: Sequence[int], columns: Mapping[str, list[Any]]
 ) -> pd.DataFrame:
-    """Show columns of text under the labels of some rows."""
+    """Build a table of text under the labels of some rows."""
     index = source.frame.index.take(list(positions))
     typed_columns = {name: typed(values, "str") for name, values in columns.items()}
     return pd.DataFrame(typed_columns, index=index)
@@ -238,8 +220,8 @@ def _as_list(out: Any) -> list[Any]:
 
 
 def annotate(target: pd.DataFrame | pd.Series, facts: Mapping[str, Any]) -> None:
-    """Put the run's facts into ``attrs["llm"]``; scalars only, which copy fast."""
-    # what somebody else has put there, or another version, is not added to
+    """Put the run's facts into ``attrs["llm"]``, as scalars, which copy fast."""
+    # what others have put there is replaced, not added to
     chained, logs = read_attrs(target) or (Usage(), [])
     logs = logs[1 - _RUNS :]
     run: Usage = facts["usage"]
@@ -255,38 +237,35 @@ def annotate(target: pd.DataFrame | pd.Series, facts: Mapping[str, Any]) -> None
 def read_attrs(
     target: pd.DataFrame | pd.Series,
 ) -> tuple[Usage, list[dict[str, Any]]] | None:
-    """Read the usage and the logs in attrs; None where they are not there, or not ours.
-
-    Numbers that a newer version counts are left out, those that an older one did not
-    count are 0.
-    """
+    """Return the usage and the logs in attrs; None if they are missing or not ours."""
     known: Any = target.attrs.get("llm")
     if not isinstance(known, dict) or "usage" not in known:
         return None
     try:
         used, logs = orjson.loads(known["usage"]), orjson.loads(known.get("log", "[]"))
-        mine = {f.name: used[f.name] for f in fields(Usage) if f.name in used}
+        # another version may count more or fewer things
+        counts = {f.name: used[f.name] for f in fields(Usage) if f.name in used}
     except (TypeError, ValueError, LookupError):
         return None
-    if not mine or not all(type(value) in (int, float) for value in mine.values()):
+    if not counts or not all(type(n) in (int, float) for n in counts.values()):
         return None
     logs = logs if isinstance(logs, list) else []
-    return Usage(**mine), [log for log in logs if isinstance(log, dict)]
+    return Usage(**counts), [log for log in logs if isinstance(log, dict)]
 
 
 def runs(target: pd.DataFrame | pd.Series) -> list[dict[str, Any]]:
-    """Read the logs of the last runs that made a frame."""
-    usage(target)  # which says why there is none
+    """Return the logs of the last runs that made a frame."""
+    usage(target)  # raises if there is none
     return (read_attrs(target) or (None, []))[1]
 
 
 def usage(target: pd.DataFrame | pd.Series) -> Usage:
     """Read what the run, or the chain of runs, that made a frame has used."""
-    found = read_attrs(target)
-    if found is None:
+    attrs = read_attrs(target)
+    if attrs is None:
         msg = (
             "this frame does not come from a run, or an operation on it has dropped "
             "its attrs (merge and concat do): see pandas_llm.last_usage()"
         )
         raise NoUsageError(msg)
-    return found[0]
+    return attrs[0]

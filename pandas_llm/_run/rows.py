@@ -1,4 +1,4 @@
-"""What comes in, to rows: frames, Series and lists as templates see them."""
+"""The rows of frames, Series and lists as templates see them."""
 
 from __future__ import annotations
 
@@ -47,13 +47,10 @@ def source_of(data: Any) -> Source:
 
 
 def iter_rows(source: Source, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    """Return the values of the named columns, row by row.
-
-    One zip of column lists: 0.26 µs a row, where ``to_dict("records")`` takes 2.8
-    and ``iterrows`` 11.
-    """
+    """Return the values of the named columns, row by row."""
     if not columns:
         return iter([()] * source.rows)
+    # a zip of lists takes 0.26 µs a row, to_dict("records") 2.8, iterrows 11
     lists = [_values(source, name).tolist() for name in columns]
     return zip(*lists, strict=True)
 
@@ -71,7 +68,7 @@ def row_at(source: Source, columns: Sequence[str], position: int) -> tuple[Any, 
 
 
 def missing_rows(source: Source, columns: Sequence[str]) -> np.ndarray | None:
-    """Return which rows have NA in a named column; None when no row has."""
+    """Return which rows have NA in a named column; None if all have values."""
     mask = np.zeros(source.rows, dtype=bool)
     for name in columns:
         mask |= np.asarray(_values(source, name).isna(), dtype=bool)
@@ -99,7 +96,7 @@ def without_na(row: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def is_na(value: Any) -> bool:
-    """Return whether a cell holds no value; a list is one, whatever it holds."""
+    """Return whether a cell is NA; a list never is."""
     return bool(pd.api.types.is_scalar(value) and pd.isna(value))
 
 

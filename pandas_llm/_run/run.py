@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
     from pandas_llm._engine import Client
     from pandas_llm._run.task import Task
-    from pandas_llm.cache import Cache
     from pandas_llm.types import Endpoint, Remark
 
 _last = threading.local()
@@ -68,7 +67,7 @@ def last_usage() -> Usage:
 
 @contextmanager
 def collected(notices: list[str]) -> Iterator[None]:
-    """Keep what runs would warn of, for a verb that makes several."""
+    """Collect the warnings of runs, for a verb that makes several."""
     token = _notices.set(notices)
     try:
         yield
@@ -77,7 +76,7 @@ def collected(notices: list[str]) -> Iterator[None]:
 
 
 def remember(usage: Usage) -> None:
-    """Keep what `last_usage` returns in this thread."""
+    """Set what `last_usage` returns in this thread."""
     _last.usage = usage
 
 
@@ -118,16 +117,14 @@ class TaskRun:
         self.weighing = ""  # where probabilities come from, if they are told
         self.endpoints: list[Endpoint] = []
         if not dry and self.source.rows:
-            found = resolve_endpoints(self.settings)
-            self.endpoints = [one._replace(embeds=task.embeds) for one in found]
+            resolved = resolve_endpoints(self.settings)
+            self.endpoints = [e._replace(embeds=task.embeds) for e in resolved]
             self._advise()
         self.bar = bar or Bar(
             self.events.totals,
             shown=self.settings.progress,
             status=lambda: self.status(),  # noqa: PLW0108 - it is set later
         )
-
-    # -- before the run ---------------------------------------------------------
 
     def _advise(self) -> None:
         if not self.prompts.columns and self.source.rows > 1 and self.settings.dedupe:
@@ -140,13 +137,7 @@ class TaskRun:
     # -- the run ----------------------------------------------------------------
 
     def answer(self, work: Work[None] | None = None) -> Any:
-        """Run to the end, from code that is not async, and return the result.
-
-        Parameters
-        ----------
-        work : callable, optional
-            What to do in place of `execute`, such as to wait for a batch first.
-        """
+        """Run to the end from code that is not async; `work` replaces `execute`."""
         self.finish(work or self.execute)
         return self.result()
 
@@ -156,7 +147,7 @@ class TaskRun:
         return self.result()
 
     def finish(self, work: Work[T]) -> T:
-        """Do the work of the run in the right loop; an error gets what was done."""
+        """Do the work of the run in the right loop; an error carries what was done."""
         with self:
             return blocking.run_for(self.settings, work, self._tick)
 
@@ -199,7 +190,7 @@ class TaskRun:
                     self.broken = ask.cache.broken
 
     def _tick(self) -> None:
-        """Show and log how far it is; called in the caller's thread."""
+        """Show and log the progress; called in the caller's thread."""
         now, status = time.monotonic() - self.events.started, self.status()
         limited, outage = status.seconds > 0, status.outage
         self.events.log.sample(now, self.events.totals, limited=limited, outage=outage)
@@ -207,17 +198,12 @@ class TaskRun:
 
     def ask(self, stack: AsyncExitStack) -> Ask:
         """Return what all clients of the run share; the stack closes the cache."""
-        cache = self._cache(stack)
+        path = location(self.settings.cache)
+        cache = None if path is None else open_cache(path)
+        if cache is not None:
+            stack.callback(cache.close)
         task, output = self.task, self.task.output
         return Ask(shared_spec(task), output, task.settings, cache)
-
-    def _cache(self, stack: AsyncExitStack) -> Cache | None:
-        path = location(self.settings.cache)
-        if path is None:
-            return None
-        cache = open_cache(path)
-        stack.callback(cache.close)
-        return cache
 
     # -- after the run ----------------------------------------------------------
 
@@ -231,9 +217,9 @@ class TaskRun:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Count, close the bar, and give an error what was done before it."""
+        """Count, close the bar, and add to an error what was done before it."""
         if error is not None and self.store.unfinished is None:
-            # it ended before its rows' turn; one that is done stays done
+            # the rows that had no turn; those that are done stay done
             self.store.unfinished = InterruptedRowError("the run was interrupted")
         self.failed = self.store.failed()
         self.facts |= settle(self.store, self.task, self.source, self.weighing)
@@ -268,12 +254,12 @@ class TaskRun:
         self._warn_of_trouble()
         labels = self.source.frame.index
         failed, notes = self.failed, self.store.noted()
-        said = []
+        lines = []
         if failed:
-            said.append(summary.counted(failed, self.store, labels, "failed"))
+            lines.append(summary.counted(failed, self.store, labels, "failed"))
             if self.task.shape.errors == "raise":
-                said.append(summary.raised(again=self._keeps()))
-                raised = GenerationError("\n".join(said))
+                lines.append(summary.raised(again=self._keeps()))
+                raised = GenerationError("\n".join(lines))
                 raised.partial = out
                 raised.failures = failure_table(self.store, labels)
                 raise raised
@@ -281,22 +267,21 @@ class TaskRun:
         notes = [at for at in notes if at not in set(unsure)]
         if unsure:
             bound = f"are less sure than {self.task.shape.abstain_below}, so left NA"
-            said.append(summary.counted(unsure, self.store, labels, bound))
+            lines.append(summary.counted(unsure, self.store, labels, bound))
         if notes:
             what = "are answered, with a remark"
-            said.append(summary.counted(notes, self.store, labels, what))
-        if said:
+            lines.append(summary.counted(notes, self.store, labels, what))
+        if lines:
             again = bool(failed) and self._keeps() and not self.settings.replay
-            said.append(summary.advice(self.task.shape.error_column, again=again))
-            self._notice("\n".join(said))
+            lines.append(summary.advice(self.task.shape.error_column, again=again))
+            self._notice("\n".join(lines))
         return out
 
     def _notice(self, message: str) -> None:
-        notices = _notices.get()
-        if notices is None:
-            warn(message, LLMWarning)
-        else:
+        if (notices := _notices.get()) is not None:
             notices.append(message)
+        else:
+            warn(message, LLMWarning)
 
     def _warn_of_trouble(self) -> None:
         if dropped := self.facts.get("dropped"):
@@ -325,8 +310,8 @@ class TaskRun:
     def _answered(self) -> str:
         """Return how many rows each model has answered."""
         counts = self.store.answered()
-        said = [f"{e.model}: {counts[i]}" for i, e in enumerate(self.endpoints, 1)]
-        return ", ".join(said)
+        models = enumerate((endpoint.model for endpoint in self.endpoints), 1)
+        return ", ".join(f"{model}: {counts[i]}" for i, model in models)
 
     def _log(self) -> dict[str, Any]:
         """Return what the report shows of this run."""
@@ -339,7 +324,7 @@ class TaskRun:
         }
 
     def _remarks(self) -> Iterator[tuple[int, Remark, bool]]:
-        """Return what is to be said of rows, and whether they are answered."""
+        """Yield each row's remark, and whether the row is answered."""
         for answered, rows in ((False, self.failed), (True, self.store.noted())):
             for at in rows:
                 if (remark := self.store.remark(at)) is not None:
@@ -356,7 +341,7 @@ class TaskRun:
 
 
 def _status(client: Client) -> Status:
-    """Return why all rows wait, if they do, and what pace is granted."""
+    """Return why all rows wait, if they do, and the granted pace."""
     limiter = client.pace.limiter
     if client.circuit.is_open:
         return Status("waiting for the server", outage=True, plan=limiter.plan())
@@ -366,7 +351,7 @@ def _status(client: Client) -> Status:
 
 
 def _resting(client: Client) -> str:
-    """Describe how many rows wait for themselves, and what for."""
+    """Describe how many rows wait on their own, and why."""
     pace = client.pace
     if pace.slots is None or not (rows := pace.slots.resting.total()):
         return ""

@@ -1,4 +1,4 @@
-"""What is said at the end of a run: what happened, to which row, what to do next."""
+"""The messages at the end of a run: what happened, to which row, what to do next."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WORDS = 300
 """Letters of a row's reason: some servers answer with a page."""
 
 
-def counted(found: Sequence[int], store: Store, labels: Any, what: str) -> str:
+def counted(rows: Sequence[int], store: Store, labels: Any, what: str) -> str:
     """Count rows by the kinds of their remarks, and show the first's.
 
     Examples
@@ -27,13 +27,13 @@ def counted(found: Sequence[int], store: Store, labels: Any, what: str) -> str:
     >>> print(counted([1], store, "abcde", "failed"))
     1 of 5 rows failed (1 refusal). The first, row 1 (label 'b'): no
     """
-    remarks = (store.remark(at) for at in found)
+    remarks = (store.remark(at) for at in rows)
     counts = Counter(remark.kind for remark in remarks if remark is not None)
     kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
-    first = store.remark(found[0])
+    first = store.remark(rows[0])
     return (
-        f"{len(found)} of {store.rows} rows {what} ({kinds}). "
-        f"The first, {place(found[0], labels)}: {_line(first.message if first else '')}"
+        f"{len(rows)} of {store.rows} rows {what} ({kinds}). "
+        f"The first, {place(rows[0], labels)}: {_line(first.message if first else '')}"
     )
 
 
@@ -43,21 +43,13 @@ def place(position: int, labels: Any) -> str:
 
 
 def advice(column: str | None, *, again: bool) -> str:
-    """Return the words for where the reasons are, and what the same call would do.
-
-    Parameters
-    ----------
-    column : str or None
-        The `error_column`, if there is one.
-    again : bool
-        Whether a cache keeps the other rows' replies.
-    """
+    """Describe where the reasons are and, with a cache, what the same call would do."""
     where = f"Column {column!r}" if column else "error_column='…'"
     return f"{where} keeps each row's reason.{_AGAIN if again else ''}"
 
 
 def raised(*, again: bool) -> str:
-    """Return the words for what the error of ``errors="raise"`` holds."""
+    """Describe what the error of ``errors="raise"`` holds."""
     held = "The other rows are in .partial, all reasons in .failures."
     return f"{held}{_AGAIN if again else ''}"
 
@@ -66,15 +58,7 @@ _AGAIN = " The same call asks for these rows alone again."
 
 
 def done(count: int, rows: int, *, kept: bool) -> str:
-    """Return the words for what was done when an error ended the run.
-
-    Parameters
-    ----------
-    count, rows : int
-        Rows that were done, of all.
-    kept : bool
-        Whether a cache keeps their replies.
-    """
+    """Describe how many rows were done when an error ended the run."""
     resumed = (
         " Their replies are kept: the same call goes on from there, and with "
         "replay=True it gives the finished part without sending anything."

@@ -185,7 +185,7 @@ def _dimension(vectors: str, name: str) -> float:
     return int(found[1]) if found else math.inf
 
 
-def check_given(verb: Verb, given: Iterable[str]) -> None:
+def check_options(verb: Verb, given: Iterable[str]) -> None:
     """Refuse options of the call itself that mean nothing to a verb."""
     for name in given:
         if verb == "embed" and name in _OF_TEXTS:

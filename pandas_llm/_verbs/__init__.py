@@ -1,7 +1,6 @@
-"""What can be asked of a frame: every verb, defined once.
+"""The verbs: what can be asked of a frame, each defined once.
 
-Its forms (function, method, async twin, Dask, Spark) are made in `forms`; accessors
-only name them.
+`forms` builds functions, methods and async twins from the definitions.
 """
 
 from __future__ import annotations
@@ -20,7 +19,14 @@ from pandas_llm._verbs.duplicates import (
     duplicated,
     ngroup,
 )
-from pandas_llm._verbs.forms import brief, form, method, plan_of, twin_method
+from pandas_llm._verbs.forms import (
+    brief,
+    form,
+    method,
+    named_after_class,
+    plan_of,
+    twin_method,
+)
 from pandas_llm._verbs.largest import anlargest, nlargest
 from pandas_llm._verbs.matching import (
     afilter,
@@ -75,6 +81,7 @@ __all__ = [
     "matches",
     "merge",
     "method",
+    "named_after_class",
     "ngroup",
     "nlargest",
     "plan_of",

@@ -120,29 +120,29 @@ class _Group:
     failed: bool = False
 
 
-def _program(given: Mapping[str, Any]) -> Program:
+def _program(arguments: Mapping[str, Any]) -> Program:
     from pandas_llm.plan import Plan
 
-    frame = table_of(given["data"], "agg")
-    most = given["max_tokens_per_call"]
+    frame = table_of(arguments["data"], "agg")
+    most = arguments["max_tokens_per_call"]
     if type(most) is not int or most < 1:
         msg = f"max_tokens_per_call must be a whole number of at least 1, not {most!r}"
         raise InvalidValueError(msg)
-    text = Plan("${prompt}", verb="complete", **given["options"])
-    keys = given["keys"]
+    text = Plan("${prompt}", verb="complete", **arguments["options"])
+    keys = arguments["keys"]
     last = (
         text
         if keys is None
-        else Plan("${prompt}", keys, verb="extract", **given["options"])
+        else Plan("${prompt}", keys, verb="extract", **arguments["options"])
     )
-    groups, index = _groups(frame, given, text)
+    groups, index = _groups(frame, arguments, text)
     tree = _Tree(groups, text, last, most)
     levels = "answers are put together level by level; raise max_tokens_per_call"
     several = any(len(tree.packs(group)) > 1 for group in groups)
 
     def steps(_: Any) -> Steps[Any]:
         yield from tree.climb()
-        return _result(groups, index, last, given)
+        return _result(groups, index, last, arguments)
 
     failed = "answers that need them are NA"
     refused = levels if several else None
@@ -150,13 +150,14 @@ def _program(given: Mapping[str, Any]) -> Program:
 
 
 def _groups(
-    frame: pd.DataFrame, given: Mapping[str, Any], plan: Plan
+    frame: pd.DataFrame, arguments: Mapping[str, Any], plan: Plan
 ) -> tuple[list[_Group], pd.Index | None]:
     """Return the groups with their questions and texts, and the result's index."""
     from pandas_llm._run import Template
 
-    texts = _texts(frame, given["column"], plan)
-    by, question, constants = given["by"], given["question"], plan.settings.values  # noqa: PD011
+    texts = _texts(frame, arguments["column"], plan)
+    by, question = arguments["by"], arguments["question"]
+    constants = plan.settings.values  # noqa: PD011
     if by is None:
         whole = Template(question, [], constants, "question").renderer([])(())
         parts = [one for one in texts if one is not None]
@@ -189,7 +190,7 @@ def _texts(frame: pd.DataFrame, column: Any, plan: Plan) -> list[str | None]:
     template = Template(wanted, source.fields, plan.settings.values)
     names = list(template.columns)
     if not names:
-        msg = f"{column!r} is no column, nor a template with ${{column}} in it"
+        msg = f"{column!r} is neither a column nor a template with ${{column}} in it"
         raise InvalidValueError(msg)
     render = template.renderer(names)
     missing = missing_rows(source, names)
@@ -321,15 +322,18 @@ def _asked(plan: Plan, prompts: list[str]) -> Steps[list[Any]]:
 
 
 def _result(
-    groups: list[_Group], index: pd.Index | None, plan: Plan, given: Mapping[str, Any]
+    groups: list[_Group],
+    index: pd.Index | None,
+    plan: Plan,
+    arguments: Mapping[str, Any],
 ) -> Any:
-    if given["keys"] is None:
+    if arguments["keys"] is None:
         if index is None:
             return groups[0].answer
         from pandas_llm._run import typed
 
         texts = typed([group.answer for group in groups], "str")
-        return pd.Series(texts, index=index, name=given["name"])
+        return pd.Series(texts, index=index, name=arguments["name"])
     none = plan.meta(pd.DataFrame({"prompt": pd.Series(dtype=object)}))[
         list(plan.columns)
     ]
@@ -337,5 +341,5 @@ def _result(
     rows = [blank if g.answer is None else g.answer for g in groups]
     out = pd.concat([none, *rows]) if rows else none
     if index is None:
-        return out.iloc[0].rename(given["name"])
+        return out.iloc[0].rename(arguments["name"])
     return out.set_axis(index)

@@ -176,6 +176,6 @@ def submit(
 def _plan(
     template: str, keys: Any, options: Mapping[str, Any], verb: Verb | None = None
 ) -> Plan:
-    """Make the plan of a verb that is told by whether there are keys, if not named."""
-    given = {"template": template, "keys": keys, "options": options}
-    return make_plan(verb or ("complete" if keys is None else "generate"), given)
+    """Build the plan of a verb; without one, keys mean ``generate``."""
+    arguments = {"template": template, "keys": keys, "options": options}
+    return make_plan(verb or ("complete" if keys is None else "generate"), arguments)

@@ -71,7 +71,7 @@ def to_chat_jsonl(  # noqa: PLR0913 - all by name but the first two
     Raises
     ------
     TemplateError
-        For a name that is no column; for an `assistant` that names none.
+        For a name that is not a column; for an `assistant` without columns.
     ValueError
         For missing values, a message without text, or no rows; nothing is written.
 
@@ -105,10 +105,10 @@ def to_chat_jsonl(  # noqa: PLR0913 - all by name but the first two
     columns = list(dict.fromkeys(c for t in templates.values() for c in t.columns))
     missing = missing_rows(source, columns)
     if missing is not None and na_action == "raise":
-        raise InvalidValueError(_told_missing(source, columns))
+        raise InvalidValueError(_describe_gaps(source, columns))
     lines = list(_chats(source, templates, columns, missing))
     if not lines:
-        msg = "there is no row to write"
+        msg = "there are no rows to write"
         raise InvalidValueError(msg)
     target = Path(path).expanduser()
     with replacing(target) as file:
@@ -122,7 +122,7 @@ def _chats(
     columns: list[str],
     missing: Any,
 ) -> Iterator[bytes]:
-    fill = {role: one.renderer(columns) for role, one in templates.items()}
+    fill = {role: template.renderer(columns) for role, template in templates.items()}
     for at, row in enumerate(iter_rows(source, columns)):
         if missing is not None and missing[at]:
             continue
@@ -140,13 +140,13 @@ def _chats(
             raise InvalidValueError(msg) from None
 
 
-def _told_missing(source: Source, columns: list[str]) -> str:
-    """Name the first column that has gaps, and the first of them."""
-    gaps = ((column, missing_rows(source, [column])) for column in columns)
-    column, found = next((name, mask) for name, mask in gaps if mask is not None)
-    first = int(found.argmax())
+def _describe_gaps(source: Source, columns: list[str]) -> str:
+    """Name the first column with missing values, and its first such row."""
+    masks = ((column, missing_rows(source, [column])) for column in columns)
+    column, missing = next((name, mask) for name, mask in masks if mask is not None)
+    first = int(missing.argmax())
     return (
-        f"{found.sum()} of {source.rows} rows have no {column!r} (the first: row "
+        f"{missing.sum()} of {source.rows} rows have no {column!r} (the first: row "
         f"{first}, label {source.frame.index[first]!r}): drop them, or pass "
         "na_action='ignore' to leave them out"
     )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Tokenizer(Protocol):
-    """What tiktoken, tokenizers and transformers give."""
+    """A tokenizer of tiktoken, tokenizers or transformers."""
 
     def encode(self, text: str, /) -> Sized:
         """Return the tokens of a text."""
@@ -125,15 +125,15 @@ def _check_sizes(max_tokens: int, overlap: int) -> None:
 
 
 def _place(table: pd.DataFrame, column: Hashable | None) -> int:
-    """Find the column by position; its name has to be there once."""
+    """Return the position of a column, whose name must be unique."""
     names: list[Any] = list(table.columns)
     if column is None and len(names) == 1:
         return 0
-    found = names.count(column)
-    if found == 1:
+    count = names.count(column)
+    if count == 1:
         return names.index(column)
-    if found:
-        msg = f"{found} columns are named {column!r}: rename one of them"
+    if count:
+        msg = f"{count} columns are named {column!r}: rename one of them"
         raise InvalidValueError(msg)
     near = difflib.get_close_matches(str(column), [str(name) for name in names], n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"there are {names}"
@@ -145,7 +145,7 @@ def _place(table: pd.DataFrame, column: Hashable | None) -> int:
 def _counter(
     tokenizer: Callable[[str], int] | Tokenizer | None,
 ) -> Callable[[str], int]:
-    """Count as the rate limiter does, unless told how."""
+    """Return the function that counts tokens, by default as the rate limiter does."""
     if tokenizer is None:
         from pandas_llm._pacing import estimate_tokens
 
@@ -173,7 +173,7 @@ def _splitter(
 
 
 def _pieces(split: Callable[[str], list[str]], value: Any, where: str) -> list[Any]:
-    """Split one text; one without a word stays one chunk."""
+    """Split one text; an empty one stays one chunk."""
     if not isinstance(value, str):
         msg = f"{where}: a text is needed, not {value!r}"
         raise InvalidTypeError(msg)

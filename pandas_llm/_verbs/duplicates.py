@@ -195,16 +195,20 @@ def _marked(data: Any, groups: NDArray[np.int64], keep: Keep) -> pd.Series:
 
 def _program(
     name: str,
-    given: Mapping[str, Any],
+    arguments: Mapping[str, Any],
     finish: Callable[[Any, NDArray[np.int64]], Any],
 ) -> Program:
     from pandas_llm.plan import Plan
 
-    data, template, subset = given["data"], given["template"], given["subset"]
+    data, template, subset = (
+        arguments["data"],
+        arguments["template"],
+        arguments["subset"],
+    )
     frame = table_of(data, name)
     used = list(frame.columns) if subset is None else column_names(frame, subset)
     question = template or default_question(used, used)
-    plan = Plan(question, {_SAME: bool}, verb="extract", **given["options"])
+    plan = Plan(question, {_SAME: bool}, verb="extract", **arguments["options"])
     left, right = sides(frame, frame, question, plan.settings.values)
     columns = list(dict.fromkeys(left.columns + right.columns))
     compared = columns if subset is None else used
@@ -213,20 +217,20 @@ def _program(
     )
 
     def steps(data: Any) -> Steps[Any]:
-        return finish(data, (yield from _groups(plan, left, right, given)))
+        return finish(data, (yield from _groups(plan, left, right, arguments)))
 
     failed = "the two rows count as two things"
     return Program(name, steps, [plan], failed=failed)
 
 
 def _groups(
-    plan: Plan, left: Side, right: Side, given: Mapping[str, Any]
+    plan: Plan, left: Side, right: Side, arguments: Mapping[str, Any]
 ) -> Steps[NDArray[np.int64]]:
     """Ask about pairs of unlike rows, in rounds; return the number of each row."""
     unlike, group = _unlike(left)
     one, other = left._replace(frame=unlike), right._replace(frame=unlike)
     pairs = candidates(
-        one, None, given["block"], given["neighbors"], given["max_pairs"]
+        one, None, arguments["block"], arguments["neighbors"], arguments["max_pairs"]
     )
     listed = list(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True))
     asking = group_pairs(len(unlike), listed)

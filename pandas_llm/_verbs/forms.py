@@ -1,11 +1,7 @@
-"""The forms of a verb, all made from one definition.
+"""The forms of a verb (function, async twin, method), all made from one definition.
 
 A definition is a function of the data and the verb's own parameters that returns a
-`Plan`; overloads above it say what comes of which data. `verb` makes of it the
-function that people call, `twin` that function's async twin, `method` and
-`twin_method` both as methods of an accessor, and `form` whatever else is needed, such
-as a method of a Dask accessor. `tool` is for a function that has a plan but does not
-run it (`preview`), or has none (`chunk`). Type checkers see the overloads in each form.
+`Plan`; its overloads give the type of the result, in every form.
 """
 
 from __future__ import annotations
@@ -42,10 +38,11 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+C = TypeVar("C")
 Errors = Literal["coerce", "raise"]
 
 _DATA = re.compile(r"^data : .*\n(?: +.*\n?)+", re.MULTILINE)
-"""What a definition says of its first parameter, which a method has not."""
+"""A definition's words on its first parameter, which a method does not have."""
 _SAMPLES = {
     "template": '"On: ${text}"',
     "keys": '["fact"]',
@@ -54,13 +51,13 @@ _SAMPLES = {
     "query": '"rain"',
     "column": '"text"',
 }
-"""What to pass in the example of a twin, by parameter that has no default."""
+"""Arguments in the example of a twin, by required parameter."""
 _CALLS = {
     "embed": ['"text"'],
     "merge": ['df, on="text"'],
     "nlargest": ['1, "Is ${left.text} longer than ${right.text}?"'],
 }
-"""The same, for verbs that take something of their own."""
+"""Arguments of verbs that take others."""
 _TWIN = """\
 Do as `{verb}` does, with the same parameters, in the running event loop.
 
@@ -76,57 +73,54 @@ True
 """
 
 
-def make_plan(verb: Verb, given: Mapping[str, Any]) -> Plan:
-    """Make a plan of what a definition was given, as its ``locals()`` tell it.
+def make_plan(verb: Verb, arguments: Mapping[str, Any]) -> Plan:
+    """Build a plan from the ``locals()`` of a definition."""
+    from pandas_llm.plan import plan_for  # with most of the package
 
-    Most of the package is imported here, not with it.
-    """
-    from pandas_llm.plan import plan_for
-
-    own = {name: given[name] for name in given if name not in ("data", "options")}
+    own = {k: v for k, v in arguments.items() if k not in ("data", "options")}
     keys = own.pop("keys", own.pop("labels", None))
-    return plan_for(own.pop("template"), keys, verb, {**own, **given["options"]})
+    return plan_for(own.pop("template"), keys, verb, {**own, **arguments["options"]})
 
 
 def plan_of(verb: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function that makes a verb's plan for some data."""
+    """Return the function that builds a verb's plan for some data."""
     return partial(_called, inspect.unwrap(verb))
 
 
-def _called(definition: Callable[..., Any], /, *args: Any, **given: Any) -> Any:
-    """Call a definition, with words of ours for arguments that it does not take."""
+def _called(definition: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Call a definition; raise an error of ours for arguments that it does not take."""
     try:
-        inspect.signature(definition).bind(*args, **given)
+        inspect.signature(definition).bind(*args, **kwargs)
     except TypeError as error:
         raise InvalidTypeError(f"{definition.__name__}() {error}") from None
-    return definition(*args, **given)
+    return definition(*args, **kwargs)
 
 
 def verb(definition: Callable[P, Plan | Program]) -> Callable[P, Any]:
-    """Make a verb of its definition: a function that runs the plan on the data."""
+    """Build a verb from its definition: a function that runs the plan on the data."""
     plan = plan_of(definition)
 
-    def run(data: Any, *args: Any, **given: Any) -> Any:
-        return plan(data, *args, **given)(data)
+    def run(data: Any, *args: Any, **kwargs: Any) -> Any:
+        return plan(data, *args, **kwargs)(data)
 
     return form(run, definition, "data")
 
 
 def twin(verb: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
-    """Make the async twin of a verb, which runs in the caller's event loop."""
+    """Build the async twin of a verb, which runs in the caller's event loop."""
     plan = plan_of(verb)
 
-    async def run(data: Any, *args: Any, **given: Any) -> Any:
-        return await plan(data, *args, **given).acall(data)
+    async def run(data: Any, *args: Any, **kwargs: Any) -> Any:
+        return await plan(data, *args, **kwargs).acall(data)
 
     return form(run, verb, "data", doc=_twin_doc(verb, "pandas_llm.a{}", ["df"]))
 
 
 def tool(definition: Callable[P, R]) -> Callable[P, R]:
-    """Make a function that runs no plan a form of its own: it needs no twin."""
+    """Build a form without a twin, for a function that runs nothing."""
 
-    def run(*args: Any, **given: Any) -> Any:
-        return _called(definition, *args, **given)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return _called(definition, *args, **kwargs)
 
     return form(run, definition, "data")
 
@@ -134,10 +128,10 @@ def tool(definition: Callable[P, R]) -> Callable[P, R]:
 def method(
     verb: Callable[Concatenate[pd.DataFrame, P], R],
 ) -> Callable[Concatenate[Any, P], R]:
-    """Make a method of a verb or tool, for an accessor with its data in ``_data``."""
+    """Build a method from a verb, for an accessor with its data in ``_data``."""
 
-    def run(self: Any, *args: Any, **given: Any) -> Any:
-        return verb(self._data, *args, **given)
+    def run(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return verb(self._data, *args, **kwargs)
 
     doc = _DATA.sub("", inspect.cleandoc(verb.__doc__ or ""))
     return form(run, verb, "self", doc=doc)
@@ -146,11 +140,11 @@ def method(
 def twin_method(
     verb: Callable[Concatenate[pd.DataFrame, P], R],
 ) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]:
-    """Make the async twin of a method."""
+    """Build the async twin of a method."""
     plan = plan_of(verb)
 
-    async def run(self: Any, *args: Any, **given: Any) -> Any:
-        return await plan(self._data, *args, **given).acall(self._data)
+    async def run(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return await plan(self._data, *args, **kwargs).acall(self._data)
 
     return form(run, verb, "self", doc=_twin_doc(verb, "df.llm.a{}", []))
 
@@ -164,11 +158,9 @@ def form(  # noqa: PLR0913 - all by name but the first three
     doc: str | None = None,
     result: str | None = None,
 ) -> Callable[..., Any]:
-    """Make `run` a form of a verb: with its name, words and signature.
+    """Return `run` with a verb's name, docstring and signature, all options by name.
 
-    Errors end at the caller's line. The signature begins with `first`, has the verb's
-    own parameters, `more`, and each option of the run by its name. `doc` and `result`
-    are the docstring and the type of the result, where they differ from the verb's.
+    `doc` and `result` replace the verb's docstring and type of the result.
 
     Examples
     --------
@@ -178,20 +170,29 @@ def form(  # noqa: PLR0913 - all by name but the first three
     ['table', 'template', 'name', 'model']
     """
     definition = inspect.unwrap(verb)
-    made: Callable[..., Any] = ends_here(wraps(definition)(run))
+    shown: Callable[..., Any] = ends_here(wraps(definition)(run))
     if inspect.iscoroutinefunction(run):
-        made.__name__ = made.__qualname__ = f"a{definition.__name__}"
-    said = inspect.cleandoc(verb.__doc__ or "") if doc is None else doc
-    made.__doc__ = options.documented(said) if "\n**options\n" in said else said
+        shown.__name__ = shown.__qualname__ = f"a{definition.__name__}"
+    text = inspect.cleandoc(verb.__doc__ or "") if doc is None else doc
+    shown.__doc__ = options.documented(text) if "\n**options\n" in text else text
     signature = _signature(definition, first, more)
     if result is not None:
         signature = signature.replace(return_annotation=result)
-    made.__signature__ = signature  # type: ignore[attr-defined]
-    return made
+    shown.__signature__ = signature  # type: ignore[attr-defined]
+    return shown
+
+
+def named_after_class(accessor: type[C]) -> type[C]:
+    """Name an accessor's methods, which were built elsewhere, after their class."""
+    for name, member in vars(accessor).items():
+        if inspect.isfunction(member):
+            member.__module__ = accessor.__module__
+            member.__qualname__ = f"{accessor.__qualname__}.{name}"
+    return accessor
 
 
 def brief(verb: Callable[..., Any]) -> str:
-    """Return a verb's first line, and where the others are."""
+    """Return a verb's first line, and where to read the rest."""
     line = (verb.__doc__ or "").partition("\n")[0]
     return f"{line}\n\nSee ``df.llm.{verb.__name__}`` for parameters and examples.\n"
 
@@ -205,27 +206,22 @@ def _signature(
     shown = [data if first == data.name else Parameter(first, data.kind), *own, *more]
     if own[-1].kind == Parameter.VAR_KEYWORD:
         shown.remove(own[-1])
-        shown += [
-            one for one in options.parameters() if one.name not in signature.parameters
-        ]
+        shown += [p for p in options.parameters() if p.name not in signature.parameters]
     result = _result(definition, tables=first != "data") or signature.return_annotation
     return inspect.Signature(shown, return_annotation=result)
 
 
 def _result(definition: Callable[..., Any], *, tables: bool) -> str:
-    """Return what the overloads say of the result; only those of tables if asked."""
-    found = [
-        said["return"]
-        for said in (one.__annotations__ for one in get_overloads(definition))
-        if said["data"] == "Table" or not tables
-    ]
-    return " | ".join(dict.fromkeys(found))
+    """Return the types of the overloads' results; only those of tables if asked."""
+    overloads = [overload.__annotations__ for overload in get_overloads(definition)]
+    types = [o["return"] for o in overloads if o["data"] == "Table" or not tables]
+    return " | ".join(dict.fromkeys(types))
 
 
 def _twin_doc(verb: Callable[..., Any], twin: str, data: list[str]) -> str:
-    """Return a twin's words, with an example that calls it."""
+    """Return a twin's docstring, with an example that calls it."""
     own = inspect.signature(inspect.unwrap(verb)).parameters.values()
-    needed = [one.name for one in own if one.default is Parameter.empty]
+    needed = [p.name for p in own if p.default is Parameter.empty]
     passed = [_SAMPLES[name] for name in needed if name in _SAMPLES]
     passed = _CALLS.get(verb.__name__, passed)
     arguments = ", ".join([*data, *passed, 'model="sim"'])

@@ -112,25 +112,29 @@ def _scored(k: int, template: str, options: Options) -> Program:
     return Program("nlargest", steps, [plan], failed="those rows are left out")
 
 
-def _compared(given: Mapping[str, Any], options: Options) -> Program:
+def _compared(arguments: Mapping[str, Any], options: Options) -> Program:
     from pandas_llm.plan import Plan
 
-    k, template = given["k"], given["template"]
+    k, template = arguments["k"], arguments["template"]
     plan = Plan(template, {_MORE: bool}, verb="extract", **options)
-    frame = table_of(given["data"], "nlargest")
+    frame = table_of(arguments["data"], "nlargest")
     left, right = sides(frame, frame, template, plan.settings.values)
     used = list(dict.fromkeys(left.columns + right.columns))
     rows = left._replace(columns=used).whole()
 
     def steps(data: Any) -> Steps[Any]:
-        select = select_largest_by_votes if given["votes"] else select_largest
+        select = select_largest_by_votes if arguments["votes"] else select_largest
         asking = select(len(rows), k, plan.settings.seed or 0)
         try:
             asked = next(asking)
             while True:
                 pairs = [(int(rows[one]), int(rows[other])) for one, other in asked]
                 asked = asking.send(
-                    (yield from _both(plan, left, right, pairs, given["both_orders"]))
+                    (
+                        yield from _both(
+                            plan, left, right, pairs, arguments["both_orders"]
+                        )
+                    )
                 )
         except StopIteration as end:
             return data.iloc[rows[end.value]]

@@ -109,10 +109,12 @@ def filter(  # noqa: A001 - pandas' word; it hides nothing outside this module
 amatches, afilter = twin(matches), twin(filter)
 
 
-def _plan(given: Mapping[str, Any], name: str) -> Plan:
+def _plan(arguments: Mapping[str, Any], name: str) -> Plan:
     from pandas_llm.plan import Plan
 
-    return Plan(given["template"], {name: bool}, verb="extract", **given["options"])
+    return Plan(
+        arguments["template"], {name: bool}, verb="extract", **arguments["options"]
+    )
 
 
 def _answers(plan: Plan, data: Any, name: str) -> Steps[pd.Series]:
@@ -126,8 +128,8 @@ def _answers(plan: Plan, data: Any, name: str) -> Steps[pd.Series]:
         import pandas as pd
 
         return pd.Series([row[name] for row in answer], dtype="boolean")
-    found: pd.Series = answer[name]
-    return found
+    decided: pd.Series = answer[name]
+    return decided
 
 
 def _like(data: Any, answers: pd.Series) -> Any:

@@ -8,7 +8,14 @@ import numpy as np
 import pandas as pd
 
 from pandas_llm._verbs.forms import twin, verb
-from pandas_llm._verbs.pairs import NEAREST, ask, candidates, default_question, sides
+from pandas_llm._verbs.pairs import (
+    NEAREST,
+    ask,
+    candidates,
+    default_question,
+    equal_rows,
+    sides,
+)
 from pandas_llm._verbs.programs import Program, column_names, table_of
 from pandas_llm.errors import ConfigurationError, InvalidTypeError, InvalidValueError
 
@@ -101,18 +108,19 @@ def merge(  # noqa: PLR0913 - pandas' own parameters, all by name
 amerge = twin(merge)
 
 
-def _program(given: Mapping[str, Any]) -> Program:
+def _program(arguments: Mapping[str, Any]) -> Program:
     from pandas_llm.plan import Plan
 
-    data, right = table_of(given["data"], "merge"), _right(given["right"])
-    once = _once(given["validate"])
-    if given["how"] not in ("inner", "left", "right", "outer"):
-        msg = f"how must be 'inner', 'left', 'right' or 'outer', not {given['how']!r}"
+    data, right = table_of(arguments["data"], "merge"), _right(arguments["right"])
+    once = _once(arguments["validate"])
+    how = arguments["how"]
+    if how not in ("inner", "left", "right", "outer"):
+        msg = f"how must be 'inner', 'left', 'right' or 'outer', not {how!r}"
         raise InvalidValueError(msg)
-    names = _names(data, right, given["suffixes"])
-    keys = _keys(data, right, given)
-    question = given["template"] or default_question(*keys)
-    plan = Plan(question, {_SAME: bool}, verb="extract", **given["options"])
+    names = _names(data, right, arguments["suffixes"])
+    keys = _keys(data, right, arguments)
+    question = arguments["template"] or default_question(*keys)
+    plan = Plan(question, {_SAME: bool}, verb="extract", **arguments["options"])
     if plan.settings.batch and any(once):
         msg = "batch=True asks all pairs in one round: leave validate= out"
         raise ConfigurationError(msg)
@@ -123,17 +131,16 @@ def _program(given: Mapping[str, Any]) -> Program:
         equal = _equal(one, other)
 
     def steps(_: Any) -> Steps[pd.DataFrame]:
-        found = list(equal)
-        pairs = candidates(
-            one, other, given["block"], given["neighbors"], given["max_pairs"]
-        )
-        open_pairs = _open(pairs, found, once)
+        matches = list(equal)
+        limits = arguments["neighbors"], arguments["max_pairs"]
+        pairs = candidates(one, other, arguments["block"], *limits)
+        open_pairs = _open(pairs, matches, once)
         while open_pairs:
             asked = _disjoint(open_pairs, once) if any(once) else open_pairs
             answers = yield from ask(plan, one, other, asked)
-            found += [pair for pair, yes in zip(asked, answers, strict=True) if yes]
-            open_pairs = _free(open_pairs, found, once, set(asked))
-        return _joined(data, right, sorted(found), given["how"], names)
+            matches += [pair for pair, yes in zip(asked, answers, strict=True) if yes]
+            open_pairs = _free(open_pairs, matches, once, set(asked))
+        return _joined(data, right, sorted(matches), how, names)
 
     failed = "the two rows count as not belonging together"
     return Program("merge", steps, [plan], failed=failed)
@@ -157,10 +164,10 @@ def _once(validate: str | None) -> tuple[bool, bool]:
 
 
 def _keys(
-    left: pd.DataFrame, right: pd.DataFrame, given: Mapping[str, Any]
+    left: pd.DataFrame, right: pd.DataFrame, arguments: Mapping[str, Any]
 ) -> tuple[list[Any], list[Any]]:
     """Return the columns that are compared on each side."""
-    on, left_on, right_on = given["on"], given["left_on"], given["right_on"]
+    on, left_on, right_on = arguments["on"], arguments["left_on"], arguments["right_on"]
     if on is not None and (left_on is not None or right_on is not None):
         msg = "pass on=, or left_on= and right_on=, not both"
         raise InvalidValueError(msg)
@@ -174,14 +181,12 @@ def _keys(
             msg = f"left_on names {len(one)} columns and right_on {len(other)}"
             raise InvalidValueError(msg)
         return one, other
-    if on is None and given["template"] is not None:
+    if on is None and arguments["template"] is not None:
         return [], []
     if on is None:
         on = [name for name in left.columns if name in right.columns]
         if not on:
-            msg = (
-                "the frames share no column: pass a template, or left_on= and right_on="
-            )
+            msg = "no column is in both: pass a template, or left_on= and right_on="
             raise InvalidValueError(msg)
     return column_names(left, on, "on"), column_names(right, on, "on")
 
@@ -201,37 +206,33 @@ def _names(
 
 
 def _equal(one: Side, other: Side) -> list[Match]:
-    """Return the rows that are equal in what is compared: they need no question."""
-    here, there = one.whole(), other.whole()
-    names = [f"key_{at}" for at in range(len(one.compared))]
-    left = one.frame[one.compared].iloc[here].astype(object).set_axis(names, axis=1)
-    right = (
-        other.frame[other.compared].iloc[there].astype(object).set_axis(names, axis=1)
-    )
-    left, right = left.assign(left=here).dropna(), right.assign(right=there).dropna()
-    found = left.merge(right, on=names)
-    return list(zip(found["left"].tolist(), found["right"].tolist(), strict=True))
+    """Return the rows whose compared cells are equal: they need no question."""
+    left, right = one.frame[one.compared], other.frame[other.compared]
+    equal = equal_rows(left, one.whole(), right, other.whole())
+    return list(zip(equal["left"].tolist(), equal["right"].tolist(), strict=True))
 
 
-def _open(pairs: Pairs, found: list[Match], once: tuple[bool, bool]) -> list[Match]:
-    """Return the candidates that equal rows have left."""
-    settled = ({one for one, _ in found}, {other for _, other in found})
+def _open(pairs: Pairs, matches: list[Match], once: tuple[bool, bool]) -> list[Match]:
+    """Return the candidates that remain after equal rows are matched."""
+    settled = ({one for one, _ in matches}, {other for _, other in matches})
     listed = zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)
-    known = set(found)
+    known = set(matches)
     rest = [pair for pair in listed if pair not in known]
     if not any(once):  # equal rows have their partners, and look for no others
         return [p for p in rest if p[0] not in settled[0] or p[1] not in settled[1]]
-    return _free(rest, found, once)
+    return _free(rest, matches, once)
 
 
 def _free(
     pairs: list[Match],
-    found: list[Match],
+    matches: list[Match],
     once: tuple[bool, bool],
     asked: set[Match] | frozenset[Match] = frozenset(),
 ) -> list[Match]:
-    """Return the pairs not asked yet of which no side has all its partners."""
-    taken = [{pair[side] for pair in found} if once[side] else set() for side in (0, 1)]
+    """Return the pairs not asked yet whose rows may both have another partner."""
+    taken = [
+        {pair[side] for pair in matches} if once[side] else set() for side in (0, 1)
+    ]
     return [
         pair
         for pair in pairs
@@ -240,7 +241,7 @@ def _free(
 
 
 def _disjoint(pairs: list[Match], once: tuple[bool, bool]) -> list[Match]:
-    """Return the most similar pairs that do not share a row that pairs once."""
+    """Return the most similar pairs, with each row that pairs once in one of them."""
     seen: tuple[set[int], set[int]] = (set(), set())
     asked = []
     for pair in pairs:
@@ -255,12 +256,12 @@ def _disjoint(pairs: list[Match], once: tuple[bool, bool]) -> list[Match]:
 def _joined(
     left: pd.DataFrame,
     right: pd.DataFrame,
-    found: list[Match],
+    matches: list[Match],
     how: How,
     names: tuple[list[Any], list[Any]],
 ) -> pd.DataFrame:
-    """Lay the rows out as pandas' merge does."""
-    pairs = pd.DataFrame(found, columns=["one", "other"], dtype="int64")
+    """Join the rows as pandas' merge does."""
+    pairs = pd.DataFrame(matches, columns=["one", "other"], dtype="int64")
     ends = {
         "left": (range(len(left)), pairs["other"]),
         "right": (pairs["one"], range(len(right))),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 NEAREST = "nearest"
 """The usual `block`: the nearest rows by character n-grams."""
 MOST_PAIRS = 100_000
-"""All pairs above so many are refused, unless `max_pairs` allows them."""
+"""More pairs than this need `max_pairs`."""
 _QUESTION = "Do these two records describe one and the same thing?"
 
 
@@ -34,9 +34,9 @@ class Side(NamedTuple):
     frame: pd.DataFrame
     name: str
     columns: list[Any]
-    """Those that are used in the question."""
+    """Columns in the question."""
     compared: list[Any]
-    """Those whose likeness makes a pair."""
+    """Columns whose similarity makes a pair."""
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -44,7 +44,7 @@ class Side(NamedTuple):
         return {f"{self.name}.{column}": column for column in self.frame.columns}
 
     def whole(self) -> NDArray[np.int64]:
-        """Return the rows that have a value in every column that matters."""
+        """Return the rows with a value in every used column."""
         used = list(dict.fromkeys(self.columns + self.compared))
         missing = self.frame[used].isna().any(axis=1)
         return np.flatnonzero(~missing.to_numpy())
@@ -68,33 +68,25 @@ def sides(
     template: str,
     values: Mapping[str, Any] | None,
 ) -> tuple[Side, Side]:
-    """Return both sides with the columns that a template names.
-
-    Raises
-    ------
-    TemplateError
-        When it names nothing of a side, or a column that is not there.
-    """
+    """Return both sides with the columns that a template names; it must name some."""
     from pandas_llm._run import Template
 
     both = Side(left, "left", [], []), Side(right, "right", [], [])
     for side in both:
-        clash = [
-            c for c in side.frame.columns if str(c).startswith(("left.", "right."))
-        ]
-        if clash:
-            msg = f"the column {clash[0]!r} would be read as a side: rename it"
-            raise TemplateError(msg)
+        for column in side.frame.columns:
+            if str(column).startswith(("left.", "right.")):
+                msg = f"the column {column!r} would be read as a side: rename it"
+                raise TemplateError(msg)
     fields = {name: column for side in both for name, column in side.fields.items()}
     used = Template(template, list(fields), values).columns
-    found = []
+    used_sides = []
     for side in both:
         columns = [fields[name] for name in used if name.startswith(f"{side.name}.")]
         if not columns:
             msg = f"the template names no ${{{side.name}.…}}: write one for each side"
             raise TemplateError(msg)
-        found.append(side._replace(columns=columns, compared=columns))
-    return found[0], found[1]
+        used_sides.append(side._replace(columns=columns, compared=columns))
+    return used_sides[0], used_sides[1]
 
 
 def ask(
@@ -116,19 +108,7 @@ def ask(
 def candidates(
     left: Side, right: Side | None, block: Block, neighbors: int, max_pairs: int | None
 ) -> Pairs:
-    """Return the pairs of rows that may be asked, the most similar first.
-
-    Parameters
-    ----------
-    left, right : Side
-        Without `right`, pairs are within `left`.
-    block : str, list, tuple, callable or None
-        As the verbs describe it.
-    neighbors : int
-        How many nearest rows of each are taken.
-    max_pairs : int, optional
-        How many pairs are allowed.
-    """
+    """Return the pairs of rows to ask, the most similar first."""
     rows = left.whole()
     others = None if right is None else right.whole()
     if callable(block):
@@ -205,34 +185,28 @@ def _of_columns(
         others = others[last.notna().to_numpy()]
         there = np.stack(second.frame[other[0]].iloc[others].tolist())
         return _placed(near_vectors(here, there, k=neighbors), rows, others)
-    return _equal(
-        left.frame[one].iloc[rows],
-        second.frame[other].iloc[others],
-        rows,
-        others,
-        within=right is None,
-    )
+    pairs = equal_rows(left.frame[one], rows, second.frame[other], others)
+    if right is None:
+        pairs = pairs[pairs["left"] < pairs["right"]]
+    pairs = pairs.sort_values(["left", "right"])
+    count = len(pairs)
+    return Pairs(pairs["left"].to_numpy(), pairs["right"].to_numpy(), np.zeros(count))
 
 
-def _equal(
-    one: pd.DataFrame,
-    other: pd.DataFrame,
+def equal_rows(
+    left: pd.DataFrame,
     rows: NDArray[np.int64],
+    right: pd.DataFrame,
     others: NDArray[np.int64],
-    *,
-    within: bool,
-) -> Pairs:
-    keys = [f"key_{at}" for at in range(one.shape[1])]
-    here = one.set_axis(keys, axis=1).assign(left=rows).dropna()
-    there = other.set_axis(keys, axis=1).assign(right=others).dropna()
-    found = here.merge(there, on=keys)
-    if within:
-        found = found[found["left"] < found["right"]]
-    found = found.sort_values(["left", "right"])
-    count = len(found)
-    return Pairs(found["left"].to_numpy(), found["right"].to_numpy(), np.zeros(count))
+) -> pd.DataFrame:
+    """Return the pairs of rows that are equal in all columns of both frames."""
+    keys = [f"key_{at}" for at in range(left.shape[1])]
+    # objects, as pandas does not merge texts with numbers
+    here = left.iloc[rows].astype(object).set_axis(keys, axis=1).assign(left=rows)
+    there = right.iloc[others].astype(object).set_axis(keys, axis=1)
+    return here.dropna().merge(there.assign(right=others).dropna(), on=keys)
 
 
 def _has_vectors(column: pd.Series) -> bool:
-    there = column.dropna()
-    return len(there) > 0 and isinstance(there.iloc[0], np.ndarray)
+    values = column.dropna()
+    return len(values) > 0 and isinstance(values.iloc[0], np.ndarray)

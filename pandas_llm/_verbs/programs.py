@@ -1,7 +1,7 @@
-"""Verbs over a table: several runs, each a plan with its questions, as one.
+"""Verbs over a table: several runs as one.
 
-A program is a generator. It yields a plan and the frame to ask it of, is sent the
-result, and returns the verb's own; so it is written once for both kinds of code.
+A program is a generator that yields a plan and the frame to ask it of, and is sent the
+result; so it is written once for sync and async code.
 """
 
 from __future__ import annotations
@@ -33,23 +33,8 @@ Steps: TypeAlias = "Generator[tuple[Plan, Any], Any, T]"
 class Program:
     """A verb over a table, ready to be called with its data.
 
-    Parameters
-    ----------
-    name : str
-        The verb's.
-    steps : callable
-        Makes the generator for some data.
-    plans : list of Plan
-        The plans that it asks.
-    failed : str
-        What becomes of questions that failed, for the warning.
-    batches : str, optional
-        Why `batch` cannot be had; None where it can.
-
-    Raises
-    ------
-    ConfigurationError
-        When a plan wants a batch, and it cannot be had.
+    `steps` builds the generator for some data, `failed` describes failed questions for
+    the warning, and `batches` says why `batch` is refused, if it is.
     """
 
     def __init__(
@@ -85,7 +70,7 @@ class Program:
         return course.result
 
     def submit(self, data: Any) -> NoReturn:
-        """Refuse: what is asked next depends on the answers."""
+        """Refuse: the next questions depend on the answers."""
         del data
         msg = f"{self.name} asks more than one question a row: it cannot be submitted"
         raise ConfigurationError(msg)
@@ -97,7 +82,7 @@ class _Step(NamedTuple):
 
 
 class _Course:
-    """One call of a program: what is spent so far, and what comes next."""
+    """One call of a program: its costs so far and its next step."""
 
     def __init__(self, program: Program, data: Any) -> None:
         from pandas_llm._run import Ledger
@@ -111,7 +96,7 @@ class _Course:
         self.result: Any = None
 
     def next(self) -> _Step | None:
-        """Return the next plan and its questions; None when there is a result."""
+        """Return the next plan and its questions; None once there is a result."""
         try:
             plan, questions = self._steps.send(self.answer)
         except StopIteration as end:
@@ -136,7 +121,7 @@ class _Course:
         self._ledger.add(self.answer)
 
     def _warn(self) -> None:
-        """Warn once of all questions that failed, or have a remark."""
+        """Warn once about all questions that failed or have a remark."""
         if not self._notices:
             return
         usage, program = self._ledger.usage, self._program
@@ -150,21 +135,19 @@ class _Course:
 
 
 def column_names(frame: pd.DataFrame, names: Any, what: str = "subset") -> list[Any]:
-    """Return a list of columns that are there, each once."""
+    """Return columns as a list; raise for one that the frame does not have once."""
     listed = names if isinstance(names, list) else [names]
     for name in listed:
         count = list(frame.columns).count(name)
         if count != 1:
-            problem = (
-                "is no column" if count == 0 else f"is the name of {count} columns"
-            )
+            problem = f"is the name of {count} columns" if count else "is not a column"
             msg = f"{what} names {name!r}, which {problem}; there are "
             raise InvalidValueError(msg + ", ".join(map(repr, frame.columns)))
     return listed
 
 
 def table_of(data: Any, verb: str) -> pd.DataFrame:
-    """Return the frame of what was passed; a table verb takes no list."""
+    """Return the data as a frame; raise for a list."""
     from pandas_llm._run import source_of
 
     if isinstance(data, (list, tuple)):

@@ -1,6 +1,6 @@
 """Replies on disk, so that none is paid for twice; `info` and `clear` are for people.
 
-`fingerprint` says what makes two requests the same.
+`fingerprint` decides which requests are equal.
 """
 
 from __future__ import annotations

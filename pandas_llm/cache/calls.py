@@ -1,4 +1,4 @@
-"""Requests under way: equal ones of runs side by side share one call."""
+"""Requests under way, so that runs side by side share one call for equal ones."""
 
 from __future__ import annotations
 
@@ -14,22 +14,14 @@ if TYPE_CHECKING:
     Waiting = list[asyncio.Future[None]]
 
 _RECENT = 4096
-"""Replies that are remembered until they are on disk for certain."""
+"""Number of replies to remember until they are certainly on disk."""
 
 
 class Calls:
-    """Who asks what at the moment, of all runs of a process that share a file.
+    """The requests under way in all runs of a process that share a cache file.
 
-    Used from any thread and event loop. The first to `begin` a key leads: it looks
-    with `recent`, asks, and must `end` the call, whatever came of it. All others get
-    something to wait for, and look again then: the reply is kept, or the next leads.
-
-    Examples
-    --------
-    >>> calls = Calls()
-    >>> calls.begin(b"key") is None
-    True
-    >>> calls.end(b"key", None)
+    The first to `begin` a key leads: it looks with `recent`, sends, and must `end` the
+    call. All others wait for a future, then look again: one of them may lead next.
     """
 
     def __init__(self) -> None:
@@ -38,7 +30,7 @@ class Calls:
         self._recent: dict[bytes, Reply] = {}
 
     def begin(self, key: bytes) -> asyncio.Future[None] | None:
-        """Return None to the one who leads, to others what ends with the call."""
+        """Return None to the leader, and to others a future that ends with the call."""
         with self._lock:
             waiting = self._under_way.get(key)
             if waiting is None:
@@ -49,7 +41,7 @@ class Calls:
             return future
 
     def end(self, key: bytes, reply: Reply | None) -> None:
-        """Let those go on who wait for the call; the reply is kept in memory too."""
+        """Wake those who wait for the call; remember the reply."""
         with self._lock:
             waiting = self._under_way.pop(key)
             if reply is not None:
@@ -65,7 +57,7 @@ class Calls:
         return self._recent.get(key)
 
     def forget(self) -> None:
-        """Forget the replies: they are on disk."""
+        """Forget the replies, which are on disk now."""
         with self._lock:
             self._recent.clear()
 

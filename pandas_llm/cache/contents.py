@@ -1,4 +1,4 @@
-"""What people ask of a cache file: what it holds, and to forget it."""
+"""What people do with a cache file: look at what it holds, and clear it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class CacheInfo(NamedTuple):
     bytes : int
         Its size on disk.
     oldest, newest : datetime or None
-        When an entry was used, to the hour: the longest ago and the last time.
+        The earliest and the latest last use of an entry, to the hour.
     """
 
     path: Path | None
@@ -74,7 +74,7 @@ def info(path: str | os.PathLike[str] | None = None) -> CacheInfo:
 
 
 def _moment(second: Any) -> datetime | None:
-    """Return the moment of a use; None for no use, or one that is damaged."""
+    """Return the time of a use; None where there is none or it is damaged."""
     with suppress(TypeError, ValueError, OverflowError, OSError):
         return datetime.fromtimestamp(second, UTC)
     return None
@@ -112,7 +112,7 @@ def clear(path: str | os.PathLike[str] | None = None) -> int:
 def _opened(
     path: str | os.PathLike[str] | None,
 ) -> Iterator[tuple[Path | None, sqlite3.Connection | None]]:
-    """Open a file that exists, with what this process has put there."""
+    """Open a file if it exists, after writing what this process has put there."""
     file = location(path or True)
     if file is None:
         yield None, None

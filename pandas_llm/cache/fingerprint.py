@@ -1,4 +1,4 @@
-"""What makes two requests the same: a digest of the logical request."""
+"""The cache key: a digest of the logical request."""
 
 from __future__ import annotations
 
@@ -19,20 +19,14 @@ _OF_ONE_RUN = re.compile(
     "traceparent|tracestate|date|user-agent|(.*-)?(request|trace|correlation)-id",
     re.IGNORECASE,
 )
-"""Names of headers whose values are other ones in each run."""
+"""Names of headers whose values change with each run."""
 
 
 class Fingerprint:
     """Digests of requests to one endpoint, taken before any negotiation.
 
-    A downgrade or a second asking never changes them. The key of the account, the
-    retry options and headers that hold a secret or change with each run are no part
-    of them; the other headers that the caller passes are.
-
-    Parameters
-    ----------
-    endpoint : Endpoint
-        Where the requests go; for the simulator its symbolic address.
+    The account's key, retry options, and headers that are secret or change with each
+    run do not count; the caller's other headers do.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -47,17 +41,11 @@ class Fingerprint:
         self._shared: dict[int, tuple[Spec, hashlib.blake2b]] = {}
 
     def of(self, request: Request) -> bytes:
-        """Return 16 bytes that equal requests share.
-
-        Raises
-        ------
-        UnicodeEncodeError
-            When the text holds a lone surrogate and so cannot be sent.
-        """
+        """Return 16 bytes; raise UnicodeEncodeError for a lone surrogate."""
         spec = request.spec
         started = self._shared.get(id(spec))
         if started is None:
-            # the spec is held too: the id of one that is gone may be another's
+            # keep the spec alive, or its id could become another's
             started = self._shared[id(spec)] = (spec, self._start(spec))
         digest = started[1].copy()
         if request.system is not None:
@@ -66,8 +54,8 @@ class Fingerprint:
         if request.sample:
             digest.update(b"#%d" % request.sample)
         if request.images:
-            held = b"".join(image.digest for image in request.images)
-            digest.update(b"!%d:" % len(held) + held)
+            images = b"".join(image.digest for image in request.images)
+            digest.update(b"!%d:" % len(images) + images)
         digest.update(b"|" + request.prompt.encode())
         return digest.digest()
 
@@ -88,7 +76,7 @@ class Fingerprint:
             spec.max_tokens,
             dict(spec.extra),
         ]
-        if self._headers:  # without any, keys are what they were before these counted
+        if self._headers:  # keys without headers stay those of older versions
             shared.append(self._headers)
         if spec.odds:  # likewise: those who want none find what they have paid for
             shared.append({"odds": spec.odds})

@@ -1,11 +1,7 @@
-"""The replies that were paid for, in one SQLite file.
+"""The replies that were paid for, in one SQLite file of this host.
 
-Runs, threads and processes of one host share a file; SQLite's write-ahead log is
-not for network file systems. A reply is on disk at most 200 ms after `Cache.put`.
-No failure here ends a run: reading stops and finds nothing more, or writing stops
-and keeps nothing more, and `Cache.broken` says why. A file that is damaged or not
-ours is left as it is, never moved or mended: what can still be read in it stays,
-and whatever it is may be somebody else's.
+A failure ends reading or writing, never a run; `Cache.broken` says why. A file that is
+damaged, or not ours, stays as it is: it may be somebody else's.
 """
 
 from __future__ import annotations
@@ -31,7 +27,7 @@ if TYPE_CHECKING:
     from pandas_llm.types import Reply
 
 DEFAULT_LIMIT = 2 << 30
-"""Bytes that a file may hold before what was used longest ago is forgotten."""
+"""Bytes that a file may hold before the least recently used replies go."""
 
 _log = logging.getLogger("pandas_llm")
 _NAME = "replies.sqlite"
@@ -40,44 +36,13 @@ _ON = {"1", "on", "true", "yes"}
 LOCK_WAIT = 5.0
 """Seconds to wait for another process's lock; reading holds up the event loop."""
 _STALE = 3600
-"""Seconds within which a use is not noted again: reading shall not mean writing."""
+"""Seconds until a use is noted again, so that reading rarely means writing."""
 
 
 class Cache:
-    """Replies by the fingerprint of their request.
+    """Replies by the fingerprint of their request; no method raises."""
 
-    Nothing raises: what fails is told once by `broken`.
-
-    Parameters
-    ----------
-    path : Path
-        The file; made, with its folder, at the first use.
-    limit : int, optional
-        Bytes it may hold; what was used longest ago goes first.
-
-    Attributes
-    ----------
-    broken : str or None
-        What failed first: no more is read, or no more is kept.
-    calls : Calls
-        What its users ask at the moment.
-    shared : bool
-        Whether it has had several users at the same time.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from pandas_llm.types import Choice, Reply
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> cache = Cache(Path(folder.name) / "replies.sqlite")
-    >>> cache.put(b"key", Reply((Choice("Paris"),)))
-    >>> cache.flush()
-    >>> cache.get_many([b"key", b"other"])[b"key"].choices[0].text
-    'Paris'
-    >>> cache.close()
-    >>> folder.cleanup()
-    """
-
+    calls: Calls
     _reader: sqlite3.Connection | None
     _writer: Writer | None
     _lock: threading.Lock
@@ -85,41 +50,42 @@ class Cache:
     def __init__(self, path: Path, *, limit: int = DEFAULT_LIMIT) -> None:
         self.path = path
         self.broken: str | None = None
+        """What failed first."""
         self._limit = limit
         self._uses = 1
         self.shared = False
+        """Whether several runs have used it at the same time."""
         self._closed = False
         self._readable = self._writable = True
         self._begin()
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, Reply]:
-        """Return the replies there are; what is damaged is not there."""
+        """Return the replies that are there and whole."""
         self._check_process()
-        found: dict[bytes, Reply] = {}
+        replies: dict[bytes, Reply] = {}
         fresh = int(time.time()) - _STALE
         stale = []
         for key, used, reply in database.decode(self._select(keys)):
-            found[key] = reply
+            replies[key] = reply
             if used < fresh:
                 stale.append(key)
         if stale:
-            self._tell(stale)
-        return found
+            self._enqueue(stale)
+        return replies
 
     def put(self, key: bytes, reply: Reply) -> None:
         """Keep a reply; it is on disk 200 ms later."""
         self._check_process()
-        self._tell((key, reply))
+        self._enqueue((key, reply))
 
     def flush(self) -> None:
-        """Return when all that was put is on disk."""
+        """Wait until all that was put is on disk."""
         self._check_process()
-        writer = self._writer
-        if writer is not None:
+        if (writer := self._writer) is not None:
             writer.flush()
 
     def close(self) -> None:
-        """Write what was put; the last of those who share the file closes it."""
+        """Write what was put; the last user of the file closes it."""
         self._check_process()
         with _sharing:
             self._uses -= 1
@@ -138,7 +104,7 @@ class Cache:
             self._close_reader()
 
     def share(self) -> Cache:
-        """Count one more user, who closes it too."""
+        """Count one more user, who must close it too."""
         self._uses += 1
         self.shared = True
         return self
@@ -156,11 +122,11 @@ class Cache:
     def _check_process(self) -> None:
         """Start again in a forked child, where the connections are the parent's."""
         if self._process != os.getpid():
-            # nor may they be closed, for the parent works on
+            # the parent works on: its connections may not be closed either
             _parents.append((self._reader, self._writer))
             self._begin()
 
-    def _tell(self, item: Item) -> None:
+    def _enqueue(self, item: Item) -> None:
         if self._writable and not self._closed:
             try:
                 writer = self._writer or self._start()
@@ -218,7 +184,7 @@ _parents: list[object] = []
 
 
 def _place(path: Path) -> tuple[int, str]:
-    """Return what the users of one file in one process have in common."""
+    """Return what identifies a file within one process."""
     whole = str(path)
     if not database.homeless(path):
         with suppress(OSError):  # the current folder is gone
@@ -227,28 +193,7 @@ def _place(path: Path) -> tuple[int, str]:
 
 
 def open_cache(path: Path, limit: int = DEFAULT_LIMIT) -> Cache:
-    """Open a file, or share it with the runs of this process that have it open.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    limit : int, optional
-        Bytes it may hold; for a file that is open the first limit stays.
-
-    Returns
-    -------
-    Cache
-        To be closed once for each time it was opened.
-
-    Examples
-    --------
-    >>> first = open_cache(Path("replies.sqlite"))
-    >>> first is open_cache(Path("replies.sqlite"))
-    True
-    >>> first.close(), first.close()
-    (None, None)
-    """
+    """Open a file, or share it with other runs of this process; close it each time."""
     place = _place(path)
     with _sharing:
         if place not in _shared:
@@ -262,36 +207,19 @@ def open_cache(path: Path, limit: int = DEFAULT_LIMIT) -> Cache:
 def location(
     option: bool | str | os.PathLike[str],  # noqa: FBT001 - the option's own type
 ) -> Path | None:
-    """Return the file that the option `cache` means.
+    """Return the file that the option `cache` names; None for no cache.
 
-    Parameters
-    ----------
-    option : bool, str or path
-        Whether there is a cache, or its file; a folder holds one of the usual name.
-        What ``True`` means may be told by the variable PANDAS_LLM_CACHE: a path, or
-        ``"off"``, ``"0"``, ``"false"``.
-
-    Returns
-    -------
-    Path or None
-        None when there is no cache.
-
-    Examples
-    --------
-    >>> location(False) is None
-    True
-    >>> location("answers.sqlite").name
-    'answers.sqlite'
+    PANDAS_LLM_CACHE, a path or ``"off"``, may say what ``True`` means.
     """
-    if option is True and (told := environment.own("cache")):
-        word = told.strip().lower()
-        option = word not in _OFF if word in _OFF | _ON else told
+    if option is True and (variable := environment.own("cache")):
+        word = variable.strip().lower()
+        option = word not in _OFF if word in _OFF | _ON else variable
     if option is False:
         return None
     if option is True:
         return _usual()
     path = Path(option)
-    with suppress(RuntimeError):  # no home folder, which is told when it is opened
+    with suppress(RuntimeError):  # no home folder: opening the file reports it
         path = path.expanduser()
     with suppress(OSError):
         return path / _NAME if path.is_dir() else path
@@ -299,7 +227,7 @@ def location(
 
 
 def _usual() -> Path:
-    """Return the file in the user's folder for caches, below "~" if there is none."""
+    """Return the file in the user's cache folder, below "~" if there is none."""
     import platformdirs
 
     try:
@@ -310,6 +238,6 @@ def _usual() -> Path:
 
 
 def flush(file: Path) -> None:
-    """Write what this process has put into a file, if it has one open."""
+    """Flush a file if this process has it open."""
     if (cache := _shared.get(_place(file))) is not None:
         cache.flush()

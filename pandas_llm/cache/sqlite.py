@@ -22,19 +22,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-"""Codes of a file that is not to be trusted, neither read nor written."""
+"""Codes of a file that must be neither read nor written any more."""
 ERRORS = (sqlite3.Error, OSError, UnicodeError)
-"""What any use of a file may end with; where names in it are damaged, the module
-cannot read SQLite's own words about it."""
+"""What any use of a file may raise; UnicodeError where names in it are damaged."""
 
 Row: TypeAlias = tuple[bytes, int, int, bytes]
-"""An entry: its key, second of its last use, checksum, text."""
+"""An entry: key, second of its last use, checksum, text."""
 
 _log = logging.getLogger("pandas_llm")
 _EVICTING = 0.05
-"""Seconds that one commit may be followed by forgetting."""
+"""Seconds of eviction that may follow one commit."""
 _CHUNK = 500
-"""Keys of one query; older SQLite takes no more than 999 parameters."""
+"""Keys of one query; older SQLite takes 999 parameters at most."""
 _VERSION = 1
 _SCHEMA = """
 CREATE TABLE pandas_llm_cache (version INTEGER NOT NULL);
@@ -54,8 +53,8 @@ _FORGET = """
 DELETE FROM replies WHERE id IN (SELECT id FROM replies ORDER BY used, id LIMIT 32)
 """
 _DAMAGED = (
-    "it is damaged, or no cache at all, and was left as it is: move it away and the "
-    "next run starts a new one"
+    "it is damaged, or not a cache, and was left as it is: move it away and the next "
+    "run starts a new one"
 )
 _HINTS = {
     sqlite3.SQLITE_BUSY: "another process keeps it locked",
@@ -70,17 +69,16 @@ _HINTS = {
 
 
 def connect(path: Path, wait: float) -> sqlite3.Connection:
-    """Open a file, made when there is none; wait so long for others' locks."""
+    """Open a file, made if missing; wait up to `wait` seconds for others' locks."""
     if homeless(path):
-        # or a folder that is named "~" would be made wherever the process stands
+        # or a folder named "~" would appear in the current folder
         raise FileNotFoundError("there is no home folder: set HOME, or pass cache=")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # only ever a new file: closing one that SQLite has open drops SQLite's locks
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
     if size(path) == 1 or (not size(path) and size(log_of(path))):
-        # SQLite would write over the one byte; it would delete the log, which may
-        # hold all that was written
+        # SQLite would overwrite the one byte, or delete the log, which may hold all
         raise sqlite3.DatabaseError("it was cut off")
     connection = sqlite3.connect(
         path, timeout=wait, isolation_level=None, check_same_thread=False
@@ -101,8 +99,8 @@ def _recognise(connection: sqlite3.Connection, wait: float) -> None:
         _create(connection, wait)
     elif "pandas_llm_cache" not in names:
         raise sqlite3.DatabaseError("it is the database of something else")
-    found = connection.execute("SELECT max(version) FROM pandas_llm_cache").fetchone()
-    if found != (_VERSION,):
+    version = connection.execute("SELECT max(version) FROM pandas_llm_cache").fetchone()
+    if version != (_VERSION,):
         raise sqlite3.DatabaseError("a newer version of pandas_llm made it")
 
 
@@ -136,7 +134,7 @@ def log_of(path: Path) -> Path:
 
 
 def homeless(path: Path) -> bool:
-    """Return whether a path begins with a home folder that nobody knows."""
+    """Return whether a path begins with an unknown home folder."""
     return path.parts[:1] == ("~",)
 
 
@@ -152,15 +150,15 @@ def size(path: Path) -> int:
 
 
 def damaged(error: Exception) -> bool:
-    """Return whether an error means that the file is not to be trusted."""
+    """Return whether an error means that the file cannot be trusted."""
     return isinstance(error, UnicodeError) or _code(error) in DAMAGE
 
 
 def reason(path: Path, error: Exception) -> str:
     """Describe what failed, and the way out."""
     if damaged(error):
-        said = "its text is no UTF-8" if isinstance(error, UnicodeError) else error
-        return f"{path}: {said} ({_DAMAGED})"
+        why = "its text is not UTF-8" if isinstance(error, UnicodeError) else error
+        return f"{path}: {why} ({_DAMAGED})"
     hint = _HINTS.get(_code(error))
     return f"{path}: {error}" + (f" ({hint})" if hint else "")
 
@@ -189,7 +187,7 @@ def write(
     used: Iterable[bytes],
     stamp: int,
 ) -> None:
-    """Put entries and note which others were used, in one commit."""
+    """Put entries and note the use of others, in one commit."""
     connection.execute("BEGIN IMMEDIATE")
     connection.executemany(_PUT, _rows(puts, stamp))
     connection.executemany(_TOUCH, [(stamp, key) for key in used])
@@ -197,7 +195,7 @@ def write(
 
 
 def evict(connection: sqlite3.Connection, limit: int) -> None:
-    """Forget what was used longest ago; what does not fit into the time, later."""
+    """Forget the least recently used entries; the rest after a later commit."""
 
     def pragma(name: str) -> int:
         return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
@@ -207,7 +205,7 @@ def evict(connection: sqlite3.Connection, limit: int) -> None:
     while pragma("page_count") - pragma("freelist_count") > pages:
         if not connection.execute(_FORGET).rowcount or time.monotonic() > until:
             break
-    # free pages are used again; they go back to the disk where the limit has fallen
+    # free pages are reused; they go back to the disk only if the limit was lowered
     if pragma("page_count") > pages * 1.2:
         _vacuum(connection, 1000)
 
@@ -230,7 +228,7 @@ def _vacuum(connection: sqlite3.Connection, pages: int = 0) -> None:
 
 
 def decode(rows: Iterable[Row]) -> Iterator[tuple[bytes, int, Reply]]:
-    """Yield key, last use and reply of each row that is what was put."""
+    """Yield key, last use and reply of each row that is undamaged."""
     for key, used, check, text in rows:
         try:
             if _checksum(key, text) == check:
@@ -249,10 +247,9 @@ def _rows(puts: Iterable[tuple[bytes, Reply]], stamp: int) -> Iterator[Row]:
         yield key, stamp, _checksum(key, text), text
 
 
-# a vector stands as bytes behind a NUL, which JSON never holds
-# positions, not names, for compactness: a field that `Reply` or `Tokens` gains at its
-# end is missing in older entries and has its default there; any other change of them or
-# of `Choice` asks for another _VERSION
+# A vector stands as bytes behind a NUL, which JSON never holds. Fields have positions,
+# not names: new ones at the end of `Reply` or `Tokens` have their default in older
+# entries; any other change of them or of `Choice` needs another _VERSION.
 
 
 def _dump(reply: Reply) -> bytes:
@@ -307,7 +304,7 @@ def new_lock() -> threading.Lock:
 
 @functools.cache
 def watch_forks() -> None:
-    """Let a child begin with none of SQLite's own locks taken, or it would hang."""
+    """Let a forked child begin with no lock of SQLite taken, or it would hang."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(
             before=_hold, after_in_parent=_release, after_in_child=_release

@@ -1,4 +1,4 @@
-"""The thread that commits what a cache is told, in batches."""
+"""The thread that commits replies and uses to a cache file, in batches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Item: TypeAlias = tuple[bytes, Reply] | list[bytes] | threading.Event | None
-"""What it is told: a reply, keys in use, who waits for it, or to stop."""
+"""A reply, keys that were used, an event to set when written, or None to stop."""
 
 _LINGER = 0.1
 """Seconds it collects; the rest of the 200 ms is for the commit itself."""
@@ -28,22 +28,7 @@ _COMMIT_WAIT = 15.0
 
 
 class Writer:
-    """Writes to one file; its thread runs from the start.
-
-    Parameters
-    ----------
-    path : Path
-        The file; opened, or made, at the first commit.
-    limit : int
-        Bytes it may hold.
-    failed : callable
-        Told the first error, after which all is taken and dropped.
-
-    Attributes
-    ----------
-    queue : SimpleQueue
-        Where to put items.
-    """
+    """Writes what its queue gets; drops all after a first error, told to `failed`."""
 
     def __init__(
         self, path: Path, limit: int, failed: Callable[[Exception], None]
@@ -63,7 +48,7 @@ class Writer:
         self._thread.start()
 
     def flush(self) -> None:
-        """Wait until what was put is on disk, or is known not to get there."""
+        """Wait until what was put is on disk, or has failed to get there."""
         ticket = threading.Event()
         self.queue.put(ticket)
         self._hurry.set()
@@ -101,7 +86,7 @@ class Writer:
         try:
             with self._lock:
                 connection = self._connection or self._open()
-                # a clock set back must not make what is new the first to go
+                # a clock that was set back must not make new replies the first to go
                 self._stamp = max(self._stamp, int(time.time()))
                 database.write(connection, puts, used, self._stamp)
                 database.evict(connection, self._limit)

@@ -54,7 +54,7 @@ BEFORE = {
     "a dollar": (
         lambda: FRAME.llm.generate("In $USD: ${text}", ["fact"]),
         "the template names $USD, which is neither a column nor in values=: the names "
-        "there are: 'text'. For a dollar sign as text write $$USD.",
+        "are: 'text'. For a dollar sign as text write $$USD.",
     ),
     "a column that is there already": (
         lambda: generate({}, ["text"]),

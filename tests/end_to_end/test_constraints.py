@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 from resume_server import Server, completion, failure
 from vendor_replies import at, said
 
-from pandas_llm._keys.keys import parse_keys
+from pandas_llm._keys import parse_keys
 from pandas_llm._keys.schema import constrained, narrowed, portable
 from pandas_llm._replies.outputs import Records
 from pandas_llm.cache import Fingerprint

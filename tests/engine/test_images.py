@@ -457,7 +457,7 @@ GOLDEN = "26f485a8e40286a6369a524e9a42696a"
 def test_a_name_that_is_no_column_is_told_before_anything_is_sent(simulator):
     server = simulator()
     frame = pd.DataFrame({"name": ["x"], "photo": [png()]})
-    with pytest.raises(pandas_llm.TemplateError, match=r"'foto': is no column .*photo"):
+    with pytest.raises(pandas_llm.TemplateError, match=r"'foto': not a column .*photo"):
         asked(frame, server, images="foto")
     frame.columns = ["name", "name"]
     with pytest.raises(pandas_llm.TemplateError, match="2 columns have that name"):

@@ -20,7 +20,7 @@ from pydantic import (
     field_validator,
 )
 
-from pandas_llm._keys.keys import parse_keys, parse_labels
+from pandas_llm._keys import parse_keys, parse_labels
 from pandas_llm._replies.outputs import Records
 from pandas_llm._run import result
 from pandas_llm.types import Choice
@@ -125,7 +125,7 @@ IMPOSSIBLE = [
     (["\ud800"], ValueError, "half a character"),
     ({"x": dict}, TypeError, r"keys\['x'\]: .*dict"),
     ({"x": dict[str, int]}, TypeError, r"keys\['x'\]"),
-    ({"x": list}, TypeError, r"keys\['x'\]: .*none of str, int"),
+    ({"x": list}, TypeError, r"keys\['x'\]: .*not one of str, int"),
     ({"x": "int"}, TypeError, r"keys\['x'\]"),
     ({"x": None}, TypeError, r"keys\['x'\]"),
     ({"x": type(None)}, TypeError, r"keys\['x'\]: None alone"),

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
-from pandas_llm._keys.keys import parse_keys
+from pandas_llm._keys import parse_keys
 from pandas_llm._keys.schema import portable
 from pandas_llm._replies.outputs import Records
 from pandas_llm.simulator.answers.texts import answer

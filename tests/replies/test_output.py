@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import AfterValidator, BaseModel, Field
 from replies import LIST, ONE, TYPES, WORD, one
 
-from pandas_llm._keys.keys import parse_keys, parse_labels
+from pandas_llm._keys import parse_keys, parse_labels
 from pandas_llm._replies.decided import Label
 from pandas_llm._replies.outputs import Completion, Records
 from pandas_llm.errors import OutputError

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pandas_llm import LLMWarning
 from pandas_llm._display import Usage
 from pandas_llm._engine.outcomes import Store
-from pandas_llm._keys.keys import Column
+from pandas_llm._keys import Column
 from pandas_llm._run import result
 from pandas_llm._run.rows import iter_rows, missing_rows, source_of
 from pandas_llm._run.task import Shape, make_task

@@ -73,7 +73,7 @@ def test_text_without_a_dollar_stays_as_it_is(text):
         ("${txt}", "did you mean ${text}"),
         ("${Text}", "did you mean ${text}?"),
         ("$USD", "write $$USD"),
-        ("${zzzzzzz}", "the names there are: 'text', 'title'"),
+        ("${zzzzzzz}", "the names are: 'text', 'title'"),
     ],
 )
 def test_an_unknown_name_says_what_may_be_meant(text, hint):

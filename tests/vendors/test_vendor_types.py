@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from resume_server import Server
 
 from pandas_llm import providers
-from pandas_llm._keys.keys import parse_keys
+from pandas_llm._keys import parse_keys
 from pandas_llm._replies.outputs import Records
 from pandas_llm.types import Capabilities, Endpoint, Image, Request, Spec
 

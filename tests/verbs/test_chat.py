@@ -72,7 +72,7 @@ def has_half(text):
         (PAIRS, {"user": "${qestion}"}, TemplateError, "did you mean .*question"),
         (PAIRS, {"assistant": "Yes."}, TemplateError, "names no column"),
         (PAIRS, {"na_action": "drop"}, ValueError, "'raise' or 'ignore'"),
-        (PAIRS.head(0), {}, ValueError, "no row to write"),
+        (PAIRS.head(0), {}, ValueError, "no rows to write"),
         (PAIRS.replace("1843", " "), {"user": "Q"}, ValueError, "the assistant is emp"),
         (PAIRS, {"user": " "}, ValueError, r"row 0 \(label 'x'\): the user is empty"),
     ],

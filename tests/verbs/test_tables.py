@@ -198,7 +198,7 @@ def test_attrs_of_the_left_and_the_usage_of_all_rounds_are_kept(asked):
         ({"template": "${left.name} ${right.nam}"}, "right.name"),
         ({"how": "cross"}, "how must be"),
         ({"validate": "1:2"}, "validate must be"),
-        ({"on": "nam"}, "is no column"),
+        ({"on": "nam"}, "is not a column"),
         ({"left_on": "name"}, "go together"),
         ({"on": "name", "suffixes": ("", "")}, "two columns would be named"),
     ],

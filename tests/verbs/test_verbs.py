@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import pickle
 
 import pandas as pd
 import pytest
@@ -72,3 +73,10 @@ def test_all_forms_of_a_verb_come_of_one_definition(name):
         forms.append(getattr(dask.DaskAccessor, name))
     assert len({inspect.unwrap(form) for form in forms}) == 1
     assert {form.__name__ for form in forms} <= {name, f"a{name}"}
+
+
+@pytest.mark.parametrize("name", ["generate", "agenerate", "preview", "report"])
+def test_a_method_is_named_after_its_accessor(name):
+    method = getattr(LLMAccessor, name)
+    assert method.__qualname__ == f"LLMAccessor.{name}"
+    assert pickle.loads(pickle.dumps(method)) is method

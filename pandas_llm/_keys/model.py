@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import (
     TYPE_CHECKING,
@@ -15,63 +16,42 @@ from typing import (
 from pydantic import BaseModel, Field, RootModel, TypeAdapter, create_model
 from pydantic.errors import PydanticUserError
 
-from pandas_llm._keys.columns import (
-    Column,
-    RecordModel,
-    columns_of,
-    is_optional,
-    reader,
-)
+from pandas_llm._keys.columns import RecordModel, columns_of, is_optional, reader
 from pandas_llm._keys.fields import resolve, strict_model
-from pandas_llm._keys.schema import unportable
+from pandas_llm._keys.schema import target, unportable
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pandas_llm._keys.columns import Column, Step
     from pandas_llm._keys.fields import Models
-
-__all__ = ["Column", "Keys", "parse_keys", "parse_labels"]
 
 
 class Keys(NamedTuple):
-    """What one record is."""
+    """The model of one record, its columns and its names in JSON."""
 
     model: type[BaseModel]
     columns: tuple[Column, ...]
     values: Callable[[BaseModel], tuple[Any, ...]]
     """From a validated record to the columns' values."""
     names: frozenset[str]
-    """The record's names in JSON."""
+    """All names in JSON."""
     optional: frozenset[str]
-    """Those of them that may be null."""
+    """Names whose value may be null."""
     required: frozenset[str]
-    """Those that no record lacks."""
+    """Names that every record has, not null."""
 
     @property
     def is_bare(self) -> bool:
-        """Whether a record may be its only value, without the name."""
+        """Whether a record may be written as its only value, without the name."""
         return len(self.names) == 1 and self.columns[0].kind != "object"
 
 
 def parse_keys(keys: Any, *, flatten: bool = False) -> Keys:
-    """Turn `keys` into one pydantic model.
+    """Turn `keys` (names, a mapping of names to types, or a model) into one model.
 
-    Parameters
-    ----------
-    keys : list of str, mapping of str to type, or pydantic model class
-        A list means text columns. Types are str, int, float, bool, date, datetime,
-        ``list[...]``, ``Literal[...]``, ``Optional[...]``, an Enum, a list of
-        allowed labels, a pydantic model, or any of them in ``Annotated``.
-    flatten : bool, default False
-        Give the fields of a nested model columns of their own, ``name.field``.
-
-    Raises
-    ------
-    TypeError
-        For a type that JSON or a column cannot hold; the message names the key.
-    ValueError
-        For empty or repeated names, or no label to choose from.
+    With `flatten`, the fields of a nested model are columns, ``name.field``.
 
     Examples
     --------
@@ -86,30 +66,34 @@ def parse_keys(keys: Any, *, flatten: bool = False) -> Keys:
         model = _model(_annotations(keys), models)
     names = _json_names(model)
     steps, columns = columns_of(model, flatten=flatten)
-    seen: set[str] = set()
-    for column in columns:
-        if column.name in seen:
-            msg = f"keys give two columns the name {column.name!r}"
-            raise InvalidValueError(msg)
-        seen.add(column.name)
-    nullable = [is_optional(f.annotation) for f in model.model_fields.values()]
-    optional = frozenset(n for n, null in zip(names, nullable, strict=True) if null)
-    has_default = [not f.is_required() for f in model.model_fields.values()]
-    lenient = {n for n, may in zip(names, has_default, strict=True) if may} | optional
-    values = reader(model, steps)
-    wanted = frozenset(names)
-    return Keys(model, tuple(columns), values, wanted, optional, wanted - lenient)
+    if repeated := _repeated([column.name for column in columns]):
+        msg = f"keys give two columns the name {repeated!r}"
+        raise InvalidValueError(msg)
+    return make_keys(model, names, columns, steps)
+
+
+def make_keys(
+    model: type[BaseModel],
+    names: Sequence[str],
+    columns: Sequence[Column],
+    steps: Sequence[Step],
+) -> Keys:
+    """Put keys together; `names` are those of the model's fields in JSON."""
+    fields = dict(zip(names, model.model_fields.values(), strict=True))
+    optional = {name for name, f in fields.items() if is_optional(f.annotation)}
+    required = {name for name, f in fields.items() if f.is_required()} - optional
+    return Keys(
+        model,
+        tuple(columns),
+        reader(model, steps),
+        frozenset(names),
+        frozenset(optional),
+        frozenset(required),
+    )
 
 
 def parse_labels(name: str, labels: Any) -> Keys:
-    """Turn the labels of ``classify`` into keys with one column.
-
-    Parameters
-    ----------
-    name : str
-        The column.
-    labels : iterable of str, mapping of str to str, Enum or Literal
-        What to choose from; the values of a mapping describe the labels.
+    """Turn the labels of ``classify`` into keys; a mapping's values describe them.
 
     Examples
     --------
@@ -120,18 +104,18 @@ def parse_labels(name: str, labels: Any) -> Keys:
     if isinstance(labels, str) or not (is_type or hasattr(labels, "__iter__")):
         msg = "labels must be a list of texts or a mapping label → description"
         raise InvalidValueError(msg)
-    given = labels if is_type else list(labels)
-    if given == []:
+    options = labels if is_type else list(labels)
+    if options == []:
         msg = "labels is empty: name at least one label, such as ['good', 'bad']"
         raise InvalidValueError(msg)
-    keys = parse_keys({name: given})
+    keys = parse_keys({name: options})
     if keys.columns[0].kind != "category":
         msg = f"labels must be texts to choose from, not {labels!r}"
         raise InvalidTypeError(msg)
     if not isinstance(labels, Mapping):
         return keys
-    said = "; ".join(f"{label}: {text}" for label, text in labels.items())
-    return parse_keys({name: Annotated[Literal[tuple(given)], Field(description=said)]})
+    described = Field(description="; ".join(f"{k}: {v}" for k, v in labels.items()))
+    return parse_keys({name: Annotated[Literal[tuple(options)], described]})
 
 
 def _annotations(keys: Any) -> dict[str, Any]:
@@ -149,11 +133,15 @@ def _annotations(keys: Any) -> dict[str, Any]:
         _check_name(name)
     if isinstance(keys, Mapping):
         return dict(keys)
-    repeated = sorted({name for name in keys if list(keys).count(name) > 1})
-    if repeated:
-        msg = f"keys names {repeated[0]!r} more than once"
+    if repeated := _repeated(keys):
+        msg = f"keys names {repeated!r} more than once"
         raise InvalidValueError(msg)
     return dict.fromkeys(keys, str)
+
+
+def _repeated(names: Sequence[str]) -> str | None:
+    """Return the first name that occurs more than once."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
 def _check_name(name: Any) -> None:
@@ -171,12 +159,7 @@ def _check_name(name: Any) -> None:
 
 
 def _model(annotations: Mapping[str, Any], models: Models) -> type[BaseModel]:
-    """Make the model of one record.
-
-    A key may be any text: with a space, a leading underscore, or the name of a
-    method of BaseModel. Hence numbered fields with aliases. A key that may be null
-    has to be there all the same: a reply without any key is no record.
-    """
+    """Build the model of one record; a key may be any text, so fields are numbered."""
     fields: dict[str, Any] = {}
     for at, (name, annotation) in enumerate(annotations.items()):
         where = f"keys[{name!r}]"
@@ -188,7 +171,7 @@ def _model(annotations: Mapping[str, Any], models: Models) -> type[BaseModel]:
             msg = f"{where}: {annotation!r} cannot be asked for in JSON"
             raise InvalidTypeError(msg) from error
         if resolved is type(None):
-            msg = f"{where}: None alone is no type"
+            msg = f"{where}: None alone is not a type"
             raise InvalidTypeError(msg)
         fields[f"f{at}"] = (resolved, Field(alias=name))
     return create_model("Record", __base__=RecordModel, **fields)
@@ -201,7 +184,7 @@ def _check_root(model: type[BaseModel]) -> None:
 
 
 def _json_names(model: type[BaseModel]) -> list[str]:
-    """Return the names in JSON; raise for what strict schemas cannot ask for."""
+    """Return the names in JSON; raise for a type that strict schemas cannot hold."""
     for attribute, field in model.model_fields.items():
         own = issubclass(model, RecordModel)
         name = field.alias if own else attribute
@@ -216,7 +199,4 @@ def _json_names(model: type[BaseModel]) -> list[str]:
             msg = f"keys[{name!r}]: {problem}"
             raise InvalidTypeError(msg)
     schema = model.model_json_schema()
-    while "properties" not in schema:  # a recursive model is a reference to itself
-        reference = schema.get("$ref") or schema["allOf"][0]["$ref"]
-        schema = {**schema, **schema["$defs"][reference.rsplit("/", 1)[-1]]}
-    return list(schema["properties"])
+    return list(target(schema, schema.get("$defs", {}))["properties"])
