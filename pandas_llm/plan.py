@@ -179,6 +179,11 @@ class Plan:
         return dict(self._task.columns)
 
     @property
+    def labels(self) -> tuple[Any, ...]:
+        """What ``classify`` chooses from; empty for other verbs."""
+        return self._task.output.columns[0].labels if self.verb == "classify" else ()
+
+    @property
     def schema(self) -> Mapping[str, Any] | None:
         """The JSON schema of a reply; None for text."""
         return self._task.output.schema

@@ -35,11 +35,12 @@ class Ledger:
         own = ("usage", "log", "answered_by")
         self._facts |= {k: v for k, v in answer.attrs["llm"].items() if k not in own}
 
-    def sign(self, result: Any) -> Any:
+    def sign(self, result: Any, facts: Mapping[str, Any] | None = None) -> Any:
         """Return the verb's result, with the facts of all runs in its attrs."""
         remember(self.usage)
         if hasattr(result, "attrs"):
-            annotate(result, {**self._facts, "usage": self.usage, "log": self._log()})
+            own = {"usage": self.usage, "log": self._log()}
+            annotate(result, {**self._facts, **(facts or {}), **own})
         return result
 
     def _log(self) -> Mapping[str, Any]:

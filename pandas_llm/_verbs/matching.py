@@ -4,26 +4,37 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Unpack
 
+import pandas as pd
+
+from pandas_llm._verbs.cascade import by_decisions, cheap_options, target_of
 from pandas_llm._verbs.forms import twin, verb
-from pandas_llm._verbs.programs import Program
+from pandas_llm._verbs.programs import Program, Signed
+from pandas_llm.errors import InvalidTypeError, InvalidValueError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    import pandas as pd
 
     from pandas_llm._verbs.forms import Rows, Table
     from pandas_llm._verbs.programs import Steps
     from pandas_llm.options import Options
     from pandas_llm.plan import Plan
 
+_EVEN = 0.5
+
 
 @verb
-def matches(
+def matches(  # noqa: PLR0913 - the verb's own parameters, all by name
     data: Table | Rows,
     template: str,
     *,
     name: str = "matches",
+    threshold: float = _EVEN,
+    confidence: bool = False,
+    cascade: Any = None,
+    recall: float | None = None,
+    precision: float | None = None,
+    delta: float = 0.05,
+    thresholds: tuple[float, float] | None = None,
     **options: Unpack[Options],
 ) -> Program:
     """Ask a yes-or-no question of each row.
@@ -36,13 +47,31 @@ def matches(
         The question, with ``${column}`` for values.
     name : str
         The result's name.
+    threshold : float, default 0.5
+        The probability of yes from which a row matches, where the model tells it.
+    confidence : bool
+        Add the probability of the answer, as ``<name>_confidence``.
+    cascade : str or mapping, optional
+        A cheap model's name (``"tiny"`` among them), or options with one: it answers
+        all rows, and those that it is not sure of go to the model of the call.
+    recall, precision : float, optional
+        What a cascade keeps of the answers of the model of the call: the share of its
+        yes rows that are found, and the share of the rows found that are its yes.
+        Both hold with probability 1 - `delta`, by an exact bound for a sample of rows
+        that both models answer.
+    delta : float, default 0.05
+        How likely the target may be missed.
+    thresholds : tuple of float, optional
+        In place of a target, ``cascade_low`` and ``cascade_high`` of an earlier run:
+        the rows between go to the model of the call.
     **options
         Any option of a run; ``help(pandas_llm.set_options)`` lists them.
 
     Returns
     -------
     Series
-        Of nullable boolean; NA where the row failed. A list for a list of dicts.
+        Of nullable boolean; NA where the row failed. A DataFrame with `confidence`; a
+        list for a list of dicts.
 
     Examples
     --------
@@ -52,20 +81,27 @@ def matches(
     >>> cities.llm.matches("Is ${city} in Italy?", model="sim").dtype
     BooleanDtype
     """
-    plan = _plan(locals(), name)
+    ask = _asking(locals(), name)
 
     def steps(data: Any) -> Steps[Any]:
-        return _like(data, (yield from _answers(plan, data, name)))
+        answers, facts = yield from ask(data)
+        return Signed(_like(data, answers), facts)
 
-    return Program("matches", steps, [plan], failed="their answers are NA")
+    return Program("matches", steps, ask.plans, failed=_NA, batches=ask.batches)
 
 
 @verb
-def filter(  # noqa: A001 - pandas' word; it hides nothing outside this module
+def filter(  # noqa: A001, PLR0913 - pandas' word; it hides nothing outside this module
     data: Table,
     template: str,
     *,
     keep_undecided: bool = False,
+    threshold: float = _EVEN,
+    cascade: Any = None,
+    recall: float | None = None,
+    precision: float | None = None,
+    delta: float = 0.05,
+    thresholds: tuple[float, float] | None = None,
     **options: Unpack[Options],
 ) -> Program:
     """Return the rows for which the answer to a question is yes.
@@ -80,6 +116,8 @@ def filter(  # noqa: A001 - pandas' word; it hides nothing outside this module
         The question, with ``${column}`` for values.
     keep_undecided : bool, default False
         Keep the rows that failed; else they are left out, and a warning counts them.
+    threshold, cascade, recall, precision, delta, thresholds
+        As for `matches`.
     **options
         Any option of a run; ``help(pandas_llm.set_options)`` lists them.
 
@@ -96,47 +134,90 @@ def filter(  # noqa: A001 - pandas' word; it hides nothing outside this module
     >>> set(cities.llm.filter("Is ${city} in Italy?", model="sim")) <= set(cities)
     True
     """
-    plan = _plan(locals(), "matches")
+    ask = _asking({"confidence": False, **locals()}, "matches")
 
     def steps(data: Any) -> Steps[Any]:
-        mask = yield from _answers(plan, data, "matches")
-        return _chosen(data, mask.fillna(keep_undecided).to_numpy(dtype=bool))
+        answers, facts = yield from ask(data)
+        mask = answers["matches"].fillna(keep_undecided).to_numpy(dtype=bool)
+        return Signed(_chosen(data, mask), facts)
 
     failed = "those rows are kept" if keep_undecided else "those rows are left out"
-    return Program("filter", steps, [plan], failed=failed)
+    return Program("filter", steps, ask.plans, failed=failed, batches=ask.batches)
 
 
 amatches, afilter = twin(matches), twin(filter)
+_NA = "their answers are NA"
 
 
-def _plan(arguments: Mapping[str, Any], name: str) -> Plan:
-    from pandas_llm.plan import Plan
+class _asking:  # noqa: N801 - used as a function
+    """How a question is asked of rows: by one model, or by a cheap one first."""
 
-    return Plan(
-        arguments["template"], {name: bool}, verb="extract", **arguments["options"]
-    )
+    def __init__(self, given: Mapping[str, Any], name: str) -> None:
+        from pandas_llm.plan import Plan
+
+        threshold, options = given["threshold"], given["options"]
+        if type(threshold) not in (int, float) or not 0 < threshold < 1:
+            msg = f"threshold must be between 0 and 1, not {threshold!r}"
+            raise InvalidValueError(msg)
+        self._name, self._threshold = name, threshold
+        self._confidence = given["confidence"]
+        template, keys = given["template"], {name: bool}
+        cascade = given["cascade"]
+        targets = {"recall": given["recall"], "precision": given["precision"]}
+        if cascade is None and any(targets.values()):
+            msg = "recall= and precision= are for a cascade: pass cascade='tiny'"
+            raise InvalidTypeError(msg)
+        weighed = self._confidence or threshold != _EVEN
+        sure = {"confidence": True} if weighed and cascade is None else {}
+        self._plan = Plan(template, keys, verb="extract", **sure, **options)
+        self._cheap: Plan | None = None
+        self.plans, self.batches = [self._plan], None
+        if cascade is not None:
+            if weighed:
+                msg = "threshold= and confidence= are for one model: leave cascade= out"
+                raise InvalidTypeError(msg)
+            self._target = target_of(targets, given["delta"], given["thresholds"])
+            more = cheap_options(cascade, options)
+            self._cheap = Plan(template, keys, verb="extract", confidence=True, **more)
+            self.plans.append(self._cheap)
+            self.batches = "what goes to the better model depends on the cheap one"
+
+    def __call__(self, data: Any) -> Steps[tuple[pd.DataFrame, dict[str, Any]]]:
+        """Ask; return a frame of answers, and what to say of them."""
+        name = self._name
+        if self._cheap is not None:
+            plans = self._cheap, self._plan
+            column, facts = yield from by_decisions(*plans, data, self._target, name)
+            return column.to_frame(), facts
+        questions = data
+        if hasattr(data, "attrs"):
+            questions = data.copy(deep=False)
+            questions.attrs = {}
+        answer = yield self._plan, questions
+        if isinstance(answer, list):
+            answer = pd.DataFrame(answer).astype({name: "boolean"})
+        out = answer[list(self._plan.columns)[: 1 + self._confidence]].copy()
+        if self._threshold != _EVEN:
+            self._hold(out, answer[f"{name}_confidence"])
+        return out, {}
+
+    def _hold(self, out: pd.DataFrame, share: pd.Series) -> None:
+        """Decide by the probability of yes, where it is told."""
+        name, told = self._name, share.notna()
+        yes = share.where(out[name].fillna(value=False), 1 - share)
+        decided = (yes >= self._threshold).astype("boolean")
+        out[name] = out[name].where(~told, decided)
+        if self._confidence:
+            sure = yes.where(decided.fillna(value=False), 1 - yes)
+            out[f"{name}_confidence"] = share.where(~told, sure)
 
 
-def _answers(plan: Plan, data: Any, name: str) -> Steps[pd.Series]:
-    """Ask the question of each row; return the answers, without the rows' attrs."""
-    questions = data
-    if hasattr(data, "attrs"):
-        questions = data.copy(deep=False)
-        questions.attrs = {}
-    answer = yield plan, questions
-    if isinstance(answer, list):
-        import pandas as pd
-
-        return pd.Series([row[name] for row in answer], dtype="boolean")
-    decided: pd.Series = answer[name]
-    return decided
-
-
-def _like(data: Any, answers: pd.Series) -> Any:
+def _like(data: Any, answers: pd.DataFrame) -> Any:
     """Return the answers in the kind of the data."""
     if isinstance(data, (list, tuple)):
-        return list(answers.astype(object).where(answers.notna(), None))
-    return answers
+        rows = answers.astype(object).where(answers.notna(), None).to_dict("records")
+        return [r if len(r) > 1 else next(iter(r.values())) for r in rows]
+    return answers if answers.shape[1] > 1 else answers.iloc[:, 0]
 
 
 def _chosen(data: Any, mask: Any) -> Any:

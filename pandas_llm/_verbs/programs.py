@@ -76,6 +76,13 @@ class Program:
         raise ConfigurationError(msg)
 
 
+class Signed(NamedTuple):
+    """A result, and what ``attrs["llm"]`` says of it."""
+
+    result: Any
+    facts: dict[str, Any]
+
+
 class _Step(NamedTuple):
     plan: Plan
     questions: Any
@@ -100,7 +107,10 @@ class _Course:
         try:
             plan, questions = self._steps.send(self.answer)
         except StopIteration as end:
-            self.result = self._ledger.sign(end.value)
+            signed = end.value
+            if not isinstance(signed, Signed):
+                signed = Signed(signed, {})
+            self.result = self._ledger.sign(*signed)
             self._warn()
             return None
         spent = self._ledger.usage.known_cost

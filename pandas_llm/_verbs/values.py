@@ -8,9 +8,12 @@ from pandas_llm._verbs.forms import Errors, make_plan, twin, verb
 from pandas_llm.errors import InvalidTypeError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
     from pandas_llm._verbs.forms import Rows, Table
+    from pandas_llm._verbs.programs import Program
     from pandas_llm.options import LabelOptions, Options, SeriesOptions, VectorOptions
     from pandas_llm.plan import Plan
 
@@ -112,6 +115,10 @@ def classify(
     calibrate: Any = ...,
     gold: Any = ...,
     codes: bool | None = ...,
+    cascade: Any = ...,
+    accuracy: float | None = ...,
+    delta: float = ...,
+    thresholds: float | None = ...,
     errors: Errors = ...,
     error_column: None = ...,
     **options: Unpack[Options],
@@ -138,10 +145,14 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
     calibrate: Any = None,
     gold: Any = None,
     codes: bool | None = None,
+    cascade: Any = None,
+    accuracy: float | None = None,
+    delta: float = 0.05,
+    thresholds: float | None = None,
     errors: Errors = "coerce",
     error_column: str | None = None,
     **options: Unpack[Options],
-) -> Plan:
+) -> Plan | Program:
     """Choose one of the labels for each row.
 
     Parameters
@@ -176,6 +187,16 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
     codes : bool, optional
         Ask a chat model for a letter in place of a label, to read its probability.
         By default only where the first words of two labels are the same.
+    cascade : str or mapping, optional
+        A cheap model's name (``"tiny"`` among them), or options with one: it answers
+        all rows, and those that it is not sure of go to the model of the call.
+    accuracy : float, optional
+        What share of a cascade's labels are those of the model of the call, with
+        probability 1 - `delta`, by an exact bound for a sample that both answer.
+    delta : float, default 0.05
+        How likely `accuracy` may be missed.
+    thresholds : float, optional
+        In place of `accuracy`, ``cascade_above`` of an earlier run.
     errors, error_column, **options
         As for `generate`. With ``n > 1`` the choices vote; a tie goes to the
         label listed first.
@@ -210,7 +231,14 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
     >>> out[0] in ("good", "bad")
     True
     """
-    return make_plan("classify", locals())
+    given = locals()
+    own = {name: given.pop(name) for name in _CASCADE}
+    if own["cascade"] is None:
+        if accuracy is not None or thresholds is not None:
+            msg = "accuracy= and thresholds= are for a cascade: pass cascade='tiny'"
+            raise InvalidTypeError(msg)
+        return make_plan("classify", given)
+    return _cascade(own, given)
 
 
 @overload
@@ -300,3 +328,35 @@ def embed(  # noqa: PLR0913 - the verb's own parameters, all by name
 acomplete = twin(complete)
 aclassify = twin(classify)
 aembed = twin(embed)
+
+_CASCADE = ("cascade", "accuracy", "delta", "thresholds")
+
+
+def _cascade(own: Mapping[str, Any], given: dict[str, Any]) -> Program:
+    """Build the program that asks a cheap model first."""
+    from pandas_llm._verbs.cascade import by_labels, cheap_options, target_of
+    from pandas_llm._verbs.programs import Program, Signed
+
+    usual = {"confidence": False, "probabilities": False, "abstain_below": None}
+    usual |= {"calibrate": None, "gold": None, "error_column": None}
+    if odd := [name for name, value in usual.items() if given[name] is not value]:
+        msg = f"a cascade returns labels alone: leave {odd[0]}= out"
+        raise InvalidTypeError(msg)
+    target = target_of({"accuracy": own["accuracy"]}, own["delta"], own["thresholds"])
+    dear = make_plan("classify", given)
+    more = cheap_options(own["cascade"], given["options"])
+    cheap = make_plan("classify", {**given, "probabilities": True, "options": more})
+    labels = list(dear.labels)
+
+    def steps(data: Any) -> Any:
+        out, facts = yield from by_labels(cheap, dear, data, target, labels)
+        out.name = "label" if given["name"] is None else given["name"]
+        if given["ordered"]:
+            out = out.cat.as_ordered()
+        if isinstance(data, (list, tuple)):
+            return out.astype(object).where(out.notna(), None).tolist()
+        return Signed(out, facts)
+
+    why = "what goes to the better model depends on the cheap one"
+    plans, failed = [dear, cheap], "their labels are NA"
+    return Program("classify", steps, plans, failed=failed, batches=why)

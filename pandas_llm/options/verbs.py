@@ -58,6 +58,20 @@ class LabelOptions(SeriesOptions, total=False):
         Any, Option("The labels that are known, to calibrate by.", flag=False)
     ]
     codes: _Codes
+    cascade: Annotated[
+        Any,
+        Option("A cheap model that answers first.", flag=False),
+    ]
+    accuracy: Annotated[
+        float | None,
+        Option("What share of a cascade's labels must be right.", flag=False),
+    ]
+    delta: Annotated[
+        float, Option("How likely a cascade's target may be missed.", flag=False)
+    ]
+    thresholds: Annotated[
+        float | None, Option("The threshold of an earlier cascade.", flag=False)
+    ]
 
 
 class VectorOptions(SeriesOptions, total=False):

@@ -475,3 +475,183 @@ def test_the_report_shows_all_rounds_as_one(ranking):
     report = str(out.llm.report())
     assert "nlargest" in report
     assert f"requests sent   {len(ranking.bodies)}" in report
+
+
+# -- a cheap model first ----------------------------------------------------------
+
+LABELS = ["no", "yes"]
+
+
+def truth(text):
+    """Read what the oracle knows, and what the cheap judge believes."""
+    key, chance = re.search(r"\[(\d) (0\.\d+)\]", text).groups()
+    return int(key), float(chance)
+
+
+def oracle(asked):
+    """Answer as the better model does: always right."""
+
+    def answer(body):
+        text = prompt_of(body)
+        asked.append(text)
+        (name,) = body["response_format"]["json_schema"]["schema"]["properties"]
+        yes = truth(text)[0] == 1
+        return reply({name: LABELS[yes] if name == "label" else yes})
+
+    return Server(answer)
+
+
+def believer():
+    """Answer as a decision endpoint does: with probabilities, right as often."""
+
+    def answer(body):
+        text = body["input"] if isinstance(body["input"], str) else str(body["input"])
+        (question,) = body["questions"]
+        yes = truth(text)[1]
+        if question["type"] == "predicate":
+            told = {"type": "predicate", "probability": yes}
+        else:
+            pairs = zip(LABELS, (1 - yes, yes), strict=True)
+            told = [{"value": label, "probability": p} for label, p in pairs]
+            told = {"type": "choice", "probabilities": told}
+        return {"model": "cheap", "answers": [told], "usage": {"input_tokens": 1}}
+
+    return Server(answer)
+
+
+@pytest.fixture
+def judged():
+    """Return rows whose text tells a calibrated chance, and the truth drawn by it."""
+    chance = np.random.default_rng(5).beta(0.5, 0.5, 600).clip(0.01, 0.99).round(6)
+    true = np.random.default_rng(6).random(600) < chance
+    return pd.DataFrame(
+        {
+            "text": [
+                f"{at}: [{int(known)} {told:.6f}]"
+                for at, (known, told) in enumerate(zip(true, chance, strict=True))
+            ]
+        }
+    ), true
+
+
+def first(server):
+    return {
+        "model": "openai-decisions/cheap",
+        "base_url": server.base_url,
+        "api_key": "-",
+    }
+
+
+def test_a_cascade_keeps_its_target_and_sends_few_rows_to_the_better_model(judged):
+    rows, true = judged
+    asked = []
+    with oracle(asked) as dear, believer() as cheap:
+        given = {"cascade": first(cheap), "accuracy": 0.9, **options(dear)}
+        out = rows.llm.classify("Which? ${text}", LABELS, **given)
+        assert len(cheap.bodies) == 600
+    facts = out.attrs["llm"]
+    assert len(asked) == len(set(asked)) == facts["cascade_dear"] < 480
+    assert (out.astype(str) == np.array(LABELS)[true.astype(int)]).mean() >= 0.9
+    assert out.cat.categories.tolist() == LABELS
+    assert facts["accuracy"] == 0.9
+    assert facts["cascade_sample"] == 120
+    assert facts["cascade_kept"] + facts["cascade_dear"] == 600
+    assert out.llm.usage.requests == 600 + len(asked)
+
+
+def test_thresholds_of_an_earlier_run_need_no_sample(judged):
+    rows, _ = judged
+    with oracle([]) as dear, believer() as cheap:
+        given = {"cascade": first(cheap), **options(dear)}
+        out = rows.llm.classify("Which? ${text}", LABELS, accuracy=0.9, **given)
+        above = out.attrs["llm"]["cascade_above"]
+        again = rows.llm.classify("Which? ${text}", LABELS, thresholds=above, **given)
+    assert again.attrs["llm"]["cascade_sample"] == 0
+    assert again.attrs["llm"]["cascade_dear"] <= out.attrs["llm"]["cascade_dear"]
+
+
+def test_filter_with_a_cascade_keeps_recall_and_precision(judged):
+    rows, true = judged
+    asked = []
+    with oracle(asked) as dear, believer() as cheap:
+        given = {"cascade": first(cheap), "recall": 0.8, "precision": 0.8}
+        out = rows.llm.filter("Yes? ${text}", **given, **options(dear))
+    found = np.isin(np.arange(600), out.index)
+    assert (found & true).sum() >= 0.8 * true.sum()
+    assert (found & true).sum() >= 0.8 * found.sum()
+    assert len(asked) == len(set(asked)) == out.attrs["llm"]["cascade_dear"] < 600
+    assert out.attrs["llm"]["recall"] == out.attrs["llm"]["precision"] == 0.8
+
+
+def test_a_target_that_cannot_be_met_sends_all_rows_to_the_better_model(judged):
+    rows, true = judged
+    asked = []
+    with oracle(asked) as dear, believer() as cheap:
+        given = {"cascade": first(cheap), "accuracy": 0.9999, **options(dear)}
+        out = rows.llm.classify("Which? ${text}", LABELS, **given)
+    assert len(asked) == 600
+    assert (out == "yes").tolist() == true.tolist()
+
+
+def test_rows_that_the_cheap_model_fails_go_to_the_better_one(judged):
+    rows, _ = judged
+    asked = []
+    with oracle(asked) as dear, Server(lambda body: {"error": "no"}) as cheap:
+        given = {"cascade": first(cheap), "thresholds": 0.5, **options(dear)}
+        few = rows.iloc[:4]
+        with pytest.raises(Exception, match=r"."):
+            few.llm.classify("Which? ${text}", LABELS, **given)
+    assert asked == []
+
+
+def test_keys_and_headers_go_to_no_other_provider(judged):
+    rows, _ = judged
+    with oracle([]) as dear, believer() as cheap:
+        given = options(dear, api_key="sk-secret", headers={"x-team": "blue"})
+        mine = {"model": "systemone/x", "base_url": cheap.base_url}
+        with pytest.raises(Exception, match=r"."):  # speaks the other form
+            rows.iloc[:2].llm.matches("${text}", cascade=mine, recall=0.9, **given)
+        sent = [dict(header) for header in cheap.headers]
+    assert sent
+    assert not any("sk-secret" in str(header) for header in sent)
+    assert not any("x-team" in str(header).lower() for header in sent)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "says"),
+    [
+        ({"cascade": "tiny"}, InvalidValueError, "cascade= needs a target"),
+        ({"cascade": 7, "recall": 0.9}, TypeError, "cascade must be a model's name"),
+        ({"recall": 0.9}, TypeError, "are for a cascade"),
+        ({"cascade": "tiny", "recall": 1.2}, InvalidValueError, "recall must be"),
+        ({"threshold": 1}, InvalidValueError, "threshold must be"),
+        (
+            {"cascade": "tiny", "recall": 0.9, "confidence": True},
+            TypeError,
+            "one model",
+        ),
+        (
+            {"cascade": "tiny", "recall": 0.9, "batch": True},
+            ConfigurationError,
+            "no batch=True",
+        ),
+    ],
+)
+def test_a_cascade_that_cannot_be_is_refused_before_a_call(given, error, says):
+    with oracle([]) as dear:
+        with pytest.raises(error, match=says):
+            PEOPLE.llm.matches("Yes? ${key}", **{**options(dear), **given})
+        assert dear.bodies == []
+
+
+def test_matches_by_the_probability_of_yes(judged):
+    rows, _ = judged
+    with believer() as cheap:
+        given = {**first(cheap), "cache": False}
+        sure = rows.llm.matches("Yes? ${text}", confidence=True, **given)
+        strict = rows.llm.matches("Yes? ${text}", threshold=0.9, **given)
+    chance = np.array([truth(text)[1] for text in rows["text"]])
+    assert (sure["matches"] == (chance > 0.5)).all()
+    told = sure["matches_confidence"].to_numpy(float)
+    assert told == pytest.approx(np.maximum(chance, 1 - chance))
+    assert (strict == (chance >= 0.9)).all()
