@@ -13,6 +13,7 @@ from hypothesis import settings
 
 from pandas_llm._engine import endpoint as terms
 from pandas_llm._pacing import limiter as limits
+from pandas_llm._pacing import retry
 from pandas_llm._run import blocking
 from pandas_llm.options import scopes
 from pandas_llm.simulator import Simulator
@@ -69,6 +70,19 @@ def loopback_only(monkeypatch):
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture
+def short_waits(monkeypatch):
+    """Ask a row that failed again after hardly a moment."""
+    monkeypatch.setattr(retry, "_BASE", 0.002)
+
+
+@pytest.fixture
+def short_outages(short_waits, monkeypatch):
+    """Ask a server that is down again after hardly a moment, too."""
+    monkeypatch.setattr(retry.Circuit, "FIRST", 0.01)
+    monkeypatch.setattr(retry, "_GLANCE", 0.01)
 
 
 @pytest.fixture

@@ -354,7 +354,9 @@ def test_a_remark_is_a_warning_on_stderr(folder, simulator, capfd):
     assert re.search(r"^pandas-llm: warning: .*temperature", capfd.readouterr().err)
 
 
-def test_an_error_that_all_rows_share_leaves_the_old_output(folder, simulator, run_main):
+def test_an_error_that_all_rows_share_leaves_the_old_output(
+    folder, simulator, run_main
+):
     (folder / "o.csv").write_text("old")
     server = simulator(api_key="sk-right")
     code, _, said = run_main(

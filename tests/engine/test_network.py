@@ -22,7 +22,6 @@ from resume_server import Server, certificates, completion
 import pandas_llm
 from pandas_llm import ConfigurationError, LLMError, environment
 from pandas_llm._engine import verdict
-from pandas_llm._pacing import retry
 from pandas_llm.redaction import parted, shown, visible
 
 PASSWORD = "p/ss:w0rd#51f0"
@@ -31,8 +30,7 @@ KEY = "sk-live-51f0c2d9e8b7a6"
 
 
 @pytest.fixture(autouse=True)
-def short_waits(monkeypatch):
-    monkeypatch.setattr(retry, "_BASE", 0.02)
+def short_search(short_waits, monkeypatch):
     monkeypatch.setattr(verdict, "_NEVER_REACHED", 0.1)
 
 

@@ -212,6 +212,7 @@ def test_an_error_of_the_bars_own_ends_the_job_in_the_thread():
     assert ended == [1]
 
 
+@pytest.mark.usefixtures("short_waits")
 def test_sessions_are_closed_and_no_task_is_left(simulator, on):
     server = simulator(faults={"500": 0.2})
 

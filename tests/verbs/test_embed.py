@@ -336,9 +336,9 @@ PASSING = [
 ]
 
 
+@pytest.mark.usefixtures("short_waits")
 @pytest.mark.parametrize("fault", PASSING)
-def test_faults_of_the_moment_cost_no_row(simulator, here, fault, monkeypatch):
-    monkeypatch.setattr("pandas_llm._pacing.retry._BASE", 0.01)
+def test_faults_of_the_moment_cost_no_row(simulator, here, fault):
     server = simulator(fault_plan={2: fault}, fault_delay=0.02)
     df = texts(700)
     out = df.llm.embed("text", dimensions=8, **here(server))
