@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 from pandas_llm._engine import endpoint as terms
+from pandas_llm._engine import verdict
 from pandas_llm._pacing import limiter as limits
 from pandas_llm._pacing import retry
 from pandas_llm._run import blocking
@@ -83,6 +84,12 @@ def short_outages(short_waits, monkeypatch):
     """Ask a server that is down again after hardly a moment, too."""
     monkeypatch.setattr(retry.Circuit, "FIRST", 0.01)
     monkeypatch.setattr(retry, "_GLANCE", 0.01)
+
+
+@pytest.fixture
+def short_search(short_waits, monkeypatch):
+    """Give a server up soon that was never reached."""
+    monkeypatch.setattr(verdict, "_NEVER_REACHED", 0.1)
 
 
 @pytest.fixture
