@@ -118,6 +118,26 @@ def on():
     return at
 
 
+PATHS = {"azure": "", "google": "/v1beta"}
+"""Where a provider's paths begin at a simulator; ``/v1`` of the others."""
+
+
+@pytest.fixture
+def here(provider):
+    """Give the options that send a call to a simulator in the provider's dialect."""
+
+    def at(server: Simulator, **more):
+        return {
+            "model": f"{provider}/sim",
+            "base_url": f"{server.origin}{PATHS.get(provider, '/v1')}",
+            "api_key": "k",
+            "progress": False,
+            **more,
+        }
+
+    return at
+
+
 @pytest.fixture
 def docs() -> pd.DataFrame:
     """Three short documents under odd labels."""

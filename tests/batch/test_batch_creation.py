@@ -9,7 +9,7 @@ import orjson
 import pandas as pd
 import pytest
 from aiohttp import web
-from resume_server import Server, completion
+from loopback_server import Server, completion
 
 from pandas_llm import LLMWarning, last_usage
 from pandas_llm.errors import LLMError, MaybeCreatedError, RateLimitError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-from resume_server import Server, completion, failure
+from loopback_server import Server, completion, failure
 
 from pandas_llm import GenerationError, LLMError, LLMWarning
 from pandas_llm._engine import fallback, verdict

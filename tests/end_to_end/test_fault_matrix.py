@@ -10,7 +10,7 @@ from collections import Counter
 import pandas as pd
 import pytest
 from aiohttp import web
-from resume_server import Server, completion
+from loopback_server import Server, completion
 
 from pandas_llm import GenerationError, LLMError, LLMWarning
 from pandas_llm._pacing import retry

@@ -12,7 +12,7 @@ import orjson
 import pandas as pd
 import pytest
 from aiohttp import ClientSession, TCPConnector, web
-from resume_server import Server, certificates, completion, failure
+from loopback_server import Server, certificates, completion, failure
 
 import pandas_llm
 from pandas_llm import ConfigurationError, LLMWarning, Plan

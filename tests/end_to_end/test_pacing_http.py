@@ -12,7 +12,7 @@ import aiohttp
 import pandas as pd
 import pytest
 from aiohttp import web
-from resume_server import Server, completion, failure
+from loopback_server import Server, completion, failure
 
 import pandas_llm
 from pandas_llm.errors import RateLimitedTooLong

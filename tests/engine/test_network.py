@@ -17,7 +17,7 @@ from contextlib import suppress
 import aiohttp
 import pandas as pd
 import pytest
-from resume_server import Server, certificates, completion
+from loopback_server import Server, certificates, completion
 
 import pandas_llm
 from pandas_llm import ConfigurationError, LLMError, environment

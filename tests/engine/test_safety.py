@@ -11,7 +11,7 @@ import warnings
 import pandas as pd
 import pytest
 from aiohttp import web
-from resume_server import Server, certificates, completion, failure
+from loopback_server import Server, certificates, completion, failure
 
 import pandas_llm
 from pandas_llm import ConfigurationError, LLMError, LLMWarning

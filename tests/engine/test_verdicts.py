@@ -17,7 +17,7 @@ import pytest
 from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
-from resume_server import Server, completion, failure
+from loopback_server import Server, completion, failure
 
 from pandas_llm import LLMError, LLMWarning, errors
 from pandas_llm._engine import endpoint

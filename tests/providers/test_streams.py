@@ -10,7 +10,7 @@ import orjson
 import pandas as pd
 import pytest
 from aiohttp import web
-from resume_server import Server
+from loopback_server import Server
 from vendor_replies import DIALECTS, at, said
 
 from pandas_llm import LLMWarning

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from resume_server import Server, failure
+from loopback_server import Server, failure
 
 import pandas_llm
 from pandas_llm import ConfigurationError, LLMWarning, Plan, TemplateError, errors
@@ -26,35 +26,19 @@ from pandas_llm.simulator.answers.vectors import embed
 from pandas_llm.simulator.dialects import embeddings
 from pandas_llm.types import Endpoint, HTTPResponse, Request, Spec
 
-# provider to where its paths begin, and the path that embeddings go to
-DIALECTS = {
-    "openai": ("/v1", "/v1/embeddings"),
-    "azure": ("", "/openai/v1/embeddings"),
-    "google": ("/v1beta", "/v1beta/models/sim:batchEmbedContents"),
-    "ollama": ("/v1", "/api/embed"),
+# provider to the path that embeddings go to
+PATHS = {
+    "openai": "/v1/embeddings",
+    "azure": "/openai/v1/embeddings",
+    "google": "/v1beta/models/sim:batchEmbedContents",
+    "ollama": "/api/embed",
 }
 MOST = {"openai": 2048, "azure": 2048, "google": 100, "ollama": 256}
 
 
-@pytest.fixture(params=DIALECTS)
+@pytest.fixture(params=PATHS)
 def provider(request) -> str:
     return request.param
-
-
-@pytest.fixture
-def here(provider):
-    """Give the options that send a call to a simulator in the provider's dialect."""
-
-    def at(server, **more):
-        return {
-            "model": f"{provider}/sim",
-            "base_url": f"{server.origin}{DIALECTS[provider][0]}",
-            "api_key": "k",
-            "progress": False,
-            **more,
-        }
-
-    return at
 
 
 def texts(count: int) -> pd.DataFrame:
@@ -99,7 +83,7 @@ def test_each_row_has_the_vector_of_its_text(simulator, here, provider):
         ("<f4", (8,), True)
     }
     assert same(out, expected(df["text"]))
-    assert {seen["path"] for seen in server.requests()} == {DIALECTS[provider][1]}
+    assert {seen["path"] for seen in server.requests()} == {PATHS[provider]}
     assert server.stats()["by_status"] == {"200": server.stats()["requests"]}
 
 

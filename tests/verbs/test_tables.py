@@ -9,7 +9,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from resume_server import Server
+from loopback_server import Server
 
 import pandas_llm
 from pandas_llm import LLMWarning
