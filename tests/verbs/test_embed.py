@@ -220,7 +220,7 @@ def test_limits_that_nobody_knew_of_are_found(simulator, on, monkeypatch):
 def test_a_minutes_tokens_are_not_asked_at_once(simulator, on):
     server = simulator()
     series = pd.Series([f"{i} " + "word " * 1000 for i in range(100)])
-    given = on(server, dimensions=8, tokens_per_minute=60_000, deadline=3.0)
+    given = on(server, dimensions=8, tokens_per_minute=60_000, deadline=1.5)
     with pytest.warns(LLMWarning, match="deadline"):
         series.llm.embed(**given)
     sums = [sum(map(count_tokens, found)) for found in inputs(server)]
@@ -231,7 +231,7 @@ def test_the_minutes_tokens_that_headers_tell_count_too(simulator, on):
     server = simulator(tokens_per_minute=60_000)
     series = pd.Series([f"{i} " + "word " * 1000 for i in range(100)])
     with pytest.warns(LLMWarning, match="deadline"):
-        series.llm.embed(dimensions=8, deadline=3.0, **on(server))
+        series.llm.embed(dimensions=8, deadline=1.5, **on(server))
     sums = [sum(map(count_tokens, found)) for found in inputs(server)]
     assert 5_000 < max(sums) <= 60_000 / 4
 
