@@ -378,7 +378,7 @@ def test_an_outage_is_over_when_the_deadline_passes(run, simulator):
 
     saboteur = threading.Thread(target=outage)
     saboteur.start()
-    out, error, _ = run(server, "coerce", 300, deadline=4, concurrency=16)
+    out, error, _ = run(server, "coerce", 300, deadline=2.5, concurrency=16)
     saboteur.join()
     assert error is None
     assert set(reasons(out).values()) <= {"deadline", "server"}

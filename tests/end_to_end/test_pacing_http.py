@@ -180,7 +180,7 @@ def test_a_server_that_takes_eight_at_a_time_gets_eight(page):
                 return refusal()
             busy[0] += 1
         try:
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.05)
             return completion("yes")
         finally:
             busy[0] -= 1
@@ -290,6 +290,6 @@ def test_a_row_that_is_always_refused_holds_up_no_other(place, monkeypatch):
         return completion("yes")
 
     with Server(answer) as server, pytest.warns(pandas_llm.LLMWarning, match="rate"):
-        out = ask(server, 100, concurrency=4, patience=2, errors="coerce")
+        out = ask(server, 100, concurrency=4, patience=1, errors="coerce")
     assert (out.drop(place) == "yes").all()
     assert pd.isna(out[place])
