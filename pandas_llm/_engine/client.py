@@ -45,6 +45,8 @@ _WITHHELD = (RefusalError, ContentFilterError, ToolCallError, TruncatedError)
 """Asked again unchanged, it would end the same."""
 _UNREAD = "unread"
 """How a kept choice ended that could not be read, and counts as a vote."""
+_IN_WORDS = ("words", "codes")
+"""Ways to ask for probabilities that take requests of their own."""
 _READ_AT_ONCE = 65_536
 """Characters of a reply that are read without a thread."""
 
@@ -64,7 +66,7 @@ class Client:
         self.endpoint = parts.endpoint
         self.spec = parts.spec
         self.pace = parts.pace
-        self.prices = parts.prices
+        self.prices = parts.pace.prices
         self.fingerprint = Fingerprint(parts.endpoint)
         self.provider = provider = parts.provider
         self._embeddings = provider if isinstance(provider, Embeddings) else None
@@ -227,9 +229,13 @@ class Client:
         try:
             if request.images:
                 request = await self._loaded(request, tally)
-            reply, choices, error = await self._choices(request, events, tally)
+            reply, kept, choices, error = await self._choices(request, events, tally)
             unread = request.spec.n - len(choices) if self._output.votes else 0
             records = self._output.combine(choices, unread)
+            # out of the cache the share of votes is the same
+            kept += [Choice("", _UNREAD)] * unread
+            if (whole := tuple(kept)) != reply.choices:
+                reply = reply._replace(choices=whole)
             if unread:
                 error = error or _missed(unread, request.spec.n)
         except LLMError as failure:
@@ -238,9 +244,11 @@ class Client:
             error = failure
         else:
             if self._cache is not None:
-                told = any(choice.odds for choice in reply.choices)
-                bare = request.spec.odds in ("words", "codes") and not told
-                self._cache.put(self.fingerprint.plain(request) if bare else key, reply)
+                if request.spec.odds in _IN_WORDS and not any(
+                    choice.odds for choice in reply.choices
+                ):
+                    key = self.fingerprint.plain(request)
+                self._cache.put(key, reply)
             if self._embeddings is not None:
                 self.terms.measured(self._embeddings.wire)
         seconds = time.perf_counter() - started
@@ -296,7 +304,7 @@ class Client:
 
     async def _choices(
         self, request: Request, events: Events, tally: Tally
-    ) -> tuple[Reply, list[list[Record]], RowError | None]:
+    ) -> tuple[Reply, list[Choice], list[list[Record]], RowError | None]:
         """Collect as many choices as were asked for.
 
         A choice that was declined, filtered, cut off or calls a tool counts as
@@ -310,8 +318,9 @@ class Client:
         kept: list[Choice] = []
         mark: RowError | None = None
         problem: OutputError | None = None
+        send = self._worded if request.spec.odds in _IN_WORDS else self._sender.send
         while left > 0:
-            reply = await self._reply(asked, left, events, tally)
+            reply = await send(asked, left, events, tally)
             unclear: OutputError | None = None
             for choice in reply.choices[:left]:
                 try:
@@ -342,15 +351,13 @@ class Client:
                 self.terms.fewer()
         if problem is not None and not understood:
             raise problem
-        missing = request.spec.n - len(understood)
-        return self._whole(reply, kept, missing), understood, mark
+        return reply, kept, understood, mark
 
-    async def _reply(
+    async def _worded(
         self, asked: Request, left: int, events: Events, tally: Tally
     ) -> Reply:
-        """Ask once; by the words of the labels where their probabilities are wanted."""
-        in_words = asked.spec.odds in ("words", "codes")
-        if not in_words or asked.followup:
+        """Ask by the words of the labels, whose probabilities are wanted."""
+        if asked.followup:
             return await self._sender.send(asked, left, events, tally)
         if not self.terms.capabilities.logprobs:
             kept = self._kept_plain(asked)
@@ -401,13 +408,6 @@ class Client:
             return None
         key = self.fingerprint.plain(request)
         return self._cache.get_many([key]).get(key)
-
-    def _whole(self, reply: Reply, kept: list[Choice], missing: int) -> Reply:
-        """Return the reply with the choices of all requests, as it is to be kept."""
-        # out of the cache the share of votes is the same
-        unread = missing if self._output.votes else 0
-        choices = (*kept, *[Choice("", _UNREAD)] * unread)
-        return reply if choices == reply.choices else reply._replace(choices=choices)
 
 
 def _missed(unread: int, asked: int) -> UnreadError | None:

@@ -90,7 +90,8 @@ def offline_client(endpoint: Endpoint, ask: Ask) -> Client:
         raise ConfigurationError(msg)
     transport = Transport(ask.settings)
     circuit, history = Circuit(), History(endpoint, ask.settings)
-    pace = Pace(RateLimiter(), Concurrency(1, maximum=1), circuit, history, 0.0)
+    prices = Prices(endpoint, ask.settings.prices)
+    pace = Pace(RateLimiter(), Concurrency(1, maximum=1), circuit, history, prices)
     return _client(endpoint, endpoint, transport, ask, pace)
 
 
@@ -98,8 +99,7 @@ def _client(
     endpoint: Endpoint, reached: Endpoint, transport: Transport, ask: Ask, pace: Pace
 ) -> Client:
     spec, output, settings, cache = ask
-    prices = Prices(endpoint, settings.prices)
-    if settings.max_cost is not None and not prices.known:
+    if settings.max_cost is not None and not pace.prices.known:
         msg = (
             f"max_cost is set, and there is no price for {endpoint.model!r}: pass "
             f"prices={{{endpoint.model!r}: (input, output)}} in dollars per million "
@@ -113,9 +113,7 @@ def _client(
         raise ConfigurationError(msg)
     if getattr(provider, "decides", False):
         _check_questions(endpoint.provider, provider, output, settings)
-    parts = Parts(
-        endpoint, spec, provider, transport, output, pace, prices, cache, reached
-    )
+    parts = Parts(endpoint, spec, provider, transport, output, pace, cache, reached)
     return Client(parts, settings)
 
 
@@ -218,7 +216,8 @@ def _pace(
     bound = None if settings.concurrency == "auto" else settings.concurrency
     concurrency = Concurrency(bound, maximum=open_connections())
     circuit, history = Circuit(settings.patience), History(endpoint, settings)
-    return Pace(limiter, concurrency, circuit, history, settings.max_wait)
+    prices = Prices(endpoint, settings.prices)
+    return Pace(limiter, concurrency, circuit, history, prices)
 
 
 async def _only_model(endpoint: Endpoint, transport: Transport) -> str:

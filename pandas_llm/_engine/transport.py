@@ -184,8 +184,12 @@ class Transport:
                 status = response.status
                 if status == PROXY_LOGIN and route.proxy is not None:
                     raise UnreachableError(unknown_to(route), status=status)
-                received = await _body(response, most)
-                return HTTPResponse(status, response.headers, received)
+                headers, length = response.headers, response.content_length
+                if length is None or length > most or "Content-Encoding" in headers:
+                    received = await _bounded(response, most)
+                else:
+                    received = await response.read()
+                return HTTPResponse(status, headers, received)
         except (aiohttp.ClientError, OSError) as error:
             if not (again and isinstance(error, _STALE)):
                 self._fail(error, route)
@@ -311,15 +315,8 @@ def _words(error: Exception) -> str:
     return (said or type(error).__name__).partition(": <")[0]
 
 
-async def _body(response: aiohttp.ClientResponse, most: int = MAX_REPLY) -> bytes:
-    """Read a body of bounded size."""
-    length = response.content_length
-    if (
-        length is not None
-        and length <= most
-        and "Content-Encoding" not in response.headers
-    ):
-        return await response.read()
+async def _bounded(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """Read a body whose size is not known before, up to a bound."""
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk

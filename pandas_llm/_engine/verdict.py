@@ -214,6 +214,7 @@ class History:
     def __init__(self, endpoint: Endpoint, settings: Settings) -> None:
         self._place = shown(endpoint.base_url)
         self._settings = settings
+        self.max_wait = settings.max_wait
         self.streak = Streak()
         self.sampling = False
         """Whether rows are asked once each, to find one that can be answered."""

@@ -317,8 +317,7 @@ class Upload:
     def _book(self, tokens: Tokens | None, state: State) -> None:
         prices = self.client.prices
         cost = math.nan if tokens is None else prices.of(tokens, batch=True)
-        state.counters.add(tokens or Tokens())
-        state.counters.pay(cost)
+        state.counters.pay(cost, tokens or Tokens())
 
 
 def _refused(response: HTTPResponse) -> bool:
