@@ -76,7 +76,7 @@ class Pace:
         concurrency = self.concurrency
         if concurrency.auto:
             concurrency.answered(now - sent, limiter.plan())
-        self._follow()
+        self.target = int(min(concurrency.size, limiter.cap))
         self.circuit.succeeded(sent, now)
         events.totals.simulated = events.totals.simulated or reply.simulated
         events.log.answered(now - sent)

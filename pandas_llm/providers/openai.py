@@ -24,7 +24,6 @@ from pandas_llm.types import (
     Odds,
     Quotas,
     Reply,
-    Tokens,
     Used,
 )
 
@@ -115,7 +114,12 @@ class OpenAI(Dialect):
         named = data.get("service_tier")
         tier = None if named is None else bodies.word(data, "service_tier")
         priced = isinstance(usage, dict) and "cost" in usage
-        return Used(_tokens(usage), _cost(usage) if priced else None, tier)
+        cost = _cost(usage) if priced else None
+        try:
+            tokens = bodies.tokens(usage, "prompt_tokens", "completion_tokens", *_APART)
+        except (AttributeError, ValueError):
+            return Used(None, cost, tier)  # the cost may be known all the same
+        return Used(tokens, cost, tier)
 
     def shared(
         self, spec: Spec, schema: Schema, capabilities: Capabilities, n: int
@@ -248,13 +252,6 @@ def _cost(usage: Mapping[str, Any]) -> float | None:
     if isinstance(cost, bool) or not isinstance(cost, (int, float)):
         return None
     return float(cost) if 0 <= cost < math.inf else None
-
-
-def _tokens(usage: Any) -> Tokens | None:
-    try:
-        return bodies.tokens(usage, "prompt_tokens", "completion_tokens", *_APART)
-    except (AttributeError, ValueError):
-        return None  # the cost may be known all the same
 
 
 PRESETS: Mapping[str, Preset] = {
