@@ -74,9 +74,12 @@ class Client:
         """How much one request may hold."""
         self.transport = parts.transport
         self._sender = Sender(parts, settings)
-        self.terms = self._sender.terms
+        self.negotiation = self._sender.negotiation
         self._output = parts.output
-        told = getattr(provider, "logprobs", False) and self.terms.capabilities.logprobs
+        told = (
+            getattr(provider, "logprobs", False)
+            and self.negotiation.capabilities.logprobs
+        )
         self._heard = False
         """Whether an answer of this run told the probabilities of its words."""
         if getattr(provider, "decides", False):
@@ -105,7 +108,7 @@ class Client:
 
     def as_sent(self, request: Request) -> HTTPRequest:
         """Write a request as it would be sent now, with its secrets masked."""
-        capabilities = self.terms.capabilities
+        capabilities = self.negotiation.capabilities
         n = request.spec.n if capabilities.n else 1
         http = self.provider.build(request, capabilities, n)
         return masked(http, secrets(self.endpoint))
@@ -250,7 +253,7 @@ class Client:
                     key = self.fingerprint.plain(request)
                 self._cache.put(key, reply)
             if self._embeddings is not None:
-                self.terms.measured(self._embeddings.wire)
+                self.negotiation.measured(self._embeddings.wire)
         seconds = time.perf_counter() - started
         return Outcome(records, error, tally.attempts, seconds, reply, tally.tokens)
 
@@ -286,9 +289,9 @@ class Client:
         if len(reply.choices) != len(texts):
             msg = f"the reply holds {len(reply.choices)} vectors for {len(texts)} texts"
             raise MalformedReplyError(msg)
-        self.terms.settle(clear=True)
+        self.negotiation.settle(clear=True)
         if self._embeddings is not None:
-            self.terms.measured(self._embeddings.wire)
+            self.negotiation.measured(self._embeddings.wire)
         seconds = time.perf_counter() - started
         outcomes = []
         tokens = reply.tokens
@@ -337,7 +340,7 @@ class Client:
                     left -= 1
                 except OutputError as error:
                     unclear = error
-            self.terms.settle(clear=unclear is None)
+            self.negotiation.settle(clear=unclear is None)
             if unclear is not None:
                 problem = unclear
                 if again == 0:
@@ -348,7 +351,7 @@ class Client:
             elif left > 0:
                 sample = request.sample + request.spec.n - left
                 asked = request._replace(sample=sample)
-                self.terms.fewer()
+                self.negotiation.fewer()
         if problem is not None and not understood:
             raise problem
         return reply, kept, understood, mark
@@ -359,7 +362,7 @@ class Client:
         """Ask by the words of the labels, whose probabilities are wanted."""
         if asked.followup:
             return await self._sender.send(asked, left, events, tally)
-        if not self.terms.capabilities.logprobs:
+        if not self.negotiation.capabilities.logprobs:
             kept = self._kept_plain(asked)
             return kept or await self._sender.send(asked, left, events, tally)
         replies = [
@@ -377,7 +380,7 @@ class Client:
             reply is None or not self._heard
         ):  # no logprobs, or a model that thinks first
             self._check_needed()
-            self.terms.unweighed()
+            self.negotiation.unweighed()
         if kept := self._kept_plain(asked):
             return kept
         return text or await self._sender.send(asked, left, events, tally)

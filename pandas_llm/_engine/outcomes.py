@@ -83,7 +83,7 @@ class Details(NamedTuple):
     service_tier: str | None = None
 
 
-class Store:
+class Outcomes:
     """Outcomes of a run, in the order in which they came.
 
     Parameters

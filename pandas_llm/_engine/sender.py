@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
-from pandas_llm._engine.endpoint import Access, Terms, redacted
+from pandas_llm._engine.endpoint import CurrentKey, Negotiation, redacted
 from pandas_llm._engine.verdict import (
     Ended,
     Standing,
@@ -83,7 +83,7 @@ class Sender:
     """
 
     def __init__(self, parts: Parts, settings: Settings) -> None:
-        self.terms = Terms(
+        self.negotiation = Negotiation(
             parts.endpoint, parts.provider, structured=parts.spec.schema is not None
         )
         self._pace = parts.pace
@@ -92,12 +92,12 @@ class Sender:
         self._provider = parts.provider
         self._transport = parts.transport
         self._settings = settings
-        self._access = Access(parts.reached, parts.provider)
+        self._key = CurrentKey(parts.reached, parts.provider)
 
     @property
     def proven(self) -> bool:
         """Whether this process has had an answer from this endpoint with this key."""
-        return self.terms.settled and self._access.accepted
+        return self.negotiation.settled and self._key.accepted
 
     async def send(
         self, request: Request, n: int, events: Events, tally: Tally
@@ -116,23 +116,23 @@ class Sender:
         while True:
             tally.expected, *rest = calibration.amounts(weight, spec.max_tokens, n)
             tally.parts = (rest[0], rest[1])
-            capabilities = asked = self.terms.capabilities
+            capabilities = asked = self.negotiation.capabilities
             if spec.tier and tally.standard:
                 asked = standard(capabilities)
             many = n if capabilities.n else 1
-            provider = self._access.provider
+            provider = self._key.provider
             http = provider.build(request, asked, many)
             if self.circuit.is_open:
                 await self._outage(tally)
             try:
                 reply = await self._exchange(http, request, events, tally)
             except LLMError as error:
-                changed = self.terms.adapted(capabilities, error, request)
-                changed = changed or self._access.renewed(provider, error)
+                changed = self.negotiation.adapted(capabilities, error, request)
+                changed = changed or self._key.renewed(provider, error)
                 changed = changed or _left(error, tally)
                 await self._again(error, tally, events, changed=changed)
             else:
-                self.terms.answered(spec, asked, many)
+                self.negotiation.answered(spec, asked, many)
                 return reply
 
     async def _exchange(
@@ -151,11 +151,11 @@ class Sender:
             # with `max_cost` not a second copy of it: that would be paid for too
             once = tally.held is not None
             response = await self._transport.send(http, once=once)
-            response = redacted(response, self._access.secrets)
+            response = redacted(response, self._key.secrets)
             response = response._replace(asked=request)  # what an error quotes of it
             reply = read_reply(self._provider, response)  # says nothing
-            if not self._access.noted:
-                self._access.accept()
+            if not self._key.noted:
+                self._key.accept()
             quotas = None
             if pace.limiter.listens():
                 quotas = self._provider.quotas(response.headers)
@@ -185,7 +185,7 @@ class Sender:
         if tally.ticket is not None and tally.ticket.number > 0:  # it has left
             headers = None if response is None else response.headers
             quotas = None if headers is None else self._provider.quotas(headers)
-            self.history.settled = self.terms.settled
+            self.history.settled = self.negotiation.settled
             self._pace.failed(tally, error, quotas, heard=response is not None)
 
     async def plain(
@@ -200,7 +200,7 @@ class Sender:
         """
         for failures in count(1):
             try:
-                response = redacted(await call(), self._access.secrets)
+                response = redacted(await call(), self._key.secrets)
                 if not succeeded(response):
                     raise self._provider.error(response)
             except ProviderError as error:
@@ -259,7 +259,7 @@ class Sender:
     ) -> None:
         """Wait until the row may be asked again; raise when it may not."""
         history = self.history
-        history.settled, history.proven = self.terms.settled, self.proven
+        history.settled, history.proven = self.negotiation.settled, self.proven
         history.kept = events.totals.cached > 0
         now = history.standing(error, tally, self.circuit, changed=changed)
         then, seconds, why = decide(error, now)

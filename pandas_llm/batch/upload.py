@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, TypeVar
 import orjson
 
 from pandas_llm._engine import (
-    Ask,
     Events,
     Feed,
+    Setup,
     Transport,
     images,
     offline_client,
@@ -99,13 +99,13 @@ class Upload:
         async with AsyncExitStack() as stack:
             cache = open_cache(path)
             stack.callback(cache.close)
-            ask = Ask(
+            setup = Setup(
                 shared_spec(task), task.output, replace(settings, max_cost=None), cache
             )
             endpoint = resolve_endpoint(settings)._replace(embeds=task.embeds)
-            client = await open_client(stack, endpoint, ask)
+            client = await open_client(stack, endpoint, setup)
             sample = Request(client.spec, "")
-            request = client.provider.build(sample, client.terms.capabilities, 1)
+            request = client.provider.build(sample, client.negotiation.capabilities, 1)
             batches = batches_of(client.provider, request)
             yield cls(client, batches, Events(), cache, task)
 
@@ -245,7 +245,9 @@ class Upload:
     async def get(self, url: str, most: int = 1 << 24) -> HTTPResponse:
         """Ask by GET."""
         sample = Request(self.client.spec, "")
-        built = self.client.provider.build(sample, self.client.terms.capabilities, 1)
+        built = self.client.provider.build(
+            sample, self.client.negotiation.capabilities, 1
+        )
         return await self._exchange(
             lambda: self.client.transport.get(built._replace(url=url, body=b""), most)
         )
@@ -282,7 +284,7 @@ class Upload:
         if request.images:
             name = self.client.endpoint.provider
             request = await images.load(request, self.client.provider.images, name)
-        capabilities = self.client.terms.capabilities
+        capabilities = self.client.negotiation.capabilities
         body = self.client.provider.build(request, capabilities, n).body
         return body, images.surplus(request)
 
@@ -337,10 +339,10 @@ def moment(date: str | None) -> float:
 
 async def all_items(job: TaskRun, client: Client) -> list[Item]:
     """Return all requests of a run, each once, whether their reply is kept or not."""
-    ask = Ask(client.spec, job.task.output, job.settings, None)
-    blank = offline_client(client.endpoint, ask)
+    setup = Setup(client.spec, job.task.output, job.settings, None)
+    blank = offline_client(client.endpoint, setup)
     requests = job.prompts.requests(client.spec)
-    feed = Feed(requests, blank, job.events, job.store, job.settings)
+    feed = Feed(requests, blank, job.events, job.outcomes, job.settings)
     found: list[Item] = []
     while (bundle := await feed.next()) is not None:
         found += bundle
