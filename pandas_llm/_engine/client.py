@@ -52,15 +52,7 @@ _READ_AT_ONCE = 65_536
 
 
 class Client:
-    """Asks one endpoint until the reply is understood or the row has failed.
-
-    Parameters
-    ----------
-    parts : Parts
-        Where, what, in which dialect, over what, how fast, for how much.
-    settings : Settings
-        Retries and patience.
-    """
+    """Asks one endpoint until the reply is understood or the row has failed."""
 
     def __init__(self, parts: Parts, settings: Settings) -> None:
         self.endpoint = parts.endpoint
@@ -173,16 +165,7 @@ class Client:
         key: bytes | None = None,
         tally: Tally | None = None,
     ) -> Awaitable[Outcome]:
-        """Ask until the reply is understood.
-
-        Parameters
-        ----------
-        request, run
-            What to ask, and on whose account.
-        key : bytes, optional
-            The request's fingerprint, when its reply is known not to be kept.
-        tally : Tally, optional
-            What the row has cost before.
+        """Ask until the reply is understood; a `key` given has no reply kept.
 
         Raises
         ------

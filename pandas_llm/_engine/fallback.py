@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pandas_llm.types import Request
 
     Shorter = Callable[[int, Request, ContextLengthError], Request | None]
+    """Makes a request that was too long again, shorter; None where that is no use."""
     Tried = tuple[Client, bytes, Outcome]
 
 _UNTIL_NEXT = 10.0
@@ -31,19 +32,7 @@ _UNTIL_NEXT = 10.0
 
 
 class Fallback:
-    """Asks for the rows of a run, in all the ways that the run allows.
-
-    Parameters
-    ----------
-    clients : sequence of Client
-        The one to ask, then those to fall back to.
-    events : Events
-        Counts.
-    outcomes : Outcomes
-        Is told which of several has answered a row.
-    shorter : callable, optional
-        Makes a request that was too long again, shorter; or gives None.
-    """
+    """Asks for the rows of a run, in all the ways that the run allows."""
 
     def __init__(
         self,

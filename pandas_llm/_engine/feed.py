@@ -253,13 +253,6 @@ class Bundles:
 
     Until the endpoint has answered in this process, a bundle holds one: a wrong key
     costs one small call, and its answer tells how large the others will be.
-
-    Parameters
-    ----------
-    feed : Feed
-        Gives the requests one by one.
-    client : Client
-        Its limits and pace count.
     """
 
     def __init__(self, feed: Feed, client: Client) -> None:

@@ -57,14 +57,7 @@ async def open_client(
 ) -> Client:
     """Open what a run needs to ask one endpoint; the stack closes it.
 
-    Parameters
-    ----------
-    stack : AsyncExitStack
-        Of the run.
-    endpoint : Endpoint
-        Its model may be empty: a server that lists exactly one is used with it.
-    setup : Setup
-        What all clients of the run share.
+    The model may be empty: a server that lists exactly one is used with it.
 
     Raises
     ------

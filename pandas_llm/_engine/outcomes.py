@@ -18,11 +18,6 @@ if TYPE_CHECKING:
 class Remarks:
     """Remarks by row: their text and 15 bytes, where the errors took 580.
 
-    Parameters
-    ----------
-    rows : int
-        How many rows there are.
-
     Examples
     --------
     >>> remarks = Remarks(3)
@@ -85,17 +80,6 @@ class Details(NamedTuple):
 
 class Outcomes:
     """Outcomes of a run, in the order in which they came.
-
-    Parameters
-    ----------
-    rows : int
-        Rows of the input.
-    width : int
-        Values of a record.
-    details : bool
-        Whether to keep `Details`.
-    labels : sequence, optional
-        The rows' labels, for their errors.
 
     Notes
     -----

@@ -72,15 +72,7 @@ class Parts:
 
 
 class Sender:
-    """Sends requests to one endpoint until each has a reply or has failed.
-
-    Parameters
-    ----------
-    parts : Parts
-        The endpoint, and what it is reached by.
-    settings : Settings
-        Retries and patience.
-    """
+    """Sends requests to one endpoint until each has a reply or has failed."""
 
     def __init__(self, parts: Parts, settings: Settings) -> None:
         self.negotiation = Negotiation(

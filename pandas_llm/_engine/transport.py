@@ -77,14 +77,7 @@ def patience(settings: Settings) -> float:
 
 
 class Transport:
-    """Sends requests of one run.
-
-    Parameters
-    ----------
-    settings : Settings
-        `request_timeout`, `ca`, `cert`, and `session`, the caller's, which is used as
-        it is and never closed here.
-    """
+    """Sends requests of one run; a session of the caller's is never closed here."""
 
     def __init__(self, settings: Settings) -> None:
         self._given = settings.session
@@ -141,12 +134,7 @@ class Transport:
     ) -> Awaitable[HTTPResponse]:
         """Send by POST and return the whole answer, whatever its status.
 
-        Parameters
-        ----------
-        request : HTTPRequest
-            What to send.
-        once : bool
-            Whether it must not leave twice, because it creates something.
+        With `once` it must not leave twice, because it creates something.
 
         Raises
         ------

@@ -42,19 +42,7 @@ _SLICE = 0.2
 
 
 class Engine:
-    """Runs the requests of one run through its clients.
-
-    Parameters
-    ----------
-    clients : sequence of Client
-        The one to ask, then those to fall back to.
-    events : Events
-        Counts.
-    outcomes : Outcomes
-        Takes the outcomes.
-    shorter : callable, optional
-        Makes a request that was too long again, shorter; or gives None.
-    """
+    """Runs the requests of one run through its clients."""
 
     def __init__(
         self,

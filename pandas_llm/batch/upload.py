@@ -282,7 +282,7 @@ class Upload:
 
     async def built(self, request: Request, n: int) -> tuple[bytes, int]:
         """Write a body, and return how much of it images are above their tokens."""
-        if self._by_words and self.client.terms.capabilities.logprobs:
+        if self._by_words and self.client.negotiation.capabilities.logprobs:
             (request,) = word_requests(request)  # several are refused
         if request.images:
             name = self.client.endpoint.provider
@@ -297,7 +297,7 @@ class Upload:
 
     def without_odds(self, items: list[Item]) -> list[Item]:
         """Return the requests as they are known where no probabilities are told."""
-        if not self._by_words or self.client.terms.capabilities.logprobs:
+        if not self._by_words or self.client.negotiation.capabilities.logprobs:
             return items
         key = self.client.fingerprint.plain
         plain = [item._replace(key=key(item.request)) for item in items]
