@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from pandas_llm._verbs.forms import make_plan, tool
+from pandas_llm.errors import InvalidValueError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +47,7 @@ def preview(  # noqa: PLR0913 - all by name but the first four
 
     verb : str, optional
         ``"generate"``, or ``"complete"`` without `keys`; for ``"classify"`` the keys
-        are the labels.
+        are the labels, for ``"matches"`` and ``"filter"`` there are none.
 
     Returns
     -------
@@ -173,9 +174,35 @@ def submit(
     return _plan(template, keys, options, verb).submit(data)
 
 
+_BY_ROW = ("generate", "extract", "complete", "classify", "embed")
+_QUESTIONS = {
+    "merge": "2.6 questions a left row, 1.0 with validate='1:1'",
+    "drop_duplicates": "2.3 questions a row",
+    "duplicated": "2.3 questions a row",
+    "ngroup": "2.3 questions a row",
+    "nlargest": "1.4 questions a row for ten of 1,000, twice that in both orders",
+    "agg": "the tokens of all rows, divided by max_tokens_per_call",
+    "search": "a vector a row, once",
+}
+"""What verbs ask of which the next question depends on the answers."""
+
+
 def _plan(
-    template: str, keys: Any, options: Mapping[str, Any], verb: Verb | None = None
+    template: str, keys: Any, options: Mapping[str, Any], verb: str | None = None
 ) -> Plan:
-    """Build the plan of a verb; without one, keys mean ``generate``."""
-    arguments = {"template": template, "keys": keys, "options": options}
-    return make_plan(verb or ("complete" if keys is None else "generate"), arguments)
+    """Make the plan of a verb that is told by whether there are keys, if not named."""
+    name: Any = verb or ("complete" if keys is None else "generate")
+    if name in ("matches", "filter"):
+        name, keys = "extract", {"matches": bool}
+    if name in _QUESTIONS:
+        msg = (
+            f"what {name} asks depends on the answers: about {_QUESTIONS[name]}. To see "
+            "one question, pass a frame of pairs or of texts, with verb='matches'"
+        )
+        raise InvalidValueError(msg)
+    if name not in _BY_ROW:
+        listed = ", ".join(map(repr, (*_BY_ROW, "matches", "filter")))
+        msg = f"verb must be one of {listed}, not {verb!r}"
+        raise InvalidValueError(msg)
+    given = {"template": template, "keys": keys, "options": options}
+    return make_plan(name, given)

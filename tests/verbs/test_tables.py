@@ -657,3 +657,28 @@ def test_matches_by_the_probability_of_yes(judged):
     told = sure["matches_confidence"].to_numpy(float)
     assert told == pytest.approx(np.maximum(chance, 1 - chance))
     assert (strict == (chance >= 0.9)).all()
+
+
+# -- before -----------------------------------------------------------------------
+
+
+def test_what_is_asked_of_each_row_can_be_seen_and_estimated_before():
+    given = {"verb": "filter", "model": "sim", "cache": False}
+    shown = PEOPLE.llm.preview("Is ${name} tall?", **given)
+    assert shown["prompt"].iloc[0] == "Is Jon Smith tall?"
+    assert PEOPLE.llm.estimate("Is ${name} tall?", **given).requests == 5
+
+
+@pytest.mark.parametrize("tool", ["preview", "estimate"])
+@pytest.mark.parametrize(
+    ("verb", "says"),
+    [
+        ("nlargest", "about 1.4 questions a row"),
+        ("merge", "about 2.6 questions a left row"),
+        ("agg", "max_tokens_per_call"),
+        ("largest", "verb must be one of"),
+    ],
+)
+def test_what_depends_on_the_answers_says_how_many_questions(tool, verb, says):
+    with pytest.raises(InvalidValueError, match=says):
+        getattr(PEOPLE.llm, tool)("${name}", verb=verb, model="sim")
