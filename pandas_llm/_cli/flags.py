@@ -31,14 +31,14 @@ def add(parser: argparse.ArgumentParser, verb: str) -> None:
             _add_one(run if name in options.OPTIONS else own, name, option)
 
 
-def given(words: argparse.Namespace, verb: str) -> dict[str, Any]:
+def chosen(words: argparse.Namespace, verb: str) -> dict[str, Any]:
     """Return the options that were set by flags."""
     names = options.listed(_TABLES[verb])
-    found = {name: value for name, value in vars(words).items() if name in names}
-    for name, value in found.items():
+    values = {name: value for name, value in vars(words).items() if name in names}
+    for name, value in values.items():
         if isinstance(value, _Pairs):
-            found[name] = dict(value)
-    return found
+            values[name] = dict(value)
+    return values
 
 
 class _Pairs(dict[str, Any]):
@@ -56,12 +56,12 @@ class _AddPairs(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         """Add to what is there."""
-        found = _Pairs(getattr(namespace, self.dest, None) or {})
+        pairs = _Pairs(getattr(namespace, self.dest, None) or {})
         try:
-            found.update(_pairs(self.dest, values))
+            pairs.update(_pairs(self.dest, values))
         except ValueError as error:
             parser.error(f"{option_string}: {error}")
-        setattr(namespace, self.dest, found)
+        setattr(namespace, self.dest, pairs)
 
 
 def _add_one(group: Any, name: str, option: Option) -> None:
@@ -69,9 +69,9 @@ def _add_one(group: Any, name: str, option: Option) -> None:
     arms = _arms(option.type)
     kinds = {typing.get_origin(arm) or arm for arm in arms}
     read = option.rule.read if option.rule else _json_or_text
-    told = option.says.replace("`", "") + _default(option)
+    sentence = option.says.replace("`", "") + _default(option)
     common: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS}
-    common["help"] = told.replace("%", "%%")
+    common["help"] = sentence.replace("%", "%%")
     if bool in kinds:
         if kinds & {str, int, float}:
             group.add_argument(flag, metavar="FILE", **common)
@@ -129,12 +129,11 @@ def _json_or_text(text: str) -> Any:
 
 def _pairs(name: str, text: str) -> Mapping[str, Any]:
     if text.startswith("{"):
-        found: Mapping[str, Any] = json.loads(text)
-        return found
+        pairs: Mapping[str, Any] = json.loads(text)
+        return pairs
     key, equals, value = text.partition("=")
     if not equals or not key:
-        msg = f"NAME=VALUE or a JSON object is needed, not {text!r}"
-        raise ValueError(msg)
+        raise ValueError(f"NAME=VALUE or a JSON object is needed, not {text!r}")
     if name == "prices":
         return {key: json.loads(f"[{value}]")}
     return {key: _json_or_text(value) if name == "extra" else value}

@@ -147,8 +147,6 @@ def _times(seconds: float, width: float) -> list[tuple[float, str]]:
 def percentile(bins: Sequence[tuple[int, int]], share: float) -> float:
     """Return the seconds below which a share of the answers lies, within 5 %.
 
-    Examples
-    --------
     >>> round(percentile([(53, 99), (80, 1)], 0.5), 2)
     0.1
     """

@@ -62,8 +62,6 @@ def listed(table: type) -> dict[str, Option]:
 
     Its module evaluates annotations: no ``from __future__ import annotations``.
 
-    Examples
-    --------
     >>> from typing import Annotated, TypedDict
     >>> red = Annotated[float, Option("How much red.", default=0.5)]
     >>> Colours = TypedDict("Colours", {"red": red})

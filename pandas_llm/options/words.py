@@ -19,13 +19,7 @@ _WIDTH = 76
 
 
 def parameters() -> list[inspect.Parameter]:
-    """Return the options as parameters, for a signature.
-
-    Examples
-    --------
-    >>> print(parameters()[0])
-    model: str | None = None
-    """
+    """Return the options as parameters, for a signature."""
     return [
         inspect.Parameter(
             name,
@@ -38,21 +32,13 @@ def parameters() -> list[inspect.Parameter]:
 
 
 def sentences() -> Mapping[str, str]:
-    """Return the sentence of each option.
-
-    Examples
-    --------
-    >>> sentences()["deadline"]
-    'Seconds for the whole run.'
-    """
+    """Return the sentence of each option."""
     return {name: option.says for name, option in OPTIONS.items()}
 
 
 def documented(docstring: str) -> str:
     r"""Return a docstring with every option in the place of ``**options``.
 
-    Examples
-    --------
     >>> lines = ["Ask.", "", "**options", "    Any of the options."]
     >>> print(*documented("\n".join(lines)).splitlines()[:4], sep="\n")
     Ask.
@@ -74,8 +60,6 @@ def documented(docstring: str) -> str:
 def shows_options(function: Function) -> Function:
     """Show the options of a function that takes ``**options`` and nothing else.
 
-    Examples
-    --------
     >>> @shows_options
     ... def ask(**options): ...
     >>> list(inspect.signature(ask).parameters)[:2]
@@ -91,8 +75,6 @@ def shows_options(function: Function) -> Function:
 def reference() -> str:
     """Return the options as a table of Markdown.
 
-    Examples
-    --------
     >>> print(reference().splitlines()[4])
     | `api_key` | a str, a callable or None | `None` | The key, ... |
     """

@@ -53,13 +53,7 @@ class Vectors(NamedTuple):
 
 
 class Dialect:
-    """A provider but for `shared`, `filled` and `parse`.
-
-    Parameters
-    ----------
-    endpoint : Endpoint
-        Where requests go and with which key.
-    """
+    """A provider but for `shared`, `filled` and `parse`."""
 
     capabilities = Capabilities()
     """What to try first."""
@@ -194,8 +188,9 @@ class Dialect:
                 text = orjson.dumps(prompt)
                 body = b"%b%b%b" % (self._before[1], text, self.ending[2:])
         except TypeError as error:  # orjson's JSONEncodeError is one
-            msg = f"the prompt cannot be sent as UTF-8: {error}"
-            raise EncodingError(msg) from None
+            raise EncodingError(
+                f"the prompt cannot be sent as UTF-8: {error}"
+            ) from None
         return HTTPRequest(self._url, self.headers, body)
 
     def _fields(

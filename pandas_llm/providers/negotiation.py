@@ -22,10 +22,7 @@ SAMPLING = ("temperature", "top_p", "seed", "stop")
 TIER = "service_tier"
 """The option, and the field in every vendor's body that has it."""
 MODES: tuple[SchemaMode, ...] = ("json_schema", "json_object", "prompt")
-_LIMITS = {
-    "max_completion_tokens": "max_tokens",
-    "max_tokens": "max_completion_tokens",
-}
+_LIMITS = {"max_completion_tokens": "max_tokens", "max_tokens": "max_completion_tokens"}
 _MOST = (
     *("max_tokens", "max_completion_tokens", "max_output_tokens"),
     *("maxOutputTokens", "max_new_tokens", "num_predict"),
@@ -63,7 +60,7 @@ _BEFORE = (
 _LONG_QUOTE = re.compile(
     r"(?<!\w)(['\"`])(?:(?!\1).)*?\s(?:(?!\1).)*?\s(?:(?!\1).)*\1(?!\w)"
 )
-"""Three words in quotes are somebody's text and no option's name."""
+"""Three words in quotes are somebody's text, not an option's name."""
 
 
 def downgrade(  # noqa: C901, PLR0911 - a step a paragraph
@@ -75,14 +72,7 @@ def downgrade(  # noqa: C901, PLR0911 - a step a paragraph
 ) -> Capabilities | None:
     """Step down one capability that an error names; None when nothing is left.
 
-    Parameters
-    ----------
-    capabilities, error, request
-        What was tried, for which request, and how it was refused.
-    names : mapping, optional
-        The vendor's names of options, where they are others than ours.
-    modes : sequence
-        The ways to ask for a schema that the vendor has, the best first.
+    `names` are the vendor's of our options; `modes` its ways to ask for a schema.
     """
     if isinstance(error, (ContextLengthError, PromptFilteredError)):
         return None  # they speak of the prompt, and may quote any word of it
@@ -185,8 +175,6 @@ def note(schema: Mapping[str, Any] | None, capabilities: Capabilities) -> str:
 def merged(body: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
     """Put a caller's own fields into a body, those of nested objects one by one.
 
-    Examples
-    --------
     >>> merged({"config": {"a": 1}, "b": 2}, {"config": {"c": 3}})
     {'config': {'a': 1, 'c': 3}, 'b': 2}
     """
@@ -202,11 +190,8 @@ def merged(body: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
 def allowance(spec: Spec) -> tuple[int | None, int]:
     """Return the most tokens of a choice, and how many choices are billed.
 
-    A caller's own fields may allow more than the options, or the other way round;
-    which of the two a server goes by is not known, so the greater counts.
+    The greater of options and `extra` counts: which a server goes by is not known.
 
-    Examples
-    --------
     >>> from pandas_llm.types import Spec
     >>> allowance(Spec("m", max_tokens=20, extra={"max_completion_tokens": 500}))
     (500, 1)
@@ -232,16 +217,7 @@ def _whole(fields: Mapping[str, Any], names: tuple[str, ...]) -> list[int]:
 
 
 def _names(error: LLMError, name: str) -> bool:
-    """Return whether an error is about a field, by its `param` or by its subject.
-
-    Examples
-    --------
-    >>> from pandas_llm.errors import BadRequestError
-    >>> _names(BadRequestError("`seed` is not supported"), "seed")
-    True
-    >>> _names(BadRequestError("Invalid message: keep the seed"), "seed")
-    False
-    """
+    """Return whether an error is about a field, by its `param` or by its subject."""
     param = getattr(error, "param", None) or ""
     if param.rpartition(".")[2] == name:
         return True

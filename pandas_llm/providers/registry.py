@@ -103,13 +103,7 @@ class Preset(NamedTuple):
 
 @cache
 def presets() -> Mapping[str, Preset]:
-    """Return the providers of this package by name.
-
-    Examples
-    --------
-    >>> sorted(presets())[:3]
-    ['anthropic', 'azure', 'deepseek']
-    """
+    """Return the providers of this package by name."""
     known: dict[str, Preset] = {}
     for module in iter_modules([str(Path(__file__).parent)]):
         known |= getattr(import_module(f"{__package__}.{module.name}"), "PRESETS", {})
@@ -118,13 +112,7 @@ def presets() -> Mapping[str, Preset]:
 
 @cache
 def preset(name: str) -> Preset | None:
-    """Return the provider of a name, here or in another package; None for none.
-
-    Raises
-    ------
-    ConfigurationError
-        When another package's provider cannot be imported or is not a `Preset`.
-    """
+    """Return the provider of a name, here or in another package; None for none."""
     if name in presets():
         return presets()[name]
     from importlib.metadata import entry_points  # few need it, and it takes 20 ms
@@ -133,11 +121,13 @@ def preset(name: str) -> Preset | None:
         try:
             known = point.load()
         except (ImportError, AttributeError) as error:
-            msg = f"the provider {name!r} ({point.value}) cannot be imported: {error}"
-            raise ConfigurationError(msg) from error
+            raise ConfigurationError(
+                f"the provider {name!r} ({point.value}) cannot be imported: {error}"
+            ) from error
         if not isinstance(known, Preset):
-            msg = f"the provider {name!r} ({point.value}) is not a Preset but {known!r}"
-            raise ConfigurationError(msg)
+            raise ConfigurationError(
+                f"the provider {name!r} ({point.value}) is not a Preset but {known!r}"
+            )
         return known
     return None
 
@@ -155,8 +145,7 @@ def connect(endpoint: Endpoint) -> Provider:
     """Return the provider that speaks to an endpoint."""
     known = preset(endpoint.provider)
     if known is None:
-        msg = f"there is no provider {endpoint.provider!r}"
-        raise ConfigurationError(msg)
+        raise ConfigurationError(f"there is no provider {endpoint.provider!r}")
     dialect: Any = known.dialect
     place = _place(endpoint.base_url)
     if endpoint.provider == "openai" and place != _place(known.base_url or ""):
@@ -188,8 +177,9 @@ def read_reply(provider: Provider, response: HTTPResponse) -> Reply:
     try:
         return _seen(provider.parse(response))
     except (AttributeError, LookupError, TypeError, ValueError) as error:
-        msg = f"the reply is no chat completion: {error}"
-        raise MalformedReplyError(msg, status=response.status) from error
+        raise MalformedReplyError(
+            f"the reply is not a chat completion: {error}", status=response.status
+        ) from error
 
 
 def _seen(reply: Reply) -> Reply:

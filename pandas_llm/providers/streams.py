@@ -25,8 +25,6 @@ _BROKEN = {"code": "server_error", "message": "the event stream broke off"}
 def events(body: bytes) -> list[Any] | None:
     r"""Return what the events of a stream hold; None for any other body.
 
-    Examples
-    --------
     >>> events(b'data: {"a": 1}\n\n: still there\n\ndata: [DONE]\n\n')
     [{'a': 1}, '[DONE]']
     >>> events(b'{"data": 1}')
