@@ -20,7 +20,7 @@ direction of what follows, and halves of characters."""
 
 
 class Secret(str):
-    """A text that does not show itself, such as a key among the options."""
+    """A text with a hidden repr, such as a key."""
 
     __slots__ = ()
 
@@ -61,9 +61,8 @@ def parted_proxy(text: str) -> tuple[Secret, str]:
     ('***', 'http://host:8080')
     """
     scheme, mark, rest = text.rpartition("://")
-    credentials, _, place = rest.rpartition(
-        "@"
-    )  # it has no path that could hold another
+    # a proxy has no path that could hold another @
+    credentials, _, place = rest.rpartition("@")
     return Secret(credentials), f"{scheme}://{place}" if mark else f"http://{place}"
 
 
@@ -96,7 +95,7 @@ def is_secret(header: str) -> bool:
 
 
 def visible(text: str) -> str:
-    r"""Return a text with what a terminal would obey, and nobody sees, written out.
+    r"""Return a text with its invisible control characters written out.
 
     >>> print(visible("\x1b[2Jgone \u202etxt.exe"))
     \x1b[2Jgone \u202etxt.exe
@@ -132,7 +131,7 @@ class _Headers(dict[str, Any]):
 
 
 def conceal(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options whose secrets do not show themselves, in any repr of them.
+    """Return options whose secrets are hidden in any repr.
 
     >>> conceal({"api_key": "sk-1", "headers": {"Cookie": "a=1", "X-Team": "blue"}})
     {'api_key': '***', 'headers': {'Cookie': '***', 'X-Team': 'blue'}}

@@ -50,7 +50,7 @@ _TYPES: dict[str, Any] = {
 }
 
 
-class Stop(Exception):  # noqa: N818 - it ends the command, whatever the reason
+class Stop(Exception):  # noqa: N818 - it ends the command, for any reason
     """End the command with a message and an exit code."""
 
     def __init__(self, code: int, message: str) -> None:
@@ -68,7 +68,7 @@ def run(words: argparse.Namespace) -> int:
     except Stop as stop:
         _say(str(stop))
         return stop.code
-    except BrokenPipeError:  # nobody reads on, as with `| head`
+    except BrokenPipeError:  # the reader has left, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return STOPPED
 
@@ -123,7 +123,7 @@ def _run(words: argparse.Namespace) -> int:
     try:
         plan = _plan(words, chosen)
         table = files.read_table(words.input)
-        if table.shape == (0, 0):  # an empty file of JSON Lines knows no columns
+        if table.shape == (0, 0):  # an empty file of JSON Lines has no columns
             files.write_table(table, words.output)
             return DONE
         if words.preview:
@@ -173,7 +173,7 @@ def _text(value: str, flag: str) -> str:
     except UnicodeError:
         raise ValueError(f"{flag}: {value} is not text in UTF-8") from None
     except (OSError, RuntimeError):
-        return value  # too long for a name, or ~ of nobody
+        return value  # too long for a name, or ~ of an unknown user
     if path.suffix in (".txt", ".md", ".tmpl", ".j2") and len(value.split()) == 1:
         raise ValueError(f"{flag}: there is no file {value}")
     return value
@@ -182,7 +182,7 @@ def _text(value: str, flag: str) -> str:
 def _check(words: argparse.Namespace, plan: Plan, table: pd.DataFrame) -> None:
     """Find out what could go wrong after the run, before it."""
     if words.input == words.output != files.STANDARD:
-        raise ValueError("OUTPUT is INPUT: give the result a name of its own")
+        raise ValueError("OUTPUT is INPUT: choose another name for the result")
     files.check_target(table, words.output)
     new = plan(table.head(0))
     names = [new.name] if new.ndim == 1 else new.columns
@@ -256,7 +256,7 @@ def _joined(table: pd.DataFrame, out: Any) -> pd.DataFrame:
     return joined
 
 
-# -- what is said ---------------------------------------------------------------
+# -- what is printed ---------------------------------------------------------------
 
 
 def _previewed(plan: Plan, table: pd.DataFrame, rows: int) -> str:

@@ -46,7 +46,7 @@ _FEW = 8
 
 
 def installed_packages(rows: int = 20) -> pd.DataFrame:
-    """Read what the packages installed on this machine say of themselves."""
+    """Read the descriptions of the packages installed on this machine."""
     descriptions: dict[str, str] = {}
     for distribution in metadata.distributions():
         about = {key: str(value) for key, value in distribution.metadata.json.items()}

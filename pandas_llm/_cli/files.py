@@ -61,7 +61,7 @@ def check_target(table: pd.DataFrame, path: str) -> None:
 
 
 def ending(path: str) -> str:
-    """Return the ending that tells a table's form, in small letters."""
+    """Return a path's ending in small letters; raise for one that is not known."""
     suffix = Path(path).suffix.lower()
     if suffix in _FORMS:
         return suffix

@@ -55,7 +55,7 @@ class _AddPairs(argparse.Action):
         values: Any,
         option_string: str | None = None,
     ) -> None:
-        """Add to what is there."""
+        """Add to earlier pairs."""
         pairs = _Pairs(getattr(namespace, self.dest, None) or {})
         try:
             pairs.update(_pairs(self.dest, values))
@@ -98,7 +98,7 @@ def _add_one(group: Any, name: str, option: Option) -> None:
 
 
 def _default(option: Option) -> str:
-    """Distinguish a default that is not plain from the rest."""
+    """Describe a default, unless it is plain."""
     plain = option.default in (None, ()) or isinstance(option.default, bool)
     shown = option.shown.strip("'")
     return "" if plain else f" By default {shown}."
@@ -120,7 +120,7 @@ def _word(text: str) -> str | None:
 
 
 def _json_or_text(text: str) -> Any:
-    """Read JSON, or take the text for a text."""
+    """Read JSON, or return the text itself."""
     try:
         return json.loads(text)
     except ValueError:

@@ -24,7 +24,7 @@ def engine_plan(
     if plan.settings.max_cost is not None:
         raise ConfigurationError(
             "max_cost holds for one run, and each partition is one: leave it out, and "
-            "set a budget with the provider; df.llm.estimate on a sample tells the cost"
+            "set a budget with the provider; df.llm.estimate on a sample shows the cost"
         )
     plan.__reduce__()  # says what cannot be sent, before there is work
     return plan

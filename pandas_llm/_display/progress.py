@@ -29,7 +29,7 @@ _FORMAT = (
 
 
 class Status(NamedTuple):
-    """What the pace of the run says."""
+    """Whether and why rows wait now."""
 
     waiting: str = ""
     """Why all rows wait, if they do."""
@@ -117,7 +117,7 @@ class _Speed:
             return 0.0
         by_rate = rows / self.rate if self.rate > 0 else None
         by_plan = rows * self._requests_a_row() / status.plan if status.plan else None
-        # a burst at the start tells no limit, and the limit no slow server
+        # a burst at the start hides the limit, and the limit a slow server
         known = [seconds for seconds in (by_rate, by_plan) if seconds is not None]
         return max(known) + status.seconds if known else None
 

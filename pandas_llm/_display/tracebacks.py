@@ -1,10 +1,8 @@
 """Tracebacks that end at the caller's line, without the frames of the package.
 
-An error that the package raises on purpose is an `LLMError` and says all that is to
-be known: none of its frames is shown. Anything else is not expected (an error of
-another library, or a mistake in here) and keeps every frame. Code of the caller's
-that was called from in here, such as an `api_key` that is a function, keeps its own.
-``PANDAS_LLM_TRACEBACK=full`` keeps all.
+An `LLMError` is raised on purpose and loses its frames. Any other error is unexpected
+and keeps them. Code of the caller's that was called from here, such as an `api_key`
+function, keeps its own. ``PANDAS_LLM_TRACEBACK=full`` keeps all.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ class Totals:
         self.reasoning_tokens += tokens.reasoning
 
     def pay(self, cost: float) -> None:
-        """Count the cost of one reply; NaN is a price that nobody knows."""
+        """Count the cost of one reply; NaN is an unknown price."""
         if cost == cost:  # noqa: PLR0124 - quicker than math.isnan, for every row
             self.known_cost += cost
         else:

@@ -105,7 +105,7 @@ def _run(run: Mapping[str, Any], head: str) -> str:
 def _throughput(run: Mapping[str, Any]) -> str:
     series, width = run["series"], run["width"]
     done = series.get("done", [])
-    if len(done) < 3:  # noqa: PLR2004 - no plot of it would tell anything
+    if len(done) < 3:  # noqa: PLR2004 - too few for a plot
         return ""
     spans = [width] * (len(done) - 1) + [max(width / 10, run["seconds"] % width)]
     rates = [rows / span for rows, span in zip(done, spans, strict=True)]

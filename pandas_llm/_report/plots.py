@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 720, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 8, 26, 36
 BLUE, RED, AMBER, VIOLET = "#3b82c4", "#d1495b", "#d08a1d", "#8a63b8"
-"""Read on white and on black; shape and legend tell them apart as well."""
+"""Legible on white and on black; shape and legend differ as well."""
 _FAINT = 0.18
 
 

@@ -1,4 +1,4 @@
-"""What a run was like, in bounded room: for the report, whatever the rows."""
+"""What a run was like, for the report, in memory that does not grow with the rows."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What single verbs take beside the options of every verb, written in the same way.
-
-They have no defaults or rules here: those are in the verbs' signatures.
-"""
+"""Options of single verbs; their defaults and rules are in the verbs' signatures."""
 
 from typing import Annotated, Any, Literal
 
@@ -50,7 +47,7 @@ class LabelOptions(SeriesOptions, total=False):
         Any,
         Option(
             "'prior', or the offsets of an earlier run.",
-            flag=False,  # offsets are in attrs, which files have not
+            flag=False,  # offsets are in attrs, which files lack
         ),
     ]
     gold: Annotated[

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ForwardRef, TypeVar
 from pandas_llm.options.table import OPTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
@@ -29,11 +29,6 @@ def parameters() -> list[inspect.Parameter]:
         )
         for name, option in OPTIONS.items()
     ]
-
-
-def sentences() -> Mapping[str, str]:
-    """Return the sentence of each option."""
-    return {name: option.says for name, option in OPTIONS.items()}
 
 
 def documented(docstring: str) -> str:

@@ -1,7 +1,7 @@
-"""Bodies: what every dialect reads alike in an answer, however odd it is.
+"""Bodies: what every dialect reads alike in an answer.
 
-A whole answer counts, whatever stands beside it: NaN, half a character, odd counts.
-One that broke off does not count, whatever stands in it.
+A whole answer counts in spite of NaN, half a character or odd counts beside it. One
+that broke off does not count.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _int(digits: str) -> int | float:
 
 
 def _whole(value: Any) -> Any:
-    """Put a mark in place of each half of a character, which no file could hold."""
+    """Replace each half of a character, which files cannot hold, by a mark."""
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, list):

@@ -1,6 +1,6 @@
 """Servers that speak OpenAI's chat completions, each with its own oddities.
 
-What is not known for certain is not written down here: the first row finds it out.
+What is not certain is left out here: the first row finds it out.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class File(OlderLimit):
 
 
 class OneChoice(Server):
-    """A server that returns one choice whatever `n` says."""
+    """A server that returns one choice for any `n`."""
 
     capabilities = Capabilities(max_tokens="max_tokens", n=False)
 

@@ -226,7 +226,7 @@ def _yes_no(question: Question, yes: float) -> _Pairs:
 
 
 def _checked(question: Question, answer: _Pairs) -> _Pairs:
-    """Refuse what are no probabilities of the labels."""
+    """Refuse anything but probabilities of the labels."""
     by_label = dict(answer)
     probabilities = [by_label.get(label, 0.0) for label in question.labels]
     good = all(
@@ -234,7 +234,7 @@ def _checked(question: Question, answer: _Pairs) -> _Pairs:
     )
     if answer and not (good and math.fsum(probabilities) > 0):
         raise MalformedReplyError(
-            f"the probabilities of {question.name!r} are none: {answer!r}"
+            f"the answer to {question.name!r} has invalid probabilities: {answer!r}"
         )
     return tuple((label, float(p)) for label, p in answer)
 

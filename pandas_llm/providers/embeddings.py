@@ -89,7 +89,7 @@ class Embeddings:
             self._length = length
         elif length and self._asked and not self._length:
             raise ConfigurationError(
-                f"the model returns vectors of {length} numbers whatever dimensions="
+                f"the model returns vectors of {length} numbers for any dimensions="
                 f"{self._asked} says: leave it out"
             )
         else:
@@ -114,7 +114,7 @@ class Embeddings:
         return negotiation.without(capabilities, error, "encoding_format", "base64")
 
     def dropped(self, spec: Spec, capabilities: Capabilities) -> tuple[str, ...]:
-        """Return the options that are left out: there are none."""
+        """Return nothing: no option is left out."""
         return ()
 
 

@@ -247,7 +247,7 @@ def holds_error(data: Any) -> bool:
 
 
 def _base_resp(data: Any) -> dict[str, Any]:
-    """Return the error of MiniMax's ``base_resp``; empty where it is none."""
+    """Return the error of MiniMax's ``base_resp``; empty without one."""
     inner = data.get("base_resp") if isinstance(data, dict) else None
     if not isinstance(inner, dict):
         return {}
@@ -311,7 +311,7 @@ def _fields(
 
 
 def _message(body: dict[str, Any]) -> str | None:
-    """Return a body's own message, whatever its field is called."""
+    """Return a body's own message, under any of its names."""
     message = next((body[name] for name in _MESSAGES if body.get(name)), None)
     if isinstance(message, dict):  # Mistral
         names = ("detail", "message", "error")

@@ -22,7 +22,7 @@ _TRY_AGAIN = re.compile(
     r"(?:try again|retry) in ((?:[\d.]+ ?(?:ms|h|m|s))+)", re.IGNORECASE
 )
 _MOMENT = 1e6
-"""Seconds that are no duration but a moment."""
+"""From so many seconds on, a number is a moment."""
 _MILLISECONDS = 1e11
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "ns": 1e-9}
 _SECONDS |= dict.fromkeys(("us", "µs"), 1e-6)

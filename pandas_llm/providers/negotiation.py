@@ -29,7 +29,7 @@ _MOST = (
 )
 """Names of the most tokens of an answer, in the bodies of all vendors."""
 _CHOICES = ("n", "best_of", "candidateCount")
-"""Names of how many answers are written, all of which are billed."""
+"""Names of how many answers are written; each is billed."""
 _ALL = re.compile(r"sampling.(parameter|param|option)", re.IGNORECASE)
 _SCHEMA = re.compile(
     r"response_?format|json_?schema|json_object|structured.output|grammar|schema"

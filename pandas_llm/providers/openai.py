@@ -99,7 +99,7 @@ class OpenAI(Dialect):
         return Vectors(vectors, *self.used(data)[:2])
 
     def usage(self, data: Any) -> Used:
-        """Read the tokens, and the cost where a server says it."""
+        """Read the tokens, and the cost where a server states it."""
         usage = data.get("usage") or data["x_groq"]["usage"]
         return Used(_tokens(usage), _cost(usage), bodies.word(data, "service_tier"))
 
@@ -194,7 +194,7 @@ def _odds(logprobs: Any) -> Odds | None:
             ]
             read.append((first, *(one for one in others if one[0] != first[0])))
     except (LookupError, TypeError, ValueError):
-        return None  # an answer is an answer, whatever stands beside it
+        return None  # the answer counts all the same
     return Odds("logprobs", tuple(read))
 
 
@@ -221,14 +221,14 @@ def _text(content: Any) -> str:
 
 
 def _text_of(part: Any) -> str:
-    """Return the text of a part; its thinking is none."""
+    """Return the text of a part, without its thinking."""
     of_text = isinstance(part, dict) and part.get("type", "text") in _TEXTS
     text = part.get("text") if of_text else None
     return text if isinstance(text, str) else ""
 
 
 def _cost(usage: Any) -> float | None:
-    """Read the dollars that a server charges itself; OpenRouter says them."""
+    """Read the dollars that a server charges itself; as OpenRouter does."""
     cost = usage.get("cost") if isinstance(usage, dict) else None
     if isinstance(cost, bool) or not isinstance(cost, (int, float)):
         return None

@@ -54,7 +54,7 @@ class Provider(Protocol):
         """Put a request for `n` choices in the vendor's words."""
 
     def parse(self, response: HTTPResponse) -> Reply:
-        """Read an answer with status 2xx; raise an `LLMError` when it is none."""
+        """Read an answer with status 2xx; raise an `LLMError` for anything else."""
 
     def error(self, response: HTTPResponse) -> ProviderError:
         """Turn an answer with another status into an error."""
@@ -96,7 +96,7 @@ class Preset(NamedTuple):
     token: str | tuple[str, ...] = ()
     """Those with a bearer token, where that is sent otherwise than a key."""
     needs_key: bool = True
-    """Whether nobody is served without."""
+    """Whether a key is required."""
     query: tuple[tuple[str, str], ...] = ()
     """Parameters of the address, and the environment variables they are taken from."""
 

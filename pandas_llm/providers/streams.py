@@ -1,7 +1,7 @@
-"""Event streams that nobody asked for: some gateways send nothing else.
+"""Event streams, which some gateways send unasked.
 
 Each dialect's parts are put together to the answer that it would have sent whole. A
-stream that ends too early is an error, whatever came before.
+stream that ends too early is an error.
 """
 
 from __future__ import annotations

@@ -268,7 +268,7 @@ LINES = (
             status=_REQUEST,
         ),
     ),
-    # -- what the model or its template does not know, whatever the status -------------
+    # -- what the model or its template does not know, at any status -------------
     *_each_means(
         errors.BadRequestError,
         Line("llama.cpp", text="image input is not supported"),
