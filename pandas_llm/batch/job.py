@@ -152,20 +152,18 @@ class BatchJob:
 
     async def _finish(self, run: TaskRun, *, wait: bool) -> None:
         pause = _SOON
-        if self._state.unsent:
-            sending = Sending(self._task, run.data)
-            sending.notes = self._book.notes
-            self._book = await sending.send(self.id)
         queued = heard = time.monotonic()
-        while self._state.pending:
+        while self._state.pending or self._state.unsent:
             try:
+                if self._state.unsent:
+                    await self._send_rest(run.data)
                 await self._look()
                 heard = time.monotonic()
             except ProviderError as error:
                 away = time.monotonic() - heard
                 if not (wait and error.retryable and away < _LONGEST_SILENCE):
                     raise
-            if not wait or not self._state.pending:
+            if not wait or not (self._state.pending or self._state.unsent):
                 break
             if self._state.live:
                 queued = time.monotonic()
@@ -179,6 +177,13 @@ class BatchJob:
         await run.execute()
         await self._explain(run)
         self._state.used(run.events.totals)
+
+    async def _send_rest(self, data: Any) -> None:
+        """Send the rows that are in no batch yet."""
+        sending = Sending(self._task, data)
+        sending.notes = self._book.notes
+        self._book = await sending.send(self.id)
+        self._state.unsent = 0  # what is left has a reason
 
     async def _explain(self, run: TaskRun) -> None:
         """Note of rows without an answer what the batch said of them."""
@@ -236,7 +241,7 @@ class BatchJob:
         part.done, part.failed = told.done, told.failed
         self._word = part.word
         if told.full:
-            part.held()
+            self._book.full(part, told.reason or "")
         elif told.state == "ended":
             keys = {key.hex() for key in self._book.rows(part)}
             found = await self._results(upload, part, told.files)

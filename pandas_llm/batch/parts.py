@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from contextlib import suppress
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
+from pandas_llm._pacing import estimate_tokens
 from pandas_llm.batch.recovery import confirm, settle
 from pandas_llm.batch.state import Part
 from pandas_llm.batch.upload import QueueFullError
@@ -32,6 +34,10 @@ if TYPE_CHECKING:
     from pandas_llm.batch.upload import Upload
 
 
+_ROOM = 0.8
+"""Of the account's queue that a batch may take: its tokens are estimated."""
+
+
 async def send_all(upload: Upload, todo: Sequence[Item], book: Book) -> None:
     """Send the requests, in as many batches as the provider's limits make of them."""
     capabilities = upload.client.terms.capabilities
@@ -42,7 +48,7 @@ async def send_all(upload: Upload, todo: Sequence[Item], book: Book) -> None:
     book.state.unsent = len(todo)
     lines: list[bytes] = []
     keys: list[bytes] = []
-    size = 0
+    size, tokens, room = 0, 0.0, book.state.queue * _ROOM or math.inf
     for item in todo:
         name = item.key.hex()
         try:
@@ -52,25 +58,31 @@ async def send_all(upload: Upload, todo: Sequence[Item], book: Book) -> None:
             book.state.unsent -= 1
             continue
         line = upload.batches.line(name, body)
-        full = len(lines) == upload.most_requests
+        weight = estimate_tokens(f"{item.request.system or ''}{item.request.prompt}")
+        full = len(lines) == upload.most_requests or tokens + weight > room
         if lines and (full or size + len(line) > upload.batches.most_bytes):
-            await _begin(upload, lines, keys, book)
-            lines, keys, size = [], [], 0
+            await _begin(upload, lines, keys, book, tokens)
+            lines, keys, size, tokens = [], [], 0, 0.0
         lines.append(line)
         keys.append(item.key)
-        size += len(line)
+        size, tokens = size + len(line), tokens + weight
     if lines:
-        await _begin(upload, lines, keys, book)
+        await _begin(upload, lines, keys, book, tokens)
     book.save()
 
 
 async def _begin(
-    upload: Upload, lines: Sequence[bytes], keys: Sequence[bytes], book: Book
+    upload: Upload,
+    lines: Sequence[bytes],
+    keys: Sequence[bytes],
+    book: Book,
+    tokens: float,
 ) -> None:
     """Create one batch, noted first; an unclear answer is cleared up by the list."""
     name = f"{book.state.id}-{token_hex(8)}"
     file = await upload.uploaded(lines)
     part = Part("", len(lines), name=name, file=file, noted=time.time())
+    part.tokens = round(tokens)
     part.waiting = bool(file and book.state.waiting)  # behind those that wait
     book.note(part, keys)
     if not part.waiting:
@@ -103,11 +115,11 @@ async def _launch(
         why = ProviderError("it was interrupted")
         book.notes.append(str(upload.unclear(part.requests, why)))
         raise
-    except QueueFullError:
+    except QueueFullError as error:
         if not part.file:
             book.drop(part)
             raise
-        part.held()
+        book.full(part, str(error))
     except LLMError:  # refused, or never sent
         book.drop(part)
         raise

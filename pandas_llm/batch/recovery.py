@@ -113,11 +113,7 @@ async def _told_apart(
         names: set[str] = set()
         for url in one.batch.files:
             with suppress(ProviderError):  # gone: it says nothing
-                names |= await upload.look(
-                    url,
-                    lambda body: {r.custom_id for r in upload.batches.results(body)},
-                    1 << 30,
-                )
+                names |= {result.custom_id for result in await upload.results(url)}
         if names & keys:
             return one.batch
         if not names:

@@ -35,6 +35,7 @@ class Sending:
     def __init__(self, task: Task, data: Any) -> None:
         self._task = task
         self._path = _path(task.settings)
+        _check_weighing(task)
         self._written = saved.write(task)
         self.notes: list[str] = []
         unbound = replace(task.settings, max_cost=None)
@@ -88,7 +89,7 @@ class Sending:
         try:
             if todo:
                 await upload.check()
-            todo = await upload.probe(todo, state, budget)
+            todo = upload.without_odds(await upload.probe(todo, state, budget))
             upload.cache.flush()  # paid for, whatever comes now
             if todo and budget.spent:
                 await affords(upload, todo, budget)
@@ -102,6 +103,23 @@ async def settle_all(upload: Upload, book: Book) -> None:
     for part in book.state.open:
         if not await settle(upload, part, book):
             book.drop(part)
+
+
+def _check_weighing(task: Task) -> None:
+    """Refuse probabilities and known labels that a batch cannot carry."""
+    each = len(task.output.questions) + bool(task.output.open)
+    if task.odds and each > 1:
+        msg = (
+            f"the probabilities of these keys are {each} requests a row, and a batch "
+            "has one: leave confidence= or batch=True out, or use classify"
+        )
+        raise ConfigurationError(msg)
+    if not isinstance(task.shape.gold, str | None):
+        msg = (
+            "gold= as a Series cannot be kept with a batch job: put it into the frame "
+            "and pass the column's name"
+        )
+        raise ConfigurationError(msg)
 
 
 def _busy(book: Book) -> set[bytes] | None:

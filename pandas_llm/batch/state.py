@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 import time
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
@@ -37,6 +38,8 @@ CREATE TABLE IF NOT EXISTS pandas_llm_batch_rows (
     part TEXT PRIMARY KEY, job TEXT NOT NULL, keys BLOB NOT NULL
 )
 """
+_LIMIT = re.compile(r"Limit: ([\d,]+) enqueued tokens")
+"""What OpenAI says of a queue that is full."""
 _KEY = 16
 """Bytes of a request's key."""
 
@@ -64,6 +67,8 @@ class Part:
     """Whether it was found by its moment and size alone."""
     waiting: bool = False
     """Whether it is to be asked for when the account's queue has room."""
+    tokens: int = 0
+    """An estimate for its prompts."""
     past: list[str] = field(default_factory=list)
     """The provider's names of batches that a full queue has failed; empty where it
     did not even begin one."""
@@ -95,6 +100,8 @@ class State:
     requests: int = 0
     unsent: int = 0
     """Requests that are in no batch yet."""
+    queue: int = 0
+    """Tokens that the account's queue takes, once the provider has told; 0 before."""
     counters: Totals = field(default_factory=Totals)
     """What was asked, used and paid: by the rows ahead and by the batches."""
 
@@ -159,6 +166,25 @@ class Book:
         self.state.unsent += part.requests
         self.state.requests -= part.requests
         self._dropped.add(part.name)
+        self._write()
+
+    def full(self, part: Part, told: str) -> None:
+        """Hold a batch back, or give up one that the whole queue is too small for."""
+        state = self.state
+        if limit := _LIMIT.search(told):
+            state.queue = int(limit[1].replace(",", ""))
+        if not 0 < state.queue < part.tokens:
+            part.held()
+            return
+        if part.requests == 1:
+            why = f"its prompt is over the account's queue of {state.queue:,} tokens"
+            state.reasons |= {key.hex(): why for key in self.rows(part)}
+        else:
+            part.word = "its rows go into smaller batches: the queue is too small"
+            state.unsent += part.requests
+            state.requests -= part.requests
+            part.requests = 0
+        part.ended, part.waiting = True, False
         self._write()
 
     def rows(self, part: Part) -> set[bytes]:

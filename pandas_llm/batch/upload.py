@@ -24,6 +24,7 @@ from pandas_llm._engine import (
     resolve_endpoint,
 )
 from pandas_llm._pacing import backoff, unsent
+from pandas_llm._replies import word_requests
 from pandas_llm._run import shared_spec
 from pandas_llm.cache import open_cache
 from pandas_llm.errors import (
@@ -279,12 +280,27 @@ class Upload:
 
     async def built(self, request: Request, n: int) -> tuple[bytes, int]:
         """Write a body, and return how much of it images are above their tokens."""
+        if self._by_words and self.client.terms.capabilities.logprobs:
+            (request,) = word_requests(request)  # several are refused
         if request.images:
             name = self.client.endpoint.provider
             request = await images.load(request, self.client.provider.images, name)
         capabilities = self.client.terms.capabilities
         body = self.client.provider.build(request, capabilities, n).body
         return body, images.surplus(request)
+
+    @property
+    def _by_words(self) -> bool:
+        return self.client.spec.odds in ("words", "codes")
+
+    def without_odds(self, items: list[Item]) -> list[Item]:
+        """Return the requests as they are known where no probabilities are told."""
+        if not self._by_words or self.client.terms.capabilities.logprobs:
+            return items
+        key = self.client.fingerprint.plain
+        plain = [item._replace(key=key(item.request)) for item in items]
+        kept = self.kept(plain)
+        return [item for item in plain if item.key not in kept]
 
     def keep(self, result: Result, state: State) -> None:
         """Put one answer into the cache, or note why there is none."""

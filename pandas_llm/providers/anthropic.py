@@ -167,7 +167,7 @@ class Anthropic(Dialect):
         requests, into, out, scarcer = (
             quota(headers, names) for names in (_REQUESTS, _INPUT, _OUTPUT, _SCARCER)
         )
-        if into and out:
+        if out:
             return Quotas(requests, None, into, out)
         tokens = scarcer or into
         return Quotas(requests, tokens) if requests or tokens else None

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import httpx2 as httpx
-import openai
 import orjson
 import pandas as pd
 import pytest
@@ -453,36 +452,6 @@ def test_a_job_that_nobody_knows_is_an_error(kept):
 
 
 # -- the protocols --------------------------------------------------------------
-
-
-def test_the_vendors_own_client_understands_the_simulator(simulator):
-    server = simulator(fail_if={"two": "500"})
-    client = openai.OpenAI(base_url=server.base_url, api_key="k", max_retries=0)
-    lines = [
-        {
-            "custom_id": name,
-            "method": "POST",
-            "url": "/v1/chat/completions",
-            "body": {"model": "sim", "messages": [{"role": "user", "content": name}]},
-        }
-        for name in ("one", "two", "three")
-    ]
-    content = b"\n".join(map(orjson.dumps, lines))
-    file = client.files.create(file=("batch.jsonl", content), purpose="batch")
-    made = client.batches.create(
-        input_file_id=file.id,
-        endpoint="/v1/chat/completions",
-        completion_window="24h",
-    )
-    while (now := client.batches.retrieve(made.id)).status == "in_progress":
-        time.sleep(0.05)
-    assert now.status == "completed"
-    assert (now.request_counts.completed, now.request_counts.failed) == (2, 1)
-    good = client.files.content(now.output_file_id).text.splitlines()
-    assert {orjson.loads(line)["custom_id"] for line in good} == {"one", "three"}
-    bad = orjson.loads(client.files.content(now.error_file_id).text)
-    assert bad["response"]["status_code"] == 500
-    client.close()
 
 
 def test_the_simulators_inline_batches_read_as_anthropics(simulator):

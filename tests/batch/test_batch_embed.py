@@ -5,17 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from base64 import b64decode
 
 import numpy as np
-import openai.types
-import openai.types.batch_create_params
-import openai.types.embedding_create_params
-import orjson
 import pandas as pd
 import pytest
 from batch_between import Between, at, created
-from pydantic import TypeAdapter
 
 from pandas_llm import ConfigurationError, LLMWarning
 from pandas_llm.batch import upload
@@ -122,50 +116,6 @@ def test_max_cost_needs_no_max_tokens(simulator, kept):
         FRAME.llm.embed("text", max_cost=1.0, **options)
     assert server.stats()["requests"] == 0
     assert FRAME.llm.embed("text", max_cost=1e6, **options).notna().all()
-
-
-def test_what_is_sent_and_answered_is_as_openais_types_have_it(simulator, kept):
-    server, bodies = simulator(), {}
-
-    def before(what, request, _):
-        async def read():
-            bodies.setdefault(what, await request.read())
-
-        return read()
-
-    with Between(server, before) as between:
-        FRAME.llm.embed("text", **at(between, kept, batch=True, dimensions=4))
-    asked = orjson.loads(bodies["create"])
-    kind = openai.types.batch_create_params.BatchCreateParams
-    assert TypeAdapter(kind).validate_python(asked) == asked
-    lines = [x for x in bodies["upload"].splitlines() if x.startswith(b'{"custom_id"')]
-    assert len(lines) == 5
-    kind = openai.types.embedding_create_params.EmbeddingCreateParams
-    for line in map(orjson.loads, lines):
-        assert line.keys() == {"custom_id", "method", "url", "body"}
-        assert (line["method"], line["url"]) == ("POST", "/v1/embeddings")
-        read = TypeAdapter(kind).validate_python(line["body"])
-        assert {**read, "input": line["body"]["input"]} == line["body"]
-        assert len(line["body"]["input"]) == 1
-    for batch in created(server):
-        openai.types.Batch.model_validate(batch, strict=True)
-
-
-def test_the_official_client_reads_the_simulators_vectors(simulator, kept):
-    server = simulator()
-    job = FRAME.llm.submit("text", verb="embed", **at(server, kept))
-    while not job.status().ended:
-        pass
-    client = openai.OpenAI(base_url=server.base_url, api_key="k", max_retries=0)
-    (batch,) = client.batches.list()
-    results = client.files.content(batch.output_file_id).text.splitlines()
-    bodies = [orjson.loads(line)["response"]["body"] for line in results]
-    for body in bodies:
-        (vector,) = body["data"]  # base64, which the client makes a list of
-        vector["embedding"] = np.frombuffer(b64decode(vector["embedding"]), "<f4")
-        vector["embedding"] = vector["embedding"].tolist()
-        openai.types.CreateEmbeddingResponse.model_validate(body)
-    assert len(bodies) == 5
 
 
 @pytest.mark.parametrize("pilot", [0, 3])

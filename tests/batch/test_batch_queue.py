@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import pandas as pd
 import pytest
 from aiohttp import web
 from batch_between import FRAME, ROWS, Between, at, created, paid
 
+from pandas_llm import LLMWarning
 from pandas_llm.batch import load, recovery
 from pandas_llm.providers.batches import OpenAIBatches
 
@@ -101,3 +103,51 @@ def test_two_processes_do_not_both_send_what_waits(simulator, kept):
         assert one.result(FRAME).notna().all()
     assert len(created(server)) == 3
     assert paid(server) == [1] * ROWS
+
+
+# -- a queue that is told in tokens -----------------------------------------------
+
+LONG = pd.DataFrame({"text": [f"{at}: " + "some words " * 40 for at in range(24)]})
+
+
+@pytest.fixture
+def large(monkeypatch):
+    monkeypatch.setattr(OpenAIBatches, "most_requests", 50_000)
+
+
+def test_a_part_that_is_larger_than_the_queue_goes_in_smaller_ones(
+    simulator, kept, large
+):
+    server = simulator(batch_tokens=700, batch_latency=0.1)
+    out = LONG.llm.complete("${text}", **at(server, kept, batch=True))
+    assert out.notna().all()
+    assert paid(server) == [1] * len(LONG)
+    assert len(good(server)) >= 4
+    assert len(created(server)) - len(good(server)) >= 1  # found out with the first
+
+
+@pytest.mark.parametrize("how", ["load", "same call"])
+def test_another_process_cuts_what_was_too_large(
+    simulator, kept, large, how, monkeypatch
+):
+    server = simulator(batch_tokens=700, batch_latency=0.1)
+    job = LONG.llm.submit("${text}", **at(server, kept))
+    now = job.status()
+    assert now.waiting == len(LONG) - 1  # one went ahead of the batch
+    if how == "load":
+        monkeypatch.setitem(os.environ, "OPENAI_API_KEY", "k")
+        out = load(job.id, cache=kept, base_url=server.base_url).result(LONG)
+    else:
+        out = LONG.llm.complete("${text}", **at(server, kept, batch=True))
+    assert out.notna().all()
+    assert paid(server) == [1] * len(LONG)
+
+
+def test_a_row_that_is_larger_than_the_queue_is_said_so(simulator, kept, large):
+    server = simulator(batch_tokens=700, batch_latency=0.05)
+    rows = pd.concat([LONG.iloc[:3], pd.DataFrame({"text": ["long words " * 400]})])
+    given = at(server, kept, batch=True, error_column="why")
+    with pytest.warns(LLMWarning, match="1 of 4 rows failed"):
+        out = rows.llm.complete("${text}", **given)
+    assert out["completion"].isna().tolist() == [False, False, False, True]
+    assert "over the account's queue of 700 tokens" in out["why"].iloc[-1]

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 from resume_server import Server, completion, failure
+from schema_keys import CONSTRAINED as KEYS
 from vendor_replies import at, said
 
 from pandas_llm._keys import parse_keys
@@ -28,21 +29,6 @@ from pandas_llm.types import Capabilities, Endpoint, Request, Spec
 ROWS = pd.DataFrame({"text": ["one", "two", "three"]})
 
 
-class Part(BaseModel):
-    """A part with names that are keywords as well."""
-
-    minimum: Annotated[int, Field(ge=1)]
-    pattern: Annotated[str, Field(pattern="^[a-z]+$")] | None
-    items: Annotated[list[Annotated[float, Field(lt=9)]], Field(max_length=4)]
-
-
-class Tree(BaseModel):
-    """A part of itself."""
-
-    size: Annotated[int, Field(le=7)]
-    parts: list[Tree]
-
-
 class Odd(BaseModel):
     """What no server takes."""
 
@@ -50,19 +36,6 @@ class Odd(BaseModel):
     id: UUID
 
 
-KEYS: dict[str, Any] = {
-    "low": Annotated[int, Field(ge=1, le=5)],
-    "between": Annotated[float, Field(gt=0, lt=1.5)],
-    "even": Annotated[int, Field(multiple_of=2)],
-    "code": Annotated[str, Field(pattern="^[A-Z]{3}$")],
-    "word": Annotated[str, Field(min_length=2, max_length=8, description="short")],
-    "tags": Annotated[list[str], Field(min_length=1, max_length=3)],
-    "maybe": Annotated[int, Field(ge=0)] | None,
-    "part": Part,
-    "tree": Tree,
-    "day": dt.date,
-    "plain": str,
-}
 SAID = {
     "low": 2,
     "between": 0.5,
@@ -142,19 +115,6 @@ def test_openais_own_strict_mode_gets_what_it_takes():
     assert keywords(found["word"]) == {}
     for name in KEYWORDS.keys() - {"word"}:
         assert keywords(found[name]) == KEYWORDS[name]
-
-
-def test_anthropic_gets_what_its_own_package_sends():
-    from anthropic.lib._parse._transform import transform_schema
-
-    found = built("anthropic", "https://api.anthropic.com/v1")
-    output = Records(parse_keys(KEYS), single=True)
-    theirs = transform_schema(dict(output.constrained or {}))
-    for name, ours in found["properties"].items():
-        other = theirs["properties"][name]
-        assert keywords(ours) == keywords(other), name
-    assert found["properties"]["tags"]["minItems"] == 1
-    assert "maxItems" not in found["properties"]["tags"]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import datetime as dt
 import importlib.util
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import pandas as pd
 import pytest
 from pydantic import BaseModel, Field
@@ -230,21 +229,3 @@ def test_an_error_of_its_other_endpoints_is_the_rows(name, here):
     )
     assert out["why"].notna().tolist() == [False, False, True, False]
     assert out["why"][2].startswith("context_length")
-
-
-def test_texts_get_the_vectors_that_openais_client_gets(here):
-    from openai import OpenAI
-
-    words = [f"Cat {i} purrs." for i in range(30)]
-    there = {name: here[name] for name in ("base_url", "model", "progress")}
-    out = pd.Series(words).llm.embed(**there)
-    assert out.llm.usage.requests == 2  # one text first, then all the others
-    client = OpenAI(base_url=here["base_url"], api_key="none")
-    theirs = [
-        one.embedding
-        # the same texts together: with others the server gives a few of them another
-        # vector, whoever asks
-        for asked in (words[:1], words[1:])
-        for one in client.embeddings.create(model="tiny-llama", input=asked).data
-    ]
-    assert np.allclose(np.stack(list(out)), theirs, atol=1e-4)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import aiohttp
-import openai
 import pytest
 
 from pandas_llm.simulator import (
@@ -153,46 +152,6 @@ def test_a_reply_has_the_fields_of_openai() -> None:
     assert usage["completion_tokens"] == count_tokens(got.text)
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
     assert usage["prompt_tokens_details"] == {"cached_tokens": 0}
-
-
-def test_the_official_client_understands_it() -> None:
-    with (
-        Simulator() as sim,
-        openai.OpenAI(base_url=sim.base_url, api_key="k", max_retries=0) as client,
-    ):
-        reply = client.chat.completions.create(
-            model="sim",
-            messages=[{"role": "user", "content": PROMPT}],
-            response_format={
-                "type": "json_schema",
-                "json_schema": {"name": "r", "schema": RECORDS, "strict": True},
-            },
-            n=3,
-        )
-        models = [model.id for model in client.models.list()]
-    contents = [choice.message.content or "" for choice in reply.choices]
-    assert [choice.index for choice in reply.choices] == [0, 1, 2]
-    assert all(json.loads(content)["records"] for content in contents)
-    assert reply.usage is not None
-    assert reply.usage.completion_tokens == sum(map(count_tokens, contents))
-    assert models == ["sim"]
-
-
-def test_the_official_client_sees_our_errors_as_its_own() -> None:
-    with (
-        Simulator(fault_plan={0: "429", 1: "401", 2: "404", 3: "500"}) as sim,
-        openai.OpenAI(base_url=sim.base_url, api_key="k", max_retries=0) as client,
-    ):
-        for kind in (
-            openai.RateLimitError,
-            openai.AuthenticationError,
-            openai.NotFoundError,
-            openai.InternalServerError,
-        ):
-            with pytest.raises(kind):
-                client.chat.completions.create(
-                    model="sim", messages=[{"role": "user", "content": "Hello"}]
-                )
 
 
 def test_equal_settings_and_requests_give_equal_replies() -> None:

@@ -5,19 +5,19 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import http.client
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 import jsonschema
 import openai.types
 import openai.types.chat
 import pytest
-from pydantic import BaseModel, Field
+from schema_keys import EVERY_KIND as KEYS
+from schema_keys import Place
 
 import pandas_llm  # noqa: F401 - registers the accessor
 from pandas_llm.providers.openai import OpenAI
@@ -30,26 +30,6 @@ pytestmark = pytest.mark.skipif(
     "set; it names openai-openapi-slim.json",
 )
 
-
-class Place(BaseModel):
-    """Where it was."""
-
-    name: str = Field(pattern="^[A-Z]")
-    year: int | None = Field(None, ge=1000, le=2100)
-
-
-KEYS: dict[str, Any] = {
-    "fact": Annotated[str, Field(max_length=99, description="in one sentence")],
-    "count": int,
-    "share": float | None,
-    "true": bool,
-    "day": dt.date,
-    "at": dt.datetime,
-    "mood": Literal["good", "bad"],
-    "tags": list[str],
-    "place": Place,
-    "places": list[Place] | None,
-}
 OPTIONS = [
     {},
     {"temperature": 0.5, "top_p": 0.9, "seed": 7, "stop": "\n\n"},

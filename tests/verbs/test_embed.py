@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from openai import OpenAI
 from resume_server import Server, failure
 
 import pandas_llm
@@ -155,21 +154,6 @@ def test_what_holds_no_text_is_not_sent(simulator, on):
     kinds = [None if pd.isna(why) else why.split(":")[0] for why in out["why"]]
     assert kinds == [None, None, "empty_text", "encoding", None]
     assert sorted(sent_texts(server)) == ["a", "b"]
-
-
-@pytest.mark.parametrize("form", ["base64", "float"])
-def test_the_openai_client_gets_the_same_numbers(simulator, on, form):
-    server = simulator(reject_params=() if form == "base64" else ("encoding_format",))
-    df = texts(50)
-    out = df.llm.embed("text", **on(server))
-    client = OpenAI(base_url=simulator().base_url, api_key="k")
-    theirs = client.embeddings.create(model="sim", input=df["text"].tolist())
-    assert same(out, np.array([d.embedding for d in theirs.data], dtype=np.float32))
-    bodies = [seen["body"] for seen in server.requests()]
-    assert [body.get("encoding_format") for body in bodies] == (
-        ["base64", "base64"] if form == "base64" else ["base64", None, None]
-    )
-    assert out.attrs["llm"]["simulated"]
 
 
 # -- bundles --------------------------------------------------------------------

@@ -20,7 +20,14 @@ FAULTS = frozenset(
 
 _POSITIVE = (
     *("requests_per_minute", "tokens_per_minute", "burst"),
-    *("max_n", "slots", "context_length", "batch_expiry", "batch_queue"),
+    *(
+        "max_n",
+        "slots",
+        "context_length",
+        "batch_expiry",
+        "batch_queue",
+        "batch_tokens",
+    ),
 )
 
 SCHEMA_MODES = frozenset({"json_schema", "json_object"})
@@ -52,6 +59,7 @@ class Knobs(TypedDict, total=False):
     batch_latency: float
     batch_expiry: float | None
     batch_queue: int | None
+    batch_tokens: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +113,8 @@ class Settings:
         Seconds after which a batch ends, whatever is not done by then.
     batch_queue
         The most requests of all batches that run; OpenAI's fail above it.
+    batch_tokens
+        The most tokens of their prompts.
 
     Examples
     --------
@@ -135,6 +145,7 @@ class Settings:
     batch_latency: float = 0.0
     batch_expiry: float | None = None
     batch_queue: int | None = None
+    batch_tokens: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what could only be a slip of the pen."""

@@ -16,6 +16,7 @@ import aiohttp
 import orjson
 from aiohttp import web
 
+from pandas_llm.simulator.answers import count_message_tokens
 from pandas_llm.simulator.conditions import JSON
 
 if TYPE_CHECKING:
@@ -23,13 +24,11 @@ if TYPE_CHECKING:
 
     from pandas_llm.simulator.conditions import Settings
 
-_FULL = {
-    "code": "token_limit_exceeded",
-    "message": "Enqueued token limit reached for sim in organization org-sim. Please "
-    "try again once some in_progress batches have been completed.",
-    "param": None,
-    "line": None,
-}
+_FULL = {"code": "token_limit_exceeded", "param": None, "line": None}
+_FULL_WORDS = (
+    "Enqueued token limit reached for sim in organization org-sim.{limit} Please try "
+    "again once some in_progress batches have been completed."
+)
 _SENT_ON = ("authorization", "x-api-key", "anthropic-version")
 
 
@@ -163,15 +162,21 @@ class Batches:
             x["url"] == fields["endpoint"] for x in lines
         ):
             return _refuse("a custom_id is there twice, or a url is not the endpoint")
-        queued = sum(len(b.lines) for b in self._batches.values() if b.runs)
-        most = self._settings().batch_queue
-        if most is not None and queued + len(lines) > most:
+        if self._is_full(lines):
             batch = _Batch(f"batch_sim_{len(self._batches):04}", lines, "failed")
             self._batches[batch.id] = batch
         else:
             batch = self._begin(lines, request.headers)
         batch.file, batch.metadata = fields["input_file_id"], fields.get("metadata")
         return self._told(batch)
+
+    def _is_full(self, lines: list[dict[str, Any]]) -> bool:
+        """Tell whether the account's queue has no room for so many requests."""
+        settings = self._settings()
+        queued = [line for b in self._batches.values() if b.runs for line in b.lines]
+        most, tokens = settings.batch_queue, settings.batch_tokens
+        many = most is not None and len(queued) + len(lines) > most
+        return many or (tokens is not None and _tokens([*queued, *lines]) > tokens)
 
     async def _list(self, request: web.Request) -> web.Response:
         page, more = self._page(request, "after")
@@ -222,8 +227,14 @@ class Batches:
             "request_counts": counts,
             "output_file_id": output,
             "error_file_id": failed,
-            "errors": {"object": "list", "data": [_FULL]} if full else None,
+            "errors": {"object": "list", "data": [self._full()]} if full else None,
         }
+
+    def _full(self) -> dict[str, Any]:
+        """Return OpenAI's words for a queue that is full."""
+        most = self._settings().batch_tokens
+        limit = "" if most is None else f" Limit: {most:,} enqueued tokens."
+        return {**_FULL, "message": _FULL_WORDS.format(limit=limit)}
 
     def _kept(self, batch: _Batch, *, good: bool) -> str | None:
         name = f"{batch.id}-{'output' if good else 'errors'}"
@@ -325,6 +336,11 @@ def _json(value: object) -> web.Response:
 
 def _refuse(text: str, param: str | None = None) -> web.Response:
     return _error(400, text, param)
+
+
+def _tokens(lines: list[dict[str, Any]]) -> int:
+    """Count the tokens of the prompts of some requests."""
+    return sum(count_message_tokens(x["body"].get("messages") or ()) for x in lines)
 
 
 def _unknown(what: str) -> web.Response:

@@ -1,0 +1,30 @@
+"""The house's rules for the tests themselves."""
+
+import ast
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+PACKAGES = {"openai", "anthropic", "google"}
+"""The vendors' own: slow to import, and only needed to be held against."""
+
+
+def imported(path: Path) -> set[str]:
+    """Return the packages that a file imports anywhere, functions included."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.add(node.module or "")
+    return {name.partition(".")[0] for name in names}
+
+
+def test_vendors_packages_are_imported_in_their_room_alone():
+    files = {
+        path.relative_to(TESTS): imported(path)
+        for room in TESTS.iterdir()
+        if room.is_dir() and room.name != "node_modules"
+        for path in room.rglob("*.py")
+    }
+    users = {path.parts[0] for path, names in files.items() if names & PACKAGES}
+    assert users == {"vendors"}
