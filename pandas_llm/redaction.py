@@ -102,11 +102,10 @@ def visible(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return _UNSEEN.sub(_written_out, text.replace("\r\n", "\n"))
-
-
-def _written_out(match: re.Match[str]) -> str:
-    return match[0].encode("unicode_escape").decode()
+    return _UNSEEN.sub(
+        lambda match: match[0].encode("unicode_escape").decode(),
+        text.replace("\r\n", "\n"),
+    )
 
 
 # -- options --------------------------------------------------------------------

@@ -19,7 +19,7 @@ from pandas_llm._verbs import replacing
 from pandas_llm.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from typing import BinaryIO
 
 STANDARD = "-"
@@ -136,8 +136,8 @@ def _write_csv(table: pd.DataFrame, file: BinaryIO) -> None:
 
 def _write_lines(table: pd.DataFrame, file: BinaryIO) -> None:
     names = [str(name) for name in table.columns]
-    lists = [_plain(table.iloc[:, at]) for at in range(table.shape[1])]
-    for row in zip(*lists, strict=True):
+    plain = table.astype(object).where(table.notna(), None)
+    for row in plain.itertuples(index=False, name=None):
         line = _line(dict(zip(names, row, strict=True)))
         try:
             file.write(line.encode())
@@ -169,10 +169,6 @@ def _pyarrow() -> Any:
             "Parquet needs pyarrow: pip install 'pandas-llm-accessor[parquet]'"
         ) from error
     return pa
-
-
-def _plain(column: pd.Series) -> Iterable[Any]:
-    return column.astype(object).where(column.notna(), None).tolist()
 
 
 class _Form(NamedTuple):

@@ -85,7 +85,7 @@ def _add_one(group: Any, name: str, option: Option) -> None:
         common |= {"action": "append", "metavar": "TEXT"}
     elif kinds == {Literal}:
         words = [str(word).lower() for arm in arms for word in typing.get_args(arm)]
-        words += ["none"] * _may_be_none(option.type)
+        words += ["none"] * (type(None) in typing.get_args(option.type))
         common |= {"type": _word, "choices": [_word(word) for word in words]}
         common["metavar"] = "{" + ",".join(words) + "}"
     elif kinds & {int, float}:
@@ -109,10 +109,6 @@ def _arms(hint: Any) -> list[Any]:
     union = typing.get_origin(hint) in (typing.Union, python_types.UnionType)
     arms = typing.get_args(hint) if union else (hint,)
     return [arm for arm in arms if arm is not type(None)]
-
-
-def _may_be_none(hint: Any) -> bool:
-    return type(None) in typing.get_args(hint)
 
 
 def _word(text: str) -> str | None:

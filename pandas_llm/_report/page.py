@@ -67,11 +67,10 @@ class Report:
 
     def __str__(self) -> str:
         lines = [str(self._usage)]
-        lines += [
-            as_text([("run", _what(run)), *latency])
-            for run in self._runs
-            if (latency := _latency_lines(run["latency"]))
-        ]
+        for run in self._runs:
+            if bins := run["latency"]:
+                within = [(f"answered within, {n}", v) for n, v in _percentiles(bins)]
+                lines.append(as_text([("run", _what(run)), *within]))
         return "\n\n".join(lines)
 
     def __repr__(self) -> str:
@@ -156,12 +155,6 @@ def percentile(bins: Sequence[tuple[int, int]], share: float) -> float:
             return float(FASTEST * 2.0 ** ((at + left / count) / FINE))
         left -= count
     return 0.0
-
-
-def _latency_lines(bins: Sequence[tuple[int, int]]) -> list[tuple[str, str]]:
-    if not bins:
-        return []
-    return [(f"answered within, {name}", value) for name, value in _percentiles(bins)]
 
 
 def _percentiles(bins: Sequence[tuple[int, int]]) -> list[tuple[str, str]]:

@@ -101,10 +101,6 @@ def _is_path(value: Any) -> bool:
     return isinstance(value, (str, os.PathLike))
 
 
-def _is_certificate(value: Any) -> bool:
-    return _is_path(value) or (_is_pair(value) and all(map(_is_path, value)))
-
-
 def _seconds(value: Any) -> Any:
     """Return a span of time as seconds."""
     return value.total_seconds() if isinstance(value, timedelta) else value
@@ -138,7 +134,10 @@ FLAG_OR_FILE = Rule(
     "True, False or a path", lambda v: isinstance(v, (bool, str, os.PathLike))
 )
 PATH = Rule("a path", _is_path)
-CERTIFICATE = Rule("a path or a (certificate, key) pair of paths", _is_certificate)
+CERTIFICATE = Rule(
+    "a path or a (certificate, key) pair of paths",
+    lambda v: _is_path(v) or (_is_pair(v) and all(map(_is_path, v))),
+)
 BAR = Rule(
     "True, False, None or a function",
     lambda v: v is None or FLAG.holds(v) or callable(v),

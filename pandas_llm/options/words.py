@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import textwrap
-from typing import TYPE_CHECKING, Any, ForwardRef, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pandas_llm.options.table import OPTIONS
 
@@ -25,7 +25,8 @@ def parameters() -> list[inspect.Parameter]:
             name,
             inspect.Parameter.KEYWORD_ONLY,
             default=option.default,
-            annotation=_annotation(option.type),
+            # of a type that is not imported, its name
+            annotation=getattr(option.type, "__forward_arg__", option.type),
         )
         for name, option in OPTIONS.items()
     ]
@@ -79,8 +80,3 @@ def reference() -> str:
         plain = (cell.replace("``", "`").replace("|", r"\|") for cell in cells)
         rows.append(f"| {' | '.join(plain)} |")
     return "\n".join(rows) + "\n"
-
-
-def _annotation(kind: Any) -> Any:
-    """Return a type, or its name where it is not imported."""
-    return kind.__forward_arg__ if isinstance(kind, ForwardRef) else kind

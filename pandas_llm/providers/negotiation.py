@@ -63,7 +63,7 @@ _LONG_QUOTE = re.compile(
 """Three words in quotes are somebody's text, not an option's name."""
 
 
-def downgrade(  # noqa: C901, PLR0911 - a step a paragraph
+def downgrade(  # noqa: PLR0911 - a step a paragraph
     capabilities: Capabilities,
     error: LLMError,
     request: Request,
@@ -92,7 +92,11 @@ def downgrade(  # noqa: C901, PLR0911 - a step a paragraph
         return replace(capabilities, system=False)
     if (field := _refused_field(error, about, spec)) and field not in refused:
         return replace(capabilities, refused=(*refused, field))
-    if spec.top_logprobs and capabilities.logprobs and _refuses_logprobs(error):
+    if (
+        spec.top_logprobs
+        and capabilities.logprobs
+        and (_names(error, "logprobs") or _names(error, "top_logprobs"))
+    ):
         return replace(capabilities, logprobs=False)
     if spec.schema:
         narrow = spec.constrained is not None
@@ -100,19 +104,26 @@ def downgrade(  # noqa: C901, PLR0911 - a step a paragraph
         if lower:
             return lower
     known = names or {}
-    sent = [name for name in SAMPLING if name in spec.sampling and name not in refused]
-    named = [name for name in sent if _names(error, known.get(name, name))]
-    if not named and _ALL.search(about):
-        named = [name for name in sent if name != "stop"]
-    if named:
+    if named := _refused_sampling(error, about, spec, refused, known):
         return replace(capabilities, refused=(*refused, *named))
     if spec.n > 1 and capabilities.n and _names(error, known.get("n", "n")):
         return replace(capabilities, n=False)
     return None
 
 
-def _refuses_logprobs(error: LLMError) -> bool:
-    return any(_names(error, name) for name in ("logprobs", "top_logprobs"))
+def _refused_sampling(
+    error: LLMError,
+    about: str,
+    spec: Spec,
+    refused: Sequence[str],
+    names: Mapping[str, str],
+) -> list[str]:
+    """Return which sampling options an error names, singly or all at once."""
+    sent = [name for name in SAMPLING if name in spec.sampling and name not in refused]
+    named = [name for name in sent if _names(error, names.get(name, name))]
+    if not named and _ALL.search(about):
+        return [name for name in sent if name != "stop"]
+    return named
 
 
 def _refused_field(error: LLMError, about: str, spec: Spec) -> str | None:

@@ -151,9 +151,10 @@ def connect(endpoint: Endpoint) -> Provider:
     if endpoint.provider == "openai" and place != _place(known.base_url or ""):
         # a compatible server named by its address: its oddities are the same
         for other in presets().values():
-            there = other.base_url is not None and _place(other.base_url) == place
-            if there and _speaks(other.dialect, dialect):
-                dialect = other.dialect
+            kind, url = other.dialect, other.base_url
+            there = url is not None and _place(url) == place
+            if there and isinstance(kind, type) and issubclass(kind, dialect):
+                dialect = kind
                 break
     provider: Provider = dialect(endpoint)
     if endpoint.embeds is None:
@@ -208,7 +209,3 @@ def _place(base_url: str) -> tuple[str | None, int | None]:
     parts = urlsplit(base_url)
     host = parts.hostname
     return "localhost" if host in _LOOPBACK else host, parts.port
-
-
-def _speaks(one: Any, other: Any) -> bool:
-    return isinstance(one, type) and issubclass(one, other)
