@@ -12,7 +12,9 @@ import pytest
 from hypothesis import settings
 
 from pandas_llm._engine import endpoint as terms
+from pandas_llm._engine import verdict
 from pandas_llm._pacing import limiter as limits
+from pandas_llm._pacing import retry
 from pandas_llm._run import blocking
 from pandas_llm.options import scopes
 from pandas_llm.simulator import Simulator
@@ -72,6 +74,25 @@ def loopback_only(monkeypatch):
 
 
 @pytest.fixture
+def short_waits(monkeypatch):
+    """Ask a row that failed again after hardly a moment."""
+    monkeypatch.setattr(retry, "_BASE", 0.002)
+
+
+@pytest.fixture
+def short_outages(short_waits, monkeypatch):
+    """Ask a server that is down again after hardly a moment, too."""
+    monkeypatch.setattr(retry.Circuit, "FIRST", 0.01)
+    monkeypatch.setattr(retry, "_GLANCE", 0.01)
+
+
+@pytest.fixture
+def short_search(short_waits, monkeypatch):
+    """Give a server up soon that was never reached."""
+    monkeypatch.setattr(verdict, "_NEVER_REACHED", 0.1)
+
+
+@pytest.fixture
 def simulator():
     """Start simulators with given knobs; all stop at the end of the test."""
     running = []
@@ -93,6 +114,26 @@ def on():
 
     def at(server: Simulator, **more):
         return {"model": "sim", "base_url": server.base_url, "progress": False, **more}
+
+    return at
+
+
+PATHS = {"azure": "", "google": "/v1beta"}
+"""Where a provider's paths begin at a simulator; ``/v1`` of the others."""
+
+
+@pytest.fixture
+def here(provider):
+    """Give the options that send a call to a simulator in the provider's dialect."""
+
+    def at(server: Simulator, **more):
+        return {
+            "model": f"{provider}/sim",
+            "base_url": f"{server.origin}{PATHS.get(provider, '/v1')}",
+            "api_key": "k",
+            "progress": False,
+            **more,
+        }
 
     return at
 

@@ -9,10 +9,9 @@ import orjson
 import pandas as pd
 import pytest
 from aiohttp import web
-from resume_server import Server, completion
+from loopback_server import Server, completion
 
 from pandas_llm import LLMWarning, last_usage
-from pandas_llm._pacing import retry
 from pandas_llm.errors import LLMError, MaybeCreatedError, RateLimitError
 
 FRAME = pd.DataFrame({"text": ["One.", "Two.", "Three."]})
@@ -115,9 +114,7 @@ UNCLEAR = {
 }
 
 
-@pytest.fixture(autouse=True)
-def short_waits(monkeypatch):
-    monkeypatch.setattr(retry, "_BASE", 0.001)
+pytestmark = pytest.mark.usefixtures("short_waits")
 
 
 def at(server: Server, kept: Any, vendor: str = "openai", **more: Any) -> dict:

@@ -19,7 +19,6 @@ from batch_between import (
     paid,
 )
 
-from pandas_llm._pacing import retry
 from pandas_llm.errors import ConfigurationError, MalformedReplyError
 
 
@@ -31,9 +30,7 @@ def missing(_: Any) -> web.Response:
 ODD = {"404": missing, "html": LOST["html"], "nothing": LOST["nothing"]}
 
 
-@pytest.fixture(autouse=True)
-def short_waits(monkeypatch):
-    monkeypatch.setattr(retry, "_BASE", 0.001)
+pytestmark = pytest.mark.usefixtures("short_waits")
 
 
 @pytest.fixture

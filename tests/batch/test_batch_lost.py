@@ -30,7 +30,6 @@ from batch_between import (
     paid,
 )
 
-from pandas_llm._pacing import retry
 from pandas_llm.batch import load, recovery
 from pandas_llm.batch import state as jobs
 from pandas_llm.errors import MaybeCreatedError
@@ -38,8 +37,7 @@ from pandas_llm.providers.batches import OpenAIBatches
 
 
 @pytest.fixture(autouse=True)
-def short_waits(monkeypatch):
-    monkeypatch.setattr(retry, "_BASE", 0.001)
+def short_search(short_waits, monkeypatch):
     monkeypatch.setattr(recovery, "_SETTLES", 0.05)
     monkeypatch.setattr(recovery, "_PAUSE", 0.01)
 
@@ -255,15 +253,16 @@ def test_older_pages_of_the_list_are_read(simulator, kept):
             return None
         line = {"custom_id": "x", "method": "POST", "url": "/v1/chat/completions"}
         content = orjson.dumps({**line, "body": {"model": "sim", "messages": []}})
-        name = httpx.post(
-            f"{server.base_url}/files",
-            data={"purpose": "batch"},
-            files={"file": ("other.jsonl", content)},
-        ).json()["id"]
-        for _ in range(120):
-            more = {"input_file_id": name, "completion_window": "24h"}
-            body = {**more, "endpoint": "/v1/chat/completions"}
-            httpx.post(f"{server.base_url}/batches", content=orjson.dumps(body))
+        with httpx.Client(base_url=server.base_url) as client:
+            name = client.post(
+                "/files",
+                data={"purpose": "batch"},
+                files={"file": ("other.jsonl", content)},
+            ).json()["id"]
+            for _ in range(120):
+                more = {"input_file_id": name, "completion_window": "24h"}
+                body = {**more, "endpoint": "/v1/chat/completions"}
+                client.post("/batches", content=orjson.dumps(body))
         return cut(request)
 
     with Between(server, after=after) as between:

@@ -760,36 +760,39 @@ print(told.path, told.entries, clear(), info().entries)
 """
 
 
-@pytest.mark.parametrize("first", FIRST)
+@posix
 @pytest.mark.parametrize("named", [None, "own.sqlite", "off"])
-def test_whatever_is_imported_first_the_environment_names_the_file(
-    tmp_path, first, named
-):
-    usual = tmp_path / "caches" / "pandas_llm" / "replies.sqlite"
-    own = tmp_path / "own.sqlite"
-    fill(usual, range(3), SOME)
-    fill(own, range(5), SOME)
+def test_whatever_is_imported_first_the_environment_names_the_file(tmp_path, named):
+    folders = [tmp_path / str(number) for number in range(len(FIRST))]
+    cases, expected = [], []
+    for folder, first in zip(folders, FIRST, strict=True):
+        usual = folder / "caches" / "pandas_llm" / "replies.sqlite"
+        own = folder / "own.sqlite"
+        fill(usual, range(3), SOME)
+        fill(own, range(5), SOME)
+        more = {"HOME": str(folder), "XDG_CACHE_HOME": str(folder / "caches")}
+        if named is not None:
+            more["PANDAS_LLM_CACHE"] = "off" if named == "off" else str(own)
+        cases.append((first + ASKED, more))
+        told = {None: f"{usual} 3 3 0", "own.sqlite": f"{own} 5 5 0"}
+        expected.append(told.get(named, "None 0 0 0") + "\n")
     environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[2])}
-    environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "caches")}
     environment.pop("PANDAS_LLM_CACHE")
-    if named is not None:
-        environment["PANDAS_LLM_CACHE"] = "off" if named == "off" else str(own)
     done = subprocess.run(
-        [sys.executable, "-c", first + ASKED],
+        [sys.executable, SCRIPT.with_name("first_import.py"), json.dumps(cases)],
         env=environment,
         capture_output=True,
         text=True,
         timeout=60,
         check=True,
     )
-    expected = {
-        None: f"{usual} 3 3 0",
-        "own.sqlite": f"{own} 5 5 0",
-        "off": "None 0 0 0",
-    }
-    assert done.stdout.strip() == expected[named]
-    assert info(usual).entries == (0 if named is None else 3)
-    assert info(own).entries == (0 if named == "own.sqlite" else 5)
+    assert json.loads(done.stdout) == expected, done.stderr
+    for folder in folders:
+        usual = folder / "caches" / "pandas_llm" / "replies.sqlite"
+        assert info(usual).entries == (0 if named is None else 3)
+        assert info(folder / "own.sqlite").entries == (
+            0 if named == "own.sqlite" else 5
+        )
 
 
 # -- processes ------------------------------------------------------------------

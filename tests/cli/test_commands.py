@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from batch_between import Between, first
-from resume_server import Server, completion
+from loopback_server import Server, completion
 
 import pandas_llm
 from pandas_llm import options
@@ -61,6 +61,18 @@ def command(*words, given=None):
     out, said = process.communicate(given, timeout=50)
     assert "Traceback" not in said, said
     return process.returncode, out, said
+
+
+@pytest.fixture
+def run_main(capfd):
+    """Run a command in this process; returned are its code and what it wrote."""
+
+    def run(*words):
+        capfd.readouterr()
+        code = main([*map(str, words)])
+        return code, *capfd.readouterr()
+
+    return run
 
 
 def at(server):
@@ -114,9 +126,9 @@ def test_commands_make_a_pipe_of_json_lines(folder, simulator):
     assert row == rows[0]
 
 
-def test_classify_writes_parquet_with_its_dtypes(folder, simulator):
+def test_classify_writes_parquet_with_its_dtypes(folder, simulator, run_main):
     (folder / "prompt.txt").write_text("Topic of ${text}")
-    code, _, said = command(
+    code, _, said = run_main(
         *("classify", "docs.csv", "-o", "out.parquet", "-t", "prompt.txt"),
         *("--labels", '{"sea": "ships", "land": "hills"}', "--n", 3, "--confidence"),
         *at(simulator()),
@@ -202,8 +214,8 @@ def test_flags_come_from_the_table_of_options(capsys):
 # -- nothing is sent ------------------------------------------------------------
 
 
-def test_preview_shows_the_prompts_and_needs_no_key(folder):
-    code, out, said = command(
+def test_preview_shows_the_prompts_and_needs_no_key(folder, run_main):
+    code, out, said = run_main(
         *("generate", "docs.csv", "-t", "Facts of ${text}", "--keys", "fact"),
         *("--system", "For ${city}.", "--preview", "--rows", 1),
     )
@@ -321,17 +333,17 @@ def test_parse_keys_reads_every_type():
 # -- when something fails -------------------------------------------------------
 
 
-def test_failed_rows_are_empty_told_and_asked_again(folder, simulator):
+def test_failed_rows_are_empty_told_and_asked_again(folder, simulator, run_main):
     server = simulator(fail_if={"Rome": "refusal"})
     words = ("extract", "docs.csv", "-o", "o.csv", "-t", "${text}", "--keys", "fact")
-    code, _, said = command(*words, *at(server))
+    code, _, said = run_main(*words, *at(server))
     assert code == 1
     assert re.search(r"row 2 failed \(refusal\): ", said)
     assert "1 of 3 rows failed; they are empty in OUTPUT" in said
     table = pd.read_csv(folder / "o.csv", dtype=str)
     assert table["fact"].isna().tolist() == [False, True, True]
     server.configure(fail_if={})
-    code, _, said = command(*words, *at(server))
+    code, _, said = run_main(*words, *at(server))
     assert code == 0
     assert "1 requests, 1 rows from the cache" in said
     assert pd.read_csv(folder / "o.csv")["fact"].isna().tolist() == [False, True, False]
@@ -344,10 +356,12 @@ def test_a_remark_is_a_warning_on_stderr(folder, simulator, capfd):
     assert re.search(r"^pandas-llm: warning: .*temperature", capfd.readouterr().err)
 
 
-def test_an_error_that_all_rows_share_leaves_the_old_output(folder, simulator):
+def test_an_error_that_all_rows_share_leaves_the_old_output(
+    folder, simulator, run_main
+):
     (folder / "o.csv").write_text("old")
     server = simulator(api_key="sk-right")
-    code, _, said = command(
+    code, _, said = run_main(
         *("complete", "docs.csv", "-o", "o.csv", "-t", "${text}", *at(server)),
     )
     assert code == 3
@@ -496,21 +510,21 @@ def test_the_readmes_commands_run_as_they_stand_there(folder):
 # -- the cache ------------------------------------------------------------------
 
 
-def test_the_cache_is_shown_and_cleared_after_a_yes(folder, simulator, capsys):
+def test_the_cache_is_shown_and_cleared_after_a_yes(folder, simulator, run_main):
     words = ["complete", "docs.csv", "-t", "${text}", "-q", "-o", "o.csv"]
-    assert main([*words, *at(simulator())]) == 0
-    code, out, _ = command("cache", "info")
+    assert run_main(*words, *at(simulator()))[0] == 0
+    code, out, _ = run_main("cache", "info")
     assert code == 0
     assert str(folder / "kept.sqlite") in out
     assert re.search(r"replies +2\n", out)
     code, out, said = command("cache", "clear", given="")
     assert (code, out) == (2, "")
     assert "--yes" in said
-    code, out, _ = command("cache", "clear", "--yes")
+    code, out, _ = run_main("cache", "clear", "--yes")
     assert (code, out) == (0, "2 replies forgotten\n")
-    capsys.readouterr()
-    assert main(["cache", "info", "--file", str(folder / "docs.csv")]) == 1
-    assert "docs.csv" in capsys.readouterr().err
+    code, _, said = run_main("cache", "info", "--file", folder / "docs.csv")
+    assert code == 1
+    assert "docs.csv" in said
 
 
 def test_a_cache_that_is_off_is_said_to_be_none(capsys):

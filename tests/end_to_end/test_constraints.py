@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from loopback_server import Server, completion, failure
 from pydantic import BaseModel, Field
-from resume_server import Server, completion, failure
 from schema_keys import CONSTRAINED as KEYS
 from vendor_replies import at, said
 

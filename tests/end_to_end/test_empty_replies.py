@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from resume_server import Server, completion
+from loopback_server import Server, completion
 from vendor_replies import at, said
 
 from pandas_llm import LLMWarning

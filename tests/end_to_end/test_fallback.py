@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-from resume_server import Server, completion, failure
+from loopback_server import Server, completion, failure
 
 from pandas_llm import GenerationError, LLMError, LLMWarning
 from pandas_llm._engine import fallback, verdict
-from pandas_llm._pacing import retry
 from pandas_llm.simulator import Simulator
 
 ROWS = 20
 
 
-@pytest.fixture(autouse=True)
-def short_waits(monkeypatch):
-    monkeypatch.setattr(retry, "_BASE", 0.02)
+pytestmark = pytest.mark.usefixtures("short_waits")
 
 
 def facts(rows=ROWS):

@@ -10,7 +10,7 @@ from collections import Counter
 import pandas as pd
 import pytest
 from aiohttp import web
-from resume_server import Server, completion
+from loopback_server import Server, completion
 
 from pandas_llm import GenerationError, LLMError, LLMWarning
 from pandas_llm._pacing import retry
@@ -378,7 +378,7 @@ def test_an_outage_is_over_when_the_deadline_passes(run, simulator):
 
     saboteur = threading.Thread(target=outage)
     saboteur.start()
-    out, error, _ = run(server, "coerce", 300, deadline=4, concurrency=16)
+    out, error, _ = run(server, "coerce", 300, deadline=2.5, concurrency=16)
     saboteur.join()
     assert error is None
     assert set(reasons(out).values()) <= {"deadline", "server"}

@@ -396,6 +396,7 @@ def test_a_row_that_hangs_fails_alone(simulator, on):
     assert out["fact"].isna().sum() == 1
 
 
+@pytest.mark.usefixtures("short_search")
 def test_an_unreachable_server_is_one_error(docs):
     with pytest.raises(LLMError, match="Is the server running") as caught:
         docs.llm.complete("${text}", model="sim", base_url="http://127.0.0.1:9/v1")

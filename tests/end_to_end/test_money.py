@@ -12,11 +12,10 @@ import orjson
 import pandas as pd
 import pytest
 from aiohttp import ClientSession, TCPConnector, web
-from resume_server import Server, certificates, completion, failure
+from loopback_server import Server, certificates, completion, failure
 
 import pandas_llm
 from pandas_llm import ConfigurationError, LLMWarning, Plan
-from pandas_llm._pacing import retry
 from pandas_llm._pacing.prices import Prices
 from pandas_llm.cache.sqlite import _load
 from pandas_llm.errors import CostLimitError
@@ -260,8 +259,7 @@ USELESS = {
 
 @pytest.mark.parametrize("what", USELESS)
 @pytest.mark.parametrize("provider", COUNTS)
-def test_what_is_billed_counts_though_it_is_no_reply(provider, what, monkeypatch):
-    monkeypatch.setattr(retry, "_BASE", 0.001)
+def test_what_is_billed_counts_though_it_is_no_reply(provider, what, short_waits):
     field, used = COUNTS[provider]
     answer = {field: used, **USELESS[what]}
     most = 0.002
@@ -285,8 +283,7 @@ def test_what_is_billed_counts_though_it_is_no_reply(provider, what, monkeypatch
 
 
 @pytest.mark.parametrize("model", ["openai/m", "google/m", "ollama/m"])
-def test_what_is_billed_counts_though_it_holds_no_vectors(model, monkeypatch):
-    monkeypatch.setattr(retry, "_BASE", 0.001)
+def test_what_is_billed_counts_though_it_holds_no_vectors(model, short_waits):
     answer = {
         "usage": {"prompt_tokens": 6},
         "usageMetadata": {"promptTokenCount": 6},
@@ -732,8 +729,7 @@ LONG = [pytest.mark.slow, pytest.mark.timeout(300)]
         for at_once in (1, 12)
     ],
 )
-def test_the_worst_bill_never_passes_max_cost(case, concurrency, monkeypatch):
-    monkeypatch.setattr(retry, "_BASE", 0.001)
+def test_the_worst_bill_never_passes_max_cost(case, concurrency, short_waits):
     answers, options = WORST[case]
     biller, most = Biller(answers), 0.03
     with Server(biller) as server:
@@ -797,9 +793,7 @@ def test_a_connection_that_broke_is_paid_for_once_and_not_tried_in_secret():
     assert 0.3 * most < biller.paid <= most
 
 
-def test_servers_that_refuse_or_are_not_there_use_nothing_up(monkeypatch):
-    monkeypatch.setattr(retry, "_BASE", 0.001)
-
+def test_servers_that_refuse_or_are_not_there_use_nothing_up(short_outages):
     def answer(body):
         asked[row := str(body["messages"])] += 1
         if asked[row] < 3:  # of each row, whatever their order: none runs out of tries
@@ -808,14 +802,14 @@ def test_servers_that_refuse_or_are_not_there_use_nothing_up(monkeypatch):
 
     asked = Counter()
     with Server(answer) as server:
-        out = facts(30).llm.complete(
+        out = facts(20).llm.complete(
             "${text}",
             model="openai/sim",
             base_url=server.base_url,
             api_key="k",
             prices=PRICES,
             max_tokens=60,
-            max_cost=30 * (10 * 2 + 2 * 8) / 1e6 + 2e-3,
+            max_cost=20 * (10 * 2 + 2 * 8) / 1e6 + 2e-3,
             concurrency=1,
             max_retries=9,
             progress=False,

@@ -12,7 +12,7 @@ import aiohttp
 import pandas as pd
 import pytest
 from aiohttp import web
-from resume_server import Server, completion, failure
+from loopback_server import Server, completion, failure
 
 import pandas_llm
 from pandas_llm.errors import RateLimitedTooLong
@@ -157,11 +157,11 @@ async def plain(url, rows, workers):
 def test_strays_cost_no_more_than_in_a_plain_loop(told):
     with Server(strays(0.02, **told)) as server:
         start = time.perf_counter()
-        asyncio.run(plain(server.base_url, 1500, 50))
+        asyncio.run(plain(server.base_url, 700, 50))
         loop = time.perf_counter() - start
     with Server(strays(0.02, **told)) as server:
         start = time.perf_counter()
-        out = ask(server, 1500, concurrency=50)
+        out = ask(server, 700, concurrency=50)
         ours = time.perf_counter() - start
     assert (out == "yes").all()
     assert ours <= 2 * loop + 1, (ours, loop)
@@ -180,7 +180,7 @@ def test_a_server_that_takes_eight_at_a_time_gets_eight(page):
                 return refusal()
             busy[0] += 1
         try:
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.05)
             return completion("yes")
         finally:
             busy[0] -= 1
@@ -271,7 +271,7 @@ def test_output_tokens_are_a_limit_of_their_own():
     answer = Apiece(into=20_000, out=1000)
     start = time.monotonic()
     with Server(answer) as server:
-        out = ask(server, 400, model="anthropic/m")
+        out = ask(server, 220, model="anthropic/m")
         took = time.monotonic() - start
     assert (out == "yes").all()
     ideal = (answer.used - 1000) / 1000
@@ -290,6 +290,6 @@ def test_a_row_that_is_always_refused_holds_up_no_other(place, monkeypatch):
         return completion("yes")
 
     with Server(answer) as server, pytest.warns(pandas_llm.LLMWarning, match="rate"):
-        out = ask(server, 100, concurrency=4, patience=2, errors="coerce")
+        out = ask(server, 100, concurrency=4, patience=1, errors="coerce")
     assert (out.drop(place) == "yes").all()
     assert pd.isna(out[place])

@@ -12,13 +12,7 @@ import pandas_llm
 pytestmark = pytest.mark.filterwarnings("ignore::pandas_llm.LLMWarning")
 
 # provider to where its paths begin
-PROVIDERS = {
-    "openai": "/v1",
-    "openai-responses": "/v1",
-    "azure": "",
-    "anthropic": "/v1",
-    "google": "/v1beta",
-}
+PROVIDERS = ["openai", "openai-responses", "azure", "anthropic", "google"]
 KEYS: dict[str, Any] = {
     "title": str,
     "count": int,
@@ -31,22 +25,6 @@ KEYS: dict[str, Any] = {
 @pytest.fixture(params=PROVIDERS)
 def provider(request) -> str:
     return request.param
-
-
-@pytest.fixture
-def here(provider):
-    """Give the options that send a call to a simulator in the provider's dialect."""
-
-    def at(server, **more):
-        return {
-            "model": f"{provider}/sim",
-            "base_url": f"{server.origin}{PROVIDERS[provider]}",
-            "api_key": "k",
-            "progress": False,
-            **more,
-        }
-
-    return at
 
 
 # Anthropic has no other word for both, Google blocks where others decline

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import aiohttp
 import pandas as pd
 import pytest
-from resume_server import Server, completion, failure
+from loopback_server import Server, completion, failure
 
 import pandas_llm  # noqa: F401 - registers the accessors
 

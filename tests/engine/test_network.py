@@ -17,12 +17,10 @@ from contextlib import suppress
 import aiohttp
 import pandas as pd
 import pytest
-from resume_server import Server, certificates, completion
+from loopback_server import Server, certificates, completion
 
 import pandas_llm
 from pandas_llm import ConfigurationError, LLMError, environment
-from pandas_llm._engine import verdict
-from pandas_llm._pacing import retry
 from pandas_llm.redaction import parted, shown, visible
 
 PASSWORD = "p/ss:w0rd#51f0"
@@ -30,10 +28,7 @@ ESCAPED = "p%2Fss%3Aw0rd%2351f0"
 KEY = "sk-live-51f0c2d9e8b7a6"
 
 
-@pytest.fixture(autouse=True)
-def short_waits(monkeypatch):
-    monkeypatch.setattr(retry, "_BASE", 0.02)
-    monkeypatch.setattr(verdict, "_NEVER_REACHED", 0.1)
+pytestmark = pytest.mark.usefixtures("short_search")
 
 
 class Proxy:

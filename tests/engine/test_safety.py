@@ -11,19 +11,16 @@ import warnings
 import pandas as pd
 import pytest
 from aiohttp import web
-from resume_server import Server, certificates, completion, failure
+from loopback_server import Server, certificates, completion, failure
 
 import pandas_llm
 from pandas_llm import ConfigurationError, LLMError, LLMWarning
 from pandas_llm._engine import transport
-from pandas_llm._pacing import retry
 
 KEY = "sk-live-51f0c2d9e8b7a6"
 
 
-@pytest.fixture(autouse=True)
-def short_waits(monkeypatch):
-    monkeypatch.setattr(retry, "_BASE", 0.02)
+pytestmark = pytest.mark.usefixtures("short_waits")
 
 
 def facts(*texts):

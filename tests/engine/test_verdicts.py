@@ -17,13 +17,12 @@ import pytest
 from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
-from resume_server import Server, completion, failure
+from loopback_server import Server, completion, failure
 
 from pandas_llm import LLMError, LLMWarning, errors
 from pandas_llm._engine import endpoint
 from pandas_llm._engine.events import Streak
 from pandas_llm._engine.verdict import Ended, Standing, Then, decide
-from pandas_llm._pacing import retry
 
 ROWS, BAD = 30, 12
 FACT = '{"records": [{"fact": "x"}]}'
@@ -315,9 +314,7 @@ FOR_GOOD = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def short_waits(monkeypatch):
-    monkeypatch.setattr(retry, "_BASE", 0.01)
+pytestmark = pytest.mark.usefixtures("short_waits")
 
 
 def answer_of(case: Case) -> web.Response:
@@ -625,11 +622,8 @@ def test_a_wrong_key_after_a_good_run_costs_one_call():
     assert len(server.bodies) == before + 1
 
 
-def test_an_outage_shows_the_last_words(monkeypatch):
-    monkeypatch.setattr(retry.Circuit, "FIRST", 0.01)
-    monkeypatch.setattr(retry, "_GLANCE", 0.01)
-    monkeypatch.setattr(retry, "_BASE", 0.01)
-
+@pytest.mark.usefixtures("short_outages")
+def test_an_outage_shows_the_last_words():
     def answer(_):
         if len(server.bodies) > 20:
             return failure(503, "closed for stocktaking", "closed")
@@ -654,12 +648,12 @@ def test_nothing_but_refusals_shows_the_last_words(answered):
 
     start = time.monotonic()
     with Server(answer) as server:
-        _, error = run(server, frame(100), concurrency=8, patience=3)
+        _, error = run(server, frame(100), concurrency=8, patience=2)
         took = time.monotonic() - start
-    assert 3 < took < 6  # no wait of the limiter's is slept through to the end
+    assert 2 < took < 5  # no wait of the limiter's is slept through to the end
     assert type(error) is errors.RateLimitedTooLong
     assert "come back in spring" in str(error)
-    assert "patience=3" in str(error)
+    assert "patience=2" in str(error)
     told = re.search(r"(\d+) requests failed", str(error))
     assert told is not None
     # some may have been under way when the run ended
@@ -677,7 +671,7 @@ def test_a_row_that_others_overtake_thirty_times_fails_by_itself(monkeypatch):
         if body["messages"][-1]["content"] == "Row 5.":
             asked += 1
             return failure(429, "never in this pool of yours")
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.01)
         return completion(FACT)
 
     with Server(answer) as server:

@@ -85,20 +85,15 @@ def test_examples_of_every_form_of_a_verb_run(owner):
 
 
 def test_the_demo_runs_twice_alike():
-    def demo():
-        return subprocess.run(
-            [sys.executable, "-m", "pandas_llm", "demo"],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=60,
-        )
-
-    first, second = demo(), demo()
-    timeless = [re.sub(r"in [\d.]+ s", "", done.stdout) for done in (first, second)]
+    command = [sys.executable, "-m", "pandas_llm", "demo"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    runs = [subprocess.Popen(command, **pipes) for _ in range(2)]
+    (out, bar), (again, _) = [run.communicate(timeout=60) for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], bar
+    timeless = [re.sub(r"in [\d.]+ s", "", text) for text in (out, again)]
     assert timeless[0] == timeless[1]
-    assert "(2 of them retries), 0 rows failed" in first.stdout
-    assert "100%" in first.stderr
+    assert "(2 of them retries), 0 rows failed" in out
+    assert "100%" in bar
 
 
 def test_the_demo_says_what_is_missing_for_a_real_model():

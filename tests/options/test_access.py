@@ -7,7 +7,7 @@ import threading
 
 import pandas as pd
 import pytest
-from resume_server import Server, completion, failure
+from loopback_server import Server, completion, failure
 
 import pandas_llm
 from pandas_llm import ConfigurationError, options, providers

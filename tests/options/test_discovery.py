@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from resume_server import Server, completion
+from loopback_server import Server, completion
 
 import pandas_llm
 from pandas_llm import ConfigurationError, LLMWarning, providers

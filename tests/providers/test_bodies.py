@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
-from resume_server import Server, completion
+from loopback_server import Server, completion
 from vendor_replies import DIALECTS, at, said
 
 from pandas_llm import LLMWarning

@@ -9,7 +9,7 @@ import orjson
 import pandas as pd
 import pytest
 from aiohttp import web
-from resume_server import Server
+from loopback_server import Server
 
 from pandas_llm import LLMWarning
 from pandas_llm.errors import NoCreditError, RateLimitedTooLong

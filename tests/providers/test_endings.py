@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from resume_server import Server
+from loopback_server import Server
 from vendor_replies import at, said
 
 from pandas_llm import LLMWarning

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-from resume_server import Server, completion, failure
+from loopback_server import Server, completion, failure
 
 import pandas_llm
 from pandas_llm import ConfigurationError, LLMWarning

@@ -10,7 +10,7 @@ import orjson
 import pandas as pd
 import pytest
 from aiohttp import web
-from resume_server import Server
+from loopback_server import Server
 from vendor_replies import DIALECTS, at, said
 
 from pandas_llm import LLMWarning
@@ -129,6 +129,7 @@ def test_a_stream_is_put_together(provider, named, end, kind):
     assert len(server.bodies) == 1
 
 
+@pytest.mark.usefixtures("short_waits")
 @pytest.mark.parametrize("provider", DIALECTS)
 def test_a_stream_that_breaks_off_is_asked_again(provider):
     found = STREAMS[provider](*PIECES, reason=None)
@@ -214,7 +215,7 @@ def test_reading_a_stream_is_linear(provider):
         pieces = ["word word word "] * size
         answer = HTTPResponse(200, {}, written(STREAMS[provider](*pieces)))
         speaker, times = connect(endpoint), []
-        for _ in range(5):
+        for _ in range(3):
             gc.collect()
             started = time.process_time()
             text = speaker.parse(answer).choices[0].text

@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loopback_server import Server, completion
 from pydantic import BaseModel
-from resume_server import Server, completion
 
 from pandas_llm import LLMWarning
 from pandas_llm._keys import parse_keys

@@ -10,12 +10,14 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
+from schema_keys import RECORDS
+from wire import Got, exchange
 
 from pandas_llm.simulator import (
     FAULTS,
@@ -36,63 +38,6 @@ if TYPE_CHECKING:
 
 MARK = "[simulated] "
 PROMPT = "Summarise the text.\ntext: Cats purr. Dogs bark."
-RECORDS = {
-    "type": "object",
-    "properties": {
-        "records": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {"text": {"type": "string"}},
-                "required": ["text"],
-                "additionalProperties": False,
-            },
-        },
-    },
-    "required": ["records"],
-    "additionalProperties": False,
-}
-
-
-@dataclass(frozen=True)
-class Got:
-    """An answer as it came over the wire."""
-
-    status: int
-    headers: dict[str, str]
-    raw: bytes
-
-    @property
-    def body(self) -> Any:
-        return json.loads(self.raw)
-
-    @property
-    def error(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.body["error"]
-        return found
-
-    @property
-    def text(self) -> str:
-        found: str = self.body["choices"][0]["message"]["content"]
-        return found
-
-
-def exchange(
-    sim: Simulator,
-    path: str,
-    data: bytes | None = None,
-    headers: dict[str, str] | None = None,
-    wait: float = 10,
-) -> Got:
-    connection = http.client.HTTPConnection(urlsplit(sim.base_url).netloc, timeout=wait)
-    try:
-        method = "GET" if data is None else "POST"
-        connection.request(method, path, data, headers or {})
-        response = connection.getresponse()
-        named = {name.lower(): value for name, value in response.getheaders()}
-        return Got(response.status, named, response.read())
-    finally:
-        connection.close()
 
 
 def body(prompt: str = PROMPT, **fields: Any) -> dict[str, Any]:

@@ -15,11 +15,8 @@ import tempfile
 import threading
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 from urllib.parse import urlsplit
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 PROGRAM: Final = (
     Path(__file__).parents[1] / "node_modules/@copilotkit/aimock/dist/cli.js"
@@ -71,12 +68,7 @@ class AimockServer:
             self._cleanup = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Kill the server."""
         self._cleanup.close()
 

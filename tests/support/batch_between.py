@@ -9,7 +9,7 @@ import aiohttp
 import httpx2 as httpx
 import pandas as pd
 from aiohttp import web
-from resume_server import Server
+from loopback_server import Server
 
 VENDORS = ["openai/sim", "anthropic/sim"]
 ROWS = 6

@@ -24,8 +24,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     import xllamacpp
 
 HOST: Final = "127.0.0.1"
@@ -80,12 +78,7 @@ class LlamaServer:
             self._cleanup = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Kill the server and remove the model."""
         self._cleanup.close()
 

@@ -57,3 +57,19 @@ CONSTRAINED: dict[str, Any] = {
     "day": dt.date,
     "plain": str,
 }
+RECORDS: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "records": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"text": {"type": "string"}},
+                "required": ["text"],
+                "additionalProperties": False,
+            },
+        },
+    },
+    "required": ["records"],
+    "additionalProperties": False,
+}

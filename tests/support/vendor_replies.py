@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from resume_server import Server, completion
+from loopback_server import Server, completion
 
 DIALECTS = ["openai", "openai-responses", "anthropic", "google"]
 

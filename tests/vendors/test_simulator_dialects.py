@@ -9,9 +9,7 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import anthropic
 import numpy as np
@@ -21,6 +19,7 @@ from google import genai
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
+from wire import Got, exchange
 
 from pandas_llm.simulator import Simulator, count_tokens
 from pandas_llm.simulator.answers.images import ImageError, look_at_url
@@ -117,29 +116,9 @@ def ask_anthropic(client: anthropic.Anthropic, text: Any = PROMPT, **more: Any) 
     )
 
 
-@dataclass(frozen=True)
-class Got:
-    """An answer as it came over the wire."""
-
-    status: int
-    headers: dict[str, str]
-    raw: bytes
-
-    @property
-    def body(self) -> Any:
-        return json.loads(self.raw)
-
-
 def post(sim: Simulator, path: str, fields: Any, **headers: str) -> Got:
-    connection = http.client.HTTPConnection(urlsplit(sim.origin).netloc, timeout=10)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    try:
-        connection.request("POST", path, json.dumps(fields), named)
-        response = connection.getresponse()
-        found = {name.lower(): value for name, value in response.getheaders()}
-        return Got(response.status, found, response.read())
-    finally:
-        connection.close()
+    return exchange(sim, path, json.dumps(fields).encode(), named)
 
 
 MESSAGE = {

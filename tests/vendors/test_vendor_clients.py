@@ -11,7 +11,7 @@ import orjson
 import pandas as pd
 import pytest
 from anthropic.lib._parse._transform import transform_schema
-from schema_keys import CONSTRAINED
+from schema_keys import CONSTRAINED, RECORDS
 
 from pandas_llm._keys import parse_keys
 from pandas_llm._replies.outputs import Records
@@ -20,22 +20,6 @@ from pandas_llm.simulator import Simulator, count_tokens
 from pandas_llm.types import Capabilities, Endpoint, Request, Spec
 
 PROMPT = "Summarise the text.\ntext: Cats purr. Dogs bark."
-RECORDS = {
-    "type": "object",
-    "properties": {
-        "records": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {"text": {"type": "string"}},
-                "required": ["text"],
-                "additionalProperties": False,
-            },
-        },
-    },
-    "required": ["records"],
-    "additionalProperties": False,
-}
 
 
 def test_the_official_client_understands_it() -> None:

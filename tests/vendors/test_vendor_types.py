@@ -15,8 +15,8 @@ import orjson
 import pytest
 import typing_extensions
 from google.genai import types as google
+from loopback_server import Server
 from pydantic import TypeAdapter, ValidationError
-from resume_server import Server
 from schema_keys import EVERY_KIND as KEYS
 
 from pandas_llm import providers

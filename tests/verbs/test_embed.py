@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from resume_server import Server, failure
+from loopback_server import Server, failure
 
 import pandas_llm
 from pandas_llm import ConfigurationError, LLMWarning, Plan, TemplateError, errors
@@ -26,35 +26,19 @@ from pandas_llm.simulator.answers.vectors import embed
 from pandas_llm.simulator.dialects import embeddings
 from pandas_llm.types import Endpoint, HTTPResponse, Request, Spec
 
-# provider to where its paths begin, and the path that embeddings go to
-DIALECTS = {
-    "openai": ("/v1", "/v1/embeddings"),
-    "azure": ("", "/openai/v1/embeddings"),
-    "google": ("/v1beta", "/v1beta/models/sim:batchEmbedContents"),
-    "ollama": ("/v1", "/api/embed"),
+# provider to the path that embeddings go to
+PATHS = {
+    "openai": "/v1/embeddings",
+    "azure": "/openai/v1/embeddings",
+    "google": "/v1beta/models/sim:batchEmbedContents",
+    "ollama": "/api/embed",
 }
 MOST = {"openai": 2048, "azure": 2048, "google": 100, "ollama": 256}
 
 
-@pytest.fixture(params=DIALECTS)
+@pytest.fixture(params=PATHS)
 def provider(request) -> str:
     return request.param
-
-
-@pytest.fixture
-def here(provider):
-    """Give the options that send a call to a simulator in the provider's dialect."""
-
-    def at(server, **more):
-        return {
-            "model": f"{provider}/sim",
-            "base_url": f"{server.origin}{DIALECTS[provider][0]}",
-            "api_key": "k",
-            "progress": False,
-            **more,
-        }
-
-    return at
 
 
 def texts(count: int) -> pd.DataFrame:
@@ -99,7 +83,7 @@ def test_each_row_has_the_vector_of_its_text(simulator, here, provider):
         ("<f4", (8,), True)
     }
     assert same(out, expected(df["text"]))
-    assert {seen["path"] for seen in server.requests()} == {DIALECTS[provider][1]}
+    assert {seen["path"] for seen in server.requests()} == {PATHS[provider]}
     assert server.stats()["by_status"] == {"200": server.stats()["requests"]}
 
 
@@ -236,7 +220,7 @@ def test_limits_that_nobody_knew_of_are_found(simulator, on, monkeypatch):
 def test_a_minutes_tokens_are_not_asked_at_once(simulator, on):
     server = simulator()
     series = pd.Series([f"{i} " + "word " * 1000 for i in range(100)])
-    given = on(server, dimensions=8, tokens_per_minute=60_000, deadline=3.0)
+    given = on(server, dimensions=8, tokens_per_minute=60_000, deadline=1.5)
     with pytest.warns(LLMWarning, match="deadline"):
         series.llm.embed(**given)
     sums = [sum(map(count_tokens, found)) for found in inputs(server)]
@@ -247,7 +231,7 @@ def test_the_minutes_tokens_that_headers_tell_count_too(simulator, on):
     server = simulator(tokens_per_minute=60_000)
     series = pd.Series([f"{i} " + "word " * 1000 for i in range(100)])
     with pytest.warns(LLMWarning, match="deadline"):
-        series.llm.embed(dimensions=8, deadline=3.0, **on(server))
+        series.llm.embed(dimensions=8, deadline=1.5, **on(server))
     sums = [sum(map(count_tokens, found)) for found in inputs(server)]
     assert 5_000 < max(sums) <= 60_000 / 4
 
@@ -336,9 +320,9 @@ PASSING = [
 ]
 
 
+@pytest.mark.usefixtures("short_waits")
 @pytest.mark.parametrize("fault", PASSING)
-def test_faults_of_the_moment_cost_no_row(simulator, here, fault, monkeypatch):
-    monkeypatch.setattr("pandas_llm._pacing.retry._BASE", 0.01)
+def test_faults_of_the_moment_cost_no_row(simulator, here, fault):
     server = simulator(fault_plan={2: fault}, fault_delay=0.02)
     df = texts(700)
     out = df.llm.embed("text", dimensions=8, **here(server))

@@ -9,7 +9,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from resume_server import Server
+from loopback_server import Server
 
 import pandas_llm
 from pandas_llm import LLMWarning
@@ -593,6 +593,7 @@ def test_a_target_that_cannot_be_met_sends_all_rows_to_the_better_model(judged):
     assert (out == "yes").tolist() == true.tolist()
 
 
+@pytest.mark.usefixtures("short_waits")
 def test_rows_that_the_cheap_model_fails_go_to_the_better_one(judged):
     rows, _ = judged
     asked = []
@@ -604,6 +605,7 @@ def test_rows_that_the_cheap_model_fails_go_to_the_better_one(judged):
     assert asked == []
 
 
+@pytest.mark.usefixtures("short_waits")
 def test_keys_and_headers_go_to_no_other_provider(judged):
     rows, _ = judged
     with oracle([]) as dear, believer() as cheap:
