@@ -12,24 +12,12 @@ from urllib.request import getproxies, getproxies_environment, proxy_bypass
 
 
 def variable(*names: str) -> str | None:
-    """Return the first of several variables that is set and not empty.
-
-    Examples
-    --------
-    >>> variable("NOBODY_SETS_THIS", "NOR_THIS") is None
-    True
-    """
+    """Return the first of several variables that is set and not empty."""
     return next(filter(None, map(os.environ.get, names)), None)
 
 
 def own(name: str) -> str | None:
-    """Return the package's own variable: for ``"cache"`` that is PANDAS_LLM_CACHE.
-
-    Examples
-    --------
-    >>> own("nobody_sets_this") is None
-    True
-    """
+    """Return the package's own variable: for ``"cache"`` that is PANDAS_LLM_CACHE."""
     return variable(f"PANDAS_LLM_{name.upper()}")
 
 
@@ -48,11 +36,8 @@ class Named(NamedTuple):
 
 
 def authorities() -> Named | None:
-    """Return the file of certificate authorities that other tools are told to use.
-
-    None where there is none, and where SSL_CERT_FILE or SSL_CERT_DIR is set: OpenSSL
-    reads these itself.
-    """
+    """Return the file of certificate authorities that other tools are told to use."""
+    # OpenSSL reads these itself
     if variable("SSL_CERT_FILE", "SSL_CERT_DIR"):
         return None
     names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
@@ -63,9 +48,8 @@ def authorities() -> Named | None:
 def proxy(url: str) -> Named | None:
     """Return the proxy that the environment, or the system, names for a URL.
 
-    Read are HTTP_PROXY or HTTPS_PROXY, then ALL_PROXY; what NO_PROXY lists (names,
-    ``.domains``, addresses, ``10.0.0.0/8``, each with a port or without, ``*``) is
-    asked directly.
+    That is HTTP_PROXY or HTTPS_PROXY, else ALL_PROXY; NO_PROXY lists exceptions: names,
+    ``.domains``, addresses, ``10.0.0.0/8``, each with a port or without, or ``*``.
     """
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port

@@ -35,7 +35,7 @@ class LLMError(Exception):
     retryable, fatal : bool
         Whether the request is worth another try; whether the run must stop.
     remark : bool
-        Whether it only says something of a row that was answered all the same.
+        Whether it is only a remark on a row that was answered.
     position, label : int or None, hashable
         The row it is about: its place, and its label in the index.
     partial : DataFrame or None
@@ -79,7 +79,7 @@ class InvalidValueError(ConfigurationError, ValueError):
 
 
 class InvalidTypeError(ConfigurationError, TypeError):
-    """An argument is of a type that it cannot be, or there is none of that name."""
+    """An argument has a wrong type, or its name is unknown."""
 
 
 class MissingColumnError(ConfigurationError, KeyError):
@@ -266,7 +266,7 @@ class FirstRowsError(ProviderError, kind="first_rows", fatal=True):
 
 
 class RepeatedError(ProviderError, kind="repeated", fatal=True):
-    """Row after row failed the same way, with no answer in between."""
+    """Row after row failed the same way, without an answer in between."""
 
 
 class OutageError(ProviderError, kind="outage", fatal=True):
@@ -310,7 +310,7 @@ class NoRoomError(OverloadedError):
 
 
 class ConnectionFailedError(ProviderError, kind="connection", retryable=True):
-    """No connection could be made."""
+    """A connection could not be made."""
 
 
 class ConnectionBrokenError(ConnectionFailedError):

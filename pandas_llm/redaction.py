@@ -20,7 +20,7 @@ direction of what follows, and halves of characters."""
 
 
 class Secret(str):
-    """A text that does not show itself, such as a key among the options."""
+    """A text with a hidden repr, such as a key."""
 
     __slots__ = ()
 
@@ -35,8 +35,6 @@ class Secret(str):
 def parted(url: str) -> tuple[Secret, str]:
     """Return the name and password of a URL, as they stand there, and the rest of it.
 
-    Examples
-    --------
     >>> parted("https://me:secret@host:8000/v1")
     ('***', 'https://host:8000/v1')
     >>> parted("http://me:se/cret@host/v1")
@@ -59,44 +57,29 @@ def parted(url: str) -> tuple[Secret, str]:
 def parted_proxy(text: str) -> tuple[Secret, str]:
     """Return the name and password of a proxy, and its URL; its scheme may be missing.
 
-    Examples
-    --------
     >>> parted_proxy("me:se/cr@t@host:8080")
     ('***', 'http://host:8080')
     """
     scheme, mark, rest = text.rpartition("://")
-    held, _, place = rest.rpartition("@")  # it has no path that could hold another
-    return Secret(held), f"{scheme}://{place}" if mark else f"http://{place}"
+    # a proxy has no path that could hold another @
+    credentials, _, place = rest.rpartition("@")
+    return Secret(credentials), f"{scheme}://{place}" if mark else f"http://{place}"
 
 
-def login(held: str) -> tuple[str, str]:
-    """Return a name and password as a URL holds them, read.
-
-    Examples
-    --------
-    >>> login("me:p%40ss")
-    ('me', 'p@ss')
-    """
-    name, _, password = held.partition(":")
+def login(credentials: str) -> tuple[str, str]:
+    """Return the name and password that a URL holds, unescaped."""
+    name, _, password = credentials.partition(":")
     return unquote(name), unquote(password)
 
 
 def basic(name: str, password: str) -> str:
-    """Return a name and password as the header of basic authentication has them.
-
-    Examples
-    --------
-    >>> basic("me", "secret")
-    'Basic bWU6c2VjcmV0'
-    """
+    """Return a name and password as the header of basic authentication has them."""
     return f"Basic {b64encode(f'{name}:{password}'.encode()).decode()}"
 
 
 def shown(url: str) -> str:
     """Return a URL as messages may show it: without a password or a query.
 
-    Examples
-    --------
     >>> shown("https://me:secret@host:8000/v1?key=secret")
     'https://host:8000/v1'
     """
@@ -112,20 +95,17 @@ def is_secret(header: str) -> bool:
 
 
 def visible(text: str) -> str:
-    r"""Return a text with what a terminal would obey, and nobody sees, written out.
+    r"""Return a text with its invisible control characters written out.
 
-    Examples
-    --------
     >>> print(visible("\x1b[2Jgone \u202etxt.exe"))
     \x1b[2Jgone \u202etxt.exe
     """
     if text.isprintable():
         return text
-    return _UNSEEN.sub(_written_out, text.replace("\r\n", "\n"))
-
-
-def _written_out(match: re.Match[str]) -> str:
-    return match[0].encode("unicode_escape").decode()
+    return _UNSEEN.sub(
+        lambda match: match[0].encode("unicode_escape").decode(),
+        text.replace("\r\n", "\n"),
+    )
 
 
 # -- options --------------------------------------------------------------------
@@ -150,10 +130,8 @@ class _Headers(dict[str, Any]):
 
 
 def conceal(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options whose secrets do not show themselves, in any repr of them.
+    """Return options whose secrets are hidden in any repr.
 
-    Examples
-    --------
     >>> conceal({"api_key": "sk-1", "headers": {"Cookie": "a=1", "X-Team": "blue"}})
     {'api_key': '***', 'headers': {'Cookie': '***', 'X-Team': 'blue'}}
     """

@@ -83,12 +83,12 @@ class Spec:
     extra: Mapping[str, Any] = field(default_factory=dict)
     constrained: Mapping[str, Any] | None = None
     """The schema with the keywords that restrict values, where there are any. It is
-    what is sent, and no part of the request's identity: `schema` says as much."""
+    what is sent, but not part of the request's identity: `schema` says as much."""
     tier: str | None = None
-    """The service tier to ask for, in OpenAI's words; no part of the identity."""
+    """The service tier to ask for, in OpenAI's words; not part of the identity."""
     questions: tuple[Question, ...] = ()
     """What is asked as closed questions, where that is possible; the schema says as
-    much, so it is no part of the identity."""
+    much, so it is not part of the identity."""
     odds: Literal["", "words", "codes", "questions"] = ""
     """Whether probabilities are wanted, and how: by the words of the labels, by letters
     that stand for them, or as questions of a decision endpoint."""
@@ -170,7 +170,7 @@ class Choice(NamedTuple):
     text: str
     finish_reason: str | None = None
     """In OpenAI's words: ``stop``, ``length``, ``content_filter``, ``tool_calls``. One
-    that nobody knows is as it came."""
+    that is not known stays as it came."""
     refusal: str | None = None
     vector: bytes | None = None
     """An embedding, as little-endian float32."""
@@ -223,7 +223,7 @@ class Reply(NamedTuple):
 
 
 class Quota(NamedTuple):
-    """One of the account's limits, as a reply's headers tell it."""
+    """One of the account's limits, as a reply's headers state it."""
 
     limit: float | None
     """Units a `period`; None when unknown."""
@@ -236,7 +236,7 @@ class Quota(NamedTuple):
 
 
 class Quotas(NamedTuple):
-    """All limits a reply's headers tell."""
+    """All limits that a reply's headers state."""
 
     requests: Quota | None = None
     tokens: Quota | None = None
@@ -251,7 +251,7 @@ class Capabilities:
 
     schema: SchemaMode = "json_schema"
     describe: bool = False
-    """Whether the schema stands in the prompt too, whatever `schema` says."""
+    """Whether the schema stands in the prompt as well."""
     max_tokens: str = "max_completion_tokens"
     refused: tuple[str, ...] = ()
     """Fields and options that are not sent any more."""
@@ -261,7 +261,7 @@ class Capabilities:
     system: bool = True
     """Whether there is a role for the system text; else it leads the first turn."""
     logprobs: bool = True
-    """Whether answers tell the logarithms of their tokens' probabilities."""
+    """Whether answers hold the logarithms of their tokens' probabilities."""
     wire: int = 0
     """Bytes that each vector takes in an answer; 0 when not known yet."""
 
@@ -271,7 +271,7 @@ class Outcome(NamedTuple):
 
     records: list[tuple[Any, ...]]
     error: LLMError | None = None
-    """Why there is no record, or why there may be too few."""
+    """Why records are missing, or may be."""
     attempts: int = 1
     seconds: float = 0.0
     reply: Reply | None = None

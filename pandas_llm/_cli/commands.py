@@ -28,7 +28,7 @@ DONE, FAILED_ROWS, USAGE, STOPPED, INTERRUPTED = 0, 1, 2, 3, 130
 EXIT_CODES = """\
 exit codes:
   0    every row is answered
-  1    some rows failed; OUTPUT is written, they are empty in it and told on stderr
+  1    some rows failed; OUTPUT is written, they are empty in it and listed on stderr
   2    the command, the input or the settings are wrong; nothing was sent
   3    an error that all rows share (a wrong key, no credit, --max-cost) stopped the
        run, or OUTPUT could not be written; OUTPUT is as it was
@@ -50,7 +50,7 @@ _TYPES: dict[str, Any] = {
 }
 
 
-class Stop(Exception):  # noqa: N818 - it ends the command, whatever the reason
+class Stop(Exception):  # noqa: N818 - it ends the command, for any reason
     """End the command with a message and an exit code."""
 
     def __init__(self, code: int, message: str) -> None:
@@ -59,7 +59,7 @@ class Stop(Exception):  # noqa: N818 - it ends the command, whatever the reason
 
 
 def run(words: argparse.Namespace) -> int:
-    """Run a verb over a file, or show what it would do; give the exit code."""
+    """Run a verb over a file, or show what it would do; return the exit code."""
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning  # type: ignore[assignment]
@@ -68,7 +68,7 @@ def run(words: argparse.Namespace) -> int:
     except Stop as stop:
         _say(str(stop))
         return stop.code
-    except BrokenPipeError:  # nobody reads on, as with `| head`
+    except BrokenPipeError:  # the reader has left, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return STOPPED
 
@@ -76,22 +76,21 @@ def run(words: argparse.Namespace) -> int:
 def parse_keys(text: str) -> dict[str, Any]:
     """Read keys as the command line has them.
 
-    Examples
-    --------
     >>> parse_keys("name,score:int,year:int?,tone:good|bad")
     {'name': <class 'str'>, 'score': <class 'int'>, 'year': int | None, \
 'tone': ['good', 'bad']}
     """
-    found: dict[str, Any] = {}
+    keys: dict[str, Any] = {}
     for part in text.split(","):
         name, _, kind = part.partition(":")
         name = name.strip()
-        if not name or name in found:
+        if not name or name in keys:
             what = "a name twice" if name else "an empty name"
-            msg = f"--keys {text!r} has {what}; write question,answer or score:int"
-            raise ValueError(msg)
-        found[name] = _type(name, kind.strip() or "str")
-    return found
+            raise ValueError(
+                f"--keys {text!r} has {what}; write question,answer or score:int"
+            )
+        keys[name] = _type(name, kind.strip() or "str")
+    return keys
 
 
 def _type(name: str, kind: str) -> Any:
@@ -103,19 +102,14 @@ def _type(name: str, kind: str) -> Any:
     if kind not in _TYPES:
         near = difflib.get_close_matches(kind, _TYPES, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_TYPES)}"
-        msg = f"--keys: {name} cannot be {kind!r}; {hint} (or labels: good|bad)"
-        raise ValueError(msg)
+        raise ValueError(
+            f"--keys: {name} cannot be {kind!r}; {hint} (or labels: good|bad)"
+        )
     return _TYPES[kind] | None if optional else _TYPES[kind]
 
 
 def parse_labels(text: str) -> Any:
-    """Read labels: by commas, or JSON with a description each.
-
-    Examples
-    --------
-    >>> parse_labels("good, bad")
-    ['good', 'bad']
-    """
+    """Read labels: by commas, or JSON with a description each."""
     if text.lstrip()[:1] in ("{", "["):
         return json.loads(text)
     return [label.strip() for label in text.split(",")]
@@ -125,11 +119,11 @@ def parse_labels(text: str) -> Any:
 
 
 def _run(words: argparse.Namespace) -> int:
-    given = flags.given(words, words.verb)
+    chosen = flags.chosen(words, words.verb)
     try:
-        plan = _plan(words, given)
+        plan = _plan(words, chosen)
         table = files.read_table(words.input)
-        if table.shape == (0, 0):  # an empty file of JSON Lines knows no columns
+        if table.shape == (0, 0):  # an empty file of JSON Lines has no columns
             files.write_table(table, words.output)
             return DONE
         if words.preview:
@@ -140,32 +134,34 @@ def _run(words: argparse.Namespace) -> int:
             return DONE
         _check(words, plan, table)
     except (ConfigurationError, ValueError, TypeError, OSError) as error:
-        raise Stop(USAGE, _told(error)) from error
+        raise Stop(USAGE, _message(error)) from error
     except LLMError as error:  # the rows of a pilot
-        raise Stop(STOPPED, _told(error)) from error
-    out, failures = _answered(plan, table, words, given)
+        raise Stop(STOPPED, _message(error)) from error
+    out, failures = _answered(plan, table, words, chosen)
     result = _joined(table, out)
     try:
         files.write_table(result, words.output)
     except BrokenPipeError:
         raise
     except (OSError, ValueError) as error:
-        told = f"{words.output} could not be written: {_told(error)}"
-        raise Stop(STOPPED, told + _kept(result, files.STANDARD, given)) from error
+        message = f"{words.output} could not be written: {_message(error)}"
+        raise Stop(
+            STOPPED, message + _how_to_go_on(result, files.STANDARD, chosen)
+        ) from error
     _report(table, out, failures, words)
     return DONE if failures is None else FAILED_ROWS
 
 
-def _plan(words: argparse.Namespace, given: dict[str, Any]) -> Plan:
+def _plan(words: argparse.Namespace, chosen: dict[str, Any]) -> Plan:
     template = _text(words.template, "--template")
-    if given.get("system"):
-        given["system"] = _text(given["system"], "--system")
+    if chosen.get("system"):
+        chosen["system"] = _text(chosen["system"], "--system")
     keys: Any = None
     if words.verb == "classify":
         keys = parse_labels(words.labels)
     elif words.verb != "complete":
         keys = parse_keys(words.keys)
-    return Plan(template, keys, verb=words.verb, errors="raise", **given)
+    return Plan(template, keys, verb=words.verb, errors="raise", **chosen)
 
 
 def _text(value: str, flag: str) -> str:
@@ -175,66 +171,66 @@ def _text(value: str, flag: str) -> str:
         if path.is_file():
             return path.read_text(encoding="utf-8-sig")
     except UnicodeError:
-        msg = f"{flag}: {value} is no text in UTF-8"
-        raise ValueError(msg) from None
+        raise ValueError(f"{flag}: {value} is not text in UTF-8") from None
     except (OSError, RuntimeError):
-        return value  # too long for a name, or ~ of nobody
+        return value  # too long for a name, or ~ of an unknown user
     if path.suffix in (".txt", ".md", ".tmpl", ".j2") and len(value.split()) == 1:
-        msg = f"{flag}: there is no file {value}"
-        raise ValueError(msg)
+        raise ValueError(f"{flag}: there is no file {value}")
     return value
 
 
 def _check(words: argparse.Namespace, plan: Plan, table: pd.DataFrame) -> None:
     """Find out what could go wrong after the run, before it."""
     if words.input == words.output != files.STANDARD:
-        msg = "OUTPUT is INPUT: give the result a name of its own"
-        raise ValueError(msg)
+        raise ValueError("OUTPUT is INPUT: choose another name for the result")
     files.check_target(table, words.output)
     new = plan(table.head(0))
     names = [new.name] if new.ndim == 1 else new.columns
     taken = [name for name in names if name in table.columns]
     if words.verb in ("complete", "classify") and taken:
-        msg = f"the input has a column {taken[0]!r} already: see --name"
-        raise ValueError(msg)
+        raise ValueError(f"the input has a column {taken[0]!r} already: see --name")
 
 
 def _answered(
-    plan: Plan, table: pd.DataFrame, words: argparse.Namespace, given: dict[str, Any]
+    plan: Plan, table: pd.DataFrame, words: argparse.Namespace, chosen: dict[str, Any]
 ) -> tuple[Any, pd.DataFrame | None]:
     try:
         return plan(table), None
     except GenerationError as error:
         return error.partial, error.failures
     except (LLMError, KeyboardInterrupt) as error:
-        _give_up(error, table, words, given)
+        _give_up(error, table, words, chosen)
     except (ValueError, TypeError) as error:
         if hasattr(error, "partial"):
             raise  # of the run: not the user's
-        raise Stop(USAGE, _told(error)) from error
+        raise Stop(USAGE, _message(error)) from error
 
 
 def _give_up(
     error: LLMError | KeyboardInterrupt,
     table: pd.DataFrame,
     words: argparse.Namespace,
-    given: dict[str, Any],
+    chosen: dict[str, Any],
 ) -> NoReturn:
     """Describe what stopped the run, what is done, and how to go on."""
     if isinstance(error, ConfigurationError):
-        raise Stop(USAGE, _told(error)) from error
+        raise Stop(USAGE, _message(error)) from error
     interrupted = isinstance(error, KeyboardInterrupt)
-    told = "interrupted" if interrupted else _told(error)
-    done = [note.partition(";")[0] for note in getattr(error, "__notes__", ())]
-    if done:
+    lines = ["interrupted" if interrupted else _message(error)]
+    for note in getattr(error, "__notes__", ()):
+        done, is_progress, _ = note.partition(" rows were done;")
+        if not is_progress:
+            lines.append(note)  # such as what a batch left at the provider
+            continue
         part = _joined(table, getattr(error, "partial", None))
-        told += f"\n{done[0]}." + _kept(part, words.output, given)
-    raise Stop(INTERRUPTED if interrupted else STOPPED, told) from error
+        rest = _how_to_go_on(part, words.output, chosen)
+        lines.append(f"{done} rows were done.{rest}")
+    raise Stop(INTERRUPTED if interrupted else STOPPED, "\n".join(lines)) from error
 
 
-def _kept(part: pd.DataFrame, output: str, given: dict[str, Any]) -> str:
+def _how_to_go_on(part: pd.DataFrame, output: str, chosen: dict[str, Any]) -> str:
     """Describe where the answers are; without a cache put them into a file."""
-    of_run = {k: v for k, v in given.items() if k in options.get_options()}
+    of_run = {k: v for k, v in chosen.items() if k in options.get_options()}
     if location(options.resolve(of_run).cache) is not None:
         return (
             "\nThe replies are kept: the same command goes on from there; with "
@@ -260,17 +256,17 @@ def _joined(table: pd.DataFrame, out: Any) -> pd.DataFrame:
     return joined
 
 
-# -- what is said ---------------------------------------------------------------
+# -- what is printed ---------------------------------------------------------------
 
 
 def _previewed(plan: Plan, table: pd.DataFrame, rows: int) -> str:
     shown = plan.preview(table, rows)
     parts = []
     for at, row in zip(shown.index, shown.to_dict("records"), strict=True):
-        said = [row["prompt"]]
+        lines = [row["prompt"]]
         if row.get("system"):
-            said = [f"system: {row['system']}", "", *said]
-        parts.append("\n".join([f"--- row {at}", *said]))
+            lines = [f"system: {row['system']}", "", *lines]
+        parts.append("\n".join([f"--- row {at}", *lines]))
     return "\n".join(parts)
 
 
@@ -300,7 +296,7 @@ def _report(
     )
 
 
-def _told(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else str(error)
     return str(error.args[0] if isinstance(error, KeyError) else error)

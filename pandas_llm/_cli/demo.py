@@ -46,23 +46,17 @@ _FEW = 8
 
 
 def installed_packages(rows: int = 20) -> pd.DataFrame:
-    """Read what the packages installed on this machine say of themselves.
-
-    Examples
-    --------
-    >>> list(installed_packages(2).columns)
-    ['package', 'description']
-    """
-    found: dict[str, str] = {}
+    """Read the descriptions of the packages installed on this machine."""
+    descriptions: dict[str, str] = {}
     for distribution in metadata.distributions():
         about = {key: str(value) for key, value in distribution.metadata.json.items()}
         sentences = _first_sentences(about.get("description", ""))
         text = f"{about.get('summary', '')} {sentences}".strip()
         if text:
-            found[about["name"]] = text[:600]
-    names = sorted(found, key=str.casefold)[:rows]
+            descriptions[about["name"]] = text[:600]
+    names = sorted(descriptions, key=str.casefold)[:rows]
     return pd.DataFrame(
-        {"package": names, "description": [found[name] for name in names]}
+        {"package": names, "description": [descriptions[name] for name in names]}
     )
 
 

@@ -11,7 +11,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
@@ -19,7 +19,7 @@ from pandas_llm._verbs import replacing
 from pandas_llm.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from typing import BinaryIO
 
 STANDARD = "-"
@@ -27,26 +27,10 @@ STANDARD = "-"
 
 
 def read_table(path: str) -> pd.DataFrame:
-    """Read a table by its file's ending; ``-`` is JSON Lines from standard input.
-
-    Cells of a CSV stay the texts they are: ``007`` shall not become 7 in the result.
-
-    Raises
-    ------
-    ValueError
-        For an unknown ending, or what is not in the form that the ending says.
-    OSError
-        When the file cannot be read.
-    """
+    """Read a table by its file's ending; ``-`` is JSON Lines from standard input."""
     if path == STANDARD:
         return _read_lines(sys.stdin.buffer)
-    reading: Mapping[str, Callable[[BinaryIO], pd.DataFrame]] = {
-        ".csv": _read_csv,
-        ".jsonl": _read_lines,
-        ".ndjson": _read_lines,
-        ".parquet": _read_parquet,
-    }
-    read = reading[ending(path)]
+    read = _FORMS[ending(path)].read
     with Path(path).expanduser().open("rb") as file:
         return read(file)
 
@@ -57,14 +41,9 @@ def write_table(table: pd.DataFrame, path: str) -> None:
         _write_lines(table, sys.stdout.buffer)
         sys.stdout.buffer.flush()
         return
-    writing: Mapping[str, Callable[[pd.DataFrame, BinaryIO], None]] = {
-        ".csv": _write_csv,
-        ".jsonl": _write_lines,
-        ".ndjson": _write_lines,
-        ".parquet": _write_parquet,
-    }
+    form = _FORMS[ending(path)]
     with replacing(Path(path).expanduser()) as file:
-        writing[ending(path)](table, file)
+        form.write(table, file)
 
 
 def check_target(table: pd.DataFrame, path: str) -> None:
@@ -73,29 +52,22 @@ def check_target(table: pd.DataFrame, path: str) -> None:
         return
     kind, target = ending(path), Path(path).expanduser()
     if target.exists() and not target.is_file():
-        msg = f"{path} is no file that could be replaced"
-        raise ValueError(msg)
+        raise ValueError(f"{path} is not a file that can be replaced")
     if not os.access(target.parent, os.W_OK | os.X_OK):
         there = "cannot be written to" if target.parent.is_dir() else "is not there"
-        msg = f"the folder {target.parent} {there}"
-        raise ValueError(msg)
+        raise ValueError(f"the folder {target.parent} {there}")
     if kind == ".parquet":
         _arrow(table)
 
 
 def ending(path: str) -> str:
-    """Return the ending that tells a table's form.
-
-    Examples
-    --------
-    >>> ending("docs.CSV")
-    '.csv'
-    """
-    found = Path(path).suffix.lower()
-    if found in (".csv", ".jsonl", ".ndjson", ".parquet"):
-        return found
-    msg = f"{path}: the ending must be .csv, .jsonl, .ndjson or .parquet, or - given"
-    raise ValueError(msg)
+    """Return a path's ending in small letters; raise for one that is not known."""
+    suffix = Path(path).suffix.lower()
+    if suffix in _FORMS:
+        return suffix
+    raise ValueError(
+        f"{path}: the ending must be .csv, .jsonl, .ndjson or .parquet, or - given"
+    )
 
 
 def _read_csv(file: BinaryIO) -> pd.DataFrame:
@@ -105,21 +77,24 @@ def _read_csv(file: BinaryIO) -> pd.DataFrame:
         try:
             return pd.read_csv(
                 file,
-                dtype="str",
+                dtype="str",  # 007 must not become 7 in the result
                 keep_default_na=False,
                 na_values=[""],
                 index_col=False,
                 encoding="utf-8-sig",
             )
         except pd.errors.EmptyDataError:
-            msg = f"{file.name} is empty: a CSV needs a line of column names"
-            raise ValueError(msg) from None
+            raise ValueError(
+                f"{file.name} is empty: a CSV needs a line of column names"
+            ) from None
         except UnicodeDecodeError as error:
-            msg = f"{file.name} is no text in UTF-8: {error.reason}"
-            raise ValueError(msg) from None
+            raise ValueError(
+                f"{file.name} is not text in UTF-8: {error.reason}"
+            ) from None
         except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
-            msg = f"{file.name} is no CSV: {str(error).strip()}"
-            raise ValueError(msg) from None
+            raise ValueError(
+                f"{file.name} is not a CSV: {str(error).strip()}"
+            ) from None
 
 
 def _read_lines(file: BinaryIO) -> pd.DataFrame:
@@ -131,10 +106,11 @@ def _read_lines(file: BinaryIO) -> pd.DataFrame:
         try:
             row = json.loads(line)
         except ValueError as error:
-            msg = f"{file.name}, line {number} is no JSON: {error}"
-            raise ValueError(msg) from None
+            raise ValueError(
+                f"{file.name}, line {number} is not JSON: {error}"
+            ) from None
         if not isinstance(row, dict):
-            msg = f"{file.name}, line {number} is no JSON object: {line[:40]!r}"
+            msg = f"{file.name}, line {number} is not a JSON object: {line[:40]!r}"
             raise ValueError(msg)  # noqa: TRY004 - it is about a file's text
         rows.append(row)
     return pd.DataFrame(rows, dtype=object)
@@ -160,8 +136,8 @@ def _write_csv(table: pd.DataFrame, file: BinaryIO) -> None:
 
 def _write_lines(table: pd.DataFrame, file: BinaryIO) -> None:
     names = [str(name) for name in table.columns]
-    lists = [_plain(table.iloc[:, at]) for at in range(table.shape[1])]
-    for row in zip(*lists, strict=True):
+    plain = table.astype(object).where(table.notna(), None)
+    for row in plain.itertuples(index=False, name=None):
         line = _line(dict(zip(names, row, strict=True)))
         try:
             file.write(line.encode())
@@ -180,21 +156,31 @@ def _arrow(table: pd.DataFrame) -> Any:
     try:
         return arrow.Table.from_pandas(table, preserve_index=False)
     except arrow.ArrowException as error:
-        msg = f"Parquet cannot hold the table: {'; '.join(map(str, error.args))}"
-        raise ValueError(msg) from None
+        raise ValueError(
+            f"Parquet cannot hold the table: {'; '.join(map(str, error.args))}"
+        ) from None
 
 
 def _pyarrow() -> Any:
     try:
         import pyarrow as pa
     except ImportError as error:
-        msg = "Parquet needs pyarrow: pip install 'pandas-llm-accessor[parquet]'"
-        raise ConfigurationError(msg) from error
+        raise ConfigurationError(
+            "Parquet needs pyarrow: pip install 'pandas-llm-accessor[parquet]'"
+        ) from error
     return pa
 
 
-def _plain(column: pd.Series) -> Iterable[Any]:
-    return column.astype(object).where(column.notna(), None).tolist()
+class _Form(NamedTuple):
+    read: Callable[[BinaryIO], pd.DataFrame]
+    write: Callable[[pd.DataFrame, BinaryIO], None]
+
+
+_FORMS: Mapping[str, _Form] = {
+    ".csv": _Form(_read_csv, _write_csv),
+    **dict.fromkeys((".jsonl", ".ndjson"), _Form(_read_lines, _write_lines)),
+    ".parquet": _Form(_read_parquet, _write_parquet),
+}
 
 
 def _line(value: Any) -> str:
@@ -202,12 +188,12 @@ def _line(value: Any) -> str:
 
 
 def _cell(value: Any) -> Any:
-    """Return a cell as CSV has it: lists and mappings as JSON, not as Python."""
+    """Return a cell as CSV has it: lists and mappings as JSON."""
     return _line(value).strip() if isinstance(value, (list, dict)) else value
 
 
 def _json(value: Any) -> Any:
-    """Put what JSON does not know into what it knows."""
+    """Convert what JSON does not know."""
     if hasattr(value, "isoformat"):
         return value.isoformat()
     if hasattr(value, "tolist"):  # numpy's scalars and arrays

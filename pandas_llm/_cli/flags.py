@@ -31,14 +31,14 @@ def add(parser: argparse.ArgumentParser, verb: str) -> None:
             _add_one(run if name in options.OPTIONS else own, name, option)
 
 
-def given(words: argparse.Namespace, verb: str) -> dict[str, Any]:
+def chosen(words: argparse.Namespace, verb: str) -> dict[str, Any]:
     """Return the options that were set by flags."""
     names = options.listed(_TABLES[verb])
-    found = {name: value for name, value in vars(words).items() if name in names}
-    for name, value in found.items():
+    values = {name: value for name, value in vars(words).items() if name in names}
+    for name, value in values.items():
         if isinstance(value, _Pairs):
-            found[name] = dict(value)
-    return found
+            values[name] = dict(value)
+    return values
 
 
 class _Pairs(dict[str, Any]):
@@ -55,13 +55,13 @@ class _AddPairs(argparse.Action):
         values: Any,
         option_string: str | None = None,
     ) -> None:
-        """Add to what is there."""
-        found = _Pairs(getattr(namespace, self.dest, None) or {})
+        """Add to earlier pairs."""
+        pairs = _Pairs(getattr(namespace, self.dest, None) or {})
         try:
-            found.update(_pairs(self.dest, values))
+            pairs.update(_pairs(self.dest, values))
         except ValueError as error:
             parser.error(f"{option_string}: {error}")
-        setattr(namespace, self.dest, found)
+        setattr(namespace, self.dest, pairs)
 
 
 def _add_one(group: Any, name: str, option: Option) -> None:
@@ -69,9 +69,9 @@ def _add_one(group: Any, name: str, option: Option) -> None:
     arms = _arms(option.type)
     kinds = {typing.get_origin(arm) or arm for arm in arms}
     read = option.rule.read if option.rule else _json_or_text
-    told = option.says.replace("`", "") + _default(option)
+    sentence = option.says.replace("`", "") + _default(option)
     common: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS}
-    common["help"] = told.replace("%", "%%")
+    common["help"] = sentence.replace("%", "%%")
     if bool in kinds:
         if kinds & {str, int, float}:
             group.add_argument(flag, metavar="FILE", **common)
@@ -85,7 +85,7 @@ def _add_one(group: Any, name: str, option: Option) -> None:
         common |= {"action": "append", "metavar": "TEXT"}
     elif kinds == {Literal}:
         words = [str(word).lower() for arm in arms for word in typing.get_args(arm)]
-        words += ["none"] * _may_be_none(option.type)
+        words += ["none"] * (type(None) in typing.get_args(option.type))
         common |= {"type": _word, "choices": [_word(word) for word in words]}
         common["metavar"] = "{" + ",".join(words) + "}"
     elif kinds & {int, float}:
@@ -98,7 +98,7 @@ def _add_one(group: Any, name: str, option: Option) -> None:
 
 
 def _default(option: Option) -> str:
-    """Distinguish a default that is not plain from the rest."""
+    """Describe a default, unless it is plain."""
     plain = option.default in (None, ()) or isinstance(option.default, bool)
     shown = option.shown.strip("'")
     return "" if plain else f" By default {shown}."
@@ -111,16 +111,12 @@ def _arms(hint: Any) -> list[Any]:
     return [arm for arm in arms if arm is not type(None)]
 
 
-def _may_be_none(hint: Any) -> bool:
-    return type(None) in typing.get_args(hint)
-
-
 def _word(text: str) -> str | None:
     return None if text == "none" else text
 
 
 def _json_or_text(text: str) -> Any:
-    """Read JSON, or take the text for a text."""
+    """Read JSON, or return the text itself."""
     try:
         return json.loads(text)
     except ValueError:
@@ -129,12 +125,11 @@ def _json_or_text(text: str) -> Any:
 
 def _pairs(name: str, text: str) -> Mapping[str, Any]:
     if text.startswith("{"):
-        found: Mapping[str, Any] = json.loads(text)
-        return found
+        pairs: Mapping[str, Any] = json.loads(text)
+        return pairs
     key, equals, value = text.partition("=")
     if not equals or not key:
-        msg = f"NAME=VALUE or a JSON object is needed, not {text!r}"
-        raise ValueError(msg)
+        raise ValueError(f"NAME=VALUE or a JSON object is needed, not {text!r}")
     if name == "prices":
         return {key: json.loads(f"[{value}]")}
     return {key: _json_or_text(value) if name == "extra" else value}

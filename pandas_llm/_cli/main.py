@@ -28,17 +28,13 @@ it is whole. The key comes from the environment, such as OPENAI_API_KEY.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the result is the exit code.
-
-    0: done. 1: some rows failed. 2: the command's words or the input are wrong. 3:
-    an error stopped the run. 130: Ctrl-C.
-    """
+    """Run a command and return its exit code, one of `commands.EXIT_CODES`."""
     parser = _parser()
-    given, unknown = parser.parse_known_args(arguments)
+    words, unknown = parser.parse_known_args(arguments)
     if unknown:
-        _refuse(given.parser, unknown)
+        _refuse(words.parser, unknown)
     try:
-        code: int = given.run(given)
+        code: int = words.run(words)
     except KeyboardInterrupt:
         return 130
     return code
@@ -72,8 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(parser=parser)
     parser.add_argument("--version", action=_Version, nargs=0)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for verb, told in _VERBS.items():
-        _add_verb(commands, verb, told)
+    for verb, summary in _VERBS.items():
+        _add_verb(commands, verb, summary)
     demo = _add(
         commands, "demo", _demo, "question and answer pairs about packages here"
     )
@@ -92,23 +88,23 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add(commands: Any, name: str, run: Any, told: str) -> argparse.ArgumentParser:
+def _add(commands: Any, name: str, run: Any, summary: str) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
-        help=told,
-        description=f"{told[:1].upper()}{told[1:]}.",
+        help=summary,
+        description=f"{summary[:1].upper()}{summary[1:]}.",
         allow_abbrev=False,
     )
     parser.set_defaults(run=run, parser=parser)
     return parser
 
 
-def _add_verb(commands: Any, verb: str, told: str) -> None:
+def _add_verb(commands: Any, verb: str, summary: str) -> None:
     """Add a verb, with a flag for each of its options."""
     from pandas_llm._cli import commands as verbs
     from pandas_llm._cli import flags
 
-    parser = _add(commands, verb, verbs.run, told)
+    parser = _add(commands, verb, verbs.run, summary)
     parser.epilog = f"{_FILES}\n{verbs.EXIT_CODES}"
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     needs = {"classify": " --labels LABELS", "complete": ""}.get(verb, " --keys KEYS")
@@ -120,7 +116,7 @@ def _add_verb(commands: Any, verb: str, told: str) -> None:
     )
     parser.add_argument("--rows", type=int, default=3, help="how many --preview shows")
     parser.add_argument(
-        "--estimate", action="store_true", help="tell tokens and cost; send nothing"
+        "--estimate", action="store_true", help="show tokens and cost; send nothing"
     )
     parser.add_argument(
         "--pilot", type=int, default=0, help="rows to answer first for --estimate"
@@ -154,11 +150,11 @@ def _add_task(parser: argparse.ArgumentParser, verb: str) -> None:
         )
 
 
-def _demo(given: argparse.Namespace) -> int:
+def _demo(words: argparse.Namespace) -> int:
     from pandas_llm._cli import demo
     from pandas_llm.errors import LLMError
 
-    options = {"model": given.model, "base_url": given.base_url}
+    options = {"model": words.model, "base_url": words.base_url}
     try:
         demo.run(print, **{k: v for k, v in options.items() if v})
     except LLMError as error:
@@ -167,46 +163,50 @@ def _demo(given: argparse.Namespace) -> int:
     return 0
 
 
-def _simulate(given: argparse.Namespace) -> int:
+def _simulate(words: argparse.Namespace) -> int:
     from pandas_llm import simulator
 
     settings = simulator.Settings(
-        latency=given.latency,
-        requests_per_minute=given.requests_per_minute,
-        tokens_per_minute=given.tokens_per_minute,
+        latency=words.latency,
+        requests_per_minute=words.requests_per_minute,
+        tokens_per_minute=words.tokens_per_minute,
     )
-    simulator.run_forever(given.host, given.port, settings, print)
+    simulator.run_forever(words.host, words.port, settings, print)
     return 0
 
 
-def _cache(given: argparse.Namespace) -> int:
+def _cache(words: argparse.Namespace) -> int:
     from pandas_llm import cache, options
     from pandas_llm.errors import LLMError
 
     try:
-        given.file = given.file or location(options.resolve({}).cache)
-        found = cache.info(given.file)
-        if found.path is None:
+        words.file = words.file or location(options.resolve({}).cache)
+        contents = cache.info(words.file)
+        if contents.path is None:
             print("no file: PANDAS_LLM_CACHE says that nothing is kept; name one")
             return 0
-        if given.action == "info":
-            print(f"file     {found.path}\nreplies  {found.entries:,}")
-            print(f"size     {found.bytes / 1e6:,.1f} MB")
-            if found.oldest and found.newest:
-                print(f"used     {found.oldest:%Y-%m-%d} to {found.newest:%Y-%m-%d}")
+        if words.action == "info":
+            print(f"file     {contents.path}\nreplies  {contents.entries:,}")
+            print(f"size     {contents.bytes / 1e6:,.1f} MB")
+            if contents.oldest and contents.newest:
+                print(
+                    f"used     {contents.oldest:%Y-%m-%d} to {contents.newest:%Y-%m-%d}"
+                )
             return 0
-        if not given.yes and not _confirmed(found):
+        if not words.yes and not _confirmed(contents):
             print("nothing is forgotten; --yes does not ask", file=sys.stderr)
             return 2
-        print(f"{cache.clear(given.file):,} replies forgotten")
+        print(f"{cache.clear(words.file):,} replies forgotten")
     except LLMError as error:
         print(f"pandas-llm: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _confirmed(found: Any) -> bool:
+def _confirmed(contents: Any) -> bool:
     if not sys.stdin.isatty():
         return False
-    asked = f"Forget {found.entries:,} replies in {found.path}? They were paid for. "
+    asked = (
+        f"Forget {contents.entries:,} replies in {contents.path}? They were paid for. "
+    )
     return input(f"{asked}[y/N] ").strip().lower() in ("y", "yes")

@@ -42,14 +42,12 @@ P = ParamSpec("P")
 def _frame(
     verb: Callable[Concatenate[pd.DataFrame, P], Any],
 ) -> Callable[Concatenate[Any, P], dd.DataFrame]:
-    """Make a verb that joins columns to a frame a method of the accessor."""
     return _lazy(verb, "dd.DataFrame")
 
 
 def _series(
     verb: Callable[Concatenate[pd.DataFrame, P], Any],
 ) -> Callable[Concatenate[Any, P], dd.Series]:
-    """Make a verb with one value a row a method of the accessor."""
     return _lazy(verb, "dd.Series")
 
 

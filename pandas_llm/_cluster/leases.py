@@ -47,10 +47,7 @@ class Accounts(SchedulerPlugin):  # type: ignore[misc]
 
 
 class _Tenant:
-    """One account's lease in this process: as long as runs use it, and a term more.
-
-    Partitions follow each other closely; a lease between two of them is kept.
-    """
+    """One account's lease in this process, kept a term longer than runs use it."""
 
     def __init__(self, worker: Worker, account: str, limiter: RateLimiter) -> None:
         self._worker = worker

@@ -18,19 +18,13 @@ if TYPE_CHECKING:
 def engine_plan(
     verb: Callable[..., Any], data: Any, *args: Any, **options: Any
 ) -> Plan:
-    """Make the plan of a verb for the workers of an engine.
-
-    Raises
-    ------
-    ConfigurationError
-        For what cannot be sent to them, or would hold for one partition alone.
-    """
+    """Make a verb's plan for workers; raise for what they cannot be sent or keep."""
     # bars of many workers would write over each other
     plan: Plan = plan_of(verb)(data, *args, **{"progress": False, **options})
     if plan.settings.max_cost is not None:
         raise ConfigurationError(
             "max_cost holds for one run, and each partition is one: leave it out, and "
-            "set a budget with the provider; df.llm.estimate on a sample tells the cost"
+            "set a budget with the provider; df.llm.estimate on a sample shows the cost"
         )
     plan.__reduce__()  # says what cannot be sent, before there is work
     return plan

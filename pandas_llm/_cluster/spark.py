@@ -95,13 +95,8 @@ class SparkVerb(Protocol[P]):
     ) -> DataFrame: ...
 
 
-def _lazy(
-    verb: Callable[Concatenate[list[dict[str, Any]], P], Any],
-) -> SparkVerb[P]:
-    """Make a verb a function of a Spark DataFrame.
-
-    Of a verb's overloads the one for lists allows all its options.
-    """
+def _lazy(verb: Callable[Concatenate[list[dict[str, Any]], P], Any]) -> SparkVerb[P]:
+    """Make a verb a function of a Spark DataFrame, typed by its overload for lists."""
 
     def run(
         sdf: DataFrame, *args: Any, workers: int | None = None, **options: Any
@@ -124,8 +119,9 @@ def _mapped(sdf: DataFrame, plan: Plan, workers: int | None) -> DataFrame:
     plan.meta(empty)  # says what is wrong with template and names
     for name in plan.columns:
         if name in sdf.columns:
-            msg = f"the frame has a column {name!r} already: choose another name"
-            raise InvalidValueError(msg)
+            raise InvalidValueError(
+                f"the frame has a column {name!r} already: choose another name"
+            )
     new = {name: _type(plan, name, kind) for name, kind in plan.columns.items()}
     schema = StructType(list(sdf.schema.fields))
     for name, type_ in new.items():
@@ -133,8 +129,7 @@ def _mapped(sdf: DataFrame, plan: Plan, workers: int | None) -> DataFrame:
     if workers is None:
         workers = sdf.sparkSession.sparkContext.defaultParallelism
     if workers < 1:
-        msg = f"workers must be at least 1, not {workers}"
-        raise InvalidValueError(msg)
+        raise InvalidValueError(f"workers must be at least 1, not {workers}")
     return sdf.mapInPandas(_runner(plan, new, workers), schema)
 
 
@@ -144,12 +139,12 @@ def _runner(
     def run(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for batch in batches:
             rows = batch.reset_index(drop=True)
-            found = run_partition(plan, rows, _part_of(workers))
-            out = rows.take(found.index)
-            if isinstance(found, pd.Series):
-                found = found.to_frame()
+            answers = run_partition(plan, rows, _part_of(workers))
+            out = rows.take(answers.index)
+            if isinstance(answers, pd.Series):
+                answers = answers.to_frame()
             for name, type_ in new.items():
-                out[name] = _plain(found[name], type_).to_numpy(dtype=object)
+                out[name] = _plain(answers[name], type_).to_numpy(dtype=object)
             yield out
 
     return run

@@ -24,12 +24,12 @@ _REDRAW_SECONDS = 0.1
 _LATELY = 100
 """Drawings, ten seconds of them, over which the speed is taken."""
 _FORMAT = (
-    "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{left}, {pace}{postfix}]"
+    "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{left}{pace}{postfix}]"
 )
 
 
 class Status(NamedTuple):
-    """What the pace of the run says."""
+    """Whether and why rows wait now."""
 
     waiting: str = ""
     """Why all rows wait, if they do."""
@@ -68,7 +68,7 @@ class Progress(Counts):
         takes longer; None when it cannot be told.
     waiting : str
         Why all rows wait at the moment, such as ``"waiting 12 s: rate limit"``; or
-        some, such as ``"7 rows wait for themselves (rate_limit), 43 in flight"``.
+        some, such as ``"7 rows wait (rate_limit), 43 in flight"``.
     finished : bool
         Whether this is the last one.
 
@@ -112,15 +112,12 @@ class _Speed:
         return (after - before) / (end - start) if end > start else 0.0
 
     def left(self, rows: int, status: Status) -> float | None:
-        """Return the seconds that so many more rows take.
-
-        A burst at the start says nothing of an account's limit, and the limit
-        nothing of a slow server: the longer of the two counts.
-        """
+        """Return the seconds that so many more rows take, by the rate or the limit."""
         if rows <= 0:
             return 0.0
         by_rate = rows / self.rate if self.rate > 0 else None
         by_plan = rows * self._requests_a_row() / status.plan if status.plan else None
+        # a burst at the start hides the limit, and the limit a slow server
         known = [seconds for seconds in (by_rate, by_plan) if seconds is not None]
         return max(known) + status.seconds if known else None
 
@@ -133,18 +130,8 @@ class _Speed:
 class Bar:
     """Shows a run to whoever calls `tick`: a tqdm bar, or the caller's function.
 
-    The bar appears after half a second, so that short runs show none. Nothing is
-    drawn, and no function called, more often than ten times a second.
-
-    Parameters
-    ----------
-    totals : Totals
-        What to show.
-    shown : bool, callable or None
-        None shows the bar in a terminal or a notebook only; a function is called
-        with a `Progress`, and once more at the end.
-    status : callable
-        Returns the `Status` of the moment.
+    It appears after half a second, and is drawn at most ten times a second. With
+    `shown` None it appears in a terminal or a notebook only.
     """
 
     def __init__(
@@ -249,7 +236,9 @@ def _tqdm(progress: Progress) -> Any:
 def _facts(progress: Progress) -> dict[str, str]:
     """Return what the bar's format names beside tqdm's own."""
     left = "?" if progress.left is None else _clock(progress.left)
-    return {"left": left, "pace": f"{short(progress.rate)} rows/s"}
+    # why rows wait takes the place of the pace, so that 80 columns hold it
+    pace = "" if progress.waiting else f", {short(progress.rate)} rows/s"
+    return {"left": left, "pace": pace}
 
 
 def _postfix(progress: Progress) -> str:

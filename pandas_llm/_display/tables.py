@@ -28,14 +28,7 @@ class Table:
 
 
 def as_text(lines: Sequence[tuple[str, str]]) -> str:
-    """Return aligned lines.
-
-    Examples
-    --------
-    >>> print(as_text([("rows", "2"), ("cost", "$1")]))
-    rows  2
-    cost  $1
-    """
+    """Return the pairs as aligned lines."""
     width = max(len(name) for name, _ in lines)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
 
@@ -54,8 +47,6 @@ def as_html(title: str, lines: Sequence[tuple[str, str]]) -> str:
 def dollars(known: float, unpriced: int) -> str:
     """Return a cost in words: what is known of it, and how much is not.
 
-    Examples
-    --------
     >>> dollars(0.01234, 0), dollars(0.0, 3), dollars(1.5, 1)
     ('$0.01234', 'unknown price', 'at least $1.50 (1 reply has no known price)')
     """
@@ -71,8 +62,6 @@ def dollars(known: float, unpriced: int) -> str:
 def short(number: float) -> str:
     """Return a number in at most three digits and a letter.
 
-    Examples
-    --------
     >>> short(999), short(1234), short(5_600_000)
     ('999', '1.23k', '5.6M')
     """

@@ -1,10 +1,8 @@
 """Tracebacks that end at the caller's line, without the frames of the package.
 
-An error that the package raises on purpose is an `LLMError` and says all that is to
-be known: none of its frames is shown. Anything else is not expected (an error of
-another library, or a mistake in here) and keeps every frame. Code of the caller's
-that was called from in here, such as an `api_key` that is a function, keeps its own.
-``PANDAS_LLM_TRACEBACK=full`` keeps all.
+An `LLMError` is raised on purpose and loses its frames. Any other error is unexpected
+and keeps them. Code of the caller's that was called from here, such as an `api_key`
+function, keeps its own. ``PANDAS_LLM_TRACEBACK=full`` keeps all.
 """
 
 from __future__ import annotations
@@ -64,13 +62,17 @@ def ends_here(verb: Function) -> Function:
 
 def trim(error: BaseException) -> None:
     """Remove frames from an error that leaves the package, by its class."""
+    from asyncio import CancelledError
+
     frames = list(_frames(error.__traceback__))
     if environment.own("traceback") == "full" or not frames:
         return
-    inside = [at for at, frame in enumerate(frames) if _of_package(frame)]
+    inside = [
+        at for at, frame in enumerate(frames) if _file(frame).startswith(_PACKAGE)
+    ]
     beyond = frames[inside[-1] + 1 :] if inside else frames
     misses_arguments = isinstance(error, TypeError) and len(frames) == 1
-    if _is_interrupt(error):
+    if isinstance(error, (KeyboardInterrupt, CancelledError)):
         error.__traceback__ = None
         error.__suppress_context__ = True  # the task's, which was cancelled for it
     elif beyond and _of_caller(beyond[0]):
@@ -78,12 +80,6 @@ def trim(error: BaseException) -> None:
     elif isinstance(error, _ON_PURPOSE) or misses_arguments:
         error.__traceback__ = None
         _trim_causes(error)
-
-
-def _is_interrupt(error: BaseException) -> bool:
-    from asyncio import CancelledError
-
-    return isinstance(error, (KeyboardInterrupt, CancelledError))
 
 
 def _trim_causes(error: BaseException) -> None:
@@ -103,9 +99,9 @@ def _frames(trace: TracebackType | None) -> Iterator[TracebackType]:
         trace = trace.tb_next
 
 
-def _of_package(frame: TracebackType) -> bool:
-    return frame.tb_frame.f_code.co_filename.startswith(_PACKAGE)
+def _file(frame: TracebackType) -> str:
+    return frame.tb_frame.f_code.co_filename
 
 
 def _of_caller(frame: TracebackType) -> bool:
-    return not frame.tb_frame.f_code.co_filename.startswith(_LIBRARIES)
+    return not _file(frame).startswith(_LIBRARIES)

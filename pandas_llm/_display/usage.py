@@ -85,10 +85,10 @@ class Usage(Table, Counts):
 
     def _lines(self) -> list[tuple[str, str]]:
         again = f" ({self.retries:,} of them again)" if self.retries else ""
-        kept = self.cached_input_tokens
-        cheaper = f" ({kept:,} from the provider's cache)" if kept else ""
-        thought = self.reasoning_tokens
-        reasoning = f" ({thought:,} of them reasoning)" if thought else ""
+        cached = self.cached_input_tokens
+        cheaper = f" ({cached:,} from the provider's cache)" if cached else ""
+        tokens = self.reasoning_tokens
+        reasoning = f" ({tokens:,} of them reasoning)" if tokens else ""
         return [
             ("rows", f"{self.rows:,}"),
             ("from the cache", f"{self.cached:,}{' (free)' * (self.cached > 0)}"),
@@ -120,12 +120,11 @@ class Totals:
     simulated: bool = False
 
     def pay(self, cost: float, tokens: Tokens) -> None:
-        """Count what one reply used; NaN is a price that nobody knows."""
+        """Count what one reply used; NaN is an unknown price."""
         self.input_tokens += tokens.input
         self.output_tokens += tokens.output
         self.cached_input_tokens += tokens.cached_input
         self.reasoning_tokens += tokens.reasoning
-
         if cost == cost:  # noqa: PLR0124 - quicker than math.isnan, for every row
             self.known_cost += cost
         else:

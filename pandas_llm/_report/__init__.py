@@ -5,8 +5,4 @@ from __future__ import annotations
 from pandas_llm._report.page import Report
 from pandas_llm._report.timeline import RunLog, join_summaries
 
-__all__ = [
-    "Report",
-    "RunLog",
-    "join_summaries",
-]
+__all__ = ["Report", "RunLog", "join_summaries"]

@@ -67,11 +67,10 @@ class Report:
 
     def __str__(self) -> str:
         lines = [str(self._usage)]
-        lines += [
-            as_text([("run", _what(run)), *latency])
-            for run in self._runs
-            if (latency := _latency_lines(run["latency"]))
-        ]
+        for run in self._runs:
+            if bins := run["latency"]:
+                within = [(f"answered within, {n}", v) for n, v in _percentiles(bins)]
+                lines.append(as_text([("run", _what(run)), *within]))
         return "\n\n".join(lines)
 
     def __repr__(self) -> str:
@@ -105,7 +104,7 @@ def _run(run: Mapping[str, Any], head: str) -> str:
 def _throughput(run: Mapping[str, Any]) -> str:
     series, width = run["series"], run["width"]
     done = series.get("done", [])
-    if len(done) < 3:  # noqa: PLR2004 - no plot of it would tell anything
+    if len(done) < 3:  # noqa: PLR2004 - too few for a plot
         return ""
     spans = [width] * (len(done) - 1) + [max(width / 10, run["seconds"] % width)]
     rates = [rows / span for rows, span in zip(done, spans, strict=True)]
@@ -147,8 +146,6 @@ def _times(seconds: float, width: float) -> list[tuple[float, str]]:
 def percentile(bins: Sequence[tuple[int, int]], share: float) -> float:
     """Return the seconds below which a share of the answers lies, within 5 %.
 
-    Examples
-    --------
     >>> round(percentile([(53, 99), (80, 1)], 0.5), 2)
     0.1
     """
@@ -158,12 +155,6 @@ def percentile(bins: Sequence[tuple[int, int]], share: float) -> float:
             return float(FASTEST * 2.0 ** ((at + left / count) / FINE))
         left -= count
     return 0.0
-
-
-def _latency_lines(bins: Sequence[tuple[int, int]]) -> list[tuple[str, str]]:
-    if not bins:
-        return []
-    return [(f"answered within, {name}", value) for name, value in _percentiles(bins)]
 
 
 def _percentiles(bins: Sequence[tuple[int, int]]) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 720, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 8, 26, 36
 BLUE, RED, AMBER, VIOLET = "#3b82c4", "#d1495b", "#d08a1d", "#8a63b8"
-"""Read on white and on black; shape and legend tell them apart as well."""
+"""Legible on white and on black; shape and legend differ as well."""
 _FAINT = 0.18
 
 
@@ -36,21 +36,7 @@ def bars(  # noqa: PLR0913 - all that a plot shows
     titles: Sequence[str],
     marks: Sequence[Marks] = (),
 ) -> str:
-    """Draw bars side by side.
-
-    Parameters
-    ----------
-    heights : sequence of float
-        Of the bars, which fill the width.
-    ticks : sequence of (place, text)
-        Along the bottom; the place counts bars.
-    across, up : str
-        What the axes show.
-    titles : sequence of str
-        What a bar says when it is pointed at.
-    marks : sequence of Marks
-        Over or behind the bars.
-    """
+    """Draw bars side by side; a tick is (bars to its left, text), a title a bar's."""
     wide = (WIDTH - _LEFT - _RIGHT) / max(1, len(heights))
     top, rows = scale(max(heights, default=0.0))
     parts = [_grid(top, rows)]
@@ -136,8 +122,6 @@ def _text(x: float, y: float, text: str, anchor: str) -> str:
 def scale(most: float) -> tuple[float, int]:
     """Return a round top and the number of steps to it.
 
-    Examples
-    --------
     >>> scale(37.0)
     (40.0, 4)
     """

@@ -1,4 +1,4 @@
-"""What a run was like, in bounded room: for the report, whatever the rows."""
+"""What a run was like, for the report, in memory that does not grow with the rows."""
 
 from __future__ import annotations
 
@@ -37,14 +37,6 @@ class RunLog:
 
     Rows cost nothing here but for their latency: `sample` reads the totals a few
     times a second.
-
-    Examples
-    --------
-    >>> log = RunLog()
-    >>> for _ in range(99):
-    ...     log.answered(0.1)
-    >>> log.latency
-    {53: 99}
     """
 
     def __init__(self) -> None:
@@ -81,17 +73,7 @@ class RunLog:
     def sample(
         self, now: float, totals: Totals, *, limited: bool = False, outage: bool = False
     ) -> None:
-        """Add what was counted since the last time.
-
-        Parameters
-        ----------
-        now : float
-            Seconds of the run.
-        totals : Totals
-            All that was counted so far.
-        limited, outage : bool
-            Whether all rows wait now, for a rate limit or for the server.
-        """
+        """Add what was counted since the last time; the flags say why all rows wait."""
         while now >= BUCKETS * self.width:
             self._fold()
         counts = [getattr(totals, name) for name in _COUNTED]
@@ -125,19 +107,9 @@ class RunLog:
         return {at: count for at, count in enumerate(self._bins) if count}
 
     def summary(
-        self,
-        remarks: Iterable[tuple[int, Remark, bool]],
-        label: Callable[[int], Any],
+        self, remarks: Iterable[tuple[int, Remark, bool]], label: Callable[[int], Any]
     ) -> dict[str, Any]:
-        """Return all as plain data.
-
-        Parameters
-        ----------
-        remarks : iterable of (position, remark, answered)
-            Of the rows that failed, or were answered all the same.
-        label : callable
-            Returns a row's label in the index.
-        """
+        """Return all as plain data; `remarks` are (position, remark, answered)."""
         used = min(BUCKETS, int(self._now / self.width) + 1)
         series = {
             name: [round(value, 3) for value in values[:used]]
@@ -179,8 +151,10 @@ def join_summaries(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         start += one["seconds"]
     kinds: dict[tuple[str, bool], dict[str, Any]] = {}
     for group in (group for one in summaries for group in one["failures"]):
-        known = kinds.setdefault((group["kind"], group["remark"]), {**group, "rows": 0})
-        known["rows"] += group["rows"]
+        joined = kinds.setdefault(
+            (group["kind"], group["remark"]), {**group, "rows": 0}
+        )
+        joined["rows"] += group["rows"]
     slowest = sorted((row for one in summaries for row in one["slowest"]), reverse=True)
     return {
         "seconds": round(seconds, 3),

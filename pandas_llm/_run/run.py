@@ -355,6 +355,6 @@ def _resting(client: Client) -> str:
     pace = client.pace
     if pace.slots is None or not (rows := pace.slots.resting.total()):
         return ""
-    why = " and ".join(kind for kind, count in pace.slots.resting.items() if count)
-    word = "row waits for itself" if rows == 1 else "rows wait for themselves"
+    why = ", ".join(kind for kind, count in pace.slots.resting.items() if count)
+    word = "row waits" if rows == 1 else "rows wait"
     return f"{rows} {word} ({why}), {pace.limiter.in_flight} in flight"

@@ -6,7 +6,6 @@ To add one, write it there: type, sentence, rule and default stand together.
 from __future__ import annotations
 
 from pandas_llm.options.option import Option, listed
-from pandas_llm.options.rules import Rule
 from pandas_llm.options.scopes import (
     check,
     get_options,
@@ -22,13 +21,7 @@ from pandas_llm.options.verbs import (
     SeriesOptions,
     VectorOptions,
 )
-from pandas_llm.options.words import (
-    documented,
-    parameters,
-    reference,
-    sentences,
-    shows_options,
-)
+from pandas_llm.options.words import documented, parameters, reference
 
 __all__ = [
     "OPTIONS",
@@ -38,7 +31,6 @@ __all__ = [
     "Option",
     "Options",
     "RecordOptions",
-    "Rule",
     "SeriesOptions",
     "Settings",
     "VectorOptions",
@@ -50,7 +42,5 @@ __all__ = [
     "parameters",
     "reference",
     "resolve",
-    "sentences",
     "set_options",
-    "shows_options",
 ]

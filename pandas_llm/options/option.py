@@ -1,4 +1,4 @@
-"""An option: all that is said of it beside its name, where its type stands."""
+"""An option: its sentence, rule and default, kept beside its name and type."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """What `Annotated` says of an option beside its type."""
+    """An option, as its type's `Annotated` holds it."""
 
     says: str
     """One sentence for people."""
@@ -28,7 +28,7 @@ class Option:
     flag: bool = True
     """Whether the command line has it."""
     secret: bool = False
-    """Whether its value is shown to nobody."""
+    """Whether its value is hidden."""
     type: Any = None
     """Taken from where it is declared."""
 
@@ -62,8 +62,6 @@ def listed(table: type) -> dict[str, Option]:
 
     Its module evaluates annotations: no ``from __future__ import annotations``.
 
-    Examples
-    --------
     >>> from typing import Annotated, TypedDict
     >>> red = Annotated[float, Option("How much red.", default=0.5)]
     >>> Colours = TypedDict("Colours", {"red": red})

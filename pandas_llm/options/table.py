@@ -1,8 +1,7 @@
 """The options of every verb, each written once: name, type, sentence, rule, default.
 
-`Settings` has them a second time, by name and type alone: no type checker can make
-a class with attributes of a TypedDict, or the other way round. A test holds that
-both lists are the same.
+`Settings` repeats names and types, because type checkers cannot make a class of a
+TypedDict. A test holds that both lists are the same.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -366,7 +365,7 @@ class Settings:
             object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
-        """Show what is not the default, and no key."""
+        """Show what differs from the defaults, without keys."""
         shown = (
             f"{name}={getattr(self, name)!r}"
             for name, option in OPTIONS.items()

@@ -1,7 +1,4 @@
-"""What single verbs take beside the options of every verb, written in the same way.
-
-They have no defaults or rules here: those are in the verbs' signatures.
-"""
+"""Options of single verbs; their defaults and rules are in the verbs' signatures."""
 
 from typing import Annotated, Any, Literal
 
@@ -17,8 +14,7 @@ _Errors = Annotated[
 ]
 _ErrorColumn = Annotated[str | None, Option("A column for each row's reason.")]
 _Codes = Annotated[
-    bool | None,
-    Option("Ask for a letter in place of a label.", flag=False),
+    bool | None, Option("Ask for a letter in place of a label.", flag=False)
 ]
 
 
@@ -51,17 +47,14 @@ class LabelOptions(SeriesOptions, total=False):
         Any,
         Option(
             "'prior', or the offsets of an earlier run.",
-            flag=False,  # offsets are in attrs, which files have not
+            flag=False,  # offsets are in attrs, which files lack
         ),
     ]
     gold: Annotated[
         Any, Option("The labels that are known, to calibrate by.", flag=False)
     ]
     codes: _Codes
-    cascade: Annotated[
-        Any,
-        Option("A cheap model that answers first.", flag=False),
-    ]
+    cascade: Annotated[Any, Option("A cheap model that answers first.", flag=False)]
     accuracy: Annotated[
         float | None,
         Option("What share of a cascade's labels must be right.", flag=False),
@@ -78,8 +71,7 @@ class VectorOptions(SeriesOptions, total=False):
     """Options of ``embed``."""
 
     dimensions: Annotated[
-        int | None,
-        Option("The length of a vector, where the model leaves a choice."),
+        int | None, Option("The length of a vector, where the model leaves a choice.")
     ]
     expand: Annotated[bool, Option("Put each dimension into a column of its own.")]
 

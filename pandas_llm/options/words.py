@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 import re
 import textwrap
-from typing import TYPE_CHECKING, Any, ForwardRef, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pandas_llm.options.table import OPTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
@@ -19,40 +19,22 @@ _WIDTH = 76
 
 
 def parameters() -> list[inspect.Parameter]:
-    """Return the options as parameters, for a signature.
-
-    Examples
-    --------
-    >>> print(parameters()[0])
-    model: str | None = None
-    """
+    """Return the options as parameters, for a signature."""
     return [
         inspect.Parameter(
             name,
             inspect.Parameter.KEYWORD_ONLY,
             default=option.default,
-            annotation=_annotation(option.type),
+            # of a type that is not imported, its name
+            annotation=getattr(option.type, "__forward_arg__", option.type),
         )
         for name, option in OPTIONS.items()
     ]
 
 
-def sentences() -> Mapping[str, str]:
-    """Return the sentence of each option.
-
-    Examples
-    --------
-    >>> sentences()["deadline"]
-    'Seconds for the whole run.'
-    """
-    return {name: option.says for name, option in OPTIONS.items()}
-
-
 def documented(docstring: str) -> str:
     r"""Return a docstring with every option in the place of ``**options``.
 
-    Examples
-    --------
     >>> lines = ["Ask.", "", "**options", "    Any of the options."]
     >>> print(*documented("\n".join(lines)).splitlines()[:4], sep="\n")
     Ask.
@@ -74,8 +56,6 @@ def documented(docstring: str) -> str:
 def shows_options(function: Function) -> Function:
     """Show the options of a function that takes ``**options`` and nothing else.
 
-    Examples
-    --------
     >>> @shows_options
     ... def ask(**options): ...
     >>> list(inspect.signature(ask).parameters)[:2]
@@ -91,8 +71,6 @@ def shows_options(function: Function) -> Function:
 def reference() -> str:
     """Return the options as a table of Markdown.
 
-    Examples
-    --------
     >>> print(reference().splitlines()[4])
     | `api_key` | a str, a callable or None | `None` | The key, ... |
     """
@@ -102,8 +80,3 @@ def reference() -> str:
         plain = (cell.replace("``", "`").replace("|", r"\|") for cell in cells)
         rows.append(f"| {' | '.join(plain)} |")
     return "\n".join(rows) + "\n"
-
-
-def _annotation(kind: Any) -> Any:
-    """Return a type, or its name where it is not imported."""
-    return kind.__forward_arg__ if isinstance(kind, ForwardRef) else kind

@@ -38,10 +38,7 @@ _MAX_TOKENS = 8192
 _LONG = 2000
 """Letters of what all rows share that are worth a cache entry: the models keep
 nothing below 512 to 4,096 tokens, and say nothing about it."""
-_APART = (
-    ("", "cache_read_input_tokens"),
-    ("output_tokens_details", "thinking_tokens"),
-)
+_APART = (("", "cache_read_input_tokens"), ("output_tokens_details", "thinking_tokens"))
 _REQUESTS, _INPUT, _OUTPUT, _SCARCER = (
     limit_names(f"anthropic-ratelimit-{unit}-{{}}")
     for unit in ("requests", "input-tokens", "output-tokens", "tokens")
@@ -83,7 +80,6 @@ class Anthropic(Dialect):
     def shared(
         self, spec: Spec, schema: Schema, capabilities: Capabilities, n: int
     ) -> Body:
-        """Write what the bodies of a run share."""
         body: dict[str, Any] = {
             "model": self.model,
             "max_tokens": spec.max_tokens or _MAX_TOKENS,
@@ -119,7 +115,6 @@ class Anthropic(Dialect):
         return {**shared, **first, "messages": before + after}
 
     def picture(self, image: Image) -> dict[str, Any]:
-        """Return an image in base64, or its address."""
         source = {"type": "url", "url": image.url}
         if image.data:
             media = {"media_type": image.media_type, "data": image.data}
@@ -134,7 +129,6 @@ class Anthropic(Dialect):
         return not self._varied
 
     def usage(self, data: Any) -> Used:
-        """Read the tokens."""
         usage = data["usage"]
         return Used(_tokens(usage), tier=bodies.word(usage, "service_tier"))
 
@@ -166,7 +160,6 @@ class Anthropic(Dialect):
         )
 
     def joined(self, events: Sequence[Any]) -> Any:
-        """Put the events of a stream together."""
         return streams.message(events)
 
     def quotas(self, headers: Mapping[str, str]) -> Quotas | None:

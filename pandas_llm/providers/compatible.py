@@ -1,6 +1,6 @@
 """Servers that speak OpenAI's chat completions, each with its own oddities.
 
-What is not known for certain is not written down here: the first row finds it out.
+What is not certain is left out here: the first row finds it out.
 """
 
 from __future__ import annotations
@@ -33,20 +33,13 @@ class Server(OpenAI):
 
 
 class OlderLimit(Server):
-    """A server with tiers that knows the older field for the longest answer.
-
-    llama.cpp, OpenRouter, Together's and Fireworks' documents; pydantic-ai's profiles.
-    """
+    """A server with tiers that knows the older field, as llama.cpp and OpenRouter."""
 
     tiers = OpenAI.tiers
 
 
 class File(OlderLimit):
-    """A GGUF file, served by llama.cpp for the run.
-
-    A small model may write to the end of its context; a limit of its own is not sent
-    where one is asked for, and is no part of the request's identity.
-    """
+    """A GGUF file, served by llama.cpp for the run."""
 
     images = None
     embeds = None
@@ -55,28 +48,27 @@ class File(OlderLimit):
         self, spec: Spec, schema: Schema, capabilities: Capabilities, n: int
     ) -> Body:
         """Write what the bodies of a run share, always with a longest answer."""
+        # a small model may write on to the end of its context
         return {"max_tokens": 1024, **super().shared(spec, schema, capabilities, n)}
 
 
 class OneChoice(Server):
-    """A server that returns one choice whatever `n` says."""
+    """A server that returns one choice for any `n`."""
 
     capabilities = Capabilities(max_tokens="max_tokens", n=False)
 
 
 class Ollama(OneChoice):
-    """Ollama, with its own way to ask for embeddings.
+    """Ollama, which drops fields that it does not know without a word (2026-08).
 
-    Its source of 2026-08 has neither ``n`` nor ``max_completion_tokens`` and drops
-    what it does not know without a word. What is too long to embed it cuts without a
-    word too, unless ``truncate`` says no, which only its own way has.
+    It cuts long texts to embed without a word too; only its own endpoint can forbid it.
     """
 
     embeds = Bundling(256, 30_000)
-    """No limits are known; its one queue shall answer within `request_timeout`."""
+    """No limits are known; its one queue must answer within `request_timeout`."""
 
     def embeddings_url(self, endpoint: Endpoint) -> str:
-        """Return the address, which is not under that of the compatible part."""
+        """Return the address of its own endpoint."""
         return endpoint.base_url.removesuffix("/v1") + "/api/embed"
 
     def embeddings(
@@ -93,7 +85,6 @@ class Ollama(OneChoice):
         return {**body, **spec.extra}
 
     def vectors(self, data: Any) -> Vectors:
-        """Find the vectors."""
         return Vectors(data["embeddings"], *self.used(data)[:2])
 
     def usage(self, data: Any) -> Used:
@@ -150,20 +141,17 @@ class XAI(OpenAI):
 class Azure(OpenAI):
     """A deployment in Azure, under an address for each account.
 
-    Two forms of the address, as its client's source and Microsoft's pages have them:
-    ``https://RESOURCE.openai.azure.com/openai/v1`` with the deployment as the model,
-    and the classic ``…/openai/deployments/NAME?api-version=…``.
+    That is ``https://RESOURCE.openai.azure.com/openai/v1`` with the deployment as the
+    model, or the classic ``…/openai/deployments/NAME?api-version=…``.
     """
 
     batches = None
     key_header = "api-key"
 
     def url(self, endpoint: Endpoint) -> str:
-        """Return the address that requests go to."""
         return _completed(endpoint, "chat/completions")
 
     def embeddings_url(self, endpoint: Endpoint) -> str:
-        """Return the address that requests for embeddings go to."""
         return _completed(endpoint, "embeddings")
 
 
@@ -178,20 +166,30 @@ def _completed(endpoint: Endpoint, last: str) -> str:
     return urlunsplit(parts._replace(path=f"{path}/{last}"))
 
 
-def _at(name: str, base_url: str, dialect: type[OpenAI] = OpenAI) -> Preset:
-    """Make the preset of a server with a key; those on this machine need none."""
-    local = base_url.startswith("http://localhost")
-    variable = name.upper()
-    return Preset(
-        dialect,
-        base_url,
-        f"{variable}_BASE_URL",
-        f"{variable}_API_KEY",
-        needs_key=not local,
-    )
-
-
+_SERVERS: Mapping[str, tuple[type[OpenAI], str]] = {
+    "ollama": (Ollama, "http://localhost:11434/v1"),
+    "vllm": (OpenAI, "http://localhost:8000/v1"),
+    "llamacpp": (OlderLimit, "http://localhost:8080/v1"),
+    "lmstudio": (OneChoice, "http://localhost:1234/v1"),
+    "openrouter": (OlderLimit, "https://openrouter.ai/api/v1"),
+    "groq": (Groq, "https://api.groq.com/openai/v1"),
+    "together": (Together, "https://api.together.ai/v1"),
+    "deepseek": (DeepSeek, "https://api.deepseek.com"),
+    "mistral": (Mistral, "https://api.mistral.ai/v1"),
+    "fireworks": (OlderLimit, "https://api.fireworks.ai/inference/v1"),
+    "xai": (XAI, "https://api.x.ai/v1"),
+}
 PRESETS: Mapping[str, Preset] = {
+    **{
+        name: Preset(
+            dialect,
+            base_url,
+            f"{name.upper()}_BASE_URL",
+            f"{name.upper()}_API_KEY",
+            needs_key=not base_url.startswith("http://localhost"),
+        )
+        for name, (dialect, base_url) in _SERVERS.items()
+    },
     "azure": Preset(
         Azure,
         None,
@@ -200,16 +198,5 @@ PRESETS: Mapping[str, Preset] = {
         token="AZURE_OPENAI_AD_TOKEN",  # noqa: S106 - the name of a variable
         query=(("api-version", "OPENAI_API_VERSION"),),
     ),
-    "ollama": _at("ollama", "http://localhost:11434/v1", Ollama),
-    "vllm": _at("vllm", "http://localhost:8000/v1"),
-    "llamacpp": _at("llamacpp", "http://localhost:8080/v1", OlderLimit),
-    "lmstudio": _at("lmstudio", "http://localhost:1234/v1", OneChoice),
-    "openrouter": _at("openrouter", "https://openrouter.ai/api/v1", OlderLimit),
-    "groq": _at("groq", "https://api.groq.com/openai/v1", Groq),
-    "together": _at("together", "https://api.together.ai/v1", Together),
-    "deepseek": _at("deepseek", "https://api.deepseek.com", DeepSeek),
-    "mistral": _at("mistral", "https://api.mistral.ai/v1", Mistral),
-    "fireworks": _at("fireworks", "https://api.fireworks.ai/inference/v1", OlderLimit),
     "gguf": Preset(File, None, needs_key=False),
-    "xai": _at("xai", "https://api.x.ai/v1", XAI),
 }

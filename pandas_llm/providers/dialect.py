@@ -1,4 +1,4 @@
-"""What a dialect need not write itself: bodies of a run, keys, errors, steps down."""
+"""What all dialects share: bodies of a run, keys, errors, steps down."""
 
 from __future__ import annotations
 
@@ -53,13 +53,7 @@ class Vectors(NamedTuple):
 
 
 class Dialect:
-    """A provider but for `shared`, `filled` and `parse`.
-
-    Parameters
-    ----------
-    endpoint : Endpoint
-        Where requests go and with which key.
-    """
+    """A provider without `shared`, `filled` and `parse`."""
 
     capabilities = Capabilities()
     """What to try first."""
@@ -130,18 +124,18 @@ class Dialect:
         return {"type": "text", "text": text}
 
     def usage(self, data: Any) -> Used:
-        """Read what an answer says it used; the fields may lack or be odd."""
+        """Read what an answer says it used; fields may be missing or odd."""
         return Used()
 
     def used(self, data: Any) -> Used:
-        """Read what an answer used; odd fields are as good as none."""
+        """Read what an answer used; odd fields count as missing."""
         try:
             return self.usage(data)
         except (AttributeError, LookupError, TypeError, ValueError, OverflowError):
-            return Used()  # an answer is an answer, whatever stands beside it
+            return Used()  # the answer counts all the same
 
     def load(self, response: HTTPResponse) -> Any:
-        """Parse a body that is JSON, or an event stream that nobody asked for."""
+        """Parse a body that is JSON, or an event stream that was not asked for."""
         body = response.body
         events = None if body.startswith(b"{") else streams.events(body)
         return failures.load(response) if events is None else self.joined(events)
@@ -165,7 +159,7 @@ class Dialect:
         return next(filter(failures.holds_error, events), None)
 
     def spent(self, response: HTTPResponse) -> Used:
-        """Read what an unreadable answer used: it is paid for all the same."""
+        """Read what an unreadable answer used: it is paid for too."""
         return self.used(self.load_or_none(response))
 
     def reseed(self, body: dict[str, Any], by: int) -> None:
@@ -195,8 +189,9 @@ class Dialect:
                 text = orjson.dumps(prompt)
                 body = b"%b%b%b" % (self._before[1], text, self.ending[2:])
         except TypeError as error:  # orjson's JSONEncodeError is one
-            msg = f"the prompt cannot be sent as UTF-8: {error}"
-            raise EncodingError(msg) from None
+            raise EncodingError(
+                f"the prompt cannot be sent as UTF-8: {error}"
+            ) from None
         return HTTPRequest(self._url, self.headers, body)
 
     def _fields(
@@ -288,7 +283,7 @@ class Dialect:
         return failures.classify(response, self.load_or_none(response), self._url)
 
     def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
-        """Read the account's limits from the headers; here there are none."""
+        """Read the account's limits from the headers, if there are any."""
 
     def downgrade(
         self, capabilities: Capabilities, error: LLMError, request: Request

@@ -1,7 +1,7 @@
 """Embeddings of any dialect in the form of a `Provider`: a text in, a choice out.
 
-So all that is between a request and its reply is the same as for completions: pace,
-money, retries, other keys. What differs is that a request may hold many texts.
+So pace, money, retries and other keys are the same as for completions; only that a
+request may hold many texts.
 """
 
 from __future__ import annotations
@@ -34,20 +34,7 @@ if TYPE_CHECKING:
 
 
 class Embeddings:
-    """Asks for vectors in a dialect.
-
-    Parameters
-    ----------
-    dialect : Dialect
-        With the vendor's words for embeddings.
-    endpoint : Endpoint
-        Where requests go; `embeds` is the length of the vectors.
-
-    Raises
-    ------
-    ConfigurationError
-        When the dialect has no embeddings.
-    """
+    """Asks for vectors in a dialect; raises ConfigurationError if that has none."""
 
     capabilities = Capabilities()
     images: ImageLimits | None = None
@@ -55,8 +42,9 @@ class Embeddings:
     def __init__(self, dialect: Any, endpoint: Endpoint) -> None:
         most: Bundling | None = getattr(dialect, "embeds", None)
         if most is None:
-            msg = f"{endpoint.provider} has no embeddings: pass the model of another"
-            raise ConfigurationError(msg)
+            raise ConfigurationError(
+                f"{endpoint.provider} has no embeddings: pass the model of another"
+            )
         self.most = most
         self._dialect = dialect
         self._url = dialect.embeddings_url(endpoint)
@@ -68,10 +56,7 @@ class Embeddings:
         """Bytes of the last answer for each vector."""
 
     def build(
-        self,
-        request: Request,
-        capabilities: Capabilities,
-        n: int,
+        self, request: Request, capabilities: Capabilities, n: int
     ) -> HTTPRequest:
         """Write a request for the vectors of a bundle, or of one text."""
         texts = request.texts or (request.prompt,)
@@ -85,8 +70,10 @@ class Embeddings:
             vectors = self._dialect.vectors(data)
             choices = tuple(Choice("", vector=_packed(v)) for v in vectors.values)
         except (AttributeError, LookupError, TypeError, ValueError) as error:
-            msg = f"the reply holds no vectors ({error}): {failures.excerpt(response)}"
-            raise MalformedReplyError(msg, status=response.status) from error
+            raise MalformedReplyError(
+                f"the reply holds no vectors ({error}): {failures.excerpt(response)}",
+                status=response.status,
+            ) from error
         self._check({len(choice.vector or b"") // 4 for choice in choices})
         self.wire = len(response.body) // len(choices)
         # the simulator says so in OpenAI's words alone, as for completions
@@ -101,18 +88,16 @@ class Embeddings:
         if length and length == expected:
             self._length = length
         elif length and self._asked and not self._length:
-            msg = (
-                f"the model gives vectors of {length} numbers whatever dimensions="
+            raise ConfigurationError(
+                f"the model returns vectors of {length} numbers for any dimensions="
                 f"{self._asked} says: leave it out"
             )
-            raise ConfigurationError(msg)
         else:
             of = f", others {expected}" if expected else ""
             sizes = sorted(lengths)
             raise MalformedReplyError(f"the reply holds vectors of {sizes} numbers{of}")
 
     def error(self, response: HTTPResponse) -> ProviderError:
-        """Turn an answer with another status into an error."""
         return cast("ProviderError", self._dialect.error(response))
 
     def spent(self, response: HTTPResponse) -> Used:
@@ -120,24 +105,16 @@ class Embeddings:
         return cast("Used", self._dialect.spent(response))
 
     def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
-        """Read the account's limits from the headers."""
         return cast("Quotas | None", self._dialect.quotas(headers))
 
     def downgrade(
-        self,
-        capabilities: Capabilities,
-        error: LLMError,
-        request: Request,
+        self, capabilities: Capabilities, error: LLMError, request: Request
     ) -> Capabilities | None:
         """Ask for numbers where base64 is refused."""
         return negotiation.without(capabilities, error, "encoding_format", "base64")
 
-    def dropped(
-        self,
-        spec: Spec,
-        capabilities: Capabilities,
-    ) -> tuple[str, ...]:
-        """Return the options that are left out: there are none."""
+    def dropped(self, spec: Spec, capabilities: Capabilities) -> tuple[str, ...]:
+        """Return nothing: no option is left out."""
         return ()
 
 
@@ -151,6 +128,5 @@ def _packed(vector: Any) -> bytes:
             numbers = np.array(vector, dtype="<f4")
         packed = numbers.tobytes()
     if numbers.ndim != 1 or not len(numbers) or not np.isfinite(numbers).all():
-        msg = "a vector is not a list of finite numbers"
-        raise ValueError(msg)
+        raise ValueError("a vector is not a list of finite numbers")
     return packed

@@ -18,7 +18,7 @@ import orjson
 from pandas_llm import errors
 from pandas_llm.providers.bodies import parsed
 from pandas_llm.providers.headers import duration, retry_after
-from pandas_llm.providers.words import Told, meaning, without_quotes
+from pandas_llm.providers.words import Failure, meaning, without_quotes
 
 if TYPE_CHECKING:
     from pandas_llm.types import HTTPResponse, Request
@@ -86,14 +86,11 @@ def lacks(what: str, response: HTTPResponse) -> errors.MalformedReplyError:
 
 
 def classify(response: HTTPResponse, data: Any, url: str = "") -> errors.ProviderError:
-    """Return the error: by code, type and the vendor's words, then by the status.
-
-    A body may be anything: where it is like no other, the status alone decides. Some
-    codes are proof at one vendor's `url` alone.
-    """
+    """Return the error: by code, type and the vendor's words, then by the status."""
     try:
         return _classified(response, data, url)
     except (AttributeError, LookupError, TypeError, ValueError):
+        # a body may be anything: then the status alone decides
         return _classified(response._replace(body=b""), None, url)
 
 
@@ -113,11 +110,11 @@ def _classified(response: HTTPResponse, data: Any, url: str) -> errors.ProviderE
     if data is not None and _message(body) is None:
         words = ""  # the start of a body that has no message may be the row's text
     codes = (*_codes(body, data), *details.reasons)
-    told = Told(status, codes, words, urlsplit(url).hostname or "", wait)
-    kind = meaning(told) or _by_status(status, response, wait)
-    named = f" ({code})" * bool(code)
+    failure = Failure(status, codes, words, urlsplit(url).hostname or "", wait)
+    kind = meaning(failure) or _by_status(status, response, wait)
+    shown_code = f" ({code})" * bool(code)
     error = kind(
-        f"HTTP {status}{named}: {_helped(kind, told, message)}",
+        f"HTTP {status}{shown_code}: {_helped(kind, failure, message)}",
         status=status,
         code=code,
         param=param,
@@ -153,15 +150,15 @@ def _by_status(  # noqa: PLR0911 - the table, a line each
     return errors.BadRequestError
 
 
-def _helped(kind: type[errors.ProviderError], told: Told, message: str) -> str:
+def _helped(kind: type[errors.ProviderError], failure: Failure, message: str) -> str:
     """Add the way out to a message."""
     hint = _HINTS.get(kind, "")
     if issubclass(kind, errors.ModelNotFoundError):
-        if 300 <= told.status < 400:  # noqa: PLR2004
+        if 300 <= failure.status < 400:  # noqa: PLR2004
             hint = "Redirects are not followed: fix base_url=."
-        elif "v1/responses" in told.message:
+        elif "v1/responses" in failure.message:
             hint = "Ask for it as openai-responses/…"
-    if kind is errors.BadRequestError and "mage input is not supp" in told.message:
+    if kind is errors.BadRequestError and "mage input is not supp" in failure.message:
         hint = "This model takes no images."
     if hint and message and message[-1] not in ".!?:。！？":  # noqa: RUF001
         message += "."
@@ -181,7 +178,7 @@ _HINTS: dict[type[errors.ProviderError], str] = {
 
 
 def generated(response: HTTPResponse) -> str | None:
-    """Return the text that a server refuses as no JSON; Groq puts it into the error."""
+    """Return the text that Groq refused as not JSON and put into the error."""
     body = _error_body(load_or_none(response))
     if body.get("code") != "json_validate_failed":
         return None
@@ -203,8 +200,8 @@ def _is_page(response: HTTPResponse) -> bool:
     """Return whether an answer is an HTML page, as firewalls and proxies send them."""
     kind = response.headers.get("content-type") or response.headers.get("Content-Type")
     start = response.body.removeprefix(codecs.BOM_UTF8).lstrip()[:15].lower()
-    named = "html" in (kind or "") and not start.startswith((b"{", b"["))
-    return named or start.startswith(_PAGES)
+    is_html = "html" in (kind or "") and not start.startswith((b"{", b"["))
+    return is_html or start.startswith(_PAGES)
 
 
 class _Details(NamedTuple):
@@ -252,7 +249,7 @@ def holds_error(data: Any) -> bool:
 
 
 def _base_resp(data: Any) -> dict[str, Any]:
-    """Return the error of MiniMax's ``base_resp``; empty where it is none."""
+    """Return the error of MiniMax's ``base_resp``; empty without one."""
     inner = data.get("base_resp") if isinstance(data, dict) else None
     if not isinstance(inner, dict):
         return {}
@@ -316,7 +313,7 @@ def _fields(
 
 
 def _message(body: dict[str, Any]) -> str | None:
-    """Return a body's own message, whatever its field is called."""
+    """Return a body's own message, under any of its names."""
     message = next((body[name] for name in _MESSAGES if body.get(name)), None)
     if isinstance(message, dict):  # Mistral
         names = ("detail", "message", "error")

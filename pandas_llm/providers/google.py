@@ -46,11 +46,9 @@ class Google(Dialect):
     }
 
     def url(self, endpoint: Endpoint) -> str:
-        """Return the address that requests go to."""
         return self._method(endpoint, "generateContent")
 
     def embeddings_url(self, endpoint: Endpoint) -> str:
-        """Return the address that requests for embeddings go to."""
         return self._method(endpoint, "batchEmbedContents")
 
     def _method(self, endpoint: Endpoint, name: str) -> str:
@@ -84,7 +82,6 @@ class Google(Dialect):
     def shared(
         self, spec: Spec, schema: Schema, capabilities: Capabilities, n: int
     ) -> Body:
-        """Write what the bodies of a run share."""
         config = self.sent(spec, capabilities)
         if "reasoning_effort" in config:
             config["thinkingConfig"] = _thinking(config.pop("reasoning_effort"))
@@ -99,7 +96,6 @@ class Google(Dialect):
         return merged({"generationConfig": config} if config else {}, spec.extra)
 
     def filled(self, shared: Body, system: str, examples: Turns, turns: Turns) -> Body:
-        """Put the system text and the contents in."""
         contents = [
             {
                 "role": _ROLES.get(role, role),
@@ -115,25 +111,21 @@ class Google(Dialect):
         if image.data:
             return {"inlineData": {"mimeType": image.media_type, "data": image.data}}
         media_type = guess_type(urlsplit(image.url).path)[0]
-        named = {"mimeType": media_type} if media_type else {}
-        return {"fileData": {"fileUri": image.url, **named}}
+        type_ = {"mimeType": media_type} if media_type else {}
+        return {"fileData": {"fileUri": image.url, **type_}}
 
     def words(self, text: str) -> dict[str, Any]:
-        """Return the text beside images."""
         return {"text": text}
 
     def reseed(self, body: dict[str, Any], by: int) -> None:
-        """Move the seed, for another answer to the same request."""
         config = body.get("generationConfig", {})
         if "seed" in config:
             body["generationConfig"] = {**config, "seed": config["seed"] + by}
 
     def usage(self, data: Any) -> Used:
-        """Read the tokens."""
         return Used(_tokens(data["usageMetadata"]))
 
     def joined(self, events: Sequence[Any]) -> Any:
-        """Put the chunks of a stream together."""
         return streams.candidates(events)
 
     def load(self, response: HTTPResponse) -> Any:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from pandas_llm.types import Quota
+from pandas_llm.types import Quota, Quotas
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,27 +22,14 @@ _TRY_AGAIN = re.compile(
     r"(?:try again|retry) in ((?:[\d.]+ ?(?:ms|h|m|s))+)", re.IGNORECASE
 )
 _MOMENT = 1e6
-"""Seconds that are no duration but a moment."""
+"""From so many seconds on, a number is a moment."""
 _MILLISECONDS = 1e11
-_SECONDS = {
-    "h": 3600.0,
-    "m": 60.0,
-    "s": 1.0,
-    "ms": 1e-3,
-    "us": 1e-6,
-    "µs": 1e-6,
-    "ns": 1e-9,
-}
+_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "ns": 1e-9}
+_SECONDS |= dict.fromkeys(("us", "µs"), 1e-6)
 
 
 def count(text: str | None, *, zero: bool = False) -> float | None:
-    """Read a count; ``"30,000"``, ``-1`` and ``0`` have been seen on Azure.
-
-    Examples
-    --------
-    >>> count("30,000"), count("-1"), count("0"), count("0", zero=True)
-    (30000.0, None, None, 0.0)
-    """
+    """Read a count; ``"30,000"``, ``-1`` and ``0`` have been seen on Azure."""
     if not text:
         return None
     try:
@@ -55,8 +42,6 @@ def count(text: str | None, *, zero: bool = False) -> float | None:
 def duration(text: str | None) -> float | None:
     """Read a Go duration or a moment (RFC 3339, seconds or ms since 1970) in seconds.
 
-    Examples
-    --------
     >>> duration("6ms"), duration("1m30.5s"), duration("7"), duration("soon")
     (0.006, 90.5, 7.0, None)
     >>> duration("1500000000"), duration("1500000000000"), duration("2020-01-01")
@@ -96,32 +81,35 @@ def _timestamp(text: str | None) -> float | None:
 
 
 def limit_names(pattern: str) -> tuple[str, ...]:
-    """Return the headers of one limit: it, what remains, its reset.
-
-    Examples
-    --------
-    >>> limit_names("x-ratelimit-{}-tokens")[0]
-    'x-ratelimit-limit-tokens'
-    """
+    """Return the headers of one limit: it, what remains, its reset."""
     return tuple(map(pattern.format, ("limit", "remaining", "reset")))
 
 
 def quota(
     headers: Mapping[str, str], names: Sequence[str], period: float = 60.0
 ) -> Quota | None:
-    """Read one limit from headers.
-
-    Examples
-    --------
-    >>> headers = {"x-ratelimit-limit-tokens": "60", "x-ratelimit-reset-tokens": "1s"}
-    >>> quota(headers, limit_names("x-ratelimit-{}-tokens"))
-    Quota(limit=60.0, remaining=None, reset=1.0, period=60.0)
-    """
+    """Read one limit from headers."""
     limit = count(headers.get(names[0]))
     remaining = count(headers.get(names[1]), zero=True)
     if limit is None and remaining is None:
         return None
     return Quota(limit, remaining, duration(headers.get(names[2])), period)
+
+
+_Limit = tuple[tuple[str, ...], float]
+LIMITS: tuple[_Limit, _Limit] = (
+    (limit_names("x-ratelimit-{}-requests"), 60.0),
+    (limit_names("x-ratelimit-{}-tokens"), 60.0),
+)
+"""OpenAI's headers of the limits on requests and tokens, and the seconds of each."""
+
+
+def quotas(
+    headers: Mapping[str, str], limits: tuple[_Limit, _Limit] = LIMITS
+) -> Quotas | None:
+    """Read the limits on requests and on tokens; None when there are none."""
+    requests, tokens = (quota(headers, *limit) for limit in limits)
+    return Quotas(requests, tokens) if requests or tokens else None
 
 
 def retry_after(response: HTTPResponse, message: str = "") -> float | None:

@@ -22,17 +22,14 @@ SAMPLING = ("temperature", "top_p", "seed", "stop")
 TIER = "service_tier"
 """The option, and the field in every vendor's body that has it."""
 MODES: tuple[SchemaMode, ...] = ("json_schema", "json_object", "prompt")
-_LIMITS = {
-    "max_completion_tokens": "max_tokens",
-    "max_tokens": "max_completion_tokens",
-}
+_LIMITS = {"max_completion_tokens": "max_tokens", "max_tokens": "max_completion_tokens"}
 _MOST = (
     *("max_tokens", "max_completion_tokens", "max_output_tokens"),
     *("maxOutputTokens", "max_new_tokens", "num_predict"),
 )
 """Names of the most tokens of an answer, in the bodies of all vendors."""
 _CHOICES = ("n", "best_of", "candidateCount")
-"""Names of how many answers are written, all of which are billed."""
+"""Names of how many answers are written; each is billed."""
 _ALL = re.compile(r"sampling.(parameter|param|option)", re.IGNORECASE)
 _SCHEMA = re.compile(
     r"response_?format|json_?schema|json_object|structured.output|grammar|schema"
@@ -63,10 +60,10 @@ _BEFORE = (
 _LONG_QUOTE = re.compile(
     r"(?<!\w)(['\"`])(?:(?!\1).)*?\s(?:(?!\1).)*?\s(?:(?!\1).)*\1(?!\w)"
 )
-"""Three words in quotes are somebody's text and no option's name."""
+"""Three words in quotes are somebody's text, not an option's name."""
 
 
-def downgrade(  # noqa: C901, PLR0911 - a step a paragraph
+def downgrade(  # noqa: PLR0911 - a step a paragraph
     capabilities: Capabilities,
     error: LLMError,
     request: Request,
@@ -75,14 +72,7 @@ def downgrade(  # noqa: C901, PLR0911 - a step a paragraph
 ) -> Capabilities | None:
     """Step down one capability that an error names; None when nothing is left.
 
-    Parameters
-    ----------
-    capabilities, error, request
-        What was tried, for which request, and how it was refused.
-    names : mapping, optional
-        The vendor's names of options, where they are others than ours.
-    modes : sequence
-        The ways to ask for a schema that the vendor has, the best first.
+    `names` are the vendor's of our options; `modes` its ways to ask for a schema.
     """
     if isinstance(error, (ContextLengthError, PromptFilteredError)):
         return None  # they speak of the prompt, and may quote any word of it
@@ -102,7 +92,11 @@ def downgrade(  # noqa: C901, PLR0911 - a step a paragraph
         return replace(capabilities, system=False)
     if (field := _refused_field(error, about, spec)) and field not in refused:
         return replace(capabilities, refused=(*refused, field))
-    if spec.top_logprobs and capabilities.logprobs and _refuses_logprobs(error):
+    if (
+        spec.top_logprobs
+        and capabilities.logprobs
+        and (_names(error, "logprobs") or _names(error, "top_logprobs"))
+    ):
         return replace(capabilities, logprobs=False)
     if spec.schema:
         narrow = spec.constrained is not None
@@ -110,19 +104,26 @@ def downgrade(  # noqa: C901, PLR0911 - a step a paragraph
         if lower:
             return lower
     known = names or {}
-    sent = [name for name in SAMPLING if name in spec.sampling and name not in refused]
-    named = [name for name in sent if _names(error, known.get(name, name))]
-    if not named and _ALL.search(about):
-        named = [name for name in sent if name != "stop"]
-    if named:
+    if named := _refused_sampling(error, about, spec, refused, known):
         return replace(capabilities, refused=(*refused, *named))
     if spec.n > 1 and capabilities.n and _names(error, known.get("n", "n")):
         return replace(capabilities, n=False)
     return None
 
 
-def _refuses_logprobs(error: LLMError) -> bool:
-    return any(_names(error, name) for name in ("logprobs", "top_logprobs"))
+def _refused_sampling(
+    error: LLMError,
+    about: str,
+    spec: Spec,
+    refused: Sequence[str],
+    names: Mapping[str, str],
+) -> list[str]:
+    """Return which sampling options an error names, singly or all at once."""
+    sent = [name for name in SAMPLING if name in spec.sampling and name not in refused]
+    named = [name for name in sent if _names(error, names.get(name, name))]
+    if not named and _ALL.search(about):
+        return [name for name in sent if name != "stop"]
+    return named
 
 
 def _refused_field(error: LLMError, about: str, spec: Spec) -> str | None:
@@ -185,8 +186,6 @@ def note(schema: Mapping[str, Any] | None, capabilities: Capabilities) -> str:
 def merged(body: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
     """Put a caller's own fields into a body, those of nested objects one by one.
 
-    Examples
-    --------
     >>> merged({"config": {"a": 1}, "b": 2}, {"config": {"c": 3}})
     {'config': {'a': 1, 'c': 3}, 'b': 2}
     """
@@ -202,11 +201,8 @@ def merged(body: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
 def allowance(spec: Spec) -> tuple[int | None, int]:
     """Return the most tokens of a choice, and how many choices are billed.
 
-    A caller's own fields may allow more than the options, or the other way round;
-    which of the two a server goes by is not known, so the greater counts.
+    The greater of options and `extra` counts: which a server goes by is not known.
 
-    Examples
-    --------
     >>> from pandas_llm.types import Spec
     >>> allowance(Spec("m", max_tokens=20, extra={"max_completion_tokens": 500}))
     (500, 1)
@@ -232,16 +228,7 @@ def _whole(fields: Mapping[str, Any], names: tuple[str, ...]) -> list[int]:
 
 
 def _names(error: LLMError, name: str) -> bool:
-    """Return whether an error is about a field, by its `param` or by its subject.
-
-    Examples
-    --------
-    >>> from pandas_llm.errors import BadRequestError
-    >>> _names(BadRequestError("`seed` is not supported"), "seed")
-    True
-    >>> _names(BadRequestError("Invalid message: keep the seed"), "seed")
-    False
-    """
+    """Return whether an error is about a field, by its `param` or by its subject."""
     param = getattr(error, "param", None) or ""
     if param.rpartition(".")[2] == name:
         return True

@@ -15,14 +15,13 @@ from pandas_llm.errors import MalformedReplyError
 from pandas_llm.providers import bodies, failures, streams
 from pandas_llm.providers.batches import OpenAIBatches
 from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
-from pandas_llm.providers.headers import limit_names, quota
+from pandas_llm.providers.headers import LIMITS, quotas
 from pandas_llm.providers.registry import Preset
 from pandas_llm.types import (
     Capabilities,
     Choice,
     ImageLimits,
     Odds,
-    Quotas,
     Reply,
     Used,
 )
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
     from pandas_llm.providers.batches import Batches
     from pandas_llm.providers.dialect import Body, Schema, Turns
-    from pandas_llm.types import Endpoint, HTTPResponse, Image, Spec
+    from pandas_llm.types import Endpoint, HTTPResponse, Image, Quotas, Spec
 
 _ENDED = ("length", "content_filter", "error")
 """Ends of a choice that may have no message: nothing was left to say."""
@@ -45,15 +44,9 @@ _APART = (
     ("prompt_tokens_details", "cache_write_tokens"),
 )
 
-_REQUESTS = limit_names("x-ratelimit-{}-requests")
-_TOKENS = limit_names("x-ratelimit-{}-tokens")
-
 
 class OpenAI(Dialect):
-    """Chat completions at one endpoint.
-
-    Servers with oddities are subclasses that set the attributes.
-    """
+    """Chat completions at one endpoint; subclasses are servers with oddities."""
 
     images: ImageLimits | None = ImageLimits(50_000_000, 50_000_000)
     """As its documents; of other servers the tightest is known to themselves."""
@@ -62,8 +55,7 @@ class OpenAI(Dialect):
         **{name: name for name in ("auto", "default", "flex", "priority")},
         "standard_only": "default",
     }
-    limits = ((_REQUESTS, 60.0), (_TOKENS, 60.0))
-    """Headers of the limits on requests and on tokens, and the seconds they are for."""
+    limits = LIMITS
 
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(endpoint)
@@ -72,7 +64,6 @@ class OpenAI(Dialect):
         self._own = endpoint.base_url.startswith("https://api.openai.com/")
 
     def url(self, endpoint: Endpoint) -> str:
-        """Return the address that requests go to."""
         return endpoint.base_url + "/chat/completions"
 
     def takes(self, keyword: str, value: Any) -> bool:
@@ -84,7 +75,6 @@ class OpenAI(Dialect):
     """Servers that are not known to have them say None."""
 
     def embeddings_url(self, endpoint: Endpoint) -> str:
-        """Return the address that requests for embeddings go to."""
         return endpoint.base_url + "/embeddings"
 
     def embeddings(
@@ -109,7 +99,7 @@ class OpenAI(Dialect):
         return Vectors(vectors, *self.used(data)[:2])
 
     def usage(self, data: Any) -> Used:
-        """Read the tokens, and the cost where a server says it."""
+        """Read the tokens, and the cost where a server states it."""
         usage = data.get("usage") or data["x_groq"]["usage"]
         named = data.get("service_tier")
         tier = None if named is None else bodies.word(data, "service_tier")
@@ -124,7 +114,6 @@ class OpenAI(Dialect):
     def shared(
         self, spec: Spec, schema: Schema, capabilities: Capabilities, n: int
     ) -> Body:
-        """Write what the bodies of a run share."""
         body: dict[str, Any] = {"model": self.model}
         if schema:
             body |= _response_format(schema, capabilities)
@@ -139,7 +128,6 @@ class OpenAI(Dialect):
         return {**body, **self.sent(spec, capabilities), **spec.extra}
 
     def filled(self, shared: Body, system: str, examples: Turns, turns: Turns) -> Body:
-        """Put the messages in."""
         messages: list[dict[str, Any]] = []
         if system:
             messages.append({"role": "system", "content": system})
@@ -171,13 +159,11 @@ class OpenAI(Dialect):
         )
 
     def joined(self, events: Sequence[Any]) -> Any:
-        """Put the chunks of a stream together."""
         return streams.completion(events)
 
     def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
         """Read ``x-ratelimit-*``; None when there are none."""
-        requests, tokens = (quota(headers, *limit) for limit in self.limits)
-        return Quotas(requests, tokens) if requests or tokens else None
+        return quotas(headers, self.limits)
 
 
 def _choice(choice: Mapping[str, Any], response: HTTPResponse) -> Choice:
@@ -188,8 +174,10 @@ def _choice(choice: Mapping[str, Any], response: HTTPResponse) -> Choice:
     message = choice.get("message")
     if not isinstance(message, dict):
         if ending(reason) not in _ENDED:
-            msg = f"a choice holds no message: {failures.excerpt(response)}"
-            raise MalformedReplyError(msg, status=response.status)
+            raise MalformedReplyError(
+                f"a choice holds no message: {failures.excerpt(response)}",
+                status=response.status,
+            )
         message = {}  # Gemini's compatible endpoint, all spent on thinking
     content, logprobs = message.get("content"), choice.get("logprobs")
     text = content if isinstance(content, str) else _text(content)
@@ -206,27 +194,27 @@ def _odds(logprobs: Any) -> Odds | None:
     places = logprobs.get("content") if isinstance(logprobs, dict) else None
     if not isinstance(places, list) or not places:
         return None
-    found = []
+    read = []
     try:
         for place in places:
-            said = (place["token"], float(place["logprob"]))
+            first = (place["token"], float(place["logprob"]))
             others = [
                 (one["token"], float(one["logprob"])) for one in place["top_logprobs"]
             ]
-            found.append((said, *(one for one in others if one[0] != said[0])))
+            read.append((first, *(one for one in others if one[0] != first[0])))
     except (LookupError, TypeError, ValueError):
-        return None  # an answer is an answer, whatever stands beside it
-    return Odds("logprobs", tuple(found))
+        return None  # the answer counts all the same
+    return Odds("logprobs", tuple(read))
 
 
 def _response_format(
     schema: Mapping[str, Any], capabilities: Capabilities
 ) -> dict[str, Any]:
     if capabilities.schema == "json_schema":
-        named: dict[str, Any] = {"name": "records", "strict": True, "schema": schema}
+        format_: dict[str, Any] = {"name": "records", "strict": True, "schema": schema}
         if "strict" in capabilities.refused:
-            del named["strict"]
-        return {"response_format": {"type": "json_schema", "json_schema": named}}
+            del format_["strict"]
+        return {"response_format": {"type": "json_schema", "json_schema": format_}}
     if capabilities.schema == "json_object":
         return {"response_format": {"type": "json_object"}}
     return {}
@@ -240,14 +228,14 @@ def _text(content: Any) -> str:
 
 
 def _text_of(part: Any) -> str:
-    """Return the text of a part; its thinking is none."""
+    """Return the text of a part, without its thinking."""
     of_text = isinstance(part, dict) and part.get("type", "text") in _TEXTS
     text = part.get("text") if of_text else None
     return text if isinstance(text, str) else ""
 
 
 def _cost(usage: Mapping[str, Any]) -> float | None:
-    """Read the dollars that a server charges itself; OpenRouter says them."""
+    """Read the dollars that a server charges itself, as OpenRouter does."""
     cost = usage["cost"]
     if isinstance(cost, bool) or not isinstance(cost, (int, float)):
         return None

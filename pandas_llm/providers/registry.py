@@ -54,7 +54,7 @@ class Provider(Protocol):
         """Put a request for `n` choices in the vendor's words."""
 
     def parse(self, response: HTTPResponse) -> Reply:
-        """Read an answer with status 2xx; raise an `LLMError` when it is none."""
+        """Read an answer with status 2xx; raise an `LLMError` for anything else."""
 
     def error(self, response: HTTPResponse) -> ProviderError:
         """Turn an answer with another status into an error."""
@@ -96,20 +96,14 @@ class Preset(NamedTuple):
     token: str | tuple[str, ...] = ()
     """Those with a bearer token, where that is sent otherwise than a key."""
     needs_key: bool = True
-    """Whether nobody is served without."""
+    """Whether a key is required."""
     query: tuple[tuple[str, str], ...] = ()
     """Parameters of the address, and the environment variables they are taken from."""
 
 
 @cache
 def presets() -> Mapping[str, Preset]:
-    """Return the providers of this package by name.
-
-    Examples
-    --------
-    >>> sorted(presets())[:3]
-    ['anthropic', 'azure', 'deepseek']
-    """
+    """Return the providers of this package by name."""
     known: dict[str, Preset] = {}
     for module in iter_modules([str(Path(__file__).parent)]):
         known |= getattr(import_module(f"{__package__}.{module.name}"), "PRESETS", {})
@@ -118,13 +112,7 @@ def presets() -> Mapping[str, Preset]:
 
 @cache
 def preset(name: str) -> Preset | None:
-    """Return the provider of a name, here or in another package; None for none.
-
-    Raises
-    ------
-    ConfigurationError
-        When another package's provider cannot be imported or is not a `Preset`.
-    """
+    """Return the provider of a name, here or in another package; None for none."""
     if name in presets():
         return presets()[name]
     from importlib.metadata import entry_points  # few need it, and it takes 20 ms
@@ -133,11 +121,13 @@ def preset(name: str) -> Preset | None:
         try:
             known = point.load()
         except (ImportError, AttributeError) as error:
-            msg = f"the provider {name!r} ({point.value}) cannot be imported: {error}"
-            raise ConfigurationError(msg) from error
+            raise ConfigurationError(
+                f"the provider {name!r} ({point.value}) cannot be imported: {error}"
+            ) from error
         if not isinstance(known, Preset):
-            msg = f"the provider {name!r} ({point.value}) is not a Preset but {known!r}"
-            raise ConfigurationError(msg)
+            raise ConfigurationError(
+                f"the provider {name!r} ({point.value}) is not a Preset but {known!r}"
+            )
         return known
     return None
 
@@ -155,16 +145,16 @@ def connect(endpoint: Endpoint) -> Provider:
     """Return the provider that speaks to an endpoint."""
     known = preset(endpoint.provider)
     if known is None:
-        msg = f"there is no provider {endpoint.provider!r}"
-        raise ConfigurationError(msg)
+        raise ConfigurationError(f"there is no provider {endpoint.provider!r}")
     dialect: Any = known.dialect
     place = _place(endpoint.base_url)
     if endpoint.provider == "openai" and place != _place(known.base_url or ""):
         # a compatible server named by its address: its oddities are the same
         for other in presets().values():
-            there = other.base_url is not None and _place(other.base_url) == place
-            if there and _speaks(other.dialect, dialect):
-                dialect = other.dialect
+            kind, url = other.dialect, other.base_url
+            there = url is not None and _place(url) == place
+            if there and isinstance(kind, type) and issubclass(kind, dialect):
+                dialect = kind
                 break
     provider: Provider = dialect(endpoint)
     if endpoint.embeds is None:
@@ -192,8 +182,9 @@ def read_reply(provider: Provider, response: HTTPResponse) -> Reply:
             words.append(choice.finish_reason)  # noqa: PERF401 - nearly always one
         plain = "".join(filter(None, words)).isprintable()
     except (AttributeError, LookupError, TypeError, ValueError) as error:
-        msg = f"the reply is no chat completion: {error}"
-        raise MalformedReplyError(msg, status=response.status) from error
+        raise MalformedReplyError(
+            f"the reply is not a chat completion: {error}", status=response.status
+        ) from error
     return reply if plain else _seen(reply)
 
 
@@ -218,7 +209,3 @@ def _place(base_url: str) -> tuple[str | None, int | None]:
     parts = urlsplit(base_url)
     host = parts.hostname
     return "localhost" if host in _LOOPBACK else host, parts.port
-
-
-def _speaks(one: Any, other: Any) -> bool:
-    return isinstance(one, type) and issubclass(one, other)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pandas_llm.providers import bodies, failures, openai, streams
 from pandas_llm.providers.negotiation import merged
 from pandas_llm.providers.registry import Preset
-from pandas_llm.types import Capabilities, Choice, Reply, Tokens, Used
+from pandas_llm.types import Capabilities, Choice, Reply, Used
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,11 +22,6 @@ if TYPE_CHECKING:
 _STATUS = {"rate_limit_exceeded": 429, "server_error": 500}
 """What an error inside a 200 would have been; any other is the request's fault."""
 _REFUSED = 400
-_APART = (
-    ("input_tokens_details", "cached_tokens"),
-    ("output_tokens_details", "reasoning_tokens"),
-    ("input_tokens_details", "cache_write_tokens"),
-)
 _CALLS = ("function_call", "custom_tool_call")
 
 
@@ -37,21 +32,19 @@ class Responses(openai.OpenAI):
     lacking = ("seed", "stop")
 
     def url(self, endpoint: Endpoint) -> str:
-        """Return the address that requests go to."""
         return endpoint.base_url + "/responses"
 
     def shared(
         self, spec: Spec, schema: Schema, capabilities: Capabilities, n: int
     ) -> Body:
-        """Write what the bodies of a run share."""
         refused = capabilities.refused
         body: dict[str, Any] = {"model": self.model}
         if "store" not in refused:
             body["store"] = False  # the default keeps answers for 30 days
         if schema and capabilities.schema == "json_schema":
-            named = {"type": "json_schema", "name": "records", "schema": schema}
+            format_ = {"type": "json_schema", "name": "records", "schema": schema}
             strict = {} if "strict" in refused else {"strict": True}
-            body["text"] = {"format": {**named, **strict}}
+            body["text"] = {"format": {**format_, **strict}}
         elif schema and capabilities.schema == "json_object":
             body["text"] = {"format": {"type": "json_object"}}
         if spec.max_tokens is not None:
@@ -62,7 +55,6 @@ class Responses(openai.OpenAI):
         return merged(body | sent, spec.extra)
 
     def filled(self, shared: Body, system: str, examples: Turns, turns: Turns) -> Body:
-        """Put the instructions and the input in."""
         messages = [  # llama.cpp takes no assistant's turn without its type
             {"type": "message", "role": role, "content": text}
             for role, text in (*examples, *turns)
@@ -75,13 +67,11 @@ class Responses(openai.OpenAI):
         return {"type": "input_image", "image_url": image.url, "detail": "auto"}
 
     def words(self, text: str) -> dict[str, Any]:
-        """Return the text beside images."""
         return {"type": "input_text", "text": text}
 
     def usage(self, data: Any) -> Used:
-        """Read the tokens."""
         tier = bodies.word(data, "service_tier")
-        return Used(_tokens(data["usage"]), tier=tier)
+        return Used(bodies.input_output(data["usage"]), tier=tier)
 
     def joined(self, events: Sequence[Any]) -> Any:
         """Find the whole response, which the last event of a stream holds."""
@@ -130,10 +120,6 @@ def _status(data: Any) -> int:
 
 def _is(part: Mapping[str, Any], kind: str) -> bool:
     return part.get("type") == kind
-
-
-def _tokens(usage: Any) -> Tokens:
-    return bodies.tokens(usage, "input_tokens", "output_tokens", *_APART)
 
 
 PRESETS: Mapping[str, Preset] = {

@@ -1,7 +1,7 @@
-"""Event streams that nobody asked for: some gateways send nothing else.
+"""Event streams, which some gateways send unasked.
 
 Each dialect's parts are put together to the answer that it would have sent whole. A
-stream that ends too early is an error, whatever came before.
+stream that ends too early is an error.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ _BROKEN = {"code": "server_error", "message": "the event stream broke off"}
 def events(body: bytes) -> list[Any] | None:
     r"""Return what the events of a stream hold; None for any other body.
 
-    Examples
-    --------
     >>> events(b'data: {"a": 1}\n\n: still there\n\ndata: [DONE]\n\n')
     [{'a': 1}, '[DONE]']
     >>> events(b'{"data": 1}')

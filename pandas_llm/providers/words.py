@@ -43,7 +43,7 @@ class Line(NamedTuple):
     means: type[errors.ProviderError] = errors.ProviderError
 
 
-class Told(NamedTuple):
+class Failure(NamedTuple):
     """What an answer without success says."""
 
     status: int
@@ -84,8 +84,7 @@ LINES = (
         Line("OpenAI itself", "insufficient_quota", at="api.openai.com"),
     ),
     *_each_means(
-        errors.NoRoomError,
-        Line("OpenAI, flex", "resource_unavailable", status=(429,)),
+        errors.NoRoomError, Line("OpenAI, flex", "resource_unavailable", status=(429,))
     ),
     *_each_means(
         errors.RateLimitError,
@@ -122,8 +121,7 @@ LINES = (
         Line("MiniMax", text=r"^insufficient balance \(1008\)"),
     ),
     *_each_means(
-        errors.RateLimitedTooLong,
-        Line("MiniMax, five hours", "2056", "usage limit"),
+        errors.RateLimitedTooLong, Line("MiniMax, five hours", "2056", "usage limit")
     ),
     *_each_means(
         _NO_CREDIT,
@@ -270,7 +268,7 @@ LINES = (
             status=_REQUEST,
         ),
     ),
-    # -- what the model or its template does not know, whatever the status -------------
+    # -- what the model or its template does not know, at any status -------------
     *_each_means(
         errors.BadRequestError,
         Line("llama.cpp", text="image input is not supported"),
@@ -284,32 +282,21 @@ LINES = (
 )
 
 
-def meaning(told: Told) -> type[errors.ProviderError] | None:
-    """Return what the vendor's words say; None when only the status can tell.
-
-    Examples
-    --------
-    >>> meaning(Told(400, (), "Input is too long for requested model.")).kind
-    'context_length'
-    >>> meaning(Told(400, (), "Something else.")) is None
-    True
-    """
-    for line in LINES:
-        if _fits(line, told):
-            return line.means
-    return None
+def meaning(failure: Failure) -> type[errors.ProviderError] | None:
+    """Return what the vendor's words say; None when only the status can tell."""
+    return next((line.means for line in LINES if _fits(line, failure)), None)
 
 
-def _fits(line: Line, told: Told) -> bool:
-    if told.status not in line.status or not (line.wait or told.wait is None):
+def _fits(line: Line, failure: Failure) -> bool:
+    if failure.status not in line.status or not (line.wait or failure.wait is None):
         return False
-    if line.at and line.at != told.host:
+    if line.at and line.at != failure.host:
         return False
     if line.code and not any(
-        re.fullmatch(line.code, code, re.IGNORECASE) for code in told.codes
+        re.fullmatch(line.code, code, re.IGNORECASE) for code in failure.codes
     ):
         return False
-    return re.search(line.text, told.message, re.IGNORECASE) is not None
+    return re.search(line.text, failure.message, re.IGNORECASE) is not None
 
 
 _LEAST = 12
@@ -321,8 +308,6 @@ _LONGEST = 2000
 def without_quotes(message: str, asked: str) -> str:
     """Return a message without what stands in the row's own text.
 
-    Examples
-    --------
     >>> without_quotes("Invalid message: 'raise the temperature!'",
     ...                "Please raise the  temperature!")
     "Invalid message: ' '"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from batch_between import Between, first
 from loopback_server import Server, completion
 
 import pandas_llm
@@ -250,15 +252,15 @@ WRONG = [
     ("extract docs.csv -t ${text} --keys a -o docs.csv", "OUTPUT is INPUT"),
     ("extract docs.csv -t ${text} --keys a -o x/a.csv", "the folder x is not there"),
     ("extract docs.csv -t ${text} --keys a -o a.xls", "the ending must be .csv"),
-    ("extract docs.csv -t ${text} --keys a -o folder.csv", "no file that could be"),
+    ("extract docs.csv -t ${text} --keys a -o folder.csv", "not a file that can be"),
     ("extract docs.csv -t missing.txt --keys a", "there is no file missing.txt"),
     ("extract nothing.csv -t ${text} --keys a", "nothing.csv: No such file"),
     ("extract docs.txt -t ${text} --keys a", "the ending must be .csv"),
-    ("extract bad.jsonl -t ${text} --keys a", "bad.jsonl, line 2 is no JSON"),
-    ("extract list.jsonl -t ${text} --keys a", "line 1 is no JSON object"),
+    ("extract bad.jsonl -t ${text} --keys a", "bad.jsonl, line 2 is not JSON"),
+    ("extract list.jsonl -t ${text} --keys a", "line 1 is not a JSON object"),
     ("extract empty.csv -t ${text} --keys a", "empty.csv is empty"),
-    ("extract wide.csv -t ${text} --keys a", "wide.csv is no CSV"),
-    ("extract latin.csv -t ${text} --keys a", "latin.csv is no text in UTF-8"),
+    ("extract wide.csv -t ${text} --keys a", "wide.csv is not a CSV"),
+    ("extract latin.csv -t ${text} --keys a", "latin.csv is not text in UTF-8"),
     ("extract bad.parquet -t ${text} --keys a", "arquet"),
     ("extract mixed.jsonl -t ${text} --keys a -o o.parquet", "Parquet cannot hold"),
     ("classify docs.csv -t ${text} --labels {", "Expecting"),
@@ -408,6 +410,28 @@ def test_ctrl_c_keeps_what_was_answered_and_the_same_command_goes_on(many, simul
     rows = lines((many / "o.jsonl").read_text())
     assert [row["completion"][12:] for row in rows] == [row["text"] for row in rows]
     assert server.stats()["requests"] <= 600 + 20
+
+
+@posix
+def test_ctrl_c_while_a_batch_is_created_says_what_may_exist(folder, simulator):
+    commands = []
+
+    async def interrupt(_):
+        commands[0].send_signal(signal.SIGINT)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    with Between(simulator(), after=first("create", interrupt)) as between:
+        words = ("complete", "docs.csv", "-o", "o.csv", "-t", "${text}", "--batch")
+        there = ("--model", "openai/sim", "--base-url", between.base_url)
+        key = {**os.environ, "OPENAI_API_KEY": "k"}
+        commands.append(start(*words, *there, env=key))
+        _, said = commands[0].communicate(timeout=60)
+    assert commands[0].returncode == 130, said
+    assert "interrupted\n1 of 3 rows were done" in said  # the one without text
+    assert re.search(r"A batch of \d requests may exist", said)
+    assert "The same call looks for it" in said
+    assert between.base_url in said
 
 
 @posix

@@ -82,6 +82,33 @@ def test_the_bar_appears_after_half_a_second_and_is_drawn_ten_times_a_second(
     assert "15/15" in stream.getvalue()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals of POSIX")
+@pytest.mark.parametrize(
+    "why", ["waiting 119 s: rate limit", "1000 rows wait (rate_limit, server)"]
+)
+def test_eighty_columns_hold_why_rows_wait(why, monkeypatch):
+    import termios
+
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    totals = Totals(rows=1_000_000, done=450_000, failed=12, input_tokens=9_000_000)
+    status = progress.Status(resting=f"{why}, 43 in flight")
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(ours, (24, 80))
+    with os.fdopen(theirs, "w", encoding="utf-8") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        bar = progress.Bar(totals, shown=True, status=lambda: status)
+        now[0] = 45_000.0
+        bar.tick()
+        terminal.flush()
+        line = os.read(ours, 4096).decode().strip("\r\n")
+        monkeypatch.undo()
+    os.close(ours)
+    assert "450000/1000000 [12:30:00<" in line
+    assert why in line
+    assert len(line) <= 80
+
+
 def test_no_bar_where_nobody_looks(screen, slow):
     stream = screen(terminal=False)
     facts(8).llm.generate(TEMPLATE, ["fact"], **slow[1])

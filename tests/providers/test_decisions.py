@@ -30,6 +30,13 @@ def body(name):
     return made.url, orjson.loads(made.body)
 
 
+@pytest.mark.parametrize("name", ["openai-decisions", "systemone"])
+def test_an_accounts_limits_are_read(name):
+    quotas = provider(name).quotas({"x-ratelimit-limit-requests": "500"})
+    assert quotas.requests.limit == 500
+    assert quotas.tokens is None
+
+
 def test_openais_form_is_sent_as_its_types_have_it():
     url, sent = body("openai-decisions")
     assert url == "https://x.example/v1/decisions"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pandas_llm import errors
 from pandas_llm.providers import negotiation, openai, words
-from pandas_llm.providers.words import LINES, Told, meaning, without_quotes
+from pandas_llm.providers.words import LINES, Failure, meaning, without_quotes
 from pandas_llm.types import Capabilities, Endpoint, HTTPResponse, Request, Spec
 
 OUT_OF_QUOTA = (
@@ -396,7 +396,7 @@ NOT_THEIRS = [
 
 @pytest.mark.parametrize(("status", "codes", "message", "kind"), EXAMPLES)
 def test_vendors_words_mean(status, codes, message, kind):
-    found = meaning(Told(status, codes, message))
+    found = meaning(Failure(status, codes, message))
     assert found is not None
     assert found.kind == kind
 
@@ -404,27 +404,27 @@ def test_vendors_words_mean(status, codes, message, kind):
 def test_every_line_is_met_by_an_example():
     met = set()
     for status, codes, message, _ in EXAMPLES:
-        told = Told(status, codes, message)
-        met.update(at for at, line in enumerate(LINES) if words._fits(line, told))
+        failure = Failure(status, codes, message)
+        met.update(at for at, line in enumerate(LINES) if words._fits(line, failure))
     own = {at for at, line in enumerate(LINES) if line.at}
     assert [LINES[at] for at in range(len(LINES)) if at not in met | own] == []
 
 
 @pytest.mark.parametrize(("status", "codes", "message"), NOT_THEIRS)
 def test_what_no_line_is_for_is_left_to_the_status(status, codes, message):
-    assert meaning(Told(status, codes, message)) is None
+    assert meaning(Failure(status, codes, message)) is None
 
 
 def test_a_code_alone_is_proof_at_its_vendor_only():
-    told = Told(429, ["insufficient_quota"], "q", "api.openai.com")
-    assert meaning(told) is errors.NoCreditError
-    assert meaning(told._replace(host="dashscope.aliyuncs.com")) is None
+    failure = Failure(429, ["insufficient_quota"], "q", "api.openai.com")
+    assert meaning(failure) is errors.NoCreditError
+    assert meaning(failure._replace(host="dashscope.aliyuncs.com")) is None
 
 
 def test_what_says_how_long_to_wait_is_no_lack_of_credit():
-    told = Told(429, ["x"], OUT_OF_QUOTA, wait=22.0)
-    assert meaning(told) is None
-    assert meaning(told._replace(wait=None)) is errors.NoCreditError
+    failure = Failure(429, ["x"], OUT_OF_QUOTA, wait=22.0)
+    assert meaning(failure) is None
+    assert meaning(failure._replace(wait=None)) is errors.NoCreditError
 
 
 # -- what stands in the row ------------------------------------------------------------
