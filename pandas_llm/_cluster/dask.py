@@ -75,6 +75,13 @@ def _lazy(verb: Callable[..., Any], result: str) -> Callable[..., Any]:
 
 
 @named_after_class
+_WHOLE = (
+    *("merge", "drop_duplicates", "duplicated", "ngroup"),
+    *("nlargest", "agg", "search"),
+)
+"""Verbs that no partition can answer by itself."""
+
+
 class DaskAccessor:
     """Run a language model over the rows of a Dask DataFrame or Series.
 
@@ -97,6 +104,34 @@ class DaskAccessor:
     complete = _series(_verbs.complete)
     classify = _series(_verbs.classify)
     embed = _series(_verbs.embed)
+
+    def matches(self, template: str, **options: Any) -> Any:
+        """Ask a yes-or-no question of each row, lazily; see ``df.llm.matches``."""
+        return self._answered(template, options)["matches"]
+
+    def filter(self, template: str, **options: Any) -> Any:
+        """Return the rows for which the answer is yes, lazily; see ``df.llm.filter``."""
+        rows = self._answered(template, options)
+        return rows[rows["matches"].fillna(value=False)].drop(columns="matches")
+
+    def _answered(self, template: str, options: dict[str, Any]) -> Any:
+        if "cascade" in options:
+            msg = (
+                "a cascade draws its sample from the whole table, and a partition is a "
+                "part of it: find the thresholds with pandas on a sample of the rows"
+            )
+            raise ConfigurationError(msg)
+        return self.extract(template, {"matches": bool}, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        """Say what to do instead of a verb over the whole table."""
+        if name in _WHOLE:
+            msg = (
+                f"{name} asks about the whole table, and Dask has it in parts: call it "
+                f"on ddf.compute(), or on the parts that belong together"
+            )
+            raise ConfigurationError(msg)
+        raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
 
 
 def _run(part: Any, plan: Plan) -> Any:

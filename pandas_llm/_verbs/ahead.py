@@ -196,7 +196,7 @@ def _plan(
         name, keys = "extract", {"matches": bool}
     if name in _QUESTIONS:
         msg = (
-            f"what {name} asks depends on the answers: about {_QUESTIONS[name]}. To see "
+            f"what {name} asks depends on answers: about {_QUESTIONS[name]}. To see "
             "one question, pass a frame of pairs or of texts, with verb='matches'"
         )
         raise InvalidValueError(msg)

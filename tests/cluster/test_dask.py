@@ -266,3 +266,37 @@ def test_a_workers_error_says_what_is_wrong(cluster):
     lazy = ddf.llm.complete("${text}", model="no-key-for-this")
     with pytest.raises(ConfigurationError, match="no key is set"):
         cluster.compute(lazy).result()
+
+
+def test_filter_and_matches_work_per_partition():
+    rows = frame(12)
+    lazy = dd.from_pandas(rows, npartitions=3)
+    given = {"model": "sim", "cache": False}
+    mask = lazy.llm.matches("Is it about ${text}?", **given)
+    assert mask.dtype == "boolean"
+    out = lazy.llm.filter("Is it about ${text}?", **given)
+    assert list(out.columns) == list(rows.columns)
+    expected = rows.llm.filter("Is it about ${text}?", **given)
+    assert_frame_equal(out.compute(), expected, check_index_type=False)
+    assert (mask.compute() == rows.llm.matches("Is it about ${text}?", **given)).all()
+
+
+@pytest.mark.parametrize("verb", ["merge", "nlargest", "agg", "drop_duplicates"])
+def test_what_asks_about_the_whole_table_says_what_to_do_instead(verb):
+    lazy = dd.from_pandas(frame(4), npartitions=2)
+    with pytest.raises(ConfigurationError, match=r"call it on ddf.compute\(\)"):
+        getattr(lazy.llm, verb)
+    with pytest.raises(ConfigurationError, match="a cascade draws its sample"):
+        lazy.llm.filter("${text}", cascade="tiny", recall=0.9)
+
+
+def test_only_offsets_calibrate_a_partition():
+    lazy = dd.from_pandas(frame(6), npartitions=2)
+    given = {"model": "sim", "cache": False, "confidence": True}
+    labels = ["good", "bad"]
+    with pytest.raises(ConfigurationError, match="offsets of an earlier run"):
+        lazy.llm.classify("${text}", labels, calibrate="prior", **given)
+    offsets = {"temperature": 1.5, "bias": {"good": 0.3, "bad": -0.3}}
+    out = lazy.llm.classify("${text}", labels, calibrate=offsets, **given).compute()
+    whole = frame(6).llm.classify("${text}", labels, calibrate=offsets, **given)
+    assert_frame_equal(out, whole, check_index_type=False)
