@@ -119,15 +119,13 @@ class Totals:
     unpriced: int = 0
     simulated: bool = False
 
-    def add(self, tokens: Tokens) -> None:
-        """Count the tokens of one reply."""
+    def pay(self, cost: float, tokens: Tokens) -> None:
+        """Count what one reply used; NaN is a price that nobody knows."""
         self.input_tokens += tokens.input
         self.output_tokens += tokens.output
         self.cached_input_tokens += tokens.cached_input
         self.reasoning_tokens += tokens.reasoning
 
-    def pay(self, cost: float) -> None:
-        """Count the cost of one reply; NaN is a price that nobody knows."""
         if cost == cost:  # noqa: PLR0124 - quicker than math.isnan, for every row
             self.known_cost += cost
         else:

@@ -17,21 +17,21 @@ from pandas_llm._engine.address import (
 from pandas_llm._engine.client import Client
 from pandas_llm._engine.events import Events
 from pandas_llm._engine.feed import Feed, Item
-from pandas_llm._engine.open import Ask, offline_client, open_client
-from pandas_llm._engine.outcomes import Details, Store
+from pandas_llm._engine.open import Setup, offline_client, open_client
+from pandas_llm._engine.outcomes import Details, Outcomes
 from pandas_llm._engine.transport import Transport
 from pandas_llm._engine.workers import Engine
 
 __all__ = [
     "SIMULATED",
-    "Ask",
     "Client",
     "Details",
     "Engine",
     "Events",
     "Feed",
     "Item",
-    "Store",
+    "Outcomes",
+    "Setup",
     "Transport",
     "images",
     "offline_client",

@@ -45,26 +45,20 @@ _WITHHELD = (RefusalError, ContentFilterError, ToolCallError, TruncatedError)
 """Asked again unchanged, it would end the same."""
 _UNREAD = "unread"
 """How a kept choice ended that could not be read, and counts as a vote."""
+_IN_WORDS = ("words", "codes")
+"""Ways to ask for probabilities that take requests of their own."""
 _READ_AT_ONCE = 65_536
 """Characters of a reply that are read without a thread."""
 
 
 class Client:
-    """Asks one endpoint until the reply is understood or the row has failed.
-
-    Parameters
-    ----------
-    parts : Parts
-        Where, what, in which dialect, over what, how fast, for how much.
-    settings : Settings
-        Retries and patience.
-    """
+    """Asks one endpoint until the reply is understood or the row has failed."""
 
     def __init__(self, parts: Parts, settings: Settings) -> None:
         self.endpoint = parts.endpoint
         self.spec = parts.spec
         self.pace = parts.pace
-        self.prices = parts.prices
+        self.prices = parts.pace.prices
         self.fingerprint = Fingerprint(parts.endpoint)
         self.provider = provider = parts.provider
         self._embeddings = provider if isinstance(provider, Embeddings) else None
@@ -72,9 +66,12 @@ class Client:
         """How much one request may hold."""
         self.transport = parts.transport
         self._sender = Sender(parts, settings)
-        self.terms = self._sender.terms
+        self.negotiation = self._sender.negotiation
         self._output = parts.output
-        told = getattr(provider, "logprobs", False) and self.terms.capabilities.logprobs
+        told = (
+            getattr(provider, "logprobs", False)
+            and self.negotiation.capabilities.logprobs
+        )
         self._heard = False
         """Whether an answer of this run told the probabilities of its words."""
         if getattr(provider, "decides", False):
@@ -103,7 +100,7 @@ class Client:
 
     def as_sent(self, request: Request) -> HTTPRequest:
         """Write a request as it would be sent now, with its secrets masked."""
-        capabilities = self.terms.capabilities
+        capabilities = self.negotiation.capabilities
         n = request.spec.n if capabilities.n else 1
         http = self.provider.build(request, capabilities, n)
         return masked(http, secrets(self.endpoint))
@@ -168,16 +165,7 @@ class Client:
         key: bytes | None = None,
         tally: Tally | None = None,
     ) -> Awaitable[Outcome]:
-        """Ask until the reply is understood.
-
-        Parameters
-        ----------
-        request, run
-            What to ask, and on whose account.
-        key : bytes, optional
-            The request's fingerprint, when its reply is known not to be kept.
-        tally : Tally, optional
-            What the row has cost before.
+        """Ask until the reply is understood; a `key` given has no reply kept.
 
         Raises
         ------
@@ -227,9 +215,13 @@ class Client:
         try:
             if request.images:
                 request = await self._loaded(request, tally)
-            reply, choices, error = await self._choices(request, events, tally)
+            reply, kept, choices, error = await self._choices(request, events, tally)
             unread = request.spec.n - len(choices) if self._output.votes else 0
             records = self._output.combine(choices, unread)
+            # out of the cache the share of votes is the same
+            kept += [Choice("", _UNREAD)] * unread
+            if (whole := tuple(kept)) != reply.choices:
+                reply = reply._replace(choices=whole)
             if unread:
                 error = error or _missed(unread, request.spec.n)
         except LLMError as failure:
@@ -238,11 +230,13 @@ class Client:
             error = failure
         else:
             if self._cache is not None:
-                told = any(choice.odds for choice in reply.choices)
-                bare = request.spec.odds in ("words", "codes") and not told
-                self._cache.put(self.fingerprint.plain(request) if bare else key, reply)
+                if request.spec.odds in _IN_WORDS and not any(
+                    choice.odds for choice in reply.choices
+                ):
+                    key = self.fingerprint.plain(request)
+                self._cache.put(key, reply)
             if self._embeddings is not None:
-                self.terms.measured(self._embeddings.wire)
+                self.negotiation.measured(self._embeddings.wire)
         seconds = time.perf_counter() - started
         return Outcome(records, error, tally.attempts, seconds, reply, tally.tokens)
 
@@ -278,9 +272,9 @@ class Client:
         if len(reply.choices) != len(texts):
             msg = f"the reply holds {len(reply.choices)} vectors for {len(texts)} texts"
             raise MalformedReplyError(msg)
-        self.terms.settle(clear=True)
+        self.negotiation.settle(clear=True)
         if self._embeddings is not None:
-            self.terms.measured(self._embeddings.wire)
+            self.negotiation.measured(self._embeddings.wire)
         seconds = time.perf_counter() - started
         outcomes = []
         tokens = reply.tokens
@@ -296,7 +290,7 @@ class Client:
 
     async def _choices(
         self, request: Request, events: Events, tally: Tally
-    ) -> tuple[Reply, list[list[Record]], RowError | None]:
+    ) -> tuple[Reply, list[Choice], list[list[Record]], RowError | None]:
         """Collect as many choices as were asked for.
 
         A choice that was declined, filtered, cut off or calls a tool counts as
@@ -310,8 +304,9 @@ class Client:
         kept: list[Choice] = []
         mark: RowError | None = None
         problem: OutputError | None = None
+        send = self._worded if request.spec.odds in _IN_WORDS else self._sender.send
         while left > 0:
-            reply = await self._reply(asked, left, events, tally)
+            reply = await send(asked, left, events, tally)
             unclear: OutputError | None = None
             for choice in reply.choices[:left]:
                 try:
@@ -328,7 +323,7 @@ class Client:
                     left -= 1
                 except OutputError as error:
                     unclear = error
-            self.terms.settle(clear=unclear is None)
+            self.negotiation.settle(clear=unclear is None)
             if unclear is not None:
                 problem = unclear
                 if again == 0:
@@ -339,20 +334,18 @@ class Client:
             elif left > 0:
                 sample = request.sample + request.spec.n - left
                 asked = request._replace(sample=sample)
-                self.terms.fewer()
+                self.negotiation.fewer()
         if problem is not None and not understood:
             raise problem
-        missing = request.spec.n - len(understood)
-        return self._whole(reply, kept, missing), understood, mark
+        return reply, kept, understood, mark
 
-    async def _reply(
+    async def _worded(
         self, asked: Request, left: int, events: Events, tally: Tally
     ) -> Reply:
-        """Ask once; by the words of the labels where their probabilities are wanted."""
-        in_words = asked.spec.odds in ("words", "codes")
-        if not in_words or asked.followup:
+        """Ask by the words of the labels, whose probabilities are wanted."""
+        if asked.followup:
             return await self._sender.send(asked, left, events, tally)
-        if not self.terms.capabilities.logprobs:
+        if not self.negotiation.capabilities.logprobs:
             kept = self._kept_plain(asked)
             return kept or await self._sender.send(asked, left, events, tally)
         replies = [
@@ -370,7 +363,7 @@ class Client:
             reply is None or not self._heard
         ):  # no logprobs, or a model that thinks first
             self._check_needed()
-            self.terms.unweighed()
+            self.negotiation.unweighed()
         if kept := self._kept_plain(asked):
             return kept
         return text or await self._sender.send(asked, left, events, tally)
@@ -401,13 +394,6 @@ class Client:
             return None
         key = self.fingerprint.plain(request)
         return self._cache.get_many([key]).get(key)
-
-    def _whole(self, reply: Reply, kept: list[Choice], missing: int) -> Reply:
-        """Return the reply with the choices of all requests, as it is to be kept."""
-        # out of the cache the share of votes is the same
-        unread = missing if self._output.votes else 0
-        choices = (*kept, *[Choice("", _UNREAD)] * unread)
-        return reply if choices == reply.choices else reply._replace(choices=choices)
 
 
 def _missed(unread: int, asked: int) -> UnreadError | None:

@@ -37,7 +37,7 @@ _accepted: set[bytes] = set()
 """Endpoints and keys that were answered in this process, as fingerprints."""
 
 
-class Terms:
+class Negotiation:
     """The negotiation with one endpoint and model.
 
     Parameters
@@ -150,7 +150,7 @@ def _lost(tried: Capabilities, lower: Capabilities) -> set[str]:
     return lost | {"n"} if lower.n != tried.n else lost
 
 
-class Access:
+class CurrentKey:
     """A provider with the key that holds now.
 
     Parameters

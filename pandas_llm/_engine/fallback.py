@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from pandas_llm._engine.client import Client
     from pandas_llm._engine.events import Events
     from pandas_llm._engine.feed import Bundle, Item
-    from pandas_llm._engine.outcomes import Store
+    from pandas_llm._engine.outcomes import Outcomes
     from pandas_llm.types import Request
 
     Shorter = Callable[[int, Request, ContextLengthError], Request | None]
+    """Makes a request that was too long again, shorter; None where that is no use."""
     Tried = tuple[Client, bytes, Outcome]
 
 _UNTIL_NEXT = 10.0
@@ -31,31 +32,19 @@ _UNTIL_NEXT = 10.0
 
 
 class Fallback:
-    """Asks for the rows of a run, in all the ways that the run allows.
-
-    Parameters
-    ----------
-    clients : sequence of Client
-        The one to ask, then those to fall back to.
-    events : Events
-        Counts.
-    store : Store
-        Is told which of several has answered a row.
-    shorter : callable, optional
-        Makes a request that was too long again, shorter; or gives None.
-    """
+    """Asks for the rows of a run, in all the ways that the run allows."""
 
     def __init__(
         self,
         clients: Sequence[Client],
         events: Events,
-        store: Store,
+        outcomes: Outcomes,
         shorter: Shorter | None = None,
     ) -> None:
         self._clients = clients
         self._client = clients[0]
         self._events = events
-        self._store = store
+        self._outcomes = outcomes
         self._shorter = shorter
         self._choosy = len(clients) > 1 or shorter is not None
         """Whether a row may be asked in more than one way."""
@@ -98,7 +87,7 @@ class Fallback:
                 break
         else:
             return outcome
-        self._store.by[item.position] = index + 1
+        self._outcomes.by[item.position] = index + 1
         for asked, why_key, why in tried:
             if why.error is not None and not why.cached:
                 asked.give_up(why_key, why.error)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pandas_llm._engine.client import Client
     from pandas_llm._engine.events import Events
-    from pandas_llm._engine.outcomes import Store
+    from pandas_llm._engine.outcomes import Outcomes
     from pandas_llm.options import Settings
     from pandas_llm.types import Request
 
@@ -76,7 +76,7 @@ class Feed:
         Of all rows, made as they are asked for.
     client : Client
         Whose fingerprints and cache count.
-    events, store
+    events, outcomes
         Counters, and the outcomes.
     settings : Settings
         With `dedupe` equal requests share one call; without it the k-th of them has
@@ -91,7 +91,7 @@ class Feed:
         requests: Rows,
         client: Client,
         events: Events,
-        store: Store,
+        outcomes: Outcomes,
         settings: Settings,
         *,
         at: Callable[[Sequence[int]], Rows] | None = None,
@@ -99,7 +99,7 @@ class Feed:
         self._requests = requests
         self._client = client
         self._events = events
-        self._store = store
+        self._outcomes = outcomes
         self._seen: dict[bytes, int] | None = {} if settings.dedupe else None
         self._times: Counter[bytes] = Counter()
         self._queue: deque[Bundle] = deque()
@@ -136,7 +136,7 @@ class Feed:
 
     def look_ahead(self, count: int) -> None:
         """Let so many rows from all over the rest of the frame be next."""
-        queue, rows = self._queue, self._store.rows
+        queue, rows = self._queue, self._outcomes.rows
         if self._at is None or self._reached >= rows:
             step = max(1, len(queue) // count)
             chosen = list(islice(queue, step - 1, None, step))[-count:]
@@ -193,7 +193,7 @@ class Feed:
             if position in self._ahead and not ahead:
                 continue  # it had its turn
             if request is None:
-                self._store.skip(position)
+                self._outcomes.skip(position)
                 self._events.totals.done += 1
             elif isinstance(request, ImageError):
                 self.fail(position, request)
@@ -210,8 +210,8 @@ class Feed:
             if outcome is None:
                 self._queue.append((item,))
                 continue
-            self._store.add(item.position, outcome)
-            self._store.by[item.position] = 1
+            self._outcomes.add(item.position, outcome)
+            self._outcomes.by[item.position] = 1
             self._events.totals.done += 1
             self._events.totals.cached += 1
 
@@ -231,13 +231,13 @@ class Feed:
         leader = self._seen.setdefault(key, position)
         if leader == position:
             return Item(position, request, key)
-        self._store.share(position, leader)
+        self._outcomes.share(position, leader)
         self._events.totals.done += 1
         return None
 
     def fail(self, position: int, error: RowError) -> None:
         """Finish a row that cannot be sent."""
-        self._store.add(position, Outcome([], error, attempts=0))
+        self._outcomes.add(position, Outcome([], error, attempts=0))
         self._events.totals.done += 1
         self._events.totals.failed += 1
 
@@ -253,13 +253,6 @@ class Bundles:
 
     Until the endpoint has answered in this process, a bundle holds one: a wrong key
     costs one small call, and its answer tells how large the others will be.
-
-    Parameters
-    ----------
-    feed : Feed
-        Gives the requests one by one.
-    client : Client
-        Its limits and pace count.
     """
 
     def __init__(self, feed: Feed, client: Client) -> None:
@@ -275,7 +268,7 @@ class Bundles:
         """How many texts a bundle may hold now."""
         if not self._client.proven:
             return 1
-        wire = self._client.terms.capabilities.wire or _UNKNOWN
+        wire = self._client.negotiation.capabilities.wire or _UNKNOWN
         return max(1, min(self._inputs, _ANSWER // wire))
 
     def lower(self, inputs: int) -> None:

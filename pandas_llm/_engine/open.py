@@ -42,7 +42,7 @@ _LOCAL_ROWS = {"gguf": 4, "tiny": 1}
 """Rows at a time at a model's file, where `concurrency` leaves it open."""
 
 
-class Ask(NamedTuple):
+class Setup(NamedTuple):
     """What all clients of a run share."""
 
     spec: Spec
@@ -52,26 +52,21 @@ class Ask(NamedTuple):
     cache: Cache | None
 
 
-async def open_client(stack: AsyncExitStack, endpoint: Endpoint, ask: Ask) -> Client:
+async def open_client(
+    stack: AsyncExitStack, endpoint: Endpoint, setup: Setup
+) -> Client:
     """Open what a run needs to ask one endpoint; the stack closes it.
 
-    Parameters
-    ----------
-    stack : AsyncExitStack
-        Of the run.
-    endpoint : Endpoint
-        Its model may be empty: a server that lists exactly one is used with it.
-    ask : Ask
-        What all clients of the run share.
+    The model may be empty: a server that lists exactly one is used with it.
 
     Raises
     ------
     ConfigurationError
         When no model can be told, or `max_cost` is set and there is no price.
     """
-    settings = ask.settings
+    settings = setup.settings
     if endpoint.path is not None and not settings.replay:
-        return await _open_file(stack, endpoint, endpoint.path, ask)
+        return await _open_file(stack, endpoint, endpoint.path, setup)
     transport = await stack.enter_async_context(Transport(settings))
     reached = endpoint
     if endpoint.base_url == SIMULATED and not settings.replay:
@@ -80,26 +75,30 @@ async def open_client(stack: AsyncExitStack, endpoint: Endpoint, ask: Ask) -> Cl
         model = await _only_model(endpoint, transport)
         endpoint = reached = endpoint._replace(model=model)
     pace = _pace(stack, endpoint, reached, settings)
-    return _client(endpoint, reached, transport, ask, pace)
+    return _client(endpoint, reached, transport, setup, pace)
 
 
-def offline_client(endpoint: Endpoint, ask: Ask) -> Client:
+def offline_client(endpoint: Endpoint, setup: Setup) -> Client:
     """Make a client that knows prices, keys and cached replies, and sends nothing."""
     if not endpoint.model:
         msg = "no model is set: pass model='…'"
         raise ConfigurationError(msg)
-    transport = Transport(ask.settings)
-    circuit, history = Circuit(), History(endpoint, ask.settings)
-    pace = Pace(RateLimiter(), Concurrency(1, maximum=1), circuit, history, 0.0)
-    return _client(endpoint, endpoint, transport, ask, pace)
+    transport = Transport(setup.settings)
+    circuit, history = Circuit(), History(endpoint, setup.settings)
+    prices = Prices(endpoint, setup.settings.prices)
+    pace = Pace(RateLimiter(), Concurrency(1, maximum=1), circuit, history, prices)
+    return _client(endpoint, endpoint, transport, setup, pace)
 
 
 def _client(
-    endpoint: Endpoint, reached: Endpoint, transport: Transport, ask: Ask, pace: Pace
+    endpoint: Endpoint,
+    reached: Endpoint,
+    transport: Transport,
+    setup: Setup,
+    pace: Pace,
 ) -> Client:
-    spec, output, settings, cache = ask
-    prices = Prices(endpoint, settings.prices)
-    if settings.max_cost is not None and not prices.known:
+    spec, output, settings, cache = setup
+    if settings.max_cost is not None and not pace.prices.known:
         msg = (
             f"max_cost is set, and there is no price for {endpoint.model!r}: pass "
             f"prices={{{endpoint.model!r}: (input, output)}} in dollars per million "
@@ -113,9 +112,7 @@ def _client(
         raise ConfigurationError(msg)
     if getattr(provider, "decides", False):
         _check_questions(endpoint.provider, provider, output, settings)
-    parts = Parts(
-        endpoint, spec, provider, transport, output, pace, prices, cache, reached
-    )
+    parts = Parts(endpoint, spec, provider, transport, output, pace, cache, reached)
     return Client(parts, settings)
 
 
@@ -150,10 +147,10 @@ def _check_questions(
 
 
 async def _open_file(
-    stack: AsyncExitStack, endpoint: Endpoint, path: Path, ask: Ask
+    stack: AsyncExitStack, endpoint: Endpoint, path: Path, setup: Setup
 ) -> Client:
     """Open a client of a model's file: llama.cpp starts, or it is asked in a thread."""
-    settings = ask.settings
+    settings = setup.settings
     rows = settings.concurrency
     if rows == "auto":
         rows = _LOCAL_ROWS[endpoint.provider]
@@ -167,7 +164,7 @@ async def _open_file(
     else:
         transport = InProcess(settings, path)
     pace = _pace(stack, endpoint, reached, replace(settings, concurrency=rows))
-    return _client(endpoint, reached, transport, ask, pace)
+    return _client(endpoint, reached, transport, setup, pace)
 
 
 class Loopback(Transport):
@@ -218,7 +215,8 @@ def _pace(
     bound = None if settings.concurrency == "auto" else settings.concurrency
     concurrency = Concurrency(bound, maximum=open_connections())
     circuit, history = Circuit(settings.patience), History(endpoint, settings)
-    return Pace(limiter, concurrency, circuit, history, settings.max_wait)
+    prices = Prices(endpoint, settings.prices)
+    return Pace(limiter, concurrency, circuit, history, prices)
 
 
 async def _only_model(endpoint: Endpoint, transport: Transport) -> str:

@@ -18,11 +18,6 @@ if TYPE_CHECKING:
 class Remarks:
     """Remarks by row: their text and 15 bytes, where the errors took 580.
 
-    Parameters
-    ----------
-    rows : int
-        How many rows there are.
-
     Examples
     --------
     >>> remarks = Remarks(3)
@@ -83,19 +78,8 @@ class Details(NamedTuple):
     service_tier: str | None = None
 
 
-class Store:
+class Outcomes:
     """Outcomes of a run, in the order in which they came.
-
-    Parameters
-    ----------
-    rows : int
-        Rows of the input.
-    width : int
-        Values of a record.
-    details : bool
-        Whether to keep `Details`.
-    labels : sequence, optional
-        The rows' labels, for their errors.
 
     Notes
     -----

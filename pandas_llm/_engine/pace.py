@@ -6,15 +6,17 @@ import math
 import time
 from typing import TYPE_CHECKING
 
+from pandas_llm._engine.events import NO_TOKENS
 from pandas_llm._engine.verdict import nobody_there
 from pandas_llm._pacing import Calibration
 from pandas_llm.errors import NoRoomError, OverloadedError, RateLimitError
+from pandas_llm.types import Tokens
 
 if TYPE_CHECKING:
     from pandas_llm._engine.events import Events, Tally
     from pandas_llm._engine.slots import Slots
     from pandas_llm._engine.verdict import History
-    from pandas_llm._pacing import Circuit, Concurrency, RateLimiter
+    from pandas_llm._pacing import Circuit, Concurrency, Prices, RateLimiter
     from pandas_llm.errors import LLMError
     from pandas_llm.types import Quotas, Reply
 
@@ -33,16 +35,16 @@ class Pace:
         concurrency: Concurrency,
         circuit: Circuit,
         history: History,
-        max_wait: float,
+        prices: Prices,
     ) -> None:
         self.limiter = limiter
         self.concurrency = concurrency
         self.circuit = circuit
         self.history = history
+        self.prices = prices
         self.calibration = Calibration()
         self.slots: Slots | None = None
         """Those of the run, which a row leaves while it waits for itself."""
-        self._max_wait = max_wait
         self._follow()
 
     def _follow(self) -> None:
@@ -60,6 +62,7 @@ class Pace:
         self, tally: Tally, reply: Reply, quotas: Quotas | None, events: Events
     ) -> None:
         """Learn from an answer that is a reply."""
+        self.book((reply.tokens, reply.cost, reply.tier), tally, events)
         used = parts = None
         limiter, sent = self.limiter, tally.sent
         if reply.tokens is not None:
@@ -73,10 +76,27 @@ class Pace:
         concurrency = self.concurrency
         if concurrency.auto:
             concurrency.answered(now - sent, limiter.plan())
-        self._follow()
+        self.target = int(min(concurrency.size, limiter.cap))
         self.circuit.succeeded(sent, now)
         events.totals.simulated = events.totals.simulated or reply.simulated
         events.log.answered(now - sent)
+
+    def book(
+        self,
+        used: tuple[Tokens | None, float | None, str | None],
+        tally: Tally,
+        events: Events,
+    ) -> None:
+        """Count what an answer has used, and what it is billed."""
+        tokens, cost, tier = used
+        if cost is None:
+            cost = math.nan if tokens is None else self.prices.of(tokens, tier)
+        counted = tokens or NO_TOKENS
+        before = tally.tokens  # nearly always none: a row is answered at once
+        tally.tokens = counted if before is NO_TOKENS else _added(before, counted)
+        events.totals.pay(cost, counted)
+        # some servers send zeros in place of what they do not count
+        tally.bill = cost if cost or any(counted) else math.nan
 
     def failed(
         self, tally: Tally, error: LLMError, quotas: Quotas | None, *, heard: bool
@@ -116,7 +136,7 @@ class Pace:
         tally.refused = tally.sent
         asked = error.retry_after
         if asked is not None and not isinstance(error, RateLimitError):
-            asked = min(asked, self._max_wait)  # then it is asked again
+            asked = min(asked, self.history.max_wait)  # then it is asked again
         tally.wait = self.limiter.reject(tally.ticket, asked, quotas, tally.refusals)
 
     def ended(self, tally: Tally, events: Events) -> None:
@@ -128,3 +148,7 @@ class Pace:
         if tally.held is not None:
             events.budget.settle(tally.held, tally.bill)
             tally.held = None
+
+
+def _added(one: Tokens, other: Tokens) -> Tokens:
+    return Tokens(*(a + b for a, b in zip(one, other, strict=True)))

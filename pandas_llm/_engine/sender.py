@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
-from pandas_llm._engine.endpoint import Access, Terms, redacted
-from pandas_llm._engine.events import NO_TOKENS
+from pandas_llm._engine.endpoint import CurrentKey, Negotiation, redacted
 from pandas_llm._engine.verdict import (
     Ended,
     Standing,
@@ -30,7 +28,7 @@ from pandas_llm.errors import (
     ProviderError,
 )
 from pandas_llm.providers import allowance, read_reply, standard, succeeded
-from pandas_llm.types import Tokens, Used
+from pandas_llm.types import Used
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -38,7 +36,7 @@ if TYPE_CHECKING:
     from pandas_llm._engine.events import Events, Tally
     from pandas_llm._engine.pace import Pace
     from pandas_llm._engine.transport import Transport
-    from pandas_llm._pacing import Prices, Ticket
+    from pandas_llm._pacing import Ticket
     from pandas_llm._replies import Output
     from pandas_llm.cache import Cache
     from pandas_llm.options import Settings
@@ -68,40 +66,30 @@ class Parts:
     transport: Transport
     output: Output
     pace: Pace
-    prices: Prices
     cache: Cache | None
     reached: Endpoint
     """Where requests go in fact: the simulator's has a port."""
 
 
 class Sender:
-    """Sends requests to one endpoint until each has a reply or has failed.
-
-    Parameters
-    ----------
-    parts : Parts
-        The endpoint, and what it is reached by.
-    settings : Settings
-        Retries and patience.
-    """
+    """Sends requests to one endpoint until each has a reply or has failed."""
 
     def __init__(self, parts: Parts, settings: Settings) -> None:
-        self.terms = Terms(
+        self.negotiation = Negotiation(
             parts.endpoint, parts.provider, structured=parts.spec.schema is not None
         )
-        self._parts = parts
         self._pace = parts.pace
         self.circuit = parts.pace.circuit
         self.history = parts.pace.history
         self._provider = parts.provider
         self._transport = parts.transport
         self._settings = settings
-        self._access = Access(parts.reached, parts.provider)
+        self._key = CurrentKey(parts.reached, parts.provider)
 
     @property
     def proven(self) -> bool:
         """Whether this process has had an answer from this endpoint with this key."""
-        return self.terms.settled and self._access.accepted
+        return self.negotiation.settled and self._key.accepted
 
     async def send(
         self, request: Request, n: int, events: Events, tally: Tally
@@ -120,23 +108,23 @@ class Sender:
         while True:
             tally.expected, *rest = calibration.amounts(weight, spec.max_tokens, n)
             tally.parts = (rest[0], rest[1])
-            capabilities = asked = self.terms.capabilities
+            capabilities = asked = self.negotiation.capabilities
             if spec.tier and tally.standard:
                 asked = standard(capabilities)
             many = n if capabilities.n else 1
-            provider = self._access.provider
+            provider = self._key.provider
             http = provider.build(request, asked, many)
             if self.circuit.is_open:
                 await self._outage(tally)
             try:
                 reply = await self._exchange(http, request, events, tally)
             except LLMError as error:
-                changed = self.terms.adapted(capabilities, error, request)
-                changed = changed or self._access.renewed(provider, error)
+                changed = self.negotiation.adapted(capabilities, error, request)
+                changed = changed or self._key.renewed(provider, error)
                 changed = changed or _left(error, tally)
                 await self._again(error, tally, events, changed=changed)
             else:
-                self.terms.answered(spec, asked, many)
+                self.negotiation.answered(spec, asked, many)
                 return reply
 
     async def _exchange(
@@ -155,45 +143,42 @@ class Sender:
             # with `max_cost` not a second copy of it: that would be paid for too
             once = tally.held is not None
             response = await self._transport.send(http, once=once)
-            response = redacted(response, self._access.secrets)
-            reply = self._reply(response, request, events, tally)
-            if not self._access.noted:
-                self._access.accept()
+            response = redacted(response, self._key.secrets)
+            response = response._replace(asked=request)  # what an error quotes of it
+            reply = read_reply(self._provider, response)  # says nothing
+            if not self._key.noted:
+                self._key.accept()
             quotas = None
             if pace.limiter.listens():
                 quotas = self._provider.quotas(response.headers)
             pace.answered(tally, reply, quotas, events)
         except LLMError as error:
-            if response is None and unsent(error):
-                tally.bill = 0.0
-            if tally.ticket is not None and tally.ticket.number > 0:  # it has left
-                headers = None if response is None else response.headers
-                quotas = None if headers is None else self._provider.quotas(headers)
-                self.history.settled = self.terms.settled
-                pace.failed(tally, error, quotas, heard=response is not None)
+            self._failed(error, response, events, tally)
             raise
         finally:
             pace.ended(tally, events)
         return reply
 
-    def _reply(
-        self, response: HTTPResponse, request: Request, events: Events, tally: Tally
-    ) -> Reply:
-        """Read an answer, and book what it has used even if it is no reply."""
-        response = response._replace(asked=request)  # what an error quotes says nothing
-        reply: Reply | None
-        try:
-            reply = read_reply(self._provider, response)
-        except LLMError:
-            reply = None
-        if reply is None:
-            if (used := self._provider.spent(response)) != Used():
-                self._book(used, events, tally)
-            elif refused(response):
+    def _failed(
+        self,
+        error: LLMError,
+        response: HTTPResponse | None,
+        events: Events,
+        tally: Tally,
+    ) -> None:
+        """Book what a failed exchange has used, and report it if it has left."""
+        if response is None:
+            if unsent(error):
                 tally.bill = 0.0
-            reply = read_reply(self._provider, response)
-        self._book(Used(reply.tokens, reply.cost, reply.tier), events, tally)
-        return reply
+        elif (used := self._provider.spent(response)) != Used():
+            self._pace.book(used, tally, events)  # it is paid for all the same
+        elif refused(response):
+            tally.bill = 0.0
+        if tally.ticket is not None and tally.ticket.number > 0:  # it has left
+            headers = None if response is None else response.headers
+            quotas = None if headers is None else self._provider.quotas(headers)
+            self.history.settled = self.negotiation.settled
+            self._pace.failed(tally, error, quotas, heard=response is not None)
 
     async def plain(
         self, call: Callable[[], Awaitable[HTTPResponse]], events: Events
@@ -207,7 +192,7 @@ class Sender:
         """
         for failures in count(1):
             try:
-                response = redacted(await call(), self._access.secrets)
+                response = redacted(await call(), self._key.secrets)
                 if not succeeded(response):
                     raise self._provider.error(response)
             except ProviderError as error:
@@ -230,19 +215,6 @@ class Sender:
                 self.history.check_patience()
             await asyncio.sleep(delay)
 
-    def _book(self, used: Used, events: Events, tally: Tally) -> None:
-        """Count what an answer has used, and what it is billed."""
-        tokens, cost, tier = used
-        if cost is None:
-            cost = math.nan if tokens is None else self._parts.prices.of(tokens, tier)
-        counted = tokens or NO_TOKENS
-        before = tally.tokens  # nearly always none: a row is answered at once
-        tally.tokens = counted if before is NO_TOKENS else _added(before, counted)
-        events.totals.pay(cost)
-        events.totals.add(counted)
-        # some servers send zeros in place of what they do not count
-        tally.bill = cost if cost or any(counted) else math.nan
-
     async def _hold(
         self, events: Events, tally: Tally, http: HTTPRequest, spec: Spec
     ) -> float:
@@ -250,7 +222,7 @@ class Sender:
         allowed, n = allowance(spec)
         _, output = self._pace.calibration.worst(tally.weight, allowed, n)
         size, hour = len(http.body) - tally.surplus, _HOUR in http.body
-        cost = self._parts.prices.most(size, output, spec.tier, hour=hour)
+        cost = self._pace.prices.most(size, output, spec.tier, hour=hour)
         while not events.budget.reserve(cost):
             if events.budget.holders == 0:
                 limit, spent = events.budget.limit, events.budget.spent
@@ -279,7 +251,7 @@ class Sender:
     ) -> None:
         """Wait until the row may be asked again; raise when it may not."""
         history = self.history
-        history.settled, history.proven = self.terms.settled, self.proven
+        history.settled, history.proven = self.negotiation.settled, self.proven
         history.kept = events.totals.cached > 0
         now = history.standing(error, tally, self.circuit, changed=changed)
         then, seconds, why = decide(error, now)
@@ -300,7 +272,3 @@ def _left(error: LLMError, tally: Tally) -> bool:
         return False
     tally.standard = True
     return True
-
-
-def _added(one: Tokens, other: Tokens) -> Tokens:
-    return Tokens(*(a + b for a, b in zip(one, other, strict=True)))

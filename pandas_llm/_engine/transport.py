@@ -77,14 +77,7 @@ def patience(settings: Settings) -> float:
 
 
 class Transport:
-    """Sends requests of one run.
-
-    Parameters
-    ----------
-    settings : Settings
-        `request_timeout`, `ca`, `cert`, and `session`, the caller's, which is used as
-        it is and never closed here.
-    """
+    """Sends requests of one run; a session of the caller's is never closed here."""
 
     def __init__(self, settings: Settings) -> None:
         self._given = settings.session
@@ -141,12 +134,7 @@ class Transport:
     ) -> Awaitable[HTTPResponse]:
         """Send by POST and return the whole answer, whatever its status.
 
-        Parameters
-        ----------
-        request : HTTPRequest
-            What to send.
-        once : bool
-            Whether it must not leave twice, because it creates something.
+        With `once` it must not leave twice, because it creates something.
 
         Raises
         ------
@@ -184,8 +172,12 @@ class Transport:
                 status = response.status
                 if status == PROXY_LOGIN and route.proxy is not None:
                     raise UnreachableError(unknown_to(route), status=status)
-                received = await _body(response, most)
-                return HTTPResponse(status, response.headers, received)
+                headers, length = response.headers, response.content_length
+                if length is None or length > most or "Content-Encoding" in headers:
+                    received = await _bounded(response, most)
+                else:
+                    received = await response.read()
+                return HTTPResponse(status, headers, received)
         except (aiohttp.ClientError, OSError) as error:
             if not (again and isinstance(error, _STALE)):
                 self._fail(error, route)
@@ -311,15 +303,8 @@ def _words(error: Exception) -> str:
     return (said or type(error).__name__).partition(": <")[0]
 
 
-async def _body(response: aiohttp.ClientResponse, most: int = MAX_REPLY) -> bytes:
-    """Read a body of bounded size."""
-    length = response.content_length
-    if (
-        length is not None
-        and length <= most
-        and "Content-Encoding" not in response.headers
-    ):
-        return await response.read()
+async def _bounded(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """Read a body whose size is not known before, up to a bound."""
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk

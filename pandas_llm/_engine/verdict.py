@@ -130,15 +130,6 @@ def decide(  # noqa: PLR0911 - the table, a line each
 ) -> Verdict:
     """Decide what follows from a failure.
 
-    Parameters
-    ----------
-    error : LLMError
-        What went wrong with one exchange, or before it.
-    now : Standing
-        What is known of the row, the run and the endpoint.
-    random : callable
-        Draws the jitter of a wait.
-
     Examples
     --------
     >>> from pandas_llm.errors import AuthenticationError, ServerError
@@ -201,19 +192,12 @@ def nobody_there(error: LLMError) -> bool:
 
 
 class History:
-    """What a run has seen of one endpoint, as far as it counts for a verdict.
-
-    Parameters
-    ----------
-    endpoint : Endpoint
-        For messages.
-    settings : Settings
-        Retries and patience.
-    """
+    """What a run has seen of one endpoint, as far as it counts for a verdict."""
 
     def __init__(self, endpoint: Endpoint, settings: Settings) -> None:
         self._place = shown(endpoint.base_url)
         self._settings = settings
+        self.max_wait = settings.max_wait
         self.streak = Streak()
         self.sampling = False
         """Whether rows are asked once each, to find one that can be answered."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pandas_llm._engine.events import Events, Streak
     from pandas_llm._engine.fallback import Shorter
     from pandas_llm._engine.feed import Bundle, BundleSource, Feed, Item
-    from pandas_llm._engine.outcomes import Store
+    from pandas_llm._engine.outcomes import Outcomes
 
 T = TypeVar("T")
 _FIRST = 3
@@ -42,32 +42,20 @@ _SLICE = 0.2
 
 
 class Engine:
-    """Runs the requests of one run through its clients.
-
-    Parameters
-    ----------
-    clients : sequence of Client
-        The one to ask, then those to fall back to.
-    events : Events
-        Counts.
-    store : Store
-        Takes the outcomes.
-    shorter : callable, optional
-        Makes a request that was too long again, shorter; or gives None.
-    """
+    """Runs the requests of one run through its clients."""
 
     def __init__(
         self,
         clients: Sequence[Client],
         events: Events,
-        store: Store,
+        outcomes: Outcomes,
         shorter: Shorter | None = None,
     ) -> None:
         self._client = clients[0]
         self._streak = clients[-1].history.streak
         self._events = events
-        self._store = store
-        self._fallback = Fallback(clients, events, store, shorter)
+        self._outcomes = outcomes
+        self._fallback = Fallback(clients, events, outcomes, shorter)
         self._slots = Slots(self._client.pace.target, self._grow)
         for client in clients:
             client.pace.slots = self._slots
@@ -101,7 +89,7 @@ class Engine:
             self._bundles = Bundles(feed, self._client)
         self._source = self._bundles or feed
         # until the end, a row that is not done was interrupted
-        self._store.unfinished = InterruptedRowError("the run was interrupted")
+        self._outcomes.unfinished = InterruptedRowError("the run was interrupted")
         try:
             async with asyncio.timeout(deadline) as timer:
                 await self._probe()
@@ -111,18 +99,18 @@ class Engine:
         except TimeoutError:
             if not timer.expired():
                 raise
-            self._store.unfinished = DeadlineError(
+            self._outcomes.unfinished = DeadlineError(
                 f"not done within deadline={deadline:g} s"
             )
         else:
-            self._store.unfinished = None
+            self._outcomes.unfinished = None
         finally:
             await self._cancel()
             for position, outcome in self._put_off.items():
-                self._store.add(position, outcome)  # its last word, if not the last
+                self._outcomes.add(position, outcome)  # its last word, if not the last
                 self._events.totals.failed += 1
         if self._stop is not None:
-            self._store.unfinished = NotSentError(f"not sent: {self._stop}")
+            self._outcomes.unfinished = NotSentError(f"not sent: {self._stop}")
             raise self._stop
 
     async def _probe(self) -> None:
@@ -330,7 +318,7 @@ class Engine:
             if error is None:
                 return True
             first = bundle[0].position
-            if self._stopped() or first in self._put_off or self._store.done[first]:
+            if self._stopped() or first in self._put_off or self._outcomes.done[first]:
                 return False
         middle = (len(bundle) + 1) // 2
         halves = [await self._halved(i) for i in (bundle[:middle], bundle[middle:])]
@@ -365,9 +353,9 @@ class Engine:
         position = item.position
         if item.attempts:
             self._put_off.pop(position, None)
-        self._store.add(position, outcome)
+        self._outcomes.add(position, outcome)
         if self._events.finished(position, outcome):
-            self._store.by[position] = self._store.by[position] or 1
+            self._outcomes.by[position] = self._outcomes.by[position] or 1
 
     def _stopped(self) -> bool:
         return self._stop is not None
@@ -382,7 +370,7 @@ class Engine:
         own = error.__cause__ if isinstance(error, RepeatedError) else error
         for item in bundle:
             if isinstance(own, LLMError):
-                self._store.add(item.position, Outcome([], own))
+                self._outcomes.add(item.position, Outcome([], own))
         self._events.totals.failed += len(bundle)
         self._stop = self._stop or error
 

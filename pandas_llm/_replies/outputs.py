@@ -204,6 +204,8 @@ class Records:
 
 def check_ending(choice: Choice) -> TruncatedError | None:
     """Raise for a choice without an answer; return an error for one cut off."""
+    if choice.refusal is None and choice.finish_reason == "stop":
+        return None  # nearly always
     if choice.refusal is not None:
         msg = f"the model declined to answer: {_short(choice.refusal)}"
         raise RefusalError(msg, choice.refusal)

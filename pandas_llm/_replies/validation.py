@@ -47,16 +47,18 @@ class Reader:
         """Read a reply that is exactly the JSON asked for; raise for any other."""
         reply = self._reply.model_validate_json(text)
         rows: Sequence[BaseModel] = [reply] if self._single else reply.records  # type: ignore[attr-defined]
-        if self._exact or any(text.count(name) > len(rows) for name in self._quoted):
-            msg = "decimals, or a key that stands twice"
+        msg = "decimals, or a key that stands twice"
+        if self._exact:
             raise ValueError(msg)
+        for name in self._quoted:  # as hot as it gets
+            if text.count(name) > len(rows):
+                raise ValueError(msg)
         if self._deep and ("true" in text or "false" in text):
             data = json.loads(text)
             items = [data] if self._single else data["records"]
             for item, row in zip(items, rows, strict=True):
                 check_booleans(item, row)
-        values = self._keys.values
-        return [values(row) for row in rows]
+        return list(map(self._keys.values, rows))
 
     def record(self, item: Any) -> tuple[Any, ...]:
         """Read one record from data; pydantic or a person's validator may raise."""

@@ -176,11 +176,11 @@ def _look_at_rows(task: Task, data: Any) -> _Unsent:
 
     async def look() -> _Unsent:
         async with AsyncExitStack() as stack:
-            client = offline_client(run.endpoints[0], run.ask(stack))
+            client = offline_client(run.endpoints[0], run.setup(stack))
             requests = run.prompts.requests(client.spec)
-            feed = Feed(requests, client, run.events, run.store, task.settings)
+            feed = Feed(requests, client, run.events, run.outcomes, task.settings)
             shared = sum(estimate_tokens(a + b) for a, b in client.spec.examples)
-            found = _Unsent(run.store.rows, [], 0.0, 0, client.prices)
+            found = _Unsent(run.outcomes.rows, [], 0.0, 0, client.prices)
             if client.spec.odds in ("words", "codes"):
                 found.each = len(task.output.questions) + bool(task.output.open)
             while (bundle := await feed.next()) is not None:
@@ -190,7 +190,7 @@ def _look_at_rows(task: Task, data: Any) -> _Unsent:
                 found.weights += estimate_tokens(item.request.prompt + system)
                 found.weights += shared + images.weight(item.request)
             found.cached = run.events.totals.cached
-            kept = (run.store.details or {}).values()
+            kept = (run.outcomes.details or {}).values()
             counted = [one.output_tokens for one in kept if one.output_tokens]
             found.written = statistics.fmean(counted) if counted else None
             return found
@@ -201,7 +201,7 @@ def _look_at_rows(task: Task, data: Any) -> _Unsent:
 def _counting(task: Task, data: Any) -> TaskRun:
     """Make a run that keeps what each row used; its result has no columns for that."""
     run = TaskRun(task, data)
-    run.store.details = {}
+    run.outcomes.details = {}
     return run
 
 
@@ -213,10 +213,10 @@ def _pilot(task: Task, rows: Any) -> list[_PilotRow]:
     # may be in a batch
     prices = [Prices(endpoint, task.settings.prices) for endpoint in run.endpoints]
     answers = []
-    for at, details in (run.store.details or {}).items():
+    for at, details in (run.outcomes.details or {}).items():
         used = Tokens(details.input_tokens, details.output_tokens)
         if any(used):  # a server need not tell tokens, and none is not nothing
-            who = max(1, run.store.by[at]) - 1
+            who = max(1, run.outcomes.by[at]) - 1
             tier, batch = details.service_tier, task.settings.batch
             cost = prices[who].of(used, tier, batch=batch)
             answers.append(_PilotRow(used, cost))

@@ -64,7 +64,7 @@ def preview_requests(task: Task, data: Any, rows: int) -> pd.DataFrame:
     if not run.source.rows:
         found = []
     else:
-        client = offline_client(run.endpoints[0], run.ask(AsyncExitStack()))
+        client = offline_client(run.endpoints[0], run.setup(AsyncExitStack()))
         first = _first(run, client.spec, rows)
         found = [(at, _as_sent(client, request)) for at, request in first]
     columns = {

@@ -51,7 +51,7 @@ class Prompts:
         self._prompt = template.renderer(self.columns)
         about = template.about
         self._about = None if about is None else self.columns.index(about)
-        self._system = system.renderer(self.columns) if system else lambda _: None
+        self._system = system.renderer(self.columns) if system else None
         self._kept: dict[int, float] = {}
 
     def _add_images(self, option: str | Sequence[str] | None) -> list[int]:
@@ -94,7 +94,8 @@ class Prompts:
             prompt = self._prompt(filled)
             if spec.odds == "questions" and self._about is not None:
                 prompt = str(filled[self._about])  # the question is asked apart
-            request = Request(spec, prompt, self._system(filled))
+            system = self._system and self._system(filled)
+            request = Request(spec, prompt, system)
             if self._pictures:
                 yield position, self._illustrated(request, row)
             else:
@@ -130,7 +131,8 @@ class Prompts:
         at = self.columns.index(self._cut)
         text = str(row[at])
         row[at] = text[: int(len(text) * share)]
-        return request._replace(prompt=self._prompt(row), system=self._system(row))
+        system = self._system and self._system(row)
+        return request._replace(prompt=self._prompt(row), system=system)
 
 
 def column_template(

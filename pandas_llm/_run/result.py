@@ -11,7 +11,7 @@ import orjson
 import pandas as pd
 
 from pandas_llm._display import Usage
-from pandas_llm._engine import Details, Store
+from pandas_llm._engine import Details, Outcomes
 from pandas_llm._run.exploding import explode
 from pandas_llm._run.sureness import extra_values
 from pandas_llm._run.task import ALONE, DETAILS
@@ -35,7 +35,7 @@ _JSON = ("usage", "log")
 
 
 def new_columns(
-    store: Store, declared: Sequence[Column], record: np.ndarray
+    outcomes: Outcomes, declared: Sequence[Column], record: np.ndarray
 ) -> dict[str, Any]:
     """Return the new columns, typed as declared."""
     places = record.tolist()
@@ -45,31 +45,31 @@ def new_columns(
             column.kind,
             column.labels,
         )
-        for column, values in zip(declared, store.columns, strict=False)
+        for column, values in zip(declared, outcomes.columns, strict=False)
     }
 
 
-def detail_columns(store: Store, row: np.ndarray) -> dict[str, Any]:
+def detail_columns(outcomes: Outcomes, row: np.ndarray) -> dict[str, Any]:
     """Return the ``llm_*`` columns."""
     empty = Details(None, 0, 0, 0.0, 0, cached=False)
-    stored = store.details or {}
-    details = [stored.get(store.leader(at), empty) for at in row.tolist()]
+    stored = outcomes.details or {}
+    details = [stored.get(outcomes.leader(at), empty) for at in row.tolist()]
     return {
         f"llm_{name}": typed([getattr(one, name) for one in details], kind)
         for name, kind in DETAILS.items()
     }
 
 
-def error_texts(store: Store, row: np.ndarray) -> Any:
+def error_texts(outcomes: Outcomes, row: np.ndarray) -> Any:
     """Return each row's error as text, ``kind: message``."""
-    remarks = (store.remark(at) for at in row.tolist())
+    remarks = (outcomes.remark(at) for at in row.tolist())
     return typed([e and f"{e.kind}: {e.message}" for e in remarks], "str")
 
 
-def failure_table(store: Store, index: pd.Index) -> pd.DataFrame:
+def failure_table(outcomes: Outcomes, index: pd.Index) -> pd.DataFrame:
     """Return a table of the rows that have an error."""
-    failed = store.failed()
-    remarks = [remark for at in failed if (remark := store.error(at)) is not None]
+    failed = outcomes.failed()
+    remarks = [remark for at in failed if (remark := outcomes.error(at)) is not None]
     labels = pd.Series(
         [index[at] for at in failed], dtype=object if len(failed) == 0 else None
     )
@@ -126,10 +126,10 @@ def _text(values: list[Any]) -> Any:
 
 
 def build_result(
-    source: Source, data: Any, store: Store, task: Task, facts: Mapping[str, Any]
+    source: Source, data: Any, outcomes: Outcomes, task: Task, facts: Mapping[str, Any]
 ) -> Any:
     """Return the result in the type of `data`; `facts` go to ``attrs["llm"]``."""
-    row, new = all_columns(store, task)
+    row, new = all_columns(outcomes, task)
     taken = _taken(source.frame, row, ignore_index=task.shape.ignore_index)
     out: Any = taken
     if task.verb not in ALONE:
@@ -150,13 +150,13 @@ def build_result(
 def rehearse(source: Source, data: Any, task: Task) -> None:
     """Build the result of two rows, so that an error of pandas costs nothing."""
     rows = min(2, source.rows)
-    store = Store(rows, task.output.width, details=task.settings.details)
+    outcomes = Outcomes(rows, task.output.width, details=task.settings.details)
     if rows and task.verb == "generate":  # one row may become several
         blank = (None,) * len(task.output.columns)
-        store.add(0, Outcome([blank, blank]))
+        outcomes.add(0, Outcome([blank, blank]))
     try:
         few = source._replace(frame=source.frame.iloc[:rows])
-        build_result(few, data, store, task, {"usage": Usage()})
+        build_result(few, data, outcomes, task, {"usage": Usage()})
     except pd.errors.DuplicateLabelError as error:
         msg = (
             "the frame does not allow duplicate labels, and a row may become several: "
@@ -180,12 +180,12 @@ def _taken(frame: pd.DataFrame, row: np.ndarray, *, ignore_index: bool) -> pd.Da
     return taken.set_flags(allows_duplicate_labels=False) if strict else taken
 
 
-def all_columns(store: Store, task: Task) -> tuple[np.ndarray, dict[str, Any]]:
+def all_columns(outcomes: Outcomes, task: Task) -> tuple[np.ndarray, dict[str, Any]]:
     """Return the input's row for each row of the result, and all new columns."""
     shape = task.shape
-    row, record = explode(store, keep_empty=shape.how == "left")
-    new = new_columns(store, task.output.columns, record)
-    for name, values in extra_values(store, task, record).items():
+    row, record = explode(outcomes, keep_empty=shape.how == "left")
+    new = new_columns(outcomes, task.output.columns, record)
+    for name, values in extra_values(outcomes, task, record).items():
         new[name] = typed(values, "float")
     if shape.ordered:
         (column,) = task.output.columns
@@ -193,9 +193,9 @@ def all_columns(store: Store, task: Task) -> tuple[np.ndarray, dict[str, Any]]:
     if shape.expand:
         new = expanded(new, shape.dimensions or 0)
     if shape.error_column is not None:
-        new[shape.error_column] = error_texts(store, row)
+        new[shape.error_column] = error_texts(outcomes, row)
     if task.settings.details:
-        new |= detail_columns(store, row)
+        new |= detail_columns(outcomes, row)
     return row, new
 
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
 from pandas_llm._display import Bar, Status, Usage
 from pandas_llm._engine import (
-    Ask,
     Engine,
     Events,
     Feed,
-    Store,
+    Outcomes,
+    Setup,
     open_client,
     resolve_endpoints,
 )
@@ -95,7 +95,7 @@ class TaskRun:
             fields, constants = self.source.fields, self.settings.values
             template = column_template(template, fields, constants)
         self.prompts = Prompts(template, self.source, self.settings)
-        self.store = Store(
+        self.outcomes = Outcomes(
             self.source.rows,
             task.output.width,
             details=self.settings.details,
@@ -157,14 +157,14 @@ class TaskRun:
             return await blocking.awaited(work, self._tick)
 
     async def execute(self) -> None:
-        """Send all requests; the outcomes go to the store."""
-        settings, store = self.settings, self.store
-        if not store.rows:
+        """Send all requests, and keep what becomes of each row."""
+        settings, outcomes = self.settings, self.outcomes
+        if not outcomes.rows:
             return
         async with AsyncExitStack() as stack:
-            ask = self.ask(stack)
+            setup = self.setup(stack)
             clients = [
-                await open_client(stack, endpoint, ask) for endpoint in self.endpoints
+                await open_client(stack, endpoint, setup) for endpoint in self.endpoints
             ]
             self.endpoints = [client.endpoint for client in clients]
             client = clients[0]
@@ -178,16 +178,16 @@ class TaskRun:
             self.status = lambda: _status(client)
             requests = self.prompts.requests(client.spec)
             at = partial(self.prompts.requests, client.spec)
-            feed = Feed(requests, client, self.events, store, settings, at=at)
+            feed = Feed(requests, client, self.events, outcomes, settings, at=at)
             shorter = self.prompts.shorter if settings.truncate else None
-            engine = Engine(clients, self.events, store, shorter)
+            engine = Engine(clients, self.events, outcomes, shorter)
             try:
                 await engine.execute(feed, settings.deadline)
             finally:
-                self.facts |= client.terms.facts(client.spec)
-                if ask.cache is not None:
-                    ask.cache.flush()
-                    self.broken = ask.cache.broken
+                self.facts |= client.negotiation.facts(client.spec)
+                if setup.cache is not None:
+                    setup.cache.flush()
+                    self.broken = setup.cache.broken
 
     def _tick(self) -> None:
         """Show and log the progress; called in the caller's thread."""
@@ -196,14 +196,14 @@ class TaskRun:
         self.events.log.sample(now, self.events.totals, limited=limited, outage=outage)
         self.bar.tick()
 
-    def ask(self, stack: AsyncExitStack) -> Ask:
+    def setup(self, stack: AsyncExitStack) -> Setup:
         """Return what all clients of the run share; the stack closes the cache."""
         path = location(self.settings.cache)
         cache = None if path is None else open_cache(path)
         if cache is not None:
             stack.callback(cache.close)
         task, output = self.task, self.task.output
-        return Ask(shared_spec(task), output, task.settings, cache)
+        return Setup(shared_spec(task), output, task.settings, cache)
 
     # -- after the run ----------------------------------------------------------
 
@@ -218,11 +218,11 @@ class TaskRun:
         trace: TracebackType | None,
     ) -> None:
         """Count, close the bar, and add to an error what was done before it."""
-        if error is not None and self.store.unfinished is None:
+        if error is not None and self.outcomes.unfinished is None:
             # the rows that had no turn; those that are done stay done
-            self.store.unfinished = InterruptedRowError("the run was interrupted")
-        self.failed = self.store.failed()
-        self.facts |= settle(self.store, self.task, self.source, self.weighing)
+            self.outcomes.unfinished = InterruptedRowError("the run was interrupted")
+        self.failed = self.outcomes.failed()
+        self.facts |= settle(self.outcomes, self.task, self.source, self.weighing)
         seconds = time.monotonic() - self.events.started
         self.events.log.sample(seconds, self.events.totals)
         self.usage = replace(
@@ -240,11 +240,11 @@ class TaskRun:
 
     def _attach(self, error: BaseException) -> None:
         error.partial = self._partial()  # type: ignore[attr-defined]
-        rows, labels = self.store.rows, self.source.frame.index
-        if done := self.store.finished():
+        rows, labels = self.outcomes.rows, self.source.frame.index
+        if done := self.outcomes.finished():
             error.add_note(summary.done(done, rows, kept=self._keeps()))
         if isinstance(error, LLMError):
-            error.failures = failure_table(self.store, labels)
+            error.failures = failure_table(self.outcomes, labels)
             if error.position is not None:
                 error.add_note(f"It came with {summary.place(error.position, labels)}.")
 
@@ -253,24 +253,24 @@ class TaskRun:
         out = self._partial()
         self._warn_of_trouble()
         labels = self.source.frame.index
-        failed, notes = self.failed, self.store.noted()
+        failed, notes = self.failed, self.outcomes.noted()
         lines = []
         if failed:
-            lines.append(summary.counted(failed, self.store, labels, "failed"))
+            lines.append(summary.counted(failed, self.outcomes, labels, "failed"))
             if self.task.shape.errors == "raise":
                 lines.append(summary.raised(again=self._keeps()))
                 raised = GenerationError("\n".join(lines))
                 raised.partial = out
-                raised.failures = failure_table(self.store, labels)
+                raised.failures = failure_table(self.outcomes, labels)
                 raise raised
-        unsure = [at for at in notes if self.store.kind(at) == UnsureError.kind]
+        unsure = [at for at in notes if self.outcomes.kind(at) == UnsureError.kind]
         notes = [at for at in notes if at not in set(unsure)]
         if unsure:
             bound = f"are less sure than {self.task.shape.abstain_below}, so left NA"
-            lines.append(summary.counted(unsure, self.store, labels, bound))
+            lines.append(summary.counted(unsure, self.outcomes, labels, bound))
         if notes:
             what = "are answered, with a remark"
-            lines.append(summary.counted(notes, self.store, labels, what))
+            lines.append(summary.counted(notes, self.outcomes, labels, what))
         if lines:
             again = bool(failed) and self._keeps() and not self.settings.replay
             lines.append(summary.advice(self.task.shape.error_column, again=again))
@@ -304,12 +304,12 @@ class TaskRun:
     def _partial(self) -> Any:
         """Build the result from what there is."""
         return build_result(
-            self.source, self.data, self.store, self.task, self._facts()
+            self.source, self.data, self.outcomes, self.task, self._facts()
         )
 
     def _answered(self) -> str:
         """Return how many rows each model has answered."""
-        counts = self.store.answered()
+        counts = self.outcomes.answered()
         models = enumerate((endpoint.model for endpoint in self.endpoints), 1)
         return ", ".join(f"{model}: {counts[i]}" for i, model in models)
 
@@ -325,9 +325,9 @@ class TaskRun:
 
     def _remarks(self) -> Iterator[tuple[int, Remark, bool]]:
         """Yield each row's remark, and whether the row is answered."""
-        for answered, rows in ((False, self.failed), (True, self.store.noted())):
+        for answered, rows in ((False, self.failed), (True, self.outcomes.noted())):
             for at in rows:
-                if (remark := self.store.remark(at)) is not None:
+                if (remark := self.outcomes.remark(at)) is not None:
                     yield at, remark, answered
 
     def _facts(self) -> Mapping[str, Any]:

@@ -8,31 +8,31 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pandas_llm._engine import Store
+    from pandas_llm._engine import Outcomes
 
 _WORDS = 300
 """Letters of a row's reason: some servers answer with a page."""
 
 
-def counted(rows: Sequence[int], store: Store, labels: Any, what: str) -> str:
+def counted(rows: Sequence[int], outcomes: Outcomes, labels: Any, what: str) -> str:
     """Count rows by the kinds of their remarks, and show the first's.
 
     Examples
     --------
     >>> from pandas_llm.errors import RefusalError
-    >>> from pandas_llm._engine import Store
+    >>> from pandas_llm._engine import Outcomes
     >>> from pandas_llm.types import Outcome
-    >>> store = Store(5, 1)
-    >>> store.add(1, Outcome([], RefusalError("no")))
-    >>> print(counted([1], store, "abcde", "failed"))
+    >>> outcomes = Outcomes(5, 1)
+    >>> outcomes.add(1, Outcome([], RefusalError("no")))
+    >>> print(counted([1], outcomes, "abcde", "failed"))
     1 of 5 rows failed (1 refusal). The first, row 1 (label 'b'): no
     """
-    remarks = (store.remark(at) for at in rows)
+    remarks = (outcomes.remark(at) for at in rows)
     counts = Counter(remark.kind for remark in remarks if remark is not None)
     kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
-    first = store.remark(rows[0])
+    first = outcomes.remark(rows[0])
     return (
-        f"{len(rows)} of {store.rows} rows {what} ({kinds}). "
+        f"{len(rows)} of {outcomes.rows} rows {what} ({kinds}). "
         f"The first, {place(rows[0], labels)}: {_line(first.message if first else '')}"
     )
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pandas_llm._engine import Store
+    from pandas_llm._engine import Outcomes
     from pandas_llm._run.rows import Source
     from pandas_llm._run.task import Task
 
@@ -45,7 +45,9 @@ def check_gold(source: Source, task: Task) -> None:
         gold_codes(task.shape.gold, source, labels)
 
 
-def settle(store: Store, task: Task, source: Source, weighing: str) -> dict[str, Any]:
+def settle(
+    outcomes: Outcomes, task: Task, source: Source, weighing: str
+) -> dict[str, Any]:
     """Calibrate what a run was told, and leave out the labels that are not sure.
 
     Returns
@@ -57,8 +59,8 @@ def settle(store: Store, task: Task, source: Source, weighing: str) -> dict[str,
     if not shape.weighs:
         return {}
     if task.verb != "classify":
-        return _of_keys(store, task, weighing)
-    told = store.columns[1]
+        return _of_keys(outcomes, task, weighing)
+    told = outcomes.columns[1]
     sources = Counter(one[0] for one in told if one is not None)
     if not sources:
         if told:
@@ -70,39 +72,39 @@ def settle(store: Store, task: Task, source: Source, weighing: str) -> dict[str,
     table = np.array(rows, np.float64).reshape(-1, len(labels))
     facts: dict[str, Any] = {"probabilities": sources.most_common(1)[0][0]}
     if shape.calibrate is not None or shape.gold is not None:
-        offsets = _offsets(_by_row(table, store), task, source, facts)
+        offsets = _offsets(_by_row(table, outcomes), task, source, facts)
         facts["calibration"] = orjson.dumps(
             offsets.to_json(), option=orjson.OPT_SERIALIZE_NUMPY
         ).decode()
         table = offsets.apply(table)
-        _rewrite(store, task, table)
+        _rewrite(outcomes, task, table)
     if shape.abstain_below is not None:
-        _abstain(store, table, shape.abstain_below)
+        _abstain(outcomes, table, shape.abstain_below)
     return facts
 
 
-def _by_row(table: Floats, store: Store) -> Floats:
+def _by_row(table: Floats, outcomes: Outcomes) -> Floats:
     """Return the probabilities of each row of the input; NaN where there are none."""
-    _, record = explode(store, keep_empty=True)
+    _, record = explode(outcomes, keep_empty=True)
     whole = np.full((len(record), table.shape[1]), np.nan)
     whole[record >= 0] = table[record[record >= 0]]
     return whole
 
 
-def _rewrite(store: Store, task: Task, table: Floats) -> None:
+def _rewrite(outcomes: Outcomes, task: Task, table: Floats) -> None:
     """Choose the labels that are likeliest now."""
     values = task.output.columns[0].labels
     for at, row in enumerate(table):
         if not np.isnan(row[0]):
-            store.columns[0][at] = values[int(row.argmax())]
-            store.columns[1][at] = ("", tuple(row.tolist()))
+            outcomes.columns[0][at] = values[int(row.argmax())]
+            outcomes.columns[1][at] = ("", tuple(row.tolist()))
 
 
-def _of_keys(store: Store, task: Task, weighing: str) -> dict[str, Any]:
+def _of_keys(outcomes: Outcomes, task: Task, weighing: str) -> dict[str, Any]:
     """Say where the probabilities of an extract's keys come from."""
-    sure = store.columns[len(task.output.columns) - len(task.output.questions) :]
+    sure = outcomes.columns[len(task.output.columns) - len(task.output.questions) :]
     there = any(value is not None for column in sure for value in column)
-    if not there and store.positions:
+    if not there and outcomes.positions:
         warn(
             _NONE.format(model=task.settings.model).replace(", votes (n=5)", ""),
             LLMWarning,
@@ -138,25 +140,25 @@ def _offsets(
     return fitted.offsets
 
 
-def _abstain(store: Store, table: Floats, least: float) -> None:
+def _abstain(outcomes: Outcomes, table: Floats, least: float) -> None:
     """Leave out the labels that are less sure than a bound, with a remark."""
-    for at, position in enumerate(store.positions):
+    for at, position in enumerate(outcomes.positions):
         sure = table[at].max()
         if sure < least:
-            store.columns[0][at] = None
+            outcomes.columns[0][at] = None
             remark = Remark(UnsureError.kind, f"{sure:.2f}", 0)
-            store.note(position, remark)
+            outcomes.note(position, remark)
 
 
 def extra_values(
-    store: Store, task: Task, record: NDArray[np.intp]
+    outcomes: Outcomes, task: Task, record: NDArray[np.intp]
 ) -> Mapping[str, list[float | None]]:
     """Return the values of `Task.beside`, for the records of the result's rows."""
     names = task.beside
     if not names:
         return {}
     shape, count = task.shape, len(task.output.columns[0].labels)
-    told = [store.columns[1][at] if at >= 0 else None for at in record.tolist()]
+    told = [outcomes.columns[1][at] if at >= 0 else None for at in record.tolist()]
     rows = [one[1] if one is not None else (None,) * count for one in told]
     columns: list[list[Any]] = []
     if shape.confidence:

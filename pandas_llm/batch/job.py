@@ -187,12 +187,12 @@ class BatchJob:
 
     async def _explain(self, run: TaskRun) -> None:
         """Note of rows without an answer what the batch said of them."""
-        store = run.store
+        outcomes = run.outcomes
         bare = [
             at
-            for at in store.failed()
-            if store.leader(at) == at
-            and (why := store.error(at)) is not None
+            for at in outcomes.failed()
+            if outcomes.leader(at) == at
+            and (why := outcomes.error(at)) is not None
             and why.kind == NotCachedError.kind
         ]
         if not bare:
@@ -207,7 +207,7 @@ class BatchJob:
         for at in bare:
             said = self._state.reasons.get(keys[at], f"no answer in the batch ({last})")
             error = BatchError(f"{said}; without batch=True it is asked at once")
-            store.add(at, Outcome([], error, attempts=0))
+            outcomes.add(at, Outcome([], error, attempts=0))
 
     async def _look(self) -> None:
         """Ask how the batches are; take the results of those that have ended."""

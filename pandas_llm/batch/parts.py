@@ -40,7 +40,7 @@ _ROOM = 0.8
 
 async def send_all(upload: Upload, todo: Sequence[Item], book: Book) -> None:
     """Send the requests, in as many batches as the provider's limits make of them."""
-    capabilities = upload.client.terms.capabilities
+    capabilities = upload.client.negotiation.capabilities
     n = upload.client.spec.n
     if n > 1 and not capabilities.n:
         msg = "this model gives one choice a request: n must be 1 with batch=True"

@@ -50,7 +50,7 @@ class Sending:
             Go on with this job alone, and leave those of its rows that have failed.
         """
         book = Book(self._path, State(_name([])), self._written, self.notes)
-        if self.run.store.rows:
+        if self.run.outcomes.rows:
             async with Upload.opened(self._task, self._path) as upload:
                 items = await all_items(self.run, upload.client)
                 name = _name(items)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, TypeVar
 import orjson
 
 from pandas_llm._engine import (
-    Ask,
     Events,
     Feed,
+    Setup,
     Transport,
     images,
     offline_client,
@@ -100,13 +100,13 @@ class Upload:
         async with AsyncExitStack() as stack:
             cache = open_cache(path)
             stack.callback(cache.close)
-            ask = Ask(
+            setup = Setup(
                 shared_spec(task), task.output, replace(settings, max_cost=None), cache
             )
             endpoint = resolve_endpoint(settings)._replace(embeds=task.embeds)
-            client = await open_client(stack, endpoint, ask)
+            client = await open_client(stack, endpoint, setup)
             sample = Request(client.spec, "")
-            request = client.provider.build(sample, client.terms.capabilities, 1)
+            request = client.provider.build(sample, client.negotiation.capabilities, 1)
             batches = batches_of(client.provider, request)
             yield cls(client, batches, Events(), cache, task)
 
@@ -246,7 +246,9 @@ class Upload:
     async def get(self, url: str, most: int = 1 << 24) -> HTTPResponse:
         """Ask by GET."""
         sample = Request(self.client.spec, "")
-        built = self.client.provider.build(sample, self.client.terms.capabilities, 1)
+        built = self.client.provider.build(
+            sample, self.client.negotiation.capabilities, 1
+        )
         return await self._exchange(
             lambda: self.client.transport.get(built._replace(url=url, body=b""), most)
         )
@@ -280,12 +282,12 @@ class Upload:
 
     async def built(self, request: Request, n: int) -> tuple[bytes, int]:
         """Write a body, and return how much of it images are above their tokens."""
-        if self._by_words and self.client.terms.capabilities.logprobs:
+        if self._by_words and self.client.negotiation.capabilities.logprobs:
             (request,) = word_requests(request)  # several are refused
         if request.images:
             name = self.client.endpoint.provider
             request = await images.load(request, self.client.provider.images, name)
-        capabilities = self.client.terms.capabilities
+        capabilities = self.client.negotiation.capabilities
         body = self.client.provider.build(request, capabilities, n).body
         return body, images.surplus(request)
 
@@ -295,7 +297,7 @@ class Upload:
 
     def without_odds(self, items: list[Item]) -> list[Item]:
         """Return the requests as they are known where no probabilities are told."""
-        if not self._by_words or self.client.terms.capabilities.logprobs:
+        if not self._by_words or self.client.negotiation.capabilities.logprobs:
             return items
         key = self.client.fingerprint.plain
         plain = [item._replace(key=key(item.request)) for item in items]
@@ -333,8 +335,7 @@ class Upload:
     def _book(self, tokens: Tokens | None, state: State) -> None:
         prices = self.client.prices
         cost = math.nan if tokens is None else prices.of(tokens, batch=True)
-        state.counters.add(tokens or Tokens())
-        state.counters.pay(cost)
+        state.counters.pay(cost, tokens or Tokens())
 
 
 def _refused(response: HTTPResponse) -> bool:
@@ -354,10 +355,10 @@ def moment(date: str | None) -> float:
 
 async def all_items(job: TaskRun, client: Client) -> list[Item]:
     """Return all requests of a run, each once, whether their reply is kept or not."""
-    ask = Ask(client.spec, job.task.output, job.settings, None)
-    blank = offline_client(client.endpoint, ask)
+    setup = Setup(client.spec, job.task.output, job.settings, None)
+    blank = offline_client(client.endpoint, setup)
     requests = job.prompts.requests(client.spec)
-    feed = Feed(requests, blank, job.events, job.store, job.settings)
+    feed = Feed(requests, blank, job.events, job.outcomes, job.settings)
     found: list[Item] = []
     while (bundle := await feed.next()) is not None:
         found += bundle

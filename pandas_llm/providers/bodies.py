@@ -123,15 +123,17 @@ def tokens(usage: Any, read: str, written: str, *apart: tuple[str, str]) -> Toke
     values = [usage.get(read), usage.get(written)]
     for group, name in apart:
         inside = usage.get(group) if group else usage
-        values.append(inside.get(name) if isinstance(inside, dict) else None)
-    counts = []
+        values.append((inside.get(name) or 0) if isinstance(inside, dict) else 0)
+    counts: list[Any] = []
     for value in values:
         plain = value is None or (type(value) is int and value >= 0)  # nearly always
         counts.append(value if plain else amount(value))
     if counts[0] is counts[1] is None:
         msg = "no tokens are counted"
         raise ValueError(msg)
-    return Tokens(*[count or 0 for count in counts])
+    if None in counts:
+        counts = [count or 0 for count in counts]
+    return Tokens(*counts)
 
 
 def finished(text: str, reason: Any, response: HTTPResponse) -> str | None:

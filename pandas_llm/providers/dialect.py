@@ -142,7 +142,8 @@ class Dialect:
 
     def load(self, response: HTTPResponse) -> Any:
         """Parse a body that is JSON, or an event stream that nobody asked for."""
-        events = streams.events(response.body)
+        body = response.body
+        events = None if body.startswith(b"{") else streams.events(body)
         return failures.load(response) if events is None else self.joined(events)
 
     def answer(self, response: HTTPResponse) -> Body:

@@ -243,9 +243,11 @@ def holds_error(data: Any) -> bool:
     """Return whether a body is an error though its status is 200."""
     if isinstance(data, list) and data:
         data = data[0]
-    if _base_resp(data):
+    if not isinstance(data, dict):
+        return False
+    if "base_resp" in data and _base_resp(data):
         return True
-    error = data.get("error") if isinstance(data, dict) else None
+    error = data.get("error")
     return any(error.values()) if isinstance(error, dict) else bool(error)
 
 

@@ -7,6 +7,7 @@ Field names and their oddities: OpenAI's specification and its client's source
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pandas_llm._replies import ending
@@ -23,7 +24,6 @@ from pandas_llm.types import (
     Odds,
     Quotas,
     Reply,
-    Tokens,
     Used,
 )
 
@@ -111,7 +111,15 @@ class OpenAI(Dialect):
     def usage(self, data: Any) -> Used:
         """Read the tokens, and the cost where a server says it."""
         usage = data.get("usage") or data["x_groq"]["usage"]
-        return Used(_tokens(usage), _cost(usage), bodies.word(data, "service_tier"))
+        named = data.get("service_tier")
+        tier = None if named is None else bodies.word(data, "service_tier")
+        priced = isinstance(usage, dict) and "cost" in usage
+        cost = _cost(usage) if priced else None
+        try:
+            tokens = bodies.tokens(usage, "prompt_tokens", "completion_tokens", *_APART)
+        except (AttributeError, ValueError):
+            return Used(None, cost, tier)  # the cost may be known all the same
+        return Used(tokens, cost, tier)
 
     def shared(
         self, spec: Spec, schema: Schema, capabilities: Capabilities, n: int
@@ -150,7 +158,7 @@ class OpenAI(Dialect):
         data = self.answer(response)  # an error beside choices too: they broke off
         if not data.get("choices"):
             raise failures.lacks("choices", response)
-        choices = bodies.choices(data["choices"], lambda one: _choice(one, response))
+        choices = bodies.choices(data["choices"], partial(_choice, response=response))
         tokens, cost, tier = self.used(data)
         return Reply(
             choices,
@@ -183,13 +191,14 @@ def _choice(choice: Mapping[str, Any], response: HTTPResponse) -> Choice:
             msg = f"a choice holds no message: {failures.excerpt(response)}"
             raise MalformedReplyError(msg, status=response.status)
         message = {}  # Gemini's compatible endpoint, all spent on thinking
-    text = _text(message.get("content"))
+    content, logprobs = message.get("content"), choice.get("logprobs")
+    text = content if isinstance(content, str) else _text(content)
     if not text.strip() and message.get("tool_calls"):
         reason = "tool_calls"  # some servers say "stop" beside them
     refusal = message.get("refusal") or None
-    if refusal is None:
+    if refusal is None and reason != "stop":  # nearly never
         reason = bodies.finished(text, reason, response)
-    return Choice(text, reason, refusal, odds=_odds(choice.get("logprobs")))
+    return Choice(text, reason, refusal, odds=_odds(logprobs) if logprobs else None)
 
 
 def _odds(logprobs: Any) -> Odds | None:
@@ -224,9 +233,7 @@ def _response_format(
 
 
 def _text(content: Any) -> str:
-    """Join the parts of a content; some servers send a list, or null."""
-    if isinstance(content, str):
-        return content
+    """Join the parts of a content that is no text: a list, or null."""
     if not isinstance(content, list):
         return ""
     return "".join(p if isinstance(p, str) else _text_of(p) for p in content)
@@ -239,19 +246,12 @@ def _text_of(part: Any) -> str:
     return text if isinstance(text, str) else ""
 
 
-def _cost(usage: Any) -> float | None:
+def _cost(usage: Mapping[str, Any]) -> float | None:
     """Read the dollars that a server charges itself; OpenRouter says them."""
-    cost = usage.get("cost") if isinstance(usage, dict) else None
+    cost = usage["cost"]
     if isinstance(cost, bool) or not isinstance(cost, (int, float)):
         return None
     return float(cost) if 0 <= cost < math.inf else None
-
-
-def _tokens(usage: Any) -> Tokens | None:
-    try:
-        return bodies.tokens(usage, "prompt_tokens", "completion_tokens", *_APART)
-    except (AttributeError, ValueError):
-        return None  # the cost may be known all the same
 
 
 PRESETS: Mapping[str, Preset] = {

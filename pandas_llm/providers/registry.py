@@ -179,26 +179,26 @@ def succeeded(response: HTTPResponse) -> bool:
 
 def read_reply(provider: Provider, response: HTTPResponse) -> Reply:
     """Return what an answer says; raise an `LLMError` when it is not a reply."""
-    if not succeeded(response):
+    if response.status not in _SUCCESS:
         if (text := generated(response)) is not None:
             used = provider.spent(response)
             choice = Choice(text, "stop")
             return Reply((choice,), used.tokens, cost=used.cost, tier=used.tier)
         raise provider.error(response)
     try:
-        return _seen(provider.parse(response))
+        reply = provider.parse(response)
+        words = [reply.model, reply.request_id, reply.tier]
+        for choice in reply.choices:
+            words.append(choice.finish_reason)  # noqa: PERF401 - nearly always one
+        plain = "".join(filter(None, words)).isprintable()
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         msg = f"the reply is no chat completion: {error}"
         raise MalformedReplyError(msg, status=response.status) from error
+    return reply if plain else _seen(reply)
 
 
 def _seen(reply: Reply) -> Reply:
     """Write out what people cannot see in the words about an answer, not in it."""
-    words = [reply.model, reply.request_id, reply.tier]
-    for choice in reply.choices:
-        words.append(choice.finish_reason)  # noqa: PERF401 - nearly always one
-    if "".join(filter(None, words)).isprintable():
-        return reply
     choices = tuple(
         choice._replace(finish_reason=_visible(choice.finish_reason))
         for choice in reply.choices

@@ -65,7 +65,7 @@ def test_usage_is_a_table_in_a_terminal_and_in_a_notebook():
 def test_replies_without_a_price_do_not_hide_the_cost_of_the_others():
     totals = Totals()
     for cost in (0.25, math.nan, 0.5, math.nan):
-        totals.pay(cost)
+        totals.pay(cost, Tokens())
     usage = totals.usage(1.0)
     assert math.isnan(usage.cost)
     assert (usage.known_cost, usage.unpriced) == (0.75, 2)

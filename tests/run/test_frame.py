@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pandas_llm import LLMWarning
 from pandas_llm._display import Usage
-from pandas_llm._engine.outcomes import Store
+from pandas_llm._engine.outcomes import Outcomes
 from pandas_llm._keys import Column
 from pandas_llm._run import result
 from pandas_llm._run.rows import iter_rows, missing_rows, source_of
@@ -27,7 +27,7 @@ answers = st.lists(
 
 
 def filled(records, order, leaders=()):
-    store = Store(len(records), 2)
+    store = Outcomes(len(records), 2)
     for position, leader in dict(leaders).items():
         store.share(position, leader)
     for position in order:
@@ -101,7 +101,7 @@ def test_dtypes_follow_from_the_kind_alone(kind, values, dtype):
 
 
 def test_failures_name_position_label_and_kind():
-    store = Store(4, 1)
+    store = Outcomes(4, 1)
     store.add(0, Outcome([("x",)]))
     store.add(1, Outcome([], OutputError("no JSON"), attempts=3))
     store.share(2, 1)
@@ -111,7 +111,9 @@ def test_failures_name_position_label_and_kind():
     assert table["label"].tolist() == ["b", "b", "c"]
     assert table["kind"].tolist() == ["output", "output", "deadline"]
     assert table["attempts"].tolist() == [3, 3, 0]
-    assert list(result.failure_table(Store(0, 1), pd.Index([])).columns) == list(table)
+    assert list(result.failure_table(Outcomes(0, 1), pd.Index([])).columns) == list(
+        table
+    )
 
 
 def test_multiindex_columns_are_named_by_their_tuple():
