@@ -74,7 +74,6 @@ def _lazy(verb: Callable[..., Any], result: str) -> Callable[..., Any]:
     return form(run, verb, "self", doc=brief(verb), result=result)
 
 
-@named_after_class
 _WHOLE = (
     *("merge", "drop_duplicates", "duplicated", "ngroup"),
     *("nlargest", "agg", "search"),
@@ -82,6 +81,7 @@ _WHOLE = (
 """Verbs that no partition can answer by itself."""
 
 
+@named_after_class
 class DaskAccessor:
     """Run a language model over the rows of a Dask DataFrame or Series.
 
@@ -110,7 +110,7 @@ class DaskAccessor:
         return self._answered(template, options)["matches"]
 
     def filter(self, template: str, **options: Any) -> Any:
-        """Return the rows for which the answer is yes, lazily; see ``df.llm.filter``."""
+        """Return the rows for which the answer is yes; see ``df.llm.filter``."""
         rows = self._answered(template, options)
         return rows[rows["matches"].fillna(value=False)].drop(columns="matches")
 

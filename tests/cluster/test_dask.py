@@ -277,7 +277,7 @@ def test_filter_and_matches_work_per_partition():
     out = lazy.llm.filter("Is it about ${text}?", **given)
     assert list(out.columns) == list(rows.columns)
     expected = rows.llm.filter("Is it about ${text}?", **given)
-    assert_frame_equal(out.compute(), expected, check_index_type=False)
+    assert_frame_equal(out.compute(), expected, check_dtype=False)
     assert (mask.compute() == rows.llm.matches("Is it about ${text}?", **given)).all()
 
 
