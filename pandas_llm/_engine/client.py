@@ -359,12 +359,11 @@ class Client:
         if reply is not None and self._speaks(reply.choices[0]):
             self._heard = True
             return reply
+        if reply is None or not self._heard:
+            self._check_needed()
+            self._heard = False  # a model that thinks first, or labels it does not say
         if reply is None:
-            self._check_needed()
             self.negotiation.unweighed()
-        elif not self._heard:  # a model that thinks first, or labels it does not say
-            self._check_needed()
-            self._heard = False
         if kept := self._kept_plain(asked):
             return kept
         return text or await self._sender.send(asked, left, events, tally)

@@ -6,7 +6,7 @@ import pickle
 import re
 import warnings
 from enum import Enum
-from typing import Literal
+from typing import Literal, Optional
 
 import numpy as np
 import pandas as pd
@@ -180,6 +180,15 @@ def test_closed_keys_of_extract_have_their_confidence(on):
     assert sent(server) == 5 * 4  # one a closed key, one for the open key
     plain = rows.llm.extract("Read: ${text}", KEYS, **options)
     assert list(plain.columns) == ["text", *KEYS]
+
+
+def test_a_label_may_be_called_as_what_is_not_said(on):
+    options, _ = on()
+    options["model"] = "openai-decisions/sim"
+    keys = {"tone": Optional[Literal["not said", "dry"]]}  # noqa: UP045
+    out = TEXTS.llm.extract("Read: ${text}", keys, confidence=True, **options)
+    assert set(out["tone"].dropna()) == {"not said", "dry"}
+    assert out["tone"].isna().any()  # null is an answer of its own
 
 
 def test_estimate_counts_a_request_for_each_key(on):
