@@ -55,7 +55,8 @@ def questions_of(
             continue
         name = str(field.alias) if made else field.alias or column.name
         said = field.description or f"{name}: {asked}".removesuffix(": ")
-        said = asked or name if alone else said
+        if alone or (len(fields) == 1 and not field.description):
+            said = asked or name
         optional = is_optional(field.annotation)
         found.append(_question(column, name, said, descriptions, optional=optional))
     return tuple(found)
