@@ -72,8 +72,8 @@ class Client:
             getattr(provider, "logprobs", False)
             and self.negotiation.capabilities.logprobs
         )
-        self._heard = False
-        """Whether an answer of this run told the probabilities of its words."""
+        self._heard: bool | None = None
+        """Whether this run's answers in words can be read; None before the first."""
         if getattr(provider, "decides", False):
             self.spec = replace(self.spec, odds="questions")
         elif self.spec.odds and not told:
@@ -345,7 +345,7 @@ class Client:
         """Ask by the words of the labels, whose probabilities are wanted."""
         if asked.followup:
             return await self._sender.send(asked, left, events, tally)
-        if not self.negotiation.capabilities.logprobs:
+        if self._heard is False or not self.negotiation.capabilities.logprobs:
             kept = self._kept_plain(asked)
             return kept or await self._sender.send(asked, left, events, tally)
         replies = [
@@ -359,10 +359,10 @@ class Client:
         if reply is not None and self._speaks(reply.choices[0]):
             self._heard = True
             return reply
-        if (
-            reply is None or not self._heard
-        ):  # no logprobs, or a model that thinks first
+        if reply is None or not self._heard:
             self._check_needed()
+            self._heard = False  # a model that thinks first, or labels it does not say
+        if reply is None:
             self.negotiation.unweighed()
         if kept := self._kept_plain(asked):
             return kept

@@ -77,7 +77,10 @@ def _question(
     else:
         labels, values = tuple(map(str, column.labels)), column.labels
     if optional:
-        labels, values = (*labels, _NOT_SAID), (*values, None)
+        unsaid = _NOT_SAID
+        while unsaid in labels:
+            unsaid += " at all"
+        labels, values = (*labels, unsaid), (*values, None)
     said = (
         tuple(descriptions.get(label, "") for label in labels) if descriptions else ()
     )

@@ -6,6 +6,7 @@ read where the labels part: at the first token that not all of them begin with.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import string
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 _AHEAD = " \t\r\n\"'`*_#>-(["
 """What may stand before an answer, and is none."""
 _PART = re.compile(r"[\s_/-]+")
+_LISTED = re.compile(r"""[,\r\n"]|\bor\b""")
+"""What a label in a list must be quoted for."""
 _LEAST = 2
 """Letters of a word's beginning that mean it; one alone may be the word "a"."""
 
@@ -89,7 +92,7 @@ class Words:
             self.note = f"Answer with one letter: {_listed(told)}."
         else:
             one = "word" if not any(map(_PART.search, labels)) else "of these"
-            self.note = f"Answer with one {one}: {_listed(labels)}."
+            self.note = f"Answer with one {one}: {_listed([*map(_shown, labels)])}."
             said = [_with(label, means) for label in labels if means.get(label)]
             if said:
                 self.note += f"\n{'; '.join(said)}"
@@ -175,7 +178,8 @@ class Words:
 
 
 def _plain(label: str) -> str:
-    return label.strip().casefold()
+    """Return a label as it is compared: without what answers may have in front."""
+    return _ahead(label).strip().casefold()
 
 
 def _ahead(text: str) -> str:
@@ -183,7 +187,13 @@ def _ahead(text: str) -> str:
 
 
 def _with(label: str, means: Mapping[str, str]) -> str:
-    return f"{label} ({means[label]})" if means.get(label) else label
+    said = means.get(label)
+    return f"{_shown(label)} ({said})" if said else _shown(label)
+
+
+def _shown(label: str) -> str:
+    """Return a label as a list names it; in quotes where it could end there."""
+    return json.dumps(label, ensure_ascii=False) if _LISTED.search(label) else label
 
 
 def _listed(words: Sequence[str]) -> str:

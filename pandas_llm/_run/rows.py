@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -125,7 +126,7 @@ def gold_codes(gold: Any, source: Source, labels: Sequence[str]) -> NDArray[np.i
         )
         raise InvalidValueError(msg)
     known = gold.notna().to_numpy()
-    texts = gold.astype(object).map(str, na_action="ignore")
+    texts = gold.astype(object).map(_label_text, na_action="ignore")
     other = sorted(set(texts[known]) - set(labels))
     if other:
         msg = f"gold has labels that were not declared: {', '.join(other[:5])}"
@@ -135,3 +136,7 @@ def gold_codes(gold: Any, source: Source, labels: Sequence[str]) -> NDArray[np.i
         raise InvalidValueError(msg)
     codes = {label: at for at, label in enumerate(labels)}
     return np.array([codes.get(text, -1) for text in texts])
+
+
+def _label_text(value: Any) -> str:
+    return str(value.value if isinstance(value, Enum) else value)

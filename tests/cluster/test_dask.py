@@ -159,6 +159,28 @@ def test_what_workers_cannot_have_is_refused_at_once(options, says):
         ddf.llm.complete("${text}", model="m", **options)
 
 
+@pytest.mark.parametrize("given", [{"calibrate": "prior"}, {"gold": "known"}], ids=str)
+def test_partitions_are_calibrated_by_offsets_only(simulator, given):
+    server = simulator()
+    options = {"model": "sim", "base_url": server.base_url}
+    asked = "Is it good? ${text}", ["good", "bad"]
+    rows = frame(12).assign(known="good")
+    data = dd.from_pandas(rows, npartitions=3)
+    with pytest.raises(ConfigurationError, match="each would be calibrated by itself"):
+        data.llm.classify(*asked, confidence=True, **given, **options)
+    assert server.stats()["requests"] == 0
+
+    options |= {
+        "probabilities": True,
+        "calibrate": {"bias": {"good": -2.0, "bad": 2.0}},
+    }
+    expected = rows.llm.classify(*asked, **options)
+    out = data.llm.classify(*asked, **options).compute()
+    assert_frame_equal(out[expected.columns], expected)
+    plain = rows.llm.classify(*asked, **options | {"calibrate": None})
+    assert (out["p_bad"] > plain["p_bad"]).all()
+
+
 def test_a_wrong_column_is_an_error_at_once():
     with pytest.raises(pandas_llm.TemplateError, match="text"):
         dd.from_pandas(frame(2), npartitions=1).llm.complete("${tekst}", model="sim")

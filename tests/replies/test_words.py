@@ -81,6 +81,24 @@ def test_the_note_names_the_labels_and_what_they_mean():
     )
 
 
+@pytest.mark.parametrize(
+    "labels", [("-1", "+1"), (">50K", "<=50K"), ("#a", "(b)"), ("*", "#"), ("a", "")]
+)
+def test_labels_of_signs_that_may_stand_before_an_answer_are_read(labels):
+    words = Words(question(*labels))
+    one, two = words.words
+    assert words.read([place((one, 0.9), (two, 0.1))]) == pytest.approx((0.9, 0.1))
+    assert words.read([place((two, 0.8), (one, 0.2))]) == pytest.approx((0.2, 0.8))
+
+
+def test_a_label_that_could_end_a_list_is_quoted():
+    words = Words(question("well, fine", "bad\nor worse", "so"), codes=False)
+    listed = '"well, fine", "bad\\nor worse" or so'
+    assert words.note == f"Answer with one of these: {listed}."
+    clash = Words(question("a, b", "a, c"))
+    assert clash.note == 'Answer with one letter: A for "a, b" or B for "a, c".'
+
+
 @pytest.mark.parametrize("told", ["The answer", "", "Neither", "12"])
 def test_an_answer_that_speaks_of_no_label_has_no_probabilities(told):
     assert Words(POSITIVE).read([place((told, 1.0))]) is None

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
-from typing import Literal
+from enum import Enum
+from typing import Literal, Optional
 
 import numpy as np
 import pandas as pd
 import pytest
+from loopback_server import Server, completion
 
 from pandas_llm import LLMWarning, Plan
 from pandas_llm.errors import (
@@ -120,6 +122,48 @@ def test_labels_that_clash_are_asked_for_by_letters(on):
     assert set(words["label"]) == set(LABELS)
 
 
+class Mood(Enum):
+    FINE = "good"
+    POOR = "bad"
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [["a, b", "c\nd"], ["only"], ["-1", "+1"], [">50K", "<=50K"], ["", "x"], Mood],
+    ids=str,
+)
+@pytest.mark.parametrize("provider", ["", "openai-decisions/", "systemone/"])
+def test_any_labels_have_probabilities(on, provider, labels):
+    options, _ = on()
+    options["model"] = provider + options["model"]
+    out = TEXTS.llm.classify(ASK, labels, probabilities=True, **options)
+    told = out.iloc[:, 1:].to_numpy(float)
+    names = np.array([name.removeprefix("p_") for name in out.columns[1:]])
+    assert told.sum(axis=1) == pytest.approx(1)
+    assert (names[told.argmax(axis=1)] == out["label"]).all()
+    assert set(out["label"]) == set(names)
+
+
+def test_a_call_whose_labels_are_not_said_costs_other_calls_nothing():
+    def answer(body):
+        said = "good" if "mood" in str(body["messages"]) else "Well"
+        wanted = body.get("logprobs")
+        reply = completion(said if wanted else "good")
+        if wanted:
+            told = {"token": said, "logprob": -0.1}
+            content = [{**told, "top_logprobs": [told]}]
+            reply["choices"][0]["logprobs"] = {"content": content}
+        return reply
+
+    with Server(answer) as server:
+        options = {"model": "openai/m", "base_url": server.base_url, "api_key": "-"}
+        ask = TEXTS.iloc[:3].llm.classify
+        with pytest.warns(LLMWarning, match="no probabilities"):
+            out = ask("Hm? ${text}", LABELS, confidence=True, **options)
+        assert set(out["label"]) == {"good"}
+        assert ask(ASK, LABELS, confidence=True, **options)["confidence"].notna().all()
+
+
 # -- extract ----------------------------------------------------------------------
 
 KEYS = {"spam": bool, "mood": ["good", "bad"], "tone": Literal["dry", "warm"], "n": int}
@@ -136,6 +180,15 @@ def test_closed_keys_of_extract_have_their_confidence(on):
     assert sent(server) == 5 * 4  # one a closed key, one for the open key
     plain = rows.llm.extract("Read: ${text}", KEYS, **options)
     assert list(plain.columns) == ["text", *KEYS]
+
+
+def test_a_label_may_be_called_as_what_is_not_said(on):
+    options, _ = on()
+    options["model"] = "openai-decisions/sim"
+    keys = {"tone": Optional[Literal["not said", "dry"]]}  # noqa: UP045
+    out = TEXTS.llm.extract("Read: ${text}", keys, confidence=True, **options)
+    assert set(out["tone"].dropna()) == {"not said", "dry"}
+    assert out["tone"].isna().any()  # null is an answer of its own
 
 
 def test_estimate_counts_a_request_for_each_key(on):
@@ -222,6 +275,16 @@ def test_gold_labels_fit_offsets_and_tell_the_error(on):
     framed = TEXTS.assign(gold=gold)
     named = framed.llm.classify(ASK, LABELS, gold="gold", confidence=True, **options)
     pd.testing.assert_frame_equal(out, named)
+
+
+def test_gold_takes_the_members_of_an_enum(on):
+    options, _ = on()
+    gold = pd.Series([Mood.FINE, Mood.POOR, None, Mood.FINE] * 10)
+    texts = gold.map(lambda one: one.value, na_action="ignore")
+    one = quietly(TEXTS.llm.classify, ASK, Mood, gold=gold, confidence=True, **options)
+    two = quietly(TEXTS.llm.classify, ASK, Mood, gold=texts, confidence=True, **options)
+    assert one.attrs["llm"]["labelled"] == 30
+    pd.testing.assert_frame_equal(one, two)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _ALLOWED = re.compile(r"^Answer with one (word|letter|of these): (.+)\.$", re.MULTILINE)
+_WORD = re.compile(r'(?:^|, | or )("(?:[^"\\]|\\.)*"|.+?)(?=, | or |$)')
 _CODE = re.compile(r"(?:^|, | or )([A-Z]) for ")
 _LETTERS = 4
 """In a token."""
@@ -34,8 +36,8 @@ def allowed_words(messages: Sequence[Mapping[str, Any]]) -> list[str]:
             kind, listed = found.groups()
             if kind == "letter":
                 return _CODE.findall(listed)
-            first, _, last = listed.rpartition(" or ")
-            return [word for word in (*first.split(", "), last) if word]
+            words = _WORD.findall(listed)
+            return [json.loads(w) if w.startswith('"') else w for w in words]
     return []
 
 
