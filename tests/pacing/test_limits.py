@@ -617,6 +617,17 @@ def test_usage_corrects_the_estimate():
     assert calibration.estimate(100.0, None, 3) == pytest.approx(380.0, rel=0.01)
 
 
+def test_few_answers_leave_a_margin_for_the_output_of_the_first_wave():
+    """On the word of one answer fifty requests leave; the mean of it may be low."""
+    calibration, booked = Calibration(counts_max_tokens=False), []
+    for _ in range(200):
+        calibration.learn(100.0, 100, 20)
+        booked.append(calibration.amounts(100.0, None, 1)[2])
+    assert booked[0] == pytest.approx(39.0)
+    assert booked == sorted(booked, reverse=True)
+    assert booked[-1] == pytest.approx(20.0, rel=0.01)
+
+
 def test_max_tokens_counts_as_the_provider_counts_it():
     openai, anthropic = Calibration(), Calibration(counts_max_tokens=False)
     assert openai.estimate(100.0, 1000, 2) == 2000.0
