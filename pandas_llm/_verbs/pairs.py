@@ -78,7 +78,9 @@ def sides(
                 msg = f"the column {column!r} would be read as a side: rename it"
                 raise TemplateError(msg)
     fields = {name: column for side in both for name, column in side.fields.items()}
-    used = Template(template, list(fields), values).columns
+    # with repeated names, which the template refuses where it uses them
+    names = [f"{side.name}.{column}" for side in both for column in side.frame.columns]
+    used = Template(template, names, values).columns
     used_sides = []
     for side in both:
         columns = [fields[name] for name in used if name.startswith(f"{side.name}.")]
@@ -178,12 +180,18 @@ def _of_columns(
     if len(one) == 1 and _has_vectors(left.frame[one[0]]):
         first = left.frame[one[0]].iloc[rows]
         rows = rows[first.notna().to_numpy()]
-        here = np.stack(left.frame[one[0]].iloc[rows].tolist())
+        here = stacked(left.frame[one[0]].iloc[rows], one[0])
         if right is None:
             return _placed(near_vectors(here, k=neighbors), rows, None)
         last = second.frame[other[0]].iloc[others]
         others = others[last.notna().to_numpy()]
-        there = np.stack(second.frame[other[0]].iloc[others].tolist())
+        there = stacked(second.frame[other[0]].iloc[others], other[0])
+        if len(here) and len(there) and here.shape[1] != there.shape[1]:
+            msg = (
+                f"the vectors of block have {here.shape[1]} numbers on the left and "
+                f"{there.shape[1]} on the right: embed both with one model"
+            )
+            raise InvalidValueError(msg)
         return _placed(near_vectors(here, there, k=neighbors), rows, others)
     pairs = equal_rows(left.frame[one], rows, second.frame[other], others)
     if right is None:
@@ -205,6 +213,20 @@ def equal_rows(
     here = left.iloc[rows].astype(object).set_axis(keys, axis=1).assign(left=rows)
     there = right.iloc[others].astype(object).set_axis(keys, axis=1)
     return here.dropna().merge(there.assign(right=others).dropna(), on=keys)
+
+
+def stacked(vectors: pd.Series, name: Any) -> NDArray[np.float64]:
+    """Return vectors as the rows of a matrix; raise for unlike lengths."""
+    lengths = {len(vector) for vector in vectors}
+    if len(lengths) > 1:
+        msg = (
+            f"the vectors of {name!r} have {' and '.join(map(str, sorted(lengths)))} "
+            "numbers: embed all rows with one model"
+        )
+        raise InvalidValueError(msg)
+    if not lengths:
+        return np.empty((0, 1))
+    return np.stack(vectors.tolist()).astype(np.float64)
 
 
 def _has_vectors(column: pd.Series) -> bool:

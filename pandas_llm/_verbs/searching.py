@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pandas_llm._verbs.forms import twin, verb
+from pandas_llm._verbs.pairs import stacked
 from pandas_llm._verbs.programs import Program, column_names, table_of
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
 
@@ -110,7 +111,7 @@ def _nearest(frame: pd.DataFrame, vectors: Any, goal: Any, k: int) -> pd.DataFra
     there = np.flatnonzero(vectors.notna().to_numpy())
     if goal is None or len(there) == 0:
         return frame.iloc[:0].assign(score=np.empty(0, np.float64))
-    matrix = np.stack(vectors.iloc[there].tolist()).astype(np.float64)
+    matrix = stacked(vectors.iloc[there], vectors.name)
     if matrix.shape[1] != len(goal):
         msg = (
             f"the column's vectors have {matrix.shape[1]} numbers and the query's "

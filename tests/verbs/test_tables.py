@@ -682,3 +682,42 @@ def test_what_is_asked_of_each_row_can_be_seen_and_estimated_before():
 def test_what_depends_on_the_answers_says_how_many_questions(tool, verb, says):
     with pytest.raises(InvalidValueError, match=says):
         getattr(PEOPLE.llm, tool)("${name}", verb=verb, model="sim")
+
+
+def test_columns_of_one_name_are_refused_where_they_are_used(asked):
+    twice = pd.DataFrame([[1, 2, 3]] * 2, columns=["key", "key", "name"])
+    with pytest.raises(TemplateError, match="2 columns have that name"):
+        twice.llm.ngroup("name", template=TWO, **options(asked))
+    mixed = pd.DataFrame([[10, 1, 2], [11, 1, 3]], columns=["key", 1, "1"])
+    with pytest.raises(TemplateError, match="2 columns have that name"):
+        mixed.llm.ngroup(template="${left.1} ${right.1}", **options(asked))
+    groups = mixed.llm.ngroup(template=TWO, block=None, **options(asked))
+    assert groups.tolist() == [0, 0]
+
+
+def test_vectors_of_unlike_lengths_are_refused_in_words(asked):
+    rows = PEOPLE.iloc[:3].assign(vector=[np.ones(2), np.ones(3), None])
+    with pytest.raises(InvalidValueError, match="have 2 and 3 numbers"):
+        rows.llm.ngroup("name", template=TWO, block="vector", **options(asked))
+    one, other = rows.iloc[:1], rows.iloc[1:2]
+    given = {"block": ("vector", "vector"), "suffixes": ("_l", "_r"), **options(asked)}
+    with pytest.raises(InvalidValueError, match="2 numbers on the left and 3"):
+        one.llm.merge(other, TWO, **given)
+    assert len(one.llm.merge(rows.iloc[2:3], TWO, **given)) == 0
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        PEOPLE.set_index([["x", "x", "y", "y", "z"], list("abcde")]),
+        PEOPLE.set_axis([1, 1, 1, 2, 2]),
+        PEOPLE.astype({"name": "category"}),
+        PEOPLE.assign(same=1, more=2, prompt=3, matches=4),
+    ],
+    ids=["MultiIndex", "repeated labels", "categories", "names of ours"],
+)
+def test_frames_of_all_kinds_keep_their_rows_as_they_were(asked, frame):
+    out = frame.llm.drop_duplicates("name", template=TWO, **options(asked))
+    pd.testing.assert_frame_equal(out, frame.iloc[[0, 1, 3]])
+    groups = frame.llm.ngroup("name", template=TWO, **options(asked))
+    assert groups.index.equals(frame.index)
