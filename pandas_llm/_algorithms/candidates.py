@@ -75,11 +75,7 @@ def near_pairs(
     there = _nearest(split, len(others), index.scores(split, split + len(others)), k)
     on_left = index.scores(0, split)
     back = _nearest(len(others), split, lambda a, b: on_left(a + split, b + split), k)
-    return _united(
-        np.concatenate([there.left, back.right]),
-        np.concatenate([there.right, back.left]),
-        np.concatenate([there.similarity, back.similarity]),
-    )
+    return _both_ways(there, back)
 
 
 def near_vectors(vectors: Floats, others: Floats | None = None, *, k: int) -> Pairs:
@@ -98,11 +94,7 @@ def near_vectors(vectors: Floats, others: Floats | None = None, *, k: int) -> Pa
     right = _unit(others)
     there = _nearest(len(unit), len(right), lambda a, b: unit[a:b] @ right.T, k)
     back = _nearest(len(right), len(unit), lambda a, b: right[a:b] @ unit.T, k)
-    return _united(
-        np.concatenate([there.left, back.right]),
-        np.concatenate([there.right, back.left]),
-        np.concatenate([there.similarity, back.similarity]),
-    )
+    return _both_ways(there, back)
 
 
 def _unit(vectors: Floats) -> Floats:
@@ -131,6 +123,15 @@ def _nearest(rows: int, columns: int | None, scores: Scores, k: int) -> Pairs:
     if columns is None:
         left, right = np.minimum(left, right), np.maximum(left, right)
     return _united(left, right, np.concatenate(values))
+
+
+def _both_ways(there: Pairs, back: Pairs) -> Pairs:
+    """Unite what each side has found; `back` has the sides the other way round."""
+    return _united(
+        np.concatenate([there.left, back.right]),
+        np.concatenate([there.right, back.left]),
+        np.concatenate([there.similarity, back.similarity]),
+    )
 
 
 def _united(left: Ints, right: Ints, similarity: Floats) -> Pairs:

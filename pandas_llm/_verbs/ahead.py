@@ -177,9 +177,9 @@ def submit(
 _BY_ROW = ("generate", "extract", "complete", "classify", "embed")
 _QUESTIONS = {
     "merge": "2.6 questions a left row, 1.0 with validate='1:1'",
-    "drop_duplicates": "2.3 questions a row",
-    "duplicated": "2.3 questions a row",
-    "ngroup": "2.3 questions a row",
+    "drop_duplicates": "2 questions a row",
+    "duplicated": "2 questions a row",
+    "ngroup": "2 questions a row",
     "nlargest": "1.4 questions a row for ten of 1,000, twice that in both orders",
     "agg": "the tokens of all rows, divided by max_tokens_per_call",
     "search": "a vector a row, once",

@@ -55,7 +55,12 @@ def target_of(
             raise InvalidValueError(msg)
     if thresholds is not None:
         found = thresholds if isinstance(thresholds, (tuple, list)) else (thresholds,)
-        return Target((), delta, tuple(float(one) for one in found))
+        numbers = all(type(one) in (int, float) for one in found)
+        if not numbers or len(found) != len(least):
+            what = "one number" if len(least) == 1 else "two numbers, (low, high)"
+            msg = f"thresholds must be {what}, as attrs has them, not {thresholds!r}"
+            raise InvalidValueError(msg)
+        return Target((), delta, tuple(map(float, found)))
     if not given:
         msg = f"cascade= needs a target: pass {' and '.join(f'{n}=' for n in least)}"
         raise InvalidValueError(msg)

@@ -48,7 +48,7 @@ def ngroup(  # noqa: PLR0913 - the verb's own parameters, all by name
 ) -> Program:
     """Return a number for each row, equal for rows that describe one thing.
 
-    About 2.3 questions a row with the usual `block`. Rows whose used cells are equal
+    About 2 questions a row with the usual `block`. Rows whose used cells are equal
     are one thing without a question; a row with NA in a used cell is a thing of its
     own and never asked.
 

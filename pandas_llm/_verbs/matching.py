@@ -56,7 +56,8 @@ def matches(  # noqa: PLR0913 - the verb's own parameters, all by name
         all rows, and those that it is not sure of go to the model of the call.
     recall, precision : float, optional
         What a cascade keeps of the answers of the model of the call: the share of its
-        yes rows that are found, and the share of the rows found that are its yes.
+        yes rows that are found, and the share of the rows found that are its yes; 0.9
+        for the one that is not passed.
         Both hold with probability 1 - `delta`, by an exact bound for a sample of rows
         that both models answer.
     delta : float, default 0.05
@@ -81,7 +82,7 @@ def matches(  # noqa: PLR0913 - the verb's own parameters, all by name
     >>> cities.llm.matches("Is ${city} in Italy?", model="sim").dtype
     BooleanDtype
     """
-    ask = _asking(locals(), name)
+    ask = _Asking(locals(), name)
 
     def steps(data: Any) -> Steps[Any]:
         answers, facts = yield from ask(data)
@@ -134,7 +135,7 @@ def filter(  # noqa: A001, PLR0913 - pandas' word; it hides nothing outside this
     >>> set(cities.llm.filter("Is ${city} in Italy?", model="sim")) <= set(cities)
     True
     """
-    ask = _asking({"confidence": False, **locals()}, "matches")
+    ask = _Asking({"confidence": False, **locals()}, "matches")
 
     def steps(data: Any) -> Steps[Any]:
         answers, facts = yield from ask(data)
@@ -149,7 +150,7 @@ amatches, afilter = twin(matches), twin(filter)
 _NA = "their answers are NA"
 
 
-class _asking:  # noqa: N801 - used as a function
+class _Asking:
     """How a question is asked of rows: by one model, or by a cheap one first."""
 
     def __init__(self, given: Mapping[str, Any], name: str) -> None:

@@ -177,7 +177,7 @@ def _of_columns(
     second = left if right is None else right
     other = column_names(second.frame, names[1], "block")
     rows, others = left.whole(), second.whole()
-    if len(one) == 1 and _has_vectors(left.frame[one[0]]):
+    if len(one) == 1 and has_vectors(left.frame[one[0]]):
         first = left.frame[one[0]].iloc[rows]
         rows = rows[first.notna().to_numpy()]
         here = stacked(left.frame[one[0]].iloc[rows], one[0])
@@ -229,6 +229,6 @@ def stacked(vectors: pd.Series, name: Any) -> NDArray[np.float64]:
     return np.stack(vectors.tolist()).astype(np.float64)
 
 
-def _has_vectors(column: pd.Series) -> bool:
+def has_vectors(column: pd.Series) -> bool:
     values = column.dropna()
     return len(values) > 0 and isinstance(values.iloc[0], np.ndarray)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pandas_llm._verbs.forms import twin, verb
-from pandas_llm._verbs.pairs import stacked
+from pandas_llm._verbs.pairs import has_vectors, stacked
 from pandas_llm._verbs.programs import Program, column_names, table_of
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
 
@@ -74,7 +74,7 @@ def search(
     if _SCORE in frame.columns:
         msg = "the frame has a column 'score' already: rename it first"
         raise InvalidValueError(msg)
-    known = column in frame.columns and _vectors(frame[column])
+    known = column in frame.columns and has_vectors(frame[column])
     if column in frame.columns:
         column_names(frame, column, "column")
     own: dict[str, Any] = {"dimensions": dimensions, **options}
@@ -99,11 +99,6 @@ asearch = twin(search)
 
 def _template(column: Any) -> str:
     return column if isinstance(column, str) else f"${{{column}}}"
-
-
-def _vectors(column: pd.Series) -> bool:
-    there = column.dropna()
-    return len(there) > 0 and isinstance(there.iloc[0], np.ndarray)
 
 
 def _nearest(frame: pd.DataFrame, vectors: Any, goal: Any, k: int) -> pd.DataFrame:

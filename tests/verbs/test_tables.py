@@ -627,6 +627,8 @@ def test_keys_and_headers_go_to_no_other_provider(judged):
         ({"recall": 0.9}, TypeError, "are for a cascade"),
         ({"cascade": "tiny", "recall": 1.2}, InvalidValueError, "recall must be"),
         ({"threshold": 1}, InvalidValueError, "threshold must be"),
+        ({"cascade": "tiny", "thresholds": 0.5}, InvalidValueError, "two numbers"),
+        ({"cascade": "tiny", "thresholds": ("a", 1)}, InvalidValueError, "two numbers"),
         (
             {"cascade": "tiny", "recall": 0.9, "confidence": True},
             TypeError,
