@@ -1,21 +1,7 @@
-"""How far to trust a column: probabilities calibrated on it, with the error left."""
+"""How far to trust a column that a model wrote: against what people know."""
 
-from pandas_llm._evaluation.calibration import (
-    Calibration,
-    Offsets,
-    Reliability,
-    calibration_error,
-    fit,
-    prior,
-    reliability,
-)
+from __future__ import annotations
 
-__all__ = [
-    "Calibration",
-    "Offsets",
-    "Reliability",
-    "calibration_error",
-    "fit",
-    "prior",
-    "reliability",
-]
+from pandas_llm._evaluation.agreement import Agreement, evaluate
+
+__all__ = ["Agreement", "evaluate"]
