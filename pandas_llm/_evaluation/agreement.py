@@ -167,10 +167,8 @@ def evaluate(  # noqa: PLR0913 - all by name but the first four
     ... )
     >>> found.accuracy
     0.75
-    >>> print(found.labels.round(2))
-          precision  recall   f1  support
-    bad         1.0    0.67  0.8       30
-    good        0.5    1.00  0.67      10
+    >>> found.labels["recall"].round(2).to_dict()
+    {'bad': 0.67, 'good': 1.0}
     """
     if not tolerance >= 0:
         raise InvalidValueError(f"tolerance must be at least 0, not {tolerance!r}")

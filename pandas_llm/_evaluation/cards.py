@@ -70,7 +70,7 @@ class Card:
         if name[:1] == "_" or name == "summary" or name not in self.summary.columns:
             raise AttributeError(f"{type(self).__name__} has no {name!r}")
         figures = self.summary[name]
-        return figures if self._grouped else figures.iloc[0]
+        return figures if self._grouped else figures.item()
 
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self.summary.columns]
