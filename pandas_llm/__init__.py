@@ -67,7 +67,7 @@ from pandas_llm.errors import (
 if TYPE_CHECKING:
     from pandas_llm import batch, cache, simulator
     from pandas_llm._display import Progress
-    from pandas_llm._evaluation import evaluate
+    from pandas_llm._evaluation import evaluate, share
     from pandas_llm._run import last_usage
     from pandas_llm._verbs import to_chat_jsonl
     from pandas_llm.options import get_options, option_context, set_options
@@ -120,6 +120,7 @@ __all__ = [
     "preview",
     "search",
     "set_options",
+    "share",
     "simulator",
     "to_chat_jsonl",
 ]
@@ -132,6 +133,7 @@ _LAZY = {
     "last_usage": "_run",
     "option_context": "options",
     "set_options": "options",
+    "share": "_evaluation",
     "to_chat_jsonl": "_verbs",
 }
 

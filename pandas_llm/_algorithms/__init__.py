@@ -18,9 +18,12 @@ from pandas_llm._algorithms.calibration import (
 )
 from pandas_llm._algorithms.candidates import Pairs, near_pairs, near_vectors
 from pandas_llm._algorithms.estimates import (
+    NORMAL,
     Estimate,
     drawn_mean,
     mcnemar,
+    review_chances,
+    systematic,
     tuned_mean,
     wilson,
 )
@@ -35,6 +38,7 @@ from pandas_llm._algorithms.thresholds import (
 )
 
 __all__ = [
+    "NORMAL",
     "Calibration",
     "Cutoffs",
     "Estimate",
@@ -54,9 +58,11 @@ __all__ = [
     "pack",
     "prior",
     "reliability",
+    "review_chances",
     "sample_size",
     "select_largest",
     "select_largest_by_votes",
+    "systematic",
     "tuned_mean",
     "wilson",
 ]

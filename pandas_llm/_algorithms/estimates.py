@@ -97,15 +97,17 @@ def student(degrees: int) -> float:
     return float(NORMAL + sum(terms))
 
 
-def drawn_mean(values: Floats, chance: Floats, lost: int = 1) -> Estimate:
+def drawn_mean(
+    values: Floats, chance: Floats, weights: Floats | None = None, lost: int = 1
+) -> Estimate:
     """Return the mean over a frame of rows drawn with some chance each.
 
     Hájek's estimator (1971), with the variance of a draw of fixed size: rows that
-    were sure to be drawn add nothing to it. `lost` degrees of freedom are gone.
+    were sure to be drawn add nothing to it. Weights are 1 / `chance` but where two
+    draws are put together; `lost` degrees of freedom are gone.
     """
-    rows, weights = len(values), 1 / chance
-    weights /= weights.sum()
-    mean = float(weights @ values)
+    weights = _weights(chance, weights)
+    rows, mean = len(values), float(weights @ values)
     degrees = rows - lost
     if degrees < 1:
         return Estimate(mean, math.nan, degrees, math.nan, even=True)
@@ -118,7 +120,11 @@ def drawn_mean(values: Floats, chance: Floats, lost: int = 1) -> Estimate:
 
 
 def tuned_mean(
-    told: Floats, truth: Floats, places: NDArray[np.intp], chance: Floats
+    told: Floats,
+    truth: Floats,
+    places: NDArray[np.intp],
+    chance: Floats,
+    weights: Floats | None = None,
 ) -> tuple[Estimate, float]:
     """Return the mean of the truth by prediction-powered inference, and its λ.
 
@@ -126,15 +132,44 @@ def tuned_mean(
     those at `places` are known: ``λ mean(told) + mean(truth - λ told)``, with ``λ =
     cov(truth, told) / var(told)`` held in [0, 1]. It costs a degree of freedom more.
     """
-    seen = told[places]
-    weights = 1 / chance
-    weights /= weights.sum()
+    seen, weights = told[places], _weights(chance, weights)
     off = seen - weights @ seen
     spread = float(weights @ off**2)
     power = float(weights @ (off * truth)) / spread if spread > 0 else 0.0
     power = min(max(power, 0.0), 1.0)
-    left = drawn_mean(truth - power * seen, chance, lost=2 if power else 1)
+    left = drawn_mean(truth - power * seen, chance, weights, lost=2 if power else 1)
     return left._replace(mean=left.mean + power * float(told.mean())), power
+
+
+def _weights(chance: Floats, weights: Floats | None) -> Floats:
+    """Return weights that sum to 1."""
+    found = 1 / chance if weights is None else weights
+    scaled: Floats = found / found.sum()
+    return scaled
+
+
+def review_chances(doubt: Floats, k: int) -> Floats:
+    """Return each row's chance to be one of `k`: half evenly, half by its doubt."""
+    rows = len(doubt)
+    parts = doubt / doubt.sum() if doubt.any() else np.full(rows, 1 / rows)
+    chance: Floats = k * (0.5 / rows + 0.5 * parts)
+    sure = np.zeros(rows, bool)
+    while (above := ~sure & (chance > 1 - _EVEN)).any():
+        sure |= above
+        chance[sure] = 1.0
+        left = chance[~sure]
+        chance[~sure] = left * ((k - sure.sum()) / max(left.sum(), _EVEN))
+    return chance
+
+
+def systematic(chance: Floats, dice: np.random.Generator) -> NDArray[np.intp]:
+    """Draw as many rows as the chances sum to, in random order at even steps."""
+    order = dice.permutation(len(chance))
+    steps = np.cumsum(chance[order])
+    steps[-1] = round(steps[-1])
+    crossed = np.diff(np.floor(np.r_[0.0, steps] + dice.random())) > 0
+    drawn: NDArray[np.intp] = np.sort(order[crossed])
+    return drawn
 
 
 def mcnemar(better: int, worse: int) -> float:

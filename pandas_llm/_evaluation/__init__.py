@@ -3,5 +3,7 @@
 from __future__ import annotations
 
 from pandas_llm._evaluation.agreement import Agreement, evaluate
+from pandas_llm._evaluation.reviewing import to_review
+from pandas_llm._evaluation.shares import Shares, share
 
-__all__ = ["Agreement", "evaluate"]
+__all__ = ["Agreement", "Shares", "evaluate", "share", "to_review"]

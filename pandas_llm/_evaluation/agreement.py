@@ -20,9 +20,11 @@ from pandas_llm._evaluation.cards import (
     words,
 )
 from pandas_llm._evaluation.columns import (
-    FEW,
+    few_rows,
     groups_of,
     judge,
+    label_index,
+    nested,
 )
 from pandas_llm.errors import InvalidValueError, LLMWarning, warn
 
@@ -76,7 +78,8 @@ class Agreement(Card):
             self.confusion = self._joined(names, map(_confusion, parts))
         if some.sure is not None:
             self.reliability = self._joined(names, map(_bins, parts))
-        self.remarks = tuple(_remarks(self.summary, grouped=self._grouped))
+        rows = self.summary["n"] - self.summary["unanswered"]
+        self.remarks = tuple(few_rows(rows, grouped=grouped))
 
     def _joined(self, names: pd.Index, frames: Any) -> pd.DataFrame:
         """Return the tables of the groups as one."""
@@ -84,10 +87,7 @@ class Agreement(Card):
         if not self._grouped:
             return tables[0]
         whole = pd.concat(tables)  # whose keys= takes no NA
-        groups = names.repeat([len(table) for table in tables])
-        levels = [groups.get_level_values(at) for at in range(groups.nlevels)]
-        named = [*groups.names, whole.index.name]
-        whole.index = pd.MultiIndex.from_arrays([*levels, whole.index], names=named)
+        whole.index = nested(names, [len(table) for table in tables], whole.index)
         return whole
 
     def _parts(self) -> list[Part]:
@@ -264,14 +264,8 @@ def _confusion(judged: Judged) -> pd.DataFrame:
     both = judged.known & judged.answered
     pairs = judged.truth[both] * len(labels) + judged.told[both]
     counts = np.bincount(pairs, minlength=len(labels) ** 2)
-    index, columns = (_index(labels, name) for name in ("true", "told"))
+    index, columns = (label_index(labels, name) for name in ("true", "told"))
     return pd.DataFrame(counts.reshape(len(labels), -1), index, columns)
-
-
-def _index(labels: list[Any], name: str) -> pd.Index:
-    """Return labels of any kind as an index."""
-    index: pd.Index = pd.Index(np.array([*labels, None], object)[:-1], name=name)
-    return index
 
 
 def _by_label(judged: Judged) -> pd.DataFrame:
@@ -285,7 +279,7 @@ def _by_label(judged: Judged) -> pd.DataFrame:
             "f1": 2 * hits / (told + true),
             "support": true,
         }
-    return pd.DataFrame(columns, _index(judged.labels or [], "label"))
+    return pd.DataFrame(columns, label_index(judged.labels or [], "label"))
 
 
 def _bins(judged: Judged) -> pd.DataFrame:
@@ -299,27 +293,6 @@ def _bins(judged: Judged) -> pd.DataFrame:
         "rows": found.rows,
     }
     return pd.DataFrame(columns)
-
-
-def _remarks(summary: pd.DataFrame, *, grouped: bool) -> list[str]:
-    """Return what to know of few known rows."""
-    rows = summary["n"] - summary["unanswered"]
-    none, few = int((rows == 0).sum()), int(((rows > 0) & (rows < FEW)).sum())
-    if not grouped:
-        count = int(rows.iloc[0])
-        few_words = f"only {count} rows have both a prediction and a known truth"
-        return [f"{few_words}: below {FEW} the figures are mostly chance"] * (
-            count < FEW
-        )
-    said = []
-    if none:
-        said.append(f"{none} of {len(rows)} groups have no row to compare: they are NA")
-    if few:
-        said.append(
-            f"{few} of {len(rows)} groups have fewer than {FEW} rows to compare: "
-            "their figures are mostly chance"
-        )
-    return said
 
 
 def _lines(figures: pd.Series, tolerance: float) -> list[tuple[str, str]]:

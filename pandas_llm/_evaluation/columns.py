@@ -181,3 +181,37 @@ def _labels(values: pd.Series, told: list[Any], truth: list[Any]) -> list[Any]:
     if seen | true <= {True, False}:
         return [False, True]
     return declared or sort_labels(seen | true)
+
+
+def label_index(labels: list[Any], name: str) -> pd.Index:
+    """Return labels of any kind as an index."""
+    index: pd.Index = pd.Index(labels, name=name, tupleize_cols=False)
+    return index
+
+
+def nested(names: pd.Index, sizes: list[int], inner: pd.Index) -> pd.Index:
+    """Return an index with the name of its group before each of `inner`."""
+    groups = names.repeat(sizes)
+    levels = [groups.get_level_values(at) for at in range(groups.nlevels)]
+    index: pd.Index = pd.MultiIndex.from_arrays(
+        [*levels, inner], names=[*groups.names, inner.name]
+    )
+    return index
+
+
+def few_rows(rows: pd.Series, *, grouped: bool) -> list[str]:
+    """Return remarks on groups with few rows of a known truth."""
+    none, few = int((rows == 0).sum()), int(((rows > 0) & (rows < FEW)).sum())
+    if not grouped and none + few:
+        count = rows.iloc[0]
+        why = f"below {FEW} the figures are mostly chance"
+        return [f"only {count} rows have a known truth to compare with: {why}"]
+    said = []
+    if none:
+        said.append(f"{none} of {len(rows)} groups have no row to compare: they are NA")
+    if few:
+        said.append(
+            f"{few} of {len(rows)} groups have fewer than {FEW} rows to compare: "
+            "their figures are mostly chance"
+        )
+    return said

@@ -239,7 +239,7 @@ def test_the_public_names_and_modules_are_these():
             "matches",
         ),
         *("merge", "ngroup", "nlargest", "option_context", "preview", "search"),
-        *("set_options", "simulator", "to_chat_jsonl"),
+        *("set_options", "share", "simulator", "to_chat_jsonl"),
     ]
     for name in PUBLIC_MODULES:
         way = PACKAGE / name.replace(".", "/")
