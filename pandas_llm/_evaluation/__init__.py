@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from pandas_llm._evaluation.agreement import Agreement, evaluate
+from pandas_llm._evaluation.comparing import Comparison, compare
 from pandas_llm._evaluation.reviewing import to_review
 from pandas_llm._evaluation.shares import Shares, share
 
-__all__ = ["Agreement", "Shares", "evaluate", "share", "to_review"]
+__all__ = [
+    "Agreement",
+    "Comparison",
+    "Shares",
+    "compare",
+    "evaluate",
+    "share",
+    "to_review",
+]

@@ -128,7 +128,7 @@ def figure(value: Any) -> str:
         return f"{value:,}"
     if value and abs(value) < 0.001:  # noqa: PLR2004 - three places would show 0
         return f"{value:.2g}"
-    places = ".3f" if abs(value) < 1 else ",.4g" if abs(value) < 1000 else ",.0f"  # noqa: PLR2004
+    places = ".3f" if abs(value) < 10 else ",.4g" if abs(value) < 1000 else ",.0f"  # noqa: PLR2004
     return format(value, places)
 
 

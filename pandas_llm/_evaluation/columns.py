@@ -90,19 +90,19 @@ def judge(
         if not one.notna().any():
             msg = f"{name} is NA in every row: there is nothing to compare"
             raise InvalidValueError(msg)
-    if all(pd.api.types.infer_dtype(one) in _NUMBERS for one in (values, truth)):
+    if are_numbers(values, truth):
         if probability is not None or probabilities is not None:
             raise InvalidValueError("numbers have no probabilities: leave them out")
         return Judged(floats(values), floats(truth), None, None, None)
-    plain, true = _plain(values), _plain(truth)
-    labels = _labels(values, plain, true)
+    told_labels, true = plain(values), plain(truth)
+    labels = _labels(values, told_labels, true)
     found = probability is None
     named = label_columns(frame, labels, probabilities) if found else {}
     labels += [label for label in named if label not in labels]
     codes = {label: place for place, label in enumerate(labels)}
     places, gold_places = (
         np.array([-1 if v is None else codes[v] for v in one], np.int64)
-        for one in (plain, true)
+        for one in (told_labels, true)
     )
     odds = odds_of(frame, [named[label] for label in labels]) if named else None
     if odds is not None and (probabilities is not None or _fits(odds, places)):
@@ -115,6 +115,11 @@ def judge(
         return Judged(places, gold_places, labels, None, None)
     sure = odds_of(frame, [told_by])[:, 0]
     return Judged(places, gold_places, labels, sure, _of_two(sure, places, labels))
+
+
+def are_numbers(*columns: pd.Series) -> bool:
+    """Return whether all columns hold numbers; booleans and categories are none."""
+    return all(pd.api.types.infer_dtype(one) in _NUMBERS for one in columns)
 
 
 def _of_two(sure: Floats, told: NDArray[np.int64], labels: list[Any]) -> Floats | None:
@@ -149,19 +154,24 @@ def groups_of(data: Any, by: Any) -> tuple[pd.Index, list[NDArray[np.intp]]]:
     return (names if len(keys) > 1 else names.get_level_values(0)), rows
 
 
-def _plain(values: pd.Series) -> list[Any]:
+def bare(cell: Any) -> Any:
+    """Return the value of an Enum's member; other cells as they are."""
+    return cell.value if isinstance(cell, Enum) else cell
+
+
+def plain(values: pd.Series) -> list[Any]:
     """Return a column's values, None for NA, and those of an Enum for its members."""
     cells = values.astype(object).where(values.notna(), None).tolist()
-    plain = [cell.value if isinstance(cell, Enum) else cell for cell in cells]
+    found = [bare(cell) for cell in cells]
     try:
-        set(plain)
+        set(found)
     except TypeError:
         msg = (
             f"{values.name!r} holds lists or dicts, which are no labels: compare one "
             "label at a time, as by df['tags'].map(lambda tags: 'x' in tags)"
         )
         raise InvalidTypeError(msg) from None
-    return plain
+    return found
 
 
 def _labels(values: pd.Series, told: list[Any], truth: list[Any]) -> list[Any]:
@@ -169,7 +179,7 @@ def _labels(values: pd.Series, told: list[Any], truth: list[Any]) -> list[Any]:
     seen, true = set(told) - {None}, set(truth) - {None}
     declared: list[Any] = []
     if isinstance(values.dtype, pd.CategoricalDtype):
-        declared = _plain(values.cat.categories.to_series())
+        declared = plain(values.cat.categories.to_series())
     other = true - set(declared) if declared else true
     if (declared and other) or not (declared or seen & true):
         msg = (

@@ -119,7 +119,7 @@ def share(  # noqa: PLR0913 - all by name but the first four
     >>> told["gold"] = pd.Series(["good", "bad", "bad", "good"] * 10)
     >>> found = pandas_llm.share(told, "label", "gold")
     >>> found.summary.loc["good", ["share", "low", "high", "naive"]].round(2).to_dict()
-    {'share': 0.5, 'low': 0.37, 'high': 0.63, 'naive': 0.75}
+    {'share': 0.5, 'low': 0.38, 'high': 0.62, 'naive': 0.75}
     """
     judged = judge(frame, column, gold, probability, probabilities)
     if judged.labels and len(judged.labels) > _MOST:
