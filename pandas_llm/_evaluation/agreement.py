@@ -297,7 +297,7 @@ def _bins(judged: Judged) -> pd.DataFrame:
 
 def _lines(figures: pd.Series, tolerance: float) -> list[tuple[str, str]]:
     """Return the summary of one group as lines of words."""
-    span = f"   95 %: {interval(figures['low'], figures['high'])}"
+    span = f" (95 %: {interval(figures['low'], figures['high'])})"
     lines = {
         "rows with a known truth": figure(int(figures["n"])),
         "left NA by the model": figure(int(figures["unanswered"])),
@@ -316,7 +316,7 @@ def _lines(figures: pd.Series, tolerance: float) -> list[tuple[str, str]]:
         lines["Brier score"] = figure(figures["brier"])
     if "calibration_error" in figures:
         lines["calibration error"] = (
-            f"{figure(figures['calibration_error'])}   of a perfect model: "
-            f"{figure(figures['calibration_floor'])}"
+            f"{figure(figures['calibration_error'])} (a perfect model: "
+            f"{figure(figures['calibration_floor'])})"
         )
     return list(lines.items())

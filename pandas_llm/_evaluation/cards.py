@@ -39,9 +39,9 @@ class Part(NamedTuple):
 
     def html(self) -> str:
         """Return it for a notebook, in the style of the notebook's own tables."""
-        if isinstance(self.table, list):
-            return as_html(self.title, self.table)
         title = f"<p>{html.escape(self.title)}</p>" if self.title else ""
+        if isinstance(self.table, list):
+            return title + as_html("", self.table)
         return title + self.table.to_html(border=0, max_rows=_ROWS)
 
 
@@ -120,9 +120,9 @@ def figure(value: Any) -> str:
     ('0.123', '1,234,567', '98,765', '1.2e-05')
     """
     if isinstance(value, str) or not pd.api.types.is_number(value):
-        text = "NA" if value is None else str(value)
+        text = "NA" if value is None or value is pd.NA else str(value)
         return text if len(text) <= _LONG else text[: _LONG - 1] + "…"
-    if value is pd.NA or value != value:  # noqa: PLR0124 - NaN of any kind
+    if value != value:  # noqa: PLR0124 - NaN of any kind
         return "NA"
     if not isinstance(value, float):
         return f"{value:,}"

@@ -141,7 +141,9 @@ def compare(old: Any, new: Any, on: Any = None, gold: Any = None) -> Comparison:
         summary=summary,
         changed=_changed(*pair, same),
         gold=pd.DataFrame(found).set_index("column") if found else None,
-        usage=pd.DataFrame([one[0] for one in used.values()], list(used)),
+        usage=pd.DataFrame([one[0] for one in used.values()], list(used)).astype(
+            dict.fromkeys(_COUNTS[:3], "Int64")
+        ),
         only_old=rest[0],
         only_new=rest[1],
         remarks=tuple(_remarks(rest, beside, found)),
@@ -325,7 +327,7 @@ def _verdict(row: pd.Series) -> list[tuple[str, str]]:
     lines = [("rows with a known truth", figure(int(row["n"])))]
     for name in ("old", "new"):
         span = interval(row[f"{name}_low"], row[f"{name}_high"])
-        lines.append((f"{name} is right", f"{figure(row[name])}   95 %: {span}"))
+        lines.append((f"{name} is right", f"{figure(row[name])} (95 %: {span})"))
     moved = f"{figure(int(row['better']))}, {figure(int(row['worse']))}"
     lines.append(("set right, made wrong", moved))
     lines.append(("exact McNemar test", f"p = {figure(row['p_value'])}"))
@@ -341,7 +343,7 @@ def _usage(run: Any) -> tuple[dict[str, float], str]:
         used = usage(run)
     except (NoUsageError, AttributeError):
         return dict.fromkeys(_COUNTS, math.nan), "NA"
-    figures = {name: float(getattr(used, name)) for name in _COUNTS}
+    figures = {name: getattr(used, name) for name in _COUNTS}
     return figures, dollars(used.known_cost, used.unpriced)
 
 

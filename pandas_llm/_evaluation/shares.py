@@ -149,7 +149,8 @@ def share(  # noqa: PLR0913 - all by name but the first four
             f"{unanswered:,} rows that the model left NA count with what it told of "
             "the others, corrected as they are."
         )
-    heading = f"{title_of(column, gold, by)}: {len(judged.told):,} rows"
+    what = "Mean" if judged.labels is None else "Shares"
+    heading = f"{what}: {title_of(column, gold, by)}, {len(judged.told):,} rows"
     return Shares(summary, heading, remarks + few)
 
 

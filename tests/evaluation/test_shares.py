@@ -65,10 +65,9 @@ def covered(frame, draw, draws):
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("boast", [0.6, 1.0, 2.0])
 @pytest.mark.parametrize("draw", [known, reviewed])
-def test_intervals_hold_in_93_to_97_percent_and_are_narrower(draw, boast):
-    held, width = covered(rated(1, boast=boast), draw, 2000)
+def test_intervals_hold_in_93_to_97_percent_and_are_narrower(draw):
+    held, width = covered(rated(1, boast=2), draw, 2000)
     assert 0.93 <= held <= 0.97
     assert width <= 0.85
 
@@ -78,9 +77,8 @@ def test_intervals_hold_in_93_to_97_percent_and_are_narrower(draw, boast):
 @pytest.mark.parametrize("share", [0.02, 0.05, 0.1])
 @pytest.mark.parametrize("draw", [known, reviewed])
 def test_intervals_of_small_shares_hold_in_92_percent(draw, share):
-    for boast in (1.0, 2.0):
-        held, _ = covered(rated(2, share, boast=boast), draw, 1000)
-        assert held >= 0.92
+    held, _ = covered(rated(2, share, boast=2), draw, 500)
+    assert held >= 0.92
 
 
 @pytest.mark.parametrize("draw", [known, reviewed])
