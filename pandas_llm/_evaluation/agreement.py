@@ -31,8 +31,23 @@ from pandas_llm.errors import InvalidValueError, LLMWarning, warn
 if TYPE_CHECKING:
     from pandas_llm._evaluation.columns import Judged
 
-_LABELS, _SQUARE, _MOST = 12, 8, 1000
-"""Labels shown in a table, up to which the confusion matrix is shown, and is made."""
+_LABELS, _SQUARE = 12, 8
+"""Labels shown in a table, and up to which the confusion matrix is shown."""
+_MOST = 1_000_000
+"""Cells of confusion matrices that are made."""
+_WORDS = {
+    "n": "rows with a known truth",
+    "unanswered": "left NA by the model",
+    "accuracy": "accuracy",
+    "kappa": "Cohen's kappa",
+    "mae": "mean absolute error",
+    "rmse": "root mean square error",
+    "correlation": "correlation",
+    "within": "exact",
+    "log_loss": "log loss",
+    "brier": "Brier score",
+    "calibration_error": "calibration error",
+}
 _TINY = np.finfo(float).eps
 _SLACK = 1e-9
 
@@ -73,7 +88,8 @@ class Agreement(Card):
         some = parts[0]
         self._tolerance = tolerance
         self.labels = self.confusion = self.reliability = None
-        if some.labels is not None and len(some.labels) <= _MOST:
+        cells = len(some.labels or ()) ** 2 * len(parts)
+        if 0 < cells <= _MOST:
             self.labels = self._joined(names, map(_by_label, parts))
             self.confusion = self._joined(names, map(_confusion, parts))
         if some.sure is not None:
@@ -93,7 +109,7 @@ class Agreement(Card):
     def _parts(self) -> list[Part]:
         if self._grouped:
             return [Part("", words(self.summary))]
-        parts = [Part("", _lines(self.summary.iloc[0], self._tolerance))]
+        parts = [Part("", _lines(self.summary.astype(object).iloc[0], self._tolerance))]
         if self.labels is not None:
             often = self.labels.sort_values("support", ascending=False, kind="stable")
             shown = self.labels if len(often) <= _LABELS else often.head(_LABELS)
@@ -298,25 +314,13 @@ def _bins(judged: Judged) -> pd.DataFrame:
 def _lines(figures: pd.Series, tolerance: float) -> list[tuple[str, str]]:
     """Return the summary of one group as lines of words."""
     span = f" (95 %: {interval(figures['low'], figures['high'])})"
-    lines = {
-        "rows with a known truth": figure(int(figures["n"])),
-        "left NA by the model": figure(int(figures["unanswered"])),
-    }
-    if "accuracy" in figures:
-        lines["accuracy"] = figure(figures["accuracy"]) + span
-        lines["Cohen's kappa"] = figure(figures["kappa"])
-    else:
-        lines["mean absolute error"] = figure(figures["mae"])
-        lines["root mean square error"] = figure(figures["rmse"])
-        lines["correlation"] = figure(figures["correlation"])
-        near = f"within {tolerance:g}" if tolerance else "exactly right"
-        lines[near] = figure(figures["within"]) + span
-    if "log_loss" in figures:
-        lines["log loss"] = figure(figures["log_loss"])
-        lines["Brier score"] = figure(figures["brier"])
-    if "calibration_error" in figures:
-        lines["calibration error"] = (
-            f"{figure(figures['calibration_error'])} (a perfect model: "
-            f"{figure(figures['calibration_floor'])})"
+    lines = {name: figure(figures[name]) for name in _WORDS if name in figures}
+    for name in ("accuracy", "within"):
+        if name in lines:
+            lines[name] += span
+    if "calibration_error" in lines:
+        lines["calibration_error"] += (
+            f" (a perfect model: {figure(figures['calibration_floor'])})"
         )
-    return list(lines.items())
+    words_of = _WORDS | {"within": f"within {tolerance:g}" if tolerance else "exact"}
+    return [(words_of[name], line) for name, line in lines.items()]

@@ -93,7 +93,10 @@ def judge(
     if are_numbers(values, truth):
         if probability is not None or probabilities is not None:
             raise InvalidValueError("numbers have no probabilities: leave them out")
-        return Judged(floats(values), floats(truth), None, None, None)
+        numbers = floats(values), floats(truth)
+        if np.isinf(numbers).any():
+            raise InvalidValueError("inf cannot be measured: put NA in its place")
+        return Judged(*numbers, None, None, None)
     told_labels, true = plain(values), plain(truth)
     labels = _labels(values, told_labels, true)
     found = probability is None
@@ -147,7 +150,11 @@ def groups_of(data: Any, by: Any) -> tuple[pd.Index, list[NDArray[np.intp]]]:
     columns = [column_of(frame, key, "by").reset_index(drop=True) for key in keys]
     places = pd.Series(range(len(frame)))
     # a key of one in a list makes tuples of the names, which later pandas all do
-    groups = dict(iter(places.groupby(columns, dropna=False, observed=True)))
+    try:
+        groups = dict(iter(places.groupby(columns, dropna=False, observed=True)))
+    except TypeError as error:
+        msg = f"by= has values that make no groups ({error}): pass .astype(str) of it"
+        raise InvalidTypeError(msg) from None
     rows = [np.asarray(group, np.intp) for group in groups.values()]
     titles = [column.name for column in columns]
     names = pd.MultiIndex.from_tuples(groups, names=titles)
@@ -180,6 +187,8 @@ def _labels(values: pd.Series, told: list[Any], truth: list[Any]) -> list[Any]:
     declared: list[Any] = []
     if isinstance(values.dtype, pd.CategoricalDtype):
         declared = plain(values.cat.categories.to_series())
+    elif {type(label) for label in seen} == {bool}:
+        declared = [False, True]
     other = true - set(declared) if declared else true
     if (declared and other) or not (declared or seen & true):
         msg = (
@@ -188,8 +197,6 @@ def _labels(values: pd.Series, told: list[Any], truth: list[Any]) -> list[Any]:
             "df[column].cat.add_categories([…])"
         )
         raise InvalidValueError(msg)
-    if seen | true <= {True, False}:
-        return [False, True]
     return declared or sort_labels(seen | true)
 
 

@@ -231,7 +231,8 @@ def _agreement(same: Flags, old: pd.Series, new: pd.Series) -> dict[str, Any]:
     figures = {"rows": rows, "changed": int((~same).sum()), "agreement": share}
     apart = math.nan
     if are_numbers(old, new):
-        distance = np.abs(floats(old) - floats(new))
+        with np.errstate(invalid="ignore"):  # inf less inf
+            distance = np.abs(floats(old) - floats(new))
         known = ~np.isnan(distance)
         apart = float(distance[known].mean()) if known.any() else math.nan
     return {**figures, "low": low, "high": high, "difference": apart}

@@ -2,6 +2,7 @@
 
 import enum
 import math
+import pickle
 
 import numpy as np
 import pandas as pd
@@ -151,7 +152,20 @@ def test_truth_is_compared_by_value(told, gold):
     for told_column in (frame["told"], frame["told"].astype("category")):
         found = pandas_llm.evaluate(frame.assign(told=told_column), "told", "gold")
         assert found.accuracy == 1
-        assert len(found.labels) == 2
+
+
+def test_codes_of_0_and_1_are_labels_where_they_are_categories():
+    codes = pd.Series([0, 1, 1, 0] * 10)
+    frame = pd.DataFrame({"told": codes.astype("category"), "gold": codes})
+    assert pandas_llm.evaluate(frame, "told", "gold").labels.index.tolist() == [0, 1]
+    assert pandas_llm.evaluate(frame.astype(int), "told", "gold").mae == 0
+
+
+def test_a_result_can_be_pickled():
+    found = pandas_llm.evaluate(labelled(1), "label", "gold")
+    again = pickle.loads(pickle.dumps(found))
+    assert str(again) == str(found)
+    assert again.kappa == found.kappa
 
 
 def test_gold_may_be_a_series_an_array_or_a_mapping_of_the_index():
@@ -267,6 +281,9 @@ def test_what_classify_made_is_measured(simulator, on):
         ),
         ("label", "gold", {"tolerance": -1}, InvalidValueError, "at least 0"),
         ("big", "p_a", {"probability": "p_a"}, InvalidValueError, "no probabilities"),
+        ("big", "endless", {}, InvalidValueError, "inf cannot be measured"),
+        ("flags", "codes", {}, InvalidValueError, "cannot have: 2; it has False, True"),
+        ("label", "gold", {"by": "lists"}, InvalidTypeError, "make no groups"),
     ],
 )
 def test_what_cannot_be_measured_is_said_in_words(told, gold, more, error, words):
@@ -275,6 +292,9 @@ def test_what_cannot_be_measured_is_said_in_words(told, gold, more, error, words
         upper=labelled(1)["gold"].str.upper(),
         lists=[["a"]] * 200,
         big=1.5,
+        endless=np.inf,
+        flags=[True, False] * 100,
+        codes=[1, 2] * 100,
     )
     with pytest.raises(error, match=words):
         pandas_llm.evaluate(frame, told, gold, **more)
