@@ -276,6 +276,7 @@ def _odds(judged: Judged, count: int) -> Floats:
     odds = judged.odds
     if odds is None and sure is not None and count > 1:
         odds = np.where(chosen == 1, sure, (1 - sure) / (count - 1))
+        odds = np.where(told >= 0, odds, np.nan)
     plain = np.where(told >= 0, chosen, np.nan)
     return plain if odds is None else np.where(np.isnan(odds), plain, odds)
 

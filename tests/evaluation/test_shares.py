@@ -168,6 +168,16 @@ def test_predictions_are_taken_from_whatever_is_there(told):
     assert narrow < 0.9
 
 
+def test_the_confidence_of_a_label_that_was_left_out_says_nothing_of_others():
+    frame = known(rated(8), 2).drop(columns=["p_no", "p_yes"])
+    frame["label"] = frame["label"].cat.add_categories("maybe")
+    frame.loc[:199, "label"] = None  # as abstain_below does
+    some = frame.assign(label_confidence=0.7)
+    none = frame.assign(label_confidence=np.where(frame["label"].isna(), np.nan, 0.7))
+    told = [pandas_llm.share(one, "label", "gold").summary for one in (some, none)]
+    pd.testing.assert_frame_equal(*told)
+
+
 def test_groups_are_estimated_apart_and_one_without_known_rows_is_na():
     frame = known(rated(9), 3, 200).assign(shop=["x", "y", "z", None] * 250)
     frame["gold"] = frame["gold"].mask(frame["shop"] == "z")
