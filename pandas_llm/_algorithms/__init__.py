@@ -29,7 +29,11 @@ from pandas_llm._algorithms.estimates import (
 )
 from pandas_llm._algorithms.groups import group_pairs
 from pandas_llm._algorithms.packing import pack
-from pandas_llm._algorithms.ranking import select_largest, select_largest_by_votes
+from pandas_llm._algorithms.ranking import (
+    questions_asked,
+    select_largest,
+    select_largest_by_votes,
+)
 from pandas_llm._algorithms.thresholds import (
     Cutoffs,
     accuracy_cutoff,
@@ -56,6 +60,7 @@ __all__ = [
     "near_pairs",
     "near_vectors",
     "pack",
+    "questions_asked",
     "prior",
     "reliability",
     "review_chances",
