@@ -48,10 +48,14 @@ class Prompts:
         if self._cut is not None and self._cut not in self.columns:
             msg = f"truncate names {self._cut!r}, which the template does not use"
             raise TemplateError(msg)
-        self._prompt = template.renderer(self.columns)
+        fields = template.fields + (system.fields if system else [])
+        if any(spec for name, spec in fields if name == self._cut):
+            msg = f"truncate names {self._cut!r}, which the template writes by a format"
+            raise TemplateError(msg)
+        self._prompt = template.renderer(self.columns, source)
         about = template.about
         self._about = None if about is None else self.columns.index(about)
-        self._system = system.renderer(self.columns) if system else None
+        self._system = system.renderer(self.columns, source) if system else None
         self._kept: dict[int, float] = {}
 
     def _add_images(self, option: str | Sequence[str] | None) -> list[int]:

@@ -1,0 +1,190 @@
+"""What a newcomer gets wrong is told in words, before anything is sent."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from loopback_server import Server, completion
+
+import pandas_llm
+from pandas_llm import Plan, TemplateError
+from pandas_llm.errors import InvalidTypeError, MissingVerbError
+
+DF = pd.DataFrame({"text": ["a", "b"], "price": [1.5, 2.0], "day": ["mon", "tue"]})
+
+
+@pytest.fixture
+def server():
+    with Server(lambda body: completion('{"a": "x"}')) as running:
+        yield running
+
+
+TEMPLATES = [
+    ("Title of {text}", "write ${text}"),
+    ("Title of {{ text }}", "write ${text}"),
+    ("{% if text %}Title{% endif %}", "templates have no statements here"),
+    ("Title of ${text", "write ${text}, or $${text"),
+    ("Title of {price:.2f}", "write ${price:.2f}"),
+    ("Title of ${price:.2q}", "${price:.2q} cannot write 1.5 (float)"),
+    ("Title of ${day:.2f}", "pd.to_numeric or pd.to_datetime converts the column"),
+]
+
+
+@pytest.mark.parametrize(("template", "words"), TEMPLATES)
+@pytest.mark.parametrize("place", ["template", "system"])
+def test_another_template_language_is_told(server, on, template, words, place):
+    given = {"template": template}
+    if place == "system":
+        given = {"template": "${text}", "system": template}
+    with pytest.raises(TemplateError) as caught:
+        DF.llm.extract(**given, keys=["a"], **on(server))
+    assert words in str(caught.value)
+    assert server.bodies == []
+
+
+PARAMETERS = [
+    ({"max_workers": 8}, "no max_workers: write concurrency=8"),
+    ({"n_jobs": 8}, "write concurrency=8"),
+    ({"max_concurrency": 8}, "write concurrency=8"),
+    ({"batch_size": 8}, "concurrency= says how many go at once"),
+    ({"timeout": 30}, "no timeout: write request_timeout=30"),
+    ({"retries": 3}, "write max_retries=3"),
+    ({"num_retries": 3}, "write max_retries=3"),
+    ({"rpm": 60}, "write requests_per_minute=60"),
+    ({"tpm": 6000}, "write tokens_per_minute=6000"),
+    ({"system_prompt": "Be kind."}, "write system="),
+    ({"messages": []}, "the system's as system="),
+    ({"api_base": "http://x"}, "write base_url="),
+    ({"progress_bar": True}, "write progress="),
+    ({"max_output_tokens": 9}, "write max_tokens=9"),
+    ({"top_k": 9}, "extra={'top_k': …}"),
+    ({"stream": True}, "a row's answer is read whole"),
+    ({"model_name": "x", "tqdm": True}, "write model=; no tqdm: write progress="),
+    ({"api_key_": "sk-secret"}, "did you mean 'api_key'?"),
+]
+
+
+@pytest.mark.parametrize(("given", "words"), PARAMETERS)
+def test_other_tools_names_of_options_name_ours(server, on, given, words):
+    with pytest.raises(TypeError) as caught:
+        DF.llm.extract("${text}", ["a"], **given, **on(server))
+    assert words in str(caught.value)
+    assert "sk-secret" not in str(caught.value)
+    assert server.bodies == []
+
+
+CALLS = [
+    (lambda o: DF.llm.generate(prompt="${text}", keys=["a"], **o), "write template="),
+    (
+        lambda o: pandas_llm.generate(
+            input_data=DF, prompt_template="${text}", output_key_names=["a"], **o
+        ),
+        "no input_data: the data is the first argument of the function, or df in "
+        "df.llm; no prompt_template: write template=; no output_key_names: write keys=",
+    ),
+    (lambda o: DF.llm.extract("${text}", response_format={}, **o), "write keys="),
+    (lambda o: DF.llm.classify("${text}", choices=["a"], **o), "write labels="),
+    (lambda o: DF.llm.nlargest(top_k=3, **o), "write k=3"),
+    (lambda o: Plan("${text}", ["a"], max_workers=8, **o), "write concurrency=8"),
+    (lambda _: pandas_llm.set_options(max_workers=8), "write concurrency=8"),
+    (lambda o: DF.llm.extract("${text}", ["a"], error_colum="e", **o), "error_column"),
+]
+
+
+@pytest.mark.parametrize(("call", "words"), CALLS)
+def test_other_tools_names_of_parameters_name_ours(server, on, call, words):
+    with pytest.raises(InvalidTypeError) as caught:
+        call(on(server))
+    assert words in str(caught.value)
+    assert server.bodies == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"a": "category"}, "write the labels: ['good', 'bad']"),
+        ({"a": pd.CategoricalDtype()}, "write the labels"),
+        ({"a": "the year of birth"}, "pydantic's Annotated[str, Field(description=…)]"),
+        ({"a": "list[str]"}, "write it without quotes"),
+        ({"a": np.complex64}, "write float"),
+        ({"a": [True, False]}, "write bool"),
+        ({"a": [0.5, 1.0]}, "a list of labels needs one text or more, or whole"),
+    ],
+)
+def test_keys_that_no_column_can_be_say_what_to_write(server, on, keys, words):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        DF.llm.extract("${text}", keys, **on(server))
+    assert words in str(caught.value)
+    assert server.bodies == []
+
+
+def test_dtypes_and_lists_of_numbers_are_understood(simulator, on):
+    keys = {"n": "Int64", "x": np.float64, "ok": "boolean", "stars": [1, 2, 3]}
+    out = DF.llm.extract("${text}", keys, **on(simulator()))
+    dtypes = out.dtypes.astype(str)
+    assert dtypes["n"] == "Int64"
+    assert dtypes["x"] == "Float64"
+    assert dtypes["ok"] == "boolean"
+    assert out["stars"].cat.categories.tolist() == [1, 2, 3]
+    stars = DF.llm.classify("${text}", range(1, 6), **on(simulator()))
+    assert stars.cat.categories.tolist() == [1, 2, 3, 4, 5]
+    with pytest.raises(TypeError, match="ask matches, or write"):
+        DF.llm.classify("${text}", [True, False], **on(simulator()))
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("sem_filter", "filter"),
+        ("sem_map", "complete"),
+        ("sem_join", "merge"),
+        ("sem_agg", "agg"),
+        ("sem_topk", "nlargest"),
+        ("sem_search", "search"),
+        ("sem_extract", "extract"),
+        ("ask", "complete"),
+        ("aask", "acomplete"),
+        ("chat", "complete"),
+        ("responses", "complete"),
+        ("map", "complete"),
+        ("apply", "complete"),
+        ("parse", "extract"),
+        ("prompt", "complete"),
+        ("join", "merge"),
+        ("topk", "nlargest"),
+        ("rank", "nlargest"),
+        ("dedupe", "drop_duplicates"),
+        ("cluster", "ngroup"),
+        ("generat", "generate"),
+    ],
+)
+def test_verbs_of_other_tools_name_ours(theirs, ours):
+    with pytest.raises(MissingVerbError) as caught:
+        getattr(DF.llm, theirs)
+    assert f"that is df.llm.{ours} here. " in str(caught.value)
+    with pytest.raises(AttributeError, match=f"pandas_llm.{ours} here"):
+        getattr(pandas_llm, theirs)
+    assert not hasattr(DF.llm, theirs)
+
+
+def test_a_verb_that_nobody_has_lists_ours():
+    with pytest.raises(AttributeError, match=r"there are .*aagg.*generate.*usage"):
+        _ = DF.llm.xyzzy
+    with pytest.raises(AttributeError, match=r"no attribute 'xyzzy'$"):
+        _ = pandas_llm.xyzzy
+
+
+@pytest.mark.parametrize("by", ["day", ["day", "price"]])
+def test_groups_say_what_to_call(server, on, by):
+    with pytest.raises(InvalidTypeError) as caught:
+        DF.groupby(by).llm.agg("What about it?", "text", **on(server))
+    assert f"df.llm.agg(question, column, by={by!r})" in str(caught.value)
+    with pytest.raises(InvalidTypeError, match="on df before groupby"):
+        DF.groupby(by)["text"].llm.complete("${value}", **on(server))
+    assert server.bodies == []
+
+
+def test_groups_of_a_frame_with_a_column_llm_are_pandas_own():
+    df = pd.DataFrame({"g": [1, 1], "llm": [2, 3]})
+    assert df.groupby("g").llm.sum().tolist() == [5]
