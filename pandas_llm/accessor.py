@@ -86,8 +86,8 @@ class LLMAccessor:
     @ends_here
     def __getattr__(self, name: str) -> Any:
         """Name the verb here that another tool has under this name."""
-        if name.startswith("_"):  # asked by pickle, IPython and others
-            raise AttributeError(name)
+        if name.startswith("_") or hasattr(type(self), name):
+            return object.__getattribute__(self, name)  # raises its own error again
         raise missing_verb(type(self), name, "df.llm")
 
     @property

@@ -90,11 +90,6 @@ class TaskRun:
         self.settings = task.settings
         self.data = data
         self.source = source_of(data)
-        template = task.template
-        if task.embeds is not None:
-            fields, constants = self.source.fields, self.settings.values
-            template = column_template(template, fields, constants)
-        self.prompts = Prompts(template, self.source, self.settings)
         self.outcomes = Outcomes(
             self.source.rows,
             task.output.width,
@@ -107,6 +102,11 @@ class TaskRun:
         if not dry:
             check_gold(self.source, task)
             rehearse(self.source, data, task)
+        template = task.template
+        if task.embeds is not None:
+            fields, constants = self.source.fields, self.settings.values
+            template = column_template(template, fields, constants)
+        self.prompts = Prompts(template, self.source, self.settings)
         self.events = Events(budget=CostBudget(self.settings.max_cost))
         self.events.totals.rows = self.source.rows
         self.usage = Usage()
