@@ -126,7 +126,7 @@ ENDED = {
         {},
         {"model": "other"},
         "HTTP 404 (model_not_found): The model `other` does not exist or you do not "
-        "have access to it. Check model= and base_url=.",
+        "have access to it. Check model= and base_url=. It lists 'sim'.",
         [FIRST],
     ),
     "no credit": (

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import numpy as np
 import pandas as pd
 import pytest
-from loopback_server import Server, completion
+from aiohttp import web
+from loopback_server import Server, completion, failure
 
 import pandas_llm
-from pandas_llm import Plan, TemplateError
-from pandas_llm.errors import InvalidTypeError, MissingVerbError
+from pandas_llm import ConfigurationError, Plan, ProviderError, TemplateError
+from pandas_llm.errors import (
+    InvalidTypeError,
+    MissingVerbError,
+    ModelNotFoundError,
+)
 
 DF = pd.DataFrame({"text": ["a", "b"], "price": [1.5, 2.0], "day": ["mon", "tue"]})
 
@@ -188,3 +195,139 @@ def test_groups_say_what_to_call(server, on, by):
 def test_groups_of_a_frame_with_a_column_llm_are_pandas_own():
     df = pd.DataFrame({"g": [1, 1], "llm": [2, 3]})
     assert df.groupby("g").llm.sum().tolist() == [5]
+
+
+# -- models and addresses ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("claude-sonnet-4-5", "write model='anthropic/claude-sonnet-4-5'"),
+        ("gemini-2.5-flash", "write model='google/gemini-2.5-flash'"),
+        ("gemini/gemini-2.5-flash", "write model='google/gemini-2.5-flash'"),
+        ("mistral-small-latest", "write model='mistral/mistral-small-latest'"),
+        ("grok-4", "write model='xai/grok-4'"),
+        ("deepseek-chat", "write model='deepseek/deepseek-chat'"),
+        ("llama3.2:3b", "write model='ollama/llama3.2:3b'"),
+        ("bedrock/anthropic.claude-v2", "bedrock-runtime.REGION.amazonaws.com/openai"),
+        ("anthropic.claude-v2", "bedrock-runtime.REGION.amazonaws.com/openai/v1"),
+        ("cohere/command-r", "https://api.cohere.ai/compatibility/v1"),
+        ("meta-llama/Llama-4", "pass base_url= of the server that has it"),
+    ],
+)
+def test_a_model_without_its_provider_says_which_to_write(server, model, words):
+    with pytest.raises(ConfigurationError) as caught:
+        DF.llm.extract("${text}", ["a"], model=model, api_key="k", progress=False)
+    assert "OpenAI has no such model" in str(caught.value)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("model", ["claude-sonnet-4-5", "meta-llama/Llama-4"])
+def test_a_gateway_may_have_any_model(server, on, model):
+    out = DF.llm.extract("${text}", ["a"], **on(server) | {"model": model})
+    assert out["a"].tolist() == ["x", "x"]
+
+
+def _routed(listed, refusal=None):
+    """Start a server that answers by path: models in a list, a refusal elsewhere."""
+
+    def answer(_):
+        if server.paths[-1].endswith("/models"):
+            return listed if listed is not None else web.Response(status=404)
+        return refusal or failure(404, "No such model.", "model_not_found")
+
+    server = Server(answer)
+    return server
+
+
+def test_a_model_that_the_server_lacks_lists_the_nearest_it_has(on):
+    names = ["gpt-5-mini", "gpt-5-nano", "o3", "whisper-1", "tts-1", "babbage"]
+    with (
+        _routed({"data": [{"id": name} for name in names]}) as server,
+        pytest.raises(ModelNotFoundError) as caught,
+    ):
+        DF.llm.extract("${text}", ["a"], **on(server) | {"model": "gpt-5-mni"})
+    assert str(caught.value).endswith("It lists 'gpt-5-mini', 'gpt-5-nano'.")
+    assert caught.value.status == 404
+    assert server.paths == ["/v1/chat/completions", "/v1/models"]
+
+
+@pytest.mark.parametrize("listed", [None, {"data": 5}, {"x": []}, {"data": []}])
+def test_a_server_that_lists_nothing_is_asked_once_and_not_quoted(on, listed):
+    with _routed(listed) as server, pytest.raises(ModelNotFoundError) as caught:
+        DF.llm.extract("${text}", ["a"], **on(server))
+    assert str(caught.value).endswith("No such model. Check model= and base_url=.")
+    assert len(server.paths) == 2
+
+
+def test_the_key_goes_to_the_same_address_alone(on):
+    with _routed({"data": [{"id": "m"}]}) as server:
+        with pytest.raises(ModelNotFoundError, match="It lists 'm'"):
+            DF.llm.extract("${text}", ["a"], api_key="sk-1", **on(server))
+        hosts = {headers["Host"] for headers in server.headers}
+        keys = {headers["Authorization"] for headers in server.headers}
+    assert (hosts, keys) == ({f"127.0.0.1:{server.port}"}, {"Bearer sk-1"})
+
+
+def test_a_slow_list_of_models_holds_up_no_error(on, monkeypatch):
+    from pandas_llm._engine import sender
+
+    monkeypatch.setattr(sender, "_GLANCE", 0.05)
+
+    async def never(_):
+        if server.paths[-1].endswith("/models"):
+            await asyncio.sleep(60)
+        return failure(404, "No such model.", "model_not_found")
+
+    with Server(never) as server, pytest.raises(ModelNotFoundError):
+        DF.llm.extract("${text}", ["a"], **on(server))
+    assert server.paths[-1] == "/v1/models"
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        lambda: web.Response(status=404, text="404 page not found"),
+        lambda: web.json_response({"detail": "Not Found"}, status=404),
+        lambda: web.json_response(
+            {"error": "Unexpected endpoint or method. (POST /chat/completions)"}
+        ),
+        lambda: web.Response(
+            status=404, text="<html>Nothing here</html>", content_type="text/html"
+        ),
+    ],
+    ids=["ollama", "vllm", "lmstudio", "page"],
+)
+def test_an_address_without_its_version_proposes_it(on, refusal):
+    def answer(_):
+        return refusal()
+
+    with Server(answer) as server:
+        place = f"http://127.0.0.1:{server.port}"
+        with pytest.raises(ModelNotFoundError) as caught:
+            DF.llm.extract("${text}", ["a"], **on(server) | {"base_url": place})
+    assert str(caught.value).endswith(f"Did you mean base_url='{place}/v1'?")
+    assert server.paths == ["/chat/completions", "/models"]
+
+
+def test_an_address_that_says_too_much_is_refused_before_anything_is_sent(server, on):
+    whole = f"{server.base_url}/chat/completions"
+    with pytest.raises(ConfigurationError) as caught:
+        DF.llm.extract("${text}", ["a"], **on(server) | {"base_url": whole})
+    assert f"pass base_url={server.base_url!r}" in str(caught.value)
+    assert server.bodies == []
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_a_gateways_page_is_said_to_be_one(on, status):
+    def page(_):
+        text = "<html><title>Sign in</title></html>"
+        return web.Response(status=status, text=text, content_type="text/html")
+
+    rows = pd.DataFrame({"text": list("abc")})
+    with Server(page) as running, pytest.raises(ProviderError) as caught:
+        rows.llm.extract("${text}", ["a"], max_retries=0, **on(running))
+    said = "an HTML page, such as a gateway's or a login's: 'Sign in'."
+    assert said in str(caught.value)
+    assert "Check " in str(caught.value)
