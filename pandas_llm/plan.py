@@ -16,6 +16,7 @@ from pandas_llm._run import (
     make_task,
     preview_prompts,
     preview_requests,
+    warn_of_cost,
 )
 from pandas_llm.errors import ConfigurationError
 from pandas_llm.options import Settings
@@ -124,6 +125,7 @@ class Plan:
         """Run and wait: a DataFrame for a DataFrame, a list for a list."""
         if self.settings.batch:
             return self.submit(data).result(data)
+        warn_of_cost(self._task, data)
         return TaskRun(self._task, data).answer()
 
     @ends_here
@@ -132,7 +134,9 @@ class Plan:
         if self.settings.batch:
             from pandas_llm import batch
 
+            warn_of_cost(self._task, data)
             return await (await batch.asubmit(self._task, data)).aresult(data)
+        warn_of_cost(self._task, data)
         return await TaskRun(self._task, data).aanswer()
 
     @ends_here
@@ -140,6 +144,7 @@ class Plan:
         """Send the rows to the provider's batch endpoint; do not wait."""
         from pandas_llm import batch  # for few runs only
 
+        warn_of_cost(self._task, data)
         return batch.submit(self._task, data)
 
     @ends_here

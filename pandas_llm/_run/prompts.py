@@ -17,6 +17,9 @@ from pandas_llm.types import Request, Spec
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from pandas_llm._run.rows import Source
     from pandas_llm._run.task import Task
     from pandas_llm.errors import ContextLengthError
@@ -30,13 +33,23 @@ _LEAST = 0.02
 
 
 class Prompts:
-    """A template, and a system template, bound to the columns of a frame."""
+    """A template, and a system template, bound to the columns of a frame.
 
-    def __init__(self, text: str, source: Source, settings: Settings) -> None:
+    `asked` says which rows have requests, if not all.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        source: Source,
+        settings: Settings,
+        asked: NDArray[np.bool_] | None = None,
+    ) -> None:
         names, constants = source.fields, settings.values
         template = Template(text, names, constants)
         self.columns = list(template.columns)
         self._source = source
+        self._asked = asked
         self._ignore_na = settings.na_action == "ignore"
         system = None
         if settings.system is not None:
@@ -88,6 +101,8 @@ class Prompts:
         else:
             rows = ((p, row_at(self._source, self.columns, p)) for p in at)
         for position, row in rows:
+            if self._asked is not None and not self._asked[position]:
+                continue
             if absent is not None and absent[position]:
                 if self._ignore_na:
                     yield position, None

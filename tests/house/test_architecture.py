@@ -43,6 +43,7 @@ PUBLIC_MODULES = [
 ONLY = {
     "aiohttp": {"_engine/transport.py"},
     "pandas": {
+        "_run/arrays.py",
         "_run/rows.py",
         "_run/result.py",
         "_verbs",

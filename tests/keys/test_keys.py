@@ -23,7 +23,7 @@ from pydantic import (
 
 from pandas_llm._keys import parse_keys, parse_labels
 from pandas_llm._replies.outputs import Records
-from pandas_llm._run import result
+from pandas_llm._run import arrays
 from pandas_llm.types import Choice
 
 
@@ -364,7 +364,7 @@ def test_a_label_that_could_be_two_is_none(labels, given):
 
 # -- dtypes ---------------------------------------------------------------------
 
-TEXT = "str" if result.PANDAS_GE_30 else "object"
+TEXT = "str" if arrays.PANDAS_GE_30 else "object"
 DTYPES = {
     str: (TEXT, ["x"]),
     int: ("Int64", [2**60 + 1]),
@@ -391,7 +391,7 @@ def test_the_dtype_follows_from_the_key_alone(annotation, rows):
         "values and NA": [*values, None],
     }[rows]
     data = pd.DataFrame(index=range(len(given)))
-    data["x"] = result.typed(given, kind, labels)
+    data["x"] = arrays.typed(given, kind, labels)
     assert str(data["x"].dtype) == dtype
     assert data["x"].isna().tolist() == [value is None for value in given]
     for found, value in zip(data["x"], given, strict=True):
