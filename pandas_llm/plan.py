@@ -11,6 +11,7 @@ from pandas_llm._engine import transferable
 from pandas_llm._run import (
     Shape,
     TaskRun,
+    awarn_of_cost,
     check_options,
     estimate_run,
     make_task,
@@ -134,9 +135,9 @@ class Plan:
         if self.settings.batch:
             from pandas_llm import batch
 
-            warn_of_cost(self._task, data)
+            await awarn_of_cost(self._task, data)
             return await (await batch.asubmit(self._task, data)).aresult(data)
-        warn_of_cost(self._task, data)
+        await awarn_of_cost(self._task, data)
         return await TaskRun(self._task, data).aanswer()
 
     @ends_here

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import statistics
 from contextlib import AsyncExitStack, suppress
@@ -164,30 +165,45 @@ def _unpiloted(task: Task, found: _Unsent) -> Estimate:
 
 
 def warn_of_cost(task: Task, data: Any) -> None:
-    """Warn of a large run that costs much and has no `max_cost`.
+    """Warn of a large run that costs much and has no `max_cost`; nothing is sent.
 
-    A few rows from all over the frame are looked at; nothing is sent. Where the price
-    is unknown, or no model is named, there is no word.
+    Where the price is unknown, or no model is named, there is no word.
     """
-    settings, rows = task.settings, len(data) if hasattr(data, "__len__") else 0
-    if rows < _MANY or settings.max_cost is not None or settings.replay:
-        return
-    if settings.images or not settings.model:
-        return
-    spread = range(0, rows, rows // _LOOKS)
+    if _is_large(task, data) and (word := _on_cost(task, data)):
+        warn(word, LLMWarning)
+
+
+async def awarn_of_cost(task: Task, data: Any) -> None:
+    """Warn as `warn_of_cost` does, in the caller's event loop."""
+    if _is_large(task, data) and (
+        word := await asyncio.to_thread(_on_cost, task, data)
+    ):
+        warn(word, LLMWarning)
+
+
+def _is_large(task: Task, data: Any) -> bool:
+    settings = task.settings
+    bound = settings.max_cost is not None or settings.replay
+    rows = len(data) if hasattr(data, "__len__") else 0
+    return rows >= _MANY and not bound and bool(settings.model) and not settings.images
+
+
+def _on_cost(task: Task, data: Any) -> str | None:
+    """Describe what a run may cost, by a look at rows from all over the frame."""
+    spread = range(0, len(data), len(data) // _LOOKS)
     with suppress(LLMError), collected([]):  # the run itself raises and warns
-        endpoint, *_ = resolve_endpoints(settings)
-        if not Prices(endpoint, settings.prices).known:
-            return
+        endpoint, *_ = resolve_endpoints(task.settings)
+        if not Prices(endpoint, task.settings.prices).known:
+            return None
         cost = _unpiloted(task, _look_at_rows(task, data, spread)).cost
-        cost *= rows / len(spread)
+        cost *= len(data) / len(spread)
         if cost >= _DEAR:
-            msg = (
+            return (
                 f"this run may cost about ${cost:,.0f}, by a look at {len(spread)} of "
-                f"its {rows:,} rows and at what is kept: max_cost= bounds it, "
+                f"its {len(data):,} rows and at what is kept: max_cost= bounds it, "
                 "df.llm.estimate(…, pilot=20) finds out more"
             )
-            warn(msg, LLMWarning)
+    return None
 
 
 def _check_pilot(pilot: int) -> None:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pandas_llm._run.arrays import typed
-from pandas_llm._run.rows import is_na
+from pandas_llm._run.rows import check_new, check_once, is_na
 from pandas_llm.errors import InvalidValueError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -27,6 +27,31 @@ class Filling(NamedTuple):
     """Rows whose new columns are all NA."""
     kept: Mapping[str, Any]
     """The columns of the earlier run, with the dtypes of this one."""
+
+
+def check_columns(source: Source, task: Task) -> None:
+    """Refuse new columns that are there already, unless they are to be filled."""
+    names = [name for name, _ in task.columns]
+    if task.shape.overwrite or task.shape.only_missing:
+        check_once(source, names)
+    elif task.verb == "extract":
+        way = "pass overwrite=True to replace it, rename the key"
+        check_new(source, names, way)
+    elif task.joins:
+        check_new(source, names, "call it on the original frame, rename the key")
+
+
+def asked_rows(
+    source: Source, task: Task, at: Sequence[int] | None
+) -> NDArray[np.bool_] | None:
+    """Return which rows are asked, of those at some positions; None for all."""
+    filling = filling_of(source, task)
+    asked = None if filling is None else filling.asked
+    if at is None:
+        return asked
+    chosen = np.zeros(source.rows, dtype=bool)
+    chosen[list(at)] = True
+    return chosen if asked is None else asked & chosen
 
 
 def filling_of(source: Source, task: Task) -> Filling | None:

@@ -154,6 +154,16 @@ class Prompts:
         return request._replace(prompt=self._prompt(row), system=system)
 
 
+def prompts_of(
+    task: Task, source: Source, asked: NDArray[np.bool_] | None = None
+) -> Prompts:
+    """Bind a task's template to a frame; ``embed`` takes a column's name for one."""
+    template, settings = task.template, task.settings
+    if task.embeds is not None:
+        template = column_template(template, source.fields, settings.values)
+    return Prompts(template, source, settings, asked)
+
+
 def column_template(
     text: str, names: Sequence[str], values: Mapping[str, Any] | None
 ) -> str:

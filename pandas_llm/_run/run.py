@@ -25,10 +25,10 @@ from pandas_llm._engine import (
 )
 from pandas_llm._pacing import CostBudget
 from pandas_llm._run import blocking, summary
-from pandas_llm._run.filling import filling_of
-from pandas_llm._run.prompts import Prompts, column_template, shared_spec
+from pandas_llm._run.filling import asked_rows, check_columns
+from pandas_llm._run.prompts import prompts_of, shared_spec
 from pandas_llm._run.result import build_result, failure_table, rehearse
-from pandas_llm._run.rows import all_na, check_new, check_once, source_of
+from pandas_llm._run.rows import all_na, source_of
 from pandas_llm._run.sureness import check_gold, settle
 from pandas_llm._run.task import check_names
 from pandas_llm.cache import location, open_cache
@@ -45,8 +45,6 @@ from pandas_llm.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
     from types import TracebackType
-
-    from numpy.typing import NDArray
 
     from pandas_llm._engine import Client
     from pandas_llm._run.task import Task
@@ -108,16 +106,15 @@ class TaskRun:
             labels=self.source.frame.index,
         )
         check_names(task)
-        self._check_columns()
-        asked = self._asked(at)
+        check_columns(self.source, task)
+        asked = asked_rows(self.source, task, at)
+        if asked is not None:
+            for position in np.flatnonzero(~asked).tolist():
+                self.outcomes.skip(position)
         if not dry:
             check_gold(self.source, task)
             rehearse(self.source, data, task)
-        template = task.template
-        if task.embeds is not None:
-            fields, constants = self.source.fields, self.settings.values
-            template = column_template(template, fields, constants)
-        self.prompts = Prompts(template, self.source, self.settings, asked)
+        self.prompts = prompts_of(task, self.source, asked)
         self.events = Events(budget=CostBudget(self.settings.max_cost))
         count = self.source.rows if asked is None else int(asked.sum())
         self.events.totals.rows = count
@@ -138,41 +135,18 @@ class TaskRun:
             status=lambda: self.status(),  # noqa: PLW0108 - it is set later
         )
 
-    def _check_columns(self) -> None:
-        """Refuse new columns that are there already, unless they are to be filled."""
-        task, names = self.task, [name for name, _ in self.task.columns]
-        if task.shape.overwrite or task.shape.only_missing:
-            check_once(self.source, names)
-        elif task.verb == "extract":
-            way = "pass overwrite=True to replace it, rename the key"
-            check_new(self.source, names, way)
-        elif task.joins:
-            check_new(self.source, names, "call it on the original frame")
-
-    def _asked(self, at: Sequence[int] | None) -> NDArray[np.bool_] | None:
-        """Return which rows are asked, None for all; the others are done."""
-        filling = filling_of(self.source, self.task)
-        asked = None if filling is None else filling.asked
-        if at is not None:
-            chosen = np.zeros(self.source.rows, dtype=bool)
-            chosen[list(at)] = True
-            asked = chosen if asked is None else asked & chosen
-        if asked is not None:
-            for position in np.flatnonzero(~asked).tolist():
-                self.outcomes.skip(position)
-        return asked
-
     def _advise(self) -> None:
-        if not self.prompts.columns and self.source.rows > 1 and self.settings.dedupe:
+        columns, rows = self.prompts.columns, self.source.rows
+        if rows == 1:
+            return
+        if not columns and self.settings.dedupe:
             self._notice(
-                f"the template names no column, so all {self.source.rows} rows share "
-                "one call and one answer; dedupe=False asks for each row"
+                f"the template names no column, so all {rows} rows share one call and "
+                "one answer; dedupe=False asks for each row"
             )
-        for name in self.prompts.columns:
+        for name in columns if self.settings.na_action else ():
             if all_na(self.source, name):
-                ignored = self.settings.na_action == "ignore"
-                then = "nothing is sent" if ignored else "it is sent as empty text"
-                self._notice(f"column {name!r} is NA in every row, so {then}")
+                self._notice(f"column {name!r} is NA in every row: nothing is sent")
 
     # -- the run ----------------------------------------------------------------
 

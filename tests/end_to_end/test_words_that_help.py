@@ -11,7 +11,13 @@ from aiohttp import web
 from loopback_server import Server, completion, failure
 
 import pandas_llm
-from pandas_llm import ConfigurationError, Plan, ProviderError, TemplateError
+from pandas_llm import (
+    ConfigurationError,
+    LLMWarning,
+    Plan,
+    ProviderError,
+    TemplateError,
+)
 from pandas_llm.errors import (
     InvalidTypeError,
     MissingVerbError,
@@ -331,3 +337,47 @@ def test_a_gateways_page_is_said_to_be_one(on, status):
     said = "an HTML page, such as a gateway's or a login's: 'Sign in'."
     assert said in str(caught.value)
     assert "Check " in str(caught.value)
+
+
+# -- words about a run ------------------------------------------------------------
+
+
+def test_a_column_without_any_value_is_told(server, on):
+    df = pd.DataFrame({"text": [None, None], "more": ["a", "b"]})
+    with pytest.warns(LLMWarning, match="column 'text' is NA in every row: nothing is"):
+        out = df.llm.extract("${text} ${more}", ["a"], **on(server))
+    assert out["a"].isna().all()
+    assert server.bodies == []
+
+
+@pytest.fixture
+def many():
+    return pd.DataFrame({"text": [f"Row {i}." for i in range(1000)]})
+
+
+@pytest.mark.parametrize("how", ["waits", "awaits"])
+def test_a_large_run_that_costs_much_gets_a_word(simulator, on, many, how, tmp_path):
+    options = on(simulator(), cache=tmp_path / "c.sqlite")
+    dear = {**options, "prices": {"sim": (100.0, 1000.0)}}
+
+    def run():
+        if how == "waits":
+            return many.llm.extract("${text}", ["a"], **dear)
+        return asyncio.run(many.llm.aextract("${text}", ["a"], **dear))
+
+    with pytest.warns(LLMWarning) as caught:
+        run()
+    (one,) = caught
+    assert "this run may cost about $" in str(one.message)
+    assert "by a look at 50 of its 1,000 rows" in str(one.message)
+    assert "max_cost= bounds it" in str(one.message)
+    run()  # all is kept now, so it costs nothing
+
+
+def test_runs_that_are_small_or_bound_or_of_unknown_price_get_none(simulator, on, many):
+    options = on(simulator())
+    dear = {"sim": (100.0, 1000.0)}
+    many.llm.extract("${text}", ["a"], **options)
+    many.llm.extract("${text}", ["a"], prices={"sim": (0.1, 0.1)}, **options)
+    many.llm.extract("${text}", ["a"], prices=dear, max_cost=1e6, **options)
+    many.head(100).llm.extract("${text}", ["a"], prices=dear, **options)
