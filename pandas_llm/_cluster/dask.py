@@ -23,7 +23,7 @@ from dask.dataframe.extensions import (
 
 from pandas_llm import _verbs
 from pandas_llm._cluster.partition import engine_plan, run_partition
-from pandas_llm._verbs import brief, form, named_after_class
+from pandas_llm._verbs import brief, form, missing_verb, named_after_class
 from pandas_llm.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -131,7 +131,9 @@ class DaskAccessor:
                 f"on ddf.compute(), or on the parts that belong together"
             )
             raise ConfigurationError(msg)
-        raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise missing_verb(type(self), name, "ddf.llm")
 
 
 def _run(part: Any, plan: Plan) -> Any:

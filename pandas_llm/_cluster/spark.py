@@ -33,7 +33,7 @@ from pandas_llm import _verbs
 from pandas_llm._cluster.partition import engine_plan, run_partition
 from pandas_llm._pacing import WHOLE
 from pandas_llm._verbs import brief, form
-from pandas_llm.errors import InvalidValueError
+from pandas_llm.errors import ConfigurationError, InvalidValueError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping
@@ -101,6 +101,14 @@ def _lazy(verb: Callable[Concatenate[list[dict[str, Any]], P], Any]) -> SparkVer
     def run(
         sdf: DataFrame, *args: Any, workers: int | None = None, **options: Any
     ) -> DataFrame:
+        for name in ("overwrite", "only_missing"):
+            if options.get(name):
+                msg = (
+                    f"Spark adds columns and fills none, so {name}= is for pandas and "
+                    "Dask: drop the columns first, sdf.drop('name'); replies that are "
+                    "kept cost nothing"
+                )
+                raise ConfigurationError(msg)
         return _mapped(sdf, engine_plan(verb, sdf, *args, **options), workers)
 
     workers = Parameter("workers", Parameter.KEYWORD_ONLY, default=None)
@@ -120,7 +128,8 @@ def _mapped(sdf: DataFrame, plan: Plan, workers: int | None) -> DataFrame:
     for name in plan.columns:
         if name in sdf.columns:
             raise InvalidValueError(
-                f"the frame has a column {name!r} already: choose another name"
+                f"the frame has a column {name!r} already: choose another name, or "
+                f"sdf.drop({name!r}) first"
             )
     new = {name: _type(plan, name, kind) for name, kind in plan.columns.items()}
     schema = StructType(list(sdf.schema.fields))
