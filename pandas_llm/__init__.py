@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pandas_llm._display import Usage
+from pandas_llm._display import Usage, ends_here
 from pandas_llm._verbs import (
     aagg,
     aclassify,
@@ -59,6 +59,7 @@ from pandas_llm.errors import (
     GenerationError,
     LLMError,
     LLMWarning,
+    MissingVerbError,
     OutputError,
     ProviderError,
     TemplateError,
@@ -139,6 +140,7 @@ for _groups in (pd.api.typing.DataFrameGroupBy, pd.api.typing.SeriesGroupBy):
     setattr(_groups, "llm", GroupedAccessor())  # noqa: B010 - pandas has no register for them
 
 
+@ends_here
 def __getattr__(name: str) -> Any:
     """Import at first use: aiohttp and pydantic take half a second."""
     if name in ("batch", "cache", "simulator"):
@@ -156,7 +158,7 @@ def __getattr__(name: str) -> Any:
 
         ours = verb_instead_of(name, [*__all__, "filter"])
         msg += f": that is pandas_llm.{ours} here" if ours else ""
-    raise AttributeError(msg)
+    raise MissingVerbError(msg)
 
 
 def __dir__() -> list[str]:

@@ -43,7 +43,7 @@ def check_braces(text: str, names: Collection[str], what: str, *, uses: bool) ->
     ...     check_braces("Title of {text}", ["text"], "template", uses=False)
     ... except TemplateError as error:
     ...     print(str(error).partition(":")[0])
-    the template has {text}, which is sent as it stands
+    the template has {text}, which would be sent as it is
     """
     if found := _STATEMENT.search(text):
         msg = (
@@ -56,7 +56,7 @@ def check_braces(text: str, names: Collection[str], what: str, *, uses: bool) ->
             if _LATEX.search(text[: found.start()]):
                 continue
             if (field := _field(found[1], names, near=not uses)) is not None:
-                msg = f"the {what} has {found[0]}, which is sent as it stands: write "
+                msg = f"the {what} has {found[0]}, which would be sent as it is: write "
                 raise TemplateError(msg + f"${{{field}}}" + _meant(found[0]))
 
 

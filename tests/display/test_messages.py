@@ -58,8 +58,8 @@ BEFORE = {
     ),
     "a column that is there already": (
         lambda: generate({}, ["text"]),
-        "the frame has a column 'text' already: rename the key, or drop the column "
-        "first",
+        "the frame has a column 'text' already: call it on the original frame, rename "
+        "the key, or drop the column first",
     ),
     "no keys": (
         lambda: generate({}, []),
