@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pandas_llm._display import Usage, ends_here
+from pandas_llm._display import Usage
 from pandas_llm._verbs import (
     aagg,
     aclassify,
@@ -59,7 +59,6 @@ from pandas_llm.errors import (
     GenerationError,
     LLMError,
     LLMWarning,
-    MissingVerbError,
     OutputError,
     ProviderError,
     TemplateError,
@@ -140,7 +139,6 @@ for _groups in (pd.api.typing.DataFrameGroupBy, pd.api.typing.SeriesGroupBy):
     setattr(_groups, "llm", GroupedAccessor())  # noqa: B010 - pandas has no register for them
 
 
-@ends_here
 def __getattr__(name: str) -> Any:
     """Import at first use: aiohttp and pydantic take half a second."""
     if name in ("batch", "cache", "simulator"):
@@ -158,7 +156,7 @@ def __getattr__(name: str) -> Any:
 
         ours = verb_instead_of(name, [*__all__, "filter"])
         msg += f": that is pandas_llm.{ours} here" if ours else ""
-    raise MissingVerbError(msg)
+    raise AttributeError(msg)
 
 
 def __dir__() -> list[str]:
