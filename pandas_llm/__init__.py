@@ -53,7 +53,7 @@ from pandas_llm._verbs import (
     preview,
     search,
 )
-from pandas_llm.accessor import LLMAccessor
+from pandas_llm.accessor import GroupedAccessor, LLMAccessor
 from pandas_llm.errors import (
     ConfigurationError,
     GenerationError,
@@ -142,6 +142,8 @@ _LAZY = {
 logging.getLogger("pandas_llm").addHandler(logging.NullHandler())
 pd.api.extensions.register_dataframe_accessor("llm")(LLMAccessor)
 pd.api.extensions.register_series_accessor("llm")(LLMAccessor)
+for _groups in (pd.api.typing.DataFrameGroupBy, pd.api.typing.SeriesGroupBy):
+    setattr(_groups, "llm", GroupedAccessor())  # noqa: B010 - pandas has no register for them
 
 
 def __getattr__(name: str) -> Any:
@@ -156,6 +158,11 @@ def __getattr__(name: str) -> Any:
 
         return version("pandas-llm-accessor")
     msg = f"module 'pandas_llm' has no attribute {name!r}"
+    if not name.startswith("_"):
+        from pandas_llm.options import verb_instead_of
+
+        ours = verb_instead_of(name, [*__all__, "filter"])
+        msg += f": that is pandas_llm.{ours} here" if ours else ""
     raise AttributeError(msg)
 
 

@@ -17,6 +17,9 @@ from pandas_llm.types import Request, Spec
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from pandas_llm._run.rows import Source
     from pandas_llm._run.task import Task
     from pandas_llm.errors import ContextLengthError
@@ -30,13 +33,23 @@ _LEAST = 0.02
 
 
 class Prompts:
-    """A template, and a system template, bound to the columns of a frame."""
+    """A template, and a system template, bound to the columns of a frame.
 
-    def __init__(self, text: str, source: Source, settings: Settings) -> None:
+    `asked` says which rows have requests, if not all.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        source: Source,
+        settings: Settings,
+        asked: NDArray[np.bool_] | None = None,
+    ) -> None:
         names, constants = source.fields, settings.values
         template = Template(text, names, constants)
         self.columns = list(template.columns)
         self._source = source
+        self._asked = asked
         self._ignore_na = settings.na_action == "ignore"
         system = None
         if settings.system is not None:
@@ -48,10 +61,14 @@ class Prompts:
         if self._cut is not None and self._cut not in self.columns:
             msg = f"truncate names {self._cut!r}, which the template does not use"
             raise TemplateError(msg)
-        self._prompt = template.renderer(self.columns)
+        fields = template.fields + (system.fields if system else [])
+        if any(spec for name, spec in fields if name == self._cut):
+            msg = f"truncate names {self._cut!r}, which the template writes by a format"
+            raise TemplateError(msg)
+        self._prompt = template.renderer(self.columns, source)
         about = template.about
         self._about = None if about is None else self.columns.index(about)
-        self._system = system.renderer(self.columns) if system else None
+        self._system = system.renderer(self.columns, source) if system else None
         self._kept: dict[int, float] = {}
 
     def _add_images(self, option: str | Sequence[str] | None) -> list[int]:
@@ -84,6 +101,8 @@ class Prompts:
         else:
             rows = ((p, row_at(self._source, self.columns, p)) for p in at)
         for position, row in rows:
+            if self._asked is not None and not self._asked[position]:
+                continue
             if absent is not None and absent[position]:
                 if self._ignore_na:
                     yield position, None
@@ -133,6 +152,16 @@ class Prompts:
         row[at] = text[: int(len(text) * share)]
         system = self._system and self._system(row)
         return request._replace(prompt=self._prompt(row), system=system)
+
+
+def prompts_of(
+    task: Task, source: Source, asked: NDArray[np.bool_] | None = None
+) -> Prompts:
+    """Bind a task's template to a frame; ``embed`` takes a column's name for one."""
+    template, settings = task.template, task.settings
+    if task.embeds is not None:
+        template = column_template(template, source.fields, settings.values)
+    return Prompts(template, source, settings, asked)
 
 
 def column_template(
