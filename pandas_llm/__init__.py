@@ -67,6 +67,7 @@ from pandas_llm.errors import (
 if TYPE_CHECKING:
     from pandas_llm import batch, cache, simulator
     from pandas_llm._display import Progress
+    from pandas_llm._keys import Quoted
     from pandas_llm._run import last_usage
     from pandas_llm._verbs import to_chat_jsonl
     from pandas_llm.options import get_options, option_context, set_options
@@ -81,6 +82,7 @@ __all__ = [
     "Plan",
     "Progress",
     "ProviderError",
+    "Quoted",
     "TemplateError",
     "Usage",
     "aagg",
@@ -125,6 +127,7 @@ __all__ = [
 _LAZY = {
     "Plan": "plan",
     "Progress": "_display",
+    "Quoted": "_keys",
     "get_options": "options",
     "last_usage": "_run",
     "option_context": "options",

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import difflib
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from pandas_llm._engine import images
+from pandas_llm._replies import Records
 from pandas_llm._run.rows import is_na, iter_rows, missing_rows, row_at, without_na
 from pandas_llm._run.template import Template
 from pandas_llm.errors import ImageError, TemplateError
 from pandas_llm.types import Request, Spec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from pandas_llm._run.rows import Source
     from pandas_llm._run.task import Task
@@ -53,6 +55,8 @@ class Prompts:
         self._about = None if about is None else self.columns.index(about)
         self._system = system.renderer(self.columns) if system else None
         self._kept: dict[int, float] = {}
+        self._template = template
+        self._cells: list[Callable[[Sequence[Any]], str]] = []
 
     def _add_images(self, option: str | Sequence[str] | None) -> list[int]:
         """Return the places of the image columns among the used ones."""
@@ -69,6 +73,29 @@ class Prompts:
                 raise TemplateError(msg)
         self.columns += [name for name in names if name not in self.columns]
         return [self.columns.index(name) for name in names]
+
+    def quoted(self) -> Sequence[str]:
+        """Let requests hold the cells that answers may quote; return their columns.
+
+        Raises
+        ------
+        TemplateError
+            Where there is no text to quote, or not the cell's own.
+        """
+        fields = self._template.columns
+        if not fields:
+            msg = "Quoted[…] needs a text to quote, and the template names no column"
+            raise TemplateError(msg + "; images have none" * bool(self._pictures))
+        if formatted := self._template.formatted:
+            msg = (
+                f"Quoted[…] cuts its words out of the cell, and the template writes "
+                f"{formatted!r} by a format: name it plainly, as ${{{formatted}}}"
+            )
+            raise TemplateError(msg)
+        names = self._source.fields
+        each = [Template(f"${{{name}}}", names) for name in fields]
+        self._cells = [one.renderer(self.columns) for one in each]
+        return fields
 
     def requests(
         self, spec: Spec, at: Sequence[int] | None = None
@@ -95,7 +122,8 @@ class Prompts:
             if spec.odds == "questions" and self._about is not None:
                 prompt = str(filled[self._about])  # the question is asked apart
             system = self._system and self._system(filled)
-            request = Request(spec, prompt, system)
+            cells = tuple(cell(filled) for cell in self._cells)
+            request = Request(spec, prompt, system, cells=cells)
             if self._pictures:
                 yield position, self._illustrated(request, row)
             else:
@@ -149,6 +177,13 @@ def column_template(
         )
         raise TemplateError(msg)
     return text
+
+
+def quoting(task: Task, prompts: Prompts) -> Task:
+    """Return a task that finds what its answers quote in the cells of these prompts."""
+    if not (isinstance(task.output, Records) and task.output.quotes):
+        return task
+    return replace(task, output=task.output.over(prompts.quoted()))
 
 
 def _fitting(message: str) -> float:

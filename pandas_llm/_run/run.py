@@ -23,7 +23,7 @@ from pandas_llm._engine import (
 )
 from pandas_llm._pacing import CostBudget
 from pandas_llm._run import blocking, summary
-from pandas_llm._run.prompts import Prompts, column_template, shared_spec
+from pandas_llm._run.prompts import Prompts, column_template, quoting, shared_spec
 from pandas_llm._run.result import build_result, failure_table, rehearse
 from pandas_llm._run.rows import check_new, source_of
 from pandas_llm._run.sureness import check_gold, settle
@@ -86,7 +86,6 @@ class TaskRun:
     def __init__(
         self, task: Task, data: Any, *, dry: bool = False, bar: Bar | None = None
     ) -> None:
-        self.task = task
         self.settings = task.settings
         self.data = data
         self.source = source_of(data)
@@ -95,6 +94,7 @@ class TaskRun:
             fields, constants = self.source.fields, self.settings.values
             template = column_template(template, fields, constants)
         self.prompts = Prompts(template, self.source, self.settings)
+        self.task = task = quoting(task, self.prompts)
         self.outcomes = Outcomes(
             self.source.rows,
             task.output.width,

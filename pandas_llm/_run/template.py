@@ -69,6 +69,12 @@ class Template:
             return None
         return fields[0].name
 
+    @property
+    def formatted(self) -> str | None:
+        """The first column whose values are not written as they are."""
+        fields = (part for part in self._parts if isinstance(part, _Field))
+        return next((f.name for f in fields if getattr(f, "spec", "")), None)
+
     def renderer(self, columns: Sequence[str]) -> Callable[[Sequence[Any]], str]:
         """Return the function from a row's values, in this order, to the prompt."""
         parts = [part if isinstance(part, str) else "" for part in self._parts]
