@@ -28,7 +28,7 @@ _NUMBERS = re.compile(r"\d+")
 
 _QUOTES = frozenset(
     "\"'`\u00b4\u02b9\u02ba\u02bb\u02bc\u02bd\u05f3\u05f4\u2032\u2033\u2035\u2036\u3003"
-    "\u300c\u300d\u300e\u300f\u301d\u301e\u301f\uff02\uff07\uff62\uff63"
+    "\u201a\u201e\u2e42\u300c\u300d\u300e\u300f\u301d\u301e\u301f\uff02\uff07\uff62\uff63"
 )
 """Quotation marks, and what is written for them, beside those that Unicode calls so."""
 _SEEN = frozenset(
@@ -120,9 +120,9 @@ def find(words: str, texts: Sequence[Text]) -> list[Place]:
                     (parting if parts else whole).append(Place(at, start, end))
             if whole:
                 apart = [p for p in whole if _stands_apart(texts[p.text].whole, p)]
-                return apart or whole
+                return list(dict.fromkeys(apart or whole))
         if parting:
-            return parting
+            return list(dict.fromkeys(parting))
     return _nearly(fold(bare).text.strip(), texts)
 
 
@@ -220,11 +220,11 @@ def fold(text: str) -> Folded:
 def joined(text: str, at: int) -> bool:
     """Return whether the characters around a place are one, a base with its marks.
 
-    So are the parts of an emoji, of a flag and of a Hangul syllable, and CR LF.
+    So are the parts of an emoji, of a flag and of a Hangul syllable.
     """
     char, before = text[at], text[at - 1]
     if char < "\u0300":
-        return char == "\n" and before == "\r"
+        return False
     if before == _JOINER and unicodedata.category(char) == "So":
         return True
     if _FLAGS[0] <= char <= _FLAGS[1]:
