@@ -178,6 +178,14 @@ class Plan:
         """The new columns, and of what kind each is, such as "str" or "int"."""
         return dict(self._task.columns)
 
+    def columns_for(self, data: Any) -> dict[str, str]:
+        """Return the new columns for data like this.
+
+        A `Quoted` key has one more, ``<key>_column``, where the template names
+        several of the data's columns.
+        """
+        return dict(TaskRun(self._task, data.iloc[:0], dry=True).task.columns)
+
     @property
     def labels(self) -> tuple[Any, ...]:
         """What ``classify`` chooses from; empty for other verbs."""

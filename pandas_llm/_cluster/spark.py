@@ -116,13 +116,13 @@ classify = _lazy(_verbs.classify)
 
 def _mapped(sdf: DataFrame, plan: Plan, workers: int | None) -> DataFrame:
     empty = pd.DataFrame({name: pd.Series(dtype=object) for name in sdf.columns})
-    plan.meta(empty)  # says what is wrong with template and names
-    for name in plan.columns:
+    columns = plan.columns_for(empty)  # says what is wrong with template and names
+    for name in columns:
         if name in sdf.columns:
             raise InvalidValueError(
                 f"the frame has a column {name!r} already: choose another name"
             )
-    new = {name: _type(plan, name, kind) for name, kind in plan.columns.items()}
+    new = {name: _type(plan, name, kind) for name, kind in columns.items()}
     schema = StructType(list(sdf.schema.fields))
     for name, type_ in new.items():
         schema = schema.add(name, type_)

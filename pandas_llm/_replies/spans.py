@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 RATIO = 90
 """How alike words must be, of 100, where they are found by rapidfuzz: one letter of
 ten may be another. Their numbers must be the same."""
+_ROUGH = 15
+"""How much less alike is what is looked at, before it is cut at the ends of words."""
 _MOST = 256
 """Equal places of a text that are told apart."""
 _SPACED = "\u0530"
@@ -161,7 +163,7 @@ def _nearly(words: str, texts: Sequence[Text]) -> list[Place]:
         whole, starts, ends = text.folded
         if not words or not whole:
             continue
-        hit = fuzz.partial_ratio_alignment(words, whole, score_cutoff=RATIO)
+        hit = fuzz.partial_ratio_alignment(words, whole, score_cutoff=RATIO - _ROUGH)
         if hit is None:
             continue
         rough = hit.dest_start, hit.dest_end
