@@ -166,7 +166,23 @@ def _type(plan: Plan, name: str, kind: str) -> DataType:
     fields = schema["properties"]
     if plan.verb == "generate":
         fields = _resolved(fields["records"]["items"], schema)["properties"]
+    if quotation := _quotation(fields.get(name)):
+        return _list_type({"type": "array", "items": quotation["value"]}, schema) or (
+            StringType()
+        )
+    key, _, part = name.rpartition("_")
+    if _quotation(fields.get(key)):
+        return ArrayType(LongType() if part in ("start", "end") else StringType())
     return _list_type(fields.get(name, {}), schema) or StringType()
+
+
+def _quotation(field: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Return what each item of a list of quoted values holds; None for other keys."""
+    for choice in (field or {}).get("anyOf", [field or {}]):
+        held: Mapping[str, Any] = choice.get("items", {}).get("properties", {})
+        if held.keys() == {"quote", "value"}:
+            return held
+    return None
 
 
 def _list_type(field: Mapping[str, Any], root: Mapping[str, Any]) -> DataType | None:
