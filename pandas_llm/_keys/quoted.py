@@ -15,7 +15,7 @@ from typing import (
     get_origin,
 )
 
-from pydantic import create_model
+from pydantic import BeforeValidator, create_model
 
 from pandas_llm._keys.columns import Column, Quotation, is_optional
 from pandas_llm._keys.fields import UNIONS, resolve
@@ -84,12 +84,19 @@ def resolve_key(annotation: Any, where: str, models: Models) -> Any:
         return list[resolve_key(args[0], where, models)]  # type: ignore[misc]
     rest = [part for part in args if part is not NoneType]
     if origin in UNIONS and len(rest) == 1:
-        return Optional[resolve_key(rest[0], where, models)]  # noqa: UP045
+        inner: Any = Optional[resolve_key(rest[0], where, models)]  # noqa: UP045
+        return Annotated[inner, BeforeValidator(_nothing)]
     msg = (
         f"{where}: Quoted[…] stands alone, in Optional[…] or in list[…], and has one "
         f"type, not {annotation!r}"
     )
     raise InvalidTypeError(msg)
+
+
+def _nothing(value: Any) -> Any:
+    """Read no value without words as null; models write both."""
+    is_empty = isinstance(value, dict) and not any(value.values())
+    return None if is_empty and value.get("value", 0) is None else value
 
 
 def mentions_quoted(annotation: Any) -> bool:

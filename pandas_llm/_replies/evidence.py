@@ -69,50 +69,44 @@ class Evidence:
         missing: list[str],
     ) -> tuple[Any, ...]:
         """Return a record with its words; what is not found is added to `missing`."""
+        keys = list(zip(self._keys, record, strict=True))
         said: list[_Words] = []
-        for at, (column, value) in enumerate(zip(self._keys, record, strict=True)):
-            if not column.quoted or value is None:
-                continue
-            items = value if column.quoted == "many" else [value]
+        for at, (column, value) in enumerate(keys):
+            items = _items(column, value)
             for number, item in enumerate(items):
                 said.append(_Words(at, find(item["quote"], texts)))
                 if not said[-1].places:
                     name = f"{column.name}[{number}]" if len(items) > 1 else column.name
                     missing.append(f"{where}{name}: {_reason(item['quote'])}")
         places = iter(chosen(said))
+        width = 5 if len(self._fields) > 1 else 4
         row: list[Any] = []
-        for column, value in zip(self._keys, record, strict=True):
+        for column, value in keys:
+            found = [
+                self._cut(item["value"], texts, place)[:width]
+                for item in _items(column, value)
+                if (place := next(places)) is not None
+            ]
             if not column.quoted:
                 row.append(value)
-                continue
-            items = value if column.quoted == "many" else [value]
-            cut = [self._cut(i, texts, next(places)) for i in items or () if i]
-            row += self._columns(column, value, [one for one in cut if one])
+            elif column.quoted == "one" or value is None:
+                row += found[0] if found else (None,) * width
+            else:
+                row += [[one[at] for one in found] for at in range(width)]
         return tuple(row)
 
-    def _cut(
-        self, item: Any, texts: Sequence[Text], place: Place | None
-    ) -> tuple[Any, ...] | None:
-        """Return a value with its words and where they are; None without any."""
-        if place is None:
-            return None
+    def _cut(self, value: Any, texts: Sequence[Text], place: Place) -> tuple[Any, ...]:
+        """Return a value with the words at a place."""
         at, start, end = place
-        words = texts[at].whole[start:end]
-        return (item["value"], words, start, end, self._fields[at])[: self._width]
+        return value, texts[at].whole[start:end], start, end, self._fields[at]
 
-    @property
-    def _width(self) -> int:
-        return 5 if len(self._fields) > 1 else 4
 
-    def _columns(
-        self, column: Column, value: Any, found: list[tuple[Any, ...]]
-    ) -> Sequence[Any]:
-        """Return the values of a quoted key's columns."""
-        if value is None or (column.quoted == "one" and not found):
-            return (None,) * self._width
-        if column.quoted == "one":
-            return found[0]
-        return [[one[at] for one in found] for at in range(self._width)]
+def _items(column: Column, value: Any) -> Sequence[Any]:
+    """Return what a key quotes."""
+    if not column.quoted or value is None:
+        return ()
+    items: Sequence[Any] = value if column.quoted == "many" else (value,)
+    return items
 
 
 def chosen(said: Sequence[_Words]) -> list[Place | None]:

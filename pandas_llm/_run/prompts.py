@@ -74,7 +74,7 @@ class Prompts:
         self.columns += [name for name in names if name not in self.columns]
         return [self.columns.index(name) for name in names]
 
-    def quoted(self) -> Sequence[str]:
+    def hold_cells(self) -> Sequence[str]:
         """Let requests hold the cells that answers may quote; return their columns.
 
         Raises
@@ -183,7 +183,7 @@ def quoting(task: Task, prompts: Prompts) -> Task:
     """Return a task that finds what its answers quote in the cells of these prompts."""
     if not (isinstance(task.output, Records) and task.output.quotes):
         return task
-    return replace(task, output=task.output.over(prompts.quoted()))
+    return replace(task, output=task.output.over(prompts.hold_cells()))
 
 
 def _fitting(message: str) -> float:

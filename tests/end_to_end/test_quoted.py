@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import pickle
 import re
 from contextlib import nullcontext
-from typing import Any, Literal, Optional
+from typing import Annotated, Any, Literal, Optional
 
 import orjson
 import pandas as pd
 import pytest
 from loopback_server import Server, completion, failure
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 import pandas_llm
 from pandas_llm import LLMWarning, Plan, Quoted
@@ -138,6 +139,43 @@ def test_what_may_be_missing_is_na_in_all_columns(kind):
     }
 
 
+@pytest.mark.parametrize("none", [None, {"quote": "", "value": None}, said(None, None)])
+def test_nothing_may_be_written_as_null_within(none):
+    row, server = extract({"k": Optional[Quoted[int]]}, {"k": none})
+    assert row[["k", "k_quote", "k_start", "k_end"]].isna().all()
+    assert pd.isna(row["why"])
+    assert len(server.bodies) == 1
+
+
+def test_a_value_without_words_is_asked_again():
+    one = {"k": {"quote": "", "value": 3}}
+    row, server = extract({"k": Optional[Quoted[int]]}, one, {"k": said("1889", 1889)})
+    assert row["k"] == 1889
+    assert "k: no words are quoted" in str(server.bodies[1]["messages"])
+
+
+def test_a_description_is_the_keys_own():
+    kind = Annotated[
+        Quoted[Annotated[int, Field(ge=1000)]], Field(description="a year")
+    ]
+    row, server = extract({"k": kind}, {"k": said("14", 14)}, {"k": said("1889", 1889)})
+    form = server.bodies[0]["response_format"]["json_schema"]["schema"]
+    assert form["properties"]["k"]["description"] == "a year"
+    assert row["k"] == 1889
+
+
+def test_confidence_stands_behind_the_quotes():
+    keys = {"k": Quoted[str], "sure": bool, "day": Quoted[dt.date] | None}
+    frame = pd.DataFrame({"text": ["It opened on 1889-03-31."]})
+    out = frame.llm.extract("${text}", keys, model="sim", confidence=True)
+    assert list(out.columns[1:]) == [
+        *("k", "k_quote", "k_start", "k_end", "sure"),
+        *("day", "day_quote", "day_start", "day_end", "sure_confidence"),
+    ]
+    assert out["day_quote"][0] == "1889-03-31"
+    assert 0.5 <= out["sure_confidence"][0] <= 1
+
+
 def test_several_columns_are_searched_and_named():
     frame = pd.DataFrame({"title": ["On Paris"], "text": [TEXT], "n": [7]})
     keys = {"a": Quoted[str], "b": Quoted[int], "c": list[Quoted[str]]}
@@ -155,6 +193,20 @@ def test_equal_prompts_of_other_cells_have_places_of_their_own():
         out = frame.llm.extract("${a}${b}", {"k": Quoted[str]}, **at(server))
     assert out["k_column"].tolist() == ["a", "b"]
     assert out["k_start"].tolist() == [2, 0]
+
+
+def test_equal_prompts_of_other_cells_are_one_request_of_a_batch(tmp_path):
+    frame = pd.DataFrame({"a": ["x Oslo.", "x "], "b": [" y.", "Oslo. y."]})
+    with Simulator() as sim:
+        options = {"model": "sim", "base_url": sim.base_url, "cache": tmp_path / "c"}
+        for _ in range(2):  # the endpoint is known then, and both rows in one batch
+            out = frame.llm.extract(
+                "${a}${b}", {"k": Quoted[str]}, batch=True, **options
+            )
+            frame = frame.replace("Oslo", "Rome", regex=True)
+        assert sim.stats()["requests"] == 2
+    assert out["k_quote"].notna().all()
+    assert len(set(zip(out["k_column"], out["k_start"], strict=True))) == 2
 
 
 def test_labels_and_other_keys_stand_beside_quoted_ones():
@@ -343,6 +395,14 @@ def test_series_lists_and_async_forms_have_the_same_columns():
     again = asyncio.run(series.llm.aextract(template, keys, model="sim"))
     assert out.iloc[0].to_dict() == again.iloc[0].to_dict() == row
     assert row["k_quote"] == "It rained in Oslo."
+
+
+def test_a_plan_is_pickled_with_quoted_keys():
+    keys = {"k": Quoted[dt.date] | None, "more": list[Quoted[str]]}
+    plan = Plan("text: ${text}", keys, verb="extract", model="sim")
+    copy = pickle.loads(pickle.dumps(plan))
+    assert copy.schema == plan.schema
+    pd.testing.assert_frame_equal(copy(ROW), plan(ROW))
 
 
 def test_a_plan_knows_its_columns_and_dtypes_before_it_runs():
