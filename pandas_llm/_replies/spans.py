@@ -114,17 +114,17 @@ def find(words: str, texts: Sequence[Text]) -> list[Place]:
     """
     bare = _OUTSIDE.sub("", _OUTSIDE.sub("", words)[::-1])[::-1]
     for form in dict.fromkeys((words.strip(), bare)):
-        parting: list[Place] = []
-        for search in (Text.exactly, Text.alike):
-            whole: list[Place] = []
+        found: dict[tuple[int, int], list[Place]] = {}
+        for order, search in enumerate((Text.exactly, Text.alike)):
             for at, text in enumerate(texts):
                 for start, end, parts in search(text, form):
-                    (parting if parts else whole).append(Place(at, start, end))
-            if whole:
-                apart = [p for p in whole if _stands_apart(texts[p.text].whole, p)]
-                return list(dict.fromkeys(apart or whole))
-        if parting:
-            return list(dict.fromkeys(parting))
+                    within = _cuts(text.whole, start) or _cuts(text.whole, end)
+                    rank = (2 if parts else int(within), order)
+                    found.setdefault(rank, []).append(Place(at, start, end))
+            if (0, 0) in found:
+                break  # folding would find none that are better
+        if found:
+            return list(dict.fromkeys(found[min(found)]))
     return _nearly(fold(bare).text.strip(), texts)
 
 
@@ -138,10 +138,6 @@ def _occurrences(words: str, text: str) -> Iterator[int]:
             at = text.find(words, at + 1)
 
     return islice(found(), _MOST) if words else iter(())
-
-
-def _stands_apart(text: str, place: Place) -> bool:
-    return not (_cuts(text, place.start) or _cuts(text, place.end))
 
 
 def _cuts(text: str, at: int) -> bool:

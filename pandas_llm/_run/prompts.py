@@ -122,8 +122,10 @@ class Prompts:
             if spec.odds == "questions" and self._about is not None:
                 prompt = str(filled[self._about])  # the question is asked apart
             system = self._system and self._system(filled)
-            cells = tuple(cell(filled) for cell in self._cells)
-            request = Request(spec, prompt, system, cells=cells)
+            request = Request(spec, prompt, system)
+            if self._cells:
+                cells = tuple(cell(filled) for cell in self._cells)
+                request = request._replace(cells=cells)
             if self._pictures:
                 yield position, self._illustrated(request, row)
             else:

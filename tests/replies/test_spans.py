@@ -177,6 +177,8 @@ def test_words_of_seventeen_scripts_are_found_at_whole_characters():
         ("Strasse", "Die Straße hier", ["Straße"]),
         ("s", "ß und so", ["s"]),
         ("1", "½ or 1", ["1"]),
+        ("art", "A party of Art", ["Art"]),
+        ("art", "The party", ["art"]),
         ("5", "15 of 5", ["5"]),  # words before parts of them
         ("東京", "東京で、東京は", ["東京", "東京"]),  # where words do not stand apart
         ("“so it was …”", "And so it was then", ["so it was"]),
