@@ -175,7 +175,7 @@ class Plan:
 
     @property
     def columns(self) -> dict[str, str]:
-        """The new columns, and of what kind each is, such as "str" or "int"."""
+        """The new columns, and of what kind each is; see `columns_for`."""
         return dict(self._task.columns)
 
     def columns_for(self, data: Any) -> dict[str, str]:

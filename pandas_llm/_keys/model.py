@@ -18,7 +18,7 @@ from pydantic.errors import PydanticUserError
 
 from pandas_llm._keys.columns import RecordModel, columns_of, is_optional, reader
 from pandas_llm._keys.fields import strict_model
-from pandas_llm._keys.quoted import check_own, mentions_quoted, resolve_key
+from pandas_llm._keys.quoted import check_own, refuse_quoted, resolve_key
 from pandas_llm._keys.schema import target, unportable
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
 
@@ -104,12 +104,7 @@ def parse_labels(name: str, labels: Any) -> Keys:
     ('good', 'bad')
     """
     is_type = isinstance(labels, type) or get_origin(labels) is Literal
-    if mentions_quoted(labels):
-        msg = (
-            "classify returns labels without quotes: use extract with "
-            "keys={'label': Quoted[Literal[…]]}"
-        )
-        raise InvalidTypeError(msg)
+    refuse_quoted(labels, "classify", "a label")
     if isinstance(labels, str) or not (is_type or hasattr(labels, "__iter__")):
         msg = "labels must be a list of texts or a mapping label → description"
         raise InvalidValueError(msg)

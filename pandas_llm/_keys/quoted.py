@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import GenericAlias, NoneType
 from typing import (
     TYPE_CHECKING,
@@ -73,7 +74,7 @@ class Quoted(Generic[T]):
 
 def resolve_key(annotation: Any, where: str, models: Models) -> Any:
     """Resolve the type of a key, which may be `Quoted`, optional, or a list of it."""
-    if not mentions_quoted(annotation):
+    if not _mentions(annotation):
         return resolve(annotation, where, models)
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Quoted:
@@ -99,16 +100,25 @@ def _nothing(value: Any) -> Any:
     return None if is_empty and value.get("value", 0) is None else value
 
 
-def mentions_quoted(annotation: Any) -> bool:
-    """Return whether a type is, or is made with, `Quoted`."""
+def _mentions(annotation: Any) -> bool:
     if annotation is Quoted or get_origin(annotation) is Quoted:
         return True
-    return any(map(mentions_quoted, get_args(annotation)))
+    return any(map(_mentions, get_args(annotation)))
+
+
+def refuse_quoted(keys: Any, verb: str, what: str) -> None:
+    """Raise for `Quoted` in the keys of a verb whose answers are of no single cell."""
+    if any(map(_mentions, keys.values() if isinstance(keys, Mapping) else [keys])):
+        msg = (
+            f"{verb} returns {what}, which no cell is quoted for: use extract with "
+            "keys={'label': Quoted[Literal['a', 'b']]}"
+        )
+        raise InvalidTypeError(msg)
 
 
 def _asked(kind: Any, where: str, models: Models) -> type[Quotation]:
     """Build the model of a value and its words."""
-    if mentions_quoted(kind) or is_optional(kind):
+    if _mentions(kind) or is_optional(kind):
         inner = "Optional[Quoted[…]]" if is_optional(kind) else "one Quoted[…]"
         msg = f"{where}: write {inner}, not Quoted[{kind!r}]"
         raise InvalidTypeError(msg)

@@ -36,7 +36,7 @@ class Evidence:
         The columns that the template names, in the order of a row's cells.
     """
 
-    def __init__(self, columns: Sequence[Column], fields: Sequence[str]) -> None:
+    def __init__(self, columns: Sequence[Column], fields: Sequence[str] = ()) -> None:
         self._keys = columns
         self._fields = fields
         several = len(fields) > 1

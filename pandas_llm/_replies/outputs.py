@@ -141,7 +141,7 @@ class Records:
         asked = reply_model(keys.model, single=single)
         self._evidence: Evidence | None = None
         self.quotes = any(column.quoted for column in keys.columns)
-        self._lay_out(keys.columns)
+        self._lay_out(Evidence(keys.columns).columns)
         self.open = tuple(column.name for column in keys.columns)
         self.schema: Mapping[str, Any] | None = schema
         self.constrained: Mapping[str, Any] | None = None

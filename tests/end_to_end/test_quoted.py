@@ -419,7 +419,7 @@ def test_a_plan_knows_its_columns_and_dtypes_before_it_runs():
     frame = pd.DataFrame({"text": ["x"], "title": ["y"]})
     assert "k_column" in wide.meta(frame).columns
     assert "k_column" in wide.columns_for(frame)
-    assert "k_column" not in plan.columns_for(frame)
+    assert plan.columns_for(frame) == plan.columns
 
 
 def test_a_batch_finds_the_words_when_its_result_is_read(tmp_path):
@@ -500,8 +500,10 @@ def test_there_must_be_a_text_to_quote(tmp_path):
 def test_verbs_without_keys_have_no_quotes():
     with replies("x") as server:
         options = {k: v for k, v in at(server).items() if k != "error_column"}
-        with pytest.raises(TypeError, match="classify returns labels without quotes"):
+        with pytest.raises(TypeError, match="classify returns a label"):
             ROW.llm.classify("${text}", Quoted[Literal["a", "b"]], **options)
         with pytest.raises(TypeError, match=re.escape("keys")):
             ROW.llm.complete("${text}", keys={"k": Quoted[str]}, **options)
+        with pytest.raises(TypeError, match="agg returns an answer about many rows"):
+            ROW.llm.agg("What?", "text", keys={"k": list[Quoted[str]]}, **options)
         assert server.bodies == []
