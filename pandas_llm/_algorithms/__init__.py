@@ -9,7 +9,11 @@ from __future__ import annotations
 from pandas_llm._algorithms.candidates import Pairs, near_pairs, near_vectors
 from pandas_llm._algorithms.groups import group_pairs
 from pandas_llm._algorithms.packing import pack
-from pandas_llm._algorithms.ranking import select_largest, select_largest_by_votes
+from pandas_llm._algorithms.ranking import (
+    questions_asked,
+    select_largest,
+    select_largest_by_votes,
+)
 from pandas_llm._algorithms.thresholds import (
     Cutoffs,
     accuracy_cutoff,
@@ -26,6 +30,7 @@ __all__ = [
     "near_pairs",
     "near_vectors",
     "pack",
+    "questions_asked",
     "sample_size",
     "select_largest",
     "select_largest_by_votes",
