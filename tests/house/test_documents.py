@@ -1,4 +1,4 @@
-"""What README, docstrings, demo and notebooks show is run as it stands there."""
+"""What README, docs, docstrings, demo and notebooks show is run as it stands there."""
 
 import doctest
 import importlib
@@ -11,6 +11,7 @@ import warnings
 from pathlib import Path
 
 import nbformat
+import outputs
 import pytest
 from nbclient import NotebookClient
 
@@ -18,7 +19,6 @@ import pandas_llm
 from pandas_llm.accessor import LLMAccessor
 
 ROOT = Path(__file__).parents[2]
-CODE = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 EXTRAS = dict.fromkeys(("pandas_llm.spark", "pandas_llm._cluster.spark"), "pyspark")
 MODULES = [
@@ -28,11 +28,22 @@ MODULES = [
 ]
 
 
-def test_the_readmes_code_runs_from_top_to_bottom(capsys):
-    space = {}
-    for code in CODE.findall((ROOT / "README.md").read_text()):
-        exec(compile(code, "README.md", "exec"), space)
-    assert "dtype" in capsys.readouterr().out
+@pytest.mark.parametrize(
+    "page", outputs.pages(), ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_the_code_of_a_page_prints_what_stands_below_it(page):
+    """`python docs/outputs.py PAGE` writes what is printed now."""
+    text = page.read_text()
+    assert outputs.rewritten(text, page.name) == text
+
+
+def test_a_page_that_shows_what_was_not_printed_is_written_again():
+    page = "```python\nprint(1)\n```\n\n```text output\n2\n```\n"
+    right = page.replace("2", "1")
+    assert outputs.rewritten(page, "") == right
+    assert outputs.rewritten("```python\nprint(1)\n```\n", "") == right
+    assert outputs.rewritten(right.replace("1", "...", 2), "") != right
+    assert outputs.rewritten(right, "") == right
 
 
 class Finder(doctest.DocTestFinder):
@@ -40,18 +51,6 @@ class Finder(doctest.DocTestFinder):
 
     def _from_module(self, module, found):
         return super()._from_module(module, inspect.unwrap(found))
-
-
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "docs").glob("*.md")), ids=lambda p: p.stem
-)
-def test_the_code_of_a_page_runs_from_top_to_bottom(path, capsys):
-    space = {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for code in CODE.findall(path.read_text()):
-            exec(compile(code, path.name, "exec"), space)
-    assert capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["pandas_llm", *MODULES])

@@ -408,11 +408,12 @@ def test_a_compatible_server_is_known_by_its_address(name):
     assert type(found) is (preset.dialect if special else base)
 
 
-# -- the README --------------------------------------------------------------------
+# -- the page of providers -----------------------------------------------------------
 
+PAGE = FOLDER.parent.parent / "docs" / "reference" / "providers.md"
 TABLE = {
     cells[0].strip("` "): [cell.strip() for cell in cells[1:]]
-    for line in (FOLDER.parent.parent / "README.md").read_text().splitlines()
+    for line in PAGE.read_text().splitlines()
     if len(cells := line.strip("|").split("|")) == 10 and cells[0].startswith(" `")
 }
 
@@ -426,12 +427,12 @@ def has_batches(provider):
     return True
 
 
-def test_the_readmes_table_names_every_provider():
+def test_the_pages_table_names_every_provider():
     assert set(TABLE) == providers.presets().keys() - HERE - DECIDE
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"gemini-compatible"}))
-def test_the_readmes_table_is_true(name):
+def test_the_pages_table_is_true(name):
     access, schema, n, images, embeds, batch, limits, lacking, _ = TABLE[name]
     provider, preset, known = connect(name), providers.presets()[name], examples(name)
     assert (n == "one by one") == (not provider.capabilities.n)
