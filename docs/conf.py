@@ -36,6 +36,7 @@ exclude_patterns = [".*", "site", "tests", "build", "dist", "**/.ipynb_checkpoin
 
 # Markdown and notebooks: what is committed is shown, nothing is run
 nb_execution_mode = "off"
+nb_ipywidgets_js = {}  # would be fetched
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4
 
@@ -51,11 +52,17 @@ html_theme = "pydata_sphinx_theme"
 html_title = "pandas_llm"
 html_static_path = ["static"]
 html_css_files = ["pages.css"]
+html_sidebars = {  # pages without neighbours
+    f"docs/{page}": []
+    for page in ("getting-started", "coming-from", "how-it-works", "speed", "scale")
+} | {"docs/index": [], "docs/tried-on": []}
 html_extra_path = ["extra"]
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {
     "navbar_end": ["theme-switcher"],
+    "navbar_persistent": ["search-button"],
+    "header_links_before_dropdown": 5,
     "show_prev_next": True,
     "show_toc_level": 2,
     "secondary_sidebar_items": ["page-toc"],

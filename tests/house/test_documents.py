@@ -7,13 +7,14 @@ import pkgutil
 import re
 import subprocess
 import sys
+import tomllib
 import warnings
 from pathlib import Path
 
 import nbformat
 import outputs
 import pytest
-from nbclient import NotebookClient
+import renew
 
 import pandas_llm
 from pandas_llm.accessor import LLMAccessor
@@ -112,24 +113,44 @@ def test_the_demo_says_what_is_missing_for_a_real_model():
 @pytest.mark.timeout(180)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_from_top_to_bottom(path, tmp_path):
-    notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(
-        notebook,
-        timeout=120,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(path.parent)}},
-    )
-    client.execute()
+def test_a_notebook_runs_from_top_to_bottom_and_shows_what_is_kept(path):
+    done = renew.run(path)
     text = "".join(
         str(output)
-        for cell in notebook.cells
+        for cell in done.cells
         if cell.cell_type == "code"
         for output in cell.outputs
     )
     assert "Traceback" not in text
     assert "Warning" not in text
+    kept = nbformat.read(path, as_version=4)
+    assert renew.shown(done) == renew.shown(kept), f"run python docs/renew.py {path}"
 
 
 def test_there_is_a_quickstart():
     assert "01-quickstart" in [path.stem for path in NOTEBOOKS]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_names_what_it_needs_and_fits_a_page(path):
+    notebook = nbformat.read(path, as_version=4)
+    assert "widgets" not in notebook.metadata
+    first = notebook.cells[0].source
+    named = re.search(r"pip install '?pandas-llm-accessor(?:\[(.*?)\])?'?", first)
+    assert named, "the first cell names the extras"
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [name for name in (named[1] or "").split(",") if name]
+    needs = [*known["dependencies"], "numpy"]
+    needs += [need for name in extras for need in known["optional-dependencies"][name]]
+    have = set(re.findall(r"[a-z]\w+", " ".join(needs))) | {"pandas_llm", "IPython"}
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for cell in cells:
+        if path.stem != "08-how-sure":
+            assert all(len(line) <= 88 for line in cell.source.splitlines())
+        for output in cell.outputs:
+            assert output.output_type != "error"
+    code = "\n".join(cell.source for cell in cells)
+    imported = set(re.findall(r"^ *(?:import|from) (\w+)", code, re.MULTILINE))
+    assert imported - sys.stdlib_module_names <= have
+    assert ".llm.chunk(" not in code or "chunk" in extras
+    assert '"tiny"' not in code or "tiny" in extras
