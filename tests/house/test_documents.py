@@ -145,8 +145,7 @@ def test_a_notebook_names_what_it_needs_and_fits_a_page(path):
     have = set(re.findall(r"[a-z]\w+", " ".join(needs))) | {"pandas_llm", "IPython"}
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     for cell in cells:
-        if path.stem != "08-how-sure":
-            assert all(len(line) <= 88 for line in cell.source.splitlines())
+        assert all(len(line) <= 88 for line in cell.source.splitlines())
         for output in cell.outputs:
             assert output.output_type != "error"
     code = "\n".join(cell.source for cell in cells)
