@@ -8,8 +8,10 @@ Blocks ```` ```python notest ```` are left alone.
 import contextlib
 import doctest
 import io
+import os
 import re
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -58,7 +60,9 @@ def main(paths: list[Path]) -> None:
     from pandas_llm import options
 
     for path in paths:
-        with options.option_context():
+        with options.option_context(), tempfile.TemporaryDirectory() as folder:
+            # as for a newcomer: nothing is answered yet
+            os.environ["PANDAS_LLM_CACHE"] = str(Path(folder, "kept.sqlite"))
             text = path.read_text()
             path.write_text(rewritten(text, path.name))
 
