@@ -1,7 +1,9 @@
 """Run notebooks and keep what they show: ``python docs/renew.py [NOTEBOOK …]``."""
 
+import os
 import re
 import sys
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -23,7 +25,9 @@ def run(path: Path) -> nbformat.NotebookNode:
     client = NotebookClient(
         notebook, timeout=120, kernel_name="python3", resources=place
     )
-    client.execute()
+    with tempfile.TemporaryDirectory() as folder:  # nothing is answered yet
+        kept = str(Path(folder, "kept.sqlite"))
+        client.execute(env={**os.environ, "PANDAS_LLM_CACHE": kept})
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
