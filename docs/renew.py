@@ -41,17 +41,18 @@ def is_widget(output: nbformat.NotebookNode) -> bool:
     return any("widget" in kind for kind in output.get("data", {}))
 
 
-def shown(notebook: nbformat.NotebookNode) -> list[list[str]]:
-    """Return the texts that each cell shows, without what differs between runs."""
-    texts = [
-        [
-            output.get("text") or output.get("data", {}).get("text/plain", "")
-            for output in cell.outputs
-        ]
+def shown(notebook: nbformat.NotebookNode) -> list[str]:
+    """Return the text that each cell shows, without what differs between runs."""
+    return [
+        steady(
+            "".join(
+                output.get("text") or output.get("data", {}).get("text/plain", "")
+                for output in cell.outputs
+            )
+        )
         for cell in notebook.cells
         if cell.cell_type == "code"
     ]
-    return [[steady(text) for text in cell] for cell in texts]
 
 
 def steady(text: str) -> str:
