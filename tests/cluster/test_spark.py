@@ -52,6 +52,24 @@ def presidents(spark):
     return spark.createDataFrame(rows, "id int, text string").repartition(3)
 
 
+def test_filter_leaves_the_rows_that_match_and_others_say_what_to_do(
+    presidents, simulator
+):
+    server = simulator()
+    given = {"model": "sim", "base_url": server.base_url}
+    asked = pandas_llm.spark.matches(presidents, "Was ${text} right?", **given)
+    assert asked.dtypes[-1] == ("matches", "boolean")
+    yes = {row["id"] for row in asked.collect() if row["matches"]}
+    out = pandas_llm.spark.filter(presidents, "Was ${text} right?", **given)
+    assert out.dtypes == presidents.dtypes
+    assert {row["id"] for row in out.collect()} == yes
+    assert 0 < len(yes) < 12
+    with pytest.raises(AttributeError, match=r"Call it on sdf.toPandas\(\)"):
+        _ = pandas_llm.spark.merge
+    with pytest.raises(ConfigurationError, match="find thresholds with pandas"):
+        pandas_llm.spark.filter(presidents, "${text}?", cascade="tiny", recall=0.9)
+
+
 def test_generate_gives_the_records_of_every_row(presidents, simulator):
     server = simulator()
     out = pandas_llm.spark.generate(
