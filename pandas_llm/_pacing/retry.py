@@ -109,6 +109,11 @@ class Circuit:
         self.patience = patience
         self._retries = self.FLOOR
         self._streak: list[Row] = []
+        """Rows of the failures since the last answer to a request that left later."""
+        self._began = -math.inf
+        """When the first of these failures was noticed."""
+        self._earlier = 0
+        """Answers since then to requests that had left before."""
         self._opened: float | None = None
         self.is_open = False
         """Whether the run is held back."""
@@ -156,7 +161,10 @@ class Circuit:
         self.up = max(self.up, sent)
         self._unmade = 0
         if self._streak:
-            self._streak.clear()
+            if sent > self._began:
+                self._streak.clear()
+            else:
+                self._earlier += 1
         if self._opened is not None:
             self._review()
 
@@ -170,12 +178,16 @@ class Circuit:
         if row.failures == 0:
             row.failed = self._clock()
         row.failures += 1
+        if not self._streak:
+            self._began, self._earlier = self._clock(), 0
         self._streak.append(row)
         before = tuple(pair for pair in self._others if pair[0] is not row)
         self._others = (*before[-1:], (row, self._clock()))
         self._retries -= 1.0
         several = len({id(row) for row in self._streak}) >= self.ROWS
-        if self._retries < 0 or (several and len(self._streak) >= self.STREAK):
+        # one failure in ten beside 256 requests is no outage: the others are answered
+        long = len(self._streak) >= max(self.STREAK, self._earlier + 1)
+        if self._retries < 0 or (several and long):
             self._open()
 
     def unmade(self) -> None:
