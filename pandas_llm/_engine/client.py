@@ -138,11 +138,7 @@ class Client:
         return Outcome(records, error, 0, 0.0, reply, tokens, cached=True)
 
     def give_up(self, key: bytes, error: LLMError) -> None:
-        """Keep why a request has no answer here, when one was had in another way.
-
-        Nothing else of a failure is kept. This is, so that the same call need not
-        ask in vain before it comes to the answer that was paid for.
-        """
+        """Keep why a request was answered elsewhere: so the same call asks there."""
         if self._cache is not None:
             why = Choice(str(error), error.kind)
             self._cache.put(elsewhere(key), Reply((why,)))
@@ -165,13 +161,7 @@ class Client:
         key: bytes | None = None,
         tally: Tally | None = None,
     ) -> Awaitable[Outcome]:
-        """Ask until the reply is understood; a `key` given has no reply kept.
-
-        Raises
-        ------
-        LLMError
-            Only one that is fatal; any other is the row's and in the outcome.
-        """
+        """Ask until the reply is understood; with `key` no reply is kept."""
         if key is None:
             key = self.fingerprint.of(request)
             if kept := self.known([key]):
@@ -255,13 +245,7 @@ class Client:
         keys: Sequence[bytes],
         tally: Tally | None = None,
     ) -> list[Outcome]:
-        """Ask for the vectors of several texts at once; each is kept by itself.
-
-        Raises
-        ------
-        LLMError
-            When there is no answer: of all of them, since it does not say for which.
-        """
+        """Ask for the vectors of several texts at once; each is kept by itself."""
         if self._settings.replay:
             return [_not_kept() for _ in requests]
         started = time.perf_counter()
@@ -294,9 +278,8 @@ class Client:
         """Collect as many choices as were asked for.
 
         A choice that was declined, filtered, cut off or calls a tool counts as
-        answered: asked again unchanged it would end the same. One that is not
-        understood is asked again with the reason; one that the server did not give is
-        asked for.
+        answered. One that is not understood is asked again with the reason; one that is
+        missing is asked for.
         """
         asked, left = request, request.spec.n
         again, read = self._settings.output_retries, self._output.read

@@ -100,17 +100,9 @@ class Events:
 class Streak:
     """Rows that failed alike in the order of their arrival, with no answer in between.
 
-    The rows next to each other in a frame may be alike as well, so from the third on
-    rows from all over the frame are asked, a few at a time. Only when some of these
-    fail too is it no row's own; and rows that were put off and fail again at the end
-    must have others beside them that were not.
-
-    Examples
-    --------
-    >>> from pandas_llm.errors import BadRequestError
-    >>> streak, no = Streak(), BadRequestError("no")
-    >>> [streak.failed(no, elsewhere=at > 2) for at in range(10)].index(True)
-    9
+    Neighbours in a frame may be alike, so from the third on rows from all over the
+    frame are asked, a few at a time. The run ends only when some of these fail too, and
+    rows that had not failed before are among them.
     """
 
     LOOK = 3

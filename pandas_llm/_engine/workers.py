@@ -77,13 +77,7 @@ class Engine:
         self._bundles: Bundles | None = None
 
     async def execute(self, feed: Feed, deadline: float | None = None) -> None:
-        """Send every request, until all are done, time is up or one is fatal.
-
-        Raises
-        ------
-        LLMError
-            The fatal one, when those in flight have finished.
-        """
+        """Send every request, until all are done, time is up or one error is fatal."""
         self._feed = feed
         if self._client.bundling.inputs > 1:
             self._bundles = Bundles(feed, self._client)
@@ -116,10 +110,10 @@ class Engine:
     async def _probe(self) -> None:
         """Send rows one by one until the endpoint has answered one of them.
 
-        A wrong key or model costs one call this way, not one a row. The head of a
-        frame is no sample: when the first rows fail the same way, rows from all over
-        it are asked once each before that ends the run. A row that is refused sleeps
-        meanwhile: it may be larger than the account's limit, and refused for ever.
+        A wrong key or model costs one call this way, not one a row. The head of a frame
+        is no sample: when the first rows fail the same way, rows from all over it are
+        asked once each before that ends the run. A refused row sleeps meanwhile: it may
+        be larger than the account's limit.
         """
         client, history = self._client, self._client.history
         tries: set[asyncio.Task[Outcome | None]] = set()
@@ -190,10 +184,7 @@ class Engine:
             scouts.cancel()
 
     async def _scouts(self) -> None:
-        """While the server is down, let rows find out that were not asked before.
-
-        Those that fill the slots may all be rows that no server can answer.
-        """
+        """While the server is down, let new rows ask: rows in slots may be hopeless."""
         circuit = self._client.circuit
         while True:
             await asyncio.sleep(_SLICE)
@@ -303,7 +294,7 @@ class Engine:
         return outcome
 
     async def _halved(self, bundle: Bundle) -> bool:
-        """Ask for a bundle, then in halves; tell whether it was answered as one.
+        """Ask for a bundle, then in halves; return whether it was answered as one.
 
         One bad text, or a limit that nobody knew of, costs its neighbours nothing.
         """
