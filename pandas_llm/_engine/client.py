@@ -8,13 +8,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pandas_llm._engine import images
+from pandas_llm._engine.by_words import IN_WORDS, ByWords
 from pandas_llm._engine.endpoint import masked, secrets
 from pandas_llm._engine.events import NO_TOKENS, Tally
 from pandas_llm._engine.sender import Sender
-from pandas_llm._replies import asked_again, joined, word_requests
+from pandas_llm._replies import asked_again
 from pandas_llm.cache import Fingerprint, elsewhere
 from pandas_llm.errors import (
-    ConfigurationError,
     ContentFilterError,
     ContextLengthError,
     LLMError,
@@ -31,22 +31,20 @@ from pandas_llm.providers import Bundling, Embeddings
 from pandas_llm.types import Choice, Outcome, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Sequence
 
     from pandas_llm._engine.events import Events
     from pandas_llm._engine.sender import Parts
     from pandas_llm._replies import Record
     from pandas_llm.cache import Cache
     from pandas_llm.options import Settings
-    from pandas_llm.types import HTTPRequest, HTTPResponse, Request
+    from pandas_llm.types import HTTPRequest, Request
 
 
 _WITHHELD = (RefusalError, ContentFilterError, ToolCallError, TruncatedError)
 """Asked again unchanged, it would end the same."""
 _UNREAD = "unread"
 """How a kept choice ended that could not be read, and counts as a vote."""
-_IN_WORDS = ("words", "codes")
-"""Ways to ask for probabilities that take requests of their own."""
 _READ_AT_ONCE = 65_536
 """Characters of a reply that are read without a thread."""
 
@@ -66,18 +64,15 @@ class Client:
         """How much one request may hold."""
         self.transport = parts.transport
         self._sender = Sender(parts, settings)
+        self.exchange = self._sender.plain
         self.negotiation = self._sender.negotiation
         self._output = parts.output
-        told = (
-            getattr(provider, "logprobs", False)
-            and self.negotiation.capabilities.logprobs
-        )
-        self._heard: bool | None = None
-        """Whether this run's answers in words can be read; None before the first."""
+        self._by_words = ByWords(self._sender, parts, self._kept_plain)
+        logprobs = self.negotiation.capabilities.logprobs
         if getattr(provider, "decides", False):
             self.spec = replace(self.spec, odds="questions")
-        elif self.spec.odds and not told:
-            self._check_needed()
+        elif self.spec.odds and not (getattr(provider, "logprobs", False) and logprobs):
+            self._by_words.check_needed()
             self.spec = replace(self.spec, odds="")
         self.circuit = self._sender.circuit
         self.history = self._sender.history
@@ -91,12 +86,6 @@ class Client:
     def proven(self) -> bool:
         """Whether this process has had an answer from this endpoint with this key."""
         return self._sender.proven
-
-    async def exchange(
-        self, call: Callable[[], Awaitable[HTTPResponse]], events: Events
-    ) -> HTTPResponse:
-        """Make an exchange that is no row's, again while it fails in passing."""
-        return await self._sender.plain(call, events)
 
     def as_sent(self, request: Request) -> HTTPRequest:
         """Write a request as it would be sent now, with its secrets masked."""
@@ -136,6 +125,13 @@ class Client:
         records = self._output.combine(choices, unread)
         error = mark or _missed(unread, len(reply.choices))
         return Outcome(records, error, 0, 0.0, reply, tokens, cached=True)
+
+    def _kept_plain(self, request: Request) -> Reply | None:
+        """Return the reply that is kept of a request without probabilities."""
+        if self._cache is None or self._settings.refresh:
+            return None
+        key = self.fingerprint.plain(request)
+        return self._cache.get_many([key]).get(key)
 
     def give_up(self, key: bytes, error: LLMError) -> None:
         """Keep why a request was answered elsewhere: so the same call asks there."""
@@ -220,7 +216,7 @@ class Client:
             error = failure
         else:
             if self._cache is not None:
-                if request.spec.odds in _IN_WORDS and not any(
+                if request.spec.odds in IN_WORDS and not any(
                     choice.odds for choice in reply.choices
                 ):
                     key = self.fingerprint.plain(request)
@@ -287,7 +283,8 @@ class Client:
         kept: list[Choice] = []
         mark: RowError | None = None
         problem: OutputError | None = None
-        send = self._worded if request.spec.odds in _IN_WORDS else self._sender.send
+        worded = request.spec.odds in IN_WORDS
+        send = self._by_words.send if worded else self._sender.send
         while left > 0:
             reply = await send(asked, left, events, tally)
             unclear: OutputError | None = None
@@ -321,62 +318,6 @@ class Client:
         if problem is not None and not understood:
             raise problem
         return reply, kept, understood, mark
-
-    async def _worded(
-        self, asked: Request, left: int, events: Events, tally: Tally
-    ) -> Reply:
-        """Ask by the words of the labels, whose probabilities are wanted."""
-        if asked.followup:
-            return await self._sender.send(asked, left, events, tally)
-        if self._heard is False or not self.negotiation.capabilities.logprobs:
-            kept = self._kept_plain(asked)
-            return kept or await self._sender.send(asked, left, events, tally)
-        replies = [
-            await self._sender.send(one, 1, events, tally)
-            for one in word_requests(asked)
-        ]
-        text = None
-        if self._output.open:
-            text = await self._sender.send(asked, left, events, tally)
-        reply = joined(replies, text)
-        if reply is not None and self._speaks(reply.choices[0]):
-            self._heard = True
-            return reply
-        if reply is None or not self._heard:
-            self._check_needed()
-            self._heard = False  # a model that thinks first, or labels it does not say
-        if reply is None:
-            self.negotiation.unweighed()
-        if kept := self._kept_plain(asked):
-            return kept
-        return text or await self._sender.send(asked, left, events, tally)
-
-    def _check_needed(self) -> None:
-        """Stop where the labels are of no use without their probabilities."""
-        if self._output.needed:
-            msg = (
-                "abstain_below, calibrate and gold need probabilities, and "
-                f"{self.endpoint.model} tells none: ask a server with logprobs "
-                "(OpenAI, llama.cpp, vLLM), a decision endpoint, or for votes (n=5)"
-            )
-            raise ConfigurationError(msg)
-
-    def _speaks(self, choice: Choice) -> bool:
-        """Return whether the words of an answer can be understood."""
-        try:
-            self._output.read(choice)
-        except (RefusalError, ContentFilterError):
-            return True
-        except OutputError:
-            return False
-        return True
-
-    def _kept_plain(self, request: Request) -> Reply | None:
-        """Return the reply that is kept of a request without probabilities."""
-        if self._cache is None or self._settings.refresh:
-            return None
-        key = self.fingerprint.plain(request)
-        return self._cache.get_many([key]).get(key)
 
 
 def _missed(unread: int, asked: int) -> UnreadError | None:

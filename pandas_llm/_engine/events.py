@@ -17,9 +17,6 @@ from pandas_llm.errors import (
 from pandas_llm.types import Tokens
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Sequence
-
     from pandas_llm._pacing import Ticket
     from pandas_llm.errors import LLMError
     from pandas_llm.types import Outcome
@@ -156,21 +153,3 @@ def way(error: ProviderError) -> tuple[str | None, ...]:
     """Return what two failures have in common that are the same."""
     words = error.said if error.status == UNAUTHORIZED else None
     return (type(error).kind, error.code, error.param, words)
-
-
-def alike(failed: Sequence[ProviderError]) -> bool:
-    """Return whether rows failed the same way."""
-    return len({way(error) for error in failed}) == 1
-
-
-def collect(
-    tries: set[asyncio.Task[Outcome | None]], failed: list[ProviderError]
-) -> bool:
-    """Remove the tries that have ended; return False when one has no outcome."""
-    for one in [one for one in tries if one.done()]:
-        tries.remove(one)
-        if (outcome := one.result()) is None:
-            return False
-        if isinstance(outcome.error, ProviderError) and outcome.failed:
-            failed.append(outcome.error)
-    return True
