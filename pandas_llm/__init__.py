@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from pandas_llm import batch, cache, simulator
     from pandas_llm._display import Progress
     from pandas_llm._evaluation import compare, evaluate, share
+    from pandas_llm._keys import Quoted
     from pandas_llm._run import last_usage
     from pandas_llm._verbs import to_chat_jsonl
     from pandas_llm.options import get_options, option_context, set_options
@@ -82,6 +83,7 @@ __all__ = [
     "Plan",
     "Progress",
     "ProviderError",
+    "Quoted",
     "TemplateError",
     "Usage",
     "aagg",
@@ -129,6 +131,7 @@ __all__ = [
 _LAZY = {
     "Plan": "plan",
     "Progress": "_display",
+    "Quoted": "_keys",
     "compare": "_evaluation",
     "evaluate": "_evaluation",
     "get_options": "options",

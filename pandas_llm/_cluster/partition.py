@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -46,8 +46,6 @@ def check_plan(plan: Plan) -> Plan:
 class Question:
     """`matches` on each partition; a cascade's thresholds must be known."""
 
-    columns: ClassVar[Mapping[str, str]] = {"matches": "bool"}
-
     def __init__(self, data: Any, template: str, options: Mapping[str, Any]) -> None:
         if options.get("cascade") is not None and options.get("thresholds") is None:
             msg = (
@@ -63,6 +61,11 @@ class Question:
         self.template, self.options = template, {"progress": False, **options}
         program = plan_of(_verbs.matches)(data, template, **self.options)
         self._plans = [check_plan(plan) for plan in program.plans]
+
+    def columns_for(self, part: pd.DataFrame) -> dict[str, str]:
+        """Return its only column; raise for a template that does not fit."""
+        self._plans[0].meta(part)
+        return {"matches": "bool"}
 
     def meta(self, part: pd.DataFrame) -> pd.DataFrame:
         """Return the result for no rows; raise for a template that does not fit."""

@@ -154,8 +154,8 @@ def missing(name: str) -> AttributeError:
 
 def _mapped(sdf: DataFrame, plan: Plan | Question, workers: int | None) -> DataFrame:
     empty = pd.DataFrame({name: pd.Series(dtype=object) for name in sdf.columns})
-    plan.meta(empty)  # says what is wrong with template and names
-    for name in plan.columns:
+    columns = plan.columns_for(empty)  # says what is wrong with template and names
+    for name in columns:
         if name in sdf.columns:
             raise InvalidValueError(
                 f"the frame has a column {name!r} already: choose another name, or "
@@ -163,7 +163,7 @@ def _mapped(sdf: DataFrame, plan: Plan | Question, workers: int | None) -> DataF
             )
     new = {
         name: _TYPES[kind] if kind in _TYPES else _type(cast("Plan", plan), name)
-        for name, kind in plan.columns.items()
+        for name, kind in columns.items()
     }
     schema = StructType(list(sdf.schema.fields))
     for name, type_ in new.items():
@@ -207,7 +207,23 @@ def _type(plan: Plan, name: str) -> DataType:
     fields = schema["properties"]
     if plan.verb == "generate":
         fields = _resolved(fields["records"]["items"], schema)["properties"]
+    if quotation := _quotation(fields.get(name)):
+        return _list_type({"type": "array", "items": quotation["value"]}, schema) or (
+            StringType()
+        )
+    key, _, part = name.rpartition("_")
+    if _quotation(fields.get(key)):
+        return ArrayType(LongType() if part in ("start", "end") else StringType())
     return _list_type(fields.get(name, {}), schema) or StringType()
+
+
+def _quotation(field: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Return what each item of a list of quoted values holds; None for other keys."""
+    for choice in (field or {}).get("anyOf", [field or {}]):
+        held: Mapping[str, Any] = choice.get("items", {}).get("properties", {})
+        if held.keys() == {"quote", "value"}:
+            return held
+    return None
 
 
 def _list_type(field: Mapping[str, Any], root: Mapping[str, Any]) -> DataType | None:

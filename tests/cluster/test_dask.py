@@ -16,7 +16,7 @@ import pytest
 from pandas.testing import assert_frame_equal, assert_series_equal
 
 import pandas_llm.dask
-from pandas_llm import ConfigurationError
+from pandas_llm import ConfigurationError, Quoted
 from pandas_llm.accessor import LLMAccessor
 from pandas_llm.dask import DaskAccessor
 from pandas_llm.simulator import Simulator
@@ -25,6 +25,7 @@ VERBS = [
     ("generate", (["fact"],), {}),
     ("generate", ({"n": int, "l": ["x", "y"]},), {"how": "inner", "details": True}),
     ("extract", ({"born": int},), {"error_column": "why"}),
+    ("extract", ({"born": Quoted[int], "l": list[Quoted[int]]},), {}),
     ("complete", (), {"name": "praise"}),
     ("complete", (), {"error_column": "why"}),
     ("classify", (["good", "bad"],), {}),

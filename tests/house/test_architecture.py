@@ -225,7 +225,8 @@ def test_no_module_is_named_like_a_public_function():
 def test_the_public_names_and_modules_are_these():
     assert sorted(pandas_llm.__all__) == [
         *("ConfigurationError", "GenerationError", "LLMError", "LLMWarning"),
-        *("OutputError", "Plan", "Progress", "ProviderError", "TemplateError"),
+        *("OutputError", "Plan", "Progress", "ProviderError", "Quoted"),
+        "TemplateError",
         *("Usage", "aagg", "aclassify", "acomplete", "adrop_duplicates"),
         *("aduplicated", "aembed", "aextract", "afilter", "agenerate", "agg"),
         *("amatches", "amerge", "angroup", "anlargest", "asearch", "batch", "cache"),
