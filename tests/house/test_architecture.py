@@ -25,7 +25,7 @@ FLOORS = [
     ["providers"],
     ["_engine"],
     ["_run"],
-    ["batch"],
+    ["batch", "_view"],
     ["plan"],
     ["_verbs"],
     ["_cli", "_cluster"],
@@ -48,6 +48,7 @@ ONLY = {
         "_verbs",
         "_cli",
         "_cluster",
+        "_view",
         "__init__",
     },
 }

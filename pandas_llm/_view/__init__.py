@@ -1,0 +1,7 @@
+"""Prompts before a run, answers beside their prompts after it."""
+
+from __future__ import annotations
+
+from pandas_llm._view.preview import preview_prompts, preview_requests
+
+__all__ = ["preview_prompts", "preview_requests"]
