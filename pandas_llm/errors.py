@@ -86,6 +86,10 @@ class MissingColumnError(ConfigurationError, KeyError):
     """A column is named that the frame does not have."""
 
 
+class MissingVerbError(ConfigurationError, AttributeError):
+    """An accessor is asked for a verb that it does not have."""
+
+
 class LoopError(ConfigurationError, RuntimeError):
     """The event loop that the call was made in cannot be used for it."""
 

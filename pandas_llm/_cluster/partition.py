@@ -8,8 +8,8 @@ import pandas as pd
 
 from pandas_llm import _verbs
 from pandas_llm._pacing import budget
-from pandas_llm._verbs import plan_of
-from pandas_llm.errors import ConfigurationError
+from pandas_llm._verbs import missing_verb, plan_of
+from pandas_llm.errors import ConfigurationError, MissingVerbError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -84,15 +84,17 @@ WHOLE_TABLE = (
 """Verbs that no partition can answer by itself."""
 
 
-def instead_of(name: str, owner: str, whole: str) -> AttributeError:
-    """Return the error for a name that is not here; it says what to do instead."""
+def instead_of(place: Any, name: str, called: str, whole: str) -> AttributeError:
+    """Return the error for a name that a place lacks; it says what to do instead."""
+    if name.startswith("_"):
+        return AttributeError(name)
     if name not in WHOLE_TABLE:
-        return AttributeError(f"{owner} has no attribute {name!r}")
+        return missing_verb(place, name, called)
     msg = (
-        f"{owner} has no {name}: it asks about the whole table, which lies in parts. "
+        f"{called} has no {name}: it asks about the whole table, which lies in parts. "
         f"Call it on {whole}, or on the parts that belong together"
     )
-    return AttributeError(msg)
+    return MissingVerbError(msg)
 
 
 def run_partition(plan: Callable[[Any], Any], part: Any, source: Budget | None) -> Any:

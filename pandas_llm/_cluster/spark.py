@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from inspect import Parameter
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, cast, overload
 
 import orjson
@@ -38,7 +39,7 @@ from pandas_llm._cluster.partition import (
 )
 from pandas_llm._pacing import WHOLE
 from pandas_llm._verbs import brief, form
-from pandas_llm.errors import InvalidValueError
+from pandas_llm.errors import ConfigurationError, InvalidValueError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping
@@ -106,6 +107,14 @@ def _lazy(verb: Callable[Concatenate[list[dict[str, Any]], P], Any]) -> SparkVer
     def run(
         sdf: DataFrame, *args: Any, workers: int | None = None, **options: Any
     ) -> DataFrame:
+        for name in ("overwrite", "only_missing"):
+            if options.get(name):
+                msg = (
+                    f"Spark adds columns and fills none, so {name}= is for pandas and "
+                    "Dask: drop the columns first, sdf.drop('name'); replies that are "
+                    "kept cost nothing"
+                )
+                raise ConfigurationError(msg)
         return _mapped(sdf, engine_plan(verb, sdf, *args, **options), workers)
 
     workers = Parameter("workers", Parameter.KEYWORD_ONLY, default=None)
@@ -139,7 +148,8 @@ def filter(  # noqa: A001 - as the verb's name
 
 def missing(name: str) -> AttributeError:
     """Return the error for a name that this module does not have."""
-    return instead_of(name, "pandas_llm.spark", "sdf.toPandas()")
+    verbs = SimpleNamespace(**{verb: globals()[verb] for verb in __all__})
+    return instead_of(verbs, name, "pandas_llm.spark", "sdf.toPandas()")
 
 
 def _mapped(sdf: DataFrame, plan: Plan | Question, workers: int | None) -> DataFrame:
@@ -148,7 +158,8 @@ def _mapped(sdf: DataFrame, plan: Plan | Question, workers: int | None) -> DataF
     for name in columns:
         if name in sdf.columns:
             raise InvalidValueError(
-                f"the frame has a column {name!r} already: choose another name"
+                f"the frame has a column {name!r} already: choose another name, or "
+                f"sdf.drop({name!r}) first"
             )
     new = {
         name: _TYPES[kind] if kind in _TYPES else _type(cast("Plan", plan), name)

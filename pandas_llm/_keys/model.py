@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, RootModel, TypeAdapter, create_model
 from pydantic.errors import PydanticUserError
 
 from pandas_llm._keys.columns import RecordModel, columns_of, is_optional, reader
+from pandas_llm._keys.dtypes import listed_labels
 from pandas_llm._keys.fields import strict_model
 from pandas_llm._keys.quoted import check_own, refuse_quoted, resolve_key
 from pandas_llm._keys.schema import target, unportable
@@ -103,6 +104,7 @@ def parse_labels(name: str, labels: Any) -> Keys:
     >>> parse_labels("mood", {"good": "smiles", "bad": "frowns"}).columns[0].labels
     ('good', 'bad')
     """
+    labels = listed_labels(labels)
     is_type = isinstance(labels, type) or get_origin(labels) is Literal
     refuse_quoted(labels, "classify", "a label")
     if isinstance(labels, str) or not (is_type or hasattr(labels, "__iter__")):
@@ -112,6 +114,9 @@ def parse_labels(name: str, labels: Any) -> Keys:
     if options == []:
         msg = "labels is empty: name at least one label, such as ['good', 'bad']"
         raise InvalidValueError(msg)
+    if not is_type and all(isinstance(label, bool) for label in options):
+        msg = "True and False are no labels: ask matches, or write ['yes', 'no']"
+        raise InvalidTypeError(msg)
     keys = parse_keys({name: options})
     if keys.columns[0].kind != "category":
         msg = f"labels must be texts to choose from, not {labels!r}"

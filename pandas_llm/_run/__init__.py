@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pandas_llm._run.arrays import typed
 from pandas_llm._run.blocking import run_for
-from pandas_llm._run.estimate import Estimate, estimate_run
+from pandas_llm._run.estimate import (
+    Estimate,
+    awarn_of_cost,
+    estimate_run,
+    warn_of_cost,
+)
 from pandas_llm._run.ledger import Ledger
 from pandas_llm._run.preview import preview_prompts, preview_requests
 from pandas_llm._run.prompts import examples_of, shared_spec
-from pandas_llm._run.result import runs, typed, usage
+from pandas_llm._run.result import runs, usage
 from pandas_llm._run.rows import (
     Source,
     check_new,
@@ -36,6 +42,7 @@ __all__ = [
     "TaskRun",
     "Template",
     "Verb",
+    "awarn_of_cost",
     "check_new",
     "check_options",
     "collected",
@@ -55,4 +62,5 @@ __all__ = [
     "source_of",
     "typed",
     "usage",
+    "warn_of_cost",
 ]

@@ -202,7 +202,7 @@ def _texts(frame: pd.DataFrame, column: Any, plan: Plan) -> list[str | None]:
     if not names:
         msg = f"{column!r} is neither a column nor a template with ${{column}} in it"
         raise InvalidValueError(msg)
-    render = template.renderer(names)
+    render = template.renderer(names, source)
     missing = missing_rows(source, names)
     rows = iter_rows(source, names)
     return [

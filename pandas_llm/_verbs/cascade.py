@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from pandas_llm._algorithms import accuracy_cutoff, decision_cutoffs, sample_size
-from pandas_llm._evaluation import prior
+from pandas_llm._algorithms import (
+    accuracy_cutoff,
+    decision_cutoffs,
+    prior,
+    sample_size,
+)
 from pandas_llm.errors import ConfigurationError, InvalidTypeError, InvalidValueError
 
 if TYPE_CHECKING:

@@ -197,6 +197,8 @@ def test_mistakes_are_told_before_anything_runs(presidents):
         pandas_llm.spark.complete(presidents, "${tekst}", model="sim")
     with pytest.raises(ValueError, match="column 'id' already"):
         pandas_llm.spark.complete(presidents, "${text}", name="id", model="sim")
+    with pytest.raises(ConfigurationError, match="drop the columns first"):
+        pandas_llm.spark.extract(presidents, "${text}", ["a"], overwrite=True)
     with pytest.raises(ConfigurationError, match="each partition is one"):
         pandas_llm.spark.complete(presidents, "${text}", model="sim", max_cost=1.0)
     with pytest.raises(ValueError, match="workers"):

@@ -43,7 +43,7 @@ class Finder(doctest.DocTestFinder):
 
 
 @pytest.mark.parametrize(
-    "path", sorted((ROOT / "docs").glob("*.md")), ids=lambda p: p.stem
+    "path", sorted((ROOT / "docs").rglob("*.md")), ids=lambda p: p.stem
 )
 def test_the_code_of_a_page_runs_from_top_to_bottom(path, capsys):
     space = {}
