@@ -8,20 +8,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pandas_llm._engine import images
+from pandas_llm._engine.by_words import IN_WORDS, ByWords
 from pandas_llm._engine.endpoint import masked, secrets
 from pandas_llm._engine.events import NO_TOKENS, Tally
 from pandas_llm._engine.sender import Sender
-from pandas_llm._replies import Choices, asked_again, joined, word_requests
+from pandas_llm._replies import Choices, asked_again
 from pandas_llm.cache import Fingerprint, elsewhere
 from pandas_llm.errors import (
-    ConfigurationError,
-    ContentFilterError,
     ContextLengthError,
     LLMError,
     MalformedReplyError,
     NotCachedError,
     OutputError,
-    RefusalError,
     RowError,
     UnreadError,
 )
@@ -29,20 +27,18 @@ from pandas_llm.providers import Bundling, Embeddings
 from pandas_llm.types import Choice, Outcome, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Sequence
 
     from pandas_llm._engine.events import Events
     from pandas_llm._engine.sender import Parts
     from pandas_llm._replies import Record
     from pandas_llm.cache import Cache
     from pandas_llm.options import Settings
-    from pandas_llm.types import HTTPRequest, HTTPResponse, Request
+    from pandas_llm.types import HTTPRequest, Request
 
 
 _UNREAD = "unread"
 """How a kept choice ended that could not be read, and counts as a vote."""
-_IN_WORDS = ("words", "codes")
-"""Ways to ask for probabilities that take requests of their own."""
 _READ_AT_ONCE = 65_536
 """Characters of a reply, and of what it quotes, that are read without a thread."""
 
@@ -62,18 +58,15 @@ class Client:
         """How much one request may hold."""
         self.transport = parts.transport
         self._sender = Sender(parts, settings)
+        self.exchange = self._sender.plain
         self.negotiation = self._sender.negotiation
         self._output = parts.output
-        told = (
-            getattr(provider, "logprobs", False)
-            and self.negotiation.capabilities.logprobs
-        )
-        self._heard: bool | None = None
-        """Whether this run's answers in words can be read; None before the first."""
+        self._by_words = ByWords(self._sender, parts, self._kept_plain)
+        logprobs = self.negotiation.capabilities.logprobs
         if getattr(provider, "decides", False):
             self.spec = replace(self.spec, odds="questions")
-        elif self.spec.odds and not told:
-            self._check_needed()
+        elif self.spec.odds and not (getattr(provider, "logprobs", False) and logprobs):
+            self._by_words.check_needed()
             self.spec = replace(self.spec, odds="")
         self.circuit = self._sender.circuit
         self.history = self._sender.history
@@ -87,12 +80,6 @@ class Client:
     def proven(self) -> bool:
         """Whether this process has had an answer from this endpoint with this key."""
         return self._sender.proven
-
-    async def exchange(
-        self, call: Callable[[], Awaitable[HTTPResponse]], events: Events
-    ) -> HTTPResponse:
-        """Make an exchange that is no row's, again while it fails in passing."""
-        return await self._sender.plain(call, events)
 
     def as_sent(self, request: Request) -> HTTPRequest:
         """Write a request as it would be sent now, with its secrets masked."""
@@ -132,12 +119,15 @@ class Client:
         error = mark or _missed(unread, len(reply.choices))
         return Outcome(records, error, 0, 0.0, reply, tokens, cached=True)
 
-    def give_up(self, key: bytes, error: LLMError) -> None:
-        """Keep why a request has no answer here, when one was had in another way.
+    def _kept_plain(self, request: Request) -> Reply | None:
+        """Return the reply that is kept of a request without probabilities."""
+        if self._cache is None or self._settings.refresh:
+            return None
+        key = self.fingerprint.plain(request)
+        return self._cache.get_many([key]).get(key)
 
-        Nothing else of a failure is kept. This is, so that the same call need not
-        ask in vain before it comes to the answer that was paid for.
-        """
+    def give_up(self, key: bytes, error: LLMError) -> None:
+        """Keep why a request was answered elsewhere: so the same call asks there."""
         if self._cache is not None:
             why = Choice(str(error), error.kind)
             self._cache.put(elsewhere(key), Reply((why,)))
@@ -160,13 +150,7 @@ class Client:
         key: bytes | None = None,
         tally: Tally | None = None,
     ) -> Awaitable[Outcome]:
-        """Ask until the reply is understood; a `key` given has no reply kept.
-
-        Raises
-        ------
-        LLMError
-            Only one that is fatal; any other is the row's and in the outcome.
-        """
+        """Ask until the reply is understood; with `key` no reply is kept."""
         if key is None:
             key = self.fingerprint.of(request)
             (kept,) = self.known([(key, request)])
@@ -229,7 +213,7 @@ class Client:
             error = failure
         else:
             if self._cache is not None:
-                if request.spec.odds in _IN_WORDS and not any(
+                if request.spec.odds in IN_WORDS and not any(
                     choice.odds for choice in reply.choices
                 ):
                     key = self.fingerprint.plain(request)
@@ -254,13 +238,7 @@ class Client:
         keys: Sequence[bytes],
         tally: Tally | None = None,
     ) -> list[Outcome]:
-        """Ask for the vectors of several texts at once; each is kept by itself.
-
-        Raises
-        ------
-        LLMError
-            When there is no answer: of all of them, since it does not say for which.
-        """
+        """Ask for the vectors of several texts at once; each is kept by itself."""
         if self._settings.replay:
             return [_not_kept() for _ in requests]
         started = time.perf_counter()
@@ -299,7 +277,8 @@ class Client:
         """
         asked, again = request, self._settings.output_retries
         choices = Choices(request.spec.n)
-        send = self._worded if request.spec.odds in _IN_WORDS else self._sender.send
+        worded = request.spec.odds in IN_WORDS
+        send = self._by_words.send if worded else self._sender.send
         while choices.left > 0:
             reply = await send(asked, choices.left, events, tally)
             wrong: OutputError | None = None
@@ -333,62 +312,6 @@ class Client:
         if len(choice.text) + sum(map(len, cells)) > _READ_AT_ONCE:
             return await asyncio.to_thread(read, choice, cells)
         return read(choice, cells)
-
-    async def _worded(
-        self, asked: Request, left: int, events: Events, tally: Tally
-    ) -> Reply:
-        """Ask by the words of the labels, whose probabilities are wanted."""
-        if asked.followup:
-            return await self._sender.send(asked, left, events, tally)
-        if self._heard is False or not self.negotiation.capabilities.logprobs:
-            kept = self._kept_plain(asked)
-            return kept or await self._sender.send(asked, left, events, tally)
-        replies = [
-            await self._sender.send(one, 1, events, tally)
-            for one in word_requests(asked)
-        ]
-        text = None
-        if self._output.open:
-            text = await self._sender.send(asked, left, events, tally)
-        reply = joined(replies, text)
-        if reply is not None and self._speaks(reply.choices[0], asked):
-            self._heard = True
-            return reply
-        if reply is None or not self._heard:
-            self._check_needed()
-            self._heard = False  # a model that thinks first, or labels it does not say
-        if reply is None:
-            self.negotiation.unweighed()
-        if kept := self._kept_plain(asked):
-            return kept
-        return text or await self._sender.send(asked, left, events, tally)
-
-    def _check_needed(self) -> None:
-        """Stop where the labels are of no use without their probabilities."""
-        if self._output.needed:
-            msg = (
-                "abstain_below, calibrate and gold need probabilities, and "
-                f"{self.endpoint.model} tells none: ask a server with logprobs "
-                "(OpenAI, llama.cpp, vLLM), a decision endpoint, or for votes (n=5)"
-            )
-            raise ConfigurationError(msg)
-
-    def _speaks(self, choice: Choice, request: Request) -> bool:
-        """Return whether the words of an answer can be understood."""
-        try:
-            self._output.read(choice, request.cells)
-        except (RefusalError, ContentFilterError):
-            return True
-        except OutputError:
-            return False
-        return True
-
-    def _kept_plain(self, request: Request) -> Reply | None:
-        """Return the reply that is kept of a request without probabilities."""
-        if self._cache is None or self._settings.refresh:
-            return None
-        key = self.fingerprint.plain(request)
-        return self._cache.get_many([key]).get(key)
 
 
 def _missed(unread: int, asked: int) -> UnreadError | None:

@@ -67,23 +67,11 @@ class BundleSource(Protocol):
 class Feed:
     """The requests to send, a batch ahead of the workers, in bundles of one.
 
-    Rows that need none are finished here: those with NA, those that equal another
-    row, those whose reply is in the cache, those that cannot be sent.
-
-    Parameters
-    ----------
-    requests : iterator of (position, request, error or None)
-        Of all rows, made as they are asked for.
-    client : Client
-        Whose fingerprints and cache count.
-    events, outcomes
-        Counters, and the outcomes.
-    settings : Settings
-        With `dedupe` equal requests share one call; without it the k-th of them has
-        k in its key, so that a rerun finds the same answers. With `images` making a
-        request reads files, and another thread does it.
-    at : callable, optional
-        Makes the requests of given positions, to look at other places.
+    Rows that need no request are finished here: those with NA, those that equal another
+    row, those whose reply is in the cache, those that cannot be sent. Without `dedupe`
+    the k-th of equal requests has k in its key, so that a rerun finds the same answers.
+    With `images` making a request reads files, and another thread does it. `at` makes
+    the requests of given positions, to look at other places.
     """
 
     def __init__(  # noqa: PLR0913 - what a run has, and rows of other places
@@ -116,13 +104,7 @@ class Feed:
         return self._queue.popleft() if self._queue else None
 
     async def next(self) -> Bundle | None:
-        """Return the next request to send; None when there is none left.
-
-        Raises
-        ------
-        Exception
-            What making a row's prompt raised, once the rows before it are given.
-        """
+        """Return the next request; raise what a prompt raised after the rows before."""
         while not self._queue:
             more = self._refill() if self._aside is None else await self._refilled()
             if not more:
@@ -252,8 +234,8 @@ def _unsendable(error: UnicodeEncodeError) -> EncodingError:
 class Bundles:
     """Puts the requests of a feed together, as many as one call may hold.
 
-    Until the endpoint has answered in this process, a bundle holds one: a wrong key
-    costs one small call, and its answer tells how large the others will be.
+    The first call holds one request: a wrong key costs little, and the answer shows how
+    large the next calls may be.
     """
 
     def __init__(self, feed: Feed, client: Client) -> None:

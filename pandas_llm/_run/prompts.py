@@ -35,23 +35,14 @@ _LEAST = 0.02
 
 
 class Prompts:
-    """A template, and a system template, bound to the columns of a frame.
+    """A template, and a system template, bound to the columns of a frame."""
 
-    `asked` says which rows have requests, if not all.
-    """
-
-    def __init__(
-        self,
-        text: str,
-        source: Source,
-        settings: Settings,
-        asked: NDArray[np.bool_] | None = None,
-    ) -> None:
+    def __init__(self, text: str, source: Source, settings: Settings) -> None:
         names, constants = source.fields, settings.values
         template = Template(text, names, constants)
         self.columns = list(template.columns)
         self._source = source
-        self._asked = asked
+        self._asked: NDArray[np.bool_] | None = None
         self._ignore_na = settings.na_action == "ignore"
         system = None
         if settings.system is not None:
@@ -72,7 +63,7 @@ class Prompts:
         self._about = None if about is None else self.columns.index(about)
         self._system = system.renderer(self.columns, source) if system else None
         self._kept: dict[int, float] = {}
-        self._fields = template.columns
+        self._template = template
         self._cells: list[Callable[[Sequence[Any]], str]] = []
 
     def _add_images(self, option: str | Sequence[str] | None) -> list[int]:
@@ -91,10 +82,32 @@ class Prompts:
         self.columns += [name for name in names if name not in self.columns]
         return [self.columns.index(name) for name in names]
 
-    def hold_cells(self) -> None:
-        """Let requests hold the cells that answers quote, as they are in the prompt."""
-        each = [Template(f"${{{name}}}", self._source.fields) for name in self._fields]
+    def only(self, asked: NDArray[np.bool_] | None) -> None:
+        """Make requests of these rows alone; None for all."""
+        self._asked = asked
+
+    def hold_cells(self) -> Sequence[str]:
+        """Let requests hold the cells that answers may quote; return their columns.
+
+        Raises
+        ------
+        TemplateError
+            Where there is no text to quote, or not the cell's own.
+        """
+        fields = self._template.columns
+        if not fields:
+            msg = "Quoted[…] needs a text to quote, and the template names no column"
+            raise TemplateError(msg + "; images have none" * bool(self._pictures))
+        if formatted := self._template.formatted:
+            msg = (
+                f"Quoted[…] cuts its words out of the cell, and the template writes "
+                f"{formatted!r} by a format: name it plainly, as ${{{formatted}}}"
+            )
+            raise TemplateError(msg)
+        names = self._source.fields
+        each = [Template(f"${{{name}}}", names) for name in fields]
         self._cells = [one.renderer(self.columns, self._source) for one in each]
+        return fields
 
     def requests(
         self, spec: Spec, at: Sequence[int] | None = None
@@ -166,17 +179,12 @@ class Prompts:
         return request._replace(prompt=self._prompt(row), system=system)
 
 
-def prompts_of(
-    task: Task, source: Source, asked: NDArray[np.bool_] | None = None
-) -> Prompts:
+def prompts_of(task: Task, source: Source) -> Prompts:
     """Bind a task's template to a frame; ``embed`` takes a column's name for one."""
     template, settings = task.template, task.settings
     if task.embeds is not None:
         template = column_template(template, source.fields, settings.values)
-    prompts = Prompts(template, source, settings, asked)
-    if isinstance(task.output, Records) and task.output.quotes:
-        prompts.hold_cells()
-    return prompts
+    return Prompts(template, source, settings)
 
 
 def column_template(
@@ -195,28 +203,11 @@ def column_template(
     return text
 
 
-def quoting(task: Task, source: Source) -> Task:
-    """Return a task that finds what its answers quote in the columns of its template.
-
-    Raises
-    ------
-    TemplateError
-        Where there is no text to quote, or not the cell's own.
-    """
-    output = task.output
-    if not (isinstance(output, Records) and output.quotes):
+def quoting(task: Task, prompts: Prompts) -> Task:
+    """Return a task that finds what its answers quote in the cells of these prompts."""
+    if not (isinstance(task.output, Records) and task.output.quotes):
         return task
-    template = Template(task.template, source.fields, task.settings.values)
-    if not template.columns:
-        msg = "Quoted[…] needs a text to quote, and the template names no column"
-        raise TemplateError(msg + "; images have none" * bool(task.settings.images))
-    if formatted := template.formatted:
-        msg = (
-            f"Quoted[…] cuts its words out of the cell, and the template writes "
-            f"{formatted!r} by a format: name it plainly, as ${{{formatted}}}"
-        )
-        raise TemplateError(msg)
-    return replace(task, output=output.over(template.columns))
+    return replace(task, output=task.output.over(prompts.hold_cells()))
 
 
 def _fitting(message: str) -> float:

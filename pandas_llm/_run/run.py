@@ -98,7 +98,8 @@ class TaskRun:
         self.settings = task.settings
         self.data = data
         self.source = source_of(data)
-        self.task = task = quoting(task, self.source)
+        self.prompts = prompts_of(task, self.source)
+        self.task = task = quoting(task, self.prompts)
         self.outcomes = Outcomes(
             self.source.rows,
             task.output.width,
@@ -114,7 +115,7 @@ class TaskRun:
         if not dry:
             check_gold(self.source, task)
             rehearse(self.source, data, task)
-        self.prompts = prompts_of(task, self.source, asked)
+        self.prompts.only(asked)
         self.events = Events(budget=CostBudget(self.settings.max_cost))
         count = self.source.rows if asked is None else int(asked.sum())
         self.events.totals.rows = count

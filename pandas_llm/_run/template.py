@@ -92,7 +92,7 @@ class Template:
 
     @property
     def formatted(self) -> str | None:
-        """The first column whose values it writes by a format."""
+        """The first column whose values are not written as they are."""
         return next((name for name, spec in self.fields if spec), None)
 
     def renderer(

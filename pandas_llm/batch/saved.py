@@ -69,13 +69,7 @@ _DAMAGED = (
 
 
 def write(task: Task) -> bytes:
-    """Return a task as JSON, without any key.
-
-    Raises
-    ------
-    ConfigurationError
-        For an option that JSON cannot hold.
-    """
+    """Return a task as JSON, without any key; refuse what JSON cannot hold."""
     job = {
         "version": _VERSION,
         "template": task.template,
@@ -88,24 +82,7 @@ def write(task: Task) -> bytes:
 
 
 def read(written: bytes, path: Path, keys: Any = None) -> Task:
-    """Build the task that was written down.
-
-    Parameters
-    ----------
-    written : bytes
-        What `write` made.
-    path : Path
-        The cache file that it was in.
-    keys : optional
-        The keys of the call, to read replies with all that they check.
-
-    Raises
-    ------
-    LLMError
-        When it cannot be read.
-    ValueError
-        When `keys` are not those of the call.
-    """
+    """Build the task that `write` wrote; `keys` add what no schema can say."""
     try:
         job = json.loads(written)
         if job["version"] != _VERSION:
