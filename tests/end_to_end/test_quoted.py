@@ -363,6 +363,20 @@ def test_a_kept_reply_comes_to_the_same(words, tmp_path):
     assert outs[1].llm.usage.cached == 1
 
 
+def test_rows_without_values_are_filled_with_their_places():
+    keys = {"k": Quoted[str], "more": list[Quoted[str]]}
+    with replies({"k": said("Paris"), "more": [said("Paris")]}) as server:
+        out = ROW.llm.extract("${text}", keys, **at(server))
+    more = pd.concat([out, pd.DataFrame({"text": ["Rome"]})], ignore_index=True)
+    with replies({"k": said("Rome"), "more": []}) as server:
+        out = more.llm.extract("${text}", keys, **at(server, only_missing=True))
+        assert len(server.bodies) == 1
+    assert out["k_quote"].tolist() == ["Paris", "Rome"]
+    assert out["k_start"].tolist() == [18, 0]
+    assert out["k_start"].dtype == "Int64"
+    assert out["more_start"].tolist() == [[18], []]
+
+
 def test_the_simulator_quotes_its_prompt():
     frame = pd.DataFrame(
         {"text": ["It opened on 1889-03-31. 1,710 steps.", "Nothing. At all."]}
