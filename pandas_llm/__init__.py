@@ -67,6 +67,8 @@ from pandas_llm.errors import (
 if TYPE_CHECKING:
     from pandas_llm import batch, cache, simulator
     from pandas_llm._display import Progress
+    from pandas_llm._evaluation import compare, evaluate, share
+    from pandas_llm._keys import Quoted
     from pandas_llm._run import last_usage
     from pandas_llm._verbs import to_chat_jsonl
     from pandas_llm.options import get_options, option_context, set_options
@@ -81,6 +83,7 @@ __all__ = [
     "Plan",
     "Progress",
     "ProviderError",
+    "Quoted",
     "TemplateError",
     "Usage",
     "aagg",
@@ -101,11 +104,13 @@ __all__ = [
     "batch",
     "cache",
     "classify",
+    "compare",
     "complete",
     "drop_duplicates",
     "duplicated",
     "embed",
     "estimate",
+    "evaluate",
     "extract",
     "generate",
     "get_options",
@@ -118,6 +123,7 @@ __all__ = [
     "preview",
     "search",
     "set_options",
+    "share",
     "simulator",
     "to_chat_jsonl",
 ]
@@ -125,10 +131,14 @@ __all__ = [
 _LAZY = {
     "Plan": "plan",
     "Progress": "_display",
+    "Quoted": "_keys",
+    "compare": "_evaluation",
+    "evaluate": "_evaluation",
     "get_options": "options",
     "last_usage": "_run",
     "option_context": "options",
     "set_options": "options",
+    "share": "_evaluation",
     "to_chat_jsonl": "_verbs",
 }
 

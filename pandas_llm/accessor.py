@@ -12,6 +12,8 @@ from pandas_llm.errors import InvalidTypeError
 if TYPE_CHECKING:
     from os import PathLike
 
+    import pandas as pd
+
     from pandas_llm._display import Usage
     from pandas_llm._report import Report
 
@@ -84,6 +86,45 @@ class LLMAccessor:
     chunk = method(_verbs.chunk)
 
     @ends_here
+    def to_review(
+        self, k: int, column: Any = None, name: str = "inclusion", seed: int = 0
+    ) -> pd.DataFrame:
+        """Choose rows for a person to label: half evenly, half where it is unsure.
+
+        Doubtful rows are more often wrong, so a review finds more mistakes among
+        them. It does not narrow the interval of `pandas_llm.share`; but as each row's
+        probability of being chosen is kept, the interval holds all the same.
+
+        Parameters
+        ----------
+        k : int
+            How many rows.
+        column : column name, optional
+            The column whose labels are reviewed, where several have probabilities.
+        name : str
+            The new column: how likely each row was to be chosen.
+        seed : int
+            Another draws other rows.
+
+        Returns
+        -------
+        DataFrame
+            The chosen rows, in their order, with the column `name`.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> import pandas_llm
+        >>> told = pd.DataFrame({"label": ["good", "bad"] * 50})
+        >>> told["confidence"] = [0.99, 0.6] * 50
+        >>> rows = told.llm.to_review(20)
+        >>> len(rows), rows["inclusion"].round(2).unique().tolist()
+        (20, [0.13, 0.27])
+        """
+        from pandas_llm._evaluation import to_review
+
+        return to_review(self._data, k, column, name, seed)
+
     def __getattr__(self, name: str) -> Any:
         """Name the verb here that another tool has under this name."""
         if name.startswith("_") or hasattr(type(self), name):

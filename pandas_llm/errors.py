@@ -180,6 +180,20 @@ class OutputError(RowError, kind="output"):
         self.text = text
 
 
+class UnfoundedError(OutputError, kind="unfounded", remark=True):
+    """The row was answered, but words that it quotes are not there; they are NA.
+
+    Attributes
+    ----------
+    missing : int
+        How many quotes are not there.
+    """
+
+    def __init__(self, message: str, text: str = "", missing: int = 1) -> None:
+        super().__init__(message, text)
+        self.missing = missing
+
+
 class RefusalError(OutputError, kind="refusal"):
     """The model declined to answer."""
 

@@ -181,8 +181,16 @@ class Plan:
 
     @property
     def columns(self) -> dict[str, str]:
-        """The new columns, and of what kind each is, such as "str" or "int"."""
+        """The new columns, and of what kind each is; see `columns_for`."""
         return dict(self._task.columns)
+
+    def columns_for(self, data: Any) -> dict[str, str]:
+        """Return the new columns for data like this.
+
+        A `Quoted` key has one more, ``<key>_column``, where the template names
+        several of the data's columns.
+        """
+        return dict(TaskRun(self._task, data.iloc[:0], dry=True).task.columns)
 
     @property
     def labels(self) -> tuple[Any, ...]:

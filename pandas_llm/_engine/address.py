@@ -37,13 +37,7 @@ local_addresses: Mapping[str, str] | None = None
 
 
 def transferable(settings: Settings) -> dict[str, Any]:
-    """Return options for another process: as they are here, but without any key.
-
-    Raises
-    ------
-    ConfigurationError
-        For a key or a session among them; the message names the ways out.
-    """
+    """Return options for another process, without a key; refuse a key among them."""
     preset = _split_model(settings.model)[1]
     secret = [name for name in settings.headers or {} if is_secret(name)]
     password = bool(parted(settings.base_url or "")[0])
@@ -100,14 +94,9 @@ def without_secrets(settings: Settings) -> Settings:
 
 
 def resolve_endpoint(settings: Settings) -> Endpoint:
-    """Return where requests go.
+    """Return where requests go, or raise with the ways out.
 
-    The model may still be empty: an endpoint that lists exactly one is used with it.
-
-    Raises
-    ------
-    ConfigurationError
-        When there is no model or no key; the message names the ways out.
+    The model may be empty: an endpoint that lists exactly one is used with it.
     """
     name, preset, model = _split_model(settings.model)
     if name in LOCAL:
@@ -253,10 +242,7 @@ def _ways_out(
 
 
 def servers_here() -> list[str]:
-    """Describe how to use each server of this machine, as an error message does.
-
-    All are asked at once, and none longer than 0.3 s.
-    """
+    """Describe how to use each server of this machine; ask all at once, for 0.3 s."""
     asked = local_addresses
     if asked is None:
         asked = {name: p.base_url or "" for name, p in local().items()}

@@ -53,15 +53,7 @@ class Setup(NamedTuple):
 async def open_client(
     stack: AsyncExitStack, endpoint: Endpoint, setup: Setup
 ) -> Client:
-    """Open what a run needs to ask one endpoint; the stack closes it.
-
-    The model may be empty: a server that lists exactly one is used with it.
-
-    Raises
-    ------
-    ConfigurationError
-        When no model can be told, or `max_cost` is set and there is no price.
-    """
+    """Open what a run needs to ask one endpoint, whose model may be left empty."""
     settings = setup.settings
     if endpoint.path is not None and not settings.replay:
         return await _open_file(stack, endpoint, endpoint.path, setup)

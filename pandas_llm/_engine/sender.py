@@ -111,13 +111,7 @@ class Sender:
     async def send(
         self, request: Request, n: int, events: Events, tally: Tally
     ) -> Reply:
-        """Send a request for `n` choices until there is a reply.
-
-        Raises
-        ------
-        LLMError
-            When it is no use to go on with this row, or with any.
-        """
+        """Send a request for `n` choices until there is a reply, or raise."""
         spec = request.spec
         weight = tally.weight = estimate_tokens(request.prompt) + tally.images
         calibration = self._pace.calibration
@@ -200,13 +194,7 @@ class Sender:
     async def plain(
         self, call: Callable[[], Awaitable[HTTPResponse]], events: Events
     ) -> HTTPResponse:
-        """Make an exchange that is no row's, again while it fails in passing.
-
-        Raises
-        ------
-        ProviderError
-            When there is no success, or none to hope for.
-        """
+        """Make an exchange that belongs to no row, again while it fails in passing."""
         for failures in count(1):
             try:
                 response = redacted(await call(), self._key.secrets)

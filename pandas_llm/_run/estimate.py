@@ -6,7 +6,7 @@ import asyncio
 import math
 import statistics
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -56,6 +56,9 @@ class Estimate(Table):
         unknown, and with fewer than two rows to tell it by.
     pilot : int
         Rows that were answered to find out. Their replies are kept.
+    fewest : int, optional
+        Requests at the least, where it depends on the answers how many there are;
+        `requests`, tokens and cost then are the most.
     """
 
     rows: int
@@ -67,6 +70,24 @@ class Estimate(Table):
     low: float = math.nan
     high: float = math.nan
     pilot: int = 0
+    fewest: int | None = None
+
+    def between(self, rows: int, least: float, most: float) -> Estimate:
+        """Return an estimate of some questions for between so many times as many."""
+        low, high = (
+            self.cost if math.isnan(end) else end for end in (self.low, self.high)
+        )
+        return replace(
+            self,
+            rows=rows,
+            requests=round(self.requests * most),
+            input_tokens=round(self.input_tokens * most),
+            output_tokens=round(self.output_tokens * most),
+            cost=self.cost * most,
+            low=low * least,
+            high=high * most,
+            fewest=round(self.requests * least),
+        )
 
     def _lines(self) -> list[tuple[str, str]]:
         unknown = math.isnan(self.cost)
@@ -74,10 +95,13 @@ class Estimate(Table):
         if not unknown and not math.isnan(self.low):
             cost += f" (${self.low:,.4g} to ${self.high:,.4g})"
         output = "" if self.pilot else " (a guess; pilot=20 finds out)"
+        count = f"{self.requests:,}"
+        if self.fewest is not None:
+            count = f"{self.fewest:,} to {count}, by the answers"
         return [
             ("rows", f"{self.rows:,}"),
             ("cached", f"{self.cached:,}"),
-            ("requests to send", f"{self.requests:,}"),
+            ("requests to send", count),
             ("tokens in", f"{self.input_tokens:,}"),
             ("tokens out", f"{self.output_tokens:,}{output}"),
             ("cost", cost),

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import difflib
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from pandas_llm._engine import images
+from pandas_llm._replies import Records
 from pandas_llm._run.rows import is_na, iter_rows, missing_rows, row_at, without_na
 from pandas_llm._run.template import Template
 from pandas_llm.errors import ImageError, TemplateError
 from pandas_llm.types import Request, Spec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -33,23 +35,14 @@ _LEAST = 0.02
 
 
 class Prompts:
-    """A template, and a system template, bound to the columns of a frame.
+    """A template, and a system template, bound to the columns of a frame."""
 
-    `asked` says which rows have requests, if not all.
-    """
-
-    def __init__(
-        self,
-        text: str,
-        source: Source,
-        settings: Settings,
-        asked: NDArray[np.bool_] | None = None,
-    ) -> None:
+    def __init__(self, text: str, source: Source, settings: Settings) -> None:
         names, constants = source.fields, settings.values
         template = Template(text, names, constants)
         self.columns = list(template.columns)
         self._source = source
-        self._asked = asked
+        self._asked: NDArray[np.bool_] | None = None
         self._ignore_na = settings.na_action == "ignore"
         system = None
         if settings.system is not None:
@@ -70,6 +63,8 @@ class Prompts:
         self._about = None if about is None else self.columns.index(about)
         self._system = system.renderer(self.columns, source) if system else None
         self._kept: dict[int, float] = {}
+        self._template = template
+        self._cells: list[Callable[[Sequence[Any]], str]] = []
 
     def _add_images(self, option: str | Sequence[str] | None) -> list[int]:
         """Return the places of the image columns among the used ones."""
@@ -86,6 +81,33 @@ class Prompts:
                 raise TemplateError(msg)
         self.columns += [name for name in names if name not in self.columns]
         return [self.columns.index(name) for name in names]
+
+    def only(self, asked: NDArray[np.bool_] | None) -> None:
+        """Make requests of these rows alone; None for all."""
+        self._asked = asked
+
+    def hold_cells(self) -> Sequence[str]:
+        """Let requests hold the cells that answers may quote; return their columns.
+
+        Raises
+        ------
+        TemplateError
+            Where there is no text to quote, or not the cell's own.
+        """
+        fields = self._template.columns
+        if not fields:
+            msg = "Quoted[…] needs a text to quote, and the template names no column"
+            raise TemplateError(msg + "; images have none" * bool(self._pictures))
+        if formatted := self._template.formatted:
+            msg = (
+                f"Quoted[…] cuts its words out of the cell, and the template writes "
+                f"{formatted!r} by a format: name it plainly, as ${{{formatted}}}"
+            )
+            raise TemplateError(msg)
+        names = self._source.fields
+        each = [Template(f"${{{name}}}", names) for name in fields]
+        self._cells = [one.renderer(self.columns, self._source) for one in each]
+        return fields
 
     def requests(
         self, spec: Spec, at: Sequence[int] | None = None
@@ -115,6 +137,9 @@ class Prompts:
                 prompt = str(filled[self._about])  # the question is asked apart
             system = self._system and self._system(filled)
             request = Request(spec, prompt, system)
+            if self._cells:
+                cells = tuple(cell(filled) for cell in self._cells)
+                request = request._replace(cells=cells)
             if self._pictures:
                 yield position, self._illustrated(request, row)
             else:
@@ -154,14 +179,12 @@ class Prompts:
         return request._replace(prompt=self._prompt(row), system=system)
 
 
-def prompts_of(
-    task: Task, source: Source, asked: NDArray[np.bool_] | None = None
-) -> Prompts:
+def prompts_of(task: Task, source: Source) -> Prompts:
     """Bind a task's template to a frame; ``embed`` takes a column's name for one."""
     template, settings = task.template, task.settings
     if task.embeds is not None:
         template = column_template(template, source.fields, settings.values)
-    return Prompts(template, source, settings, asked)
+    return Prompts(template, source, settings)
 
 
 def column_template(
@@ -178,6 +201,13 @@ def column_template(
         )
         raise TemplateError(msg)
     return text
+
+
+def quoting(task: Task, prompts: Prompts) -> Task:
+    """Return a task that finds what its answers quote in the cells of these prompts."""
+    if not (isinstance(task.output, Records) and task.output.quotes):
+        return task
+    return replace(task, output=task.output.over(prompts.hold_cells()))
 
 
 def _fitting(message: str) -> float:

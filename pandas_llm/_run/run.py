@@ -26,7 +26,7 @@ from pandas_llm._engine import (
 from pandas_llm._pacing import CostBudget
 from pandas_llm._run import blocking, summary
 from pandas_llm._run.filling import asked_rows, check_columns
-from pandas_llm._run.prompts import prompts_of, shared_spec
+from pandas_llm._run.prompts import prompts_of, quoting, shared_spec
 from pandas_llm._run.result import build_result, failure_table, rehearse
 from pandas_llm._run.rows import all_na, source_of
 from pandas_llm._run.sureness import check_gold, settle
@@ -95,10 +95,11 @@ class TaskRun:
         bar: Bar | None = None,
         at: Sequence[int] | None = None,
     ) -> None:
-        self.task = task
         self.settings = task.settings
         self.data = data
         self.source = source_of(data)
+        self.prompts = prompts_of(task, self.source)
+        self.task = task = quoting(task, self.prompts)
         self.outcomes = Outcomes(
             self.source.rows,
             task.output.width,
@@ -114,7 +115,7 @@ class TaskRun:
         if not dry:
             check_gold(self.source, task)
             rehearse(self.source, data, task)
-        self.prompts = prompts_of(task, self.source, asked)
+        self.prompts.only(asked)
         self.events = Events(budget=CostBudget(self.settings.max_cost))
         count = self.source.rows if asked is None else int(asked.sum())
         self.events.totals.rows = count

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
-from pandas_llm._evaluation import Offsets
+from pandas_llm._algorithms import Offsets
 from pandas_llm._keys import Keys, parse_keys, parse_labels, questions_of
 from pandas_llm._replies import Completion, Decided, Label, Records, Vector
 from pandas_llm.errors import InvalidTypeError, InvalidValueError

@@ -90,6 +90,11 @@ class Template:
             return None
         return fields[0].name
 
+    @property
+    def formatted(self) -> str | None:
+        """The first column whose values are not written as they are."""
+        return next((name for name, spec in self.fields if spec), None)
+
     def renderer(
         self,
         columns: Sequence[str],

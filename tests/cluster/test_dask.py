@@ -16,14 +16,16 @@ import pytest
 from pandas.testing import assert_frame_equal, assert_series_equal
 
 import pandas_llm.dask
-from pandas_llm import ConfigurationError
+from pandas_llm import ConfigurationError, Quoted
 from pandas_llm.accessor import LLMAccessor
 from pandas_llm.dask import DaskAccessor
+from pandas_llm.simulator import Simulator
 
 VERBS = [
     ("generate", (["fact"],), {}),
     ("generate", ({"n": int, "l": ["x", "y"]},), {"how": "inner", "details": True}),
     ("extract", ({"born": int},), {"error_column": "why"}),
+    ("extract", ({"born": Quoted[int], "l": list[Quoted[int]]},), {}),
     ("complete", (), {"name": "praise"}),
     ("complete", (), {"error_column": "why"}),
     ("classify", (["good", "bad"],), {}),
@@ -306,10 +308,30 @@ def test_filter_and_matches_work_per_partition():
 @pytest.mark.parametrize("verb", ["merge", "nlargest", "agg", "drop_duplicates"])
 def test_what_asks_about_the_whole_table_says_what_to_do_instead(verb):
     lazy = dd.from_pandas(frame(4), npartitions=2)
-    with pytest.raises(ConfigurationError, match=r"call it on ddf.compute\(\)"):
+    with pytest.raises(AttributeError, match=r"Call it on ddf.compute\(\)"):
         getattr(lazy.llm, verb)
+    assert not hasattr(lazy.llm, verb)
+    assert not hasattr(lazy.llm, "no_such_verb")
     with pytest.raises(ConfigurationError, match="a cascade draws its sample"):
         lazy.llm.filter("${text}", cascade="tiny", recall=0.9)
+
+
+def test_a_cascade_takes_the_thresholds_of_an_earlier_run():
+    rows = frame(40)
+    with Simulator() as server:
+        cheap = {"model": "openai-decisions/sim", "base_url": server.base_url}
+        given = {"model": "sim", "base_url": server.base_url, "cache": False}
+        given |= {"cascade": {**cheap, "api_key": None}, "thresholds": (0.3, 0.7)}
+        lazy = dd.from_pandas(rows, npartitions=3)
+        out = lazy.llm.filter("Is it about ${text}?", **given)
+        mask = lazy.llm.matches("Is it about ${text}?", **given)
+        whole = rows.llm.filter("Is it about ${text}?", **given)
+        assert_frame_equal(out.compute(), whole, check_dtype=False)
+        assert mask.compute().sum() == len(whole)
+    with pytest.raises(ConfigurationError, match="leave confidence= out"):
+        lazy.llm.matches("${text}?", model="sim", confidence=True)
+    with pytest.raises(ConfigurationError, match="asks about the whole table"):
+        lazy.llm.classify("${text}", ["a", "b"], cascade="tiny", accuracy=0.9)
 
 
 def test_only_offsets_calibrate_a_partition():

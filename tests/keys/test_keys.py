@@ -21,7 +21,7 @@ from pydantic import (
     field_validator,
 )
 
-from pandas_llm._keys import parse_keys, parse_labels
+from pandas_llm._keys import Column, parse_keys, parse_labels
 from pandas_llm._replies.outputs import Records
 from pandas_llm._run import arrays
 from pandas_llm.types import Choice
@@ -95,12 +95,12 @@ KINDS = [
 @pytest.mark.parametrize(("annotation", "kind", "labels"), KINDS, ids=str)
 def test_a_type_gives_its_kind_of_column(annotation, kind, labels):
     keys = parse_keys({"the key": annotation})
-    assert keys.columns == (("the key", kind, labels),)
+    assert keys.columns == (Column("the key", kind, labels),)
     assert keys.names == {"the key"}
 
 
 def test_a_list_means_text_in_its_order():
-    assert parse_keys(["b", "a"]).columns == (("b", "str", ()), ("a", "str", ()))
+    assert parse_keys(["b", "a"]).columns == (Column("b", "str"), Column("a", "str"))
 
 
 @pytest.mark.parametrize(
@@ -383,7 +383,7 @@ DTYPES = {
 @pytest.mark.parametrize("rows", ["no rows", "only NA", "values", "values and NA"])
 def test_the_dtype_follows_from_the_key_alone(annotation, rows):
     dtype, values = DTYPES[annotation]
-    ((_, kind, labels),) = parse_keys({"x": annotation}).columns
+    ((_, kind, labels, _),) = parse_keys({"x": annotation}).columns
     given = {
         "no rows": [],
         "only NA": [None, None],
