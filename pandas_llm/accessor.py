@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from pandas_llm._display import Usage
     from pandas_llm._report import Report
+    from pandas_llm._view import AccessorCard
 
 
 @named_after_class
@@ -46,6 +47,18 @@ class LLMAccessor:
 
     def __init__(self, data: Any) -> None:
         self._data = data
+
+    def __repr__(self) -> str:
+        """Show the run that made the data, or what can be asked of it."""
+        return repr(self._card())
+
+    def _repr_html_(self) -> str:
+        return self._card()._repr_html_()
+
+    def _card(self) -> AccessorCard:
+        from pandas_llm._view import AccessorCard
+
+        return AccessorCard(self._data, type(self))
 
     generate = method(_verbs.generate)
     extract = method(_verbs.extract)

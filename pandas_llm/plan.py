@@ -15,10 +15,9 @@ from pandas_llm._run import (
     check_options,
     estimate_run,
     make_task,
-    preview_prompts,
-    preview_requests,
     warn_of_cost,
 )
+from pandas_llm._view import preview_prompts, preview_requests
 from pandas_llm.errors import ConfigurationError
 from pandas_llm.options import Settings
 

@@ -1,4 +1,4 @@
-"""One task over one frame: its rows, prompts, run and result; preview and estimate."""
+"""One task over one frame: its rows, prompts, run and result; estimate."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from pandas_llm._run.estimate import (
     warn_of_cost,
 )
 from pandas_llm._run.ledger import Ledger
-from pandas_llm._run.preview import preview_prompts, preview_requests
 from pandas_llm._run.prompts import examples_of, shared_spec
-from pandas_llm._run.result import runs, usage
+from pandas_llm._run.result import runs, text_table, usage
 from pandas_llm._run.rows import (
     Source,
     check_new,
@@ -54,12 +53,11 @@ __all__ = [
     "missing_rows",
     "output_of",
     "parsed_keys",
-    "preview_prompts",
-    "preview_requests",
     "run_for",
     "runs",
     "shared_spec",
     "source_of",
+    "text_table",
     "typed",
     "usage",
     "warn_of_cost",

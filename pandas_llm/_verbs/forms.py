@@ -187,7 +187,7 @@ def form(  # noqa: PLR0913 - all by name but the first three
     if inspect.iscoroutinefunction(run):
         shown.__name__ = shown.__qualname__ = f"a{definition.__name__}"
     text = inspect.cleandoc(verb.__doc__ or "") if doc is None else doc
-    shown.__doc__ = options.documented(text) if "\n**options\n" in text else text
+    shown.__doc__ = options.documented(text)
     signature = _signature(definition, first, more)
     if result is not None:
         signature = signature.replace(return_annotation=result)

@@ -25,7 +25,7 @@ FLOORS = [
     ["providers"],
     ["_engine"],
     ["_run"],
-    ["batch"],
+    ["batch", "_view"],
     ["plan"],
     ["_verbs", "_evaluation"],
     ["_cli", "_cluster"],
@@ -50,6 +50,7 @@ ONLY = {
         "_evaluation",
         "_cli",
         "_cluster",
+        "_view",
         "__init__",
     },
 }
