@@ -138,6 +138,7 @@ class LLMAccessor:
 
         return to_review(self._data, k, column, name, seed)
 
+    @ends_here
     def __getattr__(self, name: str) -> Any:
         """Name the verb here that another tool has under this name."""
         if name.startswith("_") or hasattr(type(self), name):
