@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from pandas_llm import _verbs
 from pandas_llm._display import ends_here
-from pandas_llm._verbs import method, named_after_class, twin_method
+from pandas_llm._verbs import method, missing_verb, named_after_class, twin_method
+from pandas_llm.errors import InvalidTypeError
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from pandas_llm._display import Usage
     from pandas_llm._report import Report
+    from pandas_llm._view import AccessorCard
 
 
 @named_after_class
@@ -45,6 +47,18 @@ class LLMAccessor:
 
     def __init__(self, data: Any) -> None:
         self._data = data
+
+    def __repr__(self) -> str:
+        """Show the run that made the data, or what can be asked of it."""
+        return repr(self._card())
+
+    def _repr_html_(self) -> str:
+        return self._card()._repr_html_()
+
+    def _card(self) -> AccessorCard:
+        from pandas_llm._view import AccessorCard
+
+        return AccessorCard(self._data, type(self))
 
     generate = method(_verbs.generate)
     extract = method(_verbs.extract)
@@ -124,6 +138,12 @@ class LLMAccessor:
 
         return to_review(self._data, k, column, name, seed)
 
+    def __getattr__(self, name: str) -> Any:
+        """Name the verb here that another tool has under this name."""
+        if name.startswith("_") or hasattr(type(self), name):
+            return object.__getattribute__(self, name)  # raises its own error again
+        raise missing_verb(type(self), name, "df.llm")
+
     @property
     @ends_here
     def usage(self) -> Usage:
@@ -161,3 +181,32 @@ class LLMAccessor:
         if path is not None:
             report.save(path)
         return report
+
+
+class GroupedAccessor:
+    """``df.groupby(…).llm``: says what to call, for groups have no verbs of their own.
+
+    On groups of a frame with a column named ``llm`` it is that column.
+    """
+
+    def __init__(self, grouped: Any = None) -> None:
+        self._grouped = grouped
+
+    def __get__(self, grouped: Any, owner: Any) -> Any:
+        """Return the column ``llm`` of groups, or what answers for their verbs."""
+        if grouped is not None and "llm" in getattr(grouped.obj, "columns", ()):
+            return grouped["llm"]
+        return GroupedAccessor(grouped)
+
+    @ends_here
+    def __getattr__(self, name: str) -> Any:
+        """Raise for every verb."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        by = getattr(self._grouped, "keys", None)
+        shown = repr(by) if isinstance(by, (str, list)) else "…"
+        msg = (
+            "groups have no verbs: for one answer a group call df.llm.agg(question, "
+            f"column, by={shown}), for one a row call the verb on df before groupby"
+        )
+        raise InvalidTypeError(msg)

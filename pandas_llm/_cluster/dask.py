@@ -120,7 +120,7 @@ class DaskAccessor:
 
     def __getattr__(self, name: str) -> Any:
         """Raise with what to do instead of a verb over the whole table."""
-        raise instead_of(name, "ddf.llm", "ddf.compute()")
+        raise instead_of(type(self), name, "ddf.llm", "ddf.compute()")
 
 
 def _run(part: Any, plan: Callable[[Any], Any]) -> Any:

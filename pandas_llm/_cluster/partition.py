@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from pandas_llm import _verbs
 from pandas_llm._pacing import budget
-from pandas_llm._verbs import plan_of
-from pandas_llm.errors import ConfigurationError
+from pandas_llm._verbs import missing_verb, plan_of
+from pandas_llm.errors import ConfigurationError, MissingVerbError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -46,8 +46,6 @@ def check_plan(plan: Plan) -> Plan:
 class Question:
     """`matches` on each partition; a cascade's thresholds must be known."""
 
-    columns: ClassVar[Mapping[str, str]] = {"matches": "bool"}
-
     def __init__(self, data: Any, template: str, options: Mapping[str, Any]) -> None:
         if options.get("cascade") is not None and options.get("thresholds") is None:
             msg = (
@@ -63,6 +61,11 @@ class Question:
         self.template, self.options = template, {"progress": False, **options}
         program = plan_of(_verbs.matches)(data, template, **self.options)
         self._plans = [check_plan(plan) for plan in program.plans]
+
+    def columns_for(self, part: pd.DataFrame) -> dict[str, str]:
+        """Return its only column; raise for a template that does not fit."""
+        self._plans[0].meta(part)
+        return {"matches": "bool"}
 
     def meta(self, part: pd.DataFrame) -> pd.DataFrame:
         """Return the result for no rows; raise for a template that does not fit."""
@@ -81,15 +84,17 @@ WHOLE_TABLE = (
 """Verbs that no partition can answer by itself."""
 
 
-def instead_of(name: str, owner: str, whole: str) -> AttributeError:
-    """Return the error for a name that is not here; it says what to do instead."""
+def instead_of(place: Any, name: str, called: str, whole: str) -> AttributeError:
+    """Return the error for a name that a place lacks; it says what to do instead."""
+    if name.startswith("_"):
+        return AttributeError(name)
     if name not in WHOLE_TABLE:
-        return AttributeError(f"{owner} has no attribute {name!r}")
+        return missing_verb(place, name, called)
     msg = (
-        f"{owner} has no {name}: it asks about the whole table, which lies in parts. "
+        f"{called} has no {name}: it asks about the whole table, which lies in parts. "
         f"Call it on {whole}, or on the parts that belong together"
     )
-    return AttributeError(msg)
+    return MissingVerbError(msg)
 
 
 def run_partition(plan: Callable[[Any], Any], part: Any, source: Budget | None) -> Any:

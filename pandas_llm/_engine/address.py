@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from pandas_llm import environment
 from pandas_llm._local import LOCAL, local_endpoint
 from pandas_llm.errors import ConfigurationError
-from pandas_llm.providers import local, presets
+from pandas_llm.providers import local, not_openais, presets
 from pandas_llm.providers import preset as provider_preset
 from pandas_llm.redaction import is_secret, parted, shown
 from pandas_llm.types import Endpoint
@@ -37,13 +37,7 @@ local_addresses: Mapping[str, str] | None = None
 
 
 def transferable(settings: Settings) -> dict[str, Any]:
-    """Return options for another process: as they are here, but without any key.
-
-    Raises
-    ------
-    ConfigurationError
-        For a key or a session among them; the message names the ways out.
-    """
+    """Return options for another process, without a key; refuse a key among them."""
     preset = _split_model(settings.model)[1]
     secret = [name for name in settings.headers or {} if is_secret(name)]
     password = bool(parted(settings.base_url or "")[0])
@@ -100,14 +94,9 @@ def without_secrets(settings: Settings) -> Settings:
 
 
 def resolve_endpoint(settings: Settings) -> Endpoint:
-    """Return where requests go.
+    """Return where requests go, or raise with the ways out.
 
-    The model may still be empty: an endpoint that lists exactly one is used with it.
-
-    Raises
-    ------
-    ConfigurationError
-        When there is no model or no key; the message names the ways out.
+    The model may be empty: an endpoint that lists exactly one is used with it.
     """
     name, preset, model = _split_model(settings.model)
     if name in LOCAL:
@@ -117,6 +106,8 @@ def resolve_endpoint(settings: Settings) -> Endpoint:
         return local_endpoint(name, model)
     given = settings.base_url or _variable(preset.address)
     base_url = given or preset.base_url
+    if name == "openai" and model == settings.model and not (given or settings.replay):
+        _check_openais(model)
     key, token = _key(settings, preset)
     # an address of one's own, a gateway's, may ask for no key
     own = given and (preset.base_url is not None or settings.headers)
@@ -129,6 +120,13 @@ def resolve_endpoint(settings: Settings) -> Endpoint:
     given_key = settings.api_key
     renew = partial(_made, given_key) if callable(given_key) else None
     return Endpoint(name, place, model, key, headers, token, renew)
+
+
+def _check_openais(model: str) -> None:
+    """Refuse a model that OpenAI, who would be asked for want of a name, lacks."""
+    if (instead := not_openais(model, presets())) is not None:
+        msg = f"model={model!r} names no provider, and OpenAI has no such model: "
+        raise ConfigurationError(msg + instead)
 
 
 def _checked(url: str) -> str:
@@ -144,6 +142,10 @@ def _checked(url: str) -> str:
         raise ConfigurationError(msg)
     if not usable:
         msg = f"base_url names no host, or no port that there is: {shown(url)!r}"
+        raise ConfigurationError(msg)
+    if parts.path.rstrip("/").endswith("/chat/completions"):
+        whole = shown(url).rstrip("/").removesuffix("/chat/completions")
+        msg = f"base_url ends before /chat/completions: pass base_url={whole!r}"
         raise ConfigurationError(msg)
     if not set(held) & set("/?#[]"):
         return url  # as it stands, it is a part of what kept replies are known by
@@ -240,10 +242,7 @@ def _ways_out(
 
 
 def servers_here() -> list[str]:
-    """Describe how to use each server of this machine, as an error message does.
-
-    All are asked at once, and none longer than 0.3 s.
-    """
+    """Describe how to use each server of this machine; ask all at once, for 0.3 s."""
     asked = local_addresses
     if asked is None:
         asked = {name: p.base_url or "" for name, p in local().items()}

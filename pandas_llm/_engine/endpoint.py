@@ -38,16 +38,7 @@ _accepted: set[bytes] = set()
 
 
 class Negotiation:
-    """The negotiation with one endpoint and model.
-
-    Parameters
-    ----------
-    endpoint, provider
-        With whom, and in which dialect.
-    structured : bool
-        Whether records are asked for: how a server takes a schema is not found out
-        by a text.
-    """
+    """The negotiation with one endpoint and model; texts do not test schemas."""
 
     def __init__(
         self, endpoint: Endpoint, provider: Provider, *, structured: bool
@@ -151,25 +142,7 @@ def _lost(tried: Capabilities, lower: Capabilities) -> set[str]:
 
 
 class CurrentKey:
-    """A provider with the key that holds now.
-
-    Parameters
-    ----------
-    endpoint : Endpoint
-        Where requests go in fact; `renew` makes another key.
-    provider : Provider
-        That speaks to it.
-
-    Attributes
-    ----------
-    provider : Provider
-        To build requests with.
-    secrets : tuple of bytes
-        What no answer may quote.
-    served : bool
-        Whether the key has been accepted since it was made. One that never was is
-        not replaced a second time.
-    """
+    """A provider with the key that holds now; `endpoint.renew` makes another key."""
 
     def __init__(self, endpoint: Endpoint, provider: Provider) -> None:
         self._endpoint = endpoint
@@ -193,8 +166,7 @@ class CurrentKey:
     def renewed(self, used: Provider, error: LLMError) -> bool:
         """Make another key after a 401; once for all rows that were in flight.
 
-        The caller's function is called here, in the event loop: what it waits for,
-        all rows wait for.
+        The caller's function runs in the event loop: all rows wait for it.
         """
         old = self._endpoint
         if old.renew is None or not isinstance(error, AuthenticationError):

@@ -17,9 +17,6 @@ from pandas_llm.errors import (
 from pandas_llm.types import Tokens
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Sequence
-
     from pandas_llm._pacing import Ticket
     from pandas_llm.errors import LLMError
     from pandas_llm.types import Outcome
@@ -100,17 +97,9 @@ class Events:
 class Streak:
     """Rows that failed alike in the order of their arrival, with no answer in between.
 
-    The rows next to each other in a frame may be alike as well, so from the third on
-    rows from all over the frame are asked, a few at a time. Only when some of these
-    fail too is it no row's own; and rows that were put off and fail again at the end
-    must have others beside them that were not.
-
-    Examples
-    --------
-    >>> from pandas_llm.errors import BadRequestError
-    >>> streak, no = Streak(), BadRequestError("no")
-    >>> [streak.failed(no, elsewhere=at > 2) for at in range(10)].index(True)
-    9
+    Neighbours in a frame may be alike, so from the third on rows from all over the
+    frame are asked, a few at a time. The run ends only when some of these fail too, and
+    rows that had not failed before are among them.
     """
 
     LOOK = 3
@@ -164,21 +153,3 @@ def way(error: ProviderError) -> tuple[str | None, ...]:
     """Return what two failures have in common that are the same."""
     words = error.said if error.status == UNAUTHORIZED else None
     return (type(error).kind, error.code, error.param, words)
-
-
-def alike(failed: Sequence[ProviderError]) -> bool:
-    """Return whether rows failed the same way."""
-    return len({way(error) for error in failed}) == 1
-
-
-def collect(
-    tries: set[asyncio.Task[Outcome | None]], failed: list[ProviderError]
-) -> bool:
-    """Remove the tries that have ended; return False when one has no outcome."""
-    for one in [one for one in tries if one.done()]:
-        tries.remove(one)
-        if (outcome := one.result()) is None:
-            return False
-        if isinstance(outcome.error, ProviderError) and outcome.failed:
-            failed.append(outcome.error)
-    return True

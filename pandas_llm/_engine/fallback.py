@@ -60,13 +60,7 @@ class Fallback:
         return self._client.complete(item.request, self._events, item.key, known)
 
     async def of_all(self, bundle: Bundle) -> list[Outcome]:
-        """Return what came of rows that are asked about in one request.
-
-        Raises
-        ------
-        LLMError
-            When there is no answer: of all of them, since it does not say for which.
-        """
+        """Return the outcomes of rows that share a request; raise without an answer."""
         return await self._client.complete_bundle(
             [item.request for item in bundle],
             self._events,

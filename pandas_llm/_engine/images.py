@@ -57,13 +57,7 @@ _digest = partial(hashlib.blake2b, digest_size=16)
 
 
 def folder(given: str | os.PathLike[str] | None) -> Path | None:
-    """Return the folder that `files_root` names, without links; None for none.
-
-    Raises
-    ------
-    ConfigurationError
-        When there is no such folder.
-    """
+    """Return the folder that `files_root` names, without links; None for none."""
     if given is None:
         return None
     try:
@@ -81,21 +75,9 @@ def folder(given: str | os.PathLike[str] | None) -> Path | None:
 def look_at(cell: Any, root: Path | None = None) -> tuple[Image, ...]:
     """Look at the images of one cell, which may be a list of them.
 
-    Parameters
-    ----------
-    cell : str, Path, bytes or a list of those
-        A file, its content, or an http, https or data URL. What an http URL holds
-        is for the provider to fetch: it is known by its address.
-    root : Path, optional
-        From `folder`: a file must lie below it.
+    What an http URL holds is for the provider to fetch: it is known by its address. A
+    file must lie below `root`, where there is one.
 
-    Raises
-    ------
-    ImageError
-        When there is no such file, or it is no image of a type that is sent.
-
-    Examples
-    --------
     >>> (image,) = look_at(b"GIF89a and so on")
     >>> image.media_type, image.size
     ('image/gif', 16)
@@ -108,23 +90,7 @@ def look_at(cell: Any, root: Path | None = None) -> tuple[Image, ...]:
 
 
 async def load(request: Request, limits: ImageLimits | None, name: str) -> Request:
-    """Read a request's images for sending, as base64, in another thread.
-
-    Parameters
-    ----------
-    request : Request
-        With images.
-    limits : ImageLimits
-        What the provider takes; nothing is read that is beyond it.
-    name : str
-        The provider's, for errors.
-
-    Raises
-    ------
-    ImageError
-        When one is too large, of another type than the provider takes, or has
-        changed since it was looked at.
-    """
+    """Read a request's images as base64 in a thread; refuse what exceeds `limits`."""
     if limits is None:  # a run is not begun so; a provider may change its mind
         msg = f"{name} takes no images"
         raise ImageError(msg)
@@ -140,6 +106,13 @@ def masked(request: Request) -> Request:
         for image in request.images
     )
     return request._replace(images=tuple(shown))
+
+
+def small(image: Image, most: int) -> str | None:
+    """Return an image as a data URL to show; None if it is large, or elsewhere."""
+    if not image.media_type or image.size > most:
+        return None
+    return _loaded(image).url
 
 
 def weight(request: Request) -> float:
@@ -175,8 +148,6 @@ def _check(images: Sequence[Image], limits: ImageLimits, name: str) -> None:
 def described(images: Iterable[Image]) -> str:
     """Describe briefly what images these are.
 
-    Examples
-    --------
     >>> described(look_at([b"GIF89a and so on", "https://example.org/cat.png"]))
     '<image/gif 16 bytes> <image https://example.org/cat.png>'
     """

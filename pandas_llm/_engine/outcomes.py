@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 class Remarks:
     """Remarks by row: their text and 15 bytes, where the errors took 580.
 
-    Examples
-    --------
     >>> remarks = Remarks(3)
     >>> remarks.add(1, Remark("refusal", "No.", 2))
     >>> remarks.get(1), remarks.get(0)
@@ -81,11 +79,8 @@ class Details(NamedTuple):
 class Outcomes:
     """Outcomes of a run, in the order in which they came.
 
-    Notes
-    -----
-    Records are kept as columns and an array of row positions: 8 bytes a record and
-    8 a value, where a list of tuples a row takes 200. It is read from the caller's
-    thread when a run is interrupted, so positions are added last.
+    Records are columns and row positions: 8 bytes a record and 8 a value. The caller's
+    thread reads them when a run is interrupted, so positions are added last.
     """
 
     def __init__(

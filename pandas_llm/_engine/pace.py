@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 class Pace:
     """What bounds how fast requests leave.
 
-    The sender reports here that a request has left, was answered, was refused or has
-    failed: by one call each, from which limiter, concurrency, circuit, history, budget,
-    totals and log learn it.
+    The sender reports by one call that a request has left, was answered, was refused or
+    has failed; limiter, concurrency, circuit, history, budget, totals and log hear it
+    here.
     """
 
     def __init__(

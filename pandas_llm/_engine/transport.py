@@ -132,15 +132,7 @@ class Transport:
     def send(
         self, request: HTTPRequest, *, once: bool = False
     ) -> Awaitable[HTTPResponse]:
-        """Send by POST and return the whole answer, whatever its status.
-
-        With `once` it must not leave twice, because it creates something.
-
-        Raises
-        ------
-        ProviderError
-            When there is no whole answer.
-        """
+        """Send by POST; with `once` it creates something and must not leave twice."""
         # A kept connection that the server has closed meanwhile fails at once, and
         # aiohttp does not send a POST again by itself (aio-libs/aiohttp#6138): one
         # more try, free of charge.
@@ -200,10 +192,7 @@ class Transport:
         return way
 
     def _tls(self, route: Route) -> ssl.SSLContext | bool:
-        """Return what TLS is spoken with: made for this run, when it is first needed.
-
-        aiohttp has one that was made when it was imported, with the variables of then.
-        """
+        """Return this run's TLS context: aiohttp reads the variables at its import."""
         secure = route.tunnelled or (route.proxy or "").startswith("https:")
         if self._given is not None or not secure:
             return True

@@ -130,8 +130,6 @@ def decide(  # noqa: PLR0911 - the table, a line each
 ) -> Verdict:
     """Decide what follows from a failure.
 
-    Examples
-    --------
     >>> from pandas_llm.errors import AuthenticationError, ServerError
     >>> decide(AuthenticationError("no"), Standing(answered=False)).then.name
     'RUN'

@@ -24,15 +24,7 @@ Amounts = tuple[float, float, float, float]
 
 
 class Ticket:
-    """One request's place in the queue.
-
-    Attributes
-    ----------
-    tokens : float
-        What it reserved.
-    parts : (float, float), optional
-        How many of them are input, and how many output; all are input unless told.
-    """
+    """One request's place in the queue; all tokens are input without `parts`."""
 
     __slots__ = (
         *("amounts", "due", "levels", "mark", "place", "sent", "tokens"),
@@ -130,10 +122,7 @@ def explicit(  # noqa: PLR0913, PLR0917 - all that it depends on
     now: float,
     sent: float,
 ) -> Bucket | None:
-    """Return the bucket of a limit that was told, or of this process's part of it.
-
-    The one there is goes on where the rate is the same, or is one part after another.
-    """
+    """Return the bucket of a limit that was set, or of this process's part of it."""
     if not rate:
         return None
     if part is not None:
@@ -153,9 +142,9 @@ def explicit(  # noqa: PLR0913, PLR0917 - all that it depends on
 class Mirror(Bucket):
     """The server's own bucket, as the headers of its answers show it.
 
-    What an answer says is left is compared with what was thought to be left when
-    its request came. A fixed window, full again at its end, is the bucket that has
-    ``remaining - rate * reset`` left.
+    What an answer says is left is compared with what was expected when its request
+    came. A fixed window, full again at its end, is a bucket with ``remaining - rate *
+    reset`` left.
     """
 
     __slots__ = (
@@ -260,10 +249,7 @@ class Mirror(Bucket):
         return quota.remaining - later - self.kept
 
     def _error(self, early: float, late: float) -> float:
-        """Choose between counted when the request came and when the answer goes.
-
-        What scatters less is right; at a steady pace both are.
-        """
+        """Return the error counted at sending or answering, which scatters less."""
         self._scatter = (
             0.9 * self._scatter[0] + abs(early),
             0.9 * self._scatter[1] + abs(late),

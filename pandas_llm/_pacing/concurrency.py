@@ -23,31 +23,10 @@ _WINDOW: Final = (8, 32)  # answers that tell something; that tell that they que
 class Concurrency:
     """The target of a resizable semaphore.
 
-    With a `limit` the target is that number. Without one it starts small and grows
-    by one an answer while the quickest answers are as quick as the first; when
-    even those wait, the server queues, and growth must show that it is worth it. It
-    stays below twice rate * latency when the rate is known.
-
-    Parameters
-    ----------
-    limit : int or None
-        The user's bound; None to find one.
-    maximum : int
-        Never more than this, such as what open files allow.
-    start : int
-        First target when there is no `limit`.
-    clock : callable
-        Seconds, monotonic.
-
-    Examples
-    --------
-    >>> from itertools import count
-    >>> clock = count(step=0.05).__next__
-    >>> concurrency = Concurrency(None, maximum=100, clock=clock)
-    >>> for _ in range(16):
-    ...     concurrency.answered(1.0, None)
-    >>> concurrency.target > 8
-    True
+    With a `limit` the target is that number. Without one it starts small and grows by
+    one an answer while the quickest answers are as quick as the first; when even those
+    wait, the server queues, and growth must show that it is worth it. It stays below
+    twice rate * latency when the rate is known.
     """
 
     def __init__(
@@ -79,15 +58,7 @@ class Concurrency:
         return int(self.size)
 
     def answered(self, latency: float, rate: float | None) -> None:
-        """Count a clean answer.
-
-        Parameters
-        ----------
-        latency : float
-            Seconds from sending to the whole answer.
-        rate : float or None
-            Requests a second that the limiter grants; None when nothing limits.
-        """
+        """Count a clean answer; `rate` is what the limiter grants a second."""
         latency = max(latency, 1e-3)
         self._latency += (latency - self._latency) * (0.05 if self._latency else 1.0)
         if not self.auto:
@@ -163,11 +134,7 @@ class Concurrency:
 
 
 class Cap:
-    """How many a server takes at a time, as its refusals show; infinity at first.
-
-    One over it is tried now and then, ever later while it is refused; an answer to it
-    raises the cap, and more are tried at once.
-    """
+    """How many a server takes at once, by its refusals; more are tried at times."""
 
     def __init__(self, least: float = math.inf, now: float = 0.0) -> None:
         self.least = least

@@ -48,17 +48,7 @@ class _Test(NamedTuple):
 
 
 class Guess:
-    """What an account's refusals tell: a pace and how many at a time, or neither.
-
-    Attributes
-    ----------
-    pace : Bucket or None
-        What holds requests back at the moment.
-    state : str
-        ``free``, ``shut``, ``search`` or ``hold``.
-    flight : int
-        Requests sent and not decided.
-    """
+    """What an account's refusals show: a pace and how many at a time, or neither."""
 
     def __init__(self) -> None:
         self.flight = 0

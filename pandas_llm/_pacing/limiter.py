@@ -59,15 +59,6 @@ class RateLimiter:
     Limits come from `bound`, from the headers of answers and from refusals. Call
     `reserve`, sleep as long as `delay` says, send, then `settle` or `reject`.
 
-    Parameters
-    ----------
-    clock : callable
-        Seconds, monotonic; a jump backward does no harm.
-    random : callable
-        Uniform between 0 and 1, for the jitter.
-
-    Examples
-    --------
     >>> limiter = RateLimiter(clock=lambda: 0.0)
     >>> with limiter.bound(60, None):
     ...     tickets = [limiter.reserve(100) for _ in range(2)]
@@ -122,11 +113,7 @@ class RateLimiter:
     def reserve(
         self, tokens: float, parts: tuple[float, float] | None = None
     ) -> Ticket:
-        """Join the queue with a request of so many tokens.
-
-        `parts` tells how many are input and output. Where nothing holds it back it
-        leaves at once.
-        """
+        """Join the queue, or leave at once; `parts` are input and output tokens."""
         with self._lock:
             now = self._now()
             ticket = Ticket(tokens, self._booked, now, parts)
@@ -150,10 +137,7 @@ class RateLimiter:
             return self._pass(ticket, now)
 
     def listens(self) -> bool:
-        """Return whether to read the headers of an answer now; counts as done then.
-
-        A hundred a second tell all; reading those of each costs 14 µs.
-        """
+        """Return whether to read headers, 14 µs each: 100 a second are enough."""
         now = self._clock()
         if 0 <= now - self._heard < _HEARING:
             return False
@@ -189,12 +173,7 @@ class RateLimiter:
         quotas: Quotas | None,
         tries: int = 1,
     ) -> float:
-        """Record a refusal (429, 503): the row's own affair unless many are refused.
-
-        What the server asks for is a floor, never undercut. `tries` is how often
-        the row has been refused. Returns the seconds for which the row sleeps,
-        without a slot, before it asks again.
-        """
+        """Record a row's refusal number `tries`; return the seconds to sleep."""
         asked = None if retry_after is None else min(max(0.0, retry_after), 1e9)
         with self._lock:
             now = self._advance()

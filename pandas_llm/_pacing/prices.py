@@ -39,30 +39,16 @@ class _Rates(NamedTuple):
 
 
 class Prices:
-    """Prices of one model at one endpoint.
+    """Prices of one model at one endpoint: the caller's, else those of `genai-prices`.
 
-    Rows are priced one by one, never as a sum of tokens: a run of short prompts
-    would fall into the tier for long ones.
+    Rows are priced one by one, never as a sum of tokens: a run of short prompts would
+    fall into the tier for long ones.
 
-    Parameters
-    ----------
-    endpoint : Endpoint
-        Whose model.
-    given : mapping of str to (float, float), optional
-        Dollars per million tokens in and out, by model. Without it the table of
-        the package `genai-prices` is asked, if it is installed (extra ``cost``).
-
-    Examples
-    --------
     >>> from pandas_llm.types import Endpoint, Tokens
     >>> endpoint = Endpoint("openai", "http://localhost/v1", "m", None)
     >>> prices = Prices(endpoint, {"m": (1.0, 4.0)})
-    >>> prices.of(Tokens(1_000_000, 500_000))
-    3.0
     >>> prices.of(Tokens(1_000_000, 500_000), batch=True)
     1.5
-    >>> Prices(endpoint).of(Tokens(10, 10))
-    nan
     """
 
     def __init__(
@@ -84,17 +70,7 @@ class Prices:
     def of(
         self, tokens: Tokens, tier: str | None = None, *, batch: bool = False
     ) -> float:
-        """Return the dollars that an exchange costs; NaN when the price is unknown.
-
-        Parameters
-        ----------
-        tokens : Tokens
-            What was used.
-        tier : str, optional
-            The service tier that the answer names.
-        batch : bool
-            Whether it was part of a batch.
-        """
+        """Return the dollars that an exchange costs; NaN when the price is unknown."""
         if self._rates is None:
             return math.nan
         if (found := self._by.get((tier, batch))) is None:
@@ -117,18 +93,7 @@ class Prices:
         """Return the most that a body of `size` bytes and its answer may cost.
 
         A token is a byte at least, so with `max_tokens` nothing can cost more: not if
-        the provider keeps all of it, nor in any tier that was met.
-
-        Parameters
-        ----------
-        size, output : int
-            Bytes of the body, and tokens of all answers.
-        tier : str, optional
-            The service tier that is asked for; it may be another that is used.
-        hour : bool
-            Whether the provider may be asked to keep it for an hour.
-        batch : bool
-            Whether it is part of a batch.
+        the provider keeps the body (for an `hour`), nor in any tier that was met.
         """
         ways = [Tokens(size, output), Tokens(size, output, 0, output, size)]
         if hour:
@@ -217,8 +182,6 @@ def _context(tier: str | None, *, batch: bool) -> dict[str, str]:
 def _parts(tokens: Tokens) -> tuple[int, int, int, int, int, int]:
     """Return the tokens of each rate, none of them twice, and none below 0.
 
-    Examples
-    --------
     >>> _parts(Tokens(100, 20, 30, 5, 50, 10))
     (20, 15, 30, 5, 40, 10)
     """
@@ -231,22 +194,7 @@ def _parts(tokens: Tokens) -> tuple[int, int, int, int, int, int]:
 
 
 class CostBudget:
-    """Dollars that may still be spent; rows in flight hold what they may cost.
-
-    Parameters
-    ----------
-    limit : float or None
-        The most to spend; None for no bound.
-
-    Examples
-    --------
-    >>> budget = CostBudget(1.0)
-    >>> budget.reserve(0.75), budget.reserve(0.75)
-    (True, False)
-    >>> budget.settle(0.75, 0.25)
-    >>> budget.reserve(0.75)
-    True
-    """
+    """Dollars that may still be spent; rows in flight hold what they may cost."""
 
     def __init__(self, limit: float | None) -> None:
         self.limit = limit

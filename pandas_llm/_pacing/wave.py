@@ -19,11 +19,7 @@ _KEPT: Final = 1024  # requests that are remembered
 
 
 class Wave:
-    """The requests since the last alarm, in the order in which they were sent.
-
-    Refused sooner than others are answered, all would look refused in the order in
-    which it is heard.
-    """
+    """The requests since the last alarm, in the order in which they were sent."""
 
     def __init__(self) -> None:
         self.count = 0

@@ -121,6 +121,7 @@ class _Group:
 
 
 def _program(arguments: Mapping[str, Any]) -> Program:
+    from pandas_llm._keys import refuse_quoted
     from pandas_llm.plan import Plan
 
     frame = table_of(arguments["data"], "agg")
@@ -130,6 +131,7 @@ def _program(arguments: Mapping[str, Any]) -> Program:
         raise InvalidValueError(msg)
     text = Plan("${prompt}", verb="complete", **arguments["options"])
     keys = arguments["keys"]
+    refuse_quoted(keys, "agg", "an answer about many rows")
     last = (
         text
         if keys is None
@@ -200,7 +202,7 @@ def _texts(frame: pd.DataFrame, column: Any, plan: Plan) -> list[str | None]:
     if not names:
         msg = f"{column!r} is neither a column nor a template with ${{column}} in it"
         raise InvalidValueError(msg)
-    render = template.renderer(names)
+    render = template.renderer(names, source)
     missing = missing_rows(source, names)
     rows = iter_rows(source, names)
     return [

@@ -270,6 +270,8 @@ def embed(  # noqa: PLR0913 - the verb's own parameters, all by name
     *,
     dimensions: int | None = None,
     expand: bool = False,
+    overwrite: bool = False,
+    only_missing: bool = False,
     name: str = "embedding",
     errors: Errors = "coerce",
     error_column: str | None = None,
@@ -290,6 +292,9 @@ def embed(  # noqa: PLR0913 - the verb's own parameters, all by name
         The length of the vectors, where the model leaves a choice.
     expand : bool
         Make a column of float32 of each dimension, ``name_0`` and so on.
+    overwrite, only_missing : bool
+        With `expand`: put those columns into the frame and return it whole, in place
+        of those of an earlier run, or asking only for rows where they are all NA.
     name : str
         The result's name.
     errors, error_column, **options

@@ -16,15 +16,7 @@ if TYPE_CHECKING:
 
 
 def confirmed(task: Task, base_url: str | None) -> Task:
-    """Return a loaded task, if the address that its file names is the reader's own.
-
-    Raises
-    ------
-    ConfigurationError
-        When neither the provider nor this process names the address.
-    InvalidValueError
-        When `base_url` is another than that of the file.
-    """
+    """Return a loaded task, if the address in its file is the reader's own."""
     settings = task.settings
     kept = settings.base_url
     if base_url is not None:

@@ -37,20 +37,7 @@ def confirm(part: Part, made: Snapshot) -> None:
 async def settle(
     upload: Upload, part: Part, book: Book, why: MaybeCreatedError | None = None
 ) -> bool:
-    """Find out whether there is a batch; one that is found is gone on with.
-
-    Parameters
-    ----------
-    part : Part
-        What was noted.
-    why : MaybeCreatedError, optional
-        The unclear answer, if it has just come.
-
-    Raises
-    ------
-    MaybeCreatedError
-        When the list does not tell.
-    """
+    """Find out whether a noted batch exists; `why` is an unclear answer to it."""
     age = 0.0 if why else max(0.0, time.time() - part.noted)
     until = time.monotonic() + _SETTLES - age
     try:

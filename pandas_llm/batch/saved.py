@@ -30,6 +30,7 @@ from pandas_llm._keys import (
     UNIONS,
     Column,
     Place,
+    Quoted,
     columns_of,
     keys_of,
     numbered,
@@ -68,13 +69,7 @@ _DAMAGED = (
 
 
 def write(task: Task) -> bytes:
-    """Return a task as JSON, without any key.
-
-    Raises
-    ------
-    ConfigurationError
-        For an option that JSON cannot hold.
-    """
+    """Return a task as JSON, without any key; refuse what JSON cannot hold."""
     job = {
         "version": _VERSION,
         "template": task.template,
@@ -87,24 +82,7 @@ def write(task: Task) -> bytes:
 
 
 def read(written: bytes, path: Path, keys: Any = None) -> Task:
-    """Build the task that was written down.
-
-    Parameters
-    ----------
-    written : bytes
-        What `write` made.
-    path : Path
-        The cache file that it was in.
-    keys : optional
-        The keys of the call, to read replies with all that they check.
-
-    Raises
-    ------
-    LLMError
-        When it cannot be read.
-    ValueError
-        When `keys` are not those of the call.
-    """
+    """Build the task that `write` wrote; `keys` add what no schema can say."""
     try:
         job = json.loads(written)
         if job["version"] != _VERSION:
@@ -218,7 +196,7 @@ def _rebuilt(
 def _places(output: Mapping[str, Any]) -> list[Place]:
     return [
         Place(
-            Column(told["name"], told["kind"], tuple(told["labels"])),
+            Column(told["name"], told["kind"], tuple(told["labels"]), told["quoted"]),
             told["path"],
             told["numbers"],
         )
@@ -287,7 +265,7 @@ def _unsaid(annotation: Any) -> Iterator[Any]:
         for constraint in args[1:]:
             if not _is_said(constraint, args[0]):
                 yield constraint
-    elif origin is list or origin in UNIONS:
+    elif origin in (list, Quoted, *UNIONS):
         for part in args:
             yield from _unsaid(part)
     elif _is_model(annotation):

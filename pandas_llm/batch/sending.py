@@ -27,10 +27,7 @@ if TYPE_CHECKING:
 
 
 class Sending:
-    """The rows of one call on their way into a batch.
-
-    What cannot be is refused before anything is sent.
-    """
+    """The rows of one call on their way into a batch, checked beforehand."""
 
     def __init__(self, task: Task, data: Any) -> None:
         self._task = task
@@ -42,13 +39,7 @@ class Sending:
         self.run = TaskRun(replace(task, settings=unbound), data)
 
     async def send(self, job: str | None = None) -> Book:
-        """Send what is neither kept nor under way; a job that is, is gone on with.
-
-        Parameters
-        ----------
-        job : str, optional
-            Go on with this job alone, and leave those of its rows that have failed.
-        """
+        """Send what is neither kept nor under way; with `job` what that left."""
         book = Book(self._path, State(_name([])), self._written, self.notes)
         if self.run.outcomes.rows:
             async with Upload.opened(self._task, self._path) as upload:
@@ -77,7 +68,8 @@ class Sending:
         else:
             busy = set()
         kept = upload.kept(items) | busy
-        todo = [item for item in items if item.key not in kept]
+        # equal prompts of cells that end elsewhere are one request
+        todo = [*{i.key: i for i in items if i.key not in kept}.values()]
         if again:
             state.reasons.clear()
         else:

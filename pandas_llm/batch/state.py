@@ -265,10 +265,7 @@ class Book:
 
 @asynccontextmanager
 async def sole_sender(path: Path) -> AsyncIterator[None]:
-    """Wait until nobody else sends batches of a cache file, and keep others from it.
-
-    The lock lies on a file beside the cache; it ends with its process, killed or not.
-    """
+    """Hold the lock on a file beside the cache by which one process at a time sends."""
     while (connection := _locked(path)) is None:  # noqa: ASYNC110 - a process has no event
         await asyncio.sleep(_LOCK_PAUSE)
     with closing(connection):

@@ -127,15 +127,7 @@ class Upload:
             raise MalformedReplyError(msg) from error
 
     async def create(self, request: HTTPRequest, requests: int) -> Snapshot:
-        """Begin a batch of so many requests; the request for it never leaves twice.
-
-        Raises
-        ------
-        MaybeCreatedError
-            When it was sent and the answer does not say what became of it.
-        QueueFullError
-            When the account has as much in its batches as it may.
-        """
+        """Begin a batch of so many requests; the request for it never leaves twice."""
         settings = self.task.settings
 
         async def once() -> HTTPResponse:
@@ -260,16 +252,13 @@ class Upload:
 
     def kept(self, items: Sequence[Item]) -> set[bytes]:
         """Return which requests need not be sent."""
-        return set(self.client.known([item.key for item in items]))
+        known = self.client.known([(item.key, item.request) for item in items])
+        return {item.key for item, one in zip(items, known, strict=True) if one}
 
     async def probe(
         self, todo: list[Item], state: State, budget: CostBudget
     ) -> list[Item]:
-        """Send rows the ordinary way until the endpoint's terms are settled.
-
-        A batch with a parameter that the model refuses would fail as a whole, hours
-        later.
-        """
+        """Send a few rows the ordinary way: a refused option fails all of a batch."""
         events = Events(state.counters, budget)
         for _ in range(_PROBES):
             if not todo or self.client.proven:

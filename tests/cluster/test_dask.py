@@ -16,7 +16,7 @@ import pytest
 from pandas.testing import assert_frame_equal, assert_series_equal
 
 import pandas_llm.dask
-from pandas_llm import ConfigurationError
+from pandas_llm import ConfigurationError, Quoted
 from pandas_llm.accessor import LLMAccessor
 from pandas_llm.dask import DaskAccessor
 from pandas_llm.simulator import Simulator
@@ -25,6 +25,7 @@ VERBS = [
     ("generate", (["fact"],), {}),
     ("generate", ({"n": int, "l": ["x", "y"]},), {"how": "inner", "details": True}),
     ("extract", ({"born": int},), {"error_column": "why"}),
+    ("extract", ({"born": Quoted[int], "l": list[Quoted[int]]},), {}),
     ("complete", (), {"name": "praise"}),
     ("complete", (), {"error_column": "why"}),
     ("classify", (["good", "bad"],), {}),
@@ -343,3 +344,24 @@ def test_only_offsets_calibrate_a_partition():
     out = lazy.llm.classify("${text}", labels, calibrate=offsets, **given).compute()
     whole = frame(6).llm.classify("${text}", labels, calibrate=offsets, **given)
     assert_frame_equal(out, whole, check_index_type=False)
+
+
+def test_columns_of_an_earlier_run_are_replaced_or_filled(simulator):
+    options = {"model": "sim", "base_url": simulator().base_url, "progress": False}
+    old = frame(6).assign(born=pd.array([1, None, 3, None, 5, 6], dtype="Int64"))
+    ddf = dd.from_pandas(old, npartitions=3)
+    keys = ("On: ${text}", {"born": int})
+    replaced = ddf.llm.extract(*keys, overwrite=True, **options)
+    assert list(replaced.columns) == list(old.columns)
+    whole = old.llm.extract(*keys, overwrite=True, **options)
+    assert_series_equal(replaced.compute()["born"], whole["born"])
+    found = ddf.llm.extract(*keys, only_missing=True, **options).compute()
+    missing = old["born"].isna()
+    assert_series_equal(found["born"][~missing], old["born"][~missing])
+    assert_series_equal(found["born"][missing], whole["born"][missing])
+
+
+def test_another_tools_verb_names_ours():
+    ddf = dd.from_pandas(frame(2), npartitions=1)
+    with pytest.raises(AttributeError, match=r"that is ddf\.llm\.filter here"):
+        _ = ddf.llm.sem_filter

@@ -210,7 +210,8 @@ def test_wrong_options_are_refused(given, error, words):
     ],
 )
 def test_a_prefix_that_is_no_provider_belongs_to_the_name(model, provider, name):
-    found = address.resolve_endpoint(options.resolve({"model": model, "api_key": "k"}))
+    given = {"model": model, "api_key": "k", "base_url": "http://localhost/v1"}
+    found = address.resolve_endpoint(options.resolve(given))
     assert (found.provider, found.model) == (provider, name)
 
 
