@@ -80,6 +80,8 @@ class Pace:
         self.circuit.succeeded(sent, now)
         events.totals.simulated = events.totals.simulated or reply.simulated
         events.log.answered(now - sent)
+        if tally.held is None:
+            tally.ticket = None  # nothing else is held
 
     def book(
         self,

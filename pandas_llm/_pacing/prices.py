@@ -7,15 +7,25 @@ from operator import mul
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
+from pandas_llm.errors import (
+    ConnectionBrokenError,
+    ConnectionFailedError,
+    UnreachableError,
+)
 from pandas_llm.types import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pandas_llm.types import Endpoint
+    from pandas_llm.errors import LLMError
+    from pandas_llm.types import Endpoint, HTTPResponse
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1", "local")
 _MILLION = 1_000_000
+_OK = 200
+_GATEWAYS = (408, 499, 502, 504, 520, 524)
+"""Statuses of a server in between that gave up on the one behind it, which may have
+gone on and may bill. Vendors do not bill what they refuse or fail at themselves."""
 _PLAIN = 30_000
 """Prompts up to here are priced in proportion. Tiers for long contexts start at
 100,000 tokens and above; looking a row up in the table takes 170 µs."""
@@ -217,3 +227,14 @@ class CostBudget:
         self.reserved = max(0.0, self.reserved - reserved) if self.holders else 0.0
         # what cannot be told, for want of token counts, is taken to be the most
         self.spent += reserved if math.isnan(cost) else cost
+
+
+def refused(response: HTTPResponse) -> bool:
+    """Return whether an answer without counts is of a request that costs nothing."""
+    return not _OK <= response.status < _OK + 100 and response.status not in _GATEWAYS
+
+
+def unsent(error: LLMError) -> bool:
+    """Return whether a request without an answer cannot have reached the server."""
+    broken = isinstance(error, ConnectionBrokenError)
+    return isinstance(error, (ConnectionFailedError, UnreachableError)) and not broken
