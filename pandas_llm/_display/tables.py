@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html
-from typing import TYPE_CHECKING
+import textwrap
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,6 +14,8 @@ class Table:
     """What shows itself as a small table, in a terminal and in a notebook."""
 
     __slots__ = ()
+    _side: Literal["left", "right"] = "right"
+    """Where the values stand in a notebook."""
 
     def _title(self) -> str:
         raise NotImplementedError
@@ -24,20 +27,28 @@ class Table:
         return as_text(self._lines())
 
     def _repr_html_(self) -> str:
-        return as_html(self._title(), self._lines())
+        return as_html(self._title(), self._lines(), self._side)
 
 
 def as_text(lines: Sequence[tuple[str, str]]) -> str:
-    """Return the pairs as aligned lines."""
-    width = max(len(name) for name, _ in lines)
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
+    """Return the pairs as aligned lines of up to 80 letters."""
+    width = max(len(name) for name, _ in lines) + 2
+    return "\n".join(
+        textwrap.fill(
+            value, 80, initial_indent=f"{name:<{width}}", subsequent_indent=" " * width
+        )
+        for name, value in lines
+    )
 
 
-def as_html(title: str, lines: Sequence[tuple[str, str]]) -> str:
+def as_html(
+    title: str, lines: Sequence[tuple[str, str]], side: Literal["left", "right"]
+) -> str:
     """Return a table without a style of its own, so that it follows the notebook's."""
     rows = "".join(
-        f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
-        f"<td style='text-align:right'>{html.escape(value)}</td></tr>"
+        "<tr><th style='text-align:left;vertical-align:top;white-space:nowrap'>"
+        f"{html.escape(name)}</th><td style='text-align:{side};white-space:normal'>"
+        f"{html.escape(value)}</td></tr>"
         for name, value in lines
     )
     caption = f"<caption style='text-align:left'>{html.escape(title)}</caption>"

@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from pandas_llm import environment
 from pandas_llm._local import LOCAL, local_endpoint
 from pandas_llm.errors import ConfigurationError
-from pandas_llm.providers import local, presets
+from pandas_llm.providers import local, not_openais, presets
 from pandas_llm.providers import preset as provider_preset
 from pandas_llm.redaction import is_secret, parted, shown
 from pandas_llm.types import Endpoint
@@ -106,6 +106,8 @@ def resolve_endpoint(settings: Settings) -> Endpoint:
         return local_endpoint(name, model)
     given = settings.base_url or _variable(preset.address)
     base_url = given or preset.base_url
+    if name == "openai" and model == settings.model and not (given or settings.replay):
+        _check_openais(model)
     key, token = _key(settings, preset)
     # an address of one's own, a gateway's, may ask for no key
     own = given and (preset.base_url is not None or settings.headers)
@@ -118,6 +120,13 @@ def resolve_endpoint(settings: Settings) -> Endpoint:
     given_key = settings.api_key
     renew = partial(_made, given_key) if callable(given_key) else None
     return Endpoint(name, place, model, key, headers, token, renew)
+
+
+def _check_openais(model: str) -> None:
+    """Refuse a model that OpenAI, who would be asked for want of a name, lacks."""
+    if (instead := not_openais(model, presets())) is not None:
+        msg = f"model={model!r} names no provider, and OpenAI has no such model: "
+        raise ConfigurationError(msg + instead)
 
 
 def _checked(url: str) -> str:
@@ -133,6 +142,10 @@ def _checked(url: str) -> str:
         raise ConfigurationError(msg)
     if not usable:
         msg = f"base_url names no host, or no port that there is: {shown(url)!r}"
+        raise ConfigurationError(msg)
+    if parts.path.rstrip("/").endswith("/chat/completions"):
+        whole = shown(url).rstrip("/").removesuffix("/chat/completions")
+        msg = f"base_url ends before /chat/completions: pass base_url={whole!r}"
         raise ConfigurationError(msg)
     if not set(held) & set("/?#[]"):
         return url  # as it stands, it is a part of what kept replies are known by

@@ -50,7 +50,7 @@ class ByWords:
         if self._output.open:
             text = await send(request, n, events, tally)
         reply = joined(replies, text)
-        if reply is not None and self._understands(reply.choices[0]):
+        if reply is not None and self._understands(reply.choices[0], request):
             self._readable = True
             return reply
         if reply is None or not self._readable:
@@ -70,10 +70,10 @@ class ByWords:
                 "(OpenAI, llama.cpp, vLLM), a decision endpoint, or for votes (n=5)"
             )
 
-    def _understands(self, choice: Choice) -> bool:
+    def _understands(self, choice: Choice, request: Request) -> bool:
         """Return whether the words of an answer can be read."""
         try:
-            self._output.read(choice)
+            self._output.read(choice, request.cells)
         except (RefusalError, ContentFilterError):
             return True
         except OutputError:

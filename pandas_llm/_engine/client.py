@@ -12,19 +12,15 @@ from pandas_llm._engine.by_words import IN_WORDS, ByWords
 from pandas_llm._engine.endpoint import masked, secrets
 from pandas_llm._engine.events import NO_TOKENS, Tally
 from pandas_llm._engine.sender import Sender
-from pandas_llm._replies import asked_again
+from pandas_llm._replies import Choices, asked_again
 from pandas_llm.cache import Fingerprint, elsewhere
 from pandas_llm.errors import (
-    ContentFilterError,
     ContextLengthError,
     LLMError,
     MalformedReplyError,
     NotCachedError,
     OutputError,
-    RefusalError,
     RowError,
-    ToolCallError,
-    TruncatedError,
     UnreadError,
 )
 from pandas_llm.providers import Bundling, Embeddings
@@ -41,12 +37,10 @@ if TYPE_CHECKING:
     from pandas_llm.types import HTTPRequest, Request
 
 
-_WITHHELD = (RefusalError, ContentFilterError, ToolCallError, TruncatedError)
-"""Asked again unchanged, it would end the same."""
 _UNREAD = "unread"
 """How a kept choice ended that could not be read, and counts as a vote."""
 _READ_AT_ONCE = 65_536
-"""Characters of a reply that are read without a thread."""
+"""Characters of a reply, and of what it quotes, that are read without a thread."""
 
 
 class Client:
@@ -94,18 +88,17 @@ class Client:
         http = self.provider.build(request, capabilities, n)
         return masked(http, secrets(self.endpoint))
 
-    def known(self, keys: Sequence[bytes]) -> dict[bytes, Outcome]:
-        """Return the outcomes of the requests whose replies are kept and understood."""
-        if self._cache is None or self._settings.refresh or not keys:
-            return {}
-        found = {}
-        for key, reply in self._cache.get_many(keys).items():
-            outcome = self._recalled(reply)
-            if outcome is not None:
-                found[key] = outcome
-        return found
+    def known(self, asked: Sequence[tuple[bytes, Request]]) -> list[Outcome | None]:
+        """Return of each request the outcome if its reply is kept and understood."""
+        if self._cache is None or self._settings.refresh or not asked:
+            return [None] * len(asked)
+        kept = self._cache.get_many([key for key, _ in asked])
+        return [self._recalled(kept.get(key), request) for key, request in asked]
 
-    def _recalled(self, reply: Reply) -> Outcome | None:
+    def _recalled(self, reply: Reply | None, request: Request) -> Outcome | None:
+        """Read a reply that was kept."""
+        if reply is None:
+            return None
         choices: list[list[Record]] = []
         mark: RowError | None = None
         unread = 0
@@ -114,7 +107,7 @@ class Client:
                 unread += 1
                 continue
             try:
-                records, cut = self._output.read(choice)
+                records, cut = self._output.read(choice, request.cells)
             except OutputError:
                 return None
             choices.append(records)
@@ -160,8 +153,9 @@ class Client:
         """Ask until the reply is understood; with `key` no reply is kept."""
         if key is None:
             key = self.fingerprint.of(request)
-            if kept := self.known([key]):
-                return _at_once(kept[key])
+            (kept,) = self.known([(key, request)])
+            if kept is not None:
+                return _at_once(kept)
         if self._settings.replay:
             return _at_once(_not_kept())
         tally = tally or Tally()
@@ -181,7 +175,9 @@ class Client:
         try:
             if led or cache.shared:
                 reply = calls.recent(key)
-                kept = self._recalled(reply) if reply else self.known([key]).get(key)
+                kept = self._recalled(reply, request)
+                if reply is None:
+                    (kept,) = self.known([(key, request)])
                 if kept is not None:
                     return kept
             outcome = await self._asked(request, events, key, tally)
@@ -201,12 +197,13 @@ class Client:
         try:
             if request.images:
                 request = await self._loaded(request, tally)
-            reply, kept, choices, error = await self._choices(request, events, tally)
-            unread = request.spec.n - len(choices) if self._output.votes else 0
-            records = self._output.combine(choices, unread)
+            reply, choices = await self._choices(request, events, tally)
+            error, understood = choices.mark, choices.records
+            unread = request.spec.n - len(understood) if self._output.votes else 0
+            records = self._output.combine(understood, unread)
             # out of the cache the share of votes is the same
-            kept += [Choice("", _UNREAD)] * unread
-            if (whole := tuple(kept)) != reply.choices:
+            whole = (*choices.kept, *[Choice("", _UNREAD)] * unread)
+            if whole != reply.choices:
                 reply = reply._replace(choices=whole)
             if unread:
                 error = error or _missed(unread, request.spec.n)
@@ -270,54 +267,51 @@ class Client:
 
     async def _choices(
         self, request: Request, events: Events, tally: Tally
-    ) -> tuple[Reply, list[Choice], list[list[Record]], RowError | None]:
+    ) -> tuple[Reply, Choices]:
         """Collect as many choices as were asked for.
 
         A choice that was declined, filtered, cut off or calls a tool counts as
-        answered. One that is not understood is asked again with the reason; one that is
-        missing is asked for.
+        answered: asked again unchanged it would end the same. One that is not
+        understood, or quotes what is not there, is asked again with the reason; one
+        that the server did not give is asked for.
         """
-        asked, left = request, request.spec.n
-        again, read = self._settings.output_retries, self._output.read
-        understood: list[list[Record]] = []
-        kept: list[Choice] = []
-        mark: RowError | None = None
-        problem: OutputError | None = None
+        asked, again = request, self._settings.output_retries
+        choices = Choices(request.spec.n)
         worded = request.spec.odds in IN_WORDS
         send = self._by_words.send if worded else self._sender.send
-        while left > 0:
-            reply = await send(asked, left, events, tally)
-            unclear: OutputError | None = None
-            for choice in reply.choices[:left]:
+        while choices.left > 0:
+            reply = await send(asked, choices.left, events, tally)
+            wrong: OutputError | None = None
+            for choice in reply.choices[: choices.left]:
                 try:
-                    long = len(choice.text) > _READ_AT_ONCE  # let other rows go on
-                    records, cut = (
-                        await asyncio.to_thread(read, choice) if long else read(choice)
-                    )
-                    understood.append(records)
-                    kept.append(choice)
-                    mark = mark or cut
-                    left -= 1
-                except _WITHHELD as withheld:
-                    problem = withheld
-                    left -= 1
+                    records, mark = await self._read(choice, request)
                 except OutputError as error:
-                    unclear = error
-            self.negotiation.settle(clear=unclear is None)
-            if unclear is not None:
-                problem = unclear
+                    wrong = choices.miss(error) or wrong
+                else:
+                    unfounded = choices.add(choice, records, mark)
+                    wrong = wrong or unfounded
+            self.negotiation.settle(clear=wrong is None or wrong.remark)
+            if wrong is not None:
                 if again == 0:
                     break
                 again -= 1
-                events.retried(unclear)
-                asked = asked_again(request, unclear)
-            elif left > 0:
-                sample = request.sample + request.spec.n - left
+                events.retried(wrong)
+                asked = asked_again(request, wrong)
+            elif choices.left > 0:
+                sample = request.sample + request.spec.n - choices.left
                 asked = request._replace(sample=sample)
                 self.negotiation.fewer()
-        if problem is not None and not understood:
-            raise problem
-        return reply, kept, understood, mark
+        choices.close()
+        return reply, choices
+
+    async def _read(
+        self, choice: Choice, request: Request
+    ) -> tuple[list[Record], RowError | None]:
+        """Read a choice; a long one in a thread, to let other rows go on."""
+        read, cells = self._output.read, request.cells
+        if len(choice.text) + sum(map(len, cells)) > _READ_AT_ONCE:
+            return await asyncio.to_thread(read, choice, cells)
+        return read(choice, cells)
 
 
 def _missed(unread: int, asked: int) -> UnreadError | None:

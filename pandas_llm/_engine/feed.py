@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter, deque
 from contextlib import suppress
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from pandas_llm._pacing import estimate_tokens
 from pandas_llm.errors import EmptyTextError, EncodingError, ImageError, RowError
@@ -88,7 +88,7 @@ class Feed:
         self._client = client
         self._events = events
         self._outcomes = outcomes
-        self._seen: dict[bytes, int] | None = {} if settings.dedupe else None
+        self._seen: dict[Any, int] | None = {} if settings.dedupe else None
         self._times: Counter[bytes] = Counter()
         self._queue: deque[Bundle] = deque()
         self._broken: Exception | None = None
@@ -186,9 +186,8 @@ class Feed:
 
     def _sort(self, batch: list[Item]) -> None:
         """Finish the rows whose reply is known, queue the others."""
-        known = self._client.known([item.key for item in batch])
-        for item in batch:
-            outcome = known.get(item.key)
+        known = self._client.known([(item.key, item.request) for item in batch])
+        for item, outcome in zip(batch, known, strict=True):
             if outcome is None:
                 self._queue.append((item,))
                 continue
@@ -210,7 +209,9 @@ class Feed:
                 return Item(position, request, self._client.fingerprint.of(request))
             self._times[key] = 1
             return Item(position, request, key)
-        leader = self._seen.setdefault(key, position)
+        # prompts may be equal whose cells end elsewhere, and so do their quotes
+        ends = tuple(map(len, request.cells[1:]))
+        leader = self._seen.setdefault((key, ends) if ends else key, position)
         if leader == position:
             return Item(position, request, key)
         self._outcomes.share(position, leader)

@@ -108,6 +108,13 @@ def masked(request: Request) -> Request:
     return request._replace(images=tuple(shown))
 
 
+def small(image: Image, most: int) -> str | None:
+    """Return an image as a data URL to show; None if it is large, or elsewhere."""
+    if not image.media_type or image.size > most:
+        return None
+    return _loaded(image).url
+
+
 def weight(request: Request) -> float:
     """Guess the tokens of a request's images."""
     return len(request.images) * TOKENS

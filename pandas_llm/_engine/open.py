@@ -6,8 +6,6 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import orjson
-
 from pandas_llm._engine.address import SIMULATED, account
 from pandas_llm._engine.client import Client
 from pandas_llm._engine.pace import Pace
@@ -24,7 +22,7 @@ from pandas_llm._pacing import (
     shared_limiter,
 )
 from pandas_llm.errors import ConfigurationError, ProviderError
-from pandas_llm.providers import connect
+from pandas_llm.providers import connect, models_of, nearest
 from pandas_llm.redaction import Secret, shown
 from pandas_llm.types import HTTPRequest
 
@@ -218,12 +216,9 @@ async def _only_model(endpoint: Endpoint, transport: Transport) -> str:
     response = await transport.get(
         HTTPRequest(url, {"Authorization": key} if key else {}, b"")
     )
-    try:
-        listed = [str(m["id"]) for m in orjson.loads(response.body)["data"]]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        listed = []
-    if len(listed) == 1 and listed[0].isprintable():
+    listed = models_of(response) or []
+    if len(listed) == 1:
         return listed[0]
-    names = ", ".join(map(repr, listed[:10])) or "none that could be read"
+    names = nearest("", listed) if listed else "none that could be read"
     msg = f"no model is set: pass model='…'. {shown(endpoint.base_url)} lists: {names}"
     raise ConfigurationError(msg)

@@ -1,13 +1,18 @@
-"""One task over one frame: its rows, prompts, run and result; preview and estimate."""
+"""One task over one frame: its rows, prompts, run and result; estimate."""
 
 from __future__ import annotations
 
+from pandas_llm._run.arrays import typed
 from pandas_llm._run.blocking import run_for
-from pandas_llm._run.estimate import Estimate, estimate_run
+from pandas_llm._run.estimate import (
+    Estimate,
+    awarn_of_cost,
+    estimate_run,
+    warn_of_cost,
+)
 from pandas_llm._run.ledger import Ledger
-from pandas_llm._run.preview import preview_prompts, preview_requests
 from pandas_llm._run.prompts import examples_of, shared_spec
-from pandas_llm._run.result import runs, typed, usage
+from pandas_llm._run.result import runs, text_table, usage
 from pandas_llm._run.rows import (
     Source,
     check_new,
@@ -36,6 +41,7 @@ __all__ = [
     "TaskRun",
     "Template",
     "Verb",
+    "awarn_of_cost",
     "check_new",
     "check_options",
     "collected",
@@ -47,12 +53,12 @@ __all__ = [
     "missing_rows",
     "output_of",
     "parsed_keys",
-    "preview_prompts",
-    "preview_requests",
     "run_for",
     "runs",
     "shared_spec",
     "source_of",
+    "text_table",
     "typed",
     "usage",
+    "warn_of_cost",
 ]

@@ -30,6 +30,7 @@ from pandas_llm._keys import (
     UNIONS,
     Column,
     Place,
+    Quoted,
     columns_of,
     keys_of,
     numbered,
@@ -195,7 +196,7 @@ def _rebuilt(
 def _places(output: Mapping[str, Any]) -> list[Place]:
     return [
         Place(
-            Column(told["name"], told["kind"], tuple(told["labels"])),
+            Column(told["name"], told["kind"], tuple(told["labels"]), told["quoted"]),
             told["path"],
             told["numbers"],
         )
@@ -264,7 +265,7 @@ def _unsaid(annotation: Any) -> Iterator[Any]:
         for constraint in args[1:]:
             if not _is_said(constraint, args[0]):
                 yield constraint
-    elif origin is list or origin in UNIONS:
+    elif origin in (list, Quoted, *UNIONS):
         for part in args:
             yield from _unsaid(part)
     elif _is_model(annotation):

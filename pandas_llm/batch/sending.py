@@ -68,7 +68,8 @@ class Sending:
         else:
             busy = set()
         kept = upload.kept(items) | busy
-        todo = [item for item in items if item.key not in kept]
+        # equal prompts of cells that end elsewhere are one request
+        todo = [*{i.key: i for i in items if i.key not in kept}.values()]
         if again:
             state.reasons.clear()
         else:

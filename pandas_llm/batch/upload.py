@@ -252,7 +252,8 @@ class Upload:
 
     def kept(self, items: Sequence[Item]) -> set[bytes]:
         """Return which requests need not be sent."""
-        return set(self.client.known([item.key for item in items]))
+        known = self.client.known([(item.key, item.request) for item in items])
+        return {item.key for item, one in zip(items, known, strict=True) if one}
 
     async def probe(
         self, todo: list[Item], state: State, budget: CostBudget

@@ -1,4 +1,4 @@
-"""What people read of the options: signatures, ``help()``, the README's table."""
+"""What people read of the options: signatures, ``help()``, the table in the docs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
-_STARRED = re.compile(r"^\*\*options\n(?: +.*\n?)+", re.MULTILINE)
+_STARRED = re.compile(r"^([\w, ]*)\*\*options\n((?: +.*\n?)+)", re.MULTILINE)
+_HEADING = re.compile(r"^\w+\n-{3,}\n", re.MULTILINE)
+_ENTRY = re.compile(r"^([a-z_]+(?:, [a-z_]+)*)(?: : .*)?$", re.MULTILINE)
 _WIDTH = 76
 
 
@@ -42,15 +44,28 @@ def documented(docstring: str) -> str:
     model : a str or None, default None
         The model, "provider/name" or a name; "sim" is the simulator.
     """
+    docstring = inspect.cleandoc(docstring) + "\n"
+    starred = _STARRED.search(docstring)
+    if starred is None:
+        return docstring
+    # a verb's own parameters come first, those described beside the options too
+    named = starred[1].rstrip(", ")
+    rest = f"{named}\n{starred[2]}" if named else ""
+    docstring = docstring[: starred.start()] + rest + docstring[starred.end() :]
+    heading = _HEADING.search(docstring, starred.start())
+    end = heading.start() if heading else len(docstring)
+    before, after = docstring[:end].rstrip("\n"), docstring[end:]
+    own = {name for line in _ENTRY.findall(before) for name in line.split(", ")}
     entries = [
         f"{name} : {option.words}, default {option.shown}\n"
         + textwrap.fill(
             option.says, _WIDTH, initial_indent="    ", subsequent_indent="    "
         )
         for name, option in OPTIONS.items()
+        if name not in own
     ]
-    listing = "\n".join(entries) + "\n"
-    return _STARRED.sub(lambda _: listing, inspect.cleandoc(docstring) + "\n", count=1)
+    gap = "\n" if "Parameters\n---" in before or rest else "\n\n"
+    return before + gap + "\n".join(entries) + "\n" + ("\n" + after if after else "")
 
 
 def shows_options(function: Function) -> Function:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -120,3 +121,77 @@ def test_a_password_in_the_address_and_keys_in_its_query_are_not_shown():
     assert "abc" not in said
     assert "api-key=***" in said
     assert "api-version=3" in said
+
+
+# -- how it shows itself --------------------------------------------------------
+
+
+HOSTILE = "<script>alert(1)</script>\x1b[2J" + "word " * 60 + "x" * 300
+KEYS = {"fact": str, "year": int}
+
+
+def hostile(**options) -> pd.DataFrame:
+    frame = pd.DataFrame({"text": [HOSTILE, "Oslo\n  * one\n\n  * two"]})
+    return frame.llm.preview(
+        "On ${text}: the end.",
+        KEYS,
+        system="Be brief.",
+        examples=[("Paris", {"fact": "It is in France."})],
+        **options,
+    )
+
+
+def words(text: str) -> str:
+    return "".join(text.split())
+
+
+@pytest.mark.parametrize("as_requests", [False, True])
+def test_a_terminal_shows_whole_texts_in_eighty_columns(as_requests):
+    shown = hostile(as_requests=as_requests, model="sim")
+    text = repr(shown)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "\x1b" not in text
+    for part in ("word " * 60, "x" * 300, "the end.", "Be brief.", "Paris", "France"):
+        assert words(part) in words(text)
+    assert '"year": {"type": "integer"}' in " ".join(text.split())
+    assert "Nothing was sent." in text
+
+
+def test_a_terminal_keeps_lines_and_their_indentation():
+    assert "    On Oslo\n      * one\n\n      * two: the end." in repr(hostile())
+
+
+def test_a_notebook_shows_whole_texts_and_runs_none_of_them():
+    page = hostile()._repr_html_()
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;\\x1b[2J" in page
+    assert "x" * 300 in page
+    assert "It is in France." in page
+
+
+def test_a_notebook_shows_small_images_and_names_the_others():
+    gif = b"GIF89a" + bytes(20)
+    frame = pd.DataFrame({"of": [[gif, "https://example.org/a.png"], b"\x89PNG"]})
+    shown = frame.llm.preview("What is it?", images="of")
+    page = shown._repr_html_()
+    assert page.count('src="data:image/gif;base64,') == 1
+    assert "https://example.org/a.png" in shown["images"].iloc[0]
+    assert 'src="http' not in page
+    assert "can be sent" in repr(shown)  # the second is no image
+
+
+def test_a_preview_is_a_frame_that_pickles_and_of_which_parts_are_plain():
+    shown = hostile()
+    back = pickle.loads(pickle.dumps(shown))
+    assert repr(back) == repr(shown)
+    pd.testing.assert_frame_equal(pd.DataFrame(back), pd.DataFrame(shown))
+    for part in (shown.head(1), shown[["prompt"]], shown.copy(), shown.reset_index()):
+        assert type(part) is pd.DataFrame
+    assert type(shown["prompt"]) is pd.Series
+    shown.loc[9] = shown.iloc[0]  # in place: the cards are of other rows now
+    assert "Preview of" not in repr(shown)
+    assert "Preview of" not in (shown._repr_html_() or "")
+
+
+def test_a_preview_of_nothing_says_so():
+    assert repr(FRAME.head(0).llm.preview("Of ${text}")).startswith("Preview of 0 of 0")

@@ -1,0 +1,181 @@
+"""What would be sent for the first rows; nothing is."""
+
+from __future__ import annotations
+
+import json
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import orjson
+import pandas as pd
+
+from pandas_llm._engine import images, offline_client
+from pandas_llm._replies import Words, word_requests
+from pandas_llm._run import TaskRun, shared_spec, text_table
+from pandas_llm._view.cards import Card, as_html, as_text
+from pandas_llm.errors import ImageError
+from pandas_llm.types import HTTPRequest, Spec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pandas_llm._engine import Client
+    from pandas_llm._run import Task
+    from pandas_llm._view.cards import Part
+    from pandas_llm.types import Request
+
+_PICTURE = 300_000
+"""Bytes of an image that is shown as it is."""
+
+
+class Preview(pd.DataFrame):
+    """A frame of prompts that shows each as a card; what is taken of it is plain."""
+
+    _metadata: ClassVar[list[str]] = ["_cards", "_head"]
+    _cards: list[Card]
+    """Of the rows; before them, one of what all share, if they share anything."""
+    _head: str
+
+    def __repr__(self) -> str:
+        """Show whole texts, wrapped."""
+        if self._is_as_made():
+            return as_text(self._head, self._cards)
+        return super().__repr__()
+
+    def _repr_html_(self) -> str | None:
+        if self._is_as_made():
+            return as_html(self._head, self._cards)
+        return super()._repr_html_()  # type: ignore[misc, no-any-return]
+
+    def _is_as_made(self) -> bool:
+        """Return whether the frame has the rows still that the cards are of."""
+        cards: list[Card] = getattr(self, "_cards", [])
+        return len(self) == sum(card.title != _SHARED for card in cards)
+
+
+_SHARED = "Every row"
+_OF_JSON = ("headers", "body")
+
+
+def preview_prompts(task: Task, data: Any, rows: int) -> pd.DataFrame:
+    """Return the prompts, and the system messages and images if there are any."""
+    run = TaskRun(task, data, dry=True)
+    found = _first(run, Spec(""), rows)
+    columns: dict[str, list[Any]] = {"system": [], "images": [], "prompt": []}
+    pictures: list[tuple[str, ...]] = []
+    for _, one in found:
+        if isinstance(one, ImageError):
+            shown: tuple[str | None, ...] = (None, f"<{one}>", None)
+            pictures.append(())
+        else:
+            shown = (one.system, images.described(one.images) or None, one.prompt)
+            urls = (images.small(image, _PICTURE) for image in one.images)
+            pictures.append(tuple(url for url in urls if url))
+        for values, value in zip(columns.values(), shown, strict=True):
+            values.append(value)
+    for name in ("system", "images"):
+        if all(value is None for value in columns[name]):
+            del columns[name]
+    if task.odds:
+        columns["asked"] = [_asked(task)] * len(found)
+    return _preview(run, [at for at, _ in found], columns, _shared(task), pictures)
+
+
+def _shared(task: Task) -> list[Part]:
+    """Return what is sent with every prompt: examples and the schema of a reply."""
+    spec = shared_spec(task)
+    parts = []
+    for number, (prompt, reply) in enumerate(spec.examples, 1):
+        parts += [(f"example {number}", prompt), (f"its reply {number}", reply)]
+    if spec.schema is not None:
+        parts.append(("schema of the reply", _spaced(spec.constrained or spec.schema)))
+    return parts
+
+
+def _spaced(value: Any) -> str:
+    """Write JSON with blanks at which it can be wrapped."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _asked(task: Task) -> str:
+    """Return what is asked beside the prompt where tokens tell probabilities."""
+    codes = task.shape.codes
+    notes = [Words(question, codes=codes).note for question in task.output.questions]
+    return "\n".join([*notes, "(read at the first token that tells these apart)"])
+
+
+def preview_requests(task: Task, data: Any, rows: int) -> pd.DataFrame:
+    """Return the whole requests: address, headers and body, their secrets masked.
+
+    Raises
+    ------
+    ConfigurationError
+        When no model or no key can be told without asking a server.
+    """
+    task = replace(task, settings=replace(task.settings, cache=False))
+    run = TaskRun(task, data)
+    if not run.source.rows:
+        found = []
+    else:
+        client = offline_client(run.endpoints[0], run.setup(AsyncExitStack()))
+        first = _first(run, client.spec, rows)
+        found = [(at, _as_sent(client, request)) for at, request in first]
+    columns = {
+        "url": [one.url for _, one in found],
+        "headers": [orjson.dumps(dict(one.headers)).decode() for _, one in found],
+        "body": [one.body.decode() for _, one in found],
+    }
+    return _preview(run, [at for at, _ in found], columns)
+
+
+def _preview(
+    run: TaskRun,
+    positions: Sequence[int],
+    columns: dict[str, list[Any]],
+    shared: Sequence[Part] = (),
+    pictures: Sequence[tuple[str, ...]] = (),
+) -> Preview:
+    """Build the frame with its cards."""
+    frame = Preview(text_table(run.source, positions, columns))
+    cards = [Card(_SHARED, tuple(shared))] if shared and positions else []
+    for at, label in enumerate(frame.index):
+        parts = [(name, values[at]) for name, values in columns.items()]
+        whole = tuple(
+            (name, _legible(text) if name in _OF_JSON else text)
+            for name, text in parts
+            if text
+        )
+        cards.append(Card(f"Row {label!r}", whole, pictures[at] if pictures else ()))
+    count, rows = len(positions), run.source.rows
+    some = f"{count:,} of {rows:,} rows, as they will be sent"
+    frame._head = f"Preview of {some}. Nothing was sent."  # noqa: SLF001 - ours
+    frame._cards = cards  # noqa: SLF001
+    return frame
+
+
+def _legible(text: str) -> str:
+    """Return a text; JSON with blanks at which it can be wrapped."""
+    try:
+        return _spaced(orjson.loads(text)) if text[:1] == "{" else text
+    except ValueError:
+        return text
+
+
+def _as_sent(client: Client, request: Request | ImageError) -> HTTPRequest:
+    """Write a request, with words in place of what its images hold."""
+    if isinstance(request, ImageError):
+        return HTTPRequest("", {}, f"<{request}>".encode())
+    if client.spec.odds in ("words", "codes"):
+        request = word_requests(request)[0]
+    return client.as_sent(images.masked(request))
+
+
+def _first(
+    run: TaskRun, spec: Spec, rows: int
+) -> list[tuple[int, Request | ImageError]]:
+    """Build the requests of the first rows that would have one."""
+    made = run.prompts.requests(spec)
+    sent = ((at, request) for at, request in made if request is not None)
+    return list(islice(sent, rows))
