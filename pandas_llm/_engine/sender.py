@@ -264,7 +264,7 @@ class Sender:
         """Wait until the row may be asked again; raise when it may not."""
         history = self.history
         history.settled, history.proven = self.negotiation.settled, self.proven
-        history.kept = events.totals.cached > 0
+        history.recalled = events.totals.cached > 0
         now = history.standing(error, tally, self.circuit, changed=changed)
         then, seconds, why = decide(error, now)
         if then is Then.RUN:

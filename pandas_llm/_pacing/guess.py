@@ -1,4 +1,4 @@
-"""The pace where nothing tells the limit: what refusals alone give away of it.
+"""The pace where nobody states a limit: what refusals alone show of it.
 
 NOTES.md says what each part is and why each number is what it is.
 """
@@ -122,7 +122,7 @@ class Guess:
             self.cap.raised(ticket.crowd, now)
 
     def refused(self, ticket: Ticket, now: float, asked: float | None) -> None:
-        """Record that a request was refused, with the wait that it was told."""
+        """Record that a request was refused, and the wait that was asked for."""
         self.decided(ticket, now)
         ticket.refused = True
         self._refusals += 1

@@ -31,7 +31,7 @@ __all__ = [
 
 _JITTER: Final = 0.2
 _INSTANT: Final = 1e-6
-"""Seconds that are no wait: what rounding leaves of one."""
+"""A wait so short that only rounding can have left it."""
 _GLANCE: Final = 0.1
 """A longer wait is looked at again half-way: answers may bring good news."""
 _HEARING: Final = 0.01  # seconds
@@ -133,7 +133,7 @@ class RateLimiter:
         quotas: Quotas | None,
         parts: tuple[float, float] | None = None,
     ) -> None:
-        """Record an answer that is no refusal: tokens used, what its headers tell."""
+        """Record an answer that was not refused: its tokens and its headers."""
         limits = self._limits
         with self._lock:
             now = self._now()
@@ -168,7 +168,7 @@ class RateLimiter:
         return min(most, first * 2.0 ** min(tries - 1, 16)) * drawn
 
     def release(self, ticket: Ticket) -> None:
-        """Release the place of a request that was never sent or has no end."""
+        """Release the place of a request that was never sent or was cancelled."""
         if ticket.done < math.inf:
             return
         with self._lock:
@@ -179,7 +179,7 @@ class RateLimiter:
                 self._gaps = True
 
     def share(self, part: float | None) -> None:
-        """Keep to a part of the limits: other processes have the rest; None: none."""
+        """Keep to a part of the limits beside other processes; None for all."""
         with self._lock:
             self._limits.share(part, self._now(), self._sent)
 
@@ -201,7 +201,7 @@ class RateLimiter:
 
     @property
     def cap(self) -> float:
-        """How many may be in flight now; infinity when nothing speaks for a number."""
+        """How many may be in flight now; infinity without a known cap."""
         if self._guess.cap.least == math.inf:
             return math.inf
         with self._lock:
@@ -264,7 +264,7 @@ class RateLimiter:
         return pace if pace < _GLANCE else max(_GLANCE, pace / 2)
 
     def _pass(self, ticket: Ticket, now: float) -> float:
-        """Let a request leave, or give the seconds until its turn."""
+        """Let a request leave, or return the seconds until its turn."""
         wait = self._wait(ticket, now)
         ticket.due = now + wait
         if wait > _INSTANT:

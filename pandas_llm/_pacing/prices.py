@@ -68,9 +68,9 @@ class Prices:
     ) -> None:
         self._endpoint = endpoint
         self._table: Any = None
-        self._rates = self._given(given) or self._listed()
+        self._rates = self._set_by_caller(given) or self._listed()
         self._by: dict[tuple[str | None, bool], tuple[_Rates, float]] = {}
-        """Rates by tier, and whether in a batch, with what all is multiplied by."""
+        """Rates and a factor, by tier and whether it is a batch."""
 
     @property
     def known(self) -> bool:
@@ -83,9 +83,9 @@ class Prices:
         """Return the dollars that an exchange costs; NaN when the price is unknown."""
         if self._rates is None:
             return math.nan
-        if (found := self._by.get((tier, batch))) is None:
-            found = self._of_tier(tier, batch=batch)
-        rates, share = found
+        if (priced := self._by.get((tier, batch))) is None:
+            priced = self._of_tier(tier, batch=batch)
+        rates, share = priced
         parts = _parts(tokens)
         if tokens.input > _PLAIN and self._table is not None:
             return share * self._looked_up(tokens, _context(tier, batch=batch))
@@ -112,11 +112,13 @@ class Prices:
         each = [self.of(way, name, batch=batch) for name in tiers for way in ways]
         return max(each)
 
-    def _given(self, given: Mapping[str, tuple[float, float]] | None) -> _Rates | None:
+    def _set_by_caller(
+        self, prices: Mapping[str, tuple[float, float]] | None
+    ) -> _Rates | None:
         model, provider = self._endpoint.model, self._endpoint.provider
         for name in (model, f"{provider}/{model}"):
-            if given and name in given:
-                into, out = (price / _MILLION for price in given[name])
+            if prices and name in prices:
+                into, out = (price / _MILLION for price in prices[name])
                 return _Rates(into, out, into, out, into, into)
         return None
 
@@ -160,7 +162,7 @@ class Prices:
         return _Rates(*(self._looked_up(kind, context) / some for kind in kinds))
 
     def _looked_up(self, tokens: Tokens, context: Mapping[str, str]) -> float:
-        """Return what the table says; it counts kinds of tokens only where it must."""
+        """Return what the table says; kinds without tokens are not named."""
         _, _, cached, reasoning, written, hour = _parts(tokens)
         kinds = {
             "cache_read_tokens": cached,
@@ -183,7 +185,7 @@ class Prices:
 
 
 def _context(tier: str | None, *, batch: bool) -> dict[str, str]:
-    """Return how the table names what an exchange was."""
+    """Return the table's names for a tier or a batch."""
     if batch:
         return {"processing": "batch"}
     return {"service_tier": tier} if tier else {}
@@ -211,7 +213,7 @@ class CostBudget:
         self.spent = 0.0
         self.reserved = 0.0
         self.holders = 0
-        """How many amounts are held; sums of dollars never come back to exactly 0."""
+        """How many amounts are held; sums of dollars rarely return to exactly 0."""
 
     def reserve(self, cost: float) -> bool:
         """Hold an amount, if it fits."""
@@ -230,7 +232,7 @@ class CostBudget:
 
 
 def refused(response: HTTPResponse) -> bool:
-    """Return whether an answer without counts is of a request that costs nothing."""
+    """Return whether an answer without counts means that nothing is billed."""
     return not _OK <= response.status < _OK + 100 and response.status not in _GATEWAYS
 
 

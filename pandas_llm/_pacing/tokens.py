@@ -33,7 +33,7 @@ def estimate_tokens(text: str) -> float:
 
 
 _KEEP = 0.95
-"""What an answer counts when the next has come: the last 20 count most."""
+"""The weight that older answers keep with each new one: the last 20 count most."""
 
 
 class Calibration:

@@ -144,8 +144,10 @@ class BatchJob:
     def _run(self, data: Any) -> TaskRun:
         """Build the ordinary run over what is kept."""
         settings = self._task.settings
-        kept = replace(settings, replay=True, batch=False, max_cost=None, fallback=())
-        return TaskRun(replace(self._task, settings=kept), data, bar=self._bar())
+        offline = replace(
+            settings, replay=True, batch=False, max_cost=None, fallback=()
+        )
+        return TaskRun(replace(self._task, settings=offline), data, bar=self._bar())
 
     async def _finish(self, run: TaskRun, *, wait: bool) -> None:
         pause = _SOON
@@ -183,7 +185,7 @@ class BatchJob:
         self._state.unsent = 0  # what is left has a reason
 
     async def _explain(self, run: TaskRun) -> None:
-        """Note of rows without an answer what the batch said of them."""
+        """Note why the batch has no answer for rows that lack one."""
         outcomes = run.outcomes
         bare = [
             at
@@ -202,8 +204,10 @@ class BatchJob:
             )
         keys = {item.position: item.key.hex() for item in items}
         for at in bare:
-            said = self._state.reasons.get(keys[at], f"no answer in the batch ({last})")
-            error = BatchError(f"{said}; without batch=True it is asked at once")
+            reason = self._state.reasons.get(
+                keys[at], f"no answer in the batch ({last})"
+            )
+            error = BatchError(f"{reason}; without batch=True it is asked at once")
             outcomes.add(at, Outcome([], error, attempts=0))
 
     async def _look(self) -> None:
@@ -214,7 +218,7 @@ class BatchJob:
 
 @contextmanager
 def _noted(notes: Sequence[str]) -> Iterator[None]:
-    """Let an interrupt say what may exist at the provider."""
+    """Add to an interrupt what may exist at the provider."""
     try:
         yield
     except (KeyboardInterrupt, asyncio.CancelledError) as error:
@@ -285,10 +289,10 @@ def load(
     if path is None:
         msg = f"no job {job_id!r}: PANDAS_LLM_CACHE says that there is no file; pass "
         raise LLMError(f"{msg}cache= with the one that was used")
-    found = find(path, job_id)
-    if found is None:
+    known = find(path, job_id)
+    if known is None:
         raise LLMError(f"no job {job_id!r} in {path}")
-    state, written = found
+    state, written = known
     if not written.startswith(b"{"):
         ids = ", ".join(part.id for part in state.parts) or "none"
         msg = (
