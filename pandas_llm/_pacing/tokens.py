@@ -39,8 +39,7 @@ _KEEP = 0.95
 class Calibration:
     """Tokens of a request before it is sent, learned from those already answered."""
 
-    def __init__(self, *, counts_max_tokens: bool = True) -> None:
-        self._counts_max_tokens = counts_max_tokens
+    def __init__(self) -> None:
         self._estimated = 0.0
         self._input = 0.0
         self._output = 0.0
@@ -64,10 +63,8 @@ class Calibration:
         if max_tokens is not None:
             output = min(output, max_tokens)
         into, out = characters_estimate * ratio, n * output
-        tokens = into + out
-        if max_tokens is not None and self._counts_max_tokens:
-            tokens = max(tokens, float(n * max_tokens))
-        return tokens, into, out
+        # OpenAI books `max_tokens` on arrival; others book what is used, which is less
+        return max(into + out, float(n * (max_tokens or 0))), into, out
 
     def worst(
         self, characters_estimate: float, max_tokens: int | None, n: int
