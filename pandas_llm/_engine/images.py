@@ -56,20 +56,20 @@ _BRANDS = {
 _digest = partial(hashlib.blake2b, digest_size=16)
 
 
-def folder(given: str | os.PathLike[str] | None) -> Path | None:
+def folder(path: str | os.PathLike[str] | None) -> Path | None:
     """Return the folder that `files_root` names, without links; None for none."""
-    if given is None:
+    if path is None:
         return None
     try:
-        found = Path(given).expanduser().resolve(strict=True)
+        resolved = Path(path).expanduser().resolve(strict=True)
     except (OSError, ValueError, RuntimeError) as error:  # NUL; ~nobody
         why = getattr(error, "strerror", None) or error
-        msg = f"files_root={os.fspath(given)!r} cannot be used: {why}"
+        msg = f"files_root={os.fspath(path)!r} cannot be used: {why}"
         raise ConfigurationError(msg) from None
-    if not found.is_dir():
-        msg = f"files_root={os.fspath(given)!r} is no folder"
+    if not resolved.is_dir():
+        msg = f"files_root={os.fspath(path)!r} is no folder"
         raise ConfigurationError(msg)
-    return found
+    return resolved
 
 
 def look_at(cell: Any, root: Path | None = None) -> tuple[Image, ...]:
