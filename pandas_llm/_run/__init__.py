@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pandas_llm._run import blocking
 from pandas_llm._run.blocking import run_for
 from pandas_llm._run.estimate import Estimate, estimate_run
 from pandas_llm._run.ledger import Ledger
 from pandas_llm._run.prompts import examples_of, shared_spec
+from pandas_llm._run.recent import recall
 from pandas_llm._run.result import runs, text_table, typed, usage
 from pandas_llm._run.rows import (
     Source,
@@ -16,6 +18,7 @@ from pandas_llm._run.rows import (
 )
 from pandas_llm._run.run import TaskRun, collected, last_usage
 from pandas_llm._run.task import (
+    ALONE,
     Shape,
     Task,
     Verb,
@@ -27,6 +30,7 @@ from pandas_llm._run.task import (
 from pandas_llm._run.template import Template
 
 __all__ = [
+    "ALONE",
     "Estimate",
     "Ledger",
     "Shape",
@@ -35,6 +39,7 @@ __all__ = [
     "TaskRun",
     "Template",
     "Verb",
+    "blocking",
     "check_new",
     "check_options",
     "collected",
@@ -46,6 +51,7 @@ __all__ = [
     "missing_rows",
     "output_of",
     "parsed_keys",
+    "recall",
     "run_for",
     "runs",
     "shared_spec",

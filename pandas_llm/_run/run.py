@@ -22,7 +22,7 @@ from pandas_llm._engine import (
     resolve_endpoints,
 )
 from pandas_llm._pacing import CostBudget
-from pandas_llm._run import blocking, summary
+from pandas_llm._run import blocking, recent, summary
 from pandas_llm._run.prompts import Prompts, column_template, shared_spec
 from pandas_llm._run.result import build_result, failure_table, rehearse
 from pandas_llm._run.rows import check_new, source_of
@@ -303,9 +303,11 @@ class TaskRun:
 
     def _partial(self) -> Any:
         """Build the result from what there is."""
-        return build_result(
+        out = build_result(
             self.source, self.data, self.outcomes, self.task, self._facts()
         )
+        recent.note(out, self.task, self.data)
+        return out
 
     def _answered(self) -> str:
         """Return how many rows each model has answered."""

@@ -10,7 +10,7 @@ from pandas_llm._run import runs, usage
 from pandas_llm.errors import NoUsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pandas_llm._display import Usage
 
@@ -73,7 +73,7 @@ def _first_lines(accessor: type) -> Iterator[tuple[str, tuple[str, bool]]]:
         yield name if made or not called else f"{name}()", (line, made)
 
 
-def _facts(used: Usage, logs: list[Mapping[str, Any]]) -> list[tuple[str, str]]:
+def _facts(used: Usage, logs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Return what a run, or a chain of them, took."""
     models = dict.fromkeys(str(log["model"]) for log in logs if log.get("model"))
     invented = "yes: the answers are invented"
