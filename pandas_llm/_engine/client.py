@@ -277,6 +277,8 @@ class Client:
         """
         asked, again = request, self._settings.output_retries
         choices = Choices(request.spec.n)
+        read, cells = self._output.read, request.cells
+        size = sum(map(len, cells)) if cells else 0
         worded = request.spec.odds in IN_WORDS
         send = self._by_words.send if worded else self._sender.send
         while choices.left > 0:
@@ -284,11 +286,14 @@ class Client:
             wrong: OutputError | None = None
             for choice in reply.choices[: choices.left]:
                 try:
-                    records, mark = await self._read(choice, request)
+                    if len(choice.text) + size > _READ_AT_ONCE:  # let other rows go on
+                        part = await asyncio.to_thread(read, choice, cells)
+                    else:
+                        part = read(choice, cells)
                 except OutputError as error:
                     wrong = choices.miss(error) or wrong
                 else:
-                    unfounded = choices.add(choice, records, mark)
+                    unfounded = choices.add(choice, *part)
                     wrong = wrong or unfounded
             self.negotiation.settle(clear=wrong is None or wrong.remark)
             if wrong is not None:
@@ -303,15 +308,6 @@ class Client:
                 self.negotiation.fewer()
         choices.close()
         return reply, choices
-
-    async def _read(
-        self, choice: Choice, request: Request
-    ) -> tuple[list[Record], RowError | None]:
-        """Read a choice; a long one in a thread, to let other rows go on."""
-        read, cells = self._output.read, request.cells
-        if len(choice.text) + sum(map(len, cells)) > _READ_AT_ONCE:
-            return await asyncio.to_thread(read, choice, cells)
-        return read(choice, cells)
 
 
 def _missed(unread: int, asked: int) -> UnreadError | None:
