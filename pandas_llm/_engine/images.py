@@ -32,6 +32,8 @@ TOKENS_AT_MOST = 6500
 gpt-4o-mini counts more, at a price that makes up for it.)"""
 _MOST = 100_000_000
 """Bytes of a file that is looked at: no provider takes more in a request."""
+_SMALL = 300_000
+"""Bytes of one that is shown as it is."""
 _HEAD = 32
 _SHOWN = 80
 _BEGINNINGS = (
@@ -108,11 +110,10 @@ def masked(request: Request) -> Request:
     return request._replace(images=tuple(shown))
 
 
-def small(image: Image, most: int) -> str | None:
-    """Return an image as a data URL to show; None if it is large, or elsewhere."""
-    if not image.media_type or image.size > most:
-        return None
-    return _loaded(image).url
+def small(images: Iterable[Image]) -> tuple[str, ...]:
+    """Return images as data URLs to show, without those that are large or elsewhere."""
+    shown = (one for one in images if one.media_type and one.size <= _SMALL)
+    return tuple(_loaded(image).url for image in shown)
 
 
 def weight(request: Request) -> float:
