@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 _UNREAD = "unread"
-"""How a kept choice ended that could not be read, and counts as a vote."""
+"""The end of a kept choice that could not be read, and counts as a vote."""
 _READ_AT_ONCE = 65_536
 """Characters of a reply, and of what it quotes, that are read without a thread."""
 
@@ -89,7 +89,7 @@ class Client:
         return masked(http, secrets(self.endpoint))
 
     def known(self, asked: Sequence[tuple[bytes, Request]]) -> list[Outcome | None]:
-        """Return of each request the outcome if its reply is kept and understood."""
+        """Return the outcomes of requests whose replies are kept and understood."""
         if self._cache is None or self._settings.refresh or not asked:
             return [None] * len(asked)
         kept = self._cache.get_many([key for key, _ in asked])
@@ -120,7 +120,7 @@ class Client:
         return Outcome(records, error, 0, 0.0, reply, tokens, cached=True)
 
     def _kept_plain(self, request: Request) -> Reply | None:
-        """Return the reply that is kept of a request without probabilities."""
+        """Return the kept reply to the same request without probabilities."""
         if self._cache is None or self._settings.refresh:
             return None
         key = self.fingerprint.plain(request)
