@@ -88,6 +88,8 @@ class Upload:
 
     client: Client
     batches: Batches
+    sample: HTTPRequest
+    """A request whose headers others take."""
     events: Events
     cache: Cache
     task: Task
@@ -108,7 +110,7 @@ class Upload:
             sample = Request(client.spec, "")
             request = client.provider.build(sample, client.negotiation.capabilities, 1)
             batches = batches_of(client.provider, request)
-            yield cls(client, batches, Events(), cache, task)
+            yield cls(client, batches, request, Events(), cache, task)
 
     async def send(self, request: HTTPRequest) -> HTTPResponse:
         """Send by POST."""
@@ -237,13 +239,8 @@ class Upload:
 
     async def get(self, url: str, most: int = 1 << 24) -> HTTPResponse:
         """Ask by GET."""
-        sample = Request(self.client.spec, "")
-        built = self.client.provider.build(
-            sample, self.client.negotiation.capabilities, 1
-        )
-        return await self._exchange(
-            lambda: self.client.transport.get(built._replace(url=url, body=b""), most)
-        )
+        request = self.sample._replace(url=url, body=b"")
+        return await self._exchange(lambda: self.client.transport.get(request, most))
 
     async def _exchange(
         self, call: Callable[[], Awaitable[HTTPResponse]]
