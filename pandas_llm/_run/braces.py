@@ -16,10 +16,9 @@ if TYPE_CHECKING:
 
 _LATEX = re.compile(r"\\\w*(?:\{[^{}]*\})*$")
 _STATEMENT = re.compile(
-    r"\{%-?\s*(?:for|endfor|if|elif|else|endif|set|macro|include|raw)\b.*?%\}",
-    re.DOTALL,
+    r"\{%-?\s?(?:for|endfor|if|elif|else|endif|set|macro|include|raw)\b[^%]*%\}"
 )
-_DOUBLE = re.compile(r"\{\{-?\s*([^{}|]+?)\s*(?:\|[^{}]*)?-?\}\}")
+_DOUBLE = re.compile(r"\{\{-?([^{}|]+?)-?(?:\|[^{}]*)?\}\}")
 _SINGLE = re.compile(r"(?<!\$)\{([^{}]+)\}")
 _FORMAT = re.compile(
     r"(?:![rsa])?(?::(?:\S?[<>=^])?[-+]?[z#0]{0,3}\d*[,_]?(?:\.\d+)?[bcdeEfFgGnosxX%]?"
@@ -53,11 +52,11 @@ def check_braces(text: str, names: Collection[str], what: str, *, uses: bool) ->
         raise TemplateError(msg + _meant(found[0]))
     for pattern in (_DOUBLE, _SINGLE):
         for found in pattern.finditer(text):
-            if _LATEX.search(text[: found.start()]):
+            field = _field(found[1], names, near=not uses)
+            if field is None or _LATEX.search(_before(text, found.start())):
                 continue
-            if (field := _field(found[1], names, near=not uses)) is not None:
-                msg = f"the {what} has {found[0]}, which would be sent as it is: write "
-                raise TemplateError(msg + f"${{{field}}}" + _meant(found[0]))
+            msg = f"the {what} has {found[0]}, which would be sent as it is: write "
+            raise TemplateError(msg + f"${{{field}}}" + _meant(found[0]))
 
 
 def unclosed(rest: str, names: Collection[str], what: str) -> TemplateError:
@@ -70,6 +69,11 @@ def unclosed(rest: str, names: Collection[str], what: str) -> TemplateError:
         f"the {what} has ${{{rest[:20]} without a closing brace: write {shown}, or "
         f"$${{{name} for a dollar and a brace as text"
     )
+
+
+def _before(text: str, position: int) -> str:
+    """Return the few letters before a position: a template may be long."""
+    return text[max(0, position - 200) : position]
 
 
 def _meant(text: str) -> str:

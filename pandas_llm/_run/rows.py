@@ -71,7 +71,9 @@ def missing_rows(source: Source, columns: Sequence[str]) -> np.ndarray | None:
 
 def cells(source: Source, name: str) -> pd.Series:
     """Return the column that a name of a template stands for."""
-    return source.frame.iloc[:, source.places[source.fields.index(name)]]
+    # a frame without attrs, of which pandas would make a deep copy
+    bare = pd.DataFrame(source.frame)
+    return bare.iloc[:, source.places[source.fields.index(name)]]
 
 
 def check_new(source: Source, names: Iterable[str], way: str = "") -> None:

@@ -62,13 +62,13 @@ class Template:
         self.text = text
         self._what = what
         constants = values or {}
-        known = sorted({*names, *constants}, key=len, reverse=True)
-        split = _split(text, known, what)
+        either = {*names, *constants}
+        split = _split(text, sorted(either, key=len, reverse=True), what)
         uses = any(isinstance(part, _Field) for part in split)
         self._parts: list[str | _Field] = []
         for part in split:
             if isinstance(part, str):
-                check_braces(part, known, what, uses=uses)
+                check_braces(part, either, what, uses=uses)
             else:
                 self._check(part, names, constants)
                 if part.name not in names:
@@ -186,7 +186,7 @@ def _field(text: str, position: int, known: Sequence[str]) -> tuple[_Field, int]
         for name in known:
             if text.startswith(name + ":", position + 1):
                 start = position + len(name) + 2
-                if (end := text.find("}", start)) > start:
+                if (end := text.find("}", start)) >= start:
                     field = _Field(name, braced=True, spec=text[start:end])
                     return field, end + 1
         match = _BRACED.match(text, position)

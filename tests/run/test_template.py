@@ -1,6 +1,7 @@
 """The prompt template."""
 
 import datetime as dt
+import time
 
 import pandas as pd
 import pytest
@@ -33,6 +34,7 @@ def render(text, **row):
         ("$größe", {"größe": 3}, "3"),
         ("$${unclosed", {"unclosed": 1}, "${unclosed"),
         ("${n:.2f}|${n:05.1f}", {"n": 2.5}, "2.50|002.5"),
+        ("${n:}", {"n": 1.5}, "1.5"),
         ("${n:,}", {"n": 1234567}, "1,234,567"),
         ("${day:%d.%m.%Y}", {"day": pd.Timestamp("2026-01-31")}, "31.01.2026"),
         ("${day:%Y}", {"day": dt.date(2026, 1, 31)}, "2026"),
@@ -155,3 +157,20 @@ def test_what_other_languages_mean_can_be_sent():
 def test_honest_braces_are_sent_as_they_stand(text):
     template = Template(text, ["text", "price", "3"])
     assert template.renderer(["text"])(["x"]) == text.replace("${text}", "x")
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        *('{"a": {"b": 1}} ', "{{ ", "{% if ", "{% set", r"\frac{x}{x} ", "{x: ", "{x"),
+        *("{{x|", "{" + " " * 20_000, "{{" + " " * 20_000, "{{" + "-" * 20_000),
+        "{x:" + "0" * 20_000,
+    ],
+    ids=lambda part: part[:6],
+)
+def test_braces_are_looked_at_in_time_in_proportion(part):
+    text = part * max(1, 100_000 // len(part))
+    names = ["x", *(f"c{at}" for at in range(1000))]
+    began = time.process_time()
+    Template(text, names)
+    assert time.process_time() - began < 2.0  # a thousandth of what a square takes
