@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["BatchJob", "BatchStatus", "load"]
 
 _SOON, _LATE = 0.2, 30.0
-"""Seconds between looks, at first and at last."""
+"""Seconds between looks, at the beginning and at most."""
 _LONGEST_SILENCE = 900.0
 """Seconds without an answer to a look, while waiting: a batch takes hours anyway."""
 _LONGEST_QUEUE = 86_400.0
@@ -48,7 +48,7 @@ _LONGEST_QUEUE = 86_400.0
 
 
 class BatchStatus(NamedTuple):
-    """How a job is, by the provider's own counts."""
+    """The state of a job, by the provider's own counts."""
 
     total: int
     done: int
@@ -89,7 +89,7 @@ class BatchJob:
         return f"BatchJob({self.id!r}, {now.done + now.failed} of {now.total}, {how})"
 
     def status(self) -> BatchStatus:
-        """Ask the provider how the job is."""
+        """Ask the provider for the state of the job."""
         with _noted(self._book.notes):
             run_for(self._task.settings, self._look)
         return self._now()
@@ -142,7 +142,7 @@ class BatchJob:
         )
 
     def _run(self, data: Any) -> TaskRun:
-        """Build the ordinary run over what is kept."""
+        """Build the ordinary run over the replies in the cache."""
         settings = self._task.settings
         offline = replace(
             settings, replay=True, batch=False, max_cost=None, fallback=()

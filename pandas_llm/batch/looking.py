@@ -1,4 +1,4 @@
-"""Asks how the batches of a job are, and takes the results of those that have ended."""
+"""Asks for the state of a job's batches, and keeps the results of those that ended."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def look(task: Task, book: Book) -> str:
 
 
 async def _take(upload: Upload, book: Book, part: Part, snapshot: Snapshot) -> None:
-    """Note how a batch is; keep its results if it has ended."""
+    """Note the state of a batch; keep its results if it has ended."""
     part.word = visible(snapshot.word)
     part.reason = snapshot.reason and visible(snapshot.reason)
     part.done, part.failed = snapshot.done, snapshot.failed

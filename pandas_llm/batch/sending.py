@@ -39,7 +39,7 @@ class Sending:
         self.run = TaskRun(replace(task, settings=unbound), data)
 
     async def send(self, job: str | None = None) -> Book:
-        """Send what is neither kept nor under way; with `job` what that left."""
+        """Send what is neither kept nor under way; with `job` the rest of that job."""
         book = Book(self._path, State(_name([])), self._written, self.notes)
         if self.run.outcomes.rows:
             async with Upload.opened(self._task, self._path) as upload:
