@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pandas_llm import _verbs
 from pandas_llm._display import ends_here
@@ -10,13 +10,15 @@ from pandas_llm._verbs import method, missing_verb, named_after_class, twin_meth
 from pandas_llm.errors import InvalidTypeError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from os import PathLike
 
     import pandas as pd
 
     from pandas_llm._display import Usage
     from pandas_llm._report import Report
-    from pandas_llm._view import AccessorCard
+    from pandas_llm._view import AccessorCard, View
+    from pandas_llm.plan import Plan
 
 
 @named_after_class
@@ -177,11 +179,65 @@ class LLMAccessor:
         """
         from pandas_llm._report import Report
         from pandas_llm._run import runs, usage
+        from pandas_llm._view import beside
 
-        report = Report(usage(self._data), runs(self._data))
+        data = self._data
+        report = Report(usage(data), runs(data), beside(data))
         if path is not None:
             report.save(path)
         return report
+
+    @ends_here
+    def view(
+        self,
+        rows: int | Sequence[Any] | None = None,
+        only: Literal["failed", "unsure"] | None = None,
+        *,
+        data: Any = None,
+        plan: Plan | None = None,
+        path: str | PathLike[str] | None = None,
+    ) -> View:
+        """Show answers beside their prompts, with probability, cost and tries.
+
+        Prompts are built again from the frame, and costs come from the cache; nothing
+        is sent. What cannot be known is left out, and the page says so.
+
+        Parameters
+        ----------
+        rows : int or list of labels, default 100
+            How many rows, or which.
+        only : {"failed", "unsure"}, optional
+            Only rows without an answer, or those whose probability is below 0.8 (or
+            `abstain_below`), the least sure first.
+        data : DataFrame or Series, optional
+            The rows that were asked, where the result lacks them: of ``complete``,
+            ``classify`` and ``embed``, once the frame they came from is gone.
+        plan : Plan, optional
+            What was asked, where another process did.
+        path : str or path, optional
+            A file to write it to, as one HTML page.
+
+        Returns
+        -------
+        View
+            A notebook shows it with a search; printed, it is text.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> import pandas_llm
+        >>> cities = pd.Series(["Oslo"])
+        >>> out = cities.llm.complete("Praise ${value}.", model="sim")
+        >>> "Praise Oslo." in repr(out.llm.view())
+        True
+        """
+        from pandas_llm._view import view_of
+
+        task = None if plan is None else plan._task  # noqa: SLF001 - of this package
+        view = view_of(self._data, rows, only, data=data, task=task)
+        if path is not None:
+            view.save(path)
+        return view
 
 
 class GroupedAccessor:

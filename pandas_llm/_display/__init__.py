@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pandas_llm._display.pages import page
 from pandas_llm._display.progress import Bar, Progress, Status, in_notebook
 from pandas_llm._display.tables import Table, as_html, as_text, dollars, short
 from pandas_llm._display.tracebacks import ends_here
@@ -19,5 +20,6 @@ __all__ = [
     "dollars",
     "ends_here",
     "in_notebook",
+    "page",
     "short",
 ]

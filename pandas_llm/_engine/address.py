@@ -55,23 +55,23 @@ def transferable(settings: Settings) -> dict[str, Any]:
     if settings.session is not None:
         msg = "session= belongs to this process: leave it out where others run the plan"
         raise ConfigurationError(msg)
-    found = {f.name: getattr(settings, f.name) for f in fields(settings)}
+    options = {f.name: getattr(settings, f.name) for f in fields(settings)}
     if not isinstance(settings.cache, bool) and not str(settings.cache).startswith("~"):
-        found["cache"] = os.path.abspath(settings.cache)  # noqa: PTH100 - not resolved
+        options["cache"] = os.path.abspath(settings.cache)  # noqa: PTH100 - not resolved
     for name in ("ca", "files_root"):
-        found[name] = _whole(found[name])
+        options[name] = _whole(options[name])
     cert = settings.cert
     if cert is None or isinstance(cert, (str, os.PathLike)):
-        found["cert"] = _whole(cert)
+        options["cert"] = _whole(cert)
     else:
-        found["cert"] = [_whole(path) for path in cert]
+        options["cert"] = [_whole(path) for path in cert]
     # requests must not go elsewhere because a worker's environment is another; one
     # with a password in it is not written down
     place = settings.base_url or _variable(preset.address)
-    found["base_url"] = None if place and parted(place)[0] else place
-    found["model"] = _movable(settings.model)
-    found["fallback"] = tuple(_movable(model) for model in settings.fallback)
-    return found
+    options["base_url"] = None if place and parted(place)[0] else place
+    options["model"] = _movable(settings.model)
+    options["fallback"] = tuple(_movable(model) for model in settings.fallback)
+    return options
 
 
 def _movable(model: str | None) -> str | None:
@@ -104,21 +104,25 @@ def resolve_endpoint(settings: Settings) -> Endpoint:
             msg = f"model={settings.model!r} runs in this process: leave base_url= out"
             raise ConfigurationError(msg)
         return local_endpoint(name, model)
-    given = settings.base_url or _variable(preset.address)
-    base_url = given or preset.base_url
-    if name == "openai" and model == settings.model and not (given or settings.replay):
+    own_url = settings.base_url or _variable(preset.address)
+    base_url = own_url or preset.base_url
+    if (
+        name == "openai"
+        and model == settings.model
+        and not (own_url or settings.replay)
+    ):
         _check_openais(model)
     key, token = _key(settings, preset)
     # an address of one's own, a gateway's, may ask for no key
-    own = given and (preset.base_url is not None or settings.headers)
+    own = own_url and (preset.base_url is not None or settings.headers)
     lacks = preset.needs_key and not own and not (key and model)
     if not settings.replay and (lacks or base_url is None):
         raise ConfigurationError(_ways_out(name, preset, model, key, base_url))
     headers = tuple((settings.headers or {}).items())
-    checked = _checked(given) if given else base_url or ""
+    checked = _checked(own_url) if own_url else base_url or ""
     place = _with_query(checked.rstrip("/"), preset)
-    given_key = settings.api_key
-    renew = partial(_made, given_key) if callable(given_key) else None
+    api_key = settings.api_key
+    renew = partial(_made, api_key) if callable(api_key) else None
     return Endpoint(name, place, model, key, headers, token, renew)
 
 
@@ -141,7 +145,7 @@ def _checked(url: str) -> str:
         msg = f"base_url must start with http:// or https://, not {shown(url)!r}"
         raise ConfigurationError(msg)
     if not usable:
-        msg = f"base_url names no host, or no port that there is: {shown(url)!r}"
+        msg = f"base_url names no host, or no valid port: {shown(url)!r}"
         raise ConfigurationError(msg)
     if parts.path.rstrip("/").endswith("/chat/completions"):
         whole = shown(url).rstrip("/").removesuffix("/chat/completions")
@@ -263,10 +267,10 @@ def servers_here() -> list[str]:
 
 
 def _way(name: str, url: str, models: list[str]) -> str:
-    said = ", ".join(models[:_SHOWN]) + ", …" * (len(models) > _SHOWN)
+    names = ", ".join(models[:_SHOWN]) + ", …" * (len(models) > _SHOWN)
     place = urlsplit(url).netloc
     first = models[0] if models else "…"
-    return f"pass model='{name}/{first}' ({place} lists {said or 'no model'})"
+    return f"pass model='{name}/{first}' ({place} lists {names or 'no model'})"
 
 
 def _ask(name: str, url: str, listed: dict[str, list[str]]) -> None:

@@ -12,6 +12,7 @@ from pandas_llm import environment
 from pandas_llm.errors import AuthenticationError, BadRequestError
 from pandas_llm.providers import connect
 from pandas_llm.redaction import basic, is_secret, login, parted, parted_proxy, shown
+from pandas_llm.types import HTTPResponse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
         Capabilities,
         Endpoint,
         HTTPRequest,
-        HTTPResponse,
         Request,
         Spec,
     )
@@ -207,13 +207,15 @@ def secrets(endpoint: Endpoint) -> tuple[bytes, ...]:
     return tuple(text.encode() for text in texts if len(text) >= _SHORTEST)
 
 
-def redacted(response: HTTPResponse, secrets: Iterable[bytes]) -> HTTPResponse:
-    """Remove secrets from an answer: some servers quote them in their errors."""
-    body = response.body
+def redacted(
+    response: HTTPResponse, secrets: Iterable[bytes], asked: Request | None = None
+) -> HTTPResponse:
+    """Remove secrets from an answer, since servers quote them; add what was asked."""
+    status, headers, body, _ = response
     for secret in secrets:
         if secret in body:
             body = body.replace(secret, b"***")
-    return response if body is response.body else response._replace(body=body)
+    return HTTPResponse(status, headers, body, asked)
 
 
 def masked(request: HTTPRequest, secrets: Iterable[bytes]) -> HTTPRequest:

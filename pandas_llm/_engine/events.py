@@ -85,7 +85,7 @@ class Events:
         self.log.retried[error.kind] += 1
 
     def finished(self, position: int, outcome: Outcome) -> bool:
-        """Count a row that was asked about; tell whether it has an answer."""
+        """Count a row that was asked about; return whether it has an answer."""
         totals = self.totals
         totals.done += 1
         totals.failed += (failed := outcome.failed)
@@ -126,12 +126,12 @@ class Streak:
     def failed(
         self, error: ProviderError, *, again: bool = False, elsewhere: bool = False
     ) -> bool:
-        """Count a row that is given up or put off; tell whether that ends the run."""
+        """Count a row that is given up or put off; return whether that ends the run."""
         if isinstance(error, OF_THE_TEXT):
             return False
-        if (found := way(error)) != self._way:
+        if (current := way(error)) != self._way:
             self.answered()
-            self._way = found
+            self._way = current
         self.rows += 1
         self.looking = self.rows >= self.LOOK
         self._fresh += not again

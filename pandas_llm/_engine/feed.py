@@ -148,7 +148,7 @@ class Feed:
             return self._put(await asyncio.to_thread(self._taken, _SLOW_BATCH))
 
     def _refill(self) -> bool:
-        """Read some rows; tell whether there were any."""
+        """Read some rows; return whether there were any."""
         return self._put(self._taken(_BATCH))
 
     def _taken(self, most: int) -> list[tuple[int, Request | ImageError | None]]:

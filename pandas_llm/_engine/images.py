@@ -32,6 +32,8 @@ TOKENS_AT_MOST = 6500
 gpt-4o-mini counts more, at a price that makes up for it.)"""
 _MOST = 100_000_000
 """Bytes of a file that is looked at: no provider takes more in a request."""
+_SMALL = 300_000
+"""Bytes of one that is shown as it is."""
 _HEAD = 32
 _SHOWN = 80
 _BEGINNINGS = (
@@ -56,20 +58,20 @@ _BRANDS = {
 _digest = partial(hashlib.blake2b, digest_size=16)
 
 
-def folder(given: str | os.PathLike[str] | None) -> Path | None:
+def folder(path: str | os.PathLike[str] | None) -> Path | None:
     """Return the folder that `files_root` names, without links; None for none."""
-    if given is None:
+    if path is None:
         return None
     try:
-        found = Path(given).expanduser().resolve(strict=True)
+        resolved = Path(path).expanduser().resolve(strict=True)
     except (OSError, ValueError, RuntimeError) as error:  # NUL; ~nobody
         why = getattr(error, "strerror", None) or error
-        msg = f"files_root={os.fspath(given)!r} cannot be used: {why}"
+        msg = f"files_root={os.fspath(path)!r} cannot be used: {why}"
         raise ConfigurationError(msg) from None
-    if not found.is_dir():
-        msg = f"files_root={os.fspath(given)!r} is no folder"
+    if not resolved.is_dir():
+        msg = f"files_root={os.fspath(path)!r} is no folder"
         raise ConfigurationError(msg)
-    return found
+    return resolved
 
 
 def look_at(cell: Any, root: Path | None = None) -> tuple[Image, ...]:
@@ -108,11 +110,10 @@ def masked(request: Request) -> Request:
     return request._replace(images=tuple(shown))
 
 
-def small(image: Image, most: int) -> str | None:
-    """Return an image as a data URL to show; None if it is large, or elsewhere."""
-    if not image.media_type or image.size > most:
-        return None
-    return _loaded(image).url
+def small(images: Iterable[Image]) -> tuple[str, ...]:
+    """Return images as data URLs to show, without those that are large or elsewhere."""
+    shown = (one for one in images if one.media_type and one.size <= _SMALL)
+    return tuple(_loaded(image).url for image in shown)
 
 
 def weight(request: Request) -> float:

@@ -94,12 +94,12 @@ def find_route(url: str, *, direct: bool) -> Route:
     of a row's CPU), leave these threads in the caller's loop, and refuse every
     request with a key to a host that ``~/.netrc`` names.
     """
-    given, bare = parted(url)
-    header = basic(*login(given)) if given else None
-    found = None if direct else environment.proxy(bare)
-    if found is None:
+    held, bare = parted(url)
+    header = basic(*login(held)) if held else None
+    variable = None if direct else environment.proxy(bare)
+    if variable is None:
         return Route(bare, header)
-    known, proxy = parted_proxy(found.value)
+    proxy_held, proxy = parted_proxy(variable.value)
     proxy = proxy.rstrip("/")
     try:
         parts = urlsplit(proxy)
@@ -108,32 +108,31 @@ def find_route(url: str, *, direct: bool) -> Route:
         right = False
     if not right:
         msg = (
-            f"{found.name} names a proxy that cannot be used: {proxy}. Write it "
+            f"{variable.name} names a proxy that cannot be used: {proxy}. Write it "
             "as http://host:port or https://host:port (SOCKS is not spoken)"
         )
         raise ConfigurationError(msg)
-    return Route(
-        bare, header, proxy, found.name, basic(*login(known)) if known else None
-    )
+    proxy_header = basic(*login(proxy_held)) if proxy_held else None
+    return Route(bare, header, proxy, variable.name, proxy_header)
 
 
 def unknown_to(route: Route) -> str:
     """Explain that a proxy wants to know who asks."""
-    said = "does not take the name and password" if route.proxy_login else "asks for a"
-    said += "" if route.proxy_login else " name and password"
+    wants = "asks for a name and password"
+    if route.proxy_login:
+        wants = "does not take the name and password"
     return (
-        f"{route.named} {said} (407): write them into {route.variable}, as "
+        f"{route.named} {wants} (407): write them into {route.variable}, as "
         "http://name:password@host:port"
     )
 
 
-def refusal(status: int, said: str, route: Route) -> LLMError:
+def refusal(status: int, reason: str, route: Route) -> LLMError:
     """Name what a proxy has said in place of a connection."""
     if status == PROXY_LOGIN:
         return UnreachableError(unknown_to(route), status=status)
-    msg = (
-        f"{route.named} makes no connection to {shown(route.url)}: HTTP {status} {said}"
-    )
+    place = shown(route.url)
+    msg = f"{route.named} makes no connection to {place}: HTTP {status} {reason}"
     if status < 500:  # noqa: PLR2004 - it will not
         return UnreachableError(msg, status=status)
     return ConnectionFailedError(msg, status=status)
@@ -145,8 +144,8 @@ def refusal(status: int, said: str, route: Route) -> LLMError:
 def tls_context(settings: Settings) -> ssl.SSLContext:
     """Build what TLS is spoken with, from the options and the environment."""
     ca, name = settings.ca, "ca="
-    if ca is None and (found := environment.authorities()) is not None:
-        name, ca = f"{found.name}=", found.value
+    if ca is None and (variable := environment.authorities()) is not None:
+        name, ca = f"{variable.name}=", variable.value
     path = None if ca is None else os.path.expanduser(os.fspath(ca))  # noqa: PTH111
     try:
         folder = path is not None and os.path.isdir(path)  # noqa: PTH112
@@ -159,8 +158,8 @@ def tls_context(settings: Settings) -> ssl.SSLContext:
         raise ConfigurationError(msg) from None
     context.set_alpn_protocols(("http/1.1",))
     if (cert := settings.cert) is not None:
-        given = (cert,) if isinstance(cert, (str, os.PathLike)) else tuple(cert)
-        paths = [os.path.expanduser(os.fspath(one)) for one in given]  # noqa: PTH111
+        files = (cert,) if isinstance(cert, (str, os.PathLike)) else tuple(cert)
+        paths = [os.path.expanduser(os.fspath(one)) for one in files]  # noqa: PTH111
         try:
             key = paths[1] if len(paths) > 1 else None
             context.load_cert_chain(paths[0], key, _encrypted)

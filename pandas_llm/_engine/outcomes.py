@@ -164,12 +164,12 @@ class Outcomes:
     def failed(self) -> list[int]:
         """Return the rows that have no answer, in order."""
         numbers = np.array(self._errors.numbers, dtype=np.int32)
-        found = numbers != 0 if len(numbers) else np.zeros(self.rows, dtype=bool)
+        failed = numbers != 0 if len(numbers) else np.zeros(self.rows, dtype=bool)
         if self.unfinished is not None:
-            found |= np.frombuffer(self.done, dtype=np.uint8) == 0
+            failed |= np.frombuffer(self.done, dtype=np.uint8) == 0
         for position, leader in self.leaders.items():
-            found[position] = found[leader]
-        positions: list[int] = np.flatnonzero(found).tolist()
+            failed[position] = failed[leader]
+        positions: list[int] = np.flatnonzero(failed).tolist()
         return positions
 
     def finished(self) -> int:

@@ -68,7 +68,7 @@ class Pace:
         if reply.tokens is not None:
             into, out, *_ = reply.tokens
             used, parts = into + out, (float(into), float(out))
-            self.calibration.learn(tally.weight, into, out)
+            self.calibration.learn(tally.weight, into, out, len(reply.choices) or 1)
         assert tally.ticket is not None  # noqa: S101 - it has left
         limiter.settle(tally.ticket, used, quotas, parts)
         self.history.answered()
@@ -80,6 +80,8 @@ class Pace:
         self.circuit.succeeded(sent, now)
         events.totals.simulated = events.totals.simulated or reply.simulated
         events.log.answered(now - sent)
+        if tally.held is None:
+            tally.ticket = None  # nothing else is held
 
     def book(
         self,

@@ -117,8 +117,8 @@ class Sender:
         calibration = self._pace.calibration
         tally.standard = tally.standard or spec.tier is None
         while True:
-            tally.expected, *rest = calibration.amounts(weight, spec.max_tokens, n)
-            tally.parts = (rest[0], rest[1])
+            amounts = calibration.amounts(weight, spec.max_tokens, n)
+            tally.expected, tally.parts = amounts[0], amounts[1:]
             capabilities = asked = self.negotiation.capabilities
             if spec.tier and tally.standard:
                 asked = standard(capabilities)
@@ -154,9 +154,9 @@ class Sender:
             # with `max_cost` not a second copy of it: that would be paid for too
             once = tally.held is not None
             response = await self._transport.send(http, once=once)
-            response = redacted(response, self._key.secrets)
-            response = response._replace(asked=request)  # what an error quotes of it
-            reply = read_reply(self._provider, response)  # says nothing
+            # what an error quotes of the request says nothing
+            response = redacted(response, self._key.secrets, request)
+            reply = read_reply(self._provider, response)
             if not self._key.noted:
                 self._key.accept()
             quotas = None
@@ -167,7 +167,8 @@ class Sender:
             self._failed(error, response, events, tally)
             raise
         finally:
-            pace.ended(tally, events)
+            if tally.ticket is not None:
+                pace.ended(tally, events)
         return reply
 
     def _failed(
@@ -263,7 +264,7 @@ class Sender:
         """Wait until the row may be asked again; raise when it may not."""
         history = self.history
         history.settled, history.proven = self.negotiation.settled, self.proven
-        history.kept = events.totals.cached > 0
+        history.recalled = events.totals.cached > 0
         now = history.standing(error, tally, self.circuit, changed=changed)
         then, seconds, why = decide(error, now)
         if then is Then.RUN:

@@ -12,7 +12,7 @@ import pandas as pd
 from pandas_llm._algorithms import mcnemar, wilson
 from pandas_llm._display import dollars, ends_here
 from pandas_llm._evaluation.cards import Card, Part, figure, interval, words
-from pandas_llm._evaluation.columns import FEW, are_numbers, bare
+from pandas_llm._evaluation.columns import are_numbers, bare, few_rows
 from pandas_llm._evaluation.probabilities import (
     column_of,
     confidence_column,
@@ -358,10 +358,6 @@ def _remarks(
     if beside:
         yield f"Not compared: {', '.join(map(str, beside))}"
     for row in found:
-        if row["n"] < FEW:
-            remark = (
-                f"only {row['n']} rows of {row['column']!r} have a known truth: below "
-                f"{FEW} the figures are mostly chance"
-            )
+        for remark in few_rows(pd.Series([row["n"]]), grouped=False):
             warn(remark, LLMWarning)
             yield remark

@@ -38,7 +38,7 @@ class Concurrency:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.auto = limit is None
-        """Whether the target is found here."""
+        """Whether there is no limit, so that the target adapts."""
         self._maximum = max(1, maximum if limit is None else min(limit, maximum))
         first = self._maximum if limit is not None else min(start, self._maximum)
         self._first = self.size = float(max(1, first))
@@ -47,7 +47,7 @@ class Concurrency:
         self._reference = 0.0
         self._queues = self._quick = False
         self._best = (0.0, 0.0)
-        """What is settled for: a target, and its answers a second."""
+        """The best target so far, and its answers a second."""
         self._step = _STEPS[0]
         self._rest = self._left = 0
         self._open_window()
@@ -77,7 +77,7 @@ class Concurrency:
         self.size = max(1.0, min(self.size, ceiling))
 
     def _open_window(self) -> None:
-        """Begin a window; answers to what was sent before tell of another size."""
+        """Begin a window; earlier requests belong to another size."""
         self._opened = self.size
         self._since = self._clock()
         self._fresh: float | None = None
@@ -138,7 +138,7 @@ class Cap:
 
     def __init__(self, least: float = math.inf, now: float = 0.0) -> None:
         self.least = least
-        """What it takes for certain."""
+        """What the server certainly takes."""
         self._rest, self._step = _OVER[0], 1
         self._next = now + self._rest
 

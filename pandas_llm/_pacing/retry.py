@@ -170,11 +170,11 @@ class Circuit:
 
     @property
     def _there(self) -> float:
-        """Until when the server is known to have been there."""
+        """When the server was last known to answer."""
         return self._heard if self._last else self.up
 
     def _own(self, row: Row) -> bool:
-        """Return whether the server was there for others after the row had failed."""
+        """Return whether others were answered after the row had failed."""
         if id(row) in self._blamed:
             return True
         return row.failures > 0 and self._there > row.failed

@@ -18,9 +18,9 @@ TERM: Final = 2.0
 RENEWAL: Final = 0.5
 """Seconds after which it is asked for again."""
 WHOLE: Final = 0.99
-"""What is given away in all: bursts of several processes meet at the server."""
+"""The sum of all parts: bursts of several processes meet at the server."""
 _LEAST: Final = 0.01
-"""The part of one who needs none at the moment, for when he does."""
+"""The part of a process that needs none at the moment."""
 
 Budget: TypeAlias = "Callable[[Hashable, RateLimiter], AbstractContextManager[object]]"
 

@@ -33,14 +33,13 @@ def estimate_tokens(text: str) -> float:
 
 
 _KEEP = 0.95
-"""What an answer counts when the next has come: the last 20 count most."""
+"""The weight that older answers keep with each new one: the last 20 count most."""
 
 
 class Calibration:
     """Tokens of a request before it is sent, learned from those already answered."""
 
-    def __init__(self, *, counts_max_tokens: bool = True) -> None:
-        self._counts_max_tokens = counts_max_tokens
+    def __init__(self) -> None:
         self._estimated = 0.0
         self._input = 0.0
         self._output = 0.0
@@ -57,18 +56,15 @@ class Calibration:
     ) -> tuple[float, float, float]:
         """Return the tokens that a request will book, those of input, of output."""
         ratio = self._input / self._estimated if self._estimated else 1.0
-        output = self._output / self._weight * self._margin() if self._weight else 50.0
+        output = 50.0
+        if self._weight:  # 1.95 times the mean after one answer, 1.17 after five
+            margin = 1 + max(0.0, 1 / self._weight - (1 - _KEEP))
+            output = self._output / self._weight * margin
         if max_tokens is not None:
             output = min(output, max_tokens)
         into, out = characters_estimate * ratio, n * output
-        tokens = into + out
-        if max_tokens is not None and self._counts_max_tokens:
-            tokens = max(tokens, float(n * max_tokens))
-        return tokens, into, out
-
-    def _margin(self) -> float:
-        """Return 1.95 after one answer, 1.17 after five, 1 in the long run."""
-        return 1 + max(0.0, 1 / self._weight - (1 - _KEEP))
+        # OpenAI books `max_tokens` on arrival; others book what is used, which is less
+        return max(into + out, float(n * (max_tokens or 0))), into, out
 
     def worst(
         self, characters_estimate: float, max_tokens: int | None, n: int

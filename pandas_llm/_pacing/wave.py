@@ -59,7 +59,7 @@ class Wave:
         return sum(t.sent >= since and not t.refused for t in taken)
 
     def crowds(self) -> tuple[list[int], list[int]]:
-        """Return how many were at the server when refused, and answered, ones came."""
+        """Return how many were in flight when refused and answered requests left."""
         refused: list[int] = []
         answered: list[int] = []
         there: list[Ticket] = []

@@ -6,7 +6,7 @@ import html
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm._display import Usage, as_html, as_text, short
+from pandas_llm._display import Usage, as_html, as_text, page, short
 from pandas_llm._report import plots
 from pandas_llm._report.timeline import FASTEST, FINE
 
@@ -16,21 +16,6 @@ if TYPE_CHECKING:
 
 _PERCENTILES = (50, 90, 95, 99)
 _CELL = "padding:.2em .8em .2em 0;vertical-align:top;text-align:"
-_PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; \
-style-src 'unsafe-inline'">
-<title>pandas_llm: report of a run</title>
-<style>
-:root {{ color-scheme: light dark }}
-body {{ font: 15px/1.45 system-ui, sans-serif; max-width: 46em; margin: 2em auto; \
-padding: 0 1em; background: Canvas; color: CanvasText }}
-table {{ border-collapse: collapse }}
-</style></head><body>
-{body}
-</body></html>
-"""
 
 
 class Report:
@@ -45,24 +30,33 @@ class Report:
         Of all runs of the chain.
     runs : sequence of mapping
         The logs of the last of them.
+    beside : mapping of int to str, optional
+        Rows of the last run beside their prompts, as HTML with the id ``row-N``.
     """
 
-    def __init__(self, usage: Usage, runs: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(
+        self,
+        usage: Usage,
+        runs: Sequence[Mapping[str, Any]],
+        beside: Mapping[int, str] | None = None,
+    ) -> None:
         self._usage = usage
         self._runs = runs
+        self._beside = beside or {}
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the page to a file."""
         title = "<h1 style='font-size:1.5em'>Report</h1>"
-        page = _PAGE.format(body=title + self._repr_html_())
-        Path(path).write_text(page, encoding="utf-8")
+        text = page("pandas_llm: report of a run", title + self._repr_html_())
+        Path(path).write_text(text, encoding="utf-8")
 
     def _repr_html_(self) -> str:
         several = len(self._runs) > 1
         parts = [self._usage._repr_html_()] if several else []
         for number, run in enumerate(self._runs, 1):
             head = f"Run {number} of {len(self._runs)}: " if several else ""
-            parts.append(_run(run, head))
+            last = number == len(self._runs)
+            parts.append(_run(run, head, self._beside if last else {}))
         return f'<div style="text-align:left">{"".join(parts)}</div>'
 
     def __str__(self) -> str:
@@ -83,7 +77,7 @@ def _what(run: Mapping[str, Any]) -> str:
     return f"{run['verb']}, {run.get('model') or 'no model'}"
 
 
-def _run(run: Mapping[str, Any], head: str) -> str:
+def _run(run: Mapping[str, Any], head: str, beside: Mapping[int, str]) -> str:
     usage = Usage(**run["usage"])
     simulated = " (answers invented by the simulator)" * bool(run.get("simulated"))
     title = html.escape(f"{head}{_what(run)}{simulated}")
@@ -95,9 +89,13 @@ def _run(run: Mapping[str, Any], head: str) -> str:
         _throughput(run),
         _latency(run["latency"]),
         _retries(run["retried"]),
-        _failures(run["failures"]),
-        _slowest(run["slowest"]),
+        _failures(run["failures"], beside),
+        _slowest(run["slowest"], beside),
     ]
+    if beside:
+        words = "More of them: <code>out.llm.view()</code>."
+        cards = "".join(beside.values())
+        sections.append(_section("These rows beside their prompts", words + cards))
     return "".join(sections)
 
 
@@ -224,11 +222,21 @@ def _retries(retried: Mapping[str, int]) -> str:
     return _section("Sent again, by the reason", _table(("kind", "times"), rows, "lr"))
 
 
-def _failures(failures: Sequence[Mapping[str, Any]]) -> str:
+class _Link(str):
+    """The number of a row that is shown further down."""
+
+    __slots__ = ()
+
+
+def _number(at: int, beside: Mapping[int, str]) -> str:
+    return _Link(at) if at in beside else str(at)
+
+
+def _failures(failures: Sequence[Mapping[str, Any]], beside: Mapping[int, str]) -> str:
     parts = []
     for remarks, title in ((False, "Failed rows"), (True, "Answered, with a remark")):
         rows = [
-            (*head, *map(str, example))
+            (*head, _number(example[0], beside), *map(str, example[1:]))
             for group in failures
             if group["remark"] is remarks
             for head, example in zip(
@@ -243,12 +251,12 @@ def _failures(failures: Sequence[Mapping[str, Any]]) -> str:
     return "".join(parts)
 
 
-def _slowest(slowest: Sequence[Sequence[Any]]) -> str:
+def _slowest(slowest: Sequence[Sequence[Any]], beside: Mapping[int, str]) -> str:
     if not slowest:
         return ""
     rows = [
-        (str(at), str(label), _seconds(seconds), str(tries), f"{into:,}", f"{out:,}")
-        for seconds, at, label, tries, into, out in slowest
+        (_number(at, beside), str(label), _seconds(s), f"{tries}", f"{i:,}", f"{o:,}")
+        for s, at, label, tries, i, o in slowest
     ]
     names = ("row", "label", "time in all", "tries", "tokens in", "tokens out")
     return _section("Slowest rows", _table(names, rows, "rlrrrr"))
@@ -258,6 +266,11 @@ def _section(title: str, body: str) -> str:
     return f"<h3 style='font-size:1.05em'>{html.escape(title)}</h3>{body}"
 
 
+def _cell(text: str) -> str:
+    plain = html.escape(text)
+    return f'<a href="#row-{plain}">{plain}</a>' if isinstance(text, _Link) else plain
+
+
 def _table(
     names: Sequence[str], rows: Sequence[Sequence[str]], sides: Sequence[str]
 ) -> str:
@@ -265,7 +278,7 @@ def _table(
 
     def row(cells: Sequence[str], tag: str) -> str:
         return "".join(
-            f'<{tag} style="{style}">{html.escape(cell)}</{tag}>'
+            f'<{tag} style="{style}">{_cell(cell)}</{tag}>'
             for cell, style in zip(cells, styles, strict=True)
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pandas_llm._run import blocking
 from pandas_llm._run.arrays import typed
 from pandas_llm._run.blocking import run_for
 from pandas_llm._run.estimate import (
@@ -12,6 +13,7 @@ from pandas_llm._run.estimate import (
 )
 from pandas_llm._run.ledger import Ledger
 from pandas_llm._run.prompts import examples_of, shared_spec
+from pandas_llm._run.recent import recall
 from pandas_llm._run.result import runs, text_table, usage
 from pandas_llm._run.rows import (
     Source,
@@ -22,6 +24,7 @@ from pandas_llm._run.rows import (
 )
 from pandas_llm._run.run import TaskRun, collected, last_usage
 from pandas_llm._run.task import (
+    ALONE,
     Shape,
     Task,
     Verb,
@@ -33,6 +36,7 @@ from pandas_llm._run.task import (
 from pandas_llm._run.template import Template
 
 __all__ = [
+    "ALONE",
     "Estimate",
     "Ledger",
     "Shape",
@@ -42,6 +46,7 @@ __all__ = [
     "Template",
     "Verb",
     "awarn_of_cost",
+    "blocking",
     "check_new",
     "check_options",
     "collected",
@@ -53,6 +58,7 @@ __all__ = [
     "missing_rows",
     "output_of",
     "parsed_keys",
+    "recall",
     "run_for",
     "runs",
     "shared_spec",

@@ -22,7 +22,7 @@ from pandas_llm._engine import (
     resolve_endpoints,
 )
 from pandas_llm._pacing import CostBudget
-from pandas_llm._run import blocking, summary
+from pandas_llm._run import blocking, recent, summary
 from pandas_llm._run.filling import asked_rows, check_columns
 from pandas_llm._run.prompts import prompts_of, quoting, shared_spec
 from pandas_llm._run.result import build_result, failure_table, rehearse
@@ -315,9 +315,11 @@ class TaskRun:
 
     def _partial(self) -> Any:
         """Build the result from what there is."""
-        return build_result(
+        out = build_result(
             self.source, self.data, self.outcomes, self.task, self._facts()
         )
+        recent.note(out, self.task, self.data)
+        return out
 
     def _answered(self) -> str:
         """Return how many rows each model has answered."""

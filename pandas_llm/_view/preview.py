@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from pandas_llm._view.cards import Part
     from pandas_llm.types import Request
 
-_PICTURE = 300_000
-"""Bytes of an image that is shown as it is."""
-
 
 class Preview(pd.DataFrame):
     """A frame of prompts that shows each as a card; what is taken of it is plain."""
@@ -71,8 +68,7 @@ def preview_prompts(task: Task, data: Any, rows: int) -> pd.DataFrame:
             pictures.append(())
         else:
             shown = (one.system, images.described(one.images) or None, one.prompt)
-            urls = (images.small(image, _PICTURE) for image in one.images)
-            pictures.append(tuple(url for url in urls if url))
+            pictures.append(images.small(one.images))
         for values, value in zip(columns.values(), shown, strict=True):
             values.append(value)
     for name in ("system", "images"):

@@ -41,7 +41,7 @@ async def settle(
     age = 0.0 if why else max(0.0, time.time() - part.noted)
     until = time.monotonic() + _SETTLES - age
     try:
-        while (found := await _search(upload, part, book)) is None:
+        while (batch := await _search(upload, part, book)) is None:
             if time.monotonic() >= until:
                 return False
             await asyncio.sleep(_PAUSE)
@@ -49,7 +49,7 @@ async def settle(
         raise
     except ProviderError as error:
         raise (why or upload.unclear(part.requests, error)) from error
-    confirm(part, found)
+    confirm(part, batch)
     book.save()
     return True
 

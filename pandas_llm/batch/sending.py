@@ -116,13 +116,13 @@ def _check_weighing(task: Task) -> None:
 
 def _busy(book: Book) -> set[bytes] | None:
     """Return the keys under way; None if an earlier version has not kept them."""
-    found: set[bytes] = set()
+    busy: set[bytes] = set()
     for part in (*book.state.live, *book.state.waiting):
         rows = book.rows(part)
         if not rows:
             return None
-        found |= rows
-    return found
+        busy |= rows
+    return busy
 
 
 def _name(items: Sequence[Item]) -> str:

@@ -168,10 +168,10 @@ class Book:
         self._dropped.add(part.name)
         self._write()
 
-    def full(self, part: Part, told: str) -> None:
+    def full(self, part: Part, reason: str) -> None:
         """Hold a batch back, or give up one that the whole queue is too small for."""
         state = self.state
-        if limit := _LIMIT.search(told):
+        if limit := _LIMIT.search(reason):
             state.queue = int(limit[1].replace(",", ""))
         if not 0 < state.queue < part.tokens:
             part.held()

@@ -131,7 +131,7 @@ class Upload:
         settings = self.task.settings
 
         async def once() -> HTTPResponse:
-            # a kept connection may be stale: nobody could tell whether it was read
+            # a kept connection may be stale: nobody would know whether it was read
             try:
                 async with Transport(settings) as new:
                     response = await new.send(request, once=True)
@@ -290,8 +290,8 @@ class Upload:
             return items
         key = self.client.fingerprint.plain
         plain = [item._replace(key=key(item.request)) for item in items]
-        kept = self.kept(plain)
-        return [item for item in plain if item.key not in kept]
+        known = self.kept(plain)
+        return [item for item in plain if item.key not in known]
 
     def keep(self, result: Result, state: State) -> None:
         """Put one answer into the cache, or note why there is none."""
@@ -348,9 +348,9 @@ async def all_items(job: TaskRun, client: Client) -> list[Item]:
     blank = offline_client(client.endpoint, setup)
     requests = job.prompts.requests(client.spec)
     feed = Feed(requests, blank, job.events, job.outcomes, job.settings)
-    found: list[Item] = []
+    items: list[Item] = []
     while (bundle := await feed.next()) is not None:
-        found += bundle
+        items += bundle
     if job.task.embeds is not None:  # an empty text has no vector
-        return [item for item in found if item.request.prompt]
-    return found
+        return [item for item in items if item.request.prompt]
+    return items

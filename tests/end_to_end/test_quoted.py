@@ -363,6 +363,20 @@ def test_a_kept_reply_comes_to_the_same(words, tmp_path):
     assert outs[1].llm.usage.cached == 1
 
 
+def test_rows_without_values_are_filled_with_their_places():
+    keys = {"k": Quoted[str], "more": list[Quoted[str]]}
+    with replies({"k": said("Paris"), "more": [said("Paris")]}) as server:
+        out = ROW.llm.extract("${text}", keys, **at(server))
+    more = pd.concat([out, pd.DataFrame({"text": ["Rome"]})], ignore_index=True)
+    with replies({"k": said("Rome"), "more": []}) as server:
+        out = more.llm.extract("${text}", keys, **at(server, only_missing=True))
+        assert len(server.bodies) == 1
+    assert out["k_quote"].tolist() == ["Paris", "Rome"]
+    assert out["k_start"].tolist() == [18, 0]
+    assert out["k_start"].dtype == "Int64"
+    assert out["more_start"].tolist() == [[18], []]
+
+
 def test_the_simulator_quotes_its_prompt():
     frame = pd.DataFrame(
         {"text": ["It opened on 1889-03-31. 1,710 steps.", "Nothing. At all."]}
@@ -463,7 +477,7 @@ def refused(keys: Any, match: str, frame: Any = ROW, template="${text}", **more:
         ({"k": list[list[Quoted[str]]]}, "stands alone"),
         ({"k": list[Optional[Quoted[str]]]}, "stands alone"),
         ({"k": Quoted[str] | int}, "stands alone"),
-        ({"k": Quoted[dict]}, "is not one of str, int"),
+        ({"k": Quoted[dict]}, "no column of dict"),
     ],
 )
 def test_keys_that_cannot_be_quoted_are_refused_before_anything_is_sent(keys, match):
@@ -495,6 +509,22 @@ def test_there_must_be_a_text_to_quote(tmp_path):
         template="What is it?",
         images="photo",
     )
+
+
+@pytest.mark.parametrize("template", ["${text:>80}", "${n:.2f} ${text}"])
+def test_a_cell_that_the_template_formats_is_not_quoted(template):
+    refused(
+        {"k": Quoted[str]}, "by a format", frame=ROW.assign(n=1.5), template=template
+    )
+
+
+def test_a_number_is_quoted_as_it_is_in_the_prompt():
+    frame = pd.DataFrame({"n": [7, None, 12]})  # which pandas keeps as floats
+    with replies({"k": said("7")}, {"k": said("12")}) as server:
+        out = frame.llm.extract("Read: ${n}", {"k": Quoted[str]}, **at(server))
+    assert server.bodies[0]["messages"][-1]["content"] == "Read: 7"
+    assert out["k_quote"].dropna().tolist() == ["7", "12"]
+    assert out["k_end"].tolist() == [1, pd.NA, 2]
 
 
 def test_verbs_without_keys_have_no_quotes():

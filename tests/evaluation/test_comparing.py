@@ -189,7 +189,7 @@ def test_a_truth_that_fits_two_columns_has_to_be_named():
 
 def test_few_known_rows_are_warned_of():
     old, new = runs()
-    with pytest.warns(LLMWarning, match="only 29 rows of 'label'"):
+    with pytest.warns(LLMWarning, match="only 29 rows have a known truth"):
         pandas_llm.compare(old, new, gold=old["gold"].where(old.index < 29))
 
 

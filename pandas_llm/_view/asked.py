@@ -1,0 +1,180 @@
+"""What was asked of the rows of a result: prompts built again, replies of the cache."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from pandas_llm._engine import images, offline_client, resolve_endpoints
+from pandas_llm._run import ALONE, TaskRun, blocking, missing_rows, recall, shared_spec
+from pandas_llm.errors import ImageError, InvalidValueError, LLMError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pandas_llm._engine import Client
+    from pandas_llm._run import Task
+    from pandas_llm.types import Reply
+
+
+@dataclass(slots=True)
+class Kept:
+    """What is known of one row's request."""
+
+    prompt: str | None = None
+    """None where it cannot be known."""
+    system: str | None = None
+    images: str = ""
+    unsent: str = ""
+    """Why the row was not sent."""
+    pictures: tuple[str, ...] = ()
+    cells: tuple[str, ...] = ()
+    """The row's texts, in one of which a quote has its place."""
+    reply: Reply | None = None
+    cost: float | None = None
+
+
+@dataclass(slots=True)
+class Asked:
+    """A run's task and rows, where they can be known, and in words what cannot."""
+
+    task: Task | None
+    rows: pd.DataFrame | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def sent(self) -> list[bool] | None:
+        """Return which rows had a prompt; None where that is not known."""
+        run = self._run(slice(None))
+        if run is None or self.task is None:
+            return None
+        if self.task.settings.na_action != "ignore":
+            return [True] * run.source.rows
+        absent = missing_rows(run.source, run.prompts.columns)
+        return [True] * run.source.rows if absent is None else (~absent).tolist()
+
+    def look_up(self, positions: Sequence[int]) -> list[Kept]:
+        """Return what is known of some rows."""
+        found = [Kept() for _ in positions]
+        run = self._run(list(positions))
+        if run is None or not positions:
+            return found
+        for at, request in run.prompts.requests(shared_spec(run.task)):
+            if isinstance(request, ImageError):
+                found[at].unsent = f"not sent: {request}"
+            elif request is None:
+                found[at].unsent = "not sent: a cell that the template names is NA"
+            else:
+                found[at].prompt, found[at].system = request.prompt, request.system
+                found[at].images = images.described(request.images)
+                found[at].pictures = images.small(request.images)
+                cells = run.source.frame.iloc[at].tolist()
+                found[at].cells = tuple(one for one in cells if isinstance(one, str))
+        try:
+            self._recall(run, found)
+        except LLMError as error:
+            self.notes.append(f"The cache could not be read: {error}")
+        return found
+
+    def _run(self, part: slice | list[int]) -> TaskRun | None:
+        """Bind the task to some of its rows; None where that cannot be."""
+        if self.task is None or self.rows is None:
+            return None
+        try:
+            return TaskRun(self.task, self.rows.iloc[part], dry=True)
+        except LLMError as error:  # a column is gone
+            self.notes.append(f"The prompts are not known: {error}")
+            return None
+
+    def _recall(self, run: TaskRun, found: list[Kept]) -> None:
+        """Add the replies that the cache has, from the first model that answered."""
+        endpoints = resolve_endpoints(run.settings)
+
+        async def look() -> None:
+            async with AsyncExitStack() as stack:
+                setup = run.setup(stack)
+                if setup.cache is None:
+                    self.notes.append("Costs are not known: cache=False keeps nothing.")
+                    return
+                for endpoint in reversed(endpoints):
+                    place = endpoint._replace(embeds=run.task.embeds)
+                    client = offline_client(place, setup)
+                    keys = _keys(client, run)
+                    flat = [key for both in keys.values() for key in both]
+                    replies = setup.cache.get_many(list(dict.fromkeys(flat)))
+                    for at, both in keys.items():
+                        if reply := next(filter(None, map(replies.get, both)), None):
+                            found[at].reply = reply
+                            found[at].cost = _cost(reply, client, run)
+
+        blocking.run(look)  # nothing is sent, so any loop will do
+
+
+def _keys(client: Client, run: TaskRun) -> dict[int, tuple[bytes, bytes]]:
+    """Return under which keys each row's reply may be kept."""
+    return {
+        at: (client.fingerprint.of(request), client.fingerprint.plain(request))
+        for at, request in run.prompts.requests(client.spec)
+        if request is not None and not isinstance(request, ImageError)
+    }
+
+
+def _cost(reply: Reply, client: Client, run: TaskRun) -> float | None:
+    """Return the dollars that a reply has cost; None or NaN where that is unknown."""
+    if reply.cost is not None or reply.tokens is None:
+        return reply.cost
+    return client.prices.of(reply.tokens, reply.tier, batch=run.settings.batch)
+
+
+def asked_of(
+    result: pd.DataFrame | pd.Series, data: Any = None, task: Task | None = None
+) -> Asked:
+    """Find what was asked: by the caller's word, or as this process remembers it.
+
+    Raises
+    ------
+    InvalidValueError
+        For `data` that are not the rows of the result.
+    """
+    remembered = recall(result)
+    if task is None and remembered:
+        task = remembered[0]
+    if task is None:
+        note = (
+            "The prompts are not known: another process ran this, or a verb over the "
+            "whole table. plan=, the Plan of the run, builds them again."
+        )
+        return Asked(None, None, [note])
+    settings = replace(task.settings, max_cost=None)  # a run's, which this is not
+    task = replace(task, settings=settings)
+    if data is None and isinstance(result, pd.DataFrame) and task.verb not in ALONE:
+        kept = [name for name in result.columns if name not in new_names(task)]
+        return Asked(task, result[kept])
+    if data is None:
+        data = remembered[1] if remembered else None
+    if data is None:
+        note = "The prompts are not known: data=, the frame that was asked, has them."
+        return Asked(task, None, [note])
+    return Asked(task, _aligned(data, result))
+
+
+def new_names(task: Task) -> set[str]:
+    """Return the columns that a task adds, with those of quotes."""
+    new = {name for name, _ in task.columns}
+    ends = ("quote", "start", "end", "column")
+    return new | {f"{name}_{end}" for name in new for end in ends}
+
+
+def _aligned(data: Any, result: pd.DataFrame | pd.Series) -> pd.DataFrame:
+    """Return the rows that were asked in the order of the result."""
+    frame = data.to_frame() if isinstance(data, pd.Series) else data
+    if isinstance(data, pd.Series) and data.name is None:
+        frame = data.to_frame("value")
+    if frame.index.equals(result.index):
+        return frame
+    if frame.index.is_unique and result.index.isin(frame.index).all():
+        return frame.loc[result.index]
+    msg = "data= must be the rows that were asked: it lacks labels of the result"
+    raise InvalidValueError(msg)

@@ -1,0 +1,227 @@
+"""Answers beside their prompts: a page with a search, a cell, or a terminal's text."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pandas_llm._display import page
+from pandas_llm._run import runs
+from pandas_llm._view.answers import MOST, as_frame, chosen, columns_of, describe
+from pandas_llm._view.asked import asked_of
+from pandas_llm._view.cards import Card, as_text, html_of
+from pandas_llm.errors import InvalidValueError
+from pandas_llm.redaction import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from os import PathLike
+
+    import pandas as pd
+
+    from pandas_llm._run import Task
+    from pandas_llm._view.answers import Answered
+
+_STYLE = """
+h1 { font-size: 1.4em } .note { opacity: .8; margin: .2em 0 }
+input { font: inherit; width: 100%; max-width: 30em; box-sizing: border-box; \
+padding: .3em .5em; margin: .6em 0 }
+.row { display: grid; grid-template-columns: 5fr 4fr 10em; gap: 0 1.4em; \
+border: 1px solid #8886; border-radius: .5em; padding: .6em .9em .8em; margin: .7em 0 }
+.row > div { min-width: 0 } .row > b { grid-column: 1 / -1 }
+.name { font-size: .8em; opacity: .75; margin: .5em 0 .1em }
+pre { font: inherit; white-space: pre-wrap; overflow-wrap: anywhere; margin: 0 }
+mark { background: #ffd54a; color: #000; border-radius: .2em; padding: 0 .1em }
+.error { color: #c22f43 }
+@media (prefers-color-scheme: dark) { .error { color: #ff8a98 } }
+img { max-height: 6em; max-width: 100%; margin: .3em .5em 0 0 }
+.facts { overflow-wrap: anywhere }
+@media (max-width: 700px) { .row { grid-template-columns: 1fr } }
+"""
+_SCRIPT = """
+const rows = [...document.querySelectorAll(".row")];
+const texts = rows.map(row => row.textContent.toLowerCase());
+const field = document.querySelector("input");
+field.addEventListener("input", () => {
+  const words = field.value.toLowerCase().split(/\\s+/).filter(Boolean);
+  let shown = 0;
+  rows.forEach((row, at) => {
+    const found = words.every(word => texts[at].includes(word));
+    row.style.display = found ? "" : "none";
+    shown += found;
+  });
+  document.getElementById("count").textContent = `${shown} of ${rows.length} shown`;
+});
+"""
+
+
+_LARGE = 200_000
+"""Rows up to which the report's are looked for."""
+
+
+class View:
+    """Answers beside their prompts; a notebook shows the page, a terminal its text."""
+
+    def __init__(self, head: str, notes: Sequence[str], rows: list[Answered]) -> None:
+        self._head = head
+        self._notes = list(dict.fromkeys(notes))
+        self._rows = rows
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the page to a file."""
+        Path(path).write_text(self._page(), encoding="utf-8")
+
+    def _page(self) -> str:
+        notes = "".join(f'<p class="note">{_plain(note)}</p>' for note in self._notes)
+        search = '<input type="search" placeholder="search these rows" aria-label='
+        body = (
+            f"<h1>Answers beside prompts</h1><p>{_plain(self._head)}</p>{notes}"
+            f'{search}"search"> <span id="count" class="note"></span>'
+            + "".join(map(row_html, self._rows))
+        )
+        title = "pandas_llm: answers beside prompts"
+        return page(title, body, style=_STYLE, script=_SCRIPT, width="80em")
+
+    def _repr_html_(self) -> str:
+        # a frame of its own: its style and script touch nothing of the notebook
+        height = min(40, 14 + 12 * len(self._rows))
+        return (
+            f'<iframe sandbox="allow-scripts" srcdoc="{html.escape(self._page())}" '
+            f'title="answers beside prompts" style="width:100%;height:{height}em;'
+            'border:1px solid rgba(127,127,127,.45);border-radius:.5em"></iframe>'
+        )
+
+    def __repr__(self) -> str:
+        """Show the rows one below the other."""
+        return as_text(" ".join([self._head, *self._notes]), map(_card, self._rows))
+
+
+def view_of(
+    result: pd.DataFrame | pd.Series,
+    rows: int | Sequence[Any] | None = None,
+    only: str | None = None,
+    *,
+    data: Any = None,
+    task: Task | None = None,
+) -> View:
+    """Return a view of a result's rows; see ``df.llm.view``."""
+    logs = runs(result)
+    asked = asked_of(result, data, task)
+    frame = as_frame(result)
+    names = columns_of(frame, asked)
+    places = chosen(frame, names, asked, only)
+    total = len(places)
+    if rows is None or isinstance(rows, int):
+        places = places[: MOST if rows is None else max(0, rows)]
+    else:
+        wanted = set(rows)
+        if missing := wanted - set(frame.index):
+            msg = f"rows= has {min(map(repr, missing))}, which is no label of the frame"
+            raise InvalidValueError(msg)
+        places = [at for at in places if frame.index[at] in wanted]
+    shown = describe(frame, places, names, asked)
+    if "llm_attempts" not in frame.columns:
+        asked.notes.append("Tries of answered rows are known with details=True.")
+    return View(_head(logs, len(places), total, only), asked.notes, shown)
+
+
+def beside(result: pd.DataFrame | pd.Series) -> dict[int, str]:
+    """Return the rows that the report of the last run names, as cards in HTML.
+
+    By their positions in what was asked; each has the id ``row-POSITION``.
+    """
+    last = (runs(result) or [{}])[-1]
+    named = {
+        e[0]: e[1] for group in last.get("failures", ()) for e in group["examples"]
+    }
+    named |= {row[1]: row[2] for row in last.get("slowest", ())}
+    frame = as_frame(result)
+    if not named or not frame.index.nunique() == last["usage"]["rows"] <= _LARGE:
+        return {}  # rows are known by their labels, which are not all there
+    try:
+        asked = asked_of(result)
+    except InvalidValueError:
+        return {}
+    if asked.task is None or asked.rows is None:
+        return {}
+    labels = list(map(str, frame.index))
+    wanted = set(named.values())
+    places = [at for at, label in enumerate(labels) if label in wanted]
+    names = columns_of(frame, asked)
+    rows = {row.label: row for row in describe(frame, places, names, asked)}
+    return {
+        at: html_of(_card(rows[label]), f"row-{at}")
+        for at, label in sorted(named.items())
+        if label in rows
+    }
+
+
+def _card(row: Answered) -> Card:
+    """Return a row as a card, all of it one below the other."""
+    parts = [*_asked(row), *row.answers]
+    parts += [("failed", row.error)] if row.error else []
+    facts = ", ".join(f"{name} {value}" for name, value in row.facts)
+    parts += [("what is known of it", facts)] if facts else []
+    return Card(f"Row {row.label}", tuple(parts), row.kept.pictures)
+
+
+def _head(
+    logs: Sequence[dict[str, Any]], shown: int, total: int, only: str | None
+) -> str:
+    """Return what is shown of which run."""
+    last = logs[-1] if logs else {}
+    what = {None: "", "failed": " failed", "unsure": " unsure"}[only]
+    invented = "; its answers are invented by the simulator" * bool(
+        last.get("simulated")
+    )
+    run = f"{last.get('verb', 'a run')}, {last.get('model') or 'no model'}"
+    return f"{shown:,} of {total:,}{what} rows of {run}{invented}."
+
+
+def row_html(row: Answered) -> str:
+    """Return one row: prompt, answers, and what is known of it; all is escaped."""
+    left = "".join(
+        _part(
+            name, _marked(text, sorted(row.marks)) if name == "prompt" else _plain(text)
+        )
+        for name, text in _asked(row)
+    )
+    left += "".join(
+        f'<img alt="" src="{html.escape(url)}">' for url in row.kept.pictures
+    )
+    middle = "".join(_part(name, _plain(value)) for name, value in row.answers)
+    if row.error:
+        middle += f'<div class="error">{_part("failed", _plain(row.error))}</div>'
+    facts = "".join(_part(name, _plain(value)) for name, value in row.facts)
+    return (
+        f'<div class="row"><b>Row {_plain(row.label)}</b><div>{left}</div>'
+        f'<div>{middle}</div><div class="facts">{facts}</div></div>'
+    )
+
+
+def _asked(row: Answered) -> list[tuple[str, str]]:
+    kept = row.kept
+    parts = [("system", kept.system), ("images", kept.images), ("prompt", kept.prompt)]
+    prompt = kept.unsent or "not known"
+    return [(name, text) for name, text in parts if text] or [("prompt", prompt)]
+
+
+def _part(name: str, inner: str) -> str:
+    return f'<div class="name">{_plain(name)}</div><pre>{inner}</pre>'
+
+
+def _marked(text: str, marks: Sequence[tuple[int, int]]) -> str:
+    """Escape a prompt, and mark places of it, which may overlap."""
+    parts, upto = [], 0
+    for start, end in marks:
+        begin = max(start, upto)
+        if begin < end:
+            parts.append(_plain(text[upto:begin]))
+            parts.append(f"<mark>{_plain(text[begin:end])}</mark>")
+            upto = end
+    return "".join([*parts, _plain(text[upto:])])
+
+
+def _plain(text: str) -> str:
+    return html.escape(visible(text))
