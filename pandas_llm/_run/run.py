@@ -11,8 +11,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
-import numpy as np
-
 from pandas_llm._display import Bar, Status, Usage
 from pandas_llm._engine import (
     Engine,
@@ -110,8 +108,7 @@ class TaskRun:
         check_columns(self.source, task)
         asked = asked_rows(self.source, task, at)
         if asked is not None:
-            for position in np.flatnonzero(~asked).tolist():
-                self.outcomes.skip(position)
+            self.outcomes.done[:] = (~asked).tobytes()
         if not dry:
             check_gold(self.source, task)
             rehearse(self.source, data, task)
