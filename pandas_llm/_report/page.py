@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import html
+import math
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm._display import Usage, as_text, page, short
+from pandas_llm._display import Usage, as_text, page
 from pandas_llm._report import plots
 from pandas_llm._report.timeline import FASTEST, FINE
 
@@ -79,7 +81,7 @@ def _run(run: Mapping[str, Any], head: str, beside: Mapping[int, str]) -> str:
     usage = Usage(**run["usage"])
     simulated = " (answers invented by the simulator)" * bool(run.get("simulated"))
     title = html.escape(f"{head}{_what(run)}{simulated}")
-    ended = html.escape(run["ended"])
+    ended = html.escape(_moment(run.get("ended")))
     sections = [
         f"<h2 style='font-size:1.2em'>{title}</h2><p>Ended {ended}.</p>",
         usage._repr_html_(),
@@ -96,12 +98,20 @@ def _run(run: Mapping[str, Any], head: str, beside: Mapping[int, str]) -> str:
     return "".join(sections)
 
 
+def _moment(text: str | None) -> str:
+    """Return a moment as this machine's clock shows it."""
+    try:
+        moment = datetime.fromisoformat(text or "").astimezone()
+    except ValueError:
+        return text or "at an unknown time"
+    return f"{moment.day} {moment:%B %Y, %H:%M:%S %Z}"
+
+
 # -- over time ------------------------------------------------------------------
 
 
 def _throughput(run: Mapping[str, Any]) -> str:
-    series, width = run["series"], run["width"]
-    done = series.get("done", [])
+    series, width, done = _joined(run)
     if len(done) < 3:  # noqa: PLR2004 - too few for a plot
         return ""
     spans = [width] * (len(done) - 1) + [max(width / 10, run["seconds"] % width)]
@@ -129,6 +139,24 @@ def _throughput(run: Mapping[str, Any]) -> str:
         [("rows done", plots.BLUE)] + [(mark.name, mark.colour) for mark in marks]
     )
     return _section("Rows over time", f"{plot}<p>{names}</p>")
+
+
+def _joined(
+    run: Mapping[str, Any],
+) -> tuple[dict[str, list[float]], float, list[float]]:
+    """Return the series in as many stretches as suit the rows, and their width."""
+    series, width = dict(run["series"]), run["width"]
+    done = series.get("done", [])
+    by = max(1, math.ceil(len(done) / _bins(sum(done))))
+    for name, values in series.items():
+        starts = range(0, len(values), by)
+        series[name] = [sum(values[at : at + by]) for at in starts]
+    return series, width * by, series.get("done", [])
+
+
+def _bins(count: float) -> int:
+    """Return how many bars at most so many things are drawn in."""
+    return max(1, min(120, math.ceil(3 * math.sqrt(count))))
 
 
 def _times(seconds: float, width: float) -> list[tuple[float, str]]:
@@ -164,10 +192,11 @@ def _latency(bins: Sequence[tuple[int, int]]) -> str:
         return ""
     counts = {at: count for at, count in bins}  # noqa: C416 - of JSON's lists
     first, last = min(counts), max(counts)
-    first, last = first - first % 2, last + 2
-    span = range(first, last, 2)
-    heights = [float(counts.get(at, 0) + counts.get(at + 1, 0)) for at in span]
-    edges = [FASTEST * 2.0 ** (at / FINE) for at in (*span, last)]
+    by = max(2, math.ceil((last + 1 - first) / _bins(sum(counts.values()))))
+    first, last = first - first % by, last + by
+    span = range(first, last, by)
+    heights = [float(sum(counts.get(at + k, 0) for k in range(by))) for at in span]
+    edges = [FASTEST * 2.0 ** (at / FINE) for at in (*span, span[-1] + by)]
     titles = [
         f"{_seconds(low)} to {_seconds(high)}: {count:.0f}"
         for low, high, count in zip(edges, edges[1:], heights, strict=False)
@@ -175,7 +204,7 @@ def _latency(bins: Sequence[tuple[int, int]]) -> str:
     every = max(1, -(-len(edges) // 8))
     ticks = [(float(k), _seconds(edges[k])) for k in range(0, len(edges), every)]
     plot = plots.bars(
-        heights, ticks, across="time to answer", up="answers", titles=titles
+        heights, ticks, across="time to answer", up="answers", titles=titles, whole=True
     )
     words = ", ".join(f"{name} within {value}" for name, value in _percentiles(bins))
     return _section("Time to answer", f"<p>{html.escape(words)}.</p>{plot}")
@@ -185,14 +214,19 @@ def _seconds(value: float) -> str:
     return f"{value * 1000:.3g} ms" if value < 1 else f"{value:.3g} s"
 
 
+def _words(kind: str) -> str:
+    """Return a kind of error as people write it."""
+    return kind.replace("_", " ")
+
+
 # -- tables ---------------------------------------------------------------------
 
 
 def _retries(retried: Mapping[str, int]) -> str:
     if not retried:
         return ""
-    rows = [(kind, short(count)) for kind, count in retried.items()]
-    return _section("Sent again, by the reason", _table(("kind", "times"), rows, "lr"))
+    rows = [(_words(kind), f"{count:,}") for kind, count in retried.items()]
+    return _section("Retries, by the reason", _table(("reason", "retries"), rows, "lr"))
 
 
 class _Link(str):
@@ -213,13 +247,13 @@ def _failures(failures: Sequence[Mapping[str, Any]], beside: Mapping[int, str]) 
             for group in failures
             if group["remark"] is remarks
             for head, example in zip(
-                [(group["kind"], f"{group['rows']:,}"), *[("", "")] * 9],
+                [(_words(group["kind"]), f"{group['rows']:,}"), *[("", "")] * 9],
                 group["examples"],
                 strict=False,
             )
         ]
         if rows:
-            names = ("kind", "rows", "row", "label", "tries", "the first of them")
+            names = ("reason", "rows", "row", "label", "tries", "the first of them")
             parts.append(_section(title, _table(names, rows, "lrrlrl")))
     return "".join(parts)
 

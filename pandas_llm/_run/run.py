@@ -347,9 +347,13 @@ def _status(client: Client) -> Status:
     limiter = client.pace.limiter
     if client.circuit.is_open:
         return Status("waiting for the server", outage=True, plan=limiter.plan())
-    seconds = limiter.waiting()
-    why = f"waiting {seconds:.0f} s: rate limit" if seconds > 1 else ""
-    return Status(why, seconds, plan=limiter.plan(), resting=_resting(client))
+    seconds, plan = limiter.waiting(), limiter.plan()
+    paced = ""
+    if plan and 0 < seconds <= 2 / plan + 1:  # the next turn is as far as any is
+        paced = f"paced by the account: {60 * plan:,.3g} a minute"
+    why = f"waiting {seconds:.0f} s: rate limit" if seconds > 1 and not paced else ""
+    resting = _resting(client)
+    return Status(why, seconds, plan=plan, resting=resting, paced=paced)
 
 
 def _resting(client: Client) -> str:

@@ -134,6 +134,9 @@ class BatchJob:
         shown = self._task.settings.progress
         return Bar(self._totals, shown=shown, status=lambda: Status(self._word))
 
+    def _tell(self, word: str) -> None:
+        self._word = word
+
     def _now(self) -> BatchStatus:
         parts = self._state.parts
         return BatchStatus(
@@ -181,7 +184,7 @@ class BatchJob:
     async def _send_rest(self, data: Any) -> None:
         """Send the rows that are in no batch yet."""
         sending = Sending(self._task, data)
-        sending.notes = self._book.notes
+        sending.notes, sending.tell = self._book.notes, self._tell
         self._book = await sending.send(self.id)
         self._state.unsent = 0  # what is left has a reason
 
@@ -215,7 +218,7 @@ class BatchJob:
             return
         async with Upload.opened(self._task, self._path) as upload:
             if self._state.open:
-                async with sole_sender(self._path):
+                async with sole_sender(self._path, self._tell):
                     self._book.save()  # takes up what another process has found out
                     await settle_all(upload, self._book)
             live = self._state.live
@@ -232,7 +235,7 @@ class BatchJob:
             if not any(part.waiting for part in live) and (
                 not self._state.live or any(part.ended for part in live)
             ):
-                async with sole_sender(self._path):
+                async with sole_sender(self._path, self._tell):
                     await send_waiting(upload, self._book)
 
     async def _take(self, upload: Upload, part: Part, told: Snapshot) -> None:

@@ -167,7 +167,7 @@ def test_a_terminal_shows_rows_failures_retries_and_tokens(monkeypatch, slow):
     reader.join()
     os.close(ours)
     last = shown.decode().replace("\r", "\n").strip().splitlines()[-1]
-    for part in ("100%", "10/10", "1 failed", "1 retried", "tokens", "row"):
+    for part in ("100%", "10/10", "1 failed", "1 retry", "tokens", "row"):
         assert part in last
 
 
@@ -281,7 +281,7 @@ def test_the_bar_shows_pace_time_left_tokens_and_cost(screen):
         "100/1000",
         "[00:10<08:15",
         "10 rows/s",
-        "10 retried",
+        "10 retries",
         "20 cached",
         "≥$0.123",
         "tokens 12.3k in 678 out",
