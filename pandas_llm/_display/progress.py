@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import sys
 import time
 import warnings
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 _QUIET_SECONDS = 0.5
 _REDRAW_SECONDS = 0.1
 _PACED_SECONDS = 5.0
+"""So long the pace is the account's still: between two requests nobody waits."""
+_NEAR = 0.7
+"""The share of the granted pace from which on it is what holds a run back."""
 _LATELY = 100
 """Drawings, ten seconds of them, over which the speed is taken."""
 _LEAST_BAR = 5
@@ -44,8 +48,8 @@ class Status(NamedTuple):
     """Requests a second that the account's limits grant; None without limits."""
     resting: str = ""
     """Which rows wait for themselves while others go on, and what for."""
-    paced: str = ""
-    """What sets the pace where rows wait for their turn alone."""
+    paced: bool = False
+    """Whether rows wait for nothing but their turn in the account's limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,12 @@ class _Speed:
         (start, before, _), (end, after, _) = self._points[0], self._points[-1]
         return (after - before) / (end - start) if end > start else 0.0
 
+    @property
+    def requests(self) -> float:
+        """Requests a second, once there were a second to count them in."""
+        (start, _, before), (end, _, after) = self._points[0], self._points[-1]
+        return (after - before) / (end - start) if end - start > 1 else 0.0
+
     def left(self, rows: int, status: Status) -> float | None:
         """Return the seconds that so many more rows take, by the rate or the limit."""
         if rows <= 0:
@@ -154,7 +164,7 @@ class Bar:
         self._started = time.monotonic()
         self._drawn = 0.0
         self._speed = _Speed()
-        self._paced = ("", 0.0)
+        self._paced = -math.inf
         self._bar: Any = None
 
     def tick(self) -> None:
@@ -180,11 +190,7 @@ class Bar:
         totals, status = self._totals, Status() if finished else self._status()
         seconds = now - self._started
         self._speed.note(seconds, totals, status)
-        if status.paced:
-            self._paced = (status.paced, now)
-        # between two requests nobody waits; the pace is the account's all the same
-        paced = self._paced[0] if now - self._paced[1] < _PACED_SECONDS else ""
-        why = status.waiting or status.resting or paced
+        why = status.waiting or status.resting or self._pacing(now, status)
         return Progress(
             **totals.counts(Progress),
             seconds=seconds,
@@ -193,6 +199,16 @@ class Bar:
             waiting="" if finished else why,
             finished=finished,
         )
+
+    def _pacing(self, now: float, status: Status) -> str:
+        """Return that the account sets the pace, if it does or has a moment ago."""
+        if not status.plan:
+            return ""
+        if status.paced or _NEAR < self._speed.requests / status.plan < 1 / _NEAR:
+            self._paced = now
+        if now - self._paced >= _PACED_SECONDS:
+            return ""
+        return f"paced by the account: {60 * status.plan:,.3g} a minute"
 
     def _draw(self, progress: Progress) -> None:
         if self._bar is None:

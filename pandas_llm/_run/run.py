@@ -348,12 +348,11 @@ def _status(client: Client) -> Status:
     if client.circuit.is_open:
         return Status("waiting for the server", outage=True, plan=limiter.plan())
     seconds, plan = limiter.waiting(), limiter.plan()
-    paced = ""
-    if plan and 0 < seconds <= 2 / plan + 1:  # the next turn is as far as any is
-        paced = f"paced by the account: {60 * plan:,.3g} a minute"
+    # the next turn is no further off than any: nothing has to be waited for
+    paced = bool(plan and seconds <= 2 / plan + 1)
     why = f"waiting {seconds:.0f} s: rate limit" if seconds > 1 and not paced else ""
-    resting = _resting(client)
-    return Status(why, seconds, plan=plan, resting=resting, paced=paced)
+    paced = paced and (seconds > 0 or not limiter.in_flight)
+    return Status(why, seconds, plan=plan, resting=_resting(client), paced=paced)
 
 
 def _resting(client: Client) -> str:
