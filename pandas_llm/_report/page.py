@@ -6,7 +6,7 @@ import html
 import math
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pandas_llm._display import Usage, as_text, page
 from pandas_llm._report import plots
@@ -32,19 +32,19 @@ class Report:
         Of all runs of the chain.
     runs : sequence of mapping
         The logs of the last of them.
-    beside : mapping of int to str, optional
-        Rows of the last run beside their prompts, as HTML with the id ``row-N``.
+    links : mapping of int to str, optional
+        Where rows of the last run are shown beside their prompts.
     """
 
     def __init__(
         self,
         usage: Usage,
         runs: Sequence[Mapping[str, Any]],
-        beside: Mapping[int, str] | None = None,
+        links: Mapping[int, str] | None = None,
     ) -> None:
         self._usage = usage
         self._runs = runs
-        self._beside = beside or {}
+        self._links = links or {}
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the page to a file."""
@@ -58,7 +58,7 @@ class Report:
         for number, run in enumerate(self._runs, 1):
             head = f"Run {number} of {len(self._runs)}: " if several else ""
             last = number == len(self._runs)
-            parts.append(_run(run, head, self._beside if last else {}))
+            parts.append(_run(run, head, self._links if last else {}))
         return f'<div style="text-align:left">{"".join(parts)}</div>'
 
     def __str__(self) -> str:
@@ -77,7 +77,7 @@ def _what(run: Mapping[str, Any]) -> str:
     return f"{run['verb']}, {run.get('model') or 'no model'}"
 
 
-def _run(run: Mapping[str, Any], head: str, beside: Mapping[int, str]) -> str:
+def _run(run: Mapping[str, Any], head: str, links: Mapping[int, str]) -> str:
     usage = Usage(**run["usage"])
     simulated = " (answers invented by the simulator)" * bool(run.get("simulated"))
     title = html.escape(f"{head}{_what(run)}{simulated}")
@@ -88,13 +88,9 @@ def _run(run: Mapping[str, Any], head: str, beside: Mapping[int, str]) -> str:
         _throughput(run),
         _latency(run["latency"]),
         _retries(run["retried"]),
-        _failures(run["failures"], beside),
-        _slowest(run["slowest"], beside),
+        _failures(run["failures"], links),
+        _slowest(run["slowest"], links),
     ]
-    if beside:
-        words = "More of them: <code>out.llm.view()</code>."
-        cards = "".join(beside.values())
-        sections.append(_section("These rows beside their prompts", words + cards))
     return "".join(sections)
 
 
@@ -229,21 +225,22 @@ def _retries(retried: Mapping[str, int]) -> str:
     return _section("Retries, by the reason", _table(("reason", "retries"), rows, "lr"))
 
 
-class _Link(str):
-    """The number of a row that is shown further down."""
+class _Link(NamedTuple):
+    """The number of a row that a page shows beside its prompt."""
 
-    __slots__ = ()
-
-
-def _number(at: int, beside: Mapping[int, str]) -> str:
-    return _Link(at) if at in beside else str(at)
+    text: str
+    url: str
 
 
-def _failures(failures: Sequence[Mapping[str, Any]], beside: Mapping[int, str]) -> str:
+def _number(at: int, links: Mapping[int, str]) -> str | _Link:
+    return _Link(str(at), links[at]) if at in links else str(at)
+
+
+def _failures(failures: Sequence[Mapping[str, Any]], links: Mapping[int, str]) -> str:
     parts = []
     for remarks, title in ((False, "Failed rows"), (True, "Answered, with a remark")):
         rows = [
-            (*head, _number(example[0], beside), *map(str, example[1:]))
+            (*head, _number(example[0], links), *map(str, example[1:]))
             for group in failures
             if group["remark"] is remarks
             for head, example in zip(
@@ -258,32 +255,34 @@ def _failures(failures: Sequence[Mapping[str, Any]], beside: Mapping[int, str]) 
     return "".join(parts)
 
 
-def _slowest(slowest: Sequence[Sequence[Any]], beside: Mapping[int, str]) -> str:
+def _slowest(slowest: Sequence[Sequence[Any]], links: Mapping[int, str]) -> str:
     if not slowest:
         return ""
     rows = [
-        (_number(at, beside), str(label), _seconds(s), f"{tries}", f"{i:,}", f"{o:,}")
+        (_number(at, links), str(label), _seconds(s), f"{tries}", f"{i:,}", f"{o:,}")
         for s, at, label, tries, i, o in slowest
     ]
     names = ("row", "label", "time in all", "tries", "tokens in", "tokens out")
-    return _section("Slowest rows", _table(names, rows, "rlrrrr"))
+    words = "<p><code>out.llm.view([label])</code> shows a row beside its prompt.</p>"
+    return _section("Slowest rows", _table(names, rows, "rlrrrr") + words)
 
 
 def _section(title: str, body: str) -> str:
     return f"<h3 style='font-size:1.05em'>{html.escape(title)}</h3>{body}"
 
 
-def _cell(text: str) -> str:
-    plain = html.escape(text)
-    return f'<a href="#row-{plain}">{plain}</a>' if isinstance(text, _Link) else plain
+def _cell(cell: str | _Link) -> str:
+    if isinstance(cell, str):
+        return html.escape(cell)
+    return f'<a href="{html.escape(cell.url)}">{html.escape(cell.text)}</a>'
 
 
 def _table(
-    names: Sequence[str], rows: Sequence[Sequence[str]], sides: Sequence[str]
+    names: Sequence[str], rows: Sequence[Sequence[str | _Link]], sides: Sequence[str]
 ) -> str:
     styles = [_CELL + ("right" if side == "r" else "left") for side in sides]
 
-    def row(cells: Sequence[str], tag: str) -> str:
+    def row(cells: Sequence[str | _Link], tag: str) -> str:
         return "".join(
             f'<{tag} style="{style}">{_cell(cell)}</{tag}>'
             for cell, style in zip(cells, styles, strict=True)
