@@ -22,7 +22,7 @@ import pandas as pd
 from table import spread, table
 
 import pandas_llm  # noqa: F401 - registers the accessor
-from pandas_llm._evaluation import calibration_error, fit
+from pandas_llm._algorithms import calibration_error, chosen, fit
 from pandas_llm._local import decide, local_endpoint
 
 LABELS = ["negative", "positive"]
@@ -109,10 +109,12 @@ def calibration() -> None:
             offsets = fit(probabilities, np.where(known, truth, -1), LABELS).offsets
             rest = ~known
             new = offsets.apply(probabilities)[rest]
-            before.append(calibration_error(probabilities[rest], truth[rest])[0])
-            after.append(calibration_error(new, truth[rest])[0])
+            before.append(
+                calibration_error(*chosen(probabilities[rest], truth[rest]))[0]
+            )
+            after.append(calibration_error(*chosen(new, truth[rest]))[0])
         right = np.mean(probabilities.argmax(axis=1) == truth)
-        floor = calibration_error(new, truth[rest])[1]
+        floor = calibration_error(*chosen(new, truth[rest]))[1]
         errors = (mean(before, ".3f"), mean(after, ".3f"), f"{floor:.3f}")
         rows.append((about, f"{right:.1%}", *errors))
     headers = ("error without gold", f"with {GOLD}", "floor")

@@ -1,4 +1,4 @@
-"""Write the table of options into the README: ``python docs/options.py``."""
+"""Write the table of options into its page: ``python docs/options.py``."""
 
 import re
 import sys
@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pandas_llm import options
 
-README = Path(__file__).parent.parent / "README.md"
+PAGE = Path(__file__).parent / "reference" / "options.md"
 BETWEEN = re.compile(r"(?<=<!-- options -->\n).*?(?=<!-- /options -->)", re.DOTALL)
 
-path = Path(sys.argv[1]) if len(sys.argv) > 1 else README
+path = Path(sys.argv[1]) if len(sys.argv) > 1 else PAGE
 path.write_text(BETWEEN.sub(lambda _: options.reference(), path.read_text()))

@@ -53,7 +53,7 @@ from pandas_llm._verbs import (
     preview,
     search,
 )
-from pandas_llm.accessor import LLMAccessor
+from pandas_llm.accessor import GroupedAccessor, LLMAccessor
 from pandas_llm.errors import (
     ConfigurationError,
     GenerationError,
@@ -67,6 +67,8 @@ from pandas_llm.errors import (
 if TYPE_CHECKING:
     from pandas_llm import batch, cache, simulator
     from pandas_llm._display import Progress
+    from pandas_llm._evaluation import compare, evaluate, share
+    from pandas_llm._keys import Quoted
     from pandas_llm._run import last_usage
     from pandas_llm._verbs import to_chat_jsonl
     from pandas_llm.options import get_options, option_context, set_options
@@ -81,6 +83,7 @@ __all__ = [
     "Plan",
     "Progress",
     "ProviderError",
+    "Quoted",
     "TemplateError",
     "Usage",
     "aagg",
@@ -101,11 +104,13 @@ __all__ = [
     "batch",
     "cache",
     "classify",
+    "compare",
     "complete",
     "drop_duplicates",
     "duplicated",
     "embed",
     "estimate",
+    "evaluate",
     "extract",
     "generate",
     "get_options",
@@ -118,6 +123,7 @@ __all__ = [
     "preview",
     "search",
     "set_options",
+    "share",
     "simulator",
     "to_chat_jsonl",
 ]
@@ -125,16 +131,22 @@ __all__ = [
 _LAZY = {
     "Plan": "plan",
     "Progress": "_display",
+    "Quoted": "_keys",
+    "compare": "_evaluation",
+    "evaluate": "_evaluation",
     "get_options": "options",
     "last_usage": "_run",
     "option_context": "options",
     "set_options": "options",
+    "share": "_evaluation",
     "to_chat_jsonl": "_verbs",
 }
 
 logging.getLogger("pandas_llm").addHandler(logging.NullHandler())
 pd.api.extensions.register_dataframe_accessor("llm")(LLMAccessor)
 pd.api.extensions.register_series_accessor("llm")(LLMAccessor)
+for _groups in (pd.api.typing.DataFrameGroupBy, pd.api.typing.SeriesGroupBy):
+    setattr(_groups, "llm", GroupedAccessor())  # noqa: B010 - pandas has no register for them
 
 
 def __getattr__(name: str) -> Any:
@@ -149,6 +161,11 @@ def __getattr__(name: str) -> Any:
 
         return version("pandas-llm-accessor")
     msg = f"module 'pandas_llm' has no attribute {name!r}"
+    if not name.startswith("_"):
+        from pandas_llm.options import verb_instead_of
+
+        ours = verb_instead_of(name, [*__all__, "filter"])
+        msg += f": that is pandas_llm.{ours} here" if ours else ""
     raise AttributeError(msg)
 
 

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pandas_llm import _verbs
 from pandas_llm._display import ends_here
-from pandas_llm._verbs import method, named_after_class, twin_method
+from pandas_llm._verbs import method, missing_verb, named_after_class, twin_method
+from pandas_llm.errors import InvalidTypeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from os import PathLike
+
+    import pandas as pd
 
     from pandas_llm._display import Usage
     from pandas_llm._report import Report
@@ -97,10 +100,57 @@ class LLMAccessor:
     submit = method(_verbs.submit)
     chunk = method(_verbs.chunk)
 
+    @ends_here
+    def to_review(
+        self, k: int, column: Any = None, name: str = "inclusion", seed: int = 0
+    ) -> pd.DataFrame:
+        """Choose rows to label by hand: half evenly, half by doubt.
+
+        Doubtful rows are more often wrong, so a review finds more mistakes among
+        them. It does not narrow the interval of `pandas_llm.share`; but as each row's
+        probability of being chosen is kept, the interval holds all the same.
+
+        Parameters
+        ----------
+        k : int
+            How many rows.
+        column : column name, optional
+            The column whose labels are reviewed, where several have probabilities.
+        name : str
+            The new column: how likely each row was to be chosen.
+        seed : int
+            Another draws other rows.
+
+        Returns
+        -------
+        DataFrame
+            The chosen rows, in their order, with the column `name`.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> import pandas_llm
+        >>> told = pd.DataFrame({"label": ["good", "bad"] * 50})
+        >>> told["confidence"] = [0.99, 0.6] * 50
+        >>> rows = told.llm.to_review(20)
+        >>> len(rows), rows["inclusion"].round(2).unique().tolist()
+        (20, [0.13, 0.27])
+        """
+        from pandas_llm._evaluation import to_review
+
+        return to_review(self._data, k, column, name, seed)
+
+    @ends_here
+    def __getattr__(self, name: str) -> Any:
+        """Name the verb here that another tool has under this name."""
+        if name.startswith("_") or hasattr(type(self), name):
+            return object.__getattribute__(self, name)  # raises its own error again
+        raise missing_verb(type(self), name, "df.llm")
+
     @property
     @ends_here
     def usage(self) -> Usage:
-        """What the run, or the chain of runs, that made this object has used."""
+        """What the run, or the chain of runs, has used."""
         from pandas_llm._run import usage
 
         return usage(self._data)
@@ -112,7 +162,7 @@ class LLMAccessor:
         *,
         view: str | PathLike[str] | None = None,
     ) -> Report:
-        """Build the report of the run, or chain of runs, that made this object.
+        """Build the report of the run, or the chain of runs.
 
         It holds messages and labels, never prompts or answers.
 
@@ -202,3 +252,32 @@ class LLMAccessor:
         if path is not None:
             view.save(path)
         return view
+
+
+class GroupedAccessor:
+    """``df.groupby(…).llm``: says what to call, for groups have no verbs of their own.
+
+    On groups of a frame with a column named ``llm`` it is that column.
+    """
+
+    def __init__(self, grouped: Any = None) -> None:
+        self._grouped = grouped
+
+    def __get__(self, grouped: Any, owner: Any) -> Any:
+        """Return the column ``llm`` of groups, or what answers for their verbs."""
+        if grouped is not None and "llm" in getattr(grouped.obj, "columns", ()):
+            return grouped["llm"]
+        return GroupedAccessor(grouped)
+
+    @ends_here
+    def __getattr__(self, name: str) -> Any:
+        """Raise for every verb."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        by = getattr(self._grouped, "keys", None)
+        shown = repr(by) if isinstance(by, (str, list)) else "…"
+        msg = (
+            "groups have no verbs: for one answer a group call df.llm.agg(question, "
+            f"column, by={shown}), for one a row call the verb on df before groupby"
+        )
+        raise InvalidTypeError(msg)

@@ -86,6 +86,10 @@ class MissingColumnError(ConfigurationError, KeyError):
     """A column is named that the frame does not have."""
 
 
+class MissingVerbError(ConfigurationError, AttributeError):
+    """An accessor is asked for a verb that it does not have."""
+
+
 class LoopError(ConfigurationError, RuntimeError):
     """The event loop that the call was made in cannot be used for it."""
 
@@ -174,6 +178,20 @@ class OutputError(RowError, kind="output"):
     def __init__(self, message: str, text: str = "") -> None:
         super().__init__(message)
         self.text = text
+
+
+class UnfoundedError(OutputError, kind="unfounded", remark=True):
+    """The row was answered, but words that it quotes are not there; they are NA.
+
+    Attributes
+    ----------
+    missing : int
+        How many quotes are not there.
+    """
+
+    def __init__(self, message: str, text: str = "", missing: int = 1) -> None:
+        super().__init__(message, text)
+        self.missing = missing
 
 
 class RefusalError(OutputError, kind="refusal"):

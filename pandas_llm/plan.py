@@ -11,9 +11,11 @@ from pandas_llm._engine import transferable
 from pandas_llm._run import (
     Shape,
     TaskRun,
+    awarn_of_cost,
     check_options,
     estimate_run,
     make_task,
+    warn_of_cost,
 )
 from pandas_llm._view import preview_prompts, preview_requests
 from pandas_llm.errors import ConfigurationError
@@ -123,11 +125,13 @@ class Plan:
         """Run and wait: a DataFrame for a DataFrame, a list for a list."""
         if self.settings.batch:
             return self.submit(data).result(data)
+        warn_of_cost(self._task, data)
         return TaskRun(self._task, data).answer()
 
     @ends_here
     async def acall(self, data: Any) -> Any:
         """Run in the caller's event loop."""
+        await awarn_of_cost(self._task, data)
         if self.settings.batch:
             from pandas_llm import batch
 
@@ -139,6 +143,7 @@ class Plan:
         """Send the rows to the provider's batch endpoint; do not wait."""
         from pandas_llm import batch  # for few runs only
 
+        warn_of_cost(self._task, data)
         return batch.submit(self._task, data)
 
     @ends_here
@@ -174,8 +179,16 @@ class Plan:
 
     @property
     def columns(self) -> dict[str, str]:
-        """The new columns, and of what kind each is, such as "str" or "int"."""
+        """The new columns, and of what kind each is; see `columns_for`."""
         return dict(self._task.columns)
+
+    def columns_for(self, data: Any) -> dict[str, str]:
+        """Return the new columns for data like this.
+
+        A `Quoted` key has one more, ``<key>_column``, where the template names
+        several of the data's columns.
+        """
+        return dict(TaskRun(self._task, data.iloc[:0], dry=True).task.columns)
 
     @property
     def labels(self) -> tuple[Any, ...]:

@@ -140,6 +140,8 @@ class Request(NamedTuple):
     """Sent before the prompt's text."""
     texts: tuple[str, ...] = ()
     """The texts of a bundle for embeddings; the prompt is then all of them."""
+    cells: tuple[str, ...] = ()
+    """The texts of the row that its answer quotes, where it is to quote any."""
 
 
 class HTTPRequest(NamedTuple):

@@ -1,4 +1,4 @@
-"""The methods behind the verbs over a table: pure numpy, nothing is sent.
+"""The methods behind the verbs: pure numpy, nothing is sent.
 
 A method that needs answers is a generator: it yields a round of questions, which can be
 asked at once, receives their answers, and returns its result.
@@ -6,10 +6,34 @@ asked at once, receives their answers, and returns its result.
 
 from __future__ import annotations
 
+from pandas_llm._algorithms.calibration import (
+    Calibration,
+    Offsets,
+    Reliability,
+    calibration_error,
+    chosen,
+    fit,
+    prior,
+    reliability,
+)
 from pandas_llm._algorithms.candidates import Pairs, near_pairs, near_vectors
+from pandas_llm._algorithms.estimates import (
+    NORMAL,
+    Estimate,
+    drawn_mean,
+    mcnemar,
+    review_chances,
+    systematic,
+    tuned_mean,
+    wilson,
+)
 from pandas_llm._algorithms.groups import group_pairs
 from pandas_llm._algorithms.packing import pack
-from pandas_llm._algorithms.ranking import select_largest, select_largest_by_votes
+from pandas_llm._algorithms.ranking import (
+    questions_asked,
+    select_largest,
+    select_largest_by_votes,
+)
 from pandas_llm._algorithms.thresholds import (
     Cutoffs,
     accuracy_cutoff,
@@ -18,15 +42,32 @@ from pandas_llm._algorithms.thresholds import (
 )
 
 __all__ = [
+    "NORMAL",
+    "Calibration",
     "Cutoffs",
+    "Estimate",
+    "Offsets",
     "Pairs",
+    "Reliability",
     "accuracy_cutoff",
+    "calibration_error",
+    "chosen",
     "decision_cutoffs",
+    "drawn_mean",
+    "fit",
     "group_pairs",
+    "mcnemar",
     "near_pairs",
     "near_vectors",
     "pack",
+    "prior",
+    "questions_asked",
+    "reliability",
+    "review_chances",
     "sample_size",
     "select_largest",
     "select_largest_by_votes",
+    "systematic",
+    "tuned_mean",
+    "wilson",
 ]

@@ -14,7 +14,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
     Pair = tuple[int, int]
     Answers = Sequence[bool | None]
@@ -101,6 +101,29 @@ def select_largest_by_votes(rows: int, k: int, seed: int = 0) -> Asking:
     while len(left) > final:
         left = yield from judge.games(left, max(final, math.ceil(len(left) / 2)))
     return (yield from judge.round_robin(sorted(left)))[:k]
+
+
+def questions_asked(select: Callable[..., Asking], rows: int, k: int) -> list[int]:
+    """Return how many questions a selection takes, in five random orders of the rows.
+
+    Examples
+    --------
+    >>> questions_asked(select_largest, 2, 1)
+    [1, 1, 1, 1, 1]
+    """
+    counts = []
+    for seed in range(5):
+        rank = list(range(rows))
+        random.Random(seed).shuffle(rank)  # noqa: S311 - a guess, not a secret
+        asking, count = select(rows, k, seed), 0
+        try:
+            asked = next(asking)
+            while True:
+                count += len(asked)
+                asked = asking.send([rank[a] > rank[b] for a, b in asked])
+        except StopIteration:
+            counts.append(count)
+    return counts
 
 
 class _Judge:

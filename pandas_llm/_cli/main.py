@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas_llm
 from pandas_llm.cache import location
+from pandas_llm.options import instead_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +56,11 @@ def _refuse(parser: argparse.ArgumentParser, unknown: list[str]) -> None:
     word = unknown[0].partition("=")[0]
     near = difflib.get_close_matches(word, known, n=1) if word[:1] == "-" else []
     hint = f"; did you mean {near[0]}?" if near else ""
+    name = word.removeprefix("--").replace("-", "_")
+    ours = [flag.removeprefix("--").replace("-", "_") for flag in known]
+    if word[:2] == "--" and (instead := instead_of(name, None, ours)) is not None:
+        flag = instead.removeprefix("write ").rstrip("=").replace("_", "-")
+        hint = f"; write --{flag}" if instead.endswith("=") else f"; {instead}"
     parser.error(f"unrecognized argument: {unknown[0]}{hint}")
 
 

@@ -22,7 +22,12 @@ from dask.dataframe.extensions import (
 )
 
 from pandas_llm import _verbs
-from pandas_llm._cluster.partition import engine_plan, run_partition
+from pandas_llm._cluster.partition import (
+    Question,
+    engine_plan,
+    instead_of,
+    run_partition,
+)
 from pandas_llm._verbs import brief, form, named_after_class
 from pandas_llm.errors import ConfigurationError
 
@@ -31,8 +36,6 @@ if TYPE_CHECKING:
 
     import dask.dataframe as dd
     import pandas as pd
-
-    from pandas_llm.plan import Plan
 
 __all__ = ["DaskAccessor"]
 
@@ -74,13 +77,6 @@ def _lazy(verb: Callable[..., Any], result: str) -> Callable[..., Any]:
     return form(run, verb, "self", doc=brief(verb), result=result)
 
 
-_WHOLE = (
-    *("merge", "drop_duplicates", "duplicated", "ngroup"),
-    *("nlargest", "agg", "search"),
-)
-"""Verbs that no partition can answer by itself."""
-
-
 @named_after_class
 class DaskAccessor:
     """Run a language model over the rows of a Dask DataFrame or Series.
@@ -115,26 +111,19 @@ class DaskAccessor:
         return rows[rows["matches"].fillna(value=False)].drop(columns="matches")
 
     def _answered(self, template: str, options: dict[str, Any]) -> Any:
-        if "cascade" in options:
-            msg = (
-                "a cascade draws its sample from the whole table, and a partition is a "
-                "part of it: find the thresholds with pandas on a sample of the rows"
-            )
-            raise ConfigurationError(msg)
-        return self.extract(template, {"matches": bool}, **options)
+        data = self._data
+        if data.ndim == 1:
+            data = data.to_frame(name=data.name or "value")
+        question = Question(data, template, options)
+        meta = question.meta(data._meta)  # noqa: SLF001 - as above
+        return data.map_partitions(_run, question, meta=meta)
 
     def __getattr__(self, name: str) -> Any:
-        """Say what to do instead of a verb over the whole table."""
-        if name in _WHOLE:
-            msg = (
-                f"{name} asks about the whole table, and Dask has it in parts: call it "
-                f"on ddf.compute(), or on the parts that belong together"
-            )
-            raise ConfigurationError(msg)
-        raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+        """Raise with what to do instead of a verb over the whole table."""
+        raise instead_of(type(self), name, "ddf.llm", "ddf.compute()")
 
 
-def _run(part: Any, plan: Plan) -> Any:
+def _run(part: Any, plan: Callable[[Any], Any]) -> Any:
     """Run one partition, in a worker."""
     try:
         from distributed import get_worker

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
+from pandas_llm import _verbs
 from pandas_llm._pacing import budget
-from pandas_llm._verbs import plan_of
-from pandas_llm.errors import ConfigurationError
+from pandas_llm._verbs import missing_verb, plan_of
+from pandas_llm.errors import ConfigurationError, MissingVerbError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from pandas_llm._pacing import Budget
     from pandas_llm.plan import Plan
@@ -19,8 +22,18 @@ def engine_plan(
     verb: Callable[..., Any], data: Any, *args: Any, **options: Any
 ) -> Plan:
     """Make a verb's plan for workers; raise for what they cannot be sent or keep."""
-    # bars of many workers would write over each other
-    plan: Plan = plan_of(verb)(data, *args, **{"progress": False, **options})
+    plan = plan_of(verb)(data, *args, **{"progress": False, **options})
+    if not hasattr(plan, "columns"):
+        msg = (
+            f"{verb.__name__} with a cascade asks about the whole table: call it with "
+            "pandas; on Dask `matches` and `filter` take thresholds of an earlier one"
+        )
+        raise ConfigurationError(msg)
+    return check_plan(plan)
+
+
+def check_plan(plan: Plan) -> Plan:
+    """Return a plan that workers can be sent and keep; raise for another."""
     if plan.settings.max_cost is not None:
         raise ConfigurationError(
             "max_cost holds for one run, and each partition is one: leave it out, and "
@@ -30,7 +43,61 @@ def engine_plan(
     return plan
 
 
-def run_partition(plan: Plan, part: Any, source: Budget | None) -> Any:
+class Question:
+    """`matches` on each partition; a cascade's thresholds must be known."""
+
+    def __init__(self, data: Any, template: str, options: Mapping[str, Any]) -> None:
+        if options.get("cascade") is not None and options.get("thresholds") is None:
+            msg = (
+                "a cascade draws its sample from the whole table, and a partition is a "
+                "part of it: find thresholds with pandas on some of the rows, and pass "
+                "thresholds=(low, high), attrs['llm']['cascade_low'] and ['…_high']"
+            )
+            raise ConfigurationError(msg)
+        if options.get("confidence"):
+            msg = "matches returns its answers alone here: leave confidence= out"
+            raise ConfigurationError(msg)
+        # bars of many workers would write over each other
+        self.template, self.options = template, {"progress": False, **options}
+        program = plan_of(_verbs.matches)(data, template, **self.options)
+        self._plans = [check_plan(plan) for plan in program.plans]
+
+    def columns_for(self, part: pd.DataFrame) -> dict[str, str]:
+        """Return its only column; raise for a template that does not fit."""
+        self._plans[0].meta(part)
+        return {"matches": "bool"}
+
+    def meta(self, part: pd.DataFrame) -> pd.DataFrame:
+        """Return the result for no rows; raise for a template that does not fit."""
+        self._plans[0].meta(part)
+        return part.assign(matches=pd.array([], dtype="boolean"))
+
+    def __call__(self, part: pd.DataFrame) -> pd.DataFrame:
+        """Ask about the rows of a partition."""
+        return part.assign(matches=_verbs.matches(part, self.template, **self.options))
+
+
+WHOLE_TABLE = (
+    *("merge", "drop_duplicates", "duplicated", "ngroup"),
+    *("nlargest", "agg", "search"),
+)
+"""Verbs that no partition can answer by itself."""
+
+
+def instead_of(place: Any, name: str, called: str, whole: str) -> AttributeError:
+    """Return the error for a name that a place lacks; it says what to do instead."""
+    if name.startswith("_"):
+        return AttributeError(name)
+    if name not in WHOLE_TABLE:
+        return missing_verb(place, name, called)
+    msg = (
+        f"{called} has no {name}: it asks about the whole table, which lies in parts. "
+        f"Call it on {whole}, or on the parts that belong together"
+    )
+    return MissingVerbError(msg)
+
+
+def run_partition(plan: Callable[[Any], Any], part: Any, source: Budget | None) -> Any:
     """Run a plan on one partition, within the part of the limits that `source` has."""
     token = budget.set(source)
     try:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from inspect import Parameter
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, cast, overload
 
 import orjson
@@ -30,10 +31,15 @@ from pyspark.sql.types import (
 )
 
 from pandas_llm import _verbs
-from pandas_llm._cluster.partition import engine_plan, run_partition
+from pandas_llm._cluster.partition import (
+    Question,
+    engine_plan,
+    instead_of,
+    run_partition,
+)
 from pandas_llm._pacing import WHOLE
 from pandas_llm._verbs import brief, form
-from pandas_llm.errors import InvalidValueError
+from pandas_llm.errors import ConfigurationError, InvalidValueError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping
@@ -43,7 +49,7 @@ if TYPE_CHECKING:
     from pandas_llm._pacing import RateLimiter
     from pandas_llm.plan import Plan
 
-__all__ = ["classify", "complete", "extract", "generate"]
+__all__ = ["classify", "complete", "extract", "filter", "generate", "matches"]
 
 _TYPES: Mapping[str, DataType] = {
     "str": StringType(),
@@ -101,6 +107,14 @@ def _lazy(verb: Callable[Concatenate[list[dict[str, Any]], P], Any]) -> SparkVer
     def run(
         sdf: DataFrame, *args: Any, workers: int | None = None, **options: Any
     ) -> DataFrame:
+        for name in ("overwrite", "only_missing"):
+            if options.get(name):
+                msg = (
+                    f"Spark adds columns and fills none, so {name}= is for pandas and "
+                    "Dask: drop the columns first, sdf.drop('name'); replies that are "
+                    "kept cost nothing"
+                )
+                raise ConfigurationError(msg)
         return _mapped(sdf, engine_plan(verb, sdf, *args, **options), workers)
 
     workers = Parameter("workers", Parameter.KEYWORD_ONLY, default=None)
@@ -114,15 +128,43 @@ complete = _lazy(_verbs.complete)
 classify = _lazy(_verbs.classify)
 
 
-def _mapped(sdf: DataFrame, plan: Plan, workers: int | None) -> DataFrame:
+def matches(
+    sdf: DataFrame, template: str, *, workers: int | None = None, **options: Any
+) -> DataFrame:
+    """Ask a yes-or-no question of each row, lazily, as a column ``matches``.
+
+    See ``df.llm.matches``. A cascade takes the `thresholds` of an earlier run.
+    """
+    return _mapped(sdf, Question(sdf, template, options), workers)
+
+
+def filter(  # noqa: A001 - as the verb's name
+    sdf: DataFrame, template: str, *, workers: int | None = None, **options: Any
+) -> DataFrame:
+    """Return the rows for which the answer is yes; see ``df.llm.filter``."""
+    answered = matches(sdf, template, workers=workers, **options)
+    return answered.filter(answered["matches"]).drop("matches")
+
+
+def missing(name: str) -> AttributeError:
+    """Return the error for a name that this module does not have."""
+    verbs = SimpleNamespace(**{verb: globals()[verb] for verb in __all__})
+    return instead_of(verbs, name, "pandas_llm.spark", "sdf.toPandas()")
+
+
+def _mapped(sdf: DataFrame, plan: Plan | Question, workers: int | None) -> DataFrame:
     empty = pd.DataFrame({name: pd.Series(dtype=object) for name in sdf.columns})
-    plan.meta(empty)  # says what is wrong with template and names
-    for name in plan.columns:
+    columns = plan.columns_for(empty)  # says what is wrong with template and names
+    for name in columns:
         if name in sdf.columns:
             raise InvalidValueError(
-                f"the frame has a column {name!r} already: choose another name"
+                f"the frame has a column {name!r} already: choose another name, or "
+                f"sdf.drop({name!r}) first"
             )
-    new = {name: _type(plan, name, kind) for name, kind in plan.columns.items()}
+    new = {
+        name: _TYPES[kind] if kind in _TYPES else _type(cast("Plan", plan), name)
+        for name, kind in columns.items()
+    }
     schema = StructType(list(sdf.schema.fields))
     for name, type_ in new.items():
         schema = schema.add(name, type_)
@@ -134,7 +176,7 @@ def _mapped(sdf: DataFrame, plan: Plan, workers: int | None) -> DataFrame:
 
 
 def _runner(
-    plan: Plan, new: Mapping[str, DataType], workers: int
+    plan: Plan | Question, new: Mapping[str, DataType], workers: int
 ) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:
     def run(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for batch in batches:
@@ -159,14 +201,29 @@ def _part_of(workers: int) -> Callable[[Hashable, RateLimiter], Any]:
     return part
 
 
-def _type(plan: Plan, name: str, kind: str) -> DataType:
-    if kind != "object":
-        return _TYPES[kind]
+def _type(plan: Plan, name: str) -> DataType:
+    """Return the type of nested values: a list of plain ones, or JSON."""
     schema = plan.schema or {}
     fields = schema["properties"]
     if plan.verb == "generate":
         fields = _resolved(fields["records"]["items"], schema)["properties"]
+    if quotation := _quotation(fields.get(name)):
+        return _list_type({"type": "array", "items": quotation["value"]}, schema) or (
+            StringType()
+        )
+    key, _, part = name.rpartition("_")
+    if _quotation(fields.get(key)):
+        return ArrayType(LongType() if part in ("start", "end") else StringType())
     return _list_type(fields.get(name, {}), schema) or StringType()
+
+
+def _quotation(field: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Return what each item of a list of quoted values holds; None for other keys."""
+    for choice in (field or {}).get("anyOf", [field or {}]):
+        held: Mapping[str, Any] = choice.get("items", {}).get("properties", {})
+        if held.keys() == {"quote", "value"}:
+            return held
+    return None
 
 
 def _list_type(field: Mapping[str, Any], root: Mapping[str, Any]) -> DataType | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pandas_llm._display.pages import page
 from pandas_llm._display.progress import Bar, Progress, Status, in_notebook
-from pandas_llm._display.tables import Table, as_text, dollars, short
+from pandas_llm._display.tables import Table, as_html, as_text, dollars, short
 from pandas_llm._display.tracebacks import ends_here
 from pandas_llm._display.usage import Totals, Usage
 
@@ -15,6 +15,7 @@ __all__ = [
     "Table",
     "Totals",
     "Usage",
+    "as_html",
     "as_text",
     "dollars",
     "ends_here",

@@ -42,7 +42,9 @@ def as_text(lines: Sequence[tuple[str, str]]) -> str:
 
 
 def as_html(
-    title: str, lines: Sequence[tuple[str, str]], side: Literal["left", "right"]
+    title: str,
+    lines: Sequence[tuple[str, str]],
+    side: Literal["left", "right"] = "right",
 ) -> str:
     """Return a table without a style of its own, so that it follows the notebook's."""
     rows = "".join(

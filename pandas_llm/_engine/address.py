@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from pandas_llm import environment
 from pandas_llm._local import LOCAL, local_endpoint
 from pandas_llm.errors import ConfigurationError
-from pandas_llm.providers import local, presets
+from pandas_llm.providers import local, not_openais, presets
 from pandas_llm.providers import preset as provider_preset
 from pandas_llm.redaction import is_secret, parted, shown
 from pandas_llm.types import Endpoint
@@ -37,13 +37,7 @@ local_addresses: Mapping[str, str] | None = None
 
 
 def transferable(settings: Settings) -> dict[str, Any]:
-    """Return options for another process: as they are here, but without any key.
-
-    Raises
-    ------
-    ConfigurationError
-        For a key or a session among them; the message names the ways out.
-    """
+    """Return options for another process, without a key; refuse a key among them."""
     preset = _split_model(settings.model)[1]
     secret = [name for name in settings.headers or {} if is_secret(name)]
     password = bool(parted(settings.base_url or "")[0])
@@ -61,23 +55,23 @@ def transferable(settings: Settings) -> dict[str, Any]:
     if settings.session is not None:
         msg = "session= belongs to this process: leave it out where others run the plan"
         raise ConfigurationError(msg)
-    found = {f.name: getattr(settings, f.name) for f in fields(settings)}
+    options = {f.name: getattr(settings, f.name) for f in fields(settings)}
     if not isinstance(settings.cache, bool) and not str(settings.cache).startswith("~"):
-        found["cache"] = os.path.abspath(settings.cache)  # noqa: PTH100 - not resolved
+        options["cache"] = os.path.abspath(settings.cache)  # noqa: PTH100 - not resolved
     for name in ("ca", "files_root"):
-        found[name] = _whole(found[name])
+        options[name] = _whole(options[name])
     cert = settings.cert
     if cert is None or isinstance(cert, (str, os.PathLike)):
-        found["cert"] = _whole(cert)
+        options["cert"] = _whole(cert)
     else:
-        found["cert"] = [_whole(path) for path in cert]
+        options["cert"] = [_whole(path) for path in cert]
     # requests must not go elsewhere because a worker's environment is another; one
     # with a password in it is not written down
     place = settings.base_url or _variable(preset.address)
-    found["base_url"] = None if place and parted(place)[0] else place
-    found["model"] = _movable(settings.model)
-    found["fallback"] = tuple(_movable(model) for model in settings.fallback)
-    return found
+    options["base_url"] = None if place and parted(place)[0] else place
+    options["model"] = _movable(settings.model)
+    options["fallback"] = tuple(_movable(model) for model in settings.fallback)
+    return options
 
 
 def _movable(model: str | None) -> str | None:
@@ -94,20 +88,15 @@ def _whole(path: Any) -> Any:
 
 
 def without_secrets(settings: Settings) -> Settings:
-    """Leave out what may be a key; the environment has to give it again."""
+    """Leave out what may be a key; the environment has to supply it."""
     headers = {k: v for k, v in (settings.headers or {}).items() if not is_secret(k)}
     return replace(settings, api_key=None, session=None, headers=headers or None)
 
 
 def resolve_endpoint(settings: Settings) -> Endpoint:
-    """Return where requests go.
+    """Return where requests go, or raise with the ways out.
 
-    The model may still be empty: an endpoint that lists exactly one is used with it.
-
-    Raises
-    ------
-    ConfigurationError
-        When there is no model or no key; the message names the ways out.
+    The model may be empty: an endpoint that lists exactly one is used with it.
     """
     name, preset, model = _split_model(settings.model)
     if name in LOCAL:
@@ -115,20 +104,33 @@ def resolve_endpoint(settings: Settings) -> Endpoint:
             msg = f"model={settings.model!r} runs in this process: leave base_url= out"
             raise ConfigurationError(msg)
         return local_endpoint(name, model)
-    given = settings.base_url or _variable(preset.address)
-    base_url = given or preset.base_url
+    own_url = settings.base_url or _variable(preset.address)
+    base_url = own_url or preset.base_url
+    if (
+        name == "openai"
+        and model == settings.model
+        and not (own_url or settings.replay)
+    ):
+        _check_openais(model)
     key, token = _key(settings, preset)
     # an address of one's own, a gateway's, may ask for no key
-    own = given and (preset.base_url is not None or settings.headers)
+    own = own_url and (preset.base_url is not None or settings.headers)
     lacks = preset.needs_key and not own and not (key and model)
     if not settings.replay and (lacks or base_url is None):
         raise ConfigurationError(_ways_out(name, preset, model, key, base_url))
     headers = tuple((settings.headers or {}).items())
-    checked = _checked(given) if given else base_url or ""
+    checked = _checked(own_url) if own_url else base_url or ""
     place = _with_query(checked.rstrip("/"), preset)
-    given_key = settings.api_key
-    renew = partial(_made, given_key) if callable(given_key) else None
+    api_key = settings.api_key
+    renew = partial(_made, api_key) if callable(api_key) else None
     return Endpoint(name, place, model, key, headers, token, renew)
+
+
+def _check_openais(model: str) -> None:
+    """Refuse a model that OpenAI lacks, where no provider is named."""
+    if (instead := not_openais(model, presets())) is not None:
+        msg = f"model={model!r} names no provider, and OpenAI has no such model: "
+        raise ConfigurationError(msg + instead)
 
 
 def _checked(url: str) -> str:
@@ -143,7 +145,11 @@ def _checked(url: str) -> str:
         msg = f"base_url must start with http:// or https://, not {shown(url)!r}"
         raise ConfigurationError(msg)
     if not usable:
-        msg = f"base_url names no host, or no port that there is: {shown(url)!r}"
+        msg = f"base_url names no host, or no valid port: {shown(url)!r}"
+        raise ConfigurationError(msg)
+    if parts.path.rstrip("/").endswith("/chat/completions"):
+        whole = shown(url).rstrip("/").removesuffix("/chat/completions")
+        msg = f"base_url ends before /chat/completions: pass base_url={whole!r}"
         raise ConfigurationError(msg)
     if not set(held) & set("/?#[]"):
         return url  # as it stands, it is a part of what kept replies are known by
@@ -174,7 +180,7 @@ def _sendable(key: str | None) -> str | None:
 
 
 def _variable(names: str | tuple[str, ...] | None) -> str | None:
-    """Return the first variable that is set, of those that a preset names."""
+    """Return the value of the first variable of a preset that is set."""
     return environment.variable(*((names,) if isinstance(names, str) else names or ()))
 
 
@@ -240,10 +246,7 @@ def _ways_out(
 
 
 def servers_here() -> list[str]:
-    """Describe how to use each server of this machine, as an error message does.
-
-    All are asked at once, and none longer than 0.3 s.
-    """
+    """Describe how to use each server of this machine; ask all at once, for 0.3 s."""
     asked = local_addresses
     if asked is None:
         asked = {name: p.base_url or "" for name, p in local().items()}
@@ -264,14 +267,14 @@ def servers_here() -> list[str]:
 
 
 def _way(name: str, url: str, models: list[str]) -> str:
-    said = ", ".join(models[:_SHOWN]) + ", …" * (len(models) > _SHOWN)
+    names = ", ".join(models[:_SHOWN]) + ", …" * (len(models) > _SHOWN)
     place = urlsplit(url).netloc
     first = models[0] if models else "…"
-    return f"pass model='{name}/{first}' ({place} lists {said or 'no model'})"
+    return f"pass model='{name}/{first}' ({place} lists {names or 'no model'})"
 
 
 def _ask(name: str, url: str, listed: dict[str, list[str]]) -> None:
-    """Ask a server for its models; one that does not list any way is none."""
+    """Ask a server for its models; ignore one that does not list them."""
     import http.client  # for an error message only
     import json
 

@@ -8,47 +8,39 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pandas_llm._engine import images
+from pandas_llm._engine.by_words import IN_WORDS, ByWords
 from pandas_llm._engine.endpoint import masked, secrets
 from pandas_llm._engine.events import NO_TOKENS, Tally
 from pandas_llm._engine.sender import Sender
-from pandas_llm._replies import asked_again, joined, word_requests
+from pandas_llm._replies import Choices, asked_again
 from pandas_llm.cache import Fingerprint, elsewhere
 from pandas_llm.errors import (
-    ConfigurationError,
-    ContentFilterError,
     ContextLengthError,
     LLMError,
     MalformedReplyError,
     NotCachedError,
     OutputError,
-    RefusalError,
     RowError,
-    ToolCallError,
-    TruncatedError,
     UnreadError,
 )
 from pandas_llm.providers import Bundling, Embeddings
 from pandas_llm.types import Choice, Outcome, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Sequence
 
     from pandas_llm._engine.events import Events
     from pandas_llm._engine.sender import Parts
     from pandas_llm._replies import Record
     from pandas_llm.cache import Cache
     from pandas_llm.options import Settings
-    from pandas_llm.types import HTTPRequest, HTTPResponse, Request
+    from pandas_llm.types import HTTPRequest, Request
 
 
-_WITHHELD = (RefusalError, ContentFilterError, ToolCallError, TruncatedError)
-"""Asked again unchanged, it would end the same."""
 _UNREAD = "unread"
-"""How a kept choice ended that could not be read, and counts as a vote."""
-_IN_WORDS = ("words", "codes")
-"""Ways to ask for probabilities that take requests of their own."""
+"""The end of a kept choice that could not be read, and counts as a vote."""
 _READ_AT_ONCE = 65_536
-"""Characters of a reply that are read without a thread."""
+"""Characters of a reply, and of what it quotes, that are read without a thread."""
 
 
 class Client:
@@ -66,18 +58,15 @@ class Client:
         """How much one request may hold."""
         self.transport = parts.transport
         self._sender = Sender(parts, settings)
+        self.exchange = self._sender.plain
         self.negotiation = self._sender.negotiation
         self._output = parts.output
-        told = (
-            getattr(provider, "logprobs", False)
-            and self.negotiation.capabilities.logprobs
-        )
-        self._heard: bool | None = None
-        """Whether this run's answers in words can be read; None before the first."""
+        self._by_words = ByWords(self._sender, parts, self._kept_plain)
+        logprobs = self.negotiation.capabilities.logprobs
         if getattr(provider, "decides", False):
             self.spec = replace(self.spec, odds="questions")
-        elif self.spec.odds and not told:
-            self._check_needed()
+        elif self.spec.odds and not (getattr(provider, "logprobs", False) and logprobs):
+            self._by_words.check_needed()
             self.spec = replace(self.spec, odds="")
         self.circuit = self._sender.circuit
         self.history = self._sender.history
@@ -92,12 +81,6 @@ class Client:
         """Whether this process has had an answer from this endpoint with this key."""
         return self._sender.proven
 
-    async def exchange(
-        self, call: Callable[[], Awaitable[HTTPResponse]], events: Events
-    ) -> HTTPResponse:
-        """Make an exchange that is no row's, again while it fails in passing."""
-        return await self._sender.plain(call, events)
-
     def as_sent(self, request: Request) -> HTTPRequest:
         """Write a request as it would be sent now, with its secrets masked."""
         capabilities = self.negotiation.capabilities
@@ -105,18 +88,17 @@ class Client:
         http = self.provider.build(request, capabilities, n)
         return masked(http, secrets(self.endpoint))
 
-    def known(self, keys: Sequence[bytes]) -> dict[bytes, Outcome]:
-        """Return the outcomes of the requests whose replies are kept and understood."""
-        if self._cache is None or self._settings.refresh or not keys:
-            return {}
-        found = {}
-        for key, reply in self._cache.get_many(keys).items():
-            outcome = self._recalled(reply)
-            if outcome is not None:
-                found[key] = outcome
-        return found
+    def known(self, asked: Sequence[tuple[bytes, Request]]) -> list[Outcome | None]:
+        """Return the outcomes of requests whose replies are kept and understood."""
+        if self._cache is None or self._settings.refresh or not asked:
+            return [None] * len(asked)
+        kept = self._cache.get_many([key for key, _ in asked])
+        return [self._recalled(kept.get(key), request) for key, request in asked]
 
-    def _recalled(self, reply: Reply) -> Outcome | None:
+    def _recalled(self, reply: Reply | None, request: Request) -> Outcome | None:
+        """Read a reply that was kept."""
+        if reply is None:
+            return None
         choices: list[list[Record]] = []
         mark: RowError | None = None
         unread = 0
@@ -125,7 +107,7 @@ class Client:
                 unread += 1
                 continue
             try:
-                records, cut = self._output.read(choice)
+                records, cut = self._output.read(choice, request.cells)
             except OutputError:
                 return None
             choices.append(records)
@@ -137,12 +119,15 @@ class Client:
         error = mark or _missed(unread, len(reply.choices))
         return Outcome(records, error, 0, 0.0, reply, tokens, cached=True)
 
-    def give_up(self, key: bytes, error: LLMError) -> None:
-        """Keep why a request has no answer here, when one was had in another way.
+    def _kept_plain(self, request: Request) -> Reply | None:
+        """Return the kept reply to the same request without probabilities."""
+        if self._cache is None or self._settings.refresh:
+            return None
+        key = self.fingerprint.plain(request)
+        return self._cache.get_many([key]).get(key)
 
-        Nothing else of a failure is kept. This is, so that the same call need not
-        ask in vain before it comes to the answer that was paid for.
-        """
+    def give_up(self, key: bytes, error: LLMError) -> None:
+        """Keep why a request was answered elsewhere: so the same call asks there."""
         if self._cache is not None:
             why = Choice(str(error), error.kind)
             self._cache.put(elsewhere(key), Reply((why,)))
@@ -165,17 +150,12 @@ class Client:
         key: bytes | None = None,
         tally: Tally | None = None,
     ) -> Awaitable[Outcome]:
-        """Ask until the reply is understood; a `key` given has no reply kept.
-
-        Raises
-        ------
-        LLMError
-            Only one that is fatal; any other is the row's and in the outcome.
-        """
+        """Ask until the reply is understood; with `key` no reply is kept."""
         if key is None:
             key = self.fingerprint.of(request)
-            if kept := self.known([key]):
-                return _at_once(kept[key])
+            (kept,) = self.known([(key, request)])
+            if kept is not None:
+                return _at_once(kept)
         if self._settings.replay:
             return _at_once(_not_kept())
         tally = tally or Tally()
@@ -195,7 +175,9 @@ class Client:
         try:
             if led or cache.shared:
                 reply = calls.recent(key)
-                kept = self._recalled(reply) if reply else self.known([key]).get(key)
+                kept = self._recalled(reply, request)
+                if reply is None:
+                    (kept,) = self.known([(key, request)])
                 if kept is not None:
                     return kept
             outcome = await self._asked(request, events, key, tally)
@@ -215,12 +197,13 @@ class Client:
         try:
             if request.images:
                 request = await self._loaded(request, tally)
-            reply, kept, choices, error = await self._choices(request, events, tally)
-            unread = request.spec.n - len(choices) if self._output.votes else 0
-            records = self._output.combine(choices, unread)
+            reply, choices = await self._choices(request, events, tally)
+            error, understood = choices.mark, choices.records
+            unread = request.spec.n - len(understood) if self._output.votes else 0
+            records = self._output.combine(understood, unread)
             # out of the cache the share of votes is the same
-            kept += [Choice("", _UNREAD)] * unread
-            if (whole := tuple(kept)) != reply.choices:
+            whole = (*choices.kept, *[Choice("", _UNREAD)] * unread)
+            if whole != reply.choices:
                 reply = reply._replace(choices=whole)
             if unread:
                 error = error or _missed(unread, request.spec.n)
@@ -230,7 +213,7 @@ class Client:
             error = failure
         else:
             if self._cache is not None:
-                if request.spec.odds in _IN_WORDS and not any(
+                if request.spec.odds in IN_WORDS and not any(
                     choice.odds for choice in reply.choices
                 ):
                     key = self.fingerprint.plain(request)
@@ -255,13 +238,7 @@ class Client:
         keys: Sequence[bytes],
         tally: Tally | None = None,
     ) -> list[Outcome]:
-        """Ask for the vectors of several texts at once; each is kept by itself.
-
-        Raises
-        ------
-        LLMError
-            When there is no answer: of all of them, since it does not say for which.
-        """
+        """Ask for the vectors of several texts at once; each is kept by itself."""
         if self._settings.replay:
             return [_not_kept() for _ in requests]
         started = time.perf_counter()
@@ -290,110 +267,47 @@ class Client:
 
     async def _choices(
         self, request: Request, events: Events, tally: Tally
-    ) -> tuple[Reply, list[Choice], list[list[Record]], RowError | None]:
+    ) -> tuple[Reply, Choices]:
         """Collect as many choices as were asked for.
 
         A choice that was declined, filtered, cut off or calls a tool counts as
         answered: asked again unchanged it would end the same. One that is not
-        understood is asked again with the reason; one that the server did not give is
-        asked for.
+        understood, or quotes what is not there, is asked again with the reason; one
+        that the server did not give is asked for.
         """
-        asked, left = request, request.spec.n
-        again, read = self._settings.output_retries, self._output.read
-        understood: list[list[Record]] = []
-        kept: list[Choice] = []
-        mark: RowError | None = None
-        problem: OutputError | None = None
-        send = self._worded if request.spec.odds in _IN_WORDS else self._sender.send
-        while left > 0:
-            reply = await send(asked, left, events, tally)
-            unclear: OutputError | None = None
-            for choice in reply.choices[:left]:
+        asked, again = request, self._settings.output_retries
+        choices = Choices(request.spec.n)
+        read, cells = self._output.read, request.cells
+        size = sum(map(len, cells)) if cells else 0
+        worded = request.spec.odds in IN_WORDS
+        send = self._by_words.send if worded else self._sender.send
+        while choices.left > 0:
+            reply = await send(asked, choices.left, events, tally)
+            wrong: OutputError | None = None
+            for choice in reply.choices[: choices.left]:
                 try:
-                    long = len(choice.text) > _READ_AT_ONCE  # let other rows go on
-                    records, cut = (
-                        await asyncio.to_thread(read, choice) if long else read(choice)
-                    )
-                    understood.append(records)
-                    kept.append(choice)
-                    mark = mark or cut
-                    left -= 1
-                except _WITHHELD as withheld:
-                    problem = withheld
-                    left -= 1
+                    if len(choice.text) + size > _READ_AT_ONCE:  # let other rows go on
+                        part = await asyncio.to_thread(read, choice, cells)
+                    else:
+                        part = read(choice, cells)
                 except OutputError as error:
-                    unclear = error
-            self.negotiation.settle(clear=unclear is None)
-            if unclear is not None:
-                problem = unclear
+                    wrong = choices.miss(error) or wrong
+                else:
+                    unfounded = choices.add(choice, *part)
+                    wrong = wrong or unfounded
+            self.negotiation.settle(clear=wrong is None or wrong.remark)
+            if wrong is not None:
                 if again == 0:
                     break
                 again -= 1
-                events.retried(unclear)
-                asked = asked_again(request, unclear)
-            elif left > 0:
-                sample = request.sample + request.spec.n - left
+                events.retried(wrong)
+                asked = asked_again(request, wrong)
+            elif choices.left > 0:
+                sample = request.sample + request.spec.n - choices.left
                 asked = request._replace(sample=sample)
                 self.negotiation.fewer()
-        if problem is not None and not understood:
-            raise problem
-        return reply, kept, understood, mark
-
-    async def _worded(
-        self, asked: Request, left: int, events: Events, tally: Tally
-    ) -> Reply:
-        """Ask by the words of the labels, whose probabilities are wanted."""
-        if asked.followup:
-            return await self._sender.send(asked, left, events, tally)
-        if self._heard is False or not self.negotiation.capabilities.logprobs:
-            kept = self._kept_plain(asked)
-            return kept or await self._sender.send(asked, left, events, tally)
-        replies = [
-            await self._sender.send(one, 1, events, tally)
-            for one in word_requests(asked)
-        ]
-        text = None
-        if self._output.open:
-            text = await self._sender.send(asked, left, events, tally)
-        reply = joined(replies, text)
-        if reply is not None and self._speaks(reply.choices[0]):
-            self._heard = True
-            return reply
-        if reply is None or not self._heard:
-            self._check_needed()
-            self._heard = False  # a model that thinks first, or labels it does not say
-        if reply is None:
-            self.negotiation.unweighed()
-        if kept := self._kept_plain(asked):
-            return kept
-        return text or await self._sender.send(asked, left, events, tally)
-
-    def _check_needed(self) -> None:
-        """Stop where the labels are of no use without their probabilities."""
-        if self._output.needed:
-            msg = (
-                "abstain_below, calibrate and gold need probabilities, and "
-                f"{self.endpoint.model} tells none: ask a server with logprobs "
-                "(OpenAI, llama.cpp, vLLM), a decision endpoint, or for votes (n=5)"
-            )
-            raise ConfigurationError(msg)
-
-    def _speaks(self, choice: Choice) -> bool:
-        """Return whether the words of an answer can be understood."""
-        try:
-            self._output.read(choice)
-        except (RefusalError, ContentFilterError):
-            return True
-        except OutputError:
-            return False
-        return True
-
-    def _kept_plain(self, request: Request) -> Reply | None:
-        """Return the reply that is kept of a request without probabilities."""
-        if self._cache is None or self._settings.refresh:
-            return None
-        key = self.fingerprint.plain(request)
-        return self._cache.get_many([key]).get(key)
+        choices.close()
+        return reply, choices
 
 
 def _missed(unread: int, asked: int) -> UnreadError | None:

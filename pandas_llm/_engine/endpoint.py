@@ -12,6 +12,7 @@ from pandas_llm import environment
 from pandas_llm.errors import AuthenticationError, BadRequestError
 from pandas_llm.providers import connect
 from pandas_llm.redaction import basic, is_secret, login, parted, parted_proxy, shown
+from pandas_llm.types import HTTPResponse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
         Capabilities,
         Endpoint,
         HTTPRequest,
-        HTTPResponse,
         Request,
         Spec,
     )
@@ -30,24 +30,15 @@ if TYPE_CHECKING:
 _log = logging.getLogger("pandas_llm")
 _UNAUTHORIZED = 401
 _SHORTEST = 8
-"""Letters of a secret; taking shorter ones out could spoil an answer."""
+"""The shortest secret to remove: shorter ones may be ordinary words."""
 _settled: dict[tuple[str | int | None, ...], Capabilities] = {}
-"""What was settled with each endpoint and model, for the process."""
+"""The capabilities of each endpoint and model, for the process."""
 _accepted: set[bytes] = set()
 """Endpoints and keys that were answered in this process, as fingerprints."""
 
 
 class Negotiation:
-    """The negotiation with one endpoint and model.
-
-    Parameters
-    ----------
-    endpoint, provider
-        With whom, and in which dialect.
-    structured : bool
-        Whether records are asked for: how a server takes a schema is not found out
-        by a text.
-    """
+    """The negotiation with one endpoint and model; texts do not test schemas."""
 
     def __init__(
         self, endpoint: Endpoint, provider: Provider, *, structured: bool
@@ -113,18 +104,18 @@ class Negotiation:
             self.settle(clear=True)
 
     def unweighed(self) -> None:
-        """Remember that the server tells no probabilities of tokens."""
+        """Remember that the server reports no probabilities of tokens."""
         self.capabilities = replace(self.capabilities, logprobs=False)
         self.settle(clear=True)
 
     def measured(self, wire: int) -> None:
-        """Remember how long answers are; of small differences nobody must hear."""
+        """Remember how long answers are; ignore small differences."""
         if wire > 1.25 * self.capabilities.wire:
             self.capabilities = replace(self.capabilities, wire=wire)
             self.settle(clear=True)
 
     def facts(self, spec: Spec) -> dict[str, Any]:
-        """Return what was settled, as scalars, and which options it cost a request."""
+        """Return the capabilities as scalars, and the options that were dropped."""
         known = self.capabilities
         if self._endpoint.embeds is not None:
             return {}
@@ -151,25 +142,7 @@ def _lost(tried: Capabilities, lower: Capabilities) -> set[str]:
 
 
 class CurrentKey:
-    """A provider with the key that holds now.
-
-    Parameters
-    ----------
-    endpoint : Endpoint
-        Where requests go in fact; `renew` makes another key.
-    provider : Provider
-        That speaks to it.
-
-    Attributes
-    ----------
-    provider : Provider
-        To build requests with.
-    secrets : tuple of bytes
-        What no answer may quote.
-    served : bool
-        Whether the key has been accepted since it was made. One that never was is
-        not replaced a second time.
-    """
+    """A provider with the key that holds now; `endpoint.renew` makes another key."""
 
     def __init__(self, endpoint: Endpoint, provider: Provider) -> None:
         self._endpoint = endpoint
@@ -193,8 +166,7 @@ class CurrentKey:
     def renewed(self, used: Provider, error: LLMError) -> bool:
         """Make another key after a 401; once for all rows that were in flight.
 
-        The caller's function is called here, in the event loop: what it waits for,
-        all rows wait for.
+        The caller's function runs in the event loop: all rows wait for it.
         """
         old = self._endpoint
         if old.renew is None or not isinstance(error, AuthenticationError):
@@ -214,7 +186,7 @@ class CurrentKey:
 
 
 def _fingerprint(endpoint: Endpoint) -> bytes:
-    """Return what tells keys apart, and not the key."""
+    """Return a digest that differs for each key."""
     headers = [text for header in endpoint.headers for text in header]
     parts = (endpoint.base_url, endpoint.api_key or "", *headers)
     # not their repr, in which a key shows as nothing
@@ -235,17 +207,19 @@ def secrets(endpoint: Endpoint) -> tuple[bytes, ...]:
     return tuple(text.encode() for text in texts if len(text) >= _SHORTEST)
 
 
-def redacted(response: HTTPResponse, secrets: Iterable[bytes]) -> HTTPResponse:
-    """Remove secrets from an answer: some servers quote them in their errors."""
-    body = response.body
+def redacted(
+    response: HTTPResponse, secrets: Iterable[bytes], asked: Request | None = None
+) -> HTTPResponse:
+    """Remove secrets from an answer, since servers quote them; add what was asked."""
+    status, headers, body, _ = response
     for secret in secrets:
         if secret in body:
             body = body.replace(secret, b"***")
-    return response if body is response.body else response._replace(body=body)
+    return HTTPResponse(status, headers, body, asked)
 
 
 def masked(request: HTTPRequest, secrets: Iterable[bytes]) -> HTTPRequest:
-    """Return a request as it may be shown: all as it is sent, but the secrets."""
+    """Return a request as it is sent, with its secrets masked."""
     body = request.body
     for secret in secrets:
         body = body.replace(secret, b"***")

@@ -17,9 +17,6 @@ from pandas_llm.errors import (
 from pandas_llm.types import Tokens
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Sequence
-
     from pandas_llm._pacing import Ticket
     from pandas_llm.errors import LLMError
     from pandas_llm.types import Outcome
@@ -42,7 +39,7 @@ class Tally:
     failures: int = 0
     tokens: Tokens = NO_TOKENS
     failed: float = 0.0
-    """When the first of them was noticed."""
+    """When the first failure was noticed."""
     sent: float = 0.0
     """When its last request left."""
     weight: float = 0.0
@@ -52,15 +49,15 @@ class Tally:
     surplus: int = 0
     """Bytes of its images in a body above the tokens that they may cost."""
     refusals: int = 0
-    """Those of its failures that were the account's limit or the server's load."""
+    """Failures by the account's limit or the server's load."""
     refused: float = 0.0
-    """When the last that was refused so had left."""
+    """When the last refused request had left."""
     overtaken: int = 0
-    """Those of them before which requests were answered that left after the last."""
+    """Refusals although requests that left later were answered before."""
     wait: float = 0.0
-    """Seconds that the row is to sleep by itself after the last of them."""
+    """Seconds that the row sleeps by itself after the last refusal."""
     standard: bool = False
-    """Whether it is asked for in the standard tier, for want of room in another."""
+    """Whether it uses the standard tier, since another has no room."""
     bill: float = 0.0
     """Dollars of its last request; NaN where it may be the most that it can be."""
     parts: tuple[float, float] = (0.0, 0.0)
@@ -88,7 +85,7 @@ class Events:
         self.log.retried[error.kind] += 1
 
     def finished(self, position: int, outcome: Outcome) -> bool:
-        """Count a row that was asked about; tell whether it has an answer."""
+        """Count a row that was asked about; return whether it has an answer."""
         totals = self.totals
         totals.done += 1
         totals.failed += (failed := outcome.failed)
@@ -100,29 +97,21 @@ class Events:
 class Streak:
     """Rows that failed alike in the order of their arrival, with no answer in between.
 
-    The rows next to each other in a frame may be alike as well, so from the third on
-    rows from all over the frame are asked, a few at a time. Only when some of these
-    fail too is it no row's own; and rows that were put off and fail again at the end
-    must have others beside them that were not.
-
-    Examples
-    --------
-    >>> from pandas_llm.errors import BadRequestError
-    >>> streak, no = Streak(), BadRequestError("no")
-    >>> [streak.failed(no, elsewhere=at > 2) for at in range(10)].index(True)
-    9
+    Neighbours in a frame may be alike, so from the third on rows from all over the
+    frame are asked, a few at a time. The run ends only when some of these fail too, and
+    rows that had not failed before are among them.
     """
 
     LOOK = 3
-    """From so many on, rows of other places are asked."""
+    """Failures from which on rows of other places are asked."""
     ROWS, KEYS = 10, 5
-    """So many end the run; of refusals of the key in the same words, fewer."""
+    """Failures that end the run; fewer when all refuse the key in the same words."""
     FRESH = 3
-    """So many of them have not failed before."""
+    """The least number of them that had not failed before."""
     ELSEWHERE = 2
-    """So many of them are from other places."""
+    """The least number of them from other places."""
     AT_ONCE = 5
-    """So many are on their way while it looks elsewhere."""
+    """Rows of other places that are on their way at once."""
 
     def __init__(self) -> None:
         self._way: tuple[str | None, ...] = ()
@@ -137,12 +126,12 @@ class Streak:
     def failed(
         self, error: ProviderError, *, again: bool = False, elsewhere: bool = False
     ) -> bool:
-        """Count a row that is given up or put off; tell whether that ends the run."""
+        """Count a row that is given up or put off; return whether that ends the run."""
         if isinstance(error, OF_THE_TEXT):
             return False
-        if (found := way(error)) != self._way:
+        if (current := way(error)) != self._way:
             self.answered()
-            self._way = found
+            self._way = current
         self.rows += 1
         self.looking = self.rows >= self.LOOK
         self._fresh += not again
@@ -161,24 +150,6 @@ class Streak:
 
 
 def way(error: ProviderError) -> tuple[str | None, ...]:
-    """Return what two failures have in common that are the same."""
+    """Return what two failures share when they count as alike."""
     words = error.said if error.status == UNAUTHORIZED else None
     return (type(error).kind, error.code, error.param, words)
-
-
-def alike(failed: Sequence[ProviderError]) -> bool:
-    """Return whether rows failed the same way."""
-    return len({way(error) for error in failed}) == 1
-
-
-def collect(
-    tries: set[asyncio.Task[Outcome | None]], failed: list[ProviderError]
-) -> bool:
-    """Remove the tries that have ended; return False when one has no outcome."""
-    for one in [one for one in tries if one.done()]:
-        tries.remove(one)
-        if (outcome := one.result()) is None:
-            return False
-        if isinstance(outcome.error, ProviderError) and outcome.failed:
-            failed.append(outcome.error)
-    return True

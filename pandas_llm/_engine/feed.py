@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter, deque
 from contextlib import suppress
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from pandas_llm._pacing import estimate_tokens
 from pandas_llm.errors import EmptyTextError, EncodingError, ImageError, RowError
@@ -31,11 +31,11 @@ _SLOW_BATCH = 16
 _ANSWER = 12 * 2**20
 """Bytes of an answer to aim at; the transport takes 16 MB."""
 _UNKNOWN = 2 << 14
-"""Bytes of a vector that none was seen of: 1,500 numbers in JSON."""
+"""Bytes of a vector before the first is seen: 1,500 numbers in JSON."""
 _MARGIN = 0.8
-"""Of the tokens a request may hold: they are guessed."""
+"""The share of the allowed tokens to fill: they are guessed."""
 _TURN = 1 / 4
-"""Of a minute's tokens that a bundle may take, so that the pace stays even."""
+"""The share of a minute's tokens for one bundle: it keeps the pace even."""
 
 
 class Item(NamedTuple):
@@ -45,13 +45,13 @@ class Item(NamedTuple):
     request: Request
     key: bytes
     attempts: int = 0
-    """How often it was sent in vain before it was put off."""
+    """How often it was sent without success before it was put off."""
     elsewhere: bool = False
     """Whether it has its turn before those ahead of it."""
 
 
 Bundle = tuple[Item, ...]
-"""What one request asks: the unit of work. Of one item, but for embeddings."""
+"""What one request asks: one item, or several texts to embed."""
 
 
 class BundleSource(Protocol):
@@ -67,23 +67,11 @@ class BundleSource(Protocol):
 class Feed:
     """The requests to send, a batch ahead of the workers, in bundles of one.
 
-    Rows that need none are finished here: those with NA, those that equal another
-    row, those whose reply is in the cache, those that cannot be sent.
-
-    Parameters
-    ----------
-    requests : iterator of (position, request, error or None)
-        Of all rows, made as they are asked for.
-    client : Client
-        Whose fingerprints and cache count.
-    events, outcomes
-        Counters, and the outcomes.
-    settings : Settings
-        With `dedupe` equal requests share one call; without it the k-th of them has
-        k in its key, so that a rerun finds the same answers. With `images` making a
-        request reads files, and another thread does it.
-    at : callable, optional
-        Makes the requests of given positions, to look at other places.
+    Rows that need no request are finished here: those with NA, those that equal another
+    row, those whose reply is in the cache, those that cannot be sent. Without `dedupe`
+    the k-th of equal requests has k in its key, so that a rerun finds the same answers.
+    With `images` making a request reads files, and another thread does it. `at` makes
+    the requests of given positions, to look at other places.
     """
 
     def __init__(  # noqa: PLR0913 - what a run has, and rows of other places
@@ -100,7 +88,7 @@ class Feed:
         self._client = client
         self._events = events
         self._outcomes = outcomes
-        self._seen: dict[bytes, int] | None = {} if settings.dedupe else None
+        self._seen: dict[Any, int] | None = {} if settings.dedupe else None
         self._times: Counter[bytes] = Counter()
         self._queue: deque[Bundle] = deque()
         self._broken: Exception | None = None
@@ -116,13 +104,7 @@ class Feed:
         return self._queue.popleft() if self._queue else None
 
     async def next(self) -> Bundle | None:
-        """Return the next request to send; None when there is none left.
-
-        Raises
-        ------
-        Exception
-            What making a row's prompt raised, once the rows before it are given.
-        """
+        """Return the next request; raise what a prompt raised after the rows before."""
         while not self._queue:
             more = self._refill() if self._aside is None else await self._refilled()
             if not more:
@@ -166,7 +148,7 @@ class Feed:
             return self._put(await asyncio.to_thread(self._taken, _SLOW_BATCH))
 
     def _refill(self) -> bool:
-        """Read some rows; tell whether there were any."""
+        """Read some rows; return whether there were any."""
         return self._put(self._taken(_BATCH))
 
     def _taken(self, most: int) -> list[tuple[int, Request | ImageError | None]]:
@@ -204,9 +186,8 @@ class Feed:
 
     def _sort(self, batch: list[Item]) -> None:
         """Finish the rows whose reply is known, queue the others."""
-        known = self._client.known([item.key for item in batch])
-        for item in batch:
-            outcome = known.get(item.key)
+        known = self._client.known([(item.key, item.request) for item in batch])
+        for item, outcome in zip(batch, known, strict=True):
             if outcome is None:
                 self._queue.append((item,))
                 continue
@@ -228,7 +209,9 @@ class Feed:
                 return Item(position, request, self._client.fingerprint.of(request))
             self._times[key] = 1
             return Item(position, request, key)
-        leader = self._seen.setdefault(key, position)
+        # prompts may be equal whose cells end elsewhere, and so do their quotes
+        ends = tuple(map(len, request.cells[1:]))
+        leader = self._seen.setdefault((key, ends) if ends else key, position)
         if leader == position:
             return Item(position, request, key)
         self._outcomes.share(position, leader)
@@ -251,8 +234,8 @@ def _unsendable(error: UnicodeEncodeError) -> EncodingError:
 class Bundles:
     """Puts the requests of a feed together, as many as one call may hold.
 
-    Until the endpoint has answered in this process, a bundle holds one: a wrong key
-    costs one small call, and its answer tells how large the others will be.
+    The first call holds one request: a wrong key costs little, and the answer shows how
+    large the next calls may be.
     """
 
     def __init__(self, feed: Feed, client: Client) -> None:

@@ -31,9 +31,9 @@ TOKENS_AT_MOST = 6500
 """To set money aside for: Together counts up to 6,404, others less. (OpenAI's
 gpt-4o-mini counts more, at a price that makes up for it.)"""
 _MOST = 100_000_000
-"""Bytes of a file that is looked at: no provider takes more in a request."""
+"""The largest file to look at: no provider takes more in a request."""
 _SMALL = 300_000
-"""Bytes of one that is shown as it is."""
+"""The largest image that is shown as it is."""
 _HEAD = 32
 _SHOWN = 80
 _BEGINNINGS = (
@@ -58,46 +58,28 @@ _BRANDS = {
 _digest = partial(hashlib.blake2b, digest_size=16)
 
 
-def folder(given: str | os.PathLike[str] | None) -> Path | None:
-    """Return the folder that `files_root` names, without links; None for none.
-
-    Raises
-    ------
-    ConfigurationError
-        When there is no such folder.
-    """
-    if given is None:
+def folder(path: str | os.PathLike[str] | None) -> Path | None:
+    """Return the folder that `files_root` names, without links; None for none."""
+    if path is None:
         return None
     try:
-        found = Path(given).expanduser().resolve(strict=True)
+        resolved = Path(path).expanduser().resolve(strict=True)
     except (OSError, ValueError, RuntimeError) as error:  # NUL; ~nobody
         why = getattr(error, "strerror", None) or error
-        msg = f"files_root={os.fspath(given)!r} cannot be used: {why}"
+        msg = f"files_root={os.fspath(path)!r} cannot be used: {why}"
         raise ConfigurationError(msg) from None
-    if not found.is_dir():
-        msg = f"files_root={os.fspath(given)!r} is no folder"
+    if not resolved.is_dir():
+        msg = f"files_root={os.fspath(path)!r} is no folder"
         raise ConfigurationError(msg)
-    return found
+    return resolved
 
 
 def look_at(cell: Any, root: Path | None = None) -> tuple[Image, ...]:
     """Look at the images of one cell, which may be a list of them.
 
-    Parameters
-    ----------
-    cell : str, Path, bytes or a list of those
-        A file, its content, or an http, https or data URL. What an http URL holds
-        is for the provider to fetch: it is known by its address.
-    root : Path, optional
-        From `folder`: a file must lie below it.
+    What an http URL holds is for the provider to fetch: it is known by its address. A
+    file must lie below `root`, where there is one.
 
-    Raises
-    ------
-    ImageError
-        When there is no such file, or it is no image of a type that is sent.
-
-    Examples
-    --------
     >>> (image,) = look_at(b"GIF89a and so on")
     >>> image.media_type, image.size
     ('image/gif', 16)
@@ -110,23 +92,7 @@ def look_at(cell: Any, root: Path | None = None) -> tuple[Image, ...]:
 
 
 async def load(request: Request, limits: ImageLimits | None, name: str) -> Request:
-    """Read a request's images for sending, as base64, in another thread.
-
-    Parameters
-    ----------
-    request : Request
-        With images.
-    limits : ImageLimits
-        What the provider takes; nothing is read that is beyond it.
-    name : str
-        The provider's, for errors.
-
-    Raises
-    ------
-    ImageError
-        When one is too large, of another type than the provider takes, or has
-        changed since it was looked at.
-    """
+    """Read a request's images as base64 in a thread; refuse what exceeds `limits`."""
     if limits is None:  # a run is not begun so; a provider may change its mind
         msg = f"{name} takes no images"
         raise ImageError(msg)
@@ -156,7 +122,7 @@ def weight(request: Request) -> float:
 
 
 def surplus(request: Request) -> int:
-    """Count the bytes of images in a body above the tokens that they may cost."""
+    """Return how far the bytes of images exceed the tokens that they may cost."""
     letters = sum(len(image.data) for image in request.images)
     return letters - len(request.images) * TOKENS_AT_MOST
 
@@ -183,8 +149,6 @@ def _check(images: Sequence[Image], limits: ImageLimits, name: str) -> None:
 def described(images: Iterable[Image]) -> str:
     """Describe briefly what images these are.
 
-    Examples
-    --------
     >>> described(look_at([b"GIF89a and so on", "https://example.org/cat.png"]))
     '<image/gif 16 bytes> <image https://example.org/cat.png>'
     """
@@ -285,7 +249,7 @@ def _loaded(image: Image) -> Image:
 
 
 def _type(head: bytes, source: Any) -> str:
-    """Return the type by the first bytes: names of files lie."""
+    """Return the type by the first bytes: the names of files may be wrong."""
     for beginning, media_type in _BEGINNINGS:
         if head.startswith(beginning):
             return media_type

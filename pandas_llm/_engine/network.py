@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ASKS_FOR_CERTIFICATE = "If it asks for a client certificate (TLS), pass cert="
 _REFUSED = ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE", "BAD_CERTIFICATE")
-"""OpenSSL's names for what a server says that misses one."""
+"""OpenSSL's names for the answers of a server that misses a certificate."""
 PROXY_LOGIN = 407
 """The status by which a proxy asks who is there."""
 
@@ -34,17 +34,17 @@ class Route:
     """How a URL is asked; its repr shows no password."""
 
     url: str
-    """Without a password."""
+    """The address without a password."""
     login: str | None = field(default=None, repr=False)
-    """The header that stands for one."""
+    """The header that stands for the password."""
     proxy: str | None = None
     variable: str = ""
-    """What names the proxy."""
+    """The variable that names the proxy."""
     proxy_login: str | None = field(default=None, repr=False)
 
     @property
     def tunnelled(self) -> bool:
-        """Whether the proxy passes bytes on, and reads a header of its own."""
+        """Whether the proxy only passes bytes on, and so needs its own header."""
         return self.url.startswith("https:")
 
     @property
@@ -94,12 +94,12 @@ def find_route(url: str, *, direct: bool) -> Route:
     of a row's CPU), leave these threads in the caller's loop, and refuse every
     request with a key to a host that ``~/.netrc`` names.
     """
-    given, bare = parted(url)
-    header = basic(*login(given)) if given else None
-    found = None if direct else environment.proxy(bare)
-    if found is None:
+    held, bare = parted(url)
+    header = basic(*login(held)) if held else None
+    variable = None if direct else environment.proxy(bare)
+    if variable is None:
         return Route(bare, header)
-    known, proxy = parted_proxy(found.value)
+    proxy_held, proxy = parted_proxy(variable.value)
     proxy = proxy.rstrip("/")
     try:
         parts = urlsplit(proxy)
@@ -108,32 +108,31 @@ def find_route(url: str, *, direct: bool) -> Route:
         right = False
     if not right:
         msg = (
-            f"{found.name} names a proxy that cannot be used: {proxy}. Write it "
+            f"{variable.name} names a proxy that cannot be used: {proxy}. Write it "
             "as http://host:port or https://host:port (SOCKS is not spoken)"
         )
         raise ConfigurationError(msg)
-    return Route(
-        bare, header, proxy, found.name, basic(*login(known)) if known else None
-    )
+    proxy_header = basic(*login(proxy_held)) if proxy_held else None
+    return Route(bare, header, proxy, variable.name, proxy_header)
 
 
 def unknown_to(route: Route) -> str:
     """Explain that a proxy wants to know who asks."""
-    said = "does not take the name and password" if route.proxy_login else "asks for a"
-    said += "" if route.proxy_login else " name and password"
+    wants = "asks for a name and password"
+    if route.proxy_login:
+        wants = "does not take the name and password"
     return (
-        f"{route.named} {said} (407): write them into {route.variable}, as "
+        f"{route.named} {wants} (407): write them into {route.variable}, as "
         "http://name:password@host:port"
     )
 
 
-def refusal(status: int, said: str, route: Route) -> LLMError:
-    """Name what a proxy has said in place of a connection."""
+def refusal(status: int, reason: str, route: Route) -> LLMError:
+    """Return the error of a proxy that made no connection."""
     if status == PROXY_LOGIN:
         return UnreachableError(unknown_to(route), status=status)
-    msg = (
-        f"{route.named} makes no connection to {shown(route.url)}: HTTP {status} {said}"
-    )
+    place = shown(route.url)
+    msg = f"{route.named} makes no connection to {place}: HTTP {status} {reason}"
     if status < 500:  # noqa: PLR2004 - it will not
         return UnreachableError(msg, status=status)
     return ConnectionFailedError(msg, status=status)
@@ -143,10 +142,10 @@ def refusal(status: int, said: str, route: Route) -> LLMError:
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext:
-    """Build what TLS is spoken with, from the options and the environment."""
+    """Build the TLS context from the options and the environment."""
     ca, name = settings.ca, "ca="
-    if ca is None and (found := environment.authorities()) is not None:
-        name, ca = f"{found.name}=", found.value
+    if ca is None and (variable := environment.authorities()) is not None:
+        name, ca = f"{variable.name}=", variable.value
     path = None if ca is None else os.path.expanduser(os.fspath(ca))  # noqa: PTH111
     try:
         folder = path is not None and os.path.isdir(path)  # noqa: PTH112
@@ -159,8 +158,8 @@ def tls_context(settings: Settings) -> ssl.SSLContext:
         raise ConfigurationError(msg) from None
     context.set_alpn_protocols(("http/1.1",))
     if (cert := settings.cert) is not None:
-        given = (cert,) if isinstance(cert, (str, os.PathLike)) else tuple(cert)
-        paths = [os.path.expanduser(os.fspath(one)) for one in given]  # noqa: PTH111
+        files = (cert,) if isinstance(cert, (str, os.PathLike)) else tuple(cert)
+        paths = [os.path.expanduser(os.fspath(one)) for one in files]  # noqa: PTH111
         try:
             key = paths[1] if len(paths) > 1 else None
             context.load_cert_chain(paths[0], key, _encrypted)
@@ -182,7 +181,7 @@ def _encrypted() -> str:
 
 
 def tls_trouble(error: BaseException) -> ssl.SSLError | None:
-    """Find TLS among what an error comes from."""
+    """Return the TLS error among the causes of an error."""
     seen: BaseException | None = error
     while seen is not None:
         for one in (seen, getattr(seen, "certificate_error", None)):
@@ -194,7 +193,7 @@ def tls_trouble(error: BaseException) -> ssl.SSLError | None:
 
 
 def tls_failure(error: Exception, trouble: ssl.SSLError, route: Route) -> LLMError:
-    """Name what TLS has failed by."""
+    """Return the error of a TLS connection that failed."""
     place, host = str(route), getattr(error, "host", None)
     if route.proxy is not None and host == urlsplit(route.proxy).hostname:
         place = route.named

@@ -6,8 +6,6 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import orjson
-
 from pandas_llm._engine.address import SIMULATED, account
 from pandas_llm._engine.client import Client
 from pandas_llm._engine.pace import Pace
@@ -24,7 +22,7 @@ from pandas_llm._pacing import (
     shared_limiter,
 )
 from pandas_llm.errors import ConfigurationError, ProviderError
-from pandas_llm.providers import connect
+from pandas_llm.providers import connect, models_of, nearest
 from pandas_llm.redaction import Secret, shown
 from pandas_llm.types import HTTPRequest
 
@@ -39,14 +37,14 @@ if TYPE_CHECKING:
     from pandas_llm.types import Endpoint, HTTPResponse, Spec
 
 _LOCAL_ROWS = {"gguf": 4, "tiny": 1}
-"""Rows at a time at a model's file, where `concurrency` leaves it open."""
+"""Rows at a time for a model's file, where `concurrency` is "auto"."""
 
 
 class Setup(NamedTuple):
     """What all clients of a run share."""
 
     spec: Spec
-    """Its model is put in for each client."""
+    """Each client sets its own model in it."""
     output: Output
     settings: Settings
     cache: Cache | None
@@ -55,15 +53,7 @@ class Setup(NamedTuple):
 async def open_client(
     stack: AsyncExitStack, endpoint: Endpoint, setup: Setup
 ) -> Client:
-    """Open what a run needs to ask one endpoint; the stack closes it.
-
-    The model may be empty: a server that lists exactly one is used with it.
-
-    Raises
-    ------
-    ConfigurationError
-        When no model can be told, or `max_cost` is set and there is no price.
-    """
+    """Open what a run needs to ask one endpoint, whose model may be left empty."""
     settings = setup.settings
     if endpoint.path is not None and not settings.replay:
         return await _open_file(stack, endpoint, endpoint.path, setup)
@@ -226,12 +216,9 @@ async def _only_model(endpoint: Endpoint, transport: Transport) -> str:
     response = await transport.get(
         HTTPRequest(url, {"Authorization": key} if key else {}, b"")
     )
-    try:
-        listed = [str(m["id"]) for m in orjson.loads(response.body)["data"]]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        listed = []
-    if len(listed) == 1 and listed[0].isprintable():
+    listed = models_of(response) or []
+    if len(listed) == 1:
         return listed[0]
-    names = ", ".join(map(repr, listed[:10])) or "none that could be read"
+    names = nearest("", listed) if listed else "none that could be read"
     msg = f"no model is set: pass model='…'. {shown(endpoint.base_url)} lists: {names}"
     raise ConfigurationError(msg)

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 class Pace:
     """What bounds how fast requests leave.
 
-    The sender reports here that a request has left, was answered, was refused or has
-    failed: by one call each, from which limiter, concurrency, circuit, history, budget,
-    totals and log learn it.
+    The sender reports by one call that a request has left, was answered, was refused or
+    has failed; limiter, concurrency, circuit, history, budget, totals and log hear it
+    here.
     """
 
     def __init__(
@@ -44,11 +44,11 @@ class Pace:
         self.prices = prices
         self.calibration = Calibration()
         self.slots: Slots | None = None
-        """Those of the run, which a row leaves while it waits for itself."""
+        """The slots of the run, which a row leaves while it waits for itself."""
         self._follow()
 
     def _follow(self) -> None:
-        """Set how many may be in flight: by the run, and by the server."""
+        """Set how many may be in flight, by the run and by the server."""
         self.target = int(min(self.concurrency.size, self.limiter.cap))
 
     def sent(self, tally: Tally, events: Events) -> None:
@@ -68,7 +68,7 @@ class Pace:
         if reply.tokens is not None:
             into, out, *_ = reply.tokens
             used, parts = into + out, (float(into), float(out))
-            self.calibration.learn(tally.weight, into, out)
+            self.calibration.learn(tally.weight, into, out, len(reply.choices) or 1)
         assert tally.ticket is not None  # noqa: S101 - it has left
         limiter.settle(tally.ticket, used, quotas, parts)
         self.history.answered()
@@ -80,6 +80,8 @@ class Pace:
         self.circuit.succeeded(sent, now)
         events.totals.simulated = events.totals.simulated or reply.simulated
         events.log.answered(now - sent)
+        if tally.held is None:
+            tally.ticket = None  # nothing else is held
 
     def book(
         self,
@@ -129,7 +131,7 @@ class Pace:
         error: RateLimitError | OverloadedError,
         quotas: Quotas | None,
     ) -> None:
-        """Learn from a refusal; the row is to sleep by itself after it."""
+        """Learn from a refusal, after which the row sleeps by itself."""
         assert tally.ticket is not None  # noqa: S101 - it has left
         tally.refusals += 1
         tally.overtaken += self.circuit.up > tally.refused > 0.0

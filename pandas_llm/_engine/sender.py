@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
@@ -24,11 +26,21 @@ from pandas_llm._pacing import (
 from pandas_llm.errors import (
     CostLimitError,
     LLMError,
+    ModelNotFoundError,
     NoRoomError,
     ProviderError,
 )
-from pandas_llm.providers import allowance, read_reply, standard, succeeded
-from pandas_llm.types import Used
+from pandas_llm.providers import (
+    allowance,
+    models_of,
+    models_url,
+    nearest,
+    read_reply,
+    standard,
+    succeeded,
+)
+from pandas_llm.redaction import shown
+from pandas_llm.types import HTTPRequest, Used
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -43,7 +55,6 @@ if TYPE_CHECKING:
     from pandas_llm.providers import Provider
     from pandas_llm.types import (
         Endpoint,
-        HTTPRequest,
         HTTPResponse,
         Reply,
         Request,
@@ -52,6 +63,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("pandas_llm")
 _SLICE = 0.05
+_GLANCE = 3.0
+"""Seconds in which a server lists its models, for an error's message."""
+_LIST = 1 << 22
+_VERSION = re.compile(r"/v\d|/openai/")
+"""How an API's address goes on after the host's."""
 _HOUR = b'"1h"'
 """What is in a body that the provider may keep for an hour."""
 
@@ -84,6 +100,7 @@ class Sender:
         self._provider = parts.provider
         self._transport = parts.transport
         self._settings = settings
+        self._endpoint = parts.reached
         self._key = CurrentKey(parts.reached, parts.provider)
 
     @property
@@ -94,20 +111,14 @@ class Sender:
     async def send(
         self, request: Request, n: int, events: Events, tally: Tally
     ) -> Reply:
-        """Send a request for `n` choices until there is a reply.
-
-        Raises
-        ------
-        LLMError
-            When it is no use to go on with this row, or with any.
-        """
+        """Send a request for `n` choices until there is a reply, or raise."""
         spec = request.spec
         weight = tally.weight = estimate_tokens(request.prompt) + tally.images
         calibration = self._pace.calibration
         tally.standard = tally.standard or spec.tier is None
         while True:
-            tally.expected, *rest = calibration.amounts(weight, spec.max_tokens, n)
-            tally.parts = (rest[0], rest[1])
+            amounts = calibration.amounts(weight, spec.max_tokens, n)
+            tally.expected, tally.parts = amounts[0], amounts[1:]
             capabilities = asked = self.negotiation.capabilities
             if spec.tier and tally.standard:
                 asked = standard(capabilities)
@@ -122,7 +133,7 @@ class Sender:
                 changed = self.negotiation.adapted(capabilities, error, request)
                 changed = changed or self._key.renewed(provider, error)
                 changed = changed or _left(error, tally)
-                await self._again(error, tally, events, changed=changed)
+                await self._again(error, tally, events, http, changed=changed)
             else:
                 self.negotiation.answered(spec, asked, many)
                 return reply
@@ -143,9 +154,9 @@ class Sender:
             # with `max_cost` not a second copy of it: that would be paid for too
             once = tally.held is not None
             response = await self._transport.send(http, once=once)
-            response = redacted(response, self._key.secrets)
-            response = response._replace(asked=request)  # what an error quotes of it
-            reply = read_reply(self._provider, response)  # says nothing
+            # what an error quotes of the request says nothing
+            response = redacted(response, self._key.secrets, request)
+            reply = read_reply(self._provider, response)
             if not self._key.noted:
                 self._key.accept()
             quotas = None
@@ -156,7 +167,8 @@ class Sender:
             self._failed(error, response, events, tally)
             raise
         finally:
-            pace.ended(tally, events)
+            if tally.ticket is not None:
+                pace.ended(tally, events)
         return reply
 
     def _failed(
@@ -183,13 +195,7 @@ class Sender:
     async def plain(
         self, call: Callable[[], Awaitable[HTTPResponse]], events: Events
     ) -> HTTPResponse:
-        """Make an exchange that is no row's, again while it fails in passing.
-
-        Raises
-        ------
-        ProviderError
-            When there is no success, or none to hope for.
-        """
+        """Make an exchange that belongs to no row, again while it fails in passing."""
         for failures in count(1):
             try:
                 response = redacted(await call(), self._key.secrets)
@@ -247,15 +253,23 @@ class Sender:
             self.history.end(None, wait, Ended.WAIT)
 
     async def _again(
-        self, error: LLMError, tally: Tally, events: Events, *, changed: bool
+        self,
+        error: LLMError,
+        tally: Tally,
+        events: Events,
+        http: HTTPRequest,
+        *,
+        changed: bool,
     ) -> None:
         """Wait until the row may be asked again; raise when it may not."""
         history = self.history
         history.settled, history.proven = self.negotiation.settled, self.proven
-        history.kept = events.totals.cached > 0
+        history.recalled = events.totals.cached > 0
         now = history.standing(error, tally, self.circuit, changed=changed)
         then, seconds, why = decide(error, now)
         if then is Then.RUN:
+            if isinstance(error, ModelNotFoundError):
+                error = await self._with_models(error, http)
             history.end(error, seconds, why)
         if then in (Then.ROW, Then.LATER):
             raise_for_row(error, later=then is Then.LATER)
@@ -264,6 +278,29 @@ class Sender:
             slots = self._pace.slots
             await (slots.rest(seconds, error.kind) if slots else asyncio.sleep(seconds))
         events.retried(error)
+
+    async def _with_models(
+        self, error: ModelNotFoundError, http: HTTPRequest
+    ) -> LLMError:
+        """Add to an error what models the address lists, or that it lacks a version."""
+        listed, url = None, models_url(http.url)
+        if url is None or error.status is None or 300 <= error.status < 400:  # noqa: PLR2004
+            return error
+        with suppress(LLMError, TimeoutError):
+            async with asyncio.timeout(_GLANCE):
+                asked = HTTPRequest(url, http.headers, b"")
+                response = await self._transport.get(asked, _LIST)
+            if succeeded(response):
+                listed = models_of(redacted(response, self._key.secrets))
+        place = self._endpoint.base_url.partition("?")[0]
+        if listed:
+            words = f"It lists {nearest(self._endpoint.model, listed)}."
+        elif listed is None and not _VERSION.search(place):
+            words = f"Did you mean base_url='{shown(place)}/v1'?"
+        else:
+            return error
+        known = {"status": error.status, "code": error.code, "param": error.param}
+        return type(error)(f"{error} {words}", **known, request_id=error.request_id)  # type: ignore[arg-type]
 
 
 def _left(error: LLMError, tally: Tally) -> bool:

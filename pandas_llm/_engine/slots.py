@@ -13,20 +13,7 @@ if TYPE_CHECKING:
 class Slots:
     """A semaphore that can be resized while it is held, and left for a while.
 
-    Parameters
-    ----------
-    limit : int
-        How many may hold a slot at once.
-    spare : callable
-        Called when a slot was left: somebody else may use it.
-
-    Examples
-    --------
-    >>> slots = Slots(1)
-    >>> asyncio.run(slots.acquire())
-    >>> slots.resize(2)
-    >>> slots.free
-    1
+    `spare` is called when a task has left its slot: another task may use it.
     """
 
     def __init__(self, limit: int, spare: Callable[[], None] = lambda: None) -> None:

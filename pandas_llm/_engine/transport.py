@@ -80,7 +80,7 @@ class Transport:
     """Sends requests of one run; a session of the caller's is never closed here."""
 
     def __init__(self, settings: Settings) -> None:
-        self._given = settings.session
+        self._own_session = settings.session
         self._session: aiohttp.ClientSession | None = settings.session
         self._settings = settings
         self._ways: dict[str, tuple[Route, Mapping[str, Any], bool]] = {}
@@ -96,9 +96,9 @@ class Transport:
 
     async def __aenter__(self) -> Self:
         """Open the session of the run, in the loop that will use it."""
-        told = self._settings.ca is not None or self._settings.cert is not None
+        custom_tls = self._settings.ca is not None or self._settings.cert is not None
         if self._session is None:
-            if told:
+            if custom_tls:
                 self._context = tls_context(self._settings)  # before a row is asked
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
@@ -111,7 +111,7 @@ class Transport:
                 "session= belongs to another event loop: call from the one it was "
                 "made in, `await df.llm.agenerate(...)` at best"
             )
-        elif told:
+        elif custom_tls:
             raise ConfigurationError(
                 "ca= and cert= are for connections that are made here: give them to "
                 "the connector of session="
@@ -125,22 +125,14 @@ class Transport:
         trace: TracebackType | None,
     ) -> None:
         """Close the session if it was opened here."""
-        if self._session is not None and self._given is None:
+        if self._session is not None and self._own_session is None:
             await self._session.close()
             self._session = None
 
     def send(
         self, request: HTTPRequest, *, once: bool = False
     ) -> Awaitable[HTTPResponse]:
-        """Send by POST and return the whole answer, whatever its status.
-
-        With `once` it must not leave twice, because it creates something.
-
-        Raises
-        ------
-        ProviderError
-            When there is no whole answer.
-        """
+        """Send by POST; with `once` it creates something and must not leave twice."""
         # A kept connection that the server has closed meanwhile fails at once, and
         # aiohttp does not send a POST again by itself (aio-libs/aiohttp#6138): one
         # more try, free of charge.
@@ -185,7 +177,7 @@ class Transport:
 
     def _way(self, url: str) -> tuple[Route, Mapping[str, Any], bool]:
         """Find out how a URL is asked, once for a run: the environment may change."""
-        route = find_route(url, direct=self._given is not None)
+        route = find_route(url, direct=self._own_session is not None)
         how = {
             **_HEAD,
             "ssl": self._tls(route),
@@ -200,12 +192,9 @@ class Transport:
         return way
 
     def _tls(self, route: Route) -> ssl.SSLContext | bool:
-        """Return what TLS is spoken with: made for this run, when it is first needed.
-
-        aiohttp has one that was made when it was imported, with the variables of then.
-        """
+        """Return this run's TLS context: aiohttp reads the variables at its import."""
         secure = route.tunnelled or (route.proxy or "").startswith("https:")
-        if self._given is not None or not secure:
+        if self._own_session is not None or not secure:
             return True
         if self._context is None:
             self._context = tls_context(self._settings)
@@ -297,10 +286,10 @@ def _words(error: Exception) -> str:
     cause = getattr(error, "os_error", None)
     if cause is not None:  # aiohttp's own words show its settings, uvloop's a tuple
         known = isinstance(cause.errno, int) and cause.errno > 0
-        said = os.strerror(cause.errno) if known else cause.strerror
+        words = os.strerror(cause.errno) if known else cause.strerror
     else:
-        said = getattr(error, "message", None) or str(error)
-    return (said or type(error).__name__).partition(": <")[0]
+        words = getattr(error, "message", None) or str(error)
+    return (words or type(error).__name__).partition(": <")[0]
 
 
 async def _bounded(response: aiohttp.ClientResponse, most: int) -> bytes:

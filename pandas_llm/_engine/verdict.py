@@ -130,8 +130,6 @@ def decide(  # noqa: PLR0911 - the table, a line each
 ) -> Verdict:
     """Decide what follows from a failure.
 
-    Examples
-    --------
     >>> from pandas_llm.errors import AuthenticationError, ServerError
     >>> decide(AuthenticationError("no"), Standing(answered=False)).then.name
     'RUN'
@@ -203,7 +201,7 @@ class History:
         """Whether rows are asked once each, to find one that can be answered."""
         self.relieved = False
         """Whether another model answers what this one does not, so it ends no run."""
-        self.settled = self.proven = self.kept = False
+        self.settled = self.proven = self.recalled = False
         """Whether the process had an answer; by this key; the run one of the cache."""
         self._answered = False
         self._unreached: float | None = None
@@ -261,13 +259,13 @@ class History:
                 error, again=tally.again, elsewhere=tally.elsewhere
             )
         # rows of the cache were answered, by whatever key
-        kept = self.kept and getattr(error, "status", None) != UNAUTHORIZED
+        recalled = self.recalled and getattr(error, "status", None) != UNAUTHORIZED
         return Standing(
             tally.failures,
             retries,
             changed=changed,
             proven=self.settled,
-            answered=self._answered or self.proven or kept,
+            answered=self._answered or self.proven or recalled,
             again=tally.again,
             alike=alike,
             wait=tally.wait,

@@ -6,20 +6,17 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pandas_llm._engine.events import OF_THE_TEXT, alike, collect
 from pandas_llm._engine.fallback import Fallback
 from pandas_llm._engine.feed import Bundles
+from pandas_llm._engine.probe import SAMPLE, Probe
 from pandas_llm._engine.slots import Slots
 from pandas_llm.errors import (
     BadRequestError,
     CostLimitError,
     DeadlineError,
-    FirstRowsError,
     InterruptedRowError,
     LLMError,
     NotSentError,
-    ProviderError,
-    RateLimitError,
     RepeatedError,
 )
 from pandas_llm.types import Outcome
@@ -34,10 +31,6 @@ if TYPE_CHECKING:
     from pandas_llm._engine.outcomes import Outcomes
 
 T = TypeVar("T")
-_FIRST = 3
-"""Rows that are tried one by one before all fan out."""
-_SAMPLE = 10
-"""Rows that must fail the same way before that ends the run."""
 _SLICE = 0.2
 
 
@@ -66,10 +59,7 @@ class Engine:
         """Rows on their way that were taken from other places."""
         self._arrival = asyncio.Event()
         """Is set for a moment at each outcome."""
-        self._rested = asyncio.Event()
-        """Is set when a row of the probe begins to wait for itself."""
-        self._refused: set[asyncio.Task[Any] | None] = set()
-        """Those that ask for such a row and were refused."""
+        self._probe = Probe(self._client, self._slots, self)
         self._put_off: dict[int, Outcome] = {}
         """What came so far of rows that are asked once more at the end."""
         self._feed: Feed
@@ -77,13 +67,7 @@ class Engine:
         self._bundles: Bundles | None = None
 
     async def execute(self, feed: Feed, deadline: float | None = None) -> None:
-        """Send every request, until all are done, time is up or one is fatal.
-
-        Raises
-        ------
-        LLMError
-            The fatal one, when those in flight have finished.
-        """
+        """Send every request, until all are done, time is up or one error is fatal."""
         self._feed = feed
         if self._client.bundling.inputs > 1:
             self._bundles = Bundles(feed, self._client)
@@ -92,7 +76,7 @@ class Engine:
         self._outcomes.unfinished = InterruptedRowError("the run was interrupted")
         try:
             async with asyncio.timeout(deadline) as timer:
-                await self._probe()
+                await self._probe.send(feed)
                 await self._pool()
                 if self._put_off and self._stop is None:
                     await self._pool()  # some were put off by the last to end
@@ -113,71 +97,6 @@ class Engine:
             self._outcomes.unfinished = NotSentError(f"not sent: {self._stop}")
             raise self._stop
 
-    async def _probe(self) -> None:
-        """Send rows one by one until the endpoint has answered one of them.
-
-        A wrong key or model costs one call this way, not one a row. The head of a
-        frame is no sample: when the first rows fail the same way, rows from all over
-        it are asked once each before that ends the run. A row that is refused sleeps
-        meanwhile: it may be larger than the account's limit, and refused for ever.
-        """
-        client, history = self._client, self._client.history
-        tries: set[asyncio.Task[Outcome | None]] = set()
-        failed: list[ProviderError] = []
-        for number in range(_SAMPLE):
-            ended = number - len(tries)
-            if client.proven:
-                break
-            if ended >= _FIRST and (len(failed) < ended or not alike(failed)):
-                break
-            history.sampling = ended >= _FIRST
-            if number == _FIRST:
-                self._feed.look_ahead(_SAMPLE - _FIRST)
-            if (bundle := await self._next()) is None:
-                break
-            tries.add(self._start(self._try(bundle)))
-            await self._ended_or_asleep(tries)
-            if not collect(tries, failed):
-                return
-        while tries and not client.proven:
-            await asyncio.wait(tries, return_when=asyncio.FIRST_COMPLETED)
-            if not collect(tries, failed):
-                return
-        history.sampling = False
-        own = failed and isinstance(failed[0], OF_THE_TEXT)
-        enough = _SAMPLE if own else _FIRST
-        if len(failed) >= enough and alike(failed) and not client.proven:
-            msg = (
-                f"the first {len(failed)} rows all failed the same way, so no other "
-                f"was sent: {failed[-1]}"
-            )
-            self._stop = self._stop or FirstRowsError(msg, status=failed[-1].status)
-
-    async def _try(self, bundle: Bundle) -> Outcome | None:
-        """Ask for a row of the probe, with a slot that it leaves while it sleeps."""
-        await self._slots.acquire()
-        self._slots.holders.add(asyncio.current_task())
-        try:
-            return await self._work(bundle)
-        finally:
-            self._slots.release()
-
-    async def _ended_or_asleep(self, tries: set[asyncio.Task[Outcome | None]]) -> None:
-        """Wait until a try has ended, or all were refused: ever longer, by seconds."""
-        clock = asyncio.get_running_loop().time
-        end = clock() + len(tries) - 1
-        while not any(one.done() for one in tries):
-            left = end - clock() if tries <= self._refused else None
-            if left is not None and left <= 0:
-                return
-            self._rested.clear()
-            rested = asyncio.ensure_future(self._rested.wait())
-            try:
-                first = asyncio.FIRST_COMPLETED
-                await asyncio.wait({*tries, rested}, timeout=left, return_when=first)
-            finally:
-                rested.cancel()
-
     async def _pool(self) -> None:
         loop = asyncio.get_running_loop()
         self._idle = loop.create_future()
@@ -190,17 +109,14 @@ class Engine:
             scouts.cancel()
 
     async def _scouts(self) -> None:
-        """While the server is down, let rows find out that were not asked before.
-
-        Those that fill the slots may all be rows that no server can answer.
-        """
+        """While the server is down, let new rows ask: rows in slots may be hopeless."""
         circuit = self._client.circuit
         while True:
             await asyncio.sleep(_SLICE)
             if circuit.due:
-                if (bundle := await self._next()) is None:
+                if (bundle := await self.next()) is None:
                     return
-                self._start(self._work(bundle)).add_done_callback(
+                self.start(self.work(bundle)).add_done_callback(
                     partial(self._arrived, bundle)
                 )
 
@@ -213,17 +129,16 @@ class Engine:
     def _grow(self) -> None:
         """Follow the concurrency's target; workers over it wait for a slot."""
         target, slots = self._client.pace.target, self._slots
-        if self._idle is None:  # before the pool: a row of the probe waits for itself
-            if slots.resting[RateLimitError.kind]:
-                self._refused.add(asyncio.current_task())
-            self._rested.set()
+        if self._idle is None:  # before the pool
+            self._probe.sleeps()
             return
         if target != slots.limit:
             slots.resize(target)
         while len(self._workers) - slots.resting.total() < target:
-            self._start(self._worker())
+            self.start(self._worker())
 
-    def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start a task that ends with the run at the latest."""
         worker = asyncio.get_running_loop().create_task(work)
         self._workers.add(worker)
         worker.add_done_callback(self._left)
@@ -244,9 +159,9 @@ class Engine:
                 bundle = None
                 if self._stop is None and not streak.looking:
                     bundle = self._source.ready()
-                if bundle is None and (bundle := await self._next()) is None:
+                if bundle is None and (bundle := await self.next()) is None:
                     return
-                await self._work(bundle)
+                await self.work(bundle)
                 if self._looks:
                     self._arrived(bundle)
                 if pace.target != slots.limit:
@@ -256,7 +171,8 @@ class Engine:
         finally:
             slots.release()
 
-    async def _next(self) -> Bundle | None:
+    async def next(self) -> Bundle | None:
+        """Return the rows to ask about next; None at the end."""
         if self._stop is not None:
             return None
         streak = self._streak
@@ -282,9 +198,9 @@ class Engine:
             await self._arrival.wait()
         if streak.looking and not streak.spread:
             streak.spread = True
-            self._feed.look_ahead(_SAMPLE)
+            self._feed.look_ahead(SAMPLE)
 
-    async def _work(self, bundle: Bundle) -> Outcome | None:
+    async def work(self, bundle: Bundle) -> Outcome | None:
         """Bring a bundle to its end; return the outcome of a single row."""
         if len(bundle) > 1:
             await self._halved(bundle)
@@ -303,14 +219,14 @@ class Engine:
         return outcome
 
     async def _halved(self, bundle: Bundle) -> bool:
-        """Ask for a bundle, then in halves; tell whether it was answered as one.
+        """Ask for a bundle, then in halves; return whether it was answered as one.
 
         One bad text, or a limit that nobody knew of, costs its neighbours nothing.
         """
         if self._stopped():
             return False
         if len(bundle) == 1:
-            outcome = await self._work(bundle)
+            outcome = await self.work(bundle)
             return outcome is not None and not outcome.failed
         bundles, error = self._bundles, None
         if bundles is None or len(bundle) <= bundles.inputs:
@@ -372,6 +288,10 @@ class Engine:
             if isinstance(own, LLMError):
                 self._outcomes.add(item.position, Outcome([], own))
         self._events.totals.failed += len(bundle)
+        self.end(error)
+
+    def end(self, error: Exception) -> None:
+        """Stop the run: no new rows, those in flight finish."""
         self._stop = self._stop or error
 
     async def _cancel(self) -> None:

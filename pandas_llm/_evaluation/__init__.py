@@ -1,21 +1,18 @@
-"""How far to trust a column: probabilities calibrated on it, with the error left."""
+"""How far to trust a column that a model wrote: against what people know."""
 
-from pandas_llm._evaluation.calibration import (
-    Calibration,
-    Offsets,
-    Reliability,
-    calibration_error,
-    fit,
-    prior,
-    reliability,
-)
+from __future__ import annotations
+
+from pandas_llm._evaluation.agreement import Agreement, evaluate
+from pandas_llm._evaluation.comparing import Comparison, compare
+from pandas_llm._evaluation.reviewing import to_review
+from pandas_llm._evaluation.shares import Shares, share
 
 __all__ = [
-    "Calibration",
-    "Offsets",
-    "Reliability",
-    "calibration_error",
-    "fit",
-    "prior",
-    "reliability",
+    "Agreement",
+    "Comparison",
+    "Shares",
+    "compare",
+    "evaluate",
+    "share",
+    "to_review",
 ]

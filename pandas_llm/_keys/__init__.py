@@ -7,6 +7,7 @@ from pandas_llm._keys.closed import questions_of
 from pandas_llm._keys.columns import Column, RecordModel, columns_of, numbered
 from pandas_llm._keys.fields import UNIONS, strict_model
 from pandas_llm._keys.model import Keys, parse_keys, parse_labels
+from pandas_llm._keys.quoted import Quoted, refuse_quoted, with_places
 from pandas_llm._keys.rebuild import Place, keys_of
 from pandas_llm._keys.schema import constrained, narrowed, portable
 
@@ -15,6 +16,7 @@ __all__ = [
     "Column",
     "Keys",
     "Place",
+    "Quoted",
     "RecordModel",
     "check_booleans",
     "columns_of",
@@ -26,5 +28,7 @@ __all__ = [
     "parse_labels",
     "portable",
     "questions_of",
+    "refuse_quoted",
     "strict_model",
+    "with_places",
 ]

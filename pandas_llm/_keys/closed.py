@@ -51,7 +51,7 @@ def questions_of(
     made = issubclass(keys.model, RecordModel)
     found = []
     for field, column in zip(fields, keys.columns, strict=True):
-        if column.kind not in ("bool", "category"):
+        if column.kind not in ("bool", "category") or column.quoted:
             continue
         name = str(field.alias) if made else field.alias or column.name
         said = field.description or f"{name}: {asked}".removesuffix(": ")

@@ -21,6 +21,7 @@ from pydantic import (
     AwareDatetime,
     BaseModel,
     ConfigDict,
+    Field,
     FutureDate,
     FutureDatetime,
     NaiveDatetime,
@@ -48,6 +49,18 @@ class Column(NamedTuple):
     kind: Kind
     labels: tuple[Any, ...] = ()
     """The categories, for kind ``"category"``, in the order declared."""
+    quoted: Literal["", "one", "many"] = ""
+    """Whether its values come with the words that they stand on: one, or a list."""
+
+
+class Quotation(BaseModel):
+    """Base of what is asked for a quoted key."""
+
+    # written first, so that the value follows from the words and not they from it
+    quote: str = Field(
+        description="the words of the text that the value stands on, copied exactly"
+    )
+    value: Any
 
 
 class RecordModel(BaseModel):
@@ -78,6 +91,10 @@ def columns_of(
     columns: list[Column] = []
     for attribute, field in model.model_fields.items():
         name = str(field.alias) if issubclass(model, RecordModel) else attribute
+        if (quoted := _quoted(name, field.annotation)) is not None:
+            columns.append(quoted)
+            steps.append((attribute, converter(quoted)))
+            continue
         nested = _nested(field.annotation)
         if flatten and nested is not None and nested not in (*within, model):
             inner = columns_of(nested, flatten=True, within=(*within, model))
@@ -133,6 +150,18 @@ def _nested(annotation: Any) -> type[BaseModel] | None:
     plain = _plain(annotation)
     is_model = isinstance(plain, type) and issubclass(plain, BaseModel)
     return plain if is_model and not issubclass(plain, RootModel) else None
+
+
+def _quoted(name: str, annotation: Any) -> Column | None:
+    """Return the column of a quoted key; None for any other."""
+    plain = _plain(annotation)
+    many = get_origin(plain) is list
+    asked = _nested(get_args(plain)[0] if many else plain)
+    if asked is None or not issubclass(asked, Quotation):
+        return None
+    if many:
+        return Column(name, "object", (), "many")
+    return Column(name, *_kind(asked.model_fields["value"].annotation), "one")
 
 
 def _kind(annotation: Any) -> tuple[Kind, tuple[Any, ...]]:
@@ -195,6 +224,8 @@ def _value(record: Any, path: Sequence[str], convert: Callable[[Any], Any]) -> A
 
 def converter(column: Column) -> Callable[[Any], Any]:
     """Build the function that checks a value against the column's kind."""
+    if column.quoted:
+        return _plain_value
 
     def label(value: Any) -> Any:
         value = value.value if isinstance(value, enum.Enum) else value

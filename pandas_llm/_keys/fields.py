@@ -29,6 +29,7 @@ from pydantic import (
     create_model,
 )
 
+from pandas_llm._keys.dtypes import understood
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def resolve(  # noqa: C901, PLR0911 - one branch a form
 
     `ours` is False within a person's own model, where any type may stand.
     """
+    if ours:
+        annotation = understood(annotation, where)
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         if any(getattr(m, "discriminator", None) for m in annotation.__metadata__):
@@ -61,7 +64,7 @@ def resolve(  # noqa: C901, PLR0911 - one branch a form
     if isinstance(annotation, type) and annotation in _CHECKS:
         return annotated(annotation, annotation, ())
     if isinstance(annotation, (list, tuple)) and ours:
-        return _labelled(Literal[_texts(annotation, where)], annotation)
+        return _labelled(Literal[_listed(annotation, where)], annotation)
     if origin in UNIONS:
         parts = [resolve(arg, where, models, ours=ours) for arg in args]
         return Union[tuple(parts)]  # noqa: UP007 - of parts known at run time only
@@ -144,9 +147,14 @@ def _all_metadata(field: FieldInfo) -> list[Any]:
 # -- labels ---------------------------------------------------------------------
 
 
-def _texts(labels: Sequence[Any], where: str) -> tuple[str, ...]:
-    if not labels or not all(isinstance(label, str) for label in labels):
-        msg = f"{where}: a list of labels needs one text or more"
+def _listed(labels: Sequence[Any], where: str) -> tuple[Any, ...]:
+    """Check a list of labels: texts, or whole numbers such as a scale's."""
+    if labels and all(isinstance(label, bool) for label in labels):
+        msg = f"{where}: True and False are no labels: write bool, or ['yes', 'no']"
+        raise InvalidTypeError(msg)
+    whole = all(type(label) is int for label in labels)
+    if not labels or not (whole or all(isinstance(label, str) for label in labels)):
+        msg = f"{where}: a list of labels needs one text or more, or whole numbers"
         raise InvalidValueError(msg)
     return _labels(labels, where)
 

@@ -17,7 +17,9 @@ from pydantic import BaseModel, Field, RootModel, TypeAdapter, create_model
 from pydantic.errors import PydanticUserError
 
 from pandas_llm._keys.columns import RecordModel, columns_of, is_optional, reader
-from pandas_llm._keys.fields import resolve, strict_model
+from pandas_llm._keys.dtypes import listed_labels
+from pandas_llm._keys.fields import strict_model
+from pandas_llm._keys.quoted import check_own, refuse_quoted, resolve_key
 from pandas_llm._keys.schema import target, unportable
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
 
@@ -45,7 +47,8 @@ class Keys(NamedTuple):
     @property
     def is_bare(self) -> bool:
         """Whether a record may be written as its only value, without the name."""
-        return len(self.names) == 1 and self.columns[0].kind != "object"
+        first = self.columns[0]
+        return len(self.names) == 1 and first.kind != "object" and not first.quoted
 
 
 def parse_keys(keys: Any, *, flatten: bool = False) -> Keys:
@@ -69,6 +72,7 @@ def parse_keys(keys: Any, *, flatten: bool = False) -> Keys:
     if repeated := _repeated([column.name for column in columns]):
         msg = f"keys give two columns the name {repeated!r}"
         raise InvalidValueError(msg)
+    check_own(columns)
     return make_keys(model, names, columns, steps)
 
 
@@ -100,7 +104,9 @@ def parse_labels(name: str, labels: Any) -> Keys:
     >>> parse_labels("mood", {"good": "smiles", "bad": "frowns"}).columns[0].labels
     ('good', 'bad')
     """
+    labels = listed_labels(labels)
     is_type = isinstance(labels, type) or get_origin(labels) is Literal
+    refuse_quoted(labels, "classify", "a label")
     if isinstance(labels, str) or not (is_type or hasattr(labels, "__iter__")):
         msg = "labels must be a list of texts or a mapping label → description"
         raise InvalidValueError(msg)
@@ -108,6 +114,9 @@ def parse_labels(name: str, labels: Any) -> Keys:
     if options == []:
         msg = "labels is empty: name at least one label, such as ['good', 'bad']"
         raise InvalidValueError(msg)
+    if not is_type and all(isinstance(label, bool) for label in options):
+        msg = "True and False are no labels: ask matches, or write ['yes', 'no']"
+        raise InvalidTypeError(msg)
     keys = parse_keys({name: options})
     if keys.columns[0].kind != "category":
         msg = f"labels must be texts to choose from, not {labels!r}"
@@ -164,7 +173,7 @@ def _model(annotations: Mapping[str, Any], models: Models) -> type[BaseModel]:
     for at, (name, annotation) in enumerate(annotations.items()):
         where = f"keys[{name!r}]"
         try:
-            resolved = resolve(annotation, where, models)
+            resolved = resolve_key(annotation, where, models)
             if resolved is not type(None):
                 TypeAdapter(resolved)
         except PydanticUserError as error:

@@ -5,7 +5,6 @@ NOTES.md beside this file has the idea and what was measured.
 
 from __future__ import annotations
 
-from pandas_llm._pacing.bills import refused, unsent
 from pandas_llm._pacing.limiter import (
     Calibration,
     Concurrency,
@@ -14,7 +13,7 @@ from pandas_llm._pacing.limiter import (
     estimate_tokens,
     shared_limiter,
 )
-from pandas_llm._pacing.prices import CostBudget, Prices
+from pandas_llm._pacing.prices import CostBudget, Prices, refused, unsent
 from pandas_llm._pacing.retry import Circuit, backoff
 from pandas_llm._pacing.shares import RENEWAL, TERM, WHOLE, Budget, Shares, budget
 

@@ -12,10 +12,10 @@ REQUESTS: Final = 0
 TOKENS: Final = 1
 INPUT: Final = 2
 OUTPUT: Final = 3
-_KEPT: Final = 0.1
-"""Share of the server's bucket left alone, for what is under way or miscounted."""
+_RESERVE: Final = 0.1
+"""Share of the server's bucket to leave unused: requests may be miscounted."""
 _NOTHING: Final = 1e-9
-"""Units a second of no part at all."""
+"""Units a second that stand for a part of zero."""
 _BUDGET: Final = 3600.0
 """A longer period is a budget to use up, not a pace to keep."""
 
@@ -24,15 +24,7 @@ Amounts = tuple[float, float, float, float]
 
 
 class Ticket:
-    """One request's place in the queue.
-
-    Attributes
-    ----------
-    tokens : float
-        What it reserved.
-    parts : (float, float), optional
-        How many of them are input, and how many output; all are input unless told.
-    """
+    """One request's place in the queue; all tokens are input without `parts`."""
 
     __slots__ = (
         *("amounts", "due", "levels", "mark", "place", "sent", "tokens"),
@@ -51,7 +43,7 @@ class Ticket:
         self.place = place
         """What was booked before this one, of each unit."""
         self.mark = place
-        """What had been sent when it left, its own among it."""
+        """What had been sent when it left, itself included."""
         self.levels: tuple[float | None, ...] = (None,) * 4
         """What the server was thought to have left then, by its mirrors."""
         self.due = self.sent = now
@@ -71,7 +63,7 @@ class Bucket:
     line moves all that wait and keeps their order.
     """
 
-    __slots__ = ("at", "credit", "kept", "mark", "rate", "size", "unit")
+    __slots__ = ("at", "credit", "mark", "rate", "reserve", "size", "unit")
 
     def __init__(
         self, unit: int, rate: float, size: float, now: float, sent: float
@@ -79,7 +71,7 @@ class Bucket:
         self.unit = unit
         self.rate = rate
         self.size = size
-        self.kept = 0.0
+        self.reserve = 0.0
         self.credit = sent + size
         self.at = now
         self.mark = -1.0
@@ -103,7 +95,7 @@ class Bucket:
         self.credit = min(self.credit, sent + size)
 
     def wait(self, ticket: Ticket) -> float:
-        """Return the seconds until its turn; the too large waits for a full bucket."""
+        """Return the seconds until its turn; a large one waits for a full bucket."""
         need = min(ticket.amounts[self.unit], self.size)
         return (ticket.place[self.unit] + need - self.credit) / self.slope
 
@@ -117,7 +109,7 @@ class Bucket:
     ) -> None:
         """Draw the line again from what was left when so much had been sent."""
         self.mark = count
-        level = remaining - self.kept + self.slope * (now - when) - (sent - count)
+        level = remaining - self.reserve + self.slope * (now - when) - (sent - count)
         self.credit = sent + min(level, self.size)
         self.at = max(self.at, now)
 
@@ -130,10 +122,7 @@ def explicit(  # noqa: PLR0913, PLR0917 - all that it depends on
     now: float,
     sent: float,
 ) -> Bucket | None:
-    """Return the bucket of a limit that was told, or of this process's part of it.
-
-    The one there is goes on where the rate is the same, or is one part after another.
-    """
+    """Return the bucket of a limit that was set, or of this process's part of it."""
     if not rate:
         return None
     if part is not None:
@@ -153,9 +142,9 @@ def explicit(  # noqa: PLR0913, PLR0917 - all that it depends on
 class Mirror(Bucket):
     """The server's own bucket, as the headers of its answers show it.
 
-    What an answer says is left is compared with what was thought to be left when
-    its request came. A fixed window, full again at its end, is the bucket that has
-    ``remaining - rate * reset`` left.
+    What an answer says is left is compared with what was expected when its request
+    came. A fixed window, full again at its end, is a bucket with ``remaining - rate *
+    reset`` left.
     """
 
     __slots__ = (
@@ -186,10 +175,10 @@ class Mirror(Bucket):
         super().__init__(unit, rate, max(1.0, min(limit, size)), now, sent)
         self.budget = quota.period > _BUDGET
         if not self.budget:
-            self.kept = min(_KEPT * self.size, self.size - 1.0)
-            self.size -= self.kept
+            self.reserve = min(_RESERVE * self.size, self.size - 1.0)
+            self.size -= self.reserve
         self.shift = 0.0
-        """All that the line was moved by, so that a level can be told of any time."""
+        """All that the line was moved by, to compute the level at any time."""
         self._drift = 0.0
         self._newest = ticket.mark[unit]
         self._told = ticket.sent
@@ -213,7 +202,7 @@ class Mirror(Bucket):
         return self._windowed or not _is_window(quota)
 
     def correct(self, ticket: Ticket, used: float) -> None:
-        """Undo what was booked too much, unless an answer has told already."""
+        """Undo what was booked too much, unless an answer has shown it already."""
         if ticket.mark[self.unit] > self._newest:
             self._move(ticket.amounts[self.unit] - used)
 
@@ -242,28 +231,25 @@ class Mirror(Bucket):
             full = left + 2 * amount >= near
             self._learn_drift(error / (4.0 * age), elapsed / age if full else 0.0)
         self._move(0.6 * error)
-        if self.kept > _KEPT * (self.size + self.kept):
-            self._keep(0.995 * self.kept)
+        if self.reserve > _RESERVE * (self.size + self.reserve):
+            self._hold_back(0.995 * self.reserve)
 
     def refused(self, ticket: Ticket, sent: float) -> bool:
         """Return whether this bucket explains a refusal; if so, keep more back."""
         amount = ticket.amounts[self.unit]
         if self.size < 3 * amount or self.credit - sent >= amount:
             return False
-        self._keep(self.kept + amount)
+        self._hold_back(self.reserve + amount)
         return True
 
     def _left(self, quota: Quota) -> float | None:
         if quota.remaining is None:
             return None
         later = (quota.reset or 0.0) * self.rate if self._windowed else 0.0
-        return quota.remaining - later - self.kept
+        return quota.remaining - later - self.reserve
 
     def _error(self, early: float, late: float) -> float:
-        """Choose between counted when the request came and when the answer goes.
-
-        What scatters less is right; at a steady pace both are.
-        """
+        """Return the error counted at sending or answering, which scatters less."""
         self._scatter = (
             0.9 * self._scatter[0] + abs(early),
             0.9 * self._scatter[1] + abs(late),
@@ -279,10 +265,10 @@ class Mirror(Bucket):
         self.credit += by
         self.shift += by
 
-    def _keep(self, kept: float) -> None:
+    def _hold_back(self, reserve: float) -> None:
         if not self.budget:
-            more = min(kept, 0.5 * (self.size + self.kept)) - self.kept
-            self.kept += more
+            more = min(reserve, 0.5 * (self.size + self.reserve)) - self.reserve
+            self.reserve += more
             self.size -= more
             self._move(-more)
 

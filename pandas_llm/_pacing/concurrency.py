@@ -23,31 +23,10 @@ _WINDOW: Final = (8, 32)  # answers that tell something; that tell that they que
 class Concurrency:
     """The target of a resizable semaphore.
 
-    With a `limit` the target is that number. Without one it starts small and grows
-    by one an answer while the quickest answers are as quick as the first; when
-    even those wait, the server queues, and growth must show that it is worth it. It
-    stays below twice rate * latency when the rate is known.
-
-    Parameters
-    ----------
-    limit : int or None
-        The user's bound; None to find one.
-    maximum : int
-        Never more than this, such as what open files allow.
-    start : int
-        First target when there is no `limit`.
-    clock : callable
-        Seconds, monotonic.
-
-    Examples
-    --------
-    >>> from itertools import count
-    >>> clock = count(step=0.05).__next__
-    >>> concurrency = Concurrency(None, maximum=100, clock=clock)
-    >>> for _ in range(16):
-    ...     concurrency.answered(1.0, None)
-    >>> concurrency.target > 8
-    True
+    With a `limit` the target is that number. Without one it starts small and grows by
+    one an answer while the quickest answers are as quick as the first; when even those
+    wait, the server queues, and growth must show that it is worth it. It stays below
+    twice rate * latency when the rate is known.
     """
 
     def __init__(
@@ -59,7 +38,7 @@ class Concurrency:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.auto = limit is None
-        """Whether the target is found here."""
+        """Whether there is no limit, so that the target adapts."""
         self._maximum = max(1, maximum if limit is None else min(limit, maximum))
         first = self._maximum if limit is not None else min(start, self._maximum)
         self._first = self.size = float(max(1, first))
@@ -68,7 +47,7 @@ class Concurrency:
         self._reference = 0.0
         self._queues = self._quick = False
         self._best = (0.0, 0.0)
-        """What is settled for: a target, and its answers a second."""
+        """The best target so far, and its answers a second."""
         self._step = _STEPS[0]
         self._rest = self._left = 0
         self._open_window()
@@ -79,15 +58,7 @@ class Concurrency:
         return int(self.size)
 
     def answered(self, latency: float, rate: float | None) -> None:
-        """Count a clean answer.
-
-        Parameters
-        ----------
-        latency : float
-            Seconds from sending to the whole answer.
-        rate : float or None
-            Requests a second that the limiter grants; None when nothing limits.
-        """
+        """Count a clean answer; `rate` is what the limiter grants a second."""
         latency = max(latency, 1e-3)
         self._latency += (latency - self._latency) * (0.05 if self._latency else 1.0)
         if not self.auto:
@@ -106,7 +77,7 @@ class Concurrency:
         self.size = max(1.0, min(self.size, ceiling))
 
     def _open_window(self) -> None:
-        """Begin a window; answers to what was sent before tell of another size."""
+        """Begin a window; earlier requests belong to another size."""
         self._opened = self.size
         self._since = self._clock()
         self._fresh: float | None = None
@@ -163,15 +134,11 @@ class Concurrency:
 
 
 class Cap:
-    """How many a server takes at a time, as its refusals show; infinity at first.
-
-    One over it is tried now and then, ever later while it is refused; an answer to it
-    raises the cap, and more are tried at once.
-    """
+    """How many a server takes at once, by its refusals; more are tried at times."""
 
     def __init__(self, least: float = math.inf, now: float = 0.0) -> None:
         self.least = least
-        """What it takes for certain."""
+        """What the server certainly takes."""
         self._rest, self._step = _OVER[0], 1
         self._next = now + self._rest
 

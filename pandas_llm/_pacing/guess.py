@@ -1,4 +1,4 @@
-"""The pace where nothing tells the limit: what refusals alone give away of it.
+"""The pace where nobody states a limit: what refusals alone show of it.
 
 NOTES.md says what each part is and why each number is what it is.
 """
@@ -6,10 +6,11 @@ NOTES.md says what each part is and why each number is what it is.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from pandas_llm._pacing.buckets import REQUESTS, Bucket
 from pandas_llm._pacing.concurrency import Cap
+from pandas_llm._pacing.trial import Test
 from pandas_llm._pacing.wave import STRAYEST, Wave
 
 if TYPE_CHECKING:
@@ -35,30 +36,8 @@ _GLANCE: Final = 0.02  # seconds between looks where another's answer decides
 FREE, SHUT, SEARCH, HOLD = "free", "shut", "search", "hold"
 
 
-class _Test(NamedTuple):
-    """So many requests at one pace, and how many of them are refused."""
-
-    slow: bool
-    first: int
-    """The number of the request before its first."""
-    need: int
-    begun: float
-    most: float
-    """Refusals with which it is clean."""
-
-
 class Guess:
-    """What an account's refusals tell: a pace and how many at a time, or neither.
-
-    Attributes
-    ----------
-    pace : Bucket or None
-        What holds requests back at the moment.
-    state : str
-        ``free``, ``shut``, ``search`` or ``hold``.
-    flight : int
-        Requests sent and not decided.
-    """
+    """What an account's refusals show: a pace and how many at a time, or neither."""
 
     def __init__(self) -> None:
         self.flight = 0
@@ -77,7 +56,7 @@ class Guess:
         self._closed = self._shut = now
         self._begin(now, now)
         self.cap = Cap()
-        self._drop()
+        self._test: Test | None = None
 
     def _begin(self, now: float, anchor: float, first: int | None = None) -> None:
         """Begin a wave: refusals of requests sent before it count for nothing."""
@@ -85,10 +64,6 @@ class Guess:
         self._trial: Ticket | None = None
         self._missed = 0
         self._watch = (now, self._wave.count, self._refusals)
-
-    def _drop(self) -> None:
-        self._test: _Test | None = None
-        self._bad, self._ended = 0, math.inf
 
     # -- what the limiter asks ------------------------------------------------------
 
@@ -131,9 +106,8 @@ class Guess:
         self.flight += 1
         if self.state == SHUT:
             self._trial = ticket
-        test = self._test
-        if test is not None and self._wave.count == test.first + test.need:
-            self._ended = now
+        if self._test is not None:
+            self._test.sent(self._wave.count, now)
 
     def answered(self, ticket: Ticket, now: float) -> None:
         """Record that a request was not refused."""
@@ -148,7 +122,7 @@ class Guess:
             self.cap.raised(ticket.crowd, now)
 
     def refused(self, ticket: Ticket, now: float, asked: float | None) -> None:
-        """Record that a request was refused, with the wait that it was told."""
+        """Record that a request was refused, and the wait that was asked for."""
         self.decided(ticket, now)
         ticket.refused = True
         self._refusals += 1
@@ -164,9 +138,8 @@ class Guess:
             if ticket.crowd >= self.cap.least:
                 self.cap.confirmed(now)
                 return
-            test = self._test
-            if test is not None and 0 < ticket.number - test.first <= test.need:
-                self._bad += 1
+            if self._test is not None:
+                self._test.refused(ticket.number)
             start = self._wave.refused(ticket, self._strays, alarmed=self._alarms > 0)
             if start is not None:
                 self._alarm(start, now, asked)
@@ -186,7 +159,7 @@ class Guess:
             self.cap = Cap()
         elif self._alarms == 1 or len(answered) >= _EVIDENCE:
             self.cap = Cap(refused[min(1, len(refused) - 1)], now)
-        self._drop()
+        self._test = None
         self.state = SHUT
         self._begin(now, now)
         self._closed = now
@@ -268,8 +241,7 @@ class Guess:
             usual = self._strays * need
             most = 1 + usual + 1.5 * math.sqrt(usual)
         first = self._wave.count + int(skip)
-        self._test = _Test(slow, first, math.ceil(need), now, most)
-        self._bad, self._ended = 0, math.inf
+        self._test = Test(first, math.ceil(need), now, most, slow=slow)
 
     def _judge(self, now: float) -> None:
         """End a trial or a test whose refusals would have come by now."""
@@ -277,39 +249,37 @@ class Guess:
         trial, test = self._trial, self._test
         if trial is not None and now >= trial.sent + lag:
             self._open(trial, now)
-        elif test is not None and now >= self._ended + lag:
+        elif test is not None and now >= test.ended + lag:
             self._test = None
-            seconds = max(self._ended - test.begun, 1e-3)
-            tight = self._bad + 2 + 2 * math.sqrt(self._bad)
-            self._strays = min(self._strays, tight / test.need)
-            clean = self._bad <= test.most
+            self._strays = min(self._strays, test.tight)
             if test.slow:
-                self._slowed(self._bad / test.need, now, clean=clean)
+                self._slowed(test, now)
+            elif self.state == SEARCH:
+                self._sought(test, now)
             else:
-                look = self._sought if self.state == SEARCH else self._probed
-                look(test.need / seconds, self._bad / test.need, now, clean=clean)
+                self._probed(test, now)
         elif test is None and self.state == HOLD and now >= self._next:
             self._run(self._gain * self._rate, now)
             self._try(now, max(20.0, self._rate * max(0.5, self._period)))
 
-    def _sought(self, speed: float, share: float, now: float, *, clean: bool) -> None:
+    def _sought(self, test: Test, now: float) -> None:
         """End an epoch of the search."""
-        if not clean:
-            self._rate = max(0.5 * self._rate, speed * (1 - share))
+        if not test.clean:
+            self._rate = max(0.5 * self._rate, test.speed * (1 - test.share))
             self._cut = True
             self._settle(now, HOLD)
-        elif speed < _UNBOUND * self._rate:
+        elif test.speed < _UNBOUND * self._rate:
             self._free(now)
         else:
             self._clean = self._rate
             self._rate *= 2
             self._settle(now, SEARCH)
 
-    def _probed(self, speed: float, share: float, now: float, *, clean: bool) -> None:  # noqa: ARG002 - as the search
+    def _probed(self, test: Test, now: float) -> None:
         """End a probe: keep what is clean and go on bolder, else go back."""
-        if clean and speed < _UNBOUND * self._rate:
+        if test.clean and test.speed < _UNBOUND * self._rate:
             self._free(now)
-        elif clean:
+        elif test.clean:
             self._rate *= self._gain
             self._gain = min(2.0, 1 + 2 * (self._gain - 1))
             self._next = now
@@ -356,8 +326,9 @@ class Guess:
         pause = max(0.3, self._period) * pace
         self._try(now, (2 * few + 4) / share, skip=pause, slow=True, most=few)
 
-    def _slowed(self, share: float, now: float, *, clean: bool) -> None:
+    def _slowed(self, test: Test, now: float) -> None:
         """End a slow test: the refusals are gone, or they are strays."""
+        share, clean = test.share, test.clean
         if not clean and share > STRAYEST:
             self._taken, clean, share = 0.7 * self._taken, True, 0.0
         self._strays = share if clean else max(share, self._strays)
@@ -380,6 +351,6 @@ class Guess:
             self._forget(now)
         elif self.state != SHUT:
             self._begin(now, now)
-            self._drop()
+            self._test = None
             if self.state != FREE:
                 self._settle(now, SEARCH)

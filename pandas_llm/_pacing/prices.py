@@ -7,15 +7,25 @@ from operator import mul
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
+from pandas_llm.errors import (
+    ConnectionBrokenError,
+    ConnectionFailedError,
+    UnreachableError,
+)
 from pandas_llm.types import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pandas_llm.types import Endpoint
+    from pandas_llm.errors import LLMError
+    from pandas_llm.types import Endpoint, HTTPResponse
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1", "local")
 _MILLION = 1_000_000
+_OK = 200
+_GATEWAYS = (408, 499, 502, 504, 520, 524)
+"""Statuses of a server in between that gave up on the one behind it, which may have
+gone on and may bill. Vendors do not bill what they refuse or fail at themselves."""
 _PLAIN = 30_000
 """Prompts up to here are priced in proportion. Tiers for long contexts start at
 100,000 tokens and above; looking a row up in the table takes 170 µs."""
@@ -39,30 +49,16 @@ class _Rates(NamedTuple):
 
 
 class Prices:
-    """Prices of one model at one endpoint.
+    """Prices of one model at one endpoint: the caller's, else those of `genai-prices`.
 
-    Rows are priced one by one, never as a sum of tokens: a run of short prompts
-    would fall into the tier for long ones.
+    Rows are priced one by one, never as a sum of tokens: a run of short prompts would
+    fall into the tier for long ones.
 
-    Parameters
-    ----------
-    endpoint : Endpoint
-        Whose model.
-    given : mapping of str to (float, float), optional
-        Dollars per million tokens in and out, by model. Without it the table of
-        the package `genai-prices` is asked, if it is installed (extra ``cost``).
-
-    Examples
-    --------
     >>> from pandas_llm.types import Endpoint, Tokens
     >>> endpoint = Endpoint("openai", "http://localhost/v1", "m", None)
     >>> prices = Prices(endpoint, {"m": (1.0, 4.0)})
-    >>> prices.of(Tokens(1_000_000, 500_000))
-    3.0
     >>> prices.of(Tokens(1_000_000, 500_000), batch=True)
     1.5
-    >>> Prices(endpoint).of(Tokens(10, 10))
-    nan
     """
 
     def __init__(
@@ -72,9 +68,9 @@ class Prices:
     ) -> None:
         self._endpoint = endpoint
         self._table: Any = None
-        self._rates = self._given(given) or self._listed()
+        self._rates = self._set_by_caller(given) or self._listed()
         self._by: dict[tuple[str | None, bool], tuple[_Rates, float]] = {}
-        """Rates by tier, and whether in a batch, with what all is multiplied by."""
+        """Rates and a factor, by tier and whether it is a batch."""
 
     @property
     def known(self) -> bool:
@@ -84,22 +80,12 @@ class Prices:
     def of(
         self, tokens: Tokens, tier: str | None = None, *, batch: bool = False
     ) -> float:
-        """Return the dollars that an exchange costs; NaN when the price is unknown.
-
-        Parameters
-        ----------
-        tokens : Tokens
-            What was used.
-        tier : str, optional
-            The service tier that the answer names.
-        batch : bool
-            Whether it was part of a batch.
-        """
+        """Return the dollars that an exchange costs; NaN when the price is unknown."""
         if self._rates is None:
             return math.nan
-        if (found := self._by.get((tier, batch))) is None:
-            found = self._of_tier(tier, batch=batch)
-        rates, share = found
+        if (priced := self._by.get((tier, batch))) is None:
+            priced = self._of_tier(tier, batch=batch)
+        rates, share = priced
         parts = _parts(tokens)
         if tokens.input > _PLAIN and self._table is not None:
             return share * self._looked_up(tokens, _context(tier, batch=batch))
@@ -117,18 +103,7 @@ class Prices:
         """Return the most that a body of `size` bytes and its answer may cost.
 
         A token is a byte at least, so with `max_tokens` nothing can cost more: not if
-        the provider keeps all of it, nor in any tier that was met.
-
-        Parameters
-        ----------
-        size, output : int
-            Bytes of the body, and tokens of all answers.
-        tier : str, optional
-            The service tier that is asked for; it may be another that is used.
-        hour : bool
-            Whether the provider may be asked to keep it for an hour.
-        batch : bool
-            Whether it is part of a batch.
+        the provider keeps the body (for an `hour`), nor in any tier that was met.
         """
         ways = [Tokens(size, output), Tokens(size, output, 0, output, size)]
         if hour:
@@ -137,11 +112,13 @@ class Prices:
         each = [self.of(way, name, batch=batch) for name in tiers for way in ways]
         return max(each)
 
-    def _given(self, given: Mapping[str, tuple[float, float]] | None) -> _Rates | None:
+    def _set_by_caller(
+        self, prices: Mapping[str, tuple[float, float]] | None
+    ) -> _Rates | None:
         model, provider = self._endpoint.model, self._endpoint.provider
         for name in (model, f"{provider}/{model}"):
-            if given and name in given:
-                into, out = (price / _MILLION for price in given[name])
+            if prices and name in prices:
+                into, out = (price / _MILLION for price in prices[name])
                 return _Rates(into, out, into, out, into, into)
         return None
 
@@ -185,7 +162,7 @@ class Prices:
         return _Rates(*(self._looked_up(kind, context) / some for kind in kinds))
 
     def _looked_up(self, tokens: Tokens, context: Mapping[str, str]) -> float:
-        """Return what the table says; it counts kinds of tokens only where it must."""
+        """Return what the table says; kinds without tokens are not named."""
         _, _, cached, reasoning, written, hour = _parts(tokens)
         kinds = {
             "cache_read_tokens": cached,
@@ -208,7 +185,7 @@ class Prices:
 
 
 def _context(tier: str | None, *, batch: bool) -> dict[str, str]:
-    """Return how the table names what an exchange was."""
+    """Return the table's names for a tier or a batch."""
     if batch:
         return {"processing": "batch"}
     return {"service_tier": tier} if tier else {}
@@ -217,8 +194,6 @@ def _context(tier: str | None, *, batch: bool) -> dict[str, str]:
 def _parts(tokens: Tokens) -> tuple[int, int, int, int, int, int]:
     """Return the tokens of each rate, none of them twice, and none below 0.
 
-    Examples
-    --------
     >>> _parts(Tokens(100, 20, 30, 5, 50, 10))
     (20, 15, 30, 5, 40, 10)
     """
@@ -231,29 +206,14 @@ def _parts(tokens: Tokens) -> tuple[int, int, int, int, int, int]:
 
 
 class CostBudget:
-    """Dollars that may still be spent; rows in flight hold what they may cost.
-
-    Parameters
-    ----------
-    limit : float or None
-        The most to spend; None for no bound.
-
-    Examples
-    --------
-    >>> budget = CostBudget(1.0)
-    >>> budget.reserve(0.75), budget.reserve(0.75)
-    (True, False)
-    >>> budget.settle(0.75, 0.25)
-    >>> budget.reserve(0.75)
-    True
-    """
+    """Dollars that may still be spent; rows in flight hold what they may cost."""
 
     def __init__(self, limit: float | None) -> None:
         self.limit = limit
         self.spent = 0.0
         self.reserved = 0.0
         self.holders = 0
-        """How many amounts are held; sums of dollars never come back to exactly 0."""
+        """How many amounts are held; sums of dollars rarely return to exactly 0."""
 
     def reserve(self, cost: float) -> bool:
         """Hold an amount, if it fits."""
@@ -269,3 +229,14 @@ class CostBudget:
         self.reserved = max(0.0, self.reserved - reserved) if self.holders else 0.0
         # what cannot be told, for want of token counts, is taken to be the most
         self.spent += reserved if math.isnan(cost) else cost
+
+
+def refused(response: HTTPResponse) -> bool:
+    """Return whether an answer without counts means that nothing is billed."""
+    return not _OK <= response.status < _OK + 100 and response.status not in _GATEWAYS
+
+
+def unsent(error: LLMError) -> bool:
+    """Return whether a request without an answer cannot have reached the server."""
+    broken = isinstance(error, ConnectionBrokenError)
+    return isinstance(error, (ConnectionFailedError, UnreachableError)) and not broken

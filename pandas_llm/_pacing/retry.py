@@ -21,25 +21,11 @@ def backoff(
     retry_after: float | None = None,
     random: Callable[[], float] = _random.random,
 ) -> float:
-    """Return the seconds to wait after a failed attempt.
+    """Return the seconds to wait after a failed attempt; attempts count from 0.
 
-    Exponential with full jitter: uniform in ``[0, min(60, 0.5 * 2**attempt)]``.
-    What the server asks for is a floor, and the jitter on it only positive (at
-    most 20 %): rows that were told the same second must not come back together.
-
-    Parameters
-    ----------
-    attempt : int
-        How many attempts failed before this one, from 0.
-    retry_after : float, optional
-        Seconds the server asked for.
-
-    Examples
-    --------
-    >>> backoff(3, random=lambda: 1.0)
-    4.0
-    >>> backoff(0, retry_after=10, random=lambda: 0.5)
-    11.0
+    Exponential with full jitter: uniform in ``[0, min(60, 0.5 * 2**attempt)]``. What
+    the server asks for is a floor, and the jitter on it only positive (at most 20 %):
+    rows that heard the same second must not come back together.
     """
     drawn = random()
     wait = min(_CAP, _BASE * 2.0 ** min(attempt, 16)) * drawn
@@ -62,36 +48,19 @@ class Row(Protocol):
 class Circuit:
     """Holds a run back while its server is down, at no row's expense.
 
-    It opens after a streak of failures over several rows, or when the run has
-    spent its retries: a fifth of its successes and a floor. While it is open one
-    request goes out at growing intervals; the first that is answered closes it.
-    The attempts of the streak are given back, so an outage costs minutes and no
-    row.
+    It opens after a streak of failures over several rows, or when the run has spent its
+    retries: a fifth of its successes and a floor. While it is open one request goes out
+    at growing intervals; the first that is answered closes it. The attempts of the
+    streak are given back.
 
-    A row has a trouble of its own, and pays for it with its attempts, when a
-    request was answered that left after the row had failed. An answer to an
-    earlier request says nothing: slow answers still come when a server refuses
-    all that is new. Only when no new rows are left must it do, since nothing
-    better can come: if none of the last rows can be answered, they must not look
-    like an outage for ever. For the same reason it is a row not asked before, if
-    there is one, that goes out while it is open.
+    A row has a trouble of its own, and pays with its attempts, when a request was
+    answered that left after the row had failed. An answer to an earlier request proves
+    nothing: slow answers still come when a server refuses all that is new. It counts
+    only when no new rows are left, since nothing better can come.
 
-    That no connection could be made is never a row's own: nothing of it was sent,
-    and a server that stops listening may go on answering over the connections that
-    it has. Such failures cost the row nothing and open the circuit by themselves.
-
-    Parameters
-    ----------
-    patience : float
-        Seconds of an outage after which `exhausted` is true.
-    clock : callable
-        Seconds, monotonic.
-
-    Examples
-    --------
-    >>> circuit = Circuit(clock=lambda: 0.0)
-    >>> circuit.delay()
-    0.0
+    A connection that could not be made is never a row's own fault: a server that stops
+    listening may go on answering over the connections that it has. Such failures open
+    the circuit by themselves.
     """
 
     STREAK = 10
@@ -109,6 +78,11 @@ class Circuit:
         self.patience = patience
         self._retries = self.FLOOR
         self._streak: list[Row] = []
+        """Rows of the failures since the last answer to a request that left later."""
+        self._began = -math.inf
+        """When the first of these failures was noticed."""
+        self._earlier = 0
+        """Answers since then to requests that had left before."""
         self._opened: float | None = None
         self.is_open = False
         """Whether the run is held back."""
@@ -156,7 +130,10 @@ class Circuit:
         self.up = max(self.up, sent)
         self._unmade = 0
         if self._streak:
-            self._streak.clear()
+            if sent > self._began:
+                self._streak.clear()
+            else:
+                self._earlier += 1
         if self._opened is not None:
             self._review()
 
@@ -170,12 +147,16 @@ class Circuit:
         if row.failures == 0:
             row.failed = self._clock()
         row.failures += 1
+        if not self._streak:
+            self._began, self._earlier = self._clock(), 0
         self._streak.append(row)
         before = tuple(pair for pair in self._others if pair[0] is not row)
         self._others = (*before[-1:], (row, self._clock()))
         self._retries -= 1.0
         several = len({id(row) for row in self._streak}) >= self.ROWS
-        if self._retries < 0 or (several and len(self._streak) >= self.STREAK):
+        # one failure in ten beside 256 requests is no outage: the others are answered
+        long = len(self._streak) >= max(self.STREAK, self._earlier + 1)
+        if self._retries < 0 or (several and long):
             self._open()
 
     def unmade(self) -> None:
@@ -189,20 +170,20 @@ class Circuit:
 
     @property
     def _there(self) -> float:
-        """Until when the server is known to have been there."""
+        """When the server was last known to answer."""
         return self._heard if self._last else self.up
 
     def _own(self, row: Row) -> bool:
-        """Return whether the server was there for others after the row had failed."""
+        """Return whether others were answered after the row had failed."""
         if id(row) in self._blamed:
             return True
         return row.failures > 0 and self._there > row.failed
 
     def spares(self, row: Row) -> bool:
-        """Open for a row that has used up its tries, if that says nothing of it.
+        """Open for a row that has used up its tries, if other rows fail too.
 
-        It does not when nobody was answered since its first failure, another row
-        fails too, and there are new rows to find out with.
+        It opens only when nobody was answered since the row's first failure, and when
+        there are new rows to find out with.
         """
         if self.is_open or self._last or self._own(row):
             return False

@@ -18,9 +18,9 @@ TERM: Final = 2.0
 RENEWAL: Final = 0.5
 """Seconds after which it is asked for again."""
 WHOLE: Final = 0.99
-"""What is given away in all: bursts of several processes meet at the server."""
+"""The sum of all parts: bursts of several processes meet at the server."""
 _LEAST: Final = 0.01
-"""The part of one who needs none at the moment, for when he does."""
+"""The part of a process that needs none at the moment."""
 
 Budget: TypeAlias = "Callable[[Hashable, RateLimiter], AbstractContextManager[object]]"
 
@@ -42,22 +42,6 @@ class Shares:
     Those whose requests wait get equal parts of what the others leave. One whose
     requests do not wait gives back half of its part at each renewal. A lease that is
     not renewed, because its process died, expires.
-
-    Parameters
-    ----------
-    clock : callable
-        Seconds, monotonic.
-
-    Examples
-    --------
-    >>> shares = Shares(clock=lambda: 0.0)
-    >>> shares.renew("a", wanting=True, expected=2)
-    0.495
-    >>> shares.renew("b", wanting=True, expected=2)
-    0.495
-    >>> shares.release("a")
-    >>> shares.renew("b", wanting=True)
-    0.99
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -65,18 +49,7 @@ class Shares:
         self._leases: dict[str, _Lease] = {}
 
     def renew(self, holder: str, *, wanting: bool, expected: int = 1) -> float:
-        """Return a holder's part for the next `TERM` seconds.
-
-        Parameters
-        ----------
-        holder : str
-            Who asks.
-        wanting : bool
-            Whether its requests wait for a limit.
-        expected : int
-            How many holders there may be: a new one takes no more than its share
-            of so many, since the others may be about to ask.
-        """
+        """Return a holder's part for `TERM` seconds; a new one leaves others room."""
         now = self._clock()
         self._leases = {h: s for h, s in self._leases.items() if s.until > now}
         mine = self._leases.pop(holder, None)

@@ -19,11 +19,7 @@ _KEPT: Final = 1024  # requests that are remembered
 
 
 class Wave:
-    """The requests since the last alarm, in the order in which they were sent.
-
-    Refused sooner than others are answered, all would look refused in the order in
-    which it is heard.
-    """
+    """The requests since the last alarm, in the order in which they were sent."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -63,7 +59,7 @@ class Wave:
         return sum(t.sent >= since and not t.refused for t in taken)
 
     def crowds(self) -> tuple[list[int], list[int]]:
-        """Return how many were at the server when refused, and answered, ones came."""
+        """Return how many were in flight when refused and answered requests left."""
         refused: list[int] = []
         answered: list[int] = []
         there: list[Ticket] = []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pandas_llm._replies.asking import asked_again, joined, word_requests
 from pandas_llm._replies.blanks import is_blank
+from pandas_llm._replies.choices import Choices
 from pandas_llm._replies.decided import Decided, Label, likeliest
 from pandas_llm._replies.endings import Ending, ending
 from pandas_llm._replies.outputs import Completion, Output, Record, Records
@@ -15,6 +16,7 @@ from pandas_llm._replies.vectors import Vector
 from pandas_llm._replies.words import Words, clashing
 
 __all__ = [
+    "Choices",
     "Completion",
     "Decided",
     "Ending",

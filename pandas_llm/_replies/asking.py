@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pandas_llm._replies.blanks import is_blank
 from pandas_llm._replies.reasoning import without_thinking
 from pandas_llm._replies.words import Words
+from pandas_llm.errors import UnfoundedError
 from pandas_llm.types import Odds, Tokens
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ def asked_again(request: Request, error: OutputError) -> Request:
         f"That answer cannot be used: {error}. Answer again, with {form} asked for and "
         "nothing else."
     )
+    if error.kind == UnfoundedError.kind:
+        reason += " Copy each quote from the text, exactly as it stands there."
     answer = without_thinking(error.text) or ""
     if is_blank(answer):
         # no vendor takes an empty turn, and some none that do not alternate

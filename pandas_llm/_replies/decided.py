@@ -91,7 +91,9 @@ class Label(Records):
             self.open = ()
         self.width = 2 if weighed else 1
 
-    def read(self, choice: Choice) -> tuple[list[Record], RowError | None]:
+    def read(
+        self, choice: Choice, cells: Sequence[str] = ()
+    ) -> tuple[list[Record], RowError | None]:
         """Read the likeliest label, or the text where nothing tells one."""
         if choice.odds is not None:
             check_ending(choice)
@@ -103,7 +105,7 @@ class Label(Records):
             if found is not None:
                 label = question.values[likeliest(found)]
                 return [self._record(label, (choice.odds.source, found))], None
-        records, cut = super().read(choice)
+        records, cut = super().read(choice, cells)
         return [self._record(label) for (label,) in records], cut
 
     def combine(self, choices: Sequence[list[Record]], unread: int = 0) -> list[Record]:
@@ -135,25 +137,29 @@ class Decided(Records):
         codes: bool | None = None,
         schema: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(keys, single=True, schema=schema)
-        names = [column.name for column in keys.columns]
-        closed = [question.name for question in questions]
         self.questions = questions
-        self.open = tuple(name for name in names if name not in closed)
-        self._places = [names.index(name) for name in closed]
         self._weighed = weighed
         self._codes = codes
-        if weighed:
-            more = (Column(f"{name}_confidence", "float") for name in closed)
-            self.columns = (*keys.columns, *more)
-        self.width = len(self.columns)
+        super().__init__(keys, single=True, schema=schema)
+        closed = [question.name for question in questions]
+        self.open = tuple(name for name in self.open if name not in closed)
 
-    def read(self, choice: Choice) -> tuple[list[Record], RowError | None]:
+    def _lay_out(self, columns: tuple[Column, ...]) -> None:
+        """Set the columns, those of the probabilities behind the others."""
+        names = [column.name for column in columns]
+        closed = [question.name for question in self.questions]
+        self._places = [names.index(name) for name in closed]
+        sure = [Column(f"{name}_confidence", "float") for name in closed]
+        super()._lay_out((*columns, *sure) if self._weighed else columns)
+
+    def read(
+        self, choice: Choice, cells: Sequence[str] = ()
+    ) -> tuple[list[Record], RowError | None]:
         """Read open keys from the text, closed ones from their probabilities."""
         sure: list[float | None] = []
         sure += [None] * len(self.questions) * self._weighed
         if choice.odds is None:
-            records, cut = super().read(choice)
+            records, cut = super().read(choice, cells)
             return [(*record, *sure) for record in records], cut
         check_ending(choice)
         found = weights_of(choice.odds, self.questions, codes=self._codes)
@@ -163,7 +169,7 @@ class Decided(Records):
         values: list[Any] = [None] * (self.width - len(sure))
         cut = None
         if self.open:
-            ((*values,),), cut = super().read(choice)
+            ((*values,),), cut = super().read(choice, cells)
         for at, (question, weights) in enumerate(
             zip(self.questions, found, strict=True)
         ):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from pydantic import ValidationError
 
 from pandas_llm._keys import Column, Keys, constrained, portable
 from pandas_llm._replies.blanks import is_blank, trimmed
 from pandas_llm._replies.endings import ending
+from pandas_llm._replies.evidence import Evidence
 from pandas_llm._replies.parsing import find_json
 from pandas_llm._replies.reasoning import without_thinking
 from pandas_llm._replies.records import find_records, named
@@ -69,8 +71,12 @@ class Output(Protocol):
     def open(self) -> tuple[str, ...]:
         """The names of what is asked for beside them."""
 
-    def read(self, choice: Choice) -> tuple[list[Record], RowError | None]:
+    def read(
+        self, choice: Choice, cells: Sequence[str] = ()
+    ) -> tuple[list[Record], RowError | None]:
         """Return the records of a choice, and what else is to be said of them.
+
+        `cells` are the texts of the row that it may quote.
 
         Raises
         ------
@@ -96,8 +102,11 @@ class Completion:
         self.columns = (Column(name, "str"),)
         self.open = (name,)
 
-    def read(self, choice: Choice) -> tuple[list[Record], RowError | None]:
+    def read(
+        self, choice: Choice, cells: Sequence[str] = ()
+    ) -> tuple[list[Record], RowError | None]:
         """Return the text."""
+        del cells
         cut = check_ending(choice)
         return [(_answer(choice.text, cut),)], cut
 
@@ -130,8 +139,9 @@ class Records:
         self._unique = unique
         self._reader = Reader(keys, single=single)
         asked = reply_model(keys.model, single=single)
-        self.columns = keys.columns
-        self.width = len(keys.columns)
+        self._evidence: Evidence | None = None
+        self.quotes = any(column.quoted for column in keys.columns)
+        self._lay_out(Evidence(keys.columns).columns)
         self.open = tuple(column.name for column in keys.columns)
         self.schema: Mapping[str, Any] | None = schema
         self.constrained: Mapping[str, Any] | None = None
@@ -139,14 +149,35 @@ class Records:
             whole = asked.model_json_schema()
             self.schema, self.constrained = portable(whole), constrained(whole)
 
-    def read(self, choice: Choice) -> tuple[list[Record], RowError | None]:
-        """Read JSON as it was asked for, else mend it."""
+    def _lay_out(self, columns: tuple[Column, ...]) -> None:
+        """Set the columns."""
+        self.columns = columns
+        self.width = len(columns)
+
+    def over(self, fields: Sequence[str]) -> Self:
+        """Return what looks for the words of quoted keys in the cells of a row.
+
+        `fields` are their columns; before this is known, no words are looked for.
+        """
+        bound = copy.copy(self)
+        bound._evidence = evidence = Evidence(self._keys.columns, fields)  # noqa: SLF001
+        bound._lay_out(evidence.columns)  # noqa: SLF001
+        return bound
+
+    def read(
+        self, choice: Choice, cells: Sequence[str] = ()
+    ) -> tuple[list[Record], RowError | None]:
+        """Read JSON as it was asked for, else mend it; find what it quotes."""
         cut = check_ending(choice)
         try:
             # one pass of compiled code; nearly all replies end here
-            return self._reader.clean(choice.text), None
+            records, cut = self._reader.clean(choice.text), None
         except Exception:  # noqa: BLE001 - a person's validator may raise anything
-            return self._read_unclean(choice.text, cut)
+            records, cut = self._read_unclean(choice.text, cut)
+        if self._evidence is None:
+            return records, cut
+        records, unfounded = self._evidence.placed(records, cells, choice.text)
+        return records, cut or unfounded
 
     def combine(self, choices: Sequence[list[Record]], unread: int = 0) -> list[Record]:
         """Return the records of all choices in order."""

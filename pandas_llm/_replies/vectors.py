@@ -44,8 +44,11 @@ class Vector:
             **length,
         }
 
-    def read(self, choice: Choice) -> tuple[list[Record], RowError | None]:
+    def read(
+        self, choice: Choice, cells: Sequence[str] = ()
+    ) -> tuple[list[Record], RowError | None]:
         """Return the vector, without a copy."""
+        del cells
         if choice.vector is None:
             raise OutputError("the reply holds no vector", choice.text)
         return [(np.frombuffer(choice.vector, dtype="<f4"),)], None

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pandas_llm._display import Usage, as_text, page
+from pandas_llm._display import Usage, as_html, as_text, page
 from pandas_llm._report import plots
 from pandas_llm._report.timeline import FASTEST, FINE
 
@@ -67,6 +67,8 @@ class Report:
             if bins := run["latency"]:
                 within = [(f"answered within, {n}", v) for n, v in _percentiles(bins)]
                 lines.append(as_text([("run", _what(run)), *within]))
+            if cascade := _cascade(run):
+                lines.append(as_text(cascade))
         return "\n\n".join(lines)
 
     def __repr__(self) -> str:
@@ -85,6 +87,7 @@ def _run(run: Mapping[str, Any], head: str, links: Mapping[int, str]) -> str:
     sections = [
         f"<h2 style='font-size:1.2em'>{title}</h2><p>Ended {ended}.</p>",
         usage._repr_html_(),
+        as_html("A cheap model first", cascade) if (cascade := _cascade(run)) else "",
         _throughput(run),
         _latency(run["latency"]),
         _retries(run["retried"]),
@@ -101,6 +104,30 @@ def _moment(text: str | None) -> str:
     except ValueError:
         return text or "at an unknown time"
     return f"{moment.day} {moment:%B %Y, %H:%M:%S %Z}"
+
+
+def _cascade(run: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what a cheap model decided, under which target."""
+    facts = run.get("cascade")
+    if not facts:
+        return []
+    low = facts.get("cascade_low")
+    high = facts.get("cascade_above", facts.get("cascade_high"))
+    shares = [n for n in ("accuracy", "recall", "precision") if n in facts]
+    target = ", ".join(f"{name} {facts[name]:.0%}" for name in shares)
+    odds = 1 - (facts["cascade_delta"] or 0)
+    saved = facts.get("cascade_saved")
+    lines = {
+        "kept of the cheap model": f"{facts['cascade_kept']:,}",
+        "asked of the better one": f"{facts['cascade_dear']:,}",
+        "of these a sample for both": f"{facts['cascade_sample']:,}",
+        "kept as no, up to": None if low is None else f"{low:.3g}",
+        "kept, from": None if high is None else f"{high:.3g}",
+        "target": f"{target}, with probability {odds:.0%}" if target else None,
+        "bound": facts["cascade_bound"],
+        "saved": None if saved is None else f"${saved:,.4g}",
+    }
+    return [(name, text) for name, text in lines.items() if text is not None]
 
 
 # -- over time ------------------------------------------------------------------

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pandas_llm._run import blocking
+from pandas_llm._run.arrays import typed
 from pandas_llm._run.blocking import run_for
-from pandas_llm._run.estimate import Estimate, estimate_run
+from pandas_llm._run.estimate import (
+    Estimate,
+    awarn_of_cost,
+    estimate_run,
+    warn_of_cost,
+)
 from pandas_llm._run.ledger import Ledger
 from pandas_llm._run.prompts import examples_of, shared_spec
 from pandas_llm._run.recent import recall
-from pandas_llm._run.result import runs, text_table, typed, usage
+from pandas_llm._run.result import runs, text_table, usage
 from pandas_llm._run.rows import (
     Source,
     check_new,
@@ -39,6 +45,7 @@ __all__ = [
     "TaskRun",
     "Template",
     "Verb",
+    "awarn_of_cost",
     "blocking",
     "check_new",
     "check_options",
@@ -59,4 +66,5 @@ __all__ = [
     "text_table",
     "typed",
     "usage",
+    "warn_of_cost",
 ]

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 import statistics
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pandas_llm._display import Table
-from pandas_llm._engine import Feed, images, offline_client
+from pandas_llm._engine import Feed, images, offline_client, resolve_endpoints
 from pandas_llm._pacing import Prices, estimate_tokens
 from pandas_llm._run import blocking
 from pandas_llm._run.guess import written
-from pandas_llm._run.rows import source_of, take_rows
-from pandas_llm._run.run import TaskRun
-from pandas_llm.errors import InvalidValueError
+from pandas_llm._run.rows import source_of
+from pandas_llm._run.run import TaskRun, collected
+from pandas_llm.errors import InvalidValueError, LLMError, LLMWarning, warn
 from pandas_llm.types import Tokens
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from pandas_llm._run.task import Task
 
 
+_MANY, _DEAR = 1_000, 10.0
+"""Rows and dollars from which a run without `max_cost` is worth a word."""
+_LOOKS = 50
+"""Rows that are looked at for it."""
 _DEVIATIONS = 1.96
 """Standard errors to each side that hold 95 % of a normal distribution."""
 
@@ -51,6 +56,9 @@ class Estimate(Table):
         unknown, and with fewer than two rows to tell it by.
     pilot : int
         Rows that were answered to find out. Their replies are kept.
+    fewest : int, optional
+        Requests at the least, where it depends on the answers how many there are;
+        `requests`, tokens and cost then are the most.
     """
 
     rows: int
@@ -62,6 +70,24 @@ class Estimate(Table):
     low: float = math.nan
     high: float = math.nan
     pilot: int = 0
+    fewest: int | None = None
+
+    def between(self, rows: int, least: float, most: float) -> Estimate:
+        """Return an estimate of some questions for between so many times as many."""
+        low, high = (
+            self.cost if math.isnan(end) else end for end in (self.low, self.high)
+        )
+        return replace(
+            self,
+            rows=rows,
+            requests=round(self.requests * most),
+            input_tokens=round(self.input_tokens * most),
+            output_tokens=round(self.output_tokens * most),
+            cost=self.cost * most,
+            low=low * least,
+            high=high * most,
+            fewest=round(self.requests * least),
+        )
 
     def _lines(self) -> list[tuple[str, str]]:
         unknown = math.isnan(self.cost)
@@ -69,10 +95,13 @@ class Estimate(Table):
         if not unknown and not math.isnan(self.low):
             cost += f" (${self.low:,.4g} to ${self.high:,.4g})"
         output = "" if self.pilot else " (a guess; pilot=20 finds out)"
+        count = f"{self.requests:,}"
+        if self.fewest is not None:
+            count = f"{self.fewest:,} to {count}, by the answers"
         return [
             ("rows", f"{self.rows:,}"),
             ("cached", f"{self.cached:,}"),
-            ("requests to send", f"{self.requests:,}"),
+            ("requests to send", count),
             ("tokens in", f"{self.input_tokens:,}"),
             ("tokens out", f"{self.output_tokens:,}{output}"),
             ("cost", cost),
@@ -123,23 +152,12 @@ def estimate_run(task: Task, data: Any, pilot: int = 0) -> Estimate:
     found = _look_at_rows(task, data)
     seen: Sequence[_PilotRow] = ()
     if pilot and found.positions:
-        seen = _pilot(task, take_rows(data, found.positions[:pilot]))
+        seen = _pilot(task, data, found.positions[:pilot])
         found = _look_at_rows(task, data)
-    requests = len(found.positions) * found.each
     if not seen:
-        out = written(task) if found.written is None else found.written / found.each
-        each = Tokens(round(found.weights / max(1, len(found.positions))), round(out))
-        tier, batch = task.settings.service_tier, task.settings.batch
-        cost = found.prices.of(each, tier, batch=batch) * requests
-        return Estimate(
-            found.rows,
-            requests,
-            found.cached,
-            round(found.weights * found.each),
-            round(out * requests),
-            cost,
-        )
+        return _unpiloted(task, found)
     rows = len(found.positions)
+    requests = rows * found.each
     mean, low, high = _range([one.cost for one in seen])
     return Estimate(
         found.rows,
@@ -152,6 +170,62 @@ def estimate_run(task: Task, data: Any, pilot: int = 0) -> Estimate:
         high * rows,
         len(seen),
     )
+
+
+def _unpiloted(task: Task, found: _Unsent) -> Estimate:
+    """Estimate by characters, and by the form that is asked for or kept answers."""
+    requests = len(found.positions) * found.each
+    out = written(task) if found.written is None else found.written / found.each
+    each = Tokens(round(found.weights / max(1, len(found.positions))), round(out))
+    tier, batch = task.settings.service_tier, task.settings.batch
+    return Estimate(
+        found.rows,
+        requests,
+        found.cached,
+        round(found.weights * found.each),
+        round(out * requests),
+        found.prices.of(each, tier, batch=batch) * requests,
+    )
+
+
+def warn_of_cost(task: Task, data: Any) -> None:
+    """Warn of a large run that costs much and has no `max_cost`; nothing is sent.
+
+    Where the price is unknown, or no model is named, there is no word.
+    """
+    if _is_large(task, data):
+        blocking.run(partial(_warn_of_cost, task, data))
+
+
+async def awarn_of_cost(task: Task, data: Any) -> None:
+    """Warn as `warn_of_cost` does, in the caller's event loop."""
+    if _is_large(task, data):
+        await _warn_of_cost(task, data)
+
+
+def _is_large(task: Task, data: Any) -> bool:
+    settings = task.settings
+    bound = settings.max_cost is not None or settings.replay
+    rows = len(data) if hasattr(data, "__len__") else 0
+    return rows >= _MANY and not bound and bool(settings.model) and not settings.images
+
+
+async def _warn_of_cost(task: Task, data: Any) -> None:
+    """Guess what a run may cost, by a look at rows from all over the frame."""
+    spread = range(0, len(data), len(data) // _LOOKS)
+    cost = 0.0
+    with suppress(LLMError), collected([]):  # the run itself raises and warns
+        endpoint, *_ = resolve_endpoints(task.settings)
+        if Prices(endpoint, task.settings.prices).known:
+            cost = _unpiloted(task, await _looked(task, data, spread)).cost
+            cost *= len(data) / len(spread)
+    if cost >= _DEAR:
+        msg = (
+            f"this run may cost about ${cost:,.0f}, by a look at {len(spread)} of "
+            f"its {len(data):,} rows and at what is kept: max_cost= bounds it, "
+            "df.llm.estimate(…, pilot=20) finds out more"
+        )
+        warn(msg, LLMWarning)
 
 
 def _check_pilot(pilot: int) -> None:
@@ -172,51 +246,53 @@ def _range(costs: Sequence[float]) -> tuple[float, float, float]:
 
 def _look_at_rows(task: Task, data: Any) -> _Unsent:
     """Build all requests, and send none."""
-    run = _counting(task, data)
-
-    async def look() -> _Unsent:
-        async with AsyncExitStack() as stack:
-            client = offline_client(run.endpoints[0], run.setup(stack))
-            requests = run.prompts.requests(client.spec)
-            feed = Feed(requests, client, run.events, run.outcomes, task.settings)
-            shared = sum(estimate_tokens(a + b) for a, b in client.spec.examples)
-            found = _Unsent(run.outcomes.rows, [], 0.0, 0, client.prices)
-            if client.spec.odds in ("words", "codes"):
-                found.each = len(task.output.questions) + bool(task.output.open)
-            while (bundle := await feed.next()) is not None:
-                (item,) = bundle
-                found.positions.append(item.position)
-                system = item.request.system or ""
-                found.weights += estimate_tokens(item.request.prompt + system)
-                found.weights += shared + images.weight(item.request)
-            found.cached = run.events.totals.cached
-            kept = (run.outcomes.details or {}).values()
-            counted = [one.output_tokens for one in kept if one.output_tokens]
-            found.written = statistics.fmean(counted) if counted else None
-            return found
-
-    return blocking.run(look)  # nothing is sent, so any loop will do
+    # nothing is sent, so any loop will do
+    return blocking.run(partial(_looked, task, data))
 
 
-def _counting(task: Task, data: Any) -> TaskRun:
+async def _looked(task: Task, data: Any, at: Sequence[int] | None = None) -> _Unsent:
+    """Build all requests, or those of rows at some positions, and send none."""
+    run = _counting(task, data, at)
+    async with AsyncExitStack() as stack:
+        client = offline_client(run.endpoints[0], run.setup(stack))
+        requests = run.prompts.requests(client.spec)
+        feed = Feed(requests, client, run.events, run.outcomes, task.settings)
+        shared = sum(estimate_tokens(a + b) for a, b in client.spec.examples)
+        found = _Unsent(run.outcomes.rows, [], 0.0, 0, client.prices)
+        if client.spec.odds in ("words", "codes"):
+            found.each = len(task.output.questions) + bool(task.output.open)
+        while (bundle := await feed.next()) is not None:
+            (item,) = bundle
+            found.positions.append(item.position)
+            system = item.request.system or ""
+            found.weights += estimate_tokens(item.request.prompt + system)
+            found.weights += shared + images.weight(item.request)
+        found.cached = run.events.totals.cached
+        kept = (run.outcomes.details or {}).values()
+        counted = [one.output_tokens for one in kept if one.output_tokens]
+        found.written = statistics.fmean(counted) if counted else None
+        return found
+
+
+def _counting(task: Task, data: Any, at: Sequence[int] | None = None) -> TaskRun:
     """Make a run that keeps what each row used; its result has no columns for that."""
-    run = TaskRun(task, data)
+    run = TaskRun(task, data, at=at)
     run.outcomes.details = {}
     return run
 
 
-def _pilot(task: Task, rows: Any) -> list[_PilotRow]:
+def _pilot(task: Task, data: Any, at: Sequence[int]) -> list[_PilotRow]:
     """Answer the rows of a pilot; their replies go to the cache."""
-    run = _counting(task, rows)
+    run = _counting(task, data, at)
     run.finish(run.execute)
     # each row at the price of the model and tier that answered it; the rows to come
     # may be in a batch
     prices = [Prices(endpoint, task.settings.prices) for endpoint in run.endpoints]
     answers = []
-    for at, details in (run.outcomes.details or {}).items():
+    for position, details in (run.outcomes.details or {}).items():
         used = Tokens(details.input_tokens, details.output_tokens)
         if any(used):  # a server need not tell tokens, and none is not nothing
-            who = max(1, run.outcomes.by[at]) - 1
+            who = max(1, run.outcomes.by[position]) - 1
             tier, batch = details.service_tier, task.settings.batch
             cost = prices[who].of(used, tier, batch=batch)
             answers.append(_PilotRow(used, cost))

@@ -39,12 +39,14 @@ class Ledger:
         """Return the verb's result, with the facts of all runs in its attrs."""
         remember(self.usage)
         if hasattr(result, "attrs"):
-            own = {"usage": self.usage, "log": self._log()}
+            own = {"usage": self.usage, "log": self._log(facts or {})}
             annotate(result, {**self._facts, **(facts or {}), **own})
         return result
 
-    def _log(self) -> Mapping[str, Any]:
+    def _log(self, facts: Mapping[str, Any]) -> Mapping[str, Any]:
         head: dict[str, Any] = {"verb": self._verb, "usage": asdict(self.usage)}
+        if "cascade_bound" in facts:
+            head["cascade"] = dict(facts)
         if not self._logs:
             return head
         head["ended"] = self._logs[-1].get("ended")

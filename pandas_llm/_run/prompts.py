@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import difflib
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from pandas_llm._engine import images
+from pandas_llm._replies import Records
 from pandas_llm._run.rows import is_na, iter_rows, missing_rows, row_at, without_na
 from pandas_llm._run.template import Template
 from pandas_llm.errors import ImageError, TemplateError
 from pandas_llm.types import Request, Spec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from pandas_llm._run.rows import Source
     from pandas_llm._run.task import Task
@@ -37,6 +42,7 @@ class Prompts:
         template = Template(text, names, constants)
         self.columns = list(template.columns)
         self._source = source
+        self._asked: NDArray[np.bool_] | None = None
         self._ignore_na = settings.na_action == "ignore"
         system = None
         if settings.system is not None:
@@ -48,11 +54,17 @@ class Prompts:
         if self._cut is not None and self._cut not in self.columns:
             msg = f"truncate names {self._cut!r}, which the template does not use"
             raise TemplateError(msg)
-        self._prompt = template.renderer(self.columns)
+        fields = template.fields + (system.fields if system else [])
+        if any(spec for name, spec in fields if name == self._cut):
+            msg = f"truncate names {self._cut!r}, which the template writes by a format"
+            raise TemplateError(msg)
+        self._prompt = template.renderer(self.columns, source)
         about = template.about
         self._about = None if about is None else self.columns.index(about)
-        self._system = system.renderer(self.columns) if system else None
+        self._system = system.renderer(self.columns, source) if system else None
         self._kept: dict[int, float] = {}
+        self._template = template
+        self._cells: list[Callable[[Sequence[Any]], str]] = []
 
     def _add_images(self, option: str | Sequence[str] | None) -> list[int]:
         """Return the places of the image columns among the used ones."""
@@ -70,6 +82,33 @@ class Prompts:
         self.columns += [name for name in names if name not in self.columns]
         return [self.columns.index(name) for name in names]
 
+    def only(self, asked: NDArray[np.bool_] | None) -> None:
+        """Make requests of these rows alone; None for all."""
+        self._asked = asked
+
+    def hold_cells(self) -> Sequence[str]:
+        """Let requests hold the cells that answers may quote; return their columns.
+
+        Raises
+        ------
+        TemplateError
+            Where there is no text to quote, or not the cell's own.
+        """
+        fields = self._template.columns
+        if not fields:
+            msg = "Quoted[…] needs a text to quote, and the template names no column"
+            raise TemplateError(msg + "; images have none" * bool(self._pictures))
+        if formatted := self._template.formatted:
+            msg = (
+                f"Quoted[…] cuts its words out of the cell, and the template writes "
+                f"{formatted!r} by a format: name it plainly, as ${{{formatted}}}"
+            )
+            raise TemplateError(msg)
+        names = self._source.fields
+        each = [Template(f"${{{name}}}", names) for name in fields]
+        self._cells = [one.renderer(self.columns, self._source) for one in each]
+        return fields
+
     def requests(
         self, spec: Spec, at: Sequence[int] | None = None
     ) -> Iterator[tuple[int, Request | ImageError | None]]:
@@ -84,6 +123,8 @@ class Prompts:
         else:
             rows = ((p, row_at(self._source, self.columns, p)) for p in at)
         for position, row in rows:
+            if self._asked is not None and not self._asked[position]:
+                continue
             if absent is not None and absent[position]:
                 if self._ignore_na:
                     yield position, None
@@ -96,6 +137,9 @@ class Prompts:
                 prompt = str(filled[self._about])  # the question is asked apart
             system = self._system and self._system(filled)
             request = Request(spec, prompt, system)
+            if self._cells:
+                cells = tuple(cell(filled) for cell in self._cells)
+                request = request._replace(cells=cells)
             if self._pictures:
                 yield position, self._illustrated(request, row)
             else:
@@ -135,6 +179,14 @@ class Prompts:
         return request._replace(prompt=self._prompt(row), system=system)
 
 
+def prompts_of(task: Task, source: Source) -> Prompts:
+    """Bind a task's template to a frame; ``embed`` takes a column's name for one."""
+    template, settings = task.template, task.settings
+    if task.embeds is not None:
+        template = column_template(template, source.fields, settings.values)
+    return Prompts(template, source, settings)
+
+
 def column_template(
     text: str, names: Sequence[str], values: Mapping[str, Any] | None
 ) -> str:
@@ -149,6 +201,13 @@ def column_template(
         )
         raise TemplateError(msg)
     return text
+
+
+def quoting(task: Task, prompts: Prompts) -> Task:
+    """Return a task that finds what its answers quote in the cells of these prompts."""
+    if not (isinstance(task.output, Records) and task.output.quotes):
+        return task
+    return replace(task, output=task.output.over(prompts.hold_cells()))
 
 
 def _fitting(message: str) -> float:

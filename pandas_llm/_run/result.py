@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +11,10 @@ import pandas as pd
 
 from pandas_llm._display import Usage
 from pandas_llm._engine import Details, Outcomes
-from pandas_llm._run.exploding import explode
+from pandas_llm._run.arrays import expanded, explode, typed
+from pandas_llm._run.filling import filled, filling_of, vector_columns
 from pandas_llm._run.sureness import extra_values
-from pandas_llm._run.task import ALONE, DETAILS
+from pandas_llm._run.task import DETAILS
 from pandas_llm.errors import InvalidValueError, NoUsageError
 from pandas_llm.types import Outcome
 
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from pandas_llm._run.rows import Source
     from pandas_llm._run.task import Task
 
-PANDAS_GE_30 = int(re.match(r"\d+", pd.__version__)[0]) >= 3  # type: ignore[index]  # noqa: PLR2004
-
-_NUMPY = {"datetime": "datetime64[us]"}
-_NULLABLE = {"int": "Int64", "float": "Float64", "bool": "boolean"}
 _RUNS = 5
 """Number of runs of a chain whose logs are kept; usage counts all."""
 _JSON = ("usage", "log")
@@ -84,55 +80,19 @@ def failure_table(outcomes: Outcomes, index: pd.Index) -> pd.DataFrame:
     )
 
 
-def typed(values: list[Any], kind: str, labels: Sequence[Any] = ()) -> Any:
-    """Build an array of a kind's dtype, whatever the values."""
-    if kind == "str":
-        return _text(values)
-    if kind in _NULLABLE:
-        return pd.array(values, dtype=_NULLABLE[kind])  # type: ignore[call-overload]
-    if kind == "category":
-        return pd.Categorical(values, categories=list(labels))
-    if kind in _NUMPY:
-        return np.array(values, dtype=_NUMPY[kind])
-    array = np.empty(len(values), dtype=object)
-    if kind == "vector":
-        for i, vector in enumerate(values):
-            # one by one, or numpy spreads the vectors over the array; each a copy, or
-            # equal rows would change together
-            array[i] = None if vector is None else vector.astype(np.float32)
-    else:
-        array[:] = values
-    return array
-
-
-def expanded(columns: Mapping[str, Any], width: int) -> dict[str, Any]:
-    """Return vectors as columns ``name_0``, ``name_1``, …, NaN where there is none."""
-    ((name, vectors),) = columns.items()
-    present = {i: vector for i, vector in enumerate(vectors) if vector is not None}
-    width = max(map(len, present.values()), default=width)
-    matrix = np.full((width, len(vectors)), np.nan, dtype=np.float32)
-    if present:
-        matrix[:, list(present)] = np.stack(list(present.values()), axis=1)
-    return {f"{name}_{i}": column for i, column in enumerate(matrix)}
-
-
-def _text(values: list[Any]) -> Any:
-    if PANDAS_GE_30:
-        return pd.array(values, dtype="str")
-    # pandas 2 means object by "str"
-    array = np.empty(len(values), dtype=object)
-    array[:] = [np.nan if value is None else value for value in values]
-    return array
-
-
 def build_result(
     source: Source, data: Any, outcomes: Outcomes, task: Task, facts: Mapping[str, Any]
 ) -> Any:
     """Return the result in the type of `data`; `facts` go to ``attrs["llm"]``."""
     row, new = all_columns(outcomes, task)
+    if (filling := filling_of(source, task)) is not None:
+        new = filled(new, filling)
     taken = _taken(source.frame, row, ignore_index=task.shape.ignore_index)
     out: Any = taken
-    if task.verb not in ALONE:
+    if task.joins:
+        if task.shape.expand:  # the last run's vectors may have been longer
+            stale = set(vector_columns(source, task)) - new.keys()
+            out = taken = taken.drop(columns=list(stale)) if stale else taken
         for name, values in new.items():
             taken[name] = values
     else:

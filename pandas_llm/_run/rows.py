@@ -52,43 +52,56 @@ def iter_rows(source: Source, columns: Sequence[str]) -> Iterator[tuple[Any, ...
     if not columns:
         return iter([()] * source.rows)
     # a zip of lists takes 0.26 µs a row, to_dict("records") 2.8, iterrows 11
-    lists = [_values(source, name).tolist() for name in columns]
+    lists = [cells(source, name).tolist() for name in columns]
     return zip(*lists, strict=True)
-
-
-def take_rows(data: Any, positions: Sequence[int]) -> Any:
-    """Return some rows of what `source_of` takes."""
-    if isinstance(data, (list, tuple)):
-        return [data[at] for at in positions]
-    return data.iloc[list(positions)]
 
 
 def row_at(source: Source, columns: Sequence[str], position: int) -> tuple[Any, ...]:
     """Return the values of one row."""
-    return tuple(_values(source, name).iloc[position] for name in columns)
+    return tuple(cells(source, name).iloc[position] for name in columns)
 
 
 def missing_rows(source: Source, columns: Sequence[str]) -> np.ndarray | None:
     """Return which rows have NA in a named column; None if all have values."""
     mask = np.zeros(source.rows, dtype=bool)
     for name in columns:
-        mask |= np.asarray(_values(source, name).isna(), dtype=bool)
+        mask |= np.asarray(cells(source, name).isna(), dtype=bool)
     return mask if mask.any() else None
 
 
-def _values(source: Source, name: str) -> pd.Series:
-    return source.frame.iloc[:, source.places[source.fields.index(name)]]
+def cells(source: Source, name: str) -> pd.Series:
+    """Return the column that a name of a template stands for."""
+    # a frame without attrs, of which pandas would make a deep copy
+    bare = pd.DataFrame(source.frame)
+    return bare.iloc[:, source.places[source.fields.index(name)]]
 
 
-def check_new(source: Source, names: Iterable[str]) -> None:
-    """Raise for a new column that is there already."""
+def check_new(source: Source, names: Iterable[str], way: str = "") -> None:
+    """Raise for a new column that is there already; `way` is a way out."""
     taken = [name for name in names if name in source.frame.columns]
     if taken:
         msg = (
-            f"the frame has a column {taken[0]!r} already: rename the key, or drop "
-            "the column first"
+            f"the frame has a column {taken[0]!r} already: {way or 'rename the key'}, "
+            "or drop the column first"
         )
         raise InvalidValueError(msg)
+
+
+def check_once(source: Source, names: Iterable[str]) -> None:
+    """Raise for a column to replace that the frame has more than once."""
+    columns = list(source.frame.columns)
+    for name in names:
+        if (count := columns.count(name)) > 1:
+            msg = (
+                f"{count} columns are named {name!r}, so it is not clear which to fill"
+            )
+            raise InvalidValueError(msg)
+
+
+def all_na(source: Source, name: str) -> bool:
+    """Return whether a column has no value in any row."""
+    column = cells(source, name)
+    return is_na(column.iloc[0]) and bool(column.isna().all())
 
 
 def without_na(row: Sequence[Any]) -> tuple[Any, ...]:

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
+import numpy as np
+
 from pandas_llm._display import Bar, Status, Usage
 from pandas_llm._engine import (
     Engine,
@@ -23,11 +25,12 @@ from pandas_llm._engine import (
 )
 from pandas_llm._pacing import CostBudget
 from pandas_llm._run import blocking, recent, summary
-from pandas_llm._run.prompts import Prompts, column_template, shared_spec
+from pandas_llm._run.filling import asked_rows, check_columns
+from pandas_llm._run.prompts import prompts_of, quoting, shared_spec
 from pandas_llm._run.result import build_result, failure_table, rehearse
-from pandas_llm._run.rows import check_new, source_of
+from pandas_llm._run.rows import all_na, source_of
 from pandas_llm._run.sureness import check_gold, settle
-from pandas_llm._run.task import ALONE, check_names
+from pandas_llm._run.task import check_names
 from pandas_llm.cache import location, open_cache
 from pandas_llm.errors import (
     ConfigurationError,
@@ -81,20 +84,22 @@ def remember(usage: Usage) -> None:
 
 
 class TaskRun:
-    """One run of a task over one frame."""
+    """One run of a task over one frame, or over its rows `at` some positions."""
 
     def __init__(
-        self, task: Task, data: Any, *, dry: bool = False, bar: Bar | None = None
+        self,
+        task: Task,
+        data: Any,
+        *,
+        dry: bool = False,
+        bar: Bar | None = None,
+        at: Sequence[int] | None = None,
     ) -> None:
-        self.task = task
         self.settings = task.settings
         self.data = data
         self.source = source_of(data)
-        template = task.template
-        if task.embeds is not None:
-            fields, constants = self.source.fields, self.settings.values
-            template = column_template(template, fields, constants)
-        self.prompts = Prompts(template, self.source, self.settings)
+        self.prompts = prompts_of(task, self.source)
+        self.task = task = quoting(task, self.prompts)
         self.outcomes = Outcomes(
             self.source.rows,
             task.output.width,
@@ -102,13 +107,18 @@ class TaskRun:
             labels=self.source.frame.index,
         )
         check_names(task)
-        if task.verb not in ALONE:
-            check_new(self.source, [name for name, _ in task.columns])
+        check_columns(self.source, task)
+        asked = asked_rows(self.source, task, at)
+        if asked is not None:
+            for position in np.flatnonzero(~asked).tolist():
+                self.outcomes.skip(position)
         if not dry:
             check_gold(self.source, task)
             rehearse(self.source, data, task)
+        self.prompts.only(asked)
         self.events = Events(budget=CostBudget(self.settings.max_cost))
-        self.events.totals.rows = self.source.rows
+        count = self.source.rows if asked is None else int(asked.sum())
+        self.events.totals.rows = count
         self.usage = Usage()
         self.failed: Sequence[int] = ()
         self.status: Callable[[], Status] = Status
@@ -127,12 +137,17 @@ class TaskRun:
         )
 
     def _advise(self) -> None:
-        if not self.prompts.columns and self.source.rows > 1 and self.settings.dedupe:
-            warn(
-                f"the template names no column, so all {self.source.rows} rows share "
-                "one call and one answer; dedupe=False asks for each row",
-                LLMWarning,
+        columns, rows = self.prompts.columns, self.source.rows
+        if rows == 1:
+            return
+        if not columns and self.settings.dedupe:
+            self._notice(
+                f"the template names no column, so all {rows} rows share one call and "
+                "one answer; dedupe=False asks for each row"
             )
+        for name in columns if self.settings.na_action else ():
+            if all_na(self.source, name):
+                self._notice(f"column {name!r} is NA in every row: nothing is sent")
 
     # -- the run ----------------------------------------------------------------
 

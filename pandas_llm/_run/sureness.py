@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from pandas_llm._evaluation import Offsets, fit, prior
-from pandas_llm._run.exploding import explode
+from pandas_llm._algorithms import Offsets, fit, prior
+from pandas_llm._run.arrays import explode
 from pandas_llm._run.rows import gold_codes
 from pandas_llm.errors import LLMWarning, UnsureError, warn
 from pandas_llm.types import Remark

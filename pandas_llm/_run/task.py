@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
-from pandas_llm._evaluation import Offsets
+from pandas_llm._algorithms import Offsets
 from pandas_llm._keys import Keys, parse_keys, parse_labels, questions_of
 from pandas_llm._replies import Completion, Decided, Label, Records, Vector
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
@@ -79,6 +79,8 @@ class Shape:
     unique: bool = True
     dimensions: int | None = None
     expand: bool = False
+    overwrite: bool = False
+    only_missing: bool = False
 
     def __post_init__(self) -> None:
         """Refuse words that mean nothing."""
@@ -92,6 +94,12 @@ class Shape:
         least = self.abstain_below
         if least is not None and not (type(least) in (int, float) and 0 < least <= 1):
             msg = f"abstain_below must be between 0 and 1, not {least!r}"
+            raise InvalidValueError(msg)
+        if self.overwrite and self.only_missing:
+            msg = (
+                "pass overwrite=True, which asks for all rows again, or only_missing="
+                "True, which asks for those without values, not both"
+            )
             raise InvalidValueError(msg)
         length = self.dimensions
         if length is not None and (type(length) is not int or length < 1):
@@ -125,6 +133,12 @@ class Task:
     output: Output
     keys: Any
     """As they were given."""
+
+    @property
+    def joins(self) -> bool:
+        """Whether new columns are put into the rows' own frame."""
+        again = self.shape.overwrite or self.shape.only_missing
+        return self.verb not in ALONE or again
 
     @property
     def embeds(self) -> int | None:
@@ -219,15 +233,26 @@ def make_task(
     return Task(template, verb, shape, settings, output, keys)
 
 
+_AGAIN = ("overwrite", "only_missing")
+_NOT_AGAIN: Mapping[Verb, str] = {
+    "generate": "a row may become several, so those of the last run cannot be told "
+    "apart. Call it on the original frame: out = df.llm.generate(…), not "
+    "out.llm.generate(…); replies that are kept cost nothing",
+    "complete": "the result is a column of its own: df['text'] = df.llm.complete(…)",
+    "classify": "the result is a column of its own: df['label'] = df.llm.classify(…)",
+    "embed": "without expand=True the result is a column of its own: df['vector'] = "
+    "df.llm.embed(…)",
+}
+"""Why there is nothing to replace or fill, and what to do."""
 _OWN: Mapping[Verb, frozenset[str]] = {
     "generate": frozenset({"how", "ignore_index", "flatten", "unique"}),
-    "extract": frozenset({"flatten", "confidence", "codes"}),
+    "extract": frozenset({"flatten", "confidence", "codes", *_AGAIN}),
     "complete": frozenset({"name"}),
     "classify": frozenset(
         {"name", "confidence", "probabilities", "ordered", "abstain_below"}
         | {"calibrate", "gold", "codes"}
     ),
-    "embed": frozenset({"name", "dimensions", "expand"}),
+    "embed": frozenset({"name", "dimensions", "expand", *_AGAIN}),
 }
 """What each verb takes beside `errors` and `error_column`."""
 
@@ -240,8 +265,13 @@ def check_shape(verb: Verb, shape: Shape, settings: Settings) -> None:
         value, default = getattr(shape, name), getattr(usual, name)
         alike = type(value) is type(default) and value == default
         if not taken and not alike:
-            msg = f"{verb} has no parameter {name!r}"
+            why = f": {_NOT_AGAIN[verb]}" if name in _AGAIN else ""
+            msg = f"{verb} has no parameter {name!r}{why}"
             raise InvalidTypeError(msg)
+    again = next((name for name in _AGAIN if getattr(shape, name)), None)
+    if again and verb == "embed" and not shape.expand:
+        msg = f"embed has no parameter {again!r} here: {_NOT_AGAIN[verb]}"
+        raise InvalidTypeError(msg)
     calibrated = shape.calibrate is not None or shape.gold is not None
     if calibrated and settings.n > 1:
         msg = "votes cannot be calibrated: leave n= out, or calibrate= and gold="

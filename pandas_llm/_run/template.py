@@ -1,4 +1,4 @@
-"""The prompt template: ``${column}``, ``$column`` and ``$$``, compiled once.
+"""The prompt template, compiled once: ``${column}``, ``${price:.2f}``, ``$n``, ``$$``.
 
 A value is never read as a template, so a cell cannot add fields. ``string.Template``
 takes identifiers only, fails on ``$5``, and costs 2.3 µs a row against 0.3 here.
@@ -8,13 +8,22 @@ from __future__ import annotations
 
 import difflib
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
+from pandas_llm._run.braces import check_braces, unclosed
+from pandas_llm._run.rows import cells, is_na
 from pandas_llm.errors import InvalidTypeError, TemplateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from pandas_llm._run.rows import Source
+
+_EXACT = 2.0**53
+"""Where floats stop to tell whole numbers apart."""
 _NAME = re.compile(r"[^\W\d]\w*")
 _BRACED = re.compile(r"\{([^}]*)\}")
 
@@ -22,6 +31,8 @@ _BRACED = re.compile(r"\{([^}]*)\}")
 class _Field(NamedTuple):
     name: str
     braced: bool
+    spec: str = ""
+    """How to write its value, as after the colon in ``str.format``."""
 
 
 class Template:
@@ -51,15 +62,25 @@ class Template:
         self.text = text
         self._what = what
         constants = values or {}
+        either = {*names, *constants}
+        split = _split(text, sorted(either, key=len, reverse=True), what)
+        uses = any(isinstance(part, _Field) for part in split)
         self._parts: list[str | _Field] = []
-        for part in _split(text, sorted({*names, *constants}, key=len, reverse=True)):
-            if isinstance(part, _Field):
+        for part in split:
+            if isinstance(part, str):
+                check_braces(part, either, what, uses=uses)
+            else:
                 self._check(part, names, constants)
                 if part.name not in names:
-                    part = str(constants[part.name])  # noqa: PLW2901
+                    part = formatted(constants[part.name], part.spec, part.name)  # noqa: PLW2901
             self._parts.append(part)
-        fields = (part.name for part in self._parts if isinstance(part, _Field))
-        self.columns: list[str] = list(dict.fromkeys(fields))
+        self.fields: list[tuple[str, str]] = list(
+            dict.fromkeys(
+                (p.name, p.spec) for p in self._parts if isinstance(p, _Field)
+            )
+        )
+        """The columns that it uses, each with how its values are written."""
+        self.columns: list[str] = list(dict.fromkeys(name for name, _ in self.fields))
 
     @property
     def about(self) -> str | None:
@@ -69,20 +90,43 @@ class Template:
             return None
         return fields[0].name
 
-    def renderer(self, columns: Sequence[str]) -> Callable[[Sequence[Any]], str]:
-        """Return the function from a row's values, in this order, to the prompt."""
+    @property
+    def formatted(self) -> str | None:
+        """The first column whose values are not written as they are."""
+        return next((name for name, spec in self.fields if spec), None)
+
+    def renderer(
+        self,
+        columns: Sequence[str],
+        source: Source | None = None,
+    ) -> Callable[[Sequence[Any]], str]:
+        """Return the function from a row's values, in this order, to the prompt.
+
+        With their `source`, cells that a format does not suit raise, and integers with
+        NA among them, which pandas keeps as floats, are written as integers.
+        """
+        writers = {} if source is None else writers_of(source, self.fields)
         parts = [part if isinstance(part, str) else "" for part in self._parts]
-        slots = [
-            (at, columns.index(part.name))
-            for at, part in enumerate(self._parts)
-            if isinstance(part, _Field)
-        ]
+        slots: list[tuple[int, int]] = []
+        written: list[tuple[int, int, Callable[[Any], str]]] = []
+        for at, part in enumerate(self._parts):
+            if isinstance(part, str):
+                continue
+            index, key = columns.index(part.name), (part.name, part.spec)
+            if key in writers:
+                written.append((at, index, writers[key]))
+            elif part.spec:
+                written.append((at, index, partial(_written, part)))
+            else:
+                slots.append((at, index))
 
         def render(row: Sequence[Any]) -> str:
             filled = parts.copy()
             for at, index in slots:
                 value = row[index]
                 filled[at] = value if type(value) is str else str(value)
+            for at, index, write in written:
+                filled[at] = write(row[index])
             return "".join(filled)
 
         return render
@@ -98,10 +142,17 @@ class Template:
             )
             raise TemplateError(msg)
         if count == 0 and field.name not in constants:
-            raise TemplateError(_unknown(field, self._what, [*names, *constants]))
+            known = [*names, *constants]
+            if field.braced and re.search(r"[^{]*[{\n]", field.name[1:]):
+                raise unclosed(field.name, known, self._what)  # a brace far behind it
+            raise TemplateError(_unknown(field, self._what, known))
 
 
-def _split(text: str, known: Iterable[str]) -> list[str | _Field]:
+def _written(field: _Field, value: Any) -> str:
+    return formatted(value, field.spec, field.name)
+
+
+def _split(text: str, known: Sequence[str], what: str) -> list[str | _Field]:
     """Split a template into text and fields; `known` names, the longest first."""
     parts: list[str | _Field] = []
     literal: list[str] = []
@@ -116,6 +167,8 @@ def _split(text: str, known: Iterable[str]) -> list[str | _Field]:
             field, position = named
             parts += ["".join(literal), field]
             literal = []
+        elif text.startswith("{", position):
+            raise unclosed(text[position + 1 :], known, what)
         else:
             literal.append("$")
     literal.append(text[position:])
@@ -123,13 +176,19 @@ def _split(text: str, known: Iterable[str]) -> list[str | _Field]:
     return [part for part in parts if part != ""]
 
 
-def _field(text: str, position: int, known: Iterable[str]) -> tuple[_Field, int] | None:
+def _field(text: str, position: int, known: Sequence[str]) -> tuple[_Field, int] | None:
     """Read the name after a dollar, and where the text goes on."""
     if text.startswith("{", position):
         # a column's name may hold braces itself, so try existing names first
         for name in known:
             if text.startswith(name + "}", position + 1):
                 return _Field(name, braced=True), position + len(name) + 2
+        for name in known:
+            if text.startswith(name + ":", position + 1):
+                start = position + len(name) + 2
+                if (end := text.find("}", start)) >= start:
+                    field = _Field(name, braced=True, spec=text[start:end])
+                    return field, end + 1
         match = _BRACED.match(text, position)
         return match and (_Field(match[1], braced=True), match.end())
     match = _NAME.match(text, position)
@@ -138,14 +197,84 @@ def _field(text: str, position: int, known: Iterable[str]) -> tuple[_Field, int]
 
 def _unknown(field: _Field, what: str, names: Sequence[str]) -> str:
     shown = f"${{{field.name}}}" if field.braced else f"${field.name}"
-    near = difflib.get_close_matches(field.name.strip(), names, n=3, cutoff=0.5)
-    folded = field.name.strip().casefold()
+    name, colon, spec = field.name.partition(":")
+    near = difflib.get_close_matches(name.strip(), names, n=3, cutoff=0.5)
+    folded = name.strip().casefold()
     near = [n for n in names if n.casefold() == folded] or near
     if near:
-        hint = "did you mean " + " or ".join(f"${{{name}}}" for name in near) + "?"
+        meant = " or ".join(f"${{{name}{colon}{spec}}}" for name in near)
+        hint = f"did you mean {meant}?"
     else:
         listed = ", ".join(repr(name) for name in names[:20]) or "none"
         hint = f"the names are: {listed}{' …' if len(names) > 20 else ''}."  # noqa: PLR2004
     if not field.braced:
         hint += f" For a dollar sign as text write $${field.name}."
     return f"the {what} names {shown}, which is neither a column nor in values=: {hint}"
+
+
+# -- how cells are written, where ``str`` does not do ---
+
+
+def writers_of(
+    source: Source, fields: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], Callable[[Any], str]]:
+    """Return how to write the cells of those fields that ``str`` does not do for.
+
+    Raises
+    ------
+    TemplateError
+        For a format that cells of the column do not take.
+    """
+    writers: dict[tuple[str, str], Callable[[Any], str]] = {}
+    for name, spec in fields:
+        whole = _whole_with_na(source, name)
+        if not (whole or spec):
+            continue
+        write = partial(formatted, spec=spec, name=name, whole=whole)
+        writers[name, spec] = write
+        if spec:
+            column = cells(source, name).dropna()
+            few = column.head(1) if column.dtype != object else column
+            for value in {type(value): value for value in few.tolist()}.values():
+                write(value)
+    return writers
+
+
+def formatted(value: Any, spec: str, name: str, *, whole: bool = False) -> str:
+    """Write a value by a format; nothing for the empty text in place of NA.
+
+    Examples
+    --------
+    >>> formatted(2.5, ".2f", "price"), formatted(3.0, "", "count", whole=True)
+    ('2.50', '3')
+    """
+    if not spec:
+        return str(int(value)) if whole and value != "" else str(value)
+    if isinstance(value, str) and (value == "" or is_na(value)):
+        return ""
+    if whole:
+        value = int(value)
+    try:
+        if not hasattr(value, "strftime"):
+            return format(value, spec)
+        if "%" in spec:
+            return str(value.strftime(spec))
+        why = "a date takes one such as %d.%m.%Y"
+    except (TypeError, ValueError) as error:
+        why = str(error)
+        if isinstance(value, str):
+            why += "; pd.to_numeric or pd.to_datetime converts the column"
+    msg = f"${{{name}:{spec}}} cannot write {value!r} ({type(value).__name__}): {why}"
+    raise TemplateError(msg)
+
+
+def _whole_with_na(source: Source, name: str) -> bool:
+    """Return whether a column holds integers that are floats only for want of NA."""
+    column = cells(source, name)
+    if column.dtype != np.float64:
+        return False
+    values = column.to_numpy()
+    known = values[~np.isnan(values)]
+    if not 0 < len(known) < len(values):
+        return False
+    return bool(np.all((np.abs(known) < _EXACT) & (known == np.floor(known))))

@@ -121,6 +121,7 @@ class _Group:
 
 
 def _program(arguments: Mapping[str, Any]) -> Program:
+    from pandas_llm._keys import refuse_quoted
     from pandas_llm.plan import Plan
 
     frame = table_of(arguments["data"], "agg")
@@ -130,6 +131,7 @@ def _program(arguments: Mapping[str, Any]) -> Program:
         raise InvalidValueError(msg)
     text = Plan("${prompt}", verb="complete", **arguments["options"])
     keys = arguments["keys"]
+    refuse_quoted(keys, "agg", "an answer about many rows")
     last = (
         text
         if keys is None
@@ -138,7 +140,14 @@ def _program(arguments: Mapping[str, Any]) -> Program:
     groups, index = _groups(frame, arguments, text)
     tree = _Tree(groups, text, last, most)
     levels = "answers are put together level by level; raise max_tokens_per_call"
-    several = any(len(tree.packs(group)) > 1 for group in groups)
+    leaves = [len(tree.packs(group)) for group in groups]
+    several = max(leaves, default=0) > 1
+
+    def span(_: int) -> tuple[int, int]:
+        # above two leaves and more there is an answer each two of them, at the most,
+        # and each may be asked for again, shorter
+        fewest = sum(count + (count > 1) for count in leaves)
+        return fewest, sum(3 * count - 1 if count > 1 else count for count in leaves)
 
     def steps(_: Any) -> Steps[Any]:
         yield from tree.climb()
@@ -146,7 +155,8 @@ def _program(arguments: Mapping[str, Any]) -> Program:
 
     failed = "answers that need them are NA"
     refused = levels if several else None
-    return Program("agg", steps, [text, last], failed=failed, batches=refused)
+    plans = [text, last]
+    return Program("agg", steps, plans, failed=failed, batches=refused, span=span)
 
 
 def _groups(
@@ -192,7 +202,7 @@ def _texts(frame: pd.DataFrame, column: Any, plan: Plan) -> list[str | None]:
     if not names:
         msg = f"{column!r} is neither a column nor a template with ${{column}} in it"
         raise InvalidValueError(msg)
-    render = template.renderer(names)
+    render = template.renderer(names, source)
     missing = missing_rows(source, names)
     rows = iter_rows(source, names)
     return [

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any
 
-from pandas_llm._verbs.forms import make_plan, tool
+from pandas_llm._verbs.aggregate import agg
+from pandas_llm._verbs.duplicates import drop_duplicates, duplicated, ngroup
+from pandas_llm._verbs.forms import make_plan, plan_of, tool
+from pandas_llm._verbs.largest import nlargest
+from pandas_llm._verbs.matching import filter as filter_rows
+from pandas_llm._verbs.matching import matches
+from pandas_llm._verbs.merging import merge
+from pandas_llm._verbs.searching import search
+from pandas_llm._verbs.values import classify
 from pandas_llm.errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -14,21 +22,22 @@ if TYPE_CHECKING:
 
     from pandas_llm._run import Estimate, Verb
     from pandas_llm._verbs.forms import Rows, Table
+    from pandas_llm._verbs.programs import Program
     from pandas_llm.batch import BatchJob
-    from pandas_llm.options import Options
     from pandas_llm.plan import Plan
 
 
 @tool
 def preview(  # noqa: PLR0913 - all by name but the first four
     data: Table | Rows,
-    template: str,
+    /,
+    template: str | None = None,
     keys: Any = None,
     rows: int = 3,
     *,
     as_requests: bool = False,
-    verb: Verb | None = None,
-    **options: Unpack[Options],
+    verb: str | None = None,
+    **options: Any,
 ) -> pd.DataFrame:
     """Show the prompts of the first `rows` rows; nothing is sent.
 
@@ -47,7 +56,8 @@ def preview(  # noqa: PLR0913 - all by name but the first four
 
     verb : str, optional
         ``"generate"``, or ``"complete"`` without `keys`; for ``"classify"`` the keys
-        are the labels, for ``"matches"`` and ``"filter"`` there are none.
+        are the labels. For a verb over the table the first questions are shown; pass
+        its parameters by name.
 
     Returns
     -------
@@ -68,19 +78,20 @@ def preview(  # noqa: PLR0913 - all by name but the first four
     >>> pandas_llm.preview([{"city": "Rome"}], "Praise ${city}.")["prompt"].tolist()
     ['Praise Rome.']
     """
-    plan = _plan(template, keys, options, verb)
+    plan = _ready(data, template, keys, options, verb)
     return plan.preview(data, rows, as_requests=as_requests)
 
 
 @tool
 def estimate(
     data: Table | Rows,
-    template: str,
+    /,
+    template: str | None = None,
     keys: Any = None,
     *,
     pilot: int = 0,
-    verb: Literal["generate", "extract", "complete", "classify"] | None = None,
-    **options: Unpack[Options],
+    verb: str | None = None,
+    **options: Any,
 ) -> Estimate:
     """Estimate what a run would take, before it is made.
 
@@ -96,7 +107,8 @@ def estimate(
         without it.
     verb : str, optional
         ``"generate"``, or ``"complete"`` without `keys`; for ``"classify"`` the
-        keys are the labels.
+        keys are the labels. For a verb over the table pass its parameters by name:
+        where the number of questions depends on the answers, it is a range.
 
     Returns
     -------
@@ -121,7 +133,7 @@ def estimate(
     >>> pandas_llm.estimate(rows, "Praise ${city}.", model="sim").requests
     1
     """
-    return _plan(template, keys, options, verb).estimate(data, pilot)
+    return _ready(data, template, keys, options, verb).estimate(data, pilot)
 
 
 @tool
@@ -175,34 +187,45 @@ def submit(
 
 
 _BY_ROW = ("generate", "extract", "complete", "classify", "embed")
-_QUESTIONS = {
-    "merge": "2.6 questions a left row, 1.0 with validate='1:1'",
-    "drop_duplicates": "2 questions a row",
-    "duplicated": "2 questions a row",
-    "ngroup": "2 questions a row",
-    "nlargest": "1.4 questions a row for ten of 1,000, twice that in both orders",
-    "agg": "the tokens of all rows, divided by max_tokens_per_call",
-    "search": "a vector a row, once",
-}
-"""What verbs ask of which the next question depends on the answers."""
+_TABLE = (
+    *(classify, matches, filter_rows, merge, drop_duplicates, duplicated, ngroup),
+    *(nlargest, agg, search),
+)
+_QUESTIONS = {"agg": "question", "search": "query"}
+"""What verbs call their template, where they have another word."""
 
 
 def _plan(
-    template: str, keys: Any, options: Mapping[str, Any], verb: str | None = None
+    template: str | None, keys: Any, options: Mapping[str, Any], verb: Any = None
 ) -> Plan:
-    """Make the plan of a verb that is told by whether there are keys, if not named."""
+    """Make the plan of a verb by row; without a name the keys say which."""
     name: Any = verb or ("complete" if keys is None else "generate")
     if name in ("matches", "filter"):
         name, keys = "extract", {"matches": bool}
-    if name in _QUESTIONS:
-        msg = (
-            f"what {name} asks depends on answers: about {_QUESTIONS[name]}. To see "
-            "one question, pass a frame of pairs or of texts, with verb='matches'"
-        )
-        raise InvalidValueError(msg)
     if name not in _BY_ROW:
         listed = ", ".join(map(repr, (*_BY_ROW, "matches", "filter")))
         msg = f"verb must be one of {listed}, not {verb!r}"
         raise InvalidValueError(msg)
+    if template is None and name != "embed":
+        msg = f"{name} needs a template"
+        raise InvalidValueError(msg)
     given = {"template": template, "keys": keys, "options": options}
     return make_plan(name, given)
+
+
+def _ready(
+    data: Any, template: str | None, keys: Any, options: Mapping[str, Any], verb: Any
+) -> Plan | Program:
+    """Return what a call of a verb would run."""
+    table = {one.__name__: one for one in _TABLE}
+    if verb not in table:
+        known = dict.fromkeys((*_BY_ROW, *table))
+        if verb is not None and verb not in known:
+            msg = f"verb must be one of {', '.join(map(repr, known))}, not {verb!r}"
+            raise InvalidValueError(msg)
+        return _plan(template, keys, options, verb)
+    names = _QUESTIONS.get(verb, "template"), "labels" if verb == "classify" else "keys"
+    given = dict(zip(names, (template, keys), strict=True))
+    passed = {name: value for name, value in given.items() if value is not None}
+    plan: Plan | Program = plan_of(table[verb])(data, **passed, **options)
+    return plan

@@ -122,7 +122,9 @@ def _chats(
     columns: list[str],
     missing: Any,
 ) -> Iterator[bytes]:
-    fill = {role: template.renderer(columns) for role, template in templates.items()}
+    fill = {
+        role: template.renderer(columns, source) for role, template in templates.items()
+    }
     for at, row in enumerate(iter_rows(source, columns)):
         if missing is not None and missing[at]:
             continue

@@ -11,13 +11,13 @@ from pandas_llm._algorithms import group_pairs
 from pandas_llm._verbs.forms import twin, verb
 from pandas_llm._verbs.pairs import (
     NEAREST,
+    Judge,
     Side,
-    ask,
     candidates,
     default_question,
     sides,
 )
-from pandas_llm._verbs.programs import Program, column_names, table_of
+from pandas_llm._verbs.programs import Program, Signed, column_names, table_of
 from pandas_llm.errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -28,11 +28,8 @@ if TYPE_CHECKING:
     from pandas_llm._verbs.pairs import Block
     from pandas_llm._verbs.programs import Steps
     from pandas_llm.options import Options
-    from pandas_llm.plan import Plan
 
     Keep = Literal["first", "last", False]
-
-_SAME = "same"
 
 
 @verb
@@ -44,6 +41,11 @@ def ngroup(  # noqa: PLR0913 - the verb's own parameters, all by name
     block: Block = NEAREST,
     neighbors: int = 5,
     max_pairs: int | None = None,
+    cascade: Any = None,
+    recall: float | None = None,
+    precision: float | None = None,
+    delta: float = 0.05,
+    thresholds: tuple[float, float] | None = None,
     **options: Unpack[Options],
 ) -> Program:
     """Return a number for each row, equal for rows that describe one thing.
@@ -71,6 +73,9 @@ def ngroup(  # noqa: PLR0913 - the verb's own parameters, all by name
         How many nearest rows of each are candidates.
     max_pairs : int, optional
         Needed for ``block=None`` above 100,000 pairs.
+    cascade, recall, precision, delta, thresholds
+        A cheap model first, as for `matches`: it answers all candidate pairs, and the
+        target holds for these. Other pairs of a group go to the model of the call.
     **options
         Any option of a run; ``help(pandas_llm.set_options)`` lists them.
 
@@ -100,6 +105,11 @@ def duplicated(  # noqa: PLR0913 - the verb's own parameters, all by name
     block: Block = NEAREST,
     neighbors: int = 5,
     max_pairs: int | None = None,
+    cascade: Any = None,
+    recall: float | None = None,
+    precision: float | None = None,
+    delta: float = 0.05,
+    thresholds: tuple[float, float] | None = None,
     **options: Unpack[Options],
 ) -> Program:
     """Return which rows describe a thing that another row describes.
@@ -110,8 +120,12 @@ def duplicated(  # noqa: PLR0913 - the verb's own parameters, all by name
         The rows.
     keep : {"first", "last", False}
         Which row of a thing is not marked, as in pandas.
-    subset, template, block, neighbors, max_pairs, **options
+    subset, template, block, neighbors, max_pairs
         As for `ngroup`.
+    cascade, recall, precision, delta, thresholds
+        As for `ngroup`.
+    **options
+        Any option of a run; ``help(pandas_llm.set_options)`` lists them.
 
     Returns
     -------
@@ -140,6 +154,11 @@ def drop_duplicates(  # noqa: PLR0913 - the verb's own parameters, all by name
     block: Block = NEAREST,
     neighbors: int = 5,
     max_pairs: int | None = None,
+    cascade: Any = None,
+    recall: float | None = None,
+    precision: float | None = None,
+    delta: float = 0.05,
+    thresholds: tuple[float, float] | None = None,
     **options: Unpack[Options],
 ) -> Program:
     """Return one row for each thing that rows describe.
@@ -150,8 +169,12 @@ def drop_duplicates(  # noqa: PLR0913 - the verb's own parameters, all by name
         The rows.
     keep : {"first", "last", False}
         Which row of a thing stays; False drops all that have a double.
-    subset, template, block, neighbors, max_pairs, **options
+    subset, template, block, neighbors, max_pairs
         As for `ngroup`.
+    cascade, recall, precision, delta, thresholds
+        As for `ngroup`.
+    **options
+        Any option of a run; ``help(pandas_llm.set_options)`` lists them.
 
     Returns
     -------
@@ -198,8 +221,6 @@ def _program(
     arguments: Mapping[str, Any],
     finish: Callable[[Any, NDArray[np.int64]], Any],
 ) -> Program:
-    from pandas_llm.plan import Plan
-
     data, template, subset = (
         arguments["data"],
         arguments["template"],
@@ -208,8 +229,9 @@ def _program(
     frame = table_of(data, name)
     used = list(frame.columns) if subset is None else column_names(frame, subset)
     question = template or default_question(used, used)
-    plan = Plan(question, {_SAME: bool}, verb="extract", **arguments["options"])
-    left, right = sides(frame, frame, question, plan.settings.values)
+    judge = Judge(question, arguments)
+    values = judge.plan.settings.values  # noqa: PD011
+    left, right = sides(frame, frame, question, values)
     columns = list(dict.fromkeys(left.columns + right.columns))
     compared = columns if subset is None else used
     left, right = (
@@ -217,14 +239,15 @@ def _program(
     )
 
     def steps(data: Any) -> Steps[Any]:
-        return finish(data, (yield from _groups(plan, left, right, arguments)))
+        groups = yield from _groups(judge, left, right, arguments)
+        return Signed(finish(data, groups), judge.facts)
 
     failed = "the two rows count as two things"
-    return Program(name, steps, [plan], failed=failed)
+    return judge.program(name, steps, failed)
 
 
 def _groups(
-    plan: Plan, left: Side, right: Side, arguments: Mapping[str, Any]
+    judge: Judge, left: Side, right: Side, arguments: Mapping[str, Any]
 ) -> Steps[NDArray[np.int64]]:
     """Ask about pairs of unlike rows, in rounds; return the number of each row."""
     unlike, group = _unlike(left)
@@ -234,18 +257,11 @@ def _groups(
     )
     listed = list(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True))
     asking = group_pairs(len(unlike), listed)
-    known: dict[tuple[int, int], Any] = {}
-    if plan.settings.batch and listed:  # one round: a batch takes hours
-        answers = yield from ask(plan, one, other, listed)
-        known = dict(zip(listed, answers, strict=True))
+    yield from judge.prepare(one, other, listed)
     try:
         asked = next(asking)
         while True:
-            if known:
-                answers = [known.get(pair) for pair in asked]
-            else:
-                answers = yield from ask(plan, one, other, asked)
-            asked = asking.send(answers)
+            asked = asking.send((yield from judge.ask(one, other, asked)))
     except StopIteration as end:
         numbers: NDArray[np.int64] = end.value[group]
     return np.asarray(pd.factorize(numbers)[0], np.int64)

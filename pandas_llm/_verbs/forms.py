@@ -22,7 +22,7 @@ from typing import (
 
 from pandas_llm import options
 from pandas_llm._display import ends_here
-from pandas_llm.errors import InvalidTypeError
+from pandas_llm.errors import InvalidTypeError, MissingVerbError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
@@ -89,10 +89,21 @@ def plan_of(verb: Callable[..., Any]) -> Callable[..., Any]:
 
 def _called(definition: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Call a definition; raise an error of ours for arguments that it does not take."""
+    signature, name = inspect.signature(definition), definition.__name__
+    own = signature.parameters
+    taken = {**own, **options.OPTIONS}
+    foreign = [
+        f"no {given}: {hint}"
+        for given, value in kwargs.items()
+        if given not in taken
+        and (hint := options.instead_of(given, value, taken, own)) is not None
+    ]
+    if foreign:
+        raise InvalidTypeError(f"{name}() has {'; '.join(foreign)}")
     try:
-        inspect.signature(definition).bind(*args, **kwargs)
+        signature.bind(*args, **kwargs)
     except TypeError as error:
-        raise InvalidTypeError(f"{definition.__name__}() {error}") from None
+        raise InvalidTypeError(f"{name}() {error}") from None
     return definition(*args, **kwargs)
 
 
@@ -100,8 +111,9 @@ def verb(definition: Callable[P, Plan | Program]) -> Callable[P, Any]:
     """Build a verb from its definition: a function that runs the plan on the data."""
     plan = plan_of(definition)
 
-    def run(data: Any, *args: Any, **kwargs: Any) -> Any:
-        return plan(data, *args, **kwargs)(data)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        made = plan(*args, **kwargs)
+        return made(args[0] if args else kwargs["data"])
 
     return form(run, definition, "data")
 
@@ -110,8 +122,9 @@ def twin(verb: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
     """Build the async twin of a verb, which runs in the caller's event loop."""
     plan = plan_of(verb)
 
-    async def run(data: Any, *args: Any, **kwargs: Any) -> Any:
-        return await plan(data, *args, **kwargs).acall(data)
+    async def run(*args: Any, **kwargs: Any) -> Any:
+        made = plan(*args, **kwargs)
+        return await made.acall(args[0] if args else kwargs["data"])
 
     return form(run, verb, "data", doc=_twin_doc(verb, "pandas_llm.a{}", ["df"]))
 
@@ -189,6 +202,21 @@ def named_after_class(accessor: type[C]) -> type[C]:
             member.__module__ = accessor.__module__
             member.__qualname__ = f"{accessor.__qualname__}.{name}"
     return accessor
+
+
+def missing_verb(place: Any, name: str, called: str) -> MissingVerbError:
+    """Return the error for a verb that a place lacks; it names ours for another tool's.
+
+    `called` is how people write the place, such as ``df.llm``.
+    """
+    verbs = [verb for verb in dir(place) if not verb.startswith("_")]
+    ours = options.verb_instead_of(name, verbs)
+    if ours is None:
+        said = f"there are {', '.join(verbs)}"
+    else:
+        line = (inspect.getdoc(getattr(place, ours)) or "").partition("\n")[0]
+        said = f"that is {called}.{ours} here. {line}"
+    return MissingVerbError(f"{called} has no {name!r}: {said}")
 
 
 def brief(verb: Callable[..., Any]) -> str:

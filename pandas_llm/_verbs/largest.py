@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import pandas as pd
 
-from pandas_llm._algorithms import select_largest, select_largest_by_votes
+from pandas_llm._algorithms import (
+    questions_asked,
+    select_largest,
+    select_largest_by_votes,
+)
 from pandas_llm._verbs.forms import twin, verb
-from pandas_llm._verbs.pairs import ask, sides
+from pandas_llm._verbs.pairs import questions, sides
 from pandas_llm._verbs.programs import Program, table_of
 from pandas_llm.errors import InvalidValueError
 
@@ -122,26 +126,28 @@ def _compared(arguments: Mapping[str, Any], options: Options) -> Program:
     used = list(dict.fromkeys(left.columns + right.columns))
     rows = left._replace(columns=used).whole()
 
+    select = select_largest_by_votes if arguments["votes"] else select_largest
+
     def steps(data: Any) -> Steps[Any]:
-        select = select_largest_by_votes if arguments["votes"] else select_largest
         asking = select(len(rows), k, plan.settings.seed or 0)
         try:
             asked = next(asking)
             while True:
                 pairs = [(int(rows[one]), int(rows[other])) for one, other in asked]
-                asked = asking.send(
-                    (
-                        yield from _both(
-                            plan, left, right, pairs, arguments["both_orders"]
-                        )
-                    )
-                )
+                both = arguments["both_orders"]
+                answers = yield from _both(plan, left, right, pairs, both)
+                asked = asking.send(answers)
         except StopIteration as end:
             return data.iloc[rows[end.value]]
 
+    def span(_: int) -> tuple[int, int]:
+        counts = questions_asked(select, len(rows), k)
+        each = 2 if arguments["both_orders"] else 1
+        return each * min(counts), each * max(counts)
+
     why = "each round of comparisons depends on the one before"
     failed = "the earlier of two rows stands first"
-    return Program("nlargest", steps, [plan], failed=failed, batches=why)
+    return Program("nlargest", steps, [plan], failed=failed, batches=why, span=span)
 
 
 def _both(
@@ -152,10 +158,11 @@ def _both(
     both_orders: bool,  # noqa: FBT001 - of this module alone
 ) -> Steps[list[Any]]:
     """Ask each pair, in both orders if wanted; None where the two answers differ."""
+    turned = [(other, one) for one, other in pairs] if both_orders else []
+    column = (yield plan, questions(left, right, [*pairs, *turned]))[_MORE]
+    answers = column.astype(object).where(column.notna(), None).tolist()
     if not both_orders:
-        return (yield from ask(plan, left, right, pairs))
-    turned = [(other, one) for one, other in pairs]
-    answers = yield from ask(plan, left, right, [*pairs, *turned])
+        return list(answers)
     there, back = answers[: len(pairs)], answers[len(pairs) :]
     return [
         one if other is None else (not other if one is None or one != other else None)

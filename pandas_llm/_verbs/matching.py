@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Unpack
 
-import pandas as pd
-
-from pandas_llm._verbs.cascade import by_decisions, cheap_options, target_of
+from pandas_llm._verbs.cascade import (
+    NO_BATCH,
+    bare,
+    by_decisions,
+    cheap_first,
+    dear_questions,
+)
 from pandas_llm._verbs.forms import twin, verb
 from pandas_llm._verbs.programs import Program, Signed
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    import pandas as pd
 
     from pandas_llm._verbs.forms import Rows, Table
     from pandas_llm._verbs.programs import Steps
@@ -88,7 +94,7 @@ def matches(  # noqa: PLR0913 - the verb's own parameters, all by name
         answers, facts = yield from ask(data)
         return Signed(_like(data, answers), facts)
 
-    return Program("matches", steps, ask.plans, failed=_NA, batches=ask.batches)
+    return ask.program("matches", steps, _NA)
 
 
 @verb
@@ -143,7 +149,7 @@ def filter(  # noqa: A001, PLR0913 - pandas' word; it hides nothing outside this
         return Signed(_chosen(data, mask), facts)
 
     failed = "those rows are kept" if keep_undecided else "those rows are left out"
-    return Program("filter", steps, ask.plans, failed=failed, batches=ask.batches)
+    return ask.program("filter", steps, failed)
 
 
 amatches, afilter = twin(matches), twin(filter)
@@ -163,25 +169,29 @@ class _Asking:
         self._name, self._threshold = name, threshold
         self._confidence = given["confidence"]
         template, keys = given["template"], {name: bool}
-        cascade = given["cascade"]
-        targets = {"recall": given["recall"], "precision": given["precision"]}
-        if cascade is None and any(targets.values()):
-            msg = "recall= and precision= are for a cascade: pass cascade='tiny'"
-            raise InvalidTypeError(msg)
+        first = cheap_first(given, "recall", "precision")
         weighed = self._confidence or threshold != _EVEN
-        sure = {"confidence": True} if weighed and cascade is None else {}
+        sure = {"confidence": True} if weighed and first is None else {}
         self._plan = Plan(template, keys, verb="extract", **sure, **options)
         self._cheap: Plan | None = None
         self.plans, self.batches = [self._plan], None
-        if cascade is not None:
+        if first is not None:
             if weighed:
                 msg = "threshold= and confidence= are for one model: leave cascade= out"
                 raise InvalidTypeError(msg)
-            self._target = target_of(targets, given["delta"], given["thresholds"])
-            more = cheap_options(cascade, options)
+            more, self._target = first
             self._cheap = Plan(template, keys, verb="extract", confidence=True, **more)
             self.plans.append(self._cheap)
-            self.batches = "what goes to the better model depends on the cheap one"
+            self.batches = NO_BATCH
+
+    def program(
+        self, name: str, steps: Callable[[Any], Steps[Any]], failed: str
+    ) -> Program:
+        """Return the program of a verb that asks so."""
+        span = None if self._cheap is None else dear_questions
+        return Program(
+            name, steps, self.plans, failed=failed, batches=self.batches, span=span
+        )
 
     def __call__(self, data: Any) -> Steps[tuple[pd.DataFrame, dict[str, Any]]]:
         """Ask; return a frame of answers, and what to say of them."""
@@ -190,13 +200,7 @@ class _Asking:
             plans = self._cheap, self._plan
             column, facts = yield from by_decisions(*plans, data, self._target, name)
             return column.to_frame(), facts
-        questions = data
-        if hasattr(data, "attrs"):
-            questions = data.copy(deep=False)
-            questions.attrs = {}
-        answer = yield self._plan, questions
-        if isinstance(answer, list):
-            answer = pd.DataFrame(answer).astype({name: "boolean"})
+        answer = yield self._plan, bare(data)
         out = answer[list(self._plan.columns)[: 1 + self._confidence]].copy()
         if self._threshold != _EVEN:
             self._hold(out, answer[f"{name}_confidence"])

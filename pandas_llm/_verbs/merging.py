@@ -10,13 +10,13 @@ import pandas as pd
 from pandas_llm._verbs.forms import twin, verb
 from pandas_llm._verbs.pairs import (
     NEAREST,
-    ask,
+    Judge,
     candidates,
     default_question,
     equal_rows,
     sides,
 )
-from pandas_llm._verbs.programs import Program, column_names, table_of
+from pandas_llm._verbs.programs import Program, Signed, column_names, table_of
 from pandas_llm.errors import ConfigurationError, InvalidTypeError, InvalidValueError
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     How = Literal["inner", "left", "right", "outer"]
     Match = tuple[int, int]
 
-_SAME = "same"
 _ONCE = {
     None: (False, False),
     "1:1": (True, True),
@@ -57,6 +56,11 @@ def merge(  # noqa: PLR0913 - pandas' own parameters, all by name
     block: Block = NEAREST,
     neighbors: int = 2,
     max_pairs: int | None = None,
+    cascade: Any = None,
+    recall: float | None = None,
+    precision: float | None = None,
+    delta: float = 0.05,
+    thresholds: tuple[float, float] | None = None,
     **options: Unpack[Options],
 ) -> Program:
     """Join the rows of two frames that belong together.
@@ -85,6 +89,9 @@ def merge(  # noqa: PLR0913 - pandas' own parameters, all by name
     block, neighbors, max_pairs
         Which pairs may be asked, as for `ngroup`; a tuple names a column of each side.
         The nearest of both sides are candidates.
+    cascade, recall, precision, delta, thresholds
+        A cheap model first, as for `matches`: it answers all candidate pairs, and the
+        target holds for these.
     **options
         Any option of a run; ``help(pandas_llm.set_options)`` lists them.
 
@@ -109,8 +116,6 @@ amerge = twin(merge)
 
 
 def _program(arguments: Mapping[str, Any]) -> Program:
-    from pandas_llm.plan import Plan
-
     data, right = table_of(arguments["data"], "merge"), _right(arguments["right"])
     once = _once(arguments["validate"])
     how = arguments["how"]
@@ -120,30 +125,33 @@ def _program(arguments: Mapping[str, Any]) -> Program:
     names = _names(data, right, arguments["suffixes"])
     keys = _keys(data, right, arguments)
     question = arguments["template"] or default_question(*keys)
-    plan = Plan(question, {_SAME: bool}, verb="extract", **arguments["options"])
-    if plan.settings.batch and any(once):
+    judge = Judge(question, arguments)
+    settings = judge.plan.settings
+    if settings.batch and any(once):
         msg = "batch=True asks all pairs in one round: leave validate= out"
         raise ConfigurationError(msg)
-    one, other = sides(data, right, question, plan.settings.values)
+    one, other = sides(data, right, question, settings.values)
     equal = []
     if keys[0]:
         one, other = one._replace(compared=keys[0]), other._replace(compared=keys[1])
         equal = _equal(one, other)
 
-    def steps(_: Any) -> Steps[pd.DataFrame]:
+    def steps(_: Any) -> Steps[Signed]:
         matches = list(equal)
         limits = arguments["neighbors"], arguments["max_pairs"]
         pairs = candidates(one, other, arguments["block"], *limits)
         open_pairs = _open(pairs, matches, once)
+        yield from judge.prepare(one, other, open_pairs)
         while open_pairs:
             asked = _disjoint(open_pairs, once) if any(once) else open_pairs
-            answers = yield from ask(plan, one, other, asked)
+            answers = yield from judge.ask(one, other, asked)
             matches += [pair for pair, yes in zip(asked, answers, strict=True) if yes]
             open_pairs = _free(open_pairs, matches, once, set(asked))
-        return _joined(data, right, sorted(matches), how, names)
+        out = _joined(data, right, sorted(matches), how, names)
+        return Signed(out, judge.facts)
 
     failed = "the two rows count as not belonging together"
-    return Program("merge", steps, [plan], failed=failed)
+    return judge.program("merge", steps, failed)
 
 
 def _right(right: Any) -> pd.DataFrame:

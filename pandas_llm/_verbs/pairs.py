@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from pandas_llm._algorithms import Pairs, near_pairs, near_vectors
-from pandas_llm._verbs.programs import column_names
+from pandas_llm._verbs.cascade import NO_BATCH, cheap_first, dear_questions, decide
+from pandas_llm._verbs.programs import Program, column_names
 from pandas_llm.errors import InvalidValueError, TemplateError
 
 if TYPE_CHECKING:
@@ -16,15 +17,19 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pandas_llm._verbs.cascade import Decided
     from pandas_llm._verbs.programs import Steps
     from pandas_llm.plan import Plan
 
+    Pair = tuple[int, int]
     Block = str | list[Any] | tuple[Any, Any] | Callable[..., Any] | None
 
 NEAREST = "nearest"
 """The usual `block`: the nearest rows by character n-grams."""
 MOST_PAIRS = 100_000
 """More pairs than this need `max_pairs`."""
+_SAME = "same"
+"""The key of the answer."""
 _QUESTION = "Do these two records describe one and the same thing?"
 
 
@@ -91,10 +96,8 @@ def sides(
     return used_sides[0], used_sides[1]
 
 
-def ask(
-    plan: Plan, left: Side, right: Side, pairs: Sequence[tuple[int, int]]
-) -> Steps[list[Any]]:
-    """Ask a plan about pairs of rows, and return its answers; None where it failed."""
+def questions(left: Side, right: Side, pairs: Sequence[Pair]) -> pd.DataFrame:
+    """Return the cells of some pairs, a pair a row."""
     one = np.array([pair[0] for pair in pairs], np.int64)
     other = np.array([pair[1] for pair in pairs], np.int64)
     columns = {}
@@ -102,9 +105,79 @@ def ask(
         for column in side.columns:
             values = side.frame[column].take(rows)
             columns[f"{side.name}.{column}"] = values.reset_index(drop=True)
-    answer = yield plan, pd.DataFrame(columns)
-    last = answer[next(iter(plan.columns))]
-    return list(last.astype(object).where(last.notna(), None))
+    return pd.DataFrame(columns)
+
+
+class Judge:
+    """Who answers yes or no about pairs: a plan, or a cheap one before it."""
+
+    plans: list[Plan]
+
+    def __init__(self, question: str, arguments: Mapping[str, Any]) -> None:
+        from pandas_llm.plan import Plan
+
+        keys, given = {_SAME: bool}, arguments["options"]
+        self.plan = Plan(question, keys, verb="extract", **given)
+        self.plans, self.batches = [self.plan], None
+        self._first = cheap_first(arguments, "recall", "precision")
+        if self._first is not None:
+            more, _ = self._first
+            cheap = Plan(question, keys, verb="extract", confidence=True, **more)
+            self.plans, self.batches = [self.plan, cheap], NO_BATCH
+        self.candidates = 0
+        self._answers: dict[Pair, bool | None] = {}
+        self._decided: Decided | None = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What ``attrs`` says of a cascade."""
+        return {} if self._decided is None else self._decided.facts
+
+    def program(
+        self, name: str, steps: Callable[[Any], Steps[Any]], failed: str
+    ) -> Program:
+        """Return the program of a verb whose questions this judge answers."""
+        return Program(
+            name, steps, self.plans, failed=failed, batches=self.batches, span=self.span
+        )
+
+    def span(self, first: int) -> tuple[int, int]:
+        """Return how many questions there are at the least, and at the most."""
+        if self._first is None:
+            return first, self.candidates
+        return dear_questions(first)
+
+    def prepare(self, left: Side, right: Side, pairs: Sequence[Pair]) -> Steps[None]:
+        """Answer what needs no rounds: a batch, or what a cheap model is sure of."""
+        self.candidates = len(pairs)
+        if not pairs:
+            return
+        if self.plan.settings.batch:  # a batch takes hours
+            yield from self.ask(left, right, pairs)
+        if self._first is None:
+            return
+        target, asked = self._first[1], questions(left, right, pairs)
+        first = yield from decide(self.plans[1], self.plan, asked, target, _SAME)
+        known = first.kept | first.answers.asked
+        sure = np.where(first.kept, first.yes, first.answers.codes)
+        for at in np.flatnonzero(known).tolist():
+            self._answers[pairs[at]] = None if sure[at] < 0 else bool(sure[at])
+        self._decided = first
+
+    def ask(
+        self, left: Side, right: Side, pairs: Sequence[Pair]
+    ) -> Steps[list[bool | None]]:
+        """Return answers, each asked once; None where the question failed."""
+        fresh = [pair for pair in pairs if pair not in self._answers]
+        if self.plan.settings.batch and self._answers:
+            fresh = []  # one round is all there is
+        if fresh:
+            asked = yield self.plan, questions(left, right, fresh)
+            answers = asked[_SAME].astype(object).where(asked[_SAME].notna(), None)
+            self._answers.update(zip(fresh, answers, strict=True))
+            if self._decided is not None:
+                self._decided.answers.book(asked)
+        return [self._answers.get(pair) for pair in pairs]
 
 
 def candidates(

@@ -6,13 +6,16 @@ result; so it is written once for sync and async code.
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias, TypeVar
 
 from pandas_llm._display import ends_here
 from pandas_llm.errors import (
     ConfigurationError,
+    CostLimitError,
     InvalidTypeError,
     InvalidValueError,
     LLMWarning,
@@ -24,8 +27,11 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from pandas_llm._run import Estimate
     from pandas_llm.plan import Plan
 
+NOT_PROVEN = "not proven: max_cost is reached"
+"""The bound of a cascade whose better model could not answer all that it should."""
 T = TypeVar("T")
 Steps: TypeAlias = "Generator[tuple[Plan, Any], Any, T]"
 
@@ -34,10 +40,12 @@ class Program:
     """A verb over a table, ready to be called with its data.
 
     `steps` builds the generator for some data, `failed` describes failed questions for
-    the warning, and `batches` says why `batch` is refused, if it is.
+    the warning, and `batches` says why `batch` is refused, if it is. `span` takes how
+    many questions come first, and returns the least and the most of all; without it
+    there are no others.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all by name but the first three
         self,
         name: str,
         steps: Callable[[Any], Steps[Any]],
@@ -45,8 +53,10 @@ class Program:
         *,
         failed: str,
         batches: str | None = None,
+        span: Callable[[int], tuple[int, int]] | None = None,
     ) -> None:
         self.name, self.steps, self.failed = name, steps, failed
+        self.plans, self._span = plans, span
         if batches is not None and any(plan.settings.batch for plan in plans):
             msg = f"{name} takes no batch=True: {batches}"
             raise ConfigurationError(msg)
@@ -68,6 +78,30 @@ class Program:
             with course.booked():
                 course.answer = await step.plan.acall(step.questions)
         return course.result
+
+    @ends_here
+    def preview(
+        self, data: Any, rows: int = 3, *, as_requests: bool = False
+    ) -> pd.DataFrame:
+        """Show the first questions, or their whole requests; send nothing."""
+        step = _Course(self, data).next()
+        plan, questions = (self.plans[0], []) if step is None else step
+        return plan.preview(questions, rows, as_requests=as_requests)
+
+    @ends_here
+    def estimate(self, data: Any, pilot: int = 0) -> Estimate:
+        """Return what the call would take, by its first questions."""
+        step = _Course(self, data).next()
+        if step is None:
+            return self.plans[0].estimate([], pilot)
+        if self._span is None:
+            return replace(step.plan.estimate(step.questions, pilot), rows=len(data))
+        first = len(step.questions)
+        known = self.plans[0].estimate(step.questions, pilot)
+        least, most = self._span(first)
+        if least == most == first:
+            return replace(known, rows=len(data))
+        return known.between(len(data), least / first, most / first)
 
     def submit(self, data: Any) -> NoReturn:
         """Refuse: the next questions depend on the answers."""
@@ -99,6 +133,7 @@ class _Course:
         self._steps = program.steps(data)
         self._started = time.monotonic()
         self._notices: list[str] = []
+        self._stopped: CostLimitError | None = None
         self.answer: Any = None
         self.result: Any = None
 
@@ -110,10 +145,15 @@ class _Course:
             signed = end.value
             if not isinstance(signed, Signed):
                 signed = Signed(signed, {})
+            if self._stopped and "cascade_bound" in signed.facts:
+                signed.facts["cascade_bound"] = NOT_PROVEN
             self.result = self._ledger.sign(*signed)
+            if self._stopped:
+                self._end_early(self._stopped)
             self._warn()
             return None
-        spent = self._ledger.usage.known_cost
+        # once stopped, only what is kept is answered
+        spent = math.inf if self._stopped else self._ledger.usage.known_cost
         return _Step(plan.within(spent, time.monotonic() - self._started), questions)
 
     @contextmanager
@@ -124,11 +164,29 @@ class _Course:
         try:
             with collected(self._notices):
                 yield
+        except CostLimitError as error:
+            # the verb ends with what is known: what is left is read from the cache
+            if error.partial is None:
+                raise
+            self._stopped, self.answer = error, error.partial
         except BaseException as error:
             self._ledger.add(getattr(error, "partial", None))
             self._ledger.sign(None)
             raise
         self._ledger.add(self.answer)
+
+    def _end_early(self, stopped: CostLimitError) -> NoReturn:
+        """Raise that `max_cost` is reached, with the verb's own result so far."""
+        usage, program = self._ledger.usage, self._program
+        msg = (
+            f"{program.name}: max_cost is reached, with ${usage.known_cost:.4g} spent "
+            f"on {usage.rows} questions; {usage.failed} of them have no answer: "
+            f"{program.failed}. `.partial` has the result so far; answers are kept, so "
+            "the same call with a higher max_cost goes on"
+        )
+        error = CostLimitError(msg)
+        error.partial, error.failures = self.result, stopped.failures
+        raise error from None
 
     def _warn(self) -> None:
         """Warn once about all questions that failed or have a remark."""

@@ -123,6 +123,8 @@ def extract(  # noqa: PLR0913 - the verb's own parameters, all by name
     flatten: bool = False,
     confidence: bool = False,
     codes: bool | None = None,
+    overwrite: bool = False,
+    only_missing: bool = False,
     **options: Unpack[Options],
 ) -> Plan:
     """Extract exactly one record a row, joined to the row's own columns.
@@ -139,6 +141,11 @@ def extract(  # noqa: PLR0913 - the verb's own parameters, all by name
         one request a key; see `classify`.
     codes : bool, optional
         As for `classify`.
+    overwrite : bool
+        Replace columns of the keys' names that the frame has, such as those of the
+        last run; they keep their places. Otherwise that is an error.
+    only_missing : bool
+        Ask only for rows in which all of those columns are NA, and fill them.
 
     Returns
     -------

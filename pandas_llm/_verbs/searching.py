@@ -82,13 +82,15 @@ def search(
     asked = Plan("query", verb="embed", **own)
 
     def steps(_: Any) -> Steps[pd.DataFrame]:
-        goal = yield asked, pd.DataFrame({"query": [query]})
         if known:
             vectors = frame[column]
         else:
             rows = frame.copy(deep=False)
             rows.attrs = {}
             vectors = yield texts, rows
+        if vectors.isna().all():
+            return _nearest(frame, vectors, None, k)
+        goal = yield asked, pd.DataFrame({"query": [query]})
         return _nearest(frame, vectors, goal.iloc[0], k)
 
     return Program("search", steps, [asked], failed="those rows are not found")

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
+from pandas_llm._verbs.cascade import NO_BATCH, by_labels, cheap_first, dear_questions
 from pandas_llm._verbs.forms import Errors, make_plan, twin, verb
+from pandas_llm._verbs.programs import Program, Signed
 from pandas_llm.errors import InvalidTypeError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import pandas as pd
 
+    from pandas_llm._verbs.cascade import Target
     from pandas_llm._verbs.forms import Rows, Table
-    from pandas_llm._verbs.programs import Program
     from pandas_llm.options import LabelOptions, Options, SeriesOptions, VectorOptions
     from pandas_llm.plan import Plan
 
@@ -233,12 +233,10 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
     """
     given = locals()
     own = {name: given.pop(name) for name in _CASCADE}
-    if own["cascade"] is None:
-        if accuracy is not None or thresholds is not None:
-            msg = "accuracy= and thresholds= are for a cascade: pass cascade='tiny'"
-            raise InvalidTypeError(msg)
+    first = cheap_first({**own, "options": options}, "accuracy")
+    if first is None:
         return make_plan("classify", given)
-    return _cascade(own, given)
+    return _cascade(*first, given)
 
 
 @overload
@@ -272,6 +270,8 @@ def embed(  # noqa: PLR0913 - the verb's own parameters, all by name
     *,
     dimensions: int | None = None,
     expand: bool = False,
+    overwrite: bool = False,
+    only_missing: bool = False,
     name: str = "embedding",
     errors: Errors = "coerce",
     error_column: str | None = None,
@@ -292,6 +292,9 @@ def embed(  # noqa: PLR0913 - the verb's own parameters, all by name
         The length of the vectors, where the model leaves a choice.
     expand : bool
         Make a column of float32 of each dimension, ``name_0`` and so on.
+    overwrite, only_missing : bool
+        With `expand`: put those columns into the frame and return it whole, in place
+        of those of an earlier run, or asking only for rows where they are all NA.
     name : str
         The result's name.
     errors, error_column, **options
@@ -332,19 +335,14 @@ aembed = twin(embed)
 _CASCADE = ("cascade", "accuracy", "delta", "thresholds")
 
 
-def _cascade(own: Mapping[str, Any], given: dict[str, Any]) -> Program:
+def _cascade(more: dict[str, Any], target: Target, given: dict[str, Any]) -> Program:
     """Build the program that asks a cheap model first."""
-    from pandas_llm._verbs.cascade import by_labels, cheap_options, target_of
-    from pandas_llm._verbs.programs import Program, Signed
-
     usual = {"confidence": False, "probabilities": False, "abstain_below": None}
     usual |= {"calibrate": None, "gold": None, "error_column": None}
     if odd := [name for name, value in usual.items() if given[name] is not value]:
         msg = f"a cascade returns labels alone: leave {odd[0]}= out"
         raise InvalidTypeError(msg)
-    target = target_of({"accuracy": own["accuracy"]}, own["delta"], own["thresholds"])
     dear = make_plan("classify", given)
-    more = cheap_options(own["cascade"], given["options"])
     cheap = make_plan("classify", {**given, "probabilities": True, "options": more})
     labels = list(dear.labels)
 
@@ -357,6 +355,11 @@ def _cascade(own: Mapping[str, Any], given: dict[str, Any]) -> Program:
             return out.astype(object).where(out.notna(), None).tolist()
         return Signed(out, facts)
 
-    why = "what goes to the better model depends on the cheap one"
-    plans, failed = [dear, cheap], "their labels are NA"
-    return Program("classify", steps, plans, failed=failed, batches=why)
+    return Program(
+        "classify",
+        steps,
+        [dear, cheap],
+        failed="their labels are NA",
+        batches=NO_BATCH,
+        span=dear_questions,
+    )

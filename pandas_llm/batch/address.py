@@ -16,36 +16,28 @@ if TYPE_CHECKING:
 
 
 def confirmed(task: Task, base_url: str | None) -> Task:
-    """Return a loaded task, if the address that its file names is the reader's own.
-
-    Raises
-    ------
-    ConfigurationError
-        When neither the provider nor this process names the address.
-    InvalidValueError
-        When `base_url` is another than that of the file.
-    """
+    """Return a loaded task, if the address in its file is the reader's own."""
     settings = task.settings
-    kept = settings.base_url
+    sent_to = settings.base_url
     if base_url is not None:
-        if kept is not None and _bare(kept) != _bare(base_url):
-            msg = f"the job was sent to {shown(kept)}, not to base_url={base_url!r}"
+        if sent_to is not None and _bare(sent_to) != _bare(base_url):
+            msg = f"the job was sent to {shown(sent_to)}, not to base_url={base_url!r}"
             raise InvalidValueError(shown(msg))
         return replace(task, settings=replace(settings, base_url=base_url))
-    if kept is None:
+    if sent_to is None:
         return task
     here = resolve_endpoint(replace(settings, base_url=None, replay=True))
     known = preset(here.provider)
     own = (here.base_url, known and known.base_url, options.get_options()["base_url"])
-    if _bare(kept) in {_bare(place) for place in own if place}:
+    if _bare(sent_to) in {_bare(place) for place in own if place}:
         return task
     variable = known.address if known is not None else None
     or_set = f", or set {variable}" if variable else ""
     msg = (
-        f"the job's file names the address {shown(kept)}, which is neither "
+        f"the job's file names the address {shown(sent_to)}, which is neither "
         f"{here.provider}'s own nor set in this process: it would be sent your API "
         "key and your rows. If you know the address, confirm it: "
-        f"base_url={shown(_bare(kept))!r}{or_set}"
+        f"base_url={shown(_bare(sent_to))!r}{or_set}"
     )
     raise ConfigurationError(msg)
 

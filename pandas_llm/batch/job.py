@@ -17,19 +17,17 @@ from pandas_llm._display import Bar, Status, Totals, ends_here
 from pandas_llm._run import TaskRun, run_for
 from pandas_llm.batch import saved
 from pandas_llm.batch.address import confirmed
-from pandas_llm.batch.parts import send_waiting
-from pandas_llm.batch.sending import Sending, settle_all
-from pandas_llm.batch.state import Book, find, sole_sender
+from pandas_llm.batch.looking import cancel, look
+from pandas_llm.batch.sending import Sending
+from pandas_llm.batch.state import Book, find
 from pandas_llm.batch.upload import QueueFullError, Upload, all_items
 from pandas_llm.cache import location
 from pandas_llm.errors import (
     BatchError,
     LLMError,
-    ModelNotFoundError,
     NotCachedError,
     ProviderError,
 )
-from pandas_llm.redaction import shown, visible
 from pandas_llm.types import Outcome
 
 if TYPE_CHECKING:
@@ -37,13 +35,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pandas_llm._run import Task
-    from pandas_llm.batch.state import Part, State
-    from pandas_llm.providers import Result, Snapshot
+    from pandas_llm.batch.state import State
 
 __all__ = ["BatchJob", "BatchStatus", "load"]
 
 _SOON, _LATE = 0.2, 30.0
-"""Seconds between looks, at first and at last."""
+"""Seconds between looks, at the beginning and at most."""
 _LONGEST_SILENCE = 900.0
 """Seconds without an answer to a look, while waiting: a batch takes hours anyway."""
 _LONGEST_QUEUE = 86_400.0
@@ -51,7 +48,7 @@ _LONGEST_QUEUE = 86_400.0
 
 
 class BatchStatus(NamedTuple):
-    """How a job is, by the provider's own counts."""
+    """The state of a job, by the provider's own counts."""
 
     total: int
     done: int
@@ -92,14 +89,14 @@ class BatchJob:
         return f"BatchJob({self.id!r}, {now.done + now.failed} of {now.total}, {how})"
 
     def status(self) -> BatchStatus:
-        """Ask the provider how the job is."""
+        """Ask the provider for the state of the job."""
         with _noted(self._book.notes):
             run_for(self._task.settings, self._look)
         return self._now()
 
     def cancel(self) -> BatchStatus:
         """End the job early; what it has done is kept and paid for."""
-        run_for(self._task.settings, self._cancel)
+        run_for(self._task.settings, lambda: cancel(self._task, self._book))
         return self._now()
 
     def result(self, data: Any, *, wait: bool = True) -> Any:
@@ -148,10 +145,12 @@ class BatchJob:
         )
 
     def _run(self, data: Any) -> TaskRun:
-        """Build the ordinary run over what is kept."""
+        """Build the ordinary run over the replies in the cache."""
         settings = self._task.settings
-        kept = replace(settings, replay=True, batch=False, max_cost=None, fallback=())
-        return TaskRun(replace(self._task, settings=kept), data, bar=self._bar())
+        offline = replace(
+            settings, replay=True, batch=False, max_cost=None, fallback=()
+        )
+        return TaskRun(replace(self._task, settings=offline), data, bar=self._bar())
 
     async def _finish(self, run: TaskRun, *, wait: bool) -> None:
         pause = _SOON
@@ -189,7 +188,7 @@ class BatchJob:
         self._state.unsent = 0  # what is left has a reason
 
     async def _explain(self, run: TaskRun) -> None:
-        """Note of rows without an answer what the batch said of them."""
+        """Note why the batch has no answer for rows that lack one."""
         outcomes = run.outcomes
         bare = [
             at
@@ -208,89 +207,21 @@ class BatchJob:
             )
         keys = {item.position: item.key.hex() for item in items}
         for at in bare:
-            said = self._state.reasons.get(keys[at], f"no answer in the batch ({last})")
-            error = BatchError(f"{said}; without batch=True it is asked at once")
+            reason = self._state.reasons.get(
+                keys[at], f"no answer in the batch ({last})"
+            )
+            error = BatchError(f"{reason}; without batch=True it is asked at once")
             outcomes.add(at, Outcome([], error, attempts=0))
 
     async def _look(self) -> None:
-        """Ask how the batches are; take the results of those that have ended."""
-        if not self._state.pending:
-            return
-        async with Upload.opened(self._task, self._path) as upload:
-            if self._state.open:
-                async with sole_sender(self._path, self._tell):
-                    self._book.save()  # takes up what another process has found out
-                    await settle_all(upload, self._book)
-            live = self._state.live
-            for part in live:
-                try:
-                    url = upload.batches.poll(part.id)
-                    told = await upload.look(url, upload.batches.read)
-                except ModelNotFoundError:
-                    part.ended, part.word = True, "not known to the provider any more"
-                    continue
-                await self._take(upload, part, told)
-            self._book.save()
-            # room comes as batches end; one that was just held back is not asked for
-            if not any(part.waiting for part in live) and (
-                not self._state.live or any(part.ended for part in live)
-            ):
-                async with sole_sender(self._path, self._tell):
-                    await send_waiting(upload, self._book)
-
-    async def _take(self, upload: Upload, part: Part, told: Snapshot) -> None:
-        part.word = visible(told.word)
-        part.reason = told.reason and visible(told.reason)
-        part.done, part.failed = told.done, told.failed
-        self._word = part.word
-        if told.full:
-            self._book.full(part, told.reason or "")
-        elif told.state == "ended":
-            keys = {key.hex() for key in self._book.rows(part)}
-            found = await self._results(upload, part, told.files)
-            own = [result for result in found if not keys or result.custom_id in keys]
-            if part.guessed and not own:
-                part.reason = "it was another's batch of the same moment and size"
-            for result in own:
-                upload.keep(result, self._state)
-            upload.cache.flush()
-            if upload.cache.broken:
-                raise LLMError(
-                    f"the batch's answers cannot be kept: {upload.cache.broken}"
-                )
-            part.ended = True
+        self._word = await look(self._task, self._book, self._tell) or self._word
         now = self._now()
         self._totals.done, self._totals.failed = now.done + now.failed, now.failed
-
-    async def _results(
-        self, upload: Upload, part: Part, urls: Sequence[str]
-    ) -> list[Result]:
-        """Bring all results of a batch home, before any is counted."""
-        found: list[Result] = []
-        for url in urls:
-            try:
-                found += await upload.results(url)
-            except ModelNotFoundError:
-                part.reason = (
-                    f"its results are gone from the provider ({shown(url)}: 404), "
-                    "which keeps them for some weeks; batch=True sends the rows again"
-                )
-        return found
-
-    async def _cancel(self) -> None:
-        async with Upload.opened(self._task, self._path) as upload:
-            for part in self._state.live:
-                response = await upload.send(upload.batches.cancel(part.id))
-                part.word = visible(upload.batches.read(response.body).word)
-            for part in self._state.waiting:
-                part.waiting, part.ended, part.word = False, True, "never sent"
-            self._state.unsent = 0
-            self._book.save()
 
 
 @contextmanager
 def _noted(notes: Sequence[str]) -> Iterator[None]:
-    """Let an interrupt say what may exist at the provider."""
+    """Add to an interrupt what may exist at the provider."""
     try:
         yield
     except (KeyboardInterrupt, asyncio.CancelledError) as error:
@@ -361,10 +292,10 @@ def load(
     if path is None:
         msg = f"no job {job_id!r}: PANDAS_LLM_CACHE says that there is no file; pass "
         raise LLMError(f"{msg}cache= with the one that was used")
-    found = find(path, job_id)
-    if found is None:
+    known = find(path, job_id)
+    if known is None:
         raise LLMError(f"no job {job_id!r} in {path}")
-    state, written = found
+    state, written = known
     if not written.startswith(b"{"):
         ids = ", ".join(part.id for part in state.parts) or "none"
         msg = (

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 _ROOM = 0.8
-"""Of the account's queue that a batch may take: its tokens are estimated."""
+"""The share of the account's queue for one batch: its tokens are estimated."""
 
 
 async def send_all(upload: Upload, todo: Sequence[Item], book: Book) -> None:
@@ -127,15 +127,7 @@ async def _launch(
 
 
 async def affords(upload: Upload, todo: Sequence[Item], budget: CostBudget) -> None:
-    """Hold `max_cost` before a batch is sent: it cannot be stopped in time.
-
-    Raises
-    ------
-    ConfigurationError
-        When nobody can tell what the batch may cost.
-    CostLimitError
-        When it may cost more than is left.
-    """
+    """Check `max_cost` before a batch is sent: it cannot be stopped in time."""
     if budget.limit is None:
         return
     spec, prices = upload.client.spec, upload.client.prices

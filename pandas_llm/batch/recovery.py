@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from pandas_llm.providers import Listed, Snapshot
 
 _SETTLES = 10.0
-"""Seconds after which a batch that was asked for stands in the list, or is none."""
+"""Seconds after which a batch that exists is certainly in the list."""
 _PAUSE = 1.0
 """Seconds between looks."""
 _SKEW = 300.0
-"""Seconds that a moment in the list may be off."""
+"""How far a moment in the list may be off, in seconds."""
 _PAGES = 50
 
 
@@ -37,24 +37,11 @@ def confirm(part: Part, made: Snapshot) -> None:
 async def settle(
     upload: Upload, part: Part, book: Book, why: MaybeCreatedError | None = None
 ) -> bool:
-    """Find out whether there is a batch; one that is found is gone on with.
-
-    Parameters
-    ----------
-    part : Part
-        What was noted.
-    why : MaybeCreatedError, optional
-        The unclear answer, if it has just come.
-
-    Raises
-    ------
-    MaybeCreatedError
-        When the list does not tell.
-    """
+    """Find out whether a noted batch exists; `why` is an unclear answer to it."""
     age = 0.0 if why else max(0.0, time.time() - part.noted)
     until = time.monotonic() + _SETTLES - age
     try:
-        while (found := await _search(upload, part, book)) is None:
+        while (batch := await _search(upload, part, book)) is None:
             if time.monotonic() >= until:
                 return False
             await asyncio.sleep(_PAUSE)
@@ -62,7 +49,7 @@ async def settle(
         raise
     except ProviderError as error:
         raise (why or upload.unclear(part.requests, error)) from error
-    confirm(part, found)
+    confirm(part, batch)
     book.save()
     return True
 
@@ -95,7 +82,7 @@ async def _search(upload: Upload, part: Part, book: Book) -> Snapshot | None:
 
 
 def _is_similar(one: Listed, part: Part, noted: float, timeout: float) -> bool:
-    """Return whether a batch that nothing names can be the one."""
+    """Return whether a batch without name or file can be the one."""
     if one.name is not None or one.file is not None:
         return False
     created = noted if one.created is None else one.created

@@ -30,6 +30,7 @@ from pandas_llm._keys import (
     UNIONS,
     Column,
     Place,
+    Quoted,
     columns_of,
     keys_of,
     numbered,
@@ -54,13 +55,13 @@ if TYPE_CHECKING:
 _VERSION = 1
 _NUMBERS = ("ge", "gt", "le", "lt", "multiple_of")
 _LENGTHS = ("min_length", "max_length")
-_SAID: Mapping[Any, set[str]] = {
+_KEYWORDS: Mapping[Any, set[str]] = {
     int: {*_NUMBERS},
     float: {*_NUMBERS},
     str: {*_LENGTHS, "pattern"},
     list: {*_LENGTHS},
 }
-"""The constraints that a schema says of a type, and all that they mean."""
+"""The constraints of each type that a schema expresses in full."""
 _DAMAGED = (
     *(KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError),
     *(PydanticUserError, SchemaError, LLMError),
@@ -68,13 +69,7 @@ _DAMAGED = (
 
 
 def write(task: Task) -> bytes:
-    """Return a task as JSON, without any key.
-
-    Raises
-    ------
-    ConfigurationError
-        For an option that JSON cannot hold.
-    """
+    """Return a task as JSON, without any key; refuse what JSON cannot hold."""
     job = {
         "version": _VERSION,
         "template": task.template,
@@ -87,24 +82,7 @@ def write(task: Task) -> bytes:
 
 
 def read(written: bytes, path: Path, keys: Any = None) -> Task:
-    """Build the task that was written down.
-
-    Parameters
-    ----------
-    written : bytes
-        What `write` made.
-    path : Path
-        The cache file that it was in.
-    keys : optional
-        The keys of the call, to read replies with all that they check.
-
-    Raises
-    ------
-    LLMError
-        When it cannot be read.
-    ValueError
-        When `keys` are not those of the call.
-    """
+    """Build the task that `write` wrote; `keys` add what no schema can say."""
     try:
         job = json.loads(written)
         if job["version"] != _VERSION:
@@ -131,24 +109,24 @@ def read(written: bytes, path: Path, keys: Any = None) -> Task:
 def _options(task: Task) -> dict[str, Any]:
     """Return the options as JSON holds them; functions stay behind, as keys do."""
     settings = without_secrets(task.settings)
-    given = transferable(settings)
-    del given["cache"]  # the file that this goes into
+    values = transferable(settings)
+    del values["cache"]  # the file that this goes into
     if task.embeds is not None:
-        given["max_tokens"] = None  # no option of vectors
+        values["max_tokens"] = None  # no option of vectors
     # as they go into requests, or these would be others where the job is read
-    given["examples"] = examples_of(settings, task.verb)
-    given["extra"] = orjson.loads(orjson.dumps(dict(settings.extra or {})))
-    given["values"] = {name: str(v) for name, v in (settings.values or {}).items()}
-    for name, value in given.items():
+    values["examples"] = examples_of(settings, task.verb)
+    values["extra"] = orjson.loads(orjson.dumps(dict(settings.extra or {})))
+    values["values"] = {name: str(v) for name, v in (settings.values or {}).items()}
+    for name, value in values.items():
         if callable(value):
-            given[name] = None
+            values[name] = None
             continue
         try:
             json.dumps(value, default=_plain)
         except (TypeError, ValueError) as error:
             msg = f"{name} cannot be kept with a batch job, JSON does not hold it"
             raise ConfigurationError(f"{msg}: {error}") from error
-    return given
+    return values
 
 
 def _plain(value: Any) -> Any:
@@ -164,7 +142,7 @@ def _plain(value: Any) -> Any:
 
 
 def _output(task: Task) -> dict[str, Any] | None:
-    """Return what the keys have come to; None for a verb without."""
+    """Return the schema and the columns of the keys; None for a verb without."""
     keys = parsed_keys(task.verb, task.keys, task.shape)
     if keys is None:
         return None
@@ -195,8 +173,8 @@ def _rebuilt(
     if output is None:
         return make_task(template, None, verb, shape, settings)
     schema, record, names = output["schema"], output["record"], output["models"]
-    found = {name: _found(place) for name, place in names.items()}
-    models = {name: model for name, model in found.items() if model is not None}
+    imported = {name: _imported(place) for name, place in names.items()}
+    models = {name: model for name, model in imported.items() if model is not None}
     if output["is_model"]:
         for model in models.values():
             with suppress(TypeError, ValueError):  # it may be another by now
@@ -218,11 +196,16 @@ def _rebuilt(
 def _places(output: Mapping[str, Any]) -> list[Place]:
     return [
         Place(
-            Column(told["name"], told["kind"], tuple(told["labels"])),
-            told["path"],
-            told["numbers"],
+            Column(
+                column["name"],
+                column["kind"],
+                tuple(column["labels"]),
+                column["quoted"],
+            ),
+            column["path"],
+            column["numbers"],
         )
-        for told in output["columns"]
+        for column in output["columns"]
     ]
 
 
@@ -251,17 +234,17 @@ def _is_same(name: str, model: type[BaseModel], record: Mapping[str, Any]) -> bo
     parts = here.pop("$defs", {})
     if name not in parts:  # it is there if it is within itself
         parts[name] = here
-    told = record.get("$defs", {})
-    return all(told.get(part) == schema for part, schema in parts.items())
+    recorded = record.get("$defs", {})
+    return all(recorded.get(part) == schema for part, schema in parts.items())
 
 
-def _found(place: str) -> type[BaseModel] | None:
+def _imported(place: str) -> type[BaseModel] | None:
     """Look a model up among what is imported; no module is asked for anything."""
     module, _, path = place.partition(":")
-    found: Any = sys.modules.get(module)
+    value: Any = sys.modules.get(module)
     for name in path.split("."):
-        found = getattr(found, "__dict__", {}).get(name)
-    return found if _is_model(found) else None
+        value = getattr(value, "__dict__", {}).get(name)
+    return value if _is_model(value) else None
 
 
 def _is_model(keys: Any) -> bool:
@@ -272,43 +255,43 @@ def _is_model(keys: Any) -> bool:
 
 
 def _beyond(keys: Any, verb: str) -> Iterator[Any]:
-    """Walk keys for models, and for checks that are in no schema."""
+    """Yield the models among keys, and checks that no schema holds."""
     if verb != "classify" and isinstance(keys, Mapping):
         for annotation in keys.values():
-            yield from _unsaid(annotation)
+            yield from _not_in_schema(annotation)
     elif _is_model(keys):
         yield keys
 
 
-def _unsaid(annotation: Any) -> Iterator[Any]:
+def _not_in_schema(annotation: Any) -> Iterator[Any]:
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        yield from _unsaid(args[0])
+        yield from _not_in_schema(args[0])
         for constraint in args[1:]:
-            if not _is_said(constraint, args[0]):
+            if not _in_schema(constraint, args[0]):
                 yield constraint
-    elif origin is list or origin in UNIONS:
+    elif origin in (list, Quoted, *UNIONS):
         for part in args:
-            yield from _unsaid(part)
+            yield from _not_in_schema(part)
     elif _is_model(annotation):
         yield annotation
 
 
-def _is_said(constraint: Any, annotation: Any) -> bool:
+def _in_schema(constraint: Any, annotation: Any) -> bool:
     """Return whether a schema says all that a constraint means."""
     if isinstance(constraint, str):
         return True
     if isinstance(constraint, FieldInfo):
-        given = (constraint.discriminator, constraint.json_schema_extra)
-        own = given != (None, None) or constraint.default_factory is not None
-        return not own and all(_is_said(c, annotation) for c in constraint.metadata)
+        extras = (constraint.discriminator, constraint.json_schema_extra)
+        own = extras != (None, None) or constraint.default_factory is not None
+        return not own and all(_in_schema(c, annotation) for c in constraint.metadata)
     if isinstance(constraint, annotated_types.GroupedMetadata):
-        return all(_is_said(part, annotation) for part in constraint)
+        return all(_in_schema(part, annotation) for part in constraint)
     kind = get_origin(annotation) or annotation
-    known = next((names for one, names in _SAID.items() if one is kind), set())
-    told = getattr(constraint, "__dict__", None) or {
+    known = next((names for one, names in _KEYWORDS.items() if one is kind), set())
+    settings = getattr(constraint, "__dict__", None) or {
         name: getattr(constraint, name)
         for name in getattr(type(constraint), "__slots__", ())
     }
-    plain = all(isinstance(value, (str, int, float)) for value in told.values())
-    return bool(told) and told.keys() <= known and plain
+    plain = all(isinstance(value, (str, int, float)) for value in settings.values())
+    return bool(settings) and settings.keys() <= known and plain

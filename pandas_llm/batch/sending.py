@@ -27,10 +27,7 @@ if TYPE_CHECKING:
 
 
 class Sending:
-    """The rows of one call on their way into a batch.
-
-    What cannot be is refused before anything is sent.
-    """
+    """The rows of one call on their way into a batch, checked beforehand."""
 
     def __init__(self, task: Task, data: Any) -> None:
         self._task = task
@@ -44,13 +41,7 @@ class Sending:
         self.run = TaskRun(replace(task, settings=unbound), data)
 
     async def send(self, job: str | None = None) -> Book:
-        """Send what is neither kept nor under way; a job that is, is gone on with.
-
-        Parameters
-        ----------
-        job : str, optional
-            Go on with this job alone, and leave those of its rows that have failed.
-        """
+        """Send what is neither kept nor under way; with `job` the rest of that job."""
         book = Book(self._path, State(_name([])), self._written, self.notes)
         if self.run.outcomes.rows:
             async with Upload.opened(self._task, self._path) as upload:
@@ -79,7 +70,8 @@ class Sending:
         else:
             busy = set()
         kept = upload.kept(items) | busy
-        todo = [item for item in items if item.key not in kept]
+        # equal prompts of cells that end elsewhere are one request
+        todo = [*{i.key: i for i in items if i.key not in kept}.values()]
         if again:
             state.reasons.clear()
         else:
@@ -126,13 +118,13 @@ def _check_weighing(task: Task) -> None:
 
 def _busy(book: Book) -> set[bytes] | None:
     """Return the keys under way; None if an earlier version has not kept them."""
-    found: set[bytes] = set()
+    busy: set[bytes] = set()
     for part in (*book.state.live, *book.state.waiting):
         rows = book.rows(part)
         if not rows:
             return None
-        found |= rows
-    return found
+        busy |= rows
+    return busy
 
 
 def _name(items: Sequence[Item]) -> str:

@@ -5,6 +5,7 @@ To add one, write it there: type, sentence, rule and default stand together.
 
 from __future__ import annotations
 
+from pandas_llm.options.foreign import instead_of, verb_instead_of
 from pandas_llm.options.option import Option, listed
 from pandas_llm.options.scopes import (
     check,
@@ -37,10 +38,12 @@ __all__ = [
     "check",
     "documented",
     "get_options",
+    "instead_of",
     "listed",
     "option_context",
     "parameters",
     "reference",
     "resolve",
     "set_options",
+    "verb_instead_of",
 ]

@@ -7,11 +7,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
+from pandas_llm.options.foreign import instead_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pandas_llm.options.rules import Rule
+
+_OF_CALLS = ("template", "keys", "labels", "name", "errors")
+"""Parameters of verbs that other tools' names may stand for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,9 @@ def check_against(options: Mapping[str, Option], values: Mapping[str, Any]) -> N
     """Raise for a name that is not an option, or a value that cannot be."""
     for name, value in values.items():
         if name not in options:
+            taken = {*options, *_OF_CALLS}
+            if (instead := instead_of(name, value, taken)) is not None:
+                raise InvalidTypeError(f"{name!r} is not an option here: {instead}")
             near = difflib.get_close_matches(name, options, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise InvalidTypeError(f"{name!r} is not an option{hint}")

@@ -13,6 +13,12 @@ _Errors = Annotated[
     ),
 ]
 _ErrorColumn = Annotated[str | None, Option("A column for each row's reason.")]
+_Overwrite = Annotated[
+    bool, Option("Replace the columns of an earlier run; they keep their places.")
+]
+_OnlyMissing = Annotated[
+    bool, Option("Ask only for rows whose new columns are all NA, and fill them.")
+]
 _Codes = Annotated[
     bool | None, Option("Ask for a letter in place of a label.", flag=False)
 ]
@@ -74,6 +80,8 @@ class VectorOptions(SeriesOptions, total=False):
         int | None, Option("The length of a vector, where the model leaves a choice.")
     ]
     expand: Annotated[bool, Option("Put each dimension into a column of its own.")]
+    overwrite: _Overwrite
+    only_missing: _OnlyMissing
 
 
 class _RowOptions(Options, total=False):
@@ -98,6 +106,8 @@ class RecordOptions(_RowOptions, total=False):
         Option("Add a column KEY_confidence for each key that has a set of values."),
     ]
     codes: _Codes
+    overwrite: _Overwrite
+    only_missing: _OnlyMissing
 
 
 class ExplodeOptions(_RowOptions, total=False):

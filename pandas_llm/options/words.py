@@ -1,4 +1,4 @@
-"""What people read of the options: signatures, ``help()``, the README's table."""
+"""What people read of the options: signatures, ``help()``, the table in the docs."""
 
 from __future__ import annotations
 

@@ -21,6 +21,12 @@ from pandas_llm.providers.batches import (
 from pandas_llm.providers.dialect import Bundling
 from pandas_llm.providers.embeddings import Embeddings
 from pandas_llm.providers.failures import excerpt
+from pandas_llm.providers.listing import (
+    models_of,
+    models_url,
+    nearest,
+    not_openais,
+)
 from pandas_llm.providers.negotiation import allowance, standard
 from pandas_llm.providers.registry import (
     Preset,
@@ -49,6 +55,10 @@ __all__ = [
     "connect",
     "excerpt",
     "local",
+    "models_of",
+    "models_url",
+    "nearest",
+    "not_openais",
     "preset",
     "presets",
     "read_reply",

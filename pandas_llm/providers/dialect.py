@@ -172,7 +172,7 @@ class Dialect:
         self, request: Request, capabilities: Capabilities, n: int
     ) -> HTTPRequest:
         """Write the request's body; raise `EncodingError` for a lone surrogate."""
-        spec, prompt, system, followup, sample, images, _ = request
+        spec, prompt, system, followup, sample, images, *_ = request
         try:
             if followup or sample or images:
                 body = orjson.dumps(self._fields(request, capabilities, n))

@@ -56,6 +56,8 @@ def load(response: HTTPResponse) -> Any:
     except ValueError:
         empty = not response.body.strip()
         what = "empty" if empty else f"not JSON: {excerpt(response)}"
+        if not empty and _is_page(response):
+            what = _page(response) + " Check base_url=: an API's mostly ends in /v1"
         raise errors.MalformedReplyError(
             f"the reply is {what}",
             status=response.status,
@@ -112,6 +114,8 @@ def _classified(response: HTTPResponse, data: Any, url: str) -> errors.ProviderE
     codes = (*_codes(body, data), *details.reasons)
     failure = Failure(status, codes, words, urlsplit(url).hostname or "", wait)
     kind = meaning(failure) or _by_status(status, response, wait)
+    if data is None and _is_page(response):
+        message = _page(response)
     shown_code = f" ({code})" * bool(code)
     error = kind(
         f"HTTP {status}{shown_code}: {_helped(kind, failure, message)}",
@@ -194,6 +198,12 @@ def _asked(request: Request | None) -> str:
         return ""
     turns = [text for _, text in request.followup]
     return "\n".join([request.prompt, request.system or "", *turns])
+
+
+def _page(response: HTTPResponse) -> str:
+    """Describe a page that came in place of the API's answer."""
+    title = excerpt(response)
+    return f"an HTML page, such as a gateway's or a login's: {title!r}."
 
 
 def _is_page(response: HTTPResponse) -> bool:

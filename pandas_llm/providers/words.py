@@ -259,6 +259,11 @@ LINES = (
         ),
         Line("Google", "API_KEY_INVALID", status=(400,)),
     ),
+    # -- no such path, with status 200 ----------------------------------------------
+    *_each_means(
+        errors.ModelNotFoundError,
+        Line("LM Studio", text="^unexpected endpoint or method", status=(200,)),
+    ),
     # -- what passes, below 500 ------------------------------------------------------
     *_each_means(
         _PASSING,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,6 @@ from batch_between import (
 )
 
 from pandas_llm.batch import load, recovery
-from pandas_llm.batch import state as jobs
 from pandas_llm.errors import MaybeCreatedError
 from pandas_llm.providers.batches import OpenAIBatches
 
@@ -122,7 +122,7 @@ def test_a_loaded_job_finds_its_batch(simulator, kept, model):
 
 
 def rows_of(kept: Path, query: str) -> list[tuple]:
-    with jobs._opened(kept) as connection:
+    with closing(sqlite3.connect(kept)) as connection:
         return connection.execute(query).fetchall()
 
 

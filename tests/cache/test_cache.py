@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import zlib
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -151,7 +152,7 @@ def test_an_entry_of_an_older_release_has_the_defaults_of_newer_fields(path, cac
     cache.put(key(1), reply(1))
     cache.flush()
     with closing(sqlite3.connect(path)) as connection:
-        values = (database._checksum(key(1), text), text)
+        values = (zlib.crc32(text, zlib.crc32(key(1))), text)
         connection.execute("UPDATE replies SET sum = ?, reply = ?", values)
         connection.commit()
     assert cache.get_many([key(1)]) == {key(1): Reply((Choice("Paris"),), Tokens(1))}

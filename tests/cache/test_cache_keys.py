@@ -33,7 +33,7 @@ import pytest
 from aiohttp.abc import AbstractResolver
 from pydantic import BaseModel, Field
 
-from pandas_llm import Plan
+from pandas_llm import Plan, Quoted
 from pandas_llm.simulator import Simulator
 
 if TYPE_CHECKING:
@@ -176,6 +176,14 @@ CASES: dict[str, Case] = {
     "keys: models in a mapping": Case(keys={"office": Office, "more": list[Office]}),
     "keys: recursive": Case(keys=Part),
     "keys: a decimal": Case(keys=Bill),
+    "keys: quoted": Case(
+        "generate",
+        keys={
+            "fact": Quoted[str],
+            "count": Quoted[int] | None,
+            "more": list[Quoted[str]],
+        },
+    ),
     # options
     "n": Case("complete", "Praise ${city}.", None, {"n": 3}),
     "temperature": told(temperature=0.5),

@@ -152,6 +152,7 @@ requests = st.builds(
     st.integers(0, 12),
     images=st.just(()),
     texts=st.just(()),  # of a bundle, which has no key itself
+    cells=st.just(()),  # parts of the prompt
 )
 
 

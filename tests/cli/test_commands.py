@@ -24,7 +24,7 @@ from pandas_llm.__main__ import main
 from pandas_llm._cli.commands import EXIT_CODES, parse_keys
 
 ROOT = Path(pandas_llm.__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+PAGE = (ROOT / "docs" / "how-to" / "command-line.md").read_text()
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 CSV = """\
 id,city,text
@@ -244,6 +244,9 @@ WRONG = [
     ("extract docs.csv -t ${text} --keys a,a", "a name twice"),
     ("extract docs.csv -t ${text} --keys city", "has a column 'city' already"),
     ("extract docs.csv -t ${text} --keys a --modl m", "did you mean --model?"),
+    ("extract docs.csv -t {text} --keys a", "write ${text}"),
+    ("extract docs.csv -t ${text} --keys a --max-workers 4", "write --concurrency"),
+    ("extract docs.csv -t ${text} --keys a --timeout 4", "write --request-timeout"),
     ("extract docs.csv -t ${text} --keys a --n 2", "n must be 1"),
     ("extract docs.csv -t ${text} --keys a --max-r 2", "unrecognized argument"),
     ("extract docs.csv -t ${text} --keys a --concurrency fast", "'auto' or a whole"),
@@ -482,14 +485,14 @@ def test_a_reader_that_goes_away_is_no_traceback(many, simulator):
     assert "Exception ignored" not in said
 
 
-def test_the_exit_codes_stand_in_the_readme():
+def test_the_exit_codes_stand_on_the_page():
     for code in re.findall(r"^  (\d+) ", EXIT_CODES, re.MULTILINE):
-        assert re.search(rf"^\| {code} \|", README, re.MULTILINE), code
+        assert re.search(rf"^\| {code} \|", PAGE, re.MULTILINE), code
 
 
 @pytest.mark.timeout(180)
-def test_the_readmes_commands_run_as_they_stand_there(folder):
-    blocks = re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+def test_the_pages_commands_run_as_they_stand_there(folder):
+    blocks = re.findall(r"^```sh\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
     assert len(blocks) == 2
     (folder / "prompt.txt").write_text("Facts of ${text}")
     module = f'pandas-llm() {{ "{sys.executable}" -m pandas_llm "$@"; }}'

@@ -16,14 +16,16 @@ import pytest
 from pandas.testing import assert_frame_equal, assert_series_equal
 
 import pandas_llm.dask
-from pandas_llm import ConfigurationError
+from pandas_llm import ConfigurationError, Quoted
 from pandas_llm.accessor import LLMAccessor
 from pandas_llm.dask import DaskAccessor
+from pandas_llm.simulator import Simulator
 
 VERBS = [
     ("generate", (["fact"],), {}),
     ("generate", ({"n": int, "l": ["x", "y"]},), {"how": "inner", "details": True}),
     ("extract", ({"born": int},), {"error_column": "why"}),
+    ("extract", ({"born": Quoted[int], "l": list[Quoted[int]]},), {}),
     ("complete", (), {"name": "praise"}),
     ("complete", (), {"error_column": "why"}),
     ("classify", (["good", "bad"],), {}),
@@ -306,10 +308,30 @@ def test_filter_and_matches_work_per_partition():
 @pytest.mark.parametrize("verb", ["merge", "nlargest", "agg", "drop_duplicates"])
 def test_what_asks_about_the_whole_table_says_what_to_do_instead(verb):
     lazy = dd.from_pandas(frame(4), npartitions=2)
-    with pytest.raises(ConfigurationError, match=r"call it on ddf.compute\(\)"):
+    with pytest.raises(AttributeError, match=r"Call it on ddf.compute\(\)"):
         getattr(lazy.llm, verb)
+    assert not hasattr(lazy.llm, verb)
+    assert not hasattr(lazy.llm, "no_such_verb")
     with pytest.raises(ConfigurationError, match="a cascade draws its sample"):
         lazy.llm.filter("${text}", cascade="tiny", recall=0.9)
+
+
+def test_a_cascade_takes_the_thresholds_of_an_earlier_run():
+    rows = frame(40)
+    with Simulator() as server:
+        cheap = {"model": "openai-decisions/sim", "base_url": server.base_url}
+        given = {"model": "sim", "base_url": server.base_url, "cache": False}
+        given |= {"cascade": {**cheap, "api_key": None}, "thresholds": (0.3, 0.7)}
+        lazy = dd.from_pandas(rows, npartitions=3)
+        out = lazy.llm.filter("Is it about ${text}?", **given)
+        mask = lazy.llm.matches("Is it about ${text}?", **given)
+        whole = rows.llm.filter("Is it about ${text}?", **given)
+        assert_frame_equal(out.compute(), whole, check_dtype=False)
+        assert mask.compute().sum() == len(whole)
+    with pytest.raises(ConfigurationError, match="leave confidence= out"):
+        lazy.llm.matches("${text}?", model="sim", confidence=True)
+    with pytest.raises(ConfigurationError, match="asks about the whole table"):
+        lazy.llm.classify("${text}", ["a", "b"], cascade="tiny", accuracy=0.9)
 
 
 def test_only_offsets_calibrate_a_partition():
@@ -322,3 +344,24 @@ def test_only_offsets_calibrate_a_partition():
     out = lazy.llm.classify("${text}", labels, calibrate=offsets, **given).compute()
     whole = frame(6).llm.classify("${text}", labels, calibrate=offsets, **given)
     assert_frame_equal(out, whole, check_index_type=False)
+
+
+def test_columns_of_an_earlier_run_are_replaced_or_filled(simulator):
+    options = {"model": "sim", "base_url": simulator().base_url, "progress": False}
+    old = frame(6).assign(born=pd.array([1, None, 3, None, 5, 6], dtype="Int64"))
+    ddf = dd.from_pandas(old, npartitions=3)
+    keys = ("On: ${text}", {"born": int})
+    replaced = ddf.llm.extract(*keys, overwrite=True, **options)
+    assert list(replaced.columns) == list(old.columns)
+    whole = old.llm.extract(*keys, overwrite=True, **options)
+    assert_series_equal(replaced.compute()["born"], whole["born"])
+    found = ddf.llm.extract(*keys, only_missing=True, **options).compute()
+    missing = old["born"].isna()
+    assert_series_equal(found["born"][~missing], old["born"][~missing])
+    assert_series_equal(found["born"][missing], whole["born"][missing])
+
+
+def test_another_tools_verb_names_ours():
+    ddf = dd.from_pandas(frame(2), npartitions=1)
+    with pytest.raises(AttributeError, match=r"that is ddf\.llm\.filter here"):
+        _ = ddf.llm.sem_filter

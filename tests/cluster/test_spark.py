@@ -8,7 +8,7 @@ from datetime import datetime
 import pandas as pd
 import pytest
 
-from pandas_llm import ConfigurationError
+from pandas_llm import ConfigurationError, Quoted
 
 pytest.importorskip("pyspark")
 if shutil.which("java") is None:
@@ -52,6 +52,24 @@ def presidents(spark):
     return spark.createDataFrame(rows, "id int, text string").repartition(3)
 
 
+def test_filter_leaves_the_rows_that_match_and_others_say_what_to_do(
+    presidents, simulator
+):
+    server = simulator()
+    given = {"model": "sim", "base_url": server.base_url}
+    asked = pandas_llm.spark.matches(presidents, "Was ${text} right?", **given)
+    assert asked.dtypes[-1] == ("matches", "boolean")
+    yes = {row["id"] for row in asked.collect() if row["matches"]}
+    out = pandas_llm.spark.filter(presidents, "Was ${text} right?", **given)
+    assert out.dtypes == presidents.dtypes
+    assert {row["id"] for row in out.collect()} == yes
+    assert 0 < len(yes) < 12
+    with pytest.raises(AttributeError, match=r"Call it on sdf.toPandas\(\)"):
+        _ = pandas_llm.spark.merge
+    with pytest.raises(ConfigurationError, match="find thresholds with pandas"):
+        pandas_llm.spark.filter(presidents, "${text}?", cascade="tiny", recall=0.9)
+
+
 def test_generate_gives_the_records_of_every_row(presidents, simulator):
     server = simulator()
     out = pandas_llm.spark.generate(
@@ -92,6 +110,32 @@ def test_generate_gives_the_records_of_every_row(presidents, simulator):
         assert row["kind"] in ("war", "peace")
         assert all(isinstance(name, str) for name in row["names"])
         assert isinstance(row["day"], datetime)
+
+
+def test_quoted_keys_come_with_their_words_and_places(presidents, simulator):
+    out = pandas_llm.spark.extract(
+        presidents,
+        "Facts.\n\ntext: ${text}",
+        {"born": Quoted[int], "told": list[Quoted[str]], "when": list[Quoted[int]]},
+        model="sim",
+        base_url=simulator().base_url,
+    )
+    assert out.dtypes[2:] == [
+        *(("born", "bigint"), ("born_quote", "string")),
+        *(("born_start", "bigint"), ("born_end", "bigint")),
+        *(("told", "array<string>"), ("told_quote", "array<string>")),
+        *(("told_start", "array<bigint>"), ("told_end", "array<bigint>")),
+        *(("when", "array<bigint>"), ("when_quote", "array<string>")),
+        *(("when_start", "array<bigint>"), ("when_end", "array<bigint>")),
+    ]
+    for row in out.collect():
+        assert row["text"][row["born_start"] : row["born_end"]] == row["born_quote"]
+        ends = zip(row["told_start"], row["told_end"], strict=True)
+        assert [row["text"][start:end] for start, end in ends] == row["told_quote"]
+    named = pandas_llm.spark.extract(
+        presidents, "${id} ${text}", {"k": Quoted[str]}, model="sim"
+    )
+    assert named.columns[-2:] == ["k_end", "k_column"]
 
 
 def test_extract_keeps_failed_rows_and_their_reasons(presidents, simulator):
@@ -153,6 +197,8 @@ def test_mistakes_are_told_before_anything_runs(presidents):
         pandas_llm.spark.complete(presidents, "${tekst}", model="sim")
     with pytest.raises(ValueError, match="column 'id' already"):
         pandas_llm.spark.complete(presidents, "${text}", name="id", model="sim")
+    with pytest.raises(ConfigurationError, match="drop the columns first"):
+        pandas_llm.spark.extract(presidents, "${text}", ["a"], overwrite=True)
     with pytest.raises(ConfigurationError, match="each partition is one"):
         pandas_llm.spark.complete(presidents, "${text}", model="sim", max_cost=1.0)
     with pytest.raises(ValueError, match="workers"):

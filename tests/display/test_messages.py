@@ -58,8 +58,8 @@ BEFORE = {
     ),
     "a column that is there already": (
         lambda: generate({}, ["text"]),
-        "the frame has a column 'text' already: rename the key, or drop the column "
-        "first",
+        "the frame has a column 'text' already: call it on the original frame, rename "
+        "the key, or drop the column first",
     ),
     "no keys": (
         lambda: generate({}, []),
@@ -126,7 +126,7 @@ ENDED = {
         {},
         {"model": "other"},
         "HTTP 404 (model_not_found): The model `other` does not exist or you do not "
-        "have access to it. Check model= and base_url=.",
+        "have access to it. Check model= and base_url=. It lists 'sim'.",
         [FIRST],
     ),
     "no credit": (

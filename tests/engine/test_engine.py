@@ -2,10 +2,17 @@
 
 import asyncio
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pandas_llm._engine.events import Events, Tally
+from pandas_llm._engine.pace import Pace
 from pandas_llm._engine.slots import Slots
+from pandas_llm._engine.verdict import History
+from pandas_llm._pacing import Circuit, Concurrency, Prices, RateLimiter
+from pandas_llm.options import Settings
+from pandas_llm.types import Choice, Endpoint, Reply, Tokens
 
 
 @given(
@@ -110,3 +117,15 @@ def test_no_slot_is_lost_when_resting_tasks_are_cancelled(rests, cancelled, limi
         assert not slots.resting.total()
 
     asyncio.run(run())
+
+
+def test_several_choices_of_a_reply_are_not_taken_for_one_long_one():
+    endpoint = Endpoint("openai", "http://h/v1", "m", None)
+    history, prices = History(endpoint, Settings()), Prices(endpoint)
+    pace = Pace(RateLimiter(), Concurrency(4, maximum=4), Circuit(), history, prices)
+    tally = Tally(weight=100.0, ticket=pace.limiter.reserve(100.0))
+    pace.sent(tally, Events())
+    reply = Reply((Choice("yes"),) * 4, Tokens(100, 400))
+    pace.answered(tally, reply, None, Events())
+    _, into, out = pace.calibration.amounts(100.0, None, 4)
+    assert (into, out) == (100.0, pytest.approx(1.95 * 400))

@@ -281,12 +281,20 @@ def test_an_image_that_is_too_large_costs_nothing(simulator):
     assert server.stats()["requests"] == 1
 
 
+def loaded(image):
+    request = Request(Spec("m"), "x", images=(image,))
+    limits = ImageLimits(each=1_000_000, together=1_000_000)
+    (read,) = asyncio.run(images.load(request, limits, "acme")).images
+    return read
+
+
 def test_all_images_of_a_request_count_together():
     limits = ImageLimits(each=100, together=200)
     request = Request(Spec("m"), "x", images=images.look_at([png()] * 3))
     with pytest.raises(ImageError, match=r"the row's 3 images have .* and acme takes"):
-        images._check(request.images, limits, "acme")
-    images._check(request.images[:2], limits, "acme")
+        asyncio.run(images.load(request, limits, "acme"))
+    fewer = request._replace(images=request.images[:2])
+    assert len(asyncio.run(images.load(fewer, limits, "acme")).images) == 2
 
 
 def test_a_type_that_the_provider_refuses_is_not_sent(simulator):
@@ -385,10 +393,10 @@ def test_a_file_that_changes_during_the_run_is_not_answered_for(simulator, tmp_p
     (image,) = images.look_at(path)
     path.write_bytes(png(2))
     with pytest.raises(ImageError, match="has changed since the run began"):
-        images._loaded(image)
+        loaded(image)
     path.unlink()
     with pytest.raises(ImageError, match="cannot be read any more"):
-        images._loaded(image)
+        loaded(image)
 
 
 def test_files_are_looked_at_as_the_run_goes_and_not_by_the_loop(simulator, tmp_path):
@@ -671,7 +679,7 @@ def test_a_link_that_is_turned_after_the_look_is_not_followed(tree):
     (image,) = images.look_at("photos/good.png", root)
     Path("photos/good.png").unlink()
     Path("photos/good.png").symlink_to(tree / "photos2" / "secret.png")
-    assert images._loaded(image).data == base64.b64encode(png(2)).decode()
+    assert loaded(image).data == base64.b64encode(png(2)).decode()
 
 
 @pytest.mark.parametrize("root", ["none", "photos/a.png", "a\0b", "~nobody/x"])

@@ -407,8 +407,7 @@ def test_a_password_in_base_url_is_shown_nowhere(plain, caplog):
     url = plain.base_url.replace("://", f"://me:{ESCAPED}@")
     plan = pandas_llm.Plan("${text}", verb="complete", model="m", base_url=url)
     pandas_llm.set_options(base_url=url)
-    settings = plan._task.settings
-    shown = [repr(plan), repr(settings), repr(pandas_llm.get_options())]
+    shown = [repr(plan), repr(vars(plan)), repr(pandas_llm.get_options())]
     out = ask(url)
     shown += [repr(out.attrs), caplog.text]
     assert "127.0.0.1" in shown[1]

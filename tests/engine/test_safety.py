@@ -295,8 +295,7 @@ def test_the_key_is_nowhere_after_a_whole_run_of_failures(
         repr(out.attrs),
         repr(out.llm.usage),
         repr(plan),
-        repr(plan._task),
-        repr(plan._task.settings),
+        *map(repr, vars(plan).values()),
         *(str(warning.message) for warning in warned),
         *capfd.readouterr(),
     ]

@@ -824,7 +824,7 @@ def test_what_is_said_of_the_texts_is_no_streak():
     assert ends_at(Streak(), errors.PromptFilteredError("no"), 50) is None
 
 
-# -- README ---------------------------------------------------------------------------
+# -- the page of errors ---------------------------------------------------------------
 
 
 def all_kinds() -> set[str]:
@@ -839,11 +839,12 @@ def all_kinds() -> set[str]:
     }
 
 
-def test_the_readme_lists_every_kind_with_what_to_do():
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    part = readme.partition("## When rows fail")[2].partition("\n## ")[0]
+def test_the_page_lists_every_kind_with_what_to_do():
+    page = Path(__file__).parents[2] / "docs" / "reference" / "errors.md"
     rows = [
-        line.strip("|").split("|") for line in part.splitlines() if line[:3] == "| `"
+        line.strip("|").split("|")
+        for line in page.read_text().splitlines()
+        if line[:3] == "| `"
     ]
     assert all(
         len(cells) == 3 and all(cell.strip() for cell in cells) for cells in rows

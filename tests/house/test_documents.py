@@ -1,4 +1,4 @@
-"""What README, docstrings, demo and notebooks show is run as it stands there."""
+"""What README, docs, docstrings, demo and notebooks show is run as it stands there."""
 
 import doctest
 import importlib
@@ -8,18 +8,19 @@ import pkgutil
 import re
 import subprocess
 import sys
+import tomllib
 import warnings
 from pathlib import Path
 
 import nbformat
+import outputs
 import pytest
-from nbclient import NotebookClient
+import renew
 
 import pandas_llm
 from pandas_llm.accessor import LLMAccessor
 
 ROOT = Path(__file__).parents[2]
-CODE = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 EXTRAS = dict.fromkeys(("pandas_llm.spark", "pandas_llm._cluster.spark"), "pyspark")
 MODULES = [
@@ -29,11 +30,22 @@ MODULES = [
 ]
 
 
-def test_the_readmes_code_runs_from_top_to_bottom(capsys):
-    space = {}
-    for code in CODE.findall((ROOT / "README.md").read_text()):
-        exec(compile(code, "README.md", "exec"), space)
-    assert "dtype" in capsys.readouterr().out
+@pytest.mark.parametrize(
+    "page", outputs.pages(), ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_the_code_of_a_page_prints_what_stands_below_it(page):
+    """`python docs/outputs.py PAGE` writes what is printed now."""
+    text = page.read_text()
+    assert outputs.rewritten(text, page.name) == text
+
+
+def test_a_page_that_shows_what_was_not_printed_is_written_again():
+    page = "```python\nprint(1)\n```\n\n```text output\n2\n```\n"
+    right = page.replace("2", "1")
+    assert outputs.rewritten(page, "") == right
+    assert outputs.rewritten("```python\nprint(1)\n```\n", "") == right
+    assert outputs.rewritten(right.replace("1", "...", 2), "") != right
+    assert outputs.rewritten(right, "") == right
 
 
 class Finder(doctest.DocTestFinder):
@@ -41,18 +53,6 @@ class Finder(doctest.DocTestFinder):
 
     def _from_module(self, module, found):
         return super()._from_module(module, inspect.unwrap(found))
-
-
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "docs").glob("*.md")), ids=lambda p: p.stem
-)
-def test_the_code_of_a_page_runs_from_top_to_bottom(path, capsys):
-    space = {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for code in CODE.findall(path.read_text()):
-            exec(compile(code, path.name, "exec"), space)
-    assert capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["pandas_llm", *MODULES])
@@ -118,24 +118,43 @@ def test_the_demo_says_what_is_missing_for_a_real_model():
 @pytest.mark.timeout(180)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_from_top_to_bottom(path, tmp_path):
-    notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(
-        notebook,
-        timeout=120,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(path.parent)}},
-    )
-    client.execute()
+def test_a_notebook_runs_from_top_to_bottom_and_shows_what_is_kept(path):
+    done = renew.run(path)
     text = "".join(
         str(output)
-        for cell in notebook.cells
+        for cell in done.cells
         if cell.cell_type == "code"
         for output in cell.outputs
     )
     assert "Traceback" not in text
     assert "Warning" not in text
+    kept = nbformat.read(path, as_version=4)
+    assert renew.shown(done) == renew.shown(kept), f"run python docs/renew.py {path}"
 
 
 def test_there_is_a_quickstart():
     assert "01-quickstart" in [path.stem for path in NOTEBOOKS]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_names_what_it_needs_and_fits_a_page(path):
+    notebook = nbformat.read(path, as_version=4)
+    assert "widgets" not in notebook.metadata
+    first = notebook.cells[0].source
+    named = re.search(r"pip install '?pandas-llm-accessor(?:\[(.*?)\])?'?", first)
+    assert named, "the first cell names the extras"
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [name for name in (named[1] or "").split(",") if name]
+    needs = [*known["dependencies"], "numpy"]
+    needs += [need for name in extras for need in known["optional-dependencies"][name]]
+    have = set(re.findall(r"[a-z]\w+", " ".join(needs))) | {"pandas_llm", "IPython"}
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for cell in cells:
+        assert all(len(line) <= 88 for line in cell.source.splitlines())
+        for output in cell.outputs:
+            assert output.output_type != "error"
+    code = "\n".join(cell.source for cell in cells)
+    imported = set(re.findall(r"^ *(?:import|from) (\w+)", code, re.MULTILINE))
+    assert imported - sys.stdlib_module_names <= have
+    assert ".llm.chunk(" not in code or "chunk" in extras
+    assert '"tiny"' not in code or "tiny" in extras

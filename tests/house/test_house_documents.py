@@ -139,7 +139,7 @@ def test_the_notes_on_the_pace_speak_of_its_modules_and_constants():
     assert constants <= words_of((PACKAGE / "_pacing").glob("*.py"))
 
 
-def test_the_readme_lists_every_kind_of_failure_and_no_other():
+def test_the_page_of_errors_lists_every_kind_of_failure_and_no_other():
     classes = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)]
     bases = (errors.LLMError, errors.RowError, errors.ProviderError)
     kinds = {
@@ -147,7 +147,8 @@ def test_the_readme_lists_every_kind_of_failure_and_no_other():
         for kind in classes
         if issubclass(kind, errors.LLMError) and kind not in bases
     }
-    table = (ROOT / "README.md").read_text().split("| kind | what happened |")[1]
+    page = (ROOT / "docs" / "reference" / "errors.md").read_text()
+    table = page.split("| kind | what happened |")[1]
     named = re.findall(r"^\| `(\w+)` \|", table.split("\n\n")[0], re.MULTILINE)
     assert sorted(named) == sorted(kinds)
 

@@ -8,6 +8,7 @@ import decimal
 import enum
 from typing import Annotated, Any, Literal, Optional, Union
 
+import numpy as np
 import pandas as pd
 import pytest
 from pydantic import (
@@ -20,9 +21,9 @@ from pydantic import (
     field_validator,
 )
 
-from pandas_llm._keys import parse_keys, parse_labels
+from pandas_llm._keys import Column, parse_keys, parse_labels
 from pandas_llm._replies.outputs import Records
-from pandas_llm._run import result
+from pandas_llm._run import arrays
 from pandas_llm.types import Choice
 
 
@@ -94,12 +95,12 @@ KINDS = [
 @pytest.mark.parametrize(("annotation", "kind", "labels"), KINDS, ids=str)
 def test_a_type_gives_its_kind_of_column(annotation, kind, labels):
     keys = parse_keys({"the key": annotation})
-    assert keys.columns == (("the key", kind, labels),)
+    assert keys.columns == (Column("the key", kind, labels),)
     assert keys.names == {"the key"}
 
 
 def test_a_list_means_text_in_its_order():
-    assert parse_keys(["b", "a"]).columns == (("b", "str", ()), ("a", "str", ()))
+    assert parse_keys(["b", "a"]).columns == (Column("b", "str"), Column("a", "str"))
 
 
 @pytest.mark.parametrize(
@@ -125,8 +126,15 @@ IMPOSSIBLE = [
     (["\ud800"], ValueError, "half a character"),
     ({"x": dict}, TypeError, r"keys\['x'\]: .*dict"),
     ({"x": dict[str, int]}, TypeError, r"keys\['x'\]"),
-    ({"x": list}, TypeError, r"keys\['x'\]: .*not one of str, int"),
-    ({"x": "int"}, TypeError, r"keys\['x'\]"),
+    ({"x": list}, TypeError, r"keys\['x'\]: no column of list .*write list\[str\]"),
+    ({"x": bytes}, TypeError, r"keys\['x'\]: .*not one of str, int"),
+    ({"x": "the year"}, TypeError, r"keys\['x'\]: .*no type's name.*Field\(descr"),
+    ({"x": "list[str]"}, TypeError, r"keys\['x'\]: .*write it without quotes"),
+    ({"x": "category"}, TypeError, r"keys\['x'\]: .*write the labels"),
+    ({"x": pd.CategoricalDtype()}, TypeError, r"keys\['x'\]: .*write the labels"),
+    ({"x": "timedelta64[ns]"}, TypeError, r"keys\['x'\]: .*float, in seconds"),
+    ({"x": np.complex128}, TypeError, r"keys\['x'\]: .*write float"),
+    ({"x": [True, False]}, TypeError, r"keys\['x'\]: True and False .*write bool"),
     ({"x": None}, TypeError, r"keys\['x'\]"),
     ({"x": type(None)}, TypeError, r"keys\['x'\]: None alone"),
     ({"x": Any}, TypeError, r"keys\['x'\]"),
@@ -136,7 +144,7 @@ IMPOSSIBLE = [
     ({"x": list[complex]}, TypeError, r"keys\['x'\]: .*complex"),
     ({"ok": str, "x": Optional[bytes]}, TypeError, r"keys\['x'\]"),
     ({"x": []}, ValueError, r"keys\['x'\]: a list of labels needs one"),
-    ({"x": [1, 2]}, ValueError, r"keys\['x'\]: a list of labels"),
+    ({"x": [1.5, 2.0]}, ValueError, r"keys\['x'\]: a list of labels"),
     ({"x": ["a", "a"]}, ValueError, r"keys\['x'\]: a label stands twice"),
     ({"x": Literal[()]}, ValueError, r"keys\['x'\]: there is no label"),
     ({"x": Literal[None]}, ValueError, r"keys\['x'\]: there is no label"),
@@ -149,6 +157,30 @@ IMPOSSIBLE = [
     (RootModel[list[str]], TypeError, "has no named fields"),
     (BaseModel, TypeError, "has no named fields"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("named", "plain"),
+    [
+        *(("int", int), ("Int64", int), (np.int64, int), (np.dtype("uint8"), int)),
+        *((pd.Int64Dtype(), int), (pd.Int64Dtype, int), ("int64[pyarrow]", int)),
+        *(("float32", float), (np.float64, float), (pd.Float64Dtype(), float)),
+        *(("bool", bool), ("boolean", bool), (np.bool_, bool), ("string", str)),
+        *(("str", str), (pd.StringDtype(), str), (np.str_, str), ("date", dt.date)),
+        *(("datetime64[ns]", dt.datetime), (np.dtype("M8[us]"), dt.datetime)),
+        *((pd.Timestamp, dt.datetime), (pd.DatetimeTZDtype("ns", "UTC"), dt.datetime)),
+        (pd.CategoricalDtype(["a", "b"]), ["a", "b"]),
+        (np.array(["a", "b"]), ["a", "b"]),
+        (pd.Series([1, 2]), [1, 2]),
+        ([1, 2, 3], Literal[1, 2, 3]),
+        (list[np.int64], list[int]),
+    ],
+    ids=repr,
+)
+def test_names_of_pandas_and_numpy_ask_for_what_the_plain_type_asks(named, plain):
+    ours, theirs = parse_keys({"x": plain}), parse_keys({"x": named})
+    assert theirs.columns == ours.columns
+    assert theirs.model.model_json_schema() == ours.model.model_json_schema()
 
 
 @pytest.mark.parametrize(("keys", "error", "says"), IMPOSSIBLE, ids=repr)
@@ -296,7 +328,7 @@ def test_descriptions_of_labels_reach_the_schema():
 
 
 @pytest.mark.parametrize(
-    "labels", ["good", "", [], {}, None, 5, [1, 2], ["a", "a"], str]
+    "labels", ["good", "", [], {}, None, 5, [1.5], [True, False], ["a", "a"], str]
 )
 def test_impossible_labels_are_refused(labels):
     with pytest.raises((TypeError, ValueError), match="label"):
@@ -332,7 +364,7 @@ def test_a_label_that_could_be_two_is_none(labels, given):
 
 # -- dtypes ---------------------------------------------------------------------
 
-TEXT = "str" if result.PANDAS_GE_30 else "object"
+TEXT = "str" if arrays.PANDAS_GE_30 else "object"
 DTYPES = {
     str: (TEXT, ["x"]),
     int: ("Int64", [2**60 + 1]),
@@ -351,7 +383,7 @@ DTYPES = {
 @pytest.mark.parametrize("rows", ["no rows", "only NA", "values", "values and NA"])
 def test_the_dtype_follows_from_the_key_alone(annotation, rows):
     dtype, values = DTYPES[annotation]
-    ((_, kind, labels),) = parse_keys({"x": annotation}).columns
+    ((_, kind, labels, _),) = parse_keys({"x": annotation}).columns
     given = {
         "no rows": [],
         "only NA": [None, None],
@@ -359,7 +391,7 @@ def test_the_dtype_follows_from_the_key_alone(annotation, rows):
         "values and NA": [*values, None],
     }[rows]
     data = pd.DataFrame(index=range(len(given)))
-    data["x"] = result.typed(given, kind, labels)
+    data["x"] = arrays.typed(given, kind, labels)
     assert str(data["x"].dtype) == dtype
     assert data["x"].isna().tolist() == [value is None for value in given]
     for found, value in zip(data["x"], given, strict=True):

@@ -212,6 +212,8 @@ def test_a_provider_that_cannot_be_loaded_is_said_to_be(name, words, acme):
 
 def test_a_prefix_that_nobody_provides_belongs_to_the_name(acme):
     found = address.resolve_endpoint(
-        pandas_llm.options.resolve({"model": "meta-llama/Llama-4", "api_key": "k"})
+        pandas_llm.options.resolve(
+            {"model": "meta-llama/Llama-4", "base_url": "http://x/v1"}
+        )
     )
     assert (found.provider, found.model) == ("openai", "meta-llama/Llama-4")

@@ -21,7 +21,7 @@ from pandas_llm import ConfigurationError, options
 from pandas_llm._engine import address
 from pandas_llm.options import OPTIONS, Settings, rules
 
-README = Path(pandas_llm.__file__).parents[1] / "README.md"
+PAGE = Path(pandas_llm.__file__).parents[1] / "docs" / "reference" / "options.md"
 
 VALUES = ["flex", "m", 3, 0.5, True, False, ["m"], "thread", None]
 CASES = {
@@ -70,16 +70,16 @@ def test_the_environment_sets_what_a_text_can_say():
     assert OPTIONS.keys() - CASES.keys() == NO_VARIABLE
 
 
-def test_the_readme_has_the_table_of_options(tmp_path):
+def test_the_page_has_the_table_of_options(tmp_path):
     table = f"<!-- options -->\n{options.reference()}<!-- /options -->\n"
-    assert table in README.read_text(), "run python docs/options.py"
-    old = README.read_text().replace(table, "<!-- options -->\n<!-- /options -->\n")
-    (tmp_path / "README.md").write_text(old)
-    script = README.parent / "docs" / "options.py"
-    here = {**os.environ, "PYTHONPATH": str(README.parent)}
-    words = [sys.executable, script, tmp_path / "README.md"]
+    assert table in PAGE.read_text(), "run python docs/options.py"
+    old = PAGE.read_text().replace(table, "<!-- options -->\n<!-- /options -->\n")
+    (tmp_path / "options.md").write_text(old)
+    script = PAGE.parents[1] / "options.py"
+    here = {**os.environ, "PYTHONPATH": str(PAGE.parents[2])}
+    words = [sys.executable, script, tmp_path / "options.md"]
     subprocess.run(words, check=True, env=here)
-    assert (tmp_path / "README.md").read_text() == README.read_text()
+    assert (tmp_path / "options.md").read_text() == PAGE.read_text()
 
 
 SPANS = [timedelta(minutes=2), pd.Timedelta("2min"), 120, 120.0]
@@ -210,7 +210,8 @@ def test_wrong_options_are_refused(given, error, words):
     ],
 )
 def test_a_prefix_that_is_no_provider_belongs_to_the_name(model, provider, name):
-    found = address.resolve_endpoint(options.resolve({"model": model, "api_key": "k"}))
+    given = {"model": model, "api_key": "k", "base_url": "http://localhost/v1"}
+    found = address.resolve_endpoint(options.resolve(given))
     assert (found.provider, found.model) == (provider, name)
 
 

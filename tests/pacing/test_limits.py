@@ -619,7 +619,7 @@ def test_usage_corrects_the_estimate():
 
 def test_few_answers_leave_a_margin_for_the_output_of_the_first_wave():
     """On the word of one answer fifty requests leave; the mean of it may be low."""
-    calibration, booked = Calibration(counts_max_tokens=False), []
+    calibration, booked = Calibration(), []
     for _ in range(200):
         calibration.learn(100.0, 100, 20)
         booked.append(calibration.amounts(100.0, None, 1)[2])
@@ -628,12 +628,11 @@ def test_few_answers_leave_a_margin_for_the_output_of_the_first_wave():
     assert booked[-1] == pytest.approx(20.0, rel=0.01)
 
 
-def test_max_tokens_counts_as_the_provider_counts_it():
-    openai, anthropic = Calibration(), Calibration(counts_max_tokens=False)
-    assert openai.estimate(100.0, 1000, 2) == 2000.0
-    assert openai.estimate(5000.0, 1000, 1) == 5050.0
-    assert anthropic.estimate(100.0, 1000, 2) == 200.0
-    assert anthropic.estimate(100.0, 10, 1) == 110.0
+def test_max_tokens_counts_as_openai_counts_it():
+    calibration = Calibration()
+    assert calibration.estimate(100.0, 1000, 2) == 2000.0
+    assert calibration.estimate(5000.0, 1000, 1) == 5050.0
+    assert calibration.amounts(100.0, 10, 1) == (110.0, 100.0, 10.0)
 
 
 @pytest.mark.parametrize("usage", [(0.0, 0, 0), (0.0, 10, 5), (10.0, 0, 0)])

@@ -60,13 +60,40 @@ def test_a_streak_of_one_row_says_nothing_of_the_server():
 
 
 def test_an_answer_ends_a_streak():
-    circuit = Circuit(clock=Clock())
+    clock = Clock()
+    circuit = Circuit(clock=clock)
     for _ in range(50):
         for _ in range(9):
             circuit.failed(Row())
+        clock.now += 2
         for _ in range(45):
-            circuit.succeeded(sent=0.0, now=0.0)
+            circuit.succeeded(sent=clock.now - 1, now=clock.now)
     assert not circuit.is_open
+
+
+def test_answers_to_earlier_requests_do_not_end_a_streak():
+    """Slow answers still come in while all that is new fails."""
+    clock = Clock()
+    circuit = Circuit(clock=clock)
+    for answer in range(10):
+        assert not circuit.is_open
+        clock.now = 1 + answer / 100
+        circuit.failed(Row())
+        circuit.succeeded(sent=0.5, now=clock.now)
+    assert circuit.is_open
+
+
+def test_a_few_failures_beside_many_slow_answers_are_no_outage():
+    """Failures come at once and answers after a second: one in ten of 256 fails."""
+    clock = Clock()
+    circuit = Circuit(clock=clock)
+    for step in range(2560):
+        clock.now = 1 + step / 256
+        if step % 10 == 0:
+            circuit.failed(Row())
+        else:
+            circuit.succeeded(sent=clock.now - 1, now=clock.now)
+        assert not circuit.is_open
 
 
 def test_one_request_goes_out_at_growing_intervals_until_one_is_answered():
@@ -96,11 +123,9 @@ def test_retries_are_a_fifth_of_the_successes_and_a_floor():
     circuit = Circuit(clock=Clock())
     for _ in range(1000):
         circuit.succeeded(sent=0.0, now=0.0)
-    spent = 0
+    spent, row = 0, Row()  # of one row, which is no streak
     while not circuit.is_open:
-        circuit.failed(Row())
-        if not circuit.is_open:
-            circuit._streak.clear()
+        circuit.failed(row)
         spent += 1
     assert spent in (300, 301)  # sums of 0.2 are not exact
 

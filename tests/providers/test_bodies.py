@@ -241,9 +241,12 @@ def test_an_error_that_says_nothing_is_none(error):
             "<!DOCTYPE html>\n<!-- < -->\n<html><head><style>\n"
             + ".a { color: red }\n" * 1000
             + "</style>\n<title>Guest &amp; visitor\n login</title></head>",
-            "not JSON: Guest & visitor login",
+            "an HTML page, .*: 'Guest & visitor login'",
         ),
-        ("<title>Blocked</title><script>\nvar x" + "x" * 9, "not JSON: Blocked$"),
+        (
+            "<title>Blocked</title><script>\nvar x" + "x" * 9,
+            "an HTML page, .*'Blocked'",
+        ),
     ],
 )
 @pytest.mark.parametrize("provider", DIALECTS)
@@ -266,7 +269,8 @@ def test_a_gateways_page_to_one_row_fails_it_as_malformed():
     rows = pd.DataFrame({"text": ["one", "two"]})
     with Server(answer) as server, pytest.warns(LLMWarning, match="1 malformed_reply"):
         out = rows.llm.complete("${text}", **at(server, max_retries=1))
-    assert out["why"][1].endswith("Please log in")
+    assert "is an HTML page" in out["why"][1]
+    assert "'Please log in'. Check base_url=" in out["why"][1]
     assert len(server.bodies) == 3
 
 

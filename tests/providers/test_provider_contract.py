@@ -408,13 +408,22 @@ def test_a_compatible_server_is_known_by_its_address(name):
     assert type(found) is (preset.dialect if special else base)
 
 
-# -- the README --------------------------------------------------------------------
+# -- the page of providers -----------------------------------------------------------
 
-TABLE = {
-    cells[0].strip("` "): [cell.strip() for cell in cells[1:]]
-    for line in (FOLDER.parent.parent / "README.md").read_text().splitlines()
-    if len(cells := line.strip("|").split("|")) == 10 and cells[0].startswith(" `")
-}
+PAGE = FOLDER.parent.parent / "docs" / "reference" / "providers.md"
+
+
+def table(columns):
+    """Return the rows of the page's table of so many columns."""
+    rows = [line.strip("|").split("|") for line in PAGE.read_text().splitlines()]
+    return {
+        cells[0].strip("` "): [cell.strip() for cell in cells[1:]]
+        for cells in rows
+        if len(cells) == columns and cells[0].startswith(" `")
+    }
+
+
+ACCESS, ABLE = table(5), table(6)
 
 
 def has_batches(provider):
@@ -426,13 +435,14 @@ def has_batches(provider):
     return True
 
 
-def test_the_readmes_table_names_every_provider():
-    assert set(TABLE) == providers.presets().keys() - HERE - DECIDE
+def test_the_pages_tables_name_every_provider():
+    assert set(ACCESS) == set(ABLE) == providers.presets().keys() - HERE - DECIDE
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"gemini-compatible"}))
-def test_the_readmes_table_is_true(name):
-    access, schema, n, images, embeds, batch, limits, lacking, _ = TABLE[name]
+def test_the_pages_tables_are_true(name):
+    access, limits, lacking, _ = ACCESS[name]
+    schema, n, images, embeds, batch = ABLE[name]
     provider, preset, known = connect(name), providers.presets()[name], examples(name)
     assert (n == "one by one") == (not provider.capabilities.n)
     most = provider.embeds  # whose numbers test_embed.py asks a server to hold

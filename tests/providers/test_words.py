@@ -21,6 +21,12 @@ DOCS = (
 )
 # status, codes, message, kind
 EXAMPLES = [
+    (
+        200,
+        [],
+        "Unexpected endpoint or method. (POST /chat/completions)",
+        "model_not_found",
+    ),
     (429, ["GenerateRequestsPerDayPerProjectPerModel-FreeTier"], "q", "wait_too_long"),
     (
         429,

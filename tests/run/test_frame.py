@@ -11,7 +11,7 @@ from pandas_llm import LLMWarning
 from pandas_llm._display import Usage
 from pandas_llm._engine.outcomes import Outcomes
 from pandas_llm._keys import Column
-from pandas_llm._run import result
+from pandas_llm._run import arrays, result
 from pandas_llm._run.rows import iter_rows, missing_rows, source_of
 from pandas_llm._run.task import Shape, make_task
 from pandas_llm.errors import DeadlineError, OutputError
@@ -44,7 +44,7 @@ def reference(df, records, *, keep_empty):
     values = out.pop("record")
     out["q"] = [None if v is None or isinstance(v, float) else v[0] for v in values]
     out["a"] = [None if v is None or isinstance(v, float) else v[1] for v in values]
-    out["q"] = result.typed(list(out["q"]), "str")
+    out["q"] = arrays.typed(list(out["q"]), "str")
     out["a"] = pd.array(
         [None if pd.isna(v) else int(v) for v in out["a"]], dtype="Int64"
     )
@@ -89,12 +89,12 @@ def test_a_row_that_shares_a_call_gets_the_same_records(records, data):
         ("datetime", [None, None], "datetime64[us]"),
         ("category", ["x", None], "category"),
         ("object", [[1], None], "object"),
-        ("str", ["a", None], "str" if result.PANDAS_GE_30 else "object"),
+        ("str", ["a", None], "str" if arrays.PANDAS_GE_30 else "object"),
     ],
 )
 def test_dtypes_follow_from_the_kind_alone(kind, values, dtype):
     for some in (values, [None] * len(values), []):
-        series = pd.Series(result.typed(list(some), kind, ["x", "y"]))
+        series = pd.Series(arrays.typed(list(some), kind, ["x", "y"]))
         assert str(series.dtype) == dtype
         assert len(series) == len(some)
         assert series.isna().tolist() == [value is None for value in some]

@@ -109,6 +109,21 @@ def test_one_ctrl_c_stops_the_requests_and_keeps_what_was_done(
     assert server.stats()["requests"] == sent < 20_000
 
 
+def test_ctrl_c_between_the_rounds_of_a_verb_tells_what_all_of_them_used(
+    start, simulator
+):
+    server = simulator(latency=0.05)
+    process, report = start("rounds", server.base_url)
+    wait_until(lambda: server.stats()["answered"] >= 1_200, process)
+    seconds, said = press(process)
+    sent = server.stats()["requests"]
+    check_end(process, seconds, said)
+    found = json.loads(report.read_text())
+    assert 1_000 <= found["requests"] <= sent
+    assert found["rows"] > found["requests"] - 200
+    assert found["columns"][-1] == "more"
+
+
 def test_ctrl_c_stops_a_run_on_the_simulator_inside_the_process(start):
     process, report = start("own_simulator")
     said = ""

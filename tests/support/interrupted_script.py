@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
+import pandas_llm
 from pandas_llm._run import blocking
 
 HOW, URL, REPORT = sys.argv[1:]
@@ -52,6 +53,19 @@ def report(error: BaseException) -> None:
         "threads": len(sys._current_frames()),
     }
     Path(REPORT).write_text(json.dumps(found), encoding="utf-8")
+
+
+def ranks() -> None:
+    """Compare rows in rounds, and write down what was used when it was stopped."""
+    asked = "Is it more?\n${left.text} ${right.text}"
+    try:
+        DOCS[:2_000].llm.nlargest(5, asked, **OPTIONS)
+    except BaseException as error:
+        used = pandas_llm.last_usage()
+        found = {"requests": used.requests, "rows": used.rows}
+        found["columns"] = list(error.partial.columns)
+        Path(REPORT).write_text(json.dumps(found), encoding="utf-8")
+        raise
 
 
 async def calls(**more) -> None:
@@ -97,6 +111,7 @@ async def waits_for_stubborn(loop: str) -> None:
 
 WAYS = {
     "script": generate,
+    "rounds": ranks,
     "own_simulator": generate,
     "asyncio": lambda: asyncio.run(calls()),
     "uvloop": lambda: importlib.import_module("uvloop").run(calls()),
@@ -120,6 +135,6 @@ if __name__ == "__main__":
         WAYS[HOW]()
     except KeyboardInterrupt as interrupt:
         held = interrupt if hasattr(interrupt, "partial") else interrupt.__context__
-        if "stubborn" not in HOW:
+        if "stubborn" not in HOW and HOW != "rounds":
             assert len(held.partial) == len(DOCS)
         raise

@@ -150,6 +150,7 @@ def standing():
 
 
 @settings(max_examples=40, deadline=None)
+@pytest.mark.filterwarnings("ignore:column .* is NA in every row")
 @given(
     st.lists(st.sampled_from("abcdefgh") | st.none(), max_size=30),
     st.integers(1, 9),

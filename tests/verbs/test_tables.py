@@ -19,6 +19,7 @@ from pandas_llm.errors import (
     InvalidValueError,
     TemplateError,
 )
+from pandas_llm.simulator import Simulator
 
 TWO = "Same? [${left.key}|${right.key}]"
 MORE = "More? [${left.key}|${right.key}]"
@@ -460,14 +461,42 @@ def test_a_column_of_vectors_is_searched_with_one_call():
 # -- all ------------------------------------------------------------------------
 
 
-def test_max_cost_holds_over_all_rounds(ranking):
+def test_max_cost_holds_over_all_rounds(ranking, tmp_path):
     rows = pd.DataFrame({"key": np.random.default_rng(0).permutation(60)})
     given = options(ranking, prices={"judge": (100.0, 0.0)}, max_tokens=1)
+    given["cache"] = tmp_path / "kept"
     with pytest.raises(CostLimitError, match="max_cost") as caught:
         rows.llm.nlargest(5, MORE, max_cost=0.05, **given)
     assert pandas_llm.last_usage().known_cost <= 0.05
-    assert len(ranking.bodies) <= 50
-    assert caught.value.partial["more"].notna().any()
+    paid = len(ranking.bodies)
+    assert 10 <= paid <= 50
+    partial = caught.value.partial
+    assert len(partial) == 5
+    assert partial.llm.usage.known_cost == pandas_llm.last_usage().known_cost
+    again = rows.llm.nlargest(5, MORE, **given)  # what was paid for is kept
+    assert again["key"].tolist() == [59, 58, 57, 56, 55]
+    assert again.llm.usage.cached == paid
+
+
+@pytest.mark.parametrize("verb", ["merge", "ngroup"])
+def test_what_max_cost_leaves_of_pairs_counts_as_unlike(verb):
+    rows = pd.DataFrame({"key": np.arange(200), "name": "n"})
+    with judge(same) as server:
+        price = {"prices": {"judge": (100.0, 0.0)}, "max_tokens": 1, "max_cost": 0.05}
+        given = {"template": TWO, "block": lambda *_: PAIRS, **options(server), **price}
+        if verb == "merge":
+            given["right"] = rows
+        with pytest.raises(CostLimitError, match="the same call with a higher") as end:
+            getattr(rows.llm, verb)(**given)
+        asked = len(server.bodies)
+    assert 0 < asked <= 50
+    if verb == "merge":
+        assert len(end.value.partial) == asked
+    else:
+        assert end.value.partial.nunique() == 200 - asked
+
+
+PAIRS = [(at, at + 1) for at in range(0, 200, 2)]
 
 
 def test_the_report_shows_all_rounds_as_one(ranking):
@@ -593,6 +622,94 @@ def test_a_target_that_cannot_be_met_sends_all_rows_to_the_better_model(judged):
     assert (out == "yes").tolist() == true.tolist()
 
 
+def pairs_of(rows):
+    """Return two frames whose rows at one place make a pair of a known chance."""
+    left = rows.rename(columns={"text": "key"}).assign(name="n")
+    right = pd.DataFrame({"key": [f"right {at}" for at in range(len(rows))]})
+    return left, right.assign(name="m")
+
+
+def test_pair_questions_with_a_cascade_keep_recall_and_precision(judged):
+    rows, true = judged
+    left, right = pairs_of(rows)
+    asked = []
+    with oracle(asked) as dear, believer() as cheap:
+        given = {"cascade": first(cheap), "recall": 0.8, "precision": 0.8}
+        given |= {"template": "Same? ${left.key} ${right.key}", **options(dear)}
+        given["block"] = lambda one, _: [(at, at) for at in range(len(one))]
+        price = {"prices": {"judge": (10.0, 10.0), "cheap": (1.0, 1.0)}}
+        out = left.llm.merge(right, how="inner", **given, **price)
+        assert len(cheap.bodies) == 600
+    found = left["key"].isin(out["key_x"]).to_numpy()
+    assert (found & true).sum() >= 0.8 * true.sum()
+    assert (found & true).sum() >= 0.8 * found.sum()
+    facts = out.attrs["llm"]
+    assert len(asked) == len(set(asked)) == facts["cascade_dear"] < 600
+    assert facts["cascade_kept"] + facts["cascade_dear"] == 600
+    each = 11 * 10 / 1e6  # ten tokens in and one out, at ten dollars a million
+    saved = facts["cascade_kept"] * each - 600 * 1e-6
+    assert facts["cascade_saved"] == pytest.approx(saved, rel=0.01)
+    report = str(out.llm.report())
+    for words in ("recall 80%, precision 80%, with probability 95%", "hypergeometric"):
+        assert words in report
+
+
+def test_groups_with_a_cascade_ask_no_pair_twice():
+    rows = pd.DataFrame(
+        {"key": [f"{at}: [1 0.9{at % 10}]" for at in range(40)], "name": "n"}
+    )
+    asked = []
+    with oracle(asked) as dear, believer() as cheap:
+        given = {"cascade": first(cheap), "thresholds": (0.2, 0.8), **options(dear)}
+        question = "Same? ${left.key} ${right.key}"
+        groups = rows.llm.ngroup("key", template=question, **given)
+    assert groups.tolist() == [0] * 40
+    facts = groups.attrs["llm"]
+    assert facts["cascade_dear"] == len(asked) == len(set(asked))
+    assert facts["cascade_kept"] == len(cheap.bodies)
+
+
+def test_thresholds_of_an_earlier_filter_hold_for_other_rows(judged):
+    rows, true = judged
+    with oracle([]) as dear, believer() as cheap:
+        given = {"cascade": first(cheap), **options(dear)}
+        whole = rows.llm.filter("Yes? ${text}", recall=0.8, precision=0.8, **given)
+        facts = whole.attrs["llm"]
+        ends = facts["cascade_low"], facts["cascade_high"]
+        few = rows.iloc[:50]  # whose mean is another
+        again = few.llm.filter("Yes? ${text}", thresholds=ends, **given)
+        none = few.llm.matches("Yes? ${text}", thresholds=(None, None), **given)
+    chance = np.array([truth(text)[1] for text in few["text"]])
+    sure = chance >= ends[1]
+    doubtful = (chance > ends[0]) & ~sure
+    assert (
+        again.index.tolist() == np.flatnonzero(sure | (doubtful & true[:50])).tolist()
+    )
+    assert again.attrs["llm"]["cascade_dear"] == doubtful.sum()
+    assert none.tolist() == true[:50].tolist()
+
+
+def test_a_cascade_that_max_cost_stops_is_not_proven(judged):
+    rows, _ = judged
+    asked = []
+    price = {"prices": {"judge": (100.0, 0.0), "cheap": (0.0, 0.0)}, "max_tokens": 1}
+    with oracle(asked) as dear, believer() as cheap:
+        given = {"cascade": first(cheap), "accuracy": 0.9, **options(dear), **price}
+        with pytest.raises(CostLimitError, match="their labels are NA") as caught:
+            rows.llm.classify("Which? ${text}", LABELS, max_cost=0.2, **given)
+        partial = caught.value.partial
+        paid = len(asked)
+    facts = partial.attrs["llm"]
+    assert facts["cascade_bound"].startswith("not proven")
+    assert paid <= 200
+    assert partial.notna().sum() == facts["cascade_kept"] + paid
+    assert len(caught.value.failures) == partial.isna().sum()
+    assert set(caught.value.failures["kind"]) == {"max_cost", "not_sent"}
+    assert (
+        paid == len(set(asked)) == facts["cascade_dear"] - len(partial[partial.isna()])
+    )
+
+
 @pytest.mark.usefixtures("short_waits")
 def test_rows_that_the_cheap_model_fails_go_to_the_better_one(judged):
     rows, _ = judged
@@ -624,7 +741,7 @@ def test_keys_and_headers_go_to_no_other_provider(judged):
     [
         ({"cascade": "tiny"}, InvalidValueError, "cascade= needs a target"),
         ({"cascade": 7, "recall": 0.9}, TypeError, "cascade must be a model's name"),
-        ({"recall": 0.9}, TypeError, "are for a cascade"),
+        ({"recall": 0.9}, TypeError, "is for a cascade"),
         ({"cascade": "tiny", "recall": 1.2}, InvalidValueError, "recall must be"),
         ({"threshold": 1}, InvalidValueError, "threshold must be"),
         ({"cascade": "tiny", "thresholds": 0.5}, InvalidValueError, "two numbers"),
@@ -671,19 +788,48 @@ def test_what_is_asked_of_each_row_can_be_seen_and_estimated_before():
     assert PEOPLE.llm.estimate("Is ${name} tall?", **given).requests == 5
 
 
+RANGES = {
+    "ngroup": {"subset": "name", "template": TWO},
+    "drop_duplicates": {"subset": "name", "template": TWO, "block": None},
+    "merge": {"right": PEOPLE.tail(3), "template": TWO, "validate": "1:1"},
+    "nlargest": {"k": 2, "template": MORE},
+    "agg": {"template": "What?", "column": "name", "max_tokens_per_call": 1000},
+    "matches": {"template": "${name}?"},
+    "search": {"template": "smith", "column": "name"},
+}
+
+
+@pytest.mark.parametrize("verb", RANGES)
+def test_estimates_of_table_verbs_hold_and_preview_shows_a_question(verb):
+    own = dict(RANGES[verb])
+    pairs = "template" in own and "left." in own["template"]
+    decide = (lambda one, other: one > other) if verb == "nlargest" else same
+    with judge(decide) if pairs else Simulator() as server:
+        given = {"model": "sim", "base_url": server.base_url, "api_key": "-"}
+        given |= {"prices": {"sim": (1.0, 1.0)}, "dedupe": False, "cache": False}
+        told = PEOPLE.llm.estimate(verb=verb, **given, **own)
+        shown = PEOPLE.llm.preview(verb=verb, rows=2, **given, **own)
+        question = own.pop("template")
+        own[{"agg": "question", "search": "query"}.get(verb, "template")] = question
+        getattr(PEOPLE.llm, verb)(**own, **given)
+    requests = pandas_llm.last_usage().requests
+    assert 1 <= len(shown) <= 2
+    assert told.rows == 5
+    assert told.cost > 0
+    if told.fewest is not None:
+        assert told.fewest <= requests <= told.requests
+        assert told.low <= told.high == told.cost
+        assert f"{told.fewest} to {told.requests}, by the answers" in str(told)
+    elif verb != "search":  # whose texts share a request
+        assert told.requests == requests
+
+
 @pytest.mark.parametrize("tool", ["preview", "estimate"])
-@pytest.mark.parametrize(
-    ("verb", "says"),
-    [
-        ("nlargest", "about 1.4 questions a row"),
-        ("merge", "about 2.6 questions a left row"),
-        ("agg", "max_tokens_per_call"),
-        ("largest", "verb must be one of"),
-    ],
-)
-def test_what_depends_on_the_answers_says_how_many_questions(tool, verb, says):
-    with pytest.raises(InvalidValueError, match=says):
-        getattr(PEOPLE.llm, tool)("${name}", verb=verb, model="sim")
+def test_an_unknown_verb_is_refused_with_those_that_there_are(tool):
+    with pytest.raises(InvalidValueError, match=r"verb must be one of .*'nlargest'"):
+        getattr(PEOPLE.llm, tool)("${name}", verb="largest", model="sim")
+    with pytest.raises(TypeError, match="missing a required argument: 'k'"):
+        getattr(PEOPLE.llm, tool)("${name}", verb="nlargest", model="sim")
 
 
 def test_columns_of_one_name_are_refused_where_they_are_used(asked):

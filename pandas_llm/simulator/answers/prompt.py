@@ -113,6 +113,12 @@ def numbers_of(text: str) -> tuple[float, ...]:
     return tuple(dict.fromkeys(values))
 
 
+def written(number: float, text: str) -> str | None:
+    """Return how a number stands in a text."""
+    found = _NUMBER.findall(text)
+    return next((n for n in found if float(n.replace(",", "")) == number), None)
+
+
 @lru_cache(maxsize=1024)
 def key_phrase(sentence: str) -> str:
     """Return the longest run of at most four words that carry meaning."""

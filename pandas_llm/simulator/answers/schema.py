@@ -5,9 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm.simulator.answers.prompt import key_phrase, numbers_of, words_of
+from pandas_llm.simulator.answers.prompt import (
+    key_phrase,
+    numbers_of,
+    words_of,
+    written,
+)
 from pandas_llm.simulator.answers.values import (
     FORMATS,
+    MARK,
     bounded,
     distinct,
     fit_length,
@@ -159,6 +165,8 @@ class Writer:
         raise _EndlessError
 
     def _can_say(self, schema: Any) -> bool:
+        if _is_quotation(schema):
+            return self._can_say(schema["properties"]["value"])
         kind = schema.get("type") if isinstance(schema, dict) else None
         if kind in ("integer", "number"):  # a tuple: kind may be a list
             whole = kind == "integer"
@@ -169,6 +177,9 @@ class Writer:
         return kind != "string" or bool(self.prompt.sentences)
 
     def _object(self, schema: dict[str, Any], spot: _Spot) -> dict[str, Any]:
+        if _is_quotation(schema):
+            value = self._value(schema["properties"]["value"], spot)
+            return {"quote": self._words(value, spot), "value": value}
         required = schema.get("required", ())
         values = {}
         for name, part in schema.get("properties", {}).items():
@@ -247,6 +258,17 @@ class Writer:
             return key_phrase(sentence)
         return sentence
 
+    def _words(self, value: Any, spot: _Spot) -> str:
+        """Return the words of the prompt that say a value, or speak of it."""
+        sentence, document = self._sentence(spot), self.prompt.document
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return written(value, sentence) or written(value, document) or sentence
+        if isinstance(value, str):
+            for words in (value.removeprefix(MARK), value.partition("T")[0]):
+                if words and words in document:
+                    return words
+        return sentence
+
     def _sentence(self, spot: _Spot) -> str:
         sentences = self.prompt.sentences
         return sentences[spot.sentence % len(sentences)] if sentences else "nothing"
@@ -264,6 +286,14 @@ class Writer:
 def _kind(schema: dict[str, Any]) -> str:
     known = (_KIND_OF_KEYWORD[key] for key in schema if key in _KIND_OF_KEYWORD)
     return next(known, "string")
+
+
+def _is_quotation(schema: Any) -> bool:
+    """Return whether a value is asked for with the words that it stands on."""
+    return isinstance(schema, dict) and {*schema.get("properties", ())} == {
+        "quote",
+        "value",
+    }
 
 
 def _is_null(schema: Any) -> bool:

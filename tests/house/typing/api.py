@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, assert_type
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, assert_type
 
 import pandas as pd
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 import pandas_llm
-from pandas_llm import Plan, Usage
+from pandas_llm import Plan, Quoted, Usage
 from pandas_llm._run.estimate import Estimate
 from pandas_llm._verbs.chats import ChatFile
 from pandas_llm.accessor import LLMAccessor
@@ -37,6 +37,14 @@ assert_type(pandas_llm.generate(texts, "${value}", Person), pd.DataFrame)
 assert_type(pandas_llm.generate(rows, "${text}", {"n": int}), list[dict[str, Any]])
 assert_type(pandas_llm.extract(docs, "${text}", ["fact"]), pd.DataFrame)
 assert_type(pandas_llm.extract(rows, "${text}", ["fact"]), list[dict[str, Any]])
+quoted = {
+    "born": Quoted[date],
+    "age": Optional[Quoted[Annotated[int, Field(ge=0)]]],  # noqa: UP045
+    "mood": Quoted[Literal["good", "bad"]] | None,
+    "places": list[Quoted[str]],
+}
+assert_type(pandas_llm.extract(docs, "${text}", quoted), pd.DataFrame)
+assert_type(pandas_llm.generate(rows, "x", {"d": Quoted[date]}), list[dict[str, Any]])
 complete: pd.Series = pandas_llm.complete(docs, "${text}", temperature=0.5)
 assert_type(pandas_llm.complete(docs, "x", error_column="why"), pd.DataFrame)
 assert_type(pandas_llm.complete(rows, "${text}"), list[Any])

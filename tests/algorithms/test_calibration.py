@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pandas_llm._evaluation import (
+from pandas_llm._algorithms import (
     Offsets,
     calibration_error,
+    chosen,
     fit,
     prior,
     reliability,
@@ -139,7 +140,7 @@ def test_a_model_that_is_worse_than_chance_is_made_unsure_not_turned():
 @given(seeds, st.integers(1, 300))
 def test_the_error_is_the_mean_distance_over_ten_bins(seed, rows):
     told, gold, _ = column(seed, rows)
-    error, floor = calibration_error(told, gold)
+    error, floor = calibration_error(*chosen(told, gold))
     confidence, right = told.max(axis=1), told.argmax(axis=1) == gold
     by_hand = 0.0
     for low in np.arange(10):
@@ -149,14 +150,14 @@ def test_the_error_is_the_mean_distance_over_ten_bins(seed, rows):
             by_hand += inside.mean() * distance
     assert error == pytest.approx(by_hand)
     assert 0 <= floor <= 1
-    assert reliability(told, gold).rows.sum() == rows
+    assert reliability(*chosen(told, gold)).rows.sum() == rows
 
 
 def test_an_honest_model_has_the_floors_error_and_the_floor_falls_with_the_rows():
     floors = {}
     for rows in (50, 200, 900):
         drawn = [column(seed, rows) for seed in range(60)]
-        errors = [calibration_error(honest, gold) for _, gold, honest in drawn]
+        errors = [calibration_error(*chosen(honest, gold)) for _, gold, honest in drawn]
         error, floor = np.mean(errors, axis=0)
         assert error == pytest.approx(floor, rel=0.2)
         floors[rows] = floor
@@ -165,7 +166,7 @@ def test_an_honest_model_has_the_floors_error_and_the_floor_falls_with_the_rows(
 
 def test_rows_told_for_certain_and_wrong_are_an_error_of_one():
     told = np.array([[1.0, 0.0], [1.0, 0.0]])
-    assert calibration_error(told, np.array([1, 1])) == (1.0, 0.0)
+    assert calibration_error(*chosen(told, np.array([1, 1]))) == (1.0, 0.0)
     assert np.isfinite(fit(told, np.array([1, 1]), names(2)).held_out).all()
 
 

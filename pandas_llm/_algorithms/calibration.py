@@ -160,43 +160,26 @@ def fit(
         Offsets(dict(zip(labels, whole.tolist(), strict=True)), float(1 / slope)),
         held_out,
         len(truth),
-        calibration_error(_softmax(told), truth)[0],
-        *calibration_error(held_out, truth),
+        calibration_error(*chosen(_softmax(told), truth))[0],
+        *calibration_error(*chosen(held_out, truth)),
     )
 
 
-def reliability(probabilities: Floats, gold: NDArray[np.int64]) -> Reliability:
-    """Return confidence and accuracy of the chosen labels in ten bins of equal width.
+def chosen(
+    probabilities: Floats, gold: NDArray[np.int64]
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Return the confidence of each chosen label, and whether it is right.
 
     Rows whose position in `gold` is below 0, and rows with NaN, are left out.
     """
     known = (gold >= 0) & ~np.isnan(probabilities).any(axis=1)
-    chosen = probabilities[known]
-    return _binned(chosen.max(axis=1), chosen.argmax(axis=1) == gold[known])
+    told = probabilities[known]
+    return told.max(axis=1), told.argmax(axis=1) == gold[known]
 
 
-def calibration_error(
-    probabilities: Floats, gold: NDArray[np.int64]
-) -> tuple[float, float]:
-    """Return the expected calibration error, and its floor.
-
-    The error of a perfectly calibrated model is not 0: some of ten rows told with
-    .8 are right nine times. The floor is its mean when the rows' correctness is drawn
-    with the confidence told (a parametric bootstrap with a fixed seed).
-    """
-    known = (gold >= 0) & ~np.isnan(probabilities).any(axis=1)
-    if not known.any():
-        return float("nan"), float("nan")
-    confidence = probabilities[known].max(axis=1)
-    dice = np.random.default_rng(0)
-    drawn = dice.random((DRAWS, len(confidence))) < confidence
-    floor = np.mean([_binned(confidence, right).error for right in drawn])
-    return reliability(probabilities, gold).error, float(floor)
-
-
-def _binned(confidence: Floats, right: NDArray[np.bool_]) -> Reliability:
-    """Return mean confidence, accuracy and rows of the bins that have any."""
-    place = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+def reliability(confidence: Floats, right: NDArray[np.bool_]) -> Reliability:
+    """Return confidence and accuracy in those of ten equal bins that have rows."""
+    place = _bins(confidence)
     rows = np.bincount(place, minlength=BINS)
     some = rows > 0
     mean = [
@@ -204,6 +187,32 @@ def _binned(confidence: Floats, right: NDArray[np.bool_]) -> Reliability:
         for weights in (confidence, right.astype(float))
     ]
     return Reliability(mean[0], mean[1], rows[some])
+
+
+def calibration_error(
+    confidence: Floats, right: NDArray[np.bool_]
+) -> tuple[float, float]:
+    """Return the expected calibration error, and its floor.
+
+    The error of a perfectly calibrated model is not 0: some of ten rows told with
+    .8 are right nine times. The floor is its mean when the rows' correctness is drawn
+    with the confidence told (a parametric bootstrap with a fixed seed).
+    """
+    if not len(confidence):
+        return float("nan"), float("nan")
+    dice, place = np.random.default_rng(0), _bins(confidence)
+    told = np.bincount(place, confidence, BINS)
+    missed = [
+        np.abs(np.bincount(place, dice.random(len(place)) < confidence, BINS) - told)
+        for _ in range(DRAWS)
+    ]
+    floor = float(np.sum(missed)) / DRAWS / len(place)
+    return reliability(confidence, right).error, floor
+
+
+def _bins(confidence: Floats) -> NDArray[np.int64]:
+    """Return the number of the bin of each."""
+    return np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
 
 
 def _logits(probabilities: Floats) -> Floats:

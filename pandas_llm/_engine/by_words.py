@@ -1,0 +1,81 @@
+"""Asks by the words of labels, so that the tokens of an answer have probabilities."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pandas_llm._replies import joined, word_requests
+from pandas_llm.errors import (
+    ConfigurationError,
+    ContentFilterError,
+    OutputError,
+    RefusalError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pandas_llm._engine.events import Events, Tally
+    from pandas_llm._engine.sender import Parts, Sender
+    from pandas_llm.types import Choice, Reply, Request
+
+IN_WORDS = ("words", "codes")
+"""Ways to ask for probabilities that take requests of their own."""
+
+
+class ByWords:
+    """Sends a request for each question; `kept` looks up the reply without odds."""
+
+    def __init__(
+        self, sender: Sender, parts: Parts, kept: Callable[[Request], Reply | None]
+    ) -> None:
+        self._sender = sender
+        self._output = parts.output
+        self._model = parts.endpoint.model
+        self._kept = kept
+        self._readable: bool | None = None
+        """Whether this run's answers can be read; None before the first."""
+
+    async def send(
+        self, request: Request, n: int, events: Events, tally: Tally
+    ) -> Reply:
+        """Ask by the words of the labels, or plainly where that is of no use."""
+        send, negotiation = self._sender.send, self._sender.negotiation
+        if request.followup:
+            return await send(request, n, events, tally)
+        if self._readable is False or not negotiation.capabilities.logprobs:
+            return self._kept(request) or await send(request, n, events, tally)
+        replies = [await send(one, 1, events, tally) for one in word_requests(request)]
+        text = None
+        if self._output.open:
+            text = await send(request, n, events, tally)
+        reply = joined(replies, text)
+        if reply is not None and self._understands(reply.choices[0], request):
+            self._readable = True
+            return reply
+        if reply is None or not self._readable:
+            self.check_needed()
+            # the model thinks first, or does not answer with the labels
+            self._readable = False
+        if reply is None:
+            negotiation.unweighed()
+        return self._kept(request) or text or await send(request, n, events, tally)
+
+    def check_needed(self) -> None:
+        """Stop where the labels are of no use without their probabilities."""
+        if self._output.needed:
+            raise ConfigurationError(
+                "abstain_below, calibrate and gold need probabilities, and "
+                f"{self._model} tells none: ask a server with logprobs "
+                "(OpenAI, llama.cpp, vLLM), a decision endpoint, or for votes (n=5)"
+            )
+
+    def _understands(self, choice: Choice, request: Request) -> bool:
+        """Return whether the words of an answer can be read."""
+        try:
+            self._output.read(choice, request.cells)
+        except (RefusalError, ContentFilterError):
+            return True
+        except OutputError:
+            return False
+        return True

@@ -1,0 +1,363 @@
+"""What changed from one run to another, and whether for the better."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from pandas_llm._algorithms import mcnemar, wilson
+from pandas_llm._display import dollars, ends_here
+from pandas_llm._evaluation.cards import Card, Part, figure, interval, words
+from pandas_llm._evaluation.columns import are_numbers, bare, few_rows
+from pandas_llm._evaluation.probabilities import (
+    column_of,
+    confidence_column,
+    floats,
+    label_columns,
+)
+from pandas_llm._run import source_of, usage
+from pandas_llm.errors import InvalidValueError, LLMWarning, NoUsageError, warn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    Flags = NDArray[np.bool_]
+
+_SHOWN = 5
+_COUNTS = ("requests", "input_tokens", "output_tokens", "cost", "seconds")
+
+
+class Comparison(Card):
+    """Two runs over the same rows; `compare` makes it.
+
+    Attributes
+    ----------
+    summary : DataFrame
+        A row for each compared column: ``rows``, ``changed``, ``agreement``, ``low``,
+        ``high`` (Wilson's 95 % interval); ``difference``, the mean distance of
+        numbers. Each is an attribute too.
+    changed : DataFrame
+        The rows of which any column changed, with ``<column>_old`` and
+        ``<column>_new``.
+    gold : DataFrame or None
+        For each column with a known truth ``n``, the accuracy of both with their
+        intervals, ``better`` and ``worse`` (rows set right, rows made wrong), and
+        ``p_value`` of the exact McNemar test.
+    usage : DataFrame
+        Requests, tokens, dollars and seconds of both, as their attrs tell; NA where
+        they do not.
+    only_old, only_new : DataFrame
+        Rows that the other has not.
+    remarks : tuple of str
+    """
+
+    _grouped = True
+
+    def __init__(self, **parts: Any) -> None:
+        self.__dict__.update(parts)
+
+    def _parts(self) -> list[Part]:
+        table = words(self.summary[["rows", "changed", "agreement"]])
+        table["95 %"] = [
+            interval(*ends) for ends in self.summary[["low", "high"]].to_numpy()
+        ]
+        if self.summary["difference"].notna().any():
+            table["difference"] = words(self.summary)["difference"]
+        parts = [Part("", table)]
+        for column, row in [] if self.gold is None else self.gold.iterrows():
+            parts.append(Part(f"{column} against the truth", _verdict(row)))
+        if self.usage.notna().any(axis=None):
+            told = words(self.usage).assign(cost=self._costs)
+            parts.append(Part("What they took", told))
+        pairs = [c for c in self.changed if c not in self._old]
+        if pairs and len(self.changed):
+            some = f" (the first {_SHOWN} of {len(self.changed):,}; all in .changed)"
+            title = "Changed rows" + some * (len(self.changed) > _SHOWN)
+            parts.append(Part(title, words(self.changed[pairs].head(_SHOWN))))
+        return parts
+
+
+@ends_here
+def compare(old: Any, new: Any, on: Any = None, gold: Any = None) -> Comparison:
+    """Show what changed between two runs over the same rows, and if for the better.
+
+    Columns that both have are compared; those of probabilities and of details are
+    not. NA beside NA is no change.
+
+    Parameters
+    ----------
+    old, new : DataFrame, Series or list of dicts
+        What two models, or two prompts, made of the same rows.
+    on : column name or list of them, optional
+        What names a row; else the index does. Rows that only one has are left out,
+        with a remark.
+    gold : column name, Series, or mapping, optional
+        The truth, NA where nobody knows; a Series has the index of `old`. Where more
+        than one column could be meant: a mapping of columns to their truth. A row
+        that a model left NA is not right.
+
+    Returns
+    -------
+    Comparison
+        Printed it is a table, in a notebook a card; its attributes are DataFrames:
+        ``summary``, ``changed``, ``gold``, ``usage``, ``only_old``, ``only_new``.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import pandas_llm
+    >>> old = pd.DataFrame({"text": ["a", "b", "c"], "label": ["x", "y", "x"]})
+    >>> new = old.assign(label=["x", "x", "x"])
+    >>> found = pandas_llm.compare(old, new)
+    >>> found.changed
+      text label_old label_new
+    1    b         y         x
+    """
+    frames = source_of(old).frame, source_of(new).frame
+    places = _aligned(*frames, on)
+    pair = frames[0].iloc[places[0]], frames[1].iloc[places[1]]
+    truths = _truths(gold, frames, places)
+    keys = [] if on is None else on if isinstance(on, list) else [on]
+    named = {one for one in _given(gold) if isinstance(one, str)}
+    columns, beside = _compared(*pair, {*keys, *named})
+    same = {name: _equal(*(frame[name] for frame in pair)) for name in columns}
+    summary = pd.DataFrame(
+        [_agreement(same[name], *(frame[name] for frame in pair)) for name in columns],
+        pd.Index(columns, name="column", tupleize_cols=False),
+    )
+    found = [_against(*pair, *one) for one in _matched(truths, pair, same)]
+    rest = [
+        frame.iloc[np.setdiff1d(np.arange(len(frame)), rows)]
+        for frame, rows in zip(frames, places, strict=True)
+    ]
+    used = {"old": _usage(old), "new": _usage(new)}
+    return Comparison(
+        summary=summary,
+        changed=_changed(*pair, same),
+        gold=pd.DataFrame(found).set_index("column") if found else None,
+        usage=pd.DataFrame([one[0] for one in used.values()], list(used)).astype(
+            dict.fromkeys(_COUNTS[:3], "Int64")
+        ),
+        only_old=rest[0],
+        only_new=rest[1],
+        remarks=tuple(_remarks(rest, beside, found)),
+        _old=set(frames[0].columns),
+        _costs=[one[1] for one in used.values()],
+        _heading=f"old against new: {len(pair[0]):,} rows",
+    )
+
+
+def _aligned(
+    old: pd.DataFrame, new: pd.DataFrame, on: Any
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the places of the same rows in both frames."""
+    indexes = [old.index, new.index]
+    if on is not None:
+        keys = on if isinstance(on, list) else [on]
+        indexes = [
+            pd.MultiIndex.from_arrays([column_of(frame, key, "on") for key in keys])
+            for frame in (old, new)
+        ]
+    elif old.index.equals(new.index):
+        return np.arange(len(old)), np.arange(len(old))
+    for index, which in zip(indexes, ("old", "new"), strict=True):
+        if not index.is_unique:
+            first = index[index.duplicated()].tolist()[0]
+            what = "its index" if on is None else f"on={on!r}"
+            way = "name a row by on=" if on is None else "name rows by more columns"
+            msg = f"{which} has {first!r} more than once in {what}: {way}"
+            raise InvalidValueError(msg)
+    found = indexes[1].get_indexer(indexes[0])
+    if not (found >= 0).any():
+        what = (
+            "indexes have no label" if on is None else f"columns {on!r} have no value"
+        )
+        raise InvalidValueError(f"the {what} in common: are these the same rows?")
+    return np.flatnonzero(found >= 0), found[found >= 0]
+
+
+def _compared(
+    old: pd.DataFrame, new: pd.DataFrame, skipped: set[Any]
+) -> tuple[list[Any], list[Any]]:
+    """Return the columns to compare, and those that say how the answers came about."""
+    shared = [name for name in old.columns if name in new.columns]
+    beside = {*label_columns(old, []).values(), *label_columns(new, []).values()}
+    for name in shared:
+        column_of(old, name, "old"), column_of(new, name, "new")  # there once
+        beside.add(confidence_column(old, name))
+        ordered = getattr(old[name].dtype, "ordered", False)
+        beside |= {f"{name}_score"} if ordered else set()
+    beside |= {name for name in shared if str(name).startswith("llm_")}
+    columns = [name for name in shared if name not in beside | skipped]
+    if not columns:
+        msg = (
+            f"the frames have no column in common to compare: old has "
+            f"{list(old.columns)}, new has {list(new.columns)}"
+        )
+        raise InvalidValueError(msg)
+    return columns, [name for name in shared if name in beside - skipped]
+
+
+def _equal(old: pd.Series, new: pd.Series) -> Flags:
+    """Return where two columns have the same value; NA is the same as NA."""
+    both = old.isna().to_numpy() & new.isna().to_numpy()
+    if are_numbers(old, new):
+        near = np.isclose(floats(old), floats(new), rtol=1e-9, atol=0)
+        return np.asarray(both | near, bool)
+    pairs = zip(old.astype(object), new.astype(object), strict=True)
+    alike = [_alike(one, other) for one, other in pairs]
+    return np.asarray(both | np.array(alike, bool), bool)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Return whether two cells are equal, whatever they hold."""
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        return np.array_equal(one, other)
+    if one is pd.NA or other is pd.NA:
+        return False
+    return bool(bare(one) == bare(other))
+
+
+def _agreement(same: Flags, old: pd.Series, new: pd.Series) -> dict[str, Any]:
+    """Return the row of a column in the summary."""
+    rows, share = len(same), float(same.mean()) if len(same) else math.nan
+    low, high = wilson(share, rows)
+    figures = {"rows": rows, "changed": int((~same).sum()), "agreement": share}
+    apart = math.nan
+    if are_numbers(old, new):
+        with np.errstate(invalid="ignore"):  # inf less inf
+            distance = np.abs(floats(old) - floats(new))
+        known = ~np.isnan(distance)
+        apart = float(distance[known].mean()) if known.any() else math.nan
+    return {**figures, "low": low, "high": high, "difference": apart}
+
+
+def _changed(
+    old: pd.DataFrame, new: pd.DataFrame, same: dict[Any, Flags]
+) -> pd.DataFrame:
+    """Return the rows that changed: what changed twice, all else as it was in old."""
+    rows = np.flatnonzero(~np.all(list(same.values()), axis=0))
+    columns = []
+    for name in old.columns:
+        before = old[name].iloc[rows]
+        if name in same and not same[name].all():
+            after = new[name].iloc[rows].set_axis(before.index)
+            columns += [before.rename(f"{name}_old"), after.rename(f"{name}_new")]
+        else:
+            columns.append(before)
+    changed = pd.concat(columns, axis=1)
+    changed.attrs = {}
+    return changed
+
+
+# -- against the truth ----------------------------------------------------------
+
+
+def _given(gold: Any) -> list[Any]:
+    """Return what was passed as gold, one for each column."""
+    return list(gold.values()) if isinstance(gold, Mapping) else [gold]
+
+
+def _truths(
+    gold: Any, frames: tuple[pd.DataFrame, pd.DataFrame], places: Any
+) -> dict[Any, pd.Series]:
+    """Return the truth of the common rows, by column; by None where none is named."""
+    if gold is None:
+        return {}
+    named = gold if isinstance(gold, Mapping) and set(gold) <= set(frames[0]) else None
+    found = {}
+    for column, one in ({None: gold} if named is None else named).items():
+        of_new = isinstance(one, str) and one not in frames[0] and one in frames[1]
+        truth = column_of(frames[of_new], one, "gold").iloc[places[of_new]]
+        if not truth.notna().any():
+            raise InvalidValueError("gold is NA in every row that both have")
+        found[column] = truth
+    return found
+
+
+def _matched(
+    truths: dict[Any, pd.Series], pair: Any, same: dict[Any, Flags]
+) -> list[tuple[Any, pd.Series]]:
+    """Return each truth with the column that it is of."""
+    if None not in truths:
+        if missing := [name for name in truths if name not in same]:
+            msg = f"gold: {missing[0]!r} is none of the compared columns {list(same)}"
+            raise InvalidValueError(msg)
+        return list(truths.items())
+    truth = truths[None]
+    hit = {
+        name: any(_right(frame[name], truth).any() for frame in pair) for name in same
+    }
+    fits = [name for name in same if hit[name]]
+    fits = [name for name in fits if not same[name].all()] or fits
+    if len(fits) != 1:
+        found = (
+            f"could be the truth of {fits}" if fits else f"fits none of {list(same)}"
+        )
+        raise InvalidValueError(f"gold {found}: pass gold={{column: gold}}")
+    return [(fits[0], truth)]
+
+
+def _right(told: pd.Series, truth: pd.Series) -> Flags:
+    """Return whether each row with a known truth was told it; NA is never right."""
+    known = truth.notna().to_numpy()
+    return _equal(told[known], truth[known])
+
+
+def _against(
+    old: pd.DataFrame, new: pd.DataFrame, column: Any, truth: pd.Series
+) -> dict[str, Any]:
+    """Return how often both are right, and whether the difference may be chance."""
+    before, after = (_right(frame[column], truth) for frame in (old, new))
+    row: dict[str, Any] = {"column": column, "n": len(before)}
+    for name, right in (("old", before), ("new", after)):
+        row[name] = float(right.mean())
+        row[f"{name}_low"], row[f"{name}_high"] = wilson(row[name], len(right))
+    better, worse = int((~before & after).sum()), int((before & ~after).sum())
+    return {**row, "better": better, "worse": worse, "p_value": mcnemar(better, worse)}
+
+
+def _verdict(row: pd.Series) -> list[tuple[str, str]]:
+    """Return in words how both runs do against the truth."""
+    lines = [("rows with a known truth", figure(int(row["n"])))]
+    for name in ("old", "new"):
+        span = interval(row[f"{name}_low"], row[f"{name}_high"])
+        lines.append((f"{name} is right", f"{figure(row[name])} (95 %: {span})"))
+    moved = f"{figure(int(row['better']))}, {figure(int(row['worse']))}"
+    lines.append(("set right, made wrong", moved))
+    lines.append(("exact McNemar test", f"p = {figure(row['p_value'])}"))
+    return lines
+
+
+# -- what they took -------------------------------------------------------------
+
+
+def _usage(run: Any) -> tuple[dict[str, float], str]:
+    """Return what a run took, and its cost in words; NA where its attrs do not tell."""
+    try:
+        used = usage(run)
+    except (NoUsageError, AttributeError):
+        return dict.fromkeys(_COUNTS, math.nan), "NA"
+    figures = {name: getattr(used, name) for name in _COUNTS}
+    return figures, dollars(used.known_cost, used.unpriced)
+
+
+def _remarks(
+    rest: list[pd.DataFrame], beside: list[Any], found: list[dict[str, Any]]
+) -> Iterator[str]:
+    """Yield what to know of the comparison; warn of few known rows."""
+    for which, frame in zip(("old", "new"), rest, strict=True):
+        if len(frame):
+            yield f"{len(frame):,} rows are in {which} alone: see .only_{which}"
+    if beside:
+        yield f"Not compared: {', '.join(map(str, beside))}"
+    for row in found:
+        for remark in few_rows(pd.Series([row["n"]]), grouped=False):
+            warn(remark, LLMWarning)
+            yield remark

@@ -1,0 +1,287 @@
+"""How many rows are something, honestly, although a model said so."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from pandas_llm._algorithms import NORMAL, drawn_mean, tuned_mean, wilson
+from pandas_llm._display import ends_here
+from pandas_llm._evaluation.cards import Card, Part, interval, title_of, words
+from pandas_llm._evaluation.columns import (
+    few_rows,
+    groups_of,
+    judge,
+    label_index,
+    nested,
+)
+from pandas_llm._evaluation.probabilities import column_of, floats
+from pandas_llm._run import source_of
+from pandas_llm.errors import InvalidValueError, LLMWarning, warn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from pandas_llm._evaluation.columns import Judged
+
+    Floats = NDArray[np.float64]
+
+_INCLUSION = "inclusion"
+_MOST = 1000
+
+
+class Shares(Card):
+    """Shares or means with intervals that hold; `share` makes it.
+
+    Attributes
+    ----------
+    summary : DataFrame
+        A row for each label (of each group); for numbers one. ``share`` (for numbers
+        ``mean``), ``low`` and ``high`` are the estimate and its 95 % interval;
+        ``naive``, ``naive_low``, ``naive_high`` take what the model told for true;
+        ``labels_only``, ``labels_only_low``, ``labels_only_high`` look at the known
+        rows alone. ``labelled`` and ``rows`` count them; ``power`` is how much was
+        made of the model's answers, from 0 to 1. Each is an attribute too.
+    remarks : tuple of str
+    """
+
+    def __init__(self, summary: pd.DataFrame, heading: str, remarks: list[str]) -> None:
+        self.summary, self._heading = summary, heading
+        self.remarks = tuple(remarks)
+        self._grouped = "share" in summary or len(summary) > 1
+
+    def _parts(self) -> list[Part]:
+        told = words(self.summary)
+        what = "share" if "share" in told else "mean"
+        shown = {what: told[what], "95 %": self._interval("")}
+        shown |= {"naive": told["naive"], "labels only": told["labels only"]}
+        shown["their 95 %"] = self._interval("labels_only_")
+        shown["labelled"] = told["labelled"]
+        return [Part("", pd.DataFrame(shown))]
+
+    def _interval(self, of: str) -> list[str]:
+        """Return one of the intervals in words."""
+        ends = (self.summary[f"{of}{end}"] for end in ("low", "high"))
+        return [interval(low, high) for low, high in zip(*ends, strict=True)]
+
+
+@ends_here
+def share(  # noqa: PLR0913 - all by name but the first four
+    frame: Any,
+    column: Any,
+    gold: Any,
+    by: Any = None,
+    *,
+    probability: Any = None,
+    probabilities: Any = None,
+    inclusion: Any = None,
+) -> Shares:
+    """Estimate how many rows are what, with an interval that holds.
+
+    The share of a label among what a model told is off by as much as the model errs.
+    With a few rows whose truth is known, drawn at random, this estimates the share
+    in the whole frame by prediction-powered inference: the model's mean, corrected
+    by how far it is off on the known rows. The better the model, the narrower the
+    interval; if it is useless, it is that of the known rows alone.
+
+    Parameters
+    ----------
+    frame : DataFrame or list of dicts
+        All the rows that the share is of.
+    column, gold : column name, Series, array, or mapping
+        What the model told of all rows, and what is true, NA where nobody knows. Of
+        columns of numbers the mean is estimated.
+    by : column name, Series, or list of them, optional
+        Groups to estimate apart.
+    probability, probabilities : optional
+        Where columns with probabilities are not found by their names, as in
+        `evaluate`. With them the interval is narrower.
+    inclusion : column name or Series, optional
+        How likely each known row was to be chosen, as ``df.llm.to_review`` has it;
+        the column ``inclusion`` if there is one. Rows without are taken as drawn
+        evenly.
+
+    Returns
+    -------
+    Shares
+        Printed it is a table, in a notebook a card; ``.summary`` is a DataFrame.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import pandas_llm
+    >>> told = pd.DataFrame({"label": ["good", "bad", "good", "good"] * 50})
+    >>> told["gold"] = pd.Series(["good", "bad", "bad", "good"] * 10)
+    >>> found = pandas_llm.share(told, "label", "gold")
+    >>> found.summary.loc["good", ["share", "low", "high", "naive"]].round(2).to_dict()
+    {'share': 0.5, 'low': 0.38, 'high': 0.62, 'naive': 0.75}
+    """
+    judged = judge(frame, column, gold, probability, probabilities)
+    if judged.labels and len(judged.labels) > _MOST:
+        msg = (
+            f"{len(judged.labels)} labels have no shares to speak of: group them first"
+        )
+        raise InvalidValueError(msg)
+    chance, remarks = _inclusion(source_of(frame).frame, inclusion, judged)
+    names, places = groups_of(frame, by)
+    tables = [
+        pd.DataFrame(_estimates(judged.rows(rows), chance[rows])) for rows in places
+    ]
+    summary = pd.concat(tables, ignore_index=True)
+    labels = [_name(column)] if judged.labels is None else judged.labels
+    if by is None:
+        summary.index = label_index(labels, "label")
+    else:
+        inner = label_index(labels * len(names), "label")
+        summary.index = nested(names, [len(labels)] * len(names), inner)
+    labelled = pd.Series([int(judged.rows(rows).known.sum()) for rows in places])
+    few = few_rows(labelled, grouped=by is not None)
+    for remark in few:
+        warn(remark, LLMWarning)
+    unanswered = int((~judged.answered).sum())
+    if unanswered:
+        remarks.append(
+            f"{unanswered:,} rows that the model left NA count with what it told of "
+            "the others, corrected as they are."
+        )
+    what = "Mean" if judged.labels is None else "Shares"
+    heading = f"{what}: {title_of(column, gold, by)}, {len(judged.told):,} rows"
+    return Shares(summary, heading, remarks + few)
+
+
+def _name(column: Any) -> str:
+    """Return what a column of numbers is called in the table."""
+    name = column.name if isinstance(column, pd.Series) else column
+    return name if isinstance(name, str) else "mean"
+
+
+def _inclusion(
+    frame: pd.DataFrame, given: Any, judged: Judged
+) -> tuple[Floats, list[str]]:
+    """Return each row's chance to be known, NaN for an even draw, and remarks."""
+    chance = np.full(len(frame), np.nan)
+    known, count = judged.known, int(judged.known.sum())
+    if given is None and _INCLUSION in frame.columns:
+        given = _INCLUSION
+    if given is not None:
+        try:
+            chance = floats(column_of(frame, given, "inclusion"))
+        except (TypeError, ValueError):
+            chance = np.zeros(len(frame))
+        wrong = known & ((chance <= 0) | (chance > 1))
+        if wrong.any():
+            first = int(wrong.argmax())
+            msg = (
+                f"inclusion must be above 0 and at most 1 where the truth is known; "
+                f"{int(wrong.sum())} rows have others, the first: label "
+                f"{frame.index[first]!r}. A row that could not be drawn stands for no "
+                "other: leave its gold NA, or pass the probability it was drawn with"
+            )
+            raise InvalidValueError(msg)
+    even = int((known & np.isnan(chance)).sum())
+    if not even:
+        return chance, []
+    who = "The" if even == count else f"{even} of the"
+    remark = (
+        f"{who} {count} rows with a known truth are taken as drawn evenly at random. "
+        "If they were chosen in another way, the interval does not hold."
+    )
+    if even < count:
+        warn(remark, LLMWarning)
+    return chance, [remark]
+
+
+def _estimates(judged: Judged, chance: Floats) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a group in the table: one a label, or that of the mean."""
+    places = np.flatnonzero(judged.known)
+    chance, weights = _draw(chance[places], len(judged.told))
+    for told, plain, truth in _columns(judged, places):
+        row = dict.fromkeys(_FIGURES, math.nan)
+        if len(plain):
+            row |= _figures("naive", *_naive(plain, shares=judged.labels is not None))
+        if len(places):
+            tuned, row["power"] = tuned_mean(told, truth, places, chance, weights)
+            alone = drawn_mean(truth, chance, weights)
+            for name, one in (("", tuned), ("labels_only", alone)):
+                if judged.labels is None:
+                    row |= _figures(name, one.mean, one.interval())
+                else:
+                    share = min(max(one.mean, 0.0), 1.0)
+                    row |= _figures(name, share, one.share_interval())
+        counts = {"labelled": len(places), "rows": len(told)}
+        yield {"share" if judged.labels else "mean": row.pop(""), **row, **counts}
+
+
+def _figures(name: str, middle: float, ends: tuple[float, float]) -> dict[str, float]:
+    """Return an estimate and its interval under their names."""
+    start = f"{name}_" if name else ""
+    return {name: middle, f"{start}low": ends[0], f"{start}high": ends[1]}
+
+
+_FIGURES = [
+    *_figures("", 0, (0, 0)),
+    *_figures("naive", 0, (0, 0)),
+    *_figures("labels_only", 0, (0, 0)),
+    "power",
+]
+
+
+def _naive(plain: Floats, *, shares: bool) -> tuple[float, tuple[float, float]]:
+    """Return the mean of what was told, as if it were true, with its interval."""
+    middle = float(plain.mean())
+    if shares:
+        return middle, wilson(middle, len(plain))
+    reach = NORMAL * float(plain.std()) / math.sqrt(len(plain))
+    return middle, (middle - reach, middle + reach)
+
+
+def _draw(chance: Floats, rows: int) -> tuple[Floats, Floats]:
+    """Return the chances and weights of known rows; those of an even draw for NaN.
+
+    Two draws are put together by their sizes: each alone stands for all rows.
+    """
+    even = np.isnan(chance)
+    chance = np.where(even, even.sum() / rows, chance)
+    sizes = np.where(even, even.sum(), (~even).sum())
+    return chance, sizes / chance
+
+
+def _columns(
+    judged: Judged, places: NDArray[np.intp]
+) -> Iterator[tuple[Floats, Floats, Floats]]:
+    """Yield predictions of all rows, those told alone, and the truth where known."""
+    answered, truth = judged.answered, judged.truth[places]
+    if judged.labels is None:
+        plain = judged.told[answered]
+        middle = plain.mean() if len(plain) else 0.0
+        yield np.where(answered, judged.told, middle), plain, truth
+        return
+    odds = _odds(judged, len(judged.labels))
+    odds = np.where(np.isnan(odds), np.nan_to_num(_mean(odds)), odds)
+    for label in range(len(judged.labels)):
+        plain = (judged.told[answered] == label).astype(float)
+        yield odds[:, label], plain, (truth == label).astype(float)
+
+
+def _odds(judged: Judged, count: int) -> Floats:
+    """Return the probabilities of labels as far as known, else the labels told."""
+    told = judged.told[:, None]
+    chosen = (told == np.arange(count)).astype(float)
+    sure = None if judged.sure is None else judged.sure[:, None]
+    odds = judged.odds
+    if odds is None and sure is not None and count > 1:
+        odds = np.where(chosen == 1, sure, (1 - sure) / (count - 1))
+        odds = np.where(told >= 0, odds, np.nan)
+    plain = np.where(told >= 0, chosen, np.nan)
+    return plain if odds is None else np.where(np.isnan(odds), plain, odds)
+
+
+def _mean(odds: Floats) -> Floats:
+    """Return the mean of each column over the rows that have one."""
+    known = odds[~np.isnan(odds).any(axis=1)]
+    return known.mean(axis=0) if len(known) else np.zeros(odds.shape[1])

@@ -1,0 +1,95 @@
+"""Types by the names that pandas, numpy and JSON schema have for them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from typing import TYPE_CHECKING, Any
+
+from pandas_llm.errors import InvalidTypeError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_TYPES: Mapping[str, type] = {
+    **dict.fromkeys(("str", "string", "text", "str_", "stringdtype"), str),
+    **dict.fromkeys(("int", "integer", "uint", "long"), int),
+    **dict.fromkeys(("float", "double", "number", "numeric"), float),
+    **dict.fromkeys(("bool", "boolean", "bool_"), bool),
+    **dict.fromkeys(("datetime", "timestamp"), dt.datetime),
+    "date": dt.date,
+}
+_WAYS_OUT: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("category", "categorical", "enum"), "write the labels: ['good', 'bad']"
+    ),
+    **dict.fromkeys(("timedelta", "duration"), "ask for float, in seconds"),
+    **dict.fromkeys(
+        ("object", "any", "dict", "json"), "write a pydantic model, or list[str]"
+    ),
+    **dict.fromkeys(
+        ("list", "array", "set", "tuple"), "write list[str] or list[float]"
+    ),
+    **dict.fromkeys(("complex", "decimal"), "write float"),
+    "period": "write date",
+}
+
+
+_SUBSCRIPTED = re.compile(r"(?i)^(?:list|dict|set|tuple|optional|literal|union)\[|\|")
+
+
+def understood(annotation: Any, where: str) -> Any:
+    """Return the type that a name, or a dtype of pandas or numpy, means.
+
+    What is none of these comes back as it is.
+
+    Raises
+    ------
+    InvalidTypeError
+        For a text that is no type's name, and for dtypes that no reply can fill.
+
+    Examples
+    --------
+    >>> understood("Int64", "keys['n']"), understood("float32", "keys['x']")
+    (<class 'int'>, <class 'float'>)
+    """
+    annotation = listed_labels(annotation)
+    if (name := _name(annotation)) is None:
+        return annotation
+    base = re.sub(
+        r"(\[.*\]|\d+|dtype)+$", "", name.casefold().removeprefix("u")
+    ).strip()
+    if (known := _TYPES.get(base)) is not None:
+        return known
+    quoted = isinstance(annotation, str) and _SUBSCRIPTED.search(annotation)
+    if isinstance(annotation, str) and (quoted or base not in _WAYS_OUT):
+        way = (
+            "write it without quotes"
+            if quoted
+            else "write a type such as int, or for words about the key pydantic's "
+            "Annotated[str, Field(description=…)]"
+        )
+        raise InvalidTypeError(f"{where}: {annotation!r} is no type's name: {way}")
+    way = _WAYS_OUT.get(base, "write str, int, float, bool, date or datetime")
+    raise InvalidTypeError(f"{where}: no column of {name} can be asked for: {way}")
+
+
+def listed_labels(labels: Any) -> Any:
+    """Return labels in an array, a Series or a CategoricalDtype as a list."""
+    within = getattr(labels, "categories", labels)
+    is_array = getattr(within, "ndim", None) == 1 and hasattr(within, "tolist")
+    return within.tolist() if is_array else labels
+
+
+def _name(annotation: Any) -> str | None:
+    """Return the name of a dtype; None for what is none."""
+    if isinstance(annotation, str):
+        return annotation
+    if not isinstance(annotation, type):
+        is_dtype = hasattr(annotation, "kind") and hasattr(annotation, "name")
+        return str(annotation) if is_dtype else None
+    library = annotation.__module__.partition(".")[0]
+    if library in ("numpy", "pandas", "datetime"):
+        return annotation.__name__
+    bare = annotation in (list, dict, set, tuple, object, complex)
+    return annotation.__name__ if bare or library == "decimal" else None

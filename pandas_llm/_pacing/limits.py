@@ -1,0 +1,137 @@
+"""The limits of an account that somebody has stated: the caller, or headers."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from pandas_llm._pacing.buckets import REQUESTS, Mirror, explicit
+
+if TYPE_CHECKING:
+    from pandas_llm._pacing.buckets import Amounts, Bucket, Ticket
+    from pandas_llm.types import Quotas
+
+_FAR: Final = 10.0
+"""Periods after which a reset is believed, and no mistake for the period's end."""
+
+
+class Limits:
+    """Explicit limits and those that headers state, of each of the four units."""
+
+    def __init__(self) -> None:
+        self.bounds: list[tuple[float | None, float | None]] = []
+        """Requests and tokens a minute that each open run has set."""
+        self.part: float | None = None
+        """This process's part of the limits; None where it has all."""
+        self.buckets: tuple[Bucket, ...] = ()
+        """What holds requests back at the moment."""
+        self.spent = -math.inf
+        """Until when headers say that nothing is left of a limit without a number."""
+        self._explicit: list[Bucket | None] = [None] * 4
+        self._mirrors: list[Mirror | None] = [None] * 4
+        self._explained = 0
+        """Requests sent when a mirror last explained a refusal."""
+
+    def share(self, part: float | None, now: float, sent: Amounts) -> None:
+        """Keep to a part of the limits from now on."""
+        changed, self.part = (part is None) != (self.part is None), part
+        if changed:
+            self._explicit = [None] * 4
+        self.rebind(now, sent)
+
+    def rebind(self, now: float, sent: Amounts) -> None:
+        """Follow bounds that have changed; of several the least holds."""
+        for unit in range(4):
+            limits = [b[unit] for b in self.bounds if unit < len(b)]
+            rates = [limit / 60 for limit in limits if limit is not None and limit > 0]
+            mirror, part = self._mirrors[unit], self.part
+            if part is not None and mirror is not None and not mirror.budget:
+                rates.append(mirror.rate)
+            bucket, rate = self._explicit[unit], min(rates, default=0.0)
+            self._explicit[unit] = explicit(bucket, unit, rate, part, now, sent[unit])
+        self._collect()
+
+    def _collect(self) -> None:
+        mirrors = self._mirrors
+        if self.part is not None:  # what is left there is for others too
+            mirrors = [m if m is not None and m.budget else None for m in mirrors]
+        buckets = (*self._explicit, *mirrors)
+        self.buckets = tuple(bucket for bucket in buckets if bucket is not None)
+
+    def advance(self, now: float, sent: Amounts) -> None:
+        """Fill all buckets up to now."""
+        for bucket in self.buckets:
+            bucket.advance(now, sent[bucket.unit])
+
+    def levels(self, sent: Amounts) -> tuple[float | None, ...]:
+        """Return what the server is thought to have left, by the mirrors."""
+        return tuple(
+            None if m is None else m.credit - m.shift - sent[m.unit]
+            for m in self._mirrors
+        )
+
+    def rates(self, mean: Amounts, sent: Amounts) -> list[float]:
+        """Return the requests a second that each bucket grants in the long run."""
+        rates = []
+        for bucket in self.buckets:
+            unit = max(1.0, mean[bucket.unit])
+            spare = bucket.credit - sent[bucket.unit]
+            if isinstance(bucket, Mirror) and bucket.budget and spare >= unit:
+                continue
+            rates.append(bucket.slope / unit)
+        return rates
+
+    def correct(self, ticket: Ticket, used: Amounts, quotas: Quotas | None) -> None:
+        """Undo what was booked too much, where the headers do not say it."""
+        for bucket in self.buckets:
+            unit = bucket.unit
+            stated = quotas is not None and quotas[unit] is not None
+            if unit != REQUESTS and not (stated and bucket in self._mirrors):
+                bucket.correct(ticket, used[unit])
+
+    def refused(
+        self, ticket: Ticket, quotas: Quotas | None, now: float, sent: Amounts
+    ) -> None:
+        """Record a refusal, which may show that a mirror keeps too little back."""
+        self.advance(now, sent)
+        for mirror in self._mirrors:
+            if mirror is not None:
+                mirror.correct(ticket, 0.0)
+        if quotas is not None:
+            self.learn(ticket, quotas, now, sent, refused=True)
+        if ticket.number > self._explained:  # once a wave
+            for mirror in self._mirrors:
+                if mirror is not None and mirror.refused(ticket, sent[mirror.unit]):
+                    self._explained = int(sent[REQUESTS])
+
+    def learn(
+        self,
+        ticket: Ticket,
+        quotas: Quotas,
+        now: float,
+        sent: Amounts,
+        *,
+        refused: bool = False,
+    ) -> None:
+        """Record what the headers of an answer say."""
+        for unit, quota in enumerate(quotas):
+            if quota is None or quota.period <= 0:
+                continue
+            if quota.remaining is not None and quota.remaining < 1 and quota.reset:
+                far = quota.reset > _FAR * quota.period
+                if far or quota.limit is None:
+                    self.spent = max(self.spent, now + min(quota.reset, 1e9))
+            mirror = self._mirrors[unit]
+            if mirror is None and (quota.limit is None or quota.limit < 1):
+                continue
+            if mirror is None or not mirror.fits(quota):
+                self._mirrors[unit] = Mirror(unit, quota, ticket, now, sent[unit])
+                self.rebind(now, sent) if self.part is not None else self._collect()
+            else:
+                mirror.measure(ticket, quota, now, sent[unit], refused=refused)
+
+
+def added(one: Amounts, other: Amounts, of: float = 1.0, to: float = 1.0) -> Amounts:
+    """Return a weighted sum of amounts, unit by unit."""
+    (a, b, c, d), (e, f, g, h) = one, other
+    return of * a + to * e, of * b + to * f, of * c + to * g, of * d + to * h

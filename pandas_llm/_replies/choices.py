@@ -1,0 +1,72 @@
+"""The choices of a row, gathered until as many are understood as were asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pandas_llm.errors import (
+    ContentFilterError,
+    OutputError,
+    RefusalError,
+    ToolCallError,
+    TruncatedError,
+    UnfoundedError,
+)
+
+if TYPE_CHECKING:
+    from pandas_llm.errors import RowError
+    from pandas_llm.types import Choice
+
+    Records = list[tuple[Any, ...]]
+
+_WITHHELD = (RefusalError, ContentFilterError, ToolCallError, TruncatedError)
+"""Asked again unchanged, it would end the same."""
+
+
+class Choices:
+    """What was understood of a row's choices, and how many are still wanted."""
+
+    def __init__(self, wanted: int) -> None:
+        self.left = wanted
+        self.kept: list[Choice] = []
+        self.records: list[Records] = []
+        self.mark: RowError | None = None
+        self._problem: OutputError | None = None
+        self._held: list[tuple[UnfoundedError, Records, Choice]] = []
+
+    def add(
+        self, choice: Choice, records: Records, mark: RowError | None
+    ) -> OutputError | None:
+        """Keep a choice; return why to ask again where what it quotes is not there."""
+        if isinstance(mark, UnfoundedError):
+            self._held.append((mark, records, choice))
+            return mark
+        self.kept.append(choice)
+        self.records.append(records)
+        self.mark = self.mark or mark
+        self.left -= 1
+        return None
+
+    def miss(self, error: OutputError) -> OutputError | None:
+        """Note a choice without records; return why to ask again, if it is of use."""
+        self._problem = error
+        if isinstance(error, _WITHHELD):
+            self.left -= 1
+            return None
+        return error
+
+    def close(self) -> None:
+        """Make up what is left with answers that lack the fewest of their quotes.
+
+        Raises
+        ------
+        OutputError
+            When nothing was understood.
+        """
+        self._held.sort(key=lambda held: held[0].missing)
+        for mark, records, choice in self._held[: self.left]:
+            self.kept.append(choice)
+            self.records.append(records)
+            self.mark = self.mark or mark
+        if self._problem is not None and not self.kept:
+            raise self._problem

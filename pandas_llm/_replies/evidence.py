@@ -1,0 +1,140 @@
+"""Quoted keys: which words of a row's cells the values of a record stand on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pandas_llm._keys import with_places
+from pandas_llm._replies.spans import Text, find
+from pandas_llm.errors import UnfoundedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pandas_llm._keys import Column
+    from pandas_llm._replies.spans import Place
+
+_SHOWN = 3
+_LONGEST = 120
+
+
+class _Words(NamedTuple):
+    """Words that a reply quotes, and where they may be."""
+
+    key: int
+    places: list[Place]
+
+
+class Evidence:
+    """Puts the words of quoted keys, and where they stand, behind the values.
+
+    Parameters
+    ----------
+    columns : sequence of Column
+        The keys' own.
+    fields : sequence of str
+        The columns that the template names, in the order of a row's cells.
+    """
+
+    def __init__(self, columns: Sequence[Column], fields: Sequence[str] = ()) -> None:
+        self._keys = columns
+        self._fields = fields
+        several = len(fields) > 1
+        self.columns = tuple(
+            one for column in columns for one in with_places(column, several=several)
+        )
+
+    def placed(
+        self, records: Sequence[tuple[Any, ...]], cells: Sequence[str], reply: str
+    ) -> tuple[list[tuple[Any, ...]], UnfoundedError | None]:
+        """Return the records with their words, and what was not found of them."""
+        texts = [Text(cell) for cell in cells]
+        missing: list[str] = []
+        done = []
+        for at, record in enumerate(records):
+            where = f"record {at + 1}, " if len(records) > 1 else ""
+            done.append(self._record(record, texts, where, missing))
+        if not missing:
+            return done, None
+        hidden = len(missing) - _SHOWN
+        shown = "; ".join(missing[:_SHOWN])
+        msg = f"{shown} (and {hidden} more)" if hidden > 0 else shown
+        return done, UnfoundedError(msg, reply, len(missing))
+
+    def _record(
+        self,
+        record: Sequence[Any],
+        texts: Sequence[Text],
+        where: str,
+        missing: list[str],
+    ) -> tuple[Any, ...]:
+        """Return a record with its words; what is not found is added to `missing`."""
+        keys = list(zip(self._keys, record, strict=True))
+        said: list[_Words] = []
+        for at, (column, value) in enumerate(keys):
+            items = _items(column, value)
+            for number, item in enumerate(items):
+                said.append(_Words(at, find(item["quote"], texts)))
+                if not said[-1].places:
+                    name = f"{column.name}[{number}]" if len(items) > 1 else column.name
+                    missing.append(f"{where}{name}: {_reason(item['quote'])}")
+        places = iter(chosen(said))
+        width = 5 if len(self._fields) > 1 else 4
+        row: list[Any] = []
+        for column, value in keys:
+            found = [
+                self._cut(item["value"], texts, place)[:width]
+                for item in _items(column, value)
+                if (place := next(places)) is not None
+            ]
+            if not column.quoted:
+                row.append(value)
+            elif column.quoted == "one" or value is None:
+                row += found[0] if found else (None,) * width
+            else:
+                row += [[one[at] for one in found] for at in range(width)]
+        return tuple(row)
+
+    def _cut(self, value: Any, texts: Sequence[Text], place: Place) -> tuple[Any, ...]:
+        """Return a value with the words at a place."""
+        at, start, end = place
+        return value, texts[at].whole[start:end], start, end, self._fields[at]
+
+
+def _items(column: Column, value: Any) -> Sequence[Any]:
+    """Return what a key quotes."""
+    if not column.quoted or value is None:
+        return ()
+    items: Sequence[Any] = value if column.quoted == "many" else (value,)
+    return items
+
+
+def chosen(said: Sequence[_Words]) -> list[Place | None]:
+    """Choose of equal places those nearest to each other; of words alone the first.
+
+    What one list quotes twice stands at two places, if there are two.
+    """
+    found: list[Place | None] = [None] * len(said)
+    taken: set[tuple[int, Place]] = set()
+    for at in sorted(range(len(said)), key=lambda at: len(said[at].places)):
+        key, places = said[at]
+        if not places:
+            continue
+        settled = [[place] for place in found if place is not None]
+        # where nothing is settled, any place of the others may come to be near
+        others = settled or [w.places for w in said if w.places and w is not said[at]]
+        away = [[min(map(place.away, other)) for other in others] for place in places]
+        ranks = [
+            ((key, place) in taken, min(one, default=0), sum(one))
+            for place, one in zip(places, away, strict=True)
+        ]
+        best = found[at] = places[ranks.index(min(ranks))]
+        taken.add((key, best))
+    return found
+
+
+def _reason(words: str) -> str:
+    if not words.strip():
+        return "no words are quoted"
+    shown = words if len(words) <= _LONGEST else f"{words[:_LONGEST]}…"
+    return f"the words {shown!r} are not in the text"

@@ -1,0 +1,125 @@
+"""Columns of an earlier run: replaced (`overwrite`), or filled where they are NA."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from pandas_llm._run.arrays import typed
+from pandas_llm._run.rows import check_new, check_once, is_na
+from pandas_llm.errors import InvalidValueError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from pandas_llm._run.rows import Source
+    from pandas_llm._run.task import Task
+
+
+class Filling(NamedTuple):
+    """What `only_missing` finds in a frame."""
+
+    asked: NDArray[np.bool_]
+    """Rows whose new columns are all NA."""
+    kept: Mapping[str, Any]
+    """The columns of the earlier run, with the dtypes of this one."""
+
+
+def check_columns(source: Source, task: Task) -> None:
+    """Refuse new columns that are there already, unless they are to be filled."""
+    names = [name for name, _ in task.columns]
+    if task.shape.overwrite or task.shape.only_missing:
+        check_once(source, names)
+    elif task.verb == "extract":
+        way = "pass overwrite=True to replace it, rename the key"
+        check_new(source, names, way)
+    elif task.joins:
+        check_new(source, names, "call it on the original frame, rename the key")
+
+
+def asked_rows(
+    source: Source, task: Task, at: Sequence[int] | None
+) -> NDArray[np.bool_] | None:
+    """Return which rows are asked, of those at some positions; None for all."""
+    filling = filling_of(source, task)
+    asked = None if filling is None else filling.asked
+    if at is None:
+        return asked
+    chosen = np.zeros(source.rows, dtype=bool)
+    chosen[list(at)] = True
+    return chosen if asked is None else asked & chosen
+
+
+def filling_of(source: Source, task: Task) -> Filling | None:
+    """Return which rows are asked, and what the others have; None for all rows.
+
+    Raises
+    ------
+    InvalidValueError
+        For a column whose values are not what its key asks for now.
+    """
+    if not task.shape.only_missing:
+        return None
+    frame = source.frame
+    if task.shape.expand:
+        kept = {
+            name: frame[name].to_numpy(dtype=np.float32, na_value=np.nan, copy=True)
+            for name in vector_columns(source, task)
+        }
+        told = list(kept)
+    else:
+        new = [(c.name, c.kind, c.labels) for c in task.output.columns]
+        more = [(name, kind, ()) for name, kind in task.columns[len(new) :]]
+        kept = {
+            name: _retyped(frame[name].tolist(), name, kind, labels)
+            for name, kind, labels in [*new, *more]
+            if name in frame.columns
+        }
+        told = [name for name, _, _ in new if name in kept]
+    asked = np.ones(source.rows, dtype=bool)
+    for name in told:
+        asked &= frame[name].isna().to_numpy()
+    return Filling(asked, kept)
+
+
+def filled(new: Mapping[str, Any], filling: Filling) -> dict[str, Any]:
+    """Return the new columns, with what other rows had before."""
+    whole = dict(new)
+    for name, old in filling.kept.items():
+        values = old.copy()
+        if name in new:
+            values[filling.asked] = new[name][filling.asked]
+        whole[name] = values
+    return whole
+
+
+def vector_columns(source: Source, task: Task) -> list[str]:
+    """Return the columns of a frame that hold the dimensions of vectors, in order."""
+    numbered = re.compile(rf"{re.escape(task.output.columns[0].name)}_(0|[1-9]\d*)")
+    names = (str(name) for name in source.frame.columns)
+    found = [(int(m[1]), m[0]) for name in names if (m := numbered.fullmatch(name))]
+    return [name for _, name in sorted(found)]
+
+
+def _retyped(values: list[Any], name: str, kind: str, labels: tuple[Any, ...]) -> Any:
+    """Return an earlier run's column with the dtype of its key."""
+    plain = [None if is_na(value) else value for value in values]
+    odd = (
+        {repr(v) for v in plain if v is not None and v not in labels} if labels else ()
+    )
+    if odd:
+        why = f"{min(odd)} is none of the labels"
+    else:
+        try:
+            return typed(plain, kind, labels)
+        except (TypeError, ValueError) as error:
+            why = str(error)
+    msg = (
+        f"column {name!r} is not what its key asks for now ({why}): pass "
+        "overwrite=True to ask for all rows again, or drop the column"
+    )
+    raise InvalidValueError(msg)

@@ -1,0 +1,99 @@
+"""Asks for the state of a job's batches, and keeps the results of those that ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pandas_llm.batch.parts import send_waiting
+from pandas_llm.batch.sending import settle_all
+from pandas_llm.batch.state import sole_sender
+from pandas_llm.batch.upload import Upload
+from pandas_llm.errors import LLMError, ModelNotFoundError
+from pandas_llm.redaction import shown, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pandas_llm._run import Task
+    from pandas_llm.batch.state import Book, Part
+    from pandas_llm.providers import Result, Snapshot
+
+
+async def look(
+    task: Task, book: Book, tell: Callable[[str], None] = lambda _: None
+) -> str:
+    """Look at all batches that have not ended; return the provider's last word."""
+    if not book.state.pending:
+        return ""
+    word = ""
+    async with Upload.opened(task, book.path) as upload:
+        if book.state.open:
+            async with sole_sender(book.path, tell):
+                book.save()  # takes up what another process has found out
+                await settle_all(upload, book)
+        live = book.state.live
+        for part in live:
+            try:
+                url = upload.batches.poll(part.id)
+                snapshot = await upload.look(url, upload.batches.read)
+            except ModelNotFoundError:
+                part.ended, part.word = True, "not known to the provider any more"
+                continue
+            await _take(upload, book, part, snapshot)
+            word = part.word
+        book.save()
+        # room comes as batches end; one that was just held back is not asked for
+        if not any(part.waiting for part in live) and (
+            not book.state.live or any(part.ended for part in live)
+        ):
+            async with sole_sender(book.path, tell):
+                await send_waiting(upload, book)
+    return word
+
+
+async def _take(upload: Upload, book: Book, part: Part, snapshot: Snapshot) -> None:
+    """Note the state of a batch; keep its results if it has ended."""
+    part.word = visible(snapshot.word)
+    part.reason = snapshot.reason and visible(snapshot.reason)
+    part.done, part.failed = snapshot.done, snapshot.failed
+    if snapshot.full:
+        book.full(part, snapshot.reason or "")
+    elif snapshot.state == "ended":
+        keys = {key.hex() for key in book.rows(part)}
+        results = await _results(upload, part, snapshot.files)
+        own = [result for result in results if not keys or result.custom_id in keys]
+        if part.guessed and not own:
+            part.reason = "it was another's batch of the same moment and size"
+        for result in own:
+            upload.keep(result, book.state)
+        upload.cache.flush()
+        if upload.cache.broken:
+            why = upload.cache.broken
+            raise LLMError(f"the batch's answers cannot be kept: {why}")
+        part.ended = True
+
+
+async def _results(upload: Upload, part: Part, urls: Sequence[str]) -> list[Result]:
+    """Fetch all results of a batch, before any is counted."""
+    results: list[Result] = []
+    for url in urls:
+        try:
+            results += await upload.results(url)
+        except ModelNotFoundError:
+            part.reason = (
+                f"its results are gone from the provider ({shown(url)}: 404), "
+                "which keeps them for some weeks; batch=True sends the rows again"
+            )
+    return results
+
+
+async def cancel(task: Task, book: Book) -> None:
+    """End the batches of a job; those that wait are never sent."""
+    async with Upload.opened(task, book.path) as upload:
+        for part in book.state.live:
+            response = await upload.send(upload.batches.cancel(part.id))
+            part.word = visible(upload.batches.read(response.body).word)
+        for part in book.state.waiting:
+            part.waiting, part.ended, part.word = False, True, "never sent"
+        book.state.unsent = 0
+        book.save()
