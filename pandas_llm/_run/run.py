@@ -359,9 +359,12 @@ def _status(client: Client) -> Status:
     limiter = client.pace.limiter
     if client.circuit.is_open:
         return Status("waiting for the server", outage=True, plan=limiter.plan())
-    seconds = limiter.waiting()
-    why = f"waiting {seconds:.0f} s: rate limit" if seconds > 1 else ""
-    return Status(why, seconds, plan=limiter.plan(), resting=_resting(client))
+    seconds, plan = limiter.waiting(), limiter.plan()
+    # the next turn is no further off than any: nothing has to be waited for
+    paced = bool(plan and seconds <= 2 / plan + 1)
+    why = f"waiting {seconds:.0f} s: rate limit" if seconds > 1 and not paced else ""
+    paced = paced and (seconds > 0 or not limiter.in_flight)
+    return Status(why, seconds, plan=plan, resting=_resting(client), paced=paced)
 
 
 def _resting(client: Client) -> str:
