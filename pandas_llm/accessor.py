@@ -104,7 +104,7 @@ class LLMAccessor:
     def to_review(
         self, k: int, column: Any = None, name: str = "inclusion", seed: int = 0
     ) -> pd.DataFrame:
-        """Choose rows for a person to label: half evenly, half where it is unsure.
+        """Choose rows to label by hand: half evenly, half by doubt.
 
         Doubtful rows are more often wrong, so a review finds more mistakes among
         them. It does not narrow the interval of `pandas_llm.share`; but as each row's
@@ -150,14 +150,14 @@ class LLMAccessor:
     @property
     @ends_here
     def usage(self) -> Usage:
-        """What the run, or the chain of runs, that made this object has used."""
+        """What the run, or the chain of runs, has used."""
         from pandas_llm._run import usage
 
         return usage(self._data)
 
     @ends_here
     def report(self, path: str | PathLike[str] | None = None) -> Report:
-        """Build the report of the run, or chain of runs, that made this object.
+        """Build the report of the run, or the chain of runs.
 
         Parameters
         ----------

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import statistics
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -194,16 +194,14 @@ def warn_of_cost(task: Task, data: Any) -> None:
 
     Where the price is unknown, or no model is named, there is no word.
     """
-    if _is_large(task, data) and (word := _on_cost(task, data)):
-        warn(word, LLMWarning)
+    if _is_large(task, data):
+        blocking.run(partial(_warn_of_cost, task, data))
 
 
 async def awarn_of_cost(task: Task, data: Any) -> None:
     """Warn as `warn_of_cost` does, in the caller's event loop."""
-    if _is_large(task, data) and (
-        word := await asyncio.to_thread(_on_cost, task, data)
-    ):
-        warn(word, LLMWarning)
+    if _is_large(task, data):
+        await _warn_of_cost(task, data)
 
 
 def _is_large(task: Task, data: Any) -> bool:
@@ -213,22 +211,22 @@ def _is_large(task: Task, data: Any) -> bool:
     return rows >= _MANY and not bound and bool(settings.model) and not settings.images
 
 
-def _on_cost(task: Task, data: Any) -> str | None:
-    """Describe what a run may cost, by a look at rows from all over the frame."""
+async def _warn_of_cost(task: Task, data: Any) -> None:
+    """Guess what a run may cost, by a look at rows from all over the frame."""
     spread = range(0, len(data), len(data) // _LOOKS)
+    cost = 0.0
     with suppress(LLMError), collected([]):  # the run itself raises and warns
         endpoint, *_ = resolve_endpoints(task.settings)
-        if not Prices(endpoint, task.settings.prices).known:
-            return None
-        cost = _unpiloted(task, _look_at_rows(task, data, spread)).cost
-        cost *= len(data) / len(spread)
-        if cost >= _DEAR:
-            return (
-                f"this run may cost about ${cost:,.0f}, by a look at {len(spread)} of "
-                f"its {len(data):,} rows and at what is kept: max_cost= bounds it, "
-                "df.llm.estimate(…, pilot=20) finds out more"
-            )
-    return None
+        if Prices(endpoint, task.settings.prices).known:
+            cost = _unpiloted(task, await _looked(task, data, spread)).cost
+            cost *= len(data) / len(spread)
+    if cost >= _DEAR:
+        msg = (
+            f"this run may cost about ${cost:,.0f}, by a look at {len(spread)} of "
+            f"its {len(data):,} rows and at what is kept: max_cost= bounds it, "
+            "df.llm.estimate(…, pilot=20) finds out more"
+        )
+        warn(msg, LLMWarning)
 
 
 def _check_pilot(pilot: int) -> None:
@@ -247,32 +245,34 @@ def _range(costs: Sequence[float]) -> tuple[float, float, float]:
     return mean, max(0.0, mean - spread), mean + spread
 
 
-def _look_at_rows(task: Task, data: Any, at: Sequence[int] | None = None) -> _Unsent:
+def _look_at_rows(task: Task, data: Any) -> _Unsent:
+    """Build all requests, and send none."""
+    # nothing is sent, so any loop will do
+    return blocking.run(partial(_looked, task, data))
+
+
+async def _looked(task: Task, data: Any, at: Sequence[int] | None = None) -> _Unsent:
     """Build all requests, or those of rows at some positions, and send none."""
     run = _counting(task, data, at)
-
-    async def look() -> _Unsent:
-        async with AsyncExitStack() as stack:
-            client = offline_client(run.endpoints[0], run.setup(stack))
-            requests = run.prompts.requests(client.spec)
-            feed = Feed(requests, client, run.events, run.outcomes, task.settings)
-            shared = sum(estimate_tokens(a + b) for a, b in client.spec.examples)
-            found = _Unsent(run.outcomes.rows, [], 0.0, 0, client.prices)
-            if client.spec.odds in ("words", "codes"):
-                found.each = len(task.output.questions) + bool(task.output.open)
-            while (bundle := await feed.next()) is not None:
-                (item,) = bundle
-                found.positions.append(item.position)
-                system = item.request.system or ""
-                found.weights += estimate_tokens(item.request.prompt + system)
-                found.weights += shared + images.weight(item.request)
-            found.cached = run.events.totals.cached
-            kept = (run.outcomes.details or {}).values()
-            counted = [one.output_tokens for one in kept if one.output_tokens]
-            found.written = statistics.fmean(counted) if counted else None
-            return found
-
-    return blocking.run(look)  # nothing is sent, so any loop will do
+    async with AsyncExitStack() as stack:
+        client = offline_client(run.endpoints[0], run.setup(stack))
+        requests = run.prompts.requests(client.spec)
+        feed = Feed(requests, client, run.events, run.outcomes, task.settings)
+        shared = sum(estimate_tokens(a + b) for a, b in client.spec.examples)
+        found = _Unsent(run.outcomes.rows, [], 0.0, 0, client.prices)
+        if client.spec.odds in ("words", "codes"):
+            found.each = len(task.output.questions) + bool(task.output.open)
+        while (bundle := await feed.next()) is not None:
+            (item,) = bundle
+            found.positions.append(item.position)
+            system = item.request.system or ""
+            found.weights += estimate_tokens(item.request.prompt + system)
+            found.weights += shared + images.weight(item.request)
+        found.cached = run.events.totals.cached
+        kept = (run.outcomes.details or {}).values()
+        counted = [one.output_tokens for one in kept if one.output_tokens]
+        found.written = statistics.fmean(counted) if counted else None
+        return found
 
 
 def _counting(task: Task, data: Any, at: Sequence[int] | None = None) -> TaskRun:
