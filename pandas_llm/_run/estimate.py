@@ -10,8 +10,9 @@ from functools import partial
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pandas_llm import images
 from pandas_llm._display import Table
-from pandas_llm._engine import Feed, images, offline_client, resolve_endpoint
+from pandas_llm._engine import Feed, offline_client, resolve_endpoint
 from pandas_llm._pacing import Prices, estimate_tokens
 from pandas_llm._run import blocking
 from pandas_llm._run.guess import written
