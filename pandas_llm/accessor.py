@@ -156,13 +156,23 @@ class LLMAccessor:
         return usage(self._data)
 
     @ends_here
-    def report(self, path: str | PathLike[str] | None = None) -> Report:
+    def report(
+        self,
+        path: str | PathLike[str] | None = None,
+        *,
+        view: str | PathLike[str] | None = None,
+    ) -> Report:
         """Build the report of the run, or the chain of runs.
+
+        It holds messages and labels, never prompts or answers.
 
         Parameters
         ----------
         path : str or path, optional
             A file to write it to, as one HTML page.
+        view : str or path, optional
+            A file for the failed and the slowest rows beside their prompts and
+            answers; the numbers of these rows in the report lead there.
 
         Returns
         -------
@@ -179,10 +189,14 @@ class LLMAccessor:
         """
         from pandas_llm._report import Report
         from pandas_llm._run import runs, usage
-        from pandas_llm._view import beside
+        from pandas_llm._view import beside, link_to
 
-        data = self._data
-        report = Report(usage(data), runs(data), beside(data))
+        data, links = self._data, {}
+        if view is not None:
+            shown, positions = beside(data)
+            shown.save(view)
+            links = {at: f"{link_to(view, path)}#row-{at}" for at in positions}
+        report = Report(usage(data), runs(data), links)
         if path is not None:
             report.save(path)
         return report

@@ -14,9 +14,8 @@ from pandas_llm.types import Tokens
 
 if TYPE_CHECKING:
     from pandas_llm._engine.events import Events, Tally
-    from pandas_llm._engine.slots import Slots
     from pandas_llm._engine.verdict import History
-    from pandas_llm._pacing import Circuit, Concurrency, Prices, RateLimiter
+    from pandas_llm._pacing import Circuit, Concurrency, Prices, RateLimiter, Slots
     from pandas_llm.errors import LLMError
     from pandas_llm.types import Quotas, Reply
 

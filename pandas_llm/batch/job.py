@@ -131,6 +131,9 @@ class BatchJob:
         shown = self._task.settings.progress
         return Bar(self._totals, shown=shown, status=lambda: Status(self._word))
 
+    def _tell(self, word: str) -> None:
+        self._word = word
+
     def _now(self) -> BatchStatus:
         parts = self._state.parts
         return BatchStatus(
@@ -180,7 +183,7 @@ class BatchJob:
     async def _send_rest(self, data: Any) -> None:
         """Send the rows that are in no batch yet."""
         sending = Sending(self._task, data)
-        sending.notes = self._book.notes
+        sending.notes, sending.tell = self._book.notes, self._tell
         self._book = await sending.send(self.id)
         self._state.unsent = 0  # what is left has a reason
 
@@ -211,7 +214,7 @@ class BatchJob:
             outcomes.add(at, Outcome([], error, attempts=0))
 
     async def _look(self) -> None:
-        self._word = await look(self._task, self._book) or self._word
+        self._word = await look(self._task, self._book, self._tell) or self._word
         now = self._now()
         self._totals.done, self._totals.failed = now.done + now.failed, now.failed
 

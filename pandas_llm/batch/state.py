@@ -17,7 +17,7 @@ from pandas_llm.cache import sqlite as database
 from pandas_llm.errors import LLMError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from pathlib import Path
 
 _LOCK_WAIT = 5.0
@@ -264,10 +264,20 @@ class Book:
 
 
 @asynccontextmanager
-async def sole_sender(path: Path) -> AsyncIterator[None]:
-    """Hold the lock on a file beside the cache by which one process at a time sends."""
-    while (connection := _locked(path)) is None:  # noqa: ASYNC110 - a process has no event
+async def sole_sender(
+    path: Path, tell: Callable[[str], None] = lambda _: None
+) -> AsyncIterator[None]:
+    """Wait until nobody else sends batches of a cache file, and keep others from it.
+
+    The lock lies on a file beside the cache; it ends with its process, killed or not.
+    """
+    waited = False
+    while (connection := _locked(path)) is None:
+        waited = True
+        tell("another process sends batches of this cache file")
         await asyncio.sleep(_LOCK_PAUSE)
+    if waited:
+        tell("")
     with closing(connection):
         yield
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import orjson
 
+from pandas_llm import images
 from pandas_llm._engine import (
     Events,
     Feed,
     Setup,
     Transport,
-    images,
     offline_client,
     open_client,
     resolve_endpoint,
