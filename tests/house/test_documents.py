@@ -33,8 +33,10 @@ MODULES = [
 @pytest.mark.parametrize(
     "page", outputs.pages(), ids=lambda page: str(page.relative_to(ROOT))
 )
-def test_the_code_of_a_page_prints_what_stands_below_it(page):
+def test_the_code_of_a_page_prints_what_stands_below_it(page, tmp_path, monkeypatch):
     """`python docs/outputs.py PAGE` writes what is printed now."""
+    monkeypatch.setenv("PANDAS_LLM_CACHE", str(tmp_path / "kept.sqlite"))
+    monkeypatch.chdir(tmp_path)  # files that a page writes
     text = page.read_text()
     assert outputs.rewritten(text, page.name) == text
 
