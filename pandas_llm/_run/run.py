@@ -315,9 +315,8 @@ class TaskRun:
 
     def _partial(self) -> Any:
         """Build the result from what there is."""
-        out = build_result(
-            self.source, self.data, self.outcomes, self.task, self._facts()
-        )
+        facts = self._facts()
+        out = build_result(self.source, self.data, self.outcomes, self.task, facts)
         recent.note(out, self.task, self.data)
         return out
 
@@ -360,8 +359,7 @@ def _status(client: Client) -> Status:
     if client.circuit.is_open:
         return Status("waiting for the server", outage=True, plan=limiter.plan())
     seconds, plan = limiter.waiting(), limiter.plan()
-    # the next turn is no further off than any: nothing has to be waited for
-    paced = bool(plan and seconds <= 2 / plan + 1)
+    paced = plan is not None and seconds <= 2 / plan + 1
     why = f"waiting {seconds:.0f} s: rate limit" if seconds > 1 and not paced else ""
     paced = paced and (seconds > 0 or not limiter.in_flight)
     return Status(why, seconds, plan=plan, resting=_resting(client), paced=paced)
