@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from inspect import getattr_static
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from pandas_llm import _verbs
 from pandas_llm._display import ends_here
 from pandas_llm._verbs import method, missing_verb, named_after_class, twin_method
 from pandas_llm.errors import InvalidTypeError
+from pandas_llm.options import other_verbs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,8 +23,45 @@ if TYPE_CHECKING:
     from pandas_llm.plan import Plan
 
 
+class _Elsewhere:
+    """A verb of another tool."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    @ends_here
+    def __get__(self, accessor: object, owner: type) -> NoReturn:
+        """Raise with the verb that does this here."""
+        raise missing_verb(owner, self._name, "df.llm")
+
+
+class _Hiding(type):
+    """A class that lists no names of other tools, for completion reads the class."""
+
+    def __dir__(cls) -> list[str]:
+        """Return the names of the class that are ours."""
+        static = {name: getattr_static(cls, name, None) for name in super().__dir__()}
+        return [name for name, is_ in static.items() if not isinstance(is_, _Elsewhere)]
+
+
+class _OtherTools(metaclass=_Hiding):
+    """The names of other tools for our verbs, which say what is called so here.
+
+    They are attributes and not a ``__getattr__``, with which IPython completes nothing
+    inside a call.
+    """
+
+    def __dir__(self) -> list[str]:
+        """Return the names without those of other tools."""
+        return [*vars(self), *dir(type(self))]
+
+
+for _name in other_verbs():
+    setattr(_OtherTools, _name, _Elsewhere(_name))
+
+
 @named_after_class
-class LLMAccessor:
+class LLMAccessor(_OtherTools):
     """Run a language model over the rows of a DataFrame, or the values of a Series.
 
     ``${column}`` in a template stands for the row's value; on a Series ``${value}``
@@ -139,13 +178,6 @@ class LLMAccessor:
         from pandas_llm._evaluation import to_review
 
         return to_review(self._data, k, column, name, seed)
-
-    @ends_here
-    def __getattr__(self, name: str) -> Any:
-        """Name the verb here that another tool has under this name."""
-        if name.startswith("_") or hasattr(type(self), name):
-            return object.__getattribute__(self, name)  # raises its own error again
-        raise missing_verb(type(self), name, "df.llm")
 
     @property
     @ends_here
