@@ -13,8 +13,7 @@ from pandas_llm._run.estimate import (
 )
 from pandas_llm._run.ledger import Ledger
 from pandas_llm._run.prompts import examples_of, shared_spec
-from pandas_llm._run.recent import recall
-from pandas_llm._run.result import runs, text_table, usage
+from pandas_llm._run.result import recall, runs, text_table, usage
 from pandas_llm._run.rows import (
     Source,
     check_new,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+import weakref
+from collections import OrderedDict
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 _RUNS = 5
 """Number of runs of a chain whose logs are kept; usage counts all."""
 _JSON = ("usage", "log")
+_REMEMBERED = 16
+_recent: OrderedDict[str, tuple[Task, Any]] = OrderedDict()
+"""By the log in a result's attrs, which no two runs share."""
 
 
 def new_columns(
@@ -81,9 +86,9 @@ def failure_table(outcomes: Outcomes, index: pd.Index) -> pd.DataFrame:
 
 
 def build_result(
-    source: Source, data: Any, outcomes: Outcomes, task: Task, facts: Mapping[str, Any]
+    source: Source, outcomes: Outcomes, task: Task, facts: Mapping[str, Any]
 ) -> Any:
-    """Return the result in the type of `data`; `facts` go to ``attrs["llm"]``."""
+    """Return the result as pandas has it; `facts` go to ``attrs["llm"]``."""
     row, new = all_columns(outcomes, task)
     if (filling := filling_of(source, task)) is not None:
         new = filled(new, filling)
@@ -101,13 +106,11 @@ def build_result(
         if len(new) == 1:
             (name,) = new
             out = out[name]
-    if isinstance(data, (list, tuple)):
-        return _as_list(out)
     annotate(out, facts)
     return out
 
 
-def rehearse(source: Source, data: Any, task: Task) -> None:
+def rehearse(source: Source, task: Task) -> None:
     """Build the result of two rows, so that an error of pandas costs nothing."""
     rows = min(2, source.rows)
     outcomes = Outcomes(rows, task.output.width, details=task.settings.details)
@@ -116,7 +119,8 @@ def rehearse(source: Source, data: Any, task: Task) -> None:
         outcomes.add(0, Outcome([blank, blank]))
     try:
         few = source._replace(frame=source.frame.iloc[:rows])
-        build_result(few, data, outcomes, task, {"usage": Usage()})
+        out = build_result(few, outcomes, task, {"usage": Usage()})
+        source.given.back(out)
     except pd.errors.DuplicateLabelError as error:
         msg = (
             "the frame does not allow duplicate labels, and a row may become several: "
@@ -168,12 +172,26 @@ def text_table(
     return pd.DataFrame(typed_columns, index=index)
 
 
-def _as_list(out: Any) -> list[Any]:
-    """Return a list of dicts, or of values, with None for NA."""
-    plain = out.astype(object).where(out.notna(), None)
-    if isinstance(plain, pd.Series):
-        return list(plain)
-    return [{str(k): v for k, v in r.items()} for r in plain.to_dict("records")]
+# -- what was asked, which attrs need not hold ------------------------------------
+
+
+def note(result: Any, task: Task, data: Any) -> None:
+    """Keep what was asked of which rows; the rows live no longer for it."""
+    log = getattr(result, "attrs", {}).get("llm", {}).get("log")
+    if log is None:
+        return
+    task = replace(task, settings=replace(task.settings, session=None, progress=None))
+    rows = weakref.ref(data) if hasattr(data, "attrs") else lambda: None
+    _recent[log] = task, rows
+    while len(_recent) > _REMEMBERED:
+        _recent.popitem(last=False)
+
+
+def recall(result: pd.DataFrame | pd.Series) -> tuple[Task, Any] | None:
+    """Return what was asked, and the rows if they are still there; None if unknown."""
+    known = result.attrs.get("llm")
+    found = _recent.get(known.get("log", "")) if isinstance(known, dict) else None
+    return None if found is None else (found[0], found[1]())
 
 
 # -- attrs ----------------------------------------------------------------------

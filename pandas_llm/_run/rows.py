@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from pandas_llm._run.kinds import taken_in
 from pandas_llm.errors import InvalidTypeError, InvalidValueError, MissingColumnError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
+
+    from pandas_llm._run.kinds import Given
 
 
 class Source(NamedTuple):
@@ -24,6 +27,8 @@ class Source(NamedTuple):
     """The names that templates may use."""
     places: tuple[int, ...]
     """The column that each name stands for, by position."""
+    given: Given
+    """The data as pandas has it, and the way back to what was passed."""
 
     @property
     def rows(self) -> int:
@@ -32,19 +37,15 @@ class Source(NamedTuple):
 
 
 def source_of(data: Any) -> Source:
-    """Read a DataFrame, a Series (``${value}`` or its name) or a list of dicts."""
-    if isinstance(data, pd.Series):
-        name = "value" if data.name is None else data.name
-        frame = data.to_frame(name)
+    """Read a table, or one column of it (``${value}`` or its name)."""
+    given = taken_in(data)
+    frame = given.table
+    if isinstance(frame, pd.Series):
+        name = "value" if frame.name is None else frame.name
         fields = ("value",) if str(name) == "value" else ("value", str(name))
-        return Source(frame, fields, (0,) * len(fields))
-    if isinstance(data, pd.DataFrame):
-        return Source(data, tuple(map(str, data.columns)), tuple(range(data.shape[1])))
-    if isinstance(data, (list, tuple)) and all(isinstance(row, dict) for row in data):
-        return source_of(pd.DataFrame(list(data), dtype=object))
-    kind = type(data).__name__
-    msg = f"data must be a DataFrame, a Series or a list of dicts, not {kind}"
-    raise InvalidTypeError(msg)
+        return Source(frame.to_frame(name), fields, (0,) * len(fields), given)
+    names = tuple(map(str, frame.columns))
+    return Source(frame, names, tuple(range(frame.shape[1])), given)
 
 
 def iter_rows(source: Source, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:

@@ -22,10 +22,10 @@ from pandas_llm._engine import (
     resolve_endpoints,
 )
 from pandas_llm._pacing import CostBudget
-from pandas_llm._run import blocking, recent, summary
+from pandas_llm._run import blocking, summary
 from pandas_llm._run.filling import asked_rows, check_columns
 from pandas_llm._run.prompts import prompts_of, quoting, shared_spec
-from pandas_llm._run.result import build_result, failure_table, rehearse
+from pandas_llm._run.result import build_result, failure_table, note, rehearse
 from pandas_llm._run.rows import all_na, source_of
 from pandas_llm._run.sureness import check_gold, settle
 from pandas_llm._run.task import check_names
@@ -111,7 +111,7 @@ class TaskRun:
             self.outcomes.done[:] = (~asked).tobytes()
         if not dry:
             check_gold(self.source, task)
-            rehearse(self.source, data, task)
+            rehearse(self.source, task)
         self.prompts.only(asked)
         self.events = Events(budget=CostBudget(self.settings.max_cost))
         count = self.source.rows if asked is None else int(asked.sum())
@@ -315,10 +315,9 @@ class TaskRun:
 
     def _partial(self) -> Any:
         """Build the result from what there is."""
-        facts = self._facts()
-        out = build_result(self.source, self.data, self.outcomes, self.task, facts)
+        out = build_result(self.source, self.outcomes, self.task, self._facts())
         recent.note(out, self.task, self.data)
-        return out
+        return self.source.given.back(out)
 
     def _answered(self) -> str:
         """Return how many rows each model has answered."""

@@ -124,7 +124,7 @@ def _program(arguments: Mapping[str, Any]) -> Program:
     from pandas_llm._keys import refuse_quoted
     from pandas_llm.plan import Plan
 
-    frame = table_of(arguments["data"], "agg")
+    frame = table_of(arguments["data"])
     most = arguments["max_tokens_per_call"]
     if type(most) is not int or most < 1:
         msg = f"max_tokens_per_call must be a whole number of at least 1, not {most!r}"

@@ -273,8 +273,7 @@ def _cost(answer: Any) -> float:
 
 def bare(data: Any) -> Any:
     """Return the rows, without what earlier runs have put into their attrs."""
-    rows = pd.DataFrame(data) if isinstance(data, (list, tuple)) else data
-    rows = rows.copy(deep=False)
+    rows = data.copy(deep=False)
     rows.attrs = {}
     return rows
 

@@ -109,7 +109,8 @@ def chunk(  # noqa: PLR0913 - all by name but the first two
     out = source.frame.take(rows)
     out.isetitem(place, typed(texts, "str"))
     out[name] = typed(numbers, "int")
-    return out
+    whole: pd.DataFrame = source.given.back(out)
+    return whole
 
 
 def _check_sizes(max_tokens: int, overlap: int) -> None:

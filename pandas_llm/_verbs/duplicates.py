@@ -226,7 +226,7 @@ def _program(
         arguments["template"],
         arguments["subset"],
     )
-    frame = table_of(data, name)
+    frame = table_of(data)
     used = list(frame.columns) if subset is None else column_names(frame, subset)
     question = template or default_question(used, used)
     judge = Judge(question, arguments)

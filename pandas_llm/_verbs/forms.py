@@ -16,6 +16,7 @@ from typing import (
     Concatenate,
     Literal,
     ParamSpec,
+    Protocol,
     TypeVar,
     get_overloads,
 )
@@ -34,7 +35,14 @@ if TYPE_CHECKING:
     from pandas_llm.plan import Plan
 
     Table = pd.DataFrame | pd.Series
-    Rows = Sequence[dict[str, Any]]
+    Rows = Sequence[dict[str, Any]] | Sequence[str | None]
+
+    class Foreign(Protocol):
+        """A table or column of another package, such as Polars or Arrow."""
+
+        def to_pandas(self, *args: Any, **kwargs: Any) -> Any:
+            """Return it as pandas has it."""
+
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -242,7 +250,8 @@ def _signature(
 def _result(definition: Callable[..., Any], *, tables: bool) -> str:
     """Return the types of the overloads' results; only those of tables if asked."""
     overloads = [overload.__annotations__ for overload in get_overloads(definition)]
-    types = [o["return"] for o in overloads if o["data"] == "Table" or not tables]
+    kinds = ("Table",) if tables else ("Table", "Rows")
+    types = [o["return"] for o in overloads if o["data"] in kinds]
     return " | ".join(dict.fromkeys(types))
 
 

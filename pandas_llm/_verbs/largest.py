@@ -103,11 +103,7 @@ def _scored(k: int, template: str, options: Options) -> Program:
     plan = Plan(template, {_SCORE: float}, verb="extract", **options)
 
     def steps(data: Any) -> Steps[Any]:
-        frame = (
-            table_of(data, "nlargest")
-            .copy(deep=False)
-            .drop(columns=_SCORE, errors="ignore")
-        )
+        frame = table_of(data).copy(deep=False).drop(columns=_SCORE, errors="ignore")
         frame.attrs = {}
         answer = yield plan, frame
         scores = pd.Series(answer[_SCORE].to_numpy(float, na_value=float("nan")))
@@ -121,7 +117,7 @@ def _compared(arguments: Mapping[str, Any], options: Options) -> Program:
 
     k, template = arguments["k"], arguments["template"]
     plan = Plan(template, {_MORE: bool}, verb="extract", **options)
-    frame = table_of(arguments["data"], "nlargest")
+    frame = table_of(arguments["data"])
     left, right = sides(frame, frame, template, plan.settings.values)
     used = list(dict.fromkeys(left.columns + right.columns))
     rows = left._replace(columns=used).whole()

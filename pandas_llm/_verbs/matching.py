@@ -92,7 +92,8 @@ def matches(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     def steps(data: Any) -> Steps[Any]:
         answers, facts = yield from ask(data)
-        return Signed(_like(data, answers), facts)
+        one = answers if answers.shape[1] > 1 else answers.iloc[:, 0]
+        return Signed(one, facts)
 
     return ask.program("matches", steps, _NA)
 
@@ -146,7 +147,7 @@ def filter(  # noqa: A001, PLR0913 - pandas' word; it hides nothing outside this
     def steps(data: Any) -> Steps[Any]:
         answers, facts = yield from ask(data)
         mask = answers["matches"].fillna(keep_undecided).to_numpy(dtype=bool)
-        return Signed(_chosen(data, mask), facts)
+        return Signed(data[mask], facts)
 
     failed = "those rows are kept" if keep_undecided else "those rows are left out"
     return ask.program("filter", steps, failed)
@@ -215,17 +216,3 @@ class _Asking:
         if self._confidence:
             sure = yes.where(decided.fillna(value=False), 1 - yes)
             out[f"{name}_confidence"] = share.where(~told, sure)
-
-
-def _like(data: Any, answers: pd.DataFrame) -> Any:
-    """Return the answers in the kind of the data."""
-    if isinstance(data, (list, tuple)):
-        rows = answers.astype(object).where(answers.notna(), None).to_dict("records")
-        return [r if len(r) > 1 else next(iter(r.values())) for r in rows]
-    return answers if answers.shape[1] > 1 else answers.iloc[:, 0]
-
-
-def _chosen(data: Any, mask: Any) -> Any:
-    if isinstance(data, (list, tuple)):
-        return [row for row, kept in zip(data, mask, strict=True) if kept]
-    return data[mask]

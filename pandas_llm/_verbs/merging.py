@@ -116,7 +116,7 @@ amerge = twin(merge)
 
 
 def _program(arguments: Mapping[str, Any]) -> Program:
-    data, right = table_of(arguments["data"], "merge"), _right(arguments["right"])
+    data, right = table_of(arguments["data"]), _right(arguments["right"])
     once = _once(arguments["validate"])
     how = arguments["how"]
     if how not in ("inner", "left", "right", "outer"):
@@ -155,12 +155,10 @@ def _program(arguments: Mapping[str, Any]) -> Program:
 
 
 def _right(right: Any) -> pd.DataFrame:
-    if isinstance(right, pd.Series) and right.name is not None:
-        return right.to_frame()
-    if not isinstance(right, pd.DataFrame):
-        msg = f"right must be a DataFrame, not {type(right).__name__}"
+    if isinstance(right, pd.Series) and right.name is None:
+        msg = "right must be a table, or a Series with a name"
         raise InvalidTypeError(msg)
-    return right
+    return table_of(right)
 
 
 def _once(validate: str | None) -> tuple[bool, bool]:

@@ -16,7 +16,6 @@ from pandas_llm._display import ends_here
 from pandas_llm.errors import (
     ConfigurationError,
     CostLimitError,
-    InvalidTypeError,
     InvalidValueError,
     LLMWarning,
     warn,
@@ -126,11 +125,13 @@ class _Course:
     """One call of a program: its costs so far and its next step."""
 
     def __init__(self, program: Program, data: Any) -> None:
-        from pandas_llm._run import Ledger
+        from pandas_llm._run import Ledger, source_of
 
         self._program = program
         self._ledger = Ledger(program.name)
-        self._steps = program.steps(data)
+        given = source_of(data).given
+        self._back = given.back
+        self._steps = program.steps(given.table)
         self._started = time.monotonic()
         self._notices: list[str] = []
         self._stopped: CostLimitError | None = None
@@ -147,7 +148,7 @@ class _Course:
                 signed = Signed(signed, {})
             if self._stopped and "cascade_bound" in signed.facts:
                 signed.facts["cascade_bound"] = NOT_PROVEN
-            self.result = self._ledger.sign(*signed)
+            self.result = self._back(self._ledger.sign(*signed))
             if self._stopped:
                 self._end_early(self._stopped)
             self._warn()
@@ -214,11 +215,8 @@ def column_names(frame: pd.DataFrame, names: Any, what: str = "subset") -> list[
     return listed
 
 
-def table_of(data: Any, verb: str) -> pd.DataFrame:
-    """Return the data as a frame; raise for a list."""
+def table_of(data: Any) -> pd.DataFrame:
+    """Return the data as a frame."""
     from pandas_llm._run import source_of
 
-    if isinstance(data, (list, tuple)):
-        msg = f"{verb} takes a DataFrame: pass pd.DataFrame(rows)"
-        raise InvalidTypeError(msg)
     return source_of(data).frame

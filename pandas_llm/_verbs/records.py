@@ -9,7 +9,7 @@ from pandas_llm._verbs.forms import Errors, make_plan, twin, verb
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pandas_llm._verbs.forms import Rows, Table
+    from pandas_llm._verbs.forms import Foreign, Rows, Table
     from pandas_llm.options import ExplodeOptions, Options, RecordOptions
     from pandas_llm.plan import Plan
 
@@ -28,9 +28,15 @@ def generate(
 ) -> list[dict[str, Any]]: ...
 
 
+@overload
+def generate(
+    data: Foreign, template: str, keys: Any, **options: Unpack[ExplodeOptions]
+) -> Any: ...
+
+
 @verb
 def generate(  # noqa: PLR0913 - the verb's own parameters, all by name
-    data: Table | Rows,
+    data: Table | Rows | Foreign,
     template: str,
     keys: Any,
     *,
@@ -46,8 +52,8 @@ def generate(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Parameters
     ----------
-    data : DataFrame, Series or list of dicts
-        The rows.
+    data : DataFrame, Series, list of dicts or texts, Polars or Arrow table
+        The rows; texts are ``${value}``.
     template : str
         The prompt, with ``${column}`` for values; ``$$`` is a dollar.
     keys : list, mapping or pydantic model
@@ -112,9 +118,15 @@ def extract(
 ) -> list[dict[str, Any]]: ...
 
 
+@overload
+def extract(
+    data: Foreign, template: str, keys: Any, **options: Unpack[RecordOptions]
+) -> Any: ...
+
+
 @verb
 def extract(  # noqa: PLR0913 - the verb's own parameters, all by name
-    data: Table | Rows,
+    data: Table | Rows | Foreign,
     template: str,
     keys: Any,
     *,
@@ -131,8 +143,8 @@ def extract(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Parameters
     ----------
-    data : DataFrame, Series or list of dicts
-        The rows.
+    data : DataFrame, Series, list of dicts or texts, Polars or Arrow table
+        The rows; texts are ``${value}``.
     template, keys, errors, error_column, flatten, **options
         As for `generate`.
     confidence : bool

@@ -70,7 +70,7 @@ def search(
     if not str(query).strip() or not isinstance(query, str):
         msg = f"query must be a text, not {query!r}"
         raise InvalidTypeError(msg)
-    frame = table_of(data, "search")
+    frame = table_of(data)
     if _SCORE in frame.columns:
         msg = "the frame has a column 'score' already: rename it first"
         raise InvalidValueError(msg)

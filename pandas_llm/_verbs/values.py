@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pandas_llm._verbs.cascade import Target
-    from pandas_llm._verbs.forms import Rows, Table
+    from pandas_llm._verbs.forms import Foreign, Rows, Table
     from pandas_llm.options import LabelOptions, Options, SeriesOptions, VectorOptions
     from pandas_llm.plan import Plan
 
@@ -51,9 +51,13 @@ def complete(
 ) -> pd.DataFrame: ...
 
 
+@overload
+def complete(data: Foreign, template: str, **options: Unpack[SeriesOptions]) -> Any: ...
+
+
 @verb
 def complete(
-    data: Table | Rows,
+    data: Table | Rows | Foreign,
     template: str,
     *,
     name: str = "completion",
@@ -65,8 +69,8 @@ def complete(
 
     Parameters
     ----------
-    data : DataFrame, Series or list of dicts
-        The rows.
+    data : DataFrame, Series, list of dicts or texts, Polars or Arrow table
+        The rows; texts are ``${value}``.
     template : str
         The prompt, with ``${column}`` for values.
     name : str
@@ -78,8 +82,7 @@ def complete(
     -------
     Series
         The texts under the input's labels; with ``n > 1`` labels repeat. A
-        DataFrame with `error_column` or ``details=True``. A list for a list of
-        dicts.
+        DataFrame with `error_column` or ``details=True``. A list for a list.
 
     Examples
     --------
@@ -131,9 +134,15 @@ def classify(
 ) -> pd.DataFrame: ...
 
 
+@overload
+def classify(
+    data: Foreign, template: str, labels: Any, **options: Unpack[LabelOptions]
+) -> Any: ...
+
+
 @verb
 def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
-    data: Table | Rows,
+    data: Table | Rows | Foreign,
     template: str,
     labels: Any,
     *,
@@ -157,8 +166,8 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Parameters
     ----------
-    data : DataFrame, Series or list of dicts
-        The rows.
+    data : DataFrame, Series, list of dicts or texts, Polars or Arrow table
+        The rows; texts are ``${value}``.
     template : str
         The prompt, with ``${column}`` for values.
     labels : list of str, or mapping of str to str
@@ -212,8 +221,8 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
     -------
     Series
         Categorical, with exactly the labels as categories. A DataFrame with
-        `confidence`, `probabilities`, `error_column` or ``details=True``. A list for
-        a list of dicts.
+        `confidence`, `probabilities`, `error_column` or ``details=True``. A list
+        for a list.
 
     Examples
     --------
@@ -260,12 +269,20 @@ def embed(
 
 
 @overload
-def embed(data: Rows, template: str, **options: Unpack[VectorOptions]) -> list[Any]: ...
+def embed(
+    data: Rows, template: str | None = ..., **options: Unpack[VectorOptions]
+) -> list[Any]: ...
+
+
+@overload
+def embed(
+    data: Foreign, template: str | None = ..., **options: Unpack[VectorOptions]
+) -> Any: ...
 
 
 @verb
 def embed(  # noqa: PLR0913 - the verb's own parameters, all by name
-    data: Table | Rows,
+    data: Table | Rows | Foreign,
     template: str | None = None,
     *,
     dimensions: int | None = None,
@@ -283,8 +300,8 @@ def embed(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Parameters
     ----------
-    data : DataFrame, Series or list of dicts
-        The rows.
+    data : DataFrame, Series, list of dicts or texts, Polars or Arrow table
+        The rows; texts are ``${value}``.
     template : str, optional
         The name of the column with the texts, or a template with ``${column}``.
         Not needed on a Series.
@@ -305,7 +322,7 @@ def embed(  # noqa: PLR0913 - the verb's own parameters, all by name
     Series
         Arrays of float32 under the input's labels, None where a row has no
         text or failed. A DataFrame with `expand`, `error_column` or
-        ``details=True``. A list for a list of dicts.
+        ``details=True``. A list for a list.
 
     Examples
     --------
@@ -321,11 +338,17 @@ def embed(  # noqa: PLR0913 - the verb's own parameters, all by name
     2
     """
     if template is None:
-        if getattr(data, "ndim", 2) > 1:
+        if not _is_one_column(data):
             msg = "embed needs the name of the column with the texts, or a template"
             raise InvalidTypeError(msg)
         template = "value"
     return make_plan("embed", locals())
+
+
+def _is_one_column(data: Any) -> bool:
+    from pandas_llm._run import source_of
+
+    return "value" in source_of(data).fields
 
 
 acomplete = twin(complete)
@@ -351,8 +374,6 @@ def _cascade(more: dict[str, Any], target: Target, given: dict[str, Any]) -> Pro
         out.name = "label" if given["name"] is None else given["name"]
         if given["ordered"]:
             out = out.cat.as_ordered()
-        if isinstance(data, (list, tuple)):
-            return out.astype(object).where(out.notna(), None).tolist()
         return Signed(out, facts)
 
     return Program(

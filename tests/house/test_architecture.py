@@ -44,6 +44,7 @@ ONLY = {
     "aiohttp": {"_engine/transport.py"},
     "pandas": {
         "_run/arrays.py",
+        "_run/kinds.py",
         "_run/rows.py",
         "_run/result.py",
         "_verbs",

@@ -61,7 +61,7 @@ def test_explode_and_join_equal_the_reference(records, keep_empty, data):
     how = "left" if keep_empty else "inner"
     keys = {"q": str, "a": int}
     task = make_task("${x}", keys, "generate", Shape(how=how), Settings())
-    out = result.build_result(source_of(df), df, store, task, {"usage": Usage()})
+    out = result.build_result(source_of(df), store, task, {"usage": Usage()})
     expected = reference(df, records, keep_empty=keep_empty)
     out.attrs.clear()
     pd.testing.assert_frame_equal(out, expected, check_index_type=False)

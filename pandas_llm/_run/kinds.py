@@ -1,0 +1,173 @@
+"""The kinds of data that people pass, as pandas has them, and results in each kind.
+
+Lists of dicts and of texts, and the tables that narwhals knows: Polars, Arrow and more.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import orjson
+import pandas as pd
+
+from pandas_llm.errors import ConfigurationError, InvalidTypeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Given(NamedTuple):
+    """Data as pandas has it, and the function that puts a result into its kind."""
+
+    table: pd.DataFrame | pd.Series
+    back: Callable[[Any], Any]
+
+
+def taken_in(data: Any) -> Given:
+    """Read data of any kind; raise for what holds no rows."""
+    if isinstance(data, (pd.DataFrame, pd.Series)):
+        return Given(data, _itself)
+    if isinstance(data, (list, tuple)):
+        if data and all(isinstance(row, dict) for row in data):
+            return Given(pd.DataFrame(list(data), dtype=object), _as_list)
+        if all(row is None or isinstance(row, str) for row in data):
+            return Given(pd.Series(list(data), dtype=object), _as_list)
+    return _from_narwhals(data)
+
+
+def _itself(result: Any) -> Any:
+    return result
+
+
+def _as_list(result: Any) -> Any:
+    """Return a list of dicts, or of values, with None for NA."""
+    if not isinstance(result, (pd.DataFrame, pd.Series)):
+        return result
+    result = _flat(result)
+    if isinstance(result, dict):
+        return result
+    plain = result.astype(object).where(result.notna(), None)
+    if isinstance(plain, pd.Series):
+        return list(plain)
+    return [{str(k): v for k, v in r.items()} for r in plain.to_dict("records")]
+
+
+def _flat(result: Any) -> Any:
+    """Return a result without an index: groups as columns, one record as a dict."""
+    if any(name is not None for name in result.index.names):
+        return result.reset_index()
+    if isinstance(result, pd.Series) and result.index.dtype.kind not in "iu":
+        return result.to_dict()
+    return result
+
+
+# -- tables of other packages ------------------------------------------------------
+
+
+def _from_narwhals(data: Any) -> Given:
+    """Read a table of another package, column by column as Arrow has it."""
+    kind = type(data).__name__
+    expected = "a DataFrame, a Series, a list of dicts or of texts"
+    try:
+        import narwhals as nw
+        import pyarrow as pa
+    except ImportError as error:
+        if not hasattr(data, "to_pandas") and not hasattr(data, "collect"):
+            raise _unknown(expected, kind) from None
+        raise ConfigurationError(
+            f"a {kind} needs narwhals and pyarrow: "
+            "pip install 'pandas-llm-accessor[tables]'"
+        ) from error
+    own = nw.from_native(data, allow_series=True, pass_through=True)
+    if isinstance(own, nw.LazyFrame):
+        raise InvalidTypeError(
+            f"a {kind} has no rows yet: pass data.collect(), and .lazy() the result"
+        )
+    if not isinstance(own, (nw.DataFrame, nw.Series)):
+        raise _unknown(f"{expected}, or a Polars or Arrow table", kind)
+    name = own.name if isinstance(own, nw.Series) else None
+    frame = own.to_frame() if isinstance(own, nw.Series) else own
+    objects = [name for name, dtype in frame.schema.items() if dtype == nw.Object]
+    if objects:
+        raise InvalidTypeError(
+            f"column {objects[0]!r} holds Python objects, which Arrow cannot: drop it"
+        )
+    arrow = frame.to_arrow()
+    table = arrow.to_pandas(
+        types_mapper=lambda one: (
+            None
+            if pa.types.is_dictionary(one) or _is_vector(one)
+            else pd.ArrowDtype(one)
+        )
+    )
+    back = partial(_to_narwhals, frame, arrow.schema, table.dtypes)
+    if isinstance(own, nw.Series):
+        return Given(table.iloc[:, 0].rename(name or None), back)
+    return Given(table, back)
+
+
+def _unknown(expected: str, kind: str) -> InvalidTypeError:
+    return InvalidTypeError(f"data must be {expected}, not {kind}")
+
+
+def _to_narwhals(own: Any, schema: Any, dtypes: pd.Series, result: Any) -> Any:
+    """Return a result as a table of the package of `own`."""
+    import narwhals as nw
+    import pyarrow as pa
+
+    if not isinstance(result, (pd.DataFrame, pd.Series)):
+        return result
+    result = _flat(result)
+    if isinstance(result, dict):
+        return result
+    series = isinstance(result, pd.Series)
+    named = "" if not series or result.name is None else result.name
+    frame = result.to_frame(named) if series else result
+    columns, kept = {}, []
+    for at, label in enumerate(frame.columns):
+        values, name = frame.iloc[:, at], str(label)
+        # a column that stayed what it was has the type that it had
+        same = label in dtypes.index and dtypes[label] == values.dtype
+        columns[name] = _arrow(values, schema.field(name).type if same else None)
+        kept += [name] if same else []
+    table = nw.DataFrame.from_arrow(pa.table(columns), backend=own.implementation)
+    had, has = own.schema, table.schema
+    casts = [nw.col(name).cast(had[name]) for name in kept if has[name] != had[name]]
+    if casts:  # Enum of Polars, which Arrow knows as a dictionary
+        table = table.with_columns(*casts)
+    if series:
+        return table.get_column(table.columns[0]).rename(str(named)).to_native()
+    return table.to_native()
+
+
+def _arrow(values: pd.Series, kind: Any) -> Any:
+    """Return a column as Arrow has it; JSON where its values are of several types."""
+    import pyarrow as pa
+
+    if values.dtype != object:
+        array = pa.array(values, from_pandas=True)
+        return array if kind is None else array.cast(kind)
+    cells = values.astype(object).where(values.notna(), None).tolist()
+    sizes = {len(cell) for cell in cells if isinstance(cell, np.ndarray)}
+    vectors = all(cell is None or isinstance(cell, np.ndarray) for cell in cells)
+    if sizes and vectors:
+        kind = pa.list_(pa.float32(), sizes.pop() if len(sizes) == 1 else -1)
+    try:
+        return pa.array(cells, kind)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return pa.array([None if cell is None else _json(cell) for cell in cells])
+
+
+def _is_vector(kind: Any) -> bool:
+    """Return whether a type of Arrow is that of embeddings, which are arrays here."""
+    import pyarrow as pa
+
+    lists = (pa.FixedSizeListType, pa.ListType, pa.LargeListType)
+    return isinstance(kind, lists) and bool(pa.types.is_float32(kind.value_type))
+
+
+def _json(cell: Any) -> str:
+    flags = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+    return orjson.dumps(cell, default=str, option=flags).decode()
