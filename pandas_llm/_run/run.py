@@ -316,7 +316,7 @@ class TaskRun:
     def _partial(self) -> Any:
         """Build the result from what there is."""
         out = build_result(self.source, self.outcomes, self.task, self._facts())
-        recent.note(out, self.task, self.data)
+        note(out, self.task, self.data)
         return self.source.given.back(out)
 
     def _answered(self) -> str:
