@@ -59,12 +59,13 @@ def main(paths: list[Path]) -> None:
     """Bring pages up to date."""
     from pandas_llm import options
 
-    for path in paths:
+    for path in map(Path.resolve, paths):
         with options.option_context(), tempfile.TemporaryDirectory() as folder:
             # as for a newcomer: nothing is answered yet
             os.environ["PANDAS_LLM_CACHE"] = str(Path(folder, "kept.sqlite"))
-            text = path.read_text()
-            path.write_text(rewritten(text, path.name))
+            with contextlib.chdir(folder):  # files that a page writes
+                text = rewritten(path.read_text(), path.name)
+            path.write_text(text)
 
 
 if __name__ == "__main__":

@@ -42,12 +42,16 @@ def is_widget(output: nbformat.NotebookNode) -> bool:
 
 
 def shown(notebook: nbformat.NotebookNode) -> list[str]:
-    """Return the text that each cell shows, without what differs between runs."""
+    """Return the text that each cell shows, without what differs between runs.
+
+    The last state of a bar is left out: a run that was quick has drawn none.
+    """
     return [
         steady(
             "".join(
                 output.get("text") or output.get("data", {}).get("text/plain", "")
                 for output in cell.outputs
+                if "<progress" not in output.get("data", {}).get("text/html", "")
             )
         )
         for cell in notebook.cells

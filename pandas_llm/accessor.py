@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from inspect import getattr_static
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from pandas_llm import _verbs
 from pandas_llm._display import ends_here
 from pandas_llm._verbs import method, missing_verb, named_after_class, twin_method
 from pandas_llm.errors import InvalidTypeError
+from pandas_llm.options import other_verbs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,8 +23,45 @@ if TYPE_CHECKING:
     from pandas_llm.plan import Plan
 
 
+class _Elsewhere:
+    """A verb of another tool."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    @ends_here
+    def __get__(self, accessor: object, owner: type) -> NoReturn:
+        """Raise with the verb that does this here."""
+        raise missing_verb(owner, self._name, "df.llm")
+
+
+class _Hiding(type):
+    """A class that lists no names of other tools, for completion reads the class."""
+
+    def __dir__(cls) -> list[str]:
+        """Return the names of the class that are ours."""
+        static = {name: getattr_static(cls, name, None) for name in super().__dir__()}
+        return [name for name, is_ in static.items() if not isinstance(is_, _Elsewhere)]
+
+
+class _OtherTools(metaclass=_Hiding):
+    """The names of other tools for our verbs, which say what is called so here.
+
+    They are attributes and not a ``__getattr__``, with which IPython completes nothing
+    inside a call.
+    """
+
+    def __dir__(self) -> list[str]:
+        """Return the names without those of other tools."""
+        return [*vars(self), *dir(type(self))]
+
+
+for _name in other_verbs():
+    setattr(_OtherTools, _name, _Elsewhere(_name))
+
+
 @named_after_class
-class LLMAccessor:
+class LLMAccessor(_OtherTools):
     """Run a language model over the rows of a DataFrame, or the values of a Series.
 
     ``${column}`` in a template stands for the row's value; on a Series ``${value}``
@@ -104,7 +143,7 @@ class LLMAccessor:
     def to_review(
         self, k: int, column: Any = None, name: str = "inclusion", seed: int = 0
     ) -> pd.DataFrame:
-        """Choose rows for a person to label: half evenly, half where it is unsure.
+        """Choose rows to label by hand: half evenly, half by doubt.
 
         Doubtful rows are more often wrong, so a review finds more mistakes among
         them. It does not narrow the interval of `pandas_llm.share`; but as each row's
@@ -140,29 +179,32 @@ class LLMAccessor:
 
         return to_review(self._data, k, column, name, seed)
 
-    @ends_here
-    def __getattr__(self, name: str) -> Any:
-        """Name the verb here that another tool has under this name."""
-        if name.startswith("_") or hasattr(type(self), name):
-            return object.__getattribute__(self, name)  # raises its own error again
-        raise missing_verb(type(self), name, "df.llm")
-
     @property
     @ends_here
     def usage(self) -> Usage:
-        """What the run, or the chain of runs, that made this object has used."""
+        """What the run, or the chain of runs, has used."""
         from pandas_llm._run import usage
 
         return usage(self._data)
 
     @ends_here
-    def report(self, path: str | PathLike[str] | None = None) -> Report:
-        """Build the report of the run, or chain of runs, that made this object.
+    def report(
+        self,
+        path: str | PathLike[str] | None = None,
+        *,
+        view: str | PathLike[str] | None = None,
+    ) -> Report:
+        """Build the report of the run, or the chain of runs.
+
+        It holds messages and labels, never prompts or answers.
 
         Parameters
         ----------
         path : str or path, optional
             A file to write it to, as one HTML page.
+        view : str or path, optional
+            A file for the failed and the slowest rows beside their prompts and
+            answers; the numbers of these rows in the report lead there.
 
         Returns
         -------
@@ -179,10 +221,14 @@ class LLMAccessor:
         """
         from pandas_llm._report import Report
         from pandas_llm._run import runs, usage
-        from pandas_llm._view import beside
+        from pandas_llm._view import beside, link_to
 
-        data = self._data
-        report = Report(usage(data), runs(data), beside(data))
+        data, links = self._data, {}
+        if view is not None:
+            shown, positions = beside(data)
+            shown.save(view)
+            links = {at: f"{link_to(view, path)}#row-{at}" for at in positions}
+        report = Report(usage(data), runs(data), links)
         if path is not None:
             report.save(path)
         return report

@@ -131,12 +131,11 @@ class Plan:
     @ends_here
     async def acall(self, data: Any) -> Any:
         """Run in the caller's event loop."""
+        await awarn_of_cost(self._task, data)
         if self.settings.batch:
             from pandas_llm import batch
 
-            await awarn_of_cost(self._task, data)
             return await (await batch.asubmit(self._task, data)).aresult(data)
-        await awarn_of_cost(self._task, data)
         return await TaskRun(self._task, data).aanswer()
 
     @ends_here

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from importlib import metadata
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,10 @@ TOPICS = {
 }
 TEMPLATE = "Generate question and answer pairs from the text.\ntext: ${description}"
 _SHOWN = 12
+_LEAST = 8
+"""Letters that a column of a table keeps at least."""
+_MARK = "[simulated]"
+"""What the simulator puts before its texts; shown once, above them."""
 _CODE = """\
 import pandas_llm
 
@@ -71,7 +76,7 @@ def run(say: Callable[[str], None], **options: Any) -> None:
     """Run the demo on the simulator, or on a real endpoint when `options` name one."""
     packages = installed_packages()
     say(f"{len(packages)} descriptions of Python packages installed here:\n")
-    say(packages.head(3).to_string(max_colwidth=70) + "\n")
+    say(table(packages.head(3)) + "\n")
     if options.get("model") or options.get("base_url"):
         here = str(options.get("model")).startswith("gguf/")
         few = packages.head(_FEW) if here else packages
@@ -85,7 +90,7 @@ def _simulate(say: Callable[[str], None], packages: pd.DataFrame) -> None:
     say("On the simulator; the 4th request gets a 429, the 8th a 500, on purpose.\n")
     with simulator.Simulator(latency=0.25, fault_plan={3: "429", 7: "500"}) as server:
         _generate(say, packages, model="sim", base_url=server.base_url, concurrency=4)
-    say("The simulator invents its answers. The code:\n")
+    say("The code:\n")
     say(_CODE + "\n")
     say("For a real provider change one line:\n")
     say(_REAL)
@@ -103,7 +108,7 @@ def _classify(say: Callable[[str], None], packages: pd.DataFrame) -> None:
     say("by model='tiny', a real model of 3 MB in this process,")
     say(f"in {out.llm.usage.seconds:.2f} s:\n")
     shown = packages[["package"]].join(out.round(2)).head(_SHOWN)
-    say(shown.to_string(index=False))
+    say(table(shown))
 
 
 def _generate(
@@ -112,13 +117,39 @@ def _generate(
     out = packages.llm.generate(
         TEMPLATE, keys=["question", "answer"], progress=True, cache=False, **options
     )
-    columns = ["package", "question", "answer"]
-    shown = out[columns].head(_SHOWN).to_string(max_colwidth=56, index=False)
+    shown = out[["package", "question", "answer"]].head(_SHOWN)
+    if out.attrs["llm"]["simulated"]:
+        say(f"\n{_MARK}: the simulator invents its answers.")
+        shown = shown.replace(f"^{re.escape(_MARK)} ", "", regex=True)
     rest = f"\n… and {len(out) - _SHOWN} more" * (len(out) > _SHOWN)
-    say(f"\n{shown}{rest}\n")
+    say(f"\n{table(shown)}{rest}\n")
     used = out.llm.usage
     say(
         f"{used.rows} rows became {len(out)} in {used.seconds:.1f} s: {used.requests} "
-        f"requests ({used.retries} of them retries), {used.failed} rows failed,\n"
+        f"requests ({used.retries} retries), {used.failed} rows failed,\n"
         f"{used.input_tokens} tokens in, {used.output_tokens} tokens out.\n"
     )
+
+
+def table(frame: pd.DataFrame) -> str:
+    """Return a frame as lines that fit the terminal; the widest columns give way.
+
+    >>> print(table(pd.DataFrame({"city": ["Oslo"], "p": [0.5]})))
+    city  p
+    Oslo  0.5
+    """
+    columns = [[str(name), *map(str, frame[name])] for name in frame.columns]
+    widths = [max(map(len, column)) for column in columns]
+    room = shutil.get_terminal_size().columns - 2 * (len(columns) - 1)
+    while sum(widths) > room and max(widths) > _LEAST:
+        widths[widths.index(max(widths))] -= 1
+    lines = (
+        "  ".join(_cut(cell, width) for cell, width in zip(cells, widths, strict=True))
+        for cells in zip(*columns, strict=True)
+    )
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _cut(text: str, width: int) -> str:
+    text = " ".join(text.split())
+    return text.ljust(width) if len(text) <= width else f"{text[: width - 1]}…"

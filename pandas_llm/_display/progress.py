@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import math
 import sys
 import time
 import warnings
@@ -21,8 +23,13 @@ if TYPE_CHECKING:
 
 _QUIET_SECONDS = 0.5
 _REDRAW_SECONDS = 0.1
+_PACED_SECONDS = 5.0
+"""So long the pace is the account's still: between two requests nobody waits."""
+_NEAR = 0.7
+"""The share of the granted pace from which on it is what holds a run back."""
 _LATELY = 100
 """Drawings, ten seconds of them, over which the speed is taken."""
+_LEAST_BAR = 5
 _FORMAT = (
     "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{left}{pace}{postfix}]"
 )
@@ -41,6 +48,8 @@ class Status(NamedTuple):
     """Requests a second that the account's limits grant; None without limits."""
     resting: str = ""
     """Which rows wait for themselves while others go on, and what for."""
+    paced: bool = False
+    """Whether rows wait for nothing but their turn in the account's limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +77,8 @@ class Progress(Counts):
         takes longer; None when it cannot be told.
     waiting : str
         Why all rows wait at the moment, such as ``"waiting 12 s: rate limit"``; or
-        some, such as ``"7 rows wait (rate_limit), 43 in flight"``.
+        some, such as ``"7 rows wait (rate_limit), 43 in flight"``; or what sets the
+        pace, such as ``"paced by the account: 30 a minute"``.
     finished : bool
         Whether this is the last one.
 
@@ -111,6 +121,12 @@ class _Speed:
         (start, before, _), (end, after, _) = self._points[0], self._points[-1]
         return (after - before) / (end - start) if end > start else 0.0
 
+    @property
+    def requests(self) -> float:
+        """Requests a second, once there were a second to count them in."""
+        (start, _, before), (end, _, after) = self._points[0], self._points[-1]
+        return (after - before) / (end - start) if end - start > 1 else 0.0
+
     def left(self, rows: int, status: Status) -> float | None:
         """Return the seconds that so many more rows take, by the rate or the limit."""
         if rows <= 0:
@@ -148,6 +164,7 @@ class Bar:
         self._started = time.monotonic()
         self._drawn = 0.0
         self._speed = _Speed()
+        self._paced = -math.inf
         self._bar: Any = None
 
     def tick(self) -> None:
@@ -173,25 +190,31 @@ class Bar:
         totals, status = self._totals, Status() if finished else self._status()
         seconds = now - self._started
         self._speed.note(seconds, totals, status)
+        why = status.waiting or status.resting or self._pacing(now, status)
         return Progress(
             **totals.counts(Progress),
             seconds=seconds,
             rate=totals.done / seconds if finished else self._speed.rate,
             left=self._speed.left(totals.rows - totals.done, status),
-            waiting=status.waiting or status.resting,
+            waiting="" if finished else why,
             finished=finished,
         )
 
+    def _pacing(self, now: float, status: Status) -> str:
+        """Return that the account sets the pace, if it does or has a moment ago."""
+        if not status.plan:
+            return ""
+        if status.paced or _NEAR < self._speed.requests / status.plan < 1 / _NEAR:
+            self._paced = now
+        if now - self._paced >= _PACED_SECONDS:
+            return ""
+        return f"paced by the account: {60 * status.plan:,.3g} a minute"
+
     def _draw(self, progress: Progress) -> None:
         if self._bar is None:
-            self._bar = _tqdm(progress)
+            self._bar = _NotebookBar() if _in_ipython() else _TerminalBar(progress)
         with self._tolerant():
-            self._bar.n = progress.done
-            self._bar.facts = _facts(progress)
-            self._bar.set_postfix_str(_postfix(progress), refresh=False)
-            self._bar.refresh()
-            if progress.finished:
-                self._bar.close()
+            self._bar.draw(progress)
 
     @contextmanager
     def _tolerant(self) -> Iterator[None]:
@@ -200,7 +223,7 @@ class Bar:
             yield
         except (OSError, ValueError):
             self._shown = False
-            self._bar.disable = True  # or its finalizer would write once more
+            self._bar.give_up()
 
 
 @cache
@@ -218,19 +241,69 @@ def _bars() -> Any:
     return Bars
 
 
-def _tqdm(progress: Progress) -> Any:
-    with warnings.catch_warnings():
-        # a notebook without ipywidgets: the text bar is fine
-        warnings.simplefilter("ignore")
-        bar = _bars()(
-            total=progress.rows,
-            bar_format=_FORMAT,
-            dynamic_ncols=True,
-            # the least delay leaves the first drawing to us, like every other
-            delay=1e-9,
-        )
-    bar.start_t -= progress.seconds  # the rows done before it appeared took that long
-    return bar
+class _TerminalBar:
+    """A line that tqdm draws."""
+
+    def __init__(self, progress: Progress) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._bar = _bars()(
+                total=progress.rows,
+                bar_format=_FORMAT,
+                dynamic_ncols=True,
+                # the least delay leaves the first drawing to us, like every other
+                delay=1e-9,
+            )
+        # the rows done before it appeared took that long
+        self._bar.start_t -= progress.seconds
+
+    def draw(self, progress: Progress) -> None:
+        bar = self._bar
+        bar.n = progress.done
+        facts = bar.facts = _facts(progress)
+        counts = f"{progress.done}/{progress.rows} [{_clock(progress.seconds)}<"
+        taken = len(f"100%|| {counts}{facts['left']}{facts['pace']}]") + _LEAST_BAR
+        width = bar.dynamic_ncols(bar.fp)[0] if bar.dynamic_ncols else None
+        room = width - taken if width else None
+        bar.set_postfix_str(_postfix(progress, room), refresh=False)
+        bar.refresh()
+        if progress.finished:
+            bar.close()
+
+    def give_up(self) -> None:
+        self._bar.disable = True  # or its finalizer would write once more
+
+
+class _NotebookBar:
+    """A bar of plain HTML, whose last state stays in a notebook that is saved."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def draw(self, progress: Progress) -> None:
+        import IPython
+
+        show: Any = IPython.display.display  # which has no types
+
+        share = progress.done / progress.rows if progress.rows else 1.0
+        facts = _facts(progress)
+        counts = f"{progress.done:,}/{progress.rows:,}"
+        time = f"{_clock(progress.seconds)}<{facts['left']}{facts['pace']}"
+        line = f"{counts} [{time}]"
+        postfix = _postfix(progress, None)
+        line = f"{share:.0%} {line}{', ' * bool(postfix)}{postfix}"
+        shown = {
+            "text/plain": line,
+            "text/html": f'<progress value="{share:.4f}" style="vertical-align:middle">'
+            f"</progress> {html.escape(line)}",
+        }
+        if self._handle is None:
+            self._handle = show(shown, raw=True, display_id=True)
+        else:
+            self._handle.update(shown, raw=True)
+
+    def give_up(self) -> None:
+        """Leave it as it is."""
 
 
 def _facts(progress: Progress) -> dict[str, str]:
@@ -241,19 +314,25 @@ def _facts(progress: Progress) -> dict[str, str]:
     return {"left": left, "pace": pace}
 
 
-def _postfix(progress: Progress) -> str:
+def _postfix(progress: Progress, room: int | None) -> str:
+    """Return what there is to say, by importance, as far as the room goes."""
     into, out = progress.input_tokens, progress.output_tokens
     least = "≥" if progress.unpriced else ""
-    cost = f"{least}${progress.known_cost:.3g}" if progress.known_cost else ""
+    retries = "retry" if progress.retries == 1 else "retries"
     parts = [
-        progress.waiting,  # first: a narrow terminal cuts the end off
+        progress.waiting,
         f"{progress.failed} failed" if progress.failed else "",
-        f"{progress.retries} retried" if progress.retries else "",
+        f"{least}${progress.known_cost:.3g}" if progress.known_cost else "",
+        f"{progress.retries} {retries}" if progress.retries else "",
         f"{progress.cached} cached" if progress.cached else "",
-        cost,
         f"tokens {short(into)} in {short(out)} out" if into or out else "",
     ]
-    return ", ".join(part for part in parts if part)
+    shown: list[str] = []
+    for part in filter(None, parts):
+        if room is None or len(part) + 2 <= room or not shown:
+            shown.append(part)
+            room = None if room is None else room - len(part) - 2
+    return ", ".join(shown)
 
 
 def _clock(seconds: float) -> str:
@@ -270,12 +349,15 @@ def _wanted() -> bool:
     return in_notebook() or stderr.isatty()
 
 
+def _in_ipython() -> bool:
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and hasattr(shell, "kernel")
+
+
 def in_notebook() -> bool:
     """Whether this process is the kernel of a notebook."""
-    ipython = sys.modules.get("IPython")
-    if ipython is not None:
-        shell = ipython.get_ipython()
-        if shell is not None and hasattr(shell, "kernel"):
-            return True
+    if _in_ipython():
+        return True
     marimo = sys.modules.get("marimo")
     return bool(marimo is not None and marimo.running_in_notebook())

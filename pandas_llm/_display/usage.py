@@ -63,7 +63,7 @@ class Usage(Table, Counts):
     rows            3
     from the cache  0
     failed          0
-    requests sent   5 (2 of them again)
+    requests sent   5 (2 retries)
     tokens in       0
     tokens out      0
     cost            $0
@@ -84,7 +84,8 @@ class Usage(Table, Counts):
         return "Usage"
 
     def _lines(self) -> list[tuple[str, str]]:
-        again = f" ({self.retries:,} of them again)" if self.retries else ""
+        word = "retry" if self.retries == 1 else "retries"
+        again = f" ({self.retries:,} {word})" if self.retries else ""
         cached = self.cached_input_tokens
         cheaper = f" ({cached:,} from the provider's cache)" if cached else ""
         tokens = self.reasoning_tokens

@@ -6,7 +6,6 @@ in `verdict`; what became of each row is kept in `outcomes`.
 
 from __future__ import annotations
 
-from pandas_llm._engine import images
 from pandas_llm._engine.address import (
     SIMULATED,
     resolve_endpoint,
@@ -33,7 +32,6 @@ __all__ = [
     "Outcomes",
     "Setup",
     "Transport",
-    "images",
     "offline_client",
     "open_client",
     "resolve_endpoint",

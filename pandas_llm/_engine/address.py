@@ -88,7 +88,7 @@ def _whole(path: Any) -> Any:
 
 
 def without_secrets(settings: Settings) -> Settings:
-    """Leave out what may be a key; the environment has to give it again."""
+    """Leave out what may be a key; the environment has to supply it."""
     headers = {k: v for k, v in (settings.headers or {}).items() if not is_secret(k)}
     return replace(settings, api_key=None, session=None, headers=headers or None)
 
@@ -127,7 +127,7 @@ def resolve_endpoint(settings: Settings) -> Endpoint:
 
 
 def _check_openais(model: str) -> None:
-    """Refuse a model that OpenAI, who would be asked for want of a name, lacks."""
+    """Refuse a model that OpenAI lacks, where no provider is named."""
     if (instead := not_openais(model, presets())) is not None:
         msg = f"model={model!r} names no provider, and OpenAI has no such model: "
         raise ConfigurationError(msg + instead)
@@ -180,7 +180,7 @@ def _sendable(key: str | None) -> str | None:
 
 
 def _variable(names: str | tuple[str, ...] | None) -> str | None:
-    """Return the first variable that is set, of those that a preset names."""
+    """Return the value of the first variable of a preset that is set."""
     return environment.variable(*((names,) if isinstance(names, str) else names or ()))
 
 
@@ -274,7 +274,7 @@ def _way(name: str, url: str, models: list[str]) -> str:
 
 
 def _ask(name: str, url: str, listed: dict[str, list[str]]) -> None:
-    """Ask a server for its models; one that does not list any way is none."""
+    """Ask a server for its models; ignore one that does not list them."""
     import http.client  # for an error message only
     import json
 

@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pandas_llm._engine import images
+from pandas_llm import images
 from pandas_llm._engine.by_words import IN_WORDS, ByWords
 from pandas_llm._engine.endpoint import masked, secrets
 from pandas_llm._engine.events import NO_TOKENS, Tally
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 _UNREAD = "unread"
-"""How a kept choice ended that could not be read, and counts as a vote."""
+"""The end of a kept choice that could not be read, and counts as a vote."""
 _READ_AT_ONCE = 65_536
 """Characters of a reply, and of what it quotes, that are read without a thread."""
 
@@ -89,7 +89,7 @@ class Client:
         return masked(http, secrets(self.endpoint))
 
     def known(self, asked: Sequence[tuple[bytes, Request]]) -> list[Outcome | None]:
-        """Return of each request the outcome if its reply is kept and understood."""
+        """Return the outcomes of requests whose replies are kept and understood."""
         if self._cache is None or self._settings.refresh or not asked:
             return [None] * len(asked)
         kept = self._cache.get_many([key for key, _ in asked])
@@ -120,7 +120,7 @@ class Client:
         return Outcome(records, error, 0, 0.0, reply, tokens, cached=True)
 
     def _kept_plain(self, request: Request) -> Reply | None:
-        """Return the reply that is kept of a request without probabilities."""
+        """Return the kept reply to the same request without probabilities."""
         if self._cache is None or self._settings.refresh:
             return None
         key = self.fingerprint.plain(request)
@@ -277,6 +277,8 @@ class Client:
         """
         asked, again = request, self._settings.output_retries
         choices = Choices(request.spec.n)
+        read, cells = self._output.read, request.cells
+        size = sum(map(len, cells)) if cells else 0
         worded = request.spec.odds in IN_WORDS
         send = self._by_words.send if worded else self._sender.send
         while choices.left > 0:
@@ -284,11 +286,14 @@ class Client:
             wrong: OutputError | None = None
             for choice in reply.choices[: choices.left]:
                 try:
-                    records, mark = await self._read(choice, request)
+                    if len(choice.text) + size > _READ_AT_ONCE:  # let other rows go on
+                        part = await asyncio.to_thread(read, choice, cells)
+                    else:
+                        part = read(choice, cells)
                 except OutputError as error:
                     wrong = choices.miss(error) or wrong
                 else:
-                    unfounded = choices.add(choice, records, mark)
+                    unfounded = choices.add(choice, *part)
                     wrong = wrong or unfounded
             self.negotiation.settle(clear=wrong is None or wrong.remark)
             if wrong is not None:
@@ -303,15 +308,6 @@ class Client:
                 self.negotiation.fewer()
         choices.close()
         return reply, choices
-
-    async def _read(
-        self, choice: Choice, request: Request
-    ) -> tuple[list[Record], RowError | None]:
-        """Read a choice; a long one in a thread, to let other rows go on."""
-        read, cells = self._output.read, request.cells
-        if len(choice.text) + sum(map(len, cells)) > _READ_AT_ONCE:
-            return await asyncio.to_thread(read, choice, cells)
-        return read(choice, cells)
 
 
 def _missed(unread: int, asked: int) -> UnreadError | None:

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger("pandas_llm")
 _UNAUTHORIZED = 401
 _SHORTEST = 8
-"""Letters of a secret; taking shorter ones out could spoil an answer."""
+"""The shortest secret to remove: shorter ones may be ordinary words."""
 _settled: dict[tuple[str | int | None, ...], Capabilities] = {}
-"""What was settled with each endpoint and model, for the process."""
+"""The capabilities of each endpoint and model, for the process."""
 _accepted: set[bytes] = set()
 """Endpoints and keys that were answered in this process, as fingerprints."""
 
@@ -104,18 +104,18 @@ class Negotiation:
             self.settle(clear=True)
 
     def unweighed(self) -> None:
-        """Remember that the server tells no probabilities of tokens."""
+        """Remember that the server reports no probabilities of tokens."""
         self.capabilities = replace(self.capabilities, logprobs=False)
         self.settle(clear=True)
 
     def measured(self, wire: int) -> None:
-        """Remember how long answers are; of small differences nobody must hear."""
+        """Remember how long answers are; ignore small differences."""
         if wire > 1.25 * self.capabilities.wire:
             self.capabilities = replace(self.capabilities, wire=wire)
             self.settle(clear=True)
 
     def facts(self, spec: Spec) -> dict[str, Any]:
-        """Return what was settled, as scalars, and which options it cost a request."""
+        """Return the capabilities as scalars, and the options that were dropped."""
         known = self.capabilities
         if self._endpoint.embeds is not None:
             return {}
@@ -186,7 +186,7 @@ class CurrentKey:
 
 
 def _fingerprint(endpoint: Endpoint) -> bytes:
-    """Return what tells keys apart, and not the key."""
+    """Return a digest that differs for each key."""
     headers = [text for header in endpoint.headers for text in header]
     parts = (endpoint.base_url, endpoint.api_key or "", *headers)
     # not their repr, in which a key shows as nothing
@@ -219,7 +219,7 @@ def redacted(
 
 
 def masked(request: HTTPRequest, secrets: Iterable[bytes]) -> HTTPRequest:
-    """Return a request as it may be shown: all as it is sent, but the secrets."""
+    """Return a request as it is sent, with its secrets masked."""
     body = request.body
     for secret in secrets:
         body = body.replace(secret, b"***")

@@ -39,7 +39,7 @@ class Tally:
     failures: int = 0
     tokens: Tokens = NO_TOKENS
     failed: float = 0.0
-    """When the first of them was noticed."""
+    """When the first failure was noticed."""
     sent: float = 0.0
     """When its last request left."""
     weight: float = 0.0
@@ -49,15 +49,15 @@ class Tally:
     surplus: int = 0
     """Bytes of its images in a body above the tokens that they may cost."""
     refusals: int = 0
-    """Those of its failures that were the account's limit or the server's load."""
+    """Failures by the account's limit or the server's load."""
     refused: float = 0.0
-    """When the last that was refused so had left."""
+    """When the last refused request had left."""
     overtaken: int = 0
-    """Those of them before which requests were answered that left after the last."""
+    """Refusals although requests that left later were answered before."""
     wait: float = 0.0
-    """Seconds that the row is to sleep by itself after the last of them."""
+    """Seconds that the row sleeps by itself after the last refusal."""
     standard: bool = False
-    """Whether it is asked for in the standard tier, for want of room in another."""
+    """Whether it uses the standard tier, since another has no room."""
     bill: float = 0.0
     """Dollars of its last request; NaN where it may be the most that it can be."""
     parts: tuple[float, float] = (0.0, 0.0)
@@ -103,15 +103,15 @@ class Streak:
     """
 
     LOOK = 3
-    """From so many on, rows of other places are asked."""
+    """Failures from which on rows of other places are asked."""
     ROWS, KEYS = 10, 5
-    """So many end the run; of refusals of the key in the same words, fewer."""
+    """Failures that end the run; fewer when all refuse the key in the same words."""
     FRESH = 3
-    """So many of them have not failed before."""
+    """The least number of them that had not failed before."""
     ELSEWHERE = 2
-    """So many of them are from other places."""
+    """The least number of them from other places."""
     AT_ONCE = 5
-    """So many are on their way while it looks elsewhere."""
+    """Rows of other places that are on their way at once."""
 
     def __init__(self) -> None:
         self._way: tuple[str | None, ...] = ()
@@ -150,6 +150,6 @@ class Streak:
 
 
 def way(error: ProviderError) -> tuple[str | None, ...]:
-    """Return what two failures have in common that are the same."""
+    """Return what two failures share when they count as alike."""
     words = error.said if error.status == UNAUTHORIZED else None
     return (type(error).kind, error.code, error.param, words)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pandas_llm.types import Request
 
     Shorter = Callable[[int, Request, ContextLengthError], Request | None]
-    """Makes a request that was too long again, shorter; None where that is no use."""
+    """Shortens a request that was too long; returns None where that does not help."""
     Tried = tuple[Client, bytes, Outcome]
 
 _UNTIL_NEXT = 10.0
@@ -110,7 +110,7 @@ class Fallback:
         return outcome
 
     async def _asked(self, client: Client, item: Item, *, new: bool) -> Outcome:
-        """Ask one client, unless it is known where else the answer is."""
+        """Ask one client, unless an earlier run had the answer elsewhere."""
         another = client is not self._clients[-1]
         if another or self._shorter:
             known = client.given_up(item.key)

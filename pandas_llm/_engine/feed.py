@@ -31,11 +31,11 @@ _SLOW_BATCH = 16
 _ANSWER = 12 * 2**20
 """Bytes of an answer to aim at; the transport takes 16 MB."""
 _UNKNOWN = 2 << 14
-"""Bytes of a vector that none was seen of: 1,500 numbers in JSON."""
+"""Bytes of a vector before the first is seen: 1,500 numbers in JSON."""
 _MARGIN = 0.8
-"""Of the tokens a request may hold: they are guessed."""
+"""The share of the allowed tokens to fill: they are guessed."""
 _TURN = 1 / 4
-"""Of a minute's tokens that a bundle may take, so that the pace stays even."""
+"""The share of a minute's tokens for one bundle: it keeps the pace even."""
 
 
 class Item(NamedTuple):
@@ -45,13 +45,13 @@ class Item(NamedTuple):
     request: Request
     key: bytes
     attempts: int = 0
-    """How often it was sent in vain before it was put off."""
+    """How often it was sent without success before it was put off."""
     elsewhere: bool = False
     """Whether it has its turn before those ahead of it."""
 
 
 Bundle = tuple[Item, ...]
-"""What one request asks: the unit of work. Of one item, but for embeddings."""
+"""What one request asks: one item, or several texts to embed."""
 
 
 class BundleSource(Protocol):

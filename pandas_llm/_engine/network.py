@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ASKS_FOR_CERTIFICATE = "If it asks for a client certificate (TLS), pass cert="
 _REFUSED = ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE", "BAD_CERTIFICATE")
-"""OpenSSL's names for what a server says that misses one."""
+"""OpenSSL's names for the answers of a server that misses a certificate."""
 PROXY_LOGIN = 407
 """The status by which a proxy asks who is there."""
 
@@ -34,17 +34,17 @@ class Route:
     """How a URL is asked; its repr shows no password."""
 
     url: str
-    """Without a password."""
+    """The address without a password."""
     login: str | None = field(default=None, repr=False)
-    """The header that stands for one."""
+    """The header that stands for the password."""
     proxy: str | None = None
     variable: str = ""
-    """What names the proxy."""
+    """The variable that names the proxy."""
     proxy_login: str | None = field(default=None, repr=False)
 
     @property
     def tunnelled(self) -> bool:
-        """Whether the proxy passes bytes on, and reads a header of its own."""
+        """Whether the proxy only passes bytes on, and so needs its own header."""
         return self.url.startswith("https:")
 
     @property
@@ -128,7 +128,7 @@ def unknown_to(route: Route) -> str:
 
 
 def refusal(status: int, reason: str, route: Route) -> LLMError:
-    """Name what a proxy has said in place of a connection."""
+    """Return the error of a proxy that made no connection."""
     if status == PROXY_LOGIN:
         return UnreachableError(unknown_to(route), status=status)
     place = shown(route.url)
@@ -142,7 +142,7 @@ def refusal(status: int, reason: str, route: Route) -> LLMError:
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext:
-    """Build what TLS is spoken with, from the options and the environment."""
+    """Build the TLS context from the options and the environment."""
     ca, name = settings.ca, "ca="
     if ca is None and (variable := environment.authorities()) is not None:
         name, ca = f"{variable.name}=", variable.value
@@ -181,7 +181,7 @@ def _encrypted() -> str:
 
 
 def tls_trouble(error: BaseException) -> ssl.SSLError | None:
-    """Find TLS among what an error comes from."""
+    """Return the TLS error among the causes of an error."""
     seen: BaseException | None = error
     while seen is not None:
         for one in (seen, getattr(seen, "certificate_error", None)):
@@ -193,7 +193,7 @@ def tls_trouble(error: BaseException) -> ssl.SSLError | None:
 
 
 def tls_failure(error: Exception, trouble: ssl.SSLError, route: Route) -> LLMError:
-    """Name what TLS has failed by."""
+    """Return the error of a TLS connection that failed."""
     place, host = str(route), getattr(error, "host", None)
     if route.proxy is not None and host == urlsplit(route.proxy).hostname:
         place = route.named

@@ -37,14 +37,14 @@ if TYPE_CHECKING:
     from pandas_llm.types import Endpoint, HTTPResponse, Spec
 
 _LOCAL_ROWS = {"gguf": 4, "tiny": 1}
-"""Rows at a time at a model's file, where `concurrency` leaves it open."""
+"""Rows at a time for a model's file, where `concurrency` is "auto"."""
 
 
 class Setup(NamedTuple):
     """What all clients of a run share."""
 
     spec: Spec
-    """Its model is put in for each client."""
+    """Each client sets its own model in it."""
     output: Output
     settings: Settings
     cache: Cache | None

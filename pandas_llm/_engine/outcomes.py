@@ -32,14 +32,14 @@ class Remarks:
         self._kind = bytearray()
         self._attempts = array("H")
         self.numbers = array("i")
-        """Which remark a row has, counted from 1; 0 for none. Empty without any."""
+        """The number of each row's remark from 1, 0 for none; empty without any."""
 
     def __bool__(self) -> bool:
         """Return whether any row has one."""
         return len(self.numbers) > 0
 
     def add(self, position: int, remark: Remark) -> None:
-        """Remark on a row that has none; read by other threads, so it counts last."""
+        """Add a row's remark; other threads read it, so its number comes last."""
         if remark.kind not in self._kinds:
             self._kinds.append(remark.kind)
         self._text += remark.message.encode("utf-8", "surrogatepass")
@@ -95,12 +95,12 @@ class Outcomes:
         self._labels = labels
         self.done = bytearray(rows)
         self.by = bytearray(rows)
-        """Which client answered a row, counted from 1; 0 for none."""
+        """The number of the client that answered a row, from 1; 0 for none."""
         self.positions = array("q")
         self.columns: list[list[Any]] = [[] for _ in range(width)]
         self._errors = Remarks(rows)
         self._notes = Remarks(rows)
-        """What to know of rows that were answered all the same."""
+        """Remarks on rows that were answered."""
         self.leaders: dict[int, int] = {}
         """Rows whose request equals that of another row: position → the other's."""
         self.details: dict[int, Details] | None = {} if details else None
@@ -123,7 +123,7 @@ class Outcomes:
         self.done[position] = 1
 
     def note(self, position: int, remark: Remark) -> None:
-        """Remark on a row that was answered all the same."""
+        """Add a remark on a row that was answered."""
         self._notes.add(position, remark)
 
     def answered(self) -> Counter[int]:
@@ -138,11 +138,11 @@ class Outcomes:
         self.done[position] = 1
 
     def share(self, position: int, leader: int) -> None:
-        """Pass a row what the other gets, or has got already."""
+        """Let a row have the outcome of its leader."""
         self.leaders[position] = leader
 
     def leader(self, position: int) -> int:
-        """Return whose outcome a row has; mostly its own."""
+        """Return the row whose outcome a row has; mostly itself."""
         return self.leaders.get(position, position)
 
     def error(self, position: int) -> Remark | None:

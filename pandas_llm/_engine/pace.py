@@ -14,9 +14,8 @@ from pandas_llm.types import Tokens
 
 if TYPE_CHECKING:
     from pandas_llm._engine.events import Events, Tally
-    from pandas_llm._engine.slots import Slots
     from pandas_llm._engine.verdict import History
-    from pandas_llm._pacing import Circuit, Concurrency, Prices, RateLimiter
+    from pandas_llm._pacing import Circuit, Concurrency, Prices, RateLimiter, Slots
     from pandas_llm.errors import LLMError
     from pandas_llm.types import Quotas, Reply
 
@@ -44,11 +43,11 @@ class Pace:
         self.prices = prices
         self.calibration = Calibration()
         self.slots: Slots | None = None
-        """Those of the run, which a row leaves while it waits for itself."""
+        """The slots of the run, which a row leaves while it waits for itself."""
         self._follow()
 
     def _follow(self) -> None:
-        """Set how many may be in flight: by the run, and by the server."""
+        """Set how many may be in flight, by the run and by the server."""
         self.target = int(min(self.concurrency.size, self.limiter.cap))
 
     def sent(self, tally: Tally, events: Events) -> None:
@@ -131,7 +130,7 @@ class Pace:
         error: RateLimitError | OverloadedError,
         quotas: Quotas | None,
     ) -> None:
-        """Learn from a refusal; the row is to sleep by itself after it."""
+        """Learn from a refusal, after which the row sleeps by itself."""
         assert tally.ticket is not None  # noqa: S101 - it has left
         tally.refusals += 1
         tally.overtaken += self.circuit.up > tally.refused > 0.0

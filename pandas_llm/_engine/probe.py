@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pandas_llm._engine.events import OF_THE_TEXT, way
 from pandas_llm.errors import FirstRowsError, ProviderError, RateLimitError
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from pandas_llm._engine.client import Client
     from pandas_llm._engine.feed import Bundle, Feed
-    from pandas_llm._engine.slots import Slots
-    from pandas_llm._engine.workers import Engine
+    from pandas_llm._pacing import Slots
     from pandas_llm.types import Outcome
 
+T = TypeVar("T")
 _FIRST = 3
 """Rows that are tried one by one before all fan out."""
 SAMPLE = 10
 """Rows that must fail the same way before that ends the run."""
+
+
+class Run(Protocol):
+    """The run whose first rows are asked."""
+
+    async def next(self) -> Bundle | None:
+        """Return the rows to ask about next; None at the end."""
+
+    async def work(self, bundle: Bundle) -> Outcome | None:
+        """Bring rows to their end; return the outcome of a single row."""
+
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start a task that ends with the run at the latest."""
+
+    def end(self, error: Exception) -> None:
+        """Stop the run."""
 
 
 class Probe:
@@ -30,10 +48,10 @@ class Probe:
     than the account's limit.
     """
 
-    def __init__(self, client: Client, slots: Slots, engine: Engine) -> None:
+    def __init__(self, client: Client, slots: Slots, run: Run) -> None:
         self._client = client
         self._slots = slots
-        self._engine = engine
+        self._run = run
         self._tries: set[asyncio.Task[Outcome | None]] = set()
         self._failed: list[ProviderError] = []
         self._asleep = asyncio.Event()
@@ -52,9 +70,9 @@ class Probe:
             history.sampling = ended >= _FIRST
             if number == _FIRST:
                 feed.look_ahead(SAMPLE - _FIRST)
-            if (bundle := await self._engine.next()) is None:
+            if (bundle := await self._run.next()) is None:
                 break
-            tries.add(self._engine.start(self._try(bundle)))
+            tries.add(self._run.start(self._try(bundle)))
             await self._ended_or_asleep()
             if not self._collect():
                 return
@@ -71,7 +89,7 @@ class Probe:
                 f"the first {len(failed)} rows all failed the same way, so no other "
                 f"was sent: {failed[-1]}"
             )
-            self._engine.end(FirstRowsError(msg, status=failed[-1].status))
+            self._run.end(FirstRowsError(msg, status=failed[-1].status))
 
     def sleeps(self) -> None:
         """Note that the current try waits for itself."""
@@ -84,7 +102,7 @@ class Probe:
         await self._slots.acquire()
         self._slots.holders.add(asyncio.current_task())
         try:
-            return await self._engine.work(bundle)
+            return await self._run.work(bundle)
         finally:
             self._slots.release()
 

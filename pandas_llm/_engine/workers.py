@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pandas_llm._engine.fallback import Fallback
 from pandas_llm._engine.feed import Bundles
 from pandas_llm._engine.probe import SAMPLE, Probe
-from pandas_llm._engine.slots import Slots
+from pandas_llm._pacing import Slots
 from pandas_llm.errors import (
     BadRequestError,
     CostLimitError,

@@ -16,6 +16,7 @@ from pandas_llm._pacing.limiter import (
 from pandas_llm._pacing.prices import CostBudget, Prices, refused, unsent
 from pandas_llm._pacing.retry import Circuit, backoff
 from pandas_llm._pacing.shares import RENEWAL, TERM, WHOLE, Budget, Shares, budget
+from pandas_llm._pacing.slots import Slots
 
 __all__ = [
     "RENEWAL",
@@ -29,6 +30,7 @@ __all__ = [
     "Prices",
     "RateLimiter",
     "Shares",
+    "Slots",
     "Ticket",
     "backoff",
     "budget",

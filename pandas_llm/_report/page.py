@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import html
+import math
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pandas_llm._display import Usage, as_html, as_text, page, short
+from pandas_llm._display import Usage, as_html, as_text, page
 from pandas_llm._report import plots
 from pandas_llm._report.timeline import FASTEST, FINE
 
@@ -30,19 +32,19 @@ class Report:
         Of all runs of the chain.
     runs : sequence of mapping
         The logs of the last of them.
-    beside : mapping of int to str, optional
-        Rows of the last run beside their prompts, as HTML with the id ``row-N``.
+    links : mapping of int to str, optional
+        Where rows of the last run are shown beside their prompts.
     """
 
     def __init__(
         self,
         usage: Usage,
         runs: Sequence[Mapping[str, Any]],
-        beside: Mapping[int, str] | None = None,
+        links: Mapping[int, str] | None = None,
     ) -> None:
         self._usage = usage
         self._runs = runs
-        self._beside = beside or {}
+        self._links = links or {}
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the page to a file."""
@@ -56,7 +58,7 @@ class Report:
         for number, run in enumerate(self._runs, 1):
             head = f"Run {number} of {len(self._runs)}: " if several else ""
             last = number == len(self._runs)
-            parts.append(_run(run, head, self._beside if last else {}))
+            parts.append(_run(run, head, self._links if last else {}))
         return f'<div style="text-align:left">{"".join(parts)}</div>'
 
     def __str__(self) -> str:
@@ -77,11 +79,11 @@ def _what(run: Mapping[str, Any]) -> str:
     return f"{run['verb']}, {run.get('model') or 'no model'}"
 
 
-def _run(run: Mapping[str, Any], head: str, beside: Mapping[int, str]) -> str:
+def _run(run: Mapping[str, Any], head: str, links: Mapping[int, str]) -> str:
     usage = Usage(**run["usage"])
     simulated = " (answers invented by the simulator)" * bool(run.get("simulated"))
     title = html.escape(f"{head}{_what(run)}{simulated}")
-    ended = html.escape(run["ended"])
+    ended = html.escape(_moment(run.get("ended")))
     sections = [
         f"<h2 style='font-size:1.2em'>{title}</h2><p>Ended {ended}.</p>",
         usage._repr_html_(),
@@ -89,14 +91,19 @@ def _run(run: Mapping[str, Any], head: str, beside: Mapping[int, str]) -> str:
         _throughput(run),
         _latency(run["latency"]),
         _retries(run["retried"]),
-        _failures(run["failures"], beside),
-        _slowest(run["slowest"], beside),
+        _failures(run["failures"], links),
+        _slowest(run["slowest"], links),
     ]
-    if beside:
-        words = "More of them: <code>out.llm.view()</code>."
-        cards = "".join(beside.values())
-        sections.append(_section("These rows beside their prompts", words + cards))
     return "".join(sections)
+
+
+def _moment(text: str | None) -> str:
+    """Return a moment as this machine's clock shows it."""
+    try:
+        moment = datetime.fromisoformat(text or "").astimezone()
+    except ValueError:
+        return text or "at an unknown time"
+    return f"{moment.day} {moment:%B %Y, %H:%M:%S %Z}"
 
 
 def _cascade(run: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -127,8 +134,7 @@ def _cascade(run: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _throughput(run: Mapping[str, Any]) -> str:
-    series, width = run["series"], run["width"]
-    done = series.get("done", [])
+    series, width, done = _joined(run)
     if len(done) < 3:  # noqa: PLR2004 - too few for a plot
         return ""
     spans = [width] * (len(done) - 1) + [max(width / 10, run["seconds"] % width)]
@@ -156,6 +162,24 @@ def _throughput(run: Mapping[str, Any]) -> str:
         [("rows done", plots.BLUE)] + [(mark.name, mark.colour) for mark in marks]
     )
     return _section("Rows over time", f"{plot}<p>{names}</p>")
+
+
+def _joined(
+    run: Mapping[str, Any],
+) -> tuple[dict[str, list[float]], float, list[float]]:
+    """Return the series in as many stretches as suit the rows, and their width."""
+    series, width = dict(run["series"]), run["width"]
+    done = series.get("done", [])
+    by = max(1, math.ceil(len(done) / _bins(sum(done))))
+    for name, values in series.items():
+        starts = range(0, len(values), by)
+        series[name] = [sum(values[at : at + by]) for at in starts]
+    return series, width * by, series.get("done", [])
+
+
+def _bins(count: float) -> int:
+    """Return how many bars at most so many things are drawn in."""
+    return max(1, min(120, math.ceil(3 * math.sqrt(count))))
 
 
 def _times(seconds: float, width: float) -> list[tuple[float, str]]:
@@ -191,10 +215,11 @@ def _latency(bins: Sequence[tuple[int, int]]) -> str:
         return ""
     counts = {at: count for at, count in bins}  # noqa: C416 - of JSON's lists
     first, last = min(counts), max(counts)
-    first, last = first - first % 2, last + 2
-    span = range(first, last, 2)
-    heights = [float(counts.get(at, 0) + counts.get(at + 1, 0)) for at in span]
-    edges = [FASTEST * 2.0 ** (at / FINE) for at in (*span, last)]
+    by = max(2, math.ceil((last + 1 - first) / _bins(sum(counts.values()))))
+    first, last = first - first % by, last + by
+    span = range(first, last, by)
+    heights = [float(sum(counts.get(at + k, 0) for k in range(by))) for at in span]
+    edges = [FASTEST * 2.0 ** (at / FINE) for at in (*span, span[-1] + by)]
     titles = [
         f"{_seconds(low)} to {_seconds(high)}: {count:.0f}"
         for low, high, count in zip(edges, edges[1:], heights, strict=False)
@@ -202,7 +227,7 @@ def _latency(bins: Sequence[tuple[int, int]]) -> str:
     every = max(1, -(-len(edges) // 8))
     ticks = [(float(k), _seconds(edges[k])) for k in range(0, len(edges), every)]
     plot = plots.bars(
-        heights, ticks, across="time to answer", up="answers", titles=titles
+        heights, ticks, across="time to answer", up="answers", titles=titles, whole=True
     )
     words = ", ".join(f"{name} within {value}" for name, value in _percentiles(bins))
     return _section("Time to answer", f"<p>{html.escape(words)}.</p>{plot}")
@@ -212,71 +237,79 @@ def _seconds(value: float) -> str:
     return f"{value * 1000:.3g} ms" if value < 1 else f"{value:.3g} s"
 
 
+def _words(kind: str) -> str:
+    """Return a kind of error as people write it."""
+    return kind.replace("_", " ")
+
+
 # -- tables ---------------------------------------------------------------------
 
 
 def _retries(retried: Mapping[str, int]) -> str:
     if not retried:
         return ""
-    rows = [(kind, short(count)) for kind, count in retried.items()]
-    return _section("Sent again, by the reason", _table(("kind", "times"), rows, "lr"))
+    rows = [(_words(kind), f"{count:,}") for kind, count in retried.items()]
+    return _section("Retries, by the reason", _table(("reason", "retries"), rows, "lr"))
 
 
-class _Link(str):
-    """The number of a row that is shown further down."""
+class _Link(NamedTuple):
+    """The number of a row that a page shows beside its prompt."""
 
-    __slots__ = ()
-
-
-def _number(at: int, beside: Mapping[int, str]) -> str:
-    return _Link(at) if at in beside else str(at)
+    text: str
+    url: str
 
 
-def _failures(failures: Sequence[Mapping[str, Any]], beside: Mapping[int, str]) -> str:
+def _number(at: int, links: Mapping[int, str]) -> str | _Link:
+    return _Link(str(at), links[at]) if at in links else str(at)
+
+
+def _failures(failures: Sequence[Mapping[str, Any]], links: Mapping[int, str]) -> str:
     parts = []
     for remarks, title in ((False, "Failed rows"), (True, "Answered, with a remark")):
         rows = [
-            (*head, _number(example[0], beside), *map(str, example[1:]))
+            (*head, _number(example[0], links), *map(str, example[1:]))
             for group in failures
             if group["remark"] is remarks
             for head, example in zip(
-                [(group["kind"], f"{group['rows']:,}"), *[("", "")] * 9],
+                [(_words(group["kind"]), f"{group['rows']:,}"), *[("", "")] * 9],
                 group["examples"],
                 strict=False,
             )
         ]
         if rows:
-            names = ("kind", "rows", "row", "label", "tries", "the first of them")
+            names = ("reason", "rows", "row", "label", "tries", "the first of them")
             parts.append(_section(title, _table(names, rows, "lrrlrl")))
     return "".join(parts)
 
 
-def _slowest(slowest: Sequence[Sequence[Any]], beside: Mapping[int, str]) -> str:
+def _slowest(slowest: Sequence[Sequence[Any]], links: Mapping[int, str]) -> str:
     if not slowest:
         return ""
     rows = [
-        (_number(at, beside), str(label), _seconds(s), f"{tries}", f"{i:,}", f"{o:,}")
+        (_number(at, links), str(label), _seconds(s), f"{tries}", f"{i:,}", f"{o:,}")
         for s, at, label, tries, i, o in slowest
     ]
     names = ("row", "label", "time in all", "tries", "tokens in", "tokens out")
-    return _section("Slowest rows", _table(names, rows, "rlrrrr"))
+    words = "<p><code>out.llm.view([label])</code> shows a row beside its prompt.</p>"
+    return _section("Slowest rows", _table(names, rows, "rlrrrr") + words)
 
 
 def _section(title: str, body: str) -> str:
     return f"<h3 style='font-size:1.05em'>{html.escape(title)}</h3>{body}"
 
 
-def _cell(text: str) -> str:
-    plain = html.escape(text)
-    return f'<a href="#row-{plain}">{plain}</a>' if isinstance(text, _Link) else plain
+def _cell(cell: str | _Link) -> str:
+    if isinstance(cell, str):
+        return html.escape(cell)
+    return f'<a href="{html.escape(cell.url)}">{html.escape(cell.text)}</a>'
 
 
 def _table(
-    names: Sequence[str], rows: Sequence[Sequence[str]], sides: Sequence[str]
+    names: Sequence[str], rows: Sequence[Sequence[str | _Link]], sides: Sequence[str]
 ) -> str:
     styles = [_CELL + ("right" if side == "r" else "left") for side in sides]
 
-    def row(cells: Sequence[str], tag: str) -> str:
+    def row(cells: Sequence[str | _Link], tag: str) -> str:
         return "".join(
             f'<{tag} style="{style}">{_cell(cell)}</{tag}>'
             for cell, style in zip(cells, styles, strict=True)

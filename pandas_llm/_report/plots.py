@@ -14,6 +14,8 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 8, 26, 36
 BLUE, RED, AMBER, VIOLET = "#3b82c4", "#d1495b", "#d08a1d", "#8a63b8"
 """Legible on white and on black; shape and legend differ as well."""
 _FAINT = 0.18
+_LETTER = 7
+"""The width of a letter at most."""
 
 
 class Marks(NamedTuple):
@@ -35,10 +37,16 @@ def bars(  # noqa: PLR0913 - all that a plot shows
     up: str,
     titles: Sequence[str],
     marks: Sequence[Marks] = (),
+    whole: bool = False,
 ) -> str:
-    """Draw bars side by side; a tick is (bars to its left, text), a title a bar's."""
+    """Draw bars side by side; a tick is (bars to its left, text), a title a bar's.
+
+    With `whole` heights are counts, and the axis has no fractions of one.
+    """
     wide = (WIDTH - _LEFT - _RIGHT) / max(1, len(heights))
     top, rows = scale(max(heights, default=0.0))
+    if whole and top < rows:
+        top = rows = math.ceil(top)
     parts = [_grid(top, rows)]
     floor = HEIGHT - _BOTTOM
     tall = floor - _TOP
@@ -53,9 +61,13 @@ def bars(  # noqa: PLR0913 - all that a plot shows
             f'width="{max(0.5, wide - (wide > 4)):.1f}" height="{y:.1f}" '  # noqa: PLR2004
             f'fill="{BLUE}"><title>{html.escape(title)}</title></rect>'
         )
-    parts += [
-        _text(_LEFT + place * wide, floor + 14, text, "middle") for place, text in ticks
-    ]
+    for place, text in ticks:
+        x = _LEFT + place * wide
+        # a label in the middle of its tick would be cut at the right edge
+        over = x + _LETTER * len(text) / 2 > WIDTH
+        parts.append(
+            _text(min(x, WIDTH), floor + 14, text, "end" if over else "middle")
+        )
     parts.append(_text(WIDTH - _RIGHT, HEIGHT - 6, across, "end"))
     parts.append(_text(0, 11, up, "start"))
     return (

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import statistics
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pandas_llm import images
 from pandas_llm._display import Table
-from pandas_llm._engine import Feed, images, offline_client, resolve_endpoints
+from pandas_llm._engine import Feed, offline_client, resolve_endpoint
 from pandas_llm._pacing import Prices, estimate_tokens
 from pandas_llm._run import blocking
 from pandas_llm._run.guess import written
@@ -189,42 +190,39 @@ def _unpiloted(task: Task, found: _Unsent) -> Estimate:
 
 
 def warn_of_cost(task: Task, data: Any) -> None:
-    """Warn of a large run that costs much and has no `max_cost`; nothing is sent.
-
-    Where the price is unknown, or no model is named, there is no word.
-    """
-    if _is_large(task, data) and (word := _on_cost(task, data)):
+    """Warn of a large run that costs much and has no `max_cost`; nothing is sent."""
+    if _is_large(task, data) and (word := blocking.run(partial(_word, task, data))):
         warn(word, LLMWarning)
 
 
 async def awarn_of_cost(task: Task, data: Any) -> None:
     """Warn as `warn_of_cost` does, in the caller's event loop."""
-    if _is_large(task, data) and (
-        word := await asyncio.to_thread(_on_cost, task, data)
-    ):
+    if _is_large(task, data) and (word := await _word(task, data)):
         warn(word, LLMWarning)
 
 
 def _is_large(task: Task, data: Any) -> bool:
+    """Return whether a run has many rows, a known price, and nothing to bound it."""
     settings = task.settings
-    bound = settings.max_cost is not None or settings.replay
-    rows = len(data) if hasattr(data, "__len__") else 0
-    return rows >= _MANY and not bound and bool(settings.model) and not settings.images
+    if settings.max_cost is not None or settings.replay or settings.images:
+        return False
+    if not (settings.model and hasattr(data, "__len__") and len(data) >= _MANY):
+        return False
+    with suppress(LLMError):  # the run itself raises
+        return Prices(resolve_endpoint(settings), settings.prices).known
+    return False
 
 
-def _on_cost(task: Task, data: Any) -> str | None:
+async def _word(task: Task, data: Any) -> str | None:
     """Describe what a run may cost, by a look at rows from all over the frame."""
-    spread = range(0, len(data), len(data) // _LOOKS)
+    spread, rows = range(0, len(data), len(data) // _LOOKS), len(data)
     with suppress(LLMError), collected([]):  # the run itself raises and warns
-        endpoint, *_ = resolve_endpoints(task.settings)
-        if not Prices(endpoint, task.settings.prices).known:
-            return None
-        cost = _unpiloted(task, _look_at_rows(task, data, spread)).cost
-        cost *= len(data) / len(spread)
+        found = await _looked_at(task, data, spread)
+        cost = _unpiloted(task, found).cost * rows / len(spread)
         if cost >= _DEAR:
             return (
                 f"this run may cost about ${cost:,.0f}, by a look at {len(spread)} of "
-                f"its {len(data):,} rows and at what is kept: max_cost= bounds it, "
+                f"its {rows:,} rows and at what is kept: max_cost= bounds it, "
                 "df.llm.estimate(…, pilot=20) finds out more"
             )
     return None
@@ -246,32 +244,33 @@ def _range(costs: Sequence[float]) -> tuple[float, float, float]:
     return mean, max(0.0, mean - spread), mean + spread
 
 
-def _look_at_rows(task: Task, data: Any, at: Sequence[int] | None = None) -> _Unsent:
-    """Build all requests, or those of rows at some positions, and send none."""
+def _look_at_rows(task: Task, data: Any) -> _Unsent:
+    """Build all requests, and send none: any loop will do."""
+    return blocking.run(partial(_looked_at, task, data))
+
+
+async def _looked_at(task: Task, data: Any, at: Sequence[int] | None = None) -> _Unsent:
+    """Build all requests, or those of rows at some positions."""
     run = _counting(task, data, at)
-
-    async def look() -> _Unsent:
-        async with AsyncExitStack() as stack:
-            client = offline_client(run.endpoints[0], run.setup(stack))
-            requests = run.prompts.requests(client.spec)
-            feed = Feed(requests, client, run.events, run.outcomes, task.settings)
-            shared = sum(estimate_tokens(a + b) for a, b in client.spec.examples)
-            found = _Unsent(run.outcomes.rows, [], 0.0, 0, client.prices)
-            if client.spec.odds in ("words", "codes"):
-                found.each = len(task.output.questions) + bool(task.output.open)
-            while (bundle := await feed.next()) is not None:
-                (item,) = bundle
-                found.positions.append(item.position)
-                system = item.request.system or ""
-                found.weights += estimate_tokens(item.request.prompt + system)
-                found.weights += shared + images.weight(item.request)
-            found.cached = run.events.totals.cached
-            kept = (run.outcomes.details or {}).values()
-            counted = [one.output_tokens for one in kept if one.output_tokens]
-            found.written = statistics.fmean(counted) if counted else None
-            return found
-
-    return blocking.run(look)  # nothing is sent, so any loop will do
+    async with AsyncExitStack() as stack:
+        client = offline_client(run.endpoints[0], run.setup(stack))
+        requests = run.prompts.requests(client.spec, at)
+        feed = Feed(requests, client, run.events, run.outcomes, task.settings)
+        shared = sum(estimate_tokens(a + b) for a, b in client.spec.examples)
+        found = _Unsent(run.outcomes.rows, [], 0.0, 0, client.prices)
+        if client.spec.odds in ("words", "codes"):
+            found.each = len(task.output.questions) + bool(task.output.open)
+        while (bundle := await feed.next()) is not None:
+            (item,) = bundle
+            found.positions.append(item.position)
+            system = item.request.system or ""
+            found.weights += estimate_tokens(item.request.prompt + system)
+            found.weights += shared + images.weight(item.request)
+    found.cached = run.events.totals.cached
+    kept = (run.outcomes.details or {}).values()
+    counted = [one.output_tokens for one in kept if one.output_tokens]
+    found.written = statistics.fmean(counted) if counted else None
+    return found
 
 
 def _counting(task: Task, data: Any, at: Sequence[int] | None = None) -> TaskRun:

@@ -11,8 +11,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
-import numpy as np
-
 from pandas_llm._display import Bar, Status, Usage
 from pandas_llm._engine import (
     Engine,
@@ -110,8 +108,7 @@ class TaskRun:
         check_columns(self.source, task)
         asked = asked_rows(self.source, task, at)
         if asked is not None:
-            for position in np.flatnonzero(~asked).tolist():
-                self.outcomes.skip(position)
+            self.outcomes.done[:] = (~asked).tobytes()
         if not dry:
             check_gold(self.source, task)
             rehearse(self.source, task)
@@ -360,9 +357,11 @@ def _status(client: Client) -> Status:
     limiter = client.pace.limiter
     if client.circuit.is_open:
         return Status("waiting for the server", outage=True, plan=limiter.plan())
-    seconds = limiter.waiting()
-    why = f"waiting {seconds:.0f} s: rate limit" if seconds > 1 else ""
-    return Status(why, seconds, plan=limiter.plan(), resting=_resting(client))
+    seconds, plan = limiter.waiting(), limiter.plan()
+    paced = plan is not None and seconds <= 2 / plan + 1
+    why = f"waiting {seconds:.0f} s: rate limit" if seconds > 1 and not paced else ""
+    paced = paced and (seconds > 0 or not limiter.in_flight)
+    return Status(why, seconds, plan=plan, resting=_resting(client), paced=paced)
 
 
 def _resting(client: Client) -> str:

@@ -120,8 +120,12 @@ def duplicated(  # noqa: PLR0913 - the verb's own parameters, all by name
         The rows.
     keep : {"first", "last", False}
         Which row of a thing is not marked, as in pandas.
-    subset, template, block, neighbors, max_pairs, cascade, …, **options
+    subset, template, block, neighbors, max_pairs
         As for `ngroup`.
+    cascade, recall, precision, delta, thresholds
+        As for `ngroup`.
+    **options
+        Any option of a run; ``help(pandas_llm.set_options)`` lists them.
 
     Returns
     -------
@@ -165,8 +169,12 @@ def drop_duplicates(  # noqa: PLR0913 - the verb's own parameters, all by name
         The rows.
     keep : {"first", "last", False}
         Which row of a thing stays; False drops all that have a double.
-    subset, template, block, neighbors, max_pairs, cascade, …, **options
+    subset, template, block, neighbors, max_pairs
         As for `ngroup`.
+    cascade, recall, precision, delta, thresholds
+        As for `ngroup`.
+    **options
+        Any option of a run; ``help(pandas_llm.set_options)`` lists them.
 
     Returns
     -------

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pandas_llm._engine import images, offline_client, resolve_endpoints
+from pandas_llm import images
+from pandas_llm._engine import offline_client, resolve_endpoints
 from pandas_llm._run import ALONE, TaskRun, blocking, missing_rows, recall, shared_spec
 from pandas_llm.errors import ImageError, InvalidValueError, LLMError
 

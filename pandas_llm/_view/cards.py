@@ -51,13 +51,11 @@ def as_text(head: str, cards: Iterable[Card]) -> str:
 
 def as_html(head: str, cards: Iterable[Card]) -> str:
     """Return cards for a notebook; all that is shown is escaped."""
-    boxes = "".join(map(html_of, cards))
+    boxes = "".join(map(_box, cards))
     return f'<div style="text-align:left"><p>{_plain(head)}</p>{boxes}</div>'
 
 
-def html_of(card: Card, anchor: str = "") -> str:
-    """Return one card, which a link may lead to."""
-    place = f' id="{html.escape(anchor)}"' if anchor else ""
+def _box(card: Card) -> str:
     parts = "".join(
         f'<div style="{_LABEL}">{_plain(name)}</div>'
         f'<pre style="{_TEXT}">{_plain(text)}</pre>'
@@ -68,7 +66,7 @@ def html_of(card: Card, anchor: str = "") -> str:
         for url in card.pictures
     )
     title = f"<b>{_plain(card.title)}</b>"
-    return f'<div{place} style="{_BOX}">{title}{parts}{pictures}</div>'
+    return f'<div style="{_BOX}">{title}{parts}{pictures}</div>'
 
 
 def _plain(text: str) -> str:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import html
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from pandas_llm._display import page
 from pandas_llm._run import runs
 from pandas_llm._view.answers import MOST, as_frame, chosen, columns_of, describe
 from pandas_llm._view.asked import asked_of
-from pandas_llm._view.cards import Card, as_text, html_of
+from pandas_llm._view.cards import Card, as_text
 from pandas_llm.errors import InvalidValueError
 from pandas_llm.redaction import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from os import PathLike
 
     import pandas as pd
@@ -56,17 +58,20 @@ field.addEventListener("input", () => {
 """
 
 
-_LARGE = 200_000
-"""Rows up to which the report's are looked for."""
-
-
 class View:
     """Answers beside their prompts; a notebook shows the page, a terminal its text."""
 
-    def __init__(self, head: str, notes: Sequence[str], rows: list[Answered]) -> None:
+    def __init__(
+        self,
+        head: str,
+        notes: Sequence[str],
+        rows: list[Answered],
+        anchors: Mapping[str, str] | None = None,
+    ) -> None:
         self._head = head
         self._notes = list(dict.fromkeys(notes))
         self._rows = rows
+        self._anchors = anchors or {}
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the page to a file."""
@@ -78,7 +83,7 @@ class View:
         body = (
             f"<h1>Answers beside prompts</h1><p>{_plain(self._head)}</p>{notes}"
             f'{search}"search"> <span id="count" class="note"></span>'
-            + "".join(map(row_html, self._rows))
+            + "".join(row_html(row, self._anchors.get(row.label)) for row in self._rows)
         )
         title = "pandas_llm: answers beside prompts"
         return page(title, body, style=_STYLE, script=_SCRIPT, width="80em")
@@ -126,35 +131,38 @@ def view_of(
     return View(_head(logs, len(places), total, only), asked.notes, shown)
 
 
-def beside(result: pd.DataFrame | pd.Series) -> dict[int, str]:
-    """Return the rows that the report of the last run names, as cards in HTML.
+def beside(result: pd.DataFrame | pd.Series) -> tuple[View, list[int]]:
+    """Return a view of the rows that the report of the last run names.
 
-    By their positions in what was asked; each has the id ``row-POSITION``.
+    And their positions in what was asked: row N has the id ``row-N`` in the page.
     """
     last = (runs(result) or [{}])[-1]
-    named = {
-        e[0]: e[1] for group in last.get("failures", ()) for e in group["examples"]
-    }
+    groups = last.get("failures", ())
+    named = {one[0]: one[1] for group in groups for one in group["examples"]}
     named |= {row[1]: row[2] for row in last.get("slowest", ())}
-    frame = as_frame(result)
-    if not named or not frame.index.nunique() == last["usage"]["rows"] <= _LARGE:
-        return {}  # rows are known by their labels, which are not all there
+    frame, asked = as_frame(result), asked_of(result)
+    if not named or frame.index.nunique() != last["usage"]["rows"]:
+        # rows are known by their labels, which are not all there, or not of one row
+        return View("No row of the report can be told by its label.", [], []), []
+    places = [at for at, one in enumerate(frame.index) if str(one) in named.values()]
+    rows = describe(frame, places, columns_of(frame, asked), asked)
+    anchors = {label: f"row-{at}" for at, label in named.items()}
+    there = {row.label for row in rows}
+    head = "The rows that the report names. " + _head(
+        [last], len(rows), len(rows), None
+    )
+    shown = sorted(at for at, label in named.items() if label in there)
+    return View(head, asked.notes, rows, anchors), shown
+
+
+def link_to(file: str | PathLike[str], page: str | PathLike[str] | None) -> str:
+    """Return the way from a page to a file, as a link has it."""
+    folder = Path(page).parent if page is not None else Path()
     try:
-        asked = asked_of(result)
-    except InvalidValueError:
-        return {}
-    if asked.task is None or asked.rows is None:
-        return {}
-    labels = list(map(str, frame.index))
-    wanted = set(named.values())
-    places = [at for at, label in enumerate(labels) if label in wanted]
-    names = columns_of(frame, asked)
-    rows = {row.label: row for row in describe(frame, places, names, asked)}
-    return {
-        at: html_of(_card(rows[label]), f"row-{at}")
-        for at, label in sorted(named.items())
-        if label in rows
-    }
+        way = Path(os.path.relpath(file, folder)).as_posix()
+    except ValueError:  # on another drive
+        return Path(file).absolute().as_uri()
+    return quote(way)
 
 
 def _card(row: Answered) -> Card:
@@ -179,7 +187,7 @@ def _head(
     return f"{shown:,} of {total:,}{what} rows of {run}{invented}."
 
 
-def row_html(row: Answered) -> str:
+def row_html(row: Answered, anchor: str | None = None) -> str:
     """Return one row: prompt, answers, and what is known of it; all is escaped."""
     left = "".join(
         _part(
@@ -194,8 +202,9 @@ def row_html(row: Answered) -> str:
     if row.error:
         middle += f'<div class="error">{_part("failed", _plain(row.error))}</div>'
     facts = "".join(_part(name, _plain(value)) for name, value in row.facts)
+    place = f' id="{html.escape(anchor)}"' if anchor else ""
     return (
-        f'<div class="row"><b>Row {_plain(row.label)}</b><div>{left}</div>'
+        f'<div class="row"{place}><b>Row {_plain(row.label)}</b><div>{left}</div>'
         f'<div>{middle}</div><div class="facts">{facts}</div></div>'
     )
 

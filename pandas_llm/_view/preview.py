@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import orjson
 import pandas as pd
 
-from pandas_llm._engine import images, offline_client
+from pandas_llm import images
+from pandas_llm._engine import offline_client
 from pandas_llm._replies import Words, word_requests
 from pandas_llm._run import TaskRun, shared_spec, text_table
 from pandas_llm._view.cards import Card, as_html, as_text

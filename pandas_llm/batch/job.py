@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["BatchJob", "BatchStatus", "load"]
 
 _SOON, _LATE = 0.2, 30.0
-"""Seconds between looks, at first and at last."""
+"""Seconds between looks, at the beginning and at most."""
 _LONGEST_SILENCE = 900.0
 """Seconds without an answer to a look, while waiting: a batch takes hours anyway."""
 _LONGEST_QUEUE = 86_400.0
@@ -48,7 +48,7 @@ _LONGEST_QUEUE = 86_400.0
 
 
 class BatchStatus(NamedTuple):
-    """How a job is, by the provider's own counts."""
+    """The state of a job, by the provider's own counts."""
 
     total: int
     done: int
@@ -89,7 +89,7 @@ class BatchJob:
         return f"BatchJob({self.id!r}, {now.done + now.failed} of {now.total}, {how})"
 
     def status(self) -> BatchStatus:
-        """Ask the provider how the job is."""
+        """Ask the provider for the state of the job."""
         with _noted(self._book.notes):
             run_for(self._task.settings, self._look)
         return self._now()
@@ -131,6 +131,9 @@ class BatchJob:
         shown = self._task.settings.progress
         return Bar(self._totals, shown=shown, status=lambda: Status(self._word))
 
+    def _tell(self, word: str) -> None:
+        self._word = word
+
     def _now(self) -> BatchStatus:
         parts = self._state.parts
         return BatchStatus(
@@ -142,7 +145,7 @@ class BatchJob:
         )
 
     def _run(self, data: Any) -> TaskRun:
-        """Build the ordinary run over what is kept."""
+        """Build the ordinary run over the replies in the cache."""
         settings = self._task.settings
         offline = replace(
             settings, replay=True, batch=False, max_cost=None, fallback=()
@@ -180,7 +183,7 @@ class BatchJob:
     async def _send_rest(self, data: Any) -> None:
         """Send the rows that are in no batch yet."""
         sending = Sending(self._task, data)
-        sending.notes = self._book.notes
+        sending.notes, sending.tell = self._book.notes, self._tell
         self._book = await sending.send(self.id)
         self._state.unsent = 0  # what is left has a reason
 
@@ -211,7 +214,7 @@ class BatchJob:
             outcomes.add(at, Outcome([], error, attempts=0))
 
     async def _look(self) -> None:
-        self._word = await look(self._task, self._book) or self._word
+        self._word = await look(self._task, self._book, self._tell) or self._word
         now = self._now()
         self._totals.done, self._totals.failed = now.done + now.failed, now.failed
 

@@ -1,4 +1,4 @@
-"""Asks how the batches of a job are, and takes the results of those that have ended."""
+"""Asks for the state of a job's batches, and keeps the results of those that ended."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from pandas_llm.errors import LLMError, ModelNotFoundError
 from pandas_llm.redaction import shown, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pandas_llm._run import Task
     from pandas_llm.batch.state import Book, Part
     from pandas_llm.providers import Result, Snapshot
 
 
-async def look(task: Task, book: Book) -> str:
+async def look(
+    task: Task, book: Book, tell: Callable[[str], None] = lambda _: None
+) -> str:
     """Look at all batches that have not ended; return the provider's last word."""
     if not book.state.pending:
         return ""
     word = ""
     async with Upload.opened(task, book.path) as upload:
         if book.state.open:
-            async with sole_sender(book.path):
+            async with sole_sender(book.path, tell):
                 book.save()  # takes up what another process has found out
                 await settle_all(upload, book)
         live = book.state.live
@@ -44,13 +46,13 @@ async def look(task: Task, book: Book) -> str:
         if not any(part.waiting for part in live) and (
             not book.state.live or any(part.ended for part in live)
         ):
-            async with sole_sender(book.path):
+            async with sole_sender(book.path, tell):
                 await send_waiting(upload, book)
     return word
 
 
 async def _take(upload: Upload, book: Book, part: Part, snapshot: Snapshot) -> None:
-    """Note how a batch is; keep its results if it has ended."""
+    """Note the state of a batch; keep its results if it has ended."""
     part.word = visible(snapshot.word)
     part.reason = snapshot.reason and visible(snapshot.reason)
     part.done, part.failed = snapshot.done, snapshot.failed

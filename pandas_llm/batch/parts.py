@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 _ROOM = 0.8
-"""Of the account's queue that a batch may take: its tokens are estimated."""
+"""The share of the account's queue for one batch: its tokens are estimated."""
 
 
 async def send_all(upload: Upload, todo: Sequence[Item], book: Book) -> None:

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from pandas_llm.providers import Listed, Snapshot
 
 _SETTLES = 10.0
-"""Seconds after which a batch that was asked for stands in the list, or is none."""
+"""Seconds after which a batch that exists is certainly in the list."""
 _PAUSE = 1.0
 """Seconds between looks."""
 _SKEW = 300.0
-"""Seconds that a moment in the list may be off."""
+"""How far a moment in the list may be off, in seconds."""
 _PAGES = 50
 
 
@@ -82,7 +82,7 @@ async def _search(upload: Upload, part: Part, book: Book) -> Snapshot | None:
 
 
 def _is_similar(one: Listed, part: Part, noted: float, timeout: float) -> bool:
-    """Return whether a batch that nothing names can be the one."""
+    """Return whether a batch without name or file can be the one."""
     if one.name is not None or one.file is not None:
         return False
     created = noted if one.created is None else one.created

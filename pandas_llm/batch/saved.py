@@ -61,7 +61,7 @@ _KEYWORDS: Mapping[Any, set[str]] = {
     str: {*_LENGTHS, "pattern"},
     list: {*_LENGTHS},
 }
-"""The constraints that a schema says of a type, and all that they mean."""
+"""The constraints of each type that a schema expresses in full."""
 _DAMAGED = (
     *(KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError),
     *(PydanticUserError, SchemaError, LLMError),
@@ -142,7 +142,7 @@ def _plain(value: Any) -> Any:
 
 
 def _output(task: Task) -> dict[str, Any] | None:
-    """Return what the keys have come to; None for a verb without."""
+    """Return the schema and the columns of the keys; None for a verb without."""
     keys = parsed_keys(task.verb, task.keys, task.shape)
     if keys is None:
         return None
@@ -255,7 +255,7 @@ def _is_model(keys: Any) -> bool:
 
 
 def _beyond(keys: Any, verb: str) -> Iterator[Any]:
-    """Walk keys for models, and for checks that are in no schema."""
+    """Yield the models among keys, and checks that no schema holds."""
     if verb != "classify" and isinstance(keys, Mapping):
         for annotation in keys.values():
             yield from _not_in_schema(annotation)

@@ -18,7 +18,7 @@ from pandas_llm.cache import location
 from pandas_llm.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from pandas_llm._engine import Item
@@ -35,17 +35,19 @@ class Sending:
         _check_weighing(task)
         self._written = saved.write(task)
         self.notes: list[str] = []
+        self.tell: Callable[[str], None] = lambda _: None
+        """Hears why it waits, if it does."""
         unbound = replace(task.settings, max_cost=None)
         self.run = TaskRun(replace(task, settings=unbound), data)
 
     async def send(self, job: str | None = None) -> Book:
-        """Send what is neither kept nor under way; with `job` what that left."""
+        """Send what is neither kept nor under way; with `job` the rest of that job."""
         book = Book(self._path, State(_name([])), self._written, self.notes)
         if self.run.outcomes.rows:
             async with Upload.opened(self._task, self._path) as upload:
                 items = await all_items(self.run, upload.client)
                 name = _name(items)
-                async with sole_sender(self._path):
+                async with sole_sender(self._path, self.tell):
                     known = find(self._path, name)
                     state = known[0] if known else State(name)
                     book = Book(self._path, state, self._written, self.notes)

@@ -17,7 +17,7 @@ from pandas_llm.cache import sqlite as database
 from pandas_llm.errors import LLMError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from pathlib import Path
 
 _LOCK_WAIT = 5.0
@@ -53,14 +53,14 @@ class Part:
     requests: int
     ended: bool = False
     word: str = ""
-    """The provider's, for how it is."""
+    """The provider's word for its state."""
     done: int = 0
     failed: int = 0
     reason: str | None = None
     name: str = ""
-    """Its own, which goes along where the provider keeps one."""
+    """Our name of it, which is sent where the provider keeps one."""
     file: str = ""
-    """The provider's, with its requests."""
+    """The provider's name of the file with its requests."""
     noted: float = 0.0
     """When it was asked for, in seconds of this machine's clock."""
     guessed: bool = False
@@ -85,7 +85,7 @@ class Part:
 
     @property
     def rank(self) -> tuple[int, bool, bool, bool]:
-        """How far it has come: of two processes the one that knows more is right."""
+        """How far it has come: the process that knows more is right."""
         return len(self.past), self.ended, bool(self.id), not self.waiting
 
 
@@ -101,9 +101,9 @@ class State:
     unsent: int = 0
     """Requests that are in no batch yet."""
     queue: int = 0
-    """Tokens that the account's queue takes, once the provider has told; 0 before."""
+    """Tokens that the account's queue takes; 0 until the provider says it."""
     counters: Totals = field(default_factory=Totals)
-    """What was asked, used and paid: by the rows ahead and by the batches."""
+    """Counters of the rows sent ahead and of the batches."""
 
     @property
     def live(self) -> list[Part]:
@@ -112,7 +112,7 @@ class State:
 
     @property
     def open(self) -> list[Part]:
-        """The batches of which nobody knows whether there are any."""
+        """The batches that may or may not exist."""
         return [part for part in self.parts if part.open]
 
     @property
@@ -126,7 +126,7 @@ class State:
         return not all(part.ended for part in self.parts)
 
     def used(self, totals: Totals, since: Totals | None = None) -> None:
-        """Count for a run what the batch has used, not what it read again."""
+        """Count what the batch has used, not what the run has read again."""
         since = since or Totals()
         for name in _USED:
             setattr(totals, name, getattr(self.counters, name) - getattr(since, name))
@@ -135,13 +135,13 @@ class State:
 
 @dataclass(slots=True)
 class Book:
-    """Where a job is kept: what is about to be created stands there first."""
+    """The record of a job in the cache file; a batch is noted before it is created."""
 
     path: Path
     state: State
     written: bytes
     notes: list[str] = field(default_factory=list)
-    """What an interrupted call has to say."""
+    """Notes that an interrupted call shows."""
     _dropped: set[str] = field(default_factory=set)
 
     def save(self) -> None:
@@ -264,10 +264,20 @@ class Book:
 
 
 @asynccontextmanager
-async def sole_sender(path: Path) -> AsyncIterator[None]:
-    """Hold the lock on a file beside the cache by which one process at a time sends."""
-    while (connection := _locked(path)) is None:  # noqa: ASYNC110 - a process has no event
+async def sole_sender(
+    path: Path, tell: Callable[[str], None] = lambda _: None
+) -> AsyncIterator[None]:
+    """Wait until nobody else sends batches of a cache file, and keep others from it.
+
+    The lock lies on a file beside the cache; it ends with its process, killed or not.
+    """
+    waited = False
+    while (connection := _locked(path)) is None:
+        waited = True
+        tell("another process sends batches of this cache file")
         await asyncio.sleep(_LOCK_PAUSE)
+    if waited:
+        tell("")
     with closing(connection):
         yield
 
@@ -306,7 +316,7 @@ def save(path: Path, state: State, written: bytes) -> None:
 
 
 def find(path: Path, job: str) -> tuple[State, bytes] | None:
-    """Return what is known of a job; None for one that nothing is known of."""
+    """Return what is known of a job; None for an unknown one."""
     if not database.size(path):
         return None
     try:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import orjson
 
+from pandas_llm import images
 from pandas_llm._engine import (
     Events,
     Feed,
     Setup,
     Transport,
-    images,
     offline_client,
     open_client,
     resolve_endpoint,
@@ -61,19 +61,19 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _PROBES = 3
 _NO_LIST = (400, 405, 422, 501)
-"""What a server says that has batches, and no list of them."""
+"""Statuses of a server that has batches, but no list of them."""
 _LOOKS = 3
-"""How often an odd answer is asked for again until it is believed."""
+"""Looks until an odd answer is believed."""
 _ODD = (AttributeError, LookupError, TypeError, ValueError)
-"""What reading an answer ends with that is none of a batch endpoint."""
+"""Errors of reading an answer that does not come from a batch endpoint."""
 _LARGEST_RESULTS = 1 << 30
-"""Bytes of a file of results that are read."""
+"""The largest file of results that is read."""
 _LONGEST_VECTOR = 4096
-"""Numbers of a vector whose length nobody has asked for."""
+"""The length of a vector where none was asked for."""
 _NUMBER, _AROUND = 24, 1024
-"""Bytes of a number in digits, and of all that stands around a vector."""
+"""Bytes of a number in digits, and of what surrounds a vector."""
 _UNCLEAR = (303, 408, 409, 499)
-"""Of the statuses that refuse, those of which something may have been created."""
+"""Statuses of refusals that may have created something all the same."""
 
 
 class QueueFullError(LLMError):
@@ -84,10 +84,12 @@ class QueueFullError(LLMError):
 
 @dataclass(slots=True)
 class Upload:
-    """What requests are sent to the provider with, and answers fetched."""
+    """The connection by which requests are sent and answers fetched."""
 
     client: Client
     batches: Batches
+    sample: HTTPRequest
+    """A request whose headers others take."""
     events: Events
     cache: Cache
     task: Task
@@ -108,14 +110,14 @@ class Upload:
             sample = Request(client.spec, "")
             request = client.provider.build(sample, client.negotiation.capabilities, 1)
             batches = batches_of(client.provider, request)
-            yield cls(client, batches, Events(), cache, task)
+            yield cls(client, batches, request, Events(), cache, task)
 
     async def send(self, request: HTTPRequest) -> HTTPResponse:
         """Send by POST."""
         return await self._exchange(lambda: self.client.transport.send(request))
 
     async def uploaded(self, lines: Sequence[bytes]) -> str:
-        """Send the requests ahead, where they are; return the name of their file."""
+        """Upload the requests, where they go ahead; return the name of their file."""
         upload = self.batches.upload(lines)
         if upload is None:
             return ""
@@ -170,7 +172,7 @@ class Upload:
         )
 
     async def check(self) -> None:
-        """Find out that there is a batch endpoint, before anything is paid."""
+        """Check that there is a batch endpoint, before anything is paid."""
         place = self.batches.newest()
         try:
             await self.look(place, orjson.loads)
@@ -202,7 +204,7 @@ class Upload:
         return await self.look(url, read, _LARGEST_RESULTS)
 
     async def page(self, url: str) -> tuple[Page, float]:
-        """Ask for a part of the list of batches; return it and the vendor's time."""
+        """Fetch a part of the list of batches, and the vendor's time."""
         now = time.time()
 
         def read(answer: HTTPResponse) -> Page:
@@ -237,13 +239,8 @@ class Upload:
 
     async def get(self, url: str, most: int = 1 << 24) -> HTTPResponse:
         """Ask by GET."""
-        sample = Request(self.client.spec, "")
-        built = self.client.provider.build(
-            sample, self.client.negotiation.capabilities, 1
-        )
-        return await self._exchange(
-            lambda: self.client.transport.get(built._replace(url=url, body=b""), most)
-        )
+        request = self.sample._replace(url=url, body=b"")
+        return await self._exchange(lambda: self.client.transport.get(request, most))
 
     async def _exchange(
         self, call: Callable[[], Awaitable[HTTPResponse]]
@@ -270,7 +267,7 @@ class Upload:
         return todo
 
     async def built(self, request: Request, n: int) -> tuple[bytes, int]:
-        """Write a body, and return how much of it images are above their tokens."""
+        """Write a body; return it and the bytes of images above their tokens."""
         if self._by_words and self.client.negotiation.capabilities.logprobs:
             (request,) = word_requests(request)  # several are refused
         if request.images:
@@ -285,7 +282,7 @@ class Upload:
         return self.client.spec.odds in ("words", "codes")
 
     def without_odds(self, items: list[Item]) -> list[Item]:
-        """Return the requests as they are known where no probabilities are told."""
+        """Return the requests with the keys they have without probabilities."""
         if not self._by_words or self.client.negotiation.capabilities.logprobs:
             return items
         key = self.client.fingerprint.plain

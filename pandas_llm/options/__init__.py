@@ -5,7 +5,7 @@ To add one, write it there: type, sentence, rule and default stand together.
 
 from __future__ import annotations
 
-from pandas_llm.options.foreign import instead_of, verb_instead_of
+from pandas_llm.options.foreign import instead_of, other_verbs, verb_instead_of
 from pandas_llm.options.option import Option, listed
 from pandas_llm.options.scopes import (
     check,
@@ -43,6 +43,7 @@ __all__ = [
     "instead_of",
     "listed",
     "option_context",
+    "other_verbs",
     "parameters",
     "reference",
     "resolve",

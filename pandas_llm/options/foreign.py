@@ -144,6 +144,11 @@ def instead_of(
     return f"did you mean {near[0]}=?" if near else None
 
 
+def other_verbs() -> frozenset[str]:
+    """Return the names that other tools have for our verbs, twins among them."""
+    return frozenset(_VERBS) | {f"a{name}" for name in _VERBS}
+
+
 def verb_instead_of(name: str, ours: Iterable[str]) -> str | None:
     """Return our verb for another tool's, or the nearest in spelling; None for none.
 

@@ -167,7 +167,7 @@ def test_a_terminal_shows_rows_failures_retries_and_tokens(monkeypatch, slow):
     reader.join()
     os.close(ours)
     last = shown.decode().replace("\r", "\n").strip().splitlines()[-1]
-    for part in ("100%", "10/10", "1 failed", "1 retried", "tokens", "row"):
+    for part in ("100%", "10/10", "1 failed", "1 retry", "tokens", "row"):
         assert part in last
 
 
@@ -281,7 +281,7 @@ def test_the_bar_shows_pace_time_left_tokens_and_cost(screen):
         "100/1000",
         "[00:10<08:15",
         "10 rows/s",
-        "10 retried",
+        "10 retries",
         "20 cached",
         "≥$0.123",
         "tokens 12.3k in 678 out",
@@ -328,3 +328,85 @@ def test_a_function_that_fails_at_the_end_does_not_take_the_result_along(simulat
     with pytest.raises(ZeroDivisionError) as caught:
         facts(3).llm.generate(TEMPLATE, ["fact"], **on(simulator(), progress=note))
     assert caught.value.partial["fact"].notna().all()
+
+
+# -- the account's pace, 80 columns, saved notebooks ----------------------------
+
+
+def test_a_run_that_the_account_paces_says_so(simulator, on):
+    seen = []
+    server = on(simulator(), requests_per_minute=120, progress=seen.append)
+    facts(6).llm.generate(TEMPLATE, ["fact"], **server)
+    waits = {one.waiting for one in seen}
+    assert "paced by the account: 120 a minute" in waits
+    assert not any(wait.startswith("waiting") for wait in waits)
+    assert seen[-1].waiting == ""
+
+
+def test_the_accounts_pace_stays_in_the_bar_between_two_requests(monkeypatch):
+    now, paced, shown = [100.0], [True], []
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    bar = progress.Bar(
+        Totals(rows=9),
+        shown=shown.append,
+        status=lambda: progress.Status(plan=0.5, paced=paced[0]),
+    )
+    for moment, new in ((101, True), (103, False), (109, False)):
+        now[0], paced[0] = float(moment), new
+        bar.tick()
+    why = "paced by the account: 30 a minute"
+    assert [one.waiting for one in shown] == [why, why, ""]
+
+
+@pytest.mark.parametrize(("requests", "told"), [(9, True), (3, False), (40, False)])
+def test_a_slow_server_is_not_taken_for_the_accounts_pace(requests, told):
+    totals = Totals(rows=100, done=requests, requests=requests)
+    shown = drawn(totals, progress.Status(plan=1.0), seconds=10.0)
+    assert (shown.waiting == "paced by the account: 60 a minute") == told
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals of POSIX")
+@pytest.mark.parametrize("width", [80, 60, 200])
+def test_a_line_drops_whole_parts_by_importance(width, monkeypatch):
+    import termios
+
+    totals = Totals(rows=10_000, done=4_500, failed=12, retries=7, cached=900)
+    totals.input_tokens, totals.output_tokens, totals.known_cost = 9_000, 90, 1.25
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(ours, (24, width))
+    with os.fdopen(theirs, "w", encoding="utf-8") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        bar = progress.Bar(totals, shown=True)
+        bar._started -= 100
+        bar.tick()
+        terminal.flush()
+        line = os.read(ours, 4096).decode().strip("\r\n")
+        monkeypatch.undo()
+    os.close(ours)
+    assert len(line) <= width
+    assert line.endswith("]")  # nothing is cut
+    parts = ("12 failed", "$1.25", "7 retries", "900 cached", "tokens 9k in 90 out")
+    there = [part in line for part in parts]
+    assert there == sorted(there, reverse=True)  # the most important stay
+    assert there[0]
+    assert all(there) == (width == 200)
+
+
+def test_a_saved_notebook_keeps_the_last_state_of_the_bar(simulator, on, tmp_path):
+    nbformat = pytest.importorskip("nbformat")
+    client = pytest.importorskip("nbclient")
+    options = on(simulator(latency=0.1), concurrency=1)
+    options["cache"] = False
+    del options["progress"]
+    code = (
+        "import pandas as pd, pandas_llm\n"
+        "texts = pd.Series([f'Number {i}' for i in range(10)])\n"
+        f"out = texts.llm.complete('On ${{value}}', **{options!r})"
+    )
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    client.NotebookClient(book, timeout=100, kernel_name="python3").execute()
+    outputs = book.cells[0].outputs
+    (bar,) = [one for one in outputs if one.output_type == "display_data"]
+    assert "10/10" in bar.data["text/plain"]
+    assert '<progress value="1.0000"' in bar.data["text/html"]
+    assert "widget" not in str(bar.data)

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from pandas_llm._engine.events import Events, Tally
 from pandas_llm._engine.pace import Pace
-from pandas_llm._engine.slots import Slots
 from pandas_llm._engine.verdict import History
 from pandas_llm._pacing import Circuit, Concurrency, Prices, RateLimiter
+from pandas_llm._pacing.slots import Slots
 from pandas_llm.options import Settings
 from pandas_llm.types import Choice, Endpoint, Reply, Tokens
 

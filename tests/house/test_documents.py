@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import inspect
+import os
 import pkgutil
 import re
 import subprocess
@@ -32,8 +33,10 @@ MODULES = [
 @pytest.mark.parametrize(
     "page", outputs.pages(), ids=lambda page: str(page.relative_to(ROOT))
 )
-def test_the_code_of_a_page_prints_what_stands_below_it(page):
+def test_the_code_of_a_page_prints_what_stands_below_it(page, tmp_path, monkeypatch):
     """`python docs/outputs.py PAGE` writes what is printed now."""
+    monkeypatch.setenv("PANDAS_LLM_CACHE", str(tmp_path / "kept.sqlite"))
+    monkeypatch.chdir(tmp_path)  # files that a page writes
     text = page.read_text()
     assert outputs.rewritten(text, page.name) == text
 
@@ -84,15 +87,19 @@ def test_examples_of_every_form_of_a_verb_run(owner):
     assert runner.summarize().failed == 0
 
 
-def test_the_demo_runs_twice_alike():
+@pytest.mark.parametrize("columns", [80, 110])
+def test_the_demo_runs_twice_alike_and_fits_the_terminal(columns):
     command = [sys.executable, "-m", "pandas_llm", "demo"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes["env"] = {**os.environ, "COLUMNS": str(columns)}
     runs = [subprocess.Popen(command, **pipes) for _ in range(2)]
     (out, bar), (again, _) = [run.communicate(timeout=60) for run in runs]
     assert [run.returncode for run in runs] == [0, 0], bar
     timeless = [re.sub(r"in [\d.]+ s", "", text) for text in (out, again)]
     assert timeless[0] == timeless[1]
-    assert "(2 of them retries), 0 rows failed" in out
+    assert "(2 retries), 0 rows failed" in out
+    assert out.count("[simulated]") == 1
+    assert max(map(len, out.splitlines())) <= columns
     assert "100%" in bar
 
 

@@ -125,7 +125,7 @@ def test_hostile_cells_labels_and_answers_are_text(options):
     frame = pd.DataFrame({bad: [bad]}, index=[bad])
     out = frame.llm.extract(f"Of ${{{bad}}}", ["fact"], **options)
     out["fact"], out["fact_quote"] = bad, bad
-    for page in (out.llm.view()._page(), out.llm.report()._repr_html_()):
+    for page in [out.llm.view()._page()]:
         assert page.count("<script") == page.count("</script>") <= 1
         assert "<img" not in page
         assert "\x1b" not in page
@@ -192,11 +192,25 @@ def test_the_page_is_saved_whole(run, tmp_path):
     assert "http://" not in page.replace("http-equiv", "")
 
 
-def test_rows_of_the_report_lead_to_their_prompts(run):
+def test_rows_of_the_report_lead_to_their_prompts(run, tmp_path):
+    (tmp_path / "rows of it").mkdir()
+    file = tmp_path / "rows of it" / "view.html"
     for verb in [("extract", ["fact"]), ("generate", ["fact"])]:
-        page = run(*verb).llm.report()._repr_html_()
+        out = run(*verb)
+        page = out.llm.report(tmp_path / "report.html", view=file)._repr_html_()
+        shown = file.read_text(encoding="utf-8")
         for at, prompt in ((0, "Oslo is old."), (3, "Paris fails.")):
-            assert f'<a href="#row-{at}">{at}</a>' in page
-            card = page.split(f'id="row-{at}"')[1]
-            assert prompt in card
-        assert 'id="row-1"' not in page  # which was not sent
+            link = f"rows%20of%20it/view.html#row-{at}"
+            assert f'<a href="{link}">{at}</a>' in page
+            assert prompt in shown.split(f'id="row-{at}"')[1].split("</pre>")[0]
+        assert "row-1" not in page + shown  # which was not sent
+        for private in ("Oslo is old", "Facts of"):
+            assert private not in page
+        assert "<a " not in out.llm.report()._repr_html_()
+
+
+def test_rows_that_their_labels_do_not_tell_have_no_links(run, tmp_path):
+    out = run("extract", ["fact"]).set_axis([0, 0, 0, 0])
+    page = out.llm.report(view=tmp_path / "view.html")._repr_html_()
+    assert "<a " not in page
+    assert "No row" in (tmp_path / "view.html").read_text(encoding="utf-8")

@@ -31,9 +31,9 @@ TOKENS_AT_MOST = 6500
 """To set money aside for: Together counts up to 6,404, others less. (OpenAI's
 gpt-4o-mini counts more, at a price that makes up for it.)"""
 _MOST = 100_000_000
-"""Bytes of a file that is looked at: no provider takes more in a request."""
+"""The largest file to look at: no provider takes more in a request."""
 _SMALL = 300_000
-"""Bytes of one that is shown as it is."""
+"""The largest image that is shown as it is."""
 _HEAD = 32
 _SHOWN = 80
 _BEGINNINGS = (
@@ -122,7 +122,7 @@ def weight(request: Request) -> float:
 
 
 def surplus(request: Request) -> int:
-    """Count the bytes of images in a body above the tokens that they may cost."""
+    """Return how far the bytes of images exceed the tokens that they may cost."""
     letters = sum(len(image.data) for image in request.images)
     return letters - len(request.images) * TOKENS_AT_MOST
 
@@ -249,7 +249,7 @@ def _loaded(image: Image) -> Image:
 
 
 def _type(head: bytes, source: Any) -> str:
-    """Return the type by the first bytes: names of files lie."""
+    """Return the type by the first bytes: the names of files may be wrong."""
     for beginning, media_type in _BEGINNINGS:
         if head.startswith(beginning):
             return media_type
