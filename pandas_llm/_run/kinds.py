@@ -69,13 +69,12 @@ def _flat(result: Any) -> Any:
 def _from_narwhals(data: Any) -> Given:
     """Read a table of another package, column by column as Arrow has it."""
     kind = type(data).__name__
-    expected = "a DataFrame, a Series, a list of dicts or of texts"
     try:
         import narwhals as nw
         import pyarrow as pa
     except ImportError as error:
         if not hasattr(data, "to_pandas") and not hasattr(data, "collect"):
-            raise _unknown(expected, kind) from None
+            raise _unknown(kind) from None
         raise ConfigurationError(
             f"a {kind} needs narwhals and pyarrow: "
             "pip install 'pandas-llm-accessor[tables]'"
@@ -86,7 +85,7 @@ def _from_narwhals(data: Any) -> Given:
             f"a {kind} has no rows yet: pass data.collect(), and .lazy() the result"
         )
     if not isinstance(own, (nw.DataFrame, nw.Series)):
-        raise _unknown(f"{expected}, or a Polars or Arrow table", kind)
+        raise _unknown(kind)
     name = own.name if isinstance(own, nw.Series) else None
     frame = own.to_frame() if isinstance(own, nw.Series) else own
     objects = [name for name, dtype in frame.schema.items() if dtype == nw.Object]
@@ -108,8 +107,12 @@ def _from_narwhals(data: Any) -> Given:
     return Given(table, back)
 
 
-def _unknown(expected: str, kind: str) -> InvalidTypeError:
-    return InvalidTypeError(f"data must be {expected}, not {kind}")
+def _unknown(kind: str) -> InvalidTypeError:
+    msg = (
+        "data must be a DataFrame, a Series, a list of dicts or of texts, or a Polars "
+        f"or Arrow table, not {kind}"
+    )
+    return InvalidTypeError(msg)
 
 
 def _to_narwhals(own: Any, schema: Any, dtypes: pd.Series, result: Any) -> Any:

@@ -80,7 +80,8 @@ BEFORE = {
     ),
     "data of another kind": (
         lambda: pandas_llm.generate(3, TEMPLATE, ["fact"]),
-        "data must be a DataFrame, a Series or a list of dicts, not int",
+        "data must be a DataFrame, a Series, a list of dicts or of texts, or a Polars "
+        "or Arrow table, not int",
     ),
     "no model": (lambda: generate({}), WAYS_OUT.format(lack="no model")),
     "no key": (lambda: generate({"model": "m"}), WAYS_OUT.format(lack="no key")),
