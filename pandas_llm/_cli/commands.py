@@ -8,6 +8,7 @@ import os
 import sys
 import tempfile
 import warnings
+from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
@@ -15,12 +16,15 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from pandas_llm import options
 from pandas_llm._cli import files, flags
 from pandas_llm._run import last_usage
+from pandas_llm._verbs import filter as filter_rows
+from pandas_llm._verbs import plan_of
 from pandas_llm.cache import location
 from pandas_llm.errors import ConfigurationError, GenerationError, LLMError, LLMWarning
 from pandas_llm.plan import Plan
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
     import pandas as pd
 
@@ -28,10 +32,11 @@ DONE, FAILED_ROWS, USAGE, STOPPED, INTERRUPTED = 0, 1, 2, 3, 130
 EXIT_CODES = """\
 exit codes:
   0    every row is answered
-  1    some rows failed; OUTPUT is written, they are empty in it and listed on stderr
+  1    some rows failed; OUTPUT is written, they are empty in it and listed on
+       stderr
   2    the command, the input or the settings are wrong; nothing was sent
-  3    an error that all rows share (a wrong key, no credit, --max-cost) stopped the
-       run, or OUTPUT could not be written; OUTPUT is as it was
+  3    an error that all rows share (a wrong key, no credit, --max-cost) stopped
+       the run, or OUTPUT could not be written; OUTPUT is as it was
   130  Ctrl-C; OUTPUT is as it was
 After 1, 3 and 130 the same command goes on where it stopped: replies are kept."""
 
@@ -61,16 +66,23 @@ class Stop(Exception):  # noqa: N818 - it ends the command, for any reason
 def run(words: argparse.Namespace) -> int:
     """Run a verb over a file, or show what it would do; return the exit code."""
     try:
-        with warnings.catch_warnings():
-            warnings.showwarning = _show_warning  # type: ignore[assignment]
-            warnings.simplefilter("always", LLMWarning)
+        with warnings_said():
             return _run(words)
     except Stop as stop:
-        _say(str(stop))
+        say(str(stop))
         return stop.code
     except BrokenPipeError:  # the reader has left, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return STOPPED
+
+
+@contextmanager
+def warnings_said() -> Iterator[None]:
+    """Print warnings as the other lines of a command."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning  # type: ignore[assignment]
+        warnings.simplefilter("always", LLMWarning)
+        yield
 
 
 def parse_keys(text: str) -> dict[str, Any]:
@@ -122,7 +134,7 @@ def _run(words: argparse.Namespace) -> int:
     chosen = flags.chosen(words, words.verb)
     try:
         plan = _plan(words, chosen)
-        table = files.read_table(words.input)
+        table = read(words)
         if table.shape == (0, 0):  # an empty file of JSON Lines has no columns
             files.write_table(table, words.output)
             return DONE
@@ -134,33 +146,45 @@ def _run(words: argparse.Namespace) -> int:
             return DONE
         _check(words, plan, table)
     except (ConfigurationError, ValueError, TypeError, OSError) as error:
-        raise Stop(USAGE, _message(error)) from error
+        raise Stop(USAGE, message_of(error)) from error
     except LLMError as error:  # the rows of a pilot
-        raise Stop(STOPPED, _message(error)) from error
+        raise Stop(STOPPED, message_of(error)) from error
     out, failures = _answered(plan, table, words, chosen)
     result = _joined(table, out)
     try:
         files.write_table(result, words.output)
+        if words.report is not None:
+            result.llm.report(words.report)
     except BrokenPipeError:
         raise
     except (OSError, ValueError) as error:
-        message = f"{words.output} could not be written: {_message(error)}"
+        message = f"{words.output} could not be written: {message_of(error)}"
         raise Stop(
             STOPPED, message + _how_to_go_on(result, files.STANDARD, chosen)
         ) from error
     _report(table, out, failures, words)
-    return DONE if failures is None else FAILED_ROWS
+    failed = failures is not None or (words.verb == "filter" and last_usage().failed)
+    return FAILED_ROWS if failed else DONE
 
 
-def _plan(words: argparse.Namespace, chosen: dict[str, Any]) -> Plan:
+def read(words: argparse.Namespace) -> pd.DataFrame:
+    """Read INPUT, which may be several files."""
+    sep = "\t" if words.sep in ("tab", "\\t") else words.sep
+    how = files.Writing(sep, words.encoding)
+    return files.read_tables(words.input, how)
+
+
+def _plan(words: argparse.Namespace, chosen: dict[str, Any]) -> Any:
     template = _text(words.template, "--template")
     if chosen.get("system"):
         chosen["system"] = _text(chosen["system"], "--system")
     keys: Any = None
     if words.verb == "classify":
         keys = parse_labels(words.labels)
-    elif words.verb != "complete":
+    elif words.verb in ("generate", "extract"):
         keys = parse_keys(words.keys)
+    elif words.verb == "filter":
+        return plan_of(filter_rows)(None, template, **chosen)
     return Plan(template, keys, verb=words.verb, errors="raise", **chosen)
 
 
@@ -179,20 +203,22 @@ def _text(value: str, flag: str) -> str:
     return value
 
 
-def _check(words: argparse.Namespace, plan: Plan, table: pd.DataFrame) -> None:
+def _check(words: argparse.Namespace, plan: Any, table: pd.DataFrame) -> None:
     """Find out what could go wrong after the run, before it."""
-    if words.input == words.output != files.STANDARD:
+    if words.output in words.input and words.output != files.STANDARD:
         raise ValueError("OUTPUT is INPUT: choose another name for the result")
     files.check_target(table, words.output)
+    if words.report is not None:
+        files.check_page(words.report)
     new = plan(table.head(0))
     names = [new.name] if new.ndim == 1 else new.columns
     taken = [name for name in names if name in table.columns]
-    if words.verb in ("complete", "classify") and taken:
+    if words.verb in ("complete", "classify", "embed") and taken and new.ndim == 1:
         raise ValueError(f"the input has a column {taken[0]!r} already: see --name")
 
 
 def _answered(
-    plan: Plan, table: pd.DataFrame, words: argparse.Namespace, chosen: dict[str, Any]
+    plan: Any, table: pd.DataFrame, words: argparse.Namespace, chosen: dict[str, Any]
 ) -> tuple[Any, pd.DataFrame | None]:
     try:
         return plan(table), None
@@ -203,7 +229,7 @@ def _answered(
     except (ValueError, TypeError) as error:
         if hasattr(error, "partial"):
             raise  # of the run: not the user's
-        raise Stop(USAGE, _message(error)) from error
+        raise Stop(USAGE, message_of(error)) from error
 
 
 def _give_up(
@@ -214,9 +240,9 @@ def _give_up(
 ) -> NoReturn:
     """Describe what stopped the run, what is done, and how to go on."""
     if isinstance(error, ConfigurationError):
-        raise Stop(USAGE, _message(error)) from error
+        raise Stop(USAGE, message_of(error)) from error
     interrupted = isinstance(error, KeyboardInterrupt)
-    lines = ["interrupted" if interrupted else _message(error)]
+    lines = ["interrupted" if interrupted else message_of(error)]
     for note in getattr(error, "__notes__", ()):
         done, is_progress, _ = note.partition(" rows were done;")
         if not is_progress:
@@ -250,6 +276,7 @@ def _joined(table: pd.DataFrame, out: Any) -> pd.DataFrame:
         result: pd.DataFrame = out
         return result
     joined = table.take(out.index)
+    joined.attrs = dict(out.attrs)
     new = out.to_frame() if out.ndim == 1 else out
     for name in new.columns:
         joined[name] = new[name].array
@@ -259,7 +286,7 @@ def _joined(table: pd.DataFrame, out: Any) -> pd.DataFrame:
 # -- what is printed ---------------------------------------------------------------
 
 
-def _previewed(plan: Plan, table: pd.DataFrame, rows: int) -> str:
+def _previewed(plan: Any, table: pd.DataFrame, rows: int) -> str:
     shown = plan.preview(table, rows)
     parts = []
     for at, row in zip(shown.index, shown.to_dict("records"), strict=True):
@@ -280,31 +307,33 @@ def _report(
         for at, kind, message in failures[["position", "kind", "message"]].to_numpy()[
             :_SHOWN
         ]:
-            _say(f"row {at} failed ({kind}): {message}")
+            say(f"row {at} failed ({kind}): {message}")
         if len(failures) > _SHOWN:
-            _say(f"… and {len(failures) - _SHOWN} more")
-        _say(f"{len(failures)} of {len(table)} rows failed; they are empty in OUTPUT")
+            say(f"… and {len(failures) - _SHOWN} more")
+        say(f"{len(failures)} of {len(table)} rows failed; they are empty in OUTPUT")
     if words.quiet:
         return
     used = last_usage()
     cost = "" if used.cost != used.cost else f", ${used.cost:.4g}"
     where = "" if words.output == files.STANDARD else f" in {words.output}"
-    _say(
+    say(
         f"{len(table)} rows became {len(out)}{where}; {used.requests} requests, "
         f"{used.cached} rows from the cache, {used.input_tokens} tokens in, "
         f"{used.output_tokens} out{cost}"
     )
 
 
-def _message(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
+    """Return what went wrong, in words."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else str(error)
     return str(error.args[0] if isinstance(error, KeyError) else error)
 
 
 def _show_warning(message: Warning | str, *_: Any) -> None:
-    _say(f"warning: {message}")
+    say(f"warning: {message}")
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Print a line to standard error."""
     print(f"pandas-llm: {text}", file=sys.stderr)

@@ -6,12 +6,18 @@ which then takes its name.
 
 from __future__ import annotations
 
+import codecs
+import gzip
+import io
 import json
 import os
 import sys
 import warnings
+import zlib
+from contextlib import closing
+from glob import glob
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import pandas as pd
 
@@ -19,20 +25,65 @@ from pandas_llm._verbs import replacing
 from pandas_llm.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import BinaryIO
 
 STANDARD = "-"
 """Standard input or output, as JSON Lines."""
 
 
-def read_table(path: str) -> pd.DataFrame:
+class Writing(NamedTuple):
+    """How the text of input files is written, where it is not as usual."""
+
+    sep: str | None = None
+    encoding: str | None = None
+
+    def check(self) -> None:
+        """Raise for what no file can have."""
+        if self.sep is not None and len(self.sep) != 1:
+            raise ValueError(f"--sep must be one character, or tab, not {self.sep!r}")
+        try:
+            codecs.lookup(self.encoding or "utf-8")
+        except LookupError:
+            raise ValueError(
+                f"--encoding: there is no {self.encoding}; write cp1252 or utf-16"
+            ) from None
+
+
+def read_tables(paths: Sequence[str], how: Writing) -> pd.DataFrame:
+    """Read files one below the other; all have the same columns, but those of JSON."""
+    how.check()
+    paths = [name for path in paths for name in _named(path)]
+    tables = [read_table(path, how) for path in paths]
+    for path, table in zip(paths, tables, strict=True):
+        odd = sorted(map(str, {*table.columns} ^ {*tables[0].columns}))
+        if odd and not (path == STANDARD or "json" in ending(path)):
+            raise ValueError(f"only one of {paths[0]} and {path} has {', '.join(odd)}")
+    if len(tables) == 1:
+        return tables[0]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _named(path: str) -> list[str]:
+    """Return the files that a pattern names, which not every shell looks up."""
+    if not set("*?[") & set(path) or Path(path).expanduser().exists():
+        return [path]
+    found = glob(str(Path(path).expanduser()))  # noqa: PTH207 - any folder
+    return sorted(found) or [path]
+
+
+def read_table(path: str, how: Writing) -> pd.DataFrame:
     """Read a table by its file's ending; ``-`` is JSON Lines from standard input."""
     if path == STANDARD:
-        return _read_lines(sys.stdin.buffer)
-    read = _FORMS[ending(path)].read
+        return _read_lines(sys.stdin.buffer, how)
+    form = _FORMS[ending(path)]
     with Path(path).expanduser().open("rb") as file:
-        return read(file)
+        if not _is_packed(path):
+            return form.read(file, how)
+        try:
+            return form.read(cast("BinaryIO", gzip.GzipFile(fileobj=file)), how)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise ValueError(f"{path} is not a whole gzip file: {error}") from None
 
 
 def write_table(table: pd.DataFrame, path: str) -> None:
@@ -43,7 +94,12 @@ def write_table(table: pd.DataFrame, path: str) -> None:
         return
     form = _FORMS[ending(path)]
     with replacing(Path(path).expanduser()) as file:
-        form.write(table, file)
+        if not _is_packed(path):
+            form.write(table, file)
+            return
+        # without name and time, equal tables are equal files
+        with closing(gzip.GzipFile("", "wb", fileobj=file, mtime=0)) as packed:
+            form.write(table, cast("BinaryIO", packed))
 
 
 def check_target(table: pd.DataFrame, path: str) -> None:
@@ -60,17 +116,30 @@ def check_target(table: pd.DataFrame, path: str) -> None:
         _arrow(table)
 
 
+def check_page(path: str) -> None:
+    """Raise for a page that could not be written."""
+    folder = Path(path).expanduser().parent
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"--report: the folder {folder} cannot be written to")
+
+
 def ending(path: str) -> str:
-    """Return a path's ending in small letters; raise for one that is not known."""
-    suffix = Path(path).suffix.lower()
-    if suffix in _FORMS:
+    """Return a path's ending in small letters without .gz; raise for another."""
+    packed = _is_packed(path)
+    suffix = Path(Path(path).stem if packed else path).suffix.lower()
+    if suffix in _FORMS and not (packed and suffix == ".parquet"):
         return suffix
     raise ValueError(
-        f"{path}: the ending must be .csv, .jsonl, .ndjson or .parquet, or - given"
+        f"{path}: the ending must be .csv, .tsv, .jsonl, .ndjson or .json, with .gz "
+        "or without, or .parquet; or - given"
     )
 
 
-def _read_csv(file: BinaryIO) -> pd.DataFrame:
+def _is_packed(path: str) -> bool:
+    return Path(path).suffix.lower() == ".gz"
+
+
+def _read_csv(file: BinaryIO, how: Writing) -> pd.DataFrame:
     with warnings.catch_warnings():
         # a line with more cells than the header
         warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -81,7 +150,8 @@ def _read_csv(file: BinaryIO) -> pd.DataFrame:
                 keep_default_na=False,
                 na_values=[""],
                 index_col=False,
-                encoding="utf-8-sig",
+                encoding=how.encoding or "utf-8-sig",
+                sep=how.sep or ",",
             )
         except pd.errors.EmptyDataError:
             raise ValueError(
@@ -89,7 +159,12 @@ def _read_csv(file: BinaryIO) -> pd.DataFrame:
             ) from None
         except UnicodeDecodeError as error:
             raise ValueError(
-                f"{file.name} is not text in UTF-8: {error.reason}"
+                f"{file.name} is not text in {how.encoding or 'UTF-8'}: "
+                f"{error.reason}; see --encoding"
+            ) from None
+        except UnicodeError as error:  # a mark that UTF-16 needs
+            raise ValueError(
+                f"{file.name} is not text in {how.encoding}: {error}"
             ) from None
         except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
             raise ValueError(
@@ -97,10 +172,29 @@ def _read_csv(file: BinaryIO) -> pd.DataFrame:
             ) from None
 
 
-def _read_lines(file: BinaryIO) -> pd.DataFrame:
+def _read_tabs(file: BinaryIO, how: Writing) -> pd.DataFrame:
+    return _read_csv(file, how._replace(sep=how.sep or "\t"))
+
+
+def _read_json(file: BinaryIO, how: Writing) -> pd.DataFrame:
+    """Read an array of objects."""
+    try:
+        rows = json.loads(file.read().decode(how.encoding or "utf-8-sig"))
+    except ValueError as error:
+        raise ValueError(f"{file.name} is not JSON: {error}") from None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        msg = f"{file.name} must be a JSON array of objects; JSON Lines end in .jsonl"
+        raise ValueError(msg)
+    return pd.DataFrame(rows, dtype=object)
+
+
+def _read_lines(file: BinaryIO, how: Writing) -> pd.DataFrame:
     """Read JSON Lines; every cell stays what it was, hence object columns."""
     rows = []
-    for number, line in enumerate(file, 1):
+    lines: Any = file
+    if how.encoding:
+        lines = io.StringIO(file.read().decode(how.encoding), newline="\n")
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
@@ -116,7 +210,7 @@ def _read_lines(file: BinaryIO) -> pd.DataFrame:
     return pd.DataFrame(rows, dtype=object)
 
 
-def _read_parquet(file: BinaryIO) -> pd.DataFrame:
+def _read_parquet(file: BinaryIO, _: Writing) -> pd.DataFrame:
     _pyarrow()
     table = pd.read_parquet(file)
     if isinstance(table.index, pd.RangeIndex):
@@ -124,14 +218,27 @@ def _read_parquet(file: BinaryIO) -> pd.DataFrame:
     return table.reset_index()  # an index that says something is a column elsewhere
 
 
-def _write_csv(table: pd.DataFrame, file: BinaryIO) -> None:
+def _write_tabs(table: pd.DataFrame, file: BinaryIO) -> None:
+    _write_csv(table, file, "\t")
+
+
+def _write_csv(table: pd.DataFrame, file: BinaryIO, sep: str = ",") -> None:
     plain = table.copy(deep=False)
     for at in range(table.shape[1]):
         column = table.iloc[:, at]
         if pd.api.types.is_object_dtype(column.dtype):
             plain.isetitem(at, column.map(_cell).astype(object).array)
     # half a character must not cost the whole file
-    plain.to_csv(file, index=False, encoding="utf-8", errors="backslashreplace")
+    plain.to_csv(
+        file, sep=sep, index=False, encoding="utf-8", errors="backslashreplace"
+    )
+
+
+def _write_json(table: pd.DataFrame, file: BinaryIO) -> None:
+    lines = io.BytesIO()
+    _write_lines(table, lines)
+    rows = lines.getvalue().rstrip(b"\n")
+    file.write(b"[\n" + rows.replace(b"\n", b",\n") + b"\n]\n" if rows else b"[]\n")
 
 
 def _write_lines(table: pd.DataFrame, file: BinaryIO) -> None:
@@ -148,7 +255,11 @@ def _write_lines(table: pd.DataFrame, file: BinaryIO) -> None:
 def _write_parquet(table: pd.DataFrame, file: BinaryIO) -> None:
     import pyarrow.parquet as pq
 
-    pq.write_table(_arrow(table), file)
+    arrow = _arrow(table)
+    told = json.dumps({"llm": table.attrs["llm"]} if "llm" in table.attrs else {})
+    # where pandas looks for attrs, so that `report` finds the run
+    known = {**(arrow.schema.metadata or {}), b"PANDAS_ATTRS": told.encode()}
+    pq.write_table(arrow.replace_schema_metadata(known), file)
 
 
 def _arrow(table: pd.DataFrame) -> Any:
@@ -172,12 +283,14 @@ def _pyarrow() -> Any:
 
 
 class _Form(NamedTuple):
-    read: Callable[[BinaryIO], pd.DataFrame]
+    read: Callable[[BinaryIO, Writing], pd.DataFrame]
     write: Callable[[pd.DataFrame, BinaryIO], None]
 
 
 _FORMS: Mapping[str, _Form] = {
     ".csv": _Form(_read_csv, _write_csv),
+    ".tsv": _Form(_read_tabs, _write_tabs),
+    ".json": _Form(_read_json, _write_json),
     **dict.fromkeys((".jsonl", ".ndjson"), _Form(_read_lines, _write_lines)),
     ".parquet": _Form(_read_parquet, _write_parquet),
 }
@@ -188,8 +301,9 @@ def _line(value: Any) -> str:
 
 
 def _cell(value: Any) -> Any:
-    """Return a cell as CSV has it: lists and mappings as JSON."""
-    return _line(value).strip() if isinstance(value, (list, dict)) else value
+    """Return a cell as CSV has it: lists, vectors and mappings as JSON."""
+    nested = isinstance(value, (list, dict)) or hasattr(value, "shape")
+    return _line(value).strip() if nested else value
 
 
 def _json(value: Any) -> Any:

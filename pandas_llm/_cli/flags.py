@@ -19,6 +19,8 @@ _TABLES: Mapping[str, type] = {
     "extract": options.RecordOptions,
     "complete": options.SeriesOptions,
     "classify": options.LabelOptions,
+    "filter": options.FilterOptions,
+    "embed": options.VectorOptions,
 }
 
 

@@ -20,12 +20,58 @@ _VERBS = {
     "extract": "exactly one record a row",
     "complete": "plain text a row",
     "classify": "one of some labels a row",
+    "filter": "the rows for which the answer is yes",
+    "embed": "a vector a row",
 }
+_COLUMNS = 80
+_KEYED = ("generate", "extract")
 _FILES = """\
-INPUT and OUTPUT are .csv, .jsonl, .ndjson or .parquet; - is standard input or
-output, as JSON Lines. A CSV's cells stay the texts they are. OUTPUT appears when
-it is whole. The key comes from the environment, such as OPENAI_API_KEY.
+INPUT and OUTPUT are .csv, .tsv, .jsonl, .ndjson or .json, with .gz or without,
+or .parquet; - is standard input or output, as JSON Lines. Several INPUTs are
+read one below the other. A CSV's cells stay the texts they are. OUTPUT appears
+when it is whole. The key comes from the environment, such as OPENAI_API_KEY.
 """
+_EXAMPLES = {
+    "generate": (
+        "docs.csv -o faq.jsonl -t 'Questions on: ${text}' --keys question,answer",
+        "'2026-*.csv.gz' -o facts.parquet -t prompt.txt --keys fact --max-cost 5",
+    ),
+    "extract": (
+        "mail.tsv -o mail.parquet -t prompt.txt --keys 'name,year:int,born:date?'",
+        "mail.csv --sep ';' --encoding cp1252 -t 'From: ${text}' --keys sum:float",
+    ),
+    "complete": (
+        "docs.csv -o short.csv -t 'Shorten: ${text}' --name short",
+        "docs.csv -t 'Shorten: ${text}' --preview",
+    ),
+    "classify": (
+        "docs.csv -o moods.csv -t 'Mood of: ${text}' --labels good,bad",
+        "docs.csv -t 'Mood of: ${text}' --labels good,bad --n 5 --confidence",
+    ),
+    "filter": (
+        "docs.csv -o history.csv -t 'Is this about history? ${text}'",
+        "a.jsonl b.jsonl -o kept.jsonl.gz -t 'Is it spam? ${text}' --keep-undecided",
+    ),
+    "embed": (
+        "docs.csv -o vectors.parquet -t text --model openai/text-embedding-3-small",
+        "docs.csv -o wide.csv -t '${title}: ${text}' --expand --dimensions 64",
+    ),
+    "chunk": (
+        "books.jsonl -o parts.jsonl --column text --max-tokens 400",
+        "books.csv -o parts.csv --column text --max-tokens 200 --overlap 20",
+    ),
+    "evaluate": (
+        "moods.csv --predicted label --gold truth",
+        "moods.parquet --predicted label --gold truth --by shop -o figures.csv",
+    ),
+    "report": (
+        "moods.parquet -o run.html",
+        "moods.parquet",
+    ),
+    "demo": ("", "--model llama3.2 --base-url http://localhost:11434/v1"),
+    "simulate": ("", "--port 9000 --latency 0.5 --requests-per-minute 600"),
+    "cache": ("info", "clear --yes"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for verb, summary in _VERBS.items():
         _add_verb(commands, verb, summary)
+    _add_tables(commands)
     demo = _add(
         commands, "demo", _demo, "question and answer pairs about packages here"
     )
@@ -100,9 +147,20 @@ def _add(commands: Any, name: str, run: Any, summary: str) -> argparse.ArgumentP
         help=summary,
         description=f"{summary[:1].upper()}{summary[1:]}.",
         allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    lines = [_broken(f"  pandas-llm {name} {words}") for words in _EXAMPLES[name]]
+    parser.epilog = "\n".join(["examples:", *lines])
     parser.set_defaults(run=run, parser=parser)
     return parser
+
+
+def _broken(line: str) -> str:
+    """Return a command in lines of 80 columns, broken before an option."""
+    if len(line) <= _COLUMNS:
+        return line.rstrip()
+    at = line.rindex(" -", 0, _COLUMNS - 2)
+    return f"{line[:at]} \\\n     {line[at:]}"
 
 
 def _add_verb(commands: Any, verb: str, summary: str) -> None:
@@ -111,10 +169,10 @@ def _add_verb(commands: Any, verb: str, summary: str) -> None:
     from pandas_llm._cli import flags
 
     parser = _add(commands, verb, verbs.run, summary)
-    parser.epilog = f"{_FILES}\n{verbs.EXIT_CODES}"
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    needs = {"classify": " --labels LABELS", "complete": ""}.get(verb, " --keys KEYS")
-    parser.usage = f"%(prog)s INPUT -o OUTPUT --template TEMPLATE{needs} [options]"
+    parser.epilog = f"{parser.epilog}\n\n{_FILES}\n{verbs.EXIT_CODES}"
+    needs = {"classify": " --labels LABELS"} | dict.fromkeys(_KEYED, " --keys KEYS")
+    words = f"INPUT -o OUTPUT -t TEMPLATE{needs.get(verb, '')}"
+    parser.usage = f"%(prog)s {words}\n{' ' * 12}[options]"
     parser.set_defaults(verb=verb)
     _add_task(parser, verb)
     parser.add_argument(
@@ -127,14 +185,16 @@ def _add_verb(commands: Any, verb: str, summary: str) -> None:
     parser.add_argument(
         "--pilot", type=int, default=0, help="rows to answer first for --estimate"
     )
+    parser.add_argument(
+        "--report", metavar="HTML", help="a page on the run, written too"
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="no summary")
     flags.add(parser, verb)
 
 
 def _add_task(parser: argparse.ArgumentParser, verb: str) -> None:
     """Add what the verb needs: input, output, template and keys."""
-    parser.add_argument("input", metavar="INPUT")
-    parser.add_argument("-o", "--output", default="-", help="by default -")
+    _add_files(parser)
     parser.add_argument(
         "-t",
         "--template",
@@ -147,13 +207,53 @@ def _add_task(parser: argparse.ArgumentParser, verb: str) -> None:
             required=True,
             help='good,bad or JSON: {"good": "what it means", …}',
         )
-    elif verb != "complete":
+    elif verb in _KEYED:
         parser.add_argument(
             "--keys",
             required=True,
             help="new columns: question,answer or with types: score:int, day:date?, "
             "tags:list, tone:good|bad (? may be missing)",
         )
+
+
+def _add_files(parser: argparse.ArgumentParser, output: str = "by default -") -> None:
+    """Add INPUT, how it is written, and OUTPUT."""
+    parser.add_argument("input", metavar="INPUT", nargs="+")
+    parser.add_argument("-o", "--output", default="-", help=output)
+    parser.add_argument(
+        "--sep", help="what parts the cells of INPUT: ';' or tab; by default a comma"
+    )
+    parser.add_argument(
+        "--encoding", help="of INPUT's text, such as cp1252; by default UTF-8"
+    )
+
+
+def _add_tables(commands: Any) -> None:
+    """Add what is done with tables without a model."""
+    from pandas_llm._cli import tables
+
+    chunk = _add(commands, "chunk", tables.chunk, "long texts in rows of their parts")
+    _add_files(chunk)
+    chunk.add_argument("--column", help="the column of texts; the only one is found")
+    chunk.add_argument(
+        "--max-tokens", type=int, required=True, help="the most tokens of a part"
+    )
+    chunk.add_argument("--overlap", type=int, default=0, help="tokens that repeat")
+    chunk.add_argument("--name", default="chunk", help="the column of the numbers")
+    evaluate = _add(
+        commands, "evaluate", tables.evaluate, "how often a column is right"
+    )
+    _add_files(evaluate, "the figures as a table; by default they are printed")
+    evaluate.add_argument("--predicted", required=True, help="what a model said")
+    evaluate.add_argument(
+        "--gold", required=True, help="what is true, empty if unknown"
+    )
+    evaluate.add_argument("--by", action="append", help="a column of groups")
+    evaluate.add_argument(
+        "--tolerance", type=float, default=0.0, help="how far a number may be off"
+    )
+    report = _add(commands, "report", tables.report, "the page on the run of a table")
+    _add_files(report, "the page, as .html; by default the totals are printed")
 
 
 def _demo(words: argparse.Namespace) -> int:

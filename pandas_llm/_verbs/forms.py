@@ -37,12 +37,19 @@ if TYPE_CHECKING:
     Table = pd.DataFrame | pd.Series
     Rows = Sequence[dict[str, Any]] | Sequence[str | None]
 
-    class Foreign(Protocol):
-        """A table or column of another package, such as Polars or Arrow."""
+    class _ForeignTable(Protocol):
+        # a Series of pandas has every method, for type checkers, but another shape
+        def to_pandas(self) -> Any: ...
+        @property
+        def shape(self) -> tuple[int, int]: ...
 
-        def to_pandas(self, *args: Any, **kwargs: Any) -> Any:
-            """Return it as pandas has it."""
+    class _ForeignColumn(Protocol):
+        def to_pandas(self) -> Any: ...
+        @property
+        def name(self) -> str: ...  # pandas' may be anything
 
+    Foreign = _ForeignTable | _ForeignColumn
+    """A table or column of another package, such as Polars or Arrow."""
 
 P = ParamSpec("P")
 R = TypeVar("R")

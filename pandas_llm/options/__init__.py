@@ -17,6 +17,7 @@ from pandas_llm.options.scopes import (
 from pandas_llm.options.table import OPTIONS, Loop, Options, Settings
 from pandas_llm.options.verbs import (
     ExplodeOptions,
+    FilterOptions,
     LabelOptions,
     RecordOptions,
     SeriesOptions,
@@ -27,6 +28,7 @@ from pandas_llm.options.words import documented, parameters, reference
 __all__ = [
     "OPTIONS",
     "ExplodeOptions",
+    "FilterOptions",
     "LabelOptions",
     "Loop",
     "Option",

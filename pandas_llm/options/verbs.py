@@ -73,6 +73,15 @@ class LabelOptions(SeriesOptions, total=False):
     ]
 
 
+class FilterOptions(Options, total=False):
+    """Options of ``filter``."""
+
+    keep_undecided: Annotated[bool, Option("Keep the rows that failed.")]
+    threshold: Annotated[
+        float, Option("The probability of yes from which a row is kept.")
+    ]
+
+
 class VectorOptions(SeriesOptions, total=False):
     """Options of ``embed``."""
 

@@ -493,7 +493,7 @@ def test_the_exit_codes_stand_on_the_page():
 @pytest.mark.timeout(180)
 def test_the_pages_commands_run_as_they_stand_there(folder):
     blocks = re.findall(r"^```sh\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     (folder / "prompt.txt").write_text("Facts of ${text}")
     module = f'pandas-llm() {{ "{sys.executable}" -m pandas_llm "$@"; }}'
     done = subprocess.run(
@@ -503,7 +503,17 @@ def test_the_pages_commands_run_as_they_stand_there(folder):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    for name in ("faq.jsonl", "facts.parquet", "topics.csv", "rephrased.jsonl"):
+    for name in (
+        "faq.jsonl",
+        "facts.parquet",
+        "topics.csv",
+        "rephrased.jsonl",
+        "about.csv.gz",
+        "vectors.parquet",
+        "parts.tsv",
+        "page.html",
+        "run.html",
+    ):
         assert (folder / name).stat().st_size, name
     assert "--- row 0" in done.stdout
     assert "requests to send" in done.stdout

@@ -47,6 +47,12 @@ assert_type(pandas_llm.extract(docs, "${text}", quoted), pd.DataFrame)
 assert_type(pandas_llm.generate(rows, "x", {"d": Quoted[date]}), list[dict[str, Any]])
 texts_too: list[dict[str, Any]] = pandas_llm.extract(["a"], "${value}", ["fact"])
 assert_type(pandas_llm.complete(["a"], "${value}"), list[Any])
+if TYPE_CHECKING:
+    import polars as pl
+
+    letters = pl.DataFrame({"text": ["a"]})
+    pandas_llm.extract(letters, "${text}", ["fact"])
+    pandas_llm.complete(letters["text"], "${value}")
 complete: pd.Series = pandas_llm.complete(docs, "${text}", temperature=0.5)
 assert_type(pandas_llm.complete(docs, "x", error_column="why"), pd.DataFrame)
 assert_type(pandas_llm.complete(rows, "${text}"), list[Any])

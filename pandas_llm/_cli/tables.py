@@ -1,0 +1,77 @@
+"""The commands over tables that ask no model: chunk, evaluate and report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pandas_llm._cli import files
+from pandas_llm._cli.commands import DONE, USAGE, message_of, read, say, warnings_said
+from pandas_llm.errors import LLMError, NoUsageError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    Run = Callable[[argparse.Namespace], None]
+
+
+def _command(run: Run) -> Callable[[argparse.Namespace], int]:
+    """Build a command that says what is wrong, and returns an exit code."""
+
+    def command(words: argparse.Namespace) -> int:
+        try:
+            with warnings_said():
+                run(words)
+        except (LLMError, ValueError, TypeError, OSError) as error:
+            say(message_of(error))
+            return USAGE
+        return DONE
+
+    return command
+
+
+@_command
+def chunk(words: argparse.Namespace) -> None:
+    """Cut the texts of a column."""
+    from pandas_llm._verbs import chunk as cut
+
+    table = read(words)
+    files.check_target(table, words.output)
+    sizes = {"max_tokens": words.max_tokens, "overlap": words.overlap}
+    parts = cut(table, words.column, name=words.name, **sizes)
+    files.write_table(parts, words.output)
+
+
+@_command
+def evaluate(words: argparse.Namespace) -> None:
+    """Print the figures, or write them."""
+    from pandas_llm._evaluation import evaluate as measure
+
+    table = read(words)
+    found = measure(
+        table, words.predicted, words.gold, words.by, tolerance=words.tolerance
+    )
+    if words.output == files.STANDARD:
+        print(found)  # noqa: T201 - what the command is for
+        return
+    files.check_target(found.summary, words.output)
+    files.write_table(found.summary.reset_index(), words.output)
+
+
+@_command
+def report(words: argparse.Namespace) -> None:
+    """Write the page on the run that made a table."""
+    table = read(words)
+    try:
+        page = table.llm.report()
+    except NoUsageError:
+        raise ValueError(
+            "only Parquet keeps what its run was: write OUTPUT of the verb as "
+            ".parquet, or pass the verb --report run.html"
+        ) from None
+    if words.output == files.STANDARD:
+        print(page)  # noqa: T201 - what the command is for
+        return
+    files.check_page(words.output)
+    page.save(Path(words.output).expanduser())
