@@ -31,6 +31,7 @@ include_patterns = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
+    "SECURITY.md",
 ]
 exclude_patterns = [".*", "site", "tests", "build", "dist", "**/.ipynb_checkpoints"]
 
