@@ -50,6 +50,9 @@ class Writing(NamedTuple):
             ) from None
 
 
+USUAL = Writing()
+
+
 def read_tables(paths: Sequence[str], how: Writing) -> pd.DataFrame:
     """Read files one below the other; all have the same columns, but those of JSON."""
     how.check()
@@ -72,7 +75,7 @@ def _named(path: str) -> list[str]:
     return sorted(found) or [path]
 
 
-def read_table(path: str, how: Writing) -> pd.DataFrame:
+def read_table(path: str, how: Writing = USUAL) -> pd.DataFrame:
     """Read a table by its file's ending; ``-`` is JSON Lines from standard input."""
     if path == STANDARD:
         return _read_lines(sys.stdin.buffer, how)
