@@ -51,6 +51,8 @@ class Column(NamedTuple):
     """The categories, for kind ``"category"``, in the order declared."""
     quoted: Literal["", "one", "many"] = ""
     """Whether its values come with the words that they stand on: one, or a list."""
+    exact: str = ""
+    """What pandas has no dtype for and other tables have: a date, or a list of str."""
 
 
 class Quotation(BaseModel):
@@ -72,12 +74,13 @@ class RecordModel(BaseModel):
 Step = tuple[str, "Callable[[Any], Any]"]
 """The attribute path of a column, and the function that converts its value."""
 
+_DATES = (dt.date, PastDate, FutureDate)
 _KINDS: Mapping[Any, Kind] = {
     str: "str",
     int: "int",
     float: "float",
     bool: "bool",
-    **dict.fromkeys((dt.date, PastDate, FutureDate), "datetime"),
+    **dict.fromkeys(_DATES, "datetime"),
     **dict.fromkeys((dt.datetime, AwareDatetime, NaiveDatetime), "datetime"),
     **dict.fromkeys((PastDatetime, FutureDatetime), "datetime"),
 }
@@ -102,7 +105,8 @@ def columns_of(
             columns += [c._replace(name=f"{name}.{c.name}") for c in inner[1]]
         else:
             kind, labels = _kind(field.annotation)
-            columns.append(Column(name, kind, labels))
+            exact = _exact(field.annotation)
+            columns.append(Column(name, kind, labels, exact=exact))
             steps.append((attribute, converter(columns[-1])))
     return steps, columns
 
@@ -161,7 +165,8 @@ def _quoted(name: str, annotation: Any) -> Column | None:
         return None
     if many:
         return Column(name, "object", (), "many")
-    return Column(name, *_kind(asked.model_fields["value"].annotation), "one")
+    value = asked.model_fields["value"].annotation
+    return Column(name, *_kind(value), "one", _exact(value))
 
 
 def _kind(annotation: Any) -> tuple[Kind, tuple[Any, ...]]:
@@ -171,6 +176,20 @@ def _kind(annotation: Any) -> tuple[Kind, tuple[Any, ...]]:
     if isinstance(plain, type) and issubclass(plain, enum.Enum):
         return "category", tuple(member.value for member in plain)
     return (_KINDS.get(plain, "object") if isinstance(plain, type) else "object"), ()
+
+
+def _exact(annotation: Any) -> str:
+    """Return "date", "list of str" and the like, or nothing."""
+    plain = _plain(annotation)
+    if get_origin(plain) is list:
+        item = _bare(get_args(plain)[0])
+        named = "date" if _hashable(item) in _DATES else _KINDS.get(_hashable(item), "")
+        return f"list of {named}" if named else ""
+    return "date" if _hashable(plain) in _DATES else ""
+
+
+def _hashable(plain: Any) -> type | None:
+    return plain if isinstance(plain, type) else None
 
 
 # -- values ---------------------------------------------------------------------

@@ -15,14 +15,15 @@ import pandas as pd
 from pandas_llm.errors import ConfigurationError, InvalidTypeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 
 class Given(NamedTuple):
     """Data as pandas has it, and the function that puts a result into its kind."""
 
     table: pd.DataFrame | pd.Series
-    back: Callable[[Any], Any]
+    back: Callable[..., Any]
+    """Takes the result, and what `Column.exact` says of its columns."""
 
 
 def taken_in(data: Any) -> Given:
@@ -37,12 +38,14 @@ def taken_in(data: Any) -> Given:
     return _from_narwhals(data)
 
 
-def _itself(result: Any) -> Any:
+def _itself(result: Any, exact: Any = None) -> Any:
+    del exact
     return result
 
 
-def _as_list(result: Any) -> Any:
+def _as_list(result: Any, exact: Any = None) -> Any:
     """Return a list of dicts, or of values, with None for NA."""
+    del exact
     if not isinstance(result, (pd.DataFrame, pd.Series)):
         return result
     result = _flat(result)
@@ -115,7 +118,13 @@ def _unknown(kind: str) -> InvalidTypeError:
     return InvalidTypeError(msg)
 
 
-def _to_narwhals(own: Any, schema: Any, dtypes: pd.Series, result: Any) -> Any:
+def _to_narwhals(
+    own: Any,
+    schema: Any,
+    dtypes: pd.Series,
+    result: Any,
+    exact: Mapping[str, str] | None = None,
+) -> Any:
     """Return a result as a table of the package of `own`."""
     import narwhals as nw
     import pyarrow as pa
@@ -133,7 +142,8 @@ def _to_narwhals(own: Any, schema: Any, dtypes: pd.Series, result: Any) -> Any:
         values, name = frame.iloc[:, at], str(label)
         # a column that stayed what it was has the type that it had
         same = label in dtypes.index and dtypes[label] == values.dtype
-        columns[name] = _arrow(values, schema.field(name).type if same else None)
+        kind = schema.field(name).type if same else _kind((exact or {}).get(name))
+        columns[name] = _arrow(values, kind)
         kept += [name] if same else []
     table = nw.DataFrame.from_arrow(pa.table(columns), backend=own.implementation)
     had, has = own.schema, table.schema
@@ -143,6 +153,24 @@ def _to_narwhals(own: Any, schema: Any, dtypes: pd.Series, result: Any) -> Any:
     if series:
         return table.get_column(table.columns[0]).rename(str(named)).to_native()
     return table.to_native()
+
+
+def _kind(exact: str | None) -> Any:
+    """Return the type of Arrow for what `Column.exact` says; None if it is silent."""
+    import pyarrow as pa
+
+    if not exact:
+        return None
+    item = exact.removeprefix("list of ")
+    kinds = {
+        "str": pa.string(),
+        "int": pa.int64(),
+        "float": pa.float64(),
+        "bool": pa.bool_(),
+        "date": pa.date32(),
+        "datetime": pa.timestamp("us"),
+    }
+    return kinds[item] if item == exact else pa.list_(kinds[item])
 
 
 def _arrow(values: pd.Series, kind: Any) -> Any:

@@ -110,6 +110,16 @@ def build_result(
     return out
 
 
+def handed_back(out: Any, source: Source, task: Task, data: Any) -> Any:
+    """Return a result in the kind of the data, and keep what it was asked for."""
+    note(out, task, data)
+    return _in_kind(out, source, task)
+
+
+def _in_kind(out: Any, source: Source, task: Task) -> Any:
+    return source.given.back(out, {c.name: c.exact for c in task.output.columns})
+
+
 def rehearse(source: Source, task: Task) -> None:
     """Build the result of two rows, so that an error of pandas costs nothing."""
     rows = min(2, source.rows)
@@ -120,7 +130,7 @@ def rehearse(source: Source, task: Task) -> None:
     try:
         few = source._replace(frame=source.frame.iloc[:rows])
         out = build_result(few, outcomes, task, {"usage": Usage()})
-        source.given.back(out)
+        _in_kind(out, few, task)
     except pd.errors.DuplicateLabelError as error:
         msg = (
             "the frame does not allow duplicate labels, and a row may become several: "

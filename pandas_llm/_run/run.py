@@ -25,7 +25,12 @@ from pandas_llm._pacing import CostBudget
 from pandas_llm._run import blocking, summary
 from pandas_llm._run.filling import asked_rows, check_columns
 from pandas_llm._run.prompts import prompts_of, quoting, shared_spec
-from pandas_llm._run.result import build_result, failure_table, note, rehearse
+from pandas_llm._run.result import (
+    build_result,
+    failure_table,
+    handed_back,
+    rehearse,
+)
 from pandas_llm._run.rows import all_na, source_of
 from pandas_llm._run.sureness import check_gold, settle
 from pandas_llm._run.task import check_names
@@ -316,8 +321,7 @@ class TaskRun:
     def _partial(self) -> Any:
         """Build the result from what there is."""
         out = build_result(self.source, self.outcomes, self.task, self._facts())
-        note(out, self.task, self.data)
-        return self.source.given.back(out)
+        return handed_back(out, self.source, self.task, self.data)
 
     def _answered(self) -> str:
         """Return how many rows each model has answered."""

@@ -201,6 +201,7 @@ def _places(output: Mapping[str, Any]) -> list[Place]:
                 column["kind"],
                 tuple(column["labels"]),
                 column["quoted"],
+                column.get("exact", ""),  # not in older jobs
             ),
             column["path"],
             column["numbers"],

@@ -64,7 +64,7 @@ def test_extract_keeps_the_columns_and_types_the_new_ones():
         "share": pl.Float64,
         "sure": pl.Boolean,
         "mood": pl.Categorical,
-        "born": pl.Datetime("us"),
+        "born": pl.Date,
         "tags": pl.List(pl.String),
         "name": pl.String,
     }
@@ -188,6 +188,30 @@ def test_a_replaced_column_has_the_type_of_its_key():
     data = FRAME.with_columns(year=pl.lit("old"))
     out = pandas_llm.extract(data, "On ${text}", {"year": int}, overwrite=True, **SIM)
     assert out.schema["year"] == pl.Int64
+
+
+def test_types_do_not_depend_on_the_answers():
+    keys = {
+        "tags": list[str],
+        "days": list[dt.date],
+        "seen": dt.datetime,
+        "n": list[int],
+    }
+    keys |= {"born": dt.date | None}
+    kinds = {
+        "tags": pl.List(pl.String),
+        "days": pl.List(pl.Date),
+        "seen": pl.Datetime("us"),
+        "n": pl.List(pl.Int64),
+        "born": pl.Date,
+    }
+    nothing = FRAME.with_columns(text=pl.lit(None, pl.String))
+    with pytest.warns(pandas_llm.LLMWarning, match="NA in every row"):
+        out = pandas_llm.extract(nothing, "On ${text}", keys, **SIM)
+    assert dict(out.select(list(keys)).schema) == kinds
+    told = pandas_llm.extract(FRAME, "On ${text}", keys, **SIM)
+    assert dict(told.select(list(keys)).schema) == kinds
+    assert told["days"].drop_nulls().len() == 2
 
 
 def test_values_of_several_types_are_json():
