@@ -111,10 +111,32 @@ def _is_seconds(value: Any) -> bool:
     return _is_number(seconds) and seconds > 0
 
 
+_OF_EACH_ROW = ("messages", "model", "input", "contents")
+"""Fields of a body that hold the row's prompt, or say who answers it."""
+
+
+def _is_extra(value: Any) -> bool:
+    return isinstance(value, Mapping) and not value.keys() & set(_OF_EACH_ROW)
+
+
+def _plain(value: Any) -> Any:
+    """Return numpy's numbers and arrays as Python's own."""
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    tolist = getattr(value, "tolist", None)
+    return tolist() if callable(tolist) else value
+
+
 _BOOLEANS = (True, False)
 TEXT = Rule("a str", lambda value: isinstance(value, str))
 TEXTS = Rule("a list of str", _is_texts)
-TEXT_OR_TEXTS = Rule("a str or a list of str", lambda v: TEXT.holds(v) or _is_texts(v))
+TEXT_OR_TEXTS = Rule(
+    "a str or a list of str",
+    lambda v: TEXT.holds(_plain(v)) or _is_texts(_plain(v)),
+    _plain,
+)
 FLAG = one_of(*_BOOLEANS)
 COUNT, COUNT_OR_ZERO = whole(1), whole(0)
 NUMBER = Rule("a number of at least 0", lambda v: _is_number(v) and v >= 0)
@@ -122,6 +144,13 @@ POSITIVE = Rule("a number above 0", lambda v: _is_number(v) and v > 0)
 SECONDS = Rule("a number above 0 (seconds) or a Timedelta", _is_seconds, _seconds)
 SESSION = Rule("an aiohttp.ClientSession", lambda value: hasattr(value, "post"))
 MAPPING = Rule("a mapping", lambda value: isinstance(value, Mapping))
+EXTRA = Rule(
+    "a mapping without "
+    + ", ".join(map(repr, _OF_EACH_ROW))
+    + ", which the prompt and model= fill",
+    _is_extra,
+    _plain,
+)
 KEY = Rule("a str or a callable", lambda v: isinstance(v, str) or callable(v))
 HEADERS = Rule("a mapping of str to str", _is_headers)
 SEED = Rule("a whole number", _is_whole)

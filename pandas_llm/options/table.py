@@ -111,7 +111,7 @@ class Options(TypedDict, total=False):
     ]
     extra: Annotated[
         Mapping[str, Any] | None,
-        Option("Fields merged into the request's body.", rules.MAPPING, variable=False),
+        Option("Fields merged into the request's body.", rules.EXTRA, variable=False),
     ]
     concurrency: Annotated[
         int | Literal["auto"],

@@ -262,3 +262,25 @@ def test_paths_of_options_mean_the_same_wherever_a_plan_is_run(tmp_path, monkeyp
     assert settings.ca == str(tmp_path / "ca.pem")
     assert [*settings.cert] == [str(tmp_path / name) for name in ("c.pem", "k.pem")]
     assert settings.files_root == str(tmp_path / "photos")
+
+
+@pytest.mark.parametrize("field", ["messages", "model", "input", "contents"])
+def test_extra_does_not_override_what_a_row_asks(field, simulator, on):
+    server = simulator()
+    with pytest.raises(ValueError, match=f"extra must be .* without .*'{field}'"):
+        pd.DataFrame({"text": ["a"]}).llm.complete(
+            "${text}", extra={field: "x"}, **on(server)
+        )
+    assert server.stats()["requests"] == 0
+
+
+def test_numpy_values_are_sent_as_plain_ones(simulator, on):
+    server = simulator()
+    extra = {"top_k": np.int64(3), "bias": {"7": np.float64(0.5)}, "ids": np.arange(2)}
+    stop = np.array(["END"])
+    pd.DataFrame({"text": ["a"]}).llm.complete(
+        "${text}", extra=extra, stop=stop, **on(server)
+    )
+    (body,) = [request["body"] for request in server.requests()]
+    sent = {name: body[name] for name in (*extra, "stop")}
+    assert sent == {"top_k": 3, "bias": {"7": 0.5}, "ids": [0, 1], "stop": ["END"]}
