@@ -201,6 +201,11 @@ class Plan:
         return self._task.output.schema
 
     @property
+    def refills(self) -> bool:
+        """Whether the columns of an earlier run are replaced or filled."""
+        return self._task.shape.overwrite or self._task.shape.only_missing
+
+    @property
     def renumbers(self) -> bool:
         """Whether the result has an index of its own."""
         return self._task.shape.ignore_index

@@ -29,11 +29,18 @@ class Filling(NamedTuple):
     """The columns of the earlier run, with the dtypes of this one."""
 
 
-def check_columns(source: Source, task: Task) -> None:
-    """Refuse new columns that are there already, unless they are to be filled."""
+def check_columns(source: Source, task: Task, used: Sequence[str]) -> None:
+    """Refuse new columns that are there already, unless they are to be filled.
+
+    One that the prompts use is never filled: a second run would ask about answers.
+    """
     names = [name for name, _ in task.columns]
     if task.shape.overwrite or task.shape.only_missing:
         check_once(source, names)
+        for name in names:
+            if name in used:
+                msg = f"the prompt is made of {name!r}, so it is kept: rename the key"
+                raise InvalidValueError(msg)
     elif task.verb == "extract":
         way = "pass overwrite=True to replace it, rename the key"
         check_new(source, names, way)

@@ -110,7 +110,7 @@ class TaskRun:
             labels=self.source.frame.index,
         )
         check_names(task)
-        check_columns(self.source, task)
+        check_columns(self.source, task, self.prompts.columns)
         asked = asked_rows(self.source, task, at)
         if asked is not None:
             self.outcomes.done[:] = (~asked).tobytes()

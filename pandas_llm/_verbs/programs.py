@@ -16,6 +16,7 @@ from pandas_llm._display import ends_here
 from pandas_llm.errors import (
     ConfigurationError,
     CostLimitError,
+    InvalidTypeError,
     InvalidValueError,
     LLMWarning,
     warn,
@@ -56,6 +57,9 @@ class Program:
     ) -> None:
         self.name, self.steps, self.failed = name, steps, failed
         self.plans, self._span = plans, span
+        if any(plan.refills for plan in plans):
+            msg = f"{name} fills no columns: leave overwrite= and only_missing= out"
+            raise InvalidTypeError(msg)
         if batches is not None and any(plan.settings.batch for plan in plans):
             msg = f"{name} takes no batch=True: {batches}"
             raise ConfigurationError(msg)

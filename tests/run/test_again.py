@@ -153,6 +153,18 @@ def test_columns_that_cannot_be_filled_are_refused_before_anything_is_sent(
         assert server.bodies == []
 
 
+@pytest.mark.parametrize("again", ["overwrite", "only_missing"])
+def test_columns_that_the_prompt_is_made_of_are_kept(again, on):
+    with numbered(1) as server:
+        with pytest.raises(ValueError, match="is made of 'text', so it is kept"):
+            rows().llm.extract("${text}", {"text": str}, **on(server), **{again: True})
+        for verb in ("matches", "filter"):
+            ask = getattr(rows().llm, verb)
+            with pytest.raises(TypeError, match=f"{verb} fills no columns"):
+                ask("Is it? ${text}", **on(server), **{again: True})
+        assert server.bodies == []
+
+
 def test_two_columns_of_one_name_cannot_be_filled(on):
     old = pd.concat([rows(), rows()[["own"]].rename(columns={"own": "n"})] * 2, axis=1)
     old = old.iloc[:, [0, 1, 2, 5]]
