@@ -34,6 +34,9 @@ def engine_plan(
 
 def check_plan(plan: Plan) -> Plan:
     """Return a plan that workers can be sent and keep; raise for another."""
+    if plan.settings.on_row is not None:
+        msg = "rows come in other processes here: on_row= is for df.llm, leave it out"
+        raise ConfigurationError(msg)
     if plan.settings.max_cost is not None:
         raise ConfigurationError(
             "max_cost holds for one run, and each partition is one: leave it out, and "

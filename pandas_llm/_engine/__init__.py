@@ -17,12 +17,13 @@ from pandas_llm._engine.client import Client
 from pandas_llm._engine.events import Events
 from pandas_llm._engine.feed import Feed, Item
 from pandas_llm._engine.open import Setup, offline_client, open_client
-from pandas_llm._engine.outcomes import Details, Outcomes
+from pandas_llm._engine.outcomes import Arrivals, Details, Outcomes
 from pandas_llm._engine.transport import Transport
 from pandas_llm._engine.workers import Engine
 
 __all__ = [
     "SIMULATED",
+    "Arrivals",
     "Client",
     "Details",
     "Engine",

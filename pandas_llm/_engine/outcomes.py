@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -11,8 +11,13 @@ import numpy as np
 from pandas_llm.types import Remark
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from pandas_llm.errors import LLMError
     from pandas_llm.types import Outcome
+
+
+_NOT_YET = -1
 
 
 class Remarks:
@@ -106,9 +111,13 @@ class Outcomes:
         self.details: dict[int, Details] | None = {} if details else None
         self.unfinished: LLMError | None = None
         """The error of rows that were not done when the run ended."""
+        self.arrived: deque[tuple[int, int, int]] | None = None
+        """Is filled, where somebody reads it, with each row's position and where its
+        records begin and end; for a row that shares a call with -1 and its leader."""
 
     def add(self, position: int, outcome: Outcome) -> None:
         """Record one row's outcome."""
+        begin = len(self.positions)
         for record in outcome.records:
             for column, value in zip(self.columns, record, strict=True):
                 column.append(value)
@@ -121,6 +130,8 @@ class Outcomes:
         if self.details is not None:
             self.details[position] = _details(outcome)
         self.done[position] = 1
+        if self.arrived is not None:
+            self.arrived.append((position, begin, len(self.positions)))
 
     def note(self, position: int, remark: Remark) -> None:
         """Add a remark on a row that was answered."""
@@ -136,10 +147,14 @@ class Outcomes:
     def skip(self, position: int) -> None:
         """Mark a row that needs no request."""
         self.done[position] = 1
+        if self.arrived is not None:
+            self.arrived.append((position, 0, 0))
 
     def share(self, position: int, leader: int) -> None:
         """Let a row have the outcome of its leader."""
         self.leaders[position] = leader
+        if self.arrived is not None:
+            self.arrived.append((position, -1, leader))
 
     def leader(self, position: int) -> int:
         """Return the row whose outcome a row has; mostly itself."""
@@ -184,6 +199,57 @@ class Outcomes:
         """Return the rows that are answered with a remark, in order."""
         positions: list[int] = np.flatnonzero(self._notes.numbers).tolist()
         return positions
+
+
+class Arrivals:
+    """Calls the function of `on_row` for each row that has come.
+
+    The engine's thread adds rows to a queue, `deliver` empties it.
+    """
+
+    def __init__(
+        self,
+        call: Callable[..., None] | None,
+        names: Sequence[str],
+        outcomes: Outcomes,
+        labels: Any,
+    ) -> None:
+        self._call, self._names = call, names
+        self._outcomes, self._labels = outcomes, labels
+        if call is None:
+            return
+        self._queue: deque[tuple[int, int, int]] = deque()
+        outcomes.arrived = self._queue
+        self._begin = array("q", [_NOT_YET]) * outcomes.rows
+        self._end = array("q", [_NOT_YET]) * outcomes.rows
+        self._followers: dict[int, list[int]] = defaultdict(list)
+        """Rows that wait for one whose call they share."""
+
+    def deliver(self) -> None:
+        """Call the function for all rows that have come since the last time."""
+        if self._call is None:
+            return
+        while self._queue:
+            position, begin, end = self._queue.popleft()
+            if begin != _NOT_YET:
+                self._begin[position], self._end[position] = begin, end
+                self._tell(position, position)
+                for follower in self._followers.pop(position, ()):
+                    self._tell(follower, position)
+            elif self._begin[end] != _NOT_YET:
+                self._tell(position, end)
+            else:
+                self._followers[end].append(position)
+
+    def _tell(self, position: int, leader: int) -> None:
+        places = range(self._begin[leader], self._end[leader])
+        columns = self._outcomes.columns
+        named = list(zip(self._names, columns, strict=False))
+        records = [{name: values[at] for name, values in named} for at in places]
+        remark = self._outcomes.error(leader)
+        error = None if remark is None else f"{remark.kind}: {remark.message}"
+        assert self._call is not None  # noqa: S101 - for type checkers
+        self._call(position, self._labels[position], records, error)
 
 
 def _details(outcome: Outcome) -> Details:

@@ -38,16 +38,28 @@ def _nothing() -> None: ...
 
 async def _ticking(job: Coroutine[Any, Any, T], tick: Callable[[], None]) -> T:
     """Await a job and call `tick` now and then, in the same loop."""
+    this, trouble = asyncio.current_task(), None
 
     async def beat() -> None:
+        nonlocal trouble
         while True:
             await asyncio.sleep(_SLICE)
-            tick()
+            try:
+                tick()
+            except Exception as error:  # noqa: BLE001 - of the caller's own function
+                trouble = error
+                if this is not None:
+                    this.cancel()
+                return
 
     beats = asyncio.get_running_loop().create_task(beat())
     try:
         return await job
     finally:
+        if trouble is not None:
+            if this is not None:
+                this.uncancel()
+            raise trouble
         beats.cancel()
         await asyncio.gather(beats, return_exceptions=True)
 

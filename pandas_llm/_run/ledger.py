@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pandas_llm._display import Usage
 from pandas_llm._report import join_summaries
 from pandas_llm._run.result import annotate, read_attrs
-from pandas_llm._run.run import remember
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+_last = threading.local()
+
+
+def last_usage() -> Usage:
+    """Return what the last run of this thread used, where attrs cannot tell.
+
+    Examples
+    --------
+    >>> import pandas_llm
+    >>> isinstance(pandas_llm.last_usage(), pandas_llm.Usage)
+    True
+    """
+    return getattr(_last, "usage", None) or Usage()
+
+
+def remember(usage: Usage) -> None:
+    """Set what `last_usage` returns in this thread."""
+    _last.usage = usage
 
 
 class Ledger:

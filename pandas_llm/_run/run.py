@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from contextlib import AsyncExitStack, contextmanager
 from contextvars import ContextVar
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
 from pandas_llm._display import Bar, Status, Usage
 from pandas_llm._engine import (
+    Arrivals,
     Engine,
     Events,
     Feed,
@@ -24,6 +24,7 @@ from pandas_llm._engine import (
 from pandas_llm._pacing import CostBudget
 from pandas_llm._run import blocking, summary
 from pandas_llm._run.filling import asked_rows, check_columns
+from pandas_llm._run.ledger import remember
 from pandas_llm._run.prompts import prompts_of, quoting, shared_spec
 from pandas_llm._run.result import (
     build_result,
@@ -53,22 +54,9 @@ if TYPE_CHECKING:
     from pandas_llm._run.task import Task
     from pandas_llm.types import Endpoint, Remark
 
-_last = threading.local()
 _notices: ContextVar[list[str] | None] = ContextVar("notices", default=None)
 T = TypeVar("T")
 Work: TypeAlias = "Callable[[], Coroutine[Any, Any, T]]"
-
-
-def last_usage() -> Usage:
-    """Return what the last run of this thread used, where attrs cannot tell.
-
-    Examples
-    --------
-    >>> import pandas_llm
-    >>> isinstance(pandas_llm.last_usage(), pandas_llm.Usage)
-    True
-    """
-    return getattr(_last, "usage", None) or Usage()
 
 
 @contextmanager
@@ -79,11 +67,6 @@ def collected(notices: list[str]) -> Iterator[None]:
         yield
     finally:
         _notices.reset(token)
-
-
-def remember(usage: Usage) -> None:
-    """Set what `last_usage` returns in this thread."""
-    _last.usage = usage
 
 
 class TaskRun:
@@ -103,12 +86,9 @@ class TaskRun:
         self.source = source_of(data)
         self.prompts = prompts_of(task, self.source)
         self.task = task = quoting(task, self.prompts)
-        self.outcomes = Outcomes(
-            self.source.rows,
-            task.output.width,
-            details=self.settings.details,
-            labels=self.source.frame.index,
-        )
+        width, details = task.output.width, self.settings.details
+        rows, labels = self.source.rows, self.source.frame.index
+        self.outcomes = Outcomes(rows, width, details=details, labels=labels)
         check_names(task)
         check_columns(self.source, task, self.prompts.columns)
         asked = asked_rows(self.source, task, at)
@@ -118,9 +98,10 @@ class TaskRun:
             check_gold(self.source, task)
             rehearse(self.source, task)
         self.prompts.only(asked)
+        on_row = self.settings.on_row
+        self.arrivals = Arrivals(on_row, task.names, self.outcomes, labels)
         self.events = Events(budget=CostBudget(self.settings.max_cost))
-        count = self.source.rows if asked is None else int(asked.sum())
-        self.events.totals.rows = count
+        self.events.totals.rows = rows if asked is None else int(asked.sum())
         self.usage = Usage()
         self.failed: Sequence[int] = ()
         self.status: Callable[[], Status] = Status
@@ -208,6 +189,7 @@ class TaskRun:
 
     def _tick(self) -> None:
         """Show and log the progress; called in the caller's thread."""
+        self.arrivals.deliver()
         now, status = time.monotonic() - self.events.started, self.status()
         limited, outage = status.seconds > 0, status.outage
         self.events.log.sample(now, self.events.totals, limited=limited, outage=outage)
@@ -250,6 +232,8 @@ class TaskRun:
         if error is not None and not isinstance(error, ConfigurationError):
             self._attach(error)
         try:
+            if error is None:
+                self.arrivals.deliver()
             self.bar.close()
         except Exception as trouble:  # of the caller's own function
             self._attach(trouble)

@@ -146,6 +146,13 @@ class Task:
         return (self.shape.dimensions or 0) if self.verb == "embed" else None
 
     @property
+    def names(self) -> list[str]:
+        """What the values of an answer are called."""
+        if self.verb in NAMES:
+            return [self.shape.called(self.verb)]
+        return [column.name for column in self.output.columns]
+
+    @property
     def odds(self) -> Literal["", "words", "codes"]:
         """Whether token probabilities are wanted, and by which words of the labels."""
         if not self.shape.weighs or self.settings.n > 1 or not self.output.questions:

@@ -57,6 +57,10 @@ class Program:
     ) -> None:
         self.name, self.steps, self.failed = name, steps, failed
         self.plans, self._span = plans, span
+        by_row = name in ("matches", "filter") and len(plans) == 1
+        if not by_row and any(plan.settings.on_row is not None for plan in plans):
+            msg = f"{name} asks questions of its own, not one a row: leave on_row= out"
+            raise ConfigurationError(msg)
         if any(plan.refills for plan in plans):
             msg = f"{name} fills no columns: leave overwrite= and only_missing= out"
             raise InvalidTypeError(msg)

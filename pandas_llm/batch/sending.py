@@ -32,7 +32,7 @@ class Sending:
     def __init__(self, task: Task, data: Any) -> None:
         self._task = task
         self._path = _path(task.settings)
-        _check_weighing(task)
+        _check_carried(task)
         self._written = saved.write(task)
         self.notes: list[str] = []
         self.tell: Callable[[str], None] = lambda _: None
@@ -99,8 +99,11 @@ async def settle_all(upload: Upload, book: Book) -> None:
             book.drop(part)
 
 
-def _check_weighing(task: Task) -> None:
-    """Refuse probabilities and known labels that a batch cannot carry."""
+def _check_carried(task: Task) -> None:
+    """Refuse what a batch cannot carry."""
+    if task.settings.on_row is not None:
+        msg = "a batch's rows come all at its end: leave on_row= or batch=True out"
+        raise ConfigurationError(msg)
     each = len(task.output.questions) + bool(task.output.open)
     if task.odds and each > 1:
         msg = (

@@ -167,6 +167,7 @@ CERTIFICATE = Rule(
     "a path or a (certificate, key) pair of paths",
     lambda v: _is_path(v) or (_is_pair(v) and all(map(_is_path, v))),
 )
+FUNCTION = Rule("a function", callable)
 BAR = Rule(
     "True, False, None or a function",
     lambda v: v is None or FLAG.holds(v) or callable(v),

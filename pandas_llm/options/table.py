@@ -251,6 +251,16 @@ class Options(TypedDict, total=False):
             rules.BAR,
         ),
     ]
+    on_row: Annotated[
+        Callable[[int, Any, list[dict[str, Any]], str | None], None] | None,
+        Option(
+            "A function called with (position, label, records, error) for each row as "
+            "it comes, kept ones too.",
+            rules.FUNCTION,
+            variable=False,
+            flag=False,
+        ),
+    ]
     details: Annotated[
         bool,
         Option(
@@ -349,6 +359,7 @@ class Settings:
     images: str | Sequence[str] | None
     na_action: Literal["ignore"] | None
     progress: bool | Callable[[Progress], None] | None
+    on_row: Callable[[int, Any, list[dict[str, Any]], str | None], None] | None
     details: bool
     loop: Loop
     session: "aiohttp.ClientSession | None"

@@ -31,7 +31,7 @@ CASES = {
 }
 NO_VARIABLE = {
     *("api_key", "headers", "examples", "extra"),
-    *("values", "session", "prices", "cache"),
+    *("values", "session", "prices", "cache", "on_row"),
 }
 
 
