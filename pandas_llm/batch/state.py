@@ -284,7 +284,9 @@ async def sole_sender(
 
 def _locked(path: Path) -> sqlite3.Connection | None:
     try:
-        connection = sqlite3.connect(f"{path}-sending", 0.0, isolation_level=None)
+        connection = sqlite3.connect(
+            f"{path}-sending", timeout=0.0, isolation_level=None
+        )
         try:
             connection.execute("BEGIN EXCLUSIVE")
         except BaseException:
