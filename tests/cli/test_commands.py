@@ -203,7 +203,7 @@ def test_flags_come_from_the_table_of_options(capsys):
         assert (f"--{name.replace('_', '-')}" in shown) == option.flag, name
         assert (option.says.replace("`", "") in words) == option.flag, name
     hidden = {name for name, option in options.OPTIONS.items() if not option.flag}
-    assert hidden == {"api_key", "session", "loop"}
+    assert hidden == {"api_key", "session", "loop", "on_row"}
     assert "--api-key" not in shown
     assert "exit codes" in shown
     assert re.search(

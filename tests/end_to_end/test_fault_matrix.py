@@ -117,7 +117,7 @@ def check_reported(out, error, said, errors, expected):
 def test_a_row_whose_every_try_fails_fails_alone(fault, place, errors, run, simulator):
     at = PLACES[place]
     server = simulator(fail_if={f"Row {at}.": fault}, fault_delay=0.01)
-    patience = {"request_timeout": 0.2} if fault == "hang" else {}
+    patience = {"request_timeout": 1.0} if fault == "hang" else {}
     out, error, said = run(server, errors, **patience)
     check_reported(out, error, said, errors, {at: KINDS[fault]})
     # a connection that breaks is tried once more, free of charge
@@ -190,7 +190,7 @@ def test_a_rate_limit_for_every_row_lasts_until_the_deadline(errors, run, simula
 @pytest.mark.parametrize("fault", FAILING)
 def test_a_failure_of_every_row_stops_the_run_after_ten(fault, errors, run, simulator):
     server = simulator(faults={fault: 1.0}, fault_delay=0.01)
-    patience = {"request_timeout": 0.2} if fault == "hang" else {}
+    patience = {"request_timeout": 1.0} if fault == "hang" else {}
     out, error, said = run(server, errors, **patience)
     assert type(error) is FirstRowsError
     found = list(reasons(out).values())
@@ -218,7 +218,7 @@ def test_no_use_of_any_answer_fails_every_row(fault, errors, run, simulator):
 @pytest.mark.parametrize("fault", [f for f in KINDS if f not in WITHHELD])
 def test_ten_percent_of_a_passing_fault_fail_no_row(fault, errors, run, simulator):
     server = simulator(faults={fault: 0.1}, fault_delay=0.01, seed=SEED)
-    patience = {"request_timeout": 0.2} if fault == "hang" else {}
+    patience = {"request_timeout": 1.0} if fault == "hang" else {}
     out, error, said = run(
         server, errors, rows=36, max_retries=5, output_retries=5, **patience
     )

@@ -118,7 +118,7 @@ def look(pages: dict[str, str], scripts: dict[str, str], folder: Path) -> list[d
 
 async def _look(pages, scripts, folder):
     seen = []
-    with tempfile.TemporaryDirectory() as profile:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         words = [find(), "--headless=new", "--no-sandbox", "--hide-scrollbars"]
         words += ["--remote-debugging-port=0", f"--user-data-dir={profile}"]
         process = subprocess.Popen(
