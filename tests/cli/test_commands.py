@@ -490,6 +490,7 @@ def test_the_exit_codes_stand_on_the_page():
         assert re.search(rf"^\| {code} \|", PAGE, re.MULTILINE), code
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_the_pages_commands_run_as_they_stand_there(folder):
     blocks = re.findall(r"^```sh\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)

@@ -253,7 +253,14 @@ def wait_for(holds):
 
 
 @pytest.mark.parametrize("latency", [0.02, 0.2])
-@pytest.mark.parametrize("fault", ["reset", "error_200", "503"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param("reset", marks=pytest.mark.slow),
+        pytest.param("error_200", marks=pytest.mark.slow),
+        "503",
+    ],
+)
 def test_an_outage_in_the_middle_costs_no_row_and_few_requests(
     fault, latency, run, simulator, monkeypatch
 ):

@@ -85,6 +85,7 @@ def pages(simulator, on, tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_nothing_is_cut_and_no_page_scrolls_sideways(pages, tmp_path):
     seen = look(pages, SCRIPTS, tmp_path)
     assert len(seen) == len(pages) * len(SIZES)

@@ -87,7 +87,7 @@ def test_examples_of_every_form_of_a_verb_run(owner):
     assert runner.summarize().failed == 0
 
 
-@pytest.mark.parametrize("columns", [80, 110])
+@pytest.mark.parametrize("columns", [80, pytest.param(110, marks=pytest.mark.slow)])
 def test_the_demo_runs_twice_alike_and_fits_the_terminal(columns):
     command = [sys.executable, "-m", "pandas_llm", "demo"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

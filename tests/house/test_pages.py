@@ -85,6 +85,7 @@ def test_the_readme_is_short_and_shows_first_what_it_does():
     assert "](docs/picture.svg)" in first
 
 
+@pytest.mark.slow
 def test_the_picture_is_drawn_from_a_run():
     drawn, kept = picture.draw(), picture.PICTURE.read_text()
     for said in ("100%", "400/400", "rows: 400", "failed: 0", "rows a second"):
