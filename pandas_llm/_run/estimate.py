@@ -73,14 +73,13 @@ class Estimate(Table):
     pilot: int = 0
     fewest: int | None = None
 
-    def between(self, rows: int, least: float, most: float) -> Estimate:
+    def between(self, least: float, most: float) -> Estimate:
         """Return an estimate of some questions for between so many times as many."""
         low, high = (
             self.cost if math.isnan(end) else end for end in (self.low, self.high)
         )
         return replace(
             self,
-            rows=rows,
             requests=round(self.requests * most),
             input_tokens=round(self.input_tokens * most),
             output_tokens=round(self.output_tokens * most),
@@ -88,6 +87,21 @@ class Estimate(Table):
             low=low * least,
             high=high * most,
             fewest=round(self.requests * least),
+        )
+
+    def after(self, first: Estimate) -> Estimate:
+        """Return an estimate with what another run takes before."""
+        fewest = self.requests if self.fewest is None else self.fewest
+        return replace(
+            self,
+            requests=self.requests + first.requests,
+            cached=self.cached + first.cached,
+            input_tokens=self.input_tokens + first.input_tokens,
+            output_tokens=self.output_tokens + first.output_tokens,
+            cost=self.cost + first.cost,
+            low=self.low + first.cost,
+            high=self.high + first.cost,
+            fewest=fewest + first.requests,
         )
 
     def _lines(self) -> list[tuple[str, str]]:

@@ -109,7 +109,7 @@ def by_labels(
     frame = bare(data)
     told = yield cheap, frame
     chances = told[[f"p_{label}" for label in labels]].to_numpy(float, na_value=np.nan)
-    _check_told(cheap, chances)
+    _check_told(cheap, told, chances)
     even = prior(chances, [str(label) for label in labels]).apply(chances)
     known = ~np.isnan(even[:, 0])
     chosen = np.where(known, np.nan_to_num(even).argmax(axis=1), -1)
@@ -175,7 +175,7 @@ def decide(
     value = told[name].to_numpy(float, na_value=np.nan)
     share = told[f"{name}_confidence"].to_numpy(float, na_value=np.nan)
     share_yes = np.where(value > _EVEN, share, 1 - share)
-    _check_told(cheap, share_yes[:, None])
+    _check_told(cheap, told, share_yes[:, None])
     known = ~np.isnan(share_yes)
     answers = _Answers(dear, [False, True], frame, told)
     if target.thresholds is not None:
@@ -278,8 +278,10 @@ def bare(data: Any) -> Any:
     return rows
 
 
-def _check_told(plan: Plan, chances: Floats) -> None:
-    if len(chances) and np.isnan(chances).all():
+def _check_told(plan: Plan, answers: pd.DataFrame, chances: Floats) -> None:
+    """Refuse a model whose answers come without probabilities."""
+    answered = answers[next(iter(plan.columns))].notna().to_numpy()
+    if answered.any() and np.isnan(chances[answered]).all():
         msg = (
             f"cascade= needs a model that tells probabilities, and "
             f"{plan.settings.model} tells none: 'tiny', a decision endpoint, or a "

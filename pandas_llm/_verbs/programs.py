@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias, TypeVar
 
 from pandas_llm._display import ends_here
+from pandas_llm.cache import location
 from pandas_llm.errors import (
     ConfigurationError,
     CostLimitError,
@@ -106,9 +107,11 @@ class Program:
         first = len(step.questions)
         known = self.plans[0].estimate(step.questions, pilot)
         least, most = self._span(first)
-        if least == most == first:
-            return replace(known, rows=len(data))
-        return known.between(len(data), least / first, most / first)
+        if not least == most == first:
+            known = known.between(least / first, most / first)
+        if step.plan is not self.plans[0]:  # a cheap model answers all of them before
+            known = known.after(step.plan.estimate(step.questions))
+        return replace(known, rows=len(data))
 
     def submit(self, data: Any) -> NoReturn:
         """Refuse: the next questions depend on the answers."""
@@ -190,9 +193,10 @@ class _Course:
         msg = (
             f"{program.name}: max_cost is reached, with ${usage.known_cost:.4g} spent "
             f"on {usage.rows} questions; {usage.failed} of them have no answer: "
-            f"{program.failed}. `.partial` has the result so far; answers are kept, so "
-            "the same call with a higher max_cost goes on"
+            f"{program.failed}. `.partial` has the result so far"
         )
+        if location(program.plans[0].settings.cache) is not None:
+            msg += "; answers are kept: the same call with a higher max_cost goes on"
         error = CostLimitError(msg)
         error.partial, error.failures = self.result, stopped.failures
         raise error from None

@@ -465,7 +465,7 @@ def test_max_cost_holds_over_all_rounds(ranking, tmp_path):
     rows = pd.DataFrame({"key": np.random.default_rng(0).permutation(60)})
     given = options(ranking, prices={"judge": (100.0, 0.0)}, max_tokens=1)
     given["cache"] = tmp_path / "kept"
-    with pytest.raises(CostLimitError, match="max_cost") as caught:
+    with pytest.raises(CostLimitError, match="a higher max_cost goes on") as caught:
         rows.llm.nlargest(5, MORE, max_cost=0.05, **given)
     assert pandas_llm.last_usage().known_cost <= 0.05
     paid = len(ranking.bodies)
@@ -486,7 +486,7 @@ def test_what_max_cost_leaves_of_pairs_counts_as_unlike(verb):
         given = {"template": TWO, "block": lambda *_: PAIRS, **options(server), **price}
         if verb == "merge":
             given["right"] = rows
-        with pytest.raises(CostLimitError, match="the same call with a higher") as end:
+        with pytest.raises(CostLimitError, match="max_cost is reached") as end:
             getattr(rows.llm, verb)(**given)
         asked = len(server.bodies)
     assert 0 < asked <= 50
@@ -708,6 +708,34 @@ def test_a_cascade_that_max_cost_stops_is_not_proven(judged):
     assert (
         paid == len(set(asked)) == facts["cascade_dear"] - len(partial[partial.isna()])
     )
+
+
+def test_max_cost_that_stops_the_cheap_model_is_told_as_such(judged):
+    rows, _ = judged
+    price = {"prices": {"judge": (1.0, 1.0), "cheap": (1000.0, 0.0)}, "max_tokens": 1}
+    asked = []
+    with oracle(asked) as dear, believer() as cheap:
+        given = {"cascade": first(cheap), **options(dear), **price, "max_cost": 1e-9}
+        with pytest.raises(CostLimitError, match="labels are NA") as caught:
+            rows.llm.classify("Which? ${text}", LABELS, accuracy=0.9, **given)
+        with pytest.raises(CostLimitError, match="answers are NA"):
+            rows.llm.matches("Yes? ${text}", recall=0.9, **given)
+        assert cheap.bodies == dear.bodies == []
+    assert caught.value.partial.isna().all()
+    assert "answers are kept" not in str(caught.value)  # the tests' cache is off
+
+
+def test_an_estimate_of_a_cascade_has_both_models(judged):
+    rows, _ = judged
+    with oracle([]) as dear, believer() as cheap:
+        price = {"prices": {"judge": (10.0, 10.0), "cheap": (1.0, 1.0)}}
+        given = {"cascade": first(cheap), "accuracy": 0.9, **options(dear), **price}
+        own = {"verb": "classify", **given}
+        told = rows.llm.estimate("Which? ${text}", LABELS, **own)
+        out = rows.llm.classify("Which? ${text}", LABELS, **given)
+    assert (told.fewest, told.requests) == (600 + 120, 1200)
+    assert told.fewest <= out.llm.usage.requests <= told.requests
+    assert 0 < told.low < told.high == told.cost
 
 
 @pytest.mark.usefixtures("short_waits")
