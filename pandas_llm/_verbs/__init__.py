@@ -28,6 +28,7 @@ from pandas_llm._verbs.forms import (
     plan_of,
     twin_method,
 )
+from pandas_llm._verbs.labelling import aclassify, classify
 from pandas_llm._verbs.largest import anlargest, nlargest
 from pandas_llm._verbs.matching import (
     afilter,
@@ -39,10 +40,8 @@ from pandas_llm._verbs.merging import amerge, merge
 from pandas_llm._verbs.records import aextract, agenerate, extract, generate
 from pandas_llm._verbs.searching import asearch, search
 from pandas_llm._verbs.values import (
-    aclassify,
     acomplete,
     aembed,
-    classify,
     complete,
     embed,
 )

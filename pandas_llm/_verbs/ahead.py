@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 from pandas_llm._verbs.aggregate import agg
 from pandas_llm._verbs.duplicates import drop_duplicates, duplicated, ngroup
 from pandas_llm._verbs.forms import make_plan, plan_of, tool
+from pandas_llm._verbs.labelling import classify
 from pandas_llm._verbs.largest import nlargest
 from pandas_llm._verbs.matching import filter as filter_rows
 from pandas_llm._verbs.matching import matches
 from pandas_llm._verbs.merging import merge
 from pandas_llm._verbs.searching import search
-from pandas_llm._verbs.values import classify
 from pandas_llm.errors import InvalidValueError
 
 if TYPE_CHECKING:

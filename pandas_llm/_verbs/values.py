@@ -1,20 +1,17 @@
-"""Verbs that make one value a row: ``complete``, ``classify`` and ``embed``."""
+"""Verbs that make one value a row: ``complete`` and ``embed``."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
-from pandas_llm._verbs.cascade import NO_BATCH, by_labels, cheap_first, dear_questions
 from pandas_llm._verbs.forms import Errors, make_plan, twin, verb
-from pandas_llm._verbs.programs import Program, Signed
 from pandas_llm.errors import InvalidTypeError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pandas_llm._verbs.cascade import Target
     from pandas_llm._verbs.forms import Foreign, Rows, Table
-    from pandas_llm.options import LabelOptions, Options, SeriesOptions, VectorOptions
+    from pandas_llm.options import Options, SeriesOptions, VectorOptions
     from pandas_llm.plan import Plan
 
 # mypy carries the first overload alone through a generic class (`SparkVerb`), so the
@@ -96,156 +93,6 @@ def complete(
     2
     """
     return make_plan("complete", locals())
-
-
-@overload
-def classify(
-    data: Rows, template: str, labels: Any, **options: Unpack[LabelOptions]
-) -> list[Any]: ...
-
-
-@overload
-def classify(
-    data: Table,
-    template: str,
-    labels: Any,
-    *,
-    name: str = ...,
-    confidence: Literal[False] = ...,
-    probabilities: Literal[False] = ...,
-    ordered: bool = ...,
-    abstain_below: float | None = ...,
-    calibrate: Any = ...,
-    gold: Any = ...,
-    codes: bool | None = ...,
-    cascade: Any = ...,
-    accuracy: float | None = ...,
-    delta: float = ...,
-    thresholds: float | None = ...,
-    errors: Errors = ...,
-    error_column: None = ...,
-    **options: Unpack[Options],
-) -> pd.Series: ...
-
-
-@overload
-def classify(
-    data: Table, template: str, labels: Any, **options: Unpack[LabelOptions]
-) -> pd.DataFrame: ...
-
-
-@overload
-def classify(
-    data: Foreign, template: str, labels: Any, **options: Unpack[LabelOptions]
-) -> Any: ...
-
-
-@verb
-def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
-    data: Table | Rows | Foreign,
-    template: str,
-    labels: Any,
-    *,
-    name: str | None = None,
-    confidence: bool = False,
-    probabilities: bool = False,
-    ordered: bool = False,
-    abstain_below: float | None = None,
-    calibrate: Any = None,
-    gold: Any = None,
-    codes: bool | None = None,
-    cascade: Any = None,
-    accuracy: float | None = None,
-    delta: float = 0.05,
-    thresholds: float | None = None,
-    errors: Errors = "coerce",
-    error_column: str | None = None,
-    **options: Unpack[Options],
-) -> Plan | Program:
-    """Choose one of the labels for each row.
-
-    Parameters
-    ----------
-    data : DataFrame, Series, list of dicts or texts, Polars or Arrow table
-        The rows; texts are ``${value}``.
-    template : str
-        The prompt, with ``${column}`` for values.
-    labels : list of str, or mapping of str to str
-        The labels, or each label with its description.
-    name : str, optional
-        The result's name, by default "label".
-    confidence : bool
-        Add the probability of the chosen label, 0 to 1, as a column ``confidence``,
-        or ``<name>_confidence`` where `name` is passed.
-    probabilities : bool
-        Add the probability of each label, as columns ``p_<label>`` that sum to 1.
-    ordered : bool
-        Whether the labels rise in the order listed: an ordered categorical, and with
-        `confidence` or `probabilities` the expected level as ``<name>_score``, the
-        first label being 0.
-    abstain_below : float, optional
-        Leave NA, with the remark ``unsure: 0.61``, instead of a label that is less
-        probable. That is no failure.
-    calibrate : "prior" or offsets, optional
-        ``"prior"`` takes the column's mean off (batch calibration, Zhou et al. 2023):
-        it mends which label is chosen, not how surely, and assumes that no label is
-        very rare. Or the offsets of an earlier run, ``attrs["llm"]["calibration"]``.
-    gold : Series or label of a column, optional
-        Labels that are known, NA elsewhere: temperature and bias are fitted to them
-        (Platt 1999; Guo et al. 2017), and the error before and after is in ``attrs``.
-    codes : bool, optional
-        Ask a chat model for a letter in place of a label, to read its probability.
-        By default only where the first words of two labels are the same.
-    cascade : str or mapping, optional
-        A cheap model's name (``"tiny"`` among them), or options with one: it answers
-        all rows, and those that it is not sure of go to the model of the call.
-    accuracy : float, optional
-        What share of a cascade's labels are those of the model of the call, with
-        probability 1 - `delta`, by an exact bound for a sample that both answer.
-    delta : float, default 0.05
-        How likely `accuracy` may be missed.
-    thresholds : float, optional
-        In place of `accuracy`, ``cascade_above`` of an earlier run.
-    errors, error_column, **options
-        As for `generate`. With ``n > 1`` the choices vote; a tie goes to the
-        label listed first.
-
-    Notes
-    -----
-    Probabilities come from a decision endpoint (``model="openai-decisions/…"``), from
-    the tokens of a chat model (OpenAI's, llama.cpp, vLLM), or from votes (``n=5``);
-    ``attrs["llm"]["probabilities"]`` says which. Where a server tells none they are
-    NA, and a warning says so.
-
-    Returns
-    -------
-    Series
-        Categorical, with exactly the labels as categories. A DataFrame with
-        `confidence`, `probabilities`, `error_column` or ``details=True``. A list
-        for a list.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> import pandas_llm
-    >>> mood = pd.Series(["What a good day"]).llm.classify(
-    ...     "Mood of: ${value}", ["good", "bad"], model="sim"
-    ... )
-    >>> mood.cat.categories.tolist()
-    ['good', 'bad']
-    >>> rows = [{"text": "What a good day"}]
-    >>> out = pandas_llm.classify(
-    ...     rows, "Mood of: ${text}", ["good", "bad"], model="sim"
-    ... )
-    >>> out[0] in ("good", "bad")
-    True
-    """
-    given = locals()
-    own = {name: given.pop(name) for name in _CASCADE}
-    first = cheap_first({**own, "options": options}, "accuracy")
-    if first is None:
-        return make_plan("classify", given)
-    return _cascade(*first, given)
 
 
 @overload
@@ -354,35 +201,4 @@ def _is_one_column(data: Any) -> bool:
 
 
 acomplete = twin(complete)
-aclassify = twin(classify)
 aembed = twin(embed)
-
-_CASCADE = ("cascade", "accuracy", "delta", "thresholds")
-
-
-def _cascade(more: dict[str, Any], target: Target, given: dict[str, Any]) -> Program:
-    """Build the program that asks a cheap model first."""
-    usual = {"confidence": False, "probabilities": False, "abstain_below": None}
-    usual |= {"calibrate": None, "gold": None, "error_column": None}
-    if odd := [name for name, value in usual.items() if given[name] is not value]:
-        msg = f"a cascade returns labels alone: leave {odd[0]}= out"
-        raise InvalidTypeError(msg)
-    dear = make_plan("classify", given)
-    cheap = make_plan("classify", {**given, "probabilities": True, "options": more})
-    labels = list(dear.labels)
-
-    def steps(data: Any) -> Any:
-        out, facts = yield from by_labels(cheap, dear, data, target, labels)
-        out.name = "label" if given["name"] is None else given["name"]
-        if given["ordered"]:
-            out = out.cat.as_ordered()
-        return Signed(out, facts)
-
-    return Program(
-        "classify",
-        steps,
-        [dear, cheap],
-        failed="their labels are NA",
-        batches=NO_BATCH,
-        span=dear_questions,
-    )
