@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias, TypeVar
 
 from pandas_llm._display import ends_here
-from pandas_llm.cache import location
 from pandas_llm.errors import (
     ConfigurationError,
     CostLimitError,
@@ -189,6 +188,8 @@ class _Course:
 
     def _end_early(self, stopped: CostLimitError) -> NoReturn:
         """Raise that `max_cost` is reached, with the verb's own result so far."""
+        from pandas_llm.cache import location
+
         usage, program = self._ledger.usage, self._program
         msg = (
             f"{program.name}: max_cost is reached, with ${usage.known_cost:.4g} spent "

@@ -215,7 +215,7 @@ def test_reading_a_stream_is_linear(provider):
         pieces = ["word word word "] * size
         answer = HTTPResponse(200, {}, written(STREAMS[provider](*pieces)))
         speaker, times = connect(endpoint), []
-        for _ in range(3):
+        for _ in range(5):
             started = time.process_time()
             text = speaker.parse(answer).choices[0].text
             times.append(time.process_time() - started)
@@ -224,7 +224,7 @@ def test_reading_a_stream_is_linear(provider):
 
     gc.disable()  # it looks at all objects of all tests
     try:
-        assert seconds(4_000) < 6 * seconds(1_000)
+        assert seconds(16_000) < 6 * seconds(4_000)
     finally:
         gc.enable()
 
