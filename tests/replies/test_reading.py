@@ -267,8 +267,9 @@ def letters(value: Any) -> str:
 
 
 def source(piece: str) -> str:
-    """Join the letters and digits of JSON as it is written."""
-    piece = re.sub(r"\bNone\b|\bnan\b|\bNaN\b|\bNAN\b|\bNONE\b", "null", piece)
+    """Join the letters and digits of JSON as it is written; a quoted word is text."""
+    none = r"""(?<!["'])\b(?:None|nan|NaN|NAN|NONE)\b(?!["'])"""
+    piece = re.sub(none, "null", piece)
     piece = _LITERALS.sub(lambda found: found[0].lower(), piece)
     return "".join(filter(str.isalnum, piece))
 
