@@ -7,9 +7,11 @@ import os
 import sys
 import threading
 import time
+from weakref import WeakSet
 
 import pandas as pd
 import pytest
+from tqdm import tqdm
 
 import pandas_llm
 from pandas_llm._display import progress
@@ -82,29 +84,42 @@ def test_the_bar_appears_after_half_a_second_and_is_drawn_ten_times_a_second(
     assert "15/15" in stream.getvalue()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals of POSIX")
+@pytest.fixture
+def line_of(monkeypatch):
+    """Return the line that a terminal of some width shows of a run after a while."""
+    termios = pytest.importorskip("termios", reason="pseudo-terminals of POSIX")
+
+    def drawn_in(width, totals, seconds, status=progress.Status):
+        now = [0.0]
+        ours, theirs = os.openpty()
+        termios.tcsetwinsize(ours, (24, width))
+        with (
+            os.fdopen(theirs, "w", encoding="utf-8") as terminal,
+            monkeypatch.context() as patch,
+        ):
+            patch.setattr(progress.time, "monotonic", lambda: now[0])
+            patch.setattr(sys, "stderr", terminal)
+            # bars that other tests left would move it down
+            patch.setattr(tqdm, "_instances", WeakSet())
+            bar = progress.Bar(totals, shown=True, status=status)
+            now[0] = seconds
+            bar.tick()
+            terminal.flush()
+            line = os.read(ours, 4096).decode().strip("\r\n")
+            bar.close()
+        os.close(ours)
+        return line
+
+    return drawn_in
+
+
 @pytest.mark.parametrize(
     "why", ["waiting 119 s: rate limit", "1000 rows wait (rate_limit, server)"]
 )
-def test_eighty_columns_hold_why_rows_wait(why, monkeypatch):
-    import termios
-
-    now = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+def test_eighty_columns_hold_why_rows_wait(why, line_of):
     totals = Totals(rows=1_000_000, done=450_000, failed=12, input_tokens=9_000_000)
     status = progress.Status(resting=f"{why}, 43 in flight")
-    ours, theirs = os.openpty()
-    termios.tcsetwinsize(ours, (24, 80))
-    with os.fdopen(theirs, "w", encoding="utf-8") as terminal:
-        monkeypatch.setattr(sys, "stderr", terminal)
-        bar = progress.Bar(totals, shown=True, status=lambda: status)
-        now[0] = 45_000.0
-        bar.tick()
-        terminal.flush()
-        line = os.read(ours, 4096).decode().strip("\r\n")
-        line = line.replace("\x1b[A", "")  # of bars that other tests left
-        monkeypatch.undo()
-    os.close(ours)
+    line = line_of(80, totals, 45_000.0, lambda: status)
     assert "450000/1000000 [12:30:00<" in line
     assert why in line
     assert len(line) <= 80
@@ -366,24 +381,11 @@ def test_a_slow_server_is_not_taken_for_the_accounts_pace(requests, told):
     assert (shown.waiting == "paced by the account: 60 a minute") == told
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals of POSIX")
 @pytest.mark.parametrize("width", [80, 60, 200])
-def test_a_line_drops_whole_parts_by_importance(width, monkeypatch):
-    import termios
-
+def test_a_line_drops_whole_parts_by_importance(width, line_of):
     totals = Totals(rows=10_000, done=4_500, failed=12, retries=7, cached=900)
     totals.input_tokens, totals.output_tokens, totals.known_cost = 9_000, 90, 1.25
-    ours, theirs = os.openpty()
-    termios.tcsetwinsize(ours, (24, width))
-    with os.fdopen(theirs, "w", encoding="utf-8") as terminal:
-        monkeypatch.setattr(sys, "stderr", terminal)
-        bar = progress.Bar(totals, shown=True)
-        bar._started -= 100
-        bar.tick()
-        terminal.flush()
-        line = os.read(ours, 4096).decode().strip("\r\n")
-        monkeypatch.undo()
-    os.close(ours)
+    line = line_of(width, totals, 100.0)
     assert len(line) <= width
     assert line.endswith("]")  # nothing is cut
     parts = ("12 failed", "$1.25", "7 retries", "900 cached", "tokens 9k in 90 out")
