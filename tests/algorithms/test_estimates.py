@@ -46,7 +46,8 @@ def test_mcnemars_p_value_is_the_exact_binomial(better, worse):
         assert mcnemar(better, worse) == 1
         return
     told = stats.binomtest(better, better + worse).pvalue
-    assert mcnemar(better, worse) == pytest.approx(told, rel=1e-6, abs=1e-300)
+    # where numbers near the least float lose their digits, scipy says 0
+    assert mcnemar(better, worse) == pytest.approx(told, rel=1e-6, abs=1e-280)
 
 
 def test_an_even_draw_is_the_textbooks_mean_with_the_finite_frames_correction():
