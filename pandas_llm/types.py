@@ -142,6 +142,9 @@ class Request(NamedTuple):
     """The texts of a bundle for embeddings; the prompt is then all of them."""
     cells: tuple[str, ...] = ()
     """The texts of the row that its answer quotes, where it is to quote any."""
+    shared: tuple[int, ...] = ()
+    """Where in the prompt beginnings end that other rows have too, 0 for all that
+    stands before it; those that a vendor may keep. Not part of the identity."""
 
 
 class HTTPRequest(NamedTuple):

@@ -7,11 +7,22 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import orjson
 
 from pandas_llm import images
+from pandas_llm._algorithms import side_by_side
+from pandas_llm._pacing import estimate_tokens
 from pandas_llm._replies import Records
-from pandas_llm._run.rows import is_na, iter_rows, missing_rows, row_at, without_na
+from pandas_llm._run.rows import (
+    is_na,
+    iter_rows,
+    longest_cell,
+    missing_rows,
+    numbered,
+    row_at,
+    without_na,
+)
 from pandas_llm._run.template import Template
 from pandas_llm.errors import ImageError, TemplateError
 from pandas_llm.types import Request, Spec
@@ -19,7 +30,6 @@ from pandas_llm.types import Request, Spec
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from pandas_llm._run.rows import Source
@@ -32,6 +42,10 @@ _SAMPLING = ("temperature", "top_p", "seed", "stop", "reasoning_effort")
 _NUMBER = re.compile(r"\d{3,}")
 _MARGIN = 0.9
 _LEAST = 0.02
+_PARTS = 7
+"""Columns at the beginning of a template that are looked at."""
+_MOST = 3
+"""Beginnings that are told of; a body may mark four, and the caller may mark one."""
 
 
 class Prompts:
@@ -42,12 +56,14 @@ class Prompts:
         template = Template(text, names, constants)
         self.columns = list(template.columns)
         self._source = source
-        self._asked: NDArray[np.bool_] | None = None
+        self.order: Sequence[int] | NDArray[np.int64] = range(source.rows)
+        """The rows that are asked, in the order of sending."""
         self._ignore_na = settings.na_action == "ignore"
-        system = None
+        self._of_system = system = None
         if settings.system is not None:
             system = Template(settings.system, names, constants, "system template")
             self.columns += [c for c in system.columns if c not in self.columns]
+            self._of_system = system
         self._pictures = self._add_images(settings.images)
         self._root = images.folder(settings.files_root) if self._pictures else None
         self._cut = settings.truncate
@@ -65,6 +81,9 @@ class Prompts:
         self._kept: dict[int, float] = {}
         self._template = template
         self._cells: list[Callable[[Sequence[Any]], str]] = []
+        self._begins: list[Callable[[Sequence[Any]], str]] = []
+        self._shared: NDArray[np.uint8] | None = None
+        """By row, which of its beginnings others have too."""
 
     def _add_images(self, option: str | Sequence[str] | None) -> list[int]:
         """Return the places of the image columns among the used ones."""
@@ -84,7 +103,49 @@ class Prompts:
 
     def only(self, asked: NDArray[np.bool_] | None) -> None:
         """Make requests of these rows alone; None for all."""
-        self._asked = asked
+        if asked is not None:
+            self.order = np.flatnonzero(asked)
+
+    def arrange(self, spec: Spec, least: int | None, *, given: bool) -> None:
+        """Find beginnings of `least` tokens that rows share, for a vendor's cache.
+
+        Rows that share one follow each other, unless their order is `given`.
+        """
+        asked, template, system = self.order, self._template, self._of_system
+        known = list(system.columns) if system else []
+        new = [name for name in template.columns if name not in known]
+        if least is None or len(asked) < 2 or not (new or self._pictures):  # noqa: PLR2004
+            return
+        # images stand before the prompt; rows that are alike to the end share a call
+        names = [*known, *([] if self._pictures else new[:-1])][:_PARTS]
+        fixed = "".join(f"{prompt}{reply}" for prompt, reply in spec.examples)
+        fixed += system.literal if system else ""
+        first = without_na(row_at(self._source, self.columns, int(asked[0])))
+        sample = fixed + self._prompt(first)
+        letters = least * len(sample) / max(1.0, estimate_tokens(sample))
+        longest = sum(longest_cell(self._source, name) for name in names)
+        if len(fixed) + len(template.literal) + longest < letters:
+            return
+        codes, lengths, begins, size = [], [], [], np.int64(len(fixed))
+        for count in range(len(names) + 1):
+            code = np.zeros(len(asked), np.int64)
+            if count:
+                code, length = numbered(self._source, names[count - 1], asked)
+                size = size + length
+            begin = template.until(names[:count])
+            codes.append(code)
+            begins.append(begin.renderer(self.columns, self._source))
+            after = 0 if self._pictures else len(begin.literal)
+            # a beginning does not end within the system text
+            lengths.append(size + after if count >= len(known) else 0)
+        rank, shared = side_by_side(codes, lengths, letters)
+        if not shared.any():
+            return
+        self._begins = begins
+        self._shared = np.zeros(self._source.rows, dtype=np.uint8)
+        self._shared[np.asarray(asked)] = shared
+        if not given and (np.diff(rank) != 1).any():
+            self.order = np.asarray(asked)[rank]
 
     def hold_cells(self) -> Sequence[str]:
         """Let requests hold the cells that answers may quote; return their columns.
@@ -118,13 +179,14 @@ class Prompts:
         """
         absent = missing_rows(self._source, self.columns)
         rows: Iterable[tuple[int, tuple[Any, ...]]]
-        if at is None:
+        if at is not None:
+            rows = ((p, row_at(self._source, self.columns, p)) for p in at)
+        elif isinstance(self.order, range):
             rows = enumerate(iter_rows(self._source, self.columns))
         else:
-            rows = ((p, row_at(self._source, self.columns, p)) for p in at)
+            asked = iter_rows(self._source, self.columns, self.order)
+            rows = zip(self.order.tolist(), asked, strict=True)
         for position, row in rows:
-            if self._asked is not None and not self._asked[position]:
-                continue
             if absent is not None and absent[position]:
                 if self._ignore_na:
                     yield position, None
@@ -137,6 +199,8 @@ class Prompts:
                 prompt = str(filled[self._about])  # the question is asked apart
             system = self._system and self._system(filled)
             request = Request(spec, prompt, system)
+            if self._shared is not None and (bits := int(self._shared[position])):
+                request = request._replace(shared=self._ends(bits, filled))
             if self._cells:
                 cells = tuple(cell(filled) for cell in self._cells)
                 request = request._replace(cells=cells)
@@ -144,6 +208,13 @@ class Prompts:
                 yield position, self._illustrated(request, row)
             else:
                 yield position, request
+
+    def _ends(self, bits: int, row: Sequence[Any]) -> tuple[int, ...]:
+        """Return where in a row's prompt the beginnings end that others have too."""
+        if self._pictures:
+            return (0,)
+        begins = enumerate(self._begins)
+        return tuple(len(begin(row)) for at, begin in begins if bits >> at & 1)[-_MOST:]
 
     def _illustrated(
         self, request: Request, row: Sequence[Any]
@@ -176,7 +247,7 @@ class Prompts:
         text = str(row[at])
         row[at] = text[: int(len(text) * share)]
         system = self._system and self._system(row)
-        return request._replace(prompt=self._prompt(row), system=system)
+        return request._replace(prompt=self._prompt(row), system=system, shared=())
 
 
 def prompts_of(task: Task, source: Source) -> Prompts:
