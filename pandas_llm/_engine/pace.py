@@ -79,6 +79,8 @@ class Pace:
         self.circuit.succeeded(sent, now)
         events.totals.simulated = events.totals.simulated or reply.simulated
         events.log.answered(now - sent)
+        if tally.heard is not None:
+            _tell(tally, answered=True)
         if tally.held is None:
             tally.ticket = None  # nothing else is held
 
@@ -103,6 +105,8 @@ class Pace:
         self, tally: Tally, error: LLMError, quotas: Quotas | None, *, heard: bool
     ) -> None:
         """Learn from a request that was refused or has failed."""
+        if tally.heard is not None:
+            _tell(tally, answered=False)
         limiter, circuit, ticket = self.limiter, self.circuit, tally.ticket
         assert ticket is not None  # noqa: S101 - it has left
         self.history.failed(error)
@@ -149,6 +153,13 @@ class Pace:
         if tally.held is not None:
             events.budget.settle(tally.held, tally.bill)
             tally.held = None
+
+
+def _tell(tally: Tally, *, answered: bool) -> None:
+    """Tell those who wait for a row that its first request has ended."""
+    heard, tally.heard = tally.heard, None
+    if heard is not None:
+        heard(answered)
 
 
 def _added(one: Tokens, other: Tokens) -> Tokens:

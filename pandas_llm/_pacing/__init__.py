@@ -17,6 +17,7 @@ from pandas_llm._pacing.prices import CostBudget, Prices, refused, unsent
 from pandas_llm._pacing.retry import Circuit, backoff
 from pandas_llm._pacing.shares import RENEWAL, TERM, WHOLE, Budget, Shares, budget
 from pandas_llm._pacing.slots import Slots
+from pandas_llm._pacing.warming import Warming
 
 __all__ = [
     "RENEWAL",
@@ -32,6 +33,7 @@ __all__ = [
     "Shares",
     "Slots",
     "Ticket",
+    "Warming",
     "backoff",
     "budget",
     "estimate_tokens",

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pandas_llm._run.rows import Source
+    from pandas_llm._run.rows import Order, Source
     from pandas_llm._run.task import Task
     from pandas_llm.errors import ContextLengthError
     from pandas_llm.options import Settings
@@ -56,8 +56,9 @@ class Prompts:
         template = Template(text, names, constants)
         self.columns = list(template.columns)
         self._source = source
-        self.order: Sequence[int] | NDArray[np.int64] = range(source.rows)
+        self.order: Order = range(source.rows)
         """The rows that are asked, in the order of sending."""
+        self._given = settings.order == "given"
         self._ignore_na = settings.na_action == "ignore"
         self._of_system = system = None
         if settings.system is not None:
@@ -106,46 +107,48 @@ class Prompts:
         if asked is not None:
             self.order = np.flatnonzero(asked)
 
-    def arrange(self, spec: Spec, least: int | None, *, given: bool) -> None:
-        """Find beginnings of `least` tokens that rows share, for a vendor's cache.
+    def arrange(self, spec: Spec, least: int | None) -> bool:
+        """Find beginnings of `least` tokens that rows share; return whether any do.
 
-        Rows that share one follow each other, unless their order is `given`.
+        Rows that share one follow each other. False too where the order is given.
         """
         asked, template, system = self.order, self._template, self._of_system
         known = list(system.columns) if system else []
         new = [name for name in template.columns if name not in known]
         if least is None or len(asked) < 2 or not (new or self._pictures):  # noqa: PLR2004
-            return
+            return False
         # images stand before the prompt; rows that are alike to the end share a call
         names = [*known, *([] if self._pictures else new[:-1])][:_PARTS]
         fixed = "".join(f"{prompt}{reply}" for prompt, reply in spec.examples)
-        fixed += system.literal if system else ""
+        fixed += system.literal() if system else ""
         first = without_na(row_at(self._source, self.columns, int(asked[0])))
         sample = fixed + self._prompt(first)
         letters = least * len(sample) / max(1.0, estimate_tokens(sample))
         longest = sum(longest_cell(self._source, name) for name in names)
-        if len(fixed) + len(template.literal) + longest < letters:
-            return
-        codes, lengths, begins, size = [], [], [], np.int64(len(fixed))
+        if len(fixed) + len(template.literal()) + longest < letters:
+            return False
+        size: Any = len(fixed)
+        codes, lengths, begins = [], [], []
         for count in range(len(names) + 1):
             code = np.zeros(len(asked), np.int64)
             if count:
                 code, length = numbered(self._source, names[count - 1], asked)
                 size = size + length
-            begin = template.until(names[:count])
+            parts = template.parts_until(names[:count])
             codes.append(code)
-            begins.append(begin.renderer(self.columns, self._source))
-            after = 0 if self._pictures else len(begin.literal)
+            begins.append(template.renderer(self.columns, self._source, parts))
+            after = 0 if self._pictures else len(template.literal(parts))
             # a beginning does not end within the system text
             lengths.append(size + after if count >= len(known) else 0)
         rank, shared = side_by_side(codes, lengths, letters)
         if not shared.any():
-            return
+            return False
         self._begins = begins
         self._shared = np.zeros(self._source.rows, dtype=np.uint8)
         self._shared[np.asarray(asked)] = shared
-        if not given and (np.diff(rank) != 1).any():
+        if not self._given and (np.diff(rank) != 1).any():
             self.order = np.asarray(asked)[rank]
+        return not self._given
 
     def hold_cells(self) -> Sequence[str]:
         """Let requests hold the cells that answers may quote; return their columns.

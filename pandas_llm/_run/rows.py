@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from pandas_llm._run.kinds import Given
 
+    Order = range | NDArray[np.int64]
+    """Positions of rows in the order of sending."""
+
 
 _FEW = 32
 """Letters of a number or a date."""
@@ -53,7 +56,7 @@ def source_of(data: Any) -> Source:
 
 
 def iter_rows(
-    source: Source, columns: Sequence[str], order: Sequence[int] | None = None
+    source: Source, columns: Sequence[str], order: NDArray[np.int64] | None = None
 ) -> Iterator[tuple[Any, ...]]:
     """Return the values of the named columns, row by row, or of rows in some order."""
     if not columns:
@@ -65,11 +68,11 @@ def iter_rows(
 
 
 def numbered(
-    source: Source, name: str, rows: Sequence[int] | NDArray[np.int64]
+    source: Source, name: str, rows: Order
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Number the values of a column by first appearance; return how long each is too."""
+    """Return numbers of a column's values by first appearance, and their lengths."""
     column = cells(source, name)
-    if not isinstance(rows, range):
+    if isinstance(rows, np.ndarray):
         column = column.iloc[rows]
     try:
         codes, values = pd.factorize(column)
@@ -82,10 +85,14 @@ def numbered(
 def longest_cell(source: Source, name: str) -> int:
     """Return the letters of a column's longest text; a number has few."""
     column = cells(source, name)
+    if (values := getattr(column.array, "categories", None)) is not None:
+        column = pd.Series(values)
     if column.dtype == object:
         return max((len(str(value)) for value in column.tolist()), default=0)
-    texts = pd.api.types.is_string_dtype(column.dtype) and len(column.dropna())
-    return int(column.str.len().max()) if texts else _FEW
+    if not pd.api.types.is_string_dtype(column.dtype):
+        return _FEW
+    most = column.str.len().max()
+    return 0 if pd.isna(most) else int(most)
 
 
 def row_at(source: Source, columns: Sequence[str], position: int) -> tuple[Any, ...]:

@@ -174,9 +174,10 @@ class TaskRun:
                 "decisions" if client.spec.odds == "questions" else "logprobs"
             )
             self.status = lambda: _status(client)
-            requests = self.prompts.requests(client.spec)
-            at = partial(self.prompts.requests, client.spec)
-            feed = Feed(requests, client, self.events, outcomes, settings, at=at)
+            alike = self.prompts.arrange(client.spec, client.least_prefix)
+            at, order = partial(self.prompts.requests, client.spec), self.prompts.order
+            given = client, self.events, outcomes, settings
+            feed = Feed(at(), *given, at=at, order=order, alike=alike)
             shorter = self.prompts.shorter if settings.truncate else None
             engine = Engine(clients, self.events, outcomes, shorter)
             try:

@@ -343,6 +343,7 @@ async def all_items(job: TaskRun, client: Client) -> list[Item]:
     """Return all requests of a run, each once, whether their reply is kept or not."""
     setup = Setup(client.spec, job.task.output, job.settings, None)
     blank = offline_client(client.endpoint, setup)
+    job.prompts.arrange(client.spec, client.least_prefix)
     requests = job.prompts.requests(client.spec)
     feed = Feed(requests, blank, job.events, job.outcomes, job.settings)
     items: list[Item] = []

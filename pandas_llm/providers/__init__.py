@@ -28,6 +28,7 @@ from pandas_llm.providers.listing import (
     not_openais,
 )
 from pandas_llm.providers.negotiation import allowance, standard
+from pandas_llm.providers.prefixes import least_prefix
 from pandas_llm.providers.registry import (
     Preset,
     Provider,
@@ -54,6 +55,7 @@ __all__ = [
     "batches_of",
     "connect",
     "excerpt",
+    "least_prefix",
     "local",
     "models_of",
     "models_url",

@@ -123,8 +123,9 @@ class DeepSeek(Server):
 
 
 class Mistral(Server):
-    """Mistral answers 422 to fields that it does not know."""
+    """Mistral answers 422 to fields that it does not know, and keeps prompts by key."""
 
+    keyed = True
     names: ClassVar[Mapping[str, str]] = {
         "seed": "random_seed",
         "dimensions": "output_dimension",
