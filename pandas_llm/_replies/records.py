@@ -67,6 +67,9 @@ def _inner_list(value: Any, keys: Keys, *, single: bool) -> list[Any] | None:
     lists = [v for k, v in value.items() if _may_hold(k, value, keys, single=single)]
     full = [v for v in lists if v and all(_is_record(item, keys) for item in v)]
     present = folded(value, keys.names).keys()
+    listed = value.get("records")
+    if listed == [] and len(value) == 1 < len(keys.names):
+        return []  # the list that was asked for, also where a key has its name
     # an object with all that no record lacks is a record, and its lists are values
     if keys.names & present and (keys.required <= present or len(full) != 1):
         only = next(iter(value.values())) if keys.is_bare and len(value) == 1 else None
