@@ -44,6 +44,8 @@ _MARGIN = 0.9
 _LEAST = 0.02
 _PARTS = 7
 """Columns at the beginning of a template that are looked at."""
+_SHORT = 256
+"""Letters of a beginning of the prompt that are not worth a mark of their own."""
 _MOST = 3
 """Beginnings that are told of; a body may mark four, and the caller may mark one."""
 
@@ -135,6 +137,9 @@ class Prompts:
                 code, length = numbered(self._source, names[count - 1], asked)
                 size = size + length
             parts = template.parts_until(names[:count])
+            few = len(template.literal(parts)) < _SHORT and count == len(known)
+            if few and np.min(size) >= letters:
+                parts = 0  # a mark on the system text will do
             codes.append(code)
             begins.append(template.renderer(self.columns, self._source, parts))
             after = 0 if self._pictures else len(template.literal(parts))

@@ -91,7 +91,7 @@ def longest_cell(source: Source, name: str) -> int:
         return max((len(str(value)) for value in column.tolist()), default=0)
     if not pd.api.types.is_string_dtype(column.dtype):
         return _FEW
-    most = column.str.len().max()
+    most: Any = column.str.len().max()
     return 0 if pd.isna(most) else int(most)
 
 
