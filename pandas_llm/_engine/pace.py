@@ -97,7 +97,10 @@ class Pace:
         counted = tokens or NO_TOKENS
         before = tally.tokens  # nearly always none: a row is answered at once
         tally.tokens = counted if before is NO_TOKENS else _added(before, counted)
-        events.totals.pay(cost, counted)
+        saved = 0.0
+        if counted.cached_input or counted.written:
+            saved = self.prices.saved(counted, tier)
+        events.totals.pay(cost, counted, saved)
         # some servers send zeros in place of what they do not count
         tally.bill = cost if cost or any(counted) else math.nan
 

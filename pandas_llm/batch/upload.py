@@ -321,7 +321,8 @@ class Upload:
     def _book(self, tokens: Tokens | None, state: State) -> None:
         prices = self.client.prices
         cost = math.nan if tokens is None else prices.of(tokens, batch=True)
-        state.counters.pay(cost, tokens or Tokens())
+        used = tokens or Tokens()
+        state.counters.pay(cost, used, prices.saved(used, batch=True))
 
 
 def _refused(response: HTTPResponse) -> bool:
