@@ -5,8 +5,9 @@
 
 A frame of documents and questions, question by question, so that neighbours share
 nothing. The best possible is one row after the other, document by document: each
-document is then read once. The server keeps what its slots hold and no more, as with
-a model whose prompts do not fit into memory. With the extras `local` and `tests`.
+document is then read once. Beside its slots the server has memory for ten prompts
+(llama.cpp's 8 GB hold 25 of that length of a model of 8 billion parameters), or for
+none. With the extras `local` and `tests`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from llamacpp_server import LlamaServer  # noqa: E402 - found by the path above
 
 import pandas_llm  # noqa: E402
 
+MEMORY = {"ten prompts": 8, "no prompt": 0}
+"""Megabytes; a prompt of the tiny model takes 0.8."""
 TEMPLATE = "Read this:\n${document}\n\nQuestion: ${question}"
 
 
@@ -43,9 +46,11 @@ def frame(documents: int, questions: int, letters: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["document", "question"])
 
 
-def measure(rows: pd.DataFrame, slots: int, **options: object) -> tuple[float, float]:
-    """Return the share of the input that was cached at a new server, and the seconds."""
-    with LlamaServer(slots=slots, memory=0) as server:
+def measure(
+    rows: pd.DataFrame, slots: int, memory: int, **options: object
+) -> tuple[float, float]:
+    """Return the share of the input that a new server had, and the seconds."""
+    with LlamaServer(slots=slots, memory=memory) as server:
         begun = time.perf_counter()
         rows.llm.complete(
             TEMPLATE,
@@ -70,20 +75,20 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=4)
     given = parser.parse_args()
     rows = frame(given.docs, given.questions, given.letters)
-    best, alone = measure(rows, given.slots, concurrency=1)
+    best, alone = measure(rows, given.slots, 0, concurrency=1)
     print(f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}", end=", ")
     print(", ".join(f"{name} {version(name)}" for name in ("xllamacpp", "aiohttp")))
     print(f"{len(rows)} rows, {given.docs} documents, {given.slots} slots\n")
-    print("| in flight | order | cached share | / best | seconds |")
-    print("|---|---|--:|--:|--:|")
-    print(f"| 1 | auto | {best:.3f} | 1 | {alone:.1f} |")
-    for at_once in (given.slots, 2 * given.slots, "auto"):
-        for order in ("auto", "given"):
-            share, seconds = measure(
-                rows, given.slots, concurrency=at_once, order=order
-            )
-            line = (at_once, order, f"{share:.3f}", f"{share / best:.2f}")
-            print(f"| {' | '.join(map(str, line))} | {seconds:.1f} |", flush=True)
+    print("| memory for | in flight | order | cached share | / best | seconds |")
+    print("|---|---|---|--:|--:|--:|")
+    print(f"| no prompt | 1 | auto | {best:.3f} | 1 | {alone:.1f} |")
+    for words, memory in MEMORY.items():
+        for at_once in (given.slots, 2 * given.slots, "auto"):
+            for order in ("auto", "given"):
+                told = {"concurrency": at_once, "order": order}
+                share, seconds = measure(rows, given.slots, memory, **told)
+                line = (words, at_once, order, f"{share:.3f}", f"{share / best:.2f}")
+                print(f"| {' | '.join(map(str, line))} | {seconds:.1f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Rows that begin alike: their order, the first alone, what the provider reads again."""
+"""Rows that begin alike: their order, the first alone, what is read again."""
 
 import asyncio
 from collections import Counter, defaultdict
