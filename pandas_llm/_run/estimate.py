@@ -278,7 +278,7 @@ async def _looked_at(task: Task, data: Any, at: Sequence[int] | None = None) -> 
             (item,) = bundle
             found.positions.append(item.position)
             system = item.request.system or ""
-            found.weights += estimate_tokens(item.request.prompt + system)
+            found.weights += estimate_tokens(item.request.text + system)
             found.weights += shared + images.weight(item.request)
     found.cached = run.events.totals.cached
     kept = (run.outcomes.details or {}).values()

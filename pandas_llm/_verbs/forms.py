@@ -107,6 +107,9 @@ def _called(definition: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any
     signature, name = inspect.signature(definition), definition.__name__
     own = signature.parameters
     taken = {**own, **options.OPTIONS}
+    may_be_none = "template" in own and own["template"].annotation == "str | None"
+    if may_be_none and len(args) < 2 and kwargs.get("messages") is not None:  # noqa: PLR2004 - the data alone
+        kwargs.setdefault("template", None)
     foreign = [
         f"no {given}: {hint}"
         for given, value in kwargs.items()

@@ -9,6 +9,7 @@ import orjson
 from pandas_llm._keys import narrowed, portable
 from pandas_llm.errors import EncodingError, LLMError
 from pandas_llm.providers import failures, negotiation, streams
+from pandas_llm.turns import of_pairs
 from pandas_llm.types import Capabilities, HTTPRequest, Used
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ class Dialect:
         """Write the request's body; raise `EncodingError` for a lone surrogate."""
         spec, prompt, system, followup, sample, images, *_ = request
         try:
-            if followup or sample or images:
+            if followup or sample or images or request.before:
                 body = orjson.dumps(self._fields(request, capabilities, n))
             else:
                 # rows differ in their prompt only: the rest is written once
@@ -208,7 +209,7 @@ class Dialect:
             # before the text, as Anthropic and Google advise; empty texts are refused
             content = [self.picture(image) for image in request.images]
             content += [self.words(request.prompt)] * bool(request.prompt)
-        turns: Turns = (("user", content), *request.followup)
+        turns: Turns = (*request.before, ("user", content), *request.followup)
         if system and not capabilities.system:
             if examples:
                 examples = self._led(system, examples)
@@ -223,6 +224,8 @@ class Dialect:
     def _led(self, system: str, turns: Turns) -> Turns:
         """Put the system text ahead of the first turn."""
         (role, content), *others = turns
+        if role != "user":
+            return (("user", system), *turns)
         if isinstance(content, str):
             content = f"{system}\n\n{content}"
         else:
@@ -236,9 +239,7 @@ class Dialect:
         if spec.constrained and capabilities.constraints:
             sent = narrowed(spec.constrained, self.takes)
         body = self.shared(spec, sent, capabilities, n)
-        examples: list[tuple[str, str]] = []
-        for prompt, reply in spec.examples:
-            examples += ("user", prompt), ("assistant", reply)
+        examples = of_pairs(spec.examples)
         return body, negotiation.note(schema, capabilities), examples
 
     def takes(self, keyword: str, value: Any) -> bool:

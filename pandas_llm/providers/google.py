@@ -96,13 +96,14 @@ class Google(Dialect):
         return merged({"generationConfig": config} if config else {}, spec.extra)
 
     def filled(self, shared: Body, system: str, examples: Turns, turns: Turns) -> Body:
-        contents = [
-            {
-                "role": _ROLES.get(role, role),
-                "parts": parts if isinstance(parts, list) else [{"text": parts}],
-            }
-            for role, parts in (*examples, *turns)
-        ]
+        contents: list[dict[str, Any]] = []
+        for role, said in (*examples, *turns):
+            named = _ROLES.get(role, role)
+            parts = said if isinstance(said, list) else [{"text": said}]
+            if contents and contents[-1]["role"] == named:
+                contents[-1]["parts"] += parts  # Gemini refuses two of one role
+            else:
+                contents.append({"role": named, "parts": [*parts]})
         first = {"systemInstruction": {"parts": [{"text": system}]}} if system else {}
         return {**shared, **first, "contents": contents}
 
