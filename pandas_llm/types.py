@@ -271,6 +271,8 @@ class Capabilities:
     """Whether a schema may hold keywords that restrict values, such as `minimum`."""
     system: bool = True
     """Whether there is a role for the system text; else it leads the first turn."""
+    repeats: bool = True
+    """Whether turns of one role may follow each other; else they are sent as one."""
     logprobs: bool = True
     """Whether answers hold the logarithms of their tokens' probabilities."""
     wire: int = 0

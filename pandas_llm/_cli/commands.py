@@ -175,6 +175,8 @@ def read(words: argparse.Namespace) -> pd.DataFrame:
 
 
 def _plan(words: argparse.Namespace, chosen: dict[str, Any]) -> Any:
+    if words.template is None and "messages" not in chosen:
+        words.parser.error("the following arguments are required: -t/--template")
     template = words.template and _text(words.template, "--template")
     if chosen.get("system"):
         chosen["system"] = _text(chosen["system"], "--system")

@@ -210,6 +210,8 @@ class Dialect:
             content = [self.picture(image) for image in request.images]
             content += [self.words(request.prompt)] * bool(request.prompt)
         turns: Turns = (*request.before, ("user", content), *request.followup)
+        if request.before and not capabilities.repeats:
+            turns = self._alternating(turns)
         if system and not capabilities.system:
             if examples:
                 examples = self._led(system, examples)
@@ -226,11 +228,23 @@ class Dialect:
         (role, content), *others = turns
         if role != "user":
             return (("user", system), *turns)
+        return ((role, self._behind(system, content)), *others)
+
+    def _alternating(self, turns: Turns) -> Turns:
+        """Make one turn of those of one role that follow each other."""
+        joined: list[tuple[str, Any]] = []
+        for role, content in turns:
+            if joined and joined[-1][0] == role:
+                joined[-1] = (role, self._behind(joined[-1][1], content))
+            else:
+                joined.append((role, content))
+        return joined
+
+    def _behind(self, text: str, content: Any) -> Any:
+        """Put a text ahead of a turn's content."""
         if isinstance(content, str):
-            content = f"{system}\n\n{content}"
-        else:
-            content = [self.words(system), *content]
-        return ((role, content), *others)
+            return f"{text}\n\n{content}"
+        return [self.words(text), *content]
 
     def _common(self, spec: Spec, capabilities: Capabilities, n: int) -> _Common:
         """Make what all bodies share: fields, a note for the system text, examples."""

@@ -15,14 +15,14 @@ from pandas_llm.providers import bodies, failures, streams
 from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
 from pandas_llm.providers.negotiation import merged
 from pandas_llm.providers.registry import Preset
-from pandas_llm.types import Choice, ImageLimits, Reply, Tokens, Used
+from pandas_llm.types import Capabilities, Choice, ImageLimits, Reply, Tokens, Used
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pandas_llm.errors import ProviderError
     from pandas_llm.providers.dialect import Body, Schema, Turns
-    from pandas_llm.types import Capabilities, Endpoint, HTTPResponse, Image, Spec
+    from pandas_llm.types import Endpoint, HTTPResponse, Image, Spec
 
 _VERSION = re.compile(r"/v\d\w*(/|$)")
 _APART = (("", "cachedContentTokenCount"), ("", "thoughtsTokenCount"))
@@ -36,6 +36,8 @@ class Google(Dialect):
         70_000_000, 70_000_000, ("image/png", "image/jpeg", "image/webp")
     )
     """100 MB a request; Gemini 2 refuses a GIF."""
+    capabilities = Capabilities(repeats=False)
+    """Gemini has refused two turns of one role in a row."""
     ending = b'""}]}]}'
     embeds = Bundling(100)
     key_header = "x-goog-api-key"
@@ -96,14 +98,13 @@ class Google(Dialect):
         return merged({"generationConfig": config} if config else {}, spec.extra)
 
     def filled(self, shared: Body, system: str, examples: Turns, turns: Turns) -> Body:
-        contents: list[dict[str, Any]] = []
-        for role, said in (*examples, *turns):
-            named = _ROLES.get(role, role)
-            parts = said if isinstance(said, list) else [{"text": said}]
-            if contents and contents[-1]["role"] == named:
-                contents[-1]["parts"] += parts  # Gemini refuses two of one role
-            else:
-                contents.append({"role": named, "parts": [*parts]})
+        contents = [
+            {
+                "role": _ROLES.get(role, role),
+                "parts": parts if isinstance(parts, list) else [{"text": parts}],
+            }
+            for role, parts in (*examples, *turns)
+        ]
         first = {"systemInstruction": {"parts": [{"text": system}]}} if system else {}
         return {**shared, **first, "contents": contents}
 
