@@ -68,6 +68,7 @@ _SAMPLES = {
 }
 """Arguments in the example of a twin, by required parameter."""
 _CALLS = {
+    "complete": ['"On: ${text}"'],
     "embed": ['"text"'],
     "merge": ['df, on="text"'],
     "nlargest": ['1, "Is ${left.text} longer than ${right.text}?"'],
