@@ -232,7 +232,9 @@ def make_task(
     if verb == "embed":
         unset = {name: getattr(Settings(), name) for name in _OF_TEXTS}
         settings = replace(settings, **{**unset, "max_tokens": 0})  # none come back
-    if template is None and settings.messages is None:
+    if settings.messages is not None:
+        template = template or None  # an empty one would be an empty turn
+    elif template is None:
         msg = f"{verb} needs a template; it may be left out with messages= alone"
         raise InvalidTypeError(msg)
     keys = _kept(keys)

@@ -98,9 +98,11 @@ def test_the_order_is_system_examples_turns_template(simulator, here, provider):
     assert sent(server) == [taken(provider, wanted)]
 
 
-def test_without_a_template_the_last_turn_is_asked(simulator, here):
+@pytest.mark.parametrize("template", [None, ""])
+def test_without_a_template_the_last_turn_is_asked(simulator, here, template):
     server = simulator(api_key="k")
-    out = frame([SYSTEM, *TURNS]).llm.complete(messages="history", **here(server))
+    rows = frame([SYSTEM, *TURNS])
+    out = rows.llm.complete(template, messages="history", **here(server))
     assert out.tolist() == ["[simulated] Since Monday."]
     assert sent(server) == [[("system", "You speak for a shop."), *SAID]]
 
@@ -461,6 +463,22 @@ def test_a_model_that_wants_roles_to_alternate_gets_them_so():
     )
 
 
+def test_what_an_error_quotes_of_a_turn_says_nothing_of_the_run():
+    quoted = "The card was declined: insufficient balance, no credit left."
+
+    def answer(body):
+        if len(body["messages"]) == 1:
+            return completion("Fine.")
+        said = {"error": {"message": f"cannot handle {quoted}"}}
+        return web.json_response(said, status=400)
+
+    rows = frame(None, [{"role": "user", "content": quoted}], None, n=[1, 2, 3])
+    given = {"model": "m", "messages": "history", "progress": False}
+    with Server(answer) as server, pytest.warns(pandas_llm.LLMWarning, match="1 bad_r"):
+        out = rows.llm.complete("So ${n}?", base_url=server.base_url, **given)
+    assert out.notna().tolist() == [True, False, True]
+
+
 def test_gemini_gets_one_turn_for_two_of_one_role(simulator):
     server = simulator(api_key="k")
     rows = frame(TURNS, photo=[PNG])
@@ -479,9 +497,10 @@ def test_gemini_gets_one_turn_for_two_of_one_role(simulator):
 # -- elsewhere ---------------------------------------------------------------------
 
 
-def test_a_batch_has_the_turns_and_can_be_loaded(simulator, on, tmp_path):
-    server = simulator()
-    more = on(server, cache=tmp_path / "kept.sqlite")
+@pytest.mark.parametrize("provider", ["openai", "openai-responses", "anthropic"])
+def test_a_batch_has_the_turns_and_can_be_loaded(simulator, here, provider, tmp_path):
+    server = simulator(api_key="k")
+    more = here(server, cache=tmp_path / "kept.sqlite")
     rows = frame([SYSTEM, *TURNS], TURNS[:1], TURNS[:2])
     rows["shots"] = [[("Q", {"day": "A"})], None, "[]"]
     given = {"messages": "history", "examples": "shots", "verb": "extract"}
