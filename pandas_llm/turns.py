@@ -22,10 +22,11 @@ _CALLS = ("tool_calls", "function_call")
 _OF_TOOLS = "only texts are sent: leave it out, or put it into a turn of the user's"
 _ADVICE = {
     **dict.fromkeys(("tool", "function", "ipython"), _OF_TOOLS),
-    **dict.fromkeys(("human",), "write 'user'"),
+    "human": "write 'user'",
     **dict.fromkeys(("model", "ai", "bot"), "write 'assistant'"),
 }
 _PAIR = 2
+_SHOWN = 60
 
 
 def conversation(cell: Any, column: str) -> list[tuple[str, str]]:
@@ -141,5 +142,6 @@ def _plain(value: Any) -> Any:
 
 def _short(value: Any) -> str:
     """Show the beginning of a value, and of what kind it is."""
-    text = ascii(value) if isinstance(value, str) else repr(value)
-    return f"{text[:60]}{'…' * (len(text) > 60)} ({type(value).__name__})"  # noqa: PLR2004
+    text = repr(value)
+    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return f"{shown} ({type(value).__name__})"

@@ -177,6 +177,14 @@ def test_turns_come_back_from_parquet_and_arrow(simulator, on, tmp_path):
     assert sorted(sent(server)) == sorted([*each] * 3)
 
 
+def test_lists_and_columns_have_turns_too(simulator, on):
+    server = simulator()
+    pandas_llm.complete([{"history": TURNS}], messages="history", **on(server))
+    frame(TURNS)["history"].llm.complete(messages="history", **on(server))
+    pd.Series([json.dumps(TURNS)]).llm.complete(messages="value", **on(server))
+    assert sent(server) == [SAID] * 3
+
+
 def test_a_row_without_turns_is_asked_its_template_alone(simulator, on):
     server = simulator()
     none = [None, np.nan, pd.NA, [], "", "[]", np.array([], dtype=object)]
@@ -464,7 +472,7 @@ def test_a_model_that_wants_roles_to_alternate_gets_them_so():
 
 
 def test_what_an_error_quotes_of_a_turn_says_nothing_of_the_run():
-    quoted = "The card was declined: insufficient balance, no credit left."
+    quoted = "Your credit balance is too low, says the shop."
 
     def answer(body):
         if len(body["messages"]) == 1:
