@@ -5,26 +5,17 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
 
-from pandas_llm import images
-from pandas_llm._algorithms import side_by_side
-from pandas_llm._pacing import estimate_tokens
+from pandas_llm import images, turns
 from pandas_llm._replies import Records
-from pandas_llm._run.rows import (
-    is_na,
-    iter_rows,
-    longest_cell,
-    missing_rows,
-    numbered,
-    row_at,
-    without_na,
-)
-from pandas_llm._run.template import Template
-from pandas_llm.errors import ImageError, TemplateError
+from pandas_llm._run.rows import is_na, iter_rows, missing_rows, row_at, without_na
+from pandas_llm._run.template import Beginnings, Template
+from pandas_llm.errors import ImageError, RowError, TemplateError, TurnsError
 from pandas_llm.types import Request, Spec
 
 if TYPE_CHECKING:
@@ -42,24 +33,20 @@ _SAMPLING = ("temperature", "top_p", "seed", "stop", "reasoning_effort")
 _NUMBER = re.compile(r"\d{3,}")
 _MARGIN = 0.9
 _LEAST = 0.02
-_PARTS = 7
-"""Columns at the beginning of a template that are looked at."""
-_SHORT = 256
-"""Letters of a beginning of the prompt that are not worth a mark of their own."""
-_MOST = 3
-"""Beginnings that are told of; a body may mark four, and the caller may mark one."""
 
 
 class Prompts:
     """A template, and a system template, bound to the columns of a frame."""
 
-    def __init__(self, text: str, source: Source, settings: Settings) -> None:
+    _alike: Beginnings | None = None
+
+    def __init__(self, text: str | None, source: Source, task: Task) -> None:
+        settings = task.settings
         names, constants = source.fields, settings.values
-        template = Template(text, names, constants)
+        template = Template("" if text is None else text, names, constants)
         self.columns = list(template.columns)
         self._source = source
-        self.order: Order = range(source.rows)
-        """The rows that are asked, in the order of sending."""
+        self.order: Order = range(source.rows)  # of sending, those that are asked
         self._given = settings.order == "given"
         self._ignore_na = settings.na_action == "ignore"
         self._of_system = system = None
@@ -67,7 +54,17 @@ class Prompts:
             system = Template(settings.system, names, constants, "system template")
             self.columns += [c for c in system.columns if c not in self.columns]
             self._of_system = system
-        self._pictures = self._add_images(settings.images)
+        self._pictures = self._add("images", settings.images)
+        self.needed = list(self.columns)
+        """Those whose NA leaves a row out: a row may have no examples and no turns."""
+        own = settings.examples if isinstance(settings.examples, str) else None
+        self._examples = self._add("examples", own)
+        self._turns = self._add("messages", settings.messages)
+        self._speaks = text is None
+        """Whether the last turn is the prompt."""
+        if self._speaks:
+            self.needed += [self.columns[at] for at in self._turns]
+        self._written = partial(written, verb=task.verb)
         self._root = images.folder(settings.files_root) if self._pictures else None
         self._cut = settings.truncate
         if self._cut is not None and self._cut not in self.columns:
@@ -84,22 +81,19 @@ class Prompts:
         self._kept: dict[int, float] = {}
         self._template = template
         self._cells: list[Callable[[Sequence[Any]], str]] = []
-        self._begins: list[Callable[[Sequence[Any]], str]] = []
-        self._shared: NDArray[np.uint8] | None = None
-        """By row, which of its beginnings others have too."""
 
-    def _add_images(self, option: str | Sequence[str] | None) -> list[int]:
-        """Return the places of the image columns among the used ones."""
-        names = [option] if isinstance(option, str) else list(option or ())
+    def _add(self, option: str, named: str | Sequence[str] | None) -> list[int]:
+        """Return the places of an option's columns among the used ones."""
+        names = [named] if isinstance(named, str) else list(named or ())
         known = self._source.fields
         for name in names:
             count = known.count(name)
             if count > 1:
-                msg = f"images names {name!r}: {count} columns have that name"
+                msg = f"{option} names {name!r}: {count} columns have that name"
                 raise TemplateError(msg)
             if not count:
                 near = ", ".join(difflib.get_close_matches(name, known, n=3) or known)
-                msg = f"images names {name!r}: not a column (there is {near})"
+                msg = f"{option} names {name!r}: not a column (there is {near})"
                 raise TemplateError(msg)
         self.columns += [name for name in names if name not in self.columns]
         return [self.columns.index(name) for name in names]
@@ -114,45 +108,18 @@ class Prompts:
 
         Rows that share one follow each other. False too where the order is given.
         """
-        asked, template, system = self.order, self._template, self._of_system
-        known = list(system.columns) if system else []
-        new = [name for name in template.columns if name not in known]
-        if least is None or len(asked) < 2 or not (new or self._pictures):  # noqa: PLR2004
+        if least is None or len(self.order) < 2:  # noqa: PLR2004
             return False
-        # images stand before the prompt; rows that are alike to the end share a call
-        names = [*known, *([] if self._pictures else new[:-1])][:_PARTS]
+        alike = Beginnings(self._of_system, self._template, self.columns, self._source)
         fixed = "".join(f"{prompt}{reply}" for prompt, reply in spec.examples)
-        fixed += system.literal() if system else ""
-        first = without_na(row_at(self._source, self.columns, int(asked[0])))
-        sample = fixed + self._prompt(first)
-        letters = least * len(sample) / max(1.0, estimate_tokens(sample))
-        longest = sum(longest_cell(self._source, name) for name in names)
-        if len(fixed) + len(template.literal()) + longest < letters:
+        # what else a row has stands between the system text and the prompt
+        between = bool(self._pictures or self._examples or self._turns)
+        order = alike.find(self.order, least, fixed, between=between)
+        if order is None:
             return False
-        size: Any = len(fixed)
-        codes, lengths, begins = [], [], []
-        for count in range(len(names) + 1):
-            code = np.zeros(len(asked), np.int64)
-            if count:
-                code, length = numbered(self._source, names[count - 1], asked)
-                size = size + length
-            parts = template.parts_until(names[:count])
-            few = len(template.literal(parts)) < _SHORT and count == len(known)
-            if few and np.min(size) >= letters:
-                parts = 0  # a mark on the system text will do
-            codes.append(code)
-            begins.append(template.renderer(self.columns, self._source, parts))
-            after = 0 if self._pictures else len(template.literal(parts))
-            # a beginning does not end within the system text
-            lengths.append(size + after if count >= len(known) else 0)
-        rank, shared = side_by_side(codes, lengths, letters)
-        if not shared.any():
-            return False
-        self._begins = begins
-        self._shared = np.zeros(self._source.rows, dtype=np.uint8)
-        self._shared[np.asarray(asked)] = shared
-        if not self._given and (np.diff(rank) != 1).any():
-            self.order = np.asarray(asked)[rank]
+        self._alike = alike
+        if not self._given:
+            self.order = order
         return not self._given
 
     def hold_cells(self) -> Sequence[str]:
@@ -180,21 +147,14 @@ class Prompts:
 
     def requests(
         self, spec: Spec, at: Sequence[int] | None = None
-    ) -> Iterator[tuple[int, Request | ImageError | None]]:
+    ) -> Iterator[tuple[int, Request | RowError | None]]:
         """Yield the requests of all rows, or of those at some positions.
 
-        None stands for a row with NA, an error for one whose images cannot be sent.
+        None stands for a row with NA, an error for one whose images or turns cannot be
+        sent.
         """
-        absent = missing_rows(self._source, self.columns)
-        rows: Iterable[tuple[int, tuple[Any, ...]]]
-        if at is not None:
-            rows = ((p, row_at(self._source, self.columns, p)) for p in at)
-        elif isinstance(self.order, range):
-            rows = enumerate(iter_rows(self._source, self.columns))
-        else:
-            asked = iter_rows(self._source, self.columns, self.order)
-            rows = zip(self.order.tolist(), asked, strict=True)
-        for position, row in rows:
+        absent = missing_rows(self._source, self.needed)
+        for position, row in self._rows(at):
             if absent is not None and absent[position]:
                 if self._ignore_na:
                     yield position, None
@@ -207,22 +167,55 @@ class Prompts:
                 prompt = str(filled[self._about])  # the question is asked apart
             system = self._system and self._system(filled)
             request = Request(spec, prompt, system)
-            if self._shared is not None and (bits := int(self._shared[position])):
-                request = request._replace(shared=self._ends(bits, filled))
+            if self._alike is not None:
+                request = request._replace(shared=self._alike.ends(position, filled))
             if self._cells:
                 cells = tuple(cell(filled) for cell in self._cells)
                 request = request._replace(cells=cells)
-            if self._pictures:
-                yield position, self._illustrated(request, row)
-            else:
-                yield position, request
+            made: Request | RowError | None = request
+            if self._examples or self._turns:
+                made = self._spoken(request, filled)
+            if self._pictures and isinstance(made, Request):
+                made = self._illustrated(made, row)
+            yield position, made
 
-    def _ends(self, bits: int, row: Sequence[Any]) -> tuple[int, ...]:
-        """Return where in a row's prompt the beginnings end that others have too."""
-        if self._pictures:
-            return (0,)
-        begins = enumerate(self._begins)
-        return tuple(len(begin(row)) for at, begin in begins if bits >> at & 1)[-_MOST:]
+    def _rows(self, at: Sequence[int] | None) -> Iterable[tuple[int, tuple[Any, ...]]]:
+        """Return the values of all rows that are asked, or of those at positions."""
+        if at is not None:
+            return ((p, row_at(self._source, self.columns, p)) for p in at)
+        if isinstance(self.order, range):
+            return enumerate(iter_rows(self._source, self.columns))
+        asked = iter_rows(self._source, self.columns, self.order)
+        return zip(self.order.tolist(), asked, strict=True)
+
+    def _spoken(
+        self, request: Request, row: Sequence[Any]
+    ) -> Request | TurnsError | None:
+        """Add a row's own examples and turns; without a template the last is asked."""
+        before: list[tuple[str, str]] = []
+        said: list[tuple[str, str]] = []
+        prompt, system = request.prompt, request.system
+        try:
+            for at in self._examples:
+                if not is_na(row[at]):
+                    name = self.columns[at]
+                    before += turns.examples(row[at], name, self._written)
+            for at in self._turns:
+                if not is_na(row[at]):
+                    said += turns.conversation(row[at], self.columns[at])
+        except TurnsError as error:
+            return error
+        if said and said[0][0] in turns.SYSTEM:
+            system = "\n\n".join(filter(None, (system, said.pop(0)[1])))
+        if self._speaks:
+            if not said and self._ignore_na:
+                return None
+            if not said or said[-1][0] != "user":
+                who = "not the user's" if said else "missing"
+                msg = f"the last turn is {who}, and there is no template to be asked"
+                return TurnsError(msg)
+            prompt = said.pop()[1]
+        return request._replace(prompt=prompt, system=system, before=(*before, *said))
 
     def _illustrated(
         self, request: Request, row: Sequence[Any]
@@ -250,20 +243,23 @@ class Prompts:
             self._kept.pop(position, None)  # a model to fall back to may read more
             return None
         self._kept[position] = share
-        row: list[Any] = list(row_at(self._source, self.columns, position))
+        row = list(without_na(row_at(self._source, self.columns, position)))
         at = self.columns.index(self._cut)
         text = str(row[at])
         row[at] = text[: int(len(text) * share)]
         system = self._system and self._system(row)
-        return request._replace(prompt=self._prompt(row), system=system, shared=())
+        new = request._replace(prompt=self._prompt(row), system=system, shared=())
+        made = self._spoken(new, row) if self._examples or self._turns else new
+        return made if isinstance(made, Request) else None
 
 
 def prompts_of(task: Task, source: Source) -> Prompts:
     """Bind a task's template to a frame; ``embed`` takes a column's name for one."""
-    template, settings = task.template, task.settings
-    if task.embeds is not None:
-        template = column_template(template, source.fields, settings.values)
-    return Prompts(template, source, settings)
+    template = task.template
+    if task.embeds is not None and template is not None:
+        values = task.settings.values
+        template = column_template(template, source.fields, values)
+    return Prompts(template, source, task)
 
 
 def column_template(
@@ -317,8 +313,10 @@ def shared_spec(task: Task) -> Spec:
 
 
 def examples_of(settings: Settings, verb: str) -> tuple[tuple[str, str], ...]:
-    """Return the examples, with replies as a model is asked to write them."""
-    return tuple((prompt, _reply(reply, verb)) for prompt, reply in settings.examples)
+    """Return the examples of all rows, with replies as a model is asked to write."""
+    if isinstance(settings.examples, str):  # the column of each row's own
+        return ()
+    return tuple((prompt, written(reply, verb)) for prompt, reply in settings.examples)
 
 
 def _alike(name: str, value: Any) -> Any:
@@ -328,7 +326,7 @@ def _alike(name: str, value: Any) -> Any:
     return [value] if name == "stop" and isinstance(value, str) else value
 
 
-def _reply(reply: Any, verb: str) -> str:
+def written(reply: Any, verb: str) -> str:
     """Write an example's reply the way the model is asked to answer."""
     if isinstance(reply, str):
         return reply
