@@ -38,8 +38,9 @@ CREATE TABLE IF NOT EXISTS pandas_llm_batch_rows (
     part TEXT PRIMARY KEY, job TEXT NOT NULL, keys BLOB NOT NULL
 )
 """
-_LIMIT = re.compile(r"Limit: ([\d,]+) enqueued tokens")
-"""What OpenAI says of a queue that is full."""
+_LIMIT = re.compile(r"(?:Limit:|configured limit of) ([\d,.]*\d)([KMB]?)\b")
+"""What OpenAI and Azure say of a queue that is full."""
+_UNITS = {"K": 1e3, "M": 1e6, "B": 1e9}
 _KEY = 16
 """Bytes of a request's key."""
 
@@ -172,7 +173,8 @@ class Book:
         """Hold a batch back, or give up one that the whole queue is too small for."""
         state = self.state
         if limit := _LIMIT.search(reason):
-            state.queue = int(limit[1].replace(",", ""))
+            number = float(limit[1].replace(",", ""))
+            state.queue = int(number * _UNITS.get(limit[2], 1))
         if not 0 < state.queue < part.tokens:
             part.held()
             return

@@ -10,7 +10,6 @@ people write before the slash, and a `Preset`.
 from __future__ import annotations
 
 from pandas_llm.providers.batches import (
-    QUEUE_FULL,
     Batches,
     Listed,
     Page,
@@ -40,7 +39,6 @@ from pandas_llm.providers.registry import (
 )
 
 __all__ = [
-    "QUEUE_FULL",
     "Batches",
     "Bundling",
     "Embeddings",

@@ -26,6 +26,7 @@ from pandas_llm.batch import state as jobs
 from pandas_llm.errors import CostLimitError
 from pandas_llm.providers import batches
 from pandas_llm.simulator import Simulator
+from pandas_llm.types import HTTPRequest
 
 FACTS = ("Facts in: ${text}", {"fact": str, "year": int})
 PRICES = {"sim": (1.0, 4.0)}
@@ -457,7 +458,8 @@ def test_a_job_that_nobody_knows_is_an_error(kept):
 def test_the_simulators_inline_batches_read_as_anthropics(simulator):
     server = simulator()
     url = server.base_url + "/messages"
-    dialect = batches.AnthropicBatches(url, {"content-type": "application/json"})
+    headers = {"content-type": "application/json"}
+    dialect = batches.AnthropicBatches(HTTPRequest(url, headers, b""))
     lines = [dialect.line(name, b'{"model":"sim"}') for name in ("a", "b")]
     assert dialect.upload(lines) is None
     request = dialect.create(lines, "", "x")
@@ -483,7 +485,8 @@ def test_anthropics_results_are_read():
 {"type":"invalid_request_error","message":"too long"}}}}
 {"custom_id":"c","result":{"type":"expired"}}
 """.replace(b":\n{", b":{")
-    dialect = batches.AnthropicBatches("https://api.anthropic.com/v1/messages", {})
+    url = "https://api.anthropic.com/v1/messages"
+    dialect = batches.AnthropicBatches(HTTPRequest(url, {}, b""))
     found = list(dialect.results(body))
     assert [one.custom_id for one in found] == ["b", "a", "c"]
     assert orjson.loads(found[0].response.body)["id"] == "msg_1"

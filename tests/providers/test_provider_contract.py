@@ -20,7 +20,6 @@ from pandas_llm.providers.batches import batches_of
 from pandas_llm.types import (
     Capabilities,
     Endpoint,
-    HTTPRequest,
     HTTPResponse,
     Request,
     Spec,
@@ -427,7 +426,7 @@ ACCESS, ABLE = table(5), table(6)
 
 
 def has_batches(provider):
-    request = HTTPRequest("https://host/v1/chat/completions", {}, b"")
+    request = provider.build(Request(Spec(), "Hi."), provider.capabilities, 1)
     try:
         batches_of(provider, request)
     except errors.ConfigurationError:

@@ -5,7 +5,7 @@ from pandas_llm.simulator.dialects.completions import CHAT_COMPLETIONS
 from pandas_llm.simulator.dialects.decisions import DECISIONS, SYSTEMONE
 from pandas_llm.simulator.dialects.embeddings import OLLAMA_EMBED, OPENAI_EMBEDDINGS
 from pandas_llm.simulator.dialects.endpoint import Dialect, Incoming, Vendor, Work
-from pandas_llm.simulator.dialects.gemini import GENERATE_CONTENT
+from pandas_llm.simulator.dialects.gemini import GENERATE_CONTENT, named
 from pandas_llm.simulator.dialects.gemini_embeddings import (
     BATCH_EMBED_CONTENTS,
     EMBED_CONTENT,
@@ -21,6 +21,7 @@ __all__ = [
     "Vendor",
     "Work",
     "list_models",
+    "named",
     "read_json",
     "vendor_of",
 ]

@@ -109,7 +109,9 @@ def _read(incoming: Incoming, settings: Settings) -> Embedding:
     if sum(tokens) > _MOST_TOKENS:
         text = f"Requested {sum(tokens)} tokens, max {_MOST_TOKENS} tokens per request"
         refuse(text, "max_tokens_per_request")
-    dimensions = read_dimensions(fields, "dimensions")
+    mistral = "output_dimension" in fields
+    name = "output_dimension" if mistral else "dimensions"
+    dimensions = read_dimensions(fields, name)
     return Embedding(model, texts, sum(tokens), dimensions, form == "base64")
 
 

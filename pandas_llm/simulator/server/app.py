@@ -37,8 +37,11 @@ from pandas_llm.simulator.dialects import (
     read_json,
     vendor_of,
 )
+from pandas_llm.simulator.server.anthropic_batches import AnthropicBatches
 from pandas_llm.simulator.server.batches import Batches
 from pandas_llm.simulator.server.breakage import never, reset_connection, truncate
+from pandas_llm.simulator.server.google_batches import GoogleBatches
+from pandas_llm.simulator.server.openai_batches import OpenAIBatches
 from pandas_llm.simulator.server.stats import Seen, Stats, prompt_key
 
 if TYPE_CHECKING:
@@ -106,7 +109,10 @@ class Server:
                 app.router.add_post(path, partial(self._handle, dialect))
         for path in ("/v1/models", "/v1beta/models", "/openai/v1/models"):
             app.router.add_get(path, self._models)
-        Batches(lambda: self.origin, lambda: self.settings).register(app)
+        batches = Batches(lambda: self.origin, lambda: self.settings)
+        for vendor in (OpenAIBatches, AnthropicBatches, GoogleBatches):
+            vendor(batches).register(app.router)
+        app.on_shutdown.append(batches.stop)
         app.router.add_get("/stats", self._show_stats)
         app.router.add_post("/stats/reset", self._reset)
         app.router.add_get("/requests", self._show_requests)
