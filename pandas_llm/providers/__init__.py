@@ -16,6 +16,7 @@ from pandas_llm.providers.batches import (
     Result,
     Snapshot,
     batches_of,
+    no_batches,
 )
 from pandas_llm.providers.dialect import Bundling
 from pandas_llm.providers.embeddings import Embeddings
@@ -56,6 +57,7 @@ __all__ = [
     "models_of",
     "models_url",
     "nearest",
+    "no_batches",
     "not_openais",
     "preset",
     "presets",

@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from pandas_llm.providers.batches import AzureBatches, MistralBatches
 from pandas_llm.providers.bodies import amount
 from pandas_llm.providers.dialect import Bundling, Vectors
 from pandas_llm.providers.headers import limit_names
 from pandas_llm.providers.openai import OpenAI
+from pandas_llm.providers.openai_batches import AzureBatches, MistralBatches
 from pandas_llm.providers.registry import Preset
 from pandas_llm.types import Capabilities, ImageLimits, Tokens, Used
 

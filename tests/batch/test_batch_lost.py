@@ -34,8 +34,8 @@ from batch_between import (
 
 from pandas_llm.batch import load, recovery
 from pandas_llm.errors import MaybeCreatedError
-from pandas_llm.providers.batches import OpenAIBatches
 from pandas_llm.providers.google_batches import GoogleBatches
+from pandas_llm.providers.openai_batches import OpenAIBatches
 
 
 @pytest.fixture(autouse=True)
@@ -155,11 +155,10 @@ KILLS = [
 ]
 
 
-@pytest.mark.parametrize(("model", "step", "side"), KILLS)
-def test_a_process_killed_at_any_step_pays_once(
-    simulator, kept, monkeypatch, model, step, side
-):
+@pytest.mark.parametrize("killed", KILLS, ids=" ".join)
+def test_a_process_killed_at_any_step_pays_once(simulator, kept, monkeypatch, killed):
     server, child, armed = simulator(), [], threading.Event()
+    model, step, side = killed
     model, _, files = model.partition(" ")
     if files:
         monkeypatch.setattr(GoogleBatches, "inline", 0)

@@ -17,7 +17,8 @@ from vendor_replies import DIALECTS, at, said
 
 from pandas_llm import LLMWarning
 from pandas_llm.errors import FirstRowsError
-from pandas_llm.providers import batches, connect, read_reply
+from pandas_llm.providers import connect, read_reply
+from pandas_llm.providers.openai_batches import OpenAIBatches
 from pandas_llm.types import Endpoint, HTTPRequest, HTTPResponse, Tokens
 
 ROW = pd.DataFrame({"text": ["Rain."]})
@@ -282,7 +283,7 @@ def test_an_odd_line_of_a_batchs_file_loses_no_other(odd):
         return f'{{"custom_id": "{name}", "response": {{"status_code": 201, "body": {said}}}}}'  # noqa: E501
 
     file = "\n".join([line("a", "1"), line("b", odd), line("c", "1")]).encode()
-    dialect = batches.OpenAIBatches(
+    dialect = OpenAIBatches(
         HTTPRequest("https://api.openai.com/v1/chat/completions", {}, b"")
     )
     speaker = connect(Endpoint("openai", "https://api.openai.com/v1", "m", "k"))

@@ -426,7 +426,7 @@ ACCESS, ABLE = table(5), table(6)
 
 
 def has_batches(provider):
-    request = provider.build(Request(Spec(), "Hi."), provider.capabilities, 1)
+    request = provider.build(PLAIN, provider.capabilities, 1)
     try:
         batches_of(provider, request)
     except errors.ConfigurationError:
