@@ -110,8 +110,13 @@ class Server:
         for path in ("/v1/models", "/v1beta/models", "/openai/v1/models"):
             app.router.add_get(path, self._models)
         batches = Batches(lambda: self.origin, lambda: self.settings)
-        for vendor in (OpenAIBatches, AnthropicBatches, GoogleBatches):
-            vendor(batches).register(app.router)
+        google = GoogleBatches(batches)
+        for vendor in (
+            google,
+            OpenAIBatches(batches, google),
+            AnthropicBatches(batches),
+        ):
+            vendor.register(app.router)
         app.on_shutdown.append(batches.stop)
         app.router.add_get("/stats", self._show_stats)
         app.router.add_post("/stats/reset", self._reset)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     Handler = Callable[[web.Request], Awaitable[web.Response]]
 
+GOOGLES = "x-goog-api-key"
+"""The header by which a request is Google's."""
 _VERSION = "{version:v1|v1beta}"
 _METHODS = {
     "batchGenerateContent": ("generateContent", "GenerateContent"),
@@ -52,8 +54,8 @@ class GoogleBatches:
         for method in _METHODS:
             path = f"{base}/models/{{model}}:{{method:{method}}}"
             router.add_post(path, _told(self._create))
-        router.add_get(f"{base}/batches", _told(self._list))
-        router.add_get(f"{base}/batches/{{id}}", _told(self._show))
+        router.add_get("/v1beta/batches", self.list)
+        router.add_get("/v1beta/batches/{id}", self.show)
         router.add_post(f"{base}/batches/{{id}}:cancel", _told(self._cancel))
         router.add_post(f"/upload{base}/files", _told(self._upload))
         router.add_get(f"{base}/files/{{name}}:download", _told(self._download))
@@ -153,7 +155,8 @@ class GoogleBatches:
             refuse("Requested entity was not found.", status=404)
         return batch
 
-    async def _list(self, request: web.Request) -> web.Response:
+    async def list(self, request: web.Request) -> web.Response:
+        """Return a part of the list of all batches."""
         size = int(request.query.get("pageSize", "20"))
         start = int(request.query.get("pageToken", "0"))
         batches = self._all.newest()
@@ -162,6 +165,10 @@ class GoogleBatches:
         if start + size < len(batches):
             found["nextPageToken"] = str(start + size)
         return answered(found)
+
+    async def show(self, request: web.Request) -> web.Response:
+        """Return how a batch is."""
+        return await _told(self._show)(request)
 
     async def _show(self, request: web.Request) -> web.Response:
         return answered(self._shown(self._found(request)))

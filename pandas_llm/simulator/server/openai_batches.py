@@ -8,9 +8,11 @@ import orjson
 from aiohttp import web
 
 from pandas_llm.simulator.server.batches import answered, refused, unknown
+from pandas_llm.simulator.server.google_batches import GOOGLES
 
 if TYPE_CHECKING:
     from pandas_llm.simulator.server.batches import Batch, Batches
+    from pandas_llm.simulator.server.google_batches import GoogleBatches
 
 _FULL = {"code": "token_limit_exceeded", "param": None, "line": None}
 _FULL_WORDS = (
@@ -40,10 +42,11 @@ _JOB_FIELDS = {
 
 
 class OpenAIBatches:
-    """The routes of one server."""
+    """The routes of one server; two of its addresses are Google's as well."""
 
-    def __init__(self, work: Batches) -> None:
+    def __init__(self, work: Batches, google: GoogleBatches) -> None:
         self._all = work
+        self._google = google
 
     def register(self, router: web.UrlDispatcher) -> None:
         """Add the routes; Azure has the same below a folder."""
@@ -103,11 +106,15 @@ class OpenAIBatches:
         return answered(self._shown(batch))
 
     async def _list(self, request: web.Request) -> web.Response:
+        if GOOGLES in request.headers:
+            return await self._google.list(request)
         page, more = self._all.page(request, "after")
         data = [self._shown(batch) for batch in page]
         return answered({"object": "list", "data": data, "has_more": more})
 
     async def _show(self, request: web.Request) -> web.Response:
+        if GOOGLES in request.headers:
+            return await self._google.show(request)
         batch = self._all.find(request)
         return unknown("batch") if batch is None else answered(self._shown(batch))
 
