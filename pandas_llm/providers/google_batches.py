@@ -159,11 +159,11 @@ def _status(error: Any) -> int:
 
 def _response(one: Any) -> HTTPResponse:
     """Return an answer as an ordinary request would have had it."""
-    if error := one.get("error"):
+    if error := one.get("error") or one.get("status"):
         status = _status(error)
         said = {"error": {**error, "code": status}}
         return HTTPResponse(status, {}, orjson.dumps(said))
-    reply = one.get("response") or {}
+    reply = one.get("response") or one
     if "embedding" in reply:
         used = (
             {"promptTokenCount": reply["tokenCount"]} if "tokenCount" in reply else {}

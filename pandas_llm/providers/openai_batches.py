@@ -116,9 +116,9 @@ class AzureBatches(OpenAIBatches):
     apart = True
 
     def based(self, address: str) -> str:
-        if "/openai/deployments/" in address:
-            why = "pass the newer address, base_url='https://RESOURCE….com/openai/v1'"
-            raise no_batches(address, why)
+        account, older, _ = address.partition("/openai/deployments/")
+        if older:
+            raise no_batches(address, f"pass base_url='{account}/openai/v1'")
         return super().based(address)
 
 

@@ -25,7 +25,7 @@ from batch_between import (
 from loopback_server import Server
 
 from pandas_llm import ConfigurationError, LLMWarning, providers
-from pandas_llm.batch import recovery
+from pandas_llm.batch import recovery, state
 from pandas_llm.batch.state import Book, Part, State
 from pandas_llm.providers import batches
 from pandas_llm.providers.google_batches import GoogleBatches
@@ -115,8 +115,9 @@ def test_azures_deployments_for_batches_are_asked_nothing_else(simulator, kept):
 def test_azures_older_addresses_have_no_batches(kept):
     base_url = "https://res.openai.azure.com?api-version=2025-01-01"
     options = {"model": "azure/m", "base_url": base_url, "api_key": "k", "cache": kept}
-    with pytest.raises(ConfigurationError, match="openai/v1"):
+    with pytest.raises(ConfigurationError) as caught:
         FRAME.llm.complete("${text}", batch=True, **options)
+    assert "base_url='https://res.openai.azure.com/openai/v1'" in str(caught.value)
 
 
 def test_parameters_of_an_address_go_along():
@@ -297,6 +298,28 @@ def test_azures_own_words_cut_a_job_in_pieces(simulator, kept):
     out = long.llm.complete("${text}", **at(server, kept, "azure/sim", batch=True))
     assert out.notna().all()
     assert paid(server) == [1] * len(long)
+
+
+def test_a_batch_that_an_untold_queue_never_takes_is_cut(simulator, kept, monkeypatch):
+    monkeypatch.setattr(state, "_LEAST_QUEUE", 50)
+    rows = [f"In {1700 + n} it rained." for n in range(40)]
+    df = pd.DataFrame({"text": rows})
+    server = simulator(batch_tokens=150, batch_latency=0.05)
+    out = df.llm.complete("${text}", **at(server, kept, "google/sim", batch=True))
+    assert out.notna().all()
+    assert len(created(server, "google/sim")) >= 2
+    assert paid(server) == [1] * len(df)
+
+
+def test_a_batch_that_may_fit_once_others_have_ended_is_not_cut(tmp_path):
+    book = Book(tmp_path / "kept.sqlite", State("job"), b"{}")
+    part = Part("", 3, tokens=400_000, file="f")
+    for _ in range(50):
+        book.full(part, "You exceeded your current quota.")
+        assert part.waiting
+    part.tokens = 10_000_000
+    book.full(part, "You exceeded your current quota.")
+    assert (part.ended, book.state.unsent, book.state.queue) == (True, 3, 5_000_000)
 
 
 # -- vendors without batches ----------------------------------------------------------
