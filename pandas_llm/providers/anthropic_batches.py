@@ -77,5 +77,5 @@ class AnthropicBatches(Batches):
                 yield Result(data["custom_id"], None, str(result["type"]))
                 continue
             status = _STATUS.get(error.get("type"), 400)
-            said = HTTPResponse(status, {}, orjson.dumps(result["error"]))
-            yield Result(data["custom_id"], said)
+            response = HTTPResponse(status, {}, orjson.dumps(result["error"]))
+            yield Result(data["custom_id"], response)

@@ -135,9 +135,9 @@ class Batches:
     def listed(self, body: bytes, after: str | None = None) -> Page:
         """Read what `newest` is answered with."""
         data = parsed(body)
-        found = tuple(map(self.entry, data["data"]))
-        more = found and data.get("has_more")
-        return Page(found, found[-1].batch.id if more else None)
+        jobs = tuple(map(self.entry, data["data"]))
+        more = jobs and data.get("has_more")
+        return Page(jobs, jobs[-1].batch.id if more else None)
 
     def entry(self, data: Any) -> Listed:
         """Read one batch of the list."""
@@ -189,6 +189,10 @@ def read_lines(body: bytes) -> Iterator[dict[str, Any]]:
             yield parsed(line)
 
 
-def moment(told: str | float | None) -> float | None:
+def moment(created: str | float | None) -> float | None:
     """Read when a batch was created; Azure has both forms."""
-    return datetime.fromisoformat(told).timestamp() if isinstance(told, str) else told
+    return (
+        datetime.fromisoformat(created).timestamp()
+        if isinstance(created, str)
+        else created
+    )

@@ -82,18 +82,18 @@ class GoogleBatches(Batches):
         return str(parsed(body)["file"]["name"])
 
     def create(self, lines: Sequence[bytes], file: str, name: str) -> HTTPRequest:
-        given = b'{"fileName":' + orjson.dumps(file)
+        source = b'{"fileName":' + orjson.dumps(file)
         if not file:
             each = b",".join(map(_inline, lines))
-            given = b'{"requests":{"requests":[' + each + b"]}"
+            source = b'{"requests":{"requests":[' + each + b"]}"
         head = b'{"batch":{"displayName":' + orjson.dumps(name) + b',"inputConfig":'
-        return HTTPRequest(self.at(self._method), self.headers, head + given + b"}}}")
+        return HTTPRequest(self.at(self._method), self.headers, head + source + b"}}}")
 
     def listed(self, body: bytes, after: str | None = None) -> Page:
         """Read a page, which is empty where there is no batch."""
         data = parsed(body)
-        found = tuple(map(self.entry, data.get("operations") or ()))
-        return Page(found, data.get("nextPageToken") or None)
+        jobs = tuple(map(self.entry, data.get("operations") or ()))
+        return Page(jobs, data.get("nextPageToken") or None)
 
     def entry(self, data: Any) -> Listed:
         """Read a batch, without its moment: the order of the list is not known."""
@@ -161,8 +161,8 @@ def _response(one: Any) -> HTTPResponse:
     """Return an answer as an ordinary request would have had it."""
     if error := one.get("error") or one.get("status"):
         status = _status(error)
-        said = {"error": {**error, "code": status}}
-        return HTTPResponse(status, {}, orjson.dumps(said))
+        body = {"error": {**error, "code": status}}
+        return HTTPResponse(status, {}, orjson.dumps(body))
     reply = one.get("response") or one
     if "embedding" in reply:
         used = (

@@ -99,14 +99,14 @@ class OpenAIBatches(Batches):
     def results(self, body: bytes) -> Iterator[Result]:
         """Read a line each; a failed one has a response, an error or both."""
         for data in read_lines(body):
-            said, error = data.get("response"), data.get("error")
-            if not said:
+            response, error = data.get("response"), data.get("error")
+            if not response:
                 if isinstance(error, dict):
                     error = error.get("message") or error.get("code")
                 yield Result(data["custom_id"], None, str(error))
                 continue
-            headers = {"x-request-id": said.get("request_id") or ""}
-            status, answer = said["status_code"], orjson.dumps(said.get("body"))
+            headers = {"x-request-id": response.get("request_id") or ""}
+            status, answer = response["status_code"], orjson.dumps(response.get("body"))
             yield Result(data["custom_id"], HTTPResponse(status, headers, answer))
 
 
@@ -152,8 +152,8 @@ class MistralBatches(OpenAIBatches):
         """Read a page; they are counted from 0."""
         data, page = parsed(body), int(after or 0) + 1
         more = page * self.size["page_size"] < data["total"]
-        found = tuple(map(self.entry, data.get("data") or ()))
-        return Page(found, str(page) if more else None)
+        jobs = tuple(map(self.entry, data.get("data") or ()))
+        return Page(jobs, str(page) if more else None)
 
     def entry(self, data: Any) -> Listed:
         file = next(iter(data["input_files"]), None)
