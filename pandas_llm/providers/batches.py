@@ -191,8 +191,6 @@ def read_lines(body: bytes) -> Iterator[dict[str, Any]]:
 
 def moment(created: str | float | None) -> float | None:
     """Read when a batch was created; Azure has both forms."""
-    return (
-        datetime.fromisoformat(created).timestamp()
-        if isinstance(created, str)
-        else created
-    )
+    if isinstance(created, str):
+        return datetime.fromisoformat(created).timestamp()
+    return created
