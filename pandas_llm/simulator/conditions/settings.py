@@ -112,7 +112,8 @@ class Settings:
     batch_expiry
         Seconds after which a batch ends, whatever is not done by then.
     batch_queue
-        The most requests of all batches that run; OpenAI's fail above it.
+        The most requests of all batches that run; above it OpenAI's fail, and
+        Google's are refused.
     batch_tokens
         The most tokens of their prompts.
 
