@@ -144,9 +144,10 @@ STEPS = {
     "anthropic/sim": ("create", "poll", "results"),
     "google/sim": ("create", "poll"),
     "google/sim files": ("upload", "create", "poll", "results"),
-    "azure/sim": ("upload", "create", "poll", "results"),
-    "mistral/sim": ("upload", "create", "poll", "results"),
+    "azure/sim": ("create", "results"),
+    "mistral/sim": ("create", "results"),
 }
+"""Azure's and Mistral's ways to upload and to ask are OpenAI's."""
 KILLS = [
     (model, step, side)
     for model, steps in STEPS.items()
