@@ -65,6 +65,8 @@ _LOOKS = 3
 """Looks until an odd answer is believed."""
 _ODD = (AttributeError, LookupError, TypeError, ValueError)
 """Errors of reading an answer that does not come from a batch endpoint."""
+_FILE_PAUSE, _LONGEST_FILE = 1.0, 900.0
+"""Seconds between looks at a file that was sent, until it can be used."""
 _LARGEST_RESULTS = 1 << 30
 """The largest file of results that is read."""
 _LONGEST_VECTOR = 4096
@@ -122,10 +124,20 @@ class Upload:
             return ""
         answer = await self.send(upload)
         try:
+            await self._ready(answer)
             return self.batches.uploaded(answer.body)
         except _ODD as error:
             msg = f"the answer to the upload of a batch cannot be read: {error!r}"
             raise MalformedReplyError(msg) from error
+
+    async def _ready(self, answer: HTTPResponse) -> None:
+        """Wait until a file can be used; else the provider refuses the batch."""
+        until = time.monotonic() + _LONGEST_FILE
+        while place := self.batches.unready(answer.body):
+            if time.monotonic() > until:
+                break
+            await asyncio.sleep(_FILE_PAUSE)
+            answer = await self.get(place)
 
     async def create(self, request: HTTPRequest, requests: int) -> Snapshot:
         """Begin a batch of so many requests; the request for it never leaves twice."""

@@ -123,6 +123,10 @@ class Batches:
         """Read which file the requests are in."""
         return str(parsed(body)["id"])
 
+    def unready(self, body: bytes) -> str | None:
+        """Return where to ask whether a file can be used; None once it can."""
+        return None
+
     def create(self, lines: Sequence[bytes], file: str, name: str) -> HTTPRequest:
         """Begin a batch; its name goes along where the vendor keeps one."""
         raise NotImplementedError

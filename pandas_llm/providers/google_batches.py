@@ -81,6 +81,12 @@ class GoogleBatches(Batches):
     def uploaded(self, body: bytes) -> str:
         return str(parsed(body)["file"]["name"])
 
+    def unready(self, body: bytes) -> str | None:
+        """Return the file's address while it is looked through."""
+        data = parsed(body)
+        file = data.get("file", data)
+        return self.at(file["name"]) if file.get("state") == "PROCESSING" else None
+
     def create(self, lines: Sequence[bytes], file: str, name: str) -> HTTPRequest:
         source = b'{"fileName":' + orjson.dumps(file)
         if not file:

@@ -60,6 +60,12 @@ class OpenAIBatches(Batches):
             self.at("files"), {**self.headers, "Content-Type": kind}, body
         )
 
+    def unready(self, body: bytes) -> str | None:
+        """Return the file's address while Azure is busy with it."""
+        file = parsed(body)
+        busy = file.get("status") in ("pending", "running")
+        return self.at(f"files/{file['id']}") if busy else None
+
     def create(self, lines: Sequence[bytes], file: str, name: str) -> HTTPRequest:
         fields = {
             "input_file_id": file,

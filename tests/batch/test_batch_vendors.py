@@ -25,7 +25,7 @@ from batch_between import (
 from loopback_server import Server
 
 from pandas_llm import ConfigurationError, LLMWarning, providers
-from pandas_llm.batch import recovery, state
+from pandas_llm.batch import recovery, state, upload
 from pandas_llm.batch.state import Book, Part, State
 from pandas_llm.providers import batches
 from pandas_llm.providers.google_batches import GoogleBatches
@@ -101,6 +101,11 @@ def test_googles_requests_go_in_a_file_where_they_are_too_large_for_a_call(
         assert between.seen["upload"] == 1
         assert between.seen["create"] == 2
     assert out.notna().all()
+
+
+def test_googles_texts_to_embed_go_in_a_file_from_1_mb_on():
+    url = "https://h/v1beta/models/m:batchEmbedContents"
+    assert GoogleBatches(HTTPRequest(url, {}, b"")).inline == 1 << 20
 
 
 def test_azures_deployments_for_batches_are_asked_nothing_else(simulator, kept):
@@ -191,6 +196,37 @@ def test_a_failed_operation_says_why():
     for code in (8, 429):
         full = dialect.read(orjson.dumps({**operation, "error": {"code": code}}))
         assert full.full
+
+
+@pytest.mark.parametrize("model", ["azure/sim", "google/sim"])
+def test_a_file_that_the_vendor_is_busy_with_is_waited_for(
+    simulator, kept, monkeypatch, model
+):
+    monkeypatch.setattr(GoogleBatches, "inline", 0)
+    monkeypatch.setattr(upload, "_FILE_PAUSE", 0.0)
+    asked = []
+
+    def busy(what, request, n):
+        """Say that the file is not ready, twice, and then that it is."""
+        name = request.path.rpartition("/files/")[2]
+        if what == "results" and name in ("sim-0000", "file-sim-0000"):
+            asked.append(name)
+            states = ("running", "PROCESSING") if len(asked) < 3 else ("", "ACTIVE")
+            about = dict(zip(("status", "state"), states, strict=True))
+            return web.json_response({"id": name, "name": f"files/{name}", **about})
+        return None
+
+    def pending(what, request, n):
+        if what != "upload" or request.method != "POST":
+            return None
+        file = {"name": "files/sim-0000", "state": "PROCESSING"}
+        odd = {"id": "file-sim-0000", "status": "pending", "file": file}
+        return web.json_response(odd)
+
+    with Between(simulator(), busy, pending) as between:
+        out = FRAME.llm.complete("${text}", **at(between, kept, model, batch=True))
+    assert out.notna().all()
+    assert len(asked) == 3
 
 
 # -- nothing is created twice ---------------------------------------------------------

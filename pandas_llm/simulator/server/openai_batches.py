@@ -52,6 +52,7 @@ class OpenAIBatches:
         """Add the routes; Azure has the same below a folder."""
         for place in ("/v1", "/openai/v1"):
             router.add_post(f"{place}/files", self._upload)
+            router.add_get(f"{place}/files/{{name:[^:/]+}}", self._file)
             router.add_get(f"{place}/files/{{name}}/content", self._content)
             router.add_post(f"{place}/batches", self._create)
             router.add_get(f"{place}/batches", self._list)
@@ -68,11 +69,19 @@ class OpenAIBatches:
         if form.get("purpose") != "batch" or not isinstance(uploaded, web.FileField):
             return refused(400, "'purpose' must be 'batch', with a 'file'", "purpose")
         name = f"file-sim-{len(self._all.files):04}"
-        content = self._all.files[name] = uploaded.file.read()
-        about = {"bytes": len(content), "filename": uploaded.filename, "created_at": 0}
+        self._all.files[name] = uploaded.file.read()
+        return self._about(name)
+
+    def _about(self, name: str) -> web.Response:
+        content = self._all.files[name]
+        about = {"bytes": len(content), "filename": "batch.jsonl", "created_at": 0}
         theirs = {"sample_type": "batch_request", "source": "upload"}  # Mistral's
         kind = {"object": "file", "purpose": "batch", "status": "processed"}
         return answered({"id": name, **kind, **about, **theirs})
+
+    async def _file(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        return self._about(name) if name in self._all.files else unknown(name)
 
     async def _content(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
