@@ -41,7 +41,7 @@ CREATE TABLE IF NOT EXISTS pandas_llm_batch_rows (
 _LIMIT = re.compile(r"(?:Limit:|configured limit of) ([\d,.]*\d)([KMB]?)\b")
 """What OpenAI and Azure say of a queue that is full."""
 _LEAST_QUEUE = 250_000
-"""Tokens that any account's queue takes; the smallest that is known has twice that."""
+"""Tokens that a queue takes which tells no limit; Google's smallest has twice that."""
 _REFUSALS = 5
 """Refusals of a batch, with none of its job under way, until it may be too large."""
 _UNITS = {"K": 1e3, "M": 1e6, "B": 1e9}

@@ -12,6 +12,8 @@ import openai.types.embedding_create_params
 import orjson
 import pytest
 from batch_between import FRAME, Between, at, created
+from google import genai
+from mistralai.client import Mistral, models
 from pydantic import TypeAdapter
 
 from pandas_llm.providers.google_batches import GoogleBatches
@@ -121,17 +123,11 @@ def test_azures_client_understands_the_simulator(simulator, kept):
 # -- Mistral's client ----------------------------------------------------------------
 
 
-@pytest.fixture
-def mistral():
-    sdk = pytest.importorskip("mistralai.client")
-    return lambda server: sdk.Mistral(
-        api_key="k", server_url=server.base_url.removesuffix("/v1")
-    )
+def mistral(server):
+    return Mistral(api_key="k", server_url=server.base_url.removesuffix("/v1"))
 
 
-def test_mistrals_client_understands_the_simulator(simulator, mistral):
-    from mistralai.client import models
-
+def test_mistrals_client_understands_the_simulator(simulator):
     server = simulator(fail_if={"two": "500"}, batch_latency=0.1)
     lines = [
         {"custom_id": name, "body": {"messages": [{"role": "user", "content": name}]}}
@@ -171,9 +167,7 @@ CALLS = [("complete", "${text}"), ("embed", "text")]
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_what_goes_to_mistral_is_as_its_types_have_it(simulator, kept, mistral, call):
-    from mistralai.client import models
-
+def test_what_goes_to_mistral_is_as_its_types_have_it(simulator, kept, call):
     server, seen, (verb, text) = simulator(), Seen(), call
     with Between(server, seen) as between:
         options = at(between, kept, "mistral/sim", batch=True)
@@ -214,15 +208,10 @@ class Seen:
 # -- Google's client -----------------------------------------------------------------
 
 
-@pytest.fixture
-def google():
-    genai = pytest.importorskip("google.genai")
-    return lambda server: genai.Client(
-        api_key="k",
-        http_options=genai.types.HttpOptions(
-            base_url=server.base_url.removesuffix("/v1")
-        ),
-    )
+def google(server):
+    origin = server.base_url.removesuffix("/v1")
+    options = genai.types.HttpOptions(base_url=origin)
+    return genai.Client(api_key="k", http_options=options)
 
 
 def ended(client, batch):
@@ -232,7 +221,7 @@ def ended(client, batch):
     return batch
 
 
-def test_googles_client_understands_the_simulators_inline_batches(simulator, google):
+def test_googles_client_understands_the_simulators_inline_batches(simulator):
     server = simulator(fail_if={"two": "500"}, batch_latency=0.1)
     with google(server) as client:
         made = client.batches.create(
@@ -257,7 +246,7 @@ def test_googles_client_understands_the_simulators_inline_batches(simulator, goo
         assert client.batches.cancel(name=made.name) is None
 
 
-def test_googles_client_understands_the_simulators_files(simulator, google, tmp_path):
+def test_googles_client_understands_the_simulators_files(simulator, tmp_path):
     server, path = simulator(), tmp_path / "asked.jsonl"
     contents = [{"parts": [{"text": "Hello"}]}]
     line = {"key": "one", "request": {"contents": contents}}
@@ -275,7 +264,7 @@ def test_googles_client_understands_the_simulators_files(simulator, google, tmp_
 
 
 @pytest.mark.filterwarnings("ignore:.*experimental")
-def test_googles_client_understands_the_simulators_vectors(simulator, google):
+def test_googles_client_understands_the_simulators_vectors(simulator):
     with google(simulator()) as client:
         made = client.batches.create_embeddings(
             model="sim",
@@ -289,11 +278,7 @@ def test_googles_client_understands_the_simulators_vectors(simulator, google):
 
 @pytest.mark.parametrize("inline", [19_000_000, 0])
 @pytest.mark.parametrize("call", CALLS)
-def test_what_is_sent_to_google_is_as_its_types_have_it(
-    simulator, kept, google, call, inline
-):
-    from google.genai import types
-
+def test_what_is_sent_to_google_is_as_its_types_have_it(simulator, kept, call, inline):
     server, seen, (verb, text) = simulator(), Seen(), call
     with Between(server, seen) as between, pytest.MonkeyPatch.context() as patch:
         patch.setattr(GoogleBatches, "inline", inline)
@@ -314,10 +299,10 @@ def test_what_is_sent_to_google_is_as_its_types_have_it(
     assert len(each) == len(FRAME) - 1
     for one in each:
         if verb == "embed":
-            types.Content.model_validate(one["content"], strict=True)
+            genai.types.Content.model_validate(one["content"], strict=True)
         else:
             for content in one["contents"]:
-                types.Content.model_validate(content, strict=True)
+                genai.types.Content.model_validate(content, strict=True)
     with google(server) as client:
         (listed,) = client.batches.list()
         assert listed.display_name == batch["displayName"]
