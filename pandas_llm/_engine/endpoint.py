@@ -122,8 +122,8 @@ class Negotiation:
         dropped = self._provider.dropped(spec, known)
         return {
             "schema": known.schema,
-            "constraints": known.constraints and known.schema == "json_schema",
-            "schema_in_prompt": known.describe or known.schema != "json_schema",
+            "constraints": known.constraints and known.held,
+            "schema_in_prompt": known.describe or not known.held,
             "max_tokens_field": known.max_tokens,
             "sampling": not dropped,
             "several_choices": known.n,

@@ -73,6 +73,18 @@ LINES = (
         ),
         Line("Zhipu", "1304", status=(429,)),
     ),
+    *_each_means(
+        errors.RateLimitedTooLong,
+        Line("Bedrock", "ServiceQuotaExceededException"),
+    ),
+    *_each_means(
+        errors.RateLimitError,
+        Line("Bedrock", "ThrottlingException|TooManyRequestsException"),
+    ),
+    *_each_means(
+        errors.OverloadedError,
+        Line("Bedrock, a model that is being loaded", "ModelNotReadyException"),
+    ),
     # -- no credit -------------------------------------------------------------------
     *_each_means(
         _NO_CREDIT,
@@ -161,6 +173,7 @@ LINES = (
         Line("OpenAI", text="flagged as potentially violating", status=_REQUEST),
         Line("OpenAI", text="rejected (as a result of|by) our safety system"),
         Line("Azure", text="content management policy|ResponsibleAI"),
+        Line("Bedrock", text="blocked by our content filters", status=(400,)),
         Line("Anthropic", text="blocked by (the )?content filter", status=_REQUEST),
         Line(
             "OpenRouter",
@@ -258,6 +271,22 @@ LINES = (
             status=(400,),
         ),
         Line("Google", "API_KEY_INVALID", status=(400,)),
+        Line(
+            "Bedrock",
+            "(AccessDenied|UnrecognizedClient|ExpiredToken|RequestExpired"
+            "|(Incomplete|Invalid)Signature|MissingAuthenticationToken"
+            "|InvalidClientTokenId|NotAuthorized)(Exception)?",
+        ),
+        Line("Bedrock", "ValidationException", "^operation not allowed"),
+    ),
+    # -- the model -------------------------------------------------------------------
+    *_each_means(
+        errors.ModelNotFoundError,
+        Line(
+            "Bedrock",
+            "ValidationException",
+            "model identifier is invalid|on-demand throughput isn.t supported",
+        ),
     ),
     # -- no such path, with status 200 ----------------------------------------------
     *_each_means(

@@ -18,7 +18,10 @@ FLOORS = [
     ["redaction"],
     ["errors", "environment"],
     ["types"],
-    ["_algorithms", "images", "_keys", "_pacing", "_local", "cache", "_display"],
+    [
+        *("_algorithms", "images", "_keys", "_pacing", "_local", "_aws", "cache"),
+        "_display",
+    ],
     ["_replies"],
     ["_report"],
     ["options"],

@@ -2,6 +2,7 @@
 
 from pandas_llm.simulator.dialects.anthropic import MESSAGES
 from pandas_llm.simulator.dialects.completions import CHAT_COMPLETIONS
+from pandas_llm.simulator.dialects.converse import CONVERSE
 from pandas_llm.simulator.dialects.decisions import DECISIONS, SYSTEMONE
 from pandas_llm.simulator.dialects.embeddings import OLLAMA_EMBED, OPENAI_EMBEDDINGS
 from pandas_llm.simulator.dialects.endpoint import Dialect, Incoming, Vendor, Work
@@ -28,6 +29,6 @@ __all__ = [
 DIALECTS = (
     *(CHAT_COMPLETIONS, RESPONSES, OPENAI_EMBEDDINGS, MESSAGES, OLLAMA_EMBED),
     *(GENERATE_CONTENT, EMBED_CONTENT, BATCH_EMBED_CONTENTS),
-    *(DECISIONS, SYSTEMONE),
+    *(DECISIONS, SYSTEMONE, CONVERSE),
 )
 """All endpoints that are served."""
