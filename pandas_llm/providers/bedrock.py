@@ -37,6 +37,7 @@ _OF_THE_MODEL = "additionalModelRequestFields"
 _TOOL = "records"
 """The tool whose input is the answer, for models that take no schema otherwise."""
 _APART = (("", "cacheReadInputTokens"), ("", ""), ("", "cacheWriteInputTokens"))
+_LEAD = "The model returned the following errors: "
 _ACCESS = (
     "A key: AWS_BEARER_TOKEN_BEDROCK or api_key=. Credentials that have expired: `aws "
     "sso login`, or a new AWS_SESSION_TOKEN; their clock must be right, and they need "
@@ -156,8 +157,10 @@ class Bedrock(Dialect):
             code = str(kind).partition(":")[0].rpartition("#")[2]
             message = data.get("message") or data.get("Message")
             if isinstance(message, str):
-                # what follows quotes the request, its token too
+                # what follows quotes the request, its token too; what leads stands
+                # before a vendor's own words
                 message = message.partition("\n\nThe Canonical String")[0]
+                message = message.removeprefix(_LEAD)
             data = {"code": code or data.get("code"), "message": message}
         error = failures.classify(response, data, self._url)
         if isinstance(error, AuthenticationError):

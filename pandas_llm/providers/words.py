@@ -72,18 +72,10 @@ LINES = (
             wait=False,
         ),
         Line("Zhipu", "1304", status=(429,)),
-    ),
-    *_each_means(
-        errors.RateLimitedTooLong,
         Line("Bedrock", "ServiceQuotaExceededException"),
     ),
     *_each_means(
-        errors.RateLimitError,
-        Line("Bedrock", "ThrottlingException|TooManyRequestsException"),
-    ),
-    *_each_means(
-        errors.OverloadedError,
-        Line("Bedrock, a model that is being loaded", "ModelNotReadyException"),
+        errors.OverloadedError, Line("Bedrock, loading it", "ModelNotReadyException")
     ),
     # -- no credit -------------------------------------------------------------------
     *_each_means(
@@ -100,6 +92,7 @@ LINES = (
     ),
     *_each_means(
         errors.RateLimitError,
+        Line("Bedrock's pace", "ThrottlingException|TooManyRequestsException"),
         Line("Alibaba's pace", text="aliyun|alibabacloud"),
         Line("Google's pace", "RESOURCE_EXHAUSTED", _SENTENCE),
     ),
@@ -279,7 +272,7 @@ LINES = (
         ),
         Line("Bedrock", "ValidationException", "^operation not allowed"),
     ),
-    # -- the model -------------------------------------------------------------------
+    # -- no such path, with status 200; no such model, with 400 ----------------------
     *_each_means(
         errors.ModelNotFoundError,
         Line(
@@ -287,10 +280,6 @@ LINES = (
             "ValidationException",
             "model identifier is invalid|on-demand throughput isn.t supported",
         ),
-    ),
-    # -- no such path, with status 200 ----------------------------------------------
-    *_each_means(
-        errors.ModelNotFoundError,
         Line("LM Studio", text="^unexpected endpoint or method", status=(200,)),
     ),
     # -- what passes, below 500 ------------------------------------------------------
