@@ -43,7 +43,7 @@ _SAME: Mapping[str, str] = {
     **dict.fromkeys(("lm_studio", "lm-studio"), "lmstudio"),
     **dict.fromkeys(("mistralai",), "mistral"),
     **dict.fromkeys(("x-ai",), "xai"),
-    **dict.fromkeys(("bedrock_converse", "aws_bedrock", "aws"), "bedrock"),
+    **dict.fromkeys(("bedrock", "bedrock_converse", "aws"), "bedrock"),
 }
 """Other tools' names of our providers."""
 _COMPATIBLE: Mapping[str, str] = {
@@ -73,10 +73,10 @@ def not_openais(model: str, known: Collection[str]) -> str | None:
     >>> not_openais("gpt-5-mini", ["anthropic"])
     """
     prefix, slash, rest = model.partition("/")
+    if re.match(_BEDROCK, model):
+        prefix, slash, rest = "bedrock", "/", model
     if prefix in _SAME and slash:
         return f"write model='{_SAME[prefix]}/{rest}'"
-    if re.match(_BEDROCK, model):
-        return f"write model='bedrock/{model}'"
     if prefix in _COMPATIBLE and slash:
         address = _COMPATIBLE[prefix]
         return (

@@ -370,8 +370,8 @@ EXAMPLES = [
     (
         400,
         ["ValidationException"],
-        "Invocation of model ID amazon.nova-2-lite-v1:0 with on-demand throughput isn’t "  # noqa: RUF001 - as it comes
-        "supported. Retry your request with the ID or ARN of an inference profile that "
+        "Invocation of model ID amazon.nova-2-lite-v1:0 with on-demand throughput "
+        "isn\u2019t supported. Retry your request with the ID or ARN of an inference profile that "
         "contains this model.",
         "model_not_found",
     ),
