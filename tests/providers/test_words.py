@@ -371,8 +371,8 @@ EXAMPLES = [
         400,
         ["ValidationException"],
         "Invocation of model ID amazon.nova-2-lite-v1:0 with on-demand throughput "
-        "isn\u2019t supported. Retry your request with the ID or ARN of an inference profile that "
-        "contains this model.",
+        "isn\u2019t supported. Retry your request with the ID or ARN of an inference "
+        "profile that contains this model.",
         "model_not_found",
     ),
     (400, ["ServiceQuotaExceededException"], "q", "wait_too_long"),
