@@ -78,23 +78,23 @@ class Signer:
             self._credentials = _session().get_credentials()
             if self._credentials is None:
                 raise ConfigurationError(ways_out("no AWS credentials are found"))
-            self._credentials.get_frozen_credentials()
+        self._frozen()
 
     async def signed(self, request: HTTPRequest) -> HTTPRequest:
         """Return a request with its signature, which holds for five minutes."""
-        held = self._credentials
-        # those that do not expire have no such method; renewing may block for seconds
-        expires = getattr(held, "refresh_needed", None)
-        if expires is not None and expires():
-            try:
-                await asyncio.to_thread(self._renew)
-            except ConfigurationError as error:
-                raise AuthenticationError(str(error)) from error.__cause__
-        return self._sign(request, held.get_frozen_credentials())
+        # those that do not expire have no such method; to renew may take seconds
+        expiring = getattr(self._credentials, "refresh_needed", lambda: False)
+        if not expiring():
+            return self._sign(request, self._credentials.get_frozen_credentials())
+        try:
+            return self._sign(request, await asyncio.to_thread(self._frozen))
+        except ConfigurationError as error:
+            raise AuthenticationError(str(error)) from error.__cause__
 
-    def _renew(self) -> None:
+    def _frozen(self) -> Any:
+        """Return the credentials that hold now, renewed where they are about to end."""
         with _told():
-            self._credentials.get_frozen_credentials()
+            return self._credentials.get_frozen_credentials()
 
     def _sign(self, request: HTTPRequest, credentials: Any) -> HTTPRequest:
         from botocore.auth import SigV4Auth
@@ -127,4 +127,5 @@ def _told() -> Iterator[None]:
     try:
         yield
     except (BotoCoreError, ClientError, RuntimeError) as error:  # RuntimeError: expired
+        error.__traceback__ = None  # its frames hold the credentials
         raise ConfigurationError(ways_out(f"AWS credentials: {error}")) from error

@@ -16,7 +16,10 @@ from pandas_llm.cache import open_cache
 from pandas_llm.types import Choice, Reply
 
 ROW = pd.DataFrame({"text": ["Rain."]})
-TURNS = {"openai": "messages", "openai-responses": "input", "anthropic": "messages"}
+TURNS = {
+    **dict.fromkeys(("openai", "anthropic", "bedrock"), "messages"),
+    "openai-responses": "input",
+}
 TEXTS = {
     "null": None,
     "nothing": "",
@@ -43,6 +46,9 @@ def called(provider: str) -> dict[str, Any]:
     if provider == "google":
         content = {"parts": [{"functionCall": {"name": "f", "args": {}}}]}
         return {"candidates": [{"content": content, "finishReason": "STOP"}]}
+    if provider == "bedrock":
+        use = {"toolUse": {"toolUseId": "t", "name": "f", "input": {}}}
+        return {"output": {"message": {"content": [use]}}, "stopReason": "tool_use"}
     answer = completion(None)
     answer["choices"][0]["message"]["tool_calls"] = [{"id": "c", "type": "function"}]
     return answer
