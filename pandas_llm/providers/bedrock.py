@@ -1,4 +1,4 @@
-"""Amazon Bedrock: ``Converse``, one form for the models of many vendors.
+"""Amazon Bedrock: ``Converse``, one form for many vendors' models; Titan's vectors.
 
 Field names: botocore's model of the service (1.44); errors as its documents and people
 have recorded them (2026-11).
@@ -13,16 +13,16 @@ import orjson
 
 from pandas_llm.errors import AuthenticationError
 from pandas_llm.providers import bodies, failures, negotiation
-from pandas_llm.providers.dialect import Dialect
+from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
 from pandas_llm.providers.registry import Preset
-from pandas_llm.types import Capabilities, Choice, ImageLimits, Reply, Used
+from pandas_llm.types import Capabilities, Choice, ImageLimits, Reply, Tokens, Used
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pandas_llm.errors import ProviderError
     from pandas_llm.providers.dialect import Body, Schema, Turns
-    from pandas_llm.types import Endpoint, HTTPResponse, Image, Spec, Tokens
+    from pandas_llm.types import Endpoint, HTTPResponse, Image, Spec
 
 FIELDS = frozenset(
     {
@@ -53,6 +53,8 @@ class Bedrock(Dialect):
     """3.75 MB an image, 20 a message."""
     modes = ("json_schema", "tool", "prompt")
     ending = b'""}]}]}'
+    embeds = Bundling(1)
+    """Titan's, by InvokeModel; other models for vectors have forms of their own."""
     names: ClassVar[Mapping[str, str]] = {"top_p": "topP", "stop": "stopSequences"}
     tiers: ClassVar[Mapping[str, str]] = {
         **{name: name for name in ("flex", "priority")},
@@ -61,7 +63,25 @@ class Bedrock(Dialect):
 
     def url(self, endpoint: Endpoint) -> str:
         """Return the address: a model's name or ARN is one part of its path."""
-        return f"{endpoint.base_url}/model/{quote(endpoint.model, safe='')}/converse"
+        return _action(endpoint, "converse")
+
+    def embeddings_url(self, endpoint: Endpoint) -> str:
+        return _action(endpoint, "invoke")
+
+    def embeddings(
+        self,
+        texts: Sequence[str],
+        spec: Spec,
+        capabilities: Capabilities,
+        dimensions: int,
+    ) -> dict[str, Any]:
+        (text,) = texts
+        length = {"dimensions": dimensions} if dimensions else {}
+        return {"inputText": text, **length, **spec.extra}
+
+    def vectors(self, data: Any) -> Vectors:
+        count = bodies.amount(data.get("inputTextTokenCount"))
+        return Vectors([data["embedding"]], None if count is None else Tokens(count))
 
     def shared(
         self, spec: Spec, schema: Schema, capabilities: Capabilities, n: int
@@ -166,6 +186,10 @@ class Bedrock(Dialect):
         if isinstance(error, AuthenticationError):
             error.args = (f"{error} {_ACCESS}",)
         return error
+
+
+def _action(endpoint: Endpoint, name: str) -> str:
+    return f"{endpoint.base_url}/model/{quote(endpoint.model, safe='')}/{name}"
 
 
 def _format(schema: Mapping[str, Any]) -> dict[str, Any]:
