@@ -338,6 +338,37 @@ def test_who_asks_otherwise_is_not_signed(monkeypatch, how):
     assert sent["Authorization"].startswith(scheme)
 
 
+@pytest.mark.parametrize("verb", ["complete", "embed"])
+def test_batches_are_refused_before_anything_is_sent(credentials, verb, tmp_path):
+    kept = tmp_path / "kept.sqlite"
+    with Simulator(api_key=SECRET) as server:
+        with pytest.raises(ConfigurationError, match="batches are not known to work"):
+            getattr(ROWS.llm, verb)(
+                "${text}",
+                model="bedrock/sim",
+                base_url=server.origin,
+                batch=True,
+                cache=kept,
+            )
+        assert server.stats()["requests"] == 0
+
+
+def test_a_model_that_is_being_loaded_is_asked_again_and_sets_no_pace(
+    credentials, short_waits
+):
+    def answer(_):
+        if len(server.bodies) > 3:
+            return ANSWER
+        headers = {"x-amzn-errortype": "ModelNotReadyException"}
+        words = {"message": "Model is not ready for inference."}
+        return web.json_response(words, status=429, headers=headers)
+
+    with Server(answer) as server:
+        out = complete(f"http://127.0.0.1:{server.port}")
+    assert out.tolist() == ["So."] * 3
+    assert out.llm.usage.retries == 3
+
+
 def test_a_plan_for_other_processes_keeps_its_region(monkeypatch):
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
     from pandas_llm._engine.address import transferable

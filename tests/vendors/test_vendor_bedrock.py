@@ -273,6 +273,27 @@ def test_awss_own_client_with_another_secret_is_refused(client):
     assert caught.value.response["Error"]["Code"] == "InvalidSignatureException"
 
 
+def test_awss_own_client_gets_titans_vectors_as_embed_does(client, monkeypatch):
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    model = "amazon.titan-embed-text-v2:0"
+    with Simulator(api_key=SECRET, models=(model,)) as server:
+        reply = client(server).invoke_model(
+            modelId=model, body=orjson.dumps({"inputText": "Cats.", "dimensions": 256})
+        )
+        theirs = orjson.loads(reply["body"].read())
+        ours = pd.Series(["Cats."]).llm.embed(
+            model=f"bedrock/{model}",
+            dimensions=256,
+            base_url=server.origin,
+            api_key=SECRET,
+            progress=False,
+        )
+        one, other = server.requests()
+    assert (one["path"], one["body"]) == (other["path"], other["body"])
+    assert ours[0].tolist() == pytest.approx(theirs["embedding"], rel=1e-6)
+    assert ours.llm.usage.input_tokens == theirs["inputTextTokenCount"]
+
+
 # -- signatures ----------------------------------------------------------------------
 
 
