@@ -201,8 +201,10 @@ def _format(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 def _tool(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return a tool with a schema, and that it must be called."""
+    # Nova knows three fields at the top: this is not among them
+    known = {k: v for k, v in schema.items() if k != "additionalProperties"}
     description = "Takes the answer."
-    spec = {"name": _TOOL, "description": description, "inputSchema": {"json": schema}}
+    spec = {"name": _TOOL, "description": description, "inputSchema": {"json": known}}
     return {"tools": [{"toolSpec": spec}], "toolChoice": {"tool": {"name": _TOOL}}}
 
 

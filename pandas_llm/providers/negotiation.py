@@ -25,7 +25,7 @@ MODES: tuple[SchemaMode, ...] = ("json_schema", "json_object", "prompt")
 _LIMITS = {"max_completion_tokens": "max_tokens", "max_tokens": "max_completion_tokens"}
 _MOST = (
     *("max_tokens", "max_completion_tokens", "max_output_tokens"),
-    *("maxOutputTokens", "max_new_tokens", "num_predict"),
+    *("maxOutputTokens", "maxTokens", "max_new_tokens", "num_predict"),
 )
 """Names of the most tokens of an answer, in the bodies of all vendors."""
 _CHOICES = ("n", "best_of", "candidateCount")

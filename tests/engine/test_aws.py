@@ -369,6 +369,29 @@ def test_a_model_that_is_being_loaded_is_asked_again_and_sets_no_pace(
     assert out.llm.usage.retries == 3
 
 
+def test_a_key_of_a_function_that_has_expired_is_made_again(monkeypatch):
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    keys = iter(["the-first-key", "the-second-key"])
+
+    def answer(_):
+        if "first" not in server.headers[-1]["Authorization"] or len(asked) < 2:
+            asked.append(1)
+            return ANSWER
+        words = {"Message": "Bearer Token has expired"}
+        headers = {"x-amzn-errortype": "AccessDeniedException"}
+        return web.json_response(words, status=403, headers=headers)
+
+    asked = []
+    with Server(answer) as server:
+        out = complete(
+            f"http://127.0.0.1:{server.port}",
+            api_key=lambda: next(keys),
+            concurrency=1,
+        )
+    assert out.tolist() == ["So."] * 3
+    assert server.headers[-1]["Authorization"] == "Bearer the-second-key"
+
+
 def test_a_plan_for_other_processes_keeps_its_region(monkeypatch):
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
     from pandas_llm._engine.address import transferable

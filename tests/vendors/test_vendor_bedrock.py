@@ -23,12 +23,13 @@ from schema_keys import EVERY_KIND, RECORDS
 
 from pandas_llm import errors, providers
 from pandas_llm._keys import parse_keys
+from pandas_llm._pacing import Prices
 from pandas_llm._replies import ending
 from pandas_llm._replies.outputs import Records
 from pandas_llm.providers.bedrock import FIELDS
 from pandas_llm.simulator import Simulator, count_tokens
 from pandas_llm.simulator.conditions import signature_problem
-from pandas_llm.types import Endpoint, HTTPResponse, Image, Request, Spec
+from pandas_llm.types import Endpoint, HTTPResponse, Image, Request, Spec, Tokens
 
 SECRET = "a-secret-of-forty-letters-as-aws-has-them"
 ARN = (
@@ -132,6 +133,24 @@ def test_a_models_address_is_botocores(model):
     )
     built = connect(model).build(Request(Spec("m"), "x"), connect().capabilities, 1)
     assert built.url.partition(".com")[2] == sent["url_path"]
+
+
+def test_a_tools_schema_has_the_three_fields_that_nova_knows():
+    provider = connect("amazon.nova-lite-v1:0")
+    settled = replace(provider.capabilities, schema="tool")
+    built = provider.build(Request(SPECS["schema"], "x"), settled, 1)
+    (tool,) = orjson.loads(built.body)["toolConfig"]["tools"]
+    schema = tool["toolSpec"]["inputSchema"]["json"]
+    assert schema.keys() == {"type", "properties", "required"}
+
+
+@pytest.mark.parametrize(
+    ("model", "dollars"), [("us.amazon.nova-lite-v1:0", 0.06), (ARN, 0.06)]
+)
+def test_models_have_their_prices(model, dollars):
+    place = "https://bedrock-runtime.us-east-1.amazonaws.com"
+    prices = Prices(Endpoint("bedrock", place, model, None))
+    assert prices.of(Tokens(1_000_000)) == pytest.approx(dollars)
 
 
 # -- what comes back -----------------------------------------------------------------
