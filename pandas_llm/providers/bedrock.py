@@ -39,9 +39,9 @@ _TOOL = "records"
 _APART = (("", "cacheReadInputTokens"), ("", ""), ("", "cacheWriteInputTokens"))
 _LEAD = "The model returned the following errors: "
 _ACCESS = (
-    "A key: AWS_BEARER_TOKEN_BEDROCK or api_key=. Credentials that have expired: `aws "
-    "sso login`, or a new AWS_SESSION_TOKEN; their clock must be right, and they need "
-    "bedrock:InvokeModel and access to this model."
+    "Ways out: another key (AWS_BEARER_TOKEN_BEDROCK, api_key=); `aws sso login` or a "
+    "new AWS_SESSION_TOKEN where credentials have expired; the right "
+    "bedrock:InvokeModel and access to this model; a clock that is right."
 )
 
 
