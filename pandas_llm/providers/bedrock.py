@@ -48,7 +48,7 @@ _ACCESS = (
 class Bedrock(Dialect):
     """Converse of one model."""
 
-    capabilities = Capabilities(n=False)
+    capabilities = Capabilities(n=False, repeats=False)
     images = ImageLimits(15 * 2**18, 20 * 15 * 2**18, fetches=False)
     """3.75 MB an image, 20 a message."""
     modes = ("json_schema", "tool", "prompt")
