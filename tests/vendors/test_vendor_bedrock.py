@@ -65,6 +65,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "prompt": {},
     "system": {"system": "Be brief."},
     "again": {"followup": (("assistant", "{"), ("user", "JSON, please."))},
+    "turns": {"before": (("user", "Hi"), ("assistant", "Hello"), ("user", "So?"))},
     "image": {"images": (Image(b"", "image/png", 9, b"", PNG),)},
 }
 
