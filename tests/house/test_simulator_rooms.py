@@ -15,7 +15,7 @@ HOUSE = "pandas_llm.simulator"
 ROOMS = ["server", "dialects", "conditions", "answers"]
 """From the top down: a room imports only those after it."""
 DOORS = [f"{HOUSE}.{room}" for room in ROOMS]
-MOST_FILES = 13
+MOST_FILES = 14  # a file a vendor
 
 
 def find_modules():

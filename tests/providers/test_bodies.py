@@ -27,6 +27,7 @@ USED = {
     "openai-responses": ("usage", "input_tokens", "output_tokens"),
     "anthropic": ("usage", "input_tokens", "output_tokens"),
     "google": ("usageMetadata", "promptTokenCount", "candidatesTokenCount"),
+    "bedrock": ("usage", "inputTokens", "outputTokens"),
 }
 ODD: list[Any] = [
     *(None, [], {}, "12", 7, True, [1], "", {"total": 3}),
@@ -41,6 +42,9 @@ EMPTY: dict[str, list[Any]] = {
     "google": [
         *(None, {}, {"parts": None}, {"parts": []}, {"parts": [{}]}),
         {"parts": [{"text": ""}, {"text": "hm", "thought": True}]},
+    ],
+    "bedrock": [
+        *(None, [], [{}], [{"text": None}], [{"text": ""}, {"reasoningContent": {}}]),
     ],
     "openai-responses": [
         *([], [{"type": "message"}], [{"type": "message", "content": []}]),
@@ -60,6 +64,8 @@ def empty(provider: str, inside: Any) -> dict[str, Any]:
         return {"content": inside, "stop_reason": "end_turn"}
     if provider == "google":
         return {"candidates": [{"content": inside, "finishReason": "STOP"}]}
+    if provider == "bedrock":
+        return {"output": {"message": {"content": inside}}, "stopReason": "end_turn"}
     return {"status": "completed", "output": inside}
 
 

@@ -30,7 +30,7 @@ _POSITIVE = (
     ),
 )
 
-SCHEMA_MODES = frozenset({"json_schema", "json_object"})
+SCHEMA_MODES = frozenset({"json_schema", "json_object", "tool"})
 
 
 class Knobs(TypedDict, total=False):
@@ -88,11 +88,12 @@ class Settings:
     models
         The models served, besides ``"sim"``.
     api_key
-        The key every request needs.
+        The key every request needs, or the secret that it is signed with for AWS.
     max_n
         The most choices given, whatever ``n`` asks for.
     schema_modes
-        The structured ``response_format`` types that are understood.
+        The ways to ask for structure that are understood: ``json_schema``,
+        ``json_object``, and, on Bedrock, a ``tool`` that must be called.
     reject_params
         Names of body fields that are answered with 400.
     slots
@@ -135,7 +136,7 @@ class Settings:
     models: tuple[str, ...] = ("sim",)
     api_key: str | None = field(default=None, repr=False)
     max_n: int | None = None
-    schema_modes: tuple[str, ...] = ("json_schema", "json_object")
+    schema_modes: tuple[str, ...] = ("json_schema", "json_object", "tool")
     reject_params: tuple[str, ...] = ()
     slots: int | None = None
     logprobs: bool = True

@@ -26,6 +26,7 @@ from pandas_llm.simulator.conditions import (
     fault_of,
     injected,
     over_limit,
+    signature_problem,
 )
 from pandas_llm.simulator.dialects import (
     DIALECTS,
@@ -149,7 +150,7 @@ class Server:
         self, dialect: Dialect, request: web.Request, seen: Seen
     ) -> Answer:
         stats, settings = self._stats, self.settings
-        self._check_key(dialect.vendor, request)
+        self._check_key(dialect.vendor, request, seen.body)
         model = request.match_info.get("model")
         incoming = Incoming(read_json(seen.body), request.headers, model)
         work = dialect.read(incoming, settings)
@@ -187,10 +188,19 @@ class Server:
         self._stats.bill(usage)
         return Answer(HTTPStatus.OK, body)
 
-    def _check_key(self, vendor: Vendor, request: web.Request) -> None:
+    def _check_key(
+        self, vendor: Vendor, request: web.Request, body: bytes = b""
+    ) -> None:
         key = self.settings.api_key
-        if key is None or vendor.key(request.headers) == key:
+        given = vendor.key(request.headers)
+        if key is None or given == key:
             return
+        if vendor.signs and given is None:
+            path = request.raw_path
+            wrong = signature_problem(key, path, request.headers, body)
+            if wrong is None:
+                return
+            raise RefusedError(Problem(403, wrong, code="invalid_signature"))
         text = "Incorrect API key provided. You can find your API key in your account."
         raise RefusedError(Problem(401, text, code="invalid_api_key"))
 
