@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from pandas_llm._aws import Signer
 from pandas_llm._engine.address import SIMULATED, account
 from pandas_llm._engine.client import Client
+from pandas_llm._engine.endpoint import redacted
 from pandas_llm._engine.pace import Pace
 from pandas_llm._engine.sender import Parts
 from pandas_llm._engine.transport import Transport, open_connections
@@ -21,10 +24,10 @@ from pandas_llm._pacing import (
     budget,
     shared_limiter,
 )
-from pandas_llm.errors import ConfigurationError, ProviderError
-from pandas_llm.providers import connect, models_of, nearest
+from pandas_llm.errors import ConfigurationError, LLMError, ProviderError
+from pandas_llm.providers import connect, models_of, nearest, slots_of, spoken
 from pandas_llm.redaction import Secret, shown
-from pandas_llm.types import HTTPRequest
+from pandas_llm.types import Capabilities, HTTPRequest, Request
 
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
     from pandas_llm.options import Settings
     from pandas_llm.types import Endpoint, HTTPResponse, Spec
 
+_GLANCE = 3.0
+"""Seconds in which a local server tells how many slots it has."""
 _LOCAL_ROWS = {"gguf": 4, "tiny": 1}
 """Rows at a time for a model's file, where `concurrency` is "auto"."""
 
@@ -57,7 +62,9 @@ async def open_client(
     settings = setup.settings
     if endpoint.path is not None and not settings.replay:
         return await _open_file(stack, endpoint, endpoint.path, setup)
-    transport = await stack.enter_async_context(Transport(settings))
+    region = None if settings.replay else endpoint.region
+    unopened = Signed(settings, region) if region else Transport(settings)
+    transport = await stack.enter_async_context(unopened)
     reached = endpoint
     if endpoint.base_url == SIMULATED and not settings.replay:
         reached = endpoint._replace(base_url=await _simulator(stack))
@@ -157,6 +164,20 @@ async def _open_file(
     return _client(endpoint, reached, transport, setup, pace)
 
 
+async def keep_to_slots(client: Client) -> None:
+    """Send llama.cpp as many rows at once as it has slots: each has its own cache."""
+    if not client.pace.concurrency.auto or spoken(client.endpoint) != "llamacpp":
+        return
+    request = client.provider.build(Request(client.spec, ""), Capabilities(), 1)
+    place, found, _ = request.url.partition("/v1/")
+    with suppress(LLMError, TimeoutError):
+        async with asyncio.timeout(_GLANCE):
+            asked = HTTPRequest(f"{place}/props", request.headers, b"")
+            slots = slots_of(await client.transport.get(asked)) if found else 0
+        if slots:
+            client.pace.keep_below(slots)
+
+
 class Loopback(Transport):
     """Asks a server that the run has started: once that has ended, nobody waits."""
 
@@ -171,6 +192,25 @@ class Loopback(Transport):
         except ProviderError:
             self._server.check()
             raise
+
+
+class Signed(Transport):
+    """Signs each request for AWS just before it leaves: what is signed is sent."""
+
+    def __init__(self, settings: Settings, region: str) -> None:
+        super().__init__(settings)
+        self._region = region
+
+    async def __aenter__(self) -> Self:
+        """Find the credentials, before a row is asked."""
+        self._signer = await asyncio.to_thread(Signer, self._region)
+        return await super().__aenter__()
+
+    async def send(self, request: HTTPRequest, *, once: bool = False) -> HTTPResponse:
+        """Sign a request and send it."""
+        signed = await self._signer.signed(request)
+        response = await super().send(signed, once=once)
+        return redacted(response, self._signer.secrets)
 
 
 class InProcess(Transport):

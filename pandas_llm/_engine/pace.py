@@ -50,6 +50,11 @@ class Pace:
         """Set how many may be in flight, by the run and by the server."""
         self.target = int(min(self.concurrency.size, self.limiter.cap))
 
+    def keep_below(self, most: int) -> None:
+        """Let no more than so many requests be in flight."""
+        self.concurrency.keep_below(most)
+        self._follow()
+
     def sent(self, tally: Tally, events: Events) -> None:
         """Note that a request leaves now."""
         tally.attempts += 1

@@ -18,6 +18,7 @@ from pandas_llm._engine import (
     Feed,
     Outcomes,
     Setup,
+    keep_to_slots,
     open_client,
     resolve_endpoints,
 )
@@ -175,6 +176,8 @@ class TaskRun:
             )
             self.status = lambda: _status(client)
             alike = self.prompts.arrange(client.spec, client.least_prefix)
+            if alike:
+                await keep_to_slots(client)
             at, order = partial(self.prompts.requests, client.spec), self.prompts.order
             given = client, self.events, outcomes, settings
             feed = Feed(at(), *given, at=at, order=order, alike=alike)

@@ -10,13 +10,13 @@ people write before the slash, and a `Preset`.
 from __future__ import annotations
 
 from pandas_llm.providers.batches import (
-    QUEUE_FULL,
     Batches,
     Listed,
     Page,
     Result,
     Snapshot,
     batches_of,
+    no_batches,
 )
 from pandas_llm.providers.dialect import Bundling
 from pandas_llm.providers.embeddings import Embeddings
@@ -26,6 +26,7 @@ from pandas_llm.providers.listing import (
     models_url,
     nearest,
     not_openais,
+    slots_of,
 )
 from pandas_llm.providers.negotiation import allowance, standard
 from pandas_llm.providers.prefixes import least_prefix
@@ -37,11 +38,11 @@ from pandas_llm.providers.registry import (
     preset,
     presets,
     read_reply,
+    spoken,
     succeeded,
 )
 
 __all__ = [
-    "QUEUE_FULL",
     "Batches",
     "Bundling",
     "Embeddings",
@@ -60,10 +61,13 @@ __all__ = [
     "models_of",
     "models_url",
     "nearest",
+    "no_batches",
     "not_openais",
     "preset",
     "presets",
     "read_reply",
+    "slots_of",
+    "spoken",
     "standard",
     "succeeded",
 ]
