@@ -127,6 +127,30 @@ def test_nothing_waits_for_what_is_short_or_where_the_order_is_given(doc, order)
     assert out.notna().all()
 
 
+@pytest.mark.parametrize("told", [{"total_slots": 2}, {"error": "no"}, []])
+def test_llamacpp_is_sent_as_many_rows_as_it_has_slots(told):
+    now, seen = 0, [0]
+
+    async def answer(body):
+        nonlocal now
+        if not body:
+            return web.json_response(told)
+        now += 1
+        seen.append(now)
+        await asyncio.sleep(0.02)
+        now -= 1
+        return answered(body)
+
+    with Server(answer) as server:
+        ASKED.llm.complete(TEMPLATE, **options(server, "llamacpp"))
+        assert server.paths.count("/props") == 1
+        assert (max(seen) <= 2) == ("total_slots" in told)
+        short = ASKED.assign(doc="short")
+        short.llm.complete(TEMPLATE, **options(server, "llamacpp"))
+    assert server.paths.count("/props") == 1  # where nothing is shared
+    assert max(seen) > 2
+
+
 def test_many_small_groups_fill_all_places_at_the_server():
     """Pairs of rows: every request waits until eight are there."""
     texts = [DOCS[0].replace("0", str(n), 1) for n in range(100, 165)]
