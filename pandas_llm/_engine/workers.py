@@ -300,7 +300,8 @@ class Engine:
         self._stop = self._stop or error
 
     async def _cancel(self) -> None:
-        """Leave no task behind."""
+        """Leave no task behind, and let those that end start no other."""
+        self._feed.opened = lambda: None
         workers = list(self._workers)
         for worker in workers:
             worker.cancel()

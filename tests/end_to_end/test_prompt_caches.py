@@ -197,6 +197,18 @@ def test_a_first_row_that_sleeps_after_a_refusal_does_not_hold_up_its_document()
     assert all(texts[1] != first for first, texts in refused.items())
 
 
+def test_a_deadline_ends_those_that_wait_too():
+    async def answer(body):
+        if "Why" in text_of(body):
+            await asyncio.sleep(60)
+        return answered(body)
+
+    with Server(answer) as server, pytest.warns(pandas_llm.LLMWarning, match="30 of"):
+        out = ASKED.llm.complete(TEMPLATE, **options(server, deadline=0.5))
+        assert len(server.bodies) == 1  # the first row of all, alone
+    assert out.isna().all()
+
+
 def test_a_rerun_finds_its_answers_whatever_the_order(tmp_path):
     kept = {"cache": tmp_path / "c.sqlite"}
     with Simulator() as sim:
