@@ -173,11 +173,14 @@ class OutputError(RowError, kind="output"):
     ----------
     text : str
         The reply as it came.
+    raw : str or None
+        What else was in it, as JSON, with ``details="raw"``.
     """
 
     def __init__(self, message: str, text: str = "") -> None:
         super().__init__(message)
         self.text = text
+        self.raw: str | None = None
 
 
 class UnfoundedError(OutputError, kind="unfounded", remark=True):

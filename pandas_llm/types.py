@@ -94,6 +94,8 @@ class Spec:
     that stand for them, or as questions of a decision endpoint."""
     top_logprobs: int = 0
     """How many tokens to report at each place; of a request for the words alone."""
+    raw: bool = False
+    """Whether a reply's other parts are kept; not part of the identity."""
 
 
 class Image(NamedTuple):
@@ -178,6 +180,15 @@ class Choice(NamedTuple):
     """An embedding, as little-endian float32."""
     odds: Odds | None = None
     """How likely its answers are, where that was asked for and said."""
+    raw: str | None = None
+    """All that the vendor says beside the text, as JSON, where that was asked for."""
+
+    @staticmethod
+    def listed(raws: Sequence[str | None]) -> str | None:
+        """Return the JSON of several choices as one list; None where none has any."""
+        if not any(raws):
+            return None
+        return f"[{','.join(raw or 'null' for raw in raws)}]"
 
 
 class Tokens(NamedTuple):

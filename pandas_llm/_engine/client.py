@@ -291,6 +291,7 @@ class Client:
                     else:
                         part = read(choice, cells)
                 except OutputError as error:
+                    error.raw = choice.raw
                     wrong = choices.miss(error) or wrong
                 else:
                     unfounded = choices.add(choice, *part)

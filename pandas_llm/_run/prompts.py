@@ -12,6 +12,7 @@ import orjson
 from pandas_llm import images
 from pandas_llm._replies import Records
 from pandas_llm._run.rows import is_na, iter_rows, missing_rows, row_at, without_na
+from pandas_llm._run.task import RAW
 from pandas_llm._run.template import Template
 from pandas_llm.errors import ImageError, TemplateError
 from pandas_llm.types import Request, Spec
@@ -234,6 +235,7 @@ def shared_spec(task: Task) -> Spec:
         settings.service_tier,
         output.questions,
         task.odds,
+        raw=settings.details == RAW,
     )
 
 

@@ -44,6 +44,8 @@ DETAILS: Mapping[str, str] = {
     "service_tier": "str",
 }
 """The columns of `details`, each after ``llm_``, and their kinds."""
+RAW = "raw"
+"""The column that ``details="raw"`` has beside them, of the kind "str"."""
 _NO_TEXT = "no text is written"
 _OF_TEXTS = {
     **dict.fromkeys(("system", "examples"), "put it into the template"),
@@ -184,6 +186,8 @@ class Task:
             new.append((self.shape.error_column, "str"))
         if self.settings.details:
             new += [(f"llm_{name}", kind) for name, kind in DETAILS.items()]
+        if self.settings.details == RAW:
+            new.append((f"llm_{RAW}", "str"))
         return new
 
 

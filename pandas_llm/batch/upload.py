@@ -309,6 +309,8 @@ class Upload:
     def _read(self, response: HTTPResponse, state: State) -> Reply:
         """Read an answer; what it has used is counted even if it is no reply."""
         try:
+            asked = Request(self.client.spec, "")
+            response = response._replace(asked=asked)
             reply = read_reply(self.client.provider, response)
         except ProviderError:
             if (used := self.client.provider.spent(response)) != Used():

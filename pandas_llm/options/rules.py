@@ -138,6 +138,7 @@ TEXT_OR_TEXTS = Rule(
     _plain,
 )
 FLAG = one_of(*_BOOLEANS)
+FLAG_OR_RAW = one_of(*_BOOLEANS, "raw")
 COUNT, COUNT_OR_ZERO = whole(1), whole(0)
 NUMBER = Rule("a number of at least 0", lambda v: _is_number(v) and v >= 0)
 POSITIVE = Rule("a number above 0", lambda v: _is_number(v) and v > 0)

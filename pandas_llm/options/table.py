@@ -262,10 +262,11 @@ class Options(TypedDict, total=False):
         ),
     ]
     details: Annotated[
-        bool,
+        bool | Literal["raw"],
         Option(
-            "Add columns ``llm_*`` with text, tokens, seconds, attempts of each row.",
-            rules.FLAG,
+            "Add columns ``llm_*`` with text, tokens, seconds, attempts of each row; "
+            '"raw": what else stands in its reply too, as JSON.',
+            rules.FLAG_OR_RAW,
             default=False,
         ),
     ]
@@ -360,7 +361,7 @@ class Settings:
     na_action: Literal["ignore"] | None
     progress: bool | Callable[[Progress], None] | None
     on_row: Callable[[int, Any, list[dict[str, Any]], str | None], None] | None
-    details: bool
+    details: bool | Literal["raw"]
     loop: Loop
     session: "aiohttp.ClientSession | None"
     ca: str | PathLike[str] | None

@@ -38,6 +38,8 @@ _MAX_TOKENS = 8192
 _LONG = 2000
 """Letters of what all rows share that are worth a cache entry: the models keep
 nothing below 512 to 4,096 tokens, and say nothing about it."""
+_TOLD = ("id", "type", "role", "model", "usage", "stop_reason")
+"""Fields that tell nothing about an answer, or what other columns tell."""
 _APART = (("", "cache_read_input_tokens"), ("output_tokens_details", "thinking_tokens"))
 _REQUESTS, _INPUT, _OUTPUT, _SCARCER = (
     limit_names(f"anthropic-ratelimit-{unit}-{{}}")
@@ -149,7 +151,11 @@ class Anthropic(Dialect):
             refusal = details.get("explanation") or details.get("category") or text
         else:
             reason = bodies.finished(text, reason, response)
-        choice = Choice(text, reason, refusal)
+        raw = None
+        if bodies.asked_raw(response):
+            parts = {**data, "content": bodies.beside_texts(content)}
+            raw = bodies.beside(_TOLD, parts)
+        choice = Choice(text, reason, refusal, raw=raw)
         used = self.used(data)
         return Reply(
             (choice,),

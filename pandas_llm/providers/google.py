@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 
 _VERSION = re.compile(r"/v\d\w*(/|$)")
 _APART = (("", "cachedContentTokenCount"), ("", "thoughtsTokenCount"))
+_TOLD = {
+    *("candidates", "usageMetadata", "modelVersion", "responseId", "createTime"),
+    *("content", "finishReason", "index", "tokenCount"),
+}
+"""Fields that tell nothing about an answer, or what other columns tell."""
 _ROLES = {"assistant": "model"}
 
 
@@ -142,7 +147,7 @@ class Google(Dialect):
         if not candidates:
             raise _without(data, response)
         return Reply(
-            bodies.choices(candidates, lambda one: _choice(one, response)),
+            bodies.choices(candidates, lambda one: _choice(one, response, data)),
             self.used(data).tokens,
             data.get("modelVersion"),
             data.get("responseId"),
@@ -169,14 +174,17 @@ def _without(data: Body, response: HTTPResponse) -> ProviderError:
     return failures.lacks("candidates", response)
 
 
-def _choice(candidate: dict[str, Any], response: HTTPResponse) -> Choice:
+def _choice(candidate: dict[str, Any], response: HTTPResponse, whole: Body) -> Choice:
     """Read one candidate; its content may lack, or have no parts."""
     parts = (candidate.get("content") or {}).get("parts") or ()
     text = "".join(p.get("text") or "" for p in parts if not p.get("thought"))
-    reason = candidate.get("finishReason")
+    reason, raw = candidate.get("finishReason"), None
+    if bodies.asked_raw(response):
+        others = {"parts": bodies.beside_texts(parts)}
+        raw = bodies.beside(_TOLD, whole, candidate, others)
     if not text.strip() and any("functionCall" in part for part in parts):
-        return Choice(text, "tool_calls")
-    return Choice(text, bodies.finished(text, reason, response))
+        return Choice(text, "tool_calls", raw=raw)
+    return Choice(text, bodies.finished(text, reason, response), raw=raw)
 
 
 def _tokens(usage: Any) -> Tokens:

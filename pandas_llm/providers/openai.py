@@ -37,7 +37,11 @@ _ENDED = ("length", "content_filter", "error")
 """Ends of a choice that may have no message: nothing was left to say."""
 _UNKNOWN = ("minLength", "maxLength")
 """Keywords that its guide to structured outputs does not list."""
-_TEXTS = ("text", "output_text")
+_TOLD = {
+    *("id", "object", "created", "model", "choices", "usage", "service_tier", "index"),
+    *("system_fingerprint", "x_groq", "timings", "finish_reason", "message", "role"),
+}
+"""Fields that tell nothing about an answer, or what other columns tell."""
 _APART = (
     ("prompt_tokens_details", "cached_tokens"),
     ("completion_tokens_details", "reasoning_tokens"),
@@ -146,7 +150,8 @@ class OpenAI(Dialect):
         data = self.answer(response)  # an error beside choices too: they broke off
         if not data.get("choices"):
             raise failures.lacks("choices", response)
-        choices = bodies.choices(data["choices"], partial(_choice, response=response))
+        read = partial(_choice, response=response, whole=data)
+        choices = bodies.choices(data["choices"], read)
         tokens, cost, tier = self.used(data)
         return Reply(
             choices,
@@ -166,7 +171,9 @@ class OpenAI(Dialect):
         return quotas(headers, self.limits)
 
 
-def _choice(choice: Mapping[str, Any], response: HTTPResponse) -> Choice:
+def _choice(
+    choice: Mapping[str, Any], response: HTTPResponse, whole: Mapping[str, Any]
+) -> Choice:
     """Read one choice; its message may lack where nothing was left to say."""
     reason = choice.get("finish_reason")
     if choice.get("error"):  # OpenRouter
@@ -186,7 +193,12 @@ def _choice(choice: Mapping[str, Any], response: HTTPResponse) -> Choice:
     refusal = message.get("refusal") or None
     if refusal is None and reason != "stop":  # nearly never
         reason = bodies.finished(text, reason, response)
-    return Choice(text, reason, refusal, odds=_odds(logprobs) if logprobs else None)
+    raw = None
+    if bodies.asked_raw(response):
+        parts = {**message, "content": bodies.beside_texts(content)}
+        raw = bodies.beside(_TOLD, whole, choice, parts)
+    odds = _odds(logprobs) if logprobs else None
+    return Choice(text, reason, refusal, odds=odds, raw=raw)
 
 
 def _odds(logprobs: Any) -> Odds | None:
@@ -229,7 +241,7 @@ def _text(content: Any) -> str:
 
 def _text_of(part: Any) -> str:
     """Return the text of a part, without its thinking."""
-    of_text = isinstance(part, dict) and part.get("type", "text") in _TEXTS
+    of_text = isinstance(part, dict) and part.get("type", "text") in bodies.TEXTS
     text = part.get("text") if of_text else None
     return text if isinstance(text, str) else ""
 

@@ -101,14 +101,28 @@ class Responses(openai.OpenAI):
             reason = "tool_calls"
         refusal = "".join(refusals) or None
         ended = bodies.finished(text, reason, response) if refusal is None else "stop"
+        raw = None
+        if bodies.asked_raw(response):
+            raw = bodies.beside((), {"output": _beside_texts(data["output"])})
         used = self.used(data)
         return Reply(
-            (Choice(text, ended, refusal),),
+            (Choice(text, ended, refusal, raw=raw),),
             used.tokens,
             data.get("model"),
             response.headers.get("x-request-id"),
             tier=used.tier,
         )
+
+
+def _beside_texts(output: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the items of an output that hold more than text."""
+    found: list[Mapping[str, Any]] = []
+    for item in output:
+        if item.get("type") != "message":
+            found.append(item)
+        elif parts := bodies.beside_texts(item.get("content")):
+            found.append({**item, "content": parts})
+    return found
 
 
 def _status(data: Any) -> int:

@@ -166,6 +166,9 @@ def test_complete_and_classify_add_a_column(presidents, simulator):
     assert out["label"].isin(["good", "bad"]).all()
     assert out["confidence"].between(0.5, 1).all()
     assert len(set(out["confidence"])) > 1
+    whole = pandas_llm.spark.complete(presidents, "${id}", details="raw", **options)
+    assert whole.dtypes[-1] == ("llm_raw", "string")
+    assert {row["llm_raw"] for row in whole.collect()} == {"{}"}
     named = pandas_llm.spark.classify(
         presidents, "${text}", ["a"], name="mood", confidence=True, **options
     )
