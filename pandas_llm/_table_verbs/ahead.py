@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm._verbs.aggregate import agg
-from pandas_llm._verbs.duplicates import drop_duplicates, duplicated, ngroup
-from pandas_llm._verbs.forms import make_plan, plan_of, tool
-from pandas_llm._verbs.labelling import classify
-from pandas_llm._verbs.largest import nlargest
-from pandas_llm._verbs.matching import filter as filter_rows
-from pandas_llm._verbs.matching import matches
-from pandas_llm._verbs.merging import merge
-from pandas_llm._verbs.searching import search
+from pandas_llm._table_verbs.aggregate import agg
+from pandas_llm._table_verbs.duplicates import drop_duplicates, duplicated, ngroup
+from pandas_llm._table_verbs.largest import nlargest
+from pandas_llm._table_verbs.merging import merge
+from pandas_llm._table_verbs.searching import search
+from pandas_llm._verbs import classify, make_plan, matches, plan_of, tool
+from pandas_llm._verbs import filter as filter_rows
 from pandas_llm.errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -21,8 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pandas_llm._run import Estimate, Verb
-    from pandas_llm._verbs.forms import Rows, Table
-    from pandas_llm._verbs.programs import Program
+    from pandas_llm._verbs import Program, Rows, Table
     from pandas_llm.batch import BatchJob
     from pandas_llm.plan import Plan
 
