@@ -206,8 +206,8 @@ def _plan(
     if template is None and name != "embed":
         msg = f"{name} needs a template"
         raise InvalidValueError(msg)
-    given = {"template": template, "keys": keys, "options": options}
-    return make_plan(name, given)
+    arguments = {"template": template, "keys": keys, "options": options}
+    return make_plan(name, arguments)
 
 
 def _ready(
@@ -222,7 +222,7 @@ def _ready(
             raise InvalidValueError(msg)
         return _plan(template, keys, options, verb)
     names = _QUESTIONS.get(verb, "template"), "labels" if verb == "classify" else "keys"
-    given = dict(zip(names, (template, keys), strict=True))
-    passed = {name: value for name, value in given.items() if value is not None}
+    own = dict(zip(names, (template, keys), strict=True))
+    passed = {name: value for name, value in own.items() if value is not None}
     plan: Plan | Program = plan_of(table[verb])(data, **passed, **options)
     return plan

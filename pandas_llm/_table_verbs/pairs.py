@@ -121,8 +121,8 @@ class Judge:
     def __init__(self, question: str, arguments: Mapping[str, Any]) -> None:
         from pandas_llm.plan import Plan
 
-        keys, given = {_SAME: bool}, arguments["options"]
-        self.plan = Plan(question, keys, verb="extract", **given)
+        keys, options = {_SAME: bool}, arguments["options"]
+        self.plan = Plan(question, keys, verb="extract", **options)
         self.plans, self.batches = [self.plan], None
         self._first = cheap_first(arguments, "recall", "precision")
         if self._first is not None:
