@@ -52,7 +52,8 @@ class Column(NamedTuple):
     quoted: Literal["", "one", "many"] = ""
     """Whether its values come with the words that they stand on: one, or a list."""
     exact: str = ""
-    """What pandas has no dtype for and other tables have: a date, or a list of str."""
+    """What pandas has no dtype for and other tables have: a date, a list of str, a
+    vector of so many numbers."""
 
 
 class Quotation(BaseModel):

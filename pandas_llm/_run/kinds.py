@@ -35,6 +35,8 @@ def taken_in(data: Any) -> Given:
             return Given(pd.DataFrame(list(data), dtype=object), _as_list)
         if all(row is None or isinstance(row, str) for row in data):
             return Given(pd.Series(list(data), dtype=object), _as_list)
+        kinds = dict.fromkeys(type(row).__name__ for row in data)
+        raise _unknown(f"a {type(data).__name__} of {', '.join(kinds)}")
     return _from_narwhals(data)
 
 
@@ -43,9 +45,8 @@ def _itself(result: Any, exact: Any = None) -> Any:
     return result
 
 
-def _as_list(result: Any, exact: Any = None) -> Any:
+def _as_list(result: Any, exact: Mapping[str, str] | None = None) -> Any:
     """Return a list of dicts, or of values, with None for NA."""
-    del exact
     if not isinstance(result, (pd.DataFrame, pd.Series)):
         return result
     result = _flat(result)
@@ -54,7 +55,18 @@ def _as_list(result: Any, exact: Any = None) -> Any:
     plain = result.astype(object).where(result.notna(), None)
     if isinstance(plain, pd.Series):
         return list(plain)
-    return [{str(k): v for k, v in r.items()} for r in plain.to_dict("records")]
+    names, lists = [*map(str, plain.columns)], []
+    for at, name in enumerate(names):
+        cells = plain.iloc[:, at].tolist()
+        if name in (exact or {}) and result.dtypes.iloc[at].kind == "M":
+            cells = [cell and _moment(cell, (exact or {})[name]) for cell in cells]
+        lists.append(cells)
+    return [dict(zip(names, row, strict=True)) for row in zip(*lists, strict=True)]
+
+
+def _moment(cell: pd.Timestamp, exact: str) -> Any:
+    """Return a date or a moment, for which pandas has one type, as Python's own."""
+    return cell.date() if exact == "date" else cell.to_pydatetime()
 
 
 def _flat(result: Any) -> Any:
@@ -82,7 +94,11 @@ def _from_narwhals(data: Any) -> Given:
             f"a {kind} needs narwhals and pyarrow: "
             "pip install 'pandas-llm-accessor[tables]'"
         ) from error
-    own = nw.from_native(data, allow_series=True, pass_through=True)
+    try:
+        own = nw.from_native(data, allow_series=True, pass_through=True)
+    except nw.exceptions.DuplicateError as error:
+        why = " ".join(str(error).split())
+        raise InvalidTypeError(f"the {kind} cannot be read: {why}") from None
     if isinstance(own, nw.LazyFrame):
         raise InvalidTypeError(
             f"a {kind} has no rows yet: pass data.collect(), and .lazy() the result"
@@ -91,12 +107,7 @@ def _from_narwhals(data: Any) -> Given:
         raise _unknown(kind)
     name = own.name if isinstance(own, nw.Series) else None
     frame = own.to_frame() if isinstance(own, nw.Series) else own
-    objects = [name for name, dtype in frame.schema.items() if dtype == nw.Object]
-    if objects:
-        raise InvalidTypeError(
-            f"column {objects[0]!r} holds Python objects, which Arrow cannot: drop it"
-        )
-    arrow = frame.to_arrow()
+    arrow = _to_arrow(frame)
     table = arrow.to_pandas(
         types_mapper=lambda one: (
             None
@@ -108,6 +119,30 @@ def _from_narwhals(data: Any) -> Given:
     if isinstance(own, nw.Series):
         return Given(table.iloc[:, 0].rename(name or None), back)
     return Given(table, back)
+
+
+def _to_arrow(frame: Any) -> Any:
+    """Return a table as Arrow has it; raise for a column of a type it does not have."""
+    import narwhals as nw
+    import pyarrow as pa
+
+    objects = [name for name, dtype in frame.schema.items() if dtype == nw.Object]
+    if objects:
+        raise InvalidTypeError(
+            f"column {objects[0]!r} holds Python objects, which Arrow cannot: drop it"
+        )
+    try:
+        return frame.to_arrow()
+    except pa.ArrowException:
+        for name, kind in frame.schema.items():
+            try:
+                frame.get_column(name).to_arrow()
+            except pa.ArrowException as error:
+                raise InvalidTypeError(
+                    f"column {name!r} is of type {kind}, which Arrow does not have: "
+                    "cast or drop it"
+                ) from error
+        raise
 
 
 def _unknown(kind: str) -> InvalidTypeError:
@@ -161,6 +196,8 @@ def _kind(exact: str | None) -> Any:
 
     if not exact:
         return None
+    if exact.startswith("vector"):
+        return pa.list_(pa.float32(), int(exact.removeprefix("vector") or -1))
     item = exact.removeprefix("list of ")
     kinds = {
         "str": pa.string(),

@@ -232,6 +232,7 @@ def test_the_public_names_and_modules_are_these():
         *("Usage", "aagg", "aclassify", "acomplete", "adrop_duplicates"),
         *("aduplicated", "aembed", "aextract", "afilter", "agenerate", "agg"),
         *("amatches", "amerge", "angroup", "anlargest", "asearch", "batch", "cache"),
+        "chunk",
         *("classify", "compare", "complete", "drop_duplicates", "duplicated", "embed"),
         *(
             "estimate",

@@ -157,7 +157,7 @@ def test_vectors_of_an_earlier_run_are_searched():
 
 
 def test_chunks_are_of_the_kind_too(table):
-    out = of_kind(pandas_llm._verbs.chunk(table, "text", max_tokens=4), table)
+    out = of_kind(pandas_llm.chunk(table, "text", max_tokens=4), table)
     assert out.columns == [*FRAME.columns, "chunk"]
 
 
@@ -300,3 +300,55 @@ def test_narwhals_is_imported_only_for_other_tables():
         "assert 'narwhals' not in sys.modules and 'polars' not in sys.modules"
     )
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
+
+
+def test_nan_is_not_sent_and_stays_what_it_is():
+    frame = pl.DataFrame({"n": [1.0, float("nan"), None]})
+    shown = pandas_llm.preview(frame, "On ${n}", rows=3, **SIM)
+    assert shown["prompt"].tolist() == ["On 1.0"]
+    out = pandas_llm.extract(frame, "On ${n}", {"k": int}, **SIM)
+    assert out.select("n").equals(frame)
+    assert out["k"].is_null().to_list() == [False, True, True]
+    every = pandas_llm.preview(frame, "On ${n}", rows=3, na_action=None, **SIM)
+    assert every["prompt"].tolist() == ["On 1.0", "On ", "On "]
+    assert pandas_llm.compare(frame, frame).summary["changed"].tolist() == [0]
+
+
+def test_columns_that_arrow_cannot_hold_are_named():
+    whole = pl.DataFrame({"text": ["a"], "n": pl.Series([1], dtype=pl.Int128)})
+    with pytest.raises(InvalidTypeError, match="column 'n' is of type Int128"):
+        pandas_llm.complete(whole, "${text}", **SIM)
+    twice = pa.table([pa.array(["a"]), pa.array(["b"])], names=["x", "x"])
+    with pytest.raises(InvalidTypeError, match=r"cannot be read: .* 'x' 2 times"):
+        pandas_llm.complete(twice, "${x}", **SIM)
+
+
+@pytest.mark.parametrize("rows", [[], [None]])
+def test_vectors_have_their_type_without_any(rows):
+    texts = pl.Series("text", rows, dtype=pl.String)
+    assert pandas_llm.embed(texts, **SIM).dtype == pl.List(pl.Float32)
+    out = pandas_llm.embed(texts, dimensions=3, **SIM)
+    assert out.dtype == pl.Array(pl.Float32, 3)
+
+
+def test_lists_hold_pythons_own_dates():
+    keys = {"day": dt.date, "moment": dt.datetime, "days": list[dt.date]}
+    for out in (
+        pandas_llm.extract(["Oslo"], "On ${value}", keys, **SIM),
+        pandas_llm.generate([{"text": "Oslo"}], "On ${text}", keys, **SIM),
+    ):
+        assert type(out[0]["day"]) is dt.date
+        assert type(out[0]["moment"]) is dt.datetime
+        assert {type(day) for day in out[0]["days"]} == {dt.date}
+    none = pandas_llm.extract([None], "On ${value}", keys, **SIM)
+    assert none == [{"value": None, "day": None, "moment": None, "days": None}]
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [([1, 2], "list of int"), (({"a": 1}, "x"), "tuple of dict, str")],
+    ids=str,
+)
+def test_a_list_of_something_else_is_named(data, kind):
+    with pytest.raises(InvalidTypeError, match=f"not a {kind}$"):
+        pandas_llm.complete(data, "${value}", **SIM)
