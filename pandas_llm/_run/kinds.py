@@ -17,6 +17,8 @@ from pandas_llm.errors import ConfigurationError, InvalidTypeError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from pandas_llm._keys import Exact
+
 
 class Given(NamedTuple):
     """Data as pandas has it, and the function that puts a result into its kind."""
@@ -45,7 +47,7 @@ def _itself(result: Any, exact: Any = None) -> Any:
     return result
 
 
-def _as_list(result: Any, exact: Mapping[str, str] | None = None) -> Any:
+def _as_list(result: Any, exact: Mapping[str, Exact] | None = None) -> Any:
     """Return a list of dicts, or of values, with None for NA."""
     if not isinstance(result, (pd.DataFrame, pd.Series)):
         return result
@@ -64,7 +66,7 @@ def _as_list(result: Any, exact: Mapping[str, str] | None = None) -> Any:
     return [dict(zip(names, row, strict=True)) for row in zip(*lists, strict=True)]
 
 
-def _moment(cell: pd.Timestamp, exact: str) -> Any:
+def _moment(cell: pd.Timestamp, exact: Exact) -> Any:
     """Return a date or a moment, for which pandas has one type, as Python's own."""
     return cell.date() if exact == "date" else cell.to_pydatetime()
 
@@ -158,7 +160,7 @@ def _to_narwhals(
     schema: Any,
     dtypes: pd.Series,
     result: Any,
-    exact: Mapping[str, str] | None = None,
+    exact: Mapping[str, Exact] | None = None,
 ) -> Any:
     """Return a result as a table of the package of `own`."""
     import narwhals as nw
@@ -177,8 +179,12 @@ def _to_narwhals(
         values, name = frame.iloc[:, at], str(label)
         # a column that stayed what it was has the type that it had
         same = label in dtypes.index and dtypes[label] == values.dtype
-        kind = schema.field(name).type if same else _kind((exact or {}).get(name))
-        columns[name] = _arrow(values, kind)
+        told = (exact or {}).get(name)
+        if told == "json" and not same:
+            columns[name] = _texts(values)
+        else:
+            kind = schema.field(name).type if same else _kind(told)
+            columns[name] = _arrow(values, kind)
         kept += [name] if same else []
     table = nw.DataFrame.from_arrow(pa.table(columns), backend=own.implementation)
     had, has = own.schema, table.schema
@@ -190,15 +196,18 @@ def _to_narwhals(
     return table.to_native()
 
 
-def _kind(exact: str | None) -> Any:
+def _kind(exact: Exact | None) -> Any:
     """Return the type of Arrow for what `Column.exact` says; None if it is silent."""
     import pyarrow as pa
 
     if not exact:
         return None
+    if isinstance(exact, list):
+        return pa.list_(_kind(exact[0]))
+    if isinstance(exact, dict):
+        return pa.struct([(name, _kind(one)) for name, one in exact.items()])
     if exact.startswith("vector"):
         return pa.list_(pa.float32(), int(exact.removeprefix("vector") or -1))
-    item = exact.removeprefix("list of ")
     kinds = {
         "str": pa.string(),
         "int": pa.int64(),
@@ -207,7 +216,7 @@ def _kind(exact: str | None) -> Any:
         "date": pa.date32(),
         "datetime": pa.timestamp("us"),
     }
-    return kinds[item] if item == exact else pa.list_(kinds[item])
+    return kinds[exact]
 
 
 def _arrow(values: pd.Series, kind: Any) -> Any:
@@ -225,7 +234,16 @@ def _arrow(values: pd.Series, kind: Any) -> Any:
     try:
         return pa.array(cells, kind)
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        return pa.array([None if cell is None else _json(cell) for cell in cells])
+        return _texts(values)
+
+
+def _texts(values: pd.Series) -> Any:
+    """Return a column of values of several types as JSON."""
+    import pyarrow as pa
+
+    cells = values.astype(object).where(values.notna(), None)
+    texts = [None if cell is None else _json(cell) for cell in cells]
+    return pa.array(texts, pa.string())
 
 
 def _is_vector(kind: Any) -> bool:

@@ -2,8 +2,11 @@
 
 import asyncio
 import datetime as dt
+import enum
+import json
 import subprocess
 import sys
+from typing import Literal
 
 import narwhals as nw
 import numpy as np
@@ -11,9 +14,10 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from pydantic import BaseModel
 
 import pandas_llm
-from pandas_llm import GenerationError, Plan
+from pandas_llm import GenerationError, Plan, Quoted
 from pandas_llm._run.kinds import taken_in
 from pandas_llm.errors import ConfigurationError, InvalidTypeError
 from pandas_llm.simulator import Simulator
@@ -190,28 +194,79 @@ def test_a_replaced_column_has_the_type_of_its_key():
     assert out.schema["year"] == pl.Int64
 
 
+class Place(BaseModel):
+    name: str | None
+    when: list[dt.date]
+
+
+class Mood(enum.Enum):
+    GOOD = "good"
+    BAD = "bad"
+
+
+class Node(BaseModel):
+    name: str
+    below: list["Node"]
+
+
+TYPED = {
+    "tags": (list[str], pl.List(pl.String)),
+    "days": (list[dt.date], pl.List(pl.Date)),
+    "seen": (dt.datetime, pl.Datetime("us")),
+    "n": (list[int], pl.List(pl.Int64)),
+    "table": (list[list[float]], pl.List(pl.List(pl.Float64))),
+    "born": (dt.date | None, pl.Date),
+    "moods": (list[Literal["good", "bad"]] | None, pl.List(pl.String)),
+    "kinds": (list[Mood], pl.List(pl.String)),
+    "stars": (Literal[1, 2], pl.Int64),
+    "place": (
+        Place | None,
+        pl.Struct({"name": pl.String, "when": pl.List(pl.Date)}),
+    ),
+    "places": (
+        list[Place],
+        pl.List(pl.Struct({"name": pl.String, "when": pl.List(pl.Date)})),
+    ),
+    "either": (int | str, pl.String),
+    "odd": (Literal[1, "a"], pl.String),
+}
+
+
 def test_types_do_not_depend_on_the_answers():
-    keys = {
-        "tags": list[str],
-        "days": list[dt.date],
-        "seen": dt.datetime,
-        "n": list[int],
-    }
-    keys |= {"born": dt.date | None}
-    kinds = {
-        "tags": pl.List(pl.String),
-        "days": pl.List(pl.Date),
-        "seen": pl.Datetime("us"),
-        "n": pl.List(pl.Int64),
-        "born": pl.Date,
-    }
+    keys = {name: kind for name, (kind, _) in TYPED.items()}
+    kinds = {name: kind for name, (_, kind) in TYPED.items()}
     nothing = FRAME.with_columns(text=pl.lit(None, pl.String))
     with pytest.warns(pandas_llm.LLMWarning, match="NA in every row"):
         out = pandas_llm.extract(nothing, "On ${text}", keys, **SIM)
     assert dict(out.select(list(keys)).schema) == kinds
     told = pandas_llm.extract(FRAME, "On ${text}", keys, **SIM)
     assert dict(told.select(list(keys)).schema) == kinds
-    assert told["days"].drop_nulls().len() == 2
+    assert told["places"].drop_nulls().len() == 2
+    assert {type(json.loads(one)) for one in told["odd"].drop_nulls()} <= {int, str}
+    assert pl.concat([out, told]).height == 2 * FRAME.height
+
+
+def test_quoted_lists_have_their_types_without_any():
+    keys = {"n": list[Quoted[int]], "when": Quoted[dt.date]}
+    kinds = {
+        "n": pl.List(pl.Int64),
+        "n_quote": pl.List(pl.String),
+        "n_start": pl.List(pl.Int64),
+        "n_end": pl.List(pl.Int64),
+        "when": pl.Date,
+        "when_quote": pl.String,
+        "when_start": pl.Int64,
+        "when_end": pl.Int64,
+    }
+    for text in ("In 2020 it was 12.", None):
+        told = pl.DataFrame({"text": [text]}, schema={"text": pl.String})
+        out = pandas_llm.extract(told, "Facts.\n\ntext: ${text}", keys, **SIM)
+        assert dict(out.drop("text").schema) == kinds
+
+
+def test_a_model_within_itself_has_the_type_that_its_values_have():
+    out = pandas_llm.extract(FRAME, "On ${text}", {"node": Node}, **SIM)
+    assert isinstance(out.schema["node"], (pl.Struct, pl.String))
 
 
 def test_values_of_several_types_are_json():
