@@ -133,3 +133,9 @@ def test_a_function_that_would_never_be_awaited_is_refused(
     with pytest.raises(InvalidValueError, match=f"{name} must be .*not async"):
         ROWS.llm.complete("${text}", **{**on(server), name: function})
     assert server.stats()["requests"] == 0
+
+
+def test_the_rows_of_a_pilot_are_for_the_run_to_tell(heard, simulator, on):
+    given = {**on(simulator()), "on_row": heard}
+    ROWS.llm.estimate("Facts on ${text}", ["fact"], pilot=3, **given)
+    assert heard.rows == []
