@@ -129,7 +129,10 @@ def parse_labels(text: str) -> Any:
             return json.loads(text)
         except ValueError as error:
             raise ValueError(f"--labels {text!r} is not JSON: {error}") from None
-    return [label.strip() for label in text.split(",")]
+    labels = [label.strip() for label in text.split(",")]
+    if "" in labels:
+        raise ValueError(f"--labels {text!r} has an empty label; write good,bad")
+    return labels
 
 
 # -- the steps ------------------------------------------------------------------

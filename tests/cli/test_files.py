@@ -289,8 +289,18 @@ def test_output_is_not_input_however_it_is_written(output, given, folder, capfd)
     assert Path("in.csv").read_text() == "text\na\n"
 
 
-def test_labels_that_are_no_json_are_named(folder, capfd):
+@pytest.mark.parametrize(
+    ("labels", "said"), [("{a", "is not JSON"), ("", "empty label"), ("a,,b", "empty")]
+)
+def test_labels_that_are_none_are_named(labels, said, folder, capfd):
     Path("in.csv").write_text("text\na\n")
-    words = ["classify", "in.csv", "-t", "${text}", "--model", "sim", "--labels", "{a"]
-    assert main(words) == 2
-    assert "--labels '{a' is not JSON" in capfd.readouterr().err
+    words = ["classify", "in.csv", "-t", "${text}", "--model", "sim"]
+    assert main([*words, "--labels", labels]) == 2
+    assert re.search(f"--labels '{labels}' .*{said}", capfd.readouterr().err)
+
+
+def test_an_option_that_is_a_flag_or_a_file_takes_a_file(folder):
+    Path("in.csv").write_text("text\na\n")
+    answered("in.csv", "--cache", "own.sqlite")
+    assert Path("own.sqlite").exists()
+    assert not Path("kept.sqlite").exists()
