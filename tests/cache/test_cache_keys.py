@@ -28,6 +28,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
+import pandas as pd
 import pydantic
 import pytest
 from aiohttp.abc import AbstractResolver
@@ -404,7 +405,13 @@ def keep(cache: Path, rows: list[list[Any]]) -> None:
 
 def plain(out: Any) -> Any:
     """Return a result as JSON has it, without what the run itself has told."""
-    text = orjson.dumps(out, default=_plainer, option=orjson.OPT_SERIALIZE_NUMPY)
+    dated = [  # lists hold Python's own dates; they are written down as pandas has them
+        {k: pd.Timestamp(v) if isinstance(v, dt.date) else v for k, v in row.items()}
+        if isinstance(row, dict)
+        else row
+        for row in out
+    ]
+    text = orjson.dumps(dated, default=_plainer, option=orjson.OPT_SERIALIZE_NUMPY)
     rows = orjson.loads(text)
     for row in rows:
         if isinstance(row, dict):
