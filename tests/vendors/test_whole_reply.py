@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import anthropic.types
+import botocore.session
 import openai.types.chat
 import openai.types.responses
 import orjson
 import pandas as pd
 import pytest
 from aiohttp import web
+from botocore.parsers import RestJSONParser
 from google.genai import types as google
 from loopback_server import Server, completion
 from pydantic import TypeAdapter
@@ -128,6 +130,22 @@ CONTENTS: dict[str, Any] = {
 }
 CANDIDATE: dict[str, Any] = CONTENTS["candidates"][0]
 
+SOURCE = {"title": "Weather", "location": {"web": {"url": SITE["url"]}}}
+TURN = [
+    {"reasoningContent": {"reasoningText": {"text": "Rain is wet."}}},
+    {"text": "Yes."},
+    {"citationsContent": {"content": [{"text": "wet"}], "citations": [SOURCE]}},
+    {"toolUse": {"toolUseId": "t1", "name": "look_up", "input": {"city": "Oslo"}}},
+]
+CONVERSE: dict[str, Any] = {
+    "output": {"message": {"role": "assistant", "content": TURN}},
+    "stopReason": "end_turn",
+    "usage": {"inputTokens": 5, "outputTokens": 9, "totalTokens": 14},
+    "metrics": {"latencyMs": 12},
+    "additionalModelResponseFields": {"stop_sequence": "END"},
+    "performanceConfig": {"latency": "standard"},
+}
+
 WHOLE = {
     "openai": (
         CHAT,
@@ -153,6 +171,14 @@ WHOLE = {
             "parts": [PARTS[0], PARTS[1], PARTS[3]],
         },
     ),
+    "bedrock": (
+        CONVERSE,
+        {
+            "additionalModelResponseFields": {"stop_sequence": "END"},
+            "content": [TURN[0], *TURN[2:]],
+            "performanceConfig": {"latency": "standard"},
+        },
+    ),
 }
 TYPES: dict[str, Any] = {
     "openai": openai.types.chat.ChatCompletion,
@@ -172,7 +198,16 @@ def ask(server: Server, provider: str = "openai", **options: Any) -> pd.DataFram
     return out
 
 
-@pytest.mark.parametrize("provider", DIALECTS)
+def test_bedrocks_body_is_its_own():
+    model = botocore.session.Session().get_service_model("bedrock-runtime")
+    shape = model.operation_model("Converse").output_shape
+    answer = {"status_code": 200, "headers": {}, "body": orjson.dumps(CONVERSE)}
+    read = RestJSONParser().parse(answer, shape)
+    del read["ResponseMetadata"]
+    assert read == CONVERSE
+
+
+@pytest.mark.parametrize("provider", TYPES)
 def test_the_bodies_are_the_vendors(provider):
     body, _ = WHOLE[provider]
     read = TYPES[provider].model_validate(body)
@@ -304,7 +339,7 @@ EVENTS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("provider", DIALECTS)
+@pytest.mark.parametrize("provider", STREAMS)
 def test_a_stream_says_the_same(provider):
     for event in STREAMS[provider]:
         TypeAdapter(EVENTS[provider]).validate_python(event)
