@@ -225,7 +225,8 @@ def _arrow(values: pd.Series, kind: Any) -> Any:
 
     if values.dtype != object:
         array = pa.array(values, from_pandas=True)
-        return array if kind is None else array.cast(kind)
+        as_it_is = kind is None or pa.types.is_string(kind)  # pandas' own is larger
+        return array if as_it_is else array.cast(kind)
     cells = values.astype(object).where(values.notna(), None).tolist()
     sizes = {len(cell) for cell in cells if isinstance(cell, np.ndarray)}
     vectors = all(cell is None or isinstance(cell, np.ndarray) for cell in cells)

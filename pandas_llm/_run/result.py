@@ -125,7 +125,10 @@ def handed_back(out: Any, source: Source, task: Task, data: Any) -> Any:
 
 
 def _in_kind(out: Any, source: Source, task: Task) -> Any:
-    return source.given.back(out, {c.name: c.exact for c in task.output.columns})
+    kinds = task.columns
+    told: dict[str, Any] = {n: kind if kind == "str" else "" for n, kind in kinds}
+    told |= {c.name: c.exact for c in task.output.columns if c.exact}
+    return source.given.back(out, told)
 
 
 def rehearse(source: Source, task: Task) -> None:

@@ -246,6 +246,17 @@ def test_types_do_not_depend_on_the_answers():
     assert pl.concat([out, told]).height == 2 * FRAME.height
 
 
+def test_texts_have_their_type_without_any():
+    nothing = pl.DataFrame({"text": [None]}, schema={"text": pl.String})
+    more = {"error_column": "why", "details": "raw", **SIM}
+    out = pandas_llm.extract(nothing, "On ${text}", {"name": str}, **more)
+    new = dict(out.drop("text").schema)
+    assert {new.pop(name) for name in ("name", "why", "llm_text", "llm_raw")} == {
+        pl.String
+    }
+    assert pl.Null not in new.values()
+
+
 def test_quoted_lists_have_their_types_without_any():
     keys = {"n": list[Quoted[int]], "when": Quoted[dt.date]}
     kinds = {
