@@ -96,18 +96,22 @@ class Spec:
     """How many tokens to report at each place; of a request for the words alone."""
 
 
-class Image(NamedTuple):
-    """An image of a row, known by what it holds and read when it is sent."""
+class Attachment(NamedTuple):
+    """An image or a file of a row, known by what it holds and read when it is sent."""
 
     source: Any
     """A path, bytes, or a URL."""
     media_type: str
-    """By its first bytes; empty for a URL that the provider is to fetch."""
+    """By what it holds; empty for a URL that the provider is to fetch."""
     size: int
     """Bytes."""
     digest: bytes
     data: str = ""
     """The base64 of what is sent, once it is read."""
+    option: Literal["images", "files"] = "images"
+    """By which it came."""
+    extent: float | None = None
+    """A PDF's pages or the seconds of audio, roughly; None where that is not known."""
 
     @property
     def url(self) -> str:
@@ -116,14 +120,38 @@ class Image(NamedTuple):
             f"data:{self.media_type};base64,{self.data}" if self.data else self.source
         )
 
+    @property
+    def filename(self) -> str:
+        """Return a name that says its type alone: the same content is the same."""
+        return "file.txt" if self.media_type == "text/plain" else "file.pdf"
+
+
+Image = Attachment
+"""What `picture` is given."""
+
 
 class ImageLimits(NamedTuple):
     """What images a provider takes; bytes, before base64 makes them a third more."""
 
     each: int
     together: int
-    """Those of one request."""
+    """All that is attached to one request."""
     types: tuple[str, ...] = ("image/png", "image/jpeg", "image/gif", "image/webp")
+
+
+class FileLimits(NamedTuple):
+    """What files a provider takes, and about how many tokens it makes of them."""
+
+    each: int
+    together: int
+    """All that is attached to one request."""
+    types: tuple[str, ...] = ("application/pdf",)
+    addresses: bool = False
+    """Whether it fetches URLs."""
+    page: int = 1500
+    """Tokens of a PDF's page."""
+    second: int = 32
+    """Tokens of a second of audio."""
 
 
 class Request(NamedTuple):
@@ -136,12 +164,22 @@ class Request(NamedTuple):
     """Turns after the prompt: (role, text), when an answer is asked for again."""
     sample: int = 0
     """Which of several answers to equal requests this is; moves the seed."""
-    images: tuple[Image, ...] = ()
-    """Sent before the prompt's text."""
+    attachments: tuple[Attachment, ...] = ()
+    """Images and files, sent before the prompt's text."""
     texts: tuple[str, ...] = ()
     """The texts of a bundle for embeddings; the prompt is then all of them."""
     cells: tuple[str, ...] = ()
     """The texts of the row that its answer quotes, where it is to quote any."""
+
+    @property
+    def images(self) -> tuple[Attachment, ...]:
+        """Return the images among the attachments."""
+        return tuple(one for one in self.attachments if one.option == "images")
+
+    @property
+    def files(self) -> tuple[Attachment, ...]:
+        """Return the files among the attachments."""
+        return tuple(one for one in self.attachments if one.option == "files")
 
 
 class HTTPRequest(NamedTuple):

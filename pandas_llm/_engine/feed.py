@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from pandas_llm._pacing import estimate_tokens
-from pandas_llm.errors import EmptyTextError, EncodingError, ImageError, RowError
+from pandas_llm.errors import AttachmentError, EmptyTextError, EncodingError, RowError
 from pandas_llm.types import Outcome
 
 if TYPE_CHECKING:
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from pandas_llm.options import Settings
     from pandas_llm.types import Request
 
-    Rows = Iterator[tuple[int, Request | ImageError | None]]
+    Rows = Iterator[tuple[int, Request | AttachmentError | None]]
 
 _BATCH = 256
 """Rows looked up in the cache at once: 1.3 µs a row, one by one 4 µs."""
 _SLOW_BATCH = 16
-"""Rows with images, which take milliseconds each."""
+"""Rows with images or files, which take milliseconds each."""
 
 _ANSWER = 12 * 2**20
 """Bytes of an answer to aim at; the transport takes 16 MB."""
@@ -70,8 +70,8 @@ class Feed:
     Rows that need no request are finished here: those with NA, those that equal another
     row, those whose reply is in the cache, those that cannot be sent. Without `dedupe`
     the k-th of equal requests has k in its key, so that a rerun finds the same answers.
-    With `images` making a request reads files, and another thread does it. `at` makes
-    the requests of given positions, to look at other places.
+    With attachments, making a request reads files, and another thread does it. `at`
+    makes the requests of given positions, to look at other places.
     """
 
     def __init__(  # noqa: PLR0913 - what a run has, and rows of other places
@@ -97,7 +97,7 @@ class Feed:
         self._ahead: set[int] = set()
         """Rows that had their turn before those ahead of them."""
         self._late: deque[Bundle] = deque()
-        self._aside = asyncio.Lock() if settings.images else None
+        self._aside = asyncio.Lock() if settings.attaches else None
 
     def ready(self) -> Bundle | None:
         """Return a request that is ready to be sent, if there is one."""
@@ -130,7 +130,7 @@ class Feed:
         step = max(1, (rows - self._reached) // count)
         spread = range(self._reached + step - 1, rows, step)[-count:]
         places = [at for at in spread if at not in self._ahead]
-        taken: list[tuple[int, Request | ImageError | None]] = []
+        taken: list[tuple[int, Request | AttachmentError | None]] = []
         with suppress(Exception):  # it is raised when it is that row's turn
             taken.extend(self._at(places))
         self._ahead.update(position for position, _ in taken)
@@ -151,8 +151,8 @@ class Feed:
         """Read some rows; return whether there were any."""
         return self._put(self._taken(_BATCH))
 
-    def _taken(self, most: int) -> list[tuple[int, Request | ImageError | None]]:
-        taken: list[tuple[int, Request | ImageError | None]] = []
+    def _taken(self, most: int) -> list[tuple[int, Request | AttachmentError | None]]:
+        taken: list[tuple[int, Request | AttachmentError | None]] = []
         if self._broken is not None:
             raise self._broken
         try:
@@ -166,7 +166,7 @@ class Feed:
 
     def _put(
         self,
-        taken: list[tuple[int, Request | ImageError | None]],
+        taken: list[tuple[int, Request | AttachmentError | None]],
         *,
         ahead: bool = False,
     ) -> bool:
@@ -177,7 +177,7 @@ class Feed:
             if request is None:
                 self._outcomes.skip(position)
                 self._events.totals.done += 1
-            elif isinstance(request, ImageError):
+            elif isinstance(request, AttachmentError):
                 self.fail(position, request)
             elif (item := self._identified(position, request)) is not None:
                 batch.append(item)

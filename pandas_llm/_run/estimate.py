@@ -10,7 +10,7 @@ from functools import partial
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pandas_llm import images
+from pandas_llm import attachments
 from pandas_llm._display import Table
 from pandas_llm._engine import Feed, offline_client, resolve_endpoint
 from pandas_llm._pacing import Prices, estimate_tokens
@@ -218,7 +218,7 @@ async def awarn_of_cost(task: Task, data: Any) -> None:
 def _is_large(task: Task, data: Any) -> bool:
     """Return whether a run has many rows, a known price, and nothing to bound it."""
     settings = task.settings
-    if settings.max_cost is not None or settings.replay or settings.images:
+    if settings.max_cost is not None or settings.replay or settings.attaches:
         return False
     if not (settings.model and hasattr(data, "__len__") and len(data) >= _MANY):
         return False
@@ -279,7 +279,8 @@ async def _looked_at(task: Task, data: Any, at: Sequence[int] | None = None) -> 
             found.positions.append(item.position)
             system = item.request.system or ""
             found.weights += estimate_tokens(item.request.prompt + system)
-            found.weights += shared + images.weight(item.request)
+            found.weights += shared
+            found.weights += attachments.weight(item.request, client.provider)
     found.cached = run.events.totals.cached
     kept = (run.outcomes.details or {}).values()
     counted = [one.output_tokens for one in kept if one.output_tokens]

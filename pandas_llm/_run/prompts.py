@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pandas_llm import images
+from pandas_llm import attachments
 from pandas_llm._replies import Records
 from pandas_llm._run.rows import is_na, iter_rows, missing_rows, row_at, without_na
 from pandas_llm._run.template import Template
-from pandas_llm.errors import ImageError, TemplateError
+from pandas_llm.errors import AttachmentError, TemplateError
 from pandas_llm.types import Request, Spec
 
 if TYPE_CHECKING:
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
     from pandas_llm._run.rows import Source
     from pandas_llm._run.task import Task
+    from pandas_llm.attachments import Option
     from pandas_llm.errors import ContextLengthError
     from pandas_llm.options import Settings
-    from pandas_llm.types import Image
+    from pandas_llm.types import Attachment
 
 _SAMPLING = ("temperature", "top_p", "seed", "stop", "reasoning_effort")
 _NUMBER = re.compile(r"\d{3,}")
@@ -48,8 +49,8 @@ class Prompts:
         if settings.system is not None:
             system = Template(settings.system, names, constants, "system template")
             self.columns += [c for c in system.columns if c not in self.columns]
-        self._pictures = self._add_images(settings.images)
-        self._root = images.folder(settings.files_root) if self._pictures else None
+        self._attached = self._add(settings, "images") + self._add(settings, "files")
+        self._root = attachments.folder(settings.files_root) if self._attached else None
         self._cut = settings.truncate
         if self._cut is not None and self._cut not in self.columns:
             msg = f"truncate names {self._cut!r}, which the template does not use"
@@ -66,21 +67,22 @@ class Prompts:
         self._template = template
         self._cells: list[Callable[[Sequence[Any]], str]] = []
 
-    def _add_images(self, option: str | Sequence[str] | None) -> list[int]:
-        """Return the places of the image columns among the used ones."""
-        names = [option] if isinstance(option, str) else list(option or ())
+    def _add(self, settings: Settings, option: Option) -> list[tuple[int, Option]]:
+        """Return the places of an option's columns among the used ones."""
+        given: str | Sequence[str] | None = getattr(settings, option)
+        names = [given] if isinstance(given, str) else list(given or ())
         known = self._source.fields
         for name in names:
             count = known.count(name)
             if count > 1:
-                msg = f"images names {name!r}: {count} columns have that name"
+                msg = f"{option} names {name!r}: {count} columns have that name"
                 raise TemplateError(msg)
             if not count:
                 near = ", ".join(difflib.get_close_matches(name, known, n=3) or known)
-                msg = f"images names {name!r}: not a column (there is {near})"
+                msg = f"{option} names {name!r}: not a column (there is {near})"
                 raise TemplateError(msg)
         self.columns += [name for name in names if name not in self.columns]
-        return [self.columns.index(name) for name in names]
+        return [(self.columns.index(name), option) for name in names]
 
     def only(self, asked: NDArray[np.bool_] | None) -> None:
         """Make requests of these rows alone; None for all."""
@@ -97,7 +99,7 @@ class Prompts:
         fields = self._template.columns
         if not fields:
             msg = "Quoted[…] needs a text to quote, and the template names no column"
-            raise TemplateError(msg + "; images have none" * bool(self._pictures))
+            raise TemplateError(msg + "; files have none" * bool(self._attached))
         if formatted := self._template.formatted:
             msg = (
                 f"Quoted[…] cuts its words out of the cell, and the template writes "
@@ -111,10 +113,10 @@ class Prompts:
 
     def requests(
         self, spec: Spec, at: Sequence[int] | None = None
-    ) -> Iterator[tuple[int, Request | ImageError | None]]:
+    ) -> Iterator[tuple[int, Request | AttachmentError | None]]:
         """Yield the requests of all rows, or of those at some positions.
 
-        None stands for a row with NA, an error for one whose images cannot be sent.
+        None stands for a row with NA, an error for one with a file that cannot be sent.
         """
         absent = missing_rows(self._source, self.columns)
         rows: Iterable[tuple[int, tuple[Any, ...]]]
@@ -140,25 +142,26 @@ class Prompts:
             if self._cells:
                 cells = tuple(cell(filled) for cell in self._cells)
                 request = request._replace(cells=cells)
-            if self._pictures:
-                yield position, self._illustrated(request, row)
+            if self._attached:
+                yield position, self._with_attachments(request, row)
             else:
                 yield position, request
 
-    def _illustrated(
+    def _with_attachments(
         self, request: Request, row: Sequence[Any]
-    ) -> Request | ImageError | None:
-        """Add a row's images; an empty list of them counts as NA."""
-        pictures: list[Image] = []
+    ) -> Request | AttachmentError | None:
+        """Add a row's images and files; an empty list of them counts as NA."""
+        attached: list[Attachment] = []
         try:
-            for at in self._pictures:
-                new = () if is_na(row[at]) else images.look_at(row[at], self._root)
+            for at, option in self._attached:
+                cell = () if is_na(row[at]) else row[at]
+                new = attachments.look_at(cell, self._root, option)
                 if not new and self._ignore_na:
                     return None
-                pictures += new
-        except ImageError as error:
+                attached += new
+        except AttachmentError as error:
             return error
-        return request._replace(images=tuple(pictures))
+        return request._replace(attachments=tuple(attached))
 
     def shorter(
         self, position: int, request: Request, error: ContextLengthError

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pandas_llm import images
+from pandas_llm import attachments
 from pandas_llm._engine import offline_client, resolve_endpoints
 from pandas_llm._run import ALONE, TaskRun, blocking, missing_rows, recall, shared_spec
-from pandas_llm.errors import ImageError, InvalidValueError, LLMError
+from pandas_llm.errors import AttachmentError, InvalidValueError, LLMError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +29,7 @@ class Kept:
     """None where it cannot be known."""
     system: str | None = None
     images: str = ""
+    files: str = ""
     unsent: str = ""
     """Why the row was not sent."""
     pictures: tuple[str, ...] = ()
@@ -63,14 +64,15 @@ class Asked:
         if run is None or not positions:
             return found
         for at, request in run.prompts.requests(shared_spec(run.task)):
-            if isinstance(request, ImageError):
+            if isinstance(request, AttachmentError):
                 found[at].unsent = f"not sent: {request}"
             elif request is None:
                 found[at].unsent = "not sent: a cell that the template names is NA"
             else:
                 found[at].prompt, found[at].system = request.prompt, request.system
-                found[at].images = images.described(request.images)
-                found[at].pictures = images.small(request.images)
+                found[at].images = attachments.described(request.images)
+                found[at].files = attachments.described(request.files)
+                found[at].pictures = attachments.small(request.images)
                 cells = run.source.frame.iloc[at].tolist()
                 found[at].cells = tuple(one for one in cells if isinstance(one, str))
         try:
@@ -118,7 +120,7 @@ def _keys(client: Client, run: TaskRun) -> dict[int, tuple[bytes, bytes]]:
     return {
         at: (client.fingerprint.of(request), client.fingerprint.plain(request))
         for at, request in run.prompts.requests(client.spec)
-        if request is not None and not isinstance(request, ImageError)
+        if request is not None and not isinstance(request, AttachmentError)
     }
 
 

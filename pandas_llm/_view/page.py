@@ -211,7 +211,8 @@ def row_html(row: Answered, anchor: str | None = None) -> str:
 
 def _asked(row: Answered) -> list[tuple[str, str]]:
     kept = row.kept
-    parts = [("system", kept.system), ("images", kept.images), ("prompt", kept.prompt)]
+    parts = [("system", kept.system), ("images", kept.images)]
+    parts += [("files", kept.files), ("prompt", kept.prompt)]
     prompt = kept.unsent or "not known"
     return [(name, text) for name, text in parts if text] or [("prompt", prompt)]
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import orjson
 import pandas as pd
 
-from pandas_llm import images
+from pandas_llm import attachments
 from pandas_llm._engine import offline_client
 from pandas_llm._replies import Words, word_requests
 from pandas_llm._run import TaskRun, shared_spec, text_table
 from pandas_llm._view.cards import Card, as_html, as_text
-from pandas_llm.errors import ImageError
+from pandas_llm.errors import AttachmentError, FileError
 from pandas_llm.types import HTTPRequest, Spec
 
 if TYPE_CHECKING:
@@ -58,21 +58,26 @@ _OF_JSON = ("headers", "body")
 
 
 def preview_prompts(task: Task, data: Any, rows: int) -> pd.DataFrame:
-    """Return the prompts, and the system messages and images if there are any."""
+    """Return the prompts, and system messages, images and files if there are any."""
     run = TaskRun(task, data, dry=True)
     found = _first(run, Spec(""), rows)
-    columns: dict[str, list[Any]] = {"system": [], "images": [], "prompt": []}
+    columns: dict[str, list[Any]] = {
+        name: [] for name in ("system", "images", "files", "prompt")
+    }
     pictures: list[tuple[str, ...]] = []
     for _, one in found:
-        if isinstance(one, ImageError):
-            shown: tuple[str | None, ...] = (None, f"<{one}>", None)
+        if isinstance(one, AttachmentError):
+            why, is_file = f"<{one}>", isinstance(one, FileError)
+            shown: tuple[str | None, ...]
+            shown = (None, None, why, None) if is_file else (None, why, None, None)
             pictures.append(())
         else:
-            shown = (one.system, images.described(one.images) or None, one.prompt)
-            pictures.append(images.small(one.images))
+            both = (attachments.described(some) for some in (one.images, one.files))
+            shown = (one.system, *(words or None for words in both), one.prompt)
+            pictures.append(attachments.small(one.images))
         for values, value in zip(columns.values(), shown, strict=True):
             values.append(value)
-    for name in ("system", "images"):
+    for name in ("system", "images", "files"):
         if all(value is None for value in columns[name]):
             del columns[name]
     if task.odds:
@@ -160,18 +165,18 @@ def _legible(text: str) -> str:
         return text
 
 
-def _as_sent(client: Client, request: Request | ImageError) -> HTTPRequest:
-    """Write a request, with words in place of what its images hold."""
-    if isinstance(request, ImageError):
+def _as_sent(client: Client, request: Request | AttachmentError) -> HTTPRequest:
+    """Write a request, with words in place of what its images and files hold."""
+    if isinstance(request, AttachmentError):
         return HTTPRequest("", {}, f"<{request}>".encode())
     if client.spec.odds in ("words", "codes"):
         request = word_requests(request)[0]
-    return client.as_sent(images.masked(request))
+    return client.as_sent(attachments.masked(request))
 
 
 def _first(
     run: TaskRun, spec: Spec, rows: int
-) -> list[tuple[int, Request | ImageError]]:
+) -> list[tuple[int, Request | AttachmentError]]:
     """Build the requests of the first rows that would have one."""
     made = run.prompts.requests(spec)
     sent = ((at, request) for at, request in made if request is not None)

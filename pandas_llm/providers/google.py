@@ -15,14 +15,21 @@ from pandas_llm.providers import bodies, failures, streams
 from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
 from pandas_llm.providers.negotiation import merged
 from pandas_llm.providers.registry import Preset
-from pandas_llm.types import Choice, ImageLimits, Reply, Tokens, Used
+from pandas_llm.types import Choice, FileLimits, ImageLimits, Reply, Tokens, Used
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pandas_llm.errors import ProviderError
     from pandas_llm.providers.dialect import Body, Schema, Turns
-    from pandas_llm.types import Capabilities, Endpoint, HTTPResponse, Image, Spec
+    from pandas_llm.types import (
+        Attachment,
+        Capabilities,
+        Endpoint,
+        HTTPResponse,
+        Image,
+        Spec,
+    )
 
 _VERSION = re.compile(r"/v\d\w*(/|$)")
 _APART = (("", "cachedContentTokenCount"), ("", "thoughtsTokenCount"))
@@ -36,6 +43,16 @@ class Google(Dialect):
         70_000_000, 70_000_000, ("image/png", "image/jpeg", "image/webp")
     )
     """100 MB a request; Gemini 2 refuses a GIF."""
+    files = FileLimits(
+        50_000_000,
+        70_000_000,
+        ("application/pdf", "text/plain", "audio/wav", "audio/mp3"),
+        addresses=True,
+        page=560,
+        second=32,
+    )
+    """50 MB a PDF (its page on ways to give files). A page is 258 tokens (its page on
+    documents), 560 for Gemini 3; a second of audio 32 (its page on audio)."""
     ending = b'""}]}]}'
     embeds = Bundling(100)
     key_header = "x-goog-api-key"
@@ -107,12 +124,15 @@ class Google(Dialect):
         return {**shared, **first, "contents": contents}
 
     def picture(self, image: Image) -> dict[str, Any]:
-        """Return an image in base64, or its address and its type by the name."""
+        """Return an image or a file in base64, or its address and its type by name."""
         if image.data:
             return {"inlineData": {"mimeType": image.media_type, "data": image.data}}
         media_type = guess_type(urlsplit(image.url).path)[0]
         type_ = {"mimeType": media_type} if media_type else {}
         return {"fileData": {"fileUri": image.url, **type_}}
+
+    def file(self, file: Attachment) -> dict[str, Any]:
+        return self.picture(file)
 
     def words(self, text: str) -> dict[str, Any]:
         return {"text": text}
