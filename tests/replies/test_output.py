@@ -131,6 +131,9 @@ def test_a_key_named_records_is_a_key():
     for kind in (int, int | None, list[int], str):
         output = Records(parse_keys({"records": kind, "year": int | None}))
         assert end(output, '{"records": []}') == []
+    output = Records(parse_keys({"records": str, "year": int | None}))
+    reply = '{"records": [{"records": "a", "year": null}, {"records": "b"}]}'
+    assert end(output, reply) == [("a", None), ("b", None)]
 
 
 def test_a_reply_with_none_of_the_keys_is_no_record_of_nulls():
