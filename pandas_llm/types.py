@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeAlias
 
 from pandas_llm.redaction import shown
 
@@ -126,7 +126,7 @@ class Attachment(NamedTuple):
         return "file.txt" if self.media_type == "text/plain" else "file.pdf"
 
 
-Image = Attachment
+Image: TypeAlias = Attachment
 """What `picture` is given."""
 
 

@@ -11,6 +11,7 @@ import sys
 import threading
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -282,18 +283,18 @@ def test_an_image_that_is_too_large_costs_nothing(simulator):
 
 def loaded(image):
     request = Request(Spec("m"), "x", attachments=(image,))
-    limits = ImageLimits(each=1_000_000, together=1_000_000)
-    (read,) = asyncio.run(attachments.load(request, limits, "acme")).images
+    acme = SimpleNamespace(images=ImageLimits(each=1_000_000, together=1_000_000))
+    (read,) = asyncio.run(attachments.load(request, acme, "acme")).images
     return read
 
 
 def test_all_images_of_a_request_count_together():
-    limits = ImageLimits(each=100, together=200)
+    acme = SimpleNamespace(images=ImageLimits(each=100, together=200))
     request = Request(Spec("m"), "x", attachments=attachments.look_at([png()] * 3))
     with pytest.raises(ImageError, match=r"the row's 3 images have .* and acme takes"):
-        asyncio.run(attachments.load(request, limits, "acme"))
+        asyncio.run(attachments.load(request, acme, "acme"))
     fewer = request._replace(attachments=request.images[:2])
-    assert len(asyncio.run(attachments.load(fewer, limits, "acme")).images) == 2
+    assert len(asyncio.run(attachments.load(fewer, acme, "acme")).images) == 2
 
 
 def test_a_type_that_the_provider_refuses_is_not_sent(simulator):
@@ -452,7 +453,9 @@ def test_the_keys_of_requests_with_images_stay():
     found = attachments.look_at([GIF, "https://example.org/cat.png"])
     request = Request(Spec("m"), "Hello", attachments=found)
     assert keys.of(request).hex() == GOLDEN
-    assert keys.of(request._replace(attachments=())) == keys.of(Request(Spec("m"), "Hello"))
+    assert keys.of(request._replace(attachments=())) == keys.of(
+        Request(Spec("m"), "Hello")
+    )
 
 
 GOLDEN = "26f485a8e40286a6369a524e9a42696a"

@@ -113,8 +113,8 @@ def pictured(name: str) -> list[Any]:
     """Build requests with images, with and without a text beside them."""
     provider = connect(name)
     requests = [
-        Request(Spec("m"), "Look.", images=PICTURES),
-        Request(Spec("m"), "", images=PICTURES),
+        Request(Spec("m"), "Look.", attachments=PICTURES),
+        Request(Spec("m"), "", attachments=PICTURES),
         Request(Spec("m"), "Look.", "Be brief.", REQUESTS["again"][2], 1, PICTURES),
     ]
     built = [provider.build(one, provider.capabilities, 1) for one in requests]
