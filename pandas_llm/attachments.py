@@ -89,7 +89,7 @@ def look_at(
     >>> image.media_type, image.size
     ('image/gif', 16)
     """
-    if hasattr(cell, "tolist"):  # an array, as Parquet's lists come back
+    if hasattr(cell, "tolist") and not isinstance(cell, memoryview):  # Parquet's lists
         cell = cell.tolist()
     items = cell if isinstance(cell, (list, tuple)) else (cell,)
     return tuple(_one(item, root, option) for item in items)
@@ -196,7 +196,8 @@ def _check(
             if not getattr(limits, "addresses", True):
                 msg = f"{name} fetches no files: pass {_short(one.source)} as a path"
         elif one.media_type not in limits.types:
-            known = " or ".join(kind.partition("/")[2] for kind in limits.types)
+            kinds = (kind.partition("/")[2] for kind in limits.types)
+            known = " or ".join(kinds).replace("plain", "text")
             msg = f"{_named(one)} is no type that {name} takes: convert it to {known}"
             if one.media_type == "text/plain":
                 msg += ", or write its text into a column of the template"

@@ -97,6 +97,7 @@ def test_images_arrive_in_every_dialect(simulator, provider, tmp_path):
         "text": str(tmp_path / "a.png"),
         "path": tmp_path / "a.png",
         "bytes": png(2),
+        "view": memoryview(png(2)),
         "data": data_url(png(3)),
         "several": [png(4), JPEG],
         "array": np.array([png(5), data_url(JPEG, "jpeg")], dtype=object),
@@ -117,7 +118,7 @@ def test_images_arrive_in_every_dialect(simulator, provider, tmp_path):
     for content, times in {png(1): 2, png(4): 1, png(5): 1, JPEG: 2}.items():
         assert sent.count(base64.b64encode(content).decode()) == times
     assert "[image/webp, 30 bytes, " in said["webp"]
-    assert server.stats()["by_status"] == {"200": 7}
+    assert server.stats()["by_status"] == {"200": 8}
 
 
 def test_addresses_are_given_to_the_provider(simulator, provider):
