@@ -227,11 +227,11 @@ def missing_verb(place: Any, name: str, called: str) -> MissingVerbError:
     verbs = [verb for verb in dir(place) if not verb.startswith("_")]
     ours = options.verb_instead_of(name, verbs)
     if ours is None:
-        said = f"there are {', '.join(verbs)}"
+        hint = f"there are {', '.join(verbs)}"
     else:
         line = (inspect.getdoc(getattr(place, ours)) or "").partition("\n")[0]
-        said = f"that is {called}.{ours} here. {line}"
-    return MissingVerbError(f"{called} has no {name!r}: {said}")
+        hint = f"that is {called}.{ours} here. {line}"
+    return MissingVerbError(f"{called} has no {name!r}: {hint}")
 
 
 def brief(verb: Callable[..., Any]) -> str:

@@ -162,12 +162,12 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
     >>> out[0] in ("good", "bad")
     True
     """
-    given = locals()
-    own = {name: given.pop(name) for name in _CASCADE}
+    arguments = locals()
+    own = {name: arguments.pop(name) for name in _CASCADE}
     first = cheap_first({**own, "options": options}, "accuracy")
     if first is None:
-        return make_plan("classify", given)
-    return _cascade(*first, given)
+        return make_plan("classify", arguments)
+    return _cascade(*first, arguments)
 
 
 aclassify = twin(classify)
