@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from itertools import islice
 
 _BEGINNINGS = (
     (b"\x89PNG\r\n\x1a\n", "image/png", "a PNG"),
@@ -40,7 +41,13 @@ _BRANDS = {
 _HEAD = 1024
 _CONTROL = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f]")
 _PAGE = re.compile(rb"/Type\s*/Page(?![A-Za-z])")
-_PACKED = re.compile(rb"/ObjStm\b.{0,400}?stream\r?\n", re.DOTALL)
+_STREAM = re.compile(rb"(?<!end)stream\r?\n")
+_STREAMS = 50_000
+"""How many to look at: a strange file may hold any number."""
+_PACKED = 2_000
+"""How many of them may hold objects; a PDF of a thousand pages has about a hundred."""
+_BEFORE, _LONG = 400, 1_000_000
+"""Bytes that say what a stream is, and bytes of one with objects, at most."""
 _UNPACKED = 100_000_000
 """Bytes to unpack of one file at most: a small one may hold any number."""
 _TAG = 10
@@ -90,8 +97,14 @@ def extent(content: bytes, media_type: str) -> float | None:
 def _pages(content: bytes) -> float | None:
     """Count the page objects, those in compressed object streams too."""
     count, left = len(_PAGE.findall(content)), _UNPACKED
-    for found in _PACKED.finditer(content):
-        packed = content[found.end() : content.find(b"endstream", found.end())]
+    streams = (
+        one.end()
+        for one in islice(_STREAM.finditer(content), _STREAMS)
+        if content.find(b"/ObjStm", max(0, one.start() - _BEFORE), one.start()) >= 0
+    )
+    for start in islice(streams, _PACKED):
+        end = content.find(b"endstream", start, start + _LONG)
+        packed = content[start : max(start, end)]
         try:
             objects = zlib.decompressobj().decompress(packed, left)
         except zlib.error:  # encrypted, or packed in another way
