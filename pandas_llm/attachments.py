@@ -132,6 +132,8 @@ def small(images: Iterable[Attachment]) -> tuple[str, ...]:
 
 def weight(request: Request, provider: Any) -> float:
     """Guess the tokens of a request's attachments."""
+    if not request.attachments:
+        return 0.0
     limits: FileLimits = getattr(provider, "files", None) or FileLimits(0, 0)
     usual = _Rates(TOKENS, limits.page, limits.second, 1 / 4)
     return sum(_tokens(one, usual) for one in request.attachments)

@@ -99,7 +99,8 @@ class Prompts:
         fields = self._template.columns
         if not fields:
             msg = "Quoted[…] needs a text to quote, and the template names no column"
-            raise TemplateError(msg + "; files have none" * bool(self._attached))
+            msg += "; images and files have none" * bool(self._attached)
+            raise TemplateError(msg)
         if formatted := self._template.formatted:
             msg = (
                 f"Quoted[…] cuts its words out of the cell, and the template writes "
