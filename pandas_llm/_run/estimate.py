@@ -297,7 +297,8 @@ def _counting(task: Task, data: Any, at: Sequence[int] | None = None) -> TaskRun
 
 def _pilot(task: Task, data: Any, at: Sequence[int]) -> list[_PilotRow]:
     """Answer the rows of a pilot; their replies go to the cache."""
-    run = _counting(task, data, at)
+    settings = replace(task.settings, on_row=None)  # the run calls it for these rows
+    run = _counting(replace(task, settings=settings), data, at)
     run.finish(run.execute)
     # each row at the price of the model and tier that answered it; the rows to come
     # may be in a batch

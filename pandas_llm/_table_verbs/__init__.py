@@ -18,6 +18,7 @@ from pandas_llm._table_verbs.duplicates import (
 from pandas_llm._table_verbs.largest import anlargest, nlargest
 from pandas_llm._table_verbs.merging import amerge, merge
 from pandas_llm._table_verbs.searching import asearch, search
+from pandas_llm._verbs import spell_out
 
 __all__ = [
     "aagg",
@@ -38,3 +39,5 @@ __all__ = [
     "search",
     "submit",
 ]
+
+spell_out()
