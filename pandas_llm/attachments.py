@@ -40,6 +40,8 @@ _PAGES = 10
 """Of a document that the provider fetches, for a guess."""
 _PAGE = 50_000
 """Bytes of a page where they cannot be counted, for a guess."""
+_SECOND = 16_000
+"""Bytes of a second of audio where it does not say, for a guess."""
 _MOST = 100_000_000
 """The largest file to look at: no provider takes more in a request."""
 _SMALL = 300_000
@@ -174,14 +176,15 @@ def _tokens(one: Attachment, rates: _Rates) -> float:
     if one.media_type == "text/plain":
         return one.size * rates.byte
     if one.media_type.startswith("audio/"):
-        return (one.extent or 0.0) * rates.second
-    pages = one.extent if _is_counted(one) else max(1.0, one.size / _PAGE)
-    return (pages or _PAGES) * rates.page
+        return (one.extent or one.size / _SECOND) * rates.second
+    pages = max(1.0, one.size / _PAGE) if one.media_type else _PAGES
+    return (one.extent or pages) * rates.page
 
 
 def _is_counted(one: Attachment) -> bool:
-    """Return whether nothing is at hand to count, or it was counted."""
-    return one.media_type != "application/pdf" or one.extent is not None
+    """Return whether its pages or seconds were counted, where it has them at hand."""
+    has_none = one.option == "images" or one.media_type in ("", "text/plain")
+    return has_none or one.extent is not None
 
 
 def _check(
@@ -196,7 +199,8 @@ def _check(
         msg = ""
         if not one.media_type:
             if not getattr(limits, "addresses", True):
-                msg = f"{name} fetches no files: pass {_short(one.source)} as a path"
+                url = _short(one.source)
+                msg = f"{name} fetches no files: download {url}, and pass its path"
         elif one.media_type not in limits.types:
             kinds = (kind.partition("/")[2] for kind in limits.types)
             known = " or ".join(kinds).replace("plain", "text")
@@ -210,7 +214,7 @@ def _check(
             raise _ERRORS[option](msg)
     together = sum(one.size for one in request.attachments)
     if together > limits.together:
-        both = " and ".join(name for name in _ERRORS if getattr(request, name))
+        both = " and ".join(each for each in _ERRORS if getattr(request, each))
         msg = (
             f"the row's {len(request.attachments)} {both} have {_megabytes(together)}, "
             f"and {name} takes up to {_megabytes(limits.together)} in a request: "
