@@ -132,13 +132,19 @@ def small(images: Iterable[Attachment]) -> tuple[str, ...]:
     return tuple(_loaded(image).url for image in shown)
 
 
-def weight(request: Request, provider: Any) -> float:
-    """Guess the tokens of a request's attachments."""
+def weight(request: Request, provider: Any, kind: str = "") -> float:
+    """Guess the tokens of a request's attachments, or of those of one kind."""
     if not request.attachments:
         return 0.0
     limits: FileLimits = getattr(provider, "files", None) or FileLimits(0, 0)
     usual = _Rates(TOKENS, limits.page, limits.second, 1 / 4)
-    return sum(_tokens(one, usual) for one in request.attachments)
+    some = (one for one in request.attachments if one.media_type.startswith(kind))
+    return sum(_tokens(one, usual) for one in some)
+
+
+def has_sound(request: Request) -> bool:
+    """Return whether audio is attached, whose tokens may have a price of their own."""
+    return any(one.media_type.startswith("audio/") for one in request.attachments)
 
 
 def surplus(request: Request) -> int:

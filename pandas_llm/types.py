@@ -230,6 +230,8 @@ class Tokens(NamedTuple):
     """Input that the provider keeps for the next requests."""
     written_hour: int = 0
     """The part of `written` that is kept for an hour in place of minutes."""
+    audio: int = 0
+    """The part of `input` that was sound, where the server says; it costs more."""
 
     def divided(self, texts: Sequence[str]) -> list[Tokens]:
         """Divide the input by the lengths of its texts, without remainder."""

@@ -229,6 +229,7 @@ class Client:
         request = await attachments.load(request, self.provider, name)
         tally.attached = attachments.weight(request, self.provider)
         tally.surplus = attachments.surplus(request)
+        tally.sound = attachments.has_sound(request)
         return request
 
     async def complete_bundle(

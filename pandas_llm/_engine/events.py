@@ -46,6 +46,8 @@ class Tally:
     """Tokens of its prompt by their characters, and of what is attached."""
     attached: float = 0.0
     """Tokens of its images and files, by a guess."""
+    sound: bool = False
+    """Whether there is audio among them."""
     surplus: int = 0
     """Bytes of these in a body above the tokens that they may cost."""
     refusals: int = 0

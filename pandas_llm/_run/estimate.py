@@ -142,6 +142,8 @@ class _Unsent:
     weights: float
     cached: int
     prices: Prices
+    heard: float = 0.0
+    """Those of the weights that are audio."""
     written: float | None = None
     """Tokens of the answers that are kept, the mean; None without any."""
     each: int = 1
@@ -191,7 +193,9 @@ def _unpiloted(task: Task, found: _Unsent) -> Estimate:
     """Estimate by characters, and by the form that is asked for or kept answers."""
     requests = len(found.positions) * found.each
     out = written(task) if found.written is None else found.written / found.each
-    each = Tokens(round(found.weights / max(1, len(found.positions))), round(out))
+    count = max(1, len(found.positions))
+    each = Tokens(round(found.weights / count), round(out))
+    each = each._replace(audio=round(found.heard / count))
     tier, batch = task.settings.service_tier, task.settings.batch
     return Estimate(
         found.rows,
@@ -281,6 +285,7 @@ async def _looked_at(task: Task, data: Any, at: Sequence[int] | None = None) -> 
             unsent.weights += estimate_tokens(item.request.prompt + system)
             unsent.weights += shared
             unsent.weights += attachments.weight(item.request, client.provider)
+            unsent.heard += attachments.weight(item.request, client.provider, "audio/")
     unsent.cached = run.events.totals.cached
     kept = (run.outcomes.details or {}).values()
     counted = [one.output_tokens for one in kept if one.output_tokens]

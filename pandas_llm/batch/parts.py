@@ -141,7 +141,8 @@ async def affords(upload: Upload, todo: Sequence[Item], budget: CostBudget) -> N
     for item in todo:
         with suppress(AttachmentError):  # it is not sent, and told of when it would be
             body, surplus = await upload.built(item.request, spec.n)
-            most += prices.most(len(body) - surplus, allowed * n, batch=True)
+            size, sound = len(body) - surplus, attachments.has_sound(item.request)
+            most += prices.most(size, allowed * n, batch=True, sound=sound)
     if most > budget.limit:
         msg = f"the batch may cost ${most:.4g}, over max_cost={budget.limit:g}"
         raise CostLimitError(msg)

@@ -127,6 +127,10 @@ class OpenAI(Dialect):
             tokens = bodies.tokens(usage, "prompt_tokens", "completion_tokens", *_APART)
         except (AttributeError, ValueError):
             return Used(None, cost, tier)  # the cost may be known all the same
+        details = usage.get("prompt_tokens_details")
+        if isinstance(details, dict) and details.get("audio_tokens"):
+            heard = bodies.amount(details["audio_tokens"]) or 0
+            tokens = tokens._replace(audio=heard)
         return Used(tokens, cost, tier)
 
     def shared(

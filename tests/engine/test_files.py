@@ -503,6 +503,15 @@ def test_money_is_set_aside_by_pages_and_not_by_bytes(simulator):
     assert server.stats()["requests"] == 1
 
 
+def test_audio_has_a_price_of_its_own():
+    pytest.importorskip("genai_prices", reason="needs the extra `cost`")
+    options = {"model": "openai/gpt-audio", "api_key": "k"}
+    heard = framed(wav(600)).llm.estimate("${name}", files="report", **options)
+    read = framed("x " * 6000).llm.estimate("${report}", **options)
+    assert heard.input_tokens == pytest.approx(6000, abs=30)
+    assert heard.cost / heard.input_tokens > 6 * read.cost / read.input_tokens
+
+
 # -- other ways in -----------------------------------------------------------------
 
 
