@@ -130,6 +130,10 @@ class FileError(AttachmentError, kind="file"):
     """A file cannot be sent: it is not there, of another type, too large."""
 
 
+class TurnsError(RowError, kind="turns"):
+    """A cell of `messages` or `examples` holds what cannot be sent as turns."""
+
+
 class EmptyTextError(RowError, kind="empty_text"):
     """An empty text has no embedding; servers refuse the whole batch for it."""
 

@@ -282,7 +282,7 @@ async def _looked_at(task: Task, data: Any, at: Sequence[int] | None = None) -> 
             (item,) = bundle
             unsent.positions.append(item.position)
             system = item.request.system or ""
-            unsent.weights += estimate_tokens(item.request.prompt + system)
+            unsent.weights += estimate_tokens(item.request.text + system)
             unsent.weights += shared
             unsent.weights += attachments.weight(item.request, client.provider)
             unsent.heard += attachments.weight(item.request, client.provider, "audio/")

@@ -11,7 +11,8 @@ import pandas as pd
 from pandas_llm import attachments
 from pandas_llm._engine import offline_client, resolve_endpoints
 from pandas_llm._run import ALONE, TaskRun, blocking, missing_rows, recall, shared_spec
-from pandas_llm.errors import AttachmentError, InvalidValueError, LLMError
+from pandas_llm.errors import InvalidValueError, LLMError, RowError
+from pandas_llm.turns import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from pandas_llm._engine import Client
     from pandas_llm._run import Task
     from pandas_llm.types import Reply
+
+PARTS = ("system", "images", "files", "turns", "prompt")
+"""What a request is made of, in the order shown."""
 
 
 @dataclass(slots=True)
@@ -30,6 +34,8 @@ class Kept:
     system: str | None = None
     images: str = ""
     files: str = ""
+    turns: str = ""
+    """The row's own examples and earlier turns."""
     unsent: str = ""
     """Why the row was not sent."""
     pictures: tuple[str, ...] = ()
@@ -54,7 +60,7 @@ class Asked:
             return None
         if self.task.settings.na_action != "ignore":
             return [True] * run.source.rows
-        absent = missing_rows(run.source, run.prompts.columns)
+        absent = missing_rows(run.source, run.prompts.needed)
         return [True] * run.source.rows if absent is None else (~absent).tolist()
 
     def look_up(self, positions: Sequence[int]) -> list[Kept]:
@@ -64,7 +70,7 @@ class Asked:
         if run is None or not positions:
             return rows
         for at, request in run.prompts.requests(shared_spec(run.task)):
-            if isinstance(request, AttachmentError):
+            if isinstance(request, RowError):
                 rows[at].unsent = f"not sent: {request}"
             elif request is None:
                 rows[at].unsent = "not sent: a cell that the template names is NA"
@@ -72,6 +78,7 @@ class Asked:
                 rows[at].prompt, rows[at].system = request.prompt, request.system
                 rows[at].images = attachments.described(request.images)
                 rows[at].files = attachments.described(request.files)
+                rows[at].turns = as_text(request.before)
                 rows[at].pictures = attachments.small(request.images)
                 cells = run.source.frame.iloc[at].tolist()
                 rows[at].cells = tuple(one for one in cells if isinstance(one, str))
@@ -120,7 +127,7 @@ def _keys(client: Client, run: TaskRun) -> dict[int, tuple[bytes, bytes]]:
     return {
         at: (client.fingerprint.of(request), client.fingerprint.plain(request))
         for at, request in run.prompts.requests(client.spec)
-        if request is not None and not isinstance(request, AttachmentError)
+        if request is not None and not isinstance(request, RowError)
     }
 
 

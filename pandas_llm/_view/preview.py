@@ -15,8 +15,10 @@ from pandas_llm import attachments
 from pandas_llm._engine import offline_client
 from pandas_llm._replies import Words, word_requests
 from pandas_llm._run import TaskRun, shared_spec, text_table
+from pandas_llm._view.asked import PARTS
 from pandas_llm._view.cards import Card, as_html, as_text
-from pandas_llm.errors import AttachmentError, FileError
+from pandas_llm.errors import RowError
+from pandas_llm.turns import as_text as said
 from pandas_llm.types import HTTPRequest, Spec
 
 if TYPE_CHECKING:
@@ -54,30 +56,31 @@ class Preview(pd.DataFrame):
 
 
 _SHARED = "Every row"
+_PLACES = {"image": "images", "file": "files"}
+"""Where an error of a row is shown; one of turns in their place."""
 _OF_JSON = ("headers", "body")
 
 
 def preview_prompts(task: Task, data: Any, rows: int) -> pd.DataFrame:
-    """Return the prompts, and system messages, images and files if there are any."""
+    """Return the prompts; system messages, images, files and turns if there are any."""
     run = TaskRun(task, data, dry=True)
     first = _first(run, Spec(""), rows)
-    columns: dict[str, list[Any]] = {
-        name: [] for name in ("system", "images", "files", "prompt")
-    }
+    columns: dict[str, list[Any]] = {name: [] for name in PARTS}
     pictures: list[tuple[str, ...]] = []
     for _, one in first:
-        if isinstance(one, AttachmentError):
-            why, is_file = f"<{one}>", isinstance(one, FileError)
-            shown: tuple[str | None, ...]
-            shown = (None, None, why, None) if is_file else (None, why, None, None)
+        shown: dict[str, str | None]
+        if isinstance(one, RowError):
+            shown = {_PLACES.get(one.kind, "turns"): f"<{one}>"}
             pictures.append(())
         else:
-            both = (attachments.described(some) for some in (one.images, one.files))
-            shown = (one.system, *(words or None for words in both), one.prompt)
+            shown = {"system": one.system, "prompt": one.prompt}
+            shown["images"] = attachments.described(one.images) or None
+            shown["files"] = attachments.described(one.files) or None
+            shown["turns"] = said(one.before) or None
             pictures.append(attachments.small(one.images))
-        for values, value in zip(columns.values(), shown, strict=True):
-            values.append(value)
-    for name in ("system", "images", "files"):
+        for name, values in columns.items():
+            values.append(shown.get(name))
+    for name in PARTS[:-1]:
         if all(value is None for value in columns[name]):
             del columns[name]
     if task.odds:
@@ -165,18 +168,16 @@ def _legible(text: str) -> str:
         return text
 
 
-def _as_sent(client: Client, request: Request | AttachmentError) -> HTTPRequest:
+def _as_sent(client: Client, request: Request | RowError) -> HTTPRequest:
     """Write a request, with words in place of what its images and files hold."""
-    if isinstance(request, AttachmentError):
+    if isinstance(request, RowError):
         return HTTPRequest("", {}, f"<{request}>".encode())
     if client.spec.odds in ("words", "codes"):
         request = word_requests(request)[0]
     return client.as_sent(attachments.masked(request))
 
 
-def _first(
-    run: TaskRun, spec: Spec, rows: int
-) -> list[tuple[int, Request | AttachmentError]]:
+def _first(run: TaskRun, spec: Spec, rows: int) -> list[tuple[int, Request | RowError]]:
     """Build the requests of the first rows that would have one."""
     made = run.prompts.requests(spec)
     sent = ((at, request) for at, request in made if request is not None)

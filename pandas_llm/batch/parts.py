@@ -59,7 +59,7 @@ async def send_all(upload: Upload, todo: Sequence[Item], book: Book) -> None:
             book.state.unsent -= 1
             continue
         line = upload.batches.line(name, body)
-        weight = estimate_tokens(f"{item.request.system or ''}{item.request.prompt}")
+        weight = estimate_tokens(f"{item.request.system or ''}{item.request.text}")
         weight += attachments.weight(item.request, upload.client.provider)
         full = len(lines) == upload.most_requests or tokens + weight > room
         if lines and (full or size + len(line) > upload.batches.most_bytes):

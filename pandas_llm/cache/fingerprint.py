@@ -56,6 +56,9 @@ class Fingerprint:
         if request.attachments:
             attached = b"".join(one.digest for one in request.attachments)
             digest.update(b"!%d:" % len(attached) + attached)
+        for role, text in request.before:
+            said = text.encode()
+            digest.update(b"@%b%d:%b" % (role.encode(), len(said), said))
         digest.update(b"|" + request.prompt.encode())
         return digest.digest()
 

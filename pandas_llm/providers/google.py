@@ -15,21 +15,22 @@ from pandas_llm.providers import bodies, failures, streams
 from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
 from pandas_llm.providers.negotiation import merged
 from pandas_llm.providers.registry import Preset
-from pandas_llm.types import Choice, FileLimits, ImageLimits, Reply, Tokens, Used
+from pandas_llm.types import (
+    Capabilities,
+    Choice,
+    FileLimits,
+    ImageLimits,
+    Reply,
+    Tokens,
+    Used,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pandas_llm.errors import ProviderError
     from pandas_llm.providers.dialect import Body, Schema, Turns
-    from pandas_llm.types import (
-        Attachment,
-        Capabilities,
-        Endpoint,
-        HTTPResponse,
-        Image,
-        Spec,
-    )
+    from pandas_llm.types import Attachment, Endpoint, HTTPResponse, Image, Spec
 
 _VERSION = re.compile(r"/v\d\w*(/|$)")
 _APART = (("", "cachedContentTokenCount"), ("", "thoughtsTokenCount"))
@@ -53,6 +54,8 @@ class Google(Dialect):
     )
     """50 MB a PDF (its page on ways to give files). A page is 258 tokens (its page on
     documents), 560 for Gemini 3; a second of audio 32 (its page on audio)."""
+    capabilities = Capabilities(repeats=False)
+    """Gemini has refused two turns of one role in a row."""
     ending = b'""}]}]}'
     embeds = Bundling(100)
     key_header = "x-goog-api-key"

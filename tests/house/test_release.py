@@ -51,9 +51,8 @@ def test_the_version_stands_in_one_place_and_the_changelog_opens_with_it():
 
 def test_an_upgrade_reads_first_what_changed_for_it():
     text = (ROOT / "CHANGELOG.md").read_text()
-    released = text[text.index(f"## {PROJECT['version']}") :]
-    head = released.partition("### Added")[0]
-    assert "### Changed" in head
+    head = text.partition(f"\n## {PROJECT['version']}\n")[2].partition("### Added")[0]
+    assert "\n### Changed\n" in head
     for word in (
         *("Confidence", "Empty replies", "Kinds of failure"),
         *("Patience", "Unique", "Jobs"),
