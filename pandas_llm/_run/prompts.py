@@ -51,10 +51,7 @@ class Prompts:
         if settings.system is not None:
             system = Template(settings.system, names, constants, "system template")
             self.columns += [c for c in system.columns if c not in self.columns]
-        self._attached: list[tuple[int, Option]] = [
-            *((at, "images") for at in self._add("images", settings.images)),
-            *((at, "files") for at in self._add("files", settings.files)),
-        ]
+        self._attached = self._add_attached(settings)
         self.needed = list(self.columns)
         """Those whose NA leaves a row out: a row may have no examples and no turns."""
         own = settings.examples if isinstance(settings.examples, str) else None
@@ -81,6 +78,13 @@ class Prompts:
         self._kept: dict[int, float] = {}
         self._template = template
         self._cells: list[Callable[[Sequence[Any]], str]] = []
+
+    def _add_attached(self, settings: Settings) -> list[tuple[int, Option]]:
+        """Return the places of the columns with images and files, and which."""
+        return [
+            *((at, "images") for at in self._add("images", settings.images)),
+            *((at, "files") for at in self._add("files", settings.files)),
+        ]
 
     def _add(self, option: str, named: str | Sequence[str] | None) -> list[int]:
         """Return the places of an option's columns among the used ones."""
