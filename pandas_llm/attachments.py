@@ -204,9 +204,10 @@ def _check(
     for one in some:
         msg = ""
         if not one.media_type:
-            if not getattr(limits, "addresses", True):
+            if not limits.fetches:
                 url = _short(one.source)
-                msg = f"{name} fetches no files: download {url}, and pass its path"
+                msg = f"{name} fetches no {option}: download {url}, and pass the file"
+                msg += " or its bytes"
         elif one.media_type not in limits.types:
             kinds = (kind.partition("/")[2] for kind in limits.types)
             known = " or ".join(kinds).replace("plain", "text")

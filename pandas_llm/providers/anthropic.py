@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pandas_llm.attachments import text_of
 from pandas_llm.providers import bodies, failures, streams
-from pandas_llm.providers.batches import AnthropicBatches
+from pandas_llm.providers.anthropic_batches import AnthropicBatches
 from pandas_llm.providers.dialect import Dialect
 from pandas_llm.providers.headers import limit_names, quota
 from pandas_llm.providers.negotiation import merged
@@ -58,7 +58,7 @@ class Anthropic(Dialect):
         30 * 2**20 // 4 * 3,
         30 * 2**20 // 4 * 3,
         ("application/pdf", "text/plain"),
-        addresses=True,
+        fetches=True,
         page=3500,
     )
     """32 MB a request, no audio; of a page 1,500 to 3,000 tokens are its text and some

@@ -12,12 +12,14 @@ from pandas_llm.providers.bodies import amount
 from pandas_llm.providers.dialect import Bundling, Vectors
 from pandas_llm.providers.headers import limit_names
 from pandas_llm.providers.openai import OpenAI
+from pandas_llm.providers.openai_batches import AzureBatches, MistralBatches
 from pandas_llm.providers.registry import Preset
 from pandas_llm.types import Capabilities, FileLimits, ImageLimits, Tokens, Used
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pandas_llm.providers.batches import Batches
     from pandas_llm.providers.dialect import Body, Schema
     from pandas_llm.types import Endpoint, Spec
 
@@ -30,7 +32,7 @@ class Server(OpenAI):
     """A server that knows the older field for the longest answer, without tiers."""
 
     capabilities = Capabilities(max_tokens="max_tokens")
-    batches = None
+    batches: ClassVar[type[Batches] | None] = None
     files: FileLimits | None = None
     """Of servers that take some it is said; others may drop them without a word."""
     tiers: ClassVar[Mapping[str, str]] = {}
@@ -61,7 +63,7 @@ class OpenRouter(OlderLimit):
         50_000_000,
         50_000_000,
         ("application/pdf", "audio/wav", "audio/mp3"),
-        addresses=True,
+        fetches=True,
     )
     """An address stands in place of the content; sizes are those of its upstreams."""
 
@@ -153,6 +155,7 @@ class DeepSeek(Server):
 class Mistral(Server):
     """Mistral answers 422 to fields that it does not know."""
 
+    batches = MistralBatches
     names: ClassVar[Mapping[str, str]] = {
         "seed": "random_seed",
         "dimensions": "output_dimension",
@@ -174,7 +177,7 @@ class Azure(OpenAI):
     model, or the classic ``…/openai/deployments/NAME?api-version=…``.
     """
 
-    batches = None
+    batches = AzureBatches
     key_header = "api-key"
 
     def url(self, endpoint: Endpoint) -> str:

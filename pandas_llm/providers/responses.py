@@ -34,7 +34,7 @@ class Responses(openai.OpenAI):
         50_000_000,
         50_000_000,
         ("application/pdf", "text/plain"),
-        addresses=True,
+        fetches=True,
     )
     """As its guide to file inputs has it; there is no part for audio."""
 

@@ -132,7 +132,7 @@ def files_of(name: str) -> tuple[Attachment, ...]:
     limits = connect(name).files
     if limits is None:
         return ()
-    kinds = [*limits.types, *[""] * limits.addresses]
+    kinds = [*limits.types, *[""] * limits.fetches]
     cells = [FILES[kind] for kind in kinds]
     request = Request(Spec("m"), "", attachments=look_at(cells, option="files"))
     return asyncio.run(load(request, connect(name), name)).attachments
@@ -161,8 +161,8 @@ def test_every_provider_is_held_against_a_type():
     held = {*CHAT, "openai-responses", "anthropic", "google"}
     # Mistral's package is another one: its own field for the seed is all that differs
     apart = {"sim", "mistral", "tiny", "gguf"}  # run here, the last two as llama.cpp is
-    decide = {"openai-decisions", "systemone"}  # tests of their own hold them
-    assert held == providers.presets().keys() - apart - decide
+    own = {"openai-decisions", "systemone", "bedrock"}  # tests of their own hold them
+    assert held == providers.presets().keys() - apart - own
 
 
 @pytest.mark.parametrize("spec", SPECS)
