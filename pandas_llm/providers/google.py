@@ -54,7 +54,7 @@ class Google(Dialect):
         second=32,
     )
     """50 MB a PDF (its page on ways to give files). A page is 258 tokens (its page on
-    documents), 560 for Gemini 3; a second of audio 32 (its page on audio)."""
+    documents), 560 for Gemini 3 (media resolution); a second of audio 32 (audio)."""
     capabilities = Capabilities(repeats=False)
     """Gemini has refused two turns of one role in a row."""
     ending = b'""}]}]}'

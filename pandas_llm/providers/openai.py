@@ -66,7 +66,7 @@ class OpenAI(Dialect):
         second=10,
     )
     """50 MB a file and a request, PDF alone, no URLs (its guide to file inputs). A page
-    is its text and a picture; a token of audio is 100 ms (its page on realtime costs).
+    is text and a picture, by a guess; a token of audio 100 ms (its realtime costs).
     """
     logprobs = True
     tiers: ClassVar[Mapping[str, str]] = {
