@@ -53,7 +53,7 @@ _OF_TEXTS = {
     **dict.fromkeys(("stop", "reasoning_effort", "output_retries"), _NO_TEXT),
     "service_tier": "embeddings have one price",
     "fallback": "vectors of two models cannot be compared",
-    "images": "only texts are embedded",
+    **dict.fromkeys(("images", "files"), "only texts are embedded"),
 }
 """Options that are no embedding's, and why."""
 _FIELD = re.compile(r"\$\{[^}]*\}|\$[^\W\d]\w*")

@@ -20,6 +20,7 @@ from pandas_llm.providers.registry import Preset
 from pandas_llm.types import (
     Capabilities,
     Choice,
+    FileLimits,
     ImageLimits,
     Odds,
     Reply,
@@ -31,7 +32,14 @@ if TYPE_CHECKING:
 
     from pandas_llm.providers.batches import Batches
     from pandas_llm.providers.dialect import Body, Schema, Turns
-    from pandas_llm.types import Endpoint, HTTPResponse, Image, Quotas, Spec
+    from pandas_llm.types import (
+        Attachment,
+        Endpoint,
+        HTTPResponse,
+        Image,
+        Quotas,
+        Spec,
+    )
 
 _ENDED = ("length", "content_filter", "error")
 """Ends of a choice that may have no message: nothing was left to say."""
@@ -54,6 +62,16 @@ class OpenAI(Dialect):
 
     images: ImageLimits | None = ImageLimits(50_000_000, 50_000_000)
     """As its documents; of other servers the tightest is known to themselves."""
+    files: FileLimits | None = FileLimits(
+        50_000_000,
+        50_000_000,
+        ("application/pdf", "audio/wav", "audio/mp3"),
+        page=1500,
+        second=10,
+    )
+    """50 MB a file and a request, PDF alone, no URLs (its guide to file inputs). A page
+    is text and a picture, by a guess; a token of audio 100 ms (its realtime costs).
+    """
     logprobs = True
     tiers: ClassVar[Mapping[str, str]] = {
         **{name: name for name in ("auto", "default", "flex", "priority")},
@@ -113,6 +131,10 @@ class OpenAI(Dialect):
             tokens = bodies.tokens(usage, "prompt_tokens", "completion_tokens", *_APART)
         except (AttributeError, ValueError):
             return Used(None, cost, tier)  # the cost may be known all the same
+        details = usage.get("prompt_tokens_details")
+        if isinstance(details, dict) and details.get("audio_tokens"):
+            heard = bodies.amount(details["audio_tokens"]) or 0
+            tokens = tokens._replace(audio=heard)
         return Used(tokens, cost, tier)
 
     def shared(
@@ -144,6 +166,15 @@ class OpenAI(Dialect):
     def picture(self, image: Image) -> dict[str, Any]:
         """Return an image as a URL, mostly one that holds it."""
         return {"type": "image_url", "image_url": {"url": image.url}}
+
+    def file(self, file: Attachment) -> dict[str, Any]:
+        """Return a file as a data URL, and audio as plain base64."""
+        if file.media_type.startswith("audio/"):
+            format_ = file.media_type.partition("/")[2]
+            sound = {"data": file.data, "format": format_}
+            return {"type": "input_audio", "input_audio": sound}
+        whole = {"filename": file.filename, "file_data": file.url}
+        return {"type": "file", "file": whole}
 
     def parse(self, response: HTTPResponse) -> Reply:
         """Read a completion; a 200 may hold an error, or nothing of use."""

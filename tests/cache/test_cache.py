@@ -124,7 +124,7 @@ replies = st.builds(
     | st.builds(Choice, texts, vector=st.binary(), odds=st.none(), raw=st.none()).map(
         lambda choice: (choice,)
     ),
-    st.none() | st.builds(Tokens, *[st.integers(0, 2**40)] * 6),
+    st.none() | st.builds(Tokens, *[st.integers(0, 2**40)] * 7),
     st.none() | texts,
     st.none() | texts,
     st.booleans(),

@@ -51,6 +51,7 @@ PNG = bytes.fromhex(
 GIF = (
     b"GIF89a\x01\x00\x01\x00\x00\x00\x00!\xf9\x04\x01\x00\x00\x00\x00,\x00\x00\x00\x00"
 )
+PDF = b"%PDF-1.4\n1 0 obj<</Type/Page>>endobj\n"
 
 
 class Mood(enum.Enum):
@@ -273,6 +274,15 @@ CASES: dict[str, Case] = {
         keys=["fact"],
         options={"images": ["one", "two"]},
         rows=[{**ROW, "one": PNG, "two": GIF}],
+    ),
+    # files
+    "file": Case(
+        keys=["fact"], options={"files": "report"}, rows=[{**ROW, "report": PDF}]
+    ),
+    "files beside images": Case(
+        keys=["fact"],
+        options={"images": "one", "files": ["two", "three"]},
+        rows=[{**ROW, "one": PNG, "two": PDF, "three": b"ID3\4 and sound"}],
     ),
     # turns of each row
     "messages": Case(
