@@ -81,6 +81,8 @@ class Details(NamedTuple):
     service_tier: str | None = None
     cached_input_tokens: int = 0
     written_input_tokens: int = 0
+    raws: tuple[str | None, ...] = (None,)
+    """What each choice said beside its text, as JSON."""
 
 
 class Outcomes:
@@ -270,4 +272,6 @@ def _details(outcome: Outcome) -> Details:
         reply.tier if reply else None,
         outcome.tokens.cached_input,
         outcome.tokens.written,
+        tuple(choice.raw for choice in choices)
+        or (getattr(outcome.error, "raw", None),),
     )

@@ -253,6 +253,14 @@ class Options(TypedDict, total=False):
             rules.TEXT_OR_TEXTS,
         ),
     ]
+    files: Annotated[
+        str | Sequence[str] | None,
+        Option(
+            "The column with each row's files, or several: paths, bytes or URLs of "
+            "PDF, text or audio.",
+            rules.TEXT_OR_TEXTS,
+        ),
+    ]
     na_action: Annotated[
         Literal["ignore"] | None,
         Option(
@@ -280,10 +288,11 @@ class Options(TypedDict, total=False):
         ),
     ]
     details: Annotated[
-        bool,
+        bool | Literal["raw"],
         Option(
-            "Add columns ``llm_*`` with text, tokens, seconds, attempts of each row.",
-            rules.FLAG,
+            "Add columns ``llm_*`` with text, tokens, seconds, attempts of each row; "
+            '"raw": what else stands in its reply too, as JSON.',
+            rules.FLAG_OR_RAW,
             default=False,
         ),
     ]
@@ -377,10 +386,11 @@ class Settings:
     fallback: Sequence[str]
     values: Mapping[str, Any] | None
     images: str | Sequence[str] | None
+    files: str | Sequence[str] | None
     na_action: Literal["ignore"] | None
     progress: bool | Callable[[Progress], None] | None
     on_row: Callable[[int, Any, list[dict[str, Any]], str | None], None] | None
-    details: bool
+    details: bool | Literal["raw"]
     loop: Loop
     session: "aiohttp.ClientSession | None"
     ca: str | PathLike[str] | None
@@ -394,6 +404,11 @@ class Settings:
         for name, option in OPTIONS.items():
             value = option.plain(values.get(name, option.default))
             object.__setattr__(self, name, value)
+
+    @property
+    def attaches(self) -> bool:
+        """Whether rows have images or files."""
+        return bool(self.images or self.files)
 
     def __repr__(self) -> str:
         """Show what differs from the defaults, without keys."""

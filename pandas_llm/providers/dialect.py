@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from pandas_llm.errors import ProviderError
     from pandas_llm.providers.batches import Batches
     from pandas_llm.types import (
+        Attachment,
         Endpoint,
+        FileLimits,
         HTTPResponse,
         Image,
         ImageLimits,
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     )
 
     Turns = Sequence[tuple[str, Any]]
-    """Role and text of each; in place of the text the parts, where there are images."""
+    """Role and text of each; in its place the parts, where anything is attached."""
     Body = dict[str, Any]
     Schema = Mapping[str, Any] | None
     _Common = tuple[dict[str, Any], str, Turns]
@@ -61,6 +63,8 @@ class Dialect:
     """What to try first."""
     images: ImageLimits | None = None
     """What images it takes; None for none."""
+    files: FileLimits | None = None
+    """What files it takes; None for none."""
     decides = False
     """Whether it answers closed questions, and nothing else."""
     logprobs = False
@@ -127,8 +131,12 @@ class Dialect:
         """Return the part of a turn that holds an image."""
         raise NotImplementedError
 
+    def file(self, file: Attachment) -> dict[str, Any]:
+        """Return the part of a turn that holds a file."""
+        raise NotImplementedError
+
     def words(self, text: str) -> dict[str, Any]:
-        """Return the part of a turn that holds its text, where there are images too."""
+        """Return the part of a turn that holds its text, where more is attached."""
         return {"type": "text", "text": text}
 
     def mark_before(self, fields: Body, turns: int, mark: Mapping[str, Any]) -> None:
@@ -193,13 +201,13 @@ class Dialect:
         self, request: Request, capabilities: Capabilities, n: int
     ) -> HTTPRequest:
         """Write the request's body; raise `EncodingError` for a lone surrogate."""
-        spec, prompt, system, followup, sample, images, *_ = request
+        spec, prompt, system, followup, sample, attached, *_ = request
         shared, mark, key = request.shared, self.mark, b""
         if shared:
             mark = self.marking(capabilities)
             key = self._key(request, capabilities)
         try:
-            if followup or sample or images or request.before:
+            if followup or sample or attached or request.before:
                 body = orjson.dumps(self._fields(request, capabilities, n))
             else:
                 # rows differ in their prompt only: the rest is written once
@@ -233,12 +241,13 @@ class Dialect:
         shared, note, examples = self._known[key]
         system = "\n\n".join(filter(None, (request.system, note)))
         content: Any = request.prompt
-        if request.images:
+        if request.attachments:
             # before the text, as Anthropic and Google advise; empty texts are refused
             content = [self.picture(image) for image in request.images]
+            content += [self.file(file) for file in request.files]
             content += [self.words(request.prompt)] * bool(request.prompt)
         mark = self.marking(capabilities) if request.shared else {}
-        if mark and not request.images:
+        if mark and not request.attachments:
             content = self._split(request.prompt, request.shared, mark)
         turns: Turns = (*request.before, ("user", content), *request.followup)
         if request.before and not capabilities.repeats:
