@@ -85,7 +85,7 @@ def test_what_no_other_row_has_is_not_marked():
 
 def test_images_stand_before_the_prompt_so_the_system_text_is_marked_alone():
     image = Image("x.png", "image/png", 3, b"d", "aGV5")
-    request = Request(SPEC, "What?", "Be brief.", images=(image,), shared=(0,))
+    request = Request(SPEC, "What?", "Be brief.", attachments=(image,), shared=(0,))
     sent = body(provider_of("anthropic"), request)
     assert "cache_control" in sent["system"][0]
     assert "cache_control" not in orjson.dumps(sent["messages"]).decode()
