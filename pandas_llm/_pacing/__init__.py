@@ -15,7 +15,15 @@ from pandas_llm._pacing.limiter import (
 )
 from pandas_llm._pacing.prices import CostBudget, Prices, refused, unsent
 from pandas_llm._pacing.retry import Circuit, backoff
-from pandas_llm._pacing.shares import RENEWAL, TERM, WHOLE, Budget, Shares, budget
+from pandas_llm._pacing.shares import (
+    RENEWAL,
+    TERM,
+    WHOLE,
+    Budget,
+    Headroom,
+    Shares,
+    budget,
+)
 from pandas_llm._pacing.slots import Slots
 
 __all__ = [
@@ -27,6 +35,7 @@ __all__ = [
     "Circuit",
     "Concurrency",
     "CostBudget",
+    "Headroom",
     "Prices",
     "RateLimiter",
     "Shares",

@@ -119,23 +119,27 @@ def explicit(  # noqa: PLR0913, PLR0917 - all that it depends on
     unit: int,
     rate: float,
     part: float | None,
+    most: float,
     now: float,
     sent: float,
 ) -> Bucket | None:
-    """Return the bucket of a limit that was set, or of this process's part of it."""
+    """Return the bucket of a limit that was set, or of this process's part of it.
+
+    `most` is a burst that the server is known to grant.
+    """
     if not rate:
         return None
     if part is not None:
         rate = max(_NOTHING, rate * part)
     # bursts so small that any server of this rate grants them, though those of
     # several processes meet there
-    size = max(1.0, rate / 8) if unit == REQUESTS else rate / 5
-    if bucket is not None and part is not None:
-        bucket.resize(rate, size, now, sent)
-    elif bucket is None or bucket.rate != rate:
+    size = max(1.0, rate / 8, most) if unit == REQUESTS else max(rate / 5, most)
+    if bucket is None:
         bucket = Bucket(unit, rate, size, now, sent)
         if part is not None:
             bucket.credit = sent  # several that begin full are a burst
+    elif bucket.rate != rate or bucket.size != size:
+        bucket.resize(rate, size, now, sent)
     return bucket
 
 
@@ -205,6 +209,15 @@ class Mirror(Bucket):
         """Undo what was booked too much, unless an answer has shown it already."""
         if ticket.mark[self.unit] > self._newest:
             self._move(ticket.amounts[self.unit] - used)
+
+    def keep(self, headroom: float) -> None:
+        """Leave a part of a budget to others; of a pace explicit buckets do."""
+        limit = self._quota[0] or 0.0
+        more = headroom * limit - self.reserve
+        if more:
+            self.reserve += more
+            self.size = max(1.0, limit - self.reserve)
+            self._move(-more)
 
     def measure(
         self, ticket: Ticket, quota: Quota, now: float, sent: float, *, refused: bool

@@ -18,6 +18,7 @@ from pandas_llm._pacing.tokens import Calibration, estimate_tokens
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
 
+    from pandas_llm._pacing.shares import Headroom
     from pandas_llm.types import Quotas
 
 __all__ = [
@@ -38,7 +39,7 @@ _HEARING: Final = 0.01  # seconds
 _LOST: Final = 30.0
 """Seconds after its turn until a ticket that nobody asks for is given up."""
 _LEASED: Final = 0.25
-"""The longest wait with a part of the limits: the part may have grown."""
+"""The longest wait with a part of the limits: the part may grow."""
 _ROW: Final = (0.5, 4.0)
 """Seconds that a refused row sleeps at most: at first, and later."""
 
@@ -76,19 +77,29 @@ class RateLimiter:
 
     @contextmanager
     def bound(
-        self, requests_per_minute: float | None, tokens_per_minute: float | None
+        self,
+        requests_per_minute: float | None,
+        tokens_per_minute: float | None,
+        headroom: Headroom | None = None,
     ) -> Iterator[None]:
         """Hold a run's explicit limits while it lives; of several the least hold."""
-        limits = (requests_per_minute, tokens_per_minute)
+        bound = ((requests_per_minute, tokens_per_minute), headroom)
+        heard = [] if headroom is None else headroom.heard
         with self._lock:
-            self._limits.bounds.append(limits)
+            self._limits.bounds.append(bound)
             self._limits.rebind(self._now(), self._sent)
+        heard.append(self._rebind)
         try:
             yield
         finally:
+            heard.remove(self._rebind)
             with self._lock:
-                self._limits.bounds.remove(limits)
+                self._limits.bounds.remove(bound)
                 self._limits.rebind(self._now(), self._sent)
+
+    def _rebind(self) -> None:
+        with self._lock:
+            self._limits.rebind(self._now(), self._sent)
 
     def reserve(
         self, tokens: float, parts: tuple[float, float] | None = None
@@ -259,7 +270,7 @@ class RateLimiter:
         for bucket in self._limits.buckets:
             bucket.advance(now, self._sent[bucket.unit])
             pace = max(pace, bucket.wait(ticket))
-        if self._limits.part is not None:
+        if self._limits.part is not None or self._limits.headroom:
             pace = min(pace, _LEASED)
         return pace if pace < _GLANCE else max(_GLANCE, pace / 2)
 

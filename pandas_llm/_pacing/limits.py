@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from pandas_llm._pacing.buckets import REQUESTS, Mirror, explicit
 
 if TYPE_CHECKING:
     from pandas_llm._pacing.buckets import Amounts, Bucket, Ticket
+    from pandas_llm._pacing.shares import Headroom
     from pandas_llm.types import Quotas
 
+_PerMinute: TypeAlias = tuple[float | None, float | None]
 _FAR: Final = 10.0
 """Periods after which a reset is believed, and no mistake for the period's end."""
 
@@ -19,8 +21,10 @@ class Limits:
     """Explicit limits and those that headers state, of each of the four units."""
 
     def __init__(self) -> None:
-        self.bounds: list[tuple[float | None, float | None]] = []
-        """Requests and tokens a minute that each open run has set."""
+        self.bounds: list[tuple[_PerMinute, Headroom | None]] = []
+        """Of each open run: requests and tokens a minute, and what it leaves."""
+        self.headroom = 0.0
+        """The part of all limits that is left to others."""
         self.part: float | None = None
         """This process's part of the limits; None where it has all."""
         self.buckets: tuple[Bucket, ...] = ()
@@ -41,14 +45,23 @@ class Limits:
 
     def rebind(self, now: float, sent: Amounts) -> None:
         """Follow bounds that have changed; of several the least holds."""
+        parts = [room.part for _, room in self.bounds if room is not None]
+        self.headroom = headroom = max(parts, default=0.0)
         for unit in range(4):
-            limits = [b[unit] for b in self.bounds if unit < len(b)]
+            limits = [stated[unit] for stated, _ in self.bounds if unit < len(stated)]
             rates = [limit / 60 for limit in limits if limit is not None and limit > 0]
-            mirror, part = self._mirrors[unit], self.part
-            if part is not None and mirror is not None and not mirror.budget:
+            mirror, part, burst = self._mirrors[unit], self.part, 0.0
+            if mirror is not None and mirror.budget:
+                mirror.keep(headroom)
+            elif mirror is not None and (part is not None or headroom > 0):
+                if part is None and not any(rate < mirror.rate for rate in rates):
+                    burst = mirror.size * (1.0 - headroom)
                 rates.append(mirror.rate)
-            bucket, rate = self._explicit[unit], min(rates, default=0.0)
-            self._explicit[unit] = explicit(bucket, unit, rate, part, now, sent[unit])
+            bucket = self._explicit[unit]
+            rate = min(rates, default=0.0) * (1.0 - headroom)
+            self._explicit[unit] = explicit(
+                bucket, unit, rate, part, burst, now, sent[unit]
+            )
         self._collect()
 
     def _collect(self) -> None:
@@ -126,7 +139,7 @@ class Limits:
                 continue
             if mirror is None or not mirror.fits(quota):
                 self._mirrors[unit] = Mirror(unit, quota, ticket, now, sent[unit])
-                self.rebind(now, sent) if self.part is not None else self._collect()
+                self.rebind(now, sent)
             else:
                 mirror.measure(ticket, quota, now, sent[unit], refused=refused)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import AsyncExitStack, contextmanager
 from contextvars import ContextVar
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
@@ -21,7 +21,7 @@ from pandas_llm._engine import (
     open_client,
     resolve_endpoints,
 )
-from pandas_llm._pacing import CostBudget
+from pandas_llm._pacing import CostBudget, Headroom
 from pandas_llm._run import blocking, summary
 from pandas_llm._run.filling import asked_rows, check_columns
 from pandas_llm._run.ledger import remember
@@ -45,6 +45,7 @@ from pandas_llm.errors import (
     UnsureError,
     warn,
 )
+from pandas_llm.options import check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
@@ -54,19 +55,29 @@ if TYPE_CHECKING:
     from pandas_llm._run.task import Task
     from pandas_llm.types import Endpoint, Remark
 
-_notices: ContextVar[list[str] | None] = ContextVar("notices", default=None)
 T = TypeVar("T")
 Work: TypeAlias = "Callable[[], Coroutine[Any, Any, T]]"
 
 
+@dataclass(slots=True)
+class Joint:
+    """What the runs of one verb share: warnings, and what they leave to others."""
+
+    notices: list[str] = field(default_factory=list)
+    headroom: Headroom | None = None
+
+
+_joint: ContextVar[Joint | None] = ContextVar("joint", default=None)
+
+
 @contextmanager
-def collected(notices: list[str]) -> Iterator[None]:
-    """Collect the warnings of runs, for a verb that makes several."""
-    token = _notices.set(notices)
+def joined(joint: Joint) -> Iterator[None]:
+    """Let runs share what a verb that makes several has."""
+    token = _joint.set(joint)
     try:
         yield
     finally:
-        _notices.reset(token)
+        _joint.reset(token)
 
 
 class TaskRun:
@@ -108,6 +119,10 @@ class TaskRun:
         self.facts: dict[str, Any] = {}
         self.broken: str | None = None
         self.weighing = ""  # where probabilities come from, if they are told
+        self.joint = _joint.get()
+        self.headroom = Headroom(self.settings.headroom, _check_headroom)
+        if self.joint is not None:  # what was set in an earlier run holds on
+            self.headroom = self.joint.headroom = self.joint.headroom or self.headroom
         self.endpoints: list[Endpoint] = []
         if not dry and self.source.rows:
             resolved = resolve_endpoints(self.settings)
@@ -117,6 +132,7 @@ class TaskRun:
             self.events.totals,
             shown=self.settings.progress,
             status=lambda: self.status(),  # noqa: PLW0108 - it is set later
+            headroom=self.headroom,
         )
 
     def _advise(self) -> None:
@@ -202,7 +218,7 @@ class TaskRun:
         if cache is not None:
             stack.callback(cache.close)
         task, output = self.task, self.task.output
-        return Setup(shared_spec(task), output, task.settings, cache)
+        return Setup(shared_spec(task), output, task.settings, cache, self.headroom)
 
     # -- after the run ----------------------------------------------------------
 
@@ -279,8 +295,8 @@ class TaskRun:
         return out
 
     def _notice(self, message: str) -> None:
-        if (notices := _notices.get()) is not None:
-            notices.append(message)
+        if self.joint is not None:
+            self.joint.notices.append(message)
         else:
             warn(message, LLMWarning)
 
@@ -338,6 +354,11 @@ class TaskRun:
             "usage": self.usage,
             "log": self._log(),
         }
+
+
+def _check_headroom(part: Any) -> None:
+    """Raise for what cannot be the part of the limits that is left to others."""
+    check({"headroom": part})
 
 
 def _status(client: Client) -> Status:

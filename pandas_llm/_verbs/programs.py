@@ -135,7 +135,7 @@ class _Course:
     """One call of a program: its costs so far and its next step."""
 
     def __init__(self, program: Program, data: Any) -> None:
-        from pandas_llm._run import Ledger, source_of
+        from pandas_llm._run import Joint, Ledger, source_of
 
         self._program = program
         self._ledger = Ledger(program.name)
@@ -143,7 +143,7 @@ class _Course:
         self._back = given.back
         self._steps = program.steps(given.table)
         self._started = time.monotonic()
-        self._notices: list[str] = []
+        self._joint = Joint()
         self._stopped: CostLimitError | None = None
         self.answer: Any = None
         self.result: Any = None
@@ -170,10 +170,10 @@ class _Course:
     @contextmanager
     def booked(self) -> Iterator[None]:
         """Book what a run has spent, however it ends."""
-        from pandas_llm._run import collected
+        from pandas_llm._run import joined
 
         try:
-            with collected(self._notices):
+            with joined(self._joint):
                 yield
         except CostLimitError as error:
             # the verb ends with what is known: what is left is read from the cache
@@ -204,10 +204,10 @@ class _Course:
 
     def _warn(self) -> None:
         """Warn once about all questions that failed or have a remark."""
-        if not self._notices:
+        if not self._joint.notices:
             return
         usage, program = self._ledger.usage, self._program
-        words = [f"{program.name}: {self._notices[0]}"]
+        words = [f"{program.name}: {self._joint.notices[0]}"]
         if usage.failed:
             words.insert(
                 0,

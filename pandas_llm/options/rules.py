@@ -140,6 +140,7 @@ TEXT_OR_TEXTS = Rule(
 FLAG = one_of(*_BOOLEANS)
 COUNT, COUNT_OR_ZERO = whole(1), whole(0)
 NUMBER = Rule("a number of at least 0", lambda v: _is_number(v) and v >= 0)
+PART = Rule("a number of at least 0 and below 1", lambda v: NUMBER.holds(v) and v < 1)
 POSITIVE = Rule("a number above 0", lambda v: _is_number(v) and v > 0)
 SECONDS = Rule("a number above 0 (seconds) or a Timedelta", _is_seconds, _seconds)
 SESSION = Rule("an aiohttp.ClientSession", lambda value: hasattr(value, "post"))

@@ -133,6 +133,15 @@ class Options(TypedDict, total=False):
             rules.POSITIVE,
         ),
     ]
+    headroom: Annotated[
+        float,
+        Option(
+            "The part of the known limits that is left to others: 0.2 is a fifth; see "
+            "`Progress.headroom`.",
+            rules.PART,
+            0.0,
+        ),
+    ]
     request_timeout: Annotated[
         float | timedelta, Option("Seconds for one request.", rules.SECONDS, 600.0)
     ]
@@ -340,6 +349,7 @@ class Settings:
     concurrency: int | Literal["auto"]
     requests_per_minute: float | None
     tokens_per_minute: float | None
+    headroom: float
     request_timeout: float
     deadline: float | None
     max_retries: int

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pandas_llm._pacing.limiter import Concurrency, RateLimiter
+from pandas_llm._pacing.shares import Headroom
 from pandas_llm.types import Quota, Quotas
 
 if TYPE_CHECKING:
@@ -165,6 +166,7 @@ class Client:
     asleep: int = 0
     refused: int = 0
     used: float = 0.0
+    started: float = 0.0
     left: float = 0.0
     finished: float = 0.0
 
@@ -242,6 +244,7 @@ def simulate(
     guess: Callable[[float], float] = lambda used: used,
     seed: int = 1,
     before: Callable[[Server], None] = lambda server: None,
+    headroom: Headroom | None = None,
     **server: Any,
 ) -> Client:
     """Run the rows to their end; the client's `finished` is the time it took."""
@@ -252,7 +255,7 @@ def simulate(
     client = Client(there, limiter, concurrency, rows, guess)
     before(there)
     per_minute = [meter and 60 * meter.rate for meter in (requests, tokens)]
-    with limiter.bound(*(per_minute if options else (None, None))):
+    with limiter.bound(*(per_minute if options else (None, None)), headroom):
         client.start()
         clock.run(lambda: client.done == rows)
     return client
@@ -440,3 +443,116 @@ def test_a_daily_budget_is_spent_at_once():
     client = simulate(rows=1000, requests=day)
     assert client.refused == 0
     assert client.finished < 60
+
+
+# -- a part is left to others ----------------------------------------------------
+
+
+def left(part: float) -> Headroom:
+    return Headroom(part, lambda part: None)
+
+
+def pace(client: Client, rows: int) -> float:
+    """Give the part of the tightest limit that was used."""
+    server, parts = client.server, []
+    seconds = client.left - client.started
+    if server.requests is not None:
+        parts.append(rows / seconds / server.requests.rate)
+    if server.tokens is not None:
+        parts.append(client.used / seconds / server.tokens.rate)
+    return max(parts)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("kind", KNOWN)
+@pytest.mark.parametrize("part", [0.2, 0.5])
+def test_a_run_leaves_its_part_of_known_limits(kind, part, seed):
+    known = {**KNOWN[kind]}
+    meters = {k: known.pop(k)() for k in ("requests", "tokens") if k in known}
+    client = simulate(**meters, **known, seed=seed, limit=60, headroom=left(part))
+    assert pace(client, 6000) == pytest.approx(1 - part, abs=0.02)
+    assert client.refused <= 3
+
+
+@pytest.mark.parametrize("kind", KNOWN)
+def test_no_headroom_is_the_pace_without_it_to_the_digit(kind):
+    def times(headroom: Headroom | None) -> tuple[float, ...]:
+        known = {**KNOWN[kind]}
+        meters = {k: known.pop(k)() for k in ("requests", "tokens") if k in known}
+        client = simulate(rows=1500, **meters, **known, headroom=headroom)
+        return client.finished, client.left, client.refused
+
+    assert times(left(0.0)) == times(None)
+
+
+@pytest.mark.parametrize("kind", ["requests", "tokens", "requests by option"])
+@pytest.mark.parametrize("parts", [(0.2, 0.5), (0.5, 0.0), (0.0, 0.5), (0.95, 0.1)])
+def test_headroom_that_is_changed_holds_within_a_second(kind, parts):
+    known, headroom = {**KNOWN[kind]}, left(parts[0])
+    meters = {k: known.pop(k)() for k in ("requests", "tokens") if k in known}
+    seen = []
+
+    def watch(server: Server) -> None:
+        receive = server.receive
+
+        def counted(used: float, reply: Callable[..., None]) -> None:
+            seen.append((server.clock.now, used))
+            receive(used, reply)
+
+        server.receive = counted
+        server.clock.after(100.0, lambda: setattr(headroom, "part", parts[1]))
+
+    rows = round(RATE * (100 * (1 - parts[0]) + 100 * (1 - parts[1])))
+    simulate(rows=rows, **meters, **known, limit=60, headroom=headroom, before=watch)
+    for (begin, end), part in zip([(10, 100), (101, 170)], parts, strict=True):
+        used = [
+            used if kind == "tokens" else 1 for at, used in seen if begin < at <= end
+        ]
+        rate = RATE * (TOKENS if kind == "tokens" else 1)
+        assert sum(used) / (end - begin) / rate == pytest.approx(1 - part, abs=0.03)
+
+
+def test_headroom_set_a_hundred_times_a_second_grants_no_bursts():
+    headroom = left(0.5)
+
+    def restless(server: Server, tick: int = 0) -> None:
+        headroom.part = 0.5 + 0.001 * (tick % 2)
+        server.clock.after(0.01, restless, server, tick + 1)
+
+    client = simulate(
+        rows=600, requests=by_requests(), headroom=headroom, before=restless
+    )
+    assert pace(client, 600) == pytest.approx(0.5, abs=0.02)
+
+
+def test_others_who_take_more_than_the_headroom_are_made_room_for():
+    """They take half of a limit of which a fifth was left: the run does with half."""
+
+    def others(server: Server) -> None:
+        server.requests.refill(server.clock.now)
+        server.requests.level = max(0.0, server.requests.level - 1)
+        server.clock.after(2 / RATE, others, server)
+
+    client = simulate(
+        rows=1500, requests=by_requests(5), headroom=left(0.2), before=others
+    )
+    assert pace(client, 1500) == pytest.approx(0.5, abs=0.05)
+    assert client.share < 0.03
+
+
+def test_of_a_daily_budget_a_part_is_kept():
+    day = Meter(1000 / 86_400, 1000, period=86_400)
+    client = simulate(rows=810, requests=day, headroom=left(0.2))
+    assert client.refused == 0
+    assert day.level == pytest.approx(200, abs=12)  # those in flight, at most
+
+
+def test_of_runs_side_by_side_the_one_that_leaves_most_decides():
+    limiter = RateLimiter(clock=lambda: 0.0)
+    with limiter.bound(600, None, left(0.2)):
+        assert limiter.plan() == pytest.approx(8.0)
+        with limiter.bound(600, None, left(0.5)):
+            assert limiter.plan() == pytest.approx(5.0)
+        with limiter.bound(None, None, left(0.0)):
+            assert limiter.plan() == pytest.approx(8.0)
+    assert limiter.plan() is None
