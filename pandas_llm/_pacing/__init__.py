@@ -8,6 +8,7 @@ from __future__ import annotations
 from pandas_llm._pacing.limiter import (
     Calibration,
     Concurrency,
+    Headroom,
     RateLimiter,
     Ticket,
     estimate_tokens,
@@ -20,7 +21,6 @@ from pandas_llm._pacing.shares import (
     TERM,
     WHOLE,
     Budget,
-    Headroom,
     Shares,
     budget,
 )

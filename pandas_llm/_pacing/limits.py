@@ -3,18 +3,48 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from pandas_llm._pacing.buckets import REQUESTS, Mirror, explicit
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pandas_llm._pacing.buckets import Amounts, Bucket, Ticket
-    from pandas_llm._pacing.shares import Headroom
     from pandas_llm.types import Quotas
 
 _PerMinute: TypeAlias = tuple[float | None, float | None]
 _FAR: Final = 10.0
 """Periods after which a reset is believed, and no mistake for the period's end."""
+
+
+class Headroom:
+    """The part of the known limits that a run leaves to others; it may be changed.
+
+    >>> headroom = Headroom(0.2, lambda part: None)
+    >>> headroom.heard.append(lambda: print(headroom.part))
+    >>> headroom.part = 0.5
+    0.5
+    """
+
+    def __init__(self, part: float, check: Callable[[Any], object]) -> None:
+        self._part = part
+        self._check = check
+        self.heard: list[Callable[[], None]] = []
+        """What hears of a change: the limiters that the run uses."""
+
+    @property
+    def part(self) -> float:
+        """The part; `check` raises for what cannot be one."""
+        return self._part
+
+    @part.setter
+    def part(self, part: float) -> None:
+        self._check(part)
+        if part != self._part:
+            self._part = part
+            for hear in tuple(self.heard):
+                hear()
 
 
 class Limits:

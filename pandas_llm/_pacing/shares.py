@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -27,35 +27,6 @@ Budget: TypeAlias = "Callable[[Hashable, RateLimiter], AbstractContextManager[ob
 budget: ContextVar[Budget | None] = ContextVar("pandas_llm_budget", default=None)
 """Where one account has several processes: gives this one its part of the limits, as
 long as the context that it makes for the account and its limiter is open."""
-
-
-class Headroom:
-    """The part of the known limits that a run leaves to others; it may be changed.
-
-    >>> headroom = Headroom(0.2, lambda part: None)
-    >>> headroom.heard.append(lambda: print(headroom.part))
-    >>> headroom.part = 0.5
-    0.5
-    """
-
-    def __init__(self, part: float, check: Callable[[Any], object]) -> None:
-        self._part = part
-        self._check = check
-        self.heard: list[Callable[[], None]] = []
-        """What hears of a change: the limiters that the run uses."""
-
-    @property
-    def part(self) -> float:
-        """The part; `check` raises for what cannot be one."""
-        return self._part
-
-    @part.setter
-    def part(self, part: float) -> None:
-        self._check(part)
-        if part != self._part:
-            self._part = part
-            for hear in tuple(self.heard):
-                hear()
 
 
 @dataclass(slots=True)
