@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from contextlib import AsyncExitStack, contextmanager
-from contextvars import ContextVar
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import AsyncExitStack
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
@@ -24,7 +23,7 @@ from pandas_llm._engine import (
 from pandas_llm._pacing import CostBudget, Headroom
 from pandas_llm._run import blocking, summary
 from pandas_llm._run.filling import asked_rows, check_columns
-from pandas_llm._run.ledger import remember
+from pandas_llm._run.ledger import joint, remember
 from pandas_llm._run.prompts import prompts_of, quoting, shared_spec
 from pandas_llm._run.result import (
     build_result,
@@ -57,27 +56,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Work: TypeAlias = "Callable[[], Coroutine[Any, Any, T]]"
-
-
-@dataclass(slots=True)
-class Joint:
-    """What the runs of one verb share: warnings, and what they leave to others."""
-
-    notices: list[str] = field(default_factory=list)
-    headroom: Headroom | None = None
-
-
-_joint: ContextVar[Joint | None] = ContextVar("joint", default=None)
-
-
-@contextmanager
-def joined(joint: Joint) -> Iterator[None]:
-    """Let runs share what a verb that makes several has."""
-    token = _joint.set(joint)
-    try:
-        yield
-    finally:
-        _joint.reset(token)
 
 
 class TaskRun:
@@ -119,7 +97,7 @@ class TaskRun:
         self.facts: dict[str, Any] = {}
         self.broken: str | None = None
         self.weighing = ""  # where probabilities come from, if they are told
-        self.joint = _joint.get()
+        self.joint = joint.get()
         self.headroom = Headroom(self.settings.headroom, _check_headroom)
         if self.joint is not None:  # what was set in an earlier run holds on
             self.headroom = self.joint.headroom = self.joint.headroom or self.headroom

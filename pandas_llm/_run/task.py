@@ -202,8 +202,8 @@ def check_names(task: Task) -> None:
 
 def _dimension(vectors: str, name: str) -> float:
     """Return which dimension of expanded vectors a column would be; inf for none."""
-    found = re.fullmatch(rf"{re.escape(vectors)}_(0|[1-9]\d*)", name)
-    return int(found[1]) if found else math.inf
+    match = re.fullmatch(rf"{re.escape(vectors)}_(0|[1-9]\d*)", name)
+    return int(match[1]) if match else math.inf
 
 
 def check_options(verb: Verb, given: Iterable[str]) -> None:
@@ -290,15 +290,19 @@ def check_shape(verb: Verb, shape: Shape, settings: Settings) -> None:
 
 def _with_offsets(shape: Shape, keys: Keys | None) -> Shape:
     """Read the offsets of an earlier run."""
-    given = shape.calibrate
-    if keys is None or given is None or (isinstance(given, str) and given == "prior"):
+    offsets = shape.calibrate
+    if (
+        keys is None
+        or offsets is None
+        or (isinstance(offsets, str) and offsets == "prior")
+    ):
         return shape
     labels = [str(label) for label in keys.columns[0].labels]
-    if isinstance(given, str):
-        given = _json(given)
-    if not isinstance(given, Offsets):
-        given = Offsets.from_json(given, labels)
-    return replace(shape, calibrate=given)
+    if isinstance(offsets, str):
+        offsets = _json(offsets)
+    if not isinstance(offsets, Offsets):
+        offsets = Offsets.from_json(offsets, labels)
+    return replace(shape, calibrate=offsets)
 
 
 def _json(text: str) -> Any:
@@ -357,15 +361,15 @@ def output_of(  # noqa: PLR0913 - all by name but the first three
         return Vector(shape.called(verb), shape.dimensions)
     if keys is None:
         return Completion(shape.called(verb))
-    told: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "weighed": shape.weighs,
         "codes": shape.codes,
         "schema": schema,
     }
     if verb == "classify":
         (question,) = questions_of(keys, asked, described, alone=True)
-        return Label(keys, question=question, needed=shape.needs, **told)
+        return Label(keys, question=question, needed=shape.needs, **settings)
     if verb == "extract" and (questions := questions_of(keys, asked)):
-        return Decided(keys, questions, **told)
+        return Decided(keys, questions, **settings)
     single = verb == "extract"
     return Records(keys, single=single, unique=shape.unique, schema=schema)

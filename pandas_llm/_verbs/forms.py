@@ -58,6 +58,8 @@ Errors = Literal["coerce", "raise"]
 
 _DATA = re.compile(r"^data : .*\n(?: +.*\n?)+", re.MULTILINE)
 """A definition's words on its first parameter, which a method does not have."""
+_VERBS: dict[str, Callable[..., Any]] = {}
+"""What was made of each definition, by its name."""
 _SAMPLES = {
     "template": '"On: ${text}"',
     "keys": '["fact"]',
@@ -130,7 +132,21 @@ def verb(definition: Callable[P, Plan | Program]) -> Callable[P, Any]:
         made = plan(*args, **kwargs)
         return made(args[0] if args else kwargs["data"])
 
-    return form(run, definition, "data")
+    return _made(run, definition)
+
+
+def _made(
+    run: Callable[..., Any], definition: Callable[..., Any]
+) -> Callable[..., Any]:
+    made = _VERBS[definition.__name__] = form(run, definition, "data")
+    return made
+
+
+def spell_out() -> None:
+    """Write in full what docstrings say is as for another verb, once all are made."""
+    docs = {name: made.__doc__ or "" for name, made in _VERBS.items()}
+    for name, made in _VERBS.items():
+        made.__doc__ = docs[name] = options.spelled_out(docs[name], docs)
 
 
 def twin(verb: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
@@ -150,7 +166,7 @@ def tool(definition: Callable[P, R]) -> Callable[P, R]:
     def run(*args: Any, **kwargs: Any) -> Any:
         return _called(definition, *args, **kwargs)
 
-    return form(run, definition, "data")
+    return _made(run, definition)
 
 
 def method(
@@ -227,11 +243,11 @@ def missing_verb(place: Any, name: str, called: str) -> MissingVerbError:
     verbs = [verb for verb in dir(place) if not verb.startswith("_")]
     ours = options.verb_instead_of(name, verbs)
     if ours is None:
-        said = f"there are {', '.join(verbs)}"
+        hint = f"there are {', '.join(verbs)}"
     else:
         line = (inspect.getdoc(getattr(place, ours)) or "").partition("\n")[0]
-        said = f"that is {called}.{ours} here. {line}"
-    return MissingVerbError(f"{called} has no {name!r}: {said}")
+        hint = f"that is {called}.{ours} here. {line}"
+    return MissingVerbError(f"{called} has no {name!r}: {hint}")
 
 
 def brief(verb: Callable[..., Any]) -> str:

@@ -129,13 +129,13 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
     thresholds : float, optional
         In place of `accuracy`, ``cascade_above`` of an earlier run.
     errors, error_column, **options
-        As for `generate`. With ``n > 1`` the choices vote; a tie goes to the
-        label listed first.
+        As for `generate`.
 
     Notes
     -----
     Probabilities come from a decision endpoint (``model="openai-decisions/…"``), from
-    the tokens of a chat model (OpenAI's, llama.cpp, vLLM), or from votes (``n=5``);
+    the tokens of a chat model (OpenAI's, llama.cpp, vLLM), or from votes (``n=5``),
+    where a tie goes to the label listed first;
     ``attrs["llm"]["probabilities"]`` says which. Where a server tells none they are
     NA, and a warning says so.
 
@@ -162,12 +162,12 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
     >>> out[0] in ("good", "bad")
     True
     """
-    given = locals()
-    own = {name: given.pop(name) for name in _CASCADE}
+    arguments = locals()
+    own = {name: arguments.pop(name) for name in _CASCADE}
     first = cheap_first({**own, "options": options}, "accuracy")
     if first is None:
-        return make_plan("classify", given)
-    return _cascade(*first, given)
+        return make_plan("classify", arguments)
+    return _cascade(*first, arguments)
 
 
 aclassify = twin(classify)

@@ -151,7 +151,7 @@ def extract(  # noqa: PLR0913 - the verb's own parameters, all by name
         Add ``<key>_confidence`` for each key that is a bool, a Literal, an Enum or a
         list of labels: the probability of its value. By token probabilities that is
         one request a key; see `classify`.
-    codes : bool, optional
+    codes
         As for `classify`.
     overwrite : bool
         Replace columns of the keys' names that the frame has, such as those of the

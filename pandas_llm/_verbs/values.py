@@ -162,7 +162,7 @@ def embed(  # noqa: PLR0913 - the verb's own parameters, all by name
     name : str
         The result's name.
     errors, error_column, **options
-        As for `generate`, but for those about the text of an answer.
+        As for `generate`.
 
     Returns
     -------

@@ -58,26 +58,26 @@ class Asked:
 
     def look_up(self, positions: Sequence[int]) -> list[Kept]:
         """Return what is known of some rows."""
-        found = [Kept() for _ in positions]
+        rows = [Kept() for _ in positions]
         run = self._run(list(positions))
         if run is None or not positions:
-            return found
+            return rows
         for at, request in run.prompts.requests(shared_spec(run.task)):
             if isinstance(request, ImageError):
-                found[at].unsent = f"not sent: {request}"
+                rows[at].unsent = f"not sent: {request}"
             elif request is None:
-                found[at].unsent = "not sent: a cell that the template names is NA"
+                rows[at].unsent = "not sent: a cell that the template names is NA"
             else:
-                found[at].prompt, found[at].system = request.prompt, request.system
-                found[at].images = images.described(request.images)
-                found[at].pictures = images.small(request.images)
+                rows[at].prompt, rows[at].system = request.prompt, request.system
+                rows[at].images = images.described(request.images)
+                rows[at].pictures = images.small(request.images)
                 cells = run.source.frame.iloc[at].tolist()
-                found[at].cells = tuple(one for one in cells if isinstance(one, str))
+                rows[at].cells = tuple(one for one in cells if isinstance(one, str))
         try:
-            self._recall(run, found)
+            self._recall(run, rows)
         except LLMError as error:
             self.notes.append(f"The cache could not be read: {error}")
-        return found
+        return rows
 
     def _run(self, part: slice | list[int]) -> TaskRun | None:
         """Bind the task to some of its rows; None where that cannot be."""

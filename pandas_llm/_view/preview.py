@@ -60,10 +60,10 @@ _OF_JSON = ("headers", "body")
 def preview_prompts(task: Task, data: Any, rows: int) -> pd.DataFrame:
     """Return the prompts, and the system messages and images if there are any."""
     run = TaskRun(task, data, dry=True)
-    found = _first(run, Spec(""), rows)
+    first = _first(run, Spec(""), rows)
     columns: dict[str, list[Any]] = {"system": [], "images": [], "prompt": []}
     pictures: list[tuple[str, ...]] = []
-    for _, one in found:
+    for _, one in first:
         if isinstance(one, ImageError):
             shown: tuple[str | None, ...] = (None, f"<{one}>", None)
             pictures.append(())
@@ -76,8 +76,8 @@ def preview_prompts(task: Task, data: Any, rows: int) -> pd.DataFrame:
         if all(value is None for value in columns[name]):
             del columns[name]
     if task.odds:
-        columns["asked"] = [_asked(task)] * len(found)
-    return _preview(run, [at for at, _ in found], columns, _shared(task), pictures)
+        columns["asked"] = [_asked(task)] * len(first)
+    return _preview(run, [at for at, _ in first], columns, _shared(task), pictures)
 
 
 def _shared(task: Task) -> list[Part]:
@@ -114,17 +114,17 @@ def preview_requests(task: Task, data: Any, rows: int) -> pd.DataFrame:
     task = replace(task, settings=replace(task.settings, cache=False))
     run = TaskRun(task, data)
     if not run.source.rows:
-        found = []
+        requests = []
     else:
         client = offline_client(run.endpoints[0], run.setup(AsyncExitStack()))
         first = _first(run, client.spec, rows)
-        found = [(at, _as_sent(client, request)) for at, request in first]
+        requests = [(at, _as_sent(client, request)) for at, request in first]
     columns = {
-        "url": [one.url for _, one in found],
-        "headers": [orjson.dumps(dict(one.headers)).decode() for _, one in found],
-        "body": [one.body.decode() for _, one in found],
+        "url": [one.url for _, one in requests],
+        "headers": [orjson.dumps(dict(one.headers)).decode() for _, one in requests],
+        "body": [one.body.decode() for _, one in requests],
     }
-    return _preview(run, [at for at, _ in found], columns)
+    return _preview(run, [at for at, _ in requests], columns)
 
 
 def _preview(

@@ -132,10 +132,10 @@ def instead_of(
     >>> instead_of("max_workers", 8, ["concurrency", "model"])
     'write concurrency=8'
     """
-    found = [mine for mine in _PARAMETERS.get(name, ()) if mine in ours]
-    if found:
+    names = [mine for mine in _PARAMETERS.get(name, ()) if mine in ours]
+    if names:
         plain = type(value) in (int, float) and value
-        return f"write {found[0]}={value if plain else ''}"
+        return f"write {names[0]}={value if plain else ''}"
     if name in _ADVICE:
         return _ADVICE[name]
     if name in _BODY and "extra" in ours:

@@ -28,6 +28,7 @@ FLOORS = [
     ["batch", "_view"],
     ["plan"],
     ["_verbs", "_evaluation"],
+    ["_table_verbs"],
     ["_cli", "_cluster"],
     ["__init__", "__main__", "accessor", "dask", "spark"],
 ]
@@ -48,6 +49,7 @@ ONLY = {
         "_run/rows.py",
         "_run/result.py",
         "_verbs",
+        "_table_verbs",
         "_evaluation",
         "_cli",
         "_cluster",
