@@ -21,6 +21,7 @@ from pandas_llm._pacing import (
     budget,
     shared_limiter,
 )
+from pandas_llm._report import Calls
 from pandas_llm.errors import ConfigurationError, ProviderError
 from pandas_llm.providers import connect, models_of, nearest
 from pandas_llm.redaction import Secret, shown
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from pandas_llm._local import Llama
     from pandas_llm._pacing import Headroom
     from pandas_llm._replies import Output
+    from pandas_llm._report import Trace
     from pandas_llm.cache import Cache
     from pandas_llm.options import Settings
     from pandas_llm.types import Endpoint, HTTPResponse, Spec
@@ -50,6 +52,7 @@ class Setup(NamedTuple):
     settings: Settings
     cache: Cache | None
     headroom: Headroom | None = None
+    trace: Trace | None = None
 
 
 async def open_client(
@@ -89,7 +92,7 @@ def _client(
     setup: Setup,
     pace: Pace,
 ) -> Client:
-    spec, output, settings, cache, _ = setup
+    spec, output, settings, cache, *_ = setup
     if settings.max_cost is not None and not pace.prices.known:
         msg = (
             f"max_cost is set, and there is no price for {endpoint.model!r}: pass "
@@ -104,7 +107,12 @@ def _client(
         raise ConfigurationError(msg)
     if getattr(provider, "decides", False):
         _check_questions(endpoint.provider, provider, output, settings)
-    parts = Parts(endpoint, spec, provider, transport, output, pace, cache, reached)
+    trace, calls = setup.trace, None
+    if trace is not None:
+        calls = Calls(trace, endpoint, reached.base_url)
+    parts = Parts(
+        *(endpoint, spec, provider, transport, output, pace, cache, reached), calls
+    )
     return Client(parts, settings)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -21,6 +21,7 @@ from pandas_llm._engine import (
     resolve_endpoints,
 )
 from pandas_llm._pacing import CostBudget, Headroom
+from pandas_llm._report import Trace
 from pandas_llm._run import blocking, summary
 from pandas_llm._run.filling import asked_rows, check_columns
 from pandas_llm._run.ledger import joint, remember
@@ -59,9 +60,12 @@ Work: TypeAlias = "Callable[[], Coroutine[Any, Any, T]]"
 
 
 class TaskRun:
-    """One run of a task over one frame, or over its rows `at` some positions."""
+    """One run of a task over one frame, or over its rows `at` some positions.
 
-    def __init__(
+    `step` follows the verb in the name of its span, where a run is not all of a call.
+    """
+
+    def __init__(  # noqa: PLR0913 - all by name but the first two
         self,
         task: Task,
         data: Any,
@@ -69,6 +73,7 @@ class TaskRun:
         dry: bool = False,
         bar: Bar | None = None,
         at: Sequence[int] | None = None,
+        step: str = "",
     ) -> None:
         self.settings = task.settings
         self.data = data
@@ -106,6 +111,8 @@ class TaskRun:
             resolved = resolve_endpoints(self.settings)
             self.endpoints = [e._replace(embeds=task.embeds) for e in resolved]
             self._advise()
+        traced = self.settings.trace
+        self.trace = Trace(f"{task.verb}{step}", traced) if traced and not dry else None
         self.bar = bar or Bar(
             self.events.totals,
             shown=self.settings.progress,
@@ -140,12 +147,12 @@ class TaskRun:
 
     def finish(self, work: Work[T]) -> T:
         """Do the work of the run in the right loop; an error carries what was done."""
-        with self:
+        with self.trace or nullcontext(), self:
             return blocking.run_for(self.settings, work, self._tick)
 
     async def afinish(self, work: Work[T]) -> T:
         """Do the work of the run in the running loop."""
-        with self:
+        with self.trace or nullcontext(), self:
             return await blocking.awaited(work, self._tick)
 
     async def execute(self) -> None:
@@ -196,7 +203,8 @@ class TaskRun:
         if cache is not None:
             stack.callback(cache.close)
         task, output = self.task, self.task.output
-        return Setup(shared_spec(task), output, task.settings, cache, self.headroom)
+        own = self.headroom, self.trace
+        return Setup(shared_spec(task), output, task.settings, cache, *own)
 
     # -- after the run ----------------------------------------------------------
 
@@ -223,6 +231,8 @@ class TaskRun:
             failed=self.events.totals.failed if error else len(self.failed),
         )
         remember(self.usage)
+        if self.trace is not None:
+            self.trace.usage = self.usage
         if error is not None and not isinstance(error, ConfigurationError):
             self._attach(error)
         try:

@@ -72,18 +72,20 @@ class Program:
     def __call__(self, data: Any) -> Any:
         """Run and wait."""
         course = _Course(self, data)
-        while (step := course.next()) is not None:
-            with course.booked():
-                course.answer = step.plan(step.questions)
+        with course.traced():
+            while (step := course.next()) is not None:
+                with course.booked():
+                    course.answer = step.plan(step.questions)
         return course.result
 
     @ends_here
     async def acall(self, data: Any) -> Any:
         """Run in the caller's event loop."""
         course = _Course(self, data)
-        while (step := course.next()) is not None:
-            with course.booked():
-                course.answer = await step.plan.acall(step.questions)
+        with course.traced():
+            while (step := course.next()) is not None:
+                with course.booked():
+                    course.answer = await step.plan.acall(step.questions)
         return course.result
 
     @ends_here
@@ -166,6 +168,21 @@ class _Course:
         # once stopped, only what is kept is answered
         spent = math.inf if self._stopped else self._ledger.usage.known_cost
         return _Step(plan.within(spent, time.monotonic() - self._started), questions)
+
+    @contextmanager
+    def traced(self) -> Iterator[None]:
+        """Put the spans of all runs below one, where they are traced."""
+        wanted = self._program.plans[0].settings.trace
+        if not wanted:
+            yield
+            return
+        from pandas_llm._report import Trace
+
+        with Trace(self._program.name, wanted) as trace:
+            try:
+                yield
+            finally:
+                trace.usage = self._ledger.usage
 
     @contextmanager
     def booked(self) -> Iterator[None]:

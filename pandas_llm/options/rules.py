@@ -129,7 +129,7 @@ def _plain(value: Any) -> Any:
     return tolist() if callable(tolist) else value
 
 
-_BOOLEANS = (True, False)
+BOOLEANS = (True, False)
 TEXT = Rule("a str", lambda value: isinstance(value, str))
 TEXTS = Rule("a list of str", _is_texts)
 TEXT_OR_TEXTS = Rule(
@@ -137,7 +137,7 @@ TEXT_OR_TEXTS = Rule(
     lambda v: TEXT.holds(_plain(v)) or _is_texts(_plain(v)),
     _plain,
 )
-FLAG = one_of(*_BOOLEANS)
+FLAG = one_of(*BOOLEANS)
 COUNT, COUNT_OR_ZERO = whole(1), whole(0)
 NUMBER = Rule("a number of at least 0", lambda v: _is_number(v) and v >= 0)
 PART = Rule("a number of at least 0 and below 1", lambda v: NUMBER.holds(v) and v < 1)

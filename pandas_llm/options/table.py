@@ -278,6 +278,15 @@ class Options(TypedDict, total=False):
             default=False,
         ),
     ]
+    trace: Annotated[
+        bool | Literal["content"],
+        Option(
+            "Spans and metrics of the run by OpenTelemetry; with prompts and answers "
+            'where it is "content".',
+            rules.one_of(*rules.BOOLEANS, "content"),
+            default=False,
+        ),
+    ]
     loop: Annotated[
         Loop,
         Option(
@@ -371,6 +380,7 @@ class Settings:
     progress: bool | Callable[[Progress], None] | None
     on_row: Callable[[int, Any, list[dict[str, Any]], str | None], None] | None
     details: bool
+    trace: bool | Literal["content"]
     loop: Loop
     session: "aiohttp.ClientSession | None"
     ca: str | PathLike[str] | None
