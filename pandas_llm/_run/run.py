@@ -21,7 +21,7 @@ from pandas_llm._engine import (
     resolve_endpoints,
 )
 from pandas_llm._pacing import CostBudget, Headroom
-from pandas_llm._report import Trace
+from pandas_llm._report import traced
 from pandas_llm._run import blocking, summary
 from pandas_llm._run.filling import asked_rows, check_columns
 from pandas_llm._run.ledger import joint, remember
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
     from types import TracebackType
 
-    from pandas_llm._engine import Client
     from pandas_llm._run.task import Task
     from pandas_llm.types import Endpoint, Remark
 
@@ -103,22 +102,29 @@ class TaskRun:
         self.broken: str | None = None
         self.weighing = ""  # where probabilities come from, if they are told
         self.joint = joint.get()
-        self.headroom = Headroom(self.settings.headroom, _check_headroom)
-        if self.joint is not None:  # what was set in an earlier run holds on
-            self.headroom = self.joint.headroom = self.joint.headroom or self.headroom
+        self.headroom = self._headroom()
+        self.trace = traced(f"{task.verb}{step}", not dry and self.settings.trace)
         self.endpoints: list[Endpoint] = []
         if not dry and self.source.rows:
             resolved = resolve_endpoints(self.settings)
             self.endpoints = [e._replace(embeds=task.embeds) for e in resolved]
             self._advise()
-        traced = self.settings.trace
-        self.trace = Trace(f"{task.verb}{step}", traced) if traced and not dry else None
         self.bar = bar or Bar(
             self.events.totals,
             shown=self.settings.progress,
             status=lambda: self.status(),  # noqa: PLW0108 - it is set later
             headroom=self.headroom,
         )
+
+    def _headroom(self) -> Headroom:
+        """Return what is left to others: what was set in a verb's earlier run holds."""
+        if self.joint is not None and self.joint.headroom is not None:
+            return self.joint.headroom
+        part = self.settings.headroom
+        headroom = Headroom(part, lambda part: check({"headroom": part}))
+        if self.joint is not None:
+            self.joint.headroom = headroom
+        return headroom
 
     def _advise(self) -> None:
         columns, rows = self.prompts.columns, self.source.rows
@@ -174,7 +180,7 @@ class TaskRun:
             self.weighing = (
                 "decisions" if client.spec.odds == "questions" else "logprobs"
             )
-            self.status = lambda: _status(client)
+            self.status = lambda: summary.status(client)
             requests = self.prompts.requests(client.spec)
             at = partial(self.prompts.requests, client.spec)
             feed = Feed(requests, client, self.events, outcomes, settings, at=at)
@@ -342,30 +348,3 @@ class TaskRun:
             "usage": self.usage,
             "log": self._log(),
         }
-
-
-def _check_headroom(part: Any) -> None:
-    """Raise for what cannot be the part of the limits that is left to others."""
-    check({"headroom": part})
-
-
-def _status(client: Client) -> Status:
-    """Return why all rows wait, if they do, and the granted pace."""
-    limiter = client.pace.limiter
-    if client.circuit.is_open:
-        return Status("waiting for the server", outage=True, plan=limiter.plan())
-    seconds, plan = limiter.waiting(), limiter.plan()
-    paced = plan is not None and seconds <= 2 / plan + 1
-    why = f"waiting {seconds:.0f} s: rate limit" if seconds > 1 and not paced else ""
-    paced = paced and (seconds > 0 or not limiter.in_flight)
-    return Status(why, seconds, plan=plan, resting=_resting(client), paced=paced)
-
-
-def _resting(client: Client) -> str:
-    """Describe how many rows wait on their own, and why."""
-    pace = client.pace
-    if pace.slots is None or not (rows := pace.slots.resting.total()):
-        return ""
-    why = ", ".join(kind for kind, count in pace.slots.resting.items() if count)
-    word = "row waits" if rows == 1 else "rows wait"
-    return f"{rows} {word} ({why}), {pace.limiter.in_flight} in flight"
