@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from enum import Enum
+from pathlib import Path
 
 import aiohttp
 import opentelemetry.semconv._incubating.attributes.gen_ai_attributes as conventions
@@ -608,3 +609,13 @@ def test_the_runs_span_counts_rows_that_fail_where_they_raise_at_the_end(seen):
     with Server(answer) as server, pytest.raises(GenerationError):
         CITIES.llm.complete("${value}", errors="raise", **here(server))
     assert seen()[-1].attributes["pandas_llm.failed"] == 1
+
+
+def test_the_pages_code_prints_what_the_page_shows():
+    page = (Path(__file__).parents[2] / "docs/how-to/traces.md").read_text()
+    code = page.split("```python notest\n")[1].split("```")[0]
+    shown = page.split("```text\n")[1].split("```")[0]
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert told.stdout == shown
