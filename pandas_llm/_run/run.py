@@ -74,8 +74,7 @@ class TaskRun:
         at: Sequence[int] | None = None,
         step: str = "",
     ) -> None:
-        self.settings = task.settings
-        self.data = data
+        self.settings, self.data = task.settings, data
         self.source = source_of(data)
         self.prompts = prompts_of(task, self.source)
         self.task = task = quoting(task, self.prompts)
