@@ -279,7 +279,7 @@ async def _looked_at(task: Task, data: Any, at: Sequence[int] | None = None) -> 
             (item,) = bundle
             unsent.positions.append(item.position)
             system = item.request.system or ""
-            unsent.weights += estimate_tokens(item.request.prompt + system)
+            unsent.weights += estimate_tokens(item.request.text + system)
             unsent.weights += shared + images.weight(item.request)
     unsent.cached = run.events.totals.cached
     kept = (run.outcomes.details or {}).values()

@@ -46,7 +46,7 @@ DETAILS: Mapping[str, str] = {
 """The columns of `details`, each after ``llm_``, and their kinds."""
 _NO_TEXT = "no text is written"
 _OF_TEXTS = {
-    **dict.fromkeys(("system", "examples"), "put it into the template"),
+    **dict.fromkeys(("system", "examples", "messages"), "put it into the template"),
     **dict.fromkeys(("n", "temperature", "top_p", "max_tokens", "seed"), _NO_TEXT),
     **dict.fromkeys(("stop", "reasoning_effort", "output_retries"), _NO_TEXT),
     "service_tier": "embeddings have one price",
@@ -126,7 +126,8 @@ class Shape:
 class Task:
     """What a plan comes to, before there is data."""
 
-    template: str
+    template: str | None
+    """None where the last turn of a row's `messages` is its prompt."""
     verb: Verb
     shape: Shape
     settings: Settings
@@ -215,7 +216,7 @@ def check_options(verb: Verb, given: Iterable[str]) -> None:
 
 
 def make_task(
-    template: str, keys: Any, verb: Verb, shape: Shape, settings: Settings
+    template: str | None, keys: Any, verb: Verb, shape: Shape, settings: Settings
 ) -> Task:
     """Build a task.
 
@@ -231,11 +232,16 @@ def make_task(
     if verb == "embed":
         unset = {name: getattr(Settings(), name) for name in _OF_TEXTS}
         settings = replace(settings, **{**unset, "max_tokens": 0})  # none come back
+    if settings.messages is not None:
+        template = template or None  # an empty one would be an empty turn
+    elif template is None:
+        msg = f"{verb} needs a template; it may be left out with messages= alone"
+        raise InvalidTypeError(msg)
     keys = _kept(keys)
     parsed = parsed_keys(verb, keys, shape)
     shape = _with_offsets(shape, parsed)
     described = keys if verb == "classify" and isinstance(keys, Mapping) else None
-    asked = _constant(template)
+    asked = "" if template is None else _constant(template)
     output = output_of(verb, parsed, shape, asked=asked, described=described)
     return Task(template, verb, shape, settings, output, keys)
 

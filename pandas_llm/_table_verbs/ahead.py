@@ -137,7 +137,7 @@ def estimate(
 def submit(
     data: Table | Rows,
     /,
-    template: str,
+    template: str | None = None,
     keys: Any = None,
     *,
     verb: Verb | None = None,
@@ -202,9 +202,6 @@ def _plan(
     if name not in _BY_ROW:
         listed = ", ".join(map(repr, (*_BY_ROW, "matches", "filter")))
         msg = f"verb must be one of {listed}, not {verb!r}"
-        raise InvalidValueError(msg)
-    if template is None and name != "embed":
-        msg = f"{name} needs a template"
         raise InvalidValueError(msg)
     arguments = {"template": template, "keys": keys, "options": options}
     return make_plan(name, arguments)

@@ -70,6 +70,7 @@ _SAMPLES = {
 }
 """Arguments in the example of a twin, by required parameter."""
 _CALLS = {
+    "complete": ['"On: ${text}"'],
     "embed": ['"text"'],
     "merge": ['df, on="text"'],
     "nlargest": ['1, "Is ${left.text} longer than ${right.text}?"'],
@@ -109,6 +110,9 @@ def _called(definition: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any
     signature, name = inspect.signature(definition), definition.__name__
     own = signature.parameters
     taken = {**own, **options.OPTIONS}
+    may_be_none = "template" in own and own["template"].annotation == "str | None"
+    if may_be_none and len(args) < 2 and kwargs.get("messages") is not None:  # noqa: PLR2004 - the data alone
+        kwargs.setdefault("template", None)
     foreign = [
         f"no {given}: {hint}"
         for given, value in kwargs.items()

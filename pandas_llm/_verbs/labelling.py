@@ -22,14 +22,14 @@ _CASCADE = ("cascade", "accuracy", "delta", "thresholds")
 
 @overload
 def classify(
-    data: Rows, template: str, labels: Any, **options: Unpack[LabelOptions]
+    data: Rows, template: str | None, labels: Any, **options: Unpack[LabelOptions]
 ) -> list[Any]: ...
 
 
 @overload
 def classify(
     data: Table,
-    template: str,
+    template: str | None,
     labels: Any,
     *,
     name: str = ...,
@@ -52,20 +52,20 @@ def classify(
 
 @overload
 def classify(
-    data: Table, template: str, labels: Any, **options: Unpack[LabelOptions]
+    data: Table, template: str | None, labels: Any, **options: Unpack[LabelOptions]
 ) -> pd.DataFrame: ...
 
 
 @overload
 def classify(
-    data: Foreign, template: str, labels: Any, **options: Unpack[LabelOptions]
+    data: Foreign, template: str | None, labels: Any, **options: Unpack[LabelOptions]
 ) -> Any: ...
 
 
 @verb
 def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
     data: Table | Rows | Foreign,
-    template: str,
+    template: str | None,
     labels: Any,
     *,
     name: str | None = None,
@@ -91,7 +91,7 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
     data : DataFrame, Series, list of dicts or texts, Polars or Arrow table
         The rows; texts are ``${value}``.
     template : str
-        The prompt, with ``${column}`` for values.
+        The prompt, with ``${column}`` for values; as for `generate`.
     labels : list of str, or mapping of str to str
         The labels, or each label with its description.
     name : str, optional
