@@ -195,6 +195,11 @@ class RateLimiter:
             self._limits.share(part, self._now(), self._sent)
 
     @property
+    def told(self) -> bool:
+        """Whether a limit is known, by the caller or by headers."""
+        return self._limits.told
+
+    @property
     def wanting(self) -> bool:
         """Whether requests wait for a limit."""
         return bool(self._queue)

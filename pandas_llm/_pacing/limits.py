@@ -101,6 +101,11 @@ class Limits:
         buckets = (*self._explicit, *mirrors)
         self.buckets = tuple(bucket for bucket in buckets if bucket is not None)
 
+    @property
+    def told(self) -> bool:
+        """Whether the caller or headers have stated a limit."""
+        return any((*self._explicit, *self._mirrors))
+
     def advance(self, now: float, sent: Amounts) -> None:
         """Fill all buckets up to now."""
         for bucket in self.buckets:

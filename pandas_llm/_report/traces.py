@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from pandas_llm import environment
 from pandas_llm.errors import ConfigurationError, LLMError
+from pandas_llm.turns import of_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -239,12 +240,9 @@ def _asked(request: Request, n: int, *, embeds: bool) -> dict[str, Any]:
 
 def _written(request: Request) -> dict[str, str]:
     """Return a request's texts, as the conventions write messages."""
-    turns = [
-        turn
-        for prompt, reply in request.spec.examples
-        for turn in (("user", prompt), ("assistant", reply))
-    ]
-    turns += [("user", request.prompt), *request.followup]
+    asked = ("user", request.prompt)
+    shared = of_pairs(request.spec.examples)
+    turns = (*shared, *request.before, asked, *request.followup)
     known = {"gen_ai.input.messages": _json([_message(*turn) for turn in turns])}
     if request.system is not None:
         part = {"type": "text", "content": request.system}

@@ -64,6 +64,9 @@ class TaskRun:
     `step` follows the verb in the name of its span, where a run is not all of a call.
     """
 
+    unlimited = False
+    """Whether no limit of the account was known at the end."""
+
     def __init__(  # noqa: PLR0913 - all by name but the first two
         self,
         task: Task,
@@ -188,6 +191,7 @@ class TaskRun:
             try:
                 await engine.execute(feed, settings.deadline)
             finally:
+                self.unlimited = not any(one.pace.limiter.told for one in clients)
                 self.facts |= client.negotiation.facts(client.spec)
                 if setup.cache is not None:
                     setup.cache.flush()
@@ -299,6 +303,13 @@ class TaskRun:
             warn(
                 f"{model} refuses {dropped}: all rows were sent without, so leave it "
                 "out of the call",
+                LLMWarning,
+            )
+        if self.headroom.part and self.unlimited and self.events.totals.requests:
+            warn(
+                "headroom= has left nothing to others: neither headers nor options "
+                "tell the account's limits. Pass what it has as requests_per_minute= "
+                "or tokens_per_minute=",
                 LLMWarning,
             )
         if self.broken:

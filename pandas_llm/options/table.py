@@ -145,8 +145,7 @@ class Options(TypedDict, total=False):
     headroom: Annotated[
         float,
         Option(
-            "The part of the known limits that is left to others: 0.2 is a fifth; see "
-            "`Progress.headroom`.",
+            "The part of the account's known limits to leave to others.",
             rules.PART,
             0.0,
         ),
@@ -290,8 +289,7 @@ class Options(TypedDict, total=False):
     trace: Annotated[
         bool | Literal["content"],
         Option(
-            "Spans and metrics of the run by OpenTelemetry; with prompts and answers "
-            'where it is "content".',
+            'Spans and metrics by OpenTelemetry; with all texts by "content".',
             rules.one_of(*rules.BOOLEANS, "content"),
             default=False,
         ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import pickle
 import time
 
 import pandas as pd
@@ -80,6 +82,25 @@ def test_what_is_set_holds_for_the_later_runs_of_a_verb(simulator):
     frame.llm.agg("Sum up", "text", **given)
     assert parts[0] == 0.1
     assert set(parts[1:]) == {0.4}
+
+
+def test_headroom_of_limits_that_nobody_tells_is_warned_of(simulator):
+    with pytest.warns(pandas_llm.LLMWarning, match="requests_per_minute="):
+        ask(simulator(), 3, headroom=0.2)
+    ask(simulator(requests_per_minute=60_000), 3, headroom=0.2)
+    ask(simulator(), 3, headroom=0.2, tokens_per_minute=1e6)
+    ask(simulator(), 3)
+
+
+def test_a_progress_can_be_kept_copied_and_compared(simulator):
+    seen = []
+    ask(simulator(), 3, progress=seen.append)
+    last = seen[-1]
+    copied = pickle.loads(pickle.dumps(last))
+    assert (copied, copied.done, copied.headroom) == (last, 3, 0.0)
+    assert dataclasses.asdict(last)["rows"] == 3
+    assert dataclasses.replace(last, done=2).done == 2
+    assert repr(last).startswith("Progress(rows=3,")
 
 
 @pytest.mark.parametrize("part", [1, 1.5, -0.1, "0.2", None, True, float("nan")])

@@ -521,6 +521,18 @@ def test_no_content_unless_it_is_asked_for(simulator, seen, monkeypatch, wanted,
         assert answer["finish_reason"] == "stop"
 
 
+def test_a_rows_own_turns_are_content_too(simulator, seen):
+    said = [("user", "Earlier"), ("assistant", "Then")]
+    turns = [{"role": role, "content": text} for role, text in said]
+    frame = pd.DataFrame({"city": ["Oslo"], "chat": [turns]})
+    given = here(simulator(), trace="content", messages="chat")
+    frame.llm.complete("On ${city}", **given)
+    told = json.loads(seen()[0].attributes["gen_ai.input.messages"])
+    assert [turn["parts"][0]["content"] for turn in told] == [
+        *("Earlier", "Then", "On Oslo")
+    ]
+
+
 def test_no_key_is_in_any_span(simulator, seen):
     place = here(simulator(), trace="content", headers={"x-token": "SECRET-HEADER"})
     CITIES.llm.complete("On ${value}", **place)
