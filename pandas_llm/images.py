@@ -129,6 +129,9 @@ def surplus(request: Request) -> int:
 
 def _check(images: Sequence[Image], limits: ImageLimits, name: str) -> None:
     for image in images:
+        if not (image.media_type or limits.fetches):
+            msg = f"{name} fetches no images: download {_short(image.source)}, and pass"
+            raise ImageError(f"{msg} the file or its bytes")
         if image.media_type and image.media_type not in limits.types:
             known = " or ".join(kind.removeprefix("image/") for kind in limits.types)
             msg = f"{_named(image)} is no type that {name} takes: convert it to {known}"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pandas_llm.errors import LLMError
 
-SchemaMode = Literal["json_schema", "json_object", "prompt"]
+SchemaMode = Literal["json_schema", "json_object", "tool", "prompt"]
 
 
 class Endpoint(NamedTuple):
@@ -36,6 +36,8 @@ class Endpoint(NamedTuple):
     """None where texts are asked for; for vectors their length, 0 the model's own."""
     path: Path | None = None
     """The file of a model on this machine; its digest is then the address."""
+    region: str | None = None
+    """AWS' region that requests are signed for; None where they need no signature."""
 
     def __repr__(self) -> str:
         """Show all but the key and the headers, which may hold one."""
@@ -124,6 +126,8 @@ class ImageLimits(NamedTuple):
     together: int
     """Those of one request."""
     types: tuple[str, ...] = ("image/png", "image/jpeg", "image/gif", "image/webp")
+    fetches: bool = True
+    """Whether it fetches an image from an http address."""
 
 
 class Request(NamedTuple):
@@ -277,6 +281,11 @@ class Capabilities:
     """Whether answers hold the logarithms of their tokens' probabilities."""
     wire: int = 0
     """Bytes that each vector takes in an answer; 0 when not known yet."""
+
+    @property
+    def held(self) -> bool:
+        """Whether a schema is sent as a field of its own."""
+        return self.schema in ("json_schema", "tool")
 
 
 class Outcome(NamedTuple):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from pandas_llm._aws import Signer
 from pandas_llm._engine.address import SIMULATED, account
 from pandas_llm._engine.client import Client
+from pandas_llm._engine.endpoint import redacted
 from pandas_llm._engine.pace import Pace
 from pandas_llm._engine.sender import Parts
 from pandas_llm._engine.transport import Transport, open_connections
@@ -62,7 +64,9 @@ async def open_client(
     settings = setup.settings
     if endpoint.path is not None and not settings.replay:
         return await _open_file(stack, endpoint, endpoint.path, setup)
-    transport = await stack.enter_async_context(Transport(settings))
+    region = None if settings.replay else endpoint.region
+    unopened = Signed(settings, region) if region else Transport(settings)
+    transport = await stack.enter_async_context(unopened)
     reached = endpoint
     if endpoint.base_url == SIMULATED and not settings.replay:
         reached = endpoint._replace(base_url=await _simulator(stack))
@@ -182,6 +186,25 @@ class Loopback(Transport):
         except ProviderError:
             self._server.check()
             raise
+
+
+class Signed(Transport):
+    """Signs each request for AWS just before it leaves: what is signed is sent."""
+
+    def __init__(self, settings: Settings, region: str) -> None:
+        super().__init__(settings)
+        self._region = region
+
+    async def __aenter__(self) -> Self:
+        """Find the credentials, before a row is asked."""
+        self._signer = await asyncio.to_thread(Signer, self._region)
+        return await super().__aenter__()
+
+    async def send(self, request: HTTPRequest, *, once: bool = False) -> HTTPResponse:
+        """Sign a request and send it."""
+        signed = await self._signer.signed(request)
+        response = await super().send(signed, once=once)
+        return redacted(response, self._signer.secrets)
 
 
 class InProcess(Transport):

@@ -80,7 +80,8 @@ async def _begin(
 ) -> None:
     """Create one batch, noted first; an unclear answer is cleared up by the list."""
     name = f"{book.state.id}-{token_hex(8)}"
-    file = await upload.uploaded(lines)
+    ahead = sum(map(len, lines)) > upload.batches.inline or book.state.waiting
+    file = await upload.uploaded(lines) if ahead else ""
     part = Part("", len(lines), name=name, file=file, noted=time.time())
     part.tokens = round(tokens)
     part.waiting = bool(file and book.state.waiting)  # behind those that wait
@@ -116,6 +117,7 @@ async def _launch(
         book.notes.append(str(upload.unclear(part.requests, why)))
         raise
     except QueueFullError as error:
+        part.file = part.file or await upload.uploaded(lines)  # it has to wait there
         if not part.file:
             book.drop(part)
             raise

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 from pandas_llm.providers import bodies, failures, streams
-from pandas_llm.providers.batches import AnthropicBatches
+from pandas_llm.providers.anthropic_batches import AnthropicBatches
 from pandas_llm.providers.dialect import Dialect
 from pandas_llm.providers.headers import limit_names, quota
 from pandas_llm.providers.negotiation import merged

@@ -12,12 +12,14 @@ from pandas_llm.providers.bodies import amount
 from pandas_llm.providers.dialect import Bundling, Vectors
 from pandas_llm.providers.headers import limit_names
 from pandas_llm.providers.openai import OpenAI
+from pandas_llm.providers.openai_batches import AzureBatches, MistralBatches
 from pandas_llm.providers.registry import Preset
 from pandas_llm.types import Capabilities, ImageLimits, Tokens, Used
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pandas_llm.providers.batches import Batches
     from pandas_llm.providers.dialect import Body, Schema
     from pandas_llm.types import Endpoint, Spec
 
@@ -28,7 +30,7 @@ class Server(OpenAI):
     """A server that knows the older field for the longest answer, without tiers."""
 
     capabilities = Capabilities(max_tokens="max_tokens")
-    batches = None
+    batches: ClassVar[type[Batches] | None] = None
     tiers: ClassVar[Mapping[str, str]] = {}
 
 
@@ -125,6 +127,7 @@ class DeepSeek(Server):
 class Mistral(Server):
     """Mistral answers 422 to fields that it does not know."""
 
+    batches = MistralBatches
     names: ClassVar[Mapping[str, str]] = {
         "seed": "random_seed",
         "dimensions": "output_dimension",
@@ -145,7 +148,7 @@ class Azure(OpenAI):
     model, or the classic ``…/openai/deployments/NAME?api-version=…``.
     """
 
-    batches = None
+    batches = AzureBatches
     key_header = "api-key"
 
     def url(self, endpoint: Endpoint) -> str:

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 from pandas_llm.errors import PromptFilteredError
 from pandas_llm.providers import bodies, failures, streams
 from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
+from pandas_llm.providers.google_batches import GoogleBatches
 from pandas_llm.providers.negotiation import merged
 from pandas_llm.providers.registry import Preset
 from pandas_llm.types import Capabilities, Choice, ImageLimits, Reply, Tokens, Used
@@ -40,6 +41,7 @@ class Google(Dialect):
     """Gemini has refused two turns of one role in a row."""
     ending = b'""}]}]}'
     embeds = Bundling(100)
+    batches = GoogleBatches
     key_header = "x-goog-api-key"
     names: ClassVar[Mapping[str, str]] = {
         "top_p": "topP",

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pandas_llm._replies import ending
 from pandas_llm.errors import MalformedReplyError
 from pandas_llm.providers import bodies, failures, streams
-from pandas_llm.providers.batches import OpenAIBatches
 from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
 from pandas_llm.providers.headers import LIMITS, quotas
+from pandas_llm.providers.openai_batches import OpenAIBatches
 from pandas_llm.providers.registry import Preset
 from pandas_llm.types import (
     Capabilities,

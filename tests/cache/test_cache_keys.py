@@ -297,10 +297,12 @@ CASES: dict[str, Case] = {
     "google": of("google/gemini", "/v1beta"),
     "google: generate": of("google/gemini", "/v1beta", verb="generate"),
     "ollama": of("ollama/qwen3", "/v1"),
+    "bedrock": of("bedrock/us.amazon.nova-lite-v1:0", ""),
     "mistral": of("mistral/large", "/v1"),
     "groq": of("groq/llama", "/v1"),
     "openai: embed": of("openai/ada", "/v1", verb="embed", template="text"),
     "google: embed": of("google/gecko", "/v1beta", verb="embed", template="text"),
+    "bedrock: embed": of("bedrock/titan", "", verb="embed", template="text"),
     "ollama: embed": of("ollama/nomic", "/v1", verb="embed", template="text"),
     "azure: embed": of("azure/ada", "/openai/v1", verb="embed", template="text"),
 }

@@ -33,6 +33,7 @@ PROVIDERS = {
     "azure": "",
     "anthropic": "/v1",
     "google": "/v1beta",
+    "bedrock": "",
     "ollama": "/v1",
 }
 
@@ -124,7 +125,11 @@ def test_addresses_are_given_to_the_provider(simulator, provider):
     url = "https://example.org/pictures/cat.png?size=2"
     frame = pd.DataFrame({"name": ["x"], "photo": [url]})
     out = asked(frame, server, provider)
-    assert f"[image at {url}]" in out.loc[0, "completion"]
+    if provider == "bedrock":
+        assert "bedrock fetches no images: download https://exa" in out.loc[0, "why"]
+        assert server.stats()["requests"] == 0
+    else:
+        assert f"[image at {url}]" in out.loc[0, "completion"]
 
 
 def test_records_and_second_tries_have_the_images_too(simulator, provider):

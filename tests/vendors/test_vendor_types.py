@@ -138,8 +138,8 @@ def test_every_provider_is_held_against_a_type():
     held = {*CHAT, "openai-responses", "anthropic", "google"}
     # Mistral's package is another one: its own field for the seed is all that differs
     apart = {"sim", "mistral", "tiny", "gguf"}  # run here, the last two as llama.cpp is
-    decide = {"openai-decisions", "systemone"}  # tests of their own hold them
-    assert held == providers.presets().keys() - apart - decide
+    own = {"openai-decisions", "systemone", "bedrock"}  # tests of their own hold them
+    assert held == providers.presets().keys() - apart - own
 
 
 @pytest.mark.parametrize("spec", SPECS)
