@@ -158,9 +158,12 @@ class Call:
         attributes = calls.shared | _asked(self._request, self._n, embeds=calls.embeds)
         if trace.content and not calls.embeds:
             attributes |= _written(self._request)
-        self._begun = time.perf_counter()
+        self._begun, self._left = time.time_ns(), time.perf_counter_ns()
         self._span = trace.tracer.start_span(
-            calls.name, kind=trace.api.SpanKind.CLIENT, attributes=attributes
+            calls.name,
+            kind=trace.api.SpanKind.CLIENT,
+            attributes=attributes,
+            start_time=self._begun,
         )
         self._token = trace.context.attach(trace.api.set_span_in_context(self._span))
 
@@ -215,9 +218,10 @@ class Call:
         self._trace.tokens.record(tokens, {**measured, "gen_ai.token.type": kind})
 
     def _end(self, measured: Mapping[str, Any]) -> None:
-        self._trace.seconds.record(time.perf_counter() - self._begun, measured)
+        took = time.perf_counter_ns() - self._left  # of the span, to the nanosecond
+        self._trace.seconds.record(took / 1e9, measured)
         self._trace.context.detach(self._token)
-        self._span.end()
+        self._span.end(self._begun + took)
 
 
 def _asked(request: Request, n: int, *, embeds: bool) -> dict[str, Any]:
