@@ -7,6 +7,7 @@ the providers to say that the caller has set.
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
@@ -259,6 +260,5 @@ def _message(role: str, text: str, **more: Any) -> dict[str, Any]:
 
 
 def _json(value: Any) -> str:
-    import orjson  # loaded by then: replies are read with it
-
-    return orjson.dumps(value).decode()
+    # half a surrogate, which a cell may hold, would break an exporter
+    return json.dumps(value, ensure_ascii=False).encode(errors="replace").decode()
