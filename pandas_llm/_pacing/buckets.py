@@ -153,6 +153,7 @@ class Mirror(Bucket):
 
     __slots__ = (
         "_drift",
+        "_kept",
         "_newest",
         "_quota",
         "_scatter",
@@ -183,7 +184,7 @@ class Mirror(Bucket):
             self.size -= self.reserve
         self.shift = 0.0
         """All that the line was moved by, to compute the level at any time."""
-        self._drift = 0.0
+        self._drift = self._kept = 0.0
         self._newest = ticket.mark[unit]
         self._told = ticket.sent
         self._scatter = (0.0, 0.0)
@@ -211,13 +212,19 @@ class Mirror(Bucket):
             self._move(ticket.amounts[self.unit] - used)
 
     def keep(self, headroom: float) -> None:
-        """Leave a part of a budget to others; of a pace explicit buckets do."""
+        """Keep a part back for others, by the server's own count of what is left."""
+        if headroom == self._kept:
+            return
+        self._kept = headroom
+        if not self.budget:
+            total = self.size + self.reserve
+            self._hold_back(min(max(_RESERVE, headroom) * total, total - 1.0))
+            return
         limit = self._quota[0] or 0.0
         more = headroom * limit - self.reserve
-        if more:
-            self.reserve += more
-            self.size = max(1.0, limit - self.reserve)
-            self._move(-more)
+        self.reserve += more
+        self.size = max(1.0, limit - self.reserve)
+        self._move(-more)
 
     def measure(
         self, ticket: Ticket, quota: Quota, now: float, sent: float, *, refused: bool
@@ -244,7 +251,8 @@ class Mirror(Bucket):
             full = left + 2 * amount >= near
             self._learn_drift(error / (4.0 * age), elapsed / age if full else 0.0)
         self._move(0.6 * error)
-        if self.reserve > _RESERVE * (self.size + self.reserve):
+        least = max(_RESERVE, self._kept)
+        if self.reserve > least * (self.size + self.reserve):
             self._hold_back(0.995 * self.reserve)
 
     def refused(self, ticket: Ticket, sent: float) -> bool:
@@ -280,7 +288,8 @@ class Mirror(Bucket):
 
     def _hold_back(self, reserve: float) -> None:
         if not self.budget:
-            more = min(reserve, 0.5 * (self.size + self.reserve)) - self.reserve
+            most = max(0.5, self._kept) * (self.size + self.reserve)
+            more = min(reserve, most) - self.reserve
             self.reserve += more
             self.size -= more
             self._move(-more)

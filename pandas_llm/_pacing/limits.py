@@ -81,12 +81,12 @@ class Limits:
             limits = [stated[unit] for stated, _ in self.bounds if unit < len(stated)]
             rates = [limit / 60 for limit in limits if limit is not None and limit > 0]
             mirror, part, burst = self._mirrors[unit], self.part, 0.0
-            if mirror is not None and mirror.budget:
+            if mirror is not None:
                 mirror.keep(headroom)
-            elif mirror is not None and (part is not None or headroom > 0):
-                if part is None and not any(rate < mirror.rate for rate in rates):
-                    burst = mirror.size * (1.0 - headroom)
-                rates.append(mirror.rate)
+                if not mirror.budget and (part is not None or headroom > 0):
+                    if part is None and not any(rate < mirror.rate for rate in rates):
+                        burst = (mirror.size + mirror.reserve) * (1.0 - headroom)
+                    rates.append(mirror.rate)
             bucket = self._explicit[unit]
             rate = min(rates, default=0.0) * (1.0 - headroom)
             self._explicit[unit] = explicit(

@@ -260,5 +260,4 @@ def _message(role: str, text: str, **more: Any) -> dict[str, Any]:
 
 
 def _json(value: Any) -> str:
-    # half a surrogate, which a cell may hold, would break an exporter
-    return json.dumps(value, ensure_ascii=False).encode(errors="replace").decode()
+    return json.dumps(value, ensure_ascii=False)

@@ -551,6 +551,24 @@ def test_others_who_take_more_than_the_headroom_are_made_room_for():
     assert client.share < 0.03
 
 
+def test_a_server_that_counts_twice_as_much_still_has_something_left_for_others():
+    levels, meter = [], by_tokens()
+
+    def double(server: Server) -> None:
+        receive = server.receive
+
+        def counted(used: float, reply: Callable[..., None]) -> None:
+            receive(2 * used, reply)
+            levels.append(meter.level / meter.size)
+
+        server.receive = counted
+
+    client = simulate(rows=1500, tokens=meter, headroom=left(0.4), before=double)
+    steady = sorted(levels[300:])
+    assert steady[len(steady) // 20] > 0.35
+    assert client.share < 0.01
+
+
 def test_of_a_daily_budget_a_part_is_kept():
     day = Meter(1000 / 86_400, 1000, period=86_400)
     client = simulate(rows=810, requests=day, headroom=left(0.2))
