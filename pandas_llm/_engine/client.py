@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pandas_llm import images
+from pandas_llm import attachments
 from pandas_llm._engine.by_words import IN_WORDS, ByWords
 from pandas_llm._engine.endpoint import masked, secrets
 from pandas_llm._engine.events import NO_TOKENS, Tally
@@ -198,7 +198,7 @@ class Client:
         reply: Reply | None = None
         error: LLMError | None
         try:
-            if request.images:
+            if request.attachments:
                 request = await self._loaded(request, tally)
             reply, choices = await self._choices(request, events, tally)
             error, understood = choices.mark, choices.records
@@ -227,11 +227,12 @@ class Client:
         return Outcome(records, error, tally.attempts, seconds, reply, tally.tokens)
 
     async def _loaded(self, request: Request, tally: Tally) -> Request:
-        """Read the images of a request, if the provider takes them."""
-        limits, name = self.provider.images, self.endpoint.provider
-        request = await images.load(request, limits, name)
-        tally.images = images.weight(request)
-        tally.surplus = images.surplus(request)
+        """Read the images and files of a request, if the provider takes them."""
+        name = self.endpoint.provider
+        request = await attachments.load(request, self.provider, name)
+        tally.attached = attachments.weight(request, self.provider)
+        tally.surplus = attachments.surplus(request)
+        tally.sound = attachments.has_sound(request)
         return request
 
     async def complete_bundle(
@@ -294,6 +295,7 @@ class Client:
                     else:
                         part = read(choice, cells)
                 except OutputError as error:
+                    error.raw = choice.raw
                     wrong = choices.miss(error) or wrong
                 else:
                     unfounded = choices.add(choice, *part)

@@ -106,9 +106,10 @@ def _client(
         raise ConfigurationError(msg)
     spec = replace(spec, model=endpoint.model)
     provider = connect(reached)
-    if settings.images and getattr(provider, "images", None) is None:
-        msg = f"images= is set, and the provider {endpoint.provider!r} takes none"
-        raise ConfigurationError(msg)
+    for option in ("images", "files"):
+        if getattr(settings, option) and getattr(provider, option, None) is None:
+            msg = f"{option}= is set, and the provider {endpoint.provider!r} takes none"
+            raise ConfigurationError(msg)
     if getattr(provider, "decides", False):
         _check_questions(endpoint.provider, provider, output, settings)
     trace, calls = setup.trace, None

@@ -117,7 +117,7 @@ class Sender:
     ) -> Reply:
         """Send a request for `n` choices until there is a reply, or raise."""
         spec = request.spec
-        weight = tally.weight = estimate_tokens(request.text) + tally.images
+        weight = tally.weight = estimate_tokens(request.text) + tally.attached
         calibration = self._pace.calibration
         tally.standard = tally.standard or spec.tier is None
         while True:
@@ -232,7 +232,8 @@ class Sender:
         allowed, n = allowance(spec)
         _, output = self._pace.calibration.worst(tally.weight, allowed, n)
         size, hour = len(http.body) - tally.surplus, _HOUR in http.body
-        cost = self._pace.prices.most(size, output, spec.tier, hour=hour)
+        most = self._pace.prices.most
+        cost = most(size, output, spec.tier, hour=hour, sound=tally.sound)
         while not events.budget.reserve(cost):
             if events.budget.holders == 0:
                 limit, spent = events.budget.limit, events.budget.spent

@@ -10,7 +10,7 @@ from functools import partial
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pandas_llm import images
+from pandas_llm import attachments
 from pandas_llm._display import Table
 from pandas_llm._engine import Feed, offline_client, resolve_endpoint
 from pandas_llm._pacing import Prices, estimate_tokens
@@ -143,6 +143,8 @@ class _Unsent:
     weights: float
     cached: int
     prices: Prices
+    heard: float = 0.0
+    """Those of the weights that are audio."""
     written: float | None = None
     """Tokens of the answers that are kept, the mean; None without any."""
     each: int = 1
@@ -192,7 +194,9 @@ def _unpiloted(task: Task, found: _Unsent) -> Estimate:
     """Estimate by characters, and by the form that is asked for or kept answers."""
     requests = len(found.positions) * found.each
     out = written(task) if found.written is None else found.written / found.each
-    each = Tokens(round(found.weights / max(1, len(found.positions))), round(out))
+    count = max(1, len(found.positions))
+    each = Tokens(round(found.weights / count), round(out))
+    each = each._replace(audio=round(found.heard / count))
     tier, batch = task.settings.service_tier, task.settings.batch
     return Estimate(
         found.rows,
@@ -219,7 +223,7 @@ async def awarn_of_cost(task: Task, data: Any) -> None:
 def _is_large(task: Task, data: Any) -> bool:
     """Return whether a run has many rows, a known price, and nothing to bound it."""
     settings = task.settings
-    if settings.max_cost is not None or settings.replay or settings.images:
+    if settings.max_cost is not None or settings.replay or settings.attaches:
         return False
     if not (settings.model and hasattr(data, "__len__") and len(data) >= _MANY):
         return False
@@ -280,7 +284,9 @@ async def _looked_at(task: Task, data: Any, at: Sequence[int] | None = None) -> 
             unsent.positions.append(item.position)
             system = item.request.system or ""
             unsent.weights += estimate_tokens(item.request.text + system)
-            unsent.weights += shared + images.weight(item.request)
+            unsent.weights += shared
+            unsent.weights += attachments.weight(item.request, client.provider)
+            unsent.heard += attachments.weight(item.request, client.provider, "audio/")
     unsent.cached = run.events.totals.cached
     kept = (run.outcomes.details or {}).values()
     counted = [one.output_tokens for one in kept if one.output_tokens]

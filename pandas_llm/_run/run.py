@@ -81,7 +81,7 @@ class TaskRun:
         self.source = source_of(data)
         self.prompts = prompts_of(task, self.source)
         self.task = task = quoting(task, self.prompts)
-        width, details = task.output.width, self.settings.details
+        width, details = task.output.width, bool(self.settings.details)
         rows, labels = self.source.rows, self.source.frame.index
         self.outcomes = Outcomes(rows, width, details=details, labels=labels)
         check_names(task)

@@ -64,6 +64,12 @@ class Program:
         if any(plan.refills for plan in plans):
             msg = f"{name} fills no columns: leave overwrite= and only_missing= out"
             raise InvalidTypeError(msg)
+        if any(plan.explains for plan in plans):
+            msg = f"{name} has no row for each question: leave error_column= out"
+            raise InvalidTypeError(msg)
+        if any(plan.verb == "complete" and plan.settings.n > 1 for plan in plans):
+            msg = f"{name} takes one answer to each question: n must be 1"
+            raise InvalidValueError(msg)
         if batches is not None and any(plan.settings.batch for plan in plans):
             msg = f"{name} takes no batch=True: {batches}"
             raise ConfigurationError(msg)

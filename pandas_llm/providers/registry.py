@@ -46,7 +46,7 @@ class Provider(Protocol):
 
     @property
     def images(self) -> ImageLimits | None:
-        """What images it takes; None for none."""
+        """What images it takes; None for none. `files` likewise, where it has that."""
 
     def build(
         self, request: Request, capabilities: Capabilities, n: int
