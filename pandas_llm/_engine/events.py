@@ -18,6 +18,7 @@ from pandas_llm.types import Tokens
 
 if TYPE_CHECKING:
     from pandas_llm._pacing import Ticket
+    from pandas_llm._report import Call
     from pandas_llm.errors import LLMError
     from pandas_llm.types import Outcome
 
@@ -70,6 +71,8 @@ class Tally:
     """Its place in the limiter's queue, while a request waits or is under way."""
     held: float | None = None
     """Dollars that are set aside for that request."""
+    call: Call | None = None
+    """The span of its request, where runs are traced."""
 
 
 @dataclass(slots=True)
