@@ -11,7 +11,7 @@ from pandas_llm import attachments
 from pandas_llm._engine.by_words import IN_WORDS, ByWords
 from pandas_llm._engine.endpoint import masked, secrets
 from pandas_llm._engine.events import NO_TOKENS, Tally
-from pandas_llm._engine.sender import Sender
+from pandas_llm._engine.sender import Sender, TracedSender
 from pandas_llm._replies import Choices, asked_again
 from pandas_llm.cache import Fingerprint, elsewhere
 from pandas_llm.errors import (
@@ -57,7 +57,10 @@ class Client:
         self.bundling = self._embeddings.most if self._embeddings else Bundling(1)
         """How much one request may hold."""
         self.transport = parts.transport
-        self._sender = Sender(parts, settings)
+        if parts.calls is None:
+            self._sender = Sender(parts, settings)
+        else:
+            self._sender = TracedSender(parts, settings, parts.calls)
         self.exchange = self._sender.plain
         self.negotiation = self._sender.negotiation
         self._output = parts.output

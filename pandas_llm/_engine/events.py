@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pandas_llm._pacing import Ticket
+    from pandas_llm._report import Call
     from pandas_llm.errors import LLMError
     from pandas_llm.types import Outcome
 
@@ -74,6 +75,8 @@ class Tally:
     """Dollars that are set aside for that request."""
     heard: Callable[[bool], None] | None = None
     """Hears once whether a request was answered, where other rows wait for that."""
+    call: Call | None = None
+    """The span of its request, where runs are traced."""
 
 
 @dataclass(slots=True)

@@ -24,6 +24,7 @@ from pandas_llm._pacing import (
     budget,
     shared_limiter,
 )
+from pandas_llm._report import Calls
 from pandas_llm.errors import ConfigurationError, LLMError, ProviderError
 from pandas_llm.providers import connect, models_of, nearest, slots_of, spoken
 from pandas_llm.redaction import Secret, shown
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pandas_llm._local import Llama
+    from pandas_llm._pacing import Headroom
     from pandas_llm._replies import Output
+    from pandas_llm._report import Trace
     from pandas_llm.cache import Cache
     from pandas_llm.options import Settings
     from pandas_llm.types import Endpoint, HTTPResponse, Spec
@@ -53,6 +56,8 @@ class Setup(NamedTuple):
     output: Output
     settings: Settings
     cache: Cache | None
+    headroom: Headroom | None = None
+    trace: Trace | None = None
 
 
 async def open_client(
@@ -71,7 +76,7 @@ async def open_client(
     elif not endpoint.model:
         model = await _only_model(endpoint, transport)
         endpoint = reached = endpoint._replace(model=model)
-    pace = _pace(stack, endpoint, reached, settings)
+    pace = _pace(stack, endpoint, reached, settings, setup.headroom)
     return _client(endpoint, reached, transport, setup, pace)
 
 
@@ -94,7 +99,7 @@ def _client(
     setup: Setup,
     pace: Pace,
 ) -> Client:
-    spec, output, settings, cache = setup
+    spec, output, settings, cache, *_ = setup
     if settings.max_cost is not None and not pace.prices.known:
         msg = (
             f"max_cost is set, and there is no price for {endpoint.model!r}: pass "
@@ -110,7 +115,12 @@ def _client(
             raise ConfigurationError(msg)
     if getattr(provider, "decides", False):
         _check_questions(endpoint.provider, provider, output, settings)
-    parts = Parts(endpoint, spec, provider, transport, output, pace, cache, reached)
+    trace, calls = setup.trace, None
+    if trace is not None:
+        calls = Calls(trace, endpoint, reached.base_url)
+    parts = Parts(
+        *(endpoint, spec, provider, transport, output, pace, cache, reached), calls
+    )
     return Client(parts, settings)
 
 
@@ -161,7 +171,8 @@ async def _open_file(
         transport = await stack.enter_async_context(Loopback(settings, server))
     else:
         transport = InProcess(settings, path)
-    pace = _pace(stack, endpoint, reached, replace(settings, concurrency=rows))
+    settings = replace(settings, concurrency=rows)
+    pace = _pace(stack, endpoint, reached, settings, setup.headroom)
     return _client(endpoint, reached, transport, setup, pace)
 
 
@@ -234,13 +245,16 @@ async def _simulator(stack: AsyncExitStack) -> str:
 
 
 def _pace(
-    stack: AsyncExitStack, endpoint: Endpoint, reached: Endpoint, settings: Settings
+    stack: AsyncExitStack,
+    endpoint: Endpoint,
+    reached: Endpoint,
+    settings: Settings,
+    headroom: Headroom | None,
 ) -> Pace:
     place = account(reached)
     limiter = shared_limiter(place)
-    stack.enter_context(
-        limiter.bound(settings.requests_per_minute, settings.tokens_per_minute)
-    )
+    per_minute = settings.requests_per_minute, settings.tokens_per_minute
+    stack.enter_context(limiter.bound(*per_minute, headroom))
     if (part := budget.get()) is not None:
         stack.enter_context(part(place, limiter))
     bound = None if settings.concurrency == "auto" else settings.concurrency

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from pandas_llm._engine.transport import Transport
     from pandas_llm._pacing import Ticket
     from pandas_llm._replies import Output
+    from pandas_llm._report import Calls
     from pandas_llm.cache import Cache
     from pandas_llm.options import Settings
     from pandas_llm.providers import Provider
@@ -85,6 +87,8 @@ class Parts:
     cache: Cache | None
     reached: Endpoint
     """Where requests go in fact: the simulator's has a port."""
+    calls: Calls | None = None
+    """The spans of its requests, where runs are traced."""
 
 
 class Sender:
@@ -302,6 +306,41 @@ class Sender:
             return error
         known = {"status": error.status, "code": error.code, "param": error.param}
         return type(error)(f"{error} {words}", **known, request_id=error.request_id)  # type: ignore[arg-type]
+
+
+class TracedSender(Sender):
+    """A sender whose requests have spans."""
+
+    def __init__(self, parts: Parts, settings: Settings, calls: Calls) -> None:
+        super().__init__(parts, settings)
+        self._calls = calls
+
+    async def send(
+        self, request: Request, n: int, events: Events, tally: Tally
+    ) -> Reply:
+        """Send a request; its span has all tries and ends with the reply."""
+        call = tally.call = self._calls.of(request, n)
+        try:
+            reply = await super().send(request, n, events, tally)
+        except BaseException as error:
+            call.failed(error)
+            raise
+        call.answered(reply)
+        return reply
+
+    async def _again(
+        self,
+        error: LLMError,
+        tally: Tally,
+        events: Events,
+        http: HTTPRequest,
+        *,
+        changed: bool,
+    ) -> None:
+        at = time.time_ns()
+        await super()._again(error, tally, events, http, changed=changed)
+        if tally.call is not None:
+            tally.call.retried(error, at)
 
 
 def _left(error: LLMError, tally: Tally) -> bool:

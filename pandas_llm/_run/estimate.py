@@ -16,8 +16,9 @@ from pandas_llm._engine import Feed, offline_client, resolve_endpoint
 from pandas_llm._pacing import Prices, estimate_tokens
 from pandas_llm._run import blocking
 from pandas_llm._run.guess import written
+from pandas_llm._run.ledger import Joint, joined
 from pandas_llm._run.rows import source_of
-from pandas_llm._run.run import TaskRun, collected
+from pandas_llm._run.run import TaskRun
 from pandas_llm.errors import InvalidValueError, LLMError, LLMWarning, warn
 from pandas_llm.types import Tokens
 
@@ -234,7 +235,7 @@ def _is_large(task: Task, data: Any) -> bool:
 async def _word(task: Task, data: Any) -> str | None:
     """Describe what a run may cost, by a look at rows from all over the frame."""
     spread, rows = range(0, len(data), len(data) // _LOOKS), len(data)
-    with suppress(LLMError), collected([]):  # the run itself raises and warns
+    with suppress(LLMError), joined(Joint()):  # the run itself raises and warns
         unsent = await _looked_at(task, data, spread)
         cost = _unpiloted(task, unsent).cost * rows / len(spread)
         if cost >= _DEAR:

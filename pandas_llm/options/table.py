@@ -142,6 +142,14 @@ class Options(TypedDict, total=False):
             rules.POSITIVE,
         ),
     ]
+    headroom: Annotated[
+        float,
+        Option(
+            "The part of the account's known limits to leave to others.",
+            rules.PART,
+            0.0,
+        ),
+    ]
     request_timeout: Annotated[
         float | timedelta, Option("Seconds for one request.", rules.SECONDS, 600.0)
     ]
@@ -296,6 +304,14 @@ class Options(TypedDict, total=False):
             default=False,
         ),
     ]
+    trace: Annotated[
+        bool | Literal["content"],
+        Option(
+            'Spans and metrics by OpenTelemetry; with all texts by "content".',
+            rules.FLAG_OR_CONTENT,
+            default=False,
+        ),
+    ]
     loop: Annotated[
         Loop,
         Option(
@@ -368,6 +384,7 @@ class Settings:
     concurrency: int | Literal["auto"]
     requests_per_minute: float | None
     tokens_per_minute: float | None
+    headroom: float
     request_timeout: float
     deadline: float | None
     max_retries: int
@@ -391,6 +408,7 @@ class Settings:
     progress: bool | Callable[[Progress], None] | None
     on_row: Callable[[int, Any, list[dict[str, Any]], str | None], None] | None
     details: bool | Literal["raw"]
+    trace: bool | Literal["content"]
     loop: Loop
     session: "aiohttp.ClientSession | None"
     ca: str | PathLike[str] | None

@@ -63,7 +63,7 @@ ONLY = {
 FILE_LINES, FUNCTION_LINES, FILES = 350, 40, 17
 """Docstrings do not count: examples and parameters shall not be saved on."""
 LONGER = {
-    "options/table.py": 400,
+    "options/table.py": 440,
 }
 """One list of all options."""
 PLAIN = {
