@@ -24,6 +24,7 @@ _HOST = re.compile(
     r"//(?:[\w-]+\.)*bedrock-runtime(?:-fips)?\.([a-z]+(?:-[a-z0-9]+)+)\."
 )
 """The host of an endpoint, of a VPC's too, up to its region."""
+_REGION = re.compile(r"[a-z]+(-[a-z]+)+-[0-9]+")
 
 
 def region_of(base_url: str = "") -> str:
@@ -32,17 +33,19 @@ def region_of(base_url: str = "") -> str:
     Raises
     ------
     ConfigurationError
-        If none of them tells; with the ways out.
+        If none of them tells, or what it tells is no region; with the ways out.
     """
     if match := _HOST.search(base_url):
         return match[1]
-    if name := environment.variable("AWS_REGION", "AWS_DEFAULT_REGION"):
-        return name
-    if find_spec("botocore") is not None:
+    name = environment.variable("AWS_REGION", "AWS_DEFAULT_REGION")
+    if not name and find_spec("botocore") is not None:
         with _told():
             name = _session().get_config_variable("region")
     if not name:
         raise ConfigurationError(ways_out("no AWS region is set"))
+    if not _REGION.fullmatch(name):
+        what = f"{name!r} is not the name of an AWS region, such as 'us-east-1'"
+        raise ConfigurationError(ways_out(what))
     return str(name)
 
 

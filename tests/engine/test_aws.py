@@ -103,6 +103,9 @@ sso_start_url = https://corp.example.org/start
     ("variables", "words"),
     [
         ({}, "no AWS region is set"),
+        ({"AWS_REGION": "us-east-1a"}, "'us-east-1a' is not the name of an AWS region"),
+        ({"AWS_REGION": "US East (Ohio)"}, "'US East (Ohio)' is not the name of"),
+        ({"AWS_DEFAULT_REGION": "EU-WEST-1"}, "'EU-WEST-1' is not the name of an AWS"),
         ({"AWS_REGION": "us-east-1"}, "no AWS credentials are found"),
         (
             {"AWS_REGION": "us-east-1", "AWS_PROFILE": "nobody"},
