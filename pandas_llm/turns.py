@@ -100,6 +100,8 @@ def _items(cell: Any, column: str, what: str) -> list[Any]:
             items = orjson.loads(text) if text else []
         except ValueError as error:
             msg = f"column {column!r} holds no {what} in JSON ({error}): {_short(cell)}"
+            if text.startswith("["):  # as to_csv writes lists
+                msg += "; Python's own text is read by ast.literal_eval, not as JSON"
             raise TurnsError(msg) from None
     items = _plain(items)
     if not isinstance(items, list):
