@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -23,21 +24,26 @@ from pandas_llm._pacing import (
     budget,
     shared_limiter,
 )
-from pandas_llm.errors import ConfigurationError, ProviderError
-from pandas_llm.providers import connect, models_of, nearest
+from pandas_llm._report import Calls
+from pandas_llm.errors import ConfigurationError, LLMError, ProviderError
+from pandas_llm.providers import connect, models_of, nearest, slots_of, spoken
 from pandas_llm.redaction import Secret, shown
-from pandas_llm.types import HTTPRequest
+from pandas_llm.types import Capabilities, HTTPRequest, Request
 
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
     from pathlib import Path
 
     from pandas_llm._local import Llama
+    from pandas_llm._pacing import Headroom
     from pandas_llm._replies import Output
+    from pandas_llm._report import Trace
     from pandas_llm.cache import Cache
     from pandas_llm.options import Settings
     from pandas_llm.types import Endpoint, HTTPResponse, Spec
 
+_GLANCE = 3.0
+"""Seconds in which a local server tells how many slots it has."""
 _LOCAL_ROWS = {"gguf": 4, "tiny": 1}
 """Rows at a time for a model's file, where `concurrency` is "auto"."""
 
@@ -50,6 +56,8 @@ class Setup(NamedTuple):
     output: Output
     settings: Settings
     cache: Cache | None
+    headroom: Headroom | None = None
+    trace: Trace | None = None
 
 
 async def open_client(
@@ -68,7 +76,7 @@ async def open_client(
     elif not endpoint.model:
         model = await _only_model(endpoint, transport)
         endpoint = reached = endpoint._replace(model=model)
-    pace = _pace(stack, endpoint, reached, settings)
+    pace = _pace(stack, endpoint, reached, settings, setup.headroom)
     return _client(endpoint, reached, transport, setup, pace)
 
 
@@ -91,7 +99,7 @@ def _client(
     setup: Setup,
     pace: Pace,
 ) -> Client:
-    spec, output, settings, cache = setup
+    spec, output, settings, cache, *_ = setup
     if settings.max_cost is not None and not pace.prices.known:
         msg = (
             f"max_cost is set, and there is no price for {endpoint.model!r}: pass "
@@ -101,12 +109,18 @@ def _client(
         raise ConfigurationError(msg)
     spec = replace(spec, model=endpoint.model)
     provider = connect(reached)
-    if settings.images and getattr(provider, "images", None) is None:
-        msg = f"images= is set, and the provider {endpoint.provider!r} takes none"
-        raise ConfigurationError(msg)
+    for option in ("images", "files"):
+        if getattr(settings, option) and getattr(provider, option, None) is None:
+            msg = f"{option}= is set, and the provider {endpoint.provider!r} takes none"
+            raise ConfigurationError(msg)
     if getattr(provider, "decides", False):
         _check_questions(endpoint.provider, provider, output, settings)
-    parts = Parts(endpoint, spec, provider, transport, output, pace, cache, reached)
+    trace, calls = setup.trace, None
+    if trace is not None:
+        calls = Calls(trace, endpoint, reached.base_url)
+    parts = Parts(
+        *(endpoint, spec, provider, transport, output, pace, cache, reached), calls
+    )
     return Client(parts, settings)
 
 
@@ -157,8 +171,23 @@ async def _open_file(
         transport = await stack.enter_async_context(Loopback(settings, server))
     else:
         transport = InProcess(settings, path)
-    pace = _pace(stack, endpoint, reached, replace(settings, concurrency=rows))
+    settings = replace(settings, concurrency=rows)
+    pace = _pace(stack, endpoint, reached, settings, setup.headroom)
     return _client(endpoint, reached, transport, setup, pace)
+
+
+async def keep_to_slots(client: Client) -> None:
+    """Send llama.cpp as many rows at once as it has slots: each has its own cache."""
+    if not client.pace.concurrency.auto or spoken(client.endpoint) != "llamacpp":
+        return
+    request = client.provider.build(Request(client.spec, ""), Capabilities(), 1)
+    place, found, _ = request.url.partition("/v1/")
+    with suppress(LLMError, TimeoutError):
+        async with asyncio.timeout(_GLANCE):
+            asked = HTTPRequest(f"{place}/props", request.headers, b"")
+            slots = slots_of(await client.transport.get(asked)) if found else 0
+        if slots:
+            client.pace.keep_below(slots)
 
 
 class Loopback(Transport):
@@ -216,13 +245,16 @@ async def _simulator(stack: AsyncExitStack) -> str:
 
 
 def _pace(
-    stack: AsyncExitStack, endpoint: Endpoint, reached: Endpoint, settings: Settings
+    stack: AsyncExitStack,
+    endpoint: Endpoint,
+    reached: Endpoint,
+    settings: Settings,
+    headroom: Headroom | None,
 ) -> Pace:
     place = account(reached)
     limiter = shared_limiter(place)
-    stack.enter_context(
-        limiter.bound(settings.requests_per_minute, settings.tokens_per_minute)
-    )
+    per_minute = settings.requests_per_minute, settings.tokens_per_minute
+    stack.enter_context(limiter.bound(*per_minute, headroom))
     if (part := budget.get()) is not None:
         stack.enter_context(part(place, limiter))
     bound = None if settings.concurrency == "auto" else settings.concurrency

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pandas_llm._pacing.limiter import (
     Calibration,
     Concurrency,
+    Headroom,
     RateLimiter,
     Ticket,
     estimate_tokens,
@@ -15,8 +16,16 @@ from pandas_llm._pacing.limiter import (
 )
 from pandas_llm._pacing.prices import CostBudget, Prices, refused, unsent
 from pandas_llm._pacing.retry import Circuit, backoff
-from pandas_llm._pacing.shares import RENEWAL, TERM, WHOLE, Budget, Shares, budget
+from pandas_llm._pacing.shares import (
+    RENEWAL,
+    TERM,
+    WHOLE,
+    Budget,
+    Shares,
+    budget,
+)
 from pandas_llm._pacing.slots import Slots
+from pandas_llm._pacing.warming import Warming
 
 __all__ = [
     "RENEWAL",
@@ -27,11 +36,13 @@ __all__ = [
     "Circuit",
     "Concurrency",
     "CostBudget",
+    "Headroom",
     "Prices",
     "RateLimiter",
     "Shares",
     "Slots",
     "Ticket",
+    "Warming",
     "backoff",
     "budget",
     "estimate_tokens",

@@ -1,9 +1,11 @@
-"""The usage and logs of several runs of one verb, as of one run."""
+"""Several runs of one verb: what they share, and their usage as of one run."""
 
 from __future__ import annotations
 
 import threading
-from dataclasses import asdict
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pandas_llm._display import Usage
@@ -11,7 +13,9 @@ from pandas_llm._report import join_summaries
 from pandas_llm._run.result import annotate, read_attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+    from pandas_llm._pacing import Headroom
 
 
 _last = threading.local()
@@ -32,6 +36,27 @@ def last_usage() -> Usage:
 def remember(usage: Usage) -> None:
     """Set what `last_usage` returns in this thread."""
     _last.usage = usage
+
+
+@dataclass(slots=True)
+class Joint:
+    """What the runs of one verb share: warnings, and what they leave to others."""
+
+    notices: list[str] = field(default_factory=list)
+    headroom: Headroom | None = None
+
+
+joint: ContextVar[Joint | None] = ContextVar("joint", default=None)
+
+
+@contextmanager
+def joined(shared: Joint) -> Iterator[None]:
+    """Let runs share what a verb that makes several has."""
+    token = joint.set(shared)
+    try:
+        yield
+    finally:
+        joint.reset(token)
 
 
 class Ledger:

@@ -8,26 +8,28 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import orjson
 
-from pandas_llm import images, turns
+from pandas_llm import attachments, turns
 from pandas_llm._replies import Records
 from pandas_llm._run.rows import is_na, iter_rows, missing_rows, row_at, without_na
-from pandas_llm._run.template import Template
-from pandas_llm.errors import ImageError, RowError, TemplateError, TurnsError
+from pandas_llm._run.task import RAW
+from pandas_llm._run.template import Beginnings, Template
+from pandas_llm.errors import AttachmentError, RowError, TemplateError, TurnsError
 from pandas_llm.types import Request, Spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
-    from pandas_llm._run.rows import Source
+    from pandas_llm._run.rows import Order, Source
     from pandas_llm._run.task import Task
+    from pandas_llm.attachments import Option
     from pandas_llm.errors import ContextLengthError
     from pandas_llm.options import Settings
-    from pandas_llm.types import Image
+    from pandas_llm.types import Attachment
 
 _SAMPLING = ("temperature", "top_p", "seed", "stop", "reasoning_effort")
 _NUMBER = re.compile(r"\d{3,}")
@@ -38,23 +40,27 @@ _LEAST = 0.02
 class Prompts:
     """A template, and a system template, bound to the columns of a frame."""
 
+    _alike: Beginnings | None = None
+
     def __init__(self, text: str | None, source: Source, task: Task) -> None:
         settings = task.settings
         names, constants = source.fields, settings.values
         template = Template("" if text is None else text, names, constants)
         self.columns = list(template.columns)
         self._source = source
-        self._asked: NDArray[np.bool_] | None = None
+        self.order: Order = range(source.rows)  # of sending, those that are asked
+        self._given = settings.order == "given"
         self._ignore_na = settings.na_action == "ignore"
-        system = None
+        self._of_system = system = None
         if settings.system is not None:
             system = Template(settings.system, names, constants, "system template")
             self.columns += [c for c in system.columns if c not in self.columns]
+            self._of_system = system
         self._cut = settings.truncate
         if self._cut is not None and self._cut not in self.columns:
             msg = f"truncate names {self._cut!r}, which the template does not use"
             raise TemplateError(msg)
-        self._pictures = self._add("images", settings.images)
+        self._attached = self._add_attached(settings)
         self.needed = list(self.columns)
         """Those whose NA leaves a row out: a row may have no examples and no turns."""
         own = settings.examples if isinstance(settings.examples, str) else None
@@ -65,7 +71,7 @@ class Prompts:
         if self._speaks:
             self.needed += [self.columns[at] for at in self._turns]
         self._written = partial(written, verb=task.verb)
-        self._root = images.folder(settings.files_root) if self._pictures else None
+        self._root = attachments.folder(settings.files_root if self._attached else None)
         fields = template.fields + (system.fields if system else [])
         if any(spec for name, spec in fields if name == self._cut):
             msg = f"truncate names {self._cut!r}, which the template writes by a format"
@@ -77,6 +83,13 @@ class Prompts:
         self._kept: dict[int, float] = {}
         self._template = template
         self._cells: list[Callable[[Sequence[Any]], str]] = []
+
+    def _add_attached(self, settings: Settings) -> list[tuple[int, Option]]:
+        """Return the places of the columns with images and files, and which."""
+        return [
+            *((at, "images") for at in self._add("images", settings.images)),
+            *((at, "files") for at in self._add("files", settings.files)),
+        ]
 
     def _add(self, option: str, named: str | Sequence[str] | None) -> list[int]:
         """Return the places of an option's columns among the used ones."""
@@ -96,7 +109,27 @@ class Prompts:
 
     def only(self, asked: NDArray[np.bool_] | None) -> None:
         """Make requests of these rows alone; None for all."""
-        self._asked = asked
+        if asked is not None:
+            self.order = np.flatnonzero(asked)
+
+    def arrange(self, spec: Spec, least: int | None) -> bool:
+        """Find beginnings of `least` tokens that rows share; return whether any do.
+
+        Rows that share one follow each other. False too where the order is given.
+        """
+        if least is None or len(self.order) < 2:  # noqa: PLR2004
+            return False
+        alike = Beginnings(self._of_system, self._template, self.columns, self._source)
+        fixed = "".join(f"{prompt}{reply}" for prompt, reply in spec.examples)
+        # what else a row has stands between the system text and the prompt
+        between = bool(self._attached or self._examples or self._turns)
+        order = alike.find(self.order, least, fixed, between=between)
+        if order is None:
+            return False
+        self._alike = alike
+        if not self._given:
+            self.order = order
+        return not self._given
 
     def hold_cells(self) -> Sequence[str]:
         """Let requests hold the cells that answers may quote; return their columns.
@@ -109,7 +142,8 @@ class Prompts:
         fields = self._template.columns
         if not fields:
             msg = "Quoted[…] needs a text to quote, and the template names no column"
-            raise TemplateError(msg + "; images have none" * bool(self._pictures))
+            msg += "; images and files have none" * bool(self._attached)
+            raise TemplateError(msg)
         if formatted := self._template.formatted:
             msg = (
                 f"Quoted[…] cuts its words out of the cell, and the template writes "
@@ -126,18 +160,11 @@ class Prompts:
     ) -> Iterator[tuple[int, Request | RowError | None]]:
         """Yield the requests of all rows, or of those at some positions.
 
-        None stands for a row with NA, an error for one whose images or turns cannot be
+        None stands for a row with NA, an error for one whose files or turns cannot be
         sent.
         """
         absent = missing_rows(self._source, self.needed)
-        rows: Iterable[tuple[int, tuple[Any, ...]]]
-        if at is None:
-            rows = enumerate(iter_rows(self._source, self.columns))
-        else:
-            rows = ((p, row_at(self._source, self.columns, p)) for p in at)
-        for position, row in rows:
-            if self._asked is not None and not self._asked[position]:
-                continue
+        for position, row in self._rows(at):
             if absent is not None and absent[position]:
                 if self._ignore_na:
                     yield position, None
@@ -150,15 +177,26 @@ class Prompts:
                 prompt = str(filled[self._about])  # the question is asked apart
             system = self._system and self._system(filled)
             request = Request(spec, prompt, system)
+            if self._alike is not None:
+                request = request._replace(shared=self._alike.ends(position, filled))
             if self._cells:
                 cells = tuple(cell(filled) for cell in self._cells)
                 request = request._replace(cells=cells)
             made: Request | RowError | None = request
             if self._examples or self._turns:
                 made = self._spoken(request, filled)
-            if self._pictures and isinstance(made, Request):
-                made = self._illustrated(made, row)
+            if self._attached and isinstance(made, Request):
+                made = self._with_attachments(made, row)
             yield position, made
+
+    def _rows(self, at: Sequence[int] | None) -> Iterable[tuple[int, tuple[Any, ...]]]:
+        """Return the values of all rows that are asked, or of those at positions."""
+        if at is not None:
+            return ((p, row_at(self._source, self.columns, p)) for p in at)
+        if isinstance(self.order, range):
+            return enumerate(iter_rows(self._source, self.columns))
+        asked = iter_rows(self._source, self.columns, self.order)
+        return zip(self.order.tolist(), asked, strict=True)
 
     def _spoken(
         self, request: Request, row: Sequence[Any]
@@ -190,20 +228,21 @@ class Prompts:
             prompt = said.pop()[1]
         return request._replace(prompt=prompt, system=system, before=(*before, *said))
 
-    def _illustrated(
+    def _with_attachments(
         self, request: Request, row: Sequence[Any]
-    ) -> Request | ImageError | None:
-        """Add a row's images; an empty list of them counts as NA."""
-        pictures: list[Image] = []
+    ) -> Request | AttachmentError | None:
+        """Add a row's images and files; an empty list of them counts as NA."""
+        attached: list[Attachment] = []
         try:
-            for at in self._pictures:
-                new = () if is_na(row[at]) else images.look_at(row[at], self._root)
+            for at, option in self._attached:
+                cell = () if is_na(row[at]) else row[at]
+                new = attachments.look_at(cell, self._root, option)
                 if not new and self._ignore_na:
                     return None
-                pictures += new
-        except ImageError as error:
+                attached += new
+        except AttachmentError as error:
             return error
-        return request._replace(images=tuple(pictures))
+        return request._replace(attachments=tuple(attached))
 
     def shorter(
         self, position: int, request: Request, error: ContextLengthError
@@ -221,7 +260,7 @@ class Prompts:
             return None
         self._kept[position] = share
         system = self._system and self._system(row)
-        new = request._replace(prompt=self._prompt(row), system=system)
+        new = request._replace(prompt=self._prompt(row), system=system, shared=())
         made = self._spoken(new, row) if self._examples or self._turns else new
         return made if isinstance(made, Request) else None
 
@@ -282,6 +321,7 @@ def shared_spec(task: Task) -> Spec:
         settings.service_tier,
         output.questions,
         task.odds,
+        raw=settings.details == RAW,
     )
 
 

@@ -39,7 +39,7 @@ class Sending:
         self.tell: Callable[[str], None] = lambda _: None
         """Hears why it waits, if it does."""
         unbound = replace(task.settings, max_cost=None)
-        self.run = TaskRun(replace(task, settings=unbound), data)
+        self.run = TaskRun(replace(task, settings=unbound), data, step=" submit")
 
     async def send(self, job: str | None = None) -> Book:
         """Send what is neither kept nor under way; with `job` the rest of that job."""

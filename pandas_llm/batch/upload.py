@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import orjson
 
-from pandas_llm import images
+from pandas_llm import attachments
 from pandas_llm._engine import (
     Events,
     Feed,
@@ -279,15 +279,16 @@ class Upload:
         return todo
 
     async def built(self, request: Request, n: int) -> tuple[bytes, int]:
-        """Write a body; return it and the bytes of images above their tokens."""
+        """Write a body; return it and the bytes of files above their tokens."""
         if self._by_words and self.client.negotiation.capabilities.logprobs:
             (request,) = word_requests(request)  # several are refused
-        if request.images:
+        provider = self.client.provider
+        if request.attachments:
             name = self.client.endpoint.provider
-            request = await images.load(request, self.client.provider.images, name)
+            request = await attachments.load(request, provider, name)
         capabilities = self.client.negotiation.capabilities
-        body = self.client.provider.build(request, capabilities, n).body
-        return body, images.surplus(request)
+        body = provider.build(request, capabilities, n).body
+        return body, attachments.surplus(request)
 
     @property
     def _by_words(self) -> bool:
@@ -321,6 +322,8 @@ class Upload:
     def _read(self, response: HTTPResponse, state: State) -> Reply:
         """Read an answer; what it has used is counted even if it is no reply."""
         try:
+            asked = Request(self.client.spec, "")
+            response = response._replace(asked=asked)
             reply = read_reply(self.client.provider, response)
         except ProviderError:
             if (used := self.client.provider.spent(response)) != Used():
@@ -333,7 +336,8 @@ class Upload:
     def _book(self, tokens: Tokens | None, state: State) -> None:
         prices = self.client.prices
         cost = math.nan if tokens is None else prices.of(tokens, batch=True)
-        state.counters.pay(cost, tokens or Tokens())
+        used = tokens or Tokens()
+        state.counters.pay(cost, used, prices.saved(used, batch=True))
 
 
 def _refused(response: HTTPResponse) -> bool:
@@ -355,6 +359,7 @@ async def all_items(job: TaskRun, client: Client) -> list[Item]:
     """Return all requests of a run, each once, whether their reply is kept or not."""
     setup = Setup(client.spec, job.task.output, job.settings, None)
     blank = offline_client(client.endpoint, setup)
+    job.prompts.arrange(client.spec, client.least_prefix)
     requests = job.prompts.requests(client.spec)
     feed = Feed(requests, blank, job.events, job.outcomes, job.settings)
     items: list[Item] = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
+from pandas_llm.attachments import text_of
 from pandas_llm.providers import bodies, failures, streams
 from pandas_llm.providers.anthropic_batches import AnthropicBatches
 from pandas_llm.providers.dialect import Dialect
@@ -17,6 +18,7 @@ from pandas_llm.providers.registry import Preset
 from pandas_llm.types import (
     Capabilities,
     Choice,
+    FileLimits,
     ImageLimits,
     Quotas,
     Reply,
@@ -28,16 +30,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pandas_llm.providers.dialect import Body, Schema, Turns
-    from pandas_llm.types import Endpoint, HTTPResponse, Image, Spec
+    from pandas_llm.types import Attachment, Endpoint, HTTPResponse, Image, Spec
 
 _VERSION = "2023-06-01"
 """Sends sampling options where the model does; the next one refuses them all."""
 _NO_SAMPLING = "2026-10-21"
 _MAX_TOKENS = 8192
 """It must be said. Every model in use can write so much; few answers are longer."""
-_LONG = 2000
-"""Letters of what all rows share that are worth a cache entry: the models keep
-nothing below 512 to 4,096 tokens, and say nothing about it."""
+_TOLD = ("id", "type", "role", "model", "usage", "stop_reason")
+"""Fields that tell nothing about an answer, or what other columns tell."""
 _APART = (("", "cache_read_input_tokens"), ("output_tokens_details", "thinking_tokens"))
 _REQUESTS, _INPUT, _OUTPUT, _SCARCER = (
     limit_names(f"anthropic-ratelimit-{unit}-{{}}")
@@ -52,6 +53,15 @@ class Anthropic(Dialect):
     capabilities = Capabilities(n=False)
     images = ImageLimits(5 * 2**20 // 4 * 3, 30 * 2**20 // 4 * 3)
     """5 MB of base64 an image ("image exceeds 5 MB maximum"), 32 MB a request."""
+    files = FileLimits(
+        30 * 2**20 // 4 * 3,
+        30 * 2**20 // 4 * 3,
+        ("application/pdf", "text/plain"),
+        fetches=True,
+        page=3500,
+    )
+    """32 MB a request, no audio; of a page 1,500 to 3,000 tokens are its text and some
+    1,300 its picture (its page on PDF support)."""
     modes = ("json_schema", "prompt")
     batches = AnthropicBatches
     key_header = "x-api-key"
@@ -62,14 +72,13 @@ class Anthropic(Dialect):
         **dict.fromkeys(("default", "standard_only"), "standard_only"),
     }
     fixed: ClassVar[Mapping[str, str]] = {"anthropic-version": _VERSION}
+    mark: Mapping[str, Any] = {"cache_control": {"type": "ephemeral"}}
 
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(endpoint)
         headers = {name.lower(): value for name, value in endpoint.headers}
         if headers.get("anthropic-version", _VERSION) >= _NO_SAMPLING:
             self.lacking = ("seed", "temperature", "top_p")
-        self._system: str | None = None
-        self._varied = False
 
     def url(self, endpoint: Endpoint) -> str:
         """Return the address; the vendor's own variable holds it without a version."""
@@ -99,20 +108,17 @@ class Anthropic(Dialect):
         return keyword == "format" or (keyword == "minItems" and value <= 1)
 
     def filled(self, shared: Body, system: str, examples: Turns, turns: Turns) -> Body:
-        """Put the system text and the messages in, and mark what all rows share."""
-        before: list[dict[str, Any]] = [
-            {"role": role, "content": text} for role, text in examples
+        messages = [
+            {"role": role, "content": text} for role, text in (*examples, *turns)
         ]
-        instructions: Any = system
-        size = len(system) + sum(len(text) for _, text in examples)
-        if size >= _LONG and self._same(system):
-            if before:
-                before[-1]["content"] = _marked(before[-1]["content"])
-            else:
-                instructions = _marked(system)
-        after = [{"role": role, "content": text} for role, text in turns]
-        first = {"system": instructions} if system else {}
-        return {**shared, **first, "messages": before + after}
+        first = {"system": system} if system else {}
+        return {**shared, **first, "messages": messages}
+
+    def mark_before(self, fields: Body, turns: int, mark: Mapping[str, Any]) -> None:
+        if before := fields["messages"][:-turns]:
+            before[-1]["content"] = self.marked(before[-1]["content"], mark)
+        elif "system" in fields:
+            fields["system"] = self.marked(fields["system"], mark)
 
     def picture(self, image: Image) -> dict[str, Any]:
         source = {"type": "url", "url": image.url}
@@ -121,12 +127,16 @@ class Anthropic(Dialect):
             source = {"type": "base64", **media}
         return {"type": "image", "source": source}
 
-    def _same(self, system: str) -> bool:
-        """Return whether all rows have had one system text; to write others costs."""
-        if self._system is None:
-            self._system = system
-        self._varied = self._varied or system != self._system
-        return not self._varied
+    def file(self, file: Attachment) -> dict[str, Any]:
+        """Return a document: by its address, as base64, or a text as it is."""
+        source = {"type": "url", "url": file.source}
+        if file.media_type == "text/plain":
+            media = {"media_type": file.media_type, "data": text_of(file)}
+            source = {"type": "text", **media}
+        elif file.media_type:
+            media = {"media_type": file.media_type, "data": file.data}
+            source = {"type": "base64", **media}
+        return {"type": "document", "source": source}
 
     def usage(self, data: Any) -> Used:
         usage = data["usage"]
@@ -149,7 +159,11 @@ class Anthropic(Dialect):
             refusal = details.get("explanation") or details.get("category") or text
         else:
             reason = bodies.finished(text, reason, response)
-        choice = Choice(text, reason, refusal)
+        raw = None
+        if bodies.asked_raw(response):
+            parts = {**data, "content": bodies.beside_texts(content)}
+            raw = bodies.beside(_TOLD, parts)
+        choice = Choice(text, reason, refusal, raw=raw)
         used = self.used(data)
         return Reply(
             (choice,),
@@ -171,12 +185,6 @@ class Anthropic(Dialect):
             return Quotas(requests, None, into, out)
         tokens = scarcer or into
         return Quotas(requests, tokens) if requests or tokens else None
-
-
-def _marked(text: str) -> list[dict[str, Any]]:
-    """Make a block that ends what may be kept for other requests."""
-    mark = {"type": "ephemeral"}
-    return [{"type": "text", "text": text, "cache_control": mark}]
 
 
 def _tokens(usage: Any) -> Tokens:

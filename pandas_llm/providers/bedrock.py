@@ -36,6 +36,8 @@ FIELDS = frozenset(
 _OF_THE_MODEL = "additionalModelRequestFields"
 _TOOL = "records"
 """The tool whose input is the answer, for models that take no schema otherwise."""
+_TOLD = ("output", "usage", "metrics", "stopReason", "serviceTier")
+"""Fields that tell nothing about an answer, or what other columns tell."""
 _APART = (("", "cacheReadInputTokens"), ("", ""), ("", "cacheWriteInputTokens"))
 _LEAD = "The model returned the following errors: "
 _ACCESS = (
@@ -158,7 +160,11 @@ class Bedrock(Dialect):
         if asked := [_written(call) for call in calls if call.get("name") == _TOOL]:
             text = "\n".join(asked)
             reason = "end_turn" if reason == "tool_use" else reason
-        choice = Choice(text, bodies.finished(text, reason, response))
+        raw = None
+        if bodies.asked_raw(response):
+            parts = [p for p in content if p.get("toolUse", {}).get("name") != _TOOL]
+            raw = bodies.beside(_TOLD, data, {"content": bodies.beside_texts(parts)})
+        choice = Choice(text, bodies.finished(text, reason, response), raw=raw)
         used = self.used(data)
         router = (data.get("trace") or {}).get("promptRouter") or {}
         return Reply(

@@ -14,7 +14,7 @@ from pandas_llm.providers.headers import limit_names
 from pandas_llm.providers.openai import OpenAI
 from pandas_llm.providers.openai_batches import AzureBatches, MistralBatches
 from pandas_llm.providers.registry import Preset
-from pandas_llm.types import Capabilities, ImageLimits, Tokens, Used
+from pandas_llm.types import Capabilities, FileLimits, ImageLimits, Tokens, Used
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pandas_llm.types import Endpoint, Spec
 
 _DAY = 86_400.0
+_AUDIO = FileLimits(50_000_000, 50_000_000, ("audio/wav", "audio/mp3"))
+"""Of servers here, as far as they say."""
 
 
 class Server(OpenAI):
@@ -31,6 +33,8 @@ class Server(OpenAI):
 
     capabilities = Capabilities(max_tokens="max_tokens")
     batches: ClassVar[type[Batches] | None] = None
+    files: FileLimits | None = None
+    """Of servers that take some it is said; others may drop them without a word."""
     tiers: ClassVar[Mapping[str, str]] = {}
 
 
@@ -38,6 +42,30 @@ class OlderLimit(Server):
     """A server with tiers that knows the older field, as llama.cpp and OpenRouter."""
 
     tiers = OpenAI.tiers
+
+
+class VLLM(OpenAI):
+    """vLLM, which takes audio where the model does."""
+
+    files = _AUDIO
+
+
+class LlamaCpp(OlderLimit):
+    """llama.cpp, which takes audio where the model does (its server's page)."""
+
+    files = _AUDIO
+
+
+class OpenRouter(OlderLimit):
+    """OpenRouter, which fetches PDFs too, and reads them for models that cannot."""
+
+    files = FileLimits(
+        50_000_000,
+        50_000_000,
+        ("application/pdf", "audio/wav", "audio/mp3"),
+        fetches=True,
+    )
+    """An address stands in place of the content; sizes are those of its upstreams."""
 
 
 class File(OlderLimit):
@@ -125,8 +153,9 @@ class DeepSeek(Server):
 
 
 class Mistral(Server):
-    """Mistral answers 422 to fields that it does not know."""
+    """Mistral answers 422 to fields that it does not know, and keeps prompts by key."""
 
+    keyed = True
     batches = MistralBatches
     names: ClassVar[Mapping[str, str]] = {
         "seed": "random_seed",
@@ -139,6 +168,7 @@ class XAI(OpenAI):
 
     images = ImageLimits(20 * 2**20, 50_000_000, ("image/png", "image/jpeg"))
     batches = None
+    files = None
 
 
 class Azure(OpenAI):
@@ -171,10 +201,10 @@ def _completed(endpoint: Endpoint, last: str) -> str:
 
 _SERVERS: Mapping[str, tuple[type[OpenAI], str]] = {
     "ollama": (Ollama, "http://localhost:11434/v1"),
-    "vllm": (OpenAI, "http://localhost:8000/v1"),
-    "llamacpp": (OlderLimit, "http://localhost:8080/v1"),
+    "vllm": (VLLM, "http://localhost:8000/v1"),
+    "llamacpp": (LlamaCpp, "http://localhost:8080/v1"),
     "lmstudio": (OneChoice, "http://localhost:1234/v1"),
-    "openrouter": (OlderLimit, "https://openrouter.ai/api/v1"),
+    "openrouter": (OpenRouter, "https://openrouter.ai/api/v1"),
     "groq": (Groq, "https://api.groq.com/openai/v1"),
     "together": (Together, "https://api.together.ai/v1"),
     "deepseek": (DeepSeek, "https://api.deepseek.com"),

@@ -7,6 +7,7 @@ Field names and their oddities: OpenAI's specification and its client's source
 from __future__ import annotations
 
 import math
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,6 +21,7 @@ from pandas_llm.providers.registry import Preset
 from pandas_llm.types import (
     Capabilities,
     Choice,
+    FileLimits,
     ImageLimits,
     Odds,
     Reply,
@@ -31,13 +33,27 @@ if TYPE_CHECKING:
 
     from pandas_llm.providers.batches import Batches
     from pandas_llm.providers.dialect import Body, Schema, Turns
-    from pandas_llm.types import Endpoint, HTTPResponse, Image, Quotas, Spec
+    from pandas_llm.types import (
+        Attachment,
+        Endpoint,
+        HTTPResponse,
+        Image,
+        Quotas,
+        Spec,
+    )
 
 _ENDED = ("length", "content_filter", "error")
 """Ends of a choice that may have no message: nothing was left to say."""
 _UNKNOWN = ("minLength", "maxLength")
 """Keywords that its guide to structured outputs does not list."""
-_TEXTS = ("text", "output_text")
+_MARKED = (5, 6)
+"""The first version that keeps prompts up to a mark alone: by itself it sets one at
+the end of each, which no other row has, and bills more for it."""
+_TOLD = {
+    *("id", "object", "created", "model", "choices", "usage", "service_tier", "index"),
+    *("system_fingerprint", "x_groq", "timings", "finish_reason", "message", "role"),
+}
+"""Fields that tell nothing about an answer, or what other columns tell."""
 _APART = (
     ("prompt_tokens_details", "cached_tokens"),
     ("completion_tokens_details", "reasoning_tokens"),
@@ -50,6 +66,16 @@ class OpenAI(Dialect):
 
     images: ImageLimits | None = ImageLimits(50_000_000, 50_000_000)
     """As its documents; of other servers the tightest is known to themselves."""
+    files: FileLimits | None = FileLimits(
+        50_000_000,
+        50_000_000,
+        ("application/pdf", "audio/wav", "audio/mp3"),
+        page=1500,
+        second=10,
+    )
+    """50 MB a file and a request, PDF alone, no URLs (its guide to file inputs). A page
+    is text and a picture, by a guess; a token of audio 100 ms (its realtime costs).
+    """
     logprobs = True
     tiers: ClassVar[Mapping[str, str]] = {
         **{name: name for name in ("auto", "default", "flex", "priority")},
@@ -62,6 +88,9 @@ class OpenAI(Dialect):
         # the endpoint of OpenAI itself keeps answers unless told not to; others
         # refuse fields they do not know
         self._own = endpoint.base_url.startswith("https://api.openai.com/")
+        self.keyed = self.keyed or self._own
+        if self._own and _version(endpoint.model) >= _MARKED:
+            self.mark = {"prompt_cache_breakpoint": {"mode": "explicit"}}
 
     def url(self, endpoint: Endpoint) -> str:
         return endpoint.base_url + "/chat/completions"
@@ -109,6 +138,10 @@ class OpenAI(Dialect):
             tokens = bodies.tokens(usage, "prompt_tokens", "completion_tokens", *_APART)
         except (AttributeError, ValueError):
             return Used(None, cost, tier)  # the cost may be known all the same
+        details = usage.get("prompt_tokens_details")
+        if isinstance(details, dict) and details.get("audio_tokens"):
+            heard = bodies.amount(details["audio_tokens"]) or 0
+            tokens = tokens._replace(audio=heard)
         return Used(tokens, cost, tier)
 
     def shared(
@@ -123,9 +156,15 @@ class OpenAI(Dialect):
             body[capabilities.max_tokens] = spec.max_tokens
         if spec.top_logprobs and capabilities.logprobs:
             body |= {"logprobs": True, "top_logprobs": spec.top_logprobs}
-        if self._own and "store" not in capabilities.refused:
-            body["store"] = False
+        body |= self._kept(capabilities)
         return {**body, **self.sent(spec, capabilities), **spec.extra}
+
+    def _kept(self, capabilities: Capabilities) -> Body:
+        """Return what says how much is kept: no answers, of prompts what is marked."""
+        fields: Body = {"store": False} if self._own else {}
+        if self.marking(capabilities):
+            fields["prompt_cache_options"] = {"mode": "explicit"}
+        return {k: v for k, v in fields.items() if k not in capabilities.refused}
 
     def filled(self, shared: Body, system: str, examples: Turns, turns: Turns) -> Body:
         messages: list[dict[str, Any]] = []
@@ -137,16 +176,32 @@ class OpenAI(Dialect):
             messages.append({"role": role, "content": text})
         return {**shared, "messages": messages}
 
+    def mark_before(self, fields: Body, turns: int, mark: Mapping[str, Any]) -> None:
+        for message in reversed(fields["messages"][:-turns]):
+            if message["role"] != "assistant":  # where a mark is not heeded
+                message["content"] = self.marked(message["content"], mark)
+                return
+
     def picture(self, image: Image) -> dict[str, Any]:
         """Return an image as a URL, mostly one that holds it."""
         return {"type": "image_url", "image_url": {"url": image.url}}
+
+    def file(self, file: Attachment) -> dict[str, Any]:
+        """Return a file as a data URL, and audio as plain base64."""
+        if file.media_type.startswith("audio/"):
+            format_ = file.media_type.partition("/")[2]
+            sound = {"data": file.data, "format": format_}
+            return {"type": "input_audio", "input_audio": sound}
+        whole = {"filename": file.filename, "file_data": file.url}
+        return {"type": "file", "file": whole}
 
     def parse(self, response: HTTPResponse) -> Reply:
         """Read a completion; a 200 may hold an error, or nothing of use."""
         data = self.answer(response)  # an error beside choices too: they broke off
         if not data.get("choices"):
             raise failures.lacks("choices", response)
-        choices = bodies.choices(data["choices"], partial(_choice, response=response))
+        read = partial(_choice, response=response, whole=data)
+        choices = bodies.choices(data["choices"], read)
         tokens, cost, tier = self.used(data)
         return Reply(
             choices,
@@ -166,7 +221,9 @@ class OpenAI(Dialect):
         return quotas(headers, self.limits)
 
 
-def _choice(choice: Mapping[str, Any], response: HTTPResponse) -> Choice:
+def _choice(
+    choice: Mapping[str, Any], response: HTTPResponse, whole: Mapping[str, Any]
+) -> Choice:
     """Read one choice; its message may lack where nothing was left to say."""
     reason = choice.get("finish_reason")
     if choice.get("error"):  # OpenRouter
@@ -186,7 +243,12 @@ def _choice(choice: Mapping[str, Any], response: HTTPResponse) -> Choice:
     refusal = message.get("refusal") or None
     if refusal is None and reason != "stop":  # nearly never
         reason = bodies.finished(text, reason, response)
-    return Choice(text, reason, refusal, odds=_odds(logprobs) if logprobs else None)
+    raw = None
+    if bodies.asked_raw(response):
+        parts = {**message, "content": bodies.beside_texts(content)}
+        raw = bodies.beside(_TOLD, whole, choice, parts)
+    odds = _odds(logprobs) if logprobs else None
+    return Choice(text, reason, refusal, odds=odds, raw=raw)
 
 
 def _odds(logprobs: Any) -> Odds | None:
@@ -220,6 +282,16 @@ def _response_format(
     return {}
 
 
+def _version(model: str) -> tuple[int, int]:
+    """Return the version in a model's name.
+
+    >>> _version("gpt-6-sol"), _version("gpt-5.6"), _version("o3")
+    ((6, 0), (5, 6), (0, 0))
+    """
+    found = re.search(r"gpt-(\d+)(?:\.(\d+))?", model)
+    return (int(found[1]), int(found[2] or 0)) if found else (0, 0)
+
+
 def _text(content: Any) -> str:
     """Join the parts of a content that is no text: a list, or null."""
     if not isinstance(content, list):
@@ -229,7 +301,7 @@ def _text(content: Any) -> str:
 
 def _text_of(part: Any) -> str:
     """Return the text of a part, without its thinking."""
-    of_text = isinstance(part, dict) and part.get("type", "text") in _TEXTS
+    of_text = isinstance(part, dict) and part.get("type", "text") in bodies.TEXTS
     text = part.get("text") if of_text else None
     return text if isinstance(text, str) else ""
 

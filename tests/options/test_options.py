@@ -23,7 +23,7 @@ from pandas_llm.options import OPTIONS, Settings, rules
 
 PAGE = Path(pandas_llm.__file__).parents[1] / "docs" / "reference" / "options.md"
 
-VALUES = ["flex", "m", 3, 0.5, True, False, ["m"], "thread", None]
+VALUES = ["flex", "m", 3, 0.5, True, False, ["m"], "thread", "given", None]
 CASES = {
     name: next(v for v in VALUES if option.allows(v) and v != option.default)
     for name, option in OPTIONS.items()
@@ -133,6 +133,7 @@ def test_a_run_ends_at_a_deadline_that_is_a_timedelta(simulator, on):
         ("system", '"quoted"', '"quoted"'),
         ("system", "null", "null"),
         ("images", "photo", "photo"),
+        ("files", "report", "report"),
         ("dedupe", "False", False),
         ("progress", "None", None),
         ("na_action", "null", None),

@@ -17,6 +17,7 @@ import pytest
 
 from pandas_llm import errors, providers
 from pandas_llm.providers.batches import batches_of
+from pandas_llm.providers.prefixes import LEAST
 from pandas_llm.types import (
     Capabilities,
     Endpoint,
@@ -274,7 +275,7 @@ def test_a_reply_is_read(name, given):
     if "tokens" in given:
         assert (reply.tokens and list(reply.tokens[:4])) == given["tokens"]
         kept = given.get("put in a cache", 0)
-        assert reply.tokens is None or reply.tokens[4:] == (kept, 0)
+        assert reply.tokens is None or reply.tokens[4:] == (kept, 0, 0)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -421,7 +422,7 @@ def table(columns, page=PAGE):
     }
 
 
-ACCESS, ABLE = table(5), table(6)
+ACCESS, ABLE = table(5), table(8)
 
 
 BATCHED = table(6, PAGE.parent.parent / "how-to" / "batches.md")
@@ -438,6 +439,17 @@ def batches(name, provider):
         return None
 
 
+def said_of_files(provider):
+    limits = provider.files
+    if limits is None:
+        return "none"
+    kinds = [kind.partition("/")[2].upper() for kind in limits.types]
+    kinds = ["text" if kind == "PLAIN" else kind for kind in kinds]
+    return f"{limits.each / 1e6:.2g} MB; " + ", ".join(
+        [*kinds, *["URLs"] * limits.fetches]
+    )
+
+
 def test_the_pages_tables_name_every_provider():
     assert set(ACCESS) == set(ABLE) == providers.presets().keys() - HERE - DECIDE
 
@@ -445,8 +457,10 @@ def test_the_pages_tables_name_every_provider():
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"gemini-compatible"}))
 def test_the_pages_tables_are_true(name):
     access, limits, lacking, _ = ACCESS[name]
-    schema, n, images, embeds, batch = ABLE[name]
+    schema, n, images, files, embeds, batch, kept = ABLE[name]
     provider, preset, known = connect(name), providers.presets()[name], examples(name)
+    how = ", marked" * bool(provider.mark) + ", by key" * provider.keyed
+    assert kept == (f"{LEAST[name]:,} tokens{how}" if name in LEAST else "none")
     assert (n == "one by one") == (not provider.capabilities.n)
     most = provider.embeds  # whose numbers test_embed.py asks a server to hold
     assert embeds.startswith("none" if not most else f"{most.inputs:,} a request")
@@ -458,6 +472,7 @@ def test_the_pages_tables_are_true(name):
     assert (kinds.lower().split(", ") if kinds else ["png", "jpeg", "gif", "webp"]) == [
         kind.removeprefix("image/") for kind in provider.images.types
     ]
+    assert files == said_of_files(provider)
     assert access.startswith("none") == (not preset.needs_key)
     assert limits.startswith("none") == (
         known["quotas"]["requests"] is None and known["quotas"]["tokens"] is None

@@ -251,7 +251,7 @@ def test_a_text_is_not_shortened_to_nothing(simulator, on):
     assert ("user", "Of ") not in [turns[-1] for turns in sent(server)]
 
 
-@pytest.mark.parametrize("option", ["messages", "examples", "images"])
+@pytest.mark.parametrize("option", ["messages", "examples", "images", "files"])
 def test_only_what_the_template_uses_can_be_shortened(option, simulator, on):
     more = {option: "history", **on(simulator())}
     with pytest.raises(pandas_llm.TemplateError, match="the template does not use"):

@@ -66,7 +66,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "system": {"system": "Be brief."},
     "again": {"followup": (("assistant", "{"), ("user", "JSON, please."))},
     "turns": {"before": (("user", "Hi"), ("assistant", "Hello"), ("user", "So?"))},
-    "image": {"images": (Image(b"", "image/png", 9, b"", PNG),)},
+    "image": {"attachments": (Image(b"", "image/png", 9, b"", PNG),)},
 }
 
 

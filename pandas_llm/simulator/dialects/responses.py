@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pandas_llm.simulator.answers import DOCUMENTS
 from pandas_llm.simulator.conditions import refuse
 from pandas_llm.simulator.dialects.completions import (
     check_says_json,
     check_stream,
-    read_image_url,
+    explicit,
     read_schema,
+    read_url,
 )
 from pandas_llm.simulator.dialects.endpoint import Dialect, Incoming, Written
 from pandas_llm.simulator.dialects.openai import OPENAI
@@ -72,6 +74,7 @@ def read(incoming: Incoming, settings: Settings) -> Chat:
         schema=schema,
         prompt_tokens=tokens,
         reserved=max(most or 0, tokens),
+        marked=explicit(fields),
     )
 
 
@@ -91,7 +94,10 @@ def write(chat: Chat, settings: Settings, number: int, fault: str | None) -> Wri
         "max_output_tokens": chat.max_tokens,
         "usage": {
             "input_tokens": usage["prompt_tokens"],
-            "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+            "input_tokens_details": {
+                "cached_tokens": chat.cached,
+                "cache_write_tokens": chat.written,
+            },
             "output_tokens": usage["completion_tokens"],
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": usage["total_tokens"],
@@ -148,15 +154,18 @@ def _message(item: Any, where: str) -> dict[str, Any]:
 
 def _part(part: Any, where: str) -> dict[str, str]:
     kind = part.get("type") if isinstance(part, dict) else None
+    if kind == "input_file":
+        name = "file_url" if "file_url" in part else "file_data"
+        return read_url(part.get(name), f"{where}.{name}", DOCUMENTS)
     if kind == "input_image":
-        return read_image_url(part.get("image_url"), f"{where}.image_url")
+        return read_url(part.get("image_url"), f"{where}.image_url")
     if kind not in ("input_text", "output_text"):
         text = (
             f"Invalid value: '{kind}'. Supported values are: 'input_text', "
             "'input_image', 'output_text', 'refusal', 'input_file', 'input_audio'."
         )
         refuse(text, "invalid_value", f"{where}.type")
-    return {"type": "text", "text": part.get("text")}
+    return {**part, "type": "text"}
 
 
 def _format(
