@@ -20,29 +20,34 @@ if TYPE_CHECKING:
 
     from pandas_llm.types import HTTPRequest
 
-_HOST = re.compile(
-    r"//(?:[\w-]+\.)*bedrock-runtime(?:-fips)?\.([a-z]+(?:-[a-z0-9]+)+)\."
+_NAMED = re.compile(
+    r"(?://(?:[\w-]+\.)*bedrock-runtime(?:-fips)?\.|\barn:aws[a-z-]*:[a-z-]+:)"
+    r"([a-z]+(?:-[a-z0-9]+)+)[.:]"
 )
-"""The host of an endpoint, of a VPC's too, up to its region."""
+"""The host of an endpoint, of a VPC's too, or a model's ARN, up to the region."""
+_REGION = re.compile(r"[a-z]+(-[a-z]+)+-[0-9]+")
 
 
-def region_of(base_url: str = "") -> str:
-    """Return the region of an address, of the environment or of the profile.
+def region_of(*named: str | None) -> str:
+    """Return the region of an address or an ARN, of the environment or the profile.
 
     Raises
     ------
     ConfigurationError
-        If none of them tells; with the ways out.
+        If none of them tells, or what it tells is no region; with the ways out.
     """
-    if match := _HOST.search(base_url):
-        return match[1]
-    if name := environment.variable("AWS_REGION", "AWS_DEFAULT_REGION"):
-        return name
-    if find_spec("botocore") is not None:
+    for match in map(_NAMED.search, filter(None, named)):
+        if match:
+            return match[1]
+    name = environment.variable("AWS_REGION", "AWS_DEFAULT_REGION")
+    if not name and find_spec("botocore") is not None:
         with _told():
             name = _session().get_config_variable("region")
     if not name:
         raise ConfigurationError(ways_out("no AWS region is set"))
+    if not _REGION.fullmatch(name):
+        what = f"{name!r} is not the name of an AWS region, such as 'us-east-1'"
+        raise ConfigurationError(ways_out(what))
     return str(name)
 
 

@@ -25,6 +25,8 @@ _ADVICE = {
     "human": "write 'user'",
     **dict.fromkeys(("model", "ai", "bot"), "write 'assistant'"),
 }
+_TEXTS = (None, "text", "input_text", "output_text")
+"""The kinds of parts of a content that are texts."""
 _PAIR = 2
 _SHOWN = 60
 
@@ -94,9 +96,12 @@ def _items(cell: Any, column: str, what: str) -> list[Any]:
     items = cell
     if isinstance(cell, str):
         try:
-            items = orjson.loads(cell) if cell.strip() else []
+            text = cell.removeprefix("\ufeff").strip()  # the mark of a file's start
+            items = orjson.loads(text) if text else []
         except ValueError as error:
             msg = f"column {column!r} holds no {what} in JSON ({error}): {_short(cell)}"
+            if text.startswith("["):  # as to_csv writes lists
+                msg += "; Python's own text is read by ast.literal_eval, not as JSON"
             raise TurnsError(msg) from None
     items = _plain(items)
     if not isinstance(items, list):
@@ -110,7 +115,7 @@ def _turn(turn: Any, where: str) -> tuple[str, str]:
     if not isinstance(turn, Mapping) or "role" not in turn:
         msg = f"{where} must be {{'role': …, 'content': …}}, not {_short(turn)}"
         raise TurnsError(msg)
-    role, text = turn["role"], turn.get("content")
+    role, text = turn["role"], _text(turn.get("content"), where)
     if role not in (*_ROLES, *SYSTEM):
         said = _ADVICE.get(role.lower(), "") if isinstance(role, str) else ""
         said = said or "the roles are 'user' and 'assistant', and 'system' at the start"
@@ -127,6 +132,18 @@ def _turn(turn: Any, where: str) -> tuple[str, str]:
         msg = f"{where} ({role}) is empty, and no model takes that: leave it out"
         raise TurnsError(msg)
     return role, text
+
+
+def _text(content: Any, where: str) -> Any:
+    """Return parts, which OpenAI and Anthropic write too, as one text."""
+    if not isinstance(content, list):
+        return content
+    for part in content:
+        kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
+        if kind not in _TEXTS or not isinstance(part.get("text"), str):
+            msg = f"{where} has a part {kind!r}: only texts are sent; see images= and files="
+            raise TurnsError(msg)
+    return "\n".join(part["text"] for part in content)
 
 
 def _plain(value: Any) -> Any:

@@ -68,7 +68,8 @@ def transferable(settings: Settings) -> dict[str, Any]:
         options["cert"] = [_whole(path) for path in cert]
     # requests must not go elsewhere because a worker's environment is another; one
     # with a password in it is not written down
-    place = settings.base_url or _variable(preset.address) or _regional(preset)
+    own_url = settings.base_url or _variable(preset.address)
+    place = own_url or _regional(preset, settings)
     options["base_url"] = None if place and parted(place)[0] else place
     options["model"] = _movable(settings.model)
     options["fallback"] = tuple(_movable(model) for model in settings.fallback)
@@ -134,18 +135,20 @@ def _at_aws(
     settings: Settings, preset: Preset, own_url: str | None, key: str | None
 ) -> tuple[str, str | None]:
     """Return the address, and the region to sign for if nothing else tells who asks."""
-    address = own_url or _regional(preset) or ""
+    address = own_url or _regional(preset, settings) or ""
     headers = {name.lower() for name in settings.headers or {}}
     told = key or parted(address)[0] or "authorization" in headers
     if told or settings.replay:
         return address, None
     check()
-    return address, region_of(address)
+    return address, region_of(address, settings.model)
 
 
-def _regional(preset: Preset) -> str | None:
-    """Return the address in this process' region, where a provider has one for each."""
-    return (preset.base_url or "").format(region=region_of()) if preset.signed else None
+def _regional(preset: Preset, settings: Settings) -> str | None:
+    """Return the address in a region, where a provider has one for each."""
+    if not preset.signed:
+        return None
+    return (preset.base_url or "").format(region=region_of(settings.model))
 
 
 def _check_openais(model: str) -> None:

@@ -238,7 +238,9 @@ def check_ending(choice: Choice) -> TruncatedError | None:
     if choice.refusal is None and choice.finish_reason == "stop":
         return None  # nearly always
     if choice.refusal is not None:
-        msg = f"the model declined to answer: {_short(choice.refusal)}"
+        msg = f"the model declined to answer: {_short(choice.refusal)}".removesuffix(
+            ": "
+        )
         raise RefusalError(msg, choice.refusal)
     ended = ending(choice.finish_reason)
     if ended == "content_filter":

@@ -56,6 +56,10 @@ class Prompts:
             system = Template(settings.system, names, constants, "system template")
             self.columns += [c for c in system.columns if c not in self.columns]
             self._of_system = system
+        self._cut = settings.truncate
+        if self._cut is not None and self._cut not in self.columns:
+            msg = f"truncate names {self._cut!r}, which the template does not use"
+            raise TemplateError(msg)
         self._attached = self._add_attached(settings)
         self.needed = list(self.columns)
         """Those whose NA leaves a row out: a row may have no examples and no turns."""
@@ -68,10 +72,6 @@ class Prompts:
             self.needed += [self.columns[at] for at in self._turns]
         self._written = partial(written, verb=task.verb)
         self._root = attachments.folder(settings.files_root if self._attached else None)
-        self._cut = settings.truncate
-        if self._cut is not None and self._cut not in self.columns:
-            msg = f"truncate names {self._cut!r}, which the template does not use"
-            raise TemplateError(msg)
         fields = template.fields + (system.fields if system else [])
         if any(spec for name, spec in fields if name == self._cut):
             msg = f"truncate names {self._cut!r}, which the template writes by a format"
@@ -215,15 +215,16 @@ class Prompts:
                     said += turns.conversation(row[at], self.columns[at])
         except TurnsError as error:
             return error
+        if self._speaks and not said and self._ignore_na:
+            return None
+        if self._speaks and (not said or said[-1][0] != "user"):
+            who = f"the {said[-1][0]}'s" if said else "missing"
+            where = f"the last turn of column {self.columns[self._turns[0]]!r}"
+            msg = f"{where} is {who}, and there is no template to be asked"
+            return TurnsError(msg)
         if said and said[0][0] in turns.SYSTEM:
             system = "\n\n".join(filter(None, (system, said.pop(0)[1])))
         if self._speaks:
-            if not said and self._ignore_na:
-                return None
-            if not said or said[-1][0] != "user":
-                who = "not the user's" if said else "missing"
-                msg = f"the last turn is {who}, and there is no template to be asked"
-                return TurnsError(msg)
             prompt = said.pop()[1]
         return request._replace(prompt=prompt, system=system, before=(*before, *said))
 
@@ -250,14 +251,14 @@ class Prompts:
         if self._cut is None:
             return None
         share = self._kept.get(position, 1.0) * _fitting(str(error))
-        if share < _LEAST:
-            self._kept.pop(position, None)  # a model to fall back to may read more
-            return None
-        self._kept[position] = share
         row = list(without_na(row_at(self._source, self.columns, position)))
         at = self.columns.index(self._cut)
         text = str(row[at])
         row[at] = text[: int(len(text) * share)]
+        if share < _LEAST or not row[at]:  # something else is what is long
+            self._kept.pop(position, None)  # a model to fall back to may read more
+            return None
+        self._kept[position] = share
         system = self._system and self._system(row)
         new = request._replace(prompt=self._prompt(row), system=system, shared=())
         made = self._spoken(new, row) if self._examples or self._turns else new

@@ -133,7 +133,10 @@ class TaskRun:
         rows = self.source.rows
         if rows == 1:
             return
-        if not self.prompts.columns and self.settings.dedupe:
+        name = self.task.template
+        if name in self.source.fields and self.task.embeds is None:
+            self._notice(f"{name!r} is sent as it is: write ${{{name}}} for the column")
+        elif not self.prompts.columns and self.settings.dedupe:
             self._notice(
                 f"the template names no column, so all {rows} rows share one call and "
                 "one answer; dedupe=False asks for each row"

@@ -21,12 +21,13 @@ def counted(rows: Sequence[int], outcomes: Outcomes, labels: Any, what: str) -> 
 
     Examples
     --------
+    >>> import pandas as pd
     >>> from pandas_llm.errors import RefusalError
     >>> from pandas_llm._engine import Outcomes
     >>> from pandas_llm.types import Outcome
     >>> outcomes = Outcomes(5, 1)
     >>> outcomes.add(1, Outcome([], RefusalError("no")))
-    >>> print(counted([1], outcomes, "abcde", "failed"))
+    >>> print(counted([1], outcomes, pd.Index(list("abcde")), "failed"))
     1 of 5 rows failed (1 refusal). The first, row 1 (label 'b'): no
     """
     remarks = (outcomes.remark(at) for at in rows)
@@ -41,7 +42,8 @@ def counted(rows: Sequence[int], outcomes: Outcomes, labels: Any, what: str) -> 
 
 def place(position: int, labels: Any) -> str:
     """Name a row."""
-    return f"row {position} (label {labels[position]!r})"
+    (label,) = labels[position : position + 1].tolist()  # Python's own, no np.int64
+    return f"row {position} (label {label!r})"
 
 
 def advice(column: str | None, *, again: bool) -> str:

@@ -16,7 +16,7 @@ from pandas_llm._verbs import (
     dear_questions,
     decide,
 )
-from pandas_llm.errors import InvalidValueError, TemplateError
+from pandas_llm.errors import InvalidTypeError, InvalidValueError, TemplateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -113,6 +113,16 @@ def questions(left: Side, right: Side, pairs: Sequence[Pair]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
+def refuse_turns(plan: Plan) -> None:
+    """Raise for turns by column: a prompt about several rows has those of none."""
+    for name in ("messages", "examples"):
+        if isinstance(getattr(plan.settings, name), str):
+            msg = (
+                f"{name}= cannot name a column here: each prompt is about several rows"
+            )
+            raise InvalidTypeError(msg)
+
+
 class Judge:
     """Who answers yes or no about pairs: a plan, or a cheap one before it."""
 
@@ -123,6 +133,7 @@ class Judge:
 
         keys, options = {_SAME: bool}, arguments["options"]
         self.plan = Plan(question, keys, verb="extract", **options)
+        refuse_turns(self.plan)
         self.plans, self.batches = [self.plan], None
         self._first = cheap_first(arguments, "recall", "precision")
         if self._first is not None:

@@ -284,6 +284,8 @@ async def sole_sender(
 
     The lock lies on a file beside the cache; it ends with its process, killed or not.
     """
+    with _opened(path):  # makes its folder: a batch may be the first that is kept
+        pass
     waited = False
     while (connection := _locked(path)) is None:
         waited = True

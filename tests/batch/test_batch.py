@@ -117,6 +117,12 @@ def test_rows_that_are_kept_equal_or_na_are_not_sent(simulator, kept):
     assert out["fact"].isna().tolist() == [False] * 12 + [True]
 
 
+def test_the_first_that_is_ever_kept_may_be_a_batch(simulator, tmp_path):
+    options = at(simulator(), tmp_path / "no" / "folder" / "kept.sqlite")
+    out = frame(2).llm.submit(*FACTS, **options).result(frame(2))
+    assert out["fact"].notna().all()
+
+
 def test_there_is_an_async_twin(simulator, kept):
     server = simulator()
     work = frame(5).llm.agenerate(*FACTS, **at(server, kept, batch=True))

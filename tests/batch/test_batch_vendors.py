@@ -27,6 +27,7 @@ from loopback_server import Server
 from pandas_llm import ConfigurationError, LLMWarning, providers
 from pandas_llm.batch import recovery, state, upload
 from pandas_llm.batch.state import Book, Part, State
+from pandas_llm.errors import AuthenticationError
 from pandas_llm.providers import batches
 from pandas_llm.providers.google_batches import GoogleBatches
 from pandas_llm.types import Capabilities, Endpoint, HTTPRequest, Request, Spec
@@ -115,6 +116,17 @@ def test_azures_deployments_for_batches_are_asked_nothing_else(simulator, kept):
     )
     assert out.notna().all()
     assert len(in_batches(server)) == server.stats()["requests"] == ROWS
+
+
+@pytest.mark.parametrize("model", VENDORS)
+def test_a_wrong_key_is_one_error_before_anything_is_created(simulator, kept, model):
+    server = simulator(api_key="right")
+    wrong = at(server, kept, model, api_key="sk-of-somebody-else")
+    with pytest.raises(AuthenticationError) as caught:
+        FRAME.llm.submit(*FACTS, **wrong)
+    assert "somebody" not in str(caught.value)
+    right = at(server, kept, model, api_key="right")
+    assert FRAME.llm.submit(*FACTS, **right).result(FRAME)["fact"].notna().all()
 
 
 def test_azures_older_addresses_have_no_batches(kept):

@@ -197,6 +197,23 @@ def test_what_is_said_when_a_run_ends_with_an_error(situation, on, tmp_path):
     assert len(str(caught.value).splitlines()) <= 3
 
 
+@pytest.mark.parametrize(
+    ("index", "shown"),
+    [
+        (pd.Index([7, 7]), "7"),
+        (pd.Index([0.5, 7]), "0.5"),
+        (pd.Index([7, 8], dtype="Int64"), "7"),
+        (pd.RangeIndex(2), "0"),
+        (pd.MultiIndex.from_tuples([("a", 1), ("a", 2)]), r"\('a', 1\)"),
+    ],
+)
+def test_labels_are_shown_as_people_write_them(index, shown, on):
+    rows = pd.DataFrame({"text": ["a", "b"]}).set_index(index)
+    told = pytest.warns(pandas_llm.LLMWarning, match=rf"row 0 \(label {shown}\): ")
+    with Simulator(fail_if={"a": "refusal"}) as server, told:
+        rows.llm.complete("${text}", **on(server))
+
+
 COLUMN = "error_column='…' keeps each row's reason."
 WARNED = {
     "a refusal": (

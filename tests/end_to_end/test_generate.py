@@ -213,6 +213,8 @@ def test_a_template_without_a_column_warns(docs, simulator, on):
     with pytest.warns(LLMWarning, match="names no column") as caught:
         docs.llm.complete("Tell a joke.", **on(simulator()))
     assert caught[0].filename == __file__
+    with pytest.warns(LLMWarning, match=r"^'text' is sent as it is: write \$\{text\}"):
+        docs.llm.complete("text", **on(simulator()))
 
 
 # -- bad input, before anything is sent -----------------------------------------

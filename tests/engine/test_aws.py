@@ -6,6 +6,7 @@ import asyncio
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
 
 import pandas as pd
 import pytest
@@ -71,6 +72,16 @@ def test_the_region_is_of_the_address_then_of_variables_then_of_the_profile(
         "vpce-1a-2b.bedrock-runtime.eu-west-3.vpce.amazonaws.com": "eu-west-3",
     }.items():
         assert region_of(f"https://{host}") == region
+    for arn, region in {
+        "arn:aws:bedrock:us-west-2:123456789012:inference-profile/eu.x.y": "us-west-2",
+        "arn:aws-cn:bedrock:cn-north-1::foundation-model/x.y-v1:0": "cn-north-1",
+        "arn:aws:sagemaker:ap-south-1:123456789012:endpoint/x": "ap-south-1",
+    }.items():
+        assert region_of("https://gateway.example.org", f"bedrock/{arn}") == region
+        told = {"model": f"bedrock/{arn}", "api_key": "k", "as_requests": True}
+        seen = pd.DataFrame({"x": ["y"]}).llm.preview("${x}", **told)
+        at = f"https://bedrock-runtime.{region}.amazonaws.com/model/{quote(arn, '')}/"
+        assert seen["url"][0] == f"{at}converse"
 
 
 def test_a_key_needs_neither_credentials_nor_botocore(monkeypatch):
@@ -80,7 +91,7 @@ def test_a_key_needs_neither_credentials_nor_botocore(monkeypatch):
     monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "the-key-of-bedrock")
     shown = ROWS.llm.preview("Say ${text}", model=f"bedrock/{ARN}", as_requests=True)
     assert shown["url"].iloc[0] == (
-        "https://bedrock-runtime.eu-west-1.amazonaws.com/model/arn%3Aaws%3Abedrock%3A"
+        "https://bedrock-runtime.us-east-1.amazonaws.com/model/arn%3Aaws%3Abedrock%3A"
         "us-east-1%3A123456789012%3Ainference-profile%2Fus.amazon.nova-lite-v1%3A0/"
         "converse"
     )
@@ -103,6 +114,9 @@ sso_start_url = https://corp.example.org/start
     ("variables", "words"),
     [
         ({}, "no AWS region is set"),
+        ({"AWS_REGION": "us-east-1a"}, "'us-east-1a' is not the name of an AWS region"),
+        ({"AWS_REGION": "US East (Ohio)"}, "'US East (Ohio)' is not the name of"),
+        ({"AWS_DEFAULT_REGION": "EU-WEST-1"}, "'EU-WEST-1' is not the name of an AWS"),
         ({"AWS_REGION": "us-east-1"}, "no AWS credentials are found"),
         (
             {"AWS_REGION": "us-east-1", "AWS_PROFILE": "nobody"},

@@ -65,6 +65,8 @@ def test_a_refusal_is_told_with_the_models_words():
         PAIRS.read(Choice("", "stop", refusal="I will not."))
     assert caught.value.kind == "refusal"
     assert caught.value.text == "I will not."
+    with pytest.raises(OutputError, match=r"declined to answer$"):
+        PAIRS.read(Choice("", "stop", refusal=""))
 
 
 def test_an_error_names_the_record_the_key_and_what_was_given():

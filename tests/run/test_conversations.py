@@ -148,6 +148,14 @@ CELLS: dict[str, Any] = {
     "a tuple": tuple(TURNS),
     "an array": np.array(TURNS, dtype=object),
     "JSON": json.dumps(TURNS),
+    "JSON of a file that begins with a mark": "\ufeff" + json.dumps(TURNS),
+    "parts": [
+        {**turn, "content": [{"type": "text", "text": turn["content"]}]}
+        for turn in TURNS
+    ],
+    "parts of Bedrock": [
+        {**turn, "content": [{"text": turn["content"]}]} for turn in TURNS
+    ],
     "other fields": [{**turn, "id": 7, "tool_calls": None} for turn in TURNS],
     "letters of numpy": [
         {"role": np.str_(turn["role"]), "content": np.str_(turn["content"])}
@@ -208,9 +216,46 @@ def test_a_row_without_turns_and_template_is_not_sent(simulator, on):
             messages="history", error_column="why", na_action=None, **on(server)
         )
     assert (
-        out["why"].str.contains("the last turn is missing").tolist()[:2] == [True] * 2
+        out["why"].str.contains("last turn of column 'history' is missing").tolist()[:2]
+        == [True] * 2
     )
     assert server.stats()["requests"] == 2
+
+
+def test_texts_of_one_turn_stand_below_each_other(simulator, on):
+    server = simulator()
+    parts = [{"type": "text", "text": "One."}, {"type": "text", "text": "Two."}]
+    rows = frame([{"role": "user", "content": parts}])
+    rows.llm.complete(messages="history", **on(server))
+    assert sent(server) == [[("user", "One.\nTwo.")]]
+
+
+@pytest.mark.parametrize("turns", [[SYSTEM], [SYSTEM, *TURNS[:2]]])
+def test_a_conversation_that_asks_nothing_is_its_rows_error(turns, simulator, on):
+    server = simulator()
+    who = turns[-1]["role"]
+    with pytest.warns(
+        pandas_llm.LLMWarning, match=f"the last turn of column 'history' is the {who}'s"
+    ):
+        frame(turns).llm.complete(messages="history", **on(server))
+    assert not sent(server)
+
+
+def test_a_text_is_not_shortened_to_nothing(simulator, on):
+    server = simulator(context_length=60)
+    long = [{"role": "user", "content": "word " * 200}]
+    with pytest.warns(pandas_llm.LLMWarning, match="1 context_length"):
+        frame(long, text=["a few letters"]).llm.complete(
+            "Of ${text}", messages="history", truncate="text", **on(server)
+        )
+    assert ("user", "Of ") not in [turns[-1] for turns in sent(server)]
+
+
+@pytest.mark.parametrize("option", ["messages", "examples", "images", "files"])
+def test_only_what_the_template_uses_can_be_shortened(option, simulator, on):
+    more = {option: "history", **on(simulator())}
+    with pytest.raises(pandas_llm.TemplateError, match="the template does not use"):
+        frame(TURNS).llm.complete("So?", truncate="history", **more)
 
 
 def test_the_text_that_is_shortened_keeps_its_turns(simulator, on):
@@ -285,10 +330,12 @@ WRONG: dict[str, tuple[Any, str]] = {
         r"turn 1 .*\(user\) must have a text .* nothing",
     ),
     "no content at all": ([{"role": "user", "content": None}], "as its content, not n"),
-    "parts": (
-        [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}],
-        r"turn 1 of column 'history' \(user\) must have a text .*, not list",
+    "a part of no text": (
+        [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}],
+        r"turn 1 of column 'history' has a part 'image_url': only texts are sent",
     ),
+    "a part that is no part": ([{"role": "user", "content": [5]}], "has a part 'int'"),
+    "no parts": ([{"role": "user", "content": []}], r"turn 1 .*\(user\) is empty"),
     "a number": ([{"role": "user", "content": 5}], "as its content, not int"),
     "an empty content": (
         [*TURNS, {"role": "assistant", "content": " \n"}],
@@ -300,7 +347,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     ),
     "text that is no JSON": (
         str(TURNS),
-        r"column 'history' holds no turns in JSON .*: \"\[{'role': 'user'",
+        r"column 'history' holds no turns in JSON .*: \"\[{'role': .*literal_eval",
     ),
     "JSON of something else": ('{"role": "user"}', "must hold a list of turns"),
     "one turn": (TURNS[0], r"must hold a list of turns, not .*\(dict\)"),
@@ -332,7 +379,9 @@ def test_a_wrong_cell_is_its_rows_error_and_not_sent(kind, simulator, on):
 def test_a_last_turn_of_the_assistant_needs_a_template(simulator, on):
     server = simulator()
     rows = frame(TURNS[:2])
-    with pytest.raises(pandas_llm.GenerationError, match="last turn is not the user's"):
+    with pytest.raises(
+        pandas_llm.GenerationError, match="'history' is the assistant's"
+    ):
         rows.llm.complete(messages="history", errors="raise", **on(server))
     assert sent(server) == []
 
@@ -379,6 +428,17 @@ def test_what_cannot_be_is_refused_before_anything_is_sent(simulator, on):
         rows.llm.embed("history", messages="history", **more)
     with pytest.raises(TypeError, match="write messages="):
         rows.llm.complete("So?", chat_history="history", **more)
+    two = frame(TURNS, TURNS[:1], text=["a", "b"])
+    for option in ("messages", "examples"):
+        turned = {option: "history", **more}
+        for call in (
+            lambda o: two.llm.agg("What is asked?", "text", **o),
+            lambda o: two.llm.merge(two, on="text", **o),
+            lambda o: two.llm.drop_duplicates(subset="text", **o),
+            lambda o: two.llm.nlargest(1, "${left.text} or ${right.text}?", **o),
+        ):
+            with pytest.raises(TypeError, match=f"{option}= cannot name a column"):
+                call(turned)
     doubled = pd.concat([rows, rows], axis=1)
     with pytest.raises(pandas_llm.TemplateError, match="2 columns have that name"):
         doubled.llm.complete("So?", messages="history", **more)
@@ -509,7 +569,11 @@ def test_gemini_gets_one_turn_for_two_of_one_role(simulator):
 
 
 @pytest.mark.parametrize("provider", ["openai", "openai-responses", "anthropic"])
-def test_a_batch_has_the_turns_and_can_be_loaded(simulator, here, provider, tmp_path):
+def test_a_batch_has_the_turns_and_can_be_loaded(
+    simulator, here, provider, tmp_path, monkeypatch
+):
+    for vendor in ("OPENAI", "ANTHROPIC"):
+        monkeypatch.setenv(f"{vendor}_API_KEY", "k")
     server = simulator(api_key="k")
     more = here(server, cache=tmp_path / "kept.sqlite")
     rows = frame([SYSTEM, *TURNS], TURNS[:1], TURNS[:2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
@@ -47,9 +48,11 @@ from pandas_llm.simulator.server.openai_batches import OpenAIBatches
 from pandas_llm.simulator.server.stats import Seen, Stats, prompt_key
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 _LARGEST_BODY = 128 * 2**20
+_KEYED = re.compile(r"/(files|batches|batch/jobs)([/:]|$)|/models$|:(asyncB|b)atch")
+"""Addresses of what counts as no request and is asked with a key all the same."""
 _BACKLOG = 4096  # a client may open all its connections at once
 _LIMIT_KNOBS = {"requests_per_minute", "tokens_per_minute", "burst"}
 
@@ -106,7 +109,7 @@ class Server:
 
     def app(self) -> web.Application:
         """Return the web application."""
-        app = web.Application(client_max_size=_LARGEST_BODY)
+        app = web.Application(client_max_size=_LARGEST_BODY, middlewares=[self._keyed])
         for dialect in DIALECTS:
             for path in dialect.paths:
                 app.router.add_post(path, partial(self._handle, dialect))
@@ -216,12 +219,23 @@ class Server:
         told = self.settings.retry_after
         raise RefusedError(over_limit(verdict, work.model, told=told))
 
+    @web.middleware
+    async def _keyed(
+        self,
+        request: web.Request,
+        handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+    ) -> web.StreamResponse:
+        """Ask for the key of lists, files and batches too."""
+        if _KEYED.search(request.path):
+            vendor = vendor_of(request.path, request.headers)
+            try:
+                self._check_key(vendor, request)
+            except RefusedError as refused:
+                return _response(vendor.refuse(refused.problem, "req_sim_0"), {})
+        return await handler(request)
+
     async def _models(self, request: web.Request) -> web.Response:
         vendor = vendor_of(request.path, request.headers)
-        try:
-            self._check_key(vendor, request)
-        except RefusedError as refused:
-            return _response(vendor.refuse(refused.problem, "req_sim_models"), {})
         return _json(list_models(vendor, self.settings))
 
     async def _show_stats(self, _: web.Request) -> web.Response:
