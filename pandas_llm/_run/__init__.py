@@ -21,7 +21,7 @@ from pandas_llm._run.rows import (
     missing_rows,
     source_of,
 )
-from pandas_llm._run.run import TaskRun, collected
+from pandas_llm._run.run import TaskRun, collected, listener
 from pandas_llm._run.task import (
     ALONE,
     Shape,
@@ -53,6 +53,7 @@ __all__ = [
     "examples_of",
     "iter_rows",
     "last_usage",
+    "listener",
     "make_task",
     "missing_rows",
     "output_of",

@@ -30,6 +30,7 @@ from pandas_llm._run.result import (
     build_result,
     failure_table,
     handed_back,
+    log_of,
     rehearse,
 )
 from pandas_llm._run.rows import all_na, source_of
@@ -56,7 +57,13 @@ if TYPE_CHECKING:
 
 _notices: ContextVar[list[str] | None] = ContextVar("notices", default=None)
 T = TypeVar("T")
+_TOLD = 100
+"""Failed rows of a run that `told` has."""
 Work: TypeAlias = "Callable[[], Coroutine[Any, Any, T]]"
+listener: ContextVar[Callable[[TaskRun], None] | None] = ContextVar(
+    "listener", default=None
+)
+"""Called with each run of the context again and again, and once it has ended."""
 
 
 @contextmanager
@@ -82,6 +89,8 @@ class TaskRun:
         at: Sequence[int] | None = None,
     ) -> None:
         self.settings = task.settings
+        self.ended = False
+        self._listener = None if dry else listener.get()
         self.data = data
         self.source = source_of(data)
         self.prompts = prompts_of(task, self.source)
@@ -190,6 +199,8 @@ class TaskRun:
     def _tick(self) -> None:
         """Show and log the progress; called in the caller's thread."""
         self.arrivals.deliver()
+        if self._listener is not None:
+            self._listener(self)
         now, status = time.monotonic() - self.events.started, self.status()
         limited, outage = status.seconds > 0, status.outage
         self.events.log.sample(now, self.events.totals, limited=limited, outage=outage)
@@ -229,6 +240,9 @@ class TaskRun:
             failed=self.events.totals.failed if error else len(self.failed),
         )
         remember(self.usage)
+        self.ended = True
+        if self._listener is not None:
+            self._listener(self)
         if error is not None and not isinstance(error, ConfigurationError):
             self._attach(error)
         try:
@@ -238,6 +252,18 @@ class TaskRun:
         except Exception as trouble:  # of the caller's own function
             self._attach(trouble)
             raise
+
+    def told(self) -> dict[str, Any]:
+        """Return what the run has used so far; when it has ended, its log as well."""
+        seconds = time.monotonic() - self.events.started
+        if not self.ended:
+            usage = asdict(self.events.totals.usage(seconds))
+            return {"usage": usage, "seconds": seconds, "log": None}
+        table = failure_table(self.outcomes, self.source.frame.index)[:_TOLD]
+        failures = table.astype(object).to_dict("list")
+        log = log_of(self._facts())
+        usage = log["usage"]
+        return {"usage": usage, "seconds": seconds, "log": log, "failures": failures}
 
     def _attach(self, error: BaseException) -> None:
         error.partial = self._partial()  # type: ignore[attr-defined]
