@@ -4,16 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
-from pandas_llm._cluster import spark
+from pandas_llm._cluster import context, spark
 
-__all__ = ["classify", "complete", "extract", "filter", "generate", "matches"]
+__all__ = [
+    "classify",
+    "complete",
+    "embed",
+    "extract",
+    "filter",
+    "generate",
+    "last_failures",
+    "last_report",
+    "last_usage",
+    "matches",
+    "usage_of",
+]
 
 classify = spark.classify
 complete = spark.complete
+embed = spark.embed
 extract = spark.extract
 filter = spark.filter  # noqa: A001 - the verb's name
 generate = spark.generate
+last_failures = context.last_failures
+last_report = context.last_report
+last_usage = context.last_usage
 matches = spark.matches
+usage_of = spark.usage_of
 
 
 def __getattr__(name: str) -> Any:

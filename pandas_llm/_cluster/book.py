@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from pandas_llm._run import TaskRun
 
+    Tell = Callable[[bytes, bool], None]
+    """Takes what a run tells, and whether it has ended."""
+
 _MOST = 10_000
 """Failed rows that are kept; all are counted."""
 _lock = threading.Lock()  # of all books: they are pickled
@@ -49,7 +52,7 @@ class Book:
         self._logs: dict[Any, tuple[float, dict[str, Any]]] = {}
         self._failures: list[pd.DataFrame] = []
 
-    def hear(self, page: float, told: bytes) -> None:
+    def hear(self, page: float, told: bytes | str, _ended: bool = False) -> None:  # noqa: FBT001, FBT002 - as told
         """Add what a run of a computation tells; a newer computation begins a page."""
         run = orjson.loads(told)
         with _lock:
@@ -104,7 +107,7 @@ class Book:
 
 
 @contextmanager
-def telling(tell: Callable[[bytes], None]) -> Iterator[None]:
+def telling(tell: Tell) -> Iterator[None]:
     """Tell of each run of the context twice a second, and when it ends."""
     runs: dict[TaskRun, tuple[str, float]] = {}
     last = 0.0
@@ -118,7 +121,8 @@ def telling(tell: Callable[[bytes], None]) -> Iterator[None]:
         told = run.told()
         name, began = runs.setdefault(run, (uuid4().hex, time.time() - told["seconds"]))
         plain = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
-        tell(orjson.dumps({"id": name, "began": began, **told}, str, plain))
+        line = orjson.dumps({"id": name, "began": began, **told}, str, plain)
+        tell(line, run.ended)
 
     token = listener.set(hear)
     try:

@@ -15,6 +15,7 @@ from pandas_llm.errors import ConfigurationError, MissingVerbError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from pandas_llm._cluster.book import Tell
     from pandas_llm._pacing import Budget
     from pandas_llm.plan import Plan
 
@@ -105,7 +106,7 @@ def run_partition(
     plan: Callable[[Any], Any],
     part: Any,
     source: Budget | None,
-    tell: Callable[[bytes], None],
+    tell: Tell,
 ) -> Any:
     """Run a plan on one partition.
 

@@ -15,9 +15,9 @@ from pandas_llm._cluster.book import Book
 from pandas_llm._pacing import TERM, Shares
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from distributed import Client, Scheduler, Worker
+
+    from pandas_llm._cluster.book import Tell
 
 _NAME = "pandas_llm"
 
@@ -88,12 +88,12 @@ def ask(worker: Worker, account: str, wanting: bool | None) -> float | None:  # 
     return part
 
 
-def tell(worker: Worker) -> Callable[[bytes], None]:
+def tell(worker: Worker) -> Tell:
     """Return what tells a worker's scheduler of the runs of the task under way."""
     key = worker.get_current_task()
     # the same way as the task's end, which overtakes nothing
     send = worker.batched_send
-    return lambda told: worker.loop.add_callback(
+    return lambda told, _: worker.loop.add_callback(
         send, {"op": "pandas_llm_told", "key": key, "told": told}
     )
 
