@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pandas_llm._cluster import context, spark
+from pandas_llm._cluster import spark
 
 __all__ = [
     "classify",
@@ -26,9 +26,9 @@ embed = spark.embed
 extract = spark.extract
 filter = spark.filter  # noqa: A001 - the verb's name
 generate = spark.generate
-last_failures = context.last_failures
-last_report = context.last_report
-last_usage = context.last_usage
+last_failures = spark.last_failures
+last_report = spark.last_report
+last_usage = spark.last_usage
 matches = spark.matches
 usage_of = spark.usage_of
 

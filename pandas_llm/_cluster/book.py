@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     Tell = Callable[[bytes, bool], None]
     """Takes what a run tells, and whether it has ended."""
 
+_FAILURE = ("position", "label", "kind", "message", "attempts")
 _MOST = 10_000
 """Failed rows that are kept; all are counted."""
 _lock = threading.Lock()  # of all books: they are pickled
@@ -50,7 +51,7 @@ class Book:
         self._usage = Usage()
         self._span = [float("inf"), 0.0]
         self._logs: dict[Any, tuple[float, dict[str, Any]]] = {}
-        self._failures: list[pd.DataFrame] = []
+        self._failures: list[list[Any]] = []
 
     def hear(self, page: float, told: bytes | str, _ended: bool = False) -> None:  # noqa: FBT001, FBT002 - as told
         """Add what a run of a computation tells; a newer computation begins a page."""
@@ -70,8 +71,7 @@ class Book:
                 self._ended.add(run["id"])
                 self._usage += self._open.pop(run["id"])
                 self._log(start, usage, run["log"])
-                if sum(map(len, self._failures)) < _MOST and usage.failed:
-                    self._failures.append(pd.DataFrame(run["failures"]))
+                self._failures += run["failures"][: _MOST - len(self._failures)]
 
     def _log(self, start: float, usage: Usage, log: dict[str, Any]) -> None:
         kind = log["verb"], log.get("model")
@@ -100,10 +100,9 @@ class Book:
     def failures(self) -> pd.DataFrame:
         """Return a table of failed rows: some of each run, 10,000 in all."""
         self.usage()  # raises if there is none
-        kinds = {"position": "int64", "label": object, "kind": "str"}
-        kinds |= {"message": "str", "attempts": "int64"}
-        empty = pd.DataFrame({name: pd.Series(dtype=k) for name, k in kinds.items()})
-        return pd.concat([empty, *self._failures], ignore_index=True).astype(kinds)
+        kinds: Any = {"position": "int64", "kind": "str", "message": "str"}
+        table = pd.DataFrame(self._failures, columns=list(_FAILURE))
+        return table.astype(kinds | {"attempts": "int64"})
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""This process's part of an account's limits, leased from whoever keeps them."""
+"""Parts of an account's limits, leased from Dask's scheduler or Spark's driver."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class _Tenant:
         """
         until, waited = time.monotonic() + RENEWAL, False
         while time.monotonic() < until and (wanting or not waited):
-            time.sleep(_GLANCE)
+            time.sleep(_GLANCE)  # noqa: TID251 - a thread of its own
             waited = waited or self._limiter.wanting
         return waited
 

@@ -12,7 +12,6 @@ reach it; elsewhere each keeps to one part of as many as there are cores, or `wo
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from functools import partial
 from inspect import Parameter
 from types import SimpleNamespace
@@ -24,9 +23,14 @@ from pyspark.sql.pandas.types import from_arrow_type
 from pyspark.sql.types import DataType, DateType, StringType, StructType
 
 from pandas_llm import Usage, _verbs
-from pandas_llm._cluster.driver import line_to
-from pandas_llm._cluster.context import Told, accounts_of, cores, page
-from pandas_llm._cluster.leases import leased
+from pandas_llm._cluster.context import (
+    Told,
+    accounts_of,
+    cores,
+    last_failures,
+    last_report,
+    last_usage,
+)
 from pandas_llm._cluster.partition import (
     Question,
     engine_plan,
@@ -34,24 +38,30 @@ from pandas_llm._cluster.partition import (
     run_partition,
 )
 from pandas_llm._cluster.types import types_of
-from pandas_llm._pacing import WHOLE
 from pandas_llm._verbs import brief, form
 from pandas_llm.errors import ConfigurationError, InvalidValueError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from pyspark.sql import DataFrame
 
     from pandas_llm._cluster.context import Accounts
-    from pandas_llm._pacing import Budget, RateLimiter
     from pandas_llm.plan import Plan
 
-_VERBS = (
-    *("classify", "complete", "embed", "extract"),
-    *("filter", "generate", "matches"),
-)
-__all__ = [*_VERBS, "usage_of"]
+__all__ = [
+    "classify",
+    "complete",
+    "embed",
+    "extract",
+    "filter",
+    "generate",
+    "last_failures",
+    "last_report",
+    "last_usage",
+    "matches",
+    "usage_of",
+]
 
 _WORDS = """\
 Parameters
@@ -170,7 +180,8 @@ def filter(  # noqa: A001 - as the verb's name
 
 def missing(name: str) -> AttributeError:
     """Return the error for a name that this module does not have."""
-    verbs = SimpleNamespace(**{verb: globals()[verb] for verb in _VERBS})
+    named = {n: globals()[n] for n in __all__ if hasattr(_verbs, n)}
+    verbs = SimpleNamespace(**named)
     return instead_of(verbs, name, "pandas_llm.spark", "sdf.toPandas()")
 
 
@@ -210,46 +221,29 @@ def _mapped(
     if workers < 1:
         raise InvalidValueError(f"workers must be at least 1, not {workers}")
     accounts = accounts_of(sdf.sparkSession, workers)
-    return sdf.mapInPandas(
-        partial(_run, plan, new, workers, accounts, usage_column), schema
-    )
+    return sdf.mapInPandas(partial(_run, plan, new, accounts, usage_column), schema)
 
 
 def _run(
     plan: Plan | Question,
     new: Mapping[str, DataType],
-    workers: int,
     accounts: Accounts,
     usage_column: str | None,
     batches: Iterator[pd.DataFrame],
 ) -> Iterator[pd.DataFrame]:
     """Run a partition's batches, in a worker."""
-    told = Told(accounts, page())
+    told = Told(accounts)
     for batch in batches:
         rows = batch.reset_index(drop=True)
-        answers = run_partition(plan, rows, _source(accounts, workers), told.tell)
+        answers = run_partition(plan, rows, accounts.source(), told.tell)
         out = rows.take(answers.index)
         if isinstance(answers, pd.Series):
             answers = answers.to_frame()
         for name, type_ in new.items():
             out[name] = _plain(answers[name], type_).to_numpy(dtype=object)
         if usage_column is not None:
-            first = [told.used()] if len(out) else []
-            out[usage_column] = pd.Series(first, dtype=object).reindex(range(len(out)))
+            out[usage_column] = [told.used(), *[None] * (len(out) - 1)][: len(out)]
         yield out
-
-
-def _source(accounts: Accounts, workers: int) -> Budget:
-    """Return where this worker's part of the limits comes from."""
-    if accounts.driver is not None and (line := line_to(accounts.driver)).reached:
-        return leased(line.ask)
-
-    @contextmanager
-    def part(_: Hashable, limiter: RateLimiter) -> Iterator[None]:
-        limiter.share(WHOLE / workers if workers > 1 else None)
-        yield
-
-    return part
 
 
 def _plain(values: pd.Series, type_: DataType) -> pd.Series:

@@ -51,7 +51,7 @@ def nested_types(plan: Plan, data: Any) -> dict[str, pa.DataType]:
 
 
 def _is_date(plan: Plan | Question, name: str) -> bool:
-    return pa.types.is_date(_nested(cast("Plan", plan), name) or pa.null())
+    return str(_nested(cast("Plan", plan), name)) == "date32[day]"
 
 
 def _nested(plan: Plan, name: str) -> pa.DataType | None:

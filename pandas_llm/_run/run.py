@@ -256,14 +256,13 @@ class TaskRun:
     def told(self) -> dict[str, Any]:
         """Return what the run has used so far; when it has ended, its log as well."""
         seconds = time.monotonic() - self.events.started
+        told = {"usage": asdict(self.events.totals.usage(seconds)), "seconds": seconds}
         if not self.ended:
-            usage = asdict(self.events.totals.usage(seconds))
-            return {"usage": usage, "seconds": seconds, "log": None}
+            return {**told, "log": None}
         table = failure_table(self.outcomes, self.source.frame.index)[:_TOLD]
-        failures = table.astype(object).to_dict("list")
+        failures = table.astype(object).to_numpy().tolist()
         log = log_of(self._facts())
-        usage = log["usage"]
-        return {"usage": usage, "seconds": seconds, "log": log, "failures": failures}
+        return {**told, "usage": log["usage"], "log": log, "failures": failures}
 
     def _attach(self, error: BaseException) -> None:
         error.partial = self._partial()  # type: ignore[attr-defined]
