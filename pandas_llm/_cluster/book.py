@@ -15,7 +15,7 @@ import pandas as pd
 from pandas_llm import Usage
 from pandas_llm._pacing import RENEWAL
 from pandas_llm._report import Report, join_summaries
-from pandas_llm._run import listener
+from pandas_llm._run import listener, told
 from pandas_llm.errors import NoUsageError
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ class Book:
         self._logs: dict[Any, tuple[float, dict[str, Any]]] = {}
         self._failures: list[list[Any]] = []
 
-    def hear(self, page: float, told: bytes | str, _ended: bool = False) -> None:  # noqa: FBT001, FBT002 - as told
+    def hear(self, page: float, line: bytes | str, _ended: bool = False) -> None:  # noqa: FBT001, FBT002 - as told
         """Add what a run of a computation tells; a newer computation begins a page."""
-        run = orjson.loads(told)
+        run = orjson.loads(line)
         with _lock:
             if page < self._page or run["id"] in self._ended:
                 return
@@ -117,10 +117,12 @@ def telling(tell: Tell) -> Iterator[None]:
         if not run.ended and now - last < RENEWAL:
             return
         last = now
-        told = run.told()
-        name, began = runs.setdefault(run, (uuid4().hex, time.time() - told["seconds"]))
+        facts = told(run)
+        name, began = runs.setdefault(
+            run, (uuid4().hex, time.time() - facts["seconds"])
+        )
         plain = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
-        line = orjson.dumps({"id": name, "began": began, **told}, str, plain)
+        line = orjson.dumps({"id": name, "began": began, **facts}, str, plain)
         tell(line, run.ended)
 
     token = listener.set(hear)

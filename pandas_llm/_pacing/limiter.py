@@ -88,7 +88,9 @@ class RateLimiter:
         finally:
             with self._lock:
                 self._limits.bounds.remove(limits)
-                self._limits.rebind(self._now(), self._sent)
+                # of a part, what comes in between two runs is not lost
+                if self._limits.bounds or self._limits.part is None:
+                    self._limits.rebind(self._now(), self._sent)
 
     def reserve(
         self, tokens: float, parts: tuple[float, float] | None = None

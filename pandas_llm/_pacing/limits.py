@@ -41,8 +41,6 @@ class Limits:
 
     def rebind(self, now: float, sent: Amounts) -> None:
         """Follow bounds that have changed; of several the least holds."""
-        if self.part is not None and not self.bounds:
-            return  # what comes in between two runs is not lost
         for unit in range(4):
             limits = [b[unit] for b in self.bounds if unit < len(b)]
             rates = [limit / 60 for limit in limits if limit is not None and limit > 0]

@@ -11,7 +11,7 @@ from pandas_llm._run.estimate import (
     estimate_run,
     warn_of_cost,
 )
-from pandas_llm._run.ledger import Ledger, last_usage
+from pandas_llm._run.ledger import Ledger, last_usage, listener, told
 from pandas_llm._run.prompts import examples_of, shared_spec
 from pandas_llm._run.result import recall, runs, text_table, usage
 from pandas_llm._run.rows import (
@@ -21,7 +21,7 @@ from pandas_llm._run.rows import (
     missing_rows,
     source_of,
 )
-from pandas_llm._run.run import TaskRun, collected, listener
+from pandas_llm._run.run import TaskRun, collected
 from pandas_llm._run.task import (
     ALONE,
     Shape,
@@ -64,6 +64,7 @@ __all__ = [
     "shared_spec",
     "source_of",
     "text_table",
+    "told",
     "typed",
     "usage",
     "warn_of_cost",

@@ -24,13 +24,12 @@ from pandas_llm._engine import (
 from pandas_llm._pacing import CostBudget
 from pandas_llm._run import blocking, summary
 from pandas_llm._run.filling import asked_rows, check_columns
-from pandas_llm._run.ledger import remember
+from pandas_llm._run.ledger import listener, remember
 from pandas_llm._run.prompts import prompts_of, quoting, shared_spec
 from pandas_llm._run.result import (
     build_result,
     failure_table,
     handed_back,
-    log_of,
     rehearse,
 )
 from pandas_llm._run.rows import all_na, source_of
@@ -57,13 +56,7 @@ if TYPE_CHECKING:
 
 _notices: ContextVar[list[str] | None] = ContextVar("notices", default=None)
 T = TypeVar("T")
-_TOLD = 100
-"""Failed rows of a run that `told` has."""
 Work: TypeAlias = "Callable[[], Coroutine[Any, Any, T]]"
-listener: ContextVar[Callable[[TaskRun], None] | None] = ContextVar(
-    "listener", default=None
-)
-"""Called with each run of the context again and again, and once it has ended."""
 
 
 @contextmanager
@@ -253,17 +246,6 @@ class TaskRun:
             self._attach(trouble)
             raise
 
-    def told(self) -> dict[str, Any]:
-        """Return what the run has used so far; when it has ended, its log as well."""
-        seconds = time.monotonic() - self.events.started
-        told = {"usage": asdict(self.events.totals.usage(seconds)), "seconds": seconds}
-        if not self.ended:
-            return {**told, "log": None}
-        table = failure_table(self.outcomes, self.source.frame.index)[:_TOLD]
-        failures = table.astype(object).to_numpy().tolist()
-        log = log_of(self._facts())
-        return {**told, "usage": log["usage"], "log": log, "failures": failures}
-
     def _attach(self, error: BaseException) -> None:
         error.partial = self._partial()  # type: ignore[attr-defined]
         rows, labels = self.outcomes.rows, self.source.frame.index
@@ -329,7 +311,7 @@ class TaskRun:
 
     def _partial(self) -> Any:
         """Build the result from what there is."""
-        out = build_result(self.source, self.outcomes, self.task, self._facts())
+        out = build_result(self.source, self.outcomes, self.task, self.all_facts())
         return handed_back(out, self.source, self.task, self.data)
 
     def _answered(self) -> str:
@@ -355,7 +337,8 @@ class TaskRun:
                 if (remark := self.outcomes.remark(at)) is not None:
                     yield at, remark, answered
 
-    def _facts(self) -> Mapping[str, Any]:
+    def all_facts(self) -> Mapping[str, Any]:
+        """Return what attrs say of this run, its log among it."""
         return {
             **self.facts,
             "answered_by": self._answered(),
