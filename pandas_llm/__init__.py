@@ -21,37 +21,39 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pandas_llm._display import Usage
-from pandas_llm._verbs import (
+from pandas_llm._table_verbs import (
     aagg,
-    aclassify,
-    acomplete,
     adrop_duplicates,
     aduplicated,
-    aembed,
-    aextract,
-    afilter,
-    agenerate,
     agg,
-    amatches,
     amerge,
     angroup,
     anlargest,
     asearch,
-    classify,
-    complete,
     drop_duplicates,
     duplicated,
-    embed,
     estimate,
-    extract,
-    filter,  # noqa: A004, F401 - pandas' word; it hides a builtin in __all__
-    generate,
-    matches,
     merge,
     ngroup,
     nlargest,
     preview,
     search,
+)
+from pandas_llm._verbs import (
+    aclassify,
+    acomplete,
+    aembed,
+    aextract,
+    afilter,
+    agenerate,
+    amatches,
+    classify,
+    complete,
+    embed,
+    extract,
+    filter,  # noqa: A004, F401 - pandas' word; it hides a builtin in __all__
+    generate,
+    matches,
 )
 from pandas_llm.accessor import GroupedAccessor, LLMAccessor
 from pandas_llm.errors import (

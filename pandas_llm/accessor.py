@@ -5,7 +5,7 @@ from __future__ import annotations
 from inspect import getattr_static
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from pandas_llm import _verbs
+from pandas_llm import _table_verbs, _verbs
 from pandas_llm._display import ends_here
 from pandas_llm._verbs import method, missing_verb, named_after_class, twin_method
 from pandas_llm.errors import InvalidTypeError
@@ -116,27 +116,27 @@ class LLMAccessor(_OtherTools):
     # over the table
     matches = method(_verbs.matches)
     filter = method(_verbs.filter)
-    merge = method(_verbs.merge)
-    drop_duplicates = method(_verbs.drop_duplicates)
-    duplicated = method(_verbs.duplicated)
-    ngroup = method(_verbs.ngroup)
-    nlargest = method(_verbs.nlargest)
-    agg = method(_verbs.agg)
-    search = method(_verbs.search)
+    merge = method(_table_verbs.merge)
+    drop_duplicates = method(_table_verbs.drop_duplicates)
+    duplicated = method(_table_verbs.duplicated)
+    ngroup = method(_table_verbs.ngroup)
+    nlargest = method(_table_verbs.nlargest)
+    agg = method(_table_verbs.agg)
+    search = method(_table_verbs.search)
 
     amatches = twin_method(_verbs.matches)
     afilter = twin_method(_verbs.filter)
-    amerge = twin_method(_verbs.merge)
-    adrop_duplicates = twin_method(_verbs.drop_duplicates)
-    aduplicated = twin_method(_verbs.duplicated)
-    angroup = twin_method(_verbs.ngroup)
-    anlargest = twin_method(_verbs.nlargest)
-    aagg = twin_method(_verbs.agg)
-    asearch = twin_method(_verbs.search)
+    amerge = twin_method(_table_verbs.merge)
+    adrop_duplicates = twin_method(_table_verbs.drop_duplicates)
+    aduplicated = twin_method(_table_verbs.duplicated)
+    angroup = twin_method(_table_verbs.ngroup)
+    anlargest = twin_method(_table_verbs.nlargest)
+    aagg = twin_method(_table_verbs.agg)
+    asearch = twin_method(_table_verbs.search)
 
-    preview = method(_verbs.preview)
-    estimate = method(_verbs.estimate)
-    submit = method(_verbs.submit)
+    preview = method(_table_verbs.preview)
+    estimate = method(_table_verbs.estimate)
+    submit = method(_table_verbs.submit)
     chunk = method(_verbs.chunk)
 
     @ends_here

@@ -122,6 +122,10 @@ class ImageError(RowError, kind="image"):
     """An image cannot be sent: no file, no image, of another type, too large."""
 
 
+class TurnsError(RowError, kind="turns"):
+    """A cell of `messages` or `examples` holds what cannot be sent as turns."""
+
+
 class EmptyTextError(RowError, kind="empty_text"):
     """An empty text has no embedding; servers refuse the whole batch for it."""
 

@@ -39,8 +39,9 @@ class Plan:
 
     Parameters
     ----------
-    template : str
-        The prompt; ``${column}`` stands for the row's value.
+    template : str, optional
+        The prompt; ``${column}`` stands for the row's value. None with `messages`
+        alone, whose last turn is then the prompt.
     keys : list, mapping or pydantic model, optional
         What to get back; the labels for ``classify``, nothing for ``complete``.
     verb : {"generate", "extract", "complete", "classify", "embed"}
@@ -59,20 +60,30 @@ class Plan:
     ['text', 'title']
     """
 
-    template: str
+    template: str | None
     keys: Any
     verb: Verb
     _task: Task
 
     @ends_here
     def __init__(
-        self, template: str, keys: Any = None, *, verb: Verb = "generate", **given: Any
+        self,
+        template: str | None = None,
+        keys: Any = None,
+        *,
+        verb: Verb = "generate",
+        **given: Any,
     ) -> None:
         _check_frozen(given.get("calibrate"), given.get("gold"))
         self._freeze(template, keys, verb, *_sorted_out(verb, given))
 
     def _freeze(
-        self, template: str, keys: Any, verb: Verb, shape: Shape, settings: Settings
+        self,
+        template: str | None,
+        keys: Any,
+        verb: Verb,
+        shape: Shape,
+        settings: Settings,
     ) -> None:
         task = make_task(template, keys, verb, shape, settings)
         vars(self).update(template=template, keys=task.keys, verb=verb, _task=task)
@@ -211,7 +222,9 @@ class Plan:
         return self._task.shape.ignore_index
 
 
-def plan_for(template: str, keys: Any, verb: Verb, given: Mapping[str, Any]) -> Plan:
+def plan_for(
+    template: str | None, keys: Any, verb: Verb, given: Mapping[str, Any]
+) -> Plan:
     """Make the plan of one call, which may be calibrated on its own frame."""
     return _frozen(template, keys, verb, *_sorted_out(verb, dict(given)))
 
@@ -235,7 +248,7 @@ def _check_frozen(calibrate: Any, gold: Any) -> None:
 
 
 def _rebuilt(
-    template: str,
+    template: str | None,
     keys: Any,
     verb: Verb,
     shape: Mapping[str, Any],
@@ -246,7 +259,7 @@ def _rebuilt(
 
 
 def _frozen(
-    template: str, keys: Any, verb: Verb, shape: Shape, settings: Settings
+    template: str | None, keys: Any, verb: Verb, shape: Shape, settings: Settings
 ) -> Plan:
     """Make a plan of options that have been resolved."""
     plan = Plan.__new__(Plan)

@@ -142,6 +142,15 @@ class Request(NamedTuple):
     """The texts of a bundle for embeddings; the prompt is then all of them."""
     cells: tuple[str, ...] = ()
     """The texts of the row that its answer quotes, where it is to quote any."""
+    before: tuple[tuple[str, str], ...] = ()
+    """The row's own turns before the prompt: its examples, then its conversation."""
+
+    @property
+    def text(self) -> str:
+        """All that the row says, but its system text."""
+        if not self.before:
+            return self.prompt
+        return "\n".join([*(text for _, text in self.before), self.prompt])
 
 
 class HTTPRequest(NamedTuple):
@@ -262,6 +271,8 @@ class Capabilities:
     """Whether a schema may hold keywords that restrict values, such as `minimum`."""
     system: bool = True
     """Whether there is a role for the system text; else it leads the first turn."""
+    repeats: bool = True
+    """Whether turns of one role may follow each other; else they are sent as one."""
     logprobs: bool = True
     """Whether answers hold the logarithms of their tokens' probabilities."""
     wire: int = 0

@@ -145,8 +145,12 @@ def fit(
     logits = _logits(probabilities)
     mean_off = _mean_off(logits)
     labelled = np.flatnonzero((gold >= 0) & ~np.isnan(logits).any(axis=1))
-    told, centred, truth = logits[labelled], logits[labelled] + mean_off, gold[labelled]
-    held_out = np.full_like(told, np.nan)
+    known, centred, truth = (
+        logits[labelled],
+        logits[labelled] + mean_off,
+        gold[labelled],
+    )
+    held_out = np.full_like(known, np.nan)
     # Folds by true label in turn: each has its share of a rare one.
     fold = np.empty(len(truth), np.int64)
     fold[np.argsort(truth, kind="stable")] = np.arange(len(truth)) % FOLDS
@@ -160,7 +164,7 @@ def fit(
         Offsets(dict(zip(labels, whole.tolist(), strict=True)), float(1 / slope)),
         held_out,
         len(truth),
-        calibration_error(*chosen(_softmax(told), truth))[0],
+        calibration_error(*chosen(_softmax(known), truth))[0],
         *calibration_error(*chosen(held_out, truth)),
     )
 
@@ -173,8 +177,8 @@ def chosen(
     Rows whose position in `gold` is below 0, and rows with NaN, are left out.
     """
     known = (gold >= 0) & ~np.isnan(probabilities).any(axis=1)
-    told = probabilities[known]
-    return told.max(axis=1), told.argmax(axis=1) == gold[known]
+    rows = probabilities[known]
+    return rows.max(axis=1), rows.argmax(axis=1) == gold[known]
 
 
 def reliability(confidence: Floats, right: NDArray[np.bool_]) -> Reliability:
@@ -201,9 +205,11 @@ def calibration_error(
     if not len(confidence):
         return float("nan"), float("nan")
     dice, place = np.random.default_rng(0), _bins(confidence)
-    told = np.bincount(place, confidence, BINS)
+    expected = np.bincount(place, confidence, BINS)
     missed = [
-        np.abs(np.bincount(place, dice.random(len(place)) < confidence, BINS) - told)
+        np.abs(
+            np.bincount(place, dice.random(len(place)) < confidence, BINS) - expected
+        )
         for _ in range(DRAWS)
     ]
     floor = float(np.sum(missed)) / DRAWS / len(place)
@@ -253,21 +259,21 @@ def _newton(logits: Floats, truth: NDArray[np.int64]) -> tuple[float, Floats]:
 
 def _loss(at: Floats, start: Floats, logits: Floats, truth: NDArray[np.int64]) -> float:
     """Return the negative log-likelihood plus the ridge."""
-    told = _softmax(at[0] * logits + at[1:])[np.arange(len(truth)), truth]
-    return float(RIDGE / 2 * ((at - start) ** 2).sum() - np.log(told + 1e-300).sum())
+    chance = _softmax(at[0] * logits + at[1:])[np.arange(len(truth)), truth]
+    return float(RIDGE / 2 * ((at - start) ** 2).sum() - np.log(chance + 1e-300).sum())
 
 
 def _slopes(
     at: Floats, start: Floats, logits: Floats, truth: NDArray[np.int64]
 ) -> tuple[Floats, Floats]:
     """Return the gradient and the Hessian of the loss."""
-    told = _softmax(at[0] * logits + at[1:])
-    missed = told.copy()
+    chances = _softmax(at[0] * logits + at[1:])
+    missed = chances.copy()
     missed[np.arange(len(truth)), truth] -= 1
     gradient = np.r_[(missed * logits).sum(), missed.sum(axis=0)] + RIDGE * (at - start)
-    spread = told * (logits - (told * logits).sum(axis=1, keepdims=True))
+    spread = chances * (logits - (chances * logits).sum(axis=1, keepdims=True))
     hessian = np.zeros((len(at), len(at)))
     hessian[0, 0] = (spread * logits).sum()
     hessian[0, 1:] = hessian[1:, 0] = spread.sum(axis=0)
-    hessian[1:, 1:] = np.diag(told.sum(axis=0)) - told.T @ told
+    hessian[1:, 1:] = np.diag(chances.sum(axis=0)) - chances.T @ chances
     return gradient, hessian + RIDGE * np.eye(len(at))

@@ -209,5 +209,5 @@ def _grams(texts: Sequence[str]) -> tuple[Ints, Ints, Ints]:
     place = (mixed * _MIXER >> np.uint64(64 - _BITS)).astype(np.int64)
     whole = rows[:last] == rows[_GRAM - 1 :]
     keys = rows[:last][whole] * _PLACES + place[whole]
-    found, counts = np.unique(keys, return_counts=True)
-    return found // _PLACES, found % _PLACES, counts.astype(np.int64)
+    grams, counts = np.unique(keys, return_counts=True)
+    return grams // _PLACES, grams % _PLACES, counts.astype(np.int64)

@@ -143,8 +143,8 @@ def tuned_mean(
 
 def _weights(chance: Floats, weights: Floats | None) -> Floats:
     """Return weights that sum to 1."""
-    found = 1 / chance if weights is None else weights
-    scaled: Floats = found / found.sum()
+    shares = 1 / chance if weights is None else weights
+    scaled: Floats = shares / shares.sum()
     return scaled
 
 

@@ -175,7 +175,9 @@ def read(words: argparse.Namespace) -> pd.DataFrame:
 
 
 def _plan(words: argparse.Namespace, chosen: dict[str, Any]) -> Any:
-    template = _text(words.template, "--template")
+    if words.template is None and "messages" not in chosen:
+        words.parser.error("the following arguments are required: -t/--template")
+    template = words.template and _text(words.template, "--template")
     if chosen.get("system"):
         chosen["system"] = _text(chosen["system"], "--system")
     keys: Any = None
@@ -290,10 +292,9 @@ def _previewed(plan: Any, table: pd.DataFrame, rows: int) -> str:
     shown = plan.preview(table, rows)
     parts = []
     for at, row in zip(shown.index, shown.to_dict("records"), strict=True):
-        lines = [row["prompt"]]
-        if row.get("system"):
-            lines = [f"system: {row['system']}", "", *lines]
-        parts.append("\n".join([f"--- row {at}", *lines]))
+        prompt = row.pop("prompt")
+        lines = [f"{name}: {text}\n" for name, text in row.items() if text]
+        parts.append("\n".join([f"--- row {at}", *lines, prompt or ""]))
     return "\n".join(parts)
 
 

@@ -71,8 +71,8 @@ def _named(path: str) -> list[str]:
     """Return the files that a pattern names, which not every shell looks up."""
     if not set("*?[") & set(path) or Path(path).expanduser().exists():
         return [path]
-    found = glob(str(Path(path).expanduser()))  # noqa: PTH207 - any folder
-    return sorted(found) or [path]
+    paths = glob(str(Path(path).expanduser()))  # noqa: PTH207 - any folder
+    return sorted(paths) or [path]
 
 
 def read_table(path: str, how: Writing = USUAL) -> pd.DataFrame:
@@ -259,9 +259,9 @@ def _write_parquet(table: pd.DataFrame, file: BinaryIO) -> None:
     import pyarrow.parquet as pq
 
     arrow = _arrow(table)
-    told = json.dumps({"llm": table.attrs["llm"]} if "llm" in table.attrs else {})
+    attrs = json.dumps({"llm": table.attrs["llm"]} if "llm" in table.attrs else {})
     # where pandas looks for attrs, so that `report` finds the run
-    known = {**(arrow.schema.metadata or {}), b"PANDAS_ATTRS": told.encode()}
+    known = {**(arrow.schema.metadata or {}), b"PANDAS_ATTRS": attrs.encode()}
     pq.write_table(arrow.replace_schema_metadata(known), file)
 
 

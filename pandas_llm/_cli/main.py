@@ -198,8 +198,8 @@ def _add_task(parser: argparse.ArgumentParser, verb: str) -> None:
     parser.add_argument(
         "-t",
         "--template",
-        required=True,
-        help="the prompt with ${column} for values: a file, or the text itself",
+        help="the prompt with ${column} for values: a file, or the text itself; not "
+        "needed with --messages",
     )
     if verb == "classify":
         parser.add_argument(

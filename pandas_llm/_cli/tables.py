@@ -49,14 +49,14 @@ def evaluate(words: argparse.Namespace) -> None:
     from pandas_llm._evaluation import evaluate as measure
 
     table = read(words)
-    found = measure(
+    agreement = measure(
         table, words.predicted, words.gold, words.by, tolerance=words.tolerance
     )
     if words.output == files.STANDARD:
-        print(found)  # noqa: T201 - what the command is for
+        print(agreement)  # noqa: T201 - what the command is for
         return
-    files.check_target(found.summary, words.output)
-    files.write_table(found.summary.reset_index(), words.output)
+    files.check_target(agreement.summary, words.output)
+    files.write_table(agreement.summary.reset_index(), words.output)
 
 
 @_command

@@ -186,23 +186,23 @@ def _variable(names: str | tuple[str, ...] | None) -> str | None:
 
 def _with_query(base_url: str, preset: Preset) -> str:
     """Put parameters of the environment into an address that has none."""
-    given = {name: value for name, v in preset.query if (value := _variable(v))}
-    if not given or "?" in base_url:
+    query = {name: value for name, v in preset.query if (value := _variable(v))}
+    if not query or "?" in base_url:
         return base_url
-    return f"{base_url}?{urlencode(given)}"
+    return f"{base_url}?{urlencode(query)}"
 
 
 def resolve_endpoints(settings: Settings) -> list[Endpoint]:
     """Return the endpoint of the model, then those of the models to fall back to."""
-    found = [resolve_endpoint(settings)]
+    endpoints = [resolve_endpoint(settings)]
     other = replace(settings, base_url=None, api_key=None, headers=None)
     for model in settings.fallback:
         # a key is told to nobody but the provider that it was given for
-        same = _split_model(model)[0] == found[0].provider
-        found.append(
+        same = _split_model(model)[0] == endpoints[0].provider
+        endpoints.append(
             resolve_endpoint(replace(settings if same else other, model=model))
         )
-    return found
+    return endpoints
 
 
 def account(endpoint: Endpoint) -> tuple[str, ...]:

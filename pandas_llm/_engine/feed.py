@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from pandas_llm._pacing import estimate_tokens
-from pandas_llm.errors import EmptyTextError, EncodingError, ImageError, RowError
+from pandas_llm.errors import EmptyTextError, EncodingError, RowError
 from pandas_llm.types import Outcome
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pandas_llm.options import Settings
     from pandas_llm.types import Request
 
-    Rows = Iterator[tuple[int, Request | ImageError | None]]
+    Rows = Iterator[tuple[int, Request | RowError | None]]
 
 _BATCH = 256
 """Rows looked up in the cache at once: 1.3 µs a row, one by one 4 µs."""
@@ -130,7 +130,7 @@ class Feed:
         step = max(1, (rows - self._reached) // count)
         spread = range(self._reached + step - 1, rows, step)[-count:]
         places = [at for at in spread if at not in self._ahead]
-        taken: list[tuple[int, Request | ImageError | None]] = []
+        taken: list[tuple[int, Request | RowError | None]] = []
         with suppress(Exception):  # it is raised when it is that row's turn
             taken.extend(self._at(places))
         self._ahead.update(position for position, _ in taken)
@@ -151,8 +151,8 @@ class Feed:
         """Read some rows; return whether there were any."""
         return self._put(self._taken(_BATCH))
 
-    def _taken(self, most: int) -> list[tuple[int, Request | ImageError | None]]:
-        taken: list[tuple[int, Request | ImageError | None]] = []
+    def _taken(self, most: int) -> list[tuple[int, Request | RowError | None]]:
+        taken: list[tuple[int, Request | RowError | None]] = []
         if self._broken is not None:
             raise self._broken
         try:
@@ -166,7 +166,7 @@ class Feed:
 
     def _put(
         self,
-        taken: list[tuple[int, Request | ImageError | None]],
+        taken: list[tuple[int, Request | RowError | None]],
         *,
         ahead: bool = False,
     ) -> bool:
@@ -177,7 +177,7 @@ class Feed:
             if request is None:
                 self._outcomes.skip(position)
                 self._events.totals.done += 1
-            elif isinstance(request, ImageError):
+            elif isinstance(request, RowError):
                 self.fail(position, request)
             elif (item := self._identified(position, request)) is not None:
                 batch.append(item)

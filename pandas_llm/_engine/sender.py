@@ -113,7 +113,7 @@ class Sender:
     ) -> Reply:
         """Send a request for `n` choices until there is a reply, or raise."""
         spec = request.spec
-        weight = tally.weight = estimate_tokens(request.prompt) + tally.images
+        weight = tally.weight = estimate_tokens(request.text) + tally.images
         calibration = self._pace.calibration
         tally.standard = tally.standard or spec.tier is None
         while True:

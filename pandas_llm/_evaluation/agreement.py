@@ -190,16 +190,16 @@ def evaluate(  # noqa: PLR0913 - all by name but the first four
         raise InvalidValueError(f"tolerance must be at least 0, not {tolerance!r}")
     judged = judge(frame, predicted, gold, probability, probabilities)
     names, places = groups_of(frame, by)
-    found = Agreement(
+    agreement = Agreement(
         names,
         [judged.rows(rows) for rows in places],
         grouped=by is not None,
         heading=title_of(predicted, gold, by),
         tolerance=tolerance,
     )
-    for remark in found.remarks:
+    for remark in agreement.remarks:
         warn(remark, LLMWarning)
-    return found
+    return agreement
 
 
 def _figures(judged: Judged, tolerance: float) -> dict[str, Any]:
@@ -245,11 +245,11 @@ def _kappa(judged: Judged) -> float:
     rows, labels = len(judged.told), len(judged.labels or ())
     if not rows:
         return math.nan
-    told, true = (
+    predicted, true = (
         np.bincount(codes, minlength=labels) / rows
         for codes in (judged.told, judged.truth)
     )
-    chance = float(told @ true)
+    chance = float(predicted @ true)
     agreed = float((judged.told == judged.truth).mean())
     return (agreed - chance) / (1 - chance) if chance < 1 else math.nan
 
@@ -287,12 +287,12 @@ def _confusion(judged: Judged) -> pd.DataFrame:
 def _by_label(judged: Judged) -> pd.DataFrame:
     """Return precision, recall and F1 of each label; NA where they have no rows."""
     table = _confusion(judged).to_numpy()
-    hits, told, true = np.diag(table), table.sum(axis=0), table.sum(axis=1)
+    hits, predicted, true = np.diag(table), table.sum(axis=0), table.sum(axis=1)
     with np.errstate(invalid="ignore"):  # of a label without rows: NaN
         columns = {
-            "precision": hits / told,
+            "precision": hits / predicted,
             "recall": hits / true,
-            "f1": 2 * hits / (told + true),
+            "f1": 2 * hits / (predicted + true),
             "support": true,
         }
     return pd.DataFrame(columns, label_index(judged.labels or [], "label"))
@@ -302,11 +302,11 @@ def _bins(judged: Judged) -> pd.DataFrame:
     """Return confidence and accuracy in the bins of a reliability picture."""
     sure = judged.sure if judged.sure is not None else np.empty(0)
     rows = judged.known & judged.answered & ~np.isnan(sure)
-    found = reliability(sure[rows], (judged.told == judged.truth)[rows])
+    bins = reliability(sure[rows], (judged.told == judged.truth)[rows])
     columns = {
-        "confidence": found.confidence,
-        "accuracy": found.accuracy,
-        "rows": found.rows,
+        "confidence": bins.confidence,
+        "accuracy": bins.accuracy,
+        "rows": bins.rows,
     }
     return pd.DataFrame(columns)
 

@@ -223,12 +223,14 @@ def few_rows(rows: pd.Series, *, grouped: bool) -> list[str]:
         count = rows.iloc[0]
         why = f"below {FEW} the figures are mostly chance"
         return [f"only {count} rows have a known truth to compare with: {why}"]
-    said = []
+    remarks = []
     if none:
-        said.append(f"{none} of {len(rows)} groups have no row to compare: they are NA")
+        remarks.append(
+            f"{none} of {len(rows)} groups have no row to compare: they are NA"
+        )
     if few:
-        said.append(
+        remarks.append(
             f"{few} of {len(rows)} groups have fewer than {FEW} rows to compare: "
             "their figures are mostly chance"
         )
-    return said
+    return remarks

@@ -73,8 +73,8 @@ class Comparison(Card):
         for column, row in [] if self.gold is None else self.gold.iterrows():
             parts.append(Part(f"{column} against the truth", _verdict(row)))
         if self.usage.notna().any(axis=None):
-            told = words(self.usage).assign(cost=self._costs)
-            parts.append(Part("What they took", told))
+            usage = words(self.usage).assign(cost=self._costs)
+            parts.append(Part("What they took", usage))
         pairs = [c for c in self.changed if c not in self._old]
         if pairs and len(self.changed):
             some = f" (the first {_SHOWN} of {len(self.changed):,}; all in .changed)"
@@ -131,7 +131,7 @@ def compare(old: Any, new: Any, on: Any = None, gold: Any = None) -> Comparison:
         [_agreement(same[name], *(frame[name] for frame in pair)) for name in columns],
         pd.Index(columns, name="column", tupleize_cols=False),
     )
-    found = [_against(*pair, *one) for one in _matched(truths, pair, same)]
+    against_gold = [_against(*pair, *one) for one in _matched(truths, pair, same)]
     rest = [
         frame.iloc[np.setdiff1d(np.arange(len(frame)), rows)]
         for frame, rows in zip(frames, places, strict=True)
@@ -140,13 +140,13 @@ def compare(old: Any, new: Any, on: Any = None, gold: Any = None) -> Comparison:
     return Comparison(
         summary=summary,
         changed=_changed(*pair, same),
-        gold=pd.DataFrame(found).set_index("column") if found else None,
+        gold=pd.DataFrame(against_gold).set_index("column") if against_gold else None,
         usage=pd.DataFrame([one[0] for one in used.values()], list(used)).astype(
             dict.fromkeys(_COUNTS[:3], "Int64")
         ),
         only_old=rest[0],
         only_new=rest[1],
-        remarks=tuple(_remarks(rest, beside, found)),
+        remarks=tuple(_remarks(rest, beside, against_gold)),
         _old=set(frames[0].columns),
         _costs=[one[1] for one in used.values()],
         _heading=f"old against new: {len(pair[0]):,} rows",
@@ -173,13 +173,13 @@ def _aligned(
             way = "name a row by on=" if on is None else "name rows by more columns"
             msg = f"{which} has {first!r} more than once in {what}: {way}"
             raise InvalidValueError(msg)
-    found = indexes[1].get_indexer(indexes[0])
-    if not (found >= 0).any():
+    places = indexes[1].get_indexer(indexes[0])
+    if not (places >= 0).any():
         what = (
             "indexes have no label" if on is None else f"columns {on!r} have no value"
         )
         raise InvalidValueError(f"the {what} in common: are these the same rows?")
-    return np.flatnonzero(found >= 0), found[found >= 0]
+    return np.flatnonzero(places >= 0), places[places >= 0]
 
 
 def _compared(
@@ -271,14 +271,14 @@ def _truths(
     if gold is None:
         return {}
     named = gold if isinstance(gold, Mapping) and set(gold) <= set(frames[0]) else None
-    found = {}
+    truths = {}
     for column, one in ({None: gold} if named is None else named).items():
         of_new = isinstance(one, str) and one not in frames[0] and one in frames[1]
         truth = column_of(frames[of_new], one, "gold").iloc[places[of_new]]
         if not truth.notna().any():
             raise InvalidValueError("gold is NA in every row that both have")
-        found[column] = truth
-    return found
+        truths[column] = truth
+    return truths
 
 
 def _matched(

@@ -45,28 +45,28 @@ def _sure(frame: pd.DataFrame, column: Any) -> Any:
     """Return how sure the model was of each row."""
     if column is None:
         odds = list(label_columns(frame, []).values())
-        found = [odds] if odds else _confidences(frame)
-        if len(found) > 1:
-            names = ", ".join(repr(one) for (one,) in found)
+        sources = [odds] if odds else _confidences(frame)
+        if len(sources) > 1:
+            names = ", ".join(repr(one) for (one,) in sources)
             msg = f"several columns say how sure the model was ({names}): pass column="
             raise InvalidValueError(msg)
     else:
-        told = column_of(frame, column, "column")
-        labels = list(told.dropna().unique())
+        values = column_of(frame, column, "column")
+        labels = list(values.dropna().unique())
         odds = list(label_columns(frame, labels).values()) if labels else []
-        one = confidence_column(frame, told.name)
-        found = [odds] if odds else [[one]] * (one is not None)
-    if not found:
+        one = confidence_column(frame, values.name)
+        sources = [odds] if odds else [[one]] * (one is not None)
+    if not sources:
         msg = (
             "no column says how sure the model was: pass confidence=True or "
             "probabilities=True to the verb, or draw rows evenly by df.sample(k)"
         )
         raise InvalidValueError(msg)
-    sure = odds_of(frame, found[0]).max(axis=1)
+    sure = odds_of(frame, sources[0]).max(axis=1)
     return np.where(np.isnan(sure), _UNKNOWN, sure)
 
 
 def _confidences(frame: pd.DataFrame) -> list[list[str]]:
     """Return the columns with probabilities of what other columns tell."""
-    found = (confidence_column(frame, name) for name in frame.columns)
-    return [[one] for one in dict.fromkeys(found) if one is not None]
+    columns = (confidence_column(frame, name) for name in frame.columns)
+    return [[one] for one in dict.fromkeys(columns) if one is not None]

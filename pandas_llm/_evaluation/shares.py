@@ -56,12 +56,12 @@ class Shares(Card):
         self._grouped = "share" in summary or len(summary) > 1
 
     def _parts(self) -> list[Part]:
-        told = words(self.summary)
-        what = "share" if "share" in told else "mean"
-        shown = {what: told[what], "95 %": self._interval("")}
-        shown |= {"naive": told["naive"], "labels only": told["labels only"]}
+        summary = words(self.summary)
+        what = "share" if "share" in summary else "mean"
+        shown = {what: summary[what], "95 %": self._interval("")}
+        shown |= {"naive": summary["naive"], "labels only": summary["labels only"]}
         shown["their 95 %"] = self._interval("labels_only_")
-        shown["labelled"] = told["labelled"]
+        shown["labelled"] = summary["labelled"]
         return [Part("", pd.DataFrame(shown))]
 
     def _interval(self, of: str) -> list[str]:

@@ -49,17 +49,19 @@ def questions_of(
     if len(fields) != len(keys.columns):  # nested ones have columns of their own
         return ()
     made = issubclass(keys.model, RecordModel)
-    found = []
+    questions = []
     for field, column in zip(fields, keys.columns, strict=True):
         if column.kind not in ("bool", "category") or column.quoted:
             continue
         name = str(field.alias) if made else field.alias or column.name
-        said = field.description or f"{name}: {asked}".removesuffix(": ")
+        description = field.description or f"{name}: {asked}".removesuffix(": ")
         if alone or (len(fields) == 1 and not field.description):
-            said = asked or name
+            description = asked or name
         optional = is_optional(field.annotation)
-        found.append(_question(column, name, said, descriptions, optional=optional))
-    return tuple(found)
+        questions.append(
+            _question(column, name, description, descriptions, optional=optional)
+        )
+    return tuple(questions)
 
 
 def _question(
@@ -81,9 +83,9 @@ def _question(
         while unsaid in labels:
             unsaid += " at all"
         labels, values = (*labels, unsaid), (*values, None)
-    said = (
+    description = (
         tuple(descriptions.get(label, "") for label in labels) if descriptions else ()
     )
     if column.kind == "bool" and not optional:
-        return Question(name, instructions, labels, values, said, "predicate")
-    return Question(name, instructions, labels, values, said)
+        return Question(name, instructions, labels, values, description, "predicate")
+    return Question(name, instructions, labels, values, description)

@@ -11,7 +11,7 @@ CONTEXT = 4096
 
 def main(path: str, slots: int, parent: int) -> None:
     """Read a key, load the file, write the address, wait for the end of the input."""
-    told = os.dup(1)
+    out = os.dup(1)
     os.dup2(2, 1)  # what llama.cpp prints belongs to the log
     import xllamacpp
 
@@ -25,7 +25,7 @@ def main(path: str, slots: int, parent: int) -> None:
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
     server = xllamacpp.Server(params)
     try:
-        os.write(told, f"{server.listening_address}\n".encode())
+        os.write(out, f"{server.listening_address}\n".encode())
         sys.stdin.read()
     finally:
         os._exit(0)  # the server's own end would wait for itself

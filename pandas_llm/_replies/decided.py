@@ -51,9 +51,9 @@ def _parts(odds: Odds) -> Iterator[list[tuple[tuple[str, float], ...]]]:
 
 
 def _shares(told: Mapping[str, float], question: Question) -> Weights:
-    found = [told.get(label, 0.0) for label in question.labels]
-    total = math.fsum(found)
-    return tuple(one / total for one in found)
+    chances = [told.get(label, 0.0) for label in question.labels]
+    total = math.fsum(chances)
+    return tuple(one / total for one in chances)
 
 
 def likeliest(weights: Weights) -> int:
@@ -98,13 +98,13 @@ class Label(Records):
         if choice.odds is not None:
             check_ending(choice)
             (question,) = self.questions
-            (found,) = weights_of(choice.odds, self.questions, codes=self._codes)
-            if found is None and choice.odds.source == "decisions":
+            (weights,) = weights_of(choice.odds, self.questions, codes=self._codes)
+            if weights is None and choice.odds.source == "decisions":
                 msg = "the model declined to answer"
                 raise RefusalError(msg, choice.text)
-            if found is not None:
-                label = question.values[likeliest(found)]
-                return [self._record(label, (choice.odds.source, found))], None
+            if weights is not None:
+                label = question.values[likeliest(weights)]
+                return [self._record(label, (choice.odds.source, weights))], None
         records, cut = super().read(choice, cells)
         return [self._record(label) for (label,) in records], cut
 

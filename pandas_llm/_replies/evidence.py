@@ -70,19 +70,19 @@ class Evidence:
     ) -> tuple[Any, ...]:
         """Return a record with its words; what is not found is added to `missing`."""
         keys = list(zip(self._keys, record, strict=True))
-        said: list[_Words] = []
+        quotes: list[_Words] = []
         for at, (column, value) in enumerate(keys):
             items = _items(column, value)
             for number, item in enumerate(items):
-                said.append(_Words(at, find(item["quote"], texts)))
-                if not said[-1].places:
+                quotes.append(_Words(at, find(item["quote"], texts)))
+                if not quotes[-1].places:
                     name = f"{column.name}[{number}]" if len(items) > 1 else column.name
                     missing.append(f"{where}{name}: {_reason(item['quote'])}")
-        places = iter(chosen(said))
+        places = iter(chosen(quotes))
         width = 5 if len(self._fields) > 1 else 4
         row: list[Any] = []
         for column, value in keys:
-            found = [
+            cells = [
                 self._cut(item["value"], texts, place)[:width]
                 for item in _items(column, value)
                 if (place := next(places)) is not None
@@ -90,9 +90,9 @@ class Evidence:
             if not column.quoted:
                 row.append(value)
             elif column.quoted == "one" or value is None:
-                row += found[0] if found else (None,) * width
+                row += cells[0] if cells else (None,) * width
             else:
-                row += [[one[at] for one in found] for at in range(width)]
+                row += [[one[at] for one in cells] for at in range(width)]
         return tuple(row)
 
     def _cut(self, value: Any, texts: Sequence[Text], place: Place) -> tuple[Any, ...]:
@@ -114,13 +114,13 @@ def chosen(said: Sequence[_Words]) -> list[Place | None]:
 
     What one list quotes twice stands at two places, if there are two.
     """
-    found: list[Place | None] = [None] * len(said)
+    chosen_places: list[Place | None] = [None] * len(said)
     taken: set[tuple[int, Place]] = set()
     for at in sorted(range(len(said)), key=lambda at: len(said[at].places)):
         key, places = said[at]
         if not places:
             continue
-        settled = [[place] for place in found if place is not None]
+        settled = [[place] for place in chosen_places if place is not None]
         # where nothing is settled, any place of the others may come to be near
         others = settled or [w.places for w in said if w.places and w is not said[at]]
         away = [[min(map(place.away, other)) for other in others] for place in places]
@@ -128,9 +128,9 @@ def chosen(said: Sequence[_Words]) -> list[Place | None]:
             ((key, place) in taken, min(one, default=0), sum(one))
             for place, one in zip(places, away, strict=True)
         ]
-        best = found[at] = places[ranks.index(min(ranks))]
+        best = chosen_places[at] = places[ranks.index(min(ranks))]
         taken.add((key, best))
-    return found
+    return chosen_places
 
 
 def _reason(words: str) -> str:

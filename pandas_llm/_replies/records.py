@@ -68,7 +68,8 @@ def _inner_list(value: Any, keys: Keys, *, single: bool) -> list[Any] | None:
     full = [v for v in lists if v and all(_is_record(item, keys) for item in v)]
     present = folded(value, keys.names).keys()
     # an object with all that no record lacks is a record, and its lists are values
-    if keys.names & present and (keys.required <= present or len(full) != 1):
+    may_be_record = keys.names & present and not _is_as_asked(value, keys)
+    if may_be_record and (keys.required <= present or len(full) != 1):
         only = next(iter(value.values())) if keys.is_bare and len(value) == 1 else None
         return list(only) if isinstance(only, list) else None
     for one in ([value["records"]] if "records" in value else [], full, lists):
@@ -77,6 +78,17 @@ def _inner_list(value: Any, keys: Keys, *, single: bool) -> list[Any] | None:
     inner = list(value.values())
     by_number = len(inner) > 1 and all(isinstance(v, dict) for v in inner)
     return inner if by_number else None
+
+
+def _is_as_asked(value: Mapping[str, Any], keys: Keys) -> bool:
+    """Return whether it is the list that was asked for, also if a key has its name."""
+    if value.keys() != {"records"} or len(keys.names) == 1:
+        return False
+    listed = value["records"]
+    return isinstance(listed, list) and all(
+        _is_record(item, keys) and keys.required <= folded(item, keys.names).keys()
+        for item in listed
+    )
 
 
 def _may_hold(key: str, within: Mapping[str, Any], keys: Keys, *, single: bool) -> bool:

@@ -117,17 +117,17 @@ def find(words: str, texts: Sequence[Text]) -> list[Place]:
     """
     bare = _OUTSIDE.sub("", _OUTSIDE.sub("", words)[::-1])[::-1]
     for form in dict.fromkeys((words.strip(), bare)):
-        found: dict[tuple[int, int], list[Place]] = {}
+        places: dict[tuple[int, int], list[Place]] = {}
         for order, search in enumerate((Text.exactly, Text.alike)):
             for at, text in enumerate(texts):
                 for start, end, parts in search(text, form):
                     within = _cuts(text.whole, start) or _cuts(text.whole, end)
                     rank = (2 if parts else int(within), order)
-                    found.setdefault(rank, []).append(Place(at, start, end))
-            if (0, 0) in found:
+                    places.setdefault(rank, []).append(Place(at, start, end))
+            if (0, 0) in places:
                 break  # folding would find none that are better
-        if found:
-            return list(dict.fromkeys(found[min(found)]))
+        if places:
+            return list(dict.fromkeys(places[min(places)]))
     return _nearly(fold(bare).text.strip(), texts)
 
 
@@ -157,7 +157,7 @@ def _nearly(words: str, texts: Sequence[Text]) -> list[Place]:
         from rapidfuzz import fuzz
     except ImportError:
         return []
-    best, found = 0.0, []
+    best, nearest = 0.0, []
     for number, text in enumerate(texts):
         whole, starts, ends = text.folded
         if not words or not whole:
@@ -175,8 +175,8 @@ def _nearly(words: str, texts: Sequence[Text]) -> list[Place]:
             if same and part.strip() and ratio > best:
                 start += len(part) - len(part.lstrip())  # noqa: PLW2901
                 last = start + len(part.strip()) - 1
-                best, found = ratio, [Place(number, starts[start], ends[last])]
-    return found
+                best, nearest = ratio, [Place(number, starts[start], ends[last])]
+    return nearest
 
 
 def _edges(text: str, at: int) -> Iterator[int]:
@@ -260,15 +260,15 @@ def _follows(char: str) -> bool:
 def _backward() -> frozenset[str]:
     """Return the 72 characters that are no marks and compose with what is before."""
     hangul = [*map(chr, range(0x1161, 0x1176)), *map(chr, range(0x11A8, 0x11C3))]
-    found = set(hangul)
+    letters = set(hangul)
     for code in range(0x20000):
         parts = unicodedata.decomposition(chr(code)).split()
         if len(parts) == 2 and "<" not in parts[0]:  # noqa: PLR2004 - a pair
             base, last = (chr(int(part, 16)) for part in parts)
             composed = unicodedata.normalize("NFC", base + last) == chr(code)
             if composed and not unicodedata.combining(last):
-                found.add(last)
-    return frozenset(found)
+                letters.add(last)
+    return frozenset(letters)
 
 
 @lru_cache(1 << 14)

@@ -85,17 +85,17 @@ class Words:
             zip(labels, question.descriptions, strict=False)
         )
         if codes:
-            told = [
+            choices = [
                 f"{code} for {_with(label, means)}"
                 for code, label in zip(self.words, labels, strict=True)
             ]
-            self.note = f"Answer with one letter: {_listed(told)}."
+            self.note = f"Answer with one letter: {_listed(choices)}."
         else:
             one = "word" if not any(map(_PART.search, labels)) else "of these"
             self.note = f"Answer with one {one}: {_listed([*map(_shown, labels)])}."
-            said = [_with(label, means) for label in labels if means.get(label)]
-            if said:
-                self.note += f"\n{'; '.join(said)}"
+            meanings = [_with(label, means) for label in labels if means.get(label)]
+            if meanings:
+                self.note += f"\n{'; '.join(meanings)}"
         self.most = 8 + max(len(word.encode()) for word in self.words) // 2
 
     def read(self, places: Sequence[Place]) -> tuple[float, ...] | None:
@@ -106,28 +106,28 @@ class Words:
         for any label.
         """
         whole = "".join(place[0][0] for place in places)
-        found, floors = [0.0] * len(self.words), [0.0] * len(self.words)
-        alive, said, share = set(range(len(self.words))), "", 1.0
+        chances, floors = [0.0] * len(self.words), [0.0] * len(self.words)
+        alive, text, share = set(range(len(self.words))), "", 1.0
         for place in places:
-            told = dict(reversed(place))
+            logprobs = dict(reversed(place))
             first = place[0][0]
-            for label, chance in self._heard(told, first, (said, whole), alive):
-                found[label] += share * chance
-            on = self._meant(said + first) & alive
-            least = share * math.exp(min(told.values()))
+            for label, chance in self._heard(logprobs, first, (text, whole), alive):
+                chances[label] += share * chance
+            on = self._meant(text + first) & alive
+            least = share * math.exp(min(logprobs.values()))
             for label in alive - on if len(on) > 1 else alive:
                 floors[label] = least
-            alive, said = on, said + first
+            alive, text = on, text + first
             if len(on) <= 1:
                 break
-            share *= math.exp(told[first])
+            share *= math.exp(logprobs[first])
         if len(alive) > 1:  # it ended before they part
-            exact = {one for one in alive if self._plain[one] == _plain(_ahead(said))}
-            for label in exact if _ahead(said) else ():
-                found[label] += share / len(exact)
-        if not any(found):
+            exact = {one for one in alive if self._plain[one] == _plain(_ahead(text))}
+            for label in exact if _ahead(text) else ():
+                chances[label] += share / len(exact)
+        if not any(chances):
             return None
-        weights = [one or floor for one, floor in zip(found, floors, strict=True)]
+        weights = [one or floor for one, floor in zip(chances, floors, strict=True)]
         total = math.fsum(weights)
         return tuple(weight / total for weight in weights)
 
@@ -187,8 +187,8 @@ def _ahead(text: str) -> str:
 
 
 def _with(label: str, means: Mapping[str, str]) -> str:
-    said = means.get(label)
-    return f"{_shown(label)} ({said})" if said else _shown(label)
+    meaning = means.get(label)
+    return f"{_shown(label)} ({meaning})" if meaning else _shown(label)
 
 
 def _shown(label: str) -> str:

@@ -78,8 +78,8 @@ def _before(text: str, position: int) -> str:
 
 def _meant(text: str) -> str:
     """Describe how to send the text itself."""
-    given = f"values={{'braces': {text!r}}}"
-    return f". For the text itself pass {given} and write ${{braces}}"
+    literal = f"values={{'braces': {text!r}}}"
+    return f". For the text itself pass {literal} and write ${{braces}}"
 
 
 def _field(inside: str, names: Collection[str], *, near: bool) -> str | None:
@@ -108,5 +108,5 @@ def _field(inside: str, names: Collection[str], *, near: bool) -> str | None:
 def _close(name: str, names: Collection[str]) -> str | None:
     """Return the name that is nearly the same."""
     folded = {known.casefold(): known for known in names}
-    found = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=_ALIKE)
-    return folded[found[0]] if found else None
+    nearest = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=_ALIKE)
+    return folded[nearest[0]] if nearest else None

@@ -164,20 +164,20 @@ def estimate_run(task: Task, data: Any, pilot: int = 0) -> Estimate:
     _check_pilot(pilot)
     if not source_of(data).rows:
         return Estimate(0, 0, 0, 0, 0, 0.0)
-    found = _look_at_rows(task, data)
+    unsent = _look_at_rows(task, data)
     seen: Sequence[_PilotRow] = ()
-    if pilot and found.positions:
-        seen = _pilot(task, data, found.positions[:pilot])
-        found = _look_at_rows(task, data)
+    if pilot and unsent.positions:
+        seen = _pilot(task, data, unsent.positions[:pilot])
+        unsent = _look_at_rows(task, data)
     if not seen:
-        return _unpiloted(task, found)
-    rows = len(found.positions)
-    requests = rows * found.each
+        return _unpiloted(task, unsent)
+    rows = len(unsent.positions)
+    requests = rows * unsent.each
     mean, low, high = _range([one.cost for one in seen])
     return Estimate(
-        found.rows,
+        unsent.rows,
         requests,
-        found.cached,
+        unsent.cached,
         round(statistics.fmean(one.tokens.input for one in seen) * rows),
         round(statistics.fmean(one.tokens.output for one in seen) * rows),
         mean * rows,
@@ -231,8 +231,8 @@ async def _word(task: Task, data: Any) -> str | None:
     """Describe what a run may cost, by a look at rows from all over the frame."""
     spread, rows = range(0, len(data), len(data) // _LOOKS), len(data)
     with suppress(LLMError), collected([]):  # the run itself raises and warns
-        found = await _looked_at(task, data, spread)
-        cost = _unpiloted(task, found).cost * rows / len(spread)
+        unsent = await _looked_at(task, data, spread)
+        cost = _unpiloted(task, unsent).cost * rows / len(spread)
         if cost >= _DEAR:
             return (
                 f"this run may cost about ${cost:,.0f}, by a look at {len(spread)} of "
@@ -271,20 +271,20 @@ async def _looked_at(task: Task, data: Any, at: Sequence[int] | None = None) -> 
         requests = run.prompts.requests(client.spec, at)
         feed = Feed(requests, client, run.events, run.outcomes, task.settings)
         shared = sum(estimate_tokens(a + b) for a, b in client.spec.examples)
-        found = _Unsent(run.outcomes.rows, [], 0.0, 0, client.prices)
+        unsent = _Unsent(run.outcomes.rows, [], 0.0, 0, client.prices)
         if client.spec.odds in ("words", "codes"):
-            found.each = len(task.output.questions) + bool(task.output.open)
+            unsent.each = len(task.output.questions) + bool(task.output.open)
         while (bundle := await feed.next()) is not None:
             (item,) = bundle
-            found.positions.append(item.position)
+            unsent.positions.append(item.position)
             system = item.request.system or ""
-            found.weights += estimate_tokens(item.request.prompt + system)
-            found.weights += shared + images.weight(item.request)
-    found.cached = run.events.totals.cached
+            unsent.weights += estimate_tokens(item.request.text + system)
+            unsent.weights += shared + images.weight(item.request)
+    unsent.cached = run.events.totals.cached
     kept = (run.outcomes.details or {}).values()
     counted = [one.output_tokens for one in kept if one.output_tokens]
-    found.written = statistics.fmean(counted) if counted else None
-    return found
+    unsent.written = statistics.fmean(counted) if counted else None
+    return unsent
 
 
 def _counting(task: Task, data: Any, at: Sequence[int] | None = None) -> TaskRun:
@@ -296,7 +296,8 @@ def _counting(task: Task, data: Any, at: Sequence[int] | None = None) -> TaskRun
 
 def _pilot(task: Task, data: Any, at: Sequence[int]) -> list[_PilotRow]:
     """Answer the rows of a pilot; their replies go to the cache."""
-    run = _counting(task, data, at)
+    settings = replace(task.settings, on_row=None)  # the run calls it for these rows
+    run = _counting(replace(task, settings=settings), data, at)
     run.finish(run.execute)
     # each row at the price of the model and tier that answered it; the rows to come
     # may be in a batch

@@ -77,7 +77,7 @@ def filling_of(source: Source, task: Task) -> Filling | None:
             name: frame[name].to_numpy(dtype=np.float32, na_value=np.nan, copy=True)
             for name in vector_columns(source, task)
         }
-        told = list(kept)
+        to_fill = list(kept)
     else:
         new = [(c.name, c.kind, c.labels) for c in task.output.columns]
         more = [(name, kind, ()) for name, kind in task.columns[len(new) :]]
@@ -86,9 +86,9 @@ def filling_of(source: Source, task: Task) -> Filling | None:
             for name, kind, labels in [*new, *more]
             if name in frame.columns
         }
-        told = [name for name, _, _ in new if name in kept]
+        to_fill = [name for name, _, _ in new if name in kept]
     asked = np.ones(source.rows, dtype=bool)
-    for name in told:
+    for name in to_fill:
         asked &= frame[name].isna().to_numpy()
     return Filling(asked, kept)
 
@@ -108,8 +108,8 @@ def vector_columns(source: Source, task: Task) -> list[str]:
     """Return the columns of a frame that hold the dimensions of vectors, in order."""
     numbered = re.compile(rf"{re.escape(task.output.columns[0].name)}_(0|[1-9]\d*)")
     names = (str(name) for name in source.frame.columns)
-    found = [(int(m[1]), m[0]) for name in names if (m := numbered.fullmatch(name))]
-    return [name for _, name in sorted(found)]
+    columns = [(int(m[1]), m[0]) for name in names if (m := numbered.fullmatch(name))]
+    return [name for _, name in sorted(columns)]
 
 
 def _retyped(values: list[Any], name: str, kind: str, labels: tuple[Any, ...]) -> Any:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pandas_llm import images
+from pandas_llm import images, turns
 from pandas_llm._replies import Records
 from pandas_llm._run.rows import is_na, iter_rows, missing_rows, row_at, without_na
 from pandas_llm._run.template import Template
-from pandas_llm.errors import ImageError, TemplateError
+from pandas_llm.errors import ImageError, RowError, TemplateError, TurnsError
 from pandas_llm.types import Request, Spec
 
 if TYPE_CHECKING:
@@ -37,9 +38,10 @@ _LEAST = 0.02
 class Prompts:
     """A template, and a system template, bound to the columns of a frame."""
 
-    def __init__(self, text: str, source: Source, settings: Settings) -> None:
+    def __init__(self, text: str | None, source: Source, task: Task) -> None:
+        settings = task.settings
         names, constants = source.fields, settings.values
-        template = Template(text, names, constants)
+        template = Template("" if text is None else text, names, constants)
         self.columns = list(template.columns)
         self._source = source
         self._asked: NDArray[np.bool_] | None = None
@@ -48,7 +50,17 @@ class Prompts:
         if settings.system is not None:
             system = Template(settings.system, names, constants, "system template")
             self.columns += [c for c in system.columns if c not in self.columns]
-        self._pictures = self._add_images(settings.images)
+        self._pictures = self._add("images", settings.images)
+        self.needed = list(self.columns)
+        """Those whose NA leaves a row out: a row may have no examples and no turns."""
+        own = settings.examples if isinstance(settings.examples, str) else None
+        self._examples = self._add("examples", own)
+        self._turns = self._add("messages", settings.messages)
+        self._speaks = text is None
+        """Whether the last turn is the prompt."""
+        if self._speaks:
+            self.needed += [self.columns[at] for at in self._turns]
+        self._written = partial(written, verb=task.verb)
         self._root = images.folder(settings.files_root) if self._pictures else None
         self._cut = settings.truncate
         if self._cut is not None and self._cut not in self.columns:
@@ -66,18 +78,18 @@ class Prompts:
         self._template = template
         self._cells: list[Callable[[Sequence[Any]], str]] = []
 
-    def _add_images(self, option: str | Sequence[str] | None) -> list[int]:
-        """Return the places of the image columns among the used ones."""
-        names = [option] if isinstance(option, str) else list(option or ())
+    def _add(self, option: str, named: str | Sequence[str] | None) -> list[int]:
+        """Return the places of an option's columns among the used ones."""
+        names = [named] if isinstance(named, str) else list(named or ())
         known = self._source.fields
         for name in names:
             count = known.count(name)
             if count > 1:
-                msg = f"images names {name!r}: {count} columns have that name"
+                msg = f"{option} names {name!r}: {count} columns have that name"
                 raise TemplateError(msg)
             if not count:
                 near = ", ".join(difflib.get_close_matches(name, known, n=3) or known)
-                msg = f"images names {name!r}: not a column (there is {near})"
+                msg = f"{option} names {name!r}: not a column (there is {near})"
                 raise TemplateError(msg)
         self.columns += [name for name in names if name not in self.columns]
         return [self.columns.index(name) for name in names]
@@ -111,12 +123,13 @@ class Prompts:
 
     def requests(
         self, spec: Spec, at: Sequence[int] | None = None
-    ) -> Iterator[tuple[int, Request | ImageError | None]]:
+    ) -> Iterator[tuple[int, Request | RowError | None]]:
         """Yield the requests of all rows, or of those at some positions.
 
-        None stands for a row with NA, an error for one whose images cannot be sent.
+        None stands for a row with NA, an error for one whose images or turns cannot be
+        sent.
         """
-        absent = missing_rows(self._source, self.columns)
+        absent = missing_rows(self._source, self.needed)
         rows: Iterable[tuple[int, tuple[Any, ...]]]
         if at is None:
             rows = enumerate(iter_rows(self._source, self.columns))
@@ -140,10 +153,41 @@ class Prompts:
             if self._cells:
                 cells = tuple(cell(filled) for cell in self._cells)
                 request = request._replace(cells=cells)
-            if self._pictures:
-                yield position, self._illustrated(request, row)
-            else:
-                yield position, request
+            made: Request | RowError | None = request
+            if self._examples or self._turns:
+                made = self._spoken(request, filled)
+            if self._pictures and isinstance(made, Request):
+                made = self._illustrated(made, row)
+            yield position, made
+
+    def _spoken(
+        self, request: Request, row: Sequence[Any]
+    ) -> Request | TurnsError | None:
+        """Add a row's own examples and turns; without a template the last is asked."""
+        before: list[tuple[str, str]] = []
+        said: list[tuple[str, str]] = []
+        prompt, system = request.prompt, request.system
+        try:
+            for at in self._examples:
+                if not is_na(row[at]):
+                    name = self.columns[at]
+                    before += turns.examples(row[at], name, self._written)
+            for at in self._turns:
+                if not is_na(row[at]):
+                    said += turns.conversation(row[at], self.columns[at])
+        except TurnsError as error:
+            return error
+        if said and said[0][0] in turns.SYSTEM:
+            system = "\n\n".join(filter(None, (system, said.pop(0)[1])))
+        if self._speaks:
+            if not said and self._ignore_na:
+                return None
+            if not said or said[-1][0] != "user":
+                who = "not the user's" if said else "missing"
+                msg = f"the last turn is {who}, and there is no template to be asked"
+                return TurnsError(msg)
+            prompt = said.pop()[1]
+        return request._replace(prompt=prompt, system=system, before=(*before, *said))
 
     def _illustrated(
         self, request: Request, row: Sequence[Any]
@@ -171,20 +215,23 @@ class Prompts:
             self._kept.pop(position, None)  # a model to fall back to may read more
             return None
         self._kept[position] = share
-        row: list[Any] = list(row_at(self._source, self.columns, position))
+        row = list(without_na(row_at(self._source, self.columns, position)))
         at = self.columns.index(self._cut)
         text = str(row[at])
         row[at] = text[: int(len(text) * share)]
         system = self._system and self._system(row)
-        return request._replace(prompt=self._prompt(row), system=system)
+        new = request._replace(prompt=self._prompt(row), system=system)
+        made = self._spoken(new, row) if self._examples or self._turns else new
+        return made if isinstance(made, Request) else None
 
 
 def prompts_of(task: Task, source: Source) -> Prompts:
     """Bind a task's template to a frame; ``embed`` takes a column's name for one."""
-    template, settings = task.template, task.settings
-    if task.embeds is not None:
-        template = column_template(template, source.fields, settings.values)
-    return Prompts(template, source, settings)
+    template = task.template
+    if task.embeds is not None and template is not None:
+        values = task.settings.values
+        template = column_template(template, source.fields, values)
+    return Prompts(template, source, task)
 
 
 def column_template(
@@ -238,8 +285,10 @@ def shared_spec(task: Task) -> Spec:
 
 
 def examples_of(settings: Settings, verb: str) -> tuple[tuple[str, str], ...]:
-    """Return the examples, with replies as a model is asked to write them."""
-    return tuple((prompt, _reply(reply, verb)) for prompt, reply in settings.examples)
+    """Return the examples of all rows, with replies as a model is asked to write."""
+    if isinstance(settings.examples, str):  # the column of each row's own
+        return ()
+    return tuple((prompt, written(reply, verb)) for prompt, reply in settings.examples)
 
 
 def _alike(name: str, value: Any) -> Any:
@@ -249,7 +298,7 @@ def _alike(name: str, value: Any) -> Any:
     return [value] if name == "stop" and isinstance(value, str) else value
 
 
-def _reply(reply: Any, verb: str) -> str:
+def written(reply: Any, verb: str) -> str:
     """Write an example's reply the way the model is asked to answer."""
     if isinstance(reply, str):
         return reply

@@ -200,8 +200,8 @@ def note(result: Any, task: Task, data: Any) -> None:
 def recall(result: pd.DataFrame | pd.Series) -> tuple[Task, Any] | None:
     """Return what was asked, and the rows if they are still there; None if unknown."""
     known = result.attrs.get("llm")
-    found = _recent.get(known.get("log", "")) if isinstance(known, dict) else None
-    return None if found is None else (found[0], found[1]())
+    recent = _recent.get(known.get("log", "")) if isinstance(known, dict) else None
+    return None if recent is None else (recent[0], recent[1]())
 
 
 # -- attrs ----------------------------------------------------------------------

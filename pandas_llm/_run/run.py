@@ -122,15 +122,15 @@ class TaskRun:
         )
 
     def _advise(self) -> None:
-        columns, rows = self.prompts.columns, self.source.rows
+        rows = self.source.rows
         if rows == 1:
             return
-        if not columns and self.settings.dedupe:
+        if not self.prompts.columns and self.settings.dedupe:
             self._notice(
                 f"the template names no column, so all {rows} rows share one call and "
                 "one answer; dedupe=False asks for each row"
             )
-        for name in columns if self.settings.na_action else ():
+        for name in self.prompts.needed if self.settings.na_action else ():
             if all_na(self.source, name):
                 self._notice(f"column {name!r} is NA in every row: nothing is sent")
 

@@ -60,15 +60,15 @@ def settle(
         return {}
     if task.verb != "classify":
         return _of_keys(outcomes, task, weighing)
-    told = outcomes.columns[1]
-    sources = Counter(one[0] for one in told if one is not None)
+    answers = outcomes.columns[1]
+    sources = Counter(one[0] for one in answers if one is not None)
     if not sources:
-        if told:
+        if answers:
             warn(_NONE.format(model=task.settings.model), LLMWarning)
         return {"probabilities": None}
     labels = [str(label) for label in task.output.columns[0].labels]
     unknown = (np.nan,) * len(labels)
-    rows = [unknown if one is None else one[1] for one in told]
+    rows = [unknown if one is None else one[1] for one in answers]
     table = np.array(rows, np.float64).reshape(-1, len(labels))
     facts: dict[str, Any] = {"probabilities": sources.most_common(1)[0][0]}
     if shape.calibrate is not None or shape.gold is not None:
@@ -158,8 +158,8 @@ def extra_values(
     if not names:
         return {}
     shape, count = task.shape, len(task.output.columns[0].labels)
-    told = [outcomes.columns[1][at] if at >= 0 else None for at in record.tolist()]
-    rows = [one[1] if one is not None else (None,) * count for one in told]
+    answers = [outcomes.columns[1][at] if at >= 0 else None for at in record.tolist()]
+    rows = [one[1] if one is not None else (None,) * count for one in answers]
     columns: list[list[Any]] = []
     if shape.confidence:
         columns.append([None if row[0] is None else max(row) for row in rows])

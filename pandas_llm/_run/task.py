@@ -46,7 +46,7 @@ DETAILS: Mapping[str, str] = {
 """The columns of `details`, each after ``llm_``, and their kinds."""
 _NO_TEXT = "no text is written"
 _OF_TEXTS = {
-    **dict.fromkeys(("system", "examples"), "put it into the template"),
+    **dict.fromkeys(("system", "examples", "messages"), "put it into the template"),
     **dict.fromkeys(("n", "temperature", "top_p", "max_tokens", "seed"), _NO_TEXT),
     **dict.fromkeys(("stop", "reasoning_effort", "output_retries"), _NO_TEXT),
     "service_tier": "embeddings have one price",
@@ -126,7 +126,8 @@ class Shape:
 class Task:
     """What a plan comes to, before there is data."""
 
-    template: str
+    template: str | None
+    """None where the last turn of a row's `messages` is its prompt."""
     verb: Verb
     shape: Shape
     settings: Settings
@@ -202,8 +203,8 @@ def check_names(task: Task) -> None:
 
 def _dimension(vectors: str, name: str) -> float:
     """Return which dimension of expanded vectors a column would be; inf for none."""
-    found = re.fullmatch(rf"{re.escape(vectors)}_(0|[1-9]\d*)", name)
-    return int(found[1]) if found else math.inf
+    match = re.fullmatch(rf"{re.escape(vectors)}_(0|[1-9]\d*)", name)
+    return int(match[1]) if match else math.inf
 
 
 def check_options(verb: Verb, given: Iterable[str]) -> None:
@@ -215,7 +216,7 @@ def check_options(verb: Verb, given: Iterable[str]) -> None:
 
 
 def make_task(
-    template: str, keys: Any, verb: Verb, shape: Shape, settings: Settings
+    template: str | None, keys: Any, verb: Verb, shape: Shape, settings: Settings
 ) -> Task:
     """Build a task.
 
@@ -231,11 +232,16 @@ def make_task(
     if verb == "embed":
         unset = {name: getattr(Settings(), name) for name in _OF_TEXTS}
         settings = replace(settings, **{**unset, "max_tokens": 0})  # none come back
+    if settings.messages is not None:
+        template = template or None  # an empty one would be an empty turn
+    elif template is None:
+        msg = f"{verb} needs a template; it may be left out with messages= alone"
+        raise InvalidTypeError(msg)
     keys = _kept(keys)
     parsed = parsed_keys(verb, keys, shape)
     shape = _with_offsets(shape, parsed)
     described = keys if verb == "classify" and isinstance(keys, Mapping) else None
-    asked = _constant(template)
+    asked = "" if template is None else _constant(template)
     output = output_of(verb, parsed, shape, asked=asked, described=described)
     return Task(template, verb, shape, settings, output, keys)
 
@@ -290,15 +296,19 @@ def check_shape(verb: Verb, shape: Shape, settings: Settings) -> None:
 
 def _with_offsets(shape: Shape, keys: Keys | None) -> Shape:
     """Read the offsets of an earlier run."""
-    given = shape.calibrate
-    if keys is None or given is None or (isinstance(given, str) and given == "prior"):
+    offsets = shape.calibrate
+    if (
+        keys is None
+        or offsets is None
+        or (isinstance(offsets, str) and offsets == "prior")
+    ):
         return shape
     labels = [str(label) for label in keys.columns[0].labels]
-    if isinstance(given, str):
-        given = _json(given)
-    if not isinstance(given, Offsets):
-        given = Offsets.from_json(given, labels)
-    return replace(shape, calibrate=given)
+    if isinstance(offsets, str):
+        offsets = _json(offsets)
+    if not isinstance(offsets, Offsets):
+        offsets = Offsets.from_json(offsets, labels)
+    return replace(shape, calibrate=offsets)
 
 
 def _json(text: str) -> Any:
@@ -357,15 +367,15 @@ def output_of(  # noqa: PLR0913 - all by name but the first three
         return Vector(shape.called(verb), shape.dimensions)
     if keys is None:
         return Completion(shape.called(verb))
-    told: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "weighed": shape.weighs,
         "codes": shape.codes,
         "schema": schema,
     }
     if verb == "classify":
         (question,) = questions_of(keys, asked, described, alone=True)
-        return Label(keys, question=question, needed=shape.needs, **told)
+        return Label(keys, question=question, needed=shape.needs, **settings)
     if verb == "extract" and (questions := questions_of(keys, asked)):
-        return Decided(keys, questions, **told)
+        return Decided(keys, questions, **settings)
     single = verb == "extract"
     return Records(keys, single=single, unique=shape.unique, schema=schema)

@@ -1,6 +1,7 @@
-"""The verbs: what can be asked of a frame, each defined once.
+"""The verbs: what can be asked of each row, defined once.
 
-`forms` builds functions, methods and async twins from the definitions.
+`forms` builds functions, methods and async twins from the definitions; `programs` are
+what several runs make one.
 """
 
 from __future__ import annotations
@@ -8,37 +9,43 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm._verbs.aggregate import aagg, agg
-from pandas_llm._verbs.ahead import estimate, preview, submit
-from pandas_llm._verbs.chunking import Tokenizer, chunk
-from pandas_llm._verbs.duplicates import (
-    adrop_duplicates,
-    aduplicated,
-    angroup,
-    drop_duplicates,
-    duplicated,
-    ngroup,
+from pandas_llm._verbs.cascade import (
+    NO_BATCH,
+    Decided,
+    cheap_first,
+    dear_questions,
+    decide,
 )
+from pandas_llm._verbs.chunking import Tokenizer, chunk
 from pandas_llm._verbs.forms import (
     brief,
     form,
+    make_plan,
     method,
     missing_verb,
     named_after_class,
     plan_of,
+    spell_out,
+    tool,
+    twin,
     twin_method,
+    verb,
 )
 from pandas_llm._verbs.labelling import aclassify, classify
-from pandas_llm._verbs.largest import anlargest, nlargest
 from pandas_llm._verbs.matching import (
     afilter,
     amatches,
     filter,  # noqa: A004 - pandas' word
     matches,
 )
-from pandas_llm._verbs.merging import amerge, merge
+from pandas_llm._verbs.programs import (
+    Program,
+    Signed,
+    Steps,
+    column_names,
+    table_of,
+)
 from pandas_llm._verbs.records import aextract, agenerate, extract, generate
-from pandas_llm._verbs.searching import asearch, search
 from pandas_llm._verbs.values import (
     acomplete,
     aembed,
@@ -48,50 +55,51 @@ from pandas_llm._verbs.values import (
 
 if TYPE_CHECKING:
     from pandas_llm._verbs.chats import replacing, to_chat_jsonl
+    from pandas_llm._verbs.forms import Rows, Table
 
 __all__ = [
+    "NO_BATCH",
+    "Decided",
+    "Program",
+    "Rows",
+    "Signed",
+    "Steps",
+    "Table",
     "Tokenizer",
-    "aagg",
     "aclassify",
     "acomplete",
-    "adrop_duplicates",
-    "aduplicated",
     "aembed",
     "aextract",
     "afilter",
     "agenerate",
-    "agg",
     "amatches",
-    "amerge",
-    "angroup",
-    "anlargest",
-    "asearch",
     "brief",
+    "cheap_first",
     "chunk",
     "classify",
+    "column_names",
     "complete",
-    "drop_duplicates",
-    "duplicated",
+    "dear_questions",
+    "decide",
     "embed",
-    "estimate",
     "extract",
     "filter",
     "form",
     "generate",
+    "make_plan",
     "matches",
-    "merge",
     "method",
     "missing_verb",
     "named_after_class",
-    "ngroup",
-    "nlargest",
     "plan_of",
-    "preview",
     "replacing",
-    "search",
-    "submit",
+    "spell_out",
+    "table_of",
     "to_chat_jsonl",
+    "tool",
+    "twin",
     "twin_method",
+    "verb",
 ]
 
 

@@ -107,15 +107,17 @@ def by_labels(
 ) -> Steps[tuple[pd.Series, dict[str, Any]]]:
     """Classify rows: the cheap label where it is sure enough, else the dear one."""
     frame = bare(data)
-    told = yield cheap, frame
-    chances = told[[f"p_{label}" for label in labels]].to_numpy(float, na_value=np.nan)
-    _check_told(cheap, told, chances)
+    cheap_answers = yield cheap, frame
+    chances = cheap_answers[[f"p_{label}" for label in labels]].to_numpy(
+        float, na_value=np.nan
+    )
+    _check_told(cheap, cheap_answers, chances)
     even = prior(chances, [str(label) for label in labels]).apply(chances)
     known = ~np.isnan(even[:, 0])
     chosen = np.where(known, np.nan_to_num(even).argmax(axis=1), -1)
     ranked = np.sort(np.nan_to_num(even, nan=1 / len(labels)), axis=1)
     sure = _without_ties(ranked[:, -1] - ranked[:, -2], known)
-    answers = _Answers(dear, labels, frame, told)
+    answers = _Answers(dear, labels, frame, cheap_answers)
     if target.thresholds is not None:
         kept = sure > target.thresholds[0]
     else:
@@ -171,13 +173,13 @@ def decide(
     cheap: Plan, dear: Plan, frame: pd.DataFrame, target: Target, name: str
 ) -> Steps[Decided]:
     """Ask the cheap model all questions, the dear one a sample; set the thresholds."""
-    told = yield cheap, frame
-    value = told[name].to_numpy(float, na_value=np.nan)
-    share = told[f"{name}_confidence"].to_numpy(float, na_value=np.nan)
+    cheap_answers = yield cheap, frame
+    value = cheap_answers[name].to_numpy(float, na_value=np.nan)
+    share = cheap_answers[f"{name}_confidence"].to_numpy(float, na_value=np.nan)
     share_yes = np.where(value > _EVEN, share, 1 - share)
-    _check_told(cheap, told, share_yes[:, None])
+    _check_told(cheap, cheap_answers, share_yes[:, None])
     known = ~np.isnan(share_yes)
-    answers = _Answers(dear, [False, True], frame, told)
+    answers = _Answers(dear, [False, True], frame, cheap_answers)
     if target.thresholds is not None:
         low, high = target.thresholds
         yes, no = share_yes >= high, share_yes <= low

@@ -58,6 +58,8 @@ Errors = Literal["coerce", "raise"]
 
 _DATA = re.compile(r"^data : .*\n(?: +.*\n?)+", re.MULTILINE)
 """A definition's words on its first parameter, which a method does not have."""
+_VERBS: dict[str, Callable[..., Any]] = {}
+"""What was made of each definition, by its name."""
 _SAMPLES = {
     "template": '"On: ${text}"',
     "keys": '["fact"]',
@@ -68,6 +70,7 @@ _SAMPLES = {
 }
 """Arguments in the example of a twin, by required parameter."""
 _CALLS = {
+    "complete": ['"On: ${text}"'],
     "embed": ['"text"'],
     "merge": ['df, on="text"'],
     "nlargest": ['1, "Is ${left.text} longer than ${right.text}?"'],
@@ -107,6 +110,9 @@ def _called(definition: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any
     signature, name = inspect.signature(definition), definition.__name__
     own = signature.parameters
     taken = {**own, **options.OPTIONS}
+    may_be_none = "template" in own and own["template"].annotation == "str | None"
+    if may_be_none and len(args) < 2 and kwargs.get("messages") is not None:  # noqa: PLR2004 - the data alone
+        kwargs.setdefault("template", None)
     foreign = [
         f"no {given}: {hint}"
         for given, value in kwargs.items()
@@ -130,7 +136,21 @@ def verb(definition: Callable[P, Plan | Program]) -> Callable[P, Any]:
         made = plan(*args, **kwargs)
         return made(args[0] if args else kwargs["data"])
 
-    return form(run, definition, "data")
+    return _made(run, definition)
+
+
+def _made(
+    run: Callable[..., Any], definition: Callable[..., Any]
+) -> Callable[..., Any]:
+    made = _VERBS[definition.__name__] = form(run, definition, "data")
+    return made
+
+
+def spell_out() -> None:
+    """Write in full what docstrings say is as for another verb, once all are made."""
+    docs = {name: made.__doc__ or "" for name, made in _VERBS.items()}
+    for name, made in _VERBS.items():
+        made.__doc__ = docs[name] = options.spelled_out(docs[name], docs)
 
 
 def twin(verb: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
@@ -150,7 +170,7 @@ def tool(definition: Callable[P, R]) -> Callable[P, R]:
     def run(*args: Any, **kwargs: Any) -> Any:
         return _called(definition, *args, **kwargs)
 
-    return form(run, definition, "data")
+    return _made(run, definition)
 
 
 def method(
@@ -227,11 +247,11 @@ def missing_verb(place: Any, name: str, called: str) -> MissingVerbError:
     verbs = [verb for verb in dir(place) if not verb.startswith("_")]
     ours = options.verb_instead_of(name, verbs)
     if ours is None:
-        said = f"there are {', '.join(verbs)}"
+        hint = f"there are {', '.join(verbs)}"
     else:
         line = (inspect.getdoc(getattr(place, ours)) or "").partition("\n")[0]
-        said = f"that is {called}.{ours} here. {line}"
-    return MissingVerbError(f"{called} has no {name!r}: {said}")
+        hint = f"that is {called}.{ours} here. {line}"
+    return MissingVerbError(f"{called} has no {name!r}: {hint}")
 
 
 def brief(verb: Callable[..., Any]) -> str:

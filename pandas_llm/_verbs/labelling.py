@@ -22,14 +22,14 @@ _CASCADE = ("cascade", "accuracy", "delta", "thresholds")
 
 @overload
 def classify(
-    data: Rows, template: str, labels: Any, **options: Unpack[LabelOptions]
+    data: Rows, template: str | None, labels: Any, **options: Unpack[LabelOptions]
 ) -> list[Any]: ...
 
 
 @overload
 def classify(
     data: Table,
-    template: str,
+    template: str | None,
     labels: Any,
     *,
     name: str = ...,
@@ -52,20 +52,20 @@ def classify(
 
 @overload
 def classify(
-    data: Table, template: str, labels: Any, **options: Unpack[LabelOptions]
+    data: Table, template: str | None, labels: Any, **options: Unpack[LabelOptions]
 ) -> pd.DataFrame: ...
 
 
 @overload
 def classify(
-    data: Foreign, template: str, labels: Any, **options: Unpack[LabelOptions]
+    data: Foreign, template: str | None, labels: Any, **options: Unpack[LabelOptions]
 ) -> Any: ...
 
 
 @verb
 def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
     data: Table | Rows | Foreign,
-    template: str,
+    template: str | None,
     labels: Any,
     *,
     name: str | None = None,
@@ -91,7 +91,7 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
     data : DataFrame, Series, list of dicts or texts, Polars or Arrow table
         The rows; texts are ``${value}``.
     template : str
-        The prompt, with ``${column}`` for values.
+        The prompt, with ``${column}`` for values; as for `generate`.
     labels : list of str, or mapping of str to str
         The labels, or each label with its description.
     name : str, optional
@@ -129,13 +129,13 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
     thresholds : float, optional
         In place of `accuracy`, ``cascade_above`` of an earlier run.
     errors, error_column, **options
-        As for `generate`. With ``n > 1`` the choices vote; a tie goes to the
-        label listed first.
+        As for `generate`.
 
     Notes
     -----
     Probabilities come from a decision endpoint (``model="openai-decisions/…"``), from
-    the tokens of a chat model (OpenAI's, llama.cpp, vLLM), or from votes (``n=5``);
+    the tokens of a chat model (OpenAI's, llama.cpp, vLLM), or from votes (``n=5``),
+    where a tie goes to the label listed first;
     ``attrs["llm"]["probabilities"]`` says which. Where a server tells none they are
     NA, and a warning says so.
 
@@ -162,12 +162,12 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
     >>> out[0] in ("good", "bad")
     True
     """
-    given = locals()
-    own = {name: given.pop(name) for name in _CASCADE}
+    arguments = locals()
+    own = {name: arguments.pop(name) for name in _CASCADE}
     first = cheap_first({**own, "options": options}, "accuracy")
     if first is None:
-        return make_plan("classify", given)
-    return _cascade(*first, given)
+        return make_plan("classify", arguments)
+    return _cascade(*first, arguments)
 
 
 aclassify = twin(classify)

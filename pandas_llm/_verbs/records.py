@@ -18,26 +18,26 @@ How = Literal["left", "inner"]
 
 @overload
 def generate(
-    data: Table, template: str, keys: Any, **options: Unpack[ExplodeOptions]
+    data: Table, template: str | None, keys: Any, **options: Unpack[ExplodeOptions]
 ) -> pd.DataFrame: ...
 
 
 @overload
 def generate(
-    data: Rows, template: str, keys: Any, **options: Unpack[ExplodeOptions]
+    data: Rows, template: str | None, keys: Any, **options: Unpack[ExplodeOptions]
 ) -> list[dict[str, Any]]: ...
 
 
 @overload
 def generate(
-    data: Foreign, template: str, keys: Any, **options: Unpack[ExplodeOptions]
+    data: Foreign, template: str | None, keys: Any, **options: Unpack[ExplodeOptions]
 ) -> Any: ...
 
 
 @verb
 def generate(  # noqa: PLR0913 - the verb's own parameters, all by name
     data: Table | Rows | Foreign,
-    template: str,
+    template: str | None,
     keys: Any,
     *,
     how: How = "left",
@@ -55,7 +55,8 @@ def generate(  # noqa: PLR0913 - the verb's own parameters, all by name
     data : DataFrame, Series, list of dicts or texts, Polars or Arrow table
         The rows; texts are ``${value}``.
     template : str
-        The prompt, with ``${column}`` for values; ``$$`` is a dollar.
+        The prompt, with ``${column}`` for values; ``$$`` is a dollar. With `messages`
+        it may be None or left out: the last turn is then the prompt.
     keys : list, mapping or pydantic model
         The new columns: names, names with types, or a model of one record.
     how : {"left", "inner"}
@@ -108,26 +109,26 @@ def generate(  # noqa: PLR0913 - the verb's own parameters, all by name
 
 @overload
 def extract(
-    data: Table, template: str, keys: Any, **options: Unpack[RecordOptions]
+    data: Table, template: str | None, keys: Any, **options: Unpack[RecordOptions]
 ) -> pd.DataFrame: ...
 
 
 @overload
 def extract(
-    data: Rows, template: str, keys: Any, **options: Unpack[RecordOptions]
+    data: Rows, template: str | None, keys: Any, **options: Unpack[RecordOptions]
 ) -> list[dict[str, Any]]: ...
 
 
 @overload
 def extract(
-    data: Foreign, template: str, keys: Any, **options: Unpack[RecordOptions]
+    data: Foreign, template: str | None, keys: Any, **options: Unpack[RecordOptions]
 ) -> Any: ...
 
 
 @verb
 def extract(  # noqa: PLR0913 - the verb's own parameters, all by name
     data: Table | Rows | Foreign,
-    template: str,
+    template: str | None,
     keys: Any,
     *,
     errors: Errors = "coerce",
@@ -151,7 +152,7 @@ def extract(  # noqa: PLR0913 - the verb's own parameters, all by name
         Add ``<key>_confidence`` for each key that is a bool, a Literal, an Enum or a
         list of labels: the probability of its value. By token probabilities that is
         one request a key; see `classify`.
-    codes : bool, optional
+    codes
         As for `classify`.
     overwrite : bool
         Replace columns of the keys' names that the frame has, such as those of the

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @overload
 def complete(
-    data: Rows, template: str, **options: Unpack[SeriesOptions]
+    data: Rows, template: str | None = ..., **options: Unpack[SeriesOptions]
 ) -> list[Any]: ...
 
 
 @overload
 def complete(
     data: Table,
-    template: str,
+    template: str | None = ...,
     *,
     name: str = ...,
     errors: Errors = ...,
@@ -39,7 +39,7 @@ def complete(
 @overload
 def complete(
     data: Table,
-    template: str,
+    template: str | None = ...,
     *,
     name: str = ...,
     errors: Errors = ...,
@@ -49,13 +49,15 @@ def complete(
 
 
 @overload
-def complete(data: Foreign, template: str, **options: Unpack[SeriesOptions]) -> Any: ...
+def complete(
+    data: Foreign, template: str | None = ..., **options: Unpack[SeriesOptions]
+) -> Any: ...
 
 
 @verb
 def complete(
     data: Table | Rows | Foreign,
-    template: str,
+    template: str | None = None,
     *,
     name: str = "completion",
     errors: Errors = "coerce",
@@ -68,8 +70,9 @@ def complete(
     ----------
     data : DataFrame, Series, list of dicts or texts, Polars or Arrow table
         The rows; texts are ``${value}``.
-    template : str
-        The prompt, with ``${column}`` for values.
+    template : str, optional
+        The prompt, with ``${column}`` for values. With `messages` it may be left out:
+        the last turn, which must then be the user's, is the prompt.
     name : str
         The result's name.
     errors, error_column, **options
@@ -162,7 +165,7 @@ def embed(  # noqa: PLR0913 - the verb's own parameters, all by name
     name : str
         The result's name.
     errors, error_column, **options
-        As for `generate`, but for those about the text of an answer.
+        As for `generate`.
 
     Returns
     -------

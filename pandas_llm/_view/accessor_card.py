@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from pandas_llm._display import Usage
 
-_MADE = "pandas_llm._verbs"
+_MADE = ("pandas_llm._verbs", "pandas_llm._table_verbs")
 
 
 class AccessorCard(Table):

@@ -129,13 +129,13 @@ def describe(
     frame: pd.DataFrame, positions: Sequence[int], names: Names, asked: Asked
 ) -> list[Answered]:
     """Return what is known of some rows."""
-    told = _reasons(frame)
-    found: list[Answered] = []
+    reasons = _reasons(frame)
+    rows: list[Answered] = []
     for at, kept in zip(positions, asked.look_up(positions), strict=True):
         row = frame.iloc[at]
         answers = [(str(name), text(row[name])) for name in names.answers]
         label = str(frame.index[at])
-        reason, tries = told.get(label, ("", 0))
+        reason, tries = reasons.get(label, ("", 0))
         missing = all(value == "NA" for _, value in answers)
         if names.error is not None and not _is_na(row[names.error]):
             reason, missing = str(row[names.error]), True
@@ -144,12 +144,12 @@ def describe(
         marks = _marks(row, names, kept)
         error = reason if missing else ""
         new = Answered(label, kept, answers, marks, facts, error)
-        if found and kept.prompt and _same(found[-1], new):
-            found[-1].answers.extend(answers)  # records of one reply
-            found[-1].marks.extend(marks)
+        if rows and kept.prompt and _same(rows[-1], new):
+            rows[-1].answers.extend(answers)  # records of one reply
+            rows[-1].marks.extend(marks)
         else:
-            found.append(new)
-    return found
+            rows.append(new)
+    return rows
 
 
 def _same(one: Answered, other: Answered) -> bool:
@@ -159,13 +159,13 @@ def _same(one: Answered, other: Answered) -> bool:
 def _reasons(frame: pd.DataFrame) -> dict[str, tuple[str, int]]:
     """Return the reasons and tries that the run's log has, by the rows' labels."""
     logs = runs(frame)
-    told = {
+    reasons = {
         str(label): (f"{group['kind']}: {words}", tries)
         for group in (logs[-1].get("failures", ()) if logs else ())
         for _, label, tries, words in group["examples"]
     }
     repeated = frame.index[frame.index.duplicated()]  # which row of them is not known
-    return {k: v for k, v in told.items() if k not in set(map(str, repeated))}
+    return {k: v for k, v in reasons.items() if k not in set(map(str, repeated))}
 
 
 def _facts(row: pd.Series, kept: Kept, tries: int) -> list[tuple[str, str]]:

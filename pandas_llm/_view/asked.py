@@ -11,7 +11,8 @@ import pandas as pd
 from pandas_llm import images
 from pandas_llm._engine import offline_client, resolve_endpoints
 from pandas_llm._run import ALONE, TaskRun, blocking, missing_rows, recall, shared_spec
-from pandas_llm.errors import ImageError, InvalidValueError, LLMError
+from pandas_llm.errors import InvalidValueError, LLMError, RowError
+from pandas_llm.turns import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from pandas_llm._engine import Client
     from pandas_llm._run import Task
     from pandas_llm.types import Reply
+
+PARTS = ("system", "images", "turns", "prompt")
+"""What a request is made of, in the order shown."""
 
 
 @dataclass(slots=True)
@@ -29,6 +33,8 @@ class Kept:
     """None where it cannot be known."""
     system: str | None = None
     images: str = ""
+    turns: str = ""
+    """The row's own examples and earlier turns."""
     unsent: str = ""
     """Why the row was not sent."""
     pictures: tuple[str, ...] = ()
@@ -53,31 +59,32 @@ class Asked:
             return None
         if self.task.settings.na_action != "ignore":
             return [True] * run.source.rows
-        absent = missing_rows(run.source, run.prompts.columns)
+        absent = missing_rows(run.source, run.prompts.needed)
         return [True] * run.source.rows if absent is None else (~absent).tolist()
 
     def look_up(self, positions: Sequence[int]) -> list[Kept]:
         """Return what is known of some rows."""
-        found = [Kept() for _ in positions]
+        rows = [Kept() for _ in positions]
         run = self._run(list(positions))
         if run is None or not positions:
-            return found
+            return rows
         for at, request in run.prompts.requests(shared_spec(run.task)):
-            if isinstance(request, ImageError):
-                found[at].unsent = f"not sent: {request}"
+            if isinstance(request, RowError):
+                rows[at].unsent = f"not sent: {request}"
             elif request is None:
-                found[at].unsent = "not sent: a cell that the template names is NA"
+                rows[at].unsent = "not sent: a cell that the template names is NA"
             else:
-                found[at].prompt, found[at].system = request.prompt, request.system
-                found[at].images = images.described(request.images)
-                found[at].pictures = images.small(request.images)
+                rows[at].prompt, rows[at].system = request.prompt, request.system
+                rows[at].images = images.described(request.images)
+                rows[at].turns = as_text(request.before)
+                rows[at].pictures = images.small(request.images)
                 cells = run.source.frame.iloc[at].tolist()
-                found[at].cells = tuple(one for one in cells if isinstance(one, str))
+                rows[at].cells = tuple(one for one in cells if isinstance(one, str))
         try:
-            self._recall(run, found)
+            self._recall(run, rows)
         except LLMError as error:
             self.notes.append(f"The cache could not be read: {error}")
-        return found
+        return rows
 
     def _run(self, part: slice | list[int]) -> TaskRun | None:
         """Bind the task to some of its rows; None where that cannot be."""
@@ -118,7 +125,7 @@ def _keys(client: Client, run: TaskRun) -> dict[int, tuple[bytes, bytes]]:
     return {
         at: (client.fingerprint.of(request), client.fingerprint.plain(request))
         for at, request in run.prompts.requests(client.spec)
-        if request is not None and not isinstance(request, ImageError)
+        if request is not None and not isinstance(request, RowError)
     }
 
 

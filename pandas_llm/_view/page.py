@@ -11,7 +11,7 @@ from urllib.parse import quote
 from pandas_llm._display import page
 from pandas_llm._run import runs
 from pandas_llm._view.answers import MOST, as_frame, chosen, columns_of, describe
-from pandas_llm._view.asked import asked_of
+from pandas_llm._view.asked import PARTS, asked_of
 from pandas_llm._view.cards import Card, as_text
 from pandas_llm.errors import InvalidValueError
 from pandas_llm.redaction import visible
@@ -211,7 +211,7 @@ def row_html(row: Answered, anchor: str | None = None) -> str:
 
 def _asked(row: Answered) -> list[tuple[str, str]]:
     kept = row.kept
-    parts = [("system", kept.system), ("images", kept.images), ("prompt", kept.prompt)]
+    parts = [(name, getattr(kept, name)) for name in PARTS]
     prompt = kept.unsent or "not known"
     return [(name, text) for name, text in parts if text] or [("prompt", prompt)]
 

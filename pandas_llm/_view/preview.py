@@ -15,8 +15,10 @@ from pandas_llm import images
 from pandas_llm._engine import offline_client
 from pandas_llm._replies import Words, word_requests
 from pandas_llm._run import TaskRun, shared_spec, text_table
+from pandas_llm._view.asked import PARTS
 from pandas_llm._view.cards import Card, as_html, as_text
-from pandas_llm.errors import ImageError
+from pandas_llm.errors import RowError, TurnsError
+from pandas_llm.turns import as_text as said
 from pandas_llm.types import HTTPRequest, Spec
 
 if TYPE_CHECKING:
@@ -58,26 +60,29 @@ _OF_JSON = ("headers", "body")
 
 
 def preview_prompts(task: Task, data: Any, rows: int) -> pd.DataFrame:
-    """Return the prompts, and the system messages and images if there are any."""
+    """Return the prompts; the system messages, images and turns if there are any."""
     run = TaskRun(task, data, dry=True)
-    found = _first(run, Spec(""), rows)
-    columns: dict[str, list[Any]] = {"system": [], "images": [], "prompt": []}
+    first = _first(run, Spec(""), rows)
+    columns: dict[str, list[Any]] = {name: [] for name in PARTS}
     pictures: list[tuple[str, ...]] = []
-    for _, one in found:
-        if isinstance(one, ImageError):
-            shown: tuple[str | None, ...] = (None, f"<{one}>", None)
+    for _, one in first:
+        if isinstance(one, RowError):
+            broken = f"<{one}>"
+            told = (None, broken) if isinstance(one, TurnsError) else (broken, None)
+            shown: tuple[str | None, ...] = (None, *told, None)
             pictures.append(())
         else:
-            shown = (one.system, images.described(one.images) or None, one.prompt)
+            pictured = images.described(one.images) or None
+            shown = (one.system, pictured, said(one.before) or None, one.prompt)
             pictures.append(images.small(one.images))
         for values, value in zip(columns.values(), shown, strict=True):
             values.append(value)
-    for name in ("system", "images"):
+    for name in PARTS[:-1]:
         if all(value is None for value in columns[name]):
             del columns[name]
     if task.odds:
-        columns["asked"] = [_asked(task)] * len(found)
-    return _preview(run, [at for at, _ in found], columns, _shared(task), pictures)
+        columns["asked"] = [_asked(task)] * len(first)
+    return _preview(run, [at for at, _ in first], columns, _shared(task), pictures)
 
 
 def _shared(task: Task) -> list[Part]:
@@ -114,17 +119,17 @@ def preview_requests(task: Task, data: Any, rows: int) -> pd.DataFrame:
     task = replace(task, settings=replace(task.settings, cache=False))
     run = TaskRun(task, data)
     if not run.source.rows:
-        found = []
+        requests = []
     else:
         client = offline_client(run.endpoints[0], run.setup(AsyncExitStack()))
         first = _first(run, client.spec, rows)
-        found = [(at, _as_sent(client, request)) for at, request in first]
+        requests = [(at, _as_sent(client, request)) for at, request in first]
     columns = {
-        "url": [one.url for _, one in found],
-        "headers": [orjson.dumps(dict(one.headers)).decode() for _, one in found],
-        "body": [one.body.decode() for _, one in found],
+        "url": [one.url for _, one in requests],
+        "headers": [orjson.dumps(dict(one.headers)).decode() for _, one in requests],
+        "body": [one.body.decode() for _, one in requests],
     }
-    return _preview(run, [at for at, _ in found], columns)
+    return _preview(run, [at for at, _ in requests], columns)
 
 
 def _preview(
@@ -160,18 +165,16 @@ def _legible(text: str) -> str:
         return text
 
 
-def _as_sent(client: Client, request: Request | ImageError) -> HTTPRequest:
+def _as_sent(client: Client, request: Request | RowError) -> HTTPRequest:
     """Write a request, with words in place of what its images hold."""
-    if isinstance(request, ImageError):
+    if isinstance(request, RowError):
         return HTTPRequest("", {}, f"<{request}>".encode())
     if client.spec.odds in ("words", "codes"):
         request = word_requests(request)[0]
     return client.as_sent(images.masked(request))
 
 
-def _first(
-    run: TaskRun, spec: Spec, rows: int
-) -> list[tuple[int, Request | ImageError]]:
+def _first(run: TaskRun, spec: Spec, rows: int) -> list[tuple[int, Request | RowError]]:
     """Build the requests of the first rows that would have one."""
     made = run.prompts.requests(spec)
     sent = ((at, request) for at, request in made if request is not None)

@@ -58,7 +58,7 @@ async def send_all(upload: Upload, todo: Sequence[Item], book: Book) -> None:
             book.state.unsent -= 1
             continue
         line = upload.batches.line(name, body)
-        weight = estimate_tokens(f"{item.request.system or ''}{item.request.prompt}")
+        weight = estimate_tokens(f"{item.request.system or ''}{item.request.text}")
         full = len(lines) == upload.most_requests or tokens + weight > room
         if lines and (full or size + len(line) > upload.batches.most_bytes):
             await _begin(upload, lines, keys, book, tokens)

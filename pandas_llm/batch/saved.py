@@ -91,7 +91,7 @@ def read(written: bytes, path: Path, keys: Any = None) -> Task:
         options.check(job["options"])
         settings = Settings(**{**job["options"], "cache": path})
         shape, output = Shape(**job["shape"]), job["output"]
-        template, verb = str(job["template"]), job["verb"]
+        template, verb = job["template"], job["verb"]
         if keys is None:
             return _rebuilt(template, verb, shape, settings, output)
     except _DAMAGED as error:
@@ -114,7 +114,8 @@ def _options(task: Task) -> dict[str, Any]:
     if task.embeds is not None:
         values["max_tokens"] = None  # no option of vectors
     # as they go into requests, or these would be others where the job is read
-    values["examples"] = examples_of(settings, task.verb)
+    if not isinstance(settings.examples, str):
+        values["examples"] = examples_of(settings, task.verb)
     values["extra"] = orjson.loads(orjson.dumps(dict(settings.extra or {})))
     values["values"] = {name: str(v) for name, v in (settings.values or {}).items()}
     for name, value in values.items():
@@ -163,7 +164,7 @@ def _output(task: Task) -> dict[str, Any] | None:
 
 
 def _rebuilt(
-    template: str,
+    template: str | None,
     verb: Verb,
     shape: Shape,
     settings: Settings,

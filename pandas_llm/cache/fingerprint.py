@@ -56,6 +56,9 @@ class Fingerprint:
         if request.images:
             images = b"".join(image.digest for image in request.images)
             digest.update(b"!%d:" % len(images) + images)
+        for role, text in request.before:
+            said = text.encode()
+            digest.update(b"@%b%d:%b" % (role.encode(), len(said), said))
         digest.update(b"|" + request.prompt.encode())
         return digest.digest()
 

@@ -23,7 +23,7 @@ from pandas_llm.options.verbs import (
     SeriesOptions,
     VectorOptions,
 )
-from pandas_llm.options.words import documented, parameters, reference
+from pandas_llm.options.words import documented, parameters, reference, spelled_out
 
 __all__ = [
     "OPTIONS",
@@ -48,5 +48,6 @@ __all__ = [
     "reference",
     "resolve",
     "set_options",
+    "spelled_out",
     "verb_instead_of",
 ]

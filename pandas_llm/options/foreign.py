@@ -49,6 +49,8 @@ _PARAMETERS: Mapping[str, tuple[str, ...]] = _named(
         "n": "num_completions num_samples n_samples num_generations best_of",
         "stop": "stop_sequences stop_words",
         "examples": "few_shot shots few_shot_examples fewshot",
+        "messages": "history chat_history message_history conversation turns "
+        "message_column messages_column",
         "progress": "progress_bar show_progress show_progress_bar tqdm disable_tqdm "
         "verbose pbar",
         "cache": "cache_dir cache_path cache_file use_cache caching",
@@ -78,8 +80,6 @@ _ADVICE: Mapping[str, str] = {
     "batch_size": "each row is a request of its own: concurrency= says how many go at "
     "once, batch=True takes the provider's batch endpoint",
     "chunksize": "rows are read as they are sent, so no chunks are needed",
-    "messages": "pass the user's text as template, the system's as system=, earlier "
-    "turns as examples=",
     "stream": "a row's answer is read whole: leave it out",
     "async_": "await the verb's twin, such as df.llm.agenerate",
     "input_data": "the data is the first argument of the function, or df in df.llm",
@@ -132,10 +132,10 @@ def instead_of(
     >>> instead_of("max_workers", 8, ["concurrency", "model"])
     'write concurrency=8'
     """
-    found = [mine for mine in _PARAMETERS.get(name, ()) if mine in ours]
-    if found:
+    names = [mine for mine in _PARAMETERS.get(name, ()) if mine in ours]
+    if names:
         plain = type(value) in (int, float) and value
-        return f"write {found[0]}={value if plain else ''}"
+        return f"write {names[0]}={value if plain else ''}"
     if name in _ADVICE:
         return _ADVICE[name]
     if name in _BODY and "extra" in ours:

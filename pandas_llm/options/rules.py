@@ -90,6 +90,10 @@ def _is_examples(value: Any) -> bool:
     )
 
 
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
 def _is_prices(value: Any) -> bool:
     return isinstance(value, Mapping) and all(
         _is_pair(pair) and all(_is_number(price) and price >= 0 for price in pair)
@@ -154,7 +158,15 @@ EXTRA = Rule(
 KEY = Rule("a str or a callable", lambda v: isinstance(v, str) or callable(v))
 HEADERS = Rule("a mapping of str to str", _is_headers)
 SEED = Rule("a whole number", _is_whole)
-EXAMPLES = Rule("a list of (prompt, reply) pairs", _is_examples)
+EXAMPLES = Rule(
+    "a list of (prompt, reply) pairs or the name of a column of such lists",
+    lambda v: _is_name(v) or (not isinstance(v, str) and _is_examples(v)),
+)
+TURNS = Rule(
+    "the name of a column of lists [{'role': …, 'content': …}] (one question for all "
+    "rows is the template)",
+    _is_name,
+)
 PRICES = Rule("a mapping of models to (input, output) dollars", _is_prices)
 AUTO_OR_COUNT = Rule(
     f"'auto' or {COUNT.words}", lambda v: v == "auto" or COUNT.holds(v)

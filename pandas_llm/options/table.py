@@ -54,12 +54,21 @@ class Options(TypedDict, total=False):
         str | None, Option("The system message, a template too.", rules.TEXT)
     ]
     examples: Annotated[
-        Sequence[tuple[str, Any]],
+        str | Sequence[tuple[str, Any]],
         Option(
-            "(prompt, reply) pairs that are sent before each row's prompt.",
+            "(prompt, reply) pairs that are sent before each row's prompt, or the "
+            "column with each row's own.",
             rules.EXAMPLES,
             (),
             variable=False,
+        ),
+    ]
+    messages: Annotated[
+        str | None,
+        Option(
+            "The column with each row's earlier turns: lists of role and content, or "
+            "JSON text.",
+            rules.TURNS,
         ),
     ]
     n: Annotated[
@@ -327,7 +336,8 @@ class Settings:
     api_key: str | Callable[[], str] | None
     headers: Mapping[str, str] | None
     system: str | None
-    examples: Sequence[tuple[str, Any]]
+    examples: str | Sequence[tuple[str, Any]]
+    messages: str | None
     n: int
     temperature: float | None
     top_p: float | None

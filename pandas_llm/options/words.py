@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pandas_llm.options.table import OPTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
 _STARRED = re.compile(r"^([\w, ]*)\*\*options\n((?: +.*\n?)+)", re.MULTILINE)
 _HEADING = re.compile(r"^\w+\n-{3,}\n", re.MULTILINE)
 _ENTRY = re.compile(r"^([a-z_]+(?:, [a-z_]+)*)(?: : .*)?$", re.MULTILINE)
+_SAME = re.compile(r"^([a-z_]+(?:, [a-z_]+)*)\n    As for `(\w+)`\.\n", re.MULTILINE)
+_TEXT = r"(?:\n|    .*\n)+"
 _WIDTH = 76
 
 
@@ -66,6 +68,23 @@ def documented(docstring: str) -> str:
     ]
     gap = "\n" if "Parameters\n---" in before or rest else "\n\n"
     return before + gap + "\n".join(entries) + "\n" + ("\n" + after if after else "")
+
+
+def spelled_out(docstring: str, docs: Mapping[str, str]) -> str:
+    r"""Return a docstring with the parameters that are "As for" another function's.
+
+    >>> ask = "Parameters\n---\nkeys : list\n    What to ask for.\n"
+    >>> spelled_out("keys, more\n    As for `ask`.\n", {"ask": ask})
+    'keys : list\n    What to ask for.\n'
+    """
+
+    def entries(match: re.Match[str]) -> str:
+        names, of = match[1].split(", "), docs[match[2]]
+        found = re.finditer(rf"^([a-z_, ]+?)(?: : .*)?\n{_TEXT}", of, re.MULTILINE)
+        own = (one for one in found if set(one[1].split(", ")) <= set(names))
+        return "".join(one[0].rstrip("\n") + "\n" for one in own)
+
+    return _SAME.sub(entries, docstring)
 
 
 def shows_options(function: Function) -> Function:

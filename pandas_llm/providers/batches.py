@@ -174,7 +174,7 @@ class OpenAIBatches:
     def listed(self, body: bytes) -> Page:
         """Read a page; a batch has the metadata and the file that it was made with."""
         data = orjson.loads(body)
-        found = [
+        jobs = [
             Listed(
                 self.read(orjson.dumps(one)),
                 (one.get("metadata") or {}).get(_LABEL),
@@ -183,7 +183,7 @@ class OpenAIBatches:
             )
             for one in data["data"]
         ]
-        return Page(tuple(found), bool(data.get("has_more")))
+        return Page(tuple(jobs), bool(data.get("has_more")))
 
     def poll(self, batch: str) -> str:
         """Return the batch's address."""
@@ -219,13 +219,13 @@ class OpenAIBatches:
     def results(self, body: bytes) -> Iterator[Result]:
         """Read a line each; a failed one has a response, an error or both."""
         for data in _lines(body):
-            said, error = data.get("response"), data.get("error")
-            if said is None:
+            response, error = data.get("response"), data.get("error")
+            if response is None:
                 reason = (error or {}).get("message") or (error or {}).get("code")
                 yield Result(data["custom_id"], None, str(reason))
                 continue
-            headers = {"x-request-id": said.get("request_id") or ""}
-            status, answer = said["status_code"], orjson.dumps(said.get("body"))
+            headers = {"x-request-id": response.get("request_id") or ""}
+            status, answer = response["status_code"], orjson.dumps(response.get("body"))
             yield Result(data["custom_id"], HTTPResponse(status, headers, answer))
 
 
@@ -263,13 +263,13 @@ class AnthropicBatches:
     def listed(self, body: bytes) -> Page:
         """Read a page; a batch has only the moment when it was created."""
         data = orjson.loads(body)
-        found = [
+        jobs = [
             Listed(
                 self.read(orjson.dumps(one)), None, None, _moment(one.get("created_at"))
             )
             for one in data["data"]
         ]
-        return Page(tuple(found), bool(data.get("has_more")))
+        return Page(tuple(jobs), bool(data.get("has_more")))
 
     def poll(self, batch: str) -> str:
         """Return the batch's address."""

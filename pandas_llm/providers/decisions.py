@@ -19,6 +19,7 @@ from pandas_llm.providers import bodies, failures
 from pandas_llm.providers.dialect import Dialect
 from pandas_llm.providers.headers import quotas
 from pandas_llm.providers.registry import Preset
+from pandas_llm.turns import of_pairs
 from pandas_llm.types import Choice, HTTPRequest, Odds, Reply, Tokens, Used
 
 if TYPE_CHECKING:
@@ -108,7 +109,10 @@ class SystemOne(Decisions):
         return endpoint.base_url + "/systemone"
 
     def body(self, request: Request) -> dict[str, Any]:
-        state = "\n\n".join(text for _, text in turns_of(request))
+        told = bool(request.before)  # who says what matters in a conversation
+        state = "\n\n".join(
+            f"{role}: {text}" if told else text for role, text in turns_of(request)
+        )
         asked = request.spec.questions
         questions = {
             name: _named(question)
@@ -143,11 +147,10 @@ class Tiny(SystemOne):
 
 
 def turns_of(request: Request) -> list[tuple[str, str]]:
-    """Return the system text, the examples and the row's own text, with their roles."""
-    turns = [("system", request.system)] if request.system else []
-    for prompt, reply in request.spec.examples:
-        turns += ("user", prompt), ("assistant", reply)
-    return [*turns, ("user", request.prompt)]
+    """Return the system text, the examples and the row's turns, with their roles."""
+    first = [("system", request.system)] if request.system else []
+    examples = of_pairs(request.spec.examples)
+    return [*first, *examples, *request.before, ("user", request.prompt)]
 
 
 def names_of(questions: Sequence[Question]) -> list[str]:

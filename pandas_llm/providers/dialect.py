@@ -9,6 +9,7 @@ import orjson
 from pandas_llm._keys import narrowed, portable
 from pandas_llm.errors import EncodingError, LLMError
 from pandas_llm.providers import failures, negotiation, streams
+from pandas_llm.turns import of_pairs
 from pandas_llm.types import Capabilities, HTTPRequest, Used
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ class Dialect:
         """Write the request's body; raise `EncodingError` for a lone surrogate."""
         spec, prompt, system, followup, sample, images, *_ = request
         try:
-            if followup or sample or images:
+            if followup or sample or images or request.before:
                 body = orjson.dumps(self._fields(request, capabilities, n))
             else:
                 # rows differ in their prompt only: the rest is written once
@@ -208,7 +209,9 @@ class Dialect:
             # before the text, as Anthropic and Google advise; empty texts are refused
             content = [self.picture(image) for image in request.images]
             content += [self.words(request.prompt)] * bool(request.prompt)
-        turns: Turns = (("user", content), *request.followup)
+        turns: Turns = (*request.before, ("user", content), *request.followup)
+        if request.before and not capabilities.repeats:
+            turns = self._alternating(turns)
         if system and not capabilities.system:
             if examples:
                 examples = self._led(system, examples)
@@ -223,11 +226,25 @@ class Dialect:
     def _led(self, system: str, turns: Turns) -> Turns:
         """Put the system text ahead of the first turn."""
         (role, content), *others = turns
+        if role != "user":
+            return (("user", system), *turns)
+        return ((role, self._behind(system, content)), *others)
+
+    def _alternating(self, turns: Turns) -> Turns:
+        """Make one turn of those of one role that follow each other."""
+        joined: list[tuple[str, Any]] = []
+        for role, content in turns:
+            if joined and joined[-1][0] == role:
+                joined[-1] = (role, self._behind(joined[-1][1], content))
+            else:
+                joined.append((role, content))
+        return joined
+
+    def _behind(self, text: str, content: Any) -> Any:
+        """Put a text ahead of a turn's content."""
         if isinstance(content, str):
-            content = f"{system}\n\n{content}"
-        else:
-            content = [self.words(system), *content]
-        return ((role, content), *others)
+            return f"{text}\n\n{content}"
+        return [self.words(text), *content]
 
     def _common(self, spec: Spec, capabilities: Capabilities, n: int) -> _Common:
         """Make what all bodies share: fields, a note for the system text, examples."""
@@ -236,9 +253,7 @@ class Dialect:
         if spec.constrained and capabilities.constraints:
             sent = narrowed(spec.constrained, self.takes)
         body = self.shared(spec, sent, capabilities, n)
-        examples: list[tuple[str, str]] = []
-        for prompt, reply in spec.examples:
-            examples += ("user", prompt), ("assistant", reply)
+        examples = of_pairs(spec.examples)
         return body, negotiation.note(schema, capabilities), examples
 
     def takes(self, keyword: str, value: Any) -> bool:

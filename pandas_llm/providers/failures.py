@@ -197,7 +197,7 @@ def _asked(request: Request | None) -> str:
     if request is None:
         return ""
     turns = [text for _, text in request.followup]
-    return "\n".join([request.prompt, request.system or "", *turns])
+    return "\n".join([request.text, request.system or "", *turns])
 
 
 def _page(response: HTTPResponse) -> str:

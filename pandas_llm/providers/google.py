@@ -15,14 +15,14 @@ from pandas_llm.providers import bodies, failures, streams
 from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
 from pandas_llm.providers.negotiation import merged
 from pandas_llm.providers.registry import Preset
-from pandas_llm.types import Choice, ImageLimits, Reply, Tokens, Used
+from pandas_llm.types import Capabilities, Choice, ImageLimits, Reply, Tokens, Used
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pandas_llm.errors import ProviderError
     from pandas_llm.providers.dialect import Body, Schema, Turns
-    from pandas_llm.types import Capabilities, Endpoint, HTTPResponse, Image, Spec
+    from pandas_llm.types import Endpoint, HTTPResponse, Image, Spec
 
 _VERSION = re.compile(r"/v\d\w*(/|$)")
 _APART = (("", "cachedContentTokenCount"), ("", "thoughtsTokenCount"))
@@ -36,6 +36,8 @@ class Google(Dialect):
         70_000_000, 70_000_000, ("image/png", "image/jpeg", "image/webp")
     )
     """100 MB a request; Gemini 2 refuses a GIF."""
+    capabilities = Capabilities(repeats=False)
+    """Gemini has refused two turns of one role in a row."""
     ending = b'""}]}]}'
     embeds = Bundling(100)
     key_header = "x-goog-api-key"

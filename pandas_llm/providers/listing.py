@@ -100,8 +100,8 @@ def models_url(url: str) -> str | None:
     'http://localhost/v1/models?api-version=1'
     """
     parts = urlsplit(url)
-    path, found = _PATH.subn("/models", parts.path)
-    return urlunsplit(parts._replace(path=path)) if found else None
+    path, matches = _PATH.subn("/models", parts.path)
+    return urlunsplit(parts._replace(path=path)) if matches else None
 
 
 def models_of(response: HTTPResponse) -> list[str] | None:

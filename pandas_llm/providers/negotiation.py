@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -53,6 +54,7 @@ _NO_SYSTEM = re.compile(
     re.IGNORECASE,
 )
 """Of vLLM, TGI and llama.cpp by the model's template, OpenAI and Google."""
+_ALTERNATE = re.compile("roles must alternate", re.IGNORECASE)
 _BEFORE = (
     "parameters?|arguments?|options?|fields?|keys?|propert(?:y|ies)|supports?"
     "|specified in"
@@ -87,9 +89,8 @@ def downgrade(  # noqa: PLR0911 - a step a paragraph
     ):
         gone = (*refused, capabilities.max_tokens)
         return replace(capabilities, max_tokens=other, refused=gone)
-    leads = request.system or note(spec.schema, capabilities)
-    if leads and capabilities.system and _NO_SYSTEM.search(about):
-        return replace(capabilities, system=False)
+    if lower := _lower_roles(capabilities, about, request):
+        return lower
     if (field := _refused_field(error, about, spec)) and field not in refused:
         return replace(capabilities, refused=(*refused, field))
     if (
@@ -108,6 +109,20 @@ def downgrade(  # noqa: PLR0911 - a step a paragraph
         return replace(capabilities, refused=(*refused, *named))
     if spec.n > 1 and capabilities.n and _names(error, known.get("n", "n")):
         return replace(capabilities, n=False)
+    return None
+
+
+def _lower_roles(
+    capabilities: Capabilities, about: str, request: Request
+) -> Capabilities | None:
+    """Step down what an error says of who may speak, and in which order."""
+    roles = [role for role, _ in (*request.before, ("user", ""))]
+    repeated = any(one == after for one, after in pairwise(roles))
+    if repeated and capabilities.repeats and _ALTERNATE.search(about):
+        return replace(capabilities, repeats=False)
+    leads = request.system or note(request.spec.schema, capabilities)
+    if leads and capabilities.system and _NO_SYSTEM.search(about):
+        return replace(capabilities, system=False)
     return None
 
 

@@ -103,7 +103,7 @@ class Case(NamedTuple):
     """One call."""
 
     verb: str = "extract"
-    template: str = "From: ${text}"
+    template: str | None = "From: ${text}"
     keys: Any = ("fact",)
     options: Mapping[str, Any] = MappingProxyType({})
     rows: Sequence[dict[str, Any]] = (ROW,)
@@ -120,6 +120,12 @@ def of(model: str, path: str, **more: Any) -> Case:
     return Case(keys=["fact"], **more)._replace(options=options)
 
 
+TURNS = [
+    {"role": "system", "content": "You know Zürich ☂."},
+    {"role": "user", "content": "Hi"},
+    {"role": "assistant", "content": "Hello"},
+    {"role": "user", "content": "Praise ${city}."},
+]
 LABELS = {"sea": "ships, ports", "land": "hills and fields"}
 CASES: dict[str, Case] = {
     # what the verbs send
@@ -266,6 +272,20 @@ CASES: dict[str, Case] = {
         keys=["fact"],
         options={"images": ["one", "two"]},
         rows=[{**ROW, "one": PNG, "two": GIF}],
+    ),
+    # turns of each row
+    "messages": Case(
+        keys=["fact"],
+        options={"messages": "history"},
+        rows=[{**ROW, "history": TURNS}],
+    ),
+    "messages: the last is asked": Case(
+        "complete", None, None, {"messages": "history"}, [{"history": TURNS}]
+    ),
+    "examples of each row": Case(
+        keys=["fact"],
+        options={"examples": "shots", "messages": "history"},
+        rows=[{**ROW, "shots": [("x", {"fact": "It rains."})], "history": TURNS}],
     ),
     # vendors
     "openai": of("openai/gpt-5", "/v1"),

@@ -106,6 +106,33 @@ def test_generate_explodes_a_csv_and_keeps_its_cells(folder, simulator):
     assert f"3 rows became {len(table)} in facts.csv; 2 requests" in said
 
 
+def test_conversations_of_a_file_are_asked_with_a_template_or_without(
+    folder, simulator, run_main
+):
+    server = simulator()
+    turns = [{"role": "user", "content": "Hi"}]
+    rows = [{"id": 1, "said": turns}, {"id": 2, "said": None}]
+    (folder / "chats.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    pd.DataFrame({"said": [json.dumps(turns)], "few": ['[["Q", "A"]]']}).to_csv(
+        folder / "chats.csv", index=False
+    )
+    code, out, _ = run_main(
+        *("complete", "chats.jsonl", "--messages", "said", "-q", *at(server))
+    )
+    assert code == 0
+    assert [row["completion"] for row in lines(out)] == ["[simulated] Hi", None]
+    words = ("complete", "chats.csv", "-t", "So?", "--messages", "said")
+    code, out, _ = run_main(*words, "--examples", "few", "-q", *at(server), "--preview")
+    assert out == "--- row 0\nturns: user: Q\nassistant: A\nuser: Hi\n\nSo?\n"
+    code, out, _ = run_main(*words, "--examples", "few", "-q", *at(server))
+    assert (code, server.stats()["requests"]) == (0, 2)
+    said = [t["content"] for t in server.requests()[-1]["body"]["messages"]]
+    assert said == ["Q", "A", "Hi", "So?"]
+    code, out, _ = run_main(*words, "--examples", '[["R", "B"]]', "-q", *at(server))
+    said = [t["content"] for t in server.requests()[-1]["body"]["messages"]]
+    assert said == ["R", "B", "Hi", "So?"]
+
+
 def test_commands_make_a_pipe_of_json_lines(folder, simulator):
     rows = [{"id": 1, "deep": {"a": [1]}, "big": 2**70, "text": "Ähre\u2028. One."}]
     server = simulator()

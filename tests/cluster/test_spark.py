@@ -375,3 +375,24 @@ def test_mistakes_are_told_before_anything_runs(presidents):
         pandas_llm.spark.complete(presidents, "${text}", model="sim", max_cost=1.0)
     with pytest.raises(ValueError, match="workers"):
         pandas_llm.spark.complete(presidents, "${text}", model="sim", workers=0)
+
+
+def test_conversations_come_as_arrays_of_structs_or_as_text(spark, simulator):
+    server = simulator()
+    turns = "array<struct<role:string, content:string>>"
+    said = [("user", "Hi"), ("assistant", "Hello"), ("user", "So?")]
+    chats = spark.createDataFrame(
+        [(1, said, '[["Q", "A"]]'), (2, None, None)],
+        f"id int, said {turns}, few string",
+    )
+    given = {"model": "sim", "base_url": server.base_url}
+    out = pandas_llm.spark.complete(
+        chats, "Sum up ${id}.", messages="said", examples="few", **given
+    )
+    assert all(row["completion"].startswith("[simulated]") for row in out.collect())
+    sent = [
+        [(turn["role"], turn["content"]) for turn in seen["body"]["messages"]]
+        for seen in server.requests()
+    ]
+    first = [("user", "Q"), ("assistant", "A"), *said, ("user", "Sum up 1.")]
+    assert sorted(sent) == sorted([first, [("user", "Sum up 2.")]])

@@ -51,8 +51,8 @@ def test_the_version_stands_in_one_place_and_the_changelog_opens_with_it():
 
 def test_an_upgrade_reads_first_what_changed_for_it():
     text = (ROOT / "CHANGELOG.md").read_text()
-    head = text.partition("### Added")[0]
-    assert head.index("### Changed") > head.index(f"## {PROJECT['version']}")
+    head = text.partition(f"\n## {PROJECT['version']}\n")[2].partition("### Added")[0]
+    assert "\n### Changed\n" in head
     for word in (
         *("Confidence", "Empty replies", "Kinds of failure"),
         *("Patience", "Unique", "Jobs"),

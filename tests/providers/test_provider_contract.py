@@ -216,7 +216,7 @@ def test_every_row_has_its_own_prompt_and_all_else_alike(name, turns):
             request = Request(spec, prompt, system)
             body = orjson.loads(provider.build(request, provider.capabilities, 1).body)
             fresh = connect(name)
-            other = request._replace(followup=(("user", "x"),))
+            other = request._replace(followup=(("assistant", "x"),))
             whole = orjson.loads(fresh.build(other, fresh.capabilities, 1).body)
             (field,) = (
                 name

@@ -128,6 +128,12 @@ def test_a_list_that_was_cut_off_is_no_list_of_records():
 def test_a_key_named_records_is_a_key():
     output = Records(parse_keys({"records": int, "year": int}))
     assert end(output, '{"records": 3, "year": 1990}') == [(3, 1990)]
+    for kind in (int, int | None, list[int], str):
+        output = Records(parse_keys({"records": kind, "year": int | None}))
+        assert end(output, '{"records": []}') == []
+    output = Records(parse_keys({"records": str, "year": int | None}))
+    reply = '{"records": [{"records": "a", "year": null}, {"records": "b"}]}'
+    assert end(output, reply) == [("a", None), ("b", None)]
 
 
 def test_a_reply_with_none_of_the_keys_is_no_record_of_nulls():

@@ -112,3 +112,9 @@ def test_what_comes_elsewhere_or_at_once_is_refused(heard, tmp_path):
         lazy.complete("${text}", **given)
     ROWS.dropna().llm.matches("Is it ${text}?", **given, cache=False)
     assert {row[0] for row in heard.rows} == set(range(40))
+
+
+def test_the_rows_of_a_pilot_are_for_the_run_to_tell(heard, simulator, on):
+    given = {**on(simulator()), "on_row": heard}
+    ROWS.llm.estimate("Facts on ${text}", ["fact"], pilot=3, **given)
+    assert heard.rows == []

@@ -24,9 +24,10 @@ SPECS = {
 
 @pytest.mark.parametrize("name", SPECS)
 @pytest.mark.parametrize("system", [None, "Be fair."])
-def test_a_body_is_one_that_the_package_would_send(name, system):
+@pytest.mark.parametrize("before", [(), (("user", "Hi"), ("assistant", "Hello"))])
+def test_a_body_is_one_that_the_package_would_send(name, system, before):
     provider = connect(Endpoint("openai-decisions", "https://x.example/v1", "m", "k"))
-    request = Request(SPECS[name], "Nice!", system)
+    request = Request(SPECS[name], "Nice!", system, before=before)
     body = orjson.loads(provider.build(request, provider.capabilities, 1).body)
     checked = TypeAdapter(DecisionCreateParams).validate_python(body)
     assert checked["model"] == "m"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from functools import cache
+from itertools import product
 from typing import Any
 
 import anthropic.types.message_create_params
@@ -12,6 +13,7 @@ import openai.types.chat.completion_create_params
 import openai.types.embedding_create_params
 import openai.types.responses.response_create_params
 import orjson
+import pandas as pd
 import pytest
 import typing_extensions
 from google.genai import types as google
@@ -40,6 +42,11 @@ REQUESTS = {
     "prompt": ("Hello", None, ()),
     "system": ("Hello", "Be brief.", ()),
     "again": ("Hello", "Be brief. " * 300, (("assistant", "{"), ("user", "JSON!"))),
+}
+TURNS = {
+    "none": (),
+    "a conversation": (("user", "Hi"), ("assistant", "Hello"), ("user", "So?")),
+    "one that the assistant opens": (("assistant", "Hello"), ("assistant", "You?")),
 }
 SETTLED: list[dict[str, Any]] = [
     {"schema": "json_schema"},
@@ -95,8 +102,8 @@ def bodies(name: str, spec: Spec, **more: Any) -> list[Any]:
     found = []
     for terms in SETTLED:
         settled = replace(provider.capabilities, **terms)
-        for prompt, system, followup in REQUESTS.values():
-            request = Request(spec, prompt, system, followup)
+        for (prompt, system, followup), before in product(REQUESTS.values(), TURNS):
+            request = Request(spec, prompt, system, followup, before=TURNS[before])
             built = provider.build(request, settled, spec.n if settled.n else 1)
             found.append(orjson.loads(built.body))
     return found
@@ -180,6 +187,43 @@ def test_anthropics_blocks_of_images(problems):
             assert problems(anthropic.types.ImageBlockParam, block) == []
     wrong = {"type": "image", "source": {"type": "base64", "data": "aGVsbG8="}}
     assert problems(anthropic.types.ImageBlockParam, wrong)
+
+
+@pytest.mark.parametrize("provider", ["openai", "openai-responses", "anthropic"])
+def test_conversations_arrive_as_the_packages_type_them(
+    provider, here, simulator, problems
+):
+    server = simulator(api_key="k")
+    chats = pd.DataFrame(
+        {
+            "text": ["Late!", "So?", "Hm."],
+            "said": [
+                [
+                    {"role": "system", "content": "Be kind."},
+                    {"role": "user", "content": "Hi"},
+                    {"role": "assistant", "content": "Hello"},
+                    {"role": "user", "content": "Where is it?"},
+                ],
+                '[{"role": "assistant", "content": "You?"}]',
+                None,
+            ],
+            "shots": [[("Fine.", {"fact": "x"})], None, [["Bad.", {"fact": "y"}]]],
+        }
+    )
+    given = {"messages": "said", "examples": "shots", **here(server)}
+    chats.llm.extract("Read: ${text}", ["fact"], **given)
+    chats[:2].llm.complete("Read: ${text}", **given)
+    kind = {
+        "openai": openai.types.chat.completion_create_params,
+        "openai-responses": openai.types.responses.response_create_params,
+        "anthropic": anthropic.types.message_create_params,
+    }[provider]
+    (params,) = (
+        value for name, value in vars(kind).items() if name.endswith("NonStreaming")
+    )
+    assert len(server.requests()) == 5
+    for seen in server.requests():
+        assert problems(params, seen["body"]) == []
 
 
 def test_an_unknown_key_is_a_problem_at_every_depth(problems):

@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import pickle
+import re
 
 import pandas as pd
 import pytest
@@ -62,6 +63,24 @@ def test_a_new_verb_has_the_options_and_a_list_for_a_list(on, simulator):
     assert list(shown)[:4] == ["self", "template", "name", "model"]
     assert Accessor.amatches.__name__ == "amatches"
     assert "data :" not in Accessor.matches.__doc__
+
+
+VERBS = [
+    name
+    for name in pandas_llm.__all__
+    if hasattr(LLMAccessor, name)
+    and not inspect.iscoroutinefunction(getattr(pandas_llm, name))
+]
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_help_describes_each_parameter_in_full(name):
+    for form in (getattr(pandas_llm, name), getattr(LLMAccessor, name)):
+        *own, _ = form.__doc__.partition("\nReturns\n")
+        assert not re.search(r"\n +As for `\w+`\.\n", own[0])
+        entries = re.findall(r"^([a-z_0-9, ]+?)(?: : .*)?\n    ", own[0], re.MULTILINE)
+        described = {each for entry in entries for each in entry.split(", ")}
+        assert {*inspect.signature(form).parameters} - {"self"} <= described
 
 
 @pytest.mark.parametrize("name", [*SENDING, "preview", "estimate"])

@@ -18,7 +18,9 @@ VERBS = [
     for name, member in vars(LLMAccessor).items()
     if inspect.isfunction(member)
     and not inspect.iscoroutinefunction(member)
-    and inspect.unwrap(member).__module__.startswith("pandas_llm._verbs")
+    and inspect.unwrap(member).__module__.startswith(
+        ("pandas_llm._verbs", "pandas_llm._table_verbs")
+    )
 ]
 
 

@@ -177,8 +177,6 @@ def _messages(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
     if not given:
         refuse("messages: at least one message is required", None, "messages")
     messages = [_message(message, f"messages.{i}") for i, message in enumerate(given)]
-    if messages[0]["role"] != "user":
-        refuse('messages: first message must use the "user" role', None, "messages")
     if system := fields.get("system"):
         content = _content(system, "system", ("text",))
         messages.insert(0, {"role": "system", "content": content})

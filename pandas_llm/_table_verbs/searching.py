@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 import pandas as pd
 
-from pandas_llm._verbs.forms import twin, verb
-from pandas_llm._verbs.pairs import has_vectors, stacked
-from pandas_llm._verbs.programs import Program, column_names, table_of
+from pandas_llm._table_verbs.pairs import has_vectors, stacked
+from pandas_llm._verbs import Program, column_names, table_of, twin, verb
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
 
 if TYPE_CHECKING:
-    from pandas_llm._verbs.programs import Steps
+    from pandas_llm._verbs import Steps
     from pandas_llm.options import Options
 
 _SCORE = "score"

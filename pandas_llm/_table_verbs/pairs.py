@@ -8,8 +8,14 @@ import numpy as np
 import pandas as pd
 
 from pandas_llm._algorithms import Pairs, near_pairs, near_vectors
-from pandas_llm._verbs.cascade import NO_BATCH, cheap_first, dear_questions, decide
-from pandas_llm._verbs.programs import Program, column_names
+from pandas_llm._verbs import (
+    NO_BATCH,
+    Program,
+    cheap_first,
+    column_names,
+    dear_questions,
+    decide,
+)
 from pandas_llm.errors import InvalidValueError, TemplateError
 
 if TYPE_CHECKING:
@@ -17,8 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pandas_llm._verbs.cascade import Decided
-    from pandas_llm._verbs.programs import Steps
+    from pandas_llm._verbs import Decided, Steps
     from pandas_llm.plan import Plan
 
     Pair = tuple[int, int]
@@ -116,8 +121,8 @@ class Judge:
     def __init__(self, question: str, arguments: Mapping[str, Any]) -> None:
         from pandas_llm.plan import Plan
 
-        keys, given = {_SAME: bool}, arguments["options"]
-        self.plan = Plan(question, keys, verb="extract", **given)
+        keys, options = {_SAME: bool}, arguments["options"]
+        self.plan = Plan(question, keys, verb="extract", **options)
         self.plans, self.batches = [self.plan], None
         self._first = cheap_first(arguments, "recall", "precision")
         if self._first is not None:

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, Unpack
 import pandas as pd
 
 from pandas_llm._algorithms import pack
-from pandas_llm._verbs.forms import twin, verb
-from pandas_llm._verbs.programs import Program, column_names, table_of
+from pandas_llm._verbs import Program, column_names, table_of, twin, verb
 from pandas_llm.errors import InvalidValueError, LLMWarning, warn
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
 
-    from pandas_llm._verbs.programs import Steps
+    from pandas_llm._verbs import Steps
     from pandas_llm.options import Options
     from pandas_llm.plan import Plan
 

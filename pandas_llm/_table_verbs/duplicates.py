@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pandas_llm._algorithms import group_pairs
-from pandas_llm._verbs.forms import twin, verb
-from pandas_llm._verbs.pairs import (
+from pandas_llm._table_verbs.pairs import (
     NEAREST,
     Judge,
     Side,
@@ -17,7 +16,7 @@ from pandas_llm._verbs.pairs import (
     default_question,
     sides,
 )
-from pandas_llm._verbs.programs import Program, Signed, column_names, table_of
+from pandas_llm._verbs import Program, Signed, column_names, table_of, twin, verb
 from pandas_llm.errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pandas_llm._verbs.pairs import Block
-    from pandas_llm._verbs.programs import Steps
+    from pandas_llm._table_verbs.pairs import Block
+    from pandas_llm._verbs import Steps
     from pandas_llm.options import Options
 
     Keep = Literal["first", "last", False]

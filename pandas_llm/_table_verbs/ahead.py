@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm._verbs.aggregate import agg
-from pandas_llm._verbs.duplicates import drop_duplicates, duplicated, ngroup
-from pandas_llm._verbs.forms import make_plan, plan_of, tool
-from pandas_llm._verbs.labelling import classify
-from pandas_llm._verbs.largest import nlargest
-from pandas_llm._verbs.matching import filter as filter_rows
-from pandas_llm._verbs.matching import matches
-from pandas_llm._verbs.merging import merge
-from pandas_llm._verbs.searching import search
+from pandas_llm._table_verbs.aggregate import agg
+from pandas_llm._table_verbs.duplicates import drop_duplicates, duplicated, ngroup
+from pandas_llm._table_verbs.largest import nlargest
+from pandas_llm._table_verbs.merging import merge
+from pandas_llm._table_verbs.searching import search
+from pandas_llm._verbs import classify, make_plan, matches, plan_of, tool
+from pandas_llm._verbs import filter as filter_rows
 from pandas_llm.errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -21,8 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pandas_llm._run import Estimate, Verb
-    from pandas_llm._verbs.forms import Rows, Table
-    from pandas_llm._verbs.programs import Program
+    from pandas_llm._verbs import Program, Rows, Table
     from pandas_llm.batch import BatchJob
     from pandas_llm.plan import Plan
 
@@ -140,7 +137,7 @@ def estimate(
 def submit(
     data: Table | Rows,
     /,
-    template: str,
+    template: str | None = None,
     keys: Any = None,
     *,
     verb: Verb | None = None,
@@ -206,11 +203,8 @@ def _plan(
         listed = ", ".join(map(repr, (*_BY_ROW, "matches", "filter")))
         msg = f"verb must be one of {listed}, not {verb!r}"
         raise InvalidValueError(msg)
-    if template is None and name != "embed":
-        msg = f"{name} needs a template"
-        raise InvalidValueError(msg)
-    given = {"template": template, "keys": keys, "options": options}
-    return make_plan(name, given)
+    arguments = {"template": template, "keys": keys, "options": options}
+    return make_plan(name, arguments)
 
 
 def _ready(
@@ -225,7 +219,7 @@ def _ready(
             raise InvalidValueError(msg)
         return _plan(template, keys, options, verb)
     names = _QUESTIONS.get(verb, "template"), "labels" if verb == "classify" else "keys"
-    given = dict(zip(names, (template, keys), strict=True))
-    passed = {name: value for name, value in given.items() if value is not None}
+    own = dict(zip(names, (template, keys), strict=True))
+    passed = {name: value for name, value in own.items() if value is not None}
     plan: Plan | Program = plan_of(table[verb])(data, **passed, **options)
     return plan

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 import numpy as np
 import pandas as pd
 
-from pandas_llm._verbs.forms import twin, verb
-from pandas_llm._verbs.pairs import (
+from pandas_llm._table_verbs.pairs import (
     NEAREST,
     Judge,
     candidates,
@@ -16,15 +15,15 @@ from pandas_llm._verbs.pairs import (
     equal_rows,
     sides,
 )
-from pandas_llm._verbs.programs import Program, Signed, column_names, table_of
+from pandas_llm._verbs import Program, Signed, column_names, table_of, twin, verb
 from pandas_llm.errors import ConfigurationError, InvalidTypeError, InvalidValueError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pandas_llm._algorithms import Pairs
-    from pandas_llm._verbs.pairs import Block, Side
-    from pandas_llm._verbs.programs import Steps
+    from pandas_llm._table_verbs.pairs import Block, Side
+    from pandas_llm._verbs import Steps
     from pandas_llm.options import Options
 
     How = Literal["inner", "left", "right", "outer"]

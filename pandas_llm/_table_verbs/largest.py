@@ -11,16 +11,15 @@ from pandas_llm._algorithms import (
     select_largest,
     select_largest_by_votes,
 )
-from pandas_llm._verbs.forms import twin, verb
-from pandas_llm._verbs.pairs import questions, sides
-from pandas_llm._verbs.programs import Program, table_of
+from pandas_llm._table_verbs.pairs import questions, sides
+from pandas_llm._verbs import Program, table_of, twin, verb
 from pandas_llm.errors import InvalidValueError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pandas_llm._verbs.pairs import Side
-    from pandas_llm._verbs.programs import Steps
+    from pandas_llm._table_verbs.pairs import Side
+    from pandas_llm._verbs import Steps
     from pandas_llm.options import Options
     from pandas_llm.plan import Plan
 

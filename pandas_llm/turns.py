@@ -1,0 +1,147 @@
+"""Turns of rows: conversations and examples in cells, checked before they are sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from pandas_llm.errors import TurnsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    Turns = Sequence[tuple[str, str]]
+    """The role and the text of each."""
+
+SYSTEM = ("system", "developer")
+"""Who says what holds for the whole conversation; the second is OpenAI's newer word."""
+_ROLES = ("user", "assistant")
+_CALLS = ("tool_calls", "function_call")
+_OF_TOOLS = "only texts are sent: leave it out, or put it into a turn of the user's"
+_ADVICE = {
+    **dict.fromkeys(("tool", "function", "ipython"), _OF_TOOLS),
+    "human": "write 'user'",
+    **dict.fromkeys(("model", "ai", "bot"), "write 'assistant'"),
+}
+_PAIR = 2
+_SHOWN = 60
+
+
+def conversation(cell: Any, column: str) -> list[tuple[str, str]]:
+    """Return the turns of a cell, of which the first may be the system's.
+
+    >>> conversation('[{"role": "user", "content": "Hi"}]', "history")
+    [('user', 'Hi')]
+    """
+    turns = []
+    for number, turn in enumerate(_items(cell, column, "turns"), 1):
+        role, text = _turn(turn, f"turn {number} of column {column!r}")
+        if role in SYSTEM and number > 1:
+            msg = (
+                f"turn {number} of column {column!r} is the {role}'s: it can only be "
+                "the first, as not every model takes it later"
+            )
+            raise TurnsError(msg)
+        turns.append((role, text))
+    return turns
+
+
+def examples(
+    cell: Any, column: str, written: Callable[[Any], str]
+) -> list[tuple[str, str]]:
+    """Return the (prompt, reply) pairs of a cell as turns, the replies `written`."""
+    pairs = []
+    for number, pair in enumerate(_items(cell, column, "(prompt, reply) pairs"), 1):
+        where = f"example {number} of column {column!r}"
+        if not isinstance(pair, list) or len(pair) != _PAIR:
+            msg = f"{where} is no (prompt, reply) pair, but {_short(pair)}"
+            raise TurnsError(msg)
+        prompt, reply = pair
+        if not isinstance(prompt, str):
+            msg = f"{where} must begin with a text, not {_short(prompt)}"
+            raise TurnsError(msg)
+        try:
+            pairs.append((prompt, written(reply)))
+        except TypeError as error:
+            msg = f"{where} has a reply that JSON does not hold: {error}"
+            raise TurnsError(msg) from None
+    return of_pairs(pairs)
+
+
+def of_pairs(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return examples as turns.
+
+    >>> of_pairs([("1 + 1?", "2")])
+    [('user', '1 + 1?'), ('assistant', '2')]
+    """
+    return [turn for pair in pairs for turn in zip(_ROLES, pair, strict=True)]
+
+
+def as_text(turns: Turns) -> str:
+    """Return turns as people read them.
+
+    >>> print(as_text([("user", "Hi"), ("assistant", "Hello")]))
+    user: Hi
+    assistant: Hello
+    """
+    return "\n".join(f"{role}: {text}" for role, text in turns)
+
+
+def _items(cell: Any, column: str, what: str) -> list[Any]:
+    """Return what a cell lists; nothing of an empty text."""
+    items = cell
+    if isinstance(cell, str):
+        try:
+            items = orjson.loads(cell) if cell.strip() else []
+        except ValueError as error:
+            msg = f"column {column!r} holds no {what} in JSON ({error}): {_short(cell)}"
+            raise TurnsError(msg) from None
+    items = _plain(items)
+    if not isinstance(items, list):
+        msg = f"column {column!r} must hold a list of {what}, not {_short(cell)}"
+        raise TurnsError(msg)
+    return items
+
+
+def _turn(turn: Any, where: str) -> tuple[str, str]:
+    """Return role and text; other fields of a turn are not sent."""
+    if not isinstance(turn, Mapping) or "role" not in turn:
+        msg = f"{where} must be {{'role': …, 'content': …}}, not {_short(turn)}"
+        raise TurnsError(msg)
+    role, text = turn["role"], turn.get("content")
+    if role not in (*_ROLES, *SYSTEM):
+        said = _ADVICE.get(role.lower(), "") if isinstance(role, str) else ""
+        said = said or "the roles are 'user' and 'assistant', and 'system' at the start"
+        msg = f"{where} has the role {role!r}: {said}"
+        raise TurnsError(msg)
+    if any(turn.get(name) for name in _CALLS):
+        msg = f"{where} calls tools, and {_OF_TOOLS}"
+        raise TurnsError(msg)
+    if not isinstance(text, str):
+        kind = "nothing" if text is None else type(text).__name__
+        msg = f"{where} ({role}) must have a text as its content, not {kind}"
+        raise TurnsError(msg)
+    if not text.strip():
+        msg = f"{where} ({role}) is empty, and no model takes that: leave it out"
+        raise TurnsError(msg)
+    return role, text
+
+
+def _plain(value: Any) -> Any:
+    """Return lists and dicts for what Parquet, numpy and Spark have instead."""
+    if hasattr(value, "asDict"):  # a row of Spark, which is a tuple too
+        value = value.asDict()
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return _plain(value.tolist()) if hasattr(value, "dtype") else value
+
+
+def _short(value: Any) -> str:
+    """Show the beginning of a value, and of what kind it is."""
+    text = repr(value)
+    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return f"{shown} ({type(value).__name__})"
