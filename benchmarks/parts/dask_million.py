@@ -83,8 +83,9 @@ def measure_process(server, folder: Path, options) -> tuple:
     out = frame.llm.generate(*QUESTION, **asked(server, folder, options))
     seconds, used = time.monotonic() - started, cpu() - used
     peak = memory()[1]
-    new = out[["question", "answer"]].memory_usage(deep=True, index=False).sum() / 1e6
-    print(f"new columns: {new:.0f} MB", file=sys.stderr)
+    result = out.memory_usage(deep=True, index=False).sum() / 2**20
+    above = f"{peak - before - result:.0f} MB above input and result"
+    print(f"result {result:.0f} MB, peak {above}", file=sys.stderr)
     return line(options, (seconds, used), (before, peak), out["id"], server)
 
 

@@ -329,9 +329,15 @@ def test_four_workers_keep_to_one_accounts_limit(cluster, simulator, told):
         "${text}", model="sim", base_url=server.base_url, cache=False, **limit
     )
     cluster.run(_warm)  # the clock is not for imports
-    started = time.monotonic()
-    out = cluster.compute(lazy).result()
-    seconds = time.monotonic() - started
+    began = []
+    with ThreadPoolExecutor(1) as pool:
+        out = pool.submit(cluster.compute(lazy).result)
+        while not out.done():
+            if not began and server.stats()["requests"]:
+                began.append(time.monotonic())
+            time.sleep(0.01)
+        seconds = time.monotonic() - began[0]
+        out = out.result()
     stats = server.stats()
     assert out.notna().all()
     assert len(out) == rows
@@ -341,6 +347,8 @@ def test_four_workers_keep_to_one_accounts_limit(cluster, simulator, told):
     ideal = (rows - burst) / rate + 0.2
     assert seconds >= ideal - 0.3
     print(f"{told}: {ideal / seconds:.1%} of the ideal, {stats['rejected_429']} 429s")
+    # 96 % on a quiet machine: benchmarks/parts/dask_bucket.py
+    assert ideal / seconds > 0.75
 
 
 @pytest.mark.slow
