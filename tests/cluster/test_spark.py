@@ -4,6 +4,7 @@ import datetime as dt
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ if shutil.which("java") is None:
 
 import pandas_llm.spark
 from pandas_llm._cluster import context
+from pandas_llm._cluster.driver import Address
 
 pytestmark = [
     pytest.mark.slow,
@@ -299,7 +301,9 @@ def test_an_idle_workers_part_goes_to_the_others(spark, simulator):
     assert server.stats()["rejected_429"] < 0.02 * rows
 
 
-def test_workers_that_cannot_reach_the_driver_keep_to_a_part(spark, simulator):
+def test_workers_that_cannot_reach_the_driver_keep_to_a_part(
+    spark, simulator, monkeypatch
+):
     rate, rows = 20, 60
     server = simulator(requests_per_minute=60 * rate, latency=0.1, headers=False)
     sdf = spark.createDataFrame(
@@ -308,17 +312,30 @@ def test_workers_that_cannot_reach_the_driver_keep_to_a_part(spark, simulator):
     options = {"model": "sim", "base_url": server.base_url}
     options |= {"requests_per_minute": 60 * rate}
     pandas_llm.spark.complete(sdf, "${text}", **options)  # which begins to listen
-    context._drivers[0].close()
-    try:
-        out = pandas_llm.spark.complete(sdf, "${text}", workers=3, **options)
+    ((app, (_, accumulator)),) = context._sessions.items()
+    with socket.socket() as nobody:  # bound, and listens to none
+        nobody.bind(("127.0.0.1", 0))
+        place = Address("127.0.0.1", nobody.getsockname()[1], "word")
+        monkeypatch.setitem(context._sessions, app, (place, accumulator))
+        out = pandas_llm.spark.complete(sdf, "${text}", workers=6, **options)
         started = time.monotonic()
         assert out.toPandas()["completion"].notna().all()
-        assert time.monotonic() - started > rows / 2 / (rate / 3) - 1
-    finally:
-        context._drivers.clear()
-        context._sessions.clear()  # the next call listens again
+    # a sixth of the limit each: 9 s, where all of it would take 3 s
+    assert time.monotonic() - started > 7
     assert server.stats()["rejected_429"] < 0.02 * rows
     assert pandas_llm.spark.last_usage().requests == rows  # by the accumulator
+
+
+def test_who_does_not_know_the_word_is_not_answered(spark, presidents):
+    pandas_llm.spark.complete(presidents, "${text}", model="sim")
+    ((address, _),) = context._sessions.values()
+    for word in ("wrong", "w\u00f6rd", None):
+        with socket.create_connection((address.host, address.port), 5) as line:
+            line.sendall(json.dumps([word, "lease", "a", "me", True]).encode() + b"\n")
+            assert line.recv(100) == b""
+    with socket.create_connection((address.host, address.port), 5) as line:
+        line.sendall(json.dumps([address.word, "hello"]).encode() + b"\n")
+        assert line.recv(100) == b"0.0\n"
 
 
 def test_spark_connect_needs_no_context(simulator):
