@@ -72,7 +72,7 @@ if TYPE_CHECKING:
     from pandas_llm._evaluation import compare, evaluate, share
     from pandas_llm._keys import Quoted
     from pandas_llm._run import last_usage
-    from pandas_llm._verbs import to_chat_jsonl
+    from pandas_llm._verbs import chunk, to_chat_jsonl
     from pandas_llm.options import get_options, option_context, set_options
     from pandas_llm.plan import Plan
 
@@ -105,6 +105,7 @@ __all__ = [
     "asearch",
     "batch",
     "cache",
+    "chunk",
     "classify",
     "compare",
     "complete",
@@ -134,6 +135,7 @@ _LAZY = {
     "Plan": "plan",
     "Progress": "_display",
     "Quoted": "_keys",
+    "chunk": "_verbs",
     "compare": "_evaluation",
     "evaluate": "_evaluation",
     "get_options": "options",

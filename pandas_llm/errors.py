@@ -118,8 +118,16 @@ class EncodingError(RowError, kind="encoding"):
     """A prompt cannot be sent: it holds a lone surrogate."""
 
 
-class ImageError(RowError, kind="image"):
+class AttachmentError(RowError, kind="attachment"):
+    """An image or a file cannot be sent."""
+
+
+class ImageError(AttachmentError, kind="image"):
     """An image cannot be sent: no file, no image, of another type, too large."""
+
+
+class FileError(AttachmentError, kind="file"):
+    """A file cannot be sent: it is not there, of another type, too large."""
 
 
 class TurnsError(RowError, kind="turns"):
@@ -177,11 +185,14 @@ class OutputError(RowError, kind="output"):
     ----------
     text : str
         The reply as it came.
+    raw : str or None
+        What else was in it, as JSON, with ``details="raw"``.
     """
 
     def __init__(self, message: str, text: str = "") -> None:
         super().__init__(message)
         self.text = text
+        self.raw: str | None = None
 
 
 class UnfoundedError(OutputError, kind="unfounded", remark=True):

@@ -171,9 +171,12 @@ class Plan:
         return estimate_run(self._task, data, pilot)
 
     def within(self, cost: float, seconds: float) -> Plan:
-        """Return this plan with what is left of its `max_cost` and `deadline`."""
+        """Return this plan with what is left of its `max_cost` and `deadline`.
+
+        Details are left out: a program's questions are no rows of its result.
+        """
         settings, task = self.settings, self._task
-        left: dict[str, Any] = {}
+        left: dict[str, Any] = {"details": False} if settings.details else {}
         if settings.max_cost is not None:
             left["max_cost"] = max(0.0, settings.max_cost - cost)
         if settings.deadline is not None:
@@ -215,6 +218,11 @@ class Plan:
     def refills(self) -> bool:
         """Whether the columns of an earlier run are replaced or filled."""
         return self._task.shape.overwrite or self._task.shape.only_missing
+
+    @property
+    def explains(self) -> bool:
+        """Whether there is a column of reasons."""
+        return self._task.shape.error_column is not None
 
     @property
     def renumbers(self) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeAlias
 
 from pandas_llm.redaction import shown
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pandas_llm.errors import LLMError
 
-SchemaMode = Literal["json_schema", "json_object", "prompt"]
+SchemaMode = Literal["json_schema", "json_object", "tool", "prompt"]
 
 
 class Endpoint(NamedTuple):
@@ -36,6 +36,8 @@ class Endpoint(NamedTuple):
     """None where texts are asked for; for vectors their length, 0 the model's own."""
     path: Path | None = None
     """The file of a model on this machine; its digest is then the address."""
+    region: str | None = None
+    """AWS' region that requests are signed for; None where they need no signature."""
 
     def __repr__(self) -> str:
         """Show all but the key and the headers, which may hold one."""
@@ -94,20 +96,26 @@ class Spec:
     that stand for them, or as questions of a decision endpoint."""
     top_logprobs: int = 0
     """How many tokens to report at each place; of a request for the words alone."""
+    raw: bool = False
+    """Whether a reply's other parts are kept; not part of the identity."""
 
 
-class Image(NamedTuple):
-    """An image of a row, known by what it holds and read when it is sent."""
+class Attachment(NamedTuple):
+    """An image or a file of a row, known by what it holds and read when it is sent."""
 
     source: Any
     """A path, bytes, or a URL."""
     media_type: str
-    """By its first bytes; empty for a URL that the provider is to fetch."""
+    """By what it holds; empty for a URL that the provider is to fetch."""
     size: int
     """Bytes."""
     digest: bytes
     data: str = ""
     """The base64 of what is sent, once it is read."""
+    option: Literal["images", "files"] = "images"
+    """By which it came."""
+    extent: float | None = None
+    """A PDF's pages or the seconds of audio, roughly; None where that is not known."""
 
     @property
     def url(self) -> str:
@@ -116,14 +124,40 @@ class Image(NamedTuple):
             f"data:{self.media_type};base64,{self.data}" if self.data else self.source
         )
 
+    @property
+    def filename(self) -> str:
+        """Return a name that says its type alone: the same content is the same."""
+        return "file.txt" if self.media_type == "text/plain" else "file.pdf"
+
+
+Image: TypeAlias = Attachment
+"""What `picture` is given."""
+
 
 class ImageLimits(NamedTuple):
     """What images a provider takes; bytes, before base64 makes them a third more."""
 
     each: int
     together: int
-    """Those of one request."""
+    """All that is attached to one request."""
     types: tuple[str, ...] = ("image/png", "image/jpeg", "image/gif", "image/webp")
+    fetches: bool = True
+    """Whether it fetches an image from an http address."""
+
+
+class FileLimits(NamedTuple):
+    """What files a provider takes, and about how many tokens it makes of them."""
+
+    each: int
+    together: int
+    """All that is attached to one request."""
+    types: tuple[str, ...] = ("application/pdf",)
+    fetches: bool = False
+    """Whether it fetches URLs."""
+    page: int = 1500
+    """Tokens of a PDF's page."""
+    second: int = 32
+    """Tokens of a second of audio."""
 
 
 class Request(NamedTuple):
@@ -136,8 +170,8 @@ class Request(NamedTuple):
     """Turns after the prompt: (role, text), when an answer is asked for again."""
     sample: int = 0
     """Which of several answers to equal requests this is; moves the seed."""
-    images: tuple[Image, ...] = ()
-    """Sent before the prompt's text."""
+    attachments: tuple[Attachment, ...] = ()
+    """Images and files, sent before the prompt's text."""
     texts: tuple[str, ...] = ()
     """The texts of a bundle for embeddings; the prompt is then all of them."""
     cells: tuple[str, ...] = ()
@@ -151,6 +185,16 @@ class Request(NamedTuple):
         if not self.before:
             return self.prompt
         return "\n".join([*(text for _, text in self.before), self.prompt])
+
+    @property
+    def images(self) -> tuple[Attachment, ...]:
+        """Return the images among the attachments."""
+        return tuple(one for one in self.attachments if one.option == "images")
+
+    @property
+    def files(self) -> tuple[Attachment, ...]:
+        """Return the files among the attachments."""
+        return tuple(one for one in self.attachments if one.option == "files")
 
 
 class HTTPRequest(NamedTuple):
@@ -187,6 +231,15 @@ class Choice(NamedTuple):
     """An embedding, as little-endian float32."""
     odds: Odds | None = None
     """How likely its answers are, where that was asked for and said."""
+    raw: str | None = None
+    """All that the vendor says beside the text, as JSON, where that was asked for."""
+
+    @staticmethod
+    def listed(raws: Sequence[str | None]) -> str | None:
+        """Return the JSON of several choices as one list; None where none has any."""
+        if not any(raws):
+            return None
+        return f"[{','.join(raw or 'null' for raw in raws)}]"
 
 
 class Tokens(NamedTuple):
@@ -201,6 +254,8 @@ class Tokens(NamedTuple):
     """Input that the provider keeps for the next requests."""
     written_hour: int = 0
     """The part of `written` that is kept for an hour in place of minutes."""
+    audio: int = 0
+    """The part of `input` that was sound, where the server says; it costs more."""
 
     def divided(self, texts: Sequence[str]) -> list[Tokens]:
         """Divide the input by the lengths of its texts, without remainder."""
@@ -277,6 +332,11 @@ class Capabilities:
     """Whether answers hold the logarithms of their tokens' probabilities."""
     wire: int = 0
     """Bytes that each vector takes in an answer; 0 when not known yet."""
+
+    @property
+    def held(self) -> bool:
+        """Whether a schema is sent as a field of its own."""
+        return self.schema in ("json_schema", "tool")
 
 
 class Outcome(NamedTuple):

@@ -46,8 +46,12 @@ def clean_state(monkeypatch):
         if (ours or theirs) and not name.endswith("_SPEC"):
             monkeypatch.delenv(name)
         network = name.lower().endswith(("_proxy", "_ca_bundle"))
+        network = network or name.startswith("AWS_")
         if network or name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, os.devnull)
     monkeypatch.setenv("PANDAS_LLM_CACHE", "off")
     monkeypatch.setenv("PANDAS_LLM_TRACEBACK", "full")
     monkeypatch.setattr(blocking, "_warned", False)
@@ -118,7 +122,7 @@ def on():
     return at
 
 
-PATHS = {"azure": "", "google": "/v1beta"}
+PATHS = {"azure": "", "bedrock": "", "google": "/v1beta"}
 """Where a provider's paths begin at a simulator; ``/v1`` of the others."""
 
 

@@ -41,6 +41,8 @@ exit codes:
 After 1, 3 and 130 the same command goes on where it stopped: replies are kept."""
 
 _SHOWN = 20
+_MARKS = {";": "';'", "\t": "tab", "|": "'|'"}
+"""What may part cells in place of a comma, and how to write it."""
 _TYPES: dict[str, Any] = {
     "str": str,
     "int": int,
@@ -123,8 +125,14 @@ def _type(name: str, kind: str) -> Any:
 def parse_labels(text: str) -> Any:
     """Read labels: by commas, or JSON with a description each."""
     if text.lstrip()[:1] in ("{", "["):
-        return json.loads(text)
-    return [label.strip() for label in text.split(",")]
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"--labels {text!r} is not JSON: {error}") from None
+    labels = [label.strip() for label in text.split(",")]
+    if "" in labels:
+        raise ValueError(f"--labels {text!r} has an empty label; write good,bad")
+    return labels
 
 
 # -- the steps ------------------------------------------------------------------
@@ -171,7 +179,12 @@ def read(words: argparse.Namespace) -> pd.DataFrame:
     """Read INPUT, which may be several files."""
     sep = "\t" if words.sep in ("tab", "\\t") else words.sep
     how = files.Writing(sep, words.encoding)
-    return files.read_tables(words.input, how)
+    table = files.read_tables(words.input, how)
+    if table.shape[1] == 1 and sep is None:
+        name = str(table.columns[0])
+        for flag in (flag for mark, flag in _MARKS.items() if mark in name):
+            say(f"warning: the only column is {name!r}: is it --sep {flag}?")
+    return table
 
 
 def _plan(words: argparse.Namespace, chosen: dict[str, Any]) -> Any:
@@ -207,7 +220,7 @@ def _text(value: str, flag: str) -> str:
 
 def _check(words: argparse.Namespace, plan: Any, table: pd.DataFrame) -> None:
     """Find out what could go wrong after the run, before it."""
-    if words.output in words.input and words.output != files.STANDARD:
+    if any(files.same_file(words.output, path) for path in files.named(words.input)):
         raise ValueError("OUTPUT is INPUT: choose another name for the result")
     files.check_target(table, words.output)
     if words.report is not None:

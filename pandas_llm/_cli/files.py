@@ -15,6 +15,7 @@ import sys
 import warnings
 import zlib
 from contextlib import closing
+from functools import partial
 from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -56,7 +57,7 @@ USUAL = Writing()
 def read_tables(paths: Sequence[str], how: Writing) -> pd.DataFrame:
     """Read files one below the other; all have the same columns, but those of JSON."""
     how.check()
-    paths = [name for path in paths for name in _named(path)]
+    paths = named(paths)
     tables = [read_table(path, how) for path in paths]
     for path, table in zip(paths, tables, strict=True):
         odd = sorted(map(str, {*table.columns} ^ {*tables[0].columns}))
@@ -67,8 +68,12 @@ def read_tables(paths: Sequence[str], how: Writing) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+def named(paths: Sequence[str]) -> list[str]:
+    """Return the files that patterns name, which not every shell looks up."""
+    return [name for path in paths for name in _named(path)]
+
+
 def _named(path: str) -> list[str]:
-    """Return the files that a pattern names, which not every shell looks up."""
     if not set("*?[") & set(path) or Path(path).expanduser().exists():
         return [path]
     paths = glob(str(Path(path).expanduser()))  # noqa: PTH207 - any folder
@@ -146,16 +151,23 @@ def _read_csv(file: BinaryIO, how: Writing) -> pd.DataFrame:
     with warnings.catch_warnings():
         # a line with more cells than the header
         warnings.simplefilter("error", pd.errors.ParserWarning)
+        read: Any = partial(
+            pd.read_csv,
+            dtype="str",  # 007 must not become 7 in the result
+            keep_default_na=False,
+            na_values=[""],
+            index_col=False,
+            encoding=how.encoding or "utf-8-sig",
+            sep=how.sep or ",",
+        )
         try:
-            return pd.read_csv(
-                file,
-                dtype="str",  # 007 must not become 7 in the result
-                keep_default_na=False,
-                na_values=[""],
-                index_col=False,
-                encoding=how.encoding or "utf-8-sig",
-                sep=how.sep or ",",
-            )
+            table: pd.DataFrame = read(file)
+            if (
+                table.shape[1] == 1 and file.seekable()
+            ):  # there a blank line is a row with an empty cell
+                file.seek(0)
+                whole = read(file, skip_blank_lines=False)
+                table = whole if whole.columns.equals(table.columns) else table
         except pd.errors.EmptyDataError:
             raise ValueError(
                 f"{file.name} is empty: a CSV needs a line of column names"
@@ -173,17 +185,25 @@ def _read_csv(file: BinaryIO, how: Writing) -> pd.DataFrame:
             raise ValueError(
                 f"{file.name} is not a CSV: {str(error).strip()}"
             ) from None
+    return table
 
 
 def _read_tabs(file: BinaryIO, how: Writing) -> pd.DataFrame:
     return _read_csv(file, how._replace(sep=how.sep or "\t"))
 
 
+_FURTHER = "Extra data"
+"""How Python's error begins where JSON goes on after its end."""
+
+
 def _read_json(file: BinaryIO, how: Writing) -> pd.DataFrame:
-    """Read an array of objects."""
+    """Read an array of objects, or several objects a line each."""
     try:
         rows = json.loads(file.read().decode(how.encoding or "utf-8-sig"))
     except ValueError as error:
+        if str(error).startswith(_FURTHER) and file.seekable():
+            file.seek(0)
+            return _read_lines(file, how)
         raise ValueError(f"{file.name} is not JSON: {error}") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         msg = f"{file.name} must be a JSON array of objects; JSON Lines end in .jsonl"
@@ -211,6 +231,12 @@ def _read_lines(file: BinaryIO, how: Writing) -> pd.DataFrame:
             raise ValueError(msg)  # noqa: TRY004 - it is about a file's text
         rows.append(row)
     return pd.DataFrame(rows, dtype=object)
+
+
+def same_file(one: str, other: str) -> bool:
+    """Return whether two paths lead to one place, also where there is no file yet."""
+    paths = (Path(path).expanduser().resolve() for path in (one, other))
+    return one != STANDARD != other and len({*paths}) == 1
 
 
 def _read_parquet(file: BinaryIO, _: Writing) -> pd.DataFrame:

@@ -75,8 +75,13 @@ def _add_one(group: Any, name: str, option: Option) -> None:
     common: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS}
     common["help"] = sentence.replace("%", "%%")
     if bool in kinds:
-        if kinds & {str, int, float}:
+        literal = [arm for arm in arms if typing.get_origin(arm) is Literal]
+        if words := [word for arm in literal for word in typing.get_args(arm)]:
+            either = {"nargs": "?", "const": True, "type": read, "metavar": words[0]}
+            group.add_argument(flag, choices=[True, *words], **either, **common)
+        elif kinds & {str, int, float}:
             group.add_argument(flag, metavar="FILE", **common)
+        if words or kinds & {str, int, float}:
             common |= {"help": f"do without {name}", "action": "store_false"}
             group.add_argument(f"--no-{flag[2:]}", **common)
             return

@@ -9,9 +9,9 @@ import time
 import warnings
 from collections import deque
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import FrozenInstanceError, dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from pandas_llm._display.tables import short
 from pandas_llm._display.usage import Counts
@@ -52,8 +52,22 @@ class Status(NamedTuple):
     """Whether rows wait for nothing but their turn in the account's limits."""
 
 
+class Headroom(Protocol):
+    """What a run leaves of the known limits to others."""
+
+    part: float
+
+
 @dataclass(frozen=True, slots=True)
-class Progress(Counts):
+class _Moment(Counts):
+    done: int = 0
+    rate: float = 0.0
+    left: float | None = None
+    waiting: str = ""
+    finished: bool = False
+
+
+class Progress(_Moment):
     """A running run at one moment; what a function given as ``progress=`` gets.
 
     Attributes
@@ -81,6 +95,9 @@ class Progress(Counts):
         pace, such as ``"paced by the account: 30 a minute"``.
     finished : bool
         Whether this is the last one.
+    headroom : float
+        The part of the known limits that is left to others, as it is now. Set it, from
+        any thread, and the run keeps to it from then on. Batches have no use for it.
 
     Examples
     --------
@@ -93,11 +110,24 @@ class Progress(Counts):
     (2, True)
     """
 
-    done: int = 0
-    rate: float = 0.0
-    left: float | None = None
-    waiting: str = ""
-    finished: bool = False
+    __slots__ = ("_headroom",)
+    _headroom: Headroom  # the run's own; no field, as it is no fact of this moment
+
+    @property
+    def headroom(self) -> float:
+        """The part of the known limits that is left to others."""
+        return self._headroom.part if hasattr(self, "_headroom") else 0.0
+
+    @headroom.setter
+    def headroom(self, part: float) -> None:
+        if hasattr(self, "_headroom"):
+            self._headroom.part = part
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse, but for `headroom`: all else was so at that moment."""
+        if name != "headroom":
+            raise FrozenInstanceError(f"cannot assign to field {name!r}")
+        object.__setattr__(self, name, value)
 
 
 class _Speed:
@@ -156,8 +186,10 @@ class Bar:
         *,
         shown: bool | Callable[[Progress], None] | None,
         status: Callable[[], Status] = Status,
+        headroom: Headroom | None = None,
     ) -> None:
         self._totals = totals
+        self._headroom = headroom
         self._call = shown if callable(shown) else None
         self._shown = _wanted() if shown is None else bool(shown)
         self._status = status
@@ -191,7 +223,7 @@ class Bar:
         seconds = now - self._started
         self._speed.note(seconds, totals, status)
         why = status.waiting or status.resting or self._pacing(now, status)
-        return Progress(
+        progress = Progress(
             **totals.counts(Progress),
             seconds=seconds,
             rate=totals.done / seconds if finished else self._speed.rate,
@@ -199,6 +231,9 @@ class Bar:
             waiting="" if finished else why,
             finished=finished,
         )
+        if self._headroom is not None:
+            object.__setattr__(progress, "_headroom", self._headroom)
+        return progress
 
     def _pacing(self, now: float, status: Status) -> str:
         """Return that the account sets the pace, if it does or has a moment ago."""

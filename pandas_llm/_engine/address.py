@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from pandas_llm import environment
+from pandas_llm._aws import check, region_of
 from pandas_llm._local import LOCAL, local_endpoint
 from pandas_llm.errors import ConfigurationError
 from pandas_llm.providers import local, not_openais, presets
@@ -67,7 +68,7 @@ def transferable(settings: Settings) -> dict[str, Any]:
         options["cert"] = [_whole(path) for path in cert]
     # requests must not go elsewhere because a worker's environment is another; one
     # with a password in it is not written down
-    place = settings.base_url or _variable(preset.address)
+    place = settings.base_url or _variable(preset.address) or _regional(preset)
     options["base_url"] = None if place and parted(place)[0] else place
     options["model"] = _movable(settings.model)
     options["fallback"] = tuple(_movable(model) for model in settings.fallback)
@@ -113,9 +114,12 @@ def resolve_endpoint(settings: Settings) -> Endpoint:
     ):
         _check_openais(model)
     key, token = _key(settings, preset)
+    region = None
+    if preset.signed:
+        base_url, region = _at_aws(settings, preset, own_url, key)
     # an address of one's own, a gateway's, may ask for no key
     own = own_url and (preset.base_url is not None or settings.headers)
-    lacks = preset.needs_key and not own and not (key and model)
+    lacks = preset.needs_key and not own and not ((key or region) and model)
     if not settings.replay and (lacks or base_url is None):
         raise ConfigurationError(_ways_out(name, preset, model, key, base_url))
     headers = tuple((settings.headers or {}).items())
@@ -123,7 +127,25 @@ def resolve_endpoint(settings: Settings) -> Endpoint:
     place = _with_query(checked.rstrip("/"), preset)
     api_key = settings.api_key
     renew = partial(_made, api_key) if callable(api_key) else None
-    return Endpoint(name, place, model, key, headers, token, renew)
+    return Endpoint(name, place, model, key, headers, token, renew=renew, region=region)
+
+
+def _at_aws(
+    settings: Settings, preset: Preset, own_url: str | None, key: str | None
+) -> tuple[str, str | None]:
+    """Return the address, and the region to sign for if nothing else tells who asks."""
+    address = own_url or _regional(preset) or ""
+    headers = {name.lower() for name in settings.headers or {}}
+    told = key or parted(address)[0] or "authorization" in headers
+    if told or settings.replay:
+        return address, None
+    check()
+    return address, region_of(address)
+
+
+def _regional(preset: Preset) -> str | None:
+    """Return the address in this process' region, where a provider has one for each."""
+    return (preset.base_url or "").format(region=region_of()) if preset.signed else None
 
 
 def _check_openais(model: str) -> None:

@@ -7,11 +7,11 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pandas_llm import images
+from pandas_llm import attachments
 from pandas_llm._engine.by_words import IN_WORDS, ByWords
 from pandas_llm._engine.endpoint import masked, secrets
 from pandas_llm._engine.events import NO_TOKENS, Tally
-from pandas_llm._engine.sender import Sender
+from pandas_llm._engine.sender import Sender, TracedSender
 from pandas_llm._replies import Choices, asked_again
 from pandas_llm.cache import Fingerprint, elsewhere
 from pandas_llm.errors import (
@@ -57,7 +57,10 @@ class Client:
         self.bundling = self._embeddings.most if self._embeddings else Bundling(1)
         """How much one request may hold."""
         self.transport = parts.transport
-        self._sender = Sender(parts, settings)
+        if parts.calls is None:
+            self._sender = Sender(parts, settings)
+        else:
+            self._sender = TracedSender(parts, settings, parts.calls)
         self.exchange = self._sender.plain
         self.negotiation = self._sender.negotiation
         self._output = parts.output
@@ -195,7 +198,7 @@ class Client:
         reply: Reply | None = None
         error: LLMError | None
         try:
-            if request.images:
+            if request.attachments:
                 request = await self._loaded(request, tally)
             reply, choices = await self._choices(request, events, tally)
             error, understood = choices.mark, choices.records
@@ -224,11 +227,12 @@ class Client:
         return Outcome(records, error, tally.attempts, seconds, reply, tally.tokens)
 
     async def _loaded(self, request: Request, tally: Tally) -> Request:
-        """Read the images of a request, if the provider takes them."""
-        limits, name = self.provider.images, self.endpoint.provider
-        request = await images.load(request, limits, name)
-        tally.images = images.weight(request)
-        tally.surplus = images.surplus(request)
+        """Read the images and files of a request, if the provider takes them."""
+        name = self.endpoint.provider
+        request = await attachments.load(request, self.provider, name)
+        tally.attached = attachments.weight(request, self.provider)
+        tally.surplus = attachments.surplus(request)
+        tally.sound = attachments.has_sound(request)
         return request
 
     async def complete_bundle(
@@ -291,6 +295,7 @@ class Client:
                     else:
                         part = read(choice, cells)
                 except OutputError as error:
+                    error.raw = choice.raw
                     wrong = choices.miss(error) or wrong
                 else:
                     unfounded = choices.add(choice, *part)

@@ -122,8 +122,8 @@ class Negotiation:
         dropped = self._provider.dropped(spec, known)
         return {
             "schema": known.schema,
-            "constraints": known.constraints and known.schema == "json_schema",
-            "schema_in_prompt": known.describe or known.schema != "json_schema",
+            "constraints": known.constraints and known.held,
+            "schema_in_prompt": known.describe or not known.held,
             "max_tokens_field": known.max_tokens,
             "sampling": not dropped,
             "several_choices": known.n,
@@ -164,7 +164,7 @@ class CurrentKey:
         self.noted = self.served = True
 
     def renewed(self, used: Provider, error: LLMError) -> bool:
-        """Make another key after a 401; once for all rows that were in flight.
+        """Make another key after a 401, or where one has expired; once for all rows.
 
         The caller's function runs in the event loop: all rows wait for it.
         """
@@ -173,7 +173,8 @@ class CurrentKey:
             return False
         if used is not self.provider:
             return True  # another row has done so meanwhile
-        if not self.served or error.status != _UNAUTHORIZED:
+        expired = error.status == _UNAUTHORIZED or "expired" in error.said.lower()
+        if not (self.served and expired):  # AWS answers 403 then
             return False
         self.served = False
         _log.info("%s: %s; asking for another key", old, error)

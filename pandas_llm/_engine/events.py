@@ -18,6 +18,7 @@ from pandas_llm.types import Tokens
 
 if TYPE_CHECKING:
     from pandas_llm._pacing import Ticket
+    from pandas_llm._report import Call
     from pandas_llm.errors import LLMError
     from pandas_llm.types import Outcome
 
@@ -43,11 +44,13 @@ class Tally:
     sent: float = 0.0
     """When its last request left."""
     weight: float = 0.0
-    """Tokens of its prompt by their characters, and of its images."""
-    images: float = 0.0
-    """Tokens of its images, by a guess."""
+    """Tokens of its prompt by their characters, and of what is attached."""
+    attached: float = 0.0
+    """Tokens of its images and files, by a guess."""
+    sound: bool = False
+    """Whether there is audio among them."""
     surplus: int = 0
-    """Bytes of its images in a body above the tokens that they may cost."""
+    """Bytes of these in a body above the tokens that they may cost."""
     refusals: int = 0
     """Failures by the account's limit or the server's load."""
     refused: float = 0.0
@@ -68,6 +71,8 @@ class Tally:
     """Its place in the limiter's queue, while a request waits or is under way."""
     held: float | None = None
     """Dollars that are set aside for that request."""
+    call: Call | None = None
+    """The span of its request, where runs are traced."""
 
 
 @dataclass(slots=True)

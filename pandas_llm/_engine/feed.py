@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _BATCH = 256
 """Rows looked up in the cache at once: 1.3 µs a row, one by one 4 µs."""
 _SLOW_BATCH = 16
-"""Rows with images, which take milliseconds each."""
+"""Rows with images or files, which take milliseconds each."""
 
 _ANSWER = 12 * 2**20
 """Bytes of an answer to aim at; the transport takes 16 MB."""
@@ -70,8 +70,8 @@ class Feed:
     Rows that need no request are finished here: those with NA, those that equal another
     row, those whose reply is in the cache, those that cannot be sent. Without `dedupe`
     the k-th of equal requests has k in its key, so that a rerun finds the same answers.
-    With `images` making a request reads files, and another thread does it. `at` makes
-    the requests of given positions, to look at other places.
+    With attachments, making a request reads files, and another thread does it. `at`
+    makes the requests of given positions, to look at other places.
     """
 
     def __init__(  # noqa: PLR0913 - what a run has, and rows of other places
@@ -97,7 +97,7 @@ class Feed:
         self._ahead: set[int] = set()
         """Rows that had their turn before those ahead of them."""
         self._late: deque[Bundle] = deque()
-        self._aside = asyncio.Lock() if settings.images else None
+        self._aside = asyncio.Lock() if settings.attaches else None
 
     def ready(self) -> Bundle | None:
         """Return a request that is ready to be sent, if there is one."""

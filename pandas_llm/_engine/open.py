@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from pandas_llm._aws import Signer
 from pandas_llm._engine.address import SIMULATED, account
 from pandas_llm._engine.client import Client
+from pandas_llm._engine.endpoint import redacted
 from pandas_llm._engine.pace import Pace
 from pandas_llm._engine.sender import Parts
 from pandas_llm._engine.transport import Transport, open_connections
@@ -21,6 +23,7 @@ from pandas_llm._pacing import (
     budget,
     shared_limiter,
 )
+from pandas_llm._report import Calls
 from pandas_llm.errors import ConfigurationError, ProviderError
 from pandas_llm.providers import connect, models_of, nearest
 from pandas_llm.redaction import Secret, shown
@@ -31,7 +34,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pandas_llm._local import Llama
+    from pandas_llm._pacing import Headroom
     from pandas_llm._replies import Output
+    from pandas_llm._report import Trace
     from pandas_llm.cache import Cache
     from pandas_llm.options import Settings
     from pandas_llm.types import Endpoint, HTTPResponse, Spec
@@ -48,6 +53,8 @@ class Setup(NamedTuple):
     output: Output
     settings: Settings
     cache: Cache | None
+    headroom: Headroom | None = None
+    trace: Trace | None = None
 
 
 async def open_client(
@@ -57,14 +64,16 @@ async def open_client(
     settings = setup.settings
     if endpoint.path is not None and not settings.replay:
         return await _open_file(stack, endpoint, endpoint.path, setup)
-    transport = await stack.enter_async_context(Transport(settings))
+    region = None if settings.replay else endpoint.region
+    unopened = Signed(settings, region) if region else Transport(settings)
+    transport = await stack.enter_async_context(unopened)
     reached = endpoint
     if endpoint.base_url == SIMULATED and not settings.replay:
         reached = endpoint._replace(base_url=await _simulator(stack))
     elif not endpoint.model:
         model = await _only_model(endpoint, transport)
         endpoint = reached = endpoint._replace(model=model)
-    pace = _pace(stack, endpoint, reached, settings)
+    pace = _pace(stack, endpoint, reached, settings, setup.headroom)
     return _client(endpoint, reached, transport, setup, pace)
 
 
@@ -87,7 +96,7 @@ def _client(
     setup: Setup,
     pace: Pace,
 ) -> Client:
-    spec, output, settings, cache = setup
+    spec, output, settings, cache, *_ = setup
     if settings.max_cost is not None and not pace.prices.known:
         msg = (
             f"max_cost is set, and there is no price for {endpoint.model!r}: pass "
@@ -97,12 +106,18 @@ def _client(
         raise ConfigurationError(msg)
     spec = replace(spec, model=endpoint.model)
     provider = connect(reached)
-    if settings.images and getattr(provider, "images", None) is None:
-        msg = f"images= is set, and the provider {endpoint.provider!r} takes none"
-        raise ConfigurationError(msg)
+    for option in ("images", "files"):
+        if getattr(settings, option) and getattr(provider, option, None) is None:
+            msg = f"{option}= is set, and the provider {endpoint.provider!r} takes none"
+            raise ConfigurationError(msg)
     if getattr(provider, "decides", False):
         _check_questions(endpoint.provider, provider, output, settings)
-    parts = Parts(endpoint, spec, provider, transport, output, pace, cache, reached)
+    trace, calls = setup.trace, None
+    if trace is not None:
+        calls = Calls(trace, endpoint, reached.base_url)
+    parts = Parts(
+        *(endpoint, spec, provider, transport, output, pace, cache, reached), calls
+    )
     return Client(parts, settings)
 
 
@@ -153,7 +168,8 @@ async def _open_file(
         transport = await stack.enter_async_context(Loopback(settings, server))
     else:
         transport = InProcess(settings, path)
-    pace = _pace(stack, endpoint, reached, replace(settings, concurrency=rows))
+    settings = replace(settings, concurrency=rows)
+    pace = _pace(stack, endpoint, reached, settings, setup.headroom)
     return _client(endpoint, reached, transport, setup, pace)
 
 
@@ -171,6 +187,25 @@ class Loopback(Transport):
         except ProviderError:
             self._server.check()
             raise
+
+
+class Signed(Transport):
+    """Signs each request for AWS just before it leaves: what is signed is sent."""
+
+    def __init__(self, settings: Settings, region: str) -> None:
+        super().__init__(settings)
+        self._region = region
+
+    async def __aenter__(self) -> Self:
+        """Find the credentials, before a row is asked."""
+        self._signer = await asyncio.to_thread(Signer, self._region)
+        return await super().__aenter__()
+
+    async def send(self, request: HTTPRequest, *, once: bool = False) -> HTTPResponse:
+        """Sign a request and send it."""
+        signed = await self._signer.signed(request)
+        response = await super().send(signed, once=once)
+        return redacted(response, self._signer.secrets)
 
 
 class InProcess(Transport):
@@ -193,13 +228,16 @@ async def _simulator(stack: AsyncExitStack) -> str:
 
 
 def _pace(
-    stack: AsyncExitStack, endpoint: Endpoint, reached: Endpoint, settings: Settings
+    stack: AsyncExitStack,
+    endpoint: Endpoint,
+    reached: Endpoint,
+    settings: Settings,
+    headroom: Headroom | None,
 ) -> Pace:
     place = account(reached)
     limiter = shared_limiter(place)
-    stack.enter_context(
-        limiter.bound(settings.requests_per_minute, settings.tokens_per_minute)
-    )
+    per_minute = settings.requests_per_minute, settings.tokens_per_minute
+    stack.enter_context(limiter.bound(*per_minute, headroom))
     if (part := budget.get()) is not None:
         stack.enter_context(part(place, limiter))
     bound = None if settings.concurrency == "auto" else settings.concurrency

@@ -79,6 +79,8 @@ class Details(NamedTuple):
     model: str | None = None
     request_id: str | None = None
     service_tier: str | None = None
+    raws: tuple[str | None, ...] = (None,)
+    """What each choice said beside its text, as JSON."""
 
 
 class Outcomes:
@@ -266,4 +268,6 @@ def _details(outcome: Outcome) -> Details:
         reply.model if reply else None,
         reply.request_id if reply else None,
         reply.tier if reply else None,
+        tuple(choice.raw for choice in choices)
+        or (getattr(outcome.error, "raw", None),),
     )

@@ -56,6 +56,8 @@ class Pace:
         events.totals.requests += 1
         tally.sent = time.monotonic()
         tally.bill = math.nan  # whatever becomes of it, from here on it may cost
+        if tally.call is not None:
+            tally.call.left()
 
     def answered(
         self, tally: Tally, reply: Reply, quotas: Quotas | None, events: Events

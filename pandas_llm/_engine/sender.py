@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from pandas_llm._engine.transport import Transport
     from pandas_llm._pacing import Ticket
     from pandas_llm._replies import Output
+    from pandas_llm._report import Calls
     from pandas_llm.cache import Cache
     from pandas_llm.options import Settings
     from pandas_llm.providers import Provider
@@ -85,6 +87,8 @@ class Parts:
     cache: Cache | None
     reached: Endpoint
     """Where requests go in fact: the simulator's has a port."""
+    calls: Calls | None = None
+    """The spans of its requests, where runs are traced."""
 
 
 class Sender:
@@ -113,7 +117,7 @@ class Sender:
     ) -> Reply:
         """Send a request for `n` choices until there is a reply, or raise."""
         spec = request.spec
-        weight = tally.weight = estimate_tokens(request.text) + tally.images
+        weight = tally.weight = estimate_tokens(request.text) + tally.attached
         calibration = self._pace.calibration
         tally.standard = tally.standard or spec.tier is None
         while True:
@@ -228,7 +232,8 @@ class Sender:
         allowed, n = allowance(spec)
         _, output = self._pace.calibration.worst(tally.weight, allowed, n)
         size, hour = len(http.body) - tally.surplus, _HOUR in http.body
-        cost = self._pace.prices.most(size, output, spec.tier, hour=hour)
+        most = self._pace.prices.most
+        cost = most(size, output, spec.tier, hour=hour, sound=tally.sound)
         while not events.budget.reserve(cost):
             if events.budget.holders == 0:
                 limit, spent = events.budget.limit, events.budget.spent
@@ -301,6 +306,41 @@ class Sender:
             return error
         known = {"status": error.status, "code": error.code, "param": error.param}
         return type(error)(f"{error} {words}", **known, request_id=error.request_id)  # type: ignore[arg-type]
+
+
+class TracedSender(Sender):
+    """A sender whose requests have spans."""
+
+    def __init__(self, parts: Parts, settings: Settings, calls: Calls) -> None:
+        super().__init__(parts, settings)
+        self._calls = calls
+
+    async def send(
+        self, request: Request, n: int, events: Events, tally: Tally
+    ) -> Reply:
+        """Send a request; its span has all tries and ends with the reply."""
+        call = tally.call = self._calls.of(request, n)
+        try:
+            reply = await super().send(request, n, events, tally)
+        except BaseException as error:
+            call.failed(error)
+            raise
+        call.answered(reply)
+        return reply
+
+    async def _again(
+        self,
+        error: LLMError,
+        tally: Tally,
+        events: Events,
+        http: HTTPRequest,
+        *,
+        changed: bool,
+    ) -> None:
+        at = time.time_ns()
+        await super()._again(error, tally, events, http, changed=changed)
+        if tally.call is not None:
+            tally.call.retried(error, at)
 
 
 def _left(error: LLMError, tally: Tally) -> bool:

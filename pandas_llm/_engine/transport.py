@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from urllib.parse import urlsplit
 
 import aiohttp
+from yarl import URL
 
 from pandas_llm._engine.network import (
     ASKS_FOR_CERTIFICATE,
@@ -83,7 +84,7 @@ class Transport:
         self._own_session = settings.session
         self._session: aiohttp.ClientSession | None = settings.session
         self._settings = settings
-        self._ways: dict[str, tuple[Route, Mapping[str, Any], bool]] = {}
+        self._ways: dict[str, tuple[Route, URL, Mapping[str, Any], bool]] = {}
         self._context: ssl.SSLContext | None = None
         self._answered = False
         # The connector has no limit of its own, so nothing waits in its queue and
@@ -151,11 +152,11 @@ class Transport:
         assert self._session is not None  # noqa: S101 - entered by the caller
         # no headers among the names: tools that show a traceback's would show the key
         body, known = request.body, self._ways.get(request.url)
-        route, how, signs = known or self._way(request.url)
+        route, url, how, signs = known or self._way(request.url)
         try:
             async with self._session.request(
                 method,
-                route.url,
+                url,
                 data=body if len(body) < _LARGE else BytesIO(body),
                 headers=route.signed(request.headers) if signs else request.headers,
                 **how,
@@ -175,7 +176,7 @@ class Transport:
                 self._fail(error, route)
         return await self._exchange(method, request, most, again - 1)
 
-    def _way(self, url: str) -> tuple[Route, Mapping[str, Any], bool]:
+    def _way(self, url: str) -> tuple[Route, URL, Mapping[str, Any], bool]:
         """Find out how a URL is asked, once for a run: the environment may change."""
         route = find_route(url, direct=self._own_session is not None)
         how = {
@@ -188,7 +189,10 @@ class Transport:
             how["proxy"] = route.proxy
             if route.proxy_login is not None and route.tunnelled:
                 how["proxy_headers"] = Login(route.proxy_login)
-        self._ways[url] = way = (route, how, route.signs)
+        # a signature is of the path as it stands, where yarl would write %3A as a colon
+        written = "%" in route.url and route.url.isascii() and " " not in route.url
+        target = URL(route.url, encoded=written)
+        self._ways[url] = way = (route, target, how, route.signs)
         return way
 
     def _tls(self, route: Route) -> ssl.SSLContext | bool:

@@ -208,7 +208,8 @@ def _equal(old: pd.Series, new: pd.Series) -> Flags:
     """Return where two columns have the same value; NA is the same as NA."""
     both = old.isna().to_numpy() & new.isna().to_numpy()
     if are_numbers(old, new):
-        near = np.isclose(floats(old), floats(new), rtol=1e-9, atol=0)
+        close: Any = {"rtol": 1e-9, "atol": 0, "equal_nan": True}
+        near = np.isclose(floats(old), floats(new), **close)
         return np.asarray(both | near, bool)
     pairs = zip(old.astype(object), new.astype(object), strict=True)
     alike = [_alike(one, other) for one, other in pairs]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pandas_llm._keys.booleans import check_booleans
 from pandas_llm._keys.closed import questions_of
-from pandas_llm._keys.columns import Column, RecordModel, columns_of, numbered
+from pandas_llm._keys.columns import Column, Exact, RecordModel, columns_of, numbered
 from pandas_llm._keys.fields import UNIONS, strict_model
 from pandas_llm._keys.model import Keys, parse_keys, parse_labels
 from pandas_llm._keys.quoted import Quoted, refuse_quoted, with_places
@@ -14,6 +14,7 @@ from pandas_llm._keys.schema import constrained, narrowed, portable
 __all__ = [
     "UNIONS",
     "Column",
+    "Exact",
     "Keys",
     "Place",
     "Quoted",

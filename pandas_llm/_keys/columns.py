@@ -13,6 +13,7 @@ from typing import (
     Any,
     Literal,
     NamedTuple,
+    TypeAlias,
     get_args,
     get_origin,
 )
@@ -41,6 +42,8 @@ Kind = Literal[
     "str", "int", "float", "bool", "datetime", "category", "object", "vector"
 ]
 
+Exact: TypeAlias = "str | list[Exact] | dict[str, Exact]"
+
 
 class Column(NamedTuple):
     """One column of the result."""
@@ -51,8 +54,10 @@ class Column(NamedTuple):
     """The categories, for kind ``"category"``, in the order declared."""
     quoted: Literal["", "one", "many"] = ""
     """Whether its values come with the words that they stand on: one, or a list."""
-    exact: str = ""
-    """What pandas has no dtype for and other tables have: a date, or a list of str."""
+    exact: Exact = ""
+    """What other tables have a type for and pandas has not: "date", ["str"] for a list
+    of texts, {"name": "str"} for a model, "json" for values of several types, "vector3"
+    for vectors of three numbers; empty where the dtype or the values say it."""
 
 
 class Quotation(BaseModel):
@@ -164,7 +169,8 @@ def _quoted(name: str, annotation: Any) -> Column | None:
     if asked is None or not issubclass(asked, Quotation):
         return None
     if many:
-        return Column(name, "object", (), "many")
+        inner = _typed(asked.model_fields["value"].annotation)
+        return Column(name, "object", (), "many", [inner] if inner else "")
     value = asked.model_fields["value"].annotation
     return Column(name, *_kind(value), "one", _exact(value))
 
@@ -178,14 +184,37 @@ def _kind(annotation: Any) -> tuple[Kind, tuple[Any, ...]]:
     return (_KINDS.get(plain, "object") if isinstance(plain, type) else "object"), ()
 
 
-def _exact(annotation: Any) -> str:
-    """Return "date", "list of str" and the like, or nothing."""
+def _exact(annotation: Any) -> Exact:
+    """Return what other tables have a type for and pandas has not."""
+    found = _typed(annotation)
+    scalar = isinstance(found, str) and found not in ("date", "json")
+    return "" if scalar or found is None else found
+
+
+def _typed(annotation: Any, within: tuple[Any, ...] = ()) -> Exact | None:
+    """Return the type of a value by its name; None where only the values say it."""
     plain = _plain(annotation)
+    if (model := _nested(plain)) is not None and model not in within:
+        fields = {
+            name: _typed(field.annotation, (*within, model))
+            for name, field in model.model_fields.items()
+        }
+        known = {
+            name: kind for name, kind in fields.items() if kind not in (None, _JSON)
+        }
+        return known if known and len(known) == len(fields) else None
     if get_origin(plain) is list:
-        item = _bare(get_args(plain)[0])
-        named = "date" if _hashable(item) in _DATES else _KINDS.get(_hashable(item), "")
-        return f"list of {named}" if named else ""
-    return "date" if _hashable(plain) in _DATES else ""
+        item = _typed(get_args(plain)[0], within)
+        return None if item in (None, _JSON) else [item]
+    if get_origin(plain) in UNIONS:
+        return _JSON
+    if labels := _kind(plain)[1]:
+        kinds = {_KINDS.get(type(label)) for label in labels}
+        return kinds.pop() if len(kinds) == 1 else _JSON
+    return "date" if _hashable(plain) in _DATES else _KINDS.get(_hashable(plain))
+
+
+_JSON = "json"
 
 
 def _hashable(plain: Any) -> type | None:

@@ -18,7 +18,7 @@ from typing import (
 
 from pydantic import BeforeValidator, create_model
 
-from pandas_llm._keys.columns import Column, Quotation, is_optional
+from pandas_llm._keys.columns import Column, Kind, Quotation, is_optional
 from pandas_llm._keys.fields import UNIONS, resolve
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
 
@@ -139,11 +139,11 @@ def with_places(column: Column, *, several: bool) -> Iterator[Column]:
     yield column
     if column.quoted:
         many = column.quoted == "many"
-        yield Column(f"{column.name}_quote", "object" if many else "str")
-        for end in ("start", "end"):
-            yield Column(f"{column.name}_{end}", "object" if many else "int")
-        if several:
-            yield Column(f"{column.name}_column", "object" if many else "str")
+        kinds: dict[str, Kind] = {"quote": "str", "start": "int", "end": "int"}
+        kinds |= {"column": "str"} if several else {}
+        for end, kind in kinds.items():
+            lists: Any = ("object", (), "", [kind]) if many else (kind,)
+            yield Column(f"{column.name}_{end}", *lists)
 
 
 def check_own(columns: Sequence[Column]) -> None:

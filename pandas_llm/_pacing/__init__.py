@@ -8,6 +8,7 @@ from __future__ import annotations
 from pandas_llm._pacing.limiter import (
     Calibration,
     Concurrency,
+    Headroom,
     RateLimiter,
     Ticket,
     estimate_tokens,
@@ -15,7 +16,14 @@ from pandas_llm._pacing.limiter import (
 )
 from pandas_llm._pacing.prices import CostBudget, Prices, refused, unsent
 from pandas_llm._pacing.retry import Circuit, backoff
-from pandas_llm._pacing.shares import RENEWAL, TERM, WHOLE, Budget, Shares, budget
+from pandas_llm._pacing.shares import (
+    RENEWAL,
+    TERM,
+    WHOLE,
+    Budget,
+    Shares,
+    budget,
+)
 from pandas_llm._pacing.slots import Slots
 
 __all__ = [
@@ -27,6 +35,7 @@ __all__ = [
     "Circuit",
     "Concurrency",
     "CostBudget",
+    "Headroom",
     "Prices",
     "RateLimiter",
     "Shares",

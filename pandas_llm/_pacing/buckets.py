@@ -119,23 +119,27 @@ def explicit(  # noqa: PLR0913, PLR0917 - all that it depends on
     unit: int,
     rate: float,
     part: float | None,
+    most: float,
     now: float,
     sent: float,
 ) -> Bucket | None:
-    """Return the bucket of a limit that was set, or of this process's part of it."""
+    """Return the bucket of a limit that was set, or of this process's part of it.
+
+    `most` is a burst that the server is known to grant.
+    """
     if not rate:
         return None
     if part is not None:
         rate = max(_NOTHING, rate * part)
     # bursts so small that any server of this rate grants them, though those of
     # several processes meet there
-    size = max(1.0, rate / 8) if unit == REQUESTS else rate / 5
-    if bucket is not None and part is not None:
-        bucket.resize(rate, size, now, sent)
-    elif bucket is None or bucket.rate != rate:
+    size = max(1.0, rate / 8, most) if unit == REQUESTS else max(rate / 5, most)
+    if bucket is None:
         bucket = Bucket(unit, rate, size, now, sent)
         if part is not None:
             bucket.credit = sent  # several that begin full are a burst
+    elif bucket.rate != rate or bucket.size != size:
+        bucket.resize(rate, size, now, sent)
     return bucket
 
 
@@ -149,6 +153,7 @@ class Mirror(Bucket):
 
     __slots__ = (
         "_drift",
+        "_kept",
         "_newest",
         "_quota",
         "_scatter",
@@ -179,7 +184,7 @@ class Mirror(Bucket):
             self.size -= self.reserve
         self.shift = 0.0
         """All that the line was moved by, to compute the level at any time."""
-        self._drift = 0.0
+        self._drift = self._kept = 0.0
         self._newest = ticket.mark[unit]
         self._told = ticket.sent
         self._scatter = (0.0, 0.0)
@@ -206,6 +211,21 @@ class Mirror(Bucket):
         if ticket.mark[self.unit] > self._newest:
             self._move(ticket.amounts[self.unit] - used)
 
+    def keep(self, headroom: float) -> None:
+        """Keep a part back for others, by the server's own count of what is left."""
+        if headroom == self._kept:
+            return
+        self._kept = headroom
+        if not self.budget:
+            total = self.size + self.reserve
+            self._hold_back(min(max(_RESERVE, headroom) * total, total - 1.0))
+            return
+        limit = self._quota[0] or 0.0
+        more = headroom * limit - self.reserve
+        self.reserve += more
+        self.size = max(1.0, limit - self.reserve)
+        self._move(-more)
+
     def measure(
         self, ticket: Ticket, quota: Quota, now: float, sent: float, *, refused: bool
     ) -> None:
@@ -231,7 +251,8 @@ class Mirror(Bucket):
             full = left + 2 * amount >= near
             self._learn_drift(error / (4.0 * age), elapsed / age if full else 0.0)
         self._move(0.6 * error)
-        if self.reserve > _RESERVE * (self.size + self.reserve):
+        least = max(_RESERVE, self._kept)
+        if self.reserve > least * (self.size + self.reserve):
             self._hold_back(0.995 * self.reserve)
 
     def refused(self, ticket: Ticket, sent: float) -> bool:
@@ -267,7 +288,8 @@ class Mirror(Bucket):
 
     def _hold_back(self, reserve: float) -> None:
         if not self.budget:
-            more = min(reserve, 0.5 * (self.size + self.reserve)) - self.reserve
+            most = max(0.5, self._kept) * (self.size + self.reserve)
+            more = min(reserve, most) - self.reserve
             self.reserve += more
             self.size -= more
             self._move(-more)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from pandas_llm._pacing.buckets import INPUT, REQUESTS, TOKENS, Ticket
 from pandas_llm._pacing.concurrency import Concurrency
 from pandas_llm._pacing.guess import HOLD, Guess
-from pandas_llm._pacing.limits import Limits, added
+from pandas_llm._pacing.limits import Headroom, Limits, added
 from pandas_llm._pacing.tokens import Calibration, estimate_tokens
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Calibration",
     "Concurrency",
+    "Headroom",
     "RateLimiter",
     "Ticket",
     "estimate_tokens",
@@ -38,7 +39,7 @@ _HEARING: Final = 0.01  # seconds
 _LOST: Final = 30.0
 """Seconds after its turn until a ticket that nobody asks for is given up."""
 _LEASED: Final = 0.25
-"""The longest wait with a part of the limits: the part may have grown."""
+"""The longest wait with a part of the limits: the part may grow."""
 _ROW: Final = (0.5, 4.0)
 """Seconds that a refused row sleeps at most: at first, and later."""
 
@@ -76,21 +77,31 @@ class RateLimiter:
 
     @contextmanager
     def bound(
-        self, requests_per_minute: float | None, tokens_per_minute: float | None
+        self,
+        requests_per_minute: float | None,
+        tokens_per_minute: float | None,
+        headroom: Headroom | None = None,
     ) -> Iterator[None]:
         """Hold a run's explicit limits while it lives; of several the least hold."""
-        limits = (requests_per_minute, tokens_per_minute)
+        bound = ((requests_per_minute, tokens_per_minute), headroom)
+        heard = [] if headroom is None else headroom.heard
         with self._lock:
-            self._limits.bounds.append(limits)
+            self._limits.bounds.append(bound)
             self._limits.rebind(self._now(), self._sent)
+        heard.append(self._rebind)
         try:
             yield
         finally:
+            heard.remove(self._rebind)
             with self._lock:
-                self._limits.bounds.remove(limits)
+                self._limits.bounds.remove(bound)
                 # of a part, what comes in between two runs is not lost
                 if self._limits.bounds or self._limits.part is None:
                     self._limits.rebind(self._now(), self._sent)
+
+    def _rebind(self) -> None:
+        with self._lock:
+            self._limits.rebind(self._now(), self._sent)
 
     def reserve(
         self, tokens: float, parts: tuple[float, float] | None = None
@@ -186,6 +197,11 @@ class RateLimiter:
             self._limits.share(part, self._now(), self._sent)
 
     @property
+    def told(self) -> bool:
+        """Whether a limit is known, by the caller or by headers."""
+        return self._limits.told
+
+    @property
     def wanting(self) -> bool:
         """Whether requests wait for a limit."""
         return bool(self._queue)
@@ -261,7 +277,7 @@ class RateLimiter:
         for bucket in self._limits.buckets:
             bucket.advance(now, self._sent[bucket.unit])
             pace = max(pace, bucket.wait(ticket))
-        if self._limits.part is not None:
+        if self._limits.part is not None or self._limits.headroom:
             pace = min(pace, _LEASED)
         return pace if pace < _GLANCE else max(_GLANCE, pace / 2)
 

@@ -3,24 +3,58 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from pandas_llm._pacing.buckets import REQUESTS, Mirror, explicit
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pandas_llm._pacing.buckets import Amounts, Bucket, Ticket
     from pandas_llm.types import Quotas
 
+_PerMinute: TypeAlias = tuple[float | None, float | None]
 _FAR: Final = 10.0
 """Periods after which a reset is believed, and no mistake for the period's end."""
+
+
+class Headroom:
+    """The part of the known limits that a run leaves to others; it may be changed.
+
+    >>> headroom = Headroom(0.2, lambda part: None)
+    >>> headroom.heard.append(lambda: print(headroom.part))
+    >>> headroom.part = 0.5
+    0.5
+    """
+
+    def __init__(self, part: float, check: Callable[[Any], object]) -> None:
+        self._part = part
+        self._check = check
+        self.heard: list[Callable[[], None]] = []
+        """What hears of a change: the limiters that the run uses."""
+
+    @property
+    def part(self) -> float:
+        """The part; `check` raises for what cannot be one."""
+        return self._part
+
+    @part.setter
+    def part(self, part: float) -> None:
+        self._check(part)
+        if part != self._part:
+            self._part = part
+            for hear in tuple(self.heard):
+                hear()
 
 
 class Limits:
     """Explicit limits and those that headers state, of each of the four units."""
 
     def __init__(self) -> None:
-        self.bounds: list[tuple[float | None, float | None]] = []
-        """Requests and tokens a minute that each open run has set."""
+        self.bounds: list[tuple[_PerMinute, Headroom | None]] = []
+        """Of each open run: requests and tokens a minute, and what it leaves."""
+        self.headroom = 0.0
+        """The part of all limits that is left to others."""
         self.part: float | None = None
         """This process's part of the limits; None where it has all."""
         self.buckets: tuple[Bucket, ...] = ()
@@ -41,14 +75,23 @@ class Limits:
 
     def rebind(self, now: float, sent: Amounts) -> None:
         """Follow bounds that have changed; of several the least holds."""
+        parts = [room.part for _, room in self.bounds if room is not None]
+        self.headroom = headroom = max(parts, default=0.0)
         for unit in range(4):
-            limits = [b[unit] for b in self.bounds if unit < len(b)]
+            limits = [stated[unit] for stated, _ in self.bounds if unit < len(stated)]
             rates = [limit / 60 for limit in limits if limit is not None and limit > 0]
-            mirror, part = self._mirrors[unit], self.part
-            if part is not None and mirror is not None and not mirror.budget:
-                rates.append(mirror.rate)
-            bucket, rate = self._explicit[unit], min(rates, default=0.0)
-            self._explicit[unit] = explicit(bucket, unit, rate, part, now, sent[unit])
+            mirror, part, burst = self._mirrors[unit], self.part, 0.0
+            if mirror is not None:
+                mirror.keep(headroom)
+                if not mirror.budget and (part is not None or headroom > 0):
+                    if part is None and not any(rate < mirror.rate for rate in rates):
+                        burst = (mirror.size + mirror.reserve) * (1.0 - headroom)
+                    rates.append(mirror.rate)
+            bucket = self._explicit[unit]
+            rate = min(rates, default=0.0) * (1.0 - headroom)
+            self._explicit[unit] = explicit(
+                bucket, unit, rate, part, burst, now, sent[unit]
+            )
         self._collect()
 
     def _collect(self) -> None:
@@ -57,6 +100,11 @@ class Limits:
             mirrors = [m if m is not None and m.budget else None for m in mirrors]
         buckets = (*self._explicit, *mirrors)
         self.buckets = tuple(bucket for bucket in buckets if bucket is not None)
+
+    @property
+    def told(self) -> bool:
+        """Whether the caller or headers have stated a limit."""
+        return any((*self._explicit, *self._mirrors))
 
     def advance(self, now: float, sent: Amounts) -> None:
         """Fill all buckets up to now."""
@@ -126,7 +174,7 @@ class Limits:
                 continue
             if mirror is None or not mirror.fits(quota):
                 self._mirrors[unit] = Mirror(unit, quota, ticket, now, sent[unit])
-                self.rebind(now, sent) if self.part is not None else self._collect()
+                self.rebind(now, sent)
             else:
                 mirror.measure(ticket, quota, now, sent[unit], refused=refused)
 

@@ -46,6 +46,7 @@ class _Rates(NamedTuple):
     reasoning: float
     written: float
     written_hour: float
+    audio: float
 
 
 class Prices:
@@ -91,7 +92,7 @@ class Prices:
             return share * self._looked_up(tokens, _context(tier, batch=batch))
         return float(share * sum(map(mul, parts, rates)))
 
-    def most(
+    def most(  # noqa: PLR0913 - what may make it dearer
         self,
         size: int,
         output: int,
@@ -99,15 +100,19 @@ class Prices:
         *,
         hour: bool = False,
         batch: bool = False,
+        sound: bool = False,
     ) -> float:
         """Return the most that a body of `size` bytes and its answer may cost.
 
         A token is a byte at least, so with `max_tokens` nothing can cost more: not if
-        the provider keeps the body (for an `hour`), nor in any tier that was met.
+        the provider keeps the body (for an `hour`), nor in any tier that was met. With
+        `sound` all of it may be audio.
         """
         ways = [Tokens(size, output), Tokens(size, output, 0, output, size)]
         if hour:
             ways.append(Tokens(size, output, 0, 0, size, size))
+        if sound:
+            ways.append(Tokens(size, output, audio=size))
         tiers = {None} if batch else {None, tier, *(name for name, _ in self._by)}
         each = [self.of(way, name, batch=batch) for name in tiers for way in ways]
         return max(each)
@@ -119,12 +124,12 @@ class Prices:
         for name in (model, f"{provider}/{model}"):
             if prices and name in prices:
                 into, out = (price / _MILLION for price in prices[name])
-                return _Rates(into, out, into, out, into, into)
+                return _Rates(into, out, into, out, into, into, into)
         return None
 
     def _listed(self) -> _Rates | None:
         if self._endpoint.path is not None:
-            return _Rates(*[0.0] * 6)  # it runs here
+            return _Rates(*[0.0] * 7)  # it runs here
         host = urlsplit(self._endpoint.base_url).hostname
         if host in _LOOPBACK:
             return None  # no table knows it, and importing one takes most of a second
@@ -158,17 +163,19 @@ class Prices:
             *(Tokens(some), Tokens(0, some), Tokens(some, 0, some)),
             *(Tokens(0, some, 0, some), Tokens(some, 0, 0, 0, some)),
             Tokens(some, 0, 0, 0, some, some),
+            Tokens(some, audio=some),
         )
         return _Rates(*(self._looked_up(kind, context) / some for kind in kinds))
 
     def _looked_up(self, tokens: Tokens, context: Mapping[str, str]) -> float:
         """Return what the table says; kinds without tokens are not named."""
-        _, _, cached, reasoning, written, hour = _parts(tokens)
+        _, _, cached, reasoning, written, hour, audio = _parts(tokens)
         kinds = {
             "cache_read_tokens": cached,
             "output_reasoning_tokens": reasoning,
             "cache_write_tokens": written + hour,
             "cache_write_1h_tokens": hour,
+            "input_audio_tokens": audio,
         }
         usage = self._table.Usage(
             input_tokens=tokens.input,
@@ -191,18 +198,19 @@ def _context(tier: str | None, *, batch: bool) -> dict[str, str]:
     return {"service_tier": tier} if tier else {}
 
 
-def _parts(tokens: Tokens) -> tuple[int, int, int, int, int, int]:
+def _parts(tokens: Tokens) -> tuple[int, int, int, int, int, int, int]:
     """Return the tokens of each rate, none of them twice, and none below 0.
 
-    >>> _parts(Tokens(100, 20, 30, 5, 50, 10))
-    (20, 15, 30, 5, 40, 10)
+    >>> _parts(Tokens(100, 20, 30, 5, 50, 10, 15))
+    (5, 15, 30, 5, 40, 10, 15)
     """
-    into, out, cached, reasoning, written, hour = tokens
+    into, out, cached, reasoning, written, hour, audio = tokens
     cached = min(cached, into)
     written = min(written, into - cached)
     hour, reasoning = min(hour, written), min(reasoning, out)
     fresh, plain = into - cached - written, out - reasoning
-    return fresh, plain, cached, reasoning, written - hour, hour
+    audio = min(audio, fresh)
+    return fresh - audio, plain, cached, reasoning, written - hour, hour, audio
 
 
 class CostBudget:

@@ -9,7 +9,7 @@ from pandas_llm._replies.blanks import is_blank
 from pandas_llm._replies.reasoning import without_thinking
 from pandas_llm._replies.words import Words
 from pandas_llm.errors import UnfoundedError
-from pandas_llm.types import Odds, Tokens
+from pandas_llm.types import Choice, Odds, Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,9 +67,13 @@ def joined(replies: Sequence[Reply], text: Reply | None) -> Reply | None:
             return None
         places += [()] * (at > 0) + list(odds.answers)
     last = text or replies[-1]
-    tokens = [reply.tokens for reply in (*replies, *([text] if text else []))]
+    asked = [*replies, text] if text else replies
+    tokens = [reply.tokens for reply in asked]
     total = Tokens(*(sum(each) for each in zip(*filter(None, tokens), strict=True)))
     choice = last.choices[0]._replace(odds=Odds("logprobs", tuple(places)))
+    if len(asked) > 1:
+        raws = [reply.choices[0].raw for reply in asked]
+        choice = choice._replace(raw=Choice.listed(raws))
     return last._replace(choices=(choice,), tokens=total, cost=None)
 
 

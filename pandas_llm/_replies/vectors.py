@@ -33,7 +33,8 @@ class Vector:
     questions: tuple[Question, ...] = ()
 
     def __init__(self, name: str, dimensions: int | None = None) -> None:
-        self.columns = (Column(name, "vector"),)
+        exact = f"vector{dimensions or ''}"
+        self.columns = (Column(name, "vector", exact=exact),)
         self.open = (name,)
         # no server sees it: in the keys of the cache it tells embeddings from texts,
         # and one length from another

@@ -11,7 +11,14 @@ from pandas_llm._run.estimate import (
     estimate_run,
     warn_of_cost,
 )
-from pandas_llm._run.ledger import Ledger, last_usage, listener, told
+from pandas_llm._run.ledger import (
+    Joint,
+    Ledger,
+    joined,
+    last_usage,
+    listener,
+    told,
+)
 from pandas_llm._run.prompts import examples_of, shared_spec
 from pandas_llm._run.result import recall, runs, text_table, usage
 from pandas_llm._run.rows import (
@@ -21,7 +28,7 @@ from pandas_llm._run.rows import (
     missing_rows,
     source_of,
 )
-from pandas_llm._run.run import TaskRun, collected
+from pandas_llm._run.run import TaskRun
 from pandas_llm._run.task import (
     ALONE,
     Shape,
@@ -37,6 +44,7 @@ from pandas_llm._run.template import Template
 __all__ = [
     "ALONE",
     "Estimate",
+    "Joint",
     "Ledger",
     "Shape",
     "Source",
@@ -48,10 +56,10 @@ __all__ = [
     "blocking",
     "check_new",
     "check_options",
-    "collected",
     "estimate_run",
     "examples_of",
     "iter_rows",
+    "joined",
     "last_usage",
     "listener",
     "make_task",

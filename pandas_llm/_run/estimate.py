@@ -10,14 +10,15 @@ from functools import partial
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pandas_llm import images
+from pandas_llm import attachments
 from pandas_llm._display import Table
 from pandas_llm._engine import Feed, offline_client, resolve_endpoint
 from pandas_llm._pacing import Prices, estimate_tokens
 from pandas_llm._run import blocking
 from pandas_llm._run.guess import written
+from pandas_llm._run.ledger import Joint, joined
 from pandas_llm._run.rows import source_of
-from pandas_llm._run.run import TaskRun, collected
+from pandas_llm._run.run import TaskRun
 from pandas_llm.errors import InvalidValueError, LLMError, LLMWarning, warn
 from pandas_llm.types import Tokens
 
@@ -142,6 +143,8 @@ class _Unsent:
     weights: float
     cached: int
     prices: Prices
+    heard: float = 0.0
+    """Those of the weights that are audio."""
     written: float | None = None
     """Tokens of the answers that are kept, the mean; None without any."""
     each: int = 1
@@ -191,7 +194,9 @@ def _unpiloted(task: Task, found: _Unsent) -> Estimate:
     """Estimate by characters, and by the form that is asked for or kept answers."""
     requests = len(found.positions) * found.each
     out = written(task) if found.written is None else found.written / found.each
-    each = Tokens(round(found.weights / max(1, len(found.positions))), round(out))
+    count = max(1, len(found.positions))
+    each = Tokens(round(found.weights / count), round(out))
+    each = each._replace(audio=round(found.heard / count))
     tier, batch = task.settings.service_tier, task.settings.batch
     return Estimate(
         found.rows,
@@ -218,7 +223,7 @@ async def awarn_of_cost(task: Task, data: Any) -> None:
 def _is_large(task: Task, data: Any) -> bool:
     """Return whether a run has many rows, a known price, and nothing to bound it."""
     settings = task.settings
-    if settings.max_cost is not None or settings.replay or settings.images:
+    if settings.max_cost is not None or settings.replay or settings.attaches:
         return False
     if not (settings.model and hasattr(data, "__len__") and len(data) >= _MANY):
         return False
@@ -230,7 +235,7 @@ def _is_large(task: Task, data: Any) -> bool:
 async def _word(task: Task, data: Any) -> str | None:
     """Describe what a run may cost, by a look at rows from all over the frame."""
     spread, rows = range(0, len(data), len(data) // _LOOKS), len(data)
-    with suppress(LLMError), collected([]):  # the run itself raises and warns
+    with suppress(LLMError), joined(Joint()):  # the run itself raises and warns
         unsent = await _looked_at(task, data, spread)
         cost = _unpiloted(task, unsent).cost * rows / len(spread)
         if cost >= _DEAR:
@@ -279,7 +284,9 @@ async def _looked_at(task: Task, data: Any, at: Sequence[int] | None = None) -> 
             unsent.positions.append(item.position)
             system = item.request.system or ""
             unsent.weights += estimate_tokens(item.request.text + system)
-            unsent.weights += shared + images.weight(item.request)
+            unsent.weights += shared
+            unsent.weights += attachments.weight(item.request, client.provider)
+            unsent.heard += attachments.weight(item.request, client.provider, "audio/")
     unsent.cached = run.events.totals.cached
     kept = (run.outcomes.details or {}).values()
     counted = [one.output_tokens for one in kept if one.output_tokens]

@@ -17,6 +17,8 @@ from pandas_llm.errors import ConfigurationError, InvalidTypeError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from pandas_llm._keys import Exact
+
 
 class Given(NamedTuple):
     """Data as pandas has it, and the function that puts a result into its kind."""
@@ -35,6 +37,8 @@ def taken_in(data: Any) -> Given:
             return Given(pd.DataFrame(list(data), dtype=object), _as_list)
         if all(row is None or isinstance(row, str) for row in data):
             return Given(pd.Series(list(data), dtype=object), _as_list)
+        kinds = dict.fromkeys(type(row).__name__ for row in data)
+        raise _unknown(f"a {type(data).__name__} of {', '.join(kinds)}")
     return _from_narwhals(data)
 
 
@@ -43,9 +47,8 @@ def _itself(result: Any, exact: Any = None) -> Any:
     return result
 
 
-def _as_list(result: Any, exact: Any = None) -> Any:
+def _as_list(result: Any, exact: Mapping[str, Exact] | None = None) -> Any:
     """Return a list of dicts, or of values, with None for NA."""
-    del exact
     if not isinstance(result, (pd.DataFrame, pd.Series)):
         return result
     result = _flat(result)
@@ -54,7 +57,18 @@ def _as_list(result: Any, exact: Any = None) -> Any:
     plain = result.astype(object).where(result.notna(), None)
     if isinstance(plain, pd.Series):
         return list(plain)
-    return [{str(k): v for k, v in r.items()} for r in plain.to_dict("records")]
+    names, lists = [*map(str, plain.columns)], []
+    for at, name in enumerate(names):
+        cells = plain.iloc[:, at].tolist()
+        if name in (exact or {}) and result.dtypes.iloc[at].kind == "M":
+            cells = [cell and _moment(cell, (exact or {})[name]) for cell in cells]
+        lists.append(cells)
+    return [dict(zip(names, row, strict=True)) for row in zip(*lists, strict=True)]
+
+
+def _moment(cell: pd.Timestamp, exact: Exact) -> Any:
+    """Return a date or a moment, for which pandas has one type, as Python's own."""
+    return cell.date() if exact == "date" else cell.to_pydatetime()
 
 
 def _flat(result: Any) -> Any:
@@ -82,7 +96,11 @@ def _from_narwhals(data: Any) -> Given:
             f"a {kind} needs narwhals and pyarrow: "
             "pip install 'pandas-llm-accessor[tables]'"
         ) from error
-    own = nw.from_native(data, allow_series=True, pass_through=True)
+    try:
+        own = nw.from_native(data, allow_series=True, pass_through=True)
+    except nw.exceptions.DuplicateError as error:
+        why = " ".join(str(error).split())
+        raise InvalidTypeError(f"the {kind} cannot be read: {why}") from None
     if isinstance(own, nw.LazyFrame):
         raise InvalidTypeError(
             f"a {kind} has no rows yet: pass data.collect(), and .lazy() the result"
@@ -91,12 +109,7 @@ def _from_narwhals(data: Any) -> Given:
         raise _unknown(kind)
     name = own.name if isinstance(own, nw.Series) else None
     frame = own.to_frame() if isinstance(own, nw.Series) else own
-    objects = [name for name, dtype in frame.schema.items() if dtype == nw.Object]
-    if objects:
-        raise InvalidTypeError(
-            f"column {objects[0]!r} holds Python objects, which Arrow cannot: drop it"
-        )
-    arrow = frame.to_arrow()
+    arrow = _to_arrow(frame)
     table = arrow.to_pandas(
         types_mapper=lambda one: (
             None
@@ -108,6 +121,30 @@ def _from_narwhals(data: Any) -> Given:
     if isinstance(own, nw.Series):
         return Given(table.iloc[:, 0].rename(name or None), back)
     return Given(table, back)
+
+
+def _to_arrow(frame: Any) -> Any:
+    """Return a table as Arrow has it; raise for a column of a type it does not have."""
+    import narwhals as nw
+    import pyarrow as pa
+
+    objects = [name for name, dtype in frame.schema.items() if dtype == nw.Object]
+    if objects:
+        raise InvalidTypeError(
+            f"column {objects[0]!r} holds Python objects, which Arrow cannot: drop it"
+        )
+    try:
+        return frame.to_arrow()
+    except pa.ArrowException:
+        for name, kind in frame.schema.items():
+            try:
+                frame.get_column(name).to_arrow()
+            except pa.ArrowException as error:
+                raise InvalidTypeError(
+                    f"column {name!r} is of type {kind}, which Arrow does not have: "
+                    "cast or drop it"
+                ) from error
+        raise
 
 
 def _unknown(kind: str) -> InvalidTypeError:
@@ -123,7 +160,7 @@ def _to_narwhals(
     schema: Any,
     dtypes: pd.Series,
     result: Any,
-    exact: Mapping[str, str] | None = None,
+    exact: Mapping[str, Exact] | None = None,
 ) -> Any:
     """Return a result as a table of the package of `own`."""
     import narwhals as nw
@@ -142,8 +179,12 @@ def _to_narwhals(
         values, name = frame.iloc[:, at], str(label)
         # a column that stayed what it was has the type that it had
         same = label in dtypes.index and dtypes[label] == values.dtype
-        kind = schema.field(name).type if same else _kind((exact or {}).get(name))
-        columns[name] = _arrow(values, kind)
+        told = (exact or {}).get(name)
+        if told == "json" and not same:
+            columns[name] = _texts(values)
+        else:
+            kind = schema.field(name).type if same else _kind(told)
+            columns[name] = _arrow(values, kind)
         kept += [name] if same else []
     table = nw.DataFrame.from_arrow(pa.table(columns), backend=own.implementation)
     had, has = own.schema, table.schema
@@ -155,13 +196,18 @@ def _to_narwhals(
     return table.to_native()
 
 
-def _kind(exact: str | None) -> Any:
+def _kind(exact: Exact | None) -> Any:
     """Return the type of Arrow for what `Column.exact` says; None if it is silent."""
     import pyarrow as pa
 
     if not exact:
         return None
-    item = exact.removeprefix("list of ")
+    if isinstance(exact, list):
+        return pa.list_(_kind(exact[0]))
+    if isinstance(exact, dict):
+        return pa.struct([(name, _kind(one)) for name, one in exact.items()])
+    if exact.startswith("vector"):
+        return pa.list_(pa.float32(), int(exact.removeprefix("vector") or -1))
     kinds = {
         "str": pa.string(),
         "int": pa.int64(),
@@ -170,7 +216,7 @@ def _kind(exact: str | None) -> Any:
         "date": pa.date32(),
         "datetime": pa.timestamp("us"),
     }
-    return kinds[item] if item == exact else pa.list_(kinds[item])
+    return kinds[exact]
 
 
 def _arrow(values: pd.Series, kind: Any) -> Any:
@@ -179,7 +225,8 @@ def _arrow(values: pd.Series, kind: Any) -> Any:
 
     if values.dtype != object:
         array = pa.array(values, from_pandas=True)
-        return array if kind is None else array.cast(kind)
+        as_it_is = kind is None or pa.types.is_string(kind)  # pandas' own is larger
+        return array if as_it_is else array.cast(kind)
     cells = values.astype(object).where(values.notna(), None).tolist()
     sizes = {len(cell) for cell in cells if isinstance(cell, np.ndarray)}
     vectors = all(cell is None or isinstance(cell, np.ndarray) for cell in cells)
@@ -188,7 +235,16 @@ def _arrow(values: pd.Series, kind: Any) -> Any:
     try:
         return pa.array(cells, kind)
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        return pa.array([None if cell is None else _json(cell) for cell in cells])
+        return _texts(values)
+
+
+def _texts(values: pd.Series) -> Any:
+    """Return a column of values of several types as JSON."""
+    import pyarrow as pa
+
+    cells = values.astype(object).where(values.notna(), None)
+    texts = [None if cell is None else _json(cell) for cell in cells]
+    return pa.array(texts, pa.string())
 
 
 def _is_vector(kind: Any) -> bool:

@@ -1,11 +1,12 @@
-"""The usage and logs of several runs of one verb, as of one run."""
+"""Several runs of one verb: what they share, and their usage as of one run."""
 
 from __future__ import annotations
 
 import threading
 import time
+from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pandas_llm._display import Usage
@@ -13,7 +14,9 @@ from pandas_llm._report import join_summaries
 from pandas_llm._run.result import annotate, failure_table, log_of, read_attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+
+    from pandas_llm._pacing import Headroom
 
 _TOLD = 100
 """Failed rows that are told of a run."""
@@ -52,6 +55,27 @@ def told(run: Any) -> dict[str, Any]:
     failures = table.astype(object).to_numpy().tolist()
     log = log_of(run.all_facts())
     return {**so_far, "usage": log["usage"], "log": log, "failures": failures}
+
+
+@dataclass(slots=True)
+class Joint:
+    """What the runs of one verb share: warnings, and what they leave to others."""
+
+    notices: list[str] = field(default_factory=list)
+    headroom: Headroom | None = None
+
+
+joint: ContextVar[Joint | None] = ContextVar("joint", default=None)
+
+
+@contextmanager
+def joined(shared: Joint) -> Iterator[None]:
+    """Let runs share what a verb that makes several has."""
+    token = joint.set(shared)
+    try:
+        yield
+    finally:
+        joint.reset(token)
 
 
 class Ledger:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pandas_llm import images, turns
+from pandas_llm import attachments, turns
 from pandas_llm._replies import Records
 from pandas_llm._run.rows import is_na, iter_rows, missing_rows, row_at, without_na
+from pandas_llm._run.task import RAW
 from pandas_llm._run.template import Template
-from pandas_llm.errors import ImageError, RowError, TemplateError, TurnsError
+from pandas_llm.errors import AttachmentError, RowError, TemplateError, TurnsError
 from pandas_llm.types import Request, Spec
 
 if TYPE_CHECKING:
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
 
     from pandas_llm._run.rows import Source
     from pandas_llm._run.task import Task
+    from pandas_llm.attachments import Option
     from pandas_llm.errors import ContextLengthError
     from pandas_llm.options import Settings
-    from pandas_llm.types import Image
+    from pandas_llm.types import Attachment
 
 _SAMPLING = ("temperature", "top_p", "seed", "stop", "reasoning_effort")
 _NUMBER = re.compile(r"\d{3,}")
@@ -50,7 +52,7 @@ class Prompts:
         if settings.system is not None:
             system = Template(settings.system, names, constants, "system template")
             self.columns += [c for c in system.columns if c not in self.columns]
-        self._pictures = self._add("images", settings.images)
+        self._attached = self._add_attached(settings)
         self.needed = list(self.columns)
         """Those whose NA leaves a row out: a row may have no examples and no turns."""
         own = settings.examples if isinstance(settings.examples, str) else None
@@ -61,7 +63,7 @@ class Prompts:
         if self._speaks:
             self.needed += [self.columns[at] for at in self._turns]
         self._written = partial(written, verb=task.verb)
-        self._root = images.folder(settings.files_root) if self._pictures else None
+        self._root = attachments.folder(settings.files_root if self._attached else None)
         self._cut = settings.truncate
         if self._cut is not None and self._cut not in self.columns:
             msg = f"truncate names {self._cut!r}, which the template does not use"
@@ -77,6 +79,13 @@ class Prompts:
         self._kept: dict[int, float] = {}
         self._template = template
         self._cells: list[Callable[[Sequence[Any]], str]] = []
+
+    def _add_attached(self, settings: Settings) -> list[tuple[int, Option]]:
+        """Return the places of the columns with images and files, and which."""
+        return [
+            *((at, "images") for at in self._add("images", settings.images)),
+            *((at, "files") for at in self._add("files", settings.files)),
+        ]
 
     def _add(self, option: str, named: str | Sequence[str] | None) -> list[int]:
         """Return the places of an option's columns among the used ones."""
@@ -109,7 +118,8 @@ class Prompts:
         fields = self._template.columns
         if not fields:
             msg = "Quoted[…] needs a text to quote, and the template names no column"
-            raise TemplateError(msg + "; images have none" * bool(self._pictures))
+            msg += "; images and files have none" * bool(self._attached)
+            raise TemplateError(msg)
         if formatted := self._template.formatted:
             msg = (
                 f"Quoted[…] cuts its words out of the cell, and the template writes "
@@ -126,7 +136,7 @@ class Prompts:
     ) -> Iterator[tuple[int, Request | RowError | None]]:
         """Yield the requests of all rows, or of those at some positions.
 
-        None stands for a row with NA, an error for one whose images or turns cannot be
+        None stands for a row with NA, an error for one whose files or turns cannot be
         sent.
         """
         absent = missing_rows(self._source, self.needed)
@@ -156,8 +166,8 @@ class Prompts:
             made: Request | RowError | None = request
             if self._examples or self._turns:
                 made = self._spoken(request, filled)
-            if self._pictures and isinstance(made, Request):
-                made = self._illustrated(made, row)
+            if self._attached and isinstance(made, Request):
+                made = self._with_attachments(made, row)
             yield position, made
 
     def _spoken(
@@ -189,20 +199,21 @@ class Prompts:
             prompt = said.pop()[1]
         return request._replace(prompt=prompt, system=system, before=(*before, *said))
 
-    def _illustrated(
+    def _with_attachments(
         self, request: Request, row: Sequence[Any]
-    ) -> Request | ImageError | None:
-        """Add a row's images; an empty list of them counts as NA."""
-        pictures: list[Image] = []
+    ) -> Request | AttachmentError | None:
+        """Add a row's images and files; an empty list of them counts as NA."""
+        attached: list[Attachment] = []
         try:
-            for at in self._pictures:
-                new = () if is_na(row[at]) else images.look_at(row[at], self._root)
+            for at, option in self._attached:
+                cell = () if is_na(row[at]) else row[at]
+                new = attachments.look_at(cell, self._root, option)
                 if not new and self._ignore_na:
                     return None
-                pictures += new
-        except ImageError as error:
+                attached += new
+        except AttachmentError as error:
             return error
-        return request._replace(images=tuple(pictures))
+        return request._replace(attachments=tuple(attached))
 
     def shorter(
         self, position: int, request: Request, error: ContextLengthError
@@ -281,6 +292,7 @@ def shared_spec(task: Task) -> Spec:
         settings.service_tier,
         output.questions,
         task.odds,
+        raw=settings.details == RAW,
     )
 
 

@@ -16,9 +16,9 @@ from pandas_llm._engine import Details, Outcomes
 from pandas_llm._run.arrays import expanded, explode, typed
 from pandas_llm._run.filling import filled, filling_of, vector_columns
 from pandas_llm._run.sureness import extra_values
-from pandas_llm._run.task import DETAILS
+from pandas_llm._run.task import DETAILS, RAW
 from pandas_llm.errors import InvalidValueError, NoUsageError
-from pandas_llm.types import Outcome
+from pandas_llm.types import Choice, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pandas_llm._keys import Column
     from pandas_llm._run.rows import Source
     from pandas_llm._run.task import Task
+    from pandas_llm.options import Settings
 
 _RUNS = 5
 """Number of runs of a chain whose logs are kept; usage counts all."""
@@ -50,15 +51,22 @@ def new_columns(
     }
 
 
-def detail_columns(outcomes: Outcomes, row: np.ndarray) -> dict[str, Any]:
+def detail_columns(
+    outcomes: Outcomes, row: np.ndarray, settings: Settings
+) -> dict[str, Any]:
     """Return the ``llm_*`` columns."""
     empty = Details(None, 0, 0, 0.0, 0, cached=False)
     stored = outcomes.details or {}
     details = [stored.get(outcomes.leader(at), empty) for at in row.tolist()]
-    return {
+    columns = {
         f"llm_{name}": typed([getattr(one, name) for one in details], kind)
         for name, kind in DETAILS.items()
     }
+    if settings.details == RAW:
+        raws = (one.raws for one in details)
+        texts = [r[0] if settings.n == 1 else Choice.listed(r) for r in raws]
+        columns[f"llm_{RAW}"] = typed(texts, "str")
+    return columns
 
 
 def error_texts(outcomes: Outcomes, row: np.ndarray) -> Any:
@@ -117,13 +125,16 @@ def handed_back(out: Any, source: Source, task: Task, data: Any) -> Any:
 
 
 def _in_kind(out: Any, source: Source, task: Task) -> Any:
-    return source.given.back(out, {c.name: c.exact for c in task.output.columns})
+    kinds = task.columns
+    told: dict[str, Any] = {n: kind if kind == "str" else "" for n, kind in kinds}
+    told |= {c.name: c.exact for c in task.output.columns if c.exact}
+    return source.given.back(out, told)
 
 
 def rehearse(source: Source, task: Task) -> None:
     """Build the result of two rows, so that an error of pandas costs nothing."""
     rows = min(2, source.rows)
-    outcomes = Outcomes(rows, task.output.width, details=task.settings.details)
+    outcomes = Outcomes(rows, task.output.width, details=bool(task.settings.details))
     if rows and task.verb == "generate":  # one row may become several
         blank = (None,) * len(task.output.columns)
         outcomes.add(0, Outcome([blank, blank]))
@@ -169,7 +180,7 @@ def all_columns(outcomes: Outcomes, task: Task) -> tuple[np.ndarray, dict[str, A
     if shape.error_column is not None:
         new[shape.error_column] = error_texts(outcomes, row)
     if task.settings.details:
-        new |= detail_columns(outcomes, row)
+        new |= detail_columns(outcomes, row, task.settings)
     return row, new
 
 

@@ -74,7 +74,11 @@ def cells(source: Source, name: str) -> pd.Series:
     """Return the column that a name of a template stands for."""
     # a frame without attrs, of which pandas would make a deep copy
     bare = pd.DataFrame(source.frame)
-    return bare.iloc[:, source.places[source.fields.index(name)]]
+    column = bare.iloc[:, source.places[source.fields.index(name)]]
+    if isinstance(column.dtype, pd.ArrowDtype) and column.dtype.kind == "f":
+        # there NaN is a value of its own, which no prompt should hold
+        column = column.mask(np.isnan(column.to_numpy(float, na_value=np.nan)))
+    return column
 
 
 def check_new(source: Source, names: Iterable[str], way: str = "") -> None:

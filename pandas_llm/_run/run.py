@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import AsyncExitStack, contextmanager
-from contextvars import ContextVar
+from contextlib import AsyncExitStack, nullcontext
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -21,10 +20,11 @@ from pandas_llm._engine import (
     open_client,
     resolve_endpoints,
 )
-from pandas_llm._pacing import CostBudget
+from pandas_llm._pacing import CostBudget, Headroom
+from pandas_llm._report import traced
 from pandas_llm._run import blocking, summary
 from pandas_llm._run.filling import asked_rows, check_columns
-from pandas_llm._run.ledger import listener, remember
+from pandas_llm._run.ledger import joint, listener, remember
 from pandas_llm._run.prompts import prompts_of, quoting, shared_spec
 from pandas_llm._run.result import (
     build_result,
@@ -45,34 +45,29 @@ from pandas_llm.errors import (
     UnsureError,
     warn,
 )
+from pandas_llm.options import check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
     from types import TracebackType
 
-    from pandas_llm._engine import Client
     from pandas_llm._run.task import Task
     from pandas_llm.types import Endpoint, Remark
 
-_notices: ContextVar[list[str] | None] = ContextVar("notices", default=None)
 T = TypeVar("T")
 Work: TypeAlias = "Callable[[], Coroutine[Any, Any, T]]"
 
 
-@contextmanager
-def collected(notices: list[str]) -> Iterator[None]:
-    """Collect the warnings of runs, for a verb that makes several."""
-    token = _notices.set(notices)
-    try:
-        yield
-    finally:
-        _notices.reset(token)
-
-
 class TaskRun:
-    """One run of a task over one frame, or over its rows `at` some positions."""
+    """One run of a task over one frame, or over its rows `at` some positions.
 
-    def __init__(
+    `step` follows the verb in the name of its span, where a run is not all of a call.
+    """
+
+    unlimited = False
+    """Whether no limit of the account was known at the end."""
+
+    def __init__(  # noqa: PLR0913 - all by name but the first two
         self,
         task: Task,
         data: Any,
@@ -80,15 +75,15 @@ class TaskRun:
         dry: bool = False,
         bar: Bar | None = None,
         at: Sequence[int] | None = None,
+        step: str = "",
     ) -> None:
-        self.settings = task.settings
+        self.settings, self.data = task.settings, data
         self.ended = False
         self._listener = None if dry else listener.get()
-        self.data = data
         self.source = source_of(data)
         self.prompts = prompts_of(task, self.source)
         self.task = task = quoting(task, self.prompts)
-        width, details = task.output.width, self.settings.details
+        width, details = task.output.width, bool(self.settings.details)
         rows, labels = self.source.rows, self.source.frame.index
         self.outcomes = Outcomes(rows, width, details=details, labels=labels)
         check_names(task)
@@ -110,6 +105,9 @@ class TaskRun:
         self.facts: dict[str, Any] = {}
         self.broken: str | None = None
         self.weighing = ""  # where probabilities come from, if they are told
+        self.joint = joint.get()
+        self.headroom = self._headroom()
+        self.trace = traced(f"{task.verb}{step}", not dry and self.settings.trace)
         self.endpoints: list[Endpoint] = []
         if not dry and self.source.rows:
             resolved = resolve_endpoints(self.settings)
@@ -119,7 +117,18 @@ class TaskRun:
             self.events.totals,
             shown=self.settings.progress,
             status=lambda: self.status(),  # noqa: PLW0108 - it is set later
+            headroom=self.headroom,
         )
+
+    def _headroom(self) -> Headroom:
+        """Return what is left to others: what was set in a verb's earlier run holds."""
+        if self.joint is not None and self.joint.headroom is not None:
+            return self.joint.headroom
+        part = self.settings.headroom
+        headroom = Headroom(part, lambda part: check({"headroom": part}))
+        if self.joint is not None:
+            self.joint.headroom = headroom
+        return headroom
 
     def _advise(self) -> None:
         rows = self.source.rows
@@ -148,12 +157,12 @@ class TaskRun:
 
     def finish(self, work: Work[T]) -> T:
         """Do the work of the run in the right loop; an error carries what was done."""
-        with self:
+        with self.trace or nullcontext(), self:
             return blocking.run_for(self.settings, work, self._tick)
 
     async def afinish(self, work: Work[T]) -> T:
         """Do the work of the run in the running loop."""
-        with self:
+        with self.trace or nullcontext(), self:
             return await blocking.awaited(work, self._tick)
 
     async def execute(self) -> None:
@@ -175,7 +184,7 @@ class TaskRun:
             self.weighing = (
                 "decisions" if client.spec.odds == "questions" else "logprobs"
             )
-            self.status = lambda: _status(client)
+            self.status = lambda: summary.status(client)
             requests = self.prompts.requests(client.spec)
             at = partial(self.prompts.requests, client.spec)
             feed = Feed(requests, client, self.events, outcomes, settings, at=at)
@@ -184,6 +193,7 @@ class TaskRun:
             try:
                 await engine.execute(feed, settings.deadline)
             finally:
+                self.unlimited = not any(one.pace.limiter.told for one in clients)
                 self.facts |= client.negotiation.facts(client.spec)
                 if setup.cache is not None:
                     setup.cache.flush()
@@ -206,7 +216,8 @@ class TaskRun:
         if cache is not None:
             stack.callback(cache.close)
         task, output = self.task, self.task.output
-        return Setup(shared_spec(task), output, task.settings, cache)
+        own = self.headroom, self.trace
+        return Setup(shared_spec(task), output, task.settings, cache, *own)
 
     # -- after the run ----------------------------------------------------------
 
@@ -233,6 +244,8 @@ class TaskRun:
             failed=self.events.totals.failed if error else len(self.failed),
         )
         remember(self.usage)
+        if self.trace is not None:
+            self.trace.usage = self.usage
         self.ended = True
         if self._listener is not None:
             self._listener(self)
@@ -286,8 +299,8 @@ class TaskRun:
         return out
 
     def _notice(self, message: str) -> None:
-        if (notices := _notices.get()) is not None:
-            notices.append(message)
+        if self.joint is not None:
+            self.joint.notices.append(message)
         else:
             warn(message, LLMWarning)
 
@@ -297,6 +310,13 @@ class TaskRun:
             warn(
                 f"{model} refuses {dropped}: all rows were sent without, so leave it "
                 "out of the call",
+                LLMWarning,
+            )
+        if self.headroom.part and self.unlimited and self.events.totals.requests:
+            warn(
+                "headroom= has left nothing to others: neither headers nor options "
+                "tell the account's limits. Pass what it has as requests_per_minute= "
+                "or tokens_per_minute=",
                 LLMWarning,
             )
         if self.broken:
@@ -346,25 +366,3 @@ class TaskRun:
             "usage": self.usage,
             "log": self._log(),
         }
-
-
-def _status(client: Client) -> Status:
-    """Return why all rows wait, if they do, and the granted pace."""
-    limiter = client.pace.limiter
-    if client.circuit.is_open:
-        return Status("waiting for the server", outage=True, plan=limiter.plan())
-    seconds, plan = limiter.waiting(), limiter.plan()
-    paced = plan is not None and seconds <= 2 / plan + 1
-    why = f"waiting {seconds:.0f} s: rate limit" if seconds > 1 and not paced else ""
-    paced = paced and (seconds > 0 or not limiter.in_flight)
-    return Status(why, seconds, plan=plan, resting=_resting(client), paced=paced)
-
-
-def _resting(client: Client) -> str:
-    """Describe how many rows wait on their own, and why."""
-    pace = client.pace
-    if pace.slots is None or not (rows := pace.slots.resting.total()):
-        return ""
-    why = ", ".join(kind for kind, count in pace.slots.resting.items() if count)
-    word = "row waits" if rows == 1 else "rows wait"
-    return f"{rows} {word} ({why}), {pace.limiter.in_flight} in flight"

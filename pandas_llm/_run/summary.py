@@ -1,14 +1,16 @@
-"""The messages at the end of a run: what happened, to which row, what to do next."""
+"""What a run says: why its rows wait, what happened to which row, what to do next."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from pandas_llm._display import Status
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pandas_llm._engine import Outcomes
+    from pandas_llm._engine import Client, Outcomes
 
 _WORDS = 300
 """Letters of a row's reason: some servers answer with a page."""
@@ -72,3 +74,25 @@ def done(count: int, rows: int, *, kept: bool) -> str:
 def _line(message: str) -> str:
     words = " ".join(message.split())
     return words[:_WORDS] + "…" * (len(words) > _WORDS)
+
+
+def status(client: Client) -> Status:
+    """Return why all rows wait, if they do, and the granted pace."""
+    limiter = client.pace.limiter
+    if client.circuit.is_open:
+        return Status("waiting for the server", outage=True, plan=limiter.plan())
+    seconds, plan = limiter.waiting(), limiter.plan()
+    paced = plan is not None and seconds <= 2 / plan + 1
+    why = f"waiting {seconds:.0f} s: rate limit" if seconds > 1 and not paced else ""
+    paced = paced and (seconds > 0 or not limiter.in_flight)
+    return Status(why, seconds, plan=plan, resting=_resting(client), paced=paced)
+
+
+def _resting(client: Client) -> str:
+    """Describe how many rows wait on their own, and why."""
+    pace = client.pace
+    if pace.slots is None or not (rows := pace.slots.resting.total()):
+        return ""
+    why = ", ".join(kind for kind, count in pace.slots.resting.items() if count)
+    word = "row waits" if rows == 1 else "rows wait"
+    return f"{rows} {word} ({why}), {pace.limiter.in_flight} in flight"

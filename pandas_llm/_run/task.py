@@ -44,6 +44,8 @@ DETAILS: Mapping[str, str] = {
     "service_tier": "str",
 }
 """The columns of `details`, each after ``llm_``, and their kinds."""
+RAW = "raw"
+"""The column that ``details="raw"`` has beside them, of the kind "str"."""
 _NO_TEXT = "no text is written"
 _OF_TEXTS = {
     **dict.fromkeys(("system", "examples", "messages"), "put it into the template"),
@@ -51,7 +53,7 @@ _OF_TEXTS = {
     **dict.fromkeys(("stop", "reasoning_effort", "output_retries"), _NO_TEXT),
     "service_tier": "embeddings have one price",
     "fallback": "vectors of two models cannot be compared",
-    "images": "only texts are embedded",
+    **dict.fromkeys(("images", "files"), "only texts are embedded"),
 }
 """Options that are no embedding's, and why."""
 _FIELD = re.compile(r"\$\{[^}]*\}|\$[^\W\d]\w*")
@@ -185,6 +187,8 @@ class Task:
             new.append((self.shape.error_column, "str"))
         if self.settings.details:
             new += [(f"llm_{name}", kind) for name, kind in DETAILS.items()]
+        if self.settings.details == RAW:
+            new.append((f"llm_{RAW}", "str"))
         return new
 
 

@@ -128,14 +128,11 @@ def _program(arguments: Mapping[str, Any]) -> Program:
     if type(most) is not int or most < 1:
         msg = f"max_tokens_per_call must be a whole number of at least 1, not {most!r}"
         raise InvalidValueError(msg)
-    text = Plan("${prompt}", verb="complete", **arguments["options"])
+    options = {**arguments["options"], "details": False}
+    text = Plan("${prompt}", verb="complete", **options)
     keys = arguments["keys"]
     refuse_quoted(keys, "agg", "an answer about many rows")
-    last = (
-        text
-        if keys is None
-        else Plan("${prompt}", keys, verb="extract", **arguments["options"])
-    )
+    last = text if keys is None else Plan("${prompt}", keys, verb="extract", **options)
     groups, index = _groups(frame, arguments, text)
     tree = _Tree(groups, text, last, most)
     levels = "answers are put together level by level; raise max_tokens_per_call"

@@ -64,6 +64,12 @@ class Program:
         if any(plan.refills for plan in plans):
             msg = f"{name} fills no columns: leave overwrite= and only_missing= out"
             raise InvalidTypeError(msg)
+        if any(plan.explains for plan in plans):
+            msg = f"{name} has no row for each question: leave error_column= out"
+            raise InvalidTypeError(msg)
+        if any(plan.verb == "complete" and plan.settings.n > 1 for plan in plans):
+            msg = f"{name} takes one answer to each question: n must be 1"
+            raise InvalidValueError(msg)
         if batches is not None and any(plan.settings.batch for plan in plans):
             msg = f"{name} takes no batch=True: {batches}"
             raise ConfigurationError(msg)
@@ -72,18 +78,20 @@ class Program:
     def __call__(self, data: Any) -> Any:
         """Run and wait."""
         course = _Course(self, data)
-        while (step := course.next()) is not None:
-            with course.booked():
-                course.answer = step.plan(step.questions)
+        with course.traced():
+            while (step := course.next()) is not None:
+                with course.booked():
+                    course.answer = step.plan(step.questions)
         return course.result
 
     @ends_here
     async def acall(self, data: Any) -> Any:
         """Run in the caller's event loop."""
         course = _Course(self, data)
-        while (step := course.next()) is not None:
-            with course.booked():
-                course.answer = await step.plan.acall(step.questions)
+        with course.traced():
+            while (step := course.next()) is not None:
+                with course.booked():
+                    course.answer = await step.plan.acall(step.questions)
         return course.result
 
     @ends_here
@@ -135,7 +143,7 @@ class _Course:
     """One call of a program: its costs so far and its next step."""
 
     def __init__(self, program: Program, data: Any) -> None:
-        from pandas_llm._run import Ledger, source_of
+        from pandas_llm._run import Joint, Ledger, source_of
 
         self._program = program
         self._ledger = Ledger(program.name)
@@ -143,7 +151,7 @@ class _Course:
         self._back = given.back
         self._steps = program.steps(given.table)
         self._started = time.monotonic()
-        self._notices: list[str] = []
+        self._joint = Joint()
         self._stopped: CostLimitError | None = None
         self.answer: Any = None
         self.result: Any = None
@@ -168,12 +176,27 @@ class _Course:
         return _Step(plan.within(spent, time.monotonic() - self._started), questions)
 
     @contextmanager
+    def traced(self) -> Iterator[None]:
+        """Put the spans of all runs below one, where they are traced."""
+        wanted = self._program.plans[0].settings.trace
+        if not wanted:
+            yield
+            return
+        from pandas_llm._report import Trace
+
+        with Trace(self._program.name, wanted) as trace:
+            try:
+                yield
+            finally:
+                trace.usage = self._ledger.usage
+
+    @contextmanager
     def booked(self) -> Iterator[None]:
         """Book what a run has spent, however it ends."""
-        from pandas_llm._run import collected
+        from pandas_llm._run import joined
 
         try:
-            with collected(self._notices):
+            with joined(self._joint):
                 yield
         except CostLimitError as error:
             # the verb ends with what is known: what is left is read from the cache
@@ -204,10 +227,10 @@ class _Course:
 
     def _warn(self) -> None:
         """Warn once about all questions that failed or have a remark."""
-        if not self._notices:
+        if not self._joint.notices:
             return
         usage, program = self._ledger.usage, self._program
-        words = [f"{program.name}: {self._notices[0]}"]
+        words = [f"{program.name}: {self._joint.notices[0]}"]
         if usage.failed:
             words.insert(
                 0,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pandas_llm import images
+from pandas_llm import attachments
 from pandas_llm._engine import offline_client, resolve_endpoints
 from pandas_llm._run import ALONE, TaskRun, blocking, missing_rows, recall, shared_spec
 from pandas_llm.errors import InvalidValueError, LLMError, RowError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pandas_llm._run import Task
     from pandas_llm.types import Reply
 
-PARTS = ("system", "images", "turns", "prompt")
+PARTS = ("system", "images", "files", "turns", "prompt")
 """What a request is made of, in the order shown."""
 
 
@@ -33,6 +33,7 @@ class Kept:
     """None where it cannot be known."""
     system: str | None = None
     images: str = ""
+    files: str = ""
     turns: str = ""
     """The row's own examples and earlier turns."""
     unsent: str = ""
@@ -75,9 +76,10 @@ class Asked:
                 rows[at].unsent = "not sent: a cell that the template names is NA"
             else:
                 rows[at].prompt, rows[at].system = request.prompt, request.system
-                rows[at].images = images.described(request.images)
+                rows[at].images = attachments.described(request.images)
+                rows[at].files = attachments.described(request.files)
                 rows[at].turns = as_text(request.before)
-                rows[at].pictures = images.small(request.images)
+                rows[at].pictures = attachments.small(request.images)
                 cells = run.source.frame.iloc[at].tolist()
                 rows[at].cells = tuple(one for one in cells if isinstance(one, str))
         try:

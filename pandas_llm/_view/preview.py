@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import orjson
 import pandas as pd
 
-from pandas_llm import images
+from pandas_llm import attachments
 from pandas_llm._engine import offline_client
 from pandas_llm._replies import Words, word_requests
 from pandas_llm._run import TaskRun, shared_spec, text_table
 from pandas_llm._view.asked import PARTS
 from pandas_llm._view.cards import Card, as_html, as_text
-from pandas_llm.errors import RowError, TurnsError
+from pandas_llm.errors import RowError
 from pandas_llm.turns import as_text as said
 from pandas_llm.types import HTTPRequest, Spec
 
@@ -56,27 +56,30 @@ class Preview(pd.DataFrame):
 
 
 _SHARED = "Every row"
+_PLACES = {"image": "images", "file": "files"}
+"""Where an error of a row is shown; one of turns in their place."""
 _OF_JSON = ("headers", "body")
 
 
 def preview_prompts(task: Task, data: Any, rows: int) -> pd.DataFrame:
-    """Return the prompts; the system messages, images and turns if there are any."""
+    """Return the prompts; system messages, images, files and turns if there are any."""
     run = TaskRun(task, data, dry=True)
     first = _first(run, Spec(""), rows)
     columns: dict[str, list[Any]] = {name: [] for name in PARTS}
     pictures: list[tuple[str, ...]] = []
     for _, one in first:
+        shown: dict[str, str | None]
         if isinstance(one, RowError):
-            broken = f"<{one}>"
-            told = (None, broken) if isinstance(one, TurnsError) else (broken, None)
-            shown: tuple[str | None, ...] = (None, *told, None)
+            shown = {_PLACES.get(one.kind, "turns"): f"<{one}>"}
             pictures.append(())
         else:
-            pictured = images.described(one.images) or None
-            shown = (one.system, pictured, said(one.before) or None, one.prompt)
-            pictures.append(images.small(one.images))
-        for values, value in zip(columns.values(), shown, strict=True):
-            values.append(value)
+            shown = {"system": one.system, "prompt": one.prompt}
+            shown["images"] = attachments.described(one.images) or None
+            shown["files"] = attachments.described(one.files) or None
+            shown["turns"] = said(one.before) or None
+            pictures.append(attachments.small(one.images))
+        for name, values in columns.items():
+            values.append(shown.get(name))
     for name in PARTS[:-1]:
         if all(value is None for value in columns[name]):
             del columns[name]
@@ -166,12 +169,12 @@ def _legible(text: str) -> str:
 
 
 def _as_sent(client: Client, request: Request | RowError) -> HTTPRequest:
-    """Write a request, with words in place of what its images hold."""
+    """Write a request, with words in place of what its images and files hold."""
     if isinstance(request, RowError):
         return HTTPRequest("", {}, f"<{request}>".encode())
     if client.spec.odds in ("words", "codes"):
         request = word_requests(request)[0]
-    return client.as_sent(images.masked(request))
+    return client.as_sent(attachments.masked(request))
 
 
 def _first(run: TaskRun, spec: Spec, rows: int) -> list[tuple[int, Request | RowError]]:

@@ -150,7 +150,8 @@ class BatchJob:
         offline = replace(
             settings, replay=True, batch=False, max_cost=None, fallback=()
         )
-        return TaskRun(replace(self._task, settings=offline), data, bar=self._bar())
+        task = replace(self._task, settings=offline)
+        return TaskRun(task, data, bar=self._bar(), step=" result")
 
     async def _finish(self, run: TaskRun, *, wait: bool) -> None:
         pause = _SOON

@@ -56,7 +56,7 @@ async def _take(upload: Upload, book: Book, part: Part, snapshot: Snapshot) -> N
     part.word = visible(snapshot.word)
     part.reason = snapshot.reason and visible(snapshot.reason)
     part.done, part.failed = snapshot.done, snapshot.failed
-    if snapshot.full:
+    if snapshot.full and part.file:
         book.full(part, snapshot.reason or "")
     elif snapshot.state == "ended":
         keys = {key.hex() for key in book.rows(part)}
@@ -91,8 +91,9 @@ async def cancel(task: Task, book: Book) -> None:
     """End the batches of a job; those that wait are never sent."""
     async with Upload.opened(task, book.path) as upload:
         for part in book.state.live:
-            response = await upload.send(upload.batches.cancel(part.id))
-            part.word = visible(upload.batches.read(response.body).word)
+            await upload.send(upload.batches.cancel(part.id))
+            now = await upload.look(upload.batches.poll(part.id), upload.batches.read)
+            part.word = visible(now.word)
         for part in book.state.waiting:
             part.waiting, part.ended, part.word = False, True, "never sent"
         book.state.unsent = 0

@@ -9,15 +9,16 @@ from contextlib import suppress
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
+from pandas_llm import attachments
 from pandas_llm._pacing import estimate_tokens
 from pandas_llm.batch.recovery import confirm, settle
 from pandas_llm.batch.state import Part
 from pandas_llm.batch.upload import QueueFullError
 from pandas_llm.errors import (
+    AttachmentError,
     BadRequestError,
     ConfigurationError,
     CostLimitError,
-    ImageError,
     LLMError,
     MaybeCreatedError,
     ModelNotFoundError,
@@ -53,12 +54,13 @@ async def send_all(upload: Upload, todo: Sequence[Item], book: Book) -> None:
         name = item.key.hex()
         try:
             body = (await upload.built(item.request, n))[0]
-        except ImageError as error:
+        except AttachmentError as error:
             book.state.reasons[name] = f"{error.kind}: {error}"
             book.state.unsent -= 1
             continue
         line = upload.batches.line(name, body)
         weight = estimate_tokens(f"{item.request.system or ''}{item.request.text}")
+        weight += attachments.weight(item.request, upload.client.provider)
         full = len(lines) == upload.most_requests or tokens + weight > room
         if lines and (full or size + len(line) > upload.batches.most_bytes):
             await _begin(upload, lines, keys, book, tokens)
@@ -80,7 +82,8 @@ async def _begin(
 ) -> None:
     """Create one batch, noted first; an unclear answer is cleared up by the list."""
     name = f"{book.state.id}-{token_hex(8)}"
-    file = await upload.uploaded(lines)
+    ahead = sum(map(len, lines)) > upload.batches.inline or book.state.waiting
+    file = await upload.uploaded(lines) if ahead else ""
     part = Part("", len(lines), name=name, file=file, noted=time.time())
     part.tokens = round(tokens)
     part.waiting = bool(file and book.state.waiting)  # behind those that wait
@@ -116,6 +119,7 @@ async def _launch(
         book.notes.append(str(upload.unclear(part.requests, why)))
         raise
     except QueueFullError as error:
+        part.file = part.file or await upload.uploaded(lines)  # it has to wait there
         if not part.file:
             book.drop(part)
             raise
@@ -137,9 +141,10 @@ async def affords(upload: Upload, todo: Sequence[Item], budget: CostBudget) -> N
         raise ConfigurationError(msg)
     most = budget.spent
     for item in todo:
-        with suppress(ImageError):  # it is not sent, and told of when it would be
+        with suppress(AttachmentError):  # it is not sent, and told of when it would be
             body, surplus = await upload.built(item.request, spec.n)
-            most += prices.most(len(body) - surplus, allowed * n, batch=True)
+            size, sound = len(body) - surplus, attachments.has_sound(item.request)
+            most += prices.most(size, allowed * n, batch=True, sound=sound)
     if most > budget.limit:
         msg = f"the batch may cost ${most:.4g}, over max_cost={budget.limit:g}"
         raise CostLimitError(msg)

@@ -56,12 +56,11 @@ async def settle(
 
 async def _search(upload: Upload, part: Part, book: Book) -> Snapshot | None:
     """Read the list as far back as the batch can be."""
-    batches = upload.batches
     similar: list[Listed] = []
     after: str | None = None
     taken = book.taken()
     for _ in range(_PAGES):
-        page, now = await upload.page(batches.newest(after))
+        page, now = await upload.page(after)
         noted = part.noted + now - time.time()
         for one in page.batches:
             if one.batch.id in taken:
@@ -71,11 +70,10 @@ async def _search(upload: Upload, part: Part, book: Book) -> Snapshot | None:
             if _is_similar(one, part, noted, upload.task.settings.request_timeout):
                 similar.append(one)
         oldest = page.batches[-1] if page.batches else None
-        if oldest is None or not page.more:
+        created = oldest.created if oldest else None
+        if page.after is None or (created is not None and created < noted - _SKEW):
             break
-        if oldest.created is not None and oldest.created < noted - _SKEW:
-            break
-        after = oldest.batch.id
+        after = page.after
     else:
         raise ProviderError(f"the list of batches has over {_PAGES} newer pages")
     return await _told_apart(upload, part, similar, book)

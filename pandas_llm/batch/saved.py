@@ -89,7 +89,8 @@ def read(written: bytes, path: Path, keys: Any = None) -> Task:
             msg = f"its form is {job['version']!r}, not {_VERSION}"
             raise ValueError(msg)
         options.check(job["options"])
-        settings = Settings(**{**job["options"], "cache": path})
+        own = {"cache": path, "trace": options.resolve({}).trace}
+        settings = Settings(**{**job["options"], **own})
         shape, output = Shape(**job["shape"]), job["output"]
         template, verb = job["template"], job["verb"]
         if keys is None:
@@ -111,6 +112,7 @@ def _options(task: Task) -> dict[str, Any]:
     settings = without_secrets(task.settings)
     values = transferable(settings)
     del values["cache"]  # the file that this goes into
+    del values["trace"]  # of this process
     if task.embeds is not None:
         values["max_tokens"] = None  # no option of vectors
     # as they go into requests, or these would be others where the job is read

@@ -16,6 +16,7 @@ from pandas_llm.batch.state import Book, State, find, sole_sender
 from pandas_llm.batch.upload import Upload, all_items
 from pandas_llm.cache import location
 from pandas_llm.errors import ConfigurationError
+from pandas_llm.providers import connect, no_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,7 +39,7 @@ class Sending:
         self.tell: Callable[[str], None] = lambda _: None
         """Hears why it waits, if it does."""
         unbound = replace(task.settings, max_cost=None)
-        self.run = TaskRun(replace(task, settings=unbound), data)
+        self.run = TaskRun(replace(task, settings=unbound), data, step=" submit")
 
     async def send(self, job: str | None = None) -> Book:
         """Send what is neither kept nor under way; with `job` the rest of that job."""
@@ -148,10 +149,13 @@ def _path(settings: Settings) -> Path:
         if getattr(settings, name):
             msg = f"{name} does not go with batch=True"
             raise ConfigurationError(msg)
-    if resolve_endpoint(settings).base_url == SIMULATED:
+    endpoint = resolve_endpoint(settings)
+    if endpoint.base_url == SIMULATED:
         msg = (
             "the simulator of model='sim' lives for one run, a batch for longer: start "
             "a pandas_llm.simulator.Simulator and pass its base_url"
         )
         raise ConfigurationError(msg)
+    if getattr(connect(endpoint), "batches", None) is None:  # no model is started
+        raise no_batches(endpoint.base_url)
     return path

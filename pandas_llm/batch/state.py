@@ -38,8 +38,13 @@ CREATE TABLE IF NOT EXISTS pandas_llm_batch_rows (
     part TEXT PRIMARY KEY, job TEXT NOT NULL, keys BLOB NOT NULL
 )
 """
-_LIMIT = re.compile(r"Limit: ([\d,]+) enqueued tokens")
-"""What OpenAI says of a queue that is full."""
+_LIMIT = re.compile(r"(?:Limit:|configured limit of) ([\d,.]*\d)([KMB]?)\b")
+"""What OpenAI and Azure say of a queue that is full."""
+_LEAST_QUEUE = 250_000
+"""Tokens that a queue takes which tells no limit; Google's smallest has twice that."""
+_REFUSALS = 5
+"""Refusals of a batch, with none of its job under way, until it may be too large."""
+_UNITS = {"K": 1e3, "M": 1e6, "B": 1e9}
 _KEY = 16
 """Bytes of a request's key."""
 
@@ -172,7 +177,10 @@ class Book:
         """Hold a batch back, or give up one that the whole queue is too small for."""
         state = self.state
         if limit := _LIMIT.search(reason):
-            state.queue = int(limit[1].replace(",", ""))
+            number = float(limit[1].replace(",", ""))
+            state.queue = int(number * _UNITS.get(limit[2], 1))
+        elif self._too_large(part):  # nobody tells how much: half of it may fit
+            state.queue = part.tokens // 2
         if not 0 < state.queue < part.tokens:
             part.held()
             return
@@ -186,6 +194,11 @@ class Book:
             part.requests = 0
         part.ended, part.waiting = True, False
         self._write()
+
+    def _too_large(self, part: Part) -> bool:
+        """Whether the queue, of a size that is not told, may never take a batch."""
+        alone = not self.state.live and len(part.past) >= _REFUSALS
+        return alone and part.tokens > 2 * _LEAST_QUEUE
 
     def rows(self, part: Part) -> set[bytes]:
         """Return the keys of the requests of a batch that has not ended."""

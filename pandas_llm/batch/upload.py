@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import orjson
 
-from pandas_llm import images
+from pandas_llm import attachments
 from pandas_llm._engine import (
     Events,
     Feed,
@@ -37,7 +37,6 @@ from pandas_llm.errors import (
     ProviderError,
 )
 from pandas_llm.providers import (
-    QUEUE_FULL,
     batches_of,
     excerpt,
     read_reply,
@@ -66,6 +65,8 @@ _LOOKS = 3
 """Looks until an odd answer is believed."""
 _ODD = (AttributeError, LookupError, TypeError, ValueError)
 """Errors of reading an answer that does not come from a batch endpoint."""
+_FILE_PAUSE, _LONGEST_FILE = 1.0, 900.0
+"""Seconds between looks at a file that was sent, until it can be used."""
 _LARGEST_RESULTS = 1 << 30
 """The largest file of results that is read."""
 _LONGEST_VECTOR = 4096
@@ -123,10 +124,20 @@ class Upload:
             return ""
         answer = await self.send(upload)
         try:
+            await self._ready(answer)
             return self.batches.uploaded(answer.body)
         except _ODD as error:
             msg = f"the answer to the upload of a batch cannot be read: {error!r}"
             raise MalformedReplyError(msg) from error
+
+    async def _ready(self, answer: HTTPResponse) -> None:
+        """Wait until a file can be used; else the provider refuses the batch."""
+        until = time.monotonic() + _LONGEST_FILE
+        while place := self.batches.unready(answer.body):
+            if time.monotonic() > until:
+                break
+            await asyncio.sleep(_FILE_PAUSE)
+            answer = await self.get(place)
 
     async def create(self, request: HTTPRequest, requests: int) -> Snapshot:
         """Begin a batch of so many requests; the request for it never leaves twice."""
@@ -144,7 +155,7 @@ class Upload:
             if succeeded(response):
                 return response
             answer = self.client.provider.error(response)
-            if _refused(response) and answer.code == QUEUE_FULL:
+            if _refused(response) and self._is_full(answer):
                 raise QueueFullError(str(answer))
             if _refused(response):
                 raise answer
@@ -156,6 +167,11 @@ class Upload:
         except _ODD as error:
             why = MalformedReplyError(f"it cannot be read ({excerpt(made)})")
             raise self.unclear(requests, why) from error
+
+    def _is_full(self, answer: ProviderError) -> bool:
+        """Whether the account's queue has no room now; a day's quota is another."""
+        code = self.batches.queue_full
+        return code is not None and answer.code == code and not answer.fatal
 
     def unclear(self, requests: int, error: ProviderError) -> MaybeCreatedError:
         """Return the error of a batch that may exist or not."""
@@ -201,31 +217,27 @@ class Upload:
                 raise MalformedReplyError("a file of results is empty")
             return results
 
-        return await self.look(url, read, _LARGEST_RESULTS)
+        return await self.look(url, read)
 
-    async def page(self, url: str) -> tuple[Page, float]:
+    async def page(self, after: str | None) -> tuple[Page, float]:
         """Fetch a part of the list of batches, and the vendor's time."""
         now = time.time()
 
         def read(answer: HTTPResponse) -> Page:
             nonlocal now
             now = moment(answer.headers.get("Date"))
-            return self.batches.listed(answer.body)
+            return self.batches.listed(answer.body, after)
 
-        return await self._looked(url, read), now
+        return await self._looked(self.batches.newest(after), read), now
 
-    async def look(
-        self, url: str, read: Callable[[bytes], T], most: int = 1 << 24
-    ) -> T:
+    async def look(self, url: str, read: Callable[[bytes], T]) -> T:
         """Ask by GET and read the answer; one odd answer is not believed."""
-        return await self._looked(url, lambda answer: read(answer.body), most)
+        return await self._looked(url, lambda answer: read(answer.body))
 
-    async def _looked(
-        self, url: str, read: Callable[[HTTPResponse], T], most: int = 1 << 24
-    ) -> T:
+    async def _looked(self, url: str, read: Callable[[HTTPResponse], T]) -> T:
         for looks in count(1):
             try:
-                answer = await self.get(url, most)
+                answer = await self.get(url)
                 try:
                     return read(answer)
                 except _ODD as error:
@@ -237,9 +249,9 @@ class Upload:
             await asyncio.sleep(backoff(looks))
         raise AssertionError  # count() has no end
 
-    async def get(self, url: str, most: int = 1 << 24) -> HTTPResponse:
-        """Ask by GET."""
-        request = self.sample._replace(url=url, body=b"")
+    async def get(self, url: str) -> HTTPResponse:
+        """Ask by GET; wherever results are, they are long."""
+        request, most = self.sample._replace(url=url, body=b""), _LARGEST_RESULTS
         return await self._exchange(lambda: self.client.transport.get(request, most))
 
     async def _exchange(
@@ -258,7 +270,7 @@ class Upload:
         """Send a few rows the ordinary way: a refused option fails all of a batch."""
         events = Events(state.counters, budget)
         for _ in range(_PROBES):
-            if not todo or self.client.proven:
+            if not todo or self.client.proven or self.batches.apart:
                 break
             item, *todo = todo
             outcome = await self.client.complete(item.request, events)
@@ -267,15 +279,16 @@ class Upload:
         return todo
 
     async def built(self, request: Request, n: int) -> tuple[bytes, int]:
-        """Write a body; return it and the bytes of images above their tokens."""
+        """Write a body; return it and the bytes of files above their tokens."""
         if self._by_words and self.client.negotiation.capabilities.logprobs:
             (request,) = word_requests(request)  # several are refused
-        if request.images:
+        provider = self.client.provider
+        if request.attachments:
             name = self.client.endpoint.provider
-            request = await images.load(request, self.client.provider.images, name)
+            request = await attachments.load(request, provider, name)
         capabilities = self.client.negotiation.capabilities
-        body = self.client.provider.build(request, capabilities, n).body
-        return body, images.surplus(request)
+        body = provider.build(request, capabilities, n).body
+        return body, attachments.surplus(request)
 
     @property
     def _by_words(self) -> bool:
@@ -309,6 +322,8 @@ class Upload:
     def _read(self, response: HTTPResponse, state: State) -> Reply:
         """Read an answer; what it has used is counted even if it is no reply."""
         try:
+            asked = Request(self.client.spec, "")
+            response = response._replace(asked=asked)
             reply = read_reply(self.client.provider, response)
         except ProviderError:
             if (used := self.client.provider.spent(response)) != Used():

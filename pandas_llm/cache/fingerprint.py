@@ -53,9 +53,9 @@ class Fingerprint:
             digest.update(b"%d:" % len(system) + system)
         if request.sample:
             digest.update(b"#%d" % request.sample)
-        if request.images:
-            images = b"".join(image.digest for image in request.images)
-            digest.update(b"!%d:" % len(images) + images)
+        if request.attachments:
+            attached = b"".join(one.digest for one in request.attachments)
+            digest.update(b"!%d:" % len(attached) + attached)
         for role, text in request.before:
             said = text.encode()
             digest.update(b"@%b%d:%b" % (role.encode(), len(said), said))

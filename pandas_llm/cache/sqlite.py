@@ -254,13 +254,19 @@ def _rows(puts: Iterable[tuple[bytes, Reply]], stamp: int) -> Iterator[Row]:
 
 def _dump(reply: Reply) -> bytes:
     choices, tokens, *rest = reply
-    texts = [
-        choice[:3] if choice.odds is None else (*choice[:3], None, tuple(choice.odds))
-        for choice in choices
-    ]
+    texts = [_fields(choice) for choice in choices]
     text = orjson.dumps((texts, tokens and tuple(tokens), *rest))
     vector = choices[0].vector if choices else None
     return text if vector is None else b"%b\0%b" % (text, vector)
+
+
+def _fields(choice: Choice) -> tuple[Any, ...]:
+    """Return a choice without what it does not have, so that it stays short."""
+    if choice.odds is None and choice.raw is None:
+        return choice[:3]
+    odds = choice.odds and tuple(choice.odds)
+    kept = (*choice[:3], None, odds, choice.raw)
+    return kept if choice.raw is not None else kept[:-1]
 
 
 def _load(text: bytes) -> Reply:

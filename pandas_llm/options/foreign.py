@@ -59,6 +59,7 @@ _PARAMETERS: Mapping[str, tuple[str, ...]] = _named(
         "session": "client http_client",
         "fallback": "fallbacks fallback_models",
         "images": "image image_column image_col",
+        "files": "file file_column document documents pdf pdfs attachments audio",
         "errors": "on_error raise_errors on_failure",
         "values": "variables context template_values params",
         "name": "output_column output_col suffix new_column result_column",

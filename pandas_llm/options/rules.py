@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -80,6 +81,12 @@ def _is_headers(value: Any) -> bool:
     )
 
 
+def _is_function(value: Any) -> bool:
+    """Return whether a value can be called without being awaited."""
+    called = (value, getattr(value, "__call__", None))  # noqa: B004 - its own method
+    return callable(value) and not any(map(inspect.iscoroutinefunction, called))
+
+
 def _is_pair(value: Any) -> bool:
     return isinstance(value, Sequence) and len(value) == 2  # noqa: PLR2004
 
@@ -142,8 +149,11 @@ TEXT_OR_TEXTS = Rule(
     _plain,
 )
 FLAG = one_of(*_BOOLEANS)
+FLAG_OR_RAW = one_of(*_BOOLEANS, "raw")
+FLAG_OR_CONTENT = one_of(*_BOOLEANS, "content")
 COUNT, COUNT_OR_ZERO = whole(1), whole(0)
 NUMBER = Rule("a number of at least 0", lambda v: _is_number(v) and v >= 0)
+PART = Rule("a number of at least 0 and below 1", lambda v: NUMBER.holds(v) and v < 1)
 POSITIVE = Rule("a number above 0", lambda v: _is_number(v) and v > 0)
 SECONDS = Rule("a number above 0 (seconds) or a Timedelta", _is_seconds, _seconds)
 SESSION = Rule("an aiohttp.ClientSession", lambda value: hasattr(value, "post"))
@@ -179,8 +189,8 @@ CERTIFICATE = Rule(
     "a path or a (certificate, key) pair of paths",
     lambda v: _is_path(v) or (_is_pair(v) and all(map(_is_path, v))),
 )
-FUNCTION = Rule("a function", callable)
+FUNCTION = Rule("a function (not async)", _is_function)
 BAR = Rule(
-    "True, False, None or a function",
-    lambda v: v is None or FLAG.holds(v) or callable(v),
+    "True, False, None or a function (not async)",
+    lambda v: v is None or FLAG.holds(v) or _is_function(v),
 )

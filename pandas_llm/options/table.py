@@ -142,6 +142,14 @@ class Options(TypedDict, total=False):
             rules.POSITIVE,
         ),
     ]
+    headroom: Annotated[
+        float,
+        Option(
+            "The part of the account's known limits to leave to others.",
+            rules.PART,
+            0.0,
+        ),
+    ]
     request_timeout: Annotated[
         float | timedelta, Option("Seconds for one request.", rules.SECONDS, 600.0)
     ]
@@ -244,6 +252,14 @@ class Options(TypedDict, total=False):
             rules.TEXT_OR_TEXTS,
         ),
     ]
+    files: Annotated[
+        str | Sequence[str] | None,
+        Option(
+            "The column with each row's files, or several: paths, bytes or URLs of "
+            "PDF, text or audio.",
+            rules.TEXT_OR_TEXTS,
+        ),
+    ]
     na_action: Annotated[
         Literal["ignore"] | None,
         Option(
@@ -271,10 +287,19 @@ class Options(TypedDict, total=False):
         ),
     ]
     details: Annotated[
-        bool,
+        bool | Literal["raw"],
         Option(
-            "Add columns ``llm_*`` with text, tokens, seconds, attempts of each row.",
-            rules.FLAG,
+            "Add columns ``llm_*`` with text, tokens, seconds, attempts of each row; "
+            '"raw": what else stands in its reply too, as JSON.',
+            rules.FLAG_OR_RAW,
+            default=False,
+        ),
+    ]
+    trace: Annotated[
+        bool | Literal["content"],
+        Option(
+            'Spans and metrics by OpenTelemetry; with all texts by "content".',
+            rules.FLAG_OR_CONTENT,
             default=False,
         ),
     ]
@@ -350,6 +375,7 @@ class Settings:
     concurrency: int | Literal["auto"]
     requests_per_minute: float | None
     tokens_per_minute: float | None
+    headroom: float
     request_timeout: float
     deadline: float | None
     max_retries: int
@@ -367,10 +393,12 @@ class Settings:
     fallback: Sequence[str]
     values: Mapping[str, Any] | None
     images: str | Sequence[str] | None
+    files: str | Sequence[str] | None
     na_action: Literal["ignore"] | None
     progress: bool | Callable[[Progress], None] | None
     on_row: Callable[[int, Any, list[dict[str, Any]], str | None], None] | None
-    details: bool
+    details: bool | Literal["raw"]
+    trace: bool | Literal["content"]
     loop: Loop
     session: "aiohttp.ClientSession | None"
     ca: str | PathLike[str] | None
@@ -384,6 +412,11 @@ class Settings:
         for name, option in OPTIONS.items():
             value = option.plain(values.get(name, option.default))
             object.__setattr__(self, name, value)
+
+    @property
+    def attaches(self) -> bool:
+        """Whether rows have images or files."""
+        return bool(self.images or self.files)
 
     def __repr__(self) -> str:
         """Show what differs from the defaults, without keys."""

@@ -10,13 +10,13 @@ people write before the slash, and a `Preset`.
 from __future__ import annotations
 
 from pandas_llm.providers.batches import (
-    QUEUE_FULL,
     Batches,
     Listed,
     Page,
     Result,
     Snapshot,
     batches_of,
+    no_batches,
 )
 from pandas_llm.providers.dialect import Bundling
 from pandas_llm.providers.embeddings import Embeddings
@@ -40,7 +40,6 @@ from pandas_llm.providers.registry import (
 )
 
 __all__ = [
-    "QUEUE_FULL",
     "Batches",
     "Bundling",
     "Embeddings",
@@ -58,6 +57,7 @@ __all__ = [
     "models_of",
     "models_url",
     "nearest",
+    "no_batches",
     "not_openais",
     "preset",
     "presets",

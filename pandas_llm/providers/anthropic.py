@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
+from pandas_llm.attachments import text_of
 from pandas_llm.providers import bodies, failures, streams
-from pandas_llm.providers.batches import AnthropicBatches
+from pandas_llm.providers.anthropic_batches import AnthropicBatches
 from pandas_llm.providers.dialect import Dialect
 from pandas_llm.providers.headers import limit_names, quota
 from pandas_llm.providers.negotiation import merged
@@ -17,6 +18,7 @@ from pandas_llm.providers.registry import Preset
 from pandas_llm.types import (
     Capabilities,
     Choice,
+    FileLimits,
     ImageLimits,
     Quotas,
     Reply,
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pandas_llm.providers.dialect import Body, Schema, Turns
-    from pandas_llm.types import Endpoint, HTTPResponse, Image, Spec
+    from pandas_llm.types import Attachment, Endpoint, HTTPResponse, Image, Spec
 
 _VERSION = "2023-06-01"
 """Sends sampling options where the model does; the next one refuses them all."""
@@ -38,6 +40,8 @@ _MAX_TOKENS = 8192
 _LONG = 2000
 """Letters of what all rows share that are worth a cache entry: the models keep
 nothing below 512 to 4,096 tokens, and say nothing about it."""
+_TOLD = ("id", "type", "role", "model", "usage", "stop_reason")
+"""Fields that tell nothing about an answer, or what other columns tell."""
 _APART = (("", "cache_read_input_tokens"), ("output_tokens_details", "thinking_tokens"))
 _REQUESTS, _INPUT, _OUTPUT, _SCARCER = (
     limit_names(f"anthropic-ratelimit-{unit}-{{}}")
@@ -52,6 +56,15 @@ class Anthropic(Dialect):
     capabilities = Capabilities(n=False)
     images = ImageLimits(5 * 2**20 // 4 * 3, 30 * 2**20 // 4 * 3)
     """5 MB of base64 an image ("image exceeds 5 MB maximum"), 32 MB a request."""
+    files = FileLimits(
+        30 * 2**20 // 4 * 3,
+        30 * 2**20 // 4 * 3,
+        ("application/pdf", "text/plain"),
+        fetches=True,
+        page=3500,
+    )
+    """32 MB a request, no audio; of a page 1,500 to 3,000 tokens are its text and some
+    1,300 its picture (its page on PDF support)."""
     modes = ("json_schema", "prompt")
     batches = AnthropicBatches
     key_header = "x-api-key"
@@ -121,6 +134,17 @@ class Anthropic(Dialect):
             source = {"type": "base64", **media}
         return {"type": "image", "source": source}
 
+    def file(self, file: Attachment) -> dict[str, Any]:
+        """Return a document: by its address, as base64, or a text as it is."""
+        source = {"type": "url", "url": file.source}
+        if file.media_type == "text/plain":
+            media = {"media_type": file.media_type, "data": text_of(file)}
+            source = {"type": "text", **media}
+        elif file.media_type:
+            media = {"media_type": file.media_type, "data": file.data}
+            source = {"type": "base64", **media}
+        return {"type": "document", "source": source}
+
     def _same(self, system: str) -> bool:
         """Return whether all rows have had one system text; to write others costs."""
         if self._system is None:
@@ -149,7 +173,11 @@ class Anthropic(Dialect):
             refusal = details.get("explanation") or details.get("category") or text
         else:
             reason = bodies.finished(text, reason, response)
-        choice = Choice(text, reason, refusal)
+        raw = None
+        if bodies.asked_raw(response):
+            parts = {**data, "content": bodies.beside_texts(content)}
+            raw = bodies.beside(_TOLD, parts)
+        choice = Choice(text, reason, refusal, raw=raw)
         used = self.used(data)
         return Reply(
             (choice,),

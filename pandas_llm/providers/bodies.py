@@ -16,10 +16,12 @@ from pandas_llm.errors import OverloadedError, ProviderError, ServerError
 from pandas_llm.types import Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Container, Iterable, Mapping
 
     from pandas_llm.types import Choice, HTTPResponse
 
+TEXTS = ("text", "output_text")
+"""Types of the parts of a content that are its text."""
 _LONG = 19
 """Digits that may be beyond 64 bits."""
 _WORD = 40
@@ -110,6 +112,49 @@ def input_output(usage: Any) -> Tokens:
         (into, "cache_write_tokens"),
     )
     return tokens(usage, "input_tokens", "output_tokens", *apart)
+
+
+def asked_raw(response: HTTPResponse) -> bool:
+    """Return whether what stands beside an answer's text is wanted."""
+    return response.asked is not None and response.asked.spec.raw
+
+
+def beside(told: Container[str], *parts: Mapping[str, Any]) -> str | None:
+    """Write as JSON what an answer holds beside its text; `told` is left out."""
+    fields = {
+        name: value
+        for part in parts
+        for name, value in part.items()
+        if name not in told and value not in _EMPTY
+    }
+    try:
+        return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS).decode()
+    except TypeError:  # nested too deeply: the answer counts all the same
+        return None
+
+
+_EMPTY: tuple[Any, ...] = (None, "", [], {})
+_PLAIN = {"type", "text"}
+
+
+def beside_texts(parts: Any) -> list[Any]:
+    """Return the parts of a content that are more than text, such as with citations.
+
+    >>> text = {"type": "text", "text": "Yes."}
+    >>> beside_texts([text, {**text, "citations": [1]}, {"type": "thinking"}])
+    [{'type': 'text', 'text': 'Yes.', 'citations': [1]}, {'type': 'thinking'}]
+    """
+    if not isinstance(parts, list):
+        return []
+    return [part for part in parts if not _is_text(part)]
+
+
+def _is_text(part: Any) -> bool:
+    if not isinstance(part, dict):
+        return isinstance(part, str)
+    if part.get("type", "text") not in TEXTS:
+        return False
+    return {name for name, value in part.items() if value not in _EMPTY} <= _PLAIN
 
 
 def finished(text: str, reason: Any, response: HTTPResponse) -> str | None:

@@ -12,23 +12,29 @@ from pandas_llm.providers.bodies import amount
 from pandas_llm.providers.dialect import Bundling, Vectors
 from pandas_llm.providers.headers import limit_names
 from pandas_llm.providers.openai import OpenAI
+from pandas_llm.providers.openai_batches import AzureBatches, MistralBatches
 from pandas_llm.providers.registry import Preset
-from pandas_llm.types import Capabilities, ImageLimits, Tokens, Used
+from pandas_llm.types import Capabilities, FileLimits, ImageLimits, Tokens, Used
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pandas_llm.providers.batches import Batches
     from pandas_llm.providers.dialect import Body, Schema
     from pandas_llm.types import Endpoint, Spec
 
 _DAY = 86_400.0
+_AUDIO = FileLimits(50_000_000, 50_000_000, ("audio/wav", "audio/mp3"))
+"""Of servers here, as far as they say."""
 
 
 class Server(OpenAI):
     """A server that knows the older field for the longest answer, without tiers."""
 
     capabilities = Capabilities(max_tokens="max_tokens")
-    batches = None
+    batches: ClassVar[type[Batches] | None] = None
+    files: FileLimits | None = None
+    """Of servers that take some it is said; others may drop them without a word."""
     tiers: ClassVar[Mapping[str, str]] = {}
 
 
@@ -36,6 +42,30 @@ class OlderLimit(Server):
     """A server with tiers that knows the older field, as llama.cpp and OpenRouter."""
 
     tiers = OpenAI.tiers
+
+
+class VLLM(OpenAI):
+    """vLLM, which takes audio where the model does."""
+
+    files = _AUDIO
+
+
+class LlamaCpp(OlderLimit):
+    """llama.cpp, which takes audio where the model does (its server's page)."""
+
+    files = _AUDIO
+
+
+class OpenRouter(OlderLimit):
+    """OpenRouter, which fetches PDFs too, and reads them for models that cannot."""
+
+    files = FileLimits(
+        50_000_000,
+        50_000_000,
+        ("application/pdf", "audio/wav", "audio/mp3"),
+        fetches=True,
+    )
+    """An address stands in place of the content; sizes are those of its upstreams."""
 
 
 class File(OlderLimit):
@@ -125,6 +155,7 @@ class DeepSeek(Server):
 class Mistral(Server):
     """Mistral answers 422 to fields that it does not know."""
 
+    batches = MistralBatches
     names: ClassVar[Mapping[str, str]] = {
         "seed": "random_seed",
         "dimensions": "output_dimension",
@@ -136,6 +167,7 @@ class XAI(OpenAI):
 
     images = ImageLimits(20 * 2**20, 50_000_000, ("image/png", "image/jpeg"))
     batches = None
+    files = None
 
 
 class Azure(OpenAI):
@@ -145,7 +177,7 @@ class Azure(OpenAI):
     model, or the classic ``…/openai/deployments/NAME?api-version=…``.
     """
 
-    batches = None
+    batches = AzureBatches
     key_header = "api-key"
 
     def url(self, endpoint: Endpoint) -> str:
@@ -168,10 +200,10 @@ def _completed(endpoint: Endpoint, last: str) -> str:
 
 _SERVERS: Mapping[str, tuple[type[OpenAI], str]] = {
     "ollama": (Ollama, "http://localhost:11434/v1"),
-    "vllm": (OpenAI, "http://localhost:8000/v1"),
-    "llamacpp": (OlderLimit, "http://localhost:8080/v1"),
+    "vllm": (VLLM, "http://localhost:8000/v1"),
+    "llamacpp": (LlamaCpp, "http://localhost:8080/v1"),
     "lmstudio": (OneChoice, "http://localhost:1234/v1"),
-    "openrouter": (OlderLimit, "https://openrouter.ai/api/v1"),
+    "openrouter": (OpenRouter, "https://openrouter.ai/api/v1"),
     "groq": (Groq, "https://api.groq.com/openai/v1"),
     "together": (Together, "https://api.together.ai/v1"),
     "deepseek": (DeepSeek, "https://api.deepseek.com"),

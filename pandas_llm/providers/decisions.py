@@ -34,6 +34,8 @@ if TYPE_CHECKING:
         Request,
     )
 
+_TOLD = ("id", "object", "created", "created_at", "model", "usage")
+"""Fields that tell nothing about an answer, or what other columns tell."""
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _Pairs = tuple[tuple[str, float], ...]
 
@@ -82,7 +84,8 @@ class Decisions(Dialect):
             for question, answer in zip(asked, answers, strict=True)
         }
         odds = Odds("decisions", answers)
-        choice = Choice(orjson.dumps(values).decode(), "stop", odds=odds)
+        raw = bodies.beside(_TOLD, data) if bodies.asked_raw(response) else None
+        choice = Choice(orjson.dumps(values).decode(), "stop", odds=odds, raw=raw)
         tokens, cost, tier = self.used(data)
         model = data.get("model")
         id_ = response.headers.get("x-request-id")

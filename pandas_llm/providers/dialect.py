@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from pandas_llm.errors import ProviderError
     from pandas_llm.providers.batches import Batches
     from pandas_llm.types import (
+        Attachment,
         Endpoint,
+        FileLimits,
         HTTPResponse,
         Image,
         ImageLimits,
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     )
 
     Turns = Sequence[tuple[str, Any]]
-    """Role and text of each; in place of the text the parts, where there are images."""
+    """Role and text of each; in its place the parts, where anything is attached."""
     Body = dict[str, Any]
     Schema = Mapping[str, Any] | None
     _Common = tuple[dict[str, Any], str, Turns]
@@ -60,6 +62,8 @@ class Dialect:
     """What to try first."""
     images: ImageLimits | None = None
     """What images it takes; None for none."""
+    files: FileLimits | None = None
+    """What files it takes; None for none."""
     decides = False
     """Whether it answers closed questions, and nothing else."""
     logprobs = False
@@ -120,8 +124,12 @@ class Dialect:
         """Return the part of a turn that holds an image."""
         raise NotImplementedError
 
+    def file(self, file: Attachment) -> dict[str, Any]:
+        """Return the part of a turn that holds a file."""
+        raise NotImplementedError
+
     def words(self, text: str) -> dict[str, Any]:
-        """Return the part of a turn that holds its text, where there are images too."""
+        """Return the part of a turn that holds its text, where more is attached."""
         return {"type": "text", "text": text}
 
     def usage(self, data: Any) -> Used:
@@ -173,9 +181,9 @@ class Dialect:
         self, request: Request, capabilities: Capabilities, n: int
     ) -> HTTPRequest:
         """Write the request's body; raise `EncodingError` for a lone surrogate."""
-        spec, prompt, system, followup, sample, images, *_ = request
+        spec, prompt, system, followup, sample, attached, *_ = request
         try:
-            if followup or sample or images or request.before:
+            if followup or sample or attached or request.before:
                 body = orjson.dumps(self._fields(request, capabilities, n))
             else:
                 # rows differ in their prompt only: the rest is written once
@@ -205,9 +213,10 @@ class Dialect:
         shared, note, examples = self._known[key]
         system = "\n\n".join(filter(None, (request.system, note)))
         content: Any = request.prompt
-        if request.images:
+        if request.attachments:
             # before the text, as Anthropic and Google advise; empty texts are refused
             content = [self.picture(image) for image in request.images]
+            content += [self.file(file) for file in request.files]
             content += [self.words(request.prompt)] * bool(request.prompt)
         turns: Turns = (*request.before, ("user", content), *request.followup)
         if request.before and not capabilities.repeats:

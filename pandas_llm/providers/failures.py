@@ -348,4 +348,5 @@ def _complaints(detail: list[Any]) -> str | None:
 
 
 def _request_id(response: HTTPResponse) -> str | None:
-    return response.headers.get("x-request-id") or response.headers.get("request-id")
+    names = ("x-request-id", "request-id", "x-amzn-requestid")
+    return next(filter(None, map(response.headers.get, names)), None)

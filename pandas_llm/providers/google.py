@@ -13,19 +13,33 @@ from urllib.parse import quote, urlsplit
 from pandas_llm.errors import PromptFilteredError
 from pandas_llm.providers import bodies, failures, streams
 from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
+from pandas_llm.providers.google_batches import GoogleBatches
 from pandas_llm.providers.negotiation import merged
 from pandas_llm.providers.registry import Preset
-from pandas_llm.types import Capabilities, Choice, ImageLimits, Reply, Tokens, Used
+from pandas_llm.types import (
+    Capabilities,
+    Choice,
+    FileLimits,
+    ImageLimits,
+    Reply,
+    Tokens,
+    Used,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pandas_llm.errors import ProviderError
     from pandas_llm.providers.dialect import Body, Schema, Turns
-    from pandas_llm.types import Endpoint, HTTPResponse, Image, Spec
+    from pandas_llm.types import Attachment, Endpoint, HTTPResponse, Image, Spec
 
 _VERSION = re.compile(r"/v\d\w*(/|$)")
 _APART = (("", "cachedContentTokenCount"), ("", "thoughtsTokenCount"))
+_TOLD = {
+    *("candidates", "usageMetadata", "modelVersion", "responseId", "createTime"),
+    *("content", "finishReason", "index", "tokenCount"),
+}
+"""Fields that tell nothing about an answer, or what other columns tell."""
 _ROLES = {"assistant": "model"}
 
 
@@ -36,10 +50,21 @@ class Google(Dialect):
         70_000_000, 70_000_000, ("image/png", "image/jpeg", "image/webp")
     )
     """100 MB a request; Gemini 2 refuses a GIF."""
+    files = FileLimits(
+        50_000_000,
+        70_000_000,
+        ("application/pdf", "text/plain", "audio/wav", "audio/mp3"),
+        fetches=True,
+        page=560,
+        second=32,
+    )
+    """50 MB a PDF (its page on ways to give files). A page is 258 tokens (its page on
+    documents), 560 for Gemini 3 (media resolution); a second of audio 32 (audio)."""
     capabilities = Capabilities(repeats=False)
     """Gemini has refused two turns of one role in a row."""
     ending = b'""}]}]}'
     embeds = Bundling(100)
+    batches = GoogleBatches
     key_header = "x-goog-api-key"
     names: ClassVar[Mapping[str, str]] = {
         "top_p": "topP",
@@ -109,12 +134,15 @@ class Google(Dialect):
         return {**shared, **first, "contents": contents}
 
     def picture(self, image: Image) -> dict[str, Any]:
-        """Return an image in base64, or its address and its type by the name."""
+        """Return an image or a file in base64, or its address and its type by name."""
         if image.data:
             return {"inlineData": {"mimeType": image.media_type, "data": image.data}}
         media_type = guess_type(urlsplit(image.url).path)[0]
         type_ = {"mimeType": media_type} if media_type else {}
         return {"fileData": {"fileUri": image.url, **type_}}
+
+    def file(self, file: Attachment) -> dict[str, Any]:
+        return self.picture(file)
 
     def words(self, text: str) -> dict[str, Any]:
         return {"text": text}
@@ -144,7 +172,7 @@ class Google(Dialect):
         if not candidates:
             raise _without(data, response)
         return Reply(
-            bodies.choices(candidates, lambda one: _choice(one, response)),
+            bodies.choices(candidates, lambda one: _choice(one, response, data)),
             self.used(data).tokens,
             data.get("modelVersion"),
             data.get("responseId"),
@@ -171,22 +199,33 @@ def _without(data: Body, response: HTTPResponse) -> ProviderError:
     return failures.lacks("candidates", response)
 
 
-def _choice(candidate: dict[str, Any], response: HTTPResponse) -> Choice:
+def _choice(candidate: dict[str, Any], response: HTTPResponse, whole: Body) -> Choice:
     """Read one candidate; its content may lack, or have no parts."""
     parts = (candidate.get("content") or {}).get("parts") or ()
     text = "".join(p.get("text") or "" for p in parts if not p.get("thought"))
-    reason = candidate.get("finishReason")
+    reason, raw = candidate.get("finishReason"), None
+    if bodies.asked_raw(response):
+        others = {"parts": bodies.beside_texts(parts)}
+        raw = bodies.beside(_TOLD, whole, candidate, others)
     if not text.strip() and any("functionCall" in part for part in parts):
-        return Choice(text, "tool_calls")
-    return Choice(text, bodies.finished(text, reason, response))
+        return Choice(text, "tool_calls", raw=raw)
+    return Choice(text, bodies.finished(text, reason, response), raw=raw)
 
 
 def _tokens(usage: Any) -> Tokens:
     """Add up the output: the thinking is not among the candidates' tokens."""
     counted = bodies.tokens(usage, "promptTokenCount", "candidatesTokenCount", *_APART)
     tools = bodies.amount(usage.get("toolUsePromptTokenCount")) or 0
+    details = usage.get("promptTokensDetails")
+    heard = sum(
+        bodies.amount(part.get("tokenCount")) or 0
+        for part in (details if isinstance(details, list) else ())
+        if isinstance(part, dict) and part.get("modality") == "AUDIO"
+    )
     return counted._replace(
-        input=counted.input + tools, output=counted.output + counted.reasoning
+        input=counted.input + tools,
+        output=counted.output + counted.reasoning,
+        audio=heard,
     )
 
 

@@ -24,6 +24,12 @@ _FAMILIES: Mapping[str, str] = {
     ),
 }
 """How names begin, and the provider that has them."""
+_BEDROCK = (
+    r"(arn:aws[\w-]*:bedrock:|((us|eu|apac|jp|au|ca|global|us-gov)\.)?(amazon|anthropic"
+    r"|meta|mistral|cohere|ai21|deepseek|qwen|openai|writer|stability|moonshot|nvidia)"
+    r"\.[a-z])"
+)
+"""Names that Bedrock has for models."""
 _OPEN = r"(llama|qwen|gemma|phi|mistral|mixtral|deepseek|gpt-oss|smollm)[\w.]*(:|-|$)"
 """Models with open weights: many servers have them."""
 _SAME: Mapping[str, str] = {
@@ -37,10 +43,10 @@ _SAME: Mapping[str, str] = {
     **dict.fromkeys(("lm_studio", "lm-studio"), "lmstudio"),
     **dict.fromkeys(("mistralai",), "mistral"),
     **dict.fromkeys(("x-ai",), "xai"),
+    **dict.fromkeys(("bedrock", "bedrock_converse", "aws"), "bedrock"),
 }
 """Other tools' names of our providers."""
 _COMPATIBLE: Mapping[str, str] = {
-    "bedrock": "https://bedrock-runtime.REGION.amazonaws.com/openai/v1",
     "cohere": "https://api.cohere.ai/compatibility/v1",
     "perplexity": "https://api.perplexity.ai",
     "huggingface": "https://router.huggingface.co/v1",
@@ -67,10 +73,10 @@ def not_openais(model: str, known: Collection[str]) -> str | None:
     >>> not_openais("gpt-5-mini", ["anthropic"])
     """
     prefix, slash, rest = model.partition("/")
+    if re.match(_BEDROCK, model):
+        prefix, slash, rest = "bedrock", "/", model
     if prefix in _SAME and slash:
         return f"write model='{_SAME[prefix]}/{rest}'"
-    if re.match(r"((us|eu|apac)\.)?(amazon|anthropic|meta)\.", model):
-        prefix, slash, rest = "bedrock", "/", model
     if prefix in _COMPATIBLE and slash:
         address = _COMPATIBLE[prefix]
         return (

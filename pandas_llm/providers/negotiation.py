@@ -26,7 +26,7 @@ MODES: tuple[SchemaMode, ...] = ("json_schema", "json_object", "prompt")
 _LIMITS = {"max_completion_tokens": "max_tokens", "max_tokens": "max_completion_tokens"}
 _MOST = (
     *("max_tokens", "max_completion_tokens", "max_output_tokens"),
-    *("maxOutputTokens", "max_new_tokens", "num_predict"),
+    *("maxOutputTokens", "maxTokens", "max_new_tokens", "num_predict"),
 )
 """Names of the most tokens of an answer, in the bodies of all vendors."""
 _CHOICES = ("n", "best_of", "candidateCount")
@@ -34,11 +34,12 @@ _CHOICES = ("n", "best_of", "candidateCount")
 _ALL = re.compile(r"sampling.(parameter|param|option)", re.IGNORECASE)
 _SCHEMA = re.compile(
     r"response_?format|json_?schema|json_object|structured.output|grammar|schema"
-    r"|text\.format|output_(config|format)|response_?mime_?type|json mode",
+    r"|text\.format|output_?(config|format)|response_?mime_?type|json mode",
     re.IGNORECASE,
 )
 
 
+_TOOL = re.compile(r"\btool_?(use|choice|config)?\b", re.IGNORECASE)
 _KEYWORD = re.compile(
     r"['\"`](?:minimum|maximum|pattern|format)['\"`]|\bexclusiveM(?:in|ax)imum\b"
     r"|\b(?:multipleOf|(?:min|max)(?:Length|Items))\b|\bunsupported keyword"
@@ -48,12 +49,12 @@ _KEYWORD = re.compile(
 """What restricts a value in a schema; "maximum" alone may be that of anything."""
 _NO_SYSTEM = re.compile(
     r"system (role|message|prompt|instruction)s? (is |are )?not supported"
-    r"|does not support ['\"`]?(system|developer)\b|roles must alternate"
+    r"|does(?: not|n.t) support ['\"`]?(system|developer)\b|roles must alternate"
     r"|(developer|system) instructions? (is|are) not (enabled|supported)"
     r"|only user and assistant roles",
     re.IGNORECASE,
 )
-"""Of vLLM, TGI and llama.cpp by the model's template, OpenAI and Google."""
+"""Of vLLM, TGI and llama.cpp by the model's template, OpenAI, Google and Bedrock."""
 _ALTERNATE = re.compile("roles must alternate", re.IGNORECASE)
 _BEFORE = (
     "parameters?|arguments?|options?|fields?|keys?|propert(?:y|ies)|supports?"
@@ -183,16 +184,15 @@ def _lower_schema(
         and (_KEYWORD.search(about) or _SCHEMA.search(about))
     ):  # first of all: with fewer keywords the schema may still be held to
         return replace(capabilities, constraints=False)
-    if mode == modes[-1] or not _SCHEMA.search(about):
+    unknown = _SCHEMA.search(about) or (mode == "tool" and _TOOL.search(about))
+    if mode == modes[-1] or not unknown:
         return None
     return replace(capabilities, schema=modes[modes.index(mode) + 1])
 
 
 def note(schema: Mapping[str, Any] | None, capabilities: Capabilities) -> str:
     """Return the schema in words, where the endpoint does not take it as a field."""
-    if not schema or (
-        capabilities.schema == "json_schema" and not capabilities.describe
-    ):
+    if not schema or (capabilities.held and not capabilities.describe):
         return ""
     text = orjson.dumps(schema).decode()
     return f"Answer with one JSON object and nothing else. Its JSON schema is:\n{text}"

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pandas_llm._replies import ending
 from pandas_llm.errors import MalformedReplyError
 from pandas_llm.providers import bodies, failures, streams
-from pandas_llm.providers.batches import OpenAIBatches
 from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
 from pandas_llm.providers.headers import LIMITS, quotas
+from pandas_llm.providers.openai_batches import OpenAIBatches
 from pandas_llm.providers.registry import Preset
 from pandas_llm.types import (
     Capabilities,
     Choice,
+    FileLimits,
     ImageLimits,
     Odds,
     Reply,
@@ -31,13 +32,24 @@ if TYPE_CHECKING:
 
     from pandas_llm.providers.batches import Batches
     from pandas_llm.providers.dialect import Body, Schema, Turns
-    from pandas_llm.types import Endpoint, HTTPResponse, Image, Quotas, Spec
+    from pandas_llm.types import (
+        Attachment,
+        Endpoint,
+        HTTPResponse,
+        Image,
+        Quotas,
+        Spec,
+    )
 
 _ENDED = ("length", "content_filter", "error")
 """Ends of a choice that may have no message: nothing was left to say."""
 _UNKNOWN = ("minLength", "maxLength")
 """Keywords that its guide to structured outputs does not list."""
-_TEXTS = ("text", "output_text")
+_TOLD = {
+    *("id", "object", "created", "model", "choices", "usage", "service_tier", "index"),
+    *("system_fingerprint", "x_groq", "timings", "finish_reason", "message", "role"),
+}
+"""Fields that tell nothing about an answer, or what other columns tell."""
 _APART = (
     ("prompt_tokens_details", "cached_tokens"),
     ("completion_tokens_details", "reasoning_tokens"),
@@ -50,6 +62,16 @@ class OpenAI(Dialect):
 
     images: ImageLimits | None = ImageLimits(50_000_000, 50_000_000)
     """As its documents; of other servers the tightest is known to themselves."""
+    files: FileLimits | None = FileLimits(
+        50_000_000,
+        50_000_000,
+        ("application/pdf", "audio/wav", "audio/mp3"),
+        page=1500,
+        second=10,
+    )
+    """50 MB a file and a request, PDF alone, no URLs (its guide to file inputs). A page
+    is text and a picture, by a guess; a token of audio 100 ms (its realtime costs).
+    """
     logprobs = True
     tiers: ClassVar[Mapping[str, str]] = {
         **{name: name for name in ("auto", "default", "flex", "priority")},
@@ -109,6 +131,10 @@ class OpenAI(Dialect):
             tokens = bodies.tokens(usage, "prompt_tokens", "completion_tokens", *_APART)
         except (AttributeError, ValueError):
             return Used(None, cost, tier)  # the cost may be known all the same
+        details = usage.get("prompt_tokens_details")
+        if isinstance(details, dict) and details.get("audio_tokens"):
+            heard = bodies.amount(details["audio_tokens"]) or 0
+            tokens = tokens._replace(audio=heard)
         return Used(tokens, cost, tier)
 
     def shared(
@@ -141,12 +167,22 @@ class OpenAI(Dialect):
         """Return an image as a URL, mostly one that holds it."""
         return {"type": "image_url", "image_url": {"url": image.url}}
 
+    def file(self, file: Attachment) -> dict[str, Any]:
+        """Return a file as a data URL, and audio as plain base64."""
+        if file.media_type.startswith("audio/"):
+            format_ = file.media_type.partition("/")[2]
+            sound = {"data": file.data, "format": format_}
+            return {"type": "input_audio", "input_audio": sound}
+        whole = {"filename": file.filename, "file_data": file.url}
+        return {"type": "file", "file": whole}
+
     def parse(self, response: HTTPResponse) -> Reply:
         """Read a completion; a 200 may hold an error, or nothing of use."""
         data = self.answer(response)  # an error beside choices too: they broke off
         if not data.get("choices"):
             raise failures.lacks("choices", response)
-        choices = bodies.choices(data["choices"], partial(_choice, response=response))
+        read = partial(_choice, response=response, whole=data)
+        choices = bodies.choices(data["choices"], read)
         tokens, cost, tier = self.used(data)
         return Reply(
             choices,
@@ -166,7 +202,9 @@ class OpenAI(Dialect):
         return quotas(headers, self.limits)
 
 
-def _choice(choice: Mapping[str, Any], response: HTTPResponse) -> Choice:
+def _choice(
+    choice: Mapping[str, Any], response: HTTPResponse, whole: Mapping[str, Any]
+) -> Choice:
     """Read one choice; its message may lack where nothing was left to say."""
     reason = choice.get("finish_reason")
     if choice.get("error"):  # OpenRouter
@@ -186,7 +224,12 @@ def _choice(choice: Mapping[str, Any], response: HTTPResponse) -> Choice:
     refusal = message.get("refusal") or None
     if refusal is None and reason != "stop":  # nearly never
         reason = bodies.finished(text, reason, response)
-    return Choice(text, reason, refusal, odds=_odds(logprobs) if logprobs else None)
+    raw = None
+    if bodies.asked_raw(response):
+        parts = {**message, "content": bodies.beside_texts(content)}
+        raw = bodies.beside(_TOLD, whole, choice, parts)
+    odds = _odds(logprobs) if logprobs else None
+    return Choice(text, reason, refusal, odds=odds, raw=raw)
 
 
 def _odds(logprobs: Any) -> Odds | None:
@@ -229,7 +272,7 @@ def _text(content: Any) -> str:
 
 def _text_of(part: Any) -> str:
     """Return the text of a part, without its thinking."""
-    of_text = isinstance(part, dict) and part.get("type", "text") in _TEXTS
+    of_text = isinstance(part, dict) and part.get("type", "text") in bodies.TEXTS
     text = part.get("text") if of_text else None
     return text if isinstance(text, str) else ""
 

@@ -46,7 +46,7 @@ class Provider(Protocol):
 
     @property
     def images(self) -> ImageLimits | None:
-        """What images it takes; None for none."""
+        """What images it takes; None for none. `files` likewise, where it has that."""
 
     def build(
         self, request: Request, capabilities: Capabilities, n: int
@@ -88,7 +88,7 @@ class Preset(NamedTuple):
     dialect: Callable[[Endpoint], Provider]
     """Makes the provider; mostly a class."""
     base_url: str | None
-    """None where each account has an address of its own."""
+    """None where each account has an address of its own. ``{region}`` in it is AWS'."""
     address: str | None = None
     """The environment variable with another address."""
     key: str | tuple[str, ...] = ()
@@ -99,6 +99,8 @@ class Preset(NamedTuple):
     """Whether a key is required."""
     query: tuple[tuple[str, str], ...] = ()
     """Parameters of the address, and the environment variables they are taken from."""
+    signed: bool = False
+    """Whether requests without a key are signed with AWS' credentials."""
 
 
 @cache

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from pandas_llm.providers import bodies, failures, openai, streams
 from pandas_llm.providers.negotiation import merged
 from pandas_llm.providers.registry import Preset
-from pandas_llm.types import Capabilities, Choice, Reply, Used
+from pandas_llm.types import Capabilities, Choice, FileLimits, Reply, Used
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pandas_llm.providers.dialect import Body, Schema, Turns
-    from pandas_llm.types import Endpoint, HTTPResponse, Image, Spec
+    from pandas_llm.types import Attachment, Endpoint, HTTPResponse, Image, Spec
 
 _STATUS = {"rate_limit_exceeded": 429, "server_error": 500}
 """What an error inside a 200 would have been; any other is the request's fault."""
@@ -30,6 +30,13 @@ class Responses(openai.OpenAI):
 
     capabilities = Capabilities(n=False)
     lacking = ("seed", "stop")
+    files = FileLimits(
+        50_000_000,
+        50_000_000,
+        ("application/pdf", "text/plain"),
+        fetches=True,
+    )
+    """As its guide to file inputs has it; there is no part for audio."""
 
     def url(self, endpoint: Endpoint) -> str:
         return endpoint.base_url + "/responses"
@@ -66,6 +73,13 @@ class Responses(openai.OpenAI):
         """Return an image as a URL; its type says that `detail` must be given."""
         return {"type": "input_image", "image_url": image.url, "detail": "auto"}
 
+    def file(self, file: Attachment) -> dict[str, Any]:
+        """Return a file by its address, or as a data URL."""
+        if not file.media_type:
+            return {"type": "input_file", "file_url": file.url}
+        whole = {"filename": file.filename, "file_data": file.url}
+        return {"type": "input_file", **whole}
+
     def words(self, text: str) -> dict[str, Any]:
         return {"type": "input_text", "text": text}
 
@@ -101,14 +115,28 @@ class Responses(openai.OpenAI):
             reason = "tool_calls"
         refusal = "".join(refusals) or None
         ended = bodies.finished(text, reason, response) if refusal is None else "stop"
+        raw = None
+        if bodies.asked_raw(response):
+            raw = bodies.beside((), {"output": _beside_texts(data["output"])})
         used = self.used(data)
         return Reply(
-            (Choice(text, ended, refusal),),
+            (Choice(text, ended, refusal, raw=raw),),
             used.tokens,
             data.get("model"),
             response.headers.get("x-request-id"),
             tier=used.tier,
         )
+
+
+def _beside_texts(output: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the items of an output that hold more than text."""
+    found: list[Mapping[str, Any]] = []
+    for item in output:
+        if item.get("type") != "message":
+            found.append(item)
+        elif parts := bodies.beside_texts(item.get("content")):
+            found.append({**item, "content": parts})
+    return found
 
 
 def _status(data: Any) -> int:

@@ -58,8 +58,8 @@ def completion(events: Iterable[Any]) -> dict[str, Any]:
     """Put the chunks of OpenAI's chat completions together."""
     whole: dict[str, Any] = {}
     choices: dict[Any, dict[str, Any]] = {}
-    messages: defaultdict[Any, defaultdict[str, list[Any]]]
-    messages = defaultdict(lambda: defaultdict(list))
+    messages: defaultdict[Any, list[Any]] = defaultdict(list)
+    logprobs: defaultdict[Any, list[Any]] = defaultdict(list)
     done = False
     for event in events:
         if not isinstance(event, dict):
@@ -71,11 +71,13 @@ def completion(events: Iterable[Any]) -> dict[str, Any]:
             choice = choices.setdefault(place, {"finish_reason": None})
             choice |= {k: v for k, v in _present(part).items() if k not in _PARTS}
             delta = part.get("delta") or part.get("message") or {}
-            for name, value in _present(delta).items():
-                messages[place][name].append(value)
+            messages[place].append(delta)
+            if part.get("logprobs"):
+                logprobs[place].append(part["logprobs"])
     for place, choice in choices.items():
-        parts = messages[place].items()
-        choice["message"] = {name: _together(name, values) for name, values in parts}
+        choice["message"] = _merged(messages[place])
+        if place in logprobs:
+            choice["logprobs"] = _merged(logprobs[place])
         if not done and choice["finish_reason"] is None:
             choice["error"] = _BROKEN
     return {**whole, "choices": list(choices.values())}
@@ -89,24 +91,44 @@ def _present(event: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in event.items() if value is not None}
 
 
+_WORDS = ("role", "id", "type", "name", "format", "signature")
+"""Fields of a text that comes whole, with some servers in every part."""
+
+
+def _merged(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Put the parts of an object together, field by field."""
+    fields: defaultdict[str, list[Any]] = defaultdict(list)
+    for part in parts:
+        for name, value in _present(part).items():
+            fields[name].append(value)
+    return {name: _together(name, values) for name, values in fields.items()}
+
+
 def _together(name: str, values: Sequence[Any]) -> Any:
-    """Put the parts of a message's field together: texts, or lists of parts."""
-    if name == "role" or not all(isinstance(value, (str, list)) for value in values):
-        return values[-1]
+    """Put the parts of a field together: texts, lists, or the last of anything else."""
+    if name in _WORDS or not all(isinstance(value, (str, list)) for value in values):
+        objects = all(isinstance(value, dict) for value in values)
+        return _merged(values) if objects else values[-1]
     if all(isinstance(value, str) for value in values):
         return "".join(values)
-    return [
+    listed = [
         part
         for value in values
         for part in (value if isinstance(value, list) else [value])
     ]
+    if not all(isinstance(part, dict) and "index" in part for part in listed):
+        return listed
+    by_index: defaultdict[Any, list[Any]] = defaultdict(list)  # such as calls of tools
+    for part in listed:
+        by_index[part["index"]].append(part)
+    return [_merged(same) for same in by_index.values()]
 
 
 def message(events: Iterable[Any]) -> Any:
     """Put the events of Anthropic's Messages together."""
     whole: dict[str, Any] = {}
     blocks: dict[Any, dict[str, Any]] = {}
-    texts: defaultdict[Any, list[str]] = defaultdict(list)
+    pieces: defaultdict[Any, list[Any]] = defaultdict(list)
     for event in (one for one in events if isinstance(one, dict)):
         kind, at = event.get("type"), event.get("index")
         if kind in ("error", "message"):
@@ -115,16 +137,37 @@ def message(events: Iterable[Any]) -> Any:
             whole |= event["message"]
         elif kind == "content_block_start":
             blocks[at] = dict(event["content_block"])
-            texts[at].append(blocks[at].get("text") or "")
         elif kind == "content_block_delta":
             blocks.setdefault(at, {"type": "text"})
-            texts[at].append(event["delta"].get("text") or "")
+            pieces[at].append(event["delta"])
         elif kind == "message_delta":
             used = {**(whole.get("usage") or {}), **_present(event.get("usage") or {})}
             whole |= {**_present(event["delta"]), "usage": used}
     broken = {} if whole.get("stop_reason") else {"error": _BROKEN}
-    content = [{**block, "text": "".join(texts[at])} for at, block in blocks.items()]
+    content = [_block(block, pieces[at]) for at, block in blocks.items()]
     return {**whole, "content": content, **broken}
+
+
+def _block(block: dict[str, Any], pieces: Sequence[Any]) -> dict[str, Any]:
+    """Put what came of a block to how it began."""
+    fields = _merged([{**piece, "type": None} for piece in pieces])
+    if "partial_json" in fields:
+        fields["input"] = _input(fields.pop("partial_json"))
+    cited = [piece["citation"] for piece in pieces if "citation" in piece]
+    if fields.pop("citation", None):
+        fields["citations"] = [*(block.get("citations") or ()), *cited]
+    for name in ("text", "thinking"):
+        if name in fields:
+            fields[name] = (block.get(name) or "") + fields[name]
+    return {**block, **fields}
+
+
+def _input(text: str) -> Any:
+    """Read what a tool is called with; what is not JSON stays a text."""
+    try:
+        return parsed(text.encode())
+    except ValueError:
+        return text
 
 
 def candidates(events: Iterable[Any]) -> Any:

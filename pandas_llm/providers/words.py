@@ -72,6 +72,10 @@ LINES = (
             wait=False,
         ),
         Line("Zhipu", "1304", status=(429,)),
+        Line("Bedrock", "ServiceQuotaExceededException"),
+    ),
+    *_each_means(
+        errors.OverloadedError, Line("Bedrock, loading it", "ModelNotReadyException")
     ),
     # -- no credit -------------------------------------------------------------------
     *_each_means(
@@ -88,6 +92,7 @@ LINES = (
     ),
     *_each_means(
         errors.RateLimitError,
+        Line("Bedrock's pace", "ThrottlingException|TooManyRequestsException"),
         Line("Alibaba's pace", text="aliyun|alibabacloud"),
         Line("Google's pace", "RESOURCE_EXHAUSTED", _SENTENCE),
     ),
@@ -161,6 +166,7 @@ LINES = (
         Line("OpenAI", text="flagged as potentially violating", status=_REQUEST),
         Line("OpenAI", text="rejected (as a result of|by) our safety system"),
         Line("Azure", text="content management policy|ResponsibleAI"),
+        Line("Bedrock", text="blocked by our content filters", status=(400,)),
         Line("Anthropic", text="blocked by (the )?content filter", status=_REQUEST),
         Line(
             "OpenRouter",
@@ -258,10 +264,22 @@ LINES = (
             status=(400,),
         ),
         Line("Google", "API_KEY_INVALID", status=(400,)),
+        Line(
+            "Bedrock",
+            "(AccessDenied|UnrecognizedClient|ExpiredToken|RequestExpired"
+            "|(Incomplete|Invalid)Signature|MissingAuthenticationToken"
+            "|InvalidClientTokenId|NotAuthorized)(Exception)?",
+        ),
+        Line("Bedrock", "ValidationException", "^operation not allowed"),
     ),
-    # -- no such path, with status 200 ----------------------------------------------
+    # -- no such path, with status 200; no such model, with 400 ----------------------
     *_each_means(
         errors.ModelNotFoundError,
+        Line(
+            "Bedrock",
+            "ValidationException",
+            "model identifier is invalid|on-demand throughput isn.t supported",
+        ),
         Line("LM Studio", text="^unexpected endpoint or method", status=(200,)),
     ),
     # -- what passes, below 500 ------------------------------------------------------

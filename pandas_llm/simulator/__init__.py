@@ -1,7 +1,7 @@
-"""A local server that speaks as OpenAI, Anthropic, Google and Ollama do.
+"""A local server that speaks as OpenAI, Anthropic, Google, Bedrock and Ollama do.
 
 For tests, demos and trying things out. It has chat completions, Responses, Messages,
-generateContent, embeddings and the list of models.
+generateContent, Converse, embeddings and the list of models.
 
 Nothing it says is real: every text begins with ``[simulated]``. All else is: HTTP over
 a socket, rate limits with their headers, faults on request.

@@ -24,8 +24,10 @@ from pydantic import Field
 from pandas_llm import ConfigurationError, LLMError, LLMWarning, batch, last_usage
 from pandas_llm.batch import state as jobs
 from pandas_llm.errors import CostLimitError
-from pandas_llm.providers import batches
+from pandas_llm.providers.anthropic_batches import AnthropicBatches
+from pandas_llm.providers.openai_batches import OpenAIBatches
 from pandas_llm.simulator import Simulator
+from pandas_llm.types import HTTPRequest
 
 FACTS = ("Facts in: ${text}", {"fact": str, "year": int})
 PRICES = {"sim": (1.0, 4.0)}
@@ -220,7 +222,7 @@ def test_rows_that_fail_in_a_batch_say_why(simulator, kept):
 
 
 def test_a_large_run_is_split(simulator, kept, monkeypatch):
-    monkeypatch.setattr(batches.OpenAIBatches, "most_requests", 4)
+    monkeypatch.setattr(OpenAIBatches, "most_requests", 4)
     server = simulator()
     out = frame(12).llm.extract(*FACTS, **at(server, kept, batch=True))
     assert out["fact"].notna().all()
@@ -229,7 +231,7 @@ def test_a_large_run_is_split(simulator, kept, monkeypatch):
 
 
 def test_a_run_is_split_by_its_bytes(simulator, kept, monkeypatch):
-    monkeypatch.setattr(batches.OpenAIBatches, "most_bytes", 3000)
+    monkeypatch.setattr(OpenAIBatches, "most_bytes", 3000)
     server = simulator()
     out = frame(12).llm.extract(*FACTS, **at(server, kept, batch=True))
     assert out["fact"].notna().all()
@@ -457,7 +459,8 @@ def test_a_job_that_nobody_knows_is_an_error(kept):
 def test_the_simulators_inline_batches_read_as_anthropics(simulator):
     server = simulator()
     url = server.base_url + "/messages"
-    dialect = batches.AnthropicBatches(url, {"content-type": "application/json"})
+    headers = {"content-type": "application/json"}
+    dialect = AnthropicBatches(HTTPRequest(url, headers, b""))
     lines = [dialect.line(name, b'{"model":"sim"}') for name in ("a", "b")]
     assert dialect.upload(lines) is None
     request = dialect.create(lines, "", "x")
@@ -483,11 +486,14 @@ def test_anthropics_results_are_read():
 {"type":"invalid_request_error","message":"too long"}}}}
 {"custom_id":"c","result":{"type":"expired"}}
 """.replace(b":\n{", b":{")
-    dialect = batches.AnthropicBatches("https://api.anthropic.com/v1/messages", {})
+    url = "https://api.anthropic.com/v1/messages"
+    dialect = AnthropicBatches(HTTPRequest(url, {}, b""))
     found = list(dialect.results(body))
     assert [one.custom_id for one in found] == ["b", "a", "c"]
     assert orjson.loads(found[0].response.body)["id"] == "msg_1"
-    assert [one.reason for one in found] == ["", "too long", "expired"]
+    assert [one.reason for one in found] == ["", "", "expired"]
+    assert found[1].response.status == 400
+    assert b"too long" in found[1].response.body
     told = dialect.read(
         b'{"id":"msgbatch_1","processing_status":"ended","request_counts":'
         b'{"processing":0,"succeeded":5,"errored":1,"canceled":2,"expired":3}}'

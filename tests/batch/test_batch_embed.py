@@ -86,7 +86,7 @@ def test_another_process_finishes_a_submitted_job(simulator, kept):
     assert len(in_batches(server)) == 5
 
 
-@pytest.mark.parametrize("model", ["google/gemini-embedding-001", "azure/sim"])
+@pytest.mark.parametrize("model", ["ollama/sim", "together/sim"])
 def test_a_provider_without_batches_is_told_of_before_anything_is_sent(
     simulator, kept, model
 ):

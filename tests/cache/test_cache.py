@@ -117,13 +117,14 @@ replies = st.builds(
             st.none() | texts,
             vector=st.none(),
             odds=st.none() | odds,
+            raw=st.none() | texts,
         ),
         max_size=4,
     ).map(tuple)
-    | st.builds(Choice, texts, vector=st.binary(), odds=st.none()).map(
+    | st.builds(Choice, texts, vector=st.binary(), odds=st.none(), raw=st.none()).map(
         lambda choice: (choice,)
     ),
-    st.none() | st.builds(Tokens, *[st.integers(0, 2**40)] * 6),
+    st.none() | st.builds(Tokens, *[st.integers(0, 2**40)] * 7),
     st.none() | texts,
     st.none() | texts,
     st.booleans(),

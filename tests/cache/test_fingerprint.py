@@ -150,7 +150,7 @@ requests = st.builds(
     st.none() | parts,
     st.just(()),
     st.integers(0, 12),
-    images=st.just(()),
+    attachments=st.just(()),
     texts=st.just(()),  # of a bundle, which has no key itself
     cells=st.just(()),  # parts of the prompt
 )

@@ -220,6 +220,31 @@ def test_options_of_the_run_are_flags_that_arrive(folder, capfd):
     assert re.search(r"3 rows became 3 in o.jsonl; .*\$\d", capfd.readouterr().err)
 
 
+@pytest.mark.parametrize(
+    ("words", "last"),
+    [
+        (("--details", "raw"), "llm_raw"),
+        (("--details=raw",), "llm_raw"),
+        (("--details",), "llm_service_tier"),
+        (("--details", "raw", "--no-details"), "completion"),
+    ],
+    ids=str,
+)
+def test_details_are_a_flag_or_a_word(folder, simulator, words, last):
+    given = ("complete", "docs.csv", "-t", "${text}", "-o", "o.csv", "-q")
+    assert main([*given, *words, "--no-progress", *at(simulator())]) == 0
+    assert pd.read_csv("o.csv").columns[-1] == last
+
+
+def test_no_other_word_is_one_of_details(folder, simulator, capsys):
+    server = simulator()
+    with pytest.raises(SystemExit) as ended:
+        main(["complete", "--details", "docs.csv", "-t", "${text}", *at(server)])
+    assert ended.value.code == 2
+    assert "--details: invalid choice: 'docs.csv'" in capsys.readouterr().err
+    assert server.stats()["requests"] == 0
+
+
 def test_flags_come_from_the_table_of_options(capsys):
     with pytest.raises(SystemExit) as ended:
         main(["generate", "--help"])

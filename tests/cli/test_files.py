@@ -239,3 +239,68 @@ def test_flags_of_filter_and_embed_come_from_the_table_of_options(capfd):
         for name, option in options.listed(table).items():
             assert (f"--{name.replace('_', '-')}" in shown) == option.flag, name
     assert Plan("x", verb="embed", model="sim").verb == "embed"
+
+
+def answered(name: str, *words: str) -> list[dict]:
+    """Complete the rows of a file; return them."""
+    given = ("complete", name, "-t", "On ${text}", "--model", "sim", "-q")
+    assert main([*given, *words, "-o", "out.jsonl", "--no-progress"]) == 0
+    return [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("name", ["in.csv", "in.csv.gz"])
+def test_a_blank_line_of_one_column_is_a_row(name, folder):
+    text = b"text\na\n\nb\n"
+    Path(name).write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+    assert [row["text"] for row in answered(name)] == ["a", None, "b"]
+    Path("two.csv").write_text("\ntext,b\na,1\n\nb,2\n")
+    assert [row["text"] for row in answered("two.csv")] == ["a", "b"]
+
+
+def test_json_may_be_lines_and_one_object_is_none(folder, capfd):
+    Path("in.json").write_text('{"text": "a"}\n{"text": "b"}\n')
+    assert [row["text"] for row in answered("in.json")] == ["a", "b"]
+    Path("in.json.gz").write_bytes(gzip.compress(b'{"text": "a"}\n{"text": "b"}'))
+    assert [row["text"] for row in answered("in.json.gz")] == ["a", "b"]
+    Path("one.json").write_text('{"text": {"0": "a"}}')  # as df.to_json() writes it
+    assert main(["complete", "one.json", "-t", "${text}", "--model", "sim"]) == 2
+    assert "must be a JSON array of objects" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_another_mark_between_cells_is_guessed_at(mark, folder, capfd):
+    Path("in.csv").write_text(mark.join(["id", "text"]) + "\n1" + mark + "a\n")
+    words = ["complete", "in.csv", "-t", "On ${text}", "--model", "sim"]
+    assert main(words) == 2
+    said = capfd.readouterr().err
+    flag = re.search("is it --sep (.*)[?]", said)[1].strip("'")
+    assert main([*words, "--sep", flag, "--no-progress"]) == 0
+    assert "is it" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("output", ["./in.csv", "sub/../in.csv", "in.csv"])
+@pytest.mark.parametrize("given", ["in.csv", "i*.csv"])
+def test_output_is_not_input_however_it_is_written(output, given, folder, capfd):
+    Path("sub").mkdir()
+    Path("in.csv").write_text("text\na\n")
+    words = ["complete", given, "-t", "${text}", "--model", "sim", "-o", output]
+    assert main(words) == 2
+    assert "OUTPUT is INPUT" in capfd.readouterr().err
+    assert Path("in.csv").read_text() == "text\na\n"
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"), [("{a", "is not JSON"), ("", "empty label"), ("a,,b", "empty")]
+)
+def test_labels_that_are_none_are_named(labels, said, folder, capfd):
+    Path("in.csv").write_text("text\na\n")
+    words = ["classify", "in.csv", "-t", "${text}", "--model", "sim"]
+    assert main([*words, "--labels", labels]) == 2
+    assert re.search(f"--labels '{labels}' .*{said}", capfd.readouterr().err)
+
+
+def test_an_option_that_is_a_flag_or_a_file_takes_a_file(folder):
+    Path("in.csv").write_text("text\na\n")
+    answered("in.csv", "--cache", "own.sqlite")
+    assert Path("own.sqlite").exists()
+    assert not Path("kept.sqlite").exists()

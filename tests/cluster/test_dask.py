@@ -31,6 +31,7 @@ ARROW = pd.ArrowDtype
 VERBS = [
     ("generate", (["fact"],), {}),
     ("generate", ({"n": int, "l": ["x", "y"]},), {"how": "inner", "details": True}),
+    ("complete", (), {"details": "raw"}),
     ("extract", ({"born": int},), {"error_column": "why"}),
     ("extract", ({"born": Quoted[int], "l": list[Quoted[int]]},), {}),
     ("complete", (), {"name": "praise"}),

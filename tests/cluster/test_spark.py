@@ -22,6 +22,8 @@ pytest.importorskip("pyspark")
 if shutil.which("java") is None:
     pytest.skip("Spark needs Java (17)", allow_module_level=True)
 
+from attached import pdf
+
 import pandas_llm.spark
 from pandas_llm._cluster import context
 from pandas_llm._cluster.driver import Address
@@ -176,6 +178,9 @@ def test_complete_and_classify_add_a_column(presidents, simulator):
     assert out["label"].isin(["good", "bad"]).all()
     assert out["confidence"].between(0.5, 1).all()
     assert len(set(out["confidence"])) > 1
+    whole = pandas_llm.spark.complete(presidents, "${id}", details="raw", **options)
+    assert whole.dtypes[-1] == ("llm_raw", "string")
+    assert {row["llm_raw"] for row in whole.collect()} == {"{}"}
     named = pandas_llm.spark.classify(
         presidents, "${text}", ["a"], name="mood", confidence=True, **options
     )
@@ -359,6 +364,25 @@ def test_before_a_session_nothing_is_told(monkeypatch):
     monkeypatch.setattr(context, "_last", {})
     with pytest.raises(NoUsageError, match="usage_of"):
         pandas_llm.spark.last_usage()
+
+
+def test_cells_hold_files_as_bytes_and_by_their_paths(spark, simulator, tmp_path):
+    server = simulator()
+    (tmp_path / "a.pdf").write_bytes(pdf(2))
+    cells = [str(tmp_path / "a.pdf"), "/etc/passwd"]
+    frame = spark.createDataFrame(
+        [(at, cell, bytearray(pdf(3))) for at, cell in enumerate(cells)],
+        "id int, path string, report binary",
+    )
+    options = {"model": "sim", "base_url": server.base_url, "files_root": tmp_path}
+    out = pandas_llm.spark.complete(
+        frame, "${id}", files=["path", "report"], error_column="why", **options
+    ).toPandas()
+    assert "[application/pdf, " in out["completion"].iloc[0]
+    assert "does not lie below files_root" in out["why"].iloc[1]
+    (seen,) = server.requests()
+    parts = seen["body"]["messages"][0]["content"]
+    assert [part["type"] for part in parts] == ["file", "file", "text"]
 
 
 def test_the_workers_divide_one_accounts_limit(spark, simulator):

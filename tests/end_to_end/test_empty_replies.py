@@ -16,7 +16,10 @@ from pandas_llm.cache import open_cache
 from pandas_llm.types import Choice, Reply
 
 ROW = pd.DataFrame({"text": ["Rain."]})
-TURNS = {"openai": "messages", "openai-responses": "input", "anthropic": "messages"}
+TURNS = {
+    **dict.fromkeys(("openai", "anthropic", "bedrock"), "messages"),
+    "openai-responses": "input",
+}
 TEXTS = {
     "null": None,
     "nothing": "",
@@ -43,6 +46,9 @@ def called(provider: str) -> dict[str, Any]:
     if provider == "google":
         content = {"parts": [{"functionCall": {"name": "f", "args": {}}}]}
         return {"candidates": [{"content": content, "finishReason": "STOP"}]}
+    if provider == "bedrock":
+        use = {"toolUse": {"toolUseId": "t", "name": "f", "input": {}}}
+        return {"output": {"message": {"content": [use]}}, "stopReason": "tool_use"}
     answer = completion(None)
     answer["choices"][0]["message"]["tool_calls"] = [{"id": "c", "type": "function"}]
     return answer
@@ -65,9 +71,10 @@ def test_an_empty_text_is_asked_again_then_fails_and_is_not_kept(
         assert len(server.bodies) == 3
         for body in server.bodies[1:]:
             turns = body[TURNS.get(provider, "contents")]
-            last = turns[-1]["parts"][0]["text"] if "contents" in body else None
-            assert "reply is empty" in (last or turns[-1]["content"])
-            assert ("JSON" in (last or turns[-1]["content"])) == (verb != "complete")
+            last = turns[-1].get("parts") or turns[-1]["content"]
+            last = last if isinstance(last, str) else last[0]["text"]
+            assert "reply is empty" in last
+            assert ("JSON" in last) == (verb != "complete")
             before = [turn.get("content", turn.get("parts")) for turn in turns[:-1]]
             assert all(before)
             assert "" not in before

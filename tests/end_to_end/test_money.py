@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import math
 import sqlite3
 from collections import Counter
@@ -338,6 +339,7 @@ HOUR = {**KEPT, "cache_write_1h_tokens": 900}
 PLAIN_USE = {"input_tokens": 1234, "output_tokens": 567}
 THOUGHT = {**PLAIN_USE, "output_reasoning_tokens": 400}
 LONG_USE = {"input_tokens": 400_000, "output_tokens": 9000}
+HEARD = {**PLAIN_USE, "input_audio_tokens": 1000}
 NAMED = {
     "input_tokens": "input",
     "output_tokens": "output",
@@ -345,6 +347,7 @@ NAMED = {
     "output_reasoning_tokens": "reasoning",
     "cache_write_tokens": "written",
     "cache_write_1h_tokens": "written_hour",
+    "input_audio_tokens": "audio",
 }
 LISTED_CASES = [
     *((OPENAI, "gpt-5.4", tier, PLAIN_USE) for tier in (None, "default", "flex")),
@@ -363,6 +366,9 @@ LISTED_CASES = [
     (GOOGLE, "gemini-3.6-flash", None, PLAIN_USE),
     (GOOGLE, "gemini-3.6-flash", "batch", THOUGHT),
     (GOOGLE, "gemini-2.5-pro", None, LONG_USE),
+    (OPENAI, "gpt-audio", None, HEARD),
+    *((GOOGLE, "gemini-2.5-flash", tier, HEARD) for tier in (None, "batch")),
+    (GOOGLE, "gemini-2.5-flash", None, {**LONG_USE, "input_audio_tokens": 9_000}),
 ]
 
 
@@ -393,7 +399,8 @@ def test_prices_are_those_of_the_table(case):
     found = prices.of(tokens, tier, batch=batch)
     assert found == pytest.approx(expected, rel=1e-9)
     size, out = tokens.input, tokens.output
-    assert prices.most(size, out, hour=True, batch=batch) >= found * (1 - 1e-9)
+    most = prices.most(size, out, hour=True, batch=batch, sound=tokens.audio > 0)
+    assert most >= found * (1 - 1e-9)
 
 
 def test_there_are_as_many_prices_as_promised():
@@ -420,13 +427,14 @@ COUNTED = {
                 "prompt_tokens_details": {
                     "cached_tokens": 60,
                     "cache_write_tokens": 30,
+                    "audio_tokens": 5,
                 },
                 "completion_tokens_details": {"reasoning_tokens": 40},
             },
             "service_tier": "flex",
             "choices": [{"message": {"content": "x"}, "finish_reason": "stop"}],
         },
-        (Tokens(100, 50, 60, 40, 30), "flex"),
+        (Tokens(100, 50, 60, 40, 30, audio=5), "flex"),
     ),
     "openai-responses": (
         {
@@ -465,6 +473,22 @@ COUNTED = {
         },
         (Tokens(100, 50, 60, 0, 30, 10), "standard"),
     ),
+    "google": (
+        {
+            "usageMetadata": {
+                "promptTokenCount": 100,
+                "candidatesTokenCount": 50,
+                "promptTokensDetails": [
+                    {"modality": "TEXT", "tokenCount": 36},
+                    {"modality": "AUDIO", "tokenCount": 64},
+                ],
+            },
+            "candidates": [
+                {"content": {"parts": [{"text": "x"}]}, "finishReason": "STOP"}
+            ],
+        },
+        (Tokens(100, 50, audio=64), None),
+    ),
 }
 
 
@@ -487,6 +511,20 @@ def test_replies_that_were_kept_before_there_were_tiers_are_read():
     old = b'[[["x","stop",null]],[5,2,1,0],"m","id",false,0.5]'
     reply = _load(old)
     assert (reply.tokens, reply.cost, reply.tier) == (Tokens(5, 2, 1), 0.5, None)
+
+
+@pytest.mark.parametrize("odd", [7, [], "x", [7], [{"modality": "AUDIO"}], True, None])
+@pytest.mark.parametrize("provider", ["openai", "google"])
+def test_odd_details_of_a_prompt_lose_no_tokens(provider, odd):
+    body = copy.deepcopy(COUNTED[provider][0])
+    if provider == "openai":
+        body["usage"]["prompt_tokens_details"] = odd
+    else:
+        body["usageMetadata"]["promptTokensDetails"] = odd
+    with Server(lambda _: body) as server:
+        options = {"model": f"{provider}/m", "base_url": server.base_url}
+        out = facts(1).llm.complete("${text}", api_key="k", progress=False, **options)
+    assert (out.llm.usage.input_tokens, out.llm.usage.output_tokens) == (100, 50)
 
 
 @pytest.mark.parametrize("odd", [7, [], {}, "", "x" * 99, None, True])

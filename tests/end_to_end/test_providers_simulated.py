@@ -12,7 +12,7 @@ import pandas_llm
 pytestmark = pytest.mark.filterwarnings("ignore::pandas_llm.LLMWarning")
 
 # provider to where its paths begin
-PROVIDERS = ["openai", "openai-responses", "azure", "anthropic", "google"]
+PROVIDERS = ["openai", "openai-responses", "azure", "anthropic", "google", "bedrock"]
 KEYS: dict[str, Any] = {
     "title": str,
     "count": int,
@@ -31,6 +31,8 @@ def provider(request) -> str:
 _OWN_WORDS = {
     ("anthropic", "content_filter"): "refusal",
     ("google", "refusal"): "content_filter",
+    ("bedrock", "refusal"): "content_filter",
+    ("bedrock", "429_quota"): "wait_too_long",  # the tokens of a day
     ("google", "429_quota"): "wait_too_long",  # it says for how many hours
 }
 
@@ -71,6 +73,7 @@ def test_texts_come_back(simulator, here, provider):
             "azure": "/openai/v1/chat/completions",
             "anthropic": "/v1/messages",
             "google": "/v1beta/models/sim:generateContent",
+            "bedrock": "/model/sim/converse",
         }[provider]
     )
 

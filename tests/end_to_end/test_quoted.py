@@ -504,7 +504,7 @@ def test_there_must_be_a_text_to_quote(tmp_path):
     picture.write_bytes(b"\x89PNG\r\n\x1a\n")
     refused(
         {"k": Quoted[str]},
-        "names no column; images have none",
+        "names no column; images and files have none",
         frame=ROW.assign(photo=str(picture)),
         template="What is it?",
         images="photo",

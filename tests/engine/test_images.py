@@ -11,6 +11,7 @@ import sys
 import threading
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pandas_llm
-from pandas_llm import ConfigurationError, images, providers
+from pandas_llm import ConfigurationError, attachments, providers
 from pandas_llm.cache.fingerprint import Fingerprint
 from pandas_llm.errors import ImageError
 from pandas_llm.types import Endpoint, ImageLimits, Request, Spec
@@ -33,6 +34,7 @@ PROVIDERS = {
     "azure": "",
     "anthropic": "/v1",
     "google": "/v1beta",
+    "bedrock": "",
     "ollama": "/v1",
 }
 
@@ -96,6 +98,7 @@ def test_images_arrive_in_every_dialect(simulator, provider, tmp_path):
         "text": str(tmp_path / "a.png"),
         "path": tmp_path / "a.png",
         "bytes": png(2),
+        "view": memoryview(png(2)),
         "data": data_url(png(3)),
         "several": [png(4), JPEG],
         "array": np.array([png(5), data_url(JPEG, "jpeg")], dtype=object),
@@ -116,7 +119,7 @@ def test_images_arrive_in_every_dialect(simulator, provider, tmp_path):
     for content, times in {png(1): 2, png(4): 1, png(5): 1, JPEG: 2}.items():
         assert sent.count(base64.b64encode(content).decode()) == times
     assert "[image/webp, 30 bytes, " in said["webp"]
-    assert server.stats()["by_status"] == {"200": 7}
+    assert server.stats()["by_status"] == {"200": 8}
 
 
 def test_addresses_are_given_to_the_provider(simulator, provider):
@@ -124,7 +127,11 @@ def test_addresses_are_given_to_the_provider(simulator, provider):
     url = "https://example.org/pictures/cat.png?size=2"
     frame = pd.DataFrame({"name": ["x"], "photo": [url]})
     out = asked(frame, server, provider)
-    assert f"[image at {url}]" in out.loc[0, "completion"]
+    if provider == "bedrock":
+        assert "bedrock fetches no images: download https://exa" in out.loc[0, "why"]
+        assert server.stats()["requests"] == 0
+    else:
+        assert f"[image at {url}]" in out.loc[0, "completion"]
 
 
 def test_records_and_second_tries_have_the_images_too(simulator, provider):
@@ -157,9 +164,9 @@ def body_of(provider: str, cell: Any, prompt: str = "Look.") -> Any:
         image._replace(data=base64.b64encode(image.source).decode())
         if image.media_type
         else image
-        for image in images.look_at(cell)
+        for image in attachments.look_at(cell)
     )
-    request = Request(Spec("m"), prompt, images=found)
+    request = Request(Spec("m"), prompt, attachments=found)
     return orjson.loads(dialect.build(request, dialect.capabilities, 1).body)
 
 
@@ -281,19 +288,19 @@ def test_an_image_that_is_too_large_costs_nothing(simulator):
 
 
 def loaded(image):
-    request = Request(Spec("m"), "x", images=(image,))
-    limits = ImageLimits(each=1_000_000, together=1_000_000)
-    (read,) = asyncio.run(images.load(request, limits, "acme")).images
+    request = Request(Spec("m"), "x", attachments=(image,))
+    acme = SimpleNamespace(images=ImageLimits(each=1_000_000, together=1_000_000))
+    (read,) = asyncio.run(attachments.load(request, acme, "acme")).images
     return read
 
 
 def test_all_images_of_a_request_count_together():
-    limits = ImageLimits(each=100, together=200)
-    request = Request(Spec("m"), "x", images=images.look_at([png()] * 3))
+    acme = SimpleNamespace(images=ImageLimits(each=100, together=200))
+    request = Request(Spec("m"), "x", attachments=attachments.look_at([png()] * 3))
     with pytest.raises(ImageError, match=r"the row's 3 images have .* and acme takes"):
-        asyncio.run(images.load(request, limits, "acme"))
-    fewer = request._replace(images=request.images[:2])
-    assert len(asyncio.run(images.load(fewer, limits, "acme")).images) == 2
+        asyncio.run(attachments.load(request, acme, "acme"))
+    fewer = request._replace(attachments=request.images[:2])
+    assert len(asyncio.run(attachments.load(fewer, acme, "acme")).images) == 2
 
 
 def test_a_type_that_the_provider_refuses_is_not_sent(simulator):
@@ -389,7 +396,7 @@ def test_another_image_under_the_same_path_is_asked_for_anew(simulator, tmp_path
 def test_a_file_that_changes_during_the_run_is_not_answered_for(simulator, tmp_path):
     path = tmp_path / "cat.png"
     path.write_bytes(png(1))
-    (image,) = images.look_at(path)
+    (image,) = attachments.look_at(path)
     path.write_bytes(png(2))
     with pytest.raises(ImageError, match="has changed since the run began"):
         loaded(image)
@@ -416,7 +423,7 @@ def test_files_are_looked_at_as_the_run_goes_and_not_by_the_loop(simulator, tmp_
             return self
 
     looked: list[Any] = []
-    original, images.Path = images.Path, Counted
+    original, attachments.Path = attachments.Path, Counted
     try:
         for at_ in range(rows):
             (tmp_path / str(at_)).write_bytes(png(more=at_))
@@ -425,7 +432,7 @@ def test_files_are_looked_at_as_the_run_goes_and_not_by_the_loop(simulator, tmp_
         frame = pd.DataFrame({"name": names, "photo": photos})
         out = asked(frame, server, concurrency=4)
     finally:
-        images.Path = original
+        attachments.Path = original
     assert out["why"].isna().all()
     assert len(looked) == rows
     assert max(ahead) <= 50
@@ -437,8 +444,8 @@ def test_the_key_of_a_request_tells_its_images_apart(grays, text):
     keys = Fingerprint(Endpoint("openai", "https://h/v1", "m", None))
 
     def key(given: list[int], prompt: str = text) -> bytes:
-        found = images.look_at([png(gray) for gray in given])
-        return keys.of(Request(Spec("m"), prompt, images=found))
+        found = attachments.look_at([png(gray) for gray in given])
+        return keys.of(Request(Spec("m"), prompt, attachments=found))
 
     assert key(grays) == key(list(grays))
     assert key([*grays, 0]) != key(grays)
@@ -449,10 +456,12 @@ def test_the_key_of_a_request_tells_its_images_apart(grays, text):
 
 def test_the_keys_of_requests_with_images_stay():
     keys = Fingerprint(Endpoint("openai", "https://api.openai.com/v1", "m", None))
-    found = images.look_at([GIF, "https://example.org/cat.png"])
-    request = Request(Spec("m"), "Hello", images=found)
+    found = attachments.look_at([GIF, "https://example.org/cat.png"])
+    request = Request(Spec("m"), "Hello", attachments=found)
     assert keys.of(request).hex() == GOLDEN
-    assert keys.of(request._replace(images=())) == keys.of(Request(Spec("m"), "Hello"))
+    assert keys.of(request._replace(attachments=())) == keys.of(
+        Request(Spec("m"), "Hello")
+    )
 
 
 GOLDEN = "26f485a8e40286a6369a524e9a42696a"
@@ -674,8 +683,8 @@ def test_without_files_root_cells_name_any_file(simulator, tree):
 
 
 def test_a_link_that_is_turned_after_the_look_is_not_followed(tree):
-    root = images.folder("photos")
-    (image,) = images.look_at("photos/good.png", root)
+    root = attachments.folder("photos")
+    (image,) = attachments.look_at("photos/good.png", root)
     Path("photos/good.png").unlink()
     Path("photos/good.png").symlink_to(tree / "photos2" / "secret.png")
     assert loaded(image).data == base64.b64encode(png(2)).decode()

@@ -16,17 +16,11 @@ import pandas_llm
 PACKAGE = Path(__file__).parents[2] / "pandas_llm"
 FLOORS = [
     ["redaction"],
-    ["errors", "environment"],
+    ["errors", "environment", "contents"],
     ["types"],
     [
-        "_algorithms",
-        "images",
-        "_keys",
-        "_pacing",
-        "_local",
-        "cache",
-        "_display",
-        "turns",
+        *("_algorithms", "attachments", "_keys", "_pacing", "_local", "_aws", "cache"),
+        *("_display", "turns"),
     ],
     ["_replies"],
     ["_report"],
@@ -69,7 +63,7 @@ ONLY = {
 FILE_LINES, FUNCTION_LINES, FILES = 350, 40, 17
 """Docstrings do not count: examples and parameters shall not be saved on."""
 LONGER = {
-    "options/table.py": 400,
+    "options/table.py": 440,
 }
 """One list of all options."""
 PLAIN = {
@@ -241,6 +235,7 @@ def test_the_public_names_and_modules_are_these():
         *("Usage", "aagg", "aclassify", "acomplete", "adrop_duplicates"),
         *("aduplicated", "aembed", "aextract", "afilter", "agenerate", "agg"),
         *("amatches", "amerge", "angroup", "anlargest", "asearch", "batch", "cache"),
+        "chunk",
         *("classify", "compare", "complete", "drop_duplicates", "duplicated", "embed"),
         *(
             "estimate",
@@ -258,7 +253,7 @@ def test_the_public_names_and_modules_are_these():
         way = PACKAGE / name.replace(".", "/")
         assert way.with_suffix(".py").exists() or (way / "__init__.py").exists()
     ours_alone = {"accessor", "options", "plan", "environment", "redaction"}
-    ours_alone |= {"images", "turns"}
+    ours_alone |= {"attachments", "contents", "turns"}
     top = {m.name for m in pkgutil.iter_modules([str(PACKAGE)]) if m.name[0] != "_"}
     assert top - ours_alone == {name for name in PUBLIC_MODULES if "." not in name}
 

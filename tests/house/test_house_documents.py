@@ -142,6 +142,7 @@ def test_the_notes_on_the_pace_speak_of_its_modules_and_constants():
 def test_the_page_of_errors_lists_every_kind_of_failure_and_no_other():
     classes = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)]
     bases = (errors.LLMError, errors.RowError, errors.ProviderError)
+    bases += (errors.AttachmentError,)
     kinds = {
         kind.kind
         for kind in classes

@@ -15,7 +15,7 @@ was = state()
 import pandas_llm
 assert state() == was
 heavy = {"aiohttp", "pydantic", "orjson", "tqdm", "asyncio", "nest_asyncio", "uvloop",
-         "IPython", "jsonschema"}
+         "IPython", "jsonschema", "botocore"}
 print(sorted(heavy & (set(sys.modules) - before)))
 """
 

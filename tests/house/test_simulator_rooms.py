@@ -15,7 +15,7 @@ HOUSE = "pandas_llm.simulator"
 ROOMS = ["server", "dialects", "conditions", "answers"]
 """From the top down: a room imports only those after it."""
 DOORS = [f"{HOUSE}.{room}" for room in ROOMS]
-MOST_FILES = 13
+MOST_FILES = 14  # a file a vendor
 
 
 def find_modules():
@@ -91,7 +91,7 @@ def test_a_module_is_in_a_room_and_imports_through_doors_below(name):
         ("server.app", f"from {HOUSE}.dialects.gemini import named", "past the door"),
         ("server.app", f"from {HOUSE}.dialects import gemini", "past the door"),
         ("server.app", f"import {HOUSE}.dialects.gemini", "past the door"),
-        ("server.app", f"from {HOUSE}.dialects import named", "not among"),
+        ("server.app", f"from {HOUSE}.dialects import OPENAI", "not among"),
         ("server.app", f"import {HOUSE}.dialects", "not among"),
         ("server.app", f"from {HOUSE}.server import serve", "own door"),
         ("server.app", "from pandas_llm.types import Request", "not the simulator's"),

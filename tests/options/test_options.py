@@ -133,6 +133,7 @@ def test_a_run_ends_at_a_deadline_that_is_a_timedelta(simulator, on):
         ("system", '"quoted"', '"quoted"'),
         ("system", "null", "null"),
         ("images", "photo", "photo"),
+        ("files", "report", "report"),
         ("dedupe", "False", False),
         ("progress", "None", None),
         ("na_action", "null", None),

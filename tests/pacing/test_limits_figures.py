@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pandas_llm._pacing.limiter import Concurrency, RateLimiter
+from pandas_llm._pacing.limiter import Concurrency, Headroom, RateLimiter
 from pandas_llm.types import Quota, Quotas
 
 if TYPE_CHECKING:
@@ -242,6 +242,7 @@ def simulate(
     guess: Callable[[float], float] = lambda used: used,
     seed: int = 1,
     before: Callable[[Server], None] = lambda server: None,
+    headroom: Headroom | None = None,
     **server: Any,
 ) -> Client:
     """Run the rows to their end; the client's `finished` is the time it took."""
@@ -252,7 +253,7 @@ def simulate(
     client = Client(there, limiter, concurrency, rows, guess)
     before(there)
     per_minute = [meter and 60 * meter.rate for meter in (requests, tokens)]
-    with limiter.bound(*(per_minute if options else (None, None))):
+    with limiter.bound(*(per_minute if options else (None, None)), headroom):
         client.start()
         clock.run(lambda: client.done == rows)
     return client
@@ -440,3 +441,147 @@ def test_a_daily_budget_is_spent_at_once():
     client = simulate(rows=1000, requests=day)
     assert client.refused == 0
     assert client.finished < 60
+
+
+# -- a part is left to others ----------------------------------------------------
+
+
+def left(part: float) -> Headroom:
+    return Headroom(part, lambda part: None)
+
+
+def pace(client: Client, part: float = 0.0) -> float:
+    """Give the part of the tightest limit that was used, its burst in proportion."""
+    server, parts = client.server, []
+    for meter, used in ((server.requests, client.rows), (server.tokens, client.used)):
+        if meter is not None:
+            parts.append((used - (1 - part) * meter.size) / client.left / meter.rate)
+    return max(parts)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("kind", KNOWN)
+@pytest.mark.parametrize("part", [0.2, 0.5])
+def test_a_run_leaves_its_part_of_known_limits(kind, part, seed):
+    known, levels = {**KNOWN[kind]}, []
+    meters = {k: known.pop(k)() for k in ("requests", "tokens") if k in known}
+
+    def watch(server: Server) -> None:
+        receive = server.receive
+
+        def watched(used: float, reply: Callable[..., None]) -> None:
+            receive(used, reply)
+            levels.extend(meter.level / meter.size for meter in meters.values())
+
+        server.receive = watched
+
+    most = {"limit": 60, "headroom": left(part), "before": watch}
+    client = simulate(rows=2000, **meters, **known, seed=seed, **most)
+    # of a large burst a tenth is left as ever, and 2,000 rows are few
+    close = 0.04 if "burst" in kind else 0.02
+    assert pace(client, part) == pytest.approx(1 - part, abs=close)
+    assert client.refused <= 3
+    if "estimated" not in kind:  # whoever else comes finds its part of the burst, too
+        assert min(levels[100:]) >= part - 0.1
+
+
+@pytest.mark.parametrize("kind", KNOWN)
+def test_no_headroom_is_the_pace_without_it_to_the_digit(kind):
+    def times(headroom: Headroom | None) -> tuple[float, ...]:
+        known = {**KNOWN[kind]}
+        meters = {k: known.pop(k)() for k in ("requests", "tokens") if k in known}
+        client = simulate(rows=1500, **meters, **known, headroom=headroom)
+        return client.finished, client.left, client.refused
+
+    assert times(left(0.0)) == times(None)
+
+
+@pytest.mark.parametrize("kind", ["requests", "tokens", "requests by option"])
+@pytest.mark.parametrize("parts", [(0.2, 0.5), (0.5, 0.0), (0.0, 0.5), (0.95, 0.1)])
+def test_headroom_that_is_changed_holds_within_a_second(kind, parts):
+    known, headroom = {**KNOWN[kind]}, left(parts[0])
+    meters = {k: known.pop(k)() for k in ("requests", "tokens") if k in known}
+    seen = []
+
+    def watch(server: Server) -> None:
+        receive = server.receive
+
+        def counted(used: float, reply: Callable[..., None]) -> None:
+            seen.append((server.clock.now, used))
+            receive(used, reply)
+
+        server.receive = counted
+        server.clock.after(100.0, lambda: setattr(headroom, "part", parts[1]))
+
+    rows = round(RATE * (100 * (1 - parts[0]) + 100 * (1 - parts[1])))
+    simulate(rows=rows, **meters, **known, limit=60, headroom=headroom, before=watch)
+    for (begin, end), part in zip([(10, 100), (101, 170)], parts, strict=True):
+        used = [
+            used if kind == "tokens" else 1 for at, used in seen if begin < at <= end
+        ]
+        rate = RATE * (TOKENS if kind == "tokens" else 1)
+        assert sum(used) / (end - begin) / rate == pytest.approx(1 - part, abs=0.03)
+
+
+def test_headroom_set_a_hundred_times_a_second_grants_no_bursts():
+    headroom = left(0.5)
+
+    def restless(server: Server, tick: int = 0) -> None:
+        headroom.part = 0.5 + 0.001 * (tick % 2)
+        server.clock.after(0.01, restless, server, tick + 1)
+
+    client = simulate(
+        rows=600, requests=by_requests(), headroom=headroom, before=restless
+    )
+    assert pace(client, 0.5) == pytest.approx(0.5, abs=0.02)
+
+
+def test_others_who_take_more_than_the_headroom_are_made_room_for():
+    """They take half of a limit of which a fifth was left: the run does with half."""
+
+    def others(server: Server) -> None:
+        server.requests.refill(server.clock.now)
+        server.requests.level = max(0.0, server.requests.level - 1)
+        server.clock.after(2 / RATE, others, server)
+
+    client = simulate(
+        rows=1500, requests=by_requests(5), headroom=left(0.2), before=others
+    )
+    assert pace(client, 0.2) == pytest.approx(0.5, abs=0.05)
+    assert client.share < 0.03
+
+
+def test_a_server_that_counts_twice_as_much_still_has_something_left_for_others():
+    levels, meter = [], by_tokens()
+
+    def double(server: Server) -> None:
+        receive = server.receive
+
+        def counted(used: float, reply: Callable[..., None]) -> None:
+            receive(2 * used, reply)
+            levels.append(meter.level / meter.size)
+
+        server.receive = counted
+
+    client = simulate(rows=1500, tokens=meter, headroom=left(0.4), before=double)
+    steady = sorted(levels[300:])
+    assert steady[len(steady) // 20] > 0.35
+    assert client.share < 0.01
+
+
+def test_of_a_daily_budget_a_part_is_kept():
+    day = Meter(1000 / 86_400, 1000, period=86_400)
+    client = simulate(rows=810, requests=day, headroom=left(0.2))
+    assert client.refused == 0
+    assert day.level == pytest.approx(200, abs=12)  # those in flight, at most
+
+
+def test_of_runs_side_by_side_the_one_that_leaves_most_decides():
+    limiter = RateLimiter(clock=lambda: 0.0)
+    with limiter.bound(600, None, left(0.2)):
+        assert limiter.plan() == pytest.approx(8.0)
+        with limiter.bound(600, None, left(0.5)):
+            assert limiter.plan() == pytest.approx(5.0)
+        with limiter.bound(None, None, left(0.0)):
+            assert limiter.plan() == pytest.approx(8.0)
+    assert limiter.plan() is None

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pandas_llm._pacing.limiter import RateLimiter
+from pandas_llm._pacing.limiter import Headroom, RateLimiter
 from pandas_llm._pacing.shares import RENEWAL, TERM, Shares
 from pandas_llm.types import Quota, Quotas
 
@@ -142,3 +142,13 @@ def test_what_comes_in_between_two_runs_of_a_part_is_not_lost():
         limiter.share(None)
     with limiter.bound(None, None):  # nothing is left of the first runs' limit
         assert limiter.plan() is None
+
+
+def test_headroom_is_a_part_of_the_part_of_this_process():
+    limiter = RateLimiter(clock=Clock())
+    with limiter.bound(600, None, Headroom(0.2, lambda part: None)):
+        assert limiter.plan() == pytest.approx(8.0)
+        limiter.share(0.5)
+        assert limiter.plan() == pytest.approx(4.0)
+        limiter.share(None)
+        assert limiter.plan() == pytest.approx(8.0)

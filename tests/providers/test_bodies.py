@@ -17,8 +17,9 @@ from vendor_replies import DIALECTS, at, said
 
 from pandas_llm import LLMWarning
 from pandas_llm.errors import FirstRowsError
-from pandas_llm.providers import batches, connect, read_reply
-from pandas_llm.types import Endpoint, HTTPResponse, Tokens
+from pandas_llm.providers import connect, read_reply
+from pandas_llm.providers.openai_batches import OpenAIBatches
+from pandas_llm.types import Endpoint, HTTPRequest, HTTPResponse, Tokens
 
 ROW = pd.DataFrame({"text": ["Rain."]})
 USED = {
@@ -26,6 +27,7 @@ USED = {
     "openai-responses": ("usage", "input_tokens", "output_tokens"),
     "anthropic": ("usage", "input_tokens", "output_tokens"),
     "google": ("usageMetadata", "promptTokenCount", "candidatesTokenCount"),
+    "bedrock": ("usage", "inputTokens", "outputTokens"),
 }
 ODD: list[Any] = [
     *(None, [], {}, "12", 7, True, [1], "", {"total": 3}),
@@ -40,6 +42,9 @@ EMPTY: dict[str, list[Any]] = {
     "google": [
         *(None, {}, {"parts": None}, {"parts": []}, {"parts": [{}]}),
         {"parts": [{"text": ""}, {"text": "hm", "thought": True}]},
+    ],
+    "bedrock": [
+        *(None, [], [{}], [{"text": None}], [{"text": ""}, {"reasoningContent": {}}]),
     ],
     "openai-responses": [
         *([], [{"type": "message"}], [{"type": "message", "content": []}]),
@@ -59,6 +64,8 @@ def empty(provider: str, inside: Any) -> dict[str, Any]:
         return {"content": inside, "stop_reason": "end_turn"}
     if provider == "google":
         return {"candidates": [{"content": inside, "finishReason": "STOP"}]}
+    if provider == "bedrock":
+        return {"output": {"message": {"content": inside}}, "stopReason": "end_turn"}
     return {"status": "completed", "output": inside}
 
 
@@ -282,7 +289,9 @@ def test_an_odd_line_of_a_batchs_file_loses_no_other(odd):
         return f'{{"custom_id": "{name}", "response": {{"status_code": 201, "body": {said}}}}}'  # noqa: E501
 
     file = "\n".join([line("a", "1"), line("b", odd), line("c", "1")]).encode()
-    dialect = batches.OpenAIBatches("https://api.openai.com/v1/chat/completions", {})
+    dialect = OpenAIBatches(
+        HTTPRequest("https://api.openai.com/v1/chat/completions", {}, b"")
+    )
     speaker = connect(Endpoint("openai", "https://api.openai.com/v1", "m", "k"))
     replies = [read_reply(speaker, one.response) for one in dialect.results(file)]
     assert [reply.choices[0].text for reply in replies] == ["Yes."] * 3

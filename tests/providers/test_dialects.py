@@ -62,10 +62,20 @@ def responses(body) -> dict:
     }
 
 
+def bedrock(body) -> dict:
+    text = record(body["messages"][-1]["content"][0]["text"])
+    return {
+        "output": {"message": {"role": "assistant", "content": [{"text": text}]}},
+        "stopReason": "end_turn",
+        "usage": {"inputTokens": 10, "outputTokens": 5, "totalTokens": 15},
+    }
+
+
 DIALECTS = {
     "anthropic": (anthropic, "/v1/messages"),
     "google": (google, "/v1beta/models/m:generateContent"),
     "openai-responses": (responses, "/v1/responses"),
+    "bedrock": (bedrock, "/model/m/converse"),
 }
 
 
@@ -113,6 +123,7 @@ def test_a_schema_that_is_refused_is_said_in_words(name):
         "anthropic": "output_config.format: Extra inputs are not permitted",
         "google": "Unknown name \"responseJsonSchema\" at 'generation_config'",
         "openai-responses": "Invalid parameter: 'text.format' is not supported",
+        "bedrock": "This model doesn't support the outputConfig or toolConfig field.",
     }[name]
 
     def picky(body):
@@ -125,15 +136,13 @@ def test_a_schema_that_is_refused_is_said_in_words(name):
         out = ROWS.llm.generate(TEMPLATE, KEYS, **at(server, name))
     assert out["count"].tolist() == list(range(6))
     assert out.attrs["llm"]["schema"] in ("json_object", "prompt")
-    assert len(server.bodies) == 7
+    assert len(server.bodies) == (8 if name == "bedrock" else 7)  # a tool between
 
 
 @pytest.mark.parametrize("name", DIALECTS)
 def test_what_a_dialect_has_no_field_for_is_told_once(name):
     answer, _ = DIALECTS[name]
-    lacking = {"anthropic": "seed", "openai-responses": "seed, stop", "google": ""}[
-        name
-    ]
+    lacking = {"anthropic": "seed", "openai-responses": "seed, stop"}.get(name, "")
     options = {"seed": 5, "stop": "END", "temperature": 0.5}
     with Server(answer) as server:
         if lacking:

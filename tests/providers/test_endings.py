@@ -25,6 +25,7 @@ GOOD = {
     "openai-responses": ["completed", None],
     "anthropic": ["end_turn", "stop_sequence", None],
     "google": ["STOP", None],
+    "bedrock": ["end_turn", "stop_sequence", None],
 }
 CUT = {
     "openai": [
@@ -38,12 +39,14 @@ CUT = {
     "openai-responses": ["max_output_tokens"],
     "anthropic": ["max_tokens", "model_context_window_exceeded"],
     "google": ["MAX_TOKENS"],
+    "bedrock": ["max_tokens", "model_context_window_exceeded"],
 }
 UNKNOWN = {
     "openai": ["pause_turn", "repetition", "OTHER", "a_new_word", 7],
     "openai-responses": ["max_messages", "steered", "in_progress"],
     "anthropic": ["pause_turn", "a_new_word"],
     "google": ["OTHER", "FINISH_REASON_UNSPECIFIED", "A_NEW_WORD"],
+    "bedrock": ["a_new_word"],
 }
 FILTERED = {
     "openai": [
@@ -53,6 +56,7 @@ FILTERED = {
     "openai-responses": ["content_filter"],
     "anthropic": ["content_filter", "guardrail_intervened"],
     "google": ["SAFETY", "RECITATION", "BLOCKLIST", "SPII", "LANGUAGE", "MODEL_ARMOR"],
+    "bedrock": ["guardrail_intervened", "content_filtered"],
 }
 BROKEN = {
     "openai": [
@@ -63,6 +67,7 @@ BROKEN = {
     "openai-responses": ["cancelled", "failed"],
     "anthropic": ["error", "abort"],
     "google": ["ERROR", "MALFORMED_RESPONSE"],
+    "bedrock": ["malformed_model_output", "malformed_tool_use"],
 }
 
 
@@ -85,6 +90,8 @@ def ended(provider: str, text: str, reason: Any) -> dict[str, Any]:
         answer["stop_reason"] = reason
     elif provider == "google":
         answer["candidates"][0]["finishReason"] = reason
+    elif provider == "bedrock":
+        answer["stopReason"] = reason
     else:
         answer["choices"][0]["finish_reason"] = reason
     return answer

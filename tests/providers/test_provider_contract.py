@@ -20,7 +20,6 @@ from pandas_llm.providers.batches import batches_of
 from pandas_llm.types import (
     Capabilities,
     Endpoint,
-    HTTPRequest,
     HTTPResponse,
     Request,
     Spec,
@@ -226,9 +225,8 @@ def test_every_row_has_its_own_prompt_and_all_else_alike(name, turns):
             whole[field].pop()
             assert body == whole
             last = body[field][-1]
-            assert (
-                last["parts"][0]["text"] if "parts" in last else last["content"]
-            ) == (prompt)
+            said = last.get("parts", last.get("content"))
+            assert (said if isinstance(said, str) else said[0]["text"]) == prompt
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -276,7 +274,7 @@ def test_a_reply_is_read(name, given):
     if "tokens" in given:
         assert (reply.tokens and list(reply.tokens[:4])) == given["tokens"]
         kept = given.get("put in a cache", 0)
-        assert reply.tokens is None or reply.tokens[4:] == (kept, 0)
+        assert reply.tokens is None or reply.tokens[4:] == (kept, 0, 0)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -413,9 +411,9 @@ def test_a_compatible_server_is_known_by_its_address(name):
 PAGE = FOLDER.parent.parent / "docs" / "reference" / "providers.md"
 
 
-def table(columns):
-    """Return the rows of the page's table of so many columns."""
-    rows = [line.strip("|").split("|") for line in PAGE.read_text().splitlines()]
+def table(columns, page=PAGE):
+    """Return the rows of a page's table of so many columns."""
+    rows = [line.strip("|").split("|") for line in page.read_text().splitlines()]
     return {
         cells[0].strip("` "): [cell.strip() for cell in cells[1:]]
         for cells in rows
@@ -423,16 +421,32 @@ def table(columns):
     }
 
 
-ACCESS, ABLE = table(5), table(6)
+ACCESS, ABLE = table(5), table(7)
 
 
-def has_batches(provider):
-    request = HTTPRequest("https://host/v1/chat/completions", {}, b"")
+BATCHED = table(6, PAGE.parent.parent / "how-to" / "batches.md")
+
+
+def batches(name, provider):
+    """Return a provider's batches; None where there are none."""
+    if name == "azure":  # the example's address has no path
+        provider = providers.connect(endpoint(name, base_url="https://h/openai/v1"))
+    request = provider.build(PLAIN, provider.capabilities, 1)
     try:
-        batches_of(provider, request)
+        return batches_of(provider, request)
     except errors.ConfigurationError:
-        return False
-    return True
+        return None
+
+
+def said_of_files(provider):
+    limits = provider.files
+    if limits is None:
+        return "none"
+    kinds = [kind.partition("/")[2].upper() for kind in limits.types]
+    kinds = ["text" if kind == "PLAIN" else kind for kind in kinds]
+    return f"{limits.each / 1e6:.2g} MB; " + ", ".join(
+        [*kinds, *["URLs"] * limits.fetches]
+    )
 
 
 def test_the_pages_tables_name_every_provider():
@@ -442,18 +456,20 @@ def test_the_pages_tables_name_every_provider():
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"gemini-compatible"}))
 def test_the_pages_tables_are_true(name):
     access, limits, lacking, _ = ACCESS[name]
-    schema, n, images, embeds, batch = ABLE[name]
+    schema, n, images, files, embeds, batch = ABLE[name]
     provider, preset, known = connect(name), providers.presets()[name], examples(name)
     assert (n == "one by one") == (not provider.capabilities.n)
     most = provider.embeds  # whose numbers test_embed.py asks a server to hold
     assert embeds.startswith("none" if not most else f"{most.inputs:,} a request")
-    assert (batch != "none") == has_batches(provider)
+    assert (batch == "none") == (batches(name, provider) is None)
+    assert (batch == "yes") == (name in BATCHED)
     assert (schema == "JSON mode") == (provider.capabilities.schema == "json_object")
     size, _, kinds = images.partition("; ")
     assert size == f"{provider.images.each / 1e6:.2g} MB"
     assert (kinds.lower().split(", ") if kinds else ["png", "jpeg", "gif", "webp"]) == [
         kind.removeprefix("image/") for kind in provider.images.types
     ]
+    assert files == said_of_files(provider)
     assert access.startswith("none") == (not preset.needs_key)
     assert limits.startswith("none") == (
         known["quotas"]["requests"] is None and known["quotas"]["tokens"] is None
@@ -464,3 +480,21 @@ def test_the_pages_tables_are_true(name):
         assert all(f"`{key}`" in access for key in keys)
     if preset.base_url is None or not preset.needs_key:
         assert f"`{preset.address}`" in access
+
+
+@pytest.mark.parametrize("name", BATCHED)
+def test_the_page_on_batches_is_true(name):
+    holds, goes, known, ahead, vectors = BATCHED[name]
+    provider = connect(name)
+    one = batches(name, provider)
+    size = f"{one.most_bytes >> 20} MB"
+    assert holds == f"{one.most_requests:,} requests, {size}"
+    some = f"in the call up to {one.inline / 1e6:.0f} MB, else in a file"
+    ways = {0: "in a file", one.most_bytes: "in the call"}
+    assert goes == ways.get(one.inline, some)
+    line = one.line("k", orjson.dumps({"model": "m"}))
+    assert (one.upload([line]) is None) == (goes == "in the call")
+    named = b"batch-name" in one.create([line], "file", "batch-name").body
+    assert known == ("our name of it" if named else "its moment, size and results")
+    assert (ahead == "yes") == (not one.apart)
+    assert (vectors == "yes") == (provider.embeds is not None)

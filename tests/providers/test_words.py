@@ -358,6 +358,32 @@ EXAMPLES = [
     ),
     (400, ["x"], "Incorrect API key provided: xa***.", "authentication"),
     (400, ["API_KEY_INVALID"], "q", "authentication"),
+    (400, ["UnrecognizedClientException"], "q", "authentication"),
+    (403, ["ExpiredTokenException"], "The security token … expired", "authentication"),
+    (400, ["ValidationException"], "Operation not allowed", "authentication"),
+    (
+        400,
+        ["ValidationException"],
+        "The provided model identifier is invalid.",
+        "model_not_found",
+    ),
+    (
+        400,
+        ["ValidationException"],
+        "Invocation of model ID amazon.nova-2-lite-v1:0 with on-demand throughput "
+        "isn\u2019t supported. Retry your request with the ID or ARN of an inference "
+        "profile that contains this model.",
+        "model_not_found",
+    ),
+    (400, ["ServiceQuotaExceededException"], "q", "wait_too_long"),
+    (400, ["ThrottlingException"], "Rate exceeded", "rate_limit"),
+    (429, ["ModelNotReadyException"], "q", "overloaded"),
+    (
+        400,
+        ["ValidationException"],
+        "This request has been blocked by our content filters.",
+        "content_filter",
+    ),
     (
         400,
         [],

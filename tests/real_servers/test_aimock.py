@@ -25,6 +25,7 @@ PROVIDERS = {
     "openai-responses": "/v1",
     "anthropic": "/v1",
     "google": "/v1beta",
+    "bedrock": "",
 }
 RECORDS = {"records": [{"question": "Why?", "answer": "So."}]}
 ANSWERS = {"question and answer": json.dumps(RECORDS), "Say": "It is said."}
@@ -73,6 +74,7 @@ def rows(count: int) -> pd.DataFrame:
         ("breaking", "openai-responses"),
         ("refusing", "anthropic"),
         ("refusing", "google"),
+        ("breaking", "bedrock"),
     ],
 )
 def test_two_hundred_rows_come_back_through_chaos(request, chaos, provider):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 from collections import Counter
 
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 
 import pandas_llm
-from pandas_llm.errors import ConfigurationError
+from pandas_llm.errors import ConfigurationError, InvalidValueError
 
 ROWS = pd.DataFrame(
     {"text": [f"Row {at // 2}." for at in range(40)] + [None]},
@@ -112,6 +113,26 @@ def test_what_comes_elsewhere_or_at_once_is_refused(heard, tmp_path):
         lazy.complete("${text}", **given)
     ROWS.dropna().llm.matches("Is it ${text}?", **given, cache=False)
     assert {row[0] for row in heard.rows} == set(range(40))
+
+
+async def later(*_):
+    """Take what a function of `on_row` or `progress` takes, once it is awaited."""
+
+
+class Later:
+    async def __call__(self, *_):
+        """Take the same."""
+
+
+@pytest.mark.parametrize("name", ["on_row", "progress"])
+@pytest.mark.parametrize("function", [later, functools.partial(later, 1), Later()])
+def test_a_function_that_would_never_be_awaited_is_refused(
+    name, function, simulator, on
+):
+    server = simulator()
+    with pytest.raises(InvalidValueError, match=f"{name} must be .*not async"):
+        ROWS.llm.complete("${text}", **{**on(server), name: function})
+    assert server.stats()["requests"] == 0
 
 
 def test_the_rows_of_a_pilot_are_for_the_run_to_tell(heard, simulator, on):

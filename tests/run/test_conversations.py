@@ -22,7 +22,10 @@ from pandas_llm.cache.fingerprint import Fingerprint
 from pandas_llm.providers.dialect import Dialect
 from pandas_llm.types import Capabilities, Endpoint, Request, Spec
 
-PROVIDERS = ["openai", "openai-responses", "azure", "anthropic", "google", "ollama"]
+PROVIDERS = [
+    *("openai", "openai-responses", "azure", "anthropic", "google", "ollama"),
+    "bedrock",
+]
 TURNS = [
     {"role": "user", "content": "My parcel is late."},
     {"role": "assistant", "content": "Since when?"},
@@ -68,7 +71,7 @@ def alternating(turns: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def taken(provider: str, turns: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    return alternating(turns) if provider == "google" else turns
+    return alternating(turns) if provider in ("google", "bedrock") else turns
 
 
 def frame(*cells: Any, **columns: Any) -> pd.DataFrame:

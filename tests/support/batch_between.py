@@ -11,9 +11,16 @@ import pandas as pd
 from aiohttp import web
 from loopback_server import Server
 
-VENDORS = ["openai/sim", "anthropic/sim"]
+VENDORS = ["openai/sim", "anthropic/sim", "google/sim", "azure/sim", "mistral/sim"]
 ROWS = 6
 FRAME = pd.DataFrame({"text": [f"In {1700 + at} it rained." for at in range(ROWS)]})
+PATHS = {"google": "/v1beta", "azure": "/openai/v1"}
+"""Where a vendor's own clients look; the others at ``/v1``."""
+LISTS = {
+    "anthropic": ("messages/batches?limit=100", "data"),
+    "google": ("batches?pageSize=100", "operations"),
+    "mistral": ("batch/jobs", "data"),
+}
 _HOP = {"host", "content-length", "transfer-encoding", "connection"}
 
 
@@ -56,11 +63,11 @@ class Between(Server):
 def kind(request: web.Request) -> str:
     """Name what is asked for."""
     path, post = request.path, request.method == "POST"
-    if path.endswith("/batches"):
+    if path.endswith(("/batches", "/jobs", "batchGenerateContent", "EmbedContent")):
         return "create" if post else "list"
     if "/files" in path:
         return "upload" if post else "results"
-    if "/batches/" in path:
+    if "/batches/" in path or "/jobs/" in path:
         return "results" if path.endswith("/results") else "poll"
     return "row"
 
@@ -98,14 +105,21 @@ def always(step: str, answer: Any) -> Any:
 
 
 def at(server: Any, kept: Any, model: str = "openai/sim", **more: Any) -> dict:
-    more = {"model": model, "base_url": server.base_url, "api_key": "k", **more}
+    more = {"model": model, "base_url": place(server, model), "api_key": "k", **more}
     return {"cache": kept, "progress": False, **more}
+
+
+def place(server: Any, model: str) -> str:
+    """Return where a vendor is spoken to."""
+    path = PATHS.get(model.partition("/")[0], "/v1")
+    return server.base_url.removesuffix("/v1") + path
 
 
 def created(server: Any, model: str = "openai/sim") -> list[dict]:
     """Return the batches that there are at the vendor's."""
-    inner = "messages/" * model.startswith("anthropic")
-    return httpx.get(f"{server.base_url}/{inner}batches?limit=100").json()["data"]
+    vendor = model.partition("/")[0]
+    path, name = LISTS.get(vendor, ("batches?limit=100", "data"))
+    return httpx.get(f"{place(server, model)}/{path}").json().get(name, [])
 
 
 def paid(server: Any) -> list[int]:

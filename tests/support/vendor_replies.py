@@ -6,7 +6,7 @@ from typing import Any
 
 from loopback_server import Server, completion
 
-DIALECTS = ["openai", "openai-responses", "anthropic", "google"]
+DIALECTS = ["openai", "openai-responses", "anthropic", "google", "bedrock"]
 
 
 def said(provider: str, text: str | None) -> dict[str, Any]:
@@ -21,6 +21,10 @@ def said(provider: str, text: str | None) -> dict[str, Any]:
     if provider == "google":
         content = {"role": "model", "parts": [] if text is None else [{"text": text}]}
         return {"candidates": [{"content": content, "finishReason": "STOP"}]}
+    if provider == "bedrock":
+        blocks = [] if text is None else [{"text": text}]
+        message = {"role": "assistant", "content": blocks}
+        return {"output": {"message": message}, "stopReason": "end_turn"}
     return completion(text)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from loopback_server import Server
+from pandas.testing import assert_frame_equal, assert_series_equal
 
 import pandas_llm
 from pandas_llm import LLMWarning
@@ -897,3 +899,50 @@ def test_frames_of_all_kinds_keep_their_rows_as_they_were(asked, frame):
     pd.testing.assert_frame_equal(out, frame.iloc[[0, 1, 3]])
     groups = frame.llm.ngroup("name", template=TWO, **options(asked))
     assert groups.index.equals(frame.index)
+
+
+CALLS: dict[str, tuple[Any, ...]] = {
+    "matches": ("Is it ${name}?",),
+    "filter": ("Is it ${name}?",),
+    "merge": (PEOPLE, "Same? ${left.name} ${right.name}"),
+    "drop_duplicates": ("name",),
+    "duplicated": ("name",),
+    "ngroup": ("name",),
+    "nlargest": (2, "More? ${left.name} ${right.name}"),
+    "agg": ("What is it?", "name"),
+    "agg by": ("What is it?", "name"),
+    "search": ("Smith", "name", 2),
+}
+KEYED: dict[str, Any] = {"agg by": {"by": "key", "keys": {"age": int}}}
+
+
+@pytest.mark.parametrize("details", [True, "raw"])
+@pytest.mark.parametrize("verb", CALLS)
+def test_details_are_of_rows_and_change_no_verb_over_the_table(
+    verb, details, simulator, on
+):
+    call = getattr(PEOPLE.llm, verb.partition(" ")[0])
+    keyed = KEYED.get(verb, {})
+    plain = call(*CALLS[verb], **keyed, **on(simulator()))
+    with pandas_llm.option_context(details=details):
+        told = call(*CALLS[verb], **keyed, **on(simulator()))
+    if isinstance(plain, str):
+        assert told == plain
+    else:
+        compare = {pd.Series: assert_series_equal, pd.DataFrame: assert_frame_equal}
+        compare[type(plain)](told, plain)
+
+
+@pytest.mark.parametrize("verb", CALLS)
+def test_a_column_of_reasons_has_no_place_in_verbs_over_the_table(verb, simulator, on):
+    server = simulator()
+    with pytest.raises((TypeError, ValueError), match="error_column"):
+        getattr(PEOPLE.llm, verb.partition(" ")[0])(
+            *CALLS[verb], error_column="why", **on(server)
+        )
+    assert server.stats()["requests"] == 0
+
+
+def test_agg_takes_one_answer_to_a_question(simulator, on):
+    with pytest.raises(InvalidValueError, match="n must be 1"):
+        PEOPLE.llm.agg("What?", "name", n=3, **on(simulator()))

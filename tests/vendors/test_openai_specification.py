@@ -15,7 +15,9 @@ from urllib.parse import urlsplit
 import jsonschema
 import openai.types
 import openai.types.chat
+import pandas as pd
 import pytest
+from attached import pdf
 from schema_keys import EVERY_KIND as KEYS
 from schema_keys import Place
 
@@ -91,6 +93,25 @@ def test_every_request_keeps_to_the_specification(  # noqa: PLR0917 - fixtures
     assert len(bodies) >= 9
     for body in bodies:
         assert problems("CreateChatCompletionRequest", body) == []
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("openai/sim", "ChatCompletionRequestMessageContentPartFile"),
+        ("openai-responses/sim", "InputFileContent"),
+    ],
+)
+def test_files_keep_to_the_specification(model, name, simulator, problems):
+    server = simulator()
+    rows = pd.DataFrame({"text": ["x"], "report": [pdf()]})
+    place = {"model": model, "base_url": server.base_url, "api_key": "k"}
+    rows.llm.complete("${text}", files="report", progress=False, **place)
+    (seen,) = server.requests()
+    turns = seen["body"].get("messages") or seen["body"]["input"]
+    part, _ = turns[0]["content"]
+    assert problems(name, part) == []
+    assert problems(name, {**part, "type": "pdf"})
 
 
 def test_the_request_to_openai_itself_keeps_to_the_specification(problems):

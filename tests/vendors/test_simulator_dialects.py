@@ -22,7 +22,7 @@ from pydantic import BaseModel
 from wire import Got, exchange
 
 from pandas_llm.simulator import Simulator, count_tokens
-from pandas_llm.simulator.answers.images import ImageError, look_at_url
+from pandas_llm.simulator.answers.attached import ImageError, look_at_url
 from pandas_llm.simulator.answers.vectors import embed, packed
 from pandas_llm.simulator.conditions.settings import FAULTS
 from pandas_llm.simulator.dialects.strict import anthropic_problem

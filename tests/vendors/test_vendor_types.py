@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from dataclasses import replace
 from functools import cache
@@ -24,7 +25,8 @@ from schema_keys import EVERY_KIND as KEYS
 from pandas_llm import providers
 from pandas_llm._keys import parse_keys
 from pandas_llm._replies.outputs import Records
-from pandas_llm.types import Capabilities, Endpoint, Image, Request, Spec
+from pandas_llm.attachments import load, look_at
+from pandas_llm.types import Attachment, Capabilities, Endpoint, Image, Request, Spec
 
 ASKED = Records(parse_keys(KEYS))
 SCHEMA = ASKED.schema
@@ -116,13 +118,34 @@ PICTURES = (
 )
 
 
+FILES = {
+    "application/pdf": b"%PDF-1.7 x",
+    "text/plain": "Zürich".encode(),
+    "audio/wav": b"RIFF\0\0\0\0WAVE",
+    "audio/mp3": b"ID3\4",
+    "": "https://example.org/a.pdf",
+}
+
+
+def files_of(name: str) -> tuple[Attachment, ...]:
+    """Look at one file of each kind that a provider takes, and read it."""
+    limits = connect(name).files
+    if limits is None:
+        return ()
+    kinds = [*limits.types, *[""] * limits.fetches]
+    cells = [FILES[kind] for kind in kinds]
+    request = Request(Spec("m"), "", attachments=look_at(cells, option="files"))
+    return asyncio.run(load(request, connect(name), name)).attachments
+
+
 def pictured(name: str) -> list[Any]:
-    """Build requests with images, with and without a text beside them."""
+    """Build requests with images and files, with and without a text beside them."""
     provider = connect(name)
+    attached = (*PICTURES, *files_of(name))
     requests = [
-        Request(Spec("m"), "Look.", images=PICTURES),
-        Request(Spec("m"), "", images=PICTURES),
-        Request(Spec("m"), "Look.", "Be brief.", REQUESTS["again"][2], 1, PICTURES),
+        Request(Spec("m"), "Look.", attachments=attached),
+        Request(Spec("m"), "", attachments=attached),
+        Request(Spec("m"), "Look.", "Be brief.", REQUESTS["again"][2], 1, attached),
     ]
     built = [provider.build(one, provider.capabilities, 1) for one in requests]
     return [orjson.loads(one.body) for one in built]
@@ -138,8 +161,8 @@ def test_every_provider_is_held_against_a_type():
     held = {*CHAT, "openai-responses", "anthropic", "google"}
     # Mistral's package is another one: its own field for the seed is all that differs
     apart = {"sim", "mistral", "tiny", "gguf"}  # run here, the last two as llama.cpp is
-    decide = {"openai-decisions", "systemone"}  # tests of their own hold them
-    assert held == providers.presets().keys() - apart - decide
+    own = {"openai-decisions", "systemone", "bedrock"}  # tests of their own hold them
+    assert held == providers.presets().keys() - apart - own
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -178,15 +201,66 @@ def test_messages_are_anthropics(spec, version, problems):
             assert problems(anthropic.types.TextBlockParam, block) == []
 
 
-def test_anthropics_blocks_of_images(problems):
+BLOCKS = {
+    "text": anthropic.types.TextBlockParam,
+    "image": anthropic.types.ImageBlockParam,
+    "document": anthropic.types.DocumentBlockParam,
+}
+
+
+def test_anthropics_blocks_of_images_and_files(problems):
     kind = anthropic.types.message_create_params.MessageCreateParamsNonStreaming
     for body in pictured("anthropic"):
         assert problems(kind, body) == []
-        *pictures, _ = blocks = body["messages"][0]["content"]
-        for block in blocks if blocks[-1]["type"] == "image" else pictures:
-            assert problems(anthropic.types.ImageBlockParam, block) == []
+        blocks = body["messages"][0]["content"]
+        for block in blocks:
+            assert problems(BLOCKS[block["type"]], block) == []
+        count = [block["type"] for block in blocks if block["type"] != "text"]
+        assert count == ["image"] * 3 + ["document"] * 3
     wrong = {"type": "image", "source": {"type": "base64", "data": "aGVsbG8="}}
     assert problems(anthropic.types.ImageBlockParam, wrong)
+    wrong["type"] = "document"
+    assert problems(anthropic.types.DocumentBlockParam, wrong)
+
+
+PARTS = {
+    "openai": ["file", "input_audio", "input_audio"],
+    "azure": ["file", "input_audio", "input_audio"],
+    "openrouter": ["file", "input_audio", "input_audio", "file"],
+    "vllm": ["input_audio", "input_audio"],
+    "llamacpp": ["input_audio", "input_audio"],
+    "openai-responses": ["input_file", "input_file", "input_file"],
+    "anthropic": ["document", "document", "document"],
+    "google": ["inlineData"] * 4 + ["fileData"],
+}
+
+
+@pytest.mark.parametrize("name", sorted(providers.presets()))
+def test_files_are_parts_of_the_kinds_that_the_vendor_has(name):
+    if name in ("tiny", "openai-decisions", "systemone"):
+        return
+    provider = connect(name)
+    expected = PARTS.get(name, PARTS["openai"] if name == "sim" else [])
+    assert len(files_of(name)) == len(expected)
+    parts = [provider.file(one) for one in files_of(name)]
+    assert [part.get("type") or next(iter(part)) for part in parts] == expected
+
+
+def test_a_part_of_another_shape_is_a_problem(problems):
+    chat = openai.types.chat.completion_create_params.CompletionCreateParamsNonStreaming
+    kind = (
+        openai.types.responses.response_create_params.ResponseCreateParamsNonStreaming
+    )
+    (seen, *_) = pictured("openai")
+    file = next(p for p in seen["messages"][0]["content"] if p["type"] == "file")
+    file["file"]["file_url"] = "https://example.org/a.pdf"
+    assert problems(chat, seen)
+    sound = {"type": "input_audio", "input_audio": {"data": "", "format": "ogg"}}
+    message = {"role": "user", "content": [sound]}
+    assert problems(chat, {"model": "m", "messages": [message]})
+    (seen, *_) = pictured("openai-responses")
+    seen["input"][0]["content"][-2]["file"] = {}
+    assert problems(kind, seen)
 
 
 @pytest.mark.parametrize("provider", ["openai", "openai-responses", "anthropic"])

@@ -2,8 +2,11 @@
 
 import asyncio
 import datetime as dt
+import enum
+import json
 import subprocess
 import sys
+from typing import Literal
 
 import narwhals as nw
 import numpy as np
@@ -11,9 +14,10 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from pydantic import BaseModel
 
 import pandas_llm
-from pandas_llm import GenerationError, Plan
+from pandas_llm import GenerationError, Plan, Quoted
 from pandas_llm._run.kinds import taken_in
 from pandas_llm.errors import ConfigurationError, InvalidTypeError
 from pandas_llm.simulator import Simulator
@@ -157,7 +161,7 @@ def test_vectors_of_an_earlier_run_are_searched():
 
 
 def test_chunks_are_of_the_kind_too(table):
-    out = of_kind(pandas_llm._verbs.chunk(table, "text", max_tokens=4), table)
+    out = of_kind(pandas_llm.chunk(table, "text", max_tokens=4), table)
     assert out.columns == [*FRAME.columns, "chunk"]
 
 
@@ -190,28 +194,90 @@ def test_a_replaced_column_has_the_type_of_its_key():
     assert out.schema["year"] == pl.Int64
 
 
+class Place(BaseModel):
+    name: str | None
+    when: list[dt.date]
+
+
+class Mood(enum.Enum):
+    GOOD = "good"
+    BAD = "bad"
+
+
+class Node(BaseModel):
+    name: str
+    below: list["Node"]
+
+
+TYPED = {
+    "tags": (list[str], pl.List(pl.String)),
+    "days": (list[dt.date], pl.List(pl.Date)),
+    "seen": (dt.datetime, pl.Datetime("us")),
+    "n": (list[int], pl.List(pl.Int64)),
+    "table": (list[list[float]], pl.List(pl.List(pl.Float64))),
+    "born": (dt.date | None, pl.Date),
+    "moods": (list[Literal["good", "bad"]] | None, pl.List(pl.String)),
+    "kinds": (list[Mood], pl.List(pl.String)),
+    "stars": (Literal[1, 2], pl.Int64),
+    "place": (
+        Place | None,
+        pl.Struct({"name": pl.String, "when": pl.List(pl.Date)}),
+    ),
+    "places": (
+        list[Place],
+        pl.List(pl.Struct({"name": pl.String, "when": pl.List(pl.Date)})),
+    ),
+    "either": (int | str, pl.String),
+    "odd": (Literal[1, "a"], pl.String),
+}
+
+
 def test_types_do_not_depend_on_the_answers():
-    keys = {
-        "tags": list[str],
-        "days": list[dt.date],
-        "seen": dt.datetime,
-        "n": list[int],
-    }
-    keys |= {"born": dt.date | None}
-    kinds = {
-        "tags": pl.List(pl.String),
-        "days": pl.List(pl.Date),
-        "seen": pl.Datetime("us"),
-        "n": pl.List(pl.Int64),
-        "born": pl.Date,
-    }
+    keys = {name: kind for name, (kind, _) in TYPED.items()}
+    kinds = {name: kind for name, (_, kind) in TYPED.items()}
     nothing = FRAME.with_columns(text=pl.lit(None, pl.String))
     with pytest.warns(pandas_llm.LLMWarning, match="NA in every row"):
         out = pandas_llm.extract(nothing, "On ${text}", keys, **SIM)
     assert dict(out.select(list(keys)).schema) == kinds
     told = pandas_llm.extract(FRAME, "On ${text}", keys, **SIM)
     assert dict(told.select(list(keys)).schema) == kinds
-    assert told["days"].drop_nulls().len() == 2
+    assert told["places"].drop_nulls().len() == 2
+    assert {type(json.loads(one)) for one in told["odd"].drop_nulls()} <= {int, str}
+    assert pl.concat([out, told]).height == 2 * FRAME.height
+
+
+def test_texts_have_their_type_without_any():
+    nothing = pl.DataFrame({"text": [None]}, schema={"text": pl.String})
+    more = {"error_column": "why", "details": "raw", **SIM}
+    out = pandas_llm.extract(nothing, "On ${text}", {"name": str}, **more)
+    new = dict(out.drop("text").schema)
+    assert {new.pop(name) for name in ("name", "why", "llm_text", "llm_raw")} == {
+        pl.String
+    }
+    assert pl.Null not in new.values()
+
+
+def test_quoted_lists_have_their_types_without_any():
+    keys = {"n": list[Quoted[int]], "when": Quoted[dt.date]}
+    kinds = {
+        "n": pl.List(pl.Int64),
+        "n_quote": pl.List(pl.String),
+        "n_start": pl.List(pl.Int64),
+        "n_end": pl.List(pl.Int64),
+        "when": pl.Date,
+        "when_quote": pl.String,
+        "when_start": pl.Int64,
+        "when_end": pl.Int64,
+    }
+    for text in ("In 2020 it was 12.", None):
+        told = pl.DataFrame({"text": [text]}, schema={"text": pl.String})
+        out = pandas_llm.extract(told, "Facts.\n\ntext: ${text}", keys, **SIM)
+        assert dict(out.drop("text").schema) == kinds
+
+
+def test_a_model_within_itself_has_the_type_that_its_values_have():
+    out = pandas_llm.extract(FRAME, "On ${text}", {"node": Node}, **SIM)
+    assert isinstance(out.schema["node"], (pl.Struct, pl.String))
 
 
 def test_values_of_several_types_are_json():
@@ -300,3 +366,55 @@ def test_narwhals_is_imported_only_for_other_tables():
         "assert 'narwhals' not in sys.modules and 'polars' not in sys.modules"
     )
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
+
+
+def test_nan_is_not_sent_and_stays_what_it_is():
+    frame = pl.DataFrame({"n": [1.0, float("nan"), None]})
+    shown = pandas_llm.preview(frame, "On ${n}", rows=3, **SIM)
+    assert shown["prompt"].tolist() == ["On 1.0"]
+    out = pandas_llm.extract(frame, "On ${n}", {"k": int}, **SIM)
+    assert out.select("n").equals(frame)
+    assert out["k"].is_null().to_list() == [False, True, True]
+    every = pandas_llm.preview(frame, "On ${n}", rows=3, na_action=None, **SIM)
+    assert every["prompt"].tolist() == ["On 1.0", "On ", "On "]
+    assert pandas_llm.compare(frame, frame).summary["changed"].tolist() == [0]
+
+
+def test_columns_that_arrow_cannot_hold_are_named():
+    whole = pl.DataFrame({"text": ["a"], "n": pl.Series([1], dtype=pl.Int128)})
+    with pytest.raises(InvalidTypeError, match="column 'n' is of type Int128"):
+        pandas_llm.complete(whole, "${text}", **SIM)
+    twice = pa.table([pa.array(["a"]), pa.array(["b"])], names=["x", "x"])
+    with pytest.raises(InvalidTypeError, match=r"cannot be read: .* 'x' 2 times"):
+        pandas_llm.complete(twice, "${x}", **SIM)
+
+
+@pytest.mark.parametrize("rows", [[], [None]])
+def test_vectors_have_their_type_without_any(rows):
+    texts = pl.Series("text", rows, dtype=pl.String)
+    assert pandas_llm.embed(texts, **SIM).dtype == pl.List(pl.Float32)
+    out = pandas_llm.embed(texts, dimensions=3, **SIM)
+    assert out.dtype == pl.Array(pl.Float32, 3)
+
+
+def test_lists_hold_pythons_own_dates():
+    keys = {"day": dt.date, "moment": dt.datetime, "days": list[dt.date]}
+    for out in (
+        pandas_llm.extract(["Oslo"], "On ${value}", keys, **SIM),
+        pandas_llm.generate([{"text": "Oslo"}], "On ${text}", keys, **SIM),
+    ):
+        assert type(out[0]["day"]) is dt.date
+        assert type(out[0]["moment"]) is dt.datetime
+        assert {type(day) for day in out[0]["days"]} == {dt.date}
+    none = pandas_llm.extract([None], "On ${value}", keys, **SIM)
+    assert none == [{"value": None, "day": None, "moment": None, "days": None}]
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [([1, 2], "list of int"), (({"a": 1}, "x"), "tuple of dict, str")],
+    ids=str,
+)
+def test_a_list_of_something_else_is_named(data, kind):
+    with pytest.raises(InvalidTypeError, match=f"not a {kind}$"):
+        pandas_llm.complete(data, "${value}", **SIM)

@@ -22,6 +22,7 @@ from pandas_llm.simulator.conditions.problems import (
     refuse,
 )
 from pandas_llm.simulator.conditions.settings import FAULTS, Knobs, Settings
+from pandas_llm.simulator.conditions.signatures import signature_problem
 
 __all__ = [
     "FAULTS",
@@ -41,5 +42,6 @@ __all__ = [
     "over_limit",
     "refuse",
     "retry_headers",
+    "signature_problem",
     "spoil",
 ]

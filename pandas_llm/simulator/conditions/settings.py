@@ -30,7 +30,7 @@ _POSITIVE = (
     ),
 )
 
-SCHEMA_MODES = frozenset({"json_schema", "json_object"})
+SCHEMA_MODES = frozenset({"json_schema", "json_object", "tool"})
 
 
 class Knobs(TypedDict, total=False):
@@ -88,11 +88,12 @@ class Settings:
     models
         The models served, besides ``"sim"``.
     api_key
-        The key every request needs.
+        The key every request needs, or the secret that it is signed with for AWS.
     max_n
         The most choices given, whatever ``n`` asks for.
     schema_modes
-        The structured ``response_format`` types that are understood.
+        The ways to ask for structure that are understood: ``json_schema``,
+        ``json_object``, and, on Bedrock, a ``tool`` that must be called.
     reject_params
         Names of body fields that are answered with 400.
     slots
@@ -112,7 +113,8 @@ class Settings:
     batch_expiry
         Seconds after which a batch ends, whatever is not done by then.
     batch_queue
-        The most requests of all batches that run; OpenAI's fail above it.
+        The most requests of all batches that run; above it OpenAI's fail, and
+        Google's are refused.
     batch_tokens
         The most tokens of their prompts.
 
@@ -134,7 +136,7 @@ class Settings:
     models: tuple[str, ...] = ("sim",)
     api_key: str | None = field(default=None, repr=False)
     max_n: int | None = None
-    schema_modes: tuple[str, ...] = ("json_schema", "json_object")
+    schema_modes: tuple[str, ...] = ("json_schema", "json_object", "tool")
     reject_params: tuple[str, ...] = ()
     slots: int | None = None
     logprobs: bool = True

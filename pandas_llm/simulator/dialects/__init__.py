@@ -2,10 +2,15 @@
 
 from pandas_llm.simulator.dialects.anthropic import MESSAGES
 from pandas_llm.simulator.dialects.completions import CHAT_COMPLETIONS
+from pandas_llm.simulator.dialects.converse import CONVERSE
 from pandas_llm.simulator.dialects.decisions import DECISIONS, SYSTEMONE
-from pandas_llm.simulator.dialects.embeddings import OLLAMA_EMBED, OPENAI_EMBEDDINGS
+from pandas_llm.simulator.dialects.embeddings import (
+    OLLAMA_EMBED,
+    OPENAI_EMBEDDINGS,
+    TITAN_EMBED,
+)
 from pandas_llm.simulator.dialects.endpoint import Dialect, Incoming, Vendor, Work
-from pandas_llm.simulator.dialects.gemini import GENERATE_CONTENT
+from pandas_llm.simulator.dialects.gemini import GENERATE_CONTENT, named
 from pandas_llm.simulator.dialects.gemini_embeddings import (
     BATCH_EMBED_CONTENTS,
     EMBED_CONTENT,
@@ -21,6 +26,7 @@ __all__ = [
     "Vendor",
     "Work",
     "list_models",
+    "named",
     "read_json",
     "vendor_of",
 ]
@@ -28,6 +34,6 @@ __all__ = [
 DIALECTS = (
     *(CHAT_COMPLETIONS, RESPONSES, OPENAI_EMBEDDINGS, MESSAGES, OLLAMA_EMBED),
     *(GENERATE_CONTENT, EMBED_CONTENT, BATCH_EMBED_CONTENTS),
-    *(DECISIONS, SYSTEMONE),
+    *(DECISIONS, SYSTEMONE, CONVERSE, TITAN_EMBED),
 )
 """All endpoints that are served."""

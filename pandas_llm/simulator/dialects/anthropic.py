@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pandas_llm.simulator.answers import ImageError, look_at, look_at_url
+from pandas_llm.simulator.answers import (
+    DOCUMENTS,
+    IMAGES,
+    ImageError,
+    look_at,
+    look_at_url,
+)
 from pandas_llm.simulator.conditions import Answer, Problem, refuse
 from pandas_llm.simulator.dialects.endpoint import (
     Dialect,
@@ -221,26 +227,30 @@ def _text(block: Mapping[str, Any], where: str) -> str:
     return text
 
 
-def _image(block: Mapping[str, Any], where: str) -> str:
-    source = block.get("source")
+def _image(
+    block: Mapping[str, Any], where: str, kinds: tuple[str, ...] = IMAGES
+) -> str:
+    source, where = block.get("source"), f"{where}.{block.get('type')}.source"
     source = source if isinstance(source, dict) else {}
     kind, url = source.get("type"), source.get("url")
     if kind not in ("base64", "url") or str(url).startswith("data:"):
-        refuse(f"{where}.image.source: expected 'base64' or 'url'", None, where)
+        refuse(f"{where}: expected 'base64' or 'url'", None, where)
     try:
         if kind == "url":
-            return look_at_url(url)
-        return look_at(source.get("media_type"), source.get("data"))
+            return look_at_url(url, kinds)
+        return look_at(source.get("media_type"), source.get("data"), kinds)
     except ImageError as error:
-        refuse(f"{where}.image.source.{kind}: {error}", error.code, where)
+        refuse(f"{where}.{kind}: {error}", error.code, where)
 
 
 def _document(block: Mapping[str, Any], where: str) -> str:
     source = block.get("source")
     source = source if isinstance(source, dict) else {}
     text = source.get("data")
-    if not isinstance(text, str) or source.get("type") != "text":
-        refuse(f"{where}.document.source: only 'text' is simulated", None, where)
+    if source.get("type") != "text":
+        return _image(block, where, DOCUMENTS[:1])
+    if not isinstance(text, str) or source.get("media_type") != "text/plain":
+        refuse(f"{where}.document.source: expected text/plain", None, where)
     return text
 
 

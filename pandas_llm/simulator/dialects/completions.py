@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm.simulator.answers import ImageError, look_at_url, message_text
+from pandas_llm.simulator.answers import (
+    AUDIO,
+    DOCUMENTS,
+    IMAGES,
+    ImageError,
+    look_at_url,
+    message_text,
+)
 from pandas_llm.simulator.conditions import refuse
 from pandas_llm.simulator.dialects.endpoint import Dialect, Incoming
 from pandas_llm.simulator.dialects.openai import OPENAI
@@ -84,10 +91,10 @@ def check_says_json(messages: Sequence[Mapping[str, Any]], where: str) -> None:
         refuse(text, None, "messages")
 
 
-def read_image_url(url: Any, where: str) -> dict[str, str]:
-    """Return a part of text in place of an image, or refuse it."""
+def read_url(url: Any, where: str, kinds: tuple[str, ...] = IMAGES) -> dict[str, str]:
+    """Return a part of text in place of an image or a file, or refuse it."""
     try:
-        return {"type": "text", "text": look_at_url(url)}
+        return {"type": "text", "text": look_at_url(url, kinds)}
     except ImageError as error:
         refuse(f"Invalid '{where}': {error}", error.code, where)
 
@@ -115,11 +122,22 @@ def _message(message: Any, where: str) -> dict[str, Any]:
 def _part(part: Any, where: str) -> dict[str, Any]:
     if not isinstance(part, dict):
         refuse(f"Invalid '{where}': expected an object.", "invalid_type", where)
-    if part.get("type") != "image_url":
+    kind = part.get("type")
+    held = part.get(kind) if isinstance(kind, str) else None
+    if kind == "image_url":
+        url = held.get("url") if isinstance(held, dict) else held
+        return read_url(url, f"{where}.image_url.url")
+    if kind not in ("file", "input_audio"):
         return part
-    image = part.get("image_url")
-    url = image.get("url") if isinstance(image, dict) else image
-    return read_image_url(url, f"{where}.image_url.url")
+    held = held if isinstance(held, dict) else {}
+    if kind == "input_audio":
+        url = f"data:audio/{held.get('format')};base64,{held.get('data')}"
+        return read_url(url, f"{where}.input_audio", AUDIO)
+    url, where = held.get("file_data"), f"{where}.file.file_data"
+    if not str(url).startswith("data:") or not held.get("filename"):
+        text = f"Invalid '{where}': expected a data URL beside 'filename'."
+        refuse(text, "invalid_value", where)
+    return read_url(url, where, DOCUMENTS[:1])  # text is a part of its own
 
 
 def _response_format(

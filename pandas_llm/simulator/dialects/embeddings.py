@@ -1,4 +1,4 @@
-"""Embeddings as OpenAI and Ollama speak of them."""
+"""Embeddings as OpenAI, Ollama and Amazon's Titan speak of them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import orjson
 
 from pandas_llm.simulator.answers import count_tokens, embed, packed
 from pandas_llm.simulator.conditions import Answer, Problem, refuse
+from pandas_llm.simulator.dialects.converse import BEDROCK
 from pandas_llm.simulator.dialects.endpoint import (
     Dialect,
     Incoming,
@@ -33,6 +34,7 @@ DIMENSIONS = 256
 """The length of a vector unless told."""
 
 _MOST_DIMENSIONS = 4096
+_TITAN_FIELDS = {"inputText", "dimensions", "normalize", "embeddingTypes"}
 _MOST_INPUTS = 2048
 _MOST_TOKENS = 300_000
 _MOST_TOKENS_EACH = 8192
@@ -109,7 +111,9 @@ def _read(incoming: Incoming, settings: Settings) -> Embedding:
     if sum(tokens) > _MOST_TOKENS:
         text = f"Requested {sum(tokens)} tokens, max {_MOST_TOKENS} tokens per request"
         refuse(text, "max_tokens_per_request")
-    dimensions = read_dimensions(fields, "dimensions")
+    mistral = "output_dimension" in fields
+    name = "output_dimension" if mistral else "dimensions"
+    dimensions = read_dimensions(fields, name)
     return Embedding(model, texts, sum(tokens), dimensions, form == "base64")
 
 
@@ -207,6 +211,28 @@ def _write_ollama(asked: Embedding, _: Settings, __: int, fault: str | None) -> 
     return reply, used(asked)
 
 
+def _read_titan(incoming: Incoming, settings: Settings) -> Embedding:
+    fields = incoming.fields
+    model = read_model(incoming.model, settings)
+    check_fields(fields, settings)
+    for name in sorted(fields.keys() - _TITAN_FIELDS):
+        refuse(f"Malformed input request: extraneous key [{name}] is not permitted.")
+    text = fields.get("inputText")
+    if not isinstance(text, str) or not text:
+        refuse("Malformed input request: required key [inputText] not found.")
+    tokens = check_length(count_tokens(text), settings)
+    return Embedding(model, [text], tokens, read_dimensions(fields, "dimensions"))
+
+
+def _write_titan(asked: Embedding, _: Settings, __: int, fault: str | None) -> Written:
+    reply: dict[str, Any] = {"inputTextTokenCount": asked.prompt_tokens}
+    for vector in make_vectors(asked, fault):
+        reply |= {"embedding": vector, "embeddingsByType": {"float": vector}}
+    if fault == "no_usage":
+        del reply["inputTextTokenCount"]
+    return reply, used(asked)
+
+
 def _ollama_error(problem: Problem, _: str) -> Answer:
     text = problem.worded(
         {
@@ -234,4 +260,11 @@ OLLAMA_EMBED = Dialect(
     read=_read_ollama,
     write=_write_ollama,
     broken={"error": "an error was encountered while running the model"},
+)
+TITAN_EMBED = Dialect(
+    vendor=BEDROCK,
+    paths=("/model/{model}/invoke",),
+    read=_read_titan,
+    write=_write_titan,
+    broken={"Output": {"__type": "com.amazon.coral.service#InternalFailure"}},
 )

@@ -53,12 +53,15 @@ class Vendor:
         Finds the key of a request in its headers.
     request_id
         The header that names a request.
+    signs
+        Whether a request without a key may be signed, with the key as the secret.
     """
 
     refuse: Callable[[Problem, str], Answer]
     limit_headers: Callable[[list[Level]], dict[str, str]]
     key: Callable[[Mapping[str, str]], str | None]
     request_id: str = "x-request-id"
+    signs: bool = False
 
 
 Written = tuple[dict[str, Any], Mapping[str, Any]]

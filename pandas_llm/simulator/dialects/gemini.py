@@ -9,7 +9,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm.simulator.answers import ImageError, look_at, look_at_url
+from pandas_llm.simulator.answers import (
+    AUDIO,
+    DOCUMENTS,
+    IMAGES,
+    ImageError,
+    look_at,
+    look_at_url,
+)
 from pandas_llm.simulator.conditions import refuse
 from pandas_llm.simulator.dialects.endpoint import Dialect, Incoming, Written
 from pandas_llm.simulator.dialects.gemini_errors import GOOGLE
@@ -172,12 +179,16 @@ def _part(part: Any, where: str) -> str:
             f"* GenerateContentRequest.{where}.data: required oneof field 'data' must "
             "have one initialized field"
         )
+    media_type = str((data or file).get("mimeType", "image/"))
+    is_image = media_type.startswith("image/")
+    kinds = IMAGES if is_image else (*DOCUMENTS, *AUDIO)
     try:
         if data:
-            return look_at(data.get("mimeType"), data.get("data"))
-        return look_at_url(file.get("fileUri"))
+            return look_at(media_type, data.get("data"), kinds)
+        return look_at_url(file.get("fileUri"), kinds)
     except ImageError as error:
-        refuse(f"Unable to process input image at '{where}': {error}", error.code)
+        what = "image" if is_image else "file"
+        refuse(f"Unable to process input {what} at '{where}': {error}", error.code)
 
 
 def _camels(fields: Any) -> dict[str, Any]:

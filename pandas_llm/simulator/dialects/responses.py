@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pandas_llm.simulator.answers import DOCUMENTS
 from pandas_llm.simulator.conditions import refuse
 from pandas_llm.simulator.dialects.completions import (
     check_says_json,
     check_stream,
-    read_image_url,
     read_schema,
+    read_url,
 )
 from pandas_llm.simulator.dialects.endpoint import Dialect, Incoming, Written
 from pandas_llm.simulator.dialects.openai import OPENAI
@@ -148,8 +149,11 @@ def _message(item: Any, where: str) -> dict[str, Any]:
 
 def _part(part: Any, where: str) -> dict[str, str]:
     kind = part.get("type") if isinstance(part, dict) else None
+    if kind == "input_file":
+        name = "file_url" if "file_url" in part else "file_data"
+        return read_url(part.get(name), f"{where}.{name}", DOCUMENTS)
     if kind == "input_image":
-        return read_image_url(part.get("image_url"), f"{where}.image_url")
+        return read_url(part.get("image_url"), f"{where}.image_url")
     if kind not in ("input_text", "output_text"):
         text = (
             f"Invalid value: '{kind}'. Supported values are: 'input_text', "

@@ -26,6 +26,7 @@ from pandas_llm.simulator.conditions import (
     fault_of,
     injected,
     over_limit,
+    signature_problem,
 )
 from pandas_llm.simulator.dialects import (
     DIALECTS,
@@ -37,8 +38,11 @@ from pandas_llm.simulator.dialects import (
     read_json,
     vendor_of,
 )
+from pandas_llm.simulator.server.anthropic_batches import AnthropicBatches
 from pandas_llm.simulator.server.batches import Batches
 from pandas_llm.simulator.server.breakage import never, reset_connection, truncate
+from pandas_llm.simulator.server.google_batches import GoogleBatches
+from pandas_llm.simulator.server.openai_batches import OpenAIBatches
 from pandas_llm.simulator.server.stats import Seen, Stats, prompt_key
 
 if TYPE_CHECKING:
@@ -106,7 +110,15 @@ class Server:
                 app.router.add_post(path, partial(self._handle, dialect))
         for path in ("/v1/models", "/v1beta/models", "/openai/v1/models"):
             app.router.add_get(path, self._models)
-        Batches(lambda: self.origin, lambda: self.settings).register(app)
+        batches = Batches(lambda: self.origin, lambda: self.settings)
+        google = GoogleBatches(batches)
+        for vendor in (
+            google,
+            OpenAIBatches(batches, google),
+            AnthropicBatches(batches),
+        ):
+            vendor.register(app.router)
+        app.on_shutdown.append(batches.stop)
         app.router.add_get("/stats", self._show_stats)
         app.router.add_post("/stats/reset", self._reset)
         app.router.add_get("/requests", self._show_requests)
@@ -138,7 +150,7 @@ class Server:
         self, dialect: Dialect, request: web.Request, seen: Seen
     ) -> Answer:
         stats, settings = self._stats, self.settings
-        self._check_key(dialect.vendor, request)
+        self._check_key(dialect.vendor, request, seen.body)
         model = request.match_info.get("model")
         incoming = Incoming(read_json(seen.body), request.headers, model)
         work = dialect.read(incoming, settings)
@@ -176,10 +188,19 @@ class Server:
         self._stats.bill(usage)
         return Answer(HTTPStatus.OK, body)
 
-    def _check_key(self, vendor: Vendor, request: web.Request) -> None:
+    def _check_key(
+        self, vendor: Vendor, request: web.Request, body: bytes = b""
+    ) -> None:
         key = self.settings.api_key
-        if key is None or vendor.key(request.headers) == key:
+        given = vendor.key(request.headers)
+        if key is None or given == key:
             return
+        if vendor.signs and given is None:
+            path = request.raw_path
+            wrong = signature_problem(key, path, request.headers, body)
+            if wrong is None:
+                return
+            raise RefusedError(Problem(403, wrong, code="invalid_signature"))
         text = "Incorrect API key provided. You can find your API key in your account."
         raise RefusedError(Problem(401, text, code="invalid_api_key"))
 

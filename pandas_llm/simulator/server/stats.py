@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 _KEPT_REQUESTS = 1000
 _KEPT_BYTES = 64 * 2**20
-_SECRET_HEADERS = frozenset({"authorization", "api-key", "x-api-key", "x-goog-api-key"})
+_SECRET_HEADERS = frozenset(
+    {
+        *("authorization", "api-key", "x-api-key", "x-goog-api-key"),
+        "x-amz-security-token",
+    }
+)
 
 
 @dataclass(slots=True)

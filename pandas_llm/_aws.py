@@ -1,0 +1,131 @@
+"""AWS: the region, the credentials and the signatures, by botocore.
+
+It is the extra ``bedrock``, imported where it is needed. It finds credentials, renews
+them before they expire and signs; none of our requests is sent by it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from pandas_llm import environment
+from pandas_llm.errors import AuthenticationError, ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pandas_llm.types import HTTPRequest
+
+_HOST = re.compile(
+    r"//(?:[\w-]+\.)*bedrock-runtime(?:-fips)?\.([a-z]+(?:-[a-z0-9]+)+)\."
+)
+"""The host of an endpoint, of a VPC's too, up to its region."""
+
+
+def region_of(base_url: str = "") -> str:
+    """Return the region of an address, of the environment or of the profile.
+
+    Raises
+    ------
+    ConfigurationError
+        If none of them tells; with the ways out.
+    """
+    if match := _HOST.search(base_url):
+        return match[1]
+    if name := environment.variable("AWS_REGION", "AWS_DEFAULT_REGION"):
+        return name
+    if find_spec("botocore") is not None:
+        with _told():
+            name = _session().get_config_variable("region")
+    if not name:
+        raise ConfigurationError(ways_out("no AWS region is set"))
+    return str(name)
+
+
+def check() -> None:
+    """Refuse to go on without botocore, before a row is asked."""
+    _session()
+
+
+def ways_out(problem: str) -> str:
+    """Describe what is missing for requests to AWS, and what could be used instead."""
+    return (
+        f"{problem}. Bedrock needs a region, and a key or credentials. Ways out:\n"
+        "  a region:     set AWS_REGION, or pass base_url="
+        "'https://bedrock-runtime.REGION.amazonaws.com'\n"
+        "  a key:        set AWS_BEARER_TOKEN_BEDROCK, or pass api_key=\n"
+        "  credentials:  pip install 'pandas-llm-accessor[bedrock]', then `aws sso "
+        "login`, AWS_PROFILE,\n"
+        "                AWS_ACCESS_KEY_ID and its like, or the role of this machine"
+    )
+
+
+class Signer:
+    """Signs requests to Bedrock with the credentials that hold at the moment.
+
+    Making one may ask files, other programs and the network: do so in a thread.
+    """
+
+    def __init__(self, region: str) -> None:
+        self._region = region
+        self.secrets: set[bytes] = set()
+        """Tokens of sessions that were sent: AWS quotes them in some errors."""
+        with _told():
+            self._credentials = _session().get_credentials()
+            if self._credentials is None:
+                raise ConfigurationError(ways_out("no AWS credentials are found"))
+        self._frozen()
+
+    async def signed(self, request: HTTPRequest) -> HTTPRequest:
+        """Return a request with its signature, which holds for five minutes."""
+        # those that do not expire have no such method; to renew may take seconds
+        expiring = getattr(self._credentials, "refresh_needed", lambda: False)
+        if not expiring():
+            return self._sign(request, self._credentials.get_frozen_credentials())
+        try:
+            return self._sign(request, await asyncio.to_thread(self._frozen))
+        except ConfigurationError as error:
+            raise AuthenticationError(str(error)) from error.__cause__
+
+    def _frozen(self) -> Any:
+        """Return the credentials that hold now, renewed where they are about to end."""
+        with _told():
+            return self._credentials.get_frozen_credentials()
+
+    def _sign(self, request: HTTPRequest, credentials: Any) -> HTTPRequest:
+        from botocore.auth import SigV4Auth
+        from botocore.awsrequest import AWSRequest
+
+        if credentials.token:
+            self.secrets.add(credentials.token.encode())
+        # of the other headers a proxy may change any
+        kind = {"Content-Type": request.headers["Content-Type"]}
+        made = AWSRequest("POST", request.url, kind, request.body)
+        SigV4Auth(credentials, "bedrock", self._region).add_auth(made)
+        return request._replace(headers={**request.headers, **dict(made.headers)})
+
+
+def _session() -> Any:
+    """Return a session of botocore, which reads the variables and files of AWS."""
+    try:
+        from botocore.session import Session
+    except ImportError:
+        what = "no key is set, and botocore, which signs requests, is not installed"
+        raise ConfigurationError(ways_out(what)) from None
+    return Session()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Raise what botocore fails by with the ways out."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except (BotoCoreError, ClientError, RuntimeError) as error:  # RuntimeError: expired
+        error.__traceback__ = None  # its frames hold the credentials
+        raise ConfigurationError(ways_out(f"AWS credentials: {error}")) from error

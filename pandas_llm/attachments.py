@@ -1,0 +1,371 @@
+"""Images and files of rows: looked at when a request is made, read again to be sent.
+
+So a run never holds more of them than are on their way, and a request is known by
+what they hold, not by where they lie or what they are called.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import math
+import os
+import stat
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from pandas_llm.contents import extent, recognised
+from pandas_llm.errors import ConfigurationError, FileError, ImageError
+from pandas_llm.types import Attachment, FileLimits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pandas_llm.types import ImageLimits, Request
+
+Option = Literal["images", "files"]
+TOKENS = 1000
+"""Of one image, for a guess. A megapixel: OpenAI 765, Google 258 to 1,120, Anthropic
+1,330, as their documents count."""
+TOKENS_AT_MOST = 6500
+"""Of an image or a page, to set money aside for: Together counts up to 6,404 for an
+image, others less; Anthropic up to 3,000 for a page's text and 1,600 for its picture.
+(OpenAI's gpt-4o-mini counts more, at a price that makes up for it.)"""
+_SECOND_AT_MOST = 64
+"""Tokens of a second of audio; Google counts 32, OpenAI 10. An MP3's rate varies."""
+_PAGES = 10
+"""Of a document that the provider fetches, for a guess."""
+_PAGE = 50_000
+"""Bytes of a page where they cannot be counted, for a guess."""
+_SECOND = 16_000
+"""Bytes of a second of audio where it does not say, for a guess."""
+_MOST = 100_000_000
+"""The largest file to look at: no provider takes more in a request."""
+_SMALL = 300_000
+"""The largest image that is shown as it is."""
+_SHOWN = 80
+_ERRORS = {"images": ImageError, "files": FileError}
+_NOUNS = {"images": "an image", "files": "a file"}
+_TAKEN = {
+    "images": (
+        ("image/png", "image/jpeg", "image/gif", "image/webp"),
+        "PNG, JPEG, GIF and WebP can be sent",
+    ),
+    "files": (
+        ("application/pdf", "text/plain", "audio/wav", "audio/mp3"),
+        "PDF, text in UTF-8, WAV and MP3 can be sent",
+    ),
+}
+"""What any provider takes, and how it is said."""
+_digest = partial(hashlib.blake2b, digest_size=16)
+
+
+def folder(path: str | os.PathLike[str] | None) -> Path | None:
+    """Return the folder that `files_root` names, without links; None for none."""
+    if path is None:
+        return None
+    try:
+        resolved = Path(path).expanduser().resolve(strict=True)
+    except (OSError, ValueError, RuntimeError) as error:  # NUL; ~nobody
+        why = getattr(error, "strerror", None) or error
+        msg = f"files_root={os.fspath(path)!r} cannot be used: {why}"
+        raise ConfigurationError(msg) from None
+    if not resolved.is_dir():
+        msg = f"files_root={os.fspath(path)!r} is no folder"
+        raise ConfigurationError(msg)
+    return resolved
+
+
+def look_at(
+    cell: Any, root: Path | None = None, option: Option = "images"
+) -> tuple[Attachment, ...]:
+    """Look at the images or files of one cell, which may be a list of them.
+
+    What an http URL holds is for the provider to fetch: it is known by its address. A
+    file must lie below `root`, where there is one.
+
+    >>> (image,) = look_at(b"GIF89a and so on")
+    >>> image.media_type, image.size
+    ('image/gif', 16)
+    """
+    if hasattr(cell, "tolist") and not isinstance(cell, memoryview):  # Parquet's lists
+        cell = cell.tolist()
+    items = cell if isinstance(cell, (list, tuple)) else (cell,)
+    return tuple(_one(item, root, option) for item in items)
+
+
+async def load(request: Request, provider: Any, name: str) -> Request:
+    """Read a request's attachments as base64 in a thread; refuse what is not taken."""
+    option: Option
+    for option, some in (("images", request.images), ("files", request.files)):
+        if some:
+            limits = getattr(provider, option, None)
+            if limits is None:  # a run is not begun so; a provider may change its mind
+                raise _ERRORS[option](f"{name} takes no {option}")
+            _check(request, some, limits, name)
+    read = await asyncio.to_thread(lambda: tuple(map(_loaded, request.attachments)))
+    return request._replace(attachments=read)
+
+
+def masked(request: Request) -> Request:
+    """Put words in place of what the attachments hold, to show a request."""
+    shown = (
+        one._replace(data=f"<{_amount(one.size)}>") if one.media_type else one
+        for one in request.attachments
+    )
+    return request._replace(attachments=tuple(shown))
+
+
+def text_of(file: Attachment) -> str:
+    """Return what a text file holds, or the words that `masked` has put there."""
+    if file.data.startswith("<"):  # which no base64 does
+        return file.data
+    return base64.b64decode(file.data).decode("utf-8-sig")
+
+
+def small(images: Iterable[Attachment]) -> tuple[str, ...]:
+    """Return images as data URLs to show, without those that are large or elsewhere."""
+    shown = (one for one in images if one.media_type and one.size <= _SMALL)
+    return tuple(_loaded(image).url for image in shown)
+
+
+def weight(request: Request, provider: Any, kind: str = "") -> float:
+    """Guess the tokens of a request's attachments, or of those of one kind."""
+    if not request.attachments:
+        return 0.0
+    limits: FileLimits = getattr(provider, "files", None) or FileLimits(0, 0)
+    usual = _Rates(TOKENS, limits.page, limits.second, 1 / 4)
+    some = (one for one in request.attachments if one.media_type.startswith(kind))
+    return sum(_tokens(one, usual) for one in some)
+
+
+def has_sound(request: Request) -> bool:
+    """Return whether audio is attached, whose tokens may have a price of their own."""
+    return any(one.media_type.startswith("audio/") for one in request.attachments)
+
+
+def surplus(request: Request) -> int:
+    """Return how far the bytes of attachments exceed the tokens that they may cost."""
+    most = _Rates(TOKENS_AT_MOST, TOKENS_AT_MOST, _SECOND_AT_MOST, 1.0)
+    return sum(
+        len(one.data) - math.ceil(_tokens(one, most))
+        for one in request.attachments
+        if _is_counted(one)  # else its bytes are the bound
+    )
+
+
+def described(attached: Iterable[Attachment]) -> str:
+    """Describe briefly what images and files these are.
+
+    >>> described(look_at([b"GIF89a and so on", "https://example.org/cat.png"]))
+    '<image/gif 16 bytes> <image https://example.org/cat.png>'
+    """
+    return " ".join(f"<{_described(one)}>" for one in attached)
+
+
+class _Rates(NamedTuple):
+    """Tokens of an image, a page, a second and a byte of text."""
+
+    image: float
+    page: float
+    second: float
+    byte: float
+
+
+def _tokens(one: Attachment, rates: _Rates) -> float:
+    """Guess the tokens of an attachment."""
+    if one.option == "images":
+        return rates.image
+    if one.media_type == "text/plain":
+        return one.size * rates.byte
+    if one.media_type.startswith("audio/"):
+        return (one.extent or one.size / _SECOND) * rates.second
+    pages = max(1.0, one.size / _PAGE) if one.media_type else _PAGES
+    return (one.extent or pages) * rates.page
+
+
+def _is_counted(one: Attachment) -> bool:
+    """Return whether its pages or seconds were counted, where it has them at hand."""
+    has_none = one.option == "images" or one.media_type in ("", "text/plain")
+    return has_none or one.extent is not None
+
+
+def _check(
+    request: Request,
+    some: Sequence[Attachment],
+    limits: ImageLimits | FileLimits,
+    name: str,
+) -> None:
+    """Refuse the images, or the files, of a request that a provider does not take."""
+    option = some[0].option
+    for one in some:
+        msg = ""
+        if not one.media_type:
+            if not limits.fetches:
+                url = _short(one.source)
+                msg = f"{name} fetches no {option}: download {url}, and pass the file"
+                msg += " or its bytes"
+        elif one.media_type not in limits.types:
+            kinds = (kind.partition("/")[2] for kind in limits.types)
+            known = " or ".join(kinds).replace("plain", "text")
+            msg = f"{_named(one)} is no type that {name} takes: convert it to {known}"
+            if one.media_type == "text/plain":
+                msg += ", or write its text into a column of the template"
+        elif one.size > limits.each:
+            sizes = f"{_megabytes(one.size)}, and {name} takes {option} of up to"
+            msg = f"{_named(one)} has {sizes} {_megabytes(limits.each)}: shrink it"
+        if msg:
+            raise _ERRORS[option](msg)
+    together = sum(one.size for one in request.attachments)
+    if together > limits.together:
+        both = " and ".join(each for each in _ERRORS if getattr(request, each))
+        msg = (
+            f"the row's {len(request.attachments)} {both} have {_megabytes(together)}, "
+            f"and {name} takes up to {_megabytes(limits.together)} in a request: "
+            "shrink them"
+        )
+        raise _ERRORS[option](msg)
+
+
+def _one(cell: Any, root: Path | None, option: Option) -> Attachment:
+    if isinstance(cell, (bytearray, memoryview)):
+        cell = bytes(cell)
+    if isinstance(cell, str):
+        scheme, colon, rest = cell.partition(":")
+        scheme = scheme.lower()
+        if colon and scheme in ("http", "https"):
+            person = b"url" if option == "images" else b"url of a file"
+            known = _digest(_utf8(cell), person=person).digest()
+            return Attachment(cell, "", 0, known, option=option)
+        if colon and rest.startswith("//"):
+            msg = f"{_short(cell)!r}: only http, https and data URLs are sent"
+            raise _ERRORS[option](msg)
+        if not (colon and scheme == "data"):
+            cell = Path(cell)
+    if isinstance(cell, os.PathLike):
+        return _file(Path(cell), root, option)
+    if not isinstance(cell, (str, bytes)):
+        a, kind = _NOUNS[option], type(cell).__name__
+        msg = f"{a} must be a path, bytes or a URL, not {kind} ({_short(cell)})"
+        raise _ERRORS[option](msg)
+    return _known(cell, _content(cell, option), option)
+
+
+def _file(path: Path, root: Path | None, option: Option) -> Attachment:
+    """Look at a file; what it holds is let go again."""
+    error_of = _ERRORS[option]
+    try:
+        path = path.expanduser()
+        if root is not None:
+            # what is looked at, and read later, is the file that the check was of
+            named, path = path, path.resolve()
+            if not path.is_relative_to(root):
+                msg = f"{_short(named)} does not lie below files_root={_short(root)}"
+                raise error_of(msg)
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise error_of(f"{_short(path)} is no file")
+        if status.st_size > _MOST:
+            size = _megabytes(status.st_size)
+            raise error_of(f"{_short(path)} has {size}: nobody takes so much")
+        with path.open("rb") as file:
+            content = file.read(_MOST)
+    except FileNotFoundError:
+        msg = f"there is no file {_short(path)!r} (from {_short(Path.cwd())})"
+        raise error_of(msg) from None
+    except (OSError, ValueError, RuntimeError) as error:  # NUL; ~nobody
+        why = getattr(error, "strerror", None) or error
+        raise error_of(f"{_short(path)} cannot be read: {why}") from None
+    return _known(path, content, option)
+
+
+def _known(source: Any, content: bytes, option: Option) -> Attachment:
+    """Return what bytes are; refuse what nobody takes."""
+    media_type, word = recognised(content)
+    types, taken = _TAKEN[option]
+    if media_type not in types:
+        if not content.strip():
+            word = "empty"
+        elif not word or (media_type == "text/plain" and word == "a text"):
+            word = "no image" if option == "images" else "of no kind that is known"
+        where = "the cell" if isinstance(source, bytes) else _short(source)
+        raise _ERRORS[option](f"{where} is {word}; {taken}")
+    known = _digest(content).digest()
+    size = None if option == "images" else extent(content, media_type)
+    return Attachment(source, media_type, len(content), known, "", option, size)
+
+
+def _content(source: Any, option: Option) -> bytes:
+    """Return the bytes of what `_one` has taken."""
+    if isinstance(source, bytes):
+        return source
+    if isinstance(source, Path):
+        return source.read_bytes()
+    head, comma, data = source.partition(",")
+    if not comma or not head.lower().endswith(";base64"):
+        form = "data:image/…;base64,…" if option == "images" else "data:…;base64,…"
+        msg = f"{_short(source)!r} is no data URL of the form {form}"
+        raise _ERRORS[option](msg)
+    try:
+        return base64.b64decode(data.encode(), validate=True)
+    except (binascii.Error, UnicodeEncodeError) as error:
+        msg = f"{_short(source)!r} holds no base64: {error}"
+        raise _ERRORS[option](msg) from None
+
+
+def _loaded(one: Attachment) -> Attachment:
+    if not one.media_type:
+        return one  # an address, for the provider to fetch
+    try:
+        content = _content(one.source, one.option)
+    except OSError as error:
+        msg = f"{_named(one)} cannot be read any more: {error.strerror}"
+        raise _ERRORS[one.option](msg) from None
+    if _digest(content).digest() != one.digest:
+        # what is kept of the answer would be kept for another
+        raise _ERRORS[one.option](f"{_named(one)} has changed since the run began")
+    return one._replace(data=base64.b64encode(content).decode())
+
+
+def _described(one: Attachment) -> str:
+    if not one.media_type:
+        return f"{one.option.removesuffix('s')} {_short(one.source)}"
+    name = f"{one.source.name} " if isinstance(one.source, Path) else ""
+    if one.option == "images":
+        return f"{one.media_type} {_amount(one.size)}"
+    unit = "page" if one.media_type == "application/pdf" else "second"
+    count = 0 if one.extent is None else max(1, round(one.extent))
+    parts = f", {count} {unit}{'s' * (count > 1)}" if count else ""
+    return f"{name}{one.media_type} {_amount(one.size)}{parts}"
+
+
+def _named(one: Attachment) -> str:
+    source = one.source
+    if not isinstance(source, Path):
+        return f"the {one.media_type}"
+    return f"{_short(source)} ({one.media_type})"
+
+
+def _short(value: Any) -> str:
+    """Show the end of a path, and the beginning of all else."""
+    text = str(value).encode("utf-8", "backslashreplace").decode()
+    if len(text) <= _SHOWN:
+        return text
+    return f"…{text[-_SHOWN:]}" if isinstance(value, Path) else f"{text[:_SHOWN]}…"
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")  # `build` refuses what is no text
+
+
+def _amount(size: int) -> str:
+    if size < 1000:  # noqa: PLR2004 - a kilobyte
+        return f"{size} bytes"
+    return f"{size / 1000:.0f} kB" if size < 1_000_000 else _megabytes(size)  # noqa: PLR2004
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1_000_000:.2f} MB"

@@ -1,0 +1,246 @@
+"""Amazon Bedrock: ``Converse``, one form for many vendors' models; Titan's vectors.
+
+Field names: botocore's model of the service (1.44); errors as its documents and people
+have recorded them (2026-11).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import quote
+
+import orjson
+
+from pandas_llm.errors import AuthenticationError
+from pandas_llm.providers import bodies, failures, negotiation
+from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
+from pandas_llm.providers.registry import Preset
+from pandas_llm.types import Capabilities, Choice, ImageLimits, Reply, Tokens, Used
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pandas_llm.errors import ProviderError
+    from pandas_llm.providers.dialect import Body, Schema, Turns
+    from pandas_llm.types import Endpoint, HTTPResponse, Image, Spec
+
+FIELDS = frozenset(
+    {
+        *("messages", "system", "inferenceConfig", "toolConfig", "guardrailConfig"),
+        *("projectIdentifier", "additionalModelRequestFields", "promptVariables"),
+        *("additionalModelResponseFieldPaths", "requestMetadata", "outputConfig"),
+        *("performanceConfig", "serviceTier"),
+    }
+)
+"""Fields of Converse; whatever else a caller sends is a field of the model's own."""
+_OF_THE_MODEL = "additionalModelRequestFields"
+_TOOL = "records"
+"""The tool whose input is the answer, for models that take no schema otherwise."""
+_TOLD = ("output", "usage", "metrics", "stopReason", "serviceTier")
+"""Fields that tell nothing about an answer, or what other columns tell."""
+_APART = (("", "cacheReadInputTokens"), ("", ""), ("", "cacheWriteInputTokens"))
+_LEAD = "The model returned the following errors: "
+_ACCESS = (
+    "Ways out: another key (AWS_BEARER_TOKEN_BEDROCK, api_key=); `aws sso login` or a "
+    "new AWS_SESSION_TOKEN where credentials have expired; the right "
+    "bedrock:InvokeModel and access to this model; a clock that is right."
+)
+
+
+class Bedrock(Dialect):
+    """Converse of one model."""
+
+    capabilities = Capabilities(n=False, repeats=False)
+    images = ImageLimits(15 * 2**18, 20 * 15 * 2**18, fetches=False)
+    """3.75 MB an image, 20 a message."""
+    modes = ("json_schema", "tool", "prompt")
+    ending = b'""}]}]}'
+    embeds = Bundling(1)
+    """Titan's, by InvokeModel; other models for vectors have forms of their own."""
+    names: ClassVar[Mapping[str, str]] = {"top_p": "topP", "stop": "stopSequences"}
+    tiers: ClassVar[Mapping[str, str]] = {
+        **{name: name for name in ("flex", "priority")},
+        **dict.fromkeys(("auto", "default", "standard_only"), "default"),
+    }
+
+    def url(self, endpoint: Endpoint) -> str:
+        """Return the address: a model's name or ARN is one part of its path."""
+        return _action(endpoint, "converse")
+
+    def embeddings_url(self, endpoint: Endpoint) -> str:
+        return _action(endpoint, "invoke")
+
+    def embeddings(
+        self,
+        texts: Sequence[str],
+        spec: Spec,
+        capabilities: Capabilities,
+        dimensions: int,
+    ) -> dict[str, Any]:
+        (text,) = texts
+        length = {"dimensions": dimensions} if dimensions else {}
+        return {"inputText": text, **length, **spec.extra}
+
+    def vectors(self, data: Any) -> Vectors:
+        count = bodies.amount(data.get("inputTextTokenCount"))
+        return Vectors([data["embedding"]], None if count is None else Tokens(count))
+
+    def shared(
+        self, spec: Spec, schema: Schema, capabilities: Capabilities, n: int
+    ) -> Body:
+        sent = self.sent(spec, capabilities)
+        body: dict[str, Any] = {}
+        output: dict[str, Any] = {}
+        others = {"seed": sent.pop("seed")} if "seed" in sent else {}
+        if "reasoning_effort" in sent:
+            output["effort"] = sent.pop("reasoning_effort")
+        if negotiation.TIER in sent:
+            body["serviceTier"] = {"type": sent.pop(negotiation.TIER)}
+        if spec.max_tokens is not None:
+            sent["maxTokens"] = spec.max_tokens
+        if sent:
+            body["inferenceConfig"] = sent
+        if schema and capabilities.schema == "json_schema":
+            output["textFormat"] = _format(schema)
+        if output:
+            body["outputConfig"] = output
+        if schema and capabilities.schema == "tool":
+            body["toolConfig"] = _tool(schema)
+        others |= {k: v for k, v in spec.extra.items() if k not in FIELDS}
+        if others:
+            body[_OF_THE_MODEL] = others
+        own = {k: v for k, v in spec.extra.items() if k in FIELDS}
+        return negotiation.merged(body, own)
+
+    def takes(self, keyword: str, value: Any) -> bool:
+        """Return whether its page on structured output lists a keyword."""
+        return keyword == "format" or (keyword == "minItems" and value <= 1)
+
+    def filled(self, shared: Body, system: str, examples: Turns, turns: Turns) -> Body:
+        messages = [
+            {
+                "role": role,
+                "content": parts if isinstance(parts, list) else [{"text": parts}],
+            }
+            for role, parts in (*examples, *turns)
+        ]
+        first = {"system": [{"text": system}]} if system else {}
+        return {**shared, **first, "messages": messages}
+
+    def picture(self, image: Image) -> dict[str, Any]:
+        kind = image.media_type.removeprefix("image/")
+        return {"image": {"format": kind, "source": {"bytes": image.data}}}
+
+    def words(self, text: str) -> dict[str, Any]:
+        return {"text": text}
+
+    def reseed(self, body: dict[str, Any], by: int) -> None:
+        others = body.get(_OF_THE_MODEL, {})
+        if "seed" in others:
+            body[_OF_THE_MODEL] = {**others, "seed": others["seed"] + by}
+
+    def usage(self, data: Any) -> Used:
+        tier = data.get("serviceTier")
+        return Used(
+            _tokens(data["usage"]),
+            tier=bodies.word(tier, "type") if isinstance(tier, dict) else None,
+        )
+
+    def parse(self, response: HTTPResponse) -> Reply:
+        """Read a message: its text, or what the tool for the answer was called with."""
+        data = self.answer(response)
+        message = (data.get("output") or {}).get("message") or {}
+        content, reason = message.get("content"), data.get("stopReason")
+        if content is None and reason:
+            content = []
+        if not isinstance(content, list):
+            raise failures.lacks("message", response)
+        text = "".join(block.get("text") or "" for block in content)
+        calls = [block["toolUse"] for block in content if "toolUse" in block]
+        if asked := [_written(call) for call in calls if call.get("name") == _TOOL]:
+            text = "\n".join(asked)
+            reason = "end_turn" if reason == "tool_use" else reason
+        raw = None
+        if bodies.asked_raw(response):
+            parts = [p for p in content if p.get("toolUse", {}).get("name") != _TOOL]
+            raw = bodies.beside(_TOLD, data, {"content": bodies.beside_texts(parts)})
+        choice = Choice(text, bodies.finished(text, reason, response), raw=raw)
+        used = self.used(data)
+        router = (data.get("trace") or {}).get("promptRouter") or {}
+        return Reply(
+            (choice,),
+            used.tokens,
+            router.get("invokedModelId"),
+            response.headers.get("x-amzn-requestid"),
+            tier=used.tier,
+        )
+
+    def error(self, response: HTTPResponse) -> ProviderError:
+        """Return the error that ``x-amzn-errortype`` names."""
+        data = self.load_or_none(response)
+        if isinstance(data, dict) and "error" not in data:  # else it is a gateway's
+            kind = response.headers.get("x-amzn-errortype") or data.get("__type") or ""
+            code = str(kind).partition(":")[0].rpartition("#")[2]
+            message = data.get("message") or data.get("Message")
+            if isinstance(message, str):
+                # what follows quotes the request, its token too; what leads stands
+                # before a vendor's own words
+                message = message.partition("\n\nThe Canonical String")[0]
+                message = message.removeprefix(_LEAD)
+            data = {"code": code or data.get("code"), "message": message}
+        error = failures.classify(response, data, self._url)
+        if isinstance(error, AuthenticationError):
+            error.args = (f"{error} {_ACCESS}",)
+        return error
+
+
+def _action(endpoint: Endpoint, name: str) -> str:
+    return f"{endpoint.base_url}/model/{quote(endpoint.model, safe='')}/{name}"
+
+
+def _format(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the field for a schema, which is a text in there."""
+    text = orjson.dumps(schema).decode()
+    structure = {"jsonSchema": {"name": "records", "schema": text}}
+    return {"type": "json_schema", "structure": structure}
+
+
+def _tool(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a tool with a schema, and that it must be called."""
+    # Nova knows three fields at the top: this is not among them
+    known = {k: v for k, v in schema.items() if k != "additionalProperties"}
+    description = "Takes the answer."
+    spec = {"name": _TOOL, "description": description, "inputSchema": {"json": known}}
+    return {"tools": [{"toolSpec": spec}], "toolChoice": {"tool": {"name": _TOOL}}}
+
+
+def _written(call: Mapping[str, Any]) -> str:
+    """Return what a tool was called with as JSON."""
+    given = call.get("input")
+    return given if isinstance(given, str) else orjson.dumps(given).decode()
+
+
+def _tokens(usage: Any) -> Tokens:
+    """Add up the input: `inputTokens` is without what was read or kept."""
+    counted = bodies.tokens(usage, "inputTokens", "outputTokens", *_APART)
+    details = usage.get("cacheDetails")
+    hours = [
+        bodies.amount(one.get("inputTokens")) or 0
+        for one in (details if isinstance(details, list) else ())
+        if isinstance(one, dict) and one.get("ttl") == "1h"
+    ]
+    return counted._replace(
+        input=counted.input + counted.cached_input + counted.written,
+        written_hour=min(sum(hours), counted.written),
+    )
+
+
+PRESETS: Mapping[str, Preset] = {
+    "bedrock": Preset(
+        Bedrock,
+        "https://bedrock-runtime.{region}.amazonaws.com",
+        "AWS_ENDPOINT_URL_BEDROCK_RUNTIME",
+        "AWS_BEARER_TOKEN_BEDROCK",
+        signed=True,
+    )
+}
