@@ -22,8 +22,8 @@ _TOLD = 100
 """Failed rows that are told of a run."""
 
 _last = threading.local()
-listener: ContextVar[Callable[[Any], None] | None] = ContextVar(
-    "listener", default=None
+listener: ContextVar[Callable[[Any], None]] = ContextVar(
+    "listener", default=lambda _: None
 )
 """Called with each `TaskRun` of the context again and again, and once it has ended."""
 

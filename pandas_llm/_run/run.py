@@ -67,6 +67,8 @@ class TaskRun:
     unlimited = False
     """Whether no limit of the account was known at the end."""
 
+    ended = False
+
     def __init__(  # noqa: PLR0913 - all by name but the first two
         self,
         task: Task,
@@ -78,8 +80,6 @@ class TaskRun:
         step: str = "",
     ) -> None:
         self.settings, self.data = task.settings, data
-        self.ended = False
-        self._listener = None if dry else listener.get()
         self.source = source_of(data)
         self.prompts = prompts_of(task, self.source)
         self.task = task = quoting(task, self.prompts)
@@ -202,8 +202,7 @@ class TaskRun:
     def _tick(self) -> None:
         """Show and log the progress; called in the caller's thread."""
         self.arrivals.deliver()
-        if self._listener is not None:
-            self._listener(self)
+        listener.get()(self)
         now, status = time.monotonic() - self.events.started, self.status()
         limited, outage = status.seconds > 0, status.outage
         self.events.log.sample(now, self.events.totals, limited=limited, outage=outage)
@@ -247,8 +246,7 @@ class TaskRun:
         if self.trace is not None:
             self.trace.usage = self.usage
         self.ended = True
-        if self._listener is not None:
-            self._listener(self)
+        listener.get()(self)
         if error is not None and not isinstance(error, ConfigurationError):
             self._attach(error)
         try:
