@@ -178,6 +178,9 @@ class Request(NamedTuple):
     """The texts of the row that its answer quotes, where it is to quote any."""
     before: tuple[tuple[str, str], ...] = ()
     """The row's own turns before the prompt: its examples, then its conversation."""
+    shared: tuple[int, ...] = ()
+    """Where in the prompt beginnings end that other rows have too, 0 for all that
+    stands before it; those that a vendor may keep. Not part of the identity."""
 
     @property
     def text(self) -> str:

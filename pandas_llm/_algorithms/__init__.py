@@ -6,6 +6,7 @@ asked at once, receives their answers, and returns its result.
 
 from __future__ import annotations
 
+from pandas_llm._algorithms.beginnings import side_by_side
 from pandas_llm._algorithms.calibration import (
     Calibration,
     Offsets,
@@ -67,6 +68,7 @@ __all__ = [
     "sample_size",
     "select_largest",
     "select_largest_by_votes",
+    "side_by_side",
     "systematic",
     "tuned_mean",
     "wilson",

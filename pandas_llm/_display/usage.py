@@ -47,6 +47,11 @@ class Usage(Table, Counts):
     input_tokens, output_tokens, cached_input_tokens, reasoning_tokens : int
         As the provider counted, of what was paid for in this run; cached input is
         part of the input, reasoning part of the output.
+    written_input_tokens : int
+        The part of the input that the provider has kept for later requests, where it
+        tells.
+    saved : float
+        Dollars that the provider's cache has saved, less what it has cost to fill it.
     seconds : float
         Wall-clock time.
     known_cost : float
@@ -72,6 +77,8 @@ class Usage(Table, Counts):
 
     cached_input_tokens: int = 0
     reasoning_tokens: int = 0
+    written_input_tokens: int = 0
+    saved: float = 0.0
 
     def __add__(self, other: Usage) -> Usage:
         """Add two runs, as of a chain."""
@@ -84,10 +91,14 @@ class Usage(Table, Counts):
         return "Usage"
 
     def _lines(self) -> list[tuple[str, str]]:
-        word = "retry" if self.retries == 1 else "retries"
-        again = f" ({self.retries:,} {word})" if self.retries else ""
-        cached = self.cached_input_tokens
-        cheaper = f" ({cached:,} from the provider's cache)" if cached else ""
+        tries = "retry" if self.retries == 1 else "retries"
+        again = f" ({self.retries:,} {tries})" if self.retries else ""
+        cached, written = self.cached_input_tokens, self.written_input_tokens
+        parts = [f"{cached:,} from the provider's cache"] * bool(cached)
+        parts += [f"{written:,} put into it"] * bool(written)
+        cheaper = f" ({', '.join(parts)})" if parts else ""
+        word = f"{dollars(abs(self.saved), 0)} {'saved' if self.saved > 0 else 'more'}"
+        by = f" ({word} by the provider's cache)" if self.saved else ""
         tokens = self.reasoning_tokens
         reasoning = f" ({tokens:,} of them reasoning)" if tokens else ""
         return [
@@ -97,7 +108,7 @@ class Usage(Table, Counts):
             ("requests sent", f"{self.requests:,}{again}"),
             ("tokens in", f"{self.input_tokens:,}{cheaper}"),
             ("tokens out", f"{self.output_tokens:,}{reasoning}"),
-            ("cost", dollars(self.known_cost, self.unpriced)),
+            ("cost", dollars(self.known_cost, self.unpriced) + by),
             ("time", f"{self.seconds:,.1f} s"),
         ]
 
@@ -116,12 +127,16 @@ class Totals:
     output_tokens: int = 0
     cached_input_tokens: int = 0
     reasoning_tokens: int = 0
+    written_input_tokens: int = 0
+    saved: float = 0.0
     known_cost: float = 0.0
     unpriced: int = 0
     simulated: bool = False
 
-    def pay(self, cost: float, tokens: Tokens) -> None:
+    def pay(self, cost: float, tokens: Tokens, saved: float = 0.0) -> None:
         """Count what one reply used; NaN is an unknown price."""
+        self.written_input_tokens += tokens.written
+        self.saved += saved
         self.input_tokens += tokens.input
         self.output_tokens += tokens.output
         self.cached_input_tokens += tokens.cached_input

@@ -16,7 +16,12 @@ from pandas_llm._engine.address import (
 from pandas_llm._engine.client import Client
 from pandas_llm._engine.events import Events
 from pandas_llm._engine.feed import Feed, Item
-from pandas_llm._engine.open import Setup, offline_client, open_client
+from pandas_llm._engine.open import (
+    Setup,
+    keep_to_slots,
+    offline_client,
+    open_client,
+)
 from pandas_llm._engine.outcomes import Arrivals, Details, Outcomes
 from pandas_llm._engine.transport import Transport
 from pandas_llm._engine.workers import Engine
@@ -33,6 +38,7 @@ __all__ = [
     "Outcomes",
     "Setup",
     "Transport",
+    "keep_to_slots",
     "offline_client",
     "open_client",
     "resolve_endpoint",

@@ -23,7 +23,7 @@ from pandas_llm.errors import (
     RowError,
     UnreadError,
 )
-from pandas_llm.providers import Bundling, Embeddings
+from pandas_llm.providers import Bundling, Embeddings, least_prefix
 from pandas_llm.types import Choice, Outcome, Reply
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ class Client:
         elif self.spec.odds and not (getattr(provider, "logprobs", False) and logprobs):
             self._by_words.check_needed()
             self.spec = replace(self.spec, odds="")
+        self.least_prefix = least_prefix(self.endpoint)
+        """Tokens of a beginning that the provider may keep; None if it keeps none."""
         self.circuit = self._sender.circuit
         self.history = self._sender.history
         self._cache = parts.cache

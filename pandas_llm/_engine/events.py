@@ -17,6 +17,8 @@ from pandas_llm.errors import (
 from pandas_llm.types import Tokens
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pandas_llm._pacing import Ticket
     from pandas_llm._report import Call
     from pandas_llm.errors import LLMError
@@ -71,6 +73,8 @@ class Tally:
     """Its place in the limiter's queue, while a request waits or is under way."""
     held: float | None = None
     """Dollars that are set aside for that request."""
+    heard: Callable[[bool], None] | None = None
+    """Hears once whether a request was answered, where other rows wait for that."""
     call: Call | None = None
     """The span of its request, where runs are traced."""
 

@@ -56,8 +56,10 @@ class Fallback:
         """Return what came of one row; raise only what ends the run."""
         if self._choosy:
             return self._first(item)
-        known = _tally(item) if item.attempts or item.elsewhere else None
-        return self._client.complete(item.request, self._events, item.key, known)
+        known = item.attempts or item.elsewhere or item.heard
+        return self._client.complete(
+            item.request, self._events, item.key, _tally(item) if known else None
+        )
 
     async def of_all(self, bundle: Bundle) -> list[Outcome]:
         """Return the outcomes of rows that share a request; raise without an answer."""
@@ -127,4 +129,5 @@ class Fallback:
 
 
 def _tally(item: Item) -> Tally:
-    return Tally(item.attempts, item.attempts > 0, item.elsewhere)
+    elsewhere, heard = item.elsewhere, item.heard
+    return Tally(item.attempts, item.attempts > 0, elsewhere, heard=heard)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from pandas_llm._pacing import estimate_tokens
+from pandas_llm._pacing import Warming, estimate_tokens
 from pandas_llm.errors import EmptyTextError, EncodingError, RowError
 from pandas_llm.types import Outcome
 
@@ -48,6 +49,8 @@ class Item(NamedTuple):
     """How often it was sent without success before it was put off."""
     elsewhere: bool = False
     """Whether it has its turn before those ahead of it."""
+    heard: Callable[[bool], None] | None = None
+    """Hears whether its first request was answered, where other rows wait for that."""
 
 
 Bundle = tuple[Item, ...]
@@ -71,7 +74,8 @@ class Feed:
     row, those whose reply is in the cache, those that cannot be sent. Without `dedupe`
     the k-th of equal requests has k in its key, so that a rerun finds the same answers.
     With attachments, making a request reads files, and another thread does it. `at`
-    makes the requests of given positions, to look at other places.
+    makes the requests of given positions, to look at other places; `order` holds the
+    positions of all. With `alike` rows wait for the first that begins as they do.
     """
 
     def __init__(  # noqa: PLR0913 - what a run has, and rows of other places
@@ -83,6 +87,8 @@ class Feed:
         settings: Settings,
         *,
         at: Callable[[Sequence[int]], Rows] | None = None,
+        order: Any = (),
+        alike: bool = False,
     ) -> None:
         self._requests = requests
         self._client = client
@@ -93,7 +99,11 @@ class Feed:
         self._queue: deque[Bundle] = deque()
         self._broken: Exception | None = None
         self._at = at
+        self._order = order
         self._reached = 0
+        self._warming = Warming[Item]() if alike else None
+        self.opened: Callable[[], None] = lambda: None
+        """Is called when rows that waited may go."""
         self._ahead: set[int] = set()
         """Rows that had their turn before those ahead of them."""
         self._late: deque[Bundle] = deque()
@@ -101,16 +111,60 @@ class Feed:
 
     def ready(self) -> Bundle | None:
         """Return a request that is ready to be sent, if there is one."""
-        return self._queue.popleft() if self._queue else None
+        queue, warming = self._queue, self._warming
+        if warming is None:
+            return queue.popleft() if queue else None
+        row = warming.freed()
+        while row is None and queue:
+            (item,) = bundle = queue.popleft()
+            if item.elsewhere or not item.request.shared:
+                return bundle
+            row = warming.come(item)
+        return None if row is None else self._led(row)
 
     async def next(self) -> Bundle | None:
-        """Return the next request; raise what a prompt raised after the rows before."""
-        while not self._queue:
-            more = self._refill() if self._aside is None else await self._refilled()
-            if not more:
-                return self._late.popleft() if self._late else None
+        """Return the next request; raise what a prompt raised after the rows before.
+
+        None at the end, and while all that are left wait for others (`waits`).
+        """
+        while (bundle := self.ready()) is None:
+            if self._full() or not (
+                self._refill() if self._aside is None else await self._refilled()
+            ):
+                break
             await asyncio.sleep(0)  # a million cached rows must not block the loop
-        return self._queue.popleft()
+        if bundle is None and self._warming is not None:
+            row = self._warming.help()
+            bundle = None if row is None else self._led(row)
+        if bundle is None and self._late and not self.waits:
+            return self._late.popleft()
+        return bundle
+
+    @property
+    def waits(self) -> bool:
+        """Whether rows wait until the first that begins as they do is answered."""
+        return self._warming is not None and self._warming.waiting > 0
+
+    def _full(self) -> bool:
+        """Return whether as many rows wait as may be held."""
+        most = max(_BATCH, 2 * self._client.pace.target)
+        return self._warming is not None and self._warming.waiting >= most
+
+    def _led(self, item: Item) -> Bundle:
+        """Let others hear of a row that they wait for."""
+        if self._warming is not None and self._warming.leads(item.position):
+            item = item._replace(heard=partial(self._heard, item.position))
+        return (item,)
+
+    def _heard(self, position: int, answered: bool) -> None:  # noqa: FBT001 - a callback
+        if self._warming is not None:
+            self._warming.heard(position, answered=answered)
+            self.opened()
+
+    def ended(self, position: int) -> None:
+        """Note that a row is done."""
+        if self._warming is not None and self._warming.ended(position):
+            self.opened()
 
     def later(self, item: Item, attempts: int) -> None:
         """Put a row off until all others have had their turn."""
@@ -118,7 +172,9 @@ class Feed:
 
     def look_ahead(self, count: int) -> None:
         """Let so many rows from all over the rest of the frame be next."""
-        queue, rows = self._queue, self._outcomes.rows
+        if self._warming is not None:
+            self._queue.extendleft((row,) for row in self._warming.back())
+        queue, rows = self._queue, len(self._order)
         if self._at is None or self._reached >= rows:
             step = max(1, len(queue) // count)
             chosen = list(islice(queue, step - 1, None, step))[-count:]
@@ -128,8 +184,8 @@ class Feed:
             self._queue = deque([*moved, *others])
             return
         step = max(1, (rows - self._reached) // count)
-        spread = range(self._reached + step - 1, rows, step)[-count:]
-        places = [at for at in spread if at not in self._ahead]
+        spread = self._order[self._reached + step - 1 :: step][-count:]
+        places = [int(at) for at in spread if at not in self._ahead]
         taken: list[tuple[int, Request | RowError | None]] = []
         with suppress(Exception):  # it is raised when it is that row's turn
             taken.extend(self._at(places))
@@ -160,8 +216,7 @@ class Feed:
             taken.extend(islice(self._requests, most))
         except Exception as error:  # noqa: BLE001 - raised at the next call
             self._broken = error
-        if taken:
-            self._reached = taken[-1][0] + 1
+        self._reached += len(taken)
         return taken
 
     def _put(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -24,10 +25,10 @@ from pandas_llm._pacing import (
     shared_limiter,
 )
 from pandas_llm._report import Calls
-from pandas_llm.errors import ConfigurationError, ProviderError
-from pandas_llm.providers import connect, models_of, nearest
+from pandas_llm.errors import ConfigurationError, LLMError, ProviderError
+from pandas_llm.providers import connect, models_of, nearest, slots_of, spoken
 from pandas_llm.redaction import Secret, shown
-from pandas_llm.types import HTTPRequest
+from pandas_llm.types import Capabilities, HTTPRequest, Request
 
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from pandas_llm.options import Settings
     from pandas_llm.types import Endpoint, HTTPResponse, Spec
 
+_GLANCE = 3.0
+"""Seconds in which a local server tells how many slots it has."""
 _LOCAL_ROWS = {"gguf": 4, "tiny": 1}
 """Rows at a time for a model's file, where `concurrency` is "auto"."""
 
@@ -171,6 +174,20 @@ async def _open_file(
     settings = replace(settings, concurrency=rows)
     pace = _pace(stack, endpoint, reached, settings, setup.headroom)
     return _client(endpoint, reached, transport, setup, pace)
+
+
+async def keep_to_slots(client: Client) -> None:
+    """Send llama.cpp as many rows at once as it has slots: each has its own cache."""
+    if not client.pace.concurrency.auto or spoken(client.endpoint) != "llamacpp":
+        return
+    request = client.provider.build(Request(client.spec, ""), Capabilities(), 1)
+    place, found, _ = request.url.partition("/v1/")
+    with suppress(LLMError, TimeoutError):
+        async with asyncio.timeout(_GLANCE):
+            asked = HTTPRequest(f"{place}/props", request.headers, b"")
+            slots = slots_of(await client.transport.get(asked)) if found else 0
+        if slots:
+            client.pace.keep_below(slots)
 
 
 class Loopback(Transport):

@@ -79,6 +79,8 @@ class Details(NamedTuple):
     model: str | None = None
     request_id: str | None = None
     service_tier: str | None = None
+    cached_input_tokens: int = 0
+    written_input_tokens: int = 0
     raws: tuple[str | None, ...] = (None,)
     """What each choice said beside its text, as JSON."""
 
@@ -268,6 +270,8 @@ def _details(outcome: Outcome) -> Details:
         reply.model if reply else None,
         reply.request_id if reply else None,
         reply.tier if reply else None,
+        outcome.tokens.cached_input,
+        outcome.tokens.written,
         tuple(choice.raw for choice in choices)
         or (getattr(outcome.error, "raw", None),),
     )

@@ -50,6 +50,11 @@ class Pace:
         """Set how many may be in flight, by the run and by the server."""
         self.target = int(min(self.concurrency.size, self.limiter.cap))
 
+    def keep_below(self, most: int) -> None:
+        """Let no more than so many requests be in flight."""
+        self.concurrency.keep_below(most)
+        self._follow()
+
     def sent(self, tally: Tally, events: Events) -> None:
         """Note that a request leaves now."""
         tally.attempts += 1
@@ -81,6 +86,8 @@ class Pace:
         self.circuit.succeeded(sent, now)
         events.totals.simulated = events.totals.simulated or reply.simulated
         events.log.answered(now - sent)
+        if tally.heard is not None:
+            _tell(tally, answered=True)
         if tally.held is None:
             tally.ticket = None  # nothing else is held
 
@@ -97,7 +104,10 @@ class Pace:
         counted = tokens or NO_TOKENS
         before = tally.tokens  # nearly always none: a row is answered at once
         tally.tokens = counted if before is NO_TOKENS else _added(before, counted)
-        events.totals.pay(cost, counted)
+        saved = 0.0
+        if counted.cached_input or counted.written:
+            saved = self.prices.saved(counted, tier)
+        events.totals.pay(cost, counted, saved)
         # some servers send zeros in place of what they do not count
         tally.bill = cost if cost or any(counted) else math.nan
 
@@ -105,6 +115,8 @@ class Pace:
         self, tally: Tally, error: LLMError, quotas: Quotas | None, *, heard: bool
     ) -> None:
         """Learn from a request that was refused or has failed."""
+        if tally.heard is not None:
+            _tell(tally, answered=False)
         limiter, circuit, ticket = self.limiter, self.circuit, tally.ticket
         assert ticket is not None  # noqa: S101 - it has left
         self.history.failed(error)
@@ -151,6 +163,13 @@ class Pace:
         if tally.held is not None:
             events.budget.settle(tally.held, tally.bill)
             tally.held = None
+
+
+def _tell(tally: Tally, *, answered: bool) -> None:
+    """Tell those who wait for a row that its first request has ended."""
+    heard, tally.heard = tally.heard, None
+    if heard is not None:
+        heard(answered)
 
 
 def _added(one: Tokens, other: Tokens) -> Tokens:

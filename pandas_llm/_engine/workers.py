@@ -69,6 +69,7 @@ class Engine:
     async def execute(self, feed: Feed, deadline: float | None = None) -> None:
         """Send every request, until all are done, time is up or one error is fatal."""
         self._feed = feed
+        feed.opened = self._grow
         if self._client.bundling.inputs > 1:
             self._bundles = Bundles(feed, self._client)
         self._source = self._bundles or feed
@@ -115,6 +116,8 @@ class Engine:
             await asyncio.sleep(_SLICE)
             if circuit.due:
                 if (bundle := await self.next()) is None:
+                    if self._feed.waits:
+                        continue
                     return
                 self.start(self.work(bundle)).add_done_callback(
                     partial(self._arrived, bundle)
@@ -185,7 +188,7 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - execute() raises it at the end
             self._stop = error
             return None
-        self._client.circuit.last = bundle is None
+        self._client.circuit.last = bundle is None and not self._feed.waits
         if bundle is not None and streak.looking:
             self._looks.add(bundle[0].position)
         return bundle
@@ -212,6 +215,8 @@ class Engine:
             # one error stops the run: no new rows, those in flight finish
             self._end(bundle if isinstance(error, LLMError) else (), error)
             return None
+        finally:
+            self._feed.ended(item.position)
         if outcome.error is not None and outcome.error.later and not item.attempts:
             self._put(off=item, outcome=outcome)
             return outcome
@@ -295,7 +300,8 @@ class Engine:
         self._stop = self._stop or error
 
     async def _cancel(self) -> None:
-        """Leave no task behind."""
+        """Leave no task behind, and let those that end start no other."""
+        self._feed.opened = lambda: None
         workers = list(self._workers)
         for worker in workers:
             worker.cancel()

@@ -25,6 +25,7 @@ from pandas_llm._pacing.shares import (
     budget,
 )
 from pandas_llm._pacing.slots import Slots
+from pandas_llm._pacing.warming import Warming
 
 __all__ = [
     "RENEWAL",
@@ -41,6 +42,7 @@ __all__ = [
     "Shares",
     "Slots",
     "Ticket",
+    "Warming",
     "backoff",
     "budget",
     "estimate_tokens",

@@ -57,6 +57,11 @@ class Concurrency:
         """Requests that may be in flight now."""
         return int(self.size)
 
+    def keep_below(self, most: int) -> None:
+        """Let no more than so many be in flight."""
+        self._maximum = max(1, min(self._maximum, most))
+        self.size = min(self.size, float(self._maximum))
+
     def answered(self, latency: float, rate: float | None) -> None:
         """Count a clean answer; `rate` is what the limiter grants a second."""
         latency = max(latency, 1e-3)

@@ -92,6 +92,18 @@ class Prices:
             return share * self._looked_up(tokens, _context(tier, batch=batch))
         return float(share * sum(map(mul, parts, rates)))
 
+    def saved(
+        self, tokens: Tokens, tier: str | None = None, *, batch: bool = False
+    ) -> float:
+        """Return what the provider's cache has saved of an exchange; 0 if not known.
+
+        It is below 0 where more was put in than read.
+        """
+        if self._rates is None or not (tokens.cached_input or tokens.written):
+            return 0.0
+        fresh = tokens._replace(cached_input=0, written=0, written_hour=0)
+        return self.of(fresh, tier, batch=batch) - self.of(tokens, tier, batch=batch)
+
     def most(  # noqa: PLR0913 - what may make it dearer
         self,
         size: int,

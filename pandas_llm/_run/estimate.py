@@ -273,7 +273,7 @@ async def _looked_at(task: Task, data: Any, at: Sequence[int] | None = None) -> 
     run = _counting(task, data, at)
     async with AsyncExitStack() as stack:
         client = offline_client(run.endpoints[0], run.setup(stack))
-        requests = run.prompts.requests(client.spec, at)
+        requests = run.prompts.requests(client.spec)
         feed = Feed(requests, client, run.events, run.outcomes, task.settings)
         shared = sum(estimate_tokens(a + b) for a, b in client.spec.examples)
         unsent = _Unsent(run.outcomes.rows, [], 0.0, 0, client.prices)

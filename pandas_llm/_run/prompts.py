@@ -8,23 +8,23 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import orjson
 
 from pandas_llm import attachments, turns
 from pandas_llm._replies import Records
 from pandas_llm._run.rows import is_na, iter_rows, missing_rows, row_at, without_na
 from pandas_llm._run.task import RAW
-from pandas_llm._run.template import Template
+from pandas_llm._run.template import Beginnings, Template
 from pandas_llm.errors import AttachmentError, RowError, TemplateError, TurnsError
 from pandas_llm.types import Request, Spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
-    from pandas_llm._run.rows import Source
+    from pandas_llm._run.rows import Order, Source
     from pandas_llm._run.task import Task
     from pandas_llm.attachments import Option
     from pandas_llm.errors import ContextLengthError
@@ -40,18 +40,22 @@ _LEAST = 0.02
 class Prompts:
     """A template, and a system template, bound to the columns of a frame."""
 
+    _alike: Beginnings | None = None
+
     def __init__(self, text: str | None, source: Source, task: Task) -> None:
         settings = task.settings
         names, constants = source.fields, settings.values
         template = Template("" if text is None else text, names, constants)
         self.columns = list(template.columns)
         self._source = source
-        self._asked: NDArray[np.bool_] | None = None
+        self.order: Order = range(source.rows)  # of sending, those that are asked
+        self._given = settings.order == "given"
         self._ignore_na = settings.na_action == "ignore"
-        system = None
+        self._of_system = system = None
         if settings.system is not None:
             system = Template(settings.system, names, constants, "system template")
             self.columns += [c for c in system.columns if c not in self.columns]
+            self._of_system = system
         self._attached = self._add_attached(settings)
         self.needed = list(self.columns)
         """Those whose NA leaves a row out: a row may have no examples and no turns."""
@@ -105,7 +109,27 @@ class Prompts:
 
     def only(self, asked: NDArray[np.bool_] | None) -> None:
         """Make requests of these rows alone; None for all."""
-        self._asked = asked
+        if asked is not None:
+            self.order = np.flatnonzero(asked)
+
+    def arrange(self, spec: Spec, least: int | None) -> bool:
+        """Find beginnings of `least` tokens that rows share; return whether any do.
+
+        Rows that share one follow each other. False too where the order is given.
+        """
+        if least is None or len(self.order) < 2:  # noqa: PLR2004
+            return False
+        alike = Beginnings(self._of_system, self._template, self.columns, self._source)
+        fixed = "".join(f"{prompt}{reply}" for prompt, reply in spec.examples)
+        # what else a row has stands between the system text and the prompt
+        between = bool(self._attached or self._examples or self._turns)
+        order = alike.find(self.order, least, fixed, between=between)
+        if order is None:
+            return False
+        self._alike = alike
+        if not self._given:
+            self.order = order
+        return not self._given
 
     def hold_cells(self) -> Sequence[str]:
         """Let requests hold the cells that answers may quote; return their columns.
@@ -140,14 +164,7 @@ class Prompts:
         sent.
         """
         absent = missing_rows(self._source, self.needed)
-        rows: Iterable[tuple[int, tuple[Any, ...]]]
-        if at is None:
-            rows = enumerate(iter_rows(self._source, self.columns))
-        else:
-            rows = ((p, row_at(self._source, self.columns, p)) for p in at)
-        for position, row in rows:
-            if self._asked is not None and not self._asked[position]:
-                continue
+        for position, row in self._rows(at):
             if absent is not None and absent[position]:
                 if self._ignore_na:
                     yield position, None
@@ -160,6 +177,8 @@ class Prompts:
                 prompt = str(filled[self._about])  # the question is asked apart
             system = self._system and self._system(filled)
             request = Request(spec, prompt, system)
+            if self._alike is not None:
+                request = request._replace(shared=self._alike.ends(position, filled))
             if self._cells:
                 cells = tuple(cell(filled) for cell in self._cells)
                 request = request._replace(cells=cells)
@@ -169,6 +188,15 @@ class Prompts:
             if self._attached and isinstance(made, Request):
                 made = self._with_attachments(made, row)
             yield position, made
+
+    def _rows(self, at: Sequence[int] | None) -> Iterable[tuple[int, tuple[Any, ...]]]:
+        """Return the values of all rows that are asked, or of those at positions."""
+        if at is not None:
+            return ((p, row_at(self._source, self.columns, p)) for p in at)
+        if isinstance(self.order, range):
+            return enumerate(iter_rows(self._source, self.columns))
+        asked = iter_rows(self._source, self.columns, self.order)
+        return zip(self.order.tolist(), asked, strict=True)
 
     def _spoken(
         self, request: Request, row: Sequence[Any]
@@ -231,7 +259,7 @@ class Prompts:
         text = str(row[at])
         row[at] = text[: int(len(text) * share)]
         system = self._system and self._system(row)
-        new = request._replace(prompt=self._prompt(row), system=system)
+        new = request._replace(prompt=self._prompt(row), system=system, shared=())
         made = self._spoken(new, row) if self._examples or self._turns else new
         return made if isinstance(made, Request) else None
 

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 
     from pandas_llm._run.kinds import Given
 
+    Order = range | NDArray[np.int64]
+    """Positions of rows in the order of sending."""
+
+
+_FEW = 32
+"""Letters of a number or a date."""
+
 
 class Source(NamedTuple):
     """A frame as templates see it."""
@@ -48,13 +55,44 @@ def source_of(data: Any) -> Source:
     return Source(frame, names, tuple(range(frame.shape[1])), given)
 
 
-def iter_rows(source: Source, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    """Return the values of the named columns, row by row."""
+def iter_rows(
+    source: Source, columns: Sequence[str], order: NDArray[np.int64] | None = None
+) -> Iterator[tuple[Any, ...]]:
+    """Return the values of the named columns, row by row, or of rows in some order."""
     if not columns:
-        return iter([()] * source.rows)
+        return iter([()] * (source.rows if order is None else len(order)))
     # a zip of lists takes 0.26 µs a row, to_dict("records") 2.8, iterrows 11
-    lists = [cells(source, name).tolist() for name in columns]
+    each = (cells(source, name) for name in columns)
+    lists = [(c if order is None else c.iloc[order]).tolist() for c in each]
     return zip(*lists, strict=True)
+
+
+def numbered(
+    source: Source, name: str, rows: Order
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return numbers of a column's values by first appearance, and their lengths."""
+    column = cells(source, name)
+    if isinstance(rows, np.ndarray):
+        column = column.iloc[rows]
+    try:
+        codes, values = pd.factorize(column)
+    except TypeError:  # lists and dicts
+        codes, values = pd.factorize(column.map(str))
+    lengths = np.fromiter((len(str(value)) for value in values), np.int64, len(values))
+    return codes.astype(np.int64, copy=False), np.append(lengths, 0)[codes]
+
+
+def longest_cell(source: Source, name: str) -> int:
+    """Return the letters of a column's longest text; a number has few."""
+    column = cells(source, name)
+    if (values := getattr(column.array, "categories", None)) is not None:
+        column = pd.Series(values)
+    if column.dtype == object:
+        return max((len(str(value)) for value in column.tolist()), default=0)
+    if not pd.api.types.is_string_dtype(column.dtype):
+        return _FEW
+    most: Any = column.str.len().max()
+    return 0 if pd.isna(most) else int(most)
 
 
 def row_at(source: Source, columns: Sequence[str], position: int) -> tuple[Any, ...]:

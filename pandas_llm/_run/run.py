@@ -17,6 +17,7 @@ from pandas_llm._engine import (
     Feed,
     Outcomes,
     Setup,
+    keep_to_slots,
     open_client,
     resolve_endpoints,
 )
@@ -185,9 +186,12 @@ class TaskRun:
                 "decisions" if client.spec.odds == "questions" else "logprobs"
             )
             self.status = lambda: summary.status(client)
-            requests = self.prompts.requests(client.spec)
-            at = partial(self.prompts.requests, client.spec)
-            feed = Feed(requests, client, self.events, outcomes, settings, at=at)
+            alike = self.prompts.arrange(client.spec, client.least_prefix)
+            if alike:
+                await keep_to_slots(client)
+            at, order = partial(self.prompts.requests, client.spec), self.prompts.order
+            given = client, self.events, outcomes, settings
+            feed = Feed(at(), *given, at=at, order=order, alike=alike)
             shorter = self.prompts.shorter if settings.truncate else None
             engine = Engine(clients, self.events, outcomes, shorter)
             try:

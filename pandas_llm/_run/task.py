@@ -42,6 +42,8 @@ DETAILS: Mapping[str, str] = {
     "model": "str",
     "request_id": "str",
     "service_tier": "str",
+    "cached_input_tokens": "int",
+    "written_input_tokens": "int",
 }
 """The columns of `details`, each after ``llm_``, and their kinds."""
 RAW = "raw"

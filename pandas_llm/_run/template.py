@@ -13,17 +13,32 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from pandas_llm._algorithms import side_by_side
+from pandas_llm._pacing import estimate_tokens
 from pandas_llm._run.braces import check_braces, unclosed
-from pandas_llm._run.rows import cells, is_na
+from pandas_llm._run.rows import (
+    cells,
+    is_na,
+    longest_cell,
+    numbered,
+    row_at,
+    without_na,
+)
 from pandas_llm.errors import InvalidTypeError, TemplateError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from pandas_llm._run.rows import Source
+    from pandas_llm._run.rows import Order, Source
 
 _EXACT = 2.0**53
 """Where floats stop to tell whole numbers apart."""
+_PARTS = 7
+"""Columns at the beginning of a template that are looked at."""
+_SHORT = 256
+"""Letters of a beginning of the prompt that are not worth a mark of their own."""
+_MOST = 3
+"""Beginnings that are told of; a body may mark four, and the caller may mark one."""
 _NAME = re.compile(r"[^\W\d]\w*")
 _BRACED = re.compile(r"\{([^}]*)\}")
 
@@ -95,21 +110,35 @@ class Template:
         """The first column whose values are not written as they are."""
         return next((name for name, spec in self.fields if spec), None)
 
+    def parts_until(self, names: Collection[str]) -> int:
+        """Return how many parts stand before the first column that is not named."""
+        for at, part in enumerate(self._parts):
+            if isinstance(part, _Field) and part.name not in names:
+                return at
+        return len(self._parts)
+
+    def literal(self, parts: int | None = None) -> str:
+        """Return what it, or its first parts, say in every row."""
+        return "".join(part for part in self._parts[:parts] if isinstance(part, str))
+
     def renderer(
         self,
         columns: Sequence[str],
         source: Source | None = None,
+        most: int | None = None,
     ) -> Callable[[Sequence[Any]], str]:
         """Return the function from a row's values, in this order, to the prompt.
 
         With their `source`, cells that a format does not suit raise, and integers with
-        NA among them, which pandas keeps as floats, are written as integers.
+        NA among them, which pandas keeps as floats, are written as integers. With
+        `most`, so many parts of the template are all.
         """
         writers = {} if source is None else writers_of(source, self.fields)
-        parts = [part if isinstance(part, str) else "" for part in self._parts]
+        used = self._parts[:most]
+        parts = [part if isinstance(part, str) else "" for part in used]
         slots: list[tuple[int, int]] = []
         written: list[tuple[int, int, Callable[[Any], str]]] = []
-        for at, part in enumerate(self._parts):
+        for at, part in enumerate(used):
             if isinstance(part, str):
                 continue
             index, key = columns.index(part.name), (part.name, part.spec)
@@ -146,6 +175,72 @@ class Template:
             if field.braced and re.search(r"[^{]*[{\n]", field.name[1:]):
                 raise unclosed(field.name, known, self._what)  # a brace far behind it
             raise TemplateError(_unknown(field, self._what, known))
+
+
+class Beginnings:
+    """Where the prompts of rows begin alike, for a vendor that keeps beginnings."""
+
+    def __init__(
+        self,
+        system: Template | None,
+        prompt: Template,
+        columns: Sequence[str],
+        source: Source,
+    ) -> None:
+        self._system, self._prompt = system, prompt
+        self._columns, self._source = columns, source
+        self._begins: list[Callable[[Sequence[Any]], str]] = []
+        self._shared = np.zeros(0, np.uint8)  # by row, which of them others have too
+
+    def find(
+        self, rows: Order, least: int, fixed: str, *, between: bool
+    ) -> Order | None:
+        """Find what of `least` tokens is shared; return an order by it, None for none.
+
+        `fixed` is said before all prompts; `between` it and a prompt more may stand.
+        """
+        prompt, system, source = self._prompt, self._system, self._source
+        known = list(system.columns) if system else []
+        new = [name for name in prompt.columns if name not in known]
+        if not new and not between:
+            return None
+        names = [*known, *([] if between else new[:-1])][:_PARTS]  # not equal prompts
+        fixed += system.literal() if system else ""
+        first = without_na(row_at(source, self._columns, int(rows[0])))
+        sample = fixed + prompt.renderer(self._columns, source)(first)
+        letters = least * len(sample) / max(1.0, estimate_tokens(sample))
+        longest = sum(longest_cell(source, name) for name in names)
+        if len(fixed) + len(prompt.literal()) + longest < letters:
+            return None
+        codes, lengths, size = [], [], np.zeros(len(rows), np.int64) + len(fixed)
+        for count in range(len(names) + 1):
+            code = np.zeros(len(rows), np.int64)
+            if count:
+                code, length = numbered(source, names[count - 1], rows)
+                size = size + length
+            parts = 0 if between else prompt.parts_until(names[:count])
+            few = len(prompt.literal(parts)) < _SHORT and count == len(known)
+            if few and size.min() >= letters:
+                parts = 0  # a mark on the system text will do
+            codes.append(code)
+            self._begins.append(prompt.renderer(self._columns, source, parts))
+            # a beginning does not end within the system text
+            ends = count >= len(known)
+            lengths.append(size + len(prompt.literal(parts)) if ends else size * 0)
+        rank, shared = side_by_side(codes, lengths, letters)
+        self._shared = np.zeros(source.rows, dtype=np.uint8)
+        self._shared[np.asarray(rows)] = shared
+        if not shared.any():
+            return None
+        return rows if (np.diff(rank) == 1).all() else np.asarray(rows)[rank]
+
+    def ends(self, position: int, row: Sequence[Any]) -> tuple[int, ...]:
+        """Return where in a row's prompt the beginnings end that others have too."""
+        bits = int(self._shared[position])
+        if not bits:
+            return ()
+        begins = enumerate(self._begins)
+        return tuple(len(begin(row)) for at, begin in begins if bits >> at & 1)[-_MOST:]
 
 
 def _written(field: _Field, value: Any) -> str:

@@ -119,12 +119,14 @@ def preview_requests(task: Task, data: Any, rows: int) -> pd.DataFrame:
     ConfigurationError
         When no model or no key can be told without asking a server.
     """
-    task = replace(task, settings=replace(task.settings, cache=False))
+    settings = replace(task.settings, cache=False, order="given")
+    task = replace(task, settings=settings)
     run = TaskRun(task, data)
     if not run.source.rows:
         requests = []
     else:
         client = offline_client(run.endpoints[0], run.setup(AsyncExitStack()))
+        run.prompts.arrange(client.spec, client.least_prefix)
         first = _first(run, client.spec, rows)
         requests = [(at, _as_sent(client, request)) for at, request in first]
     columns = {

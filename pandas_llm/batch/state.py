@@ -26,7 +26,7 @@ _LOCK_PAUSE = 0.1
 """Seconds between looks whether another process has done sending."""
 _USED = (
     *("requests", "input_tokens", "output_tokens", "cached_input_tokens"),
-    *("reasoning_tokens", "known_cost", "unpriced"),
+    *("reasoning_tokens", "written_input_tokens", "saved", "known_cost", "unpriced"),
 )
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS pandas_llm_batches (

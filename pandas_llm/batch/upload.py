@@ -336,7 +336,8 @@ class Upload:
     def _book(self, tokens: Tokens | None, state: State) -> None:
         prices = self.client.prices
         cost = math.nan if tokens is None else prices.of(tokens, batch=True)
-        state.counters.pay(cost, tokens or Tokens())
+        used = tokens or Tokens()
+        state.counters.pay(cost, used, prices.saved(used, batch=True))
 
 
 def _refused(response: HTTPResponse) -> bool:
@@ -358,6 +359,7 @@ async def all_items(job: TaskRun, client: Client) -> list[Item]:
     """Return all requests of a run, each once, whether their reply is kept or not."""
     setup = Setup(client.spec, job.task.output, job.settings, None)
     blank = offline_client(client.endpoint, setup)
+    job.prompts.arrange(client.spec, client.least_prefix)
     requests = job.prompts.requests(client.spec)
     feed = Feed(requests, blank, job.events, job.outcomes, job.settings)
     items: list[Item] = []

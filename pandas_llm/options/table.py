@@ -209,6 +209,15 @@ class Options(TypedDict, total=False):
             default=True,
         ),
     ]
+    order: Annotated[
+        Literal["auto", "given"],
+        Option(
+            'The order of sending: "auto" sends rows that begin alike one after the '
+            'other, where the provider keeps beginnings; "given" is the frame\'s.',
+            rules.one_of("auto", "given"),
+            "auto",
+        ),
+    ]
     max_cost: Annotated[
         float | None, Option("Dollars that the run may cost.", rules.POSITIVE)
     ]
@@ -386,6 +395,7 @@ class Settings:
     refresh: bool
     replay: bool
     dedupe: bool
+    order: Literal["auto", "given"]
     max_cost: float | None
     prices: Mapping[str, tuple[float, float]] | None
     truncate: str | None

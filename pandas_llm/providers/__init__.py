@@ -26,8 +26,10 @@ from pandas_llm.providers.listing import (
     models_url,
     nearest,
     not_openais,
+    slots_of,
 )
 from pandas_llm.providers.negotiation import allowance, standard
+from pandas_llm.providers.prefixes import least_prefix
 from pandas_llm.providers.registry import (
     Preset,
     Provider,
@@ -36,6 +38,7 @@ from pandas_llm.providers.registry import (
     preset,
     presets,
     read_reply,
+    spoken,
     succeeded,
 )
 
@@ -53,6 +56,7 @@ __all__ = [
     "batches_of",
     "connect",
     "excerpt",
+    "least_prefix",
     "local",
     "models_of",
     "models_url",
@@ -62,6 +66,8 @@ __all__ = [
     "preset",
     "presets",
     "read_reply",
+    "slots_of",
+    "spoken",
     "standard",
     "succeeded",
 ]

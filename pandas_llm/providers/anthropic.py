@@ -37,9 +37,6 @@ _VERSION = "2023-06-01"
 _NO_SAMPLING = "2026-10-21"
 _MAX_TOKENS = 8192
 """It must be said. Every model in use can write so much; few answers are longer."""
-_LONG = 2000
-"""Letters of what all rows share that are worth a cache entry: the models keep
-nothing below 512 to 4,096 tokens, and say nothing about it."""
 _TOLD = ("id", "type", "role", "model", "usage", "stop_reason")
 """Fields that tell nothing about an answer, or what other columns tell."""
 _APART = (("", "cache_read_input_tokens"), ("output_tokens_details", "thinking_tokens"))
@@ -75,14 +72,13 @@ class Anthropic(Dialect):
         **dict.fromkeys(("default", "standard_only"), "standard_only"),
     }
     fixed: ClassVar[Mapping[str, str]] = {"anthropic-version": _VERSION}
+    mark: Mapping[str, Any] = {"cache_control": {"type": "ephemeral"}}
 
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(endpoint)
         headers = {name.lower(): value for name, value in endpoint.headers}
         if headers.get("anthropic-version", _VERSION) >= _NO_SAMPLING:
             self.lacking = ("seed", "temperature", "top_p")
-        self._system: str | None = None
-        self._varied = False
 
     def url(self, endpoint: Endpoint) -> str:
         """Return the address; the vendor's own variable holds it without a version."""
@@ -112,20 +108,17 @@ class Anthropic(Dialect):
         return keyword == "format" or (keyword == "minItems" and value <= 1)
 
     def filled(self, shared: Body, system: str, examples: Turns, turns: Turns) -> Body:
-        """Put the system text and the messages in, and mark what all rows share."""
-        before: list[dict[str, Any]] = [
-            {"role": role, "content": text} for role, text in examples
+        messages = [
+            {"role": role, "content": text} for role, text in (*examples, *turns)
         ]
-        instructions: Any = system
-        size = len(system) + sum(len(text) for _, text in examples)
-        if size >= _LONG and self._same(system):
-            if before:
-                before[-1]["content"] = _marked(before[-1]["content"])
-            else:
-                instructions = _marked(system)
-        after = [{"role": role, "content": text} for role, text in turns]
-        first = {"system": instructions} if system else {}
-        return {**shared, **first, "messages": before + after}
+        first = {"system": system} if system else {}
+        return {**shared, **first, "messages": messages}
+
+    def mark_before(self, fields: Body, turns: int, mark: Mapping[str, Any]) -> None:
+        if before := fields["messages"][:-turns]:
+            before[-1]["content"] = self.marked(before[-1]["content"], mark)
+        elif "system" in fields:
+            fields["system"] = self.marked(fields["system"], mark)
 
     def picture(self, image: Image) -> dict[str, Any]:
         source = {"type": "url", "url": image.url}
@@ -144,13 +137,6 @@ class Anthropic(Dialect):
             media = {"media_type": file.media_type, "data": file.data}
             source = {"type": "base64", **media}
         return {"type": "document", "source": source}
-
-    def _same(self, system: str) -> bool:
-        """Return whether all rows have had one system text; to write others costs."""
-        if self._system is None:
-            self._system = system
-        self._varied = self._varied or system != self._system
-        return not self._varied
 
     def usage(self, data: Any) -> Used:
         usage = data["usage"]
@@ -199,12 +185,6 @@ class Anthropic(Dialect):
             return Quotas(requests, None, into, out)
         tokens = scarcer or into
         return Quotas(requests, tokens) if requests or tokens else None
-
-
-def _marked(text: str) -> list[dict[str, Any]]:
-    """Make a block that ends what may be kept for other requests."""
-    mark = {"type": "ephemeral"}
-    return [{"type": "text", "text": text, "cache_control": mark}]
 
 
 def _tokens(usage: Any) -> Tokens:

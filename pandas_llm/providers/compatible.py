@@ -153,8 +153,9 @@ class DeepSeek(Server):
 
 
 class Mistral(Server):
-    """Mistral answers 422 to fields that it does not know."""
+    """Mistral answers 422 to fields that it does not know, and keeps prompts by key."""
 
+    keyed = True
     batches = MistralBatches
     names: ClassVar[Mapping[str, str]] = {
         "seed": "random_seed",

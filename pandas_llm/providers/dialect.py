@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import orjson
@@ -89,6 +90,12 @@ class Dialect:
     batches: ClassVar[type[Batches] | None] = None
     """What its batch endpoint is like; None where none is known."""
 
+    mark: Mapping[str, Any] = {}
+    """What a part gets at whose end the vendor is to keep what is before it; empty
+    where it keeps beginnings by itself, or none."""
+    keyed = False
+    """Whether it takes a key by which requests that begin alike find one server."""
+
     def __init__(self, endpoint: Endpoint) -> None:
         self.model = endpoint.model
         self._url = self.url(endpoint)
@@ -131,6 +138,19 @@ class Dialect:
     def words(self, text: str) -> dict[str, Any]:
         """Return the part of a turn that holds its text, where more is attached."""
         return {"type": "text", "text": text}
+
+    def mark_before(self, fields: Body, turns: int, mark: Mapping[str, Any]) -> None:
+        """Mark the end of what stands before the last turns of a body."""
+
+    def marked(self, content: Any, mark: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the parts of a turn, the last one marked."""
+        parts = [self.words(content)] if isinstance(content, str) else content
+        return [*parts[:-1], {**parts[-1], **mark}]
+
+    def marking(self, capabilities: Capabilities) -> Mapping[str, Any]:
+        """Return the mark as long as it is not refused."""
+        refused = capabilities.refused
+        return self.mark if self.mark.keys().isdisjoint(refused) else {}
 
     def usage(self, data: Any) -> Used:
         """Read what an answer says it used; fields may be missing or odd."""
@@ -182,21 +202,29 @@ class Dialect:
     ) -> HTTPRequest:
         """Write the request's body; raise `EncodingError` for a lone surrogate."""
         spec, prompt, system, followup, sample, attached, *_ = request
+        shared, mark, key = request.shared, self.mark, b""
+        if shared:
+            mark = self.marking(capabilities)
+            key = self._key(request, capabilities)
         try:
             if followup or sample or attached or request.before:
                 body = orjson.dumps(self._fields(request, capabilities, n))
             else:
                 # rows differ in their prompt only: the rest is written once
-                alike = (spec, capabilities, n, system)
+                before = bool(shared and mark and not shared[0])
+                alike = (spec, capabilities, n, system, before)
                 if self._before[0] != alike:
-                    empty = request._replace(prompt="")
+                    empty = request._replace(prompt="", shared=(0,) * before)
                     whole = orjson.dumps(self._fields(empty, capabilities, n))
                     if not whole.endswith(self.ending):  # the caller's `extra` is last
                         whole = orjson.dumps(self._fields(request, capabilities, n))
-                        return HTTPRequest(self._url, self.headers, whole)
+                        return HTTPRequest(self._url, self.headers, _keyed(whole, key))
                     self._before = (alike, whole.removesuffix(self.ending))
-                text = orjson.dumps(prompt)
+                parts = self._split(prompt, shared, mark) if shared and mark else prompt
+                text = orjson.dumps(parts)
                 body = b"%b%b%b" % (self._before[1], text, self.ending[2:])
+            if key:
+                body = _keyed(body, key)
         except TypeError as error:  # orjson's JSONEncodeError is one
             raise EncodingError(
                 f"the prompt cannot be sent as UTF-8: {error}"
@@ -218,6 +246,9 @@ class Dialect:
             content = [self.picture(image) for image in request.images]
             content += [self.file(file) for file in request.files]
             content += [self.words(request.prompt)] * bool(request.prompt)
+        mark = self.marking(capabilities) if request.shared else {}
+        if mark and not request.attachments:
+            content = self._split(request.prompt, request.shared, mark)
         turns: Turns = (*request.before, ("user", content), *request.followup)
         if request.before and not capabilities.repeats:
             turns = self._alternating(turns)
@@ -228,9 +259,32 @@ class Dialect:
                 turns = self._led(system, turns)
             system = ""
         fields = self.filled(shared, system, examples, turns)
+        if mark and not request.shared[0]:
+            self.mark_before(fields, len(turns), mark)
         if request.sample:
             self.reseed(fields, request.sample)
         return fields
+
+    def _split(
+        self, prompt: str, ends: Sequence[int], mark: Mapping[str, Any]
+    ) -> str | list[dict[str, Any]]:
+        """Split a prompt where beginnings end that others have; blanks are no part."""
+        parts: list[dict[str, Any]] = []
+        begin = 0
+        for end in ends:
+            if prompt[begin:end].strip() and prompt[end:].strip():
+                parts.append({**self.words(prompt[begin:end]), **mark})
+                begin = end
+        return [*parts, self.words(prompt[begin:])] if parts else prompt
+
+    def _key(self, request: Request, capabilities: Capabilities) -> bytes:
+        """Return the field by which requests that begin alike find one server."""
+        taken = {*capabilities.refused, *request.spec.extra}
+        if not self.keyed or negotiation.CACHE_KEY in taken:
+            return b""
+        begin = f"{request.system or ''}\0{request.prompt[: request.shared[-1]]}"
+        digest = hashlib.blake2b(begin.encode("utf-8", "replace"), digest_size=12)
+        return f',"{negotiation.CACHE_KEY}":"{digest.hexdigest()}"'.encode()
 
     def _led(self, system: str, turns: Turns) -> Turns:
         """Put the system text ahead of the first turn."""
@@ -324,3 +378,8 @@ class Dialect:
         if spec.tier and negotiation.TIER not in self.sent(spec, capabilities):
             names.append(negotiation.TIER)
         return tuple(names)
+
+
+def _keyed(body: bytes, key: bytes) -> bytes:
+    """Put one more field at the end of a body."""
+    return b"%b%b}" % (body[:-1], key) if key else body

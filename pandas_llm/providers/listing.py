@@ -9,6 +9,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import orjson
 
+from pandas_llm.providers.bodies import amount
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
@@ -108,6 +110,14 @@ def models_url(url: str) -> str | None:
     parts = urlsplit(url)
     path, matches = _PATH.subn("/models", parts.path)
     return urlunsplit(parts._replace(path=path)) if matches else None
+
+
+def slots_of(response: HTTPResponse) -> int:
+    """Return how many rows llama.cpp's properties say it reads at once; 0 for none."""
+    try:
+        return amount(orjson.loads(response.body)["total_slots"]) or 0
+    except (LookupError, TypeError, ValueError):
+        return 0
 
 
 def models_of(response: HTTPResponse) -> list[str] | None:

@@ -22,6 +22,9 @@ SAMPLING = ("temperature", "top_p", "seed", "stop")
 """Options that are left out, with a warning, where a model refuses them."""
 TIER = "service_tier"
 """The option, and the field in every vendor's body that has it."""
+CACHE_KEY = "prompt_cache_key"
+_WITHOUT = ("store", CACHE_KEY, "prompt_cache_options", "prompt_cache_breakpoint")
+"""Fields of OpenAI's that change no answer."""
 MODES: tuple[SchemaMode, ...] = ("json_schema", "json_object", "prompt")
 _LIMITS = {"max_completion_tokens": "max_tokens", "max_tokens": "max_completion_tokens"}
 _MOST = (
@@ -146,7 +149,7 @@ def _refused_field(error: LLMError, about: str, spec: Spec) -> str | None:
     """Return which of the fields that change no answer an error names."""
     if spec.tier and re.search(rf"\b{TIER}\b", about):
         return TIER  # "Invalid service_tier argument"
-    return "store" if _names(error, "store") else None
+    return next((name for name in _WITHOUT if _names(error, name)), None)
 
 
 def standard(capabilities: Capabilities) -> Capabilities:

@@ -7,6 +7,7 @@ Field names and their oddities: OpenAI's specification and its client's source
 from __future__ import annotations
 
 import math
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -45,6 +46,9 @@ _ENDED = ("length", "content_filter", "error")
 """Ends of a choice that may have no message: nothing was left to say."""
 _UNKNOWN = ("minLength", "maxLength")
 """Keywords that its guide to structured outputs does not list."""
+_MARKED = (5, 6)
+"""The first version that keeps prompts up to a mark alone: by itself it sets one at
+the end of each, which no other row has, and bills more for it."""
 _TOLD = {
     *("id", "object", "created", "model", "choices", "usage", "service_tier", "index"),
     *("system_fingerprint", "x_groq", "timings", "finish_reason", "message", "role"),
@@ -84,6 +88,9 @@ class OpenAI(Dialect):
         # the endpoint of OpenAI itself keeps answers unless told not to; others
         # refuse fields they do not know
         self._own = endpoint.base_url.startswith("https://api.openai.com/")
+        self.keyed = self.keyed or self._own
+        if self._own and _version(endpoint.model) >= _MARKED:
+            self.mark = {"prompt_cache_breakpoint": {"mode": "explicit"}}
 
     def url(self, endpoint: Endpoint) -> str:
         return endpoint.base_url + "/chat/completions"
@@ -149,9 +156,15 @@ class OpenAI(Dialect):
             body[capabilities.max_tokens] = spec.max_tokens
         if spec.top_logprobs and capabilities.logprobs:
             body |= {"logprobs": True, "top_logprobs": spec.top_logprobs}
-        if self._own and "store" not in capabilities.refused:
-            body["store"] = False
+        body |= self._kept(capabilities)
         return {**body, **self.sent(spec, capabilities), **spec.extra}
+
+    def _kept(self, capabilities: Capabilities) -> Body:
+        """Return what says how much is kept: no answers, of prompts what is marked."""
+        fields: Body = {"store": False} if self._own else {}
+        if self.marking(capabilities):
+            fields["prompt_cache_options"] = {"mode": "explicit"}
+        return {k: v for k, v in fields.items() if k not in capabilities.refused}
 
     def filled(self, shared: Body, system: str, examples: Turns, turns: Turns) -> Body:
         messages: list[dict[str, Any]] = []
@@ -162,6 +175,12 @@ class OpenAI(Dialect):
         for role, text in turns:
             messages.append({"role": role, "content": text})
         return {**shared, "messages": messages}
+
+    def mark_before(self, fields: Body, turns: int, mark: Mapping[str, Any]) -> None:
+        for message in reversed(fields["messages"][:-turns]):
+            if message["role"] != "assistant":  # where a mark is not heeded
+                message["content"] = self.marked(message["content"], mark)
+                return
 
     def picture(self, image: Image) -> dict[str, Any]:
         """Return an image as a URL, mostly one that holds it."""
@@ -261,6 +280,16 @@ def _response_format(
     if capabilities.schema == "json_object":
         return {"response_format": {"type": "json_object"}}
     return {}
+
+
+def _version(model: str) -> tuple[int, int]:
+    """Return the version in a model's name.
+
+    >>> _version("gpt-6-sol"), _version("gpt-5.6"), _version("o3")
+    ((6, 0), (5, 6), (0, 0))
+    """
+    found = re.search(r"gpt-(\d+)(?:\.(\d+))?", model)
+    return (int(found[1]), int(found[2] or 0)) if found else (0, 0)
 
 
 def _text(content: Any) -> str:

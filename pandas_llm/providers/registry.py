@@ -143,22 +143,27 @@ def local() -> Mapping[str, Preset]:
     }
 
 
+def spoken(endpoint: Endpoint) -> str:
+    """Return the provider whose words an endpoint has; an address may tell."""
+    named = presets()["openai"]
+    place = _place(endpoint.base_url)
+    if endpoint.provider != "openai" or place == _place(named.base_url or ""):
+        return endpoint.provider
+    compatible: Any = named.dialect
+    for name, other in presets().items():
+        kind, url = other.dialect, other.base_url
+        there = url is not None and _place(url) == place
+        if there and isinstance(kind, type) and issubclass(kind, compatible):
+            return name
+    return endpoint.provider
+
+
 def connect(endpoint: Endpoint) -> Provider:
     """Return the provider that speaks to an endpoint."""
-    known = preset(endpoint.provider)
+    known = preset(spoken(endpoint))
     if known is None:
         raise ConfigurationError(f"there is no provider {endpoint.provider!r}")
-    dialect: Any = known.dialect
-    place = _place(endpoint.base_url)
-    if endpoint.provider == "openai" and place != _place(known.base_url or ""):
-        # a compatible server named by its address: its oddities are the same
-        for other in presets().values():
-            kind, url = other.dialect, other.base_url
-            there = url is not None and _place(url) == place
-            if there and isinstance(kind, type) and issubclass(kind, dialect):
-                dialect = kind
-                break
-    provider: Provider = dialect(endpoint)
+    provider = known.dialect(endpoint)
     if endpoint.embeds is None:
         return provider
     return Embeddings(provider, endpoint)

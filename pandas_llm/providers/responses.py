@@ -48,6 +48,7 @@ class Responses(openai.OpenAI):
         body: dict[str, Any] = {"model": self.model}
         if "store" not in refused:
             body["store"] = False  # the default keeps answers for 30 days
+        body |= self._kept(capabilities)
         if schema and capabilities.schema == "json_schema":
             format_ = {"type": "json_schema", "name": "records", "schema": schema}
             strict = {} if "strict" in refused else {"strict": True}
@@ -68,6 +69,12 @@ class Responses(openai.OpenAI):
         ]
         instructions = {"instructions": system} if system else {}
         return {**shared, **instructions, "input": messages}
+
+    def mark_before(self, fields: Body, turns: int, mark: Mapping[str, Any]) -> None:
+        if "instructions" in fields:  # a field that takes no mark
+            first = {"role": "system", "content": fields.pop("instructions")}
+            fields["input"].insert(0, {"type": "message", **first})
+        super().mark_before({"messages": fields["input"]}, turns, mark)
 
     def picture(self, image: Image) -> dict[str, Any]:
         """Return an image as a URL; its type says that `detail` must be given."""

@@ -153,6 +153,7 @@ requests = st.builds(
     attachments=st.just(()),
     texts=st.just(()),  # of a bundle, which has no key itself
     cells=st.just(()),  # parts of the prompt
+    shared=st.just(()),  # what others have too
 )
 
 

@@ -23,7 +23,7 @@ from pandas_llm.options import OPTIONS, Settings, rules
 
 PAGE = Path(pandas_llm.__file__).parents[1] / "docs" / "reference" / "options.md"
 
-VALUES = ["flex", "m", 3, 0.5, True, False, ["m"], "thread", None]
+VALUES = ["flex", "m", 3, 0.5, True, False, ["m"], "thread", "given", None]
 CASES = {
     name: next(v for v in VALUES if option.allows(v) and v != option.default)
     for name, option in OPTIONS.items()

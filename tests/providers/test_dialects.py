@@ -19,7 +19,7 @@ from pandas_llm.types import Capabilities, Endpoint, Request, Spec
 ROWS = pd.DataFrame({"text": [f"Snow fell on {i} days." for i in range(6)]})
 TEMPLATE = "Facts about ${text}"
 KEYS = {"fact": str, "count": int}
-LONG = "Be careful and exact. " * 200
+LONG = "Be careful and exact. " * 400
 
 
 def number(text: str) -> int:
@@ -235,27 +235,11 @@ def test_a_long_system_prompt_is_marked_for_anthropics_cache_from_the_first_row(
         assert block["cache_control"] == {"type": "ephemeral"}
 
 
-def marks(*systems: str, examples=()) -> list[str]:
-    provider = connect(Endpoint("anthropic", "http://h/v1", "m", None))
-    spec = Spec("m", tuple(examples))
-    built = [
-        provider.build(Request(spec, "Hello", system), Capabilities(n=False), 1)
-        for system in systems
-    ]
-    return ["s" if b'"system":[{' in http.body else "-" for http in built]
-
-
-def test_only_what_all_rows_share_is_marked():
-    assert marks("short", "short") == ["-", "-"]
-    assert marks(LONG, LONG, LONG) == ["s", "s", "s"]
-    # another row has another text: to write each to the cache would only cost
-    assert marks(LONG, LONG + "x", LONG) == ["s", "-", "-"]
-
-
 def test_the_mark_stands_behind_the_examples():
     provider = connect(Endpoint("anthropic", "http://h/v1", "m", None))
     spec = Spec("m", (("2 + 2?", "4"), ("3 + 3?", "6 " * 1500)))
-    built = provider.build(Request(spec, "Hello", "Be brief."), Capabilities(), 1)
+    request = Request(spec, "Hello", "Be brief.", shared=(0,))
+    built = provider.build(request, Capabilities(), 1)
     body = orjson.loads(built.body)
     assert body["system"] == "Be brief."
     marked = [turn for turn in body["messages"] if isinstance(turn["content"], list)]

@@ -17,6 +17,7 @@ import pytest
 
 from pandas_llm import errors, providers
 from pandas_llm.providers.batches import batches_of
+from pandas_llm.providers.prefixes import LEAST
 from pandas_llm.types import (
     Capabilities,
     Endpoint,
@@ -421,7 +422,7 @@ def table(columns, page=PAGE):
     }
 
 
-ACCESS, ABLE = table(5), table(7)
+ACCESS, ABLE = table(5), table(8)
 
 
 BATCHED = table(6, PAGE.parent.parent / "how-to" / "batches.md")
@@ -456,8 +457,10 @@ def test_the_pages_tables_name_every_provider():
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"gemini-compatible"}))
 def test_the_pages_tables_are_true(name):
     access, limits, lacking, _ = ACCESS[name]
-    schema, n, images, files, embeds, batch = ABLE[name]
+    schema, n, images, files, embeds, batch, kept = ABLE[name]
     provider, preset, known = connect(name), providers.presets()[name], examples(name)
+    how = ", marked" * bool(provider.mark) + ", by key" * provider.keyed
+    assert kept == (f"{LEAST[name]:,} tokens{how}" if name in LEAST else "none")
     assert (n == "one by one") == (not provider.capabilities.n)
     most = provider.embeds  # whose numbers test_embed.py asks a server to hold
     assert embeds.startswith("none" if not most else f"{most.inputs:,} a request")

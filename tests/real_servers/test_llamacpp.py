@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from pydantic import BaseModel, Field
 
-import pandas_llm  # noqa: F401 - registers the accessor
+import pandas_llm
 from pandas_llm._keys import parse_keys
 from pandas_llm._replies import Records
 
@@ -229,3 +229,25 @@ def test_an_error_of_its_other_endpoints_is_the_rows(name, here):
     )
     assert out["why"].notna().tolist() == [False, False, True, False]
     assert out["why"][2].startswith("context_length")
+
+
+def test_what_rows_share_is_read_once():
+    """At least 90 % of the best possible, which is one row after the other."""
+    from llamacpp_server import LlamaServer
+
+    texts = [f"{number} " + f"abcdefg{number} " * 130 for number in range(8)]
+    rows = pd.DataFrame(
+        [(text, f"{q}?") for q in range(6) for text in texts], columns=["text", "q"]
+    )
+
+    def share(**options: Any) -> float:
+        with LlamaServer(memory=0) as server:
+            told = {"model": "llamacpp/tiny", "base_url": server.base_url, **options}
+            rows.llm.complete("Read: ${text}\n${q}", cache=False, max_tokens=4, **told)
+        usage = pandas_llm.last_usage()
+        return usage.cached_input_tokens / usage.input_tokens
+
+    best = share(concurrency=1)
+    assert best > 0.75
+    assert share() >= 0.9 * best
+    assert share(order="given") < 0.5 * best

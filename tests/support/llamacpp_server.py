@@ -46,6 +46,8 @@ class LlamaServer:
         If given, requests need it as bearer token.
     seed
         Seed of the model's weights.
+    memory
+        Megabytes for prompts that no slot holds; 8,192 unless told, as llama.cpp has.
     """
 
     def __init__(
@@ -55,7 +57,9 @@ class LlamaServer:
         context: int = CONTEXT,
         api_key: str | None = None,
         seed: int = 0,
+        memory: int | None = None,
     ) -> None:
+        self.memory = memory
         self.slots = slots
         self.context = context
         self.api_key = api_key
@@ -88,6 +92,8 @@ class LlamaServer:
         command += ["--model", str(directory / "tiny.gguf"), "--seed", str(self.seed)]
         command += ["--slots", str(self.slots), "--context", str(self.context)]
         command += ["--port-file", str(directory / "port")]
+        if self.memory is not None:
+            command += ["--memory", str(self.memory)]
         if self.api_key is not None:
             command += ["--api-key", self.api_key]
         with (directory / "log").open("wb") as log:
@@ -171,6 +177,8 @@ def parameters(options: argparse.Namespace) -> xllamacpp.CommonParams:
     params.embedding = True
     params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     params.n_batch = params.n_ubatch = options.context
+    if options.memory is not None:
+        params.cache_ram_mib = options.memory
     params.ui = False
     params.offline = True
     if options.api_key is not None:
@@ -186,6 +194,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="0: any free one")
     parser.add_argument("--slots", type=int, default=4)
     parser.add_argument("--context", type=int, default=CONTEXT, help="per slot")
+    parser.add_argument("--memory", type=int, help="MB for prompts beside the slots")
     parser.add_argument("--api-key")
     parser.add_argument("--port-file", type=Path, help="write the port here")
     parser.add_argument("--until-stdin-closes", action="store_true")

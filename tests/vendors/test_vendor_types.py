@@ -111,6 +111,21 @@ def bodies(name: str, spec: Spec, **more: Any) -> list[Any]:
     return found
 
 
+def marked(name: str, model: str = "m") -> list[Any]:
+    """Build requests of rows that share beginnings, with and without examples."""
+    base_url = providers.presets()[name].base_url or ""
+    provider = providers.connect(Endpoint(name, base_url, model, "sk-key"))
+    found = []
+    for spec in (SPECS["plain"], SPECS["schema"], SPECS["examples"]):
+        for shared in ((0,), (5,), (0, 5, 9)):
+            for prompt, system, followup in REQUESTS.values():
+                text = f"{prompt} and more"
+                request = Request(spec, text, system, followup, shared=shared)
+                built = provider.build(request, provider.capabilities, 1)
+                found.append(orjson.loads(built.body))
+    return found
+
+
 PICTURES = (
     Image(b"", "image/png", 9, b"", "aGVsbG8="),
     Image("https://example.org/a.jpg", "", 0, b""),
@@ -199,6 +214,28 @@ def test_messages_are_anthropics(spec, version, problems):
         texts = [body.get("system"), *(m["content"] for m in body["messages"])]
         for block in (b for text in texts if isinstance(text, list) for b in text):
             assert problems(anthropic.types.TextBlockParam, block) == []
+
+
+def test_marks_of_beginnings_are_anthropics(problems):
+    kind = anthropic.types.message_create_params.MessageCreateParamsNonStreaming
+    for body in marked("anthropic"):
+        assert problems(kind, body) == []
+        assert orjson.dumps(body).count(b"cache_control") <= 4
+        texts = [body.get("system"), *(m["content"] for m in body["messages"])]
+        for block in (b for text in texts if isinstance(text, list) for b in text):
+            assert problems(anthropic.types.TextBlockParam, block) == []
+
+
+@pytest.mark.parametrize("model", ["gpt-4o", "gpt-5.6", "gpt-6-luna"])
+def test_marks_and_keys_of_beginnings_are_openais(model, problems):
+    chat = openai.types.chat.completion_create_params.CompletionCreateParamsNonStreaming
+    answer = (
+        openai.types.responses.response_create_params.ResponseCreateParamsNonStreaming
+    )
+    for name, kind in (("openai", chat), ("openai-responses", answer)):
+        for body in marked(name, model):
+            assert problems(kind, body) == []
+            assert ("prompt_cache_options" in body) == (model != "gpt-4o")
 
 
 BLOCKS = {

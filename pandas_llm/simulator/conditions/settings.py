@@ -24,6 +24,7 @@ _POSITIVE = (
         "max_n",
         "slots",
         "context_length",
+        "prompt_cache",
         "batch_expiry",
         "batch_queue",
         "batch_tokens",
@@ -56,6 +57,7 @@ class Knobs(TypedDict, total=False):
     retry_after: bool
     fault_delay: float
     context_length: int | None
+    prompt_cache: int | None
     batch_latency: float
     batch_expiry: float | None
     batch_queue: int | None
@@ -108,6 +110,9 @@ class Settings:
         The seconds that an injected 429, 503 or 529 asks to wait.
     context_length
         The most tokens of a prompt.
+    prompt_cache
+        The fewest tokens of a prompt's beginning that is kept for other requests, and
+        told as read or written in their usage; none is kept unless told.
     batch_latency
         Seconds until all requests of a batch are done.
     batch_expiry
@@ -144,6 +149,7 @@ class Settings:
     retry_after: bool = True
     fault_delay: float = 0.05
     context_length: int | None = None
+    prompt_cache: int | None = None
     batch_latency: float = 0.0
     batch_expiry: float | None = None
     batch_queue: int | None = None

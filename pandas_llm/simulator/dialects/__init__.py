@@ -16,15 +16,17 @@ from pandas_llm.simulator.dialects.gemini_embeddings import (
     EMBED_CONTENT,
 )
 from pandas_llm.simulator.dialects.models import list_models, vendor_of
-from pandas_llm.simulator.dialects.replies import read_json
+from pandas_llm.simulator.dialects.replies import Chat, beginnings, read_json
 from pandas_llm.simulator.dialects.responses import RESPONSES
 
 __all__ = [
     "DIALECTS",
+    "Chat",
     "Dialect",
     "Incoming",
     "Vendor",
     "Work",
+    "beginnings",
     "list_models",
     "named",
     "read_json",

@@ -30,6 +30,7 @@ from pandas_llm.simulator.dialects.endpoint import (
 )
 from pandas_llm.simulator.dialects.replies import (
     Chat,
+    beginnings,
     check_fields,
     check_mode,
     make_reply,
@@ -55,6 +56,7 @@ _FIELDS = frozenset(
         *("diagnostics", "prefill", *_SAMPLING),
     }
 )
+_MOST_MARKS = 4
 _TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -104,7 +106,14 @@ def read(incoming: Incoming, settings: Settings) -> Chat:
     messages = _messages(fields)
     tokens = prompt_tokens(messages, settings)
     # max_tokens do not count against the limits, unlike at OpenAI
-    return Chat(model, messages, 1, most, schema, None, tokens, tokens)
+    chat = Chat(model, messages, 1, most, schema, None, tokens, tokens, marked=True)
+    if (marks := len(beginnings(chat)[1])) > _MOST_MARKS:
+        text = (
+            f"A maximum of {_MOST_MARKS} blocks with cache_control may be provided. "
+            f"Found {marks}."
+        )
+        refuse(text, None, "cache_control")
+    return chat
 
 
 def write(chat: Chat, settings: Settings, number: int, fault: str | None) -> Written:
@@ -119,9 +128,9 @@ def write(chat: Chat, settings: Settings, number: int, fault: str | None) -> Wri
         "stop_reason": "end_turn",
         "stop_sequence": None,
         "usage": {
-            "input_tokens": usage["prompt_tokens"],
-            "cache_creation_input_tokens": 0,
-            "cache_read_input_tokens": 0,
+            "input_tokens": usage["prompt_tokens"] - chat.cached - chat.written,
+            "cache_creation_input_tokens": chat.written,
+            "cache_read_input_tokens": chat.cached,
             "output_tokens": usage["completion_tokens"],
             "service_tier": "standard",
         },
@@ -197,7 +206,7 @@ def _message(message: Any, where: str) -> dict[str, Any]:
     return {"role": role, "content": content}
 
 
-def _content(content: Any, where: str, kinds: tuple[str, ...]) -> list[dict[str, str]]:
+def _content(content: Any, where: str, kinds: tuple[str, ...]) -> list[dict[str, Any]]:
     if isinstance(content, str):
         content = [{"type": "text", "text": content}]
     if not isinstance(content, list):
@@ -214,7 +223,11 @@ def _content(content: Any, where: str, kinds: tuple[str, ...]) -> list[dict[str,
                 f"the expected tags: {', '.join(kinds)}"
             )
             refuse(text, None, where)
-        blocks.append({"type": "text", "text": _BLOCKS[kind](block, at)})
+        text = _BLOCKS[kind](block, at)
+        mark = block.get("cache_control")
+        if mark is not None and mark.get("type") != "ephemeral":
+            refuse(f"{at}.cache_control.type: Input should be 'ephemeral'", None, where)
+        blocks.append({"type": "text", "text": text, "cache_control": mark})
     return blocks
 
 
@@ -222,8 +235,9 @@ def _text(block: Mapping[str, Any], where: str) -> str:
     text = block.get("text")
     if not isinstance(text, str):
         refuse(f"{where}.text: Input should be a valid string", None, where)
-    if not text:
-        refuse("messages: text content blocks must be non-empty", None, where)
+    if not text.strip():
+        what = "contain non-whitespace text" if text else "be non-empty"
+        refuse(f"messages: text content blocks must {what}", None, where)
     return text
 
 

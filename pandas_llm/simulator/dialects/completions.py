@@ -59,7 +59,14 @@ def read_chat(incoming: Incoming, settings: Settings) -> Chat:
         prompt_tokens=tokens,
         reserved=max(most or 0, tokens),  # as OpenAI counts against its limits
         top_logprobs=told if fields.get("logprobs") and settings.logprobs else 0,
+        marked=explicit(fields),
     )
+
+
+def explicit(fields: Mapping[str, Any]) -> bool:
+    """Return whether the prompt is to be kept up to marks alone."""
+    wanted = fields.get("prompt_cache_options")
+    return isinstance(wanted, dict) and wanted.get("mode") == "explicit"
 
 
 def check_stream(fields: Mapping[str, Any]) -> None:

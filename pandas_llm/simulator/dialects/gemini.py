@@ -90,6 +90,7 @@ def write(chat: Chat, settings: Settings, number: int, fault: str | None) -> Wri
             "candidatesTokenCount": usage["completion_tokens"],
             "totalTokenCount": usage["total_tokens"],
             "promptTokensDetails": [{"modality": "TEXT", "tokenCount": tokens}],
+            **({"cachedContentTokenCount": chat.cached} if chat.cached else {}),
         },
         "modelVersion": chat.model,
         "responseId": f"sim-{number:08}",

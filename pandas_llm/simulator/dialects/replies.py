@@ -43,11 +43,33 @@ class Chat:
     reserved: int = 0
     top_logprobs: int = 0
     """How many tokens to tell at each place."""
+    marked: bool = False
+    """Whether the prompt is kept up to marks alone."""
+    cached: int = 0
+    """Tokens of the prompt that were kept."""
+    written: int = 0
+    """Tokens of it that are kept from now on, where that is billed."""
 
     @property
     def prompt(self) -> str:
         """The last message of the user."""
         return last_user_text(self.messages)
+
+
+_MARKS = ("cache_control", "prompt_cache_breakpoint")
+
+
+def beginnings(chat: Chat) -> tuple[str, list[int]]:
+    """Return all of a prompt as one text, and where parts with a mark end in it."""
+    text, marks = "", []
+    for message in chat.messages:
+        text += f"<{message.get('role')}>"
+        content = message.get("content")
+        for part in content if isinstance(content, list) else [{"text": content}]:
+            text += str(part.get("text") or "")
+            if any(part.get(mark) for mark in _MARKS):
+                marks.append(len(text))
+    return text, marks
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +240,9 @@ def _usage(chat: Chat, choices: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "prompt_tokens": chat.prompt_tokens,
         "completion_tokens": completion,
         "total_tokens": chat.prompt_tokens + completion,
-        "prompt_tokens_details": {"cached_tokens": 0},
+        "prompt_tokens_details": {
+            "cached_tokens": chat.cached,
+            **({"cache_write_tokens": chat.written} if chat.written else {}),
+        },
         "completion_tokens_details": {"reasoning_tokens": 0},
     }

@@ -9,6 +9,7 @@ from pandas_llm.simulator.conditions import refuse
 from pandas_llm.simulator.dialects.completions import (
     check_says_json,
     check_stream,
+    explicit,
     read_schema,
     read_url,
 )
@@ -73,6 +74,7 @@ def read(incoming: Incoming, settings: Settings) -> Chat:
         schema=schema,
         prompt_tokens=tokens,
         reserved=max(most or 0, tokens),
+        marked=explicit(fields),
     )
 
 
@@ -92,7 +94,10 @@ def write(chat: Chat, settings: Settings, number: int, fault: str | None) -> Wri
         "max_output_tokens": chat.max_tokens,
         "usage": {
             "input_tokens": usage["prompt_tokens"],
-            "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+            "input_tokens_details": {
+                "cached_tokens": chat.cached,
+                "cache_write_tokens": chat.written,
+            },
             "output_tokens": usage["completion_tokens"],
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": usage["total_tokens"],
@@ -160,7 +165,7 @@ def _part(part: Any, where: str) -> dict[str, str]:
             "'input_image', 'output_text', 'refusal', 'input_file', 'input_audio'."
         )
         refuse(text, "invalid_value", f"{where}.type")
-    return {"type": "text", "text": part.get("text")}
+    return {**part, "type": "text"}
 
 
 def _format(

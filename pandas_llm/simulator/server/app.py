@@ -42,6 +42,7 @@ from pandas_llm.simulator.server.anthropic_batches import AnthropicBatches
 from pandas_llm.simulator.server.batches import Batches
 from pandas_llm.simulator.server.breakage import never, reset_connection, truncate
 from pandas_llm.simulator.server.google_batches import GoogleBatches
+from pandas_llm.simulator.server.kept import KeptPrompts
 from pandas_llm.simulator.server.openai_batches import OpenAIBatches
 from pandas_llm.simulator.server.stats import Seen, Stats, prompt_key
 
@@ -72,6 +73,7 @@ class Server:
         self._in_flight = 0
         self._limits = Limits(settings, clock)
         self._slots = _slots(settings)
+        self._kept = KeptPrompts()
 
     @property
     def base_url(self) -> str:
@@ -150,10 +152,11 @@ class Server:
         self, dialect: Dialect, request: web.Request, seen: Seen
     ) -> Answer:
         stats, settings = self._stats, self.settings
+        least = settings.prompt_cache
         self._check_key(dialect.vendor, request, seen.body)
         model = request.match_info.get("model")
         incoming = Incoming(read_json(seen.body), request.headers, model)
-        work = dialect.read(incoming, settings)
+        work = self._kept.found(dialect.read(incoming, settings), least)
         stats.per_prompt[prompt_key(work.prompt)] += 1
         self._check_limits(work)
         fault = seen.fault = fault_of(settings, seen.number, work.prompt)
@@ -185,6 +188,7 @@ class Server:
         if fault == "truncated":
             self._stats.leave(seen, HTTPStatus.OK)
             await truncate(request, body)
+        self._kept.keep(work, self.settings.prompt_cache)
         self._stats.bill(usage)
         return Answer(HTTPStatus.OK, body)
 

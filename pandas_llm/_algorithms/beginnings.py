@@ -1,0 +1,63 @@
+"""Rows that begin alike, put side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+
+def side_by_side(
+    codes: Sequence[NDArray[np.int64]], lengths: Sequence[Any], least: float
+) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """Return an order in which rows that begin alike follow each other, and what of it.
+
+    Parameters
+    ----------
+    codes
+        Of each part of the rows, from the first on, which rows have it alike: numbers
+        by first appearance.
+    lengths
+        How long a row is up to the end of each part.
+    least
+        The shortest beginning that counts.
+
+    Returns
+    -------
+    order : array
+        Groups come by their first row, and the rows of a group as they came.
+    shared : array
+        For each row of the input bits: part ``i`` ends a beginning that more rows share
+        than the next longer one that counts.
+
+    Examples
+    --------
+    >>> order, shared = side_by_side([np.array([0, 1, 0, 2])], [9], 5)
+    >>> order.tolist(), shared.tolist()
+    ([0, 2, 1, 3], [1, 0, 1, 0])
+    """
+    rows = len(codes[0])
+    order = np.lexsort(codes[::-1])
+    new = np.zeros(rows, dtype=bool)
+    new[:1] = True
+    sizes = []
+    for code in codes:
+        sorted_ = code[order]
+        new[1:] |= sorted_[1:] != sorted_[:-1]
+        counts = np.diff(np.flatnonzero(new), append=rows)
+        sizes.append(np.repeat(counts, counts))
+    shared, inner = np.zeros(rows, dtype=np.uint8), np.ones(rows, dtype=np.int64)
+    for part in reversed(range(len(codes))):
+        length = np.broadcast_to(lengths[part], rows)[order]
+        counts = (sizes[part] > inner) & (length >= least)
+        shared[counts] |= 1 << part
+        inner = np.where(counts, sizes[part], inner)
+    by_row = np.empty_like(shared)
+    by_row[order] = shared
+    depth = int(shared.max(initial=0)).bit_length()  # short ones give no order
+    return (np.lexsort(codes[:depth][::-1]) if depth else np.arange(rows)), by_row
