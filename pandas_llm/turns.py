@@ -141,7 +141,10 @@ def _text(content: Any, where: str) -> Any:
     for part in content:
         kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
         if kind not in _TEXTS or not isinstance(part.get("text"), str):
-            msg = f"{where} has a part {kind!r}: only texts are sent (see files=)"
+            msg = (
+                f"{where} has a part {kind!r}: only texts are sent; see images= and "
+                "files="
+            )
             raise TurnsError(msg)
     return "\n".join(part["text"] for part in content)
 

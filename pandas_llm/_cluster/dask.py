@@ -9,25 +9,36 @@
 ['text', 'fact']
 
 On a cluster (`distributed`) the workers share one account: each leases a part of its
-limits from the scheduler, so that they never exceed them together.
+limits from the scheduler, so that they never exceed them together. `last_usage` says
+what they used.
 """
 
 from __future__ import annotations
 
+import sys
+import time
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
+import pandas as pd
+import pyarrow as pa
+from dask.callbacks import Callback
 from dask.dataframe.extensions import (
     register_dataframe_accessor,
     register_series_accessor,
 )
 
 from pandas_llm import _verbs
+from pandas_llm._cluster.book import Book
+from pandas_llm._cluster.leases import leased
 from pandas_llm._cluster.partition import (
     Question,
     engine_plan,
     instead_of,
     run_partition,
 )
+from pandas_llm._cluster.types import nested_types
 from pandas_llm._verbs import brief, form, named_after_class
 from pandas_llm.errors import ConfigurationError
 
@@ -35,9 +46,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import dask.dataframe as dd
-    import pandas as pd
 
-__all__ = ["DaskAccessor"]
+    from pandas_llm import Usage
+    from pandas_llm._report import Report
+    from pandas_llm.plan import Plan
+
+__all__ = ["DaskAccessor", "last_failures", "last_report", "last_usage"]
 
 P = ParamSpec("P")
 
@@ -65,10 +79,12 @@ def _lazy(verb: Callable[..., Any], result: str) -> Callable[..., Any]:
             )
         data = self._data
         plan = engine_plan(verb, data, *args, **options)
+        rows = data._meta  # noqa: SLF001 - what map_partitions itself asks
+        typed = _Typed(plan, rows)
         return data.map_partitions(
             _run,
-            plan,
-            meta=plan.meta(data._meta),  # noqa: SLF001 - what map_partitions itself asks
+            typed,
+            meta=typed.meta(rows),
             clear_divisions=plan.renumbers,
             transform_divisions=False,
             enforce_metadata=False,
@@ -123,6 +139,29 @@ class DaskAccessor:
         raise instead_of(type(self), name, "ddf.llm", "ddf.compute()")
 
 
+class _Typed:
+    """A plan whose lists and records are Arrow's, which Parquet takes."""
+
+    def __init__(self, plan: Plan, data: Any) -> None:
+        self._plan = plan
+        types = nested_types(plan, data)
+        self._types = {name: pd.ArrowDtype(kind) for name, kind in types.items()}
+
+    def meta(self, data: Any) -> Any:
+        """Return the result for no rows."""
+        return self._typed(self._plan.meta(data))
+
+    def __call__(self, part: Any) -> Any:
+        """Run on a partition."""
+        return self._typed(self._plan(part))
+
+    def _typed(self, out: Any) -> Any:
+        for name, dtype in self._types.items():
+            values = pa.array(out[name], dtype.pyarrow_dtype, from_pandas=True)
+            out[name] = pd.Series(values, index=out.index, dtype=dtype)
+        return out
+
+
 def _run(part: Any, plan: Callable[[Any], Any]) -> Any:
     """Run one partition, in a worker."""
     try:
@@ -130,10 +169,68 @@ def _run(part: Any, plan: Callable[[Any], Any]) -> Any:
 
         worker = get_worker()
     except (ImportError, ValueError):  # Dask's own threads or processes
-        return plan(part)
-    from pandas_llm._cluster.leases import leased
+        return run_partition(plan, part, None, partial(_book.hear, _computation.start))
+    from pandas_llm._cluster import scheduler
 
-    return run_partition(plan, part, leased(worker))
+    scheduler.connect(worker)
+    source = leased(partial(scheduler.ask, worker))
+    return run_partition(plan, part, source, scheduler.tell(worker))
+
+
+# -- what the last computation used ------------------------------------------------
+
+_book = Book()
+
+
+class _Computation(Callback):  # type: ignore[misc]
+    """When the last computation of this process began."""
+
+    start = 0.0
+
+    def _start(self, _: Any) -> None:
+        self.start = time.time()
+
+
+_computation = _Computation()
+_computation.register()
+
+
+def last_usage(client: Any = None) -> Usage:
+    """Return what the last computation with a verb in it used, on all workers.
+
+    It is the last on `client`, by default on the current one, or with Dask's own
+    threads, whichever was later. A partition that ran twice has cost twice, and counts
+    so; of a worker that died all but its last half a second is known.
+    ``scheduler="processes"`` tells nothing.
+    """
+    return _last(client).usage()
+
+
+def last_report(client: Any = None) -> Report:
+    """Return the report of the last computation, as ``out.llm.report()``."""
+    return _last(client).report()
+
+
+def last_failures(client: Any = None) -> pd.DataFrame:
+    """Return a table of rows that failed in the last computation.
+
+    It has up to 100 of each partition and 10,000 in all, with the position in the
+    partition, the label, the kind of error, its message and the attempts.
+    """
+    return _last(client).failures()
+
+
+def _last(client: Any) -> Book:
+    if client is None and "distributed" in sys.modules:
+        from distributed import default_client
+
+        with suppress(ValueError):  # there is none
+            client = default_client()
+    if client is None:
+        return _book
+    from pandas_llm._cluster import scheduler
+
+    return max(_book, scheduler.book_of(client), key=lambda book: book.heard)
 
 
 register_dataframe_accessor("llm")(DaskAccessor)

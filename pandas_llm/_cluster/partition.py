@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pandas_llm import _verbs
+from pandas_llm._cluster.book import telling
 from pandas_llm._pacing import budget
 from pandas_llm._verbs import missing_verb, plan_of
 from pandas_llm.errors import ConfigurationError, MissingVerbError
@@ -14,6 +15,7 @@ from pandas_llm.errors import ConfigurationError, MissingVerbError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from pandas_llm._cluster.book import Tell
     from pandas_llm._pacing import Budget
     from pandas_llm.plan import Plan
 
@@ -100,10 +102,19 @@ def instead_of(place: Any, name: str, called: str, whole: str) -> AttributeError
     return MissingVerbError(msg)
 
 
-def run_partition(plan: Callable[[Any], Any], part: Any, source: Budget | None) -> Any:
-    """Run a plan on one partition, within the part of the limits that `source` has."""
+def run_partition(
+    plan: Callable[[Any], Any],
+    part: Any,
+    source: Budget | None,
+    tell: Tell,
+) -> Any:
+    """Run a plan on one partition.
+
+    It keeps within the part of the limits that `source` has, and tells what it uses.
+    """
     token = budget.set(source)
     try:
-        return plan(part)
+        with telling(tell):
+            return plan(part)
     finally:
         budget.reset(token)

@@ -95,7 +95,9 @@ class RateLimiter:
             heard.remove(self._rebind)
             with self._lock:
                 self._limits.bounds.remove(bound)
-                self._limits.rebind(self._now(), self._sent)
+                # of a part, what comes in between two runs is not lost
+                if self._limits.bounds or self._limits.part is None:
+                    self._limits.rebind(self._now(), self._sent)
 
     def _rebind(self) -> None:
         with self._lock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_right
 from collections import Counter
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from pandas_llm.redaction import visible
@@ -131,16 +132,23 @@ class RunLog:
         }
 
 
-def join_summaries(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the summaries of runs that followed each other as one."""
-    seconds = sum(one["seconds"] for one in summaries)
+def join_summaries(
+    summaries: Sequence[Mapping[str, Any]], starts: Sequence[float] | None = None
+) -> dict[str, Any]:
+    """Return the summaries of several runs as one.
+
+    `starts` are the seconds at which they began; without, each followed the last.
+    """
+    if starts is None:
+        starts = [0.0, *accumulate(one["seconds"] for one in summaries)][:-1]
+    spans = list(zip(starts, summaries, strict=True))
+    seconds = max(start + one["seconds"] for start, one in spans)
     width = max(one["width"] for one in summaries)
     while seconds >= BUCKETS * width:
         width *= 2
     series: dict[str, list[float]] = {}
     latency, retried = Counter[int](), Counter[str]()
-    start = 0.0
-    for one in summaries:
+    for start, one in spans:
         for name, values in one["series"].items():
             total = series.setdefault(name, [0.0] * (int(seconds / width) + 1))
             for at, value in enumerate(values):
@@ -148,7 +156,6 @@ def join_summaries(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 total[int(moment / width)] += value
         latency.update(dict(one["latency"]))
         retried.update(one["retried"])
-        start += one["seconds"]
     kinds: dict[tuple[str, bool], dict[str, Any]] = {}
     for group in (group for one in summaries for group in one["failures"]):
         joined = kinds.setdefault(

@@ -11,7 +11,14 @@ from pandas_llm._run.estimate import (
     estimate_run,
     warn_of_cost,
 )
-from pandas_llm._run.ledger import Joint, Ledger, joined, last_usage
+from pandas_llm._run.ledger import (
+    Joint,
+    Ledger,
+    joined,
+    last_usage,
+    listener,
+    told,
+)
 from pandas_llm._run.prompts import examples_of, shared_spec
 from pandas_llm._run.result import recall, runs, text_table, usage
 from pandas_llm._run.rows import (
@@ -54,6 +61,7 @@ __all__ = [
     "iter_rows",
     "joined",
     "last_usage",
+    "listener",
     "make_task",
     "missing_rows",
     "output_of",
@@ -64,6 +72,7 @@ __all__ = [
     "shared_spec",
     "source_of",
     "text_table",
+    "told",
     "typed",
     "usage",
     "warn_of_cost",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
@@ -10,15 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 from pandas_llm._display import Usage
 from pandas_llm._report import join_summaries
-from pandas_llm._run.result import annotate, read_attrs
+from pandas_llm._run.result import annotate, failure_table, log_of, read_attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from pandas_llm._pacing import Headroom
 
+_TOLD = 100
+"""Failed rows that are told of a run."""
 
 _last = threading.local()
+listener: ContextVar[Callable[[Any], None]] = ContextVar(
+    "listener", default=lambda _: None
+)
+"""Called with each `TaskRun` of the context again and again, and once it has ended."""
 
 
 def last_usage() -> Usage:
@@ -36,6 +43,18 @@ def last_usage() -> Usage:
 def remember(usage: Usage) -> None:
     """Set what `last_usage` returns in this thread."""
     _last.usage = usage
+
+
+def told(run: Any) -> dict[str, Any]:
+    """Return what a run has used so far; when it has ended, its log as well."""
+    seconds = time.monotonic() - run.events.started
+    so_far = {"usage": asdict(run.events.totals.usage(seconds)), "seconds": seconds}
+    if not run.ended:
+        return {**so_far, "log": None}
+    table = failure_table(run.outcomes, run.source.frame.index)[:_TOLD]
+    failures = table.astype(object).to_numpy().tolist()
+    log = log_of(run.all_facts())
+    return {**so_far, "usage": log["usage"], "log": log, "failures": failures}
 
 
 @dataclass(slots=True)

@@ -224,13 +224,20 @@ def annotate(target: pd.DataFrame | pd.Series, facts: Mapping[str, Any]) -> None
     chained, logs = read_attrs(target) or (Usage(), [])
     logs = logs[1 - _RUNS :]
     run: Usage = facts["usage"]
-    rest = {name: value for name, value in facts.items() if name not in _JSON}
-    log = {**rest, **facts.get("log", {})}
     target.attrs["llm"] = {
-        **rest,
+        **_rest(facts),
         "usage": orjson.dumps(chained + run).decode(),
-        "log": orjson.dumps([*logs, log]).decode(),
+        "log": orjson.dumps([*logs, log_of(facts)]).decode(),
     }
+
+
+def log_of(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the report needs to know of a run."""
+    return {**_rest(facts), **facts.get("log", {})}
+
+
+def _rest(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in facts.items() if name not in _JSON}
 
 
 def read_attrs(

@@ -25,7 +25,7 @@ from pandas_llm._pacing import CostBudget, Headroom
 from pandas_llm._report import traced
 from pandas_llm._run import blocking, summary
 from pandas_llm._run.filling import asked_rows, check_columns
-from pandas_llm._run.ledger import joint, remember
+from pandas_llm._run.ledger import joint, listener, remember
 from pandas_llm._run.prompts import prompts_of, quoting, shared_spec
 from pandas_llm._run.result import (
     build_result,
@@ -67,6 +67,8 @@ class TaskRun:
 
     unlimited = False
     """Whether no limit of the account was known at the end."""
+
+    ended = False
 
     def __init__(  # noqa: PLR0913 - all by name but the first two
         self,
@@ -207,6 +209,7 @@ class TaskRun:
     def _tick(self) -> None:
         """Show and log the progress; called in the caller's thread."""
         self.arrivals.deliver()
+        listener.get()(self)
         now, status = time.monotonic() - self.events.started, self.status()
         limited, outage = status.seconds > 0, status.outage
         self.events.log.sample(now, self.events.totals, limited=limited, outage=outage)
@@ -249,6 +252,8 @@ class TaskRun:
         remember(self.usage)
         if self.trace is not None:
             self.trace.usage = self.usage
+        self.ended = True
+        listener.get()(self)
         if error is not None and not isinstance(error, ConfigurationError):
             self._attach(error)
         try:
@@ -331,7 +336,7 @@ class TaskRun:
 
     def _partial(self) -> Any:
         """Build the result from what there is."""
-        out = build_result(self.source, self.outcomes, self.task, self._facts())
+        out = build_result(self.source, self.outcomes, self.task, self.all_facts())
         return handed_back(out, self.source, self.task, self.data)
 
     def _answered(self) -> str:
@@ -357,7 +362,8 @@ class TaskRun:
                 if (remark := self.outcomes.remark(at)) is not None:
                     yield at, remark, answered
 
-    def _facts(self) -> Mapping[str, Any]:
+    def all_facts(self) -> Mapping[str, Any]:
+        """Return what attrs say of this run, its log among it."""
         return {
             **self.facts,
             "answered_by": self._answered(),

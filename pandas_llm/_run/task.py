@@ -35,6 +35,8 @@ DETAILS: Mapping[str, str] = {
     "text": "str",
     "input_tokens": "int",
     "output_tokens": "int",
+    "cached_input_tokens": "int",
+    "written_input_tokens": "int",
     "seconds": "float",
     "attempts": "int",
     "cached": "bool",
@@ -42,8 +44,6 @@ DETAILS: Mapping[str, str] = {
     "model": "str",
     "request_id": "str",
     "service_tier": "str",
-    "cached_input_tokens": "int",
-    "written_input_tokens": "int",
 }
 """The columns of `details`, each after ``llm_``, and their kinds."""
 RAW = "raw"

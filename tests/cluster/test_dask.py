@@ -1,5 +1,6 @@
 """Dask: lazy verbs with meta; one account, one cache for a cluster's workers."""
 
+import datetime as dt
 import inspect
 import os
 import signal
@@ -12,15 +13,21 @@ from types import SimpleNamespace
 import dask
 import dask.dataframe as dd
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pandas.testing import assert_frame_equal, assert_series_equal
+from pydantic import BaseModel
 
 import pandas_llm.dask
-from pandas_llm import ConfigurationError, Quoted
+from pandas_llm import ConfigurationError, LLMWarning, Quoted
+from pandas_llm._cluster.book import Book
 from pandas_llm.accessor import LLMAccessor
 from pandas_llm.dask import DaskAccessor
+from pandas_llm.errors import NoUsageError
 from pandas_llm.simulator import Simulator
 
+ARROW = pd.ArrowDtype
 VERBS = [
     ("generate", (["fact"],), {}),
     ("generate", ({"n": int, "l": ["x", "y"]},), {"how": "inner", "details": True}),
@@ -86,7 +93,83 @@ def test_a_verb_gives_what_it_gives_on_a_dataframe(
     if "details" in options:
         own = ["llm_seconds", "llm_request_id", "llm_attempts", "llm_cached"]
         out, plain = out.drop(columns=own), plain.drop(columns=own)
+    for name, kind in getattr(out, "dtypes", {}).items() if out.ndim == 2 else ():
+        if isinstance(kind, ARROW):
+            out[name] = out[name].astype(object)
     compare(out, plain)
+
+
+class Stay(BaseModel):
+    place: str
+    year: int | None
+
+
+@pytest.mark.filterwarnings("ignore:The inplace keyword")  # Dask's own
+def test_lists_and_records_write_to_parquet(simulator, tmp_path):
+    keys = {"names": list[str], "stays": list[Stay], "days": list[dt.date]}
+    options = {"model": "sim", "base_url": simulator().base_url}
+    ddf = dd.from_pandas(frame(6), npartitions=2)
+    lazy = ddf.llm.extract("On: ${text}", keys, **options)
+    lazy.to_parquet(tmp_path / "out")
+    table = pq.read_table(tmp_path / "out").to_pylist()
+    stay = pa.struct({"place": pa.string(), "year": pa.int64()})
+    held = {"names": pa.string(), "stays": stay, "days": pa.date32()}
+    for name, kind in held.items():
+        assert lazy.dtypes[name] == ARROW(pa.list_(kind))
+    whole = frame(6).llm.extract("On: ${text}", keys, **options)
+    assert [row["stays"] for row in table] == whole["stays"].tolist()
+    assert [row["names"] for row in table] == whole["names"].tolist()
+    back = pd.read_parquet(tmp_path / "out", dtype_backend="pyarrow")
+    assert back["days"].iloc[0] == whole["days"].iloc[0]
+
+
+@pytest.mark.parametrize("scheduler", ["threads", "synchronous"])
+def test_what_the_last_computation_used_is_known(simulator, scheduler):
+    server = simulator(fail_if={"President 3 ": "refusal"})
+    options = {"model": "sim", "base_url": server.base_url}
+    options |= {"prices": {"sim": (1.0, 2.0)}}
+    ddf = dd.from_pandas(frame(8), npartitions=4)
+    facts = ddf.llm.extract("Facts on: ${text}", {"fact": str}, **options)
+    lazy = facts.assign(mood=facts.llm.classify("${fact}", ["good", "bad"], **options))
+    with dask.config.set(scheduler=scheduler), pytest.warns(LLMWarning, match="failed"):
+        out = lazy.compute()
+    used = pandas_llm.dask.last_usage()
+    assert used.rows == 16
+    assert used.failed == out["fact"].isna().sum() == 1
+    assert used.requests == server.stats()["requests"]
+    assert used.known_cost == pytest.approx(
+        (used.input_tokens * 1.0 + used.output_tokens * 2.0) / 1e6
+    )
+    assert used.input_tokens > 0
+    failures = pandas_llm.dask.last_failures()
+    assert failures["label"].tolist() == [30]
+    assert failures["kind"].tolist() == ["refusal"]
+    report = pandas_llm.dask.last_report()
+    assert "extract" in str(report)
+    assert "classify" in str(report)
+    assert "refusal" in report._repr_html_()
+
+    with dask.config.set(scheduler=scheduler):  # the last one alone counts
+        ddf.get_partition(0).llm.complete("${text}", **options).compute()
+        ddf["year"].sum().compute()
+    assert pandas_llm.dask.last_usage().rows == 2
+    assert pandas_llm.dask.last_failures().empty
+
+
+def test_what_a_run_used_that_an_error_ended_is_known(simulator):
+    server = simulator(fail_if={"President 3 ": "refusal"})
+    options = {"model": "sim", "base_url": server.base_url, "errors": "raise"}
+    ddf = dd.from_pandas(frame(8), npartitions=1)
+    lazy = ddf.llm.complete("${text}", **options)
+    with pytest.raises(pandas_llm.GenerationError):
+        lazy.compute()
+    assert pandas_llm.dask.last_usage().requests == 8
+    assert pandas_llm.dask.last_failures()["position"].tolist() == [3]
+
+
+def test_before_a_computation_there_is_nothing_to_tell():
+    with pytest.raises(NoUsageError, match="compute the result first"):
+        Book().usage()
 
 
 def test_a_series_has_the_verbs_too(simulator):
@@ -211,6 +294,13 @@ def test_a_verb_has_the_name_words_and_options_of_the_one_on_a_dataframe(verb):
     assert list(shown.parameters) == list(theirs.parameters)
 
 
+def _once_broken(part, folder):
+    if 0 in part.index and not (folder / "broken").exists():
+        (folder / "broken").touch()
+        raise OSError("broken")
+    return part
+
+
 # -- on a cluster ---------------------------------------------------------------
 
 
@@ -240,9 +330,15 @@ def test_four_workers_keep_to_one_accounts_limit(cluster, simulator, told):
         "${text}", model="sim", base_url=server.base_url, cache=False, **limit
     )
     cluster.run(_warm)  # the clock is not for imports
-    started = time.monotonic()
-    out = cluster.compute(lazy).result()
-    seconds = time.monotonic() - started
+    began = []
+    with ThreadPoolExecutor(1) as pool:
+        out = pool.submit(cluster.compute(lazy).result)
+        while not out.done():
+            if not began and server.stats()["requests"]:
+                began.append(time.monotonic())
+            time.sleep(0.01)
+        seconds = time.monotonic() - began[0]
+        out = out.result()
     stats = server.stats()
     assert out.notna().all()
     assert len(out) == rows
@@ -252,6 +348,8 @@ def test_four_workers_keep_to_one_accounts_limit(cluster, simulator, told):
     ideal = (rows - burst) / rate + 0.2
     assert seconds >= ideal - 0.3
     print(f"{told}: {ideal / seconds:.1%} of the ideal, {stats['rejected_429']} 429s")
+    # 96 % on a quiet machine: benchmarks/parts/dask_bucket.py
+    assert ideal / seconds > 0.75
 
 
 @pytest.mark.slow
@@ -282,6 +380,34 @@ def test_a_killed_workers_rows_are_done_again_without_those_that_are_kept(
     assert len(counts) == rows
     # asked twice: what was in flight, and what was not on disk yet (200 ms)
     assert 0 < sum(counts) - rows <= at_once * (1 + 3)
+    used = pandas_llm.dask.last_usage(cluster)
+    # all that was paid, but for the killed worker's last half a second
+    half_a_second = at_once * 5 + at_once
+    assert sum(counts) - half_a_second <= used.requests <= sum(counts)
+    assert used.requests > rows - half_a_second
+    assert used.cached > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_partition_that_is_run_twice_counts_twice(cluster, simulator, tmp_path):
+    server = simulator()
+    options = {"model": "sim", "base_url": server.base_url, "cache": False}
+    ddf = dd.from_pandas(frame(40), npartitions=4)
+    texts = ddf.llm.complete("${text}", **options)
+    broken = texts.map_partitions(_once_broken, tmp_path, meta=texts._meta)
+    with dask.annotate(retries=1):
+        out = cluster.compute(broken, retries=1).result()
+    assert len(out) == 40
+    asked = server.stats()["requests"]
+    assert asked in (50, 40)  # whether Dask made one task of the two
+    assert pandas_llm.dask.last_usage(cluster).requests == asked
+    cluster.compute(ddf["year"].sum()).result()
+    assert pandas_llm.dask.last_usage(cluster).requests == asked
+    once = ddf.get_partition(1).llm.complete("${text}", **options)
+    cluster.compute(once).result()
+    assert pandas_llm.dask.last_usage(cluster).requests == 10
+    assert "complete" in str(pandas_llm.dask.last_report(cluster))
 
 
 @pytest.mark.slow

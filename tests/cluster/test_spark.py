@@ -1,14 +1,22 @@
 """Spark: the verbs over mapInPandas, on a real local session."""
 
+import datetime as dt
+import json
 import os
 import shutil
+import socket
+import subprocess
 import sys
+import time
 from datetime import datetime
+from pathlib import Path
 
 import pandas as pd
 import pytest
+from pydantic import BaseModel
 
 from pandas_llm import ConfigurationError, Quoted
+from pandas_llm.errors import NoUsageError
 
 pytest.importorskip("pyspark")
 if shutil.which("java") is None:
@@ -17,6 +25,8 @@ if shutil.which("java") is None:
 from attached import pdf
 
 import pandas_llm.spark
+from pandas_llm._cluster import context
+from pandas_llm._cluster.driver import Address
 
 pytestmark = [
     pytest.mark.slow,
@@ -36,7 +46,7 @@ def spark():
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
         patch.setenv("PANDAS_LLM_CACHE", "off")
         session = (
-            SparkSession.builder.master("local[2]")
+            SparkSession.builder.master("local[2,2]")  # a task may fail once
             .config("spark.ui.enabled", "false")
             .config("spark.driver.bindAddress", "127.0.0.1")
             .config("spark.sql.session.timeZone", "UTC")
@@ -175,6 +185,185 @@ def test_complete_and_classify_add_a_column(presidents, simulator):
         presidents, "${text}", ["a"], name="mood", confidence=True, **options
     )
     assert named.columns == ["id", "text", "mood", "mood_confidence"]
+
+
+class Stay(BaseModel):
+    place: str
+    year: int | None
+
+
+class Life(BaseModel):
+    born: dt.date
+    died: dt.date | None
+    last: Stay
+    stays: list[Stay]
+    days: list[dt.date]
+
+
+def test_dates_records_and_lists_of_them_have_types_of_their_own(presidents, simulator):
+    options = {"model": "sim", "base_url": simulator().base_url}
+    out = pandas_llm.spark.extract(presidents, "${text}", Life, **options)
+    stay = "struct<place:string,year:bigint>"
+    assert out.dtypes[2:] == [
+        ("born", "date"),
+        ("died", "date"),
+        ("last", stay),
+        ("stays", f"array<{stay}>"),
+        ("days", "array<date>"),
+    ]
+    rows = sorted(out.collect(), key=lambda row: row["id"])
+    frame = pd.DataFrame({"text": [row["text"] for row in rows]})
+    expected = frame.llm.extract("${text}", Life, cache=False, **options)
+    for row, (_, plain) in zip(rows, expected.iterrows(), strict=True):
+        assert row["born"] == plain["born"].date()
+        assert row["died"] is None
+        assert row["last"].asDict() == plain["last"]
+        assert [one.asDict() for one in row["stays"]] == plain["stays"]
+        assert row["days"] == plain["days"]
+
+
+def test_texts_are_embedded_as_arrays(presidents, simulator):
+    options = {"model": "sim", "base_url": simulator().base_url}
+    out = pandas_llm.spark.embed(presidents, "text", name="v", **options)
+    assert out.dtypes[-1] == ("v", "array<float>")
+    rows = out.collect()
+    frame = pd.DataFrame({"text": [row["text"] for row in rows]})
+    expected = frame.llm.embed("text", cache=False, **options)
+    assert [row["v"] for row in rows] == [vector.tolist() for vector in expected]
+    with pytest.raises(ConfigurationError, match="a vector is an array here"):
+        pandas_llm.spark.embed(presidents, "text", expand=True, **options)
+
+
+def test_what_the_last_action_used_is_known(presidents, simulator):
+    server = simulator(fail_if={"President 3 ": "refusal"})
+    options = {"model": "sim", "base_url": server.base_url}
+    options |= {"prices": {"sim": (1.0, 2.0)}}
+    out = pandas_llm.spark.extract(presidents, "${text}", {"born": int}, **options)
+    out = pandas_llm.spark.complete(out, "${text}", usage_column="used", **options)
+    out = out.cache()
+    assert len(out.collect()) == 12
+    used = pandas_llm.spark.last_usage()
+    assert used.rows == 24
+    assert used.failed == 2
+    assert used.requests == server.stats()["requests"] == 24
+    assert used.known_cost == pytest.approx(
+        (used.input_tokens * 1.0 + used.output_tokens * 2.0) / 1e6
+    )
+    assert pandas_llm.spark.last_failures()["kind"].tolist() == ["refusal"] * 2
+    report = str(pandas_llm.spark.last_report())
+    assert "extract" in report
+    assert "complete" in report
+    assert pandas_llm.spark.usage_of(out, "used").requests == 12
+    assert server.stats()["requests"] == 24  # it was cached
+    assert pandas_llm.spark.last_usage() == used
+    pandas_llm.spark.complete(presidents, "${text}", **options).toPandas()
+    assert pandas_llm.spark.last_usage().requests == 12
+
+
+def test_a_partition_that_is_run_twice_counts_twice(spark, simulator, tmp_path):
+    server = simulator()
+    rows = spark.range(20).repartition(2)
+    options = {"model": "sim", "base_url": server.base_url}
+    out = pandas_llm.spark.complete(rows, "${id}", **options)
+    broken = str(tmp_path / "broken")
+
+    def once(batches):
+        yield from batches
+        if not os.path.exists(broken):  # noqa: PTH110 - pickled by value
+            open(broken, "x").close()  # noqa: PTH123
+            raise OSError("broken")
+
+    assert len(out.mapInPandas(once, out.schema).collect()) == 20
+    asked = server.stats()["requests"]
+    assert asked == 30
+    assert pandas_llm.spark.last_usage().requests == asked
+
+
+def test_what_drops_rows_has_no_column_of_usage(presidents):
+    with pytest.raises(ConfigurationError, match="drops rows"):
+        pandas_llm.spark.filter(presidents, "${text}?", usage_column="u", model="sim")
+    with pytest.raises(ConfigurationError, match="drops rows"):
+        pandas_llm.spark.generate(
+            presidents, "${text}", ["a"], how="inner", usage_column="u", model="sim"
+        )
+    with pytest.raises(ValueError, match="two new columns"):
+        pandas_llm.spark.complete(presidents, "${text}", name="u", usage_column="u")
+
+
+def test_an_idle_workers_part_goes_to_the_others(spark, simulator):
+    rate, rows = 20, 160
+    server = simulator(requests_per_minute=60 * rate, latency=0.1, headers=False)
+    sdf = spark.createDataFrame(
+        pd.DataFrame({"text": [f"Row {at}." for at in range(rows)]})
+    ).coalesce(1)
+    options = {"model": "sim", "base_url": server.base_url}
+    options |= {"requests_per_minute": 60 * rate}
+    out = pandas_llm.spark.complete(sdf, "${text}", workers=4, **options)
+    started = time.monotonic()
+    assert out.toPandas()["completion"].notna().all()
+    # a fixed fourth of the limit takes 32 s, the whole 8 s
+    assert time.monotonic() - started < 20
+    assert server.stats()["rejected_429"] < 0.02 * rows
+
+
+def test_workers_that_cannot_reach_the_driver_keep_to_a_part(
+    spark, simulator, monkeypatch
+):
+    rate, rows = 20, 60
+    server = simulator(requests_per_minute=60 * rate, latency=0.1, headers=False)
+    sdf = spark.createDataFrame(
+        pd.DataFrame({"text": [f"Row {at}." for at in range(rows)]})
+    ).repartition(2)
+    options = {"model": "sim", "base_url": server.base_url}
+    options |= {"requests_per_minute": 60 * rate}
+    pandas_llm.spark.complete(sdf, "${text}", **options)  # which begins to listen
+    ((app, (_, accumulator)),) = context._sessions.items()
+    with socket.socket() as nobody:  # bound, and listens to none
+        nobody.bind(("127.0.0.1", 0))
+        place = Address("127.0.0.1", nobody.getsockname()[1], "word")
+        monkeypatch.setitem(context._sessions, app, (place, accumulator))
+        out = pandas_llm.spark.complete(sdf, "${text}", workers=6, **options)
+        started = time.monotonic()
+        assert out.toPandas()["completion"].notna().all()
+    # a sixth of the limit each: 9 s, where all of it would take 3 s
+    assert time.monotonic() - started > 7
+    assert server.stats()["rejected_429"] < 0.02 * rows
+    assert pandas_llm.spark.last_usage().requests == rows  # by the accumulator
+
+
+def test_who_does_not_know_the_word_is_not_answered(spark, presidents):
+    pandas_llm.spark.complete(presidents, "${text}", model="sim")
+    ((address, _),) = context._sessions.values()
+    for word in ("wrong", "w\u00f6rd", None):
+        with socket.create_connection((address.host, address.port), 5) as line:
+            line.sendall(json.dumps([word, "lease", "a", "me", True]).encode() + b"\n")
+            assert line.recv(100) == b""
+    with socket.create_connection((address.host, address.port), 5) as line:
+        line.sendall(json.dumps([address.word, "hello"]).encode() + b"\n")
+        assert line.recv(100) == b"0.0\n"
+
+
+def test_spark_connect_needs_no_context(simulator):
+    pytest.importorskip("grpc")
+    script = Path(__file__).parent.parent / "support" / "spark_connect_script.py"
+    out = subprocess.run(
+        [sys.executable, "-W", "ignore", script, simulator().base_url],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    told = json.loads(out.stdout.splitlines()[-1])
+    assert told["cores"] == 2
+    assert told["rows"] == 12
+    assert told["dtypes"] == [["born", "bigint"], ["used", "string"]]
+    assert told["requests"] == 12
+    assert "usage_column=" in told["error"]
+
+
+def test_before_a_session_nothing_is_told(monkeypatch):
+    monkeypatch.setattr(context, "_last", {})
+    with pytest.raises(NoUsageError, match="usage_of"):
+        pandas_llm.spark.last_usage()
 
 
 def test_cells_hold_files_as_bytes_and_by_their_paths(spark, simulator, tmp_path):

@@ -23,7 +23,8 @@ from pandas_llm.accessor import LLMAccessor
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-EXTRAS = dict.fromkeys(("pandas_llm.spark", "pandas_llm._cluster.spark"), "pyspark")
+SPARK = ("pandas_llm.spark", "pandas_llm._cluster.spark", "pandas_llm._cluster.context")
+EXTRAS = dict.fromkeys(SPARK, "pyspark")
 MODULES = [
     found.name
     for found in pkgutil.walk_packages(pandas_llm.__path__, "pandas_llm.")

@@ -130,6 +130,20 @@ def test_without_a_part_the_limits_are_whole_again():
         assert limiter.plan() == pytest.approx(10.0)
 
 
+def test_what_comes_in_between_two_runs_of_a_part_is_not_lost():
+    clock = Clock()
+    limiter = RateLimiter(clock=clock)
+    limiter.share(0.25)
+    with limiter.bound(600, None):
+        sent(limiter, clock, 10.0)
+    clock.now += 0.4
+    with limiter.bound(600, None):
+        assert limiter.delay(limiter.reserve(1.0)) == 0.0
+        limiter.share(None)
+    with limiter.bound(None, None):  # nothing is left of the first runs' limit
+        assert limiter.plan() is None
+
+
 def test_headroom_is_a_part_of_the_part_of_this_process():
     limiter = RateLimiter(clock=Clock())
     with limiter.bound(600, None, Headroom(0.2, lambda part: None)):

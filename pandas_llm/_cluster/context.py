@@ -1,0 +1,170 @@
+"""A Spark session's accounts: who has which limits, and what its workers used."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+from pyspark import AccumulatorParam, TaskContext
+
+from pandas_llm import Usage
+from pandas_llm._cluster.book import Book
+from pandas_llm._cluster.driver import Driver, line_to
+from pandas_llm._cluster.leases import leased
+from pandas_llm._pacing import WHOLE
+from pandas_llm.errors import NoUsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator
+
+    import pandas as pd
+    from pyspark import Accumulator
+    from pyspark.sql import SparkSession
+
+    from pandas_llm._cluster.driver import Address, Line
+    from pandas_llm._pacing import Budget, RateLimiter
+    from pandas_llm._report import Report
+
+
+class Accounts(NamedTuple):
+    """What a worker takes along; Spark Connect has no way back to the driver."""
+
+    workers: int
+    driver: Address | None = None
+    book: Accumulator[Any] | None = None
+
+    def line(self) -> Line | None:
+        """Return the worker's connection to the driver; None without one."""
+        line = None if self.driver is None else line_to(self.driver)
+        return line if line and line.reached else None
+
+    def source(self) -> Budget:
+        """Return where this worker's part of the limits comes from."""
+        line = self.line()
+        return leased(line.ask) if line else partial(_fixed, self.workers)
+
+
+@contextmanager
+def _fixed(workers: int, _: Hashable, limiter: RateLimiter) -> Iterator[None]:
+    """Keep to one of as many parts as there are workers."""
+    limiter.share(WHOLE / workers if workers > 1 else None)
+    yield
+
+
+class _IntoBook(AccumulatorParam):  # type: ignore[misc]
+    """Adds what workers tell, lists of (page, told), to the driver's book."""
+
+    def zero(self, _: Any) -> list[Any]:
+        """Return what a worker begins with."""
+        return []
+
+    def addInPlace(self, value: Any, more: Any) -> Any:  # noqa: N802 - Spark's name
+        """Add to the book in the driver, to the list in a worker."""
+        if not isinstance(value, Book):
+            return value + more
+        for page, told in more:
+            value.hear(page, told)
+        return value
+
+
+class Told:
+    """What the runs of one task tell, on each way that there is."""
+
+    def __init__(self, accounts: Accounts) -> None:
+        task = TaskContext.get()
+        action = task and task.getLocalProperty("spark.sql.execution.id")
+        self._page = int(action or 0)
+        self._accounts = accounts
+        self._used = Usage()
+
+    def tell(self, told: bytes, ended: bool) -> None:  # noqa: FBT001 - as told
+        """Tell the driver what a run has used so far."""
+        if line := self._accounts.line():
+            line.tell(self._page, told)
+        if ended:
+            self._used += Usage(**orjson.loads(told)["usage"])
+            if self._accounts.book is not None:
+                self._accounts.book.add([(self._page, told)])
+
+    def used(self) -> str:
+        """Return what runs have used since it was asked last, in JSON."""
+        used, self._used = self._used, Usage()
+        return orjson.dumps(used).decode()
+
+
+_sessions: dict[str, tuple[Address | None, Accumulator[Any]]] = {}
+_cores: dict[str, int] = {}
+_drivers: list[Driver] = []
+_last: dict[int, Book] = {}
+
+
+def cores(session: SparkSession) -> int:
+    """Return how many Python workers run at once."""
+    if not _is_remote(session):
+        return int(session.sparkContext.defaultParallelism)
+    name = session.session_id
+    if name not in _cores:
+        # nothing else tells: a range has as many parts as there are cores
+        parts = session.range(1 << 16).selectExpr("spark_partition_id()")
+        _cores[name] = parts.distinct().count()
+    return _cores[name]
+
+
+def _is_remote(session: SparkSession) -> bool:
+    return type(session).__module__.startswith("pyspark.sql.connect")
+
+
+def accounts_of(session: SparkSession, workers: int) -> Accounts:
+    """Return what workers of a session take along; the first call begins to listen."""
+    if _is_remote(session):
+        return Accounts(workers)
+    context = session.sparkContext
+    if context.applicationId not in _sessions:
+        while _drivers:  # its session is over
+            _drivers.pop().close()
+        book = _last[0] = Book()
+        conf, address = context.getConf(), None
+        host = conf.get("spark.driver.host")
+        with suppress(OSError):  # each worker keeps to its own part then
+            bind = conf.get("spark.driver.bindAddress", host)
+            _drivers.append(Driver(bind, host, workers, book))
+            address = _drivers[0].address
+        _sessions.clear()
+        accumulator = context.accumulator(book, _IntoBook())
+        _sessions[context.applicationId] = address, accumulator
+    return Accounts(workers, *_sessions[context.applicationId])
+
+
+def _book() -> Book:
+    if 0 not in _last:
+        raise NoUsageError(
+            "no verb was called on a session of this process: with Spark Connect ask "
+            "for usage_column='usage', and sum it by pandas_llm.spark.usage_of"
+        )
+    return _last[0]
+
+
+def last_usage() -> Usage:
+    """Return what the last action with a verb in it used, on all workers.
+
+    A partition that ran twice has cost twice, and counts so where its worker reaches
+    the driver; elsewhere what failed is not known. With Spark Connect, ask for a
+    `usage_column`.
+    """
+    return _book().usage()
+
+
+def last_report() -> Report:
+    """Return the report of the last action, as ``out.llm.report()``."""
+    return _book().report()
+
+
+def last_failures() -> pd.DataFrame:
+    """Return a table of rows that failed in the last action.
+
+    It has up to 100 of each batch and 10,000 in all, with the position in the batch,
+    the kind of error, its message and the attempts.
+    """
+    return _book().failures()

@@ -1,0 +1,106 @@
+"""What Dask's scheduler keeps for its workers: their limits and what they used."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from distributed import Status, get_client
+from distributed.diagnostics.plugin import SchedulerPlugin
+from distributed.utils import sync
+
+from pandas_llm._cluster.book import Book
+from pandas_llm._pacing import TERM, Shares
+
+if TYPE_CHECKING:
+    from distributed import Client, Scheduler, Worker
+
+    from pandas_llm._cluster.book import Tell
+
+_NAME = "pandas_llm"
+
+
+class Accounts(SchedulerPlugin):  # type: ignore[misc]
+    """Keeps who has which part of each account's limits, and what runs have used."""
+
+    idempotent = True
+    name = _NAME
+
+    async def start(self, scheduler: Scheduler) -> None:
+        """Register the handlers of the workers' and the caller's requests."""
+        self._scheduler = scheduler
+        self._shares: dict[str, Shares] = {}
+        self._book = Book()
+        scheduler.handlers["pandas_llm_lease"] = self.lease
+        scheduler.handlers["pandas_llm_book"] = self.book
+        scheduler.stream_handlers["pandas_llm_told"] = self.hear
+
+    def lease(self, account: str, holder: str, wanting: bool | None) -> float:  # noqa: FBT001 - sent by name
+        """Renew a lease; with `wanting` None it is given back."""
+        shares = self._shares.setdefault(account, Shares())
+        if wanting is None:
+            shares.release(holder)
+            return 0.0
+        expected = len(self._scheduler.workers)
+        return shares.renew(holder, wanting=wanting, expected=expected)
+
+    def hear(self, key: Any, told: bytes, **_: Any) -> None:
+        """Write down what a run of a task tells."""
+        task = self._scheduler.tasks.get(key)
+        group = None if task is None else task.group
+        for computation in reversed(self._scheduler.computations):
+            if group in computation.groups:
+                self._book.hear(computation.start, told)
+                break
+
+    def book(self) -> bytes:
+        """Return what the runs of the last computation used."""
+        return pickle.dumps(self._book)
+
+
+_lock = threading.Lock()
+_registered: set[str] = set()
+
+
+def connect(worker: Worker) -> None:
+    """Have the scheduler of a worker keep accounts."""
+    with _lock:
+        if worker.scheduler.address not in _registered:
+            get_client().register_plugin(Accounts(), name=_NAME)
+            _registered.add(worker.scheduler.address)
+
+
+def ask(worker: Worker, account: str, wanting: bool | None) -> float | None:  # noqa: FBT001 - as sent
+    """Ask a worker's scheduler for a part of an account's limits."""
+    if worker.status not in {Status.running, Status.paused}:
+        return 1.0  # its cluster ends, so nobody else has a part
+    renew = partial(worker.scheduler.pandas_llm_lease, account=account)
+    try:
+        part: float = sync(
+            worker.loop,
+            partial(renew, holder=worker.address, wanting=wanting),
+            callback_timeout=TERM,
+        )
+    except (OSError, RuntimeError):  # it is not there, or the worker is closing
+        return None
+    return part
+
+
+def tell(worker: Worker) -> Tell:
+    """Return what tells a worker's scheduler of the runs of the task under way."""
+    key = worker.get_current_task()
+    # the same way as the task's end, which overtakes nothing
+    send = worker.batched_send
+    return lambda told, _: worker.loop.add_callback(
+        send, {"op": "pandas_llm_told", "key": key, "told": told}
+    )
+
+
+def book_of(client: Client) -> Book:
+    """Fetch the book of a client's cluster."""
+    client.register_plugin(Accounts(), name=_NAME)
+    read: bytes = client.sync(client.scheduler.pandas_llm_book)
+    book: Book = pickle.loads(read)  # noqa: S301 - of the cluster that we run on
+    return book

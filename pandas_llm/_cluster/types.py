@@ -1,0 +1,106 @@
+"""The types of new columns for engines that are strict, as Arrow names them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pandas_llm._cluster.partition import Question
+    from pandas_llm.plan import Plan
+
+_KINDS: Mapping[str, pa.DataType] = {
+    "str": pa.string(),
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "bool": pa.bool_(),
+    "category": pa.string(),
+    "datetime": pa.timestamp("us"),
+    "vector": pa.list_(pa.float32()),
+}
+_PLAIN: Mapping[str, pa.DataType] = {
+    "string": pa.string(),
+    "integer": pa.int64(),
+    "number": pa.float64(),
+    "boolean": pa.bool_(),
+}
+_DEPTH = 8
+"""Records within records; one that holds itself has no end."""
+
+
+def types_of(plan: Plan | Question, data: Any) -> dict[str, pa.DataType]:
+    """Return the type of each new column for data; text in JSON where there is none."""
+    columns = plan.columns_for(data)
+    return {
+        name: _KINDS[kind]
+        if kind in _KINDS and not (kind == "datetime" and _is_date(plan, name))
+        else _nested(cast("Plan", plan), name) or pa.string()
+        for name, kind in columns.items()
+    }
+
+
+def nested_types(plan: Plan, data: Any) -> dict[str, pa.DataType]:
+    """Return the types of lists and records among the new columns for data."""
+    columns = plan.columns_for(data)
+    held = [name for name, kind in columns.items() if kind == "object"]
+    types = {name: _nested(plan, name) for name in held}
+    return {name: type_ for name, type_ in types.items() if type_ is not None}
+
+
+def _is_date(plan: Plan | Question, name: str) -> bool:
+    return str(_nested(cast("Plan", plan), name)) == "date32[day]"
+
+
+def _nested(plan: Plan, name: str) -> pa.DataType | None:
+    """Return the type of a key by its schema; None where no type is its."""
+    root = plan.schema or {}
+    fields = root["properties"]
+    if plan.verb == "generate":
+        fields = _resolved(fields["records"]["items"], root)["properties"]
+    if quotation := _quotation(fields.get(name)):
+        return _type({"type": "array", "items": quotation["value"]}, root)
+    key, _, part = name.rpartition("_")
+    if _quotation(fields.get(key)):
+        return pa.list_(pa.int64() if part in ("start", "end") else pa.string())
+    return _type(fields.get(name, {}), root)
+
+
+def _quotation(field: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Return what each item of a list of quoted values holds; None for other keys."""
+    for choice in (field or {}).get("anyOf", [field or {}]):
+        held: Mapping[str, Any] = choice.get("items", {}).get("properties", {})
+        if held.keys() == {"quote", "value"}:
+            return held
+    return None
+
+
+def _type(
+    field: Mapping[str, Any], root: Mapping[str, Any], depth: int = 0
+) -> pa.DataType | None:
+    field = _resolved(field, root)
+    choices = [one for one in field.get("anyOf", ()) if one.get("type") != "null"]
+    if len(choices) == 1:
+        return _type(choices[0], root, depth)
+    if depth > _DEPTH:
+        return None
+    if field.get("type") == "array":
+        items = _type(field.get("items", {}), root, depth + 1)
+        return items and pa.list_(items)
+    if field.get("type") == "object":
+        held = field.get("properties", {}).items()
+        types = {name: _type(inner, root, depth + 1) for name, inner in held}
+        return pa.struct(types) if types and all(types.values()) else None
+    if field.get("format") == "date":
+        return pa.date32()
+    return None if "format" in field else _PLAIN.get(field.get("type", ""))
+
+
+def _resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Follow a reference within the schema."""
+    if "$ref" not in schema:
+        return schema
+    name = schema["$ref"].rsplit("/", 1)[-1]
+    return cast("Mapping[str, Any]", root["$defs"][name])
