@@ -263,8 +263,9 @@ def _file(path: Path, root: Path | None, option: Option) -> Attachment:
             # what is looked at, and read later, is the file that the check was of
             named, path = path, path.resolve()
             if not path.is_relative_to(root):
-                msg = f"{_short(named)} does not lie below files_root={_short(root)}"
-                raise error_of(msg)
+                start = "" if named.is_absolute() else f" (from {_short(Path.cwd())})"
+                msg = f"{_short(named)}{start} does not lie below files_root="
+                raise error_of(msg + _short(root))
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise error_of(f"{_short(path)} is no file")

@@ -41,13 +41,11 @@ _BRANDS = {
 _HEAD = 1024
 _CONTROL = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f]")
 _PAGE = re.compile(rb"/Type\s*/Page(?![A-Za-z])")
-_STREAM = re.compile(rb"(?<!end)stream\r?\n")
-_STREAMS = 50_000
-"""How many to look at: a strange file may hold any number."""
 _PACKED = 2_000
-"""How many of them may hold objects; a PDF of a thousand pages has about a hundred."""
-_BEFORE, _LONG = 400, 1_000_000
-"""Bytes that say what a stream is, and bytes of one with objects, at most."""
+"""Streams of objects to look into; a PDF of a thousand pages has about a hundred."""
+_OBJECTS = re.compile(rb"/ObjStm(?:(?!/ObjStm).){0,400}?stream\r?\n", re.DOTALL)
+_LONG = 1_000_000
+"""Bytes of such a stream at most."""
 _UNPACKED = 100_000_000
 """Bytes to unpack of one file at most: a small one may hold any number."""
 _TAG = 10
@@ -76,9 +74,11 @@ def recognised(content: bytes) -> tuple[str, str]:
         found.append(["audio/mp3", "an MP3"])
     elif head[4:8] == b"ftyp":
         found.append(["", _BRANDS.get(head[8:12], "an MP4")])
-    elif not found and _is_text(content):
+    elif not found and _is_text(content) and not _holds_pdf(content):
         found.append(["text/plain", "an SVG" if head.startswith(b"<svg") else "a text"])
     found += [["", word] for start, word in _OTHERS if head.startswith(start)]
+    if b"%PDF-" in head:  # behind the head of a mail or a print job, as readers take it
+        found.append(["application/pdf", "a PDF"])
     media_type, word = [*found, ["", ""]][0]
     return media_type, word
 
@@ -97,12 +97,7 @@ def extent(content: bytes, media_type: str) -> float | None:
 def _pages(content: bytes) -> float | None:
     """Count the page objects, those in compressed object streams too."""
     count, left = len(_PAGE.findall(content)), _UNPACKED
-    streams = (
-        one.end()
-        for one in islice(_STREAM.finditer(content), _STREAMS)
-        if content.find(b"/ObjStm", max(0, one.start() - _BEFORE), one.start()) >= 0
-    )
-    for start in islice(streams, _PACKED):
+    for start in (one.end() for one in islice(_OBJECTS.finditer(content), _PACKED)):
         end = content.find(b"endstream", start, start + _LONG)
         packed = content[start : max(start, end)]
         try:
@@ -131,6 +126,12 @@ def _kilobits(content: bytes) -> int | None:
     if version == 1 or not 0 < rate < 15 or frequency == 3:  # noqa: PLR2004
         return None  # reserved
     return _KILOBITS[version != 3][rate - 1]  # noqa: PLR2004
+
+
+def _holds_pdf(content: bytes) -> bool:
+    """Return whether a whole PDF lies behind what comes first."""
+    begins = re.search(rb"^%PDF-", content[:_HEAD], re.MULTILINE)
+    return begins is not None and b"%%EOF" in content[-_HEAD:]
 
 
 def _is_text(content: bytes) -> bool:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import os
 import pickle
+import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +231,30 @@ def test_pages_are_counted_as_a_reader_counts_them(pages, packed):
     content = pdf(pages, packed=packed)
     assert len(pypdf.PdfReader(io.BytesIO(content)).pages) == pages
     assert contents.extent(content, "application/pdf") == pages
+
+
+@pytest.mark.parametrize("before", [b"From: a\xff\n\n", b"\x1b%-12345X@PJL\n", b"\x01"])
+def test_a_pdf_may_begin_behind_other_bytes_as_readers_take_it(before):
+    content = before + pdf(2) + b"\n%%EOF\n"
+    assert len(pypdf.PdfReader(io.BytesIO(content)).pages) == 2
+    assert contents.recognised(content) == ("application/pdf", "a PDF")
+    assert contents.recognised(b"It begins with %PDF-1.7")[1] == "a text"
+    assert contents.recognised(b"PK\3\4 %PDF-1.7")[0] == ""
+
+
+def test_pages_of_a_large_file_are_counted_about_as_fast_as_it_is_hashed():
+    content = b"%PDF-1.7 /Type /Page " + random.Random(1).randbytes(3_000_000)
+
+    def least(work):
+        def once():
+            begun = time.process_time()
+            work()
+            return time.process_time() - begun
+
+        return min(once() for _ in range(5))
+
+    hashed = least(lambda: hashlib.blake2b(content).digest())
+    assert least(lambda: contents.extent(content, "application/pdf")) < 3 * hashed
 
 
 def test_pages_that_cannot_be_counted_are_not_guessed():
@@ -654,4 +681,5 @@ def test_files_root_holds_images_and_files_of_one_row(simulator, tree):
     (tree / "private" / "scan.png").write_bytes(PNG)
     frame = framed("reports/a.pdf").assign(scan="private/scan.png")
     out = asked(frame, simulator(), images="scan", files_root="reports")
-    assert out.loc[0, "why"].startswith("image: private/scan.png does not lie below")
+    assert out.loc[0, "why"].startswith("image: private/scan.png (from ")
+    assert "does not lie below files_root=" in out.loc[0, "why"]

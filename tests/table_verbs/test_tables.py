@@ -18,6 +18,7 @@ from pandas_llm import LLMWarning
 from pandas_llm.errors import (
     ConfigurationError,
     CostLimitError,
+    InvalidTypeError,
     InvalidValueError,
     TemplateError,
 )
@@ -946,3 +947,25 @@ def test_a_column_of_reasons_has_no_place_in_verbs_over_the_table(verb, simulato
 def test_agg_takes_one_answer_to_a_question(simulator, on):
     with pytest.raises(InvalidValueError, match="n must be 1"):
         PEOPLE.llm.agg("What?", "name", n=3, **on(simulator()))
+
+
+@pytest.mark.parametrize("option", ["files", "images", "messages", "examples"])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda **more: PEOPLE.llm.agg("Who?", "name", **more),
+        lambda **more: PEOPLE.llm.agg("Who?", "name", keys={"who": str}, **more),
+        lambda **more: PEOPLE.llm.nlargest(1, MORE, **more),
+        lambda **more: PEOPLE.llm.merge(PEOPLE, TWO, **more),
+        lambda **more: PEOPLE.llm.duplicated("name", **more),
+        lambda **more: PEOPLE.llm.drop_duplicates("name", **more),
+        lambda **more: PEOPLE.iloc[:1].llm.ngroup("name", **more),
+    ],
+)
+def test_columns_of_rows_are_refused_where_a_question_is_of_several(ask, option):
+    with Simulator() as server:
+        at = {"model": "sim", "base_url": server.base_url, "progress": False}
+        with pytest.raises(InvalidTypeError, match=f"no column can be its {option}="):
+            ask(**{option: "key"}, **at)
+        if option == "examples":
+            ask(examples=[("a", {})], **at)
