@@ -225,7 +225,7 @@ def test_options_of_the_run_are_flags_that_arrive(folder, capfd):
     [
         (("--details", "raw"), "llm_raw"),
         (("--details=raw",), "llm_raw"),
-        (("--details",), "llm_written_input_tokens"),
+        (("--details",), "llm_service_tier"),
         (("--details", "raw", "--no-details"), "completion"),
     ],
     ids=str,
