@@ -113,7 +113,8 @@ class TaskRun:
         if not dry and self.source.rows:
             resolved = resolve_endpoints(self.settings)
             self.endpoints = [e._replace(embeds=task.embeds) for e in resolved]
-            self._advise()
+            if self.source.rows > 1:
+                self._advise()
         self.bar = bar or Bar(
             self.events.totals,
             shown=self.settings.progress,
@@ -132,10 +133,7 @@ class TaskRun:
         return headroom
 
     def _advise(self) -> None:
-        rows = self.source.rows
-        if rows == 1:
-            return
-        name = self.task.template
+        rows, name = self.source.rows, self.task.template
         if name in self.source.fields and self.task.embeds is None:
             self._notice(f"{name!r} is sent as it is: write ${{{name}}} for the column")
         elif not self.prompts.columns and self.settings.dedupe:
