@@ -126,8 +126,7 @@ class TaskRun:
         """Return what is left to others: what was set in a verb's earlier run holds."""
         if self.joint is not None and self.joint.headroom is not None:
             return self.joint.headroom
-        part = self.settings.headroom
-        headroom = Headroom(part, lambda part: check({"headroom": part}))
+        headroom = Headroom(self.settings.headroom, lambda to: check({"headroom": to}))
         if self.joint is not None:
             self.joint.headroom = headroom
         return headroom
