@@ -51,7 +51,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
 _LARGEST_BODY = 128 * 2**20
-_KEYED = re.compile(r"/(files|batches|batch/jobs)([/:]|$)|/models$|:(asyncB|b)atch")
+_KEYED = re.compile(
+    r"/(files|batches|batch/jobs)([/:]|$)|/models$|:(batchGenerate|asyncBatchEmbed)Content$"
+)
 """Addresses of what counts as no request and is asked with a key all the same."""
 _BACKLOG = 4096  # a client may open all its connections at once
 _LIMIT_KNOBS = {"requests_per_minute", "tokens_per_minute", "burst"}
