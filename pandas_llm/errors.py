@@ -118,7 +118,7 @@ class EncodingError(RowError, kind="encoding"):
     """A prompt cannot be sent: it holds a lone surrogate."""
 
 
-class AttachmentError(RowError, kind="attachment"):
+class AttachmentError(RowError):
     """An image or a file cannot be sent."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from pandas_llm._run.kinds import Given
 
-    Order = range | NDArray[np.int64]
-    """Positions of rows in the order of sending."""
+Order: TypeAlias = "range | NDArray[np.int64]"
+"""Positions of rows in the order of sending."""
 
 
 _FEW = 32

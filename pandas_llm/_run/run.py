@@ -110,10 +110,10 @@ class TaskRun:
         self.headroom = self._headroom()
         self.trace = traced(f"{task.verb}{step}", not dry and self.settings.trace)
         self.endpoints: list[Endpoint] = []
-        if not dry and self.source.rows:
+        if not dry and rows:
             resolved = resolve_endpoints(self.settings)
             self.endpoints = [e._replace(embeds=task.embeds) for e in resolved]
-            self._advise()
+            self._advise(rows)
         self.bar = bar or Bar(
             self.events.totals,
             shown=self.settings.progress,
@@ -125,26 +125,22 @@ class TaskRun:
         """Return what is left to others: what was set in a verb's earlier run holds."""
         if self.joint is not None and self.joint.headroom is not None:
             return self.joint.headroom
-        part = self.settings.headroom
-        headroom = Headroom(part, lambda part: check({"headroom": part}))
+        headroom = Headroom(self.settings.headroom, lambda to: check({"headroom": to}))
         if self.joint is not None:
             self.joint.headroom = headroom
         return headroom
 
-    def _advise(self) -> None:
-        rows = self.source.rows
-        if rows == 1:
-            return
-        name = self.task.template
+    def _advise(self, rows: int) -> None:
+        name = self.task.template if rows > 1 else None
         if name in self.source.fields and self.task.embeds is None:
             self._notice(f"{name!r} is sent as it is: write ${{{name}}} for the column")
-        elif not self.prompts.columns and self.settings.dedupe:
+        elif rows > 1 and self.settings.dedupe and not self.prompts.columns:
             self._notice(
                 f"the template names no column, so all {rows} rows share one call and "
                 "one answer; dedupe=False asks for each row"
             )
         for name in self.prompts.needed if self.settings.na_action else ():
-            if all_na(self.source, name):
+            if rows > 1 and all_na(self.source, name):
                 self._notice(f"column {name!r} is NA in every row: nothing is sent")
 
     # -- the run ----------------------------------------------------------------

@@ -149,14 +149,18 @@ STEPS = {
 }
 """Azure's and Mistral's ways to upload and to ask are OpenAI's."""
 KILLS = [
-    (model, step, side)
+    pytest.param(
+        (model, step, side),
+        marks=() if step == "create" or model == "openai/sim" else pytest.mark.slow,
+        id=f"{model} {step} {side}",
+    )
     for model, steps in STEPS.items()
     for step in steps
     for side in ("before", "after")
 ]
 
 
-@pytest.mark.parametrize("killed", KILLS, ids=" ".join)
+@pytest.mark.parametrize("killed", KILLS)
 def test_a_process_killed_at_any_step_pays_once(simulator, kept, monkeypatch, killed):
     server, child, armed = simulator(), [], threading.Event()
     model, step, side = killed
@@ -305,6 +309,7 @@ def test_eight_threads_with_one_file_create_one_batch(
     assert paid(server) == [1] * ROWS
 
 
+@pytest.mark.slow
 def test_two_processes_create_one_batch_however_long_it_takes(simulator, kept):
     server, second = simulator(), asyncio.Event()
 
@@ -351,7 +356,13 @@ def test_a_part_that_was_not_sent_is_sent_by_the_same_call(
     assert paid(server) == [1] * ROWS
 
 
-@pytest.mark.parametrize("model", VENDORS)
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(model, marks=() if model == "openai/sim" else pytest.mark.slow)
+        for model in VENDORS
+    ],
+)
 def test_ctrl_c_while_a_batch_is_asked_for_says_what_may_exist(simulator, kept, model):
     server, child = simulator(), []
 

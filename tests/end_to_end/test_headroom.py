@@ -25,7 +25,9 @@ def ask(server, rows, **options):
     return time.monotonic() - started
 
 
-@pytest.mark.parametrize("told", ["headers", "options"])
+@pytest.mark.parametrize(
+    "told", ["headers", pytest.param("options", marks=pytest.mark.slow)]
+)
 def test_a_fifth_of_the_requests_is_left(simulator, told):
     limit = 60 * RATE
     server = simulator(
@@ -46,6 +48,7 @@ def test_a_fifth_of_the_tokens_is_left(simulator):
     assert 0.7 <= (used - 0.8 * 2000) / seconds / 2000 <= 0.84
 
 
+@pytest.mark.slow
 def test_more_is_left_from_the_moment_that_it_is_set(simulator):
     server = simulator(requests_per_minute=60 * RATE, burst=BURST, latency=0.02)
     seen = []

@@ -67,7 +67,6 @@ PARAMETERS = [
     ({"rpm": 60}, "write requests_per_minute=60"),
     ({"tpm": 6000}, "write tokens_per_minute=6000"),
     ({"system_prompt": "Be kind."}, "write system="),
-    ({"messages": []}, "the system's as system="),
     ({"api_base": "http://x"}, "write base_url="),
     ({"progress_bar": True}, "write progress="),
     ({"max_output_tokens": 9}, "write max_tokens=9"),

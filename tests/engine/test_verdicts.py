@@ -829,7 +829,10 @@ def test_what_is_said_of_the_texts_is_no_streak():
 
 def all_kinds() -> set[str]:
     """Return the kind of every error that is raised, or stands in a row."""
-    bases = (errors.LLMError, errors.RowError, errors.ProviderError)
+    bases = {
+        *(errors.LLMError, errors.RowError, errors.ProviderError),
+        errors.AttachmentError,
+    }
     return {
         kind.kind
         for kind in vars(errors).values()

@@ -459,9 +459,12 @@ def pace(client: Client, part: float = 0.0) -> float:
     return max(parts)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=SLOW)])
 @pytest.mark.parametrize("kind", KNOWN)
-@pytest.mark.parametrize("part", [0.2, 0.5])
+@pytest.mark.parametrize("part", [0.2, pytest.param(0.5, marks=SLOW)])
 def test_a_run_leaves_its_part_of_known_limits(kind, part, seed):
     known, levels = {**KNOWN[kind]}, []
     meters = {k: known.pop(k)() for k in ("requests", "tokens") if k in known}
