@@ -6,8 +6,8 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pandas_llm import options
+from pandas_llm._client import transferable
 from pandas_llm._display import ends_here
-from pandas_llm._engine import transferable
 from pandas_llm._run import (
     Shape,
     TaskRun,

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from hypothesis import settings
 
-from pandas_llm._engine import endpoint as terms
-from pandas_llm._engine import verdict
+from pandas_llm._client import endpoint as terms
+from pandas_llm._client import verdict
 from pandas_llm._pacing import limiter as limits
 from pandas_llm._pacing import retry
 from pandas_llm._run import blocking

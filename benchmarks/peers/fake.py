@@ -5,7 +5,7 @@ import asyncio
 from replies import ROW, completion
 
 from pandas_llm import types
-from pandas_llm._engine import open as connection
+from pandas_llm._client import open as connection
 
 PROSE = (
     b'{"choices":[{"index":0,"message":{"role":"assistant","content":'

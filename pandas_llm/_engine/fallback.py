@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pandas_llm._engine.events import Tally
+from pandas_llm._client import Tally
 from pandas_llm.errors import (
     ContextLengthError,
     FellBackError,
@@ -17,8 +17,7 @@ from pandas_llm.types import Outcome
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from pandas_llm._engine.client import Client
-    from pandas_llm._engine.events import Events
+    from pandas_llm._client import Client, Events
     from pandas_llm._engine.feed import Bundle, Item
     from pandas_llm._engine.outcomes import Outcomes
     from pandas_llm.types import Request

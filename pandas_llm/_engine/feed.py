@@ -16,8 +16,7 @@ from pandas_llm.types import Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from pandas_llm._engine.client import Client
-    from pandas_llm._engine.events import Events
+    from pandas_llm._client import Client, Events
     from pandas_llm._engine.outcomes import Outcomes
     from pandas_llm.options import Settings
     from pandas_llm.types import Request

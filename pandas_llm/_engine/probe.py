@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from pandas_llm._engine.events import OF_THE_TEXT, way
+from pandas_llm._client import OF_THE_TEXT, way
 from pandas_llm.errors import FirstRowsError, ProviderError, RateLimitError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from pandas_llm._engine.client import Client
+    from pandas_llm._client import Client
     from pandas_llm._engine.feed import Bundle, Feed
     from pandas_llm._pacing import Slots
     from pandas_llm.types import Outcome

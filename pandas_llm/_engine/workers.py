@@ -24,8 +24,7 @@ from pandas_llm.types import Outcome
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
-    from pandas_llm._engine.client import Client
-    from pandas_llm._engine.events import Events, Streak
+    from pandas_llm._client import Client, Events, Streak
     from pandas_llm._engine.fallback import Shorter
     from pandas_llm._engine.feed import Bundle, BundleSource, Feed, Item
     from pandas_llm._engine.outcomes import Outcomes

@@ -18,7 +18,7 @@ from pandas_llm._evaluation.probabilities import (
     odds_of,
     sort_labels,
 )
-from pandas_llm._run import source_of
+from pandas_llm._rows import source_of
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
 
 if TYPE_CHECKING:

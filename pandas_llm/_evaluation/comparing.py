@@ -19,7 +19,8 @@ from pandas_llm._evaluation.probabilities import (
     floats,
     label_columns,
 )
-from pandas_llm._run import source_of, usage
+from pandas_llm._rows import source_of
+from pandas_llm._run import usage
 from pandas_llm.errors import InvalidValueError, LLMWarning, NoUsageError, warn
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from pandas_llm._evaluation.probabilities import (
     label_columns,
     odds_of,
 )
-from pandas_llm._run import check_new, source_of
+from pandas_llm._rows import check_new, source_of
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
 
 if TYPE_CHECKING:

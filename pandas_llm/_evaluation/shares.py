@@ -19,7 +19,7 @@ from pandas_llm._evaluation.columns import (
     nested,
 )
 from pandas_llm._evaluation.probabilities import column_of, floats
-from pandas_llm._run import source_of
+from pandas_llm._rows import source_of
 from pandas_llm.errors import InvalidValueError, LLMWarning, warn
 
 if TYPE_CHECKING:

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from pydantic import ValidationError
 
+from pandas_llm._json import Reader, find_json, find_records, named, reply_model
 from pandas_llm._keys import Column, Keys, constrained, portable
 from pandas_llm._replies.blanks import is_blank, trimmed
 from pandas_llm._replies.endings import ending
 from pandas_llm._replies.evidence import Evidence
-from pandas_llm._replies.parsing import find_json
 from pandas_llm._replies.reasoning import without_thinking
-from pandas_llm._replies.records import find_records, named
-from pandas_llm._replies.validation import Reader, reply_model
 from pandas_llm.errors import (
     ContentFilterError,
     OutputError,

@@ -21,13 +21,6 @@ from pandas_llm._run.ledger import (
 )
 from pandas_llm._run.prompts import examples_of, shared_spec
 from pandas_llm._run.result import recall, runs, text_table, usage
-from pandas_llm._run.rows import (
-    Source,
-    check_new,
-    iter_rows,
-    missing_rows,
-    source_of,
-)
 from pandas_llm._run.run import TaskRun
 from pandas_llm._run.task import (
     ALONE,
@@ -39,7 +32,6 @@ from pandas_llm._run.task import (
     output_of,
     parsed_keys,
 )
-from pandas_llm._run.template import Template
 
 __all__ = [
     "ALONE",
@@ -47,30 +39,24 @@ __all__ = [
     "Joint",
     "Ledger",
     "Shape",
-    "Source",
     "Task",
     "TaskRun",
-    "Template",
     "Verb",
     "awarn_of_cost",
     "blocking",
-    "check_new",
     "check_options",
     "estimate_run",
     "examples_of",
-    "iter_rows",
     "joined",
     "last_usage",
     "listener",
     "make_task",
-    "missing_rows",
     "output_of",
     "parsed_keys",
     "recall",
     "run_for",
     "runs",
     "shared_spec",
-    "source_of",
     "text_table",
     "told",
     "typed",

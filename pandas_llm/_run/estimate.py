@@ -11,13 +11,14 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pandas_llm import attachments
+from pandas_llm._client import offline_client, resolve_endpoint
 from pandas_llm._display import Table
-from pandas_llm._engine import Feed, offline_client, resolve_endpoint
+from pandas_llm._engine import Feed
 from pandas_llm._pacing import Prices, estimate_tokens
+from pandas_llm._rows import source_of
 from pandas_llm._run import blocking
 from pandas_llm._run.guess import written
 from pandas_llm._run.ledger import Joint, joined
-from pandas_llm._run.rows import source_of
 from pandas_llm._run.run import TaskRun
 from pandas_llm.errors import InvalidValueError, LLMError, LLMWarning, warn
 from pandas_llm.types import Tokens

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from pandas_llm._rows import check_new, check_once, is_na
 from pandas_llm._run.arrays import typed
-from pandas_llm._run.rows import check_new, check_once, is_na
 from pandas_llm.errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pandas_llm._run.rows import Source
+    from pandas_llm._rows import Source
     from pandas_llm._run.task import Task
 
 

@@ -13,9 +13,16 @@ import orjson
 
 from pandas_llm import attachments, turns
 from pandas_llm._replies import Records
-from pandas_llm._run.rows import is_na, iter_rows, missing_rows, row_at, without_na
+from pandas_llm._rows import (
+    Beginnings,
+    Template,
+    is_na,
+    iter_rows,
+    missing_rows,
+    row_at,
+    without_na,
+)
 from pandas_llm._run.task import RAW
-from pandas_llm._run.template import Beginnings, Template
 from pandas_llm.errors import AttachmentError, RowError, TemplateError, TurnsError
 from pandas_llm.types import Request, Spec
 
@@ -24,7 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pandas_llm._run.rows import Order, Source
+    from pandas_llm._rows import Order, Source
     from pandas_llm._run.task import Task
     from pandas_llm.attachments import Option
     from pandas_llm.errors import ContextLengthError

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pandas_llm._keys import Column
-    from pandas_llm._run.rows import Source
+    from pandas_llm._rows import Source
     from pandas_llm._run.task import Task
 
 _RUNS = 5

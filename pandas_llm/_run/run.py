@@ -9,20 +9,18 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
-from pandas_llm._display import Bar, Status, Usage
-from pandas_llm._engine import (
-    Arrivals,
-    Engine,
+from pandas_llm._client import (
     Events,
-    Feed,
-    Outcomes,
     Setup,
     keep_to_slots,
     open_client,
     resolve_endpoints,
 )
+from pandas_llm._display import Bar, Status, Usage
+from pandas_llm._engine import Arrivals, Engine, Feed, Outcomes
 from pandas_llm._pacing import CostBudget, Headroom
 from pandas_llm._report import traced
+from pandas_llm._rows import all_na, source_of
 from pandas_llm._run import blocking, summary
 from pandas_llm._run.filling import asked_rows, check_columns
 from pandas_llm._run.ledger import joint, listener, remember
@@ -33,7 +31,6 @@ from pandas_llm._run.result import (
     handed_back,
     rehearse,
 )
-from pandas_llm._run.rows import all_na, source_of
 from pandas_llm._run.sureness import check_gold, settle
 from pandas_llm._run.task import check_names
 from pandas_llm.cache import location, open_cache

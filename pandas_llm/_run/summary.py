@@ -10,7 +10,8 @@ from pandas_llm._display import Status
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pandas_llm._engine import Client, Outcomes
+    from pandas_llm._client import Client
+    from pandas_llm._engine import Outcomes
 
 _WORDS = 300
 """Letters of a row's reason: some servers answer with a page."""

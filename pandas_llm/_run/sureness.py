@@ -9,8 +9,8 @@ import numpy as np
 import orjson
 
 from pandas_llm._algorithms import Offsets, fit, prior
+from pandas_llm._rows import gold_codes
 from pandas_llm._run.arrays import explode
-from pandas_llm._run.rows import gold_codes
 from pandas_llm.errors import LLMWarning, UnsureError, warn
 from pandas_llm.types import Remark
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pandas_llm._engine import Outcomes
-    from pandas_llm._run.rows import Source
+    from pandas_llm._rows import Source
     from pandas_llm._run.task import Task
 
     Floats = NDArray[np.float64]

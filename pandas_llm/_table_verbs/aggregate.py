@@ -161,7 +161,7 @@ def _groups(
     frame: pd.DataFrame, arguments: Mapping[str, Any], plan: Plan
 ) -> tuple[list[_Group], pd.Index | None]:
     """Return the groups with their questions and texts, and the result's index."""
-    from pandas_llm._run import Template
+    from pandas_llm._rows import Template
 
     texts = _texts(frame, arguments["column"], plan)
     by, question = arguments["by"], arguments["question"]
@@ -187,7 +187,7 @@ def _groups(
 
 def _texts(frame: pd.DataFrame, column: Any, plan: Plan) -> list[str | None]:
     """Return each row's text; None where a used cell is NA."""
-    from pandas_llm._run import Template, iter_rows, missing_rows, source_of
+    from pandas_llm._rows import Template, iter_rows, missing_rows, source_of
 
     source = source_of(frame)
     if column in frame.columns:

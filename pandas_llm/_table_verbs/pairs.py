@@ -79,7 +79,7 @@ def sides(
     values: Mapping[str, Any] | None,
 ) -> tuple[Side, Side]:
     """Return both sides with the columns that a template names; it must name some."""
-    from pandas_llm._run import Template
+    from pandas_llm._rows import Template
 
     both = Side(left, "left", [], []), Side(right, "right", [], [])
     for side in both:

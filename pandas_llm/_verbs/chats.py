@@ -10,14 +10,14 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from pandas_llm._run import Template, iter_rows, missing_rows, source_of
+from pandas_llm._rows import Template, iter_rows, missing_rows, source_of
 from pandas_llm.errors import InvalidValueError, TemplateError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import BinaryIO
 
-    from pandas_llm._run import Source
+    from pandas_llm._rows import Source
 
 
 class ChatFile(NamedTuple):

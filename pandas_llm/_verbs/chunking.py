@@ -84,7 +84,8 @@ def chunk(  # noqa: PLR0913 - all by name but the first two
     0              It rained.      0
     0  Then the sun came out.      1
     """
-    from pandas_llm._run import check_new, source_of, typed
+    from pandas_llm._rows import check_new, source_of
+    from pandas_llm._run import typed
 
     _check_sizes(max_tokens, overlap)
     source = source_of(data)

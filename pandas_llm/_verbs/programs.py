@@ -143,7 +143,8 @@ class _Course:
     """One call of a program: its costs so far and its next step."""
 
     def __init__(self, program: Program, data: Any) -> None:
-        from pandas_llm._run import Joint, Ledger, source_of
+        from pandas_llm._rows import source_of
+        from pandas_llm._run import Joint, Ledger
 
         self._program = program
         self._ledger = Ledger(program.name)
@@ -253,6 +254,6 @@ def column_names(frame: pd.DataFrame, names: Any, what: str = "subset") -> list[
 
 def table_of(data: Any) -> pd.DataFrame:
     """Return the data as a frame."""
-    from pandas_llm._run import source_of
+    from pandas_llm._rows import source_of
 
     return source_of(data).frame

@@ -196,7 +196,7 @@ def embed(  # noqa: PLR0913 - the verb's own parameters, all by name
 
 
 def _is_one_column(data: Any) -> bool:
-    from pandas_llm._run import source_of
+    from pandas_llm._rows import source_of
 
     if (dimensions := getattr(data, "ndim", None)) is not None:  # Dask's too
         return bool(dimensions == 1)

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pandas_llm import attachments
-from pandas_llm._engine import offline_client, resolve_endpoints
-from pandas_llm._run import ALONE, TaskRun, blocking, missing_rows, recall, shared_spec
+from pandas_llm._client import offline_client, resolve_endpoints
+from pandas_llm._rows import missing_rows
+from pandas_llm._run import ALONE, TaskRun, blocking, recall, shared_spec
 from pandas_llm.errors import InvalidValueError, LLMError, RowError
 from pandas_llm.turns import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pandas_llm._engine import Client
+    from pandas_llm._client import Client
     from pandas_llm._run import Task
     from pandas_llm.types import Reply
 

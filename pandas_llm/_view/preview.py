@@ -12,7 +12,7 @@ import orjson
 import pandas as pd
 
 from pandas_llm import attachments
-from pandas_llm._engine import offline_client
+from pandas_llm._client import offline_client
 from pandas_llm._replies import Words, word_requests
 from pandas_llm._run import TaskRun, shared_spec, text_table
 from pandas_llm._view.asked import PARTS
@@ -24,7 +24,7 @@ from pandas_llm.types import HTTPRequest, Spec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pandas_llm._engine import Client
+    from pandas_llm._client import Client
     from pandas_llm._run import Task
     from pandas_llm._view.cards import Part
     from pandas_llm.types import Request

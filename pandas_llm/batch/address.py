@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pandas_llm import options
-from pandas_llm._engine import resolve_endpoint
+from pandas_llm._client import resolve_endpoint
 from pandas_llm.errors import ConfigurationError, InvalidValueError
 from pandas_llm.providers import preset
 from pandas_llm.redaction import parted, shown

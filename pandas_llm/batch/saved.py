@@ -25,7 +25,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import SchemaError
 
 from pandas_llm import options
-from pandas_llm._engine import transferable, without_secrets
+from pandas_llm._client import transferable, without_secrets
 from pandas_llm._keys import (
     UNIONS,
     Column,

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm._engine import SIMULATED, resolve_endpoint
+from pandas_llm._client import SIMULATED, resolve_endpoint
 from pandas_llm._pacing import CostBudget
 from pandas_llm._run import TaskRun
 from pandas_llm.batch import saved

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, TypeVar
 import orjson
 
 from pandas_llm import attachments
-from pandas_llm._engine import (
+from pandas_llm._client import (
     Events,
-    Feed,
     Setup,
     Transport,
     offline_client,
     open_client,
     resolve_endpoint,
 )
+from pandas_llm._engine import Feed
 from pandas_llm._pacing import backoff, unsent
 from pandas_llm._replies import word_requests
 from pandas_llm._run import shared_spec
@@ -49,7 +49,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
-    from pandas_llm._engine import Client, Item
+    from pandas_llm._client import Client
+    from pandas_llm._engine import Item
     from pandas_llm._pacing import CostBudget
     from pandas_llm._run import Task, TaskRun
     from pandas_llm.batch.state import State

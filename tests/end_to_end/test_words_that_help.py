@@ -282,7 +282,7 @@ def test_the_key_goes_to_the_same_address_alone(on):
 
 
 def test_a_slow_list_of_models_holds_up_no_error(on, monkeypatch):
-    from pandas_llm._engine import sender
+    from pandas_llm._client import sender
 
     monkeypatch.setattr(sender, "_GLANCE", 0.05)
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pandas_llm._engine.events import Events, Tally
-from pandas_llm._engine.pace import Pace
-from pandas_llm._engine.verdict import History
+from pandas_llm._client.events import Events, Tally
+from pandas_llm._client.pace import Pace
+from pandas_llm._client.verdict import History
 from pandas_llm._pacing import Circuit, Concurrency, Prices, RateLimiter
 from pandas_llm._pacing.slots import Slots
 from pandas_llm.options import Settings

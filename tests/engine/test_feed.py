@@ -2,7 +2,8 @@
 
 import asyncio
 
-from pandas_llm._engine import Events, Feed, Outcomes, Setup, offline_client
+from pandas_llm._client import Events, Setup, offline_client
+from pandas_llm._engine import Feed, Outcomes
 from pandas_llm._replies import Completion
 from pandas_llm.options import Settings
 from pandas_llm.types import Endpoint, Request, Spec

@@ -15,7 +15,7 @@ from loopback_server import Server, certificates, completion, failure
 
 import pandas_llm
 from pandas_llm import ConfigurationError, LLMError, LLMWarning
-from pandas_llm._engine import transport
+from pandas_llm._client import transport
 
 KEY = "sk-live-51f0c2d9e8b7a6"
 
@@ -82,7 +82,7 @@ def test_a_certificate_nobody_vouches_for_is_refused_at_once(tmp_path):
 
 def test_a_host_that_takes_no_connection_is_given_up_soon(monkeypatch):
     """Its queue is full, so it answers nothing at all: the packets are dropped."""
-    monkeypatch.setattr("pandas_llm._engine.verdict._NEVER_REACHED", 0.2)
+    monkeypatch.setattr("pandas_llm._client.verdict._NEVER_REACHED", 0.2)
     monkeypatch.setattr(transport, "_CONNECT_SECONDS", 0.3)
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
@@ -102,7 +102,7 @@ def test_a_password_in_a_url_is_in_no_message(caplog):
     caplog.set_level(logging.DEBUG)
     url = f"http://me:{KEY}@127.0.0.1:9/v1?key={KEY}"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pandas_llm._engine.verdict._NEVER_REACHED", 0.1)
+        patch.setattr("pandas_llm._client.verdict._NEVER_REACHED", 0.1)
         with pytest.raises(LLMError) as caught:
             ask(url, api_key=None, model="m")
     assert "127.0.0.1:9" in str(caught.value)

@@ -100,7 +100,7 @@ def test_every_name_that_is_quoted_is_one_of_the_code(page):
 
 
 def test_a_files_neighbour_in_the_text_is_in_that_file():
-    """As in "`decide` in `_engine/verdict.py`"."""
+    """As in "`decide` in `_client/verdict.py`"."""
     found = re.findall(r"`(\w+)` (?:in|of) `([\w/]+\.py)`", text_of("ARCHITECTURE.md"))
     assert found
     for name, file in found:

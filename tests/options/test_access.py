@@ -11,7 +11,7 @@ from loopback_server import Server, completion, failure
 
 import pandas_llm
 from pandas_llm import ConfigurationError, options, providers
-from pandas_llm._engine import address
+from pandas_llm._client import address
 from pandas_llm.errors import AuthenticationError
 from pandas_llm.providers.compatible import Azure
 from pandas_llm.types import Endpoint, Request, Spec

@@ -17,7 +17,7 @@ from loopback_server import Server, completion
 
 import pandas_llm
 from pandas_llm import ConfigurationError, LLMWarning, providers
-from pandas_llm._engine import address
+from pandas_llm._client import address
 
 ROWS = pd.DataFrame({"text": ["Snow fell.", "Rain came."]})
 TEMPLATE = "Say ${text}"

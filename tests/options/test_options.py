@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 import pandas_llm
 from pandas_llm import ConfigurationError, options
-from pandas_llm._engine import address
+from pandas_llm._client import address
 from pandas_llm.options import OPTIONS, Settings, rules
 
 PAGE = Path(pandas_llm.__file__).parents[1] / "docs" / "reference" / "options.md"

@@ -18,11 +18,11 @@ from loopback_server import Server, completion
 from pydantic import BaseModel
 
 from pandas_llm import LLMWarning
+from pandas_llm._json.mending import Number, mended
+from pandas_llm._json.records import folded
 from pandas_llm._keys import parse_keys
-from pandas_llm._replies.mending import Number, mended
 from pandas_llm._replies.outputs import Completion, Records
 from pandas_llm._replies.reasoning import without_thinking
-from pandas_llm._replies.records import folded
 from pandas_llm.errors import OutputError
 from pandas_llm.types import Choice
 

@@ -11,8 +11,8 @@ from pandas_llm import LLMWarning
 from pandas_llm._display import Usage
 from pandas_llm._engine.outcomes import Outcomes
 from pandas_llm._keys import Column
+from pandas_llm._rows.rows import iter_rows, missing_rows, source_of
 from pandas_llm._run import arrays, result
-from pandas_llm._run.rows import iter_rows, missing_rows, source_of
 from pandas_llm._run.task import Shape, make_task
 from pandas_llm.errors import DeadlineError, OutputError
 from pandas_llm.options import Settings

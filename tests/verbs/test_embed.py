@@ -16,7 +16,7 @@ from loopback_server import Server, failure
 
 import pandas_llm
 from pandas_llm import ConfigurationError, LLMWarning, Plan, TemplateError, errors
-from pandas_llm._engine import endpoint as terms
+from pandas_llm._client import endpoint as terms
 from pandas_llm.cache.fingerprint import Fingerprint
 from pandas_llm.providers import connect, openai
 from pandas_llm.providers.dialect import Bundling

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 import pandas_llm
 from pandas_llm import GenerationError, Plan, Quoted
-from pandas_llm._run.kinds import taken_in
+from pandas_llm._rows.kinds import taken_in
 from pandas_llm.errors import ConfigurationError, InvalidTypeError
 from pandas_llm.simulator import Simulator
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 import pandas as pd
 
-from pandas_llm._run.kinds import taken_in
+from pandas_llm._rows.kinds import taken_in
 from pandas_llm.errors import InvalidTypeError, InvalidValueError, MissingColumnError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pandas_llm._run.kinds import Given
+    from pandas_llm._rows.kinds import Given
 
 Order: TypeAlias = "range | NDArray[np.int64]"
 """Positions of rows in the order of sending."""

@@ -15,8 +15,8 @@ import numpy as np
 
 from pandas_llm._algorithms import side_by_side
 from pandas_llm._pacing import estimate_tokens
-from pandas_llm._run.braces import check_braces, unclosed
-from pandas_llm._run.rows import (
+from pandas_llm._rows.braces import check_braces, unclosed
+from pandas_llm._rows.rows import (
     cells,
     is_na,
     longest_cell,
@@ -29,7 +29,7 @@ from pandas_llm.errors import InvalidTypeError, TemplateError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from pandas_llm._run.rows import Order, Source
+    from pandas_llm._rows.rows import Order, Source
 
 _EXACT = 2.0**53
 """Where floats stop to tell whole numbers apart."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
-from pandas_llm._engine.endpoint import CurrentKey, Negotiation, redacted
-from pandas_llm._engine.verdict import (
+from pandas_llm._client.endpoint import CurrentKey, Negotiation, redacted
+from pandas_llm._client.verdict import (
     Ended,
     Standing,
     Then,
@@ -46,9 +46,9 @@ from pandas_llm.types import HTTPRequest, Used
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from pandas_llm._engine.events import Events, Tally
-    from pandas_llm._engine.pace import Pace
-    from pandas_llm._engine.transport import Transport
+    from pandas_llm._client.events import Events, Tally
+    from pandas_llm._client.pace import Pace
+    from pandas_llm._client.transport import Transport
     from pandas_llm._pacing import Ticket
     from pandas_llm._replies import Output
     from pandas_llm._report import Calls

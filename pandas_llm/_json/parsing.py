@@ -6,8 +6,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm._replies.mending import Number, mended
-from pandas_llm._replies.records import folded, holds_objects
+from pandas_llm._json.mending import Number, mended
+from pandas_llm._json.records import folded, holds_objects
 
 if TYPE_CHECKING:
     from pandas_llm._keys import Keys

@@ -8,13 +8,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from pandas_llm._aws import Signer
-from pandas_llm._engine.address import SIMULATED, account
-from pandas_llm._engine.client import Client
-from pandas_llm._engine.endpoint import redacted
-from pandas_llm._engine.pace import Pace
-from pandas_llm._engine.sender import Parts
-from pandas_llm._engine.transport import Transport, open_connections
-from pandas_llm._engine.verdict import History
+from pandas_llm._client.address import SIMULATED, account
+from pandas_llm._client.client import Client
+from pandas_llm._client.endpoint import redacted
+from pandas_llm._client.pace import Pace
+from pandas_llm._client.sender import Parts
+from pandas_llm._client.transport import Transport, open_connections
+from pandas_llm._client.verdict import History
 from pandas_llm._local import decide, served
 from pandas_llm._pacing import (
     Circuit,

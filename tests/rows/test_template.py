@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pandas_llm import TemplateError
-from pandas_llm._run.template import Template
+from pandas_llm._rows.template import Template
 
 names = st.text(min_size=1).filter(lambda name: "$" not in name)
 

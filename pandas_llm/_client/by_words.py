@@ -15,8 +15,8 @@ from pandas_llm.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pandas_llm._engine.events import Events, Tally
-    from pandas_llm._engine.sender import Parts, Sender
+    from pandas_llm._client.events import Events, Tally
+    from pandas_llm._client.sender import Parts, Sender
     from pandas_llm.types import Choice, Reply, Request
 
 IN_WORDS = ("words", "codes")

@@ -10,7 +10,7 @@ import re
 from decimal import Decimal
 from typing import Any
 
-from pandas_llm._replies.quotes import (
+from pandas_llm._json.quotes import (
     CLOSES,
     KEY_AHEAD,
     KEYS,

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm._replies.mending import Number
+from pandas_llm._json.mending import Number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -408,7 +408,7 @@ def test_a_key_of_a_function_that_has_expired_is_made_again(monkeypatch):
 
 def test_a_plan_for_other_processes_keeps_its_region(monkeypatch):
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
-    from pandas_llm._engine.address import transferable
+    from pandas_llm._client.address import transferable
     from pandas_llm.options import resolve
 
     settings = resolve({"model": f"bedrock/{MODEL}"})

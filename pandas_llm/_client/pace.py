@@ -6,15 +6,15 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from pandas_llm._engine.events import NO_TOKENS
-from pandas_llm._engine.verdict import nobody_there
+from pandas_llm._client.events import NO_TOKENS
+from pandas_llm._client.verdict import nobody_there
 from pandas_llm._pacing import Calibration
 from pandas_llm.errors import NoRoomError, OverloadedError, RateLimitError
 from pandas_llm.types import Tokens
 
 if TYPE_CHECKING:
-    from pandas_llm._engine.events import Events, Tally
-    from pandas_llm._engine.verdict import History
+    from pandas_llm._client.events import Events, Tally
+    from pandas_llm._client.verdict import History
     from pandas_llm._pacing import Circuit, Concurrency, Prices, RateLimiter, Slots
     from pandas_llm.errors import LLMError
     from pandas_llm.types import Quotas, Reply

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from yarl import URL
 
-from pandas_llm._engine.network import (
+from pandas_llm._client.network import (
     ASKS_FOR_CERTIFICATE,
     PROXY_LOGIN,
     Login,

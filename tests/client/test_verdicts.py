@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from loopback_server import Server, completion, failure
 
 from pandas_llm import LLMError, LLMWarning, errors
-from pandas_llm._engine import endpoint
-from pandas_llm._engine.events import Streak
-from pandas_llm._engine.verdict import Ended, Standing, Then, decide
+from pandas_llm._client import endpoint
+from pandas_llm._client.events import Streak
+from pandas_llm._client.verdict import Ended, Standing, Then, decide
 
 ROWS, BAD = 30, 12
 FACT = '{"records": [{"fact": "x"}]}'

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, get_args, is_typeddict
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
+from pandas_llm._json.mending import Number
+from pandas_llm._json.parsing import Twice, as_json
 from pandas_llm._keys import RecordModel, check_booleans
-from pandas_llm._replies.mending import Number
-from pandas_llm._replies.parsing import Twice, as_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

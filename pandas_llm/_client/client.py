@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pandas_llm import attachments
-from pandas_llm._engine.by_words import IN_WORDS, ByWords
-from pandas_llm._engine.endpoint import masked, secrets
-from pandas_llm._engine.events import NO_TOKENS, Tally
-from pandas_llm._engine.sender import Sender, TracedSender
+from pandas_llm._client.by_words import IN_WORDS, ByWords
+from pandas_llm._client.endpoint import masked, secrets
+from pandas_llm._client.events import NO_TOKENS, Tally
+from pandas_llm._client.sender import Sender, TracedSender
 from pandas_llm._replies import Choices, asked_again
 from pandas_llm.cache import Fingerprint, elsewhere
 from pandas_llm.errors import (
@@ -29,8 +29,8 @@ from pandas_llm.types import Choice, Outcome, Reply
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
-    from pandas_llm._engine.events import Events
-    from pandas_llm._engine.sender import Parts
+    from pandas_llm._client.events import Events
+    from pandas_llm._client.sender import Parts
     from pandas_llm._replies import Record
     from pandas_llm.cache import Cache
     from pandas_llm.options import Settings

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from pandas_llm._engine.events import UNAUTHORIZED, Streak
+from pandas_llm._client.events import UNAUTHORIZED, Streak
 from pandas_llm._pacing import backoff
 from pandas_llm.errors import (
     ConnectionBrokenError,
@@ -33,7 +33,7 @@ from pandas_llm.redaction import shown
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pandas_llm._engine.events import Tally
+    from pandas_llm._client.events import Tally
     from pandas_llm._pacing import Circuit
     from pandas_llm.options import Settings
     from pandas_llm.types import Endpoint

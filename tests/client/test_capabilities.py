@@ -13,7 +13,7 @@ import pytest
 
 import pandas_llm
 from pandas_llm import GenerationError, LLMWarning, Plan
-from pandas_llm._engine import endpoint as terms
+from pandas_llm._client import endpoint as terms
 
 FACTS = {"fact": str, "count": int}
 TEMPLATE = "Facts about ${text}"

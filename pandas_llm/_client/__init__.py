@@ -1,0 +1,49 @@
+"""One request's way to the server and back: client, sender, transport.
+
+What follows from an error (ask again, wait, give up the row, stop the run) is decided
+in `verdict`.
+"""
+
+from __future__ import annotations
+
+from pandas_llm._client.address import (
+    SIMULATED,
+    resolve_endpoint,
+    resolve_endpoints,
+    transferable,
+    without_secrets,
+)
+from pandas_llm._client.client import Client
+from pandas_llm._client.events import (
+    OF_THE_TEXT,
+    Events,
+    Streak,
+    Tally,
+    way,
+)
+from pandas_llm._client.open import (
+    Setup,
+    keep_to_slots,
+    offline_client,
+    open_client,
+)
+from pandas_llm._client.transport import Transport
+
+__all__ = [
+    "OF_THE_TEXT",
+    "SIMULATED",
+    "Client",
+    "Events",
+    "Setup",
+    "Streak",
+    "Tally",
+    "Transport",
+    "keep_to_slots",
+    "offline_client",
+    "open_client",
+    "resolve_endpoint",
+    "resolve_endpoints",
+    "transferable",
+    "way",
+    "without_secrets",
+]

@@ -1,0 +1,36 @@
+"""What a row is: pandas' and other tables, cells, and templates filled from them."""
+
+from __future__ import annotations
+
+from pandas_llm._rows.rows import (
+    Order,
+    Source,
+    all_na,
+    check_new,
+    check_once,
+    gold_codes,
+    is_na,
+    iter_rows,
+    missing_rows,
+    row_at,
+    source_of,
+    without_na,
+)
+from pandas_llm._rows.template import Beginnings, Template
+
+__all__ = [
+    "Beginnings",
+    "Order",
+    "Source",
+    "Template",
+    "all_na",
+    "check_new",
+    "check_once",
+    "gold_codes",
+    "is_na",
+    "iter_rows",
+    "missing_rows",
+    "row_at",
+    "source_of",
+    "without_na",
+]
