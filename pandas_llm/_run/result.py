@@ -64,8 +64,8 @@ def detail_columns(outcomes: Outcomes, row: np.ndarray, task: Task) -> dict[str,
         texts = [r[0] if task.settings.n == 1 else Choice.listed(r) for r in raws]
         bare = sum(one.cached and one.raws[0] is None for one in stored.values())
         if bare and task.verb != "embed":
-            msg = f"{bare} replies were kept without the whole reply, so llm_raw is NA "
-            warn(msg + "in their rows: refresh=True asks for them again", LLMWarning)
+            msg = f"llm_raw is NA where a reply was kept without it (kept so: {bare}); "
+            warn(msg + "refresh=True asks for those again, and pays", LLMWarning)
         columns[f"llm_{RAW}"] = typed(texts, "str")
     return columns
 

@@ -247,7 +247,7 @@ def test_rows_that_were_kept_without_are_not_paid_again(provider, tmp_path):
     keeping = {"cache": tmp_path / "kept.sqlite"}
     with Server(lambda _: body) as server:
         ask(server, provider, details=False, **keeping)
-        with pytest.warns(LLMWarning, match="1 replies were kept without .* refresh="):
+        with pytest.warns(LLMWarning, match="kept without it .kept so: 1.; refresh="):
             out = ask(server, provider, **keeping)
         assert len(server.bodies) == 1
         with warnings.catch_warnings(action="error"):
