@@ -17,7 +17,7 @@ from pandas_llm._run.arrays import expanded, explode, typed
 from pandas_llm._run.filling import filled, filling_of, vector_columns
 from pandas_llm._run.sureness import extra_values
 from pandas_llm._run.task import DETAILS, RAW
-from pandas_llm.errors import InvalidValueError, NoUsageError
+from pandas_llm.errors import InvalidValueError, LLMWarning, NoUsageError, warn
 from pandas_llm.types import Choice, Outcome
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from pandas_llm._keys import Column
     from pandas_llm._rows import Source
     from pandas_llm._run.task import Task
-    from pandas_llm.options import Settings
 
 _RUNS = 5
 """Number of runs of a chain whose logs are kept; usage counts all."""
@@ -51,9 +50,7 @@ def new_columns(
     }
 
 
-def detail_columns(
-    outcomes: Outcomes, row: np.ndarray, settings: Settings
-) -> dict[str, Any]:
+def detail_columns(outcomes: Outcomes, row: np.ndarray, task: Task) -> dict[str, Any]:
     """Return the ``llm_*`` columns."""
     empty = Details(None, 0, 0, 0.0, 0, cached=False)
     stored = outcomes.details or {}
@@ -62,9 +59,13 @@ def detail_columns(
         f"llm_{name}": typed([getattr(one, name) for one in details], kind)
         for name, kind in DETAILS.items()
     }
-    if settings.details == RAW:
+    if task.settings.details == RAW:
         raws = (one.raws for one in details)
-        texts = [r[0] if settings.n == 1 else Choice.listed(r) for r in raws]
+        texts = [r[0] if task.settings.n == 1 else Choice.listed(r) for r in raws]
+        bare = sum(one.cached and one.raws[0] is None for one in stored.values())
+        if bare and task.verb != "embed":
+            msg = f"llm_raw is NA where a reply was kept without it (kept so: {bare}); "
+            warn(msg + "refresh=True asks for those again, and pays", LLMWarning)
         columns[f"llm_{RAW}"] = typed(texts, "str")
     return columns
 
@@ -180,7 +181,7 @@ def all_columns(outcomes: Outcomes, task: Task) -> tuple[np.ndarray, dict[str, A
     if shape.error_column is not None:
         new[shape.error_column] = error_texts(outcomes, row)
     if task.settings.details:
-        new |= detail_columns(outcomes, row, task.settings)
+        new |= detail_columns(outcomes, row, task)
     return row, new
 
 

@@ -305,11 +305,8 @@ class TaskRun:
     def _warn_of_trouble(self) -> None:
         if dropped := self.facts.get("dropped"):
             model = self.facts["model"]
-            warn(
-                f"{model} refuses {dropped}: all rows were sent without, so leave it "
-                "out of the call",
-                LLMWarning,
-            )
+            msg = f"{model} refuses {dropped}: all rows were sent without, so leave it "
+            warn(msg + "out of the call", LLMWarning)
         if self.headroom.part and self.unlimited and self.events.totals.requests:
             warn(
                 "headroom= has left nothing to others: neither headers nor options "

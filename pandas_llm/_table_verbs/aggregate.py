@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import pandas as pd
 
 from pandas_llm._algorithms import pack
-from pandas_llm._table_verbs.pairs import refuse_turns
+from pandas_llm._table_verbs.pairs import refuse_columns
 from pandas_llm._verbs import Program, column_names, table_of, twin, verb
 from pandas_llm.errors import InvalidValueError, LLMWarning, warn
 
@@ -131,7 +131,7 @@ def _program(arguments: Mapping[str, Any]) -> Program:
         raise InvalidValueError(msg)
     options = {**arguments["options"], "details": False}
     text = Plan("${prompt}", verb="complete", **options)
-    refuse_turns(text)
+    refuse_columns(text)
     keys = arguments["keys"]
     refuse_quoted(keys, "agg", "an answer about many rows")
     last = text if keys is None else Plan("${prompt}", keys, verb="extract", **options)

@@ -11,7 +11,7 @@ from pandas_llm._algorithms import (
     select_largest,
     select_largest_by_votes,
 )
-from pandas_llm._table_verbs.pairs import questions, refuse_turns, sides
+from pandas_llm._table_verbs.pairs import questions, refuse_columns, sides
 from pandas_llm._verbs import Program, table_of, twin, verb
 from pandas_llm.errors import InvalidValueError
 
@@ -116,7 +116,7 @@ def _compared(arguments: Mapping[str, Any], options: Options) -> Program:
 
     k, template = arguments["k"], arguments["template"]
     plan = Plan(template, {_MORE: bool}, verb="extract", **options)
-    refuse_turns(plan)
+    refuse_columns(plan)
     frame = table_of(arguments["data"])
     left, right = sides(frame, frame, template, plan.settings.values)
     used = list(dict.fromkeys(left.columns + right.columns))

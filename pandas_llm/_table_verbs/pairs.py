@@ -113,14 +113,15 @@ def questions(left: Side, right: Side, pairs: Sequence[Pair]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def refuse_turns(plan: Plan) -> None:
-    """Raise for turns by column: a prompt about several rows has those of none."""
-    for name in ("messages", "examples"):
-        if isinstance(getattr(plan.settings, name), str):
-            msg = (
-                f"{name}= cannot name a column here: each prompt is about several rows"
-            )
-            raise InvalidTypeError(msg)
+def refuse_columns(plan: Plan) -> None:
+    """Raise for what a row has of its own: a prompt about several rows has none."""
+    for name in ("images", "files", "messages", "examples"):
+        given = getattr(plan.settings, name)
+        if given and (name != "examples" or isinstance(given, str)):
+            msg = f"{name}= cannot name a column here: each prompt is about several "
+            way = "rows. Ask each row first, and put the answers into a column"
+            pairs = "rows. Pass (prompt, reply) pairs"
+            raise InvalidTypeError(msg + (pairs if name == "examples" else way))
 
 
 class Judge:
@@ -133,7 +134,7 @@ class Judge:
 
         keys, options = {_SAME: bool}, arguments["options"]
         self.plan = Plan(question, keys, verb="extract", **options)
-        refuse_turns(self.plan)
+        refuse_columns(self.plan)
         self.plans, self.batches = [self.plan], None
         self._first = cheap_first(arguments, "recall", "precision")
         if self._first is not None:

@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 
 NOT_PROVEN = "not proven: max_cost is reached"
 """The bound of a cascade whose better model could not answer all that it should."""
-_BY_ROW = ("matches", "filter", "classify")
-_OF_ROWS = ("images", "files", "messages", "examples")
-"""Options that name columns, which only questions of a row have."""
 T = TypeVar("T")
 Steps: TypeAlias = "Generator[tuple[Plan, Any], Any, T]"
 
@@ -60,8 +57,6 @@ class Program:
     ) -> None:
         self.name, self.steps, self.failed = name, steps, failed
         self.plans, self._span = plans, span
-        if name not in _BY_ROW:
-            _refuse_columns(name, plans)
         by_row = name in ("matches", "filter") and len(plans) == 1
         if not by_row and any(plan.settings.on_row is not None for plan in plans):
             msg = f"{name} asks questions of its own, not one a row: leave on_row= out"
@@ -130,21 +125,6 @@ class Program:
         del data
         msg = f"{self.name} asks more than one question a row: it cannot be submitted"
         raise ConfigurationError(msg)
-
-
-def _refuse_columns(name: str, plans: list[Plan]) -> None:
-    """Refuse options that name columns: questions about several rows have none."""
-    for plan in plans:
-        for option in _OF_ROWS if plan.verb != "embed" else ():
-            given = getattr(plan.settings, option)
-            if not given or (option == "examples" and not isinstance(given, str)):
-                continue
-            way = "pass (prompt, reply) pairs"
-            if option != "examples":
-                way = f"ask each row first, as by complete(…, {option}={given!r}), and "
-                way += "put the answers into a column"
-            msg = f"{name} asks about more than a row at once, so no column can be its "
-            raise InvalidTypeError(f"{msg}{option}=: {way}")
 
 
 class Signed(NamedTuple):

@@ -965,7 +965,18 @@ def test_agg_takes_one_answer_to_a_question(simulator, on):
 def test_columns_of_rows_are_refused_where_a_question_is_of_several(ask, option):
     with Simulator() as server:
         at = {"model": "sim", "base_url": server.base_url, "progress": False}
-        with pytest.raises(InvalidTypeError, match=f"no column can be its {option}="):
+        with pytest.raises(InvalidTypeError, match=f"{option}= cannot name a column"):
             ask(**{option: "key"}, **at)
         if option == "examples":
             ask(examples=[("a", {})], **at)
+
+
+def test_scores_are_of_single_rows_which_may_have_files(tmp_path):
+    (tmp_path / "a.pdf").write_bytes(b"%PDF-1.7")
+    frame = PEOPLE.iloc[:2].assign(file=str(tmp_path / "a.pdf"))
+    with Simulator() as server:
+        at = {"model": "sim", "base_url": server.base_url, "progress": False}
+        best = frame.llm.nlargest(
+            1, "How old is ${name}?", by="score", files="file", **at
+        )
+    assert len(best) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import anthropic.types
@@ -246,9 +247,13 @@ def test_rows_that_were_kept_without_are_not_paid_again(provider, tmp_path):
     keeping = {"cache": tmp_path / "kept.sqlite"}
     with Server(lambda _: body) as server:
         ask(server, provider, details=False, **keeping)
-        out = ask(server, provider, **keeping)
+        with pytest.warns(LLMWarning, match="kept without it .kept so: 1.; refresh="):
+            out = ask(server, provider, **keeping)
         assert len(server.bodies) == 1
-        new = ask(server, provider, refresh=True, **keeping)
+        with warnings.catch_warnings(action="error"):
+            new = ask(server, provider, refresh=True, **keeping)
+            ask(server, provider, **keeping)
+            ask(server, provider, details=True, **keeping)
     assert out["llm_raw"].isna().all()
     assert out["llm_raw"].dtype == new["llm_raw"].dtype
     assert new["llm_raw"].tolist() == [text(raw)]
