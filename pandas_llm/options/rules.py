@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from numbers import Integral, Real
 from typing import Any
 
 
@@ -57,17 +58,25 @@ def one_of(*values: Any) -> Rule:
 
 def whole(low: int) -> Rule:
     """Build the rule that a value is a whole number, not below another."""
-    return Rule(
-        f"a whole number of at least {low}", lambda v: _is_whole(v) and v >= low
-    )
+    words = f"a whole number of at least {low}"
+    return Rule(words, lambda v: _is_whole(v) and v >= low, _number)
 
 
 def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, Integral) and _is_number(value)
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, float) or _is_whole(value)
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return False
+    return "timedelta" not in type(value).__name__  # numpy's is an integer to it
+
+
+def _number(value: Any) -> Any:
+    """Return a number, of numpy's too, as Python's own."""
+    if type(value) in (int, float) or not _is_number(value):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
 
 
 def _is_texts(value: Any) -> bool:
@@ -114,7 +123,7 @@ def _is_path(value: Any) -> bool:
 
 def _seconds(value: Any) -> Any:
     """Return a span of time as seconds."""
-    return value.total_seconds() if isinstance(value, timedelta) else value
+    return value.total_seconds() if isinstance(value, timedelta) else _number(value)
 
 
 def _is_seconds(value: Any) -> bool:
@@ -152,9 +161,11 @@ FLAG = one_of(*_BOOLEANS)
 FLAG_OR_RAW = one_of(*_BOOLEANS, "raw")
 FLAG_OR_CONTENT = one_of(*_BOOLEANS, "content")
 COUNT, COUNT_OR_ZERO = whole(1), whole(0)
-NUMBER = Rule("a number of at least 0", lambda v: _is_number(v) and v >= 0)
-PART = Rule("a number of at least 0 and below 1", lambda v: NUMBER.holds(v) and v < 1)
-POSITIVE = Rule("a number above 0", lambda v: _is_number(v) and v > 0)
+NUMBER = Rule("a number of at least 0", lambda v: _is_number(v) and v >= 0, _number)
+PART = Rule(
+    "a number of at least 0 and below 1", lambda v: NUMBER.holds(v) and v < 1, _number
+)
+POSITIVE = Rule("a number above 0", lambda v: _is_number(v) and v > 0, _number)
 SECONDS = Rule("a number above 0 (seconds) or a Timedelta", _is_seconds, _seconds)
 SESSION = Rule("an aiohttp.ClientSession", lambda value: hasattr(value, "post"))
 MAPPING = Rule("a mapping", lambda value: isinstance(value, Mapping))
@@ -167,7 +178,7 @@ EXTRA = Rule(
 )
 KEY = Rule("a str or a callable", lambda v: isinstance(v, str) or callable(v))
 HEADERS = Rule("a mapping of str to str", _is_headers)
-SEED = Rule("a whole number", _is_whole)
+SEED = Rule("a whole number", _is_whole, _number)
 EXAMPLES = Rule(
     "a list of (prompt, reply) pairs or the name of a column of such lists",
     lambda v: _is_name(v) or (not isinstance(v, str) and _is_examples(v)),
@@ -179,7 +190,7 @@ TURNS = Rule(
 )
 PRICES = Rule("a mapping of models to (input, output) dollars", _is_prices)
 AUTO_OR_COUNT = Rule(
-    f"'auto' or {COUNT.words}", lambda v: v == "auto" or COUNT.holds(v)
+    f"'auto' or {COUNT.words}", lambda v: v == "auto" or COUNT.holds(v), _number
 )
 FLAG_OR_FILE = Rule(
     "True, False or a path", lambda v: isinstance(v, (bool, str, os.PathLike))

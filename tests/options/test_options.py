@@ -275,6 +275,31 @@ def test_extra_does_not_override_what_a_row_asks(field, simulator, on):
     assert server.stats()["requests"] == 0
 
 
+NUMPYS = {
+    "n": np.int64(2),
+    "max_tokens": np.int32(50),
+    "seed": np.uint8(7),
+    "temperature": np.float32(0.5),
+    "top_p": np.float16(0.5),
+    "concurrency": np.int64(3),
+    "max_retries": np.int64(2),
+    "headroom": np.int8(0),
+    "request_timeout": np.float32(30),
+    "max_cost": np.float64(9),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), NUMPYS.items())
+def test_numbers_of_numpy_are_as_good_as_pythons(simulator, on, name, value):
+    server = simulator()
+    given = {**on(server), "cache": False, name: value}
+    assert pd.Series(["a"]).llm.complete("${value}", **given).notna().all()
+    body = server.requests()[0]["body"]
+    assert body.get(name, value.tolist()) == value.tolist()
+    with pytest.raises(ValueError, match=f"{name} must be"):
+        pd.Series(["a"]).llm.complete("${value}", **{**given, name: np.True_})
+
+
 def test_numpy_values_are_sent_as_plain_ones(simulator, on):
     server = simulator()
     extra = {"top_k": np.int64(3), "bias": {"7": np.float64(0.5)}, "ids": np.arange(2)}
