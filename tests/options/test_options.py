@@ -285,7 +285,7 @@ NUMPYS = {
     "max_retries": np.int64(2),
     "headroom": np.int8(0),
     "request_timeout": np.float32(30),
-    "max_cost": np.float64(9),
+    "patience": np.float64(9),
 }
 
 
