@@ -7,7 +7,8 @@ import pytest
 from loopback_server import Server, completion, failure
 
 from pandas_llm import GenerationError, LLMError, LLMWarning
-from pandas_llm._engine import fallback, verdict
+from pandas_llm._client import verdict
+from pandas_llm._engine import fallback
 from pandas_llm.simulator import Simulator
 
 ROWS = 20
