@@ -148,10 +148,14 @@ STEPS = {
     "mistral/sim": ("create", "results"),
 }
 """Azure's and Mistral's ways to upload and to ask are OpenAI's."""
+QUICK = {("create", "after")}
+"""The step that could be paid for twice."""
 KILLS = [
     pytest.param(
         (model, step, side),
-        marks=() if step == "create" or model == "openai/sim" else pytest.mark.slow,
+        marks=()
+        if (step, side) in QUICK or model == "openai/sim"
+        else pytest.mark.slow,
         id=f"{model} {step} {side}",
     )
     for model, steps in STEPS.items()

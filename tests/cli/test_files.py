@@ -152,6 +152,7 @@ def test_filter_tells_of_failed_rows_by_its_code(folder, capfd, simulator):
     server = simulator(faults={"broken_json": 1.0})
     words = ("filter", "a.csv", "-t", "Is it nice? ${text}", "-o", "o.csv")
     to = ("--model", "sim", "--base-url", server.base_url, "--output-retries", 0)
+    to += ("--max-retries", 0)
     code, _, said = run(capfd, *words, *to, "--no-progress")
     assert code == 1, said
     assert "failed" in said

@@ -187,7 +187,13 @@ def test_a_rate_limit_for_every_row_lasts_until_the_deadline(errors, run, simula
 
 
 @both_modes
-@pytest.mark.parametrize("fault", FAILING)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(fault, marks=pytest.mark.slow if fault == "hang" else ())
+        for fault in FAILING
+    ],
+)
 def test_a_failure_of_every_row_stops_the_run_after_ten(fault, errors, run, simulator):
     server = simulator(faults={fault: 1.0}, fault_delay=0.01)
     patience = {"request_timeout": 1.0} if fault == "hang" else {}

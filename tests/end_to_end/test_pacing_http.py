@@ -267,7 +267,9 @@ class Apiece:
         return answer
 
 
-@pytest.mark.parametrize("told", [("input", "output"), ("output",)])
+@pytest.mark.parametrize(
+    "told", [("input", "output"), pytest.param(("output",), marks=pytest.mark.slow)]
+)
 def test_output_tokens_are_a_limit_of_their_own(told):
     """Where they are the scarcer: hardly a refusal, and little is left unused."""
     answer = Apiece(20_000, 1000, told)

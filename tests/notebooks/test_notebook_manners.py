@@ -45,7 +45,9 @@ def complete(request):
 
 
 @pytest.mark.timeout(300)  # jedi reads all of pandas, on a busy machine for minutes
-@pytest.mark.parametrize("frame", ["df", "texts"])
+@pytest.mark.parametrize(
+    "frame", [pytest.param("df", marks=pytest.mark.slow), "texts"]
+)
 def test_tab_after_the_accessor_shows_the_verbs_alone(complete, frame):
     shown = complete(f"{frame}.llm.")
     public = {name for name in dir(LLMAccessor) if not name.startswith("_")}
