@@ -113,9 +113,14 @@ class SparkVerb(Protocol[P]):
         sdf: DataFrame,
         /,
         *args: Any,
-        workers: int | None = None,
+        workers: int | None,
         usage_column: str | None = None,
         **options: Any,
+    ) -> DataFrame: ...
+
+    @overload
+    def __call__(
+        self, sdf: DataFrame, /, *args: Any, usage_column: str | None, **options: Any
     ) -> DataFrame: ...
 
 

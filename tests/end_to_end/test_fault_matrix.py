@@ -111,9 +111,18 @@ def check_reported(out, error, said, errors, expected):
         assert f"{len(expected)} of {len(out)} rows failed" in said
 
 
+each_fault = pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(fault, marks=pytest.mark.slow if fault == "hang" else ())
+        for fault in FAILING
+    ],
+)
+
+
 @both_modes
 @at_a_place
-@pytest.mark.parametrize("fault", FAILING)
+@each_fault
 def test_a_row_whose_every_try_fails_fails_alone(fault, place, errors, run, simulator):
     at = PLACES[place]
     server = simulator(fail_if={f"Row {at}.": fault}, fault_delay=0.01)
@@ -187,13 +196,7 @@ def test_a_rate_limit_for_every_row_lasts_until_the_deadline(errors, run, simula
 
 
 @both_modes
-@pytest.mark.parametrize(
-    "fault",
-    [
-        pytest.param(fault, marks=pytest.mark.slow if fault == "hang" else ())
-        for fault in FAILING
-    ],
-)
+@each_fault
 def test_a_failure_of_every_row_stops_the_run_after_ten(fault, errors, run, simulator):
     server = simulator(faults={fault: 1.0}, fault_delay=0.01)
     patience = {"request_timeout": 1.0} if fault == "hang" else {}
@@ -258,7 +261,7 @@ def wait_for(holds):
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("latency", [0.02, 0.2])
+@pytest.mark.parametrize("latency", [0.02, pytest.param(0.2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "fault",
     [

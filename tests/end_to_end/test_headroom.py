@@ -25,9 +25,8 @@ def ask(server, rows, **options):
     return time.monotonic() - started
 
 
-@pytest.mark.parametrize(
-    "told", ["headers", pytest.param("options", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("told", ["headers", "options"])
 def test_a_fifth_of_the_requests_is_left(simulator, told):
     limit = 60 * RATE
     server = simulator(
