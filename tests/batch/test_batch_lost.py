@@ -49,8 +49,20 @@ def kept(tmp_path):
     return tmp_path / "kept.sqlite"
 
 
-@pytest.mark.parametrize("model", VENDORS)
-@pytest.mark.parametrize("how", LOST)
+lost = pytest.mark.parametrize(
+    ("how", "model"),
+    [
+        pytest.param(
+            *(how, model),
+            marks=pytest.mark.slow if how == "late" and model != VENDORS[0] else (),
+        )
+        for how in LOST
+        for model in VENDORS
+    ],
+)
+
+
+@lost
 def test_a_batch_whose_answer_was_lost_is_gone_on_with(simulator, kept, how, model):
     server = simulator()
     patience = {"request_timeout": 1.0} if how == "late" else {}
@@ -63,8 +75,7 @@ def test_a_batch_whose_answer_was_lost_is_gone_on_with(simulator, kept, how, mod
     assert paid(server) == [1] * ROWS
 
 
-@pytest.mark.parametrize("model", VENDORS)
-@pytest.mark.parametrize("how", LOST)
+@lost
 def test_one_that_never_arrived_is_sent_by_the_next_call(simulator, kept, how, model):
     server = simulator()
     patience = {"request_timeout": 1.0} if how == "late" else {}

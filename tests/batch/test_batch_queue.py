@@ -126,9 +126,8 @@ def test_a_part_that_is_larger_than_the_queue_goes_in_smaller_ones(
     assert len(created(server)) - len(good(server)) >= 1  # found out with the first
 
 
-@pytest.mark.parametrize(
-    "how", [pytest.param("load", marks=pytest.mark.slow), "same call"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["load", "same call"])
 def test_another_process_cuts_what_was_too_large(
     simulator, kept, large, how, monkeypatch
 ):

@@ -340,6 +340,7 @@ def test_the_room_in_a_queue_is_read_of_the_vendors_words(tmp_path, words, limit
     assert part.waiting
 
 
+@pytest.mark.slow
 def test_azures_own_words_cut_a_job_in_pieces(simulator, kept):
     long = pd.DataFrame({"text": [f"{at}: " + "some words " * 40 for at in range(24)]})
     server = simulator(batch_tokens=1000, batch_latency=0.1)
@@ -348,6 +349,7 @@ def test_azures_own_words_cut_a_job_in_pieces(simulator, kept):
     assert paid(server) == [1] * len(long)
 
 
+@pytest.mark.slow
 def test_a_batch_that_an_untold_queue_never_takes_is_cut(simulator, kept, monkeypatch):
     monkeypatch.setattr(state, "_LEAST_QUEUE", 50)
     rows = [f"In {1700 + n} it rained." for n in range(40)]
