@@ -171,7 +171,7 @@ class Words:
         }
 
     def _vague(self, text: str, meant: set[int]) -> bool:
-        """Tell whether a text is too short to mean a label."""
+        """Return whether a text is too short to mean a label."""
         text = _ahead(text)
         whole = any(len(text.rstrip()) >= len(self._plain[at]) for at in meant)
         return len(text.rstrip()) < _LEAST and not whole

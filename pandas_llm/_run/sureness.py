@@ -101,7 +101,7 @@ def _rewrite(outcomes: Outcomes, task: Task, table: Floats) -> None:
 
 
 def _of_keys(outcomes: Outcomes, task: Task, weighing: str) -> dict[str, Any]:
-    """Say where the probabilities of an extract's keys come from."""
+    """Return where the probabilities of an extract's keys come from."""
     sure = outcomes.columns[len(task.output.columns) - len(task.output.questions) :]
     there = any(value is not None for column in sure for value in column)
     if not there and outcomes.positions:

@@ -56,7 +56,7 @@ def as_frame(result: pd.DataFrame | pd.Series) -> pd.DataFrame:
 
 
 def columns_of(frame: pd.DataFrame, asked: Asked) -> Names:
-    """Tell a result's columns apart, by the task or else by their names."""
+    """Sort a result's columns, by the task or else by their names."""
     task, names = asked.task, list(frame.columns)
     error = task.shape.error_column if task else None
     if task is not None and task.verb not in ALONE:
