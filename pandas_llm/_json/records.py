@@ -68,7 +68,8 @@ def _inner_list(value: Any, keys: Keys, *, single: bool) -> list[Any] | None:
     full = [v for v in lists if v and all(_is_record(item, keys) for item in v)]
     present = folded(value, keys.names).keys()
     # an object with all that no record lacks is a record, and its lists are values
-    may_be_record = keys.names & present and not _is_as_asked(value, keys)
+    listed = _is_list_of_records(value, keys, single=single)
+    may_be_record = keys.names & present and not listed
     if may_be_record and (keys.required <= present or len(full) != 1):
         only = next(iter(value.values())) if keys.is_bare and len(value) == 1 else None
         return list(only) if isinstance(only, list) else None
@@ -80,11 +81,13 @@ def _inner_list(value: Any, keys: Keys, *, single: bool) -> list[Any] | None:
     return inner if by_number else None
 
 
-def _is_as_asked(value: Mapping[str, Any], keys: Keys) -> bool:
-    """Return whether it is the list that was asked for, also if a key has its name."""
+def _is_list_of_records(value: Mapping[str, Any], keys: Keys, *, single: bool) -> bool:
+    """Return whether its only value is a list of records, if a key has its name too."""
     if value.keys() != {"records"} or len(keys.names) == 1:
         return False
     listed = value["records"]
+    if single and not listed:
+        return False  # a record was asked for, and its list is empty
     return isinstance(listed, list) and all(
         _is_record(item, keys) and keys.required <= folded(item, keys.names).keys()
         for item in listed

@@ -136,6 +136,9 @@ def test_a_key_named_records_is_a_key():
     output = Records(parse_keys({"records": str, "year": int | None}))
     reply = '{"records": [{"records": "a", "year": null}, {"records": "b"}]}'
     assert end(output, reply) == [("a", None), ("b", None)]
+    keys = parse_keys({"records": list[int], "year": int | None})
+    assert end(Records(keys, single=True), '{"records": []}') == [([], None)]
+    assert end(Records(keys, single=True), '{"records": [3]}') == [([3], None)]
 
 
 def test_a_reply_with_none_of_the_keys_is_no_record_of_nulls():
