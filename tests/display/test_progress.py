@@ -14,7 +14,7 @@ import pytest
 from tqdm import tqdm
 
 import pandas_llm
-from pandas_llm._display import progress
+from pandas_llm._display import Bar, Progress, Status
 from pandas_llm._display.usage import Totals
 
 TEMPLATE = "Give one fact.\ntext: ${text}"
@@ -89,7 +89,7 @@ def line_of(monkeypatch):
     """Return the line that a terminal of some width shows of a run after a while."""
     termios = pytest.importorskip("termios", reason="pseudo-terminals of POSIX")
 
-    def drawn_in(width, totals, seconds, status=progress.Status):
+    def drawn_in(width, totals, seconds, status=Status):
         now = [0.0]
         ours, theirs = os.openpty()
         termios.tcsetwinsize(ours, (24, width))
@@ -97,11 +97,11 @@ def line_of(monkeypatch):
             os.fdopen(theirs, "w", encoding="utf-8") as terminal,
             monkeypatch.context() as patch,
         ):
-            patch.setattr(progress.time, "monotonic", lambda: now[0])
+            patch.setattr(time, "monotonic", lambda: now[0])
             patch.setattr(sys, "stderr", terminal)
             # bars that other tests left would move it down
             patch.setattr(tqdm, "_instances", WeakSet())
-            bar = progress.Bar(totals, shown=True, status=status)
+            bar = Bar(totals, shown=True, status=status)
             now[0] = seconds
             bar.tick()
             terminal.flush()
@@ -118,7 +118,7 @@ def line_of(monkeypatch):
 )
 def test_eighty_columns_hold_why_rows_wait(why, line_of):
     totals = Totals(rows=1_000_000, done=450_000, failed=12, input_tokens=9_000_000)
-    status = progress.Status(resting=f"{why}, 43 in flight")
+    status = Status(resting=f"{why}, 43 in flight")
     line = line_of(80, totals, 45_000.0, lambda: status)
     assert "450000/1000000 [12:30:00<" in line
     assert why in line
@@ -213,7 +213,7 @@ def test_the_bar_is_drawn_by_the_callers_thread_and_leaves_none(screen, slow):
 
 def test_a_tick_costs_next_to_nothing_between_two_drawings(screen):
     screen(terminal=True)
-    bar = progress.Bar(Totals(rows=1000), shown=True)
+    bar = Bar(Totals(rows=1000), shown=True)
     bar._started -= 10
     for _ in range(1000):
         bar.tick()
@@ -224,10 +224,10 @@ def test_a_tick_costs_next_to_nothing_between_two_drawings(screen):
 def test_the_bar_says_why_all_wait(screen):
     stream = screen(terminal=True)
     totals = Totals(rows=10)
-    bar = progress.Bar(
+    bar = Bar(
         totals,
         shown=True,
-        status=lambda: progress.Status("waiting 12 s: rate limit", 12.0),
+        status=lambda: Status("waiting 12 s: rate limit", 12.0),
     )
     bar._started -= 10
     bar.tick()
@@ -238,10 +238,10 @@ def test_the_bar_says_why_all_wait(screen):
 # -- pace, cost, and a function in the bar's place ------------------------------
 
 
-def drawn(totals: Totals, status: progress.Status, seconds: float = 10.0):
+def drawn(totals: Totals, status: Status, seconds: float = 10.0):
     """Give what is shown after some seconds of a run."""
     shown = []
-    bar = progress.Bar(totals, shown=shown.append, status=lambda: status)
+    bar = Bar(totals, shown=shown.append, status=lambda: status)
     bar._started -= seconds
     bar.tick()
     return shown[0]
@@ -249,27 +249,27 @@ def drawn(totals: Totals, status: progress.Status, seconds: float = 10.0):
 
 def test_the_time_left_follows_the_accounts_limit_where_that_is_slower():
     totals = Totals(rows=1000, done=100, requests=100)
-    assert drawn(totals, progress.Status()).left == pytest.approx(90, rel=0.01)
-    slow = progress.Status(plan=2.0)
+    assert drawn(totals, Status()).left == pytest.approx(90, rel=0.01)
+    slow = Status(plan=2.0)
     assert drawn(totals, slow).left == pytest.approx(450, rel=0.01)
-    quick = progress.Status(plan=1000.0)
+    quick = Status(plan=1000.0)
     assert drawn(totals, quick).left == pytest.approx(90, rel=0.01)
 
 
 def test_the_limit_counts_requests_not_rows():
     half_cached = Totals(rows=1000, done=100, cached=50, requests=50)
-    left = drawn(half_cached, progress.Status(plan=1.0)).left
+    left = drawn(half_cached, Status(plan=1.0)).left
     assert left == pytest.approx(450, rel=0.01)
 
 
 def test_a_pause_adds_to_the_time_left_and_does_not_spoil_the_rate():
-    totals, status = Totals(rows=1000), progress.Status()
+    totals, status = Totals(rows=1000), Status()
     shown = []
-    bar = progress.Bar(totals, shown=shown.append, status=lambda: status)
+    bar = Bar(totals, shown=shown.append, status=lambda: status)
     bar._started -= 10
     totals.done = totals.requests = 100
     bar.tick()
-    status = progress.Status("waiting 30 s: rate limit", 30.0, plan=10.0)
+    status = Status("waiting 30 s: rate limit", 30.0, plan=10.0)
     bar._started -= 60
     bar._drawn = 0.0
     bar.tick()
@@ -279,7 +279,7 @@ def test_a_pause_adds_to_the_time_left_and_does_not_spoil_the_rate():
 
 
 def test_nothing_known_is_no_time_left():
-    assert drawn(Totals(rows=10), progress.Status()).left is None
+    assert drawn(Totals(rows=10), Status()).left is None
 
 
 def test_the_bar_shows_pace_time_left_tokens_and_cost(screen):
@@ -287,7 +287,7 @@ def test_the_bar_shows_pace_time_left_tokens_and_cost(screen):
     totals = Totals(rows=1000, done=100, requests=110, retries=10, cached=20)
     totals.input_tokens, totals.output_tokens = 12_345, 678
     totals.known_cost, totals.unpriced = 0.1234, 1
-    bar = progress.Bar(totals, shown=True, status=lambda: progress.Status(plan=2.0))
+    bar = Bar(totals, shown=True, status=lambda: Status(plan=2.0))
     bar._started -= 10
     bar.tick()
     bar.close()
@@ -308,7 +308,7 @@ def test_the_bar_shows_pace_time_left_tokens_and_cost(screen):
 def test_a_function_is_called_at_most_ten_times_a_second_and_at_the_end(slow):
     seen, times, threads = [], [], set()
 
-    def note(one: progress.Progress) -> None:
+    def note(one: Progress) -> None:
         seen.append(one)
         times.append(time.monotonic())
         threads.add(threading.get_ident())
@@ -337,7 +337,7 @@ def test_a_function_is_told_of_the_end_of_a_run_that_fails(simulator, on):
 
 
 def test_a_function_that_fails_at_the_end_does_not_take_the_result_along(simulator, on):
-    def note(one: progress.Progress) -> None:
+    def note(one: Progress) -> None:
         if one.finished:
             raise ZeroDivisionError
 
@@ -361,11 +361,11 @@ def test_a_run_that_the_account_paces_says_so(simulator, on):
 
 def test_the_accounts_pace_stays_in_the_bar_between_two_requests(monkeypatch):
     now, paced, shown = [100.0], [True], []
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
-    bar = progress.Bar(
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    bar = Bar(
         Totals(rows=9),
         shown=shown.append,
-        status=lambda: progress.Status(plan=0.5, paced=paced[0]),
+        status=lambda: Status(plan=0.5, paced=paced[0]),
     )
     for moment, new in ((101, True), (103, False), (109, False)):
         now[0], paced[0] = float(moment), new
@@ -377,7 +377,7 @@ def test_the_accounts_pace_stays_in_the_bar_between_two_requests(monkeypatch):
 @pytest.mark.parametrize(("requests", "told"), [(9, True), (3, False), (40, False)])
 def test_a_slow_server_is_not_taken_for_the_accounts_pace(requests, told):
     totals = Totals(rows=100, done=requests, requests=requests)
-    shown = drawn(totals, progress.Status(plan=1.0), seconds=10.0)
+    shown = drawn(totals, Status(plan=1.0), seconds=10.0)
     assert (shown.waiting == "paced by the account: 60 a minute") == told
 
 
