@@ -159,19 +159,9 @@ class Anthropic(Dialect):
             refusal = details.get("explanation") or details.get("category") or text
         else:
             reason = bodies.finished(text, reason, response)
-        raw = None
-        if bodies.asked_raw(response):
-            parts = {**data, "content": bodies.beside_texts(content)}
-            raw = bodies.beside(_TOLD, parts)
+        raw = bodies.beside(response, _TOLD, data, content=content)
         choice = Choice(text, reason, refusal, raw=raw)
-        used = self.used(data)
-        return Reply(
-            (choice,),
-            used.tokens,
-            data.get("model"),
-            response.headers.get("request-id"),
-            tier=used.tier,
-        )
+        return self.reply((choice,), response, data)
 
     def joined(self, events: Sequence[Any]) -> Any:
         return streams.message(events)

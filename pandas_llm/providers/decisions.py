@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import orjson
 
-from pandas_llm.errors import EncodingError, MalformedReplyError
-from pandas_llm.providers import bodies, failures
+from pandas_llm.errors import MalformedReplyError
+from pandas_llm.providers import bodies
 from pandas_llm.providers.dialect import Dialect
 from pandas_llm.providers.headers import quotas
 from pandas_llm.providers.registry import Preset
 from pandas_llm.turns import of_pairs
-from pandas_llm.types import Choice, HTTPRequest, Odds, Reply, Tokens, Used
+from pandas_llm.types import Choice, Odds, Reply, Tokens, Used
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pandas_llm.providers.dialect import Body
     from pandas_llm.types import (
         Capabilities,
         Endpoint,
@@ -51,19 +52,10 @@ class Decisions(Dialect):
     def url(self, endpoint: Endpoint) -> str:
         return endpoint.base_url + "/decisions"
 
-    def build(
-        self, request: Request, capabilities: Capabilities, n: int
-    ) -> HTTPRequest:
-        """Write the request's body; raise `EncodingError` for a lone surrogate."""
-        try:
-            body = orjson.dumps({**self.body(request), **request.spec.extra})
-        except TypeError as error:  # orjson's JSONEncodeError is one
-            raise EncodingError(
-                f"the prompt cannot be sent as UTF-8: {error}"
-            ) from None
-        return HTTPRequest(self._url, self.headers, body)
+    def body(self, request: Request, capabilities: Capabilities, n: int) -> bytes:
+        return orjson.dumps({**self.asked(request), **request.spec.extra})
 
-    def body(self, request: Request) -> dict[str, Any]:
+    def asked(self, request: Request) -> Body:
         """Write the text and the questions about it."""
         turns = [{"role": role, "content": text} for role, text in turns_of(request)]
         text: Any = turns if len(turns) > 1 else request.prompt
@@ -73,9 +65,7 @@ class Decisions(Dialect):
 
     def parse(self, response: HTTPResponse) -> Reply:
         """Read the answers; one that was declined is an empty one."""
-        data = self.load(response)
-        if failures.holds_error(data):
-            raise failures.classify(response, data, self._url)
+        data = self.answer(response)
         asked = response.asked.spec.questions if response.asked else ()
         pairs = zip(asked, self.answers(data, asked), strict=True)
         answers = tuple(_checked(question, answer) for question, answer in pairs)
@@ -83,14 +73,9 @@ class Decisions(Dialect):
             question.name: max(answer, key=itemgetter(1))[0] if answer else None
             for question, answer in zip(asked, answers, strict=True)
         }
-        odds = Odds("decisions", answers)
-        raw = bodies.beside(_TOLD, data) if bodies.asked_raw(response) else None
+        odds, raw = Odds("decisions", answers), bodies.beside(response, _TOLD, data)
         choice = Choice(orjson.dumps(values).decode(), "stop", odds=odds, raw=raw)
-        tokens, cost, tier = self.used(data)
-        model = data.get("model")
-        id_ = response.headers.get("x-request-id")
-        simulated = response.headers.get("x-simulated") is not None
-        return Reply((choice,), tokens, model, id_, simulated, cost, tier)
+        return self.reply((choice,), response, data)
 
     def answers(self, data: Any, asked: Sequence[Question]) -> list[_Pairs]:
         """Return labels and probabilities of each question, in the order asked."""
@@ -111,7 +96,7 @@ class SystemOne(Decisions):
     def url(self, endpoint: Endpoint) -> str:
         return endpoint.base_url + "/systemone"
 
-    def body(self, request: Request) -> dict[str, Any]:
+    def asked(self, request: Request) -> Body:
         told = bool(request.before)  # who says what matters in a conversation
         state = "\n\n".join(
             f"{role}: {text}" if told else text for role, text in turns_of(request)
@@ -137,10 +122,10 @@ class Tiny(SystemOne):
     (area under the curve .82 to .86 against .74 to .80).
     """
 
-    def body(self, request: Request) -> dict[str, Any]:
+    def asked(self, request: Request) -> Body:
         spec = request.spec
         asked = tuple(q._replace(kind="choice") for q in spec.questions)
-        return super().body(request._replace(spec=replace(spec, questions=asked)))
+        return super().asked(request._replace(spec=replace(spec, questions=asked)))
 
     def usage(self, data: Any) -> Used:
         return Used(Tokens())

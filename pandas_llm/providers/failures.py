@@ -61,7 +61,7 @@ def load(response: HTTPResponse) -> Any:
         raise errors.MalformedReplyError(
             f"the reply is {what}",
             status=response.status,
-            request_id=_request_id(response),
+            request_id=request_id(response),
         ) from None
 
 
@@ -122,7 +122,7 @@ def _classified(response: HTTPResponse, data: Any, url: str) -> errors.ProviderE
         status=status,
         code=code,
         param=param,
-        request_id=_request_id(response),
+        request_id=request_id(response),
         retry_after=wait,
     )
     error.said = words
@@ -347,6 +347,7 @@ def _complaints(detail: list[Any]) -> str | None:
     return "; ".join(parts) or None
 
 
-def _request_id(response: HTTPResponse) -> str | None:
+def request_id(response: HTTPResponse) -> str | None:
+    """Return the vendor's name of an exchange, for its support."""
     names = ("x-request-id", "request-id", "x-amzn-requestid")
     return next(filter(None, map(response.headers.get, names)), None)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pandas_llm.providers.batches import Batches
-    from pandas_llm.providers.dialect import Body, Schema, Turns
+    from pandas_llm.providers.dialect import Body, Schema, Texts, Turns
     from pandas_llm.types import (
         Attachment,
         Endpoint,
@@ -100,6 +100,8 @@ class OpenAI(Dialect):
         return not self._own or (keyword not in _UNKNOWN and value != "uri")
 
     embeds: ClassVar[Bundling | None] = Bundling()
+    of_vectors: ClassVar[Mapping[str, Any]] = {"encoding_format": "base64"}
+    """Fields of requests for embeddings; base64 is a quarter of the size."""
     batches: ClassVar[type[Batches] | None] = OpenAIBatches
     """Servers that are not known to have them say None."""
 
@@ -107,16 +109,12 @@ class OpenAI(Dialect):
         return endpoint.base_url + "/embeddings"
 
     def embeddings(
-        self,
-        texts: Sequence[str],
-        spec: Spec,
-        capabilities: Capabilities,
-        dimensions: int,
-    ) -> dict[str, Any]:
-        """Ask for base64, a quarter of the size, where it is not refused."""
-        body: dict[str, Any] = {"model": self.model, "input": texts}
-        if "encoding_format" not in capabilities.refused:
-            body["encoding_format"] = "base64"
+        self, texts: Texts, spec: Spec, capabilities: Capabilities, dimensions: int
+    ) -> Body:
+        """Write a body without the fields that are refused."""
+        body: Body = {"model": self.model, "input": texts, **self.of_vectors}
+        for name in body.keys() & {*capabilities.refused}:
+            del body[name]
         if dimensions:
             body[self.names.get("dimensions", "dimensions")] = dimensions
         return {**body, **spec.extra}
@@ -130,10 +128,8 @@ class OpenAI(Dialect):
     def usage(self, data: Any) -> Used:
         """Read the tokens, and the cost where a server states it."""
         usage = data.get("usage") or data["x_groq"]["usage"]
-        named = data.get("service_tier")
-        tier = None if named is None else bodies.word(data, "service_tier")
-        priced = isinstance(usage, dict) and "cost" in usage
-        cost = _cost(usage) if priced else None
+        tier = bodies.word(data, "service_tier")
+        cost = _cost(usage.get("cost")) if isinstance(usage, dict) else None
         try:
             tokens = bodies.tokens(usage, "prompt_tokens", "completion_tokens", *_APART)
         except (AttributeError, ValueError):
@@ -167,13 +163,11 @@ class OpenAI(Dialect):
         return {k: v for k, v in fields.items() if k not in capabilities.refused}
 
     def filled(self, shared: Body, system: str, examples: Turns, turns: Turns) -> Body:
-        messages: list[dict[str, Any]] = []
-        if system:
-            messages.append({"role": "system", "content": system})
-        for role, text in examples:
-            messages.append({"role": role, "content": text})
-        for role, text in turns:
-            messages.append({"role": role, "content": text})
+        first = [("system", system)] if system else []
+        messages = [
+            {"role": role, "content": content}
+            for role, content in (*first, *examples, *turns)
+        ]
         return {**shared, "messages": messages}
 
     def mark_before(self, fields: Body, turns: int, mark: Mapping[str, Any]) -> None:
@@ -202,16 +196,7 @@ class OpenAI(Dialect):
             raise failures.lacks("choices", response)
         read = partial(_choice, response=response, whole=data)
         choices = bodies.choices(data["choices"], read)
-        tokens, cost, tier = self.used(data)
-        return Reply(
-            choices,
-            tokens,
-            data.get("model"),
-            response.headers.get("x-request-id"),
-            data.get("system_fingerprint") == "fp_simulator",
-            cost,
-            tier,
-        )
+        return self.reply(choices, response, data)
 
     def joined(self, events: Sequence[Any]) -> Any:
         return streams.completion(events)
@@ -243,10 +228,7 @@ def _choice(
     refusal = message.get("refusal") or None
     if refusal is None and reason != "stop":  # nearly never
         reason = bodies.finished(text, reason, response)
-    raw = None
-    if bodies.asked_raw(response):
-        parts = {**message, "content": bodies.beside_texts(content)}
-        raw = bodies.beside(_TOLD, whole, choice, parts)
+    raw = bodies.beside(response, _TOLD, whole, choice, message, content=content)
     odds = _odds(logprobs) if logprobs else None
     return Choice(text, reason, refusal, odds=odds, raw=raw)
 
@@ -306,9 +288,8 @@ def _text_of(part: Any) -> str:
     return text if isinstance(text, str) else ""
 
 
-def _cost(usage: Mapping[str, Any]) -> float | None:
+def _cost(cost: Any) -> float | None:
     """Read the dollars that a server charges itself, as OpenRouter does."""
-    cost = usage["cost"]
     if isinstance(cost, bool) or not isinstance(cost, (int, float)):
         return None
     return float(cost) if 0 <= cost < math.inf else None

@@ -122,17 +122,9 @@ class Responses(openai.OpenAI):
             reason = "tool_calls"
         refusal = "".join(refusals) or None
         ended = bodies.finished(text, reason, response) if refusal is None else "stop"
-        raw = None
-        if bodies.asked_raw(response):
-            raw = bodies.beside((), {"output": _beside_texts(data["output"])})
-        used = self.used(data)
-        return Reply(
-            (Choice(text, ended, refusal, raw=raw),),
-            used.tokens,
-            data.get("model"),
-            response.headers.get("x-request-id"),
-            tier=used.tier,
-        )
+        raw = bodies.beside(response, (), {"output": _beside_texts(data["output"])})
+        choice = Choice(text, ended, refusal, raw=raw)
+        return self.reply((choice,), response, data)
 
 
 def _beside_texts(output: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
