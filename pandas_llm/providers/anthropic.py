@@ -121,22 +121,10 @@ class Anthropic(Dialect):
             fields["system"] = self.marked(fields["system"], mark)
 
     def picture(self, image: Image) -> dict[str, Any]:
-        source = {"type": "url", "url": image.url}
-        if image.data:
-            media = {"media_type": image.media_type, "data": image.data}
-            source = {"type": "base64", **media}
-        return {"type": "image", "source": source}
+        return {"type": "image", "source": _source(image)}
 
     def file(self, file: Attachment) -> dict[str, Any]:
-        """Return a document: by its address, as base64, or a text as it is."""
-        source = {"type": "url", "url": file.source}
-        if file.media_type == "text/plain":
-            media = {"media_type": file.media_type, "data": text_of(file)}
-            source = {"type": "text", **media}
-        elif file.media_type:
-            media = {"media_type": file.media_type, "data": file.data}
-            source = {"type": "base64", **media}
-        return {"type": "document", "source": source}
+        return {"type": "document", "source": _source(file)}
 
     def usage(self, data: Any) -> Used:
         usage = data["usage"]
@@ -175,6 +163,15 @@ class Anthropic(Dialect):
             return Quotas(requests, None, into, out)
         tokens = scarcer or into
         return Quotas(requests, tokens) if requests or tokens else None
+
+
+def _source(attached: Attachment) -> dict[str, str]:
+    """Return an image or a file: by its address, as base64, or a text as it is."""
+    if not attached.media_type:
+        return {"type": "url", "url": attached.url}
+    is_text = attached.media_type == "text/plain"
+    kind, data = ("text", text_of(attached)) if is_text else ("base64", attached.data)
+    return {"type": kind, "media_type": attached.media_type, "data": data}
 
 
 def _tokens(usage: Any) -> Tokens:

@@ -55,6 +55,7 @@ class Bedrock(Dialect):
     """3.75 MB an image, 20 a message."""
     modes = ("json_schema", "tool", "prompt")
     ending = b'""}]}]}'
+    seeded = _OF_THE_MODEL
     embeds = Bundling(1)
     """Titan's, by InvokeModel; other models for vectors have forms of their own."""
     names: ClassVar[Mapping[str, str]] = {"top_p": "topP", "stop": "stopSequences"}
@@ -126,11 +127,6 @@ class Bedrock(Dialect):
 
     def words(self, text: str) -> dict[str, Any]:
         return {"text": text}
-
-    def reseed(self, body: dict[str, Any], by: int) -> None:
-        others = body.get(_OF_THE_MODEL, {})
-        if "seed" in others:
-            body[_OF_THE_MODEL] = {**others, "seed": others["seed"] + by}
 
     def usage(self, data: Any) -> Used:
         tier = data.get("serviceTier")

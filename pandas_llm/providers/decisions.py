@@ -6,7 +6,6 @@ OpenAI's form (``/v1/decisions``; types of its client, 2026-11) and TypeSafe's
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import replace
 from operator import itemgetter
@@ -155,14 +154,10 @@ def names_of(questions: Sequence[Question]) -> list[str]:
     ]
 
 
-def _described(question: Question, label: str, name: str) -> dict[str, str]:
-    """Write a label, with its description where there is one."""
-    meaning = _meanings(question).get(label)
-    return {name: label, "description": meaning} if meaning else {name: label}
-
-
 def _meanings(question: Question) -> dict[str, str]:
-    return dict(zip(question.labels, question.descriptions, strict=False))
+    """Return what each label means; nothing where none is described."""
+    described = question.descriptions or ("",) * len(question.labels)
+    return dict(zip(question.labels, described, strict=True))
 
 
 def _question(question: Question, name: str) -> dict[str, Any]:
@@ -170,10 +165,12 @@ def _question(question: Question, name: str) -> dict[str, Any]:
     about = {"type": question.kind, "name": name, "instructions": question.instructions}
     if question.kind == "predicate":
         return about
-    field, word = (
-        ("levels", "label") if question.kind == "score" else ("choices", "value")
-    )
-    labels = [_described(question, label, word) for label in question.labels]
+    is_score = question.kind == "score"
+    field, word = ("levels", "label") if is_score else ("choices", "value")
+    labels = [
+        {word: label, "description": meaning} if meaning else {word: label}
+        for label, meaning in _meanings(question).items()
+    ]
     return {**about, field: labels}
 
 
@@ -182,18 +179,10 @@ def _named(question: Question) -> dict[str, Any]:
     about = {"instructions": question.instructions}
     if question.kind == "predicate":
         return {"type": "noul", **about}
-    meanings = _meanings(question)
+    criteria: Any = _meanings(question)
     if question.kind == "score":
-        levels = [
-            f"{label}: {meanings[label]}" if meanings.get(label) else label
-            for label in question.labels
-        ]
-        return {"type": "score", **about, "criteria": levels}
-    return {
-        "type": "choice",
-        **about,
-        "criteria": {label: meanings.get(label, "") for label in question.labels},
-    }
+        criteria = [f"{k}: {v}" if v else k for k, v in criteria.items()]
+    return {"type": question.kind, **about, "criteria": criteria}
 
 
 def _answer(answer: Mapping[str, Any], question: Question) -> _Pairs:
@@ -203,9 +192,8 @@ def _answer(answer: Mapping[str, Any], question: Question) -> _Pairs:
     if answer["type"] == "predicate":
         return _yes_no(question, answer["probability"])
     word = "label" if answer["type"] == "score" else "value"
-    return tuple(
-        (str(one[word]), one["probability"]) for one in answer["probabilities"]
-    )
+    said = answer["probabilities"]
+    return tuple((str(one[word]), one["probability"]) for one in said)
 
 
 def _answer_named(answer: Mapping[str, Any] | None, question: Question) -> _Pairs:
@@ -216,9 +204,8 @@ def _answer_named(answer: Mapping[str, Any] | None, question: Question) -> _Pair
         return _yes_no(question, answer["noul"])
     by_label = answer["probabilities"]
     if answer["type"] == "score":
-        return tuple(
-            (label, by_label[str(at)]) for at, label in enumerate(question.labels)
-        )
+        levels = enumerate(question.labels)
+        return tuple((label, by_label[str(at)]) for at, label in levels)
     return tuple(by_label.items())
 
 
@@ -229,11 +216,10 @@ def _yes_no(question: Question, yes: float) -> _Pairs:
 def _checked(question: Question, answer: _Pairs) -> _Pairs:
     """Refuse anything but probabilities of the labels."""
     by_label = dict(answer)
-    probabilities = [by_label.get(label, 0.0) for label in question.labels]
     good = all(
         type(one) in (int, float) and 0 <= one <= 1 + 1e-6 for one in by_label.values()
     )
-    if answer and not (good and math.fsum(probabilities) > 0):
+    if answer and not (good and any(map(by_label.get, question.labels))):
         raise MalformedReplyError(
             f"the answer to {question.name!r} has invalid probabilities: {answer!r}"
         )

@@ -77,7 +77,8 @@ class Dialect:
     """The vendor's names of options, where they are others than ours."""
     lacking: tuple[str, ...] = ()
     """Options that it has no field for."""
-
+    seeded = ""
+    """The field that holds the seed's, where it is not in the body itself."""
     tiers: ClassVar[Mapping[str, str]] = {}
     """The vendor's names of service tiers, where it has them, by OpenAI's."""
 
@@ -209,6 +210,8 @@ class Dialect:
     def reseed(self, body: dict[str, Any], by: int) -> None:
         """Move the seed, for another answer to the same request."""
         seed = self.names.get("seed", "seed")
+        if self.seeded in body:
+            body[self.seeded] = body = {**body[self.seeded]}
         if seed in body:
             body[seed] += by
 

@@ -66,6 +66,7 @@ class Google(Dialect):
     embeds = Bundling(100)
     batches = GoogleBatches
     key_header = "x-goog-api-key"
+    seeded = "generationConfig"
     names: ClassVar[Mapping[str, str]] = {
         "top_p": "topP",
         "stop": "stopSequences",
@@ -139,11 +140,6 @@ class Google(Dialect):
 
     def words(self, text: str) -> dict[str, Any]:
         return {"text": text}
-
-    def reseed(self, body: dict[str, Any], by: int) -> None:
-        config = body.get("generationConfig", {})
-        if "seed" in config:
-            body["generationConfig"] = {**config, "seed": config["seed"] + by}
 
     def usage(self, data: Any) -> Used:
         return Used(_tokens(data["usageMetadata"]))
