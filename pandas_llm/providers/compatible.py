@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from pandas_llm.providers.bodies import amount
 from pandas_llm.providers.dialect import Bundling, Vectors
-from pandas_llm.providers.headers import limit_names
+from pandas_llm.providers.headers import LIMITS, limit_names
 from pandas_llm.providers.openai import OpenAI
 from pandas_llm.providers.openai_batches import AzureBatches, MistralBatches
 from pandas_llm.providers.registry import Preset
@@ -126,7 +126,7 @@ class Groq(Server):
     }
     images = ImageLimits(3_000_000, 3_000_000)
     """4 MB of base64 in a request (its page on vision)."""
-    limits = ((OpenAI.limits[0][0], _DAY), OpenAI.limits[1])
+    limits = ((LIMITS[0][0], _DAY), LIMITS[1])
 
 
 class DeepSeek(Server):

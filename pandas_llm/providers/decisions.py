@@ -16,7 +16,7 @@ import orjson
 from pandas_llm.errors import MalformedReplyError
 from pandas_llm.providers import bodies
 from pandas_llm.providers.dialect import Dialect
-from pandas_llm.providers.headers import quotas
+from pandas_llm.providers.headers import LIMITS
 from pandas_llm.providers.registry import Preset
 from pandas_llm.turns import of_pairs
 from pandas_llm.types import Choice, Odds, Reply, Tokens, Used
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pandas_llm.providers.dialect import Body
+    from pandas_llm.providers.headers import Limits
     from pandas_llm.types import (
         Capabilities,
         Endpoint,
         HTTPResponse,
         Question,
-        Quotas,
         Request,
     )
 
@@ -44,6 +44,7 @@ class Decisions(Dialect):
     """OpenAI's form, also of SGLang, vLLM, LiteLLM and OpenRouter."""
 
     decides = True
+    limits: Limits | None = LIMITS
     lacking = ("temperature", "top_p", "seed", "stop", "reasoning_effort")
     most_questions: ClassVar[int] = 400
     most_labels: ClassVar[int] = 255
@@ -84,10 +85,6 @@ class Decisions(Dialect):
     def usage(self, data: Any) -> Used:
         return Used(bodies.input_output(data["usage"]))
 
-    def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
-        """Read ``x-ratelimit-*``; None when there are none."""
-        return quotas(headers)
-
 
 class SystemOne(Decisions):
     """TypeSafe's form, also of Perplexity, Fireworks, Databricks and others."""
@@ -121,6 +118,8 @@ class Tiny(SystemOne):
     (area under the curve .82 to .86 against .74 to .80).
     """
 
+    limits = None
+
     def asked(self, request: Request) -> Body:
         spec = request.spec
         asked = tuple(q._replace(kind="choice") for q in spec.questions)
@@ -128,9 +127,6 @@ class Tiny(SystemOne):
 
     def usage(self, data: Any) -> Used:
         return Used(Tokens())
-
-    def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
-        return None
 
 
 def turns_of(request: Request) -> list[tuple[str, str]]:

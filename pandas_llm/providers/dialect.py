@@ -10,6 +10,7 @@ import orjson
 from pandas_llm._keys import narrowed, portable
 from pandas_llm.errors import EncodingError, LLMError
 from pandas_llm.providers import failures, negotiation, streams
+from pandas_llm.providers.headers import quotas
 from pandas_llm.turns import of_pairs
 from pandas_llm.types import Capabilities, HTTPRequest, Reply, Used
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from pandas_llm.errors import ProviderError
     from pandas_llm.providers.batches import Batches
+    from pandas_llm.providers.headers import Limits
     from pandas_llm.types import (
         Attachment,
         Choice,
@@ -93,6 +95,8 @@ class Dialect:
     batches: ClassVar[type[Batches] | None] = None
     """What its batch endpoint is like; None where none is known."""
 
+    limits: Limits | None = None
+    """Headers that tell the limits, and the seconds of each; None where none do."""
     mark: Mapping[str, Any] = {}
     """What a part gets at whose end the vendor is to keep what is before it; empty
     where it keeps beginnings by itself, or none."""
@@ -304,31 +308,23 @@ class Dialect:
 
     def _led(self, system: str, turns: Turns) -> Turns:
         """Put the system text ahead of the first turn."""
-        (role, content), *others = turns
-        if role != "user":
-            return (("user", system), *turns)
-        return ((role, self._behind(system, content)), *others)
+        return (*self._alternating([("user", system), turns[0]]), *turns[1:])
 
     def _alternating(self, turns: Turns) -> Turns:
         """Make one turn of those of one role that follow each other."""
         joined: list[tuple[str, Any]] = []
         for role, content in turns:
-            if joined and joined[-1][0] == role:
-                joined[-1] = (role, self._behind(joined[-1][1], content))
-            else:
+            if not joined or joined[-1][0] != role:
                 joined.append((role, content))
+            elif isinstance(content, str):
+                joined[-1] = (role, f"{joined[-1][1]}\n\n{content}")
+            else:  # the parts of the prompt
+                joined[-1] = (role, [self.words(joined[-1][1]), *content])
         return joined
-
-    def _behind(self, text: str, content: Any) -> Any:
-        """Put a text ahead of a turn's content."""
-        if isinstance(content, str):
-            return f"{text}\n\n{content}"
-        return [self.words(text), *content]
 
     def _common(self, spec: Spec, capabilities: Capabilities, n: int) -> _Common:
         """Make what all bodies share: fields, a note for the system text, examples."""
-        schema = portable(spec.schema) if spec.schema else None
-        sent = schema
+        sent = schema = portable(spec.schema) if spec.schema else None
         if spec.constrained and capabilities.constraints:
             sent = narrowed(spec.constrained, self.takes)
         body = self.shared(spec, sent, capabilities, n)
@@ -374,6 +370,7 @@ class Dialect:
 
     def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
         """Read the account's limits from the headers, if there are any."""
+        return quotas(headers, self.limits) if self.limits else None
 
     def downgrade(
         self, capabilities: Capabilities, error: LLMError, request: Request

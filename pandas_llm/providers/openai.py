@@ -12,10 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pandas_llm._replies import ending
-from pandas_llm.errors import MalformedReplyError
 from pandas_llm.providers import bodies, failures, streams
 from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
-from pandas_llm.providers.headers import LIMITS, quotas
+from pandas_llm.providers.headers import LIMITS
 from pandas_llm.providers.openai_batches import OpenAIBatches
 from pandas_llm.providers.registry import Preset
 from pandas_llm.types import (
@@ -33,12 +32,12 @@ if TYPE_CHECKING:
 
     from pandas_llm.providers.batches import Batches
     from pandas_llm.providers.dialect import Body, Schema, Texts, Turns
+    from pandas_llm.providers.headers import Limits
     from pandas_llm.types import (
         Attachment,
         Endpoint,
         HTTPResponse,
         Image,
-        Quotas,
         Spec,
     )
 
@@ -81,7 +80,7 @@ class OpenAI(Dialect):
         **{name: name for name in ("auto", "default", "flex", "priority")},
         "standard_only": "default",
     }
-    limits = LIMITS
+    limits: Limits | None = LIMITS
 
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(endpoint)
@@ -144,8 +143,10 @@ class OpenAI(Dialect):
         self, spec: Spec, schema: Schema, capabilities: Capabilities, n: int
     ) -> Body:
         body: dict[str, Any] = {"model": self.model}
-        if schema:
-            body |= _response_format(schema, capabilities)
+        if format_ := format_of(schema, capabilities):
+            kind = format_.pop("type")
+            inner = {kind: format_} if format_ else {}
+            body["response_format"] = {"type": kind, **inner}
         if n > 1:
             body["n"] = n
         if spec.max_tokens is not None:
@@ -201,10 +202,6 @@ class OpenAI(Dialect):
     def joined(self, events: Sequence[Any]) -> Any:
         return streams.completion(events)
 
-    def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
-        """Read ``x-ratelimit-*``; None when there are none."""
-        return quotas(headers, self.limits)
-
 
 def _choice(
     choice: Mapping[str, Any], response: HTTPResponse, whole: Mapping[str, Any]
@@ -216,10 +213,7 @@ def _choice(
     message = choice.get("message")
     if not isinstance(message, dict):
         if ending(reason) not in _ENDED:
-            raise MalformedReplyError(
-                f"a choice holds no message: {failures.excerpt(response)}",
-                status=response.status,
-            )
+            raise failures.lacks("message", response)
         message = {}  # Gemini's compatible endpoint, all spent on thinking
     content, logprobs = message.get("content"), choice.get("logprobs")
     text = content if isinstance(content, str) else _text(content)
@@ -251,17 +245,13 @@ def _odds(logprobs: Any) -> Odds | None:
     return Odds("logprobs", tuple(read))
 
 
-def _response_format(
-    schema: Mapping[str, Any], capabilities: Capabilities
-) -> dict[str, Any]:
-    if capabilities.schema == "json_schema":
-        format_: dict[str, Any] = {"name": "records", "strict": True, "schema": schema}
-        if "strict" in capabilities.refused:
-            del format_["strict"]
-        return {"response_format": {"type": "json_schema", "json_schema": format_}}
-    if capabilities.schema == "json_object":
-        return {"response_format": {"type": "json_object"}}
-    return {}
+def format_of(schema: Schema, capabilities: Capabilities) -> Body:
+    """Return the format of an answer as Responses has it; empty for any text."""
+    mode = capabilities.schema
+    if schema and mode == "json_schema":
+        strict = {} if "strict" in capabilities.refused else {"strict": True}
+        return {"type": mode, "name": "records", **strict, "schema": schema}
+    return {"type": mode} if schema and mode == "json_object" else {}
 
 
 def _version(model: str) -> tuple[int, int]:

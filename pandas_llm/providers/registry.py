@@ -145,15 +145,13 @@ def local() -> Mapping[str, Preset]:
 
 def spoken(endpoint: Endpoint) -> str:
     """Return the provider whose words an endpoint has; an address may tell."""
-    named = presets()["openai"]
-    place = _place(endpoint.base_url)
-    if endpoint.provider != "openai" or place == _place(named.base_url or ""):
+    if endpoint.provider != "openai":
         return endpoint.provider
-    compatible: Any = named.dialect
-    for name, other in presets().items():
-        kind, url = other.dialect, other.base_url
-        there = url is not None and _place(url) == place
-        if there and isinstance(kind, type) and issubclass(kind, compatible):
+    openai: Any = presets()["openai"].dialect
+    place = _place(endpoint.base_url)
+    for name, known in presets().items():
+        alike = isinstance(known.dialect, type) and issubclass(known.dialect, openai)
+        if alike and known.base_url and _place(known.base_url) == place:
             return name
     return endpoint.provider
 
