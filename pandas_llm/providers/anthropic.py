@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
-from pandas_llm.attachments import text_of
+from pandas_llm._inputs import text_of
 from pandas_llm.providers import bodies, failures, streams
 from pandas_llm.providers.anthropic_batches import AnthropicBatches
 from pandas_llm.providers.dialect import Dialect

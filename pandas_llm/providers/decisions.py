@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import orjson
 
+from pandas_llm._inputs import of_pairs
 from pandas_llm.errors import MalformedReplyError
 from pandas_llm.providers import bodies
 from pandas_llm.providers.dialect import Dialect
 from pandas_llm.providers.headers import LIMITS
 from pandas_llm.providers.registry import Preset
-from pandas_llm.turns import of_pairs
 from pandas_llm.types import Choice, Odds, Reply, Tokens, Used
 
 if TYPE_CHECKING:

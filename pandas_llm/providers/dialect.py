@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import orjson
 
+from pandas_llm._inputs import of_pairs
 from pandas_llm._keys import narrowed, portable
 from pandas_llm.errors import EncodingError, LLMError
 from pandas_llm.providers import failures, negotiation, streams
 from pandas_llm.providers.headers import quotas
-from pandas_llm.turns import of_pairs
 from pandas_llm.types import Capabilities, HTTPRequest, Reply, Used
 
 if TYPE_CHECKING:

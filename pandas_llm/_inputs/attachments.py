@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from pandas_llm.contents import extent, recognised
+from pandas_llm._inputs.contents import extent, recognised
 from pandas_llm.errors import ConfigurationError, FileError, ImageError
 from pandas_llm.types import Attachment, FileLimits
 
