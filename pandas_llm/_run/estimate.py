@@ -10,10 +10,10 @@ from functools import partial
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pandas_llm import attachments
 from pandas_llm._client import offline_client, resolve_endpoint
 from pandas_llm._display import Table
 from pandas_llm._engine import Feed
+from pandas_llm._inputs import attachments
 from pandas_llm._pacing import Prices, estimate_tokens
 from pandas_llm._rows import source_of
 from pandas_llm._run import blocking

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import orjson
 import pandas as pd
 
-from pandas_llm import attachments
 from pandas_llm._client import offline_client
+from pandas_llm._inputs import as_text as said
+from pandas_llm._inputs import attachments
 from pandas_llm._replies import Words, word_requests
 from pandas_llm._run import TaskRun, shared_spec, text_table
 from pandas_llm._view.asked import PARTS
 from pandas_llm._view.cards import Card, as_html, as_text
 from pandas_llm.errors import RowError
-from pandas_llm.turns import as_text as said
 from pandas_llm.types import HTTPRequest, Spec
 
 if TYPE_CHECKING:
