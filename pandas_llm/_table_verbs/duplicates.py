@@ -56,8 +56,6 @@ def ngroup(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Parameters
     ----------
-    data : DataFrame or Series
-        The rows.
     subset : label or list of labels, optional
         The columns to compare, by default all; as in pandas. With a `template`
         those by which pairs are found, by default the ones that it names.
@@ -76,8 +74,8 @@ def ngroup(  # noqa: PLR0913 - the verb's own parameters, all by name
     cascade, recall, precision, delta, thresholds
         A cheap model first, as for `matches`: it answers all candidate pairs, and the
         target holds for these. Other pairs of a group go to the model of the call.
-    **options
-        Any option of a run; ``help(pandas_llm.set_options)`` lists them.
+    data, **options
+        As for `agg`.
 
     Returns
     -------
@@ -116,16 +114,12 @@ def duplicated(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Parameters
     ----------
-    data : DataFrame or Series
-        The rows.
     keep : {"first", "last", False}
         Which row of a thing is not marked, as in pandas.
-    subset, template, block, neighbors, max_pairs
+    data, subset, template, block, neighbors, max_pairs
         As for `ngroup`.
-    cascade, recall, precision, delta, thresholds
+    cascade, recall, precision, delta, thresholds, **options
         As for `ngroup`.
-    **options
-        Any option of a run; ``help(pandas_llm.set_options)`` lists them.
 
     Returns
     -------
@@ -169,16 +163,12 @@ def drop_duplicates(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Parameters
     ----------
-    data : DataFrame or Series
-        The rows.
     keep : {"first", "last", False}
         Which row of a thing stays; False drops all that have a double.
-    subset, template, block, neighbors, max_pairs
+    data, subset, template, block, neighbors, max_pairs
         As for `ngroup`.
-    cascade, recall, precision, delta, thresholds
+    cascade, recall, precision, delta, thresholds, **options
         As for `ngroup`.
-    **options
-        Any option of a run; ``help(pandas_llm.set_options)`` lists them.
 
     Returns
     -------

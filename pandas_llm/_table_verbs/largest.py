@@ -47,11 +47,10 @@ def nlargest(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Rows are compared two at a time, in rounds that are asked at once: the 10 best of
     1,000 take about 1,400 questions in about 30 rounds, twice that in both orders.
+    `seed` is that of the samples too.
 
     Parameters
     ----------
-    data : DataFrame or Series
-        The rows.
     k : int
         How many.
     template : str
@@ -67,9 +66,8 @@ def nlargest(  # noqa: PLR0913 - the verb's own parameters, all by name
     both_orders : bool, default True
         Ask each pair both ways round, since models prefer a place; where the answers
         differ, the earlier row stands first. Twice as many questions.
-    **options
-        Any option of a run; ``help(pandas_llm.set_options)`` lists them. `seed` is
-        that of the samples too.
+    data, **options
+        As for `agg`.
 
     Returns
     -------

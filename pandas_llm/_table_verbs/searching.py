@@ -32,11 +32,10 @@ def search(
     """Return the `k` rows that are nearest in meaning to a text, best first.
 
     One vector a row, once: they are kept in the cache, so the next query costs one.
+    `model` is one for embeddings.
 
     Parameters
     ----------
-    data : DataFrame or Series
-        The rows.
     query : str
         What to look for.
     column : label or str
@@ -46,8 +45,8 @@ def search(
         How many.
     dimensions : int, optional
         The length of the vectors, where the model lets one choose.
-    **options
-        Any option of a run; `model` is one for embeddings.
+    data, **options
+        As for `agg`.
 
     Returns
     -------

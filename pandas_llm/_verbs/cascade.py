@@ -51,13 +51,7 @@ class Target(NamedTuple):
 def cheap_first(
     given: Mapping[str, Any], *least: str
 ) -> tuple[dict[str, Any], Target] | tuple[None, None]:
-    """Return the cheap model's options and the target; nothing without a cascade.
-
-    Raises
-    ------
-    InvalidTypeError, InvalidValueError
-        For a target without a cascade, or a cascade without a target.
-    """
+    """Return the cheap model's options and the target; nothing without a cascade."""
     if given["cascade"] is None:
         for name in (*least, "thresholds"):
             if given[name] is not None:

@@ -139,6 +139,11 @@ def verb(definition: Callable[P, Plan | Program]) -> Callable[P, Any]:
     return _made(run, definition)
 
 
+def tool(definition: Callable[P, R]) -> Callable[P, R]:
+    """Build a form without a twin, for a function that runs nothing."""
+    return _made(plan_of(definition), definition)
+
+
 def _made(
     run: Callable[..., Any], definition: Callable[..., Any]
 ) -> Callable[..., Any]:
@@ -150,7 +155,8 @@ def spell_out() -> None:
     """Write in full what docstrings say is as for another verb, once all are made."""
     docs = {name: made.__doc__ or "" for name, made in _VERBS.items()}
     for name, made in _VERBS.items():
-        made.__doc__ = docs[name] = options.spelled_out(docs[name], docs)
+        order = list(inspect.signature(made).parameters)
+        made.__doc__ = docs[name] = options.spelled_out(docs[name], docs, order)
 
 
 def twin(verb: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
@@ -162,15 +168,6 @@ def twin(verb: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
         return await made.acall(args[0] if args else kwargs["data"])
 
     return form(run, verb, "data", doc=_twin_doc(verb, "pandas_llm.a{}", ["df"]))
-
-
-def tool(definition: Callable[P, R]) -> Callable[P, R]:
-    """Build a form without a twin, for a function that runs nothing."""
-
-    def run(*args: Any, **kwargs: Any) -> Any:
-        return _called(definition, *args, **kwargs)
-
-    return _made(run, definition)
 
 
 def method(
@@ -209,13 +206,6 @@ def form(  # noqa: PLR0913 - all by name but the first three
     """Return `run` with a verb's name, docstring and signature, all options by name.
 
     `doc` and `result` replace the verb's docstring and type of the result.
-
-    Examples
-    --------
-    >>> def ask(data, template, *, name="x", **options): ...
-    >>> shown = form(lambda *args, **options: None, ask, "table")
-    >>> list(inspect.signature(shown).parameters)[:4]
-    ['table', 'template', 'name', 'model']
     """
     definition = inspect.unwrap(verb)
     shown: Callable[..., Any] = ends_here(wraps(definition)(run))

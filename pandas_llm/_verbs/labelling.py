@@ -88,8 +88,6 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Parameters
     ----------
-    data : DataFrame, Series, list of dicts or texts, Polars or Arrow table
-        The rows; texts are ``${value}``.
     template : str
         The prompt, with ``${column}`` for values; as for `generate`.
     labels : list of str, or mapping of str to str
@@ -128,7 +126,7 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
         How likely `accuracy` may be missed.
     thresholds : float, optional
         In place of `accuracy`, ``cascade_above`` of an earlier run.
-    errors, error_column, **options
+    data, errors, error_column, **options
         As for `generate`.
 
     Notes

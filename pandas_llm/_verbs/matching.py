@@ -116,10 +116,8 @@ def filter(  # noqa: A001, PLR0913 - pandas' word; it hides nothing outside this
         The question, with ``${column}`` for values.
     keep_undecided : bool, default False
         Keep the rows that failed; else they are left out, and a warning counts them.
-    threshold, cascade, recall, precision, delta, thresholds
+    threshold, cascade, recall, precision, delta, thresholds, **options
         As for `matches`.
-    **options
-        Any option of a run; ``help(pandas_llm.set_options)`` lists them.
 
     Returns
     -------

@@ -68,14 +68,12 @@ def complete(
 
     Parameters
     ----------
-    data : DataFrame, Series, list of dicts or texts, Polars or Arrow table
-        The rows; texts are ``${value}``.
     template : str, optional
         The prompt, with ``${column}`` for values. With `messages` it may be left out:
         the last turn, which must then be the user's, is the prompt.
     name : str
         The result's name.
-    errors, error_column, **options
+    data, errors, error_column, **options
         As for `generate`.
 
     Returns
@@ -150,8 +148,6 @@ def embed(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Parameters
     ----------
-    data : DataFrame, Series, list of dicts or texts, Polars or Arrow table
-        The rows; texts are ``${value}``.
     template : str, optional
         The name of the column with the texts, or a template with ``${column}``.
         Not needed on a Series.
@@ -164,7 +160,7 @@ def embed(  # noqa: PLR0913 - the verb's own parameters, all by name
         of those of an earlier run, or asking only for rows where they are all NA.
     name : str
         The result's name.
-    errors, error_column, **options
+    data, errors, error_column, **options
         As for `generate`.
 
     Returns
