@@ -14,7 +14,7 @@ from pandas_llm.errors import InvalidTypeError
 if TYPE_CHECKING:
     from pandas_llm._verbs.cascade import Target
     from pandas_llm._verbs.forms import Foreign, Rows, Table
-    from pandas_llm.options import LabelOptions, Options
+    from pandas_llm.options import LabelOptions, Options, PlainLabelOptions
     from pandas_llm.plan import Plan
 
 _CASCADE = ("cascade", "accuracy", "delta", "thresholds")
@@ -32,21 +32,10 @@ def classify(
     template: str | None,
     labels: Any,
     *,
-    name: str = ...,
     confidence: Literal[False] = ...,
     probabilities: Literal[False] = ...,
-    ordered: bool = ...,
-    abstain_below: float | None = ...,
-    calibrate: Any = ...,
-    gold: Any = ...,
-    codes: bool | None = ...,
-    cascade: Any = ...,
-    accuracy: float | None = ...,
-    delta: float = ...,
-    thresholds: float | None = ...,
-    errors: Errors = ...,
     error_column: None = ...,
-    **options: Unpack[Options],
+    **options: Unpack[PlainLabelOptions],
 ) -> pd.Series: ...
 
 

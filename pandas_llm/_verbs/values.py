@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pandas_llm._verbs.forms import Foreign, Rows, Table
-    from pandas_llm.options import Options, SeriesOptions, VectorOptions
+    from pandas_llm.options import Options, PlainOptions, SeriesOptions, VectorOptions
     from pandas_llm.plan import Plan
 
 # mypy carries the first overload alone through a generic class (`SparkVerb`), so the
@@ -29,10 +29,8 @@ def complete(
     data: Table,
     template: str | None = ...,
     *,
-    name: str = ...,
-    errors: Errors = ...,
     error_column: None = ...,
-    **options: Unpack[Options],
+    **options: Unpack[PlainOptions],
 ) -> pd.Series: ...
 
 
@@ -41,10 +39,8 @@ def complete(
     data: Table,
     template: str | None = ...,
     *,
-    name: str = ...,
-    errors: Errors = ...,
     error_column: str,
-    **options: Unpack[Options],
+    **options: Unpack[PlainOptions],
 ) -> pd.DataFrame: ...
 
 
