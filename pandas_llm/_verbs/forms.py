@@ -60,22 +60,20 @@ _DATA = re.compile(r"^data : .*\n(?: +.*\n?)+", re.MULTILINE)
 """A definition's words on its first parameter, which a method does not have."""
 _VERBS: dict[str, Callable[..., Any]] = {}
 """What was made of each definition, by its name."""
-_SAMPLES = {
-    "template": '"On: ${text}"',
-    "keys": '["fact"]',
-    "labels": '["good", "bad"]',
-    "question": '"What about the weather?"',
-    "query": '"rain"',
-    "column": '"text"',
-}
-"""Arguments in the example of a twin, by required parameter."""
 _CALLS = {
-    "complete": ['"On: ${text}"'],
-    "embed": ['"text"'],
-    "merge": ['df, on="text"'],
-    "nlargest": ['1, "Is ${left.text} longer than ${right.text}?"'],
+    "generate": '"On: ${text}", ["fact"]',
+    "extract": '"On: ${text}", ["fact"]',
+    "complete": '"On: ${text}"',
+    "classify": '"On: ${text}", ["good", "bad"]',
+    "embed": '"text"',
+    "matches": '"On: ${text}"',
+    "filter": '"On: ${text}"',
+    "merge": 'df, on="text"',
+    "nlargest": '1, "Is ${left.text} longer than ${right.text}?"',
+    "agg": '"What about the weather?", "text"',
+    "search": '"rain", "text"',
 }
-"""Arguments of verbs that take others."""
+"""Arguments in the example of a verb's twin, where it needs some."""
 _TWIN = """\
 Do as `{verb}` does, with the same parameters, in the running event loop.
 
@@ -274,10 +272,7 @@ def _result(definition: Callable[..., Any], *, tables: bool) -> str:
 
 def _twin_doc(verb: Callable[..., Any], twin: str, data: list[str]) -> str:
     """Return a twin's docstring, with an example that calls it."""
-    own = inspect.signature(inspect.unwrap(verb)).parameters.values()
-    needed = [p.name for p in own if p.default is Parameter.empty]
-    passed = [_SAMPLES[name] for name in needed if name in _SAMPLES]
-    passed = _CALLS.get(verb.__name__, passed)
-    arguments = ", ".join([*data, *passed, 'model="sim"'])
-    call = f"{twin.format(verb.__name__)}({arguments}"
-    return _TWIN.format(verb=verb.__name__, call=call)
+    name = inspect.unwrap(verb).__name__
+    own = [_CALLS[name]] if name in _CALLS else []
+    arguments = ", ".join([*data, *own, 'model="sim"'])
+    return _TWIN.format(verb=name, call=f"{twin.format(name)}({arguments}")

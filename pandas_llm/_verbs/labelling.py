@@ -112,7 +112,7 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
         What share of a cascade's labels are those of the model of the call, with
         probability 1 - `delta`, by an exact bound for a sample that both answer.
     delta : float, default 0.05
-        How likely `accuracy` may be missed.
+        How likely the target may be missed.
     thresholds : float, optional
         In place of `accuracy`, ``cascade_above`` of an earlier run.
     data, errors, error_column, **options

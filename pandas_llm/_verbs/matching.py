@@ -52,17 +52,14 @@ def matches(  # noqa: PLR0913 - the verb's own parameters, all by name
         The probability of yes from which a row matches, where the model tells it.
     confidence : bool
         Add the probability of the answer, as ``<name>_confidence``.
-    cascade : str or mapping, optional
-        A cheap model's name (``"tiny"`` among them), or options with one: it answers
-        all rows, and those that it is not sure of go to the model of the call.
+    cascade, delta
+        As for `classify`.
     recall, precision : float, optional
         What a cascade keeps of the answers of the model of the call: the share of its
         yes rows that are found, and the share of the rows found that are its yes; 0.9
         for the one that is not passed.
         Both hold with probability 1 - `delta`, by an exact bound for a sample of rows
         that both models answer.
-    delta : float, default 0.05
-        How likely the target may be missed.
     thresholds : tuple of float, optional
         In place of a target, ``cascade_low`` and ``cascade_high`` of an earlier run:
         the rows between go to the model of the call.
