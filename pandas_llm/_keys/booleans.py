@@ -26,8 +26,7 @@ def check_booleans(reply: Any, value: Any, where: str = "") -> None:
     """
     if isinstance(reply, bool):
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            msg = f"{where}: must be a number, not {reply}"
-            raise ValueError(msg)  # noqa: TRY004 - it is the reply that is wrong
+            raise ValueError(f"{where}: must be a number, not {reply}")  # noqa: TRY004 - it is the reply that is wrong
         return
     if not isinstance(reply, (dict, list)):
         return

@@ -147,8 +147,9 @@ def target(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str,
         if "$ref" in node:
             name = name_of(node["$ref"])
             if name in passed:  # only a damaged saved schema has this
-                msg = f"the definition {name!r} refers to nothing but itself"
-                raise InvalidValueError(msg)
+                raise InvalidValueError(
+                    f"the definition {name!r} refers to nothing but itself"
+                )
             passed.add(name)
             node = _merged(node, "$ref", definitions[name])
         else:

@@ -33,9 +33,10 @@ def weights_of(
         return [
             _shares(dict(told), question) if told else None for told, question in pairs
         ]
-    parts = list(_parts(odds))
-    read = [Words(question, codes=codes) for question in questions]
-    return [words.read(part) for words, part in zip(read, parts, strict=True)]
+    return [
+        Words(question, codes=codes).read(part)
+        for question, part in zip(questions, _parts(odds), strict=True)
+    ]
 
 
 def _parts(odds: Odds) -> Iterator[list[tuple[tuple[str, float], ...]]]:
@@ -58,7 +59,7 @@ def _shares(told: Mapping[str, float], question: Question) -> Weights:
 
 def likeliest(weights: Weights) -> int:
     """Return the label of the highest probability; of equal ones the first."""
-    return max(range(len(weights)), key=weights.__getitem__)
+    return weights.index(max(weights))
 
 
 class Label(Records):
@@ -89,7 +90,11 @@ class Label(Records):
         if question is not None:
             self.questions = (question,)
             self.open = ()
-        self.width = 2 if weighed else 1
+
+    @property
+    def width(self) -> int:
+        """How many values a record has: the label, and what is told of it."""
+        return 1 + self._weighed
 
     def read(
         self, choice: Choice, cells: Sequence[str] = ()
@@ -100,8 +105,7 @@ class Label(Records):
             (question,) = self.questions
             (weights,) = weights_of(choice.odds, self.questions, codes=self._codes)
             if weights is None and choice.odds.source == "decisions":
-                msg = "the model declined to answer"
-                raise RefusalError(msg, choice.text)
+                raise RefusalError("the model declined to answer", choice.text)
             if weights is not None:
                 label = question.values[likeliest(weights)]
                 return [self._record(label, (choice.odds.source, weights))], None
@@ -156,31 +160,30 @@ class Decided(Records):
         self, choice: Choice, cells: Sequence[str] = ()
     ) -> tuple[list[Record], RowError | None]:
         """Read open keys from the text, closed ones from their probabilities."""
-        sure: list[float | None] = []
-        sure += [None] * len(self.questions) * self._weighed
+        count = len(self.questions) if self._weighed else 0
+        sure: list[float | None] = [None] * count
         if choice.odds is None:
             records, cut = super().read(choice, cells)
             return [(*record, *sure) for record in records], cut
         check_ending(choice)
         found = weights_of(choice.odds, self.questions, codes=self._codes)
         if not any(found) and not self.open:
-            msg = "the model declined to answer"
-            raise RefusalError(msg, choice.text)
+            raise RefusalError("the model declined to answer", choice.text)
         values: list[Any] = [None] * (self.width - len(sure))
         cut = None
         if self.open:
             ((*values,),), cut = super().read(choice, cells)
-        for at, (question, weights) in enumerate(
-            zip(self.questions, found, strict=True)
-        ):
+        declined = []
+        for at, weights in enumerate(found):
+            question = self.questions[at]
             if weights is None:
+                declined.append(question.name)
                 continue
             best = likeliest(weights)
             values[self._places[at]] = question.values[best]
             if self._weighed:
                 sure[at] = weights[best]
-        if None in found and choice.odds.source == "decisions":
-            pairs = zip(self.questions, found, strict=True)
-            names = ", ".join(q.name for q, told in pairs if told is None)
+        if declined and choice.odds.source == "decisions":
+            names = ", ".join(declined)
             cut = cut or DeclinedError(f"the model declined to answer: {names}")
         return [(*values, *sure)], cut

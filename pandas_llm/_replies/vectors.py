@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pandas_llm._keys import Column
+from pandas_llm._replies.outputs import Output
 from pandas_llm.errors import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from pandas_llm._replies.outputs import Record
     from pandas_llm.errors import RowError
-    from pandas_llm.types import Choice, Question
+    from pandas_llm.types import Choice
 
 
-class Vector:
+class Vector(Output):
     """One vector a row; without `dimensions` of the model's own length.
 
     Examples
@@ -26,12 +27,6 @@ class Vector:
     2
     """
 
-    constrained: Mapping[str, Any] | None = None
-    votes = False
-    width = 1
-    needed = False
-    questions: tuple[Question, ...] = ()
-
     def __init__(self, name: str, dimensions: int | None = None) -> None:
         exact = f"vector{dimensions or ''}"
         self.columns = (Column(name, "vector", exact=exact),)
@@ -39,11 +34,7 @@ class Vector:
         # no server sees it: in the keys of the cache it tells embeddings from texts,
         # and one length from another
         length = {"minItems": dimensions, "maxItems": dimensions} if dimensions else {}
-        self.schema: Mapping[str, Any] | None = {
-            "type": "array",
-            "items": {"type": "number"},
-            **length,
-        }
+        self.schema = {"type": "array", "items": {"type": "number"}, **length}
 
     def read(
         self, choice: Choice, cells: Sequence[str] = ()
@@ -53,8 +44,3 @@ class Vector:
         if choice.vector is None:
             raise OutputError("the reply holds no vector", choice.text)
         return [(np.frombuffer(choice.vector, dtype="<f4"),)], None
-
-    def combine(self, choices: Sequence[list[Record]], unread: int = 0) -> list[Record]:
-        """Return the one there is."""
-        del unread
-        return choices[0]

@@ -31,9 +31,9 @@ from pandas_llm._keys import (
     Column,
     Place,
     Quoted,
-    columns_of,
     keys_of,
     numbered,
+    places_of,
     strict_model,
 )
 from pandas_llm._run import Shape, Task, examples_of, make_task, output_of, parsed_keys
@@ -149,7 +149,7 @@ def _output(task: Task) -> dict[str, Any] | None:
     keys = parsed_keys(task.verb, task.keys, task.shape)
     if keys is None:
         return None
-    steps, _ = columns_of(keys.model, flatten=task.shape.flatten)
+    places = places_of(keys.model, flatten=task.shape.flatten)
     beyond = [*_beyond(task.keys, task.verb)]
     models = [one for one in beyond if _is_model(one)]
     return {
@@ -157,7 +157,7 @@ def _output(task: Task) -> dict[str, Any] | None:
         "record": keys.model.model_json_schema(),
         "columns": [
             {**column._asdict(), "path": path, "numbers": numbered(keys.model, path)}
-            for column, (path, _) in zip(keys.columns, steps, strict=True)
+            for column, path in places
         ],
         "is_model": _is_model(task.keys),
         "models": {m.__name__: f"{m.__module__}:{m.__qualname__}" for m in models},
@@ -191,12 +191,13 @@ def _rebuilt(
         models = {}
     if output["checks"] or len(models) < len(names):
         _warn(names)
-    keys = keys_of(record, _places(output), models, coerce=not output["is_model"])
+    places = _places(output["columns"], "path" if models else "numbers")
+    keys = keys_of(record, places, models, coerce=not output["is_model"])
     known = output_of(verb, keys, shape, schema)
     return Task(template, verb, shape, settings, known, None)
 
 
-def _places(output: Mapping[str, Any]) -> list[Place]:
+def _places(columns: Sequence[Mapping[str, Any]], path: str) -> list[Place]:
     return [
         Place(
             Column(
@@ -206,10 +207,9 @@ def _places(output: Mapping[str, Any]) -> list[Place]:
                 column["quoted"],
                 column.get("exact", ""),  # not in older jobs
             ),
-            column["path"],
-            column["numbers"],
+            column[path],
         )
-        for column in output["columns"]
+        for column in columns
     ]
 
 
