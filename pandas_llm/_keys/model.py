@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_origin
 
 from pydantic import BaseModel, Field, RootModel, TypeAdapter, create_model
@@ -56,7 +57,9 @@ def parse_keys(keys: Any, *, flatten: bool = False) -> Keys:
     """
     models: Models = {}
     if isinstance(keys, type) and issubclass(keys, BaseModel):
-        _check_root(keys)
+        if issubclass(keys, RootModel) or keys is BaseModel:
+            which = f"{keys.__name__} has no named fields"
+            raise InvalidTypeError(f"keys: {which}; use a model that has")
         model = strict_model(keys, "keys", models)
     else:
         model = _model(_annotations(keys), models)
@@ -164,34 +167,24 @@ def _model(annotations: Mapping[str, Any], models: Models) -> type[BaseModel]:
         where = f"keys[{name!r}]"
         try:
             resolved = resolve_key(annotation, where, models)
-            if resolved is not type(None):
-                TypeAdapter(resolved)
+            if resolved is NoneType:
+                raise InvalidTypeError(f"{where}: None alone is not a type")
+            TypeAdapter(resolved)
         except PydanticUserError as error:
             raise InvalidTypeError(
                 f"{where}: {annotation!r} cannot be asked for in JSON"
             ) from error
-        if resolved is type(None):
-            raise InvalidTypeError(f"{where}: None alone is not a type")
         fields[f"f{at}"] = (resolved, Field(alias=name))
     return create_model("Record", __base__=RecordModel, **fields)
-
-
-def _check_root(model: type[BaseModel]) -> None:
-    if issubclass(model, RootModel) or model is BaseModel:
-        raise InvalidTypeError(
-            f"keys: {model.__name__} has no named fields; use a model that has"
-        )
 
 
 def _json_names(model: type[BaseModel]) -> list[str]:
     """Return the names in JSON; raise for a type that strict schemas cannot hold."""
     for attribute, field in model.model_fields.items():
-        own = issubclass(model, RecordModel)
-        name = field.alias if own else attribute
+        name = field.alias if issubclass(model, RecordModel) else attribute
+        fields: dict[str, Any] = {"f": (field.annotation, field)}
         try:
-            fields: dict[str, Any] = {"f": (field.annotation, field)}
-            alone = create_model("Alone", **fields)
-            schema = alone.model_json_schema()
+            schema = create_model("Alone", **fields).model_json_schema()
         except PydanticUserError as error:
             raise InvalidTypeError(
                 f"keys[{name!r}]: {field.annotation!r} cannot be in JSON"
