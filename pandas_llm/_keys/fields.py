@@ -173,13 +173,12 @@ def _labelled(
 ) -> Any:
     """Add the search for a label; `make` turns it into what a strict type takes."""
     optional = get_origin(annotation) is Literal and None in get_args(annotation)
-    known = (*labels, None) if optional else tuple(labels)
-    match = _matcher(known)
-    check = match if make is None else lambda value: make(match(value))
+    find = _finder((*labels, None) if optional else labels)
+    check = find if make is None else lambda value: make(find(value))
     return Annotated[annotation, BeforeValidator(check)]
 
 
-def _matcher(labels: Sequence[Any]) -> Callable[[Any], Any]:
+def _finder(labels: Sequence[Any]) -> Callable[[Any], Any]:
     """Build the function that finds a label, whatever its case and blanks."""
     # 1 == True, but they are different labels
     exact = {(isinstance(label, bool), label): label for label in labels}
@@ -190,17 +189,17 @@ def _matcher(labels: Sequence[Any]) -> Callable[[Any], Any]:
     shown = ", ".join(map(repr, labels[:_SHOWN_LABELS]))
     more = f" and {len(labels) - _SHOWN_LABELS} more" * (len(labels) > _SHOWN_LABELS)
 
-    def match(value: Any) -> Any:
+    def find(value: Any) -> Any:
         try:
             return exact[isinstance(value, bool), value]
         except (KeyError, TypeError):
             is_scalar = isinstance(value, (str, int))
             alike = folded.get(_fold(str(value)), ()) if is_scalar else ()
-        if len(alike) == 1:
-            return alike[0]
-        raise ValueError(f"must be one of {shown}{more}")
+        if len(alike) != 1:
+            raise ValueError(f"must be one of {shown}{more}")
+        return alike[0]
 
-    return match
+    return find
 
 
 def _fold(label: str) -> str:

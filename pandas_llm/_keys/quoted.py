@@ -125,21 +125,17 @@ def _asked(kind: Any, where: str, models: Models) -> type[Quotation]:
 def with_places(column: Column, *, several: bool) -> Iterator[Column]:
     """Yield a key's columns: of a quoted one its words and their place as well.
 
-    Parameters
-    ----------
-    column : Column
-        The key's own.
-    several : bool
-        Whether the words may be in one of several columns.
+    With `several`, the words may be in one of several columns of the row.
     """
     yield column
-    if column.quoted:
-        many = column.quoted == "many"
-        kinds: dict[str, Kind] = {"quote": "str", "start": "int", "end": "int"}
-        kinds |= {"column": "str"} if several else {}
-        for end, kind in kinds.items():
-            lists: Any = ("object", (), "", [kind]) if many else (kind,)
-            yield Column(f"{column.name}_{end}", *lists)
+    kinds: dict[str, Kind] = {"quote": "str", "start": "int", "end": "int"}
+    kinds |= {"column": "str"} if several else {}
+    for end, kind in kinds.items() if column.quoted else ():
+        name = f"{column.name}_{end}"
+        if column.quoted == "many":
+            yield Column(name, "object", exact=[kind])
+        else:
+            yield Column(name, kind)
 
 
 def check_own(columns: Sequence[Column]) -> None:

@@ -14,7 +14,7 @@ from pandas_llm.errors import DeclinedError, RefusalError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from pandas_llm.errors import RowError
+    from pandas_llm._replies.outputs import Reading
     from pandas_llm.types import Choice, Odds, Question
 
 Weights = tuple[float, ...]
@@ -96,9 +96,7 @@ class Label(Records):
         """How many values a record has: the label, and what is told of it."""
         return 1 + self._weighed
 
-    def read(
-        self, choice: Choice, cells: Sequence[str] = ()
-    ) -> tuple[list[Record], RowError | None]:
+    def read(self, choice: Choice, cells: Sequence[str] = ()) -> Reading:
         """Read the likeliest label, or the text where nothing tells one."""
         if choice.odds is not None:
             check_ending(choice)
@@ -156,9 +154,7 @@ class Decided(Records):
         sure = [Column(f"{name}_confidence", "float") for name in closed]
         super()._lay_out((*columns, *sure) if self._weighed else columns)
 
-    def read(
-        self, choice: Choice, cells: Sequence[str] = ()
-    ) -> tuple[list[Record], RowError | None]:
+    def read(self, choice: Choice, cells: Sequence[str] = ()) -> Reading:
         """Read open keys from the text, closed ones from their probabilities."""
         count = len(self.questions) if self._weighed else 0
         sure: list[float | None] = [None] * count

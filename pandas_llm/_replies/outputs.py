@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
+import numpy as np
 from pydantic import ValidationError
 
 from pandas_llm._json import Reader, find_json, find_records, named, reply_model
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from pandas_llm.types import Choice, Question
 
 Record = tuple[Any, ...]
+Reading: TypeAlias = "tuple[list[Record], RowError | None]"
+"""The records of a choice, and what else is to be said of them."""
 _SHOWN_ERRORS = 3
 _EMPTY = "the reply is empty"
 
@@ -60,12 +63,8 @@ class Output(ABC):
         return len(self.columns)
 
     @abstractmethod
-    def read(
-        self, choice: Choice, cells: Sequence[str] = ()
-    ) -> tuple[list[Record], RowError | None]:
-        """Return the records of a choice, and what else is to be said of them.
-
-        `cells` are the texts of the row that it may quote.
+    def read(self, choice: Choice, cells: Sequence[str] = ()) -> Reading:
+        """Read a choice; `cells` are the texts of the row that it may quote.
 
         Raises
         ------
@@ -86,13 +85,31 @@ class Completion(Output):
         self.columns = (Column(name, "str"),)
         self.open = (name,)
 
-    def read(
-        self, choice: Choice, cells: Sequence[str] = ()
-    ) -> tuple[list[Record], RowError | None]:
+    def read(self, choice: Choice, cells: Sequence[str] = ()) -> Reading:
         """Return the text."""
         del cells
         cut = check_ending(choice)
         return [(_answer(choice.text, cut),)], cut
+
+
+class Vector(Output):
+    """One vector a row; without `dimensions` of the model's own length."""
+
+    def __init__(self, name: str, dimensions: int | None = None) -> None:
+        exact = f"vector{dimensions or ''}"
+        self.columns = (Column(name, "vector", exact=exact),)
+        self.open = (name,)
+        # no server sees it: in the keys of the cache it tells embeddings from texts,
+        # and one length from another
+        length = {"minItems": dimensions, "maxItems": dimensions} if dimensions else {}
+        self.schema = {"type": "array", "items": {"type": "number"}, **length}
+
+    def read(self, choice: Choice, cells: Sequence[str] = ()) -> Reading:
+        """Return the vector, without a copy."""
+        del cells
+        if choice.vector is None:
+            raise OutputError("the reply holds no vector", choice.text)
+        return [(np.frombuffer(choice.vector, dtype="<f4"),)], None
 
 
 class Records(Output):
@@ -136,24 +153,21 @@ class Records(Output):
         bound._lay_out(evidence.columns)  # noqa: SLF001
         return bound
 
-    def read(
-        self, choice: Choice, cells: Sequence[str] = ()
-    ) -> tuple[list[Record], RowError | None]:
+    def read(self, choice: Choice, cells: Sequence[str] = ()) -> Reading:
         """Read JSON as it was asked for, else mend it; find what it quotes."""
-        cut = check_ending(choice)
+        ended = check_ending(choice)
+        cut: RowError | None = None
         try:
             # one pass of compiled code; nearly all replies end here
-            records, cut = self._reader.clean(choice.text), None
+            records = self._reader.clean(choice.text)
         except Exception:  # noqa: BLE001 - a person's validator may raise anything
-            records, cut = self._read_unclean(choice.text, cut)
+            records, cut = self._read_unclean(choice.text, ended)
         if self._evidence is None:
             return records, cut
         records, unfounded = self._evidence.placed(records, cells, choice.text)
         return records, cut or unfounded
 
-    def _read_unclean(
-        self, reply: str, cut: TruncatedError | None
-    ) -> tuple[list[Record], TruncatedError | None]:
+    def _read_unclean(self, reply: str, cut: TruncatedError | None) -> Reading:
         text = trimmed(_answer(reply, cut))
         word = text.strip("\"'`. \n")
         if not word:

@@ -28,10 +28,6 @@ _LEAST = 2
 """Letters of a word's beginning that mean it; one alone may be the word "a"."""
 
 
-MOST_CODES = len(string.ascii_uppercase)
-"""Letters that may stand for labels."""
-
-
 def clashing(labels: Sequence[str]) -> tuple[str, str] | None:
     """Return two labels whose first tokens are the same, whatever the tokenizer.
 
@@ -57,33 +53,20 @@ def clashing(labels: Sequence[str]) -> tuple[str, str] | None:
 class Words:
     """One closed question, and the words or letters that answer it.
 
-    Parameters
-    ----------
-    question : Question
-        With its labels.
-    codes : bool, optional
-        Whether letters stand for the labels; without it where first tokens clash.
-
-    Attributes
-    ----------
-    note : str
-        What the model is told of the allowed answers.
-    words : tuple of str
-        What is to be answered for each label.
-    most : int
-        Tokens that an answer may have.
+    Without `codes`, letters stand for the labels where their first tokens clash.
     """
 
     def __init__(self, question: Question, *, codes: bool | None = None) -> None:
         labels = question.labels
         if codes is None:
-            codes = clashing(labels) is not None and len(labels) <= MOST_CODES
+            codes = clashing(labels) is not None and len(labels) <= len(
+                string.ascii_uppercase
+            )
+        # what is to be answered for each label
         self.words = tuple(string.ascii_uppercase[: len(labels)]) if codes else labels
         self._codes = codes
         self._plain = self.words if codes else tuple(map(_plain, labels))
-        means: Mapping[str, str] = dict(
-            zip(labels, question.descriptions, strict=False)
-        )
+        means = dict(zip(labels, question.descriptions, strict=False))
         if codes:
             choices = [
                 f"{code} for {_with(label, means)}"
@@ -96,14 +79,14 @@ class Words:
             meanings = [_with(label, means) for label in labels if means.get(label)]
             if meanings:
                 self.note += f"\n{'; '.join(meanings)}"
+        # tokens that an answer may have
         self.most = 8 + max(len(word.encode()) for word in self.words) // 2
 
     def read(self, places: Sequence[Place]) -> tuple[float, ...] | None:
-        """Read the probabilities of the labels from an answer's tokens.
+        """Read the labels' probabilities from an answer's tokens; None without any.
 
         A label that no token speaks for has the smallest probability that is told,
-        never one made up. They are divided by their sum. None where no token speaks
-        for any label.
+        never one made up. They are divided by their sum.
         """
         whole = "".join(place[0][0] for place in places)
         chances, floors = [0.0] * len(self.words), [0.0] * len(self.words)
