@@ -103,18 +103,18 @@ def places_of(
     places: list[Place] = []
     for attribute, field in model.model_fields.items():
         name = str(field.alias) if issubclass(model, RecordModel) else attribute
-        quoted = _quoted(name, field.annotation)
         nested = _nested(field.annotation)
-        if quoted is None and flatten and nested and nested not in (*within, model):
-            places += [
-                Place(c._replace(name=f"{name}.{c.name}"), f"{attribute}.{path}")
-                for c, path in places_of(nested, flatten=True, within=(*within, model))
-            ]
+        if (
+            not flatten
+            or nested is None
+            or issubclass(nested, Quotation)
+            or nested in (*within, model)
+        ):
+            places.append(Place(_column(name, field.annotation), attribute))
             continue
-        column = quoted or Column(
-            name, *_kind(field.annotation), exact=_exact(field.annotation)
-        )
-        places.append(Place(column, attribute))
+        for column, path in places_of(nested, flatten=True, within=(*within, model)):
+            inner = column._replace(name=f"{name}.{column.name}")
+            places.append(Place(inner, f"{attribute}.{path}"))
     return places
 
 
@@ -159,18 +159,18 @@ def _nested(annotation: Any) -> type[BaseModel] | None:
     return plain if is_model and not issubclass(plain, RootModel) else None
 
 
-def _quoted(name: str, annotation: Any) -> Column | None:
-    """Return the column of a quoted key; None for any other."""
+def _column(name: str, annotation: Any) -> Column:
+    """Return the column of a key."""
     plain = _plain(annotation)
-    many = get_origin(plain) is list
-    asked = _nested(get_args(plain)[0] if many else plain)
+    is_list = get_origin(plain) is list
+    asked = _nested(get_args(plain)[0] if is_list else plain)
     if asked is None or not issubclass(asked, Quotation):
-        return None
-    if many:
-        inner = _typed(asked.model_fields["value"].annotation)
-        return Column(name, "object", (), "many", [inner] if inner else "")
+        return Column(name, *_kind(plain), exact=_exact(plain))
     value = asked.model_fields["value"].annotation
-    return Column(name, *_kind(value), "one", _exact(value))
+    if not is_list:
+        return Column(name, *_kind(value), "one", _exact(value))
+    kind = _typed(value)
+    return Column(name, "object", (), "many", [kind] if kind else "")
 
 
 def _kind(annotation: Any) -> tuple[Kind, tuple[Any, ...]]:

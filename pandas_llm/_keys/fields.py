@@ -118,20 +118,14 @@ def strict_model(model: type[BaseModel], where: str, models: Models) -> type[Bas
 
 def has_validators(field: FieldInfo) -> bool:
     """Return whether a field has a person's own validators."""
-    return any(
-        isinstance(m, _VALIDATORS)
-        and getattr(m.func, "__module__", None) != __name__  # not a check of ours
-        for m in _all_metadata(field)
-    )
-
-
-def _all_metadata(field: FieldInfo) -> list[Any]:
     metadata, todo = list(field.metadata), [field.annotation]
     while todo:
         part = todo.pop()
         metadata += getattr(part, "__metadata__", ())
         todo += [] if get_origin(part) is Literal else get_args(part)
-    return metadata
+    validators = [m for m in metadata if isinstance(m, _VALIDATORS)]
+    # one without the name of this module is no check of ours
+    return any(getattr(m.func, "__module__", None) != __name__ for m in validators)
 
 
 # -- labels ---------------------------------------------------------------------
@@ -224,19 +218,13 @@ def int64(value: int) -> int:
 
 def _date(value: Any) -> Any:
     """Read ISO text; pydantic would read 2026 as seconds since 1970."""
-    if isinstance(value, dt.date):
-        return value
-    text = _iso(value)
-    try:
-        return dt.date.fromisoformat(text)
-    except ValueError:
-        return dt.datetime.fromisoformat(text).date()
+    # `date.fromisoformat` drops the last digit of 20260131-5
+    return value if isinstance(value, dt.date) else _datetime(value).date()
 
 
 def _datetime(value: Any) -> Any:
-    if isinstance(value, dt.datetime):
-        return value
-    return dt.datetime.fromisoformat(_iso(value))
+    is_read = isinstance(value, dt.datetime)
+    return value if is_read else dt.datetime.fromisoformat(_iso(value))
 
 
 def _iso(value: Any) -> str:

@@ -58,14 +58,11 @@ class Words:
 
     def __init__(self, question: Question, *, codes: bool | None = None) -> None:
         labels = question.labels
+        letters = tuple(string.ascii_uppercase[: len(labels)])
         if codes is None:
-            codes = clashing(labels) is not None and len(labels) <= len(
-                string.ascii_uppercase
-            )
-        # what is to be answered for each label
-        self.words = tuple(string.ascii_uppercase[: len(labels)]) if codes else labels
-        self._codes = codes
-        self._plain = self.words if codes else tuple(map(_plain, labels))
+            codes = clashing(labels) is not None and len(letters) == len(labels)
+        self.words = letters if codes else labels  # what is to be answered for each
+        self._plain = tuple(map(_plain, self.words))
         means = dict(zip(labels, question.descriptions, strict=False))
         if codes:
             choices = [
@@ -129,35 +126,21 @@ class Words:
             if not meant or blank or (token == first and len(meant) > 1):
                 continue  # what is said is told apart by the next token
             heard = whole if token == first else said + token
-            if meant & self._meant(heard) and not self._vague(heard, meant):
+            length = len(_ahead(heard).rstrip())
+            is_clear = length >= min(_LEAST, *(len(self._plain[at]) for at in meant))
+            if is_clear and meant & self._meant(heard):
                 for label in meant:
                     yield label, math.exp(logprob) / len(meant)
 
     def _meant(self, text: str) -> set[int]:
         """Return the labels that a text begins with, or is a beginning of."""
-        text = _ahead(text)
-        if self._codes:
-            text = text.upper()
-            return {
-                at
-                for at, code in enumerate(self.words)
-                if not text or (text[0] == code and not text[1:2].isalnum())
-            }
-        text = text.casefold()
-        whole = {
+        text = _ahead(text).casefold()
+        return {
             at
             for at, word in enumerate(self._plain)
-            if text.startswith(word) and not text[len(word) : len(word) + 1].isalnum()
+            if word.startswith(text)
+            or (text.startswith(word) and not text[len(word) :][:1].isalnum())
         }
-        return whole | {
-            at for at, word in enumerate(self._plain) if word.startswith(text)
-        }
-
-    def _vague(self, text: str, meant: set[int]) -> bool:
-        """Return whether a text is too short to mean a label."""
-        text = _ahead(text)
-        whole = any(len(text.rstrip()) >= len(self._plain[at]) for at in meant)
-        return len(text.rstrip()) < _LEAST and not whole
 
 
 def _plain(label: str) -> str:
