@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, replace
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
 from pandas_llm.options.foreign import instead_of
-from pandas_llm.options.rules import Rule, rule_of
+from pandas_llm.options.rules import Rule, arms, rule_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +45,11 @@ class Option:
     def plain(self, value: Any) -> Any:
         """Return a value as the package works with it."""
         return value if self.rule is None or value is None else self.rule.plain(value)
+
+    @property
+    def arms(self) -> list[Any]:
+        """The types that its type is made of, without None."""
+        return [arm for arm in arms(self.type) if arm is not NoneType]
 
     @property
     def words(self) -> str:
