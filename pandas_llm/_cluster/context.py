@@ -79,12 +79,13 @@ class Told:
         self._accounts = accounts
         self._used = Usage()
 
-    def tell(self, told: bytes, ended: bool) -> None:  # noqa: FBT001 - as told
+    def tell(self, told: bytes) -> None:
         """Tell the driver what a run has used so far."""
         if line := self._accounts.line():
             line.tell(self._page, told)
-        if ended:
-            self._used += Usage(**orjson.loads(told)["usage"])
+        run = orjson.loads(told)
+        if run["log"] is not None:
+            self._used += Usage(**run["usage"])
             if self._accounts.book is not None:
                 self._accounts.book.add([(self._page, told)])
 
