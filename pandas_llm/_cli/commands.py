@@ -254,11 +254,13 @@ def _how_to_go_on(part: pd.DataFrame, output: str, chosen: dict[str, Any]) -> st
 def _joined(table: pd.DataFrame, out: Any) -> pd.DataFrame:
     """Put the input's columns to the left of a result that has none of them."""
     new: pd.DataFrame = out.to_frame() if out.ndim == 1 else out
-    if out.ndim == 1 or not set(table.columns) <= set(new.columns):
-        old = table.take(new.index.to_numpy())
-        new = old.assign(**{str(name): new[name].array for name in new.columns})
-    new.attrs = dict(out.attrs)
-    return new
+    if out.ndim > 1 and set(table.columns) <= set(new.columns):
+        return new
+    joined = table.take(new.index.to_numpy())
+    joined.attrs = dict(out.attrs)
+    for name in new.columns:
+        joined[name] = new[name]
+    return joined
 
 
 # -- what is printed ---------------------------------------------------------------

@@ -247,7 +247,9 @@ def _write_csv(table: pd.DataFrame, file: BinaryIO, sep: str = ",") -> None:
     for at in range(table.shape[1]):
         column = table.iloc[:, at]
         if pd.api.types.is_object_dtype(column.dtype):
-            plain.isetitem(at, column.map(_cell).astype(object).array)
+            cells: Any = [_cell(value) for value in column]
+            cells = pd.Series(cells, table.index, dtype=object)
+            plain.isetitem(at, cells)
     # half a character must not cost the whole file
     plain.to_csv(
         file, sep=sep, index=False, encoding="utf-8", errors="backslashreplace"
@@ -313,8 +315,9 @@ def _arrow(table: pd.DataFrame) -> Any:
     arrow = _pyarrow()
     try:
         return arrow.Table.from_pandas(table, preserve_index=False)
-    except arrow.ArrowException as error:
-        why = "; ".join(map(str, error.args))
+    except (arrow.ArrowException, UnicodeError) as error:  # or half a character
+        parts = [error] if isinstance(error, UnicodeError) else error.args
+        why = "; ".join(map(str, parts))
         raise ValueError(f"Parquet cannot hold the table: {why}") from None
 
 

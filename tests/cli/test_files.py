@@ -80,6 +80,16 @@ def test_numbers_that_json_cannot_write_are_null(ending, folder):
     assert [json.loads(cell, parse_constant=int) for cell in kept] == wanted
 
 
+def test_half_a_character_does_not_cost_the_whole_file(folder):
+    rows = pd.DataFrame({"text": ["a", "b \ud800"]}, dtype=object)
+    for ending in ("csv", "tsv", "jsonl", "json"):
+        write_table(rows, f"t.{ending}")
+        again = read_table(f"t.{ending}", Writing())["text"].tolist()
+        assert again == ["a", "b \ud800" if "json" in ending else r"b \ud800"]
+    with pytest.raises(ValueError, match=r"Parquet cannot hold the table: .*ud800"):
+        write_table(rows, "t.parquet")
+
+
 @pytest.mark.parametrize("ending", ["csv", "csv.gz", "tsv", "json", "jsonl"])
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
 def test_text_in_other_encodings_is_read(ending, encoding, folder):
