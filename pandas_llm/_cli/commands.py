@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pandas_llm import options
-from pandas_llm._cli import files, flags
+from pandas_llm._cli import files
 from pandas_llm._run import last_usage
 from pandas_llm._verbs import filter as filter_rows
 from pandas_llm._verbs import plan_of
@@ -118,7 +118,7 @@ def parse_labels(text: str) -> Any:
 
 def run(words: argparse.Namespace) -> int:
     """Run a verb over a file, or show what it would do; return the exit code."""
-    chosen = flags.chosen(words, words.verb)
+    chosen = {name: value for name, value in vars(words).items() if name in words.names}
     wrong = (ConfigurationError, ValueError, TypeError, OSError)
     # other errors are of a pilot's rows
     with stopping(STOPPED, LLMError), stopping(USAGE, *wrong):

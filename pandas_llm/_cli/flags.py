@@ -13,29 +13,14 @@ from pandas_llm import options
 if TYPE_CHECKING:
     from pandas_llm.options import Option
 
-_TABLES: Mapping[str, type] = {
-    "generate": options.ExplodeOptions,
-    "extract": options.RecordOptions,
-    "complete": options.SeriesOptions,
-    "classify": options.LabelOptions,
-    "filter": options.FilterOptions,
-    "embed": options.VectorOptions,
-}
 
-
-def add(parser: argparse.ArgumentParser, verb: str) -> None:
+def add(parser: argparse.ArgumentParser, verb: str, table: type) -> None:
     """Add a flag for every option of a verb and of the run."""
     own = parser.add_argument_group(f"options of {verb}")
     run = parser.add_argument_group("options of the run")
-    for name, option in options.listed(_TABLES[verb]).items():
+    for name, option in options.listed(table).items():
         if option.flag:
             _add_one(run if name in options.OPTIONS else own, name, option)
-
-
-def chosen(words: argparse.Namespace, verb: str) -> dict[str, Any]:
-    """Return the options that were set by flags."""
-    names = options.listed(_TABLES[verb])
-    return {name: value for name, value in vars(words).items() if name in names}
 
 
 class _AddPairs(argparse.Action):

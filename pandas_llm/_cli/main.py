@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _VERBS = {
-    "generate": "zero to many records a row",
-    "extract": "exactly one record a row",
-    "complete": "plain text a row",
-    "classify": "one of some labels a row",
-    "filter": "the rows for which the answer is yes",
-    "embed": "a vector a row",
+    "generate": ("zero to many records a row", options.ExplodeOptions),
+    "extract": ("exactly one record a row", options.RecordOptions),
+    "complete": ("plain text a row", options.SeriesOptions),
+    "classify": ("one of some labels a row", options.LabelOptions),
+    "filter": ("the rows for which the answer is yes", options.FilterOptions),
+    "embed": ("a vector a row", options.VectorOptions),
 }
 _COLUMNS = 80
 _KEYED = ("generate", "extract")
@@ -130,10 +130,8 @@ def _refuse(parser: argparse.ArgumentParser, unknown: list[str]) -> None:
     hint = f"; did you mean {near[0]}?" if near else ""
     name = word.removeprefix("--").replace("-", "_")
     ours = [flag.removeprefix("--").replace("-", "_") for flag in known]
-    if (
-        word[:2] == "--"
-        and (instead := options.instead_of(name, None, ours)) is not None
-    ):
+    instead = options.instead_of(name, None, ours) if word[:2] == "--" else None
+    if instead is not None:
         flag = instead.removeprefix("write ").rstrip("=").replace("_", "-")
         hint = f"; write --{flag}" if instead.endswith("=") else f"; {instead}"
     parser.error(f"unrecognized argument: {unknown[0]}{hint}")
@@ -149,8 +147,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(parser=parser)
     parser.add_argument("--version", action=_Version, nargs=0)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for verb, summary in _VERBS.items():
-        _add_verb(commands, verb, summary)
+    for verb in _VERBS:
+        _add_verb(commands, verb)
     _add_tables(commands)
     demo = _add(
         commands, "demo", _demo, "question and answer pairs about packages here"
@@ -163,10 +161,10 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--latency", type=float, default=0.0, help="seconds")
     simulate.add_argument("--requests-per-minute", type=float)
     simulate.add_argument("--tokens-per-minute", type=float)
-    cache = _add(commands, "cache", _cache, "what is kept, and forgetting it")
-    cache.add_argument("action", choices=["info", "clear"])
-    cache.add_argument("--file", help="a cache file; by default the usual one")
-    cache.add_argument("--yes", action="store_true", help="clear without asking")
+    kept = _add(commands, "cache", _cache, "what is kept, and forgetting it")
+    kept.add_argument("action", choices=["info", "clear"])
+    kept.add_argument("--file", help="a cache file; by default the usual one")
+    kept.add_argument("--yes", action="store_true", help="clear without asking")
     return parser
 
 
@@ -192,14 +190,15 @@ def _broken(line: str) -> str:
     return f"{line[:at]} \\\n     {line[at:]}"
 
 
-def _add_verb(commands: Any, verb: str, summary: str) -> None:
+def _add_verb(commands: Any, verb: str) -> None:
     """Add a verb, with a flag for each of its options."""
+    summary, own = _VERBS[verb]
     parser = _add(commands, verb, run, summary)
     parser.epilog = f"{parser.epilog}\n\n{_FILES}\n{EXIT_CODES}"
     needs = {"classify": " --labels LABELS"} | dict.fromkeys(_KEYED, " --keys KEYS")
     words = f"INPUT -o OUTPUT -t TEMPLATE{needs.get(verb, '')}"
     parser.usage = f"%(prog)s {words}\n{' ' * 12}[options]"
-    parser.set_defaults(verb=verb)
+    parser.set_defaults(verb=verb, names=options.listed(own).keys())
     _add_task(parser, verb)
     parser.add_argument(
         "--preview", action="store_true", help="show the first prompts; send nothing"
@@ -215,7 +214,7 @@ def _add_verb(commands: Any, verb: str, summary: str) -> None:
         "--report", metavar="HTML", help="a page on the run, written too"
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="no summary")
-    flags.add(parser, verb)
+    flags.add(parser, verb, own)
 
 
 def _add_task(parser: argparse.ArgumentParser, verb: str) -> None:
