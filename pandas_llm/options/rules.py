@@ -6,6 +6,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from math import inf
 from numbers import Integral, Real
 from os import PathLike
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -71,8 +72,18 @@ def arms(kind: Any) -> tuple[Any, ...]:
     return typing.get_args(kind) if union else (kind,)
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, Integral) and _is_number(value)
+def _whole(low: float, words: str = "a whole number of at least {}") -> Rule:
+    """Build the rule of whole numbers from `low` on."""
+
+    def holds(value: Any) -> bool:
+        return isinstance(value, Integral) and _is_number(value) and int(value) >= low
+
+    return Rule(words.format(low), holds, _number)
+
+
+def _numbers(words: str, holds: Callable[[Any], bool]) -> Rule:
+    """Build the rule of numbers for which another rule holds."""
+    return Rule(words, lambda v: _is_number(v) and holds(v), _number)
 
 
 def _is_number(value: Any) -> bool:
@@ -104,7 +115,8 @@ def _is_function(value: Any) -> bool:
 
 
 def _is_pair(value: Any) -> bool:
-    return isinstance(value, Sequence) and len(value) == 2  # noqa: PLR2004
+    several = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+    return several and len(value) == 2  # noqa: PLR2004
 
 
 def _is_examples(value: Any) -> bool:
@@ -157,7 +169,7 @@ def _plain(value: Any) -> Any:
 
 
 TEXT = Rule("a str", lambda v: isinstance(v, str))
-COUNT = Rule("a whole number of at least 1", lambda v: _is_whole(v) and v >= 1, _number)
+COUNT = _whole(1)
 SECONDS = Rule("a number above 0 (seconds) or a Timedelta", _is_seconds, _seconds)
 
 # -- types of options, with their rules ----------------------------------------------
@@ -172,30 +184,17 @@ TextOrTexts = Annotated[
         _plain,
     ),
 ]
-CountOrZero = Annotated[
-    int,
-    Rule("a whole number of at least 0", lambda v: _is_whole(v) and v >= 0, _number),
-]
+CountOrZero = Annotated[int, _whole(0)]
 AutoOrCount = Annotated[
     int | Literal["auto"],
     Rule(f"'auto' or {COUNT.words}", lambda v: v == "auto" or COUNT.holds(v), _number),
 ]
-Seed = Annotated[int | None, Rule("a whole number", _is_whole, _number)]
-Number = Annotated[
-    float | None,
-    Rule("a number of at least 0", lambda v: _is_number(v) and v >= 0, _number),
-]
+Seed = Annotated[int | None, _whole(-inf, "a whole number")]
+Number = Annotated[float | None, _numbers("a number of at least 0", lambda v: v >= 0)]
 Part = Annotated[
-    float,
-    Rule(
-        "a number of at least 0 and below 1",
-        lambda v: _is_number(v) and 0 <= v < 1,
-        _number,
-    ),
+    float, _numbers("a number of at least 0 and below 1", lambda v: 0 <= v < 1)
 ]
-Positive = Annotated[
-    float | None, Rule("a number above 0", lambda v: _is_number(v) and v > 0, _number)
-]
+Positive = Annotated[float | None, _numbers("a number above 0", lambda v: v > 0)]
 Seconds = Annotated[float | timedelta, SECONDS]
 Key = Annotated[
     str | Callable[[], str] | None,
