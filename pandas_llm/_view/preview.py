@@ -12,7 +12,6 @@ import orjson
 import pandas as pd
 
 from pandas_llm._client import offline_client
-from pandas_llm._inputs import as_text as said
 from pandas_llm._inputs import attachments
 from pandas_llm._replies import Words, word_requests
 from pandas_llm._run import TaskRun, shared_spec, text_table
