@@ -857,7 +857,7 @@ def test_estimates_of_table_verbs_hold_and_preview_shows_a_question(verb):
 
 @pytest.mark.parametrize("tool", ["preview", "estimate"])
 def test_an_unknown_verb_is_refused_with_those_that_there_are(tool):
-    with pytest.raises(InvalidValueError, match=r"verb must be one of .*'nlargest'"):
+    with pytest.raises(InvalidValueError, match=r"verb must be 'generate', .*'nlargest'"):
         getattr(PEOPLE.llm, tool)("${name}", verb="largest", model="sim")
     with pytest.raises(TypeError, match="missing a required argument: 'k'"):
         getattr(PEOPLE.llm, tool)("${name}", verb="nlargest", model="sim")
