@@ -265,6 +265,11 @@ def test_k_must_be_a_whole_number(ranking, k):
         PEOPLE.llm.nlargest(k, MORE, **options(ranking))
 
 
+def test_k_may_be_a_number_of_numpy(ranking):
+    out = PEOPLE.llm.nlargest(np.int64(2), MORE, **options(ranking))
+    assert out["key"].tolist() == [30, 20]
+
+
 def test_no_batch_where_rounds_depend_on_each_other(ranking):
     with pytest.raises(ConfigurationError, match="no batch=True: each round"):
         PEOPLE.llm.nlargest(1, MORE, batch=True, **options(ranking))
@@ -857,7 +862,9 @@ def test_estimates_of_table_verbs_hold_and_preview_shows_a_question(verb):
 
 @pytest.mark.parametrize("tool", ["preview", "estimate"])
 def test_an_unknown_verb_is_refused_with_those_that_there_are(tool):
-    with pytest.raises(InvalidValueError, match=r"verb must be 'generate', .*'nlargest'"):
+    with pytest.raises(
+        InvalidValueError, match=r"verb must be 'generate', .*'nlargest'"
+    ):
         getattr(PEOPLE.llm, tool)("${name}", verb="largest", model="sim")
     with pytest.raises(TypeError, match="missing a required argument: 'k'"):
         getattr(PEOPLE.llm, tool)("${name}", verb="nlargest", model="sim")
