@@ -72,8 +72,6 @@ def preview(  # noqa: PLR0913 - all by name but the first four
     >>> sent = cities.llm.preview("Praise ${value}.", as_requests=True, model="sim")
     >>> print(sent["body"].iloc[0])
     {"model":"sim","messages":[{"role":"user","content":"Praise Oslo."}]}
-    >>> pandas_llm.preview([{"city": "Rome"}], "Praise ${city}.")["prompt"].tolist()
-    ['Praise Rome.']
     """
     plan = _ready(data, template, keys, options, verb)
     return plan.preview(data, rows, as_requests=as_requests)
@@ -122,9 +120,6 @@ def estimate(
     tokens in         6
     tokens out        100 (a guess; pilot=20 finds out)
     cost              $0.000206
-    >>> rows = [{"city": "Oslo"}, {"city": "Oslo"}]
-    >>> pandas_llm.estimate(rows, "Praise ${city}.", model="sim").requests
-    1
     """
     return _ready(data, template, keys, options, verb).estimate(data, pilot)
 
