@@ -205,11 +205,19 @@ def test_attrs_of_the_left_and_the_usage_of_all_rounds_are_kept(asked):
         ({"on": "nam"}, "is not a column"),
         ({"left_on": "name"}, "go together"),
         ({"on": "name", "suffixes": ("", "")}, "two columns would be named"),
+        ({"on": "name", "left_on": "name", "right_on": "name"}, "not both"),
+        ({"left_on": ["key", "name"], "right_on": "name"}, "names 2 columns"),
+        ({"right": pd.DataFrame({"firm": ["Ann Lee"]})}, "no column is in both"),
+        ({"right": pd.Series(["Ann Lee"])}, "a Series with a name"),
+        ({"right": RIGHT.assign(**{"left.key": 1}), "on": "name"}, "read as a side"),
+        ({"on": "name", "block": lambda *_: [(0, 3)]}, "positions of rows are wanted"),
+        ({"on": "name", "validate": "1:1", "batch": True}, "leave validate= out"),
     ],
 )
 def test_what_cannot_be_merged_says_so_before_a_call(asked, given, says):
-    with pytest.raises((TemplateError, InvalidValueError), match=says):
-        LEFT.llm.merge(RIGHT, **{**given, **options(asked)})
+    kinds = TemplateError, InvalidValueError, InvalidTypeError, ConfigurationError
+    with pytest.raises(kinds, match=says):
+        LEFT.llm.merge(**{"right": RIGHT, **given, **options(asked)})
     assert asked.bodies == []
 
 
