@@ -7,7 +7,6 @@ A definition is a function of the data and the verb's own parameters that return
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Sequence
 from functools import partial, wraps
 from inspect import Parameter
@@ -56,8 +55,6 @@ R = TypeVar("R")
 C = TypeVar("C")
 Errors = Literal["coerce", "raise"]
 
-_DATA = re.compile(r"^data : .*\n(?: +.*\n?)+", re.MULTILINE)
-"""A definition's words on its first parameter, which a method does not have."""
 _VERBS: dict[str, Callable[..., Any]] = {}
 """What was made of each definition, by its name."""
 _CALLS = {
@@ -176,7 +173,8 @@ def method(
     def run(self: Any, *args: Any, **kwargs: Any) -> Any:
         return verb(self._data, *args, **kwargs)
 
-    doc = _DATA.sub("", inspect.cleandoc(verb.__doc__ or ""))
+    _, *own = inspect.signature(verb).parameters
+    doc = options.spelled_out(verb.__doc__ or "", {}, own)
     return form(run, verb, "self", doc=doc)
 
 

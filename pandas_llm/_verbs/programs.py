@@ -129,12 +129,6 @@ class Program:
             known = known.after(plan.estimate(questions))
         return replace(known, rows=len(data))
 
-    def submit(self, data: Any) -> NoReturn:
-        """Refuse: the next questions depend on the answers."""
-        del data
-        msg = f"{self.name} asks more than one question a row: it cannot be submitted"
-        raise ConfigurationError(msg)
-
 
 def _sample_or_all(rows: int) -> tuple[int, int]:
     """Return the least and the most questions of the better model of a cascade."""
