@@ -11,7 +11,7 @@ from pandas_llm._table_verbs.merging import merge
 from pandas_llm._table_verbs.searching import search
 from pandas_llm._verbs import classify, make_plan, matches, plan_of, tool
 from pandas_llm._verbs import filter as filter_rows
-from pandas_llm.errors import InvalidValueError
+from pandas_llm.options import check_value, one_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,8 +72,6 @@ def preview(  # noqa: PLR0913 - all by name but the first four
     >>> sent = cities.llm.preview("Praise ${value}.", as_requests=True, model="sim")
     >>> print(sent["body"].iloc[0])
     {"model":"sim","messages":[{"role":"user","content":"Praise Oslo."}]}
-    >>> pandas_llm.preview([{"city": "Rome"}], "Praise ${city}.")["prompt"].tolist()
-    ['Praise Rome.']
     """
     plan = _ready(data, template, keys, options, verb)
     return plan.preview(data, rows, as_requests=as_requests)
@@ -122,9 +120,6 @@ def estimate(
     tokens in         6
     tokens out        100 (a guess; pilot=20 finds out)
     cost              $0.000206
-    >>> rows = [{"city": "Oslo"}, {"city": "Oslo"}]
-    >>> pandas_llm.estimate(rows, "Praise ${city}.", model="sim").requests
-    1
     """
     return _ready(data, template, keys, options, verb).estimate(data, pilot)
 
@@ -187,16 +182,13 @@ _QUESTIONS = {"agg": "question", "search": "query"}
 
 
 def _plan(
-    template: str | None, keys: Any, options: Mapping[str, Any], verb: Any = None
+    template: str | None, keys: Any, options: Mapping[str, Any], verb: Any
 ) -> Plan:
     """Make the plan of a verb by row; without a name the keys say which."""
+    check_value("verb", verb, one_of(*_BY_ROW, "matches", "filter", None))
     name: Any = verb or ("complete" if keys is None else "generate")
     if name in ("matches", "filter"):
         name, keys = "extract", {"matches": bool}
-    if name not in _BY_ROW:
-        listed = ", ".join(map(repr, (*_BY_ROW, "matches", "filter")))
-        msg = f"verb must be one of {listed}, not {verb!r}"
-        raise InvalidValueError(msg)
     arguments = {"template": template, "keys": keys, "options": options}
     return make_plan(name, arguments)
 
@@ -206,11 +198,8 @@ def _ready(
 ) -> Plan | Program:
     """Return what a call of a verb would run."""
     table = {one.__name__: one for one in _TABLE}
+    check_value("verb", verb, one_of(*dict.fromkeys((*_BY_ROW, *table)), None))
     if verb not in table:
-        known = dict.fromkeys((*_BY_ROW, *table))
-        if verb is not None and verb not in known:
-            msg = f"verb must be one of {', '.join(map(repr, known))}, not {verb!r}"
-            raise InvalidValueError(msg)
         return _plan(template, keys, options, verb)
     names = _QUESTIONS.get(verb, "template"), "labels" if verb == "classify" else "keys"
     own = dict(zip(names, (template, keys), strict=True))

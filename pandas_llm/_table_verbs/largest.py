@@ -124,7 +124,7 @@ def _compared(arguments: Mapping[str, Any], options: Options) -> Program:
 
     def ask(pairs: list[tuple[int, int]]) -> Steps[list[bool | None]]:
         turned = [(other, one) for one, other in pairs] if both_orders else []
-        asked = questions(left, right, rows[np.array(pairs + turned)])
+        asked = questions(left, right, rows[np.array(pairs + turned, np.int64)])
         answers = yes_or_no((yield plan, asked)[_MORE])
         if not both_orders:
             return answers

@@ -72,8 +72,8 @@ def merge(  # noqa: PLR0913 - pandas' own parameters, all by name
 
     Parameters
     ----------
-    data, right : DataFrame
-        The two sides.
+    right : DataFrame
+        The other side, a Series with a name too.
     template : str, optional
         Your own question about two rows, with ``${left.column}`` and
         ``${right.column}``, to be answered by yes or no.
@@ -93,8 +93,8 @@ def merge(  # noqa: PLR0913 - pandas' own parameters, all by name
     cascade, recall, precision, delta, thresholds
         A cheap model first, as for `matches`: it answers all candidate pairs, and the
         target holds for these.
-    **options
-        Any option of a run; ``help(pandas_llm.set_options)`` lists them.
+    data, **options
+        As for `agg`.
 
     Returns
     -------

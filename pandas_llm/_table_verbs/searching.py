@@ -75,8 +75,9 @@ def search(
     if column in frame.columns:
         column_names(frame, column, "column")
     own: dict[str, Any] = {"dimensions": dimensions, **options}
-    texts = Plan("query" if known else _template(column), verb="embed", **own)
     asked = Plan("query", verb="embed", **own)
+    template = column if isinstance(column, str) else f"${{{column}}}"
+    texts = asked if known else Plan(template, verb="embed", **own)
 
     def steps(_: Any) -> Steps[pd.DataFrame]:
         vectors = frame[column] if known else (yield texts, bare(frame))
@@ -89,10 +90,6 @@ def search(
 
 
 asearch = twin(search)
-
-
-def _template(column: Any) -> str:
-    return column if isinstance(column, str) else f"${{{column}}}"
 
 
 def _nearest(frame: pd.DataFrame, vectors: Any, goal: Any, k: int) -> pd.DataFrame:

@@ -6,12 +6,12 @@ what several runs make one.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-from pandas_llm._verbs.cascade import bare, cheap_first, decide
-from pandas_llm._verbs.chunking import Tokenizer, chunk
+from pandas_llm._verbs.cascade import Cascade, Target, bare, cheap_first, decide
+from pandas_llm._verbs.chats import replacing, to_chat_jsonl
+from pandas_llm._verbs.chunking import chunk
 from pandas_llm._verbs.forms import (
+    Rows,
+    Table,
     brief,
     form,
     make_plan,
@@ -32,25 +32,9 @@ from pandas_llm._verbs.matching import (
     filter,  # noqa: A004 - pandas' word
     matches,
 )
-from pandas_llm._verbs.programs import (
-    Program,
-    Signed,
-    Steps,
-    column_names,
-    table_of,
-)
+from pandas_llm._verbs.programs import Program, Signed, Steps, column_names, table_of
 from pandas_llm._verbs.records import aextract, agenerate, extract, generate
-from pandas_llm._verbs.values import (
-    acomplete,
-    aembed,
-    complete,
-    embed,
-)
-
-if TYPE_CHECKING:
-    from pandas_llm._verbs.cascade import Cascade, Target
-    from pandas_llm._verbs.chats import replacing, to_chat_jsonl
-    from pandas_llm._verbs.forms import Rows, Table
+from pandas_llm._verbs.values import acomplete, aembed, complete, embed
 
 __all__ = [
     "Cascade",
@@ -60,7 +44,6 @@ __all__ = [
     "Steps",
     "Table",
     "Target",
-    "Tokenizer",
     "aclassify",
     "acomplete",
     "aembed",
@@ -96,11 +79,3 @@ __all__ = [
     "twin_method",
     "verb",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """Import chats at first use: all that runs a frame comes with them."""
-    if name in ("replacing", "to_chat_jsonl"):
-        return getattr(import_module("pandas_llm._verbs.chats"), name)
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)

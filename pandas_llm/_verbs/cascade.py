@@ -97,21 +97,14 @@ def _cheap_options(cascade: Any, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Cascade:
-    """The answers of both models so far, as numbers of labels; -1 for none.
-
-    Attributes
-    ----------
-    asked, codes : array
-        Which rows the dear model was asked about, and its answers.
-    kept, chosen : array
-        Which rows are left to the cheap model, and its answers.
-    ends : list
-        How sure the least sure of these are; None for an end without any.
-    """
+    """The answers of both models so far, as numbers of labels; -1 for none."""
 
     kept: Bools
+    """Which rows are left to the cheap model."""
     chosen: Ints
+    """Its answers."""
     ends: list[float | None]
+    """How sure the least sure of those kept are; None for an end without any."""
 
     def __init__(
         self,

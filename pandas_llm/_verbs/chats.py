@@ -10,7 +10,6 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from pandas_llm._rows import Template, iter_rows, missing_rows, source_of
 from pandas_llm.errors import InvalidValueError, TemplateError
 from pandas_llm.options import check_value, one_of
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import BinaryIO
 
-    from pandas_llm._rows import Source
+    from pandas_llm._rows import Source, Template
 
 
 class ChatFile(NamedTuple):
@@ -90,6 +89,8 @@ def to_chat_jsonl(  # noqa: PLR0913 - all by name but the first two
     1 {"messages": [{"role": "user", "content": "1 + 1?"}, \
 {"role": "assistant", "content": "2"}]}
     """
+    from pandas_llm._rows import Template, missing_rows, source_of
+
     check_value("na_action", na_action, one_of("raise", "ignore"))
     source = source_of(data)
     texts = {} if system is None else {"system": system}
@@ -121,6 +122,8 @@ def _chats(
     columns: list[str],
     missing: Any,
 ) -> Iterator[bytes]:
+    from pandas_llm._rows import iter_rows
+
     fill = {
         role: template.renderer(columns, source) for role, template in templates.items()
     }
@@ -143,6 +146,8 @@ def _chats(
 
 def _describe_gaps(source: Source, columns: list[str]) -> str:
     """Name the first column with missing values, and its first such row."""
+    from pandas_llm._rows import missing_rows
+
     masks = ((column, missing_rows(source, [column])) for column in columns)
     column, missing = next((name, mask) for name, mask in masks if mask is not None)
     first = int(missing.argmax())

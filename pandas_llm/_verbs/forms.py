@@ -7,7 +7,7 @@ A definition is a function of the data and the verb's own parameters that return
 from __future__ import annotations
 
 import inspect
-import re
+from collections.abc import Sequence
 from functools import partial, wraps
 from inspect import Parameter
 from typing import (
@@ -21,21 +21,18 @@ from typing import (
     get_overloads,
 )
 
+import pandas as pd
+
 from pandas_llm import options
 from pandas_llm._display import ends_here
 from pandas_llm.errors import InvalidTypeError, MissingVerbError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-
-    import pandas as pd
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
 
     from pandas_llm._run import Verb
     from pandas_llm._verbs.programs import Program
     from pandas_llm.plan import Plan
-
-    Table = pd.DataFrame | pd.Series
-    Rows = Sequence[dict[str, Any]] | Sequence[str | None]
 
     class _ForeignTable(Protocol):
         # a Series of pandas has every method, for type checkers, but another shape
@@ -51,13 +48,13 @@ if TYPE_CHECKING:
     Foreign = _ForeignTable | _ForeignColumn
     """A table or column of another package, such as Polars or Arrow."""
 
+Table = pd.DataFrame | pd.Series
+Rows = Sequence[dict[str, Any]] | Sequence[str | None]
 P = ParamSpec("P")
 R = TypeVar("R")
 C = TypeVar("C")
 Errors = Literal["coerce", "raise"]
 
-_DATA = re.compile(r"^data : .*\n(?: +.*\n?)+", re.MULTILINE)
-"""A definition's words on its first parameter, which a method does not have."""
 _VERBS: dict[str, Callable[..., Any]] = {}
 """What was made of each definition, by its name."""
 _CALLS = {
@@ -176,7 +173,8 @@ def method(
     def run(self: Any, *args: Any, **kwargs: Any) -> Any:
         return verb(self._data, *args, **kwargs)
 
-    doc = _DATA.sub("", inspect.cleandoc(verb.__doc__ or ""))
+    _, *own = inspect.signature(verb).parameters
+    doc = options.spelled_out(verb.__doc__ or "", {}, own)
     return form(run, verb, "self", doc=doc)
 
 

@@ -142,12 +142,6 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
     ... )
     >>> mood.cat.categories.tolist()
     ['good', 'bad']
-    >>> rows = [{"text": "What a good day"}]
-    >>> out = pandas_llm.classify(
-    ...     rows, "Mood of: ${text}", ["good", "bad"], model="sim"
-    ... )
-    >>> out[0] in ("good", "bad")
-    True
     """
     arguments = locals()
     own = {name: arguments.pop(name) for name in _CASCADE}

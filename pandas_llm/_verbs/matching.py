@@ -109,11 +109,9 @@ def filter(  # noqa: A001, PLR0913 - pandas' word; it hides nothing outside this
     ----------
     data : DataFrame or Series
         The rows.
-    template : str
-        The question, with ``${column}`` for values.
     keep_undecided : bool, default False
         Keep the rows that failed; else they are left out, and a warning counts them.
-    threshold, cascade, recall, precision, delta, thresholds, **options
+    template, threshold, cascade, recall, precision, delta, thresholds, **options
         As for `matches`.
 
     Returns

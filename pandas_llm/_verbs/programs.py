@@ -108,8 +108,7 @@ class Program:
         self, data: Any, rows: int = 3, *, as_requests: bool = False
     ) -> pd.DataFrame:
         """Show the first questions, or their whole requests; send nothing."""
-        step = _Course(self, data).next()
-        plan, questions = (self.plans[0], []) if step is None else step
+        plan, questions = _Course(self, data).next() or (self.plans[0], [])
         return plan.preview(questions, rows, as_requests=as_requests)
 
     @ends_here
@@ -129,12 +128,6 @@ class Program:
         if plan is not self.plans[0]:  # a cheap model answers all of them before
             known = known.after(plan.estimate(questions))
         return replace(known, rows=len(data))
-
-    def submit(self, data: Any) -> NoReturn:
-        """Refuse: the next questions depend on the answers."""
-        del data
-        msg = f"{self.name} asks more than one question a row: it cannot be submitted"
-        raise ConfigurationError(msg)
 
 
 def _sample_or_all(rows: int) -> tuple[int, int]:
@@ -172,9 +165,8 @@ class _Course:
         try:
             plan, questions = self._steps.send(self.answer)
         except StopIteration as end:
-            signed = end.value
-            if not isinstance(signed, Signed):
-                signed = Signed(signed, {})
+            plain = not isinstance(end.value, Signed)
+            signed = Signed(end.value, {}) if plain else end.value
             if self._stopped and "cascade_bound" in signed.facts:
                 signed.facts["cascade_bound"] = NOT_PROVEN
             self.result = self._back(self._ledger.sign(*signed))

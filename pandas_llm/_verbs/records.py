@@ -172,10 +172,6 @@ def extract(  # noqa: PLR0913 - the verb's own parameters, all by name
     >>> out = df.llm.extract("From: ${text}", {"year": int}, model="sim")
     >>> out["year"].dtype
     Int64Dtype()
-    >>> rows = [{"text": "Born in 1732."}]
-    >>> out = pandas_llm.extract(rows, "From: ${text}", {"year": int}, model="sim")
-    >>> type(out[0]["year"])
-    <class 'int'>
     """
     return make_plan("extract", locals())
 

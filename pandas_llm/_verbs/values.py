@@ -85,9 +85,6 @@ def complete(
     >>> cities = pd.Series(["Oslo", "Rome"], name="city")
     >>> cities.llm.complete("Praise ${city}.", model="sim").index.tolist()
     [0, 1]
-    >>> rows = [{"city": "Oslo"}, {"city": "Rome"}]
-    >>> len(pandas_llm.complete(rows, "Praise ${city}.", model="sim"))
-    2
     """
     return make_plan("complete", locals())
 
@@ -175,9 +172,6 @@ def embed(  # noqa: PLR0913 - the verb's own parameters, all by name
     [2, 2]
     >>> texts.llm.embed(dimensions=2, expand=True, model="sim").columns.tolist()
     ['embedding_0', 'embedding_1']
-    >>> rows = [{"text": "Cats purr."}]
-    >>> len(pandas_llm.embed(rows, "text", dimensions=2, model="sim")[0])
-    2
     """
     if template is None:
         if not _is_one_column(data):

@@ -67,7 +67,7 @@ def documented(docstring: str) -> str:
 
 
 def spelled_out(docstring: str, docs: Mapping[str, str], order: Sequence[str]) -> str:
-    r"""Return a docstring with the parameters that are "As for" another's, in order.
+    r"""Return a docstring with the parameters in order, also those "As for" others.
 
     >>> ask = "Parameters\n----------\nkeys : list\n    What to ask for.\n"
     >>> own = "Parameters\n----------\nkeys\n    As for `ask`.\n"
@@ -80,8 +80,8 @@ def spelled_out(docstring: str, docs: Mapping[str, str], order: Sequence[str]) -
         same = _SAME.fullmatch(text)
         known = _entries(_parts(docs[same[1]])[1]) if same else [(names, text)]
         entries.update({one[0]: said for one, said in known if set(one) <= set(names)})
-    listed = "\n".join(entries[name] for name in order if name in entries)
-    return before + (listed + "\n" if entries else own) + after
+    listed = [f"{entries[name]}\n" for name in order if name in entries]
+    return before + "".join(listed) + after
 
 
 def _parts(docstring: str) -> tuple[str, str, str]:

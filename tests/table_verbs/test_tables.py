@@ -205,11 +205,19 @@ def test_attrs_of_the_left_and_the_usage_of_all_rounds_are_kept(asked):
         ({"on": "nam"}, "is not a column"),
         ({"left_on": "name"}, "go together"),
         ({"on": "name", "suffixes": ("", "")}, "two columns would be named"),
+        ({"on": "name", "left_on": "name", "right_on": "name"}, "not both"),
+        ({"left_on": ["key", "name"], "right_on": "name"}, "names 2 columns"),
+        ({"right": pd.DataFrame({"firm": ["Ann Lee"]})}, "no column is in both"),
+        ({"right": pd.Series(["Ann Lee"])}, "a Series with a name"),
+        ({"right": RIGHT.assign(**{"left.key": 1}), "on": "name"}, "read as a side"),
+        ({"on": "name", "block": lambda *_: [(0, 3)]}, "positions of rows are wanted"),
+        ({"on": "name", "validate": "1:1", "batch": True}, "leave validate= out"),
     ],
 )
 def test_what_cannot_be_merged_says_so_before_a_call(asked, given, says):
-    with pytest.raises((TemplateError, InvalidValueError), match=says):
-        LEFT.llm.merge(RIGHT, **{**given, **options(asked)})
+    kinds = TemplateError, InvalidValueError, InvalidTypeError, ConfigurationError
+    with pytest.raises(kinds, match=says):
+        LEFT.llm.merge(**{"right": RIGHT, **given, **options(asked)})
     assert asked.bodies == []
 
 
@@ -263,6 +271,11 @@ def test_nlargest_by_votes_and_by_score(ranking):
 def test_k_must_be_a_whole_number(ranking, k):
     with pytest.raises(InvalidValueError, match="k must be a whole number"):
         PEOPLE.llm.nlargest(k, MORE, **options(ranking))
+
+
+def test_k_may_be_a_number_of_numpy(ranking):
+    out = PEOPLE.llm.nlargest(np.int64(2), MORE, **options(ranking))
+    assert out["key"].tolist() == [30, 20]
 
 
 def test_no_batch_where_rounds_depend_on_each_other(ranking):
@@ -857,7 +870,9 @@ def test_estimates_of_table_verbs_hold_and_preview_shows_a_question(verb):
 
 @pytest.mark.parametrize("tool", ["preview", "estimate"])
 def test_an_unknown_verb_is_refused_with_those_that_there_are(tool):
-    with pytest.raises(InvalidValueError, match=r"verb must be one of .*'nlargest'"):
+    with pytest.raises(
+        InvalidValueError, match=r"verb must be 'generate', .*'nlargest'"
+    ):
         getattr(PEOPLE.llm, tool)("${name}", verb="largest", model="sim")
     with pytest.raises(TypeError, match="missing a required argument: 'k'"):
         getattr(PEOPLE.llm, tool)("${name}", verb="nlargest", model="sim")
