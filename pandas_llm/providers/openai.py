@@ -33,13 +33,7 @@ if TYPE_CHECKING:
     from pandas_llm.providers.batches import Batches
     from pandas_llm.providers.dialect import Body, Schema, Texts, Turns
     from pandas_llm.providers.headers import Limits
-    from pandas_llm.types import (
-        Attachment,
-        Endpoint,
-        HTTPResponse,
-        Image,
-        Spec,
-    )
+    from pandas_llm.types import Attachment, Endpoint, HTTPResponse, Image, Spec
 
 _ENDED = ("length", "content_filter", "error")
 """Ends of a choice that may have no message: nothing was left to say."""
@@ -111,9 +105,9 @@ class OpenAI(Dialect):
         self, texts: Texts, spec: Spec, capabilities: Capabilities, dimensions: int
     ) -> Body:
         """Write a body without the fields that are refused."""
-        body: Body = {"model": self.model, "input": texts, **self.of_vectors}
-        for name in body.keys() & {*capabilities.refused}:
-            del body[name]
+        refused = capabilities.refused
+        fields = {k: v for k, v in self.of_vectors.items() if k not in refused}
+        body: Body = {"model": self.model, "input": texts, **fields}
         if dimensions:
             body[self.names.get("dimensions", "dimensions")] = dimensions
         return {**body, **spec.extra}
