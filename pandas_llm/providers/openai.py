@@ -121,8 +121,9 @@ class OpenAI(Dialect):
     def usage(self, data: Any) -> Used:
         """Read the tokens, and the cost where a server states it."""
         usage = data.get("usage") or data["x_groq"]["usage"]
-        tier = bodies.word(data, "service_tier")
-        cost = _cost(usage.get("cost")) if isinstance(usage, dict) else None
+        tier = bodies.word(data, "service_tier") if "service_tier" in data else None
+        priced = isinstance(usage, dict) and "cost" in usage
+        cost = _cost(usage["cost"]) if priced else None
         try:
             tokens = bodies.tokens(usage, "prompt_tokens", "completion_tokens", *_APART)
         except (AttributeError, ValueError):
@@ -259,17 +260,14 @@ def _version(model: str) -> tuple[int, int]:
 
 
 def _text(content: Any) -> str:
-    """Join the parts of a content that is no text: a list, or null."""
-    if not isinstance(content, list):
-        return ""
-    return "".join(p if isinstance(p, str) else _text_of(p) for p in content)
-
-
-def _text_of(part: Any) -> str:
-    """Return the text of a part, without its thinking."""
-    of_text = isinstance(part, dict) and part.get("type", "text") in bodies.TEXTS
-    text = part.get("text") if of_text else None
-    return text if isinstance(text, str) else ""
+    """Join the texts of a list of parts, without the thinking; none of null."""
+    parts = content if isinstance(content, list) else ()
+    texts = [
+        part.get("text") if part.get("type", "text") in bodies.TEXTS else None
+        for part in ({"text": p} if isinstance(p, str) else p for p in parts)
+        if isinstance(part, dict)
+    ]
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def _cost(cost: Any) -> float | None:
