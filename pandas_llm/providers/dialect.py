@@ -252,9 +252,7 @@ class Dialect:
         text = orjson.dumps(self._split(prompt, shared, mark) if mark else prompt)
         return b"%b%b%b" % (self._before[1], text, self.ending[2:])
 
-    def _fields(
-        self, request: Request, capabilities: Capabilities, n: int
-    ) -> dict[str, Any]:
+    def _fields(self, request: Request, capabilities: Capabilities, n: int) -> Body:
         """Return all fields, the prompt last."""
         key = (request.spec, capabilities, n)
         known = next((common for asked, common in self._known if asked == key), None)
@@ -331,8 +329,7 @@ class Dialect:
         if spec.constrained and capabilities.constraints:
             sent = narrowed(spec.constrained, self.takes)
         body = self.shared(spec, sent, capabilities, n)
-        examples = of_pairs(spec.examples)
-        return body, negotiation.note(schema, capabilities), examples
+        return body, negotiation.note(schema, capabilities), of_pairs(spec.examples)
 
     def takes(self, keyword: str, value: Any) -> bool:
         """Return whether a schema may hold a keyword that restricts values."""
