@@ -10,6 +10,7 @@ import threading
 import time
 import zlib
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakSet
@@ -32,8 +33,8 @@ Row: TypeAlias = tuple[bytes, int, int, bytes]
 _log = logging.getLogger("pandas_llm")
 _EVICTING = 0.05
 """Seconds of eviction that may follow one commit."""
-_CHUNK = 500
-"""Keys of one query; older SQLite takes 999 parameters at most."""
+_MOST = 999
+"""Parameters of one statement; newer SQLite takes more."""
 _VERSION = 1
 _SCHEMA = """
 CREATE TABLE pandas_llm_cache (version INTEGER NOT NULL);
@@ -47,7 +48,8 @@ CREATE TABLE replies (
 CREATE INDEX replies_used ON replies (used)
 """
 _SELECT = "SELECT key, used, sum, reply FROM replies WHERE key IN ({})"
-_PUT = "INSERT OR REPLACE INTO replies (key, used, sum, reply) VALUES (?, ?, ?, ?)"
+_PUT = "INSERT OR REPLACE INTO replies (key, used, sum, reply) VALUES "
+_ENTRY = "(?, ?, ?, ?)"
 _TOUCH = "UPDATE replies SET used = ? WHERE key = ?"
 _FORGET = """
 DELETE FROM replies WHERE id IN (SELECT id FROM replies ORDER BY used, id LIMIT 32)
@@ -174,8 +176,8 @@ def _code(error: Exception) -> int:
 def select(connection: sqlite3.Connection, keys: Sequence[bytes]) -> list[Row]:
     """Find entries."""
     rows: list[Row] = []
-    for start in range(0, len(keys), _CHUNK):
-        part = keys[start : start + _CHUNK]
+    for start in range(0, len(keys), _MOST):
+        part = keys[start : start + _MOST]
         query = _SELECT.format(",".join("?" * len(part)))
         rows += connection.execute(query, part).fetchall()
     return rows
@@ -189,7 +191,13 @@ def write(
 ) -> None:
     """Put entries and note the use of others, in one commit."""
     connection.execute("BEGIN IMMEDIATE")
-    connection.executemany(_PUT, _rows(puts, stamp))
+    rows, most = list(_rows(puts, stamp)), _MOST // 4
+    for start in range(0, len(rows), most):
+        # many rows a statement: for each one sqlite3 lets go of the interpreter's lock
+        # and takes it back, and the event loop waits for it too
+        part = rows[start : start + most]
+        entries = ", ".join([_ENTRY] * len(part))
+        connection.execute(_PUT + entries, [*chain.from_iterable(part)])
     connection.executemany(_TOUCH, [(stamp, key) for key in used])
     connection.execute("COMMIT")
 
