@@ -143,11 +143,12 @@ def has_sound(request: Request) -> bool:
 def surplus(request: Request) -> int:
     """Return how far the bytes of attachments exceed the tokens that they may cost."""
     most = _Rates(TOKENS_AT_MOST, TOKENS_AT_MOST, _SECOND_AT_MOST, 1.0)
-    return sum(
-        len(one.data) - math.ceil(_tokens(one, most))
-        for one in request.attachments
-        if _is_counted(one)  # else its bytes are the bound
-    )
+    exceeding = 0
+    for one in request.attachments:
+        uncountable = one.option == "images" or one.media_type in ("", "text/plain")
+        if uncountable or one.extent is not None:  # else its bytes are the bound
+            exceeding += len(one.data) - math.ceil(_tokens(one, most))
+    return exceeding
 
 
 def described(attached: Iterable[Attachment]) -> str:
@@ -178,12 +179,6 @@ def _tokens(one: Attachment, rates: _Rates) -> float:
         return (one.extent or one.size / _SECOND) * rates.second
     pages = max(1.0, one.size / _PAGE) if one.media_type else _PAGES
     return (one.extent or pages) * rates.page
-
-
-def _is_counted(one: Attachment) -> bool:
-    """Return whether its pages or seconds were counted, where it has them at hand."""
-    has_none = one.option == "images" or one.media_type in ("", "text/plain")
-    return has_none or one.extent is not None
 
 
 def _check(request: Request, provider: Any, name: str) -> None:

@@ -85,29 +85,27 @@ class Bedrock(Dialect):
     def shared(
         self, spec: Spec, schema: Schema, capabilities: Capabilities, n: int
     ) -> Body:
-        sent = self.sent(spec, capabilities)
-        body: dict[str, Any] = {}
-        output: dict[str, Any] = {}
-        others = {"seed": sent.pop("seed")} if "seed" in sent else {}
+        sent, mode = self.sent(spec, capabilities), capabilities.schema
+        others = {k: v for k, v in spec.extra.items() if k not in FIELDS}
+        own = {k: v for k, v in spec.extra.items() if k in FIELDS}
+        if "seed" in sent:
+            others = {"seed": sent.pop("seed"), **others}
+        output = {}
         if "reasoning_effort" in sent:
             output["effort"] = sent.pop("reasoning_effort")
-        if negotiation.TIER in sent:
-            body["serviceTier"] = {"type": sent.pop(negotiation.TIER)}
+        if schema and mode == "json_schema":
+            output["textFormat"] = _format(schema)
+        tier = sent.pop(negotiation.TIER, None)
         if spec.max_tokens is not None:
             sent["maxTokens"] = spec.max_tokens
-        if sent:
-            body["inferenceConfig"] = sent
-        if schema and capabilities.schema == "json_schema":
-            output["textFormat"] = _format(schema)
-        if output:
-            body["outputConfig"] = output
-        if schema and capabilities.schema == "tool":
-            body["toolConfig"] = _tool(schema)
-        others |= {k: v for k, v in spec.extra.items() if k not in FIELDS}
-        if others:
-            body[_OF_THE_MODEL] = others
-        own = {k: v for k, v in spec.extra.items() if k in FIELDS}
-        return negotiation.merged(body, own)
+        body = {
+            "serviceTier": {"type": tier} if tier else None,
+            "inferenceConfig": sent,
+            "outputConfig": output,
+            "toolConfig": _tool(schema) if schema and mode == "tool" else None,
+            _OF_THE_MODEL: others,
+        }
+        return negotiation.merged({k: v for k, v in body.items() if v}, own)
 
     def takes(self, keyword: str, value: Any) -> bool:
         """Return whether its page on structured output lists a keyword."""

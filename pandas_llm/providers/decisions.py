@@ -26,13 +26,7 @@ if TYPE_CHECKING:
 
     from pandas_llm.providers.dialect import Body
     from pandas_llm.providers.headers import Limits
-    from pandas_llm.types import (
-        Capabilities,
-        Endpoint,
-        HTTPResponse,
-        Question,
-        Request,
-    )
+    from pandas_llm.types import Capabilities, Endpoint, HTTPResponse, Question, Request
 
 _TOLD = ("id", "object", "created", "created_at", "model", "usage")
 """Fields that tell nothing about an answer, or what other columns tell."""

@@ -110,7 +110,8 @@ class Dialect:
         if endpoint.api_key:
             headers |= self.authorization(endpoint)
         self.headers = {**headers, **dict(endpoint.headers)}
-        self._known: dict[Any, _Common] = {}
+        self._known: list[tuple[Any, _Common]] = []
+        """What the bodies of each spec share; a row may have specs of its own."""
         self._before: tuple[Any, ...] = (None,)
         """What the last body began with, and for what."""
 
@@ -213,11 +214,11 @@ class Dialect:
 
     def reseed(self, body: dict[str, Any], by: int) -> None:
         """Move the seed, for another answer to the same request."""
-        seed = self.names.get("seed", "seed")
+        seed, fields = self.names.get("seed", "seed"), body
         if self.seeded in body:
-            body[self.seeded] = body = {**body[self.seeded]}
-        if seed in body:
-            body[seed] += by
+            fields = body[self.seeded] = {**body[self.seeded]}
+        if seed in fields:
+            fields[seed] += by
 
     def build(
         self, request: Request, capabilities: Capabilities, n: int
@@ -251,14 +252,14 @@ class Dialect:
         text = orjson.dumps(self._split(prompt, shared, mark) if mark else prompt)
         return b"%b%b%b" % (self._before[1], text, self.ending[2:])
 
-    def _fields(
-        self, request: Request, capabilities: Capabilities, n: int
-    ) -> dict[str, Any]:
+    def _fields(self, request: Request, capabilities: Capabilities, n: int) -> Body:
         """Return all fields, the prompt last."""
-        key = (id(request.spec), capabilities, n)
-        if key not in self._known:
-            self._known[key] = self._common(request.spec, capabilities, n)
-        shared, note, examples = self._known[key]
+        key = (request.spec, capabilities, n)
+        known = next((common for asked, common in self._known if asked == key), None)
+        if known is None:
+            known = self._common(*key)
+            self._known.append((key, known))
+        shared, note, examples = known
         system = "\n\n".join(filter(None, (request.system, note)))
         content: Any = request.prompt
         if request.attachments:
@@ -328,8 +329,7 @@ class Dialect:
         if spec.constrained and capabilities.constraints:
             sent = narrowed(spec.constrained, self.takes)
         body = self.shared(spec, sent, capabilities, n)
-        examples = of_pairs(spec.examples)
-        return body, negotiation.note(schema, capabilities), examples
+        return body, negotiation.note(schema, capabilities), of_pairs(spec.examples)
 
     def takes(self, keyword: str, value: Any) -> bool:
         """Return whether a schema may hold a keyword that restricts values."""

@@ -20,13 +20,7 @@ if TYPE_CHECKING:
     from pandas_llm.errors import LLMError
     from pandas_llm.providers.batches import Batches
     from pandas_llm.providers.dialect import Bundling
-    from pandas_llm.types import (
-        Endpoint,
-        HTTPResponse,
-        ImageLimits,
-        Request,
-        Spec,
-    )
+    from pandas_llm.types import Endpoint, HTTPResponse, ImageLimits, Request, Spec
 
 
 class Embeddings:
@@ -68,10 +62,7 @@ class Embeddings:
             vectors = self._dialect.vectors(data)
             choices = tuple(Choice("", vector=_packed(v)) for v in vectors.values)
         except (AttributeError, LookupError, TypeError, ValueError) as error:
-            raise MalformedReplyError(
-                f"the reply holds no vectors ({error}): {failures.excerpt(response)}",
-                status=response.status,
-            ) from error
+            raise failures.lacks(f"vectors ({error})", response) from error
         self._check({len(choice.vector or b"") // 4 for choice in choices})
         self.wire = len(response.body) // len(choices)
         # the simulator says so in OpenAI's words alone, as for completions

@@ -336,5 +336,5 @@ def _complaints(detail: list[Any]) -> str | None:
 
 def request_id(response: HTTPResponse) -> str | None:
     """Return the vendor's name of an exchange, for its support."""
-    names = ("x-request-id", "request-id", "x-amzn-requestid")
-    return next(filter(None, map(response.headers.get, names)), None)
+    said = response.headers.get
+    return said("x-request-id") or said("request-id") or said("x-amzn-requestid")

@@ -33,13 +33,7 @@ if TYPE_CHECKING:
     from pandas_llm.providers.batches import Batches
     from pandas_llm.providers.dialect import Body, Schema, Texts, Turns
     from pandas_llm.providers.headers import Limits
-    from pandas_llm.types import (
-        Attachment,
-        Endpoint,
-        HTTPResponse,
-        Image,
-        Spec,
-    )
+    from pandas_llm.types import Attachment, Endpoint, HTTPResponse, Image, Spec
 
 _ENDED = ("length", "content_filter", "error")
 """Ends of a choice that may have no message: nothing was left to say."""
@@ -111,9 +105,9 @@ class OpenAI(Dialect):
         self, texts: Texts, spec: Spec, capabilities: Capabilities, dimensions: int
     ) -> Body:
         """Write a body without the fields that are refused."""
-        body: Body = {"model": self.model, "input": texts, **self.of_vectors}
-        for name in body.keys() & {*capabilities.refused}:
-            del body[name]
+        refused = capabilities.refused
+        fields = {k: v for k, v in self.of_vectors.items() if k not in refused}
+        body: Body = {"model": self.model, "input": texts, **fields}
         if dimensions:
             body[self.names.get("dimensions", "dimensions")] = dimensions
         return {**body, **spec.extra}
@@ -127,8 +121,9 @@ class OpenAI(Dialect):
     def usage(self, data: Any) -> Used:
         """Read the tokens, and the cost where a server states it."""
         usage = data.get("usage") or data["x_groq"]["usage"]
-        tier = bodies.word(data, "service_tier")
-        cost = _cost(usage.get("cost")) if isinstance(usage, dict) else None
+        tier = bodies.word(data, "service_tier") if "service_tier" in data else None
+        priced = isinstance(usage, dict) and "cost" in usage
+        cost = _cost(usage["cost"]) if priced else None
         try:
             tokens = bodies.tokens(usage, "prompt_tokens", "completion_tokens", *_APART)
         except (AttributeError, ValueError):
@@ -265,17 +260,14 @@ def _version(model: str) -> tuple[int, int]:
 
 
 def _text(content: Any) -> str:
-    """Join the parts of a content that is no text: a list, or null."""
-    if not isinstance(content, list):
-        return ""
-    return "".join(p if isinstance(p, str) else _text_of(p) for p in content)
-
-
-def _text_of(part: Any) -> str:
-    """Return the text of a part, without its thinking."""
-    of_text = isinstance(part, dict) and part.get("type", "text") in bodies.TEXTS
-    text = part.get("text") if of_text else None
-    return text if isinstance(text, str) else ""
+    """Join the texts of a list of parts, without the thinking; none of null."""
+    parts = content if isinstance(content, list) else ()
+    texts = [
+        part.get("text") if part.get("type", "text") in bodies.TEXTS else None
+        for part in ({"text": p} if isinstance(p, str) else p for p in parts)
+        if isinstance(part, dict)
+    ]
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def _cost(cost: Any) -> float | None:

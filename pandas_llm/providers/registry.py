@@ -182,8 +182,9 @@ def read_reply(provider: Provider, response: HTTPResponse) -> Reply:
         raise provider.error(response)
     try:
         reply = provider.parse(response)
-        ends = (choice.finish_reason for choice in reply.choices)
-        words = (reply.model, reply.request_id, reply.tier, *ends)
+        words = [reply.model, reply.request_id, reply.tier]
+        for choice in reply.choices:
+            words.append(choice.finish_reason)  # noqa: PERF401 - nearly always one
         plain = "".join(filter(None, words)).isprintable()
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise MalformedReplyError(

@@ -31,10 +31,7 @@ class Responses(openai.OpenAI):
     capabilities = Capabilities(n=False)
     lacking = ("seed", "stop")
     files = FileLimits(
-        50_000_000,
-        50_000_000,
-        ("application/pdf", "text/plain"),
-        fetches=True,
+        50_000_000, 50_000_000, ("application/pdf", "text/plain"), fetches=True
     )
     """As its guide to file inputs has it; there is no part for audio."""
 

@@ -59,11 +59,9 @@ class Failure(NamedTuple):
     wait: float | None = None
 
 
-def _codes(
-    means: _Error, by_vendor: Mapping[str, str], status: Container[int] = _ANY
-) -> list[Line]:
+def _codes(means: _Error, by_vendor: Mapping[str, str]) -> list[Line]:
     """Return a line for each vendor's codes, which all mean one error."""
-    return [Line(means, who, code, "", status) for who, code in by_vendor.items()]
+    return [Line(means, who, code) for who, code in by_vendor.items()]
 
 
 def _words(

@@ -356,3 +356,13 @@ def test_googles_thinking_is_set_by_the_effort(effort):
     thinking = {"thinkingBudget": 0} if effort == "none" else {"thinkingLevel": "LOW"}
     assert body["generationConfig"] == {"thinkingConfig": thinking, "topK": 5}
     assert body["safetySettings"] == []
+
+
+def test_specs_that_come_and_go_are_not_taken_for_each_other():
+    """Each question about a row has a spec of its own, which ends with the row."""
+    dialect = connect(Endpoint("openai", "https://api.openai.com/v1", "m", "k"))
+    before = (("user", "Hi"), ("assistant", "Hello"))
+    for most in range(1, 30):
+        request = Request(Spec("m", max_tokens=most), "Well?", before=before)
+        body = orjson.loads(dialect.build(request, dialect.capabilities, 1).body)
+        assert body["max_completion_tokens"] == most
