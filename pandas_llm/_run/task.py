@@ -123,6 +123,11 @@ class Shape:
         return NAMES[verb] if self.name is None else self.name
 
     @property
+    def refills(self) -> bool:
+        """Whether the columns of an earlier run are replaced or filled."""
+        return self.overwrite or self.only_missing
+
+    @property
     def weighs(self) -> bool:
         """Whether anything needs the probabilities of labels."""
         return self.confidence or self.probabilities or self.needs
@@ -150,8 +155,7 @@ class Task:
     @property
     def joins(self) -> bool:
         """Whether new columns are put into the rows' own frame."""
-        again = self.shape.overwrite or self.shape.only_missing
-        return self.verb not in ALONE or again
+        return self.verb not in ALONE or self.shape.refills
 
     @property
     def embeds(self) -> int | None:
@@ -253,7 +257,7 @@ def make_task(
     return Task(template, verb, shape, settings, output, keys)
 
 
-_AGAIN = ("overwrite", "only_missing")
+_AGAIN = frozenset({"overwrite", "only_missing"})
 _NOT_AGAIN: Mapping[Verb, str] = {
     "generate": "a row may become several, so those of the last run cannot be told "
     "apart. Call it on the original frame: out = df.llm.generate(…), not "
@@ -275,19 +279,16 @@ _OPTIONS: Mapping[Verb, Any] = {
 
 def check_shape(verb: Verb, shape: Shape, settings: Settings) -> None:
     """Refuse what a verb does not take, and what needs probabilities it cannot have."""
-    usual = Shape()
+    usual, taken = Shape(), _OPTIONS[verb].__optional_keys__
+    if verb == "embed" and not shape.expand:
+        taken -= _AGAIN
     for name in Shape.__slots__:
-        if name in _OPTIONS[verb].__optional_keys__:
-            continue
         value, default = getattr(shape, name), getattr(usual, name)
-        if type(value) is not type(default) or value != default:
+        alike = type(value) is type(default) and value == default
+        if name not in taken and not alike:
             why = f": {_NOT_AGAIN[verb]}" if name in _AGAIN else ""
             msg = f"{verb} has no parameter {name!r}{why}"
             raise InvalidTypeError(msg)
-    again = next((name for name in _AGAIN if getattr(shape, name)), None)
-    if again and verb == "embed" and not shape.expand:
-        msg = f"embed has no parameter {again!r} here: {_NOT_AGAIN[verb]}"
-        raise InvalidTypeError(msg)
     calibrated = shape.calibrate is not None or shape.gold is not None
     if calibrated and settings.n > 1:
         msg = "votes cannot be calibrated: leave n= out, or calibrate= and gold="
