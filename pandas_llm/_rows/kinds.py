@@ -92,7 +92,7 @@ def _from_narwhals(data: Any) -> Given:
     kind = type(data).__name__
     try:
         import narwhals as nw
-        import pyarrow as pa
+        import pyarrow as pa  # noqa: F401 - those below need it
     except ImportError as error:
         if not hasattr(data, "to_pandas") and not hasattr(data, "collect"):
             raise _unknown(kind) from None
@@ -111,19 +111,12 @@ def _from_narwhals(data: Any) -> Given:
         )
     if not isinstance(own, (nw.DataFrame, nw.Series)):
         raise _unknown(kind)
-    name = own.name if isinstance(own, nw.Series) else None
     frame = own.to_frame() if isinstance(own, nw.Series) else own
     arrow = _to_arrow(frame)
-    table = arrow.to_pandas(
-        types_mapper=lambda one: (
-            None
-            if pa.types.is_dictionary(one) or _is_vector(one)
-            else pd.ArrowDtype(one)
-        )
-    )
+    table = arrow.to_pandas(types_mapper=_dtype)
     back = partial(_into, partial(_to_narwhals, frame, arrow.schema, table.dtypes))
     if isinstance(own, nw.Series):
-        return Given(table.iloc[:, 0].rename(name or None), back)
+        return Given(table.iloc[:, 0].rename(own.name or None), back)
     return Given(table, back)
 
 
@@ -250,9 +243,10 @@ def _texts(values: pd.Series) -> Any:
     return pa.array(texts, pa.string())
 
 
-def _is_vector(kind: Any) -> bool:
-    """Return whether a type of Arrow is that of embeddings, which are arrays here."""
+def _dtype(kind: Any) -> pd.ArrowDtype | None:
+    """Return the dtype for a type of Arrow; None for categories and embeddings."""
     import pyarrow as pa
 
     lists = (pa.FixedSizeListType, pa.ListType, pa.LargeListType)
-    return isinstance(kind, lists) and bool(pa.types.is_float32(kind.value_type))
+    is_vector = isinstance(kind, lists) and pa.types.is_float32(kind.value_type)
+    return None if is_vector or pa.types.is_dictionary(kind) else pd.ArrowDtype(kind)

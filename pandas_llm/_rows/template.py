@@ -89,21 +89,13 @@ class Template:
                 if part.name not in names:
                     part = formatted(constants[part.name], part.spec, part.name)  # noqa: PLW2901
             self._parts.append(part)
-        self.fields: list[tuple[str, str]] = list(
-            dict.fromkeys(
-                (p.name, p.spec) for p in self._parts if isinstance(p, _Field)
-            )
-        )
-        """The columns that it uses, each with how its values are written."""
-        self.columns: list[str] = list(dict.fromkeys(name for name, _ in self.fields))
-
-    @property
-    def about(self) -> str | None:
-        """The only column, where the question stands before or behind it."""
         fields = [part for part in self._parts if isinstance(part, _Field)]
-        if len(fields) != 1 or fields[0] not in (self._parts[0], self._parts[-1]):
-            return None
-        return fields[0].name
+        self.fields = list(dict.fromkeys((one.name, one.spec) for one in fields))
+        """The columns that it uses, each with how its values are written."""
+        self.columns = list(dict.fromkeys(one.name for one in fields))
+        ends = {*self._parts[:1], *self._parts[-1:]}
+        self.about = fields[0].name if len(fields) == 1 and fields[0] in ends else None
+        """The only column, where the question stands before or behind it."""
 
     def parts_until(self, names: Collection[str]) -> int:
         """Return how many parts stand before the first column that is not named."""
