@@ -7,20 +7,20 @@ import statistics
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm import attachments
 from pandas_llm._client import offline_client, resolve_endpoint
 from pandas_llm._display import Table
 from pandas_llm._engine import Feed
+from pandas_llm._inputs import attachments
 from pandas_llm._pacing import Prices, estimate_tokens
 from pandas_llm._rows import source_of
 from pandas_llm._run import blocking
 from pandas_llm._run.guess import written
 from pandas_llm._run.ledger import Ledger, joined
 from pandas_llm._run.run import TaskRun
-from pandas_llm.errors import InvalidValueError, LLMError, LLMWarning, warn
+from pandas_llm.errors import LLMError, LLMWarning, warn
+from pandas_llm.options import check_value, whole
 from pandas_llm.types import Tokens
 
 if TYPE_CHECKING:
@@ -131,9 +131,7 @@ def estimate_run(task: Task, data: Any, pilot: int = 0) -> Estimate:
 
     Their replies are cached, so the run itself does not pay for them again.
     """
-    if not isinstance(pilot, Integral) or isinstance(pilot, bool) or pilot < 0:
-        msg = f"pilot must be a whole number of at least 0, not {pilot!r}"
-        raise InvalidValueError(msg)
+    check_value("pilot", pilot, whole(0))
     if not source_of(data).rows:
         return Estimate(0, 0, 0, 0, 0, 0.0)
     look = partial(_look_at, task, data)

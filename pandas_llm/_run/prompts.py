@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from pandas_llm import attachments, turns
+from pandas_llm._inputs import attachments, turns
 from pandas_llm._replies import Records
 from pandas_llm._rows import (
     Beginnings,
@@ -33,12 +33,11 @@ if TYPE_CHECKING:
 
     from pandas_llm._rows import Order, Source
     from pandas_llm._run.task import Task
-    from pandas_llm.attachments import Option
     from pandas_llm.errors import ContextLengthError
     from pandas_llm.options import Settings
     from pandas_llm.types import Attachment
 
-_ATTACHED: tuple[Option, ...] = ("images", "files")
+_ATTACHED: tuple[attachments.Option, ...] = ("images", "files")
 _SAMPLING = ("temperature", "top_p", "seed", "stop", "reasoning_effort")
 _NUMBER = re.compile(r"\d{3,}")
 _MARGIN = 0.9

@@ -17,12 +17,16 @@ from pandas_llm._keys import Keys, parse_keys, parse_labels, questions_of
 from pandas_llm._replies import Completion, Decided, Label, Records, Vector
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
 from pandas_llm.options import (
+    BOUND,
     ExplodeOptions,
     LabelOptions,
     RecordOptions,
     SeriesOptions,
     Settings,
     VectorOptions,
+    check_value,
+    one_of,
+    whole,
 )
 
 if TYPE_CHECKING:
@@ -96,26 +100,17 @@ class Shape:
 
     def __post_init__(self) -> None:
         """Refuse words that mean nothing."""
-        for field, allowed in (
-            ("how", ("left", "inner")),
-            ("errors", ("coerce", "raise")),
-        ):
-            if getattr(self, field) not in allowed:
-                msg = f"{field} must be {' or '.join(map(repr, allowed))}"
-                raise InvalidValueError(f"{msg}, not {getattr(self, field)!r}")
-        least = self.abstain_below
-        if least is not None and not (type(least) in (int, float) and 0 < least <= 1):
-            msg = f"abstain_below must be between 0 and 1, not {least!r}"
-            raise InvalidValueError(msg)
+        check_value("how", self.how, one_of("left", "inner"))
+        check_value("errors", self.errors, one_of("coerce", "raise"))
+        for name, rule in (("abstain_below", BOUND), ("dimensions", whole(1))):
+            if (value := getattr(self, name)) is not None:
+                check_value(name, value, rule)
+                object.__setattr__(self, name, rule.plain(value))  # numpy's is ours
         if self.overwrite and self.only_missing:
             msg = (
                 "pass overwrite=True, which asks for all rows again, or only_missing="
                 "True, which asks for those without values, not both"
             )
-            raise InvalidValueError(msg)
-        length = self.dimensions
-        if length is not None and (type(length) is not int or length < 1):
-            msg = f"dimensions must be a whole number of at least 1, not {length!r}"
             raise InvalidValueError(msg)
 
     def called(self, verb: Verb) -> str:
