@@ -95,7 +95,7 @@ def run(
         _advise()
     thread = _Thread(job)
     try:
-        return thread.run(tick)
+        return thread.run(_heeding(tick))
     except RuntimeError as error:
         if thread.is_started:
             raise
@@ -144,17 +144,18 @@ def _advise() -> None:
     )
 
 
-class _Caller:
-    """The task that waits; asyncio.run cancels it at a Ctrl-C."""
+def _heeding(tick: Callable[[], None]) -> Callable[[], None]:
+    """Return a tick that raises too once the calling task has been cancelled."""
+    task = asyncio.current_task() if _running_loop() is not None else None
+    before = task.cancelling() if task is not None else 0
 
-    def __init__(self) -> None:
-        self._task = asyncio.current_task() if _running_loop() is not None else None
-        self._before = self._task.cancelling() if self._task else 0
-
-    def check(self) -> None:
-        """Raise if the calling task has been cancelled."""
-        if self._task is not None and self._task.cancelling() > self._before:
+    def heed() -> None:
+        tick()
+        # asyncio.run cancels its task at a Ctrl-C
+        if task is not None and task.cancelling() > before:
             raise asyncio.CancelledError
+
+    return heed
 
 
 # -- a thread of its own --------------------------------------------------------
@@ -178,12 +179,10 @@ class _Thread(Generic[T]):
 
     def run(self, tick: Callable[[], None]) -> T:
         """Start it, wait for it, return its result."""
-        caller = _Caller()
         try:
             self._thread.start()
             while self._waiting():
                 tick()
-                caller.check()
         except BaseException:  # a Ctrl-C or the caller's own cancellation
             if self.is_started:
                 self._stop()
@@ -230,26 +229,13 @@ def _nested(
 ) -> T:
     """Re-enter the running loop."""
     _make_reentrant(loop)
-    task = loop.create_task(_ticking(job(), tick))
+    task = loop.create_task(_ticking(job(), _heeding(tick)))
     try:
         with _sigint_cancels(task):
-            loop.run_until_complete(_watched(task, _Caller()))
+            return loop.run_until_complete(task)
     except BaseException:
         task.cancel()  # it ends when the caller's loop goes on
         raise
-    return task.result()
-
-
-async def _watched(task: asyncio.Task[Any], caller: _Caller) -> None:
-    """Wait for the job; cancel it when the caller is cancelled, and drain."""
-    while not task.done():
-        await asyncio.wait([task], timeout=_SLICE)
-        try:
-            caller.check()
-        except asyncio.CancelledError:
-            task.cancel()
-            await asyncio.wait([task], timeout=_GRACE)
-            raise
 
 
 _interruptible: dict[asyncio.Task[Any], bool] = {}

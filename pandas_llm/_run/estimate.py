@@ -16,7 +16,7 @@ from pandas_llm._inputs import attachments
 from pandas_llm._pacing import Prices, estimate_tokens
 from pandas_llm._rows import source_of
 from pandas_llm._run import blocking
-from pandas_llm._run.guess import written
+from pandas_llm._run.guess import likely_tokens
 from pandas_llm._run.ledger import Ledger, joined
 from pandas_llm._run.run import TaskRun
 from pandas_llm.errors import LLMError, LLMWarning, warn
@@ -224,7 +224,7 @@ async def _look_at(
         each = len(task.output.questions) + bool(task.output.open)
     details = (run.outcomes.details or {}).values()
     kept = [one.output_tokens for one in details if one.output_tokens]
-    out = statistics.fmean(kept) / each if kept else written(task)
+    out = statistics.fmean(kept) / each if kept else likely_tokens(task)
     rows, count = max(1, len(unsent)), len(unsent) * each
     mean = Tokens(round(weight / rows), round(out), audio=round(heard / rows))
     tier, batch = task.settings.service_tier, task.settings.batch

@@ -35,8 +35,8 @@ _ITEMS = 2.0
 _DEEP = 6
 
 
-def written(task: Task) -> float:
-    """Return the likely tokens of a row's answer, with all its choices."""
+def likely_tokens(task: Task) -> float:
+    """Return how many tokens a row's answer may have, with all its choices."""
     schema, settings = task.output.schema, task.settings
     each = _PROSE if schema is None else _value(schema, schema)
     if settings.max_tokens is not None:
