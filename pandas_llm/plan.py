@@ -75,18 +75,11 @@ class Plan:
         **given: Any,
     ) -> None:
         _check_frozen(given.get("calibrate"), given.get("gold"))
-        self._freeze(template, keys, verb, *_sorted_out(verb, given))
+        self._hold(_task_of(template, keys, verb, given))
 
-    def _freeze(
-        self,
-        template: str | None,
-        keys: Any,
-        verb: Verb,
-        shape: Shape,
-        settings: Settings,
-    ) -> None:
-        task = make_task(template, keys, verb, shape, settings)
-        vars(self).update(template=template, keys=task.keys, verb=verb, _task=task)
+    def _hold(self, task: Task) -> None:
+        own = {"template": task.template, "keys": task.keys, "verb": task.verb}
+        vars(self).update(own, _task=task)
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
         """Refuse: the workers of an engine would not see it."""
@@ -175,7 +168,7 @@ class Plan:
 
         Details are left out: a program's questions are no rows of its result.
         """
-        settings, task = self.settings, self._task
+        settings = self.settings
         left: dict[str, Any] = {"details": False} if settings.details else {}
         if settings.max_cost is not None:
             left["max_cost"] = max(0.0, settings.max_cost - cost)
@@ -183,8 +176,7 @@ class Plan:
             left["deadline"] = max(0.0, settings.deadline - seconds)
         if not left:
             return self
-        rest = replace(settings, **left)
-        return _frozen(self.template, self.keys, self.verb, task.shape, rest)
+        return _plan_of(replace(self._task, settings=replace(settings, **left)))
 
     @property
     def settings(self) -> Settings:
@@ -217,7 +209,7 @@ class Plan:
     @property
     def refills(self) -> bool:
         """Whether the columns of an earlier run are replaced or filled."""
-        return self._task.shape.overwrite or self._task.shape.only_missing
+        return self._task.shape.refills
 
     @property
     def explains(self) -> bool:
@@ -234,14 +226,17 @@ def plan_for(
     template: str | None, keys: Any, verb: Verb, given: Mapping[str, Any]
 ) -> Plan:
     """Make the plan of one call, which may be calibrated on its own frame."""
-    return _frozen(template, keys, verb, *_sorted_out(verb, dict(given)))
+    return _plan_of(_task_of(template, keys, verb, given))
 
 
-def _sorted_out(verb: Verb, given: dict[str, Any]) -> tuple[Shape, Settings]:
-    """Part what a verb takes from the options of a run."""
-    fields = {k: given.pop(k) for k in list(given) if k in Shape.__slots__}
-    check_options(verb, given)
-    return Shape(**fields), options.resolve(given)
+def _task_of(
+    template: str | None, keys: Any, verb: Verb, given: Mapping[str, Any]
+) -> Task:
+    """Build a task of what a verb takes and the options of a run, told apart here."""
+    own = {name: value for name, value in given.items() if name in Shape.__slots__}
+    rest = {name: value for name, value in given.items() if name not in own}
+    check_options(verb, rest)
+    return make_task(template, keys, verb, Shape(**own), options.resolve(rest))
 
 
 def _check_frozen(calibrate: Any, gold: Any) -> None:
@@ -263,13 +258,12 @@ def _rebuilt(
     settings: Mapping[str, Any],
 ) -> Plan:
     """Build a plan with the options that it was pickled with."""
-    return _frozen(template, keys, verb, Shape(**shape), Settings(**settings))
+    options_then = Shape(**shape), Settings(**settings)
+    return _plan_of(make_task(template, keys, verb, *options_then))
 
 
-def _frozen(
-    template: str | None, keys: Any, verb: Verb, shape: Shape, settings: Settings
-) -> Plan:
-    """Make a plan of options that have been resolved."""
+def _plan_of(task: Task) -> Plan:
+    """Make a plan of a task that has been checked."""
     plan = Plan.__new__(Plan)
-    plan._freeze(template, keys, verb, shape, settings)  # noqa: SLF001
+    plan._hold(task)  # noqa: SLF001
     return plan

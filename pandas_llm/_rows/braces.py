@@ -34,15 +34,6 @@ def check_braces(text: str, names: Collection[str], what: str, *, uses: bool) ->
 
     `uses` says whether the template has a field of ours: without one, a name that is
     nearly a column's counts too.
-
-    Examples
-    --------
-    >>> check_braces('Reply with {"text": 1}', ["text"], "template", uses=False)
-    >>> try:
-    ...     check_braces("Title of {text}", ["text"], "template", uses=False)
-    ... except TemplateError as error:
-    ...     print(str(error).partition(":")[0])
-    the template has {text}, which would be sent as it is
     """
     if found := _STATEMENT.search(text):
         msg = (
@@ -53,7 +44,9 @@ def check_braces(text: str, names: Collection[str], what: str, *, uses: bool) ->
     for pattern in (_DOUBLE, _SINGLE):
         for found in pattern.finditer(text):
             field = _field(found[1], names, near=not uses)
-            if field is None or _LATEX.search(_before(text, found.start())):
+            if field is None or _LATEX.search(
+                text, max(0, found.start() - 200), found.start()
+            ):
                 continue
             msg = f"the {what} has {found[0]}, which would be sent as it is: write "
             raise TemplateError(msg + f"${{{field}}}" + _meant(found[0]))
@@ -69,11 +62,6 @@ def unclosed(rest: str, names: Collection[str], what: str) -> TemplateError:
         f"the {what} has ${{{rest[:20]} without a closing brace: write {shown}, or "
         f"$${{{name} for a dollar and a brace as text"
     )
-
-
-def _before(text: str, position: int) -> str:
-    """Return the few letters before a position: a template may be long."""
-    return text[max(0, position - 200) : position]
 
 
 def _meant(text: str) -> str:
@@ -96,17 +84,11 @@ def _field(inside: str, names: Collection[str], *, near: bool) -> str | None:
     if quoted := re.fullmatch(r"(?:row|df|item)?\[[\"']?(\w+)[\"']?\]", name):
         name = quoted[1]
     if name not in names:
-        close = _close(name, names) if near and _IDENTIFIER.fullmatch(name) else None
-        if close is None:
+        folded = {known.casefold(): known for known in names}
+        close = difflib.get_close_matches(name.casefold(), folded, 1, _ALIKE)
+        if not (near and close and _IDENTIFIER.fullmatch(name)):
             return None
-        name = close
+        name = folded[close[0]]
     elif name.isdecimal():
         return None
     return f"{name}:{spec}" if spec else name
-
-
-def _close(name: str, names: Collection[str]) -> str | None:
-    """Return the name that is nearly the same."""
-    folded = {known.casefold(): known for known in names}
-    nearest = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=_ALIKE)
-    return folded[nearest[0]] if nearest else None

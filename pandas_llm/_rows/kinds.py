@@ -33,35 +33,48 @@ def taken_in(data: Any) -> Given:
     if isinstance(data, (pd.DataFrame, pd.Series)):
         return Given(data, _itself)
     if isinstance(data, (list, tuple)):
+        back = partial(_into, _as_list)
         if data and all(isinstance(row, dict) for row in data):
-            return Given(pd.DataFrame(list(data), dtype=object), _as_list)
+            return Given(pd.DataFrame(list(data), dtype=object), back)
         if all(row is None or isinstance(row, str) for row in data):
-            return Given(pd.Series(list(data), dtype=object), _as_list)
+            return Given(pd.Series(list(data), dtype=object), back)
         kinds = dict.fromkeys(type(row).__name__ for row in data)
         raise _unknown(f"a {type(data).__name__} of {', '.join(kinds)}")
     return _from_narwhals(data)
 
 
-def _itself(result: Any, exact: Any = None) -> Any:
-    del exact
+def _itself(result: Any, _exact: Any = None) -> Any:
     return result
 
 
-def _as_list(result: Any, exact: Mapping[str, Exact] | None = None) -> Any:
-    """Return a list of dicts, or of values, with None for NA."""
+def _into(
+    make: Callable[[Any, Mapping[str, Exact]], Any],
+    result: Any,
+    exact: Mapping[str, Exact] | None = None,
+) -> Any:
+    """Return a table as another kind makes it, groups as columns; a record as a dict.
+
+    What is no table stays as it is.
+    """
     if not isinstance(result, (pd.DataFrame, pd.Series)):
         return result
-    result = _flat(result)
-    if isinstance(result, dict):
-        return result
+    if any(name is not None for name in result.index.names):
+        result = result.reset_index()
+    elif isinstance(result, pd.Series) and result.index.dtype.kind not in "iu":
+        return result.to_dict()
+    return make(result, exact or {})
+
+
+def _as_list(result: Any, exact: Mapping[str, Exact]) -> list[Any]:
+    """Return a list of dicts, or of values, with None for NA."""
     plain = result.astype(object).where(result.notna(), None)
     if isinstance(plain, pd.Series):
         return list(plain)
     names, lists = [*map(str, plain.columns)], []
     for at, name in enumerate(names):
         cells = plain.iloc[:, at].tolist()
-        if name in (exact or {}) and result.dtypes.iloc[at].kind == "M":
-            cells = [cell and _moment(cell, (exact or {})[name]) for cell in cells]
+        if name in exact and result.dtypes.iloc[at].kind == "M":
+            cells = [cell and _moment(cell, exact[name]) for cell in cells]
         lists.append(cells)
     return [dict(zip(names, row, strict=True)) for row in zip(*lists, strict=True)]
 
@@ -69,15 +82,6 @@ def _as_list(result: Any, exact: Mapping[str, Exact] | None = None) -> Any:
 def _moment(cell: pd.Timestamp, exact: Exact) -> Any:
     """Return a date or a moment, for which pandas has one type, as Python's own."""
     return cell.date() if exact == "date" else cell.to_pydatetime()
-
-
-def _flat(result: Any) -> Any:
-    """Return a result without an index: groups as columns, one record as a dict."""
-    if any(name is not None for name in result.index.names):
-        return result.reset_index()
-    if isinstance(result, pd.Series) and result.index.dtype.kind not in "iu":
-        return result.to_dict()
-    return result
 
 
 # -- tables of other packages ------------------------------------------------------
@@ -88,7 +92,7 @@ def _from_narwhals(data: Any) -> Given:
     kind = type(data).__name__
     try:
         import narwhals as nw
-        import pyarrow as pa
+        import pyarrow as pa  # noqa: F401 - those below need it
     except ImportError as error:
         if not hasattr(data, "to_pandas") and not hasattr(data, "collect"):
             raise _unknown(kind) from None
@@ -107,19 +111,12 @@ def _from_narwhals(data: Any) -> Given:
         )
     if not isinstance(own, (nw.DataFrame, nw.Series)):
         raise _unknown(kind)
-    name = own.name if isinstance(own, nw.Series) else None
     frame = own.to_frame() if isinstance(own, nw.Series) else own
     arrow = _to_arrow(frame)
-    table = arrow.to_pandas(
-        types_mapper=lambda one: (
-            None
-            if pa.types.is_dictionary(one) or _is_vector(one)
-            else pd.ArrowDtype(one)
-        )
-    )
-    back = partial(_to_narwhals, frame, arrow.schema, table.dtypes)
+    table = arrow.to_pandas(types_mapper=_dtype)
+    back = partial(_into, partial(_to_narwhals, frame, arrow.schema, table.dtypes))
     if isinstance(own, nw.Series):
-        return Given(table.iloc[:, 0].rename(name or None), back)
+        return Given(table.iloc[:, 0].rename(own.name or None), back)
     return Given(table, back)
 
 
@@ -160,17 +157,12 @@ def _to_narwhals(
     schema: Any,
     dtypes: pd.Series,
     result: Any,
-    exact: Mapping[str, Exact] | None = None,
+    exact: Mapping[str, Exact],
 ) -> Any:
     """Return a result as a table of the package of `own`."""
     import narwhals as nw
     import pyarrow as pa
 
-    if not isinstance(result, (pd.DataFrame, pd.Series)):
-        return result
-    result = _flat(result)
-    if isinstance(result, dict):
-        return result
     series = isinstance(result, pd.Series)
     named = "" if not series or result.name is None else result.name
     frame = result.to_frame(named) if series else result
@@ -179,7 +171,7 @@ def _to_narwhals(
         values, name = frame.iloc[:, at], str(label)
         # a column that stayed what it was has the type that it had
         same = label in dtypes.index and dtypes[label] == values.dtype
-        told = (exact or {}).get(name)
+        told = exact.get(name)
         if told == "json" and not same:
             columns[name] = _texts(values)
         else:
@@ -242,19 +234,19 @@ def _texts(values: pd.Series) -> Any:
     """Return a column of values of several types as JSON."""
     import pyarrow as pa
 
+    flags = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
     cells = values.astype(object).where(values.notna(), None)
-    texts = [None if cell is None else _json(cell) for cell in cells]
+    texts = [
+        None if cell is None else orjson.dumps(cell, default=str, option=flags).decode()
+        for cell in cells
+    ]
     return pa.array(texts, pa.string())
 
 
-def _is_vector(kind: Any) -> bool:
-    """Return whether a type of Arrow is that of embeddings, which are arrays here."""
+def _dtype(kind: Any) -> pd.ArrowDtype | None:
+    """Return the dtype for a type of Arrow; None for categories and embeddings."""
     import pyarrow as pa
 
     lists = (pa.FixedSizeListType, pa.ListType, pa.LargeListType)
-    return isinstance(kind, lists) and bool(pa.types.is_float32(kind.value_type))
-
-
-def _json(cell: Any) -> str:
-    flags = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
-    return orjson.dumps(cell, default=str, option=flags).decode()
+    is_vector = isinstance(kind, lists) and pa.types.is_float32(kind.value_type)
+    return None if is_vector or pa.types.is_dictionary(kind) else pd.ArrowDtype(kind)

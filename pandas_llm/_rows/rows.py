@@ -158,13 +158,7 @@ def is_na(value: Any) -> bool:
 
 
 def gold_codes(gold: Any, source: Source, labels: Sequence[str]) -> NDArray[np.int64]:
-    """Return the number of each row's known label, -1 where it is not known.
-
-    Raises
-    ------
-    InvalidTypeError, InvalidValueError, MissingColumnError
-        For what is no column of labels of these rows.
-    """
+    """Return the number of each row's known label, -1 where it is not known."""
     frame = source.frame
     if isinstance(gold, str):
         if list(frame.columns).count(gold) != 1:

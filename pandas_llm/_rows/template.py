@@ -89,26 +89,13 @@ class Template:
                 if part.name not in names:
                     part = formatted(constants[part.name], part.spec, part.name)  # noqa: PLW2901
             self._parts.append(part)
-        self.fields: list[tuple[str, str]] = list(
-            dict.fromkeys(
-                (p.name, p.spec) for p in self._parts if isinstance(p, _Field)
-            )
-        )
-        """The columns that it uses, each with how its values are written."""
-        self.columns: list[str] = list(dict.fromkeys(name for name, _ in self.fields))
-
-    @property
-    def about(self) -> str | None:
-        """The only column, where the question stands before or behind it."""
         fields = [part for part in self._parts if isinstance(part, _Field)]
-        if len(fields) != 1 or fields[0] not in (self._parts[0], self._parts[-1]):
-            return None
-        return fields[0].name
-
-    @property
-    def formatted(self) -> str | None:
-        """The first column whose values are not written as they are."""
-        return next((name for name, spec in self.fields if spec), None)
+        self.fields = list(dict.fromkeys((one.name, one.spec) for one in fields))
+        """The columns that it uses, each with how its values are written."""
+        self.columns = list(dict.fromkeys(one.name for one in fields))
+        ends = {*self._parts[:1], *self._parts[-1:]}
+        self.about = fields[0].name if len(fields) == 1 and fields[0] in ends else None
+        """The only column, where the question stands before or behind it."""
 
     def parts_until(self, names: Collection[str]) -> int:
         """Return how many parts stand before the first column that is not named."""
@@ -141,13 +128,14 @@ class Template:
         for at, part in enumerate(used):
             if isinstance(part, str):
                 continue
-            index, key = columns.index(part.name), (part.name, part.spec)
-            if key in writers:
-                written.append((at, index, writers[key]))
-            elif part.spec:
-                written.append((at, index, partial(_written, part)))
+            name, spec = part.name, part.spec
+            write = writers.get((name, spec))
+            if write is None and spec:
+                write = partial(formatted, spec=spec, name=name)
+            if write is None:
+                slots.append((at, columns.index(name)))
             else:
-                slots.append((at, index))
+                written.append((at, columns.index(name), write))
 
         def render(row: Sequence[Any]) -> str:
             filled = parts.copy()
@@ -243,10 +231,6 @@ class Beginnings:
         return tuple(len(begin(row)) for at, begin in begins if bits >> at & 1)[-_MOST:]
 
 
-def _written(field: _Field, value: Any) -> str:
-    return formatted(value, field.spec, field.name)
-
-
 def _split(text: str, known: Sequence[str], what: str) -> list[str | _Field]:
     """Split a template into text and fields; `known` names, the longest first."""
     parts: list[str | _Field] = []
@@ -313,13 +297,7 @@ def _unknown(field: _Field, what: str, names: Sequence[str]) -> str:
 def writers_of(
     source: Source, fields: Iterable[tuple[str, str]]
 ) -> dict[tuple[str, str], Callable[[Any], str]]:
-    """Return how to write the cells of those fields that ``str`` does not do for.
-
-    Raises
-    ------
-    TemplateError
-        For a format that cells of the column do not take.
-    """
+    """Return how to write the cells of those fields that ``str`` does not do for."""
     writers: dict[tuple[str, str], Callable[[Any], str]] = {}
     for name, spec in fields:
         whole = _whole_with_na(source, name)
@@ -336,13 +314,7 @@ def writers_of(
 
 
 def formatted(value: Any, spec: str, name: str, *, whole: bool = False) -> str:
-    """Write a value by a format; nothing for the empty text in place of NA.
-
-    Examples
-    --------
-    >>> formatted(2.5, ".2f", "price"), formatted(3.0, "", "count", whole=True)
-    ('2.50', '3')
-    """
+    """Write a value by a format; nothing for the empty text in place of NA."""
     if not spec:
         return str(int(value)) if whole and value != "" else str(value)
     if isinstance(value, str) and (value == "" or is_na(value)):

@@ -12,7 +12,6 @@ from pandas_llm._run.estimate import (
     warn_of_cost,
 )
 from pandas_llm._run.ledger import (
-    Joint,
     Ledger,
     joined,
     last_usage,
@@ -36,7 +35,6 @@ from pandas_llm._run.task import (
 __all__ = [
     "ALONE",
     "Estimate",
-    "Joint",
     "Ledger",
     "Shape",
     "Task",

@@ -19,13 +19,9 @@ _NULLABLE = {"int": "Int64", "float": "Float64", "bool": "boolean"}
 
 
 def explode(outcomes: Outcomes, *, keep_empty: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return how rows and records join.
+    """Return the input's row and the record, or -1, of each row of the result.
 
-    Returns
-    -------
-    row, record : ndarray of int
-        For each row of the result: the input's row, and the record in the order in
-        which they came, -1 where there is none.
+    Records are numbered in the order in which they came.
     """
     positions = np.array(outcomes.positions, dtype=np.intp)
     order = np.argsort(positions, kind="stable")

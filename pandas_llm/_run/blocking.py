@@ -38,30 +38,15 @@ def _nothing() -> None: ...
 
 async def _ticking(job: Coroutine[Any, Any, T], tick: Callable[[], None]) -> T:
     """Await a job and call `tick` now and then, in the same loop."""
-    this, trouble = asyncio.current_task(), None
-
-    async def beat() -> None:
-        nonlocal trouble
-        while True:
-            await asyncio.sleep(_SLICE)
-            try:
-                tick()
-            except Exception as error:  # noqa: BLE001 - of the caller's own function
-                trouble = error
-                if this is not None:
-                    this.cancel()
-                return
-
-    beats = asyncio.get_running_loop().create_task(beat())
+    task = asyncio.ensure_future(job)
     try:
-        return await job
-    finally:
-        if trouble is not None:
-            if this is not None:
-                this.uncancel()
-            raise trouble
-        beats.cancel()
-        await asyncio.gather(beats, return_exceptions=True)
+        while not (await asyncio.wait([task], timeout=_SLICE))[0]:
+            tick()
+    except BaseException:  # a cancellation, or of the caller's own function
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        raise
+    return task.result()
 
 
 async def awaited(
@@ -108,9 +93,12 @@ def run(
         return _nested(running, job, tick)
     if running is not None:
         _advise()
+    thread = _Thread(job)
     try:
-        return _Thread(job).run(tick)
-    except _NoThreadError as error:
+        return thread.run(_heeding(tick))
+    except RuntimeError as error:
+        if thread.is_started:
+            raise
         how = "in this thread" if running is None else "inside the running loop"
         warn(f"{error}: going on {how}", RuntimeWarning)
     return _in_place(job, tick) if running is None else _nested(running, job, tick)
@@ -156,23 +144,21 @@ def _advise() -> None:
     )
 
 
-class _Caller:
-    """The task that waits; asyncio.run cancels it at a Ctrl-C."""
+def _heeding(tick: Callable[[], None]) -> Callable[[], None]:
+    """Return a tick that raises too once the calling task has been cancelled."""
+    task = asyncio.current_task() if _running_loop() is not None else None
+    before = task.cancelling() if task is not None else 0
 
-    def __init__(self) -> None:
-        self._task = asyncio.current_task() if _running_loop() is not None else None
-        self._before = self._task.cancelling() if self._task else 0
-
-    def check(self) -> None:
-        """Raise if the calling task has been cancelled."""
-        if self._task is not None and self._task.cancelling() > self._before:
+    def heed() -> None:
+        tick()
+        # asyncio.run cancels its task at a Ctrl-C
+        if task is not None and task.cancelling() > before:
             raise asyncio.CancelledError
+
+    return heed
 
 
 # -- a thread of its own --------------------------------------------------------
-
-
-class _NoThreadError(RuntimeError): ...
 
 
 class _Thread(Generic[T]):
@@ -186,27 +172,23 @@ class _Thread(Generic[T]):
         self._stopped = False
         self._task: asyncio.Task[Any] | None = None
 
+    @property
+    def is_started(self) -> bool:
+        """Whether the system had a thread to spare."""
+        return self._thread.ident is not None
+
     def run(self, tick: Callable[[], None]) -> T:
         """Start it, wait for it, return its result."""
-        caller = _Caller()
         try:
-            self._start()
+            self._thread.start()
             while self._waiting():
                 tick()
-                caller.check()
-        except _NoThreadError:
-            raise
         except BaseException:  # a Ctrl-C or the caller's own cancellation
-            self._stop()
+            if self.is_started:
+                self._stop()
             raise
         self._thread.join()
         return self._result.result()
-
-    def _start(self) -> None:
-        try:
-            self._thread.start()
-        except RuntimeError as error:
-            raise _NoThreadError(str(error)) from error
 
     def _waiting(self) -> bool:
         # an interrupted join(timeout) believes a running thread dead (Python 3.11)
@@ -214,7 +196,7 @@ class _Thread(Generic[T]):
 
     def _main(self) -> None:
         try:
-            self._result.set_result(_in_place(self._watched, lambda: None))
+            self._result.set_result(_in_place(self._watched, _nothing))
         except BaseException as error:  # noqa: BLE001 - raised by run()
             self._result.set_exception(error)
 
@@ -247,26 +229,13 @@ def _nested(
 ) -> T:
     """Re-enter the running loop."""
     _make_reentrant(loop)
-    task = loop.create_task(_ticking(job(), tick))
+    task = loop.create_task(_ticking(job(), _heeding(tick)))
     try:
         with _sigint_cancels(task):
-            loop.run_until_complete(_watched(task, _Caller()))
+            return loop.run_until_complete(task)
     except BaseException:
         task.cancel()  # it ends when the caller's loop goes on
         raise
-    return task.result()
-
-
-async def _watched(task: asyncio.Task[Any], caller: _Caller) -> None:
-    """Wait for the job; cancel it when the caller is cancelled, and drain."""
-    while not task.done():
-        await asyncio.wait([task], timeout=_SLICE)
-        try:
-            caller.check()
-        except asyncio.CancelledError:
-            task.cancel()
-            await asyncio.wait([task], timeout=_GRACE)
-            raise
 
 
 _interruptible: dict[asyncio.Task[Any], bool] = {}

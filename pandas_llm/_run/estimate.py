@@ -7,7 +7,6 @@ import statistics
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from pandas_llm._client import offline_client, resolve_endpoint
@@ -17,10 +16,11 @@ from pandas_llm._inputs import attachments
 from pandas_llm._pacing import Prices, estimate_tokens
 from pandas_llm._rows import source_of
 from pandas_llm._run import blocking
-from pandas_llm._run.guess import written
-from pandas_llm._run.ledger import Joint, joined
+from pandas_llm._run.guess import likely_tokens
+from pandas_llm._run.ledger import Ledger, joined
 from pandas_llm._run.run import TaskRun
-from pandas_llm.errors import InvalidValueError, LLMError, LLMWarning, warn
+from pandas_llm.errors import LLMError, LLMWarning, warn
+from pandas_llm.options import check_value, whole
 from pandas_llm.types import Tokens
 
 if TYPE_CHECKING:
@@ -131,9 +131,7 @@ def estimate_run(task: Task, data: Any, pilot: int = 0) -> Estimate:
 
     Their replies are cached, so the run itself does not pay for them again.
     """
-    if not isinstance(pilot, Integral) or isinstance(pilot, bool) or pilot < 0:
-        msg = f"pilot must be a whole number of at least 0, not {pilot!r}"
-        raise InvalidValueError(msg)
+    check_value("pilot", pilot, whole(0))
     if not source_of(data).rows:
         return Estimate(0, 0, 0, 0, 0, 0.0)
     look = partial(_look_at, task, data)
@@ -188,7 +186,8 @@ def _is_large(task: Task, data: Any) -> bool:
 async def _word(task: Task, data: Any) -> str | None:
     """Describe what a run may cost, by a look at rows from all over the frame."""
     spread, rows = range(0, len(data), len(data) // _LOOKS), len(data)
-    with suppress(LLMError), joined(Joint()):  # the run itself raises and warns
+    # the run itself raises and warns
+    with suppress(LLMError), joined(Ledger(task.verb)):
         guess, _ = await _look_at(task, data, spread)
         cost = guess.cost * rows / len(spread)
         if cost >= _DEAR:
@@ -225,7 +224,7 @@ async def _look_at(
         each = len(task.output.questions) + bool(task.output.open)
     details = (run.outcomes.details or {}).values()
     kept = [one.output_tokens for one in details if one.output_tokens]
-    out = statistics.fmean(kept) / each if kept else written(task)
+    out = statistics.fmean(kept) / each if kept else likely_tokens(task)
     rows, count = max(1, len(unsent)), len(unsent) * each
     mean = Tokens(round(weight / rows), round(out), audio=round(heard / rows))
     tier, batch = task.settings.service_tier, task.settings.batch

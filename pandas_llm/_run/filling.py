@@ -37,7 +37,7 @@ def check_columns(source: Source, task: Task, used: Sequence[str]) -> None:
     One that the prompts use is never filled: a second run would ask about answers.
     """
     names = [name for name, _ in task.columns]
-    if task.shape.overwrite or task.shape.only_missing:
+    if task.shape.refills:
         check_once(source, names)
         for name in names:
             if name in used:
@@ -64,13 +64,7 @@ def asked_rows(
 
 
 def filling_of(source: Source, task: Task) -> Filling | None:
-    """Return which rows are asked, and what the others have; None for all rows.
-
-    Raises
-    ------
-    InvalidValueError
-        For a column whose values are not what its key asks for now.
-    """
+    """Return which rows are asked, and what the others have; None for all rows."""
     if not task.shape.only_missing:
         return None
     frame = source.frame
@@ -81,14 +75,13 @@ def filling_of(source: Source, task: Task) -> Filling | None:
         }
         to_fill = list(kept)
     else:
-        new = [(c.name, c.kind, c.labels) for c in task.output.columns]
-        more = [(name, kind, ()) for name, kind in task.columns[len(new) :]]
+        labels = {column.name: column.labels for column in task.output.columns}
         kept = {
-            name: _retyped(frame[name].tolist(), name, kind, labels)
-            for name, kind, labels in [*new, *more]
+            name: _retyped(frame[name].tolist(), name, kind, labels.get(name, ()))
+            for name, kind in task.columns
             if name in frame.columns
         }
-        to_fill = [name for name, _, _ in new if name in kept]
+        to_fill = [name for name in task.names if name in kept]
     asked = np.ones(source.rows, dtype=bool)
     for name in to_fill:
         asked &= frame[name].isna().to_numpy()
@@ -116,10 +109,7 @@ def vector_columns(source: Source, task: Task) -> list[str]:
 def _retyped(values: list[Any], name: str, kind: str, labels: tuple[Any, ...]) -> Any:
     """Return an earlier run's column with the dtype of its key."""
     plain = [None if is_na(value) else value for value in values]
-    odd = (
-        {repr(v) for v in plain if v is not None and v not in labels} if labels else ()
-    )
-    if odd:
+    if odd := {repr(v) for v in plain if labels and v not in (None, *labels)}:
         why = f"{min(odd)} is none of the labels"
     else:
         try:

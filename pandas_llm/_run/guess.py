@@ -35,10 +35,8 @@ _ITEMS = 2.0
 _DEEP = 6
 
 
-def written(task: Task) -> float:
-    """Return the likely tokens of a row's answer, with all its choices."""
-    if task.verb == "embed":
-        return 0.0
+def likely_tokens(task: Task) -> float:
+    """Return how many tokens a row's answer may have, with all its choices."""
     schema, settings = task.output.schema, task.settings
     each = _PROSE if schema is None else _value(schema, schema)
     if settings.max_tokens is not None:
@@ -55,10 +53,8 @@ def _value(  # noqa: PLR0911 - a form a line
     if (name := schema.get("$ref")) is not None:
         definition = root.get("$defs", {}).get(str(name).rpartition("/")[2])
         return _value(definition, root, depth + 1)
-    if "const" in schema:
-        return _known(schema["const"])
-    if schema.get("enum"):
-        return statistics.fmean(map(_known, schema["enum"]))
+    if values := [schema["const"]] if "const" in schema else schema.get("enum"):
+        return statistics.fmean(map(_known, values))
     if kinds := schema.get("anyOf"):
         return max(_value(kind, root, depth + 1) for kind in kinds)
     fields = schema.get("properties")

@@ -6,7 +6,7 @@ import threading
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pandas_llm._display import Usage
@@ -57,21 +57,13 @@ def told(run: Any) -> dict[str, Any]:
     return {**so_far, "usage": log["usage"], "log": log, "failures": failures}
 
 
-@dataclass(slots=True)
-class Joint:
-    """What the runs of one verb share: warnings, and what they leave to others."""
-
-    notices: list[str] = field(default_factory=list)
-    headroom: Headroom | None = None
-
-
-joint: ContextVar[Joint | None] = ContextVar("joint", default=None)
+joint: ContextVar[Ledger | None] = ContextVar("joint", default=None)
 
 
 @contextmanager
-def joined(shared: Joint) -> Iterator[None]:
+def joined(runs: Ledger) -> Iterator[None]:
     """Let runs share what a verb that makes several has."""
-    token = joint.set(shared)
+    token = joint.set(runs)
     try:
         yield
     finally:
@@ -79,11 +71,15 @@ def joined(shared: Joint) -> Iterator[None]:
 
 
 class Ledger:
-    """The runs of one verb so far."""
+    """The runs of one verb so far, and what they share."""
 
     def __init__(self, verb: str) -> None:
         self.usage = Usage()
         """What they have used in all."""
+        self.notices: list[str] = []
+        """Warnings, to be given once."""
+        self.headroom: Headroom | None = None
+        """What they leave to others."""
         self._verb = verb
         self._logs: list[dict[str, Any]] = []
         self._facts: dict[str, Any] = {}

@@ -23,11 +23,11 @@ from pandas_llm._rows import (
     without_na,
 )
 from pandas_llm._run.task import RAW
-from pandas_llm.errors import AttachmentError, RowError, TemplateError, TurnsError
+from pandas_llm.errors import RowError, TemplateError, TurnsError
 from pandas_llm.types import Request, Spec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pandas_llm.options import Settings
     from pandas_llm.types import Attachment
 
+_ATTACHED: tuple[attachments.Option, ...] = ("images", "files")
 _SAMPLING = ("temperature", "top_p", "seed", "stop", "reasoning_effort")
 _NUMBER = re.compile(r"\d{3,}")
 _MARGIN = 0.9
@@ -48,54 +49,47 @@ class Prompts:
 
     _alike: Beginnings | None = None
 
-    def __init__(self, text: str | None, source: Source, task: Task) -> None:
-        settings = task.settings
+    def __init__(self, task: Task, source: Source) -> None:
+        settings, text = task.settings, task.template
         names, constants = source.fields, settings.values
+        if task.embeds is not None and text in names:
+            text = f"${{{text}}}"  # a column's name is a template too
         template = Template("" if text is None else text, names, constants)
+        if task.embeds is not None and not template.columns:
+            raise _nothing_to_embed(template.text, names)
         self.columns = list(template.columns)
         self._source = source
         self.order: Order = range(source.rows)  # of sending, those that are asked
         self._given = settings.order == "given"
         self._ignore_na = settings.na_action == "ignore"
-        self._of_system = system = None
+        system = None
         if settings.system is not None:
             system = Template(settings.system, names, constants, "system template")
             self.columns += [c for c in system.columns if c not in self.columns]
-            self._of_system = system
+        self._templates = system, template
         self._cut = settings.truncate
-        if self._cut is not None and self._cut not in self.columns:
-            msg = f"truncate names {self._cut!r}, which the template does not use"
-            raise TemplateError(msg)
-        self._attached = self._add_attached(settings)
+        _check_truncate(self._cut, template.fields + (system.fields if system else []))
+        self._attached = [
+            (at, option)
+            for option in _ATTACHED
+            for at in self._add(option, getattr(settings, option))
+        ]
         self.needed = list(self.columns)
         """Those whose NA leaves a row out: a row may have no examples and no turns."""
         own = settings.examples if isinstance(settings.examples, str) else None
         self._examples = self._add("examples", own)
         self._turns = self._add("messages", settings.messages)
-        self._speaks = text is None
-        """Whether the last turn is the prompt."""
+        self._speaks = text is None  # the last turn is the prompt then
         if self._speaks:
             self.needed += [self.columns[at] for at in self._turns]
         self._written = partial(written, verb=task.verb)
         self._root = attachments.folder(settings.files_root if self._attached else None)
-        fields = template.fields + (system.fields if system else [])
-        if any(spec for name, spec in fields if name == self._cut):
-            msg = f"truncate names {self._cut!r}, which the template writes by a format"
-            raise TemplateError(msg)
         self._prompt = template.renderer(self.columns, source)
         about = template.about
         self._about = None if about is None else self.columns.index(about)
         self._system = system.renderer(self.columns, source) if system else None
         self._kept: dict[int, float] = {}
-        self._template = template
         self._cells: list[Callable[[Sequence[Any]], str]] = []
-
-    def _add_attached(self, settings: Settings) -> list[tuple[int, attachments.Option]]:
-        """Return the places of the columns with images and files, and which."""
-        return [
-            *((at, "images") for at in self._add("images", settings.images)),
-            *((at, "files") for at in self._add("files", settings.files)),
-        ]
 
     def _add(self, option: str, named: str | Sequence[str] | None) -> list[int]:
         """Return the places of an option's columns among the used ones."""
@@ -125,7 +119,7 @@ class Prompts:
         """
         if least is None or len(self.order) < 2:  # noqa: PLR2004
             return False
-        alike = Beginnings(self._of_system, self._template, self.columns, self._source)
+        alike = Beginnings(*self._templates, self.columns, self._source)
         fixed = "".join(f"{prompt}{reply}" for prompt, reply in spec.examples)
         # what else a row has stands between the system text and the prompt
         between = bool(self._attached or self._examples or self._turns)
@@ -133,24 +127,20 @@ class Prompts:
         if order is None:
             return False
         self._alike = alike
-        if not self._given:
-            self.order = order
-        return not self._given
+        if self._given:
+            return False
+        self.order = order
+        return True
 
     def hold_cells(self) -> Sequence[str]:
-        """Let requests hold the cells that answers may quote; return their columns.
-
-        Raises
-        ------
-        TemplateError
-            Where there is no text to quote, or not the cell's own.
-        """
-        fields = self._template.columns
+        """Let requests hold the cells that answers may quote; return their columns."""
+        template = self._templates[1]
+        fields = template.columns
         if not fields:
             msg = "Quoted[…] needs a text to quote, and the template names no column"
             msg += "; images and files have none" * bool(self._attached)
             raise TemplateError(msg)
-        if formatted := self._template.formatted:
+        if formatted := next((name for name, spec in template.fields if spec), None):
             msg = (
                 f"Quoted[…] cuts its words out of the cell, and the template writes "
                 f"{formatted!r} by a format: name it plainly, as ${{{formatted}}}"
@@ -170,17 +160,16 @@ class Prompts:
         sent.
         """
         absent = missing_rows(self._source, self.needed)
+        # the question is asked apart
+        about = self._about if spec.odds == "questions" else None
         for position, row in self._rows(at):
+            filled = row
             if absent is not None and absent[position]:
                 if self._ignore_na:
                     yield position, None
                     continue
                 filled = without_na(row)
-            else:
-                filled = row
-            prompt = self._prompt(filled)
-            if spec.odds == "questions" and self._about is not None:
-                prompt = str(filled[self._about])  # the question is asked apart
+            prompt = self._prompt(filled) if about is None else str(filled[about])
             system = self._system and self._system(filled)
             request = Request(spec, prompt, system)
             if self._alike is not None:
@@ -188,12 +177,16 @@ class Prompts:
             if self._cells:
                 cells = tuple(cell(filled) for cell in self._cells)
                 request = request._replace(cells=cells)
-            made: Request | RowError | None = request
-            if self._examples or self._turns:
-                made = self._spoken(request, filled)
-            if self._attached and isinstance(made, Request):
-                made = self._with_attachments(made, row)
-            yield position, made
+            whole: Request | None = request
+            try:
+                if self._examples or self._turns:
+                    whole = self._spoken(request, filled)
+                if self._attached and whole is not None:
+                    whole = self._with_attachments(whole, row)
+            except RowError as error:
+                yield position, error
+            else:
+                yield position, whole
 
     def _rows(self, at: Sequence[int] | None) -> Iterable[tuple[int, tuple[Any, ...]]]:
         """Return the values of all rows that are asked, or of those at positions."""
@@ -204,50 +197,39 @@ class Prompts:
         asked = iter_rows(self._source, self.columns, self.order)
         return zip(self.order.tolist(), asked, strict=True)
 
-    def _spoken(
-        self, request: Request, row: Sequence[Any]
-    ) -> Request | TurnsError | None:
+    def _spoken(self, request: Request, row: Sequence[Any]) -> Request | None:
         """Add a row's own examples and turns; without a template the last is asked."""
         before: list[tuple[str, str]] = []
         said: list[tuple[str, str]] = []
         prompt, system = request.prompt, request.system
-        try:
-            for at in self._examples:
-                if not is_na(row[at]):
-                    name = self.columns[at]
-                    before += turns.examples(row[at], name, self._written)
-            for at in self._turns:
-                if not is_na(row[at]):
-                    said += turns.conversation(row[at], self.columns[at])
-        except TurnsError as error:
-            return error
+        for at in self._examples:
+            if not is_na(row[at]):
+                before += turns.examples(row[at], self.columns[at], self._written)
+        for at in self._turns:
+            if not is_na(row[at]):
+                said += turns.conversation(row[at], self.columns[at])
         if self._speaks and not said and self._ignore_na:
             return None
         if self._speaks and (not said or said[-1][0] != "user"):
             who = f"the {said[-1][0]}'s" if said else "missing"
             where = f"the last turn of column {self.columns[self._turns[0]]!r}"
             msg = f"{where} is {who}, and there is no template to be asked"
-            return TurnsError(msg)
+            raise TurnsError(msg)
         if said and said[0][0] in turns.SYSTEM:
             system = "\n\n".join(filter(None, (system, said.pop(0)[1])))
         if self._speaks:
             prompt = said.pop()[1]
         return request._replace(prompt=prompt, system=system, before=(*before, *said))
 
-    def _with_attachments(
-        self, request: Request, row: Sequence[Any]
-    ) -> Request | AttachmentError | None:
+    def _with_attachments(self, request: Request, row: Sequence[Any]) -> Request | None:
         """Add a row's images and files; an empty list of them counts as NA."""
         attached: list[Attachment] = []
-        try:
-            for at, option in self._attached:
-                cell = () if is_na(row[at]) else row[at]
-                new = attachments.look_at(cell, self._root, option)
-                if not new and self._ignore_na:
-                    return None
-                attached += new
-        except AttachmentError as error:
-            return error
+        for at, option in self._attached:
+            cell = () if is_na(row[at]) else row[at]
+            new = attachments.look_at(cell, self._root, option)
+            if not new and self._ignore_na:
+                return None
+            attached += new
         return request._replace(attachments=tuple(attached))
 
     def shorter(
@@ -267,33 +249,24 @@ class Prompts:
         self._kept[position] = share
         system = self._system and self._system(row)
         new = request._replace(prompt=self._prompt(row), system=system, shared=())
-        made = self._spoken(new, row) if self._examples or self._turns else new
-        return made if isinstance(made, Request) else None
+        return self._spoken(new, row) if self._examples or self._turns else new
 
 
-def prompts_of(task: Task, source: Source) -> Prompts:
-    """Bind a task's template to a frame; ``embed`` takes a column's name for one."""
-    template = task.template
-    if task.embeds is not None and template is not None:
-        values = task.settings.values
-        template = column_template(template, source.fields, values)
-    return Prompts(template, source, task)
-
-
-def column_template(
-    text: str, names: Sequence[str], values: Mapping[str, Any] | None
-) -> str:
-    """Return ``${name}`` for a column's name, and a template with columns as it is."""
-    if text in names:
-        return f"${{{text}}}"
-    if not Template(text, names, values).columns:
-        close = difflib.get_close_matches(text, names, n=1) or names[:1]
-        hint = f"; write {close[0]!r} for that column" if close else ""
-        msg = (
-            f"{text!r} is neither a column nor a template with ${{column}} in it{hint}"
-        )
+def _check_truncate(name: str | None, fields: Sequence[tuple[str, str]]) -> None:
+    """Refuse a column to shorten that no template names, or not plainly."""
+    formats = [spec for field, spec in fields if field == name]
+    if name is not None and (not formats or any(formats)):
+        why = "writes by a format" if formats else "does not use"
+        msg = f"truncate names {name!r}, which the template {why}"
         raise TemplateError(msg)
-    return text
+
+
+def _nothing_to_embed(text: str, names: Sequence[str]) -> TemplateError:
+    close = difflib.get_close_matches(text, names, n=1) or names[:1]
+    hint = f"; write {close[0]!r} for that column" if close else ""
+    return TemplateError(
+        f"{text!r} is neither a column nor a template with ${{column}} in it{hint}"
+    )
 
 
 def quoting(task: Task, prompts: Prompts) -> Task:

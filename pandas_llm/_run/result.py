@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 _RUNS = 5
 """Number of runs of a chain whose logs are kept; usage counts all."""
-_JSON = ("usage", "log")
 _REMEMBERED = 16
 _recent: OrderedDict[str, tuple[Task, Any]] = OrderedDict()
 """By the log in a result's attrs, which no two runs share."""
@@ -215,21 +214,17 @@ def annotate(target: pd.DataFrame | pd.Series, facts: Mapping[str, Any]) -> None
     # what others have put there is replaced, not added to
     chained, logs = read_attrs(target) or (Usage(), [])
     logs = logs[1 - _RUNS :]
-    run: Usage = facts["usage"]
     target.attrs["llm"] = {
-        **_rest(facts),
-        "usage": orjson.dumps(chained + run).decode(),
+        **facts,
+        "usage": orjson.dumps(chained + facts["usage"]).decode(),
         "log": orjson.dumps([*logs, log_of(facts)]).decode(),
     }
 
 
 def log_of(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the report needs to know of a run."""
-    return {**_rest(facts), **facts.get("log", {})}
-
-
-def _rest(facts: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in facts.items() if name not in _JSON}
+    rest = {name: value for name, value in facts.items() if name != "log"}
+    return {**rest, **facts.get("log", {})}
 
 
 def read_attrs(

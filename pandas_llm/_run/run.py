@@ -23,8 +23,8 @@ from pandas_llm._report import traced
 from pandas_llm._rows import all_na, source_of
 from pandas_llm._run import blocking, summary
 from pandas_llm._run.filling import asked_rows, check_columns
-from pandas_llm._run.ledger import Joint, joint, listener, remember
-from pandas_llm._run.prompts import prompts_of, quoting, shared_spec
+from pandas_llm._run.ledger import Ledger, joint, listener, remember
+from pandas_llm._run.prompts import Prompts, quoting, shared_spec
 from pandas_llm._run.result import (
     build_result,
     failure_table,
@@ -84,7 +84,7 @@ class TaskRun:
     ) -> None:
         self.settings, self.data = task.settings, data
         self.source = source_of(data)
-        self.prompts = prompts_of(task, self.source)
+        self.prompts = Prompts(task, self.source)
         self.task = task = quoting(task, self.prompts)
         width, details = task.output.width, bool(self.settings.details)
         rows, labels = self.source.rows, self.source.frame.index
@@ -125,7 +125,7 @@ class TaskRun:
 
     def _headroom(self) -> Headroom:
         """Return what is left to others: what was set in a verb's earlier run holds."""
-        shared = self.joint or Joint()
+        shared = self.joint or Ledger(self.task.verb)
         if shared.headroom is None:
             part = self.settings.headroom
             shared.headroom = Headroom(part, lambda to: check({"headroom": to}))
@@ -255,19 +255,19 @@ class TaskRun:
                 self.arrivals.deliver()
             self.bar.close()
         except Exception as trouble:  # of the caller's own function
-            self._attach(trouble)
-            raise
+            if error is None:  # else that one is raised
+                self._attach(trouble)
+                raise
 
     def _attach(self, error: BaseException) -> None:
         """Add to an error what was done before it."""
         error.partial = self._partial()  # type: ignore[attr-defined]
         labels = self.source.frame.index
         if done := self.outcomes.finished():
+            resumed = _RESUMED if self._keeps() else ""
             error.add_note(
                 f"{done} of {self.outcomes.rows} rows were done; they are in .partial "
-                "(in an interactive session: sys.last_value.partial)."
-                + _RESUMED
-                * self._keeps()
+                f"(in an interactive session: sys.last_value.partial).{resumed}"
             )
         if isinstance(error, LLMError):
             error.failures = failure_table(self.outcomes, labels)
@@ -292,7 +292,8 @@ class TaskRun:
             )
             if rows
         ]
-        again = _AGAIN * bool(failed and self._keeps() and not self.settings.replay)
+        asks_again = failed and self._keeps() and not self.settings.replay
+        again = _AGAIN if asks_again else ""
         if failed and shape.errors == "raise":
             held = "The other rows are in .partial, all reasons in .failures."
             raised = GenerationError(f"{lines[0]}\n{held}{again}")
@@ -339,16 +340,6 @@ class TaskRun:
         note(out, self.task, self.data)
         return in_kind(out, self.source, self.task)
 
-    def _log(self) -> dict[str, Any]:
-        """Return what the report shows of this run."""
-        index = self.source.frame.index
-        return {
-            "verb": self.task.verb,
-            "ended": datetime.now(UTC).isoformat(timespec="seconds"),
-            "usage": asdict(self.usage),
-            **self.events.log.summary(self._remarks(), lambda at: index[at]),
-        }
-
     def _remarks(self) -> Iterator[tuple[int, Remark, bool]]:
         """Yield each row's remark, and whether the row is answered."""
         for answered, rows in ((False, self.failed), (True, self.outcomes.noted())):
@@ -358,12 +349,17 @@ class TaskRun:
 
     def all_facts(self) -> Mapping[str, Any]:
         """Return what attrs say of this run, its log among it."""
-        counts = self.outcomes.answered()
+        counts, index = self.outcomes.answered(), self.source.frame.index
         models = enumerate((endpoint.model for endpoint in self.endpoints), 1)
         return {
             **self.facts,
             "answered_by": ", ".join(f"{model}: {counts[i]}" for i, model in models),
             "simulated": self.events.totals.simulated,
             "usage": self.usage,
-            "log": self._log(),
+            "log": {  # for the report
+                "verb": self.task.verb,
+                "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+                "usage": asdict(self.usage),
+                **self.events.log.summary(self._remarks(), lambda at: index[at]),
+            },
         }

@@ -18,19 +18,7 @@ _WORDS = 300
 
 
 def counted(rows: Sequence[int], outcomes: Outcomes, labels: Any, what: str) -> str:
-    """Count rows by the kinds of their remarks, and show the first's.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from pandas_llm.errors import RefusalError
-    >>> from pandas_llm._engine import Outcomes
-    >>> from pandas_llm.types import Outcome
-    >>> outcomes = Outcomes(5, 1)
-    >>> outcomes.add(1, Outcome([], RefusalError("no")))
-    >>> print(counted([1], outcomes, pd.Index(list("abcde")), "failed"))
-    1 of 5 rows failed (1 refusal). The first, row 1 (label 'b'): no
-    """
+    """Count rows by the kinds of their remarks, and show the first's."""
     remarks = (outcomes.remark(at) for at in rows)
     counts = Counter(remark.kind for remark in remarks if remark is not None)
     kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())

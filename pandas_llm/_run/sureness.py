@@ -48,10 +48,7 @@ def check_gold(source: Source, task: Task) -> None:
 def settle(
     outcomes: Outcomes, task: Task, source: Source, weighing: str
 ) -> dict[str, Any]:
-    """Calibrate what a run was told, and leave out the labels that are not sure.
-
-    What is returned is for ``attrs["llm"]``.
-    """
+    """Calibrate what was told, leave out what is not sure; return the facts of it."""
     shape = task.shape
     if not shape.weighs:
         return {}

@@ -17,12 +17,16 @@ from pandas_llm._keys import Keys, parse_keys, parse_labels, questions_of
 from pandas_llm._replies import Completion, Decided, Label, Records, Vector
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
 from pandas_llm.options import (
+    BOUND,
     ExplodeOptions,
     LabelOptions,
     RecordOptions,
     SeriesOptions,
     Settings,
     VectorOptions,
+    check_value,
+    one_of,
+    whole,
 )
 
 if TYPE_CHECKING:
@@ -96,31 +100,27 @@ class Shape:
 
     def __post_init__(self) -> None:
         """Refuse words that mean nothing."""
-        for field, allowed in (
-            ("how", ("left", "inner")),
-            ("errors", ("coerce", "raise")),
-        ):
-            if getattr(self, field) not in allowed:
-                msg = f"{field} must be {' or '.join(map(repr, allowed))}"
-                raise InvalidValueError(f"{msg}, not {getattr(self, field)!r}")
-        least = self.abstain_below
-        if least is not None and not (type(least) in (int, float) and 0 < least <= 1):
-            msg = f"abstain_below must be between 0 and 1, not {least!r}"
-            raise InvalidValueError(msg)
+        check_value("how", self.how, one_of("left", "inner"))
+        check_value("errors", self.errors, one_of("coerce", "raise"))
+        for name, rule in (("abstain_below", BOUND), ("dimensions", whole(1))):
+            if (value := getattr(self, name)) is not None:
+                check_value(name, value, rule)
+                object.__setattr__(self, name, rule.plain(value))  # numpy's is ours
         if self.overwrite and self.only_missing:
             msg = (
                 "pass overwrite=True, which asks for all rows again, or only_missing="
                 "True, which asks for those without values, not both"
             )
             raise InvalidValueError(msg)
-        length = self.dimensions
-        if length is not None and (type(length) is not int or length < 1):
-            msg = f"dimensions must be a whole number of at least 1, not {length!r}"
-            raise InvalidValueError(msg)
 
     def called(self, verb: Verb) -> str:
         """Return the new column's name."""
         return NAMES[verb] if self.name is None else self.name
+
+    @property
+    def refills(self) -> bool:
+        """Whether the columns of an earlier run are replaced or filled."""
+        return self.overwrite or self.only_missing
 
     @property
     def weighs(self) -> bool:
@@ -150,8 +150,7 @@ class Task:
     @property
     def joins(self) -> bool:
         """Whether new columns are put into the rows' own frame."""
-        again = self.shape.overwrite or self.shape.only_missing
-        return self.verb not in ALONE or again
+        return self.verb not in ALONE or self.shape.refills
 
     @property
     def embeds(self) -> int | None:
@@ -253,7 +252,7 @@ def make_task(
     return Task(template, verb, shape, settings, output, keys)
 
 
-_AGAIN = ("overwrite", "only_missing")
+_AGAIN = frozenset({"overwrite", "only_missing"})
 _NOT_AGAIN: Mapping[Verb, str] = {
     "generate": "a row may become several, so those of the last run cannot be told "
     "apart. Call it on the original frame: out = df.llm.generate(…), not "
@@ -275,19 +274,16 @@ _OPTIONS: Mapping[Verb, Any] = {
 
 def check_shape(verb: Verb, shape: Shape, settings: Settings) -> None:
     """Refuse what a verb does not take, and what needs probabilities it cannot have."""
-    usual = Shape()
+    usual, taken = Shape(), _OPTIONS[verb].__optional_keys__
+    if verb == "embed" and not shape.expand:
+        taken -= _AGAIN
     for name in Shape.__slots__:
-        if name in _OPTIONS[verb].__optional_keys__:
-            continue
         value, default = getattr(shape, name), getattr(usual, name)
-        if type(value) is not type(default) or value != default:
+        alike = type(value) is type(default) and value == default
+        if name not in taken and not alike:
             why = f": {_NOT_AGAIN[verb]}" if name in _AGAIN else ""
             msg = f"{verb} has no parameter {name!r}{why}"
             raise InvalidTypeError(msg)
-    again = next((name for name in _AGAIN if getattr(shape, name)), None)
-    if again and verb == "embed" and not shape.expand:
-        msg = f"embed has no parameter {again!r} here: {_NOT_AGAIN[verb]}"
-        raise InvalidTypeError(msg)
     calibrated = shape.calibrate is not None or shape.gold is not None
     if calibrated and settings.n > 1:
         msg = "votes cannot be calibrated: leave n= out, or calibrate= and gold="

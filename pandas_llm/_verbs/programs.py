@@ -147,7 +147,7 @@ class _Course:
 
     def __init__(self, program: Program, data: Any) -> None:
         from pandas_llm._rows import source_of
-        from pandas_llm._run import Joint, Ledger
+        from pandas_llm._run import Ledger
 
         self._program = program
         self._ledger = Ledger(program.name)
@@ -155,7 +155,6 @@ class _Course:
         self._back = given.back
         self._steps = program.steps(given.table)
         self._started = time.monotonic()
-        self._joint = Joint()
         self._stopped: CostLimitError | None = None
         self.answer: Any = None
         self.result: Any = None
@@ -199,7 +198,7 @@ class _Course:
         from pandas_llm._run import joined
 
         try:
-            with joined(self._joint):
+            with joined(self._ledger):
                 yield
         except CostLimitError as error:
             # the verb ends with what is known: what is left is read from the cache
@@ -230,10 +229,10 @@ class _Course:
 
     def _warn(self) -> None:
         """Warn once about all questions that failed or have a remark."""
-        if not self._joint.notices:
+        if not self._ledger.notices:
             return
         usage, program = self._ledger.usage, self._program
-        words = f"{program.name}: {self._joint.notices[0]}"
+        words = f"{program.name}: {self._ledger.notices[0]}"
         if usage.failed:
             failed = f"{usage.failed} of {usage.rows} questions failed"
             words = f"{failed}: {program.failed}.\n{words}"

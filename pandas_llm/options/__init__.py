@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pandas_llm.options.foreign import instead_of, other_verbs, verb_instead_of
 from pandas_llm.options.option import Option, check_value, listed
-from pandas_llm.options.rules import CHANCE, one_of, whole
+from pandas_llm.options.rules import BOUND, CHANCE, one_of, whole
 from pandas_llm.options.scopes import (
     check,
     get_options,
@@ -29,6 +29,7 @@ from pandas_llm.options.verbs import (
 from pandas_llm.options.words import documented, parameters, reference, spelled_out
 
 __all__ = [
+    "BOUND",
     "CHANCE",
     "OPTIONS",
     "ExplodeOptions",

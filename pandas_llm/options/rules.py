@@ -176,6 +176,7 @@ def _plain(value: Any) -> Any:
 TEXT = Rule("a str", lambda v: isinstance(v, str))
 COUNT = whole(1)
 CHANCE = _numbers("between 0 and 1", lambda v: 0 < v < 1)
+BOUND = _numbers("between 0 and 1", lambda v: 0 < v <= 1)
 SECONDS = Rule("a number above 0 (seconds) or a Timedelta", _is_seconds, _seconds)
 
 # -- types of options, with their rules ----------------------------------------------

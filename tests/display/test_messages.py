@@ -381,6 +381,16 @@ def test_the_users_own_functions_stay_in_the_traceback(option, on, simulator):
     assert {*files(caught.value)} == {Path(__file__).name}
 
 
+def test_a_function_that_fails_during_the_run_is_not_blamed_again_at_its_end(
+    on, simulator
+):
+    """Its error of the first call is raised, without another behind it."""
+    with pytest.raises(ZeroDivisionError) as caught:
+        generate({**on(simulator(latency=0.5)), "progress": broken})
+    assert caught.value.__context__ is None
+    assert {*files(caught.value)} == {Path(__file__).name}
+
+
 MISTAKES = {
     "return 1 / 0": ZeroDivisionError,
     "return None + 1": TypeError,

@@ -8,6 +8,7 @@ from datetime import date, datetime
 from types import SimpleNamespace
 from typing import Annotated, Literal
 
+import numpy as np
 import pandas as pd
 import plan_process
 import pytest
@@ -221,3 +222,11 @@ def test_requests_go_where_they_go_here(monkeypatch, simulator):
     pickled = pickle.dumps(Plan("${text}", ["fact"], model="sim-large"))
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/elsewhere")
     assert pickle.loads(pickled)._task.settings.base_url == server.base_url
+
+
+def test_numbers_of_numpy_are_pythons_own_in_a_plan():
+    embed = Plan("${text}", verb="embed", dimensions=np.int64(256), model="sim")
+    labels = {"verb": "classify", "abstain_below": np.float32(0.5), "model": "sim"}
+    kept = embed._task.shape.dimensions, Plan("${text}", ["x"], **labels)._task.shape
+    assert (kept[0], kept[1].abstain_below) == (256, 0.5)
+    assert (type(kept[0]), type(kept[1].abstain_below)) == (int, float)
