@@ -19,18 +19,8 @@ from typing import (
     get_origin,
 )
 
-from pydantic import (
-    AwareDatetime,
-    BaseModel,
-    ConfigDict,
-    Field,
-    FutureDate,
-    FutureDatetime,
-    NaiveDatetime,
-    PastDate,
-    PastDatetime,
-    RootModel,
-)
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from pandas_llm._keys.fields import UNIONS, has_validators, int64, naive_utc
 
@@ -85,14 +75,16 @@ class Place(NamedTuple):
     path: str
 
 
-_DATES = (dt.date, PastDate, FutureDate)
-_MOMENTS = (dt.datetime, AwareDatetime, NaiveDatetime, PastDatetime, FutureDatetime)
+_DATES = (dt.date, pydantic.PastDate, pydantic.FutureDate)
 _KINDS: Mapping[Any, Kind] = {
     str: "str",
     int: "int",
     float: "float",
     bool: "bool",
-    **dict.fromkeys((*_DATES, *_MOMENTS), "datetime"),
+    **dict.fromkeys(_DATES, "datetime"),
+    **dict.fromkeys((dt.datetime, pydantic.AwareDatetime), "datetime"),
+    **dict.fromkeys((pydantic.NaiveDatetime, pydantic.PastDatetime), "datetime"),
+    pydantic.FutureDatetime: "datetime",
 }
 
 

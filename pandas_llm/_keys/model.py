@@ -49,11 +49,6 @@ def parse_keys(keys: Any, *, flatten: bool = False) -> Keys:
     """Turn `keys` (names, a mapping of names to types, or a model) into one model.
 
     With `flatten`, the fields of a nested model are columns, ``name.field``.
-
-    Examples
-    --------
-    >>> [c.kind for c in parse_keys({"name": str, "born": int}).columns]
-    ['str', 'int']
     """
     models: Models = {}
     if isinstance(keys, type) and issubclass(keys, BaseModel):
