@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 import annotated_types
 import orjson
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
 from pydantic_core import SchemaError
@@ -44,15 +44,6 @@ if TYPE_CHECKING:
     from pandas_llm._run import Verb
 
 _VERSION = 1
-_NUMBERS = ("ge", "gt", "le", "lt", "multiple_of")
-_LENGTHS = ("min_length", "max_length")
-_KEYWORDS: Mapping[Any, set[str]] = {
-    int: {*_NUMBERS},
-    float: {*_NUMBERS},
-    str: {*_LENGTHS, "pattern"},
-    list: {*_LENGTHS},
-}
-"""The constraints of each type that a schema expresses in full."""
 _DAMAGED = (
     *(KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError),
     *(PydanticUserError, SchemaError, LLMError),
@@ -172,9 +163,10 @@ def _rebuilt(
                 if _asks(task, schema):
                     return task
         models = {}
-    elif not all(_is_same(name, model, record) for name, model in models.items()):
-        models = {}
-    if len(models) < len(names):  # a record is read by models, or by their schemas
+    # a record is read by models, or by their schemas
+    elif len(models) < len(names) or not all(
+        _is_same(name, model, record) for name, model in models.items()
+    ):
         models = {}
     if output["checks"] or len(models) < len(names):
         _warn(names)
@@ -262,11 +254,9 @@ def _in_schema(constraint: Any, annotation: Any) -> bool:
         return not own and all(_in_schema(c, annotation) for c in constraint.metadata)
     if isinstance(constraint, annotated_types.GroupedMetadata):
         return all(_in_schema(part, annotation) for part in constraint)
-    kind = get_origin(annotation) or annotation
-    known = next((names for one, names in _KEYWORDS.items() if one is kind), set())
-    settings = getattr(constraint, "__dict__", None) or {
-        name: getattr(constraint, name)
-        for name in getattr(type(constraint), "__slots__", ())
-    }
-    plain = all(isinstance(value, (str, int, float)) for value in settings.values())
-    return bool(settings) and settings.keys() <= known and plain
+    alone = get_origin(annotation) not in UNIONS  # whose parts would have to say it
+    return alone and _schema(Annotated[annotation, constraint]) != _schema(annotation)
+
+
+def _schema(annotation: Any) -> dict[str, Any]:
+    return TypeAdapter(annotation).json_schema()
