@@ -129,9 +129,8 @@ def target(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str,
         if "$ref" in node:
             name = name_of(node["$ref"])
             if name in passed:  # only a damaged saved schema has this
-                raise InvalidValueError(
-                    f"the definition {name!r} refers to nothing but itself"
-                )
+                what = "refers to nothing but itself"
+                raise InvalidValueError(f"the definition {name!r} {what}")
             passed.add(name)
             node = _merged(node, "$ref", definitions[name])
         else:
