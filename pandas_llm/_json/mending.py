@@ -26,9 +26,8 @@ _DEEPEST = 200
 _SPACE = re.compile(r"(?:[\s\ufeff]+|//[^\n]*|/\*.*?\*/|\#[^\n]*)*", re.DOTALL)
 _ENDS = r"(?=[\s\ufeff]*(?:[,;}\]]|//|/\*|\#))"
 _NUMBER = re.compile(
-    r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?" + _ENDS + "|"
-    r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
-    r"""(?=\s+(?:"[^"\\\n]{1,200}"|'[^'\\\n]{1,200}')\s*:)"""
+    r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?:" + _ENDS + "|"
+    r"""(?=\s+(?:"[^"\\\n]{1,200}"|'[^'\\\n]{1,200}')\s*:))"""
 )
 _IS_JSON = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _DATE = re.compile(
@@ -114,8 +113,7 @@ class _Mender(Texts):
             return
         if mark in (",", ";"):
             self._at += 1
-            self._closed = was_closed
-            self._comma = True
+            self._closed, self._comma = was_closed, True
             return
         current = self._open[-1]
         if was_closed and not self._continues(current, mark):
@@ -129,9 +127,8 @@ class _Mender(Texts):
             self._key = self._read_key()
             mark = self._space()
             if mark in ",;}]":
-                raise ValueError(
-                    "the JSON lacks a value" if mark else "the JSON breaks off"
-                )
+                what = "lacks a value" if mark else "breaks off"
+                raise ValueError(f"the JSON {what}")
         elif current and not self._comma:
             is_joined = (was_closed and mark in "{[") or (
                 isinstance(current[-1], str)

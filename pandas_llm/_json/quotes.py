@@ -29,13 +29,13 @@ _ESCAPE = re.compile(
 )
 TOO_LONG = "the JSON is broken, and too long to be mended"
 _ESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
-COLON = r"\s*(?::+|=>?)"
+_COLON = r"\s*(?::+|=>?)"
 KEYS = (
-    re.compile(r'"{1,2}((?:[^"\\\n]|\\.){0,400})"{1,2}' + COLON),
-    re.compile(r"'((?:[^'\\\n]|\\.){0,400})'" + COLON),
-    re.compile(r"[“”„]([^“”„\"\n]{0,400})[“”\"]" + COLON),
-    re.compile(r"`([^`\n]{0,400})`" + COLON),
-    re.compile(r"[\"']?([\w$][\w$.\- ]{0,200})[\"']?" + COLON),
+    re.compile(r'"{1,2}((?:[^"\\\n]|\\.){0,400})"{1,2}' + _COLON),
+    re.compile(r"'((?:[^'\\\n]|\\.){0,400})'" + _COLON),
+    re.compile(r"[“”„]([^“”„\"\n]{0,400})[“”\"]" + _COLON),
+    re.compile(r"`([^`\n]{0,400})`" + _COLON),
+    re.compile(r"[\"']?([\w$][\w$.\- ]{0,200})[\"']?" + _COLON),
 )
 KEY_AHEAD = re.compile(
     r"""\s*(?:"[^"\\\n]{0,400}"|'[^'\\\n]{0,400}'|[“„][^“”\n]{0,400}”"""

@@ -19,18 +19,8 @@ from typing import (
     get_origin,
 )
 
-from pydantic import (
-    AwareDatetime,
-    BaseModel,
-    ConfigDict,
-    Field,
-    FutureDate,
-    FutureDatetime,
-    NaiveDatetime,
-    PastDate,
-    PastDatetime,
-    RootModel,
-)
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from pandas_llm._keys.fields import UNIONS, has_validators, int64, naive_utc
 
@@ -85,14 +75,16 @@ class Place(NamedTuple):
     path: str
 
 
-_DATES = (dt.date, PastDate, FutureDate)
-_MOMENTS = (dt.datetime, AwareDatetime, NaiveDatetime, PastDatetime, FutureDatetime)
+_DATES = (dt.date, pydantic.PastDate, pydantic.FutureDate)
 _KINDS: Mapping[Any, Kind] = {
     str: "str",
     int: "int",
     float: "float",
     bool: "bool",
-    **dict.fromkeys((*_DATES, *_MOMENTS), "datetime"),
+    **dict.fromkeys(_DATES, "datetime"),
+    **dict.fromkeys((dt.datetime, pydantic.AwareDatetime), "datetime"),
+    **dict.fromkeys((pydantic.NaiveDatetime, pydantic.PastDatetime), "datetime"),
+    pydantic.FutureDatetime: "datetime",
 }
 
 
@@ -103,7 +95,7 @@ def places_of(
     places: list[Place] = []
     for attribute, field in model.model_fields.items():
         name = str(field.alias) if issubclass(model, RecordModel) else attribute
-        nested = _nested(field.annotation)
+        nested = nested_model(field.annotation)
         if (
             not flatten
             or nested is None
@@ -116,16 +108,6 @@ def places_of(
             inner = column._replace(name=f"{name}.{column.name}")
             places.append(Place(inner, f"{attribute}.{path}"))
     return places
-
-
-def numbered(model: type[BaseModel], path: str) -> str:
-    """Return an attribute path in terms of numbered fields."""
-    numbers = []
-    for attribute in path.split("."):
-        fields = model.model_fields
-        numbers.append(f"f{list(fields).index(attribute)}")
-        model = _nested(fields[attribute].annotation) or model
-    return ".".join(numbers)
 
 
 def is_optional(annotation: Any) -> bool:
@@ -153,7 +135,7 @@ def _plain(annotation: Any) -> Any:
     return rest[0] if get_origin(bare) in UNIONS and len(rest) == 1 else bare
 
 
-def _nested(annotation: Any) -> type[BaseModel] | None:
+def nested_model(annotation: Any) -> type[BaseModel] | None:
     plain = _plain(annotation)
     is_model = isinstance(plain, type) and issubclass(plain, BaseModel)
     return plain if is_model and not issubclass(plain, RootModel) else None
@@ -163,7 +145,7 @@ def _column(name: str, annotation: Any) -> Column:
     """Return the column of a key."""
     plain = _plain(annotation)
     is_list = get_origin(plain) is list
-    asked = _nested(get_args(plain)[0] if is_list else plain)
+    asked = nested_model(get_args(plain)[0] if is_list else plain)
     if asked is None or not issubclass(asked, Quotation):
         return Column(name, *_kind(plain), exact=_exact(plain))
     value = asked.model_fields["value"].annotation
@@ -195,7 +177,7 @@ def _exact(annotation: Any) -> Exact:
 def _typed(annotation: Any, within: tuple[Any, ...] = ()) -> Exact | None:
     """Return the type of a value by its name; None where only the values say it."""
     plain = _plain(annotation)
-    if (model := _nested(plain)) is not None and model not in within:
+    if (model := nested_model(plain)) is not None and model not in within:
         fields = {
             name: _typed(field.annotation, (*within, model))
             for name, field in model.model_fields.items()

@@ -19,22 +19,19 @@ _TYPES: Mapping[str, type] = {
     **dict.fromkeys(("datetime", "timestamp"), dt.datetime),
     "date": dt.date,
 }
-_WAYS_OUT: Mapping[str, str] = {
-    **dict.fromkeys(
-        ("category", "categorical", "enum"), "write the labels: ['good', 'bad']"
-    ),
-    **dict.fromkeys(("timedelta", "duration"), "ask for float, in seconds"),
-    **dict.fromkeys(
-        ("object", "any", "dict", "json"), "write a pydantic model, or list[str]"
-    ),
-    **dict.fromkeys(
-        ("list", "array", "set", "tuple"), "write list[str] or list[float]"
-    ),
-    **dict.fromkeys(("complex", "decimal"), "write float"),
+_OTHERS = {
+    "category categorical enum": "write the labels: ['good', 'bad']",
+    "timedelta duration": "ask for float, in seconds",
+    "object any dict json": "write a pydantic model, or list[str]",
+    "list array set tuple": "write list[str] or list[float]",
+    "complex decimal": "write float",
     "period": "write date",
 }
-
-
+_WAYS_OUT = {name: way for names, way in _OTHERS.items() for name in names.split()}
+_TYPE_OR_WORDS = (
+    "write a type such as int, or for words about the key pydantic's "
+    "Annotated[str, Field(description=…)]"
+)
 _SUBSCRIPTED = re.compile(r"(?i)^(?:list|dict|set|tuple|optional|literal|union)\[|\|")
 
 
@@ -56,19 +53,13 @@ def understood(annotation: Any, where: str) -> Any:
     annotation = listed_labels(annotation)
     if (name := _name(annotation)) is None:
         return annotation
-    base = re.sub(
-        r"(\[.*\]|\d+|dtype)+$", "", name.casefold().removeprefix("u")
-    ).strip()
+    plain = name.casefold().removeprefix("u")
+    base = re.sub(r"(\[.*\]|\d+|dtype)+$", "", plain).strip()
     if (known := _TYPES.get(base)) is not None:
         return known
     quoted = isinstance(annotation, str) and _SUBSCRIPTED.search(annotation)
     if isinstance(annotation, str) and (quoted or base not in _WAYS_OUT):
-        way = (
-            "write it without quotes"
-            if quoted
-            else "write a type such as int, or for words about the key pydantic's "
-            "Annotated[str, Field(description=…)]"
-        )
+        way = "write it without quotes" if quoted else _TYPE_OR_WORDS
         raise InvalidTypeError(f"{where}: {annotation!r} is no type's name: {way}")
     way = _WAYS_OUT.get(base, "write str, int, float, bool, date or datetime")
     raise InvalidTypeError(f"{where}: no column of {name} can be asked for: {way}")

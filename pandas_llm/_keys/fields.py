@@ -36,6 +36,11 @@ _INT64 = 2**63
 _SHOWN_LABELS = 20
 _VALIDATORS = (AfterValidator, BeforeValidator, PlainValidator, WrapValidator)
 UNIONS = (Union, types.UnionType)
+_ISO = re.compile(
+    r"(?:\d{4}-\d\d-\d\d|\d{8}|\d{4}-?W\d\d(?:-?\d)?)(?:[Tt].+| \d\d:.+)?"
+)
+"""A date, and a time behind T or a blank: Python takes any character between them, and
+reads 2026-01-31/02 as two o'clock."""
 
 
 def resolve(  # noqa: C901, PLR0911 - one branch a form
@@ -223,14 +228,12 @@ def _date(value: Any) -> Any:
 
 
 def _datetime(value: Any) -> Any:
-    is_read = isinstance(value, dt.datetime)
-    return value if is_read else dt.datetime.fromisoformat(_iso(value))
-
-
-def _iso(value: Any) -> str:
-    if not isinstance(value, str) or "-" not in value.strip()[1:]:
+    if isinstance(value, dt.datetime):
+        return value
+    text = value.strip() if isinstance(value, str) else ""
+    if "-" not in text or not _ISO.fullmatch(text):
         raise ValueError("must be an ISO 8601 date such as 2026-01-31")
-    return value.strip()
+    return dt.datetime.fromisoformat(text)
 
 
 def naive_utc(value: dt.datetime) -> dt.datetime:

@@ -49,11 +49,6 @@ def parse_keys(keys: Any, *, flatten: bool = False) -> Keys:
     """Turn `keys` (names, a mapping of names to types, or a model) into one model.
 
     With `flatten`, the fields of a nested model are columns, ``name.field``.
-
-    Examples
-    --------
-    >>> [c.kind for c in parse_keys({"name": str, "born": int}).columns]
-    ['str', 'int']
     """
     models: Models = {}
     if isinstance(keys, type) and issubclass(keys, BaseModel):
@@ -101,18 +96,16 @@ def parse_labels(name: str, labels: Any) -> Keys:
     is_type = isinstance(labels, type) or get_origin(labels) is Literal
     refuse_quoted(labels, "classify", "a label")
     if isinstance(labels, str) or not (is_type or hasattr(labels, "__iter__")):
-        raise InvalidValueError(
-            "labels must be a list of texts or a mapping label → description"
-        )
+        what = "a list of texts or a mapping label → description"
+        raise InvalidValueError(f"labels must be {what}")
     options = labels if is_type else list(labels)
     if options == []:
         raise InvalidValueError(
             "labels is empty: name at least one label, such as ['good', 'bad']"
         )
     if not is_type and all(isinstance(label, bool) for label in options):
-        raise InvalidTypeError(
-            "True and False are no labels: ask matches, or write ['yes', 'no']"
-        )
+        way = "ask matches, or write ['yes', 'no']"
+        raise InvalidTypeError(f"True and False are no labels: {way}")
     keys = parse_keys({name: options})
     if keys.columns[0].kind != "category":
         raise InvalidTypeError(f"labels must be texts to choose from, not {labels!r}")

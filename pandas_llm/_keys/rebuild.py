@@ -15,15 +15,19 @@ from pydantic import (
 )
 from pydantic_core import SchemaError
 
-from pandas_llm._keys.columns import RecordModel
+from pandas_llm._keys.columns import (
+    Column,
+    Place,
+    RecordModel,
+    nested_model,
+    places_of,
+)
 from pandas_llm._keys.fields import annotated, resolve
 from pandas_llm._keys.model import Keys, make_keys
 from pandas_llm._keys.schema import name_of, target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from pandas_llm._keys.columns import Place
 
 _KEYWORDS = {
     "minimum": "ge",
@@ -47,18 +51,41 @@ class _Plain(RecordModel):
     model_config = ConfigDict(coerce_numbers_to_str=False)
 
 
+def kept_columns(keys: Keys, *, flatten: bool) -> list[dict[str, Any]]:
+    """Return the columns of keys, and where they are, as JSON holds them."""
+    return [
+        {**column._asdict(), "path": path, "numbers": _numbered(keys.model, path)}
+        for column, path in places_of(keys.model, flatten=flatten)
+    ]
+
+
+def _numbered(model: type[BaseModel], path: str) -> str:
+    """Return an attribute path in terms of the numbered fields of models built here."""
+    numbers = []
+    for attribute in path.split("."):
+        fields = model.model_fields
+        numbers.append(f"f{list(fields).index(attribute)}")
+        model = nested_model(fields[attribute].annotation) or model
+    return ".".join(numbers)
+
+
 def keys_of(
     schema: Mapping[str, Any],
-    places: Sequence[Place],
+    columns: Sequence[Mapping[str, Any]],
     models: Mapping[str, type[BaseModel]],
     *,
     coerce: bool,
 ) -> Keys:
-    """Build keys for the records that a schema describes.
+    """Build keys for the records that a schema describes, from `kept_columns`.
 
-    `models` are a person's own for its definitions; without any, models are built,
-    with fields that are `numbered`. `coerce` lets a number stand for a text.
+    `models` are a person's own for its definitions; without any, models are built.
+    `coerce` lets a number stand for a text.
     """
+    places = []
+    for kept in columns:
+        column = Column(*(kept[name] for name in Column._fields))
+        column = column._replace(labels=tuple(column.labels))
+        places.append(Place(column, kept["path" if models else "numbers"]))
     model = _Builder(schema, models).record(RecordModel if coerce else _Plain)
     names = [str(field.alias) for field in model.model_fields.values()]
     return make_keys(model, names, places)

@@ -54,14 +54,7 @@ def portable(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def constrained(schema: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the portable form with restricting keywords; None if it has none.
-
-    Examples
-    --------
-    >>> constrained({"type": "object", "properties": {"n": {"type": "integer",
-    ...     "minimum": 1, "title": "N"}}})["properties"]
-    {'n': {'type': 'integer', 'description': 'at least 1', 'minimum': 1}}
-    """
+    """Return the portable form with restricting keywords; None if it has none."""
     with_keywords = _portable(schema, sent=True)
     return with_keywords if with_keywords != portable(schema) else None
 
@@ -109,13 +102,7 @@ def _portable(schema: Mapping[str, Any], *, sent: bool) -> dict[str, Any]:
 
 
 def unportable(schema: Mapping[str, Any]) -> str | None:
-    """Return why strict modes cannot take a schema; None if they can.
-
-    Examples
-    --------
-    >>> unportable({"type": "object", "additionalProperties": {"type": "integer"}})
-    'a mapping with free keys: use a list of models with a name and a value'
-    """
+    """Return why strict modes cannot take a schema; None if they can."""
     if schema.get("type") == "object" and "properties" not in schema:
         return "a mapping with free keys: use a list of models with a name and a value"
     if "prefixItems" in schema:
@@ -142,9 +129,8 @@ def target(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str,
         if "$ref" in node:
             name = name_of(node["$ref"])
             if name in passed:  # only a damaged saved schema has this
-                raise InvalidValueError(
-                    f"the definition {name!r} refers to nothing but itself"
-                )
+                what = "refers to nothing but itself"
+                raise InvalidValueError(f"the definition {name!r} {what}")
             passed.add(name)
             node = _merged(node, "$ref", definitions[name])
         else:

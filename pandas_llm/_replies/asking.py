@@ -40,9 +40,7 @@ def word_requests(request: Request) -> list[Request]:
             top_logprobs=MOST_TOKENS,
         )
         if len(spec.questions) == 1:
-            system = (
-                f"{request.system}\n\n{words.note}" if request.system else words.note
-            )
+            system = "\n\n".join(filter(None, (request.system, words.note)))
             asked.append(request._replace(spec=alone, system=system))
         else:
             prompt = f"{request.prompt}\n\n{question.instructions}\n{words.note}"

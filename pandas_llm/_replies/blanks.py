@@ -22,13 +22,7 @@ def is_blank(text: str) -> bool:
 
 
 def trimmed(text: str) -> str:
-    r"""Return the text without unseen characters at its ends.
-
-    Examples
-    --------
-    >>> trimmed("\ufeffNONE\u200b\n")
-    'NONE'
-    """
+    """Return the text without unseen characters at its ends."""
     start, end = 0, len(text)
     while start < end and _is_unseen(text[start]):
         start += 1

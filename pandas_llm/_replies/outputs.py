@@ -234,16 +234,12 @@ def check_ending(choice: Choice) -> TruncatedError | None:
         )
     if ended in ("stop", "tool_calls"):
         return None
+    reason = choice.finish_reason
     if ended == "error":  # kept by an earlier version
-        raise OutputError(
-            f"the server broke the reply off ({choice.finish_reason})", choice.text
-        )
+        raise OutputError(f"the server broke the reply off ({reason})", choice.text)
     if ended == "unknown":
-        msg = (
-            f"the reply may not be whole: it ended with {choice.finish_reason!r}, "
-            "which is not known to be a good end"
-        )
-        return TruncatedError(msg, choice.text)
+        why = f"it ended with {reason!r}, which is not known to be a good end"
+        return TruncatedError(f"the reply may not be whole: {why}", choice.text)
     why = "" if choice.text else " before any text (all of it went to reasoning?)"
     msg = f"the reply was cut off at the token limit{why}: raise max_tokens"
     return TruncatedError(msg, choice.text)

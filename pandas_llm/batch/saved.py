@@ -26,16 +26,7 @@ from pydantic_core import SchemaError
 
 from pandas_llm import options
 from pandas_llm._client import transferable, without_secrets
-from pandas_llm._keys import (
-    UNIONS,
-    Column,
-    Place,
-    Quoted,
-    keys_of,
-    numbered,
-    places_of,
-    strict_model,
-)
+from pandas_llm._keys import UNIONS, Quoted, kept_columns, keys_of, strict_model
 from pandas_llm._run import Shape, Task, examples_of, make_task, output_of, parsed_keys
 from pandas_llm.errors import (
     ConfigurationError,
@@ -140,16 +131,12 @@ def _output(task: Task) -> dict[str, Any] | None:
     keys = parsed_keys(task.verb, task.keys, task.shape)
     if keys is None:
         return None
-    places = places_of(keys.model, flatten=task.shape.flatten)
     beyond = [*_beyond(task.keys, task.verb)]
     models = [one for one in beyond if _is_model(one)]
     return {
         "schema": task.output.schema,
         "record": keys.model.model_json_schema(),
-        "columns": [
-            {**column._asdict(), "path": path, "numbers": numbered(keys.model, path)}
-            for column, path in places
-        ],
+        "columns": kept_columns(keys, flatten=task.shape.flatten),
         "is_model": _is_model(task.keys),
         "models": {m.__name__: f"{m.__module__}:{m.__qualname__}" for m in models},
         "checks": len(models) < len(beyond),
@@ -183,17 +170,10 @@ def _rebuilt(
         models = {}
     if output["checks"] or len(models) < len(names):
         _warn(names)
-    path = "path" if models else "numbers"
-    places = [_place(column, path) for column in output["columns"]]
-    keys = keys_of(record, places, models, coerce=not output["is_model"])
+    coerce = not output["is_model"]
+    keys = keys_of(record, output["columns"], models, coerce=coerce)
     known = output_of(verb, keys, shape, schema)
     return Task(template, verb, shape, settings, known, None)
-
-
-def _place(column: Mapping[str, Any], path: str) -> Place:
-    fields = {name: column[name] for name in Column._fields}
-    fields["labels"] = tuple(fields["labels"])
-    return Place(Column(**fields), column[path])
 
 
 def _warn(names: Mapping[str, str]) -> None:

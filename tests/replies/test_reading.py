@@ -39,6 +39,7 @@ class _Sentinel:
 
 AGAIN = _Sentinel()
 V_INT, V_STR, V_FLOAT, V_BOOL = ({"v": kind} for kind in (int, str, float, bool))
+V_DATE, JANUARY = {"v": dt.date}, pd.Timestamp("2026-01-31")
 PEOPLE = {"name": str, "age": Optional[int]}  # noqa: UP045 - as people write it
 GROWTH = {"growth": float | None, "growth %": float | None}
 LANGUAGES = {"C": str | None, "C++": str | None}
@@ -52,7 +53,16 @@ FINAL = '{"records": [{"fact": "final"}]}'
 
 CASES: list[tuple[str, Any, str, Any]] = [
     ("extract", V_INT, '{"v": 12 000}', AGAIN),
-    ("extract", {"v": dt.date}, '{"v": "20260131-5"}', AGAIN),
+    ("extract", V_DATE, '{"v": "20260131-5"}', AGAIN),
+    ("extract", V_DATE, '{"v": "2026-01-31/02"}', AGAIN),
+    ("extract", V_DATE, '{"v": "2026-01-31-02"}', AGAIN),
+    ("extract", V_DATE, '{"v": "2026-01-31,14"}', AGAIN),
+    ("extract", V_DATE, '{"v": "2026-01-31510"}', AGAIN),
+    ("extract", V_DATE, '{"v": "2026-01-31 02"}', AGAIN),
+    ("extract", {"v": dt.datetime}, '{"v": "2026-01-31510:30"}', AGAIN),
+    ("extract", V_DATE, '{"v": "2026-01-31T10:30"}', [JANUARY]),
+    ("extract", V_DATE, '{"v": " 2026-01-31 10:30:00+00:00"}', [JANUARY]),
+    ("extract", V_DATE, '{"v": "2026-W05-6"}', [JANUARY]),
     ("extract", V_INT, '{"v": 1\'000}', AGAIN),
     ("extract", V_INT, '{"v": 5 or 6}', AGAIN),
     ("extract", V_FLOAT, '{"v": 12 million}', AGAIN),
