@@ -233,10 +233,7 @@ def _agreement(same: Flags, old: pd.Series, new: pd.Series) -> dict[str, Any]:
     figures = {"rows": rows, "changed": int((~same).sum()), "agreement": share}
     apart = math.nan
     if are_numbers(old, new):
-        with np.errstate(invalid="ignore"):  # inf less inf
-            distance = np.abs(floats(old) - floats(new))
-        known = ~np.isnan(distance)
-        apart = float(distance[known].mean()) if known.any() else math.nan
+        apart = float((pd.Series(floats(old)) - pd.Series(floats(new))).abs().mean())
     return {**figures, "low": low, "high": high, "difference": apart}
 
 

@@ -21,6 +21,7 @@ from pandas_llm._evaluation.cards import Card, Part, interval, title_of, words
 from pandas_llm._evaluation.columns import (
     column_of,
     confidence_column,
+    even_odds,
     few_rows,
     floats,
     groups_of,
@@ -276,14 +277,10 @@ def _columns(
 
 def _odds(judged: Judged, count: int) -> Floats:
     """Return the probabilities of labels as far as known, else the labels told."""
-    told = judged.told[:, None]
-    chosen = (told == np.arange(count)).astype(float)
-    sure = None if judged.sure is None else judged.sure[:, None]
-    odds = judged.odds
-    if odds is None and sure is not None and count > 1:
-        odds = np.where(chosen == 1, sure, (1 - sure) / (count - 1))
-        odds = np.where(told >= 0, odds, np.nan)
-    plain = np.where(told >= 0, chosen, np.nan)
+    told, odds = judged.told[:, None], judged.odds
+    if odds is None and judged.sure is not None and count > 1:
+        odds = even_odds(judged.sure, judged.told, count)
+    plain = np.where(told >= 0, told == np.arange(count), np.nan)
     return plain if odds is None else np.where(np.isnan(odds), plain, odds)
 
 
