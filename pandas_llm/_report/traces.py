@@ -106,6 +106,11 @@ class Trace:
         return kind
 
 
+def traced(name: str, wanted: bool | str) -> Trace | None:  # noqa: FBT001 - the option
+    """Return the span that a run is to have, if one is wanted."""
+    return Trace(name, wanted) if wanted else None
+
+
 class Calls:
     """The requests of a run to one endpoint: what all their spans say."""
 

@@ -19,7 +19,7 @@ from pandas_llm._client import (
 from pandas_llm._display import Bar, Status, Usage
 from pandas_llm._engine import Arrivals, Engine, Feed, Outcomes
 from pandas_llm._pacing import CostBudget, Headroom
-from pandas_llm._report import Trace
+from pandas_llm._report import traced
 from pandas_llm._rows import all_na, source_of
 from pandas_llm._run import blocking, summary
 from pandas_llm._run.filling import asked_rows, check_columns
@@ -105,8 +105,7 @@ class TaskRun:
         self.weighing = ""  # where probabilities come from, if they are told
         self.joint = joint.get()
         self.headroom = self._headroom()
-        wanted = not dry and self.settings.trace
-        self.trace = Trace(f"{task.verb}{step}", wanted) if wanted else None
+        self.trace = traced(f"{task.verb}{step}", not dry and self.settings.trace)
         self.endpoints: list[Endpoint] = []
         if not dry and rows:
             resolved = resolve_endpoints(self.settings)

@@ -582,9 +582,8 @@ def test_off_no_row_calls_anything_for_it():
             CITIES.llm.complete("On ${value}", **options)
         finally:
             sys.setprofile(None)
-    files = {file for file, _ in called}
-    assert any(Path(file).name == "run.py" for file in files)  # it was watched
-    assert traces.__file__ not in files
+    inside = {name for file, name in called if file == traces.__file__}
+    assert inside == {"traced"}  # once a run: it is not wanted
     assert not any(name in {"_traced", "left"} for _, name in called)
 
 
