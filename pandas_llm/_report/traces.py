@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 from pandas_llm import environment
+from pandas_llm._inputs import of_pairs
 from pandas_llm.errors import ConfigurationError, LLMError
-from pandas_llm.turns import of_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

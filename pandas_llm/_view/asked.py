@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pandas_llm import attachments
 from pandas_llm._client import offline_client, resolve_endpoints
+from pandas_llm._inputs import as_text, attachments
 from pandas_llm._rows import missing_rows
 from pandas_llm._run import ALONE, TaskRun, blocking, recall, shared_spec
 from pandas_llm.errors import InvalidValueError, LLMError, RowError
-from pandas_llm.turns import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

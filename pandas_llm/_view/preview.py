@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import orjson
 import pandas as pd
 
-from pandas_llm import attachments
 from pandas_llm._client import offline_client
+from pandas_llm._inputs import attachments
 from pandas_llm._replies import Words, word_requests
 from pandas_llm._run import TaskRun, shared_spec, text_table
 from pandas_llm._view.asked import parts_of
