@@ -93,7 +93,7 @@ class Card:
 
 def words(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a table as it is shown: short figures, short labels."""
-    shown: pd.DataFrame = frame.apply(lambda column: column.map(figure)).astype(object)
+    shown = frame.map(figure).astype(object)
     shown.index = _short(shown.index)
     shown.columns = [str(name).replace("_", " ") for name in _short(shown.columns)]
     if shown.index.nlevels == 1:
