@@ -85,7 +85,7 @@ class _Groups:
             return group
 
         for pair in pairs:
-            one, other = (self.group[row] for row in pair)
+            one, other = self.group[pair[0]], self.group[pair[1]]
             if one == other or self.tally[one][other] <= _GIVEN_UP:
                 continue
             left, right = find(one), find(other)
@@ -100,7 +100,7 @@ class _Groups:
         """Count the answers, and join what they say is one."""
         for pair, answer in zip(asked, answers, strict=True):
             self.votes[pair] = _vote(answer)
-            one, other = (self.group[row] for row in pair)
+            one, other = self.group[pair[0]], self.group[pair[1]]
             self.tally[one][other] += self.votes[pair]
             self.tally[other][one] += self.votes[pair]
             if self.tally[one][other] > 0:

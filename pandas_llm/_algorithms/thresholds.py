@@ -7,6 +7,7 @@ et al. 2021): no normal approximation, and nothing is assumed about the cheap ju
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -124,14 +125,11 @@ def spared_errors(rows: int, size: int, allowed: int, delta: float) -> int | Non
 
 def least_count(rows: int, size: int, found: int, delta: float) -> int:
     """Return the lower bound for how many rows are yes, of which `found` were drawn."""
-    low, high = found, rows
-    while low < high:  # the least count under which so many are no surprise
-        middle = (low + high) // 2
-        if found and 1 - _tail(rows, middle, size, found - 1) <= delta:
-            low = middle + 1
-        else:
-            high = middle
-    return low
+
+    def no_surprise(marked: int) -> bool:
+        return not found or 1 - _tail(rows, marked, size, found - 1) > delta
+
+    return found + bisect_left(range(found, rows), x=True, key=no_surprise)
 
 
 def _tail(rows: int, marked: int, size: int, most: int) -> float:

@@ -5,15 +5,11 @@ from __future__ import annotations
 import html
 import math
 import textwrap
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from pandas_llm._display import as_html, as_text
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 WIDTH = 80
 """Columns of a terminal."""
@@ -97,7 +93,7 @@ class Card:
 
 def words(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a table as it is shown: short figures, short labels."""
-    shown: pd.DataFrame = frame.apply(lambda column: column.map(figure)).astype(object)
+    shown = frame.map(figure).astype(object)
     shown.index = _short(shown.index)
     shown.columns = [str(name).replace("_", " ") for name in _short(shown.columns)]
     if shown.index.nlevels == 1:
@@ -145,9 +141,7 @@ def reliability_picture(bins: pd.DataFrame) -> str:
 
     (left, bottom), (right, top) = place(0, 0), place(1, 1)
     dots = []
-    for told, hit, rows in bins[["confidence", "accuracy", "rows"]].itertuples(
-        index=False
-    ):
+    for told, hit, rows in bins.itertuples(index=False):
         x, y = place(told, hit)
         size = 2.5 + 4.5 * math.sqrt(rows / most)
         title = f"{rows:,} rows told with {told:.2f}: {hit:.0%} are right"
@@ -184,14 +178,14 @@ def _text(x: float, y: float, text: str, anchor: str) -> str:
 
 def _short(index: pd.Index) -> pd.Index:
     """Return an index with long labels cut."""
-    names: Sequence[Any] = [
+    names: list[Any] = [
         tuple(map(figure, one)) if isinstance(one, tuple) else figure(one)
         for one in index
     ]
     if isinstance(index, pd.MultiIndex):
         return pd.MultiIndex.from_tuples(names, names=index.names)
-    short: pd.Index = pd.Index(np.array(names, dtype=object), name=index.name)
-    return short
+    short: pd.Index = pd.Index(names, name=index.name, tupleize_cols=False)
+    return short.astype(object)
 
 
 def title_of(told: Any, gold: Any, by: Any = None) -> str:

@@ -117,7 +117,8 @@ def judge(
     if told_by is None:
         return Judged(places, gold_places, labels, None, None)
     sure = odds_of(frame, [told_by])[:, 0]
-    return Judged(places, gold_places, labels, sure, _of_two(sure, places, labels))
+    of_two = even_odds(sure, places, 2) if len(labels) == 2 else None  # noqa: PLR2004
+    return Judged(places, gold_places, labels, sure, of_two)
 
 
 def are_numbers(*columns: pd.Series) -> bool:
@@ -125,12 +126,11 @@ def are_numbers(*columns: pd.Series) -> bool:
     return all(pd.api.types.infer_dtype(one) in _NUMBERS for one in columns)
 
 
-def _of_two(sure: Floats, told: NDArray[np.int64], labels: list[Any]) -> Floats | None:
-    """Return the probabilities of two labels: what one does not have the other has."""
-    if len(labels) != 2:  # noqa: PLR2004 - as it says
-        return None
-    odds = np.where(told[:, None] == np.arange(2), sure[:, None], 1 - sure[:, None])
-    return np.where(told[:, None] >= 0, odds, np.nan)
+def even_odds(sure: Floats, told: NDArray[Any], count: int) -> Floats:
+    """Return probabilities of all labels: others share what the told one leaves."""
+    told, sure = told[:, None], sure[:, None]
+    odds = np.where(told == np.arange(count), sure, (1 - sure) / (count - 1))
+    return np.where(told >= 0, odds, np.nan)
 
 
 def _fits(odds: Floats, told: NDArray[np.int64]) -> bool:

@@ -122,16 +122,17 @@ def compare(old: Any, new: Any, on: Any = None, gold: Any = None) -> Comparison:
     frames = source_of(old).frame, source_of(new).frame
     places = _aligned(*frames, on)
     pair = frames[0].iloc[places[0]], frames[1].iloc[places[1]]
-    truths = _truths(gold, frames, places)
     keys = [] if on is None else on if isinstance(on, list) else [on]
-    named = {one for one in _given(gold) if isinstance(one, str)}
+    golds = gold.values() if isinstance(gold, Mapping) else [gold]
+    named = {one for one in golds if isinstance(one, str)}
     columns, beside = _compared(*pair, {*keys, *named})
     same = {name: _equal(*(frame[name] for frame in pair)) for name in columns}
     summary = pd.DataFrame(
         [_agreement(same[name], *(frame[name] for frame in pair)) for name in columns],
         pd.Index(columns, name="column", tupleize_cols=False),
     )
-    against_gold = [_against(*pair, *one) for one in _matched(truths, pair, same)]
+    truths = _truths(gold, frames, places, same)
+    against_gold = [_against(*pair, *one) for one in truths.items()]
     rest = [
         frame.iloc[np.setdiff1d(np.arange(len(frame)), rows)]
         for frame, rows in zip(frames, places, strict=True)
@@ -232,10 +233,7 @@ def _agreement(same: Flags, old: pd.Series, new: pd.Series) -> dict[str, Any]:
     figures = {"rows": rows, "changed": int((~same).sum()), "agreement": share}
     apart = math.nan
     if are_numbers(old, new):
-        with np.errstate(invalid="ignore"):  # inf less inf
-            distance = np.abs(floats(old) - floats(new))
-        known = ~np.isnan(distance)
-        apart = float(distance[known].mean()) if known.any() else math.nan
+        apart = float((pd.Series(floats(old)) - pd.Series(floats(new))).abs().mean())
     return {**figures, "low": low, "high": high, "difference": apart}
 
 
@@ -260,49 +258,44 @@ def _changed(
 # -- against the truth ----------------------------------------------------------
 
 
-def _given(gold: Any) -> list[Any]:
-    """Return what was passed as gold, one for each column."""
-    return list(gold.values()) if isinstance(gold, Mapping) else [gold]
-
-
 def _truths(
-    gold: Any, frames: tuple[pd.DataFrame, pd.DataFrame], places: Any
+    gold: Any,
+    frames: tuple[pd.DataFrame, pd.DataFrame],
+    places: Any,
+    same: dict[Any, Flags],
 ) -> dict[Any, pd.Series]:
-    """Return the truth of the common rows, by column; by None where none is named."""
+    """Return the truth of the common rows, by the column that it is of."""
     if gold is None:
         return {}
-    named = gold if isinstance(gold, Mapping) and set(gold) <= set(frames[0]) else None
+    named = isinstance(gold, Mapping) and set(gold) <= set(frames[0])
     truths = {}
-    for column, one in ({None: gold} if named is None else named).items():
+    for column, one in (gold if named else {None: gold}).items():
         of_new = isinstance(one, str) and one not in frames[0] and one in frames[1]
         truth = column_of(frames[of_new], one, "gold").iloc[places[of_new]]
         if not truth.notna().any():
             raise InvalidValueError("gold is NA in every row that both have")
-        truths[column] = truth
+        if named and column not in same:
+            msg = f"gold: {column!r} is none of the compared columns {list(same)}"
+            raise InvalidValueError(msg)
+        pair = [frame.iloc[at] for frame, at in zip(frames, places, strict=True)]
+        truths[column if named else _column_of_truth(truth, pair, same)] = truth
     return truths
 
 
-def _matched(
-    truths: dict[Any, pd.Series], pair: Any, same: dict[Any, Flags]
-) -> list[tuple[Any, pd.Series]]:
-    """Return each truth with the column that it is of."""
-    if None not in truths:
-        if missing := [name for name in truths if name not in same]:
-            msg = f"gold: {missing[0]!r} is none of the compared columns {list(same)}"
-            raise InvalidValueError(msg)
-        return list(truths.items())
-    truth = truths[None]
-    hit = {
-        name: any(_right(frame[name], truth).any() for frame in pair) for name in same
-    }
-    fits = [name for name in same if hit[name]]
+def _column_of_truth(
+    truth: pd.Series, pair: list[pd.DataFrame], same: dict[Any, Flags]
+) -> Any:
+    """Return the one column that a truth may be of: told somewhere, best if changed."""
+    fits = [
+        name for name in same if any(_right(frame[name], truth).any() for frame in pair)
+    ]
     fits = [name for name in fits if not same[name].all()] or fits
     if len(fits) != 1:
         found = (
             f"could be the truth of {fits}" if fits else f"fits none of {list(same)}"
         )
         raise InvalidValueError(f"gold {found}: pass gold={{column: gold}}")
-    return [(fits[0], truth)]
+    return fits[0]
 
 
 def _right(told: pd.Series, truth: pd.Series) -> Flags:

@@ -21,6 +21,7 @@ from pandas_llm._evaluation.cards import Card, Part, interval, title_of, words
 from pandas_llm._evaluation.columns import (
     column_of,
     confidence_column,
+    even_odds,
     few_rows,
     floats,
     groups_of,
@@ -137,7 +138,8 @@ def share(  # noqa: PLR0913 - all by name but the first four
         raise InvalidValueError(msg)
     chance, remarks = _inclusion(source_of(frame).frame, inclusion, judged)
     names, places = groups_of(frame, by)
-    labels = [_name(column)] if judged.labels is None else judged.labels
+    name = column.name if isinstance(column, pd.Series) else column
+    labels = judged.labels or [name if isinstance(name, str) else "mean"]
     index = label_index(labels, "label")
     summary = joined(
         names,
@@ -161,12 +163,6 @@ def share(  # noqa: PLR0913 - all by name but the first four
         _grouped=judged.labels is not None or len(summary) > 1,
         _heading=f"{what}: {title_of(column, gold, by)}, {len(judged.told):,} rows",
     )
-
-
-def _name(column: Any) -> str:
-    """Return what a column of numbers is called in the table."""
-    name = column.name if isinstance(column, pd.Series) else column
-    return name if isinstance(name, str) else "mean"
 
 
 def _inclusion(
@@ -271,7 +267,9 @@ def _columns(
         yield np.where(answered, judged.told, middle), plain, truth
         return
     odds = _odds(judged, len(judged.labels))
-    odds = np.where(np.isnan(odds), np.nan_to_num(_mean(odds)), odds)
+    known = odds[~np.isnan(odds).any(axis=1)]
+    middle = known.mean(axis=0) if len(known) else 0.0
+    odds = np.where(np.isnan(odds), middle, odds)
     for label in range(len(judged.labels)):
         plain = (judged.told[answered] == label).astype(float)
         yield odds[:, label], plain, (truth == label).astype(float)
@@ -279,21 +277,11 @@ def _columns(
 
 def _odds(judged: Judged, count: int) -> Floats:
     """Return the probabilities of labels as far as known, else the labels told."""
-    told = judged.told[:, None]
-    chosen = (told == np.arange(count)).astype(float)
-    sure = None if judged.sure is None else judged.sure[:, None]
-    odds = judged.odds
-    if odds is None and sure is not None and count > 1:
-        odds = np.where(chosen == 1, sure, (1 - sure) / (count - 1))
-        odds = np.where(told >= 0, odds, np.nan)
-    plain = np.where(told >= 0, chosen, np.nan)
+    told, odds = judged.told[:, None], judged.odds
+    if odds is None and judged.sure is not None and count > 1:
+        odds = even_odds(judged.sure, judged.told, count)
+    plain = np.where(told >= 0, told == np.arange(count), np.nan)
     return plain if odds is None else np.where(np.isnan(odds), plain, odds)
-
-
-def _mean(odds: Floats) -> Floats:
-    """Return the mean of each column over the rows that have one."""
-    known = odds[~np.isnan(odds).any(axis=1)]
-    return known.mean(axis=0) if len(known) else np.zeros(odds.shape[1])
 
 
 # -- rows to label --------------------------------------------------------------
@@ -319,30 +307,26 @@ def to_review(
 
 def _sure(frame: pd.DataFrame, column: Any) -> Any:
     """Return how sure the model was of each row."""
-    if column is None:
-        odds = list(label_columns(frame, []).values())
-        sources = [odds] if odds else _confidences(frame)
-        if len(sources) > 1:
-            names = ", ".join(repr(one) for (one,) in sources)
-            msg = f"several columns say how sure the model was ({names}): pass column="
-            raise InvalidValueError(msg)
-    else:
+    names: list[Any] = list(frame.columns)
+    labels: list[Any] = []
+    if column is not None:
         values = column_of(frame, column, "column")
-        labels = list(values.dropna().unique())
-        odds = list(label_columns(frame, labels).values()) if labels else []
-        one = confidence_column(frame, values.name)
-        sources = [odds] if odds else [[one]] * (one is not None)
-    if not sources:
+        names, labels = [values.name], list(values.dropna().unique())
+    columns: list[Any] = []
+    if labels or column is None:
+        columns = list(label_columns(frame, labels).values())
+    if not columns:
+        found = {confidence_column(frame, name): None for name in names}
+        columns = [one for one in found if one is not None]
+        if len(columns) > 1:
+            shown = ", ".join(map(repr, columns))
+            msg = f"several columns say how sure the model was ({shown}): pass column="
+            raise InvalidValueError(msg)
+    if not columns:
         msg = (
             "no column says how sure the model was: pass confidence=True or "
             "probabilities=True to the verb, or draw rows evenly by df.sample(k)"
         )
         raise InvalidValueError(msg)
-    sure = odds_of(frame, sources[0]).max(axis=1)
+    sure = odds_of(frame, columns).max(axis=1)
     return np.where(np.isnan(sure), _UNKNOWN, sure)
-
-
-def _confidences(frame: pd.DataFrame) -> list[list[str]]:
-    """Return the columns with probabilities of what other columns tell."""
-    columns = (confidence_column(frame, name) for name in frame.columns)
-    return [[one] for one in dict.fromkeys(columns) if one is not None]

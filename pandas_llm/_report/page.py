@@ -52,7 +52,7 @@ class Report:
             parts.append(_run(run, head, self._links if last else {}))
         return f'<div style="text-align:left">{"".join(parts)}</div>'
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         lines = [str(self._usage)]
         for run in self._runs:
             if bins := run["latency"]:
@@ -61,9 +61,6 @@ class Report:
             if cascade := _cascade(run):
                 lines.append(as_text(cascade))
         return "\n\n".join(lines)
-
-    def __repr__(self) -> str:
-        return str(self)
 
 
 def _what(run: Mapping[str, Any]) -> str:
@@ -174,9 +171,8 @@ def _bins(count: float) -> int:
 
 def _times(seconds: float, width: float) -> list[tuple[float, str]]:
     top, rows = plots.scale(seconds)
-    step = top / rows
-    times = [step * row for row in range(rows + 1) if step * row <= seconds]
-    return [(time / width, f"{time:.4g}") for time in times]
+    times = [top / rows * row for row in range(rows + 1)]
+    return [(time / width, f"{time:.4g}") for time in times if time <= seconds]
 
 
 # -- latency --------------------------------------------------------------------
@@ -203,7 +199,7 @@ def _percentiles(bins: Sequence[tuple[int, int]]) -> list[tuple[str, str]]:
 def _latency(bins: Sequence[tuple[int, int]]) -> str:
     if not bins:
         return ""
-    counts = {at: count for at, count in bins}  # noqa: C416 - of JSON's lists
+    counts = dict(bins)
     first, last = min(counts), max(counts)
     by = max(2, math.ceil((last + 1 - first) / _bins(sum(counts.values()))))
     first, last = first - first % by, last + by
@@ -227,18 +223,13 @@ def _seconds(value: float) -> str:
     return f"{value * 1000:.3g} ms" if value < 1 else f"{value:.3g} s"
 
 
-def _words(kind: str) -> str:
-    """Return a kind of error as people write it."""
-    return kind.replace("_", " ")
-
-
 # -- tables ---------------------------------------------------------------------
 
 
 def _retries(retried: Mapping[str, int]) -> str:
     if not retried:
         return ""
-    rows = [(_words(kind), f"{count:,}") for kind, count in retried.items()]
+    rows = [(kind.replace("_", " "), f"{count:,}") for kind, count in retried.items()]
     return _section(
         "Retries, by the reason", _table({"reason": "l", "retries": "r"}, rows)
     )
@@ -251,7 +242,7 @@ def _failures(failures: Sequence[Mapping[str, Any]], links: Mapping[str, str]) -
     for remarks, title in ((False, "Failed rows"), (True, "Answered, with a remark")):
         rows = []
         for group in failures:
-            head = (_words(group["kind"]), f"{group['rows']:,}")
+            head = (group["kind"].replace("_", " "), f"{group['rows']:,}")
             for example in group["examples"] if group["remark"] is remarks else ():
                 rows.append((*head, *map(str, example)))
                 head = ("", "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_right
 from collections import Counter
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -155,11 +155,9 @@ def join_summaries(
         latency.update(dict(one["latency"]))
         retried.update(one["retried"])
     kinds: dict[tuple[str, bool], dict[str, Any]] = {}
-    for group in (group for one in summaries for group in one["failures"]):
-        joined = kinds.setdefault(
-            (group["kind"], group["remark"]), {**group, "rows": 0}
-        )
-        joined["rows"] += group["rows"]
+    for group in chain.from_iterable(one["failures"] for one in summaries):
+        new = {**group, "rows": 0}
+        kinds.setdefault((group["kind"], group["remark"]), new)["rows"] += group["rows"]
     slowest = sorted((row for one in summaries for row in one["slowest"]), reverse=True)
     return {
         "seconds": round(seconds, 3),

@@ -10,7 +10,7 @@ from pandas_llm._run import runs, usage
 from pandas_llm.errors import NoUsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from pandas_llm._display import Usage
 
@@ -18,24 +18,25 @@ _MADE = ("pandas_llm._verbs", "pandas_llm._table_verbs")
 
 
 class AccessorCard(Table):
-    """The run that made the data, or the verbs that can be asked of it.
-
-    Parameters
-    ----------
-    data : DataFrame or Series
-        What the accessor belongs to.
-    accessor : type
-        Its class, whose methods are listed by their first lines.
-    """
+    """The run that made the data, or the verbs that can be asked of it."""
 
     __slots__ = ("_made", "_own", "_rows", "_runs", "_usage")
     _side = "left"
 
     def __init__(self, data: Any, accessor: type) -> None:
+        """Read the run that made the data, and the first lines of all methods."""
         self._rows = len(data)
-        lines = dict(_first_lines(accessor))
-        self._made = {k: v for k, (v, made) in lines.items() if made}
-        self._own = {k: v for k, (v, made) in lines.items() if not made}
+        self._made: dict[str, str] = {}
+        self._own: dict[str, str] = {}
+        for name, member in vars(accessor).items():
+            if name[:1] == "_" or inspect.iscoroutinefunction(member):
+                continue
+            line = (member.__doc__ or "").partition("\n")[0].replace("`", "")
+            called = inspect.isfunction(member)
+            if called and inspect.unwrap(member).__module__.startswith(_MADE):
+                self._made[name] = line
+            else:
+                self._own[f"{name}()" if called else name] = line
         self._usage: Usage | None = None
         try:
             self._usage, self._runs = usage(data), runs(data)
@@ -60,17 +61,6 @@ class AccessorCard(Table):
 
     def __repr__(self) -> str:
         return f"{self._title()}\n\n{super().__repr__()}"
-
-
-def _first_lines(accessor: type) -> Iterator[tuple[str, tuple[str, bool]]]:
-    """Yield names, first lines, and whether a verb's definition made them."""
-    for name, member in vars(accessor).items():
-        if name[:1] == "_" or inspect.iscoroutinefunction(member):
-            continue
-        called = inspect.isfunction(member)
-        made = called and inspect.unwrap(member).__module__.startswith(_MADE)
-        line = (member.__doc__ or "").partition("\n")[0].replace("`", "")
-        yield name if made or not called else f"{name}()", (line, made)
 
 
 def _facts(used: Usage, logs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -62,13 +63,13 @@ def columns_of(frame: pd.DataFrame, asked: Asked) -> Names:
     if task is not None and task.verb not in ALONE:
         names = [name for name in names if name in new_names(task)]
     measures = [name for name in names if _is_measure(name, frame)]
-    hidden = {*measures, error}
+    quotes = [str(name) for name in names if str(name).endswith("_quote")]
+    places = {f"{q.removesuffix('_quote')}{end}" for q in quotes for end in _PLACES}
+    hidden = {*measures, *places, error}
     answers = [
         name
         for name in names
-        if name not in hidden
-        and not str(name).startswith("llm_")
-        and not any(_quoted(name, end, names) for end in _PLACES)
+        if name not in hidden and not str(name).startswith("llm_")
     ]
     return Names(answers, measures, error if error in frame.columns else None)
 
@@ -77,12 +78,6 @@ def _is_measure(name: Any, frame: pd.DataFrame) -> bool:
     word = str(name)
     named = word.startswith("p_") or word.endswith(("confidence", "agreement"))
     return named and frame[name].dtype.kind == "f"
-
-
-def _quoted(name: Any, end: str, names: Sequence[Any]) -> bool:
-    """Return whether a column belongs to the quote of another."""
-    word = str(name)
-    return word.endswith(end) and f"{word[: -len(end)]}_quote" in names
 
 
 def chosen(
@@ -115,10 +110,7 @@ def _failed(frame: pd.DataFrame, names: Names, asked: Asked) -> list[int]:
     if names.error is not None:
         return np.flatnonzero(frame[names.error].notna()).tolist()
     empty = frame[names.answers].isna().all(axis=1).to_numpy(bool)
-    sent = asked.sent()
-    if sent is not None:
-        empty = empty & np.array(sent, dtype=bool)
-    rows = np.flatnonzero(empty).tolist()
+    rows = np.flatnonzero(empty & asked.sent()).tolist()
     # a row may be answered without a record
     kept = asked.look_up(rows) if asked.task and asked.task.verb == "generate" else ()
     answered = {at for at, one in zip(rows, kept, strict=False) if one.reply}
@@ -144,17 +136,13 @@ def describe(
         marks = _marks(row, names, kept)
         error = reason if missing else ""
         new = Answered(label, kept, answers, marks, facts, error)
-        if rows and kept.parts and _same(rows[-1], new):
-            rows[-1].answers.extend(answers)  # records of one reply
-            rows[-1].marks.extend(marks)
+        last = rows[-1] if rows else None
+        if last and kept.parts and (last.label, last.kept.parts) == (label, kept.parts):
+            last.answers.extend(answers)  # records of one reply
+            last.marks.extend(marks)
         else:
             rows.append(new)
     return rows
-
-
-def _same(one: Answered, other: Answered) -> bool:
-    prompts = [row.kept.parts.get("prompt") for row in (one, other)]
-    return one.label == other.label and prompts[0] == prompts[1]
 
 
 def _reasons(frame: pd.DataFrame) -> dict[str, tuple[str, int]]:
@@ -174,11 +162,10 @@ def _facts(row: pd.Series, kept: Kept, tries: int) -> list[tuple[str, str]]:
     facts = []
     if kept.cost is not None and not math.isnan(kept.cost):
         facts.append(("cost", f"${kept.cost:,.6f}".rstrip("0")))
+    into, out = row.get("llm_input_tokens"), row.get("llm_output_tokens")
     if kept.reply is not None and kept.reply.tokens is not None:
         into, out = kept.reply.tokens[:2]
-        facts.append(("tokens", f"{into:,} in, {out:,} out"))
-    elif "llm_input_tokens" in row and not _is_na(row["llm_input_tokens"]):
-        into, out = row["llm_input_tokens"], row["llm_output_tokens"]
+    if not _is_na(into):
         facts.append(("tokens", f"{into:,} in, {out:,} out"))
     tries = int(row["llm_attempts"]) if "llm_attempts" in row else tries
     if tries:
@@ -195,21 +182,19 @@ def _marks(row: pd.Series, names: Names, kept: Kept) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
     prompt = kept.parts.get("prompt") or ""
     for name in names.answers:
-        if not str(name).endswith("_quote"):
+        stem, ending, rest = str(name).rpartition("_quote")
+        if not ending or rest:
             continue
-        stem = str(name)[: -len("_quote")]
-        quotes: Any = row[name]
-        starts: Any = row.get(f"{stem}_start")
-        quotes = [quotes] if isinstance(quotes, str) else quotes
-        if not isinstance(quotes, (list, tuple, np.ndarray)):
-            continue
-        listed = isinstance(starts, (list, tuple, np.ndarray))
-        places = list(starts) if listed else [starts] * len(quotes)
-        for quote, start in zip(quotes, places, strict=False):
+        starts = _listed(row.get(f"{stem}_start"))
+        for quote, start in zip_longest(_listed(row[name]), starts):
             if isinstance(quote, str) and quote:
                 at = _place(quote, start, kept.cells, prompt)
                 found += [(at, at + len(quote))] if at >= 0 else []
     return sorted(found)
+
+
+def _listed(cell: Any) -> list[Any]:
+    return pd.Series([cell]).explode().tolist()
 
 
 def _place(quote: str, start: Any, cells: Sequence[str], prompt: str) -> int:

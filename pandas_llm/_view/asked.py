@@ -18,6 +18,9 @@ from pandas_llm.errors import InvalidValueError, LLMError, RowError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from pandas_llm._client import Client
     from pandas_llm._run import Task
     from pandas_llm.types import Reply, Request
@@ -46,15 +49,13 @@ class Asked:
     rows: pd.DataFrame | None = None
     notes: list[str] = field(default_factory=list)
 
-    def sent(self) -> list[bool] | None:
-        """Return which rows had a prompt; None where that is not known."""
+    def sent(self) -> NDArray[np.bool_] | bool:
+        """Return which rows had a prompt; True for all, or where it is not known."""
         run = self._run(slice(None))
-        if run is None or self.task is None:
-            return None
-        if self.task.settings.na_action != "ignore":
-            return [True] * run.source.rows
+        if run is None or run.settings.na_action != "ignore":
+            return True
         absent = missing_rows(run.source, run.prompts.needed)
-        return [True] * run.source.rows if absent is None else (~absent).tolist()
+        return True if absent is None else ~absent
 
     def look_up(self, positions: Sequence[int]) -> list[Kept]:
         """Return what is known of some rows."""
@@ -68,10 +69,10 @@ class Asked:
             elif request is None:
                 rows[at].unsent = "not sent: a cell that the template names is NA"
             else:
-                rows[at].parts = parts_of(request)
-                rows[at].pictures = attachments.small(request.images)
                 cells = run.source.frame.iloc[at].tolist()
-                rows[at].cells = tuple(one for one in cells if isinstance(one, str))
+                texts = tuple(cell for cell in cells if isinstance(cell, str))
+                pictures = attachments.small(request.images)
+                rows[at] = Kept(parts_of(request), pictures=pictures, cells=texts)
         try:
             self._recall(run, rows)
         except LLMError as error:

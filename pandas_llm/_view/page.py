@@ -147,9 +147,7 @@ def beside(result: pd.DataFrame | pd.Series) -> tuple[View, list[int]]:
     rows = describe(frame, places, columns_of(frame, asked), asked)
     anchors = {label: f"row-{at}" for at, label in named.items()}
     there = {row.label for row in rows}
-    head = "The rows that the report names. " + _head(
-        [last], len(rows), len(rows), None
-    )
+    head = f"The rows that the report names. {_head([last], len(rows), len(rows))}"
     shown = sorted(at for at, label in named.items() if label in there)
     return View(head, asked.notes, rows, anchors), shown
 
@@ -174,33 +172,28 @@ def _card(row: Answered) -> Card:
 
 
 def _head(
-    logs: Sequence[dict[str, Any]], shown: int, total: int, only: str | None
+    logs: Sequence[dict[str, Any]], shown: int, total: int, only: str | None = None
 ) -> str:
     """Return what is shown of which run."""
     last = logs[-1] if logs else {}
-    what = {None: "", "failed": " failed", "unsure": " unsure"}[only]
-    invented = "; its answers are invented by the simulator" * bool(
-        last.get("simulated")
-    )
+    what = f" {only}" if only else ""
     run = f"{last.get('verb', 'a run')}, {last.get('model') or 'no model'}"
-    return f"{shown:,} of {total:,}{what} rows of {run}{invented}."
+    if last.get("simulated"):
+        run += "; its answers are invented by the simulator"
+    return f"{shown:,} of {total:,}{what} rows of {run}."
 
 
 def row_html(row: Answered, anchor: str | None = None) -> str:
     """Return one row: prompt, answers, and what is known of it; all is escaped."""
-    left = "".join(
-        _part(
-            name, _marked(text, sorted(row.marks)) if name == "prompt" else plain(text)
-        )
-        for name, text in _asked(row)
-    )
+    marks = {"prompt": sorted(row.marks)}
+    left = "".join(_part(*one, marks.get(one[0], ())) for one in _asked(row))
     left += "".join(
         f'<img alt="" src="{html.escape(url)}">' for url in row.kept.pictures
     )
-    middle = "".join(_part(name, plain(value)) for name, value in row.answers)
+    middle = "".join(_part(*one) for one in row.answers)
     if row.error:
-        middle += f'<div class="error">{_part("failed", plain(row.error))}</div>'
-    facts = "".join(_part(name, plain(value)) for name, value in row.facts)
+        middle += f'<div class="error">{_part("failed", row.error)}</div>'
+    facts = "".join(_part(*one) for one in row.facts)
     place = f' id="{html.escape(anchor)}"' if anchor else ""
     return (
         f'<div class="row"{place}><b>Row {plain(row.label)}</b><div>{left}</div>'
@@ -213,12 +206,12 @@ def _asked(row: Answered) -> list[tuple[str, str]]:
     return parts or [("prompt", row.kept.unsent or "not known")]
 
 
-def _part(name: str, inner: str) -> str:
-    return f'<div class="name">{plain(name)}</div><pre>{inner}</pre>'
+def _part(name: str, text: str, marks: Sequence[tuple[int, int]] = ()) -> str:
+    return f'<div class="name">{plain(name)}</div><pre>{_marked(text, marks)}</pre>'
 
 
 def _marked(text: str, marks: Sequence[tuple[int, int]]) -> str:
-    """Escape a prompt, and mark places of it, which may overlap."""
+    """Escape a text, and mark places of it, which may overlap."""
     parts, upto = [], 0
     for start, end in marks:
         begin = max(start, upto)
