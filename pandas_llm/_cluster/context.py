@@ -93,10 +93,9 @@ class Told:
         return orjson.dumps(used).decode()
 
 
-_sessions: dict[str, tuple[Address | None, Accumulator[Any]]] = {}
+_sessions: dict[str, tuple[Driver | None, Accumulator[Any], Book]] = {}
+"""The last session's; an earlier one is over."""
 _cores: dict[str, int] = {}
-_drivers: list[Driver] = []
-_last: dict[int, Book] = {}
 
 
 def cores(session: SparkSession) -> int:
@@ -121,26 +120,26 @@ def accounts_of(session: SparkSession, workers: int) -> Accounts:
         return Accounts(workers)
     context = session.sparkContext
     if context.applicationId not in _sessions:
-        while _drivers:  # its session is over
-            _drivers.pop().close()
-        book = _last[0] = Book()
-        conf, address = context.getConf(), None
+        while _sessions:
+            earlier, *_ = _sessions.popitem()[1]
+            if earlier is not None:
+                earlier.close()
+        book, driver, conf = Book(), None, context.getConf()
         host = conf.get("spark.driver.host")
         with suppress(OSError):  # each worker keeps to its own part then
             bind = conf.get("spark.driver.bindAddress", host)
-            _drivers.append(Driver(bind, host, workers, book))
-            address = _drivers[0].address
-        _sessions.clear()
+            driver = Driver(bind, host, workers, book)
         accumulator = context.accumulator(book, _IntoBook())
-        _sessions[context.applicationId] = address, accumulator
-    return Accounts(workers, *_sessions[context.applicationId])
+        _sessions[context.applicationId] = driver, accumulator, book
+    driver, accumulator, _ = _sessions[context.applicationId]
+    return Accounts(workers, driver.address if driver else None, accumulator)
 
 
 def book() -> Book:
     """Return what the last action's runs have told; raise before any verb's call."""
-    if 0 not in _last:
-        raise NoUsageError(
-            "no verb was called on a session of this process: with Spark Connect ask "
-            "for usage_column='usage', and sum it by pandas_llm.spark.usage_of"
-        )
-    return _last[0]
+    for *_, last in _sessions.values():
+        return last
+    raise NoUsageError(
+        "no verb was called on a session of this process: with Spark Connect ask for "
+        "usage_column='usage', and sum it by pandas_llm.spark.usage_of"
+    )

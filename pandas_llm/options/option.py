@@ -20,10 +20,8 @@ _OF_CALLS = ("template", "keys", "labels", "name", "errors")
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """An option, as its type's `Annotated` holds it."""
+    """An option; where it is declared, a sentence stands beside its type."""
 
-    says: str
-    """One sentence for people."""
     default: Any = None
     variable: bool = True
     """Whether ``PANDAS_LLM_NAME`` sets it."""
@@ -31,8 +29,9 @@ class Option:
     """Whether the command line has it."""
     secret: bool = False
     """Whether its value is hidden."""
+    says: str = ""
+    """One sentence for people; like type and rule from where it is declared."""
     type: Any = None
-    """Taken from where it is declared, as the rule is."""
     rule: Rule | None = None
     """What it may be; None where that is checked by those who use it."""
 
@@ -72,16 +71,19 @@ def listed(table: type) -> dict[str, Option]:
     Its module evaluates annotations: no ``from __future__ import annotations``.
 
     >>> from typing import Annotated, TypedDict
-    >>> red = Annotated[float, Option("How much red.", default=0.5)]
+    >>> red = Annotated[float, "How much red.", Option(0.5)]
     >>> Colours = TypedDict("Colours", {"red": red})
     >>> listed(Colours)["red"].default, listed(Colours)["red"].type
     (0.5, <class 'float'>)
     """
     options = {}
     for name, annotation in table.__annotations__.items():
-        kind, (*rules, option) = annotation.__origin__, annotation.__metadata__
-        rule = rules[0] if rules else rule_of(kind)
-        options[name] = replace(option, type=kind, rule=rule)
+        kind, facts = annotation.__origin__, annotation.__metadata__
+        (says,) = (fact for fact in facts if isinstance(fact, str))
+        option = next((fact for fact in facts if isinstance(fact, Option)), Option())
+        rules = (fact for fact in facts if isinstance(fact, Rule))
+        rule = next(rules, rule_of(kind))
+        options[name] = replace(option, says=says, type=kind, rule=rule)
     return options
 
 

@@ -104,9 +104,12 @@ def _number(value: Any) -> Any:
     return int(value) if isinstance(value, Integral) else float(value)
 
 
+def _is_several(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+
+
 def _is_texts(value: Any) -> bool:
-    several = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
-    return several and all(isinstance(item, str) for item in value)
+    return _is_several(value) and all(isinstance(item, str) for item in value)
 
 
 def _is_headers(value: Any) -> bool:
@@ -120,14 +123,12 @@ def _is_function(value: Any) -> bool:
 
 
 def _is_pair(value: Any) -> bool:
-    several = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
-    return several and len(value) == 2  # noqa: PLR2004
+    return _is_several(value) and len(value) == 2  # noqa: PLR2004
 
 
 def _is_examples(value: Any) -> bool:
-    return isinstance(value, Sequence) and all(
-        _is_pair(pair) and isinstance(pair[0], str) for pair in value
-    )
+    pairs = _is_several(value) and all(map(_is_pair, value))
+    return pairs and all(isinstance(prompt, str) for prompt, _ in value)
 
 
 def _is_name(value: Any) -> bool:
@@ -214,7 +215,7 @@ Examples = Annotated[
     str | Sequence[tuple[str, Any]],
     Rule(
         "a list of (prompt, reply) pairs or the name of a column of such lists",
-        lambda v: _is_name(v) or (not isinstance(v, str) and _is_examples(v)),
+        lambda v: _is_name(v) or _is_examples(v),
     ),
 ]
 Turns = Annotated[

@@ -24,241 +24,207 @@ class Options(TypedDict, total=False):
     """Options of every verb; ``help(pandas_llm.set_options)`` shows them."""
 
     model: Annotated[
-        rules.Text,
-        Option('The model, "provider/name" or a name; "sim" is the simulator.'),
+        rules.Text, 'The model, "provider/name" or a name; "sim" is the simulator.'
     ]
     base_url: Annotated[
         rules.Text,
-        Option(
-            "The address of a compatible server, such as http://localhost:11434/v1."
-        ),
+        "The address of a compatible server, such as http://localhost:11434/v1.",
     ]
     api_key: Annotated[
         rules.Key,
+        "The key, or a function that returns it; else the provider's variable.",
         Option(
-            "The key, or a function that returns it; else the provider's variable.",
             variable=False,
-            flag=False,
-            secret=True,  # a command's words are seen by all users of a machine
+            secret=True,
+            flag=False,  # a command's words are seen by all users of a machine
         ),
     ]
     headers: Annotated[
-        rules.Headers, Option("HTTP headers to add.", variable=False, secret=True)
+        rules.Headers, "HTTP headers to add.", Option(variable=False, secret=True)
     ]
-    system: Annotated[rules.Text, Option("The system message, a template too.")]
+    system: Annotated[rules.Text, "The system message, a template too."]
     examples: Annotated[
         rules.Examples,
-        Option(
-            "(prompt, reply) pairs that are sent before each row's prompt, or the "
-            "column with each row's own.",
-            (),
-            variable=False,
-        ),
+        "(prompt, reply) pairs that are sent before each row's prompt, or the "
+        "column with each row's own.",
+        Option((), variable=False),
     ]
     messages: Annotated[
         rules.Turns,
-        Option(
-            "The column with each row's earlier turns: lists of role and content, or "
-            "JSON text."
-        ),
+        "The column with each row's earlier turns: lists of role and content, or "
+        "JSON text.",
     ]
     n: Annotated[
         int,
         rules.COUNT,
-        Option("Choices per row; their records are put together, equal ones once.", 1),
+        "Choices per row; their records are put together, equal ones once.",
+        Option(1),
     ]
     temperature: Annotated[
         rules.Number,
-        Option("How much chance there is in a reply, 0 is none; sent only when set."),
+        "How much chance there is in a reply, 0 is none; sent only when set.",
     ]
     top_p: Annotated[
-        rules.Number,
-        Option("The share of the likeliest tokens that a reply is drawn from."),
+        rules.Number, "The share of the likeliest tokens that a reply is drawn from."
     ]
-    max_tokens: Annotated[
-        int | None, rules.COUNT, Option("The most tokens of a reply.")
-    ]
+    max_tokens: Annotated[int | None, rules.COUNT, "The most tokens of a reply."]
     seed: Annotated[
-        rules.Seed, Option("A number for replies that repeat, where the provider can.")
+        rules.Seed, "A number for replies that repeat, where the provider can."
     ]
-    stop: Annotated[rules.TextOrTexts, Option("Texts at which a reply ends.")]
+    stop: Annotated[rules.TextOrTexts, "Texts at which a reply ends."]
     reasoning_effort: Annotated[
-        rules.Text, Option('How long a reasoning model thinks, such as "low".')
+        rules.Text, 'How long a reasoning model thinks, such as "low".'
     ]
     service_tier: Annotated[
         Literal["auto", "default", "flex", "priority", "standard_only"] | None,
-        Option(
-            'The provider\'s service tier: "flex" costs half and is slow, and what it '
-            "has no room for is asked in the standard tier."
-        ),
+        'The provider\'s service tier: "flex" costs half and is slow, and what it '
+        "has no room for is asked in the standard tier.",
     ]
     extra: Annotated[
-        rules.Body, Option("Fields merged into the request's body.", variable=False)
+        rules.Body, "Fields merged into the request's body.", Option(variable=False)
     ]
     concurrency: Annotated[
         rules.AutoOrCount,
-        Option('Requests in flight: "auto", or a hard bound.', "auto"),
+        'Requests in flight: "auto", or a hard bound.',
+        Option("auto"),
     ]
     requests_per_minute: Annotated[
         rules.Positive,
-        Option("The account's limit, where the endpoint's headers do not tell it."),
+        "The account's limit, where the endpoint's headers do not tell it.",
     ]
     tokens_per_minute: Annotated[
         rules.Positive,
-        Option("The account's limit, where the endpoint's headers do not tell it."),
+        "The account's limit, where the endpoint's headers do not tell it.",
     ]
     headroom: Annotated[
         rules.Part,
-        Option("The part of the account's known limits to leave to others.", 0.0),
+        "The part of the account's known limits to leave to others.",
+        Option(0.0),
     ]
-    request_timeout: Annotated[rules.Seconds, Option("Seconds for one request.", 600.0)]
+    request_timeout: Annotated[rules.Seconds, "Seconds for one request.", Option(600.0)]
     deadline: Annotated[
-        float | timedelta | None, rules.SECONDS, Option("Seconds for the whole run.")
+        float | timedelta | None, rules.SECONDS, "Seconds for the whole run."
     ]
     max_retries: Annotated[
         rules.CountOrZero,
-        Option("Tries after failures of the server or the network.", 5),
+        "Tries after failures of the server or the network.",
+        Option(5),
     ]
     output_retries: Annotated[
-        rules.CountOrZero, Option("Tries after replies that are not what was asked.", 2)
+        rules.CountOrZero, "Tries after replies that are not what was asked.", Option(2)
     ]
     max_wait: Annotated[
-        rules.Seconds, Option("The longest wait for a rate limit, in seconds.", 120.0)
+        rules.Seconds, "The longest wait for a rate limit, in seconds.", Option(120.0)
     ]
     patience: Annotated[
         rules.Seconds,
-        Option(
-            "Seconds of an outage, or of nothing but refusals, until the run ends.",
-            900.0,
-        ),
+        "Seconds of an outage, or of nothing but refusals, until the run ends.",
+        Option(900.0),
     ]
     cache: Annotated[
         rules.FlagOrFile,
+        "Whether replies are kept and not paid for twice, or the file to keep them in.",
         Option(
-            "Whether replies are kept and not paid for twice, or the file to keep "
-            "them in.",
             default=True,
             variable=False,  # PANDAS_LLM_CACHE is the file that True means
         ),
     ]
-    refresh: Annotated[bool, Option("Ask again whatever is kept.", default=False)]
+    refresh: Annotated[bool, "Ask again whatever is kept.", Option(default=False)]
     replay: Annotated[
-        bool, Option("Answer from what is kept alone; nothing is sent.", default=False)
+        bool, "Answer from what is kept alone; nothing is sent.", Option(default=False)
     ]
     dedupe: Annotated[
         bool,
-        Option(
-            "Equal requests of a run, and of runs side by side, share one call.",
-            default=True,
-        ),
+        "Equal requests of a run, and of runs side by side, share one call.",
+        Option(default=True),
     ]
     order: Annotated[
         Literal["auto", "given"],
-        Option(
-            'The order of sending: "auto" sends rows that begin alike one after the '
-            'other, where the provider keeps beginnings; "given" is the frame\'s.',
-            "auto",
-        ),
+        'The order of sending: "auto" sends rows that begin alike one after the '
+        'other, where the provider keeps beginnings; "given" is the frame\'s.',
+        Option("auto"),
     ]
-    max_cost: Annotated[rules.Positive, Option("Dollars that the run may cost.")]
+    max_cost: Annotated[rules.Positive, "Dollars that the run may cost."]
     prices: Annotated[
         rules.Prices,
-        Option("Dollars per million tokens of a model, in and out.", variable=False),
+        "Dollars per million tokens of a model, in and out.",
+        Option(variable=False),
     ]
     truncate: Annotated[
-        rules.Text,
-        Option("The column whose text may be shortened when a prompt is too long."),
+        rules.Text, "The column whose text may be shortened when a prompt is too long."
     ]
     batch: Annotated[
         bool,
-        Option(
-            "Through the provider's batch endpoint: half the price, within a day.",
-            default=False,
-        ),
+        "Through the provider's batch endpoint: half the price, within a day.",
+        Option(default=False),
     ]
     fallback: Annotated[
         rules.Texts,
-        Option("Models to ask, in turn, for rows that failed for good.", ()),
+        "Models to ask, in turn, for rows that failed for good.",
+        Option(()),
     ]
     values: Annotated[
-        rules.Constants, Option("Constants for the templates.", variable=False)
+        rules.Constants, "Constants for the templates.", Option(variable=False)
     ]
     images: Annotated[
         rules.TextOrTexts,
-        Option("The column with each row's images, or several: files, bytes or URLs."),
+        "The column with each row's images, or several: files, bytes or URLs.",
     ]
     files: Annotated[
         rules.TextOrTexts,
-        Option(
-            "The column with each row's files, or several: paths, bytes or URLs of "
-            "PDF, text or audio."
-        ),
+        "The column with each row's files, or several: paths, bytes or URLs of "
+        "PDF, text or audio.",
     ]
     na_action: Annotated[
         Literal["ignore"] | None,
-        Option(
-            '"ignore": rows with NA in a used cell are not sent; None: as empty text.',
-            "ignore",
-        ),
+        '"ignore": rows with NA in a used cell are not sent; None: as empty text.',
+        Option("ignore"),
     ]
     progress: Annotated[
         rules.Bar,
-        Option(
-            "The bar, which None shows in a terminal or notebook; or a function that "
-            "gets a `Progress`."
-        ),
+        "The bar, which None shows in a terminal or notebook; or a function that "
+        "gets a `Progress`.",
     ]
     on_row: Annotated[
         rules.Listener,
-        Option(
-            "A function called with (position, label, records, error) for each row as "
-            "it comes, kept ones too.",
-            variable=False,
-            flag=False,
-        ),
+        "A function called with (position, label, records, error) for each row as "
+        "it comes, kept ones too.",
+        Option(variable=False, flag=False),
     ]
     details: Annotated[
         bool | Literal["raw"],
-        Option(
-            "Add columns ``llm_*`` with text, tokens, seconds, attempts of each row; "
-            '"raw": what else stands in its reply too, as JSON.',
-            default=False,
-        ),
+        "Add columns ``llm_*`` with text, tokens, seconds, attempts of each row; "
+        '"raw": what else stands in its reply too, as JSON.',
+        Option(default=False),
     ]
     trace: Annotated[
         bool | Literal["content"],
-        Option(
-            'Spans and metrics by OpenTelemetry; with all texts by "content".',
-            default=False,
-        ),
+        'Spans and metrics by OpenTelemetry; with all texts by "content".',
+        Option(default=False),
     ]
     loop: Annotated[
         Loop,
+        "How the work runs where an event loop runs already.",
         Option(
-            "How the work runs where an event loop runs already.",
             "auto",
             flag=False,  # no event loop runs there
         ),
     ]
     session: Annotated[
         rules.Session,
-        Option("The caller's own aiohttp session.", variable=False, flag=False),
+        "The caller's own aiohttp session.",
+        Option(variable=False, flag=False),
     ]
     ca: Annotated[
         rules.File,
-        Option(
-            "A file of the certificate authorities to trust, in place of the system's."
-        ),
+        "A file of the certificate authorities to trust, in place of the system's.",
     ]
     cert: Annotated[
         rules.Certificate,
-        Option(
-            "A client certificate: a file that holds its key too, or (certificate, "
-            "key)."
-        ),
+        "A client certificate: a file that holds its key too, or (certificate, key).",
     ]
     files_root: Annotated[
-        rules.File, Option("The folder that files named by cells must lie in.")
+        rules.File, "The folder that files named by cells must lie in."
     ]
 
 

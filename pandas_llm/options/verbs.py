@@ -7,27 +7,27 @@ from pandas_llm.options.table import Options
 
 _Errors = Annotated[
     Literal["coerce", "raise"],
+    "Whether failed rows are NA, or raise when all rows are done.",
     Option(
-        "Whether failed rows are NA, or raise when all rows are done.",
-        flag=False,  # a failed row is empty, told, and seen in the exit code
+        flag=False  # a failed row is empty, told, and seen in the exit code
     ),
 ]
-_ErrorColumn = Annotated[str | None, Option("A column for each row's reason.")]
+_ErrorColumn = Annotated[str | None, "A column for each row's reason."]
 _Overwrite = Annotated[
-    bool, Option("Replace the columns of an earlier run; they keep their places.")
+    bool, "Replace the columns of an earlier run; they keep their places."
 ]
 _OnlyMissing = Annotated[
-    bool, Option("Ask only for rows whose new columns are all NA, and fill them.")
+    bool, "Ask only for rows whose new columns are all NA, and fill them."
 ]
 _Codes = Annotated[
-    bool | None, Option("Ask for a letter in place of a label.", flag=False)
+    bool | None, "Ask for a letter in place of a label.", Option(flag=False)
 ]
 
 
 class PlainOptions(Options, total=False):
     """Options of ``complete`` and ``classify`` for which the result is a Series."""
 
-    name: Annotated[str, Option("The new column.")]
+    name: Annotated[str, "The new column."]
     errors: _Errors
 
 
@@ -40,31 +40,30 @@ class SeriesOptions(PlainOptions, total=False):
 class PlainLabelOptions(PlainOptions, total=False):
     """Options of ``classify`` for which the result is a Series."""
 
-    ordered: Annotated[bool, Option("Whether the labels rise in the order listed.")]
-    abstain_below: Annotated[
-        float | None, Option("Leave a label out that is less probable.")
-    ]
+    ordered: Annotated[bool, "Whether the labels rise in the order listed."]
+    abstain_below: Annotated[float | None, "Leave a label out that is less probable."]
     calibrate: Annotated[
         Any,
+        "'prior', or the offsets of an earlier run.",
         Option(
-            "'prior', or the offsets of an earlier run.",
-            flag=False,  # offsets are in attrs, which files lack
+            flag=False  # offsets are in attrs, which files lack
         ),
     ]
     gold: Annotated[
-        Any, Option("The labels that are known, to calibrate by.", flag=False)
+        Any, "The labels that are known, to calibrate by.", Option(flag=False)
     ]
     codes: _Codes
-    cascade: Annotated[Any, Option("A cheap model that answers first.", flag=False)]
+    cascade: Annotated[Any, "A cheap model that answers first.", Option(flag=False)]
     accuracy: Annotated[
         float | None,
-        Option("What share of a cascade's labels must be right.", flag=False),
+        "What share of a cascade's labels must be right.",
+        Option(flag=False),
     ]
     delta: Annotated[
-        float, Option("How likely a cascade's target may be missed.", flag=False)
+        float, "How likely a cascade's target may be missed.", Option(flag=False)
     ]
     thresholds: Annotated[
-        float | None, Option("The threshold of an earlier cascade.", flag=False)
+        float | None, "The threshold of an earlier cascade.", Option(flag=False)
     ]
 
 
@@ -73,32 +72,28 @@ class LabelOptions(PlainLabelOptions, SeriesOptions, total=False):
 
     confidence: Annotated[
         bool,
-        Option(
-            "Add a column with the probability of the chosen label: confidence, or "
-            "NAME_confidence where name is passed."
-        ),
+        "Add a column with the probability of the chosen label: confidence, or "
+        "NAME_confidence where name is passed.",
     ]
     probabilities: Annotated[
-        bool, Option("Add a column with the probability of each label: p_LABEL.")
+        bool, "Add a column with the probability of each label: p_LABEL."
     ]
 
 
 class FilterOptions(Options, total=False):
     """Options of ``filter``."""
 
-    keep_undecided: Annotated[bool, Option("Keep the rows that failed.")]
-    threshold: Annotated[
-        float, Option("The probability of yes from which a row is kept.")
-    ]
+    keep_undecided: Annotated[bool, "Keep the rows that failed."]
+    threshold: Annotated[float, "The probability of yes from which a row is kept."]
 
 
 class VectorOptions(SeriesOptions, total=False):
     """Options of ``embed``."""
 
     dimensions: Annotated[
-        int | None, Option("The length of a vector, where the model leaves a choice.")
+        int | None, "The length of a vector, where the model leaves a choice."
     ]
-    expand: Annotated[bool, Option("Put each dimension into a column of its own.")]
+    expand: Annotated[bool, "Put each dimension into a column of its own."]
     overwrite: _Overwrite
     only_missing: _OnlyMissing
 
@@ -110,9 +105,9 @@ class _RowOptions(Options, total=False):
     error_column: _ErrorColumn
     flatten: Annotated[
         bool,
+        "Put the fields of nested records into columns of their own.",
         Option(
-            "Put the fields of nested records into columns of their own.",
-            flag=False,  # --keys cannot nest
+            flag=False  # --keys cannot nest
         ),
     ]
 
@@ -121,8 +116,7 @@ class RecordOptions(_RowOptions, total=False):
     """Options of ``extract``."""
 
     confidence: Annotated[
-        bool,
-        Option("Add a column KEY_confidence for each key that has a set of values."),
+        bool, "Add a column KEY_confidence for each key that has a set of values."
     ]
     codes: _Codes
     overwrite: _Overwrite
@@ -134,16 +128,15 @@ class ExplodeOptions(_RowOptions, total=False):
 
     how: Annotated[
         Literal["left", "inner"],
-        Option("Keep a row without record as one row without values, or drop it."),
+        "Keep a row without record as one row without values, or drop it.",
     ]
     ignore_index: Annotated[
         bool,
+        "Number the result's rows from 0.",
         Option(
-            "Number the result's rows from 0.",
-            flag=False,  # files have no index
+            flag=False  # files have no index
         ),
     ]
     unique: Annotated[
-        bool,
-        Option("Keep equal records of a row once; False keeps those of one reply."),
+        bool, "Keep equal records of a row once; False keeps those of one reply."
     ]

@@ -317,11 +317,11 @@ def test_workers_that_cannot_reach_the_driver_keep_to_a_part(
     options = {"model": "sim", "base_url": server.base_url}
     options |= {"requests_per_minute": 60 * rate}
     pandas_llm.spark.complete(sdf, "${text}", **options)  # which begins to listen
-    ((app, (_, accumulator)),) = context._sessions.items()
+    ((driver, *_),) = context._sessions.values()
     with socket.socket() as nobody:  # bound, and listens to none
         nobody.bind(("127.0.0.1", 0))
         place = Address("127.0.0.1", nobody.getsockname()[1], "word")
-        monkeypatch.setitem(context._sessions, app, (place, accumulator))
+        monkeypatch.setattr(driver, "address", place)
         out = pandas_llm.spark.complete(sdf, "${text}", workers=6, **options)
         started = time.monotonic()
         assert out.toPandas()["completion"].notna().all()
@@ -333,7 +333,8 @@ def test_workers_that_cannot_reach_the_driver_keep_to_a_part(
 
 def test_who_does_not_know_the_word_is_not_answered(spark, presidents):
     pandas_llm.spark.complete(presidents, "${text}", model="sim")
-    ((address, _),) = context._sessions.values()
+    ((driver, *_),) = context._sessions.values()
+    address = driver.address
     for word in ("wrong", "w\u00f6rd", None):
         with socket.create_connection((address.host, address.port), 5) as line:
             line.sendall(json.dumps([word, "lease", "a", "me", True]).encode() + b"\n")
@@ -361,7 +362,7 @@ def test_spark_connect_needs_no_context(simulator):
 
 
 def test_before_a_session_nothing_is_told(monkeypatch):
-    monkeypatch.setattr(context, "_last", {})
+    monkeypatch.setattr(context, "_sessions", {})
     with pytest.raises(NoUsageError, match="usage_of"):
         pandas_llm.spark.last_usage()
 
