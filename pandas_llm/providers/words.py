@@ -145,6 +145,8 @@ LINES = (
         Line("Google", "quota_exceeded", status=(429,), wait=False),
         Line("OpenRouter", text=r"^insufficient credits\b", status=_MONEY),
         Line("Together", text="reached your account.s spending limit"),
+        Line("Together", "credit_limit", status=_MONEY),
+        Line("Mistral", text="run out of credits", status=_MONEY),
         Line("Fireworks", text="account .*suspended, possibly due to .*spending"),
         Line("LiteLLM", "budget_exceeded"),
         Line("LiteLLM", text="budget has been exceeded! current cost"),
@@ -206,6 +208,7 @@ LINES = (
         Line(
             "OpenAI, vLLM, SGLang, Ollama, Together, llama.cpp",
             text="maximum context length|context (window|size|length|limit)"
+            "|ContextWindowExceededError|must be less than max_seq_len"
             "|maximum model length|reduce the length of the (messages|prompt)",
             status=_REQUEST,
         ),

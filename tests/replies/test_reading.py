@@ -52,6 +52,10 @@ FINAL = '{"records": [{"fact": "final"}]}'
 CASES: list[tuple[str, Any, str, Any]] = [
     ("extract", V_INT, '{"v": 12 000}', AGAIN),
     ("extract", V_INT, '{"v": 1\'000}', AGAIN),
+    ("extract", V_INT, '{"v": "12.000"}', AGAIN),
+    ("extract", V_INT, '{"v": "-1.000.000"}', AGAIN),
+    ("extract", V_INT, '{"v": "12.0"}', [12]),
+    ("extract", V_FLOAT, '{"v": "12.000"}', [12.0]),
     ("extract", V_INT, '{"v": 5 or 6}', AGAIN),
     ("extract", V_FLOAT, '{"v": 12 million}', AGAIN),
     ("extract", V_FLOAT, '{"v": 10%}', AGAIN),
