@@ -121,6 +121,9 @@ def parse_labels(name: str, labels: Any) -> Keys:
     if keys.columns[0].kind != "category":
         msg = f"labels must be texts to choose from, not {labels!r}"
         raise InvalidTypeError(msg)
+    if not all(str(label).strip() for label in keys.columns[0].labels):
+        msg = "a label is empty, and an empty reply is no answer: write 'none', say"
+        raise InvalidValueError(msg)
     if not isinstance(labels, Mapping):
         return keys
     described = Field(description="; ".join(f"{k}: {v}" for k, v in labels.items()))

@@ -97,6 +97,16 @@ class Template:
         """The columns that it uses, each with how its values are written."""
         self.columns: list[str] = list(dict.fromkeys(name for name, _ in self.fields))
 
+    def check_says(self) -> Template:
+        """Return the template itself; raise where it has nothing but blanks."""
+        if self.columns or self.literal().strip():
+            return self
+        example = (
+            "'What do they say?'" if self._what == "question" else "'About: ${text}'"
+        )
+        msg = f"the {self._what} is empty: write what to ask, such as {example}"
+        raise TemplateError(msg)
+
     @property
     def about(self) -> str | None:
         """The only column, where the question stands before or behind it."""

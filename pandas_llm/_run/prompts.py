@@ -50,8 +50,7 @@ class Prompts:
     _alike: Beginnings | None = None
 
     def __init__(self, text: str | None, source: Source, task: Task) -> None:
-        settings = task.settings
-        names, constants = source.fields, settings.values
+        settings, names, constants = task.settings, source.fields, task.settings.values
         template = Template("" if text is None else text, names, constants)
         self.columns = list(template.columns)
         self._source = source
@@ -68,6 +67,8 @@ class Prompts:
             msg = f"truncate names {self._cut!r}, which the template does not use"
             raise TemplateError(msg)
         self._attached = self._add_attached(settings)
+        said = text is None or self._attached or (system and system.text.strip())
+        self._template = template if said else template.check_says()
         self.needed = list(self.columns)
         """Those whose NA leaves a row out: a row may have no examples and no turns."""
         own = settings.examples if isinstance(settings.examples, str) else None
@@ -88,7 +89,6 @@ class Prompts:
         self._about = None if about is None else self.columns.index(about)
         self._system = system.renderer(self.columns, source) if system else None
         self._kept: dict[int, float] = {}
-        self._template = template
         self._cells: list[Callable[[Sequence[Any]], str]] = []
 
     def _add_attached(self, settings: Settings) -> list[tuple[int, Option]]:

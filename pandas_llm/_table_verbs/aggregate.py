@@ -167,11 +167,12 @@ def _groups(
     by, question = arguments["by"], arguments["question"]
     constants = plan.settings.values  # noqa: PD011
     if by is None:
-        whole = Template(question, [], constants, "question").renderer([])(())
+        whole = Template(question, [], constants, "question").check_says()
         parts = [one for one in texts if one is not None]
-        return [_Group(whole, parts)], None
+        return [_Group(whole.renderer([])(()), parts)], None
     names = column_names(frame, by, "by")
     template = Template(question, list(map(str, names)), constants, "question")
+    template.check_says()
     render = template.renderer(list(map(str, names)))
     grouped = frame.groupby(by, sort=True, observed=True)
     index = grouped.size().index

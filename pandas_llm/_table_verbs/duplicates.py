@@ -227,7 +227,7 @@ def _program(
     )
     frame = table_of(data)
     used = list(frame.columns) if subset is None else column_names(frame, subset)
-    question = template or default_question(used, used)
+    question = default_question(used, used) if template is None else template
     judge = Judge(question, arguments)
     values = judge.plan.settings.values  # noqa: PD011
     left, right = sides(frame, frame, question, values)

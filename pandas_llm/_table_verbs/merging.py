@@ -123,7 +123,8 @@ def _program(arguments: Mapping[str, Any]) -> Program:
         raise InvalidValueError(msg)
     names = _names(data, right, arguments["suffixes"])
     keys = _keys(data, right, arguments)
-    question = arguments["template"] or default_question(*keys)
+    question = arguments["template"]
+    question = default_question(*keys) if question is None else question
     judge = Judge(question, arguments)
     settings = judge.plan.settings
     if settings.batch and any(once):
