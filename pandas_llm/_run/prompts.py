@@ -57,11 +57,11 @@ class Prompts:
         self.order: Order = range(source.rows)  # of sending, those that are asked
         self._given = settings.order == "given"
         self._ignore_na = settings.na_action == "ignore"
-        self._of_system = system = None
+        system: Template | None = None
         if settings.system is not None:
             system = Template(settings.system, names, constants, "system template")
             self.columns += [c for c in system.columns if c not in self.columns]
-            self._of_system = system
+        self._of_system = system
         self._cut = settings.truncate
         if self._cut is not None and self._cut not in self.columns:
             msg = f"truncate names {self._cut!r}, which the template does not use"
@@ -76,10 +76,10 @@ class Prompts:
         self._turns = self._add("messages", settings.messages)
         self._speaks = text is None
         """Whether the last turn is the prompt."""
-        if self._speaks:
-            self.needed += [self.columns[at] for at in self._turns]
+        self.needed += [self.columns[at] for at in self._turns if self._speaks]
         self._written = partial(written, verb=task.verb)
-        self._root = attachments.folder(settings.files_root if self._attached else None)
+        root = attachments.folder(settings.files_root if self._attached else None)
+        self._look_at = partial(attachments.look_at, root=root, seen={})
         fields = template.fields + (system.fields if system else [])
         if any(spec for name, spec in fields if name == self._cut):
             msg = f"truncate names {self._cut!r}, which the template writes by a format"
@@ -243,7 +243,7 @@ class Prompts:
         try:
             for at, option in self._attached:
                 cell = () if is_na(row[at]) else row[at]
-                new = attachments.look_at(cell, self._root, option)
+                new = self._look_at(cell, option=option)
                 if not new and self._ignore_na:
                     return None
                 attached += new
