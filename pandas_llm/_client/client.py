@@ -84,6 +84,11 @@ class Client:
         """Where equal requests of other runs are found."""
 
     @property
+    def embeds(self) -> bool:
+        """Whether it asks for vectors, which an empty text has none of."""
+        return self._embeddings is not None
+
+    @property
     def proven(self) -> bool:
         """Whether this process has had an answer from this endpoint with this key."""
         return self._sender.proven

@@ -163,7 +163,9 @@ FLAG_OR_CONTENT = one_of(*_BOOLEANS, "content")
 COUNT, COUNT_OR_ZERO = whole(1), whole(0)
 NUMBER = Rule("a number of at least 0", lambda v: _is_number(v) and v >= 0, _number)
 PART = Rule(
-    "a number of at least 0 and below 1", lambda v: NUMBER.holds(v) and v < 1, _number
+    "a number from 0 to 0.99",  # with less than a hundredth a run would seem to hang
+    lambda v: NUMBER.holds(v) and v <= 0.99,  # noqa: PLR2004
+    _number,
 )
 POSITIVE = Rule("a number above 0", lambda v: _is_number(v) and v > 0, _number)
 SECONDS = Rule("a number above 0 (seconds) or a Timedelta", _is_seconds, _seconds)
