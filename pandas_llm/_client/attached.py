@@ -7,7 +7,7 @@ import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from pandas_llm import attachments
+from pandas_llm._inputs import attachments
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

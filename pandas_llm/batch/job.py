@@ -70,8 +70,7 @@ class BatchJob:
     def __init__(self, task: Task, book: Book) -> None:
         self._task = task
         self._book = book
-        self._path = book.path
-        self._totals = Totals(rows=book.state.requests)
+        self._totals = Totals(rows=self._now().total)
         self._word = ""
 
     @property
@@ -202,7 +201,7 @@ class BatchJob:
             return
         words = {part.reason or part.word for part in self._state.parts}
         last = ", ".join(sorted(filter(None, words))) or "nothing was sent"
-        async with Upload.opened(self._task, self._path) as upload:
+        async with Upload.opened(self._task, self._book.path) as upload:
             items = await all_items(
                 TaskRun(run.task, run.data, dry=True), upload.client
             )
@@ -298,7 +297,7 @@ def load(
         raise LLMError(f"no job {job_id!r} in {path}")
     state, written = known
     if not written.startswith(b"{"):
-        ids = ", ".join(part.id for part in state.parts) or "none"
+        ids = ", ".join(part.id for part in state.parts if part.id) or "none"
         msg = (
             f"job {job_id!r} is not JSON: it was kept by an earlier version as a "
             "pickle, which could run any code and is not read. Submit again: the same "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pandas_llm.batch.parts import send_waiting
-from pandas_llm.batch.sending import settle_all
+from pandas_llm.batch.recovery import settle_all
 from pandas_llm.batch.state import sole_sender
 from pandas_llm.batch.upload import Upload
 from pandas_llm.errors import LLMError, ModelNotFoundError
@@ -34,8 +34,7 @@ async def look(
         live = book.state.live
         for part in live:
             try:
-                url = upload.batches.poll(part.id)
-                snapshot = await upload.look(url, upload.batches.read)
+                snapshot = await upload.state_of(part.id)
             except ModelNotFoundError:
                 part.ended, part.word = True, "not known to the provider any more"
                 continue
@@ -92,8 +91,7 @@ async def cancel(task: Task, book: Book) -> None:
     async with Upload.opened(task, book.path) as upload:
         for part in book.state.live:
             await upload.send(upload.batches.cancel(part.id))
-            now = await upload.look(upload.batches.poll(part.id), upload.batches.read)
-            part.word = visible(now.word)
+            part.word = visible((await upload.state_of(part.id)).word)
         for part in book.state.waiting:
             part.waiting, part.ended, part.word = False, True, "never sent"
         book.state.unsent = 0

@@ -9,9 +9,9 @@ from contextlib import suppress
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
-from pandas_llm import attachments
+from pandas_llm._inputs import attachments
 from pandas_llm._pacing import estimate_tokens
-from pandas_llm.batch.recovery import confirm, settle
+from pandas_llm.batch.recovery import settle
 from pandas_llm.batch.state import Part
 from pandas_llm.batch.upload import QueueFullError
 from pandas_llm.errors import (
@@ -110,7 +110,7 @@ async def _launch(
     """Ask for a batch that is noted."""
     request = upload.batches.create(lines, part.file, part.name)
     try:
-        confirm(part, await upload.create(request, part.requests))
+        book.confirm(part, await upload.create(request, part.requests))
     except MaybeCreatedError as error:
         if not await settle(upload, part, book, error):
             raise
@@ -124,10 +124,10 @@ async def _launch(
             book.drop(part)
             raise
         book.full(part, str(error))
+        book.save()
     except LLMError:  # refused, or never sent
         book.drop(part)
         raise
-    book.save()
 
 
 async def affords(upload: Upload, todo: Sequence[Item], budget: CostBudget) -> None:

@@ -29,11 +29,6 @@ _SKEW = 300.0
 _PAGES = 50
 
 
-def confirm(part: Part, made: Snapshot) -> None:
-    """Note that the provider has a batch."""
-    part.id, part.word = made.id, visible(made.word)
-
-
 async def settle(
     upload: Upload, part: Part, book: Book, why: MaybeCreatedError | None = None
 ) -> bool:
@@ -49,9 +44,15 @@ async def settle(
         raise
     except ProviderError as error:
         raise (why or upload.unclear(part.requests, error)) from error
-    confirm(part, batch)
-    book.save()
+    book.confirm(part, batch)
     return True
+
+
+async def settle_all(upload: Upload, book: Book) -> None:
+    """Find out which batches there are, of those that were only asked for."""
+    for part in book.state.open:
+        if not await settle(upload, part, book):
+            book.drop(part)
 
 
 async def _search(upload: Upload, part: Part, book: Book) -> Snapshot | None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 import annotated_types
 import orjson
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
 from pydantic_core import SchemaError
@@ -31,9 +31,9 @@ from pandas_llm._keys import (
     Column,
     Place,
     Quoted,
-    columns_of,
     keys_of,
     numbered,
+    places_of,
     strict_model,
 )
 from pandas_llm._run import Shape, Task, examples_of, make_task, output_of, parsed_keys
@@ -53,15 +53,6 @@ if TYPE_CHECKING:
     from pandas_llm._run import Verb
 
 _VERSION = 1
-_NUMBERS = ("ge", "gt", "le", "lt", "multiple_of")
-_LENGTHS = ("min_length", "max_length")
-_KEYWORDS: Mapping[Any, set[str]] = {
-    int: {*_NUMBERS},
-    float: {*_NUMBERS},
-    str: {*_LENGTHS, "pattern"},
-    list: {*_LENGTHS},
-}
-"""The constraints of each type that a schema expresses in full."""
 _DAMAGED = (
     *(KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError),
     *(PydanticUserError, SchemaError, LLMError),
@@ -149,7 +140,7 @@ def _output(task: Task) -> dict[str, Any] | None:
     keys = parsed_keys(task.verb, task.keys, task.shape)
     if keys is None:
         return None
-    steps, _ = columns_of(keys.model, flatten=task.shape.flatten)
+    places = places_of(keys.model, flatten=task.shape.flatten)
     beyond = [*_beyond(task.keys, task.verb)]
     models = [one for one in beyond if _is_model(one)]
     return {
@@ -157,7 +148,7 @@ def _output(task: Task) -> dict[str, Any] | None:
         "record": keys.model.model_json_schema(),
         "columns": [
             {**column._asdict(), "path": path, "numbers": numbered(keys.model, path)}
-            for column, (path, _) in zip(keys.columns, steps, strict=True)
+            for column, path in places
         ],
         "is_model": _is_model(task.keys),
         "models": {m.__name__: f"{m.__module__}:{m.__qualname__}" for m in models},
@@ -185,32 +176,24 @@ def _rebuilt(
                 if _asks(task, schema):
                     return task
         models = {}
-    elif not all(_is_same(name, model, record) for name, model in models.items()):
-        models = {}
-    if len(models) < len(names):  # a record is read by models, or by their schemas
+    # a record is read by models, or by their schemas
+    elif len(models) < len(names) or not all(
+        _is_same(name, model, record) for name, model in models.items()
+    ):
         models = {}
     if output["checks"] or len(models) < len(names):
         _warn(names)
-    keys = keys_of(record, _places(output), models, coerce=not output["is_model"])
+    path = "path" if models else "numbers"
+    places = [_place(column, path) for column in output["columns"]]
+    keys = keys_of(record, places, models, coerce=not output["is_model"])
     known = output_of(verb, keys, shape, schema)
     return Task(template, verb, shape, settings, known, None)
 
 
-def _places(output: Mapping[str, Any]) -> list[Place]:
-    return [
-        Place(
-            Column(
-                column["name"],
-                column["kind"],
-                tuple(column["labels"]),
-                column["quoted"],
-                column.get("exact", ""),  # not in older jobs
-            ),
-            column["path"],
-            column["numbers"],
-        )
-        for column in output["columns"]
-    ]
+def _place(column: Mapping[str, Any], path: str) -> Place:
+    fields = {name: column[name] for name in Column._fields}
+    fields["labels"] = tuple(fields["labels"])
+    return Place(Column(**fields), column[path])
 
 
 def _warn(names: Mapping[str, str]) -> None:
@@ -291,11 +274,9 @@ def _in_schema(constraint: Any, annotation: Any) -> bool:
         return not own and all(_in_schema(c, annotation) for c in constraint.metadata)
     if isinstance(constraint, annotated_types.GroupedMetadata):
         return all(_in_schema(part, annotation) for part in constraint)
-    kind = get_origin(annotation) or annotation
-    known = next((names for one, names in _KEYWORDS.items() if one is kind), set())
-    settings = getattr(constraint, "__dict__", None) or {
-        name: getattr(constraint, name)
-        for name in getattr(type(constraint), "__slots__", ())
-    }
-    plain = all(isinstance(value, (str, int, float)) for value in settings.values())
-    return bool(settings) and settings.keys() <= known and plain
+    alone = get_origin(annotation) not in UNIONS  # whose parts would have to say it
+    return alone and _schema(Annotated[annotation, constraint]) != _schema(annotation)
+
+
+def _schema(annotation: Any) -> dict[str, Any]:
+    return TypeAdapter(annotation).json_schema()

@@ -11,7 +11,7 @@ from pandas_llm._pacing import CostBudget
 from pandas_llm._run import TaskRun
 from pandas_llm.batch import saved
 from pandas_llm.batch.parts import affords, send_all, send_waiting
-from pandas_llm.batch.recovery import settle
+from pandas_llm.batch.recovery import settle_all
 from pandas_llm.batch.state import Book, State, find, sole_sender
 from pandas_llm.batch.upload import Upload, all_items
 from pandas_llm.cache import location
@@ -63,20 +63,17 @@ class Sending:
         await settle_all(upload, book)
         await send_waiting(upload, book)
         before = replace(state.counters)
-        if state.pending:
-            busy = _busy(book)
-            if busy is None:
-                return
-            again = False
-        else:
-            busy = set()
-        kept = upload.kept(items) | busy
-        # equal prompts of cells that end elsewhere are one request
-        todo = [*{i.key: i for i in items if i.key not in kept}.values()]
-        if again:
+        busy = [book.rows(part) for part in (*state.live, *state.waiting)]
+        if not all(busy):
+            return  # another process has just heard that one has ended
+        if again and not state.pending:
             state.reasons.clear()
-        else:
-            todo = [item for item in todo if item.key.hex() not in state.reasons]
+        done = upload.kept(items).union(*busy)
+        left = [
+            i for i in items if i.key not in done and i.key.hex() not in state.reasons
+        ]
+        # equal prompts of cells that end elsewhere are one request
+        todo = [*{item.key: item for item in left}.values()]
         if not todo and state.pending:
             return
         budget = CostBudget(self._task.settings.max_cost)
@@ -91,13 +88,6 @@ class Sending:
             await send_all(upload, todo, book)
         finally:
             state.used(self.run.events.totals, before)
-
-
-async def settle_all(upload: Upload, book: Book) -> None:
-    """Find out which batches there are, of those that were only asked for."""
-    for part in book.state.open:
-        if not await settle(upload, part, book):
-            book.drop(part)
 
 
 def _check_carried(task: Task) -> None:
@@ -118,17 +108,6 @@ def _check_carried(task: Task) -> None:
             "and pass the column's name"
         )
         raise ConfigurationError(msg)
-
-
-def _busy(book: Book) -> set[bytes] | None:
-    """Return the keys under way; None if an earlier version has not kept them."""
-    busy: set[bytes] = set()
-    for part in (*book.state.live, *book.state.waiting):
-        rows = book.rows(part)
-        if not rows:
-            return None
-        busy |= rows
-    return busy
 
 
 def _name(items: Sequence[Item]) -> str:

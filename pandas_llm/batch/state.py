@@ -15,10 +15,13 @@ import orjson
 from pandas_llm._display import Totals
 from pandas_llm.cache import sqlite as database
 from pandas_llm.errors import LLMError
+from pandas_llm.redaction import visible
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from pathlib import Path
+
+    from pandas_llm.providers import Snapshot
 
 _LOCK_WAIT = 5.0
 """Seconds to wait for another process's lock."""
@@ -83,11 +86,6 @@ class Part:
         """Whether it was asked for and nobody knows what became of it."""
         return not (self.id or self.ended or self.waiting)
 
-    def held(self) -> None:
-        """Note that the account's queue has no room for it."""
-        self.past.append(self.id)
-        self.id, self.waiting = "", True
-
     @property
     def rank(self) -> tuple[int, bool, bool, bool]:
         """How far it has come: the process that knows more is right."""
@@ -102,7 +100,6 @@ class State:
     parts: list[Part] = field(default_factory=list)
     reasons: dict[str, str] = field(default_factory=dict)
     """Why a request has no answer, by its key in hex."""
-    requests: int = 0
     unsent: int = 0
     """Requests that are in no batch yet."""
     queue: int = 0
@@ -147,31 +144,80 @@ class Book:
     written: bytes
     notes: list[str] = field(default_factory=list)
     """Notes that an interrupted call shows."""
-    _dropped: set[str] = field(default_factory=set)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Take up what other processes know, then keep that and what is changed."""
+        with _opened(self.path) as connection:
+            # a note outlives the machine: it must be on the disk before the request
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("BEGIN IMMEDIATE")
+            self._take_up(connection)
+            yield connection
+            connection.execute(
+                "INSERT OR REPLACE INTO pandas_llm_batches VALUES (?, ?, ?)",
+                (self.state.id, orjson.dumps(asdict(self.state)), self.written),
+            )
+            connection.executemany(
+                "DELETE FROM pandas_llm_batch_rows WHERE part = ?",
+                [(part.name,) for part in self.state.parts if part.ended],
+            )
+            connection.execute("COMMIT")
+
+    def _take_up(self, connection: sqlite3.Connection) -> None:
+        row = connection.execute(
+            "SELECT state FROM pandas_llm_batches WHERE id = ?", (self.state.id,)
+        ).fetchone()
+        if row is None:
+            return
+        known = {part.name or part.id: part for part in self.state.parts}
+        with suppress(LLMError):  # damaged: it is written over, as ever
+            for part in _parsed(bytes(row[0]), self.state.id).parts:
+                own = known.get(part.name or part.id)
+                if own is None:
+                    self.state.parts.append(part)
+                elif part.rank > own.rank:
+                    for name in part.__slots__:
+                        setattr(own, name, getattr(part, name))
 
     def save(self) -> None:
         """Keep what is known of the job."""
-        self._write()
+        with self._transaction():
+            pass
 
     def note(self, part: Part, keys: Sequence[bytes]) -> None:
         """Write down a batch before it is asked for."""
         state = self.state
         state.parts.append(part)
         state.unsent -= part.requests
-        state.requests += part.requests
         try:
-            self._write(part, b"".join(keys))
+            with self._transaction() as connection:
+                connection.execute(
+                    "INSERT OR REPLACE INTO pandas_llm_batch_rows VALUES (?, ?, ?)",
+                    (part.name, state.id, b"".join(keys)),
+                )
         except LLMError:
             state.parts.remove(part)
             raise
 
-    def drop(self, part: Part) -> None:
-        """Forget a batch that does not exist."""
-        self.state.parts.remove(part)
+    def confirm(self, part: Part, made: Snapshot) -> None:
+        """Note that the provider has a batch."""
+        part.id, part.word = made.id, visible(made.word)
+        self.save()
+
+    def claim(self, part: Part) -> bool:
+        """Note that a batch which waits is asked for, unless another process does."""
+        with self._transaction():
+            if claimed := part.waiting:
+                part.waiting, part.noted = False, time.time()
+        return claimed
+
+    def drop(self, part: Part, why: str = "") -> None:
+        """Note that a batch will not be; its rows are to be sent in others."""
         self.state.unsent += part.requests
-        self.state.requests -= part.requests
-        self._dropped.add(part.name)
-        self._write()
+        part.requests, part.word = 0, why
+        part.ended, part.waiting = True, False
+        self.save()
 
     def full(self, part: Part, reason: str) -> None:
         """Hold a batch back, or give up one that the whole queue is too small for."""
@@ -182,18 +228,15 @@ class Book:
         elif self._too_large(part):  # nobody tells how much: half of it may fit
             state.queue = part.tokens // 2
         if not 0 < state.queue < part.tokens:
-            part.held()
-            return
-        if part.requests == 1:
+            part.past.append(part.id)
+            part.id, part.waiting = "", True
+        elif part.requests == 1:
             why = f"its prompt is over the account's queue of {state.queue:,} tokens"
             state.reasons |= {key.hex(): why for key in self.rows(part)}
+            part.ended, part.waiting = True, False
         else:
-            part.word = "its rows go into smaller batches: the queue is too small"
-            state.unsent += part.requests
-            state.requests -= part.requests
-            part.requests = 0
-        part.ended, part.waiting = True, False
-        self._write()
+            why = "its rows go into smaller batches: the queue is too small"
+            self.drop(part, why)
 
     def _too_large(self, part: Part) -> bool:
         """Whether the queue, of a size that is not told, may never take a batch."""
@@ -216,64 +259,6 @@ class Book:
             states = [_parsed(bytes(state), "a job") for (state,) in rows.fetchall()]
         parts = [part for state in states for part in state.parts]
         return {name for part in parts for name in (part.id, *part.past) if name}
-
-    def claim(self, part: Part) -> bool:
-        """Note that a batch which waits is asked for, unless another process does."""
-        with _opened(self.path) as connection:
-            connection.execute("PRAGMA synchronous=FULL")
-            connection.execute("BEGIN IMMEDIATE")
-            self.state.parts += self._others(connection)
-            if not part.waiting:
-                return False
-            part.waiting, part.noted = False, time.time()
-            self._put(connection)
-        return True
-
-    def _write(self, noted: Part | None = None, keys: bytes = b"") -> None:
-        job = self.state.id
-        with _opened(self.path) as connection:
-            # a note outlives the machine: it must be on the disk before the request
-            connection.execute("PRAGMA synchronous=FULL")
-            connection.execute("BEGIN IMMEDIATE")
-            self.state.parts += self._others(connection)
-            if noted is not None:
-                connection.execute(
-                    "INSERT OR REPLACE INTO pandas_llm_batch_rows VALUES (?, ?, ?)",
-                    (noted.name, job, keys),
-                )
-            self._put(connection)
-
-    def _put(self, connection: sqlite3.Connection) -> None:
-        connection.execute(
-            "INSERT OR REPLACE INTO pandas_llm_batches VALUES (?, ?, ?)",
-            (self.state.id, orjson.dumps(asdict(self.state)), self.written),
-        )
-        done = {part.name for part in self.state.parts if part.ended}
-        connection.executemany(
-            "DELETE FROM pandas_llm_batch_rows WHERE part = ?",
-            [(name,) for name in done | self._dropped],
-        )
-        connection.execute("COMMIT")
-
-    def _others(self, connection: sqlite3.Connection) -> list[Part]:
-        """Return the batches that another process has added; take up its news."""
-        row = connection.execute(
-            "SELECT state FROM pandas_llm_batches WHERE id = ?", (self.state.id,)
-        ).fetchone()
-        if row is None:
-            return []
-        with suppress(LLMError):  # damaged: it is written over, as ever
-            known = {part.name or part.id: part for part in self.state.parts}
-            added = []
-            for part in _parsed(bytes(row[0]), self.state.id).parts:
-                own = known.get(part.name or part.id)
-                if own is not None and part.rank > own.rank:
-                    for name in part.__slots__:
-                        setattr(own, name, getattr(part, name))
-                elif own is None and part.name not in self._dropped:
-                    added.append(part)
-            return added
-        return []
 
 
 @asynccontextmanager
@@ -298,55 +283,49 @@ async def sole_sender(
 
 
 def _locked(path: Path) -> sqlite3.Connection | None:
-    try:
+    with _one_error(path):
         connection = sqlite3.connect(
             f"{path}-sending", timeout=0.0, isolation_level=None
         )
         try:
             connection.execute("BEGIN EXCLUSIVE")
-        except BaseException:
+        except sqlite3.Error as error:
             connection.close()
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+                return None
             raise
-    except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
-            return None
-        why = database.reason(path, error)
-        raise LLMError(f"a batch job cannot be kept: {why}") from error
     return connection
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    with (
+        _one_error(path),
+        closing(database.connect(path, _LOCK_WAIT)) as connection,
+    ):
+        connection.execute(_SCHEMA)
+        connection.execute(_ROWS)
+        yield connection
+
+
+@contextmanager
+def _one_error(path: Path) -> Iterator[None]:
     try:
-        with closing(database.connect(path, _LOCK_WAIT)) as connection:
-            connection.execute(_SCHEMA)
-            connection.execute(_ROWS)
-            yield connection
+        yield
     except database.ERRORS as error:
         why = database.reason(path, error)
-        raise LLMError(f"a batch job cannot be kept: {why}") from error
-
-
-def save(path: Path, state: State, written: bytes) -> None:
-    """Keep what is known of a job."""
-    Book(path, state, written).save()
+        raise LLMError(f"a batch job cannot be kept or read: {why}") from error
 
 
 def find(path: Path, job: str) -> tuple[State, bytes] | None:
     """Return what is known of a job; None for an unknown one."""
     if not database.size(path):
         return None
-    try:
-        with closing(database.connect(path, _LOCK_WAIT)) as connection:
-            connection.execute(_SCHEMA)
-            row = connection.execute(
-                "SELECT state, recipe FROM pandas_llm_batches WHERE id = ?", (job,)
-            ).fetchone()
-    except database.ERRORS as error:
-        raise LLMError(database.reason(path, error)) from error
-    if row is None:
-        return None
-    return _parsed(bytes(row[0]), job), bytes(row[1])
+    with _opened(path) as connection:
+        row = connection.execute(
+            "SELECT state, recipe FROM pandas_llm_batches WHERE id = ?", (job,)
+        ).fetchone()
+    return None if row is None else (_parsed(bytes(row[0]), job), bytes(row[1]))
 
 
 def _parsed(written: bytes, job: str) -> State:
@@ -354,6 +333,7 @@ def _parsed(written: bytes, job: str) -> State:
         known = orjson.loads(written)
         parts = [Part(**part) for part in known.pop("parts")]
         counters = Totals(**known.pop("counters"))
+        known.pop("requests", None)  # in older jobs, whose batches are looked for
         return State(parts=parts, counters=counters, **known)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise LLMError(f"the job {job!r} cannot be read: {error!r}") from error

@@ -8,12 +8,10 @@ import math
 import time
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from itertools import count
 from typing import TYPE_CHECKING, TypeVar
 
 import orjson
 
-from pandas_llm import attachments
 from pandas_llm._client import (
     Events,
     Setup,
@@ -23,6 +21,7 @@ from pandas_llm._client import (
     resolve_endpoint,
 )
 from pandas_llm._engine import Feed
+from pandas_llm._inputs import attachments
 from pandas_llm._pacing import backoff, unsent
 from pandas_llm._replies import word_requests
 from pandas_llm._run import shared_spec
@@ -46,7 +45,7 @@ from pandas_llm.redaction import shown
 from pandas_llm.types import Request, Tokens, Used
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
     from pandas_llm._client import Client
@@ -116,63 +115,65 @@ class Upload:
 
     async def send(self, request: HTTPRequest) -> HTTPResponse:
         """Send by POST."""
-        return await self._exchange(lambda: self.client.transport.send(request))
+        return await self.client.exchange(
+            lambda: self.client.transport.send(request), self.events
+        )
+
+    async def get(self, url: str) -> HTTPResponse:
+        """Ask by GET; wherever results are, they are long."""
+        request, most = self.sample._replace(url=url, body=b""), _LARGEST_RESULTS
+        return await self.client.exchange(
+            lambda: self.client.transport.get(request, most), self.events
+        )
 
     async def uploaded(self, lines: Sequence[bytes]) -> str:
         """Upload the requests, where they go ahead; return the name of their file."""
         upload = self.batches.upload(lines)
         if upload is None:
             return ""
-        answer = await self.send(upload)
+        answer = file = await self.send(upload)
+        until = time.monotonic() + _LONGEST_FILE
         try:
-            await self._ready(answer)
+            # before it can be used, the provider refuses the batch
+            while place := self.batches.unready(file.body):
+                if time.monotonic() > until:
+                    break
+                await asyncio.sleep(_FILE_PAUSE)
+                file = await self.get(place)
             return self.batches.uploaded(answer.body)
         except _ODD as error:
             msg = f"the answer to the upload of a batch cannot be read: {error!r}"
             raise MalformedReplyError(msg) from error
 
-    async def _ready(self, answer: HTTPResponse) -> None:
-        """Wait until a file can be used; else the provider refuses the batch."""
-        until = time.monotonic() + _LONGEST_FILE
-        while place := self.batches.unready(answer.body):
-            if time.monotonic() > until:
-                break
-            await asyncio.sleep(_FILE_PAUSE)
-            answer = await self.get(place)
-
     async def create(self, request: HTTPRequest, requests: int) -> Snapshot:
         """Begin a batch of so many requests; the request for it never leaves twice."""
-        settings = self.task.settings
-
-        async def once() -> HTTPResponse:
-            # a kept connection may be stale: nobody would know whether it was read
-            try:
-                async with Transport(settings) as new:
-                    response = await new.send(request, once=True)
-            except ProviderError as error:
-                if unsent(error):
-                    raise
-                raise self.unclear(requests, error) from error
-            if succeeded(response):
-                return response
-            answer = self.client.provider.error(response)
-            if _refused(response) and self._is_full(answer):
-                raise QueueFullError(str(answer))
-            if _refused(response):
-                raise answer
-            raise self.unclear(requests, answer)
-
-        made = await self._exchange(once)
+        made = await self.client.exchange(
+            lambda: self._create(request, requests), self.events
+        )
         try:
             return self.batches.read(made.body)
         except _ODD as error:
             why = MalformedReplyError(f"it cannot be read ({excerpt(made)})")
             raise self.unclear(requests, why) from error
 
-    def _is_full(self, answer: ProviderError) -> bool:
-        """Whether the account's queue has no room now; a day's quota is another."""
-        code = self.batches.queue_full
-        return code is not None and answer.code == code and not answer.fatal
+    async def _create(self, request: HTTPRequest, requests: int) -> HTTPResponse:
+        # a kept connection may be stale: nobody would know whether it was read
+        try:
+            async with Transport(self.task.settings) as new:
+                response = await new.send(request, once=True)
+        except ProviderError as error:
+            if unsent(error):
+                raise
+            raise self.unclear(requests, error) from error
+        if succeeded(response):
+            return response
+        answer = self.client.provider.error(response)
+        if not _refused(response):
+            raise self.unclear(requests, answer)
+        full = self.batches.queue_full
+        if full is not None and answer.code == full and not answer.fatal:
+            raise QueueFullError(str(answer))  # a day's quota is another
+        raise answer
 
     def unclear(self, requests: int, error: ProviderError) -> MaybeCreatedError:
         """Return the error of a batch that may exist or not."""
@@ -192,7 +193,7 @@ class Upload:
         """Check that there is a batch endpoint, before anything is paid."""
         place = self.batches.newest()
         try:
-            await self.look(place, orjson.loads)
+            await self._look(place, lambda answer: orjson.loads(answer.body))
         except (ModelNotFoundError, MalformedReplyError) as error:
             place = shown(place.partition("?")[0])
             msg = f"there is no batch endpoint at {place}: leave out batch=True"
@@ -213,30 +214,32 @@ class Upload:
     async def results(self, url: str) -> list[Result]:
         """Ask for a file of results, all of them."""
 
-        def read(body: bytes) -> list[Result]:
-            if not (results := list(self.batches.results(body))):
+        def read(answer: HTTPResponse) -> list[Result]:
+            if not (results := list(self.batches.results(answer.body))):
                 raise MalformedReplyError("a file of results is empty")
             return results
 
-        return await self.look(url, read)
+        return await self._look(url, read)
 
     async def page(self, after: str | None) -> tuple[Page, float]:
         """Fetch a part of the list of batches, and the vendor's time."""
-        now = time.time()
 
-        def read(answer: HTTPResponse) -> Page:
-            nonlocal now
+        def read(answer: HTTPResponse) -> tuple[Page, float]:
             now = moment(answer.headers.get("Date"))
-            return self.batches.listed(answer.body, after)
+            return self.batches.listed(answer.body, after), now
 
-        return await self._looked(self.batches.newest(after), read), now
+        return await self._look(self.batches.newest(after), read)
 
-    async def look(self, url: str, read: Callable[[bytes], T]) -> T:
+    async def state_of(self, batch: str) -> Snapshot:
+        """Ask what a batch is doing."""
+        url = self.batches.poll(batch)
+        return await self._look(url, lambda answer: self.batches.read(answer.body))
+
+    async def _look(self, url: str, read: Callable[[HTTPResponse], T]) -> T:
         """Ask by GET and read the answer; one odd answer is not believed."""
-        return await self._looked(url, lambda answer: read(answer.body))
-
-    async def _looked(self, url: str, read: Callable[[HTTPResponse], T]) -> T:
-        for looks in count(1):
+        looks = 0
+        while True:
+            looks += 1
             try:
                 answer = await self.get(url)
                 try:
@@ -248,17 +251,6 @@ class Upload:
                 if looks == _LOOKS:
                     raise
             await asyncio.sleep(backoff(looks))
-        raise AssertionError  # count() has no end
-
-    async def get(self, url: str) -> HTTPResponse:
-        """Ask by GET; wherever results are, they are long."""
-        request, most = self.sample._replace(url=url, body=b""), _LARGEST_RESULTS
-        return await self._exchange(lambda: self.client.transport.get(request, most))
-
-    async def _exchange(
-        self, call: Callable[[], Awaitable[HTTPResponse]]
-    ) -> HTTPResponse:
-        return await self.client.exchange(call, self.events)
 
     def kept(self, items: Sequence[Item]) -> set[bytes]:
         """Return which requests need not be sent."""

@@ -89,6 +89,14 @@ def check_against(options: Mapping[str, Option], values: Mapping[str, Any]) -> N
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise InvalidTypeError(f"{name!r} is not an option{hint}")
         if not options[name].allows(value):
-            raise InvalidValueError(
-                f"{name} must be {options[name].words}, not {value!r}"
-            )
+            raise _not_allowed(name, value, options[name].words)
+
+
+def check_value(name: str, value: Any, rule: Rule) -> None:
+    """Raise for a parameter of a verb that is not what it may be."""
+    if not rule.holds(value):
+        raise _not_allowed(name, value, rule.words)
+
+
+def _not_allowed(name: str, value: Any, words: str) -> InvalidValueError:
+    return InvalidValueError(f"{name} must be {words}, not {value!r}")

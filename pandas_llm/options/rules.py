@@ -167,6 +167,7 @@ PART = Rule(
     lambda v: NUMBER.holds(v) and v <= 0.99,  # noqa: PLR2004
     _number,
 )
+CHANCE = Rule("between 0 and 1", lambda v: _is_number(v) and 0 < v < 1, _number)
 POSITIVE = Rule("a number above 0", lambda v: _is_number(v) and v > 0, _number)
 SECONDS = Rule("a number above 0 (seconds) or a Timedelta", _is_seconds, _seconds)
 SESSION = Rule("an aiohttp.ClientSession", lambda value: hasattr(value, "post"))

@@ -357,7 +357,7 @@ def test_a_job_that_is_a_pickle_is_not_run_and_names_its_batches(
     kept, capsys, protocol
 ):
     state = jobs.State("batch-1", [jobs.Part("batch_abc", 3), jobs.Part("batch_d", 4)])
-    jobs.save(kept, state, pickle.dumps(("${a}", Evil()), protocol))
+    jobs.Book(kept, state, pickle.dumps(("${a}", Evil()), protocol)).save()
     with pytest.raises(LLMError, match=r"Submit again.*\(batch_abc, batch_d\)"):
         batch.load("batch-1", cache=kept)
     assert capsys.readouterr().out == ""
@@ -367,7 +367,7 @@ def test_the_same_call_goes_on_with_a_job_that_was_a_pickle(simulator, kept, cap
     server = simulator(batch_latency=0.3)
     job = frame(5).llm.submit(*FACTS, **at(server, kept))
     state, _ = jobs.find(kept, job.id)
-    jobs.save(kept, state, pickle.dumps(Evil()))
+    jobs.Book(kept, state, pickle.dumps(Evil())).save()
     with pytest.raises(LLMError, match=state.parts[0].id):
         batch.load(job.id, cache=kept)
     again = frame(5).llm.submit(*FACTS, **at(server, kept))
@@ -383,7 +383,7 @@ def test_the_same_call_goes_on_with_a_job_that_was_a_pickle(simulator, kept, cap
 
 @pytest.mark.parametrize("state", [b"{", b"[]", b'{"parts": 3}', b'{"id": "batch-1"}'])
 def test_a_damaged_state_is_one_error(kept, state):
-    jobs.save(kept, jobs.State("batch-1"), b"{}")
+    jobs.Book(kept, jobs.State("batch-1"), b"{}").save()
     with closing(sqlite3.connect(kept)) as connection, connection:
         connection.execute("UPDATE pandas_llm_batches SET state = ?", (state,))
     with pytest.raises(LLMError, match="'batch-1' cannot be read"):

@@ -16,12 +16,9 @@ import pandas_llm
 PACKAGE = Path(__file__).parents[2] / "pandas_llm"
 FLOORS = [
     ["redaction"],
-    ["errors", "environment", "contents"],
+    ["errors", "environment"],
     ["types"],
-    [
-        *("_algorithms", "attachments", "_keys", "_pacing", "_local", "_aws", "cache"),
-        *("_display", "turns"),
-    ],
+    ["_algorithms", "_inputs", "_keys", "_pacing", "_local", "cache", "_display"],
     ["_json", "_rows"],
     ["_replies"],
     ["_report"],
@@ -255,7 +252,6 @@ def test_the_public_names_and_modules_are_these():
         way = PACKAGE / name.replace(".", "/")
         assert way.with_suffix(".py").exists() or (way / "__init__.py").exists()
     ours_alone = {"accessor", "options", "plan", "environment", "redaction"}
-    ours_alone |= {"attachments", "contents", "turns"}
     top = {m.name for m in pkgutil.iter_modules([str(PACKAGE)]) if m.name[0] != "_"}
     assert top - ours_alone == {name for name in PUBLIC_MODULES if "." not in name}
 

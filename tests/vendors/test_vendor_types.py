@@ -24,9 +24,9 @@ from schema_keys import EVERY_KIND as KEYS
 
 from pandas_llm import providers
 from pandas_llm._client.attached import Attached
+from pandas_llm._inputs.attachments import look_at
 from pandas_llm._keys import parse_keys
 from pandas_llm._replies.outputs import Records
-from pandas_llm.attachments import look_at
 from pandas_llm.types import Attachment, Capabilities, Endpoint, Image, Request, Spec
 
 ASKED = Records(parse_keys(KEYS))
