@@ -85,6 +85,24 @@ def test_the_system_text_may_ask_in_place_of_the_template(server, on):
     assert out.notna().all()
 
 
+def test_what_must_be_named_is_said_to_be(server, on):
+    with pytest.raises(InvalidTypeError) as caught:
+        DF.llm.classify("Mood of ${text}", ["a", "b"], "mood", **on(server))
+    assert str(caught.value) == (
+        "classify() too many positional arguments: write those from name= on by name"
+    )
+
+
+def test_plain_http_behind_an_https_address_is_told(server, on):
+    address = server.base_url.replace("http", "https")
+    given = {**on(server), "base_url": address, "max_retries": 0}
+    with pytest.raises(ProviderError) as caught:
+        DF.llm.complete("Shorten: ${text}", **given)
+    assert str(caught.value).endswith(
+        "Does it speak plain http://? Is the server running, and is base_url right?"
+    )
+
+
 PARAMETERS = [
     ({"max_workers": 8}, "no max_workers: write concurrency=8"),
     ({"n_jobs": 8}, "write concurrency=8"),
