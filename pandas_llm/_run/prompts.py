@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from pandas_llm.types import Attachment
 
 _SAMPLING = ("temperature", "top_p", "seed", "stop", "reasoning_effort")
-_NUMBER = re.compile(r"\d{3,}")
+_NUMBER = re.compile(r"(?<![-\w])(?:\d{1,3}(?:,\d{3})+|\d{3,})")
+"""Not those in the names of models."""
 _MARGIN = 0.9
 _LEAST = 0.02
 
@@ -305,7 +306,9 @@ def quoting(task: Task, prompts: Prompts) -> Task:
 
 def _fitting(message: str) -> float:
     """Guess what share of a text fits, from the two numbers of an error message."""
-    numbers = sorted({int(digits) for digits in _NUMBER.findall(message)} - {400, 413})
+    said = message.partition(": ")[2] or message  # before stand the status and a code
+    found = {int(digits.replace(",", "")) for digits in _NUMBER.findall(said)}
+    numbers = sorted(found - {400, 413})
     if len(numbers) < 2:  # noqa: PLR2004 - the limit and what was sent
         return 0.5
     return _MARGIN * max(0.1, min(0.95, numbers[-2] / numbers[-1]))
