@@ -230,9 +230,13 @@ def resolve_endpoints(settings: Settings) -> list[Endpoint]:
     return endpoints
 
 
-def account(endpoint: Endpoint) -> tuple[str, ...]:
-    """Return what the provider's limits are counted by; a key as a fingerprint."""
-    key = hashlib.blake2b((endpoint.api_key or "").encode(), digest_size=8).hexdigest()
+def account(endpoint: Endpoint, who: str = "") -> tuple[str, ...]:
+    """Return what the provider's limits are counted by; a key as a fingerprint.
+
+    `who` is the account where requests are signed, and there is no key.
+    """
+    known = (endpoint.api_key or who).encode()
+    key = hashlib.blake2b(known, digest_size=8).hexdigest()
     return (endpoint.provider, endpoint.base_url, key, endpoint.model)
 
 

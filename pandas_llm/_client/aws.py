@@ -7,6 +7,7 @@ them before they expire and signs; none of our requests is sent by it.
 from __future__ import annotations
 
 import asyncio
+import base64
 import re
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -25,6 +26,7 @@ _NAMED = re.compile(
     r"([a-z]+(?:-[a-z0-9]+)+)[.:]"
 )
 """The host of an endpoint, of a VPC's too, or a model's ARN, up to the region."""
+_KEY_ID = re.compile(r"A[A-Z]{3}[A-Z2-7]{16}")
 _REGION = re.compile(r"[a-z]+(-[a-z]+)+-[0-9]+")
 
 
@@ -83,7 +85,9 @@ class Signer:
             self._credentials = _session().get_credentials()
             if self._credentials is None:
                 raise ConfigurationError(ways_out("no AWS credentials are found"))
-        self._frozen()
+        held = self._frozen()
+        self.account = getattr(held, "account_id", None) or account_of(held.access_key)
+        """Whose limits count."""
 
     async def signed(self, request: HTTPRequest) -> HTTPRequest:
         """Return a request with its signature, which holds for five minutes."""
@@ -112,6 +116,20 @@ class Signer:
         made = AWSRequest("POST", request.url, kind, request.body)
         SigV4Auth(credentials, "bedrock", self._region).add_auth(made)
         return request._replace(headers={**request.headers, **dict(made.headers)})
+
+
+def account_of(key_id: str) -> str:
+    """Return the account that an access key's name holds, else the name.
+
+    The machines of a role have keys of their own, and the limits of one account.
+
+    >>> account_of("ASIAQNZGKIQY56JQ7WML")
+    '029608264753'
+    """
+    if not _KEY_ID.fullmatch(key_id):
+        return key_id
+    number = int.from_bytes(base64.b32decode(key_id[4:])[:6])
+    return f"{(number & 0x7FFFFFFFFF80) >> 7:012}"
 
 
 def _session() -> Any:

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pandas_llm._client.attached import Attached
 from pandas_llm._client.by_words import IN_WORDS, ByWords
 from pandas_llm._client.endpoint import masked, secrets
 from pandas_llm._client.events import NO_TOKENS, Tally
@@ -53,6 +54,7 @@ class Client:
         self.prices = parts.pace.prices
         self.fingerprint = Fingerprint(parts.endpoint)
         self.provider = provider = parts.provider
+        self.attached = Attached(provider, parts.endpoint.provider)
         self._embeddings = provider if isinstance(provider, Embeddings) else None
         self.bundling = self._embeddings.most if self._embeddings else Bundling(1)
         """How much one request may hold."""
@@ -80,6 +82,11 @@ class Client:
         kept = parts.cache if settings.dedupe and not settings.refresh else None
         self._shared = kept if settings.session is None else None
         """Where equal requests of other runs are found."""
+
+    @property
+    def embeds(self) -> bool:
+        """Whether it asks for vectors, which an empty text has none of."""
+        return self._embeddings is not None
 
     @property
     def proven(self) -> bool:
@@ -200,9 +207,8 @@ class Client:
         reply: Reply | None = None
         error: LLMError | None
         try:
-            if request.attachments:
-                request = await self._loaded(request, tally)
-            reply, choices = await self._choices(request, events, tally)
+            ask = self._with_attachments if request.attachments else self._choices
+            reply, choices = await ask(request, events, tally)
             error, understood = choices.mark, choices.records
             unread = request.spec.n - len(understood) if self._output.votes else 0
             records = self._output.combine(understood, unread)
@@ -228,14 +234,15 @@ class Client:
         seconds = time.perf_counter() - started
         return Outcome(records, error, tally.attempts, seconds, reply, tally.tokens)
 
-    async def _loaded(self, request: Request, tally: Tally) -> Request:
-        """Read the images and files of a request, if the provider takes them."""
-        name = self.endpoint.provider
-        request = await attachments.load(request, self.provider, name)
-        tally.attached = attachments.weight(request, self.provider)
-        tally.surplus = attachments.surplus(request)
-        tally.sound = attachments.has_sound(request)
-        return request
+    async def _with_attachments(
+        self, request: Request, events: Events, tally: Tally
+    ) -> tuple[Reply, Choices]:
+        """Ask with the images and files of a request, when there is room for them."""
+        async with self.attached.held(request) as whole:
+            tally.attached = attachments.weight(whole, self.provider)
+            tally.surplus = attachments.surplus(whole)
+            tally.sound = attachments.has_sound(whole)
+            return await self._choices(whole, events, tally)
 
     async def complete_bundle(
         self,

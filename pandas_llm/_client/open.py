@@ -76,7 +76,9 @@ async def open_client(
     elif not endpoint.model:
         model = await _only_model(endpoint, transport)
         endpoint = reached = endpoint._replace(model=model)
-    pace = _pace(stack, endpoint, reached, settings, setup.headroom)
+    who = transport.account if isinstance(transport, Signed) else ""
+    place = account(reached, who)
+    pace = _pace(stack, endpoint, place, settings, setup.headroom)
     return _client(endpoint, reached, transport, setup, pace)
 
 
@@ -172,7 +174,7 @@ async def _open_file(
     else:
         transport = InProcess(settings, path)
     settings = replace(settings, concurrency=rows)
-    pace = _pace(stack, endpoint, reached, settings, setup.headroom)
+    pace = _pace(stack, endpoint, account(reached), settings, setup.headroom)
     return _client(endpoint, reached, transport, setup, pace)
 
 
@@ -216,6 +218,7 @@ class Signed(Transport):
     async def __aenter__(self) -> Self:
         """Find the credentials, before a row is asked."""
         self._signer = await asyncio.to_thread(Signer, self._region)
+        self.account = self._signer.account
         return await super().__aenter__()
 
     async def send(self, request: HTTPRequest, *, once: bool = False) -> HTTPResponse:
@@ -247,11 +250,10 @@ async def _simulator(stack: AsyncExitStack) -> str:
 def _pace(
     stack: AsyncExitStack,
     endpoint: Endpoint,
-    reached: Endpoint,
+    place: tuple[str, ...],
     settings: Settings,
     headroom: Headroom | None,
 ) -> Pace:
-    place = account(reached)
     limiter = shared_limiter(place)
     per_minute = settings.requests_per_minute, settings.tokens_per_minute
     stack.enter_context(limiter.bound(*per_minute, headroom))

@@ -308,7 +308,8 @@ class History:
             msg = f"{self._place} has answered nothing for {seconds:.3g} s"
             return OutageError(msg + self._last_words())
         if why is Ended.UNREACHABLE:
-            msg = f"{error}. Is the server running, and is base_url right?"
+            end = "." * (not str(error).endswith("?"))
+            msg = f"{error}{end} Is the server running, and is base_url right?"
             return UnreachableError(msg)
         if why is Ended.ALIKE and isinstance(error, ProviderError):
             kind = type(error) if type(error).fatal else RepeatedError

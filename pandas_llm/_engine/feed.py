@@ -233,6 +233,9 @@ class Feed:
                 self._events.totals.done += 1
             elif isinstance(request, RowError):
                 self.fail(position, request)
+            elif not request.prompt and self._client.embeds:
+                error = EmptyTextError("an empty text has no embedding: not sent")
+                self.fail(position, error)
             elif (item := self._identified(position, request)) is not None:
                 batch.append(item)
         self._sort(batch)
@@ -335,20 +338,14 @@ class Bundles:
         return tuple(bundle) or None
 
     async def _take(self, bundle: list[Item]) -> Item | None:
-        """Return the next item that has a text."""
+        """Return the next item."""
         item, self._held = self._held, None
-        while item is None:
-            try:
-                one = self._feed.ready() or await self._feed.next()
-            except Exception:
-                if not bundle:
-                    raise
-                return None  # it is raised again when these rows are on their way
-            if one is None:
-                return None
-            (item,) = one
-            if not item.request.prompt:
-                error = EmptyTextError("an empty text has no embedding: not sent")
-                self._feed.fail(item.position, error)
-                item = None
-        return item
+        if item is not None:
+            return item
+        try:
+            one = self._feed.ready() or await self._feed.next()
+        except Exception:
+            if not bundle:
+                raise
+            return None  # it is raised again when these rows are on their way
+        return None if one is None else one[0]

@@ -6,7 +6,6 @@ what they hold, not by where they lie or what they are called.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import hashlib
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from pandas_llm.types import ImageLimits, Request
 
 Option = Literal["images", "files"]
+Seen = dict[tuple[Path, int, int, Option], Attachment]
+"""The files that were looked at, by path, time of writing and size."""
 TOKENS = 1000
 """Of one image, for a guess. A megapixel: OpenAI 765, Google 258 to 1,120, Anthropic
 1,330, as their documents count."""
@@ -79,12 +80,16 @@ def folder(path: str | os.PathLike[str] | None) -> Path | None:
 
 
 def look_at(
-    cell: Any, root: Path | None = None, option: Option = "images"
+    cell: Any,
+    root: Path | None = None,
+    option: Option = "images",
+    seen: Seen | None = None,
 ) -> tuple[Attachment, ...]:
     """Look at the images or files of one cell, which may be a list of them.
 
     What an http URL holds is for the provider to fetch: it is known by its address. A
-    file must lie below `root`, where there is one.
+    file must lie below `root`, where there is one. A file that was `seen`, and has not
+    been written since, is not read again.
 
     >>> (image,) = look_at(b"GIF89a and so on")
     >>> image.media_type, image.size
@@ -93,14 +98,8 @@ def look_at(
     if hasattr(cell, "tolist") and not isinstance(cell, memoryview):  # Parquet's lists
         cell = cell.tolist()
     items = cell if isinstance(cell, (list, tuple)) else (cell,)
-    return tuple(_one(item, root, option) for item in items)
-
-
-async def load(request: Request, provider: Any, name: str) -> Request:
-    """Read a request's attachments as base64 in a thread; refuse what is not taken."""
-    _check(request, provider, name)
-    read = await asyncio.to_thread(lambda: tuple(map(_loaded, request.attachments)))
-    return request._replace(attachments=read)
+    seen = {} if seen is None else seen
+    return tuple(_one(item, root, option, seen) for item in items)
 
 
 def masked(request: Request) -> Request:
@@ -122,7 +121,7 @@ def text_of(file: Attachment) -> str:
 def small(images: Iterable[Attachment]) -> tuple[str, ...]:
     """Return images as data URLs to show, without those that are large or elsewhere."""
     shown = (one for one in images if one.media_type and one.size <= _SMALL)
-    return tuple(_loaded(image).url for image in shown)
+    return tuple(loaded(image).url for image in shown)
 
 
 def weight(request: Request, provider: Any, kind: str = "") -> float:
@@ -181,7 +180,7 @@ def _tokens(one: Attachment, rates: _Rates) -> float:
     return (one.extent or pages) * rates.page
 
 
-def _check(request: Request, provider: Any, name: str) -> None:
+def check(request: Request, provider: Any, name: str) -> None:
     """Refuse a request with what its provider does not take."""
     for one in request.attachments:
         limits = getattr(provider, one.option, None)
@@ -218,7 +217,7 @@ def _refusal(one: Attachment, limits: ImageLimits | FileLimits, name: str) -> st
     return ""
 
 
-def _one(cell: Any, root: Path | None, option: Option) -> Attachment:
+def _one(cell: Any, root: Path | None, option: Option, seen: Seen) -> Attachment:
     if isinstance(cell, (bytearray, memoryview)):
         cell = bytes(cell)
     if isinstance(cell, str):
@@ -235,7 +234,7 @@ def _one(cell: Any, root: Path | None, option: Option) -> Attachment:
         if not (colon and scheme == "data"):
             cell = Path(cell)
     if isinstance(cell, os.PathLike):
-        return _file(Path(cell), root, option)
+        return _file(Path(cell), root, option, seen)
     if not isinstance(cell, (str, bytes)):
         a, kind = _NOUNS[option], type(cell).__name__
         msg = f"{a} must be a path, bytes or a URL, not {kind} ({_short(cell)})"
@@ -243,7 +242,7 @@ def _one(cell: Any, root: Path | None, option: Option) -> Attachment:
     return _known(cell, _content(cell, option), option)
 
 
-def _file(path: Path, root: Path | None, option: Option) -> Attachment:
+def _file(path: Path, root: Path | None, option: Option, seen: Seen) -> Attachment:
     """Look at a file; what it holds is let go again."""
     error_of = _ERRORS[option]
     try:
@@ -261,6 +260,9 @@ def _file(path: Path, root: Path | None, option: Option) -> Attachment:
         if status.st_size > _MOST:
             size = _megabytes(status.st_size)
             raise error_of(f"{_short(path)} has {size}: nobody takes so much")
+        known = (path, status.st_mtime_ns, status.st_size, option)
+        if (found := seen.get(known)) is not None:
+            return found
         with path.open("rb") as file:
             content = file.read(_MOST)
     except FileNotFoundError:
@@ -269,7 +271,8 @@ def _file(path: Path, root: Path | None, option: Option) -> Attachment:
     except (OSError, ValueError, RuntimeError) as error:  # NUL; ~nobody
         why = getattr(error, "strerror", None) or error
         raise error_of(f"{_short(path)} cannot be read: {why}") from None
-    return _known(path, content, option)
+    seen[known] = found = _known(path, content, option)
+    return found
 
 
 def _known(source: Any, content: bytes, option: Option) -> Attachment:
@@ -304,7 +307,8 @@ def _content(source: Any, option: Option) -> bytes:
         raise _ERRORS[option](f"{_short(source)!r} holds no base64: {error}") from None
 
 
-def _loaded(one: Attachment) -> Attachment:
+def loaded(one: Attachment) -> Attachment:
+    """Return an attachment with what it holds; raise where that has changed."""
     if not one.media_type:
         return one  # an address, for the provider to fetch
     try:

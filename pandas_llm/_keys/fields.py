@@ -214,6 +214,17 @@ def _no_boolean(value: Any) -> Any:
     return value
 
 
+_THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2}(\.000)+\s*")
+"""Text that may be thousands, as most of Europe writes them, or a whole number."""
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, str) and _THOUSANDS.fullmatch(value):
+        msg = "may be thousands or a fraction: must be a number without a dot"
+        raise ValueError(msg)
+    return _no_boolean(value)
+
+
 def int64(value: int) -> int:
     """Return the number if Int64 holds it; raise ValueError if not."""
     if not -_INT64 <= value < _INT64:
@@ -250,7 +261,7 @@ _CHECKS: Mapping[type, tuple[Any, ...]] = types.MappingProxyType(
     {
         str: (),
         bool: (),
-        int: (BeforeValidator(_no_boolean), AfterValidator(int64)),
+        int: (BeforeValidator(_whole), AfterValidator(int64)),
         float: (AllowInfNan(False), BeforeValidator(_no_boolean)),  # noqa: FBT003
         dt.date: (BeforeValidator(_date),),
         dt.datetime: (BeforeValidator(_datetime), AfterValidator(naive_utc)),

@@ -109,6 +109,10 @@ def parse_labels(name: str, labels: Any) -> Keys:
     keys = parse_keys({name: options})
     if keys.columns[0].kind != "category":
         raise InvalidTypeError(f"labels must be texts to choose from, not {labels!r}")
+    if not all(str(label).strip() for label in keys.columns[0].labels):
+        raise InvalidValueError(
+            "a label is empty, and an empty reply is no answer: write 'none', say"
+        )
     if not isinstance(labels, Mapping):
         return keys
     described = Field(description="; ".join(f"{k}: {v}" for k, v in labels.items()))

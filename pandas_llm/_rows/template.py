@@ -97,6 +97,16 @@ class Template:
         self.about = fields[0].name if len(fields) == 1 and fields[0] in ends else None
         """The only column, where the question stands before or behind it."""
 
+    def check_says(self) -> Template:
+        """Return the template itself; raise where it has nothing but blanks."""
+        if self.columns or self.literal().strip():
+            return self
+        example = (
+            "'What do they say?'" if self._what == "question" else "'About: ${text}'"
+        )
+        msg = f"the {self._what} is empty: write what to ask, such as {example}"
+        raise TemplateError(msg)
+
     def parts_until(self, names: Collection[str]) -> int:
         """Return how many parts stand before the first column that is not named."""
         for at, part in enumerate(self._parts):

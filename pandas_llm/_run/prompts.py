@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 
 _ATTACHED: tuple[attachments.Option, ...] = ("images", "files")
 _SAMPLING = ("temperature", "top_p", "seed", "stop", "reasoning_effort")
-_NUMBER = re.compile(r"\d{3,}")
+_NUMBER = re.compile(r"(?<![-\w])(?:\d{1,3}(?:,\d{3})+|\d{3,})")
+"""Not those in the names of models."""
 _MARGIN = 0.9
 _LEAST = 0.02
 
@@ -74,6 +75,8 @@ class Prompts:
             for option in _ATTACHED
             for at in self._add(option, getattr(settings, option))
         ]
+        if not (text is None or self._attached or (system and system.text.strip())):
+            template.check_says()
         self.needed = list(self.columns)
         """Those whose NA leaves a row out: a row may have no examples and no turns."""
         own = settings.examples if isinstance(settings.examples, str) else None
@@ -83,7 +86,8 @@ class Prompts:
         if self._speaks:
             self.needed += [self.columns[at] for at in self._turns]
         self._written = partial(written, verb=task.verb)
-        self._root = attachments.folder(settings.files_root if self._attached else None)
+        root = attachments.folder(settings.files_root if self._attached else None)
+        self._look_at = partial(attachments.look_at, root=root, seen={})
         self._prompt = template.renderer(self.columns, source)
         about = template.about
         self._about = None if about is None else self.columns.index(about)
@@ -226,7 +230,7 @@ class Prompts:
         attached: list[Attachment] = []
         for at, option in self._attached:
             cell = () if is_na(row[at]) else row[at]
-            new = attachments.look_at(cell, self._root, option)
+            new = self._look_at(cell, option=option)
             if not new and self._ignore_na:
                 return None
             attached += new
@@ -278,7 +282,9 @@ def quoting(task: Task, prompts: Prompts) -> Task:
 
 def _fitting(message: str) -> float:
     """Guess what share of a text fits, from the two numbers of an error message."""
-    numbers = sorted({int(digits) for digits in _NUMBER.findall(message)} - {400, 413})
+    said = message.partition(": ")[2] or message  # before stand the status and a code
+    found = {int(digits.replace(",", "")) for digits in _NUMBER.findall(said)}
+    numbers = sorted(found - {400, 413})
     if len(numbers) < 2:  # noqa: PLR2004 - the limit and what was sent
         return 0.5
     return _MARGIN * max(0.1, min(0.95, numbers[-2] / numbers[-1]))

@@ -192,7 +192,7 @@ def _groups(
     names = [] if by is None else list(map(str, column_names(frame, by, "by")))
     constants = plan.settings.values  # noqa: PD011
     template = Template(arguments["question"], names, constants, "question")
-    render = template.renderer(names)
+    render = template.check_says().renderer(names)
     if by is None:
         index, numbers, labels = None, [0] * len(frame), [()]
     else:

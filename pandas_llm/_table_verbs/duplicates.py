@@ -202,7 +202,8 @@ def _program(
     """Build a verb's program, which makes its result of the data and its groups."""
     frame, subset = table_of(arguments["data"]), arguments["subset"]
     used = list(frame.columns) if subset is None else column_names(frame, subset)
-    question = arguments["template"] or default_question(used, used)
+    question = arguments["template"]
+    question = default_question(used, used) if question is None else question
     judge = Judge(frame, frame, question, arguments)
     columns = list(dict.fromkeys(judge.left.columns + judge.right.columns))
     compared = columns if subset is None else used

@@ -126,7 +126,8 @@ def _program(arguments: Mapping[str, Any]) -> Program:
     check_value("how", how, one_of("inner", "left", "right", "outer"))
     names = _names(data, right, arguments["suffixes"])
     keys = _keys(data, right, arguments)
-    question = arguments["template"] or default_question(*keys)
+    question = arguments["template"]
+    question = default_question(*keys) if question is None else question
     judge = Judge(data, right, question, arguments)
     if judge.plan.settings.batch and any(once):
         msg = "batch=True asks all pairs in one round: leave validate= out"

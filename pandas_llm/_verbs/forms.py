@@ -119,7 +119,10 @@ def _called(definition: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
-        raise InvalidTypeError(f"{name}() {error}") from None
+        named = [one.name for one in own.values() if one.kind is one.KEYWORD_ONLY]
+        hint = f": write those from {named[0]}= on by name" if named else ""
+        hint *= "too many" in str(error)
+        raise InvalidTypeError(f"{name}() {error}{hint}") from None
     return definition(*args, **kwargs)
 
 

@@ -277,8 +277,7 @@ class Upload:
             (request,) = word_requests(request)  # several are refused
         provider = self.client.provider
         if request.attachments:
-            name = self.client.endpoint.provider
-            request = await attachments.load(request, provider, name)
+            request = await self.client.attached.load(request)
         capabilities = self.client.negotiation.capabilities
         body = provider.build(request, capabilities, n).body
         return body, attachments.surplus(request)

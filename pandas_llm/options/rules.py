@@ -200,7 +200,7 @@ AutoOrCount = Annotated[
 Seed = Annotated[int | None, whole(-inf, "a whole number")]
 Number = Annotated[float | None, _numbers("a number of at least 0", lambda v: v >= 0)]
 Part = Annotated[
-    float, _numbers("a number of at least 0 and below 1", lambda v: 0 <= v < 1)
+    float, _numbers("a number from 0 to 0.99", lambda v: 0 <= v <= 0.99)  # noqa: PLR2004
 ]
 Positive = Annotated[float | None, _numbers("a number above 0", lambda v: v > 0)]
 Seconds = Annotated[float | timedelta, SECONDS]

@@ -127,7 +127,7 @@ def _classified(response: HTTPResponse, data: Any, url: str) -> errors.ProviderE
     kind = meaning(failure) or _by_status(status, response, wait)
     if data is None and _is_page(response):
         message = _page(response)
-    shown_code = f" ({code})" * bool(code)
+    shown_code = f" ({code})" * (code not in (None, "", "None", str(status)))
     error = kind(
         f"HTTP {status}{shown_code}: {_helped(kind, failure, message)}",
         status=status,

@@ -114,12 +114,9 @@ def retry_after(response: HTTPResponse, message: str = "") -> float | None:
     """Return the seconds that the headers, or else the message, ask to wait."""
     headers = response.headers
     text = headers.get("retry-after", "")
-    for value, unit in ((headers.get("retry-after-ms", ""), 1000), (text, 1)):
-        try:
-            seconds = float(value) / unit
-        except ValueError:
-            continue
-        if math.isfinite(seconds):
+    milliseconds = headers.get("retry-after-ms", "")
+    for value in (milliseconds and milliseconds + "ms", text):
+        if (seconds := duration(value)) is not None:
             return max(0.0, seconds)
     try:
         moment = email.utils.parsedate_to_datetime(text)

@@ -70,6 +70,8 @@ def not_openais(model: str, known: Collection[str]) -> str | None:
 
     >>> print(not_openais("claude-opus-4-5", ["anthropic"]))
     write model='anthropic/claude-opus-4-5'
+    >>> not_openais("antropic/claude-opus-4-5", ["anthropic"])[:45]
+    "did you mean model='anthropic/claude-opus-4-5"
     >>> not_openais("gpt-5-mini", ["anthropic"])
     """
     prefix, slash, rest = model.partition("/")
@@ -84,7 +86,11 @@ def not_openais(model: str, known: Collection[str]) -> str | None:
         )
     if slash:
         names = ", ".join(sorted(known))
-        return f"pass base_url= of the server that has it, or a provider: {names}"
+        near = difflib.get_close_matches(prefix, known, n=1, cutoff=0.75)
+        meant = f"did you mean model='{near[0]}/{rest}'? Or " if near else ""
+        return (
+            f"{meant}pass base_url= of the server that has it, or a provider: {names}"
+        )
     for family, provider in _FAMILIES.items():
         if re.match(family, model):
             return f"write model='{provider}/{model}'"

@@ -89,7 +89,8 @@ _NO_CREDIT_WORDS = {
     "MiniMax": r"^insufficient balance \(1008\)",
     "Anthropic": r"credit balance is too low|reached your specified [\w ]*usage limits",
     "Google": "prepay(ment)? credits are depleted",
-    "Together": "reached your account.s spending limit",
+    "Together": "reached your account.s spending limit|^credit limit exceeded",
+    "Mistral": "run out of credits",
     "Fireworks": "account .*suspended, possibly due to .*spending",
     "LiteLLM": "budget has been exceeded! current cost",
 }
@@ -138,6 +139,8 @@ _REFUSED_AS_TOO_LONG = {
     "Google": "input token count",
     "Moonshot": "exceeded model token limit",
     "xAI": "maximum prompt length is",
+    "SiliconFlow": "must be less than max_seq_len",
+    "LiteLLM": "ContextWindowExceededError",
 }
 LINES = (
     # -- the quota of a day: waiting takes too long ---------------------------------

@@ -14,7 +14,8 @@ from aiohttp import web
 from loopback_server import Server
 
 import pandas_llm
-from pandas_llm._client.aws import region_of
+from pandas_llm._client import open as opening
+from pandas_llm._client.aws import account_of, region_of
 from pandas_llm.errors import AuthenticationError, ConfigurationError
 from pandas_llm.simulator import Simulator
 from pandas_llm.simulator.conditions import signature_problem
@@ -350,6 +351,46 @@ def test_who_asks_otherwise_is_not_signed(monkeypatch, how):
     assert "X-Amz-Date" not in sent
     scheme = "Basic " if how == "password" else "Bearer the-key-of-bedrock"
     assert sent["Authorization"].startswith(scheme)
+
+
+ONE, SAME, OTHER = (
+    "ASIAQNZGKIQY56JQ7WML",
+    "AKIAQNZGKIQY56JQ7WML",
+    "AKIAY34FZKBOKMUTVV7A",
+)
+
+
+@pytest.mark.parametrize(("second", "accounts"), [(SAME, 1), (OTHER, 2), ("x", 2)])
+def test_limits_are_those_of_an_account_of_aws(
+    credentials, monkeypatch, second, accounts
+):
+    """The machines of a role have keys of their own, and one account."""
+    places, shared = set(), opening.shared_limiter
+
+    def noted(place):
+        places.add(place)
+        return shared(place)
+
+    monkeypatch.setattr(opening, "shared_limiter", noted)
+    with Server(lambda _: ANSWER) as server:
+        for key_id in (ONE, second):
+            monkeypatch.setenv("AWS_ACCESS_KEY_ID", key_id)
+            complete(f"http://127.0.0.1:{server.port}")
+    assert len(places) == accounts
+    assert account_of(ONE) == account_of(SAME) == "029608264753"
+    assert account_of("x") == "x"
+    assert not any(word in str(places) for word in (ONE, second * 9, "029608264753"))
+
+
+def test_an_empty_text_has_no_vector_and_is_not_sent(credentials):
+    texts = pd.Series(["Cats.", "", "Dogs.", ""])
+    model = "amazon.titan-embed-text-v2:0"
+    with Simulator(api_key=SECRET, models=(model,)) as server:
+        at = {"model": f"bedrock/{model}", "base_url": server.origin}
+        with pytest.warns(pandas_llm.LLMWarning, match="2 of 4 rows .*2 empty_text"):
+            out = texts.llm.embed(**at, progress=False)
+        assert server.stats()["requests"] == 2
+    assert out.notna().tolist() == [True, False, True, False]
 
 
 @pytest.mark.parametrize("verb", ["complete", "embed"])

@@ -56,6 +56,53 @@ def test_another_template_language_is_told(server, on, template, words, place):
     assert server.bodies == []
 
 
+EMPTY = {
+    "complete": lambda text, on: DF.llm.complete(text, **on),
+    "a series": lambda text, on: DF["text"].llm.complete(text, **on),
+    "extract": lambda text, on: DF.llm.extract(text, keys=["a"], **on),
+    "classify": lambda text, on: DF.llm.classify(text, ["x", "y"], **on),
+    "filter": lambda text, on: DF.llm.filter(text, **on),
+    "embed": lambda text, on: DF.llm.embed(text, **on),
+    "agg": lambda text, on: DF.llm.agg(text, "text", **on),
+    "agg by": lambda text, on: DF.llm.agg(text, "text", by="day", **on),
+    "nlargest": lambda text, on: DF.llm.nlargest(1, text, **on),
+    "merge": lambda text, on: DF.llm.merge(DF, text, on="text", **on),
+    "ngroup": lambda text, on: DF.llm.ngroup("text", template=text, **on),
+    "preview": lambda text, on: DF.llm.preview(text, **on),
+}
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+@pytest.mark.parametrize("verb", EMPTY)
+def test_a_template_that_asks_nothing_is_refused(server, on, verb, text):
+    with pytest.raises(TemplateError, match=r"empty|names no|neither a column"):
+        EMPTY[verb](text, on(server))
+    assert server.bodies == []
+
+
+def test_the_system_text_may_ask_in_place_of_the_template(server, on):
+    out = DF.llm.complete("", system="Shorten: ${text}", **on(server))
+    assert out.notna().all()
+
+
+def test_what_must_be_named_is_said_to_be(server, on):
+    with pytest.raises(InvalidTypeError) as caught:
+        DF.llm.classify("Mood of ${text}", ["a", "b"], "mood", **on(server))
+    assert str(caught.value) == (
+        "classify() too many positional arguments: write those from name= on by name"
+    )
+
+
+def test_plain_http_behind_an_https_address_is_told(server, on):
+    address = server.base_url.replace("http", "https")
+    given = {**on(server), "base_url": address, "max_retries": 0}
+    with pytest.raises(ProviderError) as caught:
+        DF.llm.complete("Shorten: ${text}", **given)
+    assert str(caught.value).endswith(
+        "Does it speak plain http://? Is the server running, and is base_url right?"
+    )
+
+
 PARAMETERS = [
     ({"max_workers": 8}, "no max_workers: write concurrency=8"),
     ({"n_jobs": 8}, "write concurrency=8"),

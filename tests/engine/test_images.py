@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 import pandas_llm
 from pandas_llm import ConfigurationError, providers
+from pandas_llm._client import attached
 from pandas_llm._inputs import attachments
 from pandas_llm.cache.fingerprint import Fingerprint
 from pandas_llm.errors import ImageError
@@ -291,7 +292,7 @@ def test_an_image_that_is_too_large_costs_nothing(simulator):
 def loaded(image):
     request = Request(Spec("m"), "x", attachments=(image,))
     acme = SimpleNamespace(images=ImageLimits(each=1_000_000, together=1_000_000))
-    (read,) = asyncio.run(attachments.load(request, acme, "acme")).images
+    (read,) = asyncio.run(attached.Attached(acme, "acme").load(request)).images
     return read
 
 
@@ -299,9 +300,9 @@ def test_all_images_of_a_request_count_together():
     acme = SimpleNamespace(images=ImageLimits(each=100, together=200))
     request = Request(Spec("m"), "x", attachments=attachments.look_at([png()] * 3))
     with pytest.raises(ImageError, match=r"the row's 3 images have .* and acme takes"):
-        asyncio.run(attachments.load(request, acme, "acme"))
+        asyncio.run(attached.Attached(acme, "acme").load(request))
     fewer = request._replace(attachments=request.images[:2])
-    assert len(asyncio.run(attachments.load(fewer, acme, "acme")).images) == 2
+    assert len(asyncio.run(attached.Attached(acme, "acme").load(fewer)).images) == 2
 
 
 def test_a_type_that_the_provider_refuses_is_not_sent(simulator):
@@ -404,6 +405,86 @@ def test_a_file_that_changes_during_the_run_is_not_answered_for(simulator, tmp_p
     path.unlink()
     with pytest.raises(ImageError, match="cannot be read any more"):
         loaded(image)
+
+
+def test_a_file_of_many_rows_is_read_once(simulator, tmp_path, monkeypatch):
+    path, read = tmp_path / "cat.png", []
+    path.write_bytes(png())
+    looked, content = attachments._known, attachments._content
+    monkeypatch.setattr(
+        attachments, "_known", lambda *some: read.append("look") or looked(*some)
+    )
+    monkeypatch.setattr(
+        attachments, "_content", lambda *some: read.append("send") or content(*some)
+    )
+    frame = pd.DataFrame({"name": [*"abcdefgh"], "photo": [path] * 8})
+    server = simulator()
+    out = asked(frame, server, concurrency=1)
+    assert out["why"].isna().all()
+    assert server.stats()["requests"] == 8
+    assert read == ["look", "send"]
+
+
+def test_a_file_that_was_written_since_is_looked_at_again(tmp_path):
+    path, seen = tmp_path / "cat.png", {}
+    digests = []
+    for second, gray in enumerate((1, 1, 2)):
+        path.write_bytes(png(gray))
+        os.utime(path, (second, second))
+        for _ in range(2):
+            (image,) = attachments.look_at(path, seen=seen)
+            digests.append(image.digest)
+    assert len(seen) == 3
+    assert [digests.index(one) for one in digests] == [0, 0, 0, 0, 4, 4]
+
+
+def test_what_was_read_last_is_kept_within_a_bound(monkeypatch):
+    monkeypatch.setattr(attached, "RECENT", 2 * len(base64.b64encode(png())))
+    recent = attached.Recent()
+    images = attachments.look_at([png(gray) for gray in range(4)])
+    for image in (*images, images[0]):
+        data = recent.load(image).data
+        assert base64.b64decode(data) == image.source
+        assert sum(map(len, recent._read.values())) <= attached.RECENT
+    assert recent.load(images[0]).data is data
+    (url,) = attachments.look_at("https://example.org/cat.png")
+    assert recent.load(url) == url
+    assert len(recent._read) == 2
+
+
+def test_only_so_many_bytes_are_on_their_way(monkeypatch):
+    """A large one goes alone, in its turn, and what fails makes room again."""
+    monkeypatch.setattr(attached, "AT_ONCE", 2000)
+    acme = SimpleNamespace(images=ImageLimits(each=5000, together=5000))
+    images = attachments.look_at([png(more=more) for more in (600, 600, 600, 3000)])
+    sizes = [*images, images[0]]
+
+    async def run() -> tuple[list[int], list[int]]:
+        client = attached.Attached(acme, "acme")
+        under_way: list[int] = []
+        most, order = [], []
+
+        async def one(at_: int) -> None:
+            request = Request(Spec("m"), "x", attachments=(sizes[at_],))
+            try:
+                async with client.held(request) as whole:
+                    assert whole.attachments[0].data
+                    order.append(at_)
+                    under_way.append(at_)
+                    most.append(sum(sizes[i].size for i in under_way))
+                    await asyncio.sleep(0)
+                    under_way.remove(at_)
+                    raise ImageError("x")
+            except ImageError:
+                pass
+
+        await asyncio.wait_for(asyncio.gather(*map(one, range(len(sizes)))), 10)
+        return most, order
+
+    most, order = asyncio.run(run())
+    assert sorted(order) == [0, 1, 2, 3, 4]
+    assert order[3:] == [3, 4]
+    assert all(size <= 2000 for size in most if size != images[3].size)
 
 
 def test_files_are_looked_at_as_the_run_goes_and_not_by_the_loop(simulator, tmp_path):

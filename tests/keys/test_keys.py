@@ -329,7 +329,11 @@ def test_descriptions_of_labels_reach_the_schema():
 
 
 @pytest.mark.parametrize(
-    "labels", ["good", "", [], {}, None, 5, [1.5], [True, False], ["a", "a"], str]
+    "labels",
+    [
+        *("good", "", [], {}, None, 5, [1.5], [True, False], ["a", "a"], str),
+        *(["good", ""], [" "], {"good": "x", "": "y"}, Literal["good", "\t"]),
+    ],
 )
 def test_impossible_labels_are_refused(labels):
     with pytest.raises((TypeError, ValueError), match="label"):

@@ -169,6 +169,12 @@ def test_a_403_that_is_a_page_is_a_firewalls(content, kind):
     assert error.kind == kind
 
 
+@pytest.mark.parametrize("code", [400, "400", "None", "", None])
+def test_a_code_that_says_no_more_than_the_status_is_not_shown(code):
+    error = PROVIDER.error(response(400, body(code=code, message="Not so.")))
+    assert str(error) == "HTTP 400: Not so."
+
+
 def test_a_402_that_says_when_is_a_rate_limit():
     content = body(code=402, message="in flight budget")
     error = PROVIDER.error(response(402, content, **{"retry-after": "2"}))
@@ -182,6 +188,12 @@ def test_a_402_that_says_when_is_a_rate_limit():
         ({"retry-after": "7"}, "", 7.0),
         ({"retry-after": "1.5"}, "", 1.5),
         ({"retry-after": "soon"}, "", None),
+        ({"retry-after": "-5"}, "", 0.0),
+        ({"retry-after": "nan"}, "", None),
+        ({"retry-after": "2m"}, "", 120.0),
+        ({"retry-after": "1500000000"}, "", 0.0),  # a moment
+        ({"retry-after": "1500000000000"}, "", 0.0),
+        ({"retry-after": "2017-07-14T02:40:00Z"}, "", 0.0),
         ({}, "Please try again in 6ms.", 0.006),
         ({}, "Please try again in 1.5s.", 1.5),
         ({}, "Please try again in 2m", 120.0),

@@ -342,6 +342,20 @@ EXAMPLES = [
         "context_length",
     ),
     (400, ["1261"], "q", "context_length"),
+    (
+        400,
+        ["20015"],
+        "length of prompt_tokens (9000) must be less than max_seq_len (8192).",
+        "context_length",
+    ),
+    (
+        400,
+        ["400"],
+        "litellm.ContextWindowExceededError: litellm.BadRequestError: x",
+        "context_length",
+    ),
+    (402, ["credit_limit"], "Credit limit exceeded, please go to …", "no_credit"),
+    (402, [], "You have run out of credits", "no_credit"),
     (400, ["x"], "Prompt 超长", "context_length"),
     (
         400,

@@ -12,7 +12,7 @@ from pandas_llm._display import Usage
 from pandas_llm._engine.outcomes import Outcomes
 from pandas_llm._keys import Column
 from pandas_llm._rows.rows import iter_rows, missing_rows, source_of
-from pandas_llm._run import arrays, result
+from pandas_llm._run import arrays, prompts, result
 from pandas_llm._run.task import Shape, make_task
 from pandas_llm.errors import DeadlineError, OutputError
 from pandas_llm.options import Settings
@@ -219,3 +219,17 @@ def test_labels_of_any_kind_do_not_raise_after_the_run(label, simulator, on):
     with pytest.warns(LLMWarning, match="1 of 1 rows failed"):
         out = df.llm.extract("${x}", ["fact"], **on(server))
     assert "\x1b" not in str(out.llm.report())
+
+
+@pytest.mark.parametrize(
+    ("message", "share"),
+    [
+        ("HTTP 400 (20015): of prompt_tokens (9000), less than 8100 is taken.", 0.81),
+        ("HTTP 400: 1,200,000 tokens, and 1,080,000 is the maximum.", 0.81),
+        ("HTTP 400: c-5-20261022 takes 8100 tokens, and you sent 9000.", 0.81),
+        ("HTTP 413: an HTML page: '413 Request Entity Too Large'.", 0.5),
+        ("HTTP 422: must be <= 4050. Given: 4500 `inputs` and 100 more.", 0.81),
+    ],
+)
+def test_what_fits_is_read_of_the_vendors_own_numbers(message, share):
+    assert prompts._fitting(message) == pytest.approx(share)

@@ -23,7 +23,8 @@ from pydantic import TypeAdapter, ValidationError
 from schema_keys import EVERY_KIND as KEYS
 
 from pandas_llm import providers
-from pandas_llm._inputs.attachments import load, look_at
+from pandas_llm._client.attached import Attached
+from pandas_llm._inputs.attachments import look_at
 from pandas_llm._keys import parse_keys
 from pandas_llm._replies.outputs import Records
 from pandas_llm.types import Attachment, Capabilities, Endpoint, Image, Request, Spec
@@ -150,7 +151,7 @@ def files_of(name: str) -> tuple[Attachment, ...]:
     kinds = [*limits.types, *[""] * limits.fetches]
     cells = [FILES[kind] for kind in kinds]
     request = Request(Spec("m"), "", attachments=look_at(cells, option="files"))
-    return asyncio.run(load(request, connect(name), name)).attachments
+    return asyncio.run(Attached(connect(name), name).load(request)).attachments
 
 
 def pictured(name: str) -> list[Any]:
