@@ -45,16 +45,10 @@ class Calibration:
         self._output = 0.0
         self._weight = 0.0
 
-    def estimate(
-        self, characters_estimate: float, max_tokens: int | None, n: int
-    ) -> float:
-        """Return the tokens that the provider will book for a request."""
-        return self.amounts(characters_estimate, max_tokens, n)[0]
-
     def amounts(
         self, characters_estimate: float, max_tokens: int | None, n: int
     ) -> tuple[float, float, float]:
-        """Return the tokens that a request will book, those of input, of output."""
+        """Return the tokens that a provider will book, those of input, of output."""
         ratio = self._input / self._estimated if self._estimated else 1.0
         output = 50.0
         if self._weight:  # 1.95 times the mean after one answer, 1.17 after five
