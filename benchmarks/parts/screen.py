@@ -7,8 +7,7 @@ import subprocess
 import sys
 import time
 
-from pandas_llm._display.progress import Bar, Status
-from pandas_llm._display.usage import Totals
+from pandas_llm._display import Bar, Status, Totals
 from pandas_llm._report.timeline import RunLog
 from pandas_llm.types import Outcome, Tokens
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from pandas_llm._algorithms.beginnings import side_by_side
 from pandas_llm._algorithms.calibration import (
-    Calibration,
     Offsets,
-    Reliability,
     calibration_error,
     chosen,
     fit,
@@ -20,7 +18,6 @@ from pandas_llm._algorithms.calibration import (
 from pandas_llm._algorithms.candidates import Pairs, near_pairs, near_vectors
 from pandas_llm._algorithms.estimates import (
     NORMAL,
-    Estimate,
     drawn_mean,
     mcnemar,
     review_chances,
@@ -36,7 +33,6 @@ from pandas_llm._algorithms.ranking import (
     select_largest_by_votes,
 )
 from pandas_llm._algorithms.thresholds import (
-    Cutoffs,
     accuracy_cutoff,
     decision_cutoffs,
     sample_size,
@@ -44,12 +40,8 @@ from pandas_llm._algorithms.thresholds import (
 
 __all__ = [
     "NORMAL",
-    "Calibration",
-    "Cutoffs",
-    "Estimate",
     "Offsets",
     "Pairs",
-    "Reliability",
     "accuracy_cutoff",
     "calibration_error",
     "chosen",

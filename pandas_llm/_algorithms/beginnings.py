@@ -17,26 +17,12 @@ def side_by_side(
 ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     """Return an order in which rows that begin alike follow each other, and what of it.
 
-    Parameters
-    ----------
-    codes
-        Of each part of the rows, from the first on, which rows have it alike: numbers
-        by first appearance.
-    lengths
-        How long a row is up to the end of each part.
-    least
-        The shortest beginning that counts.
+    `codes` number of each part of the rows, from the first on, those that have it
+    alike, by first appearance; `lengths` are of a row up to the end of each part;
+    `least` is the shortest beginning that counts. In the order groups come by their
+    first row, and the rows of a group as they came. Beside it each row of the input has
+    bits: part ``i`` ends a beginning that more share than the next longer that counts.
 
-    Returns
-    -------
-    order : array
-        Groups come by their first row, and the rows of a group as they came.
-    shared : array
-        For each row of the input bits: part ``i`` ends a beginning that more rows share
-        than the next longer one that counts.
-
-    Examples
-    --------
     >>> order, shared = side_by_side([np.array([0, 1, 0, 2])], [9], 5)
     >>> order.tolist(), shared.tolist()
     ([0, 2, 1, 3], [1, 0, 1, 0])

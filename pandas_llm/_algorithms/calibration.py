@@ -8,7 +8,7 @@ Calibrated are ``softmax(logits / temperature + bias)``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import numpy as np
 
@@ -76,8 +76,7 @@ class Offsets:
         return cls({label: bias[label] for label in labels}, temperature)
 
 
-@dataclass(frozen=True)
-class Reliability:
+class Reliability(NamedTuple):
     """How often rows told with some confidence are right, in each bin with rows."""
 
     confidence: Floats
@@ -86,18 +85,8 @@ class Reliability:
     """The share of its rows that are right."""
     rows: NDArray[np.int64]
 
-    @property
-    def error(self) -> float:
-        """Expected calibration error: the mean distance of the two over all rows.
 
-        ``Σ rows/n · |accuracy - confidence|`` (Naeini, Cooper, Hauskrecht 2015).
-        """
-        distance = np.abs(self.accuracy - self.confidence)
-        return float(distance @ self.rows / max(self.rows.sum(), 1))
-
-
-@dataclass(frozen=True)
-class Calibration:
+class Calibration(NamedTuple):
     """Offsets fitted on labelled rows, and how good they are on rows not seen."""
 
     offsets: Offsets
@@ -122,8 +111,6 @@ def prior(probabilities: Floats, labels: Sequence[str]) -> Offsets:
     in place of probabilities). No label of a row is needed. It mends which label is
     told, not how surely, and takes a column of one label for half of each.
 
-    Examples
-    --------
     >>> told = np.array([[0.9, 0.1], [0.6, 0.4]])
     >>> prior(told, ["yes", "no"]).apply(told).argmax(axis=1)
     array([0, 1])
@@ -145,18 +132,14 @@ def fit(
     logits = _logits(probabilities)
     mean_off = _mean_off(logits)
     labelled = np.flatnonzero((gold >= 0) & ~np.isnan(logits).any(axis=1))
-    known, centred, truth = (
-        logits[labelled],
-        logits[labelled] + mean_off,
-        gold[labelled],
-    )
-    held_out = np.full_like(known, np.nan)
+    known, truth = logits[labelled], gold[labelled]
+    centred, held_out = known + mean_off, np.full_like(known, np.nan)
     # Folds by true label in turn: each has its share of a rare one.
     fold = np.empty(len(truth), np.int64)
     fold[np.argsort(truth, kind="stable")] = np.arange(len(truth)) % FOLDS
     for left_out in range(FOLDS):
-        slope, bias = _newton(centred[fold != left_out], truth[fold != left_out])
         out = fold == left_out
+        slope, bias = _newton(centred[~out], truth[~out])
         held_out[out] = _softmax(slope * centred[out] + bias)
     slope, bias = _newton(centred, truth)
     whole = slope * mean_off + bias
@@ -186,11 +169,9 @@ def reliability(confidence: Floats, right: NDArray[np.bool_]) -> Reliability:
     place = _bins(confidence)
     rows = np.bincount(place, minlength=BINS)
     some = rows > 0
-    mean = [
-        np.bincount(place, weights, BINS)[some] / rows[some]
-        for weights in (confidence, right.astype(float))
-    ]
-    return Reliability(mean[0], mean[1], rows[some])
+    confidence_told = np.bincount(place, confidence, BINS)[some]
+    hits = np.bincount(place, right, BINS)[some]
+    return Reliability(confidence_told / rows[some], hits / rows[some], rows[some])
 
 
 def calibration_error(
@@ -198,22 +179,21 @@ def calibration_error(
 ) -> tuple[float, float]:
     """Return the expected calibration error, and its floor.
 
-    The error of a perfectly calibrated model is not 0: some of ten rows told with
-    .8 are right nine times. The floor is its mean when the rows' correctness is drawn
-    with the confidence told (a parametric bootstrap with a fixed seed).
+    It is ``Σ rows/n · |accuracy - confidence|`` over the bins (Naeini, Cooper,
+    Hauskrecht 2015). That of a perfectly calibrated model is not 0: some of ten rows
+    told with .8 are right nine times. The floor is its mean when the rows' correctness
+    is drawn with the confidence told (a parametric bootstrap with a fixed seed).
     """
     if not len(confidence):
         return float("nan"), float("nan")
-    dice, place = np.random.default_rng(0), _bins(confidence)
+    dice, place, rows = np.random.default_rng(0), _bins(confidence), len(confidence)
     expected = np.bincount(place, confidence, BINS)
-    missed = [
-        np.abs(
-            np.bincount(place, dice.random(len(place)) < confidence, BINS) - expected
-        )
-        for _ in range(DRAWS)
-    ]
-    floor = float(np.sum(missed)) / DRAWS / len(place)
-    return reliability(confidence, right).error, floor
+
+    def missed(right: NDArray[np.bool_]) -> float:
+        return float(np.abs(np.bincount(place, right, BINS) - expected).sum())
+
+    floor = sum(missed(dice.random(rows) < confidence) for _ in range(DRAWS)) / DRAWS
+    return missed(right) / rows, floor / rows
 
 
 def _bins(confidence: Floats) -> NDArray[np.int64]:
@@ -243,8 +223,7 @@ def _mean_off(logits: Floats) -> Floats:
 
 def _newton(logits: Floats, truth: NDArray[np.int64]) -> tuple[float, Floats]:
     """Return the slope and biases with the largest penalised likelihood."""
-    start = np.r_[1.0, np.zeros(logits.shape[1])]
-    at = start
+    start = at = np.r_[1.0, np.zeros(logits.shape[1])]
     for _ in range(ROUNDS):
         step = np.linalg.solve(*reversed(_slopes(at, start, logits, truth)))
         loss, share = _loss(at, start, logits, truth), 1.0
@@ -253,8 +232,7 @@ def _newton(logits: Floats, truth: NDArray[np.int64]) -> tuple[float, Floats]:
         at = at - share * step
         if np.abs(share * step).max() < LEAST:
             break
-    slope = float(np.clip(at[0], FLATTEST, STEEPEST))
-    return slope, at[1:]
+    return float(np.clip(at[0], FLATTEST, STEEPEST)), at[1:]
 
 
 def _loss(at: Floats, start: Floats, logits: Floats, truth: NDArray[np.int64]) -> float:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -33,68 +33,49 @@ _MIXER = np.uint64(0x9E3779B97F4A7C15)
 
 
 class Pairs(NamedTuple):
-    """Pairs of positions, the most similar first.
-
-    Attributes
-    ----------
-    left, right : array of int
-        Positions; within one table `left` is the smaller of the two.
-    similarity : array of float
-        Cosine of each pair, from 0 to 1.
-    """
+    """Pairs of positions, the most similar first."""
 
     left: Ints
+    """Within one table the smaller of the two."""
     right: Ints
     similarity: Floats
+    """The cosine of each pair, from 0 to 1."""
+
+
+_NONE = Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
 
 
 def near_pairs(
     texts: Sequence[str], others: Sequence[str] | None = None, *, k: int
 ) -> Pairs:
-    """Return the `k` nearest others of every text; of both sides, where there are two.
+    """Return the `k` nearest of each text: other `texts`, or of both sides the other.
 
-    Parameters
-    ----------
-    texts : list of str
-        One text a row.
-    others : list of str, optional
-        The texts of the other side; without it pairs are within `texts`.
-    k : int
-        How many neighbours of each text are taken.
-
-    Examples
-    --------
     >>> pairs = near_pairs(["Jon Smith", "Ann Lee", "John Smith"], k=1)
     >>> int(pairs.left[0]), int(pairs.right[0])
     (0, 2)
     """
-    index = _Index([*texts, *(others or ())])
-    split = len(texts)
-    if others is None:
-        return _nearest(split, None, index.scores(0, split), k)
-    there = _nearest(split, len(others), index.scores(split, split + len(others)), k)
+    index, split = _Index([*texts, *(others or ())]), len(texts)
     on_left = index.scores(0, split)
-    back = _nearest(len(others), split, lambda a, b: on_left(a + split, b + split), k)
-    return _both_ways(there, back)
+    if others is None:
+        return _united(_nearest(split, on_left, k, within=True))
+    there = _nearest(split, index.scores(split, index.rows), k)
+    back = _nearest(len(others), lambda a, b: on_left(a + split, b + split), k)
+    return _united([*there, *map(_turned, back)])
 
 
 def near_vectors(vectors: Floats, others: Floats | None = None, *, k: int) -> Pairs:
-    """Return the `k` nearest others of every vector by cosine; of both sides.
-
-    Parameters
-    ----------
-    vectors, others : array of float, one row a vector
-        As `texts` and `others` of `near_pairs`.
-    k : int
-        How many neighbours of each vector are taken.
-    """
-    unit = _unit(vectors)
+    """Return the `k` nearest of each vector by cosine, as `near_pairs` does."""
+    left = _unit(vectors)
     if others is None:
-        return _nearest(len(unit), None, lambda a, b: unit[a:b] @ unit.T, k)
+        return _united(
+            _nearest(len(left), lambda a, b: left[a:b] @ left.T, k, within=True)
+        )
     right = _unit(others)
-    there = _nearest(len(unit), len(right), lambda a, b: unit[a:b] @ right.T, k)
-    back = _nearest(len(right), len(unit), lambda a, b: right[a:b] @ unit.T, k)
-    return _both_ways(there, back)
+    if not len(left) or not len(right):
+        return _NONE  # vectors of no rows have no length
+    there = _nearest(len(left), lambda a, b: left[a:b] @ right.T, k)
+    back = _nearest(len(right), lambda a, b: right[a:b] @ left.T, k)
+    return _united([*there, *map(_turned, back)])
 
 
 def _unit(vectors: Floats) -> Floats:
@@ -102,40 +83,35 @@ def _unit(vectors: Floats) -> Floats:
     return np.asarray(vectors / np.where(lengths, lengths, 1.0), dtype=np.float64)
 
 
-def _nearest(rows: int, columns: int | None, scores: Scores, k: int) -> Pairs:
-    """Return the k best columns of each row; without `columns`, other rows."""
-    width = rows if columns is None else columns
-    most = min(k, width - (columns is None))
-    if rows == 0 or most < 1:
-        empty = np.empty(0, np.int64)
-        return Pairs(empty, empty, np.empty(0))
-    lefts, rights, values = [], [], []
+def _nearest(
+    rows: int, scores: Scores, k: int, *, within: bool = False
+) -> Iterator[Pairs]:
+    """Yield the k best columns of some rows; `within` one table of its other rows."""
     for start in range(0, rows, _CHUNK):
-        stop = min(start + _CHUNK, rows)
-        table = scores(start, stop)
-        if columns is None:
-            table[np.arange(stop - start), np.arange(start, stop)] = -1.0
+        table = scores(start, min(start + _CHUNK, rows))
+        most = min(k, table.shape[1] - within)
+        if most < 1:
+            return
+        if within:
+            np.fill_diagonal(table[:, start:], -1.0)
         best = np.argpartition(-table, most - 1, axis=1)[:, :most]
-        lefts.append(np.repeat(np.arange(start, stop), most))
-        rights.append(best.ravel())
-        values.append(np.take_along_axis(table, best, axis=1).ravel())
-    left, right = np.concatenate(lefts), np.concatenate(rights)
-    if columns is None:
-        left, right = np.minimum(left, right), np.maximum(left, right)
-    return _united(left, right, np.concatenate(values))
+        similarity = np.take_along_axis(table, best, axis=1).ravel()
+        left, right = (
+            np.repeat(np.arange(start, start + len(table)), most),
+            best.ravel(),
+        )
+        if within:
+            left, right = np.minimum(left, right), np.maximum(left, right)
+        yield Pairs(left, right, similarity)
 
 
-def _both_ways(there: Pairs, back: Pairs) -> Pairs:
-    """Unite what each side has found; `back` has the sides the other way round."""
-    return _united(
-        np.concatenate([there.left, back.right]),
-        np.concatenate([there.right, back.left]),
-        np.concatenate([there.similarity, back.similarity]),
-    )
+def _turned(pairs: Pairs) -> Pairs:
+    return Pairs(pairs.right, pairs.left, pairs.similarity)
 
 
-def _united(left: Ints, right: Ints, similarity: Floats) -> Pairs:
+def _united(found: Iterable[Pairs]) -> Pairs:
     """Drop repeated pairs and those with nothing in common; sort by similarity."""
+    left, right, similarity = map(np.concatenate, zip(_NONE, *found, strict=True))
     order = np.lexsort((right, left, -similarity.round(12)))
     left, right, similarity = left[order], right[order], similarity[order]
     _, first = np.unique(np.stack([left, right]), axis=1, return_index=True)
@@ -164,15 +140,13 @@ class _Index:
 
     def scores(self, first: int, last: int) -> Scores:
         """Return a function of a range of rows: their similarity to rows of a range."""
-        begin, end = self.starts[first], self.starts[last]
-        order = np.argsort(self.grams[begin:end], kind="stable") + begin
-        row = np.repeat(
-            np.arange(last - first), np.diff(self.starts[first : last + 1])
-        )[order - begin]
-        weight = self.weights[order]
-        ends = np.cumsum(np.bincount(self.grams[order], minlength=_PLACES))
+        width, postings = last - first, slice(self.starts[first], self.starts[last])
+        order = np.argsort(self.grams[postings], kind="stable")
+        counts = np.diff(self.starts[first : last + 1])
+        row = np.repeat(np.arange(width), counts)[order]
+        weight = self.weights[postings][order]
+        ends = np.cumsum(np.bincount(self.grams[postings], minlength=_PLACES))
         begins = np.concatenate([[0], ends[:-1]])
-        width = last - first
 
         def of_row(asked: int) -> Floats:
             own = slice(self.starts[asked], self.starts[asked + 1])
@@ -186,10 +160,7 @@ class _Index:
             product *= np.repeat(self.weights[own], ends[gram] - begins[gram])
             return np.bincount(rows, product, minlength=width).astype(np.float64)
 
-        def similar(start: int, stop: int) -> Floats:
-            return np.stack([of_row(asked) for asked in range(start, stop)])
-
-        return similar
+        return lambda start, stop: np.stack([*map(of_row, range(start, stop))])
 
 
 def _grams(texts: Sequence[str]) -> tuple[Ints, Ints, Ints]:
@@ -200,8 +171,7 @@ def _grams(texts: Sequence[str]) -> tuple[Ints, Ints, Ints]:
     rows = np.repeat(np.arange(len(padded)), [len(text) for text in padded])
     last = len(codes) - _GRAM + 1
     if last < 1:
-        empty = np.empty(0, np.int64)
-        return empty, empty, empty
+        return _NONE.left, _NONE.left, _NONE.left
     mixed = np.zeros(last, np.uint64)
     for shift in range(_GRAM):
         mixed = (mixed + codes[shift : shift + last]) * _MIXER

@@ -53,8 +53,7 @@ class Estimate(NamedTuple):
         tenth the size lies between both.
         """
         share = min(max(self.mean, 0.0), 1.0)
-        spread = share * (1 - share)
-        rows = spread / self.variance if self.variance > 0 else 0.0
+        rows = share * (1 - share) / self.variance if self.variance > 0 else 0.0
         rows = max(rows, self.rows)
         if not self.even and min(share, 1 - share) < _RARE:
             rows = math.sqrt(rows * self.rows)
@@ -144,8 +143,7 @@ def tuned_mean(
 def _weights(chance: Floats, weights: Floats | None) -> Floats:
     """Return weights that sum to 1."""
     shares = 1 / chance if weights is None else weights
-    scaled: Floats = shares / shares.sum()
-    return scaled
+    return np.asarray(shares / shares.sum())
 
 
 def review_chances(doubt: Floats, k: int) -> Floats:
@@ -168,8 +166,7 @@ def systematic(chance: Floats, dice: np.random.Generator) -> NDArray[np.intp]:
     steps = np.cumsum(chance[order])
     steps[-1] = round(steps[-1])
     crossed = np.diff(np.floor(np.r_[0.0, steps] + dice.random())) > 0
-    drawn: NDArray[np.intp] = np.sort(order[crossed])
-    return drawn
+    return np.sort(order[crossed])
 
 
 def mcnemar(better: int, worse: int) -> float:

@@ -9,7 +9,7 @@ does not chain two groups.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -34,26 +34,10 @@ def group_pairs(
 ) -> Generator[list[Pair], Answers, NDArray[np.int64]]:
     """Put rows into groups by asking whether pairs of them are one thing.
 
-    Parameters
-    ----------
-    rows : int
-        How many rows there are.
-    pairs : iterable of (int, int)
-        Pairs that may be asked, the most similar first.
+    Of `pairs`, the most similar first, those to ask at once are yielded. Sent back are
+    their answers: True, False, or None for one that could not be answered. Returned is
+    the number of each row's group, by first appearance.
 
-    Yields
-    ------
-    list of (int, int)
-        Pairs to ask at once; their answers are sent back: True, False, or None for
-        one that could not be answered.
-
-    Returns
-    -------
-    array of int
-        The number of each row's group, by first appearance.
-
-    Examples
-    --------
     >>> asking = group_pairs(3, [(0, 2), (0, 1)])
     >>> next(asking)
     [(0, 2), (0, 1)]
@@ -64,27 +48,29 @@ def group_pairs(
     [0, 1, 0]
     """
     groups = _Groups(rows)
-    candidates = list(pairs)
-    open_pairs = candidates
-    while True:
-        asked, open_pairs = groups.forest(open_pairs)
-        if not asked:
-            break
-        groups.hear(asked, (yield asked))
+    candidates = left = list(pairs)
+    while left:
+        asked, left = groups.forest(left)
+        if asked:
+            groups.hear(asked, (yield asked))
     joins = _Joins(groups, candidates)
     while asked := joins.doubtful():
         joins.hear(asked, (yield asked))
     return joins.numbers()
 
 
+def _vote(answer: bool | None) -> int:  # noqa: FBT001 - what is counted
+    return 0 if answer is None else 1 if answer else -1
+
+
 class _Groups:
-    """Groups so far, with the noes and yeses between each two of them."""
+    """Groups so far, with the yeses less the noes between each two of them."""
 
     def __init__(self, rows: int) -> None:
         self.group = list(range(rows))
         self.members = {at: [at] for at in range(rows)}
-        self.tally: dict[int, dict[int, int]] = defaultdict(dict)
-        self.answers: dict[Pair, int] = {}
+        self.tally: dict[int, Counter[int]] = defaultdict(Counter)
+        self.votes: dict[Pair, int] = {}
         self.joined: list[Pair] = []
 
     def forest(self, pairs: list[Pair]) -> tuple[list[Pair], list[Pair]]:
@@ -99,8 +85,8 @@ class _Groups:
             return group
 
         for pair in pairs:
-            one, other = self.group[pair[0]], self.group[pair[1]]
-            if one == other or self.tally[one].get(other, 0) <= _GIVEN_UP:
+            one, other = (self.group[row] for row in pair)
+            if one == other or self.tally[one][other] <= _GIVEN_UP:
                 continue
             left, right = find(one), find(other)
             if left == right:
@@ -113,13 +99,11 @@ class _Groups:
     def hear(self, asked: list[Pair], answers: Answers) -> None:
         """Count the answers, and join what they say is one."""
         for pair, answer in zip(asked, answers, strict=True):
-            self.answers[pair] = 0 if answer is None else 1 if answer else -1
-            one, other = self.group[pair[0]], self.group[pair[1]]
-            if one == other:
-                continue
-            total = self.tally[one].get(other, 0) + self.answers[pair]
-            self.tally[one][other] = self.tally[other][one] = total
-            if total > 0:
+            self.votes[pair] = _vote(answer)
+            one, other = (self.group[row] for row in pair)
+            self.tally[one][other] += self.votes[pair]
+            self.tally[other][one] += self.votes[pair]
+            if self.tally[one][other] > 0:
                 self.joined.append(pair)
                 self._join(one, other)
 
@@ -129,20 +113,17 @@ class _Groups:
         for row in self.members[other]:
             self.group[row] = one
         self.members[one] += self.members.pop(other)
-        self.tally[one].pop(other, None)
+        del self.tally[other][one], self.tally[one][other]
         for third, count in self.tally.pop(other).items():
-            if third == one:
-                continue
             del self.tally[third][other]
-            total = self.tally[one].get(third, 0) + count
-            self.tally[one][third] = self.tally[third][one] = total
+            self.tally[one][third] += count
+            self.tally[third][one] += count
 
 
 class _Joins:
     """The joins inside each group, and how well they are witnessed."""
 
     def __init__(self, groups: _Groups, candidates: list[Pair]) -> None:
-        self.answers = dict(groups.answers)
         self.group = groups.group
         self.links: dict[int, set[int]] = {row: set() for row in range(len(self.group))}
         self.open: dict[int, list[Pair]] = defaultdict(list)
@@ -150,14 +131,12 @@ class _Joins:
             self.links[one].add(other)
             self.links[other].add(one)
             self.open[self.group[one]].append((one, other))
-        self.asked: dict[int, list[Pair]] = defaultdict(list)
-        for pair, answer in groups.answers.items():
-            if answer and self.group[pair[0]] == self.group[pair[1]]:
-                self.asked[self.group[pair[0]]].append(pair)
-        self.near: dict[int, list[Pair]] = defaultdict(list)
-        for pair in candidates:
-            if self.group[pair[0]] == self.group[pair[1]] and pair not in self.answers:
-                self.near[self.group[pair[0]]].append(pair)
+        self.votes: dict[int, dict[Pair, int | None]] = defaultdict(dict)
+        """Of each group the pairs in it, the most similar first; None if not asked."""
+        for one, other in candidates:
+            if self.group[one] == self.group[other]:
+                pair = one, other
+                self.votes[self.group[one]][pair] = groups.votes.get(pair)
 
     def doubtful(self) -> list[Pair]:
         """Return one pair to ask in every group with a join that lacks a witness."""
@@ -174,39 +153,29 @@ class _Joins:
     def hear(self, asked: list[Pair], answers: Answers) -> None:
         """Count the answers of witnesses."""
         for pair, answer in zip(asked, answers, strict=True):
-            self.answers[pair] = 0 if answer is None else 1 if answer else -1
-            self.asked[self.group[pair[0]]].append(pair)
+            self.votes[self.group[pair[0]]][pair] = _vote(answer)
 
     def _witness(self, group: int, join: Pair) -> Pair | None:
         """Return what to ask about a join; None when it holds, or has been cut."""
         one, other = join
-        self._part(one, other)
+        self.links[one].discard(other)
+        self.links[other].discard(one)
         left, right = self._side(one), self._side(other)
-        if len(left) + len(right) > _WITNESSES:
-            across = [
-                self.answers[(a, b)]
-                for a, b in self.asked[group]
-                if (a in left and b in right) or (a in right and b in left)
-            ]
-            if across.count(-1) >= _WITNESSES > across.count(1):
-                return None  # it stays cut
-            if across.count(1) < _WITNESSES:
-                fresh = self._fresh(group, left, right)
-                if fresh is not None:
-                    self._link(one, other)
-                    return fresh
-        self._link(one, other)
-        return None
-
-    def _fresh(self, group: int, left: set[int], right: set[int]) -> Pair | None:
-        """Return a pair across a join that has not been asked, the most similar."""
-        across = (
-            (a, b)
-            for a, b in self.near[group]
+        across = {
+            (a, b): vote
+            for (a, b), vote in self.votes[group].items()
             if (a in left and b in right) or (a in right and b in left)
-        )
+        }
+        count, alone = Counter(across.values()), len(left) == len(right) == 1
+        if count[-1] >= _WITNESSES > count[1] and not alone:
+            return None  # it stays cut
+        self.links[one].add(other)
+        self.links[other].add(one)
+        if count[1] >= _WITNESSES or alone:
+            return None
+        fresh = (pair for pair, vote in across.items() if vote is None)
         others = ((min(a, b), max(a, b)) for a in sorted(left) for b in sorted(right))
-        return next((p for p in chain(across, others) if p not in self.answers), None)
+        return next(chain(fresh, (p for p in others if p not in across)), None)
 
     def _side(self, row: int) -> set[int]:
         """Return the rows that are still linked with a row."""
@@ -217,18 +186,9 @@ class _Joins:
             todo += fresh
         return seen
 
-    def _link(self, one: int, other: int) -> None:
-        self.links[one].add(other)
-        self.links[other].add(one)
-
-    def _part(self, one: int, other: int) -> None:
-        self.links[one].discard(other)
-        self.links[other].discard(one)
-
     def numbers(self) -> NDArray[np.int64]:
         """Return the number of each row's group, by first appearance."""
-        number = np.full(len(self.group), -1, np.int64)
-        count = 0
+        number, count = np.full(len(self.group), -1, np.int64), 0
         for row in range(len(number)):
             if number[row] < 0:
                 number[list(self._side(row))] = count

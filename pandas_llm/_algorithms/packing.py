@@ -13,8 +13,6 @@ def pack(sizes: Sequence[float], most: float) -> list[range]:
 
     A part that is larger alone is a pack of its own.
 
-    Examples
-    --------
     >>> pack([3, 3, 3, 9, 1], 6)
     [range(0, 2), range(2, 3), range(3, 4), range(4, 5)]
     """

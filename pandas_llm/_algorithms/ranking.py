@@ -39,26 +39,9 @@ _GAMES = 4
 def select_largest(rows: int, k: int, seed: int = 0) -> Asking:
     """Find the `k` largest of `rows`, best first, by a judge that does not err.
 
-    Parameters
-    ----------
-    rows, k : int
-        How many there are, and how many are wanted.
-    seed : int
-        Of the samples.
+    Yielded are pairs to ask at once: is the first more than the second? Sent back are
+    answers: True, False, or None where nobody can say (the earlier row stands first).
 
-    Yields
-    ------
-    list of (int, int)
-        Pairs to ask at once: is the first more than the second? Answers are sent
-        back: True, False, or None where nobody can say (the earlier row stands first).
-
-    Returns
-    -------
-    list of int
-        Positions, best first.
-
-    Examples
-    --------
     >>> asking = select_largest(2, 1)
     >>> pairs = next(asking)
     >>> try:
@@ -86,10 +69,7 @@ def select_largest(rows: int, k: int, seed: int = 0) -> Asking:
 
 
 def select_largest_by_votes(rows: int, k: int, seed: int = 0) -> Asking:
-    """Find the `k` largest by a judge that errs now and then, best first.
-
-    Parameters, questions and result are those of `select_largest`.
-    """
+    """Find the `k` largest as `select_largest`, by a judge that errs now and then."""
     judge = _Judge(random.Random(seed))  # noqa: S311 - samples, not secrets
     left = judge.shuffled(range(rows))
     k = min(k, rows)
@@ -185,11 +165,13 @@ class _Judge:
         panel = yield from self.round_robin(rows[:_PANEL])
         at = max(1, round(place * len(panel)))
         first, second = panel[at - 1], panel[at]
-        yield from self.ask((row, first) for row in rows if row != first)
-        struck = [row for row in rows if row != first and not self.more[row, first]]
-        yield from self.ask((row, second) for row in struck if row != second)
-        out = {row for row in struck if row != second and not self.more[row, second]}
-        return self.shuffled(row for row in rows if row not in out)
+        struck = set(rows)
+        for pivot in (first, second):
+            struck.discard(pivot)
+            others = [row for row in rows if row in struck]
+            yield from self.ask((row, pivot) for row in others)
+            struck = {row for row in others if not self.more[row, pivot]}
+        return self.shuffled(row for row in rows if row not in struck)
 
     def games(self, rows: list[int], keep: int) -> Asking:
         """Keep those that win most of a few random games."""
@@ -200,13 +182,13 @@ class _Judge:
             for gap in range(1, _GAMES + 1)
             for i in range(count)
         ]
-        yield from self.ask(pairs)
-        wins = Counter(a if self.more[a, b] else b for a, b in pairs)
-        return sorted(rows, key=lambda row: (-wins[row], row))[:keep]
+        return (yield from self._by_wins(rows, pairs))[:keep]
 
     def round_robin(self, rows: Sequence[int]) -> Asking:
         """Order rows by wins against all others, then by position."""
-        pairs = list(combinations(rows, 2))
+        return (yield from self._by_wins(rows, list(combinations(rows, 2))))
+
+    def _by_wins(self, rows: Sequence[int], pairs: list[Pair]) -> Asking:
         yield from self.ask(pairs)
         wins = Counter(a if self.more[a, b] else b for a, b in pairs)
         return sorted(rows, key=lambda row: (-wins[row], row))

@@ -31,19 +31,12 @@ _ROUNDING = 1e-9
 
 
 class Cutoffs(NamedTuple):
-    """Which rows of a table of yes and no the cheap judge may decide.
-
-    Attributes
-    ----------
-    yes, no : array of bool
-        Rows that are decided; all others go to the better judge.
-    least : int
-        The yes rows that the table has at least.
-    """
+    """Which rows of a table of yes and no the cheap judge may decide."""
 
     yes: Bools
     no: Bools
     least: int
+    """The yes rows that the table has at least."""
 
 
 def sample_size(rows: int) -> int:
@@ -59,31 +52,18 @@ def accuracy_cutoff(
     """Return the rows whose cheap label is kept.
 
     With probability 1 - `delta` at least a share `accuracy` of all rows then has the
-    label of the better judge.
+    label of the better judge. No two rows may have the same confidence. Both judges
+    have answered a `sample`, drawn uniformly without replacement; `wrong` says of each
+    of it whether the cheap label is not the better one.
 
-    Parameters
-    ----------
-    confidence : array of float
-        Of the cheap judge, one for each row of the table; no two alike.
-    sample : array of int
-        Positions that both judges answered, drawn uniformly without replacement.
-    wrong : array of bool
-        For each of `sample`, whether the cheap label is not the better one.
-    accuracy, delta : float
-        Between 0 and 1.
-
-    Examples
-    --------
     >>> sure = np.linspace(0, 1, 1000)
     >>> rows = np.arange(0, 1000, 5)
     >>> kept = accuracy_cutoff(sure, rows, rows < 500, accuracy=0.9, delta=0.05)
     >>> bool(kept[700:].all()), bool(kept[:400].any())
     (True, False)
     """
-    rows = len(confidence)
-    return _outside(
-        confidence, sample[wrong], len(sample), _share(1 - accuracy, rows), delta
-    )
+    allowed = _share(1 - accuracy, len(confidence))
+    return _outside(confidence, sample[wrong], len(sample), allowed, delta)
 
 
 def decision_cutoffs(  # noqa: PLR0913 - all by name but the first three
@@ -98,18 +78,9 @@ def decision_cutoffs(  # noqa: PLR0913 - all by name but the first three
     """Return which rows the cheap judge decides, on either side.
 
     With probability 1 - `delta` the share `recall` of the better judge's yes rows is
-    found, and the share `precision` of the rows found is its yes.
-
-    Parameters
-    ----------
-    probability : array of float
-        Of yes by the cheap judge, one for each row of the table; no two alike.
-    sample : array of int
-        Positions that both judges answered, drawn uniformly without replacement.
-    yes : array of bool
-        For each of `sample`, the better judge's answer.
-    recall, precision, delta : float
-        Between 0 and 1.
+    found, and the share `precision` of the rows found is its yes. `probability` is that
+    of yes by the cheap judge, in no two rows the same; `yes` the better judge's answers
+    for the `sample`, drawn uniformly without replacement.
     """
     rows, size = len(probability), len(sample)
     least = least_count(rows, size, int(yes.sum()), delta / 3)
@@ -133,9 +104,7 @@ def _outside(
     if spare is None:
         return np.zeros(len(order), np.bool_)
     worst = np.sort(order[errors])[::-1]
-    if len(worst) <= spare:
-        return np.ones(len(order), np.bool_)
-    return np.asarray(order > worst[spare], np.bool_)
+    return order > (worst[spare] if len(worst) > spare else -np.inf)
 
 
 def spared_errors(rows: int, size: int, allowed: int, delta: float) -> int | None:
@@ -173,7 +142,5 @@ def _tail(rows: int, marked: int, size: int, most: int) -> float:
         return np.asarray(logs[n] - logs[k] - logs[n - k])
 
     drawn = np.arange(max(0, size - (rows - marked)), min(most, marked, size) + 1)
-    if len(drawn) == 0:
-        return 0.0
     ways = choose(marked, drawn) + choose(rows - marked, size - drawn)
     return float(np.exp(ways - choose(rows, np.array(size))).sum())

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 import sys
 import tempfile
-import warnings
 from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal
 
 from pandas_llm import options
-from pandas_llm._cli import files, flags
+from pandas_llm._cli import files
 from pandas_llm._run import last_usage
 from pandas_llm._verbs import filter as filter_rows
 from pandas_llm._verbs import plan_of
 from pandas_llm.cache import location
-from pandas_llm.errors import ConfigurationError, GenerationError, LLMError, LLMWarning
+from pandas_llm.errors import ConfigurationError, GenerationError, LLMError
 from pandas_llm.plan import Plan
 
 if TYPE_CHECKING:
@@ -44,16 +42,9 @@ _SHOWN = 20
 _MARKS = {";": "';'", "\t": "tab", "|": "'|'"}
 """What may part cells in place of a comma, and how to write it."""
 _TYPES: dict[str, Any] = {
-    "str": str,
-    "int": int,
-    "float": float,
-    "bool": bool,
-    "date": date,
-    "datetime": datetime,
+    **{kind.__name__: kind for kind in (str, int, float, bool, date, datetime)},
     "list": list[str],
-    "list[str]": list[str],
-    "list[int]": list[int],
-    "list[float]": list[float],
+    **{str(kind): kind for kind in (list[str], list[int], list[float])},
 }
 
 
@@ -65,26 +56,15 @@ class Stop(Exception):  # noqa: N818 - it ends the command, for any reason
         self.code = code
 
 
-def run(words: argparse.Namespace) -> int:
-    """Run a verb over a file, or show what it would do; return the exit code."""
-    try:
-        with warnings_said():
-            return _run(words)
-    except Stop as stop:
-        say(str(stop))
-        return stop.code
-    except BrokenPipeError:  # the reader has left, as with `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return STOPPED
-
-
 @contextmanager
-def warnings_said() -> Iterator[None]:
-    """Print warnings as the other lines of a command."""
-    with warnings.catch_warnings():
-        warnings.showwarning = _show_warning  # type: ignore[assignment]
-        warnings.simplefilter("always", LLMWarning)
+def stopping(code: int, *errors: type[Exception]) -> Iterator[None]:
+    """End the command with a code at one of some errors."""
+    try:
         yield
+    except BrokenPipeError:  # the reader has left, as with `| head`
+        raise
+    except errors as error:
+        raise Stop(code, message_of(error)) from error
 
 
 def parse_keys(text: str) -> dict[str, Any]:
@@ -100,9 +80,8 @@ def parse_keys(text: str) -> dict[str, Any]:
         name = name.strip()
         if not name or name in keys:
             what = "a name twice" if name else "an empty name"
-            raise ValueError(
-                f"--keys {text!r} has {what}; write question,answer or score:int"
-            )
+            msg = f"--keys {text!r} has {what}; write question,answer or score:int"
+            raise ValueError(msg)
         keys[name] = _type(name, kind.strip() or "str")
     return keys
 
@@ -116,9 +95,8 @@ def _type(name: str, kind: str) -> Any:
     if kind not in _TYPES:
         near = difflib.get_close_matches(kind, _TYPES, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_TYPES)}"
-        raise ValueError(
-            f"--keys: {name} cannot be {kind!r}; {hint} (or labels: good|bad)"
-        )
+        msg = f"--keys: {name} cannot be {kind!r}; {hint} (or labels: good|bad)"
+        raise ValueError(msg)
     return _TYPES[kind] | None if optional else _TYPES[kind]
 
 
@@ -138,9 +116,12 @@ def parse_labels(text: str) -> Any:
 # -- the steps ------------------------------------------------------------------
 
 
-def _run(words: argparse.Namespace) -> int:
-    chosen = flags.chosen(words, words.verb)
-    try:
+def run(words: argparse.Namespace) -> int:
+    """Run a verb over a file, or show what it would do; return the exit code."""
+    chosen = {name: value for name, value in vars(words).items() if name in words.names}
+    wrong = (ConfigurationError, ValueError, TypeError, OSError)
+    # other errors are of a pilot's rows
+    with stopping(STOPPED, LLMError), stopping(USAGE, *wrong):
         plan = _plan(words, chosen)
         table = read(words)
         if table.shape == (0, 0):  # an empty file of JSON Lines has no columns
@@ -153,23 +134,17 @@ def _run(words: argparse.Namespace) -> int:
             print(plan.estimate(table, words.pilot))
             return DONE
         _check(words, plan, table)
-    except (ConfigurationError, ValueError, TypeError, OSError) as error:
-        raise Stop(USAGE, message_of(error)) from error
-    except LLMError as error:  # the rows of a pilot
-        raise Stop(STOPPED, message_of(error)) from error
     out, failures = _answered(plan, table, words, chosen)
     result = _joined(table, out)
     try:
-        files.write_table(result, words.output)
-        if words.report is not None:
-            result.llm.report(words.report)
-    except BrokenPipeError:
-        raise
-    except (OSError, ValueError) as error:
-        message = f"{words.output} could not be written: {message_of(error)}"
-        raise Stop(
-            STOPPED, message + _how_to_go_on(result, files.STANDARD, chosen)
-        ) from error
+        with stopping(STOPPED, OSError, ValueError):
+            files.write_table(result, words.output)
+            if words.report is not None:
+                result.llm.report(words.report)
+    except Stop as stop:
+        rest = _how_to_go_on(result, files.STANDARD, chosen)
+        message = f"{words.output} could not be written: {stop}{rest}"
+        raise Stop(STOPPED, message) from stop
     _report(table, out, failures, words)
     failed = failures is not None or (words.verb == "filter" and last_usage().failed)
     return FAILED_ROWS if failed else DONE
@@ -224,7 +199,7 @@ def _check(words: argparse.Namespace, plan: Any, table: pd.DataFrame) -> None:
         raise ValueError("OUTPUT is INPUT: choose another name for the result")
     files.check_target(table, words.output)
     if words.report is not None:
-        files.check_page(words.report)
+        files.check_folder(Path(words.report))
     new = plan(table.head(0))
     names = [new.name] if new.ndim == 1 else new.columns
     taken = [name for name in names if name in table.columns]
@@ -240,33 +215,24 @@ def _answered(
     except GenerationError as error:
         return error.partial, error.failures
     except (LLMError, KeyboardInterrupt) as error:
-        _give_up(error, table, words, chosen)
+        if isinstance(error, ConfigurationError):
+            raise Stop(USAGE, message_of(error)) from error
+        interrupted = isinstance(error, KeyboardInterrupt)
+        lines = ["interrupted" if interrupted else message_of(error)]
+        for note in getattr(error, "__notes__", ()):
+            done, is_progress, _ = note.partition(" rows were done;")
+            if not is_progress:
+                lines.append(note)  # such as what a batch left at the provider
+                continue
+            part = _joined(table, getattr(error, "partial", None))
+            rest = _how_to_go_on(part, words.output, chosen)
+            lines.append(f"{done} rows were done.{rest}")
+        code = INTERRUPTED if interrupted else STOPPED
+        raise Stop(code, "\n".join(lines)) from error
     except (ValueError, TypeError) as error:
         if hasattr(error, "partial"):
             raise  # of the run: not the user's
         raise Stop(USAGE, message_of(error)) from error
-
-
-def _give_up(
-    error: LLMError | KeyboardInterrupt,
-    table: pd.DataFrame,
-    words: argparse.Namespace,
-    chosen: dict[str, Any],
-) -> NoReturn:
-    """Describe what stopped the run, what is done, and how to go on."""
-    if isinstance(error, ConfigurationError):
-        raise Stop(USAGE, message_of(error)) from error
-    interrupted = isinstance(error, KeyboardInterrupt)
-    lines = ["interrupted" if interrupted else message_of(error)]
-    for note in getattr(error, "__notes__", ()):
-        done, is_progress, _ = note.partition(" rows were done;")
-        if not is_progress:
-            lines.append(note)  # such as what a batch left at the provider
-            continue
-        part = _joined(table, getattr(error, "partial", None))
-        rest = _how_to_go_on(part, words.output, chosen)
-        lines.append(f"{done} rows were done.{rest}")
-    raise Stop(INTERRUPTED if interrupted else STOPPED, "\n".join(lines)) from error
 
 
 def _how_to_go_on(part: pd.DataFrame, output: str, chosen: dict[str, Any]) -> str:
@@ -287,14 +253,13 @@ def _how_to_go_on(part: pd.DataFrame, output: str, chosen: dict[str, Any]) -> st
 
 def _joined(table: pd.DataFrame, out: Any) -> pd.DataFrame:
     """Put the input's columns to the left of a result that has none of them."""
-    if out.ndim == 2 and set(table.columns) <= set(out.columns):  # noqa: PLR2004
-        result: pd.DataFrame = out
-        return result
-    joined = table.take(out.index)
+    new: pd.DataFrame = out.to_frame() if out.ndim == 1 else out
+    if out.ndim > 1 and set(table.columns) <= set(new.columns):
+        return new
+    joined = table.take(new.index.to_numpy())
     joined.attrs = dict(out.attrs)
-    new = out.to_frame() if out.ndim == 1 else out
     for name in new.columns:
-        joined[name] = new[name].array
+        joined[name] = new[name]
     return joined
 
 
@@ -318,10 +283,8 @@ def _report(
     words: argparse.Namespace,
 ) -> None:
     if failures is not None:
-        for at, kind, message in failures[["position", "kind", "message"]].to_numpy()[
-            :_SHOWN
-        ]:
-            say(f"row {at} failed ({kind}): {message}")
+        for row in failures.head(_SHOWN).itertuples():
+            say(f"row {row.position} failed ({row.kind}): {row.message}")
         if len(failures) > _SHOWN:
             say(f"… and {len(failures) - _SHOWN} more")
         say(f"{len(failures)} of {len(table)} rows failed; they are empty in OUTPUT")
@@ -342,10 +305,6 @@ def message_of(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else str(error)
     return str(error.args[0] if isinstance(error, KeyError) else error)
-
-
-def _show_warning(message: Warning | str, *_: Any) -> None:
-    say(f"warning: {message}")
 
 
 def say(text: str) -> None:

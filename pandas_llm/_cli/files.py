@@ -14,7 +14,6 @@ import os
 import sys
 import warnings
 import zlib
-from contextlib import closing
 from functools import partial
 from glob import glob
 from pathlib import Path
@@ -26,8 +25,11 @@ from pandas_llm._verbs import replacing
 from pandas_llm.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import BinaryIO
+
+    _Read = Callable[[BinaryIO, "Writing"], pd.DataFrame]
+    _Write = Callable[[pd.DataFrame, BinaryIO], None]
 
 STANDARD = "-"
 """Standard input or output, as JSON Lines."""
@@ -63,35 +65,31 @@ def read_tables(paths: Sequence[str], how: Writing) -> pd.DataFrame:
         odd = sorted(map(str, {*table.columns} ^ {*tables[0].columns}))
         if odd and not (path == STANDARD or "json" in ending(path)):
             raise ValueError(f"only one of {paths[0]} and {path} has {', '.join(odd)}")
-    if len(tables) == 1:
-        return tables[0]
-    return pd.concat(tables, ignore_index=True)
+    return tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
 
 
 def named(paths: Sequence[str]) -> list[str]:
     """Return the files that patterns name, which not every shell looks up."""
-    return [name for path in paths for name in _named(path)]
-
-
-def _named(path: str) -> list[str]:
-    if not set("*?[") & set(path) or Path(path).expanduser().exists():
-        return [path]
-    paths = glob(str(Path(path).expanduser()))  # noqa: PTH207 - any folder
-    return sorted(paths) or [path]
+    names: list[str] = []
+    for path in paths:
+        place = Path(path).expanduser()
+        is_pattern = set("*?[") & set(path) and not place.exists()
+        found = sorted(glob(str(place))) if is_pattern else []  # noqa: PTH207 - any folder
+        names += found or [path]
+    return names
 
 
 def read_table(path: str, how: Writing = USUAL) -> pd.DataFrame:
     """Read a table by its file's ending; ``-`` is JSON Lines from standard input."""
     if path == STANDARD:
         return _read_lines(sys.stdin.buffer, how)
-    form = _FORMS[ending(path)]
-    with Path(path).expanduser().open("rb") as file:
-        if not _is_packed(path):
-            return form.read(file, how)
-        try:
-            return form.read(cast("BinaryIO", gzip.GzipFile(fileobj=file)), how)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise ValueError(f"{path} is not a whole gzip file: {error}") from None
+    read, _ = _FORMS[ending(path)]
+    opener = gzip.open if _is_packed(path) else open
+    try:
+        with opener(Path(path).expanduser(), "rb") as file:
+            return read(cast("BinaryIO", file), how)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"{path} is not a whole gzip file: {error}") from None
 
 
 def write_table(table: pd.DataFrame, path: str) -> None:
@@ -100,14 +98,14 @@ def write_table(table: pd.DataFrame, path: str) -> None:
         _write_lines(table, sys.stdout.buffer)
         sys.stdout.buffer.flush()
         return
-    form = _FORMS[ending(path)]
+    _, write = _FORMS[ending(path)]
     with replacing(Path(path).expanduser()) as file:
         if not _is_packed(path):
-            form.write(table, file)
+            write(table, file)
             return
         # without name and time, equal tables are equal files
-        with closing(gzip.GzipFile("", "wb", fileobj=file, mtime=0)) as packed:
-            form.write(table, cast("BinaryIO", packed))
+        with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
+            write(table, cast("BinaryIO", packed))
 
 
 def check_target(table: pd.DataFrame, path: str) -> None:
@@ -117,18 +115,23 @@ def check_target(table: pd.DataFrame, path: str) -> None:
     kind, target = ending(path), Path(path).expanduser()
     if target.exists() and not target.is_file():
         raise ValueError(f"{path} is not a file that can be replaced")
-    if not os.access(target.parent, os.W_OK | os.X_OK):
-        there = "cannot be written to" if target.parent.is_dir() else "is not there"
-        raise ValueError(f"the folder {target.parent} {there}")
+    check_folder(target)
     if kind == ".parquet":
         _arrow(table)
 
 
-def check_page(path: str) -> None:
-    """Raise for a page that could not be written."""
-    folder = Path(path).expanduser().parent
+def check_folder(target: Path) -> None:
+    """Raise for a file whose folder takes none."""
+    folder = target.expanduser().parent
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise ValueError(f"--report: the folder {folder} cannot be written to")
+        there = "cannot be written to" if folder.is_dir() else "is not there"
+        raise ValueError(f"the folder {folder} {there}")
+
+
+def same_file(one: str, other: str) -> bool:
+    """Return whether two paths lead to one place, also where there is no file yet."""
+    paths = (Path(path).expanduser().resolve() for path in (one, other))
+    return one != STANDARD != other and len({*paths}) == 1
 
 
 def ending(path: str) -> str:
@@ -147,63 +150,60 @@ def _is_packed(path: str) -> bool:
     return Path(path).suffix.lower() == ".gz"
 
 
-def _read_csv(file: BinaryIO, how: Writing) -> pd.DataFrame:
-    with warnings.catch_warnings():
-        # a line with more cells than the header
-        warnings.simplefilter("error", pd.errors.ParserWarning)
-        read: Any = partial(
-            pd.read_csv,
-            dtype="str",  # 007 must not become 7 in the result
-            keep_default_na=False,
-            na_values=[""],
-            index_col=False,
-            encoding=how.encoding or "utf-8-sig",
-            sep=how.sep or ",",
-        )
-        try:
-            table: pd.DataFrame = read(file)
-            if (
-                table.shape[1] == 1 and file.seekable()
-            ):  # there a blank line is a row with an empty cell
+# -- reading --------------------------------------------------------------------
+
+
+def _read_csv(file: BinaryIO, how: Writing, sep: str = ",") -> pd.DataFrame:
+    read: Any = partial(
+        pd.read_csv,
+        file,
+        dtype="str",  # 007 must not become 7 in the result
+        keep_default_na=False,
+        na_values=[""],
+        index_col=False,
+        encoding=how.encoding or "utf-8-sig",
+        sep=how.sep or sep,
+    )
+    try:
+        with warnings.catch_warnings():
+            # a line with more cells than the header
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table: pd.DataFrame = read()
+            if table.shape[1] == 1 and file.seekable():
+                # there a blank line is a row with an empty cell
                 file.seek(0)
-                whole = read(file, skip_blank_lines=False)
+                whole = read(skip_blank_lines=False)
                 table = whole if whole.columns.equals(table.columns) else table
-        except pd.errors.EmptyDataError:
-            raise ValueError(
-                f"{file.name} is empty: a CSV needs a line of column names"
-            ) from None
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f"{file.name} is not text in {how.encoding or 'UTF-8'}: "
-                f"{error.reason}; see --encoding"
-            ) from None
-        except UnicodeError as error:  # a mark that UTF-16 needs
-            raise ValueError(
-                f"{file.name} is not text in {how.encoding}: {error}"
-            ) from None
-        except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
-            raise ValueError(
-                f"{file.name} is not a CSV: {str(error).strip()}"
-            ) from None
+    except pd.errors.EmptyDataError:
+        msg = f"{file.name} is empty: a CSV needs a line of column names"
+        raise ValueError(msg) from None
+    except UnicodeError as error:
+        raise _not_text(file, how, error) from None
+    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
+        raise ValueError(f"{file.name} is not a CSV: {str(error).strip()}") from None
     return table
 
 
-def _read_tabs(file: BinaryIO, how: Writing) -> pd.DataFrame:
-    return _read_csv(file, how._replace(sep=how.sep or "\t"))
+def _not_text(file: BinaryIO, how: Writing, error: UnicodeError) -> ValueError:
+    name, why = how.encoding or "UTF-8", getattr(error, "reason", error)
+    return ValueError(f"{file.name} is not text in {name}: {why}; see --encoding")
 
 
-_FURTHER = "Extra data"
-"""How Python's error begins where JSON goes on after its end."""
+def _read_text(file: BinaryIO, how: Writing) -> str:
+    try:
+        return file.read().decode(how.encoding or "utf-8-sig")
+    except UnicodeError as error:
+        raise _not_text(file, how, error) from None
 
 
 def _read_json(file: BinaryIO, how: Writing) -> pd.DataFrame:
     """Read an array of objects, or several objects a line each."""
+    text = _read_text(file, how)
     try:
-        rows = json.loads(file.read().decode(how.encoding or "utf-8-sig"))
-    except ValueError as error:
-        if str(error).startswith(_FURTHER) and file.seekable():
-            file.seek(0)
-            return _read_lines(file, how)
+        rows = json.loads(text)
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data":
+            return _lines_of(text, file.name)
         raise ValueError(f"{file.name} is not JSON: {error}") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         msg = f"{file.name} must be a JSON array of objects; JSON Lines end in .jsonl"
@@ -212,43 +212,34 @@ def _read_json(file: BinaryIO, how: Writing) -> pd.DataFrame:
 
 
 def _read_lines(file: BinaryIO, how: Writing) -> pd.DataFrame:
+    return _lines_of(_read_text(file, how), file.name)
+
+
+def _lines_of(text: str, name: str) -> pd.DataFrame:
     """Read JSON Lines; every cell stays what it was, hence object columns."""
     rows = []
-    lines: Any = file
-    if how.encoding:
-        lines = io.StringIO(file.read().decode(how.encoding), newline="\n")
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(io.StringIO(text, newline="\n"), 1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise ValueError(
-                f"{file.name}, line {number} is not JSON: {error}"
-            ) from None
+            raise ValueError(f"{name}, line {number} is not JSON: {error}") from None
         if not isinstance(row, dict):
-            msg = f"{file.name}, line {number} is not a JSON object: {line[:40]!r}"
+            msg = f"{name}, line {number} is not a JSON object: {line[:40]!r}"
             raise ValueError(msg)  # noqa: TRY004 - it is about a file's text
         rows.append(row)
     return pd.DataFrame(rows, dtype=object)
 
 
-def same_file(one: str, other: str) -> bool:
-    """Return whether two paths lead to one place, also where there is no file yet."""
-    paths = (Path(path).expanduser().resolve() for path in (one, other))
-    return one != STANDARD != other and len({*paths}) == 1
-
-
 def _read_parquet(file: BinaryIO, _: Writing) -> pd.DataFrame:
     _pyarrow()
     table = pd.read_parquet(file)
-    if isinstance(table.index, pd.RangeIndex):
-        return table
-    return table.reset_index()  # an index that says something is a column elsewhere
+    # an index that says something is a column elsewhere
+    return table if isinstance(table.index, pd.RangeIndex) else table.reset_index()
 
 
-def _write_tabs(table: pd.DataFrame, file: BinaryIO) -> None:
-    _write_csv(table, file, "\t")
+# -- writing --------------------------------------------------------------------
 
 
 def _write_csv(table: pd.DataFrame, file: BinaryIO, sep: str = ",") -> None:
@@ -256,29 +247,58 @@ def _write_csv(table: pd.DataFrame, file: BinaryIO, sep: str = ",") -> None:
     for at in range(table.shape[1]):
         column = table.iloc[:, at]
         if pd.api.types.is_object_dtype(column.dtype):
-            plain.isetitem(at, column.map(_cell).astype(object).array)
+            cells: Any = [_cell(value) for value in column]
+            cells = pd.Series(cells, table.index, dtype=object)
+            plain.isetitem(at, cells)
     # half a character must not cost the whole file
     plain.to_csv(
         file, sep=sep, index=False, encoding="utf-8", errors="backslashreplace"
     )
 
 
+def _cell(value: Any) -> Any:
+    """Return a cell as CSV has it: lists, vectors and mappings as JSON."""
+    nested = isinstance(value, (list, dict)) or hasattr(value, "shape")
+    return _line(value).decode() if nested else value
+
+
 def _write_json(table: pd.DataFrame, file: BinaryIO) -> None:
-    lines = io.BytesIO()
-    _write_lines(table, lines)
-    rows = lines.getvalue().rstrip(b"\n")
-    file.write(b"[\n" + rows.replace(b"\n", b",\n") + b"\n]\n" if rows else b"[]\n")
+    rows = b",\n".join(_lines(table))
+    file.write(b"[\n" + rows + b"\n]\n" if rows else b"[]\n")
 
 
 def _write_lines(table: pd.DataFrame, file: BinaryIO) -> None:
+    file.writelines(line + b"\n" for line in _lines(table))
+
+
+def _lines(table: pd.DataFrame) -> Iterator[bytes]:
     names = [str(name) for name in table.columns]
     plain = table.astype(object).where(table.notna(), None)
     for row in plain.itertuples(index=False, name=None):
-        line = _line(dict(zip(names, row, strict=True)))
-        try:
-            file.write(line.encode())
-        except UnicodeEncodeError:
-            file.write(json.dumps(json.loads(line)).encode() + b"\n")
+        yield _line(dict(zip(names, row, strict=True)))
+
+
+def _line(value: Any) -> bytes:
+    """Return a value as JSON."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain)
+        return text.encode()
+    except ValueError:  # NaN and infinity, which are null, or half a character
+        text = json.dumps(value, default=_plain)
+        return json.dumps(json.loads(text, parse_constant=_no_number)).encode()
+
+
+def _no_number(_: str) -> None:
+    """Return what JSON has for a number that it cannot write."""
+
+
+def _plain(value: Any) -> Any:
+    """Convert what JSON does not know."""
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    if hasattr(value, "tolist"):  # numpy's scalars and arrays
+        return value.tolist()
+    return str(value)
 
 
 def _write_parquet(table: pd.DataFrame, file: BinaryIO) -> None:
@@ -295,10 +315,10 @@ def _arrow(table: pd.DataFrame) -> Any:
     arrow = _pyarrow()
     try:
         return arrow.Table.from_pandas(table, preserve_index=False)
-    except arrow.ArrowException as error:
-        raise ValueError(
-            f"Parquet cannot hold the table: {'; '.join(map(str, error.args))}"
-        ) from None
+    except (arrow.ArrowException, UnicodeError) as error:  # or half a character
+        parts = [error] if isinstance(error, UnicodeError) else error.args
+        why = "; ".join(map(str, parts))
+        raise ValueError(f"Parquet cannot hold the table: {why}") from None
 
 
 def _pyarrow() -> Any:
@@ -311,34 +331,11 @@ def _pyarrow() -> Any:
     return pa
 
 
-class _Form(NamedTuple):
-    read: Callable[[BinaryIO, Writing], pd.DataFrame]
-    write: Callable[[pd.DataFrame, BinaryIO], None]
-
-
-_FORMS: Mapping[str, _Form] = {
-    ".csv": _Form(_read_csv, _write_csv),
-    ".tsv": _Form(_read_tabs, _write_tabs),
-    ".json": _Form(_read_json, _write_json),
-    **dict.fromkeys((".jsonl", ".ndjson"), _Form(_read_lines, _write_lines)),
-    ".parquet": _Form(_read_parquet, _write_parquet),
+_FORMS: Mapping[str, tuple[_Read, _Write]] = {
+    ".csv": (_read_csv, _write_csv),
+    ".tsv": (partial(_read_csv, sep="\t"), partial(_write_csv, sep="\t")),
+    ".json": (_read_json, _write_json),
+    ".jsonl": (_read_lines, _write_lines),
+    ".ndjson": (_read_lines, _write_lines),
+    ".parquet": (_read_parquet, _write_parquet),
 }
-
-
-def _line(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=_json) + "\n"
-
-
-def _cell(value: Any) -> Any:
-    """Return a cell as CSV has it: lists, vectors and mappings as JSON."""
-    nested = isinstance(value, (list, dict)) or hasattr(value, "shape")
-    return _line(value).strip() if nested else value
-
-
-def _json(value: Any) -> Any:
-    """Convert what JSON does not know."""
-    if hasattr(value, "isoformat"):
-        return value.isoformat()
-    if hasattr(value, "tolist"):  # numpy's scalars and arrays
-        return value.tolist()
-    return str(value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import types as python_types
 import typing
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,37 +13,14 @@ from pandas_llm import options
 if TYPE_CHECKING:
     from pandas_llm.options import Option
 
-_TABLES: Mapping[str, type] = {
-    "generate": options.ExplodeOptions,
-    "extract": options.RecordOptions,
-    "complete": options.SeriesOptions,
-    "classify": options.LabelOptions,
-    "filter": options.FilterOptions,
-    "embed": options.VectorOptions,
-}
 
-
-def add(parser: argparse.ArgumentParser, verb: str) -> None:
+def add(parser: argparse.ArgumentParser, verb: str, table: type) -> None:
     """Add a flag for every option of a verb and of the run."""
     own = parser.add_argument_group(f"options of {verb}")
     run = parser.add_argument_group("options of the run")
-    for name, option in options.listed(_TABLES[verb]).items():
+    for name, option in options.listed(table).items():
         if option.flag:
             _add_one(run if name in options.OPTIONS else own, name, option)
-
-
-def chosen(words: argparse.Namespace, verb: str) -> dict[str, Any]:
-    """Return the options that were set by flags."""
-    names = options.listed(_TABLES[verb])
-    values = {name: value for name, value in vars(words).items() if name in names}
-    for name, value in values.items():
-        if isinstance(value, _Pairs):
-            values[name] = dict(value)
-    return values
-
-
-class _Pairs(dict[str, Any]):
-    """A mapping that flags fill, one or more names at a time."""
 
 
 class _AddPairs(argparse.Action):
@@ -58,50 +34,47 @@ class _AddPairs(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         """Add to earlier pairs."""
-        pairs = _Pairs(getattr(namespace, self.dest, None) or {})
         try:
-            pairs.update(_pairs(self.dest, values))
+            pairs = _pairs(self.dest, values)
         except ValueError as error:
             parser.error(f"{option_string}: {error}")
-        setattr(namespace, self.dest, pairs)
+        earlier = getattr(namespace, self.dest, {})
+        setattr(namespace, self.dest, {**earlier, **pairs})
 
 
 def _add_one(group: Any, name: str, option: Option) -> None:
     flag = "--" + name.replace("_", "-")
-    arms = _arms(option.type)
-    kinds = {typing.get_origin(arm) or arm for arm in arms}
+    kinds = {typing.get_origin(arm) or arm for arm in option.arms}
+    literals = [arm for arm in option.arms if typing.get_origin(arm) is Literal]
+    words = [word for arm in literals for word in typing.get_args(arm)]
     read = option.rule.read if option.rule else _json_or_text
     sentence = option.says.replace("`", "") + _default(option)
-    common: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS}
-    common["help"] = sentence.replace("%", "%%")
+    common = {"dest": name, "default": argparse.SUPPRESS}
+    how: dict[str, Any] = {"metavar": "TEXT"}
     if bool in kinds:
-        literal = [arm for arm in arms if typing.get_origin(arm) is Literal]
-        if words := [word for arm in literal for word in typing.get_args(arm)]:
-            either = {"nargs": "?", "const": True, "type": read, "metavar": words[0]}
-            group.add_argument(flag, choices=[True, *words], **either, **common)
+        how = {"action": argparse.BooleanOptionalAction}
+        if words:
+            how = {"choices": [True, *words], "metavar": words[0], "type": read}
+            how |= {"nargs": "?", "const": True}
         elif kinds & {str, int, float}:
-            group.add_argument(flag, metavar="FILE", **common)
-        if words or kinds & {str, int, float}:
-            common |= {"help": f"do without {name}", "action": "store_false"}
-            group.add_argument(f"--no-{flag[2:]}", **common)
-            return
-        common["action"] = argparse.BooleanOptionalAction
+            how = {"metavar": "FILE"}
     elif Mapping in kinds:
-        common |= {"action": _AddPairs, "metavar": "NAME=VALUE"}
-    elif any(arm == Sequence[str] for arm in arms):
-        common |= {"action": "append", "metavar": "TEXT"}
+        how = {"action": _AddPairs, "metavar": "NAME=VALUE"}
+    elif Sequence[str] in option.arms:
+        how = {"action": "append", "metavar": "TEXT"}
     elif kinds == {Literal}:
-        words = [str(word).lower() for arm in arms for word in typing.get_args(arm)]
+        words = [str(word).lower() for word in words]
         words += ["none"] * (type(None) in typing.get_args(option.type))
-        common |= {"type": _word, "choices": [_word(word) for word in words]}
-        common["metavar"] = "{" + ",".join(words) + "}"
+        how = {"type": _word, "choices": [_word(word) for word in words]}
+        how |= {"metavar": "{" + ",".join(words) + "}"}
     elif kinds & {int, float}:
-        common |= {"type": read, "metavar": "N"}
+        how = {"type": read, "metavar": "N"}
     elif Sequence in kinds:
-        common |= {"type": read, "metavar": "JSON"}
-    else:
-        common["metavar"] = "TEXT"
-    group.add_argument(flag, **common)
+        how = {"type": read, "metavar": "JSON"}
+    group.add_argument(flag, help=sentence.replace("%", "%%"), **how, **common)
+    if bool in kinds and "action" not in how:
+        without = {"help": f"do without {name}", "action": "store_false"}
+        group.add_argument(f"--no-{flag[2:]}", **without, **common)
 
 
 def _default(option: Option) -> str:
@@ -109,13 +82,6 @@ def _default(option: Option) -> str:
     plain = option.default in (None, ()) or isinstance(option.default, bool)
     shown = option.shown.strip("'")
     return "" if plain else f" By default {shown}."
-
-
-def _arms(hint: Any) -> list[Any]:
-    """Return the types that a union is made of, but None."""
-    union = typing.get_origin(hint) in (typing.Union, python_types.UnionType)
-    arms = typing.get_args(hint) if union else (hint,)
-    return [arm for arm in arms if arm is not type(None)]
 
 
 def _word(text: str) -> str | None:
@@ -130,9 +96,9 @@ def _json_or_text(text: str) -> Any:
         return text
 
 
-def _pairs(name: str, text: str) -> Mapping[str, Any]:
+def _pairs(name: str, text: str) -> dict[str, Any]:
     if text.startswith("{"):
-        pairs: Mapping[str, Any] = json.loads(text)
+        pairs: dict[str, Any] = json.loads(text)
         return pairs
     key, equals, value = text.partition("=")
     if not equals or not key:

@@ -4,24 +4,38 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas_llm
-from pandas_llm.cache import location
-from pandas_llm.options import instead_of
+from pandas_llm import cache, options
+from pandas_llm._cli import flags, tables
+from pandas_llm._cli.commands import (
+    DONE,
+    EXIT_CODES,
+    INTERRUPTED,
+    STOPPED,
+    USAGE,
+    Stop,
+    run,
+    say,
+    stopping,
+)
+from pandas_llm.errors import LLMError, LLMWarning
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _VERBS = {
-    "generate": "zero to many records a row",
-    "extract": "exactly one record a row",
-    "complete": "plain text a row",
-    "classify": "one of some labels a row",
-    "filter": "the rows for which the answer is yes",
-    "embed": "a vector a row",
+    "generate": ("zero to many records a row", options.ExplodeOptions),
+    "extract": ("exactly one record a row", options.RecordOptions),
+    "complete": ("plain text a row", options.SeriesOptions),
+    "classify": ("one of some labels a row", options.LabelOptions),
+    "filter": ("the rows for which the answer is yes", options.FilterOptions),
+    "embed": ("a vector a row", options.VectorOptions),
 }
 _COLUMNS = 80
 _KEYED = ("generate", "extract")
@@ -81,10 +95,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         _refuse(words.parser, unknown)
     try:
-        code: int = words.run(words)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning  # type: ignore[assignment]
+            warnings.simplefilter("always", LLMWarning)
+            return words.run(words) or DONE
+    except Stop as stop:
+        say(str(stop))
+        return stop.code
+    except BrokenPipeError:  # the reader has left, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return STOPPED
     except KeyboardInterrupt:
-        return 130
-    return code
+        return INTERRUPTED
+
+
+def _show_warning(message: Warning | str, *_: Any) -> None:
+    say(f"warning: {message}")
 
 
 class _Version(argparse.Action):
@@ -104,7 +130,8 @@ def _refuse(parser: argparse.ArgumentParser, unknown: list[str]) -> None:
     hint = f"; did you mean {near[0]}?" if near else ""
     name = word.removeprefix("--").replace("-", "_")
     ours = [flag.removeprefix("--").replace("-", "_") for flag in known]
-    if word[:2] == "--" and (instead := instead_of(name, None, ours)) is not None:
+    instead = options.instead_of(name, None, ours) if word[:2] == "--" else None
+    if instead is not None:
         flag = instead.removeprefix("write ").rstrip("=").replace("_", "-")
         hint = f"; write --{flag}" if instead.endswith("=") else f"; {instead}"
     parser.error(f"unrecognized argument: {unknown[0]}{hint}")
@@ -120,8 +147,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(parser=parser)
     parser.add_argument("--version", action=_Version, nargs=0)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for verb, summary in _VERBS.items():
-        _add_verb(commands, verb, summary)
+    for verb in _VERBS:
+        _add_verb(commands, verb)
     _add_tables(commands)
     demo = _add(
         commands, "demo", _demo, "question and answer pairs about packages here"
@@ -134,10 +161,10 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--latency", type=float, default=0.0, help="seconds")
     simulate.add_argument("--requests-per-minute", type=float)
     simulate.add_argument("--tokens-per-minute", type=float)
-    cache = _add(commands, "cache", _cache, "what is kept, and forgetting it")
-    cache.add_argument("action", choices=["info", "clear"])
-    cache.add_argument("--file", help="a cache file; by default the usual one")
-    cache.add_argument("--yes", action="store_true", help="clear without asking")
+    kept = _add(commands, "cache", _cache, "what is kept, and forgetting it")
+    kept.add_argument("action", choices=["info", "clear"])
+    kept.add_argument("--file", help="a cache file; by default the usual one")
+    kept.add_argument("--yes", action="store_true", help="clear without asking")
     return parser
 
 
@@ -163,17 +190,15 @@ def _broken(line: str) -> str:
     return f"{line[:at]} \\\n     {line[at:]}"
 
 
-def _add_verb(commands: Any, verb: str, summary: str) -> None:
+def _add_verb(commands: Any, verb: str) -> None:
     """Add a verb, with a flag for each of its options."""
-    from pandas_llm._cli import commands as verbs
-    from pandas_llm._cli import flags
-
-    parser = _add(commands, verb, verbs.run, summary)
-    parser.epilog = f"{parser.epilog}\n\n{_FILES}\n{verbs.EXIT_CODES}"
+    summary, own = _VERBS[verb]
+    parser = _add(commands, verb, run, summary)
+    parser.epilog = f"{parser.epilog}\n\n{_FILES}\n{EXIT_CODES}"
     needs = {"classify": " --labels LABELS"} | dict.fromkeys(_KEYED, " --keys KEYS")
     words = f"INPUT -o OUTPUT -t TEMPLATE{needs.get(verb, '')}"
     parser.usage = f"%(prog)s {words}\n{' ' * 12}[options]"
-    parser.set_defaults(verb=verb)
+    parser.set_defaults(verb=verb, names=options.listed(own).keys())
     _add_task(parser, verb)
     parser.add_argument(
         "--preview", action="store_true", help="show the first prompts; send nothing"
@@ -189,7 +214,7 @@ def _add_verb(commands: Any, verb: str, summary: str) -> None:
         "--report", metavar="HTML", help="a page on the run, written too"
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="no summary")
-    flags.add(parser, verb)
+    flags.add(parser, verb, own)
 
 
 def _add_task(parser: argparse.ArgumentParser, verb: str) -> None:
@@ -230,8 +255,6 @@ def _add_files(parser: argparse.ArgumentParser, output: str = "by default -") ->
 
 def _add_tables(commands: Any) -> None:
     """Add what is done with tables without a model."""
-    from pandas_llm._cli import tables
-
     chunk = _add(commands, "chunk", tables.chunk, "long texts in rows of their parts")
     _add_files(chunk)
     chunk.add_argument("--column", help="the column of texts; the only one is found")
@@ -256,20 +279,15 @@ def _add_tables(commands: Any) -> None:
     _add_files(report, "the page, as .html; by default the totals are printed")
 
 
-def _demo(words: argparse.Namespace) -> int:
+@stopping(1, LLMError)
+def _demo(words: argparse.Namespace) -> None:
     from pandas_llm._cli import demo
-    from pandas_llm.errors import LLMError
 
-    options = {"model": words.model, "base_url": words.base_url}
-    try:
-        demo.run(print, **{k: v for k, v in options.items() if v})
-    except LLMError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    return 0
+    real = {"model": words.model, "base_url": words.base_url}
+    demo.run(print, **{name: value for name, value in real.items() if value})
 
 
-def _simulate(words: argparse.Namespace) -> int:
+def _simulate(words: argparse.Namespace) -> None:
     from pandas_llm import simulator
 
     settings = simulator.Settings(
@@ -278,41 +296,28 @@ def _simulate(words: argparse.Namespace) -> int:
         tokens_per_minute=words.tokens_per_minute,
     )
     simulator.run_forever(words.host, words.port, settings, print)
-    return 0
 
 
-def _cache(words: argparse.Namespace) -> int:
-    from pandas_llm import cache, options
-    from pandas_llm.errors import LLMError
-
-    try:
-        words.file = words.file or location(options.resolve({}).cache)
-        contents = cache.info(words.file)
-        if contents.path is None:
-            print("no file: PANDAS_LLM_CACHE says that nothing is kept; name one")
-            return 0
-        if words.action == "info":
-            print(f"file     {contents.path}\nreplies  {contents.entries:,}")
-            print(f"size     {contents.bytes / 1e6:,.1f} MB")
-            if contents.oldest and contents.newest:
-                print(
-                    f"used     {contents.oldest:%Y-%m-%d} to {contents.newest:%Y-%m-%d}"
-                )
-            return 0
-        if not words.yes and not _confirmed(contents):
-            print("nothing is forgotten; --yes does not ask", file=sys.stderr)
-            return 2
-        print(f"{cache.clear(words.file):,} replies forgotten")
-    except LLMError as error:
-        print(f"pandas-llm: {error}", file=sys.stderr)
-        return 1
-    return 0
+@stopping(1, LLMError)
+def _cache(words: argparse.Namespace) -> None:
+    path = words.file or cache.location(options.resolve({}).cache)
+    contents = cache.info(path)
+    if contents.path is None:
+        print("no file: PANDAS_LLM_CACHE says that nothing is kept; name one")
+    elif words.action == "info":
+        print(f"file     {contents.path}\nreplies  {contents.entries:,}")
+        print(f"size     {contents.bytes / 1e6:,.1f} MB")
+        if contents.oldest and contents.newest:
+            print(f"used     {contents.oldest:%Y-%m-%d} to {contents.newest:%Y-%m-%d}")
+    elif words.yes or _confirmed(contents):
+        print(f"{cache.clear(path):,} replies forgotten")
+    else:
+        raise Stop(USAGE, "nothing is forgotten; --yes does not ask")
 
 
-def _confirmed(contents: Any) -> bool:
-    if not sys.stdin.isatty():
-        return False
-    asked = (
+def _confirmed(contents: cache.CacheInfo) -> bool:
+    question = (
         f"Forget {contents.entries:,} replies in {contents.path}? They were paid for. "
+        "[y/N] "
     )
-    return input(f"{asked}[y/N] ").strip().lower() in ("y", "yes")
+    return sys.stdin.isatty() and input(question).strip().lower() in ("y", "yes")

@@ -6,36 +6,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pandas_llm._cli import files
-from pandas_llm._cli.commands import DONE, USAGE, message_of, read, say, warnings_said
+from pandas_llm._cli.commands import USAGE, read, stopping
+from pandas_llm._evaluation import evaluate as measure
+from pandas_llm._verbs import chunk as cut
 from pandas_llm.errors import LLMError, NoUsageError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
 
-    Run = Callable[[argparse.Namespace], None]
-
-
-def _command(run: Run) -> Callable[[argparse.Namespace], int]:
-    """Build a command that says what is wrong, and returns an exit code."""
-
-    def command(words: argparse.Namespace) -> int:
-        try:
-            with warnings_said():
-                run(words)
-        except (LLMError, ValueError, TypeError, OSError) as error:
-            say(message_of(error))
-            return USAGE
-        return DONE
-
-    return command
+_refusing = stopping(USAGE, LLMError, ValueError, TypeError, OSError)
 
 
-@_command
+@_refusing
 def chunk(words: argparse.Namespace) -> None:
     """Cut the texts of a column."""
-    from pandas_llm._verbs import chunk as cut
-
     table = read(words)
     files.check_target(table, words.output)
     sizes = {"max_tokens": words.max_tokens, "overlap": words.overlap}
@@ -43,11 +27,9 @@ def chunk(words: argparse.Namespace) -> None:
     files.write_table(parts, words.output)
 
 
-@_command
+@_refusing
 def evaluate(words: argparse.Namespace) -> None:
     """Print the figures, or write them."""
-    from pandas_llm._evaluation import evaluate as measure
-
     table = read(words)
     agreement = measure(
         table, words.predicted, words.gold, words.by, tolerance=words.tolerance
@@ -59,7 +41,7 @@ def evaluate(words: argparse.Namespace) -> None:
     files.write_table(agreement.summary.reset_index(), words.output)
 
 
-@_command
+@_refusing
 def report(words: argparse.Namespace) -> None:
     """Write the page on the run that made a table."""
     table = read(words)
@@ -73,5 +55,5 @@ def report(words: argparse.Namespace) -> None:
     if words.output == files.STANDARD:
         print(page)  # noqa: T201 - what the command is for
         return
-    files.check_page(words.output)
+    files.check_folder(Path(words.output))
     page.save(Path(words.output).expanduser())

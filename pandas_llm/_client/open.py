@@ -7,8 +7,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from pandas_llm._aws import Signer
 from pandas_llm._client.address import SIMULATED, account
+from pandas_llm._client.aws import Signer
 from pandas_llm._client.client import Client
 from pandas_llm._client.endpoint import redacted
 from pandas_llm._client.pace import Pace

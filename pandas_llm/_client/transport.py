@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp import BytesPayload
 from yarl import URL
 
 from pandas_llm._client.network import (
@@ -24,6 +25,7 @@ from pandas_llm._client.network import (
     tls_trouble,
     unknown_to,
 )
+from pandas_llm._client.timeouts import Timeouts
 from pandas_llm.errors import (
     ConfigurationError,
     ConnectionBrokenError,
@@ -87,12 +89,13 @@ class Transport:
         self._ways: dict[str, tuple[Route, URL, Mapping[str, Any], bool]] = {}
         self._context: ssl.SSLContext | None = None
         self._answered = False
-        # The connector has no limit of its own, so nothing waits in its queue and
-        # `total` counts the exchange alone. (It would count the wait otherwise:
-        # eight requests over two connections lost four to a time-out.)
+        # The connector has no limit of its own, so nothing waits in its queue and the
+        # time is the exchange's alone. (It would be the wait's too otherwise: eight
+        # requests over two connections lost four to a time-out.)
         self._seconds = timeout = patience(settings)
+        self._timeouts = Timeouts(timeout)
         self._timeout = aiohttp.ClientTimeout(
-            total=timeout, sock_connect=min(timeout, _CONNECT_SECONDS)
+            total=None, sock_connect=min(timeout, _CONNECT_SECONDS)
         )
 
     async def __aenter__(self) -> Self:
@@ -126,6 +129,7 @@ class Transport:
         trace: TracebackType | None,
     ) -> None:
         """Close the session if it was opened here."""
+        self._timeouts.close()
         if self._session is not None and self._own_session is None:
             await self._session.close()
             self._session = None
@@ -154,23 +158,17 @@ class Transport:
         body, known = request.body, self._ways.get(request.url)
         route, url, how, signs = known or self._way(request.url)
         try:
-            async with self._session.request(
-                method,
-                url,
-                data=body if len(body) < _LARGE else BytesIO(body),
-                headers=route.signed(request.headers) if signs else request.headers,
-                **how,
-            ) as response:
+            with self._timeouts:
+                # no `async with`: an answer that was read has left its connection
+                response = await self._session.request(
+                    method,
+                    url,
+                    data=BytesPayload(body) if len(body) < _LARGE else BytesIO(body),
+                    headers=route.signed(request.headers) if signs else request.headers,
+                    **how,
+                )
                 self._answered = True
-                status = response.status
-                if status == PROXY_LOGIN and route.proxy is not None:
-                    raise UnreachableError(unknown_to(route), status=status)
-                headers, length = response.headers, response.content_length
-                if length is None or length > most or "Content-Encoding" in headers:
-                    received = await _bounded(response, most)
-                else:
-                    received = await response.read()
-                return HTTPResponse(status, headers, received)
+                return await _received(response, route, most)
         except (aiohttp.ClientError, OSError) as error:
             if not (again and isinstance(error, _STALE)):
                 self._fail(error, route)
@@ -296,13 +294,33 @@ def _words(error: Exception) -> str:
     return (words or type(error).__name__).partition(": <")[0]
 
 
+async def _received(
+    response: aiohttp.ClientResponse, route: Route, most: int
+) -> HTTPResponse:
+    """Read an answer, which closes its connection if it is not read to the end."""
+    status, headers = response.status, response.headers
+    if status == PROXY_LOGIN and route.proxy is not None:
+        response.close()
+        raise UnreachableError(unknown_to(route), status=status)
+    length = response.content_length
+    if length is None or length > most or "Content-Encoding" in headers:
+        body = await _bounded(response, most)
+    else:
+        body = await response.read()
+    return HTTPResponse(status, headers, body)
+
+
 async def _bounded(response: aiohttp.ClientResponse, most: int) -> bytes:
     """Read a body whose size is not known before, up to a bound."""
     body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > most:
-            response.close()
-            msg = f"the reply is larger than {most // 2**20} MB"
-            raise ReplyTooLargeError(msg, status=response.status)
+    try:
+        async for chunk in response.content.iter_any():
+            body += chunk
+            if len(body) > most:
+                msg = f"the reply is larger than {most // 2**20} MB"
+                raise ReplyTooLargeError(msg, status=response.status)
+    except BaseException:
+        response.close()
+        raise
+    response.release()
     return bytes(body)

@@ -23,10 +23,9 @@ if TYPE_CHECKING:
 
     from pandas_llm._run import TaskRun
 
-    Tell = Callable[[bytes, bool], None]
-    """Takes what a run tells, and whether it has ended."""
+    Tell = Callable[[bytes], None]
+    """Takes what a run tells; one that has ended tells its log too."""
 
-_FAILURE = ("position", "label", "kind", "message", "attempts")
 _MOST = 10_000
 """Failed rows that are kept; all are counted."""
 _lock = threading.Lock()  # of all books: they are pickled
@@ -53,7 +52,7 @@ class Book:
         self._logs: dict[Any, tuple[float, dict[str, Any]]] = {}
         self._failures: list[list[Any]] = []
 
-    def hear(self, page: float, line: bytes | str, _ended: bool = False) -> None:  # noqa: FBT001, FBT002 - as told
+    def hear(self, page: float, line: bytes | str) -> None:
         """Add what a run of a computation tells; a newer computation begins a page."""
         run = orjson.loads(line)
         with _lock:
@@ -100,9 +99,10 @@ class Book:
     def failures(self) -> pd.DataFrame:
         """Return a table of failed rows: some of each run, 10,000 in all."""
         self.usage()  # raises if there is none
-        kinds: Any = {"position": "int64", "kind": "str", "message": "str"}
-        table = pd.DataFrame(self._failures, columns=list(_FAILURE))
-        return table.astype(kinds | {"attempts": "int64"})
+        columns = ["position", "label", "kind", "message", "attempts"]
+        kinds: Any = {"kind": "str", "message": "str"}
+        kinds |= {"position": "int64", "attempts": "int64"}
+        return pd.DataFrame(self._failures, columns=columns).astype(kinds)
 
 
 @contextmanager
@@ -118,12 +118,11 @@ def telling(tell: Tell) -> Iterator[None]:
             return
         last = now
         facts = told(run)
-        name, began = runs.setdefault(
-            run, (uuid4().hex, time.time() - facts["seconds"])
-        )
+        first = uuid4().hex, time.time() - facts["seconds"]
+        name, began = runs.setdefault(run, first)
         plain = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
         line = orjson.dumps({"id": name, "began": began, **facts}, str, plain)
-        tell(line, run.ended)
+        tell(line)
 
     token = listener.set(hear)
     try:

@@ -19,13 +19,11 @@ from pandas_llm.errors import NoUsageError
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
-    import pandas as pd
     from pyspark import Accumulator
     from pyspark.sql import SparkSession
 
     from pandas_llm._cluster.driver import Address, Line
     from pandas_llm._pacing import Budget, RateLimiter
-    from pandas_llm._report import Report
 
 
 class Accounts(NamedTuple):
@@ -79,12 +77,13 @@ class Told:
         self._accounts = accounts
         self._used = Usage()
 
-    def tell(self, told: bytes, ended: bool) -> None:  # noqa: FBT001 - as told
+    def tell(self, told: bytes) -> None:
         """Tell the driver what a run has used so far."""
         if line := self._accounts.line():
             line.tell(self._page, told)
-        if ended:
-            self._used += Usage(**orjson.loads(told)["usage"])
+        run = orjson.loads(told)
+        if run["log"] is not None:
+            self._used += Usage(**run["usage"])
             if self._accounts.book is not None:
                 self._accounts.book.add([(self._page, told)])
 
@@ -137,34 +136,11 @@ def accounts_of(session: SparkSession, workers: int) -> Accounts:
     return Accounts(workers, *_sessions[context.applicationId])
 
 
-def _book() -> Book:
+def book() -> Book:
+    """Return what the last action's runs have told; raise before any verb's call."""
     if 0 not in _last:
         raise NoUsageError(
             "no verb was called on a session of this process: with Spark Connect ask "
             "for usage_column='usage', and sum it by pandas_llm.spark.usage_of"
         )
     return _last[0]
-
-
-def last_usage() -> Usage:
-    """Return what the last action with a verb in it used, on all workers.
-
-    A partition that ran twice has cost twice, and counts so where its worker reaches
-    the driver; elsewhere what failed is not known. With Spark Connect, ask for a
-    `usage_column`.
-    """
-    return _book().usage()
-
-
-def last_report() -> Report:
-    """Return the report of the last action, as ``out.llm.report()``."""
-    return _book().report()
-
-
-def last_failures() -> pd.DataFrame:
-    """Return a table of rows that failed in the last action.
-
-    It has up to 100 of each batch and 10,000 in all, with the position in the batch,
-    the kind of error, its message and the attempts.
-    """
-    return _book().failures()

@@ -43,32 +43,19 @@ from pandas_llm._verbs import brief, form, named_after_class
 from pandas_llm.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import dask.dataframe as dd
+    from collections.abc import Callable, Mapping
 
     from pandas_llm import Usage
     from pandas_llm._report import Report
-    from pandas_llm.plan import Plan
 
 __all__ = ["DaskAccessor", "last_failures", "last_report", "last_usage"]
 
 P = ParamSpec("P")
 
 
-def _frame(
+def _lazy(
     verb: Callable[Concatenate[pd.DataFrame, P], Any],
-) -> Callable[Concatenate[Any, P], dd.DataFrame]:
-    return _lazy(verb, "dd.DataFrame")
-
-
-def _series(
-    verb: Callable[Concatenate[pd.DataFrame, P], Any],
-) -> Callable[Concatenate[Any, P], dd.Series]:
-    return _lazy(verb, "dd.Series")
-
-
-def _lazy(verb: Callable[..., Any], result: str) -> Callable[..., Any]:
+) -> Callable[Concatenate[Any, P], Any]:
     """Make a verb a method that plans a run for each partition."""
 
     def run(self: DaskAccessor, *args: Any, **options: Any) -> Any:
@@ -77,20 +64,21 @@ def _lazy(verb: Callable[..., Any], result: str) -> Callable[..., Any]:
                 f"{verb.__name__} with expand=True on Dask needs dimensions=, the "
                 "number of columns: nothing is sent before the result is computed"
             )
-        data = self._data
-        plan = engine_plan(verb, data, *args, **options)
-        rows = data._meta  # noqa: SLF001 - what map_partitions itself asks
-        typed = _Typed(plan, rows)
-        return data.map_partitions(
+        plan = engine_plan(verb, self._data, *args, **options)
+        rows = self._data._meta  # noqa: SLF001 - what map_partitions itself asks
+        types = nested_types(plan, rows)
+        return self._data.map_partitions(
             _run,
-            typed,
-            meta=typed.meta(rows),
+            plan,
+            types,
+            meta=_typed(plan.meta(rows), types),
             clear_divisions=plan.renumbers,
             transform_divisions=False,
             enforce_metadata=False,
         )
 
-    return form(run, verb, "self", doc=brief(verb), result=result)
+    kind = "DataFrame" if verb in (_verbs.generate, _verbs.extract) else "Series"
+    return form(run, verb, "self", doc=brief(verb), result=f"dd.{kind}")
 
 
 @named_after_class
@@ -111,11 +99,11 @@ class DaskAccessor:
     def __init__(self, data: Any) -> None:
         self._data = data
 
-    generate = _frame(_verbs.generate)
-    extract = _frame(_verbs.extract)
-    complete = _series(_verbs.complete)
-    classify = _series(_verbs.classify)
-    embed = _series(_verbs.embed)
+    generate = _lazy(_verbs.generate)
+    extract = _lazy(_verbs.extract)
+    complete = _lazy(_verbs.complete)
+    classify = _lazy(_verbs.classify)
+    embed = _lazy(_verbs.embed)
 
     def matches(self, template: str, **options: Any) -> Any:
         """Ask a yes-or-no question of each row, lazily; see ``df.llm.matches``."""
@@ -132,49 +120,37 @@ class DaskAccessor:
             data = data.to_frame(name=data.name or "value")
         question = Question(data, template, options)
         meta = question.meta(data._meta)  # noqa: SLF001 - as above
-        return data.map_partitions(_run, question, meta=meta)
+        return data.map_partitions(_run, question, {}, meta=meta)
 
     def __getattr__(self, name: str) -> Any:
         """Raise with what to do instead of a verb over the whole table."""
         raise instead_of(type(self), name, "ddf.llm", "ddf.compute()")
 
 
-class _Typed:
-    """A plan whose lists and records are Arrow's, which Parquet takes."""
-
-    def __init__(self, plan: Plan, data: Any) -> None:
-        self._plan = plan
-        types = nested_types(plan, data)
-        self._types = {name: pd.ArrowDtype(kind) for name, kind in types.items()}
-
-    def meta(self, data: Any) -> Any:
-        """Return the result for no rows."""
-        return self._typed(self._plan.meta(data))
-
-    def __call__(self, part: Any) -> Any:
-        """Run on a partition."""
-        return self._typed(self._plan(part))
-
-    def _typed(self, out: Any) -> Any:
-        for name, dtype in self._types.items():
-            values = pa.array(out[name], dtype.pyarrow_dtype, from_pandas=True)
-            out[name] = pd.Series(values, index=out.index, dtype=dtype)
-        return out
-
-
-def _run(part: Any, plan: Callable[[Any], Any]) -> Any:
+def _run(
+    part: Any, plan: Callable[[Any], Any], types: Mapping[str, pa.DataType]
+) -> Any:
     """Run one partition, in a worker."""
     try:
         from distributed import get_worker
 
         worker = get_worker()
     except (ImportError, ValueError):  # Dask's own threads or processes
-        return run_partition(plan, part, None, partial(_book.hear, _computation.start))
+        tell = partial(_book.hear, _computation.start)
+        return _typed(run_partition(plan, part, None, tell), types)
     from pandas_llm._cluster import scheduler
 
     scheduler.connect(worker)
     source = leased(partial(scheduler.ask, worker))
-    return run_partition(plan, part, source, scheduler.tell(worker))
+    return _typed(run_partition(plan, part, source, scheduler.tell(worker)), types)
+
+
+def _typed(out: Any, types: Mapping[str, pa.DataType]) -> Any:
+    """Make lists and records Arrow's, which Parquet takes."""
+    for name, kind in types.items():
+        values = pa.array(out[name], kind, from_pandas=True)
+        out[name] = pd.Series(values, index=out.index, dtype=pd.ArrowDtype(kind))
+    return out
 
 
 # -- what the last computation used ------------------------------------------------

@@ -9,11 +9,13 @@ import socket
 import socketserver
 import threading
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pandas_llm._pacing import TERM, Shares
+from pandas_llm._cluster.leases import Leases
+from pandas_llm._pacing import TERM
 
 if TYPE_CHECKING:
     from pandas_llm._cluster.book import Book
@@ -32,7 +34,7 @@ class Driver:
     """Keeps who has which part of each account's limits, and what runs have used."""
 
     def __init__(self, bind: str, host: str, expected: int, book: Book) -> None:
-        self._shares: dict[str, Shares] = {}
+        self._leases = Leases()
         self._expected = expected
         self._book = book
         self._lock = threading.Lock()
@@ -64,12 +66,9 @@ class Driver:
         if what != "lease":
             return 0.0
         account, holder, wanting = told
+        known = {"wanting": wanting, "expected": self._expected}
         with self._lock:
-            shares = self._shares.setdefault(account, Shares())
-            if wanting is None:
-                shares.release(holder)
-                return 0.0
-            return shares.renew(holder, wanting=wanting, expected=self._expected)
+            return self._leases.renew(account, holder, **known)
 
     def close(self) -> None:
         """Stop listening."""
@@ -110,11 +109,7 @@ class Line:
             return answer
 
 
-_lines: dict[Address, Line] = {}
-
-
+@cache
 def line_to(address: Address) -> Line:
     """Return this process's connection to a driver."""
-    if address not in _lines:
-        _lines[address] = Line(address)
-    return _lines[address]
+    return Line(address)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import defaultdict
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
-from pandas_llm._pacing import RENEWAL, TERM
+from pandas_llm._pacing import RENEWAL, TERM, Shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 Ask: TypeAlias = "Callable[[str, bool | None], float | None]"
 """Renews the lease of an account, for a process that is wanting or not; with None it
 is given back. Returns the part, or None when nobody answers."""
-
 
 _GLANCE = 0.05
 """Seconds after which it is looked whether requests wait."""
@@ -85,6 +85,23 @@ class _Tenant:
             time.sleep(_GLANCE)  # noqa: TID251 - a thread of its own
             waited = waited or self._limiter.wanting
         return waited
+
+
+class Leases:
+    """Who has which part of each account's limits; kept by scheduler or driver."""
+
+    def __init__(self) -> None:
+        self._shares: defaultdict[str, Shares] = defaultdict(Shares)
+
+    def renew(
+        self, account: str, holder: str, *, wanting: bool | None, expected: int
+    ) -> float:
+        """Return a holder's part for a term; with `wanting` None it is given back."""
+        shares = self._shares[account]
+        if wanting is not None:
+            return shares.renew(holder, wanting=wanting, expected=expected)
+        shares.release(holder)
+        return 0.0
 
 
 _tenants: dict[Hashable, _Tenant] = {}

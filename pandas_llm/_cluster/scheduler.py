@@ -12,7 +12,8 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.utils import sync
 
 from pandas_llm._cluster.book import Book
-from pandas_llm._pacing import TERM, Shares
+from pandas_llm._cluster.leases import Leases
+from pandas_llm._pacing import TERM
 
 if TYPE_CHECKING:
     from distributed import Client, Scheduler, Worker
@@ -31,7 +32,7 @@ class Accounts(SchedulerPlugin):  # type: ignore[misc]
     async def start(self, scheduler: Scheduler) -> None:
         """Register the handlers of the workers' and the caller's requests."""
         self._scheduler = scheduler
-        self._shares: dict[str, Shares] = {}
+        self._leases = Leases()
         self._book = Book()
         scheduler.handlers["pandas_llm_lease"] = self.lease
         scheduler.handlers["pandas_llm_book"] = self.book
@@ -39,19 +40,14 @@ class Accounts(SchedulerPlugin):  # type: ignore[misc]
 
     def lease(self, account: str, holder: str, wanting: bool | None) -> float:  # noqa: FBT001 - sent by name
         """Renew a lease; with `wanting` None it is given back."""
-        shares = self._shares.setdefault(account, Shares())
-        if wanting is None:
-            shares.release(holder)
-            return 0.0
         expected = len(self._scheduler.workers)
-        return shares.renew(holder, wanting=wanting, expected=expected)
+        return self._leases.renew(account, holder, wanting=wanting, expected=expected)
 
     def hear(self, key: Any, told: bytes, **_: Any) -> None:
         """Write down what a run of a task tells."""
         task = self._scheduler.tasks.get(key)
-        group = None if task is None else task.group
         for computation in reversed(self._scheduler.computations):
-            if group in computation.groups:
+            if task is not None and task.group in computation.groups:
                 self._book.hear(computation.start, told)
                 break
 
@@ -76,13 +72,10 @@ def ask(worker: Worker, account: str, wanting: bool | None) -> float | None:  # 
     """Ask a worker's scheduler for a part of an account's limits."""
     if worker.status not in {Status.running, Status.paused}:
         return 1.0  # its cluster ends, so nobody else has a part
-    renew = partial(worker.scheduler.pandas_llm_lease, account=account)
+    words = {"account": account, "holder": worker.address, "wanting": wanting}
+    renew = partial(worker.scheduler.pandas_llm_lease, **words)
     try:
-        part: float = sync(
-            worker.loop,
-            partial(renew, holder=worker.address, wanting=wanting),
-            callback_timeout=TERM,
-        )
+        part: float = sync(worker.loop, renew, callback_timeout=TERM)
     except (OSError, RuntimeError):  # it is not there, or the worker is closing
         return None
     return part
@@ -93,7 +86,7 @@ def tell(worker: Worker) -> Tell:
     key = worker.get_current_task()
     # the same way as the task's end, which overtakes nothing
     send = worker.batched_send
-    return lambda told, _: worker.loop.add_callback(
+    return lambda told: worker.loop.add_callback(
         send, {"op": "pandas_llm_told", "key": key, "told": told}
     )
 

@@ -23,14 +23,7 @@ from pyspark.sql.pandas.types import from_arrow_type
 from pyspark.sql.types import DataType, DateType, StringType, StructType
 
 from pandas_llm import Usage, _verbs
-from pandas_llm._cluster.context import (
-    Told,
-    accounts_of,
-    cores,
-    last_failures,
-    last_report,
-    last_usage,
-)
+from pandas_llm._cluster import context
 from pandas_llm._cluster.partition import (
     Question,
     engine_plan,
@@ -46,22 +39,8 @@ if TYPE_CHECKING:
 
     from pyspark.sql import DataFrame
 
-    from pandas_llm._cluster.context import Accounts
+    from pandas_llm._report import Report
     from pandas_llm.plan import Plan
-
-__all__ = [
-    "classify",
-    "complete",
-    "embed",
-    "extract",
-    "filter",
-    "generate",
-    "last_failures",
-    "last_report",
-    "last_usage",
-    "matches",
-    "usage_of",
-]
 
 _WORDS = """\
 Parameters
@@ -185,9 +164,33 @@ def filter(  # noqa: A001 - as the verb's name
 
 def missing(name: str) -> AttributeError:
     """Return the error for a name that this module does not have."""
-    named = {n: globals()[n] for n in __all__ if hasattr(_verbs, n)}
-    verbs = SimpleNamespace(**named)
+    verbs = SimpleNamespace(generate=generate, extract=extract, complete=complete)
+    vars(verbs).update(classify=classify, embed=embed, matches=matches, filter=filter)
     return instead_of(verbs, name, "pandas_llm.spark", "sdf.toPandas()")
+
+
+def last_usage() -> Usage:
+    """Return what the last action with a verb in it used, on all workers.
+
+    A partition that ran twice has cost twice, and counts so where its worker reaches
+    the driver; elsewhere what failed is not known. With Spark Connect, ask for a
+    `usage_column`.
+    """
+    return context.book().usage()
+
+
+def last_report() -> Report:
+    """Return the report of the last action, as ``out.llm.report()``."""
+    return context.book().report()
+
+
+def last_failures() -> pd.DataFrame:
+    """Return a table of rows that failed in the last action.
+
+    It has up to 100 of each batch and 10,000 in all, with the position in the batch,
+    the kind of error, its message and the attempts.
+    """
+    return context.book().failures()
 
 
 def usage_of(sdf: DataFrame, column: str) -> Usage:
@@ -222,22 +225,22 @@ def _mapped(
                 f"sdf.drop({name!r}) first"
             )
         schema = schema.add(name, type_)
-    workers = cores(sdf.sparkSession) if workers is None else workers
+    workers = context.cores(sdf.sparkSession) if workers is None else workers
     if workers < 1:
         raise InvalidValueError(f"workers must be at least 1, not {workers}")
-    accounts = accounts_of(sdf.sparkSession, workers)
+    accounts = context.accounts_of(sdf.sparkSession, workers)
     return sdf.mapInPandas(partial(_run, plan, new, accounts, usage_column), schema)
 
 
 def _run(
     plan: Plan | Question,
     new: Mapping[str, DataType],
-    accounts: Accounts,
+    accounts: context.Accounts,
     usage_column: str | None,
     batches: Iterator[pd.DataFrame],
 ) -> Iterator[pd.DataFrame]:
     """Run a partition's batches, in a worker."""
-    told = Told(accounts)
+    told = context.Told(accounts)
     for batch in batches:
         rows = batch.reset_index(drop=True)
         answers = run_partition(plan, rows, accounts.source(), told.tell)

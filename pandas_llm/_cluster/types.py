@@ -9,7 +9,6 @@ import pyarrow as pa
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pandas_llm._cluster.partition import Question
     from pandas_llm.plan import Plan
 
 _KINDS: Mapping[str, pa.DataType] = {
@@ -31,27 +30,25 @@ _DEPTH = 8
 """Records within records; one that holds itself has no end."""
 
 
-def types_of(plan: Plan | Question, data: Any) -> dict[str, pa.DataType]:
+def types_of(plan: Any, data: Any) -> dict[str, pa.DataType]:
     """Return the type of each new column for data; text in JSON where there is none."""
-    columns = plan.columns_for(data)
     return {
-        name: _KINDS[kind]
-        if kind in _KINDS and not (kind == "datetime" and _is_date(plan, name))
-        else _nested(cast("Plan", plan), name) or pa.string()
-        for name, kind in columns.items()
+        name: _type_of(plan, name, kind) or pa.string()
+        for name, kind in plan.columns_for(data).items()
     }
 
 
 def nested_types(plan: Plan, data: Any) -> dict[str, pa.DataType]:
     """Return the types of lists and records among the new columns for data."""
-    columns = plan.columns_for(data)
-    held = [name for name, kind in columns.items() if kind == "object"]
-    types = {name: _nested(plan, name) for name in held}
+    columns = plan.columns_for(data).items()
+    types = {n: _nested(plan, n) for n, kind in columns if kind == "object"}
     return {name: type_ for name, type_ in types.items() if type_ is not None}
 
 
-def _is_date(plan: Plan | Question, name: str) -> bool:
-    return str(_nested(cast("Plan", plan), name)) == "date32[day]"
+def _type_of(plan: Plan, name: str, kind: str) -> pa.DataType | None:
+    if kind == "datetime" and (day := _nested(plan, name)) == pa.date32():
+        return day
+    return _KINDS.get(kind) or _nested(plan, name)
 
 
 def _nested(plan: Plan, name: str) -> pa.DataType | None:

@@ -8,7 +8,6 @@ import sys
 import time
 import warnings
 from collections import deque
-from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from pandas_llm._display.progress import Progress, Status
 from pandas_llm._display.tables import short
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from pandas_llm._display.progress import Headroom
     from pandas_llm._display.usage import Totals
@@ -30,9 +29,6 @@ _NEAR = 0.7
 _LATELY = 100
 """Drawings, ten seconds of them, over which the speed is taken."""
 _LEAST_BAR = 5
-_FORMAT = (
-    "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{left}{pace}{postfix}]"
-)
 
 
 class _Speed:
@@ -50,32 +46,33 @@ class _Speed:
         self._last = seconds
         self._points.append((self._active, totals.done, totals.requests))
 
+    def _lately(self) -> tuple[float, int, int]:
+        """Return the seconds between the first and the last point, rows, requests."""
+        (start, *before), (end, *after) = self._points[0], self._points[-1]
+        return end - start, after[0] - before[0], after[1] - before[1]
+
     @property
     def rate(self) -> float:
         """Rows a second."""
-        (start, before, _), (end, after, _) = self._points[0], self._points[-1]
-        return (after - before) / (end - start) if end > start else 0.0
+        seconds, rows, _ = self._lately()
+        return rows / seconds if seconds else 0.0
 
     @property
     def requests(self) -> float:
         """Requests a second, once there were a second to count them in."""
-        (start, _, before), (end, _, after) = self._points[0], self._points[-1]
-        return (after - before) / (end - start) if end - start > 1 else 0.0
+        seconds, _, requests = self._lately()
+        return requests / seconds if seconds > 1 else 0.0
 
     def left(self, rows: int, status: Status) -> float | None:
         """Return the seconds that so many more rows take, by the rate or the limit."""
         if rows <= 0:
             return 0.0
-        by_rate = rows / self.rate if self.rate > 0 else None
-        by_plan = rows * self._requests_a_row() / status.plan if status.plan else None
+        _, done, requests = self._lately()
         # a burst at the start hides the limit, and the limit a slow server
-        known = [seconds for seconds in (by_rate, by_plan) if seconds is not None]
+        known = [rows / self.rate] if self.rate else []
+        if status.plan:
+            known.append(rows * (requests / done if done else 1.0) / status.plan)
         return max(known) + status.seconds if known else None
-
-    def _requests_a_row(self) -> float:
-        first, last = self._points[0], self._points[-1]
-        done = last[1] - first[1]
-        return (last[2] - first[2]) / done if done else 1.0
 
 
 class Bar:
@@ -96,7 +93,7 @@ class Bar:
         self._totals = totals
         self._headroom = headroom
         self._call = shown if callable(shown) else None
-        self._shown = _wanted() if shown is None else bool(shown)
+        self._shown = _somebody_looks() if shown is None else bool(shown)
         self._status = status
         self._started = time.monotonic()
         self._drawn = 0.0
@@ -153,15 +150,9 @@ class Bar:
     def _draw(self, progress: Progress) -> None:
         if self._bar is None:
             self._bar = _NotebookBar() if _in_ipython() else _TerminalBar(progress)
-        with self._tolerant():
-            self._bar.draw(progress)
-
-    @contextmanager
-    def _tolerant(self) -> Iterator[None]:
-        """Go on without a bar when the terminal is gone."""
         try:
-            yield
-        except (OSError, ValueError):
+            self._bar.draw(progress)
+        except (OSError, ValueError):  # the terminal is gone
             self._shown = False
             self._bar.give_up()
 
@@ -172,11 +163,6 @@ def _bars() -> Any:
 
     class Bars(tqdm):  # type: ignore[type-arg]
         monitor_interval = 0  # without tqdm's own thread: here somebody ticks
-        facts: dict[str, str] = {"left": "?", "pace": ""}  # noqa: RUF012 - replaced, never changed
-
-        @property
-        def format_dict(self) -> Any:
-            return {**super().format_dict, **self.facts}
 
     return Bars
 
@@ -187,25 +173,18 @@ class _TerminalBar:
     def __init__(self, progress: Progress) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            self._bar = _bars()(
-                total=progress.rows,
-                bar_format=_FORMAT,
-                dynamic_ncols=True,
-                # the least delay leaves the first drawing to us, like every other
-                delay=1e-9,
-            )
-        # the rows done before it appeared took that long
+            # the least delay leaves the first drawing to us, like every other
+            self._bar = _bars()(total=progress.rows, dynamic_ncols=True, delay=1e-9)
+        # or it would take itself for one that was never drawn, when it is closed
         self._bar.start_t -= progress.seconds
 
     def draw(self, progress: Progress) -> None:
         bar = self._bar
         bar.n = progress.done
-        facts = bar.facts = _facts(progress)
-        counts = f"{progress.done}/{progress.rows} [{_clock(progress.seconds)}<"
-        taken = len(f"100%|| {counts}{facts['left']}{facts['pace']}]") + _LEAST_BAR
         width = bar.dynamic_ncols(bar.fp)[0] if bar.dynamic_ncols else None
-        room = width - taken if width else None
-        bar.set_postfix_str(_postfix(progress, room), refresh=False)
+        line = _line(progress, width and width - len("100%|| ") - _LEAST_BAR)
+        line = line.replace("{", "{{").replace("}", "}}")
+        bar.bar_format = f"{{percentage:3.0f}}%|{{bar}}| {line}"
         bar.refresh()
         if progress.finished:
             bar.close()
@@ -226,12 +205,7 @@ class _NotebookBar:
         show: Any = IPython.display.display  # which has no types
 
         share = progress.done / progress.rows if progress.rows else 1.0
-        facts = _facts(progress)
-        counts = f"{progress.done:,}/{progress.rows:,}"
-        time = f"{_clock(progress.seconds)}<{facts['left']}{facts['pace']}"
-        line = f"{counts} [{time}]"
-        postfix = _postfix(progress, None)
-        line = f"{share:.0%} {line}{', ' * bool(postfix)}{postfix}"
+        line = f"{share:.0%} {_line(progress, None)}"
         shown = {
             "text/plain": line,
             "text/html": f'<progress value="{share:.4f}" style="vertical-align:middle">'
@@ -246,20 +220,17 @@ class _NotebookBar:
         """Leave it as it is."""
 
 
-def _facts(progress: Progress) -> dict[str, str]:
-    """Return what the bar's format names beside tqdm's own."""
+def _line(progress: Progress, room: int | None) -> str:
+    """Return counts, times and what there is to say, as far as the room goes."""
     left = "?" if progress.left is None else _clock(progress.left)
     # why rows wait takes the place of the pace, so that 80 columns hold it
     pace = "" if progress.waiting else f", {short(progress.rate)} rows/s"
-    return {"left": left, "pace": pace}
-
-
-def _postfix(progress: Progress, room: int | None) -> str:
-    """Return what there is to say, by importance, as far as the room goes."""
+    counts = f"{progress.done}/{progress.rows}"
+    line = first = f"{counts} [{_clock(progress.seconds)}<{left}{pace}"
     into, out = progress.input_tokens, progress.output_tokens
     least = "≥" if progress.unpriced else ""
     retries = "retry" if progress.retries == 1 else "retries"
-    parts = [
+    by_importance = [
         progress.waiting,
         f"{progress.failed} failed" if progress.failed else "",
         f"{least}${progress.known_cost:.3g}" if progress.known_cost else "",
@@ -267,12 +238,11 @@ def _postfix(progress: Progress, room: int | None) -> str:
         f"{progress.cached} cached" if progress.cached else "",
         f"tokens {short(into)} in {short(out)} out" if into or out else "",
     ]
-    shown: list[str] = []
-    for part in filter(None, parts):
-        if room is None or len(part) + 2 <= room or not shown:
-            shown.append(part)
-            room = None if room is None else room - len(part) - 2
-    return ", ".join(shown)
+    for part in filter(None, by_importance):
+        longer = f"{line}, {part}"
+        if room is None or len(longer) < room or line is first:
+            line = longer
+    return f"{line}]"
 
 
 def _clock(seconds: float) -> str:
@@ -281,8 +251,7 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
 
 
-def _wanted() -> bool:
-    """Whether somebody is likely to look at a bar."""
+def _somebody_looks() -> bool:
     stderr = sys.stderr
     if stderr is None or getattr(stderr, "closed", False):
         return False

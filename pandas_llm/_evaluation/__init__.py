@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pandas_llm._evaluation.agreement import Agreement, evaluate
 from pandas_llm._evaluation.comparing import Comparison, compare
-from pandas_llm._evaluation.reviewing import to_review
-from pandas_llm._evaluation.shares import Shares, share
+from pandas_llm._evaluation.shares import Shares, share, to_review
 
 __all__ = [
     "Agreement",

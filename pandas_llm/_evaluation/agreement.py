@@ -22,11 +22,11 @@ from pandas_llm._evaluation.cards import (
 from pandas_llm._evaluation.columns import (
     few_rows,
     groups_of,
+    joined,
     judge,
     label_index,
-    nested,
 )
-from pandas_llm.errors import InvalidValueError, LLMWarning, warn
+from pandas_llm.errors import InvalidValueError
 
 if TYPE_CHECKING:
     from pandas_llm._evaluation.columns import Judged
@@ -73,38 +73,10 @@ class Agreement(Card):
     remarks : tuple of str
     """
 
-    def __init__(
-        self,
-        names: pd.Index,
-        parts: list[Judged],
-        *,
-        grouped: bool,
-        heading: str,
-        tolerance: float,
-    ) -> None:
-        self._grouped, self._heading = grouped, heading
-        ours = [_figures(part, tolerance) for part in parts]
-        self.summary = pd.DataFrame(ours, index=names)
-        some = parts[0]
-        self._tolerance = tolerance
-        self.labels = self.confusion = self.reliability = None
-        cells = len(some.labels or ()) ** 2 * len(parts)
-        if 0 < cells <= _MOST:
-            self.labels = self._joined(names, map(_by_label, parts))
-            self.confusion = self._joined(names, map(_confusion, parts))
-        if some.sure is not None:
-            self.reliability = self._joined(names, map(_bins, parts))
-        rows = self.summary["n"] - self.summary["unanswered"]
-        self.remarks = tuple(few_rows(rows, grouped=grouped))
-
-    def _joined(self, names: pd.Index, frames: Any) -> pd.DataFrame:
-        """Return the tables of the groups as one."""
-        tables: list[pd.DataFrame] = list(frames)
-        if not self._grouped:
-            return tables[0]
-        whole = pd.concat(tables)  # whose keys= takes no NA
-        whole.index = nested(names, [len(table) for table in tables], whole.index)
-        return whole
+    labels: pd.DataFrame | None
+    confusion: pd.DataFrame | None
+    reliability: pd.DataFrame | None
+    _tolerance: float
 
     def _parts(self) -> list[Part]:
         if self._grouped:
@@ -190,16 +162,26 @@ def evaluate(  # noqa: PLR0913 - all by name but the first four
         raise InvalidValueError(f"tolerance must be at least 0, not {tolerance!r}")
     judged = judge(frame, predicted, gold, probability, probabilities)
     names, places = groups_of(frame, by)
-    agreement = Agreement(
-        names,
-        [judged.rows(rows) for rows in places],
-        grouped=by is not None,
-        heading=title_of(predicted, gold, by),
-        tolerance=tolerance,
+    parts = [judged.rows(rows) for rows in places]
+    figures = [_figures(part, tolerance) for part in parts]
+    summary = pd.DataFrame(figures, ["all"] if names is None else names)
+    labels = confusion = bins = None
+    if judged.labels and len(judged.labels) ** 2 * len(parts) <= _MOST:
+        labels = joined(names, map(_by_label, parts))
+        confusion = joined(names, map(_confusion, parts))
+    if judged.sure is not None:
+        bins = joined(names, map(_bins, parts))
+    answered = (summary["n"] - summary["unanswered"]).tolist()
+    return Agreement(
+        summary=summary,
+        labels=labels,
+        confusion=confusion,
+        reliability=bins,
+        remarks=tuple(few_rows(answered, grouped=names is not None)),
+        _grouped=names is not None,
+        _heading=title_of(predicted, gold, by),
+        _tolerance=tolerance,
     )
-    for remark in agreement.remarks:
-        warn(remark, LLMWarning)
-    return agreement
 
 
 def _figures(judged: Judged, tolerance: float) -> dict[str, Any]:
@@ -220,20 +202,15 @@ def _figures(judged: Judged, tolerance: float) -> dict[str, Any]:
 
 
 def _of_numbers(judged: Judged, tolerance: float) -> dict[str, float]:
-    """Return how far numbers are off."""
-    told, truth = judged.told, judged.truth
-    rows, off = len(told), np.abs(told - truth)
-    if not rows:
-        names = ("mae", "rmse", "correlation", "within", "low", "high")
-        return dict.fromkeys(names, math.nan)
-    spread = float(np.std(told) * np.std(truth))
-    together = float(np.mean((told - told.mean()) * (truth - truth.mean())))
+    """Return how far numbers are off; NaN where there are none."""
+    told, truth = pd.Series(judged.told), pd.Series(judged.truth)
+    off = (told - truth).abs()
     within = float((off <= tolerance + _SLACK).mean())
-    low, high = wilson(within, rows)
+    low, high = wilson(within, len(off))
     return {
         "mae": float(off.mean()),
-        "rmse": float(np.sqrt((off**2).mean())),
-        "correlation": together / spread if spread > 0 else math.nan,
+        "rmse": math.sqrt((off**2).mean()),
+        "correlation": told.corr(truth),
         "within": within,
         "low": low,
         "high": high,
@@ -264,11 +241,10 @@ def _of_probabilities(judged: Judged, right: Any) -> dict[str, float]:
         odds, truth = judged.odds[known], judged.truth[known]
         of_truth = odds[np.arange(len(truth)), truth]
         square = (odds**2).sum(axis=1) - 2 * of_truth + 1
-        some = len(truth) > 0
         logs = -np.log(np.clip(of_truth, _TINY, 1))
-        figures["log_loss"] = float(logs.mean()) if some else math.nan
         half = 2 if odds.shape[1] == 2 else 1  # noqa: PLR2004 - of two, one is told
-        figures["brier"] = float(square.mean()) / half if some else math.nan
+        figures["log_loss"] = float(pd.Series(logs).mean())
+        figures["brier"] = float(pd.Series(square).mean()) / half
     known = ~np.isnan(judged.sure)
     error, floor = calibration_error(judged.sure[known], right[known])
     return {**figures, "calibration_error": error, "calibration_floor": floor}
@@ -303,12 +279,7 @@ def _bins(judged: Judged) -> pd.DataFrame:
     sure = judged.sure if judged.sure is not None else np.empty(0)
     rows = judged.known & judged.answered & ~np.isnan(sure)
     bins = reliability(sure[rows], (judged.told == judged.truth)[rows])
-    columns = {
-        "confidence": bins.confidence,
-        "accuracy": bins.accuracy,
-        "rows": bins.rows,
-    }
-    return pd.DataFrame(columns)
+    return pd.DataFrame(bins._asdict())
 
 
 def _lines(figures: pd.Series, tolerance: float) -> list[tuple[str, str]]:

@@ -59,6 +59,9 @@ class Card:
     _heading: str
     _grouped: bool
 
+    def __init__(self, **parts: Any) -> None:
+        self.__dict__.update(parts)
+
     def _parts(self) -> list[Part]:
         raise NotImplementedError
 

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from pandas_llm._evaluation.probabilities import (
-    NEAR,
-    column_of,
-    confidence_column,
-    few,
-    floats,
-    label_columns,
-    odds_of,
-    sort_labels,
-)
 from pandas_llm._rows import source_of
-from pandas_llm.errors import InvalidTypeError, InvalidValueError
+from pandas_llm.errors import (
+    InvalidTypeError,
+    InvalidValueError,
+    LLMWarning,
+    MissingColumnError,
+    warn,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Sequence
+
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
 
+NEAR = 0.01
+"""How far probabilities of a row may sum beside 1, and how many labels may be others
+than the most probable, in columns that are found by their names."""
+_SHOWN = 5
 FEW = 30
 """Known rows below which an interval is mostly a guess at its own width."""
 _NUMBERS = {"integer", "floating", "mixed-integer-float", "decimal"}
@@ -56,13 +59,10 @@ class Judged(NamedTuple):
 
     def rows(self, places: NDArray[np.intp]) -> Judged:
         """Return some of the rows."""
-        return Judged(
-            self.told[places],
-            self.truth[places],
-            self.labels,
-            None if self.sure is None else self.sure[places],
-            None if self.odds is None else self.odds[places],
+        sure, odds = (
+            None if one is None else one[places] for one in (self.sure, self.odds)
         )
+        return Judged(self.told[places], self.truth[places], self.labels, sure, odds)
 
 
 def _present(values: NDArray[Any]) -> NDArray[np.bool_]:
@@ -141,11 +141,11 @@ def _fits(odds: Floats, told: NDArray[np.int64]) -> bool:
     return bool(rows.any() and others.mean() <= NEAR)
 
 
-def groups_of(data: Any, by: Any) -> tuple[pd.Index, list[NDArray[np.intp]]]:
-    """Return the names of groups in order, and the rows of each; one without `by`."""
+def groups_of(data: Any, by: Any) -> tuple[pd.Index | None, list[NDArray[np.intp]]]:
+    """Return the names of groups in order, None without `by`, and the rows of each."""
     frame = source_of(data).frame
     if by is None:
-        return pd.Index(["all"]), [np.arange(len(frame))]
+        return None, [np.arange(len(frame))]
     keys = by if isinstance(by, list) else [by]
     columns = [column_of(frame, key, "by").reset_index(drop=True) for key in keys]
     places = pd.Series(range(len(frame)))
@@ -206,31 +206,152 @@ def label_index(labels: list[Any], name: str) -> pd.Index:
     return index
 
 
-def nested(names: pd.Index, sizes: list[int], inner: pd.Index) -> pd.Index:
-    """Return an index with the name of its group before each of `inner`."""
-    groups = names.repeat(sizes)
+def joined(names: pd.Index | None, frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Return the tables of groups as one, with their names before its index."""
+    tables = list(frames)
+    if names is None:
+        return tables[0]
+    whole = pd.concat(tables)  # whose keys= takes no NA
+    groups = names.repeat([len(table) for table in tables])
     levels = [groups.get_level_values(at) for at in range(groups.nlevels)]
-    index: pd.Index = pd.MultiIndex.from_arrays(
-        [*levels, inner], names=[*groups.names, inner.name]
+    whole.index = pd.MultiIndex.from_arrays(
+        [*levels, whole.index], names=[*groups.names, whole.index.name]
     )
-    return index
+    return whole
 
 
-def few_rows(rows: pd.Series, *, grouped: bool) -> list[str]:
-    """Return remarks on groups with few rows of a known truth."""
+def few_rows(counts: Sequence[int], *, grouped: bool) -> list[str]:
+    """Warn of groups with few rows of a known truth; return the warnings."""
+    rows = np.asarray(counts)
     none, few = int((rows == 0).sum()), int(((rows > 0) & (rows < FEW)).sum())
-    if not grouped and none + few:
-        count = rows.iloc[0]
-        why = f"below {FEW} the figures are mostly chance"
-        return [f"only {count} rows have a known truth to compare with: {why}"]
     remarks = []
-    if none:
+    if not grouped and none + few:
+        remarks.append(
+            f"only {rows[0]} rows have a known truth to compare with: below {FEW} the "
+            "figures are mostly chance"
+        )
+    if grouped and none:
         remarks.append(
             f"{none} of {len(rows)} groups have no row to compare: they are NA"
         )
-    if few:
+    if grouped and few:
         remarks.append(
             f"{few} of {len(rows)} groups have fewer than {FEW} rows to compare: "
             "their figures are mostly chance"
         )
+    for remark in remarks:
+        warn(remark, LLMWarning)
     return remarks
+
+
+# -- columns, and those of probabilities -----------------------------------------
+
+
+def column_of(frame: pd.DataFrame, given: Any, what: str) -> pd.Series:
+    """Return a column by its name; or a Series, an array or a mapping as one."""
+    if isinstance(given, Mapping):
+        unknown = [label for label in given if label not in frame.index]
+        if unknown or not frame.index.is_unique:
+            why = f"{unknown[0]!r} is none" if unknown else "they are not unique"
+            msg = f"{what} is a mapping of the index' labels, of which {why}"
+            raise InvalidValueError(msg)
+        found = [given.get(label) for label in frame.index]
+        return pd.Series(found, frame.index, dtype=object)
+    if isinstance(
+        given, (pd.Series, np.ndarray, list, pd.api.extensions.ExtensionArray)
+    ):
+        if len(given) != len(frame):
+            msg = (
+                f"{what} has {len(given)} rows and the frame {len(frame)}: pass "
+                "gold.reindex(df.index), with NA where nothing is known"
+            )
+            raise InvalidValueError(msg)
+        if isinstance(given, pd.Series) and not given.index.equals(frame.index):
+            msg = (
+                f"{what} has another index than the frame: pass gold.reindex(df.index)"
+            )
+            raise InvalidValueError(msg)
+        return pd.Series(given, frame.index)
+    try:
+        count = list(frame.columns).count(given)
+    except TypeError:
+        count = 0
+    if count != 1:
+        there = "is there more than once" if count else "is no column of the frame"
+        known = ", ".join(map(repr, list(frame.columns)[:20]))
+        raise MissingColumnError(f"{what}: {given!r} {there}; it has {known}")
+    column: pd.Series = frame[given]
+    return column
+
+
+def floats(column: pd.Series) -> Floats:
+    """Return a column as numbers, NaN for NA."""
+    return np.asarray(column.astype("Float64").to_numpy(float, na_value=np.nan))
+
+
+def confidence_column(frame: pd.DataFrame, name: Hashable) -> str | None:
+    """Return the column with the probability of what a column tells, if there is one.
+
+    Their names are those that the verbs give: ``topic_confidence`` beside ``topic``,
+    ``confidence`` beside ``label``.
+    """
+    usual = [f"{name}_confidence", *["confidence"] * (name == "label")]
+    return next((one for one in usual if one in frame.columns), None)
+
+
+def label_columns(
+    frame: pd.DataFrame, labels: list[Any], given: Any = None
+) -> dict[Any, Any]:
+    """Return the column of each label's probability; nothing where there are none."""
+    if given is not None:
+        if not isinstance(given, Mapping) or not set(labels) <= set(given):
+            msg = (
+                "probabilities= takes a mapping of each label to its column: "
+                f"{{{labels[0]!r}: 'p_{labels[0]}', …}}, for {few(labels)}; "
+                f"got {given!r}"
+            )
+            raise InvalidValueError(msg)
+        return dict(given)
+    every = {
+        str(column)[2:]: column
+        for column, dtype in frame.dtypes.items()
+        if str(column)[:2] == "p_" and pd.api.types.is_numeric_dtype(dtype)
+    }
+    own = {label: every.get(str(label)) for label in labels}
+    if not all(own.values()):
+        return {}
+    for found in (own, {**own, **every}):  # labels that no row has been told, too
+        table = frame[list(found.values())]
+        sums = table.sum(axis=1)[table.notna().all(axis=1)]
+        if len(sums) and (abs(sums - 1) < NEAR).all():
+            return found
+    return {}
+
+
+def odds_of(frame: pd.DataFrame, columns: Sequence[Any]) -> Floats:
+    """Return columns of probabilities side by side, NaN for NA."""
+    table = np.empty((len(frame), len(columns)))
+    for place, given in enumerate(columns):
+        column = column_of(frame, given, "probabilities")
+        try:
+            table[:, place] = floats(column)
+        except (TypeError, ValueError):
+            table[:, place] = -1
+        if (table[:, place] < 0).any() or (table[:, place] > 1 + NEAR).any():
+            msg = f"{column.name!r} does not hold probabilities: numbers from 0 to 1"
+            raise InvalidValueError(msg)
+    return np.minimum(table, 1.0)
+
+
+def sort_labels(labels: set[Any]) -> list[Any]:
+    """Return labels in their own order, or that of their texts."""
+    try:
+        return sorted(labels)
+    except TypeError:
+        return sorted(labels, key=str)
+
+
+def few(labels: Any) -> str:
+    """Return the first of some labels."""
+    shown = sort_labels(set(labels))
+    return ", ".join(map(repr, shown[:_SHOWN])) + ", …" * (len(shown) > _SHOWN)

@@ -12,16 +12,18 @@ import pandas as pd
 from pandas_llm._algorithms import mcnemar, wilson
 from pandas_llm._display import dollars, ends_here
 from pandas_llm._evaluation.cards import Card, Part, figure, interval, words
-from pandas_llm._evaluation.columns import are_numbers, bare, few_rows
-from pandas_llm._evaluation.probabilities import (
+from pandas_llm._evaluation.columns import (
+    are_numbers,
+    bare,
     column_of,
     confidence_column,
+    few_rows,
     floats,
     label_columns,
 )
 from pandas_llm._rows import source_of
 from pandas_llm._run import usage
-from pandas_llm.errors import InvalidValueError, LLMWarning, NoUsageError, warn
+from pandas_llm.errors import InvalidValueError, NoUsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,9 +61,6 @@ class Comparison(Card):
     """
 
     _grouped = True
-
-    def __init__(self, **parts: Any) -> None:
-        self.__dict__.update(parts)
 
     def _parts(self) -> list[Part]:
         table = words(self.summary[["rows", "changed", "agreement"]])
@@ -360,6 +359,4 @@ def _remarks(
     if beside:
         yield f"Not compared: {', '.join(map(str, beside))}"
     for row in found:
-        for remark in few_rows(pd.Series([row["n"]]), grouped=False):
-            warn(remark, LLMWarning)
-            yield remark
+        yield from few_rows([row["n"]], grouped=False)

@@ -1,4 +1,4 @@
-"""How many rows are something, honestly, although a model said so."""
+"""How many rows are something although a model said so, and which ones to label."""
 
 from __future__ import annotations
 
@@ -8,19 +8,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from pandas_llm._algorithms import NORMAL, drawn_mean, tuned_mean, wilson
+from pandas_llm._algorithms import (
+    NORMAL,
+    drawn_mean,
+    review_chances,
+    systematic,
+    tuned_mean,
+    wilson,
+)
 from pandas_llm._display import ends_here
 from pandas_llm._evaluation.cards import Card, Part, interval, title_of, words
 from pandas_llm._evaluation.columns import (
+    column_of,
+    confidence_column,
     few_rows,
+    floats,
     groups_of,
+    joined,
     judge,
+    label_columns,
     label_index,
-    nested,
+    odds_of,
 )
-from pandas_llm._evaluation.probabilities import column_of, floats
-from pandas_llm._rows import source_of
-from pandas_llm.errors import InvalidValueError, LLMWarning, warn
+from pandas_llm._rows import check_new, source_of
+from pandas_llm.errors import InvalidTypeError, InvalidValueError, LLMWarning, warn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +44,8 @@ if TYPE_CHECKING:
 
 _INCLUSION = "inclusion"
 _MOST = 1000
+_UNKNOWN = 0.5
+"""How sure a model is of a row that it told no probability of."""
 
 
 class Shares(Card):
@@ -49,11 +62,6 @@ class Shares(Card):
         made of the model's answers, from 0 to 1. Each is an attribute too.
     remarks : tuple of str
     """
-
-    def __init__(self, summary: pd.DataFrame, heading: str, remarks: list[str]) -> None:
-        self.summary, self._heading = summary, heading
-        self.remarks = tuple(remarks)
-        self._grouped = "share" in summary or len(summary) > 1
 
     def _parts(self) -> list[Part]:
         summary = words(self.summary)
@@ -129,20 +137,17 @@ def share(  # noqa: PLR0913 - all by name but the first four
         raise InvalidValueError(msg)
     chance, remarks = _inclusion(source_of(frame).frame, inclusion, judged)
     names, places = groups_of(frame, by)
-    tables = [
-        pd.DataFrame(_estimates(judged.rows(rows), chance[rows])) for rows in places
-    ]
-    summary = pd.concat(tables, ignore_index=True)
     labels = [_name(column)] if judged.labels is None else judged.labels
-    if by is None:
-        summary.index = label_index(labels, "label")
-    else:
-        inner = label_index(labels * len(names), "label")
-        summary.index = nested(names, [len(labels)] * len(names), inner)
-    labelled = pd.Series([int(judged.rows(rows).known.sum()) for rows in places])
-    few = few_rows(labelled, grouped=by is not None)
-    for remark in few:
-        warn(remark, LLMWarning)
+    index = label_index(labels, "label")
+    summary = joined(
+        names,
+        [
+            pd.DataFrame(_estimates(judged.rows(rows), chance[rows]), index)
+            for rows in places
+        ],
+    )
+    known = [int(judged.known[rows].sum()) for rows in places]
+    few = few_rows(known, grouped=by is not None)
     unanswered = int((~judged.answered).sum())
     if unanswered:
         remarks.append(
@@ -150,8 +155,12 @@ def share(  # noqa: PLR0913 - all by name but the first four
             "the others, corrected as they are."
         )
     what = "Mean" if judged.labels is None else "Shares"
-    heading = f"{what}: {title_of(column, gold, by)}, {len(judged.told):,} rows"
-    return Shares(summary, heading, remarks + few)
+    return Shares(
+        summary=summary,
+        remarks=(*remarks, *few),
+        _grouped=judged.labels is not None or len(summary) > 1,
+        _heading=f"{what}: {title_of(column, gold, by)}, {len(judged.told):,} rows",
+    )
 
 
 def _name(column: Any) -> str:
@@ -285,3 +294,55 @@ def _mean(odds: Floats) -> Floats:
     """Return the mean of each column over the rows that have one."""
     known = odds[~np.isnan(odds).any(axis=1)]
     return known.mean(axis=0) if len(known) else np.zeros(odds.shape[1])
+
+
+# -- rows to label --------------------------------------------------------------
+
+
+def to_review(
+    data: Any, k: int, column: Any = None, name: str = "inclusion", seed: int = 0
+) -> pd.DataFrame:
+    """Return `k` rows to label; `LLMAccessor.to_review` describes it."""
+    source = source_of(data)
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)):
+        raise InvalidTypeError(f"k must be a whole number of rows, not {k!r}")
+    if not 0 < k <= source.rows:
+        raise InvalidValueError(f"k must be from 1 to the {source.rows} rows, not {k}")
+    check_new(source, [name])
+    sure = _sure(source.frame, column)
+    chance = review_chances(np.sqrt(sure * (1 - sure)), int(k))
+    places = systematic(chance, np.random.default_rng(seed))
+    chosen = source.frame.iloc[places].copy()
+    chosen[name] = chance[places]
+    return chosen
+
+
+def _sure(frame: pd.DataFrame, column: Any) -> Any:
+    """Return how sure the model was of each row."""
+    if column is None:
+        odds = list(label_columns(frame, []).values())
+        sources = [odds] if odds else _confidences(frame)
+        if len(sources) > 1:
+            names = ", ".join(repr(one) for (one,) in sources)
+            msg = f"several columns say how sure the model was ({names}): pass column="
+            raise InvalidValueError(msg)
+    else:
+        values = column_of(frame, column, "column")
+        labels = list(values.dropna().unique())
+        odds = list(label_columns(frame, labels).values()) if labels else []
+        one = confidence_column(frame, values.name)
+        sources = [odds] if odds else [[one]] * (one is not None)
+    if not sources:
+        msg = (
+            "no column says how sure the model was: pass confidence=True or "
+            "probabilities=True to the verb, or draw rows evenly by df.sample(k)"
+        )
+        raise InvalidValueError(msg)
+    sure = odds_of(frame, sources[0]).max(axis=1)
+    return np.where(np.isnan(sure), _UNKNOWN, sure)
+
+
+def _confidences(frame: pd.DataFrame) -> list[list[str]]:
+    """Return the columns with probabilities of what other columns tell."""
+    columns = (confidence_column(frame, name) for name in frame.columns)
+    return [[one] for one in dict.fromkeys(columns) if one is not None]

@@ -89,7 +89,7 @@ class _Mender(Texts):
 
     def __init__(self, text: str, start: int) -> None:
         super().__init__(text, start)
-        self._keys: list[str] = []
+        self._key = ""  # of the value to come, where an object is open
         self._root: Any = None
         self._closed = False  # whether the last thing read was a closing bracket
         self._comma = True  # whether an item may come: behind a comma, or first
@@ -102,8 +102,7 @@ class _Mender(Texts):
                 raise ValueError(TOO_LONG)
             self._next()
         if not self._root:
-            msg = "the JSON is broken"
-            raise ValueError(msg)
+            raise ValueError("the JSON is broken")
         return self._root, self._at
 
     def _next(self) -> None:
@@ -123,16 +122,16 @@ class _Mender(Texts):
             self._break_off()
             return
         if not mark:
-            msg = "the JSON breaks off"
-            raise ValueError(msg)
+            raise ValueError("the JSON breaks off")
         if self._bracket_lacks(current, mark):
             return
         if isinstance(current, dict):
-            self._keys[-1] = self._key()
+            self._key = self._read_key()
             mark = self._space()
             if mark in ",;}]":
-                msg = "the JSON lacks a value" if mark else "the JSON breaks off"
-                raise ValueError(msg)
+                raise ValueError(
+                    "the JSON lacks a value" if mark else "the JSON breaks off"
+                )
         elif current and not self._comma:
             is_joined = (was_closed and mark in "{[") or (
                 isinstance(current[-1], str)
@@ -148,7 +147,7 @@ class _Mender(Texts):
         within = self._open[-2] if len(self._open) > 1 else None
         if isinstance(current, dict):
             if mark == "{" and current and self._comma and isinstance(within, list):
-                self._pop()
+                self._open.pop()
                 return True
             return False
         ahead = QUOTED_KEY.match(self._text, self._at) if mark == '"' else None
@@ -159,9 +158,8 @@ class _Mender(Texts):
         if not current or (isinstance(last, dict) and key in last):
             self._put({})
             self._open.append(current[-1])
-            self._keys.append("")
         elif isinstance(within, dict):
-            self._pop()
+            self._open.pop()
         else:
             self._refuse("a bracket was expected")
         return True
@@ -186,23 +184,17 @@ class _Mender(Texts):
         if _MORE.search(self._text, self._at):
             self._refuse("a comma or a bracket was expected")
         self._open.clear()
-        self._keys.clear()
 
     def _close(self, mark: str, *, was_closed: bool) -> None:
         """Close what a bracket closes and all within it, or else the last opened."""
         kind = dict if mark == "}" else list
         if any(isinstance(one, kind) for one in self._open):
-            while not isinstance(self._open[-1], kind):
-                self._pop()
-            self._pop()
+            while not isinstance(self._open.pop(), kind):
+                pass
         elif not was_closed:
-            self._pop()
+            self._open.pop()
         self._at += 1
         self._closed, self._comma = True, False
-
-    def _pop(self) -> None:
-        self._open.pop()
-        self._keys.pop()
 
     def _put(self, value: Any) -> None:
         """Put a value where it belongs."""
@@ -211,14 +203,12 @@ class _Mender(Texts):
             self._root = value
         elif isinstance(self._open[-1], list):
             self._open[-1].append(value)
+        elif self._key in self._open[-1]:
+            raise ValueError(f"the JSON holds the key {self._key!r} twice")
         else:
-            current, key = self._open[-1], self._keys[-1]
-            if key in current:
-                msg = f"the JSON holds the key {key!r} twice"
-                raise ValueError(msg)
-            current[key] = value
+            self._open[-1][self._key] = value
 
-    def _key(self) -> str:
+    def _read_key(self) -> str:
         """Read a key and its colon."""
         tries = (one.match(self._text, self._at) for one in (*KEYS, _KEY_ALONE))
         key = next(filter(None, tries), None)
@@ -235,7 +225,6 @@ class _Mender(Texts):
             container: Any = {} if mark == "{" else []
             self._put(container)
             self._open.append(container)
-            self._keys.append("")
             self._at += 1
             self._comma = True
         elif mark in MARKS:

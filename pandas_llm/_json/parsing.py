@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pandas_llm._json.mending import Number, mended
@@ -136,14 +137,10 @@ def _unwrapped(text: str) -> str:
 
 def _bare(text: str) -> Any:
     """Read a value that is neither an object nor a list."""
-    try:
-        value = _DECODER.decode(text)
-    except (ValueError, RecursionError):
-        value = []
-    if isinstance(value, list):
-        msg = "the reply holds no JSON" if text else "the reply is empty"
-        raise ValueError(msg) from None  # noqa: TRY004 - the reply is wrong
-    return value
+    with suppress(ValueError, RecursionError):
+        if not isinstance(value := _DECODER.decode(text), list):
+            return value
+    raise ValueError("the reply holds no JSON" if text else "the reply is empty")
 
 
 def _is_opened(before: str, *, clean: bool) -> bool:
@@ -174,14 +171,11 @@ def _check_around(text: str, before: str, end: int) -> None:
     if (quoted and before[-1:] != '"') or (
         not quoted and _GOES_ON.match(text, rest) is not None
     ):
-        msg = "the JSON goes on where it seems to end"
-        raise ValueError(msg)
+        raise ValueError("the JSON goes on where it seems to end")
     if before.rstrip()[-1:] == ":" and len(_PAIR.findall(before)) > 1:
-        msg = "the JSON lacks its beginning"
-        raise ValueError(msg)
+        raise ValueError("the JSON lacks its beginning")
     if _NEGATED.search(before[-20:]) or _changes_the_number(text, end):
-        msg = "words directly beside the JSON change what it says"
-        raise ValueError(msg)
+        raise ValueError("words directly beside the JSON change what it says")
 
 
 def _changes_the_number(text: str, end: int) -> bool:
@@ -269,7 +263,6 @@ def as_json(value: Any, *, exact: bool = False) -> str:
     pairs = []
     for key, item in value.items():
         if isinstance(item, Twice):
-            msg = f"the key {key!r} stands twice, with different values"
-            raise ValueError(msg)  # noqa: TRY004 - it is the reply that is wrong
+            raise ValueError(f"the key {key!r} stands twice, with different values")  # noqa: TRY004 - it is the reply that is wrong
         pairs.append(f"{json.dumps(key)}: {as_json(item, exact=exact)}")
     return "{" + ", ".join(pairs) + "}"

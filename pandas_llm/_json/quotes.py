@@ -57,8 +57,7 @@ class Texts:
     def _refuse(self, what: str) -> NoReturn:
         """Raise, and show where."""
         near = self._text[max(0, self._at - 20) : self._at + 20]
-        msg = f"the JSON is broken: {what} near {near!r}"
-        raise ValueError(msg)
+        raise ValueError(f"the JSON is broken: {what} near {near!r}")
 
     def _string(self, mark: str) -> str:
         """Read a text; a quote within it may lack its backslash."""
@@ -93,8 +92,7 @@ class Texts:
             return unescaped(text[start:closed])
         self._at = start
         too_long = len(text) > self._limit
-        msg = TOO_LONG if too_long else "the JSON breaks off"
-        raise ValueError(msg)
+        raise ValueError(TOO_LONG if too_long else "the JSON breaks off")
 
     def _joins(self, at: int, first: int) -> bool:
         """Return whether a quote within a text rather ends one, or begins the next."""

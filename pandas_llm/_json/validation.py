@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from contextlib import suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, get_args, is_typeddict
 
@@ -45,14 +46,13 @@ class Reader:
 
     def clean(self, text: str) -> list[tuple[Any, ...]]:
         """Read a reply that is exactly the JSON asked for; raise for any other."""
+        if self._exact:
+            raise ValueError("all digits of decimals are read the slow way")
         reply = self._reply.model_validate_json(text)
         rows: Sequence[BaseModel] = [reply] if self._single else reply.records  # type: ignore[attr-defined]
-        msg = "decimals, or a key that stands twice"
-        if self._exact:
-            raise ValueError(msg)
         for name in self._quoted:  # as hot as it gets
             if text.count(name) > len(rows):
-                raise ValueError(msg)
+                raise ValueError("a key may stand twice")
         if self._deep and ("true" in text or "false" in text):
             data = json.loads(text)
             items = [data] if self._single else data["records"]
@@ -75,10 +75,8 @@ class Reader:
     def _validated(self, item: Any) -> BaseModel:
         """Validate data as JSON: data from Python may not have texts for dates."""
         if self._exact:
-            try:
+            with suppress(ValidationError):  # a strict model takes no text for a float
                 return self._keys.model.model_validate_json(as_json(item, exact=True))
-            except ValidationError:
-                pass  # a strict model takes no text for a float
         try:
             return self._model.model_validate_json(as_json(item))
         except ValidationError as error:
@@ -92,14 +90,12 @@ class Reader:
 
 def _write_digits(item: Any, path: Sequence[Any]) -> None:
     """Replace the number at a path, where a text is asked for, by its digits."""
-    for at, part in enumerate(path):
-        if not isinstance(item, list if isinstance(part, int) else dict):
-            return
-        if isinstance(item, dict) and part not in item:
-            return
-        if at == len(path) - 1 and isinstance(item[part], Number):
-            item[part] = str(item[part])
-        item = item[part]
+    *way, last = path
+    with suppress(LookupError, TypeError):  # a path names forms of a union as well
+        for part in way:
+            item = item[part]
+        if isinstance(item[last], Number):
+            item[last] = str(item[last])
 
 
 def mentions(annotation: Any, wanted: type) -> bool:

@@ -16,23 +16,18 @@ from pandas_llm._keys.fields import has_validators
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from pydantic.fields import FieldInfo
-
 
 def check_booleans(reply: Any, value: Any, where: str = "") -> None:
     """Raise ValueError where a boolean of the reply became a number in the value.
 
     Fields with a person's own validator are not checked.
     """
-    if isinstance(reply, bool):
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            msg = f"{where}: must be a number, not {reply}"
-            raise ValueError(msg)  # noqa: TRY004 - it is the reply that is wrong
-        return
-    if not isinstance(reply, (dict, list)):
-        return
-    for name, reply_part, value_part in _parts(reply, value):
-        check_booleans(reply_part, value_part, f"{where}.{name}" if where else name)
+    if isinstance(reply, (dict, list)):
+        for name, reply_part, part in _parts(reply, value):
+            check_booleans(reply_part, part, f"{where}.{name}" if where else name)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if isinstance(reply, bool) and is_number:
+        raise ValueError(f"{where}: must be a number, not {reply}")
 
 
 def _parts(reply: Any, value: Any) -> Iterator[tuple[str, Any, Any]]:
@@ -42,10 +37,7 @@ def _parts(reply: Any, value: Any) -> Iterator[tuple[str, Any, Any]]:
     elif isinstance(reply, list):
         yield from _items(reply, value)
     elif isinstance(value, BaseModel):
-        decorated = _decorated(type(value))
-        for name, field in type(value).model_fields.items():
-            if name not in decorated and not has_validators(field):
-                yield from _field(name, field, reply, value)
+        yield from _fields(reply, value)
     else:
         for key, part in _named(value).items():
             if key in reply:
@@ -55,8 +47,7 @@ def _parts(reply: Any, value: Any) -> Iterator[tuple[str, Any, Any]]:
 def _items(reply: list[Any], value: Any) -> Iterator[tuple[str, Any, Any]]:
     """Pair the items of a list; in a set only 1 or 0 can have been a boolean."""
     if isinstance(value, (list, tuple)):
-        for at, (reply_part, part) in enumerate(zip(reply, value, strict=False)):
-            yield str(at), reply_part, part
+        yield from zip(map(str, range(len(reply))), reply, value, strict=False)
     elif isinstance(value, (set, frozenset)):
         numbers = [n for n in value if n in (0, 1) and not isinstance(n, bool)]
         booleans = [item for item in reply if isinstance(item, bool)]
@@ -74,17 +65,14 @@ def _named(value: Any) -> Mapping[Any, Any]:
     return {name: getattr(value, name) for name in names}
 
 
-def _decorated(model: type[BaseModel]) -> set[str]:
-    """Return the fields with a validator method."""
-    validators = model.__pydantic_decorators__.field_validators.values()
-    return {name for validator in validators for name in validator.info.fields}
-
-
-def _field(
-    name: str, field: FieldInfo, reply: Mapping[str, Any], value: BaseModel
+def _fields(
+    reply: Mapping[str, Any], value: BaseModel
 ) -> Iterator[tuple[str, Any, Any]]:
-    """Pair a field, under whichever of its names the reply has."""
-    for key in (field.alias, field.validation_alias, name):
-        if isinstance(key, str) and key in reply:
+    """Pair the fields without a validator, under whichever name the reply has."""
+    methods = type(value).__pydantic_decorators__.field_validators.values()
+    decorated = {name for method in methods for name in method.info.fields}
+    for name, field in type(value).model_fields.items():
+        names = (field.alias, field.validation_alias, name)
+        key = next((n for n in names if isinstance(n, str) and n in reply), None)
+        if key is not None and name not in decorated and not has_validators(field):
             yield key, reply[key], getattr(value, name)
-            return

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from pandas_llm._keys.columns import Column
     from pandas_llm._keys.model import Keys
 
-_YES_NO = (("yes", "no"), (True, False))
 _NOT_SAID = "not said"
 """The label of a key that may be null."""
 
@@ -27,16 +26,8 @@ def questions_of(
 ) -> tuple[Question, ...]:
     """Return the closed keys as questions, in the order of the columns.
 
-    Parameters
-    ----------
-    keys : Keys
-        What one record is.
-    asked : str
-        What to ask where a key has no description of its own.
-    descriptions : mapping of str to str, optional
-        What each label means.
-    alone : bool
-        Whether `asked` is the question, whatever the key is called.
+    `asked` is what to ask where a key has no description of its own, or `alone`;
+    `descriptions` say what each label means.
 
     Examples
     --------
@@ -58,34 +49,28 @@ def questions_of(
         if alone or (len(fields) == 1 and not field.description):
             description = asked or name
         optional = is_optional(field.annotation)
-        questions.append(
-            _question(column, name, description, descriptions, optional=optional)
-        )
+        labels, values = _answers(column, optional=optional)
+        question = Question(name, description, labels, values)
+        if descriptions:
+            means = tuple(descriptions.get(label, "") for label in labels)
+            question = question._replace(descriptions=means)
+        if column.kind == "bool" and not optional:
+            question = question._replace(kind="predicate")
+        questions.append(question)
     return tuple(questions)
 
 
-def _question(
-    column: Column,
-    name: str,
-    instructions: str,
-    descriptions: Mapping[str, str] | None,
-    *,
-    optional: bool,
-) -> Question:
-    labels: tuple[str, ...]
-    values: tuple[Any, ...]
-    if column.kind == "bool":
-        labels, values = _YES_NO
-    else:
+def _answers(
+    column: Column, *, optional: bool
+) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+    """Return the labels that answer a question, and their values."""
+    labels: tuple[str, ...] = ("yes", "no")
+    values: tuple[Any, ...] = (True, False)
+    if column.kind != "bool":
         labels, values = tuple(map(str, column.labels)), column.labels
-    if optional:
-        unsaid = _NOT_SAID
-        while unsaid in labels:
-            unsaid += " at all"
-        labels, values = (*labels, unsaid), (*values, None)
-    description = (
-        tuple(descriptions.get(label, "") for label in labels) if descriptions else ()
-    )
-    if column.kind == "bool" and not optional:
-        return Question(name, instructions, labels, values, description, "predicate")
-    return Question(name, instructions, labels, values, description)
+    if not optional:
+        return labels, values
+    unsaid = _NOT_SAID
+    while unsaid in labels:
+        unsaid += " at all"
+    return (*labels, unsaid), (*values, None)

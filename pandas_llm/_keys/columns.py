@@ -7,6 +7,7 @@ import datetime as dt
 import enum
 import math
 from operator import attrgetter
+from types import NoneType
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -43,6 +44,7 @@ Kind = Literal[
 ]
 
 Exact: TypeAlias = "str | list[Exact] | dict[str, Exact]"
+_JSON = "json"
 
 
 class Column(NamedTuple):
@@ -76,44 +78,44 @@ class RecordModel(BaseModel):
     model_config = ConfigDict(coerce_numbers_to_str=True)
 
 
-Step = tuple[str, "Callable[[Any], Any]"]
-"""The attribute path of a column, and the function that converts its value."""
+class Place(NamedTuple):
+    """A column, and where a record holds its value: attributes with dots between."""
+
+    column: Column
+    path: str
+
 
 _DATES = (dt.date, PastDate, FutureDate)
+_MOMENTS = (dt.datetime, AwareDatetime, NaiveDatetime, PastDatetime, FutureDatetime)
 _KINDS: Mapping[Any, Kind] = {
     str: "str",
     int: "int",
     float: "float",
     bool: "bool",
-    **dict.fromkeys(_DATES, "datetime"),
-    **dict.fromkeys((dt.datetime, AwareDatetime, NaiveDatetime), "datetime"),
-    **dict.fromkeys((PastDatetime, FutureDatetime), "datetime"),
+    **dict.fromkeys((*_DATES, *_MOMENTS), "datetime"),
 }
 
 
-def columns_of(
+def places_of(
     model: type[BaseModel], *, flatten: bool, within: tuple[type[BaseModel], ...] = ()
-) -> tuple[list[Step], list[Column]]:
-    """Return the attribute path and the column of every field."""
-    steps: list[Step] = []
-    columns: list[Column] = []
+) -> list[Place]:
+    """Return the columns of a model's fields and where they are."""
+    places: list[Place] = []
     for attribute, field in model.model_fields.items():
         name = str(field.alias) if issubclass(model, RecordModel) else attribute
-        if (quoted := _quoted(name, field.annotation)) is not None:
-            columns.append(quoted)
-            steps.append((attribute, converter(quoted)))
-            continue
         nested = _nested(field.annotation)
-        if flatten and nested is not None and nested not in (*within, model):
-            inner = columns_of(nested, flatten=True, within=(*within, model))
-            steps += [(f"{attribute}.{path}", convert) for path, convert in inner[0]]
-            columns += [c._replace(name=f"{name}.{c.name}") for c in inner[1]]
-        else:
-            kind, labels = _kind(field.annotation)
-            exact = _exact(field.annotation)
-            columns.append(Column(name, kind, labels, exact=exact))
-            steps.append((attribute, converter(columns[-1])))
-    return steps, columns
+        if (
+            not flatten
+            or nested is None
+            or issubclass(nested, Quotation)
+            or nested in (*within, model)
+        ):
+            places.append(Place(_column(name, field.annotation), attribute))
+            continue
+        for column, path in places_of(nested, flatten=True, within=(*within, model)):
+            inner = column._replace(name=f"{name}.{column.name}")
+            places.append(Place(inner, f"{attribute}.{path}"))
+    return places
 
 
 def numbered(model: type[BaseModel], path: str) -> str:
@@ -128,31 +130,27 @@ def numbered(model: type[BaseModel], path: str) -> str:
 
 def is_optional(annotation: Any) -> bool:
     """Return whether a value may be null."""
-    options = _options(annotation)
-    return type(None) in options or None in options
+    return any(part is None or part is NoneType for part in _options(annotation))
 
 
 def _options(annotation: Any) -> tuple[Any, ...]:
     """Return the parts of a union, or the labels of a Literal."""
     bare = _bare(annotation)
-    if get_origin(bare) is Literal or get_origin(bare) in UNIONS:
+    if get_origin(bare) in (Literal, *UNIONS):
         return tuple(map(_bare, get_args(bare)))
     return (bare,)
 
 
 def _bare(annotation: Any) -> Any:
-    return (
-        get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
-    )
+    is_annotated = get_origin(annotation) is Annotated
+    return get_args(annotation)[0] if is_annotated else annotation
 
 
 def _plain(annotation: Any) -> Any:
     """Remove `Annotated` and a single `Optional`."""
     bare = _bare(annotation)
-    if get_origin(bare) not in UNIONS:
-        return bare
-    rest = [part for part in _options(bare) if part is not type(None)]
-    return rest[0] if len(rest) == 1 else bare
+    rest = [part for part in _options(bare) if part is not NoneType]
+    return rest[0] if get_origin(bare) in UNIONS and len(rest) == 1 else bare
 
 
 def _nested(annotation: Any) -> type[BaseModel] | None:
@@ -161,33 +159,36 @@ def _nested(annotation: Any) -> type[BaseModel] | None:
     return plain if is_model and not issubclass(plain, RootModel) else None
 
 
-def _quoted(name: str, annotation: Any) -> Column | None:
-    """Return the column of a quoted key; None for any other."""
+def _column(name: str, annotation: Any) -> Column:
+    """Return the column of a key."""
     plain = _plain(annotation)
-    many = get_origin(plain) is list
-    asked = _nested(get_args(plain)[0] if many else plain)
+    is_list = get_origin(plain) is list
+    asked = _nested(get_args(plain)[0] if is_list else plain)
     if asked is None or not issubclass(asked, Quotation):
-        return None
-    if many:
-        inner = _typed(asked.model_fields["value"].annotation)
-        return Column(name, "object", (), "many", [inner] if inner else "")
+        return Column(name, *_kind(plain), exact=_exact(plain))
     value = asked.model_fields["value"].annotation
-    return Column(name, *_kind(value), "one", _exact(value))
+    if not is_list:
+        return Column(name, *_kind(value), "one", _exact(value))
+    kind = _typed(value)
+    return Column(name, "object", (), "many", [kind] if kind else "")
 
 
 def _kind(annotation: Any) -> tuple[Kind, tuple[Any, ...]]:
+    """Return the kind of a column and its labels."""
     plain = _plain(annotation)
     if get_origin(plain) is Literal:
         return "category", tuple(v for v in get_args(plain) if v is not None)
-    if isinstance(plain, type) and issubclass(plain, enum.Enum):
+    if not isinstance(plain, type):
+        return "object", ()
+    if issubclass(plain, enum.Enum):
         return "category", tuple(member.value for member in plain)
-    return (_KINDS.get(plain, "object") if isinstance(plain, type) else "object"), ()
+    return _KINDS.get(plain, "object"), ()
 
 
 def _exact(annotation: Any) -> Exact:
     """Return what other tables have a type for and pandas has not."""
     found = _typed(annotation)
-    scalar = isinstance(found, str) and found not in ("date", "json")
+    scalar = isinstance(found, str) and found not in ("date", _JSON)
     return "" if scalar or found is None else found
 
 
@@ -199,50 +200,43 @@ def _typed(annotation: Any, within: tuple[Any, ...] = ()) -> Exact | None:
             name: _typed(field.annotation, (*within, model))
             for name, field in model.model_fields.items()
         }
-        known = {
-            name: kind for name, kind in fields.items() if kind not in (None, _JSON)
-        }
+        known = {n: kind for n, kind in fields.items() if kind not in (None, _JSON)}
         return known if known and len(known) == len(fields) else None
     if get_origin(plain) is list:
         item = _typed(get_args(plain)[0], within)
         return None if item in (None, _JSON) else [item]
     if get_origin(plain) in UNIONS:
         return _JSON
-    if labels := _kind(plain)[1]:
+    kind, labels = _kind(plain)
+    if labels:
         kinds = {_KINDS.get(type(label)) for label in labels}
         return kinds.pop() if len(kinds) == 1 else _JSON
-    return "date" if _hashable(plain) in _DATES else _KINDS.get(_hashable(plain))
-
-
-_JSON = "json"
-
-
-def _hashable(plain: Any) -> type | None:
-    return plain if isinstance(plain, type) else None
+    if kind == "datetime" and plain in _DATES:
+        return "date"
+    return None if kind == "object" else kind
 
 
 # -- values ---------------------------------------------------------------------
 
 
 def reader(
-    model: type[BaseModel], steps: Sequence[Step]
+    model: type[BaseModel], places: Sequence[Place]
 ) -> Callable[[BaseModel], tuple[Any, ...]]:
     """Build the function from a record to its values; the plain case is C code."""
-    paths = [path for path, _ in steps]
     fields = model.model_fields.values()
     # where every field has a default, {"anything": 1} is a valid record
     lenient = not any(field.is_required() for field in fields)
     if issubclass(model, RecordModel) and not lenient and all(map(_is_safe, fields)):
+        paths = [place.path for place in places]
         if len(paths) > 1:
             return attrgetter(*paths)
         get = attrgetter(paths[0])
         return lambda record: (get(record),)
-    parts = [(path.split("."), convert) for path, convert in steps]
+    parts = [(place.path.split("."), _converter(place.column)) for place in places]
 
     def values(record: BaseModel) -> tuple[Any, ...]:
         if lenient and not record.model_fields_set:
-            msg = "holds none of the keys"
-            raise ValueError(msg)
+            raise ValueError("holds none of the keys")
         return tuple(_value(record, path, convert) for path, convert in parts)
 
     return values
@@ -251,7 +245,7 @@ def reader(
 def _is_safe(field: FieldInfo) -> bool:
     """Return whether pydantic lets only values pass that the column holds."""
     plain = _plain(field.annotation)
-    checked = plain in _KINDS if isinstance(plain, type) else False
+    checked = isinstance(plain, type) and plain in _KINDS
     return (checked or get_origin(plain) is Literal) and not has_validators(field)
 
 
@@ -266,11 +260,10 @@ def _value(record: Any, path: Sequence[str], convert: Callable[[Any], Any]) -> A
     try:
         return convert(record)
     except ValueError as error:
-        msg = f"{'.'.join(path)}: {error}"
-        raise ValueError(msg) from None
+        raise ValueError(f"{'.'.join(path)}: {error}") from None
 
 
-def converter(column: Column) -> Callable[[Any], Any]:
+def _converter(column: Column) -> Callable[[Any], Any]:
     """Build the function that checks a value against the column's kind."""
     if column.quoted:
         return _plain_value
@@ -278,8 +271,7 @@ def converter(column: Column) -> Callable[[Any], Any]:
     def label(value: Any) -> Any:
         value = value.value if isinstance(value, enum.Enum) else value
         if value not in column.labels:
-            msg = f"{value!r} is not one of the labels"
-            raise ValueError(msg)
+            raise ValueError(f"{value!r} is not one of the labels")
         return value
 
     return label if column.kind == "category" else _CONVERTERS[column.kind]
@@ -287,16 +279,14 @@ def converter(column: Column) -> Callable[[Any], Any]:
 
 def _only(value: Any, *types: type) -> Any:
     if not isinstance(value, types) or (bool not in types and isinstance(value, bool)):
-        msg = f"{value!r} is not of type {types[0].__name__}"
-        raise ValueError(msg)
+        raise ValueError(f"{value!r} is not of type {types[0].__name__}")
     return value
 
 
 def _finite(value: Any) -> float:
     number = float(_only(value, float, int))
     if not math.isfinite(number):
-        msg = f"{value!r} is not a finite number"
-        raise ValueError(msg)
+        raise ValueError(f"{value!r} is not a finite number")
     return number
 
 

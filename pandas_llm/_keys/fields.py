@@ -8,15 +8,7 @@ import enum
 import math
 import re
 import types
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    Literal,
-    Union,
-    get_args,
-    get_origin,
-)
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -79,12 +71,11 @@ def resolve(  # noqa: C901, PLR0911 - one branch a form
         return strict_model(annotation, where, models)
     if annotation is type(None) or not ours:
         return annotation
-    msg = (
+    raise InvalidTypeError(
         f"{where}: {annotation!r} is not one of str, int, float, bool, date, "
         "datetime, list[...], Literal[...], Optional[...], an Enum, a list of labels "
         "or a pydantic model"
     )
-    raise InvalidTypeError(msg)
 
 
 def annotated(inner: Any, plain: Any, metadata: Sequence[Any]) -> Any:
@@ -104,8 +95,7 @@ def strict_model(model: type[BaseModel], where: str, models: Models) -> type[Bas
     if model in models or issubclass(model, RootModel):
         return models.get(model, model)
     if not model.model_fields:
-        msg = f"{where}: the model {model.__name__} has no field"
-        raise InvalidValueError(msg)
+        raise InvalidValueError(f"{where}: the model {model.__name__} has no field")
     models[model] = model  # a model within itself stays as it is there
     fields: dict[str, Any] = {}
     for name, field in model.model_fields.items():
@@ -128,20 +118,14 @@ def strict_model(model: type[BaseModel], where: str, models: Models) -> type[Bas
 
 def has_validators(field: FieldInfo) -> bool:
     """Return whether a field has a person's own validators."""
-    return any(
-        isinstance(m, _VALIDATORS)
-        and getattr(m.func, "__module__", None) != __name__  # not a check of ours
-        for m in _all_metadata(field)
-    )
-
-
-def _all_metadata(field: FieldInfo) -> list[Any]:
     metadata, todo = list(field.metadata), [field.annotation]
     while todo:
         part = todo.pop()
         metadata += getattr(part, "__metadata__", ())
         todo += [] if get_origin(part) is Literal else get_args(part)
-    return metadata
+    validators = [m for m in metadata if isinstance(m, _VALIDATORS)]
+    # one without the name of this module is no check of ours
+    return any(getattr(m.func, "__module__", None) != __name__ for m in validators)
 
 
 # -- labels ---------------------------------------------------------------------
@@ -150,12 +134,14 @@ def _all_metadata(field: FieldInfo) -> list[Any]:
 def _listed(labels: Sequence[Any], where: str) -> tuple[Any, ...]:
     """Check a list of labels: texts, or whole numbers such as a scale's."""
     if labels and all(isinstance(label, bool) for label in labels):
-        msg = f"{where}: True and False are no labels: write bool, or ['yes', 'no']"
-        raise InvalidTypeError(msg)
+        raise InvalidTypeError(
+            f"{where}: True and False are no labels: write bool, or ['yes', 'no']"
+        )
     whole = all(type(label) is int for label in labels)
     if not labels or not (whole or all(isinstance(label, str) for label in labels)):
-        msg = f"{where}: a list of labels needs one text or more, or whole numbers"
-        raise InvalidValueError(msg)
+        raise InvalidValueError(
+            f"{where}: a list of labels needs one text or more, or whole numbers"
+        )
     return _labels(labels, where)
 
 
@@ -163,17 +149,16 @@ def _labels(options: Sequence[Any], where: str) -> tuple[Any, ...]:
     """Check labels; None among them means optional."""
     labels = tuple(label for label in options if label is not None)
     if not labels:
-        msg = f"{where}: there is no label to choose from"
-        raise InvalidValueError(msg)
+        raise InvalidValueError(f"{where}: there is no label to choose from")
     for label in labels:
         if not isinstance(label, (str, int, float)) or (
             isinstance(label, float) and not math.isfinite(label)
         ):
-            msg = f"{where}: a label is text, a finite number or a boolean: {label!r}"
-            raise InvalidTypeError(msg)
+            raise InvalidTypeError(
+                f"{where}: a label is text, a finite number or a boolean: {label!r}"
+            )
     if len(set(labels)) < len(labels):
-        msg = f"{where}: a label stands twice in {list(labels)!r}"
-        raise InvalidValueError(msg)
+        raise InvalidValueError(f"{where}: a label stands twice in {list(labels)!r}")
     return labels
 
 
@@ -182,13 +167,12 @@ def _labelled(
 ) -> Any:
     """Add the search for a label; `make` turns it into what a strict type takes."""
     optional = get_origin(annotation) is Literal and None in get_args(annotation)
-    known = (*labels, None) if optional else tuple(labels)
-    match = _matcher(known)
-    check = match if make is None else lambda value: make(match(value))
+    find = _finder((*labels, None) if optional else labels)
+    check = find if make is None else lambda value: make(find(value))
     return Annotated[annotation, BeforeValidator(check)]
 
 
-def _matcher(labels: Sequence[Any]) -> Callable[[Any], Any]:
+def _finder(labels: Sequence[Any]) -> Callable[[Any], Any]:
     """Build the function that finds a label, whatever its case and blanks."""
     # 1 == True, but they are different labels
     exact = {(isinstance(label, bool), label): label for label in labels}
@@ -199,18 +183,17 @@ def _matcher(labels: Sequence[Any]) -> Callable[[Any], Any]:
     shown = ", ".join(map(repr, labels[:_SHOWN_LABELS]))
     more = f" and {len(labels) - _SHOWN_LABELS} more" * (len(labels) > _SHOWN_LABELS)
 
-    def match(value: Any) -> Any:
+    def find(value: Any) -> Any:
         try:
             return exact[isinstance(value, bool), value]
         except (KeyError, TypeError):
             is_scalar = isinstance(value, (str, int))
             alike = folded.get(_fold(str(value)), ()) if is_scalar else ()
-        if len(alike) == 1:
-            return alike[0]
-        msg = f"must be one of {shown}{more}"
-        raise ValueError(msg)
+        if len(alike) != 1:
+            raise ValueError(f"must be one of {shown}{more}")
+        return alike[0]
 
-    return match
+    return find
 
 
 def _fold(label: str) -> str:
@@ -222,40 +205,31 @@ def _fold(label: str) -> str:
 
 def _no_boolean(value: Any) -> Any:
     if isinstance(value, bool):
-        msg = "must be a number"
-        raise ValueError(msg)  # noqa: TRY004 - pydantic turns this one into its own
+        raise ValueError("must be a number")  # noqa: TRY004 - pydantic turns this one into its own
     return value
 
 
 def int64(value: int) -> int:
     """Return the number if Int64 holds it; raise ValueError if not."""
     if not -_INT64 <= value < _INT64:
-        msg = "must fit into 64 bits"
-        raise ValueError(msg)
+        raise ValueError("must fit into 64 bits")
     return value
 
 
 def _date(value: Any) -> Any:
     """Read ISO text; pydantic would read 2026 as seconds since 1970."""
-    if isinstance(value, dt.date):
-        return value
-    text = _iso(value)
-    try:
-        return dt.date.fromisoformat(text)
-    except ValueError:
-        return dt.datetime.fromisoformat(text).date()
+    # `date.fromisoformat` drops the last digit of 20260131-5
+    return value if isinstance(value, dt.date) else _datetime(value).date()
 
 
 def _datetime(value: Any) -> Any:
-    if isinstance(value, dt.datetime):
-        return value
-    return dt.datetime.fromisoformat(_iso(value))
+    is_read = isinstance(value, dt.datetime)
+    return value if is_read else dt.datetime.fromisoformat(_iso(value))
 
 
 def _iso(value: Any) -> str:
     if not isinstance(value, str) or "-" not in value.strip()[1:]:
-        msg = "must be an ISO 8601 date such as 2026-01-31"
-        raise ValueError(msg)
+        raise ValueError("must be an ISO 8601 date such as 2026-01-31")
     return value.strip()
 
 
@@ -266,8 +240,7 @@ def naive_utc(value: dt.datetime) -> dt.datetime:
     try:
         return value.astimezone(dt.UTC).replace(tzinfo=None)
     except OverflowError as error:
-        msg = "is out of range in UTC"
-        raise ValueError(msg) from error
+        raise ValueError("is out of range in UTC") from error
 
 
 _CHECKS: Mapping[type, tuple[Any, ...]] = types.MappingProxyType(

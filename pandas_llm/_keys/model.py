@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    Literal,
-    NamedTuple,
-    get_origin,
-)
+from types import NoneType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_origin
 
 from pydantic import BaseModel, Field, RootModel, TypeAdapter, create_model
 from pydantic.errors import PydanticUserError
 
-from pandas_llm._keys.columns import RecordModel, columns_of, is_optional, reader
+from pandas_llm._keys.columns import RecordModel, is_optional, places_of, reader
 from pandas_llm._keys.dtypes import listed_labels
 from pandas_llm._keys.fields import strict_model
 from pandas_llm._keys.quoted import check_own, refuse_quoted, resolve_key
@@ -26,7 +20,7 @@ from pandas_llm.errors import InvalidTypeError, InvalidValueError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pandas_llm._keys.columns import Column, Step
+    from pandas_llm._keys.columns import Column, Place
     from pandas_llm._keys.fields import Models
 
 
@@ -63,24 +57,23 @@ def parse_keys(keys: Any, *, flatten: bool = False) -> Keys:
     """
     models: Models = {}
     if isinstance(keys, type) and issubclass(keys, BaseModel):
-        _check_root(keys)
+        if issubclass(keys, RootModel) or keys is BaseModel:
+            which = f"{keys.__name__} has no named fields"
+            raise InvalidTypeError(f"keys: {which}; use a model that has")
         model = strict_model(keys, "keys", models)
     else:
         model = _model(_annotations(keys), models)
     names = _json_names(model)
-    steps, columns = columns_of(model, flatten=flatten)
+    places = places_of(model, flatten=flatten)
+    columns = [place.column for place in places]
     if repeated := _repeated([column.name for column in columns]):
-        msg = f"keys give two columns the name {repeated!r}"
-        raise InvalidValueError(msg)
+        raise InvalidValueError(f"keys give two columns the name {repeated!r}")
     check_own(columns)
-    return make_keys(model, names, columns, steps)
+    return make_keys(model, names, places)
 
 
 def make_keys(
-    model: type[BaseModel],
-    names: Sequence[str],
-    columns: Sequence[Column],
-    steps: Sequence[Step],
+    model: type[BaseModel], names: Sequence[str], places: Sequence[Place]
 ) -> Keys:
     """Put keys together; `names` are those of the model's fields in JSON."""
     fields = dict(zip(names, model.model_fields.values(), strict=True))
@@ -88,8 +81,8 @@ def make_keys(
     required = {name for name, f in fields.items() if f.is_required()} - optional
     return Keys(
         model,
-        tuple(columns),
-        reader(model, steps),
+        tuple(place.column for place in places),
+        reader(model, places),
         frozenset(names),
         frozenset(optional),
         frozenset(required),
@@ -108,19 +101,21 @@ def parse_labels(name: str, labels: Any) -> Keys:
     is_type = isinstance(labels, type) or get_origin(labels) is Literal
     refuse_quoted(labels, "classify", "a label")
     if isinstance(labels, str) or not (is_type or hasattr(labels, "__iter__")):
-        msg = "labels must be a list of texts or a mapping label → description"
-        raise InvalidValueError(msg)
+        raise InvalidValueError(
+            "labels must be a list of texts or a mapping label → description"
+        )
     options = labels if is_type else list(labels)
     if options == []:
-        msg = "labels is empty: name at least one label, such as ['good', 'bad']"
-        raise InvalidValueError(msg)
+        raise InvalidValueError(
+            "labels is empty: name at least one label, such as ['good', 'bad']"
+        )
     if not is_type and all(isinstance(label, bool) for label in options):
-        msg = "True and False are no labels: ask matches, or write ['yes', 'no']"
-        raise InvalidTypeError(msg)
+        raise InvalidTypeError(
+            "True and False are no labels: ask matches, or write ['yes', 'no']"
+        )
     keys = parse_keys({name: options})
     if keys.columns[0].kind != "category":
-        msg = f"labels must be texts to choose from, not {labels!r}"
-        raise InvalidTypeError(msg)
+        raise InvalidTypeError(f"labels must be texts to choose from, not {labels!r}")
     if not isinstance(labels, Mapping):
         return keys
     described = Field(description="; ".join(f"{k}: {v}" for k, v in labels.items()))
@@ -130,21 +125,20 @@ def parse_labels(name: str, labels: Any) -> Keys:
 def _annotations(keys: Any) -> dict[str, Any]:
     """Return name → annotation for a list or a mapping."""
     if isinstance(keys, (str, bytes)) or not isinstance(keys, (Mapping, Sequence)):
-        msg = (
+        raise InvalidTypeError(
             "keys must be a list of names, a mapping of names to types or a pydantic "
             f"model, not {keys!r}" + (f": write [{keys!r}]" * isinstance(keys, str))
         )
-        raise InvalidTypeError(msg)
     if not keys:
-        msg = "keys is empty: name at least one column, such as keys=['answer']"
-        raise InvalidValueError(msg)
+        raise InvalidValueError(
+            "keys is empty: name at least one column, such as keys=['answer']"
+        )
     for name in keys:
         _check_name(name)
     if isinstance(keys, Mapping):
         return dict(keys)
     if repeated := _repeated(keys):
-        msg = f"keys names {repeated!r} more than once"
-        raise InvalidValueError(msg)
+        raise InvalidValueError(f"keys names {repeated!r} more than once")
     return dict.fromkeys(keys, str)
 
 
@@ -155,16 +149,15 @@ def _repeated(names: Sequence[str]) -> str | None:
 
 def _check_name(name: Any) -> None:
     if not isinstance(name, str):
-        msg = f"a key must be a str, not {name!r}"
-        raise InvalidTypeError(msg)
+        raise InvalidTypeError(f"a key must be a str, not {name!r}")
     if not name.strip():
-        msg = "a key is an empty name"
-        raise InvalidValueError(msg)
+        raise InvalidValueError("a key is an empty name")
     try:
         name.encode()
     except UnicodeEncodeError:
-        msg = f"keys[{name!a}]: the name holds half a character and cannot be sent"
-        raise InvalidValueError(msg) from None
+        raise InvalidValueError(
+            f"keys[{name!a}]: the name holds half a character and cannot be sent"
+        ) from None
 
 
 def _model(annotations: Mapping[str, Any], models: Models) -> type[BaseModel]:
@@ -174,38 +167,29 @@ def _model(annotations: Mapping[str, Any], models: Models) -> type[BaseModel]:
         where = f"keys[{name!r}]"
         try:
             resolved = resolve_key(annotation, where, models)
-            if resolved is not type(None):
-                TypeAdapter(resolved)
+            if resolved is NoneType:
+                raise InvalidTypeError(f"{where}: None alone is not a type")
+            TypeAdapter(resolved)
         except PydanticUserError as error:
-            msg = f"{where}: {annotation!r} cannot be asked for in JSON"
-            raise InvalidTypeError(msg) from error
-        if resolved is type(None):
-            msg = f"{where}: None alone is not a type"
-            raise InvalidTypeError(msg)
+            raise InvalidTypeError(
+                f"{where}: {annotation!r} cannot be asked for in JSON"
+            ) from error
         fields[f"f{at}"] = (resolved, Field(alias=name))
     return create_model("Record", __base__=RecordModel, **fields)
-
-
-def _check_root(model: type[BaseModel]) -> None:
-    if issubclass(model, RootModel) or model is BaseModel:
-        msg = f"keys: {model.__name__} has no named fields; use a model that has"
-        raise InvalidTypeError(msg)
 
 
 def _json_names(model: type[BaseModel]) -> list[str]:
     """Return the names in JSON; raise for a type that strict schemas cannot hold."""
     for attribute, field in model.model_fields.items():
-        own = issubclass(model, RecordModel)
-        name = field.alias if own else attribute
+        name = field.alias if issubclass(model, RecordModel) else attribute
+        fields: dict[str, Any] = {"f": (field.annotation, field)}
         try:
-            fields: dict[str, Any] = {"f": (field.annotation, field)}
-            alone = create_model("Alone", **fields)
-            schema = alone.model_json_schema()
+            schema = create_model("Alone", **fields).model_json_schema()
         except PydanticUserError as error:
-            msg = f"keys[{name!r}]: {field.annotation!r} cannot be in JSON"
-            raise InvalidTypeError(msg) from error
+            raise InvalidTypeError(
+                f"keys[{name!r}]: {field.annotation!r} cannot be in JSON"
+            ) from error
         if problem := unportable(schema):
-            msg = f"keys[{name!r}]: {problem}"
-            raise InvalidTypeError(msg)
+            raise InvalidTypeError(f"keys[{name!r}]: {problem}")
     schema = model.model_json_schema()
     return list(target(schema, schema.get("$defs", {}))["properties"])

@@ -65,11 +65,10 @@ class Quoted(Generic[T]):
     @classmethod
     def __get_pydantic_core_schema__(cls, *_: Any) -> Any:
         """Refuse to be a field of a model, whose values have no columns."""
-        msg = (
+        raise InvalidTypeError(
             "Quoted[…] is the type of a key, not of a model's field: write "
             "keys={'date': Quoted[date]}"
         )
-        raise InvalidTypeError(msg)
 
 
 def resolve_key(annotation: Any, where: str, models: Models) -> Any:
@@ -87,11 +86,10 @@ def resolve_key(annotation: Any, where: str, models: Models) -> Any:
     if origin in UNIONS and len(rest) == 1:
         inner: Any = Optional[resolve_key(rest[0], where, models)]  # noqa: UP045
         return Annotated[inner, BeforeValidator(_nothing)]
-    msg = (
+    raise InvalidTypeError(
         f"{where}: Quoted[…] stands alone, in Optional[…] or in list[…], and has one "
         f"type, not {annotation!r}"
     )
-    raise InvalidTypeError(msg)
 
 
 def _nothing(value: Any) -> Any:
@@ -109,19 +107,17 @@ def _mentions(annotation: Any) -> bool:
 def refuse_quoted(keys: Any, verb: str, what: str) -> None:
     """Raise for `Quoted` in the keys of a verb whose answers are of no single cell."""
     if any(map(_mentions, keys.values() if isinstance(keys, Mapping) else [keys])):
-        msg = (
+        raise InvalidTypeError(
             f"{verb} returns {what}, which no cell is quoted for: use extract with "
             "keys={'label': Quoted[Literal['a', 'b']]}"
         )
-        raise InvalidTypeError(msg)
 
 
 def _asked(kind: Any, where: str, models: Models) -> type[Quotation]:
     """Build the model of a value and its words."""
     if _mentions(kind) or is_optional(kind):
         inner = "Optional[Quoted[…]]" if is_optional(kind) else "one Quoted[…]"
-        msg = f"{where}: write {inner}, not Quoted[{kind!r}]"
-        raise InvalidTypeError(msg)
+        raise InvalidTypeError(f"{where}: write {inner}, not Quoted[{kind!r}]")
     value: Any = (resolve(kind, where, models), ...)
     return create_model("Quotation", __base__=Quotation, value=value)
 
@@ -129,21 +125,17 @@ def _asked(kind: Any, where: str, models: Models) -> type[Quotation]:
 def with_places(column: Column, *, several: bool) -> Iterator[Column]:
     """Yield a key's columns: of a quoted one its words and their place as well.
 
-    Parameters
-    ----------
-    column : Column
-        The key's own.
-    several : bool
-        Whether the words may be in one of several columns.
+    With `several`, the words may be in one of several columns of the row.
     """
     yield column
-    if column.quoted:
-        many = column.quoted == "many"
-        kinds: dict[str, Kind] = {"quote": "str", "start": "int", "end": "int"}
-        kinds |= {"column": "str"} if several else {}
-        for end, kind in kinds.items():
-            lists: Any = ("object", (), "", [kind]) if many else (kind,)
-            yield Column(f"{column.name}_{end}", *lists)
+    kinds: dict[str, Kind] = {"quote": "str", "start": "int", "end": "int"}
+    kinds |= {"column": "str"} if several else {}
+    for end, kind in kinds.items() if column.quoted else ():
+        name = f"{column.name}_{end}"
+        if column.quoted == "many":
+            yield Column(name, "object", exact=[kind])
+        else:
+            yield Column(name, kind)
 
 
 def check_own(columns: Sequence[Column]) -> None:
@@ -152,8 +144,7 @@ def check_own(columns: Sequence[Column]) -> None:
     for column in columns:
         _, *more = with_places(column, several=False)
         for name in [one.name for one in more if one.name in own]:
-            msg = (
+            raise InvalidValueError(
                 f"keys[{name!r}]: keys[{column.name!r}] is Quoted and has a column of "
                 "that name: rename one of them"
             )
-            raise InvalidValueError(msg)

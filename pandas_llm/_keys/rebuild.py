@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import (
     BaseModel,
@@ -15,13 +15,15 @@ from pydantic import (
 )
 from pydantic_core import SchemaError
 
-from pandas_llm._keys.columns import Column, RecordModel, converter
+from pandas_llm._keys.columns import RecordModel
 from pandas_llm._keys.fields import annotated, resolve
 from pandas_llm._keys.model import Keys, make_keys
 from pandas_llm._keys.schema import name_of, target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from pandas_llm._keys.columns import Place
 
 _KEYWORDS = {
     "minimum": "ge",
@@ -39,16 +41,6 @@ _TYPES = {"string": str, "integer": int, "number": float, "boolean": bool}
 _FORMATS = {"date": dt.date, "date-time": dt.datetime}
 
 
-class Place(NamedTuple):
-    """A column, and where a record holds its value."""
-
-    column: Column
-    path: str
-    """Attributes in a person's own models."""
-    numbers: str
-    """Attributes in the models built here."""
-
-
 class _Plain(RecordModel):
     """Base of models that stand for a person's own: a number is not a text."""
 
@@ -64,16 +56,12 @@ def keys_of(
 ) -> Keys:
     """Build keys for the records that a schema describes.
 
-    `models` are a person's own for its definitions; without any, models are built.
-    `coerce` lets a number stand for a text.
+    `models` are a person's own for its definitions; without any, models are built,
+    with fields that are `numbered`. `coerce` lets a number stand for a text.
     """
     model = _Builder(schema, models).record(RecordModel if coerce else _Plain)
-    steps = [
-        (place.path if models else place.numbers, converter(place.column))
-        for place in places
-    ]
     names = [str(field.alias) for field in model.model_fields.values()]
-    return make_keys(model, names, [place.column for place in places], steps)
+    return make_keys(model, names, places)
 
 
 class _Builder:

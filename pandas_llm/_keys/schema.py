@@ -85,20 +85,17 @@ def narrowed(
             result[key] = [narrowed(part, takes) for part in value]
         elif key == "items":
             result[key] = narrowed(value, takes)
-        elif _is_portable(key, value) or takes(key, value):
-            result[key] = value
+        else:
+            all_take = value in _FORMATS if key == "format" else key not in _SENT
+            if all_take or takes(key, value):
+                result[key] = value
     return result
-
-
-def _is_portable(keyword: str, value: Any) -> bool:
-    """Return whether every server takes a keyword."""
-    return keyword not in _SENT and (keyword != "format" or value in _FORMATS)
 
 
 def _portable(schema: Mapping[str, Any], *, sent: bool) -> dict[str, Any]:
     """Build the portable form, with the restricting keywords if `sent`."""
     definitions = dict(schema.get("$defs", {}))
-    recursive = {name for name in definitions if _reaches(name, definitions)}
+    recursive = {name for name in definitions if name in _reached(name, definitions)}
     root = {key: value for key, value in schema.items() if key != "$defs"}
     # the root of a recursive model is a reference, which strict modes refuse there
     root = target(root, definitions)
@@ -106,7 +103,7 @@ def _portable(schema: Mapping[str, Any], *, sent: bool) -> dict[str, Any]:
     used = {
         name: _convert(definitions[name], definitions, recursive, sent=sent)
         for name in sorted(recursive)
-        if _mentions(result, name) or len(recursive) > 1
+        if len(recursive) > 1 or name in _referred(result)
     }
     return {**result, "$defs": used} if used else result
 
@@ -123,13 +120,11 @@ def unportable(schema: Mapping[str, Any]) -> str | None:
         return "a mapping with free keys: use a list of models with a name and a value"
     if "prefixItems" in schema:
         return "a tuple of several types: use a model with a field for each"
-    known = ("type", "enum", "const", "$ref", "anyOf", "oneOf", "allOf")
-    if not any(key in schema for key in known):
+    unions = ("anyOf", "oneOf", "allOf")
+    if not any(key in schema for key in ("type", "enum", "const", "$ref", *unions)):
         return "any value at all: say which type"
     parts = [*schema.get("properties", {}).values(), *schema.get("$defs", {}).values()]
-    parts += [
-        part for key in ("anyOf", "oneOf", "allOf") for part in schema.get(key, ())
-    ]
+    parts += [part for key in unions for part in schema.get(key, ())]
     if schema.get("type") == "array":
         parts.append(schema.get("items", {}))
     return next(filter(None, map(unportable, parts)), None)
@@ -147,8 +142,9 @@ def target(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str,
         if "$ref" in node:
             name = name_of(node["$ref"])
             if name in passed:  # only a damaged saved schema has this
-                msg = f"the definition {name!r} refers to nothing but itself"
-                raise InvalidValueError(msg)
+                raise InvalidValueError(
+                    f"the definition {name!r} refers to nothing but itself"
+                )
             passed.add(name)
             node = _merged(node, "$ref", definitions[name])
         else:
@@ -156,9 +152,7 @@ def target(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str,
     return dict(node)
 
 
-def _merged(
-    node: Mapping[str, Any], key: str, into: Mapping[str, Any]
-) -> dict[str, Any]:
+def _merged(node: Mapping[str, Any], key: str, into: Any) -> dict[str, Any]:
     """Merge all of a node but one key into another."""
     return {**into, **{k: v for k, v in node.items() if k != key}}
 
@@ -258,21 +252,23 @@ def _whole(number: Any) -> Any:
     return int(number) if is_whole else number
 
 
-def _reaches(goal: str, definitions: Mapping[str, Any]) -> bool:
-    """Return whether a definition refers, directly or not, to itself."""
+def _reached(name: str, definitions: Mapping[str, Any]) -> set[str]:
+    """Return the definitions that one refers to, directly or not."""
     seen: set[str] = set()
-    todo = [goal]
+    todo = [name]
     while todo:
-        current = definitions[todo.pop()]
-        new = {name for name in definitions if _mentions(current, name)} - seen
+        new = _referred(definitions[todo.pop()]) & definitions.keys() - seen
         seen |= new
         todo += new
-    return goal in seen
+    return seen
 
 
-def _mentions(node: Any, name: str) -> bool:
-    if isinstance(node, dict):
-        return node.get("$ref") == f"#/$defs/{name}" or any(
-            _mentions(value, name) for value in node.values()
-        )
-    return isinstance(node, list) and any(_mentions(value, name) for value in node)
+def _referred(node: Any) -> set[str]:
+    """Return the definitions that a node names."""
+    if isinstance(node, list):
+        return set().union(*map(_referred, node))
+    if not isinstance(node, dict):
+        return set()
+    reference = node.get("$ref")
+    own = {name_of(reference)} if isinstance(reference, str) else set()
+    return own.union(*map(_referred, node.values()))

@@ -10,9 +10,8 @@ from pandas_llm._replies.blanks import is_blank
 from pandas_llm._replies.choices import Choices
 from pandas_llm._replies.decided import Decided, Label, likeliest
 from pandas_llm._replies.endings import Ending, ending
-from pandas_llm._replies.outputs import Completion, Output, Record, Records
+from pandas_llm._replies.outputs import Completion, Output, Record, Records, Vector
 from pandas_llm._replies.reasoning import without_thinking
-from pandas_llm._replies.vectors import Vector
 from pandas_llm._replies.words import Words, clashing
 
 __all__ = [

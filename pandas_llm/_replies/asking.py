@@ -51,14 +51,9 @@ def word_requests(request: Request) -> list[Request]:
 
 
 def joined(replies: Sequence[Reply], text: Reply | None) -> Reply | None:
-    """Return the replies to a row's questions as one; None where one tells nothing.
+    """Return the replies to `word_requests` as one; None where one tells nothing.
 
-    Parameters
-    ----------
-    replies : list of Reply
-        To the requests of `word_requests`.
-    text : Reply, optional
-        To the request for what else the row is asked.
+    `text` is the reply to what else the row is asked.
     """
     places: list[tuple[tuple[str, float], ...]] = []
     for at, reply in enumerate(replies):

@@ -41,11 +41,14 @@ class Choices:
         if isinstance(mark, UnfoundedError):
             self._held.append((mark, records, choice))
             return mark
+        self._keep(choice, records, mark)
+        self.left -= 1
+        return None
+
+    def _keep(self, choice: Choice, records: Records, mark: RowError | None) -> None:
         self.kept.append(choice)
         self.records.append(records)
         self.mark = self.mark or mark
-        self.left -= 1
-        return None
 
     def miss(self, error: OutputError) -> OutputError | None:
         """Note a choice without records; return why to ask again, if it is of use."""
@@ -65,8 +68,6 @@ class Choices:
         """
         self._held.sort(key=lambda held: held[0].missing)
         for mark, records, choice in self._held[: self.left]:
-            self.kept.append(choice)
-            self.records.append(records)
-            self.mark = self.mark or mark
+            self._keep(choice, records, mark)
         if self._problem is not None and not self.kept:
             raise self._problem

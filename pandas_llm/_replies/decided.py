@@ -14,7 +14,7 @@ from pandas_llm.errors import DeclinedError, RefusalError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from pandas_llm.errors import RowError
+    from pandas_llm._replies.outputs import Reading
     from pandas_llm.types import Choice, Odds, Question
 
 Weights = tuple[float, ...]
@@ -33,9 +33,10 @@ def weights_of(
         return [
             _shares(dict(told), question) if told else None for told, question in pairs
         ]
-    parts = list(_parts(odds))
-    read = [Words(question, codes=codes) for question in questions]
-    return [words.read(part) for words, part in zip(read, parts, strict=True)]
+    return [
+        Words(question, codes=codes).read(part)
+        for question, part in zip(questions, _parts(odds), strict=True)
+    ]
 
 
 def _parts(odds: Odds) -> Iterator[list[tuple[tuple[str, float], ...]]]:
@@ -58,7 +59,7 @@ def _shares(told: Mapping[str, float], question: Question) -> Weights:
 
 def likeliest(weights: Weights) -> int:
     """Return the label of the highest probability; of equal ones the first."""
-    return max(range(len(weights)), key=weights.__getitem__)
+    return weights.index(max(weights))
 
 
 class Label(Records):
@@ -89,19 +90,20 @@ class Label(Records):
         if question is not None:
             self.questions = (question,)
             self.open = ()
-        self.width = 2 if weighed else 1
 
-    def read(
-        self, choice: Choice, cells: Sequence[str] = ()
-    ) -> tuple[list[Record], RowError | None]:
+    @property
+    def width(self) -> int:
+        """How many values a record has: the label, and what is told of it."""
+        return 1 + self._weighed
+
+    def read(self, choice: Choice, cells: Sequence[str] = ()) -> Reading:
         """Read the likeliest label, or the text where nothing tells one."""
         if choice.odds is not None:
             check_ending(choice)
             (question,) = self.questions
             (weights,) = weights_of(choice.odds, self.questions, codes=self._codes)
             if weights is None and choice.odds.source == "decisions":
-                msg = "the model declined to answer"
-                raise RefusalError(msg, choice.text)
+                raise RefusalError("the model declined to answer", choice.text)
             if weights is not None:
                 label = question.values[likeliest(weights)]
                 return [self._record(label, (choice.odds.source, weights))], None
@@ -152,35 +154,32 @@ class Decided(Records):
         sure = [Column(f"{name}_confidence", "float") for name in closed]
         super()._lay_out((*columns, *sure) if self._weighed else columns)
 
-    def read(
-        self, choice: Choice, cells: Sequence[str] = ()
-    ) -> tuple[list[Record], RowError | None]:
+    def read(self, choice: Choice, cells: Sequence[str] = ()) -> Reading:
         """Read open keys from the text, closed ones from their probabilities."""
-        sure: list[float | None] = []
-        sure += [None] * len(self.questions) * self._weighed
+        count = len(self.questions) if self._weighed else 0
+        sure: list[float | None] = [None] * count
         if choice.odds is None:
             records, cut = super().read(choice, cells)
             return [(*record, *sure) for record in records], cut
         check_ending(choice)
         found = weights_of(choice.odds, self.questions, codes=self._codes)
         if not any(found) and not self.open:
-            msg = "the model declined to answer"
-            raise RefusalError(msg, choice.text)
+            raise RefusalError("the model declined to answer", choice.text)
         values: list[Any] = [None] * (self.width - len(sure))
         cut = None
         if self.open:
             ((*values,),), cut = super().read(choice, cells)
-        for at, (question, weights) in enumerate(
-            zip(self.questions, found, strict=True)
-        ):
+        declined = []
+        for at, weights in enumerate(found):
+            question = self.questions[at]
             if weights is None:
+                declined.append(question.name)
                 continue
             best = likeliest(weights)
             values[self._places[at]] = question.values[best]
             if self._weighed:
                 sure[at] = weights[best]
-        if None in found and choice.odds.source == "decisions":
-            pairs = zip(self.questions, found, strict=True)
-            names = ", ".join(q.name for q, told in pairs if told is None)
+        if declined and choice.odds.source == "decisions":
+            names = ", ".join(declined)
             cut = cut or DeclinedError(f"the model declined to answer: {names}")
         return [(*values, *sure)], cut

@@ -18,28 +18,25 @@ _SHOWN = 3
 _LONGEST = 120
 
 
-class _Words(NamedTuple):
-    """Words that a reply quotes, and where they may be."""
+class _Quoted(NamedTuple):
+    """A value that a reply quotes words for, and where they may be."""
 
     key: int
+    value: Any
     places: list[Place]
 
 
 class Evidence:
     """Puts the words of quoted keys, and where they stand, behind the values.
 
-    Parameters
-    ----------
-    columns : sequence of Column
-        The keys' own.
-    fields : sequence of str
-        The columns that the template names, in the order of a row's cells.
+    `fields` are the columns that the template names, in the order of a row's cells.
     """
 
     def __init__(self, columns: Sequence[Column], fields: Sequence[str] = ()) -> None:
         self._keys = columns
         self._fields = fields
         several = len(fields) > 1
+        self._width = 5 if several else 4
         self.columns = tuple(
             one for column in columns for one in with_places(column, several=several)
         )
@@ -69,36 +66,31 @@ class Evidence:
         missing: list[str],
     ) -> tuple[Any, ...]:
         """Return a record with its words; what is not found is added to `missing`."""
-        keys = list(zip(self._keys, record, strict=True))
-        quotes: list[_Words] = []
-        for at, (column, value) in enumerate(keys):
+        quotes: list[_Quoted] = []
+        for at, (column, value) in enumerate(zip(self._keys, record, strict=True)):
             items = _items(column, value)
             for number, item in enumerate(items):
-                quotes.append(_Words(at, find(item["quote"], texts)))
-                if not quotes[-1].places:
+                places = find(item["quote"], texts)
+                quotes.append(_Quoted(at, item["value"], places))
+                if not places:
                     name = f"{column.name}[{number}]" if len(items) > 1 else column.name
                     missing.append(f"{where}{name}: {_reason(item['quote'])}")
-        places = iter(chosen(quotes))
-        width = 5 if len(self._fields) > 1 else 4
+        found: list[list[tuple[Any, ...]]] = [[] for _ in record]
+        for quote, place in zip(quotes, chosen(quotes), strict=True):
+            if place is not None:
+                text, start, end = place
+                words = texts[text].whole[start:end]
+                values = (quote.value, words, start, end, self._fields[text])
+                found[quote.key].append(values[: self._width])
         row: list[Any] = []
-        for column, value in keys:
-            cells = [
-                self._cut(item["value"], texts, place)[:width]
-                for item in _items(column, value)
-                if (place := next(places)) is not None
-            ]
+        for column, value, cells in zip(self._keys, record, found, strict=True):
             if not column.quoted:
                 row.append(value)
             elif column.quoted == "one" or value is None:
-                row += cells[0] if cells else (None,) * width
+                row += cells[0] if cells else (None,) * self._width
             else:
-                row += [[one[at] for one in cells] for at in range(width)]
+                row += [[one[at] for one in cells] for at in range(self._width)]
         return tuple(row)
-
-    def _cut(self, value: Any, texts: Sequence[Text], place: Place) -> tuple[Any, ...]:
-        """Return a value with the words at a place."""
-        at, start, end = place
-        return value, texts[at].whole[start:end], start, end, self._fields[at]
 
 
 def _items(column: Column, value: Any) -> Sequence[Any]:
@@ -109,7 +101,7 @@ def _items(column: Column, value: Any) -> Sequence[Any]:
     return items
 
 
-def chosen(said: Sequence[_Words]) -> list[Place | None]:
+def chosen(said: Sequence[_Quoted]) -> list[Place | None]:
     """Choose of equal places those nearest to each other; of words alone the first.
 
     What one list quotes twice stands at two places, if there are two.
@@ -117,7 +109,7 @@ def chosen(said: Sequence[_Words]) -> list[Place | None]:
     chosen_places: list[Place | None] = [None] * len(said)
     taken: set[tuple[int, Place]] = set()
     for at in sorted(range(len(said)), key=lambda at: len(said[at].places)):
-        key, places = said[at]
+        key, _, places = said[at]
         if not places:
             continue
         settled = [[place] for place in chosen_places if place is not None]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
+import numpy as np
 from pydantic import ValidationError
 
 from pandas_llm._json import Reader, find_json, find_records, named, reply_model
@@ -29,52 +31,40 @@ if TYPE_CHECKING:
     from pandas_llm.types import Choice, Question
 
 Record = tuple[Any, ...]
+Reading: TypeAlias = "tuple[list[Record], RowError | None]"
+"""The records of a choice, and what else is to be said of them."""
 _SHOWN_ERRORS = 3
 _EMPTY = "the reply is empty"
-_ONLY_THINKING = "the reply ends before its thinking does"
 
 
-class Output(Protocol):
-    """What one verb asks for."""
+class Output(ABC):
+    """What one verb asks for, and how its answers are read."""
 
-    @property
-    def columns(self) -> tuple[Column, ...]:
-        """The new columns."""
-
-    @property
-    def schema(self) -> Mapping[str, Any] | None:
-        """The JSON schema of a reply; None for text."""
-
-    @property
-    def constrained(self) -> Mapping[str, Any] | None:
-        """The schema with the keywords that restrict values; None without any."""
-
-    @property
-    def votes(self) -> bool:
-        """Whether a choice that could not be read counts as well."""
+    columns: tuple[Column, ...]
+    """The new columns."""
+    schema: Mapping[str, Any] | None = None
+    """The JSON schema of a reply; None for text."""
+    constrained: Mapping[str, Any] | None = None
+    """The schema with the keywords that restrict values; None without any."""
+    questions: tuple[Question, ...] = ()
+    """The closed questions that it comes to."""
+    open: tuple[str, ...]
+    """The names of what is asked for beside them."""
+    needed = False
+    """Whether there must be probabilities of the labels."""
+    votes = False
+    """Whether a choice that could not be read counts as well."""
+    unique = True
+    """Whether equal records of a row become one."""
 
     @property
     def width(self) -> int:
         """How many values a record has."""
+        return len(self.columns)
 
-    @property
-    def questions(self) -> tuple[Question, ...]:
-        """The closed questions that it comes to."""
-
-    @property
-    def needed(self) -> bool:
-        """Whether there must be probabilities of the labels."""
-
-    @property
-    def open(self) -> tuple[str, ...]:
-        """The names of what is asked for beside them."""
-
-    def read(
-        self, choice: Choice, cells: Sequence[str] = ()
-    ) -> tuple[list[Record], RowError | None]:
-        """Return the records of a choice, and what else is to be said of them.
-
-        `cells` are the texts of the row that it may quote.
+    @abstractmethod
+    def read(self, choice: Choice, cells: Sequence[str] = ()) -> Reading:
+        """Read a choice; `cells` are the texts of the row that it may quote.
 
         Raises
         ------
@@ -84,45 +74,49 @@ class Output(Protocol):
 
     def combine(self, choices: Sequence[list[Record]], unread: int = 0) -> list[Record]:
         """Merge the choices that were read; `unread` more were asked for."""
+        del unread
+        return _merged(choices, unique=self.unique)
 
 
-class Completion:
+class Completion(Output):
     """Plain text, for ``complete``."""
-
-    votes = False
-    width = 1
-    needed = False
-    questions: tuple[Question, ...] = ()
-    schema: Mapping[str, Any] | None = None
-    constrained: Mapping[str, Any] | None = None
 
     def __init__(self, name: str) -> None:
         self.columns = (Column(name, "str"),)
         self.open = (name,)
 
-    def read(
-        self, choice: Choice, cells: Sequence[str] = ()
-    ) -> tuple[list[Record], RowError | None]:
+    def read(self, choice: Choice, cells: Sequence[str] = ()) -> Reading:
         """Return the text."""
         del cells
         cut = check_ending(choice)
         return [(_answer(choice.text, cut),)], cut
 
-    def combine(self, choices: Sequence[list[Record]], unread: int = 0) -> list[Record]:
-        """Keep each text once."""
-        del unread
-        return _merged(choices, unique=True)
+
+class Vector(Output):
+    """One vector a row; without `dimensions` of the model's own length."""
+
+    def __init__(self, name: str, dimensions: int | None = None) -> None:
+        exact = f"vector{dimensions or ''}"
+        self.columns = (Column(name, "vector", exact=exact),)
+        self.open = (name,)
+        # no server sees it: in the keys of the cache it tells embeddings from texts,
+        # and one length from another
+        length = {"minItems": dimensions, "maxItems": dimensions} if dimensions else {}
+        self.schema = {"type": "array", "items": {"type": "number"}, **length}
+
+    def read(self, choice: Choice, cells: Sequence[str] = ()) -> Reading:
+        """Return the vector, without a copy."""
+        del cells
+        if choice.vector is None:
+            raise OutputError("the reply holds no vector", choice.text)
+        return [(np.frombuffer(choice.vector, dtype="<f4"),)], None
 
 
-class Records:
+class Records(Output):
     """Records of `keys`: any number, or exactly one with `single`.
 
     Without `schema`, the one that was sent, it is made from the keys.
     """
-
-    votes = False
-    needed = False
-    questions: tuple[Question, ...] = ()
 
     def __init__(
         self,
@@ -134,23 +128,20 @@ class Records:
     ) -> None:
         self._keys = keys
         self._single = single
-        self._unique = unique
+        self.unique = unique
         self._reader = Reader(keys, single=single)
-        asked = reply_model(keys.model, single=single)
         self._evidence: Evidence | None = None
         self.quotes = any(column.quoted for column in keys.columns)
         self._lay_out(Evidence(keys.columns).columns)
         self.open = tuple(column.name for column in keys.columns)
-        self.schema: Mapping[str, Any] | None = schema
-        self.constrained: Mapping[str, Any] | None = None
+        self.schema = schema
         if schema is None:
-            whole = asked.model_json_schema()
+            whole = reply_model(keys.model, single=single).model_json_schema()
             self.schema, self.constrained = portable(whole), constrained(whole)
 
     def _lay_out(self, columns: tuple[Column, ...]) -> None:
         """Set the columns."""
         self.columns = columns
-        self.width = len(columns)
 
     def over(self, fields: Sequence[str]) -> Self:
         """Return what looks for the words of quoted keys in the cells of a row.
@@ -162,29 +153,21 @@ class Records:
         bound._lay_out(evidence.columns)  # noqa: SLF001
         return bound
 
-    def read(
-        self, choice: Choice, cells: Sequence[str] = ()
-    ) -> tuple[list[Record], RowError | None]:
+    def read(self, choice: Choice, cells: Sequence[str] = ()) -> Reading:
         """Read JSON as it was asked for, else mend it; find what it quotes."""
-        cut = check_ending(choice)
+        ended = check_ending(choice)
+        cut: RowError | None = None
         try:
             # one pass of compiled code; nearly all replies end here
-            records, cut = self._reader.clean(choice.text), None
+            records = self._reader.clean(choice.text)
         except Exception:  # noqa: BLE001 - a person's validator may raise anything
-            records, cut = self._read_unclean(choice.text, cut)
+            records, cut = self._read_unclean(choice.text, ended)
         if self._evidence is None:
             return records, cut
         records, unfounded = self._evidence.placed(records, cells, choice.text)
         return records, cut or unfounded
 
-    def combine(self, choices: Sequence[list[Record]], unread: int = 0) -> list[Record]:
-        """Return the records of all choices in order."""
-        del unread
-        return _merged(choices, unique=self._unique)
-
-    def _read_unclean(
-        self, reply: str, cut: TruncatedError | None
-    ) -> tuple[list[Record], TruncatedError | None]:
+    def _read_unclean(self, reply: str, cut: TruncatedError | None) -> Reading:
         text = trimmed(_answer(reply, cut))
         word = text.strip("\"'`. \n")
         if not word:
@@ -193,8 +176,8 @@ class Records:
             return [], None
         data = self._find(text, reply, cut)
         if self._single and any(item != data[0] for item in data[1:]):
-            msg = f"the reply holds {len(data)} records where exactly one was asked for"
-            raise cut or OutputError(msg, reply)
+            many = f"{len(data)} records where exactly one was asked for"
+            raise cut or OutputError(f"the reply holds {many}", reply)
         if self._single and not data:
             raise cut or OutputError("the reply holds no record", reply)
         records = self._validate(data[:1] if self._single else data, reply, cut)
@@ -236,25 +219,25 @@ def check_ending(choice: Choice) -> TruncatedError | None:
     if choice.refusal is None and choice.finish_reason == "stop":
         return None  # nearly always
     if choice.refusal is not None:
-        msg = f"the model declined to answer: {_short(choice.refusal)}".removesuffix(
-            ": "
-        )
-        raise RefusalError(msg, choice.refusal)
+        said = f": {_short(choice.refusal)}" if choice.refusal else ""
+        raise RefusalError(f"the model declined to answer{said}", choice.refusal)
     ended = ending(choice.finish_reason)
     if ended == "content_filter":
-        msg = "the provider's content filter held the answer back"
-        raise ContentFilterError(msg, choice.text)
-    if ended == "tool_calls" and is_blank(choice.text):
-        msg = (
-            "the model asked for a tool in place of an answer, and tools are not run: "
-            "leave them out of the request"
+        raise ContentFilterError(
+            "the provider's content filter held the answer back", choice.text
         )
-        raise ToolCallError(msg, choice.text)
+    if ended == "tool_calls" and is_blank(choice.text):
+        raise ToolCallError(
+            "the model asked for a tool in place of an answer, and tools are not run: "
+            "leave them out of the request",
+            choice.text,
+        )
     if ended in ("stop", "tool_calls"):
         return None
     if ended == "error":  # kept by an earlier version
-        msg = f"the server broke the reply off ({choice.finish_reason})"
-        raise OutputError(msg, choice.text)
+        raise OutputError(
+            f"the server broke the reply off ({choice.finish_reason})", choice.text
+        )
     if ended == "unknown":
         msg = (
             f"the reply may not be whole: it ended with {choice.finish_reason!r}, "
@@ -270,7 +253,7 @@ def _answer(reply: str, cut: TruncatedError | None) -> str:
     """Return the text without its thinking; raise for an empty one."""
     text = without_thinking(reply)
     if text is None:
-        raise cut or OutputError(_ONLY_THINKING, reply)
+        raise cut or OutputError("the reply ends before its thinking does", reply)
     if is_blank(text):
         raise cut or OutputError(_EMPTY, reply)
     return text
@@ -311,10 +294,8 @@ def _explain(error: Exception) -> str:
     lines = []
     for one in problems[:_SHOWN_ERRORS]:
         where = ".".join(map(str, one["loc"])) or "whole"
-        value = _short(repr(one["input"]), 80)
-        lines.append(
-            f"{where}: {one['msg'].removeprefix('Value error, ')}, not {value}"
-        )
+        why = one["msg"].removeprefix("Value error, ")
+        lines.append(f"{where}: {why}, not {_short(repr(one['input']), 80)}")
     hidden = len(problems) - len(lines)
     return "; ".join(lines) + (f" (and {hidden} more)" if hidden else "")
 

@@ -41,13 +41,16 @@ _SEEN = frozenset(
     "\U000110cd"
 )
 """Format characters that are seen: signs around numbers. All others are not."""
-_UNSEEN = frozenset("\u0640\u034f\u180b\u180c\u180d\u180f")
-"""Tatweel, and what tells forms of a character, beside the two ranges below."""
-_FORMS = (("\ufe00", "\ufe0f"), ("\U000e0100", "\U000e01ef"))
+_UNSEEN = re.compile(
+    "[\u0640\u034f\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]"
+)
+"""Tatweel, and what tells forms of a character."""
 _JOINER = "\u200d"
-_FLAGS = ("\U0001f1e6", "\U0001f1ff")
-_TONES = ("\U0001f3fb", "\U0001f3ff")
-_TAGS = ("\U000e0020", "\U000e007f")
+_FLAGS = "".join(map(chr, range(0x1F1E6, 0x1F200)))
+_FOLLOWING = re.compile("[\u200d\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]")
+"""The joiner, tones of skin and tags."""
+_COMPOSING = re.compile("[\u1161-\u1175\u11a8-\u11c2\U00016d67]")
+"""Letters that are no marks and compose with what is before: Hangul, Kirat Rai."""
 
 
 class Place(NamedTuple):
@@ -234,41 +237,18 @@ def joined(text: str, at: int) -> bool:
         return False
     if before == _JOINER and unicodedata.category(char) == "So":
         return True
-    if _FLAGS[0] <= char <= _FLAGS[1]:
-        flags = 0
-        while flags < at and _FLAGS[0] <= text[at - 1 - flags] <= _FLAGS[1]:
-            flags += 1
-        return flags % 2 == 1
+    if char in _FLAGS:
+        return (at - len(text[:at].rstrip(_FLAGS))) % 2 == 1
     return _follows(char)
 
 
 @cache
 def _follows(char: str) -> bool:
     """Return whether a character belongs to the one before it."""
-    if char == _JOINER or any(low <= char <= high for low, high in (_TONES, _TAGS)):
-        return True
-    # a halfwidth voicing mark is a mark only then
+    # a halfwidth voicing mark is a mark only when it is normalized
     plain = unicodedata.normalize("NFKC", char)[0]
-    return (
-        unicodedata.category(char)[0] == "M"
-        or unicodedata.category(plain)[0] == "M"
-        or plain in _backward()
-    )
-
-
-@cache
-def _backward() -> frozenset[str]:
-    """Return the 72 characters that are no marks and compose with what is before."""
-    hangul = [*map(chr, range(0x1161, 0x1176)), *map(chr, range(0x11A8, 0x11C3))]
-    letters = set(hangul)
-    for code in range(0x20000):
-        parts = unicodedata.decomposition(chr(code)).split()
-        if len(parts) == 2 and "<" not in parts[0]:  # noqa: PLR2004 - a pair
-            base, last = (chr(int(part, 16)) for part in parts)
-            composed = unicodedata.normalize("NFC", base + last) == chr(code)
-            if composed and not unicodedata.combining(last):
-                letters.add(last)
-    return frozenset(letters)
+    marks = unicodedata.category(char)[0] + unicodedata.category(plain)[0]
+    return "M" in marks or bool(_FOLLOWING.match(char) or _COMPOSING.match(plain))
 
 
 @lru_cache(1 << 14)
@@ -289,7 +269,6 @@ def _plain(char: str) -> str:
         return '"'
     if kind == "Pd" or char == "\u2212":
         return "-"
-    unseen = (kind == "Cf" and char not in _SEEN) or char in _UNSEEN
-    if unseen or any(low <= char <= high for low, high in _FORMS):
+    if (kind == "Cf" and char not in _SEEN) or _UNSEEN.match(char):
         return ""
     return "/" if char == "\u2044" else char

@@ -28,10 +28,6 @@ _LEAST = 2
 """Letters of a word's beginning that mean it; one alone may be the word "a"."""
 
 
-MOST_CODES = len(string.ascii_uppercase)
-"""Letters that may stand for labels."""
-
-
 def clashing(labels: Sequence[str]) -> tuple[str, str] | None:
     """Return two labels whose first tokens are the same, whatever the tokenizer.
 
@@ -57,33 +53,17 @@ def clashing(labels: Sequence[str]) -> tuple[str, str] | None:
 class Words:
     """One closed question, and the words or letters that answer it.
 
-    Parameters
-    ----------
-    question : Question
-        With its labels.
-    codes : bool, optional
-        Whether letters stand for the labels; without it where first tokens clash.
-
-    Attributes
-    ----------
-    note : str
-        What the model is told of the allowed answers.
-    words : tuple of str
-        What is to be answered for each label.
-    most : int
-        Tokens that an answer may have.
+    Without `codes`, letters stand for the labels where their first tokens clash.
     """
 
     def __init__(self, question: Question, *, codes: bool | None = None) -> None:
         labels = question.labels
+        letters = tuple(string.ascii_uppercase[: len(labels)])
         if codes is None:
-            codes = clashing(labels) is not None and len(labels) <= MOST_CODES
-        self.words = tuple(string.ascii_uppercase[: len(labels)]) if codes else labels
-        self._codes = codes
-        self._plain = self.words if codes else tuple(map(_plain, labels))
-        means: Mapping[str, str] = dict(
-            zip(labels, question.descriptions, strict=False)
-        )
+            codes = clashing(labels) is not None and len(letters) == len(labels)
+        self.words = letters if codes else labels  # what is to be answered for each
+        self._plain = tuple(map(_plain, self.words))
+        means = dict(zip(labels, question.descriptions, strict=False))
         if codes:
             choices = [
                 f"{code} for {_with(label, means)}"
@@ -96,14 +76,14 @@ class Words:
             meanings = [_with(label, means) for label in labels if means.get(label)]
             if meanings:
                 self.note += f"\n{'; '.join(meanings)}"
+        # tokens that an answer may have
         self.most = 8 + max(len(word.encode()) for word in self.words) // 2
 
     def read(self, places: Sequence[Place]) -> tuple[float, ...] | None:
-        """Read the probabilities of the labels from an answer's tokens.
+        """Read the labels' probabilities from an answer's tokens; None without any.
 
         A label that no token speaks for has the smallest probability that is told,
-        never one made up. They are divided by their sum. None where no token speaks
-        for any label.
+        never one made up. They are divided by their sum.
         """
         whole = "".join(place[0][0] for place in places)
         chances, floors = [0.0] * len(self.words), [0.0] * len(self.words)
@@ -146,35 +126,21 @@ class Words:
             if not meant or blank or (token == first and len(meant) > 1):
                 continue  # what is said is told apart by the next token
             heard = whole if token == first else said + token
-            if meant & self._meant(heard) and not self._vague(heard, meant):
+            length = len(_ahead(heard).rstrip())
+            is_clear = length >= min(_LEAST, *(len(self._plain[at]) for at in meant))
+            if is_clear and meant & self._meant(heard):
                 for label in meant:
                     yield label, math.exp(logprob) / len(meant)
 
     def _meant(self, text: str) -> set[int]:
         """Return the labels that a text begins with, or is a beginning of."""
-        text = _ahead(text)
-        if self._codes:
-            text = text.upper()
-            return {
-                at
-                for at, code in enumerate(self.words)
-                if not text or (text[0] == code and not text[1:2].isalnum())
-            }
-        text = text.casefold()
-        whole = {
+        text = _ahead(text).casefold()
+        return {
             at
             for at, word in enumerate(self._plain)
-            if text.startswith(word) and not text[len(word) : len(word) + 1].isalnum()
+            if word.startswith(text)
+            or (text.startswith(word) and not text[len(word) :][:1].isalnum())
         }
-        return whole | {
-            at for at, word in enumerate(self._plain) if word.startswith(text)
-        }
-
-    def _vague(self, text: str, meant: set[int]) -> bool:
-        """Return whether a text is too short to mean a label."""
-        text = _ahead(text)
-        whole = any(len(text.rstrip()) >= len(self._plain[at]) for at in meant)
-        return len(text.rstrip()) < _LEAST and not whole
 
 
 def _plain(label: str) -> str:

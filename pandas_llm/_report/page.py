@@ -6,7 +6,7 @@ import html
 import math
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pandas_llm._display import Usage, as_html, as_text, page
 from pandas_llm._report import plots
@@ -25,15 +25,6 @@ class Report:
 
     A notebook shows it as it is; `save` writes a page of its own; printed, it is
     the totals.
-
-    Parameters
-    ----------
-    usage : Usage
-        Of all runs of the chain.
-    runs : sequence of mapping
-        The logs of the last of them.
-    links : mapping of int to str, optional
-        Where rows of the last run are shown beside their prompts.
     """
 
     def __init__(
@@ -42,9 +33,9 @@ class Report:
         runs: Sequence[Mapping[str, Any]],
         links: Mapping[int, str] | None = None,
     ) -> None:
-        self._usage = usage
-        self._runs = runs
-        self._links = links or {}
+        """Take the usage of a chain, the logs of its last runs, and links to rows."""
+        self._usage, self._runs = usage, runs
+        self._links = {str(at): url for at, url in (links or {}).items()}
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the page to a file."""
@@ -79,7 +70,7 @@ def _what(run: Mapping[str, Any]) -> str:
     return f"{run['verb']}, {run.get('model') or 'no model'}"
 
 
-def _run(run: Mapping[str, Any], head: str, links: Mapping[int, str]) -> str:
+def _run(run: Mapping[str, Any], head: str, links: Mapping[str, str]) -> str:
     usage = Usage(**run["usage"])
     simulated = " (answers invented by the simulator)" * bool(run.get("simulated"))
     title = html.escape(f"{head}{_what(run)}{simulated}")
@@ -134,7 +125,8 @@ def _cascade(run: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _throughput(run: Mapping[str, Any]) -> str:
-    series, width, done = _joined(run)
+    series, width = _joined(run)
+    done = series.get("done", [])
     if len(done) < 3:  # noqa: PLR2004 - too few for a plot
         return ""
     spans = [width] * (len(done) - 1) + [max(width / 10, run["seconds"] % width)]
@@ -164,17 +156,15 @@ def _throughput(run: Mapping[str, Any]) -> str:
     return _section("Rows over time", f"{plot}<p>{names}</p>")
 
 
-def _joined(
-    run: Mapping[str, Any],
-) -> tuple[dict[str, list[float]], float, list[float]]:
+def _joined(run: Mapping[str, Any]) -> tuple[dict[str, list[float]], float]:
     """Return the series in as many stretches as suit the rows, and their width."""
-    series, width = dict(run["series"]), run["width"]
-    done = series.get("done", [])
+    done = run["series"].get("done", [])
     by = max(1, math.ceil(len(done) / _bins(sum(done))))
-    for name, values in series.items():
-        starts = range(0, len(values), by)
-        series[name] = [sum(values[at : at + by]) for at in starts]
-    return series, width * by, series.get("done", [])
+    series = {
+        name: [sum(values[at : at + by]) for at in range(0, len(values), by)]
+        for name, values in run["series"].items()
+    }
+    return series, run["width"] * by
 
 
 def _bins(count: float) -> int:
@@ -249,72 +239,60 @@ def _retries(retried: Mapping[str, int]) -> str:
     if not retried:
         return ""
     rows = [(_words(kind), f"{count:,}") for kind, count in retried.items()]
-    return _section("Retries, by the reason", _table(("reason", "retries"), rows, "lr"))
+    return _section(
+        "Retries, by the reason", _table({"reason": "l", "retries": "r"}, rows)
+    )
 
 
-class _Link(NamedTuple):
-    """The number of a row that a page shows beside its prompt."""
-
-    text: str
-    url: str
-
-
-def _number(at: int, links: Mapping[int, str]) -> str | _Link:
-    return _Link(str(at), links[at]) if at in links else str(at)
-
-
-def _failures(failures: Sequence[Mapping[str, Any]], links: Mapping[int, str]) -> str:
+def _failures(failures: Sequence[Mapping[str, Any]], links: Mapping[str, str]) -> str:
+    sides = {"reason": "l", "rows": "r", "row": "r", "label": "l", "tries": "r"}
+    sides["the first of them"] = "l"
     parts = []
     for remarks, title in ((False, "Failed rows"), (True, "Answered, with a remark")):
-        rows = [
-            (*head, _number(example[0], links), *map(str, example[1:]))
-            for group in failures
-            if group["remark"] is remarks
-            for head, example in zip(
-                [(_words(group["kind"]), f"{group['rows']:,}"), *[("", "")] * 9],
-                group["examples"],
-                strict=False,
-            )
-        ]
+        rows = []
+        for group in failures:
+            head = (_words(group["kind"]), f"{group['rows']:,}")
+            for example in group["examples"] if group["remark"] is remarks else ():
+                rows.append((*head, *map(str, example)))
+                head = ("", "")
         if rows:
-            names = ("reason", "rows", "row", "label", "tries", "the first of them")
-            parts.append(_section(title, _table(names, rows, "lrrlrl")))
+            parts.append(_section(title, _table(sides, rows, links)))
     return "".join(parts)
 
 
-def _slowest(slowest: Sequence[Sequence[Any]], links: Mapping[int, str]) -> str:
+def _slowest(slowest: Sequence[Sequence[Any]], links: Mapping[str, str]) -> str:
     if not slowest:
         return ""
     rows = [
-        (_number(at, links), str(label), _seconds(s), f"{tries}", f"{i:,}", f"{o:,}")
+        (str(at), str(label), _seconds(s), f"{tries}", f"{i:,}", f"{o:,}")
         for s, at, label, tries, i, o in slowest
     ]
-    names = ("row", "label", "time in all", "tries", "tokens in", "tokens out")
+    sides = {"row": "r", "label": "l", "time in all": "r", "tries": "r"}
+    sides |= {"tokens in": "r", "tokens out": "r"}
     words = "<p><code>out.llm.view([label])</code> shows a row beside its prompt.</p>"
-    return _section("Slowest rows", _table(names, rows, "rlrrrr") + words)
+    return _section("Slowest rows", _table(sides, rows, links) + words)
 
 
 def _section(title: str, body: str) -> str:
     return f"<h3 style='font-size:1.05em'>{html.escape(title)}</h3>{body}"
 
 
-def _cell(cell: str | _Link) -> str:
-    if isinstance(cell, str):
-        return html.escape(cell)
-    return f'<a href="{html.escape(cell.url)}">{html.escape(cell.text)}</a>'
-
-
 def _table(
-    names: Sequence[str], rows: Sequence[Sequence[str | _Link]], sides: Sequence[str]
+    sides: Mapping[str, str],
+    rows: Sequence[Sequence[str]],
+    links: Mapping[str, str] | None = None,
 ) -> str:
-    styles = [_CELL + ("right" if side == "r" else "left") for side in sides]
+    """Return a table by its columns' names and sides, l or r; rows may be links."""
 
-    def row(cells: Sequence[str | _Link], tag: str) -> str:
-        return "".join(
-            f'<{tag} style="{style}">{_cell(cell)}</{tag}>'
-            for cell, style in zip(cells, styles, strict=True)
-        )
+    def cell(tag: str, name: str, text: str) -> str:
+        inner, side = html.escape(text), "right" if sides[name] == "r" else "left"
+        if links and name == "row" and text in links:
+            inner = f'<a href="{html.escape(links[text])}">{inner}</a>'
+        return f'<{tag} style="{_CELL}{side}">{inner}</{tag}>'
 
-    body = "".join(f"<tr>{row(cells, 'td')}</tr>" for cells in rows)
-    head = f"<thead><tr>{row(names, 'th')}</tr></thead>"
-    return f"<table>{head}<tbody>{body}</tbody></table>"
+    head = "".join(cell("th", name, name) for name in sides)
+    body = "".join(
+        f"<tr>{''.join(cell('td', *one) for one in zip(sides, row, strict=True))}</tr>"
+        for row in rows
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 WIDTH, HEIGHT = 720, 200
-_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 8, 26, 36
+_LEFT, _RIGHT, _TOP, _FLOOR = 48, 8, 26, HEIGHT - 36
+"""Where the bars stand."""
 BLUE, RED, AMBER, VIOLET = "#3b82c4", "#d1495b", "#d08a1d", "#8a63b8"
 """Legible on white and on black; shape and legend differ as well."""
 _FAINT = 0.18
@@ -48,26 +49,21 @@ def bars(  # noqa: PLR0913 - all that a plot shows
     if whole and top < rows:
         top = rows = math.ceil(top)
     parts = [_grid(top, rows)]
-    floor = HEIGHT - _BOTTOM
-    tall = floor - _TOP
     for mark in marks:
         parts += _marks(mark, wide)
     for at, (height, title) in enumerate(zip(heights, titles, strict=True)):
-        if height <= 0:
-            continue
-        y = max(1.0, tall * height / top)
-        parts.append(
-            f'<rect x="{_LEFT + at * wide:.1f}" y="{floor - y:.1f}" '
-            f'width="{max(0.5, wide - (wide > 4)):.1f}" height="{y:.1f}" '  # noqa: PLR2004
-            f'fill="{BLUE}"><title>{html.escape(title)}</title></rect>'
-        )
+        if height > 0:
+            y = max(1.0, (_FLOOR - _TOP) * height / top)
+            parts.append(
+                f'<rect x="{_LEFT + at * wide:.1f}" y="{_FLOOR - y:.1f}" '
+                f'width="{max(0.5, wide - (wide > 4)):.1f}" height="{y:.1f}" '  # noqa: PLR2004
+                f'fill="{BLUE}"><title>{html.escape(title)}</title></rect>'
+            )
     for place, text in ticks:
         x = _LEFT + place * wide
         # a label in the middle of its tick would be cut at the right edge
-        over = x + _LETTER * len(text) / 2 > WIDTH
-        parts.append(
-            _text(min(x, WIDTH), floor + 14, text, "end" if over else "middle")
-        )
+        anchor = "end" if x + _LETTER * len(text) / 2 > WIDTH else "middle"
+        parts.append(_text(min(x, WIDTH), _FLOOR + 14, text, anchor))
     parts.append(_text(WIDTH - _RIGHT, HEIGHT - 6, across, "end"))
     parts.append(_text(0, 11, up, "start"))
     return (
@@ -89,10 +85,9 @@ def legend(entries: Sequence[tuple[str, str]]) -> str:
 
 
 def _grid(top: float, rows: int) -> str:
-    floor = HEIGHT - _BOTTOM
     lines = []
     for row in range(rows + 1):
-        y = floor - (floor - _TOP) * row / rows
+        y = _FLOOR - (_FLOOR - _TOP) * row / rows
         lines.append(
             f'<line x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" '
             f'stroke="currentColor" stroke-opacity="{0.5 if row == 0 else _FAINT}"/>'
@@ -102,21 +97,17 @@ def _grid(top: float, rows: int) -> str:
 
 
 def _marks(mark: Marks, wide: float) -> list[str]:
-    floor = HEIGHT - _BOTTOM
-    shapes = []
+    shapes, title = [], f"<title>{html.escape(mark.name)}</title>"
     for at, share in enumerate(mark.shares):
-        if share <= 0:
-            continue
         x = _LEFT + at * wide
-        title = f"<title>{html.escape(mark.name)}</title>"
-        if mark.band:
+        if share > 0 and mark.band:
             shapes.append(
                 f'<rect x="{x:.1f}" y="{_TOP}" width="{wide:.2f}" '
-                f'height="{floor - _TOP}" shape-rendering="crispEdges" '
+                f'height="{_FLOOR - _TOP}" shape-rendering="crispEdges" '
                 f'fill="{mark.colour}" '
                 f'fill-opacity="{0.12 + 0.3 * min(1.0, share):.2f}">{title}</rect>'
             )
-        else:
+        elif share > 0:
             shapes.append(
                 f'<path d="M{x + wide / 2 - 4:.1f} {_TOP - 9}h8l-4 7z" '
                 f'fill="{mark.colour}">{title}</path>'

@@ -8,10 +8,14 @@ from collections import Counter
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pandas_llm.redaction import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from pandas_llm._display import Totals
     from pandas_llm.types import Outcome, Remark
@@ -43,10 +47,9 @@ class RunLog:
     def __init__(self) -> None:
         self.width = _FIRST_WIDTH
         """Seconds of a bucket."""
-        self.series: dict[str, list[float]] = {name: [0.0] * BUCKETS for name in SERIES}
-        """Of each bucket: what was counted, and seconds in which all waited."""
         self.retried: Counter[str] = Counter()
         """Attempts that failed and were made again, by the kind of error."""
+        self._series = np.zeros((len(SERIES), BUCKETS))
         self._bins = [0] * _BINS
         self._slowest: list[tuple[float, int, int, int, int]] = []
         self._floor = 0.0
@@ -65,42 +68,37 @@ class RunLog:
             return
         tokens = outcome.tokens
         one = (outcome.seconds, position, outcome.attempts, tokens.input, tokens.output)
-        if len(self._slowest) < _SLOWEST:
-            heapq.heappush(self._slowest, one)
-            return
-        heapq.heapreplace(self._slowest, one)
-        self._floor = self._slowest[0][0]
+        heapq.heappush(self._slowest, one)
+        if len(self._slowest) > _SLOWEST:
+            heapq.heappop(self._slowest)
+            self._floor = self._slowest[0][0]
 
     def sample(
         self, now: float, totals: Totals, *, limited: bool = False, outage: bool = False
     ) -> None:
         """Add what was counted since the last time; the flags say why all rows wait."""
         while now >= BUCKETS * self.width:
-            self._fold()
+            self.width *= 2
+            pairs = self._series.reshape(len(SERIES), -1, 2).sum(axis=2)
+            self._series = np.pad(pairs, ((0, 0), (0, BUCKETS // 2)))
         counts = [getattr(totals, name) for name in _COUNTED]
-        amounts: list[float] = [
-            new - old for new, old in zip(counts, self._counts, strict=True)
-        ]
+        amounts: list[float] = list(np.subtract(counts, self._counts))
         passed = max(0.0, now - self._now)
         amounts += [passed * limited, passed * outage]
         # a caller that was busy samples late: what was counted is spread evenly
-        first = int(self._now / self.width)
-        last = min(BUCKETS - 1, int(now / self.width))  # a quotient may be rounded up
-        for at in range(min(first, last), last + 1):
-            start, end = max(self._now, at * self.width), (at + 1) * self.width
-            share = (min(now, end) - start) / passed if passed else 1.0
-            for name, amount in zip(SERIES, amounts, strict=True):
-                if amount:
-                    self.series[name][at] += amount * share
+        edges = np.clip(self.width * np.arange(BUCKETS + 1), self._now, now)
+        shares = np.diff(edges) / passed if passed else np.zeros(BUCKETS)
+        if not passed:
+            shares[int(now / self.width)] = 1.0
+        self._series += np.outer(amounts, shares)
         self._now, self._counts = now, counts
 
-    def _fold(self) -> None:
-        self.width *= 2
-        for name, values in self.series.items():
-            pairs = zip(values[::2], values[1::2], strict=True)
-            self.series[name] = [a + b for a, b in pairs] + [0.0] * (BUCKETS // 2)
-
     # -- after the run ----------------------------------------------------------
+
+    @property
+    def series(self) -> dict[str, NDArray[np.float64]]:
+        """Of each bucket: what was counted, and seconds in which all waited."""
+        return dict(zip(SERIES, self._series, strict=True))
 
     @property
     def latency(self) -> dict[int, int]:
@@ -113,9 +111,9 @@ class RunLog:
         """Return all as plain data; `remarks` are (position, remark, answered)."""
         used = min(BUCKETS, int(self._now / self.width) + 1)
         series = {
-            name: [round(value, 3) for value in values[:used]]
+            name: [round(value, 3) for value in values[:used].tolist()]
             for name, values in self.series.items()
-            if any(values)
+            if values.any()
         }
         slowest = [
             [round(seconds, 3), at, _name(label(at)), *rest]
@@ -146,14 +144,14 @@ def join_summaries(
     width = max(one["width"] for one in summaries)
     while seconds >= BUCKETS * width:
         width *= 2
-    series: dict[str, list[float]] = {}
+    series: dict[str, Any] = {}
     latency, retried = Counter[int](), Counter[str]()
     for start, one in spans:
         for name, values in one["series"].items():
-            total = series.setdefault(name, [0.0] * (int(seconds / width) + 1))
-            for at, value in enumerate(values):
-                moment = min(start + (at + 0.5) * one["width"], seconds)
-                total[int(moment / width)] += value
+            total = series.setdefault(name, np.zeros(int(seconds / width) + 1))
+            moments = start + (np.arange(len(values)) + 0.5) * one["width"]
+            places = (np.minimum(moments, seconds) / width).astype(int)
+            total += np.bincount(places, values, len(total))
         latency.update(dict(one["latency"]))
         retried.update(one["retried"])
     kinds: dict[tuple[str, bool], dict[str, Any]] = {}
@@ -166,7 +164,7 @@ def join_summaries(
     return {
         "seconds": round(seconds, 3),
         "width": width,
-        "series": series,
+        "series": {name: values.tolist() for name, values in series.items()},
         "latency": [[at, latency[at]] for at in sorted(latency)],
         "slowest": slowest[:_SLOWEST],
         "retried": dict(retried),

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 from pandas_llm import environment
+from pandas_llm._inputs import of_pairs
 from pandas_llm.errors import ConfigurationError, LLMError
-from pandas_llm.turns import of_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,13 +76,9 @@ class Trace:
 
     def __enter__(self) -> Self:
         """Begin the span below the caller's; what follows is below it."""
-        named = {
-            "gen_ai.operation.name": "invoke_workflow",
-            "gen_ai.workflow.name": self._name,
-        }
-        self._span = self.tracer.start_span(
-            f"invoke_workflow {self._name}", attributes=named
-        )
+        operation, name = "invoke_workflow", self._name
+        named = {"gen_ai.operation.name": operation, "gen_ai.workflow.name": name}
+        self._span = self.tracer.start_span(f"{operation} {name}", attributes=named)
         self._token = self.context.attach(self.api.set_span_in_context(self._span))
         return self
 
@@ -96,10 +92,8 @@ class Trace:
         self.context.detach(self._token)
         if self.usage is not None:
             names = ("rows", "failed", "cached", "requests", "retries", "known_cost")
-            for name in names:
-                self._span.set_attribute(
-                    f"pandas_llm.{name}", getattr(self.usage, name)
-                )
+            used = {f"pandas_llm.{name}": getattr(self.usage, name) for name in names}
+            self._span.set_attributes(used)
         if error is not None:
             self.fail(self._span, error)
         self._span.end()
@@ -179,7 +173,7 @@ class Call:
 
     def answered(self, reply: Reply) -> None:
         """End the span with what the reply says."""
-        used, span, measured = reply.tokens, self._span, self._calls.shared
+        used, measured = reply.tokens, self._calls.shared
         known: dict[str, Any] = {}
         if reply.model:
             known["gen_ai.response.model"] = reply.model
@@ -187,26 +181,24 @@ class Call:
         if reasons := [one.finish_reason for one in reply.choices if one.finish_reason]:
             known["gen_ai.response.finish_reasons"] = reasons
         if used is not None:
-            known["gen_ai.usage.input_tokens"] = used.input
-            self._count(used.input, "input", measured)
-            if not self._calls.embeds:
-                known["gen_ai.usage.output_tokens"] = used.output
-                self._count(used.output, "output", measured)
-            for name, count in (
-                ("cache_read.input_tokens", used.cached_input),
-                ("cache_creation.input_tokens", used.written),
-                ("reasoning.output_tokens", used.reasoning),
-            ):
-                if count:
-                    known[f"gen_ai.usage.{name}"] = count
+            kinds = {"input": used.input, "output": used.output}
+            for kind in ("input",) if self._calls.embeds else kinds:
+                known[f"gen_ai.usage.{kind}_tokens"] = kinds[kind]
+                of_kind = {**measured, "gen_ai.token.type": kind}
+                self._trace.tokens.record(kinds[kind], of_kind)
+            parts = {
+                "cache_read.input_tokens": used.cached_input,
+                "cache_creation.input_tokens": used.written,
+                "reasoning.output_tokens": used.reasoning,
+            }
+            known |= {f"gen_ai.usage.{part}": n for part, n in parts.items() if n}
         if self._trace.content and not self._calls.embeds:
-            known["gen_ai.output.messages"] = _json(
-                [
-                    _message("assistant", one.text, finish_reason=one.finish_reason)
-                    for one in reply.choices
-                ]
-            )
-        span.set_attributes(known)
+            said = [
+                _message("assistant", one.text, finish_reason=one.finish_reason)
+                for one in reply.choices
+            ]
+            known["gen_ai.output.messages"] = _json(said)
+        self._span.set_attributes(known)
         self._end(measured)
 
     def failed(self, error: BaseException) -> None:
@@ -214,9 +206,6 @@ class Call:
         if self._span is not None:
             kind = self._trace.fail(self._span, error)
             self._end(self._calls.shared | {"error.type": kind})
-
-    def _count(self, tokens: int, kind: str, measured: Mapping[str, Any]) -> None:
-        self._trace.tokens.record(tokens, {**measured, "gen_ai.token.type": kind})
 
     def _end(self, measured: Mapping[str, Any]) -> None:
         took = time.perf_counter_ns() - self._left  # of the span, to the nanosecond

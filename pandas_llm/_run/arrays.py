@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 PANDAS_GE_30 = int(re.match(r"\d+", pd.__version__)[0]) >= 3  # type: ignore[index]  # noqa: PLR2004
 
-_NUMPY = {"datetime": "datetime64[us]"}
 _NULLABLE = {"int": "Int64", "float": "Float64", "bool": "boolean"}
 
 
@@ -47,25 +46,21 @@ def explode(outcomes: Outcomes, *, keep_empty: bool) -> tuple[np.ndarray, np.nda
     return row, record
 
 
-def typed(values: list[Any], kind: str, labels: Sequence[Any] = ()) -> Any:
+def typed(values: Any, kind: str, labels: Sequence[Any] = ()) -> Any:
     """Build an array of a kind's dtype, whatever the values."""
-    if kind == "str":
-        return _text(values)
+    if kind == "str" and PANDAS_GE_30:
+        return pd.array(values, dtype="str")
     if kind in _NULLABLE:
-        return pd.array(values, dtype=_NULLABLE[kind])  # type: ignore[call-overload]
+        return pd.array(values, dtype=_NULLABLE[kind])
     if kind == "category":
         return pd.Categorical(values, categories=list(labels))
-    if kind in _NUMPY:
-        return np.array(values, dtype=_NUMPY[kind])
-    array = np.empty(len(values), dtype=object)
-    if kind == "vector":
-        for i, vector in enumerate(values):
-            # one by one, or numpy spreads the vectors over the array; each a copy, or
-            # equal rows would change together
-            array[i] = None if vector is None else vector.astype(np.float32)
-    else:
-        array[:] = values
-    return array
+    if kind == "datetime":
+        return np.array(values, dtype="datetime64[us]")
+    if kind == "str":  # pandas 2 means object by "str"
+        values = [np.nan if value is None else value for value in values]
+    if kind == "vector":  # each a copy, or equal rows would change together
+        values = [None if one is None else one.astype(np.float32) for one in values]
+    return np.fromiter(values, dtype=object, count=len(values))
 
 
 def expanded(columns: Mapping[str, Any], width: int) -> dict[str, Any]:
@@ -77,12 +72,3 @@ def expanded(columns: Mapping[str, Any], width: int) -> dict[str, Any]:
     if present:
         matrix[:, list(present)] = np.stack(list(present.values()), axis=1)
     return {f"{name}_{i}": column for i, column in enumerate(matrix)}
-
-
-def _text(values: list[Any]) -> Any:
-    if PANDAS_GE_30:
-        return pd.array(values, dtype="str")
-    # pandas 2 means object by "str"
-    array = np.empty(len(values), dtype=object)
-    array[:] = [np.nan if value is None else value for value in values]
-    return array

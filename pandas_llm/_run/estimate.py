@@ -8,12 +8,12 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from pandas_llm import attachments
 from pandas_llm._client import offline_client, resolve_endpoint
 from pandas_llm._display import Table
 from pandas_llm._engine import Feed
+from pandas_llm._inputs import attachments
 from pandas_llm._pacing import Prices, estimate_tokens
 from pandas_llm._rows import source_of
 from pandas_llm._run import blocking
@@ -77,17 +77,15 @@ class Estimate(Table):
 
     def between(self, least: float, most: float) -> Estimate:
         """Return an estimate of some questions for between so many times as many."""
-        low, high = (
-            self.cost if math.isnan(end) else end for end in (self.low, self.high)
-        )
+        known = not math.isnan(self.low)
         return replace(
             self,
             requests=round(self.requests * most),
             input_tokens=round(self.input_tokens * most),
             output_tokens=round(self.output_tokens * most),
             cost=self.cost * most,
-            low=low * least,
-            high=high * most,
+            low=(self.low if known else self.cost) * least,
+            high=(self.high if known else self.cost) * most,
             fewest=round(self.requests * least),
         )
 
@@ -128,84 +126,38 @@ class Estimate(Table):
         return "Estimate"
 
 
-class _PilotRow(NamedTuple):
-    """What one row of a pilot took."""
-
-    tokens: Tokens
-    cost: float
-
-
-@dataclass(slots=True)
-class _Unsent:
-    """What a look at all rows has found: the requests that a run would send."""
-
-    rows: int
-    positions: list[int]
-    weights: float
-    cached: int
-    prices: Prices
-    heard: float = 0.0
-    """Those of the weights that are audio."""
-    written: float | None = None
-    """Tokens of the answers that are kept, the mean; None without any."""
-    each: int = 1
-    """Requests a row: one a closed key, where tokens tell its probabilities."""
-
-
 def estimate_run(task: Task, data: Any, pilot: int = 0) -> Estimate:
     """Estimate a run; with `pilot`, answer so many of its rows first.
 
-    Parameters
-    ----------
-    task : Task
-        Of the plan.
-    data : DataFrame, Series or list of dicts
-        The rows.
-    pilot : int, default 0
-        Rows to answer. They are cached, so the run itself does not pay for them
-        again.
+    Their replies are cached, so the run itself does not pay for them again.
     """
-    _check_pilot(pilot)
+    if not isinstance(pilot, Integral) or isinstance(pilot, bool) or pilot < 0:
+        msg = f"pilot must be a whole number of at least 0, not {pilot!r}"
+        raise InvalidValueError(msg)
     if not source_of(data).rows:
         return Estimate(0, 0, 0, 0, 0, 0.0)
-    unsent = _look_at_rows(task, data)
-    seen: Sequence[_PilotRow] = ()
-    if pilot and unsent.positions:
-        seen = _pilot(task, data, unsent.positions[:pilot])
-        unsent = _look_at_rows(task, data)
+    look = partial(_look_at, task, data)
+    guess, unsent = blocking.run(look)  # nothing is sent: any loop will do
+    if not pilot or not unsent:
+        return guess
+    seen = _pilot(task, data, unsent[:pilot])
+    guess, unsent = blocking.run(look)
     if not seen:
-        return _unpiloted(task, unsent)
-    rows = len(unsent.positions)
-    requests = rows * unsent.each
-    mean, low, high = _range([one.cost for one in seen])
-    return Estimate(
-        unsent.rows,
-        requests,
-        unsent.cached,
-        round(statistics.fmean(one.tokens.input for one in seen) * rows),
-        round(statistics.fmean(one.tokens.output for one in seen) * rows),
-        mean * rows,
-        low * rows,
-        high * rows,
-        len(seen),
-    )
-
-
-def _unpiloted(task: Task, found: _Unsent) -> Estimate:
-    """Estimate by characters, and by the form that is asked for or kept answers."""
-    requests = len(found.positions) * found.each
-    out = written(task) if found.written is None else found.written / found.each
-    count = max(1, len(found.positions))
-    each = Tokens(round(found.weights / count), round(out))
-    each = each._replace(audio=round(found.heard / count))
-    tier, batch = task.settings.service_tier, task.settings.batch
-    return Estimate(
-        found.rows,
-        requests,
-        found.cached,
-        round(found.weights * found.each),
-        round(out * requests),
-        found.prices.of(each, tier, batch=batch) * requests,
+        return guess
+    used, costs = zip(*seen, strict=True)
+    cost = statistics.fmean(costs)
+    spread = math.nan  # one row has none
+    if len(costs) > 1 and not math.isnan(cost):
+        spread = _DEVIATIONS * statistics.stdev(costs) / math.sqrt(len(costs))
+    rows = len(unsent)
+    return replace(
+        guess,
+        input_tokens=round(statistics.fmean(one.input for one in used) * rows),
+        output_tokens=round(statistics.fmean(one.output for one in used) * rows),
+        cost=cost * rows,
+        low=max(cost - spread, 0.0) * rows,  # NaN stays
+        high=(cost + spread) * rows,
+        pilot=len(seen),
     )
 
 
@@ -237,8 +189,8 @@ async def _word(task: Task, data: Any) -> str | None:
     """Describe what a run may cost, by a look at rows from all over the frame."""
     spread, rows = range(0, len(data), len(data) // _LOOKS), len(data)
     with suppress(LLMError), joined(Joint()):  # the run itself raises and warns
-        unsent = await _looked_at(task, data, spread)
-        cost = _unpiloted(task, unsent).cost * rows / len(spread)
+        guess, _ = await _look_at(task, data, spread)
+        cost = guess.cost * rows / len(spread)
         if cost >= _DEAR:
             return (
                 f"this run may cost about ${cost:,.0f}, by a look at {len(spread)} of "
@@ -248,51 +200,44 @@ async def _word(task: Task, data: Any) -> str | None:
     return None
 
 
-def _check_pilot(pilot: int) -> None:
-    """Refuse what is no count: a slice would take -1 for all rows but one."""
-    if not isinstance(pilot, Integral) or isinstance(pilot, bool) or pilot < 0:
-        msg = f"pilot must be a whole number of at least 0, not {pilot!r}"
-        raise InvalidValueError(msg)
-
-
-def _range(costs: Sequence[float]) -> tuple[float, float, float]:
-    """Return the mean of some costs and where it lies; NaN for what is not known."""
-    mean = statistics.fmean(costs)
-    if math.isnan(mean) or len(costs) < 2:  # noqa: PLR2004 - one row has no spread
-        return mean, math.nan, math.nan
-    spread = _DEVIATIONS * statistics.stdev(costs) / math.sqrt(len(costs))
-    return mean, max(0.0, mean - spread), mean + spread
-
-
-def _look_at_rows(task: Task, data: Any) -> _Unsent:
-    """Build all requests, and send none: any loop will do."""
-    return blocking.run(partial(_looked_at, task, data))
-
-
-async def _looked_at(task: Task, data: Any, at: Sequence[int] | None = None) -> _Unsent:
-    """Build all requests, or those of rows at some positions."""
+async def _look_at(
+    task: Task, data: Any, at: Sequence[int] | None = None
+) -> tuple[Estimate, list[int]]:
+    """Estimate by the requests of all rows, or of some; return whose are unsent."""
     run = _counting(task, data, at)
+    unsent: list[int] = []
+    weight = heard = 0.0  # tokens, and those of them that are audio
     async with AsyncExitStack() as stack:
         client = offline_client(run.endpoints[0], run.setup(stack))
-        requests = run.prompts.requests(client.spec)
+        spec, provider = client.spec, client.provider
+        requests = run.prompts.requests(spec)
         feed = Feed(requests, client, run.events, run.outcomes, task.settings)
-        shared = sum(estimate_tokens(a + b) for a, b in client.spec.examples)
-        unsent = _Unsent(run.outcomes.rows, [], 0.0, 0, client.prices)
-        if client.spec.odds in ("words", "codes"):
-            unsent.each = len(task.output.questions) + bool(task.output.open)
+        shared = sum(estimate_tokens(a + b) for a, b in spec.examples)
         while (bundle := await feed.next()) is not None:
             (item,) = bundle
-            unsent.positions.append(item.position)
-            system = item.request.system or ""
-            unsent.weights += estimate_tokens(item.request.text + system)
-            unsent.weights += shared
-            unsent.weights += attachments.weight(item.request, client.provider)
-            unsent.heard += attachments.weight(item.request, client.provider, "audio/")
-    unsent.cached = run.events.totals.cached
-    kept = (run.outcomes.details or {}).values()
-    counted = [one.output_tokens for one in kept if one.output_tokens]
-    unsent.written = statistics.fmean(counted) if counted else None
-    return unsent
+            unsent.append(item.position)
+            request = item.request
+            weight += estimate_tokens(request.text + (request.system or "")) + shared
+            weight += attachments.weight(request, provider)
+            heard += attachments.weight(request, provider, "audio/")
+    each = 1  # requests a row: one a closed key, where tokens tell its probabilities
+    if spec.odds in ("words", "codes"):
+        each = len(task.output.questions) + bool(task.output.open)
+    details = (run.outcomes.details or {}).values()
+    kept = [one.output_tokens for one in details if one.output_tokens]
+    out = statistics.fmean(kept) / each if kept else written(task)
+    rows, count = max(1, len(unsent)), len(unsent) * each
+    mean = Tokens(round(weight / rows), round(out), audio=round(heard / rows))
+    tier, batch = task.settings.service_tier, task.settings.batch
+    guess = Estimate(
+        run.outcomes.rows,
+        count,
+        run.events.totals.cached,
+        round(weight * each),
+        round(out * count),
+        client.prices.of(mean, tier, batch=batch) * count,
+    )
+    return guess, unsent
 
 
 def _counting(task: Task, data: Any, at: Sequence[int] | None = None) -> TaskRun:
@@ -302,8 +247,8 @@ def _counting(task: Task, data: Any, at: Sequence[int] | None = None) -> TaskRun
     return run
 
 
-def _pilot(task: Task, data: Any, at: Sequence[int]) -> list[_PilotRow]:
-    """Answer the rows of a pilot; their replies go to the cache."""
+def _pilot(task: Task, data: Any, at: Sequence[int]) -> list[tuple[Tokens, float]]:
+    """Answer the rows of a pilot; return the tokens and the cost of each that tells."""
     settings = replace(task.settings, on_row=None)  # the run calls it for these rows
     run = _counting(replace(task, settings=settings), data, at)
     run.finish(run.execute)
@@ -314,8 +259,7 @@ def _pilot(task: Task, data: Any, at: Sequence[int]) -> list[_PilotRow]:
     for position, details in (run.outcomes.details or {}).items():
         used = Tokens(details.input_tokens, details.output_tokens)
         if any(used):  # a server need not tell tokens, and none is not nothing
-            who = max(1, run.outcomes.by[position]) - 1
+            price = prices[max(1, run.outcomes.by[position]) - 1]
             tier, batch = details.service_tier, task.settings.batch
-            cost = prices[who].of(used, tier, batch=batch)
-            answers.append(_PilotRow(used, cost))
+            answers.append((used, price.of(used, tier, batch=batch)))
     return answers

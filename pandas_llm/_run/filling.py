@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import re
+import math
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from pandas_llm._rows import check_new, check_once, is_na
 from pandas_llm._run.arrays import typed
+from pandas_llm._run.task import dimension
 from pandas_llm.errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -106,10 +108,9 @@ def filled(new: Mapping[str, Any], filling: Filling) -> dict[str, Any]:
 
 def vector_columns(source: Source, task: Task) -> list[str]:
     """Return the columns of a frame that hold the dimensions of vectors, in order."""
-    numbered = re.compile(rf"{re.escape(task.output.columns[0].name)}_(0|[1-9]\d*)")
-    names = (str(name) for name in source.frame.columns)
-    columns = [(int(m[1]), m[0]) for name in names if (m := numbered.fullmatch(name))]
-    return [name for _, name in sorted(columns)]
+    names = [str(name) for name in source.frame.columns]
+    vectors = [name for name in names if dimension(task, name) < math.inf]
+    return sorted(vectors, key=partial(dimension, task))
 
 
 def _retyped(values: list[Any], name: str, kind: str, labels: tuple[Any, ...]) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from pandas_llm import attachments, turns
+from pandas_llm._inputs import attachments, turns
 from pandas_llm._replies import Records
 from pandas_llm._rows import (
     Beginnings,
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from pandas_llm._rows import Order, Source
     from pandas_llm._run.task import Task
-    from pandas_llm.attachments import Option
     from pandas_llm.errors import ContextLengthError
     from pandas_llm.options import Settings
     from pandas_llm.types import Attachment
@@ -91,7 +90,7 @@ class Prompts:
         self._template = template
         self._cells: list[Callable[[Sequence[Any]], str]] = []
 
-    def _add_attached(self, settings: Settings) -> list[tuple[int, Option]]:
+    def _add_attached(self, settings: Settings) -> list[tuple[int, attachments.Option]]:
         """Return the places of the columns with images and files, and which."""
         return [
             *((at, "images") for at in self._add("images", settings.images)),

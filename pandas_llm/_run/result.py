@@ -70,12 +70,6 @@ def detail_columns(outcomes: Outcomes, row: np.ndarray, task: Task) -> dict[str,
     return columns
 
 
-def error_texts(outcomes: Outcomes, row: np.ndarray) -> Any:
-    """Return each row's error as text, ``kind: message``."""
-    remarks = (outcomes.remark(at) for at in row.tolist())
-    return typed([e and f"{e.kind}: {e.message}" for e in remarks], "str")
-
-
 def failure_table(outcomes: Outcomes, index: pd.Index) -> pd.DataFrame:
     """Return a table of the rows that have an error."""
     failed = outcomes.failed()
@@ -119,13 +113,8 @@ def build_result(
     return out
 
 
-def handed_back(out: Any, source: Source, task: Task, data: Any) -> Any:
-    """Return a result in the kind of the data, and keep what it was asked for."""
-    note(out, task, data)
-    return _in_kind(out, source, task)
-
-
-def _in_kind(out: Any, source: Source, task: Task) -> Any:
+def in_kind(out: Any, source: Source, task: Task) -> Any:
+    """Return a result in the kind of the data that was passed."""
     kinds = task.columns
     told: dict[str, Any] = {n: kind if kind == "str" else "" for n, kind in kinds}
     told |= {c.name: c.exact for c in task.output.columns if c.exact}
@@ -142,7 +131,7 @@ def rehearse(source: Source, task: Task) -> None:
     try:
         few = source._replace(frame=source.frame.iloc[:rows])
         out = build_result(few, outcomes, task, {"usage": Usage()})
-        _in_kind(out, few, task)
+        in_kind(out, few, task)
     except pd.errors.DuplicateLabelError as error:
         msg = (
             "the frame does not allow duplicate labels, and a row may become several: "
@@ -179,7 +168,9 @@ def all_columns(outcomes: Outcomes, task: Task) -> tuple[np.ndarray, dict[str, A
     if shape.expand:
         new = expanded(new, shape.dimensions or 0)
     if shape.error_column is not None:
-        new[shape.error_column] = error_texts(outcomes, row)
+        remarks = (outcomes.remark(at) for at in row.tolist())
+        texts = [e and f"{e.kind}: {e.message}" for e in remarks]
+        new[shape.error_column] = typed(texts, "str")
     if task.settings.details:
         new |= detail_columns(outcomes, row, task)
     return row, new

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from contextlib import AsyncExitStack, nullcontext
+from contextlib import AsyncExitStack, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from pandas_llm._client import (
     Events,
@@ -23,12 +23,13 @@ from pandas_llm._report import traced
 from pandas_llm._rows import all_na, source_of
 from pandas_llm._run import blocking, summary
 from pandas_llm._run.filling import asked_rows, check_columns
-from pandas_llm._run.ledger import joint, listener, remember
+from pandas_llm._run.ledger import Joint, joint, listener, remember
 from pandas_llm._run.prompts import prompts_of, quoting, shared_spec
 from pandas_llm._run.result import (
     build_result,
     failure_table,
-    handed_back,
+    in_kind,
+    note,
     rehearse,
 )
 from pandas_llm._run.sureness import check_gold, settle
@@ -47,11 +48,15 @@ from pandas_llm.options import check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-    from types import TracebackType
 
     from pandas_llm._run.task import Task
     from pandas_llm.types import Endpoint, Remark
 
+_AGAIN = " The same call asks for these rows alone again."
+_RESUMED = (
+    " Their replies are kept: the same call goes on from there, and with "
+    "replay=True it gives the finished part without sending anything."
+)
 T = TypeVar("T")
 Work: TypeAlias = "Callable[[], Coroutine[Any, Any, T]]"
 
@@ -120,12 +125,11 @@ class TaskRun:
 
     def _headroom(self) -> Headroom:
         """Return what is left to others: what was set in a verb's earlier run holds."""
-        if self.joint is not None and self.joint.headroom is not None:
-            return self.joint.headroom
-        headroom = Headroom(self.settings.headroom, lambda to: check({"headroom": to}))
-        if self.joint is not None:
-            self.joint.headroom = headroom
-        return headroom
+        shared = self.joint or Joint()
+        if shared.headroom is None:
+            part = self.settings.headroom
+            shared.headroom = Headroom(part, lambda to: check({"headroom": to}))
+        return shared.headroom
 
     def _advise(self, rows: int) -> None:
         name = self.task.template if rows > 1 else None
@@ -154,12 +158,12 @@ class TaskRun:
 
     def finish(self, work: Work[T]) -> T:
         """Do the work of the run in the right loop; an error carries what was done."""
-        with self.trace or nullcontext(), self:
+        with self._counted():
             return blocking.run_for(self.settings, work, self._tick)
 
     async def afinish(self, work: Work[T]) -> T:
         """Do the work of the run in the running loop."""
-        with self.trace or nullcontext(), self:
+        with self._counted():
             return await blocking.awaited(work, self._tick)
 
     async def execute(self) -> None:
@@ -174,20 +178,17 @@ class TaskRun:
             ]
             self.endpoints = [client.endpoint for client in clients]
             client = clients[0]
-            self.facts = {
-                "provider": client.endpoint.provider,
-                "model": client.endpoint.model,
-            }
-            self.weighing = (
-                "decisions" if client.spec.odds == "questions" else "logprobs"
-            )
+            provider, model = client.endpoint.provider, client.endpoint.model
+            self.facts = {"provider": provider, "model": model}
+            closed = client.spec.odds == "questions"
+            self.weighing = "decisions" if closed else "logprobs"
             self.status = lambda: summary.status(client)
             alike = self.prompts.arrange(client.spec, client.least_prefix)
             if alike:
                 await keep_to_slots(client)
-            at, order = partial(self.prompts.requests, client.spec), self.prompts.order
-            given = client, self.events, outcomes, settings
-            feed = Feed(at(), *given, at=at, order=order, alike=alike)
+            at = partial(self.prompts.requests, client.spec)
+            given: Any = {"at": at, "order": self.prompts.order, "alike": alike}
+            feed = Feed(at(), client, self.events, outcomes, settings, **given)
             shorter = self.prompts.shorter if settings.truncate else None
             engine = Engine(clients, self.events, outcomes, shorter)
             try:
@@ -220,28 +221,28 @@ class TaskRun:
 
     # -- after the run ----------------------------------------------------------
 
-    def __enter__(self) -> Self:
-        """Enter the run."""
-        return self
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Count what is done, however the work ends; an error carries it."""
+        with self.trace or nullcontext():
+            try:
+                yield
+            except BaseException as error:
+                self._end(error)
+                raise
+            self._end(None)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def _end(self, error: BaseException | None) -> None:
         """Count, close the bar, and add to an error what was done before it."""
         if error is not None and self.outcomes.unfinished is None:
             # the rows that had no turn; those that are done stay done
             self.outcomes.unfinished = InterruptedRowError("the run was interrupted")
         self.failed = self.outcomes.failed()
         self.facts |= settle(self.outcomes, self.task, self.source, self.weighing)
-        seconds = time.monotonic() - self.events.started
-        self.events.log.sample(seconds, self.events.totals)
-        self.usage = replace(
-            self.events.totals.usage(seconds),
-            failed=self.events.totals.failed if error else len(self.failed),
-        )
+        totals, seconds = self.events.totals, time.monotonic() - self.events.started
+        self.events.log.sample(seconds, totals)
+        failed = totals.failed if error else len(self.failed)
+        self.usage = replace(totals.usage(seconds), failed=failed)
         remember(self.usage)
         if self.trace is not None:
             self.trace.usage = self.usage
@@ -258,10 +259,16 @@ class TaskRun:
             raise
 
     def _attach(self, error: BaseException) -> None:
+        """Add to an error what was done before it."""
         error.partial = self._partial()  # type: ignore[attr-defined]
-        rows, labels = self.outcomes.rows, self.source.frame.index
+        labels = self.source.frame.index
         if done := self.outcomes.finished():
-            error.add_note(summary.done(done, rows, kept=self._keeps()))
+            error.add_note(
+                f"{done} of {self.outcomes.rows} rows were done; they are in .partial "
+                "(in an interactive session: sys.last_value.partial)."
+                + _RESUMED
+                * self._keeps()
+            )
         if isinstance(error, LLMError):
             error.failures = failure_table(self.outcomes, labels)
             if error.position is not None:
@@ -271,28 +278,30 @@ class TaskRun:
         """Return the result, or raise or warn about rows that failed."""
         out = self._partial()
         self._warn_of_trouble()
+        failed, outcomes, shape = self.failed, self.outcomes, self.task.shape
+        noted = outcomes.noted()
+        unsure = [at for at in noted if outcomes.kind(at) == UnsureError.kind]
+        other = sorted({*noted} - {*unsure})
         labels = self.source.frame.index
-        failed, notes = self.failed, self.outcomes.noted()
-        lines = []
-        if failed:
-            lines.append(summary.counted(failed, self.outcomes, labels, "failed"))
-            if self.task.shape.errors == "raise":
-                lines.append(summary.raised(again=self._keeps()))
-                raised = GenerationError("\n".join(lines))
-                raised.partial = out
-                raised.failures = failure_table(self.outcomes, labels)
-                raise raised
-        unsure = [at for at in notes if self.outcomes.kind(at) == UnsureError.kind]
-        notes = [at for at in notes if at not in set(unsure)]
-        if unsure:
-            bound = f"are less sure than {self.task.shape.abstain_below}, so left NA"
-            lines.append(summary.counted(unsure, self.outcomes, labels, bound))
-        if notes:
-            what = "are answered, with a remark"
-            lines.append(summary.counted(notes, self.outcomes, labels, what))
+        lines = [
+            summary.counted(rows, outcomes, labels, what)
+            for rows, what in (
+                (failed, "failed"),
+                (unsure, f"are less sure than {shape.abstain_below}, so left NA"),
+                (other, "are answered, with a remark"),
+            )
+            if rows
+        ]
+        again = _AGAIN * bool(failed and self._keeps() and not self.settings.replay)
+        if failed and shape.errors == "raise":
+            held = "The other rows are in .partial, all reasons in .failures."
+            raised = GenerationError(f"{lines[0]}\n{held}{again}")
+            raised.partial, raised.failures = out, failure_table(outcomes, labels)
+            raise raised
         if lines:
-            again = bool(failed) and self._keeps() and not self.settings.replay
-            lines.append(summary.advice(self.task.shape.error_column, again=again))
+            column = shape.error_column
+            where = f"Column {column!r}" if column else "error_column='…'"
+            lines.append(f"{where} keeps each row's reason.{again}")
             self._notice("\n".join(lines))
         return out
 
@@ -327,13 +336,8 @@ class TaskRun:
     def _partial(self) -> Any:
         """Build the result from what there is."""
         out = build_result(self.source, self.outcomes, self.task, self.all_facts())
-        return handed_back(out, self.source, self.task, self.data)
-
-    def _answered(self) -> str:
-        """Return how many rows each model has answered."""
-        counts = self.outcomes.answered()
-        models = enumerate((endpoint.model for endpoint in self.endpoints), 1)
-        return ", ".join(f"{model}: {counts[i]}" for i, model in models)
+        note(out, self.task, self.data)
+        return in_kind(out, self.source, self.task)
 
     def _log(self) -> dict[str, Any]:
         """Return what the report shows of this run."""
@@ -354,9 +358,11 @@ class TaskRun:
 
     def all_facts(self) -> Mapping[str, Any]:
         """Return what attrs say of this run, its log among it."""
+        counts = self.outcomes.answered()
+        models = enumerate((endpoint.model for endpoint in self.endpoints), 1)
         return {
             **self.facts,
-            "answered_by": self._answered(),
+            "answered_by": ", ".join(f"{model}: {counts[i]}" for i, model in models),
             "simulated": self.events.totals.simulated,
             "usage": self.usage,
             "log": self._log(),

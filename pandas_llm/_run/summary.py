@@ -47,33 +47,6 @@ def place(position: int, labels: Any) -> str:
     return f"row {position} (label {label!r})"
 
 
-def advice(column: str | None, *, again: bool) -> str:
-    """Describe where the reasons are and, with a cache, what the same call would do."""
-    where = f"Column {column!r}" if column else "error_column='…'"
-    return f"{where} keeps each row's reason.{_AGAIN if again else ''}"
-
-
-def raised(*, again: bool) -> str:
-    """Describe what the error of ``errors="raise"`` holds."""
-    held = "The other rows are in .partial, all reasons in .failures."
-    return f"{held}{_AGAIN if again else ''}"
-
-
-_AGAIN = " The same call asks for these rows alone again."
-
-
-def done(count: int, rows: int, *, kept: bool) -> str:
-    """Describe how many rows were done when an error ended the run."""
-    resumed = (
-        " Their replies are kept: the same call goes on from there, and with "
-        "replay=True it gives the finished part without sending anything."
-    )
-    return (
-        f"{count} of {rows} rows were done; they are in .partial "
-        f"(in an interactive session: sys.last_value.partial).{resumed if kept else ''}"
-    )
-
-
 def _line(message: str) -> str:
     words = " ".join(message.split())
     return words[:_WORDS] + "…" * (len(words) > _WORDS)

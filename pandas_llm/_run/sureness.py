@@ -50,10 +50,7 @@ def settle(
 ) -> dict[str, Any]:
     """Calibrate what a run was told, and leave out the labels that are not sure.
 
-    Returns
-    -------
-    dict
-        For ``attrs["llm"]``: where probabilities come from, and the calibration.
+    What is returned is for ``attrs["llm"]``.
     """
     shape = task.shape
     if not shape.weighs:
@@ -67,15 +64,13 @@ def settle(
             warn(_NONE.format(model=task.settings.model), LLMWarning)
         return {"probabilities": None}
     labels = [str(label) for label in task.output.columns[0].labels]
-    unknown = (np.nan,) * len(labels)
-    rows = [unknown if one is None else one[1] for one in answers]
-    table = np.array(rows, np.float64).reshape(-1, len(labels))
+    table = _table(outcomes, len(labels))
     facts: dict[str, Any] = {"probabilities": sources.most_common(1)[0][0]}
     if shape.calibrate is not None or shape.gold is not None:
-        offsets = _offsets(_by_row(table, outcomes), task, source, facts)
-        facts["calibration"] = orjson.dumps(
-            offsets.to_json(), option=orjson.OPT_SERIALIZE_NUMPY
-        ).decode()
+        _, record = explode(outcomes, keep_empty=True)
+        offsets = _offsets(_at(record, table), task, source, facts)
+        kept = orjson.dumps(offsets.to_json(), option=orjson.OPT_SERIALIZE_NUMPY)
+        facts["calibration"] = kept.decode()
         table = offsets.apply(table)
         _rewrite(outcomes, task, table)
     if shape.abstain_below is not None:
@@ -83,12 +78,9 @@ def settle(
     return facts
 
 
-def _by_row(table: Floats, outcomes: Outcomes) -> Floats:
-    """Return the probabilities of each row of the input; NaN where there are none."""
-    _, record = explode(outcomes, keep_empty=True)
-    whole = np.full((len(record), table.shape[1]), np.nan)
-    whole[record >= 0] = table[record[record >= 0]]
-    return whole
+def _at(record: NDArray[np.intp], table: Floats) -> Floats:
+    """Return the rows of some records; NaN for -1, which is none."""
+    return np.vstack([table, np.full(table.shape[1], np.nan)])[record]
 
 
 def _rewrite(outcomes: Outcomes, task: Task, table: Floats) -> None:
@@ -105,10 +97,8 @@ def _of_keys(outcomes: Outcomes, task: Task, weighing: str) -> dict[str, Any]:
     sure = outcomes.columns[len(task.output.columns) - len(task.output.questions) :]
     there = any(value is not None for column in sure for value in column)
     if not there and outcomes.positions:
-        warn(
-            _NONE.format(model=task.settings.model).replace(", votes (n=5)", ""),
-            LLMWarning,
-        )
+        msg = _NONE.format(model=task.settings.model)
+        warn(msg.replace(", votes (n=5)", ""), LLMWarning)
     return {"probabilities": weighing if there else None}
 
 
@@ -146,32 +136,30 @@ def _abstain(outcomes: Outcomes, table: Floats, least: float) -> None:
         sure = table[at].max()
         if sure < least:
             outcomes.columns[0][at] = None
-            remark = Remark(UnsureError.kind, f"{sure:.2f}", 0)
-            outcomes.note(position, remark)
+            outcomes.note(position, Remark(UnsureError.kind, f"{sure:.2f}"))
 
 
 def extra_values(
     outcomes: Outcomes, task: Task, record: NDArray[np.intp]
-) -> Mapping[str, list[float | None]]:
+) -> Mapping[str, Floats]:
     """Return the values of `Task.beside`, for the records of the result's rows."""
     names = task.beside
     if not names:
         return {}
     shape, count = task.shape, len(task.output.columns[0].labels)
-    answers = [outcomes.columns[1][at] if at >= 0 else None for at in record.tolist()]
-    rows = [one[1] if one is not None else (None,) * count for one in answers]
-    columns: list[list[Any]] = []
+    table = _at(record, _table(outcomes, count))
+    columns: list[Floats] = []
     if shape.confidence:
-        columns.append([None if row[0] is None else max(row) for row in rows])
+        columns.append(table.max(axis=1))
     if shape.probabilities:
-        columns += [list(column) for column in zip(*rows, strict=True)] or [[]] * count
-    if shape.ordered:
-        columns.append([_level(row) for row in rows])
+        columns += list(table.T)
+    if shape.ordered:  # the expected level, the first being 0
+        columns.append(table @ np.arange(count))
     return dict(zip(names, columns, strict=True))
 
 
-def _level(row: tuple[float | None, ...]) -> float | None:
-    """Return the expected level, the first being 0."""
-    if row[0] is None:
-        return None
-    return sum(at * (share or 0.0) for at, share in enumerate(row))
+def _table(outcomes: Outcomes, labels: int) -> Floats:
+    """Return the probabilities of each record; NaN where there are none."""
+    unknown = (np.nan,) * labels
+    rows = [unknown if one is None else one[1] for one in outcomes.columns[1]]
+    return np.array(rows, np.float64).reshape(-1, labels)

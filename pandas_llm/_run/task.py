@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,7 +16,14 @@ from pandas_llm._algorithms import Offsets
 from pandas_llm._keys import Keys, parse_keys, parse_labels, questions_of
 from pandas_llm._replies import Completion, Decided, Label, Records, Vector
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
-from pandas_llm.options import Settings
+from pandas_llm.options import (
+    ExplodeOptions,
+    LabelOptions,
+    RecordOptions,
+    SeriesOptions,
+    Settings,
+    VectorOptions,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,7 +37,7 @@ NAMES: Mapping[Verb, str] = {
     "embed": "embedding",
 }
 """What the new column is called unless told."""
-ALONE = ("complete", "classify", "embed")
+ALONE = tuple(NAMES)
 """Verbs that give a Series of their own, or a frame of new columns."""
 DETAILS: Mapping[str, str] = {
     "text": "str",
@@ -153,8 +161,6 @@ class Task:
     @property
     def names(self) -> list[str]:
         """What the values of an answer are called."""
-        if self.verb in NAMES:
-            return [self.shape.called(self.verb)]
         return [column.name for column in self.output.columns]
 
     @property
@@ -197,19 +203,20 @@ class Task:
 def check_names(task: Task) -> None:
     """Refuse two new columns of one name: one would hide the other."""
     names = [name for name, _ in task.columns]
-    vectors = names.pop(0) if task.shape.expand else None
+    if task.shape.expand:
+        del names[0]
     repeated = {name for name in names if names.count(name) > 1}
-    if vectors is not None:
+    if task.shape.expand:
         most = task.shape.dimensions or math.inf
-        repeated |= {name for name in names if _dimension(vectors, name) < most}
+        repeated |= {name for name in names if dimension(task, name) < most}
     if repeated:
         msg = f"two new columns would be named {min(repeated)!r}: rename one"
         raise InvalidValueError(msg)
 
 
-def _dimension(vectors: str, name: str) -> float:
-    """Return which dimension of expanded vectors a column would be; inf for none."""
-    match = re.fullmatch(rf"{re.escape(vectors)}_(0|[1-9]\d*)", name)
+def dimension(task: Task, name: str) -> float:
+    """Return which dimension of expanded vectors a column is; inf for none."""
+    match = re.fullmatch(rf"{re.escape(task.names[0])}_(0|[1-9]\d*)", name)
     return int(match[1]) if match else math.inf
 
 
@@ -224,13 +231,7 @@ def check_options(verb: Verb, given: Iterable[str]) -> None:
 def make_task(
     template: str | None, keys: Any, verb: Verb, shape: Shape, settings: Settings
 ) -> Task:
-    """Build a task.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For keys or options that cannot be.
-    """
+    """Build a task; raise for keys or options that cannot be."""
     check_shape(verb, shape, settings)
     if verb == "extract" and settings.n > 1:
         msg = "extract gives one record a row: n must be 1 (generate takes more)"
@@ -263,27 +264,23 @@ _NOT_AGAIN: Mapping[Verb, str] = {
     "df.llm.embed(…)",
 }
 """Why there is nothing to replace or fill, and what to do."""
-_OWN: Mapping[Verb, frozenset[str]] = {
-    "generate": frozenset({"how", "ignore_index", "flatten", "unique"}),
-    "extract": frozenset({"flatten", "confidence", "codes", *_AGAIN}),
-    "complete": frozenset({"name"}),
-    "classify": frozenset(
-        {"name", "confidence", "probabilities", "ordered", "abstain_below"}
-        | {"calibrate", "gold", "codes"}
-    ),
-    "embed": frozenset({"name", "dimensions", "expand", *_AGAIN}),
+_OPTIONS: Mapping[Verb, Any] = {
+    "generate": ExplodeOptions,
+    "extract": RecordOptions,
+    "complete": SeriesOptions,
+    "classify": LabelOptions,
+    "embed": VectorOptions,
 }
-"""What each verb takes beside `errors` and `error_column`."""
 
 
 def check_shape(verb: Verb, shape: Shape, settings: Settings) -> None:
     """Refuse what a verb does not take, and what needs probabilities it cannot have."""
     usual = Shape()
     for name in Shape.__slots__:
-        taken = name in ("errors", "error_column") or name in _OWN[verb]
+        if name in _OPTIONS[verb].__optional_keys__:
+            continue
         value, default = getattr(shape, name), getattr(usual, name)
-        alike = type(value) is type(default) and value == default
-        if not taken and not alike:
+        if type(value) is not type(default) or value != default:
             why = f": {_NOT_AGAIN[verb]}" if name in _AGAIN else ""
             msg = f"{verb} has no parameter {name!r}{why}"
             raise InvalidTypeError(msg)
@@ -303,25 +300,15 @@ def check_shape(verb: Verb, shape: Shape, settings: Settings) -> None:
 def _with_offsets(shape: Shape, keys: Keys | None) -> Shape:
     """Read the offsets of an earlier run."""
     offsets = shape.calibrate
-    if (
-        keys is None
-        or offsets is None
-        or (isinstance(offsets, str) and offsets == "prior")
-    ):
+    if keys is None or offsets is None or isinstance(offsets, Offsets):
         return shape
-    labels = [str(label) for label in keys.columns[0].labels]
     if isinstance(offsets, str):
-        offsets = _json(offsets)
-    if not isinstance(offsets, Offsets):
-        offsets = Offsets.from_json(offsets, labels)
-    return replace(shape, calibrate=offsets)
-
-
-def _json(text: str) -> Any:
-    try:
-        return orjson.loads(text)
-    except ValueError:
-        return {"text": text}  # which says what is wanted
+        if offsets == "prior":
+            return shape
+        with suppress(ValueError):  # `from_json` says what is wanted
+            offsets = orjson.loads(offsets)
+    labels = [str(label) for label in keys.columns[0].labels]
+    return replace(shape, calibrate=Offsets.from_json(offsets, labels))
 
 
 def _constant(template: Any) -> str:
@@ -333,9 +320,9 @@ def _kept(keys: Any) -> Any:
     """Copy keys that could be changed later, or be read only once."""
     if isinstance(keys, Mapping):
         return {name: _kept(kind) for name, kind in keys.items()}
-    if isinstance(keys, (str, type)) or not hasattr(keys, "__next__"):
-        return copy.copy(keys) if isinstance(keys, (list, set)) else keys
-    return list(keys)
+    if isinstance(keys, Iterator):
+        return list(keys)
+    return copy.copy(keys) if isinstance(keys, (list, set)) else keys
 
 
 def parsed_keys(verb: Verb, keys: Any, shape: Shape) -> Keys | None:
@@ -358,30 +345,18 @@ def output_of(  # noqa: PLR0913 - all by name but the first three
 ) -> Output:
     """Build what a verb asks for.
 
-    Parameters
-    ----------
-    verb, keys, shape
-        Of the task.
-    schema : mapping, optional
-        The one that was sent, if it is known.
-    asked : str
-        What closed questions ask, where their keys do not say.
-    described : mapping, optional
-        What each label of ``classify`` means.
+    `schema` is the one that was sent, if it is known, `asked` what closed questions ask
+    where their keys do not say, and `described` what each label of ``classify`` means.
     """
     if verb == "embed":
         return Vector(shape.called(verb), shape.dimensions)
     if keys is None:
         return Completion(shape.called(verb))
-    settings: dict[str, Any] = {
-        "weighed": shape.weighs,
-        "codes": shape.codes,
-        "schema": schema,
-    }
+    how: Any = {"weighed": shape.weighs, "codes": shape.codes, "schema": schema}
     if verb == "classify":
         (question,) = questions_of(keys, asked, described, alone=True)
-        return Label(keys, question=question, needed=shape.needs, **settings)
+        return Label(keys, question=question, needed=shape.needs, **how)
     if verb == "extract" and (questions := questions_of(keys, asked)):
-        return Decided(keys, questions, **settings)
+        return Decided(keys, questions, **how)
     single = verb == "extract"
     return Records(keys, single=single, unique=shape.unique, schema=schema)

@@ -12,6 +12,7 @@ from pandas_llm._algorithms import pack
 from pandas_llm._table_verbs.pairs import refuse_columns
 from pandas_llm._verbs import Program, column_names, table_of, twin, verb
 from pandas_llm.errors import InvalidValueError, LLMWarning, warn
+from pandas_llm.options import check_value, whole
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -115,31 +116,47 @@ class _Group:
 
     question: str
     parts: list[str]
+    """Its records, then the answers to them; none left where a call failed."""
+    room: float = 0.0
+    """The tokens of parts that fit into a call."""
     depth: int = 0
     answer: Any = None
-    failed: bool = False
+
+    @property
+    def share(self) -> float:
+        """The tokens that an answer may have, so that two fit into a call."""
+        return self.room / 2 - _tokens(_BETWEEN)
+
+    def packs(self) -> list[range]:
+        """Return which parts go into one call."""
+        return pack([_tokens(part + _BETWEEN) for part in self.parts], self.room)
+
+    def prompt(self, at: range, *, last: bool) -> str:
+        """Return the question about some parts."""
+        forms = (_RECORDS, _ANSWERS) if last else (_SOME, _SOME_ANSWERS)
+        parts = self.parts[at.start : at.stop]
+        return self.filled(forms[self.depth > 0], _BETWEEN.join(parts))
+
+    def filled(self, form: str, parts: str) -> str:
+        """Return a form with the question and its parts."""
+        words = int(self.share * _WORDS)
+        return form.format(question=self.question, parts=parts, words=words)
 
 
 def _program(arguments: Mapping[str, Any]) -> Program:
     from pandas_llm._keys import refuse_quoted
     from pandas_llm.plan import Plan
 
-    frame = table_of(arguments["data"])
-    most = arguments["max_tokens_per_call"]
-    if type(most) is not int or most < 1:
-        msg = f"max_tokens_per_call must be a whole number of at least 1, not {most!r}"
-        raise InvalidValueError(msg)
+    check_value("max_tokens_per_call", arguments["max_tokens_per_call"], whole(1))
     options = {**arguments["options"], "details": False}
     text = Plan("${prompt}", verb="complete", **options)
     refuse_columns(text)
     keys = arguments["keys"]
     refuse_quoted(keys, "agg", "an answer about many rows")
     last = text if keys is None else Plan("${prompt}", keys, verb="extract", **options)
-    groups, index = _groups(frame, arguments, text)
-    tree = _Tree(groups, text, last, most)
-    levels = "answers are put together level by level; raise max_tokens_per_call"
-    leaves = [len(tree.packs(group)) for group in groups]
-    several = max(leaves, default=0) > 1
+    groups, index = _groups(arguments, text)
+    cut = _make_room(groups, text, arguments["max_tokens_per_call"])
+    leaves = [len(group.packs()) for group in groups]
 
     def span(_: int) -> tuple[int, int]:
         # above two leaves and more there is an answer each two of them, at the most,
@@ -148,39 +165,43 @@ def _program(arguments: Mapping[str, Any]) -> Program:
         return fewest, sum(3 * count - 1 if count > 1 else count for count in leaves)
 
     def steps(_: Any) -> Steps[Any]:
-        yield from tree.climb()
+        if cut:
+            warn(f"agg: {cut} rows are longer than a call and were cut", LLMWarning)
+        yield from _climb(groups, text, last)
         return _result(groups, index, last, arguments)
 
-    failed = "answers that need them are NA"
-    refused = levels if several else None
-    plans = [text, last]
-    return Program("agg", steps, plans, failed=failed, batches=refused, span=span)
+    levels = "answers are put together level by level; raise max_tokens_per_call"
+    return Program(
+        "agg",
+        steps,
+        [text, last],
+        failed="answers that need them are NA",
+        batches=levels if max(leaves, default=0) > 1 else None,
+        span=span,
+    )
 
 
 def _groups(
-    frame: pd.DataFrame, arguments: Mapping[str, Any], plan: Plan
+    arguments: Mapping[str, Any], plan: Plan
 ) -> tuple[list[_Group], pd.Index | None]:
     """Return the groups with their questions and texts, and the result's index."""
     from pandas_llm._rows import Template
 
+    frame, by = table_of(arguments["data"]), arguments["by"]
     texts = _texts(frame, arguments["column"], plan)
-    by, question = arguments["by"], arguments["question"]
+    names = [] if by is None else list(map(str, column_names(frame, by, "by")))
     constants = plan.settings.values  # noqa: PD011
+    template = Template(arguments["question"], names, constants, "question")
+    render = template.renderer(names)
     if by is None:
-        whole = Template(question, [], constants, "question").renderer([])(())
-        parts = [one for one in texts if one is not None]
-        return [_Group(whole, parts)], None
-    names = column_names(frame, by, "by")
-    template = Template(question, list(map(str, names)), constants, "question")
-    render = template.renderer(list(map(str, names)))
-    grouped = frame.groupby(by, sort=True, observed=True)
-    index = grouped.size().index
-    groups = [
-        _Group(render(label if isinstance(label, tuple) else (label,)), [])
-        for label in index
-    ]
-    for number, one in zip(grouped.ngroup().tolist(), texts, strict=True):
-        if one is not None and number == number and number >= 0:  # noqa: PLR0124 - NaN
+        index, numbers, labels = None, [0] * len(frame), [()]
+    else:
+        grouped = frame.groupby(by, sort=True, observed=True)
+        index, numbers = grouped.size().index, grouped.ngroup().tolist()
+        labels = [label if isinstance(label, tuple) else (label,) for label in index]
+    groups = [_Group(render(label), []) for label in labels]
+    for number, one in zip(numbers, texts, strict=True):
+        if one is not None and number >= 0:  # a row with NA in `by` is in no group
             groups[int(number)].parts.append(one)
     return groups, index
 
@@ -209,124 +230,89 @@ def _texts(frame: pd.DataFrame, column: Any, plan: Plan) -> list[str | None]:
     ]
 
 
-class _Tree:
-    """All groups, level by level."""
-
-    def __init__(self, groups: list[_Group], text: Plan, last: Plan, most: int) -> None:
-        self._groups, self._text, self._last = groups, text, last
-        answer = text.settings.max_tokens or most // _ANSWER_SHARE
-        words = max(map(_tokens, (_SOME, _ANSWERS, _SOME_ANSWERS, _SHORTER)))
-        system = _tokens(text.settings.system or "")
-        self._room = {
-            id(group): most - answer - words - system - _tokens(group.question)
-            for group in groups
-        }
-        self.cut = 0
-        for group in groups:
-            if self._room[id(group)] < _LEAST_ROOM:
-                msg = (
-                    f"max_tokens_per_call={most} leaves no room for records beside the "
-                    "question and the answer"
-                )
-                raise InvalidValueError(msg)
-            group.parts = [
-                self._fitting(part, self._room[id(group)]) for part in group.parts
-            ]
-
-    def packs(self, group: _Group) -> list[range]:
-        """Return which parts of a group go into one call."""
-        sizes = [_tokens(part + _BETWEEN) for part in group.parts]
-        return pack(sizes, self._room[id(group)])
-
-    def climb(self) -> Steps[None]:
-        """Ask level after level, until each group has one answer."""
-        if self.cut:
-            warn(
-                f"agg: {self.cut} rows are longer than a call and were cut", LLMWarning
+def _make_room(groups: list[_Group], plan: Plan, most: int) -> int:
+    """Set how much of a call is left for records; return how many are cut to it."""
+    cut = 0
+    answer = plan.settings.max_tokens or most // _ANSWER_SHARE
+    words = max(map(_tokens, (_SOME, _ANSWERS, _SOME_ANSWERS, _SHORTER)))
+    system = _tokens(plan.settings.system or "")
+    for group in groups:
+        group.room = most - answer - words - system - _tokens(group.question)
+        if group.room < _LEAST_ROOM:
+            msg = (
+                f"max_tokens_per_call={most} leaves no room for records beside the "
+                "question and the answer"
             )
-        climbing = [group for group in self._groups if group.parts]
-        while climbing:
-            inner = [group for group in climbing if len(self.packs(group)) > 1]
-            final = [group for group in climbing if len(self.packs(group)) == 1]
-            yield from self._level(inner, final)
-            yield from self._shorten(inner)
-            climbing = [group for group in inner if not group.failed]
+            raise InvalidValueError(msg)
+        cut += sum(_tokens(part) > group.room for part in group.parts)
+        group.parts = [_fitting(part, group.room) for part in group.parts]
+    return cut
 
-    def _level(self, inner: list[_Group], final: list[_Group]) -> Steps[None]:
+
+def _fitting(text: str, most: float) -> str:
+    """Return a text, or as much of its beginning as fits."""
+    while (size := _tokens(text)) > most:
+        text = text[: min(len(text) - 1, math.floor(len(text) * most / size))]
+    return text
+
+
+def _climb(groups: list[_Group], text: Plan, last: Plan) -> Steps[None]:
+    """Ask level after level, until each group has one answer."""
+    while groups := [group for group in groups if group.parts]:
+        inner = [group for group in groups if len(group.packs()) > 1]
+        final = [group for group in groups if len(group.packs()) == 1]
         calls = [
-            (group, self._prompt(group, at, last=False))
+            (group, group.prompt(at, last=False))
             for group in inner
-            for at in self.packs(group)
+            for at in group.packs()
         ]
-        roots = [(g, self._prompt(g, range(len(g.parts)), last=True)) for g in final]
-        together = self._text is self._last
-        answers = yield from _asked(
-            self._text, [c[1] for c in calls + roots * together]
-        )
-        if not together:
-            answers += yield from _asked(self._last, [prompt for _, prompt in roots])
-        parts: dict[int, list[str]] = {id(group): [] for group in inner}
+        roots = [(group, group.prompt(group.packs()[0], last=True)) for group in final]
+        if text is last:
+            answers = yield from _asked(text, calls + roots)
+        else:
+            answers = yield from _asked(text, calls)
+            answers += yield from _asked(last, roots)
+        said: dict[int, list[Any]] = {id(group): [] for group in groups}
         for (group, _), answer in zip(calls + roots, answers, strict=True):
-            if answer is None:
-                group.failed = True
-            elif id(group) in parts:
-                parts[id(group)].append(answer)
-            else:
-                group.answer = answer
+            said[id(group)].append(answer)
+        for group in final:
+            group.answer, group.parts = said[id(group)][0], []
         for group in inner:
-            group.parts, group.depth = parts[id(group)], group.depth + 1
-
-    def _prompt(self, group: _Group, at: range, *, last: bool) -> str:
-        parts = [group.parts[i] for i in at]
-        forms = (_SOME, _SOME_ANSWERS) if not last else (_RECORDS, _ANSWERS)
-        return self._filled(group, forms[group.depth > 0], _BETWEEN.join(parts))
-
-    def _filled(self, group: _Group, form: str, parts: str) -> str:
-        words = int(self._share(group) * _WORDS)
-        return form.format(question=group.question, parts=parts, words=words)
-
-    def _share(self, group: _Group) -> float:
-        """Return the tokens that an answer may have, so that two fit into a call."""
-        return self._room[id(group)] / 2 - _tokens(_BETWEEN)
-
-    def _shorten(self, groups: list[_Group]) -> Steps[None]:
-        """Ask once more for answers that are longer than their share; then cut them."""
-        long = [
-            (group, at)
-            for group in groups
-            for at, part in enumerate(group.parts)
-            if not group.failed and _tokens(part) > self._share(group)
-        ]
-        prompts = [
-            self._filled(g, _SHORTER, self._fitting(g.parts[at], self._room[id(g)]))
-            for g, at in long
-        ]
-        answers = yield from _asked(self._text, prompts)
-        for (group, at), answer in zip(long, answers, strict=True):
-            shorter = group.parts[at] if answer is None else answer
-            group.parts[at] = self._fitting(shorter, self._share(group))
-
-    def _fitting(self, text: str, most: float) -> str:
-        """Return a text, or as much of its beginning as fits."""
-        size = _tokens(text)
-        if size <= most:
-            return text
-        self.cut += 1
-        while (size := _tokens(text)) > most:
-            text = text[: min(len(text) - 1, math.floor(len(text) * most / size))]
-        return text
+            failed = any(part is None for part in said[id(group)])
+            group.parts = [] if failed else said[id(group)]
+            group.depth += 1
+        yield from _shorten(inner, text)
+        groups = inner
 
 
-def _asked(plan: Plan, prompts: list[str]) -> Steps[list[Any]]:
+def _shorten(groups: list[_Group], plan: Plan) -> Steps[None]:
+    """Ask once more for answers that are longer than their share; then cut them."""
+    long = [
+        (group, at)
+        for group in groups
+        for at, part in enumerate(group.parts)
+        if _tokens(part) > group.share
+    ]
+    calls = [
+        (group, group.filled(_SHORTER, _fitting(group.parts[at], group.room)))
+        for group, at in long
+    ]
+    answers = yield from _asked(plan, calls)
+    for (group, at), answer in zip(long, answers, strict=True):
+        shorter = group.parts[at] if answer is None else answer
+        group.parts[at] = _fitting(shorter, group.share)
+
+
+def _asked(plan: Plan, calls: list[tuple[_Group, str]]) -> Steps[list[Any]]:
     """Ask prompts at once; return texts, or records; None for those that failed."""
-    if not prompts:
+    if not calls:
         return []
-    answer = yield plan, pd.DataFrame({"prompt": prompts})
+    answer = yield plan, pd.DataFrame({"prompt": [prompt for _, prompt in calls]})
     if plan.verb == "complete":
         return [None if pd.isna(one) else one for one in answer]
     records = answer[list(plan.columns)]
     failed = records.isna().all(axis=1).tolist()
-    return [None if failed[at] else records.iloc[[at]] for at in range(len(prompts))]
+    return [None if failed[at] else records.iloc[[at]] for at in range(len(calls))]
 
 
 def _result(
@@ -347,7 +333,7 @@ def _result(
     ]
     blank = none.reindex([0])
     rows = [blank if g.answer is None else g.answer for g in groups]
-    out = pd.concat([none, *rows]) if rows else none
+    out = pd.concat([none, *rows])
     if index is None:
         return out.iloc[0].rename(arguments["name"])
     return out.set_axis(index)

@@ -38,6 +38,8 @@ def preview(  # noqa: PLR0913 - all by name but the first four
 ) -> pd.DataFrame:
     """Show the prompts of the first `rows` rows; nothing is sent.
 
+    Of a verb over the table they are its first questions.
+
     Parameters
     ----------
     data : DataFrame, Series or list of dicts
@@ -50,11 +52,9 @@ def preview(  # noqa: PLR0913 - all by name but the first four
         Show the exact requests instead: URL, headers and JSON body, with keys
         masked. What an endpoint was found not to understand is left out, once
         this process has talked to it.
-
     verb : str, optional
         ``"generate"``, or ``"complete"`` without `keys`; for ``"classify"`` the keys
-        are the labels. For a verb over the table the first questions are shown; pass
-        its parameters by name.
+        are the labels. Pass the parameters of a verb over the table by name.
 
     Returns
     -------
@@ -92,20 +92,16 @@ def estimate(
 ) -> Estimate:
     """Estimate what a run would take, before it is made.
 
+    Where the number of a verb's questions depends on the answers, it is a range.
+
     Parameters
     ----------
-    data : DataFrame, Series or list of dicts
-        The rows.
-    template, keys, **options
-        As for `generate`; without `keys` as for `complete`.
+    data, template, keys, verb, **options
+        As for `preview`.
     pilot : int, default 0
         Rows to answer first, for a cost with a range. Their replies are
         cached, so the run does not pay for them again. Nothing is sent
         without it.
-    verb : str, optional
-        ``"generate"``, or ``"complete"`` without `keys`; for ``"classify"`` the
-        keys are the labels. For a verb over the table pass its parameters by name:
-        where the number of questions depends on the answers, it is a range.
 
     Returns
     -------
@@ -145,15 +141,13 @@ def submit(
 ) -> BatchJob:
     """Send the rows to the provider's batch endpoint, and do not wait.
 
-    Half the price, an answer within a day. ``batch=True`` on a verb waits.
+    Half the price, an answer within a day. ``batch=True`` on a verb waits. Replies are
+    kept in the cache, and so is the job: the same call again goes on with it.
 
     Parameters
     ----------
-    data : DataFrame, Series or list of dicts
-        The rows.
-    template, keys, **options
-        As for the verb. Replies are kept in the cache, and so is the job: the
-        same call again goes on with it.
+    data, template, keys, **options
+        As for `preview`.
     verb : str, optional
         ``"generate"``, or ``"complete"`` without `keys`; for ``"classify"`` the
         keys are the labels, for ``"embed"`` a column's name is a template too.

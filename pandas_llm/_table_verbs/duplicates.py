@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
-import numpy as np
 import pandas as pd
 
 from pandas_llm._algorithms import group_pairs
 from pandas_llm._table_verbs.pairs import (
     NEAREST,
     Judge,
-    Side,
     candidates,
     default_question,
-    sides,
+    in_rounds,
 )
-from pandas_llm._verbs import Program, Signed, column_names, table_of, twin, verb
-from pandas_llm.errors import InvalidValueError
+from pandas_llm._verbs import Program, column_names, table_of, twin, verb
+from pandas_llm.options import check_value, one_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from pandas_llm._table_verbs.pairs import Block
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
     from pandas_llm.options import Options
 
     Keep = Literal["first", "last", False]
+
+_KEEP = one_of("first", "last", False)  # noqa: FBT003 - pandas' own
 
 
 @verb
@@ -55,8 +56,6 @@ def ngroup(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Parameters
     ----------
-    data : DataFrame or Series
-        The rows.
     subset : label or list of labels, optional
         The columns to compare, by default all; as in pandas. With a `template`
         those by which pairs are found, by default the ones that it names.
@@ -75,8 +74,8 @@ def ngroup(  # noqa: PLR0913 - the verb's own parameters, all by name
     cascade, recall, precision, delta, thresholds
         A cheap model first, as for `matches`: it answers all candidate pairs, and the
         target holds for these. Other pairs of a group go to the model of the call.
-    **options
-        Any option of a run; ``help(pandas_llm.set_options)`` lists them.
+    data, **options
+        As for `agg`.
 
     Returns
     -------
@@ -91,7 +90,7 @@ def ngroup(  # noqa: PLR0913 - the verb's own parameters, all by name
     >>> people.llm.ngroup("name", block="name", model="sim").tolist()
     [0, 0, 1]
     """
-    return _program("ngroup", locals(), _numbered)
+    return _program("ngroup", locals(), lambda _, groups: groups)
 
 
 @verb
@@ -115,16 +114,12 @@ def duplicated(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Parameters
     ----------
-    data : DataFrame or Series
-        The rows.
     keep : {"first", "last", False}
         Which row of a thing is not marked, as in pandas.
-    subset, template, block, neighbors, max_pairs
+    data, subset, template, block, neighbors, max_pairs
         As for `ngroup`.
-    cascade, recall, precision, delta, thresholds
+    cascade, recall, precision, delta, thresholds, **options
         As for `ngroup`.
-    **options
-        Any option of a run; ``help(pandas_llm.set_options)`` lists them.
 
     Returns
     -------
@@ -139,8 +134,12 @@ def duplicated(  # noqa: PLR0913 - the verb's own parameters, all by name
     >>> people.llm.duplicated("name", block="name", model="sim").tolist()
     [False, True, False]
     """
-    _check_keep(keep)
-    return _program("duplicated", locals(), lambda d, groups: _marked(d, groups, keep))
+    check_value("keep", keep, _KEEP)
+
+    def finish(_: Any, groups: pd.Series) -> pd.Series:
+        return groups.duplicated(keep).rename(None)
+
+    return _program("duplicated", locals(), finish)
 
 
 @verb
@@ -164,16 +163,12 @@ def drop_duplicates(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Parameters
     ----------
-    data : DataFrame or Series
-        The rows.
     keep : {"first", "last", False}
         Which row of a thing stays; False drops all that have a double.
-    subset, template, block, neighbors, max_pairs
+    data, subset, template, block, neighbors, max_pairs
         As for `ngroup`.
-    cascade, recall, precision, delta, thresholds
+    cascade, recall, precision, delta, thresholds, **options
         As for `ngroup`.
-    **options
-        Any option of a run; ``help(pandas_llm.set_options)`` lists them.
 
     Returns
     -------
@@ -188,12 +183,12 @@ def drop_duplicates(  # noqa: PLR0913 - the verb's own parameters, all by name
     >>> people.llm.drop_duplicates("name", block="name", model="sim").index.tolist()
     [0, 2]
     """
-    _check_keep(keep)
+    check_value("keep", keep, _KEEP)
 
-    def rest(data: Any, groups: NDArray[np.int64]) -> Any:
-        return data[~_marked(data, groups, keep).to_numpy()]
+    def finish(data: Any, groups: pd.Series) -> Any:
+        return data[~groups.duplicated(keep).to_numpy()]
 
-    return _program("drop_duplicates", locals(), rest)
+    return _program("drop_duplicates", locals(), finish)
 
 
 angroup, aduplicated, adrop_duplicates = map(
@@ -201,82 +196,41 @@ angroup, aduplicated, adrop_duplicates = map(
 )
 
 
-def _check_keep(keep: Any) -> None:
-    if keep not in ("first", "last", False):
-        msg = f"keep must be 'first', 'last' or False, not {keep!r}"
-        raise InvalidValueError(msg)
-
-
-def _numbered(data: Any, groups: NDArray[np.int64]) -> pd.Series:
-    return pd.Series(groups, index=data.index, name="group")
-
-
-def _marked(data: Any, groups: NDArray[np.int64], keep: Keep) -> pd.Series:
-    return pd.Series(pd.Series(groups).duplicated(keep).to_numpy(), index=data.index)
-
-
 def _program(
-    name: str,
-    arguments: Mapping[str, Any],
-    finish: Callable[[Any, NDArray[np.int64]], Any],
+    name: str, arguments: Mapping[str, Any], finish: Callable[[Any, pd.Series], Any]
 ) -> Program:
-    data, template, subset = (
-        arguments["data"],
-        arguments["template"],
-        arguments["subset"],
-    )
-    frame = table_of(data)
+    """Build a verb's program, which makes its result of the data and its groups."""
+    frame, subset = table_of(arguments["data"]), arguments["subset"]
     used = list(frame.columns) if subset is None else column_names(frame, subset)
-    question = template or default_question(used, used)
-    judge = Judge(question, arguments)
-    values = judge.plan.settings.values  # noqa: PD011
-    left, right = sides(frame, frame, question, values)
-    columns = list(dict.fromkeys(left.columns + right.columns))
+    question = arguments["template"] or default_question(used, used)
+    judge = Judge(frame, frame, question, arguments)
+    columns = list(dict.fromkeys(judge.left.columns + judge.right.columns))
     compared = columns if subset is None else used
-    left, right = (
-        side._replace(columns=columns, compared=compared) for side in (left, right)
+    unlike, places = _unlike(frame, compared)
+    judge.left, judge.right = (
+        side._replace(frame=unlike, columns=columns, compared=compared)
+        for side in (judge.left, judge.right)
     )
 
     def steps(data: Any) -> Steps[Any]:
-        groups = yield from _groups(judge, left, right, arguments)
-        return Signed(finish(data, groups), judge.facts)
+        pairs = candidates(judge.left, None, arguments)
+        yield from judge.prepare(pairs)
+        numbers = yield from in_rounds(group_pairs(len(unlike), pairs), judge.ask)
+        groups = pd.factorize(numbers[places])[0]
+        return finish(data, pd.Series(groups, index=data.index, name="group"))
 
-    failed = "the two rows count as two things"
-    return judge.program(name, steps, failed)
-
-
-def _groups(
-    judge: Judge, left: Side, right: Side, arguments: Mapping[str, Any]
-) -> Steps[NDArray[np.int64]]:
-    """Ask about pairs of unlike rows, in rounds; return the number of each row."""
-    unlike, group = _unlike(left)
-    one, other = left._replace(frame=unlike), right._replace(frame=unlike)
-    pairs = candidates(
-        one, None, arguments["block"], arguments["neighbors"], arguments["max_pairs"]
-    )
-    listed = list(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True))
-    asking = group_pairs(len(unlike), listed)
-    yield from judge.prepare(one, other, listed)
-    try:
-        asked = next(asking)
-        while True:
-            asked = asking.send((yield from judge.ask(one, other, asked)))
-    except StopIteration as end:
-        numbers: NDArray[np.int64] = end.value[group]
-    return np.asarray(pd.factorize(numbers)[0], np.int64)
+    return judge.program(name, steps, "the two rows count as two things")
 
 
-def _unlike(side: Side) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+def _unlike(
+    frame: pd.DataFrame, compared: list[Any]
+) -> tuple[pd.DataFrame, NDArray[np.int64]]:
     """Return the first of all rows with equal cells, and which of them each is."""
-    cells = side.frame[side.compared].astype(object)
-    keys = pd.Series([repr(row) for row in cells.itertuples(index=False)], dtype=object)
-    keys[cells.isna().any(axis=1).to_numpy()] = None
-    codes = pd.factorize(keys)[0]
-    alone = codes < 0
-    codes[alone] = codes.max(initial=-1) + 1 + np.arange(alone.sum())
-    numbers, first = np.unique(codes, return_index=True)
-    del numbers
-    order = np.argsort(first)
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
-    return side.frame.iloc[first[order]], rank[codes]
+    cells = frame[compared].astype(object)
+    # a row with NA is like no other
+    missing = cells.isna().any(axis=1).tolist()
+    rows = enumerate(cells.itertuples(index=False))
+    keys = [at if missing[at] else repr(row) for at, row in rows]
+    numbers, unique = pd.factorize(pd.Series(keys, dtype=object))
+    del unique
+    return frame[~pd.Series(numbers).duplicated().to_numpy()], numbers

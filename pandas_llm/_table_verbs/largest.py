@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
+import numpy as np
 import pandas as pd
 
 from pandas_llm._algorithms import (
@@ -11,17 +12,21 @@ from pandas_llm._algorithms import (
     select_largest,
     select_largest_by_votes,
 )
-from pandas_llm._table_verbs.pairs import questions, refuse_columns, sides
-from pandas_llm._verbs import Program, table_of, twin, verb
-from pandas_llm.errors import InvalidValueError
+from pandas_llm._table_verbs.pairs import (
+    in_rounds,
+    questions,
+    refuse_columns,
+    sides,
+    yes_or_no,
+)
+from pandas_llm._verbs import Program, bare, table_of, twin, verb
+from pandas_llm.options import check_value, one_of, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from pandas_llm._table_verbs.pairs import Side
     from pandas_llm._verbs import Steps
     from pandas_llm.options import Options
-    from pandas_llm.plan import Plan
 
 _MORE = "more"
 _SCORE = "score"
@@ -42,11 +47,10 @@ def nlargest(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Rows are compared two at a time, in rounds that are asked at once: the 10 best of
     1,000 take about 1,400 questions in about 30 rounds, twice that in both orders.
+    `seed` is that of the samples too.
 
     Parameters
     ----------
-    data : DataFrame or Series
-        The rows.
     k : int
         How many.
     template : str
@@ -62,9 +66,8 @@ def nlargest(  # noqa: PLR0913 - the verb's own parameters, all by name
     both_orders : bool, default True
         Ask each pair both ways round, since models prefer a place; where the answers
         differ, the earlier row stands first. Twice as many questions.
-    **options
-        Any option of a run; ``help(pandas_llm.set_options)`` lists them. `seed` is
-        that of the samples too.
+    data, **options
+        As for `agg`.
 
     Returns
     -------
@@ -82,12 +85,8 @@ def nlargest(  # noqa: PLR0913 - the verb's own parameters, all by name
     >>> len(best)
     1
     """
-    if type(k) is not int or k < 1:
-        msg = f"k must be a whole number of at least 1, not {k!r}"
-        raise InvalidValueError(msg)
-    if by not in ("pairs", "score"):
-        msg = f"by must be 'pairs' or 'score', not {by!r}"
-        raise InvalidValueError(msg)
+    check_value("k", k, whole(1))
+    check_value("by", by, one_of("pairs", "score"))
     if by == "score":
         return _scored(k, template, options)
     return _compared(locals(), options)
@@ -102,9 +101,8 @@ def _scored(k: int, template: str, options: Options) -> Program:
     plan = Plan(template, {_SCORE: float}, verb="extract", **options)
 
     def steps(data: Any) -> Steps[Any]:
-        frame = table_of(data).copy(deep=False).drop(columns=_SCORE, errors="ignore")
-        frame.attrs = {}
-        answer = yield plan, frame
+        rows = bare(table_of(data)).drop(columns=_SCORE, errors="ignore")
+        answer = yield plan, rows
         scores = pd.Series(answer[_SCORE].to_numpy(float, na_value=float("nan")))
         return data.iloc[scores.dropna().nlargest(k).index.to_numpy()]
 
@@ -118,27 +116,28 @@ def _compared(arguments: Mapping[str, Any], options: Options) -> Program:
     plan = Plan(template, {_MORE: bool}, verb="extract", **options)
     refuse_columns(plan)
     frame = table_of(arguments["data"])
-    left, right = sides(frame, frame, template, plan.settings.values)
+    left, right = sides(frame, frame, template, plan)
     used = list(dict.fromkeys(left.columns + right.columns))
     rows = left._replace(columns=used).whole()
-
+    both_orders = arguments["both_orders"]
     select = select_largest_by_votes if arguments["votes"] else select_largest
+
+    def ask(pairs: list[tuple[int, int]]) -> Steps[list[bool | None]]:
+        turned = [(other, one) for one, other in pairs] if both_orders else []
+        asked = questions(left, right, rows[np.array(pairs + turned)])
+        answers = yes_or_no((yield plan, asked)[_MORE])
+        if not both_orders:
+            return answers
+        both = zip(answers[: len(pairs)], answers[len(pairs) :], strict=True)
+        return [_together(one, other) for one, other in both]
 
     def steps(data: Any) -> Steps[Any]:
         asking = select(len(rows), k, plan.settings.seed or 0)
-        try:
-            asked = next(asking)
-            while True:
-                pairs = [(int(rows[one]), int(rows[other])) for one, other in asked]
-                both = arguments["both_orders"]
-                answers = yield from _both(plan, left, right, pairs, both)
-                asked = asking.send(answers)
-        except StopIteration as end:
-            return data.iloc[rows[end.value]]
+        return data.iloc[rows[(yield from in_rounds(asking, ask))]]
 
     def span(_: int) -> tuple[int, int]:
         counts = questions_asked(select, len(rows), k)
-        each = 2 if arguments["both_orders"] else 1
+        each = 2 if both_orders else 1
         return each * min(counts), each * max(counts)
 
     why = "each round of comparisons depends on the one before"
@@ -146,21 +145,8 @@ def _compared(arguments: Mapping[str, Any], options: Options) -> Program:
     return Program("nlargest", steps, [plan], failed=failed, batches=why, span=span)
 
 
-def _both(
-    plan: Plan,
-    left: Side,
-    right: Side,
-    pairs: Sequence[tuple[int, int]],
-    both_orders: bool,  # noqa: FBT001 - of this module alone
-) -> Steps[list[Any]]:
-    """Ask each pair, in both orders if wanted; None where the two answers differ."""
-    turned = [(other, one) for one, other in pairs] if both_orders else []
-    column = (yield plan, questions(left, right, [*pairs, *turned]))[_MORE]
-    answers = column.astype(object).where(column.notna(), None).tolist()
-    if not both_orders:
-        return list(answers)
-    there, back = answers[: len(pairs)], answers[len(pairs) :]
-    return [
-        one if other is None else (not other if one is None or one != other else None)
-        for one, other in zip(there, back, strict=True)
-    ]
+def _together(there: bool | None, back: bool | None) -> bool | None:  # noqa: FBT001 - answers
+    """Return what two answers about a pair, in both orders, come to."""
+    if there is None or back is None:
+        return there if back is None else not back
+    return there if there != back else None

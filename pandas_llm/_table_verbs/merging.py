@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import numpy as np
@@ -13,21 +14,19 @@ from pandas_llm._table_verbs.pairs import (
     candidates,
     default_question,
     equal_rows,
-    sides,
 )
-from pandas_llm._verbs import Program, Signed, column_names, table_of, twin, verb
+from pandas_llm._verbs import Program, column_names, table_of, twin, verb
 from pandas_llm.errors import ConfigurationError, InvalidTypeError, InvalidValueError
+from pandas_llm.options import check_value, one_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pandas_llm._algorithms import Pairs
-    from pandas_llm._table_verbs.pairs import Block, Side
+    from pandas_llm._table_verbs.pairs import Block, Pair
     from pandas_llm._verbs import Steps
     from pandas_llm.options import Options
 
     How = Literal["inner", "left", "right", "outer"]
-    Match = tuple[int, int]
 
 _ONCE = {
     None: (False, False),
@@ -35,9 +34,12 @@ _ONCE = {
     "1:m": (False, True),
     "m:1": (True, False),
     "m:m": (False, False),
+    "one_to_one": (True, True),
+    "one_to_many": (False, True),
+    "many_to_one": (True, False),
+    "many_to_many": (False, False),
 }
 """Whether a row of the left, and of the right, has at most one partner."""
-_LONG = {"one_to_one": "1:1", "one_to_many": "1:m", "many_to_one": "m:1"}
 
 
 @verb
@@ -116,38 +118,37 @@ amerge = twin(merge)
 
 def _program(arguments: Mapping[str, Any]) -> Program:
     data, right = table_of(arguments["data"]), _right(arguments["right"])
-    once = _once(arguments["validate"])
-    how = arguments["how"]
-    if how not in ("inner", "left", "right", "outer"):
-        msg = f"how must be 'inner', 'left', 'right' or 'outer', not {how!r}"
+    how, validate = arguments["how"], arguments["validate"]
+    if validate not in _ONCE:
+        msg = f"validate must be '1:1', '1:m', 'm:1' or 'm:m', not {validate!r}"
         raise InvalidValueError(msg)
+    once = _ONCE[validate]
+    check_value("how", how, one_of("inner", "left", "right", "outer"))
     names = _names(data, right, arguments["suffixes"])
     keys = _keys(data, right, arguments)
     question = arguments["template"] or default_question(*keys)
-    judge = Judge(question, arguments)
-    settings = judge.plan.settings
-    if settings.batch and any(once):
+    judge = Judge(data, right, question, arguments)
+    if judge.plan.settings.batch and any(once):
         msg = "batch=True asks all pairs in one round: leave validate= out"
         raise ConfigurationError(msg)
-    one, other = sides(data, right, question, settings.values)
-    equal = []
+    equal: list[Pair] = []
     if keys[0]:
-        one, other = one._replace(compared=keys[0]), other._replace(compared=keys[1])
-        equal = _equal(one, other)
+        judge.left = judge.left._replace(compared=keys[0])
+        judge.right = judge.right._replace(compared=keys[1])
+        rows, others = judge.left.whole(), judge.right.whole()
+        equal = equal_rows(data[keys[0]], rows, right[keys[1]], others)
 
-    def steps(_: Any) -> Steps[Signed]:
+    def steps(_: Any) -> Steps[pd.DataFrame]:
         matches = list(equal)
-        limits = arguments["neighbors"], arguments["max_pairs"]
-        pairs = candidates(one, other, arguments["block"], *limits)
-        open_pairs = _open(pairs, matches, once)
-        yield from judge.prepare(one, other, open_pairs)
-        while open_pairs:
-            asked = _disjoint(open_pairs, once) if any(once) else open_pairs
-            answers = yield from judge.ask(one, other, asked)
+        pairs = _free(candidates(judge.left, judge.right, arguments), matches, once)
+        yield from judge.prepare(pairs)
+        while pairs:
+            asked = _disjoint(pairs, once)
+            answers = yield from judge.ask(asked)
             matches += [pair for pair, yes in zip(asked, answers, strict=True) if yes]
-            open_pairs = _free(open_pairs, matches, once, set(asked))
-        out = _joined(data, right, sorted(matches), how, names)
-        return Signed(out, judge.facts)
+            rest = set(pairs) - set(asked)
+            pairs = _free([pair for pair in pairs if pair in rest], matches, once)
+        return _joined(data, right, matches, how, names)
 
     failed = "the two rows count as not belonging together"
     return judge.program("merge", steps, failed)
@@ -158,14 +159,6 @@ def _right(right: Any) -> pd.DataFrame:
         msg = "right must be a table, or a Series with a name"
         raise InvalidTypeError(msg)
     return table_of(right)
-
-
-def _once(validate: str | None) -> tuple[bool, bool]:
-    short = _LONG.get(validate or "", validate)
-    if short not in _ONCE:
-        msg = f"validate must be '1:1', '1:m', 'm:1' or 'm:m', not {validate!r}"
-        raise InvalidValueError(msg)
-    return _ONCE[short]
 
 
 def _keys(
@@ -210,42 +203,18 @@ def _names(
     return one, other
 
 
-def _equal(one: Side, other: Side) -> list[Match]:
-    """Return the rows whose compared cells are equal: they need no question."""
-    left, right = one.frame[one.compared], other.frame[other.compared]
-    equal = equal_rows(left, one.whole(), right, other.whole())
-    return list(zip(equal["left"].tolist(), equal["right"].tolist(), strict=True))
-
-
-def _open(pairs: Pairs, matches: list[Match], once: tuple[bool, bool]) -> list[Match]:
-    """Return the candidates that remain after equal rows are matched."""
-    settled = ({one for one, _ in matches}, {other for _, other in matches})
-    listed = zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)
-    known = set(matches)
-    rest = [pair for pair in listed if pair not in known]
-    if not any(once):  # equal rows have their partners, and look for no others
-        return [p for p in rest if p[0] not in settled[0] or p[1] not in settled[1]]
-    return _free(rest, matches, once)
-
-
 def _free(
-    pairs: list[Match],
-    matches: list[Match],
-    once: tuple[bool, bool],
-    asked: set[Match] | frozenset[Match] = frozenset(),
-) -> list[Match]:
-    """Return the pairs not asked yet whose rows may both have another partner."""
-    taken = [
-        {pair[side] for pair in matches} if once[side] else set() for side in (0, 1)
-    ]
-    return [
-        pair
-        for pair in pairs
-        if pair not in asked and pair[0] not in taken[0] and pair[1] not in taken[1]
-    ]
+    pairs: list[Pair], matches: list[Pair], once: tuple[bool, bool]
+) -> list[Pair]:
+    """Return the pairs whose rows may both have another partner."""
+    ones, others = {one for one, _ in matches}, {other for _, other in matches}
+    if not any(once):  # equal rows have their partners, and look for no others
+        return [p for p in pairs if p[0] not in ones or p[1] not in others]
+    taken, taken_too = ones if once[0] else set(), others if once[1] else set()
+    return [p for p in pairs if p[0] not in taken and p[1] not in taken_too]
 
 
-def _disjoint(pairs: list[Match], once: tuple[bool, bool]) -> list[Match]:
+def _disjoint(pairs: list[Pair], once: tuple[bool, bool]) -> list[Pair]:
     """Return the most similar pairs, with each row that pairs once in one of them."""
     seen: tuple[set[int], set[int]] = (set(), set())
     asked = []
@@ -261,38 +230,24 @@ def _disjoint(pairs: list[Match], once: tuple[bool, bool]) -> list[Match]:
 def _joined(
     left: pd.DataFrame,
     right: pd.DataFrame,
-    matches: list[Match],
+    matches: list[Pair],
     how: How,
     names: tuple[list[Any], list[Any]],
 ) -> pd.DataFrame:
     """Join the rows as pandas' merge does."""
-    pairs = pd.DataFrame(matches, columns=["one", "other"], dtype="int64")
-    ends = {
-        "left": (range(len(left)), pairs["other"]),
-        "right": (pairs["one"], range(len(right))),
-        "outer": (range(len(left)), range(len(right))),
-    }
-    one, other = ends.get(how, (pairs["one"], pairs["other"]))
-    here = pd.DataFrame({"one": pd.unique(pd.Series(one, dtype="int64"))})
-    there = pd.DataFrame({"other": pd.unique(pd.Series(other, dtype="int64"))})
-    places = here.merge(
-        pairs, on="one", how="left" if how in ("left", "outer") else "inner"
-    )
-    places = places.merge(
-        there,
-        on="other",
-        how="outer" if how == "outer" else "right" if how == "right" else "left",
-    )
-    if how == "outer":
-        places = places.sort_values(["one", "other"], na_position="last")
+    places = list(matches)
+    # a row without a partner has one that is not there, after the last
+    if how in ("left", "outer"):
+        alone = set(range(len(left))) - {one for one, _ in matches}
+        places += [(one, len(right)) for one in alone]
+    if how in ("right", "outer"):
+        alone = set(range(len(right))) - {other for _, other in matches}
+        places += [(len(left), other) for other in alone]
+    places.sort(key=itemgetter(1, 0) if how == "right" else None)
     halves = []
-    for frame, column, new in ((left, "one", names[0]), (right, "other", names[1])):
-        at = places[column]
-        if at.notna().all():
-            half = frame.take(at.to_numpy(dtype=np.int64)).reset_index(drop=True)
-        else:
-            half = frame.reset_index(drop=True).reindex(at.fillna(-1).astype("int64"))
-            half = half.reset_index(drop=True)
+    for side, (frame, new) in enumerate(zip((left, right), names, strict=True)):
+        at = np.array([pair[side] for pair in places], np.int64)
+        half = frame.reset_index(drop=True).reindex(at).reset_index(drop=True)
         halves.append(half.set_axis(new, axis=1))
     out = pd.concat(halves, axis=1)
     out.attrs = dict(left.attrs)

@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+import math
+from functools import partial
+from itertools import combinations, product
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
 
-from pandas_llm._algorithms import Pairs, near_pairs, near_vectors
+from pandas_llm._algorithms import near_pairs, near_vectors
 from pandas_llm._verbs import (
-    NO_BATCH,
     Program,
+    Signed,
     cheap_first,
     column_names,
-    dear_questions,
     decide,
 )
 from pandas_llm.errors import InvalidTypeError, InvalidValueError, TemplateError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from pandas_llm._verbs import Decided, Steps
+    from pandas_llm._algorithms import Pairs
+    from pandas_llm._verbs import Cascade, Steps, Target
     from pandas_llm.plan import Plan
 
+    Ints = NDArray[np.int64]
     Pair = tuple[int, int]
     Block = str | list[Any] | tuple[Any, Any] | Callable[..., Any] | None
+
+T = TypeVar("T")
 
 NEAREST = "nearest"
 """The usual `block`: the nearest rows by character n-grams."""
@@ -48,18 +54,13 @@ class Side(NamedTuple):
     compared: list[Any]
     """Columns whose similarity makes a pair."""
 
-    @property
-    def fields(self) -> dict[str, Any]:
-        """The names of all columns in a template."""
-        return {f"{self.name}.{column}": column for column in self.frame.columns}
-
-    def whole(self) -> NDArray[np.int64]:
+    def whole(self) -> Ints:
         """Return the rows with a value in every used column."""
         used = list(dict.fromkeys(self.columns + self.compared))
         missing = self.frame[used].isna().any(axis=1)
         return np.flatnonzero(~missing.to_numpy())
 
-    def texts(self, rows: NDArray[np.int64]) -> list[str]:
+    def texts(self, rows: Ints) -> list[str]:
         """Return the compared cells of some rows, joined."""
         lists = [self.frame[c].iloc[rows].tolist() for c in self.compared]
         return [" ".join(map(str, row)) for row in zip(*lists, strict=True)]
@@ -73,40 +74,41 @@ def default_question(left: Sequence[Any], right: Sequence[Any]) -> str:
 
 
 def sides(
-    left: pd.DataFrame,
-    right: pd.DataFrame,
-    template: str,
-    values: Mapping[str, Any] | None,
+    left: pd.DataFrame, right: pd.DataFrame, template: str, plan: Plan
 ) -> tuple[Side, Side]:
     """Return both sides with the columns that a template names; it must name some."""
     from pandas_llm._rows import Template
 
-    both = Side(left, "left", [], []), Side(right, "right", [], [])
-    for side in both:
-        for column in side.frame.columns:
-            if str(column).startswith(("left.", "right.")):
-                msg = f"the column {column!r} would be read as a side: rename it"
-                raise TemplateError(msg)
-    fields = {name: column for side in both for name, column in side.fields.items()}
-    # with repeated names, which the template refuses where it uses them
-    names = [f"{side.name}.{column}" for side in both for column in side.frame.columns]
-    used = Template(template, names, values).columns
-    used_sides = []
-    for side in both:
-        columns = [fields[name] for name in used if name.startswith(f"{side.name}.")]
-        if not columns:
-            msg = f"the template names no ${{{side.name}.…}}: write one for each side"
+    both = {"left": left, "right": right}
+    fields = [
+        (f"{name}.{column}", column) for name in both for column in both[name].columns
+    ]
+    for _, column in fields:
+        if str(column).startswith(("left.", "right.")):
+            msg = f"the column {column!r} would be read as a side: rename it"
             raise TemplateError(msg)
-        used_sides.append(side._replace(columns=columns, compared=columns))
+    # with repeated names, which the template refuses where it uses them
+    names = [name for name, _ in fields]
+    used = Template(template, names, plan.settings.values).columns
+    used_sides = []
+    for name, frame in both.items():
+        columns = [
+            dict(fields)[used_name]
+            for used_name in used
+            if used_name.startswith(f"{name}.")
+        ]
+        if not columns:
+            msg = f"the template names no ${{{name}.…}}: write one for each side"
+            raise TemplateError(msg)
+        used_sides.append(Side(frame, name, columns, columns))
     return used_sides[0], used_sides[1]
 
 
-def questions(left: Side, right: Side, pairs: Sequence[Pair]) -> pd.DataFrame:
+def questions(left: Side, right: Side, pairs: Sequence[Pair] | Ints) -> pd.DataFrame:
     """Return the cells of some pairs, a pair a row."""
-    one = np.array([pair[0] for pair in pairs], np.int64)
-    other = np.array([pair[1] for pair in pairs], np.int64)
+    places = np.array(pairs, np.int64).reshape(-1, 2)
     columns = {}
-    for side, rows in ((left, one), (right, other)):
+    for side, rows in ((left, places[:, 0]), (right, places[:, 1])):
         for column in side.columns:
             values = side.frame[column].take(rows)
             columns[f"{side.name}.{column}"] = values.reset_index(drop=True)
@@ -115,120 +117,148 @@ def questions(left: Side, right: Side, pairs: Sequence[Pair]) -> pd.DataFrame:
 
 def refuse_columns(plan: Plan) -> None:
     """Raise for what a row has of its own: a prompt about several rows has none."""
-    for name in ("images", "files", "messages", "examples"):
-        given = getattr(plan.settings, name)
-        if given and (name != "examples" or isinstance(given, str)):
+    way = "Ask each row first, and put the answers into a column"
+    ways = dict.fromkeys(("images", "files", "messages"), way)
+    if isinstance(plan.settings.examples, str):
+        ways["examples"] = "Pass (prompt, reply) pairs"
+    for name, way in ways.items():
+        if getattr(plan.settings, name):
             msg = f"{name}= cannot name a column here: each prompt is about several "
-            way = "rows. Ask each row first, and put the answers into a column"
-            pairs = "rows. Pass (prompt, reply) pairs"
-            raise InvalidTypeError(msg + (pairs if name == "examples" else way))
+            raise InvalidTypeError(f"{msg}rows. {way}")
 
 
 class Judge:
-    """Who answers yes or no about pairs: a plan, or a cheap one before it."""
+    """Who answers yes or no about pairs of rows: a plan, or a cheap one before it."""
 
-    plans: list[Plan]
-
-    def __init__(self, question: str, arguments: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        left: pd.DataFrame,
+        right: pd.DataFrame,
+        question: str,
+        arguments: Mapping[str, Any],
+    ) -> None:
         from pandas_llm.plan import Plan
 
-        keys, options = {_SAME: bool}, arguments["options"]
-        self.plan = Plan(question, keys, verb="extract", **options)
+        asked = partial(Plan, question, {_SAME: bool}, verb="extract")
+        self.plan = asked(**arguments["options"])
         refuse_columns(self.plan)
-        self.plans, self.batches = [self.plan], None
-        self._first = cheap_first(arguments, "recall", "precision")
-        if self._first is not None:
-            more, _ = self._first
-            cheap = Plan(question, keys, verb="extract", confidence=True, **more)
-            self.plans, self.batches = [self.plan, cheap], NO_BATCH
-        self.candidates = 0
+        self.left, self.right = sides(left, right, question, self.plan)
+        more, target = cheap_first(arguments, "recall", "precision")
+        self._cheap = None if more is None else asked(confidence=True, **more)
+        self._target: Target | None = target
+        self._most = 0
         self._answers: dict[Pair, bool | None] = {}
-        self._decided: Decided | None = None
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What ``attrs`` says of a cascade."""
-        return {} if self._decided is None else self._decided.facts
+        self._cascade: Cascade | None = None
 
     def program(
         self, name: str, steps: Callable[[Any], Steps[Any]], failed: str
     ) -> Program:
         """Return the program of a verb whose questions this judge answers."""
-        return Program(
-            name, steps, self.plans, failed=failed, batches=self.batches, span=self.span
-        )
 
-    def span(self, first: int) -> tuple[int, int]:
-        """Return how many questions there are at the least, and at the most."""
-        if self._first is None:
-            return first, self.candidates
-        return dear_questions(first)
+        def signed(data: Any) -> Steps[Signed]:
+            result = yield from steps(data)
+            return Signed(result, self._cascade.facts if self._cascade else {})
 
-    def prepare(self, left: Side, right: Side, pairs: Sequence[Pair]) -> Steps[None]:
+        def span(first: int) -> tuple[int, int]:
+            return first, self._most
+
+        plans = [self.plan]
+        return Program(name, signed, plans, failed=failed, cheap=self._cheap, span=span)
+
+    def prepare(self, pairs: Sequence[Pair]) -> Steps[None]:
         """Answer what needs no rounds: a batch, or what a cheap model is sure of."""
-        self.candidates = len(pairs)
+        self._most = len(pairs)
         if not pairs:
             return
         if self.plan.settings.batch:  # a batch takes hours
-            yield from self.ask(left, right, pairs)
-        if self._first is None:
+            yield from self.ask(pairs)
+        if self._cheap is None or self._target is None:
             return
-        target, asked = self._first[1], questions(left, right, pairs)
-        first = yield from decide(self.plans[1], self.plan, asked, target, _SAME)
-        known = first.kept | first.answers.asked
-        sure = np.where(first.kept, first.yes, first.answers.codes)
-        for at in np.flatnonzero(known).tolist():
-            self._answers[pairs[at]] = None if sure[at] < 0 else bool(sure[at])
-        self._decided = first
+        asked = questions(self.left, self.right, pairs)
+        cascade = yield from decide(self._cheap, self.plan, asked, self._target, _SAME)
+        codes = np.where(cascade.kept, cascade.chosen, cascade.codes)
+        for at in np.flatnonzero(cascade.kept | cascade.asked).tolist():
+            self._answers[pairs[at]] = None if codes[at] < 0 else bool(codes[at])
+        self._cascade = cascade
 
-    def ask(
-        self, left: Side, right: Side, pairs: Sequence[Pair]
-    ) -> Steps[list[bool | None]]:
+    def ask(self, pairs: Sequence[Pair]) -> Steps[list[bool | None]]:
         """Return answers, each asked once; None where the question failed."""
         fresh = [pair for pair in pairs if pair not in self._answers]
         if self.plan.settings.batch and self._answers:
             fresh = []  # one round is all there is
         if fresh:
-            asked = yield self.plan, questions(left, right, fresh)
-            answers = asked[_SAME].astype(object).where(asked[_SAME].notna(), None)
-            self._answers.update(zip(fresh, answers, strict=True))
-            if self._decided is not None:
-                self._decided.answers.book(asked)
+            asked = yield self.plan, questions(self.left, self.right, fresh)
+            self._answers.update(zip(fresh, yes_or_no(asked[_SAME]), strict=True))
+            if self._cascade is not None:
+                self._cascade.book(asked)
         return [self._answers.get(pair) for pair in pairs]
 
 
+def yes_or_no(column: pd.Series) -> list[bool | None]:
+    """Return answers as Python's own; None for NA."""
+    return column.astype(object).where(column.notna(), None).tolist()
+
+
+def in_rounds(
+    asking: Generator[list[Pair], list[bool | None], T],
+    ask: Callable[[list[Pair]], Steps[list[bool | None]]],
+) -> Steps[T]:
+    """Answer the rounds of a method; return its result."""
+    try:
+        pairs = next(asking)
+        while True:
+            answers = yield from ask(pairs)
+            pairs = asking.send(answers)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+
 def candidates(
-    left: Side, right: Side | None, block: Block, neighbors: int, max_pairs: int | None
-) -> Pairs:
-    """Return the pairs of rows to ask, the most similar first."""
-    rows = left.whole()
-    others = None if right is None else right.whole()
+    left: Side, right: Side | None, arguments: Mapping[str, Any]
+) -> list[Pair]:
+    """Return the pairs of rows to ask, the most similar first.
+
+    Without `right` they are within the left side.
+    """
+    block, neighbors = arguments["block"], arguments["neighbors"]
+    second = left if right is None else right
+    rows, others = left.whole(), second.whole()
     if callable(block):
-        frames = [side.frame for side in (left, right) if side is not None]
-        return _of_function(block(*frames), left, right)
+        made = block(left.frame) if right is None else block(left.frame, right.frame)
+        return _of_function(made, left, right)
     if block is None:
-        return _all(rows, others, max_pairs)
+        return _all(rows, others, arguments["max_pairs"], within=right is None)
     if isinstance(block, str) and block == NEAREST and block not in left.frame.columns:
-        texts = None if right is None or others is None else right.texts(others)
-        near = near_pairs(left.texts(rows), texts, k=neighbors)
-        return _placed(near, rows, others)
+        texts = None if right is None else right.texts(others)
+        return _placed(near_pairs(left.texts(rows), texts, k=neighbors), rows, others)
     names = block if isinstance(block, tuple) else (block, block)
-    return _of_columns(left, right, names, neighbors)
+    one = column_names(left.frame, names[0], "block")
+    other = column_names(second.frame, names[1], "block")
+    if len(one) == 1 and has_vectors(left.frame[one[0]]):
+        rows, here = _vectors(left.frame[one[0]], rows)
+        others, there = _vectors(second.frame[other[0]], others)
+        if len(here) and len(there) and here.shape[1] != there.shape[1]:
+            msg = (
+                f"the vectors of block have {here.shape[1]} numbers on the left and "
+                f"{there.shape[1]} on the right: embed both with one model"
+            )
+            raise InvalidValueError(msg)
+        near = near_vectors(here, None if right is None else there, k=neighbors)
+        return _placed(near, rows, others)
+    pairs = equal_rows(left.frame[one], rows, second.frame[other], others)
+    return pairs if right is not None else [pair for pair in pairs if pair[0] < pair[1]]
 
 
-def _placed(
-    pairs: Pairs, rows: NDArray[np.int64], others: NDArray[np.int64] | None
-) -> Pairs:
-    second = rows if others is None else others
-    return Pairs(rows[pairs.left], second[pairs.right], pairs.similarity)
+def _placed(near: Pairs, rows: Ints, others: Ints) -> list[Pair]:
+    left, right = rows[near.left], others[near.right]
+    return list(zip(left.tolist(), right.tolist(), strict=True))
 
 
 def _all(
-    rows: NDArray[np.int64], others: NDArray[np.int64] | None, max_pairs: int | None
-) -> Pairs:
-    within = others is None
-    second = rows if others is None else others
-    count = len(rows) * (len(rows) - 1) // 2 if within else len(rows) * len(second)
+    rows: Ints, others: Ints, max_pairs: int | None, *, within: bool
+) -> list[Pair]:
+    count = math.comb(len(rows), 2) if within else len(rows) * len(others)
     if count > (MOST_PAIRS if max_pairs is None else max_pairs):
         msg = (
             f"block=None asks all {count:,} pairs: pass max_pairs={count} if that is "
@@ -236,73 +266,41 @@ def _all(
         )
         raise InvalidValueError(msg)
     if within:
-        one, other = np.triu_indices(len(rows), 1)
-    else:
-        one, other = np.divmod(np.arange(count), max(1, len(second)))
-    return Pairs(rows[one], second[other], np.zeros(count))
+        return list(combinations(rows.tolist(), 2))
+    return list(product(rows.tolist(), others.tolist()))
 
 
-def _of_function(made: Iterable[Any], left: Side, right: Side | None) -> Pairs:
+def _of_function(made: Iterable[Any], left: Side, right: Side | None) -> list[Pair]:
     """Check the positions that a caller's function returned."""
+    second = left if right is None else right
     pairs = [(int(one), int(other)) for one, other in made]
-    last = len(left.frame if right is None else right.frame)
     for one, other in pairs:
-        if not (0 <= one < len(left.frame) and 0 <= other < last):
+        if not (0 <= one < len(left.frame) and 0 <= other < len(second.frame)):
             msg = f"block returned {(one, other)}: positions of rows are wanted"
             raise InvalidValueError(msg)
     if right is None:
         pairs = [(min(pair), max(pair)) for pair in pairs if pair[0] != pair[1]]
-    whole = set(left.whole().tolist())
-    there = whole if right is None else set(right.whole().tolist())
-    pairs = [p for p in dict.fromkeys(pairs) if p[0] in whole and p[1] in there]
-    array = np.array(pairs, np.int64).reshape(-1, 2)
-    return Pairs(array[:, 0], array[:, 1], np.zeros(len(array)))
+    rows, others = set(left.whole().tolist()), set(second.whole().tolist())
+    return [p for p in dict.fromkeys(pairs) if p[0] in rows and p[1] in others]
 
 
-def _of_columns(
-    left: Side, right: Side | None, names: tuple[Any, Any], neighbors: int
-) -> Pairs:
-    """Return pairs with equal cells, or the nearest by columns of vectors."""
-    one = column_names(left.frame, names[0], "block")
-    second = left if right is None else right
-    other = column_names(second.frame, names[1], "block")
-    rows, others = left.whole(), second.whole()
-    if len(one) == 1 and has_vectors(left.frame[one[0]]):
-        first = left.frame[one[0]].iloc[rows]
-        rows = rows[first.notna().to_numpy()]
-        here = stacked(left.frame[one[0]].iloc[rows], one[0])
-        if right is None:
-            return _placed(near_vectors(here, k=neighbors), rows, None)
-        last = second.frame[other[0]].iloc[others]
-        others = others[last.notna().to_numpy()]
-        there = stacked(second.frame[other[0]].iloc[others], other[0])
-        if len(here) and len(there) and here.shape[1] != there.shape[1]:
-            msg = (
-                f"the vectors of block have {here.shape[1]} numbers on the left and "
-                f"{there.shape[1]} on the right: embed both with one model"
-            )
-            raise InvalidValueError(msg)
-        return _placed(near_vectors(here, there, k=neighbors), rows, others)
-    pairs = equal_rows(left.frame[one], rows, second.frame[other], others)
-    if right is None:
-        pairs = pairs[pairs["left"] < pairs["right"]]
-    pairs = pairs.sort_values(["left", "right"])
-    count = len(pairs)
-    return Pairs(pairs["left"].to_numpy(), pairs["right"].to_numpy(), np.zeros(count))
+def _vectors(column: pd.Series, rows: Ints) -> tuple[Ints, NDArray[np.float64]]:
+    """Return the rows that have a vector, and their vectors."""
+    vectors = column.iloc[rows]
+    there = vectors.notna().to_numpy()
+    return rows[there], stacked(vectors[there], column.name)
 
 
 def equal_rows(
-    left: pd.DataFrame,
-    rows: NDArray[np.int64],
-    right: pd.DataFrame,
-    others: NDArray[np.int64],
-) -> pd.DataFrame:
+    left: pd.DataFrame, rows: Ints, right: pd.DataFrame, others: Ints
+) -> list[Pair]:
     """Return the pairs of rows that are equal in all columns of both frames."""
     keys = [f"key_{at}" for at in range(left.shape[1])]
     # objects, as pandas does not merge texts with numbers
     here = left.iloc[rows].astype(object).set_axis(keys, axis=1).assign(left=rows)
     there = right.iloc[others].astype(object).set_axis(keys, axis=1)
-    return here.dropna().merge(there.assign(right=others).dropna(), on=keys)
+    both = here.dropna().merge(there.assign(right=others).dropna(), on=keys)
+    return sorted(zip(both["left"].tolist(), both["right"].tolist(), strict=True))
 
 
 def stacked(vectors: pd.Series, name: Any) -> NDArray[np.float64]:

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from pandas_llm._table_verbs.pairs import has_vectors, stacked
-from pandas_llm._verbs import Program, column_names, table_of, twin, verb
+from pandas_llm._verbs import Program, bare, column_names, table_of, twin, verb
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
+from pandas_llm.options import check_value, whole
 
 if TYPE_CHECKING:
     from pandas_llm._verbs import Steps
@@ -31,11 +32,10 @@ def search(
     """Return the `k` rows that are nearest in meaning to a text, best first.
 
     One vector a row, once: they are kept in the cache, so the next query costs one.
+    `model` is one for embeddings.
 
     Parameters
     ----------
-    data : DataFrame or Series
-        The rows.
     query : str
         What to look for.
     column : label or str
@@ -45,8 +45,8 @@ def search(
         How many.
     dimensions : int, optional
         The length of the vectors, where the model lets one choose.
-    **options
-        Any option of a run; `model` is one for embeddings.
+    data, **options
+        As for `agg`.
 
     Returns
     -------
@@ -63,9 +63,7 @@ def search(
     """
     from pandas_llm.plan import Plan
 
-    if type(k) is not int or k < 1:
-        msg = f"k must be a whole number of at least 1, not {k!r}"
-        raise InvalidValueError(msg)
+    check_value("k", k, whole(1))
     if not str(query).strip() or not isinstance(query, str):
         msg = f"query must be a text, not {query!r}"
         raise InvalidTypeError(msg)
@@ -81,12 +79,7 @@ def search(
     asked = Plan("query", verb="embed", **own)
 
     def steps(_: Any) -> Steps[pd.DataFrame]:
-        if known:
-            vectors = frame[column]
-        else:
-            rows = frame.copy(deep=False)
-            rows.attrs = {}
-            vectors = yield texts, rows
+        vectors = frame[column] if known else (yield texts, bare(frame))
         if vectors.isna().all():
             return _nearest(frame, vectors, None, k)
         goal = yield asked, pd.DataFrame({"query": [query]})

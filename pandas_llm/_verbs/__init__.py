@@ -9,13 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm._verbs.cascade import (
-    NO_BATCH,
-    Decided,
-    cheap_first,
-    dear_questions,
-    decide,
-)
+from pandas_llm._verbs.cascade import bare, cheap_first, decide
 from pandas_llm._verbs.chunking import Tokenizer, chunk
 from pandas_llm._verbs.forms import (
     brief,
@@ -54,17 +48,18 @@ from pandas_llm._verbs.values import (
 )
 
 if TYPE_CHECKING:
+    from pandas_llm._verbs.cascade import Cascade, Target
     from pandas_llm._verbs.chats import replacing, to_chat_jsonl
     from pandas_llm._verbs.forms import Rows, Table
 
 __all__ = [
-    "NO_BATCH",
-    "Decided",
+    "Cascade",
     "Program",
     "Rows",
     "Signed",
     "Steps",
     "Table",
+    "Target",
     "Tokenizer",
     "aclassify",
     "acomplete",
@@ -73,13 +68,13 @@ __all__ = [
     "afilter",
     "agenerate",
     "amatches",
+    "bare",
     "brief",
     "cheap_first",
     "chunk",
     "classify",
     "column_names",
     "complete",
-    "dear_questions",
     "decide",
     "embed",
     "extract",

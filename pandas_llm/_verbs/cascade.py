@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from pandas_llm._algorithms import (
     accuracy_cutoff,
@@ -18,8 +17,12 @@ from pandas_llm._algorithms import (
     sample_size,
 )
 from pandas_llm.errors import ConfigurationError, InvalidTypeError, InvalidValueError
+from pandas_llm.options import CHANCE, check_value
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pandas as pd
     from numpy.typing import NDArray
 
     from pandas_llm._verbs.programs import Steps
@@ -34,7 +37,6 @@ _PRIVATE = ("model", "base_url", "api_key", "headers", "fallback", "service_tier
 _EVEN = 0.5
 """The probability above which a cheap model's answer is yes."""
 _BOUND = "exact (hypergeometric), agreement with the dear model"
-NO_BATCH = "what goes to the better model depends on the cheap one"
 
 
 class Target(NamedTuple):
@@ -48,20 +50,14 @@ class Target(NamedTuple):
 
 def cheap_first(
     given: Mapping[str, Any], *least: str
-) -> tuple[dict[str, Any], Target] | None:
-    """Return the cheap model's options and the target; None without a cascade.
-
-    Raises
-    ------
-    InvalidTypeError, InvalidValueError
-        For a target without a cascade, or a cascade without a target.
-    """
+) -> tuple[dict[str, Any], Target] | tuple[None, None]:
+    """Return the cheap model's options and the target; nothing without a cascade."""
     if given["cascade"] is None:
         for name in (*least, "thresholds"):
             if given[name] is not None:
                 msg = f"{name}= is for a cascade: pass cascade='tiny', or leave it out"
                 raise InvalidTypeError(msg)
-        return None
+        return None, None
     target = _target({name: given[name] for name in least}, given)
     return _cheap_options(given["cascade"], given["options"]), target
 
@@ -71,9 +67,7 @@ def _target(least: Mapping[str, float | None], given: Mapping[str, Any]) -> Targ
     passed = {name: value for name, value in least.items() if value is not None}
     delta, thresholds = given["delta"], given["thresholds"]
     for name, value in {**passed, "delta": delta}.items():
-        if type(value) not in (int, float) or not 0 < value < 1:
-            msg = f"{name} must be between 0 and 1, not {value!r}"
-            raise InvalidValueError(msg)
+        check_value(name, value, CHANCE)
     if thresholds is not None:
         listed = thresholds if isinstance(thresholds, (tuple, list)) else (thresholds,)
         numbers = all(one is None or type(one) in (int, float) for one in listed)
@@ -102,139 +96,48 @@ def _cheap_options(cascade: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in options.items() if k not in _PRIVATE} | dict(own)
 
 
-def by_labels(
-    cheap: Plan, dear: Plan, data: Any, target: Target, labels: list[Any]
-) -> Steps[tuple[pd.Series, dict[str, Any]]]:
-    """Classify rows: the cheap label where it is sure enough, else the dear one."""
-    frame = bare(data)
-    cheap_answers = yield cheap, frame
-    chances = cheap_answers[[f"p_{label}" for label in labels]].to_numpy(
-        float, na_value=np.nan
-    )
-    _check_told(cheap, cheap_answers, chances)
-    even = prior(chances, [str(label) for label in labels]).apply(chances)
-    known = ~np.isnan(even[:, 0])
-    chosen = np.where(known, np.nan_to_num(even).argmax(axis=1), -1)
-    ranked = np.sort(np.nan_to_num(even, nan=1 / len(labels)), axis=1)
-    sure = _without_ties(ranked[:, -1] - ranked[:, -2], known)
-    answers = _Answers(dear, labels, frame, cheap_answers)
-    if target.thresholds is not None:
-        kept = sure > target.thresholds[0]
-    else:
-        sample = yield from answers.ask_sample()
-        wrong = answers.codes[sample] != chosen[sample]
-        kept = accuracy_cutoff(
-            sure, sample, wrong, accuracy=target.least[0], delta=target.delta
-        )
-    kept &= known & ~answers.asked
-    yield from answers.ask(np.flatnonzero(~kept & ~answers.asked))
-    codes = np.where(kept, chosen, answers.codes)
-    chosen_labels = [None if code < 0 else labels[code] for code in codes.tolist()]
-    out = pd.Series(pd.Categorical(chosen_labels, labels), index=frame.index)
-    least = float(sure[kept].min()) if kept.any() else None
-    return out, answers.facts(target, int(kept.sum()), [least])
+class Cascade:
+    """The answers of both models so far, as numbers of labels; -1 for none.
 
+    Attributes
+    ----------
+    asked, codes : array
+        Which rows the dear model was asked about, and its answers.
+    kept, chosen : array
+        Which rows are left to the cheap model, and its answers.
+    ends : list
+        How sure the least sure of these are; None for an end without any.
+    """
 
-def by_decisions(
-    cheap: Plan, dear: Plan, data: Any, target: Target, name: str
-) -> Steps[tuple[pd.Series, dict[str, Any]]]:
-    """Decide yes or no: the cheap answer at both ends, the dear one in between."""
-    frame = bare(data)
-    first = yield from decide(cheap, dear, frame, target, name)
-    answers = first.answers
-    yield from answers.ask(np.flatnonzero(~first.kept & ~answers.asked))
-    codes = np.where(first.kept, first.yes, answers.codes)
-    values = pd.array(codes == 1, dtype="boolean")
-    values[codes < 0] = pd.NA
-    return pd.Series(values, index=frame.index, name=name), first.facts
-
-
-def dear_questions(rows: int) -> tuple[int, int]:
-    """Return the least and the most questions of the dear model."""
-    return sample_size(rows), rows
-
-
-class Decided(NamedTuple):
-    """What a cheap model decides of some questions, and what the dear one has said."""
-
-    yes: Bools
     kept: Bools
-    answers: _Answers
-    target: Target
+    chosen: Ints
     ends: list[float | None]
 
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What ``attrs`` says, once all questions are answered."""
-        return self.answers.facts(self.target, int(self.kept.sum()), self.ends)
-
-
-def decide(
-    cheap: Plan, dear: Plan, frame: pd.DataFrame, target: Target, name: str
-) -> Steps[Decided]:
-    """Ask the cheap model all questions, the dear one a sample; set the thresholds."""
-    cheap_answers = yield cheap, frame
-    value = cheap_answers[name].to_numpy(float, na_value=np.nan)
-    share = cheap_answers[f"{name}_confidence"].to_numpy(float, na_value=np.nan)
-    share_yes = np.where(value > _EVEN, share, 1 - share)
-    _check_told(cheap, cheap_answers, share_yes[:, None])
-    known = ~np.isnan(share_yes)
-    answers = _Answers(dear, [False, True], frame, cheap_answers)
-    if target.thresholds is not None:
-        low, high = target.thresholds
-        yes, no = share_yes >= high, share_yes <= low
-    else:
-        both = np.column_stack([1 - share_yes, share_yes])
-        even = prior(both, ["no", "yes"]).apply(both)[:, 1]
-        chance = _without_ties(np.nan_to_num(even, nan=_EVEN), known)
-        sample = yield from answers.ask_sample()
-        recall, precision = target.least
-        cut = decision_cutoffs(
-            chance,
-            sample,
-            answers.codes[sample] == 1,
-            recall=recall,
-            precision=precision,
-            delta=target.delta,
-        )
-        yes, no = cut.yes, cut.no
-    kept = (yes | no) & known & ~answers.asked
-    ends = [
-        float(share_yes[no & kept].max()) if (no & kept).any() else None,
-        float(share_yes[yes & kept].min()) if (yes & kept).any() else None,
-    ]
-    return Decided(yes, kept, answers, target, ends)
-
-
-class _Answers:
-    """The dear model's answers so far, as numbers of labels; -1 for none."""
-
     def __init__(
-        self, plan: Plan, labels: list[Any], frame: pd.DataFrame, cheap: Any
+        self,
+        dear: Plan,
+        labels: list[Any],
+        frame: pd.DataFrame,
+        cheap: Any,
+        target: Target,
     ) -> None:
-        self._plan, self._frame = plan, frame
+        self._dear, self._frame, self._target = dear, frame, target
         self._labels = {label: at for at, label in enumerate(labels)}
-        self._cheap = _cost(cheap)
-        self._dear, self._questions = 0.0, 0
-        self._sample = 0
+        self._cheap_cost, self._dear_cost = _cost(cheap), 0.0
+        self._questions = self._sample = 0
         self.codes: Ints = np.full(len(frame), -1, np.int64)
         self.asked: Bools = np.zeros(len(frame), np.bool_)
 
     def ask(self, rows: Ints) -> Steps[None]:
-        """Ask about some rows, each once."""
+        """Ask the dear model about some rows, each once."""
         if len(rows) == 0:
             return
-        answer = yield self._plan, self._frame.iloc[rows]
-        column = answer if answer.ndim == 1 else answer[next(iter(self._plan.columns))]
+        answer = yield self._dear, self._frame.iloc[rows]
+        column = answer if answer.ndim == 1 else answer[next(iter(self._dear.columns))]
         values = column.astype(object).where(column.notna(), None)
         self.codes[rows] = [self._labels.get(value, -1) for value in values]
         self.asked[rows] = True
         self.book(answer)
-
-    def book(self, answer: Any) -> None:
-        """Count the questions of a run of the dear model, and what they cost."""
-        self._questions += len(answer)
-        self._dear += _cost(answer)
 
     def ask_sample(self) -> Steps[Ints]:
         """Ask about rows drawn uniformly over the whole table; return which."""
@@ -244,18 +147,27 @@ class _Answers:
         self._sample = len(sample)
         return sample
 
-    def facts(
-        self, target: Target, kept: int, ends: list[float | None]
-    ) -> dict[str, Any]:
-        """Return what ``attrs`` and the report say of a cascade; scalars only."""
-        several = len(ends) > 1
+    def ask_rest(self) -> Steps[Ints]:
+        """Ask about all rows that are not kept; return every row's answer."""
+        yield from self.ask(np.flatnonzero(~self.kept & ~self.asked))
+        return np.where(self.kept, self.chosen, self.codes)
+
+    def book(self, answer: Any) -> None:
+        """Count the questions of a run of the dear model, and what they cost."""
+        self._questions += len(answer)
+        self._dear_cost += _cost(answer)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What ``attrs`` and the report say, once all is answered; scalars only."""
+        several = len(self.ends) > 1
         names = ("cascade_low", "cascade_high") if several else ("cascade_above",)
         shares = ("recall", "precision") if several else ("accuracy",)
+        target, dear, kept = self._target, self._questions, int(self.kept.sum())
         proven = target.thresholds is None
-        dear = self._questions
-        saved = (self._dear / dear if dear else np.nan) * kept - self._cheap
+        saved = (self._dear_cost / dear if dear else np.nan) * kept - self._cheap_cost
         return {
-            **dict(zip(names, ends, strict=True)),
+            **dict(zip(names, self.ends, strict=True)),
             **dict(zip(shares, target.least, strict=False)),
             "cascade_delta": target.delta if proven else None,
             "cascade_sample": self._sample,
@@ -264,6 +176,73 @@ class _Answers:
             "cascade_saved": None if np.isnan(saved) else float(saved),
             "cascade_bound": _BOUND if proven else "thresholds of an earlier run",
         }
+
+
+def label_rows(
+    cheap: Plan, dear: Plan, frame: pd.DataFrame, target: Target, labels: list[Any]
+) -> Steps[Cascade]:
+    """Label rows by the cheap model; keep the labels that it is sure enough of."""
+    cheap_answers = yield cheap, frame
+    columns = [f"p_{label}" for label in labels]
+    chances = cheap_answers[columns].to_numpy(float, na_value=np.nan)
+    _check_told(cheap, cheap_answers, chances)
+    even = prior(chances, [str(label) for label in labels]).apply(chances)
+    known = ~np.isnan(even[:, 0])
+    chosen = np.where(known, np.nan_to_num(even).argmax(axis=1), -1)
+    ranked = np.sort(np.nan_to_num(even, nan=1 / len(labels)), axis=1)
+    sure = _without_ties(ranked[:, -1] - ranked[:, -2], known)
+    cascade = Cascade(dear, labels, frame, cheap_answers, target)
+    if target.thresholds is not None:
+        kept = sure > target.thresholds[0]
+    else:
+        sample = yield from cascade.ask_sample()
+        wrong = cascade.codes[sample] != chosen[sample]
+        kept = accuracy_cutoff(
+            sure, sample, wrong, accuracy=target.least[0], delta=target.delta
+        )
+    cascade.chosen, cascade.kept = chosen, kept & known & ~cascade.asked
+    cascade.ends = [_end(np.min, sure[cascade.kept])]
+    return cascade
+
+
+def decide(
+    cheap: Plan, dear: Plan, frame: pd.DataFrame, target: Target, name: str
+) -> Steps[Cascade]:
+    """Decide yes or no by the cheap model; keep its answers at both ends."""
+    cheap_answers = yield cheap, frame
+    value = cheap_answers[name].to_numpy(float, na_value=np.nan)
+    share = cheap_answers[f"{name}_confidence"].to_numpy(float, na_value=np.nan)
+    share_yes = np.where(value > _EVEN, share, 1 - share)
+    _check_told(cheap, cheap_answers, share_yes[:, None])
+    known = ~np.isnan(share_yes)
+    cascade = Cascade(dear, [False, True], frame, cheap_answers, target)
+    if target.thresholds is not None:
+        low, high = target.thresholds
+        yes, no = share_yes >= high, share_yes <= low
+    else:
+        both = np.column_stack([1 - share_yes, share_yes])
+        even = prior(both, ["no", "yes"]).apply(both)[:, 1]
+        sample = yield from cascade.ask_sample()
+        recall, precision = target.least
+        yes, no, _ = decision_cutoffs(
+            _without_ties(np.nan_to_num(even, nan=_EVEN), known),
+            sample,
+            cascade.codes[sample] == 1,
+            recall=recall,
+            precision=precision,
+            delta=target.delta,
+        )
+    kept = (yes | no) & known & ~cascade.asked
+    cascade.chosen, cascade.kept = yes.astype(np.int64), kept
+    cascade.ends = [
+        _end(np.max, share_yes[no & kept]),
+        _end(np.min, share_yes[yes & kept]),
+    ]
+    return cascade
+
+
+def _end(of: Callable[[Floats], float], shares: Floats) -> float | None:
+    return float(of(shares)) if len(shares) else None
 
 
 def _cost(answer: Any) -> float:

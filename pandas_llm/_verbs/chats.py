@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pandas_llm._rows import Template, iter_rows, missing_rows, source_of
 from pandas_llm.errors import InvalidValueError, TemplateError
+from pandas_llm.options import check_value, one_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -89,9 +90,7 @@ def to_chat_jsonl(  # noqa: PLR0913 - all by name but the first two
     1 {"messages": [{"role": "user", "content": "1 + 1?"}, \
 {"role": "assistant", "content": "2"}]}
     """
-    if na_action not in ("raise", "ignore"):
-        msg = f"na_action must be 'raise' or 'ignore', not {na_action!r}"
-        raise InvalidValueError(msg)
+    check_value("na_action", na_action, one_of("raise", "ignore"))
     source = source_of(data)
     texts = {} if system is None else {"system": system}
     texts |= {"user": user, "assistant": assistant}

@@ -13,6 +13,7 @@ from pandas_llm.errors import (
     InvalidValueError,
     MissingColumnError,
 )
+from pandas_llm.options import check_value, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sized
@@ -87,43 +88,31 @@ def chunk(  # noqa: PLR0913 - all by name but the first two
     from pandas_llm._rows import check_new, source_of
     from pandas_llm._run import typed
 
-    _check_sizes(max_tokens, overlap)
+    check_value("max_tokens", max_tokens, whole(1))
+    check_value("overlap", overlap, whole(0))
+    if overlap >= max_tokens:
+        msg = f"overlap ({overlap}) must be less than max_tokens ({max_tokens})"
+        raise InvalidValueError(msg)
     source = source_of(data)
     place = _place(source.frame, column)
     check_new(source, [name])
     split = _splitter(max_tokens, overlap, _counter(tokenizer))
-    rows: list[int] = []
-    texts: list[str | None] = []
-    numbers: list[int | None] = []
     values = source.frame.iloc[:, place]
     missing = values.isna().tolist()
-    for at, value in enumerate(values.tolist()):
-        if missing[at]:
-            rows.append(at)
-            texts.append(None)
-            numbers.append(None)
-            continue
-        pieces = _pieces(split, value, f"row {at}, column {column!r}")
-        rows += [at] * len(pieces)
-        texts += pieces
-        numbers += range(len(pieces))
-    out = source.frame.take(rows)
-    out.isetitem(place, typed(texts, "str"))
+    pieces = [
+        [None] if missing[at] else _pieces(split, value, f"row {at}, column {column!r}")
+        for at, value in enumerate(values.tolist())
+    ]
+    out = source.frame.take([at for at, texts in enumerate(pieces) for _ in texts])
+    out.isetitem(place, typed([text for texts in pieces for text in texts], "str"))
+    numbers = [
+        None if text is None else number
+        for texts in pieces
+        for number, text in enumerate(texts)
+    ]
     out[name] = typed(numbers, "int")
-    whole: pd.DataFrame = source.given.back(out)
-    return whole
-
-
-def _check_sizes(max_tokens: int, overlap: int) -> None:
-    sizes: list[tuple[str, Any, int]]
-    sizes = [("max_tokens", max_tokens, 1), ("overlap", overlap, 0)]
-    for name, value, low in sizes:
-        if not isinstance(value, int) or isinstance(value, bool) or value < low:
-            msg = f"{name} must be a whole number of at least {low}, not {value!r}"
-            raise InvalidValueError(msg)
-    if overlap >= max_tokens:
-        msg = f"overlap ({overlap}) must be less than max_tokens ({max_tokens})"
-        raise InvalidValueError(msg)
+    whole_frame: pd.DataFrame = source.given.back(out)
+    return whole_frame
 
 
 def _place(table: pd.DataFrame, column: Hashable | None) -> int:
@@ -137,11 +126,10 @@ def _place(table: pd.DataFrame, column: Hashable | None) -> int:
     if count:
         msg = f"{count} columns are named {column!r}: rename one of them"
         raise InvalidValueError(msg)
-    near = difflib.get_close_matches(str(column), [str(name) for name in names], n=1)
+    near = difflib.get_close_matches(str(column), map(str, names), n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"there are {names}"
     what = "name the column" if column is None else f"no column {column!r}"
-    msg = f"{what}; {hint}"
-    raise MissingColumnError(msg)
+    raise MissingColumnError(f"{what}; {hint}")
 
 
 def _counter(

@@ -60,22 +60,20 @@ _DATA = re.compile(r"^data : .*\n(?: +.*\n?)+", re.MULTILINE)
 """A definition's words on its first parameter, which a method does not have."""
 _VERBS: dict[str, Callable[..., Any]] = {}
 """What was made of each definition, by its name."""
-_SAMPLES = {
-    "template": '"On: ${text}"',
-    "keys": '["fact"]',
-    "labels": '["good", "bad"]',
-    "question": '"What about the weather?"',
-    "query": '"rain"',
-    "column": '"text"',
-}
-"""Arguments in the example of a twin, by required parameter."""
 _CALLS = {
-    "complete": ['"On: ${text}"'],
-    "embed": ['"text"'],
-    "merge": ['df, on="text"'],
-    "nlargest": ['1, "Is ${left.text} longer than ${right.text}?"'],
+    "generate": '"On: ${text}", ["fact"]',
+    "extract": '"On: ${text}", ["fact"]',
+    "complete": '"On: ${text}"',
+    "classify": '"On: ${text}", ["good", "bad"]',
+    "embed": '"text"',
+    "matches": '"On: ${text}"',
+    "filter": '"On: ${text}"',
+    "merge": 'df, on="text"',
+    "nlargest": '1, "Is ${left.text} longer than ${right.text}?"',
+    "agg": '"What about the weather?", "text"',
+    "search": '"rain", "text"',
 }
-"""Arguments of verbs that take others."""
+"""Arguments in the example of a verb's twin, where it needs some."""
 _TWIN = """\
 Do as `{verb}` does, with the same parameters, in the running event loop.
 
@@ -139,6 +137,11 @@ def verb(definition: Callable[P, Plan | Program]) -> Callable[P, Any]:
     return _made(run, definition)
 
 
+def tool(definition: Callable[P, R]) -> Callable[P, R]:
+    """Build a form without a twin, for a function that runs nothing."""
+    return _made(plan_of(definition), definition)
+
+
 def _made(
     run: Callable[..., Any], definition: Callable[..., Any]
 ) -> Callable[..., Any]:
@@ -150,7 +153,8 @@ def spell_out() -> None:
     """Write in full what docstrings say is as for another verb, once all are made."""
     docs = {name: made.__doc__ or "" for name, made in _VERBS.items()}
     for name, made in _VERBS.items():
-        made.__doc__ = docs[name] = options.spelled_out(docs[name], docs)
+        order = list(inspect.signature(made).parameters)
+        made.__doc__ = docs[name] = options.spelled_out(docs[name], docs, order)
 
 
 def twin(verb: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
@@ -162,15 +166,6 @@ def twin(verb: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
         return await made.acall(args[0] if args else kwargs["data"])
 
     return form(run, verb, "data", doc=_twin_doc(verb, "pandas_llm.a{}", ["df"]))
-
-
-def tool(definition: Callable[P, R]) -> Callable[P, R]:
-    """Build a form without a twin, for a function that runs nothing."""
-
-    def run(*args: Any, **kwargs: Any) -> Any:
-        return _called(definition, *args, **kwargs)
-
-    return _made(run, definition)
 
 
 def method(
@@ -209,13 +204,6 @@ def form(  # noqa: PLR0913 - all by name but the first three
     """Return `run` with a verb's name, docstring and signature, all options by name.
 
     `doc` and `result` replace the verb's docstring and type of the result.
-
-    Examples
-    --------
-    >>> def ask(data, template, *, name="x", **options): ...
-    >>> shown = form(lambda *args, **options: None, ask, "table")
-    >>> list(inspect.signature(shown).parameters)[:4]
-    ['table', 'template', 'name', 'model']
     """
     definition = inspect.unwrap(verb)
     shown: Callable[..., Any] = ends_here(wraps(definition)(run))
@@ -284,10 +272,7 @@ def _result(definition: Callable[..., Any], *, tables: bool) -> str:
 
 def _twin_doc(verb: Callable[..., Any], twin: str, data: list[str]) -> str:
     """Return a twin's docstring, with an example that calls it."""
-    own = inspect.signature(inspect.unwrap(verb)).parameters.values()
-    needed = [p.name for p in own if p.default is Parameter.empty]
-    passed = [_SAMPLES[name] for name in needed if name in _SAMPLES]
-    passed = _CALLS.get(verb.__name__, passed)
-    arguments = ", ".join([*data, *passed, 'model="sim"'])
-    call = f"{twin.format(verb.__name__)}({arguments}"
-    return _TWIN.format(verb=verb.__name__, call=call)
+    name = inspect.unwrap(verb).__name__
+    own = [_CALLS[name]] if name in _CALLS else []
+    arguments = ", ".join([*data, *own, 'model="sim"'])
+    return _TWIN.format(verb=name, call=f"{twin.format(name)}({arguments}")

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
-from pandas_llm._verbs.cascade import NO_BATCH, by_labels, cheap_first, dear_questions
+import pandas as pd
+
+from pandas_llm._verbs.cascade import bare, cheap_first, label_rows
 from pandas_llm._verbs.forms import Errors, make_plan, twin, verb
 from pandas_llm._verbs.programs import Program, Signed
 from pandas_llm.errors import InvalidTypeError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from pandas_llm._verbs.cascade import Target
     from pandas_llm._verbs.forms import Foreign, Rows, Table
-    from pandas_llm.options import LabelOptions, Options
+    from pandas_llm.options import LabelOptions, Options, PlainLabelOptions
     from pandas_llm.plan import Plan
 
 _CASCADE = ("cascade", "accuracy", "delta", "thresholds")
@@ -32,21 +32,10 @@ def classify(
     template: str | None,
     labels: Any,
     *,
-    name: str = ...,
     confidence: Literal[False] = ...,
     probabilities: Literal[False] = ...,
-    ordered: bool = ...,
-    abstain_below: float | None = ...,
-    calibrate: Any = ...,
-    gold: Any = ...,
-    codes: bool | None = ...,
-    cascade: Any = ...,
-    accuracy: float | None = ...,
-    delta: float = ...,
-    thresholds: float | None = ...,
-    errors: Errors = ...,
     error_column: None = ...,
-    **options: Unpack[Options],
+    **options: Unpack[PlainLabelOptions],
 ) -> pd.Series: ...
 
 
@@ -88,8 +77,6 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Parameters
     ----------
-    data : DataFrame, Series, list of dicts or texts, Polars or Arrow table
-        The rows; texts are ``${value}``.
     template : str
         The prompt, with ``${column}`` for values; as for `generate`.
     labels : list of str, or mapping of str to str
@@ -125,10 +112,10 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
         What share of a cascade's labels are those of the model of the call, with
         probability 1 - `delta`, by an exact bound for a sample that both answer.
     delta : float, default 0.05
-        How likely `accuracy` may be missed.
+        How likely the target may be missed.
     thresholds : float, optional
         In place of `accuracy`, ``cascade_above`` of an earlier run.
-    errors, error_column, **options
+    data, errors, error_column, **options
         As for `generate`.
 
     Notes
@@ -164,10 +151,10 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
     """
     arguments = locals()
     own = {name: arguments.pop(name) for name in _CASCADE}
-    first = cheap_first({**own, "options": options}, "accuracy")
-    if first is None:
+    more, target = cheap_first({**own, "options": options}, "accuracy")
+    if more is None or target is None:
         return make_plan("classify", arguments)
-    return _cascade(*first, arguments)
+    return _cascade(more, target, arguments)
 
 
 aclassify = twin(classify)
@@ -185,17 +172,12 @@ def _cascade(more: dict[str, Any], target: Target, given: dict[str, Any]) -> Pro
     labels = list(dear.labels)
 
     def steps(data: Any) -> Any:
-        out, facts = yield from by_labels(cheap, dear, data, target, labels)
-        out.name = "label" if given["name"] is None else given["name"]
-        if given["ordered"]:
-            out = out.cat.as_ordered()
-        return Signed(out, facts)
+        rows = bare(data)
+        cascade = yield from label_rows(cheap, dear, rows, target, labels)
+        codes = yield from cascade.ask_rest()
+        dtype = pd.CategoricalDtype(labels, ordered=given["ordered"])
+        chosen = pd.Categorical.from_codes(codes, dtype=dtype)
+        name = "label" if given["name"] is None else given["name"]
+        return Signed(pd.Series(chosen, index=rows.index, name=name), cascade.facts)
 
-    return Program(
-        "classify",
-        steps,
-        [dear, cheap],
-        failed="their labels are NA",
-        batches=NO_BATCH,
-        span=dear_questions,
-    )
+    return Program("classify", steps, [dear], cheap=cheap, failed="their labels are NA")

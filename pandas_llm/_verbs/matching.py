@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
-from pandas_llm._verbs.cascade import (
-    NO_BATCH,
-    bare,
-    by_decisions,
-    cheap_first,
-    dear_questions,
-)
+import pandas as pd
+
+from pandas_llm._verbs.cascade import bare, cheap_first, decide
 from pandas_llm._verbs.forms import twin, verb
 from pandas_llm._verbs.programs import Program, Signed
-from pandas_llm.errors import InvalidTypeError, InvalidValueError
+from pandas_llm.errors import InvalidTypeError
+from pandas_llm.options import CHANCE, check_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    import pandas as pd
-
     from pandas_llm._verbs.forms import Rows, Table
     from pandas_llm._verbs.programs import Steps
     from pandas_llm.options import Options
-    from pandas_llm.plan import Plan
 
 _EVEN = 0.5
 
@@ -57,17 +52,14 @@ def matches(  # noqa: PLR0913 - the verb's own parameters, all by name
         The probability of yes from which a row matches, where the model tells it.
     confidence : bool
         Add the probability of the answer, as ``<name>_confidence``.
-    cascade : str or mapping, optional
-        A cheap model's name (``"tiny"`` among them), or options with one: it answers
-        all rows, and those that it is not sure of go to the model of the call.
+    cascade, delta
+        As for `classify`.
     recall, precision : float, optional
         What a cascade keeps of the answers of the model of the call: the share of its
         yes rows that are found, and the share of the rows found that are its yes; 0.9
         for the one that is not passed.
         Both hold with probability 1 - `delta`, by an exact bound for a sample of rows
         that both models answer.
-    delta : float, default 0.05
-        How likely the target may be missed.
     thresholds : tuple of float, optional
         In place of a target, ``cascade_low`` and ``cascade_high`` of an earlier run:
         the rows between go to the model of the call.
@@ -88,14 +80,11 @@ def matches(  # noqa: PLR0913 - the verb's own parameters, all by name
     >>> cities.llm.matches("Is ${city} in Italy?", model="sim").dtype
     BooleanDtype
     """
-    ask = _Asking(locals(), name)
 
-    def steps(data: Any) -> Steps[Any]:
-        answers, facts = yield from ask(data)
-        one = answers if answers.shape[1] > 1 else answers.iloc[:, 0]
-        return Signed(one, facts)
+    def finish(_: Any, answers: pd.DataFrame) -> Any:
+        return answers if confidence else answers.iloc[:, 0]
 
-    return ask.program("matches", steps, _NA)
+    return _program("matches", locals(), finish, failed="their answers are NA")
 
 
 @verb
@@ -124,10 +113,8 @@ def filter(  # noqa: A001, PLR0913 - pandas' word; it hides nothing outside this
         The question, with ``${column}`` for values.
     keep_undecided : bool, default False
         Keep the rows that failed; else they are left out, and a warning counts them.
-    threshold, cascade, recall, precision, delta, thresholds
+    threshold, cascade, recall, precision, delta, thresholds, **options
         As for `matches`.
-    **options
-        Any option of a run; ``help(pandas_llm.set_options)`` lists them.
 
     Returns
     -------
@@ -142,77 +129,64 @@ def filter(  # noqa: A001, PLR0913 - pandas' word; it hides nothing outside this
     >>> set(cities.llm.filter("Is ${city} in Italy?", model="sim")) <= set(cities)
     True
     """
-    ask = _Asking({"confidence": False, **locals()}, "matches")
 
-    def steps(data: Any) -> Steps[Any]:
-        answers, facts = yield from ask(data)
-        mask = answers["matches"].fillna(keep_undecided).to_numpy(dtype=bool)
-        return Signed(data[mask], facts)
+    def finish(data: Any, answers: pd.DataFrame) -> Any:
+        return data[answers["matches"].fillna(keep_undecided).to_numpy(dtype=bool)]
 
+    given = {"name": "matches", "confidence": False, **locals()}
     failed = "those rows are kept" if keep_undecided else "those rows are left out"
-    return ask.program("filter", steps, failed)
+    return _program("filter", given, finish, failed=failed)
 
 
 amatches, afilter = twin(matches), twin(filter)
-_NA = "their answers are NA"
 
 
-class _Asking:
-    """How a question is asked of rows: by one model, or by a cheap one first."""
+def _program(
+    verb: str,
+    given: Mapping[str, Any],
+    finish: Callable[[Any, pd.DataFrame], Any],
+    *,
+    failed: str,
+) -> Program:
+    """Build the program that asks of each row, by one model or a cheap one first."""
+    from pandas_llm.plan import Plan
 
-    def __init__(self, given: Mapping[str, Any], name: str) -> None:
-        from pandas_llm.plan import Plan
+    name, threshold, confidence = given["name"], given["threshold"], given["confidence"]
+    check_value("threshold", threshold, CHANCE)
+    asked = partial(Plan, given["template"], {name: bool}, verb="extract")
+    more, target = cheap_first(given, "recall", "precision")
+    weighed = confidence or threshold != _EVEN
+    if weighed and more is not None:
+        msg = "threshold= and confidence= are for one model: leave cascade= out"
+        raise InvalidTypeError(msg)
+    sure: dict[str, Any] = {"confidence": True} if weighed else {}
+    plan = asked(**sure, **given["options"])
+    cheap = None if more is None else asked(confidence=True, **more)
 
-        threshold, options = given["threshold"], given["options"]
-        if type(threshold) not in (int, float) or not 0 < threshold < 1:
-            msg = f"threshold must be between 0 and 1, not {threshold!r}"
-            raise InvalidValueError(msg)
-        self._name, self._threshold = name, threshold
-        self._confidence = given["confidence"]
-        template, keys = given["template"], {name: bool}
-        first = cheap_first(given, "recall", "precision")
-        weighed = self._confidence or threshold != _EVEN
-        sure = {"confidence": True} if weighed and first is None else {}
-        self._plan = Plan(template, keys, verb="extract", **sure, **options)
-        self._cheap: Plan | None = None
-        self.plans, self.batches = [self._plan], None
-        if first is not None:
-            if weighed:
-                msg = "threshold= and confidence= are for one model: leave cascade= out"
-                raise InvalidTypeError(msg)
-            more, self._target = first
-            self._cheap = Plan(template, keys, verb="extract", confidence=True, **more)
-            self.plans.append(self._cheap)
-            self.batches = NO_BATCH
+    def steps(data: Any) -> Steps[Any]:
+        rows = bare(data)
+        if cheap is not None and target is not None:
+            cascade = yield from decide(cheap, plan, rows, target, name)
+            codes = yield from cascade.ask_rest()
+            values = pd.array(codes == 1, dtype="boolean")
+            values[codes < 0] = pd.NA
+            answers = pd.DataFrame({name: values}, index=rows.index)
+            return Signed(finish(data, answers), cascade.facts)
+        answer = yield plan, rows
+        answers = answer[list(plan.columns)[: 1 + confidence]].copy()
+        if threshold != _EVEN:
+            _hold(answers, answer[f"{name}_confidence"], name, threshold)
+        return finish(data, answers)
 
-    def program(
-        self, name: str, steps: Callable[[Any], Steps[Any]], failed: str
-    ) -> Program:
-        """Return the program of a verb that asks so."""
-        span = None if self._cheap is None else dear_questions
-        return Program(
-            name, steps, self.plans, failed=failed, batches=self.batches, span=span
-        )
+    return Program(verb, steps, [plan], cheap=cheap, failed=failed)
 
-    def __call__(self, data: Any) -> Steps[tuple[pd.DataFrame, dict[str, Any]]]:
-        """Ask; return a frame of answers, and what to say of them."""
-        name = self._name
-        if self._cheap is not None:
-            plans = self._cheap, self._plan
-            column, facts = yield from by_decisions(*plans, data, self._target, name)
-            return column.to_frame(), facts
-        answer = yield self._plan, bare(data)
-        out = answer[list(self._plan.columns)[: 1 + self._confidence]].copy()
-        if self._threshold != _EVEN:
-            self._hold(out, answer[f"{name}_confidence"])
-        return out, {}
 
-    def _hold(self, out: pd.DataFrame, share: pd.Series) -> None:
-        """Decide by the probability of yes, where it is told."""
-        name, told = self._name, share.notna()
-        yes = share.where(out[name].fillna(value=False), 1 - share)
-        decided = (yes >= self._threshold).astype("boolean")
-        out[name] = out[name].where(~told, decided)
-        if self._confidence:
-            sure = yes.where(decided.fillna(value=False), 1 - yes)
-            out[f"{name}_confidence"] = share.where(~told, sure)
+def _hold(answers: pd.DataFrame, share: pd.Series, name: str, threshold: float) -> None:
+    """Decide by the probability of yes, where it is told."""
+    told = share.notna()
+    yes = share.where(answers[name].fillna(value=False), 1 - share)
+    decided = (yes >= threshold).astype("boolean")
+    answers[name] = answers[name].where(~told, decided)
+    if answers.shape[1] > 1:
+        sure = yes.where(decided.fillna(value=False), 1 - yes)
+        answers[f"{name}_confidence"] = share.where(~told, sure)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias, TypeVar
 
+from pandas_llm._algorithms import sample_size
 from pandas_llm._display import ends_here
 from pandas_llm.errors import (
     ConfigurationError,
@@ -42,7 +43,8 @@ class Program:
     `steps` builds the generator for some data, `failed` describes failed questions for
     the warning, and `batches` says why `batch` is refused, if it is. `span` takes how
     many questions come first, and returns the least and the most of all; without it
-    there are no others.
+    there are no others. A `cheap` plan is asked before the first of `plans`, which
+    then answers a sample at the least.
     """
 
     def __init__(  # noqa: PLR0913 - all by name but the first three
@@ -52,12 +54,17 @@ class Program:
         plans: list[Plan],
         *,
         failed: str,
+        cheap: Plan | None = None,
         batches: str | None = None,
         span: Callable[[int], tuple[int, int]] | None = None,
     ) -> None:
         self.name, self.steps, self.failed = name, steps, failed
         self.plans, self._span = plans, span
-        by_row = name in ("matches", "filter") and len(plans) == 1
+        if cheap is not None:
+            self.plans = plans = [*plans, cheap]
+            self._span = _sample_or_all
+            batches = "what goes to the better model depends on the cheap one"
+        by_row = name in ("matches", "filter") and cheap is None
         if not by_row and any(plan.settings.on_row is not None for plan in plans):
             msg = f"{name} asks questions of its own, not one a row: leave on_row= out"
             raise ConfigurationError(msg)
@@ -80,8 +87,9 @@ class Program:
         course = _Course(self, data)
         with course.traced():
             while (step := course.next()) is not None:
+                plan, questions = step
                 with course.booked():
-                    course.answer = step.plan(step.questions)
+                    course.answer = plan(questions)
         return course.result
 
     @ends_here
@@ -90,8 +98,9 @@ class Program:
         course = _Course(self, data)
         with course.traced():
             while (step := course.next()) is not None:
+                plan, questions = step
                 with course.booked():
-                    course.answer = await step.plan.acall(step.questions)
+                    course.answer = await plan.acall(questions)
         return course.result
 
     @ends_here
@@ -109,15 +118,16 @@ class Program:
         step = _Course(self, data).next()
         if step is None:
             return self.plans[0].estimate([], pilot)
+        plan, questions = step
         if self._span is None:
-            return replace(step.plan.estimate(step.questions, pilot), rows=len(data))
-        first = len(step.questions)
-        known = self.plans[0].estimate(step.questions, pilot)
+            return replace(plan.estimate(questions, pilot), rows=len(data))
+        first = len(questions)
+        known = self.plans[0].estimate(questions, pilot)
         least, most = self._span(first)
         if not least == most == first:
             known = known.between(least / first, most / first)
-        if step.plan is not self.plans[0]:  # a cheap model answers all of them before
-            known = known.after(step.plan.estimate(step.questions))
+        if plan is not self.plans[0]:  # a cheap model answers all of them before
+            known = known.after(plan.estimate(questions))
         return replace(known, rows=len(data))
 
     def submit(self, data: Any) -> NoReturn:
@@ -127,16 +137,16 @@ class Program:
         raise ConfigurationError(msg)
 
 
+def _sample_or_all(rows: int) -> tuple[int, int]:
+    """Return the least and the most questions of the better model of a cascade."""
+    return sample_size(rows), rows
+
+
 class Signed(NamedTuple):
     """A result, and what ``attrs["llm"]`` says of it."""
 
     result: Any
     facts: dict[str, Any]
-
-
-class _Step(NamedTuple):
-    plan: Plan
-    questions: Any
 
 
 class _Course:
@@ -157,7 +167,7 @@ class _Course:
         self.answer: Any = None
         self.result: Any = None
 
-    def next(self) -> _Step | None:
+    def next(self) -> tuple[Plan, Any] | None:
         """Return the next plan and its questions; None once there is a result."""
         try:
             plan, questions = self._steps.send(self.answer)
@@ -174,7 +184,7 @@ class _Course:
             return None
         # once stopped, only what is kept is answered
         spent = math.inf if self._stopped else self._ledger.usage.known_cost
-        return _Step(plan.within(spent, time.monotonic() - self._started), questions)
+        return plan.within(spent, time.monotonic() - self._started), questions
 
     @contextmanager
     def traced(self) -> Iterator[None]:
@@ -231,13 +241,11 @@ class _Course:
         if not self._joint.notices:
             return
         usage, program = self._ledger.usage, self._program
-        words = [f"{program.name}: {self._joint.notices[0]}"]
+        words = f"{program.name}: {self._joint.notices[0]}"
         if usage.failed:
-            words.insert(
-                0,
-                f"{usage.failed} of {usage.rows} questions failed: {program.failed}.",
-            )
-        warn("\n".join(words), LLMWarning)
+            failed = f"{usage.failed} of {usage.rows} questions failed"
+            words = f"{failed}: {program.failed}.\n{words}"
+        warn(words, LLMWarning)
 
 
 def column_names(frame: pd.DataFrame, names: Any, what: str = "subset") -> list[Any]:

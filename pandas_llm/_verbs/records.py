@@ -144,9 +144,7 @@ def extract(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Parameters
     ----------
-    data : DataFrame, Series, list of dicts or texts, Polars or Arrow table
-        The rows; texts are ``${value}``.
-    template, keys, errors, error_column, flatten, **options
+    data, template, keys, errors, error_column, flatten, **options
         As for `generate`.
     confidence : bool
         Add ``<key>_confidence`` for each key that is a bool, a Literal, an Enum or a

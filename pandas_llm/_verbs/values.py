@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pandas_llm._verbs.forms import Foreign, Rows, Table
-    from pandas_llm.options import Options, SeriesOptions, VectorOptions
+    from pandas_llm.options import Options, PlainOptions, SeriesOptions, VectorOptions
     from pandas_llm.plan import Plan
 
 # mypy carries the first overload alone through a generic class (`SparkVerb`), so the
@@ -29,10 +29,8 @@ def complete(
     data: Table,
     template: str | None = ...,
     *,
-    name: str = ...,
-    errors: Errors = ...,
     error_column: None = ...,
-    **options: Unpack[Options],
+    **options: Unpack[PlainOptions],
 ) -> pd.Series: ...
 
 
@@ -41,10 +39,8 @@ def complete(
     data: Table,
     template: str | None = ...,
     *,
-    name: str = ...,
-    errors: Errors = ...,
     error_column: str,
-    **options: Unpack[Options],
+    **options: Unpack[PlainOptions],
 ) -> pd.DataFrame: ...
 
 
@@ -68,14 +64,12 @@ def complete(
 
     Parameters
     ----------
-    data : DataFrame, Series, list of dicts or texts, Polars or Arrow table
-        The rows; texts are ``${value}``.
     template : str, optional
         The prompt, with ``${column}`` for values. With `messages` it may be left out:
         the last turn, which must then be the user's, is the prompt.
     name : str
         The result's name.
-    errors, error_column, **options
+    data, errors, error_column, **options
         As for `generate`.
 
     Returns
@@ -150,8 +144,6 @@ def embed(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Parameters
     ----------
-    data : DataFrame, Series, list of dicts or texts, Polars or Arrow table
-        The rows; texts are ``${value}``.
     template : str, optional
         The name of the column with the texts, or a template with ``${column}``.
         Not needed on a Series.
@@ -164,7 +156,7 @@ def embed(  # noqa: PLR0913 - the verb's own parameters, all by name
         of those of an earlier run, or asking only for rows where they are all NA.
     name : str
         The result's name.
-    errors, error_column, **options
+    data, errors, error_column, **options
         As for `generate`.
 
     Returns

@@ -144,7 +144,7 @@ def describe(
         marks = _marks(row, names, kept)
         error = reason if missing else ""
         new = Answered(label, kept, answers, marks, facts, error)
-        if rows and kept.prompt and _same(rows[-1], new):
+        if rows and kept.parts and _same(rows[-1], new):
             rows[-1].answers.extend(answers)  # records of one reply
             rows[-1].marks.extend(marks)
         else:
@@ -153,7 +153,8 @@ def describe(
 
 
 def _same(one: Answered, other: Answered) -> bool:
-    return one.label == other.label and one.kept.prompt == other.kept.prompt
+    prompts = [row.kept.parts.get("prompt") for row in (one, other)]
+    return one.label == other.label and prompts[0] == prompts[1]
 
 
 def _reasons(frame: pd.DataFrame) -> dict[str, tuple[str, int]]:
@@ -192,7 +193,7 @@ def _facts(row: pd.Series, kept: Kept, tries: int) -> list[tuple[str, str]]:
 def _marks(row: pd.Series, names: Names, kept: Kept) -> list[tuple[int, int]]:
     """Return where the prompt has the words of the ``…_quote`` columns."""
     found: list[tuple[int, int]] = []
-    prompt = kept.prompt or ""
+    prompt = kept.parts.get("prompt") or ""
     for name in names.answers:
         if not str(name).endswith("_quote"):
             continue

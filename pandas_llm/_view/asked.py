@@ -4,39 +4,31 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pandas_llm import attachments
 from pandas_llm._client import offline_client, resolve_endpoints
+from pandas_llm._inputs import as_text, attachments
 from pandas_llm._rows import missing_rows
 from pandas_llm._run import ALONE, TaskRun, blocking, recall, shared_spec
 from pandas_llm.errors import InvalidValueError, LLMError, RowError
-from pandas_llm.turns import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pandas_llm._client import Client
     from pandas_llm._run import Task
-    from pandas_llm.types import Reply
-
-PARTS = ("system", "images", "files", "turns", "prompt")
-"""What a request is made of, in the order shown."""
+    from pandas_llm.types import Reply, Request
 
 
 @dataclass(slots=True)
 class Kept:
     """What is known of one row's request."""
 
-    prompt: str | None = None
-    """None where it cannot be known."""
-    system: str | None = None
-    images: str = ""
-    files: str = ""
-    turns: str = ""
-    """The row's own examples and earlier turns."""
+    parts: dict[str, str | None] = field(default_factory=dict)
+    """Empty where they cannot be known."""
     unsent: str = ""
     """Why the row was not sent."""
     pictures: tuple[str, ...] = ()
@@ -76,10 +68,7 @@ class Asked:
             elif request is None:
                 rows[at].unsent = "not sent: a cell that the template names is NA"
             else:
-                rows[at].prompt, rows[at].system = request.prompt, request.system
-                rows[at].images = attachments.described(request.images)
-                rows[at].files = attachments.described(request.files)
-                rows[at].turns = as_text(request.before)
+                rows[at].parts = parts_of(request)
                 rows[at].pictures = attachments.small(request.images)
                 cells = run.source.frame.iloc[at].tolist()
                 rows[at].cells = tuple(one for one in cells if isinstance(one, str))
@@ -113,14 +102,24 @@ class Asked:
                     place = endpoint._replace(embeds=run.task.embeds)
                     client = offline_client(place, setup)
                     keys = _keys(client, run)
-                    flat = [key for both in keys.values() for key in both]
-                    replies = setup.cache.get_many(list(dict.fromkeys(flat)))
+                    replies = setup.cache.get_many(list({*chain(*keys.values())}))
                     for at, both in keys.items():
                         if reply := next(filter(None, map(replies.get, both)), None):
                             found[at].reply = reply
                             found[at].cost = _cost(reply, client, run)
 
         blocking.run(look)  # nothing is sent, so any loop will do
+
+
+def parts_of(request: Request) -> dict[str, str | None]:
+    """Return what a request is made of, in the order shown; turns are its row's own."""
+    return {
+        "system": request.system,
+        "images": attachments.described(request.images) or None,
+        "files": attachments.described(request.files) or None,
+        "turns": as_text(request.before) or None,
+        "prompt": request.prompt,
+    }
 
 
 def _keys(client: Client, run: TaskRun) -> dict[int, tuple[bytes, bytes]]:

@@ -52,24 +52,25 @@ def as_text(head: str, cards: Iterable[Card]) -> str:
 def as_html(head: str, cards: Iterable[Card]) -> str:
     """Return cards for a notebook; all that is shown is escaped."""
     boxes = "".join(map(_box, cards))
-    return f'<div style="text-align:left"><p>{_plain(head)}</p>{boxes}</div>'
+    return f'<div style="text-align:left"><p>{plain(head)}</p>{boxes}</div>'
 
 
 def _box(card: Card) -> str:
     parts = "".join(
-        f'<div style="{_LABEL}">{_plain(name)}</div>'
-        f'<pre style="{_TEXT}">{_plain(text)}</pre>'
+        f'<div style="{_LABEL}">{plain(name)}</div>'
+        f'<pre style="{_TEXT}">{plain(text)}</pre>'
         for name, text in card.parts
     )
     pictures = "".join(
         f'<img alt="" style="{_THUMBNAIL}" src="{html.escape(url)}">'
         for url in card.pictures
     )
-    title = f"<b>{_plain(card.title)}</b>"
+    title = f"<b>{plain(card.title)}</b>"
     return f'<div style="{_BOX}">{title}{parts}{pictures}</div>'
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Return a text for a page: escaped, its control characters shown."""
     return html.escape(visible(text))
 
 

@@ -11,10 +11,9 @@ from urllib.parse import quote
 from pandas_llm._display import page
 from pandas_llm._run import runs
 from pandas_llm._view.answers import MOST, as_frame, chosen, columns_of, describe
-from pandas_llm._view.asked import PARTS, asked_of
-from pandas_llm._view.cards import Card, as_text
+from pandas_llm._view.asked import asked_of
+from pandas_llm._view.cards import Card, as_text, plain
 from pandas_llm.errors import InvalidValueError
-from pandas_llm.redaction import visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -78,10 +77,10 @@ class View:
         Path(path).write_text(self._page(), encoding="utf-8")
 
     def _page(self) -> str:
-        notes = "".join(f'<p class="note">{_plain(note)}</p>' for note in self._notes)
+        notes = "".join(f'<p class="note">{plain(note)}</p>' for note in self._notes)
         search = '<input type="search" placeholder="search these rows" aria-label='
         body = (
-            f"<h1>Answers beside prompts</h1><p>{_plain(self._head)}</p>{notes}"
+            f"<h1>Answers beside prompts</h1><p>{plain(self._head)}</p>{notes}"
             f'{search}"search"> <span id="count" class="note"></span>'
             + "".join(row_html(row, self._anchors.get(row.label)) for row in self._rows)
         )
@@ -191,33 +190,31 @@ def row_html(row: Answered, anchor: str | None = None) -> str:
     """Return one row: prompt, answers, and what is known of it; all is escaped."""
     left = "".join(
         _part(
-            name, _marked(text, sorted(row.marks)) if name == "prompt" else _plain(text)
+            name, _marked(text, sorted(row.marks)) if name == "prompt" else plain(text)
         )
         for name, text in _asked(row)
     )
     left += "".join(
         f'<img alt="" src="{html.escape(url)}">' for url in row.kept.pictures
     )
-    middle = "".join(_part(name, _plain(value)) for name, value in row.answers)
+    middle = "".join(_part(name, plain(value)) for name, value in row.answers)
     if row.error:
-        middle += f'<div class="error">{_part("failed", _plain(row.error))}</div>'
-    facts = "".join(_part(name, _plain(value)) for name, value in row.facts)
+        middle += f'<div class="error">{_part("failed", plain(row.error))}</div>'
+    facts = "".join(_part(name, plain(value)) for name, value in row.facts)
     place = f' id="{html.escape(anchor)}"' if anchor else ""
     return (
-        f'<div class="row"{place}><b>Row {_plain(row.label)}</b><div>{left}</div>'
+        f'<div class="row"{place}><b>Row {plain(row.label)}</b><div>{left}</div>'
         f'<div>{middle}</div><div class="facts">{facts}</div></div>'
     )
 
 
 def _asked(row: Answered) -> list[tuple[str, str]]:
-    kept = row.kept
-    parts = [(name, getattr(kept, name)) for name in PARTS]
-    prompt = kept.unsent or "not known"
-    return [(name, text) for name, text in parts if text] or [("prompt", prompt)]
+    parts = [(name, text) for name, text in row.kept.parts.items() if text]
+    return parts or [("prompt", row.kept.unsent or "not known")]
 
 
 def _part(name: str, inner: str) -> str:
-    return f'<div class="name">{_plain(name)}</div><pre>{inner}</pre>'
+    return f'<div class="name">{plain(name)}</div><pre>{inner}</pre>'
 
 
 def _marked(text: str, marks: Sequence[tuple[int, int]]) -> str:
@@ -226,11 +223,7 @@ def _marked(text: str, marks: Sequence[tuple[int, int]]) -> str:
     for start, end in marks:
         begin = max(start, upto)
         if begin < end:
-            parts.append(_plain(text[upto:begin]))
-            parts.append(f"<mark>{_plain(text[begin:end])}</mark>")
+            parts.append(plain(text[upto:begin]))
+            parts.append(f"<mark>{plain(text[begin:end])}</mark>")
             upto = end
-    return "".join([*parts, _plain(text[upto:])])
-
-
-def _plain(text: str) -> str:
-    return html.escape(visible(text))
+    return "".join([*parts, plain(text[upto:])])

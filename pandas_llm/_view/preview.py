@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import orjson
 import pandas as pd
 
-from pandas_llm import attachments
 from pandas_llm._client import offline_client
+from pandas_llm._inputs import attachments
 from pandas_llm._replies import Words, word_requests
 from pandas_llm._run import TaskRun, shared_spec, text_table
-from pandas_llm._view.asked import PARTS
+from pandas_llm._view.asked import parts_of
 from pandas_llm._view.cards import Card, as_html, as_text
 from pandas_llm.errors import RowError
-from pandas_llm.turns import as_text as said
 from pandas_llm.types import HTTPRequest, Spec
 
 if TYPE_CHECKING:
@@ -65,24 +64,20 @@ def preview_prompts(task: Task, data: Any, rows: int) -> pd.DataFrame:
     """Return the prompts; system messages, images, files and turns if there are any."""
     run = TaskRun(task, data, dry=True)
     first = _first(run, Spec(""), rows)
-    columns: dict[str, list[Any]] = {name: [] for name in PARTS}
+    shown: list[dict[str, str | None]] = []
     pictures: list[tuple[str, ...]] = []
     for _, one in first:
-        shown: dict[str, str | None]
         if isinstance(one, RowError):
-            shown = {_PLACES.get(one.kind, "turns"): f"<{one}>"}
+            shown.append({_PLACES.get(one.kind, "turns"): f"<{one}>"})
             pictures.append(())
         else:
-            shown = {"system": one.system, "prompt": one.prompt}
-            shown["images"] = attachments.described(one.images) or None
-            shown["files"] = attachments.described(one.files) or None
-            shown["turns"] = said(one.before) or None
+            shown.append(parts_of(one))
             pictures.append(attachments.small(one.images))
-        for name, values in columns.items():
-            values.append(shown.get(name))
-    for name in PARTS[:-1]:
-        if all(value is None for value in columns[name]):
-            del columns[name]
+    columns: dict[str, list[Any]] = {}
+    for name in ("system", "images", "files", "turns", "prompt"):
+        values = [parts.get(name) for parts in shown]
+        if name == "prompt" or any(value is not None for value in values):
+            columns[name] = values
     if task.odds:
         columns["asked"] = [_asked(task)] * len(first)
     return _preview(run, [at for at, _ in first], columns, _shared(task), pictures)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
-from pandas_llm import attachments
+from pandas_llm._inputs import attachments
 from pandas_llm._pacing import estimate_tokens
 from pandas_llm.batch.recovery import settle
 from pandas_llm.batch.state import Part

@@ -31,9 +31,9 @@ from pandas_llm._keys import (
     Column,
     Place,
     Quoted,
-    columns_of,
     keys_of,
     numbered,
+    places_of,
     strict_model,
 )
 from pandas_llm._run import Shape, Task, examples_of, make_task, output_of, parsed_keys
@@ -140,7 +140,7 @@ def _output(task: Task) -> dict[str, Any] | None:
     keys = parsed_keys(task.verb, task.keys, task.shape)
     if keys is None:
         return None
-    steps, _ = columns_of(keys.model, flatten=task.shape.flatten)
+    places = places_of(keys.model, flatten=task.shape.flatten)
     beyond = [*_beyond(task.keys, task.verb)]
     models = [one for one in beyond if _is_model(one)]
     return {
@@ -148,7 +148,7 @@ def _output(task: Task) -> dict[str, Any] | None:
         "record": keys.model.model_json_schema(),
         "columns": [
             {**column._asdict(), "path": path, "numbers": numbered(keys.model, path)}
-            for column, (path, _) in zip(keys.columns, steps, strict=True)
+            for column, path in places
         ],
         "is_model": _is_model(task.keys),
         "models": {m.__name__: f"{m.__module__}:{m.__qualname__}" for m in models},
@@ -183,16 +183,17 @@ def _rebuilt(
         models = {}
     if output["checks"] or len(models) < len(names):
         _warn(names)
-    places = [_place(column) for column in output["columns"]]
+    path = "path" if models else "numbers"
+    places = [_place(column, path) for column in output["columns"]]
     keys = keys_of(record, places, models, coerce=not output["is_model"])
     known = output_of(verb, keys, shape, schema)
     return Task(template, verb, shape, settings, known, None)
 
 
-def _place(column: Mapping[str, Any]) -> Place:
+def _place(column: Mapping[str, Any], path: str) -> Place:
     fields = {name: column[name] for name in Column._fields}
     fields["labels"] = tuple(fields["labels"])
-    return Place(Column(**fields), column["path"], column["numbers"])
+    return Place(Column(**fields), column[path])
 
 
 def _warn(names: Mapping[str, str]) -> None:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 import orjson
 
-from pandas_llm import attachments
 from pandas_llm._client import (
     Events,
     Setup,
@@ -22,6 +21,7 @@ from pandas_llm._client import (
     resolve_endpoint,
 )
 from pandas_llm._engine import Feed
+from pandas_llm._inputs import attachments
 from pandas_llm._pacing import backoff, unsent
 from pandas_llm._replies import word_requests
 from pandas_llm._run import shared_spec

@@ -6,7 +6,8 @@ To add one, write it there: type, sentence, rule and default stand together.
 from __future__ import annotations
 
 from pandas_llm.options.foreign import instead_of, other_verbs, verb_instead_of
-from pandas_llm.options.option import Option, listed
+from pandas_llm.options.option import Option, check_value, listed
+from pandas_llm.options.rules import CHANCE, one_of, whole
 from pandas_llm.options.scopes import (
     check,
     get_options,
@@ -19,6 +20,8 @@ from pandas_llm.options.verbs import (
     ExplodeOptions,
     FilterOptions,
     LabelOptions,
+    PlainLabelOptions,
+    PlainOptions,
     RecordOptions,
     SeriesOptions,
     VectorOptions,
@@ -26,6 +29,7 @@ from pandas_llm.options.verbs import (
 from pandas_llm.options.words import documented, parameters, reference, spelled_out
 
 __all__ = [
+    "CHANCE",
     "OPTIONS",
     "ExplodeOptions",
     "FilterOptions",
@@ -33,15 +37,19 @@ __all__ = [
     "Loop",
     "Option",
     "Options",
+    "PlainLabelOptions",
+    "PlainOptions",
     "RecordOptions",
     "SeriesOptions",
     "Settings",
     "VectorOptions",
     "check",
+    "check_value",
     "documented",
     "get_options",
     "instead_of",
     "listed",
+    "one_of",
     "option_context",
     "other_verbs",
     "parameters",
@@ -50,4 +58,5 @@ __all__ = [
     "set_options",
     "spelled_out",
     "verb_instead_of",
+    "whole",
 ]

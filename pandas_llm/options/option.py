@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, replace
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
 from pandas_llm.options.foreign import instead_of
+from pandas_llm.options.rules import Rule, arms, rule_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from pandas_llm.options.rules import Rule
 
 _OF_CALLS = ("template", "keys", "labels", "name", "errors")
 """Parameters of verbs that other tools' names may stand for."""
@@ -24,8 +24,6 @@ class Option:
 
     says: str
     """One sentence for people."""
-    rule: Rule | None = None
-    """What it may be; None where that is checked by those who use it."""
     default: Any = None
     variable: bool = True
     """Whether ``PANDAS_LLM_NAME`` sets it."""
@@ -34,7 +32,9 @@ class Option:
     secret: bool = False
     """Whether its value is hidden."""
     type: Any = None
-    """Taken from where it is declared."""
+    """Taken from where it is declared, as the rule is."""
+    rule: Rule | None = None
+    """What it may be; None where that is checked by those who use it."""
 
     def allows(self, value: Any) -> bool:
         """Return whether a value is allowed."""
@@ -45,6 +45,11 @@ class Option:
     def plain(self, value: Any) -> Any:
         """Return a value as the package works with it."""
         return value if self.rule is None or value is None else self.rule.plain(value)
+
+    @property
+    def arms(self) -> list[Any]:
+        """The types that its type is made of, without None."""
+        return [arm for arm in arms(self.type) if arm is not NoneType]
 
     @property
     def words(self) -> str:
@@ -72,10 +77,12 @@ def listed(table: type) -> dict[str, Option]:
     >>> listed(Colours)["red"].default, listed(Colours)["red"].type
     (0.5, <class 'float'>)
     """
-    return {
-        name: replace(annotation.__metadata__[0], type=annotation.__origin__)
-        for name, annotation in table.__annotations__.items()
-    }
+    options = {}
+    for name, annotation in table.__annotations__.items():
+        kind, (*rules, option) = annotation.__origin__, annotation.__metadata__
+        rule = rules[0] if rules else rule_of(kind)
+        options[name] = replace(option, type=kind, rule=rule)
+    return options
 
 
 def check_against(options: Mapping[str, Option], values: Mapping[str, Any]) -> None:
@@ -89,6 +96,14 @@ def check_against(options: Mapping[str, Option], values: Mapping[str, Any]) -> N
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise InvalidTypeError(f"{name!r} is not an option{hint}")
         if not options[name].allows(value):
-            raise InvalidValueError(
-                f"{name} must be {options[name].words}, not {value!r}"
-            )
+            raise _not_allowed(name, value, options[name].words)
+
+
+def check_value(name: str, value: Any, rule: Rule) -> None:
+    """Raise for a parameter of a verb that is not what it may be."""
+    if not rule.holds(value):
+        raise _not_allowed(name, value, rule.words)
+
+
+def _not_allowed(name: str, value: Any, words: str) -> InvalidValueError:
+    return InvalidValueError(f"{name} must be {words}, not {value!r}")

@@ -1,19 +1,20 @@
-"""Rules: what a value may be, in words and as a test."""
-
-from __future__ import annotations
+"""Rules: what a value may be, in words and as a test; and types with their rules."""
 
 import inspect
-import os
+import types
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from math import inf
 from numbers import Integral, Real
-from typing import Any
+from os import PathLike
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from pandas_llm._display import Progress
 
-def _as_it_is(value: Any) -> Any:
-    """Return what was passed."""
-    return value
+if TYPE_CHECKING:
+    import aiohttp
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Rule:
     words: str
     """They follow "must be" in errors."""
     holds: Callable[[Any], bool]
-    plain: Callable[[Any], Any] = _as_it_is
+    plain: Callable[[Any], Any] = lambda value: value
     """Makes of a value that holds the one that the package works with."""
 
     def read(self, text: str) -> Any:
@@ -31,8 +32,8 @@ class Rule:
 
         That is the text itself where it is allowed, else what it is as JSON.
 
-        >>> COUNT.read("3"), TEXT.read("3"), FLAG.read("False"), COUNT.read("three")
-        (3, '3', False, 'three')
+        >>> COUNT.read("3"), TEXT.read("3"), COUNT.read("three")
+        (3, '3', 'three')
         """
         import orjson  # for those who set variables
 
@@ -45,25 +46,49 @@ class Rule:
         return text if self.holds(text) and not is_value else value
 
 
-def one_of(*values: Any) -> Rule:
-    """Build the rule that a value is one of several.
+def rule_of(kind: Any) -> Rule | None:
+    """Return the rule of a type that lists its values; None for another type.
 
-    >>> one_of("left", "inner", None).words
+    >>> rule_of(Literal["left", "inner"] | None).words
     "'left', 'inner' or None"
     """
-    *first, last = map(repr, values)
-    words = f"{', '.join(first)} or {last}" if first else last
+    values: list[Any] = []
+    for arm in arms(kind):
+        if arm is bool:
+            values += (True, False)
+        elif typing.get_origin(arm) is Literal:
+            values += typing.get_args(arm)
+        elif arm is type(None):
+            values.append(None)
+        else:
+            return None
+    return one_of(*values)
+
+
+def one_of(*values: Any) -> Rule:
+    """Build the rule of a choice."""
+    words = f"{', '.join(map(repr, values[:-1]))} or {values[-1]!r}"
     return Rule(words, lambda value: any(value is v or value == v for v in values))
 
 
-def whole(low: int) -> Rule:
-    """Build the rule that a value is a whole number, not below another."""
-    words = f"a whole number of at least {low}"
-    return Rule(words, lambda v: _is_whole(v) and v >= low, _number)
+def arms(kind: Any) -> tuple[Any, ...]:
+    """Return the types that a union is made of; of another type itself."""
+    union = typing.get_origin(kind) in (typing.Union, types.UnionType)
+    return typing.get_args(kind) if union else (kind,)
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, Integral) and _is_number(value)
+def whole(low: float, words: str = "a whole number of at least {}") -> Rule:
+    """Build the rule of whole numbers from `low` on."""
+
+    def holds(value: Any) -> bool:
+        return isinstance(value, Integral) and _is_number(value) and int(value) >= low
+
+    return Rule(words.format(low), holds, _number)
+
+
+def _numbers(words: str, holds: Callable[[Any], bool]) -> Rule:
+    """Build the rule of numbers for which another rule holds."""
+    return Rule(words, lambda v: _is_number(v) and holds(v), _number)
 
 
 def _is_number(value: Any) -> bool:
@@ -85,9 +110,7 @@ def _is_texts(value: Any) -> bool:
 
 
 def _is_headers(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(
-        isinstance(text, str) for pair in value.items() for text in pair
-    )
+    return isinstance(value, Mapping) and _is_texts([*value, *value.values()])
 
 
 def _is_function(value: Any) -> bool:
@@ -97,7 +120,8 @@ def _is_function(value: Any) -> bool:
 
 
 def _is_pair(value: Any) -> bool:
-    return isinstance(value, Sequence) and len(value) == 2  # noqa: PLR2004
+    several = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+    return several and len(value) == 2  # noqa: PLR2004
 
 
 def _is_examples(value: Any) -> bool:
@@ -118,7 +142,7 @@ def _is_prices(value: Any) -> bool:
 
 
 def _is_path(value: Any) -> bool:
-    return isinstance(value, (str, os.PathLike))
+    return isinstance(value, (str, PathLike))
 
 
 def _seconds(value: Any) -> Any:
@@ -149,59 +173,97 @@ def _plain(value: Any) -> Any:
     return tolist() if callable(tolist) else value
 
 
-_BOOLEANS = (True, False)
-TEXT = Rule("a str", lambda value: isinstance(value, str))
-TEXTS = Rule("a list of str", _is_texts)
-TEXT_OR_TEXTS = Rule(
-    "a str or a list of str",
-    lambda v: TEXT.holds(_plain(v)) or _is_texts(_plain(v)),
-    _plain,
-)
-FLAG = one_of(*_BOOLEANS)
-FLAG_OR_RAW = one_of(*_BOOLEANS, "raw")
-FLAG_OR_CONTENT = one_of(*_BOOLEANS, "content")
-COUNT, COUNT_OR_ZERO = whole(1), whole(0)
-NUMBER = Rule("a number of at least 0", lambda v: _is_number(v) and v >= 0, _number)
-PART = Rule(
-    "a number of at least 0 and below 1", lambda v: NUMBER.holds(v) and v < 1, _number
-)
-POSITIVE = Rule("a number above 0", lambda v: _is_number(v) and v > 0, _number)
+TEXT = Rule("a str", lambda v: isinstance(v, str))
+COUNT = whole(1)
+CHANCE = _numbers("between 0 and 1", lambda v: 0 < v < 1)
 SECONDS = Rule("a number above 0 (seconds) or a Timedelta", _is_seconds, _seconds)
-SESSION = Rule("an aiohttp.ClientSession", lambda value: hasattr(value, "post"))
-MAPPING = Rule("a mapping", lambda value: isinstance(value, Mapping))
-EXTRA = Rule(
-    "a mapping without "
-    + ", ".join(map(repr, _OF_EACH_ROW))
-    + ", which the prompt and model= fill",
-    _is_extra,
-    _plain,
-)
-KEY = Rule("a str or a callable", lambda v: isinstance(v, str) or callable(v))
-HEADERS = Rule("a mapping of str to str", _is_headers)
-SEED = Rule("a whole number", _is_whole, _number)
-EXAMPLES = Rule(
-    "a list of (prompt, reply) pairs or the name of a column of such lists",
-    lambda v: _is_name(v) or (not isinstance(v, str) and _is_examples(v)),
-)
-TURNS = Rule(
-    "the name of a column of lists [{'role': …, 'content': …}] (one question for all "
-    "rows is the template)",
-    _is_name,
-)
-PRICES = Rule("a mapping of models to (input, output) dollars", _is_prices)
-AUTO_OR_COUNT = Rule(
-    f"'auto' or {COUNT.words}", lambda v: v == "auto" or COUNT.holds(v), _number
-)
-FLAG_OR_FILE = Rule(
-    "True, False or a path", lambda v: isinstance(v, (bool, str, os.PathLike))
-)
-PATH = Rule("a path", _is_path)
-CERTIFICATE = Rule(
-    "a path or a (certificate, key) pair of paths",
-    lambda v: _is_path(v) or (_is_pair(v) and all(map(_is_path, v))),
-)
-FUNCTION = Rule("a function (not async)", _is_function)
-BAR = Rule(
-    "True, False, None or a function (not async)",
-    lambda v: v is None or FLAG.holds(v) or _is_function(v),
-)
+
+# -- types of options, with their rules ----------------------------------------------
+
+Text = Annotated[str | None, TEXT]
+Texts = Annotated[Sequence[str], Rule("a list of str", _is_texts)]
+TextOrTexts = Annotated[
+    str | Sequence[str] | None,
+    Rule(
+        "a str or a list of str",
+        lambda v: TEXT.holds(_plain(v)) or _is_texts(_plain(v)),
+        _plain,
+    ),
+]
+CountOrZero = Annotated[int, whole(0)]
+AutoOrCount = Annotated[
+    int | Literal["auto"],
+    Rule(f"'auto' or {COUNT.words}", lambda v: v == "auto" or COUNT.holds(v), _number),
+]
+Seed = Annotated[int | None, whole(-inf, "a whole number")]
+Number = Annotated[float | None, _numbers("a number of at least 0", lambda v: v >= 0)]
+Part = Annotated[
+    float, _numbers("a number of at least 0 and below 1", lambda v: 0 <= v < 1)
+]
+Positive = Annotated[float | None, _numbers("a number above 0", lambda v: v > 0)]
+Seconds = Annotated[float | timedelta, SECONDS]
+Key = Annotated[
+    str | Callable[[], str] | None,
+    Rule("a str or a callable", lambda v: isinstance(v, str) or callable(v)),
+]
+Headers = Annotated[
+    Mapping[str, str] | None, Rule("a mapping of str to str", _is_headers)
+]
+Examples = Annotated[
+    str | Sequence[tuple[str, Any]],
+    Rule(
+        "a list of (prompt, reply) pairs or the name of a column of such lists",
+        lambda v: _is_name(v) or (not isinstance(v, str) and _is_examples(v)),
+    ),
+]
+Turns = Annotated[
+    str | None,
+    Rule(
+        "the name of a column of lists [{'role': …, 'content': …}] (one question for "
+        "all rows is the template)",
+        _is_name,
+    ),
+]
+Body = Annotated[
+    Mapping[str, Any] | None,
+    Rule(
+        f"a mapping without {', '.join(map(repr, _OF_EACH_ROW))}, which the prompt and "
+        "model= fill",
+        _is_extra,
+        _plain,
+    ),
+]
+Constants = Annotated[
+    Mapping[str, Any] | None, Rule("a mapping", lambda v: isinstance(v, Mapping))
+]
+Prices = Annotated[
+    Mapping[str, tuple[float, float]] | None,
+    Rule("a mapping of models to (input, output) dollars", _is_prices),
+]
+FlagOrFile = Annotated[
+    bool | str | PathLike[str],
+    Rule("True, False or a path", lambda v: isinstance(v, bool) or _is_path(v)),
+]
+File = Annotated[str | PathLike[str] | None, Rule("a path", _is_path)]
+Certificate = Annotated[
+    str | PathLike[str] | tuple[str | PathLike[str], str | PathLike[str]] | None,
+    Rule(
+        "a path or a (certificate, key) pair of paths",
+        lambda v: _is_path(v) or (_is_pair(v) and all(map(_is_path, v))),
+    ),
+]
+Listener = Annotated[
+    Callable[[int, Any, list[dict[str, Any]], str | None], None] | None,
+    Rule("a function (not async)", _is_function),
+]
+Bar = Annotated[
+    bool | Callable[[Progress], None] | None,
+    Rule(
+        "True, False, None or a function (not async)",
+        lambda v: v is None or v in (True, False) or _is_function(v),
+    ),
+]
+Session = Annotated[
+    "aiohttp.ClientSession | None",
+    Rule("an aiohttp.ClientSession", lambda v: hasattr(v, "post")),
+]

@@ -24,188 +24,131 @@ class Options(TypedDict, total=False):
     """Options of every verb; ``help(pandas_llm.set_options)`` shows them."""
 
     model: Annotated[
-        str | None,
-        Option(
-            'The model, "provider/name" or a name; "sim" is the simulator.', rules.TEXT
-        ),
+        rules.Text,
+        Option('The model, "provider/name" or a name; "sim" is the simulator.'),
     ]
     base_url: Annotated[
-        str | None,
+        rules.Text,
         Option(
-            "The address of a compatible server, such as http://localhost:11434/v1.",
-            rules.TEXT,
+            "The address of a compatible server, such as http://localhost:11434/v1."
         ),
     ]
     api_key: Annotated[
-        str | Callable[[], str] | None,
+        rules.Key,
         Option(
             "The key, or a function that returns it; else the provider's variable.",
-            rules.KEY,
             variable=False,
-            flag=False,  # a command's words are seen by all users of a machine
-            secret=True,
+            flag=False,
+            secret=True,  # a command's words are seen by all users of a machine
         ),
     ]
     headers: Annotated[
-        Mapping[str, str] | None,
-        Option("HTTP headers to add.", rules.HEADERS, variable=False, secret=True),
+        rules.Headers, Option("HTTP headers to add.", variable=False, secret=True)
     ]
-    system: Annotated[
-        str | None, Option("The system message, a template too.", rules.TEXT)
-    ]
+    system: Annotated[rules.Text, Option("The system message, a template too.")]
     examples: Annotated[
-        str | Sequence[tuple[str, Any]],
+        rules.Examples,
         Option(
             "(prompt, reply) pairs that are sent before each row's prompt, or the "
             "column with each row's own.",
-            rules.EXAMPLES,
             (),
             variable=False,
         ),
     ]
     messages: Annotated[
-        str | None,
+        rules.Turns,
         Option(
             "The column with each row's earlier turns: lists of role and content, or "
-            "JSON text.",
-            rules.TURNS,
+            "JSON text."
         ),
     ]
     n: Annotated[
         int,
-        Option(
-            "Choices per row; their records are put together, equal ones once.",
-            rules.COUNT,
-            1,
-        ),
+        rules.COUNT,
+        Option("Choices per row; their records are put together, equal ones once.", 1),
     ]
     temperature: Annotated[
-        float | None,
-        Option(
-            "How much chance there is in a reply, 0 is none; sent only when set.",
-            rules.NUMBER,
-        ),
+        rules.Number,
+        Option("How much chance there is in a reply, 0 is none; sent only when set."),
     ]
     top_p: Annotated[
-        float | None,
-        Option(
-            "The share of the likeliest tokens that a reply is drawn from.",
-            rules.NUMBER,
-        ),
+        rules.Number,
+        Option("The share of the likeliest tokens that a reply is drawn from."),
     ]
     max_tokens: Annotated[
-        int | None, Option("The most tokens of a reply.", rules.COUNT)
+        int | None, rules.COUNT, Option("The most tokens of a reply.")
     ]
     seed: Annotated[
-        int | None,
-        Option("A number for replies that repeat, where the provider can.", rules.SEED),
+        rules.Seed, Option("A number for replies that repeat, where the provider can.")
     ]
-    stop: Annotated[
-        str | Sequence[str] | None,
-        Option("Texts at which a reply ends.", rules.TEXT_OR_TEXTS),
-    ]
+    stop: Annotated[rules.TextOrTexts, Option("Texts at which a reply ends.")]
     reasoning_effort: Annotated[
-        str | None,
-        Option('How long a reasoning model thinks, such as "low".', rules.TEXT),
+        rules.Text, Option('How long a reasoning model thinks, such as "low".')
     ]
     service_tier: Annotated[
         Literal["auto", "default", "flex", "priority", "standard_only"] | None,
         Option(
             'The provider\'s service tier: "flex" costs half and is slow, and what it '
-            "has no room for is asked in the standard tier.",
-            rules.one_of(
-                *("auto", "default", "flex", "priority", "standard_only", None)
-            ),
+            "has no room for is asked in the standard tier."
         ),
     ]
     extra: Annotated[
-        Mapping[str, Any] | None,
-        Option("Fields merged into the request's body.", rules.EXTRA, variable=False),
+        rules.Body, Option("Fields merged into the request's body.", variable=False)
     ]
     concurrency: Annotated[
-        int | Literal["auto"],
-        Option(
-            'Requests in flight: "auto", or a hard bound.', rules.AUTO_OR_COUNT, "auto"
-        ),
+        rules.AutoOrCount,
+        Option('Requests in flight: "auto", or a hard bound.', "auto"),
     ]
     requests_per_minute: Annotated[
-        float | None,
-        Option(
-            "The account's limit, where the endpoint's headers do not tell it.",
-            rules.POSITIVE,
-        ),
+        rules.Positive,
+        Option("The account's limit, where the endpoint's headers do not tell it."),
     ]
     tokens_per_minute: Annotated[
-        float | None,
-        Option(
-            "The account's limit, where the endpoint's headers do not tell it.",
-            rules.POSITIVE,
-        ),
+        rules.Positive,
+        Option("The account's limit, where the endpoint's headers do not tell it."),
     ]
     headroom: Annotated[
-        float,
-        Option(
-            "The part of the account's known limits to leave to others.",
-            rules.PART,
-            0.0,
-        ),
+        rules.Part,
+        Option("The part of the account's known limits to leave to others.", 0.0),
     ]
-    request_timeout: Annotated[
-        float | timedelta, Option("Seconds for one request.", rules.SECONDS, 600.0)
-    ]
+    request_timeout: Annotated[rules.Seconds, Option("Seconds for one request.", 600.0)]
     deadline: Annotated[
-        float | timedelta | None, Option("Seconds for the whole run.", rules.SECONDS)
+        float | timedelta | None, rules.SECONDS, Option("Seconds for the whole run.")
     ]
     max_retries: Annotated[
-        int,
-        Option(
-            "Tries after failures of the server or the network.", rules.COUNT_OR_ZERO, 5
-        ),
+        rules.CountOrZero,
+        Option("Tries after failures of the server or the network.", 5),
     ]
     output_retries: Annotated[
-        int,
-        Option(
-            "Tries after replies that are not what was asked.", rules.COUNT_OR_ZERO, 2
-        ),
+        rules.CountOrZero, Option("Tries after replies that are not what was asked.", 2)
     ]
     max_wait: Annotated[
-        float | timedelta,
-        Option("The longest wait for a rate limit, in seconds.", rules.SECONDS, 120.0),
+        rules.Seconds, Option("The longest wait for a rate limit, in seconds.", 120.0)
     ]
     patience: Annotated[
-        float | timedelta,
+        rules.Seconds,
         Option(
             "Seconds of an outage, or of nothing but refusals, until the run ends.",
-            rules.SECONDS,
             900.0,
         ),
     ]
     cache: Annotated[
-        bool | str | PathLike[str],
+        rules.FlagOrFile,
         Option(
             "Whether replies are kept and not paid for twice, or the file to keep "
             "them in.",
-            rules.FLAG_OR_FILE,
-            True,  # noqa: FBT003 - the default
+            default=True,
             variable=False,  # PANDAS_LLM_CACHE is the file that True means
         ),
     ]
-    refresh: Annotated[
-        bool, Option("Ask again whatever is kept.", rules.FLAG, default=False)
-    ]
+    refresh: Annotated[bool, Option("Ask again whatever is kept.", default=False)]
     replay: Annotated[
-        bool,
-        Option(
-            "Answer from what is kept alone; nothing is sent.",
-            rules.FLAG,
-            default=False,
-        ),
+        bool, Option("Answer from what is kept alone; nothing is sent.", default=False)
     ]
     dedupe: Annotated[
         bool,
         Option(
             "Equal requests of a run, and of runs side by side, share one call.",
-            rules.FLAG,
             default=True,
         ),
     ]
@@ -214,83 +157,62 @@ class Options(TypedDict, total=False):
         Option(
             'The order of sending: "auto" sends rows that begin alike one after the '
             'other, where the provider keeps beginnings; "given" is the frame\'s.',
-            rules.one_of("auto", "given"),
             "auto",
         ),
     ]
-    max_cost: Annotated[
-        float | None, Option("Dollars that the run may cost.", rules.POSITIVE)
-    ]
+    max_cost: Annotated[rules.Positive, Option("Dollars that the run may cost.")]
     prices: Annotated[
-        Mapping[str, tuple[float, float]] | None,
-        Option(
-            "Dollars per million tokens of a model, in and out.",
-            rules.PRICES,
-            variable=False,
-        ),
+        rules.Prices,
+        Option("Dollars per million tokens of a model, in and out.", variable=False),
     ]
     truncate: Annotated[
-        str | None,
-        Option(
-            "The column whose text may be shortened when a prompt is too long.",
-            rules.TEXT,
-        ),
+        rules.Text,
+        Option("The column whose text may be shortened when a prompt is too long."),
     ]
     batch: Annotated[
         bool,
         Option(
             "Through the provider's batch endpoint: half the price, within a day.",
-            rules.FLAG,
             default=False,
         ),
     ]
     fallback: Annotated[
-        Sequence[str],
-        Option(
-            "Models to ask, in turn, for rows that failed for good.", rules.TEXTS, ()
-        ),
+        rules.Texts,
+        Option("Models to ask, in turn, for rows that failed for good.", ()),
     ]
     values: Annotated[
-        Mapping[str, Any] | None,
-        Option("Constants for the templates.", rules.MAPPING, variable=False),
+        rules.Constants, Option("Constants for the templates.", variable=False)
     ]
     images: Annotated[
-        str | Sequence[str] | None,
-        Option(
-            "The column with each row's images, or several: files, bytes or URLs.",
-            rules.TEXT_OR_TEXTS,
-        ),
+        rules.TextOrTexts,
+        Option("The column with each row's images, or several: files, bytes or URLs."),
     ]
     files: Annotated[
-        str | Sequence[str] | None,
+        rules.TextOrTexts,
         Option(
             "The column with each row's files, or several: paths, bytes or URLs of "
-            "PDF, text or audio.",
-            rules.TEXT_OR_TEXTS,
+            "PDF, text or audio."
         ),
     ]
     na_action: Annotated[
         Literal["ignore"] | None,
         Option(
             '"ignore": rows with NA in a used cell are not sent; None: as empty text.',
-            rules.one_of("ignore", None),
             "ignore",
         ),
     ]
     progress: Annotated[
-        bool | Callable[[Progress], None] | None,
+        rules.Bar,
         Option(
             "The bar, which None shows in a terminal or notebook; or a function that "
-            "gets a `Progress`.",
-            rules.BAR,
+            "gets a `Progress`."
         ),
     ]
     on_row: Annotated[
-        Callable[[int, Any, list[dict[str, Any]], str | None], None] | None,
+        rules.Listener,
         Option(
             "A function called with (position, label, records, error) for each row as "
             "it comes, kept ones too.",
-            rules.FUNCTION,
             variable=False,
             flag=False,
         ),
@@ -300,7 +222,6 @@ class Options(TypedDict, total=False):
         Option(
             "Add columns ``llm_*`` with text, tokens, seconds, attempts of each row; "
             '"raw": what else stands in its reply too, as JSON.',
-            rules.FLAG_OR_RAW,
             default=False,
         ),
     ]
@@ -308,7 +229,6 @@ class Options(TypedDict, total=False):
         bool | Literal["content"],
         Option(
             'Spans and metrics by OpenTelemetry; with all texts by "content".',
-            rules.FLAG_OR_CONTENT,
             default=False,
         ),
     ]
@@ -316,38 +236,29 @@ class Options(TypedDict, total=False):
         Loop,
         Option(
             "How the work runs where an event loop runs already.",
-            rules.one_of("auto", "thread", "nested"),
             "auto",
             flag=False,  # no event loop runs there
         ),
     ]
     session: Annotated[
-        "aiohttp.ClientSession | None",
-        Option(
-            "The caller's own aiohttp session.",
-            rules.SESSION,
-            variable=False,
-            flag=False,
-        ),
+        rules.Session,
+        Option("The caller's own aiohttp session.", variable=False, flag=False),
     ]
     ca: Annotated[
-        str | PathLike[str] | None,
+        rules.File,
         Option(
-            "A file of the certificate authorities to trust, in place of the system's.",
-            rules.PATH,
+            "A file of the certificate authorities to trust, in place of the system's."
         ),
     ]
     cert: Annotated[
-        str | PathLike[str] | tuple[str | PathLike[str], str | PathLike[str]] | None,
+        rules.Certificate,
         Option(
             "A client certificate: a file that holds its key too, or (certificate, "
-            "key).",
-            rules.CERTIFICATE,
+            "key)."
         ),
     ]
     files_root: Annotated[
-        str | PathLike[str] | None,
-        Option("The folder that files named by cells must lie in.", rules.PATH),
+        rules.File, Option("The folder that files named by cells must lie in.")
     ]
 
 

@@ -24,27 +24,22 @@ _Codes = Annotated[
 ]
 
 
-class SeriesOptions(Options, total=False):
-    """Options of ``complete`` and ``classify`` beside those of the run."""
+class PlainOptions(Options, total=False):
+    """Options of ``complete`` and ``classify`` for which the result is a Series."""
 
     name: Annotated[str, Option("The new column.")]
     errors: _Errors
+
+
+class SeriesOptions(PlainOptions, total=False):
+    """Options of ``complete``."""
+
     error_column: _ErrorColumn
 
 
-class LabelOptions(SeriesOptions, total=False):
-    """Options of ``classify``."""
+class PlainLabelOptions(PlainOptions, total=False):
+    """Options of ``classify`` for which the result is a Series."""
 
-    confidence: Annotated[
-        bool,
-        Option(
-            "Add a column with the probability of the chosen label: confidence, or "
-            "NAME_confidence where name is passed."
-        ),
-    ]
-    probabilities: Annotated[
-        bool, Option("Add a column with the probability of each label: p_LABEL.")
-    ]
     ordered: Annotated[bool, Option("Whether the labels rise in the order listed.")]
     abstain_below: Annotated[
         float | None, Option("Leave a label out that is less probable.")
@@ -70,6 +65,21 @@ class LabelOptions(SeriesOptions, total=False):
     ]
     thresholds: Annotated[
         float | None, Option("The threshold of an earlier cascade.", flag=False)
+    ]
+
+
+class LabelOptions(PlainLabelOptions, SeriesOptions, total=False):
+    """Options of ``classify``."""
+
+    confidence: Annotated[
+        bool,
+        Option(
+            "Add a column with the probability of the chosen label: confidence, or "
+            "NAME_confidence where name is passed."
+        ),
+    ]
+    probabilities: Annotated[
+        bool, Option("Add a column with the probability of each label: p_LABEL.")
     ]
 
 

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pandas_llm.options.table import OPTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
 _STARRED = re.compile(r"^([\w, ]*)\*\*options\n((?: +.*\n?)+)", re.MULTILINE)
 _HEADING = re.compile(r"^\w+\n-{3,}\n", re.MULTILINE)
 _ENTRY = re.compile(r"^([a-z_]+(?:, [a-z_]+)*)(?: : .*)?$", re.MULTILINE)
-_SAME = re.compile(r"^([a-z_]+(?:, [a-z_]+)*)\n    As for `(\w+)`\.\n", re.MULTILINE)
-_TEXT = r"(?:\n|    .*\n)+"
+_DESCRIBED = re.compile(r"^([a-z_, ]+?)(?: : .*)?\n(?:\n|    .*\n)+", re.MULTILINE)
+_SAME = re.compile(r"[a-z_, ]+\n    As for `(\w+)`\.")
+_PARAMETERS = "Parameters\n----------\n"
 _WIDTH = 76
 
 
@@ -50,15 +51,10 @@ def documented(docstring: str) -> str:
     starred = _STARRED.search(docstring)
     if starred is None:
         return docstring
-    # a verb's own parameters come first, those described beside the options too
-    named = starred[1].rstrip(", ")
-    rest = f"{named}\n{starred[2]}" if named else ""
-    docstring = docstring[: starred.start()] + rest + docstring[starred.end() :]
-    heading = _HEADING.search(docstring, starred.start())
-    end = heading.start() if heading else len(docstring)
-    before, after = docstring[:end].rstrip("\n"), docstring[end:]
-    own = {name for line in _ENTRY.findall(before) for name in line.split(", ")}
-    entries = [
+    named = starred[1].rstrip(", ")  # parameters that are described beside them
+    entries = [f"{named}\n{starred[2].rstrip()}"] if named else []
+    own = {name for line in _ENTRY.findall(docstring) for name in line.split(", ")}
+    entries += [
         f"{name} : {option.words}, default {option.shown}\n"
         + textwrap.fill(
             option.says, _WIDTH, initial_indent="    ", subsequent_indent="    "
@@ -66,25 +62,40 @@ def documented(docstring: str) -> str:
         for name, option in OPTIONS.items()
         if name not in own
     ]
-    gap = "\n" if "Parameters\n---" in before or rest else "\n\n"
-    return before + gap + "\n".join(entries) + "\n" + ("\n" + after if after else "")
+    after = docstring[starred.end() :]
+    return docstring[: starred.start()] + "\n".join(entries) + "\n" + after
 
 
-def spelled_out(docstring: str, docs: Mapping[str, str]) -> str:
-    r"""Return a docstring with the parameters that are "As for" another function's.
+def spelled_out(docstring: str, docs: Mapping[str, str], order: Sequence[str]) -> str:
+    r"""Return a docstring with the parameters that are "As for" another's, in order.
 
-    >>> ask = "Parameters\n---\nkeys : list\n    What to ask for.\n"
-    >>> spelled_out("keys, more\n    As for `ask`.\n", {"ask": ask})
-    'keys : list\n    What to ask for.\n'
+    >>> ask = "Parameters\n----------\nkeys : list\n    What to ask for.\n"
+    >>> own = "Parameters\n----------\nkeys\n    As for `ask`.\n"
+    >>> spelled_out(own, {"ask": ask}, ["keys"]) == ask
+    True
     """
+    before, own, after = _parts(docstring)
+    entries = {}
+    for names, text in _entries(own):
+        same = _SAME.fullmatch(text)
+        known = _entries(_parts(docs[same[1]])[1]) if same else [(names, text)]
+        entries.update({one[0]: said for one, said in known if set(one) <= set(names)})
+    listed = "\n".join(entries[name] for name in order if name in entries)
+    return before + (listed + "\n" if entries else own) + after
 
-    def entries(match: re.Match[str]) -> str:
-        names, of = match[1].split(", "), docs[match[2]]
-        found = re.finditer(rf"^([a-z_, ]+?)(?: : .*)?\n{_TEXT}", of, re.MULTILINE)
-        own = (one for one in found if set(one[1].split(", ")) <= set(names))
-        return "".join(one[0].rstrip("\n") + "\n" for one in own)
 
-    return _SAME.sub(entries, docstring)
+def _parts(docstring: str) -> tuple[str, str, str]:
+    """Return what comes before the parameters of a docstring, these, and the rest."""
+    before, heading, rest = docstring.partition(_PARAMETERS)
+    following = _HEADING.search(rest)
+    end = following.start() - 1 if following else len(rest)
+    return before + heading, rest[:end], rest[end:]
+
+
+def _entries(parameters: str) -> list[tuple[list[str], str]]:
+    """Return the entries of parameters, each with its names."""
+    found = _DESCRIBED.finditer(parameters)
+    return [(one[1].split(", "), one[0].rstrip("\n")) for one in found]
 
 
 def shows_options(function: Function) -> Function:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
-from pandas_llm.attachments import text_of
+from pandas_llm._inputs import text_of
 from pandas_llm.providers import bodies, failures, streams
 from pandas_llm.providers.anthropic_batches import AnthropicBatches
 from pandas_llm.providers.dialect import Dialect
@@ -121,22 +121,10 @@ class Anthropic(Dialect):
             fields["system"] = self.marked(fields["system"], mark)
 
     def picture(self, image: Image) -> dict[str, Any]:
-        source = {"type": "url", "url": image.url}
-        if image.data:
-            media = {"media_type": image.media_type, "data": image.data}
-            source = {"type": "base64", **media}
-        return {"type": "image", "source": source}
+        return {"type": "image", "source": _source(image)}
 
     def file(self, file: Attachment) -> dict[str, Any]:
-        """Return a document: by its address, as base64, or a text as it is."""
-        source = {"type": "url", "url": file.source}
-        if file.media_type == "text/plain":
-            media = {"media_type": file.media_type, "data": text_of(file)}
-            source = {"type": "text", **media}
-        elif file.media_type:
-            media = {"media_type": file.media_type, "data": file.data}
-            source = {"type": "base64", **media}
-        return {"type": "document", "source": source}
+        return {"type": "document", "source": _source(file)}
 
     def usage(self, data: Any) -> Used:
         usage = data["usage"]
@@ -159,19 +147,9 @@ class Anthropic(Dialect):
             refusal = details.get("explanation") or details.get("category") or text
         else:
             reason = bodies.finished(text, reason, response)
-        raw = None
-        if bodies.asked_raw(response):
-            parts = {**data, "content": bodies.beside_texts(content)}
-            raw = bodies.beside(_TOLD, parts)
+        raw = bodies.beside(response, _TOLD, data, content=content)
         choice = Choice(text, reason, refusal, raw=raw)
-        used = self.used(data)
-        return Reply(
-            (choice,),
-            used.tokens,
-            data.get("model"),
-            response.headers.get("request-id"),
-            tier=used.tier,
-        )
+        return self.reply((choice,), response, data)
 
     def joined(self, events: Sequence[Any]) -> Any:
         return streams.message(events)
@@ -185,6 +163,15 @@ class Anthropic(Dialect):
             return Quotas(requests, None, into, out)
         tokens = scarcer or into
         return Quotas(requests, tokens) if requests or tokens else None
+
+
+def _source(attached: Attachment) -> dict[str, str]:
+    """Return an image or a file: by its address, as base64, or a text as it is."""
+    if not attached.media_type:
+        return {"type": "url", "url": attached.url}
+    is_text = attached.media_type == "text/plain"
+    kind, data = ("text", text_of(attached)) if is_text else ("base64", attached.data)
+    return {"type": kind, "media_type": attached.media_type, "data": data}
 
 
 def _tokens(usage: Any) -> Tokens:

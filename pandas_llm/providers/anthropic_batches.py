@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from pandas_llm.providers.batches import (
     Batches,
     Listed,
     Result,
     Snapshot,
+    answered,
     moment,
     read_lines,
 )
-from pandas_llm.types import HTTPRequest, HTTPResponse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from pandas_llm.types import HTTPRequest
 
 _STATUS = {
     "rate_limit_error": 429,
@@ -43,7 +43,7 @@ class AnthropicBatches(Batches):
     def create(self, lines: Sequence[bytes], file: str, name: str) -> HTTPRequest:
         """Send all requests; no field would keep a name."""
         body = b'{"requests":[' + b"".join(lines)[:-1] + b"]}"
-        return HTTPRequest(self.at(self.path), self.headers, body)
+        return self.posted(self.path, body)
 
     def entry(self, data: Any) -> Listed:
         """Read a batch, which has only the moment when it was created."""
@@ -67,15 +67,12 @@ class AnthropicBatches(Batches):
     def results(self, body: bytes) -> Iterator[Result]:
         """Read a line each."""
         for data in read_lines(body):
-            result = data["result"]
-            if result["type"] == "succeeded":
-                message = orjson.dumps(result["message"])
-                yield Result(data["custom_id"], HTTPResponse(200, {}, message))
-                continue
+            result, custom_id = data["result"], data["custom_id"]
             error = (result.get("error") or {}).get("error")
-            if not error:
-                yield Result(data["custom_id"], None, str(result["type"]))
-                continue
-            status = _STATUS.get(error.get("type"), 400)
-            response = HTTPResponse(status, {}, orjson.dumps(result["error"]))
-            yield Result(data["custom_id"], response)
+            if result["type"] == "succeeded":
+                yield Result(custom_id, answered(200, result["message"]))
+            elif error:
+                status = _STATUS.get(error.get("type"), 400)
+                yield Result(custom_id, answered(status, result["error"]))
+            else:
+                yield Result(custom_id, None, str(result["type"]))

@@ -21,7 +21,7 @@ from pandas_llm.types import HTTPRequest, HTTPResponse
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-BOUNDARY = "pandas-llm-7f3c9b1e5d2a4860"
+_BOUNDARY = "pandas-llm-7f3c9b1e5d2a4860"
 Phase = Literal["running", "ended"]
 
 
@@ -153,7 +153,7 @@ class Batches:
 
     def cancel(self, batch: str) -> HTTPRequest:
         """End a batch early; what it has done stays."""
-        return HTTPRequest(self.at(f"{self.path}/{batch}/cancel"), self.headers, b"")
+        return self.posted(f"{self.path}/{batch}/cancel", b"")
 
     def read(self, body: bytes) -> Snapshot:
         """Read what `create` and `poll` are answered with."""
@@ -167,9 +167,21 @@ class Batches:
         """Read a file of results, in whatever order they are in."""
         raise NotImplementedError
 
-    def posted(self, path: str, fields: Mapping[str, Any]) -> HTTPRequest:
-        """Return a request with some fields."""
-        return HTTPRequest(self.at(path), self.headers, orjson.dumps(fields))
+    def posted(self, path: str, body: bytes) -> HTTPRequest:
+        """Return a request to a place behind `base`."""
+        return HTTPRequest(self.at(path), self.headers, body)
+
+    def in_parts(
+        self, url: str, kind: str, *parts: tuple[str, Sequence[bytes]]
+    ) -> HTTPRequest:
+        """Return a request with several parts; each has headers and pieces of bytes."""
+        between = f"--{_BOUNDARY}"
+        pieces: list[bytes] = []
+        for head, content in parts:
+            pieces += [f"{between}\r\n{head}\r\n\r\n".encode(), *content, b"\r\n"]
+        body = b"".join([*pieces, f"{between}--\r\n".encode()])
+        type_ = f"multipart/{kind}; boundary={_BOUNDARY}"
+        return HTTPRequest(url, {**self.headers, "Content-Type": type_}, body)
 
 
 def batches_of(provider: object, request: HTTPRequest) -> Batches:
@@ -184,6 +196,13 @@ def no_batches(url: str, instead: str = "leave out batch=True") -> Configuration
     """Return the error of an address that has no batches, as far as is known."""
     place = url.partition("?")[0]
     return ConfigurationError(f"batches are not known to work at {place}: {instead}")
+
+
+def answered(
+    status: int, data: Any, headers: Mapping[str, str] | None = None
+) -> HTTPResponse:
+    """Return an answer as an ordinary request would have had it."""
+    return HTTPResponse(status, headers or {}, orjson.dumps(data))
 
 
 def read_lines(body: bytes) -> Iterator[dict[str, Any]]:

@@ -18,10 +18,10 @@ from pandas_llm.providers.registry import Preset
 from pandas_llm.types import Capabilities, Choice, ImageLimits, Reply, Tokens, Used
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from pandas_llm.errors import ProviderError
-    from pandas_llm.providers.dialect import Body, Schema, Turns
+    from pandas_llm.providers.dialect import Body, Schema, Texts, Turns
     from pandas_llm.types import Endpoint, HTTPResponse, Image, Spec
 
 FIELDS = frozenset(
@@ -55,6 +55,7 @@ class Bedrock(Dialect):
     """3.75 MB an image, 20 a message."""
     modes = ("json_schema", "tool", "prompt")
     ending = b'""}]}]}'
+    seeded = _OF_THE_MODEL
     embeds = Bundling(1)
     """Titan's, by InvokeModel; other models for vectors have forms of their own."""
     names: ClassVar[Mapping[str, str]] = {"top_p": "topP", "stop": "stopSequences"}
@@ -71,12 +72,8 @@ class Bedrock(Dialect):
         return _action(endpoint, "invoke")
 
     def embeddings(
-        self,
-        texts: Sequence[str],
-        spec: Spec,
-        capabilities: Capabilities,
-        dimensions: int,
-    ) -> dict[str, Any]:
+        self, texts: Texts, spec: Spec, capabilities: Capabilities, dimensions: int
+    ) -> Body:
         (text,) = texts
         length = {"dimensions": dimensions} if dimensions else {}
         return {"inputText": text, **length, **spec.extra}
@@ -118,11 +115,8 @@ class Bedrock(Dialect):
 
     def filled(self, shared: Body, system: str, examples: Turns, turns: Turns) -> Body:
         messages = [
-            {
-                "role": role,
-                "content": parts if isinstance(parts, list) else [{"text": parts}],
-            }
-            for role, parts in (*examples, *turns)
+            {"role": role, "content": self.parts(content)}
+            for role, content in (*examples, *turns)
         ]
         first = {"system": [{"text": system}]} if system else {}
         return {**shared, **first, "messages": messages}
@@ -133,11 +127,6 @@ class Bedrock(Dialect):
 
     def words(self, text: str) -> dict[str, Any]:
         return {"text": text}
-
-    def reseed(self, body: dict[str, Any], by: int) -> None:
-        others = body.get(_OF_THE_MODEL, {})
-        if "seed" in others:
-            body[_OF_THE_MODEL] = {**others, "seed": others["seed"] + by}
 
     def usage(self, data: Any) -> Used:
         tier = data.get("serviceTier")
@@ -160,20 +149,12 @@ class Bedrock(Dialect):
         if asked := [_written(call) for call in calls if call.get("name") == _TOOL]:
             text = "\n".join(asked)
             reason = "end_turn" if reason == "tool_use" else reason
-        raw = None
-        if bodies.asked_raw(response):
-            parts = [p for p in content if p.get("toolUse", {}).get("name") != _TOOL]
-            raw = bodies.beside(_TOLD, data, {"content": bodies.beside_texts(parts)})
+        others = [p for p in content if p.get("toolUse", {}).get("name") != _TOOL]
+        raw = bodies.beside(response, _TOLD, data, content=others)
         choice = Choice(text, bodies.finished(text, reason, response), raw=raw)
-        used = self.used(data)
         router = (data.get("trace") or {}).get("promptRouter") or {}
-        return Reply(
-            (choice,),
-            used.tokens,
-            router.get("invokedModelId"),
-            response.headers.get("x-amzn-requestid"),
-            tier=used.tier,
-        )
+        reply = self.reply((choice,), response, data)
+        return reply._replace(model=router.get("invokedModelId"))
 
     def error(self, response: HTTPResponse) -> ProviderError:
         """Return the error that ``x-amzn-errortype`` names."""

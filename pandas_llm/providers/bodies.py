@@ -114,19 +114,28 @@ def input_output(usage: Any) -> Tokens:
     return tokens(usage, "input_tokens", "output_tokens", *apart)
 
 
-def asked_raw(response: HTTPResponse) -> bool:
-    """Return whether what stands beside an answer's text is wanted."""
-    return response.asked is not None and response.asked.spec.raw
+def beside(
+    response: HTTPResponse,
+    told: Container[str],
+    *parts: Mapping[str, Any],
+    **contents: Any,
+) -> str | None:
+    """Write as JSON what an answer holds beside its text; None where nobody asked.
 
-
-def beside(told: Container[str], *parts: Mapping[str, Any]) -> str | None:
-    """Write as JSON what an answer holds beside its text; `told` is left out."""
+    Fields of the `parts` that are `told` are left out, and the texts of the `contents`.
+    """
+    if response.asked is None or not response.asked.spec.raw:
+        return None
     fields = {
         name: value
         for part in parts
         for name, value in part.items()
         if name not in told and value not in _EMPTY
     }
+    for name, content in contents.items():
+        fields.pop(name, None)
+        if others := beside_texts(content):
+            fields[name] = others
     try:
         return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS).decode()
     except TypeError:  # nested too deeply: the answer counts all the same

@@ -10,14 +10,14 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from pandas_llm.providers.bodies import amount
 from pandas_llm.providers.dialect import Bundling, Vectors
-from pandas_llm.providers.headers import limit_names
+from pandas_llm.providers.headers import LIMITS, limit_names
 from pandas_llm.providers.openai import OpenAI
 from pandas_llm.providers.openai_batches import AzureBatches, MistralBatches
 from pandas_llm.providers.registry import Preset
 from pandas_llm.types import Capabilities, FileLimits, ImageLimits, Tokens, Used
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from pandas_llm.providers.batches import Batches
     from pandas_llm.providers.dialect import Body, Schema
@@ -59,12 +59,7 @@ class LlamaCpp(OlderLimit):
 class OpenRouter(OlderLimit):
     """OpenRouter, which fetches PDFs too, and reads them for models that cannot."""
 
-    files = FileLimits(
-        50_000_000,
-        50_000_000,
-        ("application/pdf", "audio/wav", "audio/mp3"),
-        fetches=True,
-    )
+    files = _AUDIO._replace(types=("application/pdf", *_AUDIO.types), fetches=True)
     """An address stands in place of the content; sizes are those of its upstreams."""
 
 
@@ -96,23 +91,11 @@ class Ollama(OneChoice):
 
     embeds = Bundling(256, 30_000)
     """No limits are known; its one queue must answer within `request_timeout`."""
+    of_vectors: ClassVar[Mapping[str, Any]] = {"truncate": False}
 
     def embeddings_url(self, endpoint: Endpoint) -> str:
         """Return the address of its own endpoint."""
         return endpoint.base_url.removesuffix("/v1") + "/api/embed"
-
-    def embeddings(
-        self,
-        texts: Sequence[str],
-        spec: Spec,
-        capabilities: Capabilities,
-        dimensions: int,
-    ) -> dict[str, Any]:
-        """Ask for the vectors of whole texts."""
-        body: dict[str, Any] = {"model": self.model, "input": texts, "truncate": False}
-        if dimensions:
-            body["dimensions"] = dimensions
-        return {**body, **spec.extra}
 
     def vectors(self, data: Any) -> Vectors:
         return Vectors(data["embeddings"], *self.used(data)[:2])
@@ -143,7 +126,7 @@ class Groq(Server):
     }
     images = ImageLimits(3_000_000, 3_000_000)
     """4 MB of base64 in a request (its page on vision)."""
-    limits = ((OpenAI.limits[0][0], _DAY), OpenAI.limits[1])
+    limits = ((LIMITS[0][0], _DAY), LIMITS[1])
 
 
 class DeepSeek(Server):

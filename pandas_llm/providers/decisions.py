@@ -6,7 +6,6 @@ OpenAI's form (``/v1/decisions``; types of its client, 2026-11) and TypeSafe's
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import replace
 from operator import itemgetter
@@ -14,23 +13,24 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import orjson
 
-from pandas_llm.errors import EncodingError, MalformedReplyError
-from pandas_llm.providers import bodies, failures
+from pandas_llm._inputs import of_pairs
+from pandas_llm.errors import MalformedReplyError
+from pandas_llm.providers import bodies
 from pandas_llm.providers.dialect import Dialect
-from pandas_llm.providers.headers import quotas
+from pandas_llm.providers.headers import LIMITS
 from pandas_llm.providers.registry import Preset
-from pandas_llm.turns import of_pairs
-from pandas_llm.types import Choice, HTTPRequest, Odds, Reply, Tokens, Used
+from pandas_llm.types import Choice, Odds, Reply, Tokens, Used
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pandas_llm.providers.dialect import Body
+    from pandas_llm.providers.headers import Limits
     from pandas_llm.types import (
         Capabilities,
         Endpoint,
         HTTPResponse,
         Question,
-        Quotas,
         Request,
     )
 
@@ -44,6 +44,7 @@ class Decisions(Dialect):
     """OpenAI's form, also of SGLang, vLLM, LiteLLM and OpenRouter."""
 
     decides = True
+    limits: Limits | None = LIMITS
     lacking = ("temperature", "top_p", "seed", "stop", "reasoning_effort")
     most_questions: ClassVar[int] = 400
     most_labels: ClassVar[int] = 255
@@ -51,19 +52,10 @@ class Decisions(Dialect):
     def url(self, endpoint: Endpoint) -> str:
         return endpoint.base_url + "/decisions"
 
-    def build(
-        self, request: Request, capabilities: Capabilities, n: int
-    ) -> HTTPRequest:
-        """Write the request's body; raise `EncodingError` for a lone surrogate."""
-        try:
-            body = orjson.dumps({**self.body(request), **request.spec.extra})
-        except TypeError as error:  # orjson's JSONEncodeError is one
-            raise EncodingError(
-                f"the prompt cannot be sent as UTF-8: {error}"
-            ) from None
-        return HTTPRequest(self._url, self.headers, body)
+    def body(self, request: Request, capabilities: Capabilities, n: int) -> bytes:
+        return orjson.dumps({**self.asked(request), **request.spec.extra})
 
-    def body(self, request: Request) -> dict[str, Any]:
+    def asked(self, request: Request) -> Body:
         """Write the text and the questions about it."""
         turns = [{"role": role, "content": text} for role, text in turns_of(request)]
         text: Any = turns if len(turns) > 1 else request.prompt
@@ -73,9 +65,7 @@ class Decisions(Dialect):
 
     def parse(self, response: HTTPResponse) -> Reply:
         """Read the answers; one that was declined is an empty one."""
-        data = self.load(response)
-        if failures.holds_error(data):
-            raise failures.classify(response, data, self._url)
+        data = self.answer(response)
         asked = response.asked.spec.questions if response.asked else ()
         pairs = zip(asked, self.answers(data, asked), strict=True)
         answers = tuple(_checked(question, answer) for question, answer in pairs)
@@ -83,14 +73,9 @@ class Decisions(Dialect):
             question.name: max(answer, key=itemgetter(1))[0] if answer else None
             for question, answer in zip(asked, answers, strict=True)
         }
-        odds = Odds("decisions", answers)
-        raw = bodies.beside(_TOLD, data) if bodies.asked_raw(response) else None
+        odds, raw = Odds("decisions", answers), bodies.beside(response, _TOLD, data)
         choice = Choice(orjson.dumps(values).decode(), "stop", odds=odds, raw=raw)
-        tokens, cost, tier = self.used(data)
-        model = data.get("model")
-        id_ = response.headers.get("x-request-id")
-        simulated = response.headers.get("x-simulated") is not None
-        return Reply((choice,), tokens, model, id_, simulated, cost, tier)
+        return self.reply((choice,), response, data)
 
     def answers(self, data: Any, asked: Sequence[Question]) -> list[_Pairs]:
         """Return labels and probabilities of each question, in the order asked."""
@@ -100,10 +85,6 @@ class Decisions(Dialect):
     def usage(self, data: Any) -> Used:
         return Used(bodies.input_output(data["usage"]))
 
-    def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
-        """Read ``x-ratelimit-*``; None when there are none."""
-        return quotas(headers)
-
 
 class SystemOne(Decisions):
     """TypeSafe's form, also of Perplexity, Fireworks, Databricks and others."""
@@ -111,7 +92,7 @@ class SystemOne(Decisions):
     def url(self, endpoint: Endpoint) -> str:
         return endpoint.base_url + "/systemone"
 
-    def body(self, request: Request) -> dict[str, Any]:
+    def asked(self, request: Request) -> Body:
         told = bool(request.before)  # who says what matters in a conversation
         state = "\n\n".join(
             f"{role}: {text}" if told else text for role, text in turns_of(request)
@@ -137,16 +118,15 @@ class Tiny(SystemOne):
     (area under the curve .82 to .86 against .74 to .80).
     """
 
-    def body(self, request: Request) -> dict[str, Any]:
+    limits = None
+
+    def asked(self, request: Request) -> Body:
         spec = request.spec
         asked = tuple(q._replace(kind="choice") for q in spec.questions)
-        return super().body(request._replace(spec=replace(spec, questions=asked)))
+        return super().asked(request._replace(spec=replace(spec, questions=asked)))
 
     def usage(self, data: Any) -> Used:
         return Used(Tokens())
-
-    def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
-        return None
 
 
 def turns_of(request: Request) -> list[tuple[str, str]]:
@@ -170,14 +150,10 @@ def names_of(questions: Sequence[Question]) -> list[str]:
     ]
 
 
-def _described(question: Question, label: str, name: str) -> dict[str, str]:
-    """Write a label, with its description where there is one."""
-    meaning = _meanings(question).get(label)
-    return {name: label, "description": meaning} if meaning else {name: label}
-
-
 def _meanings(question: Question) -> dict[str, str]:
-    return dict(zip(question.labels, question.descriptions, strict=False))
+    """Return what each label means; nothing where none is described."""
+    described = question.descriptions or ("",) * len(question.labels)
+    return dict(zip(question.labels, described, strict=True))
 
 
 def _question(question: Question, name: str) -> dict[str, Any]:
@@ -185,10 +161,12 @@ def _question(question: Question, name: str) -> dict[str, Any]:
     about = {"type": question.kind, "name": name, "instructions": question.instructions}
     if question.kind == "predicate":
         return about
-    field, word = (
-        ("levels", "label") if question.kind == "score" else ("choices", "value")
-    )
-    labels = [_described(question, label, word) for label in question.labels]
+    is_score = question.kind == "score"
+    field, word = ("levels", "label") if is_score else ("choices", "value")
+    labels = [
+        {word: label, "description": meaning} if meaning else {word: label}
+        for label, meaning in _meanings(question).items()
+    ]
     return {**about, field: labels}
 
 
@@ -197,18 +175,10 @@ def _named(question: Question) -> dict[str, Any]:
     about = {"instructions": question.instructions}
     if question.kind == "predicate":
         return {"type": "noul", **about}
-    meanings = _meanings(question)
+    criteria: Any = _meanings(question)
     if question.kind == "score":
-        levels = [
-            f"{label}: {meanings[label]}" if meanings.get(label) else label
-            for label in question.labels
-        ]
-        return {"type": "score", **about, "criteria": levels}
-    return {
-        "type": "choice",
-        **about,
-        "criteria": {label: meanings.get(label, "") for label in question.labels},
-    }
+        criteria = [f"{k}: {v}" if v else k for k, v in criteria.items()]
+    return {"type": question.kind, **about, "criteria": criteria}
 
 
 def _answer(answer: Mapping[str, Any], question: Question) -> _Pairs:
@@ -218,9 +188,8 @@ def _answer(answer: Mapping[str, Any], question: Question) -> _Pairs:
     if answer["type"] == "predicate":
         return _yes_no(question, answer["probability"])
     word = "label" if answer["type"] == "score" else "value"
-    return tuple(
-        (str(one[word]), one["probability"]) for one in answer["probabilities"]
-    )
+    said = answer["probabilities"]
+    return tuple((str(one[word]), one["probability"]) for one in said)
 
 
 def _answer_named(answer: Mapping[str, Any] | None, question: Question) -> _Pairs:
@@ -231,9 +200,8 @@ def _answer_named(answer: Mapping[str, Any] | None, question: Question) -> _Pair
         return _yes_no(question, answer["noul"])
     by_label = answer["probabilities"]
     if answer["type"] == "score":
-        return tuple(
-            (label, by_label[str(at)]) for at, label in enumerate(question.labels)
-        )
+        levels = enumerate(question.labels)
+        return tuple((label, by_label[str(at)]) for at, label in levels)
     return tuple(by_label.items())
 
 
@@ -244,11 +212,10 @@ def _yes_no(question: Question, yes: float) -> _Pairs:
 def _checked(question: Question, answer: _Pairs) -> _Pairs:
     """Refuse anything but probabilities of the labels."""
     by_label = dict(answer)
-    probabilities = [by_label.get(label, 0.0) for label in question.labels]
     good = all(
         type(one) in (int, float) and 0 <= one <= 1 + 1e-6 for one in by_label.values()
     )
-    if answer and not (good and math.fsum(probabilities) > 0):
+    if answer and not (good and any(map(by_label.get, question.labels))):
         raise MalformedReplyError(
             f"the answer to {question.name!r} has invalid probabilities: {answer!r}"
         )

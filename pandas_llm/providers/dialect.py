@@ -7,19 +7,22 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import orjson
 
+from pandas_llm._inputs import of_pairs
 from pandas_llm._keys import narrowed, portable
 from pandas_llm.errors import EncodingError, LLMError
 from pandas_llm.providers import failures, negotiation, streams
-from pandas_llm.turns import of_pairs
-from pandas_llm.types import Capabilities, HTTPRequest, Used
+from pandas_llm.providers.headers import quotas
+from pandas_llm.types import Capabilities, HTTPRequest, Reply, Used
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pandas_llm.errors import ProviderError
     from pandas_llm.providers.batches import Batches
+    from pandas_llm.providers.headers import Limits
     from pandas_llm.types import (
         Attachment,
+        Choice,
         Endpoint,
         FileLimits,
         HTTPResponse,
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     Turns = Sequence[tuple[str, Any]]
     """Role and text of each; in its place the parts, where anything is attached."""
     Body = dict[str, Any]
+    Texts = Sequence[str]
     Schema = Mapping[str, Any] | None
     _Common = tuple[dict[str, Any], str, Turns]
 
@@ -75,7 +79,8 @@ class Dialect:
     """The vendor's names of options, where they are others than ours."""
     lacking: tuple[str, ...] = ()
     """Options that it has no field for."""
-
+    seeded = ""
+    """The field that holds the seed's, where it is not in the body itself."""
     tiers: ClassVar[Mapping[str, str]] = {}
     """The vendor's names of service tiers, where it has them, by OpenAI's."""
 
@@ -90,6 +95,8 @@ class Dialect:
     batches: ClassVar[type[Batches] | None] = None
     """What its batch endpoint is like; None where none is known."""
 
+    limits: Limits | None = None
+    """Headers that tell the limits, and the seconds of each; None where none do."""
     mark: Mapping[str, Any] = {}
     """What a part gets at whose end the vendor is to keep what is before it; empty
     where it keeps beginnings by itself, or none."""
@@ -139,13 +146,17 @@ class Dialect:
         """Return the part of a turn that holds its text, where more is attached."""
         return {"type": "text", "text": text}
 
+    def parts(self, content: Any) -> list[dict[str, Any]]:
+        """Return the content of a turn as parts, whether it is a text or has some."""
+        return [self.words(content)] if isinstance(content, str) else content
+
     def mark_before(self, fields: Body, turns: int, mark: Mapping[str, Any]) -> None:
         """Mark the end of what stands before the last turns of a body."""
 
     def marked(self, content: Any, mark: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the parts of a turn, the last one marked."""
-        parts = [self.words(content)] if isinstance(content, str) else content
-        return [*parts[:-1], {**parts[-1], **mark}]
+        *parts, last = self.parts(content)
+        return [*parts, {**last, **mark}]
 
     def marking(self, capabilities: Capabilities) -> Mapping[str, Any]:
         """Return the mark as long as it is not refused."""
@@ -187,6 +198,15 @@ class Dialect:
         """Put the events of a stream together to the answer that they are parts of."""
         return next(filter(failures.holds_error, events), None)
 
+    def reply(
+        self, choices: tuple[Choice, ...], response: HTTPResponse, data: Any
+    ) -> Reply:
+        """Return choices with what OpenAI and most others say beside them."""
+        tokens, cost, tier = self.used(data)
+        model, id_ = data.get("model"), failures.request_id(response)
+        simulated = data.get("system_fingerprint") == "fp_simulator"
+        return Reply(choices, tokens, model, id_, simulated, cost, tier)
+
     def spent(self, response: HTTPResponse) -> Used:
         """Read what an unreadable answer used: it is paid for too."""
         return self.used(self.load_or_none(response))
@@ -194,42 +214,42 @@ class Dialect:
     def reseed(self, body: dict[str, Any], by: int) -> None:
         """Move the seed, for another answer to the same request."""
         seed = self.names.get("seed", "seed")
+        if self.seeded in body:
+            body[self.seeded] = body = {**body[self.seeded]}
         if seed in body:
             body[seed] += by
 
     def build(
         self, request: Request, capabilities: Capabilities, n: int
     ) -> HTTPRequest:
-        """Write the request's body; raise `EncodingError` for a lone surrogate."""
-        spec, prompt, system, followup, sample, attached, *_ = request
-        shared, mark, key = request.shared, self.mark, b""
-        if shared:
-            mark = self.marking(capabilities)
-            key = self._key(request, capabilities)
+        """Write the request; raise `EncodingError` for a lone surrogate."""
         try:
-            if followup or sample or attached or request.before:
-                body = orjson.dumps(self._fields(request, capabilities, n))
-            else:
-                # rows differ in their prompt only: the rest is written once
-                before = bool(shared and mark and not shared[0])
-                alike = (spec, capabilities, n, system, before)
-                if self._before[0] != alike:
-                    empty = request._replace(prompt="", shared=(0,) * before)
-                    whole = orjson.dumps(self._fields(empty, capabilities, n))
-                    if not whole.endswith(self.ending):  # the caller's `extra` is last
-                        whole = orjson.dumps(self._fields(request, capabilities, n))
-                        return HTTPRequest(self._url, self.headers, _keyed(whole, key))
-                    self._before = (alike, whole.removesuffix(self.ending))
-                parts = self._split(prompt, shared, mark) if shared and mark else prompt
-                text = orjson.dumps(parts)
-                body = b"%b%b%b" % (self._before[1], text, self.ending[2:])
-            if key:
-                body = _keyed(body, key)
+            body = self.body(request, capabilities, n)
+            if request.shared and (key := self._key(request, capabilities)):
+                body = b"%b%b}" % (body[:-1], key)
         except TypeError as error:  # orjson's JSONEncodeError is one
             raise EncodingError(
                 f"the prompt cannot be sent as UTF-8: {error}"
             ) from None
         return HTTPRequest(self._url, self.headers, body)
+
+    def body(self, request: Request, capabilities: Capabilities, n: int) -> bytes:
+        """Write the body; where rows differ in their prompt only, the rest once."""
+        shared = request.shared
+        if request.followup or request.sample or request.attachments or request.before:
+            return orjson.dumps(self._fields(request, capabilities, n))
+        mark = self.marking(capabilities) if shared else {}
+        before = bool(mark and not shared[0])
+        alike = (request.spec, capabilities, n, request.system, before)
+        if self._before[0] != alike:
+            empty = request._replace(prompt="", shared=(0,) * before)
+            whole = orjson.dumps(self._fields(empty, capabilities, n))
+            if not whole.endswith(self.ending):  # the caller's `extra` is last
+                return orjson.dumps(self._fields(request, capabilities, n))
+            self._before = (alike, whole.removesuffix(self.ending))
+        prompt = request.prompt
+        text = orjson.dumps(self._split(prompt, shared, mark) if mark else prompt)
+        return b"%b%b%b" % (self._before[1], text, self.ending[2:])
 
     def _fields(
         self, request: Request, capabilities: Capabilities, n: int
@@ -288,31 +308,23 @@ class Dialect:
 
     def _led(self, system: str, turns: Turns) -> Turns:
         """Put the system text ahead of the first turn."""
-        (role, content), *others = turns
-        if role != "user":
-            return (("user", system), *turns)
-        return ((role, self._behind(system, content)), *others)
+        return (*self._alternating([("user", system), turns[0]]), *turns[1:])
 
     def _alternating(self, turns: Turns) -> Turns:
         """Make one turn of those of one role that follow each other."""
         joined: list[tuple[str, Any]] = []
         for role, content in turns:
-            if joined and joined[-1][0] == role:
-                joined[-1] = (role, self._behind(joined[-1][1], content))
-            else:
+            if not joined or joined[-1][0] != role:
                 joined.append((role, content))
+            elif isinstance(content, str):
+                joined[-1] = (role, f"{joined[-1][1]}\n\n{content}")
+            else:  # the parts of the prompt
+                joined[-1] = (role, [self.words(joined[-1][1]), *content])
         return joined
-
-    def _behind(self, text: str, content: Any) -> Any:
-        """Put a text ahead of a turn's content."""
-        if isinstance(content, str):
-            return f"{text}\n\n{content}"
-        return [self.words(text), *content]
 
     def _common(self, spec: Spec, capabilities: Capabilities, n: int) -> _Common:
         """Make what all bodies share: fields, a note for the system text, examples."""
-        schema = portable(spec.schema) if spec.schema else None
-        sent = schema
+        sent = schema = portable(spec.schema) if spec.schema else None
         if spec.constrained and capabilities.constraints:
             sent = narrowed(spec.constrained, self.takes)
         body = self.shared(spec, sent, capabilities, n)
@@ -343,12 +355,8 @@ class Dialect:
         raise NotImplementedError
 
     def embeddings(
-        self,
-        texts: Sequence[str],
-        spec: Spec,
-        capabilities: Capabilities,
-        dimensions: int,
-    ) -> dict[str, Any]:
+        self, texts: Texts, spec: Spec, capabilities: Capabilities, dimensions: int
+    ) -> Body:
         """Write a body that asks for the vectors of texts; 0 dimensions: no matter."""
         raise NotImplementedError
 
@@ -362,6 +370,7 @@ class Dialect:
 
     def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
         """Read the account's limits from the headers, if there are any."""
+        return quotas(headers, self.limits) if self.limits else None
 
     def downgrade(
         self, capabilities: Capabilities, error: LLMError, request: Request
@@ -378,8 +387,3 @@ class Dialect:
         if spec.tier and negotiation.TIER not in self.sent(spec, capabilities):
             names.append(negotiation.TIER)
         return tuple(names)
-
-
-def _keyed(body: bytes, key: bytes) -> bytes:
-    """Put one more field at the end of a body."""
-    return b"%b%b}" % (body[:-1], key) if key else body

@@ -7,7 +7,7 @@ request may hold many texts.
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
@@ -17,19 +17,15 @@ from pandas_llm.providers import failures, negotiation
 from pandas_llm.types import Capabilities, Choice, HTTPRequest, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from pandas_llm.errors import LLMError, ProviderError
+    from pandas_llm.errors import LLMError
     from pandas_llm.providers.batches import Batches
     from pandas_llm.providers.dialect import Bundling
     from pandas_llm.types import (
         Endpoint,
         HTTPResponse,
         ImageLimits,
-        Quotas,
         Request,
         Spec,
-        Used,
     )
 
 
@@ -47,6 +43,8 @@ class Embeddings:
             )
         self.most = most
         self._dialect = dialect
+        self.error, self.spent = dialect.error, dialect.spent
+        self.quotas = dialect.quotas
         self._url = dialect.embeddings_url(endpoint)
         self._asked = endpoint.embeds or 0
         self.batches: type[Batches] | None = getattr(dialect, "batches", None)
@@ -96,16 +94,6 @@ class Embeddings:
             of = f", others {expected}" if expected else ""
             sizes = sorted(lengths)
             raise MalformedReplyError(f"the reply holds vectors of {sizes} numbers{of}")
-
-    def error(self, response: HTTPResponse) -> ProviderError:
-        return cast("ProviderError", self._dialect.error(response))
-
-    def spent(self, response: HTTPResponse) -> Used:
-        """Read what an answer used that holds no vectors."""
-        return cast("Used", self._dialect.spent(response))
-
-    def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
-        return cast("Quotas | None", self._dialect.quotas(headers))
 
     def downgrade(
         self, capabilities: Capabilities, error: LLMError, request: Request

@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import html
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import orjson
@@ -44,9 +44,19 @@ _MINIMAX = {
     "2013": 400,
 }
 """The status that a code of MiniMax's in a 200 stands for; 500 for all others."""
-_ANOTHER_TRY = {408, 409, 424, 425, 444, 498, 499}
-"""Passing trouble below 500: 424 is TGI's, 444 and 499 nginx's, 498 Groq's."""
-_OVERLOADED = {503, 529}
+_KINDS: dict[int, type[errors.ProviderError]] = {
+    401: errors.AuthenticationError,
+    402: errors.PaymentRequiredError,
+    403: errors.AuthenticationError,
+    404: errors.ModelNotFoundError,
+    413: errors.ContextLengthError,
+    429: errors.RateLimitError,
+    451: errors.PromptFilteredError,
+    # passing trouble: 424 is TGI's, 444 and 499 nginx's, 498 Groq's
+    **dict.fromkeys((408, 409, 424, 425, 444, 498, 499), errors.ServerError),
+    **dict.fromkeys((503, 529), errors.OverloadedError),
+}
+"""What a status alone means; of others their hundreds decide."""
 
 
 def load(response: HTTPResponse) -> Any:
@@ -61,7 +71,7 @@ def load(response: HTTPResponse) -> Any:
         raise errors.MalformedReplyError(
             f"the reply is {what}",
             status=response.status,
-            request_id=_request_id(response),
+            request_id=request_id(response),
         ) from None
 
 
@@ -103,15 +113,16 @@ def _classified(response: HTTPResponse, data: Any, url: str) -> errors.ProviderE
         # OpenRouter, MiniMax: an error inside a 200
         response = response._replace(status=body["code"])
     status = response.status
-    code, param, message = _fields(body, response)
-    details = _details(body)
+    code, param = _code(body, status), body.get("param")
+    message = _message(body) or excerpt(response)
+    reasons, told = _details(body)
     wait = retry_after(response, message)
     if wait is None:
-        wait = details.wait
+        wait = told
     words = without_quotes(message, _asked(response.asked))
     if data is not None and _message(body) is None:
         words = ""  # the start of a body that has no message may be the row's text
-    codes = (*_codes(body, data), *details.reasons)
+    codes = (*_codes(body, data), *reasons)
     failure = Failure(status, codes, words, urlsplit(url).hostname or "", wait)
     kind = meaning(failure) or _by_status(status, response, wait)
     if data is None and _is_page(response):
@@ -121,37 +132,28 @@ def _classified(response: HTTPResponse, data: Any, url: str) -> errors.ProviderE
         f"HTTP {status}{shown_code}: {_helped(kind, failure, message)}",
         status=status,
         code=code,
-        param=param,
-        request_id=_request_id(response),
+        param=param if isinstance(param, str) else None,
+        request_id=request_id(response),
         retry_after=wait,
     )
     error.said = words
     return error
 
 
-def _by_status(  # noqa: PLR0911 - the table, a line each
+def _by_status(
     status: int, response: HTTPResponse, wait: float | None
 ) -> type[errors.ProviderError]:
-    """Return what a status alone means."""
-    if status == 402:  # noqa: PLR2004
-        return errors.PaymentRequiredError if wait is None else errors.RateLimitError
-    if status == 429:  # noqa: PLR2004
+    """Return what a status means, with how long to wait and what came."""
+    if status == 402 and wait is not None:  # noqa: PLR2004
         return errors.RateLimitError
     if status == 403 and _is_page(response):  # noqa: PLR2004
         return errors.BlockedError
-    if status in (401, 403):
-        return errors.AuthenticationError
-    if status == 404 or 300 <= status < 400:  # noqa: PLR2004
+    if status in _KINDS:
+        return _KINDS[status]
+    if 300 <= status < 400:  # noqa: PLR2004
         return errors.ModelNotFoundError
-    if status == 413:  # noqa: PLR2004
-        return errors.ContextLengthError
-    if status == 451:  # noqa: PLR2004
-        return errors.PromptFilteredError
-    if status in _OVERLOADED:
-        return errors.OverloadedError
-    if status in _ANOTHER_TRY or status >= 500 or status < 300:  # noqa: PLR2004
-        return errors.ServerError
-    return errors.BadRequestError
+    refused = 400 <= status < 500  # noqa: PLR2004
+    return errors.BadRequestError if refused else errors.ServerError
 
 
 def _helped(kind: type[errors.ProviderError], failure: Failure, message: str) -> str:
@@ -214,27 +216,23 @@ def _is_page(response: HTTPResponse) -> bool:
     return is_html or start.startswith(_PAGES)
 
 
-class _Details(NamedTuple):
-    """What Google's errors say in their details."""
-
-    reasons: tuple[str, ...] = ()
-    wait: float | None = None
-
-
-def _details(body: dict[str, Any]) -> _Details:
-    """Read ``google.rpc.RetryInfo``, ``QuotaFailure`` and ``ErrorInfo``."""
-    details = body.get("details")
-    if not isinstance(details, list):
-        return _Details()
-    reasons, wait = [], None
-    for detail in (item for item in details if isinstance(item, dict)):
-        delay, violations = detail.get("retryDelay"), detail.get("violations")
+def _details(body: dict[str, Any]) -> tuple[list[str], float | None]:
+    """Read the reasons and the wait of ``google.rpc``'s details."""
+    reasons: list[str] = []
+    wait = None
+    for detail in _objects(body.get("details")):
+        delay = detail.get("retryDelay")
         wait = (duration(delay) if isinstance(delay, str) else None) or wait
-        if isinstance(violations, list):
-            quotas = [one for one in violations if isinstance(one, dict)]
-            reasons += [str(one.get("quotaId")) for one in quotas]
+        quotas = _objects(detail.get("violations"))
+        reasons += [str(one.get("quotaId")) for one in quotas]
         reasons.append(str(detail.get("reason") or ""))
-    return _Details(tuple(reasons), wait)
+    return reasons, wait
+
+
+def _objects(listed: Any) -> list[dict[str, Any]]:
+    """Return the objects of a list; none of anything else."""
+    items = listed if isinstance(listed, list) else ()
+    return [item for item in items if isinstance(item, dict)]
 
 
 def _codes(body: dict[str, Any], data: Any) -> list[str]:
@@ -252,7 +250,7 @@ def holds_error(data: Any) -> bool:
         data = data[0]
     if not isinstance(data, dict):
         return False
-    if "base_resp" in data and _base_resp(data):
+    if _base_resp(data):
         return True
     error = data.get("error")
     return any(error.values()) if isinstance(error, dict) else bool(error)
@@ -261,11 +259,9 @@ def holds_error(data: Any) -> bool:
 def _base_resp(data: Any) -> dict[str, Any]:
     """Return the error of MiniMax's ``base_resp``; empty without one."""
     inner = data.get("base_resp") if isinstance(data, dict) else None
-    if not isinstance(inner, dict):
+    if not isinstance(inner, dict) or str(inner.get("status_code") or 0) == "0":
         return {}
-    code = str(inner.get("status_code") or 0)
-    if code == "0":
-        return {}
+    code = str(inner["status_code"])
     message = inner.get("status_msg") or "no reason is given"
     return {"code": _MINIMAX.get(code, 500), "type": code, "message": message}
 
@@ -303,23 +299,14 @@ def _passed_on(body: dict[str, Any]) -> dict[str, Any]:
     return {**body, "message": f"{body['message']}: {words}", "status": code}
 
 
-def _fields(
-    body: dict[str, Any], response: HTTPResponse
-) -> tuple[str | None, str | None, str]:
-    """Return code, parameter and message; codes may be numbers, or ``"429"``."""
-    details = body.get("details")
-    code = body.get("code")
+def _code(body: dict[str, Any], status: int) -> str | None:
+    """Return the code, which may be a number, or the status as a text."""
+    details, code = body.get("details"), body.get("code")
     if code is None and isinstance(details, dict):
         code = details.get("error_code")  # Anthropic
-    if code is None or str(code) == str(response.status):  # llama.cpp, LiteLLM, Google
+    if code is None or str(code) == str(status):  # llama.cpp, LiteLLM, Google
         code = body.get("type") or body.get("status") or code
-    param = body.get("param")
-    message = _message(body) or excerpt(response)
-    return (
-        str(code) if code is not None else None,
-        param if isinstance(param, str) else None,
-        message,
-    )
+    return None if code is None else str(code)
 
 
 def _message(body: dict[str, Any]) -> str | None:
@@ -347,6 +334,7 @@ def _complaints(detail: list[Any]) -> str | None:
     return "; ".join(parts) or None
 
 
-def _request_id(response: HTTPResponse) -> str | None:
+def request_id(response: HTTPResponse) -> str | None:
+    """Return the vendor's name of an exchange, for its support."""
     names = ("x-request-id", "request-id", "x-amzn-requestid")
     return next(filter(None, map(response.headers.get, names)), None)

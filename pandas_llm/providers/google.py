@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pandas_llm.errors import ProviderError
-    from pandas_llm.providers.dialect import Body, Schema, Turns
+    from pandas_llm.providers.dialect import Body, Schema, Texts, Turns
     from pandas_llm.types import Attachment, Endpoint, HTTPResponse, Image, Spec
 
 _VERSION = re.compile(r"/v\d\w*(/|$)")
@@ -66,6 +66,7 @@ class Google(Dialect):
     embeds = Bundling(100)
     batches = GoogleBatches
     key_header = "x-goog-api-key"
+    seeded = "generationConfig"
     names: ClassVar[Mapping[str, str]] = {
         "top_p": "topP",
         "stop": "stopSequences",
@@ -86,12 +87,8 @@ class Google(Dialect):
         return f"{base_url}{path}:{name}"
 
     def embeddings(
-        self,
-        texts: Sequence[str],
-        spec: Spec,
-        capabilities: Capabilities,
-        dimensions: int,
-    ) -> dict[str, Any]:
+        self, texts: Texts, spec: Spec, capabilities: Capabilities, dimensions: int
+    ) -> Body:
         """Write a request for each text; `extra`, as ``taskType``, is of each."""
         each: dict[str, Any] = {"model": _resource(self.model)}
         if dimensions:
@@ -124,11 +121,8 @@ class Google(Dialect):
 
     def filled(self, shared: Body, system: str, examples: Turns, turns: Turns) -> Body:
         contents = [
-            {
-                "role": _ROLES.get(role, role),
-                "parts": parts if isinstance(parts, list) else [{"text": parts}],
-            }
-            for role, parts in (*examples, *turns)
+            {"role": _ROLES.get(role, role), "parts": self.parts(content)}
+            for role, content in (*examples, *turns)
         ]
         first = {"systemInstruction": {"parts": [{"text": system}]}} if system else {}
         return {**shared, **first, "contents": contents}
@@ -146,11 +140,6 @@ class Google(Dialect):
 
     def words(self, text: str) -> dict[str, Any]:
         return {"text": text}
-
-    def reseed(self, body: dict[str, Any], by: int) -> None:
-        config = body.get("generationConfig", {})
-        if "seed" in config:
-            body["generationConfig"] = {**config, "seed": config["seed"] + by}
 
     def usage(self, data: Any) -> Used:
         return Used(_tokens(data["usageMetadata"]))
@@ -171,12 +160,10 @@ class Google(Dialect):
         candidates = data.get("candidates")
         if not candidates:
             raise _without(data, response)
-        return Reply(
-            bodies.choices(candidates, lambda one: _choice(one, response, data)),
-            self.used(data).tokens,
-            data.get("modelVersion"),
-            data.get("responseId"),
-        )
+        choices = bodies.choices(candidates, lambda one: _choice(one, response, data))
+        reply = self.reply(choices, response, data)
+        model, id_ = data.get("modelVersion"), data.get("responseId")
+        return reply._replace(model=model, request_id=id_)
 
 
 def _resource(model: str) -> str:
@@ -203,10 +190,8 @@ def _choice(candidate: dict[str, Any], response: HTTPResponse, whole: Body) -> C
     """Read one candidate; its content may lack, or have no parts."""
     parts = (candidate.get("content") or {}).get("parts") or ()
     text = "".join(p.get("text") or "" for p in parts if not p.get("thought"))
-    reason, raw = candidate.get("finishReason"), None
-    if bodies.asked_raw(response):
-        others = {"parts": bodies.beside_texts(parts)}
-        raw = bodies.beside(_TOLD, whole, candidate, others)
+    reason = candidate.get("finishReason")
+    raw = bodies.beside(response, _TOLD, whole, candidate, parts=parts)
     if not text.strip() and any("functionCall" in part for part in parts):
         return Choice(text, "tool_calls", raw=raw)
     return Choice(text, bodies.finished(text, reason, response), raw=raw)

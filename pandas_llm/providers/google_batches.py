@@ -12,20 +12,21 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import orjson
 
 from pandas_llm.providers.batches import (
-    BOUNDARY,
     Batches,
     Listed,
     Page,
     Result,
     Snapshot,
+    answered,
     no_batches,
     read_lines,
 )
 from pandas_llm.providers.bodies import parsed
-from pandas_llm.types import HTTPRequest, HTTPResponse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from pandas_llm.types import HTTPRequest, HTTPResponse
 
 _ADDRESS = re.compile(r"(.*)/(v\d\w*)/((?:models|tunedModels)/[^/]+):(\w+)")
 _METHODS = {
@@ -69,14 +70,11 @@ class GoogleBatches(Batches):
     def upload(self, lines: Sequence[bytes]) -> HTTPRequest:
         """Write what the file is and the file, in one request."""
         file = {"displayName": "batch.jsonl", "mimeType": "application/jsonl"}
-        about = orjson.dumps({"file": file}).decode()
-        part = f"--{BOUNDARY}\r\nContent-Type: application/json"
-        head = f"{part}\r\n\r\n{about}\r\n{part}l\r\n\r\n"
-        body = head.encode() + b"".join(lines) + f"\r\n--{BOUNDARY}--\r\n".encode()
-        kind = f"multipart/related; boundary={BOUNDARY}"
+        about = "Content-Type: application/json", [orjson.dumps({"file": file})]
         url = self.at("files", uploadType="multipart")
         url = url.replace(self.base, f"{self._root}/upload/{self._version}", 1)
-        return HTTPRequest(url, {**self.headers, "Content-Type": kind}, body)
+        content = "Content-Type: application/jsonl", lines
+        return self.in_parts(url, "related", about, content)
 
     def uploaded(self, body: bytes) -> str:
         return str(parsed(body)["file"]["name"])
@@ -93,7 +91,7 @@ class GoogleBatches(Batches):
             each = b",".join(map(_inline, lines))
             source = b'{"requests":{"requests":[' + each + b"]}"
         head = b'{"batch":{"displayName":' + orjson.dumps(name) + b',"inputConfig":'
-        return HTTPRequest(self.at(self._method), self.headers, head + source + b"}}}")
+        return self.posted(self._method, head + source + b"}}}")
 
     def listed(self, body: bytes, after: str | None = None) -> Page:
         """Read a page, which is empty where there is no batch."""
@@ -111,7 +109,7 @@ class GoogleBatches(Batches):
         return self.at(batch)
 
     def cancel(self, batch: str) -> HTTPRequest:
-        return HTTPRequest(self.at(f"{batch}:cancel"), self.headers, b"{}")
+        return self.posted(f"{batch}:cancel", b"{}")
 
     def snapshot(self, data: Any) -> Snapshot:
         """Read an operation; its numbers are texts."""
@@ -167,12 +165,9 @@ def _response(one: Any) -> HTTPResponse:
     """Return an answer as an ordinary request would have had it."""
     if error := one.get("error") or one.get("status"):
         status = _status(error)
-        body = {"error": {**error, "code": status}}
-        return HTTPResponse(status, {}, orjson.dumps(body))
+        return answered(status, {"error": {**error, "code": status}})
     reply = one.get("response") or one
     if "embedding" in reply:
-        used = (
-            {"promptTokenCount": reply["tokenCount"]} if "tokenCount" in reply else {}
-        )
+        used = {"promptTokenCount": reply.get("tokenCount")}
         reply = {"usageMetadata": used, **reply, "embeddings": [reply["embedding"]]}
-    return HTTPResponse(200, {}, orjson.dumps(reply))
+    return answered(200, reply)

@@ -96,17 +96,15 @@ def quota(
     return Quota(limit, remaining, duration(headers.get(names[2])), period)
 
 
-_Limit = tuple[tuple[str, ...], float]
-LIMITS: tuple[_Limit, _Limit] = (
+Limits = tuple[tuple[tuple[str, ...], float], tuple[tuple[str, ...], float]]
+LIMITS: Limits = (
     (limit_names("x-ratelimit-{}-requests"), 60.0),
     (limit_names("x-ratelimit-{}-tokens"), 60.0),
 )
 """OpenAI's headers of the limits on requests and tokens, and the seconds of each."""
 
 
-def quotas(
-    headers: Mapping[str, str], limits: tuple[_Limit, _Limit] = LIMITS
-) -> Quotas | None:
+def quotas(headers: Mapping[str, str], limits: Limits) -> Quotas | None:
     """Read the limits on requests and on tokens; None when there are none."""
     requests, tokens = (quota(headers, *limit) for limit in limits)
     return Quotas(requests, tokens) if requests or tokens else None

@@ -36,15 +36,15 @@ _OPEN = r"(llama|qwen|gemma|phi|mistral|mixtral|deepseek|gpt-oss|smollm)[\w.]*(:
 """Models with open weights: many servers have them."""
 _SAME: Mapping[str, str] = {
     **dict.fromkeys(("gemini", "vertex_ai", "vertexai", "google_genai"), "google"),
-    **dict.fromkeys(("claude",), "anthropic"),
+    "claude": "anthropic",
     **dict.fromkeys(("azure_openai", "azure_ai"), "azure"),
-    **dict.fromkeys(("ollama_chat",), "ollama"),
-    **dict.fromkeys(("hosted_vllm",), "vllm"),
+    "ollama_chat": "ollama",
+    "hosted_vllm": "vllm",
     **dict.fromkeys(("together_ai", "togetherai"), "together"),
-    **dict.fromkeys(("fireworks_ai",), "fireworks"),
+    "fireworks_ai": "fireworks",
     **dict.fromkeys(("lm_studio", "lm-studio"), "lmstudio"),
-    **dict.fromkeys(("mistralai",), "mistral"),
-    **dict.fromkeys(("x-ai",), "xai"),
+    "mistralai": "mistral",
+    "x-ai": "xai",
     **dict.fromkeys(("bedrock", "bedrock_converse", "aws"), "bedrock"),
 }
 """Other tools' names of our providers."""
@@ -68,8 +68,6 @@ def not_openais(model: str, known: Collection[str]) -> str | None:
 
     `known` are the names of providers.
 
-    Examples
-    --------
     >>> print(not_openais("claude-opus-4-5", ["anthropic"]))
     write model='anthropic/claude-opus-4-5'
     >>> not_openais("gpt-5-mini", ["anthropic"])
@@ -80,10 +78,9 @@ def not_openais(model: str, known: Collection[str]) -> str | None:
     if prefix in _SAME and slash:
         return f"write model='{_SAME[prefix]}/{rest}'"
     if prefix in _COMPATIBLE and slash:
-        address = _COMPATIBLE[prefix]
         return (
-            f"write model={rest!r} and base_url={address!r}, which speaks as OpenAI "
-            "does, or the base_url of a gateway"
+            f"write model={rest!r} and base_url={_COMPATIBLE[prefix]!r}, which speaks "
+            "as OpenAI does, or the base_url of a gateway"
         )
     if slash:
         names = ", ".join(sorted(known))
@@ -102,8 +99,6 @@ def not_openais(model: str, known: Collection[str]) -> str | None:
 def models_url(url: str) -> str | None:
     """Return the address that lists the models, for that of a request.
 
-    Examples
-    --------
     >>> models_url("http://localhost/v1/chat/completions?api-version=1")
     'http://localhost/v1/models?api-version=1'
     """
@@ -134,8 +129,6 @@ def models_of(response: HTTPResponse) -> list[str] | None:
 def nearest(model: str, listed: Sequence[str]) -> str:
     """Name the models of a list that are nearest to a name.
 
-    Examples
-    --------
     >>> nearest("gpt-5-mni", ["o3", "gpt-5-mini", "gpt-5-nano"])
     "'gpt-5-mini', 'gpt-5-nano'"
     >>> nearest("x", ["a", "b", "c", "d", "e", "f"])

@@ -34,14 +34,13 @@ _MOST = (
 """Names of the most tokens of an answer, in the bodies of all vendors."""
 _CHOICES = ("n", "best_of", "candidateCount")
 """Names of how many answers are written; each is billed."""
+_LOGPROBS = ("logprobs", "top_logprobs")
 _ALL = re.compile(r"sampling.(parameter|param|option)", re.IGNORECASE)
 _SCHEMA = re.compile(
     r"response_?format|json_?schema|json_object|structured.output|grammar|schema"
     r"|text\.format|output_?(config|format)|response_?mime_?type|json mode",
     re.IGNORECASE,
 )
-
-
 _TOOL = re.compile(r"\btool_?(use|choice|config)?\b", re.IGNORECASE)
 _KEYWORD = re.compile(
     r"['\"`](?:minimum|maximum|pattern|format)['\"`]|\bexclusiveM(?:in|ax)imum\b"
@@ -86,31 +85,21 @@ def downgrade(  # noqa: PLR0911 - a step a paragraph
     about = f"{getattr(error, 'param', None) or ''} {_subject(error)}"
     other = _LIMITS[capabilities.max_tokens]
     # servers name the newer field in both cases: refused, or recommended instead
-    if (
-        spec.max_tokens is not None
-        and "max_completion_tokens" in about
-        and other not in refused
-    ):
+    named = spec.max_tokens is not None and "max_completion_tokens" in about
+    if named and other not in refused:
         gone = (*refused, capabilities.max_tokens)
         return replace(capabilities, max_tokens=other, refused=gone)
     if lower := _lower_roles(capabilities, about, request):
         return lower
     if (field := _refused_field(error, about, spec)) and field not in refused:
         return replace(capabilities, refused=(*refused, field))
-    if (
-        spec.top_logprobs
-        and capabilities.logprobs
-        and (_names(error, "logprobs") or _names(error, "top_logprobs"))
-    ):
+    if spec.top_logprobs and capabilities.logprobs and _names(error, *_LOGPROBS):
         return replace(capabilities, logprobs=False)
-    if spec.schema:
-        narrow = spec.constrained is not None
-        lower = _lower_schema(capabilities, error, about, modes, constrained=narrow)
-        if lower:
-            return lower
+    if lower := _lower_schema(capabilities, error, about, spec, modes):
+        return lower
     known = names or {}
-    if named := _refused_sampling(error, about, spec, refused, known):
-        return replace(capabilities, refused=(*refused, *named))
+    if options := _refused_sampling(error, about, spec, refused, known):
+        return replace(capabilities, refused=(*refused, *options))
     if spec.n > 1 and capabilities.n and _names(error, known.get("n", "n")):
         return replace(capabilities, n=False)
     return None
@@ -163,8 +152,7 @@ def without(
     """Leave a field out from now on, when an error names it or its value."""
     if isinstance(error, (ContextLengthError, PromptFilteredError)):
         return None
-    named = any(_names(error, name) for name in (field, *values))
-    if field in capabilities.refused or not named:
+    if field in capabilities.refused or not _names(error, field, *values):
         return None
     return replace(capabilities, refused=(*capabilities.refused, field))
 
@@ -173,16 +161,18 @@ def _lower_schema(
     capabilities: Capabilities,
     error: LLMError,
     about: str,
+    spec: Spec,
     modes: Sequence[SchemaMode],
-    *,
-    constrained: bool,
 ) -> Capabilities | None:
+    """Step down how a schema is asked for."""
     mode, refused = capabilities.schema, capabilities.refused
+    if not spec.schema:
+        return None
     if mode == "json_schema" and "strict" not in refused and _names(error, "strict"):
         return replace(capabilities, refused=(*refused, "strict"))
     if (
         mode == "json_schema"
-        and constrained
+        and spec.constrained is not None
         and capabilities.constraints
         and (_KEYWORD.search(about) or _SCHEMA.search(about))
     ):  # first of all: with fewer keywords the schema may still be held to
@@ -245,12 +235,12 @@ def _whole(fields: Mapping[str, Any], names: tuple[str, ...]) -> list[int]:
     return counts
 
 
-def _names(error: LLMError, name: str) -> bool:
+def _names(error: LLMError, *names: str) -> bool:
     """Return whether an error is about a field, by its `param` or by its subject."""
     param = getattr(error, "param", None) or ""
-    if param.rpartition(".")[2] == name:
+    if param.rpartition(".")[2] in names:
         return True
-    field = rf"(?:[\w\[\]]+\.)*{name}"
+    field = rf"(?:[\w\[\]]+\.)*(?:{'|'.join(names)})"
     about = (
         rf"['\"`]{field}['\"`]",
         rf"(?:^|; ?){field}\s*[:=]",

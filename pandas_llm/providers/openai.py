@@ -12,10 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pandas_llm._replies import ending
-from pandas_llm.errors import MalformedReplyError
 from pandas_llm.providers import bodies, failures, streams
 from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
-from pandas_llm.providers.headers import LIMITS, quotas
+from pandas_llm.providers.headers import LIMITS
 from pandas_llm.providers.openai_batches import OpenAIBatches
 from pandas_llm.providers.registry import Preset
 from pandas_llm.types import (
@@ -32,13 +31,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pandas_llm.providers.batches import Batches
-    from pandas_llm.providers.dialect import Body, Schema, Turns
+    from pandas_llm.providers.dialect import Body, Schema, Texts, Turns
+    from pandas_llm.providers.headers import Limits
     from pandas_llm.types import (
         Attachment,
         Endpoint,
         HTTPResponse,
         Image,
-        Quotas,
         Spec,
     )
 
@@ -81,7 +80,7 @@ class OpenAI(Dialect):
         **{name: name for name in ("auto", "default", "flex", "priority")},
         "standard_only": "default",
     }
-    limits = LIMITS
+    limits: Limits | None = LIMITS
 
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(endpoint)
@@ -100,6 +99,8 @@ class OpenAI(Dialect):
         return not self._own or (keyword not in _UNKNOWN and value != "uri")
 
     embeds: ClassVar[Bundling | None] = Bundling()
+    of_vectors: ClassVar[Mapping[str, Any]] = {"encoding_format": "base64"}
+    """Fields of requests for embeddings; base64 is a quarter of the size."""
     batches: ClassVar[type[Batches] | None] = OpenAIBatches
     """Servers that are not known to have them say None."""
 
@@ -107,16 +108,12 @@ class OpenAI(Dialect):
         return endpoint.base_url + "/embeddings"
 
     def embeddings(
-        self,
-        texts: Sequence[str],
-        spec: Spec,
-        capabilities: Capabilities,
-        dimensions: int,
-    ) -> dict[str, Any]:
-        """Ask for base64, a quarter of the size, where it is not refused."""
-        body: dict[str, Any] = {"model": self.model, "input": texts}
-        if "encoding_format" not in capabilities.refused:
-            body["encoding_format"] = "base64"
+        self, texts: Texts, spec: Spec, capabilities: Capabilities, dimensions: int
+    ) -> Body:
+        """Write a body without the fields that are refused."""
+        body: Body = {"model": self.model, "input": texts, **self.of_vectors}
+        for name in body.keys() & {*capabilities.refused}:
+            del body[name]
         if dimensions:
             body[self.names.get("dimensions", "dimensions")] = dimensions
         return {**body, **spec.extra}
@@ -130,10 +127,8 @@ class OpenAI(Dialect):
     def usage(self, data: Any) -> Used:
         """Read the tokens, and the cost where a server states it."""
         usage = data.get("usage") or data["x_groq"]["usage"]
-        named = data.get("service_tier")
-        tier = None if named is None else bodies.word(data, "service_tier")
-        priced = isinstance(usage, dict) and "cost" in usage
-        cost = _cost(usage) if priced else None
+        tier = bodies.word(data, "service_tier")
+        cost = _cost(usage.get("cost")) if isinstance(usage, dict) else None
         try:
             tokens = bodies.tokens(usage, "prompt_tokens", "completion_tokens", *_APART)
         except (AttributeError, ValueError):
@@ -148,8 +143,10 @@ class OpenAI(Dialect):
         self, spec: Spec, schema: Schema, capabilities: Capabilities, n: int
     ) -> Body:
         body: dict[str, Any] = {"model": self.model}
-        if schema:
-            body |= _response_format(schema, capabilities)
+        if format_ := format_of(schema, capabilities):
+            kind = format_.pop("type")
+            inner = {kind: format_} if format_ else {}
+            body["response_format"] = {"type": kind, **inner}
         if n > 1:
             body["n"] = n
         if spec.max_tokens is not None:
@@ -167,13 +164,11 @@ class OpenAI(Dialect):
         return {k: v for k, v in fields.items() if k not in capabilities.refused}
 
     def filled(self, shared: Body, system: str, examples: Turns, turns: Turns) -> Body:
-        messages: list[dict[str, Any]] = []
-        if system:
-            messages.append({"role": "system", "content": system})
-        for role, text in examples:
-            messages.append({"role": role, "content": text})
-        for role, text in turns:
-            messages.append({"role": role, "content": text})
+        first = [("system", system)] if system else []
+        messages = [
+            {"role": role, "content": content}
+            for role, content in (*first, *examples, *turns)
+        ]
         return {**shared, "messages": messages}
 
     def mark_before(self, fields: Body, turns: int, mark: Mapping[str, Any]) -> None:
@@ -202,23 +197,10 @@ class OpenAI(Dialect):
             raise failures.lacks("choices", response)
         read = partial(_choice, response=response, whole=data)
         choices = bodies.choices(data["choices"], read)
-        tokens, cost, tier = self.used(data)
-        return Reply(
-            choices,
-            tokens,
-            data.get("model"),
-            response.headers.get("x-request-id"),
-            data.get("system_fingerprint") == "fp_simulator",
-            cost,
-            tier,
-        )
+        return self.reply(choices, response, data)
 
     def joined(self, events: Sequence[Any]) -> Any:
         return streams.completion(events)
-
-    def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
-        """Read ``x-ratelimit-*``; None when there are none."""
-        return quotas(headers, self.limits)
 
 
 def _choice(
@@ -231,10 +213,7 @@ def _choice(
     message = choice.get("message")
     if not isinstance(message, dict):
         if ending(reason) not in _ENDED:
-            raise MalformedReplyError(
-                f"a choice holds no message: {failures.excerpt(response)}",
-                status=response.status,
-            )
+            raise failures.lacks("message", response)
         message = {}  # Gemini's compatible endpoint, all spent on thinking
     content, logprobs = message.get("content"), choice.get("logprobs")
     text = content if isinstance(content, str) else _text(content)
@@ -243,10 +222,7 @@ def _choice(
     refusal = message.get("refusal") or None
     if refusal is None and reason != "stop":  # nearly never
         reason = bodies.finished(text, reason, response)
-    raw = None
-    if bodies.asked_raw(response):
-        parts = {**message, "content": bodies.beside_texts(content)}
-        raw = bodies.beside(_TOLD, whole, choice, parts)
+    raw = bodies.beside(response, _TOLD, whole, choice, message, content=content)
     odds = _odds(logprobs) if logprobs else None
     return Choice(text, reason, refusal, odds=odds, raw=raw)
 
@@ -269,17 +245,13 @@ def _odds(logprobs: Any) -> Odds | None:
     return Odds("logprobs", tuple(read))
 
 
-def _response_format(
-    schema: Mapping[str, Any], capabilities: Capabilities
-) -> dict[str, Any]:
-    if capabilities.schema == "json_schema":
-        format_: dict[str, Any] = {"name": "records", "strict": True, "schema": schema}
-        if "strict" in capabilities.refused:
-            del format_["strict"]
-        return {"response_format": {"type": "json_schema", "json_schema": format_}}
-    if capabilities.schema == "json_object":
-        return {"response_format": {"type": "json_object"}}
-    return {}
+def format_of(schema: Schema, capabilities: Capabilities) -> Body:
+    """Return the format of an answer as Responses has it; empty for any text."""
+    mode = capabilities.schema
+    if schema and mode == "json_schema":
+        strict = {} if "strict" in capabilities.refused else {"strict": True}
+        return {"type": mode, "name": "records", **strict, "schema": schema}
+    return {"type": mode} if schema and mode == "json_object" else {}
 
 
 def _version(model: str) -> tuple[int, int]:
@@ -306,9 +278,8 @@ def _text_of(part: Any) -> str:
     return text if isinstance(text, str) else ""
 
 
-def _cost(usage: Mapping[str, Any]) -> float | None:
+def _cost(cost: Any) -> float | None:
     """Read the dollars that a server charges itself, as OpenRouter does."""
-    cost = usage["cost"]
     if isinstance(cost, bool) or not isinstance(cost, (int, float)):
         return None
     return float(cost) if 0 <= cost < math.inf else None

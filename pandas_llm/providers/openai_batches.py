@@ -7,21 +7,22 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import orjson
 
 from pandas_llm.providers.batches import (
-    BOUNDARY,
     Batches,
     Listed,
     Page,
     Result,
     Snapshot,
+    answered,
     moment,
     no_batches,
     read_lines,
 )
 from pandas_llm.providers.bodies import parsed
-from pandas_llm.types import HTTPRequest, HTTPResponse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from pandas_llm.types import HTTPRequest
 
 _LABEL = "pandas_llm"
 """The field of a batch's metadata that holds its name."""
@@ -48,17 +49,10 @@ class OpenAIBatches(Batches):
 
     def upload(self, lines: Sequence[bytes]) -> HTTPRequest:
         """Write a form with the file."""
-        field = f"--{BOUNDARY}\r\nContent-Disposition: form-data; name="
-        head = (
-            f'{field}"purpose"\r\n\r\nbatch\r\n'
-            f'{field}"file"; filename="batch.jsonl"\r\n'
-            "Content-Type: application/jsonl\r\n\r\n"
-        )
-        body = head.encode() + b"".join(lines) + f"\r\n--{BOUNDARY}--\r\n".encode()
-        kind = f"multipart/form-data; boundary={BOUNDARY}"
-        return HTTPRequest(
-            self.at("files"), {**self.headers, "Content-Type": kind}, body
-        )
+        field = 'Content-Disposition: form-data; name="'
+        file = f'{field}file"; filename="batch.jsonl"\r\nContent-Type: application/'
+        parts = (f'{field}purpose"', [b"batch"]), (f"{file}jsonl", lines)
+        return self.in_parts(self.at("files"), "form-data", *parts)
 
     def unready(self, body: bytes) -> str | None:
         """Return the file's address while Azure is busy with it."""
@@ -73,7 +67,7 @@ class OpenAIBatches(Batches):
             "completion_window": "24h",
             "metadata": {_LABEL: name},
         }
-        return self.posted(self.path, fields)
+        return self.posted(self.path, orjson.dumps(fields))
 
     def entry(self, data: Any) -> Listed:
         """Read a batch, with the metadata and the file that it was made with."""
@@ -85,6 +79,8 @@ class OpenAIBatches(Batches):
         """Read a batch; Azure begins its words with a capital."""
         counts, word = data.get("request_counts") or {}, data["status"].lower()
         errors = (data.get("errors") or {}).get("data") or ()
+        codes = [error["code"] for error in errors if error.get("code")]
+        messages = filter(None, (error.get("message") for error in errors))
         return Snapshot(
             data["id"],
             "ended" if word in self.ended else "running",
@@ -93,8 +89,8 @@ class OpenAIBatches(Batches):
             counts.get("completed") or 0,
             counts.get("failed") or 0,
             self.files(word, data.get("output_file_id"), data.get("error_file_id")),
-            _joined(errors),
-            word == "failed" and any(e.get("code") == self.queue_full for e in errors),
+            "; ".join(messages) or None,
+            word == "failed" and self.queue_full in codes,
         )
 
     def files(self, word: str, *names: str | None) -> tuple[str, ...]:
@@ -112,8 +108,8 @@ class OpenAIBatches(Batches):
                 yield Result(data["custom_id"], None, str(error))
                 continue
             headers = {"x-request-id": response.get("request_id") or ""}
-            status, answer = response["status_code"], orjson.dumps(response.get("body"))
-            yield Result(data["custom_id"], HTTPResponse(status, headers, answer))
+            answer = answered(response["status_code"], response.get("body"), headers)
+            yield Result(data["custom_id"], answer)
 
 
 class AzureBatches(OpenAIBatches):
@@ -152,7 +148,7 @@ class MistralBatches(OpenAIBatches):
             "metadata": {_LABEL: name},
             "timeout_hours": 24,
         }
-        return self.posted(self.path, fields)
+        return self.posted(self.path, orjson.dumps(fields))
 
     def listed(self, body: bytes, after: str | None = None) -> Page:
         """Read a page; they are counted from 0."""
@@ -166,18 +162,14 @@ class MistralBatches(OpenAIBatches):
         return super().entry({**data, "input_file_id": file})
 
     def snapshot(self, data: Any) -> Snapshot:
-        word = data["status"].lower()
-        return Snapshot(
-            data["id"],
-            "ended" if word in self.ended else "running",
-            word,
-            data["total_requests"],
-            data["succeeded_requests"],
-            data["failed_requests"],
-            self.files(word, data.get("output_file"), data.get("error_file")),
-            _joined(data.get("errors") or ()),
+        """Read a batch, under the names of OpenAI's."""
+        counts = {"total": "total", "completed": "succeeded", "failed": "failed"}
+        return super().snapshot(
+            {
+                **data,
+                "request_counts": {k: data[f"{v}_requests"] for k, v in counts.items()},
+                "output_file_id": data.get("output_file"),
+                "error_file_id": data.get("error_file"),
+                "errors": {"data": data.get("errors")},
+            }
         )
-
-
-def _joined(errors: Sequence[Mapping[str, Any]]) -> str | None:
-    return "; ".join(filter(None, (error.get("message") for error in errors))) or None

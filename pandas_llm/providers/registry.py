@@ -145,15 +145,13 @@ def local() -> Mapping[str, Preset]:
 
 def spoken(endpoint: Endpoint) -> str:
     """Return the provider whose words an endpoint has; an address may tell."""
-    named = presets()["openai"]
-    place = _place(endpoint.base_url)
-    if endpoint.provider != "openai" or place == _place(named.base_url or ""):
+    if endpoint.provider != "openai":
         return endpoint.provider
-    compatible: Any = named.dialect
-    for name, other in presets().items():
-        kind, url = other.dialect, other.base_url
-        there = url is not None and _place(url) == place
-        if there and isinstance(kind, type) and issubclass(kind, compatible):
+    openai: Any = presets()["openai"].dialect
+    place = _place(endpoint.base_url)
+    for name, known in presets().items():
+        alike = isinstance(known.dialect, type) and issubclass(known.dialect, openai)
+        if alike and known.base_url and _place(known.base_url) == place:
             return name
     return endpoint.provider
 
@@ -184,32 +182,25 @@ def read_reply(provider: Provider, response: HTTPResponse) -> Reply:
         raise provider.error(response)
     try:
         reply = provider.parse(response)
-        words = [reply.model, reply.request_id, reply.tier]
-        for choice in reply.choices:
-            words.append(choice.finish_reason)  # noqa: PERF401 - nearly always one
+        ends = (choice.finish_reason for choice in reply.choices)
+        words = (reply.model, reply.request_id, reply.tier, *ends)
         plain = "".join(filter(None, words)).isprintable()
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise MalformedReplyError(
             f"the reply is not a chat completion: {error}", status=response.status
         ) from error
-    return reply if plain else _seen(reply)
+    if plain:
+        return reply
+    choices = tuple(_visible(choice, "finish_reason") for choice in reply.choices)
+    seen: Reply = _visible(reply, "model", "request_id", "tier")
+    return seen._replace(choices=choices)
 
 
-def _seen(reply: Reply) -> Reply:
+def _visible(told: Any, *names: str) -> Any:
     """Write out what people cannot see in the words about an answer, not in it."""
-    choices = tuple(
-        choice._replace(finish_reason=_visible(choice.finish_reason))
-        for choice in reply.choices
-    )
-    model, request_id = _visible(reply.model), _visible(reply.request_id)
-    tier = _visible(reply.tier)
-    return reply._replace(
-        choices=choices, model=model, request_id=request_id, tier=tier
-    )
-
-
-def _visible(word: str | None) -> str | None:
-    return visible(word) if isinstance(word, str) else word
+    words = {name: getattr(told, name) for name in names}
+    seen = {name: word and visible(word) for name, word in words.items()}
+    return told._replace(**seen)
 
 
 def _place(base_url: str) -> tuple[str | None, int | None]:

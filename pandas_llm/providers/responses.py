@@ -44,17 +44,11 @@ class Responses(openai.OpenAI):
     def shared(
         self, spec: Spec, schema: Schema, capabilities: Capabilities, n: int
     ) -> Body:
-        refused = capabilities.refused
-        body: dict[str, Any] = {"model": self.model}
-        if "store" not in refused:
-            body["store"] = False  # the default keeps answers for 30 days
-        body |= self._kept(capabilities)
-        if schema and capabilities.schema == "json_schema":
-            format_ = {"type": "json_schema", "name": "records", "schema": schema}
-            strict = {} if "strict" in refused else {"strict": True}
-            body["text"] = {"format": {**format_, **strict}}
-        elif schema and capabilities.schema == "json_object":
-            body["text"] = {"format": {"type": "json_object"}}
+        # by default answers are kept for 30 days
+        store = {} if "store" in capabilities.refused else {"store": False}
+        body: Body = {"model": self.model, **store, **self._kept(capabilities)}
+        if format_ := openai.format_of(schema, capabilities):
+            body["text"] = {"format": format_}
         if spec.max_tokens is not None:
             body["max_output_tokens"] = spec.max_tokens
         sent = self.sent(spec, capabilities)
@@ -106,33 +100,21 @@ class Responses(openai.OpenAI):
             raise failures.classify(answer, data, self._url)
         if not isinstance(data, dict) or not isinstance(data.get("output"), list):
             raise failures.lacks("output", response)
-        parts = [
-            part
-            for item in data["output"]
-            if item.get("type") == "message"
-            for part in item.get("content") or ()
-        ]
-        text = "".join(p.get("text") or "" for p in parts if _is(p, "output_text"))
-        refusals = [p.get("refusal") or "refused" for p in parts if _is(p, "refusal")]
+        said = [item for item in data["output"] if item.get("type") == "message"]
+        parts = [part for item in said for part in item.get("content") or ()]
+        texts = [p.get("text") for p in parts if p.get("type") == "output_text"]
+        text = "".join(filter(None, texts))
+        refusals = [p.get("refusal") for p in parts if p.get("type") == "refusal"]
+        refusal = "".join(words or "refused" for words in refusals) or None
         details = data.get("incomplete_details") or {}
         reason = details.get("reason") or data.get("status")
-        if not text.strip() and any(
-            item.get("type") in _CALLS for item in data["output"]
-        ):
+        called = any(item.get("type") in _CALLS for item in data["output"])
+        if called and not text.strip():
             reason = "tool_calls"
-        refusal = "".join(refusals) or None
         ended = bodies.finished(text, reason, response) if refusal is None else "stop"
-        raw = None
-        if bodies.asked_raw(response):
-            raw = bodies.beside((), {"output": _beside_texts(data["output"])})
-        used = self.used(data)
-        return Reply(
-            (Choice(text, ended, refusal, raw=raw),),
-            used.tokens,
-            data.get("model"),
-            response.headers.get("x-request-id"),
-            tier=used.tier,
-        )
+        raw = bodies.beside(response, (), {"output": _beside_texts(data["output"])})
+        choice = Choice(text, ended, refusal, raw=raw)
+        return self.reply((choice,), response, data)
 
 
 def _beside_texts(output: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -151,10 +133,6 @@ def _status(data: Any) -> int:
     error = data.get("error") if isinstance(data, dict) else None
     code = error.get("code") if isinstance(error, dict) else None
     return bodies.amount(code) or _STATUS.get(str(code), _REFUSED)
-
-
-def _is(part: Mapping[str, Any], kind: str) -> bool:
-    return part.get("type") == kind
 
 
 PRESETS: Mapping[str, Preset] = {

@@ -37,13 +37,14 @@ def events(body: bytes) -> list[Any] | None:
         if line.startswith(b"data:"):
             data.append(line[5:].strip())
         elif not line.strip() and data:
-            parsed_events += _event(b"\n".join(data), data)
+            parsed_events += _event(data)
             data = []
     return parsed_events
 
 
-def _event(text: bytes, lines: Sequence[bytes]) -> list[Any]:
+def _event(lines: Sequence[bytes]) -> list[Any]:
     """Parse one event; some servers leave out the blank lines between them."""
+    text = b"\n".join(lines)
     if text == _LAST.encode():
         return [_LAST]
     try:
@@ -51,15 +52,14 @@ def _event(text: bytes, lines: Sequence[bytes]) -> list[Any]:
     except ValueError:
         if len(lines) < 2:  # noqa: PLR2004 - one alone is a part that was cut off
             return []
-        return [event for line in lines for event in _event(line, [line])]
+        return [event for line in lines for event in _event([line])]
 
 
 def completion(events: Iterable[Any]) -> dict[str, Any]:
     """Put the chunks of OpenAI's chat completions together."""
     whole: dict[str, Any] = {}
     choices: dict[Any, dict[str, Any]] = {}
-    messages: defaultdict[Any, list[Any]] = defaultdict(list)
-    logprobs: defaultdict[Any, list[Any]] = defaultdict(list)
+    pieces: defaultdict[Any, list[Any]] = defaultdict(list)
     done = False
     for event in events:
         if not isinstance(event, dict):
@@ -71,13 +71,10 @@ def completion(events: Iterable[Any]) -> dict[str, Any]:
             choice = choices.setdefault(place, {"finish_reason": None})
             choice |= {k: v for k, v in _present(part).items() if k not in _PARTS}
             delta = part.get("delta") or part.get("message") or {}
-            messages[place].append(delta)
-            if part.get("logprobs"):
-                logprobs[place].append(part["logprobs"])
+            odds = part.get("logprobs") or None
+            pieces[place].append({"message": delta, "logprobs": odds})
     for place, choice in choices.items():
-        choice["message"] = _merged(messages[place])
-        if place in logprobs:
-            choice["logprobs"] = _merged(logprobs[place])
+        choice.update(_merged(pieces[place]))
         if not done and choice["finish_reason"] is None:
             choice["error"] = _BROKEN
     return {**whole, "choices": list(choices.values())}
@@ -111,11 +108,9 @@ def _together(name: str, values: Sequence[Any]) -> Any:
         return _merged(values) if objects else values[-1]
     if all(isinstance(value, str) for value in values):
         return "".join(values)
-    listed = [
-        part
-        for value in values
-        for part in (value if isinstance(value, list) else [value])
-    ]
+    listed: list[Any] = []
+    for value in values:
+        listed += value if isinstance(value, list) else [value]
     if not all(isinstance(part, dict) and "index" in part for part in listed):
         return listed
     by_index: defaultdict[Any, list[Any]] = defaultdict(list)  # such as calls of tools

@@ -14,13 +14,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from pandas_llm import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Container, Mapping, Sequence
+
+    _Error = type[errors.ProviderError]
 
 _ANY = range(1000)
 _REQUEST = range(400, 500)
 _MONEY = (400, 402, 403, 412, 429)
+_OF_A_DAY, _PACE = errors.RateLimitedTooLong, errors.RateLimitError
 _NO_CREDIT, _FILTERED = errors.NoCreditError, errors.PromptFilteredError
-_TOO_LONG, _PASSING = errors.ContextLengthError, errors.ServerError
+_TOO_LONG, _BAD = errors.ContextLengthError, errors.BadRequestError
+_KEY, _NO_MODEL = errors.AuthenticationError, errors.ModelNotFoundError
 _SENTENCE = (
     r"^(?:.*Exception - )?You exceeded your current quota, please check your plan and "
     r"billing details\W*(?:$|for more information on this error, read the docs)"
@@ -30,6 +34,7 @@ _SENTENCE = (
 class Line(NamedTuple):
     """One vendor's words for one thing; both are searched without regard to case."""
 
+    means: _Error
     who: str
     code: str = ""
     """Matches the whole of a code, type or reason."""
@@ -40,7 +45,6 @@ class Line(NamedTuple):
     """The host that it counts at alone."""
     wait: bool = True
     """Whether it counts though the answer says how long to wait."""
-    means: type[errors.ProviderError] = errors.ProviderError
 
 
 class Failure(NamedTuple):
@@ -55,252 +59,194 @@ class Failure(NamedTuple):
     wait: float | None = None
 
 
-def _each_means(kind: type[errors.ProviderError], *lines: Line) -> tuple[Line, ...]:
-    """Return lines that all mean one error."""
-    return tuple(line._replace(means=kind) for line in lines)
+def _codes(
+    means: _Error, by_vendor: Mapping[str, str], status: Container[int] = _ANY
+) -> list[Line]:
+    """Return a line for each vendor's codes, which all mean one error."""
+    return [Line(means, who, code, "", status) for who, code in by_vendor.items()]
 
 
+def _words(
+    means: _Error, by_vendor: Mapping[str, str], status: Container[int] = _ANY
+) -> list[Line]:
+    """Return a line for each vendor's sentences, which all mean one error."""
+    return [Line(means, who, "", text, status) for who, text in by_vendor.items()]
+
+
+_NO_CREDIT_CODES = {
+    "Volcengine": "AccountOverdueError",
+    "Moonshot": "exceeded_current_quota_error",
+    "DashScope": "Arrearage",
+    "Anthropic": "(enforced|contract)_spend_limit_reached|organization_on_hold"
+    "|billing_error",
+    "LiteLLM": "budget_exceeded",
+}
+_NO_CREDIT_WORDS = {
+    "OpenAI": "billing hard limit has been reached",
+    "xAI": "used all available credits or reached its monthly spending limit"
+    "|team doesn.t have any credits",
+    "Zhipu": "账户已欠费|余额不足.{0,12}请?充值|^your account is in arrears",
+    "Moonshot": r"account .*is (suspended|not active)\b.*(billing|balance)",
+    "DashScope": "make sure your account is in good standing",
+    "MiniMax": r"^insufficient balance \(1008\)",
+    "Anthropic": r"credit balance is too low|reached your specified [\w ]*usage limits",
+    "Google": "prepay(ment)? credits are depleted",
+    "Together": "reached your account.s spending limit",
+    "Fireworks": "account .*suspended, possibly due to .*spending",
+    "LiteLLM": "budget has been exceeded! current cost",
+}
+_FILTERED_CODES = {
+    "OpenAI, Azure, Moonshot": "content_filter|content_policy(_violation)?"
+    "|moderation_blocked|ResponsibleAIPolicyViolation"
+    "|(bio|cyber|misalignment)_policy(_violation)?",
+    "DashScope": r"data_?inspection(_?failed)?",
+    "Zhipu": "1301",
+    "Volcengine": r"\w*(SensitiveContentDetected|RiskDetection)(\.\w+)?",
+    "New API": "sensitive_words_detected|prompt_blocked",
+}
+_FILTERED_WORDS = {
+    "OpenAI": "rejected (as a result of|by) our safety system",
+    "Azure": "content management policy|ResponsibleAI",
+    "LiteLLM": "ContentPolicyViolationError|GuardrailRaised",
+    "DashScope": "may contain inappropriate content|DataInspection",
+    "Zhipu": "不安全或敏感内容|敏感内容的提示语|potentially unsafe or sensitive",
+}
+_REFUSED_AS_FILTERED = {
+    "OpenAI": "flagged as potentially violating",
+    "Anthropic": "blocked by (the )?content filter",
+    "OpenRouter": r"requires moderation\b|input was flagged|flagged by moderation",
+    "LiteLLM": r"violated \w+ (guardrail )?policy",
+    "Moonshot": "considered high risk",
+    "DeepSeek": "^content exists risk",
+    "xAI": "content violates usage guidelines",
+    "Gemini": r"PROHIBITED_CONTENT|(prompt|request|content) (was|is) blocked\b.*"
+    r"(safety|prohibited|policy|blocklist)",
+}
+_REFUSED_AS_TOO_LONG = {
+    "OpenAI, vLLM, SGLang, Ollama, Together, llama.cpp": "maximum context length"
+    "|context (window|size|length|limit)|maximum model length"
+    "|reduce the length of the (messages|prompt)",
+    "Anthropic": "prompt is too long",
+    "Bedrock": "input is too long for requested model|too many input tokens"
+    "|input tokens exceeded",
+    "TGI": r".?inputs.? tokens \+ .?max_new_tokens.? must be"
+    r"|.?inputs.? must have less than \d+ tokens",
+    "Cohere": "too many tokens: |total number of tokens .*(exceed|cannot)",
+    "Mistral": r"prompt contains \d+ tokens|too large for model with \d+ maximum",
+    "SGLang": r"(input|prompt|request)\b.* (is )?longer than the (model|maximum)"
+    r"|input (length )?\(\d+ tokens\) .*exceed",
+    "DashScope": "range of input length should be",
+    "LM Studio": "tokens to keep from the initial prompt|trying to keep the first ",
+    "Google": "input token count",
+    "Moonshot": "exceeded model token limit",
+    "xAI": "maximum prompt length is",
+}
 LINES = (
     # -- the quota of a day: waiting takes too long ---------------------------------
-    *_each_means(
-        errors.RateLimitedTooLong,
-        Line("Google", r"\w*PerDay[\w-]*", status=(429,)),
-        Line(
-            "Bedrock, Cerebras, Moonshot",
-            text=r"(tokens|requests) per day|\b[TR]PD\b",
-            status=(400, 429),
-            wait=False,
-        ),
-        Line("Zhipu", "1304", status=(429,)),
-        Line("Bedrock", "ServiceQuotaExceededException"),
+    Line(_OF_A_DAY, "Google", r"\w*PerDay[\w-]*", status=(429,)),
+    Line(
+        _OF_A_DAY,
+        "Bedrock, Cerebras, Moonshot",
+        text=r"(tokens|requests) per day|\b[TR]PD\b",
+        status=(400, 429),
+        wait=False,
     ),
-    *_each_means(
-        errors.OverloadedError, Line("Bedrock, loading it", "ModelNotReadyException")
-    ),
-    # -- no credit -------------------------------------------------------------------
-    *_each_means(
+    Line(_OF_A_DAY, "Zhipu", "1304", status=(429,)),
+    Line(_OF_A_DAY, "Bedrock", "ServiceQuotaExceededException"),
+    Line(errors.OverloadedError, "Bedrock, loading it", "ModelNotReadyException"),
+    # -- no credit, or only no room or too fast --------------------------------------
+    Line(
         _NO_CREDIT,
-        Line(
-            "OpenAI",
-            r"credit_balance_exhausted|billing_(not_active|hard_limit_reached)"
-            r"|(organization|project)_(spend|usage)_limit_exceeded|usage_limit_exceeded",
-        ),
-        Line("OpenAI itself", "insufficient_quota", at="api.openai.com"),
+        "OpenAI",
+        r"credit_balance_exhausted|billing_(not_active|hard_limit_reached)"
+        r"|(organization|project)_(spend|usage)_limit_exceeded|usage_limit_exceeded",
     ),
-    *_each_means(
-        errors.NoRoomError, Line("OpenAI, flex", "resource_unavailable", status=(429,))
-    ),
-    *_each_means(
-        errors.RateLimitError,
-        Line("Bedrock's pace", "ThrottlingException|TooManyRequestsException"),
-        Line("Alibaba's pace", text="aliyun|alibabacloud"),
-        Line("Google's pace", "RESOURCE_EXHAUSTED", _SENTENCE),
-    ),
-    *_each_means(
+    Line(_NO_CREDIT, "OpenAI itself", "insufficient_quota", at="api.openai.com"),
+    Line(errors.NoRoomError, "OpenAI, flex", "resource_unavailable", status=(429,)),
+    Line(_PACE, "Bedrock's", "ThrottlingException|TooManyRequestsException"),
+    Line(_PACE, "Alibaba's", text="aliyun|alibabacloud"),
+    Line(_PACE, "Google's", "RESOURCE_EXHAUSTED", _SENTENCE),
+    Line(_NO_CREDIT, "OpenAI's sentence", text=_SENTENCE, status=_MONEY, wait=False),
+    Line(_NO_CREDIT, "Zhipu", "1113", status=(*_MONEY, 200, 401)),
+    Line(_OF_A_DAY, "MiniMax, five hours", "2056", "usage limit"),
+    *_codes(_NO_CREDIT, _NO_CREDIT_CODES),
+    *_words(_NO_CREDIT, _NO_CREDIT_WORDS),
+    Line(
         _NO_CREDIT,
-        Line("OpenAI's sentence", text=_SENTENCE, status=_MONEY, wait=False),
-        Line("OpenAI", text="billing hard limit has been reached"),
-        Line(
-            "xAI",
-            text="used all available credits or reached its monthly spending limit"
-            r"|team doesn.t have any credits",
-        ),
-        Line("Zhipu", "1113", status=(*_MONEY, 200, 401)),
-        Line(
-            "Zhipu",
-            text="账户已欠费|余额不足.{0,12}请?充值|^your account is in arrears",
-        ),
-        Line("Volcengine", "AccountOverdueError"),
-        Line("Moonshot", "exceeded_current_quota_error"),
-        Line(
-            "Moonshot", text=r"account .*is (suspended|not active)\b.*(billing|balance)"
-        ),
-        Line("DashScope", "Arrearage"),
-        Line("DashScope", text="make sure your account is in good standing"),
-        Line(
-            "DeepSeek, SiliconFlow",
-            text=r"^\W*insufficient (account )?balance\W*$"
-            "|account balance is insufficient",
-            status=_MONEY,
-        ),
-        Line("MiniMax", text=r"^insufficient balance \(1008\)"),
+        "DeepSeek, SiliconFlow",
+        text=r"^\W*insufficient (account )?balance\W*$"
+        "|account balance is insufficient",
+        status=_MONEY,
     ),
-    *_each_means(
-        errors.RateLimitedTooLong, Line("MiniMax, five hours", "2056", "usage limit")
-    ),
-    *_each_means(
-        _NO_CREDIT,
-        Line("many", "insufficient_(balance|credits?)", status=_MONEY),
-        Line("New API", "insufficient_user_quota", status=_MONEY),
-        Line(
-            "Anthropic",
-            "(enforced|contract)_spend_limit_reached|organization_on_hold|billing_error",
-        ),
-        Line(
-            "Anthropic",
-            text=r"credit balance is too low|reached your specified [\w ]*usage limits",
-        ),
-        Line("Google", text="prepay(ment)? credits are depleted"),
-        Line("Google, no free quota", text=r"\blimit: 0(?!\.?\d)", status=(429,)),
-        Line("Google", "quota_exceeded", status=(429,), wait=False),
-        Line("OpenRouter", text=r"^insufficient credits\b", status=_MONEY),
-        Line("Together", text="reached your account.s spending limit"),
-        Line("Fireworks", text="account .*suspended, possibly due to .*spending"),
-        Line("LiteLLM", "budget_exceeded"),
-        Line("LiteLLM", text="budget has been exceeded! current cost"),
-        Line("Cerebras", "payment_required", status=(402,), wait=False),
-    ),
+    Line(_NO_CREDIT, "OpenRouter", text=r"^insufficient credits\b", status=_MONEY),
+    Line(_NO_CREDIT, "many", "insufficient_(balance|credits?)", status=_MONEY),
+    Line(_NO_CREDIT, "New API", "insufficient_user_quota", status=_MONEY),
+    Line(_NO_CREDIT, "Google, not free", text=r"\blimit: 0(?!\.?\d)", status=(429,)),
+    Line(_NO_CREDIT, "Google", "quota_exceeded", status=(429,), wait=False),
+    Line(_NO_CREDIT, "Cerebras", "payment_required", status=(402,), wait=False),
     # -- held back -------------------------------------------------------------------
-    *_each_means(
-        _FILTERED,
-        Line(
-            "OpenAI, Azure, Moonshot",
-            "content_filter|content_policy(_violation)?|moderation_blocked"
-            "|ResponsibleAIPolicyViolation|(bio|cyber|misalignment)_policy(_violation)?",
-        ),
-        Line("DashScope", r"data_?inspection(_?failed)?"),
-        Line("Zhipu", "1301"),
-        Line("Volcengine", r"\w*(SensitiveContentDetected|RiskDetection)(\.\w+)?"),
-        Line("New API", "sensitive_words_detected|prompt_blocked"),
-        Line("OpenAI", "invalid_prompt", "safety|policy|policies"),
-        Line("OpenAI", text="flagged as potentially violating", status=_REQUEST),
-        Line("OpenAI", text="rejected (as a result of|by) our safety system"),
-        Line("Azure", text="content management policy|ResponsibleAI"),
-        Line("Bedrock", text="blocked by our content filters", status=(400,)),
-        Line("Anthropic", text="blocked by (the )?content filter", status=_REQUEST),
-        Line(
-            "OpenRouter",
-            text=r"requires moderation\b|input was flagged|flagged by moderation",
-            status=_REQUEST,
-        ),
-        Line("LiteLLM", text="ContentPolicyViolationError|GuardrailRaised"),
-        Line("LiteLLM", text=r"violated \w+ (guardrail )?policy", status=_REQUEST),
-        Line("DashScope", text="may contain inappropriate content|DataInspection"),
-        Line(
-            "Zhipu",
-            text="不安全或敏感内容|敏感内容的提示语|potentially unsafe or sensitive",
-        ),
-        Line("Moonshot", text="considered high risk", status=_REQUEST),
-        Line("DeepSeek", text="^content exists risk", status=_REQUEST),
-        Line("xAI", text="content violates usage guidelines", status=_REQUEST),
-        Line(
-            "Gemini",
-            text=r"PROHIBITED_CONTENT|(prompt|request|content) (was|is) blocked\b.*"
-            r"(safety|prohibited|policy|blocklist)",
-            status=_REQUEST,
-        ),
-    ),
+    *_codes(_FILTERED, _FILTERED_CODES),
+    Line(_FILTERED, "OpenAI", "invalid_prompt", "safety|policy|policies"),
+    *_words(_FILTERED, _FILTERED_WORDS),
+    *_words(_FILTERED, _REFUSED_AS_FILTERED, _REQUEST),
+    Line(_FILTERED, "Bedrock", text="blocked by our content filters", status=(400,)),
     # -- too long --------------------------------------------------------------------
-    *_each_means(
-        errors.BadRequestError,
-        Line("Groq, by the minute", text="^request too large for"),
-        Line("Anthropic, 32 MB", "request_too_large"),
-    ),
-    *_each_means(
+    Line(_BAD, "Groq, by the minute", text="^request too large for"),
+    Line(_BAD, "Anthropic, 32 MB", "request_too_large"),
+    Line(
         _TOO_LONG,
-        Line(
-            "OpenAI, llama.cpp, many",
-            "context_(length|window)_exceeded|exceed_context_size(_error)?"
-            "|string_above_max_length|ContextWindowExceededError",
-        ),
-        Line(
-            "OpenAI, vLLM, SGLang, Ollama, Together, llama.cpp",
-            text="maximum context length|context (window|size|length|limit)"
-            "|maximum model length|reduce the length of the (messages|prompt)",
-            status=_REQUEST,
-        ),
-        Line(
-            "llama.cpp before",
-            text="(exceeds?|larger than) the (available )?context size",
-            status=(500,),
-        ),
-        Line("Anthropic", text="prompt is too long", status=_REQUEST),
-        Line(
-            "Bedrock",
-            text="input is too long for requested model|too many input tokens"
-            "|input tokens exceeded",
-            status=_REQUEST,
-        ),
-        Line(
-            "TGI",
-            text=r".?inputs.? tokens \+ .?max_new_tokens.? must be"
-            r"|.?inputs.? must have less than \d+ tokens",
-            status=_REQUEST,
-        ),
-        Line(
-            "Cohere",
-            text="too many tokens: |total number of tokens .*(exceed|cannot)",
-            status=_REQUEST,
-        ),
-        Line(
-            "Mistral",
-            text=r"prompt contains \d+ tokens|too large for model with \d+ maximum",
-            status=_REQUEST,
-        ),
-        Line(
-            "SGLang",
-            text=r"(input|prompt|request)\b.* (is )?longer than the (model|maximum)"
-            r"|input (length )?\(\d+ tokens\) .*exceed",
-            status=_REQUEST,
-        ),
-        Line("DashScope", text="range of input length should be", status=_REQUEST),
-        Line(
-            "LM Studio",
-            text="tokens to keep from the initial prompt|trying to keep the first ",
-            status=_REQUEST,
-        ),
-        Line("Google", text="input token count", status=_REQUEST),
-        Line("Zhipu", "1261"),
-        Line("Zhipu", text="prompt ?(超长|过长)|输入.{0,6}(超长|过长|超过)"),
-        Line("Moonshot", text="exceeded model token limit", status=_REQUEST),
-        Line("xAI", text="maximum prompt length is", status=_REQUEST),
+        "OpenAI, llama.cpp, many",
+        "context_(length|window)_exceeded|exceed_context_size(_error)?"
+        "|string_above_max_length|ContextWindowExceededError",
     ),
+    *_words(_TOO_LONG, _REFUSED_AS_TOO_LONG, _REQUEST),
+    Line(
+        _TOO_LONG,
+        "llama.cpp before",
+        text="(exceeds?|larger than) the (available )?context size",
+        status=(500,),
+    ),
+    Line(_TOO_LONG, "Zhipu", "1261"),
+    Line(_TOO_LONG, "Zhipu", text="prompt ?(超长|过长)|输入.{0,6}(超长|过长|超过)"),
     # -- the key ---------------------------------------------------------------------
-    *_each_means(
-        errors.AuthenticationError,
-        Line(
-            "Google, xAI",
-            text="api key (not valid|expired)|incorrect api key",
-            status=(400,),
-        ),
-        Line("Google", "API_KEY_INVALID", status=(400,)),
-        Line(
-            "Bedrock",
-            "(AccessDenied|UnrecognizedClient|ExpiredToken|RequestExpired"
-            "|(Incomplete|Invalid)Signature|MissingAuthenticationToken"
-            "|InvalidClientTokenId|NotAuthorized)(Exception)?",
-        ),
-        Line("Bedrock", "ValidationException", "^operation not allowed"),
+    Line(
+        _KEY,
+        "Google, xAI",
+        text="api key (not valid|expired)|incorrect api key",
+        status=(400,),
     ),
-    # -- no such path, with status 200; no such model, with 400 ----------------------
-    *_each_means(
-        errors.ModelNotFoundError,
-        Line(
-            "Bedrock",
-            "ValidationException",
-            "model identifier is invalid|on-demand throughput isn.t supported",
-        ),
-        Line("LM Studio", text="^unexpected endpoint or method", status=(200,)),
+    Line(_KEY, "Google", "API_KEY_INVALID", status=(400,)),
+    Line(
+        _KEY,
+        "Bedrock",
+        "(AccessDenied|UnrecognizedClient|ExpiredToken|RequestExpired"
+        "|(Incomplete|Invalid)Signature|MissingAuthenticationToken"
+        "|InvalidClientTokenId|NotAuthorized)(Exception)?",
     ),
+    Line(_KEY, "Bedrock", "ValidationException", "^operation not allowed"),
+    # -- no such model, with 400; no such path, with 200 -----------------------------
+    Line(
+        _NO_MODEL,
+        "Bedrock",
+        "ValidationException",
+        "model identifier is invalid|on-demand throughput isn.t supported",
+    ),
+    Line(_NO_MODEL, "LM Studio", text="^unexpected endpoint or method", status=(200,)),
     # -- what passes, below 500 ------------------------------------------------------
-    *_each_means(
-        _PASSING,
-        Line(
-            "LM Studio",
-            text="(model|process|engine) has crashed|model (was )?unloaded",
-            status=_REQUEST,
-        ),
+    Line(
+        errors.ServerError,
+        "LM Studio",
+        text="(model|process|engine) has crashed|model (was )?unloaded",
+        status=_REQUEST,
     ),
-    # -- what the model or its template does not know, at any status -------------
-    *_each_means(
-        errors.BadRequestError,
-        Line("llama.cpp", text="image input is not supported"),
-        Line(
-            "llama.cpp, vLLM, TGI",
-            text=r"system (role|message|prompt|instruction)s? (is |are )?not supported"
-            "|conversation roles must alternate",
-            status=range(400, 501),
-        ),
+    # -- what the model or its template does not know, at any status -----------------
+    Line(_BAD, "llama.cpp", text="image input is not supported"),
+    Line(
+        _BAD,
+        "llama.cpp, vLLM, TGI",
+        text=r"system (role|message|prompt|instruction)s? (is |are )?not supported"
+        "|conversation roles must alternate",
+        status=range(400, 501),
     ),
 )
 

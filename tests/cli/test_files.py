@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -62,6 +63,33 @@ def test_json_is_an_array_also_without_rows(folder):
     assert read_table("none.json", Writing()).empty
 
 
+@pytest.mark.parametrize("ending", ["json", "jsonl", "csv"])
+def test_numbers_that_json_cannot_write_are_null(ending, folder):
+    inf, nan = float("inf"), float("nan")
+    cells = [{"a": inf, "n": 10**30}, [nan, -inf, np.float32(0.5)], np.array([1, inf])]
+    rows = pd.DataFrame({"x": [1.5, inf, nan], "cell": pd.Series(cells, dtype=object)})
+    write_table(rows, f"t.{ending}")
+    if ending == "csv":
+        kept = pd.read_csv("t.csv")["cell"].tolist()
+    else:
+        lines = Path(f"t.{ending}").read_text().strip("[]\n").split("\n")
+        told = [json.loads(line.strip(","), parse_constant=int) for line in lines]
+        assert [row["x"] for row in told] == [1.5, None, None]
+        kept = [json.dumps(row["cell"]) for row in told]
+    wanted = [{"a": None, "n": 10**30}, [None, None, 0.5], [1.0, None]]
+    assert [json.loads(cell, parse_constant=int) for cell in kept] == wanted
+
+
+def test_half_a_character_does_not_cost_the_whole_file(folder):
+    rows = pd.DataFrame({"text": ["a", "b \ud800"]}, dtype=object)
+    for ending in ("csv", "tsv", "jsonl", "json"):
+        write_table(rows, f"t.{ending}")
+        again = read_table(f"t.{ending}", Writing())["text"].tolist()
+        assert again == ["a", "b \ud800" if "json" in ending else r"b \ud800"]
+    with pytest.raises(ValueError, match=r"Parquet cannot hold the table: .*ud800"):
+        write_table(rows, "t.parquet")
+
+
 @pytest.mark.parametrize("ending", ["csv", "csv.gz", "tsv", "json", "jsonl"])
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
 def test_text_in_other_encodings_is_read(ending, encoding, folder):
@@ -107,7 +135,7 @@ WRONG = [
     ("a.parquet.gz", "the ending must be .csv"),
     ("a.gz", "the ending must be .csv"),
     ("a.csv -o a.csv", "OUTPUT is INPUT"),
-    ("a.csv --report none/p.html", "the folder none cannot be written to"),
+    ("a.csv --report none/p.html", "the folder none is not there"),
 ]
 
 

@@ -14,7 +14,7 @@ from aiohttp import web
 from loopback_server import Server
 
 import pandas_llm
-from pandas_llm._aws import region_of
+from pandas_llm._client.aws import region_of
 from pandas_llm.errors import AuthenticationError, ConfigurationError
 from pandas_llm.simulator import Simulator
 from pandas_llm.simulator.conditions import signature_problem

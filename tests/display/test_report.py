@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import pandas_llm
@@ -124,6 +124,7 @@ def test_a_percentile_is_within_a_bin_of_the_true_one(answers, share):
 
 
 @given(st.lists(ANSWERED, max_size=100))
+@example([2.0] * 20 + [1.0])
 def test_the_slowest_rows_are_kept_and_no_others(answers):
     log = RunLog()
     for at, seconds in enumerate(answers):

@@ -24,7 +24,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pandas_llm
-from pandas_llm import attachments, contents, providers
+from pandas_llm import providers
+from pandas_llm._inputs import attachments, contents
 from pandas_llm.cache.fingerprint import Fingerprint
 from pandas_llm.errors import ConfigurationError, LLMError
 from pandas_llm.types import Endpoint, Request, Spec

@@ -22,7 +22,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pandas_llm
-from pandas_llm import ConfigurationError, attachments, providers
+from pandas_llm import ConfigurationError, providers
+from pandas_llm._inputs import attachments
 from pandas_llm.cache.fingerprint import Fingerprint
 from pandas_llm.errors import ImageError
 from pandas_llm.types import Endpoint, ImageLimits, Request, Spec

@@ -184,6 +184,7 @@ def test_call_beats_context_beats_set_beats_environment(name, value, monkeypatch
         ({"na_action": "drop"}, ValueError, "'ignore' or None"),
         ({"loop": "magic"}, ValueError, "'auto', 'thread' or 'nested'"),
         ({"examples": ["a"]}, ValueError, r"\(prompt, reply\) pairs"),
+        ({"examples": ["ab", "cd"]}, ValueError, r"\(prompt, reply\) pairs"),
         ({"values": [1]}, ValueError, "a mapping"),
         ({"stop": 5}, ValueError, "a str, a list of str or None, not 5"),
         ({"reasoning_effort": 1}, ValueError, "a str or None"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime as dt
 import json
 import re
 import time
@@ -51,6 +52,7 @@ FINAL = '{"records": [{"fact": "final"}]}'
 
 CASES: list[tuple[str, Any, str, Any]] = [
     ("extract", V_INT, '{"v": 12 000}', AGAIN),
+    ("extract", {"v": dt.date}, '{"v": "20260131-5"}', AGAIN),
     ("extract", V_INT, '{"v": 1\'000}', AGAIN),
     ("extract", V_INT, '{"v": 5 or 6}', AGAIN),
     ("extract", V_FLOAT, '{"v": 12 million}', AGAIN),

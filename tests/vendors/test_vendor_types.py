@@ -23,9 +23,9 @@ from pydantic import TypeAdapter, ValidationError
 from schema_keys import EVERY_KIND as KEYS
 
 from pandas_llm import providers
+from pandas_llm._inputs.attachments import load, look_at
 from pandas_llm._keys import parse_keys
 from pandas_llm._replies.outputs import Records
-from pandas_llm.attachments import load, look_at
 from pandas_llm.types import Attachment, Capabilities, Endpoint, Image, Request, Spec
 
 ASKED = Records(parse_keys(KEYS))

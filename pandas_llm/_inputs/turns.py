@@ -41,11 +41,10 @@ def conversation(cell: Any, column: str) -> list[tuple[str, str]]:
     for number, turn in enumerate(_items(cell, column, "turns"), 1):
         role, text = _turn(turn, f"turn {number} of column {column!r}")
         if role in SYSTEM and number > 1:
-            msg = (
+            raise TurnsError(
                 f"turn {number} of column {column!r} is the {role}'s: it can only be "
                 "the first, as not every model takes it later"
             )
-            raise TurnsError(msg)
         turns.append((role, text))
     return turns
 
@@ -58,12 +57,10 @@ def examples(
     for number, pair in enumerate(_items(cell, column, "(prompt, reply) pairs"), 1):
         where = f"example {number} of column {column!r}"
         if not isinstance(pair, list) or len(pair) != _PAIR:
-            msg = f"{where} is no (prompt, reply) pair, but {_short(pair)}"
-            raise TurnsError(msg)
+            raise TurnsError(f"{where} is no (prompt, reply) pair, but {_short(pair)}")
         prompt, reply = pair
         if not isinstance(prompt, str):
-            msg = f"{where} must begin with a text, not {_short(prompt)}"
-            raise TurnsError(msg)
+            raise TurnsError(f"{where} must begin with a text, not {_short(prompt)}")
         try:
             pairs.append((prompt, written(reply)))
         except TypeError as error:
@@ -119,11 +116,9 @@ def _turn(turn: Any, where: str) -> tuple[str, str]:
     if role not in (*_ROLES, *SYSTEM):
         said = _ADVICE.get(role.lower(), "") if isinstance(role, str) else ""
         said = said or "the roles are 'user' and 'assistant', and 'system' at the start"
-        msg = f"{where} has the role {role!r}: {said}"
-        raise TurnsError(msg)
+        raise TurnsError(f"{where} has the role {role!r}: {said}")
     if any(turn.get(name) for name in _CALLS):
-        msg = f"{where} calls tools, and {_OF_TOOLS}"
-        raise TurnsError(msg)
+        raise TurnsError(f"{where} calls tools, and {_OF_TOOLS}")
     if not isinstance(text, str):
         kind = "nothing" if text is None else type(text).__name__
         msg = f"{where} ({role}) must have a text as its content, not {kind}"
@@ -141,11 +136,10 @@ def _text(content: Any, where: str) -> Any:
     for part in content:
         kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
         if kind not in _TEXTS or not isinstance(part.get("text"), str):
-            msg = (
+            raise TurnsError(
                 f"{where} has a part {kind!r}: only texts are sent; see images= and "
                 "files="
             )
-            raise TurnsError(msg)
     return "\n".join(part["text"] for part in content)
 
 

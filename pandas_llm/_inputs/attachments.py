@@ -17,12 +17,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from pandas_llm.contents import extent, recognised
+from pandas_llm._inputs.contents import extent, recognised
 from pandas_llm.errors import ConfigurationError, FileError, ImageError
 from pandas_llm.types import Attachment, FileLimits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from pandas_llm.types import ImageLimits, Request
 
@@ -74,8 +74,7 @@ def folder(path: str | os.PathLike[str] | None) -> Path | None:
         msg = f"files_root={os.fspath(path)!r} cannot be used: {why}"
         raise ConfigurationError(msg) from None
     if not resolved.is_dir():
-        msg = f"files_root={os.fspath(path)!r} is no folder"
-        raise ConfigurationError(msg)
+        raise ConfigurationError(f"files_root={os.fspath(path)!r} is no folder")
     return resolved
 
 
@@ -99,13 +98,7 @@ def look_at(
 
 async def load(request: Request, provider: Any, name: str) -> Request:
     """Read a request's attachments as base64 in a thread; refuse what is not taken."""
-    option: Option
-    for option, some in (("images", request.images), ("files", request.files)):
-        if some:
-            limits = getattr(provider, option, None)
-            if limits is None:  # a run is not begun so; a provider may change its mind
-                raise _ERRORS[option](f"{name} takes no {option}")
-            _check(request, some, limits, name)
+    _check(request, provider, name)
     read = await asyncio.to_thread(lambda: tuple(map(_loaded, request.attachments)))
     return request._replace(attachments=read)
 
@@ -193,41 +186,41 @@ def _is_counted(one: Attachment) -> bool:
     return has_none or one.extent is not None
 
 
-def _check(
-    request: Request,
-    some: Sequence[Attachment],
-    limits: ImageLimits | FileLimits,
-    name: str,
-) -> None:
-    """Refuse the images, or the files, of a request that a provider does not take."""
-    option = some[0].option
-    for one in some:
-        msg = ""
-        if not one.media_type:
-            if not limits.fetches:
-                url = _short(one.source)
-                msg = f"{name} fetches no {option}: download {url}, and pass the file"
-                msg += " or its bytes"
-        elif one.media_type not in limits.types:
-            kinds = (kind.partition("/")[2] for kind in limits.types)
-            known = " or ".join(kinds).replace("plain", "text")
-            msg = f"{_named(one)} is no type that {name} takes: convert it to {known}"
-            if one.media_type == "text/plain":
-                msg += ", or write its text into a column of the template"
-        elif one.size > limits.each:
-            sizes = f"{_megabytes(one.size)}, and {name} takes {option} of up to"
-            msg = f"{_named(one)} has {sizes} {_megabytes(limits.each)}: shrink it"
-        if msg:
-            raise _ERRORS[option](msg)
+def _check(request: Request, provider: Any, name: str) -> None:
+    """Refuse a request with what its provider does not take."""
+    for one in request.attachments:
+        limits = getattr(provider, one.option, None)
+        if limits is None:  # a run is not begun so; a provider may change its mind
+            raise _ERRORS[one.option](f"{name} takes no {one.option}")
+        if why := _refusal(one, limits, name):
+            raise _ERRORS[one.option](why)
     together = sum(one.size for one in request.attachments)
-    if together > limits.together:
-        both = " and ".join(each for each in _ERRORS if getattr(request, each))
-        msg = (
-            f"the row's {len(request.attachments)} {both} have {_megabytes(together)}, "
-            f"and {name} takes up to {_megabytes(limits.together)} in a request: "
-            "shrink them"
-        )
-        raise _ERRORS[option](msg)
+    for one in request.attachments:
+        most = getattr(provider, one.option).together
+        if together > most:
+            both = " and ".join(each for each in _ERRORS if getattr(request, each))
+            raise _ERRORS[one.option](
+                f"the row's {len(request.attachments)} {both} have "
+                f"{_megabytes(together)}, and {name} takes up to {_megabytes(most)} in "
+                "a request: shrink them"
+            )
+
+
+def _refusal(one: Attachment, limits: ImageLimits | FileLimits, name: str) -> str:
+    """Return why a provider does not take an image or a file; empty where it does."""
+    if not one.media_type:
+        download = f"download {_short(one.source)}, and pass the file or its bytes"
+        return "" if limits.fetches else f"{name} fetches no {one.option}: {download}"
+    if one.media_type not in limits.types:
+        kinds = (kind.partition("/")[2] for kind in limits.types)
+        known = " or ".join(kinds).replace("plain", "text")
+        if one.media_type == "text/plain":
+            known += ", or write its text into a column of the template"
+        return f"{_named(one)} is no type that {name} takes: convert it to {known}"
+    if one.size > limits.each:
+        most = f"{name} takes {one.option} of up to {_megabytes(limits.each)}"
+        return f"{_named(one)} has {_megabytes(one.size)}, and {most}: shrink it"
+    return ""
 
 
 def _one(cell: Any, root: Path | None, option: Option) -> Attachment:
@@ -238,8 +231,9 @@ def _one(cell: Any, root: Path | None, option: Option) -> Attachment:
         scheme = scheme.lower()
         if colon and scheme in ("http", "https"):
             person = b"url" if option == "images" else b"url of a file"
-            known = _digest(_utf8(cell), person=person).digest()
-            return Attachment(cell, "", 0, known, option=option)
+            # `build` refuses what is no text
+            known = _digest(cell.encode("utf-8", "surrogatepass"), person=person)
+            return Attachment(cell, "", 0, known.digest(), option=option)
         if colon and rest.startswith("//"):
             msg = f"{_short(cell)!r}: only http, https and data URLs are sent"
             raise _ERRORS[option](msg)
@@ -308,13 +302,11 @@ def _content(source: Any, option: Option) -> bytes:
     head, comma, data = source.partition(",")
     if not comma or not head.lower().endswith(";base64"):
         form = "data:image/…;base64,…" if option == "images" else "data:…;base64,…"
-        msg = f"{_short(source)!r} is no data URL of the form {form}"
-        raise _ERRORS[option](msg)
+        raise _ERRORS[option](f"{_short(source)!r} is no data URL of the form {form}")
     try:
         return base64.b64decode(data.encode(), validate=True)
     except (binascii.Error, UnicodeEncodeError) as error:
-        msg = f"{_short(source)!r} holds no base64: {error}"
-        raise _ERRORS[option](msg) from None
+        raise _ERRORS[option](f"{_short(source)!r} holds no base64: {error}") from None
 
 
 def _loaded(one: Attachment) -> Attachment:
@@ -356,10 +348,6 @@ def _short(value: Any) -> str:
     if len(text) <= _SHOWN:
         return text
     return f"…{text[-_SHOWN:]}" if isinstance(value, Path) else f"{text[:_SHOWN]}…"
-
-
-def _utf8(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")  # `build` refuses what is no text
 
 
 def _amount(size: int) -> str:
