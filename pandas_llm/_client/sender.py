@@ -230,7 +230,7 @@ class Sender:
     ) -> float:
         """Set aside what a request may cost; wait for others if it does not fit."""
         allowed, n = allowance(spec)
-        _, output = self._pace.calibration.worst(tally.weight, allowed, n)
+        output = self._pace.calibration.most_output(allowed, n)
         size, hour = len(http.body) - tally.surplus, _HOUR in http.body
         most = self._pace.prices.most
         cost = most(size, output, spec.tier, hour=hour, sound=tally.sound)
@@ -281,7 +281,8 @@ class Sender:
         if then is Then.AFTER:
             _log.debug("waiting %.2f s after %s", seconds, error)
             slots = self._pace.slots
-            await (slots.rest(seconds, error.kind) if slots else asyncio.sleep(seconds))
+            sleep = asyncio.sleep(seconds)
+            await (slots.aside(sleep, error.kind) if slots else sleep)
         events.retried(error)
 
     async def _with_models(
