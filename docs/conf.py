@@ -16,12 +16,7 @@ author = "The pandas_llm developers"
 project_copyright = author
 version = release = installed("pandas-llm-accessor")
 
-extensions = [
-    "myst_nb",
-    "sphinx.ext.autodoc",
-    "numpydoc",
-    "sphinx_copybutton",
-]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "numpydoc", "sphinx_copybutton"]
 root_doc = "docs/index"
 include_patterns = [
     "docs/**.md",

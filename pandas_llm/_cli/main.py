@@ -78,10 +78,7 @@ _EXAMPLES = {
         "moods.csv --predicted label --gold truth",
         "moods.parquet --predicted label --gold truth --by shop -o figures.csv",
     ),
-    "report": (
-        "moods.parquet -o run.html",
-        "moods.parquet",
-    ),
+    "report": ("moods.parquet -o run.html", "moods.parquet"),
     "demo": ("", "--model llama3.2 --base-url http://localhost:11434/v1"),
     "simulate": ("", "--port 9000 --latency 0.5 --requests-per-minute 600"),
     "cache": ("info", "clear --yes"),

@@ -14,19 +14,8 @@ from pandas_llm._client.address import (
     without_secrets,
 )
 from pandas_llm._client.client import Client
-from pandas_llm._client.events import (
-    OF_THE_TEXT,
-    Events,
-    Streak,
-    Tally,
-    way,
-)
-from pandas_llm._client.open import (
-    Setup,
-    keep_to_slots,
-    offline_client,
-    open_client,
-)
+from pandas_llm._client.events import OF_THE_TEXT, Events, Streak, Tally, way
+from pandas_llm._client.open import Setup, keep_to_slots, offline_client, open_client
 from pandas_llm._client.transport import Transport
 
 __all__ = [

@@ -19,13 +19,7 @@ if TYPE_CHECKING:
 
     from pandas_llm.errors import LLMError
     from pandas_llm.providers import Provider
-    from pandas_llm.types import (
-        Capabilities,
-        Endpoint,
-        HTTPRequest,
-        Request,
-        Spec,
-    )
+    from pandas_llm.types import Capabilities, Endpoint, HTTPRequest, Request, Spec
 
 _log = logging.getLogger("pandas_llm")
 _UNAUTHORIZED = 401

@@ -9,11 +9,7 @@ from typing import TYPE_CHECKING
 from pandas_llm._display import Totals
 from pandas_llm._pacing import CostBudget
 from pandas_llm._report import RunLog
-from pandas_llm.errors import (
-    ContextLengthError,
-    PromptFilteredError,
-    ProviderError,
-)
+from pandas_llm.errors import ContextLengthError, PromptFilteredError, ProviderError
 from pandas_llm.types import Tokens
 
 if TYPE_CHECKING:

@@ -12,18 +12,8 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from pandas_llm._client.endpoint import CurrentKey, Negotiation, redacted
-from pandas_llm._client.verdict import (
-    Ended,
-    Standing,
-    Then,
-    decide,
-    raise_for_row,
-)
-from pandas_llm._pacing import (
-    estimate_tokens,
-    refused,
-    unsent,
-)
+from pandas_llm._client.verdict import Ended, Standing, Then, decide, raise_for_row
+from pandas_llm._pacing import estimate_tokens, refused, unsent
 from pandas_llm.errors import (
     CostLimitError,
     LLMError,
@@ -55,13 +45,7 @@ if TYPE_CHECKING:
     from pandas_llm.cache import Cache
     from pandas_llm.options import Settings
     from pandas_llm.providers import Provider
-    from pandas_llm.types import (
-        Endpoint,
-        HTTPResponse,
-        Reply,
-        Request,
-        Spec,
-    )
+    from pandas_llm.types import Endpoint, HTTPResponse, Reply, Request, Spec
 
 _log = logging.getLogger("pandas_llm")
 _SLICE = 0.05

@@ -103,10 +103,7 @@ def instead_of(place: Any, name: str, called: str, whole: str) -> AttributeError
 
 
 def run_partition(
-    plan: Callable[[Any], Any],
-    part: Any,
-    source: Budget | None,
-    tell: Tell,
+    plan: Callable[[Any], Any], part: Any, source: Budget | None, tell: Tell
 ) -> Any:
     """Run a plan on one partition.
 

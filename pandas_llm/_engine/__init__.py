@@ -10,11 +10,4 @@ from pandas_llm._engine.feed import Feed, Item
 from pandas_llm._engine.outcomes import Arrivals, Details, Outcomes
 from pandas_llm._engine.workers import Engine
 
-__all__ = [
-    "Arrivals",
-    "Details",
-    "Engine",
-    "Feed",
-    "Item",
-    "Outcomes",
-]
+__all__ = ["Arrivals", "Details", "Engine", "Feed", "Item", "Outcomes"]

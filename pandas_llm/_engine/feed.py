@@ -219,10 +219,7 @@ class Feed:
         return taken
 
     def _put(
-        self,
-        taken: list[tuple[int, Request | RowError | None]],
-        *,
-        ahead: bool = False,
+        self, taken: list[tuple[int, Request | RowError | None]], *, ahead: bool = False
     ) -> bool:
         batch: list[Item] = []
         for position, request in taken:

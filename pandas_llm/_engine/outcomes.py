@@ -93,12 +93,7 @@ class Outcomes:
     """
 
     def __init__(
-        self,
-        rows: int,
-        width: int,
-        *,
-        details: bool = False,
-        labels: Any = None,
+        self, rows: int, width: int, *, details: bool = False, labels: Any = None
     ) -> None:
         self.rows = rows
         self._labels = labels

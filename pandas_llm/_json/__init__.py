@@ -6,10 +6,4 @@ from pandas_llm._json.parsing import find_json
 from pandas_llm._json.records import find_records, named
 from pandas_llm._json.validation import Reader, reply_model
 
-__all__ = [
-    "Reader",
-    "find_json",
-    "find_records",
-    "named",
-    "reply_model",
-]
+__all__ = ["Reader", "find_json", "find_records", "named", "reply_model"]

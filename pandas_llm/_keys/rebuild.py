@@ -15,13 +15,7 @@ from pydantic import (
 )
 from pydantic_core import SchemaError
 
-from pandas_llm._keys.columns import (
-    Column,
-    Place,
-    RecordModel,
-    nested_model,
-    places_of,
-)
+from pandas_llm._keys.columns import Column, Place, RecordModel, nested_model, places_of
 from pandas_llm._keys.fields import annotated, resolve
 from pandas_llm._keys.model import Keys, make_keys
 from pandas_llm._keys.schema import name_of, target

@@ -31,7 +31,7 @@ _CONSTRAINTS = {
 }
 _FORMATS = {"date", "date-time"}
 _CHECKED_FORMATS = _FORMATS | {
-    *("time", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"),
+    *("time", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid")
 }
 """Formats that some strict mode checks; pydantic has more, such as ``path``."""
 _SENT = _CONSTRAINTS.keys() - {"uniqueItems"}

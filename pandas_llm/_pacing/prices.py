@@ -60,9 +60,7 @@ class Prices:
     """
 
     def __init__(
-        self,
-        endpoint: Endpoint,
-        given: Mapping[str, tuple[float, float]] | None = None,
+        self, endpoint: Endpoint, given: Mapping[str, tuple[float, float]] | None = None
     ) -> None:
         self._endpoint = endpoint
         self._table: Any = None

@@ -153,11 +153,7 @@ def _unknown(kind: str) -> InvalidTypeError:
 
 
 def _to_narwhals(
-    own: Any,
-    schema: Any,
-    dtypes: pd.Series,
-    result: Any,
-    exact: Mapping[str, Exact],
+    own: Any, schema: Any, dtypes: pd.Series, result: Any, exact: Mapping[str, Exact]
 ) -> Any:
     """Return a result as a table of the package of `own`."""
     import narwhals as nw

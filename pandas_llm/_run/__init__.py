@@ -5,19 +5,8 @@ from __future__ import annotations
 from pandas_llm._run import blocking
 from pandas_llm._run.arrays import typed
 from pandas_llm._run.blocking import run_for
-from pandas_llm._run.estimate import (
-    Estimate,
-    awarn_of_cost,
-    estimate_run,
-    warn_of_cost,
-)
-from pandas_llm._run.ledger import (
-    Ledger,
-    joined,
-    last_usage,
-    listener,
-    told,
-)
+from pandas_llm._run.estimate import Estimate, awarn_of_cost, estimate_run, warn_of_cost
+from pandas_llm._run.ledger import Ledger, joined, last_usage, listener, told
 from pandas_llm._run.prompts import examples_of, shared_spec
 from pandas_llm._run.result import recall, runs, text_table, usage
 from pandas_llm._run.run import TaskRun

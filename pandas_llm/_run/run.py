@@ -25,13 +25,7 @@ from pandas_llm._run import blocking, summary
 from pandas_llm._run.filling import asked_rows, check_columns
 from pandas_llm._run.ledger import Ledger, joint, listener, remember
 from pandas_llm._run.prompts import Prompts, quoting, shared_spec
-from pandas_llm._run.result import (
-    build_result,
-    failure_table,
-    in_kind,
-    note,
-    rehearse,
-)
+from pandas_llm._run.result import build_result, failure_table, in_kind, note, rehearse
 from pandas_llm._run.sureness import check_gold, settle
 from pandas_llm._run.task import check_names
 from pandas_llm.cache import location, open_cache

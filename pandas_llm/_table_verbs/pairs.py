@@ -11,13 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pandas_llm._algorithms import near_pairs, near_vectors
-from pandas_llm._verbs import (
-    Program,
-    Signed,
-    cheap_first,
-    column_names,
-    decide,
-)
+from pandas_llm._verbs import Program, Signed, cheap_first, column_names, decide
 from pandas_llm.errors import InvalidTypeError, InvalidValueError, TemplateError
 
 if TYPE_CHECKING:

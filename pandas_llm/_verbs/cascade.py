@@ -10,12 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pandas_llm._algorithms import (
-    accuracy_cutoff,
-    decision_cutoffs,
-    prior,
-    sample_size,
-)
+from pandas_llm._algorithms import accuracy_cutoff, decision_cutoffs, prior, sample_size
 from pandas_llm.errors import ConfigurationError, InvalidTypeError, InvalidValueError
 from pandas_llm.options import CHANCE, check_value
 

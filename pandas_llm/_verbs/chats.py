@@ -117,10 +117,7 @@ def to_chat_jsonl(  # noqa: PLR0913 - all by name but the first two
 
 
 def _chats(
-    source: Source,
-    templates: Mapping[str, Template],
-    columns: list[str],
-    missing: Any,
+    source: Source, templates: Mapping[str, Template], columns: list[str], missing: Any
 ) -> Iterator[bytes]:
     from pandas_llm._rows import iter_rows
 

@@ -22,12 +22,7 @@ from pandas_llm.batch.sending import Sending
 from pandas_llm.batch.state import Book, find
 from pandas_llm.batch.upload import QueueFullError, Upload, all_items
 from pandas_llm.cache import location
-from pandas_llm.errors import (
-    BatchError,
-    LLMError,
-    NotCachedError,
-    ProviderError,
-)
+from pandas_llm.errors import BatchError, LLMError, NotCachedError, ProviderError
 from pandas_llm.types import Outcome
 
 if TYPE_CHECKING:

@@ -299,10 +299,7 @@ def _locked(path: Path) -> sqlite3.Connection | None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    with (
-        _one_error(path),
-        closing(database.connect(path, _LOCK_WAIT)) as connection,
-    ):
+    with _one_error(path), closing(database.connect(path, _LOCK_WAIT)) as connection:
         connection.execute(_SCHEMA)
         connection.execute(_ROWS)
         yield connection

@@ -35,12 +35,7 @@ from pandas_llm.errors import (
     OutputError,
     ProviderError,
 )
-from pandas_llm.providers import (
-    batches_of,
-    excerpt,
-    read_reply,
-    succeeded,
-)
+from pandas_llm.providers import batches_of, excerpt, read_reply, succeeded
 from pandas_llm.redaction import shown
 from pandas_llm.types import Request, Tokens, Used
 

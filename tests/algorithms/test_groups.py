@@ -57,8 +57,7 @@ def test_one_wrong_yes_does_not_chain_two_groups():
     pairs = [(0, 4), *combinations(range(4), 2), *combinations(range(4, 8), 2)]
     pairs += [(a, b) for a in range(4) for b in range(4, 8) if (a, b) != (0, 4)]
     groups, _, _ = play(
-        group_pairs(8, pairs),
-        lambda a, b: {a, b} == {0, 4} or things[a] == things[b],
+        group_pairs(8, pairs), lambda a, b: {a, b} == {0, 4} or things[a] == things[b]
     )
     assert len(set(groups.tolist())) == 2
     assert len(set(groups[:4].tolist())) == 1

@@ -286,9 +286,7 @@ CASES: dict[str, Case] = {
     ),
     # turns of each row
     "messages": Case(
-        keys=["fact"],
-        options={"messages": "history"},
-        rows=[{**ROW, "history": TURNS}],
+        keys=["fact"], options={"messages": "history"}, rows=[{**ROW, "history": TURNS}]
     ),
     "messages: the last is asked": Case(
         "complete", None, None, {"messages": "history"}, [{"history": TURNS}]

@@ -94,7 +94,7 @@ def test_generate_explodes_a_csv_and_keeps_its_cells(folder, simulator):
     assert (code, out) == (0, "")
     table = pd.read_csv(folder / "facts.csv", dtype=str, keep_default_na=False)
     assert table.columns.tolist() == [
-        *("id", "city", "text", "fact", "score", "tone", "tags"),
+        *("id", "city", "text", "fact", "score", "tone", "tags")
     ]
     assert set(table["id"]) == {"007", "008", "009"}
     assert (table["id"] == "007").sum() > 1
@@ -208,7 +208,7 @@ def test_options_of_the_run_are_flags_that_arrive(folder, capfd):
             "Q",
             "A",
             "About Oslo lies on a fjord. It is the capital, of Norway.",
-        ),
+        )
     ]
     assert (body["model"], body["temperature"], body["n"]) == ("m", 0.5, 2)
     assert (body["max_completion_tokens"], body["stop"]) == (77, ["END"])
@@ -417,7 +417,7 @@ def test_an_error_that_all_rows_share_leaves_the_old_output(
     (folder / "o.csv").write_text("old")
     server = simulator(api_key="sk-right")
     code, _, said = run_main(
-        *("complete", "docs.csv", "-o", "o.csv", "-t", "${text}", *at(server)),
+        *("complete", "docs.csv", "-o", "o.csv", "-t", "${text}", *at(server))
     )
     assert code == 3
     assert "Check the key" in said
@@ -455,7 +455,7 @@ def test_ctrl_c_keeps_what_was_answered_and_the_same_command_goes_on(many, simul
     assert done >= 40
     assert "the same command goes on from there" in said
     assert sorted(path.name for path in many.glob("[!k]*")) == [
-        *("docs.csv", "many.jsonl"),
+        *("docs.csv", "many.jsonl")
     ]
     server.configure(latency=0)
     code, _, said = command(*words, *at(server))

@@ -279,10 +279,7 @@ def test_credentials_that_expire_are_renewed_before_they_sign(
 
 async def test_of(machine):
     return await ROWS.llm.acomplete(
-        "Say ${text}",
-        model="bedrock/sim",
-        base_url=machine.origin,
-        progress=False,
+        "Say ${text}", model="bedrock/sim", base_url=machine.origin, progress=False
     )
 
 
@@ -439,9 +436,7 @@ def test_a_key_of_a_function_that_has_expired_is_made_again(monkeypatch):
     asked = []
     with Server(answer) as server:
         out = complete(
-            f"http://127.0.0.1:{server.port}",
-            api_key=lambda: next(keys),
-            concurrency=1,
+            f"http://127.0.0.1:{server.port}", api_key=lambda: next(keys), concurrency=1
         )
     assert out.tolist() == ["So."] * 3
     assert server.headers[-1]["Authorization"] == "Bearer the-second-key"

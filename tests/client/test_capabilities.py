@@ -351,11 +351,7 @@ def test_two_questions_with_confidence_can_be_joined(rows, simulator, on):
         ("complete", None, {"name": "llm_model", "details": True}, "llm_model"),
         ("complete", None, {"error_column": "llm_text", "details": True}, "llm_text"),
         ("embed", None, {"error_column": "embedding"}, "embedding"),
-        (
-            *("embed", None),
-            {"name": "v", "expand": True, "error_column": "v_3"},
-            "v_3",
-        ),
+        (*("embed", None), {"name": "v", "expand": True, "error_column": "v_3"}, "v_3"),
         ("extract", ["a"], {"error_column": "a"}, "a"),
     ],
     ids=str,

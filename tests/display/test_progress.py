@@ -225,9 +225,7 @@ def test_the_bar_says_why_all_wait(screen):
     stream = screen(terminal=True)
     totals = Totals(rows=10)
     bar = Bar(
-        totals,
-        shown=True,
-        status=lambda: Status("waiting 12 s: rate limit", 12.0),
+        totals, shown=True, status=lambda: Status("waiting 12 s: rate limit", 12.0)
     )
     bar._started -= 10
     bar.tick()

@@ -227,8 +227,7 @@ PLAIN = {
     int: st.fixed_dictionaries({}, optional={"ge": WHOLE, "lt": WHOLE}),
     float: st.fixed_dictionaries({}, optional={"gt": BOUNDS, "le": BOUNDS}),
     str: st.fixed_dictionaries(
-        {},
-        optional={"min_length": st.integers(0, 9), "max_length": st.integers(0, 99)},
+        {}, optional={"min_length": st.integers(0, 9), "max_length": st.integers(0, 99)}
     ),
 }
 

@@ -447,10 +447,7 @@ COUNTED = {
             "service_tier": "priority",
             "status": "completed",
             "output": [
-                {
-                    "type": "message",
-                    "content": [{"type": "output_text", "text": "x"}],
-                }
+                {"type": "message", "content": [{"type": "output_text", "text": "x"}]}
             ],
         },
         (Tokens(100, 50, 60, 40, 30), "priority"),

@@ -145,11 +145,7 @@ def test_a_rows_own_failure_is_named(simulator, here, provider, fault, kind):
 
 @pytest.mark.parametrize(
     ("fault", "kind"),
-    [
-        ("401", "authentication"),
-        ("404", "model_not_found"),
-        ("429_quota", "no_credit"),
-    ],
+    [("401", "authentication"), ("404", "model_not_found"), ("429_quota", "no_credit")],
 )
 def test_what_no_row_survives_stops_the_run(simulator, here, provider, fault, kind):
     server = simulator(faults={fault: 1})

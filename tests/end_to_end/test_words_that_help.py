@@ -18,11 +18,7 @@ from pandas_llm import (
     ProviderError,
     TemplateError,
 )
-from pandas_llm.errors import (
-    InvalidTypeError,
-    MissingVerbError,
-    ModelNotFoundError,
-)
+from pandas_llm.errors import InvalidTypeError, MissingVerbError, ModelNotFoundError
 
 DF = pd.DataFrame({"text": ["a", "b"], "price": [1.5, 2.0], "day": ["mon", "tue"]})
 

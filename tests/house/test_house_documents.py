@@ -132,7 +132,7 @@ def test_the_notes_on_the_pace_speak_of_its_modules_and_constants():
     text = text_of(NOTES)
     table = re.findall(r"^\| `([\w/.]+)` \|", text, re.MULTILINE)
     assert {f"{path.name}" for path in (PACKAGE / "_pacing").glob("*.py")} - {
-        *("__init__.py", "prices.py", "shares.py"),
+        *("__init__.py", "prices.py", "shares.py")
     } <= {Path(name).name for name in table}
     constants = set(re.findall(r"`(_?[A-Z][A-Z_]+)`", text))
     assert constants

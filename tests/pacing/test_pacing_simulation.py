@@ -275,10 +275,7 @@ def drawn(kind, chance):
         "strays": ([strays(share)], None),
         "slots": ([by(Slots, slots)], max(plainly, rows * latency / slots)),
         "rate": ([limit], max(plainly, (rows - rate) / rate)),
-        "rate and strays": (
-            [limit, strays(share)],
-            max(plainly, (rows - rate) / rate),
-        ),
+        "rate and strays": ([limit, strays(share)], max(plainly, (rows - rate) / rate)),
     }[kind]
     return Line(server(*rules, **how), rows, ideal, 0.0)
 

@@ -44,7 +44,7 @@ EMPTY: dict[str, list[Any]] = {
         {"parts": [{"text": ""}, {"text": "hm", "thought": True}]},
     ],
     "bedrock": [
-        *(None, [], [{}], [{"text": None}], [{"text": ""}, {"reasoningContent": {}}]),
+        *(None, [], [{}], [{"text": None}], [{"text": ""}, {"reasoningContent": {}}])
     ],
     "openai-responses": [
         *([], [{"type": "message"}], [{"type": "message", "content": []}]),

@@ -18,13 +18,7 @@ import pytest
 from pandas_llm import errors, providers
 from pandas_llm.providers.batches import batches_of
 from pandas_llm.providers.prefixes import LEAST
-from pandas_llm.types import (
-    Capabilities,
-    Endpoint,
-    HTTPResponse,
-    Request,
-    Spec,
-)
+from pandas_llm.types import Capabilities, Endpoint, HTTPResponse, Request, Spec
 
 FOLDER = Path(__file__).parents[1] / "examples"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))

@@ -57,10 +57,7 @@ def test_a_label_that_is_not_told_has_the_smallest_probability_told():
 
 def test_labels_part_at_the_first_token_that_tells_them_apart():
     words = Words(question("very good", "very bad", "so so"), codes=False)
-    places = [
-        place(("very", 0.8), ("so", 0.2)),
-        place((" good", 0.5), (" bad", 0.5)),
-    ]
+    places = [place(("very", 0.8), ("so", 0.2)), place((" good", 0.5), (" bad", 0.5))]
     assert words.read(places) == pytest.approx((0.4, 0.4, 0.2))
 
 

@@ -267,10 +267,7 @@ def test_an_estimate_counts_the_rows_that_would_be_asked():
     assert old.llm.estimate("${text}", KEYS, **given).requests == 2
     assert old.llm.preview("${text}", KEYS, **given | {"rows": 9})[
         "prompt"
-    ].tolist() == [
-        "Row 1.",
-        "Row 3.",
-    ]
+    ].tolist() == ["Row 1.", "Row 3."]
 
 
 def test_a_pilot_asks_as_the_run_does(simulator, on, tmp_path):

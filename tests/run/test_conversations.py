@@ -176,10 +176,7 @@ def test_turns_come_back_from_parquet_and_arrow(simulator, on, tmp_path):
     server = simulator()
     path = tmp_path / "chats.parquet"
     frame(TURNS, None, TURNS[:1]).to_parquet(path)
-    for rows in (
-        pd.read_parquet(path),
-        pd.read_parquet(path, dtype_backend="pyarrow"),
-    ):
+    for rows in (pd.read_parquet(path), pd.read_parquet(path, dtype_backend="pyarrow")):
         out = rows.llm.complete("So?", messages="history", **on(server))
         assert out.notna().all()
     polars = pytest.importorskip("polars").read_parquet(path)

@@ -20,11 +20,7 @@ from types import ModuleType
 sys.modules["pandas_llm"] = ModuleType("pandas_llm")
 sys.modules["pandas_llm"].__path__ = [str(Path(__file__).parents[2] / "pandas_llm")]
 
-from pandas_llm.cache import (  # noqa: E402
-    Cache,
-    open_cache,
-    writer,
-)
+from pandas_llm.cache import Cache, open_cache, writer  # noqa: E402
 from pandas_llm.types import Choice, Reply, Tokens  # noqa: E402
 
 ROUNDS, FILES = 6, 4

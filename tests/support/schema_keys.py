@@ -68,7 +68,7 @@ RECORDS: dict[str, Any] = {
                 "required": ["text"],
                 "additionalProperties": False,
             },
-        },
+        }
     },
     "required": ["records"],
     "additionalProperties": False,

@@ -114,12 +114,7 @@ def test_all_pairs_are_refused_above_a_bound(asked):
 
 @pytest.mark.parametrize(
     "block",
-    [
-        "town",
-        ["town"],
-        lambda frame: [(0, 2), (2, 4), (4, 0), (1, 1)],
-        "vector",
-    ],
+    ["town", ["town"], lambda frame: [(0, 2), (2, 4), (4, 0), (1, 1)], "vector"],
     ids=["column", "columns", "function", "vectors"],
 )
 def test_pairs_come_from_what_block_names(asked, block):
@@ -329,10 +324,7 @@ def test_twins_do_the_same_in_a_running_loop():
 # -- agg ------------------------------------------------------------------------
 
 NOTES = pd.DataFrame(
-    {
-        "shop": ["b", "a", "b", None, "a"],
-        "note": ["one", "two", "three", "four", None],
-    }
+    {"shop": ["b", "a", "b", None, "a"], "note": ["one", "two", "three", "four", None]}
 )
 
 

@@ -262,11 +262,7 @@ def test_anthropics_rate_headers_are_timestamps(simulator):
 
 @pytest.mark.parametrize(
     ("fault", "reason"),
-    [
-        ("cut_off", "max_tokens"),
-        ("refusal", "refusal"),
-        ("content_filter", "refusal"),
-    ],
+    [("cut_off", "max_tokens"), ("refusal", "refusal"), ("content_filter", "refusal")],
 )
 def test_why_a_message_ended(simulator, messages_client, fault, reason):
     client = messages_client(simulator(fault_plan={0: fault}))
@@ -674,10 +670,7 @@ def test_google_takes_images_and_refuses_broken_ones(simulator, google_client):
             {"generationConfig": {"responseJsonSchema": SCHEMA}},
             "a response schema needs `application/json`",
         ),
-        (
-            {"generationConfig": {"responseMimeType": "text/html"}},
-            "allowed mimetypes",
-        ),
+        ({"generationConfig": {"responseMimeType": "text/html"}}, "allowed mimetypes"),
         ({"generationConfig": {"candidateCount": 9}}, "candidateCount"),
     ],
 )

@@ -39,9 +39,7 @@ def test_the_vendors_own_client_understands_the_simulator(simulator):
     content = b"\n".join(map(orjson.dumps, lines))
     file = client.files.create(file=("batch.jsonl", content), purpose="batch")
     made = client.batches.create(
-        input_file_id=file.id,
-        endpoint="/v1/chat/completions",
-        completion_window="24h",
+        input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
     )
     while (now := client.batches.retrieve(made.id)).status == "in_progress":
         time.sleep(0.05)

@@ -279,10 +279,7 @@ def test_awss_own_client_gets_its_schema_and_its_tool_answered(client):
     ],
 )
 def test_awss_own_client_sees_the_simulators_errors_as_its_own(client, fault, code):
-    with (
-        Simulator(faults={fault: 1.0}) as server,
-        pytest.raises(ClientError) as caught,
-    ):
+    with Simulator(faults={fault: 1.0}) as server, pytest.raises(ClientError) as caught:
         client(server).converse(modelId="sim", messages=TURN)
     assert caught.value.response["Error"]["Code"] == code
 
@@ -354,8 +351,7 @@ def test_a_signed_row_is_awss_clients_request(client, monkeypatch, model):
             lambda request, **_: seen.append(request),
         )
         theirs.converse(
-            modelId=model,
-            messages=[{"role": "user", "content": [{"text": "Say a."}]}],
+            modelId=model, messages=[{"role": "user", "content": [{"text": "Say a."}]}]
         )
         out = pd.DataFrame({"text": ["a"]}).llm.complete(
             "Say ${text}.",

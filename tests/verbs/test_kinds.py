@@ -178,12 +178,7 @@ def test_tables_of_several_chunks_and_of_no_rows():
 
 def test_numbers_with_nulls_and_dates_are_written_as_they_are():
     with Simulator() as server:
-        pandas_llm.complete(
-            FRAME,
-            "${big} ${day}",
-            base_url=server.base_url,
-            **SIM,
-        )
+        pandas_llm.complete(FRAME, "${big} ${day}", base_url=server.base_url, **SIM)
         (said,) = [r["body"]["messages"][0]["content"] for r in server.requests()]
     assert said == f"{2**60 + 1} 2020-01-02"
 
@@ -219,10 +214,7 @@ TYPED = {
     "moods": (list[Literal["good", "bad"]] | None, pl.List(pl.String)),
     "kinds": (list[Mood], pl.List(pl.String)),
     "stars": (Literal[1, 2], pl.Int64),
-    "place": (
-        Place | None,
-        pl.Struct({"name": pl.String, "when": pl.List(pl.Date)}),
-    ),
+    "place": (Place | None, pl.Struct({"name": pl.String, "when": pl.List(pl.Date)})),
     "places": (
         list[Place],
         pl.List(pl.Struct({"name": pl.String, "when": pl.List(pl.Date)})),

@@ -29,7 +29,7 @@ _ANY_OBJECT = {
                 "properties": {"text": {"type": "string"}},
                 "required": ["text"],
             },
-        },
+        }
     },
     "required": ["records"],
 }

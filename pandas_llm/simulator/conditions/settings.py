@@ -14,7 +14,7 @@ FAULTS = frozenset(
         *("reset", "truncated", "hang", "html", "empty", "broken_json", "error_200"),
         *("bad_output", "wrong_schema", "refusal", "cut_off", "content_filter"),
         *("no_usage", "no_choices", "no_message"),
-    },
+    }
 )
 """The names of everything that can go wrong on purpose."""
 

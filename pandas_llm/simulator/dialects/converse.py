@@ -93,8 +93,7 @@ def read(incoming: Incoming, settings: Settings) -> Conversation:
     model = read_model(incoming.model, settings)
     config = _object(fields.get("inferenceConfig") or {}, "inferenceConfig")
     others = _object(
-        fields.get("additionalModelRequestFields") or {},
-        "additionalModelRequestFields",
+        fields.get("additionalModelRequestFields") or {}, "additionalModelRequestFields"
     )
     for name in sorted((fields.keys() - _FIELDS) | (config.keys() - _CONFIG)):
         refuse(f"Malformed input request: extraneous key [{name}] is not permitted.")

@@ -37,7 +37,7 @@ _STATUS = {
 """Mistral's words."""
 _ENDPOINTS = ("/v1/chat/completions", "/v1/embeddings")
 _JOB_FIELDS = {
-    *("input_files", "endpoint", "model", "agent_id", "metadata", "timeout_hours"),
+    *("input_files", "endpoint", "model", "agent_id", "metadata", "timeout_hours")
 }
 
 
