@@ -214,7 +214,7 @@ class Sender:
     ) -> float:
         """Set aside what a request may cost; wait for others if it does not fit."""
         allowed, n = allowance(spec)
-        output = self._pace.calibration.most_output(allowed, n)
+        _, output = self._pace.calibration.worst(tally.weight, allowed, n)
         size, hour = len(http.body) - tally.surplus, _HOUR in http.body
         most = self._pace.prices.most
         cost = most(size, output, spec.tier, hour=hour, sound=tally.sound)
@@ -265,8 +265,7 @@ class Sender:
         if then is Then.AFTER:
             _log.debug("waiting %.2f s after %s", seconds, error)
             slots = self._pace.slots
-            sleep = asyncio.sleep(seconds)
-            await (slots.aside(sleep, error.kind) if slots else sleep)
+            await (slots.rest(seconds, error.kind) if slots else asyncio.sleep(seconds))
         events.retried(error)
 
     async def _with_models(

@@ -326,7 +326,7 @@ class Bundles:
             inputs = self.inputs
             while len(bundle) < inputs and (item := await self._take(bundle)):
                 rough = estimate_tokens(item.request.prompt)
-                each, *_ = pace.calibration.amounts(rough, 0, 1)
+                each = pace.calibration.estimate(rough, 0, 1)
                 if bundle and weight + each > most:
                     self._held = item
                     break

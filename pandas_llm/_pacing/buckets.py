@@ -14,6 +14,8 @@ INPUT: Final = 2
 OUTPUT: Final = 3
 _RESERVE: Final = 0.1
 """Share of the server's bucket to leave unused: requests may be miscounted."""
+_NOTHING: Final = 1e-9
+"""Units a second that stand for a part of zero."""
 _BUDGET: Final = 3600.0
 """A longer period is a budget to use up, not a pace to keep."""
 
@@ -25,7 +27,7 @@ class Ticket:
     """One request's place in the queue; all tokens are input without `parts`."""
 
     __slots__ = (
-        *("amounts", "due", "levels", "mark", "place", "sent"),
+        *("amounts", "due", "levels", "mark", "place", "sent", "tokens"),
         *("crowd", "done", "number", "refused"),
     )
 
@@ -36,6 +38,7 @@ class Ticket:
         now: float,
         parts: tuple[float, float] | None = None,
     ) -> None:
+        self.tokens = tokens
         self.amounts: Amounts = (1.0, tokens, *(parts or (tokens, 0.0)))
         self.place = place
         """What was booked before this one, of each unit."""
@@ -60,7 +63,7 @@ class Bucket:
     line moves all that wait and keeps their order.
     """
 
-    __slots__ = ("at", "credit", "rate", "size", "unit")
+    __slots__ = ("at", "credit", "mark", "rate", "reserve", "size", "unit")
 
     def __init__(
         self, unit: int, rate: float, size: float, now: float, sent: float
@@ -68,8 +71,10 @@ class Bucket:
         self.unit = unit
         self.rate = rate
         self.size = size
+        self.reserve = 0.0
         self.credit = sent + size
         self.at = now
+        self.mark = -1.0
 
     @property
     def slope(self) -> float:
@@ -95,8 +100,47 @@ class Bucket:
         return (ticket.place[self.unit] + need - self.credit) / self.slope
 
     def correct(self, ticket: Ticket, used: float) -> None:
-        """Undo what was booked too much."""
-        self.credit += ticket.amounts[self.unit] - used
+        """Undo what was booked too much, unless `restart` has it in already."""
+        if ticket.mark[self.unit] > self.mark:
+            self.credit += ticket.amounts[self.unit] - used
+
+    def restart(
+        self, remaining: float, when: float, count: float, now: float, sent: float
+    ) -> None:
+        """Draw the line again from what was left when so much had been sent."""
+        self.mark = count
+        level = remaining - self.reserve + self.slope * (now - when) - (sent - count)
+        self.credit = sent + min(level, self.size)
+        self.at = max(self.at, now)
+
+
+def explicit(  # noqa: PLR0913, PLR0917 - all that it depends on
+    bucket: Bucket | None,
+    unit: int,
+    rate: float,
+    part: float | None,
+    most: float,
+    now: float,
+    sent: float,
+) -> Bucket | None:
+    """Return the bucket of a limit that was set, or of this process's part of it.
+
+    `most` is a burst that the server is known to grant.
+    """
+    if not rate:
+        return None
+    if part is not None:
+        rate = max(_NOTHING, rate * part)
+    # bursts so small that any server of this rate grants them, though those of
+    # several processes meet there
+    size = max(1.0, rate / 8, most) if unit == REQUESTS else max(rate / 5, most)
+    if bucket is None:
+        bucket = Bucket(unit, rate, size, now, sent)
+        if part is not None:
+            bucket.credit = sent  # several that begin full are a burst
+    elif bucket.rate != rate or bucket.size != size:
+        bucket.resize(rate, size, now, sent)
+    return bucket
 
 
 class Mirror(Bucket):
@@ -108,8 +152,15 @@ class Mirror(Bucket):
     """
 
     __slots__ = (
-        *("_drift", "_kept", "_newest", "_quota", "_windowed"),
-        *("budget", "reserve", "shift"),
+        "_drift",
+        "_kept",
+        "_newest",
+        "_quota",
+        "_scatter",
+        "_told",
+        "_windowed",
+        "budget",
+        "shift",
     )
 
     def __init__(
@@ -128,7 +179,6 @@ class Mirror(Bucket):
             size = quota.remaining + missing
         super().__init__(unit, rate, max(1.0, min(limit, size)), now, sent)
         self.budget = quota.period > _BUDGET
-        self.reserve = 0.0
         if not self.budget:
             self.reserve = min(_RESERVE * self.size, self.size - 1.0)
             self.size -= self.reserve
@@ -136,6 +186,8 @@ class Mirror(Bucket):
         """All that the line was moved by, to compute the level at any time."""
         self._drift = self._kept = 0.0
         self._newest = ticket.mark[unit]
+        self._told = ticket.sent
+        self._scatter = (0.0, 0.0)
         left = self._left(quota)
         if left is not None:
             since = rate * (now - ticket.sent) - (sent - self._newest)
@@ -186,16 +238,18 @@ class Mirror(Bucket):
             return  # too small to tell anything
         if self._windowed and now - ticket.sent > (quota.reset or 0.0):
             return  # of a window that may be over
-        self._newest = mark
+        elapsed = ticket.sent - self._told
+        self._newest, self._told = mark, ticket.sent
         level = self.credit - sent
         near = 0.9 * self.size
         if left >= near and level >= near and abs(self._drift) < 0.01 * self.rate:
             return  # far from any limit: be quick
         self.size = max(self.size, left)
-        error = left - thought - self.shift
-        if not (self._windowed or refused):  # others take more, or our counts miss some
-            drift = self._drift + error / (4.0 * max(1.0, now - ticket.sent))
-            self._drift = max(-0.9 * self.rate, min(drift, 0.5 * self.rate))
+        error = self._error(left - thought - self.shift, left - level)
+        if not (self._windowed or refused):
+            age = max(1.0, now - ticket.sent)
+            full = left + 2 * amount >= near
+            self._learn_drift(error / (4.0 * age), elapsed / age if full else 0.0)
         self._move(0.6 * error)
         least = max(_RESERVE, self._kept)
         if self.reserve > least * (self.size + self.reserve):
@@ -214,6 +268,19 @@ class Mirror(Bucket):
             return None
         later = (quota.reset or 0.0) * self.rate if self._windowed else 0.0
         return quota.remaining - later - self.reserve
+
+    def _error(self, early: float, late: float) -> float:
+        """Return the error counted at sending or answering, which scatters less."""
+        self._scatter = (
+            0.9 * self._scatter[0] + abs(early),
+            0.9 * self._scatter[1] + abs(late),
+        )
+        return late if self._scatter[1] < 0.5 * self._scatter[0] else early
+
+    def _learn_drift(self, by: float, idle: float) -> None:
+        """Learn what others take and what our counts miss; forget it when idle."""
+        drift = (self._drift + by) * max(0.0, 1.0 - idle)
+        self._drift = max(-0.9 * self.rate, min(drift, 0.5 * self.rate))
 
     def _move(self, by: float) -> None:
         self.credit += by

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from pandas_llm._pacing.buckets import REQUESTS, Bucket
 from pandas_llm._pacing.concurrency import Cap
-from pandas_llm._pacing.wave import STRAYEST, Test, Wave
+from pandas_llm._pacing.trial import Test
+from pandas_llm._pacing.wave import STRAYEST, Wave
 
 if TYPE_CHECKING:
     from pandas_llm._pacing.buckets import Ticket
@@ -169,15 +170,25 @@ class Guess:
         seconds = start.sent - max(self._wave.anchor, self._wave.recent[0].sent)
         accepted = self._wave.accepted(seconds, start)
         if self._alarms == 1:
-            self._rate = max(_LEAST, accepted / max(1.0, seconds))
+            self._rate = max(_LEAST, accepted / max(1.0, seconds), self._clean / 2)
             return
         rate, self._cut = 0.9 * self._rate, True
         if accepted >= _EVIDENCE and seconds >= self._period:
-            rate = max(accepted / seconds, 0.5 * self._clean)
-            self._cut = self._clean > 0
-        rate = _SAFE * min(rate, self._rate)
-        probing = self._test is not None and self.state == HOLD and not self._cut
-        self._rate = max(rate, self._broken()) if probing else rate
+            rate, self._cut = accepted / seconds, False
+            if self._period * rate >= 10:  # noqa: PLR2004 - a window's
+                lately = self._wave.accepted(self._period, start) / self._period
+                rate = min(1.5 * rate, max(rate, lately))
+            elif self._clean:
+                rate, self._cut = max(rate, 0.5 * self._clean), True
+        test = self._test
+        probing = test is not None and not test.slow and start.number > test.first
+        probing = probing and self.state == HOLD and not self._cut
+        rate, before = _SAFE * min(rate, self._rate), self._rate
+        self._rate = max(rate, self._kept()) if probing else rate
+        if probing:
+            self._patience = min(1.5 * self._patience, _PROBE[1])
+        elif self._rate < 0.7 * before:
+            self._patience = _PROBE[0]
 
     def _pause(self, now: float, asked: float | None) -> None:
         first, most = _PAUSE
@@ -273,18 +284,18 @@ class Guess:
             self._gain = min(2.0, 1 + 2 * (self._gain - 1))
             self._next = now
         else:
-            self._rate, self._cut = self._broken(), False
+            self._rate, self._cut = self._kept(), False
             self._gain, self._start = 1.1, self._rate
             self._run(self._rate, now)
+            self._patience = min(1.5 * self._patience, _PROBE[1])
             self._later(now)
 
     def _later(self, now: float) -> None:
         """Put the next probe off."""
         self._next = now + max(self._patience, 100 / self._rate, 2 * self._period)
 
-    def _broken(self) -> float:
+    def _kept(self) -> float:
         """Return the rate that a chain of probes leaves when it breaks."""
-        self._patience = min(1.5 * self._patience, _PROBE[1])
         if self._rate > 2 * self._start:
             return 0.6 * self._rate
         return self._start * (1.03 if self._rate > self._start else 1.0)

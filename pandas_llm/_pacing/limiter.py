@@ -10,14 +10,25 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from pandas_llm._pacing.buckets import INPUT, REQUESTS, TOKENS, Ticket
+from pandas_llm._pacing.concurrency import Concurrency
 from pandas_llm._pacing.guess import HOLD, Guess
-from pandas_llm._pacing.limits import Limits, added
+from pandas_llm._pacing.limits import Headroom, Limits, added
+from pandas_llm._pacing.tokens import Calibration, estimate_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
 
-    from pandas_llm._pacing.limits import Headroom
     from pandas_llm.types import Quotas
+
+__all__ = [
+    "Calibration",
+    "Concurrency",
+    "Headroom",
+    "RateLimiter",
+    "Ticket",
+    "estimate_tokens",
+    "shared_limiter",
+]
 
 _JITTER: Final = 0.2
 _INSTANT: Final = 1e-6
@@ -73,17 +84,24 @@ class RateLimiter:
     ) -> Iterator[None]:
         """Hold a run's explicit limits while it lives; of several the least hold."""
         bound = ((requests_per_minute, tokens_per_minute), headroom)
+        heard = [] if headroom is None else headroom.heard
         with self._lock:
             self._limits.bounds.append(bound)
             self._limits.rebind(self._now(), self._sent)
+        heard.append(self._rebind)
         try:
             yield
         finally:
+            heard.remove(self._rebind)
             with self._lock:
                 self._limits.bounds.remove(bound)
                 # of a part, what comes in between two runs is not lost
                 if self._limits.bounds or self._limits.part is None:
                     self._limits.rebind(self._now(), self._sent)
+
+    def _rebind(self) -> None:
+        with self._lock:
+            self._limits.rebind(self._now(), self._sent)
 
     def reserve(
         self, tokens: float, parts: tuple[float, float] | None = None
@@ -253,13 +271,13 @@ class RateLimiter:
             self._gaps = True
         if self._gaps:
             self._close_gaps()
-        limits = self._limits
-        if limits.stale:
-            limits.rebind(now, self._sent)
-        pace = max(limits.spent - now, self._guess.wait(ticket, now, ticket is first))
-        limits.advance(now, self._sent)
-        pace = max((pace, *(bucket.wait(ticket) for bucket in limits.buckets)))
-        if limits.part is not None or limits.headroom:
+        pace = max(
+            self._limits.spent - now, self._guess.wait(ticket, now, ticket is first)
+        )
+        for bucket in self._limits.buckets:
+            bucket.advance(now, self._sent[bucket.unit])
+            pace = max(pace, bucket.wait(ticket))
+        if self._limits.part is not None or self._limits.headroom:
             pace = min(pace, _LEASED)
         return pace if pace < _GLANCE else max(_GLANCE, pace / 2)
 

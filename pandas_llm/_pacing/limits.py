@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from pandas_llm._pacing.buckets import REQUESTS, Bucket, Mirror
+from pandas_llm._pacing.buckets import REQUESTS, Mirror, explicit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pandas_llm._pacing.buckets import Amounts, Ticket
+    from pandas_llm._pacing.buckets import Amounts, Bucket, Ticket
     from pandas_llm.types import Quotas
 
 _PerMinute: TypeAlias = tuple[float | None, float | None]
-_NOTHING: Final = 1e-9
-"""Units a second that stand for a part of zero."""
 _FAR: Final = 10.0
 """Periods after which a reset is believed, and no mistake for the period's end."""
 
@@ -24,12 +22,16 @@ class Headroom:
     """The part of the known limits that a run leaves to others; it may be changed.
 
     >>> headroom = Headroom(0.2, lambda part: None)
+    >>> headroom.heard.append(lambda: print(headroom.part))
     >>> headroom.part = 0.5
+    0.5
     """
 
     def __init__(self, part: float, check: Callable[[Any], object]) -> None:
         self._part = part
         self._check = check
+        self.heard: list[Callable[[], None]] = []
+        """What hears of a change: the limiters that the run uses."""
 
     @property
     def part(self) -> float:
@@ -39,7 +41,10 @@ class Headroom:
     @part.setter
     def part(self, part: float) -> None:
         self._check(part)
-        self._part = part
+        if part != self._part:
+            self._part = part
+            for hear in tuple(self.heard):
+                hear()
 
 
 class Limits:
@@ -68,55 +73,33 @@ class Limits:
             self._explicit = [None] * 4
         self.rebind(now, sent)
 
-    @property
-    def stale(self) -> bool:
-        """Whether a run leaves another part to others than the buckets know."""
-        return self.headroom != self._left()
-
-    def _left(self) -> float:
-        parts = (room.part for _, room in self.bounds if room is not None)
-        return max(parts, default=0.0)
-
     def rebind(self, now: float, sent: Amounts) -> None:
         """Follow bounds that have changed; of several the least holds."""
-        self.headroom = headroom = self._left()
-        part = self.part
-        for unit, mirror in enumerate(self._mirrors):
+        parts = [room.part for _, room in self.bounds if room is not None]
+        self.headroom = headroom = max(parts, default=0.0)
+        for unit in range(4):
             limits = [stated[unit] for stated, _ in self.bounds if unit < len(stated)]
             rates = [limit / 60 for limit in limits if limit is not None and limit > 0]
-            burst = 0.0
+            mirror, part, burst = self._mirrors[unit], self.part, 0.0
             if mirror is not None:
                 mirror.keep(headroom)
                 if not mirror.budget and (part is not None or headroom > 0):
                     if part is None and not any(rate < mirror.rate for rate in rates):
                         burst = (mirror.size + mirror.reserve) * (1.0 - headroom)
                     rates.append(mirror.rate)
+            bucket = self._explicit[unit]
             rate = min(rates, default=0.0) * (1.0 - headroom)
-            self._set(unit, rate, burst, now, sent[unit])
+            self._explicit[unit] = explicit(
+                bucket, unit, rate, part, burst, now, sent[unit]
+            )
+        self._collect()
+
+    def _collect(self) -> None:
         mirrors = self._mirrors
-        if part is not None:  # what is left there is for others too
+        if self.part is not None:  # what is left there is for others too
             mirrors = [m if m is not None and m.budget else None for m in mirrors]
         buckets = (*self._explicit, *mirrors)
         self.buckets = tuple(bucket for bucket in buckets if bucket is not None)
-
-    def _set(
-        self, unit: int, rate: float, burst: float, now: float, sent: float
-    ) -> None:
-        """Keep to a rate, or this process's part of it; the server grants a burst."""
-        if not rate:
-            self._explicit[unit] = None
-            return
-        if self.part is not None:
-            rate = max(_NOTHING, rate * self.part)
-        # bursts so small that any server of this rate grants them, though those of
-        # several processes meet there
-        size = max(burst, *((1.0, rate / 8) if unit == REQUESTS else (rate / 5,)))
-        if (bucket := self._explicit[unit]) is not None:
-            bucket.resize(rate, size, now, sent)
-            return
-        self._explicit[unit] = bucket = Bucket(unit, rate, size, now, sent)
-        if self.part is not None:
-            bucket.credit = sent  # several that begin full are a burst
 
     @property
     def told(self) -> bool:

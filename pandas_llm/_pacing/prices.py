@@ -22,12 +22,15 @@ if TYPE_CHECKING:
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1", "local")
 _MILLION = 1_000_000
-_MAY_BILL = (*range(200, 300), 408, 499, 502, 504, 520, 524)
-"""Statuses of answers, and of a server in between that gave up on the one behind it,
-which may have gone on. Vendors do not bill what they refuse or fail at themselves."""
+_OK = 200
+_GATEWAYS = (408, 499, 502, 504, 520, 524)
+"""Statuses of a server in between that gave up on the one behind it, which may have
+gone on and may bill. Vendors do not bill what they refuse or fail at themselves."""
 _PLAIN = 30_000
 """Prompts up to here are priced in proportion. Tiers for long contexts start at
 100,000 tokens and above; looking a row up in the table takes 170 µs."""
+
+
 _BATCH = 0.5
 """What a request in a batch costs of its price, where the table does not say."""
 _TIERS = 16
@@ -82,9 +85,10 @@ class Prices:
         if (priced := self._by.get((tier, batch))) is None:
             priced = self._of_tier(tier, batch=batch)
         rates, share = priced
+        parts = _parts(tokens)
         if tokens.input > _PLAIN and self._table is not None:
             return share * self._looked_up(tokens, _context(tier, batch=batch))
-        return float(share * sum(map(mul, _parts(tokens), rates)))
+        return float(share * sum(map(mul, parts, rates)))
 
     def saved(
         self, tokens: Tokens, tier: str | None = None, *, batch: bool = False
@@ -127,12 +131,11 @@ class Prices:
         self, prices: Mapping[str, tuple[float, float]] | None
     ) -> _Rates | None:
         model, provider = self._endpoint.model, self._endpoint.provider
-        stated = prices or {}
-        pair = stated.get(model) or stated.get(f"{provider}/{model}")
-        if pair is None:
-            return None
-        into, out = (price / _MILLION for price in pair)
-        return _Rates(into, out, into, out, into, into, into)
+        for name in (model, f"{provider}/{model}"):
+            if prices and name in prices:
+                into, out = (price / _MILLION for price in prices[name])
+                return _Rates(into, out, into, out, into, into, into)
+        return None
 
     def _listed(self) -> _Rates | None:
         if self._endpoint.path is not None:
@@ -248,7 +251,7 @@ class CostBudget:
 
 def refused(response: HTTPResponse) -> bool:
     """Return whether an answer without counts means that nothing is billed."""
-    return response.status not in _MAY_BILL
+    return not _OK <= response.status < _OK + 100 and response.status not in _GATEWAYS
 
 
 def unsent(error: LLMError) -> bool:

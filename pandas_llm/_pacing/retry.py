@@ -83,7 +83,7 @@ class Circuit:
         """When the first of these failures was noticed."""
         self._earlier = 0
         """Answers since then to requests that had left before."""
-        self._opened = -math.inf
+        self._opened: float | None = None
         self.is_open = False
         """Whether the run is held back."""
         self._interval = self.FIRST
@@ -121,7 +121,7 @@ class Circuit:
     @property
     def exhausted(self) -> bool:
         """Whether the outage has lasted longer than the patience."""
-        return self.is_open and self._clock() - self._opened > self.patience
+        return self._opened is not None and self._clock() - self._opened > self.patience
 
     def succeeded(self, sent: float, now: float) -> None:
         """Count an answer, of whatever kind, to a request that left at `sent`."""
@@ -134,7 +134,7 @@ class Circuit:
                 self._streak.clear()
             else:
                 self._earlier += 1
-        if self.is_open:
+        if self._opened is not None:
             self._review()
 
     def failed(self, row: Row) -> None:
@@ -205,12 +205,12 @@ class Circuit:
     def _review(self) -> None:
         """Close when too few of the rows that opened it still speak for an outage."""
         there = self._there
-        over = there > self._opened
+        over = self._opened is not None and there > self._opened
         for key, row in list(self._suspects.items()):
             if over or there > row.failed:
                 self._blamed[key] = self._suspects.pop(key)
         if over or (len(self._suspects) < self.ROWS and not self._away):
-            self._asking = None
+            self._opened = self._asking = None
             self.is_open = self._away = False
             self._retries = max(self._retries, self.REFILL)
 
@@ -221,7 +221,7 @@ class Circuit:
 
     def delay(self, row: Row | None = None) -> float:
         """Return the seconds until this caller may ask again; 0.0 when it may send."""
-        if not self.is_open:
+        if self._opened is None:
             return 0.0
         new = row is None or row.attempts == 0
         wait = self._next - self._clock()

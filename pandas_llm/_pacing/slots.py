@@ -52,6 +52,10 @@ class Slots:
                 self.release()  # the slot was handed over at the same moment
             raise
 
+    async def rest(self, seconds: float, why: str) -> None:
+        """Sleep; a slot that this task holds is somebody else's meanwhile."""
+        await self.aside(asyncio.sleep(seconds), why)
+
     async def aside(self, until: Awaitable[None], why: str) -> None:
         """Wait for something; a slot that this task holds is somebody else's then."""
         holds = asyncio.current_task() in self.holders

@@ -45,10 +45,16 @@ class Calibration:
         self._output = 0.0
         self._weight = 0.0
 
+    def estimate(
+        self, characters_estimate: float, max_tokens: int | None, n: int
+    ) -> float:
+        """Return the tokens that the provider will book for a request."""
+        return self.amounts(characters_estimate, max_tokens, n)[0]
+
     def amounts(
         self, characters_estimate: float, max_tokens: int | None, n: int
     ) -> tuple[float, float, float]:
-        """Return the tokens that a provider will book, those of input, of output."""
+        """Return the tokens that a request will book, those of input, of output."""
         ratio = self._input / self._estimated if self._estimated else 1.0
         output = 50.0
         if self._weight:  # 1.95 times the mean after one answer, 1.17 after five
@@ -60,10 +66,14 @@ class Calibration:
         # OpenAI books `max_tokens` on arrival; others book what is used, which is less
         return max(into + out, float(n * (max_tokens or 0))), into, out
 
-    def most_output(self, max_tokens: int | None, n: int) -> int:
-        """Return the output tokens to set money aside for."""
+    def worst(
+        self, characters_estimate: float, max_tokens: int | None, n: int
+    ) -> tuple[int, int]:
+        """Return the input and output tokens to set money aside for."""
+        ratio = self._input / self._estimated if self._estimated else 1.0
         output = self._output / self._weight if self._weight else 250.0
-        return math.ceil(n * (4 * output if max_tokens is None else max_tokens))
+        allowed = 4 * output if max_tokens is None else max_tokens
+        return math.ceil(1.5 * ratio * characters_estimate) + 20, math.ceil(n * allowed)
 
     def learn(
         self,
@@ -73,9 +83,10 @@ class Calibration:
         n: int = 1,
     ) -> None:
         """Record the usage of an answer of `n` choices; the last 20 count most."""
+        keep = _KEEP
         if characters_estimate > 0 and tokens_input > 0:
-            self._estimated = self._estimated * _KEEP + characters_estimate
-            self._input = self._input * _KEEP + tokens_input
+            self._estimated = self._estimated * keep + characters_estimate
+            self._input = self._input * keep + tokens_input
         if tokens_output > 0:
-            self._output = self._output * _KEEP + tokens_output / n
-            self._weight = self._weight * _KEEP + 1.0
+            self._output = self._output * keep + tokens_output / n
+            self._weight = self._weight * keep + 1.0

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pandas_llm._pacing import (
+from pandas_llm._pacing.limiter import (
     Calibration,
     Concurrency,
     RateLimiter,
@@ -611,10 +611,10 @@ def test_usage_corrects_the_estimate():
     calibration = Calibration()
     for _ in range(20):
         calibration.learn(100.0, 130, 20)
-    assert calibration.amounts(200.0, None, 1)[0] == pytest.approx(280.0, rel=0.01)
+    assert calibration.estimate(200.0, None, 1) == pytest.approx(280.0, rel=0.01)
     for _ in range(100):
         calibration.learn(100.0, 80, 300, n=3)
-    assert calibration.amounts(100.0, None, 3)[0] == pytest.approx(380.0, rel=0.01)
+    assert calibration.estimate(100.0, None, 3) == pytest.approx(380.0, rel=0.01)
 
 
 def test_few_answers_leave_a_margin_for_the_output_of_the_first_wave():
@@ -630,8 +630,8 @@ def test_few_answers_leave_a_margin_for_the_output_of_the_first_wave():
 
 def test_max_tokens_counts_as_openai_counts_it():
     calibration = Calibration()
-    assert calibration.amounts(100.0, 1000, 2)[0] == 2000.0
-    assert calibration.amounts(5000.0, 1000, 1)[0] == 5050.0
+    assert calibration.estimate(100.0, 1000, 2) == 2000.0
+    assert calibration.estimate(5000.0, 1000, 1) == 5050.0
     assert calibration.amounts(100.0, 10, 1) == (110.0, 100.0, 10.0)
 
 
@@ -639,7 +639,7 @@ def test_max_tokens_counts_as_openai_counts_it():
 def test_an_empty_usage_teaches_nothing_wrong(usage):
     calibration = Calibration()
     calibration.learn(*usage)
-    assert calibration.amounts(100.0, None, 1)[0] >= 100.0
+    assert calibration.estimate(100.0, None, 1) >= 100.0
 
 
 def test_a_reset_longer_than_the_period_is_no_window(limiter, clock):
