@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 AT_ONCE = 128_000_000
 """Bytes of files on their way at a time. A run has several copies of each: as base64,
 in the body, in the socket's buffer."""
-
-
 RECENT = 32_000_000
 """Bytes of base64 that a run keeps at hand, for rows that share a file."""
 
@@ -29,6 +27,7 @@ class Recent:
 
     def __init__(self) -> None:
         self._read: dict[bytes, str] = {}
+        self._size = 0
         self._lock = threading.Lock()
 
     def load(self, one: Attachment) -> Attachment:
@@ -40,10 +39,11 @@ class Recent:
         one = attachments.loaded(one)
         with self._lock:
             if one.data:  # an address has none
+                before = self._read.pop(one.digest, "")  # of another thread
+                self._size += len(one.data) - len(before)
                 self._read[one.digest] = one.data
-            size = sum(map(len, self._read.values()))
-            while size > RECENT:
-                size -= len(self._read.pop(next(iter(self._read))))
+            while self._size > RECENT:
+                self._size -= len(self._read.pop(next(iter(self._read))))
         return one
 
 

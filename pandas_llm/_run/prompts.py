@@ -70,21 +70,16 @@ class Prompts:
         self._templates = system, template
         self._cut = settings.truncate
         _check_truncate(self._cut, template.fields + (system.fields if system else []))
-        self._attached = [
-            (at, option)
-            for option in _ATTACHED
-            for at in self._add(option, getattr(settings, option))
-        ]
-        if not (text is None or self._attached or (system and system.text.strip())):
+        self._attached = self._add_attached(settings)
+        self._speaks = text is None  # the last turn is the prompt then
+        if not (self._speaks or self._attached or (system and system.text.strip())):
             template.check_says()
         self.needed = list(self.columns)
         """Those whose NA leaves a row out: a row may have no examples and no turns."""
         own = settings.examples if isinstance(settings.examples, str) else None
         self._examples = self._add("examples", own)
         self._turns = self._add("messages", settings.messages)
-        self._speaks = text is None  # the last turn is the prompt then
-        if self._speaks:
-            self.needed += [self.columns[at] for at in self._turns]
+        self.needed += [self.columns[at] for at in self._turns if self._speaks]
         self._written = partial(written, verb=task.verb)
         root = attachments.folder(settings.files_root if self._attached else None)
         self._look_at = partial(attachments.look_at, root=root, seen={})
@@ -110,6 +105,13 @@ class Prompts:
                 raise TemplateError(msg)
         self.columns += [name for name in names if name not in self.columns]
         return [self.columns.index(name) for name in names]
+
+    def _add_attached(self, settings: Settings) -> list[tuple[int, attachments.Option]]:
+        """Return the places of the columns with images and files, and which."""
+        named = ((option, getattr(settings, option)) for option in _ATTACHED)
+        return [
+            (at, option) for option, some in named for at in self._add(option, some)
+        ]
 
     def only(self, asked: NDArray[np.bool_] | None) -> None:
         """Make requests of these rows alone; None for all."""

@@ -129,7 +129,7 @@ class Mood(Enum):
 
 @pytest.mark.parametrize(
     "labels",
-    [["a, b", "c\nd"], ["only"], ["-1", "+1"], [">50K", "<=50K"], ["", "x"], Mood],
+    [["a, b", "c\nd"], ["only"], ["-1", "+1"], [">50K", "<=50K"], ["-", "x"], Mood],
     ids=str,
 )
 @pytest.mark.parametrize("provider", ["", "openai-decisions/", "systemone/"])

@@ -195,6 +195,7 @@ def test_the_key_is_found_where_the_plan_runs(simulator, worker):
         model="sim",
         base_url=server.base_url,
         api_key=plan_process.worker_key,
+        cache=False,  # of a server that had the same port
     )
     pickled = pickle.dumps(plan)
     assert plan_process.KEY.encode() not in pickled
