@@ -91,7 +91,7 @@ class Account:
         return bool(self.buckets or self.window)
 
     def admit(self, tokens: tuple[int, int], now: float) -> float:
-        """Give 0.0 and take the units, or give the seconds to wait."""
+        """Take the units and return 0.0, or return the seconds to wait."""
         self.begun = self.begun or now
         if self.change and now > self.begun + self.change[0]:
             self.buckets[0].rate, self.change = self.change[1], None

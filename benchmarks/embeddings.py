@@ -55,7 +55,7 @@ def serve(port, dimensions: int, *, packed: bool) -> None:
 
 
 def timed(work) -> tuple[float, float]:
-    """Give the seconds and the seconds of CPU that a call takes."""
+    """Return the seconds and the seconds of CPU that a call takes."""
     before, started = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
     work()
     seconds, after = time.perf_counter() - started, resource.getrusage(0)

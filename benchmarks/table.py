@@ -15,7 +15,7 @@ def table(*headers: str, rows: list[tuple]) -> None:
 
 
 def spread(values: list[float], form: str = ".0f") -> str:
-    """Give the median, and the least and most where there are several."""
+    """Return the median, and the least and most where there are several."""
     if not values:
         return "-"
     middle = format(median(values), form)

@@ -92,7 +92,7 @@ def short_outages(short_waits, monkeypatch):
 
 @pytest.fixture
 def short_search(short_waits, monkeypatch):
-    """Give a server up soon that was never reached."""
+    """Return a server up soon that was never reached."""
     monkeypatch.setattr(verdict, "_NEVER_REACHED", 0.1)
 
 
@@ -114,7 +114,7 @@ def simulator():
 
 @pytest.fixture
 def on():
-    """Give the options that send a call to a simulator, and no bar."""
+    """Return the options that send a call to a simulator, and no bar."""
 
     def at(server: Simulator, **more):
         return {"model": "sim", "base_url": server.base_url, "progress": False, **more}
@@ -128,7 +128,7 @@ PATHS = {"azure": "", "bedrock": "", "google": "/v1beta"}
 
 @pytest.fixture
 def here(provider):
-    """Give the options that send a call to a simulator in the provider's dialect."""
+    """Return the options that send a call to a simulator in the provider's dialect."""
 
     def at(server: Simulator, **more):
         return {

@@ -37,7 +37,7 @@ def write(folder: Path, rows: int, partition: int) -> None:
 
 
 def memory() -> tuple[float, float]:
-    """Give this process's memory, now and at its peak, in MB."""
+    """Return this process's memory, now and at its peak, in MB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     sizes = {line.split(":")[0]: line.split()[1] for line in lines if "VmR" in line}
     peak = next(line.split()[1] for line in lines if line.startswith("VmHWM"))
@@ -45,7 +45,7 @@ def memory() -> tuple[float, float]:
 
 
 def cpu() -> float:
-    """Give this process's seconds of CPU."""
+    """Return this process's seconds of CPU."""
     return time.process_time()
 
 

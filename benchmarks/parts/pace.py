@@ -92,7 +92,7 @@ def _one(python, name: str, client, settings: dict, job: dict) -> tuple[str, dic
 
 
 def _judge(settings: dict, stats: dict) -> dict:
-    """Give the time from the first request to the last answer, over the ideal."""
+    """Return the time from the first request to the last answer, over the ideal."""
     free = 1.0 - settings.get("eaten", 0.0)
     ideal = 0.1
     if rate := settings.get("requests_rate"):

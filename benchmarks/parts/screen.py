@@ -20,7 +20,7 @@ class Terminal(io.StringIO):
 
 
 def log_a_row() -> float:
-    """Give seconds a row of the log's two calls, at latencies that vary."""
+    """Return seconds a row of the log's two calls, at latencies that vary."""
     log, tokens = RunLog(), Tokens(100, 50)
     outcomes = [
         Outcome([], None, 1, 0.1 + at % 977 / 1000, None, tokens) for at in range(1000)
@@ -34,7 +34,7 @@ def log_a_row() -> float:
 
 
 def tick() -> tuple[float, float]:
-    """Give seconds of a drawing, and of a tick that samples and draws nothing."""
+    """Return seconds of a drawing, and of a tick that samples and draws nothing."""
     stderr, sys.stderr = sys.stderr, Terminal()
     try:
         totals, log = Totals(rows=ROWS, done=5, requests=5), RunLog()

@@ -71,7 +71,7 @@ def _note(result: dict) -> str:
 
 
 def _cases(bench) -> dict:
-    """Give name → (client, job, headers), the floor before what it is for."""
+    """Return name → (client, job, headers), the floor before what it is for."""
     cases = {}
     for suffix, more, headers in (
         ("", {}, ""),

@@ -123,7 +123,7 @@ def check(records: list[tuple], rows: int) -> dict:
 
 
 def resident() -> int:
-    """Give the bytes in memory now, or the most there ever were."""
+    """Return the bytes in memory now, or the most there ever were."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:

@@ -20,7 +20,7 @@ def kept(tmp_path):
 
 @pytest.fixture
 def reader(monkeypatch):
-    """Give this process a key of its own, and no address."""
+    """Set a key of this process alone, and no address."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-the-readers-own")
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     return monkeypatch

@@ -69,7 +69,7 @@ class Batches(Server):
         return {"id": "b", "status": "completed", **more}
 
     def results(self) -> bytes:
-        """Give results that say what they used, and no choices."""
+        """Return results that say what they used, and no choices."""
         lines = [line for line in self._file.splitlines() if line.startswith(b"{")]
         answer = {"status_code": 200, "body": {"choices": [], "usage": USAGE}}
         names = [orjson.loads(line)["custom_id"] for line in lines]

@@ -49,7 +49,7 @@ def fill(path, numbers, length=20, **options):
 
 
 def numbers_in(path, numbers):
-    """Tell which of the numbers a new user of the file finds, all as put."""
+    """Return which of the numbers a new user of the file finds, all as put."""
     cache = Cache(path)
     found = cache.get_many([key(number) for number in numbers])
     cache.close()
@@ -84,7 +84,7 @@ def cache(path):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Give a clock that stands still until it is set."""
+    """Return a clock that stands still until it is set."""
     now = [1_800_000_000.0]
     monkeypatch.setattr("time.time", lambda: now[0])
     return now
@@ -392,7 +392,7 @@ def test_an_empty_file_is_a_new_cache(path):
 
 @pytest.fixture(scope="module")
 def healthy():
-    """Give the bytes of a file with 200 replies."""
+    """Return the bytes of a file with 200 replies."""
     with tempfile.TemporaryDirectory() as folder:
         fill(Path(folder) / "x", range(200))
         return (Path(folder) / "x").read_bytes()

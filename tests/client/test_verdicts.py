@@ -346,7 +346,7 @@ def frame(rows: int = ROWS, says: str = "", at: int = BAD) -> pd.DataFrame:
 
 
 def run(server: Server, df: pd.DataFrame, **more: Any) -> tuple[Any, LLMError | None]:
-    """Give the frame and the error that the run ended with."""
+    """Return the frame and the error that the run ended with."""
     options = {
         "base_url": server.base_url,
         "model": "m",

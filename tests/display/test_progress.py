@@ -237,7 +237,7 @@ def test_the_bar_says_why_all_wait(screen):
 
 
 def drawn(totals: Totals, status: Status, seconds: float = 10.0):
-    """Give what is shown after some seconds of a run."""
+    """Return what is shown after some seconds of a run."""
     shown = []
     bar = Bar(totals, shown=shown.append, status=lambda: status)
     bar._started -= seconds

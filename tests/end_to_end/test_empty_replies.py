@@ -36,7 +36,7 @@ VERBS = {
 
 
 def called(provider: str) -> dict[str, Any]:
-    """Give an answer that calls a tool, though it may seem to have stopped."""
+    """Return an answer that calls a tool, though it may seem to have stopped."""
     if provider == "openai-responses":
         call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
         return {"status": "completed", "output": [call]}

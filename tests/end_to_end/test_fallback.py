@@ -34,7 +34,7 @@ TROUBLES = {
 
 
 def models(trouble, rows=("Row 3.", "Row 11.")):
-    """Give a server where model m1 cannot answer some rows, and m2 answers all."""
+    """Return a server where model m1 cannot answer some rows, and m2 answers all."""
 
     def answer(body):
         prompt = next(m["content"] for m in body["messages"] if m["role"] == "user")

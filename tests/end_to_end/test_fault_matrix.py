@@ -85,7 +85,7 @@ def run(on):
 
 
 def reasons(out):
-    """Give the kind of each row that has a reason, by its number."""
+    """Return the kind of each row that has a reason, by its number."""
     found = out.loc[out["why"].notna()]
     return {
         number: why.split(":")[0]

@@ -28,7 +28,7 @@ def frame_of(rows):
 
 
 def echo(row):
-    """Tell whether the answer is of the row that it stands in."""
+    """Return whether the answer is of the row that it stands in."""
     return re.search(r"Row (\d+)\.", row["fact"])[1] == str(row["number"])
 
 

@@ -31,7 +31,7 @@ def facts(rows):
 
 
 def bill(server):
-    """Give what the server has used, in dollars."""
+    """Return what the server has used, in dollars."""
     stats = server.stats()
     return (stats["tokens_in"] * 2.0 + stats["tokens_out"] * 8.0) / 1e6
 

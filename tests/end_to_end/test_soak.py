@@ -25,7 +25,7 @@ OUTAGE = 20.0
 
 
 def megabytes():
-    """Give the most memory this process has used so far."""
+    """Return the most memory this process has used so far."""
     size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return size / 2**20 if sys.platform == "darwin" else size / 2**10
 

@@ -42,7 +42,7 @@ PROVIDERS = {
 
 
 def png(gray: int = 0, more: int = 0) -> bytes:
-    """Give an image of one pixel, and as many bytes more."""
+    """Return an image of one pixel, and as many bytes more."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         check = zlib.crc32(kind + data).to_bytes(4, "big")

@@ -134,7 +134,7 @@ def test_rooms_are_small_and_names_are_not_mistaken_for_others():
 
 
 def one_letter_apart(one, other):
-    """Tell whether a letter added or changed makes one name the other."""
+    """Return whether a letter added or changed makes one name the other."""
     short, long = sorted((one, other), key=len)
     if len(short) == len(long):
         return sum(a != b for a, b in zip(short, long, strict=True)) == 1

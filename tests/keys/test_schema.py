@@ -69,7 +69,7 @@ EVERYTHING: dict[str, Any] = {
 
 
 def schemas(schema: Any):
-    """Give all schemas within one, itself first."""
+    """Return all schemas within one, itself first."""
     yield schema
     for part in (*schema.get("properties", {}).values(), *schema.get("anyOf", ())):
         yield from schemas(part)

@@ -25,7 +25,7 @@ VERBS = {
 
 @pytest.fixture(params=[True, False], ids=["jedi", "no jedi"])
 def complete(request):
-    """Give what a real IPython offers after some text."""
+    """Return what a real IPython offers after some text."""
     shell = InteractiveShell.instance()
     shell.user_ns |= {
         "pd": pd,

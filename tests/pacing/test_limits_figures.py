@@ -260,7 +260,7 @@ def simulate(
 
 
 def ideal(client: Client, others: float = 0.0) -> float:
-    """Give the seconds that the server's limits ask for at least."""
+    """Return the seconds that the server's limits ask for at least."""
     server = client.server
     times = [0.0]
     if server.requests is not None:
@@ -451,7 +451,7 @@ def left(part: float) -> Headroom:
 
 
 def pace(client: Client, part: float = 0.0) -> float:
-    """Give the part of the tightest limit that was used, its burst in proportion."""
+    """Return the part of the tightest limit that was used, its burst in proportion."""
     server, parts = client.server, []
     for meter, used in ((server.requests, client.rows), (server.tokens, client.used)):
         if meter is not None:

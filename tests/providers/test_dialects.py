@@ -80,7 +80,7 @@ DIALECTS = {
 
 
 def at(server: Server, name: str, **more):
-    """Give the options that send a run to a server in a dialect."""
+    """Return the options that send a run to a server in a dialect."""
     base_url = server.base_url
     if name != "openai-responses":
         base_url = base_url.removesuffix("/v1")  # as the vendors' variables have it

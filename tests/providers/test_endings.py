@@ -80,7 +80,7 @@ def each(reasons: dict[str, list[Any]]) -> list[Any]:
 
 
 def ended(provider: str, text: str, reason: Any) -> dict[str, Any]:
-    """Give an answer that ends for a reason, in a vendor's words."""
+    """Return an answer that ends for a reason, in a vendor's words."""
     answer = said(provider, text)
     if provider == "openai-responses":
         inside = reason not in ("completed", "cancelled", "failed", "in_progress", None)

@@ -25,7 +25,7 @@ PIECES = ['{"records": [{"fact": ', '"drops, ', "größer", ' als"}]}']
 
 
 def chat(*pieces: str, reason: str | None = "stop") -> list[Any]:
-    """Give the chunks as OpenAI's specification and vLLM send them."""
+    """Return the chunks as OpenAI's specification and vLLM send them."""
     deltas: list[Any] = [{"role": "assistant", "content": ""}]
     deltas += [{"content": piece} for piece in pieces]
     chunks: list[Any] = [
@@ -38,7 +38,7 @@ def chat(*pieces: str, reason: str | None = "stop") -> list[Any]:
 
 
 def messages(*pieces: str, reason: str | None = "end_turn") -> list[Any]:
-    """Give the events as Anthropic's documents have them."""
+    """Return the events as Anthropic's documents have them."""
     begun = {"type": "message", "role": "assistant", "content": [], "model": "m-1"}
     begun |= {"stop_reason": None, "usage": {"input_tokens": 5, "output_tokens": 1}}
     thought = {"type": "thinking_delta", "thinking": "hm"}
@@ -70,7 +70,7 @@ def messages(*pieces: str, reason: str | None = "end_turn") -> list[Any]:
 
 
 def contents(*pieces: str, reason: str | None = "STOP") -> list[Any]:
-    """Give the chunks as Google's ``streamGenerateContent`` sends them."""
+    """Return the chunks as Google's ``streamGenerateContent`` sends them."""
     chunks: list[Any] = [
         {"candidates": [{"content": {"parts": [{"text": p}]}}], "modelVersion": "m-1"}
         for p in pieces
@@ -82,7 +82,7 @@ def contents(*pieces: str, reason: str | None = "STOP") -> list[Any]:
 
 
 def responses(*pieces: str, reason: str | None = "completed") -> list[Any]:
-    """Give the events as OpenAI's Responses send them."""
+    """Return the events as OpenAI's Responses send them."""
     whole = said("openai-responses", "".join(pieces))
     whole |= {"object": "response", "model": "m-1"}
     whole["usage"] = {"input_tokens": 5, "output_tokens": 9}

@@ -26,7 +26,7 @@ MOOD = Label(parse_labels("label", ["good", "bad"]))
 
 
 def end(output: Any, text: str, finish: str | None = "stop") -> Any:
-    """Give the records, the kind of the error, or both."""
+    """Return the records, the kind of the error, or both."""
     try:
         records, cut = output.read(Choice(text, finish))
     except OutputError as error:

@@ -32,7 +32,7 @@ LOOPS = ["asyncio"] if sys.platform == "win32" else ["asyncio", "uvloop"]
 
 
 def running(kind: str):
-    """Give `asyncio.run`, or uvloop's."""
+    """Return `asyncio.run`, or uvloop's."""
     return asyncio.run if kind == "asyncio" else pytest.importorskip("uvloop").run
 
 

@@ -125,7 +125,7 @@ def read_port(path: Path) -> int:
 
 
 def is_healthy(port: int) -> bool:
-    """Tell whether the model is loaded; the answer is 503 until then."""
+    """Return whether the model is loaded; the answer is 503 until then."""
     # Not urllib: it would send loopback requests to a proxy of the environment.
     connection = http.client.HTTPConnection(HOST, port, timeout=5)
     try:

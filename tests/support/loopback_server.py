@@ -85,14 +85,14 @@ class Server:
 
 
 def completion(text: str | None, *, refusal: str | None = None, **usage) -> dict:
-    """Give a reply as OpenAI writes it."""
+    """Return a reply as OpenAI writes it."""
     message = {"role": "assistant", "content": text, "refusal": refusal}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
     return {"choices": [choice], "usage": usage or None}
 
 
 def failure(status: int, message: str, code: str | None = None) -> web.Response:
-    """Give an error as OpenAI writes it."""
+    """Return an error as OpenAI writes it."""
     error = {"message": message, "type": None, "param": None, "code": code}
     return web.json_response({"error": error}, status=status)
 

@@ -18,7 +18,7 @@ class Person(BaseModel):
 
 
 def worker_key() -> str:
-    """Give a key that only the worker's environment holds."""
+    """Return a key that only the worker's environment holds."""
     return os.environ["WORKERS_KEY"]
 
 
@@ -31,7 +31,7 @@ def prepare(environment: dict[str, str]) -> None:
 
 
 def described(pickled: bytes, data: object) -> dict:
-    """Give what a plan is on arrival."""
+    """Return what a plan is on arrival."""
     plan = pickle.loads(pickled)
     return {
         "template": plan.template,
@@ -51,5 +51,5 @@ def called(pickled: bytes, data: object) -> object:
 
 
 def process() -> int:
-    """Tell which process this is."""
+    """Return which process this is."""
     return os.getpid()

@@ -190,7 +190,7 @@ def one(**changed: Any) -> str:
 
 
 def ada(**changed: Any) -> list[tuple[Any, ...]]:
-    """Give `ADA` with some values changed."""
+    """Return `ADA` with some values changed."""
     return [tuple(changed.get(key, was) for key, was in zip(GOOD, ADA, strict=True))]
 
 

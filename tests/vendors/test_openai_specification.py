@@ -48,7 +48,7 @@ def specification() -> Any:
 
 @pytest.fixture(scope="module")
 def problems(specification):
-    """Give the function that tells what is wrong with a value of a named schema."""
+    """Return the function that tells what is wrong with a value of a named schema."""
     components = specification["components"]
 
     def find(name: str, value: Any) -> list[str]:
@@ -65,7 +65,7 @@ def problems(specification):
 
 
 def names(schema: Any, schemas: Any) -> set[str]:
-    """Give the names of all properties of a schema, parts of it included."""
+    """Return the names of all properties of a schema, parts of it included."""
     if isinstance(schema, str):
         schema = schemas[schema]
     found = set(schema.get("properties", {}))

@@ -62,7 +62,7 @@ SETTLED: list[dict[str, Any]] = [
 
 @pytest.fixture(scope="module")
 def problems():
-    """Give the function that holds a body against a TypedDict, unknown keys too."""
+    """Return the function that holds a body against a TypedDict, unknown keys too."""
     for name, module in list(sys.modules.items()):
         if name.startswith(("openai.types", "anthropic.types")):
             for found in list(vars(module).values()):

@@ -17,7 +17,7 @@ SENDING = ("generate", "extract", "complete", "classify", "embed")
 
 @verb
 def matches(data, template, *, name="matches", **options):
-    """Tell whether a template's claim holds for each row.
+    """Return whether a template's claim holds for each row.
 
     Parameters
     ----------
