@@ -130,6 +130,9 @@ TABLE = {
     "100 in 10 s, the refused count": Line(
         server(by(Fixed, 100, 10.0, counts=True)), 1500, 140.0, 1.45, 0.20
     ),
+    "no limit and no number given, latencies that scatter": Line(
+        server(latency=WIDE), 4000, 8 * WIDE_MEAN, 2.4, concurrency=None
+    ),
     "8 at a time": Line(server(by(Slots, 8), latency=0.3), 200, 7.5, 1.2),
     "8 at a time, no number given": Line(
         server(by(Slots, 8), latency=0.3), 200, 7.5, 1.2, concurrency=None
