@@ -85,7 +85,7 @@ class Client:
 
     @property
     def embeds(self) -> bool:
-        """Whether it asks for vectors, which an empty text has none of."""
+        """Whether it asks for vectors: an empty text has none."""
         return self._embeddings is not None
 
     @property
