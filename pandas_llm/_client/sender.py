@@ -329,7 +329,7 @@ class TracedSender(Sender):
 
 
 def _left(error: LLMError, tally: Tally) -> bool:
-    """Leave a service tier that has no room, for this row; return whether it was in one."""
+    """Leave a tier without room, for this row; return whether it was in one."""
     if tally.standard or not isinstance(error, NoRoomError):
         return False
     tally.standard = True
