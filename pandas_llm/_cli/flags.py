@@ -42,6 +42,21 @@ class _AddPairs(argparse.Action):
         setattr(namespace, self.dest, {**earlier, **pairs})
 
 
+class _StoreWord(argparse.Action):
+    """Stores one of some words, of which `none` stands for None."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Store the word."""
+        del parser, option_string
+        setattr(namespace, self.dest, None if values == "none" else values)
+
+
 def _add_one(group: Any, name: str, option: Option) -> None:
     flag = "--" + name.replace("_", "-")
     kinds = {typing.get_origin(arm) or arm for arm in option.arms}
@@ -65,8 +80,7 @@ def _add_one(group: Any, name: str, option: Option) -> None:
     elif kinds == {Literal}:
         words = [str(word).lower() for word in words]
         words += ["none"] * (type(None) in typing.get_args(option.type))
-        how = {"type": _word, "choices": [_word(word) for word in words]}
-        how |= {"metavar": "{" + ",".join(words) + "}"}
+        how = {"choices": words, "action": _StoreWord}
     elif kinds & {int, float}:
         how = {"type": read, "metavar": "N"}
     elif Sequence in kinds:
@@ -82,10 +96,6 @@ def _default(option: Option) -> str:
     plain = option.default in (None, ()) or isinstance(option.default, bool)
     shown = option.shown.strip("'")
     return "" if plain else f" By default {shown}."
-
-
-def _word(text: str) -> str | None:
-    return None if text == "none" else text
 
 
 def _json_or_text(text: str) -> Any:
