@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from contextlib import suppress
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from pandas_llm._json.mending import Number, mended
@@ -28,6 +29,7 @@ _PAIR = re.compile(r'"\s*:')
 _COLON = re.compile(r"\s*:")
 _FENCE_OPENS = re.compile(r"(?:```|~~~)[ \t]*[\w+.-]*\s*\Z")
 _FENCES = ("```", "~~~")
+TINY = re.compile(r"\d[eE]-\d{3}|0{290}")  # what a float may not tell from zero
 _LONGEST_NUMBER = 400  # digits that any parser of JSON takes
 _ENDING = re.compile(r"[\s}\]]*")
 _GOES_ON = re.compile(r'[^{\[\n]*"[^{\[\n]*[}\]]')
@@ -253,6 +255,8 @@ def _is_value(keys: list[str], names: frozenset[str], *, bare: bool) -> bool:
 def as_json(value: Any, *, exact: bool = False) -> str:
     """Write data as JSON with all digits of numbers, fractions as texts if `exact`."""
     if isinstance(value, Number):
+        if not exact and TINY.search(value) and not float(value) and Decimal(value):
+            return "1e999"  # as a float refused, as a text read by its digits
         is_whole = value.lstrip("-").isdigit()
         as_text = (exact and not is_whole) or len(value) > _LONGEST_NUMBER
         return f'"{value}"' if as_text else str(value)

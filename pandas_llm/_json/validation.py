@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args, is_typeddict
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from pandas_llm._json.mending import Number
-from pandas_llm._json.parsing import Twice, as_json
+from pandas_llm._json.parsing import TINY, Twice, as_json
 from pandas_llm._keys import RecordModel, check_booleans
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Reader:
             self._model.model_rebuild(force=True)
         self._reply = reply_model(self._model, single=single)
         self._exact = mentions(keys.model, Decimal)
+        self._floats = mentions(keys.model, float)
         self._deep = any(column.kind == "object" for column in keys.columns)
         self._quoted = tuple(json.dumps(name) for name in sorted(keys.names))
 
@@ -48,6 +49,8 @@ class Reader:
         """Read a reply that is exactly the JSON asked for; raise for any other."""
         if self._exact:
             raise ValueError("all digits of decimals are read the slow way")
+        if self._floats and TINY.search(text):
+            raise ValueError("a number may be too small for a float")
         reply = self._reply.model_validate_json(text)
         rows: Sequence[BaseModel] = [reply] if self._single else reply.records  # type: ignore[attr-defined]
         for name in self._quoted:  # as hot as it gets
