@@ -112,6 +112,8 @@ def test_with_max_tokens_the_bill_never_passes_max_cost(concurrency, simulator, 
     assert done.sum() == server.stats()["answered"]
     assert len(error.partial) == 400
     assert error.failures["kind"].iloc[-1] == "not_sent"
+    assert error.failures["kind"].value_counts()["max_cost"] == 1
+    assert pandas_llm.last_usage().failed == 1  # no other was sent and failed
     assert set(error.failures["kind"]) == {"not_sent", "max_cost"}
     for words in ("max_cost=0.01", "raise it to go on"):
         assert words in str(error)
