@@ -56,7 +56,7 @@ def test_overwrite_replaces_the_columns_in_their_places(on):
 def test_a_key_named_like_what_the_prompt_is_made_of_is_to_be_renamed(verb):
     """No other way out is told: each of them would be refused as well."""
     texts = pd.Series(["a", "b"], name="mood")
-    with pytest.raises(InvalidValueError, match="made of 'mood'.*: rename the key$"):
+    with pytest.raises(InvalidValueError, match=r"made of 'mood'.*: rename the key$"):
         getattr(texts.llm, verb)("Mood of ${mood}", ["mood"], model="sim")
 
 
