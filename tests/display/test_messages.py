@@ -57,9 +57,13 @@ BEFORE = {
         "are: 'text'. For a dollar sign as text write $$USD.",
     ),
     "a column that is there already": (
-        lambda: generate({}, ["text"]),
-        "the frame has a column 'text' already: call it on the original frame, rename "
+        lambda: FRAME.assign(fact="").llm.generate(TEMPLATE, ["fact"], model="sim"),
+        "the frame has a column 'fact' already: call it on the original frame, rename "
         "the key, or drop the column first",
+    ),
+    "a column that the prompt is made of": (
+        lambda: generate({}, ["text"]),
+        "the prompt is made of 'text', so it is kept: rename the key",
     ),
     "no keys": (
         lambda: generate({}, []),
@@ -72,7 +76,12 @@ BEFORE = {
     ),
     "no labels": (
         lambda: FRAME.llm.classify(TEMPLATE, []),
-        "labels is empty: name at least one label, such as ['good', 'bad']",
+        "labels is empty: name some, such as ['good', 'bad']",
+    ),
+    "one label": (
+        lambda: FRAME.llm.classify(TEMPLATE, {"spam": "advertising"}),
+        "'spam' is the only label, so there is nothing to choose: add what the other "
+        "rows are, such as 'other', or ask matches whether a row is it",
     ),
     "a wrong how": (
         lambda: FRAME.llm.generate(TEMPLATE, ["fact"], how="outer"),
