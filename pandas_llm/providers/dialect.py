@@ -10,16 +10,18 @@ import orjson
 from pandas_llm._inputs import of_pairs
 from pandas_llm._keys import narrowed, portable
 from pandas_llm.errors import EncodingError, LLMError
-from pandas_llm.providers import failures, negotiation, streams
-from pandas_llm.providers.headers import quotas
+from pandas_llm.providers import failures
+from pandas_llm.providers.answers import streams
+from pandas_llm.providers.answers.headers import quotas
+from pandas_llm.providers.failures import negotiation
 from pandas_llm.types import Capabilities, HTTPRequest, Reply, Used
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pandas_llm.errors import ProviderError
+    from pandas_llm.providers.answers.headers import Limits
     from pandas_llm.providers.batches import Batches
-    from pandas_llm.providers.headers import Limits
     from pandas_llm.types import (
         Attachment,
         Choice,

@@ -79,7 +79,7 @@ class Preset(NamedTuple):
 
     Examples
     --------
-    >>> from pandas_llm.providers.openai import OpenAI
+    >>> from pandas_llm.providers.vendors.openai import OpenAI
     >>> acme = Preset(OpenAI, "https://llm.acme.example/v1", key="ACME_API_KEY")
     >>> acme.needs_key
     True
@@ -107,8 +107,8 @@ class Preset(NamedTuple):
 def presets() -> Mapping[str, Preset]:
     """Return the providers of this package by name."""
     known: dict[str, Preset] = {}
-    for module in iter_modules([str(Path(__file__).parent)]):
-        known |= getattr(import_module(f"{__package__}.{module.name}"), "PRESETS", {})
+    for module in iter_modules([str(Path(__file__).parent / "vendors")]):
+        known |= import_module(f"{__package__}.vendors.{module.name}").PRESETS
     return known
 
 

@@ -17,7 +17,7 @@ from vendor_replies import DIALECTS, at, said
 
 from pandas_llm import LLMWarning
 from pandas_llm.providers import connect
-from pandas_llm.providers.streams import events
+from pandas_llm.providers.answers.streams import events
 from pandas_llm.types import Endpoint, HTTPResponse
 
 ROW = pd.DataFrame({"text": ["Rain."]})

@@ -15,17 +15,17 @@ import orjson
 
 from pandas_llm._inputs import of_pairs
 from pandas_llm.errors import MalformedReplyError
-from pandas_llm.providers import bodies
+from pandas_llm.providers.answers import bodies
+from pandas_llm.providers.answers.headers import LIMITS
 from pandas_llm.providers.dialect import Dialect
-from pandas_llm.providers.headers import LIMITS
 from pandas_llm.providers.registry import Preset
 from pandas_llm.types import Choice, Odds, Reply, Tokens, Used
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pandas_llm.providers.answers.headers import Limits
     from pandas_llm.providers.dialect import Body
-    from pandas_llm.providers.headers import Limits
     from pandas_llm.types import Capabilities, Endpoint, HTTPResponse, Question, Request
 
 _TOLD = ("id", "object", "created", "created_at", "model", "usage")

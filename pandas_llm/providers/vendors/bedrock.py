@@ -12,8 +12,10 @@ from urllib.parse import quote
 import orjson
 
 from pandas_llm.errors import AuthenticationError
-from pandas_llm.providers import bodies, failures, negotiation
+from pandas_llm.providers import failures
+from pandas_llm.providers.answers import bodies
 from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
+from pandas_llm.providers.failures import negotiation
 from pandas_llm.providers.registry import Preset
 from pandas_llm.types import Capabilities, Choice, ImageLimits, Reply, Tokens, Used
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote, urlsplit
 
 from pandas_llm.errors import PromptFilteredError
-from pandas_llm.providers import bodies, failures, streams
+from pandas_llm.providers import failures
+from pandas_llm.providers.answers import bodies, streams
+from pandas_llm.providers.batches.google import GoogleBatches
 from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
-from pandas_llm.providers.google_batches import GoogleBatches
-from pandas_llm.providers.negotiation import merged
+from pandas_llm.providers.failures.negotiation import merged
 from pandas_llm.providers.registry import Preset
 from pandas_llm.types import (
     Capabilities,

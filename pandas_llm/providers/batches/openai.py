@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import orjson
 
+from pandas_llm.providers.answers.bodies import parsed
 from pandas_llm.providers.batches import (
     Batches,
     Listed,
@@ -17,7 +18,6 @@ from pandas_llm.providers.batches import (
     no_batches,
     read_lines,
 )
-from pandas_llm.providers.bodies import parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 from pandas_llm._inputs import text_of
-from pandas_llm.providers import bodies, failures, streams
-from pandas_llm.providers.anthropic_batches import AnthropicBatches
+from pandas_llm.providers import failures
+from pandas_llm.providers.answers import bodies, streams
+from pandas_llm.providers.answers.headers import limit_names, quota
+from pandas_llm.providers.batches.anthropic import AnthropicBatches
 from pandas_llm.providers.dialect import Dialect
-from pandas_llm.providers.headers import limit_names, quota
-from pandas_llm.providers.negotiation import merged
+from pandas_llm.providers.failures.negotiation import merged
 from pandas_llm.providers.registry import Preset
 from pandas_llm.types import (
     Capabilities,

@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from pandas_llm.providers.bodies import amount
+from pandas_llm.providers.answers.bodies import amount
+from pandas_llm.providers.answers.headers import LIMITS, limit_names
+from pandas_llm.providers.batches.openai import AzureBatches, MistralBatches
 from pandas_llm.providers.dialect import Bundling, Vectors
-from pandas_llm.providers.headers import LIMITS, limit_names
-from pandas_llm.providers.openai import OpenAI
-from pandas_llm.providers.openai_batches import AzureBatches, MistralBatches
 from pandas_llm.providers.registry import Preset
+from pandas_llm.providers.vendors.openai import OpenAI
 from pandas_llm.types import Capabilities, FileLimits, ImageLimits, Tokens, Used
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 import orjson
 
 from pandas_llm import errors
-from pandas_llm.providers.bodies import parsed
-from pandas_llm.providers.headers import duration, retry_after
-from pandas_llm.providers.words import Failure, meaning, without_quotes
+from pandas_llm.providers.answers.bodies import parsed
+from pandas_llm.providers.answers.headers import duration, retry_after
+from pandas_llm.providers.failures.words import Failure, meaning, without_quotes
 
 if TYPE_CHECKING:
     from pandas_llm.types import HTTPResponse, Request

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm.providers import bodies, failures, openai, streams
-from pandas_llm.providers.negotiation import merged
+from pandas_llm.providers import failures
+from pandas_llm.providers.answers import bodies, streams
+from pandas_llm.providers.failures.negotiation import merged
 from pandas_llm.providers.registry import Preset
+from pandas_llm.providers.vendors import openai
 from pandas_llm.types import Capabilities, Choice, FileLimits, Reply, Used
 
 if TYPE_CHECKING:

@@ -12,10 +12,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pandas_llm._replies import ending
-from pandas_llm.providers import bodies, failures, streams
+from pandas_llm.providers import failures
+from pandas_llm.providers.answers import bodies, streams
+from pandas_llm.providers.answers.headers import LIMITS
+from pandas_llm.providers.batches.openai import OpenAIBatches
 from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
-from pandas_llm.providers.headers import LIMITS
-from pandas_llm.providers.openai_batches import OpenAIBatches
 from pandas_llm.providers.registry import Preset
 from pandas_llm.types import (
     Capabilities,
@@ -30,9 +31,9 @@ from pandas_llm.types import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pandas_llm.providers.answers.headers import Limits
     from pandas_llm.providers.batches import Batches
     from pandas_llm.providers.dialect import Body, Schema, Texts, Turns
-    from pandas_llm.providers.headers import Limits
     from pandas_llm.types import Attachment, Endpoint, HTTPResponse, Image, Spec
 
 _ENDED = ("length", "content_filter", "error")

@@ -10,7 +10,7 @@ import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm.providers.bodies import parsed
+from pandas_llm.providers.answers.bodies import parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 import orjson
 
 from pandas_llm.errors import ConfigurationError
-from pandas_llm.providers.bodies import parsed
+from pandas_llm.providers.answers.bodies import parsed
 from pandas_llm.types import HTTPRequest, HTTPResponse
 
 if TYPE_CHECKING:
