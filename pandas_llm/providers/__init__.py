@@ -33,11 +33,11 @@ from pandas_llm.providers.listing import (
     not_openais,
     slots_of,
 )
-from pandas_llm.providers.prefixes import least_prefix
 from pandas_llm.providers.registry import (
     Preset,
     Provider,
     connect,
+    least_prefix,
     local,
     preset,
     presets,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pandas_llm.errors import ProviderError
-    from pandas_llm.providers.dialect import Body, Schema, Texts, Turns
+    from pandas_llm.providers.dialect import Body, Schema, Texts
     from pandas_llm.types import Endpoint, HTTPResponse, Image, Spec
 
 FIELDS = frozenset(
@@ -113,13 +113,11 @@ class Bedrock(Dialect):
         """Return whether its page on structured output lists a keyword."""
         return keyword == "format" or (keyword == "minItems" and value <= 1)
 
-    def filled(self, shared: Body, system: str, examples: Turns, turns: Turns) -> Body:
-        messages = [
-            {"role": role, "content": self.parts(content)}
-            for role, content in (*examples, *turns)
-        ]
-        first = {"system": [{"text": system}]} if system else {}
-        return {**shared, **first, "messages": messages}
+    def instructions(self, system: str) -> Body:
+        return {"system": self.parts(system)}
+
+    def turn(self, role: str, content: Any) -> Body:
+        return {"role": role, "content": self.parts(content)}
 
     def picture(self, image: Image) -> dict[str, Any]:
         kind = image.media_type.removeprefix("image/")

@@ -19,6 +19,7 @@ from pandas_llm.providers.answers import bodies
 from pandas_llm.providers.answers.headers import LIMITS
 from pandas_llm.providers.dialect import Dialect
 from pandas_llm.providers.registry import Preset
+from pandas_llm.providers.vendors import openai
 from pandas_llm.types import Choice, Odds, Reply, Tokens, Used
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from pandas_llm.providers.answers.headers import Limits
     from pandas_llm.providers.dialect import Body
-    from pandas_llm.types import Capabilities, Endpoint, HTTPResponse, Question, Request
+    from pandas_llm.types import Capabilities, HTTPResponse, Question, Request
 
 _TOLD = ("id", "object", "created", "created_at", "model", "usage")
 """Fields that tell nothing about an answer, or what other columns tell."""
@@ -37,14 +38,12 @@ _Pairs = tuple[tuple[str, float], ...]
 class Decisions(Dialect):
     """OpenAI's form, also of SGLang, vLLM, LiteLLM and OpenRouter."""
 
+    path = "/decisions"
     decides = True
     limits: Limits | None = LIMITS
     lacking = ("temperature", "top_p", "seed", "stop", "reasoning_effort")
     most_questions: ClassVar[int] = 400
     most_labels: ClassVar[int] = 255
-
-    def url(self, endpoint: Endpoint) -> str:
-        return endpoint.base_url + "/decisions"
 
     def body(self, request: Request, capabilities: Capabilities, n: int) -> bytes:
         return orjson.dumps({**self.asked(request), **request.spec.extra})
@@ -83,8 +82,7 @@ class Decisions(Dialect):
 class SystemOne(Decisions):
     """TypeSafe's form, also of Perplexity, Fireworks, Databricks and others."""
 
-    def url(self, endpoint: Endpoint) -> str:
-        return endpoint.base_url + "/systemone"
+    path = "/systemone"
 
     def asked(self, request: Request) -> Body:
         told = bool(request.before)  # who says what matters in a conversation
@@ -217,9 +215,7 @@ def _checked(question: Question, answer: _Pairs) -> _Pairs:
 
 
 PRESETS: Mapping[str, Preset] = {
-    "openai-decisions": Preset(
-        Decisions, "https://api.openai.com/v1", "OPENAI_BASE_URL", "OPENAI_API_KEY"
-    ),
+    "openai-decisions": openai.PRESETS["openai"]._replace(dialect=Decisions, keeps=()),
     "systemone": Preset(
         SystemOne, None, "SYSTEMONE_BASE_URL", "SYSTEMONE_API_KEY", needs_key=False
     ),

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pandas_llm.errors import ProviderError
-    from pandas_llm.providers.dialect import Body, Schema, Texts, Turns
+    from pandas_llm.providers.dialect import Body, Schema, Texts
     from pandas_llm.types import Attachment, Endpoint, HTTPResponse, Image, Spec
 
 _VERSION = re.compile(r"/v\d\w*(/|$)")
@@ -41,7 +41,6 @@ _TOLD = {
     *("content", "finishReason", "index", "tokenCount"),
 }
 """Fields that tell nothing about an answer, or what other columns tell."""
-_ROLES = {"assistant": "model"}
 
 
 class Google(Dialect):
@@ -63,6 +62,7 @@ class Google(Dialect):
     documents), 560 for Gemini 3 (media resolution); a second of audio 32 (audio)."""
     capabilities = Capabilities(repeats=False)
     """Gemini has refused two turns of one role in a row."""
+    conversation = "contents"
     ending = b'""}]}]}'
     embeds = Bundling(100)
     batches = GoogleBatches
@@ -120,13 +120,12 @@ class Google(Dialect):
             config["maxOutputTokens"] = spec.max_tokens
         return merged({"generationConfig": config} if config else {}, spec.extra)
 
-    def filled(self, shared: Body, system: str, examples: Turns, turns: Turns) -> Body:
-        contents = [
-            {"role": _ROLES.get(role, role), "parts": self.parts(content)}
-            for role, content in (*examples, *turns)
-        ]
-        first = {"systemInstruction": {"parts": [{"text": system}]}} if system else {}
-        return {**shared, **first, "contents": contents}
+    def instructions(self, system: str) -> Body:
+        return {"systemInstruction": {"parts": self.parts(system)}}
+
+    def turn(self, role: str, content: Any) -> Body:
+        role = "model" if role == "assistant" else role
+        return {"role": role, "parts": self.parts(content)}
 
     def picture(self, image: Image) -> dict[str, Any]:
         """Return an image or a file in base64, or its address and its type by name."""
@@ -221,5 +220,6 @@ PRESETS: Mapping[str, Preset] = {
         "https://generativelanguage.googleapis.com/v1beta",
         "GOOGLE_GEMINI_BASE_URL",
         ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+        keeps=(("gemini-2.5", 2048), ("", 4096)),  # its page on caching, implicit
     )
 }

@@ -33,13 +33,15 @@ if TYPE_CHECKING:
 
     from pandas_llm.providers.answers.headers import Limits
     from pandas_llm.providers.batches import Batches
-    from pandas_llm.providers.dialect import Body, Schema, Texts, Turns
+    from pandas_llm.providers.dialect import Body, Schema, Texts
     from pandas_llm.types import Attachment, Endpoint, HTTPResponse, Image, Spec
 
 _ENDED = ("length", "content_filter", "error")
 """Ends of a choice that may have no message: nothing was left to say."""
 _UNKNOWN = ("minLength", "maxLength")
 """Keywords that its guide to structured outputs does not list."""
+KEEPS = (("", 1024),)
+"""developers.openai.com/api/docs/guides/prompt-caching."""
 _MARKED = (5, 6)
 """The first version that keeps prompts up to a mark alone: by itself it sets one at
 the end of each, which no other row has, and bills more for it."""
@@ -70,6 +72,7 @@ class OpenAI(Dialect):
     """50 MB a file and a request, PDF alone, no URLs (its guide to file inputs). A page
     is text and a picture, by a guess; a token of audio 100 ms (its realtime costs).
     """
+    path = "/chat/completions"
     logprobs = True
     tiers: ClassVar[Mapping[str, str]] = {
         **{name: name for name in ("auto", "default", "flex", "priority")},
@@ -85,9 +88,6 @@ class OpenAI(Dialect):
         self.keyed = self.keyed or self._own
         if self._own and _version(endpoint.model) >= _MARKED:
             self.mark = {"prompt_cache_breakpoint": {"mode": "explicit"}}
-
-    def url(self, endpoint: Endpoint) -> str:
-        return endpoint.base_url + "/chat/completions"
 
     def takes(self, keyword: str, value: Any) -> bool:
         """Leave out what OpenAI's own strict mode refuses; others are asked."""
@@ -158,14 +158,6 @@ class OpenAI(Dialect):
         if self.marking(capabilities):
             fields["prompt_cache_options"] = {"mode": "explicit"}
         return {k: v for k, v in fields.items() if k not in capabilities.refused}
-
-    def filled(self, shared: Body, system: str, examples: Turns, turns: Turns) -> Body:
-        first = [("system", system)] if system else []
-        messages = [
-            {"role": role, "content": content}
-            for role, content in (*first, *examples, *turns)
-        ]
-        return {**shared, "messages": messages}
 
     def mark_before(self, fields: Body, turns: int, mark: Mapping[str, Any]) -> None:
         for message in reversed(fields["messages"][:-turns]):
@@ -280,7 +272,11 @@ def _cost(cost: Any) -> float | None:
 
 PRESETS: Mapping[str, Preset] = {
     "openai": Preset(
-        OpenAI, "https://api.openai.com/v1", "OPENAI_BASE_URL", "OPENAI_API_KEY"
+        OpenAI,
+        "https://api.openai.com/v1",
+        "OPENAI_BASE_URL",
+        "OPENAI_API_KEY",
+        keeps=KEEPS,
     ),
-    "sim": Preset(OpenAI, "sim://local", needs_key=False),
+    "sim": Preset(OpenAI, "sim://local", needs_key=False, keeps=KEEPS),
 }
