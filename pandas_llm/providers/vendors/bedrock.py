@@ -202,11 +202,10 @@ def _written(call: Mapping[str, Any]) -> str:
 def _tokens(usage: Any) -> Tokens:
     """Add up the input: `inputTokens` is without what was read or kept."""
     counted = bodies.tokens(usage, "inputTokens", "outputTokens", *_APART)
-    details = usage.get("cacheDetails")
     hours = [
         bodies.amount(one.get("inputTokens")) or 0
-        for one in (details if isinstance(details, list) else ())
-        if isinstance(one, dict) and one.get("ttl") == "1h"
+        for one in bodies.objects(usage.get("cacheDetails"))
+        if one.get("ttl") == "1h"
     ]
     return counted._replace(
         input=counted.input + counted.cached_input + counted.written,

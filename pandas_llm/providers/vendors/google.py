@@ -201,11 +201,10 @@ def _tokens(usage: Any) -> Tokens:
     """Add up the output: the thinking is not among the candidates' tokens."""
     counted = bodies.tokens(usage, "promptTokenCount", "candidatesTokenCount", *_APART)
     tools = bodies.amount(usage.get("toolUsePromptTokenCount")) or 0
-    details = usage.get("promptTokensDetails")
     heard = sum(
         bodies.amount(part.get("tokenCount")) or 0
-        for part in (details if isinstance(details, list) else ())
-        if isinstance(part, dict) and part.get("modality") == "AUDIO"
+        for part in bodies.objects(usage.get("promptTokensDetails"))
+        if part.get("modality") == "AUDIO"
     )
     return counted._replace(
         input=counted.input + tools,

@@ -106,12 +106,10 @@ class OpenAI(Dialect):
         self, texts: Texts, spec: Spec, capabilities: Capabilities, dimensions: int
     ) -> Body:
         """Write a body without the fields that are refused."""
-        refused = capabilities.refused
-        fields = {k: v for k, v in self.of_vectors.items() if k not in refused}
-        body: Body = {"model": self.model, "input": texts, **fields}
-        if dimensions:
-            body[self.names.get("dimensions", "dimensions")] = dimensions
-        return {**body, **spec.extra}
+        length = {self.names.get("dimensions", "dimensions"): dimensions}
+        fields = {**self.of_vectors, **(length if dimensions else {})}
+        sent = {k: v for k, v in fields.items() if k not in capabilities.refused}
+        return {"model": self.model, "input": texts, **sent, **spec.extra}
 
     def vectors(self, data: Any) -> Vectors:
         """Find the vectors; each says which text it is of."""
@@ -122,9 +120,8 @@ class OpenAI(Dialect):
     def usage(self, data: Any) -> Used:
         """Read the tokens, and the cost where a server states it."""
         usage = data.get("usage") or data["x_groq"]["usage"]
-        tier = bodies.word(data, "service_tier") if "service_tier" in data else None
-        priced = isinstance(usage, dict) and "cost" in usage
-        cost = _cost(usage["cost"]) if priced else None
+        tier = bodies.word(data, "service_tier")
+        cost = _cost(usage.get("cost")) if isinstance(usage, dict) else None
         try:
             tokens = bodies.tokens(usage, "prompt_tokens", "completion_tokens", *_APART)
         except (AttributeError, ValueError):
@@ -254,11 +251,12 @@ def _version(model: str) -> tuple[int, int]:
 
 def _text(content: Any) -> str:
     """Join the texts of a list of parts, without the thinking; none of null."""
-    parts = content if isinstance(content, list) else ()
+    listed = content if isinstance(content, list) else ()
+    parts = [{"text": one} if isinstance(one, str) else one for one in listed]
     texts = [
-        part.get("text") if part.get("type", "text") in bodies.TEXTS else None
-        for part in ({"text": p} if isinstance(p, str) else p for p in parts)
-        if isinstance(part, dict)
+        part.get("text")
+        for part in bodies.objects(parts)
+        if part.get("type", "text") in bodies.TEXTS
     ]
     return "".join(text for text in texts if isinstance(text, str))
 
