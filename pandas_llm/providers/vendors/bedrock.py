@@ -92,11 +92,13 @@ class Bedrock(Dialect):
         own = {k: v for k, v in spec.extra.items() if k in FIELDS}
         if "seed" in sent:
             others = {"seed": sent.pop("seed"), **others}
-        output = {}
+        output: Body = {}
         if "reasoning_effort" in sent:
             output["effort"] = sent.pop("reasoning_effort")
         if schema and mode == "json_schema":
-            output["textFormat"] = _format(schema)
+            text = orjson.dumps(schema).decode()  # it is a text in there
+            structure = {"jsonSchema": {"name": "records", "schema": text}}
+            output["textFormat"] = {"type": "json_schema", "structure": structure}
         tier = sent.pop(negotiation.TIER, None)
         if spec.max_tokens is not None:
             sent["maxTokens"] = spec.max_tokens
@@ -175,13 +177,6 @@ class Bedrock(Dialect):
 
 def _action(endpoint: Endpoint, name: str) -> str:
     return f"{endpoint.base_url}/model/{quote(endpoint.model, safe='')}/{name}"
-
-
-def _format(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the field for a schema, which is a text in there."""
-    text = orjson.dumps(schema).decode()
-    structure = {"jsonSchema": {"name": "records", "schema": text}}
-    return {"type": "json_schema", "structure": structure}
 
 
 def _tool(schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -109,7 +109,10 @@ class Google(Dialect):
     ) -> Body:
         config = self.sent(spec, capabilities)
         if "reasoning_effort" in config:
-            config["thinkingConfig"] = _thinking(config.pop("reasoning_effort"))
+            effort = config.pop("reasoning_effort")
+            newer = {"thinkingLevel": effort.upper()}
+            none = {"thinkingBudget": 0}
+            config["thinkingConfig"] = none if effort == "none" else newer
         if schema and capabilities.schema != "prompt":
             config["responseMimeType"] = "application/json"
             if capabilities.schema == "json_schema":
@@ -168,13 +171,6 @@ class Google(Dialect):
 
 def _resource(model: str) -> str:
     return model if "/" in model else f"models/{model}"
-
-
-def _thinking(effort: str) -> dict[str, Any]:
-    """Return how much to think, in the words of the newer models."""
-    if effort == "none":
-        return {"thinkingBudget": 0}
-    return {"thinkingLevel": effort.upper()}
 
 
 def _without(data: Body, response: HTTPResponse) -> ProviderError:
