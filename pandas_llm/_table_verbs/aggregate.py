@@ -91,8 +91,6 @@ def agg(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> import pandas_llm
     >>> notes = pd.DataFrame({"shop": ["A", "A", "B"], "note": ["good", "late", "ok"]})
     >>> said = notes.llm.agg("What do they say?", "note", by="shop", model="sim")
     >>> said.index.tolist()
@@ -239,11 +237,10 @@ def _make_room(groups: list[_Group], plan: Plan, most: int) -> int:
     for group in groups:
         group.room = most - answer - words - system - _tokens(group.question)
         if group.room < _LEAST_ROOM:
-            msg = (
+            raise InvalidValueError(
                 f"max_tokens_per_call={most} leaves no room for records beside the "
                 "question and the answer"
             )
-            raise InvalidValueError(msg)
         cut += sum(_tokens(part) > group.room for part in group.parts)
         group.parts = [_fitting(part, group.room) for part in group.parts]
     return cut

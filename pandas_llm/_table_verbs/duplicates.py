@@ -84,8 +84,6 @@ def ngroup(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> import pandas_llm
     >>> people = pd.DataFrame({"name": ["Jon Smith", "Jon Smith", "Ann Lee"]})
     >>> people.llm.ngroup("name", block="name", model="sim").tolist()
     [0, 0, 1]
@@ -128,8 +126,6 @@ def duplicated(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> import pandas_llm
     >>> people = pd.DataFrame({"name": ["Jon Smith", "Jon Smith", "Ann Lee"]})
     >>> people.llm.duplicated("name", block="name", model="sim").tolist()
     [False, True, False]
@@ -177,8 +173,6 @@ def drop_duplicates(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> import pandas_llm
     >>> people = pd.DataFrame({"name": ["Jon Smith", "Jon Smith", "Ann Lee"]})
     >>> people.llm.drop_duplicates("name", block="name", model="sim").index.tolist()
     [0, 2]

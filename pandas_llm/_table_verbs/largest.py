@@ -76,8 +76,6 @@ def nlargest(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> import pandas_llm
     >>> cities = pd.DataFrame({"city": ["Oslo", "Rome", "Bonn"]})
     >>> best = cities.llm.nlargest(
     ...     1, "Is ${left.city} larger than ${right.city}?", model="sim"

@@ -135,8 +135,6 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> import pandas_llm
     >>> mood = pd.Series(["What a good day"]).llm.classify(
     ...     "Mood of: ${value}", ["good", "bad"], model="sim"
     ... )
@@ -159,8 +157,7 @@ def _cascade(more: dict[str, Any], target: Target, given: dict[str, Any]) -> Pro
     usual = {"confidence": False, "probabilities": False, "abstain_below": None}
     usual |= {"calibrate": None, "gold": None, "error_column": None}
     if odd := [name for name, value in usual.items() if given[name] is not value]:
-        msg = f"a cascade returns labels alone: leave {odd[0]}= out"
-        raise InvalidTypeError(msg)
+        raise InvalidTypeError(f"a cascade returns labels alone: leave {odd[0]}= out")
     dear = make_plan("classify", given)
     cheap = make_plan("classify", {**given, "probabilities": True, "options": more})
     labels = list(dear.labels)

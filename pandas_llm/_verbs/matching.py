@@ -74,8 +74,6 @@ def matches(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> import pandas_llm
     >>> cities = pd.Series(["Oslo", "Rome"], name="city")
     >>> cities.llm.matches("Is ${city} in Italy?", model="sim").dtype
     BooleanDtype
@@ -121,8 +119,6 @@ def filter(  # noqa: A001, PLR0913 - pandas' word; it hides nothing outside this
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> import pandas_llm
     >>> cities = pd.Series(["Oslo", "Rome"], name="city")
     >>> set(cities.llm.filter("Is ${city} in Italy?", model="sim")) <= set(cities)
     True

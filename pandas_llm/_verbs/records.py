@@ -93,8 +93,6 @@ def generate(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> import pandas_llm
     >>> df = pd.DataFrame({"text": ["It rained on 2 days."]})
     >>> out = df.llm.generate("Facts in: ${text}", {"fact": str}, model="sim")
     >>> bool(out["fact"].isna().any())
@@ -166,8 +164,6 @@ def extract(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> import pandas_llm
     >>> df = pd.DataFrame({"text": ["Born in 1732."]})
     >>> out = df.llm.extract("From: ${text}", {"year": int}, model="sim")
     >>> out["year"].dtype

@@ -80,8 +80,6 @@ def complete(
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> import pandas_llm
     >>> cities = pd.Series(["Oslo", "Rome"], name="city")
     >>> cities.llm.complete("Praise ${city}.", model="sim").index.tolist()
     [0, 1]
@@ -165,8 +163,6 @@ def embed(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> import pandas_llm
     >>> texts = pd.Series(["Cats purr.", "Dogs bark."])
     >>> texts.llm.embed(dimensions=2, model="sim").map(len).tolist()
     [2, 2]
