@@ -10,7 +10,7 @@ import pandas as pd
 
 from pandas_llm._algorithms import pack
 from pandas_llm._table_verbs.pairs import refuse_columns
-from pandas_llm._verbs import Program, column_names, table_of, twin, verb
+from pandas_llm._verbs import Program, column_names, table_of, verb
 from pandas_llm.errors import InvalidValueError, LLMWarning, warn
 from pandas_llm.options import check_value, whole
 
@@ -97,9 +97,6 @@ def agg(  # noqa: PLR0913 - the verb's own parameters, all by name
     ['A', 'B']
     """
     return _program(locals())
-
-
-aagg = twin(agg)
 
 
 def _tokens(text: str) -> float:

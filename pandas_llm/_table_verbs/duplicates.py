@@ -14,7 +14,7 @@ from pandas_llm._table_verbs.pairs import (
     default_question,
     in_rounds,
 )
-from pandas_llm._verbs import Program, column_names, table_of, twin, verb
+from pandas_llm._verbs import Program, column_names, table_of, verb
 from pandas_llm.options import check_value, one_of
 
 if TYPE_CHECKING:
@@ -183,11 +183,6 @@ def drop_duplicates(  # noqa: PLR0913 - the verb's own parameters, all by name
         return data[~groups.duplicated(keep).to_numpy()]
 
     return _program("drop_duplicates", locals(), finish)
-
-
-angroup, aduplicated, adrop_duplicates = map(
-    twin, (ngroup, duplicated, drop_duplicates)
-)
 
 
 def _program(

@@ -15,7 +15,7 @@ from pandas_llm._table_verbs.pairs import (
     default_question,
     equal_rows,
 )
-from pandas_llm._verbs import Program, column_names, table_of, twin, verb
+from pandas_llm._verbs import Program, column_names, table_of, verb
 from pandas_llm.errors import ConfigurationError, InvalidTypeError, InvalidValueError
 from pandas_llm.options import check_value, one_of
 
@@ -109,9 +109,6 @@ def merge(  # noqa: PLR0913 - pandas' own parameters, all by name
     [7]
     """
     return _program(locals())
-
-
-amerge = twin(merge)
 
 
 def _program(arguments: Mapping[str, Any]) -> Program:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pandas_llm._table_verbs.pairs import has_vectors, stacked
-from pandas_llm._verbs import Program, bare, column_names, table_of, twin, verb
+from pandas_llm._verbs import Program, bare, column_names, table_of, verb
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
 from pandas_llm.options import check_value, whole
 
@@ -84,9 +84,6 @@ def search(
         return _nearest(frame, vectors, goal.iloc[0], k)
 
     return Program("search", steps, [asked], failed="those rows are not found")
-
-
-asearch = twin(search)
 
 
 def _nearest(frame: pd.DataFrame, vectors: Any, goal: Any, k: int) -> pd.DataFrame:

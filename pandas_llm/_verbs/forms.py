@@ -169,7 +169,9 @@ def twin(verb: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
         made = plan(*args, **kwargs)
         return await made.acall(args[0] if args else kwargs["data"])
 
-    return form(run, verb, "data", doc=_twin_doc(verb, "pandas_llm.a{}", ["df"]))
+    made = form(run, verb, "data", doc=_twin_doc(verb, "pandas_llm.a{}", ["df"]))
+    made.__module__ = "pandas_llm"  # where twins are made, so that they pickle
+    return made
 
 
 def method(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 import pandas as pd
 
 from pandas_llm._verbs.cascade import bare, cheap_first, label_rows
-from pandas_llm._verbs.forms import Errors, make_plan, twin, verb
+from pandas_llm._verbs.forms import Errors, make_plan, verb
 from pandas_llm._verbs.programs import Program, Signed
 from pandas_llm.errors import InvalidTypeError
 
@@ -147,9 +147,6 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
     if more is None or target is None:
         return make_plan("classify", arguments)
     return _cascade(more, target, arguments)
-
-
-aclassify = twin(classify)
 
 
 def _cascade(more: dict[str, Any], target: Target, given: dict[str, Any]) -> Program:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
-from pandas_llm._verbs.forms import Errors, make_plan, twin, verb
+from pandas_llm._verbs.forms import Errors, make_plan, verb
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -170,7 +170,3 @@ def extract(  # noqa: PLR0913 - the verb's own parameters, all by name
     Int64Dtype()
     """
     return make_plan("extract", locals())
-
-
-agenerate = twin(generate)
-aextract = twin(extract)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
-from pandas_llm._verbs.forms import Errors, make_plan, twin, verb
+from pandas_llm._verbs.forms import Errors, make_plan, verb
 from pandas_llm.errors import InvalidTypeError
 
 if TYPE_CHECKING:
@@ -183,7 +183,3 @@ def _is_one_column(data: Any) -> bool:
     if (dimensions := getattr(data, "ndim", None)) is not None:  # Dask's too
         return bool(dimensions == 1)
     return "value" in source_of(data).fields
-
-
-acomplete = twin(complete)
-aembed = twin(embed)
