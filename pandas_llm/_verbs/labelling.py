@@ -24,8 +24,6 @@ _CASCADE = ("cascade", "accuracy", "delta", "thresholds")
 def classify(
     data: Rows, template: str | None, labels: Any, **options: Unpack[LabelOptions]
 ) -> list[Any]: ...
-
-
 @overload
 def classify(
     data: Table,
@@ -37,14 +35,10 @@ def classify(
     error_column: None = ...,
     **options: Unpack[PlainLabelOptions],
 ) -> pd.Series: ...
-
-
 @overload
 def classify(
     data: Table, template: str | None, labels: Any, **options: Unpack[LabelOptions]
 ) -> pd.DataFrame: ...
-
-
 @overload
 def classify(
     data: Foreign, template: str | None, labels: Any, **options: Unpack[LabelOptions]

@@ -20,14 +20,10 @@ How = Literal["left", "inner"]
 def generate(
     data: Table, template: str | None, keys: Any, **options: Unpack[ExplodeOptions]
 ) -> pd.DataFrame: ...
-
-
 @overload
 def generate(
     data: Rows, template: str | None, keys: Any, **options: Unpack[ExplodeOptions]
 ) -> list[dict[str, Any]]: ...
-
-
 @overload
 def generate(
     data: Foreign, template: str | None, keys: Any, **options: Unpack[ExplodeOptions]
@@ -109,14 +105,10 @@ def generate(  # noqa: PLR0913 - the verb's own parameters, all by name
 def extract(
     data: Table, template: str | None, keys: Any, **options: Unpack[RecordOptions]
 ) -> pd.DataFrame: ...
-
-
 @overload
 def extract(
     data: Rows, template: str | None, keys: Any, **options: Unpack[RecordOptions]
 ) -> list[dict[str, Any]]: ...
-
-
 @overload
 def extract(
     data: Foreign, template: str | None, keys: Any, **options: Unpack[RecordOptions]

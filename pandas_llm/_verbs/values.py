@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 def complete(
     data: Rows, template: str | None = ..., **options: Unpack[SeriesOptions]
 ) -> list[Any]: ...
-
-
 @overload
 def complete(
     data: Table,
@@ -32,8 +30,6 @@ def complete(
     error_column: None = ...,
     **options: Unpack[PlainOptions],
 ) -> pd.Series: ...
-
-
 @overload
 def complete(
     data: Table,
@@ -42,8 +38,6 @@ def complete(
     error_column: str,
     **options: Unpack[PlainOptions],
 ) -> pd.DataFrame: ...
-
-
 @overload
 def complete(
     data: Foreign, template: str | None = ..., **options: Unpack[SeriesOptions]
@@ -99,20 +93,14 @@ def embed(
     error_column: None = ...,
     **options: Unpack[Options],
 ) -> pd.Series: ...
-
-
 @overload
 def embed(
     data: Table, template: str | None = ..., **options: Unpack[VectorOptions]
 ) -> pd.DataFrame: ...
-
-
 @overload
 def embed(
     data: Rows, template: str | None = ..., **options: Unpack[VectorOptions]
 ) -> list[Any]: ...
-
-
 @overload
 def embed(
     data: Foreign, template: str | None = ..., **options: Unpack[VectorOptions]
