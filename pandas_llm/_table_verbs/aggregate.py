@@ -10,7 +10,7 @@ import pandas as pd
 
 from pandas_llm._algorithms import pack
 from pandas_llm._table_verbs.pairs import refuse_columns
-from pandas_llm._verbs import Program, column_names, table_of, twin, verb
+from pandas_llm._verbs import Program, column_names, table_of, verb
 from pandas_llm.errors import InvalidValueError, LLMWarning, warn
 from pandas_llm.options import check_value, whole
 
@@ -91,17 +91,12 @@ def agg(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> import pandas_llm
     >>> notes = pd.DataFrame({"shop": ["A", "A", "B"], "note": ["good", "late", "ok"]})
     >>> said = notes.llm.agg("What do they say?", "note", by="shop", model="sim")
     >>> said.index.tolist()
     ['A', 'B']
     """
     return _program(locals())
-
-
-aagg = twin(agg)
 
 
 def _tokens(text: str) -> float:
@@ -239,11 +234,10 @@ def _make_room(groups: list[_Group], plan: Plan, most: int) -> int:
     for group in groups:
         group.room = most - answer - words - system - _tokens(group.question)
         if group.room < _LEAST_ROOM:
-            msg = (
+            raise InvalidValueError(
                 f"max_tokens_per_call={most} leaves no room for records beside the "
                 "question and the answer"
             )
-            raise InvalidValueError(msg)
         cut += sum(_tokens(part) > group.room for part in group.parts)
         group.parts = [_fitting(part, group.room) for part in group.parts]
     return cut

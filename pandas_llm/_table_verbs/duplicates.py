@@ -14,7 +14,7 @@ from pandas_llm._table_verbs.pairs import (
     default_question,
     in_rounds,
 )
-from pandas_llm._verbs import Program, column_names, table_of, twin, verb
+from pandas_llm._verbs import Program, column_names, table_of, verb
 from pandas_llm.options import check_value, one_of
 
 if TYPE_CHECKING:
@@ -84,8 +84,6 @@ def ngroup(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> import pandas_llm
     >>> people = pd.DataFrame({"name": ["Jon Smith", "Jon Smith", "Ann Lee"]})
     >>> people.llm.ngroup("name", block="name", model="sim").tolist()
     [0, 0, 1]
@@ -128,8 +126,6 @@ def duplicated(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> import pandas_llm
     >>> people = pd.DataFrame({"name": ["Jon Smith", "Jon Smith", "Ann Lee"]})
     >>> people.llm.duplicated("name", block="name", model="sim").tolist()
     [False, True, False]
@@ -177,8 +173,6 @@ def drop_duplicates(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> import pandas_llm
     >>> people = pd.DataFrame({"name": ["Jon Smith", "Jon Smith", "Ann Lee"]})
     >>> people.llm.drop_duplicates("name", block="name", model="sim").index.tolist()
     [0, 2]
@@ -189,11 +183,6 @@ def drop_duplicates(  # noqa: PLR0913 - the verb's own parameters, all by name
         return data[~groups.duplicated(keep).to_numpy()]
 
     return _program("drop_duplicates", locals(), finish)
-
-
-angroup, aduplicated, adrop_duplicates = map(
-    twin, (ngroup, duplicated, drop_duplicates)
-)
 
 
 def _program(

@@ -15,7 +15,7 @@ from pandas_llm._table_verbs.pairs import (
     default_question,
     equal_rows,
 )
-from pandas_llm._verbs import Program, column_names, table_of, twin, verb
+from pandas_llm._verbs import Program, column_names, table_of, verb
 from pandas_llm.errors import ConfigurationError, InvalidTypeError, InvalidValueError
 from pandas_llm.options import check_value, one_of
 
@@ -103,17 +103,12 @@ def merge(  # noqa: PLR0913 - pandas' own parameters, all by name
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> import pandas_llm
     >>> shops = pd.DataFrame({"name": ["Acme Ltd"], "town": ["Oslo"]})
     >>> firms = pd.DataFrame({"name": ["Acme Ltd"], "size": [7]})
     >>> shops.llm.merge(firms, on="name", model="sim")["size"].tolist()
     [7]
     """
     return _program(locals())
-
-
-amerge = twin(merge)
 
 
 def _program(arguments: Mapping[str, Any]) -> Program:
@@ -157,8 +152,7 @@ def _program(arguments: Mapping[str, Any]) -> Program:
 
 def _right(right: Any) -> pd.DataFrame:
     if isinstance(right, pd.Series) and right.name is None:
-        msg = "right must be a table, or a Series with a name"
-        raise InvalidTypeError(msg)
+        raise InvalidTypeError("right must be a table, or a Series with a name")
     return table_of(right)
 
 
@@ -168,11 +162,9 @@ def _keys(
     """Return the columns that are compared on each side."""
     on, left_on, right_on = arguments["on"], arguments["left_on"], arguments["right_on"]
     if on is not None and (left_on is not None or right_on is not None):
-        msg = "pass on=, or left_on= and right_on=, not both"
-        raise InvalidValueError(msg)
+        raise InvalidValueError("pass on=, or left_on= and right_on=, not both")
     if (left_on is None) != (right_on is None):
-        msg = "left_on= and right_on= go together"
-        raise InvalidValueError(msg)
+        raise InvalidValueError("left_on= and right_on= go together")
     if left_on is not None:
         one = column_names(left, left_on, "left_on")
         other = column_names(right, right_on, "right_on")

@@ -233,11 +233,10 @@ def candidates(
         rows, here = _vectors(left.frame[one[0]], rows)
         others, there = _vectors(second.frame[other[0]], others)
         if len(here) and len(there) and here.shape[1] != there.shape[1]:
-            msg = (
+            raise InvalidValueError(
                 f"the vectors of block have {here.shape[1]} numbers on the left and "
                 f"{there.shape[1]} on the right: embed both with one model"
             )
-            raise InvalidValueError(msg)
         near = near_vectors(here, None if right is None else there, k=neighbors)
         return _placed(near, rows, others)
     pairs = equal_rows(left.frame[one], rows, second.frame[other], others)
@@ -254,11 +253,10 @@ def _all(
 ) -> list[Pair]:
     count = math.comb(len(rows), 2) if within else len(rows) * len(others)
     if count > (MOST_PAIRS if max_pairs is None else max_pairs):
-        msg = (
+        raise InvalidValueError(
             f"block=None asks all {count:,} pairs: pass max_pairs={count} if that is "
             f"meant, or block={NEAREST!r}"
         )
-        raise InvalidValueError(msg)
     if within:
         return list(combinations(rows.tolist(), 2))
     return list(product(rows.tolist(), others.tolist()))
@@ -301,11 +299,10 @@ def stacked(vectors: pd.Series, name: Any) -> NDArray[np.float64]:
     """Return vectors as the rows of a matrix; raise for unlike lengths."""
     lengths = {len(vector) for vector in vectors}
     if len(lengths) > 1:
-        msg = (
+        raise InvalidValueError(
             f"the vectors of {name!r} have {' and '.join(map(str, sorted(lengths)))} "
             "numbers: embed all rows with one model"
         )
-        raise InvalidValueError(msg)
     if not lengths:
         return np.empty((0, 1))
     return np.stack(vectors.tolist()).astype(np.float64)

@@ -251,12 +251,11 @@ def _check_told(plan: Plan, answers: pd.DataFrame, chances: Floats) -> None:
     """Refuse a model whose answers come without probabilities."""
     answered = answers[next(iter(plan.columns))].notna().to_numpy()
     if answered.any() and np.isnan(chances[answered]).all():
-        msg = (
+        raise ConfigurationError(
             f"cascade= needs a model that tells probabilities, and "
             f"{plan.settings.model} tells none: 'tiny', a decision endpoint, or a "
             "server with logprobs"
         )
-        raise ConfigurationError(msg)
 
 
 def _without_ties(values: Floats, known: Bools) -> Floats:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 import pandas as pd
 
 from pandas_llm._verbs.cascade import bare, cheap_first, label_rows
-from pandas_llm._verbs.forms import Errors, make_plan, twin, verb
+from pandas_llm._verbs.forms import Errors, make_plan, verb
 from pandas_llm._verbs.programs import Program, Signed
 from pandas_llm.errors import InvalidTypeError
 
@@ -24,8 +24,6 @@ _CASCADE = ("cascade", "accuracy", "delta", "thresholds")
 def classify(
     data: Rows, template: str | None, labels: Any, **options: Unpack[LabelOptions]
 ) -> list[Any]: ...
-
-
 @overload
 def classify(
     data: Table,
@@ -37,14 +35,10 @@ def classify(
     error_column: None = ...,
     **options: Unpack[PlainLabelOptions],
 ) -> pd.Series: ...
-
-
 @overload
 def classify(
     data: Table, template: str | None, labels: Any, **options: Unpack[LabelOptions]
 ) -> pd.DataFrame: ...
-
-
 @overload
 def classify(
     data: Foreign, template: str | None, labels: Any, **options: Unpack[LabelOptions]
@@ -135,8 +129,6 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> import pandas_llm
     >>> mood = pd.Series(["What a good day"]).llm.classify(
     ...     "Mood of: ${value}", ["good", "bad"], model="sim"
     ... )
@@ -151,16 +143,12 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
     return _cascade(more, target, arguments)
 
 
-aclassify = twin(classify)
-
-
 def _cascade(more: dict[str, Any], target: Target, given: dict[str, Any]) -> Program:
     """Build the program that asks a cheap model first."""
     usual = {"confidence": False, "probabilities": False, "abstain_below": None}
     usual |= {"calibrate": None, "gold": None, "error_column": None}
     if odd := [name for name, value in usual.items() if given[name] is not value]:
-        msg = f"a cascade returns labels alone: leave {odd[0]}= out"
-        raise InvalidTypeError(msg)
+        raise InvalidTypeError(f"a cascade returns labels alone: leave {odd[0]}= out")
     dear = make_plan("classify", given)
     cheap = make_plan("classify", {**given, "probabilities": True, "options": more})
     labels = list(dear.labels)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import pandas as pd
 
 from pandas_llm._verbs.cascade import bare, cheap_first, decide
-from pandas_llm._verbs.forms import twin, verb
+from pandas_llm._verbs.forms import verb
 from pandas_llm._verbs.programs import Program, Signed
 from pandas_llm.errors import InvalidTypeError
 from pandas_llm.options import CHANCE, check_value
@@ -74,8 +74,6 @@ def matches(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> import pandas_llm
     >>> cities = pd.Series(["Oslo", "Rome"], name="city")
     >>> cities.llm.matches("Is ${city} in Italy?", model="sim").dtype
     BooleanDtype
@@ -121,8 +119,6 @@ def filter(  # noqa: A001, PLR0913 - pandas' word; it hides nothing outside this
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> import pandas_llm
     >>> cities = pd.Series(["Oslo", "Rome"], name="city")
     >>> set(cities.llm.filter("Is ${city} in Italy?", model="sim")) <= set(cities)
     True
@@ -134,9 +130,6 @@ def filter(  # noqa: A001, PLR0913 - pandas' word; it hides nothing outside this
     given = {"name": "matches", "confidence": False, **locals()}
     failed = "those rows are kept" if keep_undecided else "those rows are left out"
     return _program("filter", given, finish, failed=failed)
-
-
-amatches, afilter = twin(matches), twin(filter)
 
 
 def _program(
