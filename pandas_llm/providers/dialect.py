@@ -88,6 +88,8 @@ class Dialect:
 
     path = ""
     """What follows the base URL in the address of a request."""
+    vectors_path = ""
+    """What follows it in the address of a request for embeddings."""
     conversation = "messages"
     """The field of a body that holds the turns."""
     ending = b'""}]}'
@@ -98,7 +100,7 @@ class Dialect:
     """Headers of every request."""
     embeds: ClassVar[Bundling | None] = None
     """What a request for embeddings may hold; None where there are none. With it go
-    `embeddings_url`, `embeddings` and `vectors`."""
+    `vectors_path`, `embeddings` and `vectors`."""
     batches: ClassVar[type[Batches] | None] = None
     """What its batch endpoint is like; None where none is known."""
 
@@ -124,7 +126,15 @@ class Dialect:
 
     def url(self, endpoint: Endpoint) -> str:
         """Return the address that requests go to."""
-        return endpoint.base_url + self.path
+        return self.address(endpoint, self.path)
+
+    def embeddings_url(self, endpoint: Endpoint) -> str:
+        """Return the address that requests for embeddings go to."""
+        return self.address(endpoint, self.vectors_path)
+
+    def address(self, endpoint: Endpoint, path: str) -> str:
+        """Return an address at an endpoint."""
+        return endpoint.base_url + path
 
     def authorization(self, endpoint: Endpoint) -> dict[str, str]:
         """Return the headers that hold the key; a token is always a bearer's."""

@@ -63,6 +63,7 @@ class Anthropic(Dialect):
     )
     """32 MB a request, no audio; of a page 1,500 to 3,000 tokens are its text and some
     1,300 its picture (its page on PDF support)."""
+    path = "/messages"
     modes = ("json_schema", "prompt")
     batches = AnthropicBatches
     key_header = "x-api-key"
@@ -81,11 +82,10 @@ class Anthropic(Dialect):
         if headers.get("anthropic-version", _VERSION) >= _NO_SAMPLING:
             self.lacking = ("seed", "temperature", "top_p")
 
-    def url(self, endpoint: Endpoint) -> str:
-        """Return the address; the vendor's own variable holds it without a version."""
-        base_url = endpoint.base_url
-        versioned = urlsplit(base_url).path.endswith("/v1")
-        return f"{base_url}{'' if versioned else '/v1'}/messages"
+    def address(self, endpoint: Endpoint, path: str) -> str:
+        """Return an address; the vendor's own variable holds it without a version."""
+        versioned = urlsplit(endpoint.base_url).path.endswith("/v1")
+        return f"{endpoint.base_url}{'' if versioned else '/v1'}{path}"
 
     def shared(
         self, spec: Spec, schema: Schema, capabilities: Capabilities, n: int

@@ -56,6 +56,8 @@ class Bedrock(Dialect):
     images = ImageLimits(15 * 2**18, 20 * 15 * 2**18, fetches=False)
     """3.75 MB an image, 20 a message."""
     modes = ("json_schema", "tool", "prompt")
+    path = "/converse"
+    vectors_path = "/invoke"
     ending = b'""}]}]}'
     seeded = _OF_THE_MODEL
     embeds = Bundling(1)
@@ -66,12 +68,9 @@ class Bedrock(Dialect):
         **dict.fromkeys(("auto", "default", "standard_only"), "default"),
     }
 
-    def url(self, endpoint: Endpoint) -> str:
-        """Return the address: a model's name or ARN is one part of its path."""
-        return _action(endpoint, "converse")
-
-    def embeddings_url(self, endpoint: Endpoint) -> str:
-        return _action(endpoint, "invoke")
+    def address(self, endpoint: Endpoint, path: str) -> str:
+        """Return an address: a model's name or ARN is one part of its path."""
+        return f"{endpoint.base_url}/model/{quote(endpoint.model, safe='')}{path}"
 
     def embeddings(
         self, texts: Texts, spec: Spec, capabilities: Capabilities, dimensions: int
@@ -173,10 +172,6 @@ class Bedrock(Dialect):
         if isinstance(error, AuthenticationError):
             error.args = (f"{error} {_ACCESS}",)
         return error
-
-
-def _action(endpoint: Endpoint, name: str) -> str:
-    return f"{endpoint.base_url}/model/{quote(endpoint.model, safe='')}/{name}"
 
 
 def _tool(schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -164,22 +164,15 @@ class Azure(OpenAI):
     batches = AzureBatches
     key_header = "api-key"
 
-    def url(self, endpoint: Endpoint) -> str:
-        return _completed(endpoint, "chat/completions")
-
-    def embeddings_url(self, endpoint: Endpoint) -> str:
-        return _completed(endpoint, "embeddings")
-
-
-def _completed(endpoint: Endpoint, last: str) -> str:
-    """Complete the address; a version asks for the classic form."""
-    parts = urlsplit(endpoint.base_url)
-    path = parts.path.rstrip("/")
-    if path in ("", "/openai"):
-        classic = "api-version=" in parts.query and "=preview" not in parts.query
-        name = quote(endpoint.model, safe="")
-        path = f"/openai/deployments/{name}" if classic else "/openai/v1"
-    return urlunsplit(parts._replace(path=f"{path}/{last}"))
+    def address(self, endpoint: Endpoint, path: str) -> str:
+        """Complete the address; a version asks for the classic form."""
+        parts = urlsplit(endpoint.base_url)
+        account = parts.path.rstrip("/")
+        if account in ("", "/openai"):
+            classic = "api-version=" in parts.query and "=preview" not in parts.query
+            name = quote(endpoint.model, safe="")
+            account = f"/openai/deployments/{name}" if classic else "/openai/v1"
+        return urlunsplit(parts._replace(path=account + path))
 
 
 # name, dialect, address, and the tokens of the shortest beginning that is kept: of

@@ -62,6 +62,8 @@ class Google(Dialect):
     documents), 560 for Gemini 3 (media resolution); a second of audio 32 (audio)."""
     capabilities = Capabilities(repeats=False)
     """Gemini has refused two turns of one role in a row."""
+    path = "generateContent"
+    vectors_path = "batchEmbedContents"
     conversation = "contents"
     ending = b'""}]}]}'
     embeds = Bundling(100)
@@ -74,18 +76,11 @@ class Google(Dialect):
         "n": "candidateCount",
     }
 
-    def url(self, endpoint: Endpoint) -> str:
-        return self._method(endpoint, "generateContent")
-
-    def embeddings_url(self, endpoint: Endpoint) -> str:
-        return self._method(endpoint, "batchEmbedContents")
-
-    def _method(self, endpoint: Endpoint, name: str) -> str:
+    def address(self, endpoint: Endpoint, path: str) -> str:
         """Return an address; the vendor's own variable holds it without a version."""
-        base_url = endpoint.base_url
-        versioned = _VERSION.search(urlsplit(base_url).path)
-        path = f"{'' if versioned else '/v1beta'}/{quote(_resource(endpoint.model))}"
-        return f"{base_url}{path}:{name}"
+        versioned = _VERSION.search(urlsplit(endpoint.base_url).path)
+        version = "" if versioned else "/v1beta"
+        return f"{endpoint.base_url}{version}/{quote(_resource(endpoint.model))}:{path}"
 
     def embeddings(
         self, texts: Texts, spec: Spec, capabilities: Capabilities, dimensions: int

@@ -73,6 +73,7 @@ class OpenAI(Dialect):
     is text and a picture, by a guess; a token of audio 100 ms (its realtime costs).
     """
     path = "/chat/completions"
+    vectors_path = "/embeddings"
     logprobs = True
     tiers: ClassVar[Mapping[str, str]] = {
         **{name: name for name in ("auto", "default", "flex", "priority")},
@@ -98,9 +99,6 @@ class OpenAI(Dialect):
     """Fields of requests for embeddings; base64 is a quarter of the size."""
     batches: ClassVar[type[Batches] | None] = OpenAIBatches
     """Servers that are not known to have them say None."""
-
-    def embeddings_url(self, endpoint: Endpoint) -> str:
-        return endpoint.base_url + "/embeddings"
 
     def embeddings(
         self, texts: Texts, spec: Spec, capabilities: Capabilities, dimensions: int
