@@ -16,22 +16,13 @@ from pandas_llm.providers.batches.anthropic import AnthropicBatches
 from pandas_llm.providers.dialect import Dialect
 from pandas_llm.providers.failures.negotiation import merged
 from pandas_llm.providers.registry import Preset
-from pandas_llm.types import (
-    Capabilities,
-    Choice,
-    FileLimits,
-    ImageLimits,
-    Quotas,
-    Reply,
-    Tokens,
-    Used,
-)
+from pandas_llm.types import Capabilities, Choice, FileLimits, ImageLimits, Quotas, Used
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pandas_llm.providers.dialect import Body, Schema
-    from pandas_llm.types import Attachment, Endpoint, HTTPResponse, Image, Spec
+    from pandas_llm.types import Attachment, Endpoint, HTTPResponse, Reply, Spec, Tokens
 
 _VERSION = "2023-06-01"
 """Sends sampling options where the model does; the next one refuses them all."""
@@ -117,7 +108,7 @@ class Anthropic(Dialect):
         elif "system" in fields:
             fields["system"] = self.marked(fields["system"], mark)
 
-    def picture(self, image: Image) -> dict[str, Any]:
+    def picture(self, image: Attachment) -> dict[str, Any]:
         return {"type": "image", "source": _source(image)}
 
     def file(self, file: Attachment) -> dict[str, Any]:

@@ -17,22 +17,14 @@ from pandas_llm.providers.batches.google import GoogleBatches
 from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
 from pandas_llm.providers.failures.negotiation import merged
 from pandas_llm.providers.registry import Preset
-from pandas_llm.types import (
-    Capabilities,
-    Choice,
-    FileLimits,
-    ImageLimits,
-    Reply,
-    Tokens,
-    Used,
-)
+from pandas_llm.types import Capabilities, Choice, FileLimits, ImageLimits, Tokens, Used
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pandas_llm.errors import ProviderError
     from pandas_llm.providers.dialect import Body, Schema, Texts
-    from pandas_llm.types import Attachment, Endpoint, HTTPResponse, Image, Spec
+    from pandas_llm.types import Attachment, Endpoint, HTTPResponse, Image, Reply, Spec
 
 _VERSION = re.compile(r"/v\d\w*(/|$)")
 _APART = (("", "cachedContentTokenCount"), ("", "thoughtsTokenCount"))

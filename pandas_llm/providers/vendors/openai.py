@@ -18,15 +18,7 @@ from pandas_llm.providers.answers.headers import LIMITS
 from pandas_llm.providers.batches.openai import OpenAIBatches
 from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
 from pandas_llm.providers.registry import Preset
-from pandas_llm.types import (
-    Capabilities,
-    Choice,
-    FileLimits,
-    ImageLimits,
-    Odds,
-    Reply,
-    Used,
-)
+from pandas_llm.types import Capabilities, Choice, FileLimits, ImageLimits, Odds, Used
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +26,7 @@ if TYPE_CHECKING:
     from pandas_llm.providers.answers.headers import Limits
     from pandas_llm.providers.batches import Batches
     from pandas_llm.providers.dialect import Body, Schema, Texts
-    from pandas_llm.types import Attachment, Endpoint, HTTPResponse, Image, Spec
+    from pandas_llm.types import Attachment, Endpoint, HTTPResponse, Image, Reply, Spec
 
 _ENDED = ("length", "content_filter", "error")
 """Ends of a choice that may have no message: nothing was left to say."""
