@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 from pandas_llm.errors import LLMError
 from pandas_llm.providers import failures
 from pandas_llm.providers.answers import streams
-from pandas_llm.providers.answers.headers import quotas
-from pandas_llm.types import Reply, Used
+from pandas_llm.providers.answers.headers import quota
+from pandas_llm.types import Quotas, Reply, Used
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pandas_llm.errors import ProviderError
     from pandas_llm.providers.answers.headers import Limits
-    from pandas_llm.types import Choice, HTTPResponse, Quotas
+    from pandas_llm.types import Choice, HTTPResponse
 
 
 class Reader:
@@ -80,4 +80,7 @@ class Reader:
 
     def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
         """Read the account's limits from the headers, if there are any."""
-        return quotas(headers, self.limits) if self.limits else None
+        if self.limits is None:
+            return None
+        requests, tokens = (quota(headers, *limit) for limit in self.limits)
+        return Quotas(requests, tokens) if requests or tokens else None
