@@ -60,7 +60,7 @@ _KINDS: dict[int, _Error] = {
     **dict.fromkeys((408, 409, 424, 425, 444, 498, 499), errors.ServerError),
     **dict.fromkeys((503, 529), errors.OverloadedError),
 }
-"""What a status alone means; a later line of the table counts."""
+"""What a status alone means: the last line that has it, or else a server's error."""
 
 
 def load(response: HTTPResponse) -> Any:
