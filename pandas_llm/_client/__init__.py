@@ -1,4 +1,4 @@
-"""One request's way to the server and back: client, sender, transport.
+"""One request's way to the server and back: client and sender.
 
 What follows from an error (ask again, wait, give up the row, stop the run) is decided
 in `verdict`.
@@ -16,7 +16,6 @@ from pandas_llm._client.address import (
 from pandas_llm._client.client import Client
 from pandas_llm._client.events import OF_THE_TEXT, Events, Streak, Tally, way
 from pandas_llm._client.open import Setup, keep_to_slots, offline_client, open_client
-from pandas_llm._client.transport import Transport
 
 __all__ = [
     "OF_THE_TEXT",
@@ -26,7 +25,6 @@ __all__ = [
     "Setup",
     "Streak",
     "Tally",
-    "Transport",
     "keep_to_slots",
     "offline_client",
     "open_client",

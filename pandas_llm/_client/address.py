@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from pandas_llm import environment
-from pandas_llm._client.aws import check, region_of
+from pandas_llm._http import check, region_of
 from pandas_llm._local import LOCAL, local_endpoint
 from pandas_llm.errors import ConfigurationError
 from pandas_llm.providers import local, not_openais, presets

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from pandas_llm._client.attached import Attached
 from pandas_llm._client.by_words import IN_WORDS, ByWords
-from pandas_llm._client.endpoint import masked, secrets
 from pandas_llm._client.events import NO_TOKENS, Tally
 from pandas_llm._client.sender import Sender, TracedSender
+from pandas_llm._http import masked, secrets
 from pandas_llm._inputs import attachments
 from pandas_llm._replies import Choices, asked_again
 from pandas_llm.cache import Fingerprint, elsewhere

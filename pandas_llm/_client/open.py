@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pandas_llm._client.address import SIMULATED, account
-from pandas_llm._client.aws import Signer
 from pandas_llm._client.client import Client
-from pandas_llm._client.endpoint import redacted
 from pandas_llm._client.pace import Pace
 from pandas_llm._client.sender import Parts
-from pandas_llm._client.transport import Transport, open_connections
 from pandas_llm._client.verdict import History
+from pandas_llm._http import Signed, Transport, open_connections
 from pandas_llm._local import decide, served
 from pandas_llm._pacing import (
     Circuit,
@@ -206,26 +204,6 @@ class Loopback(Transport):
         except ProviderError:
             self._server.check()
             raise
-
-
-class Signed(Transport):
-    """Signs each request for AWS just before it leaves: what is signed is sent."""
-
-    def __init__(self, settings: Settings, region: str) -> None:
-        super().__init__(settings)
-        self._region = region
-
-    async def __aenter__(self) -> Self:
-        """Find the credentials, before a row is asked."""
-        self._signer = await asyncio.to_thread(Signer, self._region)
-        self.account = self._signer.account
-        return await super().__aenter__()
-
-    async def send(self, request: HTTPRequest, *, once: bool = False) -> HTTPResponse:
-        """Sign a request and send it."""
-        signed = await self._signer.signed(request)
-        response = await super().send(signed, once=once)
-        return redacted(response, self._signer.secrets)
 
 
 class InProcess(Transport):

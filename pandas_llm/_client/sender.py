@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
-from pandas_llm._client.endpoint import CurrentKey, Negotiation, redacted
+from pandas_llm._client.endpoint import CurrentKey, Negotiation
 from pandas_llm._client.verdict import Ended, Standing, Then, decide, raise_for_row
+from pandas_llm._http import redacted
 from pandas_llm._pacing import estimate_tokens, refused, unsent
 from pandas_llm.errors import (
     CostLimitError,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from pandas_llm._client.events import Events, Tally
     from pandas_llm._client.pace import Pace
-    from pandas_llm._client.transport import Transport
+    from pandas_llm._http import Transport
     from pandas_llm._pacing import Ticket
     from pandas_llm._replies import Output
     from pandas_llm._report import Calls
@@ -328,7 +329,7 @@ class TracedSender(Sender):
 
 
 def _left(error: LLMError, tally: Tally) -> bool:
-    """Leave a service tier that has no room, for this row; tell if it was in one."""
+    """Leave a tier without room, for this row; return whether it was in one."""
     if tally.standard or not isinstance(error, NoRoomError):
         return False
     tally.standard = True

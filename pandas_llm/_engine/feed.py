@@ -9,7 +9,8 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from pandas_llm._pacing import Warming, estimate_tokens
+from pandas_llm._engine.warming import Warming
+from pandas_llm._pacing import estimate_tokens
 from pandas_llm.errors import EmptyTextError, EncodingError, RowError
 from pandas_llm.types import Outcome
 

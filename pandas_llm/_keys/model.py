@@ -98,6 +98,9 @@ def parse_labels(name: str, labels: Any) -> Keys:
     if isinstance(labels, str) or not (is_type or hasattr(labels, "__iter__")):
         what = "a list of texts or a mapping label → description"
         raise InvalidValueError(f"labels must be {what}")
+    if isinstance(labels, (set, frozenset)):
+        msg = "labels is a set, which has no order: write a list, or sorted(…)"
+        raise InvalidTypeError(msg)
     options = labels if is_type else list(labels)
     if options == []:
         raise InvalidValueError(

@@ -18,7 +18,6 @@ from pandas_llm._pacing.prices import CostBudget, Prices, refused, unsent
 from pandas_llm._pacing.retry import Circuit, backoff
 from pandas_llm._pacing.shares import RENEWAL, TERM, WHOLE, Budget, Shares, budget
 from pandas_llm._pacing.slots import Slots
-from pandas_llm._pacing.warming import Warming
 
 __all__ = [
     "RENEWAL",
@@ -35,7 +34,6 @@ __all__ = [
     "Shares",
     "Slots",
     "Ticket",
-    "Warming",
     "backoff",
     "budget",
     "estimate_tokens",

@@ -63,23 +63,19 @@ class Bucket:
     line moves all that wait and keeps their order.
     """
 
-    __slots__ = ("at", "credit", "mark", "rate", "reserve", "size", "unit")
+    __slots__ = ("at", "credit", "mark", "rate", "reserve", "size", "slope", "unit")
 
     def __init__(
         self, unit: int, rate: float, size: float, now: float, sent: float
     ) -> None:
         self.unit = unit
-        self.rate = rate
+        self.rate = self.slope = rate
+        """Units a second; a mirror's slope is less, by what others take."""
         self.size = size
         self.reserve = 0.0
         self.credit = sent + size
         self.at = now
         self.mark = -1.0
-
-    @property
-    def slope(self) -> float:
-        """Units a second that come in."""
-        return self.rate
 
     def advance(self, now: float, sent: float) -> None:
         """Fill up to now; what is over the size is lost."""
@@ -91,7 +87,8 @@ class Bucket:
     def resize(self, rate: float, size: float, now: float, sent: float) -> None:
         """Fill at another rate from now on; what has come in stays."""
         self.advance(now, sent)
-        self.rate, self.size = rate, size
+        self.rate = self.slope = rate
+        self.size = size
         self.credit = min(self.credit, sent + size)
 
     def wait(self, ticket: Ticket) -> float:
@@ -193,11 +190,6 @@ class Mirror(Bucket):
             since = rate * (now - ticket.sent) - (sent - self._newest)
             self.credit = sent + min(left + since, self.size)
 
-    @property
-    def slope(self) -> float:
-        """The rate less what others take."""
-        return self.rate + self._drift
-
     def fits(self, quota: Quota) -> bool:
         """Return whether the quota is still of this rate and kind."""
         if quota.limit is None or quota.limit < 1:
@@ -281,6 +273,7 @@ class Mirror(Bucket):
         """Learn what others take and what our counts miss; forget it when idle."""
         drift = (self._drift + by) * max(0.0, 1.0 - idle)
         self._drift = max(-0.9 * self.rate, min(drift, 0.5 * self.rate))
+        self.slope = self.rate + self._drift
 
     def _move(self, by: float) -> None:
         self.credit += by

@@ -52,6 +52,8 @@ def agg(  # noqa: PLR0913 - the verb's own parameters, all by name
     column: Hashable,
     *,
     by: Any = None,
+    sort: bool = True,
+    dropna: bool = True,
     keys: Any = None,
     name: str = "answer",
     max_tokens_per_call: int = 8000,
@@ -72,7 +74,10 @@ def agg(  # noqa: PLR0913 - the verb's own parameters, all by name
     column : label or str
         The column of texts, or a template for a row with ``${column}``.
     by : label or list of labels, optional
-        The groups, as in ``DataFrame.groupby``: sorted, those of NA left out.
+        The groups, as in ``DataFrame.groupby``.
+    sort, dropna : bool
+        Whether groups come in the order of their labels, and whether those of NA are
+        left out.
     keys : list, mapping or pydantic model, optional
         The columns of the answer, one record; without them it is text.
     name : str
@@ -191,7 +196,9 @@ def _groups(
     if by is None:
         index, numbers, labels = None, [0] * len(frame), [()]
     else:
-        grouped = frame.groupby(by, sort=True, observed=True)
+        grouped = frame.groupby(
+            by, sort=arguments["sort"], dropna=arguments["dropna"], observed=True
+        )
         index, numbers = grouped.size().index, grouped.ngroup().tolist()
         labels = [label if isinstance(label, tuple) else (label,) for label in index]
     groups = [_Group(render(label), []) for label in labels]

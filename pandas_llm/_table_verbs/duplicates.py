@@ -144,6 +144,7 @@ def drop_duplicates(  # noqa: PLR0913 - the verb's own parameters, all by name
     subset: Any = None,
     *,
     keep: Keep = "first",
+    ignore_index: bool = False,
     template: str | None = None,
     block: Block = NEAREST,
     neighbors: int = 5,
@@ -161,6 +162,8 @@ def drop_duplicates(  # noqa: PLR0913 - the verb's own parameters, all by name
     ----------
     keep : {"first", "last", False}
         Which row of a thing stays; False drops all that have a double.
+    ignore_index : bool
+        Number the rows that stay from 0.
     data, subset, template, block, neighbors, max_pairs
         As for `ngroup`.
     cascade, recall, precision, delta, thresholds, **options
@@ -180,7 +183,8 @@ def drop_duplicates(  # noqa: PLR0913 - the verb's own parameters, all by name
     check_value("keep", keep, _KEEP)
 
     def finish(data: Any, groups: pd.Series) -> Any:
-        return data[~groups.duplicated(keep).to_numpy()]
+        rows = data[~groups.duplicated(keep).to_numpy()]
+        return rows.reset_index(drop=True) if ignore_index else rows
 
     return _program("drop_duplicates", locals(), finish)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Unpack
 
 import numpy as np
 import pandas as pd
@@ -53,6 +53,7 @@ def merge(  # noqa: PLR0913 - pandas' own parameters, all by name
     right_on: Any = None,
     how: How = "inner",
     suffixes: tuple[str, str] = ("_x", "_y"),
+    indicator: bool | str = False,
     validate: str | None = None,
     block: Block = NEAREST,
     neighbors: int = 2,
@@ -85,6 +86,9 @@ def merge(  # noqa: PLR0913 - pandas' own parameters, all by name
         Which rows without a partner stay.
     suffixes : tuple of str
         For columns that both sides have.
+    indicator : bool or str
+        Add a column ``_merge``, or of that name, as pandas does: "left_only",
+        "right_only" or "both".
     validate : {"1:1", "1:m", "m:1", "m:m"}, optional
         How many partners rows have: one that has its own drops out of the questions.
     block, neighbors, max_pairs
@@ -119,7 +123,7 @@ def _program(arguments: Mapping[str, Any]) -> Program:
         raise InvalidValueError(msg)
     once = _ONCE[validate]
     check_value("how", how, one_of("inner", "left", "right", "outer"))
-    names = _names(data, right, arguments["suffixes"])
+    names = _names(data, right, arguments["suffixes"], arguments["indicator"])
     keys = _keys(data, right, arguments)
     question = arguments["template"]
     question = default_question(*keys) if question is None else question
@@ -182,18 +186,36 @@ def _keys(
     return column_names(left, on, "on"), column_names(right, on, "on")
 
 
+class _Names(NamedTuple):
+    """The columns of the result."""
+
+    left: list[Any]
+    right: list[Any]
+    origin: str | None
+    """The one that says from where a row is."""
+
+
 def _names(
-    left: pd.DataFrame, right: pd.DataFrame, suffixes: tuple[str, str]
-) -> tuple[list[Any], list[Any]]:
+    left: pd.DataFrame,
+    right: pd.DataFrame,
+    suffixes: tuple[str, str],
+    indicator: bool | str,  # noqa: FBT001 - pandas' own
+) -> _Names:
     """Return the columns' names in the result; raise where two would be alike."""
+    if not isinstance(indicator, (bool, str)):
+        msg = f"indicator must be a bool or a column's name, not {indicator!r}"
+        raise InvalidTypeError(msg)
+    origin = "_merge" if indicator is True else indicator or None
     both = set(left.columns) & set(right.columns)
     one = [f"{c}{suffixes[0]}" if c in both else c for c in left.columns]
     other = [f"{c}{suffixes[1]}" if c in both else c for c in right.columns]
-    repeated = {c for c in one + other if (one + other).count(c) > 1}
+    new = [*one, *other, *([] if origin is None else [origin])]
+    repeated = {name for name in new if new.count(name) > 1}
     if repeated:
-        msg = f"two columns would be named {min(map(str, repeated))!r}: pass suffixes="
+        way = "indicator= another name" if origin in repeated else "suffixes="
+        msg = f"two columns would be named {min(map(str, repeated))!r}: pass {way}"
         raise InvalidValueError(msg)
-    return one, other
+    return _Names(one, other, origin)
 
 
 def _free(
@@ -225,7 +247,7 @@ def _joined(
     right: pd.DataFrame,
     matches: list[Pair],
     how: How,
-    names: tuple[list[Any], list[Any]],
+    names: _Names,
 ) -> pd.DataFrame:
     """Join the rows as pandas' merge does."""
     places = list(matches)
@@ -238,10 +260,17 @@ def _joined(
         places += [(len(left), other) for other in alone]
     places.sort(key=itemgetter(1, 0) if how == "right" else None)
     halves = []
-    for side, (frame, new) in enumerate(zip((left, right), names, strict=True)):
+    for side, (frame, new) in enumerate(zip((left, right), names[:2], strict=True)):
         at = np.array([pair[side] for pair in places], np.int64)
         half = frame.reset_index(drop=True).reindex(at).reset_index(drop=True)
         halves.append(half.set_axis(new, axis=1))
     out = pd.concat(halves, axis=1)
+    if names.origin is not None:
+        kinds = pd.Index(["left_only", "right_only", "both"])
+        codes = [
+            0 if other == len(right) else 1 if one == len(left) else 2
+            for one, other in places
+        ]
+        out[names.origin] = pd.Categorical.from_codes(codes, kinds)
     out.attrs = dict(left.attrs)
     return out

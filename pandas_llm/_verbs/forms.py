@@ -71,6 +71,8 @@ _CALLS = {
     "search": '"rain", "text"',
 }
 """Arguments in the example of a verb's twin, where it needs some."""
+_REFUSED = frozenset({"overwrite", "only_missing", "error_column"})
+"""What a program refuses with what to do in place of it."""
 _EXAMPLES = "Examples\n--------\n"
 _IMPORTS = ">>> import pandas as pd\n>>> import pandas_llm\n"
 """What the examples of all definitions begin with."""
@@ -119,6 +121,9 @@ def _called(definition: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any
     ]
     if foreign:
         raise InvalidTypeError(f"{name}() has {'; '.join(foreign)}")
+    unknown = kwargs.keys() - taken.keys() - _REFUSED
+    if signature.return_annotation == "Program" and unknown:
+        raise InvalidTypeError(f"{name}() has no parameter {min(unknown)!r}")
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:

@@ -84,7 +84,8 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
     probabilities : bool
         Add the probability of each label, as columns ``p_<label>`` that sum to 1.
     ordered : bool
-        Whether the labels rise in the order listed: an ordered categorical, and with
+        Whether the labels rise in the order listed, by default as those of an ordered
+        categorical do: the result is one, and with
         `confidence` or `probabilities` the expected level as ``<name>_score``, the
         first label being 0.
     abstain_below : float, optional
@@ -136,7 +137,11 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
     >>> mood.cat.categories.tolist()
     ['good', 'bad']
     """
+    from pandas_llm._keys import is_ordered
+
+    ordered = ordered or is_ordered(labels)
     arguments = locals()
+    del arguments["is_ordered"]
     own = {name: arguments.pop(name) for name in _CASCADE}
     given = {**own, "options": options}
     plan = make_plan("classify", arguments)

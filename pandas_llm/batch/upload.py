@@ -15,12 +15,12 @@ import orjson
 from pandas_llm._client import (
     Events,
     Setup,
-    Transport,
     offline_client,
     open_client,
     resolve_endpoint,
 )
 from pandas_llm._engine import Feed
+from pandas_llm._http import Transport
 from pandas_llm._inputs import attachments
 from pandas_llm._pacing import backoff, unsent
 from pandas_llm._replies import word_requests

@@ -10,16 +10,20 @@ import orjson
 from pandas_llm._inputs import of_pairs
 from pandas_llm._keys import narrowed, portable
 from pandas_llm.errors import EncodingError, LLMError
-from pandas_llm.providers import failures, negotiation, streams
-from pandas_llm.providers.headers import quotas
+from pandas_llm.providers import failures
+from pandas_llm.providers.answers import streams
+from pandas_llm.providers.answers.headers import quotas
+from pandas_llm.providers.failures import negotiation
+from pandas_llm.providers.turns import alternating, led, split
 from pandas_llm.types import Capabilities, HTTPRequest, Reply, Used
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pandas_llm.errors import ProviderError
+    from pandas_llm.providers.answers.headers import Limits
     from pandas_llm.providers.batches import Batches
-    from pandas_llm.providers.headers import Limits
+    from pandas_llm.providers.turns import Turns
     from pandas_llm.types import (
         Attachment,
         Choice,
@@ -35,8 +39,6 @@ if TYPE_CHECKING:
         Tokens,
     )
 
-    Turns = Sequence[tuple[str, Any]]
-    """Role and text of each; in its place the parts, where anything is attached."""
     Body = dict[str, Any]
     Texts = Sequence[str]
     Schema = Mapping[str, Any] | None
@@ -61,7 +63,7 @@ class Vectors(NamedTuple):
 
 
 class Dialect:
-    """A provider without `shared`, `filled` and `parse`."""
+    """A provider without `shared` and `parse`."""
 
     capabilities = Capabilities()
     """What to try first."""
@@ -84,6 +86,10 @@ class Dialect:
     tiers: ClassVar[Mapping[str, str]] = {}
     """The vendor's names of service tiers, where it has them, by OpenAI's."""
 
+    path = ""
+    """What follows the base URL in the address of a request."""
+    conversation = "messages"
+    """The field of a body that holds the turns."""
     ending = b'""}]}'
     """How a body ends whose prompt is empty: with the prompt's own field."""
     key_header: ClassVar[str | None] = None
@@ -91,7 +97,8 @@ class Dialect:
     fixed: ClassVar[Mapping[str, str]] = {}
     """Headers of every request."""
     embeds: ClassVar[Bundling | None] = None
-    """What a request for embeddings may hold; None where there are none."""
+    """What a request for embeddings may hold; None where there are none. With it go
+    `embeddings_url`, `embeddings` and `vectors`."""
     batches: ClassVar[type[Batches] | None] = None
     """What its batch endpoint is like; None where none is known."""
 
@@ -117,7 +124,7 @@ class Dialect:
 
     def url(self, endpoint: Endpoint) -> str:
         """Return the address that requests go to."""
-        raise NotImplementedError
+        return endpoint.base_url + self.path
 
     def authorization(self, endpoint: Endpoint) -> dict[str, str]:
         """Return the headers that hold the key; a token is always a bearer's."""
@@ -133,7 +140,18 @@ class Dialect:
 
     def filled(self, shared: Body, system: str, examples: Turns, turns: Turns) -> Body:
         """Return a new body with the system text, the examples and the row's turns."""
-        raise NotImplementedError
+        fields = self.instructions(system) if system else {}
+        first = [("system", system)] if system and not fields else []
+        said = [self.turn(*turn) for turn in (*first, *examples, *turns)]
+        return {**shared, **fields, self.conversation: said}
+
+    def instructions(self, system: str) -> Body:
+        """Return the field with the system text; none where it is the first turn."""
+        return {}
+
+    def turn(self, role: str, content: Any) -> Body:
+        """Write a turn; its content is a text, or parts where more is attached."""
+        return {"role": role, "content": content}
 
     def picture(self, image: Image) -> dict[str, Any]:
         """Return the part of a turn that holds an image."""
@@ -249,7 +267,7 @@ class Dialect:
                 return orjson.dumps(self._fields(request, capabilities, n))
             self._before = (alike, whole.removesuffix(self.ending))
         prompt = request.prompt
-        text = orjson.dumps(self._split(prompt, shared, mark) if mark else prompt)
+        text = orjson.dumps(split(prompt, shared, mark, self.words) if mark else prompt)
         return b"%b%b%b" % (self._before[1], text, self.ending[2:])
 
     def _fields(self, request: Request, capabilities: Capabilities, n: int) -> Body:
@@ -269,15 +287,15 @@ class Dialect:
             content += [self.words(request.prompt)] * bool(request.prompt)
         mark = self.marking(capabilities) if request.shared else {}
         if mark and not request.attachments:
-            content = self._split(request.prompt, request.shared, mark)
+            content = split(request.prompt, request.shared, mark, self.words)
         turns: Turns = (*request.before, ("user", content), *request.followup)
         if request.before and not capabilities.repeats:
-            turns = self._alternating(turns)
+            turns = alternating(turns, self.words)
         if system and not capabilities.system:
             if examples:
-                examples = self._led(system, examples)
+                examples = led(system, examples, self.words)
             else:
-                turns = self._led(system, turns)
+                turns = led(system, turns, self.words)
             system = ""
         fields = self.filled(shared, system, examples, turns)
         if mark and not request.shared[0]:
@@ -285,18 +303,6 @@ class Dialect:
         if request.sample:
             self.reseed(fields, request.sample)
         return fields
-
-    def _split(
-        self, prompt: str, ends: Sequence[int], mark: Mapping[str, Any]
-    ) -> str | list[dict[str, Any]]:
-        """Split a prompt where beginnings end that others have; blanks are no part."""
-        parts: list[dict[str, Any]] = []
-        begin = 0
-        for end in ends:
-            if prompt[begin:end].strip() and prompt[end:].strip():
-                parts.append({**self.words(prompt[begin:end]), **mark})
-                begin = end
-        return [*parts, self.words(prompt[begin:])] if parts else prompt
 
     def _key(self, request: Request, capabilities: Capabilities) -> bytes:
         """Return the field by which requests that begin alike find one server."""
@@ -306,22 +312,6 @@ class Dialect:
         begin = f"{request.system or ''}\0{request.prompt[: request.shared[-1]]}"
         digest = hashlib.blake2b(begin.encode("utf-8", "replace"), digest_size=12)
         return f',"{negotiation.CACHE_KEY}":"{digest.hexdigest()}"'.encode()
-
-    def _led(self, system: str, turns: Turns) -> Turns:
-        """Put the system text ahead of the first turn."""
-        return (*self._alternating([("user", system), turns[0]]), *turns[1:])
-
-    def _alternating(self, turns: Turns) -> Turns:
-        """Make one turn of those of one role that follow each other."""
-        joined: list[tuple[str, Any]] = []
-        for role, content in turns:
-            if not joined or joined[-1][0] != role:
-                joined.append((role, content))
-            elif isinstance(content, str):
-                joined[-1] = (role, f"{joined[-1][1]}\n\n{content}")
-            else:  # the parts of the prompt
-                joined[-1] = (role, [self.words(joined[-1][1]), *content])
-        return joined
 
     def _common(self, spec: Spec, capabilities: Capabilities, n: int) -> _Common:
         """Make what all bodies share: fields, a note for the system text, examples."""
@@ -347,22 +337,6 @@ class Dialect:
         if tier and negotiation.TIER not in left_out:
             options[negotiation.TIER] = tier
         return options
-
-    # -- embeddings: what `embeddings.Embeddings` asks a dialect for ---------------
-
-    def embeddings_url(self, endpoint: Endpoint) -> str:
-        """Return the address that requests for embeddings go to."""
-        raise NotImplementedError
-
-    def embeddings(
-        self, texts: Texts, spec: Spec, capabilities: Capabilities, dimensions: int
-    ) -> Body:
-        """Write a body that asks for the vectors of texts; 0 dimensions: no matter."""
-        raise NotImplementedError
-
-    def vectors(self, data: Any) -> Vectors:
-        """Find the vectors in an answer."""
-        raise NotImplementedError
 
     def error(self, response: HTTPResponse) -> ProviderError:
         """Return the error of an answer without success."""

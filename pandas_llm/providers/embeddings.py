@@ -13,7 +13,8 @@ import numpy as np
 import orjson
 
 from pandas_llm.errors import ConfigurationError, MalformedReplyError
-from pandas_llm.providers import failures, negotiation
+from pandas_llm.providers import failures
+from pandas_llm.providers.failures import negotiation
 from pandas_llm.types import Capabilities, Choice, HTTPRequest, Reply
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ class Batches(Server):
     Parameters
     ----------
     creating : callable
-        Takes the request and how often a batch was asked for; gives the answer, or
+        Takes the request and how often a batch was asked for; returns the answer, or
         None for a good one.
     uploading : callable
         The same of uploads.

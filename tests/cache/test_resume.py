@@ -36,7 +36,7 @@ def check(out):
 
 @pytest.fixture
 def ask(on, tmp_path):
-    """Run over a frame with a cache; give the frame and the requests it took."""
+    """Run over a frame with a cache; return the frame and the requests it took."""
 
     def extract(server, df, keys=("fact",), **more):
         before = server.stats()["requests"]
@@ -242,14 +242,14 @@ def start(tmp_path):
 
 
 def ended(process, report):
-    """Wait for the end; give what the process reported."""
+    """Wait for the end; return what the process reported."""
     _, said = process.communicate(timeout=100)
     assert process.returncode == 0, said
     return json.loads(report.read_text())
 
 
 def watch(server, process, answers, seconds=60.0):
-    """Wait for so many more answers; give when each number of them was seen."""
+    """Wait for so many more answers; return when each number of them was seen."""
     seen = [(time.monotonic(), server.stats()["answered"])]
     goal = seen[0][1] + answers
     while seen[-1][1] < goal:

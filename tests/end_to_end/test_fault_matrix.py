@@ -53,7 +53,7 @@ def short_waits(monkeypatch):
 
 @pytest.fixture
 def run(on):
-    """Run over rows of which each says its number; give frame, error, server."""
+    """Run over rows of which each says its number; return frame, error, server."""
 
     def execute(server, errors, rows=ROWS, **more):
         df = pd.DataFrame(

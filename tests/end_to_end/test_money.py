@@ -91,7 +91,7 @@ def test_the_costs_of_a_chain_add_up(simulator, on):
 
 
 def limited(server, on, rows=300, **more):
-    """Run into max_cost; give the error."""
+    """Run into max_cost; return the error."""
     options = {"prices": PRICES, **on(server), **more}
     with pytest.raises(CostLimitError) as caught:
         facts(rows).llm.extract("${text}", ["fact"], **options)

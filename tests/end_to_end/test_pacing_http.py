@@ -16,7 +16,7 @@ from loopback_server import Server, completion, failure
 
 import pandas_llm
 from pandas_llm.errors import RateLimitedTooLong
-from pandas_llm.providers.headers import duration
+from pandas_llm.providers.answers.headers import duration
 
 
 def ask(server, rows, **options):
@@ -151,9 +151,8 @@ async def plain(url, rows, workers):
         await asyncio.gather(*(work(session) for _ in range(workers)))
 
 
-@pytest.mark.parametrize(
-    "told", [{}, pytest.param({"Retry_After": "1"}, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("told", [{}, {"Retry_After": "1"}])
 def test_strays_cost_no_more_than_in_a_plain_loop(told):
     with Server(strays(0.02, **told)) as server:
         start = time.perf_counter()

@@ -15,7 +15,7 @@ from loopback_server import Server, certificates, completion, failure
 
 import pandas_llm
 from pandas_llm import ConfigurationError, LLMError, LLMWarning
-from pandas_llm._client import transport
+from pandas_llm._http import transport
 
 KEY = "sk-live-51f0c2d9e8b7a6"
 

@@ -23,7 +23,7 @@ FLOORS = [
     ["_replies"],
     ["_report"],
     ["options"],
-    ["providers"],
+    ["providers", "_http"],
     ["_client"],
     ["_engine"],
     ["_run"],
@@ -44,7 +44,7 @@ PUBLIC_MODULES = [
     *("providers.failures", "simulator", "spark", "types"),
 ]
 ONLY = {
-    "aiohttp": {"_client/transport.py"},
+    "aiohttp": {"_http/transport.py"},
     "pandas": {
         "_run/arrays.py",
         "_rows/kinds.py",
@@ -59,7 +59,7 @@ ONLY = {
         "__init__",
     },
 }
-FILE_LINES, FUNCTION_LINES, FILES = 350, 40, 15
+FILE_LINES, FUNCTION_LINES, FILES = 350, 40, 14
 """Docstrings do not count: examples and parameters shall not be saved on."""
 PLAIN = {
     *("ValueError", "TypeError", "KeyError", "IndexError", "AttributeError"),
@@ -211,7 +211,7 @@ def test_rooms_are_small():
         for folder in {path.parent for path in MODULES}
     }
     large = {name: size for name, size in sizes.items() if size > FILES}
-    assert large.keys() <= {"providers"}, large  # a file a vendor
+    assert large.keys() <= {"simulator/dialects"}  # a file a vendor
 
 
 def test_no_module_is_named_like_a_public_function():

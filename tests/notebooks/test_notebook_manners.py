@@ -23,7 +23,11 @@ VERBS = {
 }
 
 
-@pytest.fixture(params=[True, False], ids=["jedi", "no jedi"])
+# jedi reads all of pandas, on a busy machine for minutes
+_JEDI = pytest.param(True, marks=[pytest.mark.slow, pytest.mark.timeout(300)], id="jedi")
+
+
+@pytest.fixture(params=[_JEDI, pytest.param(False, id="no jedi")])
 def complete(request):
     """Return what a real IPython offers after some text."""
     shell = InteractiveShell.instance()
@@ -44,10 +48,7 @@ def complete(request):
     InteractiveShell.clear_instance()
 
 
-@pytest.mark.timeout(300)  # jedi reads all of pandas, on a busy machine for minutes
-@pytest.mark.parametrize(
-    "frame", [pytest.param("df", marks=pytest.mark.slow), "texts"]
-)
+@pytest.mark.parametrize("frame", ["df", "texts"])
 def test_tab_after_the_accessor_shows_the_verbs_alone(complete, frame):
     shown = complete(f"{frame}.llm.")
     public = {name for name in dir(LLMAccessor) if not name.startswith("_")}

@@ -47,7 +47,7 @@ def send(limiter, tokens=100.0):
 
 
 def wait(limiter, clock, ticket, most=1e5):
-    """Sleep as the client does; give the seconds it took."""
+    """Sleep as the client does; return the seconds it took."""
     start = clock.now
     while (delay := limiter.delay(ticket)) > 0:
         clock.now += delay

@@ -76,7 +76,7 @@ def test_the_part_of_one_who_died_goes_to_the_others_when_it_expires():
 
 
 def sent(limiter, clock, seconds, tokens=100.0):
-    """Send as fast as the limiter lets; give how many left."""
+    """Send as fast as the limiter lets; return how many left."""
     end = clock.now + seconds
     count = 0
     while clock.now < end:

@@ -7,8 +7,9 @@ import orjson
 import pytest
 
 from pandas_llm import errors
-from pandas_llm.providers import failures, openai
-from pandas_llm.providers.headers import duration
+from pandas_llm.providers import failures
+from pandas_llm.providers.answers.headers import duration
+from pandas_llm.providers.vendors import openai
 from pandas_llm.types import Endpoint, HTTPResponse
 
 PROVIDER = openai.OpenAI(Endpoint("openai", "http://h/v1", "m", None))

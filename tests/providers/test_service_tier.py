@@ -8,7 +8,7 @@ from loopback_server import Server, completion, failure
 
 import pandas_llm
 from pandas_llm import ConfigurationError, LLMWarning
-from pandas_llm._client.transport import patience
+from pandas_llm._http.transport import patience
 from pandas_llm._pacing import retry
 from pandas_llm.options import Settings
 

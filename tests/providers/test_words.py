@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pandas_llm import errors
-from pandas_llm.providers import negotiation, openai, words
-from pandas_llm.providers.words import LINES, Failure, meaning, without_quotes
+from pandas_llm.providers.failures import negotiation, words
+from pandas_llm.providers.failures.words import LINES, Failure, meaning, without_quotes
+from pandas_llm.providers.vendors import openai
 from pandas_llm.types import Capabilities, Endpoint, HTTPResponse, Request, Spec
 
 OUT_OF_QUOTA = (

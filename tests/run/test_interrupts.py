@@ -60,7 +60,7 @@ def wait_until(holds, process: subprocess.Popen) -> None:
 
 
 def press(process: subprocess.Popen) -> tuple[float, str]:
-    """Press Ctrl-C; give the seconds until the process ended, and its last words."""
+    """Press Ctrl-C; return the seconds until the process ended, and its last words."""
     pressed = time.monotonic()
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=20)

@@ -539,8 +539,8 @@ def test_an_exit_does_not_wait_for_hanging_requests() -> None:
             async with serve(Settings(faults={"hang": 1.0})) as server:
                 url = f"{server.base_url}/chat/completions"
                 tasks = [asyncio.create_task(web.post(url, json=body())) for _ in "abc"]
-                await asyncio.wait(tasks, timeout=0.3)
-                assert server.stats()["in_flight"] == 3
+                while server.stats()["in_flight"] < len(tasks):
+                    await asyncio.sleep(0.01)
                 started = time.monotonic()
             seconds = time.monotonic() - started
             results = await asyncio.gather(*tasks, return_exceptions=True)

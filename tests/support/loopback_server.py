@@ -22,7 +22,7 @@ class Server:
     Parameters
     ----------
     answer : callable
-        Takes the body of a request; gives a dict, or a web.Response. It may be async.
+        Takes the body of a request; returns a dict, or a web.Response. It may be async.
     tls : SSLContext, optional
         To speak TLS with.
     """
@@ -98,7 +98,7 @@ def failure(status: int, message: str, code: str | None = None) -> web.Response:
 
 
 def certificates(folder, name: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Make a certificate; give a context that trusts it and one that shows it."""
+    """Make a certificate; return a context that trusts it and one that shows it."""
     key, crt = folder / "key.pem", folder / "crt.pem"
     made = subprocess.run(
         [

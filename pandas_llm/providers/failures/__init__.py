@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 import orjson
 
 from pandas_llm import errors
-from pandas_llm.providers.bodies import parsed
-from pandas_llm.providers.headers import duration, retry_after
-from pandas_llm.providers.words import Failure, meaning, without_quotes
+from pandas_llm.providers.answers.bodies import objects, parsed
+from pandas_llm.providers.answers.headers import duration, retry_after
+from pandas_llm.providers.failures.words import Failure, meaning, without_quotes
 
 if TYPE_CHECKING:
     from pandas_llm.types import HTTPResponse, Request
@@ -220,19 +220,13 @@ def _details(body: dict[str, Any]) -> tuple[list[str], float | None]:
     """Read the reasons and the wait of ``google.rpc``'s details."""
     reasons: list[str] = []
     wait = None
-    for detail in _objects(body.get("details")):
+    for detail in objects(body.get("details")):
         delay = detail.get("retryDelay")
         wait = (duration(delay) if isinstance(delay, str) else None) or wait
-        quotas = _objects(detail.get("violations"))
+        quotas = objects(detail.get("violations"))
         reasons += [str(one.get("quotaId")) for one in quotas]
         reasons.append(str(detail.get("reason") or ""))
     return reasons, wait
-
-
-def _objects(listed: Any) -> list[dict[str, Any]]:
-    """Return the objects of a list; none of anything else."""
-    items = listed if isinstance(listed, list) else ()
-    return [item for item in items if isinstance(item, dict)]
 
 
 def _codes(body: dict[str, Any], data: Any) -> list[str]:

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from pandas_llm._client.timeouts import Timeouts
+from pandas_llm._http.timeouts import Timeouts
 
 
 async def exchange(timeouts, until):

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote, urlsplit
 
 from pandas_llm.errors import PromptFilteredError
-from pandas_llm.providers import bodies, failures, streams
+from pandas_llm.providers import failures
+from pandas_llm.providers.answers import bodies, streams
+from pandas_llm.providers.batches.google import GoogleBatches
 from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
-from pandas_llm.providers.google_batches import GoogleBatches
-from pandas_llm.providers.negotiation import merged
+from pandas_llm.providers.failures.negotiation import merged
 from pandas_llm.providers.registry import Preset
 from pandas_llm.types import (
     Capabilities,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pandas_llm.errors import ProviderError
-    from pandas_llm.providers.dialect import Body, Schema, Texts, Turns
+    from pandas_llm.providers.dialect import Body, Schema, Texts
     from pandas_llm.types import Attachment, Endpoint, HTTPResponse, Image, Spec
 
 _VERSION = re.compile(r"/v\d\w*(/|$)")
@@ -40,7 +41,6 @@ _TOLD = {
     *("content", "finishReason", "index", "tokenCount"),
 }
 """Fields that tell nothing about an answer, or what other columns tell."""
-_ROLES = {"assistant": "model"}
 
 
 class Google(Dialect):
@@ -62,6 +62,7 @@ class Google(Dialect):
     documents), 560 for Gemini 3 (media resolution); a second of audio 32 (audio)."""
     capabilities = Capabilities(repeats=False)
     """Gemini has refused two turns of one role in a row."""
+    conversation = "contents"
     ending = b'""}]}]}'
     embeds = Bundling(100)
     batches = GoogleBatches
@@ -119,13 +120,12 @@ class Google(Dialect):
             config["maxOutputTokens"] = spec.max_tokens
         return merged({"generationConfig": config} if config else {}, spec.extra)
 
-    def filled(self, shared: Body, system: str, examples: Turns, turns: Turns) -> Body:
-        contents = [
-            {"role": _ROLES.get(role, role), "parts": self.parts(content)}
-            for role, content in (*examples, *turns)
-        ]
-        first = {"systemInstruction": {"parts": [{"text": system}]}} if system else {}
-        return {**shared, **first, "contents": contents}
+    def instructions(self, system: str) -> Body:
+        return {"systemInstruction": {"parts": self.parts(system)}}
+
+    def turn(self, role: str, content: Any) -> Body:
+        role = "model" if role == "assistant" else role
+        return {"role": role, "parts": self.parts(content)}
 
     def picture(self, image: Image) -> dict[str, Any]:
         """Return an image or a file in base64, or its address and its type by name."""
@@ -201,11 +201,10 @@ def _tokens(usage: Any) -> Tokens:
     """Add up the output: the thinking is not among the candidates' tokens."""
     counted = bodies.tokens(usage, "promptTokenCount", "candidatesTokenCount", *_APART)
     tools = bodies.amount(usage.get("toolUsePromptTokenCount")) or 0
-    details = usage.get("promptTokensDetails")
     heard = sum(
         bodies.amount(part.get("tokenCount")) or 0
-        for part in (details if isinstance(details, list) else ())
-        if isinstance(part, dict) and part.get("modality") == "AUDIO"
+        for part in bodies.objects(usage.get("promptTokensDetails"))
+        if part.get("modality") == "AUDIO"
     )
     return counted._replace(
         input=counted.input + tools,
@@ -220,5 +219,6 @@ PRESETS: Mapping[str, Preset] = {
         "https://generativelanguage.googleapis.com/v1beta",
         "GOOGLE_GEMINI_BASE_URL",
         ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+        keeps=(("gemini-2.5", 2048), ("", 4096)),  # its page on caching, implicit
     )
 }

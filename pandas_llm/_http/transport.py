@@ -13,7 +13,7 @@ import aiohttp
 from aiohttp import BytesPayload
 from yarl import URL
 
-from pandas_llm._client.network import (
+from pandas_llm._http.network import (
     ASKS_FOR_CERTIFICATE,
     PROXY_LOGIN,
     Login,
@@ -25,7 +25,7 @@ from pandas_llm._client.network import (
     tls_trouble,
     unknown_to,
 )
-from pandas_llm._client.timeouts import Timeouts
+from pandas_llm._http.timeouts import Timeouts
 from pandas_llm.errors import (
     ConfigurationError,
     ConnectionBrokenError,

@@ -11,15 +11,18 @@ import base64
 import re
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from pandas_llm import environment
+from pandas_llm._http.masking import redacted
+from pandas_llm._http.transport import Transport
 from pandas_llm.errors import AuthenticationError, ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pandas_llm.types import HTTPRequest
+    from pandas_llm.options import Settings
+    from pandas_llm.types import HTTPRequest, HTTPResponse
 
 _NAMED = re.compile(
     r"(?://(?:[\w-]+\.)*bedrock-runtime(?:-fips)?\.|\barn:aws[a-z-]*:[a-z-]+:)"
@@ -152,3 +155,23 @@ def _told() -> Iterator[None]:
     except (BotoCoreError, ClientError, RuntimeError) as error:  # RuntimeError: expired
         error.__traceback__ = None  # its frames hold the credentials
         raise ConfigurationError(ways_out(f"AWS credentials: {error}")) from error
+
+
+class Signed(Transport):
+    """Signs each request for AWS just before it leaves: what is signed is sent."""
+
+    def __init__(self, settings: Settings, region: str) -> None:
+        super().__init__(settings)
+        self._region = region
+
+    async def __aenter__(self) -> Self:
+        """Find the credentials, before a row is asked."""
+        self._signer = await asyncio.to_thread(Signer, self._region)
+        self.account = self._signer.account
+        return await super().__aenter__()
+
+    async def send(self, request: HTTPRequest, *, once: bool = False) -> HTTPResponse:
+        """Sign a request and send it."""
+        signed = await self._signer.signed(request)
+        response = await super().send(signed, once=once)
+        return redacted(response, self._signer.secrets)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import orjson
 
+from pandas_llm.providers.answers.bodies import parsed
 from pandas_llm.providers.batches import (
     Batches,
     Listed,
@@ -21,7 +22,6 @@ from pandas_llm.providers.batches import (
     no_batches,
     read_lines,
 )
-from pandas_llm.providers.bodies import parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

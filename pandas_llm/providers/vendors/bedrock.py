@@ -12,8 +12,10 @@ from urllib.parse import quote
 import orjson
 
 from pandas_llm.errors import AuthenticationError
-from pandas_llm.providers import bodies, failures, negotiation
+from pandas_llm.providers import failures
+from pandas_llm.providers.answers import bodies
 from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
+from pandas_llm.providers.failures import negotiation
 from pandas_llm.providers.registry import Preset
 from pandas_llm.types import Capabilities, Choice, ImageLimits, Reply, Tokens, Used
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pandas_llm.errors import ProviderError
-    from pandas_llm.providers.dialect import Body, Schema, Texts, Turns
+    from pandas_llm.providers.dialect import Body, Schema, Texts
     from pandas_llm.types import Endpoint, HTTPResponse, Image, Spec
 
 FIELDS = frozenset(
@@ -111,13 +113,11 @@ class Bedrock(Dialect):
         """Return whether its page on structured output lists a keyword."""
         return keyword == "format" or (keyword == "minItems" and value <= 1)
 
-    def filled(self, shared: Body, system: str, examples: Turns, turns: Turns) -> Body:
-        messages = [
-            {"role": role, "content": self.parts(content)}
-            for role, content in (*examples, *turns)
-        ]
-        first = {"system": [{"text": system}]} if system else {}
-        return {**shared, **first, "messages": messages}
+    def instructions(self, system: str) -> Body:
+        return {"system": self.parts(system)}
+
+    def turn(self, role: str, content: Any) -> Body:
+        return {"role": role, "content": self.parts(content)}
 
     def picture(self, image: Image) -> dict[str, Any]:
         kind = image.media_type.removeprefix("image/")
@@ -202,11 +202,10 @@ def _written(call: Mapping[str, Any]) -> str:
 def _tokens(usage: Any) -> Tokens:
     """Add up the input: `inputTokens` is without what was read or kept."""
     counted = bodies.tokens(usage, "inputTokens", "outputTokens", *_APART)
-    details = usage.get("cacheDetails")
     hours = [
         bodies.amount(one.get("inputTokens")) or 0
-        for one in (details if isinstance(details, list) else ())
-        if isinstance(one, dict) and one.get("ttl") == "1h"
+        for one in bodies.objects(usage.get("cacheDetails"))
+        if one.get("ttl") == "1h"
     ]
     return counted._replace(
         input=counted.input + counted.cached_input + counted.written,

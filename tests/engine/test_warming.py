@@ -6,7 +6,7 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pandas_llm._pacing import Warming
+from pandas_llm._engine.warming import Warming
 from pandas_llm.types import Request, Spec
 
 SPEC = Spec("m")

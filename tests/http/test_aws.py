@@ -15,7 +15,7 @@ from loopback_server import Server
 
 import pandas_llm
 from pandas_llm._client import open as opening
-from pandas_llm._client.aws import account_of, region_of
+from pandas_llm._http.aws import account_of, region_of
 from pandas_llm.errors import AuthenticationError, ConfigurationError
 from pandas_llm.simulator import Simulator
 from pandas_llm.simulator.conditions import signature_problem

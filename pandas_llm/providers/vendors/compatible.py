@@ -8,16 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from pandas_llm.providers.bodies import amount
+from pandas_llm.providers.answers.bodies import amount
+from pandas_llm.providers.answers.headers import LIMITS, limit_names
+from pandas_llm.providers.batches.openai import AzureBatches, MistralBatches
 from pandas_llm.providers.dialect import Bundling, Vectors
-from pandas_llm.providers.headers import LIMITS, limit_names
-from pandas_llm.providers.openai import OpenAI
-from pandas_llm.providers.openai_batches import AzureBatches, MistralBatches
 from pandas_llm.providers.registry import Preset
+from pandas_llm.providers.vendors.openai import KEEPS, OpenAI
 from pandas_llm.types import Capabilities, FileLimits, ImageLimits, Tokens, Used
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pandas_llm.providers.batches import Batches
     from pandas_llm.providers.dialect import Body, Schema
@@ -182,19 +182,25 @@ def _completed(endpoint: Endpoint, last: str) -> str:
     return urlunsplit(parts._replace(path=f"{path}/{last}"))
 
 
-_SERVERS: Mapping[str, tuple[type[OpenAI], str]] = {
-    "ollama": (Ollama, "http://localhost:11434/v1"),
-    "vllm": (VLLM, "http://localhost:8000/v1"),
-    "llamacpp": (LlamaCpp, "http://localhost:8080/v1"),
-    "lmstudio": (OneChoice, "http://localhost:1234/v1"),
-    "openrouter": (OpenRouter, "https://openrouter.ai/api/v1"),
-    "groq": (Groq, "https://api.groq.com/openai/v1"),
-    "together": (Together, "https://api.together.ai/v1"),
-    "deepseek": (DeepSeek, "https://api.deepseek.com"),
-    "mistral": (Mistral, "https://api.mistral.ai/v1"),
-    "fireworks": (OlderLimit, "https://api.fireworks.ai/inference/v1"),
-    "xai": (XAI, "https://api.x.ai/v1"),
-}
+# name, dialect, address, and the tokens of the shortest beginning that is kept: of
+# local servers (llama.cpp's slots, vLLM's blocks of 16) one worth a wait; OpenRouter's
+# is of those behind it; Together, Fireworks and xAI name no figure
+_SERVERS: Sequence[tuple[str, type[OpenAI], str, int]] = [
+    ("ollama", Ollama, "http://localhost:11434/v1", 256),
+    ("vllm", VLLM, "http://localhost:8000/v1", 256),
+    ("llamacpp", LlamaCpp, "http://localhost:8080/v1", 256),
+    ("lmstudio", OneChoice, "http://localhost:1234/v1", 256),
+    # openrouter.ai/docs/features/prompt-caching
+    ("openrouter", OpenRouter, "https://openrouter.ai/api/v1", 1024),
+    # console.groq.com/docs/prompt-caching: 128 to 1,024 by model
+    ("groq", Groq, "https://api.groq.com/openai/v1", 1024),
+    ("together", Together, "https://api.together.ai/v1", 1024),
+    # api-docs.deepseek.com/guides/kv_cache: from 64 on
+    ("deepseek", DeepSeek, "https://api.deepseek.com", 256),
+    ("mistral", Mistral, "https://api.mistral.ai/v1", 1024),
+    ("fireworks", OlderLimit, "https://api.fireworks.ai/inference/v1", 1024),
+    ("xai", XAI, "https://api.x.ai/v1", 1024),
+]
 PRESETS: Mapping[str, Preset] = {
     **{
         name: Preset(
@@ -203,8 +209,9 @@ PRESETS: Mapping[str, Preset] = {
             f"{name.upper()}_BASE_URL",
             f"{name.upper()}_API_KEY",
             needs_key=not base_url.startswith("http://localhost"),
+            keeps=(("", least),),
         )
-        for name, (dialect, base_url) in _SERVERS.items()
+        for name, dialect, base_url, least in _SERVERS
     },
     "azure": Preset(
         Azure,
@@ -213,6 +220,7 @@ PRESETS: Mapping[str, Preset] = {
         "AZURE_OPENAI_API_KEY",
         token="AZURE_OPENAI_AD_TOKEN",  # noqa: S106 - the name of a variable
         query=(("api-version", "OPENAI_API_VERSION"),),
+        keeps=KEEPS,
     ),
-    "gguf": Preset(File, None, needs_key=False),
+    "gguf": Preset(File, None, needs_key=False, keeps=(("", 256),)),
 }

@@ -6,26 +6,24 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import orjson
 
+from pandas_llm.providers.answers.bodies import parsed
 from pandas_llm.providers.batches import (
+    LABEL,
     Batches,
     Listed,
     Page,
     Result,
     Snapshot,
     answered,
-    moment,
     no_batches,
     read_lines,
 )
-from pandas_llm.providers.bodies import parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pandas_llm.types import HTTPRequest
 
-_LABEL = "pandas_llm"
-"""The field of a batch's metadata that holds its name."""
 _ENDPOINTS = ("chat/completions", "responses", "embeddings")
 """What a batch may ask for, of what this package asks."""
 
@@ -65,15 +63,9 @@ class OpenAIBatches(Batches):
             "input_file_id": file,
             "endpoint": self.endpoint,
             "completion_window": "24h",
-            "metadata": {_LABEL: name},
+            "metadata": {LABEL: name},
         }
         return self.posted(self.path, orjson.dumps(fields))
-
-    def entry(self, data: Any) -> Listed:
-        """Read a batch, with the metadata and the file that it was made with."""
-        name = (data.get("metadata") or {}).get(_LABEL)
-        created = moment(data.get("created_at"))
-        return Listed(self.snapshot(data), name, data.get("input_file_id"), created)
 
     def snapshot(self, data: Any) -> Snapshot:
         """Read a batch; Azure begins its words with a capital."""
@@ -81,6 +73,8 @@ class OpenAIBatches(Batches):
         errors = (data.get("errors") or {}).get("data") or ()
         codes = [error["code"] for error in errors if error.get("code")]
         messages = filter(None, (error.get("message") for error in errors))
+        there = ("output_file_id", "error_file_id") if word in self.ended else ()
+        names = filter(None, map(data.get, there))
         return Snapshot(
             data["id"],
             "ended" if word in self.ended else "running",
@@ -88,15 +82,10 @@ class OpenAIBatches(Batches):
             counts.get("total") or 0,
             counts.get("completed") or 0,
             counts.get("failed") or 0,
-            self.files(word, data.get("output_file_id"), data.get("error_file_id")),
+            tuple(self.at(f"files/{name}/content") for name in names),
             "; ".join(messages) or None,
             word == "failed" and self.queue_full in codes,
         )
-
-    def files(self, word: str, *names: str | None) -> tuple[str, ...]:
-        """Return where the results of a batch are, once it has ended."""
-        there = names if word in self.ended else ()
-        return tuple(self.at(f"files/{name}/content") for name in there if name)
 
     def results(self, body: bytes) -> Iterator[Result]:
         """Read a line each; a failed one has a response, an error or both."""
@@ -145,7 +134,7 @@ class MistralBatches(OpenAIBatches):
             "input_files": [file],
             "endpoint": self.endpoint,
             "model": self._model,
-            "metadata": {_LABEL: name},
+            "metadata": {LABEL: name},
             "timeout_hours": 24,
         }
         return self.posted(self.path, orjson.dumps(fields))

@@ -83,6 +83,12 @@ def word(fields: Any, name: str) -> str | None:
     return value if isinstance(value, str) and 0 < len(value) <= _WORD else None
 
 
+def objects(listed: Any) -> list[dict[str, Any]]:
+    """Return the objects of a list; none of anything else."""
+    items = listed if isinstance(listed, list) else ()
+    return [item for item in items if isinstance(item, dict)]
+
+
 def tokens(usage: Any, read: str, written: str, *apart: tuple[str, str]) -> Tokens:
     """Read tokens in the order of `Tokens`; raise ValueError where none are counted.
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 from pandas_llm._inputs import text_of
-from pandas_llm.providers import bodies, failures, streams
-from pandas_llm.providers.anthropic_batches import AnthropicBatches
+from pandas_llm.providers import failures
+from pandas_llm.providers.answers import bodies, streams
+from pandas_llm.providers.answers.headers import limit_names, quota
+from pandas_llm.providers.batches.anthropic import AnthropicBatches
 from pandas_llm.providers.dialect import Dialect
-from pandas_llm.providers.headers import limit_names, quota
-from pandas_llm.providers.negotiation import merged
+from pandas_llm.providers.failures.negotiation import merged
 from pandas_llm.providers.registry import Preset
 from pandas_llm.types import (
     Capabilities,
@@ -29,7 +30,7 @@ from pandas_llm.types import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pandas_llm.providers.dialect import Body, Schema, Turns
+    from pandas_llm.providers.dialect import Body, Schema
     from pandas_llm.types import Attachment, Endpoint, HTTPResponse, Image, Spec
 
 _VERSION = "2023-06-01"
@@ -107,12 +108,8 @@ class Anthropic(Dialect):
         """Return whether its package leaves a keyword in; all others get a 400."""
         return keyword == "format" or (keyword == "minItems" and value <= 1)
 
-    def filled(self, shared: Body, system: str, examples: Turns, turns: Turns) -> Body:
-        messages = [
-            {"role": role, "content": text} for role, text in (*examples, *turns)
-        ]
-        first = {"system": system} if system else {}
-        return {**shared, **first, "messages": messages}
+    def instructions(self, system: str) -> Body:
+        return {"system": system}
 
     def mark_before(self, fields: Body, turns: int, mark: Mapping[str, Any]) -> None:
         if before := fields["messages"][:-turns]:
@@ -196,5 +193,11 @@ PRESETS: Mapping[str, Preset] = {
         "ANTHROPIC_BASE_URL",
         "ANTHROPIC_API_KEY",
         token="ANTHROPIC_AUTH_TOKEN",  # noqa: S106 - the name of a variable
+        keeps=(  # platform.claude.com/docs/en/build-with-claude/prompt-caching
+            *((f"claude-{name}-5", 512) for name in ("opus", "fable", "mythos")),
+            *((f"claude-{name}-4-5", 4096) for name in ("haiku", "opus")),
+            *(("claude-opus-4-6", 4096), ("claude-3-haiku", 2048)),
+            *(("claude-3-5-haiku", 2048), ("", 1024)),
+        ),
     )
 }
