@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pandas_llm._json.mending import Number, mended
 from pandas_llm._json.records import folded, holds_objects
+from pandas_llm._keys import vanishes
 
 if TYPE_CHECKING:
     from pandas_llm._keys import Keys
@@ -255,6 +256,7 @@ def as_json(value: Any, *, exact: bool = False) -> str:
     if isinstance(value, Number):
         is_whole = value.lstrip("-").isdigit()
         as_text = (exact and not is_whole) or len(value) > _LONGEST_NUMBER
+        as_text = as_text or vanishes(value)
         return f'"{value}"' if as_text else str(value)
     if isinstance(value, list):
         return "[" + ", ".join(as_json(item, exact=exact) for item in value) + "]"
