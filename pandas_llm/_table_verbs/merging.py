@@ -259,18 +259,15 @@ def _joined(
         alone = set(range(len(right))) - {other for _, other in matches}
         places += [(len(left), other) for other in alone]
     places.sort(key=itemgetter(1, 0) if how == "right" else None)
-    halves = []
-    for side, (frame, new) in enumerate(zip((left, right), names[:2], strict=True)):
-        at = np.array([pair[side] for pair in places], np.int64)
-        half = frame.reset_index(drop=True).reindex(at).reset_index(drop=True)
-        halves.append(half.set_axis(new, axis=1))
-    out = pd.concat(halves, axis=1)
+    ones, others = np.array(places, np.int64).reshape(-1, 2).T
+    halves = [
+        frame.reset_index(drop=True).reindex(at).reset_index(drop=True)
+        for frame, at in ((left, ones), (right, others))
+    ]
+    out = pd.concat(halves, axis=1).set_axis(names.left + names.right, axis=1)
     if names.origin is not None:
         kinds = pd.Index(["left_only", "right_only", "both"])
-        codes = [
-            0 if other == len(right) else 1 if one == len(left) else 2
-            for one, other in places
-        ]
+        codes = np.where(others == len(right), 0, np.where(ones == len(left), 1, 2))
         out[names.origin] = pd.Categorical.from_codes(codes, kinds)
     out.attrs = dict(left.attrs)
     return out
