@@ -91,6 +91,7 @@ def merge(  # noqa: PLR0913 - pandas' own parameters, all by name
         "right_only" or "both".
     validate : {"1:1", "1:m", "m:1", "m:m"}, optional
         How many partners rows have: one that has its own drops out of the questions.
+        With "m:m" any number, as without it. pandas' long words are taken too.
     block, neighbors, max_pairs
         Which pairs may be asked, as for `ngroup`; a tuple names a column of each side.
         The nearest of both sides are candidates.
