@@ -6,6 +6,7 @@ import argparse
 import json
 import typing
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from pandas_llm import options
@@ -48,7 +49,8 @@ def _add_one(group: Any, name: str, option: Option) -> None:
     literals = [arm for arm in option.arms if typing.get_origin(arm) is Literal]
     words = [word for arm in literals for word in typing.get_args(arm)]
     read = option.rule.read if option.rule else _json_or_text
-    sentence = option.says.replace("`", "") + _default(option)
+    sentence = option.says.replace("`", "").replace("None:", "none:")
+    sentence += _default(option)
     common = {"dest": name, "default": argparse.SUPPRESS}
     how: dict[str, Any] = {"metavar": "TEXT"}
     if bool in kinds:
@@ -65,8 +67,7 @@ def _add_one(group: Any, name: str, option: Option) -> None:
     elif kinds == {Literal}:
         words = [str(word).lower() for word in words]
         words += ["none"] * (type(None) in typing.get_args(option.type))
-        how = {"type": _word, "choices": [_word(word) for word in words]}
-        how |= {"metavar": "{" + ",".join(words) + "}"}
+        how = {"type": partial(_word, words), "metavar": "{" + ",".join(words) + "}"}
     elif kinds & {int, float}:
         how = {"type": read, "metavar": "N"}
     elif Sequence in kinds:
@@ -84,7 +85,11 @@ def _default(option: Option) -> str:
     return "" if plain else f" By default {shown}."
 
 
-def _word(text: str) -> str | None:
+def _word(words: Sequence[str], text: str) -> str | None:
+    """Read one of some words; argparse itself would list None for none."""
+    if text not in words:
+        known = ", ".join(map(repr, words))
+        raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (of {known})")
     return None if text == "none" else text
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pandas_llm._json.mending import Number, mended
 from pandas_llm._json.records import folded, holds_objects
+from pandas_llm._keys import vanishes
 
 if TYPE_CHECKING:
     from pandas_llm._keys import Keys
@@ -54,10 +55,10 @@ _HALVES = re.compile(r"[}\]]*\s+and\s+(?:an?|one|two|three|\d)\b")
 _NEGATED = re.compile(
     r"(?:\b(?:not|never|nor)|n['\u2019]t)[\s:`*]*\Z|[~≈±≤≥\u2212]\Z", re.IGNORECASE
 )
-
 _TAKEN_BACK = re.compile(
     r"[\s`~*_}\].,;:!—\u2013(-]*(?:wait\b|correct(?:ion|ed)\b|actually\b"
-    r"|scratch that\b|hold on\b|oops\b|on second thoughts?\b|(?:i'm |i am )?sorry\b|(?:my )?apolog"
+    r"|scratch that\b|hold on\b|oops\b|on second thoughts?\b|(?:i'm |i am )?sorry\b"
+    r"|(?:my )?apolog"
     r"|i (?:made|was wrong|misread|meant)\b|(?:is|was|that(?:'s| is)"
     r"|this is|it(?:'s| is)) (?:not|wrong|incorrect|false|a mistake)\b)",
     re.IGNORECASE,
@@ -275,6 +276,7 @@ def as_json(value: Any, *, exact: bool = False) -> str:
     if isinstance(value, Number):
         is_whole = value.lstrip("-").isdigit()
         as_text = (exact and not is_whole) or len(value) > _LONGEST_NUMBER
+        as_text = as_text or vanishes(value)
         return f'"{value}"' if as_text else str(value)
     if isinstance(value, list):
         return "[" + ", ".join(as_json(item, exact=exact) for item in value) + "]"

@@ -37,12 +37,12 @@ def check_columns(source: Source, task: Task, used: Sequence[str]) -> None:
     One that the prompts use is never filled: a second run would ask about answers.
     """
     names = [name for name, _ in task.columns]
+    for name in names if task.joins else ():
+        if name in used:
+            msg = f"the prompt is made of {name!r}, so it is kept: rename the key"
+            raise InvalidValueError(msg)
     if task.shape.refills:
         check_once(source, names)
-        for name in names:
-            if name in used:
-                msg = f"the prompt is made of {name!r}, so it is kept: rename the key"
-                raise InvalidValueError(msg)
     elif task.verb == "extract":
         way = "pass overwrite=True to replace it, rename the key"
         check_new(source, names, way)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pandas_llm._algorithms import Pairs
-    from pandas_llm._verbs import Cascade, Steps, Target
+    from pandas_llm._verbs import Cascade, Steps
     from pandas_llm.plan import Plan
 
     Ints = NDArray[np.int64]
@@ -137,9 +137,8 @@ class Judge:
         self.plan = asked(**arguments["options"])
         refuse_columns(self.plan)
         self.left, self.right = sides(left, right, question, self.plan)
-        more, target = cheap_first(arguments, "recall", "precision")
-        self._cheap = None if more is None else asked(confidence=True, **more)
-        self._target: Target | None = target
+        sure = partial(asked, confidence=True)
+        self._models = cheap_first(arguments, self.plan, sure, "recall", "precision")
         self._most = 0
         self._answers: dict[Pair, bool | None] = {}
         self._cascade: Cascade | None = None
@@ -156,8 +155,9 @@ class Judge:
         def span(first: int) -> tuple[int, int]:
             return first, self._most
 
+        cheap = None if self._models is None else self._models.cheap
         plans = [self.plan]
-        return Program(name, signed, plans, failed=failed, cheap=self._cheap, span=span)
+        return Program(name, signed, plans, failed=failed, cheap=cheap, span=span)
 
     def prepare(self, pairs: Sequence[Pair]) -> Steps[None]:
         """Answer what needs no rounds: a batch, or what a cheap model is sure of."""
@@ -166,10 +166,10 @@ class Judge:
             return
         if self.plan.settings.batch:  # a batch takes hours
             yield from self.ask(pairs)
-        if self._cheap is None or self._target is None:
+        if self._models is None:
             return
         asked = questions(self.left, self.right, pairs)
-        cascade = yield from decide(self._cheap, self.plan, asked, self._target, _SAME)
+        cascade = yield from decide(self._models, asked, _SAME)
         codes = np.where(cascade.kept, cascade.chosen, cascade.codes)
         for at in np.flatnonzero(cascade.kept | cascade.asked).tolist():
             self._answers[pairs[at]] = None if codes[at] < 0 else bool(codes[at])

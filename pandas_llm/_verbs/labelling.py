@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 import pandas as pd
@@ -12,7 +13,7 @@ from pandas_llm._verbs.programs import Program, Signed
 from pandas_llm.errors import InvalidTypeError
 
 if TYPE_CHECKING:
-    from pandas_llm._verbs.cascade import Target
+    from pandas_llm._verbs.cascade import Models
     from pandas_llm._verbs.forms import Foreign, Rows, Table
     from pandas_llm.options import LabelOptions, Options, PlainLabelOptions
     from pandas_llm.plan import Plan
@@ -142,29 +143,33 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
     arguments = locals()
     del arguments["is_ordered"]
     own = {name: arguments.pop(name) for name in _CASCADE}
-    more, target = cheap_first({**own, "options": options}, "accuracy")
-    if more is None or target is None:
-        return make_plan("classify", arguments)
-    return _cascade(more, target, arguments)
+    given = {**own, "options": options}
+    plan = make_plan("classify", arguments)
+    models = cheap_first(given, plan, partial(_cheap, arguments), "accuracy")
+    return plan if models is None else _cascade(models, arguments)
 
 
-def _cascade(more: dict[str, Any], target: Target, given: dict[str, Any]) -> Program:
-    """Build the program that asks a cheap model first."""
+def _cheap(given: dict[str, Any], **options: Any) -> Plan:
+    """Make the plan of a cheap model, whose probabilities decide."""
     usual = {"confidence": False, "probabilities": False, "abstain_below": None}
     usual |= {"calibrate": None, "gold": None, "error_column": None}
     if odd := [name for name, value in usual.items() if given[name] is not value]:
         raise InvalidTypeError(f"a cascade returns labels alone: leave {odd[0]}= out")
-    dear = make_plan("classify", given)
-    cheap = make_plan("classify", {**given, "probabilities": True, "options": more})
-    labels = list(dear.labels)
+    return make_plan("classify", {**given, "probabilities": True, "options": options})
+
+
+def _cascade(models: Models, given: dict[str, Any]) -> Program:
+    """Build the program that asks a cheap model first."""
+    labels = list(models.dear.labels)
+    dtype = pd.CategoricalDtype(labels, ordered=given["ordered"])
+    name = "label" if given["name"] is None else given["name"]
 
     def steps(data: Any) -> Any:
         rows = bare(data)
-        cascade = yield from label_rows(cheap, dear, rows, target, labels)
+        cascade = yield from label_rows(models, rows, labels)
         codes = yield from cascade.ask_rest()
-        dtype = pd.CategoricalDtype(labels, ordered=given["ordered"])
         chosen = pd.Categorical.from_codes(codes, dtype=dtype)
-        name = "label" if given["name"] is None else given["name"]
         return Signed(pd.Series(chosen, index=rows.index, name=name), cascade.facts)
 
-    return Program("classify", steps, [dear], cheap=cheap, failed="their labels are NA")
+    failed = "their labels are NA"
+    return Program("classify", steps, [models.dear], cheap=models.cheap, failed=failed)

@@ -145,19 +145,18 @@ def _program(
     name, threshold, confidence = given["name"], given["threshold"], given["confidence"]
     check_value("threshold", threshold, CHANCE)
     asked = partial(Plan, given["template"], {name: bool}, verb="extract")
-    more, target = cheap_first(given, "recall", "precision")
     weighed = confidence or threshold != _EVEN
-    if weighed and more is not None:
+    if weighed and given["cascade"] is not None:
         msg = "threshold= and confidence= are for one model: leave cascade= out"
         raise InvalidTypeError(msg)
-    sure: dict[str, Any] = {"confidence": True} if weighed else {}
-    plan = asked(**sure, **given["options"])
-    cheap = None if more is None else asked(confidence=True, **more)
+    sure = partial(asked, confidence=True)
+    plan = (sure if weighed else asked)(**given["options"])
+    models = cheap_first(given, plan, sure, "recall", "precision")
 
     def steps(data: Any) -> Steps[Any]:
         rows = bare(data)
-        if cheap is not None and target is not None:
-            cascade = yield from decide(cheap, plan, rows, target, name)
+        if models is not None:
+            cascade = yield from decide(models, rows, name)
             codes = yield from cascade.ask_rest()
             values = pd.array(codes == 1, dtype="boolean")
             values[codes < 0] = pd.NA
@@ -169,6 +168,7 @@ def _program(
             _hold(answers, answer[f"{name}_confidence"], name, threshold)
         return finish(data, answers)
 
+    cheap = None if models is None else models.cheap
     return Program(verb, steps, [plan], cheap=cheap, failed=failed)
 
 

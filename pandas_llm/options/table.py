@@ -176,8 +176,8 @@ class Options(TypedDict, total=False):
     ]
     progress: Annotated[
         rules.Bar,
-        "The bar, which None shows in a terminal or notebook; or a function that "
-        "gets a `Progress`.",
+        "The bar, by default in a terminal or notebook; or a function that gets a "
+        "`Progress`.",
     ]
     on_row: Annotated[
         rules.Listener,

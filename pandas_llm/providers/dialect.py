@@ -1,4 +1,4 @@
-"""What all dialects share: bodies of a run, keys, errors, steps down."""
+"""What all dialects share: bodies of a run, keys, steps down; and a `Reader`."""
 
 from __future__ import annotations
 
@@ -9,30 +9,24 @@ import orjson
 
 from pandas_llm._inputs import of_pairs
 from pandas_llm._keys import narrowed, portable
-from pandas_llm.errors import EncodingError, LLMError
-from pandas_llm.providers import failures
-from pandas_llm.providers.answers import streams
-from pandas_llm.providers.answers.headers import quotas
+from pandas_llm.errors import EncodingError
+from pandas_llm.providers.answers.reader import Reader
 from pandas_llm.providers.failures import negotiation
 from pandas_llm.providers.turns import alternating, led, split
-from pandas_llm.types import Capabilities, HTTPRequest, Reply, Used
+from pandas_llm.types import Capabilities, HTTPRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pandas_llm.errors import ProviderError
-    from pandas_llm.providers.answers.headers import Limits
+    from pandas_llm.errors import LLMError
     from pandas_llm.providers.batches import Batches
     from pandas_llm.providers.turns import Turns
     from pandas_llm.types import (
         Attachment,
-        Choice,
         Endpoint,
         FileLimits,
-        HTTPResponse,
         Image,
         ImageLimits,
-        Quotas,
         Request,
         SchemaMode,
         Spec,
@@ -62,8 +56,8 @@ class Vectors(NamedTuple):
     """Dollars, where the server says."""
 
 
-class Dialect:
-    """A provider without `shared` and `parse`."""
+class Dialect(Reader):
+    """A provider without `shared` and `parse`; how a vendor's requests are written."""
 
     capabilities = Capabilities()
     """What to try first."""
@@ -88,6 +82,8 @@ class Dialect:
 
     path = ""
     """What follows the base URL in the address of a request."""
+    vectors_path = ""
+    """What follows it in the address of a request for embeddings."""
     conversation = "messages"
     """The field of a body that holds the turns."""
     ending = b'""}]}'
@@ -98,12 +94,10 @@ class Dialect:
     """Headers of every request."""
     embeds: ClassVar[Bundling | None] = None
     """What a request for embeddings may hold; None where there are none. With it go
-    `embeddings_url`, `embeddings` and `vectors`."""
+    `vectors_path`, `embeddings` and `vectors`."""
     batches: ClassVar[type[Batches] | None] = None
     """What its batch endpoint is like; None where none is known."""
 
-    limits: Limits | None = None
-    """Headers that tell the limits, and the seconds of each; None where none do."""
     mark: Mapping[str, Any] = {}
     """What a part gets at whose end the vendor is to keep what is before it; empty
     where it keeps beginnings by itself, or none."""
@@ -124,7 +118,15 @@ class Dialect:
 
     def url(self, endpoint: Endpoint) -> str:
         """Return the address that requests go to."""
-        return endpoint.base_url + self.path
+        return self.address(endpoint, self.path)
+
+    def embeddings_url(self, endpoint: Endpoint) -> str:
+        """Return the address that requests for embeddings go to."""
+        return self.address(endpoint, self.vectors_path)
+
+    def address(self, endpoint: Endpoint, path: str) -> str:
+        """Return an address at an endpoint."""
+        return endpoint.base_url + path
 
     def authorization(self, endpoint: Endpoint) -> dict[str, str]:
         """Return the headers that hold the key; a token is always a bearer's."""
@@ -181,54 +183,6 @@ class Dialect:
         """Return the mark as long as it is not refused."""
         refused = capabilities.refused
         return self.mark if self.mark.keys().isdisjoint(refused) else {}
-
-    def usage(self, data: Any) -> Used:
-        """Read what an answer says it used; fields may be missing or odd."""
-        return Used()
-
-    def used(self, data: Any) -> Used:
-        """Read what an answer used; odd fields count as missing."""
-        try:
-            return self.usage(data)
-        except (AttributeError, LookupError, TypeError, ValueError, OverflowError):
-            return Used()  # the answer counts all the same
-
-    def load(self, response: HTTPResponse) -> Any:
-        """Parse a body that is JSON, or an event stream that was not asked for."""
-        body = response.body
-        events = None if body.startswith(b"{") else streams.events(body)
-        return failures.load(response) if events is None else self.joined(events)
-
-    def answer(self, response: HTTPResponse) -> Body:
-        """Parse the body of an answer; raise the error that a 200 may hold."""
-        data = self.load(response)
-        if failures.holds_error(data):
-            raise failures.classify(response, data, self._url)
-        return data if isinstance(data, dict) else {}
-
-    def load_or_none(self, response: HTTPResponse) -> Any:
-        """Parse a body if it can be."""
-        try:
-            return self.load(response)
-        except (AttributeError, LookupError, TypeError, ValueError, LLMError):
-            return None
-
-    def joined(self, events: Sequence[Any]) -> Any:
-        """Put the events of a stream together to the answer that they are parts of."""
-        return next(filter(failures.holds_error, events), None)
-
-    def reply(
-        self, choices: tuple[Choice, ...], response: HTTPResponse, data: Any
-    ) -> Reply:
-        """Return choices with what OpenAI and most others say beside them."""
-        tokens, cost, tier = self.used(data)
-        model, id_ = data.get("model"), failures.request_id(response)
-        simulated = data.get("system_fingerprint") == "fp_simulator"
-        return Reply(choices, tokens, model, id_, simulated, cost, tier)
-
-    def spent(self, response: HTTPResponse) -> Used:
-        """Read what an unreadable answer used: it is paid for too."""
-        return self.used(self.load_or_none(response))
 
     def reseed(self, body: dict[str, Any], by: int) -> None:
         """Move the seed, for another answer to the same request."""
@@ -337,14 +291,6 @@ class Dialect:
         if tier and negotiation.TIER not in left_out:
             options[negotiation.TIER] = tier
         return options
-
-    def error(self, response: HTTPResponse) -> ProviderError:
-        """Return the error of an answer without success."""
-        return failures.classify(response, self.load_or_none(response), self._url)
-
-    def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
-        """Read the account's limits from the headers, if there are any."""
-        return quotas(headers, self.limits) if self.limits else None
 
     def downgrade(
         self, capabilities: Capabilities, error: LLMError, request: Request

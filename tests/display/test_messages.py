@@ -57,9 +57,13 @@ BEFORE = {
         "are: 'text'. For a dollar sign as text write $$USD.",
     ),
     "a column that is there already": (
-        lambda: generate({}, ["text"]),
-        "the frame has a column 'text' already: call it on the original frame, rename "
+        lambda: FRAME.assign(fact=1).llm.generate(TEMPLATE, ["fact"], model="sim"),
+        "the frame has a column 'fact' already: call it on the original frame, rename "
         "the key, or drop the column first",
+    ),
+    "a key that is a column of the prompt": (
+        lambda: generate({}, ["text"]),
+        "the prompt is made of 'text', so it is kept: rename the key",
     ),
     "no keys": (
         lambda: generate({}, []),

@@ -184,6 +184,13 @@ def test_validate_holds_even_if_the_judge_says_yes_to_all():
     assert many["key_y"].is_unique
 
 
+@pytest.mark.parametrize("words", [None, "m:m", "many_to_many"])
+def test_many_to_many_checks_nothing_as_in_pandas(asked, words):
+    out = LEFT.llm.merge(RIGHT, TWO, validate=words, block=None, **options(asked))
+    assert out["key_x"].tolist() == [10, 20]
+    assert len(asked.bodies) == len(LEFT) * len(RIGHT)
+
+
 def test_attrs_of_the_left_and_the_usage_of_all_rounds_are_kept(asked):
     left = LEFT.copy()
     left.attrs["source"] = "shop"

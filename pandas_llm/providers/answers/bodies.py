@@ -68,11 +68,11 @@ def amount(value: Any) -> int | None:
     >>> amount(3.0), amount("12"), amount(-1), amount(True), amount(1e308)
     (3, 12, None, None, None)
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
+    if type(value) is int:  # nearly always
+        return value if 0 <= value < _MOST_TOKENS else None
     try:
-        number = float(value)
-    except (ValueError, OverflowError):
+        number = float(value) if isinstance(value, (float, str)) else -1.0
+    except ValueError:
         return None
     return int(number) if 0 <= number < _MOST_TOKENS else None
 
@@ -98,15 +98,10 @@ def tokens(usage: Any, read: str, written: str, *apart: tuple[str, str]) -> Toke
     for group, name in apart:
         inside = usage.get(group) if group else usage
         values.append((inside.get(name) or 0) if isinstance(inside, dict) else 0)
-    counts: list[Any] = []
-    for value in values:
-        plain = value is None or (type(value) is int and value >= 0)  # nearly always
-        counts.append(value if plain else amount(value))
+    counts = list(map(amount, values))
     if counts[0] is counts[1] is None:
         raise ValueError("no tokens are counted")
-    if None in counts:
-        counts = [count or 0 for count in counts]
-    return Tokens(*counts)
+    return Tokens(*[count or 0 for count in counts])
 
 
 def input_output(usage: Any) -> Tokens:

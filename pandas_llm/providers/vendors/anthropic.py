@@ -16,22 +16,13 @@ from pandas_llm.providers.batches.anthropic import AnthropicBatches
 from pandas_llm.providers.dialect import Dialect
 from pandas_llm.providers.failures.negotiation import merged
 from pandas_llm.providers.registry import Preset
-from pandas_llm.types import (
-    Capabilities,
-    Choice,
-    FileLimits,
-    ImageLimits,
-    Quotas,
-    Reply,
-    Tokens,
-    Used,
-)
+from pandas_llm.types import Capabilities, Choice, FileLimits, ImageLimits, Quotas, Used
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pandas_llm.providers.dialect import Body, Schema
-    from pandas_llm.types import Attachment, Endpoint, HTTPResponse, Image, Spec
+    from pandas_llm.types import Attachment, Endpoint, HTTPResponse, Reply, Spec, Tokens
 
 _VERSION = "2023-06-01"
 """Sends sampling options where the model does; the next one refuses them all."""
@@ -63,6 +54,7 @@ class Anthropic(Dialect):
     )
     """32 MB a request, no audio; of a page 1,500 to 3,000 tokens are its text and some
     1,300 its picture (its page on PDF support)."""
+    path = "/messages"
     modes = ("json_schema", "prompt")
     batches = AnthropicBatches
     key_header = "x-api-key"
@@ -81,11 +73,10 @@ class Anthropic(Dialect):
         if headers.get("anthropic-version", _VERSION) >= _NO_SAMPLING:
             self.lacking = ("seed", "temperature", "top_p")
 
-    def url(self, endpoint: Endpoint) -> str:
-        """Return the address; the vendor's own variable holds it without a version."""
-        base_url = endpoint.base_url
-        versioned = urlsplit(base_url).path.endswith("/v1")
-        return f"{base_url}{'' if versioned else '/v1'}/messages"
+    def address(self, endpoint: Endpoint, path: str) -> str:
+        """Return an address; the vendor's own variable holds it without a version."""
+        versioned = urlsplit(endpoint.base_url).path.endswith("/v1")
+        return f"{endpoint.base_url}{'' if versioned else '/v1'}{path}"
 
     def shared(
         self, spec: Spec, schema: Schema, capabilities: Capabilities, n: int
@@ -117,7 +108,7 @@ class Anthropic(Dialect):
         elif "system" in fields:
             fields["system"] = self.marked(fields["system"], mark)
 
-    def picture(self, image: Image) -> dict[str, Any]:
+    def picture(self, image: Attachment) -> dict[str, Any]:
         return {"type": "image", "source": _source(image)}
 
     def file(self, file: Attachment) -> dict[str, Any]:

@@ -56,6 +56,8 @@ class Bedrock(Dialect):
     images = ImageLimits(15 * 2**18, 20 * 15 * 2**18, fetches=False)
     """3.75 MB an image, 20 a message."""
     modes = ("json_schema", "tool", "prompt")
+    path = "/converse"
+    vectors_path = "/invoke"
     ending = b'""}]}]}'
     seeded = _OF_THE_MODEL
     embeds = Bundling(1)
@@ -66,12 +68,9 @@ class Bedrock(Dialect):
         **dict.fromkeys(("auto", "default", "standard_only"), "default"),
     }
 
-    def url(self, endpoint: Endpoint) -> str:
-        """Return the address: a model's name or ARN is one part of its path."""
-        return _action(endpoint, "converse")
-
-    def embeddings_url(self, endpoint: Endpoint) -> str:
-        return _action(endpoint, "invoke")
+    def address(self, endpoint: Endpoint, path: str) -> str:
+        """Return an address: a model's name or ARN is one part of its path."""
+        return f"{endpoint.base_url}/model/{quote(endpoint.model, safe='')}{path}"
 
     def embeddings(
         self, texts: Texts, spec: Spec, capabilities: Capabilities, dimensions: int
@@ -92,11 +91,13 @@ class Bedrock(Dialect):
         own = {k: v for k, v in spec.extra.items() if k in FIELDS}
         if "seed" in sent:
             others = {"seed": sent.pop("seed"), **others}
-        output = {}
+        output: Body = {}
         if "reasoning_effort" in sent:
             output["effort"] = sent.pop("reasoning_effort")
         if schema and mode == "json_schema":
-            output["textFormat"] = _format(schema)
+            text = orjson.dumps(schema).decode()  # it is a text in there
+            structure = {"jsonSchema": {"name": "records", "schema": text}}
+            output["textFormat"] = {"type": "json_schema", "structure": structure}
         tier = sent.pop(negotiation.TIER, None)
         if spec.max_tokens is not None:
             sent["maxTokens"] = spec.max_tokens
@@ -171,17 +172,6 @@ class Bedrock(Dialect):
         if isinstance(error, AuthenticationError):
             error.args = (f"{error} {_ACCESS}",)
         return error
-
-
-def _action(endpoint: Endpoint, name: str) -> str:
-    return f"{endpoint.base_url}/model/{quote(endpoint.model, safe='')}/{name}"
-
-
-def _format(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the field for a schema, which is a text in there."""
-    text = orjson.dumps(schema).decode()
-    structure = {"jsonSchema": {"name": "records", "schema": text}}
-    return {"type": "json_schema", "structure": structure}
 
 
 def _tool(schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,22 +17,14 @@ from pandas_llm.providers.batches.google import GoogleBatches
 from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
 from pandas_llm.providers.failures.negotiation import merged
 from pandas_llm.providers.registry import Preset
-from pandas_llm.types import (
-    Capabilities,
-    Choice,
-    FileLimits,
-    ImageLimits,
-    Reply,
-    Tokens,
-    Used,
-)
+from pandas_llm.types import Capabilities, Choice, FileLimits, ImageLimits, Tokens, Used
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pandas_llm.errors import ProviderError
     from pandas_llm.providers.dialect import Body, Schema, Texts
-    from pandas_llm.types import Attachment, Endpoint, HTTPResponse, Image, Spec
+    from pandas_llm.types import Attachment, Endpoint, HTTPResponse, Image, Reply, Spec
 
 _VERSION = re.compile(r"/v\d\w*(/|$)")
 _APART = (("", "cachedContentTokenCount"), ("", "thoughtsTokenCount"))
@@ -62,6 +54,8 @@ class Google(Dialect):
     documents), 560 for Gemini 3 (media resolution); a second of audio 32 (audio)."""
     capabilities = Capabilities(repeats=False)
     """Gemini has refused two turns of one role in a row."""
+    path = "generateContent"
+    vectors_path = "batchEmbedContents"
     conversation = "contents"
     ending = b'""}]}]}'
     embeds = Bundling(100)
@@ -74,18 +68,11 @@ class Google(Dialect):
         "n": "candidateCount",
     }
 
-    def url(self, endpoint: Endpoint) -> str:
-        return self._method(endpoint, "generateContent")
-
-    def embeddings_url(self, endpoint: Endpoint) -> str:
-        return self._method(endpoint, "batchEmbedContents")
-
-    def _method(self, endpoint: Endpoint, name: str) -> str:
+    def address(self, endpoint: Endpoint, path: str) -> str:
         """Return an address; the vendor's own variable holds it without a version."""
-        base_url = endpoint.base_url
-        versioned = _VERSION.search(urlsplit(base_url).path)
-        path = f"{'' if versioned else '/v1beta'}/{quote(_resource(endpoint.model))}"
-        return f"{base_url}{path}:{name}"
+        versioned = _VERSION.search(urlsplit(endpoint.base_url).path)
+        version = "" if versioned else "/v1beta"
+        return f"{endpoint.base_url}{version}/{quote(_resource(endpoint.model))}:{path}"
 
     def embeddings(
         self, texts: Texts, spec: Spec, capabilities: Capabilities, dimensions: int
@@ -109,7 +96,10 @@ class Google(Dialect):
     ) -> Body:
         config = self.sent(spec, capabilities)
         if "reasoning_effort" in config:
-            config["thinkingConfig"] = _thinking(config.pop("reasoning_effort"))
+            effort = config.pop("reasoning_effort")
+            newer = {"thinkingLevel": effort.upper()}
+            none = {"thinkingBudget": 0}
+            config["thinkingConfig"] = none if effort == "none" else newer
         if schema and capabilities.schema != "prompt":
             config["responseMimeType"] = "application/json"
             if capabilities.schema == "json_schema":
@@ -168,13 +158,6 @@ class Google(Dialect):
 
 def _resource(model: str) -> str:
     return model if "/" in model else f"models/{model}"
-
-
-def _thinking(effort: str) -> dict[str, Any]:
-    """Return how much to think, in the words of the newer models."""
-    if effort == "none":
-        return {"thinkingBudget": 0}
-    return {"thinkingLevel": effort.upper()}
 
 
 def _without(data: Body, response: HTTPResponse) -> ProviderError:

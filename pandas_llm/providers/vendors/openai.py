@@ -18,15 +18,7 @@ from pandas_llm.providers.answers.headers import LIMITS
 from pandas_llm.providers.batches.openai import OpenAIBatches
 from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
 from pandas_llm.providers.registry import Preset
-from pandas_llm.types import (
-    Capabilities,
-    Choice,
-    FileLimits,
-    ImageLimits,
-    Odds,
-    Reply,
-    Used,
-)
+from pandas_llm.types import Capabilities, Choice, FileLimits, ImageLimits, Odds, Used
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +26,7 @@ if TYPE_CHECKING:
     from pandas_llm.providers.answers.headers import Limits
     from pandas_llm.providers.batches import Batches
     from pandas_llm.providers.dialect import Body, Schema, Texts
-    from pandas_llm.types import Attachment, Endpoint, HTTPResponse, Image, Spec
+    from pandas_llm.types import Attachment, Endpoint, HTTPResponse, Image, Reply, Spec
 
 _ENDED = ("length", "content_filter", "error")
 """Ends of a choice that may have no message: nothing was left to say."""
@@ -73,6 +65,7 @@ class OpenAI(Dialect):
     is text and a picture, by a guess; a token of audio 100 ms (its realtime costs).
     """
     path = "/chat/completions"
+    vectors_path = "/embeddings"
     logprobs = True
     tiers: ClassVar[Mapping[str, str]] = {
         **{name: name for name in ("auto", "default", "flex", "priority")},
@@ -98,9 +91,6 @@ class OpenAI(Dialect):
     """Fields of requests for embeddings; base64 is a quarter of the size."""
     batches: ClassVar[type[Batches] | None] = OpenAIBatches
     """Servers that are not known to have them say None."""
-
-    def embeddings_url(self, endpoint: Endpoint) -> str:
-        return endpoint.base_url + "/embeddings"
 
     def embeddings(
         self, texts: Texts, spec: Spec, capabilities: Capabilities, dimensions: int
