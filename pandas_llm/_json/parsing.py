@@ -31,14 +31,14 @@ _FENCE_OPENS = re.compile(r"(?:```|~~~)[ \t]*[\w+.-]*\s*\Z")
 _FENCES = ("```", "~~~")
 _LONGEST_NUMBER = 400  # digits that any parser of JSON takes
 _ENDING = re.compile(r"[\s}\]]*")
-_GOES_ON = re.compile(r'[^{\[\n]*"[^{\[\n]*[}\]]')
+_GOES_ON = re.compile(r'(?:\w|[^{\[\n]*")[^{\[\n]*[}\]]')
 _NUMBER_LAST = re.compile(r"""(?:\d\.?|["'][\d.,]+["'])[\s}\],;]*\Z""")
 _NEAR = 200  # letters of a line that are looked at
 _WORD = r"""(?:per\s?cent|pct|hundreds?|thousands?|lakhs?|crores?|dozens?|mill?i?ons?
     |[mbt]r?ill?ions?|millionen|millones|milliards?|milliarden|[kmbx]|bn)\b"""
 _SCALE = re.compile(
-    rf"""[}}\]]*(?:[ \t]{{0,9}}\(?[ \t]{{0,9}}(?:[%‰\u00d7万萬億亿千]|{_WORD})
-    |\s{{0,99}}(?:[%‰]|{_WORD})[.\s]{{0,99}}\Z)""",
+    rf"""[}}\]]*(?:[ \t]{{0,9}}\(?[ \t]{{0,9}}(?:[%‰\u00d7万萬億亿千]|(?:in\ )?{_WORD})
+    |\s{{0,99}}\(?(?:[%‰]|(?:in\ )?{_WORD})\)?[.\s]{{0,99}}\Z)""",
     re.VERBOSE | re.IGNORECASE,
 )
 """A scale: on the same line, or alone on the next."""
@@ -55,6 +55,15 @@ _HALVES = re.compile(r"[}\]]*\s+and\s+(?:an?|one|two|three|\d)\b")
 _NEGATED = re.compile(
     r"(?:\b(?:not|never|nor)|n['\u2019]t)[\s:`*]*\Z|[~≈±≤≥\u2212]\Z", re.IGNORECASE
 )
+_TAKEN_BACK = re.compile(
+    r"[\s`~*_}\].,;:!—\u2013(-]*(?:wait\b|correct(?:ion|ed)\b|actually\b"
+    r"|scratch that\b|hold on\b|oops\b|on second thoughts?\b|(?:i'm |i am )?sorry\b"
+    r"|(?:my )?apolog"
+    r"|i (?:made|was wrong|misread|meant)\b|(?:is|was|that(?:'s| is)"
+    r"|this is|it(?:'s| is)) (?:not|wrong|incorrect|false|a mistake)\b)",
+    re.IGNORECASE,
+)
+"""Words that begin what follows an answer, and say that it is none."""
 
 
 class Twice:
@@ -119,8 +128,17 @@ def find_json(text: str, keys: Keys, *, truncated: bool = False) -> list[Any]:
         at = end
     if not values:
         values = [_bare(text)]
-    with_objects = [value for value in values if holds_objects(value)]
-    return with_objects or values
+    found = [value for value in values if holds_objects(value)] or values
+    lists = [v for v in found if isinstance(v, list) or _holds_all(v, keys)]
+    if any(one != lists[0] for one in lists):
+        raise ValueError("the reply holds more than one list of records")
+    return found
+
+
+def _holds_all(value: Any, keys: Keys) -> bool:
+    """Return whether a value is a whole answer, and so another one contradicts it."""
+    whole = isinstance(value, dict) and value.keys() == {"records"}
+    return whole and "records" not in keys.names
 
 
 def _unwrapped(text: str) -> str:
@@ -175,7 +193,9 @@ def _check_around(text: str, before: str, end: int) -> None:
         raise ValueError("the JSON goes on where it seems to end")
     if before.rstrip()[-1:] == ":" and len(_PAIR.findall(before)) > 1:
         raise ValueError("the JSON lacks its beginning")
-    if _NEGATED.search(before[-20:]) or _changes_the_number(text, end):
+    if _TAKEN_BACK.match(text, end) or _NEGATED.search(before[-20:]):
+        raise ValueError("words beside the JSON take it back")
+    if _changes_the_number(text, end):
         raise ValueError("words directly beside the JSON change what it says")
 
 

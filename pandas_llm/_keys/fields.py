@@ -39,10 +39,12 @@ _SHOWN_LABELS = 20
 _VALIDATORS = (AfterValidator, BeforeValidator, PlainValidator, WrapValidator)
 UNIONS = (Union, types.UnionType)
 _ISO = re.compile(
-    r"(?:\d{4}-\d\d-\d\d|\d{8}|\d{4}-?W\d\d(?:-?\d)?)(?:[Tt].+| \d\d:.+)?"
+    r"(?:\d{4}-\d\d-\d\d|\d{8}|\d{4}-?W\d\d(?:-?\d)?)"
+    r"(?:(?:[Tt]\d\d| \d\d(?=:))(?::?\d\d(?::?\d\d(?:[.,]\d+)?)?)?"
+    r"(?:[Zz]|[+-]\d\d[\d:.]*)?)?"
 )
 """A date, and a time behind T or a blank: Python takes any character between them, and
-reads 2026-01-31/02 as two o'clock."""
+reads 2026-01-31/02 as two o'clock, T10,5 as half a second after ten."""
 
 
 def resolve(  # noqa: C901, PLR0911 - one branch a form

@@ -105,10 +105,8 @@ def classify(response: HTTPResponse, data: Any, url: str = "") -> errors.Provide
 def _classified(response: HTTPResponse, data: Any, url: str) -> errors.ProviderError:
     """Return the error of a body that can be read."""
     body = _passed_on(_error_body(data))
-    if response.status < 400 and isinstance(body.get("code"), int):  # noqa: PLR2004
-        # OpenRouter, MiniMax: an error inside a 200
-        response = response._replace(status=body["code"])
-    status = response.status
+    status = _meant(response.status, body.get("code"))
+    response = response._replace(status=status)
     code, param = _code(body, status), body.get("param")
     message = _message(body) or excerpt(response)
     reasons, told = _details(body)
@@ -133,6 +131,15 @@ def _classified(response: HTTPResponse, data: Any, url: str) -> errors.ProviderE
     )
     error.said = words
     return error
+
+
+def _meant(status: int, code: Any) -> int:
+    """Return the status that a code stands for: in a 200, or what passes in a 400."""
+    if not isinstance(code, int):
+        return status
+    if status == 400:  # noqa: PLR2004
+        return code if code == 429 or 500 <= code < 600 else status  # noqa: PLR2004
+    return code if status < 400 else status  # noqa: PLR2004 - OpenRouter, MiniMax
 
 
 def _by_status(response: HTTPResponse, wait: float | None) -> _Error:
@@ -227,6 +234,11 @@ def _codes(body: dict[str, Any], data: Any) -> list[str]:
     codes = [body.get(name) for name in ("code", "type", "status", "error_type")]
     for part, name in ((details, "error_code"), (inner, "code"), (data, "error_type")):
         codes.append(part.get(name) if isinstance(part, dict) else None)
+    codes.append(str(body.get("__type") or "").rpartition("#")[2])  # AWS
+    codes += [one.get("reason") for one in objects(body.get("errors"))]  # Google
+    about = body.get("metadata")
+    if isinstance(about, dict) and about.get("reasons"):
+        codes.append("moderation_blocked")  # OpenRouter
     return [str(code) for code in codes if isinstance(code, (str, int))]
 
 

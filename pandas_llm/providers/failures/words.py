@@ -185,6 +185,13 @@ LINES = (
     Line(errors.NoRoomError, "OpenAI, flex", "resource_unavailable", status=(429,)),
     Line(_PACE, "Bedrock's", "ThrottlingException|TooManyRequestsException"),
     Line(_PACE, "Alibaba's", text="aliyun|alibabacloud"),
+    Line(
+        _PACE,
+        "many, though the status does not say so",
+        r"(user_?)?rate_?limit(_?(exceeded|error))?|Throttling(\.\w+)?",
+        status=(200, 400, 403),
+    ),
+    Line(_PACE, "Zhipu", "1302|1303|1305", status=(200, 400)),
     Line(_PACE, "Google's", "RESOURCE_EXHAUSTED", _SENTENCE),
     Line(_NO_CREDIT, "OpenAI's sentence", text=_SENTENCE, status=_MONEY, wait=False),
     Line(_NO_CREDIT, "Zhipu", "1113", status=(*_MONEY, 200, 401)),
