@@ -22,14 +22,7 @@ import pandas as pd
 
 from pandas_llm._display import Usage
 from pandas_llm._table_verbs import (
-    aagg,
-    adrop_duplicates,
-    aduplicated,
     agg,
-    amerge,
-    angroup,
-    anlargest,
-    asearch,
     drop_duplicates,
     duplicated,
     estimate,
@@ -40,20 +33,14 @@ from pandas_llm._table_verbs import (
     search,
 )
 from pandas_llm._verbs import (
-    aclassify,
-    acomplete,
-    aembed,
-    aextract,
-    afilter,
-    agenerate,
-    amatches,
     classify,
     complete,
     embed,
     extract,
-    filter,  # noqa: A004, F401 - pandas' word; it hides a builtin in __all__
+    filter,  # noqa: A004 - pandas' word; it hides a builtin in __all__
     generate,
     matches,
+    twin,
 )
 from pandas_llm.accessor import GroupedAccessor, LLMAccessor
 from pandas_llm.errors import (
@@ -145,6 +132,21 @@ _LAZY = {
     "share": "_evaluation",
     "to_chat_jsonl": "_verbs",
 }
+
+aclassify = twin(classify)
+acomplete = twin(complete)
+aembed = twin(embed)
+aextract = twin(extract)
+afilter = twin(filter)
+agenerate = twin(generate)
+amatches = twin(matches)
+aagg = twin(agg)
+adrop_duplicates = twin(drop_duplicates)
+aduplicated = twin(duplicated)
+amerge = twin(merge)
+angroup = twin(ngroup)
+anlargest = twin(nlargest)
+asearch = twin(search)
 
 logging.getLogger("pandas_llm").addHandler(logging.NullHandler())
 pd.api.extensions.register_dataframe_accessor("llm")(LLMAccessor)

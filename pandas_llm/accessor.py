@@ -308,8 +308,7 @@ class GroupedAccessor:
             raise AttributeError(name)
         by = getattr(self._grouped, "keys", None)
         shown = repr(by) if isinstance(by, (str, list)) else "…"
-        msg = (
+        raise InvalidTypeError(
             "groups have no verbs: for one answer a group call df.llm.agg(question, "
             f"column, by={shown}), for one a row call the verb on df before groupby"
         )
-        raise InvalidTypeError(msg)

@@ -150,18 +150,21 @@ def _parser() -> argparse.ArgumentParser:
     demo = _add(
         commands, "demo", _demo, "question and answer pairs about packages here"
     )
-    demo.add_argument("--model", help="a real model; without it the simulator answers")
-    demo.add_argument("--base-url", help="the address of a compatible server")
+    flag = demo.add_argument
+    flag("--model", help="a real model; without it the simulator answers")
+    flag("--base-url", help="the address of a compatible server")
     simulate = _add(commands, "simulate", _simulate, "serve the simulator until Ctrl-C")
-    simulate.add_argument("--host", default="127.0.0.1")
-    simulate.add_argument("--port", type=int, default=8765)
-    simulate.add_argument("--latency", type=float, default=0.0, help="seconds")
-    simulate.add_argument("--requests-per-minute", type=float)
-    simulate.add_argument("--tokens-per-minute", type=float)
+    flag = simulate.add_argument
+    flag("--host", default="127.0.0.1")
+    flag("--port", type=int, default=8765)
+    flag("--latency", type=float, default=0.0, help="seconds")
+    flag("--requests-per-minute", type=float)
+    flag("--tokens-per-minute", type=float)
     kept = _add(commands, "cache", _cache, "what is kept, and forgetting it")
-    kept.add_argument("action", choices=["info", "clear"])
-    kept.add_argument("--file", help="a cache file; by default the usual one")
-    kept.add_argument("--yes", action="store_true", help="clear without asking")
+    flag = kept.add_argument
+    flag("action", choices=["info", "clear"])
+    flag("--file", help="a cache file; by default the usual one")
+    flag("--yes", action="store_true", help="clear without asking")
     return parser
 
 
@@ -196,82 +199,55 @@ def _add_verb(commands: Any, verb: str) -> None:
     words = f"INPUT -o OUTPUT -t TEMPLATE{needs.get(verb, '')}"
     parser.usage = f"%(prog)s {words}\n{' ' * 12}[options]"
     parser.set_defaults(verb=verb, names=options.listed(own).keys())
-    _add_task(parser, verb)
-    parser.add_argument(
-        "--preview", action="store_true", help="show the first prompts; send nothing"
-    )
-    parser.add_argument("--rows", type=int, default=3, help="how many --preview shows")
-    parser.add_argument(
-        "--estimate", action="store_true", help="show tokens and cost; send nothing"
-    )
-    parser.add_argument(
-        "--pilot", type=int, default=0, help="rows to answer first for --estimate"
-    )
-    parser.add_argument(
-        "--report", metavar="HTML", help="a page on the run, written too"
-    )
-    parser.add_argument("-q", "--quiet", action="store_true", help="no summary")
-    flags.add(parser, verb, own)
-
-
-def _add_task(parser: argparse.ArgumentParser, verb: str) -> None:
-    """Add what the verb needs: input, output, template and keys."""
-    _add_files(parser)
-    parser.add_argument(
+    flag = _add_files(parser)
+    flag(
         "-t",
         "--template",
         help="the prompt with ${column} for values: a file, or the text itself; not "
         "needed with --messages",
     )
     if verb == "classify":
-        parser.add_argument(
-            "--labels",
-            required=True,
-            help='good,bad or JSON: {"good": "what it means", …}',
-        )
+        words = 'good,bad or JSON: {"good": "what it means", …}'
+        flag("--labels", required=True, help=words)
     elif verb in _KEYED:
-        parser.add_argument(
-            "--keys",
-            required=True,
-            help="new columns: question,answer or with types: score:int, day:date?, "
-            "tags:list, tone:good|bad (? may be missing)",
-        )
+        words = "new columns: question,answer or with types: score:int, day:date?, "
+        words += "tags:list, tone:good|bad (? may be missing)"
+        flag("--keys", required=True, help=words)
+    flag("--preview", action="store_true", help="show the first prompts; send nothing")
+    flag("--rows", type=int, default=3, help="how many --preview shows")
+    flag("--estimate", action="store_true", help="show tokens and cost; send nothing")
+    flag("--pilot", type=int, default=0, help="rows to answer first for --estimate")
+    flag("--report", metavar="HTML", help="a page on the run, written too")
+    flag("-q", "--quiet", action="store_true", help="no summary")
+    flags.add(parser, verb, own)
 
 
-def _add_files(parser: argparse.ArgumentParser, output: str = "by default -") -> None:
-    """Add INPUT, how it is written, and OUTPUT."""
-    parser.add_argument("input", metavar="INPUT", nargs="+")
-    parser.add_argument("-o", "--output", default="-", help=output)
-    parser.add_argument(
-        "--sep", help="what parts the cells of INPUT: ';' or tab; by default a comma"
-    )
-    parser.add_argument(
-        "--encoding", help="of INPUT's text, such as cp1252; by default UTF-8"
-    )
+def _add_files(parser: argparse.ArgumentParser, output: str = "by default -") -> Any:
+    """Add INPUT, how it is written, and OUTPUT; return what adds other flags."""
+    flag = parser.add_argument
+    flag("input", metavar="INPUT", nargs="+")
+    flag("-o", "--output", default="-", help=output)
+    flag("--sep", help="what parts the cells of INPUT: ';' or tab; by default a comma")
+    flag("--encoding", help="of INPUT's text, such as cp1252; by default UTF-8")
+    return flag
 
 
 def _add_tables(commands: Any) -> None:
     """Add what is done with tables without a model."""
     chunk = _add(commands, "chunk", tables.chunk, "long texts in rows of their parts")
-    _add_files(chunk)
-    chunk.add_argument("--column", help="the column of texts; the only one is found")
-    chunk.add_argument(
-        "--max-tokens", type=int, required=True, help="the most tokens of a part"
-    )
-    chunk.add_argument("--overlap", type=int, default=0, help="tokens that repeat")
-    chunk.add_argument("--name", default="chunk", help="the column of the numbers")
+    flag = _add_files(chunk)
+    flag("--column", help="the column of texts; the only one is found")
+    flag("--max-tokens", type=int, required=True, help="the most tokens of a part")
+    flag("--overlap", type=int, default=0, help="tokens that repeat")
+    flag("--name", default="chunk", help="the column of the numbers")
     evaluate = _add(
         commands, "evaluate", tables.evaluate, "how often a column is right"
     )
-    _add_files(evaluate, "the figures as a table; by default they are printed")
-    evaluate.add_argument("--predicted", required=True, help="what a model said")
-    evaluate.add_argument(
-        "--gold", required=True, help="what is true, empty if unknown"
-    )
-    evaluate.add_argument("--by", action="append", help="a column of groups")
-    evaluate.add_argument(
-        "--tolerance", type=float, default=0.0, help="how far a number may be off"
-    )
+    flag = _add_files(evaluate, "the figures as a table; by default they are printed")
+    flag("--predicted", required=True, help="what a model said")
+    flag("--gold", required=True, help="what is true, empty if unknown")
+    flag("--by", action="append", help="a column of groups")
+    flag("--tolerance", type=float, default=0.0, help="how far a number may be off")
     report = _add(commands, "report", tables.report, "the page on the run of a table")
     _add_files(report, "the page, as .html; by default the totals are printed")
 

@@ -30,6 +30,7 @@ _NUMBER = re.compile(
     r"""(?=\s+(?:"[^"\\\n]{1,200}"|'[^'\\\n]{1,200}')\s*:))"""
 )
 _IS_JSON = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?")
+_THOUSANDS = re.compile(r"0\d\d(?:\.\d*)?")
 _DATE = re.compile(
     r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?"
     + _ENDS
@@ -45,6 +46,8 @@ _BARE = re.compile(r"(?:[^\W\d_]|[$€£¥])[^,;{}\[\]\":\n]*")
 _MORE_WORDS = re.compile(r"\w[^,;{}\[\]\":\n]*")
 _FIRST_WORD = re.compile(r"\w+")
 _COMMENT = re.compile(r"\s(?://|/\*|\#).*", re.DOTALL)
+_GOES_BEYOND = re.compile(r"\s(?://|\#|/\*[^*]*\Z)")
+"""A comment that no bracket on its line can end; it may as well be "room # 5"."""
 _BARE_ENDS = re.compile(r"[\s\ufeff]*(?:[,;}\]]|\Z)")
 _KEY_ALONE = re.compile(r'"([^"\\\n]{1,400})"(?=\s*["{\[])')  # its colon is missing
 _NEXT_KEY = re.compile(r'\s*"[^"\\\n]{1,200}"\s*:')
@@ -230,10 +233,18 @@ class _Mender(Texts):
             _NUMBER.match(self._text, self._at) or _DATE.match(self._text, self._at)
         ):
             self._at = bare.end()
+            if self._is_thousand(bare[0]):
+                self._refuse("digits may go on behind a comma")
             is_number = _IS_JSON.fullmatch(bare[0])
             self._put(Number(bare[0]) if is_number else bare[0])
         else:
             self._put(self._word())
+
+    def _is_thousand(self, digits: str) -> bool:
+        """Return whether digits in a list may be the end of a number, as in 1,000."""
+        last = self._open[-1][-1:] if isinstance(self._open[-1], list) else ()
+        numbers = [one for one in last if isinstance(one, Number)]
+        return bool(numbers) and _THOUSANDS.fullmatch(digits) is not None
 
     def _word(self) -> Any:
         """Read a word, or a text whose quotes are missing."""
@@ -246,6 +257,8 @@ class _Mender(Texts):
         if bare is None:
             self._refuse("a value was expected, or its end")
         start, self._at = self._at, bare.end()
+        if _GOES_BEYOND.search(bare[0]) and self._text[self._at : self._at + 1] != "\n":
+            self._refuse("a word may end, or go on as a comment does")
         word = _COMMENT.sub("", bare[0]).rstrip()
         first = _FIRST_WORD.match(word)
         if first is not None and first[0] in _WORDS:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 from contextlib import suppress
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from pandas_llm._json.mending import Number, mended
 from pandas_llm._json.records import folded, holds_objects
+from pandas_llm._keys import vanishes
 
 if TYPE_CHECKING:
     from pandas_llm._keys import Keys
@@ -29,17 +29,16 @@ _PAIR = re.compile(r'"\s*:')
 _COLON = re.compile(r"\s*:")
 _FENCE_OPENS = re.compile(r"(?:```|~~~)[ \t]*[\w+.-]*\s*\Z")
 _FENCES = ("```", "~~~")
-TINY = re.compile(r"\d[eE]-\d{3}|0{290}")  # what a float may not tell from zero
 _LONGEST_NUMBER = 400  # digits that any parser of JSON takes
 _ENDING = re.compile(r"[\s}\]]*")
-_GOES_ON = re.compile(r'[^{\[\n]*"[^{\[\n]*[}\]]')
+_GOES_ON = re.compile(r'(?:\w|[^{\[\n]*")[^{\[\n]*[}\]]')
 _NUMBER_LAST = re.compile(r"""(?:\d\.?|["'][\d.,]+["'])[\s}\],;]*\Z""")
 _NEAR = 200  # letters of a line that are looked at
 _WORD = r"""(?:per\s?cent|pct|hundreds?|thousands?|lakhs?|crores?|dozens?|mill?i?ons?
     |[mbt]r?ill?ions?|millionen|millones|milliards?|milliarden|[kmbx]|bn)\b"""
 _SCALE = re.compile(
-    rf"""[}}\]]*(?:[ \t]{{0,9}}\(?[ \t]{{0,9}}(?:[%‰\u00d7万萬億亿千]|{_WORD})
-    |\s{{0,99}}(?:[%‰]|{_WORD})[.\s]{{0,99}}\Z)""",
+    rf"""[}}\]]*(?:[ \t]{{0,9}}\(?[ \t]{{0,9}}(?:[%‰\u00d7万萬億亿千]|(?:in\ )?{_WORD})
+    |\s{{0,99}}\(?(?:[%‰]|(?:in\ )?{_WORD})\)?[.\s]{{0,99}}\Z)""",
     re.VERBOSE | re.IGNORECASE,
 )
 """A scale: on the same line, or alone on the next."""
@@ -56,6 +55,15 @@ _HALVES = re.compile(r"[}\]]*\s+and\s+(?:an?|one|two|three|\d)\b")
 _NEGATED = re.compile(
     r"(?:\b(?:not|never|nor)|n['\u2019]t)[\s:`*]*\Z|[~≈±≤≥\u2212]\Z", re.IGNORECASE
 )
+_TAKEN_BACK = re.compile(
+    r"[\s`~*_}\].,;:!—\u2013(-]*(?:wait\b|correct(?:ion|ed)\b|actually\b"
+    r"|scratch that\b|hold on\b|oops\b|on second thoughts?\b|(?:i'm |i am )?sorry\b"
+    r"|(?:my )?apolog"
+    r"|i (?:made|was wrong|misread|meant)\b|(?:is|was|that(?:'s| is)"
+    r"|this is|it(?:'s| is)) (?:not|wrong|incorrect|false|a mistake)\b)",
+    re.IGNORECASE,
+)
+"""Words that begin what follows an answer, and say that it is none."""
 
 
 class Twice:
@@ -120,8 +128,17 @@ def find_json(text: str, keys: Keys, *, truncated: bool = False) -> list[Any]:
         at = end
     if not values:
         values = [_bare(text)]
-    with_objects = [value for value in values if holds_objects(value)]
-    return with_objects or values
+    found = [value for value in values if holds_objects(value)] or values
+    lists = [v for v in found if isinstance(v, list) or _holds_all(v, keys)]
+    if any(one != lists[0] for one in lists):
+        raise ValueError("the reply holds more than one list of records")
+    return found
+
+
+def _holds_all(value: Any, keys: Keys) -> bool:
+    """Return whether a value is a whole answer, and so another one contradicts it."""
+    whole = isinstance(value, dict) and value.keys() == {"records"}
+    return whole and "records" not in keys.names
 
 
 def _unwrapped(text: str) -> str:
@@ -176,7 +193,9 @@ def _check_around(text: str, before: str, end: int) -> None:
         raise ValueError("the JSON goes on where it seems to end")
     if before.rstrip()[-1:] == ":" and len(_PAIR.findall(before)) > 1:
         raise ValueError("the JSON lacks its beginning")
-    if _NEGATED.search(before[-20:]) or _changes_the_number(text, end):
+    if _TAKEN_BACK.match(text, end) or _NEGATED.search(before[-20:]):
+        raise ValueError("words beside the JSON take it back")
+    if _changes_the_number(text, end):
         raise ValueError("words directly beside the JSON change what it says")
 
 
@@ -255,10 +274,9 @@ def _is_value(keys: list[str], names: frozenset[str], *, bare: bool) -> bool:
 def as_json(value: Any, *, exact: bool = False) -> str:
     """Write data as JSON with all digits of numbers, fractions as texts if `exact`."""
     if isinstance(value, Number):
-        if not exact and TINY.search(value) and not float(value) and Decimal(value):
-            return "1e999"  # as a float refused, as a text read by its digits
         is_whole = value.lstrip("-").isdigit()
         as_text = (exact and not is_whole) or len(value) > _LONGEST_NUMBER
+        as_text = as_text or vanishes(value)
         return f'"{value}"' if as_text else str(value)
     if isinstance(value, list):
         return "[" + ", ".join(as_json(item, exact=exact) for item in value) + "]"

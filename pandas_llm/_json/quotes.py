@@ -12,6 +12,8 @@ MENDABLE = 100_000  # characters that are read in search of an end
 _MOST_QUOTES = 500  # without a backslash in one text; a model that loops writes more
 _QUOTED_ITEM = re.compile(r'\s+"(?:[^"\\\n]|\\.)*"\s*(?:[,\]}]|\s")')
 _SPACED_QUOTE = re.compile(r'\s+"')
+_NO_WORD = re.compile(r"[^\w\s\"',.?!]{1,9}")
+"""What joins two texts, as in "a"/"b"."""
 _LOST_BEFORE = re.compile(r"\s*[}\]]\s*,\s*[{\[]\s*\Z")
 MARKS = {
     '"': re.compile(r'\\.|"', re.DOTALL),
@@ -77,7 +79,7 @@ class Texts:
             ends = self._text_ends(at, inner, mark)
             if ends is None:
                 inner += 1
-                if mark == '"' and at > start and self._joins(at, first):
+                if mark in "\"'" and at > start and self._joins(at, first, mark):
                     self._refuse("a text ends, and another begins")
                 first = first or at
                 if inner > _MOST_QUOTES:
@@ -94,11 +96,14 @@ class Texts:
         too_long = len(text) > self._limit
         raise ValueError(TOO_LONG if too_long else "the JSON breaks off")
 
-    def _joins(self, at: int, first: int) -> bool:
+    def _joins(self, at: int, first: int, mark: str) -> bool:
         """Return whether a quote within a text rather ends one, or begins the next."""
         text = self._text
-        if not first:
-            return text[at - 1].isalpha() and text[at + 1 : at + 2].isspace()
+        if not first:  # an apostrophe may stand there
+            ended = text[at - 1].isalpha() and text[at + 1 : at + 2].isspace()
+            return ended and mark == '"'
+        if _NO_WORD.fullmatch(text, first + 1, at):
+            return True
         # the first may stand behind a number, as an inch does, until another opens
         ended = not text[first - 1].isspace() and text[first + 1].isspace()
         return ended and text[at - 1].isspace() and text[at + 1 : at + 2].isalnum()

@@ -66,10 +66,15 @@ def understood(annotation: Any, where: str) -> Any:
 
 
 def listed_labels(labels: Any) -> Any:
-    """Return labels in an array, a Series or a CategoricalDtype as a list."""
-    within = getattr(labels, "categories", labels)
+    """Return labels in an array, a Series or a categorical dtype as a list."""
+    within = getattr(getattr(labels, "dtype", labels), "categories", labels)
     is_array = getattr(within, "ndim", None) == 1 and hasattr(within, "tolist")
     return within.tolist() if is_array else labels
+
+
+def is_ordered(labels: Any) -> bool:
+    """Return whether labels are of an ordered categorical dtype."""
+    return bool(getattr(getattr(labels, "dtype", labels), "ordered", False))
 
 
 def _name(annotation: Any) -> str | None:

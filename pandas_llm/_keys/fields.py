@@ -8,6 +8,7 @@ import enum
 import math
 import re
 import types
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import (
@@ -20,6 +21,7 @@ from pydantic import (
     WrapValidator,
     create_model,
 )
+from pydantic_core import PydanticKnownError
 
 from pandas_llm._keys.dtypes import understood
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
@@ -37,10 +39,12 @@ _SHOWN_LABELS = 20
 _VALIDATORS = (AfterValidator, BeforeValidator, PlainValidator, WrapValidator)
 UNIONS = (Union, types.UnionType)
 _ISO = re.compile(
-    r"(?:\d{4}-\d\d-\d\d|\d{8}|\d{4}-?W\d\d(?:-?\d)?)(?:[Tt].+| \d\d:.+)?"
+    r"(?:\d{4}-\d\d-\d\d|\d{8}|\d{4}-?W\d\d(?:-?\d)?)"
+    r"(?:(?:[Tt]\d\d| \d\d(?=:))(?::?\d\d(?::?\d\d(?:[.,]\d+)?)?)?"
+    r"(?:[Zz]|[+-]\d\d[\d:.]*)?)?"
 )
 """A date, and a time behind T or a blank: Python takes any character between them, and
-reads 2026-01-31/02 as two o'clock."""
+reads 2026-01-31/02 as two o'clock, T10,5 as half a second after ten."""
 
 
 def resolve(  # noqa: C901, PLR0911 - one branch a form
@@ -214,6 +218,20 @@ def _no_boolean(value: Any) -> Any:
     return value
 
 
+def _fraction(value: Any) -> Any:
+    if isinstance(value, str) and vanishes(value):
+        raise ValueError("is too small for a number, which would be 0")
+    return _no_boolean(value)
+
+
+def vanishes(number: str) -> bool:
+    """Return whether a number is not 0, and is 0 as a float."""
+    try:
+        return float(number) == 0 and Decimal(number) != 0
+    except (ValueError, ArithmeticError):
+        return False
+
+
 _THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2}(\.000)+\s*")
 """Text that may be thousands, as most of Europe writes them, or a whole number."""
 
@@ -222,6 +240,8 @@ def _whole(value: Any) -> Any:
     if isinstance(value, str) and _THOUSANDS.fullmatch(value):
         msg = "may be thousands or a fraction: must be a number without a dot"
         raise ValueError(msg)
+    if isinstance(value, float):  # its digits say whether it is whole
+        raise PydanticKnownError("int_from_float")
     return _no_boolean(value)
 
 
@@ -262,7 +282,7 @@ _CHECKS: Mapping[type, tuple[Any, ...]] = types.MappingProxyType(
         str: (),
         bool: (),
         int: (BeforeValidator(_whole), AfterValidator(int64)),
-        float: (AllowInfNan(False), BeforeValidator(_no_boolean)),  # noqa: FBT003
+        float: (AllowInfNan(False), BeforeValidator(_fraction)),  # noqa: FBT003
         dt.date: (BeforeValidator(_date),),
         dt.datetime: (BeforeValidator(_datetime), AfterValidator(naive_utc)),
     }

@@ -98,11 +98,12 @@ def parse_labels(name: str, labels: Any) -> Keys:
     if isinstance(labels, str) or not (is_type or hasattr(labels, "__iter__")):
         what = "a list of texts or a mapping label → description"
         raise InvalidValueError(f"labels must be {what}")
+    if isinstance(labels, (set, frozenset)):
+        msg = "labels is a set, which has no order: write a list, or sorted(…)"
+        raise InvalidTypeError(msg)
     options = labels if is_type else list(labels)
     if options == []:
-        raise InvalidValueError(
-            "labels is empty: name some, such as ['good', 'bad']"
-        )
+        raise InvalidValueError("labels is empty: name some, such as ['good', 'bad']")
     if not is_type and all(isinstance(label, bool) for label in options):
         way = "ask matches, or write ['yes', 'no']"
         raise InvalidTypeError(f"True and False are no labels: {way}")

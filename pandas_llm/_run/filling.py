@@ -37,8 +37,7 @@ def check_columns(source: Source, task: Task, used: Sequence[str]) -> None:
     One that the prompts use is never filled: a second run would ask about answers.
     """
     names = [name for name, _ in task.columns]
-    lies_beside = task.shape.refills or task.verb == "extract" or task.joins
-    for name in names if lies_beside else ():
+    for name in names if task.joins else ():
         if name in used:
             msg = f"the prompt is made of {name!r}, so it is kept: rename the key"
             raise InvalidValueError(msg)

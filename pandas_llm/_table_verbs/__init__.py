@@ -5,30 +5,16 @@ Each is a program over the plans of the verbs of a row.
 
 from __future__ import annotations
 
-from pandas_llm._table_verbs.aggregate import aagg, agg
+from pandas_llm._table_verbs.aggregate import agg
 from pandas_llm._table_verbs.ahead import estimate, preview, submit
-from pandas_llm._table_verbs.duplicates import (
-    adrop_duplicates,
-    aduplicated,
-    angroup,
-    drop_duplicates,
-    duplicated,
-    ngroup,
-)
-from pandas_llm._table_verbs.largest import anlargest, nlargest
-from pandas_llm._table_verbs.merging import amerge, merge
-from pandas_llm._table_verbs.searching import asearch, search
+from pandas_llm._table_verbs.duplicates import drop_duplicates, duplicated, ngroup
+from pandas_llm._table_verbs.largest import nlargest
+from pandas_llm._table_verbs.merging import merge
+from pandas_llm._table_verbs.searching import search
 from pandas_llm._verbs import spell_out
 
 __all__ = [
-    "aagg",
-    "adrop_duplicates",
-    "aduplicated",
     "agg",
-    "amerge",
-    "angroup",
-    "anlargest",
-    "asearch",
     "drop_duplicates",
     "duplicated",
     "estimate",

@@ -10,7 +10,7 @@ import pandas as pd
 
 from pandas_llm._algorithms import pack
 from pandas_llm._table_verbs.pairs import refuse_columns
-from pandas_llm._verbs import Program, column_names, table_of, twin, verb
+from pandas_llm._verbs import Program, column_names, table_of, verb
 from pandas_llm.errors import InvalidValueError, LLMWarning, warn
 from pandas_llm.options import check_value, whole
 
@@ -52,6 +52,8 @@ def agg(  # noqa: PLR0913 - the verb's own parameters, all by name
     column: Hashable,
     *,
     by: Any = None,
+    sort: bool = True,
+    dropna: bool = True,
     keys: Any = None,
     name: str = "answer",
     max_tokens_per_call: int = 8000,
@@ -72,7 +74,10 @@ def agg(  # noqa: PLR0913 - the verb's own parameters, all by name
     column : label or str
         The column of texts, or a template for a row with ``${column}``.
     by : label or list of labels, optional
-        The groups, as in ``DataFrame.groupby``: sorted, those of NA left out.
+        The groups, as in ``DataFrame.groupby``.
+    sort, dropna : bool
+        Whether groups come in the order of their labels, and whether those of NA are
+        left out.
     keys : list, mapping or pydantic model, optional
         The columns of the answer, one record; without them it is text.
     name : str
@@ -91,17 +96,12 @@ def agg(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> import pandas_llm
     >>> notes = pd.DataFrame({"shop": ["A", "A", "B"], "note": ["good", "late", "ok"]})
     >>> said = notes.llm.agg("What do they say?", "note", by="shop", model="sim")
     >>> said.index.tolist()
     ['A', 'B']
     """
     return _program(locals())
-
-
-aagg = twin(agg)
 
 
 def _tokens(text: str) -> float:
@@ -196,7 +196,9 @@ def _groups(
     if by is None:
         index, numbers, labels = None, [0] * len(frame), [()]
     else:
-        grouped = frame.groupby(by, sort=True, observed=True)
+        grouped = frame.groupby(
+            by, sort=arguments["sort"], dropna=arguments["dropna"], observed=True
+        )
         index, numbers = grouped.size().index, grouped.ngroup().tolist()
         labels = [label if isinstance(label, tuple) else (label,) for label in index]
     groups = [_Group(render(label), []) for label in labels]
@@ -239,11 +241,10 @@ def _make_room(groups: list[_Group], plan: Plan, most: int) -> int:
     for group in groups:
         group.room = most - answer - words - system - _tokens(group.question)
         if group.room < _LEAST_ROOM:
-            msg = (
+            raise InvalidValueError(
                 f"max_tokens_per_call={most} leaves no room for records beside the "
                 "question and the answer"
             )
-            raise InvalidValueError(msg)
         cut += sum(_tokens(part) > group.room for part in group.parts)
         group.parts = [_fitting(part, group.room) for part in group.parts]
     return cut
@@ -259,30 +260,25 @@ def _fitting(text: str, most: float) -> str:
 def _climb(groups: list[_Group], text: Plan, last: Plan) -> Steps[None]:
     """Ask level after level, until each group has one answer."""
     while groups := [group for group in groups if group.parts]:
-        inner = [group for group in groups if len(group.packs()) > 1]
-        final = [group for group in groups if len(group.packs()) == 1]
-        calls = [
-            (group, group.prompt(at, last=False))
-            for group in inner
-            for at in group.packs()
-        ]
-        roots = [(group, group.prompt(group.packs()[0], last=True)) for group in final]
+        calls: list[tuple[_Group, str]] = []
+        roots: list[tuple[_Group, str]] = []
+        for group in groups:
+            packs = group.packs()
+            kind = roots if len(packs) == 1 else calls
+            kind += [(group, group.prompt(at, last=kind is roots)) for at in packs]
+            group.parts, group.depth = [], group.depth + 1
         if text is last:
             answers = yield from _asked(text, calls + roots)
         else:
             answers = yield from _asked(text, calls)
             answers += yield from _asked(last, roots)
-        said: dict[int, list[Any]] = {id(group): [] for group in groups}
-        for (group, _), answer in zip(calls + roots, answers, strict=True):
-            said[id(group)].append(answer)
-        for group in final:
-            group.answer, group.parts = said[id(group)][0], []
-        for group in inner:
-            failed = any(part is None for part in said[id(group)])
-            group.parts = [] if failed else said[id(group)]
-            group.depth += 1
-        yield from _shorten(inner, text)
-        groups = inner
+        for (group, _), answer in zip(calls, answers, strict=False):
+            group.parts.append(answer)
+        for (group, _), answer in zip(roots, answers[len(calls) :], strict=True):
+            group.answer = answer
+        # a group with a part that failed has no answer
+        groups = [group for group in groups if None not in group.parts]
+        yield from _shorten(groups, text)
 
 
 def _shorten(groups: list[_Group], plan: Plan) -> Steps[None]:

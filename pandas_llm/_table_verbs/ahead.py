@@ -44,7 +44,7 @@ def preview(  # noqa: PLR0913 - all by name but the first four
     ----------
     data : DataFrame, Series or list of dicts
         The rows.
-    template, keys, **options
+    template, keys
         As for `generate`; without `keys` as for `complete`.
     rows : int, default 3
         How many.
@@ -64,8 +64,6 @@ def preview(  # noqa: PLR0913 - all by name but the first four
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> import pandas_llm
     >>> cities = pd.Series(["Oslo"])
     >>> cities.llm.preview("Praise ${value}.")["prompt"].tolist()
     ['Praise Oslo.']
@@ -108,8 +106,6 @@ def estimate(
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> import pandas_llm
     >>> cities = pd.Series(["Oslo", "Rome", "Oslo"])
     >>> print(cities.llm.estimate(
     ...     "Praise ${value}.", model="sim", prices={"sim": (1.0, 2.0)}, cache=False
@@ -155,7 +151,6 @@ def submit(
     Examples
     --------
     >>> import tempfile
-    >>> import pandas as pd
     >>> from pandas_llm.simulator import Simulator
     >>> cities = pd.DataFrame({"city": ["Oslo", "Rome"]})
     >>> folder = tempfile.TemporaryDirectory()

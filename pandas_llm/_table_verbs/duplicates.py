@@ -14,7 +14,7 @@ from pandas_llm._table_verbs.pairs import (
     default_question,
     in_rounds,
 )
-from pandas_llm._verbs import Program, column_names, table_of, twin, verb
+from pandas_llm._verbs import Program, column_names, table_of, verb
 from pandas_llm.options import check_value, one_of
 
 if TYPE_CHECKING:
@@ -84,8 +84,6 @@ def ngroup(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> import pandas_llm
     >>> people = pd.DataFrame({"name": ["Jon Smith", "Jon Smith", "Ann Lee"]})
     >>> people.llm.ngroup("name", block="name", model="sim").tolist()
     [0, 0, 1]
@@ -128,8 +126,6 @@ def duplicated(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> import pandas_llm
     >>> people = pd.DataFrame({"name": ["Jon Smith", "Jon Smith", "Ann Lee"]})
     >>> people.llm.duplicated("name", block="name", model="sim").tolist()
     [False, True, False]
@@ -148,6 +144,7 @@ def drop_duplicates(  # noqa: PLR0913 - the verb's own parameters, all by name
     subset: Any = None,
     *,
     keep: Keep = "first",
+    ignore_index: bool = False,
     template: str | None = None,
     block: Block = NEAREST,
     neighbors: int = 5,
@@ -165,6 +162,8 @@ def drop_duplicates(  # noqa: PLR0913 - the verb's own parameters, all by name
     ----------
     keep : {"first", "last", False}
         Which row of a thing stays; False drops all that have a double.
+    ignore_index : bool
+        Number the rows that stay from 0.
     data, subset, template, block, neighbors, max_pairs
         As for `ngroup`.
     cascade, recall, precision, delta, thresholds, **options
@@ -177,8 +176,6 @@ def drop_duplicates(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> import pandas_llm
     >>> people = pd.DataFrame({"name": ["Jon Smith", "Jon Smith", "Ann Lee"]})
     >>> people.llm.drop_duplicates("name", block="name", model="sim").index.tolist()
     [0, 2]
@@ -186,14 +183,10 @@ def drop_duplicates(  # noqa: PLR0913 - the verb's own parameters, all by name
     check_value("keep", keep, _KEEP)
 
     def finish(data: Any, groups: pd.Series) -> Any:
-        return data[~groups.duplicated(keep).to_numpy()]
+        rows = data[~groups.duplicated(keep).to_numpy()]
+        return rows.reset_index(drop=True) if ignore_index else rows
 
     return _program("drop_duplicates", locals(), finish)
-
-
-angroup, aduplicated, adrop_duplicates = map(
-    twin, (ngroup, duplicated, drop_duplicates)
-)
 
 
 def _program(
@@ -232,6 +225,5 @@ def _unlike(
     missing = cells.isna().any(axis=1).tolist()
     rows = enumerate(cells.itertuples(index=False))
     keys = [at if missing[at] else repr(row) for at, row in rows]
-    numbers, unique = pd.factorize(pd.Series(keys, dtype=object))
-    del unique
+    numbers = pd.factorize(pd.Series(keys, dtype=object))[0]
     return frame[~pd.Series(numbers).duplicated().to_numpy()], numbers

@@ -19,7 +19,7 @@ from pandas_llm._table_verbs.pairs import (
     sides,
     yes_or_no,
 )
-from pandas_llm._verbs import Program, bare, table_of, twin, verb
+from pandas_llm._verbs import Program, bare, table_of, verb
 from pandas_llm.options import check_value, one_of, whole
 
 if TYPE_CHECKING:
@@ -76,8 +76,6 @@ def nlargest(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> import pandas_llm
     >>> cities = pd.DataFrame({"city": ["Oslo", "Rome", "Bonn"]})
     >>> best = cities.llm.nlargest(
     ...     1, "Is ${left.city} larger than ${right.city}?", model="sim"
@@ -90,9 +88,6 @@ def nlargest(  # noqa: PLR0913 - the verb's own parameters, all by name
     if by == "score":
         return _scored(k, template, options)
     return _compared(locals(), options)
-
-
-anlargest = twin(nlargest)
 
 
 def _scored(k: int, template: str, options: Options) -> Program:

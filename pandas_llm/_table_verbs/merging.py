@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Unpack
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from pandas_llm._table_verbs.pairs import (
     default_question,
     equal_rows,
 )
-from pandas_llm._verbs import Program, column_names, table_of, twin, verb
+from pandas_llm._verbs import Program, column_names, table_of, verb
 from pandas_llm.errors import ConfigurationError, InvalidTypeError, InvalidValueError
 from pandas_llm.options import check_value, one_of
 
@@ -53,6 +53,7 @@ def merge(  # noqa: PLR0913 - pandas' own parameters, all by name
     right_on: Any = None,
     how: How = "inner",
     suffixes: tuple[str, str] = ("_x", "_y"),
+    indicator: bool | str = False,
     validate: str | None = None,
     block: Block = NEAREST,
     neighbors: int = 2,
@@ -85,6 +86,9 @@ def merge(  # noqa: PLR0913 - pandas' own parameters, all by name
         Which rows without a partner stay.
     suffixes : tuple of str
         For columns that both sides have.
+    indicator : bool or str
+        Add a column ``_merge``, or of that name, as pandas does: "left_only",
+        "right_only" or "both".
     validate : {"1:1", "1:m", "m:1", "m:m"}, optional
         How many partners rows have: one that has its own drops out of the questions.
         With "m:m" any number, as without it. pandas' long words are taken too.
@@ -104,17 +108,12 @@ def merge(  # noqa: PLR0913 - pandas' own parameters, all by name
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> import pandas_llm
     >>> shops = pd.DataFrame({"name": ["Acme Ltd"], "town": ["Oslo"]})
     >>> firms = pd.DataFrame({"name": ["Acme Ltd"], "size": [7]})
     >>> shops.llm.merge(firms, on="name", model="sim")["size"].tolist()
     [7]
     """
     return _program(locals())
-
-
-amerge = twin(merge)
 
 
 def _program(arguments: Mapping[str, Any]) -> Program:
@@ -125,7 +124,7 @@ def _program(arguments: Mapping[str, Any]) -> Program:
         raise InvalidValueError(msg)
     once = _ONCE[validate]
     check_value("how", how, one_of("inner", "left", "right", "outer"))
-    names = _names(data, right, arguments["suffixes"])
+    names = _names(data, right, arguments["suffixes"], arguments["indicator"])
     keys = _keys(data, right, arguments)
     question = arguments["template"]
     question = default_question(*keys) if question is None else question
@@ -158,8 +157,7 @@ def _program(arguments: Mapping[str, Any]) -> Program:
 
 def _right(right: Any) -> pd.DataFrame:
     if isinstance(right, pd.Series) and right.name is None:
-        msg = "right must be a table, or a Series with a name"
-        raise InvalidTypeError(msg)
+        raise InvalidTypeError("right must be a table, or a Series with a name")
     return table_of(right)
 
 
@@ -169,11 +167,9 @@ def _keys(
     """Return the columns that are compared on each side."""
     on, left_on, right_on = arguments["on"], arguments["left_on"], arguments["right_on"]
     if on is not None and (left_on is not None or right_on is not None):
-        msg = "pass on=, or left_on= and right_on=, not both"
-        raise InvalidValueError(msg)
+        raise InvalidValueError("pass on=, or left_on= and right_on=, not both")
     if (left_on is None) != (right_on is None):
-        msg = "left_on= and right_on= go together"
-        raise InvalidValueError(msg)
+        raise InvalidValueError("left_on= and right_on= go together")
     if left_on is not None:
         one = column_names(left, left_on, "left_on")
         other = column_names(right, right_on, "right_on")
@@ -191,18 +187,36 @@ def _keys(
     return column_names(left, on, "on"), column_names(right, on, "on")
 
 
+class _Names(NamedTuple):
+    """The columns of the result."""
+
+    left: list[Any]
+    right: list[Any]
+    origin: str | None
+    """The one that says from where a row is."""
+
+
 def _names(
-    left: pd.DataFrame, right: pd.DataFrame, suffixes: tuple[str, str]
-) -> tuple[list[Any], list[Any]]:
+    left: pd.DataFrame,
+    right: pd.DataFrame,
+    suffixes: tuple[str, str],
+    indicator: bool | str,  # noqa: FBT001 - pandas' own
+) -> _Names:
     """Return the columns' names in the result; raise where two would be alike."""
+    if not isinstance(indicator, (bool, str)):
+        msg = f"indicator must be a bool or a column's name, not {indicator!r}"
+        raise InvalidTypeError(msg)
+    origin = "_merge" if indicator is True else indicator or None
     both = set(left.columns) & set(right.columns)
     one = [f"{c}{suffixes[0]}" if c in both else c for c in left.columns]
     other = [f"{c}{suffixes[1]}" if c in both else c for c in right.columns]
-    repeated = {c for c in one + other if (one + other).count(c) > 1}
+    new = [*one, *other, *([] if origin is None else [origin])]
+    repeated = {name for name in new if new.count(name) > 1}
     if repeated:
-        msg = f"two columns would be named {min(map(str, repeated))!r}: pass suffixes="
+        way = "indicator= another name" if origin in repeated else "suffixes="
+        msg = f"two columns would be named {min(map(str, repeated))!r}: pass {way}"
         raise InvalidValueError(msg)
-    return one, other
+    return _Names(one, other, origin)
 
 
 def _free(
@@ -234,7 +248,7 @@ def _joined(
     right: pd.DataFrame,
     matches: list[Pair],
     how: How,
-    names: tuple[list[Any], list[Any]],
+    names: _Names,
 ) -> pd.DataFrame:
     """Join the rows as pandas' merge does."""
     places = list(matches)
@@ -246,11 +260,15 @@ def _joined(
         alone = set(range(len(right))) - {other for _, other in matches}
         places += [(len(left), other) for other in alone]
     places.sort(key=itemgetter(1, 0) if how == "right" else None)
-    halves = []
-    for side, (frame, new) in enumerate(zip((left, right), names, strict=True)):
-        at = np.array([pair[side] for pair in places], np.int64)
-        half = frame.reset_index(drop=True).reindex(at).reset_index(drop=True)
-        halves.append(half.set_axis(new, axis=1))
-    out = pd.concat(halves, axis=1)
+    ones, others = np.array(places, np.int64).reshape(-1, 2).T
+    halves = [
+        frame.reset_index(drop=True).reindex(at).reset_index(drop=True)
+        for frame, at in ((left, ones), (right, others))
+    ]
+    out = pd.concat(halves, axis=1).set_axis(names.left + names.right, axis=1)
+    if names.origin is not None:
+        kinds = pd.Index(["left_only", "right_only", "both"])
+        codes = np.where(others == len(right), 0, np.where(ones == len(left), 1, 2))
+        out[names.origin] = pd.Categorical.from_codes(codes, kinds)
     out.attrs = dict(left.attrs)
     return out

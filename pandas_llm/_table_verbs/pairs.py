@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pandas_llm._algorithms import Pairs
-    from pandas_llm._verbs import Cascade, Steps, Target
+    from pandas_llm._verbs import Cascade, Steps
     from pandas_llm.plan import Plan
 
     Ints = NDArray[np.int64]
@@ -74,23 +74,18 @@ def sides(
     from pandas_llm._rows import Template
 
     both = {"left": left, "right": right}
-    fields = [
-        (f"{name}.{column}", column) for name in both for column in both[name].columns
-    ]
+    # with repeated names, which the template refuses where it uses them
+    fields = [(name, column) for name in both for column in both[name].columns]
     for _, column in fields:
         if str(column).startswith(("left.", "right.")):
             msg = f"the column {column!r} would be read as a side: rename it"
             raise TemplateError(msg)
-    # with repeated names, which the template refuses where it uses them
-    names = [name for name, _ in fields]
+    names = [f"{name}.{column}" for name, column in fields]
     used = Template(template, names, plan.settings.values).columns
+    known = dict(zip(names, fields, strict=True))
     used_sides = []
     for name, frame in both.items():
-        columns = [
-            dict(fields)[used_name]
-            for used_name in used
-            if used_name.startswith(f"{name}.")
-        ]
+        columns = [known[one][1] for one in used if known[one][0] == name]
         if not columns:
             msg = f"the template names no ${{{name}.…}}: write one for each side"
             raise TemplateError(msg)
@@ -137,9 +132,8 @@ class Judge:
         self.plan = asked(**arguments["options"])
         refuse_columns(self.plan)
         self.left, self.right = sides(left, right, question, self.plan)
-        more, target = cheap_first(arguments, "recall", "precision")
-        self._cheap = None if more is None else asked(confidence=True, **more)
-        self._target: Target | None = target
+        sure = partial(asked, confidence=True)
+        self._models = cheap_first(arguments, self.plan, sure, "recall", "precision")
         self._most = 0
         self._answers: dict[Pair, bool | None] = {}
         self._cascade: Cascade | None = None
@@ -156,8 +150,9 @@ class Judge:
         def span(first: int) -> tuple[int, int]:
             return first, self._most
 
+        cheap = None if self._models is None else self._models.cheap
         plans = [self.plan]
-        return Program(name, signed, plans, failed=failed, cheap=self._cheap, span=span)
+        return Program(name, signed, plans, failed=failed, cheap=cheap, span=span)
 
     def prepare(self, pairs: Sequence[Pair]) -> Steps[None]:
         """Answer what needs no rounds: a batch, or what a cheap model is sure of."""
@@ -166,10 +161,10 @@ class Judge:
             return
         if self.plan.settings.batch:  # a batch takes hours
             yield from self.ask(pairs)
-        if self._cheap is None or self._target is None:
+        if self._models is None:
             return
         asked = questions(self.left, self.right, pairs)
-        cascade = yield from decide(self._cheap, self.plan, asked, self._target, _SAME)
+        cascade = yield from decide(self._models, asked, _SAME)
         codes = np.where(cascade.kept, cascade.chosen, cascade.codes)
         for at in np.flatnonzero(cascade.kept | cascade.asked).tolist():
             self._answers[pairs[at]] = None if codes[at] < 0 else bool(codes[at])
@@ -233,11 +228,10 @@ def candidates(
         rows, here = _vectors(left.frame[one[0]], rows)
         others, there = _vectors(second.frame[other[0]], others)
         if len(here) and len(there) and here.shape[1] != there.shape[1]:
-            msg = (
+            raise InvalidValueError(
                 f"the vectors of block have {here.shape[1]} numbers on the left and "
                 f"{there.shape[1]} on the right: embed both with one model"
             )
-            raise InvalidValueError(msg)
         near = near_vectors(here, None if right is None else there, k=neighbors)
         return _placed(near, rows, others)
     pairs = equal_rows(left.frame[one], rows, second.frame[other], others)
@@ -254,11 +248,10 @@ def _all(
 ) -> list[Pair]:
     count = math.comb(len(rows), 2) if within else len(rows) * len(others)
     if count > (MOST_PAIRS if max_pairs is None else max_pairs):
-        msg = (
+        raise InvalidValueError(
             f"block=None asks all {count:,} pairs: pass max_pairs={count} if that is "
             f"meant, or block={NEAREST!r}"
         )
-        raise InvalidValueError(msg)
     if within:
         return list(combinations(rows.tolist(), 2))
     return list(product(rows.tolist(), others.tolist()))
@@ -301,11 +294,10 @@ def stacked(vectors: pd.Series, name: Any) -> NDArray[np.float64]:
     """Return vectors as the rows of a matrix; raise for unlike lengths."""
     lengths = {len(vector) for vector in vectors}
     if len(lengths) > 1:
-        msg = (
+        raise InvalidValueError(
             f"the vectors of {name!r} have {' and '.join(map(str, sorted(lengths)))} "
             "numbers: embed all rows with one model"
         )
-        raise InvalidValueError(msg)
     if not lengths:
         return np.empty((0, 1))
     return np.stack(vectors.tolist()).astype(np.float64)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pandas_llm._table_verbs.pairs import has_vectors, stacked
-from pandas_llm._verbs import Program, bare, column_names, table_of, twin, verb
+from pandas_llm._verbs import Program, bare, column_names, table_of, verb
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
 from pandas_llm.options import check_value, whole
 
@@ -55,8 +55,6 @@ def search(
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> import pandas_llm
     >>> notes = pd.DataFrame({"text": ["It rained.", "The shop was shut."]})
     >>> notes.llm.search("weather", "text", k=1, model="sim").columns.tolist()
     ['text', 'score']
@@ -65,8 +63,7 @@ def search(
 
     check_value("k", k, whole(1))
     if not str(query).strip() or not isinstance(query, str):
-        msg = f"query must be a text, not {query!r}"
-        raise InvalidTypeError(msg)
+        raise InvalidTypeError(f"query must be a text, not {query!r}")
     frame = table_of(data)
     if _SCORE in frame.columns:
         msg = "the frame has a column 'score' already: rename it first"
@@ -89,9 +86,6 @@ def search(
     return Program("search", steps, [asked], failed="those rows are not found")
 
 
-asearch = twin(search)
-
-
 def _nearest(frame: pd.DataFrame, vectors: Any, goal: Any, k: int) -> pd.DataFrame:
     """Return the rows with the largest cosine; none where the query has no vector."""
     there = np.flatnonzero(vectors.notna().to_numpy())
@@ -99,11 +93,10 @@ def _nearest(frame: pd.DataFrame, vectors: Any, goal: Any, k: int) -> pd.DataFra
         return frame.iloc[:0].assign(score=np.empty(0, np.float64))
     matrix = stacked(vectors.iloc[there], vectors.name)
     if matrix.shape[1] != len(goal):
-        msg = (
+        raise InvalidValueError(
             f"the column's vectors have {matrix.shape[1]} numbers and the query's "
             f"{len(goal)}: pass the model and dimensions that they were made with"
         )
-        raise InvalidValueError(msg)
     lengths = np.linalg.norm(matrix, axis=1) * np.linalg.norm(goal)
     scores = matrix @ goal / np.where(lengths, lengths, 1.0)
     best = np.argsort(-scores, kind="stable")[:k]

@@ -6,7 +6,7 @@ what several runs make one.
 
 from __future__ import annotations
 
-from pandas_llm._verbs.cascade import Cascade, Target, bare, cheap_first, decide
+from pandas_llm._verbs.cascade import Cascade, bare, cheap_first, decide
 from pandas_llm._verbs.chats import replacing, to_chat_jsonl
 from pandas_llm._verbs.chunking import chunk
 from pandas_llm._verbs.forms import (
@@ -25,16 +25,11 @@ from pandas_llm._verbs.forms import (
     twin_method,
     verb,
 )
-from pandas_llm._verbs.labelling import aclassify, classify
-from pandas_llm._verbs.matching import (
-    afilter,
-    amatches,
-    filter,  # noqa: A004 - pandas' word
-    matches,
-)
+from pandas_llm._verbs.labelling import classify
+from pandas_llm._verbs.matching import filter, matches  # noqa: A004 - pandas' word
 from pandas_llm._verbs.programs import Program, Signed, Steps, column_names, table_of
-from pandas_llm._verbs.records import aextract, agenerate, extract, generate
-from pandas_llm._verbs.values import acomplete, aembed, complete, embed
+from pandas_llm._verbs.records import extract, generate
+from pandas_llm._verbs.values import complete, embed
 
 __all__ = [
     "Cascade",
@@ -43,14 +38,6 @@ __all__ = [
     "Signed",
     "Steps",
     "Table",
-    "Target",
-    "aclassify",
-    "acomplete",
-    "aembed",
-    "aextract",
-    "afilter",
-    "agenerate",
-    "amatches",
     "bare",
     "brief",
     "cheap_first",

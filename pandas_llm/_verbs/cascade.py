@@ -34,52 +34,54 @@ _EVEN = 0.5
 _BOUND = "exact (hypergeometric), agreement with the dear model"
 
 
-class Target(NamedTuple):
-    """What a cascade must keep, or the thresholds of an earlier run."""
+class Models(NamedTuple):
+    """The plans of a cascade, and what it must keep of the better model's answers."""
 
-    least: tuple[float, ...]
-    """The share of right labels, or recall and precision; empty with `thresholds`."""
+    cheap: Plan
+    dear: Plan
     delta: float
+    least: tuple[float, ...] = ()
+    """The share of right labels, or recall and precision; empty with `thresholds`."""
     thresholds: tuple[float, ...] | None = None
+    """Those of an earlier run."""
 
 
 def cheap_first(
-    given: Mapping[str, Any], *least: str
-) -> tuple[dict[str, Any], Target] | tuple[None, None]:
-    """Return the cheap model's options and the target; nothing without a cascade."""
+    given: Mapping[str, Any], dear: Plan, cheap: Callable[..., Plan], *least: str
+) -> Models | None:
+    """Return the models of a cascade, the cheap one made with its options, if asked."""
     if given["cascade"] is None:
         for name in (*least, "thresholds"):
             if given[name] is not None:
                 msg = f"{name}= is for a cascade: pass cascade='tiny', or leave it out"
                 raise InvalidTypeError(msg)
-        return None, None
-    target = _target({name: given[name] for name in least}, given)
-    return _cheap_options(given["cascade"], given["options"]), target
-
-
-def _target(least: Mapping[str, float | None], given: Mapping[str, Any]) -> Target:
-    """Check what a cascade is asked to keep."""
-    passed = {name: value for name, value in least.items() if value is not None}
+        return None
+    passed = {name: given[name] for name in least if given[name] is not None}
     delta, thresholds = given["delta"], given["thresholds"]
     for name, value in {**passed, "delta": delta}.items():
         check_value(name, value, CHANCE)
     if thresholds is not None:
-        listed = thresholds if isinstance(thresholds, (tuple, list)) else (thresholds,)
-        numbers = all(one is None or type(one) in (int, float) for one in listed)
-        if not numbers or len(listed) != len(least):
-            what = "one number" if len(least) == 1 else "two numbers, (low, high)"
-            msg = f"thresholds must be {what}, as attrs has them, not {thresholds!r}"
-            raise InvalidValueError(msg)
-        # None, where an earlier run kept nothing at that end, keeps nothing
-        bounds = (-1.0, 2.0)[-len(listed) :]
-        ends = (
-            b if t is None else float(t) for t, b in zip(listed, bounds, strict=True)
-        )
-        return Target((), delta, tuple(ends))
-    if not passed:
+        thresholds = _thresholds(thresholds, len(least))
+    elif not passed:
         msg = f"cascade= needs a target: pass {' and '.join(f'{n}=' for n in least)}"
         raise InvalidValueError(msg)
-    return Target(tuple(passed.get(name, 0.9) for name in least), delta)
+    kept = () if thresholds else tuple(passed.get(name, 0.9) for name in least)
+    plan = cheap(**_cheap_options(given["cascade"], given["options"]))
+    return Models(plan, dear, delta, kept, thresholds)
+
+
+def _thresholds(given: Any, count: int) -> tuple[float, ...]:
+    """Return the thresholds of an earlier run."""
+    listed = given if isinstance(given, (tuple, list)) else (given,)
+    numbers = all(one is None or type(one) in (int, float) for one in listed)
+    if not numbers or len(listed) != count:
+        what = "one number" if count == 1 else "two numbers, (low, high)"
+        msg = f"thresholds must be {what}, as attrs has them, not {given!r}"
+        raise InvalidValueError(msg)
+    # None, where an earlier run kept nothing at that end, keeps nothing
+    bounds = (-1.0, 2.0)[-count:]
+    ends = zip(listed, bounds, strict=True)
+    return tuple(bound if one is None else float(one) for one, bound in ends)
 
 
 def _cheap_options(cascade: Any, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,16 +104,11 @@ class Cascade:
     """How sure the least sure of those kept are; None for an end without any."""
 
     def __init__(
-        self,
-        dear: Plan,
-        labels: list[Any],
-        frame: pd.DataFrame,
-        cheap: Any,
-        target: Target,
+        self, models: Models, frame: pd.DataFrame, labels: list[Any], cheap_cost: float
     ) -> None:
-        self._dear, self._frame, self._target = dear, frame, target
+        self._models, self._frame = models, frame
         self._labels = {label: at for at, label in enumerate(labels)}
-        self._cheap_cost, self._dear_cost = _cost(cheap), 0.0
+        self._cheap_cost, self._dear_cost = cheap_cost, 0.0
         self._questions = self._sample = 0
         self.codes: Ints = np.full(len(frame), -1, np.int64)
         self.asked: Bools = np.zeros(len(frame), np.bool_)
@@ -120,8 +117,9 @@ class Cascade:
         """Ask the dear model about some rows, each once."""
         if len(rows) == 0:
             return
-        answer = yield self._dear, self._frame.iloc[rows]
-        column = answer if answer.ndim == 1 else answer[next(iter(self._dear.columns))]
+        plan = self._models.dear
+        answer = yield plan, self._frame.iloc[rows]
+        column = answer if answer.ndim == 1 else answer[next(iter(plan.columns))]
         values = column.astype(object).where(column.notna(), None)
         self.codes[rows] = [self._labels.get(value, -1) for value in values]
         self.asked[rows] = True
@@ -151,13 +149,13 @@ class Cascade:
         several = len(self.ends) > 1
         names = ("cascade_low", "cascade_high") if several else ("cascade_above",)
         shares = ("recall", "precision") if several else ("accuracy",)
-        target, dear, kept = self._target, self._questions, int(self.kept.sum())
-        proven = target.thresholds is None
+        models, dear, kept = self._models, self._questions, int(self.kept.sum())
+        proven = models.thresholds is None
         saved = (self._dear_cost / dear if dear else np.nan) * kept - self._cheap_cost
         return {
             **dict(zip(names, self.ends, strict=True)),
-            **dict(zip(shares, target.least, strict=False)),
-            "cascade_delta": target.delta if proven else None,
+            **dict(zip(shares, models.least, strict=False)),
+            "cascade_delta": models.delta if proven else None,
             "cascade_sample": self._sample,
             "cascade_kept": kept,
             "cascade_dear": dear,
@@ -167,58 +165,56 @@ class Cascade:
 
 
 def label_rows(
-    cheap: Plan, dear: Plan, frame: pd.DataFrame, target: Target, labels: list[Any]
+    models: Models, frame: pd.DataFrame, labels: list[Any]
 ) -> Steps[Cascade]:
     """Label rows by the cheap model; keep the labels that it is sure enough of."""
-    cheap_answers = yield cheap, frame
+    answers = yield models.cheap, frame
     columns = [f"p_{label}" for label in labels]
-    chances = cheap_answers[columns].to_numpy(float, na_value=np.nan)
-    _check_told(cheap, cheap_answers, chances)
+    chances = answers[columns].to_numpy(float, na_value=np.nan)
+    _check_told(models.cheap, answers, chances)
     even = prior(chances, [str(label) for label in labels]).apply(chances)
     known = ~np.isnan(even[:, 0])
     chosen = np.where(known, np.nan_to_num(even).argmax(axis=1), -1)
     ranked = np.sort(np.nan_to_num(even, nan=1 / len(labels)), axis=1)
     sure = _without_ties(ranked[:, -1] - ranked[:, -2], known)
-    cascade = Cascade(dear, labels, frame, cheap_answers, target)
-    if target.thresholds is not None:
-        kept = sure > target.thresholds[0]
+    cascade = Cascade(models, frame, labels, _cost(answers))
+    if models.thresholds is not None:
+        kept = sure > models.thresholds[0]
     else:
         sample = yield from cascade.ask_sample()
         wrong = cascade.codes[sample] != chosen[sample]
         kept = accuracy_cutoff(
-            sure, sample, wrong, accuracy=target.least[0], delta=target.delta
+            sure, sample, wrong, accuracy=models.least[0], delta=models.delta
         )
     cascade.chosen, cascade.kept = chosen, kept & known & ~cascade.asked
     cascade.ends = [_end(np.min, sure[cascade.kept])]
     return cascade
 
 
-def decide(
-    cheap: Plan, dear: Plan, frame: pd.DataFrame, target: Target, name: str
-) -> Steps[Cascade]:
+def decide(models: Models, frame: pd.DataFrame, name: str) -> Steps[Cascade]:
     """Decide yes or no by the cheap model; keep its answers at both ends."""
-    cheap_answers = yield cheap, frame
-    value = cheap_answers[name].to_numpy(float, na_value=np.nan)
-    share = cheap_answers[f"{name}_confidence"].to_numpy(float, na_value=np.nan)
+    answers = yield models.cheap, frame
+    value = answers[name].to_numpy(float, na_value=np.nan)
+    share = answers[f"{name}_confidence"].to_numpy(float, na_value=np.nan)
     share_yes = np.where(value > _EVEN, share, 1 - share)
-    _check_told(cheap, cheap_answers, share_yes[:, None])
+    _check_told(models.cheap, answers, share_yes[:, None])
     known = ~np.isnan(share_yes)
-    cascade = Cascade(dear, [False, True], frame, cheap_answers, target)
-    if target.thresholds is not None:
-        low, high = target.thresholds
+    cascade = Cascade(models, frame, [False, True], _cost(answers))
+    if models.thresholds is not None:
+        low, high = models.thresholds
         yes, no = share_yes >= high, share_yes <= low
     else:
         both = np.column_stack([1 - share_yes, share_yes])
         even = prior(both, ["no", "yes"]).apply(both)[:, 1]
         sample = yield from cascade.ask_sample()
-        recall, precision = target.least
+        recall, precision = models.least
         yes, no, _ = decision_cutoffs(
             _without_ties(np.nan_to_num(even, nan=_EVEN), known),
             sample,
             cascade.codes[sample] == 1,
             recall=recall,
             precision=precision,
-            delta=target.delta,
+            delta=models.delta,
         )
     kept = (yes | no) & known & ~cascade.asked
     cascade.chosen, cascade.kept = yes.astype(np.int64), kept
@@ -251,12 +247,11 @@ def _check_told(plan: Plan, answers: pd.DataFrame, chances: Floats) -> None:
     """Refuse a model whose answers come without probabilities."""
     answered = answers[next(iter(plan.columns))].notna().to_numpy()
     if answered.any() and np.isnan(chances[answered]).all():
-        msg = (
+        raise ConfigurationError(
             f"cascade= needs a model that tells probabilities, and "
             f"{plan.settings.model} tells none: 'tiny', a decision endpoint, or a "
             "server with logprobs"
         )
-        raise ConfigurationError(msg)
 
 
 def _without_ties(values: Floats, known: Bools) -> Floats:

@@ -108,8 +108,7 @@ def to_chat_jsonl(  # noqa: PLR0913 - all by name but the first two
         raise InvalidValueError(_describe_gaps(source, columns))
     lines = list(_chats(source, templates, columns, missing))
     if not lines:
-        msg = "there are no rows to write"
-        raise InvalidValueError(msg)
+        raise InvalidValueError("there are no rows to write")
     target = Path(path).expanduser()
     with replacing(target) as file:
         file.write(b"".join(lines))

@@ -77,8 +77,6 @@ def chunk(  # noqa: PLR0913 - all by name but the first two
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> import pandas_llm
     >>> docs = pd.DataFrame({"text": ["It rained. Then the sun came out."]})
     >>> docs.llm.chunk("text", max_tokens=6)
                          text  chunk
@@ -165,8 +163,7 @@ def _splitter(
 def _pieces(split: Callable[[str], list[str]], value: Any, where: str) -> list[Any]:
     """Split one text; an empty one stays one chunk."""
     if not isinstance(value, str):
-        msg = f"{where}: a text is needed, not {value!r}"
-        raise InvalidTypeError(msg)
+        raise InvalidTypeError(f"{where}: a text is needed, not {value!r}")
     try:
         return split(value) or [""]
     except UnicodeEncodeError:

@@ -71,6 +71,11 @@ _CALLS = {
     "search": '"rain", "text"',
 }
 """Arguments in the example of a verb's twin, where it needs some."""
+_REFUSED = frozenset({"overwrite", "only_missing", "error_column"})
+"""What a program refuses with what to do in place of it."""
+_EXAMPLES = "Examples\n--------\n"
+_IMPORTS = ">>> import pandas as pd\n>>> import pandas_llm\n"
+"""What the examples of all definitions begin with."""
 _TWIN = """\
 Do as `{verb}` does, with the same parameters, in the running event loop.
 
@@ -116,6 +121,9 @@ def _called(definition: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any
     ]
     if foreign:
         raise InvalidTypeError(f"{name}() has {'; '.join(foreign)}")
+    unknown = kwargs.keys() - taken.keys() - _REFUSED
+    if signature.return_annotation == "Program" and unknown:
+        raise InvalidTypeError(f"{name}() has no parameter {min(unknown)!r}")
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
@@ -150,11 +158,12 @@ def _made(
 
 
 def spell_out() -> None:
-    """Write in full what docstrings say is as for another verb, once all are made."""
+    """Write docstrings in full, once all verbs are made that others refer to."""
     docs = {name: made.__doc__ or "" for name, made in _VERBS.items()}
     for name, made in _VERBS.items():
-        order = list(inspect.signature(made).parameters)
-        made.__doc__ = docs[name] = options.spelled_out(docs[name], docs, order)
+        doc = docs[name].replace(_EXAMPLES, f"{_EXAMPLES}{_IMPORTS}")
+        order = inspect.signature(made).parameters
+        made.__doc__ = docs[name] = options.documented(doc, order, docs)
 
 
 def twin(verb: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
@@ -165,7 +174,9 @@ def twin(verb: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
         made = plan(*args, **kwargs)
         return await made.acall(args[0] if args else kwargs["data"])
 
-    return form(run, verb, "data", doc=_twin_doc(verb, "pandas_llm.a{}", ["df"]))
+    made = form(run, verb, "data", doc=_twin_doc(verb, "pandas_llm.a{}", ["df"]))
+    made.__module__ = "pandas_llm"  # where twins are made, so that they pickle
+    return made
 
 
 def method(
@@ -177,7 +188,7 @@ def method(
         return verb(self._data, *args, **kwargs)
 
     _, *own = inspect.signature(verb).parameters
-    doc = options.spelled_out(verb.__doc__ or "", {}, own)
+    doc = options.documented(verb.__doc__ or "", own, {})
     return form(run, verb, "self", doc=doc)
 
 
@@ -210,8 +221,7 @@ def form(  # noqa: PLR0913 - all by name but the first three
     shown: Callable[..., Any] = ends_here(wraps(definition)(run))
     if inspect.iscoroutinefunction(run):
         shown.__name__ = shown.__qualname__ = f"a{definition.__name__}"
-    text = inspect.cleandoc(verb.__doc__ or "") if doc is None else doc
-    shown.__doc__ = options.documented(text)
+    shown.__doc__ = inspect.cleandoc((verb.__doc__ or "") if doc is None else doc)
     signature = _signature(definition, first, more)
     if result is not None:
         signature = signature.replace(return_annotation=result)

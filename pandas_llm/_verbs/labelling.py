@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 import pandas as pd
 
 from pandas_llm._verbs.cascade import bare, cheap_first, label_rows
-from pandas_llm._verbs.forms import Errors, make_plan, twin, verb
+from pandas_llm._verbs.forms import Errors, make_plan, verb
 from pandas_llm._verbs.programs import Program, Signed
 from pandas_llm.errors import InvalidTypeError
 
 if TYPE_CHECKING:
-    from pandas_llm._verbs.cascade import Target
+    from pandas_llm._verbs.cascade import Models
     from pandas_llm._verbs.forms import Foreign, Rows, Table
     from pandas_llm.options import LabelOptions, Options, PlainLabelOptions
     from pandas_llm.plan import Plan
@@ -24,8 +25,6 @@ _CASCADE = ("cascade", "accuracy", "delta", "thresholds")
 def classify(
     data: Rows, template: str | None, labels: Any, **options: Unpack[LabelOptions]
 ) -> list[Any]: ...
-
-
 @overload
 def classify(
     data: Table,
@@ -37,14 +36,10 @@ def classify(
     error_column: None = ...,
     **options: Unpack[PlainLabelOptions],
 ) -> pd.Series: ...
-
-
 @overload
 def classify(
     data: Table, template: str | None, labels: Any, **options: Unpack[LabelOptions]
 ) -> pd.DataFrame: ...
-
-
 @overload
 def classify(
     data: Foreign, template: str | None, labels: Any, **options: Unpack[LabelOptions]
@@ -89,7 +84,8 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
     probabilities : bool
         Add the probability of each label, as columns ``p_<label>`` that sum to 1.
     ordered : bool
-        Whether the labels rise in the order listed: an ordered categorical, and with
+        Whether the labels rise in the order listed, by default as those of an ordered
+        categorical do: the result is one, and with
         `confidence` or `probabilities` the expected level as ``<name>_score``, the
         first label being 0.
     abstain_below : float, optional
@@ -135,8 +131,6 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> import pandas_llm
     >>> mood = pd.Series(["What a good day"]).llm.classify(
     ...     "Mood of: ${value}", ["good", "bad"], model="sim"
     ... )
@@ -144,34 +138,37 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
     ['good', 'bad']
     """
     arguments = locals()
+    from pandas_llm._keys import is_ordered
+
+    arguments["ordered"] = ordered or is_ordered(labels)
     own = {name: arguments.pop(name) for name in _CASCADE}
-    more, target = cheap_first({**own, "options": options}, "accuracy")
-    if more is None or target is None:
-        return make_plan("classify", arguments)
-    return _cascade(more, target, arguments)
+    given = {**own, "options": options}
+    plan = make_plan("classify", arguments)
+    models = cheap_first(given, plan, partial(_cheap, arguments), "accuracy")
+    return plan if models is None else _cascade(models, arguments)
 
 
-aclassify = twin(classify)
-
-
-def _cascade(more: dict[str, Any], target: Target, given: dict[str, Any]) -> Program:
-    """Build the program that asks a cheap model first."""
+def _cheap(given: dict[str, Any], **options: Any) -> Plan:
+    """Make the plan of a cheap model, whose probabilities decide."""
     usual = {"confidence": False, "probabilities": False, "abstain_below": None}
     usual |= {"calibrate": None, "gold": None, "error_column": None}
     if odd := [name for name, value in usual.items() if given[name] is not value]:
-        msg = f"a cascade returns labels alone: leave {odd[0]}= out"
-        raise InvalidTypeError(msg)
-    dear = make_plan("classify", given)
-    cheap = make_plan("classify", {**given, "probabilities": True, "options": more})
-    labels = list(dear.labels)
+        raise InvalidTypeError(f"a cascade returns labels alone: leave {odd[0]}= out")
+    return make_plan("classify", {**given, "probabilities": True, "options": options})
+
+
+def _cascade(models: Models, given: dict[str, Any]) -> Program:
+    """Build the program that asks a cheap model first."""
+    labels = list(models.dear.labels)
+    dtype = pd.CategoricalDtype(labels, ordered=given["ordered"])
+    name = "label" if given["name"] is None else given["name"]
 
     def steps(data: Any) -> Any:
         rows = bare(data)
-        cascade = yield from label_rows(cheap, dear, rows, target, labels)
+        cascade = yield from label_rows(models, rows, labels)
         codes = yield from cascade.ask_rest()
-        dtype = pd.CategoricalDtype(labels, ordered=given["ordered"])
         chosen = pd.Categorical.from_codes(codes, dtype=dtype)
-        name = "label" if given["name"] is None else given["name"]
         return Signed(pd.Series(chosen, index=rows.index, name=name), cascade.facts)
 
-    return Program("classify", steps, [dear], cheap=cheap, failed="their labels are NA")
+    failed = "their labels are NA"
+    return Program("classify", steps, [models.dear], cheap=models.cheap, failed=failed)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import pandas as pd
 
 from pandas_llm._verbs.cascade import bare, cheap_first, decide
-from pandas_llm._verbs.forms import twin, verb
+from pandas_llm._verbs.forms import verb
 from pandas_llm._verbs.programs import Program, Signed
 from pandas_llm.errors import InvalidTypeError
 from pandas_llm.options import CHANCE, check_value
@@ -74,8 +74,6 @@ def matches(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> import pandas_llm
     >>> cities = pd.Series(["Oslo", "Rome"], name="city")
     >>> cities.llm.matches("Is ${city} in Italy?", model="sim").dtype
     BooleanDtype
@@ -121,8 +119,6 @@ def filter(  # noqa: A001, PLR0913 - pandas' word; it hides nothing outside this
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> import pandas_llm
     >>> cities = pd.Series(["Oslo", "Rome"], name="city")
     >>> set(cities.llm.filter("Is ${city} in Italy?", model="sim")) <= set(cities)
     True
@@ -134,9 +130,6 @@ def filter(  # noqa: A001, PLR0913 - pandas' word; it hides nothing outside this
     given = {"name": "matches", "confidence": False, **locals()}
     failed = "those rows are kept" if keep_undecided else "those rows are left out"
     return _program("filter", given, finish, failed=failed)
-
-
-amatches, afilter = twin(matches), twin(filter)
 
 
 def _program(
@@ -152,19 +145,18 @@ def _program(
     name, threshold, confidence = given["name"], given["threshold"], given["confidence"]
     check_value("threshold", threshold, CHANCE)
     asked = partial(Plan, given["template"], {name: bool}, verb="extract")
-    more, target = cheap_first(given, "recall", "precision")
     weighed = confidence or threshold != _EVEN
-    if weighed and more is not None:
+    if weighed and given["cascade"] is not None:
         msg = "threshold= and confidence= are for one model: leave cascade= out"
         raise InvalidTypeError(msg)
-    sure: dict[str, Any] = {"confidence": True} if weighed else {}
-    plan = asked(**sure, **given["options"])
-    cheap = None if more is None else asked(confidence=True, **more)
+    sure = partial(asked, confidence=True)
+    plan = (sure if weighed else asked)(**given["options"])
+    models = cheap_first(given, plan, sure, "recall", "precision")
 
     def steps(data: Any) -> Steps[Any]:
         rows = bare(data)
-        if cheap is not None and target is not None:
-            cascade = yield from decide(cheap, plan, rows, target, name)
+        if models is not None:
+            cascade = yield from decide(models, rows, name)
             codes = yield from cascade.ask_rest()
             values = pd.array(codes == 1, dtype="boolean")
             values[codes < 0] = pd.NA
@@ -176,6 +168,7 @@ def _program(
             _hold(answers, answer[f"{name}_confidence"], name, threshold)
         return finish(data, answers)
 
+    cheap = None if models is None else models.cheap
     return Program(verb, steps, [plan], cheap=cheap, failed=failed)
 
 

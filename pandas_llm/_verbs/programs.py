@@ -78,8 +78,7 @@ class Program:
             msg = f"{name} takes one answer to each question: n must be 1"
             raise InvalidValueError(msg)
         if batches is not None and any(plan.settings.batch for plan in plans):
-            msg = f"{name} takes no batch=True: {batches}"
-            raise ConfigurationError(msg)
+            raise ConfigurationError(f"{name} takes no batch=True: {batches}")
 
     @ends_here
     def __call__(self, data: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
-from pandas_llm._verbs.forms import Errors, make_plan, twin, verb
+from pandas_llm._verbs.forms import Errors, make_plan, verb
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,14 +20,10 @@ How = Literal["left", "inner"]
 def generate(
     data: Table, template: str | None, keys: Any, **options: Unpack[ExplodeOptions]
 ) -> pd.DataFrame: ...
-
-
 @overload
 def generate(
     data: Rows, template: str | None, keys: Any, **options: Unpack[ExplodeOptions]
 ) -> list[dict[str, Any]]: ...
-
-
 @overload
 def generate(
     data: Foreign, template: str | None, keys: Any, **options: Unpack[ExplodeOptions]
@@ -93,8 +89,6 @@ def generate(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> import pandas_llm
     >>> df = pd.DataFrame({"text": ["It rained on 2 days."]})
     >>> out = df.llm.generate("Facts in: ${text}", {"fact": str}, model="sim")
     >>> bool(out["fact"].isna().any())
@@ -111,14 +105,10 @@ def generate(  # noqa: PLR0913 - the verb's own parameters, all by name
 def extract(
     data: Table, template: str | None, keys: Any, **options: Unpack[RecordOptions]
 ) -> pd.DataFrame: ...
-
-
 @overload
 def extract(
     data: Rows, template: str | None, keys: Any, **options: Unpack[RecordOptions]
 ) -> list[dict[str, Any]]: ...
-
-
 @overload
 def extract(
     data: Foreign, template: str | None, keys: Any, **options: Unpack[RecordOptions]
@@ -166,15 +156,9 @@ def extract(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> import pandas_llm
     >>> df = pd.DataFrame({"text": ["Born in 1732."]})
     >>> out = df.llm.extract("From: ${text}", {"year": int}, model="sim")
     >>> out["year"].dtype
     Int64Dtype()
     """
     return make_plan("extract", locals())
-
-
-agenerate = twin(generate)
-aextract = twin(extract)

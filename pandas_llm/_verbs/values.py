@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
-from pandas_llm._verbs.forms import Errors, make_plan, twin, verb
+from pandas_llm._verbs.forms import Errors, make_plan, verb
 from pandas_llm.errors import InvalidTypeError
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 def complete(
     data: Rows, template: str | None = ..., **options: Unpack[SeriesOptions]
 ) -> list[Any]: ...
-
-
 @overload
 def complete(
     data: Table,
@@ -32,8 +30,6 @@ def complete(
     error_column: None = ...,
     **options: Unpack[PlainOptions],
 ) -> pd.Series: ...
-
-
 @overload
 def complete(
     data: Table,
@@ -42,8 +38,6 @@ def complete(
     error_column: str,
     **options: Unpack[PlainOptions],
 ) -> pd.DataFrame: ...
-
-
 @overload
 def complete(
     data: Foreign, template: str | None = ..., **options: Unpack[SeriesOptions]
@@ -80,8 +74,6 @@ def complete(
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> import pandas_llm
     >>> cities = pd.Series(["Oslo", "Rome"], name="city")
     >>> cities.llm.complete("Praise ${city}.", model="sim").index.tolist()
     [0, 1]
@@ -101,20 +93,14 @@ def embed(
     error_column: None = ...,
     **options: Unpack[Options],
 ) -> pd.Series: ...
-
-
 @overload
 def embed(
     data: Table, template: str | None = ..., **options: Unpack[VectorOptions]
 ) -> pd.DataFrame: ...
-
-
 @overload
 def embed(
     data: Rows, template: str | None = ..., **options: Unpack[VectorOptions]
 ) -> list[Any]: ...
-
-
 @overload
 def embed(
     data: Foreign, template: str | None = ..., **options: Unpack[VectorOptions]
@@ -165,8 +151,6 @@ def embed(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> import pandas_llm
     >>> texts = pd.Series(["Cats purr.", "Dogs bark."])
     >>> texts.llm.embed(dimensions=2, model="sim").map(len).tolist()
     [2, 2]
@@ -187,7 +171,3 @@ def _is_one_column(data: Any) -> bool:
     if (dimensions := getattr(data, "ndim", None)) is not None:  # Dask's too
         return bool(dimensions == 1)
     return "value" in source_of(data).fields
-
-
-acomplete = twin(complete)
-aembed = twin(embed)

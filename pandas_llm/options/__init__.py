@@ -26,7 +26,7 @@ from pandas_llm.options.verbs import (
     SeriesOptions,
     VectorOptions,
 )
-from pandas_llm.options.words import documented, parameters, reference, spelled_out
+from pandas_llm.options.words import documented, parameters, reference
 
 __all__ = [
     "BOUND",
@@ -57,7 +57,6 @@ __all__ = [
     "reference",
     "resolve",
     "set_options",
-    "spelled_out",
     "verb_instead_of",
     "whole",
 ]

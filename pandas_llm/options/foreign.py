@@ -84,8 +84,13 @@ _ADVICE: Mapping[str, str] = {
     "stream": "a row's answer is read whole: leave it out",
     "async_": "await the verb's twin, such as df.llm.agenerate",
     "input_data": "the data is the first argument of the function, or df in df.llm",
+    **dict.fromkeys(
+        ("left_index", "right_index"),
+        "the index is not compared: .reset_index() makes a column of it",
+    ),
     "axis": "each row is asked: leave it out",
     "inplace": "a new frame is returned: assign it",
+    "as_index": "the groups are the index: .reset_index() makes columns of them",
     "provider": "write it before the model: model='anthropic/claude-…'",
 } | dict.fromkeys(
     ("df", "dataframe", "input_df", "rows_data"),

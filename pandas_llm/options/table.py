@@ -33,11 +33,8 @@ class Options(TypedDict, total=False):
     api_key: Annotated[
         rules.Key,
         "The key, or a function that returns it; else the provider's variable.",
-        Option(
-            variable=False,
-            secret=True,
-            flag=False,  # a command's words are seen by all users of a machine
-        ),
+        # no flag: a command's words are seen by all users of a machine
+        Option(variable=False, secret=True, flag=False),
     ]
     headers: Annotated[
         rules.Headers, "HTTP headers to add.", Option(variable=False, secret=True)
@@ -124,10 +121,7 @@ class Options(TypedDict, total=False):
     cache: Annotated[
         rules.FlagOrFile,
         "Whether replies are kept and not paid for twice, or the file to keep them in.",
-        Option(
-            default=True,
-            variable=False,  # PANDAS_LLM_CACHE is the file that True means
-        ),
+        Option(default=True, variable=False),  # the variable is the file of True
     ]
     refresh: Annotated[bool, "Ask again whatever is kept.", Option(default=False)]
     replay: Annotated[
@@ -182,8 +176,8 @@ class Options(TypedDict, total=False):
     ]
     progress: Annotated[
         rules.Bar,
-        "The bar, which None shows in a terminal or notebook; or a function that "
-        "gets a `Progress`.",
+        "The bar, by default in a terminal or notebook; or a function that gets a "
+        "`Progress`.",
     ]
     on_row: Annotated[
         rules.Listener,
@@ -205,10 +199,7 @@ class Options(TypedDict, total=False):
     loop: Annotated[
         Loop,
         "How the work runs where an event loop runs already.",
-        Option(
-            "auto",
-            flag=False,  # no event loop runs there
-        ),
+        Option("auto", flag=False),  # no event loop runs there
     ]
     session: Annotated[
         rules.Session,

@@ -5,12 +5,12 @@ from typing import Annotated, Any, Literal
 from pandas_llm.options.option import Option
 from pandas_llm.options.table import Options
 
+_UNFLAGGED = Option(flag=False)
+"""Not on the command line."""
 _Errors = Annotated[
     Literal["coerce", "raise"],
     "Whether failed rows are NA, or raise when all rows are done.",
-    Option(
-        flag=False  # a failed row is empty, told, and seen in the exit code
-    ),
+    _UNFLAGGED,  # a failed row is empty, told, and seen in the exit code
 ]
 _ErrorColumn = Annotated[str | None, "A column for each row's reason."]
 _Overwrite = Annotated[
@@ -19,9 +19,7 @@ _Overwrite = Annotated[
 _OnlyMissing = Annotated[
     bool, "Ask only for rows whose new columns are all NA, and fill them."
 ]
-_Codes = Annotated[
-    bool | None, "Ask for a letter in place of a label.", Option(flag=False)
-]
+_Codes = Annotated[bool | None, "Ask for a letter in place of a label.", _UNFLAGGED]
 
 
 class PlainOptions(Options, total=False):
@@ -45,25 +43,17 @@ class PlainLabelOptions(PlainOptions, total=False):
     calibrate: Annotated[
         Any,
         "'prior', or the offsets of an earlier run.",
-        Option(
-            flag=False  # offsets are in attrs, which files lack
-        ),
+        _UNFLAGGED,  # offsets are in attrs, which files lack
     ]
-    gold: Annotated[
-        Any, "The labels that are known, to calibrate by.", Option(flag=False)
-    ]
+    gold: Annotated[Any, "The labels that are known, to calibrate by.", _UNFLAGGED]
     codes: _Codes
-    cascade: Annotated[Any, "A cheap model that answers first.", Option(flag=False)]
+    cascade: Annotated[Any, "A cheap model that answers first.", _UNFLAGGED]
     accuracy: Annotated[
-        float | None,
-        "What share of a cascade's labels must be right.",
-        Option(flag=False),
+        float | None, "What share of a cascade's labels must be right.", _UNFLAGGED
     ]
-    delta: Annotated[
-        float, "How likely a cascade's target may be missed.", Option(flag=False)
-    ]
+    delta: Annotated[float, "How likely a cascade's target may be missed.", _UNFLAGGED]
     thresholds: Annotated[
-        float | None, "The threshold of an earlier cascade.", Option(flag=False)
+        float | None, "The threshold of an earlier cascade.", _UNFLAGGED
     ]
 
 
@@ -106,9 +96,7 @@ class _RowOptions(Options, total=False):
     flatten: Annotated[
         bool,
         "Put the fields of nested records into columns of their own.",
-        Option(
-            flag=False  # --keys cannot nest
-        ),
+        _UNFLAGGED,  # --keys cannot nest
     ]
 
 
@@ -131,11 +119,7 @@ class ExplodeOptions(_RowOptions, total=False):
         "Keep a row without record as one row without values, or drop it.",
     ]
     ignore_index: Annotated[
-        bool,
-        "Number the result's rows from 0.",
-        Option(
-            flag=False  # files have no index
-        ),
+        bool, "Number the result's rows from 0.", _UNFLAGGED  # files have no index
     ]
     unique: Annotated[
         bool, "Keep equal records of a row once; False keeps those of one reply."

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pandas_llm.options.table import OPTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
+
+    from pandas_llm.options.option import Option
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
-_STARRED = re.compile(r"^([\w, ]*)\*\*options\n((?: +.*\n?)+)", re.MULTILINE)
 _HEADING = re.compile(r"^\w+\n-{3,}\n", re.MULTILINE)
-_ENTRY = re.compile(r"^([a-z_]+(?:, [a-z_]+)*)(?: : .*)?$", re.MULTILINE)
-_DESCRIBED = re.compile(r"^([a-z_, ]+?)(?: : .*)?\n(?:\n|    .*\n)+", re.MULTILINE)
-_SAME = re.compile(r"[a-z_, ]+\n    As for `(\w+)`\.")
+_ENTRY = re.compile(r"^([a-z_*, ]+?)(?: : .*)?\n(?:\n|    .*\n)+", re.MULTILINE)
+_SAME = re.compile(r".+\n    As for `(\w+)`\.")
 _PARAMETERS = "Parameters\n----------\n"
 _WIDTH = 76
 
@@ -37,51 +37,31 @@ def parameters() -> list[inspect.Parameter]:
     ]
 
 
-def documented(docstring: str) -> str:
-    r"""Return a docstring with every option in the place of ``**options``.
+def documented(docstring: str, order: Iterable[str], docs: Mapping[str, str]) -> str:
+    r"""Return a docstring with all parameters in order, told in full.
 
-    >>> lines = ["Ask.", "", "**options", "    Any of the options."]
-    >>> print(*documented("\n".join(lines)).splitlines()[:4], sep="\n")
-    Ask.
-    <BLANKLINE>
-    model : a str or None, default None
-        The model, "provider/name" or a name; "sim" is the simulator.
-    """
-    docstring = inspect.cleandoc(docstring) + "\n"
-    starred = _STARRED.search(docstring)
-    if starred is None:
-        return docstring
-    named = starred[1].rstrip(", ")  # parameters that are described beside them
-    entries = [f"{named}\n{starred[2].rstrip()}"] if named else []
-    own = {name for line in _ENTRY.findall(docstring) for name in line.split(", ")}
-    entries += [
-        f"{name} : {option.words}, default {option.shown}\n"
-        + textwrap.fill(
-            option.says, _WIDTH, initial_indent="    ", subsequent_indent="    "
-        )
-        for name, option in OPTIONS.items()
-        if name not in own
-    ]
-    after = docstring[starred.end() :]
-    return docstring[: starred.start()] + "\n".join(entries) + "\n" + after
-
-
-def spelled_out(docstring: str, docs: Mapping[str, str], order: Sequence[str]) -> str:
-    r"""Return a docstring with the parameters in order, also those "As for" others.
+    These are those told "As for" another function, whose docstring is in `docs`, and
+    the options too.
 
     >>> ask = "Parameters\n----------\nkeys : list\n    What to ask for.\n"
-    >>> own = "Parameters\n----------\nkeys\n    As for `ask`.\n"
-    >>> spelled_out(own, {"ask": ask}, ["keys"]) == ask
+    >>> own = "Parameters\n----------\nkeys, **options\n    As for `ask`.\n"
+    >>> documented(own, ["keys"], {"ask": ask}) == ask
     True
     """
-    before, own, after = _parts(docstring)
-    entries = {}
+    before, own, after = _parts(inspect.cleandoc(docstring) + "\n")
+    entries = {name: _entry(name, option) for name, option in OPTIONS.items()}
     for names, text in _entries(own):
         same = _SAME.fullmatch(text)
         known = _entries(_parts(docs[same[1]])[1]) if same else [(names, text)]
         entries.update({one[0]: said for one, said in known if set(one) <= set(names)})
-    listed = [f"{entries[name]}\n" for name in order if name in entries]
+    listed = [f"{entries[name]}\n" for name in order if name in entries and own]
     return before + "".join(listed) + after
+
+
+def _entry(name: str, option: Option) -> str:
+    """Return what a docstring says of an option."""
+    lines = textwrap.wrap(option.says, _WIDTH - 4)
+    return "\n    ".join([f"{name} : {option.words}, default {option.shown}", *lines])
 
 
 def _parts(docstring: str) -> tuple[str, str, str]:
@@ -94,7 +74,7 @@ def _parts(docstring: str) -> tuple[str, str, str]:
 
 def _entries(parameters: str) -> list[tuple[list[str], str]]:
     """Return the entries of parameters, each with its names."""
-    found = _DESCRIBED.finditer(parameters)
+    found = _ENTRY.finditer(parameters)
     return [(one[1].split(", "), one[0].rstrip("\n")) for one in found]
 
 
@@ -109,7 +89,7 @@ def shows_options(function: Function) -> Function:
     own = inspect.signature(function)
     function.__signature__ = own.replace(parameters=parameters())  # type: ignore[attr-defined]
     if function.__doc__:  # which python -OO takes away
-        function.__doc__ = documented(function.__doc__)
+        function.__doc__ = documented(function.__doc__, OPTIONS, {})
     return function
 
 

@@ -1,10 +1,14 @@
 """Providers: pure translation between requests and a vendor's wire format.
 
 A provider does no I/O: it builds an `HTTPRequest` and reads an `HTTPResponse`.
-To add one here, write a module beside `openai.py` with a class that has the members
-of `Provider`, and a mapping `PRESETS` from names to `Preset`; nothing else names it.
-Another package adds one by the entry point ``pandas_llm.providers``: the name that
-people write before the slash, and a `Preset`.
+`vendors` has a module for each dialect, `batches` for each vendor's batch endpoint;
+`answers` has what all of them read alike, `failures` what an error means and what is
+tried after it.
+
+To add a provider here, write a module beside `vendors/openai.py`: a class that has the
+members of `Provider`, and a mapping `PRESETS` from names to `Preset`; nothing else
+names it. Another package adds one by the entry point ``pandas_llm.providers``: the name
+that people write before the slash, and a `Preset`.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from pandas_llm.providers.batches import (
 from pandas_llm.providers.dialect import Bundling
 from pandas_llm.providers.embeddings import Embeddings
 from pandas_llm.providers.failures import excerpt
+from pandas_llm.providers.failures.negotiation import allowance, standard
 from pandas_llm.providers.listing import (
     models_of,
     models_url,
@@ -28,12 +33,11 @@ from pandas_llm.providers.listing import (
     not_openais,
     slots_of,
 )
-from pandas_llm.providers.negotiation import allowance, standard
-from pandas_llm.providers.prefixes import least_prefix
 from pandas_llm.providers.registry import (
     Preset,
     Provider,
     connect,
+    least_prefix,
     local,
     preset,
     presets,

@@ -1,4 +1,4 @@
-"""What all dialects share: bodies of a run, keys, errors, steps down."""
+"""What all dialects share: bodies of a run, keys, steps down; and a `Reader`."""
 
 from __future__ import annotations
 
@@ -9,34 +9,30 @@ import orjson
 
 from pandas_llm._inputs import of_pairs
 from pandas_llm._keys import narrowed, portable
-from pandas_llm.errors import EncodingError, LLMError
-from pandas_llm.providers import failures, negotiation, streams
-from pandas_llm.providers.headers import quotas
-from pandas_llm.types import Capabilities, HTTPRequest, Reply, Used
+from pandas_llm.errors import EncodingError
+from pandas_llm.providers.answers.reader import Reader
+from pandas_llm.providers.failures import negotiation
+from pandas_llm.providers.turns import alternating, led, split
+from pandas_llm.types import Capabilities, HTTPRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pandas_llm.errors import ProviderError
+    from pandas_llm.errors import LLMError
     from pandas_llm.providers.batches import Batches
-    from pandas_llm.providers.headers import Limits
+    from pandas_llm.providers.turns import Turns
     from pandas_llm.types import (
         Attachment,
-        Choice,
         Endpoint,
         FileLimits,
-        HTTPResponse,
         Image,
         ImageLimits,
-        Quotas,
         Request,
         SchemaMode,
         Spec,
         Tokens,
     )
 
-    Turns = Sequence[tuple[str, Any]]
-    """Role and text of each; in its place the parts, where anything is attached."""
     Body = dict[str, Any]
     Texts = Sequence[str]
     Schema = Mapping[str, Any] | None
@@ -60,8 +56,8 @@ class Vectors(NamedTuple):
     """Dollars, where the server says."""
 
 
-class Dialect:
-    """A provider without `shared`, `filled` and `parse`."""
+class Dialect(Reader):
+    """A provider without `shared` and `parse`; how a vendor's requests are written."""
 
     capabilities = Capabilities()
     """What to try first."""
@@ -84,6 +80,12 @@ class Dialect:
     tiers: ClassVar[Mapping[str, str]] = {}
     """The vendor's names of service tiers, where it has them, by OpenAI's."""
 
+    path = ""
+    """What follows the base URL in the address of a request."""
+    vectors_path = ""
+    """What follows it in the address of a request for embeddings."""
+    conversation = "messages"
+    """The field of a body that holds the turns."""
     ending = b'""}]}'
     """How a body ends whose prompt is empty: with the prompt's own field."""
     key_header: ClassVar[str | None] = None
@@ -91,12 +93,11 @@ class Dialect:
     fixed: ClassVar[Mapping[str, str]] = {}
     """Headers of every request."""
     embeds: ClassVar[Bundling | None] = None
-    """What a request for embeddings may hold; None where there are none."""
+    """What a request for embeddings may hold; None where there are none. With it go
+    `vectors_path`, `embeddings` and `vectors`."""
     batches: ClassVar[type[Batches] | None] = None
     """What its batch endpoint is like; None where none is known."""
 
-    limits: Limits | None = None
-    """Headers that tell the limits, and the seconds of each; None where none do."""
     mark: Mapping[str, Any] = {}
     """What a part gets at whose end the vendor is to keep what is before it; empty
     where it keeps beginnings by itself, or none."""
@@ -117,7 +118,15 @@ class Dialect:
 
     def url(self, endpoint: Endpoint) -> str:
         """Return the address that requests go to."""
-        raise NotImplementedError
+        return self.address(endpoint, self.path)
+
+    def embeddings_url(self, endpoint: Endpoint) -> str:
+        """Return the address that requests for embeddings go to."""
+        return self.address(endpoint, self.vectors_path)
+
+    def address(self, endpoint: Endpoint, path: str) -> str:
+        """Return an address at an endpoint."""
+        return endpoint.base_url + path
 
     def authorization(self, endpoint: Endpoint) -> dict[str, str]:
         """Return the headers that hold the key; a token is always a bearer's."""
@@ -133,7 +142,18 @@ class Dialect:
 
     def filled(self, shared: Body, system: str, examples: Turns, turns: Turns) -> Body:
         """Return a new body with the system text, the examples and the row's turns."""
-        raise NotImplementedError
+        fields = self.instructions(system) if system else {}
+        first = [("system", system)] if system and not fields else []
+        said = [self.turn(*turn) for turn in (*first, *examples, *turns)]
+        return {**shared, **fields, self.conversation: said}
+
+    def instructions(self, system: str) -> Body:
+        """Return the field with the system text; none where it is the first turn."""
+        return {}
+
+    def turn(self, role: str, content: Any) -> Body:
+        """Write a turn; its content is a text, or parts where more is attached."""
+        return {"role": role, "content": content}
 
     def picture(self, image: Image) -> dict[str, Any]:
         """Return the part of a turn that holds an image."""
@@ -163,54 +183,6 @@ class Dialect:
         """Return the mark as long as it is not refused."""
         refused = capabilities.refused
         return self.mark if self.mark.keys().isdisjoint(refused) else {}
-
-    def usage(self, data: Any) -> Used:
-        """Read what an answer says it used; fields may be missing or odd."""
-        return Used()
-
-    def used(self, data: Any) -> Used:
-        """Read what an answer used; odd fields count as missing."""
-        try:
-            return self.usage(data)
-        except (AttributeError, LookupError, TypeError, ValueError, OverflowError):
-            return Used()  # the answer counts all the same
-
-    def load(self, response: HTTPResponse) -> Any:
-        """Parse a body that is JSON, or an event stream that was not asked for."""
-        body = response.body
-        events = None if body.startswith(b"{") else streams.events(body)
-        return failures.load(response) if events is None else self.joined(events)
-
-    def answer(self, response: HTTPResponse) -> Body:
-        """Parse the body of an answer; raise the error that a 200 may hold."""
-        data = self.load(response)
-        if failures.holds_error(data):
-            raise failures.classify(response, data, self._url)
-        return data if isinstance(data, dict) else {}
-
-    def load_or_none(self, response: HTTPResponse) -> Any:
-        """Parse a body if it can be."""
-        try:
-            return self.load(response)
-        except (AttributeError, LookupError, TypeError, ValueError, LLMError):
-            return None
-
-    def joined(self, events: Sequence[Any]) -> Any:
-        """Put the events of a stream together to the answer that they are parts of."""
-        return next(filter(failures.holds_error, events), None)
-
-    def reply(
-        self, choices: tuple[Choice, ...], response: HTTPResponse, data: Any
-    ) -> Reply:
-        """Return choices with what OpenAI and most others say beside them."""
-        tokens, cost, tier = self.used(data)
-        model, id_ = data.get("model"), failures.request_id(response)
-        simulated = data.get("system_fingerprint") == "fp_simulator"
-        return Reply(choices, tokens, model, id_, simulated, cost, tier)
-
-    def spent(self, response: HTTPResponse) -> Used:
-        """Read what an unreadable answer used: it is paid for too."""
-        return self.used(self.load_or_none(response))
 
     def reseed(self, body: dict[str, Any], by: int) -> None:
         """Move the seed, for another answer to the same request."""
@@ -249,7 +221,7 @@ class Dialect:
                 return orjson.dumps(self._fields(request, capabilities, n))
             self._before = (alike, whole.removesuffix(self.ending))
         prompt = request.prompt
-        text = orjson.dumps(self._split(prompt, shared, mark) if mark else prompt)
+        text = orjson.dumps(split(prompt, shared, mark, self.words) if mark else prompt)
         return b"%b%b%b" % (self._before[1], text, self.ending[2:])
 
     def _fields(self, request: Request, capabilities: Capabilities, n: int) -> Body:
@@ -269,15 +241,15 @@ class Dialect:
             content += [self.words(request.prompt)] * bool(request.prompt)
         mark = self.marking(capabilities) if request.shared else {}
         if mark and not request.attachments:
-            content = self._split(request.prompt, request.shared, mark)
+            content = split(request.prompt, request.shared, mark, self.words)
         turns: Turns = (*request.before, ("user", content), *request.followup)
         if request.before and not capabilities.repeats:
-            turns = self._alternating(turns)
+            turns = alternating(turns, self.words)
         if system and not capabilities.system:
             if examples:
-                examples = self._led(system, examples)
+                examples = led(system, examples, self.words)
             else:
-                turns = self._led(system, turns)
+                turns = led(system, turns, self.words)
             system = ""
         fields = self.filled(shared, system, examples, turns)
         if mark and not request.shared[0]:
@@ -285,18 +257,6 @@ class Dialect:
         if request.sample:
             self.reseed(fields, request.sample)
         return fields
-
-    def _split(
-        self, prompt: str, ends: Sequence[int], mark: Mapping[str, Any]
-    ) -> str | list[dict[str, Any]]:
-        """Split a prompt where beginnings end that others have; blanks are no part."""
-        parts: list[dict[str, Any]] = []
-        begin = 0
-        for end in ends:
-            if prompt[begin:end].strip() and prompt[end:].strip():
-                parts.append({**self.words(prompt[begin:end]), **mark})
-                begin = end
-        return [*parts, self.words(prompt[begin:])] if parts else prompt
 
     def _key(self, request: Request, capabilities: Capabilities) -> bytes:
         """Return the field by which requests that begin alike find one server."""
@@ -306,22 +266,6 @@ class Dialect:
         begin = f"{request.system or ''}\0{request.prompt[: request.shared[-1]]}"
         digest = hashlib.blake2b(begin.encode("utf-8", "replace"), digest_size=12)
         return f',"{negotiation.CACHE_KEY}":"{digest.hexdigest()}"'.encode()
-
-    def _led(self, system: str, turns: Turns) -> Turns:
-        """Put the system text ahead of the first turn."""
-        return (*self._alternating([("user", system), turns[0]]), *turns[1:])
-
-    def _alternating(self, turns: Turns) -> Turns:
-        """Make one turn of those of one role that follow each other."""
-        joined: list[tuple[str, Any]] = []
-        for role, content in turns:
-            if not joined or joined[-1][0] != role:
-                joined.append((role, content))
-            elif isinstance(content, str):
-                joined[-1] = (role, f"{joined[-1][1]}\n\n{content}")
-            else:  # the parts of the prompt
-                joined[-1] = (role, [self.words(joined[-1][1]), *content])
-        return joined
 
     def _common(self, spec: Spec, capabilities: Capabilities, n: int) -> _Common:
         """Make what all bodies share: fields, a note for the system text, examples."""
@@ -347,30 +291,6 @@ class Dialect:
         if tier and negotiation.TIER not in left_out:
             options[negotiation.TIER] = tier
         return options
-
-    # -- embeddings: what `embeddings.Embeddings` asks a dialect for ---------------
-
-    def embeddings_url(self, endpoint: Endpoint) -> str:
-        """Return the address that requests for embeddings go to."""
-        raise NotImplementedError
-
-    def embeddings(
-        self, texts: Texts, spec: Spec, capabilities: Capabilities, dimensions: int
-    ) -> Body:
-        """Write a body that asks for the vectors of texts; 0 dimensions: no matter."""
-        raise NotImplementedError
-
-    def vectors(self, data: Any) -> Vectors:
-        """Find the vectors in an answer."""
-        raise NotImplementedError
-
-    def error(self, response: HTTPResponse) -> ProviderError:
-        """Return the error of an answer without success."""
-        return failures.classify(response, self.load_or_none(response), self._url)
-
-    def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
-        """Read the account's limits from the headers, if there are any."""
-        return quotas(headers, self.limits) if self.limits else None
 
     def downgrade(
         self, capabilities: Capabilities, error: LLMError, request: Request

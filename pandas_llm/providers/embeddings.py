@@ -13,7 +13,8 @@ import numpy as np
 import orjson
 
 from pandas_llm.errors import ConfigurationError, MalformedReplyError
-from pandas_llm.providers import failures, negotiation
+from pandas_llm.providers import failures
+from pandas_llm.providers.failures import negotiation
 from pandas_llm.types import Capabilities, Choice, HTTPRequest, Reply
 
 if TYPE_CHECKING:
@@ -65,10 +66,8 @@ class Embeddings:
             raise failures.lacks(f"vectors ({error})", response) from error
         self._check({len(choice.vector or b"") // 4 for choice in choices})
         self.wire = len(response.body) // len(choices)
-        # the simulator says so in OpenAI's words alone, as for completions
-        simulated = data.get("system_fingerprint") == "fp_simulator"
-        model, id_ = data.get("model"), response.headers.get("x-request-id")
-        return Reply(choices, vectors.tokens, model, id_, simulated, vectors.cost)
+        reply: Reply = self._dialect.reply(choices, response, data)
+        return reply._replace(tokens=vectors.tokens, cost=vectors.cost)
 
     def _check(self, lengths: set[int]) -> None:
         """Refuse vectors that are not of one length, the one asked for if any."""

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import orjson
 
-from pandas_llm.providers.bodies import amount
+from pandas_llm.providers.answers.bodies import amount
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

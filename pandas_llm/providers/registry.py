@@ -79,7 +79,7 @@ class Preset(NamedTuple):
 
     Examples
     --------
-    >>> from pandas_llm.providers.openai import OpenAI
+    >>> from pandas_llm.providers.vendors.openai import OpenAI
     >>> acme = Preset(OpenAI, "https://llm.acme.example/v1", key="ACME_API_KEY")
     >>> acme.needs_key
     True
@@ -101,14 +101,17 @@ class Preset(NamedTuple):
     """Parameters of the address, and the environment variables they are taken from."""
     signed: bool = False
     """Whether requests without a key are signed with AWS' credentials."""
+    keeps: tuple[tuple[str, int], ...] = ()
+    """How models' names begin ("" for any), and the tokens of the shortest beginning of
+    a prompt that is worth keeping: by its documents or source as of 2026-11."""
 
 
 @cache
 def presets() -> Mapping[str, Preset]:
     """Return the providers of this package by name."""
     known: dict[str, Preset] = {}
-    for module in iter_modules([str(Path(__file__).parent)]):
-        known |= getattr(import_module(f"{__package__}.{module.name}"), "PRESETS", {})
+    for module in iter_modules([str(Path(__file__).parent / "vendors")]):
+        known |= import_module(f"{__package__}.vendors.{module.name}").PRESETS
     return known
 
 
@@ -154,6 +157,15 @@ def spoken(endpoint: Endpoint) -> str:
         if alike and known.base_url and _place(known.base_url) == place:
             return name
     return endpoint.provider
+
+
+def least_prefix(endpoint: Endpoint) -> int | None:
+    """Return the tokens of a beginning that is worth keeping; None if none is kept."""
+    known = preset(spoken(endpoint))
+    if known is None or endpoint.embeds is not None:
+        return None
+    model = endpoint.model.rpartition("/")[2]
+    return next((n for begin, n in known.keeps if model.startswith(begin)), None)
 
 
 def connect(endpoint: Endpoint) -> Provider:

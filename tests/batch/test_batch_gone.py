@@ -20,7 +20,7 @@ from batch_between import (
 )
 
 from pandas_llm.errors import ConfigurationError, MalformedReplyError
-from pandas_llm.providers.google_batches import GoogleBatches
+from pandas_llm.providers.batches.google import GoogleBatches
 
 
 def missing(_: Any) -> web.Response:

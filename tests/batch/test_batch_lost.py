@@ -34,8 +34,8 @@ from batch_between import (
 
 from pandas_llm.batch import load, recovery
 from pandas_llm.errors import MaybeCreatedError
-from pandas_llm.providers.google_batches import GoogleBatches
-from pandas_llm.providers.openai_batches import OpenAIBatches
+from pandas_llm.providers.batches.google import GoogleBatches
+from pandas_llm.providers.batches.openai import OpenAIBatches
 
 
 @pytest.fixture(autouse=True)

@@ -57,11 +57,11 @@ BEFORE = {
         "are: 'text'. For a dollar sign as text write $$USD.",
     ),
     "a column that is there already": (
-        lambda: FRAME.assign(fact="").llm.generate(TEMPLATE, ["fact"], model="sim"),
+        lambda: FRAME.assign(fact=1).llm.generate(TEMPLATE, ["fact"], model="sim"),
         "the frame has a column 'fact' already: call it on the original frame, rename "
         "the key, or drop the column first",
     ),
-    "a column that the prompt is made of": (
+    "a key that is a column of the prompt": (
         lambda: generate({}, ["text"]),
         "the prompt is made of 'text', so it is kept: rename the key",
     ),

@@ -18,7 +18,7 @@ from loopback_server import Server, completion, failure
 import pandas_llm
 from pandas_llm._client import attached
 from pandas_llm.errors import RateLimitedTooLong
-from pandas_llm.providers.headers import duration
+from pandas_llm.providers.answers.headers import duration
 
 
 def ask(server, rows, **options):

@@ -319,7 +319,7 @@ def test_a_type_that_the_provider_refuses_is_not_sent(simulator):
 def test_a_provider_without_images_is_refused_before_anything_is_sent(
     simulator, monkeypatch
 ):
-    from pandas_llm.providers import openai
+    from pandas_llm.providers.vendors import openai
 
     monkeypatch.setattr(openai.OpenAI, "images", None)
     server = simulator()

@@ -211,7 +211,7 @@ def test_rooms_are_small():
         for folder in {path.parent for path in MODULES}
     }
     large = {name: size for name, size in sizes.items() if size > FILES}
-    assert large.keys() <= {"providers", "simulator/dialects"}  # a file a vendor
+    assert large.keys() <= {"simulator/dialects"}  # a file a vendor
 
 
 def test_no_module_is_named_like_a_public_function():

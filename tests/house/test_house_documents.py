@@ -63,7 +63,7 @@ def defined():
 
 def places(page):
     """Return the folders from which a page may name a file."""
-    return [ROOT, PACKAGE, (ROOT / page).parent, PACKAGE / "providers"]
+    return [ROOT, PACKAGE, (ROOT / page).parent]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -308,6 +308,9 @@ def test_flatten_stops_where_a_model_is_within_itself():
         {"good": "smiles", "bad": "frowns"},
         pd.Series(["good", "bad"]),
         pd.Index(["good", "bad"]),
+        pd.CategoricalDtype(["good", "bad"]),
+        pd.Series(pd.Categorical(["bad", "bad"], ["good", "bad"])),
+        {"good": 1, "bad": 2}.keys(),
         Literal["good", "bad"],
         enum.Enum("Mood", {"GOOD": "good", "BAD": "bad"}),
         (label for label in ["good", "bad"]),
@@ -332,6 +335,7 @@ def test_descriptions_of_labels_reach_the_schema():
     "labels",
     [
         *("good", "", [], {}, None, 5, [1.5], [True, False], ["a", "a"], str),
+        *({"good", "bad"}, frozenset({"good", "bad"})),
         *(["good", ""], [" "], {"good": "x", "": "y"}, Literal["good", "\t"]),
     ],
 )

@@ -13,7 +13,7 @@ import pandas_llm
 from pandas_llm import ConfigurationError, options, providers
 from pandas_llm._client import address
 from pandas_llm.errors import AuthenticationError
-from pandas_llm.providers.compatible import Azure
+from pandas_llm.providers.vendors.compatible import Azure
 from pandas_llm.types import Endpoint, Request, Spec
 
 KEY, OTHER = "sk-first-key-123", "sk-other-key-456"

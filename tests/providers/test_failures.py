@@ -7,8 +7,9 @@ import orjson
 import pytest
 
 from pandas_llm import errors
-from pandas_llm.providers import failures, openai
-from pandas_llm.providers.headers import duration
+from pandas_llm.providers import failures
+from pandas_llm.providers.answers.headers import duration
+from pandas_llm.providers.vendors import openai
 from pandas_llm.types import Endpoint, HTTPResponse
 
 PROVIDER = openai.OpenAI(Endpoint("openai", "http://h/v1", "m", None))
@@ -112,6 +113,22 @@ CASES = [
     (400, {"error": "just text"}, "bad_request"),
     (400, b"", "bad_request"),
 ]
+
+
+TOLD_ELSEWHERE = [
+    (400, body(code=502, message="Provider returned error"), "server"),
+    (400, body(code=429, message="Provider returned error"), "rate_limit"),
+    (400, body(code=403, message="Provider returned error"), "bad_request"),
+    (400, {"__type": "com.x#ThrottlingException", "message": "m"}, "rate_limit"),
+    (403, body(message="m", errors=[{"reason": "rateLimitExceeded"}]), "rate_limit"),
+    (403, body(message="m", metadata={"reasons": ["hate"]}), "content_filter"),
+    (403, body(message="m", metadata={"reasons": []}), "authentication"),
+]
+
+
+@pytest.mark.parametrize(("status", "content", "kind"), TOLD_ELSEWHERE)
+def test_what_the_status_does_not_say_is_read_in_every_place(status, content, kind):
+    assert PROVIDER.error(response(status, content)).kind == kind
 
 
 def response(status, content, **headers):

@@ -8,7 +8,6 @@ import pytest
 from pandas_llm._pacing import Prices
 from pandas_llm.errors import BadRequestError
 from pandas_llm.providers import connect, least_prefix, presets
-from pandas_llm.providers.prefixes import LEAST
 from pandas_llm.types import Capabilities, Endpoint, Image, Request, Spec, Tokens
 
 OPENAI = "https://api.openai.com/v1"
@@ -24,10 +23,11 @@ def body(provider, request, capabilities=None):
     return orjson.loads(provider.build(request, capabilities, 1).body)
 
 
-def test_every_provider_that_keeps_beginnings_is_in_the_table():
+def test_every_provider_that_keeps_beginnings_says_so():
     chats = {name for name in presets() if "decisions" not in name}
     # Bedrock keeps what is marked alone, and is sent no marks
-    assert LEAST.keys() == chats - {"systemone", "tiny", "bedrock"}
+    kept = {name for name, preset in presets().items() if preset.keeps}
+    assert kept == chats - {"systemone", "tiny", "bedrock"}
 
 
 @pytest.mark.parametrize(

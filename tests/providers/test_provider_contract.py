@@ -17,7 +17,6 @@ import pytest
 
 from pandas_llm import errors, providers
 from pandas_llm.providers.batches import batches_of
-from pandas_llm.providers.prefixes import LEAST
 from pandas_llm.types import Capabilities, Endpoint, HTTPResponse, Request, Spec
 
 FOLDER = Path(__file__).parents[1] / "examples"
@@ -454,7 +453,8 @@ def test_the_pages_tables_are_true(name):
     schema, n, images, files, embeds, batch, kept = ABLE[name]
     provider, preset, known = connect(name), providers.presets()[name], examples(name)
     how = ", marked" * bool(provider.mark) + ", by key" * provider.keyed
-    assert kept == (f"{LEAST[name]:,} tokens{how}" if name in LEAST else "none")
+    least = providers.least_prefix(endpoint(name))
+    assert kept == (f"{least:,} tokens{how}" if least else "none")
     assert (n == "one by one") == (not provider.capabilities.n)
     most = provider.embeds  # whose numbers test_embed.py asks a server to hold
     assert embeds.startswith("none" if not most else f"{most.inputs:,} a request")

@@ -17,7 +17,7 @@ from vendor_replies import DIALECTS, at, said
 
 from pandas_llm import LLMWarning
 from pandas_llm.providers import connect
-from pandas_llm.providers.streams import events
+from pandas_llm.providers.answers.streams import events
 from pandas_llm.types import Endpoint, HTTPResponse
 
 ROW = pd.DataFrame({"text": ["Rain."]})
@@ -190,6 +190,15 @@ def test_a_whole_completion_may_be_the_only_event():
     with Server(lambda _: streamed(written([whole]))) as server:
         out = ROW.llm.complete("${text}", **at(server))
     assert out["completion"].tolist() == ["Yes."]
+
+
+def test_a_stream_that_ends_with_the_whole_message_says_it_once():
+    """As MiniMax's do."""
+    whole = said("openai", "half an answer")
+    chunks = chat("half an ", "answer", reason=None)
+    with Server(lambda _: streamed(written([*chunks, whole]))) as server:
+        out = ROW.llm.complete("${text}", **at(server))
+    assert out["completion"].tolist() == ["half an answer"]
 
 
 def test_several_choices_of_a_stream_are_kept_apart():

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pandas_llm import errors
-from pandas_llm.providers import negotiation, openai, words
-from pandas_llm.providers.words import LINES, Failure, meaning, without_quotes
+from pandas_llm.providers.failures import negotiation, words
+from pandas_llm.providers.failures.words import LINES, Failure, meaning, without_quotes
+from pandas_llm.providers.vendors import openai
 from pandas_llm.types import Capabilities, Endpoint, HTTPResponse, Request, Spec
 
 OUT_OF_QUOTA = (
@@ -412,6 +413,10 @@ EXAMPLES = [
         "Template error: template error: System role not supported",
         "bad_request",
     ),
+    (403, ["403", "rateLimitExceeded"], "Rate Limit Exceeded", "rate_limit"),
+    (200, ["rate_limit_exceeded"], "Rate limit reached", "rate_limit"),
+    (400, ["Throttling.RateQuota"], "q", "rate_limit"),
+    (400, ["1302"], "您当前使用该API的并发数过高，请降低并发", "rate_limit"),  # noqa: RUF001
 ]
 SHAPES = [
     {"error": True, "message": "Input is too long for requested model."},

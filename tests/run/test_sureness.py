@@ -239,6 +239,8 @@ def test_ordered_labels_have_an_expected_level(on):
     assert out["label_score"].to_numpy(float) == pytest.approx(told @ [0, 1, 2])
     alone = TEXTS.llm.classify(ASK, levels, ordered=True, **options)
     assert alone.cat.ordered
+    rising = pd.CategoricalDtype(levels, ordered=True)
+    assert TEXTS.llm.classify(ASK, rising, **options).dtype == rising
 
 
 # -- calibration ------------------------------------------------------------------

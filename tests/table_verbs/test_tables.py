@@ -90,6 +90,8 @@ def test_drop_duplicates_and_duplicated_keep_what_pandas_would(asked, keep, left
     marked = PEOPLE.llm.duplicated("name", **given)
     assert out.index.tolist() == list(left)
     pd.testing.assert_frame_equal(out, PEOPLE[~marked])
+    numbered = PEOPLE.llm.drop_duplicates("name", ignore_index=True, **given)
+    pd.testing.assert_frame_equal(numbered, out.reset_index(drop=True))
 
 
 def test_equal_rows_are_one_thing_without_a_question(asked):
@@ -146,11 +148,13 @@ RIGHT = pd.DataFrame(
 )
 
 
+@pytest.mark.parametrize("indicator", [False, True, "source"])
 @pytest.mark.parametrize("how", ["inner", "left", "right", "outer"])
-def test_merge_lays_the_rows_out_as_pandas_does(asked, how):
-    out = LEFT.llm.merge(RIGHT, TWO, how=how, block=None, **options(asked))
+def test_merge_lays_the_rows_out_as_pandas_does(asked, how, indicator):
+    given = {"how": how, "indicator": indicator}
+    out = LEFT.llm.merge(RIGHT, TWO, block=None, **given, **options(asked))
     ten = LEFT.assign(ten=LEFT["key"] // 10)
-    wanted = ten.merge(RIGHT.assign(ten=RIGHT["key"] // 10), on="ten", how=how)
+    wanted = ten.merge(RIGHT.assign(ten=RIGHT["key"] // 10), on="ten", **given)
     pd.testing.assert_frame_equal(out, wanted.drop(columns="ten"))
 
 
@@ -194,6 +198,13 @@ def test_validate_takes_pandas_words_and_holds_if_the_judge_says_yes_to_all(
         assert left_once or right_once or len(out) == 9
 
 
+@pytest.mark.parametrize("words", [None, "m:m", "many_to_many"])
+def test_many_to_many_checks_nothing_as_in_pandas(asked, words):
+    out = LEFT.llm.merge(RIGHT, TWO, validate=words, block=None, **options(asked))
+    assert out["key_x"].tolist() == [10, 20]
+    assert len(asked.bodies) == len(LEFT) * len(RIGHT)
+
+
 def test_attrs_of_the_left_and_the_usage_of_all_rounds_are_kept(asked):
     left = LEFT.copy()
     left.attrs["source"] = "shop"
@@ -214,6 +225,10 @@ def test_attrs_of_the_left_and_the_usage_of_all_rounds_are_kept(asked):
         ({"on": "nam"}, "is not a column"),
         ({"left_on": "name"}, "go together"),
         ({"on": "name", "suffixes": ("", "")}, "two columns would be named"),
+        ({"on": "name", "indicator": "size"}, "'size': pass indicator= another name"),
+        ({"on": "name", "indicator": 1}, "indicator must be"),
+        ({"left_index": True, "on": "name"}, "has no left_index: .*reset_index"),
+        ({"on": "name", "unique": False}, "merge\\(\\) has no parameter 'unique'"),
         ({"on": "name", "left_on": "name", "right_on": "name"}, "not both"),
         ({"left_on": ["key", "name"], "right_on": "name"}, "names 2 columns"),
         ({"right": pd.DataFrame({"firm": ["Ann Lee"]})}, "no column is in both"),
@@ -389,6 +404,18 @@ def test_by_groups_as_groupby_does_and_the_question_names_them():
         "What of b?",
     ]
     assert all("four" not in prompt for prompt in seen)
+
+
+@pytest.mark.parametrize("sort", [True, False])
+@pytest.mark.parametrize("dropna", [True, False])
+def test_groups_are_those_of_groupby(sort, dropna):
+    notes = pd.DataFrame({"shop": ["b", None, "a", "b"], "note": list("wxyz")})
+    given = {"sort": sort, "dropna": dropna}
+    with joining([]) as server:
+        out = notes.llm.agg("What?", "note", by="shop", **given, **options(server))
+    pd.testing.assert_index_equal(
+        out.index, notes.groupby("shop", **given).size().index
+    )
 
 
 def test_keys_make_typed_columns():

@@ -22,7 +22,7 @@ from schema_keys import EVERY_KIND as KEYS
 from schema_keys import Place
 
 import pandas_llm  # noqa: F401 - registers the accessor
-from pandas_llm.providers.openai import OpenAI
+from pandas_llm.providers.vendors.openai import OpenAI
 from pandas_llm.types import Capabilities, Endpoint, Request, Spec
 
 FILE = os.environ.get("PANDAS_LLM_OPENAI_SPEC", "")

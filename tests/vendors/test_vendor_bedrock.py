@@ -26,7 +26,7 @@ from pandas_llm._keys import parse_keys
 from pandas_llm._pacing import Prices
 from pandas_llm._replies import ending
 from pandas_llm._replies.outputs import Records
-from pandas_llm.providers.bedrock import FIELDS
+from pandas_llm.providers.vendors.bedrock import FIELDS
 from pandas_llm.simulator import Simulator, count_tokens
 from pandas_llm.simulator.conditions import signature_problem
 from pandas_llm.types import Endpoint, HTTPResponse, Image, Request, Spec, Tokens

@@ -18,8 +18,9 @@ import pandas_llm
 from pandas_llm import ConfigurationError, LLMWarning, Plan, TemplateError, errors
 from pandas_llm._client import endpoint as terms
 from pandas_llm.cache.fingerprint import Fingerprint
-from pandas_llm.providers import connect, openai
+from pandas_llm.providers import connect
 from pandas_llm.providers.dialect import Bundling
+from pandas_llm.providers.vendors import openai
 from pandas_llm.simulator import Simulator
 from pandas_llm.simulator.answers.texts import count_tokens
 from pandas_llm.simulator.answers.vectors import embed

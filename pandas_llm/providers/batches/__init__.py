@@ -15,12 +15,14 @@ from urllib.parse import urlencode
 import orjson
 
 from pandas_llm.errors import ConfigurationError
-from pandas_llm.providers.bodies import parsed
+from pandas_llm.providers.answers.bodies import parsed
 from pandas_llm.types import HTTPRequest, HTTPResponse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+LABEL = "pandas_llm"
+"""The field of a batch's metadata that holds its name."""
 _BOUNDARY = "pandas-llm-7f3c9b1e5d2a4860"
 Phase = Literal["running", "ended"]
 
@@ -75,8 +77,8 @@ class Result(NamedTuple):
 class Batches:
     """One vendor's batch endpoint: how its batches are made, found, asked and ended.
 
-    A subclass writes `line`, `create`, `entry`, `snapshot` and `results`; the rest is
-    what most vendors share.
+    A subclass writes `line`, `create`, `snapshot` and `results`; the rest is what most
+    vendors share.
     """
 
     most_requests = 50_000
@@ -144,8 +146,12 @@ class Batches:
         return Page(jobs, jobs[-1].batch.id if more else None)
 
     def entry(self, data: Any) -> Listed:
-        """Read one batch of the list."""
-        raise NotImplementedError
+        """Read one batch of the list, with what it was made with as far as it says."""
+        created = data.get("created_at")
+        if isinstance(created, str):  # Anthropic; Azure has both forms
+            created = datetime.fromisoformat(created).timestamp()
+        name = (data.get("metadata") or {}).get(LABEL)
+        return Listed(self.snapshot(data), name, data.get("input_file_id"), created)
 
     def poll(self, batch: str) -> str:
         """Return the address that tells how a batch is."""
@@ -210,10 +216,3 @@ def read_lines(body: bytes) -> Iterator[dict[str, Any]]:
     for line in body.splitlines():
         if line.strip():
             yield parsed(line)
-
-
-def moment(created: str | float | None) -> float | None:
-    """Read when a batch was created; Azure has both forms."""
-    if isinstance(created, str):
-        return datetime.fromisoformat(created).timestamp()
-    return created

@@ -9,28 +9,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 from pandas_llm._inputs import text_of
-from pandas_llm.providers import bodies, failures, streams
-from pandas_llm.providers.anthropic_batches import AnthropicBatches
+from pandas_llm.providers import failures
+from pandas_llm.providers.answers import bodies, streams
+from pandas_llm.providers.answers.headers import limit_names, quota
+from pandas_llm.providers.batches.anthropic import AnthropicBatches
 from pandas_llm.providers.dialect import Dialect
-from pandas_llm.providers.headers import limit_names, quota
-from pandas_llm.providers.negotiation import merged
+from pandas_llm.providers.failures.negotiation import merged
 from pandas_llm.providers.registry import Preset
-from pandas_llm.types import (
-    Capabilities,
-    Choice,
-    FileLimits,
-    ImageLimits,
-    Quotas,
-    Reply,
-    Tokens,
-    Used,
-)
+from pandas_llm.types import Capabilities, Choice, FileLimits, ImageLimits, Quotas, Used
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pandas_llm.providers.dialect import Body, Schema, Turns
-    from pandas_llm.types import Attachment, Endpoint, HTTPResponse, Image, Spec
+    from pandas_llm.providers.dialect import Body, Schema
+    from pandas_llm.types import Attachment, Endpoint, HTTPResponse, Reply, Spec, Tokens
 
 _VERSION = "2023-06-01"
 """Sends sampling options where the model does; the next one refuses them all."""
@@ -62,6 +54,7 @@ class Anthropic(Dialect):
     )
     """32 MB a request, no audio; of a page 1,500 to 3,000 tokens are its text and some
     1,300 its picture (its page on PDF support)."""
+    path = "/messages"
     modes = ("json_schema", "prompt")
     batches = AnthropicBatches
     key_header = "x-api-key"
@@ -80,11 +73,10 @@ class Anthropic(Dialect):
         if headers.get("anthropic-version", _VERSION) >= _NO_SAMPLING:
             self.lacking = ("seed", "temperature", "top_p")
 
-    def url(self, endpoint: Endpoint) -> str:
-        """Return the address; the vendor's own variable holds it without a version."""
-        base_url = endpoint.base_url
-        versioned = urlsplit(base_url).path.endswith("/v1")
-        return f"{base_url}{'' if versioned else '/v1'}/messages"
+    def address(self, endpoint: Endpoint, path: str) -> str:
+        """Return an address; the vendor's own variable holds it without a version."""
+        versioned = urlsplit(endpoint.base_url).path.endswith("/v1")
+        return f"{endpoint.base_url}{'' if versioned else '/v1'}{path}"
 
     def shared(
         self, spec: Spec, schema: Schema, capabilities: Capabilities, n: int
@@ -107,12 +99,8 @@ class Anthropic(Dialect):
         """Return whether its package leaves a keyword in; all others get a 400."""
         return keyword == "format" or (keyword == "minItems" and value <= 1)
 
-    def filled(self, shared: Body, system: str, examples: Turns, turns: Turns) -> Body:
-        messages = [
-            {"role": role, "content": text} for role, text in (*examples, *turns)
-        ]
-        first = {"system": system} if system else {}
-        return {**shared, **first, "messages": messages}
+    def instructions(self, system: str) -> Body:
+        return {"system": system}
 
     def mark_before(self, fields: Body, turns: int, mark: Mapping[str, Any]) -> None:
         if before := fields["messages"][:-turns]:
@@ -120,7 +108,7 @@ class Anthropic(Dialect):
         elif "system" in fields:
             fields["system"] = self.marked(fields["system"], mark)
 
-    def picture(self, image: Image) -> dict[str, Any]:
+    def picture(self, image: Attachment) -> dict[str, Any]:
         return {"type": "image", "source": _source(image)}
 
     def file(self, file: Attachment) -> dict[str, Any]:
@@ -196,5 +184,11 @@ PRESETS: Mapping[str, Preset] = {
         "ANTHROPIC_BASE_URL",
         "ANTHROPIC_API_KEY",
         token="ANTHROPIC_AUTH_TOKEN",  # noqa: S106 - the name of a variable
+        keeps=(  # platform.claude.com/docs/en/build-with-claude/prompt-caching
+            *((f"claude-{name}-5", 512) for name in ("opus", "fable", "mythos")),
+            *((f"claude-{name}-4-5", 4096) for name in ("haiku", "opus")),
+            *(("claude-opus-4-6", 4096), ("claude-3-haiku", 2048)),
+            *(("claude-3-5-haiku", 2048), ("", 1024)),
+        ),
     )
 }

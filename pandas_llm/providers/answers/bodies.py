@@ -83,6 +83,12 @@ def word(fields: Any, name: str) -> str | None:
     return value if isinstance(value, str) and 0 < len(value) <= _WORD else None
 
 
+def objects(listed: Any) -> list[dict[str, Any]]:
+    """Return the objects of a list; none of anything else."""
+    items = listed if isinstance(listed, list) else ()
+    return [item for item in items if isinstance(item, dict)]
+
+
 def tokens(usage: Any, read: str, written: str, *apart: tuple[str, str]) -> Tokens:
     """Read tokens in the order of `Tokens`; raise ValueError where none are counted.
 
@@ -92,13 +98,11 @@ def tokens(usage: Any, read: str, written: str, *apart: tuple[str, str]) -> Toke
     for group, name in apart:
         inside = usage.get(group) if group else usage
         values.append((inside.get(name) or 0) if isinstance(inside, dict) else 0)
-    counts: list[Any] = []
-    for value in values:
-        plain = value is None or (type(value) is int and value >= 0)  # nearly always
-        counts.append(value if plain else amount(value))
-    if counts[0] is counts[1] is None:
-        raise ValueError("no tokens are counted")
+    # without a call where it is a plain count, as nearly always
+    counts: list[Any] = [v if type(v) is int and v >= 0 else amount(v) for v in values]
     if None in counts:
+        if counts[0] is counts[1] is None:
+            raise ValueError("no tokens are counted")
         counts = [count or 0 for count in counts]
     return Tokens(*counts)
 

@@ -12,33 +12,28 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pandas_llm._replies import ending
-from pandas_llm.providers import bodies, failures, streams
+from pandas_llm.providers import failures
+from pandas_llm.providers.answers import bodies, streams
+from pandas_llm.providers.answers.headers import LIMITS
+from pandas_llm.providers.batches.openai import OpenAIBatches
 from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
-from pandas_llm.providers.headers import LIMITS
-from pandas_llm.providers.openai_batches import OpenAIBatches
 from pandas_llm.providers.registry import Preset
-from pandas_llm.types import (
-    Capabilities,
-    Choice,
-    FileLimits,
-    ImageLimits,
-    Odds,
-    Reply,
-    Used,
-)
+from pandas_llm.types import Capabilities, Choice, FileLimits, ImageLimits, Odds, Used
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pandas_llm.providers.answers.headers import Limits
     from pandas_llm.providers.batches import Batches
-    from pandas_llm.providers.dialect import Body, Schema, Texts, Turns
-    from pandas_llm.providers.headers import Limits
-    from pandas_llm.types import Attachment, Endpoint, HTTPResponse, Image, Spec
+    from pandas_llm.providers.dialect import Body, Schema, Texts
+    from pandas_llm.types import Attachment, Endpoint, HTTPResponse, Image, Reply, Spec
 
 _ENDED = ("length", "content_filter", "error")
 """Ends of a choice that may have no message: nothing was left to say."""
 _UNKNOWN = ("minLength", "maxLength")
 """Keywords that its guide to structured outputs does not list."""
+KEEPS = (("", 1024),)
+"""developers.openai.com/api/docs/guides/prompt-caching."""
 _MARKED = (5, 6)
 """The first version that keeps prompts up to a mark alone: by itself it sets one at
 the end of each, which no other row has, and bills more for it."""
@@ -69,6 +64,8 @@ class OpenAI(Dialect):
     """50 MB a file and a request, PDF alone, no URLs (its guide to file inputs). A page
     is text and a picture, by a guess; a token of audio 100 ms (its realtime costs).
     """
+    path = "/chat/completions"
+    vectors_path = "/embeddings"
     logprobs = True
     tiers: ClassVar[Mapping[str, str]] = {
         **{name: name for name in ("auto", "default", "flex", "priority")},
@@ -85,9 +82,6 @@ class OpenAI(Dialect):
         if self._own and _version(endpoint.model) >= _MARKED:
             self.mark = {"prompt_cache_breakpoint": {"mode": "explicit"}}
 
-    def url(self, endpoint: Endpoint) -> str:
-        return endpoint.base_url + "/chat/completions"
-
     def takes(self, keyword: str, value: Any) -> bool:
         """Leave out what OpenAI's own strict mode refuses; others are asked."""
         return not self._own or (keyword not in _UNKNOWN and value != "uri")
@@ -98,19 +92,14 @@ class OpenAI(Dialect):
     batches: ClassVar[type[Batches] | None] = OpenAIBatches
     """Servers that are not known to have them say None."""
 
-    def embeddings_url(self, endpoint: Endpoint) -> str:
-        return endpoint.base_url + "/embeddings"
-
     def embeddings(
         self, texts: Texts, spec: Spec, capabilities: Capabilities, dimensions: int
     ) -> Body:
         """Write a body without the fields that are refused."""
-        refused = capabilities.refused
-        fields = {k: v for k, v in self.of_vectors.items() if k not in refused}
-        body: Body = {"model": self.model, "input": texts, **fields}
-        if dimensions:
-            body[self.names.get("dimensions", "dimensions")] = dimensions
-        return {**body, **spec.extra}
+        length = {self.names.get("dimensions", "dimensions"): dimensions}
+        fields = {**self.of_vectors, **(length if dimensions else {})}
+        sent = {k: v for k, v in fields.items() if k not in capabilities.refused}
+        return {"model": self.model, "input": texts, **sent, **spec.extra}
 
     def vectors(self, data: Any) -> Vectors:
         """Find the vectors; each says which text it is of."""
@@ -157,14 +146,6 @@ class OpenAI(Dialect):
         if self.marking(capabilities):
             fields["prompt_cache_options"] = {"mode": "explicit"}
         return {k: v for k, v in fields.items() if k not in capabilities.refused}
-
-    def filled(self, shared: Body, system: str, examples: Turns, turns: Turns) -> Body:
-        first = [("system", system)] if system else []
-        messages = [
-            {"role": role, "content": content}
-            for role, content in (*first, *examples, *turns)
-        ]
-        return {**shared, "messages": messages}
 
     def mark_before(self, fields: Body, turns: int, mark: Mapping[str, Any]) -> None:
         for message in reversed(fields["messages"][:-turns]):
@@ -261,11 +242,12 @@ def _version(model: str) -> tuple[int, int]:
 
 def _text(content: Any) -> str:
     """Join the texts of a list of parts, without the thinking; none of null."""
-    parts = content if isinstance(content, list) else ()
+    listed = content if isinstance(content, list) else ()
+    parts = [{"text": one} if isinstance(one, str) else one for one in listed]
     texts = [
-        part.get("text") if part.get("type", "text") in bodies.TEXTS else None
-        for part in ({"text": p} if isinstance(p, str) else p for p in parts)
-        if isinstance(part, dict)
+        part.get("text")
+        for part in bodies.objects(parts)
+        if part.get("type", "text") in bodies.TEXTS
     ]
     return "".join(text for text in texts if isinstance(text, str))
 
@@ -279,7 +261,11 @@ def _cost(cost: Any) -> float | None:
 
 PRESETS: Mapping[str, Preset] = {
     "openai": Preset(
-        OpenAI, "https://api.openai.com/v1", "OPENAI_BASE_URL", "OPENAI_API_KEY"
+        OpenAI,
+        "https://api.openai.com/v1",
+        "OPENAI_BASE_URL",
+        "OPENAI_API_KEY",
+        keeps=KEEPS,
     ),
-    "sim": Preset(OpenAI, "sim://local", needs_key=False),
+    "sim": Preset(OpenAI, "sim://local", needs_key=False, keeps=KEEPS),
 }

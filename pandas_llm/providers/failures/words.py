@@ -59,16 +59,17 @@ class Failure(NamedTuple):
     wait: float | None = None
 
 
-def _codes(means: _Error, by_vendor: Mapping[str, str]) -> list[Line]:
-    """Return a line for each vendor's codes, which all mean one error."""
-    return [Line(means, who, code) for who, code in by_vendor.items()]
-
-
-def _words(
-    means: _Error, by_vendor: Mapping[str, str], status: Container[int] = _ANY
+def _lines(
+    means: _Error,
+    codes: Mapping[str, str],
+    words: Mapping[str, str],
+    status: Container[int] = _ANY,
 ) -> list[Line]:
-    """Return a line for each vendor's sentences, which all mean one error."""
-    return [Line(means, who, "", text, status) for who, text in by_vendor.items()]
+    """Return a line for each vendor's codes and sentences, all of one meaning."""
+    return [
+        *(Line(means, who, code, "", status) for who, code in codes.items()),
+        *(Line(means, who, "", text, status) for who, text in words.items()),
+    ]
 
 
 _NO_CREDIT_CODES = {
@@ -93,6 +94,11 @@ _NO_CREDIT_WORDS = {
     "Mistral": "run out of credits",
     "Fireworks": "account .*suspended, possibly due to .*spending",
     "LiteLLM": "budget has been exceeded! current cost",
+}
+_REFUSED_FOR_MONEY = {
+    "DeepSeek, SiliconFlow": r"^\W*insufficient (account )?balance\W*$"
+    "|account balance is insufficient",
+    "OpenRouter": r"^insufficient credits\b",
 }
 _FILTERED_CODES = {
     "OpenAI, Azure, Moonshot": "content_filter|content_policy(_violation)?"
@@ -121,6 +127,12 @@ _REFUSED_AS_FILTERED = {
     "Gemini": r"PROHIBITED_CONTENT|(prompt|request|content) (was|is) blocked\b.*"
     r"(safety|prohibited|policy|blocklist)",
 }
+_TOO_LONG_CODES = {
+    "OpenAI, llama.cpp, many": "context_(length|window)_exceeded"
+    "|exceed_context_size(_error)?|string_above_max_length|ContextWindowExceededError",
+    "Zhipu": "1261",
+}
+_TOO_LONG_WORDS = {"Zhipu": "prompt ?(超长|过长)|输入.{0,6}(超长|过长|超过)"}
 _REFUSED_AS_TOO_LONG = {
     "OpenAI, vLLM, SGLang, Ollama, Together, llama.cpp": "maximum context length"
     "|context (window|size|length|limit)|maximum model length"
@@ -142,113 +154,79 @@ _REFUSED_AS_TOO_LONG = {
     "SiliconFlow": "must be less than max_seq_len",
     "LiteLLM": "ContextWindowExceededError",
 }
+_A_DAY = r"(tokens|requests) per day|\b[TR]PD\b"
+_SPENT = (
+    r"credit_balance_exhausted|billing_(not_active|hard_limit_reached)"
+    r"|(organization|project)_(spend|usage)_limit_exceeded|usage_limit_exceeded"
+)
+_LARGER = "(exceeds?|larger than) the (available )?context size"
+_NO_KEY = (
+    "(AccessDenied|UnrecognizedClient|ExpiredToken|RequestExpired"
+    "|(Incomplete|Invalid)Signature|MissingAuthenticationToken"
+    "|InvalidClientTokenId|NotAuthorized)(Exception)?"
+)
+_WRONG_KEY = "api key (not valid|expired)|incorrect api key"
+_NOT_THERE = "model identifier is invalid|on-demand throughput isn.t supported"
+_CRASHED = "(model|process|engine) has crashed|model (was )?unloaded"
+_ROLES = (
+    "system (role|message|prompt|instruction)s? (is |are )?not supported"
+    "|conversation roles must alternate"
+)
 LINES = (
     # -- the quota of a day: waiting takes too long ---------------------------------
     Line(_OF_A_DAY, "Google", r"\w*PerDay[\w-]*", status=(429,)),
-    Line(
-        _OF_A_DAY,
-        "Bedrock, Cerebras, Moonshot",
-        text=r"(tokens|requests) per day|\b[TR]PD\b",
-        status=(400, 429),
-        wait=False,
-    ),
     Line(_OF_A_DAY, "Zhipu", "1304", status=(429,)),
+    Line(_OF_A_DAY, "Bedrock, Cerebras, Moonshot", "", _A_DAY, (400, 429), wait=False),
     Line(_OF_A_DAY, "Bedrock", "ServiceQuotaExceededException"),
     Line(errors.OverloadedError, "Bedrock, loading it", "ModelNotReadyException"),
     # -- no credit, or only no room or too fast --------------------------------------
-    Line(
-        _NO_CREDIT,
-        "OpenAI",
-        r"credit_balance_exhausted|billing_(not_active|hard_limit_reached)"
-        r"|(organization|project)_(spend|usage)_limit_exceeded|usage_limit_exceeded",
-    ),
+    Line(_NO_CREDIT, "OpenAI", _SPENT),
     Line(_NO_CREDIT, "OpenAI itself", "insufficient_quota", at="api.openai.com"),
     Line(errors.NoRoomError, "OpenAI, flex", "resource_unavailable", status=(429,)),
     Line(_PACE, "Bedrock's", "ThrottlingException|TooManyRequestsException"),
     Line(_PACE, "Alibaba's", text="aliyun|alibabacloud"),
+    Line(
+        _PACE,
+        "many, though the status does not say so",
+        r"(user_?)?rate_?limit(_?(exceeded|error))?|Throttling(\.\w+)?",
+        status=(200, 400, 403),
+    ),
+    Line(_PACE, "Zhipu", "1302|1303|1305", status=(200, 400)),
     Line(_PACE, "Google's", "RESOURCE_EXHAUSTED", _SENTENCE),
     Line(_NO_CREDIT, "OpenAI's sentence", text=_SENTENCE, status=_MONEY, wait=False),
     Line(_NO_CREDIT, "Zhipu", "1113", status=(*_MONEY, 200, 401)),
     Line(_OF_A_DAY, "MiniMax, five hours", "2056", "usage limit"),
-    *_codes(_NO_CREDIT, _NO_CREDIT_CODES),
-    *_words(_NO_CREDIT, _NO_CREDIT_WORDS),
-    Line(
-        _NO_CREDIT,
-        "DeepSeek, SiliconFlow",
-        text=r"^\W*insufficient (account )?balance\W*$"
-        "|account balance is insufficient",
-        status=_MONEY,
-    ),
-    Line(_NO_CREDIT, "OpenRouter", text=r"^insufficient credits\b", status=_MONEY),
+    *_lines(_NO_CREDIT, _NO_CREDIT_CODES, _NO_CREDIT_WORDS),
+    *_lines(_NO_CREDIT, {}, _REFUSED_FOR_MONEY, _MONEY),
     Line(_NO_CREDIT, "many", "insufficient_(balance|credits?)", status=_MONEY),
     Line(_NO_CREDIT, "New API", "insufficient_user_quota", status=_MONEY),
     Line(_NO_CREDIT, "Google, not free", text=r"\blimit: 0(?!\.?\d)", status=(429,)),
     Line(_NO_CREDIT, "Google", "quota_exceeded", status=(429,), wait=False),
     Line(_NO_CREDIT, "Cerebras", "payment_required", status=(402,), wait=False),
     # -- held back -------------------------------------------------------------------
-    *_codes(_FILTERED, _FILTERED_CODES),
+    *_lines(_FILTERED, _FILTERED_CODES, _FILTERED_WORDS),
     Line(_FILTERED, "OpenAI", "invalid_prompt", "safety|policy|policies"),
-    *_words(_FILTERED, _FILTERED_WORDS),
-    *_words(_FILTERED, _REFUSED_AS_FILTERED, _REQUEST),
+    *_lines(_FILTERED, {}, _REFUSED_AS_FILTERED, _REQUEST),
     Line(_FILTERED, "Bedrock", text="blocked by our content filters", status=(400,)),
     # -- too long --------------------------------------------------------------------
     Line(_BAD, "Groq, by the minute", text="^request too large for"),
     Line(_BAD, "Anthropic, 32 MB", "request_too_large"),
-    Line(
-        _TOO_LONG,
-        "OpenAI, llama.cpp, many",
-        "context_(length|window)_exceeded|exceed_context_size(_error)?"
-        "|string_above_max_length|ContextWindowExceededError",
-    ),
-    *_words(_TOO_LONG, _REFUSED_AS_TOO_LONG, _REQUEST),
-    Line(
-        _TOO_LONG,
-        "llama.cpp before",
-        text="(exceeds?|larger than) the (available )?context size",
-        status=(500,),
-    ),
-    Line(_TOO_LONG, "Zhipu", "1261"),
-    Line(_TOO_LONG, "Zhipu", text="prompt ?(超长|过长)|输入.{0,6}(超长|过长|超过)"),
+    *_lines(_TOO_LONG, _TOO_LONG_CODES, _TOO_LONG_WORDS),
+    *_lines(_TOO_LONG, {}, _REFUSED_AS_TOO_LONG, _REQUEST),
+    Line(_TOO_LONG, "llama.cpp before", text=_LARGER, status=(500,)),
     # -- the key ---------------------------------------------------------------------
-    Line(
-        _KEY,
-        "Google, xAI",
-        text="api key (not valid|expired)|incorrect api key",
-        status=(400,),
-    ),
     Line(_KEY, "Google", "API_KEY_INVALID", status=(400,)),
-    Line(
-        _KEY,
-        "Bedrock",
-        "(AccessDenied|UnrecognizedClient|ExpiredToken|RequestExpired"
-        "|(Incomplete|Invalid)Signature|MissingAuthenticationToken"
-        "|InvalidClientTokenId|NotAuthorized)(Exception)?",
-    ),
+    Line(_KEY, "Google, xAI", text=_WRONG_KEY, status=(400,)),
+    Line(_KEY, "Bedrock", _NO_KEY),
     Line(_KEY, "Bedrock", "ValidationException", "^operation not allowed"),
     # -- no such model, with 400; no such path, with 200 -----------------------------
-    Line(
-        _NO_MODEL,
-        "Bedrock",
-        "ValidationException",
-        "model identifier is invalid|on-demand throughput isn.t supported",
-    ),
+    Line(_NO_MODEL, "Bedrock", "ValidationException", _NOT_THERE),
     Line(_NO_MODEL, "LM Studio", text="^unexpected endpoint or method", status=(200,)),
     # -- what passes, below 500 ------------------------------------------------------
-    Line(
-        errors.ServerError,
-        "LM Studio",
-        text="(model|process|engine) has crashed|model (was )?unloaded",
-        status=_REQUEST,
-    ),
+    Line(errors.ServerError, "LM Studio", text=_CRASHED, status=_REQUEST),
     # -- what the model or its template does not know, at any status -----------------
     Line(_BAD, "llama.cpp", text="image input is not supported"),
-    Line(
-        _BAD,
-        "llama.cpp, vLLM, TGI",
-        text=r"system (role|message|prompt|instruction)s? (is |are )?not supported"
-        "|conversation roles must alternate",
-        status=range(400, 501),
-    ),
+    Line(_BAD, "llama.cpp, vLLM, TGI", text=_ROLES, status=range(400, 501)),
 )
 
 

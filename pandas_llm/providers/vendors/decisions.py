@@ -15,36 +15,37 @@ import orjson
 
 from pandas_llm._inputs import of_pairs
 from pandas_llm.errors import MalformedReplyError
-from pandas_llm.providers import bodies
+from pandas_llm.providers.answers import bodies
+from pandas_llm.providers.answers.headers import LIMITS
 from pandas_llm.providers.dialect import Dialect
-from pandas_llm.providers.headers import LIMITS
 from pandas_llm.providers.registry import Preset
+from pandas_llm.providers.vendors import openai
 from pandas_llm.types import Choice, Odds, Reply, Tokens, Used
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pandas_llm.providers.answers.headers import Limits
     from pandas_llm.providers.dialect import Body
-    from pandas_llm.providers.headers import Limits
-    from pandas_llm.types import Capabilities, Endpoint, HTTPResponse, Question, Request
+    from pandas_llm.types import Capabilities, HTTPResponse, Question, Request
 
 _TOLD = ("id", "object", "created", "created_at", "model", "usage")
 """Fields that tell nothing about an answer, or what other columns tell."""
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _Pairs = tuple[tuple[str, float], ...]
+_YES = {"predicate": "probability", "noul": "noul"}
+"""The field of an answer to yes or no, in each form."""
 
 
 class Decisions(Dialect):
     """OpenAI's form, also of SGLang, vLLM, LiteLLM and OpenRouter."""
 
+    path = "/decisions"
     decides = True
     limits: Limits | None = LIMITS
     lacking = ("temperature", "top_p", "seed", "stop", "reasoning_effort")
     most_questions: ClassVar[int] = 400
     most_labels: ClassVar[int] = 255
-
-    def url(self, endpoint: Endpoint) -> str:
-        return endpoint.base_url + "/decisions"
 
     def body(self, request: Request, capabilities: Capabilities, n: int) -> bytes:
         return orjson.dumps({**self.asked(request), **request.spec.extra})
@@ -54,15 +55,18 @@ class Decisions(Dialect):
         turns = [{"role": role, "content": text} for role, text in turns_of(request)]
         text: Any = turns if len(turns) > 1 else request.prompt
         names = names_of(request.spec.questions)
-        questions = map(_question, request.spec.questions, names)
-        return {"model": self.model, "input": text, "questions": list(questions)}
+        questions = list(map(_question, request.spec.questions, names))
+        return {"model": self.model, "input": text, "questions": questions}
 
     def parse(self, response: HTTPResponse) -> Reply:
         """Read the answers; one that was declined is an empty one."""
         data = self.answer(response)
         asked = response.asked.spec.questions if response.asked else ()
-        pairs = zip(asked, self.answers(data, asked), strict=True)
-        answers = tuple(_checked(question, answer) for question, answer in pairs)
+        pairs = zip(asked, self.answers(data["answers"], asked), strict=True)
+        answers = tuple(
+            _checked(question, _probabilities(question, answer))
+            for question, answer in pairs
+        )
         values = {
             question.name: max(answer, key=itemgetter(1))[0] if answer else None
             for question, answer in zip(asked, answers, strict=True)
@@ -71,10 +75,9 @@ class Decisions(Dialect):
         choice = Choice(orjson.dumps(values).decode(), "stop", odds=odds, raw=raw)
         return self.reply((choice,), response, data)
 
-    def answers(self, data: Any, asked: Sequence[Question]) -> list[_Pairs]:
-        """Return labels and probabilities of each question, in the order asked."""
-        pairs = zip(data["answers"], asked, strict=True)
-        return [_answer(answer, question) for answer, question in pairs]
+    def answers(self, said: Any, asked: Sequence[Question]) -> Any:
+        """Return the answer to each question, in the order asked."""
+        return said
 
     def usage(self, data: Any) -> Used:
         return Used(bodies.input_output(data["usage"]))
@@ -83,8 +86,7 @@ class Decisions(Dialect):
 class SystemOne(Decisions):
     """TypeSafe's form, also of Perplexity, Fireworks, Databricks and others."""
 
-    def url(self, endpoint: Endpoint) -> str:
-        return endpoint.base_url + "/systemone"
+    path = "/systemone"
 
     def asked(self, request: Request) -> Body:
         told = bool(request.before)  # who says what matters in a conversation
@@ -92,17 +94,12 @@ class SystemOne(Decisions):
             f"{role}: {text}" if told else text for role, text in turns_of(request)
         )
         asked = request.spec.questions
-        questions = {
-            name: _named(question)
-            for name, question in zip(names_of(asked), asked, strict=True)
-        }
+        questions = dict(zip(names_of(asked), map(_named, asked), strict=True))
         return {"model": self.model, "state": state, "questions": questions}
 
-    def answers(self, data: Any, asked: Sequence[Question]) -> list[_Pairs]:
-        """Return labels and probabilities of each question, in the order asked."""
-        by_name = data["answers"]
-        pairs = zip(names_of(asked), asked, strict=True)
-        return [_answer_named(by_name.get(name), question) for name, question in pairs]
+    def answers(self, said: Any, asked: Sequence[Question]) -> Any:
+        """Find the answers by name; one that lacks was declined."""
+        return [said.get(name) or {"type": "refusal"} for name in names_of(asked)]
 
 
 class Tiny(SystemOne):
@@ -175,51 +172,37 @@ def _named(question: Question) -> dict[str, Any]:
     return {"type": question.kind, **about, "criteria": criteria}
 
 
-def _answer(answer: Mapping[str, Any], question: Question) -> _Pairs:
-    """Read an answer in OpenAI's form."""
-    if answer["type"] == "refusal":
-        return ()
-    if answer["type"] == "predicate":
-        return _yes_no(question, answer["probability"])
-    word = "label" if answer["type"] == "score" else "value"
+def _probabilities(question: Question, answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Read each label's probability in either form; none where one was declined."""
+    kind = answer["type"]
+    if kind == "refusal":
+        return {}
+    if kind in _YES:
+        yes = answer[_YES[kind]]
+        return dict(zip(question.labels, (yes, 1 - yes), strict=True))
     said = answer["probabilities"]
-    return tuple((str(one[word]), one["probability"]) for one in said)
+    if isinstance(said, list):
+        word = "label" if kind == "score" else "value"
+        return {str(one[word]): one["probability"] for one in said}
+    if kind == "score":  # levels are named by their numbers
+        return {label: said[str(at)] for at, label in enumerate(question.labels)}
+    return dict(said)
 
 
-def _answer_named(answer: Mapping[str, Any] | None, question: Question) -> _Pairs:
-    """Read an answer in TypeSafe's form; levels are named by their numbers."""
-    if answer is None or answer.get("type") == "refusal":
-        return ()
-    if answer["type"] == "noul":
-        return _yes_no(question, answer["noul"])
-    by_label = answer["probabilities"]
-    if answer["type"] == "score":
-        levels = enumerate(question.labels)
-        return tuple((label, by_label[str(at)]) for at, label in levels)
-    return tuple(by_label.items())
-
-
-def _yes_no(question: Question, yes: float) -> _Pairs:
-    return tuple(zip(question.labels, (yes, 1 - yes), strict=True))
-
-
-def _checked(question: Question, answer: _Pairs) -> _Pairs:
+def _checked(question: Question, answer: Mapping[str, Any]) -> _Pairs:
     """Refuse anything but probabilities of the labels."""
-    by_label = dict(answer)
     good = all(
-        type(one) in (int, float) and 0 <= one <= 1 + 1e-6 for one in by_label.values()
+        type(one) in (int, float) and 0 <= one <= 1 + 1e-6 for one in answer.values()
     )
-    if answer and not (good and any(map(by_label.get, question.labels))):
+    if answer and not (good and any(map(answer.get, question.labels))):
         raise MalformedReplyError(
             f"the answer to {question.name!r} has invalid probabilities: {answer!r}"
         )
-    return tuple((label, float(p)) for label, p in answer)
+    return tuple((label, float(p)) for label, p in answer.items())
 
 
 PRESETS: Mapping[str, Preset] = {
-    "openai-decisions": Preset(
-        Decisions, "https://api.openai.com/v1", "OPENAI_BASE_URL", "OPENAI_API_KEY"
-    ),
+    "openai-decisions": openai.PRESETS["openai"]._replace(dialect=Decisions, keeps=()),
     "systemone": Preset(
         SystemOne, None, "SYSTEMONE_BASE_URL", "SYSTEMONE_API_KEY", needs_key=False
     ),

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm.providers import bodies, failures, openai, streams
-from pandas_llm.providers.negotiation import merged
-from pandas_llm.providers.registry import Preset
+from pandas_llm.providers import failures
+from pandas_llm.providers.answers import bodies, streams
+from pandas_llm.providers.failures.negotiation import merged
+from pandas_llm.providers.vendors import openai
 from pandas_llm.types import Capabilities, Choice, FileLimits, Reply, Used
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pandas_llm.providers.dialect import Body, Schema, Turns
-    from pandas_llm.types import Attachment, Endpoint, HTTPResponse, Image, Spec
+    from pandas_llm.providers.dialect import Body, Schema
+    from pandas_llm.providers.registry import Preset
+    from pandas_llm.types import Attachment, HTTPResponse, Image, Spec
 
 _STATUS = {"rate_limit_exceeded": 429, "server_error": 500}
 """What an error inside a 200 would have been; any other is the request's fault."""
@@ -29,14 +31,13 @@ class Responses(openai.OpenAI):
     """Responses at one endpoint."""
 
     capabilities = Capabilities(n=False)
+    path = "/responses"
+    conversation = "input"
     lacking = ("seed", "stop")
     files = FileLimits(
         50_000_000, 50_000_000, ("application/pdf", "text/plain"), fetches=True
     )
     """As its guide to file inputs has it; there is no part for audio."""
-
-    def url(self, endpoint: Endpoint) -> str:
-        return endpoint.base_url + "/responses"
 
     def shared(
         self, spec: Spec, schema: Schema, capabilities: Capabilities, n: int
@@ -53,18 +54,16 @@ class Responses(openai.OpenAI):
             body["reasoning"] = {"effort": sent.pop("reasoning_effort")}
         return merged(body | sent, spec.extra)
 
-    def filled(self, shared: Body, system: str, examples: Turns, turns: Turns) -> Body:
-        messages = [  # llama.cpp takes no assistant's turn without its type
-            {"type": "message", "role": role, "content": text}
-            for role, text in (*examples, *turns)
-        ]
-        instructions = {"instructions": system} if system else {}
-        return {**shared, **instructions, "input": messages}
+    def instructions(self, system: str) -> Body:
+        return {"instructions": system}
+
+    def turn(self, role: str, content: Any) -> Body:
+        """Write a turn; llama.cpp takes no assistant's without its type."""
+        return {"type": "message", "role": role, "content": content}
 
     def mark_before(self, fields: Body, turns: int, mark: Mapping[str, Any]) -> None:
         if "instructions" in fields:  # a field that takes no mark
-            first = {"role": "system", "content": fields.pop("instructions")}
-            fields["input"].insert(0, {"type": "message", **first})
+            fields["input"].insert(0, self.turn("system", fields.pop("instructions")))
         super().mark_before({"messages": fields["input"]}, turns, mark)
 
     def picture(self, image: Image) -> dict[str, Any]:
@@ -133,7 +132,5 @@ def _status(data: Any) -> int:
 
 
 PRESETS: Mapping[str, Preset] = {
-    "openai-responses": Preset(
-        Responses, "https://api.openai.com/v1", "OPENAI_BASE_URL", "OPENAI_API_KEY"
-    )
+    "openai-responses": openai.PRESETS["openai"]._replace(dialect=Responses)
 }

@@ -6,31 +6,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import orjson
 
-from pandas_llm.providers.batches import (
-    Batches,
-    Listed,
-    Page,
-    Result,
-    Snapshot,
-    answered,
-    moment,
-    no_batches,
-    read_lines,
-)
-from pandas_llm.providers.bodies import parsed
+from pandas_llm.providers import batches
+from pandas_llm.providers.answers.bodies import parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pandas_llm.types import HTTPRequest
 
-_LABEL = "pandas_llm"
-"""The field of a batch's metadata that holds its name."""
 _ENDPOINTS = ("chat/completions", "responses", "embeddings")
 """What a batch may ask for, of what this package asks."""
 
 
-class OpenAIBatches(Batches):
+class OpenAIBatches(batches.Batches):
     """JSON Lines in a file of their own; results in one file, errors in another."""
 
     queue_full: str | None = "token_limit_exceeded"
@@ -41,7 +29,7 @@ class OpenAIBatches(Batches):
             if address.endswith(f"/{path}"):
                 self.endpoint = f"/v1/{path}"
                 return address.removesuffix(f"/{path}")
-        raise no_batches(address)
+        raise batches.no_batches(address)
 
     def line(self, custom_id: str, body: bytes) -> bytes:
         start = f'{{"custom_id":"{custom_id}","method":"POST","url":"{self.endpoint}"'
@@ -65,51 +53,43 @@ class OpenAIBatches(Batches):
             "input_file_id": file,
             "endpoint": self.endpoint,
             "completion_window": "24h",
-            "metadata": {_LABEL: name},
+            "metadata": {batches.LABEL: name},
         }
         return self.posted(self.path, orjson.dumps(fields))
 
-    def entry(self, data: Any) -> Listed:
-        """Read a batch, with the metadata and the file that it was made with."""
-        name = (data.get("metadata") or {}).get(_LABEL)
-        created = moment(data.get("created_at"))
-        return Listed(self.snapshot(data), name, data.get("input_file_id"), created)
-
-    def snapshot(self, data: Any) -> Snapshot:
+    def snapshot(self, data: Any) -> batches.Snapshot:
         """Read a batch; Azure begins its words with a capital."""
         counts, word = data.get("request_counts") or {}, data["status"].lower()
         errors = (data.get("errors") or {}).get("data") or ()
         codes = [error["code"] for error in errors if error.get("code")]
         messages = filter(None, (error.get("message") for error in errors))
-        return Snapshot(
+        there = ("output_file_id", "error_file_id") if word in self.ended else ()
+        names = filter(None, map(data.get, there))
+        return batches.Snapshot(
             data["id"],
             "ended" if word in self.ended else "running",
             word,
             counts.get("total") or 0,
             counts.get("completed") or 0,
             counts.get("failed") or 0,
-            self.files(word, data.get("output_file_id"), data.get("error_file_id")),
+            tuple(self.at(f"files/{name}/content") for name in names),
             "; ".join(messages) or None,
             word == "failed" and self.queue_full in codes,
         )
 
-    def files(self, word: str, *names: str | None) -> tuple[str, ...]:
-        """Return where the results of a batch are, once it has ended."""
-        there = names if word in self.ended else ()
-        return tuple(self.at(f"files/{name}/content") for name in there if name)
-
-    def results(self, body: bytes) -> Iterator[Result]:
+    def results(self, body: bytes) -> Iterator[batches.Result]:
         """Read a line each; a failed one has a response, an error or both."""
-        for data in read_lines(body):
+        for data in batches.read_lines(body):
             response, error = data.get("response"), data.get("error")
             if not response:
                 if isinstance(error, dict):
                     error = error.get("message") or error.get("code")
-                yield Result(data["custom_id"], None, str(error))
+                yield batches.Result(data["custom_id"], None, str(error))
                 continue
             headers = {"x-request-id": response.get("request_id") or ""}
-            answer = answered(response["status_code"], response.get("body"), headers)
-            yield Result(data["custom_id"], answer)
+            status, said = response["status_code"], response.get("body")
+            answer = batches.answered(status, said, headers)
+            yield batches.Result(data["custom_id"], answer)
 
 
 class AzureBatches(OpenAIBatches):
@@ -120,7 +100,7 @@ class AzureBatches(OpenAIBatches):
     def based(self, address: str) -> str:
         account, older, _ = address.partition("/openai/deployments/")
         if older:
-            raise no_batches(address, f"pass base_url='{account}/openai/v1'")
+            raise batches.no_batches(address, f"pass base_url='{account}/openai/v1'")
         return super().based(address)
 
 
@@ -145,23 +125,23 @@ class MistralBatches(OpenAIBatches):
             "input_files": [file],
             "endpoint": self.endpoint,
             "model": self._model,
-            "metadata": {_LABEL: name},
+            "metadata": {batches.LABEL: name},
             "timeout_hours": 24,
         }
         return self.posted(self.path, orjson.dumps(fields))
 
-    def listed(self, body: bytes, after: str | None = None) -> Page:
+    def listed(self, body: bytes, after: str | None = None) -> batches.Page:
         """Read a page; they are counted from 0."""
         data, page = parsed(body), int(after or 0) + 1
         more = page * self.size["page_size"] < data["total"]
         jobs = tuple(map(self.entry, data.get("data") or ()))
-        return Page(jobs, str(page) if more else None)
+        return batches.Page(jobs, str(page) if more else None)
 
-    def entry(self, data: Any) -> Listed:
+    def entry(self, data: Any) -> batches.Listed:
         file = next(iter(data["input_files"]), None)
         return super().entry({**data, "input_file_id": file})
 
-    def snapshot(self, data: Any) -> Snapshot:
+    def snapshot(self, data: Any) -> batches.Snapshot:
         """Read a batch, under the names of OpenAI's."""
         counts = {"total": "total", "completed": "succeeded", "failed": "failed"}
         return super().snapshot(

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from pandas_llm.types import Quota, Quotas
+from pandas_llm.types import Quota
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -102,12 +102,6 @@ LIMITS: Limits = (
     (limit_names("x-ratelimit-{}-tokens"), 60.0),
 )
 """OpenAI's headers of the limits on requests and tokens, and the seconds of each."""
-
-
-def quotas(headers: Mapping[str, str], limits: Limits) -> Quotas | None:
-    """Read the limits on requests and on tokens; None when there are none."""
-    requests, tokens = (quota(headers, *limit) for limit in limits)
-    return Quotas(requests, tokens) if requests or tokens else None
 
 
 def retry_after(response: HTTPResponse, message: str = "") -> float | None:

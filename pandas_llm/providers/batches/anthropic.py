@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm.providers.batches import (
-    Batches,
-    Listed,
-    Result,
-    Snapshot,
-    answered,
-    moment,
-    read_lines,
-)
+from pandas_llm.providers.batches import Batches, Result, Snapshot, answered, read_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,10 +36,6 @@ class AnthropicBatches(Batches):
         """Send all requests; no field would keep a name."""
         body = b'{"requests":[' + b"".join(lines)[:-1] + b"]}"
         return self.posted(self.path, body)
-
-    def entry(self, data: Any) -> Listed:
-        """Read a batch, which has only the moment when it was created."""
-        return Listed(self.snapshot(data), None, None, moment(data.get("created_at")))
 
     def snapshot(self, data: Any) -> Snapshot:
         """Read a batch; it counts what is done only at its end."""

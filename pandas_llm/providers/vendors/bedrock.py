@@ -12,8 +12,10 @@ from urllib.parse import quote
 import orjson
 
 from pandas_llm.errors import AuthenticationError
-from pandas_llm.providers import bodies, failures, negotiation
+from pandas_llm.providers import failures
+from pandas_llm.providers.answers import bodies
 from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
+from pandas_llm.providers.failures import negotiation
 from pandas_llm.providers.registry import Preset
 from pandas_llm.types import Capabilities, Choice, ImageLimits, Reply, Tokens, Used
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pandas_llm.errors import ProviderError
-    from pandas_llm.providers.dialect import Body, Schema, Texts, Turns
+    from pandas_llm.providers.dialect import Body, Schema, Texts
     from pandas_llm.types import Endpoint, HTTPResponse, Image, Spec
 
 FIELDS = frozenset(
@@ -54,6 +56,8 @@ class Bedrock(Dialect):
     images = ImageLimits(15 * 2**18, 20 * 15 * 2**18, fetches=False)
     """3.75 MB an image, 20 a message."""
     modes = ("json_schema", "tool", "prompt")
+    path = "/converse"
+    vectors_path = "/invoke"
     ending = b'""}]}]}'
     seeded = _OF_THE_MODEL
     embeds = Bundling(1)
@@ -64,12 +68,9 @@ class Bedrock(Dialect):
         **dict.fromkeys(("auto", "default", "standard_only"), "default"),
     }
 
-    def url(self, endpoint: Endpoint) -> str:
-        """Return the address: a model's name or ARN is one part of its path."""
-        return _action(endpoint, "converse")
-
-    def embeddings_url(self, endpoint: Endpoint) -> str:
-        return _action(endpoint, "invoke")
+    def address(self, endpoint: Endpoint, path: str) -> str:
+        """Return an address: a model's name or ARN is one part of its path."""
+        return f"{endpoint.base_url}/model/{quote(endpoint.model, safe='')}{path}"
 
     def embeddings(
         self, texts: Texts, spec: Spec, capabilities: Capabilities, dimensions: int
@@ -90,11 +91,13 @@ class Bedrock(Dialect):
         own = {k: v for k, v in spec.extra.items() if k in FIELDS}
         if "seed" in sent:
             others = {"seed": sent.pop("seed"), **others}
-        output = {}
+        output: Body = {}
         if "reasoning_effort" in sent:
             output["effort"] = sent.pop("reasoning_effort")
         if schema and mode == "json_schema":
-            output["textFormat"] = _format(schema)
+            text = orjson.dumps(schema).decode()  # it is a text in there
+            structure = {"jsonSchema": {"name": "records", "schema": text}}
+            output["textFormat"] = {"type": "json_schema", "structure": structure}
         tier = sent.pop(negotiation.TIER, None)
         if spec.max_tokens is not None:
             sent["maxTokens"] = spec.max_tokens
@@ -111,13 +114,11 @@ class Bedrock(Dialect):
         """Return whether its page on structured output lists a keyword."""
         return keyword == "format" or (keyword == "minItems" and value <= 1)
 
-    def filled(self, shared: Body, system: str, examples: Turns, turns: Turns) -> Body:
-        messages = [
-            {"role": role, "content": self.parts(content)}
-            for role, content in (*examples, *turns)
-        ]
-        first = {"system": [{"text": system}]} if system else {}
-        return {**shared, **first, "messages": messages}
+    def instructions(self, system: str) -> Body:
+        return {"system": self.parts(system)}
+
+    def turn(self, role: str, content: Any) -> Body:
+        return {"role": role, "content": self.parts(content)}
 
     def picture(self, image: Image) -> dict[str, Any]:
         kind = image.media_type.removeprefix("image/")
@@ -173,17 +174,6 @@ class Bedrock(Dialect):
         return error
 
 
-def _action(endpoint: Endpoint, name: str) -> str:
-    return f"{endpoint.base_url}/model/{quote(endpoint.model, safe='')}/{name}"
-
-
-def _format(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the field for a schema, which is a text in there."""
-    text = orjson.dumps(schema).decode()
-    structure = {"jsonSchema": {"name": "records", "schema": text}}
-    return {"type": "json_schema", "structure": structure}
-
-
 def _tool(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return a tool with a schema, and that it must be called."""
     # Nova knows three fields at the top: this is not among them
@@ -202,11 +192,10 @@ def _written(call: Mapping[str, Any]) -> str:
 def _tokens(usage: Any) -> Tokens:
     """Add up the input: `inputTokens` is without what was read or kept."""
     counted = bodies.tokens(usage, "inputTokens", "outputTokens", *_APART)
-    details = usage.get("cacheDetails")
     hours = [
         bodies.amount(one.get("inputTokens")) or 0
-        for one in (details if isinstance(details, list) else ())
-        if isinstance(one, dict) and one.get("ttl") == "1h"
+        for one in bodies.objects(usage.get("cacheDetails"))
+        if one.get("ttl") == "1h"
     ]
     return counted._replace(
         input=counted.input + counted.cached_input + counted.written,

@@ -8,16 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from pandas_llm.providers.bodies import amount
+from pandas_llm.providers.answers.bodies import amount
+from pandas_llm.providers.answers.headers import LIMITS, limit_names
+from pandas_llm.providers.batches.openai import AzureBatches, MistralBatches
 from pandas_llm.providers.dialect import Bundling, Vectors
-from pandas_llm.providers.headers import LIMITS, limit_names
-from pandas_llm.providers.openai import OpenAI
-from pandas_llm.providers.openai_batches import AzureBatches, MistralBatches
 from pandas_llm.providers.registry import Preset
+from pandas_llm.providers.vendors.openai import KEEPS, OpenAI
 from pandas_llm.types import Capabilities, FileLimits, ImageLimits, Tokens, Used
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pandas_llm.providers.batches import Batches
     from pandas_llm.providers.dialect import Body, Schema
@@ -29,19 +29,12 @@ _AUDIO = FileLimits(50_000_000, 50_000_000, ("audio/wav", "audio/mp3"))
 
 
 class Server(OpenAI):
-    """A server that knows the older field for the longest answer, without tiers."""
+    """A server that knows the older field for the longest answer."""
 
     capabilities = Capabilities(max_tokens="max_tokens")
     batches: ClassVar[type[Batches] | None] = None
     files: FileLimits | None = None
     """Of servers that take some it is said; others may drop them without a word."""
-    tiers: ClassVar[Mapping[str, str]] = {}
-
-
-class OlderLimit(Server):
-    """A server with tiers that knows the older field, as llama.cpp and OpenRouter."""
-
-    tiers = OpenAI.tiers
 
 
 class VLLM(OpenAI):
@@ -50,20 +43,20 @@ class VLLM(OpenAI):
     files = _AUDIO
 
 
-class LlamaCpp(OlderLimit):
+class LlamaCpp(Server):
     """llama.cpp, which takes audio where the model does (its server's page)."""
 
     files = _AUDIO
 
 
-class OpenRouter(OlderLimit):
+class OpenRouter(Server):
     """OpenRouter, which fetches PDFs too, and reads them for models that cannot."""
 
     files = _AUDIO._replace(types=("application/pdf", *_AUDIO.types), fetches=True)
     """An address stands in place of the content; sizes are those of its upstreams."""
 
 
-class File(OlderLimit):
+class File(Server):
     """A GGUF file, served by llama.cpp for the run."""
 
     images = None
@@ -78,8 +71,9 @@ class File(OlderLimit):
 
 
 class OneChoice(Server):
-    """A server that returns one choice for any `n`."""
+    """A server that returns one choice for any `n`, and has no tiers."""
 
+    tiers: ClassVar[Mapping[str, str]] = {}
     capabilities = Capabilities(max_tokens="max_tokens", n=False)
 
 
@@ -110,6 +104,7 @@ class Ollama(OneChoice):
 class Together(Server):
     """Together counts requests and tokens by the second (curator's source)."""
 
+    tiers: ClassVar[Mapping[str, str]] = {}
     limits = (
         (limit_names("x-ratelimit-{}"), 1.0),
         (limit_names("x-ratelimit-{}-tokens"), 1.0),
@@ -132,6 +127,7 @@ class Groq(Server):
 class DeepSeek(Server):
     """DeepSeek has JSON mode but no schema, and one choice."""
 
+    tiers: ClassVar[Mapping[str, str]] = {}
     capabilities = Capabilities("json_object", max_tokens="max_tokens", n=False)
 
 
@@ -139,6 +135,7 @@ class Mistral(Server):
     """Mistral answers 422 to fields that it does not know, and keeps prompts by key."""
 
     keyed = True
+    tiers: ClassVar[Mapping[str, str]] = {}
     batches = MistralBatches
     names: ClassVar[Mapping[str, str]] = {
         "seed": "random_seed",
@@ -164,37 +161,36 @@ class Azure(OpenAI):
     batches = AzureBatches
     key_header = "api-key"
 
-    def url(self, endpoint: Endpoint) -> str:
-        return _completed(endpoint, "chat/completions")
-
-    def embeddings_url(self, endpoint: Endpoint) -> str:
-        return _completed(endpoint, "embeddings")
-
-
-def _completed(endpoint: Endpoint, last: str) -> str:
-    """Complete the address; a version asks for the classic form."""
-    parts = urlsplit(endpoint.base_url)
-    path = parts.path.rstrip("/")
-    if path in ("", "/openai"):
-        classic = "api-version=" in parts.query and "=preview" not in parts.query
-        name = quote(endpoint.model, safe="")
-        path = f"/openai/deployments/{name}" if classic else "/openai/v1"
-    return urlunsplit(parts._replace(path=f"{path}/{last}"))
+    def address(self, endpoint: Endpoint, path: str) -> str:
+        """Complete the address; a version asks for the classic form."""
+        parts = urlsplit(endpoint.base_url)
+        account = parts.path.rstrip("/")
+        if account in ("", "/openai"):
+            classic = "api-version=" in parts.query and "=preview" not in parts.query
+            name = quote(endpoint.model, safe="")
+            account = f"/openai/deployments/{name}" if classic else "/openai/v1"
+        return urlunsplit(parts._replace(path=account + path))
 
 
-_SERVERS: Mapping[str, tuple[type[OpenAI], str]] = {
-    "ollama": (Ollama, "http://localhost:11434/v1"),
-    "vllm": (VLLM, "http://localhost:8000/v1"),
-    "llamacpp": (LlamaCpp, "http://localhost:8080/v1"),
-    "lmstudio": (OneChoice, "http://localhost:1234/v1"),
-    "openrouter": (OpenRouter, "https://openrouter.ai/api/v1"),
-    "groq": (Groq, "https://api.groq.com/openai/v1"),
-    "together": (Together, "https://api.together.ai/v1"),
-    "deepseek": (DeepSeek, "https://api.deepseek.com"),
-    "mistral": (Mistral, "https://api.mistral.ai/v1"),
-    "fireworks": (OlderLimit, "https://api.fireworks.ai/inference/v1"),
-    "xai": (XAI, "https://api.x.ai/v1"),
-}
+# name, dialect, address, and the tokens of the shortest beginning that is kept: of
+# local servers (llama.cpp's slots, vLLM's blocks of 16) one worth a wait; OpenRouter's
+# is of those behind it; Together, Fireworks and xAI name no figure
+_SERVERS: Sequence[tuple[str, type[OpenAI], str, int]] = [
+    ("ollama", Ollama, "http://localhost:11434/v1", 256),
+    ("vllm", VLLM, "http://localhost:8000/v1", 256),
+    ("llamacpp", LlamaCpp, "http://localhost:8080/v1", 256),
+    ("lmstudio", OneChoice, "http://localhost:1234/v1", 256),
+    # openrouter.ai/docs/features/prompt-caching
+    ("openrouter", OpenRouter, "https://openrouter.ai/api/v1", 1024),
+    # console.groq.com/docs/prompt-caching: 128 to 1,024 by model
+    ("groq", Groq, "https://api.groq.com/openai/v1", 1024),
+    ("together", Together, "https://api.together.ai/v1", 1024),
+    # api-docs.deepseek.com/guides/kv_cache: from 64 on
+    ("deepseek", DeepSeek, "https://api.deepseek.com", 256),
+    ("mistral", Mistral, "https://api.mistral.ai/v1", 1024),
+    ("fireworks", Server, "https://api.fireworks.ai/inference/v1", 1024),
+    ("xai", XAI, "https://api.x.ai/v1", 1024),
+]
 PRESETS: Mapping[str, Preset] = {
     **{
         name: Preset(
@@ -203,8 +199,9 @@ PRESETS: Mapping[str, Preset] = {
             f"{name.upper()}_BASE_URL",
             f"{name.upper()}_API_KEY",
             needs_key=not base_url.startswith("http://localhost"),
+            keeps=(("", least),),
         )
-        for name, (dialect, base_url) in _SERVERS.items()
+        for name, dialect, base_url, least in _SERVERS
     },
     "azure": Preset(
         Azure,
@@ -213,6 +210,7 @@ PRESETS: Mapping[str, Preset] = {
         "AZURE_OPENAI_API_KEY",
         token="AZURE_OPENAI_AD_TOKEN",  # noqa: S106 - the name of a variable
         query=(("api-version", "OPENAI_API_VERSION"),),
+        keeps=KEEPS,
     ),
-    "gguf": Preset(File, None, needs_key=False),
+    "gguf": Preset(File, None, needs_key=False, keeps=(("", 256),)),
 }

@@ -11,27 +11,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote, urlsplit
 
 from pandas_llm.errors import PromptFilteredError
-from pandas_llm.providers import bodies, failures, streams
+from pandas_llm.providers import failures
+from pandas_llm.providers.answers import bodies, streams
+from pandas_llm.providers.batches.google import GoogleBatches
 from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
-from pandas_llm.providers.google_batches import GoogleBatches
-from pandas_llm.providers.negotiation import merged
+from pandas_llm.providers.failures.negotiation import merged
 from pandas_llm.providers.registry import Preset
-from pandas_llm.types import (
-    Capabilities,
-    Choice,
-    FileLimits,
-    ImageLimits,
-    Reply,
-    Tokens,
-    Used,
-)
+from pandas_llm.types import Capabilities, Choice, FileLimits, ImageLimits, Tokens, Used
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pandas_llm.errors import ProviderError
-    from pandas_llm.providers.dialect import Body, Schema, Texts, Turns
-    from pandas_llm.types import Attachment, Endpoint, HTTPResponse, Image, Spec
+    from pandas_llm.providers.dialect import Body, Schema, Texts
+    from pandas_llm.types import Attachment, Endpoint, HTTPResponse, Image, Reply, Spec
 
 _VERSION = re.compile(r"/v\d\w*(/|$)")
 _APART = (("", "cachedContentTokenCount"), ("", "thoughtsTokenCount"))
@@ -40,7 +33,6 @@ _TOLD = {
     *("content", "finishReason", "index", "tokenCount"),
 }
 """Fields that tell nothing about an answer, or what other columns tell."""
-_ROLES = {"assistant": "model"}
 
 
 class Google(Dialect):
@@ -62,6 +54,9 @@ class Google(Dialect):
     documents), 560 for Gemini 3 (media resolution); a second of audio 32 (audio)."""
     capabilities = Capabilities(repeats=False)
     """Gemini has refused two turns of one role in a row."""
+    path = "generateContent"
+    vectors_path = "batchEmbedContents"
+    conversation = "contents"
     ending = b'""}]}]}'
     embeds = Bundling(100)
     batches = GoogleBatches
@@ -73,18 +68,11 @@ class Google(Dialect):
         "n": "candidateCount",
     }
 
-    def url(self, endpoint: Endpoint) -> str:
-        return self._method(endpoint, "generateContent")
-
-    def embeddings_url(self, endpoint: Endpoint) -> str:
-        return self._method(endpoint, "batchEmbedContents")
-
-    def _method(self, endpoint: Endpoint, name: str) -> str:
+    def address(self, endpoint: Endpoint, path: str) -> str:
         """Return an address; the vendor's own variable holds it without a version."""
-        base_url = endpoint.base_url
-        versioned = _VERSION.search(urlsplit(base_url).path)
-        path = f"{'' if versioned else '/v1beta'}/{quote(_resource(endpoint.model))}"
-        return f"{base_url}{path}:{name}"
+        versioned = _VERSION.search(urlsplit(endpoint.base_url).path)
+        version = "" if versioned else "/v1beta"
+        return f"{endpoint.base_url}{version}/{quote(_resource(endpoint.model))}:{path}"
 
     def embeddings(
         self, texts: Texts, spec: Spec, capabilities: Capabilities, dimensions: int
@@ -108,7 +96,10 @@ class Google(Dialect):
     ) -> Body:
         config = self.sent(spec, capabilities)
         if "reasoning_effort" in config:
-            config["thinkingConfig"] = _thinking(config.pop("reasoning_effort"))
+            effort = config.pop("reasoning_effort")
+            newer = {"thinkingLevel": effort.upper()}
+            none = {"thinkingBudget": 0}
+            config["thinkingConfig"] = none if effort == "none" else newer
         if schema and capabilities.schema != "prompt":
             config["responseMimeType"] = "application/json"
             if capabilities.schema == "json_schema":
@@ -119,13 +110,12 @@ class Google(Dialect):
             config["maxOutputTokens"] = spec.max_tokens
         return merged({"generationConfig": config} if config else {}, spec.extra)
 
-    def filled(self, shared: Body, system: str, examples: Turns, turns: Turns) -> Body:
-        contents = [
-            {"role": _ROLES.get(role, role), "parts": self.parts(content)}
-            for role, content in (*examples, *turns)
-        ]
-        first = {"systemInstruction": {"parts": [{"text": system}]}} if system else {}
-        return {**shared, **first, "contents": contents}
+    def instructions(self, system: str) -> Body:
+        return {"systemInstruction": {"parts": self.parts(system)}}
+
+    def turn(self, role: str, content: Any) -> Body:
+        role = "model" if role == "assistant" else role
+        return {"role": role, "parts": self.parts(content)}
 
     def picture(self, image: Image) -> dict[str, Any]:
         """Return an image or a file in base64, or its address and its type by name."""
@@ -170,13 +160,6 @@ def _resource(model: str) -> str:
     return model if "/" in model else f"models/{model}"
 
 
-def _thinking(effort: str) -> dict[str, Any]:
-    """Return how much to think, in the words of the newer models."""
-    if effort == "none":
-        return {"thinkingBudget": 0}
-    return {"thinkingLevel": effort.upper()}
-
-
 def _without(data: Body, response: HTTPResponse) -> ProviderError:
     """Return the error of an answer without candidates."""
     feedback = data.get("promptFeedback")
@@ -201,11 +184,10 @@ def _tokens(usage: Any) -> Tokens:
     """Add up the output: the thinking is not among the candidates' tokens."""
     counted = bodies.tokens(usage, "promptTokenCount", "candidatesTokenCount", *_APART)
     tools = bodies.amount(usage.get("toolUsePromptTokenCount")) or 0
-    details = usage.get("promptTokensDetails")
     heard = sum(
         bodies.amount(part.get("tokenCount")) or 0
-        for part in (details if isinstance(details, list) else ())
-        if isinstance(part, dict) and part.get("modality") == "AUDIO"
+        for part in bodies.objects(usage.get("promptTokensDetails"))
+        if part.get("modality") == "AUDIO"
     )
     return counted._replace(
         input=counted.input + tools,
@@ -220,5 +202,6 @@ PRESETS: Mapping[str, Preset] = {
         "https://generativelanguage.googleapis.com/v1beta",
         "GOOGLE_GEMINI_BASE_URL",
         ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+        keeps=(("gemini-2.5", 2048), ("", 4096)),  # its page on caching, implicit
     )
 }

@@ -10,7 +10,7 @@ import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm.providers.bodies import parsed
+from pandas_llm.providers.answers.bodies import parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -55,32 +55,32 @@ def _event(lines: Sequence[bytes]) -> list[Any]:
         return [event for line in lines for event in _event([line])]
 
 
-def completion(events: Iterable[Any]) -> dict[str, Any]:
+def completion(events: Sequence[Any]) -> dict[str, Any]:
     """Put the chunks of OpenAI's chat completions together."""
-    whole: dict[str, Any] = {}
-    choices: dict[Any, dict[str, Any]] = {}
-    pieces: defaultdict[Any, list[Any]] = defaultdict(list)
-    done = False
-    for event in events:
-        if not isinstance(event, dict):
-            done = done or event == _LAST
-            continue
-        whole |= _present(event)
-        for at, part in enumerate(event.get("choices") or ()):
-            place = part.get("index", at)
-            choice = choices.setdefault(place, {"finish_reason": None})
-            choice |= {k: v for k, v in _present(part).items() if k not in _PARTS}
-            delta = part.get("delta") or part.get("message") or {}
-            odds = part.get("logprobs") or None
-            pieces[place].append({"message": delta, "logprobs": odds})
-    for place, choice in choices.items():
-        choice.update(_merged(pieces[place]))
-        if not done and choice["finish_reason"] is None:
+    whole, choices = _by_index(events, "choices", "delta", "message", "logprobs")
+    for choice in choices:
+        said = choice.pop("delta", {})  # MiniMax repeats it all in a last message
+        said = {name: value for name, value in said.items() if value}
+        choice["message"] = {**choice.get("message", {}), **said}
+        if _LAST not in events and choice.setdefault("finish_reason", None) is None:
             choice["error"] = _BROKEN
-    return {**whole, "choices": list(choices.values())}
+    return {**whole, "choices": choices}
 
 
-_PARTS = ("delta", "message")
+def _by_index(
+    events: Sequence[Any], name: str, *apart: str
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Put chunks and their choices together, of most fields the last; join some."""
+    whole: dict[str, Any] = {}
+    choices: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
+    pieces: defaultdict[Any, list[Any]] = defaultdict(list)
+    for event in (one for one in events if isinstance(one, dict)):
+        whole |= _present(event)
+        for at, part in enumerate(event.get(name) or ()):
+            place = part.get("index", at)
+            choices[place] |= _present(part)
+            pieces[place].append({field: part.get(field) for field in apart})
+    return whole, [{**c, **_merged(pieces[place])} for place, c in choices.items()]
 
 
 def _present(event: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,19 +165,11 @@ def _input(text: str) -> Any:
         return text
 
 
-def candidates(events: Iterable[Any]) -> Any:
+def candidates(events: Sequence[Any]) -> Any:
     """Put the chunks of Google's ``streamGenerateContent`` together."""
-    whole: dict[str, Any] = {}
-    merged: dict[Any, dict[str, Any]] = {}
-    for event in (one for one in events if isinstance(one, dict)):
-        whole |= _present(event)
-        for at, part in enumerate(event.get("candidates") or ()):
-            known = merged.setdefault(part.get("index", at), {"parts": []})
-            known |= {k: v for k, v in _present(part).items() if k != "content"}
-            known["parts"] += (part.get("content") or {}).get("parts") or ()
-    if any("finishReason" not in one for one in merged.values()):
+    whole, listed = _by_index(events, "candidates", "content")
+    if any("finishReason" not in one for one in listed):
         whole.setdefault("error", _BROKEN)
-    listed = [{**one, "content": {"parts": one["parts"]}} for one in merged.values()]
     return {**whole, "candidates": listed}
 
 

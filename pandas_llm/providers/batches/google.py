@@ -11,17 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import orjson
 
-from pandas_llm.providers.batches import (
-    Batches,
-    Listed,
-    Page,
-    Result,
-    Snapshot,
-    answered,
-    no_batches,
-    read_lines,
-)
-from pandas_llm.providers.bodies import parsed
+from pandas_llm.providers import batches
+from pandas_llm.providers.answers.bodies import parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -40,7 +31,7 @@ _FULL = 429
 _BEHIND_KEY = b'","request":'
 
 
-class GoogleBatches(Batches):
+class GoogleBatches(batches.Batches):
     """Batches of one model."""
 
     inline = 19_000_000
@@ -53,7 +44,7 @@ class GoogleBatches(Batches):
     def based(self, address: str) -> str:
         known = _ADDRESS.fullmatch(address)
         if known is None or known[4] not in _METHODS:
-            raise no_batches(address)
+            raise batches.no_batches(address)
         self._root, self._version, model, method = known.groups()
         self._method = f"{model}:{_METHODS[method]}"
         self._embeds = method == "batchEmbedContents"
@@ -93,17 +84,18 @@ class GoogleBatches(Batches):
         head = b'{"batch":{"displayName":' + orjson.dumps(name) + b',"inputConfig":'
         return self.posted(self._method, head + source + b"}}}")
 
-    def listed(self, body: bytes, after: str | None = None) -> Page:
+    def listed(self, body: bytes, after: str | None = None) -> batches.Page:
         """Read a page, which is empty where there is no batch."""
         data = parsed(body)
         jobs = tuple(map(self.entry, data.get("operations") or ()))
-        return Page(jobs, data.get("nextPageToken") or None)
+        return batches.Page(jobs, data.get("nextPageToken") or None)
 
-    def entry(self, data: Any) -> Listed:
+    def entry(self, data: Any) -> batches.Listed:
         """Read a batch, without its moment: the order of the list is not known."""
         about = data["metadata"]
         file = (about.get("inputConfig") or {}).get("fileName")
-        return Listed(self.snapshot(data), about.get("displayName") or "", file, None)
+        name = about.get("displayName") or ""
+        return batches.Listed(self.snapshot(data), name, file, None)
 
     def poll(self, batch: str) -> str:
         return self.at(batch)
@@ -111,7 +103,7 @@ class GoogleBatches(Batches):
     def cancel(self, batch: str) -> HTTPRequest:
         return self.posted(f"{batch}:cancel", b"{}")
 
-    def snapshot(self, data: Any) -> Snapshot:
+    def snapshot(self, data: Any) -> batches.Snapshot:
         """Read an operation; its numbers are texts."""
         name, about, error = data["name"], data["metadata"], data.get("error") or {}
         word = about["state"].partition("STATE_")[2].lower()
@@ -124,7 +116,7 @@ class GoogleBatches(Batches):
         place = self.poll(name) if output.get("inlinedResponses") else ""
         if file := output.get("responsesFile"):
             place = self.at(f"{file}:download", alt="media")
-        return Snapshot(
+        return batches.Snapshot(
             name,
             "ended" if data.get("done") or word in _ENDED else "running",
             word,
@@ -134,16 +126,16 @@ class GoogleBatches(Batches):
             word == "failed" and _status(error) == _FULL,
         )
 
-    def results(self, body: bytes) -> Iterator[Result]:
+    def results(self, body: bytes) -> Iterator[batches.Result]:
         """Read the lines of a file, or the results within an operation."""
         try:
             whole = orjson.loads(body)
         except orjson.JSONDecodeError:
             whole = {}
         inline = _output(whole).get("inlinedResponses") if "name" in whole else None
-        for one in inline["inlinedResponses"] if inline else read_lines(body):
+        for one in inline["inlinedResponses"] if inline else batches.read_lines(body):
             key = one.get("key") or (one.get("metadata") or {}).get("key") or ""
-            yield Result(key, _response(one))
+            yield batches.Result(key, _response(one))
 
 
 def _inline(line: bytes) -> bytes:
@@ -165,9 +157,9 @@ def _response(one: Any) -> HTTPResponse:
     """Return an answer as an ordinary request would have had it."""
     if error := one.get("error") or one.get("status"):
         status = _status(error)
-        return answered(status, {"error": {**error, "code": status}})
+        return batches.answered(status, {"error": {**error, "code": status}})
     reply = one.get("response") or one
     if "embedding" in reply:
         used = {"promptTokenCount": reply.get("tokenCount")}
         reply = {"usageMetadata": used, **reply, "embeddings": [reply["embedding"]]}
-    return answered(200, reply)
+    return batches.answered(200, reply)

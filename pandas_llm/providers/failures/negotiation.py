@@ -91,7 +91,10 @@ def downgrade(  # noqa: PLR0911 - a step a paragraph
         return replace(capabilities, max_tokens=other, refused=gone)
     if lower := _lower_roles(capabilities, about, request):
         return lower
-    if (field := _refused_field(error, about, spec)) and field not in refused:
+    field = next((name for name in _WITHOUT if _names(error, name)), None)
+    if spec.tier and re.search(rf"\b{TIER}\b", about):
+        field = TIER  # "Invalid service_tier argument"
+    if field and field not in refused:
         return replace(capabilities, refused=(*refused, field))
     if spec.top_logprobs and capabilities.logprobs and _names(error, *_LOGPROBS):
         return replace(capabilities, logprobs=False)
@@ -132,13 +135,6 @@ def _refused_sampling(
     if not named and _ALL.search(about):
         return [name for name in sent if name != "stop"]
     return named
-
-
-def _refused_field(error: LLMError, about: str, spec: Spec) -> str | None:
-    """Return which of the fields that change no answer an error names."""
-    if spec.tier and re.search(rf"\b{TIER}\b", about):
-        return TIER  # "Invalid service_tier argument"
-    return next((name for name in _WITHOUT if _names(error, name)), None)
 
 
 def standard(capabilities: Capabilities) -> Capabilities:
@@ -197,13 +193,12 @@ def merged(body: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
     >>> merged({"config": {"a": 1}, "b": 2}, {"config": {"c": 3}})
     {'config': {'a': 1, 'c': 3}, 'b': 2}
     """
-    result = dict(body)
-    for name, value in extra.items():
-        mine = result.get(name)
-        if isinstance(mine, dict) and isinstance(value, dict):
-            value = {**mine, **value}  # noqa: PLW2901
-        result[name] = value
-    return result
+    both = {
+        name: {**body[name], **value}
+        for name, value in extra.items()
+        if isinstance(value, dict) and isinstance(body.get(name), dict)
+    }
+    return {**body, **extra, **both}
 
 
 def allowance(spec: Spec) -> tuple[int | None, int]:

@@ -16,12 +16,14 @@ from urllib.parse import urlsplit
 import orjson
 
 from pandas_llm import errors
-from pandas_llm.providers.bodies import parsed
-from pandas_llm.providers.headers import duration, retry_after
-from pandas_llm.providers.words import Failure, meaning, without_quotes
+from pandas_llm.providers.answers.bodies import objects, parsed
+from pandas_llm.providers.answers.headers import duration, retry_after
+from pandas_llm.providers.failures.words import Failure, meaning, without_quotes
 
 if TYPE_CHECKING:
     from pandas_llm.types import HTTPResponse, Request
+
+    _Error = type[errors.ProviderError]
 
 _PAGE = 65_536
 """Bytes of a page that are looked at: its style sheet may stand before its title."""
@@ -44,7 +46,9 @@ _MINIMAX = {
     "2013": 400,
 }
 """The status that a code of MiniMax's in a 200 stands for; 500 for all others."""
-_KINDS: dict[int, type[errors.ProviderError]] = {
+_KINDS: dict[int, _Error] = {
+    **dict.fromkeys(range(300, 400), errors.ModelNotFoundError),
+    **dict.fromkeys(range(400, 500), errors.BadRequestError),
     401: errors.AuthenticationError,
     402: errors.PaymentRequiredError,
     403: errors.AuthenticationError,
@@ -56,7 +60,7 @@ _KINDS: dict[int, type[errors.ProviderError]] = {
     **dict.fromkeys((408, 409, 424, 425, 444, 498, 499), errors.ServerError),
     **dict.fromkeys((503, 529), errors.OverloadedError),
 }
-"""What a status alone means; of others their hundreds decide."""
+"""What a status alone means: the last line that has it, or else a server's error."""
 
 
 def load(response: HTTPResponse) -> Any:
@@ -73,14 +77,6 @@ def load(response: HTTPResponse) -> Any:
             status=response.status,
             request_id=request_id(response),
         ) from None
-
-
-def load_or_none(response: HTTPResponse) -> Any:
-    """Parse a body if it is JSON."""
-    try:
-        return load(response)
-    except errors.MalformedReplyError:
-        return None
 
 
 def excerpt(response: HTTPResponse, width: int = 200) -> str:
@@ -109,22 +105,19 @@ def classify(response: HTTPResponse, data: Any, url: str = "") -> errors.Provide
 def _classified(response: HTTPResponse, data: Any, url: str) -> errors.ProviderError:
     """Return the error of a body that can be read."""
     body = _passed_on(_error_body(data))
-    if response.status < 400 and isinstance(body.get("code"), int):  # noqa: PLR2004
-        # OpenRouter, MiniMax: an error inside a 200
-        response = response._replace(status=body["code"])
-    status = response.status
+    status = _meant(response.status, body.get("code"))
+    response = response._replace(status=status)
     code, param = _code(body, status), body.get("param")
     message = _message(body) or excerpt(response)
     reasons, told = _details(body)
-    wait = retry_after(response, message)
-    if wait is None:
-        wait = told
+    asked_wait = retry_after(response, message)
+    wait = told if asked_wait is None else asked_wait
     words = without_quotes(message, _asked(response.asked))
     if data is not None and _message(body) is None:
         words = ""  # the start of a body that has no message may be the row's text
     codes = (*_codes(body, data), *reasons)
     failure = Failure(status, codes, words, urlsplit(url).hostname or "", wait)
-    kind = meaning(failure) or _by_status(status, response, wait)
+    kind = meaning(failure) or _by_status(response, wait)
     if data is None and _is_page(response):
         message = _page(response)
     shown_code = f" ({code})" * (code not in (None, "", "None", str(status)))
@@ -140,23 +133,26 @@ def _classified(response: HTTPResponse, data: Any, url: str) -> errors.ProviderE
     return error
 
 
-def _by_status(
-    status: int, response: HTTPResponse, wait: float | None
-) -> type[errors.ProviderError]:
+def _meant(status: int, code: Any) -> int:
+    """Return the status that a code stands for: in a 200, or what passes in a 400."""
+    if not isinstance(code, int):
+        return status
+    if status == 400:  # noqa: PLR2004
+        return code if code == 429 or 500 <= code < 600 else status  # noqa: PLR2004
+    return code if status < 400 else status  # noqa: PLR2004 - OpenRouter, MiniMax
+
+
+def _by_status(response: HTTPResponse, wait: float | None) -> _Error:
     """Return what a status means, with how long to wait and what came."""
+    status = response.status
     if status == 402 and wait is not None:  # noqa: PLR2004
         return errors.RateLimitError
     if status == 403 and _is_page(response):  # noqa: PLR2004
         return errors.BlockedError
-    if status in _KINDS:
-        return _KINDS[status]
-    if 300 <= status < 400:  # noqa: PLR2004
-        return errors.ModelNotFoundError
-    refused = 400 <= status < 500  # noqa: PLR2004
-    return errors.BadRequestError if refused else errors.ServerError
+    return _KINDS.get(status, errors.ServerError)
 
 
-def _helped(kind: type[errors.ProviderError], failure: Failure, message: str) -> str:
+def _helped(kind: _Error, failure: Failure, message: str) -> str:
     """Add the way out to a message."""
     hint = _HINTS.get(kind, "")
     if issubclass(kind, errors.ModelNotFoundError):
@@ -171,7 +167,7 @@ def _helped(kind: type[errors.ProviderError], failure: Failure, message: str) ->
     return f"{message} {hint}".strip() if hint else message
 
 
-_HINTS: dict[type[errors.ProviderError], str] = {
+_HINTS: dict[_Error, str] = {
     errors.RateLimitedTooLong: "The quota of the day is used up: run again later, or "
     "raise it.",
     errors.NoCreditError: "Waiting does not help: see the account's billing.",
@@ -185,7 +181,10 @@ _HINTS: dict[type[errors.ProviderError], str] = {
 
 def generated(response: HTTPResponse) -> str | None:
     """Return the text that Groq refused as not JSON and put into the error."""
-    body = _error_body(load_or_none(response))
+    try:
+        body = _error_body(parsed(response.body))
+    except ValueError:
+        return None
     if body.get("code") != "json_validate_failed":
         return None
     text = body.get("failed_generation")
@@ -220,19 +219,13 @@ def _details(body: dict[str, Any]) -> tuple[list[str], float | None]:
     """Read the reasons and the wait of ``google.rpc``'s details."""
     reasons: list[str] = []
     wait = None
-    for detail in _objects(body.get("details")):
+    for detail in objects(body.get("details")):
         delay = detail.get("retryDelay")
         wait = (duration(delay) if isinstance(delay, str) else None) or wait
-        quotas = _objects(detail.get("violations"))
+        quotas = objects(detail.get("violations"))
         reasons += [str(one.get("quotaId")) for one in quotas]
         reasons.append(str(detail.get("reason") or ""))
     return reasons, wait
-
-
-def _objects(listed: Any) -> list[dict[str, Any]]:
-    """Return the objects of a list; none of anything else."""
-    items = listed if isinstance(listed, list) else ()
-    return [item for item in items if isinstance(item, dict)]
 
 
 def _codes(body: dict[str, Any], data: Any) -> list[str]:
@@ -241,6 +234,11 @@ def _codes(body: dict[str, Any], data: Any) -> list[str]:
     codes = [body.get(name) for name in ("code", "type", "status", "error_type")]
     for part, name in ((details, "error_code"), (inner, "code"), (data, "error_type")):
         codes.append(part.get(name) if isinstance(part, dict) else None)
+    codes.append(str(body.get("__type") or "").rpartition("#")[2])  # AWS
+    codes += [one.get("reason") for one in objects(body.get("errors"))]  # Google
+    about = body.get("metadata")
+    if isinstance(about, dict) and about.get("reasons"):
+        codes.append("moderation_blocked")  # OpenRouter
     return [str(code) for code in codes if isinstance(code, (str, int))]
 
 

@@ -1,0 +1,1 @@
+"""What dialects read alike in an answer: bodies, event streams, headers."""

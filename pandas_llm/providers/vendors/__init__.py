@@ -1,0 +1,1 @@
+"""A module for each vendor's dialect; `registry.presets` finds them by itself."""
