@@ -154,8 +154,9 @@ def asked_of(
         task = remembered[0]
     if task is None:
         note = (
-            "The prompts are not known: another process ran this, or a verb over the "
-            "whole table. plan=, the Plan of the run, builds them again."
+            "The prompts are not known: a verb over the table asks about pairs or "
+            "groups of rows, not about each of these; where another process ran this, "
+            "plan=, the Plan of the run, builds them again."
         )
         return Asked(None, None, [note])
     settings = replace(task.settings, max_cost=None)  # a run's, which this is not

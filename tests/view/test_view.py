@@ -214,3 +214,12 @@ def test_rows_that_their_labels_do_not_tell_have_no_links(run, tmp_path):
     page = out.llm.report(view=tmp_path / "view.html")._repr_html_()
     assert "<a " not in page
     assert "No row" in (tmp_path / "view.html").read_text(encoding="utf-8")
+
+
+def test_a_verb_over_the_table_says_why_no_prompts_are_shown():
+    frame = pd.DataFrame({"name": ["Oslo", "Bergen"]})
+    given = {"model": "sim", "progress": False}
+    template = "Same? ${left.name} ${right.name}"
+    out = frame.llm.merge(frame, template, block=None, **given)
+    shown = " ".join(repr(out.llm.view()).split())
+    assert "a verb over the table asks about pairs or groups of rows" in shown
