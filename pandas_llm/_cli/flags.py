@@ -6,7 +6,6 @@ import argparse
 import json
 import typing
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from pandas_llm import options
@@ -43,6 +42,21 @@ class _AddPairs(argparse.Action):
         setattr(namespace, self.dest, {**earlier, **pairs})
 
 
+class _StoreWord(argparse.Action):
+    """Stores one of some words, of which `none` stands for None."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Store the word."""
+        del parser, option_string
+        setattr(namespace, self.dest, None if values == "none" else values)
+
+
 def _add_one(group: Any, name: str, option: Option) -> None:
     flag = "--" + name.replace("_", "-")
     kinds = {typing.get_origin(arm) or arm for arm in option.arms}
@@ -67,7 +81,7 @@ def _add_one(group: Any, name: str, option: Option) -> None:
     elif kinds == {Literal}:
         words = [str(word).lower() for word in words]
         words += ["none"] * (type(None) in typing.get_args(option.type))
-        how = {"type": partial(_word, words), "metavar": "{" + ",".join(words) + "}"}
+        how = {"choices": words, "action": _StoreWord}
     elif kinds & {int, float}:
         how = {"type": read, "metavar": "N"}
     elif Sequence in kinds:
@@ -83,14 +97,6 @@ def _default(option: Option) -> str:
     plain = option.default in (None, ()) or isinstance(option.default, bool)
     shown = option.shown.strip("'")
     return "" if plain else f" By default {shown}."
-
-
-def _word(words: Sequence[str], text: str) -> str | None:
-    """Read one of some words; argparse itself would list None for none."""
-    if text not in words:
-        known = ", ".join(map(repr, words))
-        raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (of {known})")
-    return None if text == "none" else text
 
 
 def _json_or_text(text: str) -> Any:

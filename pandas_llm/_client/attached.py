@@ -54,6 +54,8 @@ class Attached:
         self._provider, self._name = provider, name
         self._recent = Recent()
         self._free = AT_ONCE
+        self.waiting = 0
+        """Rows that wait for room."""
         self._turn = asyncio.Lock()
         self._back = asyncio.Event()
 
@@ -70,11 +72,15 @@ class Attached:
     async def held(self, request: Request) -> AsyncIterator[Request]:
         """Wait until there is room; yield the request with all that is attached."""
         size = min(AT_ONCE, sum(one.size for one in request.attachments))
-        async with self._turn:  # in the order of asking, or a large one would starve
-            while self._free < size:
-                self._back.clear()
-                await self._back.wait()
-            self._free -= size
+        self.waiting += 1
+        try:
+            async with self._turn:  # in the order of asking: a large one would starve
+                while self._free < size:
+                    self._back.clear()
+                    await self._back.wait()
+                self._free -= size
+        finally:
+            self.waiting -= 1
         try:
             yield await self.load(request)
         finally:

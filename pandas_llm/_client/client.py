@@ -7,7 +7,6 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pandas_llm._client.attached import Attached
 from pandas_llm._client.by_words import IN_WORDS, ByWords
 from pandas_llm._client.events import NO_TOKENS, Tally
 from pandas_llm._client.sender import Sender, TracedSender
@@ -54,7 +53,6 @@ class Client:
         self.prices = parts.pace.prices
         self.fingerprint = Fingerprint(parts.endpoint)
         self.provider = provider = parts.provider
-        self.attached = Attached(provider, parts.endpoint.provider)
         self._embeddings = provider if isinstance(provider, Embeddings) else None
         self.bundling = self._embeddings.most if self._embeddings else Bundling(1)
         """How much one request may hold."""
@@ -63,6 +61,7 @@ class Client:
             self._sender = Sender(parts, settings)
         else:
             self._sender = TracedSender(parts, settings, parts.calls)
+        self.attached = self._sender.attached
         self.exchange = self._sender.plain
         self.negotiation = self._sender.negotiation
         self._output = parts.output
@@ -207,8 +206,11 @@ class Client:
         reply: Reply | None = None
         error: LLMError | None
         try:
-            ask = self._with_attachments if request.attachments else self._choices
-            reply, choices = await ask(request, events, tally)
+            if request.attachments:
+                tally.attached = attachments.weight(request, self.provider)
+                tally.surplus = attachments.surplus(request)
+                tally.sound = attachments.has_sound(request)
+            reply, choices = await self._choices(request, events, tally)
             error, understood = choices.mark, choices.records
             unread = request.spec.n - len(understood) if self._output.votes else 0
             records = self._output.combine(understood, unread)
@@ -233,16 +235,6 @@ class Client:
                 self.negotiation.measured(self._embeddings.wire)
         seconds = time.perf_counter() - started
         return Outcome(records, error, tally.attempts, seconds, reply, tally.tokens)
-
-    async def _with_attachments(
-        self, request: Request, events: Events, tally: Tally
-    ) -> tuple[Reply, Choices]:
-        """Ask with the images and files of a request, when there is room for them."""
-        async with self.attached.held(request) as whole:
-            tally.attached = attachments.weight(whole, self.provider)
-            tally.surplus = attachments.surplus(whole)
-            tally.sound = attachments.has_sound(whole)
-            return await self._choices(whole, events, tally)
 
     async def complete_bundle(
         self,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
+from pandas_llm._client.attached import Attached
 from pandas_llm._client.endpoint import CurrentKey, Negotiation
 from pandas_llm._client.verdict import Ended, Standing, Then, decide, raise_for_row
 from pandas_llm._http import redacted
@@ -46,7 +47,14 @@ if TYPE_CHECKING:
     from pandas_llm.cache import Cache
     from pandas_llm.options import Settings
     from pandas_llm.providers import Provider
-    from pandas_llm.types import Endpoint, HTTPResponse, Reply, Request, Spec
+    from pandas_llm.types import (
+        Capabilities,
+        Endpoint,
+        HTTPResponse,
+        Reply,
+        Request,
+        Spec,
+    )
 
 _log = logging.getLogger("pandas_llm")
 _SLICE = 0.05
@@ -87,6 +95,7 @@ class Sender:
         self.circuit = parts.pace.circuit
         self.history = parts.pace.history
         self._provider = parts.provider
+        self.attached = Attached(parts.provider, parts.endpoint.provider)
         self._transport = parts.transport
         self._settings = settings
         self._endpoint = parts.reached
@@ -112,20 +121,36 @@ class Sender:
             if spec.tier and tally.standard:
                 asked = standard(capabilities)
             many = n if capabilities.n else 1
-            provider = self._key.provider
-            http = provider.build(request, asked, many)
             if self.circuit.is_open:
                 await self._outage(tally)
+            provider = self._key.provider
             try:
-                reply = await self._exchange(http, request, events, tally)
+                if request.attachments:
+                    reply = await self._with_files(request, asked, many, events, tally)
+                else:
+                    http = provider.build(request, asked, many)
+                    reply = await self._exchange(http, request, events, tally)
             except LLMError as error:
                 changed = self.negotiation.adapted(capabilities, error, request)
                 changed = changed or self._key.renewed(provider, error)
                 changed = changed or _left(error, tally)
-                await self._again(error, tally, events, http, changed=changed)
+                await self._again(error, tally, events, request, changed=changed)
             else:
                 self.negotiation.answered(spec, asked, many)
                 return reply
+
+    async def _with_files(
+        self,
+        request: Request,
+        asked: Capabilities,
+        n: int,
+        events: Events,
+        tally: Tally,
+    ) -> Reply:
+        """Send once with images and files, which a row that sleeps does not hold."""
+        async with self.attached.held(request) as whole:
+            http = self._key.provider.build(whole, asked, n)
+            return await self._exchange(http, request, events, tally)
 
     async def _exchange(
         self, http: HTTPRequest, request: Request, events: Events, tally: Tally
@@ -247,7 +272,7 @@ class Sender:
         error: LLMError,
         tally: Tally,
         events: Events,
-        http: HTTPRequest,
+        request: Request,
         *,
         changed: bool,
     ) -> None:
@@ -259,20 +284,24 @@ class Sender:
         then, seconds, why = decide(error, now)
         if then is Then.RUN:
             if isinstance(error, ModelNotFoundError):
-                error = await self._with_models(error, http)
+                error = await self._with_models(error, request)
             history.end(error, seconds, why)
         if then in (Then.ROW, Then.LATER):
             raise_for_row(error, later=then is Then.LATER)
         if then is Then.AFTER:
             _log.debug("waiting %.2f s after %s", seconds, error)
+            # its frames have the body that was sent
+            error.__traceback__ = error.__context__ = error.__cause__ = None
             slots = self._pace.slots
             await (slots.rest(seconds, error.kind) if slots else asyncio.sleep(seconds))
         events.retried(error)
 
     async def _with_models(
-        self, error: ModelNotFoundError, http: HTTPRequest
+        self, error: ModelNotFoundError, request: Request
     ) -> LLMError:
         """Add to an error what models the address lists, or that it lacks a version."""
+        bare = request._replace(attachments=())
+        http = self._key.provider.build(bare, self.negotiation.capabilities, 1)
         listed, url = None, models_url(http.url)
         if url is None or error.status is None or 300 <= error.status < 400:  # noqa: PLR2004
             return error
@@ -318,12 +347,12 @@ class TracedSender(Sender):
         error: LLMError,
         tally: Tally,
         events: Events,
-        http: HTTPRequest,
+        request: Request,
         *,
         changed: bool,
     ) -> None:
         at = time.time_ns()
-        await super()._again(error, tally, events, http, changed=changed)
+        await super()._again(error, tally, events, request, changed=changed)
         if tally.call is not None:
             tally.call.retried(error, at)
 

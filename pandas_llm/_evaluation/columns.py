@@ -173,11 +173,10 @@ def plain(values: pd.Series) -> list[Any]:
     try:
         set(found)
     except TypeError:
-        msg = (
+        raise InvalidTypeError(
             f"{values.name!r} holds lists or dicts, which are no labels: compare one "
             "label at a time, as by df['tags'].map(lambda tags: 'x' in tags)"
-        )
-        raise InvalidTypeError(msg) from None
+        ) from None
     return found
 
 
@@ -191,12 +190,11 @@ def _labels(values: pd.Series, told: list[Any], truth: list[Any]) -> list[Any]:
         declared = [False, True]
     other = true - set(declared) if declared else true
     if (declared and other) or not (declared or seen & true):
-        msg = (
+        raise InvalidValueError(
             f"gold has labels that {values.name!r} cannot have: {few(other)}; it has "
             f"{few(declared or seen)}. Write them alike, or declare them by "
             "df[column].cat.add_categories([…])"
         )
-        raise InvalidValueError(msg)
     return declared or sort_labels(seen | true)
 
 
@@ -261,16 +259,14 @@ def column_of(frame: pd.DataFrame, given: Any, what: str) -> pd.Series:
         given, (pd.Series, np.ndarray, list, pd.api.extensions.ExtensionArray)
     ):
         if len(given) != len(frame):
-            msg = (
+            raise InvalidValueError(
                 f"{what} has {len(given)} rows and the frame {len(frame)}: pass "
                 "gold.reindex(df.index), with NA where nothing is known"
             )
-            raise InvalidValueError(msg)
         if isinstance(given, pd.Series) and not given.index.equals(frame.index):
-            msg = (
+            raise InvalidValueError(
                 f"{what} has another index than the frame: pass gold.reindex(df.index)"
             )
-            raise InvalidValueError(msg)
         return pd.Series(given, frame.index)
     try:
         count = list(frame.columns).count(given)
@@ -305,12 +301,11 @@ def label_columns(
     """Return the column of each label's probability; nothing where there are none."""
     if given is not None:
         if not isinstance(given, Mapping) or not set(labels) <= set(given):
-            msg = (
+            raise InvalidValueError(
                 "probabilities= takes a mapping of each label to its column: "
                 f"{{{labels[0]!r}: 'p_{labels[0]}', …}}, for {few(labels)}; "
                 f"got {given!r}"
             )
-            raise InvalidValueError(msg)
         return dict(given)
     every = {
         str(column)[2:]: column

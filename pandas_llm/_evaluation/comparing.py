@@ -197,11 +197,10 @@ def _compared(
     beside |= {name for name in shared if str(name).startswith("llm_")}
     columns = [name for name in shared if name not in beside | skipped]
     if not columns:
-        msg = (
+        raise InvalidValueError(
             f"the frames have no column in common to compare: old has "
             f"{list(old.columns)}, new has {list(new.columns)}"
         )
-        raise InvalidValueError(msg)
     return columns, [name for name in shared if name in beside - skipped]
 
 

@@ -132,10 +132,9 @@ def share(  # noqa: PLR0913 - all by name but the first four
     """
     judged = judge(frame, column, gold, probability, probabilities)
     if judged.labels and len(judged.labels) > _MOST:
-        msg = (
+        raise InvalidValueError(
             f"{len(judged.labels)} labels have no shares to speak of: group them first"
         )
-        raise InvalidValueError(msg)
     chance, remarks = _inclusion(source_of(frame).frame, inclusion, judged)
     names, places = groups_of(frame, by)
     name = column.name if isinstance(column, pd.Series) else column
@@ -181,13 +180,12 @@ def _inclusion(
         wrong = known & ((chance <= 0) | (chance > 1))
         if wrong.any():
             first = int(wrong.argmax())
-            msg = (
+            raise InvalidValueError(
                 f"inclusion must be above 0 and at most 1 where the truth is known; "
                 f"{int(wrong.sum())} rows have others, the first: label "
                 f"{frame.index[first]!r}. A row that could not be drawn stands for no "
                 "other: leave its gold NA, or pass the probability it was drawn with"
             )
-            raise InvalidValueError(msg)
     even = int((known & np.isnan(chance)).sum())
     if not even:
         return chance, []
@@ -323,10 +321,9 @@ def _sure(frame: pd.DataFrame, column: Any) -> Any:
             msg = f"several columns say how sure the model was ({shown}): pass column="
             raise InvalidValueError(msg)
     if not columns:
-        msg = (
+        raise InvalidValueError(
             "no column says how sure the model was: pass confidence=True or "
             "probabilities=True to the verb, or draw rows evenly by df.sample(k)"
         )
-        raise InvalidValueError(msg)
     sure = odds_of(frame, columns).max(axis=1)
     return np.where(np.isnan(sure), _UNKNOWN, sure)

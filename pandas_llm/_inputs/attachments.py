@@ -146,7 +146,8 @@ def surplus(request: Request) -> int:
     for one in request.attachments:
         uncountable = one.option == "images" or one.media_type in ("", "text/plain")
         if uncountable or one.extent is not None:  # else its bytes are the bound
-            exceeding += len(one.data) - math.ceil(_tokens(one, most))
+            data = 4 * math.ceil(one.size / 3)  # as base64; of an address nothing
+            exceeding += data - math.ceil(_tokens(one, most))
     return exceeding
 
 

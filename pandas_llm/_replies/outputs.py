@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
@@ -34,6 +35,19 @@ Record = tuple[Any, ...]
 Reading: TypeAlias = "tuple[list[Record], RowError | None]"
 """The records of a choice, and what else is to be said of them."""
 _SHOWN_ERRORS = 3
+_CALLS = (
+    "the model asked for a tool in place of an answer, and tools are not run: leave "
+    "them out of the request"
+)
+_CALL = re.compile(
+    r"\s*(?:<tool_call>.*</tool_call>|<function=[\w.:-]+>.*</function>"
+    r"|<\|tool_call\|?>.*|\[TOOL_CALLS\](?:\s*|[\w.-]+)[\[{].*"
+    r"|<\|tool_calls_section_begin\|>.*|<\uff5ctool▁calls▁begin\uff5c>.*"
+    r"|<\|python_tag\|>.*)\s*\Z",
+    re.DOTALL,
+)
+"""A text that is nothing but calls that the server did not read; one that speaks of
+them begins otherwise."""
 _EMPTY = "the reply is empty"
 
 
@@ -227,11 +241,7 @@ def check_ending(choice: Choice) -> TruncatedError | None:
             "the provider's content filter held the answer back", choice.text
         )
     if ended == "tool_calls" and is_blank(choice.text):
-        raise ToolCallError(
-            "the model asked for a tool in place of an answer, and tools are not run: "
-            "leave them out of the request",
-            choice.text,
-        )
+        raise ToolCallError(_CALLS, choice.text)
     if ended in ("stop", "tool_calls"):
         return None
     reason = choice.finish_reason
@@ -252,6 +262,8 @@ def _answer(reply: str, cut: TruncatedError | None) -> str:
         raise cut or OutputError("the reply ends before its thinking does", reply)
     if is_blank(text):
         raise cut or OutputError(_EMPTY, reply)
+    if _CALL.match(text):
+        raise ToolCallError(_CALLS, reply)
     return text
 
 

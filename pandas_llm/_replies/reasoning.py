@@ -214,7 +214,10 @@ def _without_inner(text: str, form: _Form) -> str:
             continue
         parts.append(text[at : opening.start()])
         at = len(text) if closing is None else closing.end()
-    return "".join([*parts, text[at:]])
+    rest = text[at:]
+    if parts and not rest.strip():  # at the end: so is the blank before it
+        return "".join(parts).rstrip()
+    return "".join([*parts, rest])
 
 
 def _without_end(text: str) -> str:

@@ -49,11 +49,10 @@ class Trace:
         try:
             from opentelemetry import context, metrics, trace
         except ImportError as error:
-            msg = (
+            raise ConfigurationError(
                 "trace= needs OpenTelemetry's API: pip install "
                 "'pandas-llm-accessor[otel]', or leave trace= out"
-            )
-            raise ConfigurationError(msg) from error
+            ) from error
         said = (environment.variable(_CONTENT) or "").lower()
         self.content = wanted == "content" or said in _WANTED
         self.api, self.context, self._name = trace, context, name

@@ -54,9 +54,12 @@ def status(client: Client) -> Status:
 
 def _resting(client: Client) -> str:
     """Describe how many rows wait on their own, and why."""
-    pace = client.pace
-    if pace.slots is None or not (rows := pace.slots.resting.total()):
+    slots, files = client.pace.slots, client.attached.waiting
+    kinds = {} if slots is None else {**slots.resting}
+    if files:
+        kinds["room for files"] = files
+    if not (rows := sum(kinds.values())):
         return ""
-    why = ", ".join(kind for kind, count in pace.slots.resting.items() if count)
+    why = ", ".join(kind for kind, count in kinds.items() if count)
     word = "row waits" if rows == 1 else "rows wait"
-    return f"{rows} {word} ({why}), {pace.limiter.in_flight} in flight"
+    return f"{rows} {word} ({why}), {client.pace.limiter.in_flight} in flight"

@@ -260,30 +260,25 @@ def _fitting(text: str, most: float) -> str:
 def _climb(groups: list[_Group], text: Plan, last: Plan) -> Steps[None]:
     """Ask level after level, until each group has one answer."""
     while groups := [group for group in groups if group.parts]:
-        inner = [group for group in groups if len(group.packs()) > 1]
-        final = [group for group in groups if len(group.packs()) == 1]
-        calls = [
-            (group, group.prompt(at, last=False))
-            for group in inner
-            for at in group.packs()
-        ]
-        roots = [(group, group.prompt(group.packs()[0], last=True)) for group in final]
+        calls: list[tuple[_Group, str]] = []
+        roots: list[tuple[_Group, str]] = []
+        for group in groups:
+            packs = group.packs()
+            kind = roots if len(packs) == 1 else calls
+            kind += [(group, group.prompt(at, last=kind is roots)) for at in packs]
+            group.parts, group.depth = [], group.depth + 1
         if text is last:
             answers = yield from _asked(text, calls + roots)
         else:
             answers = yield from _asked(text, calls)
             answers += yield from _asked(last, roots)
-        said: dict[int, list[Any]] = {id(group): [] for group in groups}
-        for (group, _), answer in zip(calls + roots, answers, strict=True):
-            said[id(group)].append(answer)
-        for group in final:
-            group.answer, group.parts = said[id(group)][0], []
-        for group in inner:
-            failed = any(part is None for part in said[id(group)])
-            group.parts = [] if failed else said[id(group)]
-            group.depth += 1
-        yield from _shorten(inner, text)
-        groups = inner
+        for (group, _), answer in zip(calls, answers, strict=False):
+            group.parts.append(answer)
+        for (group, _), answer in zip(roots, answers[len(calls) :], strict=True):
+            group.answer = answer
+        # a group with a part that failed has no answer
+        groups = [group for group in groups if None not in group.parts]
+        yield from _shorten(groups, text)
 
 
 def _shorten(groups: list[_Group], plan: Plan) -> Steps[None]:

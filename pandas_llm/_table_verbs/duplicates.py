@@ -225,6 +225,5 @@ def _unlike(
     missing = cells.isna().any(axis=1).tolist()
     rows = enumerate(cells.itertuples(index=False))
     keys = [at if missing[at] else repr(row) for at, row in rows]
-    numbers, unique = pd.factorize(pd.Series(keys, dtype=object))
-    del unique
+    numbers = pd.factorize(pd.Series(keys, dtype=object))[0]
     return frame[~pd.Series(numbers).duplicated().to_numpy()], numbers

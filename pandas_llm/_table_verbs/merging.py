@@ -91,6 +91,7 @@ def merge(  # noqa: PLR0913 - pandas' own parameters, all by name
         "right_only" or "both".
     validate : {"1:1", "1:m", "m:1", "m:m"}, optional
         How many partners rows have: one that has its own drops out of the questions.
+        With "m:m" any number, as without it. pandas' long words are taken too.
     block, neighbors, max_pairs
         Which pairs may be asked, as for `ngroup`; a tuple names a column of each side.
         The nearest of both sides are candidates.
@@ -259,18 +260,15 @@ def _joined(
         alone = set(range(len(right))) - {other for _, other in matches}
         places += [(len(left), other) for other in alone]
     places.sort(key=itemgetter(1, 0) if how == "right" else None)
-    halves = []
-    for side, (frame, new) in enumerate(zip((left, right), names[:2], strict=True)):
-        at = np.array([pair[side] for pair in places], np.int64)
-        half = frame.reset_index(drop=True).reindex(at).reset_index(drop=True)
-        halves.append(half.set_axis(new, axis=1))
-    out = pd.concat(halves, axis=1)
+    ones, others = np.array(places, np.int64).reshape(-1, 2).T
+    halves = [
+        frame.reset_index(drop=True).reindex(at).reset_index(drop=True)
+        for frame, at in ((left, ones), (right, others))
+    ]
+    out = pd.concat(halves, axis=1).set_axis(names.left + names.right, axis=1)
     if names.origin is not None:
         kinds = pd.Index(["left_only", "right_only", "both"])
-        codes = [
-            0 if other == len(right) else 1 if one == len(left) else 2
-            for one, other in places
-        ]
+        codes = np.where(others == len(right), 0, np.where(ones == len(left), 1, 2))
         out[names.origin] = pd.Categorical.from_codes(codes, kinds)
     out.attrs = dict(left.attrs)
     return out

@@ -74,23 +74,18 @@ def sides(
     from pandas_llm._rows import Template
 
     both = {"left": left, "right": right}
-    fields = [
-        (f"{name}.{column}", column) for name in both for column in both[name].columns
-    ]
+    # with repeated names, which the template refuses where it uses them
+    fields = [(name, column) for name in both for column in both[name].columns]
     for _, column in fields:
         if str(column).startswith(("left.", "right.")):
             msg = f"the column {column!r} would be read as a side: rename it"
             raise TemplateError(msg)
-    # with repeated names, which the template refuses where it uses them
-    names = [name for name, _ in fields]
+    names = [f"{name}.{column}" for name, column in fields]
     used = Template(template, names, plan.settings.values).columns
+    known = dict(zip(names, fields, strict=True))
     used_sides = []
     for name, frame in both.items():
-        columns = [
-            dict(fields)[used_name]
-            for used_name in used
-            if used_name.startswith(f"{name}.")
-        ]
+        columns = [known[one][1] for one in used if known[one][0] == name]
         if not columns:
             msg = f"the template names no ${{{name}.…}}: write one for each side"
             raise TemplateError(msg)

@@ -137,11 +137,10 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
     >>> mood.cat.categories.tolist()
     ['good', 'bad']
     """
+    arguments = locals()
     from pandas_llm._keys import is_ordered
 
-    ordered = ordered or is_ordered(labels)
-    arguments = locals()
-    del arguments["is_ordered"]
+    arguments["ordered"] = ordered or is_ordered(labels)
     own = {name: arguments.pop(name) for name in _CASCADE}
     given = {**own, "options": options}
     plan = make_plan("classify", arguments)

@@ -12,9 +12,11 @@ import aiohttp
 import pandas as pd
 import pytest
 from aiohttp import web
+from attached import pdf
 from loopback_server import Server, completion, failure
 
 import pandas_llm
+from pandas_llm._client import attached
 from pandas_llm.errors import RateLimitedTooLong
 from pandas_llm.providers.answers.headers import duration
 
@@ -53,6 +55,57 @@ def test_a_row_that_waits_for_itself_holds_no_slot(status):
     assert order.index("Row 1") == 1
     assert order[-1] == "Row 1"  # the others did not wait for it
     assert len(order) == 31
+
+
+def ask_with_files(server, rows, **options):
+    """Ask with a file for each row, of which one at a time has room."""
+    frame = pd.DataFrame({"name": [f"Row {i}" for i in range(rows)]})
+    frame["report"] = [pdf(note=name) for name in frame["name"]]
+    given = {"base_url": server.base_url, "api_key": "k", "files": "report"}
+    given |= {"model": "openai/m", "cache": False, **options}
+    return frame.llm.complete("${name}", **given)
+
+
+def words(body):
+    return prompt(body)[-1]["text"]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_row_that_waits_for_itself_holds_no_room_for_files(status, monkeypatch):
+    monkeypatch.setattr(attached, "AT_ONCE", 1)
+    answered = set()
+
+    def answer(body):
+        if words(body) == "Row 1" and len(answered) < 5:
+            return refusal(status, Retry_After="1")
+        answered.add(words(body))
+        return completion("yes")
+
+    with Server(answer) as server:
+        out = ask_with_files(server, 6, progress=False)
+    assert (out == "yes").all()
+    assert len(server.bodies) == 7  # the others did not wait for it
+    first, again = (body for body in server.bodies if words(body) == "Row 1")
+    assert first == again  # with its file
+
+
+def test_the_bar_says_that_rows_wait_for_room_for_files(monkeypatch):
+    monkeypatch.setattr(attached, "AT_ONCE", 1)
+    said, seen = threading.Event(), []
+
+    async def answer(body):
+        await asyncio.to_thread(said.wait, 10)
+        return completion("yes")
+
+    def look(progress):
+        seen.append(progress.waiting)
+        if "room for files" in progress.waiting:
+            said.set()
+
+    with Server(answer) as server:
+        assert (ask_with_files(server, 3, progress=look) == "yes").all()
+    assert any(w.endswith("(room for files), 1 in flight") for w in seen), seen
+    assert seen[-1] == ""
 
 
 def test_a_row_that_wakes_goes_before_new_ones():

@@ -17,7 +17,7 @@ from replies import LIST, ONE, TYPES, WORD, one
 from pandas_llm._keys import parse_keys, parse_labels
 from pandas_llm._replies.decided import Label
 from pandas_llm._replies.outputs import Completion, Records
-from pandas_llm.errors import OutputError
+from pandas_llm.errors import OutputError, ToolCallError
 from pandas_llm.types import Choice
 
 PAIRS = Records(parse_keys(["q", "a"]))
@@ -37,7 +37,7 @@ def end(output: Any, text: str, finish: str | None = "stop") -> Any:
 
 def failure(output: Any, text: str) -> str:
     with pytest.raises(OutputError) as caught:
-        output.read(Choice(text))
+        output.read(Choice(text, "stop"))
     return str(caught.value)
 
 
@@ -350,3 +350,57 @@ def test_nothing_but_an_output_error_escapes_from_any_json(value, spoilt, finish
     for output in OUTPUTS:
         end(output, reply, finish)
         end(output, reply[:spoilt] + reply[spoilt + 1 :], finish)
+
+
+CALL = '{"name": "look_up", "arguments": {"label": "yes"}}'
+CALLS = [
+    f"<tool_call>\n{CALL}\n</tool_call>",
+    f"<think>Hm.</think>\n<tool_call>{CALL}</tool_call>\n<tool_call>{CALL}</tool_call>",
+    "<tool_call>look_up<arg_key>label</arg_key></tool_call>",
+    "<function=look_up>\n<parameter=label>yes</parameter>\n</function>",
+    "<tool_call>\n<function=look_up></function>\n</tool_call><|im_end|>",
+    f"[TOOL_CALLS][{CALL}]",
+    "[TOOL_CALLS]look_up{}",
+    f"<|tool_call|>[{CALL}]<|/tool_call|>",
+    f"<|python_tag|>{CALL}",
+]
+
+
+@pytest.mark.parametrize("text", CALLS)
+def test_a_call_that_the_server_did_not_read_is_no_answer(text):
+    labels = Label(parse_labels("label", ["yes", "no"]))
+    named = Records(parse_keys(["name"]))
+    for output in (Completion("completion"), labels, named):
+        with pytest.raises(ToolCallError, match="tools are not run"):
+            output.read(Choice(text, "stop"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Write <tool_call>{}</tool_call> around a call.",
+        "<tool_call> is a tag of Qwen.",
+        "`<tool_call>{}</tool_call>` is a call.",
+        "```\n<tool_call>{}</tool_call>\n```",
+        "[TOOL_CALLS] is a mark of Mistral's template.",
+        "<function=look_up> opens a call.",
+    ],
+)
+def test_a_text_that_speaks_of_calls_is_one(text):
+    records, cut = Completion("completion").read(Choice(text))
+    assert (records, cut) == ([(text,)], None)
+
+
+@pytest.mark.parametrize(
+    ("reply", "answer"),
+    [
+        ("Yes.\n\n<think>hm</think>", "Yes."),
+        ("Yes. <think>hm</think>\n", "Yes."),
+        ("Yes.\n<think>hm", "Yes."),
+        ("<think>a</think>\n  Yes.\n[THINK]b[/THINK]", "Yes."),
+        ("Yes.\n\n<thought>hm</thought>", "Yes."),
+        ("Yes.\n", "Yes.\n"),  # a person may have asked for it
+    ],
+)
+def test_no_blank_is_left_before_thinking_at_the_end(reply, answer):
+    assert Completion("completion").read(Choice(reply))[0] == [(answer,)]

@@ -175,13 +175,27 @@ def test_a_matched_row_drops_out_of_the_questions(asked):
     assert once < len(asked.bodies) - once == 9
 
 
-def test_validate_holds_even_if_the_judge_says_yes_to_all():
-    with judge(lambda *_: True) as server:
-        out = LEFT.llm.merge(RIGHT, TWO, validate="1:1", block=None, **options(server))
-        many = LEFT.llm.merge(RIGHT, TWO, validate="1:m", block=None, **options(server))
-    assert out["key_x"].is_unique
-    assert out["key_y"].is_unique
-    assert many["key_y"].is_unique
+@pytest.mark.parametrize(
+    ("words", "left_once", "right_once"),
+    [
+        (("1:1", "one_to_one"), True, True),
+        (("1:m", "one_to_many"), False, True),
+        (("m:1", "many_to_one"), True, False),
+        (("m:m", "many_to_many"), False, False),
+    ],
+)
+def test_validate_takes_pandas_words_and_holds_if_the_judge_says_yes_to_all(
+    words, left_once, right_once
+):
+    for word in words:
+        LEFT.merge(RIGHT, on="key", validate=word)  # a word of pandas
+        with judge(lambda *_: True) as server:
+            out = LEFT.llm.merge(
+                RIGHT, TWO, validate=word, block=None, **options(server)
+            )
+        assert out["key_x"].is_unique == left_once
+        assert out["key_y"].is_unique == right_once
+        assert left_once or right_once or len(out) == 9
 
 
 @pytest.mark.parametrize("words", [None, "m:m", "many_to_many"])

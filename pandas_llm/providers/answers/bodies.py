@@ -68,11 +68,11 @@ def amount(value: Any) -> int | None:
     >>> amount(3.0), amount("12"), amount(-1), amount(True), amount(1e308)
     (3, 12, None, None, None)
     """
-    if type(value) is int:  # nearly always
-        return value if 0 <= value < _MOST_TOKENS else None
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
     try:
-        number = float(value) if isinstance(value, (float, str)) else -1.0
-    except ValueError:
+        number = float(value)
+    except (ValueError, OverflowError):
         return None
     return int(number) if 0 <= number < _MOST_TOKENS else None
 
@@ -98,10 +98,13 @@ def tokens(usage: Any, read: str, written: str, *apart: tuple[str, str]) -> Toke
     for group, name in apart:
         inside = usage.get(group) if group else usage
         values.append((inside.get(name) or 0) if isinstance(inside, dict) else 0)
-    counts = list(map(amount, values))
-    if counts[0] is counts[1] is None:
-        raise ValueError("no tokens are counted")
-    return Tokens(*[count or 0 for count in counts])
+    # without a call where it is a plain count, as nearly always
+    counts: list[Any] = [v if type(v) is int and v >= 0 else amount(v) for v in values]
+    if None in counts:
+        if counts[0] is counts[1] is None:
+            raise ValueError("no tokens are counted")
+        counts = [count or 0 for count in counts]
+    return Tokens(*counts)
 
 
 def input_output(usage: Any) -> Tokens:

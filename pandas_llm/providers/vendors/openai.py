@@ -110,8 +110,9 @@ class OpenAI(Dialect):
     def usage(self, data: Any) -> Used:
         """Read the tokens, and the cost where a server states it."""
         usage = data.get("usage") or data["x_groq"]["usage"]
-        tier = bodies.word(data, "service_tier")
-        cost = _cost(usage.get("cost")) if isinstance(usage, dict) else None
+        tier = bodies.word(data, "service_tier") if "service_tier" in data else None
+        priced = isinstance(usage, dict) and "cost" in usage
+        cost = _cost(usage["cost"]) if priced else None
         try:
             tokens = bodies.tokens(usage, "prompt_tokens", "completion_tokens", *_APART)
         except (AttributeError, ValueError):
