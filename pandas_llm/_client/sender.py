@@ -196,8 +196,9 @@ class Sender:
         if response is None:
             if unsent(error):
                 tally.bill = 0.0
-        elif (used := self._provider.spent(response)) != Used():
-            self._pace.book(used, tally, events)  # it is paid for all the same
+        elif (used := self._provider.spent(response)) != Used() or succeeded(response):
+            # it is paid for all the same, if it is not told for how much
+            self._pace.book(used, tally, events)
         elif refused(response):
             tally.bill = 0.0
         if tally.ticket is not None and tally.ticket.number > 0:  # it has left

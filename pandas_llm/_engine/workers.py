@@ -286,7 +286,9 @@ class Engine:
         self._put_off[off.position] = outcome
 
     def _end(self, bundle: Bundle, error: Exception) -> None:
-        """Stop the run; those rows failed with it."""
+        """Stop the run; those rows failed with it, once where money ends it."""
+        if self._stop is not None and isinstance(error, CostLimitError):
+            return  # they were not sent, as all that were to come
         own = error.__cause__ if isinstance(error, RepeatedError) else error
         for item in bundle:
             if isinstance(own, LLMError):

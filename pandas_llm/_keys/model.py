@@ -103,9 +103,7 @@ def parse_labels(name: str, labels: Any) -> Keys:
         raise InvalidTypeError(msg)
     options = labels if is_type else list(labels)
     if options == []:
-        raise InvalidValueError(
-            "labels is empty: name at least one label, such as ['good', 'bad']"
-        )
+        raise InvalidValueError("labels is empty: name some, such as ['good', 'bad']")
     if not is_type and all(isinstance(label, bool) for label in options):
         way = "ask matches, or write ['yes', 'no']"
         raise InvalidTypeError(f"True and False are no labels: {way}")
@@ -115,6 +113,12 @@ def parse_labels(name: str, labels: Any) -> Keys:
     if not all(str(label).strip() for label in keys.columns[0].labels):
         raise InvalidValueError(
             "a label is empty, and an empty reply is no answer: write 'none', say"
+        )
+    if len(keys.columns[0].labels) == 1:
+        (label,) = keys.columns[0].labels
+        raise InvalidValueError(
+            f"{label!r} is the only label, so there is nothing to choose: add what the "
+            "other rows are, such as 'other', or ask matches whether a row is it"
         )
     if not isinstance(labels, Mapping):
         return keys

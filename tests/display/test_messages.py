@@ -76,7 +76,12 @@ BEFORE = {
     ),
     "no labels": (
         lambda: FRAME.llm.classify(TEMPLATE, []),
-        "labels is empty: name at least one label, such as ['good', 'bad']",
+        "labels is empty: name some, such as ['good', 'bad']",
+    ),
+    "one label": (
+        lambda: FRAME.llm.classify(TEMPLATE, {"spam": "advertising"}),
+        "'spam' is the only label, so there is nothing to choose: add what the other "
+        "rows are, such as 'other', or ask matches whether a row is it",
     ),
     "a wrong how": (
         lambda: FRAME.llm.generate(TEMPLATE, ["fact"], how="outer"),

@@ -112,6 +112,8 @@ def test_with_max_tokens_the_bill_never_passes_max_cost(concurrency, simulator, 
     assert done.sum() == server.stats()["answered"]
     assert len(error.partial) == 400
     assert error.failures["kind"].iloc[-1] == "not_sent"
+    assert error.failures["kind"].value_counts()["max_cost"] == 1
+    assert pandas_llm.last_usage().failed == 1  # no other was sent and failed
     assert set(error.failures["kind"]) == {"not_sent", "max_cost"}
     for words in ("max_cost=0.01", "raise it to go on"):
         assert words in str(error)
@@ -934,3 +936,35 @@ def test_an_estimate_asks_for_no_column_that_the_call_has_not(pilot, simulator, 
     df = facts(4).assign(llm_text="of an earlier run")
     found = df.llm.estimate("${text}", ["fact"], pilot=pilot, **on(simulator()))
     assert (found.rows, found.pilot) == (4, pilot)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "at_least"),
+    [
+        (200, b'{"choices": [{"mess', True),
+        (200, b"{}", True),
+        (500, b'{"error": {"message": "oops"}}', False),
+        (429, b"", False),
+    ],
+)
+def test_an_answer_that_cannot_be_read_has_no_known_price(status, body, at_least):
+    """It was very likely paid; what it was is in no count."""
+    spoilt = []
+
+    def answer(asked):
+        if len(server.bodies) == 2:
+            spoilt.append(asked)
+            return web.Response(
+                status=status, body=body, content_type="application/json"
+            )
+        return completion("yes", prompt_tokens=10, completion_tokens=1)
+
+    with Server(answer) as server:
+        given = {"base_url": server.base_url, "model": "m", "api_key": "k"}
+        given |= {"prices": {"m": (1.0, 1.0)}, "cache": False, "progress": False}
+        out = pd.Series(["a", "b", "c"]).llm.complete("${value}", **given)
+    assert len(spoilt) == 1
+    assert (out == "yes").all()
+    usage = pandas_llm.last_usage()
+    assert usage.known_cost == pytest.approx(33e-6)
+    assert usage.unpriced == at_least

@@ -404,3 +404,22 @@ def test_a_text_that_speaks_of_calls_is_one(text):
 )
 def test_no_blank_is_left_before_thinking_at_the_end(reply, answer):
     assert Completion("completion").read(Choice(reply))[0] == [(answer,)]
+
+
+@pytest.mark.parametrize("number", ["1e-400", "-1E-400", "0.1e-330", f"0.{'0' * 400}1"])
+def test_a_number_that_is_too_small_for_a_float_is_not_read_as_zero(number):
+    for kind, value in ((float, number), (list[float], f"[0.5, {number}]")):
+        said = failure(
+            Records(parse_keys({"x": kind}), single=True), f'{{"x": {value}}}'
+        )
+        assert "too small" in said
+    text = Records(parse_keys({"x": str}), single=True)
+    assert end(text, f'{{"x": {number}}}') == [(number,)]
+
+
+@pytest.mark.parametrize(
+    "number", ["0e-400", "0.0", "-0.0", "1e-300", "5e-324", "1e-320"]
+)
+def test_small_numbers_and_zeros_are_read(number):
+    output = Records(parse_keys({"x": float}), single=True)
+    assert end(output, f'{{"x": {number}}}') == [(float(number),)]

@@ -12,6 +12,7 @@ from loopback_server import Server, completion, failure
 
 import pandas_llm
 from pandas_llm import GenerationError, LLMWarning, Plan
+from pandas_llm.errors import InvalidValueError
 
 KEYS = {"n": int, "mood": ["good", "bad"]}
 
@@ -49,6 +50,14 @@ def test_overwrite_replaces_the_columns_in_their_places(on):
     assert len(second.bodies) == 4
     assert again.llm.usage.rows == 8  # of the chain: both runs were paid
     assert again.attrs["llm"]["model"] == "sim"
+
+
+@pytest.mark.parametrize("verb", ["generate", "extract"])
+def test_a_key_named_like_what_the_prompt_is_made_of_is_to_be_renamed(verb):
+    """No other way out is told: each of them would be refused as well."""
+    texts = pd.Series(["a", "b"], name="mood")
+    with pytest.raises(InvalidValueError, match=r"made of 'mood'.*: rename the key$"):
+        getattr(texts.llm, verb)("Mood of ${mood}", ["mood"], model="sim")
 
 
 def test_overwrite_takes_the_new_dtype_and_adds_what_is_missing(on):

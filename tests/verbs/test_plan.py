@@ -160,7 +160,8 @@ def test_names_are_those_of_the_methods():
     labels = Plan("${text}", ["x", "y"], verb="classify", model="sim").meta(FRAME)
     assert labels.name == "label"
     assert labels.name == FRAME.llm.classify("${text}", ["x", "y"], model="sim").name
-    assert pandas_llm.classify(FRAME, "${text}", ["x"], model="sim").name == "label"
+    two = ["x", "y"]
+    assert pandas_llm.classify(FRAME, "${text}", two, model="sim").name == "label"
     assert Plan("${text}", verb="complete", model="sim").meta(FRAME).name == (
         FRAME.llm.complete("${text}", model="sim").name
     )
@@ -228,6 +229,7 @@ def test_requests_go_where_they_go_here(monkeypatch, simulator):
 def test_numbers_of_numpy_are_pythons_own_in_a_plan():
     embed = Plan("${text}", verb="embed", dimensions=np.int64(256), model="sim")
     labels = {"verb": "classify", "abstain_below": np.float32(0.5), "model": "sim"}
-    kept = embed._task.shape.dimensions, Plan("${text}", ["x"], **labels)._task.shape
+    plan = Plan("${text}", ["x", "y"], **labels)
+    kept = embed._task.shape.dimensions, plan._task.shape
     assert (kept[0], kept[1].abstain_below) == (256, 0.5)
     assert (type(kept[0]), type(kept[1].abstain_below)) == (int, float)
