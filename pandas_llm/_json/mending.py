@@ -39,6 +39,7 @@ _WORDS: dict[str, Any] = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
     **dict.fromkeys(("null", "Null", "NULL", "none", "None", "NONE"), None),
+    "undefined": None,
     **dict.fromkeys(("NaN", "nan", "NAN"), None),  # so that it may be missing
     **dict.fromkeys(("Infinity", "inf"), float("inf")),
 }

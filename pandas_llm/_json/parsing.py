@@ -58,9 +58,9 @@ _NEGATED = re.compile(
 _TAKEN_BACK = re.compile(
     r"[\s`~*_}\].,;:!—\u2013(-]*(?:wait\b|correct(?:ion|ed)\b|actually\b"
     r"|scratch that\b|hold on\b|oops\b|on second thoughts?\b|(?:i'm |i am )?sorry\b"
-    r"|(?:my )?apolog"
-    r"|i (?:made|was wrong|misread|meant)\b|(?:is|was|that(?:'s| is)"
-    r"|this is|it(?:'s| is)) (?:not|wrong|incorrect|false|a mistake)\b)",
+    r"|(?:my )?apolog|i (?:made|was wrong|misread|meant)\b"
+    r"|(?:is|was|that(?:'s| is)|this is|it(?:'s| is))"
+    r" (?:not (?:right|correct|true)|wrong|incorrect|false)\b)",
     re.IGNORECASE,
 )
 """Words that begin what follows an answer, and say that it is none."""

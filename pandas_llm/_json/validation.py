@@ -47,7 +47,8 @@ class Reader:
         self._reply = reply_model(self._model, single=single)
         self._exact = mentions(keys.model, Decimal)
         self._fractions = mentions(keys.model, float)
-        self._deep = any(column.kind == "object" for column in keys.columns)
+        flattened = keys.names != {column.name for column in keys.columns}
+        self._deep = flattened or any(one.kind == "object" for one in keys.columns)
         self._quoted = tuple(json.dumps(name) for name in sorted(keys.names))
 
     def clean(self, text: str) -> list[tuple[Any, ...]]:
@@ -61,8 +62,8 @@ class Reader:
         for name in self._quoted:  # as hot as it gets
             if text.count(name) > len(rows):
                 raise ValueError("a key may stand twice")
-        if self._deep and ("true" in text or "false" in text):
-            data = json.loads(text)
+        if self._deep:
+            data = json.loads(text, object_pairs_hook=_once)
             items = [data] if self._single else data["records"]
             for item, row in zip(items, rows, strict=True):
                 check_booleans(item, row)
@@ -119,6 +120,14 @@ def _as_whole(number: Number) -> int | Number:
     value = Decimal(number)
     small = value.adjusted() < _LONGEST
     return int(value) if small and value == value.to_integral_value() else number
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object; raise where a key stands twice."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("a key stands twice")
+    return values
 
 
 def mentions(annotation: Any, wanted: type) -> bool:

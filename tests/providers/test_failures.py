@@ -5,6 +5,7 @@ import time
 
 import orjson
 import pytest
+from loopback_server import completion
 
 from pandas_llm import errors
 from pandas_llm.providers import failures
@@ -123,6 +124,11 @@ TOLD_ELSEWHERE = [
     (403, body(message="m", errors=[{"reason": "rateLimitExceeded"}]), "rate_limit"),
     (403, body(message="m", metadata={"reasons": ["hate"]}), "content_filter"),
     (403, body(message="m", metadata={"reasons": []}), "authentication"),
+    (403, b"error code: 1020\n", "blocked"),
+    (403, b"error code: 1020 said the row", "authentication"),
+    (406, b"<html>Mod_Security</html>", "blocked"),
+    (405, b"Method Not Allowed", "model_not_found"),
+    (410, body(message="This model was retired."), "model_not_found"),
 ]
 
 
@@ -170,6 +176,11 @@ def test_an_error_may_come_inside_a_200(content, kind):
     with pytest.raises(errors.ProviderError) as caught:
         PROVIDER.parse(response(200, content))
     assert caught.value.kind == kind
+
+
+def test_an_error_without_code_and_words_beside_an_answer_is_none():
+    answer = completion("x") | {"error": {"code": 0, "message": "success"}}
+    assert PROVIDER.parse(response(200, answer)).choices[0].text == "x"
 
 
 @pytest.mark.parametrize(

@@ -442,6 +442,8 @@ NOT_THEIRS = [
     (400, [], "The card was declined: insufficient balance, no credit left."),
     (400, ["invalid_request_error"], "temperature must be below 2"),
     (429, [], "Quota exceeded for metric: requests, limit: 0.5"),
+    (400, [], "Invalid message: 'RPD'"),
+    (400, [], "Invalid message: 'aliyun'"),
 ]
 
 
@@ -532,6 +534,12 @@ def test_a_quotation_is_taken_out(quoted, before, after):
     left = without_quotes(f"ab {quoted} yz", f"{before}{quoted}{after}")
     plain = " ".join(quoted.split())
     assert len(plain) < 12 or plain not in left
+
+
+@pytest.mark.parametrize("row", ["账户已欠费", "余额不足请充值", "敏感内容的提示语"])
+def test_a_quotation_may_be_short_in_chinese(row):
+    left = without_quotes(f"Invalid message: {row}", f"Translate: {row}")
+    assert meaning(Failure(400, [], left)) is None
 
 
 @given(st.text(max_size=80))

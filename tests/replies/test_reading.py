@@ -40,6 +40,14 @@ class _Sentinel:
 AGAIN = _Sentinel()
 V_INT, V_STR, V_FLOAT, V_BOOL = ({"v": kind} for kind in (int, str, float, bool))
 V_DATE, JANUARY = {"v": dt.date}, pd.Timestamp("2026-01-31")
+
+
+class Spot(BaseModel):
+    """A record within a record."""
+
+    a: int
+
+
 PEOPLE = {"name": str, "age": Optional[int]}  # noqa: UP045 - as people write it
 GROWTH = {"growth": float | None, "growth %": float | None}
 LANGUAGES = {"C": str | None, "C++": str | None}
@@ -162,7 +170,13 @@ CASES: list[tuple[str, Any, str, Any]] = [
     ("extract", V_STR, '{"v": "Ann"}\n\nWait, it was Bob.', AGAIN),
     ("extract", V_STR, '```json\n{"v": "Ann"}\n```\n**Correction:** Bob.', AGAIN),
     ("extract", V_STR, '{"v": "Ann"} is wrong.', AGAIN),
+    ("extract", V_STR, '{"v": "Ann"} is not right.', AGAIN),
     ("extract", V_STR, '{"v": "Ann"} is what it says.', ["Ann"]),
+    ("extract", V_STR, '{"v": "Ann"}\nThis is not legal advice.', ["Ann"]),
+    ("extract", V_STR, '{"v": undefined}', AGAIN),
+    ("extract", {"s": Spot}, '{"s": {"a": 1, "a": 2}}', AGAIN),
+    ("extract", {"s": list[Spot]}, '{"s": [{"a": 1}, {"a": 1, "a": 2}]}', AGAIN),
+    ("extract", {"s": Spot}, '{"s": {"a": 1, "a": 1}}', [{"a": 1}]),
     ("extract", V_FLOAT, '{"v": 12} (in thousands)', AGAIN),
     ("extract", V_FLOAT, '{"v": 12}\nin millions.', AGAIN),
     ("generate", ["fact"], f"{FINAL}\nBetter: {FINAL.replace('final', 'x')}", AGAIN),
@@ -543,3 +557,11 @@ def test_a_boolean_is_no_number_and_64_bits_are_the_most(keys, good, bad, around
         reply = around % f'{{"v": {good[::-1].replace("1", wrong[::-1], 1)[::-1]}}}'
         with pytest.raises(OutputError):
             output.read(Choice(reply))
+
+
+def test_a_key_that_stands_twice_is_seen_in_flattened_records_too():
+    with Server(lambda body: completion('{"s": {"a": 1, "a": 2}}')) as server:
+        with pytest.warns(LLMWarning, match="1 of 1 rows failed"):
+            out = call("extract", {"s": Spot}, server, flatten=True)
+        assert out.isna().all(axis=None)
+        assert len(server.bodies) == 3

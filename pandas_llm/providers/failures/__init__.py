@@ -46,13 +46,15 @@ _MINIMAX = {
     "2013": 400,
 }
 """The status that a code of MiniMax's in a 200 stands for; 500 for all others."""
+_CLOUDFLARE = re.compile(rb"\s*error code: 1\d{3}\s*\Z")
+"""What its firewall answers in place of a page."""
 _KINDS: dict[int, _Error] = {
     **dict.fromkeys(range(300, 400), errors.ModelNotFoundError),
     **dict.fromkeys(range(400, 500), errors.BadRequestError),
     401: errors.AuthenticationError,
     402: errors.PaymentRequiredError,
     403: errors.AuthenticationError,
-    404: errors.ModelNotFoundError,
+    **dict.fromkeys((404, 405, 410), errors.ModelNotFoundError),
     413: errors.ContextLengthError,
     429: errors.RateLimitError,
     451: errors.PromptFilteredError,
@@ -147,7 +149,9 @@ def _by_status(response: HTTPResponse, wait: float | None) -> _Error:
     status = response.status
     if status == 402 and wait is not None:  # noqa: PLR2004
         return errors.RateLimitError
-    if status == 403 and _is_page(response):  # noqa: PLR2004
+    if status in (403, 406) and (
+        _is_page(response) or _CLOUDFLARE.match(response.body)
+    ):
         return errors.BlockedError
     return _KINDS.get(status, errors.ServerError)
 
@@ -251,7 +255,9 @@ def holds_error(data: Any) -> bool:
     if _base_resp(data):
         return True
     error = data.get("error")
-    return any(error.values()) if isinstance(error, dict) else bool(error)
+    if isinstance(error, dict):
+        return any(error.values()) and str(error.get("code")) != "0"
+    return bool(error)
 
 
 def _base_resp(data: Any) -> dict[str, Any]:

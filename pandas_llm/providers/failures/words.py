@@ -154,7 +154,7 @@ _REFUSED_AS_TOO_LONG = {
     "SiliconFlow": "must be less than max_seq_len",
     "LiteLLM": "ContextWindowExceededError",
 }
-_A_DAY = r"(tokens|requests) per day|\b[TR]PD\b"
+_A_DAY = r"(tokens|requests) per day|\b[TR]PD\b.{0,9}limit"
 _SPENT = (
     r"credit_balance_exhausted|billing_(not_active|hard_limit_reached)"
     r"|(organization|project)_(spend|usage)_limit_exceeded|usage_limit_exceeded"
@@ -184,7 +184,7 @@ LINES = (
     Line(_NO_CREDIT, "OpenAI itself", "insufficient_quota", at="api.openai.com"),
     Line(errors.NoRoomError, "OpenAI, flex", "resource_unavailable", status=(429,)),
     Line(_PACE, "Bedrock's", "ThrottlingException|TooManyRequestsException"),
-    Line(_PACE, "Alibaba's", text="aliyun|alibabacloud"),
+    Line(_PACE, "Alibaba's", text="aliyun|alibabacloud", status=(429,)),
     Line(
         _PACE,
         "many, though the status does not say so",
@@ -248,7 +248,8 @@ def _fits(line: Line, failure: Failure) -> bool:
 
 
 _LEAST = 12
-"""Letters that a message and a row must have in common to be a quotation."""
+"""Letters that a message and a row must have in common to be a quotation; of Chinese
+and its neighbours a third."""
 _LONGEST = 2000
 """Letters of a message that are looked at."""
 
@@ -268,7 +269,7 @@ def without_quotes(message: str, asked: str) -> str:
     parts: list[str] = []
     at = 0
     while at < len(text):
-        end = at + _LEAST
+        end = at + (_LEAST if lower[at] < "\u2e80" else _LEAST // 3)
         if end <= len(text) and lower[at:end] in own:
             while end < len(text) and lower[at : end + 1] in own:
                 end += 1
