@@ -114,12 +114,6 @@ def parse_labels(name: str, labels: Any) -> Keys:
         raise InvalidValueError(
             "a label is empty, and an empty reply is no answer: write 'none', say"
         )
-    if len(keys.columns[0].labels) == 1:
-        (label,) = keys.columns[0].labels
-        raise InvalidValueError(
-            f"{label!r} is the only label, so there is nothing to choose: add what the "
-            "other rows are, such as 'other', or ask matches whether a row is it"
-        )
     if not isinstance(labels, Mapping):
         return keys
     described = Field(description="; ".join(f"{k}: {v}" for k, v in labels.items()))

@@ -189,13 +189,14 @@ class Upload:
         place = self.batches.newest()
         try:
             await self._look(place, lambda answer: orjson.loads(answer.body))
-        except (ModelNotFoundError, MalformedReplyError) as error:
+        except ProviderError as error:
+            if error.status in _NO_LIST:
+                return
+            if not isinstance(error, (ModelNotFoundError, MalformedReplyError)):
+                raise
             place = shown(place.partition("?")[0])
             msg = f"there is no batch endpoint at {place}: leave out batch=True"
             raise ConfigurationError(f"{msg} ({error})") from error
-        except ProviderError as error:
-            if error.status not in _NO_LIST:
-                raise
 
     @property
     def most_requests(self) -> int:

@@ -78,11 +78,6 @@ BEFORE = {
         lambda: FRAME.llm.classify(TEMPLATE, []),
         "labels is empty: name some, such as ['good', 'bad']",
     ),
-    "one label": (
-        lambda: FRAME.llm.classify(TEMPLATE, {"spam": "advertising"}),
-        "'spam' is the only label, so there is nothing to choose: add what the other "
-        "rows are, such as 'other', or ask matches whether a row is it",
-    ),
     "a wrong how": (
         lambda: FRAME.llm.generate(TEMPLATE, ["fact"], how="outer"),
         "how must be 'left' or 'inner', not 'outer'",
