@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 from contextlib import suppress
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from pandas_llm._json.mending import Number, mended
 from pandas_llm._json.records import folded, holds_objects
-from pandas_llm._keys import vanishes
 
 if TYPE_CHECKING:
     from pandas_llm._keys import Keys
@@ -30,6 +30,7 @@ _COLON = re.compile(r"\s*:")
 _FENCE_OPENS = re.compile(r"(?:```|~~~)[ \t]*[\w+.-]*\s*\Z")
 _FENCES = ("```", "~~~")
 _LONGEST_NUMBER = 400  # digits that any parser of JSON takes
+_LONGEST_WHOLE = 19  # digits that a column holds
 _ENDING = re.compile(r"[\s}\]]*")
 _GOES_ON = re.compile(r'(?:\w|[^{\[\n]*")[^{\[\n]*[}\]]')
 _NUMBER_LAST = re.compile(r"""(?:\d\.?|["'][\d.,]+["'])[\s}\],;]*\Z""")
@@ -271,13 +272,23 @@ def _is_value(keys: list[str], names: frozenset[str], *, bare: bool) -> bool:
     return bool(names & folded(dict.fromkeys(keys), names).keys())
 
 
+def _digits(number: Number, *, exact: bool) -> str:
+    """Write a number; as a text where a parser would take it for another whole one."""
+    as_text = len(number) > _LONGEST_NUMBER
+    if not number.lstrip("-").isdigit():
+        value, near = Decimal(number), float(number)
+        small = value.adjusted() < _LONGEST_WHOLE
+        is_whole = small and value == value.to_integral_value()
+        if is_whole and value != near and not exact:
+            return format(value, ".0f")
+        as_text = as_text or exact or (near.is_integer() and small and not is_whole)
+    return f'"{number}"' if as_text else str(number)
+
+
 def as_json(value: Any, *, exact: bool = False) -> str:
     """Write data as JSON with all digits of numbers, fractions as texts if `exact`."""
     if isinstance(value, Number):
-        is_whole = value.lstrip("-").isdigit()
-        as_text = (exact and not is_whole) or len(value) > _LONGEST_NUMBER
-        as_text = as_text or vanishes(value)
-        return f'"{value}"' if as_text else str(value)
+        return _digits(value, exact=exact)
     if isinstance(value, list):
         return "[" + ", ".join(as_json(item, exact=exact) for item in value) + "]"
     if not isinstance(value, dict):

@@ -16,13 +16,11 @@ from pandas_llm._json.parsing import Twice, as_json
 from pandas_llm._keys import RecordModel, check_booleans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from pandas_llm._keys import Keys
 
-_TINY = re.compile(r"\d[eE]-\d{3}|0\.0{300}")
-_LONGEST = 19
-"""Digits of the largest whole number that a column holds."""
+_LONG = re.compile(r"\d[\d.]{15}|\d[eE]-\d{3}")
 
 
 def reply_model(record: type[BaseModel], *, single: bool) -> type[BaseModel]:
@@ -46,7 +44,7 @@ class Reader:
             self._model.model_rebuild(force=True)
         self._reply = reply_model(self._model, single=single)
         self._exact = mentions(keys.model, Decimal)
-        self._fractions = mentions(keys.model, float)
+        self._numbers = mentions(keys.model, float) or mentions(keys.model, int)
         flattened = keys.names != {column.name for column in keys.columns}
         self._deep = flattened or any(one.kind == "object" for one in keys.columns)
         self._quoted = tuple(json.dumps(name) for name in sorted(keys.names))
@@ -55,8 +53,8 @@ class Reader:
         """Read a reply that is exactly the JSON asked for; raise for any other."""
         if self._exact:
             raise ValueError("all digits of decimals are read the slow way")
-        if self._fractions and _TINY.search(text):
-            raise ValueError("a number may be too small for a float")
+        if self._numbers and _LONG.search(text):
+            raise ValueError("a number may have more digits than a float holds")
         reply = self._reply.model_validate_json(text)
         rows: Sequence[BaseModel] = [reply] if self._single else reply.records  # type: ignore[attr-defined]
         for name in self._quoted:  # as hot as it gets
@@ -90,36 +88,24 @@ class Reader:
             return self._model.model_validate_json(as_json(item))
         except ValidationError as error:
             problems = error.errors(include_url=False, include_context=False)
-        wanted: dict[str, Callable[[Number], Any]] = {"int_from_float": _as_whole}
         if issubclass(self._model, RecordModel):
-            wanted["string_type"] = str
-        for kind, written in wanted.items():  # whole numbers first: of int | str
             for problem in problems:
-                if problem["type"] == kind:
-                    _write_digits(item, problem["loc"], written)
+                if problem["type"] == "string_type":
+                    _write_digits(item, problem["loc"])
         return self._keys.model.model_validate_json(as_json(item))
 
 
-def _write_digits(
-    item: Any, path: Sequence[Any], written: Callable[[Number], Any]
-) -> None:
-    """Replace the number on a path by what its digits say."""
+def _write_digits(item: Any, path: Sequence[Any]) -> None:
+    """Replace the number on a path, where a text is asked for, by its digits."""
     for part in path:  # which may go on with the form of a union
         try:
             value = item[part]
         except (LookupError, TypeError):
             return
         if isinstance(value, Number):
-            item[part] = written(value)
+            item[part] = str(value)
             return
         item = value
-
-
-def _as_whole(number: Number) -> int | Number:
-    """Return a number as int where it is whole, and one that a column may hold."""
-    value = Decimal(number)
-    small = value.adjusted() < _LONGEST
-    return int(value) if small and value == value.to_integral_value() else number
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pandas_llm._keys.booleans import check_booleans
 from pandas_llm._keys.closed import questions_of
 from pandas_llm._keys.columns import Column, Exact, RecordModel
 from pandas_llm._keys.dtypes import is_ordered
-from pandas_llm._keys.fields import UNIONS, strict_model, vanishes
+from pandas_llm._keys.fields import UNIONS, strict_model
 from pandas_llm._keys.model import Keys, parse_keys, parse_labels
 from pandas_llm._keys.quoted import Quoted, refuse_quoted, with_places
 from pandas_llm._keys.rebuild import kept_columns, keys_of
@@ -31,6 +31,5 @@ __all__ = [
     "questions_of",
     "refuse_quoted",
     "strict_model",
-    "vanishes",
     "with_places",
 ]

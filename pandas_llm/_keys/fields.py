@@ -21,7 +21,6 @@ from pydantic import (
     WrapValidator,
     create_model,
 )
-from pydantic_core import PydanticKnownError
 
 from pandas_llm._keys.dtypes import understood
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
@@ -219,12 +218,12 @@ def _no_boolean(value: Any) -> Any:
 
 
 def _fraction(value: Any) -> Any:
-    if isinstance(value, str) and vanishes(value):
+    if isinstance(value, str) and _vanishes(value):
         raise ValueError("is too small for a number, which would be 0")
     return _no_boolean(value)
 
 
-def vanishes(number: str) -> bool:
+def _vanishes(number: str) -> bool:
     """Return whether a number is not 0, and is 0 as a float."""
     try:
         return float(number) == 0 and Decimal(number) != 0
@@ -240,8 +239,6 @@ def _whole(value: Any) -> Any:
     if isinstance(value, str) and _THOUSANDS.fullmatch(value):
         msg = "may be thousands or a fraction: must be a number without a dot"
         raise ValueError(msg)
-    if isinstance(value, float):  # its digits say whether it is whole
-        raise PydanticKnownError("int_from_float")
     return _no_boolean(value)
 
 
