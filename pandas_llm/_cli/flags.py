@@ -63,8 +63,8 @@ def _add_one(group: Any, name: str, option: Option) -> None:
     literals = [arm for arm in option.arms if typing.get_origin(arm) is Literal]
     words = [word for arm in literals for word in typing.get_args(arm)]
     read = option.rule.read if option.rule else _json_or_text
-    sentence = option.says.replace("`", "").replace("None:", "none:")
-    sentence += _default(option)
+    # None is typed as none
+    sentence = option.says.replace("`", "").replace("None", "none") + _default(option)
     common = {"dest": name, "default": argparse.SUPPRESS}
     how: dict[str, Any] = {"metavar": "TEXT"}
     if bool in kinds:

@@ -103,7 +103,9 @@ def parse_labels(name: str, labels: Any) -> Keys:
         raise InvalidTypeError(msg)
     options = labels if is_type else list(labels)
     if options == []:
-        raise InvalidValueError("labels is empty: name some, such as ['good', 'bad']")
+        raise InvalidValueError(
+            "labels is empty: name at least one label, such as ['good', 'bad']"
+        )
     if not is_type and all(isinstance(label, bool) for label in options):
         way = "ask matches, or write ['yes', 'no']"
         raise InvalidTypeError(f"True and False are no labels: {way}")

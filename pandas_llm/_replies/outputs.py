@@ -35,7 +35,7 @@ Record = tuple[Any, ...]
 Reading: TypeAlias = "tuple[list[Record], RowError | None]"
 """The records of a choice, and what else is to be said of them."""
 _SHOWN_ERRORS = 3
-_CALLS = (
+_NO_TOOLS = (
     "the model asked for a tool in place of an answer, and tools are not run: leave "
     "them out of the request"
 )
@@ -241,7 +241,7 @@ def check_ending(choice: Choice) -> TruncatedError | None:
             "the provider's content filter held the answer back", choice.text
         )
     if ended == "tool_calls" and is_blank(choice.text):
-        raise ToolCallError(_CALLS, choice.text)
+        raise ToolCallError(_NO_TOOLS, choice.text)
     if ended in ("stop", "tool_calls"):
         return None
     reason = choice.finish_reason
@@ -263,7 +263,7 @@ def _answer(reply: str, cut: TruncatedError | None) -> str:
     if is_blank(text):
         raise cut or OutputError(_EMPTY, reply)
     if _CALL.match(text):
-        raise ToolCallError(_CALLS, reply)
+        raise ToolCallError(_NO_TOOLS, reply)
     return text
 
 

@@ -270,7 +270,7 @@ def test_flags_come_from_the_table_of_options(capsys):
     words = " ".join(shown.replace("-\n", "-").split())
     for name, option in options.listed(options.ExplodeOptions).items():
         assert (f"--{name.replace('_', '-')}" in shown) == option.flag, name
-        says = option.says.replace("`", "").replace("None:", "none:")
+        says = option.says.replace("`", "").replace("None", "none")
         assert (says in words) == option.flag, name
     hidden = {name for name, option in options.OPTIONS.items() if not option.flag}
     assert hidden == {"api_key", "session", "loop", "on_row"}

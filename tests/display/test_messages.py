@@ -76,7 +76,7 @@ BEFORE = {
     ),
     "no labels": (
         lambda: FRAME.llm.classify(TEMPLATE, []),
-        "labels is empty: name some, such as ['good', 'bad']",
+        "labels is empty: name at least one label, such as ['good', 'bad']",
     ),
     "a wrong how": (
         lambda: FRAME.llm.generate(TEMPLATE, ["fact"], how="outer"),

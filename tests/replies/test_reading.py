@@ -384,17 +384,15 @@ def test_reading_takes_time_in_proportion_to_the_reply(unit, before):
 
     def seconds(letters: int) -> float:
         reply = Choice(before + unit * (letters // len(unit)))
-        least = 9.0
-        for _ in range(5):
-            started = time.process_time()
-            for output in outputs:
-                with contextlib.suppress(OutputError):
-                    output.read(reply)
-            least = min(least, time.process_time() - started)
-        return least
+        started = time.process_time()
+        for output in outputs:
+            with contextlib.suppress(OutputError):
+                output.read(reply)
+        return time.process_time() - started
 
-    # four times the letters: in proportion 4 times as long, else 16
-    assert seconds(80_000) <= 8 * seconds(20_000) + 0.001
+    # side by side: the machine may be faster at one time than at another
+    pairs = [(seconds(80_000), seconds(20_000)) for _ in range(5)]
+    assert any(long <= 6 * short + 0.001 for long, short in pairs)
 
 
 # -- names, records -------------------------------------------------------------

@@ -160,8 +160,7 @@ def test_names_are_those_of_the_methods():
     labels = Plan("${text}", ["x", "y"], verb="classify", model="sim").meta(FRAME)
     assert labels.name == "label"
     assert labels.name == FRAME.llm.classify("${text}", ["x", "y"], model="sim").name
-    two = ["x", "y"]
-    assert pandas_llm.classify(FRAME, "${text}", two, model="sim").name == "label"
+    assert pandas_llm.classify(FRAME, "${text}", ["x"], model="sim").name == "label"
     assert Plan("${text}", verb="complete", model="sim").meta(FRAME).name == (
         FRAME.llm.complete("${text}", model="sim").name
     )
@@ -229,7 +228,6 @@ def test_requests_go_where_they_go_here(monkeypatch, simulator):
 def test_numbers_of_numpy_are_pythons_own_in_a_plan():
     embed = Plan("${text}", verb="embed", dimensions=np.int64(256), model="sim")
     labels = {"verb": "classify", "abstain_below": np.float32(0.5), "model": "sim"}
-    plan = Plan("${text}", ["x", "y"], **labels)
-    kept = embed._task.shape.dimensions, plan._task.shape
+    kept = embed._task.shape.dimensions, Plan("${text}", ["x"], **labels)._task.shape
     assert (kept[0], kept[1].abstain_below) == (256, 0.5)
     assert (type(kept[0]), type(kept[1].abstain_below)) == (int, float)
