@@ -57,21 +57,31 @@ def _nested(plan: Plan, name: str) -> pa.DataType | None:
     fields = root["properties"]
     if plan.verb == "generate":
         fields = _resolved(fields["records"]["items"], root)["properties"]
-    if quotation := _quotation(fields.get(name)):
-        return _type({"type": "array", "items": quotation["value"]}, root)
+    field = fields.get(name, {})
+    if (one := _quoted(field, root)) is not None:
+        return _type(one, root)
+    if (item := _quoted_items(field, root)) is not None:
+        return _type({"type": "array", "items": item}, root)
     key, _, part = name.rpartition("_")
-    if _quotation(fields.get(key)):
+    if _quoted_items(fields.get(key, {}), root) is not None:
         return pa.list_(pa.int64() if part in ("start", "end") else pa.string())
-    return _type(fields.get(name, {}), root)
+    return _type(field, root)
 
 
-def _quotation(field: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """Return what each item of a list of quoted values holds; None for other keys."""
-    for choice in (field or {}).get("anyOf", [field or {}]):
-        held: Mapping[str, Any] = choice.get("items", {}).get("properties", {})
+def _quoted(field: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
+    """Return the schema of a quoted value; None for other keys."""
+    for choice in field.get("anyOf", [field]):
+        held = _resolved(choice, root).get("properties", {})
         if held.keys() == {"quote", "value"}:
-            return held
+            return held["value"]
     return None
+
+
+def _quoted_items(field: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
+    """Return the schema of each quoted value of a list; None for other keys."""
+    choices = (choice.get("items", {}) for choice in field.get("anyOf", [field]))
+    values = (_quoted(items, root) for items in choices)
+    return next((value for value in values if value is not None), None)
 
 
 def _type(
@@ -92,7 +102,8 @@ def _type(
         return pa.struct(types) if types and all(types.values()) else None
     if field.get("format") == "date":
         return pa.date32()
-    return None if "format" in field else _PLAIN.get(field.get("type", ""))
+    kind = field.get("type")  # several where labels are of several types
+    return _PLAIN.get(kind) if isinstance(kind, str) and "format" not in field else None
 
 
 def _resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -152,7 +152,8 @@ def _column(name: str, annotation: Any) -> Column:
     if not is_list:
         return Column(name, *_kind(value), "one", _exact(value))
     kind = _typed(value)
-    return Column(name, "object", (), "many", [kind] if kind else "")
+    exact: Exact = "" if kind in (None, _JSON) else [kind]
+    return Column(name, "object", (), "many", exact)
 
 
 def _kind(annotation: Any) -> tuple[Kind, tuple[Any, ...]]:

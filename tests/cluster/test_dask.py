@@ -9,9 +9,11 @@ import traceback
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
+from typing import Literal
 
 import dask
 import dask.dataframe as dd
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -97,6 +99,27 @@ def test_a_verb_gives_what_it_gives_on_a_dataframe(
         if isinstance(kind, ARROW):
             out[name] = out[name].astype(object)
     compare(out, plain)
+
+
+@pytest.mark.filterwarnings("ignore::pandas_llm.LLMWarning")
+@pytest.mark.parametrize(
+    "key",
+    [
+        *(Quoted[list[str]], Quoted[list[int]] | None, Quoted[Literal["x", "y"]]),
+        *(list[Literal["x", 1]], list[Quoted[int | str]], list[Quoted[str]]),
+    ],
+    ids=str,
+)
+def test_values_of_any_key_are_those_on_a_dataframe(simulator, key):
+    at = {"model": "sim", "base_url": simulator().base_url}
+    ddf = dd.from_pandas(frame(3), npartitions=1)
+    out = ddf.llm.extract("About ${text}", keys={"v": key}, **at).compute()
+    plain = frame(3).llm.extract("About ${text}", keys={"v": key}, **at)
+    assert list(out.columns) == list(plain.columns)
+    for name in plain.columns[2:]:
+        assert out[name].isna().tolist() == plain[name].isna().tolist()
+        told = [list(v) if isinstance(v, np.ndarray) else v for v in out[name].dropna()]
+        assert told == plain[name].dropna().tolist()
 
 
 class Stay(BaseModel):

@@ -267,6 +267,15 @@ def test_quoted_lists_have_their_types_without_any():
         assert dict(out.drop("text").schema) == kinds
 
 
+def test_quoted_values_of_several_types_are_lists_beside_their_places():
+    keys = {"v": list[Quoted[int | str]]}
+    told = pl.DataFrame({"text": ["In 2020 it was 12."]})
+    out = pandas_llm.extract(told, "Facts.\n\ntext: ${text}", keys, **SIM)
+    kinds = [out.schema[name] for name in ("v_quote", "v_start", "v_end")]
+    assert kinds == [pl.List(pl.String), pl.List(pl.Int64), pl.List(pl.Int64)]
+    assert len(out["v"][0]) == len(out["v_quote"][0])
+
+
 def test_a_model_within_itself_has_the_type_that_its_values_have():
     out = pandas_llm.extract(FRAME, "On ${text}", {"node": Node}, **SIM)
     assert isinstance(out.schema["node"], (pl.Struct, pl.String))
