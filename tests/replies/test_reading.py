@@ -7,7 +7,6 @@ import dataclasses
 import datetime as dt
 import json
 import re
-import time
 from decimal import Decimal  # noqa: TC003 - pydantic reads the annotation
 from typing import Any, Literal, Optional
 
@@ -16,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from loopback_server import Server, completion
+from proportion import in_proportion
 from pydantic import BaseModel
 
 from pandas_llm import LLMWarning
@@ -382,17 +382,17 @@ def test_what_a_mark_would_mend_is_mended(broken, found):
 def test_reading_takes_time_in_proportion_to_the_reply(unit, before):
     outputs = [Records(parse_keys(["q", "a"])), Completion("c")]
 
-    def seconds(letters: int) -> float:
+    def reading(letters):
         reply = Choice(before + unit * (letters // len(unit)))
-        started = time.process_time()
-        for output in outputs:
-            with contextlib.suppress(OutputError):
-                output.read(reply)
-        return time.process_time() - started
 
-    # side by side: the machine may be faster at one time than at another
-    pairs = [(seconds(80_000), seconds(20_000)) for _ in range(5)]
-    assert any(long <= 6 * short + 0.001 for long, short in pairs)
+        def read():
+            for output in outputs:
+                with contextlib.suppress(OutputError):
+                    output.read(reply)
+
+        return read
+
+    assert in_proportion(reading, 10_000)
 
 
 # -- names, records -------------------------------------------------------------
