@@ -357,7 +357,7 @@ async def awaits_function():
     await pandas_llm.aembed(FRAME)
 
 
-def test_nothing_at_the_address_is_said_in_plain_words_and_few_lines():
+def test_nothing_at_the_address_is_said_in_plain_words_and_few_lines(short_search):
     closed = "http://127.0.0.1:9/v1"
     with pytest.raises(pandas_llm.ProviderError) as caught:
         given = {"model": "m", "base_url": closed, "progress": False}

@@ -94,7 +94,8 @@ def test_the_bar_says_that_rows_wait_for_room_for_files(monkeypatch):
     said, seen = threading.Event(), []
 
     async def answer(body):
-        await asyncio.to_thread(said.wait, 10)
+        if len(server.bodies) > 1:  # the others wait for the first row in any case
+            await asyncio.to_thread(said.wait, 10)
         return completion("yes")
 
     def look(progress):

@@ -89,7 +89,7 @@ def test_what_must_be_named_is_said_to_be(server, on):
     )
 
 
-def test_plain_http_behind_an_https_address_is_told(server, on):
+def test_plain_http_behind_an_https_address_is_told(server, on, short_search):
     address = server.base_url.replace("http", "https")
     given = {**on(server), "base_url": address, "max_retries": 0}
     with pytest.raises(ProviderError) as caught:

@@ -16,7 +16,6 @@ def in_proportion(prepare, size, tries=5):
         work()
         return time.process_time() - started
 
-    gc.collect()
     gc.disable()  # it looks at all objects of all tests
     try:
         works = prepare(size), prepare(8 * size)

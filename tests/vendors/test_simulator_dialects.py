@@ -491,7 +491,7 @@ def test_chat_completions_take_images_and_refuse_broken_ones(simulator, openai_c
 
 
 def test_openais_client_waits_out_the_limit_of_responses(simulator, openai_client):
-    sim = simulator(requests_per_minute=600, burst=1)
+    sim = simulator(requests_per_minute=120, burst=1)
     client = openai_client(sim, retries=3)
     for _ in range(3):
         assert client.responses.create(model="sim", input=PROMPT).output_text
