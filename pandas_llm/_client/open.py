@@ -109,6 +109,7 @@ def _client(
         raise ConfigurationError(msg)
     spec = replace(spec, model=endpoint.model)
     provider = connect(reached)
+    pace.reads_count = getattr(provider, "reads_count", True)
     for option in ("images", "files"):
         if getattr(settings, option) and getattr(provider, option, None) is None:
             msg = f"{option}= is set, and the provider {endpoint.provider!r} takes none"

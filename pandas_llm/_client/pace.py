@@ -42,6 +42,8 @@ class Pace:
         self.history = history
         self.prices = prices
         self.calibration = Calibration()
+        self.reads_count = True
+        """Whether tokens that were read from a prompt cache count."""
         self.slots: Slots | None = None
         """The slots of the run, which a row leaves while it waits for itself."""
         self._follow()
@@ -72,7 +74,9 @@ class Pace:
         used = parts = None
         limiter, sent = self.limiter, tally.sent
         if reply.tokens is not None:
-            into, out, *_ = reply.tokens
+            into, out, cached, *_ = reply.tokens
+            if not self.reads_count:
+                into -= cached
             used, parts = into + out, (float(into), float(out))
             self.calibration.learn(tally.weight, into, out, len(reply.choices) or 1)
         assert tally.ticket is not None  # noqa: S101 - it has left

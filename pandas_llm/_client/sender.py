@@ -241,7 +241,7 @@ class Sender:
     ) -> float:
         """Set aside what a request may cost; wait for others if it does not fit."""
         allowed, n = allowance(spec)
-        _, output = self._pace.calibration.worst(tally.weight, allowed, n)
+        output = self._pace.calibration.worst(allowed, n)
         size, hour = len(http.body) - tally.surplus, _HOUR in http.body
         most = self._pace.prices.most
         cost = most(size, output, spec.tier, hour=hour, sound=tally.sound)

@@ -66,14 +66,11 @@ class Calibration:
         # OpenAI books `max_tokens` on arrival; others book what is used, which is less
         return max(into + out, float(n * (max_tokens or 0))), into, out
 
-    def worst(
-        self, characters_estimate: float, max_tokens: int | None, n: int
-    ) -> tuple[int, int]:
-        """Return the input and output tokens to set money aside for."""
-        ratio = self._input / self._estimated if self._estimated else 1.0
+    def worst(self, max_tokens: int | None, n: int) -> int:
+        """Return the output tokens to set money aside for."""
         output = self._output / self._weight if self._weight else 250.0
         allowed = 4 * output if max_tokens is None else max_tokens
-        return math.ceil(1.5 * ratio * characters_estimate) + 20, math.ceil(n * allowed)
+        return math.ceil(n * allowed)
 
     def learn(
         self,

@@ -103,6 +103,8 @@ class Dialect(Reader):
     where it keeps beginnings by itself, or none."""
     keyed = False
     """Whether it takes a key by which requests that begin alike find one server."""
+    reads_count = True
+    """Whether the tokens that it reads from its cache count against its limits."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.model = endpoint.model

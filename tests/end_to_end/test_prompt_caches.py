@@ -1,6 +1,7 @@
 """Rows that begin alike: their order, the first alone, what is read again."""
 
 import asyncio
+import time
 from collections import Counter, defaultdict
 
 import pandas as pd
@@ -250,6 +251,19 @@ def test_each_dialect_reads_what_was_kept_and_tells(provider):
     assert written.sum() == usage.written_input_tokens
     assert (written > 0).sum() == (documents if provider == "anthropic" else 0)
     assert f"{usage.cached_input_tokens:,} from the provider's cache" in str(usage)
+
+
+def test_what_is_read_from_anthropics_cache_takes_nothing_from_the_limit():
+    """Counted in full, the documents would take the limit of a minute."""
+    frame = pd.DataFrame({"doc": DOCS[0], "question": [f"Why {q}?" for q in range(60)]})
+    started = time.monotonic()
+    with Simulator(prompt_cache=1024, tokens_per_minute=120_000) as sim:
+        out = frame.llm.complete(TEMPLATE, **options(sim, "anthropic"))
+        refused = sim.stats()["rejected_429"]
+    assert out.notna().all()
+    assert pandas_llm.last_usage().input_tokens > 100_000
+    assert time.monotonic() - started < 25
+    assert refused <= 3
 
 
 def test_the_dollars_that_a_cache_has_saved_are_told():

@@ -66,6 +66,7 @@ class Anthropic(Dialect):
     }
     fixed: ClassVar[Mapping[str, str]] = {"anthropic-version": _VERSION}
     mark: Mapping[str, Any] = {"cache_control": {"type": "ephemeral"}}
+    reads_count = False  # since Claude 3.7 (its page on rate limits)
 
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(endpoint)

@@ -105,8 +105,12 @@ def read(incoming: Incoming, settings: Settings) -> Chat:
     schema = _schema(fields.get("output_config") or {}, settings)
     messages = _messages(fields)
     tokens = prompt_tokens(messages, settings)
-    # max_tokens do not count against the limits, unlike at OpenAI
-    chat = Chat(model, messages, 1, most, schema, None, tokens, tokens, marked=True)
+    # neither max_tokens nor what was kept count against the limits, unlike at OpenAI
+    chat = Chat(
+        *(model, messages, 1, most, schema, None, tokens, tokens),
+        marked=True,
+        reads_count=False,
+    )
     if (marks := len(beginnings(chat)[1])) > _MOST_MARKS:
         text = (
             f"A maximum of {_MOST_MARKS} blocks with cache_control may be provided. "

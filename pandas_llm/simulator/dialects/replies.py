@@ -47,6 +47,8 @@ class Chat:
     """Whether the prompt is kept up to marks alone."""
     cached: int = 0
     """Tokens of the prompt that were kept."""
+    reads_count: bool = True
+    """Whether they are taken from the limit."""
     written: int = 0
     """Tokens of it that are kept from now on, where that is billed."""
 

@@ -37,7 +37,9 @@ class KeptPrompts:
             written = tokens
             if digest in self._kept:
                 read = tokens
-        return replace(work, cached=read, written=written - read if work.marked else 0)
+        written = written - read if work.marked else 0
+        taken = work.reserved - read * (not work.reads_count)
+        return replace(work, cached=read, written=written, reserved=taken)
 
     def keep(self, work: Work, least: int | None) -> None:
         """Keep the beginnings of a prompt that was answered."""
