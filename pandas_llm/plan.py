@@ -194,7 +194,11 @@ class Plan:
         A `Quoted` key has one more, ``<key>_column``, where the template names
         several of the data's columns.
         """
-        return dict(TaskRun(self._task, data.iloc[:0], dry=True).task.columns)
+        return dict(self.task_for(data).columns)
+
+    def task_for(self, data: Any) -> Task:
+        """Return what is asked of data like this."""
+        return TaskRun(self._task, data.iloc[:0], dry=True).task
 
     @property
     def labels(self) -> tuple[Any, ...]:

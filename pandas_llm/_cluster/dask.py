@@ -66,7 +66,7 @@ def _lazy(
             )
         plan = engine_plan(verb, self._data, *args, **options)
         rows = self._data._meta  # noqa: SLF001 - what map_partitions itself asks
-        types = nested_types(plan, rows)
+        types = nested_types(plan.task_for(rows))
         return self._data.map_partitions(
             _run,
             plan,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import pyarrow as pa
 
 from pandas_llm import _verbs
 from pandas_llm._cluster.book import telling
@@ -67,10 +68,10 @@ class Question:
         program = plan_of(_verbs.matches)(data, template, **self.options)
         self._plans = [check_plan(plan) for plan in program.plans]
 
-    def columns_for(self, part: pd.DataFrame) -> dict[str, str]:
-        """Return its only column; raise for a template that does not fit."""
+    def types_for(self, part: pd.DataFrame) -> dict[str, pa.DataType]:
+        """Return the type of its only column, as `types_of` does of a plan's."""
         self._plans[0].meta(part)
-        return {"matches": "bool"}
+        return {"matches": pa.bool_()}
 
     def meta(self, part: pd.DataFrame) -> pd.DataFrame:
         """Return the result for no rows; raise for a template that does not fit."""

@@ -210,9 +210,13 @@ def _mapped(
 ) -> DataFrame:
     empty = pd.DataFrame({name: pd.Series(dtype=object) for name in sdf.columns})
     # says what is wrong with template and names
+    if isinstance(plan, Question):
+        types = plan.types_for(empty)
+    else:
+        types = types_of(plan.task_for(empty))
     new: dict[str, DataType] = {
         name: from_arrow_type(kind, prefer_timestamp_ntz=True)
-        for name, kind in types_of(plan, empty).items()
+        for name, kind in types.items()
     }
     if usage_column in new:
         raise InvalidValueError(f"{usage_column!r} is the name of two new columns")

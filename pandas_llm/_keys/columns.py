@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 import enum
 import math
+from collections import abc
 from operator import attrgetter
 from types import NoneType
 from typing import (
@@ -17,6 +18,7 @@ from typing import (
     TypeAlias,
     get_args,
     get_origin,
+    get_type_hints,
 )
 
 import pydantic
@@ -75,6 +77,7 @@ class Place(NamedTuple):
     path: str
 
 
+_LISTS = (list, set, frozenset, tuple, abc.Sequence)
 _DATES = (dt.date, pydantic.PastDate, pydantic.FutureDate)
 _KINDS: Mapping[Any, Kind] = {
     str: "str",
@@ -178,14 +181,11 @@ def _exact(annotation: Any) -> Exact:
 def _typed(annotation: Any, within: tuple[Any, ...] = ()) -> Exact | None:
     """Return the type of a value by its name; None where only the values say it."""
     plain = _plain(annotation)
-    if (model := nested_model(plain)) is not None and model not in within:
-        fields = {
-            name: _typed(field.annotation, (*within, model))
-            for name, field in model.model_fields.items()
-        }
+    if plain not in within and (parts := _parts(plain)):
+        fields = {name: _typed(part, (*within, plain)) for name, part in parts.items()}
         known = {n: kind for n, kind in fields.items() if kind not in (None, _JSON)}
-        return known if known and len(known) == len(fields) else None
-    if get_origin(plain) is list:
+        return known if len(known) == len(fields) else None
+    if get_origin(plain) in _LISTS:
         item = _typed(get_args(plain)[0], within)
         return None if item in (None, _JSON) else [item]
     if get_origin(plain) in UNIONS:
@@ -197,6 +197,14 @@ def _typed(annotation: Any, within: tuple[Any, ...] = ()) -> Exact | None:
     if kind == "datetime" and plain in _DATES:
         return "date"
     return None if kind == "object" else kind
+
+
+def _parts(plain: Any) -> Mapping[str, Any]:
+    """Return the names and types of a record's parts; nothing for another type."""
+    if (model := nested_model(plain)) is not None:
+        return {name: field.annotation for name, field in model.model_fields.items()}
+    is_dict = hasattr(plain, "__required_keys__")  # a TypedDict of any origin
+    return get_type_hints(plain) if is_dict or dataclasses.is_dataclass(plain) else {}
 
 
 # -- values ---------------------------------------------------------------------

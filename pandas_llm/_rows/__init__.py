@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pandas_llm._rows.kinds import arrow_type
 from pandas_llm._rows.rows import (
     Order,
     Source,
@@ -24,6 +25,7 @@ __all__ = [
     "Source",
     "Template",
     "all_na",
+    "arrow_type",
     "check_new",
     "check_once",
     "gold_codes",

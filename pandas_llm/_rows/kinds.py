@@ -171,7 +171,7 @@ def _to_narwhals(
         if told == "json" and not same:
             columns[name] = _texts(values)
         else:
-            kind = schema.field(name).type if same else _kind(told)
+            kind = schema.field(name).type if same else arrow_type(told)
             columns[name] = _arrow(values, kind)
         kept += [name] if same else []
     table = nw.DataFrame.from_arrow(pa.table(columns), backend=own.implementation)
@@ -184,16 +184,16 @@ def _to_narwhals(
     return table.to_native()
 
 
-def _kind(exact: Exact | None) -> Any:
+def arrow_type(exact: Exact | None) -> Any:
     """Return the type of Arrow for what `Column.exact` says; None if it is silent."""
     import pyarrow as pa
 
     if not exact:
         return None
     if isinstance(exact, list):
-        return pa.list_(_kind(exact[0]))
+        return pa.list_(arrow_type(exact[0]))
     if isinstance(exact, dict):
-        return pa.struct([(name, _kind(one)) for name, one in exact.items()])
+        return pa.struct([(name, arrow_type(one)) for name, one in exact.items()])
     if exact.startswith("vector"):
         return pa.list_(pa.float32(), int(exact.removeprefix("vector") or -1))
     kinds = {

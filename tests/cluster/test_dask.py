@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pandas.testing import assert_frame_equal, assert_series_equal
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 import pandas_llm.dask
 from pandas_llm import ConfigurationError, LLMWarning, Quoted
@@ -123,7 +123,7 @@ def test_values_of_any_key_are_those_on_a_dataframe(simulator, key):
 
 
 class Stay(BaseModel):
-    place: str
+    place: str = Field(alias="where")
     year: int | None
 
 
