@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from pandas_llm._client import Client, Events
     from pandas_llm._engine.outcomes import Outcomes
+    from pandas_llm._rows import Order
     from pandas_llm.options import Settings
     from pandas_llm.types import Request
 
@@ -73,24 +74,24 @@ class Feed:
     Rows that need no request are finished here: those with NA, those that equal another
     row, those whose reply is in the cache, those that cannot be sent. Without `dedupe`
     the k-th of equal requests has k in its key, so that a rerun finds the same answers.
-    With attachments, making a request reads files, and another thread does it. `at`
-    makes the requests of given positions, to look at other places; `order` holds the
-    positions of all. With `alike` rows wait for the first that begins as they do.
+    With attachments, making a request reads files, and another thread does it.
+    `requests` makes those of given positions, or of all, which `order` holds. With
+    `alike` rows wait for the first that begins as they do.
     """
 
-    def __init__(  # noqa: PLR0913 - what a run has, and rows of other places
+    def __init__(  # noqa: PLR0913 - what a run has
         self,
-        requests: Rows,
+        requests: Callable[[Sequence[int] | None], Rows],
         client: Client,
         events: Events,
         outcomes: Outcomes,
         settings: Settings,
         *,
-        at: Callable[[Sequence[int]], Rows] | None = None,
-        order: Any = (),
+        order: Order,
         alike: bool = False,
     ) -> None:
-        self._requests = requests
+        self._make = requests
+        self._rows = requests(None)
         self._client = client
         self._events = events
         self._outcomes = outcomes
@@ -98,7 +99,6 @@ class Feed:
         self._times: Counter[bytes] = Counter()
         self._queue: deque[Bundle] = deque()
         self._broken: Exception | None = None
-        self._at = at
         self._order = order
         self._reached = 0
         self._warming = Warming[Item]() if alike else None
@@ -175,7 +175,7 @@ class Feed:
         if self._warming is not None:
             self._queue.extendleft((row,) for row in self._warming.back())
         queue, rows = self._queue, len(self._order)
-        if self._at is None or self._reached >= rows:
+        if self._reached >= rows:
             step = max(1, len(queue) // count)
             chosen = list(islice(queue, step - 1, None, step))[-count:]
             first = {item.position for (item,) in chosen}
@@ -188,7 +188,7 @@ class Feed:
         places = [int(at) for at in spread if at not in self._ahead]
         taken: list[tuple[int, Request | RowError | None]] = []
         with suppress(Exception):  # it is raised when it is that row's turn
-            taken.extend(self._at(places))
+            taken.extend(self._make(places))
         self._ahead.update(position for position, _ in taken)
         self._queue = deque()
         self._put(taken, ahead=True)
@@ -213,7 +213,7 @@ class Feed:
             raise self._broken
         try:
             # one by one, so that those before an error are kept
-            taken.extend(islice(self._requests, most))
+            taken.extend(islice(self._rows, most))
         except Exception as error:  # noqa: BLE001 - raised at the next call
             self._broken = error
         self._reached += len(taken)

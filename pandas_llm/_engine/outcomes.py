@@ -67,20 +67,20 @@ class Remarks:
 
 
 class Details(NamedTuple):
-    """What ``details=True`` tells of a row."""
+    """What ``details=True`` tells of a row; all but `raws` are columns."""
 
-    text: str | None
-    input_tokens: int
-    output_tokens: int
-    seconds: float
-    attempts: int
-    cached: bool
+    text: str | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_input_tokens: int = 0
+    written_input_tokens: int = 0
+    seconds: float = 0.0
+    attempts: int = 0
+    cached: bool = False
     finish_reason: str | None = None
     model: str | None = None
     request_id: str | None = None
     service_tier: str | None = None
-    cached_input_tokens: int = 0
-    written_input_tokens: int = 0
     raws: tuple[str | None, ...] = (None,)
     """What each choice said beside its text, as JSON."""
 
@@ -258,6 +258,8 @@ def _details(outcome: Outcome) -> Details:
         choices[0].text if choices else getattr(outcome.error, "text", None),
         outcome.tokens.input,
         outcome.tokens.output,
+        outcome.tokens.cached_input,
+        outcome.tokens.written,
         outcome.seconds,
         outcome.attempts,
         outcome.cached,
@@ -265,8 +267,6 @@ def _details(outcome: Outcome) -> Details:
         reply.model if reply else None,
         reply.request_id if reply else None,
         reply.tier if reply else None,
-        outcome.tokens.cached_input,
-        outcome.tokens.written,
         tuple(choice.raw for choice in choices)
         or (getattr(outcome.error, "raw", None),),
     )

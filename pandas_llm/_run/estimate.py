@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from pandas_llm._client import offline_client, resolve_endpoint
 from pandas_llm._display import Table
-from pandas_llm._engine import Feed
 from pandas_llm._inputs import attachments
 from pandas_llm._pacing import Prices, estimate_tokens
 from pandas_llm._rows import source_of
@@ -208,9 +207,7 @@ async def _look_at(
     weight = heard = 0.0  # tokens, and those of them that are audio
     async with AsyncExitStack() as stack:
         client = offline_client(run.endpoints[0], run.setup(stack))
-        spec, provider = client.spec, client.provider
-        requests = run.prompts.requests(spec)
-        feed = Feed(requests, client, run.events, run.outcomes, task.settings)
+        spec, provider, feed = client.spec, client.provider, run.feed(client)
         shared = sum(estimate_tokens(a + b) for a, b in spec.examples)
         while (bundle := await feed.next()) is not None:
             (item,) = bundle

@@ -51,9 +51,8 @@ def new_columns(
 
 def detail_columns(outcomes: Outcomes, row: np.ndarray, task: Task) -> dict[str, Any]:
     """Return the ``llm_*`` columns."""
-    empty = Details(None, 0, 0, 0.0, 0, cached=False)
     stored = outcomes.details or {}
-    details = [stored.get(outcomes.leader(at), empty) for at in row.tolist()]
+    details = [stored.get(outcomes.leader(at), Details()) for at in row.tolist()]
     columns = {
         f"llm_{name}": typed([getattr(one, name) for one in details], kind)
         for name, kind in DETAILS.items()

@@ -43,6 +43,7 @@ from pandas_llm.options import check
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 
+    from pandas_llm._client import Client
     from pandas_llm._run.task import Task
     from pandas_llm.types import Endpoint, Remark
 
@@ -180,9 +181,7 @@ class TaskRun:
             alike = self.prompts.arrange(client.spec, client.least_prefix)
             if alike:
                 await keep_to_slots(client)
-            at = partial(self.prompts.requests, client.spec)
-            given: Any = {"at": at, "order": self.prompts.order, "alike": alike}
-            feed = Feed(at(), client, self.events, outcomes, settings, **given)
+            feed = self.feed(client, alike=alike)
             shorter = self.prompts.shorter if settings.truncate else None
             engine = Engine(clients, self.events, outcomes, shorter)
             try:
@@ -193,6 +192,13 @@ class TaskRun:
                 if setup.cache is not None:
                     setup.cache.flush()
                     self.broken = setup.cache.broken
+
+    def feed(self, client: Client, *, alike: bool = False) -> Feed:
+        """Return the requests of the run to send by a client."""
+        prompts = self.prompts
+        requests, order = partial(prompts.requests, client.spec), prompts.order
+        given = client, self.events, self.outcomes, self.settings
+        return Feed(requests, *given, order=order, alike=alike)
 
     def _tick(self) -> None:
         """Show and log the progress; called in the caller's thread."""

@@ -8,11 +8,12 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
 
 import orjson
 
 from pandas_llm._algorithms import Offsets
+from pandas_llm._engine import Details
 from pandas_llm._keys import Keys, parse_keys, parse_labels, questions_of
 from pandas_llm._replies import Completion, Decided, Label, Records, Vector
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
@@ -44,18 +45,9 @@ NAMES: Mapping[Verb, str] = {
 ALONE = tuple(NAMES)
 """Verbs that give a Series of their own, or a frame of new columns."""
 DETAILS: Mapping[str, str] = {
-    "text": "str",
-    "input_tokens": "int",
-    "output_tokens": "int",
-    "cached_input_tokens": "int",
-    "written_input_tokens": "int",
-    "seconds": "float",
-    "attempts": "int",
-    "cached": "bool",
-    "finish_reason": "str",
-    "model": "str",
-    "request_id": "str",
-    "service_tier": "str",
+    name: (get_args(hint) or (hint,))[0].__name__
+    for name, hint in get_type_hints(Details).items()
+    if name != "raws"
 }
 """The columns of `details`, each after ``llm_``, and their kinds."""
 RAW = "raw"

@@ -19,7 +19,6 @@ from pandas_llm._client import (
     open_client,
     resolve_endpoint,
 )
-from pandas_llm._engine import Feed
 from pandas_llm._http import Transport
 from pandas_llm._inputs import attachments
 from pandas_llm._pacing import backoff, unsent
@@ -348,8 +347,7 @@ async def all_items(job: TaskRun, client: Client) -> list[Item]:
     setup = Setup(client.spec, job.task.output, job.settings, None)
     blank = offline_client(client.endpoint, setup)
     job.prompts.arrange(client.spec, client.least_prefix)
-    requests = job.prompts.requests(client.spec)
-    feed = Feed(requests, blank, job.events, job.outcomes, job.settings)
+    feed = job.feed(blank)
     items: list[Item] = []
     while (bundle := await feed.next()) is not None:
         items += bundle

@@ -15,7 +15,7 @@ def test_rows_that_wait_for_the_first_are_a_few_of_a_million():
     endpoint = Endpoint("openai", "http://127.0.0.1:1/v1", "m", "k")
     client = offline_client(endpoint, Setup(spec, Completion("text"), settings, None))
 
-    def requests():
+    def requests(_):
         nonlocal made
         for at in range(1_000_000):
             made += 1
@@ -23,7 +23,7 @@ def test_rows_that_wait_for_the_first_are_a_few_of_a_million():
 
     async def ask():
         feed = Feed(
-            requests(),
+            requests,
             client,
             Events(),
             Outcomes(1_000_000, 1),
