@@ -83,13 +83,11 @@ class Plan:
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
         """Refuse: the workers of an engine would not see it."""
-        msg = f"a Plan is frozen: make a new one to change its {name}"
-        raise AttributeError(msg)
+        raise AttributeError(f"a Plan is frozen: make a new one to change its {name}")
 
     def __delattr__(self, name: str) -> NoReturn:
         """Refuse, as in `__setattr__`."""
-        msg = f"a Plan is frozen: its {name} stays"
-        raise AttributeError(msg)
+        raise AttributeError(f"a Plan is frozen: its {name} stays")
 
     def __repr__(self) -> str:
         model = self._task.settings.model
@@ -246,12 +244,11 @@ def _task_of(
 def _check_frozen(calibrate: Any, gold: Any) -> None:
     """Refuse a calibration that each partition would make for itself."""
     if gold is not None or (isinstance(calibrate, str) and calibrate == "prior"):
-        msg = (
+        raise ConfigurationError(
             "a plan may run on parts of a frame, and each would be calibrated by "
             "itself: pass calibrate= the offsets of an earlier run, "
             "out.attrs['llm']['calibration']"
         )
-        raise ConfigurationError(msg)
 
 
 def _rebuilt(

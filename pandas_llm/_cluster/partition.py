@@ -27,11 +27,10 @@ def engine_plan(
     """Make a verb's plan for workers; raise for what they cannot be sent or keep."""
     plan = plan_of(verb)(data, *args, **{"progress": False, **options})
     if not hasattr(plan, "columns"):
-        msg = (
+        raise ConfigurationError(
             f"{verb.__name__} with a cascade asks about the whole table: call it with "
             "pandas; on Dask `matches` and `filter` take thresholds of an earlier one"
         )
-        raise ConfigurationError(msg)
     return check_plan(plan)
 
 
@@ -54,12 +53,11 @@ class Question:
 
     def __init__(self, data: Any, template: str, options: Mapping[str, Any]) -> None:
         if options.get("cascade") is not None and options.get("thresholds") is None:
-            msg = (
+            raise ConfigurationError(
                 "a cascade draws its sample from the whole table, and a partition is a "
                 "part of it: find thresholds with pandas on some of the rows, and pass "
                 "thresholds=(low, high), attrs['llm']['cascade_low'] and ['…_high']"
             )
-            raise ConfigurationError(msg)
         if options.get("confidence"):
             msg = "matches returns its answers alone here: leave confidence= out"
             raise ConfigurationError(msg)
@@ -96,11 +94,10 @@ def instead_of(place: Any, name: str, called: str, whole: str) -> AttributeError
         return AttributeError(name)
     if name not in WHOLE_TABLE:
         return missing_verb(place, name, called)
-    msg = (
+    return MissingVerbError(
         f"{called} has no {name}: it asks about the whole table, which lies in parts. "
         f"Call it on {whole}, or on the parts that belong together"
     )
-    return MissingVerbError(msg)
 
 
 def run_partition(

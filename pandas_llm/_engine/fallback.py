@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from pandas_llm._client import Client, Events
-    from pandas_llm._engine.feed import Bundle, Item
+    from pandas_llm._engine.feed import Bundle
     from pandas_llm._engine.outcomes import Outcomes
+    from pandas_llm._engine.warming import Item
     from pandas_llm.types import Request
 
     Shorter = Callable[[int, Request, ContextLengthError], Request | None]

@@ -7,9 +7,9 @@ from collections import Counter, deque
 from contextlib import suppress
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any
 
-from pandas_llm._engine.warming import Warming
+from pandas_llm._engine.warming import Item, Warming
 from pandas_llm._pacing import estimate_tokens
 from pandas_llm.errors import EmptyTextError, EncodingError, RowError
 from pandas_llm.types import Outcome
@@ -40,32 +40,8 @@ _TURN = 1 / 4
 """The share of a minute's tokens for one bundle: it keeps the pace even."""
 
 
-class Item(NamedTuple):
-    """A request on its way to a worker."""
-
-    position: int
-    request: Request
-    key: bytes
-    attempts: int = 0
-    """How often it was sent without success before it was put off."""
-    elsewhere: bool = False
-    """Whether it has its turn before those ahead of it."""
-    heard: Callable[[bool], None] | None = None
-    """Hears whether its first request was answered, where other rows wait for that."""
-
-
 Bundle = tuple[Item, ...]
 """What one request asks: one item, or several texts to embed."""
-
-
-class BundleSource(Protocol):
-    """Where workers get their work."""
-
-    def ready(self) -> Bundle | None:
-        """Return work that can begin at once, if there is any."""
-
-    async def next(self) -> Bundle | None:
-        """Return the next work; None when there is none left."""
 
 
 class Feed:
@@ -101,7 +77,7 @@ class Feed:
         self._broken: Exception | None = None
         self._order = order
         self._reached = 0
-        self._warming = Warming[Item]() if alike else None
+        self._warming = Warming() if alike else None
         self.opened: Callable[[], None] = lambda: None
         """Is called when rows that waited may go."""
         self._ahead: set[int] = set()

@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pandas_llm.types import Request
 
 _TRIES = 3
 """Rows that are sent alone, one after the other, while they fail."""
 
 
-class Row(Protocol):
-    """A request with the place of its row."""
+class Item(NamedTuple):
+    """A request on its way to a worker."""
 
-    @property
-    def position(self) -> int:
-        """Where its row stands."""
+    position: int
+    request: Request
+    key: bytes
+    attempts: int = 0
+    """How often it was sent without success before it was put off."""
+    elsewhere: bool = False
+    """Whether it has its turn before those ahead of it."""
+    heard: Callable[[bool], None] | None = None
+    """Hears whether its first request was answered, where other rows wait for that."""
 
-    @property
-    def request(self) -> Request:
-        """What is asked."""
 
-
-R = TypeVar("R", bound=Row)
-
-
-class _Beginning(Generic[R]):
+class _Beginning:
     """A beginning that rows share, and those of them that wait."""
 
     __slots__ = ("busy", "led", "rows", "text", "tries", "warm")
@@ -36,10 +37,10 @@ class _Beginning(Generic[R]):
         self.text = text
         self.led = self.warm = False
         self.tries = self.busy = 0
-        self.rows: deque[tuple[R, tuple[_Beginning[R], ...]]] = deque()
+        self.rows: deque[tuple[Item, tuple[_Beginning, ...]]] = deque()
 
 
-class Warming(Generic[R]):
+class Warming:
     """Decides which row goes next, where a vendor keeps the beginnings of prompts.
 
     A beginning is kept once its first row is answered: until then its other rows wait,
@@ -53,15 +54,15 @@ class Warming(Generic[R]):
     def __init__(self) -> None:
         self.waiting = 0
         """Rows that wait."""
-        self._last: tuple[str | None, tuple[_Beginning[R], ...]] = (None, ())
-        self._freed: list[_Beginning[R]] = []
+        self._last: tuple[str | None, tuple[_Beginning, ...]] = (None, ())
+        self._freed: list[_Beginning] = []
         """Those of which a row has ended."""
-        self._open: OrderedDict[_Beginning[R], None] = OrderedDict()
+        self._open: OrderedDict[_Beginning, None] = OrderedDict()
         """Those that are kept, and have rows that wait."""
-        self._out: dict[int, tuple[list[_Beginning[R]], _Beginning[R]]] = {}
+        self._out: dict[int, tuple[list[_Beginning], _Beginning]] = {}
         """By row on its way, what it is the first of, and what it belongs to."""
 
-    def come(self, row: R) -> R | None:
+    def come(self, row: Item) -> Item | None:
         """Return a new row if it may go now; else it waits."""
         chain = self._chain(row.request)
         own = chain[-1]
@@ -70,14 +71,14 @@ class Warming(Generic[R]):
             return None
         return self._gone(row, chain)
 
-    def freed(self) -> R | None:
+    def freed(self) -> Item | None:
         """Return the next row of a beginning of which a row has just ended."""
         while self._freed:
             if (row := self._of(self._freed.pop())) is not None:
                 return row
         return None
 
-    def help(self) -> R | None:
+    def help(self) -> Item | None:
         """Return a row that may go though others of its beginning are on their way."""
         while self._open:
             beginning = next(iter(self._open))
@@ -117,7 +118,7 @@ class Warming(Generic[R]):
                 self._freed.append(own)
         return led
 
-    def back(self) -> list[R]:
+    def back(self) -> list[Item]:
         """Return the rows that wait; they come again."""
         held = {*self._open, *self._freed}
         for cold, own in self._out.values():
@@ -129,7 +130,7 @@ class Warming(Generic[R]):
         self.waiting = 0
         return rows
 
-    def _of(self, beginning: _Beginning[R]) -> R | None:
+    def _of(self, beginning: _Beginning) -> Item | None:
         """Return the next row of a beginning, if it may go."""
         if not beginning.rows or beginning.led:
             return None
@@ -139,7 +140,7 @@ class Warming(Generic[R]):
             self._open.pop(beginning, None)
         return self._gone(row, chain)
 
-    def _gone(self, row: R, chain: tuple[_Beginning[R], ...]) -> R | None:
+    def _gone(self, row: Item, chain: tuple[_Beginning, ...]) -> Item | None:
         """Let a row go, unless it waits for the first of a beginning of its own."""
         cold = [beginning for beginning in chain if not beginning.warm]
         for beginning in cold:
@@ -153,18 +154,18 @@ class Warming(Generic[R]):
         return row
 
     def _wait(
-        self, row: R, chain: tuple[_Beginning[R], ...], beginning: _Beginning[R]
+        self, row: Item, chain: tuple[_Beginning, ...], beginning: _Beginning
     ) -> None:
         beginning.rows.append((row, chain))
         self.waiting += 1
         if beginning.warm:
             self._open[beginning] = None
 
-    def _chain(self, request: Request) -> tuple[_Beginning[R], ...]:
+    def _chain(self, request: Request) -> tuple[_Beginning, ...]:
         """Return the beginnings of a request, those of the row before where it can."""
         system, before = self._last
         prompt, known = request.prompt, system == request.system
-        chain: list[_Beginning[R]] = []
+        chain: list[_Beginning] = []
         for at, end in enumerate(request.shared):
             text = before[at].text if known and at < len(before) else None
             known = text is not None and len(text) == end and prompt.startswith(text)

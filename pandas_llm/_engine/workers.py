@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
     from pandas_llm._client import Client, Events, Streak
     from pandas_llm._engine.fallback import Shorter
-    from pandas_llm._engine.feed import Bundle, BundleSource, Feed, Item
+    from pandas_llm._engine.feed import Bundle, Feed
     from pandas_llm._engine.outcomes import Outcomes
+    from pandas_llm._engine.warming import Item
 
 T = TypeVar("T")
 _SLICE = 0.2
@@ -62,7 +63,7 @@ class Engine:
         self._put_off: dict[int, Outcome] = {}
         """What came so far of rows that are asked once more at the end."""
         self._feed: Feed
-        self._source: BundleSource
+        self._source: Feed | Bundles
         self._bundles: Bundles | None = None
 
     async def execute(self, feed: Feed, deadline: float | None = None) -> None:

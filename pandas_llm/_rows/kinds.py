@@ -145,11 +145,10 @@ def _to_arrow(frame: Any) -> Any:
 
 
 def _unknown(kind: str) -> InvalidTypeError:
-    msg = (
+    return InvalidTypeError(
         "data must be a DataFrame, a Series, a list of dicts or of texts, or a Polars "
         f"or Arrow table, not {kind}"
     )
-    return InvalidTypeError(msg)
 
 
 def _to_narwhals(

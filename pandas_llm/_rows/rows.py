@@ -123,11 +123,10 @@ def check_new(source: Source, names: Iterable[str], way: str = "") -> None:
     """Raise for a new column that is there already; `way` is a way out."""
     taken = [name for name in names if name in source.frame.columns]
     if taken:
-        msg = (
+        raise InvalidValueError(
             f"the frame has a column {taken[0]!r} already: {way or 'rename the key'}, "
             "or drop the column first"
         )
-        raise InvalidValueError(msg)
 
 
 def check_once(source: Source, names: Iterable[str]) -> None:
@@ -135,10 +134,9 @@ def check_once(source: Source, names: Iterable[str]) -> None:
     columns = list(source.frame.columns)
     for name in names:
         if (count := columns.count(name)) > 1:
-            msg = (
+            raise InvalidValueError(
                 f"{count} columns are named {name!r}, so it is not clear which to fill"
             )
-            raise InvalidValueError(msg)
 
 
 def all_na(source: Source, name: str) -> bool:
@@ -170,11 +168,10 @@ def gold_codes(gold: Any, source: Source, labels: Sequence[str]) -> NDArray[np.i
         msg = f"gold must be a Series or the name of a column, not {kind}"
         raise InvalidTypeError(msg)
     if len(gold) != len(frame) or not gold.index.equals(frame.index):
-        msg = (
+        raise InvalidValueError(
             f"gold has {len(gold)} rows and the frame {len(frame)}, or their indexes "
             "differ: pass gold.reindex(df.index), with NA where nothing is known"
         )
-        raise InvalidValueError(msg)
     known = gold.notna().to_numpy()
     texts = gold.astype(object).map(_label_text, na_action="ignore")
     other = sorted(set(texts[known]) - set(labels))
@@ -182,8 +179,7 @@ def gold_codes(gold: Any, source: Source, labels: Sequence[str]) -> NDArray[np.i
         msg = f"gold has labels that were not declared: {', '.join(other[:5])}"
         raise InvalidValueError(msg)
     if not known.any():
-        msg = "gold is NA in every row: label some, or leave it out"
-        raise InvalidValueError(msg)
+        raise InvalidValueError("gold is NA in every row: label some, or leave it out")
     codes = {label: at for at, label in enumerate(labels)}
     return np.array([codes.get(text, -1) for text in texts])
 

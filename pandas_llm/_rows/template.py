@@ -163,11 +163,10 @@ class Template:
     ) -> None:
         count = list(names).count(field.name)
         if count > 1:
-            msg = (
+            raise TemplateError(
                 f"the {self._what} uses ${{{field.name}}}, and {count} columns have "
                 "that name: rename one of them"
             )
-            raise TemplateError(msg)
         if count == 0 and field.name not in constants:
             known = [*names, *constants]
             if field.braced and re.search(r"[^{]*[{\n]", field.name[1:]):

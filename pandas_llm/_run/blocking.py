@@ -54,11 +54,10 @@ async def awaited(
 ) -> T:
     """Await a job in the caller's loop; Ctrl-C cancels it if nobody handles that."""
     if asyncio.current_task() is None:
-        msg = (
+        raise LoopError(
             "there is no current task: nest_asyncio 1.6 has patched asyncio on "
             "Python 3.14; use nest-asyncio2"
         )
-        raise LoopError(msg)
     task = asyncio.get_running_loop().create_task(_ticking(job(), tick))
     with _sigint_cancels(task):
         return await task

@@ -116,8 +116,7 @@ def _retyped(values: list[Any], name: str, kind: str, labels: tuple[Any, ...]) -
             return typed(plain, kind, labels)
         except (TypeError, ValueError) as error:
             why = str(error)
-    msg = (
+    raise InvalidValueError(
         f"column {name!r} is not what its key asks for now ({why}): pass "
         "overwrite=True to ask for all rows again, or drop the column"
     )
-    raise InvalidValueError(msg)

@@ -147,11 +147,10 @@ class Prompts:
             msg += "; images and files have none" * bool(self._attached)
             raise TemplateError(msg)
         if formatted := next((name for name, spec in template.fields if spec), None):
-            msg = (
+            raise TemplateError(
                 f"Quoted[…] cuts its words out of the cell, and the template writes "
                 f"{formatted!r} by a format: name it plainly, as ${{{formatted}}}"
             )
-            raise TemplateError(msg)
         names = self._source.fields
         each = [Template(f"${{{name}}}", names) for name in fields]
         self._cells = [one.renderer(self.columns, self._source) for one in each]
@@ -219,8 +218,7 @@ class Prompts:
         if self._speaks and (not said or said[-1][0] != "user"):
             who = f"the {said[-1][0]}'s" if said else "missing"
             where = f"the last turn of column {self.columns[self._turns[0]]!r}"
-            msg = f"{where} is {who}, and there is no template to be asked"
-            raise TurnsError(msg)
+            raise TurnsError(f"{where} is {who}, and there is no template to be asked")
         if said and said[0][0] in turns.SYSTEM:
             system = "\n\n".join(filter(None, (system, said.pop(0)[1])))
         if self._speaks:
@@ -263,8 +261,7 @@ def _check_truncate(name: str | None, fields: Sequence[tuple[str, str]]) -> None
     formats = [spec for field, spec in fields if field == name]
     if name is not None and (not formats or any(formats)):
         why = "writes by a format" if formats else "does not use"
-        msg = f"truncate names {name!r}, which the template {why}"
-        raise TemplateError(msg)
+        raise TemplateError(f"truncate names {name!r}, which the template {why}")
 
 
 def _nothing_to_embed(text: str, names: Sequence[str]) -> TemplateError:

@@ -131,11 +131,10 @@ def rehearse(source: Source, task: Task) -> None:
         out = build_result(few, outcomes, task, {"usage": Usage()})
         in_kind(out, few, task)
     except pd.errors.DuplicateLabelError as error:
-        msg = (
+        raise InvalidValueError(
             "the frame does not allow duplicate labels, and a row may become several: "
             "pass ignore_index=True, or set_flags(allows_duplicate_labels=True) first"
-        )
-        raise InvalidValueError(msg) from error
+        ) from error
     except (TypeError, ValueError, LookupError, NotImplementedError) as error:
         # from the copy of attrs, or the kind of the columns' index
         msg = f"pandas cannot put new columns beside these rows: {error}"
@@ -255,9 +254,8 @@ def usage(target: pd.DataFrame | pd.Series) -> Usage:
     """Read what the run, or the chain of runs, that made a frame has used."""
     attrs = read_attrs(target)
     if attrs is None:
-        msg = (
+        raise NoUsageError(
             "this frame does not come from a run, or an operation on it has dropped "
             "its attrs (merge and concat do): see pandas_llm.last_usage()"
         )
-        raise NoUsageError(msg)
     return attrs[0]

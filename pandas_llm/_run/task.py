@@ -99,11 +99,10 @@ class Shape:
                 check_value(name, value, rule)
                 object.__setattr__(self, name, rule.plain(value))  # numpy's is ours
         if self.overwrite and self.only_missing:
-            msg = (
+            raise InvalidValueError(
                 "pass overwrite=True, which asks for all rows again, or only_missing="
                 "True, which asks for those without values, not both"
             )
-            raise InvalidValueError(msg)
 
     def called(self, verb: Verb) -> str:
         """Return the new column's name."""
@@ -215,8 +214,7 @@ def check_options(verb: Verb, given: Iterable[str]) -> None:
     """Refuse options of the call itself that mean nothing to a verb."""
     for name in given:
         if verb == "embed" and name in _OF_TEXTS:
-            msg = f"embed has no option {name!r}: {_OF_TEXTS[name]}"
-            raise InvalidTypeError(msg)
+            raise InvalidTypeError(f"embed has no option {name!r}: {_OF_TEXTS[name]}")
 
 
 def make_task(
@@ -274,8 +272,7 @@ def check_shape(verb: Verb, shape: Shape, settings: Settings) -> None:
         alike = type(value) is type(default) and value == default
         if name not in taken and not alike:
             why = f": {_NOT_AGAIN[verb]}" if name in _AGAIN else ""
-            msg = f"{verb} has no parameter {name!r}{why}"
-            raise InvalidTypeError(msg)
+            raise InvalidTypeError(f"{verb} has no parameter {name!r}{why}")
     calibrated = shape.calibrate is not None or shape.gold is not None
     if calibrated and settings.n > 1:
         msg = "votes cannot be calibrated: leave n= out, or calibrate= and gold="
