@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from pandas_llm._client import offline_client, resolve_endpoint
 from pandas_llm._display import Table
 from pandas_llm._inputs import attachments
 from pandas_llm._pacing import Prices, estimate_tokens
 from pandas_llm._rows import source_of
 from pandas_llm._run import blocking
-from pandas_llm._run.guess import likely_tokens
 from pandas_llm._run.ledger import Ledger, joined
 from pandas_llm._run.run import TaskRun
 from pandas_llm.errors import LLMError, LLMWarning, warn
@@ -23,7 +24,7 @@ from pandas_llm.options import check_value, whole
 from pandas_llm.types import Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pandas_llm._run.task import Task
 
@@ -34,6 +35,25 @@ _LOOKS = 50
 """Rows that are looked at for it."""
 _DEVIATIONS = 1.96
 """Standard errors to each side that hold 95 % of a normal distribution."""
+_PROSE = 50.0
+"""Tokens of an answer without a schema: two sentences."""
+_TEXT = 7.0
+"""Tokens of a text in a record: a name or half a sentence."""
+_OTHER = 8.0
+"""Tokens of a value of any type."""
+_VALUES: Mapping[str, float] = {
+    "integer": 1.5,
+    "number": 2.5,
+    "boolean": 1.0,
+    "null": 1.0,
+    "string": _TEXT,
+}
+_FORMATS: Mapping[str, float] = {"date": 6.0, "date-time": 12.0, "time": 6.0}
+_MARKS = 2.0
+"""Quotes, colon and comma around a name and its value; many are one token."""
+_ITEMS = 2.0
+"""Items of a list without a length."""
+_DEEP = 6
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -221,7 +241,7 @@ async def _look_at(
         each = len(task.output.questions) + bool(task.output.open)
     details = (run.outcomes.details or {}).values()
     kept = [one.output_tokens for one in details if one.output_tokens]
-    out = statistics.fmean(kept) / each if kept else likely_tokens(task)
+    out = statistics.fmean(kept) / each if kept else _likely(task)
     rows, count = max(1, len(unsent)), len(unsent) * each
     mean = Tokens(round(weight / rows), round(out), audio=round(heard / rows))
     tier, batch = task.settings.service_tier, task.settings.batch
@@ -259,3 +279,50 @@ def _pilot(task: Task, data: Any, at: Sequence[int]) -> list[tuple[Tokens, float
             tier, batch = details.service_tier, task.settings.batch
             answers.append((used, price.of(used, tier, batch=batch)))
     return answers
+
+
+# -- how long an answer will be, by its schema -------------------------------------
+
+
+def _likely(task: Task) -> float:
+    """Return how many tokens a row's answer may have, with all its choices."""
+    schema, settings = task.output.schema, task.settings
+    each = _PROSE if schema is None else _value(schema, schema)
+    if settings.max_tokens is not None:
+        each = min(each, settings.max_tokens)
+    return settings.n * each
+
+
+def _value(  # noqa: PLR0911 - a form a line
+    schema: Any, root: Mapping[str, Any], depth: int = 0
+) -> float:
+    """Return the likely tokens of a value."""
+    if not isinstance(schema, dict) or depth > _DEEP:
+        return _OTHER
+    if (name := schema.get("$ref")) is not None:
+        definition = root.get("$defs", {}).get(str(name).rpartition("/")[2])
+        return _value(definition, root, depth + 1)
+    if values := [schema["const"]] if "const" in schema else schema.get("enum"):
+        return statistics.fmean(map(_known, values))
+    if kinds := schema.get("anyOf"):
+        return max(_value(kind, root, depth + 1) for kind in kinds)
+    fields = schema.get("properties")
+    if fields is not None:
+        inside = (
+            estimate_tokens(name) + _MARKS + _value(field, root, depth + 1)
+            for name, field in fields.items()
+        )
+        return sum(inside, 2.0)
+    kind = schema.get("type")
+    if kind == "array":
+        items = max(_ITEMS, float(schema.get("minItems", 0)))
+        items = min(items, float(schema.get("maxItems", items)))
+        return 2.0 + items * _value(schema.get("items"), root, depth + 1)
+    usual = _VALUES.get(str(kind), _OTHER)
+    return _FORMATS.get(str(schema.get("format")), usual)
+
+
+def _known(value: object) -> float:
+    """Return the tokens of a given value."""
+    text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    return max(1.0, estimate_tokens(text))

@@ -19,6 +19,7 @@ from pandas_llm._replies import Completion, Decided, Label, Records, Vector
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
 from pandas_llm.options import (
     BOUND,
+    OPTIONS,
     ExplodeOptions,
     LabelOptions,
     RecordOptions,
@@ -226,7 +227,7 @@ def make_task(
         msg = "extract gives one record a row: n must be 1 (generate takes more)"
         raise InvalidValueError(msg)
     if verb == "embed":
-        unset = {name: getattr(Settings(), name) for name in _OF_TEXTS}
+        unset = {name: OPTIONS[name].default for name in _OF_TEXTS}
         settings = replace(settings, **{**unset, "max_tokens": 0})  # none come back
     if settings.messages is not None:
         template = template or None  # an empty one would be an empty turn
