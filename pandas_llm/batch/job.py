@@ -65,6 +65,7 @@ class BatchJob:
     def __init__(self, task: Task, book: Book) -> None:
         self._task = task
         self._book = book
+        book.tell = self._tell
         self._totals = Totals(rows=self._now().total)
         self._word = ""
 
@@ -178,7 +179,7 @@ class BatchJob:
     async def _send_rest(self, data: Any) -> None:
         """Send the rows that are in no batch yet."""
         sending = Sending(self._task, data)
-        sending.notes, sending.tell = self._book.notes, self._tell
+        sending.book.notes, sending.book.tell = self._book.notes, self._tell
         self._book = await sending.send(self.id)
         self._state.unsent = 0  # what is left has a reason
 
@@ -209,7 +210,7 @@ class BatchJob:
             outcomes.add(at, Outcome([], error, attempts=0))
 
     async def _look(self) -> None:
-        self._word = await look(self._task, self._book, self._tell) or self._word
+        self._word = await look(self._task, self._book) or self._word
         now = self._now()
         self._totals.done, self._totals.failed = now.done + now.failed, now.failed
 
@@ -228,14 +229,14 @@ def _noted(notes: Sequence[str]) -> Iterator[None]:
 def submit(task: Task, data: Any) -> BatchJob:
     """Send a run's rows as a batch; see `LLMAccessor.submit`."""
     sending = Sending(task, data)
-    with _noted(sending.notes):
+    with _noted(sending.book.notes):
         return BatchJob(task, sending.run.finish(sending.send))
 
 
 async def asubmit(task: Task, data: Any) -> BatchJob:
     """Send a run's rows as a batch, in the running event loop."""
     sending = Sending(task, data)
-    with _noted(sending.notes):
+    with _noted(sending.book.notes):
         return BatchJob(task, await sending.run.afinish(sending.send))
 
 

@@ -12,23 +12,21 @@ from pandas_llm.errors import LLMError, ModelNotFoundError
 from pandas_llm.redaction import shown, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from pandas_llm._run import Task
     from pandas_llm.batch.state import Book, Part
     from pandas_llm.providers import Result, Snapshot
 
 
-async def look(
-    task: Task, book: Book, tell: Callable[[str], None] = lambda _: None
-) -> str:
+async def look(task: Task, book: Book) -> str:
     """Look at all batches that have not ended; return the provider's last word."""
     if not book.state.pending:
         return ""
     word = ""
     async with Upload.opened(task, book.path) as upload:
         if book.state.open:
-            async with sole_sender(book.path, tell):
+            async with sole_sender(book.path, book.tell):
                 book.save()  # takes up what another process has found out
                 await settle_all(upload, book)
         live = book.state.live
@@ -45,7 +43,7 @@ async def look(
         if not any(part.waiting for part in live) and (
             not book.state.live or any(part.ended for part in live)
         ):
-            async with sole_sender(book.path, tell):
+            async with sole_sender(book.path, book.tell):
                 await send_waiting(upload, book)
     return word
 

@@ -19,7 +19,7 @@ from pandas_llm.errors import ConfigurationError
 from pandas_llm.providers import connect, no_batches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from pandas_llm._engine import Item
@@ -32,26 +32,22 @@ class Sending:
 
     def __init__(self, task: Task, data: Any) -> None:
         self._task = task
-        self._path = _path(task.settings)
+        path = _path(task.settings)
         _check_carried(task)
-        self._written = saved.write(task)
-        self.notes: list[str] = []
-        self.tell: Callable[[str], None] = lambda _: None
-        """Hears why it waits, if it does."""
+        self.book = Book(path, State(_name([])), saved.write(task))
         unbound = replace(task.settings, max_cost=None)
         self.run = TaskRun(replace(task, settings=unbound), data, step=" submit")
 
     async def send(self, job: str | None = None) -> Book:
         """Send what is neither kept nor under way; with `job` the rest of that job."""
-        book = Book(self._path, State(_name([])), self._written, self.notes)
+        book = self.book
         if self.run.outcomes.rows:
-            async with Upload.opened(self._task, self._path) as upload:
+            async with Upload.opened(self._task, book.path) as upload:
                 items = await all_items(self.run, upload.client)
                 name = _name(items)
-                async with sole_sender(self._path, self.tell):
-                    known = find(self._path, name)
-                    state = known[0] if known else State(name)
-                    book = Book(self._path, state, self._written, self.notes)
+                async with sole_sender(book.path, book.tell):
+                    known = find(book.path, name)
+                    book.state = known[0] if known else State(name)
                     if job in (None, name):
                         await self._send(upload, items, book, again=job is None)
         return book

@@ -144,6 +144,8 @@ class Book:
     written: bytes
     notes: list[str] = field(default_factory=list)
     """Notes that an interrupted call shows."""
+    tell: Callable[[str], None] = lambda _: None
+    """Hears why the job waits, if it does."""
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
