@@ -104,9 +104,7 @@ class Feed:
         None at the end, and while all that are left wait for others (`waits`).
         """
         while (bundle := self.ready()) is None:
-            if self._full() or not (
-                self._refill() if self._aside is None else await self._refilled()
-            ):
+            if self._full() or not await self._refill():
                 break
             await asyncio.sleep(0)  # a million cached rows must not block the loop
         if bundle is None and self._warming is not None:
@@ -171,17 +169,14 @@ class Feed:
         moved = ((item._replace(elsewhere=True),) for (item,) in self._queue)
         self._queue = deque([*moved, *queue])
 
-    async def _refilled(self) -> bool:
-        """Read some rows in another thread, one batch at a time."""
-        assert self._aside is not None  # noqa: S101 - for the type checker
-        async with self._aside:
+    async def _refill(self) -> bool:
+        """Read some rows; return whether there were any."""
+        if self._aside is None:
+            return self._put(self._taken(_BATCH))
+        async with self._aside:  # in another thread, one batch at a time
             if self._queue:
                 return True
             return self._put(await asyncio.to_thread(self._taken, _SLOW_BATCH))
-
-    def _refill(self) -> bool:
-        """Read some rows; return whether there were any."""
-        return self._put(self._taken(_BATCH))
 
     def _taken(self, most: int) -> list[tuple[int, Request | RowError | None]]:
         taken: list[tuple[int, Request | RowError | None]] = []

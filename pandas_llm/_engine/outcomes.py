@@ -39,10 +39,6 @@ class Remarks:
         self.numbers = array("i")
         """The number of each row's remark from 1, 0 for none; empty without any."""
 
-    def __bool__(self) -> bool:
-        """Return whether any row has one."""
-        return len(self.numbers) > 0
-
     def add(self, position: int, remark: Remark) -> None:
         """Add a row's remark; other threads read it, so its number comes last."""
         if remark.kind not in self._kinds:
@@ -169,11 +165,6 @@ class Outcomes:
     def remark(self, position: int) -> Remark | None:
         """Return why a row has no answer, or what to know of the one it has."""
         return self.error(position) or self._notes.get(self.leader(position))
-
-    def kind(self, position: int) -> str | None:
-        """Return the kind of a row's remark."""
-        remark = self.remark(position)
-        return None if remark is None else remark.kind
 
     def failed(self) -> list[int]:
         """Return the rows that have no answer, in order."""

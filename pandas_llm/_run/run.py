@@ -279,8 +279,8 @@ class TaskRun:
         out = self._partial()
         self._warn_of_trouble()
         failed, outcomes, shape = self.failed, self.outcomes, self.task.shape
-        noted = outcomes.noted()
-        unsure = [at for at in noted if outcomes.kind(at) == UnsureError.kind]
+        noted = {a: one.kind for a in outcomes.noted() if (one := outcomes.remark(a))}
+        unsure = [at for at, kind in noted.items() if kind == UnsureError.kind]
         other = sorted({*noted} - {*unsure})
         labels = self.source.frame.index
         lines = [
