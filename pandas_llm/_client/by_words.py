@@ -11,13 +11,15 @@ from pandas_llm.errors import (
     OutputError,
     RefusalError,
 )
+from pandas_llm.types import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from pandas_llm._client.begun import Begun
     from pandas_llm._client.events import Events, Tally
     from pandas_llm._client.sender import Parts, Sender
-    from pandas_llm.types import Choice, Reply, Request
+    from pandas_llm.types import Choice, Request
 
 IN_WORDS = ("words", "codes")
 """Ways to ask for probabilities that take requests of their own."""
@@ -37,7 +39,7 @@ class ByWords:
         """Whether this run's answers can be read; None before the first."""
 
     async def send(
-        self, request: Request, n: int, events: Events, tally: Tally
+        self, request: Request, n: int, events: Events, tally: Tally, begun: Begun
     ) -> Reply:
         """Ask by the words of the labels, or plainly where that is of no use."""
         send, negotiation = self._sender.send, self._sender.negotiation
@@ -45,9 +47,13 @@ class ByWords:
             return await send(request, n, events, tally)
         if self._readable is False or not negotiation.capabilities.logprobs:
             return self._kept(request) or await send(request, n, events, tally)
-        replies = [await send(one, 1, events, tally) for one in word_requests(request)]
+        replies = [Reply((choice,)) for choice in begun.take()]
+        for one in word_requests(request)[len(replies) :]:
+            _keep(replies, begun)
+            replies.append(await send(one, 1, events, tally))
         text = None
         if self._output.open:
+            _keep(replies, begun)
             text = await send(request, n, events, tally)
         reply = joined(replies, text)
         if reply is not None and self._understands(reply.choices[0], request):
@@ -79,3 +85,9 @@ class ByWords:
         except OutputError:
             return False
         return True
+
+
+def _keep(replies: Sequence[Reply], begun: Begun) -> None:
+    """Keep the answers so far, each at its question's place."""
+    if all(reply.choices for reply in replies):
+        begun.keep([reply.choices[0] for reply in replies])

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
+from pandas_llm._client.begun import Begun
 from pandas_llm._client.by_words import IN_WORDS, ByWords
 from pandas_llm._client.events import NO_TOKENS, Tally
 from pandas_llm._client.sender import Sender, TracedSender
@@ -205,12 +207,13 @@ class Client:
         records: list[Record] = []
         reply: Reply | None = None
         error: LLMError | None
+        begun = Begun(self._part_of(request), key)
         try:
             if request.attachments:
                 tally.attached = attachments.weight(request, self.provider)
                 tally.surplus = attachments.surplus(request)
                 tally.sound = attachments.has_sound(request)
-            reply, choices = await self._choices(request, events, tally)
+            reply, choices = await self._choices(request, events, tally, begun)
             error, understood = choices.mark, choices.records
             unread = request.spec.n - len(understood) if self._output.votes else 0
             records = self._output.combine(understood, unread)
@@ -225,16 +228,21 @@ class Client:
                 raise
             error = failure
         else:
-            if self._cache is not None:
-                if request.spec.odds in IN_WORDS and not any(
-                    choice.odds for choice in reply.choices
-                ):
-                    key = self.fingerprint.plain(request)
-                self._cache.put(key, reply)
-            if self._embeddings is not None:
-                self.negotiation.measured(self._embeddings.wire)
+            self._keep(key, request, reply)
+        if reply is not None or isinstance(error, OutputError):
+            begun.end()
         seconds = time.perf_counter() - started
         return Outcome(records, error, tally.attempts, seconds, reply, tally.tokens)
+
+    def _keep(self, key: bytes, request: Request, reply: Reply) -> None:
+        """Keep a reply that was understood."""
+        if self._cache is not None:
+            asked = request.spec.odds in IN_WORDS
+            if asked and not any(choice.odds for choice in reply.choices):
+                key = self.fingerprint.plain(request)
+            self._cache.put(key, reply)
+        if self._embeddings is not None:
+            self.negotiation.measured(self._embeddings.wire)
 
     async def complete_bundle(
         self,
@@ -270,8 +278,15 @@ class Client:
             outcomes.append(Outcome(records, None, tally.attempts, seconds, own, used))
         return outcomes
 
+    def _part_of(self, request: Request) -> Cache | None:
+        """Return where parts of an answer are kept, if it may take several requests."""
+        spec = request.spec
+        worded = len(spec.questions) + bool(self._output.open)
+        several = spec.n > 1 or (spec.odds in IN_WORDS and worded > 1)
+        return self._cache if several and not self._settings.refresh else None
+
     async def _choices(
-        self, request: Request, events: Events, tally: Tally
+        self, request: Request, events: Events, tally: Tally, begun: Begun
     ) -> tuple[Reply, Choices]:
         """Collect as many choices as were asked for.
 
@@ -280,40 +295,51 @@ class Client:
         understood, or quotes what is not there, is asked again with the reason; one
         that the server did not give is asked for.
         """
-        asked, again = request, self._settings.output_retries
-        choices = Choices(request.spec.n)
-        read, cells = self._output.read, request.cells
-        size = sum(map(len, cells)) if cells else 0
-        worded = request.spec.odds in IN_WORDS
-        send = self._by_words.send if worded else self._sender.send
+        again, worded = self._settings.output_retries, request.spec.odds in IN_WORDS
+        words = partial(self._by_words.send, begun=begun)
+        send = words if worded else self._sender.send
+        choices, asked = Choices(request.spec.n), request
+        reply = Reply(() if worded else begun.take())
+        wrong = await self._read(reply, request, choices)
         while choices.left > 0:
-            reply = await send(asked, choices.left, events, tally)
-            wrong: OutputError | None = None
-            for choice in reply.choices[: choices.left]:
-                try:
-                    if len(choice.text) + size > _READ_AT_ONCE:  # let other rows go on
-                        part = await asyncio.to_thread(read, choice, cells)
-                    else:
-                        part = read(choice, cells)
-                except OutputError as error:
-                    error.raw = choice.raw
-                    wrong = choices.miss(error) or wrong
-                else:
-                    unfounded = choices.add(choice, *part)
-                    wrong = wrong or unfounded
-            self.negotiation.settle(clear=wrong is None or wrong.remark)
+            if choices.counted:
+                begun.keep(choices.counted)
+                sample = request.sample + len(choices.counted)
+                asked = request._replace(sample=sample)
             if wrong is not None:
                 if again == 0:
                     break
                 again -= 1
                 events.retried(wrong)
                 asked = asked_again(request, wrong)
-            elif choices.left > 0:
-                sample = request.sample + request.spec.n - choices.left
-                asked = request._replace(sample=sample)
+            reply = await send(asked, choices.left, events, tally)
+            wrong = await self._read(reply, request, choices)
+            self.negotiation.settle(clear=wrong is None or wrong.remark)
+            if wrong is None and choices.left > 0:
                 self.negotiation.fewer()
         choices.close()
         return reply, choices
+
+    async def _read(
+        self, reply: Reply, request: Request, choices: Choices
+    ) -> OutputError | None:
+        """Read the choices of a reply; return why to ask again, if it is of use."""
+        read, cells = self._output.read, request.cells
+        size = sum(map(len, cells)) if cells else 0
+        wrong: OutputError | None = None
+        for choice in reply.choices[: choices.left]:
+            try:
+                if len(choice.text) + size > _READ_AT_ONCE:  # let other rows go on
+                    part = await asyncio.to_thread(read, choice, cells)
+                else:
+                    part = read(choice, cells)
+            except OutputError as error:
+                error.raw = choice.raw
+                wrong = choices.miss(choice, error) or wrong
+            else:
+                unfounded = choices.add(choice, *part)
+                wrong = wrong or unfounded
+        return wrong
 
 
 def _missed(unread: int, asked: int) -> UnreadError | None:

@@ -29,6 +29,8 @@ class Choices:
     def __init__(self, wanted: int) -> None:
         self.left = wanted
         self.kept: list[Choice] = []
+        self.counted: list[Choice] = []
+        """Those that are kept, and those that asking again would not change."""
         self.records: list[Records] = []
         self.mark: RowError | None = None
         self._problem: OutputError | None = None
@@ -42,19 +44,23 @@ class Choices:
             self._held.append((mark, records, choice))
             return mark
         self._keep(choice, records, mark)
-        self.left -= 1
+        self._count(choice)
         return None
+
+    def _count(self, choice: Choice) -> None:
+        self.left -= 1
+        self.counted.append(choice)
 
     def _keep(self, choice: Choice, records: Records, mark: RowError | None) -> None:
         self.kept.append(choice)
         self.records.append(records)
         self.mark = self.mark or mark
 
-    def miss(self, error: OutputError) -> OutputError | None:
+    def miss(self, choice: Choice, error: OutputError) -> OutputError | None:
         """Note a choice without records; return why to ask again, if it is of use."""
         self._problem = error
         if isinstance(error, _WITHHELD):
-            self.left -= 1
+            self._count(choice)
             return None
         return error
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from pandas_llm.cache import replies, sqlite
 from pandas_llm.cache.contents import CacheInfo, clear, info
-from pandas_llm.cache.fingerprint import Fingerprint, elsewhere
+from pandas_llm.cache.fingerprint import Fingerprint, begun, elsewhere
 from pandas_llm.cache.replies import Cache, location, open_cache
 
 __all__ = [
     "Cache",
     "CacheInfo",
     "Fingerprint",
+    "begun",
     "clear",
     "elsewhere",
     "info",

@@ -78,6 +78,11 @@ class Cache:
         self._check_process()
         self._enqueue((key, reply))
 
+    def forget(self, key: bytes) -> None:
+        """Keep a reply no longer."""
+        self._check_process()
+        self._enqueue((key, None))
+
     def flush(self) -> None:
         """Wait until all that was put is on disk."""
         self._check_process()

@@ -20,7 +20,7 @@ import orjson
 from pandas_llm.types import Choice, Odds, Reply, Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 """Codes of a file that must be neither read nor written any more."""
@@ -185,11 +185,11 @@ def select(connection: sqlite3.Connection, keys: Sequence[bytes]) -> list[Row]:
 
 def write(
     connection: sqlite3.Connection,
-    puts: Iterable[tuple[bytes, Reply]],
+    puts: Mapping[bytes, Reply | None],
     used: Iterable[bytes],
     stamp: int,
 ) -> None:
-    """Put entries and note the use of others, in one commit."""
+    """Put entries, delete those without a reply, note uses; in one commit."""
     connection.execute("BEGIN IMMEDIATE")
     rows, most = list(_rows(puts, stamp)), _MOST // 4
     for start in range(0, len(rows), most):
@@ -198,6 +198,8 @@ def write(
         part = rows[start : start + most]
         entries = ", ".join([_ENTRY] * len(part))
         connection.execute(_PUT + entries, [*chain.from_iterable(part)])
+    gone = [(key,) for key, reply in puts.items() if reply is None]
+    connection.executemany("DELETE FROM replies WHERE key = ?", gone)
     connection.executemany(_TOUCH, [(stamp, key) for key in used])
     connection.execute("COMMIT")
 
@@ -245,8 +247,10 @@ def decode(rows: Iterable[Row]) -> Iterator[tuple[bytes, int, Reply]]:
             continue
 
 
-def _rows(puts: Iterable[tuple[bytes, Reply]], stamp: int) -> Iterator[Row]:
-    for key, reply in puts:
+def _rows(puts: Mapping[bytes, Reply | None], stamp: int) -> Iterator[Row]:
+    for key, reply in puts.items():
+        if reply is None:
+            continue
         try:
             text = _dump(reply)
         except (TypeError, ValueError) as error:  # a lone surrogate

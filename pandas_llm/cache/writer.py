@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-Item: TypeAlias = tuple[bytes, Reply] | list[bytes] | threading.Event | None
-"""A reply, keys that were used, an event to set when written, or None to stop."""
+Item: TypeAlias = tuple[bytes, Reply | None] | list[bytes] | threading.Event | None
+"""A reply, or None in place of one that goes; keys that were used; an event to set when
+written; None to stop."""
 
 _LINGER = 0.1
 """Seconds it collects; the rest of the 200 ms is for the commit itself."""
@@ -79,7 +80,7 @@ class Writer:
         self._close()
 
     def _write(self, items: Iterable[Item]) -> None:
-        puts = [item for item in items if isinstance(item, tuple)]
+        puts = dict(item for item in items if isinstance(item, tuple))
         used = [key for item in items if isinstance(item, list) for key in item]
         if self._off or not (puts or used):
             return
