@@ -349,6 +349,9 @@ class ConnectionFailedError(ProviderError, kind="connection", retryable=True):
 class ConnectionBrokenError(ConnectionFailedError):
     """A connection broke before there was an answer: something is there."""
 
+    unwritten = False
+    """Whether it broke before the request had left to its end."""
+
 
 class RequestTimeoutError(ProviderError, kind="timeout", retryable=True):
     """No answer within `request_timeout` seconds."""

@@ -59,6 +59,10 @@ class Tally:
     """Seconds that the row sleeps by itself after the last refusal."""
     standard: bool = False
     """Whether it uses the standard tier, since another has no room."""
+    broken: bool = False
+    """Whether its connection broke, and it was asked again for nothing."""
+    at_once: bool = False
+    """Whether its last failure is one to ask again after, at once and for nothing."""
     bill: float = 0.0
     """Dollars of its last request; NaN where it may be the most that it can be."""
     parts: tuple[float, float] = (0.0, 0.0)

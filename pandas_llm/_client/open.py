@@ -198,10 +198,10 @@ class Loopback(Transport):
         super().__init__(settings)
         self._server = server
 
-    async def send(self, request: HTTPRequest, *, once: bool = False) -> HTTPResponse:
+    async def send(self, request: HTTPRequest) -> HTTPResponse:
         """Send a request; raise ConfigurationError if the server has ended."""
         try:
-            return await super().send(request, once=once)
+            return await super().send(request)
         except ProviderError:
             self._server.check()
             raise
@@ -214,7 +214,7 @@ class InProcess(Transport):
         super().__init__(settings)
         self._path = path
 
-    async def send(self, request: HTTPRequest, *, once: bool = False) -> HTTPResponse:  # noqa: ARG002 - nothing leaves
+    async def send(self, request: HTTPRequest) -> HTTPResponse:
         """Answer a request as a server would."""
         return await asyncio.to_thread(decide, self._path, request.body)
 

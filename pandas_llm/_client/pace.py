@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 from pandas_llm._client.events import NO_TOKENS
 from pandas_llm._client.verdict import nobody_there
 from pandas_llm._pacing import Calibration
-from pandas_llm.errors import NoRoomError, OverloadedError, RateLimitError
+from pandas_llm.errors import (
+    ConnectionBrokenError,
+    NoRoomError,
+    OverloadedError,
+    RateLimitError,
+)
 from pandas_llm.types import Tokens
 
 if TYPE_CHECKING:
@@ -92,8 +97,8 @@ class Pace:
         events.log.answered(now - sent)
         if tally.heard is not None:
             _tell(tally, answered=True)
-        if tally.held is None:
-            tally.ticket = None  # nothing else is held
+        if tally.held is None and not math.isnan(tally.bill):
+            tally.ticket = None  # nothing else is held, or to be told
 
     def book(
         self,
@@ -101,7 +106,7 @@ class Pace:
         tally: Tally,
         events: Events,
     ) -> None:
-        """Count what an answer has used, and what it is billed."""
+        """Count what an answer has used, and what it is billed as far as is known."""
         tokens, cost, tier = used
         if cost is None:
             cost = math.nan if tokens is None else self.prices.of(tokens, tier)
@@ -111,9 +116,9 @@ class Pace:
         saved = 0.0
         if counted.cached_input or counted.written:
             saved = self.prices.saved(counted, tier)
-        events.totals.pay(cost, counted, saved)
         # some servers send zeros in place of what they do not count
         tally.bill = cost if cost or any(counted) else math.nan
+        events.totals.pay(0.0 if math.isnan(cost) else cost, counted, saved)
 
     def failed(
         self, tally: Tally, error: LLMError, quotas: Quotas | None, *, heard: bool
@@ -124,9 +129,9 @@ class Pace:
         limiter, circuit, ticket = self.limiter, self.circuit, tally.ticket
         assert ticket is not None  # noqa: S101 - it has left
         self.history.failed(error)
-        if isinstance(error, NoRoomError) and not tally.standard:
+        if self._at_once(error, tally):
             limiter.settle(ticket, None, quotas)
-            return  # it is asked again at once, in another tier
+            return
         if error.retryable and not isinstance(error, RateLimitError):
             if self.history.sampling:
                 tally.failures += 1  # one row after the other is no outage
@@ -141,6 +146,18 @@ class Pace:
         else:
             limiter.settle(ticket, None, quotas)
         self._follow()
+
+    def _at_once(self, error: LLMError, tally: Tally) -> bool:
+        """Return whether a row asks again at once and for nothing, once for a reason.
+
+        In another tier; or over another connection, since a kept one may have gone
+        stale and aiohttp does not send a POST again by itself (aio-libs/aiohttp#6138).
+        """
+        if isinstance(error, NoRoomError):
+            tally.at_once, tally.standard = not tally.standard, True
+        elif isinstance(error, ConnectionBrokenError) and not self.circuit.is_open:
+            tally.at_once, tally.broken = not tally.broken, True
+        return tally.at_once
 
     def _refused(
         self,
@@ -159,7 +176,11 @@ class Pace:
         tally.wait = self.limiter.reject(tally.ticket, asked, quotas, tally.refusals)
 
     def ended(self, tally: Tally, events: Events) -> None:
-        """Release what a request held: its place in the queue, and its money."""
+        """Release what a request held: its place in the queue, and its money.
+
+        One that has left and told no price may have cost anything, answered or not.
+        """
+        events.totals.unpriced += math.isnan(tally.bill)
         if (ticket := tally.ticket) is not None:
             if ticket.done == math.inf:  # it was cancelled
                 self.limiter.release(ticket)

@@ -20,7 +20,6 @@ from pandas_llm.errors import (
     CostLimitError,
     LLMError,
     ModelNotFoundError,
-    NoRoomError,
     ProviderError,
 )
 from pandas_llm.providers import (
@@ -114,7 +113,9 @@ class Sender:
         weight = tally.weight = estimate_tokens(request.text) + tally.attached
         calibration = self._pace.calibration
         tally.standard = tally.standard or spec.tier is None
+        tally.broken = False
         while True:
+            tally.at_once = False
             amounts = calibration.amounts(weight, spec.max_tokens, n)
             tally.expected, tally.parts = amounts[0], amounts[1:]
             capabilities = asked = self.negotiation.capabilities
@@ -133,7 +134,7 @@ class Sender:
             except LLMError as error:
                 changed = self.negotiation.adapted(capabilities, error, request)
                 changed = changed or self._key.renewed(provider, error)
-                changed = changed or _left(error, tally)
+                changed = changed or tally.at_once
                 await self._again(error, tally, events, request, changed=changed)
             else:
                 self.negotiation.answered(spec, asked, many)
@@ -165,9 +166,7 @@ class Sender:
             if ticket.number < 0:
                 await self._turn(ticket, tally)
             pace.sent(tally, events)
-            # with `max_cost` not a second copy of it: that would be paid for too
-            once = tally.held is not None
-            response = await self._transport.send(http, once=once)
+            response = await self._transport.send(http)
             # what an error quotes of the request says nothing
             response = redacted(response, self._key.secrets, request)
             reply = read_reply(self._provider, response)
@@ -356,11 +355,3 @@ class TracedSender(Sender):
         await super()._again(error, tally, events, request, changed=changed)
         if tally.call is not None:
             tally.call.retried(error, at)
-
-
-def _left(error: LLMError, tally: Tally) -> bool:
-    """Leave a tier without room, for this row; return whether it was in one."""
-    if tally.standard or not isinstance(error, NoRoomError):
-        return False
-    tally.standard = True
-    return True

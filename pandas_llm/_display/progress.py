@@ -52,9 +52,9 @@ class Progress(_Moment):
     input_tokens, output_tokens : int
         As the provider counted, so far.
     known_cost : float
-        Dollars so far, without the `unpriced` replies that have no known price.
+        Dollars so far, without the `unpriced` requests that have no known price.
     unpriced : int
-        Replies without a known price.
+        Requests without a known price.
     seconds : float
         Since the start.
     rate : float

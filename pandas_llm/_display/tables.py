@@ -61,15 +61,15 @@ def dollars(known: float, unpriced: int) -> str:
     """Return a cost in words: what is known of it, and how much is not.
 
     >>> dollars(0.01234, 0), dollars(0.0, 3), dollars(1.5, 1)
-    ('$0.01234', 'unknown price', 'at least $1.50 (1 reply has no known price)')
+    ('$0.01234', 'unknown price', 'at least $1.50 (1 request has no known price)')
     """
     amount = f"${known:,.2f}" if known >= 1 else f"${known:.4g}"
     if not unpriced:
         return amount
     if not known:
         return "unknown price"
-    replies = "1 reply has" if unpriced == 1 else f"{unpriced:,} replies have"
-    return f"at least {amount} ({replies} no known price)"
+    sent = "1 request has" if unpriced == 1 else f"{unpriced:,} requests have"
+    return f"at least {amount} ({sent} no known price)"
 
 
 def short(number: float) -> str:

@@ -29,7 +29,7 @@ class Counts:
 
     @property
     def cost(self) -> float:
-        """Dollars; NaN when any reply has no known price, never 0 for that."""
+        """Dollars; NaN when any request has no known price, never 0 for that."""
         return math.nan if self.unpriced else self.known_cost
 
 
@@ -55,9 +55,11 @@ class Usage(Table, Counts):
     seconds : float
         Wall-clock time.
     known_cost : float
-        Dollars of all replies that have a price.
+        Dollars of all requests that have a price.
     unpriced : int
-        Replies that have none.
+        Requests that have none: nothing tells the model's price, an answer counts no
+        tokens, or it was lost (a time-out, a connection that broke, an interrupt) and
+        may be billed all the same.
 
     Examples
     --------

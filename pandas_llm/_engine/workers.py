@@ -284,6 +284,8 @@ class Engine:
     def _put(self, *, off: Item, outcome: Outcome) -> None:
         """Ask a row once more when all others have had their turn."""
         self._feed.later(off, max(1, outcome.attempts))
+        if outcome.error is not None:
+            self._events.retried(outcome.error)
         self._put_off[off.position] = outcome
 
     def _end(self, bundle: Bundle, error: Exception) -> None:

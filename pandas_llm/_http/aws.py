@@ -170,8 +170,8 @@ class Signed(Transport):
         self.account = self._signer.account
         return await super().__aenter__()
 
-    async def send(self, request: HTTPRequest, *, once: bool = False) -> HTTPResponse:
+    async def send(self, request: HTTPRequest) -> HTTPResponse:
         """Sign a request and send it."""
         signed = await self._signer.signed(request)
-        response = await super().send(signed, once=once)
+        response = await super().send(signed)
         return redacted(response, self._signer.secrets)

@@ -67,8 +67,11 @@ aiohttp's own 8 kB and 128 fields would lose an answer that was paid for; older 
 do not count the fields."""
 _FLEX = 900.0
 """Seconds that OpenAI advises for its flex tier."""
-_STALE = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
-_BROKEN = (*_STALE, aiohttp.ClientConnectionResetError)
+_BROKEN = (
+    aiohttp.ServerDisconnectedError,
+    aiohttp.ClientOSError,
+    aiohttp.ClientConnectionResetError,
+)
 _SECRETIVE = (aiohttp.ClientPayloadError, aiohttp.ClientResponseError)
 
 
@@ -134,25 +137,20 @@ class Transport:
             await self._session.close()
             self._session = None
 
-    def send(
-        self, request: HTTPRequest, *, once: bool = False
-    ) -> Awaitable[HTTPResponse]:
-        """Send by POST; with `once` it creates something and must not leave twice."""
-        # A kept connection that the server has closed meanwhile fails at once, and
-        # aiohttp does not send a POST again by itself (aio-libs/aiohttp#6138): one
-        # more try, free of charge.
-        return self._exchange("POST", request, MAX_REPLY, 0 if once else 1)
+    def send(self, request: HTTPRequest) -> Awaitable[HTTPResponse]:
+        """Send by POST, which leaves once: it may be paid for, or create something."""
+        return self._exchange("POST", request, MAX_REPLY)
 
     def get(
         self, request: HTTPRequest, most: int = MAX_REPLY
     ) -> Awaitable[HTTPResponse]:
         """Ask by GET, for a list of models or a file of at most so many bytes."""
-        return self._exchange("GET", request, most, 0)
+        return self._exchange("GET", request, most)
 
     async def _exchange(
-        self, method: str, request: HTTPRequest, most: int, again: int
+        self, method: str, request: HTTPRequest, most: int
     ) -> HTTPResponse:
-        """Send, so often again on connections gone stale, and read the answer."""
+        """Send, and read the answer."""
         assert self._session is not None  # noqa: S101 - entered by the caller
         # no headers among the names: tools that show a traceback's would show the key
         body, known = request.body, self._ways.get(request.url)
@@ -170,9 +168,7 @@ class Transport:
                 self._answered = True
                 return await _received(response, route, most)
         except (aiohttp.ClientError, OSError) as error:
-            if not (again and isinstance(error, _STALE)):
-                self._fail(error, route)
-        return await self._exchange(method, request, most, again - 1)
+            self._fail(error, route)
 
     def _way(self, url: str) -> tuple[Route, URL, Mapping[str, Any], bool]:
         """Find out how a URL is asked, once for a run: the environment may change."""
@@ -247,7 +243,10 @@ class Transport:
             if route.tunnelled and not (self._answered or self._settings.cert):
                 # in TLS 1.3 a server says so after the handshake; it gets lost
                 msg += f". {ASKS_FOR_CERTIFICATE}"
-            return ConnectionBrokenError(msg)
+            broken = ConnectionBrokenError(msg)
+            reset = aiohttp.ClientConnectionResetError
+            broken.unwritten = isinstance(error.__cause__ or error, reset)
+            return broken
         if route.tunnelled and _broke_off(error):
             hint = "" if self._settings.cert else f" {ASKS_FOR_CERTIFICATE}"
             msg = f"TLS with {route} failed: the handshake was broken off.{hint}"
@@ -290,7 +289,8 @@ def _words(error: Exception) -> str:
         known = isinstance(cause.errno, int) and cause.errno > 0
         words = os.strerror(cause.errno) if known else cause.strerror
     else:
-        words = getattr(error, "message", None) or str(error)
+        told = getattr(error, "message", None)  # of a head cut off, what was read of it
+        words = told if isinstance(told, str) and told else str(error)
     return (words or type(error).__name__).partition(": <")[0]
 
 

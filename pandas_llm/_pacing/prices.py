@@ -256,5 +256,6 @@ def refused(response: HTTPResponse) -> bool:
 
 def unsent(error: LLMError) -> bool:
     """Return whether a request without an answer cannot have reached the server."""
-    broken = isinstance(error, ConnectionBrokenError)
-    return isinstance(error, (ConnectionFailedError, UnreachableError)) and not broken
+    if isinstance(error, ConnectionBrokenError):
+        return error.unwritten
+    return isinstance(error, (ConnectionFailedError, UnreachableError))

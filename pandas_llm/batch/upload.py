@@ -154,7 +154,7 @@ class Upload:
         # a kept connection may be stale: nobody would know whether it was read
         try:
             async with Transport(self.task.settings) as new:
-                response = await new.send(request, once=True)
+                response = await new.send(request)
         except ProviderError as error:
             if unsent(error):
                 raise

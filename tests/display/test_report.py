@@ -69,7 +69,7 @@ def test_replies_without_a_price_do_not_hide_the_cost_of_the_others():
     usage = totals.usage(1.0)
     assert math.isnan(usage.cost)
     assert (usage.known_cost, usage.unpriced) == (0.75, 2)
-    assert "at least $0.75 (2 replies have no known price)" in str(usage)
+    assert "at least $0.75 (2 requests have no known price)" in str(usage)
 
 
 def test_a_reply_without_token_counts_is_the_only_one_without_a_price(simulator, on):

@@ -830,6 +830,44 @@ def test_a_connection_that_broke_is_paid_for_once_and_not_tried_in_secret():
     assert 0.3 * most < biller.paid <= most
 
 
+LOST = {
+    "no answer": None,
+    "half a head": b"HTTP/1.1 200 OK\r\nContent-Ty",
+    "half a body": b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{",
+    "a gateway that gave up": b"HTTP/1.1 504 No\r\nContent-Length: 0\r\n\r\n",
+    "a time-out": b"",
+}
+
+
+@pytest.mark.parametrize("what", LOST)
+def test_a_lost_answer_is_one_request_that_may_have_been_billed(what, short_waits):
+    class Loses(Server):
+        async def _serve(self, request):
+            response = await super()._serve(request)
+            if len(self.bodies) == 2:
+                request.transport.write(LOST[what] or b"")
+                if LOST[what] == b"":
+                    await asyncio.sleep(1)
+                request.transport.close()
+            return response
+
+    counted = {"prompt_tokens": 10, "completion_tokens": 1}
+    with Loses(lambda body: completion("yes", **counted)) as server:
+        out = facts(3).llm.complete(
+            "${text}",
+            model="openai/m",
+            base_url=server.base_url,
+            prices={"m": (1.0, 1.0)},
+            request_timeout=0.5,
+            concurrency=1,
+            progress=False,
+        )
+        usage = out.llm.usage
+        assert (usage.requests, usage.retries) == (len(server.bodies), 1) == (4, 1)
+    assert out.notna().all()
+    assert (usage.known_cost, usage.unpriced) == (pytest.approx(33e-6), 1)
+
+
 def test_servers_that_refuse_or_are_not_there_use_nothing_up(short_outages):
     def answer(body):
         asked[row := str(body["messages"])] += 1
