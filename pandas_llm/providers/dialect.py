@@ -173,18 +173,25 @@ class Dialect(Reader):
         """Return the content of a turn as parts, whether it is a text or has some."""
         return [self.words(content)] if isinstance(content, str) else content
 
-    def mark_before(self, fields: Body, turns: int, mark: Mapping[str, Any]) -> None:
+    def mark_before(self, fields: Body, turns: int) -> None:
         """Mark the end of what stands before the last turns of a body."""
+        if before := fields["messages"][:-turns]:
+            before[-1]["content"] = self.ended(before[-1]["content"])
+        elif "system" in fields:
+            fields["system"] = self.ended(fields["system"])
 
-    def marked(self, content: Any, mark: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return the parts of a turn, the last one marked."""
+    def ended(self, content: Any) -> list[dict[str, Any]]:
+        """Return the parts of a turn, with a mark at their end."""
         *parts, last = self.parts(content)
-        return [*parts, {**last, **mark}]
+        return [*parts, *self.marked(last)]
 
-    def marking(self, capabilities: Capabilities) -> Mapping[str, Any]:
-        """Return the mark as long as it is not refused."""
-        refused = capabilities.refused
-        return self.mark if self.mark.keys().isdisjoint(refused) else {}
+    def marked(self, part: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return a part with a mark at its end."""
+        return [{**part, **self.mark}]
+
+    def marking(self, capabilities: Capabilities) -> bool:
+        """Return whether there is a mark that is not refused."""
+        return bool(self.mark) and self.mark.keys().isdisjoint(capabilities.refused)
 
     def reseed(self, body: dict[str, Any], by: int) -> None:
         """Move the seed, for another answer to the same request."""
@@ -211,19 +218,18 @@ class Dialect(Reader):
     def body(self, request: Request, capabilities: Capabilities, n: int) -> bytes:
         """Write the body; where rows differ in their prompt only, the rest once."""
         shared = request.shared
-        if request.followup or request.sample or request.attachments or request.before:
+        marking = bool(shared) and self.marking(capabilities)
+        apart = request.followup or request.sample or request.attachments
+        if apart or request.before or (marking and shared[-1]):
             return orjson.dumps(self._fields(request, capabilities, n))
-        mark = self.marking(capabilities) if shared else {}
-        before = bool(mark and not shared[0])
-        alike = (request.spec, capabilities, n, request.system, before)
+        alike = (request.spec, capabilities, n, request.system, marking)
         if self._before[0] != alike:
-            empty = request._replace(prompt="", shared=(0,) * before)
+            empty = request._replace(prompt="", shared=(0,) * marking)
             whole = orjson.dumps(self._fields(empty, capabilities, n))
             if not whole.endswith(self.ending):  # the caller's `extra` is last
                 return orjson.dumps(self._fields(request, capabilities, n))
             self._before = (alike, whole.removesuffix(self.ending))
-        prompt = request.prompt
-        text = orjson.dumps(split(prompt, shared, mark, self.words) if mark else prompt)
+        text = orjson.dumps(request.prompt)
         return b"%b%b%b" % (self._before[1], text, self.ending[2:])
 
     def _fields(self, request: Request, capabilities: Capabilities, n: int) -> Body:
@@ -241,9 +247,9 @@ class Dialect(Reader):
             content = [self.picture(image) for image in request.images]
             content += [self.file(file) for file in request.files]
             content += [self.words(request.prompt)] * bool(request.prompt)
-        mark = self.marking(capabilities) if request.shared else {}
-        if mark and not request.attachments:
-            content = split(request.prompt, request.shared, mark, self.words)
+        marking = bool(request.shared) and self.marking(capabilities)
+        if marking and not request.attachments:
+            content = split(request.prompt, request.shared, self.words, self.marked)
         turns: Turns = (*request.before, ("user", content), *request.followup)
         if request.before and not capabilities.repeats:
             turns = alternating(turns, self.words)
@@ -254,8 +260,8 @@ class Dialect(Reader):
                 turns = led(system, turns, self.words)
             system = ""
         fields = self.filled(shared, system, examples, turns)
-        if mark and not request.shared[0]:
-            self.mark_before(fields, len(turns), mark)
+        if marking and not request.shared[0]:
+            self.mark_before(fields, len(turns))
         if request.sample:
             self.reseed(fields, request.sample)
         return fields

@@ -102,7 +102,7 @@ class Preset(NamedTuple):
     signed: bool = False
     """Whether requests without a key are signed with AWS' credentials."""
     keeps: tuple[tuple[str, int], ...] = ()
-    """How models' names begin ("" for any), and the tokens of the shortest beginning of
+    """What models' names hold ("" for any), and the tokens of the shortest beginning of
     a prompt that is worth keeping: by its documents or source as of 2026-11."""
 
 
@@ -164,8 +164,7 @@ def least_prefix(endpoint: Endpoint) -> int | None:
     known = preset(spoken(endpoint))
     if known is None or endpoint.embeds is not None:
         return None
-    model = endpoint.model.rpartition("/")[2]
-    return next((n for begin, n in known.keeps if model.startswith(begin)), None)
+    return next((n for name, n in known.keeps if name in endpoint.model), None)
 
 
 def connect(endpoint: Endpoint) -> Provider:

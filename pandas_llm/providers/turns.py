@@ -5,24 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     Turns = Sequence[tuple[str, Any]]
     """Role and text of each; in its place the parts, where anything is attached."""
     Part = dict[str, Any]
     Words = Callable[[str], Part]
     """`Dialect.words`: makes a part of a text."""
+    Marked = Callable[[Part], list[Part]]
+    """`Dialect.marked`: marks the end of a part."""
 
 
 def split(
-    prompt: str, ends: Sequence[int], mark: Mapping[str, Any], words: Words
+    prompt: str, ends: Sequence[int], words: Words, marked: Marked
 ) -> str | list[Part]:
     """Split a prompt where beginnings end that others have; blanks are no part."""
     parts: list[Part] = []
     begin = 0
     for end in ends:
         if prompt[begin:end].strip() and prompt[end:].strip():
-            parts.append({**words(prompt[begin:end]), **mark})
+            parts += marked(words(prompt[begin:end]))
             begin = end
     return [*parts, words(prompt[begin:])] if parts else prompt
 

@@ -235,11 +235,15 @@ def test_rows_arrive_as_they_come_each_with_its_label():
 
 
 @pytest.mark.parametrize(
-    "provider", ["openai", "openai-responses", "anthropic", "google", "deepseek"]
+    "provider",
+    ["openai", "openai-responses", "anthropic", "google", "deepseek", "bedrock"],
 )
 def test_each_dialect_reads_what_was_kept_and_tells(provider):
-    with Simulator(prompt_cache=1024) as sim:
+    claude = "anthropic.claude-sonnet-5"
+    with Simulator(prompt_cache=1024, models=("sim", claude)) as sim:
         told = options(sim, provider, details=True, concurrency=8)
+        if provider == "bedrock":
+            told |= {"model": f"bedrock/{claude}", "base_url": sim.origin}
         out = ASKED.llm.extract(TEMPLATE, {"reason": str}, **told)
     usage, documents = pandas_llm.last_usage(), len(DOCS)
     read = usage.cached_input_tokens / usage.input_tokens
@@ -249,7 +253,8 @@ def test_each_dialect_reads_what_was_kept_and_tells(provider):
     assert (out["llm_cached_input_tokens"] == 0).sum() == documents
     written = out["llm_written_input_tokens"]
     assert written.sum() == usage.written_input_tokens
-    assert (written > 0).sum() == (documents if provider == "anthropic" else 0)
+    billed = provider in ("anthropic", "bedrock")
+    assert (written > 0).sum() == (documents if billed else 0)
     assert f"{usage.cached_input_tokens:,} from the provider's cache" in str(usage)
 
 

@@ -3,7 +3,10 @@
 from dataclasses import replace
 
 import orjson
+import pandas as pd
 import pytest
+from aiohttp import web
+from loopback_server import Server
 
 from pandas_llm._pacing import Prices
 from pandas_llm.errors import BadRequestError
@@ -25,9 +28,8 @@ def body(provider, request, capabilities=None):
 
 def test_every_provider_that_keeps_beginnings_says_so():
     chats = {name for name in presets() if "decisions" not in name}
-    # Bedrock keeps what is marked alone, and is sent no marks
     kept = {name for name, preset in presets().items() if preset.keeps}
-    assert kept == chats - {"systemone", "tiny", "bedrock"}
+    assert kept == chats - {"systemone", "tiny"}
 
 
 @pytest.mark.parametrize(
@@ -36,6 +38,8 @@ def test_every_provider_that_keeps_beginnings_says_so():
         (("anthropic", "http://h", "claude-opus-5"), 512),
         (("anthropic", "http://h", "claude-sonnet-5"), 1024),
         (("anthropic", "http://h", "claude-haiku-4-5-20251001"), 4096),
+        (("bedrock", "http://h", "us.anthropic.claude-opus-4-5-20251101-v1:0"), 4096),
+        (("bedrock", "http://h", "us.amazon.nova-lite-v1:0"), None),
         (("google", "http://h", "gemini-2.5-flash"), 2048),
         (("google", "http://h", "models/gemini-4-argon"), 4096),
         (("openai", "http://localhost:11434/v1", "llama"), 256),  # Ollama, by address
@@ -64,6 +68,81 @@ def test_anthropics_marks_stand_where_beginnings_end():
     again = body(provider, request._replace(followup=(("user", "Again."),)))
     assert other["messages"][0]["content"][:2] == again["messages"][0]["content"][:2]
     assert again["system"] == sent["system"]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "us.anthropic.claude-opus-5-5",
+        "arn:aws:x:inference-profile/anthropic.claude-3-7-",
+    ],
+)
+def test_a_mark_of_bedrock_is_a_part_of_its_own(model):
+    provider = provider_of("bedrock", model)
+    request = Request(SPEC, "doc question", "Be brief.", shared=(0, 4))
+    sent, mark = body(provider, request), {"cachePoint": {"type": "default"}}
+    assert sent["system"] == [{"text": "Be brief."}, mark]
+    parts = [{"text": "doc "}, mark, {"text": "question"}]
+    assert sent["messages"][0]["content"] == parts
+    alone = body(provider, request._replace(shared=(0,)))
+    assert alone["system"] == sent["system"]
+    assert alone["messages"][0]["content"] == [{"text": "doc question"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("bedrock", "us.amazon.nova-lite-v1:0"),
+        ("bedrock", "anthropic.claude-3-haiku-20240307-v1:0"),
+        ("bedrock", "anthropic.claude-v2:1"),
+        ("openrouter", "openai/gpt-6"),
+        ("openrouter", "google/gemini-4"),
+    ],
+)
+def test_models_that_take_no_mark_get_none(name, model):
+    request = Request(SPEC, "doc question", "Be brief.", shared=(0, 4))
+    sent = provider_of(name, model).build(request, Capabilities(), 1).body
+    assert b"cache" not in sent
+
+
+def test_claude_behind_openrouter_is_marked_as_anthropics():
+    provider = provider_of("openrouter", "anthropic/claude-opus-5.5")
+    request = Request(SPEC, "doc question", "Be brief.", shared=(0, 4))
+    system, turn = body(provider, request)["messages"]
+    mark = {"cache_control": {"type": "ephemeral"}}
+    assert system["content"] == [{"type": "text", "text": "Be brief.", **mark}]
+    assert turn["content"][0] == {"type": "text", "text": "doc ", **mark}
+    assert "cache_control" not in turn["content"][1]
+
+
+def test_a_mark_that_bedrock_does_not_take_is_left_out_from_then_on():
+    def answer(sent):
+        if "cachePoint" in str(sent):
+            text = "You invoked an unsupported model or your request did not allow "
+            problem = {"message": f"{text}prompt caching. See the documentation."}
+            return web.json_response(
+                problem,
+                status=403,
+                headers={"x-amzn-errortype": "AccessDeniedException"},
+            )
+        return {
+            "output": {"message": {"role": "assistant", "content": [{"text": "Yes"}]}},
+            "stopReason": "end_turn",
+            "usage": {"inputTokens": 9, "outputTokens": 1},
+        }
+
+    frame = pd.DataFrame({"doc": "It is long. " * 800, "q": ["Why?", "When?", "Who?"]})
+    with Server(answer) as server:
+        out = frame.llm.complete(
+            "${doc} ${q}",
+            model="bedrock/anthropic.claude-opus-5-5",
+            base_url=server.base_url.removesuffix("/v1"),
+            api_key="k",
+            cache=False,
+            progress=False,
+        )
+    assert (out == "Yes").all()
+    assert sum("cachePoint" in str(sent) for sent in server.bodies) == 1
 
 
 def test_blanks_are_no_part_of_their_own():

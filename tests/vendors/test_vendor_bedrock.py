@@ -64,6 +64,7 @@ SPECS = {
 REQUESTS: dict[str, dict[str, Any]] = {
     "prompt": {},
     "system": {"system": "Be brief."},
+    "marked": {"system": "Be brief.", "shared": (0, 3)},
     "again": {"followup": (("assistant", "{"), ("user", "JSON, please."))},
     "turns": {"before": (("user", "Hi"), ("assistant", "Hello"), ("user", "So?"))},
     "image": {"attachments": (Image(b"", "image/png", 9, b"", PNG),)},
@@ -104,12 +105,12 @@ def parameters(value: Any) -> Any:
 @pytest.mark.parametrize("asked", REQUESTS)
 @pytest.mark.parametrize("spec", SPECS)
 def test_bodies_are_what_botocore_would_send(spec, asked, mode):
-    provider = connect("amazon.nova-lite-v1:0")
+    provider = connect(MODELS[1])  # it takes marks
     settled = replace(provider.capabilities, schema=mode)
     request = Request(SPECS[spec], "Hello", **REQUESTS[asked])
     built = provider.build(request, settled, 1)
     body = orjson.loads(built.body)
-    known = {**parameters(body), "modelId": "amazon.nova-lite-v1:0"}
+    known = {**parameters(body), "modelId": MODELS[1]}
     report = ParamValidator().validate(known, converse().input_shape)
     assert not report.has_errors(), report.generate_report()
     sent = create_serializer("rest-json").serialize_to_request(known, converse())

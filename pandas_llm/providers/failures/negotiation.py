@@ -23,8 +23,11 @@ SAMPLING = ("temperature", "top_p", "seed", "stop")
 TIER = "service_tier"
 """The option, and the field in every vendor's body that has it."""
 CACHE_KEY = "prompt_cache_key"
-_WITHOUT = ("store", CACHE_KEY, "prompt_cache_options", "prompt_cache_breakpoint")
-"""Fields of OpenAI's that change no answer."""
+_WITHOUT = (
+    *("store", CACHE_KEY, "prompt_cache_options", "prompt_cache_breakpoint"),
+    *("cache_control", "cachePoint"),
+)
+"""Fields that change no answer."""
 MODES: tuple[SchemaMode, ...] = ("json_schema", "json_object", "prompt")
 _LIMITS = {"max_completion_tokens": "max_tokens", "max_tokens": "max_completion_tokens"}
 _MOST = (

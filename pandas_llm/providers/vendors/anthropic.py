@@ -37,6 +37,13 @@ _REQUESTS, _INPUT, _OUTPUT, _SCARCER = (
     for unit in ("requests", "input-tokens", "output-tokens", "tokens")
 )
 """The last is of what is scarcer now, input or output."""
+KEEPS = (  # platform.claude.com/docs/en/build-with-claude/prompt-caching
+    *((f"claude-{name}-5", 512) for name in ("opus", "fable", "mythos")),
+    *((f"claude-{name}-4-5", 4096) for name in ("haiku", "opus")),
+    *(("claude-opus-4-6", 4096), ("claude-3-haiku", 2048)),
+    *(("claude-3-5-haiku", 2048), ("claude-", 1024)),
+)
+MARK = {"cache_control": {"type": "ephemeral"}}
 
 
 class Anthropic(Dialect):
@@ -65,7 +72,7 @@ class Anthropic(Dialect):
         **dict.fromkeys(("default", "standard_only"), "standard_only"),
     }
     fixed: ClassVar[Mapping[str, str]] = {"anthropic-version": _VERSION}
-    mark: Mapping[str, Any] = {"cache_control": {"type": "ephemeral"}}
+    mark: Mapping[str, Any] = MARK
     reads_count = False  # since Claude 3.7 (its page on rate limits)
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -102,12 +109,6 @@ class Anthropic(Dialect):
 
     def instructions(self, system: str) -> Body:
         return {"system": system}
-
-    def mark_before(self, fields: Body, turns: int, mark: Mapping[str, Any]) -> None:
-        if before := fields["messages"][:-turns]:
-            before[-1]["content"] = self.marked(before[-1]["content"], mark)
-        elif "system" in fields:
-            fields["system"] = self.marked(fields["system"], mark)
 
     def picture(self, image: Attachment) -> dict[str, Any]:
         return {"type": "image", "source": _source(image)}
@@ -185,11 +186,6 @@ PRESETS: Mapping[str, Preset] = {
         "ANTHROPIC_BASE_URL",
         "ANTHROPIC_API_KEY",
         token="ANTHROPIC_AUTH_TOKEN",  # noqa: S106 - the name of a variable
-        keeps=(  # platform.claude.com/docs/en/build-with-claude/prompt-caching
-            *((f"claude-{name}-5", 512) for name in ("opus", "fable", "mythos")),
-            *((f"claude-{name}-4-5", 4096) for name in ("haiku", "opus")),
-            *(("claude-opus-4-6", 4096), ("claude-3-haiku", 2048)),
-            *(("claude-3-5-haiku", 2048), ("", 1024)),
-        ),
+        keeps=(*KEEPS, ("", 1024)),
     )
 }

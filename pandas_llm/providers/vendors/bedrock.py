@@ -6,17 +6,19 @@ have recorded them (2026-11).
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
 import orjson
 
-from pandas_llm.errors import AuthenticationError
+from pandas_llm.errors import AuthenticationError, BadRequestError
 from pandas_llm.providers import failures
 from pandas_llm.providers.answers import bodies
 from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
 from pandas_llm.providers.failures import negotiation
 from pandas_llm.providers.registry import Preset
+from pandas_llm.providers.vendors.anthropic import KEEPS
 from pandas_llm.types import Capabilities, Choice, ImageLimits, Reply, Tokens, Used
 
 if TYPE_CHECKING:
@@ -47,6 +49,9 @@ _ACCESS = (
     "new AWS_SESSION_TOKEN where credentials have expired; the right "
     "bedrock:InvokeModel and access to this model; a clock that is right."
 )
+_KEPT = re.compile(r"anthropic\.claude-(?:3-7-|3-5-haiku|[a-z]+-\d)")
+"""Models that keep what is marked; most others answer 403 to a mark."""
+_UNMARKED = "did not allow prompt caching"
 
 
 class Bedrock(Dialect):
@@ -67,6 +72,11 @@ class Bedrock(Dialect):
         **{name: name for name in ("flex", "priority")},
         **dict.fromkeys(("auto", "default", "standard_only"), "default"),
     }
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__(endpoint)
+        if _KEPT.search(endpoint.model):
+            self.mark = {"cachePoint": {"type": "default"}}
 
     def address(self, endpoint: Endpoint, path: str) -> str:
         """Return an address: a model's name or ARN is one part of its path."""
@@ -127,6 +137,9 @@ class Bedrock(Dialect):
     def words(self, text: str) -> dict[str, Any]:
         return {"text": text}
 
+    def marked(self, part: dict[str, Any]) -> list[dict[str, Any]]:
+        return [part, dict(self.mark)]
+
     def usage(self, data: Any) -> Used:
         tier = data.get("serviceTier")
         return Used(
@@ -163,6 +176,8 @@ class Bedrock(Dialect):
             code = str(kind).partition(":")[0].rpartition("#")[2]
             message = data.get("message") or data.get("Message")
             if isinstance(message, str):
+                if _UNMARKED in message:
+                    return BadRequestError(message, status=400, param="cachePoint")
                 # what follows quotes the request, its token too; what leads stands
                 # before a vendor's own words
                 message = message.partition("\n\nThe Canonical String")[0]
@@ -210,5 +225,6 @@ PRESETS: Mapping[str, Preset] = {
         "AWS_ENDPOINT_URL_BEDROCK_RUNTIME",
         "AWS_BEARER_TOKEN_BEDROCK",
         signed=True,
+        keeps=KEEPS,
     )
 }

@@ -13,6 +13,7 @@ from pandas_llm.providers.answers.headers import LIMITS, limit_names
 from pandas_llm.providers.batches.openai import AzureBatches, MistralBatches
 from pandas_llm.providers.dialect import Bundling, Vectors
 from pandas_llm.providers.registry import Preset
+from pandas_llm.providers.vendors.anthropic import MARK
 from pandas_llm.providers.vendors.openai import KEEPS, OpenAI
 from pandas_llm.types import Capabilities, FileLimits, ImageLimits, Tokens, Used
 
@@ -54,6 +55,11 @@ class OpenRouter(Server):
 
     files = _AUDIO._replace(types=("application/pdf", *_AUDIO.types), fetches=True)
     """An address stands in place of the content; sizes are those of its upstreams."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__(endpoint)
+        if endpoint.model.startswith("anthropic/"):  # others keep by themselves
+            self.mark = MARK
 
 
 class File(Server):

@@ -142,15 +142,17 @@ class OpenAI(Dialect):
 
     def _kept(self, capabilities: Capabilities) -> Body:
         """Return what says how much is kept: no answers, of prompts what is marked."""
-        fields: Body = {"store": False} if self._own else {}
+        if not self._own:
+            return {}
+        fields: Body = {"store": False}
         if self.marking(capabilities):
             fields["prompt_cache_options"] = {"mode": "explicit"}
         return {k: v for k, v in fields.items() if k not in capabilities.refused}
 
-    def mark_before(self, fields: Body, turns: int, mark: Mapping[str, Any]) -> None:
+    def mark_before(self, fields: Body, turns: int) -> None:
         for message in reversed(fields["messages"][:-turns]):
             if message["role"] != "assistant":  # where a mark is not heeded
-                message["content"] = self.marked(message["content"], mark)
+                message["content"] = self.ended(message["content"])
                 return
 
     def picture(self, image: Image) -> dict[str, Any]:

@@ -61,10 +61,10 @@ class Responses(openai.OpenAI):
         """Write a turn; llama.cpp takes no assistant's without its type."""
         return {"type": "message", "role": role, "content": content}
 
-    def mark_before(self, fields: Body, turns: int, mark: Mapping[str, Any]) -> None:
+    def mark_before(self, fields: Body, turns: int) -> None:
         if "instructions" in fields:  # a field that takes no mark
             fields["input"].insert(0, self.turn("system", fields.pop("instructions")))
-        super().mark_before({"messages": fields["input"]}, turns, mark)
+        super().mark_before({"messages": fields["input"]}, turns)
 
     def picture(self, image: Image) -> dict[str, Any]:
         """Return an image as a URL; its type says that `detail` must be given."""

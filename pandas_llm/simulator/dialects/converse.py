@@ -106,7 +106,9 @@ def read(incoming: Incoming, settings: Settings) -> Conversation:
     most = whole_number(config, "maxTokens")
     seed = others.get("seed")
     return Conversation(
-        model, messages, 1, most, schema, seed, tokens, tokens + (most or 0), tool=tool
+        *(model, messages, 1, most, schema, seed, tokens, tokens + (most or 0)),
+        marked=True,
+        tool=tool,
     )
 
 
@@ -121,7 +123,9 @@ def write(
         "output": {"message": message},
         "stopReason": "end_turn",
         "usage": {
-            "inputTokens": usage["prompt_tokens"],
+            "inputTokens": usage["prompt_tokens"] - chat.cached - chat.written,
+            "cacheReadInputTokens": chat.cached,
+            "cacheWriteInputTokens": chat.written,
             "outputTokens": usage["completion_tokens"],
             "totalTokens": usage["total_tokens"],
         },
@@ -241,15 +245,20 @@ def _messages(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
     return messages
 
 
-def _blocks(message: Mapping[str, Any], where: str) -> list[dict[str, str]]:
+def _blocks(message: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
     content = message.get("content")
     if not isinstance(content, list) or not content:
         refuse(f"The content field in the Message object at {where} is empty.")
-    return [
-        {"type": "text", "text": _block(_object(block, where), f"{where}.content.{i}")}
-        for i, block in enumerate(content)
-        if "cachePoint" not in block
-    ]
+    blocks: list[dict[str, Any]] = []
+    for i, block in enumerate(content):
+        if "cachePoint" in _object(block, where):
+            if not blocks:
+                refuse(f"A cachePoint at {where}.content.{i} has nothing before it.")
+            blocks[-1]["cachePoint"] = True
+        else:
+            text = _block(block, f"{where}.content.{i}")
+            blocks.append({"type": "text", "text": text})
+    return blocks
 
 
 def _block(block: Mapping[str, Any], where: str) -> str:

@@ -58,7 +58,7 @@ class Chat:
         return last_user_text(self.messages)
 
 
-_MARKS = ("cache_control", "prompt_cache_breakpoint")
+_MARKS = ("cache_control", "prompt_cache_breakpoint", "cachePoint")
 
 
 def beginnings(chat: Chat) -> tuple[str, list[int]]:
