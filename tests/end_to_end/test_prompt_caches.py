@@ -18,13 +18,16 @@ ASKED = pd.DataFrame(
     columns=["doc", "question"],
     index=range(100, 130),
 )
+CLAUDE = "anthropic.claude-sonnet-5"
+LIMIT = {"tokens_per_minute": 120_000}
 TEMPLATE = "Read this:\n${doc}\nAnswer: ${question}"
 
 
 def options(server, provider="openai", **more):
+    bedrock = provider == "bedrock"
     return {
-        "model": f"{provider}/sim",
-        "base_url": server.base_url,
+        "model": f"{provider}/{CLAUDE if bedrock else 'sim'}",
+        "base_url": server.origin if bedrock else server.base_url,
         "api_key": "k",
         "cache": False,
         "progress": False,
@@ -239,11 +242,8 @@ def test_rows_arrive_as_they_come_each_with_its_label():
     ["openai", "openai-responses", "anthropic", "google", "deepseek", "bedrock"],
 )
 def test_each_dialect_reads_what_was_kept_and_tells(provider):
-    claude = "anthropic.claude-sonnet-5"
-    with Simulator(prompt_cache=1024, models=("sim", claude)) as sim:
+    with Simulator(prompt_cache=1024, models=("sim", CLAUDE)) as sim:
         told = options(sim, provider, details=True, concurrency=8)
-        if provider == "bedrock":
-            told |= {"model": f"bedrock/{claude}", "base_url": sim.origin}
         out = ASKED.llm.extract(TEMPLATE, {"reason": str}, **told)
     usage, documents = pandas_llm.last_usage(), len(DOCS)
     read = usage.cached_input_tokens / usage.input_tokens
@@ -258,16 +258,17 @@ def test_each_dialect_reads_what_was_kept_and_tells(provider):
     assert f"{usage.cached_input_tokens:,} from the provider's cache" in str(usage)
 
 
-def test_what_is_read_from_anthropics_cache_takes_nothing_from_the_limit():
-    """Counted in full, the documents would take the limit of a minute."""
-    frame = pd.DataFrame({"doc": DOCS[0], "question": [f"Why {q}?" for q in range(60)]})
+@pytest.mark.parametrize(("provider", "more"), [("anthropic", {}), ("bedrock", LIMIT)])
+def test_what_is_read_from_a_cache_takes_nothing_from_these_limits(provider, more):
+    """Counted in full, the documents would take the limit of half a minute."""
+    frame = pd.DataFrame({"doc": DOCS[0], "question": [f"Why {q}?" for q in range(30)]})
     started = time.monotonic()
-    with Simulator(prompt_cache=1024, tokens_per_minute=120_000) as sim:
-        out = frame.llm.complete(TEMPLATE, **options(sim, "anthropic"))
+    with Simulator(prompt_cache=1024, models=("sim", CLAUDE), **LIMIT) as sim:
+        out = frame.llm.complete(TEMPLATE, **options(sim, provider, **more))
         refused = sim.stats()["rejected_429"]
     assert out.notna().all()
-    assert pandas_llm.last_usage().input_tokens > 100_000
-    assert time.monotonic() - started < 25
+    assert pandas_llm.last_usage().input_tokens > 50_000
+    assert time.monotonic() - started < 15
     assert refused <= 3
 
 

@@ -63,6 +63,7 @@ class Bedrock(Dialect):
     modes = ("json_schema", "tool", "prompt")
     path = "/converse"
     vectors_path = "/invoke"
+    reads_count = False  # its page on how tokens are counted
     ending = b'""}]}]}'
     seeded = _OF_THE_MODEL
     embeds = Bundling(1)

@@ -108,6 +108,7 @@ def read(incoming: Incoming, settings: Settings) -> Conversation:
     return Conversation(
         *(model, messages, 1, most, schema, seed, tokens, tokens + (most or 0)),
         marked=True,
+        reads_count=False,
         tool=tool,
     )
 
