@@ -37,6 +37,7 @@ PLACES = {
     "openai-responses": "/v1",
     "anthropic": "/v1",
     "google": "/v1beta",
+    "bedrock": "",
 }
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAA"
@@ -100,7 +101,9 @@ def test_files_arrive_in_every_dialect(simulator, provider, tmp_path):
     assert "secret" not in bodies  # what is not in the key of a reply is not sent
 
 
-@pytest.mark.parametrize("provider", ["openai-responses", "anthropic", "google"])
+@pytest.mark.parametrize(
+    "provider", ["openai-responses", "anthropic", "google", "bedrock"]
+)
 def test_text_arrives_where_it_is_taken(simulator, provider, tmp_path):
     server = simulator()
     (tmp_path / "notes.md").write_text("\ufeff" + TEXT, encoding="utf-8")
@@ -336,6 +339,8 @@ UNFIT = [
     ("openai", TEXT.encode(), "or write its text into a column of the template"),
     ("openai", "https://example.org/a.pdf", "openai fetches no files"),
     ("azure", "https://example.org/a.pdf", "azure fetches no files"),
+    ("bedrock", "https://example.org/a.pdf", "bedrock fetches no files"),
+    ("bedrock", mp3(), "the audio/mp3 is no type that bedrock takes"),
 ]
 
 

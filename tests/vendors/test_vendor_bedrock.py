@@ -68,6 +68,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "again": {"followup": (("assistant", "{"), ("user", "JSON, please."))},
     "turns": {"before": (("user", "Hi"), ("assistant", "Hello"), ("user", "So?"))},
     "image": {"attachments": (Image(b"", "image/png", 9, b"", PNG),)},
+    "file": {"attachments": (Image(b"", "application/pdf", 9, b"d", PNG, "files"),)},
 }
 
 

@@ -19,14 +19,22 @@ from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
 from pandas_llm.providers.failures import negotiation
 from pandas_llm.providers.registry import Preset
 from pandas_llm.providers.vendors.anthropic import KEEPS
-from pandas_llm.types import Capabilities, Choice, ImageLimits, Reply, Tokens, Used
+from pandas_llm.types import (
+    Capabilities,
+    Choice,
+    FileLimits,
+    ImageLimits,
+    Reply,
+    Tokens,
+    Used,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pandas_llm.errors import ProviderError
     from pandas_llm.providers.dialect import Body, Schema, Texts
-    from pandas_llm.types import Endpoint, HTTPResponse, Image, Spec
+    from pandas_llm.types import Attachment, Endpoint, HTTPResponse, Image, Spec
 
 FIELDS = frozenset(
     {
@@ -60,6 +68,10 @@ class Bedrock(Dialect):
     capabilities = Capabilities(n=False, repeats=False)
     images = ImageLimits(15 * 2**18, 20 * 15 * 2**18, fetches=False)
     """3.75 MB an image, 20 a message."""
+    files = FileLimits(
+        9 * 2**19, 5 * 9 * 2**19, ("application/pdf", "text/plain"), page=3500
+    )
+    """4.5 MB a document, 5 a message; some models read a page's picture too."""
     modes = ("json_schema", "tool", "prompt")
     path = "/converse"
     vectors_path = "/invoke"
@@ -134,6 +146,12 @@ class Bedrock(Dialect):
     def picture(self, image: Image) -> dict[str, Any]:
         kind = image.media_type.removeprefix("image/")
         return {"image": {"format": kind, "source": {"bytes": image.data}}}
+
+    def file(self, file: Attachment) -> dict[str, Any]:
+        """Return a document; it must have a name, which tells nothing here."""
+        kind = "txt" if file.media_type == "text/plain" else "pdf"
+        name, source = f"file {file.digest.hex()[:12]}", {"bytes": file.data}
+        return {"document": {"format": kind, "name": name, "source": source}}
 
     def words(self, text: str) -> dict[str, Any]:
         return {"text": text}

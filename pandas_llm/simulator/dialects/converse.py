@@ -6,12 +6,13 @@ in the body; worded as the service words them where that is known.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pandas_llm.simulator.answers import ImageError, look_at
+from pandas_llm.simulator.answers import DOCUMENTS, IMAGES, ImageError, look_at
 from pandas_llm.simulator.conditions import Answer, Problem, refuse
 from pandas_llm.simulator.dialects.endpoint import (
     Dialect,
@@ -77,6 +78,9 @@ _WORDS = {
         "This model doesn't support the {name} field. Remove {name} and try again."
     ),
 }
+_DOCUMENTS = {"pdf": "application/pdf", "txt": "text/plain"}
+_NAME = re.compile(r"[A-Za-z0-9()\[\]-]+(?: [A-Za-z0-9()\[\]-]+)*")
+"""A name of a document, as the service describes it."""
 _FINISHES = {"stop": "end_turn", "length": "max_tokens"}
 
 
@@ -263,7 +267,7 @@ def _blocks(message: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
 
 
 def _block(block: Mapping[str, Any], where: str) -> str:
-    text, image = block.get("text"), block.get("image")
+    text = block.get("text")
     if isinstance(text, str):
         if not text.strip():
             refuse(
@@ -271,13 +275,20 @@ def _block(block: Mapping[str, Any], where: str) -> str:
                 "text to the text field, and try again."
             )
         return text
-    if not isinstance(image, dict):
+    kinds: tuple[str, ...] = IMAGES
+    if isinstance(held := block.get("document"), dict):
+        if not _NAME.fullmatch(str(held.get("name"))):
+            refuse(f"The name of the document at {where} has other characters.")
+        kind, kinds = _DOCUMENTS.get(str(held.get("format"))), DOCUMENTS
+    elif isinstance(held := block.get("image"), dict):
+        kind = f"image/{held.get('format')}"
+    else:
         refuse(f"The ContentBlock object at {where} must set one of its fields.")
-    source = image.get("source") or {}
+    source = held.get("source") or {}
     try:
-        return look_at(f"image/{image.get('format')}", source.get("bytes"))
+        return look_at(kind, source.get("bytes"), kinds)
     except ImageError as error:
-        refuse(f"Could not process image at {where}: {error}", error.code)
+        refuse(f"Could not process what is at {where}: {error}", error.code)
 
 
 def _error(problem: Problem, _: str) -> Answer:
