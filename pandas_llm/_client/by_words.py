@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pandas_llm._client.begun import Begun
-    from pandas_llm._client.events import Events, Tally
+    from pandas_llm._client.events import Tally
     from pandas_llm._client.sender import Parts, Sender
     from pandas_llm.types import Choice, Request
 
@@ -38,23 +38,21 @@ class ByWords:
         self._readable: bool | None = None
         """Whether this run's answers can be read; None before the first."""
 
-    async def send(
-        self, request: Request, n: int, events: Events, tally: Tally, begun: Begun
-    ) -> Reply:
+    async def send(self, request: Request, n: int, tally: Tally, begun: Begun) -> Reply:
         """Ask by the words of the labels, or plainly where that is of no use."""
         send, negotiation = self._sender.send, self._sender.negotiation
         if request.followup:
-            return await send(request, n, events, tally)
+            return await send(request, n, tally)
         if self._readable is False or not negotiation.capabilities.logprobs:
-            return self._kept(request) or await send(request, n, events, tally)
+            return self._kept(request) or await send(request, n, tally)
         replies = [Reply((choice,)) for choice in begun.take()]
         for one in word_requests(request)[len(replies) :]:
             _keep(replies, begun)
-            replies.append(await send(one, 1, events, tally))
+            replies.append(await send(one, 1, tally))
         text = None
         if self._output.open:
             _keep(replies, begun)
-            text = await send(request, n, events, tally)
+            text = await send(request, n, tally)
         reply = joined(replies, text)
         if reply is not None and self._understands(reply.choices[0], request):
             self._readable = True
@@ -65,7 +63,7 @@ class ByWords:
             self._readable = False
         if reply is None:
             negotiation.unweighed()
-        return self._kept(request) or text or await send(request, n, events, tally)
+        return self._kept(request) or text or await send(request, n, tally)
 
     def check_needed(self) -> None:
         """Stop where the labels are of no use without their probabilities."""

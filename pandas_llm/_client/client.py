@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pandas_llm._client.begun import Begun
 from pandas_llm._client.by_words import IN_WORDS, ByWords
-from pandas_llm._client.events import NO_TOKENS, Tally
+from pandas_llm._client.events import NO_TOKENS
 from pandas_llm._client.sender import Sender, TracedSender
 from pandas_llm._http import masked, secrets
 from pandas_llm._inputs import attachments
@@ -31,7 +31,7 @@ from pandas_llm.types import Choice, Outcome, Reply
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
-    from pandas_llm._client.events import Events
+    from pandas_llm._client.events import Tally
     from pandas_llm._client.sender import Parts
     from pandas_llm._replies import Record
     from pandas_llm.cache import Cache
@@ -157,11 +157,7 @@ class Client:
         return ContextLengthError(why.text) if too_long else RowError(why.text)
 
     def complete(
-        self,
-        request: Request,
-        events: Events,
-        key: bytes | None = None,
-        tally: Tally | None = None,
+        self, request: Request, tally: Tally, key: bytes | None = None
     ) -> Awaitable[Outcome]:
         """Ask until the reply is understood; with `key` no reply is kept."""
         if key is None:
@@ -171,13 +167,12 @@ class Client:
                 return _at_once(kept)
         if self._settings.replay:
             return _at_once(_not_kept())
-        tally = tally or Tally()
         if self._shared is None:
-            return self._asked(request, events, key, tally)
-        return self._together(self._shared, request, events, key, tally)
+            return self._asked(request, key, tally)
+        return self._together(self._shared, request, key, tally)
 
     async def _together(
-        self, cache: Cache, request: Request, events: Events, key: bytes, tally: Tally
+        self, cache: Cache, request: Request, key: bytes, tally: Tally
     ) -> Outcome:
         """Ask, or have the reply of another run of this process that asks the same."""
         calls, slots, led = cache.calls, self.pace.slots, False
@@ -193,15 +188,13 @@ class Client:
                     (kept,) = self.known([(key, request)])
                 if kept is not None:
                     return kept
-            outcome = await self._asked(request, events, key, tally)
+            outcome = await self._asked(request, key, tally)
         finally:
             paid = outcome is not None and not outcome.failed and cache.shared
             calls.end(key, outcome.reply if outcome is not None and paid else None)
         return outcome
 
-    async def _asked(
-        self, request: Request, events: Events, key: bytes, tally: Tally
-    ) -> Outcome:
+    async def _asked(self, request: Request, key: bytes, tally: Tally) -> Outcome:
         """Ask until the reply is understood."""
         started = time.perf_counter()
         records: list[Record] = []
@@ -213,7 +206,7 @@ class Client:
                 tally.attached = attachments.weight(request, self.provider)
                 tally.surplus = attachments.surplus(request)
                 tally.sound = attachments.has_sound(request)
-            reply, choices = await self._choices(request, events, tally, begun)
+            reply, choices = await self._choices(request, tally, begun)
             error, understood = choices.mark, choices.records
             unread = request.spec.n - len(understood) if self._output.votes else 0
             records = self._output.combine(understood, unread)
@@ -245,20 +238,15 @@ class Client:
             self.negotiation.measured(self._embeddings.wire)
 
     async def complete_bundle(
-        self,
-        requests: Sequence[Request],
-        events: Events,
-        keys: Sequence[bytes],
-        tally: Tally | None = None,
+        self, requests: Sequence[Request], keys: Sequence[bytes], tally: Tally
     ) -> list[Outcome]:
         """Ask for the vectors of several texts at once; each is kept by itself."""
         if self._settings.replay:
             return [_not_kept() for _ in requests]
         started = time.perf_counter()
-        tally = tally or Tally()
         texts = tuple(request.prompt for request in requests)
         whole = requests[0]._replace(prompt="\n".join(texts), texts=texts, sample=0)
-        reply = await self._sender.send(whole, 1, events, tally)
+        reply = await self._sender.send(whole, 1, tally)
         if len(reply.choices) != len(texts):
             msg = f"the reply holds {len(reply.choices)} vectors for {len(texts)} texts"
             raise MalformedReplyError(msg)
@@ -286,7 +274,7 @@ class Client:
         return self._cache if several and not self._settings.refresh else None
 
     async def _choices(
-        self, request: Request, events: Events, tally: Tally, begun: Begun
+        self, request: Request, tally: Tally, begun: Begun
     ) -> tuple[Reply, Choices]:
         """Collect as many choices as were asked for.
 
@@ -310,9 +298,9 @@ class Client:
                 if again == 0:
                     break
                 again -= 1
-                events.retried(wrong)
+                tally.events.retried(wrong)
                 asked = asked_again(request, wrong)
-            reply = await send(asked, choices.left, events, tally)
+            reply = await send(asked, choices.left, tally)
             wrong = await self._read(reply, request, choices)
             self.negotiation.settle(clear=wrong is None or wrong.remark)
             if wrong is None and choices.left > 0:

@@ -30,6 +30,8 @@ OF_THE_TEXT = (ContextLengthError, PromptFilteredError)
 class Tally:
     """What one row has cost so far."""
 
+    events: Events
+    """What happens in its run."""
     attempts: int = 0
     again: bool = False
     """Whether it was put off before."""

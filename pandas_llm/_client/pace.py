@@ -18,7 +18,7 @@ from pandas_llm.errors import (
 from pandas_llm.types import Tokens
 
 if TYPE_CHECKING:
-    from pandas_llm._client.events import Events, Tally
+    from pandas_llm._client.events import Tally
     from pandas_llm._client.verdict import History
     from pandas_llm._pacing import Circuit, Concurrency, Prices, RateLimiter, Slots
     from pandas_llm.errors import LLMError
@@ -62,20 +62,18 @@ class Pace:
         self.concurrency.keep_below(most)
         self._follow()
 
-    def sent(self, tally: Tally, events: Events) -> None:
+    def sent(self, tally: Tally) -> None:
         """Note that a request leaves now."""
         tally.attempts += 1
-        events.totals.requests += 1
+        tally.events.totals.requests += 1
         tally.sent = time.monotonic()
         tally.bill = math.nan  # whatever becomes of it, from here on it may cost
         if tally.call is not None:
             tally.call.left()
 
-    def answered(
-        self, tally: Tally, reply: Reply, quotas: Quotas | None, events: Events
-    ) -> None:
+    def answered(self, tally: Tally, reply: Reply, quotas: Quotas | None) -> None:
         """Learn from an answer that is a reply."""
-        self.book((reply.tokens, reply.cost, reply.tier), tally, events)
+        self.book((reply.tokens, reply.cost, reply.tier), tally)
         used = parts = None
         limiter, sent = self.limiter, tally.sent
         if reply.tokens is not None:
@@ -93,18 +91,15 @@ class Pace:
             concurrency.answered(now - sent, limiter.plan())
         self.target = int(min(concurrency.size, limiter.cap))
         self.circuit.succeeded(sent, now)
-        events.totals.simulated = events.totals.simulated or reply.simulated
-        events.log.answered(now - sent)
+        tally.events.totals.simulated = tally.events.totals.simulated or reply.simulated
+        tally.events.log.answered(now - sent)
         if tally.heard is not None:
             _tell(tally, answered=True)
         if tally.held is None and not math.isnan(tally.bill):
             tally.ticket = None  # nothing else is held, or to be told
 
     def book(
-        self,
-        used: tuple[Tokens | None, float | None, str | None],
-        tally: Tally,
-        events: Events,
+        self, used: tuple[Tokens | None, float | None, str | None], tally: Tally
     ) -> None:
         """Count what an answer has used, and what it is billed as far as is known."""
         tokens, cost, tier = used
@@ -118,7 +113,7 @@ class Pace:
             saved = self.prices.saved(counted, tier)
         # some servers send zeros in place of what they do not count
         tally.bill = cost if cost or any(counted) else math.nan
-        events.totals.pay(0.0 if math.isnan(cost) else cost, counted, saved)
+        tally.events.totals.pay(0.0 if math.isnan(cost) else cost, counted, saved)
 
     def failed(
         self, tally: Tally, error: LLMError, quotas: Quotas | None, *, heard: bool
@@ -175,18 +170,18 @@ class Pace:
             asked = min(asked, self.history.max_wait)  # then it is asked again
         tally.wait = self.limiter.reject(tally.ticket, asked, quotas, tally.refusals)
 
-    def ended(self, tally: Tally, events: Events) -> None:
+    def ended(self, tally: Tally) -> None:
         """Release what a request held: its place in the queue, and its money.
 
         One that has left and told no price may have cost anything, answered or not.
         """
-        events.totals.unpriced += math.isnan(tally.bill)
+        tally.events.totals.unpriced += math.isnan(tally.bill)
         if (ticket := tally.ticket) is not None:
             if ticket.done == math.inf:  # it was cancelled
                 self.limiter.release(ticket)
             tally.ticket = None
         if tally.held is not None:
-            events.budget.settle(tally.held, tally.bill)
+            tally.events.budget.settle(tally.held, tally.bill)
             tally.held = None
 
 

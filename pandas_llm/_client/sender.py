@@ -105,9 +105,7 @@ class Sender:
         """Whether this process has had an answer from this endpoint with this key."""
         return self.negotiation.settled and self._key.accepted
 
-    async def send(
-        self, request: Request, n: int, events: Events, tally: Tally
-    ) -> Reply:
+    async def send(self, request: Request, n: int, tally: Tally) -> Reply:
         """Send a request for `n` choices until there is a reply, or raise."""
         spec = request.spec
         weight = tally.weight = estimate_tokens(request.text) + tally.attached
@@ -127,45 +125,40 @@ class Sender:
             provider = self._key.provider
             try:
                 if request.attachments:
-                    reply = await self._with_files(request, asked, many, events, tally)
+                    reply = await self._with_files(request, asked, many, tally)
                 else:
                     http = provider.build(request, asked, many)
-                    reply = await self._exchange(http, request, events, tally)
+                    reply = await self._exchange(http, request, tally)
             except LLMError as error:
                 changed = self.negotiation.adapted(capabilities, error, request)
                 changed = changed or self._key.renewed(provider, error)
                 changed = changed or tally.at_once
-                await self._again(error, tally, events, request, changed=changed)
+                await self._again(error, tally, request, changed=changed)
             else:
                 self.negotiation.answered(spec, asked, many)
                 return reply
 
     async def _with_files(
-        self,
-        request: Request,
-        asked: Capabilities,
-        n: int,
-        events: Events,
-        tally: Tally,
+        self, request: Request, asked: Capabilities, n: int, tally: Tally
     ) -> Reply:
         """Send once with images and files, which a row that sleeps does not hold."""
         async with self.attached.held(request) as whole:
             http = self._key.provider.build(whole, asked, n)
-            return await self._exchange(http, request, events, tally)
+            return await self._exchange(http, request, tally)
 
     async def _exchange(
-        self, http: HTTPRequest, request: Request, events: Events, tally: Tally
+        self, http: HTTPRequest, request: Request, tally: Tally
     ) -> Reply:
         """Send once, when it is this request's turn and there is money for it."""
         pace, response = self._pace, None
-        if events.budget.limit is not None:
-            tally.held = await self._hold(events, tally, http, request.spec)
+        if tally.events.budget.limit is not None:
+            tally.held = await self._hold(tally, http, request.spec)
         tally.bill = 0.0
         try:
             tally.ticket = ticket = pace.limiter.reserve(tally.expected, tally.parts)
             if ticket.number < 0:
                 await self._turn(ticket, tally)
-            pace.sent(tally, events)
+            pace.sent(tally)
             response = await self._transport.send(http)
             # what an error quotes of the request says nothing
             response = redacted(response, self._key.secrets, request)
@@ -175,21 +168,17 @@ class Sender:
             quotas = None
             if pace.limiter.listens():
                 quotas = self._provider.quotas(response.headers)
-            pace.answered(tally, reply, quotas, events)
+            pace.answered(tally, reply, quotas)
         except LLMError as error:
-            self._failed(error, response, events, tally)
+            self._failed(error, response, tally)
             raise
         finally:
             if tally.ticket is not None:
-                pace.ended(tally, events)
+                pace.ended(tally)
         return reply
 
     def _failed(
-        self,
-        error: LLMError,
-        response: HTTPResponse | None,
-        events: Events,
-        tally: Tally,
+        self, error: LLMError, response: HTTPResponse | None, tally: Tally
     ) -> None:
         """Book what a failed exchange has used, and report it if it has left."""
         if response is None:
@@ -197,7 +186,7 @@ class Sender:
                 tally.bill = 0.0
         elif (used := self._provider.spent(response)) != Used() or succeeded(response):
             # it is paid for all the same, if it is not told for how much
-            self._pace.book(used, tally, events)
+            self._pace.book(used, tally)
         elif refused(response):
             tally.bill = 0.0
         if tally.ticket is not None and tally.ticket.number > 0:  # it has left
@@ -235,23 +224,20 @@ class Sender:
                 self.history.check_patience()
             await asyncio.sleep(delay)
 
-    async def _hold(
-        self, events: Events, tally: Tally, http: HTTPRequest, spec: Spec
-    ) -> float:
+    async def _hold(self, tally: Tally, http: HTTPRequest, spec: Spec) -> float:
         """Set aside what a request may cost; wait for others if it does not fit."""
         allowed, n = allowance(spec)
         output = self._pace.calibration.worst(allowed, n)
         size, hour = len(http.body) - tally.surplus, _HOUR in http.body
         most = self._pace.prices.most
         cost = most(size, output, spec.tier, hour=hour, sound=tally.sound)
-        while not events.budget.reserve(cost):
-            if events.budget.holders == 0:
-                limit, spent = events.budget.limit, events.budget.spent
-                msg = (
-                    f"the next row may cost ${cost:.4g}, and ${spent:.4g} of max_cost="
-                    f"{limit:g} are spent: raise it to go on"
+        budget = tally.events.budget
+        while not budget.reserve(cost):
+            if budget.holders == 0:
+                raise CostLimitError(
+                    f"the next row may cost ${cost:.4g}, and ${budget.spent:.4g} of "
+                    f"max_cost={budget.limit:g} are spent: raise it to go on"
                 )
-                raise CostLimitError(msg)
             await asyncio.sleep(_SLICE)
         return cost
 
@@ -268,18 +254,12 @@ class Sender:
             self.history.end(None, wait, Ended.WAIT)
 
     async def _again(
-        self,
-        error: LLMError,
-        tally: Tally,
-        events: Events,
-        request: Request,
-        *,
-        changed: bool,
+        self, error: LLMError, tally: Tally, request: Request, *, changed: bool
     ) -> None:
         """Wait until the row may be asked again; raise when it may not."""
         history = self.history
         history.settled, history.proven = self.negotiation.settled, self.proven
-        history.recalled = events.totals.cached > 0
+        history.recalled = tally.events.totals.cached > 0
         now = history.standing(error, tally, self.circuit, changed=changed)
         then, seconds, why = decide(error, now)
         if then is Then.RUN:
@@ -294,7 +274,7 @@ class Sender:
             error.__traceback__ = error.__context__ = error.__cause__ = None
             slots = self._pace.slots
             await (slots.rest(seconds, error.kind) if slots else asyncio.sleep(seconds))
-        events.retried(error)
+        tally.events.retried(error)
 
     async def _with_models(
         self, error: ModelNotFoundError, request: Request
@@ -329,13 +309,11 @@ class TracedSender(Sender):
         super().__init__(parts, settings)
         self._calls = calls
 
-    async def send(
-        self, request: Request, n: int, events: Events, tally: Tally
-    ) -> Reply:
+    async def send(self, request: Request, n: int, tally: Tally) -> Reply:
         """Send a request; its span has all tries and ends with the reply."""
         call = tally.call = self._calls.of(request, n)
         try:
-            reply = await super().send(request, n, events, tally)
+            reply = await super().send(request, n, tally)
         except BaseException as error:
             call.failed(error)
             raise
@@ -343,15 +321,9 @@ class TracedSender(Sender):
         return reply
 
     async def _again(
-        self,
-        error: LLMError,
-        tally: Tally,
-        events: Events,
-        request: Request,
-        *,
-        changed: bool,
+        self, error: LLMError, tally: Tally, request: Request, *, changed: bool
     ) -> None:
         at = time.time_ns()
-        await super()._again(error, tally, events, request, changed=changed)
+        await super()._again(error, tally, request, changed=changed)
         if tally.call is not None:
             tally.call.retried(error, at)

@@ -56,18 +56,14 @@ class Fallback:
         """Return what came of one row; raise only what ends the run."""
         if self._choosy:
             return self._first(item)
-        known = item.attempts or item.elsewhere or item.heard
-        return self._client.complete(
-            item.request, self._events, item.key, _tally(item) if known else None
-        )
+        return self._client.complete(item.request, self._tally(item), item.key)
 
     async def of_all(self, bundle: Bundle) -> list[Outcome]:
         """Return the outcomes of rows that share a request; raise without an answer."""
         return await self._client.complete_bundle(
             [item.request for item in bundle],
-            self._events,
             [item.key for item in bundle],
-            _tally(max(bundle, key=lambda item: item.attempts)),
+            self._tally(max(bundle, key=lambda item: item.attempts)),
         )
 
     async def _first(self, item: Item) -> Outcome:
@@ -121,13 +117,13 @@ class Fallback:
         # the feed has looked for the first key already
         key = item.key if new and client is self._client else None
         try:
-            return await client.complete(item.request, self._events, key, _tally(item))
+            return await client.complete(item.request, self._tally(item), key)
         except (UnreachableError, OutageError) as error:
             if not another:
                 raise
             return Outcome([], error)
 
-
-def _tally(item: Item) -> Tally:
-    elsewhere, heard = item.elsewhere, item.heard
-    return Tally(item.attempts, item.attempts > 0, elsewhere, heard=heard)
+    def _tally(self, item: Item) -> Tally:
+        """Begin to count what a row costs."""
+        elsewhere, heard, before = item.elsewhere, item.heard, item.attempts
+        return Tally(self._events, before, before > 0, elsewhere, heard=heard)

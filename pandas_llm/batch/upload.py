@@ -15,6 +15,7 @@ import orjson
 from pandas_llm._client import (
     Events,
     Setup,
+    Tally,
     offline_client,
     open_client,
     resolve_endpoint,
@@ -261,7 +262,7 @@ class Upload:
             if not todo or self.client.proven or self.batches.apart:
                 break
             item, *todo = todo
-            outcome = await self.client.complete(item.request, events)
+            outcome = await self.client.complete(item.request, Tally(events))
             if outcome.failed:
                 state.reasons[item.key.hex()] = str(outcome.error)
         return todo
