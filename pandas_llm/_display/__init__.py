@@ -5,7 +5,7 @@ from __future__ import annotations
 from pandas_llm._display.bar import Bar, in_notebook
 from pandas_llm._display.pages import page
 from pandas_llm._display.progress import Progress, Status
-from pandas_llm._display.tables import Table, as_html, as_text, dollars, short
+from pandas_llm._display.tables import Table, as_html, as_text, dollars
 from pandas_llm._display.tracebacks import ends_here
 from pandas_llm._display.usage import Totals, Usage
 
@@ -22,5 +22,4 @@ __all__ = [
     "ends_here",
     "in_notebook",
     "page",
-    "short",
 ]

@@ -6,12 +6,10 @@
 from __future__ import annotations
 
 from pandas_llm._replies.asking import asked_again, joined, word_requests
-from pandas_llm._replies.blanks import is_blank
 from pandas_llm._replies.choices import Choices
-from pandas_llm._replies.decided import Decided, Label, likeliest
+from pandas_llm._replies.decided import Decided, Label
 from pandas_llm._replies.endings import Ending, ending
 from pandas_llm._replies.outputs import Completion, Output, Record, Records, Vector
-from pandas_llm._replies.reasoning import without_thinking
 from pandas_llm._replies.words import Words, clashing
 
 __all__ = [
@@ -28,9 +26,6 @@ __all__ = [
     "asked_again",
     "clashing",
     "ending",
-    "is_blank",
     "joined",
-    "likeliest",
-    "without_thinking",
     "word_requests",
 ]
