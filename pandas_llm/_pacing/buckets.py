@@ -63,7 +63,7 @@ class Bucket:
     line moves all that wait and keeps their order.
     """
 
-    __slots__ = ("at", "credit", "mark", "rate", "reserve", "size", "slope", "unit")
+    __slots__ = ("at", "credit", "rate", "reserve", "size", "slope", "unit")
 
     def __init__(
         self, unit: int, rate: float, size: float, now: float, sent: float
@@ -75,7 +75,6 @@ class Bucket:
         self.reserve = 0.0
         self.credit = sent + size
         self.at = now
-        self.mark = -1.0
 
     def advance(self, now: float, sent: float) -> None:
         """Fill up to now; what is over the size is lost."""
@@ -97,18 +96,8 @@ class Bucket:
         return (ticket.place[self.unit] + need - self.credit) / self.slope
 
     def correct(self, ticket: Ticket, used: float) -> None:
-        """Undo what was booked too much, unless `restart` has it in already."""
-        if ticket.mark[self.unit] > self.mark:
-            self.credit += ticket.amounts[self.unit] - used
-
-    def restart(
-        self, remaining: float, when: float, count: float, now: float, sent: float
-    ) -> None:
-        """Draw the line again from what was left when so much had been sent."""
-        self.mark = count
-        level = remaining - self.reserve + self.slope * (now - when) - (sent - count)
-        self.credit = sent + min(level, self.size)
-        self.at = max(self.at, now)
+        """Undo what was booked too much."""
+        self.credit += ticket.amounts[self.unit] - used
 
 
 def explicit(  # noqa: PLR0913, PLR0917 - all that it depends on
