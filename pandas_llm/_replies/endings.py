@@ -33,6 +33,10 @@ _WORDS: Mapping[Ending, str] = {
 }
 _KNOWN = {kind: frozenset(words.split()) for kind, words in _WORDS.items()}
 _PARTS: Mapping[Ending, re.Pattern[str]] = {  # for words in no list, in this order
+    "content_filter": re.compile(
+        r"filter|policy|safety|unsafe|moderat|guardrail|prohibit|censor|sensitiv|toxic"
+        r"|harm|copyright|recitation|inspection|blocked"
+    ),
     "error": re.compile(
         r"cancel|abort|fail|error|time_?d?_?out|interrupt|crash|kill|disconnect"
         r"|unavailable|overload|exception|malformed|broken|preempt|evict|shutdown"
@@ -51,8 +55,8 @@ def ending(reason: Any) -> Ending:
     --------
     >>> ending("end_turn"), ending("MAX_TOKENS"), ending("content_filter: RECITATION")
     ('stop', 'length', 'content_filter')
-    >>> ending(None), ending("pause_turn"), ending("abort"), ending("gpu_crashed")
-    ('stop', 'unknown', 'error', 'error')
+    >>> ending(None), ending("pause_turn"), ending("gpu_crashed"), ending("ip_policy")
+    ('stop', 'unknown', 'error', 'content_filter')
     """
     if reason == "stop" or reason is None:  # nearly always
         return "stop"

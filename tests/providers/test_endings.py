@@ -52,6 +52,7 @@ FILTERED = {
     "openai": [
         *("content_filter", "content_filter: RECITATION", "safety", "sensitive"),
         *("guardrail_intervened", "content_filtered", "PROHIBITED_CONTENT"),
+        *("content_policy_violation", "SAFETY_BLOCK", "data_inspection_failed"),
     ],
     "openai-responses": ["content_filter"],
     "anthropic": ["content_filter", "guardrail_intervened"],
@@ -235,7 +236,7 @@ def test_the_list_is_in_every_vendors_words():
     assert ending("FINISH_REASON_STOP") == "stop"
     assert ending("Max Tokens") == ending("max-tokens") == "length"
     assert ending("stop (the end of the language model's turn)") == "stop"
-    assert ending("safety of the language") == ending("non-stop") == "unknown"
+    assert ending("state of the language") == ending("non-stop") == "unknown"
 
 
 @given(st.text() | st.integers() | st.dictionaries(st.text(), st.text()))

@@ -15,6 +15,7 @@ from proportion import in_proportion
 from vendor_replies import DIALECTS, at, said
 
 from pandas_llm import LLMWarning
+from pandas_llm.errors import ProviderError
 from pandas_llm.providers import connect
 from pandas_llm.providers.answers.streams import events
 from pandas_llm.types import Endpoint, HTTPResponse
@@ -172,6 +173,34 @@ def test_an_error_among_the_events_is_an_error(provider):
         out = ROW.llm.complete("${text}", **at(server, provider, max_retries=1))
     assert "It died." in out["why"][0]
     assert len(server.bodies) == 2
+
+
+DIED = {"object": "error", "message": "It died.", "type": "x", "code": 500}
+AMISS = [
+    b"data: " + orjson.dumps(DIED) + b"\n\n",  # vLLM
+    b"event: error\ndata: upstream connect error\n\n",
+    b'event: error\ndata: {"message": "It died."}\n\n',
+    b'data: {"choices": [{"delta": {"conte\n\n',
+]
+
+
+@pytest.mark.parametrize("amiss", AMISS)
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "google"])
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_stream_with_something_amiss_in_it_is_no_answer(provider, amiss, whole):
+    if whole and b"object" in amiss:
+        pytest.skip("whoever ends well after it has not died")
+    found = STREAMS[provider](*PIECES)
+    end = written(found[-2:] if whole else [])
+    body = written(found[:-2], done=False) + b"\n" + amiss + end
+    reply = connect(Endpoint(provider, "http://h/v1", "m", "k"))
+    with pytest.raises(ProviderError) as caught:
+        reply.parse(HTTPResponse(200, {}, body))
+    assert caught.value.kind == "server"
+    ping = b"data: ping\n\n"
+    good = written(found[:-2], done=False) + b"\n" + ping + written(found[-2:])
+    (choice,) = reply.parse(HTTPResponse(200, {}, good)).choices
+    assert choice.text == "".join(PIECES)
 
 
 def test_a_stream_cut_off_at_the_limit_is_marked():

@@ -17,14 +17,20 @@ if TYPE_CHECKING:
 
     from pandas_llm.types import HTTPResponse
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|h|m|s)")
+_PART = (
+    r"(\d+(?:\.\d+)?) ?(ms|us|µs|ns|d(?:ays?)?|h(?:ours?|rs?)?|m(?:in(?:ute)?s?)?"
+    r"|s(?:ec(?:ond)?s?)?)(?![a-z])(?:,? (?:and )?(?=\d))?"
+)
+_DURATION = re.compile(_PART, re.IGNORECASE)
+_WHOLE = re.compile(f"(?:{_PART})+", re.IGNORECASE)
 _TRY_AGAIN = re.compile(
-    r"(?:try again|retry) in ((?:[\d.]+ ?(?:ms|h|m|s))+)", re.IGNORECASE
+    rf"(?:(?:try again|retry) (?:in|after)|wait(?: for)?) ((?:{_PART})+)", re.IGNORECASE
 )
 _MOMENT = 1e6
 """From so many seconds on, a number is a moment."""
-_MILLISECONDS = 1e11
-_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "ns": 1e-9}
+_LATEST = 1e11
+"""From so many on it is one in thousandths, millionths or billionths of a second."""
+_SECONDS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "ns": 1e-9}
 _SECONDS |= dict.fromkeys(("us", "µs"), 1e-6)
 
 
@@ -40,7 +46,7 @@ def count(text: str | None, *, zero: bool = False) -> float | None:
 
 
 def duration(text: str | None) -> float | None:
-    """Read a Go duration or a moment (RFC 3339, seconds or ms since 1970) in seconds.
+    """Read a duration or a moment (RFC 3339, or since 1970 in any unit) in seconds.
 
     >>> duration("6ms"), duration("1m30.5s"), duration("7"), duration("soon")
     (0.006, 90.5, 7.0, None)
@@ -50,8 +56,11 @@ def duration(text: str | None) -> float | None:
     value = _number(text)
     if value is None or value < _MOMENT:
         return value
-    moment = value / 1000 if value > _MILLISECONDS else value
-    return max(0.0, moment - time.time()) if math.isfinite(moment) else None
+    if not math.isfinite(value):
+        return None
+    while value > _LATEST:
+        value /= 1000
+    return max(0.0, value - time.time())
 
 
 @lru_cache(1024)
@@ -59,9 +68,11 @@ def _number(text: str | None) -> float | None:
     """Read a duration in seconds, or a moment in seconds or milliseconds."""
     if not text:
         return None
-    parts = _DURATION.findall(text)
-    if parts and "".join(a + b for a, b in parts) == text:
-        seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if _WHOLE.fullmatch(text):
+        seconds = sum(
+            float(number) * (_SECONDS.get(unit.lower()) or _SECONDS[unit[0].lower()])
+            for number, unit in _DURATION.findall(text)
+        )
         return min(seconds, _MOMENT - 1)
     try:
         return float(text)  # Azure sends whole seconds
@@ -118,5 +129,5 @@ def retry_after(response: HTTPResponse, message: str = "") -> float | None:
     except ValueError:
         pass
     if match := _TRY_AGAIN.search(message):
-        return duration(match[1].replace(" ", "").lower())
+        return duration(match[1])
     return None

@@ -20,6 +20,8 @@ _STREAM = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:data|event|id|retry|):")
 _LAST = "[DONE]"
 _ENDS = ("response.completed", "response.incomplete", "response.failed")
 _BROKEN = {"code": "server_error", "message": "the event stream broke off"}
+_LOST: dict[str, Any] = {"type": "error", "error": _BROKEN}
+"""Stands for an event that cannot be read."""
 
 
 def events(body: bytes) -> list[Any] | None:
@@ -33,26 +35,36 @@ def events(body: bytes) -> list[Any] | None:
         return None
     parsed_events: list[Any] = []
     data: list[bytes] = []
+    failed = False
     for line in (*body.removeprefix(b"\xef\xbb\xbf").splitlines(), b""):
         if line.startswith(b"data:"):
             data.append(line[5:].strip())
+        elif line.startswith(b"event:"):
+            failed = line[6:].strip() == b"error"
         elif not line.strip() and data:
-            parsed_events += _event(data)
-            data = []
+            parsed_events += _event(data, failed=failed)
+            data, failed = [], False
+    if parsed_events and parsed_events[-1] is _LOST:
+        parsed_events.pop()  # a part that was cut off: the reason to end tells
     return parsed_events
 
 
-def _event(lines: Sequence[bytes]) -> list[Any]:
+def _event(lines: Sequence[bytes], *, failed: bool = False) -> list[Any]:
     """Parse one event; some servers leave out the blank lines between them."""
     text = b"\n".join(lines)
     if text == _LAST.encode():
         return [_LAST]
     try:
-        return [parsed(text)]
+        event = parsed(text)
     except ValueError:
-        if len(lines) < 2:  # noqa: PLR2004 - one alone is a part that was cut off
-            return []
-        return [event for line in lines for event in _event([line])]
+        if len(lines) > 1:
+            return [one for line in lines for one in _event([line], failed=failed)]
+        if not failed:
+            # what is no part of an object says that the server is there
+            return [_LOST] * text.startswith(b"{")
+        event = {**_BROKEN, "message": text.decode("utf-8", "replace")}
+    told = not failed or (isinstance(event, dict) and "error" in event)
+    return [event if told else {**_LOST, "error": event}]
 
 
 def completion(events: Sequence[Any]) -> dict[str, Any]:
@@ -75,7 +87,8 @@ def _by_index(
     choices: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
     pieces: defaultdict[Any, list[Any]] = defaultdict(list)
     for event in (one for one in events if isinstance(one, dict)):
-        whole |= _present(event)
+        failed = event.get("object") == "error"  # vLLM, before its [DONE]
+        whole |= {"error": event} if failed else _present(event)
         for at, part in enumerate(event.get(name) or ()):
             place = part.get("index", at)
             choices[place] |= _present(part)

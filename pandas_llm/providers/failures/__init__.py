@@ -21,6 +21,8 @@ from pandas_llm.providers.answers.headers import duration, retry_after
 from pandas_llm.providers.failures.words import Failure, meaning, without_quotes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pandas_llm.types import HTTPResponse, Request
 
     _Error = type[errors.ProviderError]
@@ -46,6 +48,19 @@ _MINIMAX = {
     "2013": 400,
 }
 """The status that a code of MiniMax's in a 200 stands for; 500 for all others."""
+_STATUS: dict[str, int] = {
+    **dict.fromkeys(("invalid_request_error", "BadRequestError"), 400),
+    **dict.fromkeys(("INVALID_ARGUMENT", "FAILED_PRECONDITION"), 400),
+    **dict.fromkeys(("authentication_error", "invalid_api_key"), 401),
+    **dict.fromkeys(("AuthenticationError", "UNAUTHENTICATED"), 401),
+    "billing_error": 402,
+    **dict.fromkeys(("permission_error", "PERMISSION_DENIED"), 403),
+    **dict.fromkeys(("not_found_error", "NotFoundError", "NOT_FOUND"), 404),
+    "model_not_found": 404,
+    **dict.fromkeys(("rate_limit_error", "RESOURCE_EXHAUSTED"), 429),
+    **dict.fromkeys(("overloaded_error", "UNAVAILABLE"), 503),
+}
+"""The status that a word stands for in a 200, such as within a stream."""
 _CLOUDFLARE = re.compile(rb"\s*error code: 1\d{3}\s*\Z")
 """What its firewall answers in place of a page."""
 _KINDS: dict[int, _Error] = {
@@ -107,7 +122,7 @@ def classify(response: HTTPResponse, data: Any, url: str = "") -> errors.Provide
 def _classified(response: HTTPResponse, data: Any, url: str) -> errors.ProviderError:
     """Return the error of a body that can be read."""
     body = _passed_on(_error_body(data))
-    status = _meant(response.status, body.get("code"))
+    status = _meant(response.status, _codes(body, data))
     response = response._replace(status=status)
     code, param = _code(body, status), body.get("param")
     message = _message(body) or excerpt(response)
@@ -135,13 +150,15 @@ def _classified(response: HTTPResponse, data: Any, url: str) -> errors.ProviderE
     return error
 
 
-def _meant(status: int, code: Any) -> int:
+def _meant(status: int, codes: Sequence[str]) -> int:
     """Return the status that a code stands for: in a 200, or what passes in a 400."""
-    if not isinstance(code, int):
+    if status > 400 or not codes:  # noqa: PLR2004
         return status
     if status == 400:  # noqa: PLR2004
+        code = int(codes[0]) if codes[0].isdecimal() else 0
         return code if code == 429 or 500 <= code < 600 else status  # noqa: PLR2004
-    return code if status < 400 else status  # noqa: PLR2004 - OpenRouter, MiniMax
+    known = [int(code) if code.isdecimal() else _STATUS.get(code) for code in codes]
+    return next((code for code in known if code and 400 <= code < 600), status)  # noqa: PLR2004
 
 
 def _by_status(response: HTTPResponse, wait: float | None) -> _Error:
@@ -254,7 +271,7 @@ def holds_error(data: Any) -> bool:
         return False
     if _base_resp(data):
         return True
-    error = data.get("error")
+    error = data.get("error") or data.get("object") == "error"  # vLLM
     if isinstance(error, dict):
         return any(error.values()) and str(error.get("code")) != "0"
     return bool(error)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     _Error = type[errors.ProviderError]
 
 _ANY = range(1000)
-_REQUEST = range(400, 500)
-_MONEY = (400, 402, 403, 412, 429)
+_REQUEST = (200, *range(400, 500))
+_MONEY = (200, 400, 402, 403, 412, 429)
 _OF_A_DAY, _PACE = errors.RateLimitedTooLong, errors.RateLimitError
 _NO_CREDIT, _FILTERED = errors.NoCreditError, errors.PromptFilteredError
 _TOO_LONG, _BAD = errors.ContextLengthError, errors.BadRequestError
@@ -79,6 +79,8 @@ _NO_CREDIT_CODES = {
     "Anthropic": "(enforced|contract)_spend_limit_reached|organization_on_hold"
     "|billing_error",
     "LiteLLM": "budget_exceeded",
+    "DashScope, Volcengine, Groq: paused by the owner": "AllocationQuota.FreeTierOnly"
+    "|SetLimitExceeded|blocked_api_access",
 }
 _NO_CREDIT_WORDS = {
     "OpenAI": "billing hard limit has been reached",
@@ -101,7 +103,7 @@ _REFUSED_FOR_MONEY = {
     "OpenRouter": r"^insufficient credits\b",
 }
 _FILTERED_CODES = {
-    "OpenAI, Azure, Moonshot": "content_filter|content_policy(_violation)?"
+    "OpenAI, Azure, Moonshot": r"content_filter|(\w+_)?content_policy(_violation)?"
     "|moderation_blocked|ResponsibleAIPolicyViolation"
     "|(bio|cyber|misalignment)_policy(_violation)?",
     "DashScope": r"data_?inspection(_?failed)?",
@@ -120,7 +122,7 @@ _REFUSED_AS_FILTERED = {
     "OpenAI": "flagged as potentially violating",
     "Anthropic": "blocked by (the )?content filter",
     "OpenRouter": r"requires moderation\b|input was flagged|flagged by moderation",
-    "LiteLLM": r"violated \w+ (guardrail )?policy",
+    "LiteLLM": r"violated \w+ (guardrail )?policy|blocked by (a )?guardrail",
     "Moonshot": "considered high risk",
     "DeepSeek": "^content exists risk",
     "xAI": "content violates usage guidelines",
@@ -165,7 +167,17 @@ _NO_KEY = (
     "|(Incomplete|Invalid)Signature|MissingAuthenticationToken"
     "|InvalidClientTokenId|NotAuthorized)(Exception)?"
 )
-_WRONG_KEY = "api key (not valid|expired)|incorrect api key"
+_WRONG_KEY = (
+    "api key (not valid|expired)|incorrect api key|organization has been disabled"
+    "|user location is not supported|free tier is not available in your country"
+)
+_NO_MODEL_CODES = (
+    "(invalid_model|model_(not_found|not_available|not_supported|decommissioned"
+    "|terms_required))"
+)
+_NO_SUCH_MODEL = (
+    "^model (does )?not exist\\b|is not a valid model id\\b|invalid model name passed"
+)
 _NOT_THERE = "model identifier is invalid|on-demand throughput isn.t supported"
 _CRASHED = "(model|process|engine) has crashed|model (was )?unloaded"
 _ROLES = (
@@ -216,10 +228,13 @@ LINES = (
     Line(_TOO_LONG, "llama.cpp before", text=_LARGER, status=(500,)),
     # -- the key ---------------------------------------------------------------------
     Line(_KEY, "Google", "API_KEY_INVALID", status=(400,)),
-    Line(_KEY, "Google, xAI", text=_WRONG_KEY, status=(400,)),
+    Line(_KEY, "Google, xAI, Anthropic", text=_WRONG_KEY, status=(200, 400)),
+    Line(_KEY, "Groq, LiteLLM", "organization_restricted|expired_key", status=(400,)),
     Line(_KEY, "Bedrock", _NO_KEY),
     Line(_KEY, "Bedrock", "ValidationException", "^operation not allowed"),
     # -- no such model, with 400; no such path, with 200 -----------------------------
+    Line(_NO_MODEL, "Groq, Together, Mistral", _NO_MODEL_CODES, status=(400, 422)),
+    Line(_NO_MODEL, "DeepSeek, OpenRouter, LiteLLM", "", _NO_SUCH_MODEL, (400,)),
     Line(_NO_MODEL, "Bedrock", "ValidationException", _NOT_THERE),
     Line(_NO_MODEL, "LM Studio", text="^unexpected endpoint or method", status=(200,)),
     # -- what passes, below 500 ------------------------------------------------------
