@@ -10,6 +10,7 @@ import re
 from decimal import Decimal
 from typing import Any
 
+from pandas_llm._json.beside import check_comments
 from pandas_llm._json.quotes import (
     CLOSES,
     KEY_AHEAD,
@@ -172,7 +173,10 @@ class _Mender(Texts):
 
     def _behind_space(self, at: int) -> int:
         space = _SPACE.match(self._text, at)
-        return at if space is None else space.end()
+        if space is None:
+            return at
+        check_comments(space[0])
+        return space.end()
 
     def _continues(self, current: Any, mark: str) -> bool:
         """Return whether an open object or list goes on behind a closing bracket."""
@@ -182,7 +186,7 @@ class _Mender(Texts):
 
     def _break_off(self) -> None:
         """End the JSON behind its last bracket; what follows must be prose."""
-        if _MORE.search(self._text, self._at):
+        if self._comma or _MORE.search(self._text, self._at):
             self._refuse("a comma or a bracket was expected")
         self._open.clear()
 
@@ -261,6 +265,7 @@ class _Mender(Texts):
         if _GOES_BEYOND.search(bare[0]) and self._text[self._at : self._at + 1] != "\n":
             self._refuse("a word may end, or go on as a comment does")
         word = _COMMENT.sub("", bare[0]).rstrip()
+        check_comments(bare[0][len(word) :])
         first = _FIRST_WORD.match(word)
         if first is not None and first[0] in _WORDS:
             # the comma before the next key may be missing

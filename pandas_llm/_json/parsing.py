@@ -8,6 +8,7 @@ from contextlib import suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from pandas_llm._json.beside import check_beside
 from pandas_llm._json.mending import Number, mended
 from pandas_llm._json.records import folded, holds_objects
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 # a bracket that begins JSON, or what was meant as JSON, not an aside in a sentence
 _OPENS = re.compile(
-    r"""[{\[](?=\s*(?:["'`“{\[\]}]|/[/*]|-?\d
+    r"""[{\[](?=\s*(?:["'`“„«{\[\]}]|/[/*]|-?\d
         |(?:true|false|null|True|False|None|NaN)\b))
         |\{(?=\s*[\w$][\w$.\- ]{0,200}["']?\s*:)""",
     re.VERBOSE,
@@ -33,38 +34,7 @@ _LONGEST_NUMBER = 400  # digits that any parser of JSON takes
 _LONGEST_WHOLE = 19  # digits that a column holds
 _ENDING = re.compile(r"[\s}\]]*")
 _GOES_ON = re.compile(r'(?:\w|[^{\[\n]*")[^{\[\n]*[}\]]')
-_NUMBER_LAST = re.compile(r"""(?:\d\.?|["'][\d.,]+["'])[\s}\],;]*\Z""")
 _NEAR = 200  # letters of a line that are looked at
-_WORD = r"""(?:per\s?cent|pct|hundreds?|thousands?|lakhs?|crores?|dozens?|mill?i?ons?
-    |[mbt]r?ill?ions?|millionen|millones|milliards?|milliarden|[kmbx]|bn)\b"""
-_SCALE = re.compile(
-    rf"""[}}\]]*(?:[ \t]{{0,9}}\(?[ \t]{{0,9}}(?:[%‰\u00d7万萬億亿千]|(?:in\ )?{_WORD})
-    |\s{{0,99}}\(?(?:[%‰]|(?:in\ )?{_WORD})\)?[.\s]{{0,99}}\Z)""",
-    re.VERBOSE | re.IGNORECASE,
-)
-"""A scale: on the same line, or alone on the next."""
-_GOES_WITH = re.compile(
-    r"[}\]]*(?:[ \t]{0,9}\(?[ \t]{0,9}(?:[°€$£¥\d½¼¾+*/^]|[-\u2013]\d)"
-    r"|[ \t]{1,9}([a-z]+))"
-)
-_CLAUSES = re.compile(
-    "and|as|is|was|because|since|which|this|that|these|the|here|hope|where|with"
-    "|according|if|let|based|i|for|from|by|but|then|so"
-)
-"""Words that begin a new clause, which is not about the number."""
-_HALVES = re.compile(r"[}\]]*\s+and\s+(?:an?|one|two|three|\d)\b")
-_NEGATED = re.compile(
-    r"(?:\b(?:not|never|nor)|n['\u2019]t)[\s:`*]*\Z|[~≈±≤≥\u2212]\Z", re.IGNORECASE
-)
-_TAKEN_BACK = re.compile(
-    r"[\s`~*_}\].,;:!—\u2013(-]*(?:wait\b|correct(?:ion|ed)\b|actually\b"
-    r"|scratch that\b|hold on\b|oops\b|on second thoughts?\b|(?:i'm |i am )?sorry\b"
-    r"|(?:my )?apolog|i (?:made|was wrong|misread|meant)\b"
-    r"|(?:is|was|that(?:'s| is)|this is|it(?:'s| is))"
-    r" (?:not (?:right|correct|true)|wrong|incorrect|false)\b)",
-    re.IGNORECASE,
-)
-"""Words that begin what follows an answer, and say that it is none."""
 
 
 class Twice:
@@ -122,11 +92,14 @@ def find_json(text: str, keys: Keys, *, truncated: bool = False) -> list[Any]:
                 continue
             value, end = mended(text, start)
         _check_around(text, before, end)
+        check_beside(text, before, start, end)
         counts = _is_opened(before, clean=clean) and _is_closed(text, end)
         clean = holds_objects(value, deep=True) or counts
         if clean or isinstance(value, dict):
             values.append(value)
         at = end
+    if values and text[at:].rstrip()[-1:] in ("{", "["):
+        raise ValueError("the JSON breaks off")
     if not values:
         values = [_bare(text)]
     found = [value for value in values if holds_objects(value)] or values
@@ -194,22 +167,6 @@ def _check_around(text: str, before: str, end: int) -> None:
         raise ValueError("the JSON goes on where it seems to end")
     if before.rstrip()[-1:] == ":" and len(_PAIR.findall(before)) > 1:
         raise ValueError("the JSON lacks its beginning")
-    if _TAKEN_BACK.match(text, end) or _NEGATED.search(before[-20:]):
-        raise ValueError("words beside the JSON take it back")
-    if _changes_the_number(text, end):
-        raise ValueError("words directly beside the JSON change what it says")
-
-
-def _changes_the_number(text: str, end: int) -> bool:
-    """Return whether a number ends here and its unit or scale follows."""
-    if _NUMBER_LAST.search(text[max(0, end - 80) : end]) is None:
-        return False
-    if _SCALE.match(text, end) or _HALVES.match(text, end):
-        return True
-    follower = _GOES_WITH.match(text, end)
-    if follower is None or _CLAUSES.fullmatch(follower[1] or ""):
-        return False
-    return "{" not in text[end : end + _NEAR].partition("\n")[0]
 
 
 def _end(text: str, start: int) -> int | None:

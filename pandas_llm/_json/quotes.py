@@ -14,12 +14,14 @@ _QUOTED_ITEM = re.compile(r'\s+"(?:[^"\\\n]|\\.)*"\s*(?:[,\]}]|\s")')
 _SPACED_QUOTE = re.compile(r'\s+"')
 _NO_WORD = re.compile(r"[^\w\s\"',.?!]{1,9}")
 """What joins two texts, as in "a"/"b"."""
+_LOW_QUOTE = re.compile(r'„[^„“”"]*\Z')
 _LOST_BEFORE = re.compile(r"\s*[}\]]\s*,\s*[{\[]\s*\Z")
 MARKS = {
     '"': re.compile(r'\\.|"', re.DOTALL),
     "'": re.compile(r"\\.|'", re.DOTALL),
     "`": re.compile(r"\\.|`", re.DOTALL),
-    **dict.fromkeys("“„", re.compile(r'\\.|[”"]', re.DOTALL)),
+    "“": re.compile(r'\\.|[”"]', re.DOTALL),
+    "„": re.compile(r'\\.|[“”"]', re.DOTALL),
     "\u2018": re.compile(r"\\.|\u2019", re.DOTALL),
     "«": re.compile(r"\\.|»", re.DOTALL),
 }
@@ -37,10 +39,11 @@ KEYS = (
     re.compile(r"'((?:[^'\\\n]|\\.){0,400})'" + _COLON),
     re.compile(r"[“”„]([^“”„\"\n]{0,400})[“”\"]" + _COLON),
     re.compile(r"`([^`\n]{0,400})`" + _COLON),
+    re.compile(r"«([^»\n]{0,400})»" + _COLON),
     re.compile(r"[\"']?([\w$][\w$.\- ]{0,200})[\"']?" + _COLON),
 )
 KEY_AHEAD = re.compile(
-    r"""\s*(?:"[^"\\\n]{0,400}"|'[^'\\\n]{0,400}'|[“„][^“”\n]{0,400}”"""
+    r"""\s*(?:"[^"\\\n]{0,400}"|'[^'\\\n]{0,400}'|[“„][^“”\n]{0,400}[“”]|«[^»\n]{0,400}»"""
     r"""|["']?[\w$][\w$.\- ]{0,200}["']?)\s*(?::|=)"""
 )
 _NEXT_KEY = re.compile(rf"\s*(?:{KEYS[0].pattern}|{KEYS[1].pattern})")
@@ -64,8 +67,8 @@ class Texts:
     def _string(self, mark: str) -> str:
         """Read a text; a quote within it may lack its backslash."""
         text, start = self._text, self._at + 1
-        if text.startswith('"""', self._at):
-            end = text.find('"""', self._at + 3)
+        if mark in "\"'" and text.startswith(mark * 3, self._at):
+            end = text.find(mark * 3, self._at + 3)
             if end >= 0 and CLOSES.match(text, end + 3):
                 self._at = end + 3
                 return unescaped(text[start + 2 : end])
@@ -74,7 +77,7 @@ class Texts:
             at = quote.start()
             if at > self._limit:
                 break
-            if len(quote[0]) > 1:  # it is escaped
+            if len(quote[0]) > 1 or self._ends_low(start, at):  # or it is escaped
                 continue
             ends = self._text_ends(at, inner, mark)
             if ends is None:
@@ -95,6 +98,11 @@ class Texts:
         self._at = start
         too_long = len(text) > self._limit
         raise ValueError(TOO_LONG if too_long else "the JSON breaks off")
+
+    def _ends_low(self, start: int, at: int) -> bool:
+        """Return whether a quote ends a quotation in a text, as in „yes" here."""
+        low = _LOW_QUOTE.search(self._text, max(start, at - 200), at)
+        return low is not None and CLOSES.match(self._text, at + 1) is None
 
     def _joins(self, at: int, first: int, mark: str) -> bool:
         """Return whether a quote within a text rather ends one, or begins the next."""

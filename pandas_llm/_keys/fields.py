@@ -38,12 +38,13 @@ _SHOWN_LABELS = 20
 _VALIDATORS = (AfterValidator, BeforeValidator, PlainValidator, WrapValidator)
 UNIONS = (Union, types.UnionType)
 _ISO = re.compile(
-    r"(?:\d{4}-\d\d-\d\d|\d{8}|\d{4}-?W\d\d(?:-?\d)?)"
+    r"(?:\d{4}-\d\d-\d\d|\d{8}|\d{4}-?W\d\d-?\d)"
     r"(?:(?:[Tt]\d\d| \d\d(?=:))(?::?\d\d(?::?\d\d(?:[.,]\d+)?)?)?"
     r"(?:[Zz]|[+-]\d\d[\d:.]*)?)?"
 )
 """A date, and a time behind T or a blank: Python takes any character between them, and
-reads 2026-01-31/02 as two o'clock, T10,5 as half a second after ten."""
+reads 2026-01-31/02 as two o'clock, T10,5 as half a second after ten, a week as its
+Monday."""
 
 
 def resolve(  # noqa: C901, PLR0911 - one branch a form
@@ -61,7 +62,8 @@ def resolve(  # noqa: C901, PLR0911 - one branch a form
             return annotation  # pydantic wants its models as they are
         inner = resolve(args[0], where, models, ours=ours)
         return annotated(inner, args[0], annotation.__metadata__)
-    if isinstance(annotation, type) and annotation in _CHECKS:
+    plain = isinstance(annotation, type) and annotation in _CHECKS
+    if plain and not (ours and annotation is Decimal):
         return annotated(annotation, annotation, ())
     if isinstance(annotation, (list, tuple)) and ours:
         return _labelled(Literal[_listed(annotation, where)], annotation)
@@ -181,13 +183,15 @@ def _labelled(
 
 
 def _finder(labels: Sequence[Any]) -> Callable[[Any], Any]:
-    """Build the function that finds a label, whatever its case and blanks."""
+    """Build the function that finds a label, whatever its case, blanks and marks."""
     # 1 == True, but they are different labels
     exact = {(isinstance(label, bool), label): label for label in labels}
     folded: dict[str, list[Any]] = {}
+    bare: dict[str, list[Any]] = {}
     for label in labels:
         if label is not None:
             folded.setdefault(_fold(str(label)), []).append(label)
+            bare.setdefault(_bare(str(label)), []).append(label)
     shown = ", ".join(map(repr, labels[:_SHOWN_LABELS]))
     more = f" and {len(labels) - _SHOWN_LABELS} more" * (len(labels) > _SHOWN_LABELS)
 
@@ -195,8 +199,8 @@ def _finder(labels: Sequence[Any]) -> Callable[[Any], Any]:
         try:
             return exact[isinstance(value, bool), value]
         except (KeyError, TypeError):
-            is_scalar = isinstance(value, (str, int))
-            alike = folded.get(_fold(str(value)), ()) if is_scalar else ()
+            text = str(value) if isinstance(value, (str, int)) else ""
+            alike = folded.get(_fold(text)) or bare.get(_bare(text), [])
         if len(alike) != 1:
             raise ValueError(f"must be one of {shown}{more}")
         return alike[0]
@@ -204,23 +208,39 @@ def _finder(labels: Sequence[Any]) -> Callable[[Any], Any]:
     return find
 
 
+_FULL_WIDTH = {at: at - 0xFEE0 for at in range(0xFF01, 0xFF5F)}
+_AROUND = " \t\r\n\"'`*.!。\u2018\u2019\u201a\u201c\u201d\u201e«»\u300c\u300d"
+"""Quotes, and what ends a sentence: no part of a label, where nothing else differs."""
+
+
 def _fold(label: str) -> str:
     return " ".join(re.split(r"[\s_]+", label.strip())).casefold()
+
+
+def _bare(label: str) -> str:
+    """Return a label without the marks around it, and no wider than others."""
+    text = label.translate(_FULL_WIDTH)
+    return _fold(text.strip(_AROUND) or text)
 
 
 # -- stricter scalars: what pydantic lets pass and a column must not ------------
 
 
-def _no_boolean(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("must be a number")  # noqa: TRY004 - pydantic turns this one into its own
+_GROUPED = re.compile(r"\s*[+-]?[1-9]\d{0,2}(_\d{3})+(\.\d*)?\s*")
+"""Text with thousands as code writes them; Python joins digits around any _."""
+
+
+def _number(value: Any) -> Any:
+    joins = isinstance(value, str) and "_" in value and not _GROUPED.fullmatch(value)
+    if joins or isinstance(value, bool):
+        raise ValueError("must be a number")
     return value
 
 
 def _fraction(value: Any) -> Any:
     if isinstance(value, str) and _vanishes(value):
         raise ValueError("is too small for a number, which would be 0")
-    return _no_boolean(value)
+    return _number(value)
 
 
 def _vanishes(number: str) -> bool:
@@ -239,7 +259,7 @@ def _whole(value: Any) -> Any:
     if isinstance(value, str) and _THOUSANDS.fullmatch(value):
         msg = "may be thousands or a fraction: must be a number without a dot"
         raise ValueError(msg)
-    return _no_boolean(value)
+    return _number(value)
 
 
 def int64(value: int) -> int:
@@ -280,6 +300,7 @@ _CHECKS: Mapping[type, tuple[Any, ...]] = types.MappingProxyType(
         bool: (),
         int: (BeforeValidator(_whole), AfterValidator(int64)),
         float: (AllowInfNan(False), BeforeValidator(_fraction)),  # noqa: FBT003
+        Decimal: (BeforeValidator(_number),),
         dt.date: (BeforeValidator(_date),),
         dt.datetime: (BeforeValidator(_datetime), AfterValidator(naive_utc)),
     }

@@ -208,7 +208,9 @@ class Records(Output):
             # a label or a date may stand without any JSON
             may_be_value = keys.is_bare and keys.columns[0].kind != "str"
             if may_be_value and not cut and text.strip()[:1] not in ("", "{"):
-                return [text.strip().strip("\"'`*.")]
+                # the search for a label knows the marks around one; "A*" may be one
+                closed = keys.columns[0].kind == "category"
+                return [text.strip() if closed else text.strip().strip("\"'`*.")]
             shown = f": {_short(text)!r}" if text else ""
             raise cut or OutputError(f"{error}{shown}", reply) from None
         return find_records(values, keys, single=self._single)

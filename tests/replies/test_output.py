@@ -56,6 +56,27 @@ def test_a_reply_with_a_label_ends_as_it_must(case):
     assert end(MOOD, case.text, case.finish) == case.ends
 
 
+MARKED = [
+    *(("Happy." + after, "happy") for after in ("", "\n", " ", "**", "\u201d")),
+    *((f'{{"label": "{said}"}}', "happy") for said in ("Happy.", "happy!", "«happy»")),
+    *(
+        (said, "happy")
+        for said in ("「happy」", "\uff48\uff41\uff50\uff50\uff59", "happy。")
+    ),
+    *(
+        (said, "output")
+        for said in ("happy?", "happy…", "not happy", "un-happy", "~happy")
+    ),
+    *(("A*", "A*"), ("a*", "A*"), ("A", "A"), ("**A**", "output"), ("A*.", "output")),
+]
+
+
+@pytest.mark.parametrize(("text", "label"), MARKED)
+def test_marks_around_a_label_are_none_of_it_unless_another_has_them(text, label):
+    found = end(Label(parse_labels("label", ["happy", "A", "A*"])), text)
+    assert found == (label if label == "output" else [(label,)])
+
+
 def test_the_corpus_has_at_least_sixty_defects():
     assert len(LIST) + len(ONE) + len(WORD) >= 60
 

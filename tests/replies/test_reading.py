@@ -182,6 +182,8 @@ CASES: list[tuple[str, Any, str, Any]] = [
     ("generate", ["fact"], f"{FINAL}\nBetter: {FINAL.replace('final', 'x')}", AGAIN),
     ("generate", ["fact"], f"{FINAL}\nAgain: {FINAL}", ["final"]),
     ("generate", ["fact"], '["a"]\n["b"]', AGAIN),
+    ("generate", ["fact"], '[{"fact": "a"},', AGAIN),
+    ("generate", ["fact"], '{"fact": "a"}\n{', AGAIN),
     ("generate", ["fact"], '{"fact": "a"}\n{"fact": "b"}', ["a", "b"]),
 ]
 BESIDE = (
@@ -243,6 +245,42 @@ def test_a_reply_is_read_as_it_stands_or_asked_again(verb, keys, reply, value):
         assert len(server.bodies) == 2
         reason = server.bodies[1]["messages"][-1]["content"]
         assert "cannot be used" in reason
+
+
+BROKEN = [
+    *((f'{{"v": "{said}"}}', int, AGAIN) for said in ("5_6", "2026_01", "1_00")),
+    ('{"v": "12_000"}', int, 12_000),
+    ('{"v": "1_000.5"}', float, 1000.5),
+    ('{"v": "1_0.5"}', float, AGAIN),
+    ('{"v": "2026-W05"}', dt.date, AGAIN),
+    ("{'v': '''it's'''}", str, "it's"),
+    ("{\u201ev\u201c: \u201eAnn\u201c}", str, "Ann"),
+    ("{«v»: «Ann»}", str, "Ann"),
+    ('{"v": "a \u201eyes" b"}', str, 'a \u201eyes" b'),
+    ('{"v": "Ann"}?', str, AGAIN),
+    ('{"v": "Ann"}\nIs that fine?', str, "Ann"),
+    ('{"v": 0} (not stated)', int, AGAIN),
+    ('{"v": 12}\n\n(all figures in millions)', int, AGAIN),
+    ('In thousands of euros: {"v": 12}', float, AGAIN),
+    ('In thousands: {"v": "Ann"}', str, "Ann"),
+    *(
+        (f'{{"v": 12 {open_} {said} {end}}}', int, value)
+        for open_, end in (("//", "\n"), ("#", "\n"), ("/*", "*/"))
+        for said, value in [
+            *((one, AGAIN) for one in ("in millions", "%", "k", "or 13", "not stated")),
+            *((one, AGAIN) for one in ("wait, 13", "unknown", "USD (thousands)")),
+            *((one, 12) for one in ("as the text says", "the age", "kilometres")),
+        ]
+    ),
+    ('{"v": "Ann", // or Bob\n}', str, AGAIN),
+    ('{"v": Ann // or Bob\n}', str, AGAIN),
+    ('{"v": "Ann // or Bob",}', str, "Ann // or Bob"),
+]
+
+
+@pytest.mark.parametrize(("reply", "kind", "value"), BROKEN)
+def test_what_beside_a_value_or_within_it_says_otherwise_is_heeded(reply, kind, value):
+    assert read_whole({"v": kind}, reply) == value
 
 
 def read_whole(keys: Any, reply: str) -> Any:
