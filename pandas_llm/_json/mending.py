@@ -175,7 +175,8 @@ class _Mender(Texts):
         space = _SPACE.match(self._text, at)
         if space is None:
             return at
-        check_comments(space[0])
+        if space[0].strip():
+            check_comments(space[0])
         return space.end()
 
     def _continues(self, current: Any, mark: str) -> bool:

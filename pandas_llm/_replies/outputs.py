@@ -39,12 +39,14 @@ _NO_TOOLS = (
     "the model asked for a tool in place of an answer, and tools are not run: leave "
     "them out of the request"
 )
+_TOOLS = r"(?:\w+[:_])?(?:tool_?calls?|function_?calls?|tool_?use)"
 _CALL = re.compile(
-    r"\s*(?:<tool_call>.*</tool_call>|<function=[\w.:-]+>.*</function>"
-    r"|<\|tool_call\|?>.*|\[TOOL_CALLS\](?:\s*|[\w.-]+)[\[{].*"
-    r"|<\|tool_calls_section_begin\|>.*|<\uff5ctool▁calls▁begin\uff5c>.*"
-    r"|<\|python_tag\|>.*)\s*\Z",
-    re.DOTALL,
+    rf"\s*(?:<{_TOOLS}>(?:\s*[{{\[<]|.*</{_TOOLS}>\s*\Z)"
+    r"|<function=[\w.:-]+>(?:\s*[{<]|.*</function>\s*\Z)"
+    r"|\[TOOL_CALLS\](?:\s*|[\w.-]+)(?:[\[{]|\[ARGS\])|```tool_c(?:ode|alls?)\n"
+    r"|<[|\uff5c][\w▁]*(?:tool|action|function|python_tag|plugin|DSML)[\w▁]*[|\uff5c]?"
+    r"[\w▁]*>|<start_function_call>|✿FUNCTION✿)",
+    re.DOTALL | re.IGNORECASE,
 )
 """A text that is nothing but calls that the server did not read; one that speaks of
 them begins otherwise."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_right
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _PLAIN = ("analysis", "Here")
 """Beginnings of reasoning without marks: gpt-oss without its tokens, Granite."""
@@ -29,27 +30,34 @@ def _form(opening: str, closing: str, *, own: bool = True) -> _Form:
     return _Form(re.compile(opening, flags), re.compile(closing, flags), own)
 
 
-def _tag(name: str, *, own: bool) -> _Form:
-    return _form(rf"<{name}(?:\s[^<>]{{0,80}})?>", rf"</{name}\s?>", own=own)
+@lru_cache(64)
+def _tag(name: str) -> _Form:
+    opening = rf"<{name}(?:\s[^<>]{{0,80}})?>"
+    return _form(opening, rf"</{name}\s?>", own="think" in name)
 
 
-_OWN = ("think", "thinking", "seed:think", "seed:thinking", "mm:think", "longcat_think")
-_SHARED = (
-    *("thought", "thoughts", "reasoning", "analysis", "scratchpad", "reflection"),
-    *("rationale", "inner_monologue", "chain_of_thought", "cot", "reason"),
+_NAME = re.compile(
+    r"</?([\w:-]{0,30}(?:think|thought|monologue)[\w:-]{0,30}|reason(?:ing)?|analysis"
+    r"|scratch_?pad|reflection|rationale|cot|planning|deliberation|ponder)[\s>]",
+    re.IGNORECASE,
 )
+"""A tag of reasoning by its name, such as seed:think, antThinking or inner_thoughts."""
+_MOST_NAMES = 8
 _BRACKETED = ("THINK", "THINKING", "THOUGHT", "REASONING", "ANALYSIS", "SCRATCHPAD")
+_WORD = "(?:think(?:ing)?|thoughts?|reasoning)"
 _FORMS = (
-    *(_tag(name, own=True) for name in _OWN),
-    *(_tag(name, own=False) for name in _SHARED),
     *(_form(rf"\[{n}\]", rf"\[/{n}\]") for n in _BRACKETED),
     _form("◁think▷", "◁/think▷"),  # Kimi
     _form(r"<\|channel>\s*(?:thought|analysis)?", r"<channel\|>"),  # Gemma
     _form(r"<unused94>(?:thought)?", "<unused95>"),  # MedGemma
-    _form(r"<\|START_THINKING\|>", r"<\|END_THINKING\|>"),  # Command
     _form(r"<\|inner_prefix\|>", r"<\|inner_suffix\|>"),  # Apertus
-    _form(r"<\|begin_of_thought\|>", r"<\|end_of_thought\|>"),  # OpenThinker
-    _form(r"<\|think(?:ing)?\|>", r"<\|/think(?:ing)?\|>"),
+    _form(  # Command, OpenThinker, Solar
+        rf"<[|\uff5c](?:(?:begin|start)[_▁](?:of[_▁])?)?{_WORD}(?:[_▁]start)?[|\uff5c]>",
+        rf"<[|\uff5c](?:(?:/|end[_▁](?:of[_▁])?){_WORD}|{_WORD}[_▁]end)[|\uff5c]>"
+        r"|<\|end\|>\s*<\|begin\|>\s*assistant\s*<\|content\|>",
+    ),
+    _form(r"<\|im_start\|>think\b", r"<\|im_start\|>answer\b"),  # s1
+    _form("Here are my reasoning steps:", r"\[BEGIN FINAL RESPONSE\]"),  # Apriel
     _form(r'<details type="reasoning"[^<>]{0,80}>', "</details>"),  # Open WebUI
     _form(
         r"(?:Here's|Here is) my thought process:", r"(?:Here's|Here is) my response:"
@@ -62,14 +70,15 @@ _FINAL = re.compile(
 )
 _CHANNEL = re.compile(r"\s*(?:<\|start\|>\s*assistant\s*)?<\|channel\|>\s*\w+")
 _PLAIN_FINAL = re.compile(
-    r"\s*analysis(?=[\sA-Z\"'{\[]).*assistant\s?final:?", re.DOTALL
+    r"\s*analysis(?:(?=[\sA-Z\"'{\[]).*assistant\s?final|.*assistantfinal):?", re.DOTALL
 )
+_PLAIN_OPENED = re.compile(r"\s*analysis[A-Z][a-z']*\s")
 _BEGINS = re.compile(
-    r"\s*(?:(?:<\|im_start\|>(?:\s*assistant)?|<\|start_header_id\|>\s*assistant\s*"
+    r"\s*(?:(?:<\|im_start\|>(?!think\b)(?:\s*assistant)?|<\|start_header_id\|>\s*assistant\s*"
     r"<\|end_header_id\|>|<start_of_turn>(?:\s*model)?|<\|turn>(?:\s*model)?"
     r"|<\|(?:begin_of_text|assistant|START_RESPONSE|START_TEXT|CHATBOT_TOKEN"
     r"|START_OF_TURN_TOKEN|begin_of_solution|message|im_sep|eot_id|im_end|end)\|>"
-    r"|<\|start\|>(?:\s*assistant)?|<\uff5cAssistant\uff5c>|<\uff5cbegin▁of▁sentence\uff5c>|<bos>"
+    r"|<\|(?:start|begin)\|>(?:\s*assistant)?(?:\s*<\|content\|>)?|<\uff5cAssistant\uff5c>|<\uff5cbegin▁of▁sentence\uff5c>|<bos>"
     r"|<s>(?!(?s:.*)<s>)(?!(?s:.*)</s>\s*\S))\s*)+"
 )
 _ENDS = re.compile(
@@ -78,11 +87,17 @@ _ENDS = re.compile(
     r"|END_OF_TURN_TOKEN|END_RESPONSE|END_TEXT|start_header_id|pad|fim_pad)\|>"
     r"|<end_of_turn>|<start_of_turn>|<end_of_utterance>|<eos>|<turn\|>|<\|turn>"
     r"|<\uff5cend▁of▁sentence\uff5c>|<\uff5cUser\uff5c>|\[\|endofturn\|\]|</s>\s*(?:<s>|\[INST\])"
+    r"|\[END FINAL RESPONSE\]"
 )
-_LAST = re.compile(r"(?:</s>|\[EOS\]|<pad>|<EOT>|<\|end_of_box\|>)\s*\Z")
+_LAST = re.compile(
+    r"(?:</s>|\[EOS\]|\[/?INST\]|\[e~\[|<pad>|<(?i:eo[dpst])>"
+    r"|<[|\uff5c][\w.:▁-]{1,40}[|\uff5c]>)\s*\Z"
+)
+"""What ends a text, and is no part of it: so any special token."""
 _BOX = re.compile(r"<\|(?:begin|end)_of_box\|>")
 _ANSWER = re.compile(
-    r"\s*<(answer|response|output|final|final_answer)>(.*)</\1>\s*\Z", re.DOTALL
+    r"\s*<(answer|response|output|final|final_answer)>(.*)</\1>\s*\Z",
+    re.DOTALL | re.IGNORECASE,
 )
 _MARKUP = re.compile(r"</[a-zA-Z][\w:-]*>")
 _FENCED = re.compile(
@@ -131,6 +146,8 @@ def _final_channel(text: str) -> str | None:
     """Read the channels of gpt-oss: the final one is the answer."""
     if plain := _PLAIN_FINAL.match(text):
         return text[plain.end() :].lstrip()
+    if _PLAIN_OPENED.match(text):
+        return None
     if "<|channel|>" not in text:
         return text
     if finals := list(_Context(text).real(_FINAL)):
@@ -144,26 +161,32 @@ def _final_channel(text: str) -> str | None:
 
 def _without_blocks(text: str) -> str | None:
     """Remove all reasoning that marks set off; None when it never ends."""
-    at = _behind(_BEGINS, text)
-    while (form := _opened(text, at)) is not None:
+    at, forms = _behind(_BEGINS, text), _forms(text)
+    while (form := _opened(text, at, forms)) is not None:
         closing = _closing(text, form, at)
         if closing is None:
             return None
         at = _behind(_BEGINS, text, closing)
     text = text[at:].lstrip() if at else text
-    for form in _FORMS:
+    for form in forms:
         # a chat template may have written the opening mark
         if (end := _lone_closing(text, form)) is not None:
             return _without_blocks(text[end:].lstrip())
-    for form in _FORMS:
+    for form in forms:
         text = _without_inner(text, form)
     return text
 
 
-def _opened(text: str, at: int) -> _Form | None:
+def _forms(text: str) -> list[_Form]:
+    """Return the forms of reasoning that a text may have."""
+    names = dict.fromkeys(name[1].lower() for name in _NAME.finditer(text))
+    return [*map(_tag, islice(names, _MOST_NAMES)), *_FORMS]
+
+
+def _opened(text: str, at: int, forms: Sequence[_Form]) -> _Form | None:
     """Return the form in which a text begins with reasoning."""
     at = _behind(_BLANKS, text, at)
-    return next((form for form in _FORMS if form.opening.match(text, at)), None)
+    return next((form for form in forms if form.opening.match(text, at)), None)
 
 
 def _closing(text: str, form: _Form, at: int) -> int | None:
@@ -225,8 +248,10 @@ def _without_end(text: str) -> str:
     text = _BOX.sub("", text)
     if _ENDS.search(text) and (end := next(_Context(text).real(_ENDS), None)):
         text = text[: end.start()].rstrip()
-    while "<s>" not in text and (last := _LAST.search(text[-_NEAR:])):
-        text = text[: len(text) - len(last[0])].rstrip()
+    while "<s>" not in text and (last := _LAST.search(text, max(0, len(text) - _NEAR))):
+        if last[0][1] in "|\uff5c" and _is_spoken(text, last):
+            break
+        text = text[: last.start()].rstrip()
     return text
 
 

@@ -384,6 +384,14 @@ CALLS = [
     "[TOOL_CALLS]look_up{}",
     f"<|tool_call|>[{CALL}]<|/tool_call|>",
     f"<|python_tag|>{CALL}",
+    f"<tool_call>{CALL}",
+    "<function_calls>\n<invoke name='look_up'></invoke>\n</function_calls>",
+    '<minimax:tool_call>\n<invoke name="look_up"></invoke>\n</minimax:tool_call>',
+    f"<TOOLCALL>[{CALL}]</TOOLCALL>",
+    "<|tool_call_start|>[look_up(label='yes')]<|tool_call_end|>",
+    f"<|START_ACTION|>[{CALL}]<|END_ACTION|>",
+    '<\uff5cDSML\uff5cfunction_calls>\n<\uff5cDSML\uff5cinvoke name="look_up">',
+    "```tool_code\nlook_up(label='yes')\n```",
 ]
 
 

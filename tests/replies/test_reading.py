@@ -476,6 +476,12 @@ FORMS = [
         "<|end|><|start|>assistant<|channel|>final<|message|>",
     ),
     ("analysis", "assistantfinal"),
+    *((f"<{n}>", f"</{n}>") for n in ("think_faster", "antThinking", "inner_thoughts")),
+    ("<|begin_of_thinking|>", "<|end_of_thinking|>"),
+    ("<|begin|>assistant<|think|>", "<|end|><|begin|>assistant<|content|>"),
+    ("<|im_start|>think\n", "<|im_start|>answer\n"),
+    ("Here are my reasoning steps:\n", "[BEGIN FINAL RESPONSE]\n"),
+    ("analysisWe look: ", "assistantfinal"),
 ]
 
 
@@ -483,7 +489,7 @@ FORMS = [
 @pytest.mark.parametrize("lost", [False, True])
 @pytest.mark.parametrize("line", ["", "\n\n"])
 def test_reasoning_in_any_form_is_no_part_of_an_answer(opening, closing, lost, line):
-    if lost and opening == "analysis":
+    if lost and opening.startswith("analysis"):
         pytest.skip("without its first word nothing tells it from prose")
     draft = ("" if lost else opening) + 'Maybe {"records": [{"fact": "draft"}]}?'
     facts = Records(parse_keys(["fact"]))
@@ -499,7 +505,16 @@ def test_reasoning_in_any_form_is_no_part_of_an_answer(opening, closing, lost, l
     "token",
     [
         *("<|im_end|>", "<|eot_id|>", "</s>", "<|endoftext|>", "<end_of_turn>"),
-        *("<|return|>", "<|end|>", "<turn|>", "<\uff5cend▁of▁sentence\uff5c>\n"),
+        *(
+            "<|role_end|>",
+            "<|hy_eos|>",
+            "[e~[",
+            "<eod>",
+            "<|return|>",
+            "<|end|>",
+            "<turn|>",
+            "<\uff5cend▁of▁sentence\uff5c>\n",
+        ),
     ],
 )
 def test_the_end_of_a_turn_is_no_part_of_an_answer(token):
@@ -518,6 +533,8 @@ def test_the_end_of_a_turn_is_no_part_of_an_answer(token):
         "Put it between <think> and </think> tags.",
         "```\nhm</think>Yes<|im_end|>\n```",
         "ChatML uses <|im_end|> to end turns.",
+        "It is parted by <|sep|>",
+        "<cancellation_reason>none</cancellation_reason>",
         "<s>old</s> new",
         "<summary>x</summary>\n<analysis>y</analysis>",
         'See {"a": "hm</think>Yes<|im_end|>"} there',
