@@ -26,6 +26,8 @@ _LISTED = re.compile(r"""[,\r\n"]|\bor\b""")
 """What a label in a list must be quoted for."""
 _LEAST = 2
 """Letters of a word's beginning that mean it; one alone may be the word "a"."""
+_UNSPACED = "\u2e80"
+"""Scripts above it have a sign where others have a word."""
 
 
 def clashing(labels: Sequence[str]) -> tuple[str, str] | None:
@@ -82,10 +84,14 @@ class Words:
     def read(self, places: Sequence[Place]) -> tuple[float, ...] | None:
         """Read the labels' probabilities from an answer's tokens; None without any.
 
-        A label that no token speaks for has the smallest probability that is told,
-        never one made up. They are divided by their sum.
+        A label that no token speaks for has the smallest probability that is told, or
+        what the told ones leave, if that is less. They are divided by their sum. What
+        begins with no label, and more likely than with any, tells nothing of them.
         """
         whole = "".join(place[0][0] for place in places)
+        meant = self._meant(whole)
+        if self._names_another(whole):
+            return None
         chances, floors = [0.0] * len(self.words), [0.0] * len(self.words)
         alive, text, share = set(range(len(self.words))), "", 1.0
         for place in places:
@@ -94,7 +100,10 @@ class Words:
             for label, chance in self._heard(logprobs, first, (text, whole), alive):
                 chances[label] += share * chance
             on = self._meant(text + first) & alive
-            least = share * math.exp(min(logprobs.values()))
+            likely = {token: math.exp(logprob) for token, logprob in logprobs.items()}
+            if not on & meant and share * likely[first] > math.fsum(chances):
+                return None
+            least = share * self._left(likely, first, text, alive)
             for label in alive - on if len(on) > 1 else alive:
                 floors[label] = least
             alive, text = on, text + first
@@ -111,6 +120,27 @@ class Words:
         total = math.fsum(weights)
         return tuple(weight / total for weight in weights)
 
+    def _left(
+        self, likely: Mapping[str, float], first: str, said: str, alive: set[int]
+    ) -> float:
+        """Return the most that a label may have that no token of a place speaks for."""
+        told = math.fsum(
+            chance
+            for token, chance in likely.items()
+            # a first letter may be that of the label
+            if token == first or self._is_clear(said + token, alive)
+        )
+        least, left = min(likely.values()), 1 - told
+        if left <= 0 and len(likely) > 1:
+            return least  # they are rounded
+        return max(0.0, min(least, left))
+
+    def _is_clear(self, text: str, alive: set[int]) -> bool:
+        """Return whether a text is long enough to mean a label that it begins."""
+        heard = _ahead(text).rstrip()
+        lengths = [len(self._plain[at]) for at in self._meant(text) & alive]
+        return len(heard) >= min([_LEAST, *lengths]) or heard > _UNSPACED
+
     def _heard(
         self,
         told: Mapping[str, float],
@@ -126,11 +156,26 @@ class Words:
             if not meant or blank or (token == first and len(meant) > 1):
                 continue  # what is said is told apart by the next token
             heard = whole if token == first else said + token
-            length = len(_ahead(heard).rstrip())
-            is_clear = length >= min(_LEAST, *(len(self._plain[at]) for at in meant))
-            if is_clear and meant & self._meant(heard):
+            if self._is_clear(heard, meant) and meant & self._meant(heard):
                 for label in meant:
                     yield label, math.exp(logprob) / len(meant)
+
+    def _names_another(self, text: str) -> bool:
+        """Return whether the line with a label names another one, as in "yes or no"."""
+        line = _ahead(text).partition("\n")[0]
+        said = [word for word in self._plain if line.casefold().startswith(word)]
+        first = max(said, key=len, default="")
+        rest = line[len(first) :]
+        return bool(first) and any(
+            plain not in ("", first)
+            # a letter alone may be the word "a"
+            and re.search(
+                rf"(?<!\w){re.escape(word)}(?!\w)",
+                rest,
+                re.IGNORECASE if len(word) >= _LEAST else 0,
+            )
+            for word, plain in zip(self.words, self._plain, strict=True)
+        )
 
     def _meant(self, text: str) -> set[int]:
         """Return the labels that a text begins with, or is a beginning of."""

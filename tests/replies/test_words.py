@@ -96,6 +96,50 @@ def test_a_label_that_could_end_a_list_is_quoted():
     assert clash.note == 'Answer with one letter: A for "a, b" or B for "a, c".'
 
 
+UNTOLD = [
+    # what was said is no label, and likelier than all of them
+    (POSITIVE, [place(("not", 0.7), ("positive", 0.3)), place((" positive", 1.0))]),
+    (POSITIVE, [place(("The", 0.5), ("positive", 0.3), ("negative", 0.1))]),
+    (
+        question("happy", "sad"),
+        [place(("happ", 0.9), ("sad", 0.1)), place(("iness", 1.0))],
+    ),
+    (question("not spam", "spam"), [place(("notice", 0.6), ("spam", 0.4))]),
+    (question("very good", "very bad"), [place(("Answer", 0.9), ("A", 0.1))]),
+    # it names two
+    (question("yes", "no"), [place(("yes", 0.9), ("no", 0.1)), place((" or no", 1.0))]),
+    (question("a x", "a y"), [place(("A", 0.9), ("B", 0.1)), place((" or B", 1.0))]),
+]
+TOLD = [
+    (POSITIVE, [place(("The", 0.2), ("positive", 0.5), ("negative", 0.1))], 5 / 6),
+    # a single token is told: no other can have more than is left
+    (POSITIVE, [place(("positive", 0.9))], 0.9),
+    (POSITIVE, [place(("positive", 1.0))], 1.0),
+    (POSITIVE, [place(("positive", 0.8), ("n", 0.2))], 0.8),
+    (question("正面", "负面"), [place(("正面", 0.8), ("负", 0.2))], 0.8),
+    (
+        question("non-smoker", "smoker"),
+        [place(("non", 0.6), ("smoker", 0.4)), place(("-smoker", 1.0))],
+        0.6,
+    ),
+    (
+        question("a x", "a y"),
+        [place(("B", 0.9), ("A", 0.1)), place((" is a good one", 1.0))],
+        0.1,
+    ),
+]
+
+
+@pytest.mark.parametrize(("asked", "places"), UNTOLD)
+def test_what_is_more_likely_than_any_label_tells_nothing_of_them(asked, places):
+    assert Words(asked).read(places) is None
+
+
+@pytest.mark.parametrize(("asked", "places", "first"), TOLD)
+def test_a_probability_claims_no_more_than_the_tokens_tell(asked, places, first):
+    assert Words(asked).read(places) == pytest.approx((first, 1 - first))
+
+
 @pytest.mark.parametrize("told", ["The answer", "", "Neither", "12"])
 def test_an_answer_that_speaks_of_no_label_has_no_probabilities(told):
     assert Words(POSITIVE).read([place((told, 1.0))]) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import re
 import warnings
@@ -58,6 +59,37 @@ def test_probabilities_of_a_chat_model_are_those_of_its_tokens(on):
     assert out["confidence"].nunique() > 30
     assert out.attrs["llm"]["probabilities"] == "logprobs"
     assert sent(server) == 40
+
+
+def test_tokens_of_the_reasoning_are_none_of_the_label():
+    """As vLLM tells them beside a reasoning parser."""
+    said = ["good", "?", " no.", "</think>", "\n", "bad", "<|im_end|>"]
+    places = [
+        {
+            "token": one,
+            "logprob": -0.1,
+            "top_logprobs": [
+                {"token": one, "logprob": -0.1},
+                {"token": "bad" if one == "good" else "good", "logprob": -3.0},
+            ],
+        }
+        for one in said
+    ]
+    whole = completion("bad")
+    whole["choices"][0]["logprobs"] = {"content": places}
+    with Server(lambda _: whole) as server:
+        out = pd.Series(["x"]).llm.classify(
+            "${value}",
+            ["good", "bad"],
+            confidence=True,
+            model="openai/m",
+            base_url=server.base_url,
+            api_key="k",
+        )
+    assert out["label"].tolist() == ["bad"]
+    # "good" might have stood in place of the new line too
+    bad, good = math.exp(-0.2), math.exp(-3) + math.exp(-3.1)
+    assert out["confidence"].tolist() == pytest.approx([bad / (bad + good)])
 
 
 def test_votes_are_the_source_where_n_asks_for_them(on):

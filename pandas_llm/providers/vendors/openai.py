@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from functools import partial
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pandas_llm._replies import ending
@@ -201,12 +202,15 @@ def _choice(
     if refusal is None and reason != "stop":  # nearly never
         reason = bodies.finished(text, reason, response)
     raw = bodies.beside(response, _TOLD, whole, choice, message, content=content)
-    odds = _odds(logprobs) if logprobs else None
+    odds = _odds(logprobs, text.strip()) if logprobs else None
     return Choice(text, reason, refusal, odds=odds, raw=raw)
 
 
-def _odds(logprobs: Any) -> Odds | None:
-    """Read which tokens could stand at each place, the one that was said first."""
+def _odds(logprobs: Any, said: str) -> Odds | None:
+    """Read which tokens could stand at each place, the one that was said first.
+
+    Some servers tell those of the reasoning too, before those of what was said.
+    """
     places = logprobs.get("content") if isinstance(logprobs, dict) else None
     if not isinstance(places, list) or not places:
         return None
@@ -218,8 +222,16 @@ def _odds(logprobs: Any) -> Odds | None:
                 (one["token"], float(one["logprob"])) for one in place["top_logprobs"]
             ]
             read.append((first, *(one for one in others if one[0] != first[0])))
+        whole = "".join(place[0][0] for place in read)
     except (LookupError, TypeError, ValueError):
         return None  # the answer counts all the same
+    if any(math.isnan(chance) for place in read for _, chance in place):
+        return None
+    if said and said != whole.strip() and said in whole:
+        # the last time that it is said, from the token that it begins with
+        before = len(whole[: whole.rindex(said)].rstrip())
+        ends = accumulate(len(place[0][0]) for place in read)
+        read = read[sum(end <= before for end in ends) :]
     return Odds("logprobs", tuple(read))
 
 
