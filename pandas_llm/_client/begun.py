@@ -21,9 +21,10 @@ class Begun:
     """
 
     def __init__(self, cache: Cache | None, key: bytes) -> None:
-        self._cache, self._key = cache, begun(key)
+        self._cache, self._key = cache, key
         self._kept: tuple[Choice, ...] = ()
         if cache is not None:
+            self._key = begun(key)
             reply = cache.get_many([self._key]).get(self._key)
             self._kept = reply.choices if reply else ()
         self._taken = False
@@ -43,3 +44,7 @@ class Begun:
         """Forget the choices: the row has its answer, or none that is of use."""
         if self._cache is not None and self._kept:
             self._cache.forget(self._key)
+
+
+ALONE = Begun(None, b"")
+"""Of a row that one request answers."""

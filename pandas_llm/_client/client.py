@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pandas_llm._client.begun import Begun
+from pandas_llm._client.begun import ALONE, Begun
 from pandas_llm._client.by_words import IN_WORDS, ByWords
 from pandas_llm._client.events import NO_TOKENS
 from pandas_llm._client.sender import Sender, TracedSender
@@ -200,7 +200,10 @@ class Client:
         records: list[Record] = []
         reply: Reply | None = None
         error: LLMError | None
-        begun = Begun(self._part_of(request), key)
+        spec, begun = request.spec, ALONE
+        worded = spec.odds in IN_WORDS and len(spec.questions) + bool(self._output.open)
+        if max(spec.n, worded) > 1:
+            begun = Begun(None if self._settings.refresh else self._cache, key)
         try:
             if request.attachments:
                 tally.attached = attachments.weight(request, self.provider)
@@ -208,14 +211,14 @@ class Client:
                 tally.sound = attachments.has_sound(request)
             reply, choices = await self._choices(request, tally, begun)
             error, understood = choices.mark, choices.records
-            unread = request.spec.n - len(understood) if self._output.votes else 0
+            unread = spec.n - len(understood) if self._output.votes else 0
             records = self._output.combine(understood, unread)
             # out of the cache the share of votes is the same
             whole = (*choices.kept, *[Choice("", _UNREAD)] * unread)
             if whole != reply.choices:
                 reply = reply._replace(choices=whole)
             if unread:
-                error = error or _missed(unread, request.spec.n)
+                error = error or _missed(unread, spec.n)
         except LLMError as failure:
             if failure.fatal:
                 raise
@@ -266,13 +269,6 @@ class Client:
             outcomes.append(Outcome(records, None, tally.attempts, seconds, own, used))
         return outcomes
 
-    def _part_of(self, request: Request) -> Cache | None:
-        """Return where parts of an answer are kept, if it may take several requests."""
-        spec = request.spec
-        worded = len(spec.questions) + bool(self._output.open)
-        several = spec.n > 1 or (spec.odds in IN_WORDS and worded > 1)
-        return self._cache if several and not self._settings.refresh else None
-
     async def _choices(
         self, request: Request, tally: Tally, begun: Begun
     ) -> tuple[Reply, Choices]:
@@ -284,11 +280,13 @@ class Client:
         that the server did not give is asked for.
         """
         again, worded = self._settings.output_retries, request.spec.odds in IN_WORDS
-        words = partial(self._by_words.send, begun=begun)
-        send = words if worded else self._sender.send
-        choices, asked = Choices(request.spec.n), request
+        send = self._sender.send
+        if worded:
+            send = partial(self._by_words.send, begun=begun)
+        choices, asked, wrong = Choices(request.spec.n), request, None
         reply = Reply(() if worded else begun.take())
-        wrong = await self._read(reply, request, choices)
+        if reply.choices:
+            wrong = await self._read(reply, request, choices)
         while choices.left > 0:
             if choices.counted:
                 begun.keep(choices.counted)
