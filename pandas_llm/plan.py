@@ -176,6 +176,10 @@ class Plan:
             return self
         return _plan_of(replace(self._task, settings=replace(settings, **left)))
 
+    def apart(self) -> Plan:
+        """Return this plan with a result of the new columns alone."""
+        return _plan_of(replace(self._task, apart=True))
+
     @property
     def settings(self) -> Settings:
         """The options, each with its value; keys are masked in its repr."""

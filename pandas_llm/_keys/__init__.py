@@ -6,7 +6,7 @@ from pandas_llm._keys.booleans import check_booleans
 from pandas_llm._keys.closed import questions_of
 from pandas_llm._keys.columns import Column, Exact, RecordModel
 from pandas_llm._keys.dtypes import is_ordered
-from pandas_llm._keys.fields import UNIONS, strict_model
+from pandas_llm._keys.fields import UNIONS, naive_utc, strict_model
 from pandas_llm._keys.model import Keys, parse_keys, parse_labels
 from pandas_llm._keys.quoted import Quoted, refuse_quoted, with_places
 from pandas_llm._keys.rebuild import kept_columns, keys_of
@@ -24,6 +24,7 @@ __all__ = [
     "is_ordered",
     "kept_columns",
     "keys_of",
+    "naive_utc",
     "narrowed",
     "parse_keys",
     "parse_labels",

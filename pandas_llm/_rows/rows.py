@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from pandas_llm._rows.kinds import taken_in
 from pandas_llm.errors import InvalidTypeError, InvalidValueError, MissingColumnError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -22,8 +22,13 @@ Order: TypeAlias = "range | NDArray[np.int64]"
 """Positions of rows in the order of sending."""
 
 
+T = TypeVar("T", pd.DataFrame, pd.Series, "pd.DataFrame | pd.Series")
+
 _FEW = 32
 """Letters of a number or a date."""
+_NAN_BESIDE_NA = (pd.ArrowDtype, pd.Float64Dtype, pd.Float32Dtype)
+_EXACT = 2.0**53
+"""Where floats stop to tell whole numbers apart."""
 
 
 class Source(NamedTuple):
@@ -41,6 +46,50 @@ class Source(NamedTuple):
     def rows(self) -> int:
         """How many rows there are."""
         return len(self.frame)
+
+    def column(self, place: int) -> pd.Series:
+        """Return a column by its place, which no label makes ambiguous."""
+        # a frame without attrs, of which pandas would make a deep copy, and flags
+        column = pd.DataFrame(self.frame).iloc[:, place]
+        if isinstance(column.dtype, _NAN_BESIDE_NA) and column.dtype.kind == "f":
+            # there NaN is a value of its own, which no prompt should hold
+            column = column.mask(np.isnan(column.to_numpy(float, na_value=np.nan)))
+        return column
+
+    def name(self, place: int) -> str:
+        """Return how templates call a column; a Series by its own name."""
+        both = zip(self.fields, self.places, strict=True)
+        return [field for field, at in both if at == place][-1]
+
+    def find(self, name: Any) -> list[int]:
+        """Return the places of the columns of a name; a Series is ``value`` too."""
+        labels = list(self.frame.columns)
+        if name == "value" and isinstance(self.given.table, pd.Series):
+            return [0]
+        return [
+            at
+            for at, label in enumerate(labels)
+            if label is name or (not is_na(label) and label == name)
+        ]
+
+    def find_all(self, names: Any, what: str = "subset") -> list[int]:
+        """Return the places of one or several columns, each to be there once."""
+        one = pd.api.types.is_hashable(names)
+        if isinstance(names, tuple):  # a label, or several
+            one = bool(self.find(names))
+        listed = [names] if one else list(names)
+        if not listed:
+            raise InvalidValueError(f"{what} names no column")
+        places = []
+        for name in listed:
+            there = self.find(name)
+            if len(there) != 1:
+                many = f"is the name of {len(there)} columns"
+                problem = many if there else "is not a column"
+                msg = f"{what} names {name!r}, which {problem}; there are "
+                raise InvalidValueError(msg + ", ".join(map(repr, self.frame.columns)))
+            places += there
+        return places
 
 
 def source_of(data: Any) -> Source:
@@ -110,13 +159,44 @@ def missing_rows(source: Source, columns: Sequence[str]) -> np.ndarray | None:
 
 def cells(source: Source, name: str) -> pd.Series:
     """Return the column that a name of a template stands for."""
-    # a frame without attrs, of which pandas would make a deep copy
-    bare = pd.DataFrame(source.frame)
-    column = bare.iloc[:, source.places[source.fields.index(name)]]
-    if isinstance(column.dtype, pd.ArrowDtype) and column.dtype.kind == "f":
-        # there NaN is a value of its own, which no prompt should hold
-        column = column.mask(np.isnan(column.to_numpy(float, na_value=np.nan)))
-    return column
+    return source.column(source.places[source.fields.index(name)])
+
+
+def exact(data: T) -> T:
+    """Return rows in which integers that are floats only for want of NA are integers.
+
+    Prompts write them so; of some of the rows alone one could not tell.
+    """
+    if isinstance(data, pd.Series):
+        return data.astype("Int64") if whole_with_na(data) else data
+    bare = data.copy(deep=False)
+    for at in range(data.shape[1]):
+        if whole_with_na(column := bare.iloc[:, at]):
+            bare.isetitem(at, column.astype("Int64").array)
+    return bare
+
+
+def whole_with_na(column: pd.Series) -> bool:
+    """Return whether a column holds integers that are floats only for want of NA."""
+    if column.dtype != np.float64:
+        return False
+    values = column.to_numpy()
+    known = values[~np.isnan(values)]
+    if not 0 < len(known) < len(values):
+        return False
+    return bool(np.all((np.abs(known) < _EXACT) & (known == np.floor(known))))
+
+
+def put_columns(frame: pd.DataFrame, new: Mapping[str, Any]) -> None:
+    """Put new columns into a frame of our own, in place of those of their names."""
+    for name, values in new.items():
+        frame[new_label(frame, name)] = values
+
+
+def new_label(frame: pd.DataFrame, name: str) -> Any:
+    """Return a new column's label, which has as many levels as the others."""
+    levels = frame.columns.nlevels
+    return name if levels == 1 else (name, *[""] * (levels - 1))
 
 
 def check_new(source: Source, names: Iterable[str], way: str = "") -> None:
@@ -133,7 +213,7 @@ def check_once(source: Source, names: Iterable[str]) -> None:
     """Raise for a column to replace that the frame has more than once."""
     columns = list(source.frame.columns)
     for name in names:
-        if (count := columns.count(name)) > 1:
+        if (count := columns.count(new_label(source.frame, name))) > 1:
             raise InvalidValueError(
                 f"{count} columns are named {name!r}, so it is not clear which to fill"
             )

@@ -22,6 +22,7 @@ from pandas_llm._rows.rows import (
     longest_cell,
     numbered,
     row_at,
+    whole_with_na,
     without_na,
 )
 from pandas_llm.errors import InvalidTypeError, TemplateError
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
     from pandas_llm._rows.rows import Order, Source
 
-_EXACT = 2.0**53
-"""Where floats stop to tell whole numbers apart."""
 _PARTS = 7
 """Columns at the beginning of a template that are looked at."""
 _SHORT = 256
@@ -309,7 +308,7 @@ def writers_of(
     """Return how to write the cells of those fields that ``str`` does not do for."""
     writers: dict[tuple[str, str], Callable[[Any], str]] = {}
     for name, spec in fields:
-        whole = _whole_with_na(source, name)
+        whole = whole_with_na(cells(source, name))
         if not (whole or spec):
             continue
         write = partial(formatted, spec=spec, name=name, whole=whole)
@@ -342,15 +341,3 @@ def formatted(value: Any, spec: str, name: str, *, whole: bool = False) -> str:
             why += "; pd.to_numeric or pd.to_datetime converts the column"
     msg = f"${{{name}:{spec}}} cannot write {value!r} ({type(value).__name__}): {why}"
     raise TemplateError(msg)
-
-
-def _whole_with_na(source: Source, name: str) -> bool:
-    """Return whether a column holds integers that are floats only for want of NA."""
-    column = cells(source, name)
-    if column.dtype != np.float64:
-        return False
-    values = column.to_numpy()
-    known = values[~np.isnan(values)]
-    if not 0 < len(known) < len(values):
-        return False
-    return bool(np.all((np.abs(known) < _EXACT) & (known == np.floor(known))))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pandas_llm._rows import check_new, check_once, is_na
+from pandas_llm._keys import naive_utc
+from pandas_llm._rows import check_new, check_once, is_na, new_label
 from pandas_llm._run.arrays import typed
 from pandas_llm._run.task import dimension
 from pandas_llm.errors import InvalidValueError
@@ -16,6 +18,7 @@ from pandas_llm.errors import InvalidValueError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import pandas as pd
     from numpy.typing import NDArray
 
     from pandas_llm._rows import Source
@@ -37,7 +40,9 @@ def check_columns(source: Source, task: Task, used: Sequence[str]) -> None:
     One that the prompts use is never filled: a second run would ask about answers.
     """
     names = [name for name, _ in task.columns]
-    for name in names if task.joins else ():
+    if not task.joins:
+        return
+    for name in names:
         if name in used:
             msg = f"the prompt is made of {name!r}, so it is kept: rename the key"
             raise InvalidValueError(msg)
@@ -46,7 +51,7 @@ def check_columns(source: Source, task: Task, used: Sequence[str]) -> None:
     elif task.verb == "extract":
         way = "pass overwrite=True to replace it, rename the key"
         check_new(source, names, way)
-    elif task.joins:
+    else:
         check_new(source, names, "call it on the original frame, rename the key")
 
 
@@ -70,21 +75,23 @@ def filling_of(source: Source, task: Task) -> Filling | None:
     frame = source.frame
     if task.shape.expand:
         kept = {
-            name: frame[name].to_numpy(dtype=np.float32, na_value=np.nan, copy=True)
+            name: frame[new_label(frame, name)].to_numpy(
+                dtype=np.float32, na_value=np.nan, copy=True
+            )
             for name in vector_columns(source, task)
         }
         to_fill = list(kept)
     else:
         labels = {column.name: column.labels for column in task.output.columns}
         kept = {
-            name: _retyped(frame[name].tolist(), name, kind, labels.get(name, ()))
+            name: _retyped(frame[label], name, kind, labels.get(name, ()))
             for name, kind in task.columns
-            if name in frame.columns
+            if (label := new_label(frame, name)) in frame.columns
         }
         to_fill = [name for name in task.names if name in kept]
     asked = np.ones(source.rows, dtype=bool)
     for name in to_fill:
-        asked &= frame[name].isna().to_numpy()
+        asked &= frame[new_label(frame, name)].isna().to_numpy(dtype=bool)
     return Filling(asked, kept)
 
 
@@ -106,9 +113,11 @@ def vector_columns(source: Source, task: Task) -> list[str]:
     return sorted(vectors, key=partial(dimension, task))
 
 
-def _retyped(values: list[Any], name: str, kind: str, labels: tuple[Any, ...]) -> Any:
+def _retyped(column: pd.Series, name: str, kind: str, labels: tuple[Any, ...]) -> Any:
     """Return an earlier run's column with the dtype of its key."""
-    plain = [None if is_na(value) else value for value in values]
+    plain = [None if is_na(value) else value for value in column.tolist()]
+    if kind == "datetime":  # those of replies are in UTC
+        plain = [naive_utc(v) if isinstance(v, dt.datetime) else v for v in plain]
     if odd := {repr(v) for v in plain if labels and v not in (None, *labels)}:
         why = f"{min(odd)} is none of the labels"
     else:

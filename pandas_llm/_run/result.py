@@ -13,6 +13,7 @@ import pandas as pd
 
 from pandas_llm._display import Usage
 from pandas_llm._engine import Details, Outcomes
+from pandas_llm._rows import put_columns
 from pandas_llm._run.arrays import expanded, explode, typed
 from pandas_llm._run.filling import filled, filling_of, vector_columns
 from pandas_llm._run.sureness import extra_values
@@ -99,12 +100,11 @@ def build_result(
         if task.shape.expand:  # the last run's vectors may have been longer
             stale = set(vector_columns(source, task)) - new.keys()
             out = taken = taken.drop(columns=list(stale)) if stale else taken
-        for name, values in new.items():
-            taken[name] = values
+        put_columns(taken, new)
     else:
         out = pd.DataFrame(new, index=taken.index)
         out.attrs.update(taken.attrs)
-        if len(new) == 1:
+        if len(new) == 1 and not task.apart:
             (name,) = new
             out = out[name]
     annotate(out, facts)
@@ -123,7 +123,8 @@ def rehearse(source: Source, task: Task) -> None:
     """Build the result of two rows, so that an error of pandas costs nothing."""
     rows = min(2, source.rows)
     outcomes = Outcomes(rows, task.output.width, details=bool(task.settings.details))
-    if rows and task.verb == "generate":  # one row may become several
+    texts = task.verb == "complete" and task.settings.n > 1
+    if rows and (texts or task.verb == "generate"):  # one row may become several
         blank = (None,) * len(task.output.columns)
         outcomes.add(0, Outcome([blank, blank]))
     try:
@@ -131,9 +132,10 @@ def rehearse(source: Source, task: Task) -> None:
         out = build_result(few, outcomes, task, {"usage": Usage()})
         in_kind(out, few, task)
     except pd.errors.DuplicateLabelError as error:
+        way = "" if texts else "pass ignore_index=True, or "
         raise InvalidValueError(
             "the frame does not allow duplicate labels, and a row may become several: "
-            "pass ignore_index=True, or set_flags(allows_duplicate_labels=True) first"
+            f"{way}set_flags(allows_duplicate_labels=True) first"
         ) from error
     except (TypeError, ValueError, LookupError, NotImplementedError) as error:
         # from the copy of attrs, or the kind of the columns' index
@@ -144,7 +146,10 @@ def rehearse(source: Source, task: Task) -> None:
 def _taken(frame: pd.DataFrame, row: np.ndarray, *, ignore_index: bool) -> pd.DataFrame:
     """Return rows, some of them repeated, with the frame's flags."""
     if not ignore_index:
-        return frame.take(row)
+        taken = frame.take(row)
+        if np.array_equal(row, np.arange(len(frame))):
+            taken.index = frame.index  # a RangeIndex of pandas 2 is no other's
+        return taken
     strict = not frame.flags.allows_duplicate_labels
     loose = frame.set_flags(allows_duplicate_labels=True) if strict else frame
     taken = loose.take(row)

@@ -138,11 +138,14 @@ class Task:
     output: Output
     keys: Any
     """As they were given."""
+    apart: bool = False
+    """Whether a program wants the new columns alone, which may be named as others."""
 
     @property
     def joins(self) -> bool:
         """Whether new columns are put into the rows' own frame."""
-        return self.verb not in ALONE or self.shape.refills
+        joins = self.verb not in ALONE or self.shape.refills
+        return joins and not self.apart
 
     @property
     def embeds(self) -> int | None:

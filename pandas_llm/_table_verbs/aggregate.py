@@ -10,13 +10,14 @@ import pandas as pd
 
 from pandas_llm._algorithms import pack
 from pandas_llm._table_verbs.pairs import refuse_columns
-from pandas_llm._verbs import Program, column_names, table_of, verb
+from pandas_llm._verbs import Program, verb
 from pandas_llm.errors import InvalidValueError, LLMWarning, warn
 from pandas_llm.options import check_value, whole
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
 
+    from pandas_llm._rows import Source
     from pandas_llm._verbs import Steps
     from pandas_llm.options import Options
     from pandas_llm.plan import Plan
@@ -185,39 +186,52 @@ def _groups(
     arguments: Mapping[str, Any], plan: Plan
 ) -> tuple[list[_Group], pd.Index | None]:
     """Return the groups with their questions and texts, and the result's index."""
-    from pandas_llm._rows import Template
+    from pandas_llm._rows import Template, iter_rows, source_of, without_na
 
-    frame, by = table_of(arguments["data"]), arguments["by"]
-    texts = _texts(frame, arguments["column"], plan)
-    names = [] if by is None else list(map(str, column_names(frame, by, "by")))
+    source, by = source_of(arguments["data"]), arguments["by"]
+    texts = _texts(source, arguments["column"], plan)
+    places = [] if by is None else source.find_all(by, "by")
+    names = [source.name(at) for at in places]
     constants = plan.settings.values  # noqa: PD011
     template = Template(arguments["question"], names, constants, "question")
-    render = template.check_says().renderer(names)
+    render = template.check_says().renderer(names, source)
     if by is None:
-        index, numbers, labels = None, [0] * len(frame), [()]
+        groups, numbers, index = [_Group(render(()), [])], [0] * source.rows, None
     else:
-        grouped = frame.groupby(
-            by, sort=arguments["sort"], dropna=arguments["dropna"], observed=True
-        )
+        grouped = _grouped(source, places, arguments)
         index, numbers = grouped.size().index, grouped.ngroup().tolist()
-        labels = [label if isinstance(label, tuple) else (label,) for label in index]
-    groups = [_Group(render(label), []) for label in labels]
+        # as the first row of each would write it
+        cells = [*iter_rows(source, names)]
+        rows = dict(zip(numbers[::-1], cells[::-1], strict=True))
+        groups = [_Group(render(without_na(rows[at])), []) for at in range(len(index))]
     for number, one in zip(numbers, texts, strict=True):
         if one is not None and number >= 0:  # a row with NA in `by` is in no group
             groups[int(number)].parts.append(one)
     return groups, index
 
 
-def _texts(frame: pd.DataFrame, column: Any, plan: Plan) -> list[str | None]:
-    """Return each row's text; None where a used cell is NA."""
-    from pandas_llm._rows import Template, iter_rows, missing_rows, source_of
+def _grouped(source: Source, places: list[int], arguments: Mapping[str, Any]) -> Any:
+    """Return rows as pandas groups them, by columns that no level's name hides."""
+    keys = [source.column(at).reset_index(drop=True) for at in places]
+    how = {name: arguments[name] for name in ("sort", "dropna")}
+    try:
+        by = keys if len(keys) > 1 else keys[0]
+        grouped = pd.Series(range(source.rows)).groupby(by, observed=True, **how)
+        grouped.size()
+    except (TypeError, ValueError, NotImplementedError) as error:
+        msg = f"by= makes no groups ({error}): pass sort=False, or .astype(str) of it"
+        raise InvalidValueError(msg) from error
+    return grouped
 
-    source = source_of(frame)
-    if column in frame.columns:
-        column_names(frame, column, "column")
-        wanted = f"${{{column}}}"
-    else:
-        wanted = str(column)
+
+def _texts(source: Source, column: Any, plan: Plan) -> list[str | None]:
+    """Return each row's text; None where a used cell is NA."""
+    from pandas_llm._rows import Template, iter_rows, missing_rows
+
+    wanted = str(column)
+    if source.find(column):
+        (place,) = source.find_all(column, "column")
+        wanted = f"${{{source.name(place)}}}"
     template = Template(wanted, source.fields, plan.settings.values)
     names = list(template.columns)
     if not names:
@@ -303,7 +317,7 @@ def _asked(plan: Plan, calls: list[tuple[_Group, str]]) -> Steps[list[Any]]:
     """Ask prompts at once; return texts, or records; None for those that failed."""
     if not calls:
         return []
-    answer = yield plan, pd.DataFrame({"prompt": [prompt for _, prompt in calls]})
+    answer = yield plan, pd.DataFrame({"prompt": [p for _, p in calls]}, dtype=object)
     if plan.verb == "complete":
         return [None if pd.isna(one) else one for one in answer]
     records = answer[list(plan.columns)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
+import numpy as np
 import pandas as pd
 
 from pandas_llm._algorithms import group_pairs
@@ -13,16 +14,17 @@ from pandas_llm._table_verbs.pairs import (
     candidates,
     default_question,
     in_rounds,
+    row_keys,
 )
-from pandas_llm._verbs import Program, column_names, table_of, verb
+from pandas_llm._verbs import Program, verb
 from pandas_llm.options import check_value, one_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    import numpy as np
     from numpy.typing import NDArray
 
+    from pandas_llm._rows import Source
     from pandas_llm._table_verbs.pairs import Block
     from pandas_llm._verbs import Steps
     from pandas_llm.options import Options
@@ -193,37 +195,39 @@ def _program(
     name: str, arguments: Mapping[str, Any], finish: Callable[[Any, pd.Series], Any]
 ) -> Program:
     """Build a verb's program, which makes its result of the data and its groups."""
-    frame, subset = table_of(arguments["data"]), arguments["subset"]
-    used = list(frame.columns) if subset is None else column_names(frame, subset)
+    from pandas_llm._rows import source_of
+
+    source, subset = source_of(arguments["data"]), arguments["subset"]
+    used = list(range(source.frame.shape[1]))
+    if subset is not None:
+        used = source.find_all(subset)
     question = arguments["template"]
-    question = default_question(used, used) if question is None else question
-    judge = Judge(frame, frame, question, arguments)
-    columns = list(dict.fromkeys(judge.left.columns + judge.right.columns))
-    compared = columns if subset is None else used
-    unlike, places = _unlike(frame, compared)
+    if question is None:
+        question = default_question(source, used, source, used)
+    judge = Judge(source, source, question, arguments)
+    columns = judge.left.columns | judge.right.columns
+    compared = list(columns.values()) if subset is None else used
+    unlike, places = _unlike(source, compared)
     judge.left, judge.right = (
-        side._replace(frame=unlike, columns=columns, compared=compared)
+        side._replace(source=unlike, columns=columns, compared=compared)
         for side in (judge.left, judge.right)
     )
 
     def steps(data: Any) -> Steps[Any]:
         pairs = candidates(judge.left, None, arguments)
         yield from judge.prepare(pairs)
-        numbers = yield from in_rounds(group_pairs(len(unlike), pairs), judge.ask)
+        numbers = yield from in_rounds(group_pairs(unlike.rows, pairs), judge.ask)
         groups = pd.factorize(numbers[places])[0]
         return finish(data, pd.Series(groups, index=data.index, name="group"))
 
     return judge.program(name, steps, "the two rows count as two things")
 
 
-def _unlike(
-    frame: pd.DataFrame, compared: list[Any]
-) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+def _unlike(source: Source, compared: list[int]) -> tuple[Source, NDArray[np.int64]]:
     """Return the first of all rows with equal cells, and which of them each is."""
-    cells = frame[compared].astype(object)
+    first: dict[Any, int] = {}
     # a row with NA is like no other
-    missing = cells.isna().any(axis=1).tolist()
-    rows = enumerate(cells.itertuples(index=False))
-    keys = [at if missing[at] else repr(row) for at, row in rows]
-    numbers = pd.factorize(pd.Series(keys, dtype=object))[0]
-    return frame[~pd.Series(numbers).duplicated().to_numpy()], numbers
+    keys = enumerate(row_keys(source, compared))
+    rows = [at if key is None else first.setdefault(key, at) for at, key in keys]
+    there, numbers = np.unique(rows, return_inverse=True)
+    return source._replace(frame=source.frame.iloc[there]), numbers

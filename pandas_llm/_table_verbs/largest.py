@@ -19,7 +19,7 @@ from pandas_llm._table_verbs.pairs import (
     sides,
     yes_or_no,
 )
-from pandas_llm._verbs import Program, bare, table_of, verb
+from pandas_llm._verbs import Program, bare, verb
 from pandas_llm.options import check_value, one_of, whole
 
 if TYPE_CHECKING:
@@ -93,11 +93,10 @@ def nlargest(  # noqa: PLR0913 - the verb's own parameters, all by name
 def _scored(k: int, template: str, options: Options) -> Program:
     from pandas_llm.plan import Plan
 
-    plan = Plan(template, {_SCORE: float}, verb="extract", **options)
+    plan = Plan(template, {_SCORE: float}, verb="extract", **options).apart()
 
     def steps(data: Any) -> Steps[Any]:
-        rows = bare(table_of(data)).drop(columns=_SCORE, errors="ignore")
-        answer = yield plan, rows
+        answer = yield plan, bare(data)
         scores = pd.Series(answer[_SCORE].to_numpy(float, na_value=float("nan")))
         return data.iloc[scores.dropna().nlargest(k).index.to_numpy()]
 
@@ -105,15 +104,15 @@ def _scored(k: int, template: str, options: Options) -> Program:
 
 
 def _compared(arguments: Mapping[str, Any], options: Options) -> Program:
+    from pandas_llm._rows import source_of
     from pandas_llm.plan import Plan
 
     k, template = arguments["k"], arguments["template"]
     plan = Plan(template, {_MORE: bool}, verb="extract", **options)
     refuse_columns(plan)
-    frame = table_of(arguments["data"])
-    left, right = sides(frame, frame, template, plan)
-    used = list(dict.fromkeys(left.columns + right.columns))
-    rows = left._replace(columns=used).whole()
+    source = source_of(arguments["data"])
+    left, right = sides(source, source, template, plan)
+    rows = left._replace(columns=left.columns | right.columns).whole()
     both_orders = arguments["both_orders"]
     select = select_largest_by_votes if arguments["votes"] else select_largest
 

@@ -15,13 +15,14 @@ from pandas_llm._table_verbs.pairs import (
     default_question,
     equal_rows,
 )
-from pandas_llm._verbs import Program, column_names, table_of, verb
+from pandas_llm._verbs import Program, verb
 from pandas_llm.errors import ConfigurationError, InvalidTypeError, InvalidValueError
 from pandas_llm.options import check_value, one_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pandas_llm._rows import Source
     from pandas_llm._table_verbs.pairs import Block, Pair
     from pandas_llm._verbs import Steps
     from pandas_llm.options import Options
@@ -52,7 +53,7 @@ def merge(  # noqa: PLR0913 - pandas' own parameters, all by name
     left_on: Any = None,
     right_on: Any = None,
     how: How = "inner",
-    suffixes: tuple[str, str] = ("_x", "_y"),
+    suffixes: tuple[str | None, str | None] = ("_x", "_y"),
     indicator: bool | str = False,
     validate: str | None = None,
     block: Block = NEAREST,
@@ -84,7 +85,7 @@ def merge(  # noqa: PLR0913 - pandas' own parameters, all by name
         them belong together.
     how : {"inner", "left", "right", "outer"}
         Which rows without a partner stay.
-    suffixes : tuple of str
+    suffixes : tuple of str or None
         For columns that both sides have.
     indicator : bool or str
         Add a column ``_merge``, or of that name, as pandas does: "left_only",
@@ -117,18 +118,22 @@ def merge(  # noqa: PLR0913 - pandas' own parameters, all by name
 
 
 def _program(arguments: Mapping[str, Any]) -> Program:
-    data, right = table_of(arguments["data"]), _right(arguments["right"])
+    from pandas_llm._rows import source_of
+
+    left, right = source_of(arguments["data"]), _right(arguments["right"])
     how, validate = arguments["how"], arguments["validate"]
     if validate not in _ONCE:
         msg = f"validate must be '1:1', '1:m', 'm:1' or 'm:m', not {validate!r}"
         raise InvalidValueError(msg)
     once = _ONCE[validate]
     check_value("how", how, one_of("inner", "left", "right", "outer"))
-    names = _names(data, right, arguments["suffixes"], arguments["indicator"])
-    keys = _keys(data, right, arguments)
+    frames = left.frame, right.frame
+    names = _names(*frames, arguments["suffixes"], arguments["indicator"])
+    keys = _keys(left, right, arguments)
     question = arguments["template"]
-    question = default_question(*keys) if question is None else question
-    judge = Judge(data, right, question, arguments)
+    if question is None:
+        question = default_question(left, keys[0], right, keys[1])
+    judge = Judge(left, right, question, arguments)
     if judge.plan.settings.batch and any(once):
         msg = "batch=True asks all pairs in one round: leave validate= out"
         raise ConfigurationError(msg)
@@ -137,7 +142,7 @@ def _program(arguments: Mapping[str, Any]) -> Program:
         judge.left = judge.left._replace(compared=keys[0])
         judge.right = judge.right._replace(compared=keys[1])
         rows, others = judge.left.whole(), judge.right.whole()
-        equal = equal_rows(data[keys[0]], rows, right[keys[1]], others)
+        equal = equal_rows(judge.left, rows, judge.right, others)
 
     def steps(_: Any) -> Steps[pd.DataFrame]:
         matches = list(equal)
@@ -149,30 +154,32 @@ def _program(arguments: Mapping[str, Any]) -> Program:
             matches += [pair for pair, yes in zip(asked, answers, strict=True) if yes]
             rest = set(pairs) - set(asked)
             pairs = _free([pair for pair in pairs if pair in rest], matches, once)
-        return _joined(data, right, matches, how, names)
+        return _joined(*frames, matches, how, names)
 
     failed = "the two rows count as not belonging together"
     return judge.program("merge", steps, failed)
 
 
-def _right(right: Any) -> pd.DataFrame:
+def _right(right: Any) -> Source:
+    from pandas_llm._rows import source_of
+
     if isinstance(right, pd.Series) and right.name is None:
         raise InvalidTypeError("right must be a table, or a Series with a name")
-    return table_of(right)
+    return source_of(right)
 
 
 def _keys(
-    left: pd.DataFrame, right: pd.DataFrame, arguments: Mapping[str, Any]
-) -> tuple[list[Any], list[Any]]:
-    """Return the columns that are compared on each side."""
+    left: Source, right: Source, arguments: Mapping[str, Any]
+) -> tuple[list[int], list[int]]:
+    """Return the places of the columns that are compared on each side."""
     on, left_on, right_on = arguments["on"], arguments["left_on"], arguments["right_on"]
     if on is not None and (left_on is not None or right_on is not None):
         raise InvalidValueError("pass on=, or left_on= and right_on=, not both")
     if (left_on is None) != (right_on is None):
         raise InvalidValueError("left_on= and right_on= go together")
     if left_on is not None:
-        one = column_names(left, left_on, "left_on")
-        other = column_names(right, right_on, "right_on")
+        one = left.find_all(left_on, "left_on")
+        other = right.find_all(right_on, "right_on")
         if len(one) != len(other):
             msg = f"left_on names {len(one)} columns and right_on {len(other)}"
             raise InvalidValueError(msg)
@@ -180,18 +187,18 @@ def _keys(
     if on is None and arguments["template"] is not None:
         return [], []
     if on is None:
-        on = [name for name in left.columns if name in right.columns]
+        on = [name for name in left.frame.columns if name in right.frame.columns]
         if not on:
             msg = "no column is in both: pass a template, or left_on= and right_on="
             raise InvalidValueError(msg)
-    return column_names(left, on, "on"), column_names(right, on, "on")
+    return left.find_all(on, "on"), right.find_all(on, "on")
 
 
 class _Names(NamedTuple):
     """The columns of the result."""
 
-    left: list[Any]
-    right: list[Any]
+    left: pd.Index
+    right: pd.Index
     origin: str | None
     """The one that says from where a row is."""
 
@@ -199,24 +206,46 @@ class _Names(NamedTuple):
 def _names(
     left: pd.DataFrame,
     right: pd.DataFrame,
-    suffixes: tuple[str, str],
+    suffixes: Any,
     indicator: bool | str,  # noqa: FBT001 - pandas' own
 ) -> _Names:
     """Return the columns' names in the result; raise where two would be alike."""
+    from pandas_llm._rows import new_label
+
     if not isinstance(indicator, (bool, str)):
         msg = f"indicator must be a bool or a column's name, not {indicator!r}"
         raise InvalidTypeError(msg)
+    of_texts = isinstance(suffixes, (tuple, list)) and len(suffixes) == 2  # noqa: PLR2004
+    if not of_texts or not all(isinstance(one, str | None) for one in suffixes):
+        msg = f"suffixes must be two texts, or None for none, not {suffixes!r}"
+        raise InvalidTypeError(msg)
+    if left.columns.nlevels != right.columns.nlevels:
+        msg = "the columns of one side have more levels than those of the other"
+        raise InvalidValueError(msg)
     origin = "_merge" if indicator is True else indicator or None
     both = set(left.columns) & set(right.columns)
-    one = [f"{c}{suffixes[0]}" if c in both else c for c in left.columns]
-    other = [f"{c}{suffixes[1]}" if c in both else c for c in right.columns]
-    new = [*one, *other, *([] if origin is None else [origin])]
+    one, other = (
+        _suffixed(frame.columns, both, suffix or "")
+        for frame, suffix in zip((left, right), suffixes, strict=True)
+    )
+    added = [] if origin is None else [new_label(left, origin)]
+    new = [*one, *other, *added]
     repeated = {name for name in new if new.count(name) > 1}
     if repeated:
-        way = "indicator= another name" if origin in repeated else "suffixes="
+        way = "indicator= another name" if repeated & {*added} else "suffixes="
         msg = f"two columns would be named {min(map(str, repeated))!r}: pass {way}"
         raise InvalidValueError(msg)
     return _Names(one, other, origin)
+
+
+def _suffixed(columns: pd.Index, both: set[Any], suffix: str) -> pd.Index:
+    """Return columns with a suffix, in the first level, where both sides have them."""
+    if columns.nlevels == 1:
+        new = [f"{c}{suffix}" if suffix and c in both else c for c in columns]
+        named: pd.Index = pd.Index(new, name=columns.name, tupleize_cols=False)
+        return named
+    parts = [(f"{c[0]}{suffix}", *c[1:]) if c in both else c for c in columns]
+    return pd.MultiIndex.from_tuples(parts, names=columns.names)
 
 
 def _free(
@@ -251,6 +280,8 @@ def _joined(
     names: _Names,
 ) -> pd.DataFrame:
     """Join the rows as pandas' merge does."""
+    from pandas_llm._rows import put_columns
+
     places = list(matches)
     # a row without a partner has one that is not there, after the last
     if how in ("left", "outer"):
@@ -262,13 +293,20 @@ def _joined(
     places.sort(key=itemgetter(1, 0) if how == "right" else None)
     ones, others = np.array(places, np.int64).reshape(-1, 2).T
     halves = [
-        frame.reset_index(drop=True).reindex(at).reset_index(drop=True)
-        for frame, at in ((left, ones), (right, others))
+        frame.set_flags(allows_duplicate_labels=True)
+        .set_axis(columns, axis=1)
+        .reset_index(drop=True)
+        .reindex(at)
+        .reset_index(drop=True)
+        for frame, columns, at in (
+            (left, names.left, ones),
+            (right, names.right, others),
+        )
     ]
-    out = pd.concat(halves, axis=1).set_axis(names.left + names.right, axis=1)
+    out = pd.concat(halves, axis=1)
     if names.origin is not None:
         kinds = pd.Index(["left_only", "right_only", "both"])
         codes = np.where(others == len(right), 0, np.where(ones == len(left), 1, 2))
-        out[names.origin] = pd.Categorical.from_codes(codes, kinds)
+        put_columns(out, {names.origin: pd.Categorical.from_codes(codes, kinds)})
     out.attrs = dict(left.attrs)
     return out

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pandas_llm._algorithms import near_pairs, near_vectors
-from pandas_llm._verbs import Program, Signed, cheap_first, column_names, decide
+from pandas_llm._verbs import Program, Signed, cheap_first, decide
 from pandas_llm.errors import InvalidTypeError, InvalidValueError, TemplateError
 
 if TYPE_CHECKING:
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pandas_llm._algorithms import Pairs
+    from pandas_llm._rows import Source
     from pandas_llm._verbs import Cascade, Steps
     from pandas_llm.plan import Plan
 
     Ints = NDArray[np.int64]
+    Floats = NDArray[np.float64]
     Pair = tuple[int, int]
     Block = str | list[Any] | tuple[Any, Any] | Callable[..., Any] | None
 
@@ -41,66 +43,74 @@ _QUESTION = "Do these two records describe one and the same thing?"
 class Side(NamedTuple):
     """One side of the pairs."""
 
-    frame: pd.DataFrame
+    source: Source
     name: str
-    columns: list[Any]
-    """Columns in the question."""
-    compared: list[Any]
-    """Columns whose similarity makes a pair."""
+    columns: dict[str, int]
+    """The places of the columns in the question, by their names in it."""
+    compared: list[int]
+    """Those of the columns whose similarity makes a pair."""
 
     def whole(self) -> Ints:
         """Return the rows with a value in every used column."""
-        used = list(dict.fromkeys(self.columns + self.compared))
-        missing = self.frame[used].isna().any(axis=1)
-        return np.flatnonzero(~missing.to_numpy())
+        missing = np.zeros(self.source.rows, np.bool_)
+        for at in {*self.columns.values(), *self.compared}:
+            missing |= self.source.column(at).isna().to_numpy(bool)
+        return np.flatnonzero(~missing)
+
+    def taken(self, place: int, rows: Ints) -> pd.Series:
+        """Return a column's cells in some rows, as all rows write them."""
+        from pandas_llm._rows import exact
+
+        return exact(self.source.column(place)).take(rows).reset_index(drop=True)
 
     def texts(self, rows: Ints) -> list[str]:
         """Return the compared cells of some rows, joined."""
-        lists = [self.frame[c].iloc[rows].tolist() for c in self.compared]
+        lists = [self.taken(at, rows).tolist() for at in self.compared]
         return [" ".join(map(str, row)) for row in zip(*lists, strict=True)]
 
 
-def default_question(left: Sequence[Any], right: Sequence[Any]) -> str:
+def default_question(
+    left: Source, ones: Sequence[int], right: Source, others: Sequence[int]
+) -> str:
     """Return the template that compares two records by some columns."""
-    first = "\n".join(f"{name}: ${{left.{name}}}" for name in left)
-    second = "\n".join(f"{name}: ${{right.{name}}}" for name in right)
+    one, other = map(left.name, ones), map(right.name, others)
+    first = "\n".join(f"{name}: ${{left.{name}}}" for name in one)
+    second = "\n".join(f"{name}: ${{right.{name}}}" for name in other)
     return f"{_QUESTION}\n\nFirst record:\n{first}\n\nSecond record:\n{second}"
 
 
-def sides(
-    left: pd.DataFrame, right: pd.DataFrame, template: str, plan: Plan
-) -> tuple[Side, Side]:
+def sides(left: Source, right: Source, template: str, plan: Plan) -> tuple[Side, Side]:
     """Return both sides with the columns that a template names; it must name some."""
     from pandas_llm._rows import Template
 
     both = {"left": left, "right": right}
     # with repeated names, which the template refuses where it uses them
-    fields = [(name, column) for name in both for column in both[name].columns]
-    for _, column in fields:
-        if str(column).startswith(("left.", "right.")):
-            msg = f"the column {column!r} would be read as a side: rename it"
+    names = [f"{side}.{field}" for side in both for field in both[side].fields]
+    for field in (*left.fields, *right.fields):
+        if field.startswith(("left.", "right.")):
+            msg = f"the column {field!r} would be read as a side: rename it"
             raise TemplateError(msg)
-    names = [f"{name}.{column}" for name, column in fields]
     used = Template(template, names, plan.settings.values).columns
-    known = dict(zip(names, fields, strict=True))
     used_sides = []
-    for name, frame in both.items():
-        columns = [known[one][1] for one in used if known[one][0] == name]
+    for name, source in both.items():
+        places = dict(zip(source.fields, source.places, strict=True))
+        mine = [one.partition(".") for one in used]
+        columns = {field: places[field] for side, _, field in mine if side == name}
         if not columns:
             msg = f"the template names no ${{{name}.…}}: write one for each side"
             raise TemplateError(msg)
-        used_sides.append(Side(frame, name, columns, columns))
+        used_sides.append(Side(source, name, columns, list(columns.values())))
     return used_sides[0], used_sides[1]
 
 
 def questions(left: Side, right: Side, pairs: Sequence[Pair] | Ints) -> pd.DataFrame:
     """Return the cells of some pairs, a pair a row."""
     places = np.array(pairs, np.int64).reshape(-1, 2)
-    columns = {}
-    for side, rows in ((left, places[:, 0]), (right, places[:, 1])):
-        for column in side.columns:
-            values = side.frame[column].take(rows)
-            columns[f"{side.name}.{column}"] = values.reset_index(drop=True)
+    columns = {
+        f"{side.name}.{field}": side.taken(at, rows)
+        for side, rows in ((left, places[:, 0]), (right, places[:, 1]))
+        for field, at in side.columns.items()
+    }
     return pd.DataFrame(columns)
 
 
@@ -120,11 +130,7 @@ class Judge:
     """Who answers yes or no about pairs of rows: a plan, or a cheap one before it."""
 
     def __init__(
-        self,
-        left: pd.DataFrame,
-        right: pd.DataFrame,
-        question: str,
-        arguments: Mapping[str, Any],
+        self, left: Source, right: Source, question: str, arguments: Mapping[str, Any]
     ) -> None:
         from pandas_llm.plan import Plan
 
@@ -214,28 +220,37 @@ def candidates(
     second = left if right is None else right
     rows, others = left.whole(), second.whole()
     if callable(block):
-        made = block(left.frame) if right is None else block(left.frame, right.frame)
-        return _of_function(made, left, right)
+        frames = [left.source.frame] + [second.source.frame] * (right is not None)
+        return _of_function(block(*frames), left, right)
     if block is None:
         return _all(rows, others, arguments["max_pairs"], within=right is None)
-    if isinstance(block, str) and block == NEAREST and block not in left.frame.columns:
+    if isinstance(block, str) and block == NEAREST and not left.source.find(block):
         texts = None if right is None else right.texts(others)
         return _placed(near_pairs(left.texts(rows), texts, k=neighbors), rows, others)
-    names = block if isinstance(block, tuple) else (block, block)
-    one = column_names(left.frame, names[0], "block")
-    other = column_names(second.frame, names[1], "block")
-    if len(one) == 1 and has_vectors(left.frame[one[0]]):
-        rows, here = _vectors(left.frame[one[0]], rows)
-        others, there = _vectors(second.frame[other[0]], others)
-        if len(here) and len(there) and here.shape[1] != there.shape[1]:
-            raise InvalidValueError(
-                f"the vectors of block have {here.shape[1]} numbers on the left and "
-                f"{there.shape[1]} on the right: embed both with one model"
-            )
-        near = near_vectors(here, None if right is None else there, k=neighbors)
-        return _placed(near, rows, others)
-    pairs = equal_rows(left.frame[one], rows, second.frame[other], others)
+    both = isinstance(block, tuple) and not left.source.find(block)
+    names = block if both else (block, block)
+    left = left._replace(compared=left.source.find_all(names[0], "block"))
+    second = second._replace(compared=second.source.find_all(names[1], "block"))
+    here = left.source.column(left.compared[0])
+    if len(left.compared) == 1 and has_vectors(here):
+        there = second.source.column(second.compared[0])
+        near = _vectors(here, rows), _vectors(there, others)
+        return _near(*near, neighbors, within=right is None)
+    pairs = equal_rows(left, rows, second, others)
     return pairs if right is not None else [pair for pair in pairs if pair[0] < pair[1]]
+
+
+def _near(
+    left: tuple[Ints, Floats], right: tuple[Ints, Floats], k: int, *, within: bool
+) -> list[Pair]:
+    """Return the pairs of rows whose vectors are nearest."""
+    (rows, here), (others, there) = left, right
+    if len(rows) and len(others) and here.shape[1] != there.shape[1]:
+        raise InvalidValueError(
+            f"the vectors of block have {here.shape[1]} numbers on the left and "
+            f"{there.shape[1]} on the right: embed both with one model"
+        )
+    return _placed(near_vectors(here, None if within else there, k=k), rows, others)
 
 
 def _placed(near: Pairs, rows: Ints, others: Ints) -> list[Pair]:
@@ -262,7 +277,7 @@ def _of_function(made: Iterable[Any], left: Side, right: Side | None) -> list[Pa
     second = left if right is None else right
     pairs = [(int(one), int(other)) for one, other in made]
     for one, other in pairs:
-        if not (0 <= one < len(left.frame) and 0 <= other < len(second.frame)):
+        if not (0 <= one < left.source.rows and 0 <= other < second.source.rows):
             msg = f"block returned {(one, other)}: positions of rows are wanted"
             raise InvalidValueError(msg)
     if right is None:
@@ -271,26 +286,48 @@ def _of_function(made: Iterable[Any], left: Side, right: Side | None) -> list[Pa
     return [p for p in dict.fromkeys(pairs) if p[0] in rows and p[1] in others]
 
 
-def _vectors(column: pd.Series, rows: Ints) -> tuple[Ints, NDArray[np.float64]]:
+def _vectors(column: pd.Series, rows: Ints) -> tuple[Ints, Floats]:
     """Return the rows that have a vector, and their vectors."""
     vectors = column.iloc[rows]
-    there = vectors.notna().to_numpy()
+    there = vectors.notna().to_numpy(bool)
     return rows[there], stacked(vectors[there], column.name)
 
 
-def equal_rows(
-    left: pd.DataFrame, rows: Ints, right: pd.DataFrame, others: Ints
-) -> list[Pair]:
-    """Return the pairs of rows that are equal in all columns of both frames."""
-    keys = [f"key_{at}" for at in range(left.shape[1])]
-    # objects, as pandas does not merge texts with numbers
-    here = left.iloc[rows].astype(object).set_axis(keys, axis=1).assign(left=rows)
-    there = right.iloc[others].astype(object).set_axis(keys, axis=1)
-    both = here.dropna().merge(there.assign(right=others).dropna(), on=keys)
-    return sorted(zip(both["left"].tolist(), both["right"].tolist(), strict=True))
+def equal_rows(left: Side, rows: Ints, right: Side, others: Ints) -> list[Pair]:
+    """Return the pairs of rows that are equal in all columns that are compared."""
+    ones, twos = (row_keys(side.source, side.compared) for side in (left, right))
+    partners: dict[Any, list[int]] = {}
+    for at in others.tolist():
+        partners.setdefault(twos[at], []).append(at)
+    partners.pop(None, None)
+    return [(at, two) for at in rows.tolist() for two in partners.get(ones[at], ())]
 
 
-def stacked(vectors: pd.Series, name: Any) -> NDArray[np.float64]:
+def row_keys(source: Source, places: Sequence[int]) -> list[Any]:
+    """Return for each row what rows with equal cells share; None for one with NA."""
+    columns = [source.column(at) for at in places]
+    missing = np.zeros(source.rows, np.bool_)
+    for column in columns:
+        missing |= column.isna().to_numpy(bool)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    keyed = zip(rows, missing.tolist(), strict=True)
+    return [None if gone else tuple(map(_hashable, row)) for row, gone in keyed]
+
+
+def _hashable(cell: Any) -> Any:
+    """Return a cell; for one without a hash what equal ones have in common."""
+    if isinstance(cell, np.ndarray):
+        cell = cell.tolist()
+    if isinstance(cell, (list, tuple)):
+        return tuple(map(_hashable, cell))
+    if isinstance(cell, dict):
+        return frozenset((name, _hashable(value)) for name, value in cell.items())
+    if isinstance(cell, (set, frozenset)):
+        return frozenset(cell)
+    return cell if pd.api.types.is_hashable(cell) else id(cell)
+
+
+def stacked(vectors: pd.Series, name: Any) -> Floats:
     """Return vectors as the rows of a matrix; raise for unlike lengths."""
     lengths = {len(vector) for vector in vectors}
     if len(lengths) > 1:
@@ -304,5 +341,12 @@ def stacked(vectors: pd.Series, name: Any) -> NDArray[np.float64]:
 
 
 def has_vectors(column: pd.Series) -> bool:
-    values = column.dropna()
-    return len(values) > 0 and isinstance(values.iloc[0], np.ndarray)
+    """Return whether all cells are vectors, from `embed` or from a file (lists)."""
+    cells = column.dropna().tolist()
+    return bool(cells) and all(map(_is_vector, cells))
+
+
+def _is_vector(cell: Any) -> bool:
+    if isinstance(cell, list):
+        return bool(cell) and isinstance(cell[0], float)
+    return isinstance(cell, np.ndarray) and cell.ndim == 1 and cell.dtype.kind in "fiu"

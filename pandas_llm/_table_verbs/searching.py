@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 
 from pandas_llm._table_verbs.pairs import has_vectors, stacked
-from pandas_llm._verbs import Program, bare, column_names, table_of, verb
+from pandas_llm._verbs import Program, bare, verb
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
 from pandas_llm.options import check_value, whole
 
 if TYPE_CHECKING:
+    from pandas_llm._rows import Source
     from pandas_llm._verbs import Steps
     from pandas_llm.options import Options
 
@@ -59,45 +60,52 @@ def search(
     >>> notes.llm.search("weather", "text", k=1, model="sim").columns.tolist()
     ['text', 'score']
     """
+    from pandas_llm._rows import check_new, source_of
     from pandas_llm.plan import Plan
 
     check_value("k", k, whole(1))
     if not str(query).strip() or not isinstance(query, str):
         raise InvalidTypeError(f"query must be a text, not {query!r}")
-    frame = table_of(data)
-    if _SCORE in frame.columns:
-        msg = "the frame has a column 'score' already: rename it first"
-        raise InvalidValueError(msg)
-    known = column in frame.columns and has_vectors(frame[column])
-    if column in frame.columns:
-        column_names(frame, column, "column")
+    source = source_of(data)
+    check_new(source, [_SCORE], "rename it")
+    places = source.find(column) and source.find_all(column, "column")
+    held: Any = source.column(places[0]) if places else None
+    known = held is not None and has_vectors(held)
+    if known:
+        stacked(held.dropna(), held.name)  # unlike lengths are found before a call
     own: dict[str, Any] = {"dimensions": dimensions, **options}
     asked = Plan("query", verb="embed", **own)
-    template = column if isinstance(column, str) else f"${{{column}}}"
+    template = f"${{{source.name(places[0])}}}" if places else column
     texts = asked if known else Plan(template, verb="embed", **own)
 
-    def steps(_: Any) -> Steps[pd.DataFrame]:
-        vectors = frame[column] if known else (yield texts, bare(frame))
+    def steps(data: Any) -> Steps[pd.DataFrame]:
+        vectors = held if known else (yield texts, bare(data))
         if vectors.isna().all():
-            return _nearest(frame, vectors, None, k)
-        goal = yield asked, pd.DataFrame({"query": [query]})
-        return _nearest(frame, vectors, goal.iloc[0], k)
+            return _nearest(source, vectors, None, k)
+        question = pd.DataFrame({"query": [query]}, dtype=object)
+        goal = yield asked, question
+        return _nearest(source, vectors, goal.iloc[0], k)
 
     return Program("search", steps, [asked], failed="those rows are not found")
 
 
-def _nearest(frame: pd.DataFrame, vectors: Any, goal: Any, k: int) -> pd.DataFrame:
+def _nearest(source: Source, vectors: Any, goal: Any, k: int) -> pd.DataFrame:
     """Return the rows with the largest cosine; none where the query has no vector."""
-    there = np.flatnonzero(vectors.notna().to_numpy())
-    if goal is None or len(there) == 0:
-        return frame.iloc[:0].assign(score=np.empty(0, np.float64))
-    matrix = stacked(vectors.iloc[there], vectors.name)
-    if matrix.shape[1] != len(goal):
-        raise InvalidValueError(
-            f"the column's vectors have {matrix.shape[1]} numbers and the query's "
-            f"{len(goal)}: pass the model and dimensions that they were made with"
-        )
-    lengths = np.linalg.norm(matrix, axis=1) * np.linalg.norm(goal)
-    scores = matrix @ goal / np.where(lengths, lengths, 1.0)
-    best = np.argsort(-scores, kind="stable")[:k]
-    return frame.take(there[best]).assign(score=scores[best])
+    from pandas_llm._rows import put_columns
+
+    there = np.flatnonzero(vectors.notna().to_numpy(bool))
+    best, scores = there[:0], np.empty(0, np.float64)
+    if goal is not None and len(there):
+        matrix = stacked(vectors.iloc[there], vectors.name)
+        if matrix.shape[1] != len(goal):
+            raise InvalidValueError(
+                f"the column's vectors have {matrix.shape[1]} numbers and the query's "
+                f"{len(goal)}: pass the model and dimensions that they were made with"
+            )
+        lengths = np.linalg.norm(matrix, axis=1) * np.linalg.norm(goal)
+        scores = matrix @ goal / np.where(lengths, lengths, 1.0)
+        best = np.argsort(-scores, kind="stable")[:k]
+        best, scores = there[best], scores[best]
+    rows = source.frame.take(best)
+    put_columns(rows, {_SCORE: scores})
+    return rows

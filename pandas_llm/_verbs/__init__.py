@@ -27,7 +27,7 @@ from pandas_llm._verbs.forms import (
 )
 from pandas_llm._verbs.labelling import classify
 from pandas_llm._verbs.matching import filter, matches  # noqa: A004 - pandas' word
-from pandas_llm._verbs.programs import Program, Signed, Steps, column_names, table_of
+from pandas_llm._verbs.programs import Program, Signed, Steps
 from pandas_llm._verbs.records import extract, generate
 from pandas_llm._verbs.values import complete, embed
 
@@ -43,7 +43,6 @@ __all__ = [
     "cheap_first",
     "chunk",
     "classify",
-    "column_names",
     "complete",
     "decide",
     "embed",
@@ -59,7 +58,6 @@ __all__ = [
     "plan_of",
     "replacing",
     "spell_out",
-    "table_of",
     "to_chat_jsonl",
     "tool",
     "twin",

@@ -106,7 +106,9 @@ class Cascade:
     def __init__(
         self, models: Models, frame: pd.DataFrame, labels: list[Any], cheap_cost: float
     ) -> None:
-        self._models, self._frame = models, frame
+        from pandas_llm._rows import exact
+
+        self._models, self._frame = models, exact(frame)
         self._labels = {label: at for at, label in enumerate(labels)}
         self._cheap_cost, self._dear_cost = cheap_cost, 0.0
         self._questions = self._sample = 0

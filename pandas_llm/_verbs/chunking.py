@@ -83,7 +83,7 @@ def chunk(  # noqa: PLR0913 - all by name but the first two
     0              It rained.      0
     0  Then the sun came out.      1
     """
-    from pandas_llm._rows import check_new, source_of
+    from pandas_llm._rows import check_new, put_columns, source_of
     from pandas_llm._run import typed
 
     check_value("max_tokens", max_tokens, whole(1))
@@ -108,7 +108,7 @@ def chunk(  # noqa: PLR0913 - all by name but the first two
         for texts in pieces
         for number, text in enumerate(texts)
     ]
-    out[name] = typed(numbers, "int")
+    put_columns(out, {name: typed(numbers, "int")})
     whole_frame: pd.DataFrame = source.given.back(out)
     return whole_frame
 

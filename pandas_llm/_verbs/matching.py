@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pandas_llm._verbs.forms import Rows, Table
     from pandas_llm._verbs.programs import Steps
     from pandas_llm.options import Options
+    from pandas_llm.plan import Plan
 
 _EVEN = 0.5
 
@@ -144,7 +145,10 @@ def _program(
 
     name, threshold, confidence = given["name"], given["threshold"], given["confidence"]
     check_value("threshold", threshold, CHANCE)
-    asked = partial(Plan, given["template"], {name: bool}, verb="extract")
+
+    def asked(**more: Any) -> Plan:
+        return Plan(given["template"], {name: bool}, verb="extract", **more).apart()
+
     weighed = confidence or threshold != _EVEN
     if weighed and given["cascade"] is not None:
         msg = "threshold= and confidence= are for one model: leave cascade= out"

@@ -236,22 +236,3 @@ class _Course:
             failed = f"{usage.failed} of {usage.rows} questions failed"
             words = f"{failed}: {program.failed}.\n{words}"
         warn(words, LLMWarning)
-
-
-def column_names(frame: pd.DataFrame, names: Any, what: str = "subset") -> list[Any]:
-    """Return columns as a list; raise for one that the frame does not have once."""
-    listed = names if isinstance(names, list) else [names]
-    for name in listed:
-        count = list(frame.columns).count(name)
-        if count != 1:
-            problem = f"is the name of {count} columns" if count else "is not a column"
-            msg = f"{what} names {name!r}, which {problem}; there are "
-            raise InvalidValueError(msg + ", ".join(map(repr, frame.columns)))
-    return listed
-
-
-def table_of(data: Any) -> pd.DataFrame:
-    """Return the data as a frame."""
-    from pandas_llm._rows import source_of
-
-    return source_of(data).frame

@@ -52,8 +52,12 @@ class Answered(NamedTuple):
 
 
 def as_frame(result: pd.DataFrame | pd.Series) -> pd.DataFrame:
-    """Return a result as a frame, with its attrs."""
-    return result.to_frame() if isinstance(result, pd.Series) else result
+    """Return a result as a frame with its attrs, new columns by their plain names."""
+    frame = result.to_frame() if isinstance(result, pd.Series) else result
+    if frame.columns.nlevels == 1:
+        return frame
+    names = [str(label) if any(label[1:]) else label[0] for label in frame.columns]
+    return frame.set_axis(names, axis=1)
 
 
 def columns_of(frame: pd.DataFrame, asked: Asked) -> Names:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from pandas_llm._client import offline_client, resolve_endpoints
 from pandas_llm._inputs import as_text, attachments
-from pandas_llm._rows import missing_rows
+from pandas_llm._rows import exact, missing_rows, new_label
 from pandas_llm._run import ALONE, TaskRun, blocking, recall, shared_spec
 from pandas_llm.errors import InvalidValueError, LLMError, RowError
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pandas_llm._client import Client
     from pandas_llm._run import Task
     from pandas_llm.types import Reply, Request
+
+    Table = pd.DataFrame | pd.Series
 
 
 @dataclass(slots=True)
@@ -46,7 +48,7 @@ class Asked:
     """A run's task and rows, where they can be known, and in words what cannot."""
 
     task: Task | None
-    rows: pd.DataFrame | None = None
+    rows: Table | None = None
     notes: list[str] = field(default_factory=list)
 
     def sent(self) -> NDArray[np.bool_] | bool:
@@ -84,7 +86,7 @@ class Asked:
         if self.task is None or self.rows is None:
             return None
         try:
-            return TaskRun(self.task, self.rows.iloc[part], dry=True)
+            return TaskRun(self.task, exact(self.rows).iloc[part], dry=True)
         except LLMError as error:  # a column is gone
             self.notes.append(f"The prompts are not known: {error}")
             return None
@@ -115,12 +117,17 @@ class Asked:
 def parts_of(request: Request) -> dict[str, str | None]:
     """Return what a request is made of, in the order shown; turns are its row's own."""
     return {
-        "system": request.system,
+        "system": request.system and _writable(request.system),
         "images": attachments.described(request.images) or None,
         "files": attachments.described(request.files) or None,
-        "turns": as_text(request.before) or None,
-        "prompt": request.prompt,
+        "turns": _writable(as_text(request.before)) or None,
+        "prompt": _writable(request.prompt),
     }
+
+
+def _writable(text: str) -> str:
+    """Return a text with half a character, which no row is sent with, as an escape."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _keys(client: Client, run: TaskRun) -> dict[int, tuple[bytes, bytes]]:
@@ -162,8 +169,10 @@ def asked_of(
     settings = replace(task.settings, max_cost=None)  # a run's, which this is not
     task = replace(task, settings=settings)
     if data is None and isinstance(result, pd.DataFrame) and task.verb not in ALONE:
-        kept = [name for name in result.columns if name not in new_names(task)]
-        return Asked(task, result[kept])
+        new = {new_label(result, name) for name in new_names(task)}
+        rows = result.loc[:, [name not in new for name in result.columns]]
+        # one column may have been a Series
+        return Asked(task, rows.iloc[:, 0] if rows.shape[1] == 1 else rows)
     if data is None:
         data = remembered[1] if remembered else None
     if data is None:
@@ -179,14 +188,11 @@ def new_names(task: Task) -> set[str]:
     return new | {f"{name}_{end}" for name in new for end in ends}
 
 
-def _aligned(data: Any, result: pd.DataFrame | pd.Series) -> pd.DataFrame:
+def _aligned(data: Table, result: Table) -> Table:
     """Return the rows that were asked in the order of the result."""
-    frame = data.to_frame() if isinstance(data, pd.Series) else data
-    if isinstance(data, pd.Series) and data.name is None:
-        frame = data.to_frame("value")
-    if frame.index.equals(result.index):
-        return frame
-    if frame.index.is_unique and result.index.isin(frame.index).all():
-        return frame.loc[result.index]
+    if data.index.equals(result.index):
+        return data
+    if data.index.is_unique and result.index.isin(data.index).all():
+        return data.loc[result.index]
     msg = "data= must be the rows that were asked: it lacks labels of the result"
     raise InvalidValueError(msg)

@@ -167,11 +167,14 @@ def _legible(text: str) -> str:
 
 def _as_sent(client: Client, request: Request | RowError) -> HTTPRequest:
     """Write a request, with words in place of what its images and files hold."""
-    if isinstance(request, RowError):
-        return HTTPRequest("", {}, f"<{request}>".encode())
-    if client.spec.odds in ("words", "codes"):
-        request = word_requests(request)[0]
-    return client.as_sent(attachments.masked(request))
+    try:
+        if isinstance(request, RowError):
+            raise request
+        if client.spec.odds in ("words", "codes"):
+            request = word_requests(request)[0]
+        return client.as_sent(attachments.masked(request))
+    except RowError as error:
+        return HTTPRequest("", {}, f"<{error}>".encode())
 
 
 def _first(run: TaskRun, spec: Spec, rows: int) -> list[tuple[int, Request | RowError]]:
