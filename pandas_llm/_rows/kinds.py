@@ -70,8 +70,8 @@ def _as_list(result: Any, exact: Mapping[str, Exact]) -> list[Any]:
     plain = result.astype(object).where(result.notna(), None)
     if isinstance(plain, pd.Series):
         return list(plain)
-    names, lists = [*map(str, plain.columns)], []
-    for at, name in enumerate(names):
+    names, lists = list(plain.columns), []
+    for at, name in enumerate(map(str, names)):
         cells = plain.iloc[:, at].tolist()
         if name in exact and result.dtypes.iloc[at].kind == "M":
             cells = [cell and _moment(cell, exact[name]) for cell in cells]
@@ -212,12 +212,14 @@ def _arrow(values: pd.Series, kind: Any) -> Any:
 
     if values.dtype != object:
         array = pa.array(values, from_pandas=True)
+        if pa.types.is_fixed_size_list(array.type):  # Polars cannot read part of one
+            array = pa.concat_arrays(getattr(array, "chunks", [array]))
         as_it_is = kind is None or pa.types.is_string(kind)  # pandas' own is larger
         return array if as_it_is else array.cast(kind)
     cells = values.astype(object).where(values.notna(), None).tolist()
     sizes = {len(cell) for cell in cells if isinstance(cell, np.ndarray)}
     vectors = all(cell is None or isinstance(cell, np.ndarray) for cell in cells)
-    if sizes and vectors:
+    if kind is None and sizes and vectors:
         kind = pa.list_(pa.float32(), sizes.pop() if len(sizes) == 1 else -1)
     try:
         return pa.array(cells, kind)

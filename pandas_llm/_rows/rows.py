@@ -27,6 +27,8 @@ T = TypeVar("T", pd.DataFrame, pd.Series, "pd.DataFrame | pd.Series")
 _FEW = 32
 """Letters of a number or a date."""
 _NAN_BESIDE_NA = (pd.ArrowDtype, pd.Float64Dtype, pd.Float32Dtype)
+_PLAIN = frozenset((str, int, float, bool))
+_OF_CELLS = (list, tuple, set, frozenset)
 _EXACT = 2.0**53
 """Where floats stop to tell whole numbers apart."""
 
@@ -125,8 +127,8 @@ def numbered(
         column = column.iloc[rows]
     try:
         codes, values = pd.factorize(column)
-    except TypeError:  # lists and dicts
-        codes, values = pd.factorize(column.map(str))
+    except (TypeError, NotImplementedError):  # lists and dicts, as objects or Arrow's
+        codes, values = pd.factorize(column.astype(object).map(text_of, "ignore"))
     lengths = np.fromiter((len(str(value)) for value in values), np.int64, len(values))
     return codes.astype(np.int64, copy=False), np.append(lengths, 0)[codes]
 
@@ -136,12 +138,9 @@ def longest_cell(source: Source, name: str) -> int:
     column = cells(source, name)
     if (values := getattr(column.array, "categories", None)) is not None:
         column = pd.Series(values)
-    if column.dtype == object:
-        return max((len(str(value)) for value in column.tolist()), default=0)
-    if not pd.api.types.is_string_dtype(column.dtype):
+    if column.dtype.kind not in "OSUV":
         return _FEW
-    most: Any = column.str.len().max()
-    return 0 if pd.isna(most) else int(most)
+    return max((len(str(value)) for value in column.tolist()), default=0)
 
 
 def row_at(source: Source, columns: Sequence[str], position: int) -> tuple[Any, ...]:
@@ -228,6 +227,24 @@ def all_na(source: Source, name: str) -> bool:
 def without_na(row: Sequence[Any]) -> tuple[Any, ...]:
     """Put empty text where a row has NA."""
     return tuple("" if is_na(value) else value for value in row)
+
+
+def text_of(cell: Any) -> str:
+    """Return a cell as a text: an array as the list that a file may have made it of."""
+    return str(_plain(cell))
+
+
+def _plain(cell: Any) -> Any:
+    """Return a cell with lists for arrays, whose texts are short of what they hold."""
+    if type(cell) in _PLAIN:
+        return cell
+    if isinstance(cell, np.ndarray):
+        return _plain(cell.tolist())
+    if isinstance(cell, (np.number, np.bool_, np.str_)):
+        return cell.item()
+    if type(cell) is dict:
+        return {_plain(name): _plain(value) for name, value in cell.items()}
+    return type(cell)(map(_plain, cell)) if type(cell) in _OF_CELLS else cell
 
 
 def is_na(value: Any) -> bool:

@@ -22,6 +22,7 @@ from pandas_llm._rows.rows import (
     longest_cell,
     numbered,
     row_at,
+    text_of,
     whole_with_na,
     without_na,
 )
@@ -93,8 +94,11 @@ class Template:
         """The columns that it uses, each with how its values are written."""
         self.columns = list(dict.fromkeys(one.name for one in fields))
         ends = {*self._parts[:1], *self._parts[-1:]}
-        self.about = fields[0].name if len(fields) == 1 and fields[0] in ends else None
-        """The only column, where the question stands before or behind it."""
+        self.about: str | None = None
+        """The only column's own template, where the question stands beside it."""
+        if len(fields) == 1 and fields[0] in ends:
+            name, _, spec = fields[0]
+            self.about = f"${{{name}{':' * bool(spec)}{spec}}}"
 
     def check_says(self) -> Template:
         """Return the template itself; raise where it has nothing but blanks."""
@@ -150,7 +154,7 @@ class Template:
             filled = parts.copy()
             for at, index in slots:
                 value = row[index]
-                filled[at] = value if type(value) is str else str(value)
+                filled[at] = value if type(value) is str else text_of(value)
             for at, index, write in written:
                 filled[at] = write(row[index])
             return "".join(filled)
@@ -324,7 +328,7 @@ def writers_of(
 def formatted(value: Any, spec: str, name: str, *, whole: bool = False) -> str:
     """Write a value by a format; nothing for the empty text in place of NA."""
     if not spec:
-        return str(int(value)) if whole and value != "" else str(value)
+        return text_of(int(value) if whole and value != "" else value)
     if isinstance(value, str) and (value == "" or is_na(value)):
         return ""
     if whole:

@@ -84,8 +84,10 @@ class Prompts:
         root = attachments.folder(settings.files_root if self._attached else None)
         self._look_at = partial(attachments.look_at, root=root, seen={})
         self._prompt = template.renderer(self.columns, source)
-        about = template.about
-        self._about = None if about is None else self.columns.index(about)
+        self._about = self._prompt
+        if template.about is not None:
+            about = Template(template.about, names)
+            self._about = about.renderer(self.columns, source)
         self._system = system.renderer(self.columns, source) if system else None
         self._kept: dict[int, float] = {}
         self._cells: list[Callable[[Sequence[Any]], str]] = []
@@ -166,7 +168,7 @@ class Prompts:
         """
         absent = missing_rows(self._source, self.needed)
         # the question is asked apart
-        about = self._about if spec.odds == "questions" else None
+        ask = self._about if spec.odds == "questions" else self._prompt
         for position, row in self._rows(at):
             filled = row
             if absent is not None and absent[position]:
@@ -174,7 +176,7 @@ class Prompts:
                     yield position, None
                     continue
                 filled = without_na(row)
-            prompt = self._prompt(filled) if about is None else str(filled[about])
+            prompt = ask(filled)
             system = self._system and self._system(filled)
             request = Request(spec, prompt, system)
             if self._alike is not None:

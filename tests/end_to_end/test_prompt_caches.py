@@ -5,6 +5,7 @@ import time
 from collections import Counter, defaultdict
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from aiohttp import web
 from loopback_server import Server, completion
@@ -292,3 +293,16 @@ def test_batches_carry_marks_and_keep_the_order(tmp_path):
     assert all("cache_control" in body["messages"][-1]["content"][0] for body in bodies)
     assert out.notna().all()
     assert pandas_llm.last_usage().cached_input_tokens > 0
+
+
+@pytest.mark.parametrize("kind", ["object", "list", "struct"])
+def test_documents_in_lists_share_their_beginnings_as_texts_do(kind, simulator):
+    docs = [{"text": text} if kind == "struct" else [text] for text in DOCS[:2]]
+    arrow = {"list": pa.list_(pa.string()), "struct": pa.struct({"text": pa.string()})}
+    dtype = pd.ArrowDtype(arrow[kind]) if kind in arrow else object
+    asked = pd.DataFrame(
+        {"doc": pd.Series(docs * 3, dtype=dtype), "question": range(6)}
+    )
+    server = simulator(prompt_cache=1024)
+    out = asked.llm.complete(TEMPLATE, **options(server, "anthropic"))
+    assert out.llm.usage.cached_input_tokens > 0

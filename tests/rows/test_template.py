@@ -3,6 +3,7 @@
 import datetime as dt
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -174,3 +175,20 @@ def test_braces_are_looked_at_in_time_in_proportion(part):
     began = time.process_time()
     Template(text, names)
     assert time.process_time() - began < 2.0  # a thousandth of what a square takes
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        (np.arange(1001), str(list(range(1001)))),
+        (np.array([0.123456789012]), "[0.123456789012]"),
+        (np.array(["a", "b"]), "['a', 'b']"),
+        (np.array([np.array(["a"]), None], dtype=object), "[['a'], None]"),
+        ([np.int64(1), np.float64(2.5), np.str_("x")], "[1, 2.5, 'x']"),
+        ({"k": (np.bool_(True),)}, "{'k': (True,)}"),
+        ({1, 2}, "{1, 2}"),
+        (np.float64(1.5), "1.5"),
+    ],
+)
+def test_an_array_is_written_as_the_list_of_what_it_holds(cell, text):
+    assert render("${a}", a=cell) == text

@@ -230,6 +230,21 @@ def test_the_sample_of_a_cascade_is_asked_in_the_words_of_all_rows():
     assert not [text for text in asked if ".0" in text]
 
 
+def test_a_text_alone_is_written_as_the_template_writes_it():
+    frame = pd.DataFrame({"year": [1999, np.nan], "price": [1.005, 2]})
+
+    def answer(_):
+        told = {"type": "predicate", "probability": 0.75}
+        return {"model": "x", "answers": [told], "usage": {"input_tokens": 1}}
+
+    with Server(answer) as server:
+        at = {"base_url": server.base_url, "api_key": "-", "progress": False}
+        for text in ("Warm? ${year}", "Dear? ${price:.1f}"):
+            frame.llm.matches(text, model="openai-decisions/x", **at)
+    said = [body["input"] for body in server.bodies]
+    assert sorted(said) == ["1.0", "1999", "2.0"]
+
+
 LONG = np.zeros(2000)
 NEARLY = LONG.copy()
 NEARLY[1000] = 1

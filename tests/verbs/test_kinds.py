@@ -86,6 +86,30 @@ def test_arrow_tables_have_the_schema_that_they_had():
     assert out.schema.field("year").type == pa.int64()
 
 
+@pytest.mark.parametrize(
+    "column",
+    [
+        pl.Series([[1, 2], None, [3, 4]], dtype=pl.Array(pl.Int64, 2)),
+        pl.Series([[1.0], None, [2.0, 3.0]], dtype=pl.List(pl.Float32)),
+    ],
+    ids=["fixed", "float32"],
+)
+def test_lists_that_were_not_touched_keep_their_type(column):
+    frame = pl.DataFrame({"text": ["a", "b", "c"], "list": column})
+    for data in (frame, frame.to_arrow()):
+        out = pandas_llm.extract(data, "On ${text}", {"year": int}, **SIM)
+        kept = pl.from_arrow(out) if data is not frame else out
+        assert kept.select(frame.columns).equals(frame)
+        assert data is frame or out.schema.field("list") == data.schema.field("list")
+        some = pandas_llm.filter(data, "On ${text}", **SIM)
+        assert some.schema == data.schema
+
+
+def test_keys_of_dicts_stay_what_they_were():
+    out = pandas_llm.extract([{"text": "a", 1: 2}], "On ${text} ${1}", ["q"], **SIM)
+    assert list(out[0]) == ["text", 1, "q"]
+
+
 def test_all_verbs_by_row_return_the_kind_of_the_data(table):
     rows = pandas_llm.generate(
         table, "Facts on ${text}", ["q"], ignore_index=True, **SIM
