@@ -201,8 +201,9 @@ def title_of(told: Any, gold: Any, by: Any = None) -> str:
 
 def _name(given: Any) -> str:
     """Return what an argument is called."""
-    if isinstance(given, pd.Series):
-        given = "a Series" if given.name is None else given.name
-    if isinstance(given, str):
+    if isinstance(given, pd.Series) and given.name is not None:
+        given = given.name
+    if pd.api.types.is_hashable(given):
         return repr(given)
-    return "a mapping" if isinstance(given, dict) else f"a {type(given).__name__}"
+    kind = "mapping" if isinstance(given, dict) else type(given).__name__
+    return f"{'an' if kind[0] in 'AEIO' else 'a'} {kind}"

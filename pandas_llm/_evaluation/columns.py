@@ -152,7 +152,7 @@ def groups_of(data: Any, by: Any) -> tuple[pd.Index | None, list[NDArray[np.intp
     # a key of one in a list makes tuples of the names, which later pandas all do
     try:
         groups = dict(iter(places.groupby(columns, dropna=False, observed=True)))
-    except TypeError as error:
+    except (TypeError, NotImplementedError) as error:
         msg = f"by= has values that make no groups ({error}): pass .astype(str) of it"
         raise InvalidTypeError(msg) from None
     rows = [np.asarray(group, np.intp) for group in groups.values()]
@@ -255,9 +255,8 @@ def column_of(frame: pd.DataFrame, given: Any, what: str) -> pd.Series:
             raise InvalidValueError(msg)
         found = [given.get(label) for label in frame.index]
         return pd.Series(found, frame.index, dtype=object)
-    if isinstance(
-        given, (pd.Series, np.ndarray, list, pd.api.extensions.ExtensionArray)
-    ):
+    arrays = (pd.Series, pd.Index, np.ndarray, list, pd.api.extensions.ExtensionArray)
+    if isinstance(given, arrays):
         if len(given) != len(frame):
             raise InvalidValueError(
                 f"{what} has {len(given)} rows and the frame {len(frame)}: pass "
@@ -267,7 +266,8 @@ def column_of(frame: pd.DataFrame, given: Any, what: str) -> pd.Series:
             raise InvalidValueError(
                 f"{what} has another index than the frame: pass gold.reindex(df.index)"
             )
-        return pd.Series(given, frame.index)
+        values = given.array if isinstance(given, pd.Index) else given
+        return pd.Series(values, frame.index)
     try:
         count = list(frame.columns).count(given)
     except TypeError:
@@ -291,7 +291,7 @@ def confidence_column(frame: pd.DataFrame, name: Hashable) -> str | None:
     Their names are those that the verbs give: ``topic_confidence`` beside ``topic``,
     ``confidence`` beside ``label``.
     """
-    usual = [f"{name}_confidence", *["confidence"] * (name == "label")]
+    usual = [f"{name}_confidence", *["confidence"] * bool(name == "label")]
     return next((one for one in usual if one in frame.columns), None)
 
 

@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -172,7 +173,8 @@ def test_gold_may_be_a_series_an_array_or_a_mapping_of_the_index():
     frame = labelled(4)
     usual = pandas_llm.evaluate(frame, "label", "gold").summary
     rest = frame.drop(columns="gold")
-    for gold in (frame["gold"], frame["gold"].to_numpy(), frame["gold"].to_dict()):
+    golds = frame["gold"], frame["gold"].to_numpy(), pd.Index(frame["gold"])
+    for gold in (*golds, frame["gold"].to_dict()):
         pd.testing.assert_frame_equal(
             pandas_llm.evaluate(rest, "label", gold).summary, usual
         )
@@ -180,6 +182,8 @@ def test_gold_may_be_a_series_an_array_or_a_mapping_of_the_index():
     assert part.n == 50
     records = pandas_llm.evaluate(frame.to_dict("records"), "label", "gold")
     assert records.accuracy == usual["accuracy"].iloc[0]
+    flags = frame[["label", "gold"]].set_axis([True, False], axis=1)
+    assert str(pandas_llm.evaluate(flags, True, False)).startswith("True against")
 
 
 def test_probabilities_are_found_as_the_verbs_lay_them_out():
@@ -284,6 +288,7 @@ def test_what_classify_made_is_measured(simulator, on):
         ("big", "endless", {}, InvalidValueError, "inf cannot be measured"),
         ("flags", "codes", {}, InvalidValueError, "cannot have: 2; it has False, True"),
         ("label", "gold", {"by": "lists"}, InvalidTypeError, "make no groups"),
+        ("label", "gold", {"by": "arrow"}, InvalidTypeError, "make no groups"),
     ],
 )
 def test_what_cannot_be_measured_is_said_in_words(told, gold, more, error, words):
@@ -291,6 +296,7 @@ def test_what_cannot_be_measured_is_said_in_words(told, gold, more, error, words
         none=None,
         upper=labelled(1)["gold"].str.upper(),
         lists=[["a"]] * 200,
+        arrow=pd.array([["a"]] * 200, pd.ArrowDtype(pa.list_(pa.string()))),
         big=1.5,
         endless=np.inf,
         flags=[True, False] * 100,
