@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pandas_llm._engine import Outcomes
 
@@ -54,9 +55,20 @@ def typed(values: Any, kind: str, labels: Sequence[Any] = ()) -> Any:
         return np.array(values, dtype="datetime64[us]")
     if kind == "str":  # pandas 2 means object by "str"
         values = [np.nan if value is None else value for value in values]
+    own: Iterable[Any] = values
     if kind == "vector":  # each a copy, or equal rows would change together
-        values = [None if one is None else one.astype(np.float32) for one in values]
-    return np.fromiter(values, dtype=object, count=len(values))
+        own = (None if one is None else one.astype(np.float32) for one in values)
+    elif kind == "object":
+        own = _each_own(values)
+    return np.fromiter(own, dtype=object, count=len(values))
+
+
+def _each_own(values: Iterable[Any]) -> Iterator[Any]:
+    """Yield values; one that comes again as a copy."""
+    seen: set[int] = set()
+    for value in values:
+        yield copy.deepcopy(value) if id(value) in seen else value
+        seen.add(id(value))
 
 
 def expanded(columns: Mapping[str, Any], width: int) -> dict[str, Any]:

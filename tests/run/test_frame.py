@@ -132,6 +132,15 @@ def test_only_the_named_columns_are_read():
     assert missing_rows(source, ["b", "a"]).tolist() == [False, True]
 
 
+def test_equal_rows_share_a_call_but_no_list(simulator, on):
+    server = simulator()
+    df = pd.DataFrame({"x": ["a", "a", "b"]})
+    out = df.llm.extract("${x}", {"facts": list[str]}, **on(server))
+    out["facts"].iloc[0].append("mine")
+    assert out["facts"].iloc[1] == out["facts"].iloc[0][:-1]
+    assert server.stats()["requests"] == 2
+
+
 # -- nothing raises after the run -------------------------------------------------
 
 
