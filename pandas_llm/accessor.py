@@ -250,7 +250,7 @@ class LLMAccessor(_OtherTools):
 
         Parameters
         ----------
-        rows : int or list of labels, default 100
+        rows : int, or what ``loc`` takes, default 100
             How many rows, or which.
         only : {"failed", "unsure"}, optional
             Only rows without an answer, or those whose probability is below 0.8 (or

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import numpy as np
+import pandas as pd
+
 from pandas_llm._display import page
 from pandas_llm._run import runs
 from pandas_llm._view.answers import MOST, as_frame, chosen, columns_of, describe
@@ -18,8 +21,6 @@ from pandas_llm.errors import InvalidValueError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from os import PathLike
-
-    import pandas as pd
 
     from pandas_llm._run import Task
     from pandas_llm._view.answers import Answered
@@ -116,18 +117,28 @@ def view_of(
     names = columns_of(frame, asked)
     places = chosen(frame, names, asked, only)
     total = len(places)
-    if rows is None or isinstance(rows, int):
-        places = places[: MOST if rows is None else max(0, rows)]
+    if rows is None or pd.api.types.is_integer(rows):
+        places = places[: MOST if rows is None else max(0, int(rows))]
     else:
-        wanted = set(rows)
-        if missing := wanted - set(frame.index):
-            msg = f"rows= has {min(map(repr, missing))}, which is no label of the frame"
-            raise InvalidValueError(msg)
-        places = [at for at in places if frame.index[at] in wanted]
+        wanted = _located(frame.index, rows)
+        places = [at for at in places if at in wanted]
     shown = describe(frame, places, names, asked)
     if "llm_attempts" not in frame.columns:
         asked.notes.append("Tries of answered rows are known with details=True.")
     return View(_head(logs, len(places), total, only), asked.notes, shown)
+
+
+def _located(index: pd.Index, rows: Any) -> set[int]:
+    """Return the positions of what `rows` means to ``loc``."""
+    flat = index.nlevels == 1
+    if isinstance(rows, (set, range, tuple) if flat else (set, range)):
+        rows = list(rows)
+    try:
+        found = pd.Series(range(len(index)), index).loc[rows]
+    except (LookupError, TypeError, ValueError) as error:
+        msg = f"rows= names what is no label of the frame: {error}"
+        raise InvalidValueError(msg) from error
+    return {*np.atleast_1d(found).tolist()}
 
 
 def beside(result: pd.DataFrame | pd.Series) -> tuple[View, list[int]]:

@@ -90,6 +90,28 @@ def test_rows_are_a_number_or_labels(run):
         out.llm.view(["nobody"])
 
 
+@pytest.mark.parametrize(
+    ("index", "rows", "shown"),
+    [
+        (pd.date_range("2020", periods=3, tz="UTC"), "2020-01-02", [1]),
+        (pd.interval_range(0, 3), [0.5], [0]),
+        (pd.Index([1, 1, None]), [1.0], [0, 1]),
+        (pd.Index([1.0, None, None]), [float("nan")], [1, 2]),
+        (pd.MultiIndex.from_product([["a"], [1, 2, 3]]), [("a", 2)], [1]),
+        (pd.MultiIndex.from_product([["a"], [1, 2, 3]]), ("a", 3), [2]),
+        (pd.Index(list("abc")), ("a", "c"), [0, 2]),
+        (pd.Index(list("abc")), slice("b", None), [1, 2]),
+        (pd.Index(list("abc")), pd.array([True, False, False]), [0]),
+    ],
+)
+def test_labels_mean_what_they_mean_to_loc(index, rows, shown):
+    frame = pd.DataFrame({"text": ["x", "y", "z"]}, index)
+    out = frame.llm.complete("${text}", model="sim", cache=False, progress=False)
+    seen = repr(out.llm.view(rows))
+    texts = [text for text in "xyz" if f"[simulated] {text}" in seen]
+    assert texts == ["xyz"[at] for at in shown]
+
+
 def test_records_of_one_reply_stand_beside_one_prompt(options):
     frame = pd.DataFrame({"text": ["It rained. It snowed. It was cold."]})
     out = frame.llm.generate(TEMPLATE, ["fact"], **options)
