@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from pandas_llm.batch.parts import send_waiting
@@ -9,6 +10,7 @@ from pandas_llm.batch.recovery import settle_all
 from pandas_llm.batch.state import sole_sender
 from pandas_llm.batch.upload import Upload
 from pandas_llm.errors import LLMError, ModelNotFoundError
+from pandas_llm.providers import succeeded
 from pandas_llm.redaction import shown, visible
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from pandas_llm._run import Task
     from pandas_llm.batch.state import Book, Part
     from pandas_llm.providers import Result, Snapshot
+
+_KEY = re.compile("[0-9a-f]{32}")
 
 
 async def look(task: Task, book: Book) -> str:
@@ -57,17 +61,35 @@ async def _take(upload: Upload, book: Book, part: Part, snapshot: Snapshot) -> N
         book.full(part, snapshot.reason or "")
     elif snapshot.state == "ended":
         keys = {key.hex() for key in book.rows(part)}
-        results = await _results(upload, part, snapshot.files)
-        own = [result for result in results if not keys or result.custom_id in keys]
+        own: dict[str, Result] = {}
+        for result in await _results(upload, part, snapshot.files):
+            name = result.custom_id  # a line may stand there twice, or be another's
+            ours = name in keys if keys else _KEY.fullmatch(name)
+            if ours and not _answered(own.get(name)):
+                own[name] = result
         if part.guessed and not own:
             part.reason = "it was another's batch of the same moment and size"
-        for result in own:
+        else:
+            # what is done and not there was paid for: nobody can tell how much
+            lost = max(0, part.done - sum(map(_answered, own.values())))
+            book.state.counters.unpriced += lost
+            if lost and not part.reason:
+                part.reason = (
+                    f"its results lack {lost} of the {part.done} that are done"
+                )
+        for result in own.values():
             upload.keep(result, book.state)
         upload.cache.flush()
         if upload.cache.broken:
             why = upload.cache.broken
             raise LLMError(f"the batch's answers cannot be kept: {why}")
         part.ended = True
+
+
+def _answered(result: Result | None) -> bool:
+    """Return whether a request was answered, so that it is paid for."""
+    response = result.response if result is not None else None
+    return response is not None and succeeded(response)
 
 
 async def _results(upload: Upload, part: Part, urls: Sequence[str]) -> list[Result]:

@@ -8,6 +8,7 @@ import math
 import time
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import TYPE_CHECKING, TypeVar
 
 import orjson
@@ -23,9 +24,9 @@ from pandas_llm._client import (
 from pandas_llm._http import Transport
 from pandas_llm._inputs import attachments
 from pandas_llm._pacing import backoff, unsent
-from pandas_llm._replies import word_requests
+from pandas_llm._replies import Choices, word_requests
 from pandas_llm._run import shared_spec
-from pandas_llm.cache import open_cache
+from pandas_llm.cache import begun, open_cache
 from pandas_llm.errors import (
     ConfigurationError,
     LLMError,
@@ -35,9 +36,9 @@ from pandas_llm.errors import (
     OutputError,
     ProviderError,
 )
-from pandas_llm.providers import batches_of, excerpt, read_reply, succeeded
+from pandas_llm.providers import ODD, batches_of, excerpt, read_reply, succeeded
 from pandas_llm.redaction import shown
-from pandas_llm.types import Request, Tokens, Used
+from pandas_llm.types import Reply, Request, Tokens, Used
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from pandas_llm.batch.state import State
     from pandas_llm.cache import Cache
     from pandas_llm.providers import Batches, Page, Result, Snapshot
-    from pandas_llm.types import HTTPRequest, HTTPResponse, Reply
+    from pandas_llm.types import HTTPRequest, HTTPResponse
 
 T = TypeVar("T")
 _PROBES = 3
@@ -58,8 +59,6 @@ _NO_LIST = (400, 405, 422, 501)
 """Statuses of a server that has batches, but no list of them."""
 _LOOKS = 3
 """Looks until an odd answer is believed."""
-_ODD = (AttributeError, LookupError, TypeError, ValueError)
-"""Errors of reading an answer that does not come from a batch endpoint."""
 _FILE_PAUSE, _LONGEST_FILE = 1.0, 900.0
 """Seconds between looks at a file that was sent, until it can be used."""
 _LARGEST_RESULTS = 1 << 30
@@ -136,7 +135,7 @@ class Upload:
                 await asyncio.sleep(_FILE_PAUSE)
                 file = await self.get(place)
             return self.batches.uploaded(answer.body)
-        except _ODD as error:
+        except ODD as error:
             msg = f"the answer to the upload of a batch cannot be read: {error!r}"
             raise MalformedReplyError(msg) from error
 
@@ -147,7 +146,7 @@ class Upload:
         )
         try:
             return self.batches.read(made.body)
-        except _ODD as error:
+        except ODD as error:
             why = MalformedReplyError(f"it cannot be read ({excerpt(made)})")
             raise self.unclear(requests, why) from error
 
@@ -208,12 +207,15 @@ class Upload:
         return max(1, min(most, _LARGEST_RESULTS // vector))
 
     async def results(self, url: str) -> list[Result]:
-        """Ask for a file of results, all of them."""
+        """Ask for a file of results, and return all that can be read."""
+        looks = count(1)
 
         def read(answer: HTTPResponse) -> list[Result]:
-            if not (results := list(self.batches.results(answer.body))):
-                raise MalformedReplyError("a file of results is empty")
-            return results
+            results = list(self.batches.results(answer.body))
+            read = [result for result in results if result.custom_id]
+            if not read or (len(read) < len(results) and next(looks) < _LOOKS):
+                raise ValueError  # else the file is as it is: those were paid for
+            return read
 
         return await self._look(url, read)
 
@@ -240,7 +242,7 @@ class Upload:
                 answer = await self.get(url)
                 try:
                     return read(answer)
-                except _ODD as error:
+                except ODD as error:
                     msg = f"{shown(url)} cannot be read: {excerpt(answer)}"
                     raise MalformedReplyError(msg, status=answer.status) from error
             except (ModelNotFoundError, MalformedReplyError):
@@ -293,19 +295,29 @@ class Upload:
 
     def keep(self, result: Result, state: State) -> None:
         """Put one answer into the cache, or note why there is none."""
-        name = result.custom_id
+        name, n = result.custom_id, self.client.spec.n
         if result.response is None:
             state.reasons[name] = result.reason
             return
+        choices, key = Choices(n), bytes.fromhex(name)
+        missed = OutputError(f"fewer choices than the {n} asked for")
         try:
             reply = self._read(result.response, state)
-            for choice in reply.choices:
-                self.task.output.read(choice)
+            for choice in reply.choices[:n]:
+                try:
+                    choices.add(choice, *self.task.output.read(choice))
+                except OutputError as error:
+                    missed = choices.miss(choice, error) or missed
+            choices.close()
         except (ProviderError, OutputError, ConfigurationError) as error:
             state.reasons[name] = f"{error.kind}: {error}"
             return
+        if choices.left > 0:  # the others are asked for by a call without batch=True
+            self.cache.put(begun(key), Reply(tuple(choices.counted)))
+            state.reasons[name] = f"{missed.kind}: {missed}"
+            return
         state.reasons.pop(name, None)
-        self.cache.put(bytes.fromhex(name), reply)
+        self.cache.put(key, reply._replace(choices=tuple(choices.kept)))
 
     def _read(self, response: HTTPResponse, state: State) -> Reply:
         """Read an answer; what it has used is counted even if it is no reply."""
@@ -314,10 +326,12 @@ class Upload:
             response = response._replace(asked=asked)
             reply = read_reply(self.client.provider, response)
         except ProviderError:
-            if (used := self.client.provider.spent(response)) != Used():
+            used = self.client.provider.spent(response)
+            if used != Used() or succeeded(response):
                 self._book(used.tokens, state)
             raise
-        state.counters.requests += 1
+        finally:
+            state.counters.requests += 1
         self._book(reply.tokens, state)
         return reply
 

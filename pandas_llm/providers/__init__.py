@@ -14,6 +14,7 @@ that people write before the slash, and a `Preset`.
 from __future__ import annotations
 
 from pandas_llm.providers.batches import (
+    ODD,
     Batches,
     Listed,
     Page,
@@ -47,6 +48,7 @@ from pandas_llm.providers.registry import (
 )
 
 __all__ = [
+    "ODD",
     "Batches",
     "Bundling",
     "Embeddings",

@@ -25,6 +25,8 @@ LABEL = "pandas_llm"
 """The field of a batch's metadata that holds its name."""
 _BOUNDARY = "pandas-llm-7f3c9b1e5d2a4860"
 Phase = Literal["running", "ended"]
+ODD = (AttributeError, LookupError, TypeError, ValueError)
+"""Errors of reading an answer that does not come from a batch endpoint."""
 
 
 class Snapshot(NamedTuple):
@@ -77,7 +79,7 @@ class Result(NamedTuple):
 class Batches:
     """One vendor's batch endpoint: how its batches are made, found, asked and ended.
 
-    A subclass writes `line`, `create`, `snapshot` and `results`; the rest is what most
+    A subclass writes `line`, `create`, `snapshot` and `result`; the rest is what most
     vendors share.
     """
 
@@ -170,7 +172,24 @@ class Batches:
         raise NotImplementedError
 
     def results(self, body: bytes) -> Iterator[Result]:
-        """Read a file of results, in whatever order they are in."""
+        """Read a file of results, in whatever order they are in.
+
+        One that cannot be read has no `custom_id`: the others were paid for as well.
+        """
+        for item in self.items(body):
+            try:
+                result = self.result(parsed(item) if isinstance(item, bytes) else item)
+                name: Any = result.custom_id
+                yield result if isinstance(name, str) else Result("", None)
+            except ODD:
+                yield Result("", None)
+
+    def items(self, body: bytes) -> Sequence[Any]:
+        """Return the results that a body holds: JSON Lines, if nothing else is said."""
+        return [line for line in body.splitlines() if line.strip()]
+
+    def result(self, data: Any) -> Result:
+        """Read what became of one request."""
         raise NotImplementedError
 
     def posted(self, path: str, body: bytes) -> HTTPRequest:
@@ -209,10 +228,3 @@ def answered(
 ) -> HTTPResponse:
     """Return an answer as an ordinary request would have had it."""
     return HTTPResponse(status, headers or {}, orjson.dumps(data))
-
-
-def read_lines(body: bytes) -> Iterator[dict[str, Any]]:
-    """Parse JSON Lines."""
-    for line in body.splitlines():
-        if line.strip():
-            yield parsed(line)

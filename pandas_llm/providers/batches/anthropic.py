@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm.providers.batches import Batches, Result, Snapshot, answered, read_lines
+from pandas_llm.providers.batches import Batches, Result, Snapshot, answered
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from pandas_llm.types import HTTPRequest
 
@@ -52,15 +52,12 @@ class AnthropicBatches(Batches):
             (self.at(f"{self.path}/{data['id']}/results"),) if ended else (),
         )
 
-    def results(self, body: bytes) -> Iterator[Result]:
-        """Read a line each."""
-        for data in read_lines(body):
-            result, custom_id = data["result"], data["custom_id"]
-            error = (result.get("error") or {}).get("error")
-            if result["type"] == "succeeded":
-                yield Result(custom_id, answered(200, result["message"]))
-            elif error:
-                status = _STATUS.get(error.get("type"), 400)
-                yield Result(custom_id, answered(status, result["error"]))
-            else:
-                yield Result(custom_id, None, str(result["type"]))
+    def result(self, data: Any) -> Result:
+        result, custom_id = data["result"], data["custom_id"]
+        error = (result.get("error") or {}).get("error")
+        if result["type"] == "succeeded":
+            return Result(custom_id, answered(200, result["message"]))
+        if error:
+            status = _STATUS.get(error.get("type"), 400)
+            return Result(custom_id, answered(status, result["error"]))
+        return Result(custom_id, None, str(result["type"]))

@@ -15,7 +15,7 @@ from pandas_llm.providers import batches
 from pandas_llm.providers.answers.bodies import parsed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from pandas_llm.types import HTTPRequest, HTTPResponse
 
@@ -126,16 +126,18 @@ class GoogleBatches(batches.Batches):
             word == "failed" and _status(error) == _FULL,
         )
 
-    def results(self, body: bytes) -> Iterator[batches.Result]:
-        """Read the lines of a file, or the results within an operation."""
+    def items(self, body: bytes) -> Sequence[Any]:
+        """Return the lines of a file, or the results within an operation."""
         try:
             whole = orjson.loads(body)
         except orjson.JSONDecodeError:
             whole = {}
         inline = _output(whole).get("inlinedResponses") if "name" in whole else None
-        for one in inline["inlinedResponses"] if inline else batches.read_lines(body):
-            key = one.get("key") or (one.get("metadata") or {}).get("key") or ""
-            yield batches.Result(key, _response(one))
+        return inline["inlinedResponses"] if inline else super().items(body)
+
+    def result(self, data: Any) -> batches.Result:
+        key = data.get("key") or (data.get("metadata") or {}).get("key") or ""
+        return batches.Result(key, _response(data))
 
 
 def _inline(line: bytes) -> bytes:

@@ -10,7 +10,7 @@ from pandas_llm.providers import batches
 from pandas_llm.providers.answers.bodies import parsed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from pandas_llm.types import HTTPRequest
 
@@ -77,19 +77,17 @@ class OpenAIBatches(batches.Batches):
             word == "failed" and self.queue_full in codes,
         )
 
-    def results(self, body: bytes) -> Iterator[batches.Result]:
-        """Read a line each; a failed one has a response, an error or both."""
-        for data in batches.read_lines(body):
-            response, error = data.get("response"), data.get("error")
-            if not response:
-                if isinstance(error, dict):
-                    error = error.get("message") or error.get("code")
-                yield batches.Result(data["custom_id"], None, str(error))
-                continue
-            headers = {"x-request-id": response.get("request_id") or ""}
-            status, said = response["status_code"], response.get("body")
-            answer = batches.answered(status, said, headers)
-            yield batches.Result(data["custom_id"], answer)
+    def result(self, data: Any) -> batches.Result:
+        """Read a line; that of a failed request has a response, an error or both."""
+        response, error = data.get("response"), data.get("error")
+        if not response:
+            if isinstance(error, dict):
+                error = error.get("message") or error.get("code")
+            return batches.Result(data["custom_id"], None, str(error))
+        headers = {"x-request-id": response.get("request_id") or ""}
+        status, said = response["status_code"], response.get("body")
+        answer = batches.answered(status, said, headers)
+        return batches.Result(data["custom_id"], answer)
 
 
 class AzureBatches(OpenAIBatches):
