@@ -26,6 +26,7 @@ _LISTED = re.compile(r"""[,\r\n"]|\bor\b""")
 """What a label in a list must be quoted for."""
 _LEAST = 2
 """Letters of a word's beginning that mean it; one alone may be the word "a"."""
+_DENIES = re.compile(r"\W*(?:not|neither|nor|none|no|never)\b", re.IGNORECASE)
 _UNSPACED = "\u2e80"
 """Scripts above it have a sign where others have a word."""
 
@@ -63,6 +64,7 @@ class Words:
         letters = tuple(string.ascii_uppercase[: len(labels)])
         if codes is None:
             codes = clashing(labels) is not None and len(letters) == len(labels)
+        self._codes = codes
         self.words = letters if codes else labels  # what is to be answered for each
         self._plain = tuple(map(_plain, self.words))
         means = dict(zip(labels, question.descriptions, strict=False))
@@ -85,8 +87,9 @@ class Words:
         """Read the labels' probabilities from an answer's tokens; None without any.
 
         A label that no token speaks for has the smallest probability that is told, or
-        what the told ones leave, if that is less. They are divided by their sum. What
-        begins with no label, and more likely than with any, tells nothing of them.
+        what the told ones leave, if that is less. They are divided by their sum. An
+        answer that is likelier than any label and denies one, or goes on to be another
+        word, tells nothing of them; one that begins as a sentence does.
         """
         whole = "".join(place[0][0] for place in places)
         meant = self._meant(whole)
@@ -101,7 +104,8 @@ class Words:
                 chances[label] += share * chance
             on = self._meant(text + first) & alive
             likely = {token: math.exp(logprob) for token, logprob in logprobs.items()}
-            if not on & meant and share * likely[first] > math.fsum(chances):
+            other = not meant & on and (bool(on) or self._codes or _DENIES.match(whole))
+            if other and share * likely[first] > math.fsum(chances):
                 return None
             least = share * self._left(likely, first, text, alive)
             for label in alive - on if len(on) > 1 else alive:

@@ -97,21 +97,20 @@ def test_a_label_that_could_end_a_list_is_quoted():
 
 
 UNTOLD = [
-    # what was said is no label, and likelier than all of them
+    # what was said is another word, or denies a label, and likelier than all of them
     (POSITIVE, [place(("not", 0.7), ("positive", 0.3)), place((" positive", 1.0))]),
-    (POSITIVE, [place(("The", 0.5), ("positive", 0.3), ("negative", 0.1))]),
     (
         question("happy", "sad"),
         [place(("happ", 0.9), ("sad", 0.1)), place(("iness", 1.0))],
     ),
-    (question("not spam", "spam"), [place(("notice", 0.6), ("spam", 0.4))]),
     (question("very good", "very bad"), [place(("Answer", 0.9), ("A", 0.1))]),
     # it names two
     (question("yes", "no"), [place(("yes", 0.9), ("no", 0.1)), place((" or no", 1.0))]),
     (question("a x", "a y"), [place(("A", 0.9), ("B", 0.1)), place((" or B", 1.0))]),
 ]
 TOLD = [
-    (POSITIVE, [place(("The", 0.2), ("positive", 0.5), ("negative", 0.1))], 5 / 6),
+    # as SmolLM2 begins: what it would say at once ranks reviews well
+    (POSITIVE, [place(("The", 0.7), ("positive", 0.2), ("negative", 0.1))], 2 / 3),
     # a single token is told: no other can have more than is left
     (POSITIVE, [place(("positive", 0.9))], 0.9),
     (POSITIVE, [place(("positive", 1.0))], 1.0),
@@ -131,7 +130,7 @@ TOLD = [
 
 
 @pytest.mark.parametrize(("asked", "places"), UNTOLD)
-def test_what_is_more_likely_than_any_label_tells_nothing_of_them(asked, places):
+def test_what_is_said_in_place_of_a_label_tells_nothing_of_them(asked, places):
     assert Words(asked).read(places) is None
 
 
