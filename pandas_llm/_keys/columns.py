@@ -181,6 +181,9 @@ def _exact(annotation: Any) -> Exact:
 def _typed(annotation: Any, within: tuple[Any, ...] = ()) -> Exact | None:
     """Return the type of a value by its name; None where only the values say it."""
     plain = _plain(annotation)
+    if isinstance(plain, type) and issubclass(plain, RootModel) and plain not in within:
+        within = (*within, plain)
+        plain = _plain(plain.model_fields["root"].annotation)
     if plain not in within and (parts := _parts(plain)):
         fields = {name: _typed(part, (*within, plain)) for name, part in parts.items()}
         known = {n: kind for n, kind in fields.items() if kind not in (None, _JSON)}
