@@ -54,6 +54,8 @@ def resolve(  # noqa: C901, PLR0911 - one branch a form
 
     `ours` is False within a person's own model, where any type may stand.
     """
+    if isinstance(get_origin(annotation), type) and not get_args(annotation):
+        annotation = get_origin(annotation)  # typing.List is list
     if ours:
         annotation = understood(annotation, where)
     origin, args = get_origin(annotation), get_args(annotation)

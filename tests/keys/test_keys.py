@@ -1,12 +1,12 @@
 """The keys grammar: every form of it, and errors that name the key before any call."""
-# ruff: noqa: UP045, PYI061, F821 - all spellings are tested
+# ruff: noqa: UP006, UP035, UP045, PYI061, F821 - all spellings are tested
 
 from __future__ import annotations
 
 import datetime as dt
 import decimal
 import enum
-from typing import Annotated, Any, Literal, Optional, Union
+from typing import Annotated, Any, List, Literal, Optional, Union
 
 import numpy as np
 import pandas as pd
@@ -205,6 +205,7 @@ def _odd(annotation: Any) -> type[BaseModel]:
         (dict[str, int], "free keys"),
         (list[dict[str, int]], "free keys"),
         (Any, "any value"),
+        (List, "any value"),
         (tuple[int, str], "tuple of several types"),
         (enum.Enum("Empty", {}), "no label"),
     ],
