@@ -198,6 +198,12 @@ def new_label(frame: pd.DataFrame, name: str) -> Any:
     return name if levels == 1 else (name, *[""] * (levels - 1))
 
 
+def name_of(label: Any) -> str:
+    """Return what a column is called; of a new one without its empty levels."""
+    new = isinstance(label, tuple) and len(label) > 1 and not any(label[1:])
+    return str(label[0] if new else label)
+
+
 def check_new(source: Source, names: Iterable[str], way: str = "") -> None:
     """Raise for a new column that is there already; `way` is a way out."""
     taken = [name for name in names if name in source.frame.columns]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pandas_llm._keys import naive_utc
-from pandas_llm._rows import check_new, check_once, is_na, new_label
+from pandas_llm._rows import check_new, check_once, is_na, name_of, new_label
 from pandas_llm._run.arrays import typed
 from pandas_llm._run.task import dimension
 from pandas_llm.errors import InvalidValueError
@@ -108,7 +108,7 @@ def filled(new: Mapping[str, Any], filling: Filling) -> dict[str, Any]:
 
 def vector_columns(source: Source, task: Task) -> list[str]:
     """Return the columns of a frame that hold the dimensions of vectors, in order."""
-    names = [str(name) for name in source.frame.columns]
+    names = map(name_of, source.frame.columns)
     vectors = [name for name in names if dimension(task, name) < math.inf]
     return sorted(vectors, key=partial(dimension, task))
 

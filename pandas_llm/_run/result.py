@@ -13,7 +13,7 @@ import pandas as pd
 
 from pandas_llm._display import Usage
 from pandas_llm._engine import Details, Outcomes
-from pandas_llm._rows import put_columns
+from pandas_llm._rows import new_label, put_columns
 from pandas_llm._run.arrays import expanded, explode, typed
 from pandas_llm._run.filling import filled, filling_of, vector_columns
 from pandas_llm._run.sureness import extra_values
@@ -99,7 +99,8 @@ def build_result(
     if task.joins:
         if task.shape.expand:  # the last run's vectors may have been longer
             stale = set(vector_columns(source, task)) - new.keys()
-            out = taken = taken.drop(columns=list(stale)) if stale else taken
+            labels = [new_label(taken, name) for name in stale]
+            out = taken = taken.drop(columns=labels) if labels else taken
         put_columns(taken, new)
     else:
         out = pd.DataFrame(new, index=taken.index)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from pandas_llm._rows import name_of
 from pandas_llm._run import ALONE, runs
 from pandas_llm._view.asked import new_names
 from pandas_llm.errors import InvalidValueError
@@ -56,8 +57,7 @@ def as_frame(result: pd.DataFrame | pd.Series) -> pd.DataFrame:
     frame = result.to_frame() if isinstance(result, pd.Series) else result
     if frame.columns.nlevels == 1:
         return frame
-    names = [str(label) if any(label[1:]) else label[0] for label in frame.columns]
-    return frame.set_axis(names, axis=1)
+    return frame.set_axis([*map(name_of, frame.columns)], axis=1)
 
 
 def columns_of(frame: pd.DataFrame, asked: Asked) -> Names:

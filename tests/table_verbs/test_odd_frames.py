@@ -351,6 +351,24 @@ def test_what_only_missing_keeps_is_found_among_columns_of_several_levels(sim):
     assert out[("fact", "")].notna().all()
 
 
+def test_vectors_beside_columns_of_several_levels_are_filled_and_replaced():
+    with Simulator() as server:
+        at = {"model": "sim", "base_url": server.base_url, "progress": False}
+        given = {"expand": True, **at}
+        frame = COLUMNS["levels"].copy()
+        made = frame.llm.embed("${('text', 1)}", dimensions=3, **given)
+        for name in made.columns:
+            frame[(name, "")] = made[name]
+        again = {"overwrite": True, **given}
+        less = frame.llm.embed("${('text', 1)}", dimensions=2, **again)
+        assert less.columns[2:].tolist() == [("embedding_0", ""), ("embedding_1", "")]
+        sent = server.stats()["requests"]
+        again = {"only_missing": True, **given}
+        same = frame.llm.embed("${('text', 1)}", dimensions=3, **again)
+        assert server.stats()["requests"] == sent
+    assert same.equals(frame)
+
+
 def test_moments_that_are_kept_are_in_utc_as_those_of_replies(sim):
     days = pd.to_datetime(["2020-01-01", None, None]).tz_localize("Europe/Oslo")
     out = TEXT.assign(at=days).llm.extract(
