@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSI
 
 ROOT = Path(pandas_llm.__file__).parents[1]
 SCRIPT = Path(__file__).parents[1] / "support/interrupted_script.py"
-SECONDS = 4.0
+SECONDS = 10.0
 """Two are promised; the rest is for a busy machine and the interpreter's exit."""
 
 

@@ -270,6 +270,7 @@ PARTS = {
     "openai-responses": ["input_file", "input_file", "input_file"],
     "anthropic": ["document", "document", "document"],
     "google": ["inlineData"] * 4 + ["fileData"],
+    "bedrock": ["document", "document"],
 }
 
 
