@@ -17,8 +17,13 @@ def variable(*names: str) -> str | None:
 
 
 def own(name: str) -> str | None:
-    """Return the package's own variable: for ``"cache"`` that is PANDAS_LLM_CACHE."""
-    return variable(f"PANDAS_LLM_{name.upper()}")
+    """Return what the package's own variable of a name says."""
+    return variable(name_of_own(name))
+
+
+def name_of_own(name: str) -> str:
+    """Return the name of the package's own variable: PANDAS_LLM_CACHE of "cache"."""
+    return f"PANDAS_LLM_{name.upper()}"
 
 
 # -- the network ----------------------------------------------------------------

@@ -217,7 +217,7 @@ def _add_verb(commands: Any, verb: str) -> None:
     flag("--rows", type=int, default=3, help="how many --preview shows")
     flag("--estimate", action="store_true", help="show tokens and cost; send nothing")
     flag("--pilot", type=int, default=0, help="rows to answer first for --estimate")
-    flag("--report", metavar="HTML", help="a page on the run, written too")
+    flag("--report", metavar="HTML", help="also write a page about the run")
     flag("-q", "--quiet", action="store_true", help="no summary")
     flags.add(parser, verb, own)
 
@@ -227,19 +227,19 @@ def _add_files(parser: argparse.ArgumentParser, output: str = "by default -") ->
     flag = parser.add_argument
     flag("input", metavar="INPUT", nargs="+")
     flag("-o", "--output", default="-", help=output)
-    flag("--sep", help="what parts the cells of INPUT: ';' or tab; by default a comma")
-    flag("--encoding", help="of INPUT's text, such as cp1252; by default UTF-8")
+    flag("--sep", help="what separates INPUT's cells: ';' or tab; by default a comma")
+    flag("--encoding", help="INPUT's encoding, such as cp1252; by default UTF-8")
     return flag
 
 
 def _add_tables(commands: Any) -> None:
     """Add what is done with tables without a model."""
-    chunk = _add(commands, "chunk", tables.chunk, "long texts in rows of their parts")
+    chunk = _add(commands, "chunk", tables.chunk, "long texts as chunks, one row each")
     flag = _add_files(chunk)
-    flag("--column", help="the column of texts; the only one is found")
-    flag("--max-tokens", type=int, required=True, help="the most tokens of a part")
-    flag("--overlap", type=int, default=0, help="tokens that repeat")
-    flag("--name", default="chunk", help="the column of the numbers")
+    flag("--column", help="the column of texts; needed if there are several")
+    flag("--max-tokens", type=int, required=True, help="the most tokens in a chunk")
+    flag("--overlap", type=int, default=0, help="tokens shared with the chunk before")
+    flag("--name", default="chunk", help="the new column that numbers the chunks")
     evaluate = _add(
         commands, "evaluate", tables.evaluate, "how often a column is right"
     )
@@ -248,7 +248,7 @@ def _add_tables(commands: Any) -> None:
     flag("--gold", required=True, help="what is true, empty if unknown")
     flag("--by", action="append", help="a column of groups")
     flag("--tolerance", type=float, default=0.0, help="how far a number may be off")
-    report = _add(commands, "report", tables.report, "the page on the run of a table")
+    report = _add(commands, "report", tables.report, "the page about a table's run")
     _add_files(report, "the page, as .html; by default the totals are printed")
 
 
@@ -276,7 +276,7 @@ def _cache(words: argparse.Namespace) -> None:
     path = words.file or cache.location(options.resolve({}).cache)
     contents = cache.info(path)
     if contents.path is None:
-        print("no file: PANDAS_LLM_CACHE says that nothing is kept; name one")
+        print("no file: PANDAS_LLM_CACHE turns the cache off; name a file")
     elif words.action == "info":
         print(f"file     {contents.path}\nreplies  {contents.entries:,}")
         print(f"size     {contents.bytes / 1e6:,.1f} MB")
@@ -285,7 +285,7 @@ def _cache(words: argparse.Namespace) -> None:
     elif words.yes or _confirmed(contents):
         print(f"{cache.clear(path):,} replies forgotten")
     else:
-        raise Stop(USAGE, "nothing is forgotten; --yes does not ask")
+        raise Stop(USAGE, "nothing was forgotten: --yes forgets without asking")
 
 
 def _confirmed(contents: cache.CacheInfo) -> bool:

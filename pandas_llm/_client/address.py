@@ -258,17 +258,22 @@ def _ways_out(
     if base_url is None:
         ways = f"pass base_url='https://…' or set {preset.address}"
         return f"{name} has an address for each account: {ways}"
-    lacking = "no key" if model else "no model"
     variables = (preset.key,) if isinstance(preset.key, str) else preset.key
     prefix = "" if name == "openai" else f"{name}/"
-    known = "" if key else f"set {variables[0] if variables else 'api_key='} and "
+    variable = f"set {variables[0]}" if variables else ""
     local = ["pass base_url='http://localhost:11434/v1' and model='…'"]
-    if not model:
+    if model:
+        lack = f"no key is set for model='{prefix}{model}'"
+        way = " or ".join(filter(None, (variable, "pass api_key=")))
+    else:
+        lack = "no model is set, so there is nothing to send requests to"
+        way = "" if key else f"{variable or 'pass api_key='} and "
+        way += f"pass model='{prefix}…' (a name that it lists)"
         local = servers_here() or local
-    locally = "".join(f"  a local server:  {way}\n" for way in local)
+    locally = "".join(f"  a local server:  {one}\n" for one in local)
     return (
-        f"{lacking} is set, so there is nothing to send requests to. Ways out:\n"
-        f"  a provider:      {known}pass model='{prefix}…' (a name that it lists)\n"
+        f"{lack}. Ways out:\n"
+        f"  a provider:      {way}\n"
         f"{locally}"
         "  no server:       pass model='sim', the simulator (invented answers, marked)"
     )

@@ -70,7 +70,7 @@ class ByWords:
         if self._output.needed:
             raise ConfigurationError(
                 "abstain_below, calibrate and gold need probabilities, and "
-                f"{self._model} tells none: ask a server with logprobs "
+                f"{self._model} returns none: ask a server with logprobs "
                 "(OpenAI, llama.cpp, vLLM), a decision endpoint, or for votes (n=5)"
             )
 

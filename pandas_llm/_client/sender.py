@@ -293,7 +293,7 @@ class Sender:
                 listed = models_of(redacted(response, self._key.secrets))
         place = self._endpoint.base_url.partition("?")[0]
         if listed:
-            words = f"It lists {nearest(self._endpoint.model, listed)}."
+            words = f"The server lists {nearest(self._endpoint.model, listed)}."
         elif listed is None and not _VERSION.search(place):
             words = f"Did you mean base_url='{shown(place)}/v1'?"
         else:

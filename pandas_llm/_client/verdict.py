@@ -308,9 +308,7 @@ class History:
             msg = f"{self._place} has answered nothing for {seconds:.3g} s"
             return OutageError(msg + self._last_words())
         if why is Ended.UNREACHABLE:
-            end = "." * (not str(error).endswith("?"))
-            msg = f"{error}{end} Is the server running, and is base_url right?"
-            return UnreachableError(msg)
+            return UnreachableError(str(error))
         if why is Ended.ALIKE and isinstance(error, ProviderError):
             kind = type(error) if type(error).fatal else RepeatedError
             msg = f"{self.streak.rows} rows failed the same way one after the other"

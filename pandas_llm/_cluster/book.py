@@ -86,7 +86,7 @@ class Book:
         """Return the sum of all runs; its time is from the first to the last."""
         if not (self._ended or self._open):
             raise NoUsageError(
-                "no run of a computation has told what it used: compute the result "
+                "no computation has reported its usage yet: compute the result "
                 "first, in this process, on a cluster of distributed or in Spark"
             )
         seconds = self._span[1] - self._span[0]

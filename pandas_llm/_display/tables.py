@@ -31,12 +31,17 @@ class Table:
 
 
 def as_text(lines: Sequence[tuple[str, str]]) -> str:
-    """Return the pairs as aligned lines of up to 80 letters."""
+    """Return the pairs as aligned lines of up to 80 letters.
+
+    What has no name stands below the others, over the whole width.
+    """
     width = max(len(name) for name, _ in lines) + 2
     return "\n".join(
         textwrap.fill(
             value, 80, initial_indent=f"{name:<{width}}", subsequent_indent=" " * width
         )
+        if name
+        else "\n" + textwrap.fill(value, 80)
         for name, value in lines
     )
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pandas_llm import environment
-from pandas_llm.errors import LLMError, LLMWarning
+from pandas_llm.errors import LLMError, LLMWarning, ProviderError
 from pandas_llm.redaction import conceal
 
 if TYPE_CHECKING:
@@ -80,6 +80,10 @@ def trim(error: BaseException) -> None:
     elif isinstance(error, _ON_PURPOSE) or misses_arguments:
         error.__traceback__ = None
         _trim_causes(error)
+        if isinstance(error, ProviderError):
+            # it says in its own words what it was raised from
+            error.__context__ = error.__cause__ or error.__context__
+            error.__cause__ = None  # which hides the context too
 
 
 def _trim_causes(error: BaseException) -> None:

@@ -253,7 +253,7 @@ class Feed:
 
 def _unsendable(error: UnicodeEncodeError) -> EncodingError:
     character = error.object[error.start]
-    msg = f"the prompt holds {character!a}, which is no character: cannot be sent"
+    msg = f"the prompt holds {character!a}, which is not a character: it cannot be sent"
     return EncodingError(msg)
 
 

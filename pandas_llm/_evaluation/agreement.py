@@ -93,7 +93,7 @@ class Agreement(Card):
             parts.append(Part(title, words(shown)))
         if self.confusion is not None and len(self.confusion) <= _SQUARE:
             parts.append(
-                Part("True labels down, told ones across", words(self.confusion))
+                Part("True labels down, predicted ones across", words(self.confusion))
             )
         return parts
 

@@ -144,7 +144,7 @@ def reliability_picture(bins: pd.DataFrame) -> str:
     for told, hit, rows in bins.itertuples(index=False):
         x, y = place(told, hit)
         size = 2.5 + 4.5 * math.sqrt(rows / most)
-        title = f"{rows:,} rows told with {told:.2f}: {hit:.0%} are right"
+        title = f"{rows:,} rows at {told:.2f}: {hit:.0%} are right"
         dots.append(
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{size:.1f}" fill="{_BLUE}">'
             f"<title>{title}</title></circle>"
@@ -161,7 +161,7 @@ def reliability_picture(bins: pd.DataFrame) -> str:
         f'<rect x="{left}" y="{top}" width="{side}" height="{side}" {line}/>'
         f'<line x1="{left}" y1="{bottom}" x2="{right}" y2="{top}" {line} '
         f'stroke-dasharray="4 3"/>{"".join(dots)}{ticks}'
-        + _text((left + right) / 2, _SIZE - 2, "confidence told", "middle")
+        + _text((left + right) / 2, _SIZE - 2, "confidence", "middle")
         + '<g transform="translate(11,'
         f'{(top + bottom) / 2}) rotate(-90)">{_text(0, 0, "share right", "middle")}</g>'
         "</svg>"

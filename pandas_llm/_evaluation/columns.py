@@ -174,8 +174,8 @@ def plain(values: pd.Series) -> list[Any]:
         set(found)
     except TypeError:
         raise InvalidTypeError(
-            f"{values.name!r} holds lists or dicts, which are no labels: compare one "
-            "label at a time, as by df['tags'].map(lambda tags: 'x' in tags)"
+            f"{values.name!r} holds lists or dicts, which cannot be labels: compare "
+            "one label at a time, as by df['tags'].map(lambda tags: 'x' in tags)"
         ) from None
     return found
 
@@ -250,8 +250,8 @@ def column_of(frame: pd.DataFrame, given: Any, what: str) -> pd.Series:
     if isinstance(given, Mapping):
         unknown = [label for label in given if label not in frame.index]
         if unknown or not frame.index.is_unique:
-            why = f"{unknown[0]!r} is none" if unknown else "they are not unique"
-            msg = f"{what} is a mapping of the index' labels, of which {why}"
+            why = f"{unknown[0]!r} is not one" if unknown else "they are not unique"
+            msg = f"{what} is a mapping of the index's labels, of which {why}"
             raise InvalidValueError(msg)
         found = [given.get(label) for label in frame.index]
         return pd.Series(found, frame.index, dtype=object)
@@ -273,7 +273,7 @@ def column_of(frame: pd.DataFrame, given: Any, what: str) -> pd.Series:
     except TypeError:
         count = 0
     if count != 1:
-        there = "is there more than once" if count else "is no column of the frame"
+        there = "is there more than once" if count else "is not a column of the frame"
         known = ", ".join(map(repr, list(frame.columns)[:20]))
         raise MissingColumnError(f"{what}: {given!r} {there}; it has {known}")
     column: pd.Series = frame[given]

@@ -274,7 +274,7 @@ def _truths(
         if not truth.notna().any():
             raise InvalidValueError("gold is NA in every row that both have")
         if named and column not in same:
-            msg = f"gold: {column!r} is none of the compared columns {list(same)}"
+            msg = f"gold: {column!r} is not one of the compared columns {list(same)}"
             raise InvalidValueError(msg)
         pair = [frame.iloc[at] for frame, at in zip(frames, places, strict=True)]
         truths[column if named else _column_of_truth(truth, pair, same)] = truth

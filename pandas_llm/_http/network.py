@@ -154,7 +154,7 @@ def tls_context(settings: Settings) -> ssl.SSLContext:
         )
     except OSError as error:  # ssl.SSLError too
         why = _tls_words(error)
-        msg = f"{name}{path} is no file of certificates in PEM form: {why}"
+        msg = f"{name}{path} is not a file of certificates in PEM form: {why}"
         raise ConfigurationError(msg) from None
     context.set_alpn_protocols(("http/1.1",))
     if (cert := settings.cert) is not None:
@@ -165,7 +165,7 @@ def tls_context(settings: Settings) -> ssl.SSLContext:
             context.load_cert_chain(paths[0], key, _encrypted)
         except OSError as error:
             msg = (
-                f"cert={' and '.join(paths)} is no certificate and its key in PEM "
+                f"cert={' and '.join(paths)} is not a certificate with its key in PEM "
                 f"form: {_tls_words(error)}"
             )
             raise ConfigurationError(msg) from None

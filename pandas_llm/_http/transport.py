@@ -73,6 +73,8 @@ _BROKEN = (
     aiohttp.ClientConnectionResetError,
 )
 _SECRETIVE = (aiohttp.ClientPayloadError, aiohttp.ClientResponseError)
+_LOOK = "Is the server running, and is base_url right?"
+_LOOK_UP = "Is the name right, and is this machine online?"
 
 
 def patience(settings: Settings) -> float:
@@ -217,7 +219,7 @@ class Transport:
     ) -> LLMError:
         """Name what went wrong with an exchange."""
         if isinstance(error, (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)):
-            return ConfigurationError(f"base_url is no URL that can be asked: {route}")
+            return ConfigurationError(f"base_url cannot be requested: {route}")
         if isinstance(error, aiohttp.ClientProxyConnectionError):
             host = urlsplit(route.url).hostname
             msg = (
@@ -228,14 +230,14 @@ class Transport:
         if isinstance(error, aiohttp.ClientHttpProxyError):
             return refusal(error.status, error.message, route)
         if isinstance(error, aiohttp.ConnectionTimeoutError):
-            return ConnectionFailedError(f"no connection to {route} in time")
+            return ConnectionFailedError(f"no connection to {route} in time. {_LOOK}")
         if isinstance(error, TimeoutError):
             msg = f"no answer within {self._seconds:g} s; see request_timeout="
             return RequestTimeoutError(msg)
         if (trouble := tls_trouble(error)) is not None:
             return tls_failure(error, trouble, route)
         if isinstance(error, _SECRETIVE):
-            msg = f"the answer broke off or is no HTTP: {_words(error)}"
+            msg = f"the answer broke off or is not HTTP: {_words(error)}"
             return MalformedReplyError(msg)
         unmade = aiohttp.ClientConnectorError
         if isinstance(error, _BROKEN) and not isinstance(error, unmade):
@@ -258,7 +260,8 @@ def _unnamed(error: Exception, route: Route) -> LLMError:
     """Name what is none of the known troubles."""
     msg = f"no connection to {route}: {_words(error)}"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return ConnectionFailedError(msg)
+        nameless = isinstance(error, aiohttp.ClientConnectorDNSError)
+        return ConnectionFailedError(f"{msg}. {_LOOK_UP if nameless else _LOOK}")
     return ConnectionBrokenError(msg)  # it may be this request's own
 
 

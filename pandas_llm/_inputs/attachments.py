@@ -75,7 +75,7 @@ def folder(path: str | os.PathLike[str] | None) -> Path | None:
         msg = f"files_root={os.fspath(path)!r} cannot be used: {why}"
         raise ConfigurationError(msg) from None
     if not resolved.is_dir():
-        raise ConfigurationError(f"files_root={os.fspath(path)!r} is no folder")
+        raise ConfigurationError(f"files_root={os.fspath(path)!r} is not a folder")
     return resolved
 
 
@@ -211,7 +211,7 @@ def _refusal(one: Attachment, limits: ImageLimits | FileLimits, name: str) -> st
         known = " or ".join(kinds).replace("plain", "text")
         if one.media_type == "text/plain":
             known += ", or write its text into a column of the template"
-        return f"{_named(one)} is no type that {name} takes: convert it to {known}"
+        return f"{_named(one)} is not a type that {name} takes: convert it to {known}"
     if one.size > limits.each:
         most = f"{name} takes {one.option} of up to {_megabytes(limits.each)}"
         return f"{_named(one)} has {_megabytes(one.size)}, and {most}: shrink it"
@@ -257,7 +257,7 @@ def _file(path: Path, root: Path | None, option: Option, seen: Seen) -> Attachme
                 raise error_of(msg + _short(root))
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise error_of(f"{_short(path)} is no file")
+            raise error_of(f"{_short(path)} is not a file")
         if status.st_size > _MOST:
             size = _megabytes(status.st_size)
             raise error_of(f"{_short(path)} has {size}: nobody takes so much")
@@ -301,7 +301,7 @@ def _content(source: Any, option: Option) -> bytes:
     head, comma, data = source.partition(",")
     if not comma or not head.lower().endswith(";base64"):
         form = "data:image/…;base64,…" if option == "images" else "data:…;base64,…"
-        raise _ERRORS[option](f"{_short(source)!r} is no data URL of the form {form}")
+        raise _ERRORS[option](f"{_short(source)!r} is not a data URL such as {form}")
     try:
         return base64.b64decode(data.encode(), validate=True)
     except (binascii.Error, UnicodeEncodeError) as error:

@@ -57,7 +57,9 @@ def examples(
     for number, pair in enumerate(_items(cell, column, "(prompt, reply) pairs"), 1):
         where = f"example {number} of column {column!r}"
         if not isinstance(pair, list) or len(pair) != _PAIR:
-            raise TurnsError(f"{where} is no (prompt, reply) pair, but {_short(pair)}")
+            raise TurnsError(
+                f"{where} must be a (prompt, reply) pair, not {_short(pair)}"
+            )
         prompt, reply = pair
         if not isinstance(prompt, str):
             raise TurnsError(f"{where} must begin with a text, not {_short(prompt)}")

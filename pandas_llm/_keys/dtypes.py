@@ -60,9 +60,9 @@ def understood(annotation: Any, where: str) -> Any:
     quoted = isinstance(annotation, str) and _SUBSCRIPTED.search(annotation)
     if isinstance(annotation, str) and (quoted or base not in _WAYS_OUT):
         way = "write it without quotes" if quoted else _TYPE_OR_WORDS
-        raise InvalidTypeError(f"{where}: {annotation!r} is no type's name: {way}")
+        raise InvalidTypeError(f"{where}: {annotation!r} does not name a type: {way}")
     way = _WAYS_OUT.get(base, "write str, int, float, bool, date or datetime")
-    raise InvalidTypeError(f"{where}: no column of {name} can be asked for: {way}")
+    raise InvalidTypeError(f"{where}: a column cannot have the type {name}: {way}")
 
 
 def listed_labels(labels: Any) -> Any:

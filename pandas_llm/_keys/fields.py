@@ -147,12 +147,13 @@ def _listed(labels: Sequence[Any], where: str) -> tuple[Any, ...]:
     """Check a list of labels: texts, or whole numbers such as a scale's."""
     if labels and all(isinstance(label, bool) for label in labels):
         raise InvalidTypeError(
-            f"{where}: True and False are no labels: write bool, or ['yes', 'no']"
+            f"{where}: True and False cannot be labels: write bool, or ['yes', 'no']"
         )
     whole = all(type(label) is int for label in labels)
     if not labels or not (whole or all(isinstance(label, str) for label in labels)):
         raise InvalidValueError(
-            f"{where}: a list of labels needs one text or more, or whole numbers"
+            f"{where}: labels must be one text or more, or whole numbers, not "
+            f"{list(labels)!r}"
         )
     return _labels(labels, where)
 
@@ -170,7 +171,7 @@ def _labels(options: Sequence[Any], where: str) -> tuple[Any, ...]:
                 f"{where}: a label is text, a finite number or a boolean: {label!r}"
             )
     if len(set(labels)) < len(labels):
-        raise InvalidValueError(f"{where}: a label stands twice in {list(labels)!r}")
+        raise InvalidValueError(f"{where}: a label appears twice in {list(labels)!r}")
     return labels
 
 

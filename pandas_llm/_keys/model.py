@@ -97,7 +97,10 @@ def parse_labels(name: str, labels: Any) -> Keys:
     refuse_quoted(labels, "classify", "a label")
     if isinstance(labels, str) or not (is_type or hasattr(labels, "__iter__")):
         what = "a list of texts or a mapping label → description"
-        raise InvalidValueError(f"labels must be {what}")
+        raise InvalidValueError(
+            f"labels must be {what}, not {labels!r}"
+            + f": write [{labels!r}, …]" * isinstance(labels, str)
+        )
     if isinstance(labels, (set, frozenset)):
         msg = "labels is a set, which has no order: write a list, or sorted(…)"
         raise InvalidTypeError(msg)
@@ -107,14 +110,15 @@ def parse_labels(name: str, labels: Any) -> Keys:
             "labels is empty: name at least one label, such as ['good', 'bad']"
         )
     if not is_type and all(isinstance(label, bool) for label in options):
-        way = "ask matches, or write ['yes', 'no']"
-        raise InvalidTypeError(f"True and False are no labels: {way}")
+        way = "use matches, or write ['yes', 'no']"
+        raise InvalidTypeError(f"True and False cannot be labels: {way}")
     keys = parse_keys({name: options})
     if keys.columns[0].kind != "category":
         raise InvalidTypeError(f"labels must be texts to choose from, not {labels!r}")
     if not all(str(label).strip() for label in keys.columns[0].labels):
         raise InvalidValueError(
-            "a label is empty, and an empty reply is no answer: write 'none', say"
+            "a label is empty, and an empty reply does not count as an answer: write "
+            "'none', for example"
         )
     if not isinstance(labels, Mapping):
         return keys
@@ -125,9 +129,15 @@ def parse_labels(name: str, labels: Any) -> Keys:
 def _annotations(keys: Any) -> dict[str, Any]:
     """Return name → annotation for a list or a mapping."""
     if isinstance(keys, (str, bytes)) or not isinstance(keys, (Mapping, Sequence)):
+        way = ""
+        if isinstance(keys, str):
+            swapped = "${" in keys
+            way = ": the template goes first" if swapped else f": write [{keys!r}]"
+        elif isinstance(keys, (set, frozenset)):
+            way = ", for a set has no order: write a list"
         raise InvalidTypeError(
             "keys must be a list of names, a mapping of names to types or a pydantic "
-            f"model, not {keys!r}" + (f": write [{keys!r}]" * isinstance(keys, str))
+            f"model, not {keys!r}{way}"
         )
     if not keys:
         raise InvalidValueError(

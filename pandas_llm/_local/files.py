@@ -75,7 +75,7 @@ def _gguf(model: str) -> Path:
         if start == _MAGIC:
             return path
         fault = f"it begins with {start!r} instead of {_MAGIC!r}"
-    named = f"model='gguf/…' takes the path of a GGUF file, and {str(path)!r} is none"
+    named = f"model='gguf/…' takes a GGUF file's path, and {str(path)!r} is not one"
     raise ConfigurationError(f"{named}: {fault}")
 
 

@@ -63,7 +63,7 @@ class Llama:
         log = self._log.read().decode(errors="replace").splitlines()
         why = [line.partition(" E ")[2] for line in log if " E " in line] or log[-1:]
         raise ConfigurationError(
-            f"llama.cpp cannot serve {str(self._path)!r}, it has ended with code "
+            f"llama.cpp cannot serve {str(self._path)!r}: it ended with code "
             f"{self.process.returncode}: {''.join(why[:1]).strip()}"
         )
 

@@ -263,7 +263,7 @@ def gold_codes(gold: Any, source: Source, labels: Sequence[str]) -> NDArray[np.i
     frame = source.frame
     if isinstance(gold, str):
         if list(frame.columns).count(gold) != 1:
-            msg = f"gold names {gold!r}, which is no column of the frame"
+            msg = f"gold names {gold!r}, which is not a column of the frame"
             raise MissingColumnError(msg)
         gold = frame[gold]
     if not isinstance(gold, pd.Series):

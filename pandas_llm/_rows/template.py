@@ -72,7 +72,10 @@ class Template:
         what: str = "template",
     ) -> None:
         if not isinstance(text, str):
-            msg = f"the {what} must be a str, not {type(text).__name__}"
+            msg = (
+                f"the {what} must be a str, such as 'Shorten: ${{text}}' for a column "
+                f"text, not {type(text).__name__}"
+            )
             raise InvalidTypeError(msg)
         self.text = text
         self._what = what
@@ -296,8 +299,9 @@ def _unknown(field: _Field, what: str, names: Sequence[str]) -> str:
         meant = " or ".join(f"${{{name}{colon}{spec}}}" for name in near)
         hint = f"did you mean {meant}?"
     else:
-        listed = ", ".join(repr(name) for name in names[:20]) or "none"
-        hint = f"the names are: {listed}{' …' if len(names) > 20 else ''}."  # noqa: PLR2004
+        listed = ", ".join(repr(name) for name in names[:20])
+        listed += " …" * (len(names) > 20)  # noqa: PLR2004
+        hint = f"the names are: {listed}." if names else "there are no columns."
     if not field.braced:
         hint += f" For a dollar sign as text write $${field.name}."
     return f"the {what} names {shown}, which is neither a column nor in values=: {hint}"

@@ -44,7 +44,7 @@ def check_columns(source: Source, task: Task, used: Sequence[str]) -> None:
         return
     for name in names:
         if name in used:
-            msg = f"the prompt is made of {name!r}, so it is kept: rename the key"
+            msg = f"the prompt uses {name!r}, which no key may replace: rename the key"
             raise InvalidValueError(msg)
     if task.shape.refills:
         check_once(source, names)
@@ -119,7 +119,7 @@ def _retyped(column: pd.Series, name: str, kind: str, labels: tuple[Any, ...]) -
     if kind == "datetime":  # those of replies are in UTC
         plain = [naive_utc(v) if isinstance(v, dt.datetime) else v for v in plain]
     if odd := {repr(v) for v in plain if labels and v not in (None, *labels)}:
-        why = f"{min(odd)} is none of the labels"
+        why = f"{min(odd)} is not one of the labels"
     else:
         try:
             return typed(plain, kind, labels)

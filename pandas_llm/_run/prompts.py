@@ -220,7 +220,8 @@ class Prompts:
         if self._speaks and (not said or said[-1][0] != "user"):
             who = f"the {said[-1][0]}'s" if said else "missing"
             where = f"the last turn of column {self.columns[self._turns[0]]!r}"
-            raise TurnsError(f"{where} is {who}, and there is no template to be asked")
+            msg = f"{where} is {who}, so it asks nothing: pass a template"
+            raise TurnsError(msg)
         if said and said[0][0] in turns.SYSTEM:
             system = "\n\n".join(filter(None, (system, said.pop(0)[1])))
         if self._speaks:

@@ -133,7 +133,8 @@ class TaskRun:
         elif rows > 1 and self.settings.dedupe and not self.prompts.columns:
             self._notice(
                 f"the template names no column, so all {rows} rows share one call and "
-                "one answer; dedupe=False asks for each row"
+                "one answer: write ${column} where a row's own text belongs, or "
+                "dedupe=False to ask once for each row"
             )
         for name in self.prompts.needed if self.settings.na_action else ():
             if rows > 1 and all_na(self.source, name):
@@ -326,7 +327,7 @@ class TaskRun:
             )
         if self.broken:
             warn(
-                f"not all replies could be kept or read: {self.broken}\n"
+                f"the cache fails, so {self.broken}\n"
                 "The result is whole. Pass cache= another file, or cache=False.",
                 LLMWarning,
             )

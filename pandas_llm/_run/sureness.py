@@ -32,8 +32,8 @@ _PRIOR = (
     "mends which label is chosen, not how surely"
 )
 _NONE = (
-    "{model} tells no probabilities, so those columns are NA. Ways out: a server with "
-    "logprobs (OpenAI's chat models, llama.cpp, vLLM), a decision endpoint "
+    "{model} returns no probabilities, so those columns are NA. Ways out: a server "
+    "with logprobs (OpenAI's chat models, llama.cpp, vLLM), a decision endpoint "
     "(model='openai-decisions/…'), votes (n=5)"
 )
 

@@ -250,8 +250,8 @@ def _check_told(plan: Plan, answers: pd.DataFrame, chances: Floats) -> None:
     answered = answers[next(iter(plan.columns))].notna().to_numpy()
     if answered.any() and np.isnan(chances[answered]).all():
         raise ConfigurationError(
-            f"cascade= needs a model that tells probabilities, and "
-            f"{plan.settings.model} tells none: 'tiny', a decision endpoint, or a "
+            f"cascade= needs a model that returns probabilities, and "
+            f"{plan.settings.model} returns none: 'tiny', a decision endpoint, or a "
             "server with logprobs"
         )
 

@@ -119,7 +119,7 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
     Probabilities come from a decision endpoint (``model="openai-decisions/…"``), from
     the tokens of a chat model (OpenAI's, llama.cpp, vLLM), or from votes (``n=5``),
     where a tie goes to the label listed first;
-    ``attrs["llm"]["probabilities"]`` says which. Where a server tells none they are
+    ``attrs["llm"]["probabilities"]`` says which. Where a server returns none they are
     NA, and a warning says so.
 
     Returns

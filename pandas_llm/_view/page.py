@@ -153,7 +153,7 @@ def beside(result: pd.DataFrame | pd.Series) -> tuple[View, list[int]]:
     frame, asked = as_frame(result), asked_of(result)
     if not named or frame.index.nunique() != last["usage"]["rows"]:
         # rows are known by their labels, which are not all there, or not of one row
-        return View("No row of the report can be told by its label.", [], []), []
+        return View("The report's rows cannot be found by their labels.", [], []), []
     places = [at for at, one in enumerate(frame.index) if str(one) in named.values()]
     rows = describe(frame, places, columns_of(frame, asked), asked)
     anchors = {label: f"row-{at}" for at, label in named.items()}

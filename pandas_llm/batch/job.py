@@ -286,7 +286,7 @@ def load(
     """
     path = location(cache or True)
     if path is None:
-        msg = f"no job {job_id!r}: PANDAS_LLM_CACHE says that there is no file; pass "
+        msg = f"no job {job_id!r}: PANDAS_LLM_CACHE turns the cache off; pass "
         raise LLMError(f"{msg}cache= with the one that was used")
     known = find(path, job_id)
     if known is None:

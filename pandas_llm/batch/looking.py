@@ -38,7 +38,7 @@ async def look(task: Task, book: Book) -> str:
             try:
                 snapshot = await upload.state_of(part.id)
             except ModelNotFoundError:
-                part.ended, part.word = True, "not known to the provider any more"
+                part.ended, part.word = True, "no longer known to the provider"
                 continue
             await _take(upload, book, part, snapshot)
             word = part.word

@@ -12,7 +12,7 @@ from pandas_llm.options.foreign import instead_of
 from pandas_llm.options.rules import Rule, arms, rule_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 _OF_CALLS = ("template", "keys", "labels", "name", "errors")
 """Parameters of verbs that other tools' names may stand for."""
@@ -87,8 +87,15 @@ def listed(table: type) -> dict[str, Option]:
     return options
 
 
-def check_against(options: Mapping[str, Option], values: Mapping[str, Any]) -> None:
-    """Raise for a name that is not an option, or a value that cannot be."""
+def check_against(
+    options: Mapping[str, Option],
+    values: Mapping[str, Any],
+    called: Callable[[str], str] = str,
+) -> None:
+    """Raise for a name that is not an option, or a value that cannot be.
+
+    `called` returns what an option is called where its value comes from.
+    """
     for name, value in values.items():
         if name not in options:
             taken = {*options, *_OF_CALLS}
@@ -98,7 +105,7 @@ def check_against(options: Mapping[str, Option], values: Mapping[str, Any]) -> N
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise InvalidTypeError(f"{name!r} is not an option{hint}")
         if not options[name].allows(value):
-            raise _not_allowed(name, value, options[name].words)
+            raise _not_allowed(called(name), value, options[name].words)
 
 
 def check_value(name: str, value: Any, rule: Rule) -> None:

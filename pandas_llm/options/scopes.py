@@ -116,5 +116,5 @@ def _environment() -> dict[str, Any]:
     for name, option in sorted(OPTIONS.items()):
         if option.variable and option.rule and (text := environment.own(name)):
             values[name] = option.rule.read(text)
-    check(values)
+    check_against(OPTIONS, values, environment.name_of_own)
     return values

@@ -32,7 +32,8 @@ class Options(TypedDict, total=False):
     ]
     api_key: Annotated[
         rules.Key,
-        "The key, or a function that returns it; else the provider's variable.",
+        "The API key, or a function that returns it; by default from the environment, "
+        "such as OPENAI_API_KEY.",
         # no flag: a command's words are seen by all users of a machine
         Option(variable=False, secret=True, flag=False),
     ]
@@ -54,21 +55,20 @@ class Options(TypedDict, total=False):
     n: Annotated[
         int,
         rules.COUNT,
-        "Choices per row; their records are put together, equal ones once.",
+        "Replies per row; their records are put together, equal ones once.",
         Option(1),
     ]
     temperature: Annotated[
-        rules.Number,
-        "How much chance there is in a reply, 0 is none; sent only when set.",
+        rules.Number, "How random replies are, from 0, the least; sent only when set."
     ]
     top_p: Annotated[
         rules.Number, "The share of the likeliest tokens that a reply is drawn from."
     ]
-    max_tokens: Annotated[int | None, rules.COUNT, "The most tokens of a reply."]
+    max_tokens: Annotated[int | None, rules.COUNT, "The most tokens in a reply."]
     seed: Annotated[
-        rules.Seed, "A number for replies that repeat, where the provider can."
+        rules.Seed, "A number that makes replies repeatable, where the provider can."
     ]
-    stop: Annotated[rules.TextOrTexts, "Texts at which a reply ends."]
+    stop: Annotated[rules.TextOrTexts, "Texts at which a reply stops."]
     reasoning_effort: Annotated[
         rules.Text, 'How long a reasoning model thinks, such as "low".'
     ]
@@ -98,7 +98,7 @@ class Options(TypedDict, total=False):
         "The part of the account's known limits to leave to others.",
         Option(0.0),
     ]
-    request_timeout: Annotated[rules.Seconds, "Seconds for one request.", Option(600.0)]
+    request_timeout: Annotated[rules.Seconds, "Seconds for a request.", Option(600.0)]
     deadline: Annotated[
         float | timedelta | None, rules.SECONDS, "Seconds for the whole run."
     ]
@@ -123,9 +123,9 @@ class Options(TypedDict, total=False):
         "Whether replies are kept and not paid for twice, or the file to keep them in.",
         Option(default=True, variable=False),  # the variable is the file of True
     ]
-    refresh: Annotated[bool, "Ask again whatever is kept.", Option(default=False)]
+    refresh: Annotated[bool, "Ask again, even if it is kept.", Option(default=False)]
     replay: Annotated[
-        bool, "Answer from what is kept alone; nothing is sent.", Option(default=False)
+        bool, "Answer from kept replies only; send nothing.", Option(default=False)
     ]
     dedupe: Annotated[
         bool,

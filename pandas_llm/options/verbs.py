@@ -38,8 +38,8 @@ class SeriesOptions(PlainOptions, total=False):
 class PlainLabelOptions(PlainOptions, total=False):
     """Options of ``classify`` for which the result is a Series."""
 
-    ordered: Annotated[bool, "Whether the labels rise in the order listed."]
-    abstain_below: Annotated[float | None, "Leave a label out that is less probable."]
+    ordered: Annotated[bool, "Whether the labels are ordered, the lowest first."]
+    abstain_below: Annotated[float | None, "Labels less probable than this are NA."]
     calibrate: Annotated[
         Any,
         "'prior', or the offsets of an earlier run.",

@@ -97,7 +97,7 @@ def reference() -> str:
     """Return the options as a table of Markdown.
 
     >>> print(reference().splitlines()[4])
-    | `api_key` | a str, a callable or None | `None` | The key, ... |
+    | `api_key` | a str, a callable or None | `None` | The API key, ... |
     """
     rows = ["| option | may be | default | meaning |", "|---|---|---|---|"]
     for name, option in OPTIONS.items():

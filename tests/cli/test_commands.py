@@ -277,7 +277,7 @@ def test_flags_come_from_the_table_of_options(capsys):
     assert "--api-key" not in shown
     assert "exit codes" in shown
     assert re.search(
-        r"--request-timeout N\s+Seconds for one request. By default 600", shown
+        r"--request-timeout N\s+Seconds for a request. By default 600", shown
     )
 
 

@@ -236,7 +236,7 @@ def test_no_model_or_key_names_the_ways_out(docs, monkeypatch):
         ({}, ValueError, "keys is empty"),
         (["a", "a"], ValueError, "'a' more than once"),
         (["title"], ValueError, "a column 'title' already"),
-        (["text"], ValueError, "made of 'text', so it is kept: rename the key$"),
+        (["text"], ValueError, "'text', which no key may replace: rename the key$"),
         ("question", TypeError, r"write \['question'\]"),
         ([1], TypeError, "must be a str"),
         ({"a": complex}, TypeError, "keys\\['a'\\]"),

@@ -477,7 +477,7 @@ def refused(keys: Any, match: str, frame: Any = ROW, template="${text}", **more:
         ({"k": list[list[Quoted[str]]]}, "stands alone"),
         ({"k": list[Optional[Quoted[str]]]}, "stands alone"),
         ({"k": Quoted[str] | int}, "stands alone"),
-        ({"k": Quoted[dict]}, "no column of dict"),
+        ({"k": Quoted[dict]}, "cannot have the type dict"),
     ],
 )
 def test_keys_that_cannot_be_quoted_are_refused_before_anything_is_sent(keys, match):

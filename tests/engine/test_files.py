@@ -289,8 +289,8 @@ def test_seconds_are_counted(seconds):
 
 REFUSED = [
     ("gone.pdf", "there is no file 'gone.pdf' (from "),
-    ("", "is no file"),
-    (".", "is no file"),
+    ("", "is not a file"),
+    (".", "is not a file"),
     ("a\0b", "cannot be read: embedded null"),
     (b"", "the cell is empty; PDF, text in UTF-8, WAV and MP3 can be sent"),
     (b"  \n", "the cell is empty;"),
@@ -298,7 +298,7 @@ REFUSED = [
     (KINDS["docx"][0], "the cell is a ZIP (as DOCX, XLSX and PPTX are); PDF"),
     (KINDS["utf-16"][0], "the cell is a text in UTF-16;"),
     (KINDS["latin-1"][0], "the cell is of no kind that is known;"),
-    ("data:application/pdf,abc", "is no data URL of the form data:…;base64,…"),
+    ("data:application/pdf,abc", "is not a data URL such as data:…;base64,…"),
     ("data:application/pdf;base64,@@", "holds no base64"),
     (data_url(PNG, "application/pdf"), "is a PNG;"),
     ("s3://bucket/report.pdf", "only http, https and data URLs are sent"),
@@ -328,14 +328,14 @@ def test_an_empty_file_a_folder_and_a_pipe_are_refused(simulator, tmp_path):
         cells.append(tmp_path / "pipe.pdf")
     out = asked(framed(*cells), server := simulator())
     assert "empty.pdf is empty;" in out.loc[0, "why"]
-    assert out["why"].iloc[1:].str.endswith("is no file").all()
+    assert out["why"].iloc[1:].str.endswith("is not a file").all()
     assert server.stats()["requests"] == 0
 
 
 UNFIT = [
     ("anthropic", wav(), "takes: convert it to pdf or text"),
-    ("anthropic", mp3(), "the audio/mp3 is no type that anthropic takes"),
-    ("openai-responses", wav(), "the audio/wav is no type that openai-responses takes"),
+    ("anthropic", mp3(), "the audio/mp3 is not a type that anthropic takes"),
+    ("openai-responses", wav(), "audio/wav is not a type that openai-responses takes"),
     ("openai", TEXT.encode(), "or write its text into a column of the template"),
     ("openai", "https://example.org/a.pdf", "openai fetches no files"),
     ("azure", "https://example.org/a.pdf", "azure fetches no files"),

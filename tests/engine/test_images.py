@@ -211,15 +211,15 @@ def test_no_empty_text_is_sent_beside_an_image():
     ("cell", "words"),
     [
         ("gone.png", "there is no file 'gone.png' (from "),
-        ("", "is no file"),
-        (".", "is no file"),
+        ("", "is not a file"),
+        (".", "is not a file"),
         ("a\0b", "cannot be read: embedded null"),
         (b"", "the cell is empty; PNG, JPEG, GIF and WebP can be sent"),
         (b"hello", "the cell is no image;"),
         (b"%PDF-1.7", "the cell is a PDF;"),
         (b"II*\0aaaa", "the cell is a TIFF;"),
         (b"\0\0\0\x18ftypheic", "the cell is an HEIC;"),
-        ("data:image/png,abc", "is no data URL of the form"),
+        ("data:image/png,abc", "is not a data URL such as"),
         ("data:image/png;base64,@@", "holds no base64"),
         (data_url(b"text"), "is no image;"),
         ("s3://bucket/cat.png", "only http, https and data URLs are sent"),
@@ -246,7 +246,7 @@ def test_what_is_no_image_is_its_rows_error(simulator, cell, words):
 def test_a_pipe_is_not_waited_for(simulator, tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     frame = pd.DataFrame({"name": ["x"], "photo": [tmp_path / "pipe.png"]})
-    assert "is no file" in asked(frame, simulator()).loc[0, "why"]
+    assert "is not a file" in asked(frame, simulator()).loc[0, "why"]
 
 
 def test_the_name_of_a_file_is_not_believed(simulator, tmp_path):
@@ -310,8 +310,8 @@ def test_a_type_that_the_provider_refuses_is_not_sent(simulator):
     frame = pd.DataFrame({"name": list("ab"), "photo": [png(), GIF]})
     out = asked(frame, server, "google")
     assert out.loc[1, "why"] == (
-        "image: the image/gif is no type that google takes: convert it to png or jpeg "
-        "or webp"
+        "image: the image/gif is not a type that google takes: convert it to png or "
+        "jpeg or webp"
     )
     assert server.stats()["requests"] == 1
 

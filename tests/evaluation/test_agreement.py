@@ -251,8 +251,8 @@ def test_what_classify_made_is_measured(simulator, on):
 @pytest.mark.parametrize(
     ("told", "gold", "more", "error", "words"),
     [
-        ("mood", "gold", {}, MissingColumnError, "'mood' is no column"),
-        ("label", "truth", {}, MissingColumnError, "gold: 'truth' is no column"),
+        ("mood", "gold", {}, MissingColumnError, "'mood' is not a column"),
+        ("label", "truth", {}, MissingColumnError, "gold: 'truth' is not a column"),
         ("label", "none", {}, InvalidValueError, "gold is NA in every row"),
         ("none", "gold", {}, InvalidValueError, "predicted column is NA in every row"),
         ("label", ["a"], {}, InvalidValueError, "has 1 rows and the frame 200"),
@@ -263,7 +263,7 @@ def test_what_classify_made_is_measured(simulator, on):
             InvalidValueError,
             "index",
         ),
-        ("label", {999: "a"}, {}, InvalidValueError, "999 is none"),
+        ("label", {999: "a"}, {}, InvalidValueError, "999 is not one"),
         (
             "label",
             "upper",

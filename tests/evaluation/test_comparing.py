@@ -150,7 +150,7 @@ def test_usage_of_both_is_told_by_their_attrs(simulator, on):
             InvalidValueError,
             "old has .* more than once",
         ),
-        (lambda new: new, {"on": "id"}, MissingColumnError, "on: 'id' is no column"),
+        (lambda new: new, {"on": "id"}, MissingColumnError, "on: 'id' is not a column"),
         (lambda new: new, {"gold": "true"}, MissingColumnError, "gold: 'true'"),
         (lambda new: new, {"gold": {"label": "true"}}, MissingColumnError, "'true'"),
         (lambda new: new, {"gold": {0: "z"}}, InvalidValueError, "fits none"),

@@ -188,7 +188,7 @@ def test_what_is_no_file_of_authorities_is_said_before_anything_is_sent(
     else:
         monkeypatch.setenv("CURL_CA_BUNDLE", path)
     before = len(secure.headers)
-    with pytest.raises(ConfigurationError, match="no file of certificates") as caught:
+    with pytest.raises(ConfigurationError, match="not a file of cert") as caught:
         ask(secure.base_url, **more)
     assert path in str(caught.value)
     assert len(secure.headers) == before

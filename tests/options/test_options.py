@@ -147,6 +147,12 @@ def test_a_variable_is_read_as_the_rule_has_it(name, text, value, monkeypatch):
     assert type(pandas_llm.get_options()[name]) is type(value)
 
 
+def test_a_variable_that_cannot_be_is_named(monkeypatch):
+    monkeypatch.setenv("PANDAS_LLM_CONCURRENCY", "many")
+    with pytest.raises(ValueError, match=r"^PANDAS_LLM_CONCURRENCY must be .*'many'$"):
+        options.resolve({})
+
+
 def test_settings_show_no_key():
     given = options.resolve({"api_key": "sk-1", "headers": {"X-Key": "sk-2"}, "n": 3})
     assert repr(given) == "Settings(n=3)"

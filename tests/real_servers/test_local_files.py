@@ -340,7 +340,7 @@ def test_a_server_that_dies_ends_the_run_at_once(model):
         (b"", "is none: it begins with b''"),
         (
             b"GGUF" + bytes(100),
-            "llama.cpp cannot serve .*none.gguf', it has ended with code 1: ",
+            "llama.cpp cannot serve .*none.gguf': it ended with code 1: ",
         ),
         (None, "is none: it cannot be read: No such file"),
     ],

@@ -56,7 +56,7 @@ def test_overwrite_replaces_the_columns_in_their_places(on):
 def test_a_key_named_like_what_the_prompt_is_made_of_is_to_be_renamed(verb):
     """No other way out is told: each of them would be refused as well."""
     texts = pd.Series(["a", "b"], name="mood")
-    with pytest.raises(InvalidValueError, match=r"made of 'mood'.*: rename the key$"):
+    with pytest.raises(InvalidValueError, match=r"uses 'mood'.*: rename the key$"):
         getattr(texts.llm, verb)("Mood of ${mood}", ["mood"], model="sim")
 
 
@@ -150,7 +150,7 @@ def test_a_run_that_ends_early_keeps_what_was_there(on):
     [
         ({"n": ["x", None, None, None]}, "column 'n' is not what its key asks for"),
         ({"n": [1.5, None, None, None]}, "column 'n' is not what its key asks for"),
-        ({"mood": ["ugly", None, None, None]}, "'ugly' is none of the labels"),
+        ({"mood": ["ugly", None, None, None]}, "'ugly' is not one of the labels"),
     ],
 )
 def test_columns_that_cannot_be_filled_are_refused_before_anything_is_sent(
@@ -165,7 +165,7 @@ def test_columns_that_cannot_be_filled_are_refused_before_anything_is_sent(
 @pytest.mark.parametrize("again", ["overwrite", "only_missing"])
 def test_columns_that_the_prompt_is_made_of_are_kept(again, on):
     with numbered(1) as server:
-        with pytest.raises(ValueError, match="is made of 'text', so it is kept"):
+        with pytest.raises(ValueError, match="uses 'text', which no key may replace"):
             rows().llm.extract("${text}", {"text": str}, **on(server), **{again: True})
         for verb in ("matches", "filter"):
             ask = getattr(rows().llm, verb)

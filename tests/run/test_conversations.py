@@ -384,8 +384,8 @@ def test_a_last_turn_of_the_assistant_needs_a_template(simulator, on):
 
 
 EXAMPLES: dict[str, tuple[Any, str]] = {
-    "no pair": ([["Q"]], r"example 1 of column 'shots' is no \(prompt, reply\) pair"),
-    "a text": (["QA"], r"is no \(prompt, reply\) pair, but 'QA'"),
+    "no pair": ([["Q"]], r"example 1 of column 'shots' must be a \(prompt"),
+    "a text": (["QA"], r"must be a \(prompt, reply\) pair, not 'QA'"),
     "a number as prompt": ([["Q", "A"], [1, "A"]], "example 2 .* must begin with a te"),
     "no JSON": ("Q: A", r"column 'shots' holds no \(prompt, reply\) pairs in JSON"),
     "no list": (3.5, r"column 'shots' must hold a list of \(prompt, reply\) pairs"),

@@ -327,7 +327,7 @@ def test_gold_takes_the_members_of_an_enum(on):
         (pd.Series(["good", "ugly"] * 20), InvalidValueError, "not declared: ugly"),
         (pd.Series([None] * 40), InvalidValueError, "NA in every row"),
         (pd.Series(["good"] * 3), InvalidValueError, "gold has 3 rows"),
-        ("golden", MissingColumnError, "no column"),
+        ("golden", MissingColumnError, "not a column"),
         (["good"] * 40, InvalidTypeError, "gold must be a Series"),
     ],
 )

@@ -86,7 +86,7 @@ def test_rows_are_a_number_or_labels(run):
     assert list(blocks(out.llm.view(2))) == ["o", "n"]
     assert list(blocks(out.llm.view(["r"]))) == ["r"]
     assert "1 of 4 rows" in repr(out.llm.view(["r"]))
-    with pytest.raises(InvalidValueError, match="no label"):
+    with pytest.raises(InvalidValueError, match="not a label"):
         out.llm.view(["nobody"])
 
 
@@ -235,7 +235,7 @@ def test_rows_that_their_labels_do_not_tell_have_no_links(run, tmp_path):
     out = run("extract", ["fact"]).set_axis([0, 0, 0, 0])
     page = out.llm.report(view=tmp_path / "view.html")._repr_html_()
     assert "<a " not in page
-    assert "No row" in (tmp_path / "view.html").read_text(encoding="utf-8")
+    assert "cannot be found" in (tmp_path / "view.html").read_text(encoding="utf-8")
 
 
 def test_a_verb_over_the_table_says_why_no_prompts_are_shown():
