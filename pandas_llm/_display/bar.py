@@ -145,7 +145,9 @@ class Bar:
             self._paced = now
         if now - self._paced >= _PACED_SECONDS:
             return ""
-        return f"paced by the account: {60 * status.plan:,.3g} a minute"
+        rate = 60 * status.plan
+        shown = f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"  # noqa: PLR2004
+        return f"paced by the account: {shown} a minute"
 
     def _draw(self, progress: Progress) -> None:
         if self._bar is None:

@@ -162,8 +162,14 @@ def spell_out() -> None:
     docs = {name: made.__doc__ or "" for name, made in _VERBS.items()}
     for name, made in _VERBS.items():
         doc = docs[name].replace(_EXAMPLES, f"{_EXAMPLES}{_IMPORTS}")
-        order = inspect.signature(made).parameters
-        made.__doc__ = docs[name] = options.documented(doc, order, docs)
+        shown = inspect.signature(made).parameters
+        defaults = {
+            name: one.default
+            for name, one in shown.items()
+            if one.default not in (Parameter.empty, None)
+        }
+        full = options.documented(doc, shown, docs, defaults)
+        made.__doc__ = docs[name] = full
 
 
 def twin(verb: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:

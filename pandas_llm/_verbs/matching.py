@@ -50,7 +50,7 @@ def matches(  # noqa: PLR0913 - the verb's own parameters, all by name
     name : str
         The result's name.
     threshold : float, default 0.5
-        The probability of yes from which a row matches, where the model tells it.
+        The probability of yes from which a row matches, where the model returns it.
     confidence : bool
         Add the probability of the answer, as ``<name>_confidence``.
     cascade, delta

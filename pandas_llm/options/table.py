@@ -82,7 +82,7 @@ class Options(TypedDict, total=False):
     ]
     concurrency: Annotated[
         rules.AutoOrCount,
-        'Requests in flight: "auto", or a hard bound.',
+        'How many requests are in flight at once: "auto", or at most so many.',
         Option("auto"),
     ]
     requests_per_minute: Annotated[
@@ -149,7 +149,7 @@ class Options(TypedDict, total=False):
     ]
     batch: Annotated[
         bool,
-        "Through the provider's batch endpoint: half the price, within a day.",
+        "Send through the provider's batch endpoint: half the price, within a day.",
         Option(default=False),
     ]
     fallback: Annotated[
@@ -176,8 +176,8 @@ class Options(TypedDict, total=False):
     ]
     progress: Annotated[
         rules.Bar,
-        "The bar, by default in a terminal or notebook; or a function that gets a "
-        "`Progress`.",
+        "Whether to show the bar, by default in a terminal or notebook; or a function "
+        "that gets a `Progress`.",
     ]
     on_row: Annotated[
         rules.Listener,
@@ -193,12 +193,12 @@ class Options(TypedDict, total=False):
     ]
     trace: Annotated[
         bool | Literal["content"],
-        'Spans and metrics by OpenTelemetry; with all texts by "content".',
+        'Record OpenTelemetry spans and metrics; "content" adds prompts and answers.',
         Option(default=False),
     ]
     loop: Annotated[
         Loop,
-        "How the work runs where an event loop runs already.",
+        'Inside a running event loop: run in a thread, or "nested" in that loop.',
         Option("auto", flag=False),  # no event loop runs there
     ]
     session: Annotated[

@@ -37,8 +37,13 @@ def parameters() -> list[inspect.Parameter]:
     ]
 
 
-def documented(docstring: str, order: Iterable[str], docs: Mapping[str, str]) -> str:
-    r"""Return a docstring with all parameters in order, told in full.
+def documented(
+    docstring: str,
+    order: Iterable[str],
+    docs: Mapping[str, str],
+    defaults: Mapping[str, Any] | None = None,
+) -> str:
+    r"""Return a docstring with all parameters in order, in full, with their defaults.
 
     These are those told "As for" another function, whose docstring is in `docs`, and
     the options too.
@@ -54,8 +59,20 @@ def documented(docstring: str, order: Iterable[str], docs: Mapping[str, str]) ->
         same = _SAME.fullmatch(text)
         known = _entries(_parts(docs[same[1]])[1]) if same else [(names, text)]
         entries.update({one[0]: said for one, said in known if set(one) <= set(names)})
+    for name, default in (defaults or {}).items():
+        if name in entries:
+            entries[name] = _with_default(entries[name], default)
     listed = [f"{entries[name]}\n" for name in order if name in entries and own]
     return before + "".join(listed) + after
+
+
+def _with_default(entry: str, default: Any) -> str:
+    """Return an entry of one parameter with its default, if it does not say one."""
+    head, line, rest = entry.partition("\n")
+    if "," in head.partition(" : ")[0] or re.search(r"default|optional", head):
+        return entry
+    shown = f'"{default}"' if isinstance(default, str) else repr(default)
+    return f"{head}, default {shown}{line}{rest}"
 
 
 def _entry(name: str, option: Option) -> str:
