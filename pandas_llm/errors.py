@@ -85,6 +85,8 @@ class InvalidTypeError(ConfigurationError, TypeError):
 class MissingColumnError(ConfigurationError, KeyError):
     """A column is named that the frame does not have."""
 
+    __str__ = Exception.__str__  # KeyError's quotes it
+
 
 class MissingVerbError(ConfigurationError, AttributeError):
     """An accessor is asked for a verb that it does not have."""

@@ -73,6 +73,11 @@ _CALLS = {
 """Arguments in the example of a verb's twin, where it needs some."""
 _REFUSED = frozenset({"overwrite", "only_missing", "error_column"})
 """What a program refuses with what to do in place of it."""
+_SUCH_AS = {
+    "argument: 'keys'": ", such as keys=['answer']",
+    "argument: 'labels'": ", such as labels=['good', 'bad']",
+}
+"""What an argument that is missing could be."""
 _EXAMPLES = "Examples\n--------\n"
 _IMPORTS = ">>> import pandas as pd\n>>> import pandas_llm\n"
 """What the examples of all definitions begin with."""
@@ -130,6 +135,7 @@ def _called(definition: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any
         named = [one.name for one in own.values() if one.kind is one.KEYWORD_ONLY]
         hint = f": write those from {named[0]}= on by name" if named else ""
         hint *= "too many" in str(error)
+        hint += "".join(w for lack, w in _SUCH_AS.items() if str(error).endswith(lack))
         raise InvalidTypeError(f"{name}() {error}{hint}") from None
     return definition(*args, **kwargs)
 

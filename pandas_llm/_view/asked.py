@@ -12,7 +12,7 @@ import pandas as pd
 from pandas_llm._client import offline_client, resolve_endpoints
 from pandas_llm._inputs import as_text, attachments
 from pandas_llm._rows import exact, missing_rows, new_label
-from pandas_llm._run import ALONE, TaskRun, blocking, recall, shared_spec
+from pandas_llm._run import ALONE, TaskRun, blocking, recall, runs, shared_spec
 from pandas_llm.errors import InvalidValueError, LLMError, RowError
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ class Asked:
     task: Task | None
     rows: Table | None = None
     notes: list[str] = field(default_factory=list)
+    model: str = ""
+    """The one that answered, where the call left it to the server."""
 
     def sent(self) -> NDArray[np.bool_] | bool:
         """Return which rows had a prompt; True for all, or where it is not known."""
@@ -102,7 +104,8 @@ class Asked:
                     self.notes.append("Costs are not known: cache=False keeps nothing.")
                     return
                 for endpoint in reversed(endpoints):
-                    place = endpoint._replace(embeds=run.task.embeds)
+                    model = endpoint.model or self.model
+                    place = endpoint._replace(embeds=run.task.embeds, model=model)
                     client = offline_client(place, setup)
                     keys = _keys(client, run)
                     replies = setup.cache.get_many(list({*chain(*keys.values())}))
@@ -168,17 +171,19 @@ def asked_of(
         return Asked(None, None, [note])
     settings = replace(task.settings, max_cost=None)  # a run's, which this is not
     task = replace(task, settings=settings)
+    model = (runs(result) or [{}])[-1].get("model") or ""
     if data is None and isinstance(result, pd.DataFrame) and task.verb not in ALONE:
         new = {new_label(result, name) for name in new_names(task)}
         rows = result.loc[:, [name not in new for name in result.columns]]
         # one column may have been a Series
-        return Asked(task, rows.iloc[:, 0] if rows.shape[1] == 1 else rows)
+        table = rows.iloc[:, 0] if rows.shape[1] == 1 else rows
+        return Asked(task, table, model=model)
     if data is None:
         data = remembered[1] if remembered else None
     if data is None:
         note = "The prompts are not known: data=, the frame that was asked, has them."
         return Asked(task, None, [note])
-    return Asked(task, _aligned(data, result))
+    return Asked(task, _aligned(data, result), model=model)
 
 
 def new_names(task: Task) -> set[str]:

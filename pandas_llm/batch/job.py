@@ -83,17 +83,20 @@ class BatchJob:
         how = "ended" if now.ended else "running"
         return f"BatchJob({self.id!r}, {now.done + now.failed} of {now.total}, {how})"
 
+    @ends_here
     def status(self) -> BatchStatus:
         """Ask the provider for the state of the job."""
         with _noted(self._book.notes):
             run_for(self._task.settings, self._look)
         return self._now()
 
+    @ends_here
     def cancel(self) -> BatchStatus:
         """End the job early; what it has done is kept and paid for."""
         run_for(self._task.settings, lambda: cancel(self._task, self._book))
         return self._now()
 
+    @ends_here
     def result(self, data: Any, *, wait: bool = True) -> Any:
         """Return the result for the rows it was made of, or for others like them.
 
@@ -114,6 +117,7 @@ class BatchJob:
         with _noted(self._book.notes):
             return run.answer(lambda: self._finish(run, wait=wait))
 
+    @ends_here
     async def aresult(self, data: Any, *, wait: bool = True) -> Any:
         """Return the result as `result` does, in the running event loop."""
         run = self._run(data)

@@ -118,6 +118,14 @@ BEFORE = {
         "output)} in dollars per million tokens, or install the extra: pip install "
         "'pandas-llm-accessor[cost]'",
     ),
+    "a verb without its keys": (
+        lambda: FRAME.llm.extract(TEMPLATE),
+        "extract() missing a required argument: 'keys', such as keys=['answer']",
+    ),
+    "a column that is not there": (
+        lambda: pandas_llm.evaluate(FRAME, "label", "gold"),
+        "the predicted column: 'label' is not a column of the frame; it has 'text'",
+    ),
     "a frame that no run made": (
         lambda: FRAME.llm.usage,
         "this frame does not come from a run, or an operation on it has dropped its "
@@ -348,6 +356,7 @@ def test_a_traceback_ends_at_the_users_line(on, simulator):
         FRAME.llm.preview,
         lambda: FRAME.llm.estimate("x ${text}", pilot=-1, model="sim"),
         lambda: pandas_llm.batch.load("no-such-job"),
+        lambda: pandas_llm.to_chat_jsonl(FRAME, "x", user="${txt}", assistant="a"),
         lambda: asyncio.run(awaits("x ${txt}")),
         lambda: asyncio.run(awaits("x ${text}", n=0)),
         lambda: asyncio.run(awaits_function()),

@@ -361,6 +361,11 @@ def test_settings_that_make_no_sense_are_refused(
         Simulator(**knobs)
 
 
+def test_a_knob_that_is_not_there_is_refused_with_those_that_are() -> None:
+    with pytest.raises(TypeError, match="Simulator has no 'model'; there are seed,"):
+        Simulator(model="x")
+
+
 # Limits
 
 

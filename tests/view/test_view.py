@@ -81,6 +81,12 @@ def test_only_unsure_begins_with_the_least_sure(run):
         out.llm.view(only="wrong")
 
 
+def test_a_model_that_the_server_named_is_known_to_the_view(options):
+    options.pop("model")
+    out = FRAME.dropna().head(1).llm.complete(TEMPLATE, **options)
+    assert "model sim" in repr(out.llm.view())
+
+
 def test_rows_are_a_number_or_labels(run):
     out = run("extract", ["fact"])
     assert list(blocks(out.llm.view(2))) == ["o", "n"]

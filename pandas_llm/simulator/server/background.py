@@ -47,6 +47,10 @@ class Simulator:
         port: int = 0,
         **knobs: Unpack[Knobs],
     ) -> None:
+        for name in knobs.keys() - Knobs.__annotations__.keys():
+            known = ", ".join(Knobs.__annotations__)
+            message = f"Simulator has no {name!r}; there are {known}"
+            raise TypeError(message)
         self._settings = replace(settings or Settings(), **knobs)
         self._host, self._port = host, port
         self._running: _Running | None = None
