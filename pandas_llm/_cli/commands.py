@@ -294,10 +294,15 @@ def _report(
     cost = "" if used.cost != used.cost else f", ${used.cost:.4g}"
     where = "" if words.output == files.STANDARD else f" in {words.output}"
     say(
-        f"{len(table)} rows became {len(out)}{where}; {used.requests} requests, "
-        f"{used.cached} rows from the cache, {used.input_tokens} tokens in, "
+        f"{_many(len(table), 'row')} became {len(out)}{where}; "
+        f"{_many(used.requests, 'request')}, {_many(used.cached, 'row')} from the "
+        f"cache, {used.input_tokens} tokens in, "
         f"{used.output_tokens} out{cost}"
     )
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def message_of(error: BaseException) -> str:

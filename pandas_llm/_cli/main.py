@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -27,7 +28,7 @@ from pandas_llm._cli.commands import (
 from pandas_llm.errors import LLMError, LLMWarning
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 _VERBS = {
     "generate": ("zero to many records a row", options.ExplodeOptions),
@@ -91,13 +92,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words, unknown = parser.parse_known_args(arguments)
     if unknown:
         _refuse(words.parser, unknown)
+
+    def tell(text: str) -> None:
+        say(_with_flags(text, _flags_of(words.parser)))
+
+    def show(message: Warning | str, *_: Any) -> None:
+        tell(f"warning: {message}")
+
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _show_warning  # type: ignore[assignment]
+            warnings.showwarning = show  # type: ignore[assignment]
             warnings.simplefilter("always", LLMWarning)
             return words.run(words) or DONE
     except Stop as stop:
-        say(str(stop))
+        tell(str(stop))
         return stop.code
     except BrokenPipeError:  # the reader has left, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -106,8 +114,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _show_warning(message: Warning | str, *_: Any) -> None:
-    say(f"warning: {message}")
+def _flags_of(parser: argparse.ArgumentParser) -> list[str]:
+    """Return all flags of a parser."""
+    return [flag for action in parser._actions for flag in action.option_strings]  # noqa: SLF001 - argparse has no other list
+
+
+def _with_flags(text: str, known: Iterable[str]) -> str:
+    """Write the options that a message of the package names as flags.
+
+    >>> _with_flags("n=3, values={'a': 'b'}, dedupe=False", ["--n", "--values"])
+    "--n 3, --values 'a=b', dedupe=False"
+    """
+    names = "|".join(f[2:].replace("-", "_") for f in known if f[:2] == "--")
+
+    def flag(found: re.Match[str]) -> str:
+        no = "no-" * (found[2] == "False")
+        return f"--{no}{found[1].replace('_', '-')}{' ' * (found[2] == '')}"
+
+    text = re.sub(rf"\b({names})={{'(\w+)': '([^']*)'}}", r"\1='\2=\3'", text)
+    return re.sub(rf"(?<![\w.-])({names})=(True|False|(?=['{{\d]))?", flag, text)
 
 
 class _Version(argparse.Action):
@@ -121,7 +146,7 @@ class _Version(argparse.Action):
 
 def _refuse(parser: argparse.ArgumentParser, unknown: list[str]) -> None:
     """End as argparse does, and suggest what was meant."""
-    known = [flag for action in parser._actions for flag in action.option_strings]  # noqa: SLF001 - argparse has no other list
+    known = _flags_of(parser)
     word = unknown[0].partition("=")[0]
     near = difflib.get_close_matches(word, known, n=1) if word[:1] == "-" else []
     hint = f"; did you mean {near[0]}?" if near else ""

@@ -338,7 +338,9 @@ WRONG = [
     ("extract mixed.jsonl -t ${text} --keys a -o o.parquet", "Parquet cannot hold"),
     ("classify docs.csv -t ${text} --labels {", "Expecting"),
     ("complete docs.csv -t ${text} --name city", "has a column 'city' already"),
-    ("complete docs.csv -t ${text} --model m", "set OPENAI_API_KEY"),
+    ("complete docs.csv -t ${text} --model m", "pass --base-url 'http://localhost"),
+    ("complete docs.csv -t {text}", "pass --values 'braces={text}'"),
+    ("extract docs.csv -t ${text} --keys city", "pass --overwrite to replace it"),
     ("complete docs.csv", "required: -t/--template"),
     ("summarize docs.csv", "invalid choice"),
 ]
@@ -418,7 +420,7 @@ def test_failed_rows_are_empty_told_and_asked_again(folder, simulator, run_main)
     server.configure(fail_if={})
     code, _, said = run_main(*words, *at(server))
     assert code == 0
-    assert "1 requests, 1 rows from the cache" in said
+    assert "1 request, 1 row from the cache" in said
     assert pd.read_csv(folder / "o.csv")["fact"].isna().tolist() == [False, True, False]
 
 
