@@ -10,6 +10,7 @@ from urllib.parse import unquote
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_BRIEF = 80
 _SECRET = re.compile("auth|key|token|secret|cookie", re.IGNORECASE)
 _PLACE = re.compile("[^/?#]*")
 _UNSEEN = re.compile(
@@ -106,6 +107,18 @@ def visible(text: str) -> str:
         lambda match: match[0].encode("unicode_escape").decode(),
         text.replace("\r\n", "\n"),
     )
+
+
+def brief(value: Any) -> str:
+    """Return a value for a message: one line of its repr, or what it is.
+
+    >>> print(brief("x"), len(brief("text" * 99)))
+    'x' 81
+    """
+    text = repr(value)
+    if "\n" in text:
+        return f"a {type(value).__name__}"
+    return text if len(text) <= _BRIEF else f"{text[:_BRIEF]}…"
 
 
 # -- options --------------------------------------------------------------------

@@ -24,6 +24,7 @@ from pydantic import (
 
 from pandas_llm._keys.dtypes import understood
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
+from pandas_llm.redaction import brief
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -153,7 +154,7 @@ def _listed(labels: Sequence[Any], where: str) -> tuple[Any, ...]:
     if not labels or not (whole or all(isinstance(label, str) for label in labels)):
         raise InvalidValueError(
             f"{where}: labels must be one text or more, or whole numbers, not "
-            f"{list(labels)!r}"
+            f"{brief(list(labels))}"
         )
     return _labels(labels, where)
 
@@ -171,7 +172,9 @@ def _labels(options: Sequence[Any], where: str) -> tuple[Any, ...]:
                 f"{where}: a label is text, a finite number or a boolean: {label!r}"
             )
     if len(set(labels)) < len(labels):
-        raise InvalidValueError(f"{where}: a label appears twice in {list(labels)!r}")
+        raise InvalidValueError(
+            f"{where}: a label appears twice in {brief(list(labels))}"
+        )
     return labels
 
 

@@ -16,6 +16,7 @@ from pandas_llm._keys.fields import strict_model
 from pandas_llm._keys.quoted import check_own, refuse_quoted, resolve_key
 from pandas_llm._keys.schema import target, unportable
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
+from pandas_llm.redaction import brief
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,7 +99,7 @@ def parse_labels(name: str, labels: Any) -> Keys:
     if isinstance(labels, str) or not (is_type or hasattr(labels, "__iter__")):
         what = "a list of texts or a mapping label → description"
         raise InvalidValueError(
-            f"labels must be {what}, not {labels!r}"
+            f"labels must be {what}, not {brief(labels)}"
             + f": write [{labels!r}, …]" * isinstance(labels, str)
         )
     if isinstance(labels, (set, frozenset)):
@@ -114,7 +115,9 @@ def parse_labels(name: str, labels: Any) -> Keys:
         raise InvalidTypeError(f"True and False cannot be labels: {way}")
     keys = parse_keys({name: options})
     if keys.columns[0].kind != "category":
-        raise InvalidTypeError(f"labels must be texts to choose from, not {labels!r}")
+        raise InvalidTypeError(
+            f"labels must be texts to choose from, not {brief(labels)}"
+        )
     if not all(str(label).strip() for label in keys.columns[0].labels):
         raise InvalidValueError(
             "a label is empty, and an empty reply does not count as an answer: write "
@@ -137,7 +140,7 @@ def _annotations(keys: Any) -> dict[str, Any]:
             way = ", for a set has no order: write a list"
         raise InvalidTypeError(
             "keys must be a list of names, a mapping of names to types or a pydantic "
-            f"model, not {keys!r}{way}"
+            f"model, not {brief(keys)}{way}"
         )
     if not keys:
         raise InvalidValueError(

@@ -138,7 +138,7 @@ def _advise() -> None:
     _warned = True
     warn(
         "this call blocks the event loop that it was made in until all rows are "
-        "done; `await` the method with an `a` in front instead, such as agenerate",
+        "done: write `await df.llm.agenerate(…)`, the same verb with an `a` in front",
         RuntimeWarning,
     )
 

@@ -11,6 +11,7 @@ from pandas_llm._table_verbs.pairs import has_vectors, stacked
 from pandas_llm._verbs import Program, bare, verb
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
 from pandas_llm.options import check_value, whole
+from pandas_llm.redaction import brief
 
 if TYPE_CHECKING:
     from pandas_llm._rows import Source
@@ -65,7 +66,7 @@ def search(
 
     check_value("k", k, whole(1))
     if not str(query).strip() or not isinstance(query, str):
-        raise InvalidTypeError(f"query must be a text, not {query!r}")
+        raise InvalidTypeError(f"query must be a text, not {brief(query)}")
     source = source_of(data)
     check_new(source, [_SCORE], "rename it")
     places = source.find(column) and source.find_all(column, "column")

@@ -13,6 +13,7 @@ import numpy as np
 from pandas_llm._algorithms import accuracy_cutoff, decision_cutoffs, prior, sample_size
 from pandas_llm.errors import ConfigurationError, InvalidTypeError, InvalidValueError
 from pandas_llm.options import CHANCE, check_value
+from pandas_llm.redaction import brief
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +77,7 @@ def _thresholds(given: Any, count: int) -> tuple[float, ...]:
     numbers = all(one is None or type(one) in (int, float) for one in listed)
     if not numbers or len(listed) != count:
         what = "one number" if count == 1 else "two numbers, (low, high)"
-        msg = f"thresholds must be {what}, as attrs has them, not {given!r}"
+        msg = f"thresholds must be {what}, as attrs has them, not {brief(given)}"
         raise InvalidValueError(msg)
     # None, where an earlier run kept nothing at that end, keeps nothing
     bounds = (-1.0, 2.0)[-count:]
@@ -88,7 +89,9 @@ def _cheap_options(cascade: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of the cheap model; keys go to no other provider."""
     own = {"model": cascade} if isinstance(cascade, str) else cascade
     if not isinstance(own, Mapping) or "model" not in own:
-        msg = f"cascade must be a model's name, or options with one, not {cascade!r}"
+        msg = (
+            f"cascade must be a model's name, or options with one, not {brief(cascade)}"
+        )
         raise InvalidTypeError(msg)
     return {k: v for k, v in options.items() if k not in _PRIVATE} | dict(own)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
 from pandas_llm.options.foreign import instead_of
 from pandas_llm.options.rules import Rule, arms, rule_of
+from pandas_llm.redaction import brief
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -115,4 +116,4 @@ def check_value(name: str, value: Any, rule: Rule) -> None:
 
 
 def _not_allowed(name: str, value: Any, words: str) -> InvalidValueError:
-    return InvalidValueError(f"{name} must be {words}, not {value!r}")
+    return InvalidValueError(f"{name} must be {words}, not {brief(value)}")

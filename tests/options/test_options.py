@@ -153,6 +153,19 @@ def test_a_variable_that_cannot_be_is_named(monkeypatch):
         options.resolve({})
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (pd.Series(["a text", "another"]), "not a Series"),
+        (["a text of a column"] * 1000, "'a text of a …"),
+    ],
+)
+def test_a_large_value_is_shown_in_brief(value, shown):
+    with pytest.raises(ValueError, match="system must be a str or None, not ") as error:
+        options.resolve({"system": value})
+    assert str(error.value).endswith(shown)
+
+
 def test_settings_show_no_key():
     given = options.resolve({"api_key": "sk-1", "headers": {"X-Key": "sk-2"}, "n": 3})
     assert repr(given) == "Settings(n=3)"
