@@ -114,11 +114,11 @@ def reference() -> str:
     """Return the options as a table of Markdown.
 
     >>> print(reference().splitlines()[4])
-    | `api_key` | a str, a callable or None | `None` | The API key, ... |
+    | `api_key` | The API key, ... | a str, a callable or None | `None` |
     """
-    rows = ["| option | may be | default | meaning |", "|---|---|---|---|"]
+    rows = ["| option | meaning | may be | default |", "|---|---|---|---|"]
     for name, option in OPTIONS.items():
-        cells = (f"`{name}`", option.words, f"`{option.shown}`", option.says)
+        cells = (f"`{name}`", option.says, option.words, f"`{option.shown}`")
         plain = (cell.replace("``", "`").replace("|", r"\|") for cell in cells)
         rows.append(f"| {' | '.join(plain)} |")
     return "\n".join(rows) + "\n"
