@@ -262,6 +262,7 @@ def usage(target: pd.DataFrame | pd.Series) -> Usage:
     if attrs is None:
         raise NoUsageError(
             "this frame does not come from a run, or an operation on it has dropped "
-            "its attrs (merge and concat do): see pandas_llm.last_usage()"
+            "its attrs (merge and concat do): call this on a verb's own result, or "
+            "pandas_llm.last_usage()"
         )
     return attrs[0]

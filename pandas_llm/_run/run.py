@@ -47,10 +47,10 @@ if TYPE_CHECKING:
     from pandas_llm._run.task import Task
     from pandas_llm.types import Endpoint, Remark
 
-_AGAIN = " The same call asks for these rows alone again."
+_AGAIN = " The same call asks only for these rows again."
 _RESUMED = (
     " Their replies are kept: the same call goes on from there, and with "
-    "replay=True it gives the finished part without sending anything."
+    "replay=True it returns the finished part without sending anything."
 )
 T = TypeVar("T")
 Work: TypeAlias = "Callable[[], Coroutine[Any, Any, T]]"
@@ -273,7 +273,9 @@ class TaskRun:
         if isinstance(error, LLMError):
             error.failures = failure_table(self.outcomes, labels)
             if error.position is not None:
-                error.add_note(f"It came with {summary.place(error.position, labels)}.")
+                error.add_note(
+                    f"It happened at {summary.place(error.position, labels)}."
+                )
 
     def result(self) -> Any:
         """Return the result, or raise or warn about rows that failed."""

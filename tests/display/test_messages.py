@@ -129,7 +129,8 @@ BEFORE = {
     "a frame that no run made": (
         lambda: FRAME.llm.usage,
         "this frame does not come from a run, or an operation on it has dropped its "
-        "attrs (merge and concat do): see pandas_llm.last_usage()",
+        "attrs (merge and concat do): call this on a verb's own result, or "
+        "pandas_llm.last_usage()",
     ),
 }
 
@@ -145,13 +146,13 @@ def test_what_is_said_before_anything_is_sent(situation):
     assert not getattr(caught.value, "__notes__", [])
 
 
-FIRST = "It came with row 0 (label 'v')."
+FIRST = "It happened at row 0 (label 'v')."
 ENDED = {
     "a wrong key": (
         {"api_key": "right-key"},
         {},
         "HTTP 401 (invalid_api_key): Incorrect API key provided. You can find your API "
-        "key in your account. Check the key and what it may do.",
+        "key in your account. Check the key and its permissions.",
         [FIRST],
     ),
     "an unknown model": (
@@ -171,9 +172,9 @@ ENDED = {
         [
             "2 of 5 rows were done; they are in .partial (in an interactive session: "
             "sys.last_value.partial). Their replies are kept: the same call goes on "
-            "from there, and with replay=True it gives the finished part without "
+            "from there, and with replay=True it returns the finished part without "
             "sending anything.",
-            "It came with row 2 (label 'x').",
+            "It happened at row 2 (label 'x').",
         ],
     ),
     "the first rows alike": (
@@ -205,7 +206,7 @@ ENDED = {
         "2 of 5 rows failed (1 refusal, 1 content_filter). The first, row 1 (label "
         "'w'): the model declined to answer: [simulated] I can't help with that.\n"
         "The other rows are in .partial, all reasons in .failures. The same call asks "
-        "for these rows alone again.",
+        "only for these rows again.",
         [],
     ),
 }

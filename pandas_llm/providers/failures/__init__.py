@@ -194,7 +194,7 @@ _HINTS: dict[_Error, str] = {
     errors.NoCreditError: "Waiting does not help: see the account's billing.",
     errors.PaymentRequiredError: "Waiting does not help: see the account's billing.",
     errors.ContextLengthError: "Shorten the prompt.",
-    errors.AuthenticationError: "Check the key and what it may do.",
+    errors.AuthenticationError: "Check the key and its permissions.",
     errors.ModelNotFoundError: "Check model= and base_url=.",
     errors.BlockedError: "A firewall before the API does not let this prompt through.",
 }
