@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 _FEW = 30
 """Labelled rows below which a fit says little."""
 _PRIOR = (
-    "the column's mean is taken off, which assumes that no label is very rare; it "
-    "mends which label is chosen, not how surely"
+    "the column's mean is subtracted, which assumes that no label is very rare; it "
+    "corrects which label is chosen, not how surely"
 )
 _NONE = (
     "{model} returns no probabilities, so those columns are NA. Ways out: a server "

@@ -92,8 +92,8 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
         Leave NA, with the remark ``unsure: 0.61``, instead of a label that is less
         probable. That is not a failure.
     calibrate : "prior" or offsets, optional
-        ``"prior"`` takes the column's mean off (batch calibration, Zhou et al. 2023):
-        it mends which label is chosen, not how surely, and assumes that no label is
+        ``"prior"`` subtracts the column's mean (batch calibration, Zhou et al. 2023):
+        it corrects which label is chosen, not how surely, and assumes that no label is
         very rare. Or the offsets of an earlier run, ``attrs["llm"]["calibration"]``.
     gold : Series or label of a column, optional
         Labels that are known, NA elsewhere: temperature and bias are fitted to them

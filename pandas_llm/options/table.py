@@ -87,11 +87,11 @@ class Options(TypedDict, total=False):
     ]
     requests_per_minute: Annotated[
         rules.Positive,
-        "The account's limit, where the endpoint's headers do not tell it.",
+        "The account's limit, where the endpoint's headers do not state it.",
     ]
     tokens_per_minute: Annotated[
         rules.Positive,
-        "The account's limit, where the endpoint's headers do not tell it.",
+        "The account's limit, where the endpoint's headers do not state it.",
     ]
     headroom: Annotated[
         rules.Part,
@@ -188,7 +188,7 @@ class Options(TypedDict, total=False):
     details: Annotated[
         bool | Literal["raw"],
         "Add columns ``llm_*`` with text, tokens, seconds, attempts of each row; "
-        '"raw": what else stands in its reply too, as JSON.',
+        '"raw": also what else its reply holds, as JSON.',
         Option(default=False),
     ]
     trace: Annotated[
