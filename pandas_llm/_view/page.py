@@ -136,7 +136,7 @@ def _located(index: pd.Index, rows: Any) -> set[int]:
     try:
         found = pd.Series(range(len(index)), index).loc[rows]
     except (LookupError, TypeError, ValueError) as error:
-        msg = f"rows= names what is no label of the frame: {error}"
+        msg = f"rows= names what is not a label of the frame: {error}"
         raise InvalidValueError(msg) from error
     return {*np.atleast_1d(found).tolist()}
 
