@@ -340,7 +340,7 @@ UNFIT = [
     ("openai", "https://example.org/a.pdf", "openai fetches no files"),
     ("azure", "https://example.org/a.pdf", "azure fetches no files"),
     ("bedrock", "https://example.org/a.pdf", "bedrock fetches no files"),
-    ("bedrock", mp3(), "the audio/mp3 is no type that bedrock takes"),
+    ("bedrock", mp3(), "the audio/mp3 is not a type that bedrock takes"),
 ]
 
 
