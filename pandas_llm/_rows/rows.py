@@ -86,8 +86,11 @@ class Source(NamedTuple):
         for name in listed:
             there = self.find(name)
             if len(there) != 1:
-                many = f"is the name of {len(there)} columns"
-                problem = many if there else "is not a column"
+                problem = "is not a column"
+                if there:
+                    problem = f"is the name of {len(there)} columns"
+                elif name in self.frame.index.names:
+                    problem = "is a level of the index: reset_index() makes a column"
                 msg = f"{what} names {name!r}, which {problem}; there are "
                 raise InvalidValueError(msg + ", ".join(map(repr, self.frame.columns)))
             places += there
@@ -167,11 +170,15 @@ def exact(data: T) -> T:
     Prompts write them so; of some of the rows alone one could not tell.
     """
     if isinstance(data, pd.Series):
-        return data.astype("Int64") if whole_with_na(data) else data
+        if not whole_with_na(data):
+            return data
+        whole, gone = data.fillna(0).to_numpy(np.int64), data.isna().to_numpy(bool)
+        array = pd.arrays.IntegerArray(whole, gone)  # whatever NaN counts as
+        return pd.Series(array, data.index, name=data.name)
     bare = data.copy(deep=False)
     for at in range(data.shape[1]):
         if whole_with_na(column := bare.iloc[:, at]):
-            bare.isetitem(at, column.astype("Int64").array)
+            bare.isetitem(at, exact(column).array)
     return bare
 
 

@@ -341,6 +341,18 @@ def test_groups_that_pandas_cannot_make_are_an_error_of_ours(by):
         frame.llm.agg("What?", "text", by=by, model="sim")
 
 
+@pytest.mark.parametrize("verb", ["agg", "ngroup", "merge"])
+def test_a_level_of_the_index_is_no_column_and_the_error_says_so(verb):
+    frame = TEXT.set_axis(pd.Index([1, 2, 3], name="shop"))
+    given = {
+        "agg": {"question": "What?", "column": "text", "by": "shop"},
+        "ngroup": {"subset": ["text", "shop"]},
+        "merge": {"right": frame, "on": "shop"},
+    }
+    with pytest.raises(ValueError, match=r"level of the index: reset_index\(\)"):
+        getattr(frame.llm, verb)(**given[verb], model="sim")
+
+
 def test_what_only_missing_keeps_is_found_among_columns_of_several_levels(sim):
     frame = COLUMNS["levels"].copy()
     frame[("fact", "z")] = "other"
