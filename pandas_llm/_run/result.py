@@ -105,6 +105,7 @@ def build_result(
     else:
         out = pd.DataFrame(new, index=taken.index)
         out.attrs.update(taken.attrs)
+        out.flags.allows_duplicate_labels = taken.flags.allows_duplicate_labels
         if len(new) == 1 and not task.apart:
             (name,) = new
             out = out[name]

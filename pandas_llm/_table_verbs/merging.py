@@ -309,4 +309,5 @@ def _joined(
         codes = np.where(others == len(right), 0, np.where(ones == len(left), 1, 2))
         put_columns(out, {names.origin: pd.Categorical.from_codes(codes, kinds)})
     out.attrs = dict(left.attrs)
-    return out
+    loose = [side.flags.allows_duplicate_labels for side in (left, right)]
+    return out.set_flags(allows_duplicate_labels=all(loose))

@@ -118,9 +118,9 @@ def test_new_columns_stand_beside_the_rows_as_assign_puts_them(frame, sim):
     for one in (out, *alone):
         assert type(one.index) is type(frame.index)
         assert one.index.identical(frame.index)
+        assert one.flags == frame.flags
     assert type(some) is type(frame)
     assert some.dtypes.equals(frame.dtypes)
-    assert out.flags == frame.flags
     pd.testing.assert_frame_equal(frame, before)
 
 
@@ -153,6 +153,7 @@ def test_verbs_over_the_table_take_columns_of_any_name_and_cells_of_any_kind(
     assert joined.index.equals(pd.RangeIndex(len(joined)))
     assert joined.columns.nlevels == frame.columns.nlevels
     assert type(joined) is type(frame)
+    assert joined.flags == frame.flags
     assert said.index.tolist() == frame.iloc[:, -1].tolist()
     assert said["year"].dtype == "Int64"
     pd.testing.assert_frame_equal(frame, before)
