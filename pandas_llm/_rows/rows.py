@@ -27,6 +27,7 @@ T = TypeVar("T", pd.DataFrame, pd.Series, "pd.DataFrame | pd.Series")
 _FEW = 32
 """Letters of a number or a date."""
 _NAN_BESIDE_NA = (pd.ArrowDtype, pd.Float64Dtype, pd.Float32Dtype)
+_MANY = 50
 _PLAIN = frozenset((str, int, float, bool))
 _OF_CELLS = (list, tuple, set, frozenset)
 _EXACT = 2.0**53
@@ -193,10 +194,13 @@ def whole_with_na(column: pd.Series) -> bool:
     return bool(np.all((np.abs(known) < _EXACT) & (known == np.floor(known))))
 
 
-def put_columns(frame: pd.DataFrame, new: Mapping[str, Any]) -> None:
+def put_columns(frame: pd.DataFrame, new: Mapping[str, Any]) -> pd.DataFrame:
     """Put new columns into a frame of our own, in place of those of their names."""
-    for name, values in new.items():
+    for count, (name, values) in enumerate(new.items()):
+        if len(new) > _MANY and count % _MANY == 0:
+            frame = frame.copy()  # pandas warns of more than 100 blocks
         frame[new_label(frame, name)] = values
+    return frame
 
 
 def new_label(frame: pd.DataFrame, name: str) -> Any:

@@ -95,13 +95,13 @@ def build_result(
     if (filling := filling_of(source, task)) is not None:
         new = filled(new, filling)
     taken = _taken(source.frame, row, ignore_index=task.shape.ignore_index)
-    out: Any = taken
+    out: Any
     if task.joins:
         if task.shape.expand:  # the last run's vectors may have been longer
             stale = set(vector_columns(source, task)) - new.keys()
             labels = [new_label(taken, name) for name in stale]
-            out = taken = taken.drop(columns=labels) if labels else taken
-        put_columns(taken, new)
+            taken = taken.drop(columns=labels) if labels else taken
+        out = put_columns(taken, new)
     else:
         out = pd.DataFrame(new, index=taken.index)
         out.attrs.update(taken.attrs)

@@ -107,6 +107,4 @@ def _nearest(source: Source, vectors: Any, goal: Any, k: int) -> pd.DataFrame:
         scores = matrix @ goal / np.where(lengths, lengths, 1.0)
         best = np.argsort(-scores, kind="stable")[:k]
         best, scores = there[best], scores[best]
-    rows = source.frame.take(best)
-    put_columns(rows, {_SCORE: scores})
-    return rows
+    return put_columns(source.frame.take(best), {_SCORE: scores})

@@ -108,7 +108,7 @@ def chunk(  # noqa: PLR0913 - all by name but the first two
         for texts in pieces
         for number, text in enumerate(texts)
     ]
-    put_columns(out, {name: typed(numbers, "int")})
+    out = put_columns(out, {name: typed(numbers, "int")})
     whole_frame: pd.DataFrame = source.given.back(out)
     return whole_frame
 

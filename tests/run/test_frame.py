@@ -1,5 +1,6 @@
 """Rows out of frames and back, against a plain pandas reference."""
 
+import datetime as dt
 import threading
 
 import pandas as pd
@@ -130,6 +131,16 @@ def test_only_the_named_columns_are_read():
     assert list(iter_rows(source, [])) == [(), ()]
     assert missing_rows(source, ["a"]) is None
     assert missing_rows(source, ["b", "a"]).tolist() == [False, True]
+
+
+def test_a_hundred_keys_and_more_are_put_beside_the_rows_without_a_warning():
+    df = pd.DataFrame({"x": ["a", "b"]})
+    df.attrs["mine"] = 1
+    keys = {f"k{at}": dt.date for at in range(130)}
+    out = df.llm.extract("${x}", keys, model="sim", progress=False)
+    assert out.columns.tolist() == ["x", *keys]
+    assert out.attrs["mine"] == 1
+    assert out.notna().all(axis=None)
 
 
 def test_equal_rows_share_a_call_but_no_list(simulator, on):
