@@ -203,6 +203,11 @@ class Plan:
         return TaskRun(self._task, data.iloc[:0], dry=True).task
 
     @property
+    def exact(self) -> dict[str, Any]:
+        """What tables of other packages need to know of the new columns."""
+        return self._task.exact
+
+    @property
     def labels(self) -> tuple[Any, ...]:
         """What ``classify`` chooses from; empty for other verbs."""
         return self._task.output.columns[0].labels if self.verb == "classify" else ()

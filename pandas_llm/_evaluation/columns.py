@@ -255,6 +255,8 @@ def column_of(frame: pd.DataFrame, given: Any, what: str) -> pd.Series:
             raise InvalidValueError(msg)
         found = [given.get(label) for label in frame.index]
         return pd.Series(found, frame.index, dtype=object)
+    if hasattr(given, "to_pandas"):  # as Polars and Arrow have it
+        given = given.to_pandas()
     arrays = (pd.Series, pd.Index, np.ndarray, list, pd.api.extensions.ExtensionArray)
     if isinstance(given, arrays):
         if len(given) != len(frame):

@@ -61,7 +61,8 @@ def _into(
     if any(name is not None for name in result.index.names):
         result = result.reset_index()
     elif isinstance(result, pd.Series) and result.index.dtype.kind not in "iu":
-        return result.to_dict()
+        cells, told = result.astype(object).where(result.notna(), None), exact or {}
+        return {str(at): _moment(one, told.get(str(at))) for at, one in cells.items()}
     return make(result, exact or {})
 
 
@@ -74,13 +75,15 @@ def _as_list(result: Any, exact: Mapping[str, Exact]) -> list[Any]:
     for at, name in enumerate(map(str, names)):
         cells = plain.iloc[:, at].tolist()
         if name in exact and result.dtypes.iloc[at].kind == "M":
-            cells = [cell and _moment(cell, exact[name]) for cell in cells]
+            cells = [_moment(cell, exact[name]) for cell in cells]
         lists.append(cells)
     return [dict(zip(names, row, strict=True)) for row in zip(*lists, strict=True)]
 
 
-def _moment(cell: pd.Timestamp, exact: Exact) -> Any:
+def _moment(cell: Any, exact: Exact | None) -> Any:
     """Return a date or a moment, for which pandas has one type, as Python's own."""
+    if not isinstance(cell, pd.Timestamp):
+        return cell
     return cell.date() if exact == "date" else cell.to_pydatetime()
 
 

@@ -277,6 +277,8 @@ def gold_codes(gold: Any, source: Source, labels: Sequence[str]) -> NDArray[np.i
             msg = f"gold names {gold!r}, which is not a column of the frame"
             raise MissingColumnError(msg)
         gold = frame[gold]
+    if hasattr(gold, "to_pandas"):  # as Polars and Arrow have it
+        gold = gold.to_pandas()
     if not isinstance(gold, pd.Series):
         kind = type(gold).__name__
         msg = f"gold must be a Series or the name of a column, not {kind}"

@@ -193,6 +193,13 @@ class Task:
             new.append((f"llm_{RAW}", "str"))
         return new
 
+    @property
+    def exact(self) -> dict[str, Any]:
+        """What tables of other packages need to know of the new columns."""
+        told: dict[str, Any]
+        told = {name: kind if kind == "str" else "" for name, kind in self.columns}
+        return told | {c.name: c.exact for c in self.output.columns if c.exact}
+
 
 def check_names(task: Task) -> None:
     """Refuse two new columns of one name: one would hide the other."""

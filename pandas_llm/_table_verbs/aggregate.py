@@ -179,6 +179,7 @@ def _program(arguments: Mapping[str, Any]) -> Program:
         failed="answers that need them are NA",
         batches=levels if max(leaves, default=0) > 1 else None,
         span=span,
+        exact=None if keys is None else last.exact,
     )
 
 

@@ -24,7 +24,7 @@ from pandas_llm.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator, Mapping
 
     import pandas as pd
 
@@ -44,7 +44,8 @@ class Program:
     the warning, and `batches` says why `batch` is refused, if it is. `span` takes how
     many questions come first, and returns the least and the most of all; without it
     there are no others. A `cheap` plan is asked before the first of `plans`, which
-    then answers a sample at the least.
+    then answers a sample at the least. `exact` is that of a plan whose columns the
+    result has.
     """
 
     def __init__(  # noqa: PLR0913 - all by name but the first three
@@ -57,8 +58,9 @@ class Program:
         cheap: Plan | None = None,
         batches: str | None = None,
         span: Callable[[int], tuple[int, int]] | None = None,
+        exact: Mapping[str, Any] | None = None,
     ) -> None:
-        self.name, self.steps, self.failed = name, steps, failed
+        self.name, self.steps, self.failed, self.exact = name, steps, failed, exact
         self.plans, self._span = plans, span
         if cheap is not None:
             self.plans = plans = [*plans, cheap]
@@ -167,7 +169,8 @@ class _Course:
             signed = Signed(end.value, {}) if plain else end.value
             if self._stopped and "cascade_bound" in signed.facts:
                 signed.facts["cascade_bound"] = NOT_PROVEN
-            self.result = self._back(self._ledger.sign(*signed))
+            result = self._ledger.sign(*signed)
+            self.result = self._back(result, self._program.exact)
             if self._stopped:
                 self._end_early(self._stopped)
             self._warn()

@@ -176,6 +176,28 @@ def test_verbs_over_the_table_return_it_too(table):
     assert list(record) == ["mood"]
 
 
+def test_an_answer_about_rows_has_the_types_of_an_answer_about_each(table):
+    keys = {"born": dt.date, "moment": dt.datetime, "tags": list[str], "name": str}
+    each = of_kind(pandas_llm.extract(table, "On ${text}", keys, **SIM), table)
+    given = {"keys": keys, **SIM}
+    by = of_kind(pandas_llm.agg(table, "What?", "text", by="kind", **given), table)
+    assert by.select(*keys).schema == each.select(*keys).schema
+    one = pandas_llm.agg(table, "What?", "text", **given)
+    assert type(one["born"]) is dt.date
+    assert type(one["moment"]) is dt.datetime
+    listed = pandas_llm.agg([{"text": "a"}], "What?", "text", **given)
+    assert type(listed["born"]) is dt.date
+
+
+@pytest.mark.filterwarnings("ignore::pandas_llm.LLMWarning")
+def test_what_is_known_may_be_a_column_of_the_same_package(table):
+    truth = table["kind"]
+    options = {"confidence": True, **SIM}
+    out = pandas_llm.classify(table, "Of ${text}", ["u", "v"], gold=truth, **options)
+    assert len(out) == 3
+    assert pandas_llm.evaluate(table, "kind", truth).accuracy == 1
+
+
 def test_vectors_of_an_earlier_run_are_searched():
     vectors = pandas_llm.embed(FRAME, "text", dimensions=4, **SIM)
     known = FRAME.with_columns(vectors)
