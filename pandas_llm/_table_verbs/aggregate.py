@@ -11,7 +11,7 @@ import pandas as pd
 from pandas_llm._algorithms import pack
 from pandas_llm._table_verbs.pairs import refuse_columns
 from pandas_llm._verbs import Program, verb
-from pandas_llm.errors import InvalidValueError, LLMWarning, warn
+from pandas_llm.errors import InvalidTypeError, InvalidValueError, LLMWarning, warn
 from pandas_llm.options import check_value, whole
 
 if TYPE_CHECKING:
@@ -190,6 +190,10 @@ def _groups(
     from pandas_llm._rows import Template, iter_rows, source_of, without_na
 
     source, by = source_of(arguments["data"]), arguments["by"]
+    if not (isinstance(by, list) or pd.api.types.is_hashable(by)):
+        kind = type(by).__name__  # whose values pandas would group by
+        msg = f"by must name columns, not be a {kind}: put it into a column first"
+        raise InvalidTypeError(msg)
     texts = _texts(source, arguments["column"], plan)
     places = [] if by is None else source.find_all(by, "by")
     names = [source.name(at) for at in places]

@@ -311,7 +311,13 @@ def test_a_series_is_value_in_every_verb(name, sim):
 )
 def test_columns_may_be_named_by_anything_like_a_list(names, sim):
     assert len(TEXT.llm.ngroup(names, **sim)) == 3
-    assert len(TEXT.llm.agg("What?", "text", by=names, **sim)) == 3
+    assert len(TEXT.llm.merge(TEXT, on=names, **sim)) == 3
+
+
+@pytest.mark.parametrize("by", [TEXT["text"], TEXT.columns, np.array(["text"] * 3)])
+def test_groups_are_named_by_columns_and_not_made_of_values(by):
+    with pytest.raises(TypeError, match="by must name columns, not be a"):
+        TEXT.llm.agg("What?", "text", by=by, model="sim")
 
 
 def test_vectors_that_a_file_brings_as_lists_are_not_embedded_again():
