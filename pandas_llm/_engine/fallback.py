@@ -17,9 +17,8 @@ from pandas_llm.types import Outcome
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from pandas_llm._client import Client, Events
-    from pandas_llm._engine.feed import Bundle
-    from pandas_llm._engine.outcomes import Outcomes
+    from pandas_llm._client import Client
+    from pandas_llm._engine.feed import Bundle, Feed
     from pandas_llm._engine.warming import Item
     from pandas_llm.types import Request
 
@@ -35,16 +34,11 @@ class Fallback:
     """Asks for the rows of a run, in all the ways that the run allows."""
 
     def __init__(
-        self,
-        clients: Sequence[Client],
-        events: Events,
-        outcomes: Outcomes,
-        shorter: Shorter | None = None,
+        self, clients: Sequence[Client], feed: Feed, shorter: Shorter | None = None
     ) -> None:
         self._clients = clients
         self._client = clients[0]
-        self._events = events
-        self._outcomes = outcomes
+        self._events, self._outcomes = feed.events, feed.outcomes
         self._shorter = shorter
         self._choosy = len(clients) > 1 or shorter is not None
         """Whether a row may be asked in more than one way."""

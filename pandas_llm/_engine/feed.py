@@ -69,8 +69,8 @@ class Feed:
         self._make = requests
         self._rows = requests(None)
         self._client = client
-        self._events = events
-        self._outcomes = outcomes
+        self.events = events
+        self.outcomes = outcomes
         self._seen: dict[Any, int] | None = {} if settings.dedupe else None
         self._times: Counter[bytes] = Counter()
         self._queue: deque[Bundle] = deque()
@@ -198,8 +198,8 @@ class Feed:
             if position in self._ahead and not ahead:
                 continue  # it had its turn
             if request is None:
-                self._outcomes.skip(position)
-                self._events.totals.done += 1
+                self.outcomes.skip(position)
+                self.events.totals.done += 1
             elif isinstance(request, RowError):
                 self.fail(position, request)
             elif not request.prompt and self._client.embeds:
@@ -217,10 +217,10 @@ class Feed:
             if outcome is None:
                 self._queue.append((item,))
                 continue
-            self._outcomes.add(item.position, outcome)
-            self._outcomes.by[item.position] = 1
-            self._events.totals.done += 1
-            self._events.totals.cached += 1
+            self.outcomes.add(item.position, outcome)
+            self.outcomes.by[item.position] = 1
+            self.events.totals.done += 1
+            self.events.totals.cached += 1
 
     def _identified(self, position: int, request: Request) -> Item | None:
         try:
@@ -240,15 +240,15 @@ class Feed:
         leader = self._seen.setdefault((key, ends) if ends else key, position)
         if leader == position:
             return Item(position, request, key)
-        self._outcomes.share(position, leader)
-        self._events.totals.done += 1
+        self.outcomes.share(position, leader)
+        self.events.totals.done += 1
         return None
 
     def fail(self, position: int, error: RowError) -> None:
         """Finish a row that cannot be sent."""
-        self._outcomes.add(position, Outcome([], error, attempts=0))
-        self._events.totals.done += 1
-        self._events.totals.failed += 1
+        self.outcomes.add(position, Outcome([], error, attempts=0))
+        self.events.totals.done += 1
+        self.events.totals.failed += 1
 
 
 def _unsendable(error: UnicodeEncodeError) -> EncodingError:

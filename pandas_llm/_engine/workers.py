@@ -24,10 +24,9 @@ from pandas_llm.types import Outcome
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
-    from pandas_llm._client import Client, Events, Streak
+    from pandas_llm._client import Client, Streak
     from pandas_llm._engine.fallback import Shorter
     from pandas_llm._engine.feed import Bundle, Feed
-    from pandas_llm._engine.outcomes import Outcomes
     from pandas_llm._engine.warming import Item
 
 T = TypeVar("T")
@@ -38,17 +37,12 @@ class Engine:
     """Runs the requests of one run through its clients."""
 
     def __init__(
-        self,
-        clients: Sequence[Client],
-        events: Events,
-        outcomes: Outcomes,
-        shorter: Shorter | None = None,
+        self, clients: Sequence[Client], feed: Feed, shorter: Shorter | None = None
     ) -> None:
         self._client = clients[0]
         self._streak = clients[-1].history.streak
-        self._events = events
-        self._outcomes = outcomes
-        self._fallback = Fallback(clients, events, outcomes, shorter)
+        self._feed, self._events, self._outcomes = feed, feed.events, feed.outcomes
+        self._fallback = Fallback(clients, feed, shorter)
         self._slots = Slots(self._client.pace.target, self._grow)
         for client in clients:
             client.pace.slots = self._slots
@@ -62,22 +56,18 @@ class Engine:
         self._probe = Probe(self._client, self._slots, self)
         self._put_off: dict[int, Outcome] = {}
         """What came so far of rows that are asked once more at the end."""
-        self._feed: Feed
-        self._source: Feed | Bundles
-        self._bundles: Bundles | None = None
-
-    async def execute(self, feed: Feed, deadline: float | None = None) -> None:
-        """Send every request, until all are done, time is up or one error is fatal."""
-        self._feed = feed
-        feed.opened = self._grow
-        if self._client.bundling.inputs > 1:
-            self._bundles = Bundles(feed, self._client)
+        many = self._client.bundling.inputs > 1
+        self._bundles = Bundles(feed, self._client) if many else None
         self._source = self._bundles or feed
+
+    async def execute(self, deadline: float | None = None) -> None:
+        """Send every request, until all are done, time is up or one error is fatal."""
+        self._feed.opened = self._grow
         # until the end, a row that is not done was interrupted
         self._outcomes.unfinished = InterruptedRowError("the run was interrupted")
         try:
             async with asyncio.timeout(deadline) as timer:
-                await self._probe.send(feed)
+                await self._probe.send(self._feed)
                 await self._pool()
                 if self._put_off and self._stop is None:
                     await self._pool()  # some were put off by the last to end

@@ -184,9 +184,9 @@ class TaskRun:
                 await keep_to_slots(client)
             feed = self.feed(client, alike=alike)
             shorter = self.prompts.shorter if settings.truncate else None
-            engine = Engine(clients, self.events, outcomes, shorter)
+            engine = Engine(clients, feed, shorter)
             try:
-                await engine.execute(feed, settings.deadline)
+                await engine.execute(settings.deadline)
             finally:
                 self.unlimited = not any(one.pace.limiter.told for one in clients)
                 self.facts |= client.negotiation.facts(client.spec)
