@@ -28,7 +28,7 @@ from pandas_llm._run.prompts import Prompts, quoting, shared_spec
 from pandas_llm._run.result import build_result, failure_table, in_kind, note, rehearse
 from pandas_llm._run.sureness import check_gold, settle
 from pandas_llm._run.task import check_names
-from pandas_llm.cache import location, open_cache
+from pandas_llm.cache import location, open_cache, trouble
 from pandas_llm.errors import (
     ConfigurationError,
     GenerationError,
@@ -66,6 +66,8 @@ class TaskRun:
     """Whether no limit of the account was known at the end."""
 
     ended = False
+
+    _told = False  # that there is no cache
 
     def __init__(  # noqa: PLR0913 - all by name but the first two
         self,
@@ -127,6 +129,10 @@ class TaskRun:
         return shared.headroom
 
     def _advise(self, rows: int) -> None:
+        path = None if self.settings.replay else location(self.settings.cache)
+        if path is not None and (told := trouble(path)) is not None:
+            self._told = True
+            self._notice(told)
         name = self.task.template if rows > 1 else None
         if name in self.source.fields and self.task.embeds is None:
             self._notice(f"{name!r} is sent as it is: write ${{{name}}} for the column")
@@ -327,7 +333,7 @@ class TaskRun:
                 "or tokens_per_minute=",
                 LLMWarning,
             )
-        if self.broken:
+        if self.broken and not self._told:
             warn(
                 f"the cache fails, so {self.broken}\n"
                 "The result is whole. Pass cache= another file, or cache=False.",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pandas_llm.cache import replies, sqlite
 from pandas_llm.cache.contents import CacheInfo, clear, info
 from pandas_llm.cache.fingerprint import Fingerprint, begun, elsewhere
-from pandas_llm.cache.replies import Cache, location, open_cache
+from pandas_llm.cache.replies import Cache, location, open_cache, trouble
 
 __all__ = [
     "Cache",
@@ -22,4 +22,5 @@ __all__ = [
     "open_cache",
     "replies",
     "sqlite",
+    "trouble",
 ]

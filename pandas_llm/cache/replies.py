@@ -143,7 +143,8 @@ class Cache:
     def _start(self) -> Writer:
         with self._lock:
             if self._writer is None:
-                self._writer = Writer(self.path, self._limit, self._not_written)
+                told = self._not_written, self._gone
+                self._writer = Writer(self.path, self._limit, *told)
             return self._writer
 
     def _select(self, keys: Sequence[bytes]) -> list[database.Row]:
@@ -169,16 +170,20 @@ class Cache:
         self._readable = False
         # more writing could spoil what is left of a damaged file
         self._writable = self._writable and not database.damaged(error)
-        self._break(error, "used")
+        self._break("no more replies are used", error)
 
     def _not_written(self, error: Exception) -> None:
         # what was paid for stays readable, unless it cannot be trusted
         self._writable = False
         self._readable = self._readable and not database.damaged(error)
-        self._break(error, "kept")
+        self._break("no more replies are kept", error)
 
-    def _break(self, error: Exception, lost: str) -> None:
-        why = f"no more replies are {lost}: {database.reason(self.path, error)}"
+    def _gone(self) -> None:
+        error = OSError("it was removed, moved or replaced while it was in use")
+        self._break("what was kept before is gone", error)
+
+    def _break(self, lost: str, error: Exception) -> None:
+        why = f"{lost}: {database.reason(self.path, error)}"
         _log.info("the cache fails, %s", why)
         self.broken = self.broken or why
 
@@ -207,6 +212,19 @@ def open_cache(path: Path, limit: int = DEFAULT_LIMIT) -> Cache:
         cache = _shared[place].share()
     cache.flush()  # so that it finds all that is kept
     return cache
+
+
+def trouble(path: Path) -> str | None:
+    """Say why a file cannot be used, before a run pays for what it holds."""
+    try:
+        database.connect(path, LOCK_WAIT).close()
+    except database.ERRORS as error:
+        return (
+            f"the cache cannot be used: {database.reason(path, error)}\nAll rows are "
+            "asked, and the next call pays for them again. Pass cache= another file, "
+            "or cache=False."
+        )
+    return None
 
 
 def location(

@@ -101,8 +101,11 @@ def _recognise(connection: sqlite3.Connection, wait: float) -> None:
         _create(connection, wait)
     elif "pandas_llm_cache" not in names:
         raise sqlite3.DatabaseError("it is the database of something else")
-    version = connection.execute("SELECT max(version) FROM pandas_llm_cache").fetchone()
-    if version != (_VERSION,):
+    query = "SELECT max(version) FROM pandas_llm_cache"
+    (version,) = connection.execute(query).fetchone()
+    if not isinstance(version, int) or version < _VERSION:
+        raise sqlite3.DatabaseError("its version cannot be read")
+    if version > _VERSION:
         raise sqlite3.DatabaseError("a newer version of pandas_llm made it")
 
 
@@ -138,6 +141,15 @@ def log_of(path: Path) -> Path:
 def homeless(path: Path) -> bool:
     """Return whether a path begins with an unknown home folder."""
     return path.parts[:1] == ("~",)
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another of its name; None when there is none."""
+    try:
+        known = path.stat()
+    except OSError:
+        return None
+    return known.st_dev, known.st_ino
 
 
 def size(path: Path) -> int:

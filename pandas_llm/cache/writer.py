@@ -32,13 +32,19 @@ class Writer:
     """Writes what its queue gets; drops all after a first error, told to `failed`."""
 
     def __init__(
-        self, path: Path, limit: int, failed: Callable[[Exception], None]
+        self,
+        path: Path,
+        limit: int,
+        failed: Callable[[Exception], None],
+        gone: Callable[[], None],
     ) -> None:
         self.queue: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self._connection: sqlite3.Connection | None = None
         self._path = path
         self._limit = limit
-        self._failed = failed
+        self._failed, self._gone = failed, gone
+        self._file: tuple[int, int] | None = None
+        """The identity of the file that is open."""
         self._off = False
         self._stamp = 0
         self._hurry = threading.Event()
@@ -85,6 +91,9 @@ class Writer:
         if self._off or not (puts or used):
             return
         try:
+            if self._connection and database.identity(self._path) != self._file:
+                self._gone()  # SQLite would go on in a file without a name
+                self._close()
             with self._lock:
                 connection = self._connection or self._open()
                 # a clock that was set back must not make new replies the first to go
@@ -98,6 +107,7 @@ class Writer:
 
     def _open(self) -> sqlite3.Connection:
         connection = self._connection = database.connect(self._path, _WRITE_WAIT)
+        self._file = database.identity(self._path)
         (newest,) = connection.execute("SELECT max(used) FROM replies").fetchone()
         self._stamp = newest if isinstance(newest, int) else 0
         return connection

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from loopback_server import Server, completion
 from pydantic import BaseModel, field_validator
 
 import pandas_llm
@@ -355,7 +356,9 @@ def with_one_warning(ask, server, df, **more):
     check(out)
     (warning,) = warned
     assert warning.category is LLMWarning
-    assert "no more replies are" in str(warning.message)
+    assert "cache cannot be used" in (said := str(warning.message)) or (
+        "no more replies are kept" in said
+    )
     return str(warning.message), sent
 
 
@@ -463,3 +466,39 @@ def test_a_clock_that_jumps_does_no_harm(ask, simulator, monkeypatch):
     again, sent = ask(server, facts(*range(60)))
     assert sent == 0
     pd.testing.assert_frame_equal(again, out)
+
+
+def test_a_cache_that_cannot_be_used_is_told_before_a_row_is_paid(
+    ask, simulator, tmp_path
+):
+    (tmp_path / "c.sqlite").write_bytes(b"no database" * 1000)
+    server = simulator()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(LLMWarning, match="the next call pays for them again"):
+            ask(server, facts(1, 2))
+    assert server.stats()["requests"] == 0
+
+
+@posix
+def test_a_cache_that_is_removed_in_use_is_told_of_and_begun_anew(on, tmp_path):
+    """Else SQLite would go on in a file without a name, to the end of the run."""
+    path = tmp_path / "c.sqlite"
+    df = facts(*range(60))
+
+    def answer(body):
+        at = len(server.bodies)
+        if at in (10, 20):
+            replies.flush(path)
+        if at == 10:
+            for file in tmp_path.glob("c.sqlite*"):
+                file.unlink()
+        return completion("yes")
+
+    with Server(answer) as server:
+        options = on(server, cache=path, concurrency=1)
+        with pytest.warns(LLMWarning, match="what was kept before is gone"):
+            df.llm.complete("${text}", **options)
+        again = df.llm.complete("${text}", **options)
+    assert 9 <= again.llm.usage.requests <= 20
+    assert again.llm.usage.cached == 60 - again.llm.usage.requests

@@ -283,10 +283,10 @@ WARNED = {
     "a cache that cannot be": (
         {},
         {"cache": "/proc/nowhere/replies.sqlite"},
-        "the cache fails, so no more replies are used: "
-        "/proc/nowhere/replies.sqlite: [Errno 2] No such file or directory: "
-        "'/proc/nowhere'\n"
-        "The result is whole. Pass cache= another file, or cache=False.",
+        "the cache cannot be used: /proc/nowhere/replies.sqlite: [Errno 2] No such "
+        "file or directory: '/proc/nowhere'\n"
+        "All rows are asked, and the next call pays for them again. Pass cache= "
+        "another file, or cache=False.",
     ),
 }
 
