@@ -10,7 +10,7 @@ import re
 import sys
 import unicodedata
 from functools import cache, cached_property, lru_cache
-from itertools import islice, product
+from itertools import islice, product, zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 RATIO = 90
 """How alike words must be, of 100, where they are found by rapidfuzz: one letter of
-ten may be another. Their numbers must be the same."""
+ten may be another. Their numbers must be the same, and so many words, each but for a
+slip: "is not" for "is" says something else."""
+_SLIPS = 4
+"""Letters of a word that may have a slip; of a shorter one it makes another word."""
 _ROUGH = 15
 """How much less alike is what is looked at, before it is cut at the ends of words."""
 _MOST = 256
@@ -26,7 +29,11 @@ _MOST = 256
 _SPACED = "\u0530"
 """Below it are scripts whose words stand apart: Latin, Greek, Cyrillic, digits."""
 _OUTSIDE = re.compile(r"^(?:[\s\"'`\u2018-\u201f\u00ab\u00bb\u300c-\u300f\u2026.,;:])+")
-_NUMBERS = re.compile(r"\d+")
+_TOKENS = re.compile(
+    r"(?:(?<![^\s(])-)?\d+|[\u2e80-\U0010ffff]|[^\W\d](?:[^\W\d]|[\u0300-\u036f])*"
+)
+"""Numbers and words; of scripts that do not part words each sign."""
+_SIGNED = re.compile(r"(?:^|[\s(\[])[-\u2212]\Z")
 _PLAIN = re.compile("[!-~]+(?: [!-~]+)*(?![\u0300-\U0010ffff])")
 """A run that needs no look at each of its characters: five times as fast."""
 _MARKS = str.maketrans("'`", '""')
@@ -124,6 +131,8 @@ def find(words: str, texts: Sequence[Text]) -> list[Place]:
         for order, search in enumerate((Text.exactly, Text.alike)):
             for at, text in enumerate(texts):
                 for start, end, parts in search(text, form):
+                    if not parts and _cuts_number(text.whole, start, end):
+                        continue
                     within = _cuts(text.whole, start) or _cuts(text.whole, end)
                     rank = (2 if parts else int(within), order)
                     places.setdefault(rank, []).append(Place(at, start, end))
@@ -154,6 +163,26 @@ def _cuts(text: str, at: int) -> bool:
     )
 
 
+def _cuts_number(text: str, start: int, end: int) -> bool:
+    """Return whether a place has only a part of a number, which is another one."""
+    if text[start].isdigit() and _SIGNED.search(text, max(0, start - 2), start):
+        return True
+    ends = (at for at in (start, end) if 0 < at < len(text))
+    return any(text[at - 1 : at + 1].isdigit() for at in ends)
+
+
+def _same(one: str, other: str) -> bool:
+    """Return whether two texts have the same words but for slips within them."""
+    pairs = zip_longest(_TOKENS.findall(one), _TOKENS.findall(other), fillvalue="")
+    return all(a == b or _is_slip(a, b) for a, b in pairs)
+
+
+def _is_slip(one: str, other: str) -> bool:
+    """Return whether a word may be another one with a slip: not likely and unlikely."""
+    near = abs(len(one) - len(other)) <= 1 and max(len(one), len(other)) >= _SLIPS
+    return near and one[:1] == other[:1] and not one[:1].isdigit()
+
+
 def _nearly(words: str, texts: Sequence[Text]) -> list[Place]:
     """Return where a text has nearly the words, if rapidfuzz is there to tell."""
     try:
@@ -174,11 +203,12 @@ def _nearly(words: str, texts: Sequence[Text]) -> list[Place]:
         for start, end in product(*(_edges(whole, at) for at in rough)):
             part = whole[start:end]
             ratio = fuzz.ratio(words, part, score_cutoff=RATIO)
-            same = _NUMBERS.findall(part) == _NUMBERS.findall(words)
-            if same and part.strip() and ratio > best:
+            if ratio > best and part.strip() and _same(part, words):
                 start += len(part) - len(part.lstrip())  # noqa: PLW2901
                 last = start + len(part.strip()) - 1
-                best, nearest = ratio, [Place(number, starts[start], ends[last])]
+                place = Place(number, starts[start], ends[last])
+                if not _cuts_number(text.whole, place.start, place.end):
+                    best, nearest = ratio, [place]
     return nearest
 
 
