@@ -8,10 +8,13 @@ _NEAR = 200  # letters of a line that are looked at
 _NUMBER_LAST = re.compile(r"""(?:\d\.?|["'][\d.,]+["'])[\s}\],;]*\Z""")
 _NUMBER = re.compile(r"""[:\[,]\s*["']?[-+]?\d[\d.,]*["']?\s*[,}\]]""")
 _LARGE = r"""(?:per\s?cent|pct|hundreds?|thousands?|lakhs?|crores?|dozens?|mill?i?ons?
-    |[mbt]r?ill?ions?|millionen|millones|milliards?|milliarden)\b"""
+    |[mbt]r?ill?ions?|mil(?:l?ione[ns]?|l?iard\w*|h[õo]es|lones|yon|yar|ioni|iony)
+    |mio|mrd|tsd|mln|mld|pro[zc]ent|por\s?cento|por\s?ciento|pour\s?cent
+    |тыс\w*|млн|млрд|миллион\w*|миллиард\w*|процент\w*)\b"""
 _WORD = rf"(?:{_LARGE}|(?:[kmbx]|bn)\b)"
 _SCALE = re.compile(
-    rf"""[}}\]]*(?:[ \t]{{0,9}}\(?[ \t]{{0,9}}(?:[%‰\u00d7万萬億亿千]|(?:in\ )?{_WORD})
+    rf"""[}}\]]*(?:[ \t]{{0,9}}\(?[ \t]{{0,9}}
+    (?:[%‰\u00d7万萬億亿兆千百]|(?:in\ )?{_WORD})
     |\s{{0,99}}\(?(?:[%‰]|(?:in\ )?{_WORD})\)?[.\s]{{0,99}}\Z)""",
     re.VERBOSE | re.IGNORECASE,
 )
@@ -19,7 +22,7 @@ _SCALE = re.compile(
 _IN_SCALE = re.compile(rf"\bin\s{_LARGE}", re.VERBOSE | re.IGNORECASE)
 _GOES_WITH = re.compile(
     r"[}\]]*(?:[ \t]{0,9}\(?[ \t]{0,9}(?:[°€$£¥\d½¼¾+*/^]|[-\u2013]\d)"
-    r"|[ \t]{1,9}([a-z]+))"
+    r"|[ \t]{1,9}([^\W\d_]+))"
 )
 _CLAUSES = re.compile(
     "and|as|is|was|because|since|which|this|that|these|the|here|hope|where|with"
@@ -28,37 +31,45 @@ _CLAUSES = re.compile(
 """Words that begin a new clause, which is not about the number."""
 _HALVES = re.compile(r"[}\]]*\s+and\s+(?:an?|one|two|three|\d)\b")
 _NEGATED = re.compile(
-    r"(?:\b(?:not|never|nor)|n['\u2019]t)[\s:`*]*\Z|[~≈±≤≥\u2212]\Z", re.IGNORECASE
+    r"(?:\b(?:not|never|nor|nicht|keine?|pas|não|nunca|jamais|не)|n['\u2019]t|不是)"
+    r"[\s:`*]*\Z|[~≈±≤≥\u2212]\Z",
+    re.IGNORECASE,
 )
+_OR = "(?:or|oder|ou|или|或|maybe|perhaps|possibly)\\b"
 _UNSAID = (
     r"not (?:stated|given|mentioned|known|specified|found|provided|available|said)\b"
     r"|(?:unknown|unspecified|unstated|placeholder|n/a|missing)\b"
 )
 _BACK = (
     r"(?:wait\b|correct(?:ion|ed)\b|actually\b"
+    r"|nein\b|korrektur\b|corrección\b|correção\b|rectificati|perd[óo]n\b|更正|抱歉|等等"
     r"|scratch that\b|hold on\b|oops\b|on second thoughts?\b|(?:i'm |i am )?sorry\b"
     r"|(?:my )?apolog|i (?:made|was wrong|misread|meant)\b"
     r"|(?:is|was|that(?:'s| is)|this is|it(?:'s| is))"
     r" (?:not (?:right|correct|true)|wrong|incorrect|false)\b)"
 )
 _TAKEN_BACK = re.compile(
-    rf"[\s`~*_}}\].,;:!—\u2013(-]*{_BACK}|[}}\]`]*(?:\?|[ \t]{{0,9}}\(?(?:{_UNSAID}))",
+    rf"[\s`~*_}}\].,;:!—\u2013(-]*{_BACK}"
+    rf"|[}}\]`]*(?:\?|[ \t]{{0,9}}\(?(?:{_UNSAID}|{_OR}))",
     re.IGNORECASE,
 )
 """Words that begin what follows an answer, and say that it is none."""
+_BEHIND = re.compile(r"[ \t}\]]*(//[^\n]*|/\*.{0,200}?\*/)", re.DOTALL)
 _COMMENTS = re.compile(r"(?://|\#)([^\n]*)|/\*(.*?)\*/", re.DOTALL)
 _UNDONE = re.compile(
-    rf"\W*(?:{_BACK}|{_UNSAID}|(?:or|oder|ou|maybe|perhaps|possibly|example|dummy)\b"
+    rf"\W*(?:{_BACK}|{_UNSAID}|{_OR}|(?:example|dummy)\b"
     r"|(?:[kmb]|bn)\b)",
     re.IGNORECASE,
 )
-_SCALED = re.compile(rf"[%‰万萬億亿千]|\b{_LARGE}", re.VERBOSE | re.IGNORECASE)
+_SCALED = re.compile(rf"[%‰万萬億亿兆]|\b{_LARGE}", re.VERBOSE | re.IGNORECASE)
 
 
 def check_beside(text: str, before: str, start: int, end: int) -> None:
     """Raise where words around the JSON take it back, or change its numbers."""
     if _TAKEN_BACK.match(text, end) or _NEGATED.search(before[-20:]):
         raise ValueError("words beside the JSON take it back")
+    if comment := _BEHIND.match(text, end):
+        check_comments(comment[1])
     near = _IN_SCALE.search(before[-_NEAR:]) or _IN_SCALE.search(text, end, end + _NEAR)
     if _changes_the_number(text, end) or (near and _NUMBER.search(text, start, end)):
         raise ValueError("words directly beside the JSON change what it says")
@@ -79,6 +90,8 @@ def _changes_the_number(text: str, end: int) -> bool:
     if _SCALE.match(text, end) or _HALVES.match(text, end):
         return True
     follower = _GOES_WITH.match(text, end)
-    if follower is None or _CLAUSES.fullmatch(follower[1] or ""):
+    if follower is None or _CLAUSES.fullmatch(word := follower[1] or ""):
+        return False
+    if word and not word.islower():
         return False
     return "{" not in text[end : end + _NEAR].partition("\n")[0]

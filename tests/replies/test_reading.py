@@ -275,6 +275,22 @@ BROKEN = [
     ('{"v": "Ann", // or Bob\n}', str, AGAIN),
     ('{"v": Ann // or Bob\n}', str, AGAIN),
     ('{"v": "Ann // or Bob",}', str, "Ann // or Bob"),
+    *(
+        (said, str, AGAIN)
+        for said in (
+            '{"v": "Ann"} or Bob',
+            '{"v": "Ann"} // or Bob',
+            '{"v": "Ann"} (or Bob)',
+            'Es ist nicht {"v": "Ann"}',
+            '{"v": "Ann"}\n\nKorrektur: Bob.',
+            '{"v": "Ann"}\n更正:Bob',
+        )
+    ),
+    *(
+        ('{"v": 12}' + more, int, AGAIN)
+        for more in (" Mio.", " Prozent", " млн", "百万")
+    ),
+    *(('{"v": 12}' + more, int, 12) for more in (" 是答案", " Ich hoffe, das hilft.")),
 ]
 
 
