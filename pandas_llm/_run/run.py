@@ -20,8 +20,8 @@ from pandas_llm._display import Bar, Status, Usage
 from pandas_llm._engine import Arrivals, Engine, Feed, Outcomes
 from pandas_llm._pacing import CostBudget, Headroom
 from pandas_llm._report import traced
-from pandas_llm._rows import all_na, source_of
-from pandas_llm._run import blocking, summary
+from pandas_llm._rows import source_of
+from pandas_llm._run import advice, blocking, summary
 from pandas_llm._run.filling import asked_rows, check_columns
 from pandas_llm._run.ledger import Ledger, joint, listener, remember
 from pandas_llm._run.prompts import Prompts, quoting, shared_spec
@@ -133,18 +133,8 @@ class TaskRun:
         if path is not None and (told := trouble(path)) is not None:
             self._told = True
             self._notice(told)
-        name = self.task.template if rows > 1 else None
-        if name in self.source.fields and self.task.embeds is None:
-            self._notice(f"{name!r} is sent as it is: write ${{{name}}} for the column")
-        elif rows > 1 and self.settings.dedupe and not self.prompts.columns:
-            self._notice(
-                f"the template names no column, so all {rows} rows share one call and "
-                "one answer: write ${column} where a row's own text belongs, or "
-                "dedupe=False to ask once for each row"
-            )
-        for name in self.prompts.needed if self.settings.na_action else ():
-            if rows > 1 and all_na(self.source, name):
-                self._notice(f"column {name!r} is NA in every row: nothing is sent")
+        for message in advice.before(self.task, self.source, self.prompts, rows):
+            self._notice(message)
 
     # -- the run ----------------------------------------------------------------
 
@@ -322,23 +312,10 @@ class TaskRun:
             warn(message, LLMWarning)
 
     def _warn_of_trouble(self) -> None:
-        if dropped := self.facts.get("dropped"):
-            model = self.facts["model"]
-            msg = f"{model} refuses {dropped}: all rows were sent without, so leave it "
-            warn(msg + "out of the call", LLMWarning)
-        if self.headroom.part and self.unlimited and self.events.totals.requests:
-            warn(
-                "headroom= has left nothing to others: neither headers nor options "
-                "tell the account's limits. Pass what it has as requests_per_minute= "
-                "or tokens_per_minute=",
-                LLMWarning,
-            )
-        if self.broken and not self._told:
-            warn(
-                f"the cache fails, so {self.broken}\n"
-                "The result is whole. Pass cache= another file, or cache=False.",
-                LLMWarning,
-            )
+        left = self.headroom.part and self.unlimited and self.events.totals.requests
+        broken = "" if self._told else self.broken
+        for message in advice.after(self.facts, broken, unlimited=bool(left)):
+            warn(message, LLMWarning)
 
     def _keeps(self) -> bool:
         return location(self.settings.cache) is not None and not self.broken
