@@ -28,8 +28,8 @@ _FEW = 32
 """Letters of a number or a date."""
 _NAN_BESIDE_NA = (pd.ArrowDtype, pd.Float64Dtype, pd.Float32Dtype)
 _MANY = 50
+"""New columns that fit into a frame without a copy; pandas warns of 100 blocks."""
 _PLAIN = frozenset((str, int, float, bool))
-_OF_CELLS = (list, tuple, set, frozenset)
 _EXACT = 2.0**53
 """Where floats stop to tell whole numbers apart."""
 
@@ -66,6 +66,8 @@ class Source(NamedTuple):
 
     def find(self, name: Any) -> list[int]:
         """Return the places of the columns of a name; a Series is ``value`` too."""
+        if not pd.api.types.is_hashable(name):
+            return []
         labels = list(self.frame.columns)
         if name == "value" and isinstance(self.given.table, pd.Series):
             return [0]
@@ -198,7 +200,7 @@ def put_columns(frame: pd.DataFrame, new: Mapping[str, Any]) -> pd.DataFrame:
     """Put new columns into a frame of our own, in place of those of their names."""
     for count, (name, values) in enumerate(new.items()):
         if len(new) > _MANY and count % _MANY == 0:
-            frame = frame.copy()  # pandas warns of more than 100 blocks
+            frame = frame.copy()
         frame[new_label(frame, name)] = values
     return frame
 
@@ -261,7 +263,7 @@ def _plain(cell: Any) -> Any:
         return cell.item()
     if type(cell) is dict:
         return {_plain(name): _plain(value) for name, value in cell.items()}
-    return type(cell)(map(_plain, cell)) if type(cell) in _OF_CELLS else cell
+    return type(cell)(map(_plain, cell)) if type(cell) in (list, tuple) else cell
 
 
 def is_na(value: Any) -> bool:
