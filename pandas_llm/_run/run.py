@@ -21,7 +21,7 @@ from pandas_llm._engine import Arrivals, Engine, Feed, Outcomes
 from pandas_llm._pacing import CostBudget, Headroom
 from pandas_llm._report import traced
 from pandas_llm._rows import source_of
-from pandas_llm._run import advice, blocking, summary
+from pandas_llm._run import blocking, summary
 from pandas_llm._run.filling import asked_rows, check_columns
 from pandas_llm._run.ledger import Ledger, joint, listener, remember
 from pandas_llm._run.prompts import Prompts, quoting, shared_spec
@@ -68,6 +68,8 @@ class TaskRun:
     ended = False
 
     _told = False  # that there is no cache
+    _stop: Callable[[Exception], None] | None = None  # while rows are asked
+    _trouble: Exception | None = None  # of the caller's own function
 
     def __init__(  # noqa: PLR0913 - all by name but the first two
         self,
@@ -112,7 +114,7 @@ class TaskRun:
         if not dry and rows:
             resolved = resolve_endpoints(self.settings)
             self.endpoints = [e._replace(embeds=task.embeds) for e in resolved]
-            self._advise(rows)
+            self._advise()
         self.bar = bar or Bar(
             self.events.totals,
             shown=self.settings.progress,
@@ -128,13 +130,13 @@ class TaskRun:
             shared.headroom = Headroom(part, lambda to: check({"headroom": to}))
         return shared.headroom
 
-    def _advise(self, rows: int) -> None:
+    def _advise(self) -> None:
         path = None if self.settings.replay else location(self.settings.cache)
-        if path is not None and (told := trouble(path)) is not None:
+        if path is not None and (why := trouble(path)) is not None:
             self._told = True
+            self._notice(why)
+        for told in summary.advice(self.task, self.source, self.prompts):
             self._notice(told)
-        for message in advice.before(self.task, self.source, self.prompts, rows):
-            self._notice(message)
 
     # -- the run ----------------------------------------------------------------
 
@@ -181,9 +183,11 @@ class TaskRun:
             feed = self.feed(client, alike=alike)
             shorter = self.prompts.shorter if settings.truncate else None
             engine = Engine(clients, feed, shorter)
+            self._stop = engine.end
             try:
                 await engine.execute(settings.deadline)
             finally:
+                self._stop = None
                 self.unlimited = not any(one.pace.limiter.told for one in clients)
                 self.facts |= client.negotiation.facts(client.spec)
                 if setup.cache is not None:
@@ -198,7 +202,22 @@ class TaskRun:
         return Feed(requests, *given, order=order, alike=alike)
 
     def _tick(self) -> None:
-        """Show and log the progress; called in the caller's thread."""
+        """Show and log the progress; called in the caller's thread.
+
+        What a function of the caller's raises ends the run as a fatal error does:
+        requests on their way are paid, so they finish.
+        """
+        if self._trouble is not None:
+            return
+        try:
+            self._show()
+        except Exception as error:
+            if self._stop is None:
+                raise
+            self._trouble = error
+            self._stop(error)
+
+    def _show(self) -> None:
         self.arrivals.deliver()
         listener.get()(self)
         now, status = time.monotonic() - self.events.started, self.status()
@@ -249,6 +268,8 @@ class TaskRun:
             self._attach(error)
         try:
             if error is None:
+                if self._trouble is not None:  # it came as the last row ended
+                    raise self._trouble
                 self.arrivals.deliver()
             self.bar.close()
         except Exception as trouble:  # of the caller's own function
@@ -312,10 +333,10 @@ class TaskRun:
             warn(message, LLMWarning)
 
     def _warn_of_trouble(self) -> None:
-        left = self.headroom.part and self.unlimited and self.events.totals.requests
-        broken = "" if self._told else self.broken
-        for message in advice.after(self.facts, broken, unlimited=bool(left)):
-            warn(message, LLMWarning)
+        lost = self.headroom.part and self.unlimited and self.events.totals.requests
+        broken = None if self._told else self.broken
+        for words in summary.troubles(self.facts, broken, unlimited=bool(lost)):
+            warn(words, LLMWarning)
 
     def _keeps(self) -> bool:
         return location(self.settings.cache) is not None and not self.broken

@@ -6,15 +6,57 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from pandas_llm._display import Status
+from pandas_llm._rows import all_na
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pandas_llm._client import Client
     from pandas_llm._engine import Outcomes
+    from pandas_llm._run.prompts import Prompts
+    from pandas_llm._run.task import Task
 
 _WORDS = 300
 """Letters of a row's reason: some servers answer with a page."""
+
+
+def advice(task: Task, source: Any, prompts: Prompts) -> Iterator[str]:
+    """Yield what a call may not have meant, before anything is sent."""
+    rows, settings = source.rows, task.settings
+    name = task.template if rows > 1 else None
+    if name in source.fields and task.embeds is None:
+        yield f"{name!r} is sent as it is: write ${{{name}}} for the column"
+    elif rows > 1 and settings.dedupe and not prompts.columns:
+        yield (
+            f"the template names no column, so all {rows} rows share one call and "
+            "one answer: write ${column} where a row's own text belongs, or "
+            "dedupe=False to ask once for each row"
+        )
+    for column in prompts.needed if settings.na_action else ():
+        if rows > 1 and all_na(source, column):
+            yield f"column {column!r} is NA in every row: nothing is sent"
+
+
+def troubles(
+    facts: Mapping[str, Any], broken: str | None, *, unlimited: bool
+) -> Iterator[str]:
+    """Yield what was not as the call meant it; `unlimited` if headroom was in vain."""
+    if dropped := facts.get("dropped"):
+        yield (
+            f"{facts['model']} refuses {dropped}: all rows were sent without, so leave "
+            "it out of the call"
+        )
+    if unlimited:
+        yield (
+            "headroom= has left nothing to others: neither headers nor options "
+            "tell the account's limits. Pass what it has as requests_per_minute= "
+            "or tokens_per_minute="
+        )
+    if broken:
+        yield (
+            f"the cache fails, so {broken}\n"
+            "The result is whole. Pass cache= another file, or cache=False."
+        )
 
 
 def counted(rows: Sequence[int], outcomes: Outcomes, labels: Any, what: str) -> str:
