@@ -228,7 +228,8 @@ class CostBudget:
 
     def __init__(self, limit: float | None) -> None:
         self.limit = limit
-        self.spent = 0.0
+        self.spent = self.unknown = 0.0
+        """Dollars in all; those of them that are the most it may have been."""
         self.reserved = 0.0
         self.holders = 0
         """How many amounts are held; sums of dollars rarely return to exactly 0."""
@@ -245,8 +246,9 @@ class CostBudget:
         """Release what was held back and book what it came to."""
         self.holders = max(0, self.holders - 1)
         self.reserved = max(0.0, self.reserved - reserved) if self.holders else 0.0
-        # what cannot be told, for want of token counts, is taken to be the most
-        self.spent += reserved if math.isnan(cost) else cost
+        if math.isnan(cost):  # lost or not counted, so it is taken to be the most
+            self.unknown += (cost := reserved)
+        self.spent += cost
 
 
 def refused(response: HTTPResponse) -> bool:

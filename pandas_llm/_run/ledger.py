@@ -76,6 +76,8 @@ class Ledger:
     def __init__(self, verb: str) -> None:
         self.usage = Usage()
         """What they have used in all."""
+        self.unknown = 0.0
+        """Dollars that answers may have cost at most which told no price."""
         self.notices: list[str] = []
         """Warnings, to be given once."""
         self.headroom: Headroom | None = None
@@ -83,6 +85,11 @@ class Ledger:
         self._verb = verb
         self._logs: list[dict[str, Any]] = []
         self._facts: dict[str, Any] = {}
+
+    @property
+    def spent(self) -> float:
+        """Return what `max_cost` has no more of."""
+        return self.usage.known_cost + self.unknown
 
     def add(self, answer: Any) -> None:
         """Add a run by its result, if its data did not come from a run itself."""

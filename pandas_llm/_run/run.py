@@ -260,6 +260,8 @@ class TaskRun:
         failed = totals.failed if error else len(self.failed)
         self.usage = replace(totals.usage(seconds), failed=failed)
         remember(self.usage)
+        if self.joint is not None:
+            self.joint.unknown += self.events.budget.unknown
         if self.trace is not None:
             self.trace.usage = self.usage
         self.ended = True

@@ -176,7 +176,7 @@ class _Course:
             self._warn()
             return None
         # once stopped, only what is kept is answered
-        spent = math.inf if self._stopped else self._ledger.usage.known_cost
+        spent = math.inf if self._stopped else self._ledger.spent
         return plan.within(spent, time.monotonic() - self._started), questions
 
     @contextmanager
@@ -218,8 +218,9 @@ class _Course:
         from pandas_llm.cache import location
 
         usage, program = self._ledger.usage, self._program
+        spent = f"{'at most ' * (self._ledger.unknown > 0)}${self._ledger.spent:.4g}"
         msg = (
-            f"{program.name}: max_cost is reached, with ${usage.known_cost:.4g} spent "
+            f"{program.name}: max_cost is reached, with {spent} spent "
             f"on {usage.rows} questions; {usage.failed} of them have no answer: "
             f"{program.failed}. `.partial` has the result so far"
         )

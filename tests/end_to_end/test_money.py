@@ -789,6 +789,25 @@ def test_the_worst_bill_never_passes_max_cost(case, concurrency, short_waits):
         assert 0.3 * most < biller.paid <= most
 
 
+def test_rounds_of_a_verb_never_pass_max_cost_though_nothing_is_counted():
+    """What a round may have cost is not there for the next one."""
+
+    biller, most = Biller(lambda *_: completion('{"more": true}')), 0.03
+    with Server(biller) as server, pytest.raises(CostLimitError, match=r"at most \$"):
+        facts(16).llm.nlargest(
+            3,
+            "${left.text} says more than ${right.text}",
+            model="openai/sim",
+            base_url=server.base_url,
+            api_key="k",
+            prices=PRICES,
+            max_tokens=40,
+            max_cost=most,
+            progress=False,
+        )
+    assert 0.5 * most < biller.paid <= most
+
+
 def test_vectors_never_pass_max_cost_either():
     def answer(at, body, usage):
         found = [{"index": i, "embedding": [0.5]} for i, _ in enumerate(body["input"])]
