@@ -327,7 +327,7 @@ def test_a_server_that_dies_ends_the_run_at_once(model):
             server.process.kill()
 
     many = pd.DataFrame({"text": range(2000)})
-    with pytest.raises(ConfigurationError, match="it has ended with code"):
+    with pytest.raises(ConfigurationError, match="it ended with code"):
         ask(many, model, progress=kill, max_tokens=2000)
     assert not llama._running
 
@@ -336,13 +336,13 @@ def test_a_server_that_dies_ends_the_run_at_once(model):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"#!/bin/sh", "takes the path of a GGUF file, and .*is none: it begins with"),
-        (b"", "is none: it begins with b''"),
+        (b"#!/bin/sh", "takes a GGUF file's path, and .*is not one: it begins with"),
+        (b"", "is not one: it begins with b''"),
         (
             b"GGUF" + bytes(100),
             "llama.cpp cannot serve .*none.gguf': it ended with code 1: ",
         ),
-        (None, "is none: it cannot be read: No such file"),
+        (None, "is not one: it cannot be read: No such file"),
     ],
 )
 def test_a_file_that_is_no_model_is_one_error_with_its_path(tmp_path, content, words):
