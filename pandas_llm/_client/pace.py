@@ -46,6 +46,7 @@ class Pace:
         self.circuit = circuit
         self.history = history
         self.prices = prices
+        self._unsaid = prices.unsaid
         self.calibration = Calibration()
         self.reads_count = True
         """Whether tokens that were read from a prompt cache count."""
@@ -67,7 +68,7 @@ class Pace:
         tally.attempts += 1
         tally.events.totals.requests += 1
         tally.sent = time.monotonic()
-        tally.bill = math.nan  # whatever becomes of it, from here on it may cost
+        tally.bill = self._unsaid  # whatever becomes of it, from here on it may cost
         if tally.call is not None:
             tally.call.left()
 
@@ -104,7 +105,7 @@ class Pace:
         """Count what an answer has used, and what it is billed as far as is known."""
         tokens, cost, tier = used
         if cost is None:
-            cost = math.nan if tokens is None else self.prices.of(tokens, tier)
+            cost = self._unsaid if tokens is None else self.prices.of(tokens, tier)
         counted = tokens or NO_TOKENS
         before = tally.tokens  # nearly always none: a row is answered at once
         tally.tokens = counted if before is NO_TOKENS else _added(before, counted)
@@ -112,7 +113,7 @@ class Pace:
         if counted.cached_input or counted.written:
             saved = self.prices.saved(counted, tier)
         # some servers send zeros in place of what they do not count
-        tally.bill = cost if cost or any(counted) else math.nan
+        tally.bill = cost if cost or any(counted) else self._unsaid
         tally.events.totals.pay(0.0 if math.isnan(cost) else cost, counted, saved)
 
     def failed(

@@ -76,6 +76,11 @@ class Prices:
         """Whether there is a price at all."""
         return self._rates is not None
 
+    @property
+    def unsaid(self) -> float:
+        """What an exchange costs that counts nothing: 0 if all is free, else NaN."""
+        return 0.0 if self.known and not any(self._rates or ()) else math.nan
+
     def of(
         self, tokens: Tokens, tier: str | None = None, *, batch: bool = False
     ) -> float:

@@ -995,6 +995,7 @@ def test_an_estimate_asks_for_no_column_that_the_call_has_not(pilot, simulator, 
     assert (found.rows, found.pilot) == (4, pilot)
 
 
+@pytest.mark.parametrize("price", [1.0, 0.0])
 @pytest.mark.parametrize(
     ("status", "body", "at_least"),
     [
@@ -1004,7 +1005,9 @@ def test_an_estimate_asks_for_no_column_that_the_call_has_not(pilot, simulator, 
         (429, b"", False),
     ],
 )
-def test_an_answer_that_cannot_be_read_has_no_known_price(status, body, at_least):
+def test_an_answer_that_cannot_be_read_has_no_known_price(
+    status, body, at_least, price
+):
     """It was very likely paid; what it was is in no count."""
     spoilt = []
 
@@ -1018,10 +1021,10 @@ def test_an_answer_that_cannot_be_read_has_no_known_price(status, body, at_least
 
     with Server(answer) as server:
         given = {"base_url": server.base_url, "model": "m", "api_key": "k"}
-        given |= {"prices": {"m": (1.0, 1.0)}, "cache": False, "progress": False}
+        given |= {"prices": {"m": (price, price)}, "cache": False, "progress": False}
         out = pd.Series(["a", "b", "c"]).llm.complete("${value}", **given)
     assert len(spoilt) == 1
     assert (out == "yes").all()
     usage = pandas_llm.last_usage()
-    assert usage.known_cost == pytest.approx(33e-6)
-    assert usage.unpriced == at_least
+    assert usage.known_cost == pytest.approx(33e-6 * price)
+    assert usage.unpriced == (at_least and price > 0)  # what is free stays free

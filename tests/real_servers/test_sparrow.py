@@ -52,6 +52,7 @@ def test_the_server_and_the_model_in_process_tell_the_same(sparrow):
     )
     here = ROWS.llm.classify(ASK, LABELS, probabilities=True, model="tiny")
     pd.testing.assert_frame_equal(there, here, rtol=1e-6)
+    assert here.llm.usage.cost == 0  # it runs here, and counts no tokens
     assert there.attrs["llm"]["probabilities"] == "decisions"
 
 
