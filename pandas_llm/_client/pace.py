@@ -46,7 +46,6 @@ class Pace:
         self.circuit = circuit
         self.history = history
         self.prices = prices
-        self._unsaid = prices.unsaid
         self.calibration = Calibration()
         self.reads_count = True
         """Whether tokens that were read from a prompt cache count."""
@@ -68,7 +67,8 @@ class Pace:
         tally.attempts += 1
         tally.events.totals.requests += 1
         tally.sent = time.monotonic()
-        tally.bill = self._unsaid  # whatever becomes of it, from here on it may cost
+        # whatever becomes of it, from here on it may cost
+        tally.bill = self.prices.unsaid
         if tally.call is not None:
             tally.call.left()
 
@@ -104,16 +104,17 @@ class Pace:
     ) -> None:
         """Count what an answer has used, and what it is billed as far as is known."""
         tokens, cost, tier = used
+        prices = self.prices
         if cost is None:
-            cost = self._unsaid if tokens is None else self.prices.of(tokens, tier)
+            cost = prices.unsaid if tokens is None else prices.of(tokens, tier)
         counted = tokens or NO_TOKENS
         before = tally.tokens  # nearly always none: a row is answered at once
         tally.tokens = counted if before is NO_TOKENS else _added(before, counted)
         saved = 0.0
         if counted.cached_input or counted.written:
-            saved = self.prices.saved(counted, tier)
+            saved = prices.saved(counted, tier)
         # some servers send zeros in place of what they do not count
-        tally.bill = cost if cost or any(counted) else self._unsaid
+        tally.bill = cost if cost or any(counted) else prices.unsaid
         tally.events.totals.pay(0.0 if math.isnan(cost) else cost, counted, saved)
 
     def failed(

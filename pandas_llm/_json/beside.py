@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_NEAR = 200  # letters of a line that are looked at
+NEAR = 200  # letters of a line that are looked at
 _NUMBER_LAST = re.compile(r"""(?:\d\.?|["'][\d.,]+["'])[\s}\],;]*\Z""")
 _NUMBER = re.compile(r"""[:\[,]\s*["']?[-+]?\d[\d.,]*["']?\s*[,}\]]""")
 _LARGE = r"""(?:per\s?cent|pct|hundreds?|thousands?|lakhs?|crores?|dozens?|mill?i?ons?
@@ -70,7 +70,7 @@ def check_beside(text: str, before: str, start: int, end: int) -> None:
         raise ValueError("words beside the JSON take it back")
     if comment := _BEHIND.match(text, end):
         check_comments(comment[1])
-    near = _IN_SCALE.search(before[-_NEAR:]) or _IN_SCALE.search(text, end, end + _NEAR)
+    near = _IN_SCALE.search(before[-NEAR:]) or _IN_SCALE.search(text, end, end + NEAR)
     if _changes_the_number(text, end) or (near and _NUMBER.search(text, start, end)):
         raise ValueError("words directly beside the JSON change what it says")
 
@@ -94,4 +94,4 @@ def _changes_the_number(text: str, end: int) -> bool:
         return False
     if word and not word.islower():
         return False
-    return "{" not in text[end : end + _NEAR].partition("\n")[0]
+    return "{" not in text[end : end + NEAR].partition("\n")[0]

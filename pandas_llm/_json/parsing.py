@@ -8,7 +8,7 @@ from contextlib import suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm._json.beside import check_beside
+from pandas_llm._json.beside import NEAR, check_beside
 from pandas_llm._json.mending import Number, mended
 from pandas_llm._json.records import folded, holds_objects
 
@@ -34,7 +34,6 @@ _LONGEST_NUMBER = 400  # digits that any parser of JSON takes
 _LONGEST_WHOLE = 19  # digits that a column holds
 _ENDING = re.compile(r"[\s}\]]*")
 _GOES_ON = re.compile(r'(?:\w|[^{\[\n]*")[^{\[\n]*[}\]]')
-_NEAR = 200  # letters of a line that are looked at
 
 
 class Twice:
@@ -140,7 +139,7 @@ def _is_opened(before: str, *, clean: bool) -> bool:
     """Return whether a list is the first of the text, or of its fence."""
     if not before.strip():
         return clean
-    return _FENCE_OPENS.search(before[-_NEAR:]) is not None
+    return _FENCE_OPENS.search(before[-NEAR:]) is not None
 
 
 def _behind_brackets(text: str, at: int) -> int:

@@ -68,6 +68,9 @@ class Prices:
         self._endpoint = endpoint
         self._table: Any = None
         self._rates = self._set_by_caller(given) or self._listed()
+        free = self._rates is not None and not any(self._rates)
+        self.unsaid = 0.0 if free else math.nan
+        """Dollars of an exchange that counts no tokens."""
         self._by: dict[tuple[str | None, bool], tuple[_Rates, float]] = {}
         """Rates and a factor, by tier and whether it is a batch."""
 
@@ -75,11 +78,6 @@ class Prices:
     def known(self) -> bool:
         """Whether there is a price at all."""
         return self._rates is not None
-
-    @property
-    def unsaid(self) -> float:
-        """What an exchange costs that counts nothing: 0 if all is free, else NaN."""
-        return 0.0 if self.known and not any(self._rates or ()) else math.nan
 
     def of(
         self, tokens: Tokens, tier: str | None = None, *, batch: bool = False

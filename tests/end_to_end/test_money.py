@@ -90,6 +90,19 @@ def test_the_costs_of_a_chain_add_up(simulator, on):
 # -- max_cost -------------------------------------------------------------------
 
 
+def bounded(server, most, tokens):
+    """Return the options of a call of which each answer has a price and a bound."""
+    return {
+        "model": "openai/sim",
+        "base_url": server.base_url,
+        "api_key": "k",
+        "prices": PRICES,
+        "max_tokens": tokens,
+        "max_cost": most,
+        "progress": False,
+    }
+
+
 def limited(server, on, rows=300, **more):
     """Run into max_cost; return the error."""
     options = {"prices": PRICES, **on(server), **more}
@@ -795,15 +808,7 @@ def test_rounds_of_a_verb_never_pass_max_cost_though_nothing_is_counted():
     biller, most = Biller(lambda *_: completion('{"more": true}')), 0.03
     with Server(biller) as server, pytest.raises(CostLimitError, match=r"at most \$"):
         facts(16).llm.nlargest(
-            3,
-            "${left.text} says more than ${right.text}",
-            model="openai/sim",
-            base_url=server.base_url,
-            api_key="k",
-            prices=PRICES,
-            max_tokens=40,
-            max_cost=most,
-            progress=False,
+            3, "${left.text} says more than ${right.text}", **bounded(server, most, 40)
         )
     assert 0.5 * most < biller.paid <= most
 
@@ -835,17 +840,7 @@ def test_a_connection_that_broke_is_paid_for_once_and_not_tried_in_secret():
             return response
 
     with Breaks(biller) as server, pytest.raises(CostLimitError):
-        facts(200).llm.extract(
-            "${text}",
-            ["fact"],
-            model="openai/sim",
-            base_url=server.base_url,
-            api_key="k",
-            prices=PRICES,
-            max_tokens=60,
-            max_cost=most,
-            progress=False,
-        )
+        facts(200).llm.extract("${text}", ["fact"], **bounded(server, most, 60))
     assert 0.3 * most < biller.paid <= most
 
 
