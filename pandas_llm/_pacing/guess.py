@@ -194,7 +194,7 @@ class Guess:
         first, most = _PAUSE
         if self._alarms > 1:
             first = max(first, 1.5 / self._rate)
-        wait = min(most, first * 1.5**self._missed)
+        wait = min(most, first * 1.5 ** min(self._missed, 64))
         self._shut = now + (wait if asked is None else asked)
 
     def _open(self, trial: Ticket, now: float) -> None:

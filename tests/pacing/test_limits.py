@@ -465,6 +465,17 @@ def test_after_an_alarm_they_leave_at_the_pace_that_was_accepted(limiter, clock)
     assert clock.now - start == pytest.approx(0.5, rel=0.2)
 
 
+@pytest.mark.parametrize("asked", [None, 0.001])
+def test_one_that_is_refused_two_thousand_times_in_a_row_is_only_refused(
+    limiter, clock, asked
+):
+    for tries in range(1, 2001):
+        ticket = limiter.reserve(100.0)
+        while (delay := limiter.delay(ticket)) > 0:
+            clock.now += delay
+        assert 0 <= limiter.reject(ticket, asked, None, tries) < 120
+
+
 def test_refusals_overtake_answers_and_are_still_seen_in_the_order_of_sending():
     """Refused in 2 ms, answered in 100 ms: a tenth of strays looks like all."""
     clock, chance = Clock(), random.Random(5)
