@@ -848,7 +848,9 @@ LOST = {
     "no answer": None,
     "half a head": b"HTTP/1.1 200 OK\r\nContent-Ty",
     "half a body": b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{",
-    "a gateway that gave up": b"HTTP/1.1 504 No\r\nContent-Length: 0\r\n\r\n",
+    "a gateway that gave up": (
+        b"HTTP/1.1 504 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    ),
     "a time-out": b"",
 }
 
