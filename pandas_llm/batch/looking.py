@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import TYPE_CHECKING
 
 from pandas_llm.batch.parts import send_waiting
 from pandas_llm.batch.recovery import settle_all
 from pandas_llm.batch.state import sole_sender
 from pandas_llm.batch.upload import Upload
-from pandas_llm.errors import LLMError, ModelNotFoundError
+from pandas_llm.errors import LLMError, ModelNotFoundError, ProviderError, ServerError
 from pandas_llm.providers import succeeded
 from pandas_llm.redaction import shown, visible
 
@@ -21,28 +22,31 @@ if TYPE_CHECKING:
     from pandas_llm.providers import Result, Snapshot
 
 _KEY = re.compile("[0-9a-f]{32}")
+_KEPT = 86_400.0
+"""Seconds for which all providers know a batch, and have its results."""
+_GONE = "no longer known to the provider"
 
 
 async def look(task: Task, book: Book) -> str:
     """Look at all batches that have not ended; return the provider's last word."""
     if not book.state.pending:
         return ""
-    word = ""
+    word, unfound = "", None
     async with Upload.opened(task, book.path) as upload:
-        if book.state.open:
-            async with sole_sender(book.path, book.tell):
-                book.save()  # takes up what another process has found out
-                await settle_all(upload, book)
+        await _settle(upload, book)
         live = book.state.live
         for part in live:
             try:
-                snapshot = await upload.state_of(part.id)
-            except ModelNotFoundError:
-                part.ended, part.word = True, "no longer known to the provider"
-                continue
-            await _take(upload, book, part, snapshot)
-            word = part.word
+                await _take(upload, book, part, await upload.state_of(part.id))
+                word = part.word
+            except ModelNotFoundError as error:
+                if _is_young(part):
+                    unfound = _not_found(book, part, error)
+                else:
+                    part.ended, part.word = True, _GONE
         book.save()
+        if unfound is not None:
+            raise unfound
         # room comes as batches end; one that was just held back is not asked for
         if not any(part.waiting for part in live) and (
             not book.state.live or any(part.ended for part in live)
@@ -50,6 +54,32 @@ async def look(task: Task, book: Book) -> str:
             async with sole_sender(book.path, book.tell):
                 await send_waiting(upload, book)
     return word
+
+
+async def _settle(upload: Upload, book: Book) -> None:
+    """Find out whether the batches exist whose creation was never confirmed."""
+    if book.state.open:
+        async with sole_sender(book.path, book.tell):
+            book.save()  # takes up what another process has found out
+            await settle_all(upload, book)
+
+
+def _is_young(part: Part) -> bool:
+    """Return whether the provider cannot have forgotten a batch by itself."""
+    return time.time() - part.noted < _KEPT
+
+
+def _not_found(book: Book, part: Part, error: ProviderError) -> ProviderError:
+    """Return the error of a batch that is there, but not for this key or right now."""
+    book.tell(f"the provider does not find {part.id}")
+    msg = (
+        f"the provider does not find the batch {part.id}, or its results, though it "
+        f"keeps them for days ({error}). Was it made with the key of another account "
+        "or project? The same call looks again. If it was deleted, "
+        f"pandas_llm.batch.load({book.state.id!r}).cancel() gives it up, and a call "
+        "sends its rows once more"
+    )
+    return ServerError(msg, status=error.status, request_id=error.request_id)
 
 
 async def _take(upload: Upload, book: Book, part: Part, snapshot: Snapshot) -> None:
@@ -99,6 +129,8 @@ async def _results(upload: Upload, part: Part, urls: Sequence[str]) -> list[Resu
         try:
             results += await upload.results(url)
         except ModelNotFoundError:
+            if _is_young(part):
+                raise
             part.reason = (
                 f"its results are gone from the provider ({shown(url)}: 404), "
                 "which keeps them for some weeks; batch=True sends the rows again"
@@ -108,11 +140,33 @@ async def _results(upload: Upload, part: Part, urls: Sequence[str]) -> list[Resu
 
 async def cancel(task: Task, book: Book) -> None:
     """End the batches of a job; those that wait are never sent."""
+    book.save()  # takes up what another process has sent meanwhile
+    for part in book.state.waiting:
+        part.waiting, part.ended, part.word = False, True, "never sent"
+    book.state.unsent = 0
+    failed: ProviderError | None = None
     async with Upload.opened(task, book.path) as upload:
-        for part in book.state.live:
-            await upload.send(upload.batches.cancel(part.id))
-            part.word = visible((await upload.state_of(part.id)).word)
-        for part in book.state.waiting:
-            part.waiting, part.ended, part.word = False, True, "never sent"
-        book.state.unsent = 0
-        book.save()
+        try:
+            await _settle(upload, book)
+        finally:
+            for part in book.state.live:
+                try:
+                    await _end(upload, part)
+                except ProviderError as error:  # the others cost as well
+                    failed = error
+            book.save()
+    if failed is not None:
+        raise failed
+
+
+async def _end(upload: Upload, part: Part) -> None:
+    """End a batch, unless it has ended; give up one that is not found."""
+    try:
+        snapshot = await upload.state_of(part.id)
+    except ModelNotFoundError:
+        part.ended, part.word = True, _GONE
+        return
+    if snapshot.state != "ended":  # else it would be refused
+        await upload.send(upload.batches.cancel(part.id))
+        snapshot = await upload.state_of(part.id)
+    part.word = visible(snapshot.word)

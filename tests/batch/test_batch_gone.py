@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -15,12 +17,21 @@ from batch_between import (
     always,
     at,
     created,
+    cut,
     first,
     paid,
 )
 
-from pandas_llm.errors import ConfigurationError, MalformedReplyError
+from pandas_llm.batch import load, looking
+from pandas_llm.errors import (
+    BadRequestError,
+    ConfigurationError,
+    MalformedReplyError,
+    MaybeCreatedError,
+    ServerError,
+)
 from pandas_llm.providers.batches.google import GoogleBatches
+from pandas_llm.providers.batches.openai import OpenAIBatches
 
 
 def missing(_: Any) -> web.Response:
@@ -58,7 +69,10 @@ def test_one_odd_answer_is_not_believed(simulator, kept, model, step, how):
 
 
 @pytest.mark.parametrize("model", VENDORS)
-def test_results_that_are_gone_are_said_so_and_sent_again(simulator, kept, model):
+def test_results_that_are_gone_are_said_so_and_sent_again(
+    simulator, kept, model, monkeypatch
+):
+    monkeypatch.setattr(looking, "_KEPT", 0.0)
     server = simulator()
     with Between(server, always("results", missing)) as between:
         options = at(between, kept, model, batch=True, error_column="why")
@@ -72,6 +86,59 @@ def test_results_that_are_gone_are_said_so_and_sent_again(simulator, kept, model
     again = FRAME.llm.complete("${text}", **at(server, kept, model, batch=True))
     assert again.notna().all()
     assert len(created(server, model)) == 2
+
+
+@pytest.mark.parametrize("model", ["openai/sim", "anthropic/sim"])
+@pytest.mark.parametrize("step", ["poll", "results"])
+def test_a_new_batch_that_is_not_found_is_not_sent_again(simulator, kept, model, step):
+    server = simulator()
+    with Between(server) as between:
+        options = at(between, kept, model)
+        job = FRAME.llm.submit("${text}", **options)
+        between._before = always(step, missing)
+        for again in (job.status, lambda: job.result(FRAME, wait=False)):
+            with pytest.raises(ServerError, match="key of another account"):
+                again()
+        between._before = lambda what, r, at: missing(r) if at <= 9 else None
+        out = FRAME.llm.complete("${text}", **options, batch=True)
+    assert out.notna().all()
+    assert len(created(server, model)) == 1
+    assert paid(server) == [1] * ROWS
+
+
+def test_a_batch_that_was_deleted_is_given_up_by_a_cancel(simulator, kept):
+    server = simulator()
+    with Between(server, always("poll", missing)) as between:
+        job = FRAME.llm.submit("${text}", **at(between, kept))
+        assert job.cancel().ended
+        between.heal()
+        again = FRAME.llm.complete("${text}", **at(between, kept, batch=True))
+    assert again.notna().all()
+    assert len(created(server)) == 2
+
+
+def test_a_cancel_ends_what_it_can_and_what_was_never_confirmed(
+    simulator, kept, monkeypatch
+):
+    monkeypatch.setattr(OpenAIBatches, "most_requests", 2)
+    server = simulator(batch_latency=1000)
+    unlisted = lambda what, r, at: cut(r) if what == "list" and at > 1 else None  # noqa: E731
+    lost = lambda what, r, at: cut(r) if (what, at) == ("create", 2) else None  # noqa: E731
+    with Between(server, unlisted, lost) as between:
+        with pytest.raises(MaybeCreatedError):
+            FRAME.llm.submit("${text}", **at(between, kept))
+        between.heal()
+        no = web.json_response({"error": {"message": "No."}}, status=400)
+        tries = iter([no, None])
+        between._before = lambda what, r, _: (
+            next(tries) if r.path.endswith("cancel") else None
+        )
+        with closing(sqlite3.connect(kept)) as file:
+            ((job,),) = file.execute("SELECT id FROM pandas_llm_batches")
+        with pytest.raises(BadRequestError):
+            load(job, kept, base_url=between.base_url).cancel()
+    words = [batch["status"] for batch in created(server)]
+    assert sorted(words) == ["cancelling", "in_progress"]
 
 
 @pytest.mark.parametrize("model", VENDORS)
