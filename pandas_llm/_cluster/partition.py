@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from pandas_llm import _verbs
+from pandas_llm._client import transferable
 from pandas_llm._cluster.book import telling
 from pandas_llm._pacing import budget
 from pandas_llm._verbs import missing_verb, plan_of
@@ -62,9 +63,14 @@ class Question:
             msg = "matches returns its answers alone here: leave confidence= out"
             raise ConfigurationError(msg)
         # bars of many workers would write over each other
-        self.template, self.options = template, {"progress": False, **options}
-        program = plan_of(_verbs.matches)(data, template, **self.options)
+        given = {"progress": False, **options}
+        program = plan_of(_verbs.matches)(data, template, **given)
         self._plans = [check_plan(plan) for plan in program.plans]
+        # a worker has other options set, and is in another folder
+        own, *cheap = [transferable(plan.settings) for plan in self._plans]
+        self.template, self.options = template, {**given, **own}
+        if cheap:
+            self.options["cascade"] = cheap[0]
 
     def types_for(self, part: pd.DataFrame) -> dict[str, pa.DataType]:
         """Return the type of its only column, as `types_of` does of a plan's."""

@@ -122,7 +122,7 @@ def _opened(
         yield file, None
         return
     try:
-        with closing(database.connect(file, LOCK_WAIT)) as connection:
+        with closing(database.connect_to_read(file, LOCK_WAIT)) as connection:
             yield file, connection
     except database.ERRORS as error:
         raise LLMError(database.reason(file, error)) from error

@@ -1,7 +1,7 @@
 """The replies that were paid for, in one SQLite file of this host.
 
-A failure ends reading or writing, never a run; `Cache.broken` says why. A file that is
-damaged, or not ours, stays as it is: it may be somebody else's.
+A failure ends reading, or writing if it lasts, and never a run; `Cache.broken` says
+why. A file that is damaged, or not ours, stays as it is: it may be somebody else's.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class Cache:
         with self._lock:
             try:
                 if self._reader is None:
-                    self._reader = database.connect(self.path, LOCK_WAIT)
+                    self._reader = database.connect_to_read(self.path, LOCK_WAIT)
                 return database.select(self._reader, keys)
             except database.ERRORS as error:
                 self._not_read(error)
@@ -217,7 +217,7 @@ def open_cache(path: Path, limit: int = DEFAULT_LIMIT) -> Cache:
 def trouble(path: Path) -> str | None:
     """Say why a file cannot be used, before a run pays for what it holds."""
     try:
-        database.connect(path, LOCK_WAIT).close()
+        database.connect_to_read(path, LOCK_WAIT).close()
     except database.ERRORS as error:
         return (
             f"the cache cannot be used: {database.reason(path, error)}\nAll rows are "

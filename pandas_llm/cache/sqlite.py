@@ -8,19 +8,18 @@ import os
 import sqlite3
 import threading
 import time
-import zlib
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakSet
 
-import orjson
-
-from pandas_llm.types import Choice, Odds, Reply, Tokens
+from pandas_llm.cache.entries import checksum, dump, load
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from pandas_llm.types import Reply
 
 DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 """Codes of a file that must be neither read nor written any more."""
@@ -58,16 +57,33 @@ _DAMAGED = (
     "it is damaged, or not a cache, and was left as it is: move it away and the next "
     "run starts a new one"
 )
+_UNWRITABLE = (
+    *(sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN),
+    *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR),
+)
+"""Codes where nothing can be written, be it the log that reading needs too."""
 _HINTS = {
-    sqlite3.SQLITE_BUSY: "another process keeps it locked",
+    sqlite3.SQLITE_BUSY: "another process keeps it locked, or its disk has no locks",
     sqlite3.SQLITE_FULL: "the disk is full",
-    sqlite3.SQLITE_IOERR: "the disk is full or failing",
+    sqlite3.SQLITE_IOERR: "the disk is full, failing, or one that has no locks",
     sqlite3.SQLITE_READONLY: "it may not be written to",
     sqlite3.SQLITE_CANTOPEN: "it or its folder may not be written to",
 }
 
 
 # -- opening --------------------------------------------------------------------
+
+
+def connect_to_read(path: Path, wait: float) -> sqlite3.Connection:
+    """Open a file, and if nothing can be written to its folder, as it lies there."""
+    try:
+        return connect(path, wait)
+    except sqlite3.OperationalError as error:
+        if _code(error) in _UNWRITABLE and size(path):
+            with suppress(sqlite3.Error):
+                # without locks: if others write, the checksums of entries tell
+                return _connected(f"{path.absolute().as_uri()}?immutable=1", wait)
+        raise
 
 
 def connect(path: Path, wait: float) -> sqlite3.Connection:
@@ -82,8 +98,17 @@ def connect(path: Path, wait: float) -> sqlite3.Connection:
     if size(path) == 1 or (not size(path) and size(log_of(path))):
         # SQLite would overwrite the one byte, or delete the log, which may hold all
         raise sqlite3.DatabaseError("it was cut off")
+    return _connected(path, wait)
+
+
+def _connected(place: Path | str, wait: float) -> sqlite3.Connection:
+    """Open a file by its path, or by its address."""
     connection = sqlite3.connect(
-        path, timeout=wait, isolation_level=None, check_same_thread=False
+        place,
+        timeout=wait,
+        isolation_level=None,
+        check_same_thread=False,
+        uri=isinstance(place, str),
     )
     try:
         connection.execute("PRAGMA synchronous=NORMAL")
@@ -121,9 +146,9 @@ def _create(connection: sqlite3.Connection, wait: float) -> None:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("BEGIN IMMEDIATE")
             break
-        except sqlite3.OperationalError:
+        except sqlite3.OperationalError as error:
             # of two that make a file at once SQLite lets one fail without waiting
-            if time.monotonic() > until:
+            if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > until:
                 raise
             threading.Event().wait(0.01)
     if not _tables(connection):
@@ -253,8 +278,8 @@ def decode(rows: Iterable[Row]) -> Iterator[tuple[bytes, int, Reply]]:
     """Yield key, last use and reply of each row that is undamaged."""
     for key, used, check, text in rows:
         try:
-            if _checksum(key, text) == check:
-                yield key, int(used), _load(text)
+            if checksum(key, text) == check:
+                yield key, int(used), load(text)
         except (TypeError, ValueError, OverflowError):
             continue
 
@@ -264,59 +289,11 @@ def _rows(puts: Mapping[bytes, Reply | None], stamp: int) -> Iterator[Row]:
         if reply is None:
             continue
         try:
-            text = _dump(reply)
+            text = dump(reply)
         except (TypeError, ValueError) as error:  # a lone surrogate
             _log.debug("a reply cannot be kept: %s", error)
             continue
-        yield key, stamp, _checksum(key, text), text
-
-
-# A vector stands as bytes behind a NUL, which JSON never holds. Fields have positions,
-# not names: new ones at the end of `Reply` or `Tokens` have their default in older
-# entries; any other change of them or of `Choice` needs another _VERSION.
-
-
-def _dump(reply: Reply) -> bytes:
-    choices, tokens, *rest = reply
-    texts = [_fields(choice) for choice in choices]
-    text = orjson.dumps((texts, tokens and tuple(tokens), *rest))
-    vector = choices[0].vector if choices else None
-    return text if vector is None else b"%b\0%b" % (text, vector)
-
-
-def _fields(choice: Choice) -> tuple[Any, ...]:
-    """Return a choice without what it does not have, so that it stays short."""
-    if choice.odds is None and choice.raw is None:
-        return choice[:3]
-    odds = choice.odds and tuple(choice.odds)
-    kept = (*choice[:3], None, odds, choice.raw)
-    return kept if choice.raw is not None else kept[:-1]
-
-
-def _load(text: bytes) -> Reply:
-    text, nul, vector = text.partition(b"\0")
-    texts, tokens, *rest = orjson.loads(text)
-    choices = tuple([Choice(*choice) for choice in texts])
-    if any(choice.odds for choice in choices):
-        choices = tuple(
-            [choice._replace(odds=_odds(choice.odds)) for choice in choices]
-        )
-    if nul:
-        choices = (choices[0]._replace(vector=vector),)
-    return Reply(choices, tokens and Tokens(*tokens), *rest)
-
-
-def _odds(kept: Any) -> Odds | None:
-    """Build the odds of a choice again."""
-    if not kept:
-        return None
-    source, answers = kept
-    return Odds(source, tuple(tuple(map(tuple, answer)) for answer in answers))
-
-
-def _checksum(key: bytes, text: bytes) -> int:
-    """Bind a text to its key: SQLite itself has no checksums."""
-    return zlib.crc32(text, zlib.crc32(key))
+        yield key, stamp, checksum(key, text), text
 
 
 # -- forks ----------------------------------------------------------------------

@@ -13,7 +13,7 @@ from pandas_llm.types import Reply
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 Item: TypeAlias = tuple[bytes, Reply | None] | list[bytes] | threading.Event | None
@@ -26,10 +26,16 @@ _WRITE_WAIT = 10.0
 """Seconds to wait for another process's lock."""
 _COMMIT_WAIT = 15.0
 """Seconds that others wait for it."""
+_MOST_LEFT = 10_000
+"""Replies that wait for a file which cannot be written to, until all are given up."""
 
 
 class Writer:
-    """Writes what its queue gets; drops all after a first error, told to `failed`."""
+    """Writes what its queue gets, and tries again what a lock or a full disk keeps out.
+
+    It drops all after an error that lasts, which is told to `failed`: one that is there
+    when somebody waits for the writing, or one of a damaged file.
+    """
 
     def __init__(
         self,
@@ -68,9 +74,9 @@ class Writer:
         self._thread.join(_COMMIT_WAIT)
 
     def _run(self) -> None:
-        going = True
+        going, left = True, list[Item]()
         while going:
-            items = [self.queue.get()]
+            items = [*left, self.queue.get()]
             self._hurry.wait(_LINGER)
             self._hurry.clear()
             with suppress(queue.Empty):
@@ -78,18 +84,19 @@ class Writer:
                     items.append(self.queue.get_nowait())
             going = None not in items
             try:
-                self._write(items)
+                left = self._write(items)
             finally:
                 for item in items:
                     if isinstance(item, threading.Event):
                         item.set()
         self._close()
 
-    def _write(self, items: Iterable[Item]) -> None:
+    def _write(self, items: Sequence[Item]) -> list[Item]:
+        """Commit to the file; return what is to be tried again."""
         puts = dict(item for item in items if isinstance(item, tuple))
         used = [key for item in items if isinstance(item, list) for key in item]
         if self._off or not (puts or used):
-            return
+            return []
         try:
             if self._connection and database.identity(self._path) != self._file:
                 self._gone()  # SQLite would go on in a file without a name
@@ -101,9 +108,15 @@ class Writer:
                 database.write(connection, puts, used, self._stamp)
                 database.evict(connection, self._limit)
         except database.ERRORS as error:
-            self._off = True
-            self._failed(error)
             self._close()
+            awaited = not all(isinstance(item, (tuple, list)) for item in items)
+            lasts = awaited or database.damaged(error) or len(puts) > _MOST_LEFT
+            if not lasts:
+                return [*puts.items()]
+            if puts:  # a use that is not noted loses nothing
+                self._off = True
+                self._failed(error)
+        return []
 
     def _open(self) -> sqlite3.Connection:
         connection = self._connection = database.connect(self._path, _WRITE_WAIT)

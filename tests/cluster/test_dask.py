@@ -446,7 +446,8 @@ def test_filter_and_matches_work_per_partition():
     rows = frame(12)
     lazy = dd.from_pandas(rows, npartitions=3)
     given = {"model": "sim", "cache": False}
-    mask = lazy.llm.matches("Is it about ${text}?", **given)
+    with pandas_llm.option_context(**given):  # as set here, and not in a worker
+        mask = lazy.llm.matches("Is it about ${text}?")
     assert mask.dtype == "boolean"
     out = lazy.llm.filter("Is it about ${text}?", **given)
     assert list(out.columns) == list(rows.columns)
@@ -474,7 +475,9 @@ def test_a_cascade_takes_the_thresholds_of_an_earlier_run():
         given |= {"cascade": {**cheap, "api_key": None}, "thresholds": (0.3, 0.7)}
         lazy = dd.from_pandas(rows, npartitions=3)
         out = lazy.llm.filter("Is it about ${text}?", **given)
-        mask = lazy.llm.matches("Is it about ${text}?", **given)
+        with pandas_llm.option_context(cache=given.pop("cache")):
+            mask = lazy.llm.matches("Is it about ${text}?", **given)
+        given["cache"] = False
         whole = rows.llm.filter("Is it about ${text}?", **given)
         assert_frame_equal(out.compute(), whole, check_dtype=False)
         assert mask.compute().sum() == len(whole)

@@ -18,7 +18,7 @@ from loopback_server import Server, certificates, completion, failure
 import pandas_llm
 from pandas_llm import ConfigurationError, LLMWarning, Plan
 from pandas_llm._pacing.prices import Prices
-from pandas_llm.cache.sqlite import _load
+from pandas_llm.cache.entries import load
 from pandas_llm.errors import CostLimitError
 from pandas_llm.types import Endpoint, Tokens
 
@@ -515,13 +515,13 @@ def test_tiers_and_kept_tokens_are_read_and_kept(provider, tmp_path):
     with closing(sqlite3.connect(path)) as connection:
         rows = connection.execute("SELECT * FROM replies").fetchall()
     (text,) = (v for v in rows[0] if isinstance(v, bytes) and v.startswith(b"[["))
-    reply = _load(text)
+    reply = load(text)
     assert (reply.tokens, reply.tier) == expected
 
 
 def test_replies_that_were_kept_before_there_were_tiers_are_read():
     old = b'[[["x","stop",null]],[5,2,1,0],"m","id",false,0.5]'
-    reply = _load(old)
+    reply = load(old)
     assert (reply.tokens, reply.cost, reply.tier) == (Tokens(5, 2, 1), 0.5, None)
 
 

@@ -150,7 +150,7 @@ def full(folder):
 
 
 def read_only(folder):
-    """Meet a file, then a folder, that may not be written to."""
+    """Meet a file, its folder, and a folder without one, all to read alone."""
     path = folder / "replies.sqlite"
     put_range(path, 0, 10)
     if os.geteuid() == 0:  # whom no mode stops
@@ -158,10 +158,11 @@ def read_only(folder):
         os.chown(path, 65534, 65534)
         os.setuid(65534)
     result = {}
-    for name, mode, folder_mode in (("file", 0o400, 0o700), ("folder", 0o600, 0o500)):
+    modes = {"file": (0o400, 0o700), "folder": (0o400, 0o500), "new": (0o600, 0o500)}
+    for name, (mode, folder_mode) in modes.items():
         path.chmod(mode)
         folder.chmod(folder_mode)
-        cache = Cache(path if name == "file" else folder / "new.sqlite")
+        cache = Cache(folder / "new.sqlite" if name == "new" else path)
         cache.put(key(99), reply(99))
         cache.flush()
         found = len(cache.get_many([key(number) for number in range(100)]))
