@@ -1,7 +1,6 @@
-"""A row's way to the server and back: feed, workers, client, sender, transport.
+"""Which rows are asked, by whom, and what became of them: feed, workers, outcomes.
 
-What follows from an error (ask again, wait, give up the row, stop the run) is decided
-in `verdict`; what became of each row is kept in `outcomes`.
+`workers` asks for the rows of `feed`, through `fallback`; `outcomes` keeps their ends.
 """
 
 from __future__ import annotations
