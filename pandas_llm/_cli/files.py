@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import pandas as pd
 
+from pandas_llm._rows import as_objects
 from pandas_llm._verbs import replacing
 from pandas_llm.errors import ConfigurationError
 
@@ -273,8 +274,7 @@ def _write_lines(table: pd.DataFrame, file: BinaryIO) -> None:
 
 def _lines(table: pd.DataFrame) -> Iterator[bytes]:
     names = [str(name) for name in table.columns]
-    plain = table.astype(object).where(table.notna(), None)
-    for row in plain.itertuples(index=False, name=None):
+    for row in as_objects(table).itertuples(index=False, name=None):
         yield _line(dict(zip(names, row, strict=True)))
 
 

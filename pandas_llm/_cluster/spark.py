@@ -31,6 +31,7 @@ from pandas_llm._cluster.partition import (
     run_partition,
 )
 from pandas_llm._cluster.types import types_of
+from pandas_llm._rows import as_objects
 from pandas_llm._verbs import brief, form
 from pandas_llm.errors import ConfigurationError, InvalidValueError
 
@@ -260,7 +261,7 @@ def _run(
 
 def _plain(values: pd.Series, type_: DataType) -> pd.Series:
     """Return values as Spark takes them: None for NA, JSON for what has no type."""
-    plain = values.astype(object).where(values.notna(), None)
+    plain: pd.Series = as_objects(values)
     if isinstance(type_, StringType):
         plain = plain.map(_as_text)
     if isinstance(type_, DateType):

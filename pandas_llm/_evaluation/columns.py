@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from pandas_llm._rows import source_of
+from pandas_llm._rows import as_objects, source_of
 from pandas_llm.errors import (
     InvalidTypeError,
     InvalidValueError,
@@ -168,8 +168,7 @@ def bare(cell: Any) -> Any:
 
 def plain(values: pd.Series) -> list[Any]:
     """Return a column's values, None for NA, and those of an Enum for its members."""
-    cells = values.astype(object).where(values.notna(), None).tolist()
-    found = [bare(cell) for cell in cells]
+    found = [bare(cell) for cell in as_objects(values)]
     try:
         set(found)
     except TypeError:

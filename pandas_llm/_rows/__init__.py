@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pandas_llm._rows.kinds import arrow_type
+from pandas_llm._rows.kinds import arrow_type, as_objects
 from pandas_llm._rows.rows import (
     Order,
     Source,
     all_na,
     check_new,
     check_once,
-    exact,
     gold_codes,
     is_na,
     iter_rows,
@@ -19,6 +18,7 @@ from pandas_llm._rows.rows import (
     put_columns,
     row_at,
     source_of,
+    with_integers,
     without_na,
 )
 from pandas_llm._rows.template import Beginnings, Template
@@ -30,9 +30,9 @@ __all__ = [
     "Template",
     "all_na",
     "arrow_type",
+    "as_objects",
     "check_new",
     "check_once",
-    "exact",
     "gold_codes",
     "is_na",
     "iter_rows",
@@ -42,5 +42,6 @@ __all__ = [
     "put_columns",
     "row_at",
     "source_of",
+    "with_integers",
     "without_na",
 ]

@@ -43,6 +43,11 @@ def taken_in(data: Any) -> Given:
     return _from_narwhals(data)
 
 
+def as_objects(data: Any) -> Any:
+    """Return cells as Python's objects, with None for NA."""
+    return data.astype(object).where(data.notna(), None)
+
+
 def _itself(result: Any, _exact: Any = None) -> Any:
     return result
 
@@ -61,14 +66,14 @@ def _into(
     if any(name is not None for name in result.index.names):
         result = result.reset_index()
     elif isinstance(result, pd.Series) and result.index.dtype.kind not in "iu":
-        cells, told = result.astype(object).where(result.notna(), None), exact or {}
-        return {str(at): _moment(one, told.get(str(at))) for at, one in cells.items()}
+        cells, kinds = as_objects(result), exact or {}
+        return {str(at): _moment(one, kinds.get(str(at))) for at, one in cells.items()}
     return make(result, exact or {})
 
 
 def _as_list(result: Any, exact: Mapping[str, Exact]) -> list[Any]:
     """Return a list of dicts, or of values, with None for NA."""
-    plain = result.astype(object).where(result.notna(), None)
+    plain = as_objects(result)
     if isinstance(plain, pd.Series):
         return list(plain)
     names, lists = list(plain.columns), []
@@ -219,7 +224,7 @@ def _arrow(values: pd.Series, kind: Any) -> Any:
             array = pa.concat_arrays(getattr(array, "chunks", [array]))
         as_it_is = kind is None or pa.types.is_string(kind)  # pandas' own is larger
         return array if as_it_is else array.cast(kind)
-    cells = values.astype(object).where(values.notna(), None).tolist()
+    cells = as_objects(values).tolist()
     sizes = {len(cell) for cell in cells if isinstance(cell, np.ndarray)}
     vectors = all(cell is None or isinstance(cell, np.ndarray) for cell in cells)
     if kind is None and sizes and vectors:
@@ -235,10 +240,9 @@ def _texts(values: pd.Series) -> Any:
     import pyarrow as pa
 
     flags = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
-    cells = values.astype(object).where(values.notna(), None)
     texts = [
         None if cell is None else orjson.dumps(cell, default=str, option=flags).decode()
-        for cell in cells
+        for cell in as_objects(values)
     ]
     return pa.array(texts, pa.string())
 

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 Order: TypeAlias = "range | NDArray[np.int64]"
 """Positions of rows in the order of sending."""
-
-
 T = TypeVar("T", pd.DataFrame, pd.Series, "pd.DataFrame | pd.Series")
 
 _FEW = 32
@@ -167,8 +165,8 @@ def cells(source: Source, name: str) -> pd.Series:
     return source.column(source.places[source.fields.index(name)])
 
 
-def exact(data: T) -> T:
-    """Return rows in which integers that are floats only for want of NA are integers.
+def with_integers(data: T) -> T:
+    """Return rows whose integers are integers, also where NA has made them floats.
 
     Prompts write them so; of some of the rows alone one could not tell.
     """
@@ -181,12 +179,12 @@ def exact(data: T) -> T:
     bare = data.copy(deep=False)
     for at in range(data.shape[1]):
         if whole_with_na(column := bare.iloc[:, at]):
-            bare.isetitem(at, exact(column).array)
+            bare.isetitem(at, with_integers(column).array)
     return bare
 
 
 def whole_with_na(column: pd.Series) -> bool:
-    """Return whether a column holds integers that are floats only for want of NA."""
+    """Return whether a column holds integers that only NA has made floats."""
     if column.dtype != np.float64:
         return False
     values = column.to_numpy()

@@ -59,9 +59,10 @@ class Side(NamedTuple):
 
     def taken(self, place: int, rows: Ints) -> pd.Series:
         """Return a column's cells in some rows, as all rows write them."""
-        from pandas_llm._rows import exact
+        from pandas_llm._rows import with_integers
 
-        return exact(self.source.column(place)).take(rows).reset_index(drop=True)
+        cells = with_integers(self.source.column(place))
+        return cells.take(rows).reset_index(drop=True)
 
     def texts(self, rows: Ints) -> list[str]:
         """Return the compared cells of some rows, joined."""
@@ -191,7 +192,10 @@ class Judge:
 
 def yes_or_no(column: pd.Series) -> list[bool | None]:
     """Return answers as Python's own; None for NA."""
-    return column.astype(object).where(column.notna(), None).tolist()
+    from pandas_llm._rows import as_objects
+
+    answers: list[bool | None] = as_objects(column).tolist()
+    return answers
 
 
 def in_rounds(

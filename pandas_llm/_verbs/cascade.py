@@ -109,9 +109,9 @@ class Cascade:
     def __init__(
         self, models: Models, frame: pd.DataFrame, labels: list[Any], cheap_cost: float
     ) -> None:
-        from pandas_llm._rows import exact
+        from pandas_llm._rows import with_integers
 
-        self._models, self._frame = models, exact(frame)
+        self._models, self._frame = models, with_integers(frame)
         self._labels = {label: at for at, label in enumerate(labels)}
         self._cheap_cost, self._dear_cost = cheap_cost, 0.0
         self._questions = self._sample = 0
@@ -122,11 +122,12 @@ class Cascade:
         """Ask the dear model about some rows, each once."""
         if len(rows) == 0:
             return
+        from pandas_llm._rows import as_objects
+
         plan = self._models.dear
         answer = yield plan, self._frame.iloc[rows]
         column = answer if answer.ndim == 1 else answer[next(iter(plan.columns))]
-        values = column.astype(object).where(column.notna(), None)
-        self.codes[rows] = [self._labels.get(value, -1) for value in values]
+        self.codes[rows] = [self._labels.get(value, -1) for value in as_objects(column)]
         self.asked[rows] = True
         self.book(answer)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from pandas_llm._rows import name_of
+from pandas_llm._rows import is_na, name_of
 from pandas_llm._run import ALONE, runs
 from pandas_llm._view.asked import new_names
 from pandas_llm.errors import InvalidValueError
@@ -133,7 +133,7 @@ def describe(
         label = str(frame.index[at])
         reason, tries = reasons.get(label, ("", 0))
         missing = all(value == "NA" for _, value in answers)
-        if names.error is not None and not _is_na(row[names.error]):
+        if names.error is not None and not is_na(row[names.error]):
             reason, missing = str(row[names.error]), True
         facts = [(str(name), text(row[name])) for name in names.measures]
         facts += _facts(row, kept, tries if missing else 0)
@@ -169,7 +169,7 @@ def _facts(row: pd.Series, kept: Kept, tries: int) -> list[tuple[str, str]]:
     into, out = row.get("llm_input_tokens"), row.get("llm_output_tokens")
     if kept.reply is not None and kept.reply.tokens is not None:
         into, out = kept.reply.tokens[:2]
-    if not _is_na(into):
+    if not is_na(into):
         facts.append(("tokens", f"{into:,} in, {out:,} out"))
     tries = int(row["llm_attempts"]) if "llm_attempts" in row else tries
     if tries:
@@ -203,7 +203,7 @@ def _listed(cell: Any) -> list[Any]:
 
 def _place(quote: str, start: Any, cells: Sequence[str], prompt: str) -> int:
     """Return where a quote stands in a prompt: by its place in a cell, or the first."""
-    if not _is_na(start):
+    if not is_na(start):
         for cell in cells:
             if cell.startswith(quote, int(start)) and (at := prompt.find(cell)) >= 0:
                 return at + int(start)
@@ -215,10 +215,6 @@ def text(value: Any) -> str:
     if isinstance(value, np.ndarray) and value.dtype.kind == "f":
         head = ", ".join(f"{number:.3g}" for number in value[:_LONG])
         return f"[{head}{', …' * (len(value) > _LONG)}] ({len(value):,} numbers)"
-    if _is_na(value):
+    if is_na(value):
         return "NA"
     return f"{value:.4g}" if isinstance(value, (float, np.floating)) else str(value)
-
-
-def _is_na(value: Any) -> bool:
-    return bool(pd.api.types.is_scalar(value) and pd.isna(value))

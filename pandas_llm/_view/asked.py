@@ -11,7 +11,7 @@ import pandas as pd
 
 from pandas_llm._client import offline_client, resolve_endpoints
 from pandas_llm._inputs import as_text, attachments
-from pandas_llm._rows import exact, missing_rows, new_label
+from pandas_llm._rows import missing_rows, new_label, with_integers
 from pandas_llm._run import ALONE, TaskRun, blocking, recall, runs, shared_spec
 from pandas_llm.errors import InvalidValueError, LLMError, RowError
 
@@ -88,7 +88,7 @@ class Asked:
         if self.task is None or self.rows is None:
             return None
         try:
-            return TaskRun(self.task, exact(self.rows).iloc[part], dry=True)
+            return TaskRun(self.task, with_integers(self.rows).iloc[part], dry=True)
         except LLMError as error:  # a column is gone
             self.notes.append(f"The prompts are not known: {error}")
             return None
