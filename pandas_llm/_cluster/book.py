@@ -15,7 +15,7 @@ import pandas as pd
 from pandas_llm import Usage
 from pandas_llm._pacing import RENEWAL
 from pandas_llm._report import Report, join_summaries
-from pandas_llm._run import listener, told
+from pandas_llm._run import listener, so_far
 from pandas_llm.errors import NoUsageError
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def telling(tell: Tell) -> Iterator[None]:
         if not run.ended and now - last < RENEWAL:
             return
         last = now
-        facts = told(run)
+        facts = so_far(run)
         first = uuid4().hex, time.time() - facts["seconds"]
         name, began = runs.setdefault(run, first)
         plain = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS

@@ -6,7 +6,7 @@ from pandas_llm._run import blocking
 from pandas_llm._run.arrays import typed
 from pandas_llm._run.blocking import run_for
 from pandas_llm._run.estimate import Estimate, awarn_of_cost, estimate_run, warn_of_cost
-from pandas_llm._run.ledger import Ledger, joined, last_usage, listener, told
+from pandas_llm._run.ledger import Ledger, last_usage, listener, sharing, so_far
 from pandas_llm._run.prompts import examples_of, shared_spec
 from pandas_llm._run.result import recall, runs, text_table, usage
 from pandas_llm._run.run import TaskRun
@@ -34,7 +34,6 @@ __all__ = [
     "check_options",
     "estimate_run",
     "examples_of",
-    "joined",
     "last_usage",
     "listener",
     "make_task",
@@ -44,8 +43,9 @@ __all__ = [
     "run_for",
     "runs",
     "shared_spec",
+    "sharing",
+    "so_far",
     "text_table",
-    "told",
     "typed",
     "usage",
     "warn_of_cost",

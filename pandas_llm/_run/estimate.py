@@ -17,7 +17,7 @@ from pandas_llm._inputs import attachments
 from pandas_llm._pacing import Prices, estimate_tokens
 from pandas_llm._rows import source_of
 from pandas_llm._run import blocking
-from pandas_llm._run.ledger import Ledger, joined
+from pandas_llm._run.ledger import Ledger, sharing
 from pandas_llm._run.run import TaskRun
 from pandas_llm.errors import LLMError, LLMWarning, warn
 from pandas_llm.options import check_value, whole
@@ -206,7 +206,7 @@ async def _word(task: Task, data: Any) -> str | None:
     """Describe what a run may cost, by a look at rows from all over the frame."""
     spread, rows = range(0, len(data), len(data) // _LOOKS), len(data)
     # the run itself raises and warns
-    with suppress(LLMError), joined(Ledger(task.verb)):
+    with suppress(LLMError), sharing(Ledger(task.verb)):
         guess, _ = await _look_at(task, data, spread)
         cost = guess.cost * rows / len(spread)
         if cost >= _DEAR:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from pandas_llm._pacing import Headroom
 
-_TOLD = 100
-"""Failed rows that are told of a run."""
+_MOST_FAILURES = 100
+"""Failed rows of a run that `so_far` returns."""
 
 _last = threading.local()
 listener: ContextVar[Callable[[Any], None]] = ContextVar(
@@ -45,29 +45,29 @@ def remember(usage: Usage) -> None:
     _last.usage = usage
 
 
-def told(run: Any) -> dict[str, Any]:
+def so_far(run: Any) -> dict[str, Any]:
     """Return what a run has used so far; when it has ended, its log as well."""
     seconds = time.monotonic() - run.events.started
-    so_far = {"usage": asdict(run.events.totals.usage(seconds)), "seconds": seconds}
+    used = {"usage": asdict(run.events.totals.usage(seconds)), "seconds": seconds}
     if not run.ended:
-        return {**so_far, "log": None}
-    table = failure_table(run.outcomes, run.source.frame.index)[:_TOLD]
+        return {**used, "log": None}
+    table = failure_table(run.outcomes, run.source.frame.index)[:_MOST_FAILURES]
     failures = table.astype(object).to_numpy().tolist()
     log = log_of(run.all_facts())
-    return {**so_far, "usage": log["usage"], "log": log, "failures": failures}
+    return {**used, "usage": log["usage"], "log": log, "failures": failures}
 
 
-joint: ContextVar[Ledger | None] = ContextVar("joint", default=None)
+shared_ledger: ContextVar[Ledger | None] = ContextVar("shared_ledger", default=None)
 
 
 @contextmanager
-def joined(runs: Ledger) -> Iterator[None]:
-    """Let runs share what a verb that makes several has."""
-    token = joint.set(runs)
+def sharing(ledger: Ledger) -> Iterator[None]:
+    """Let the runs in the block share a ledger, as those of one verb do."""
+    token = shared_ledger.set(ledger)
     try:
         yield
     finally:
-        joint.reset(token)
+        shared_ledger.reset(token)
 
 
 class Ledger:
@@ -75,9 +75,9 @@ class Ledger:
 
     def __init__(self, verb: str) -> None:
         self.usage = Usage()
-        """What they have used in all."""
+        """What all runs have used."""
         self.unknown = 0.0
-        """Dollars that answers may have cost at most which told no price."""
+        """The most that answers without a known price may have cost, in dollars."""
         self.notices: list[str] = []
         """Warnings, to be given once."""
         self.headroom: Headroom | None = None
@@ -88,7 +88,7 @@ class Ledger:
 
     @property
     def spent(self) -> float:
-        """Return what `max_cost` has no more of."""
+        """Dollars of `max_cost` that may be used up."""
         return self.usage.known_cost + self.unknown
 
     def add(self, answer: Any) -> None:
@@ -102,7 +102,7 @@ class Ledger:
         own = ("usage", "log", "answered_by")
         self._facts |= {k: v for k, v in answer.attrs["llm"].items() if k not in own}
 
-    def sign(self, result: Any, facts: Mapping[str, Any] | None = None) -> Any:
+    def annotate(self, result: Any, facts: Mapping[str, Any] | None = None) -> Any:
         """Return the verb's result, with the facts of all runs in its attrs."""
         remember(self.usage)
         if hasattr(result, "attrs"):

@@ -23,12 +23,12 @@ from pandas_llm._report import traced
 from pandas_llm._rows import source_of
 from pandas_llm._run import blocking, summary
 from pandas_llm._run.filling import asked_rows, check_columns
-from pandas_llm._run.ledger import Ledger, joint, listener, remember
+from pandas_llm._run.ledger import Ledger, listener, remember, shared_ledger
 from pandas_llm._run.prompts import Prompts, quoting, shared_spec
 from pandas_llm._run.result import build_result, failure_table, in_kind, note, rehearse
 from pandas_llm._run.sureness import check_gold, settle
 from pandas_llm._run.task import check_names
-from pandas_llm.cache import location, open_cache, trouble
+from pandas_llm.cache import location, open_cache, why_unusable
 from pandas_llm.errors import (
     ConfigurationError,
     GenerationError,
@@ -67,9 +67,9 @@ class TaskRun:
 
     ended = False
 
-    _told = False  # that there is no cache
+    _warned_of_cache = False
     _stop: Callable[[Exception], None] | None = None  # while rows are asked
-    _trouble: Exception | None = None  # of the caller's own function
+    _callback_error: Exception | None = None  # of the caller's own function
 
     def __init__(  # noqa: PLR0913 - all by name but the first two
         self,
@@ -105,9 +105,9 @@ class TaskRun:
         self.failed: Sequence[int] = ()
         self.status: Callable[[], Status] = Status
         self.facts: dict[str, Any] = {}
-        self.broken: str | None = None
-        self.weighing = ""  # where probabilities come from, if they are told
-        self.joint = joint.get()
+        self.cache_broken: str | None = None
+        self.odds_source = ""  # where probabilities come from, if there are any
+        self.ledger = shared_ledger.get()
         self.headroom = self._headroom()
         self.trace = traced(f"{task.verb}{step}", not dry and self.settings.trace)
         self.endpoints: list[Endpoint] = []
@@ -124,7 +124,7 @@ class TaskRun:
 
     def _headroom(self) -> Headroom:
         """Return what is left to others: what was set in a verb's earlier run holds."""
-        shared = self.joint or Ledger(self.task.verb)
+        shared = self.ledger or Ledger(self.task.verb)
         if shared.headroom is None:
             part = self.settings.headroom
             shared.headroom = Headroom(part, lambda to: check({"headroom": to}))
@@ -132,11 +132,11 @@ class TaskRun:
 
     def _advise(self) -> None:
         path = None if self.settings.replay else location(self.settings.cache)
-        if path is not None and (why := trouble(path)) is not None:
-            self._told = True
+        if path is not None and (why := why_unusable(path)) is not None:
+            self._warned_of_cache = True
             self._notice(why)
-        for told in summary.advice(self.task, self.source, self.prompts):
-            self._notice(told)
+        for advice in summary.advice(self.task, self.source, self.prompts):
+            self._notice(advice)
 
     # -- the run ----------------------------------------------------------------
 
@@ -175,7 +175,7 @@ class TaskRun:
             provider, model = client.endpoint.provider, client.endpoint.model
             self.facts = {"provider": provider, "model": model}
             closed = client.spec.odds == "questions"
-            self.weighing = "decisions" if closed else "logprobs"
+            self.odds_source = "decisions" if closed else "logprobs"
             self.status = lambda: summary.status(client)
             alike = self.prompts.arrange(client.spec, client.least_prefix)
             if alike:
@@ -192,7 +192,7 @@ class TaskRun:
                 self.facts |= client.negotiation.facts(client.spec)
                 if setup.cache is not None:
                     setup.cache.flush()
-                    self.broken = setup.cache.broken
+                    self.cache_broken = setup.cache.broken
 
     def feed(self, client: Client, *, alike: bool = False) -> Feed:
         """Return the requests of the run to send by a client."""
@@ -207,14 +207,14 @@ class TaskRun:
         What a function of the caller's raises ends the run as a fatal error does:
         requests on their way are paid, so they finish.
         """
-        if self._trouble is not None:
+        if self._callback_error is not None:
             return
         try:
             self._show()
         except Exception as error:
             if self._stop is None:
                 raise
-            self._trouble = error
+            self._callback_error = error
             self._stop(error)
 
     def _show(self) -> None:
@@ -254,14 +254,14 @@ class TaskRun:
             # the rows that had no turn; those that are done stay done
             self.outcomes.unfinished = InterruptedRowError("the run was interrupted")
         self.failed = self.outcomes.failed()
-        self.facts |= settle(self.outcomes, self.task, self.source, self.weighing)
+        self.facts |= settle(self.outcomes, self.task, self.source, self.odds_source)
         totals, seconds = self.events.totals, time.monotonic() - self.events.started
         self.events.log.sample(seconds, totals)
         failed = totals.failed if error else len(self.failed)
         self.usage = replace(totals.usage(seconds), failed=failed)
         remember(self.usage)
-        if self.joint is not None:
-            self.joint.unknown += self.events.budget.unknown
+        if self.ledger is not None:
+            self.ledger.unknown += self.events.budget.unknown
         if self.trace is not None:
             self.trace.usage = self.usage
         self.ended = True
@@ -270,13 +270,13 @@ class TaskRun:
             self._attach(error)
         try:
             if error is None:
-                if self._trouble is not None:  # it came as the last row ended
-                    raise self._trouble
+                if self._callback_error is not None:  # it came as the last row ended
+                    raise self._callback_error
                 self.arrivals.deliver()
             self.bar.close()
-        except Exception as trouble:  # of the caller's own function
+        except Exception as callback_error:
             if error is None:  # else that one is raised
-                self._attach(trouble)
+                self._attach(callback_error)
                 raise
 
     def _attach(self, error: BaseException) -> None:
@@ -329,19 +329,19 @@ class TaskRun:
         return out
 
     def _notice(self, message: str) -> None:
-        if self.joint is not None:
-            self.joint.notices.append(message)
+        if self.ledger is not None:
+            self.ledger.notices.append(message)
         else:
             warn(message, LLMWarning)
 
     def _warn_of_trouble(self) -> None:
         lost = self.headroom.part and self.unlimited and self.events.totals.requests
-        broken = None if self._told else self.broken
+        broken = None if self._warned_of_cache else self.cache_broken
         for words in summary.troubles(self.facts, broken, unlimited=bool(lost)):
             warn(words, LLMWarning)
 
     def _keeps(self) -> bool:
-        return location(self.settings.cache) is not None and not self.broken
+        return location(self.settings.cache) is not None and not self.cache_broken
 
     def _partial(self) -> Any:
         """Build the result from what there is."""

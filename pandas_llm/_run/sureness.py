@@ -46,14 +46,14 @@ def check_gold(source: Source, task: Task) -> None:
 
 
 def settle(
-    outcomes: Outcomes, task: Task, source: Source, weighing: str
+    outcomes: Outcomes, task: Task, source: Source, odds_source: str
 ) -> dict[str, Any]:
     """Calibrate what was told, leave out what is not sure; return the facts of it."""
     shape = task.shape
     if not shape.weighs:
         return {}
     if task.verb != "classify":
-        return _of_keys(outcomes, task, weighing)
+        return _of_keys(outcomes, task, odds_source)
     answers = outcomes.columns[1]
     sources = Counter(one[0] for one in answers if one is not None)
     if not sources:
@@ -89,14 +89,14 @@ def _rewrite(outcomes: Outcomes, task: Task, table: Floats) -> None:
             outcomes.columns[1][at] = ("", tuple(row.tolist()))
 
 
-def _of_keys(outcomes: Outcomes, task: Task, weighing: str) -> dict[str, Any]:
+def _of_keys(outcomes: Outcomes, task: Task, odds_source: str) -> dict[str, Any]:
     """Return where the probabilities of an extract's keys come from."""
     sure = outcomes.columns[len(task.output.columns) - len(task.output.questions) :]
     there = any(value is not None for column in sure for value in column)
     if not there and outcomes.positions:
         msg = _NONE.format(model=task.settings.model)
         warn(msg.replace(", votes (n=5)", ""), LLMWarning)
-    return {"probabilities": weighing if there else None}
+    return {"probabilities": odds_source if there else None}
 
 
 def _offsets(

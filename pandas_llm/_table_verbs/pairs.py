@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pandas_llm._algorithms import near_pairs, near_vectors
-from pandas_llm._verbs import Program, Signed, cheap_first, decide
+from pandas_llm._verbs import Program, WithFacts, cheap_first, decide
 from pandas_llm.errors import InvalidTypeError, InvalidValueError, TemplateError
 
 if TYPE_CHECKING:
@@ -150,16 +150,16 @@ class Judge:
     ) -> Program:
         """Return the program of a verb whose questions this judge answers."""
 
-        def signed(data: Any) -> Steps[Signed]:
+        def with_facts(data: Any) -> Steps[WithFacts]:
             result = yield from steps(data)
-            return Signed(result, self._cascade.facts if self._cascade else {})
+            return WithFacts(result, self._cascade.facts if self._cascade else {})
 
         def span(first: int) -> tuple[int, int]:
             return first, self._most
 
         cheap = None if self._models is None else self._models.cheap
         plans = [self.plan]
-        return Program(name, signed, plans, failed=failed, cheap=cheap, span=span)
+        return Program(name, with_facts, plans, failed=failed, cheap=cheap, span=span)
 
     def prepare(self, pairs: Sequence[Pair]) -> Steps[None]:
         """Answer what needs no rounds: a batch, or what a cheap model is sure of."""

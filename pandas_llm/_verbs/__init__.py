@@ -27,7 +27,7 @@ from pandas_llm._verbs.forms import (
 )
 from pandas_llm._verbs.labelling import classify
 from pandas_llm._verbs.matching import filter, matches  # noqa: A004 - pandas' word
-from pandas_llm._verbs.programs import Program, Signed, Steps
+from pandas_llm._verbs.programs import Program, Steps, WithFacts
 from pandas_llm._verbs.records import extract, generate
 from pandas_llm._verbs.values import complete, embed
 
@@ -35,9 +35,9 @@ __all__ = [
     "Cascade",
     "Program",
     "Rows",
-    "Signed",
     "Steps",
     "Table",
+    "WithFacts",
     "bare",
     "brief",
     "cheap_first",

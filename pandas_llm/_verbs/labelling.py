@@ -9,7 +9,7 @@ import pandas as pd
 
 from pandas_llm._verbs.cascade import bare, cheap_first, label_rows
 from pandas_llm._verbs.forms import Errors, make_plan, verb
-from pandas_llm._verbs.programs import Program, Signed
+from pandas_llm._verbs.programs import Program, WithFacts
 from pandas_llm.errors import InvalidTypeError
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def _cascade(models: Models, given: dict[str, Any]) -> Program:
         cascade = yield from label_rows(models, rows, labels)
         codes = yield from cascade.ask_rest()
         chosen = pd.Categorical.from_codes(codes, dtype=dtype)
-        return Signed(pd.Series(chosen, index=rows.index, name=name), cascade.facts)
+        return WithFacts(pd.Series(chosen, index=rows.index, name=name), cascade.facts)
 
     failed = "their labels are NA"
     return Program("classify", steps, [models.dear], cheap=models.cheap, failed=failed)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from pandas_llm._verbs.cascade import bare, cheap_first, decide
 from pandas_llm._verbs.forms import verb
-from pandas_llm._verbs.programs import Program, Signed
+from pandas_llm._verbs.programs import Program, WithFacts
 from pandas_llm.errors import InvalidTypeError
 from pandas_llm.options import CHANCE, check_value
 
@@ -165,7 +165,7 @@ def _program(
             values = pd.array(codes == 1, dtype="boolean")
             values[codes < 0] = pd.NA
             answers = pd.DataFrame({name: values}, index=rows.index)
-            return Signed(finish(data, answers), cascade.facts)
+            return WithFacts(finish(data, answers), cascade.facts)
         answer = yield plan, rows
         answers = answer[list(plan.columns)[: 1 + confidence]].copy()
         if threshold != _EVEN:

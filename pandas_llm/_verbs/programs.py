@@ -85,37 +85,37 @@ class Program:
     @ends_here
     def __call__(self, data: Any) -> Any:
         """Run and wait."""
-        course = _Course(self, data)
-        with course.traced():
-            while (step := course.next()) is not None:
+        call = _Call(self, data)
+        with call.traced():
+            while (step := call.next()) is not None:
                 plan, questions = step
-                with course.booked():
-                    course.answer = plan(questions)
-        return course.result
+                with call.booked():
+                    call.answer = plan(questions)
+        return call.result
 
     @ends_here
     async def acall(self, data: Any) -> Any:
         """Run in the caller's event loop."""
-        course = _Course(self, data)
-        with course.traced():
-            while (step := course.next()) is not None:
+        call = _Call(self, data)
+        with call.traced():
+            while (step := call.next()) is not None:
                 plan, questions = step
-                with course.booked():
-                    course.answer = await plan.acall(questions)
-        return course.result
+                with call.booked():
+                    call.answer = await plan.acall(questions)
+        return call.result
 
     @ends_here
     def preview(
         self, data: Any, rows: int = 3, *, as_requests: bool = False
     ) -> pd.DataFrame:
         """Show the first questions, or their whole requests; send nothing."""
-        plan, questions = _Course(self, data).next() or (self.plans[0], [])
+        plan, questions = _Call(self, data).next() or (self.plans[0], [])
         return plan.preview(questions, rows, as_requests=as_requests)
 
     @ends_here
     def estimate(self, data: Any, pilot: int = 0) -> Estimate:
         """Return what the call would take, by its first questions."""
-        step = _Course(self, data).next()
+        step = _Call(self, data).next()
         if step is None:
             return self.plans[0].estimate([], pilot)
         plan, questions = step
@@ -136,14 +136,14 @@ def _sample_or_all(rows: int) -> tuple[int, int]:
     return sample_size(rows), rows
 
 
-class Signed(NamedTuple):
+class WithFacts(NamedTuple):
     """A result, and what ``attrs["llm"]`` says of it."""
 
     result: Any
     facts: dict[str, Any]
 
 
-class _Course:
+class _Call:
     """One call of a program: its costs so far and its next step."""
 
     def __init__(self, program: Program, data: Any) -> None:
@@ -165,11 +165,11 @@ class _Course:
         try:
             plan, questions = self._steps.send(self.answer)
         except StopIteration as end:
-            plain = not isinstance(end.value, Signed)
-            signed = Signed(end.value, {}) if plain else end.value
-            if self._stopped and "cascade_bound" in signed.facts:
-                signed.facts["cascade_bound"] = NOT_PROVEN
-            result = self._ledger.sign(*signed)
+            known = isinstance(end.value, WithFacts)
+            result, facts = end.value if known else (end.value, {})
+            if self._stopped and "cascade_bound" in facts:
+                facts["cascade_bound"] = NOT_PROVEN
+            result = self._ledger.annotate(result, facts)
             self.result = self._back(result, self._program.exact)
             if self._stopped:
                 self._end_early(self._stopped)
@@ -197,10 +197,10 @@ class _Course:
     @contextmanager
     def booked(self) -> Iterator[None]:
         """Book what a run has spent, however it ends."""
-        from pandas_llm._run import joined
+        from pandas_llm._run import sharing
 
         try:
-            with joined(self._ledger):
+            with sharing(self._ledger):
                 yield
         except CostLimitError as error:
             # the verb ends with what is known: what is left is read from the cache
@@ -209,7 +209,7 @@ class _Course:
             self._stopped, self.answer = error, error.partial
         except BaseException as error:
             self._ledger.add(getattr(error, "partial", None))
-            self._ledger.sign(None)
+            self._ledger.annotate(None)
             raise
         self._ledger.add(self.answer)
 

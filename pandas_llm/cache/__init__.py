@@ -8,7 +8,7 @@ from __future__ import annotations
 from pandas_llm.cache import replies, sqlite
 from pandas_llm.cache.contents import CacheInfo, clear, info
 from pandas_llm.cache.fingerprint import Fingerprint, begun, elsewhere
-from pandas_llm.cache.replies import Cache, location, open_cache, trouble
+from pandas_llm.cache.replies import Cache, location, open_cache, why_unusable
 
 __all__ = [
     "Cache",
@@ -22,5 +22,5 @@ __all__ = [
     "open_cache",
     "replies",
     "sqlite",
-    "trouble",
+    "why_unusable",
 ]

@@ -214,8 +214,8 @@ def open_cache(path: Path, limit: int = DEFAULT_LIMIT) -> Cache:
     return cache
 
 
-def trouble(path: Path) -> str | None:
-    """Say why a file cannot be used, before a run pays for what it holds."""
+def why_unusable(path: Path) -> str | None:
+    """Return why a file cannot be used, before a run pays for what it holds."""
     try:
         database.connect_to_read(path, LOCK_WAIT).close()
     except database.ERRORS as error:
