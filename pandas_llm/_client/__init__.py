@@ -1,4 +1,4 @@
-"""One request's way to the server and back: client and sender.
+"""One request's likeness to the server and back: client and sender.
 
 What follows from an error (ask again, wait, give up the row, stop the run) is decided
 in `verdict`.
@@ -14,7 +14,7 @@ from pandas_llm._client.address import (
     without_secrets,
 )
 from pandas_llm._client.client import Client
-from pandas_llm._client.events import OF_THE_TEXT, Events, Streak, Tally, way
+from pandas_llm._client.events import OF_THE_TEXT, Events, Streak, Tally, likeness
 from pandas_llm._client.open import Setup, keep_to_slots, offline_client, open_client
 
 __all__ = [
@@ -26,11 +26,11 @@ __all__ = [
     "Streak",
     "Tally",
     "keep_to_slots",
+    "likeness",
     "offline_client",
     "open_client",
     "resolve_endpoint",
     "resolve_endpoints",
     "transferable",
-    "way",
     "without_secrets",
 ]

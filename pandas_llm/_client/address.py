@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from pandas_llm import environment
-from pandas_llm._http import check, region_of
+from pandas_llm._http import check_botocore, region_of
 from pandas_llm._local import LOCAL, local_endpoint
 from pandas_llm.errors import ConfigurationError
 from pandas_llm.providers import local, not_openais, presets
@@ -140,7 +140,7 @@ def _at_aws(
     told = key or parted(address)[0] or "authorization" in headers
     if told or settings.replay:
         return address, None
-    check()
+    check_botocore()
     return address, region_of(address, settings.model)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pandas_llm.cache import begun
+from pandas_llm.cache import begun_key
 from pandas_llm.types import Reply
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Begun:
         self._cache, self._key = cache, key
         self._kept: tuple[Choice, ...] = ()
         if cache is not None:
-            self._key = begun(key)
+            self._key = begun_key(key)
             reply = cache.get_many([self._key]).get(self._key)
             self._kept = reply.choices if reply else ()
         self._taken = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pandas_llm._replies import joined, word_requests
+from pandas_llm._replies import one_reply, word_requests
 from pandas_llm.errors import (
     ConfigurationError,
     ContentFilterError,
@@ -53,7 +53,7 @@ class ByWords:
         if self._output.open:
             _keep(replies, begun)
             text = await send(request, n, tally)
-        reply = joined(replies, text)
+        reply = one_reply(replies, text)
         if reply is not None and self._understands(reply.choices[0], request):
             self._readable = True
             return reply

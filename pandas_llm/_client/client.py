@@ -15,7 +15,7 @@ from pandas_llm._client.sender import Sender, TracedSender
 from pandas_llm._http import masked, secrets
 from pandas_llm._inputs import attachments
 from pandas_llm._replies import Choices, asked_again
-from pandas_llm.cache import Fingerprint, elsewhere
+from pandas_llm.cache import Fingerprint, elsewhere_key
 from pandas_llm.errors import (
     ContextLengthError,
     LLMError,
@@ -143,13 +143,13 @@ class Client:
         """Keep why a request was answered elsewhere: so the same call asks there."""
         if self._cache is not None:
             why = Choice(str(error), error.kind)
-            self._cache.put(elsewhere(key), Reply((why,)))
+            self._cache.put(elsewhere_key(key), Reply((why,)))
 
     def given_up(self, key: bytes) -> LLMError | None:
         """Return why an earlier run had a request's answer in another way."""
         if self._cache is None or self._settings.refresh:
             return None
-        key = elsewhere(key)
+        key = elsewhere_key(key)
         if (kept := self._cache.get_many([key]).get(key)) is None:
             return None
         (why,) = kept.choices

@@ -125,7 +125,7 @@ class Streak:
     """Rows of other places that are on their way at once."""
 
     def __init__(self) -> None:
-        self._way: tuple[str | None, ...] = ()
+        self._likeness: tuple[str | None, ...] = ()
         self.rows = 0
         self.looking = False
         """Whether rows of other places are to be asked."""
@@ -140,9 +140,9 @@ class Streak:
         """Count a row that is given up or put off; return whether that ends the run."""
         if isinstance(error, OF_THE_TEXT):
             return False
-        if (current := way(error)) != self._way:
+        if (current := likeness(error)) != self._likeness:
             self.answered()
-            self._way = current
+            self._likeness = current
         self.rows += 1
         self.looking = self.rows >= self.LOOK
         self._fresh += not again
@@ -156,11 +156,11 @@ class Streak:
 
     def answered(self) -> None:
         """Begin from the start."""
-        self._way, self.spread, self.looking = (), False, False
+        self._likeness, self.spread, self.looking = (), False, False
         self.rows = self._fresh = self._elsewhere = 0
 
 
-def way(error: ProviderError) -> tuple[str | None, ...]:
+def likeness(error: ProviderError) -> tuple[str | None, ...]:
     """Return what two failures share when they count as alike."""
     words = error.said if error.status == UNAUTHORIZED else None
     return (type(error).kind, error.code, error.param, words)

@@ -13,7 +13,7 @@ from pandas_llm._client.pace import Pace
 from pandas_llm._client.sender import Parts
 from pandas_llm._client.verdict import History
 from pandas_llm._http import Signed, Transport, open_connections
-from pandas_llm._local import decide, served
+from pandas_llm._local import ask_tiny, served
 from pandas_llm._pacing import (
     Circuit,
     Concurrency,
@@ -216,7 +216,7 @@ class InProcess(Transport):
 
     async def send(self, request: HTTPRequest) -> HTTPResponse:
         """Answer a request as a server would."""
-        return await asyncio.to_thread(decide, self._path, request.body)
+        return await asyncio.to_thread(ask_tiny, self._path, request.body)
 
 
 async def _simulator(stack: AsyncExitStack) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from pandas_llm._client import OF_THE_TEXT, way
+from pandas_llm._client import OF_THE_TEXT, likeness
 from pandas_llm.errors import FirstRowsError, ProviderError, RateLimitError
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class Probe:
 
     def _alike(self) -> bool:
         """Return whether all rows so far failed the same way."""
-        return len({way(error) for error in self._failed}) == 1
+        return len({likeness(error) for error in self._failed}) == 1
 
     def _collect(self) -> bool:
         """Remove the tries that have ended; return False when one has no outcome."""

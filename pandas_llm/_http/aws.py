@@ -56,8 +56,8 @@ def region_of(*named: str | None) -> str:
     return str(name)
 
 
-def check() -> None:
-    """Refuse to go on without botocore, before a row is asked."""
+def check_botocore() -> None:
+    """Raise without botocore, before a row is asked."""
     _session()
 
 

@@ -32,7 +32,7 @@ def local_endpoint(provider: str, model: str) -> Endpoint:
     return Endpoint(provider, f"{provider}://{digest}", path.stem, None, path=path)
 
 
-def decide(path: Path, body: bytes) -> HTTPResponse:
+def ask_tiny(path: Path, body: bytes) -> HTTPResponse:
     """Answer the body of a ``POST /v1/systemone``, as its server does."""
     asked = orjson.loads(body)
     try:

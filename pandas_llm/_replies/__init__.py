@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from pandas_llm._replies.asking import asked_again, joined, word_requests
+from pandas_llm._replies.asking import asked_again, one_reply, word_requests
 from pandas_llm._replies.choices import Choices
 from pandas_llm._replies.decided import Decided, Label
 from pandas_llm._replies.endings import Ending, ending
@@ -26,6 +26,6 @@ __all__ = [
     "asked_again",
     "clashing",
     "ending",
-    "joined",
+    "one_reply",
     "word_requests",
 ]

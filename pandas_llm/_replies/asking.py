@@ -48,7 +48,7 @@ def word_requests(request: Request) -> list[Request]:
     return asked
 
 
-def joined(replies: Sequence[Reply], text: Reply | None) -> Reply | None:
+def one_reply(replies: Sequence[Reply], text: Reply | None) -> Reply | None:
     """Return the replies to `word_requests` as one; None where one tells nothing.
 
     `text` is the reply to what else the row is asked.

@@ -97,9 +97,9 @@ class Text:
         """Yield where words stand as they are, and whether that parts a character."""
         for at in _occurrences(words, self.whole):
             start, end = at, at + len(words)
-            while start > 0 and joined(self.whole, start):
+            while start > 0 and is_joined(self.whole, start):
                 start -= 1
-            while end < len(self.whole) and joined(self.whole, end):
+            while end < len(self.whole) and is_joined(self.whole, end):
                 end += 1
             yield start, end, end - start > len(words)
 
@@ -245,7 +245,7 @@ def fold(text: str) -> Folded:
             ends.extend(range(start + 1, end + 1))
             continue
         start, end = end, end + 1
-        while end < len(text) and joined(text, end):
+        while end < len(text) and is_joined(text, end):
             end += 1
         for char in _folded(text[start:end]):
             if char == " " and folded and folded[-1] == " ":
@@ -257,7 +257,7 @@ def fold(text: str) -> Folded:
     return Folded("".join(folded), starts, ends)
 
 
-def joined(text: str, at: int) -> bool:
+def is_joined(text: str, at: int) -> bool:
     """Return whether the characters around a place are one, a base with its marks.
 
     So are the parts of an emoji, of a flag and of a Hangul syllable.

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pandas_llm._algorithms import near_pairs, near_vectors
-from pandas_llm._verbs import Program, WithFacts, cheap_first, decide
+from pandas_llm._verbs import Program, WithFacts, cheap_first, decide_rows
 from pandas_llm.errors import InvalidTypeError, InvalidValueError, TemplateError
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class Judge:
         if self._models is None:
             return
         asked = questions(self.left, self.right, pairs)
-        cascade = yield from decide(self._models, asked, _SAME)
+        cascade = yield from decide_rows(self._models, asked, _SAME)
         codes = np.where(cascade.kept, cascade.chosen, cascade.codes)
         for at in np.flatnonzero(cascade.kept | cascade.asked).tolist():
             self._answers[pairs[at]] = None if codes[at] < 0 else bool(codes[at])

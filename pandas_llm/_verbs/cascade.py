@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _PRIVATE = ("model", "base_url", "api_key", "headers", "fallback", "service_tier")
 """Options of the call that are for its own model alone."""
-_EVEN = 0.5
+EVEN = 0.5
 """The probability above which a cheap model's answer is yes."""
 _BOUND = "exact (hypergeometric), agreement with the dear model"
 
@@ -41,43 +41,47 @@ class Models(NamedTuple):
     cheap: Plan
     dear: Plan
     delta: float
-    least: tuple[float, ...] = ()
+    targets: tuple[float, ...] = ()
     """The share of right labels, or recall and precision; empty with `thresholds`."""
     thresholds: tuple[float, ...] | None = None
     """Those of an earlier run."""
 
 
 def cheap_first(
-    given: Mapping[str, Any], dear: Plan, cheap: Callable[..., Plan], *least: str
+    arguments: Mapping[str, Any], dear: Plan, cheap: Callable[..., Plan], *targets: str
 ) -> Models | None:
-    """Return the models of a cascade, the cheap one made with its options, if asked."""
-    if given["cascade"] is None:
-        for name in (*least, "thresholds"):
-            if given[name] is not None:
+    """Return the models of a cascade; None where the call has none.
+
+    `cheap` makes the cheap model's plan of its options; `targets` name the parameters
+    that say what the cascade must keep.
+    """
+    if arguments["cascade"] is None:
+        for name in (*targets, "thresholds"):
+            if arguments[name] is not None:
                 msg = f"{name}= is for a cascade: pass cascade='tiny', or leave it out"
                 raise InvalidTypeError(msg)
         return None
-    passed = {name: given[name] for name in least if given[name] is not None}
-    delta, thresholds = given["delta"], given["thresholds"]
+    passed = {n: arguments[n] for n in targets if arguments[n] is not None}
+    delta, thresholds = arguments["delta"], arguments["thresholds"]
     for name, value in {**passed, "delta": delta}.items():
         check_value(name, value, CHANCE)
     if thresholds is not None:
-        thresholds = _thresholds(thresholds, len(least))
+        thresholds = _thresholds(thresholds, len(targets))
     elif not passed:
-        msg = f"cascade= needs a target: pass {' and '.join(f'{n}=' for n in least)}"
+        msg = f"cascade= needs a target: pass {' and '.join(f'{n}=' for n in targets)}"
         raise InvalidValueError(msg)
-    kept = () if thresholds else tuple(passed.get(name, 0.9) for name in least)
-    plan = cheap(**_cheap_options(given["cascade"], given["options"]))
-    return Models(plan, dear, delta, kept, thresholds)
+    kept = () if thresholds else tuple(passed.get(name, 0.9) for name in targets)
+    options = _cheap_options(arguments["cascade"], arguments["options"])
+    return Models(cheap(**options), dear, delta, kept, thresholds)
 
 
-def _thresholds(given: Any, count: int) -> tuple[float, ...]:
+def _thresholds(passed: Any, count: int) -> tuple[float, ...]:
     """Return the thresholds of an earlier run."""
-    listed = given if isinstance(given, (tuple, list)) else (given,)
+    listed = passed if isinstance(passed, (tuple, list)) else (passed,)
     numbers = all(one is None or type(one) in (int, float) for one in listed)
     if not numbers or len(listed) != count:
         what = "one number" if count == 1 else "two numbers, (low, high)"
-        msg = f"thresholds must be {what}, as attrs has them, not {brief(given)}"
+        msg = f"thresholds must be {what}, as attrs has them, not {brief(passed)}"
         raise InvalidValueError(msg)
     # None, where an earlier run kept nothing at that end, keeps nothing
     bounds = (-1.0, 2.0)[-count:]
@@ -160,7 +164,7 @@ class Cascade:
         saved = (self._dear_cost / dear if dear else np.nan) * kept - self._cheap_cost
         return {
             **dict(zip(names, self.ends, strict=True)),
-            **dict(zip(shares, models.least, strict=False)),
+            **dict(zip(shares, models.targets, strict=False)),
             "cascade_delta": models.delta if proven else None,
             "cascade_sample": self._sample,
             "cascade_kept": kept,
@@ -190,19 +194,19 @@ def label_rows(
         sample = yield from cascade.ask_sample()
         wrong = cascade.codes[sample] != chosen[sample]
         kept = accuracy_cutoff(
-            sure, sample, wrong, accuracy=models.least[0], delta=models.delta
+            sure, sample, wrong, accuracy=models.targets[0], delta=models.delta
         )
     cascade.chosen, cascade.kept = chosen, kept & known & ~cascade.asked
     cascade.ends = [_end(np.min, sure[cascade.kept])]
     return cascade
 
 
-def decide(models: Models, frame: pd.DataFrame, name: str) -> Steps[Cascade]:
+def decide_rows(models: Models, frame: pd.DataFrame, name: str) -> Steps[Cascade]:
     """Decide yes or no by the cheap model; keep its answers at both ends."""
     answers = yield models.cheap, frame
     value = answers[name].to_numpy(float, na_value=np.nan)
     share = answers[f"{name}_confidence"].to_numpy(float, na_value=np.nan)
-    share_yes = np.where(value > _EVEN, share, 1 - share)
+    share_yes = np.where(value > EVEN, share, 1 - share)
     _check_told(models.cheap, answers, share_yes[:, None])
     known = ~np.isnan(share_yes)
     cascade = Cascade(models, frame, [False, True], _cost(answers))
@@ -213,9 +217,9 @@ def decide(models: Models, frame: pd.DataFrame, name: str) -> Steps[Cascade]:
         both = np.column_stack([1 - share_yes, share_yes])
         even = prior(both, ["no", "yes"]).apply(both)[:, 1]
         sample = yield from cascade.ask_sample()
-        recall, precision = models.least
+        recall, precision = models.targets
         yes, no, _ = decision_cutoffs(
-            _without_ties(np.nan_to_num(even, nan=_EVEN), known),
+            _without_ties(np.nan_to_num(even, nan=EVEN), known),
             sample,
             cascade.codes[sample] == 1,
             recall=recall,

@@ -142,26 +142,29 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
 
     arguments["ordered"] = ordered or is_ordered(labels)
     own = {name: arguments.pop(name) for name in _CASCADE}
-    given = {**own, "options": options}
     plan = make_plan("classify", arguments)
-    models = cheap_first(given, plan, partial(_cheap, arguments), "accuracy")
+    models = cheap_first(
+        {**own, "options": options}, plan, partial(_cheap, arguments), "accuracy"
+    )
     return plan if models is None else _cascade(models, arguments)
 
 
-def _cheap(given: dict[str, Any], **options: Any) -> Plan:
+def _cheap(arguments: dict[str, Any], **options: Any) -> Plan:
     """Make the plan of a cheap model, whose probabilities decide."""
     usual = {"confidence": False, "probabilities": False, "abstain_below": None}
     usual |= {"calibrate": None, "gold": None, "error_column": None}
-    if odd := [name for name, value in usual.items() if given[name] is not value]:
+    if odd := [name for name, value in usual.items() if arguments[name] is not value]:
         raise InvalidTypeError(f"a cascade returns labels alone: leave {odd[0]}= out")
-    return make_plan("classify", {**given, "probabilities": True, "options": options})
+    return make_plan(
+        "classify", {**arguments, "probabilities": True, "options": options}
+    )
 
 
-def _cascade(models: Models, given: dict[str, Any]) -> Program:
+def _cascade(models: Models, arguments: dict[str, Any]) -> Program:
     """Build the program that asks a cheap model first."""
     labels = list(models.dear.labels)
-    dtype = pd.CategoricalDtype(labels, ordered=given["ordered"])
-    name = "label" if given["name"] is None else given["name"]
+    dtype = pd.CategoricalDtype(labels, ordered=arguments["ordered"])
+    name = "label" if arguments["name"] is None else arguments["name"]
 
     def steps(data: Any) -> Any:
         rows = bare(data)

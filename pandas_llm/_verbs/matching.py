@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import pandas as pd
 
-from pandas_llm._verbs.cascade import bare, cheap_first, decide
+from pandas_llm._verbs.cascade import EVEN, bare, cheap_first, decide_rows
 from pandas_llm._verbs.forms import verb
 from pandas_llm._verbs.programs import Program, WithFacts
 from pandas_llm.errors import InvalidTypeError
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from pandas_llm.options import Options
     from pandas_llm.plan import Plan
 
-_EVEN = 0.5
-
 
 @verb
 def matches(  # noqa: PLR0913 - the verb's own parameters, all by name
@@ -30,7 +28,7 @@ def matches(  # noqa: PLR0913 - the verb's own parameters, all by name
     template: str,
     *,
     name: str = "matches",
-    threshold: float = _EVEN,
+    threshold: float = EVEN,
     confidence: bool = False,
     cascade: Any = None,
     recall: float | None = None,
@@ -92,7 +90,7 @@ def filter(  # noqa: A001, PLR0913 - pandas' word; it hides nothing outside this
     template: str,
     *,
     keep_undecided: bool = False,
-    threshold: float = _EVEN,
+    threshold: float = EVEN,
     cascade: Any = None,
     recall: float | None = None,
     precision: float | None = None,
@@ -128,14 +126,14 @@ def filter(  # noqa: A001, PLR0913 - pandas' word; it hides nothing outside this
     def finish(data: Any, answers: pd.DataFrame) -> Any:
         return data[answers["matches"].fillna(keep_undecided).to_numpy(dtype=bool)]
 
-    given = {"name": "matches", "confidence": False, **locals()}
+    arguments = {"name": "matches", "confidence": False, **locals()}
     failed = "those rows are kept" if keep_undecided else "those rows are left out"
-    return _program("filter", given, finish, failed=failed)
+    return _program("filter", arguments, finish, failed=failed)
 
 
 def _program(
     verb: str,
-    given: Mapping[str, Any],
+    arguments: Mapping[str, Any],
     finish: Callable[[Any, pd.DataFrame], Any],
     *,
     failed: str,
@@ -143,24 +141,26 @@ def _program(
     """Build the program that asks of each row, by one model or a cheap one first."""
     from pandas_llm.plan import Plan
 
-    name, threshold, confidence = given["name"], given["threshold"], given["confidence"]
+    name, threshold, confidence = (
+        arguments[n] for n in ("name", "threshold", "confidence")
+    )
     check_value("threshold", threshold, CHANCE)
 
     def asked(**more: Any) -> Plan:
-        return Plan(given["template"], {name: bool}, verb="extract", **more).apart()
+        return Plan(arguments["template"], {name: bool}, verb="extract", **more).apart()
 
-    weighed = confidence or threshold != _EVEN
-    if weighed and given["cascade"] is not None:
+    weighed = confidence or threshold != EVEN
+    if weighed and arguments["cascade"] is not None:
         msg = "threshold= and confidence= are for one model: leave cascade= out"
         raise InvalidTypeError(msg)
     sure = partial(asked, confidence=True)
-    plan = (sure if weighed else asked)(**given["options"])
-    models = cheap_first(given, plan, sure, "recall", "precision")
+    plan = (sure if weighed else asked)(**arguments["options"])
+    models = cheap_first(arguments, plan, sure, "recall", "precision")
 
     def steps(data: Any) -> Steps[Any]:
         rows = bare(data)
         if models is not None:
-            cascade = yield from decide(models, rows, name)
+            cascade = yield from decide_rows(models, rows, name)
             codes = yield from cascade.ask_rest()
             values = pd.array(codes == 1, dtype="boolean")
             values[codes < 0] = pd.NA
@@ -168,20 +168,22 @@ def _program(
             return WithFacts(finish(data, answers), cascade.facts)
         answer = yield plan, rows
         answers = answer[list(plan.columns)[: 1 + confidence]].copy()
-        if threshold != _EVEN:
-            _hold(answers, answer[f"{name}_confidence"], name, threshold)
+        if threshold != EVEN:
+            _apply_threshold(answers, answer[f"{name}_confidence"], name, threshold)
         return finish(data, answers)
 
     cheap = None if models is None else models.cheap
     return Program(verb, steps, [plan], cheap=cheap, failed=failed)
 
 
-def _hold(answers: pd.DataFrame, share: pd.Series, name: str, threshold: float) -> None:
-    """Decide by the probability of yes, where it is told."""
-    told = share.notna()
+def _apply_threshold(
+    answers: pd.DataFrame, share: pd.Series, name: str, threshold: float
+) -> None:
+    """Decide by the probability of yes, where the model returned one."""
+    known = share.notna()
     yes = share.where(answers[name].fillna(value=False), 1 - share)
     decided = (yes >= threshold).astype("boolean")
-    answers[name] = answers[name].where(~told, decided)
+    answers[name] = answers[name].where(~known, decided)
     if answers.shape[1] > 1:
         sure = yes.where(decided.fillna(value=False), 1 - yes)
-        answers[f"{name}_confidence"] = share.where(~told, sure)
+        answers[f"{name}_confidence"] = share.where(~known, sure)

@@ -26,7 +26,7 @@ from pandas_llm._inputs import attachments
 from pandas_llm._pacing import backoff, unsent
 from pandas_llm._replies import Choices, word_requests
 from pandas_llm._run import shared_spec
-from pandas_llm.cache import begun, open_cache
+from pandas_llm.cache import begun_key, open_cache
 from pandas_llm.errors import (
     ConfigurationError,
     LLMError,
@@ -313,7 +313,7 @@ class Upload:
             state.reasons[name] = f"{error.kind}: {error}"
             return
         if choices.left > 0:  # the others are asked for by a call without batch=True
-            self.cache.put(begun(key), Reply(tuple(choices.counted)))
+            self.cache.put(begun_key(key), Reply(tuple(choices.counted)))
             state.reasons[name] = f"{missed.kind}: {missed}"
             return
         state.reasons.pop(name, None)

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from pandas_llm.cache import replies, sqlite
 from pandas_llm.cache.contents import CacheInfo, clear, info
-from pandas_llm.cache.fingerprint import Fingerprint, begun, elsewhere
+from pandas_llm.cache.fingerprint import Fingerprint, begun_key, elsewhere_key
 from pandas_llm.cache.replies import Cache, location, open_cache, why_unusable
 
 __all__ = [
     "Cache",
     "CacheInfo",
     "Fingerprint",
-    "begun",
+    "begun_key",
     "clear",
-    "elsewhere",
+    "elsewhere_key",
     "info",
     "location",
     "open_cache",

@@ -89,11 +89,11 @@ class Fingerprint:
         return hashlib.blake2b(known, digest_size=16)
 
 
-def elsewhere(key: bytes) -> bytes:
+def elsewhere_key(key: bytes) -> bytes:
     """Return the key of why a request was answered in another way."""
     return hashlib.blake2b(b"elsewhere" + key, digest_size=16).digest()
 
 
-def begun(key: bytes) -> bytes:
+def begun_key(key: bytes) -> bytes:
     """Return the key of what was answered of a request that takes several."""
     return hashlib.blake2b(b"begun" + key, digest_size=16).digest()
