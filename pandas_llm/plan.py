@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pandas_llm import options
 from pandas_llm._client import transferable
 from pandas_llm._display import ends_here
 from pandas_llm._run import (
@@ -19,7 +18,7 @@ from pandas_llm._run import (
 )
 from pandas_llm._view import preview_prompts, preview_requests
 from pandas_llm.errors import ConfigurationError
-from pandas_llm.options import Settings
+from pandas_llm.options import Settings, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,12 +71,12 @@ class Plan:
         keys: Any = None,
         *,
         verb: Verb = "generate",
-        **given: Any,
+        **options: Any,
     ) -> None:
-        _check_frozen(given.get("calibrate"), given.get("gold"))
-        self._hold(_task_of(template, keys, verb, given))
+        _check_frozen(options.get("calibrate"), options.get("gold"))
+        self._set(_task_of(template, keys, verb, options))
 
-    def _hold(self, task: Task) -> None:
+    def _set(self, task: Task) -> None:
         own = {"template": task.template, "keys": task.keys, "verb": task.verb}
         vars(self).update(own, _task=task)
 
@@ -97,8 +96,8 @@ class Plan:
         """Pickle the specification; raise if it holds a key or a session."""
         shape, settings = self._task.shape, self._task.settings
         _check_frozen(shape.calibrate, shape.gold)
-        given = transferable(settings)
-        return _rebuilt, (self.template, self.keys, self.verb, asdict(shape), given)
+        options = transferable(settings)
+        return _rebuilt, (self.template, self.keys, self.verb, asdict(shape), options)
 
     def meta(self, data: Any) -> Any:
         """Return the result for data without rows: its columns, dtypes and index.
@@ -234,20 +233,20 @@ class Plan:
 
 
 def plan_for(
-    template: str | None, keys: Any, verb: Verb, given: Mapping[str, Any]
+    template: str | None, keys: Any, verb: Verb, options: Mapping[str, Any]
 ) -> Plan:
     """Make the plan of one call, which may be calibrated on its own frame."""
-    return _plan_of(_task_of(template, keys, verb, given))
+    return _plan_of(_task_of(template, keys, verb, options))
 
 
 def _task_of(
-    template: str | None, keys: Any, verb: Verb, given: Mapping[str, Any]
+    template: str | None, keys: Any, verb: Verb, options: Mapping[str, Any]
 ) -> Task:
-    """Build a task of what a verb takes and the options of a run, told apart here."""
-    own = {name: value for name, value in given.items() if name in Shape.__slots__}
-    rest = {name: value for name, value in given.items() if name not in own}
+    """Build a task; the verb's own options and those of a run are parted here."""
+    own = {name: value for name, value in options.items() if name in Shape.__slots__}
+    rest = {name: value for name, value in options.items() if name not in own}
     check_options(verb, rest)
-    return make_task(template, keys, verb, Shape(**own), options.resolve(rest))
+    return make_task(template, keys, verb, Shape(**own), resolve(rest))
 
 
 def _check_frozen(calibrate: Any, gold: Any) -> None:
@@ -268,12 +267,12 @@ def _rebuilt(
     settings: Mapping[str, Any],
 ) -> Plan:
     """Build a plan with the options that it was pickled with."""
-    options_then = Shape(**shape), Settings(**settings)
-    return _plan_of(make_task(template, keys, verb, *options_then))
+    task = make_task(template, keys, verb, Shape(**shape), Settings(**settings))
+    return _plan_of(task)
 
 
 def _plan_of(task: Task) -> Plan:
     """Make a plan of a task that has been checked."""
     plan = Plan.__new__(Plan)
-    plan._hold(task)  # noqa: SLF001
+    plan._set(task)  # noqa: SLF001
     return plan

@@ -48,7 +48,7 @@ _LEAST = 0.02
 class Prompts:
     """A template, and a system template, bound to the columns of a frame."""
 
-    _alike: Beginnings | None = None
+    _beginnings: Beginnings | None = None
 
     def __init__(self, task: Task, source: Source) -> None:
         settings, text = task.settings, task.template
@@ -58,28 +58,27 @@ class Prompts:
         template = Template("" if text is None else text, names, constants)
         if task.embeds is not None and not template.columns:
             raise _nothing_to_embed(template.text, names)
-        self.columns = list(template.columns)
-        self._source = source
+        self._source, self.columns = source, list(template.columns)
         self.order: Order = range(source.rows)  # of sending, those that are asked
-        self._given = settings.order == "given"
+        self._keeps_order = settings.order == "given"
         self._ignore_na = settings.na_action == "ignore"
         system = None
         if settings.system is not None:
             system = Template(settings.system, names, constants, "system template")
             self.columns += [c for c in system.columns if c not in self.columns]
         self._templates = system, template
-        self._cut = settings.truncate
-        _check_truncate(self._cut, template.fields + (system.fields if system else []))
+        _check_truncate(settings.truncate, [t for t in (system, template) if t])
         self._attached = self._add_attached(settings)
-        self._speaks = text is None  # the last turn is the prompt then
-        if not (self._speaks or self._attached or (system and system.text.strip())):
+        self._last_turn_asks = text is None  # which is the prompt then
+        instructed = system is not None and system.text.strip()
+        if not (self._last_turn_asks or self._attached or instructed):
             template.check_says()
         self.needed = list(self.columns)
         """Those whose NA leaves a row out: a row may have no examples and no turns."""
         own = settings.examples if isinstance(settings.examples, str) else None
         self._examples = self._add("examples", own)
         self._turns = self._add("messages", settings.messages)
-        self.needed += [self.columns[at] for at in self._turns if self._speaks]
+        self.needed += [self.columns[at] for at in self._turns if self._last_turn_asks]
         self._written = partial(written, verb=task.verb)
         root = attachments.folder(settings.files_root if self._attached else None)
         self._look_at = partial(attachments.look_at, root=root, seen={})
@@ -89,7 +88,8 @@ class Prompts:
             about = Template(template.about, names)
             self._about = about.renderer(self.columns, source)
         self._system = system.renderer(self.columns, source) if system else None
-        self._kept: dict[int, float] = {}
+        self._cut, self._shares = settings.truncate, dict[int, float]()
+        """The column to shorten, and how much of it is left, by row."""
         self._cells: list[Callable[[Sequence[Any]], str]] = []
 
     def _add(self, option: str, named: str | Sequence[str] | None) -> list[int]:
@@ -127,15 +127,15 @@ class Prompts:
         """
         if least is None or len(self.order) < 2:  # noqa: PLR2004
             return False
-        alike = Beginnings(*self._templates, self.columns, self._source)
+        beginnings = Beginnings(*self._templates, self.columns, self._source)
         fixed = "".join(f"{prompt}{reply}" for prompt, reply in spec.examples)
         # what else a row has stands between the system text and the prompt
         between = bool(self._attached or self._examples or self._turns)
-        order = alike.find(self.order, least, fixed, between=between)
+        order = beginnings.find(self.order, least, fixed, between=between)
         if order is None:
             return False
-        self._alike = alike
-        if self._given:
+        self._beginnings = beginnings
+        if self._keeps_order:
             return False
         self.order = order
         return True
@@ -179,15 +179,16 @@ class Prompts:
             prompt = ask(filled)
             system = self._system and self._system(filled)
             request = Request(spec, prompt, system)
-            if self._alike is not None:
-                request = request._replace(shared=self._alike.ends(position, filled))
+            if self._beginnings is not None:
+                ends = self._beginnings.ends(position, filled)
+                request = request._replace(shared=ends)
             if self._cells:
                 cells = tuple(cell(filled) for cell in self._cells)
                 request = request._replace(cells=cells)
             whole: Request | None = request
             try:
                 if self._examples or self._turns:
-                    whole = self._spoken(request, filled)
+                    whole = self._with_turns(request, filled)
                 if self._attached and whole is not None:
                     whole = self._with_attachments(whole, row)
             except RowError as error:
@@ -204,29 +205,29 @@ class Prompts:
         asked = iter_rows(self._source, self.columns, self.order)
         return zip(self.order.tolist(), asked, strict=True)
 
-    def _spoken(self, request: Request, row: Sequence[Any]) -> Request | None:
+    def _with_turns(self, request: Request, row: Sequence[Any]) -> Request | None:
         """Add a row's own examples and turns; without a template the last is asked."""
         before: list[tuple[str, str]] = []
-        said: list[tuple[str, str]] = []
+        chat: list[tuple[str, str]] = []
         prompt, system = request.prompt, request.system
         for at in self._examples:
             if not is_na(row[at]):
                 before += turns.examples(row[at], self.columns[at], self._written)
         for at in self._turns:
             if not is_na(row[at]):
-                said += turns.conversation(row[at], self.columns[at])
-        if self._speaks and not said and self._ignore_na:
+                chat += turns.conversation(row[at], self.columns[at])
+        if self._last_turn_asks and not chat and self._ignore_na:
             return None
-        if self._speaks and (not said or said[-1][0] != "user"):
-            who = f"the {said[-1][0]}'s" if said else "missing"
+        if self._last_turn_asks and (not chat or chat[-1][0] != "user"):
+            who = f"the {chat[-1][0]}'s" if chat else "missing"
             where = f"the last turn of column {self.columns[self._turns[0]]!r}"
             msg = f"{where} is {who}, so it asks nothing: pass a template"
             raise TurnsError(msg)
-        if said and said[0][0] in turns.SYSTEM:
-            system = "\n\n".join(filter(None, (system, said.pop(0)[1])))
-        if self._speaks:
-            prompt = said.pop()[1]
-        return request._replace(prompt=prompt, system=system, before=(*before, *said))
+        if chat and chat[0][0] in turns.SYSTEM:
+            system = "\n\n".join(filter(None, (system, chat.pop(0)[1])))
+        if self._last_turn_asks:
+            prompt = chat.pop()[1]
+        return request._replace(prompt=prompt, system=system, before=(*before, *chat))
 
     def _with_attachments(self, request: Request, row: Sequence[Any]) -> Request | None:
         """Add a row's images and files; an empty list of them counts as NA."""
@@ -245,22 +246,23 @@ class Prompts:
         """Build a row's request again with less of the column named by `truncate`."""
         if self._cut is None:
             return None
-        share = self._kept.get(position, 1.0) * _fitting(str(error))
+        share = self._shares.get(position, 1.0) * _fitting(str(error))
         row = list(without_na(row_at(self._source, self.columns, position)))
         at = self.columns.index(self._cut)
         text = str(row[at])
         row[at] = text[: int(len(text) * share)]
         if share < _LEAST or not row[at]:  # something else is what is long
-            self._kept.pop(position, None)  # a model to fall back to may read more
+            self._shares.pop(position, None)  # a model to fall back to may read more
             return None
-        self._kept[position] = share
+        self._shares[position] = share
         system = self._system and self._system(row)
         new = request._replace(prompt=self._prompt(row), system=system, shared=())
-        return self._spoken(new, row) if self._examples or self._turns else new
+        return self._with_turns(new, row) if self._examples or self._turns else new
 
 
-def _check_truncate(name: str | None, fields: Sequence[tuple[str, str]]) -> None:
+def _check_truncate(name: str | None, templates: Sequence[Template]) -> None:
     """Refuse a column to shorten that no template names, or not plainly."""
+    fields = (field for template in templates for field in template.fields)
     formats = [spec for field, spec in fields if field == name]
     if name is not None and (not formats or any(formats)):
         why = "writes by a format" if formats else "does not use"
@@ -301,7 +303,7 @@ def shared_spec(task: Task) -> Spec:
         examples_of(settings, task.verb),
         output.schema,
         settings.n,
-        {name: _alike(name, v) for name, v in sampling.items() if v is not None},
+        {name: _normalized(name, v) for name, v in sampling.items() if v is not None},
         settings.max_tokens,
         settings.extra or {},
         output.constrained,
@@ -319,7 +321,7 @@ def examples_of(settings: Settings, verb: str) -> tuple[tuple[str, str], ...]:
     return tuple((prompt, written(reply, verb)) for prompt, reply in settings.examples)
 
 
-def _alike(name: str, value: Any) -> Any:
+def _normalized(name: str, value: Any) -> Any:
     """Write equal options alike, so that equal requests have one cache key."""
     if name in ("temperature", "top_p"):
         return float(value)

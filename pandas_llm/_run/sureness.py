@@ -50,7 +50,7 @@ def settle(
 ) -> dict[str, Any]:
     """Calibrate what was told, leave out what is not sure; return the facts of it."""
     shape = task.shape
-    if not shape.weighs:
+    if not shape.wants_odds:
         return {}
     if task.verb != "classify":
         return _of_keys(outcomes, task, odds_source)
@@ -139,8 +139,8 @@ def _abstain(outcomes: Outcomes, table: Floats, least: float) -> None:
 def extra_values(
     outcomes: Outcomes, task: Task, record: NDArray[np.intp]
 ) -> Mapping[str, Floats]:
-    """Return the values of `Task.beside`, for the records of the result's rows."""
-    names = task.beside
+    """Return the values of `Task.odds_columns`, for records of the result."""
+    names = task.odds_columns
     if not names:
         return {}
     shape, count = task.shape, len(task.output.columns[0].labels)

@@ -42,9 +42,9 @@ NAMES: Mapping[Verb, str] = {
     "classify": "label",
     "embed": "embedding",
 }
-"""What the new column is called unless told."""
+"""The name of the new column where the call passes none."""
 ALONE = tuple(NAMES)
-"""Verbs that give a Series of their own, or a frame of new columns."""
+"""Verbs that return a Series, or a frame of the new columns alone."""
 DETAILS: Mapping[str, str] = {
     name: (get_args(hint) or (hint,))[0].__name__
     for name, hint in get_type_hints(Details).items()
@@ -62,7 +62,7 @@ _OF_TEXTS = {
     "fallback": "vectors of two models cannot be compared",
     **dict.fromkeys(("images", "files"), "only texts are embedded"),
 }
-"""Options that are no embedding's, and why."""
+"""Options that ``embed`` does not take, and why."""
 _FIELD = re.compile(r"\$\{[^}]*\}|\$[^\W\d]\w*")
 
 
@@ -92,7 +92,7 @@ class Shape:
     only_missing: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse words that mean nothing."""
+        """Refuse values that are not allowed."""
         check_value("how", self.how, one_of("left", "inner"))
         check_value("errors", self.errors, one_of("coerce", "raise"))
         for name, rule in (("abstain_below", BOUND), ("dimensions", whole(1))):
@@ -115,20 +115,20 @@ class Shape:
         return self.overwrite or self.only_missing
 
     @property
-    def weighs(self) -> bool:
-        """Whether anything needs the probabilities of labels."""
-        return self.confidence or self.probabilities or self.needs
+    def wants_odds(self) -> bool:
+        """Whether the probabilities of labels are asked for."""
+        return self.confidence or self.probabilities or self.needs_odds
 
     @property
-    def needs(self) -> bool:
-        """Whether there is no result without them."""
+    def needs_odds(self) -> bool:
+        """Whether there is no result without the probabilities of labels."""
         bounds = (self.abstain_below, self.calibrate, self.gold)
         return any(one is not None for one in bounds)
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a plan comes to, before there is data."""
+    """What is asked of rows, before there are any."""
 
     template: str | None
     """None where the last turn of a row's `messages` is its prompt."""
@@ -137,7 +137,7 @@ class Task:
     settings: Settings
     output: Output
     keys: Any
-    """As they were given."""
+    """As they were passed."""
     apart: bool = False
     """Whether a program wants the new columns alone, which may be named as others."""
 
@@ -160,13 +160,17 @@ class Task:
     @property
     def odds(self) -> Literal["", "words", "codes"]:
         """Whether token probabilities are wanted, and by which words of the labels."""
-        if not self.shape.weighs or self.settings.n > 1 or not self.output.questions:
+        if (
+            not self.shape.wants_odds
+            or self.settings.n > 1
+            or not self.output.questions
+        ):
             return ""
         return "codes" if self.shape.codes else "words"
 
     @property
-    def beside(self) -> list[str]:
-        """The columns of probabilities beside a column of labels."""
+    def odds_columns(self) -> list[str]:
+        """The columns of probabilities that go with a column of labels."""
         shape, column = self.shape, self.output.columns[0]
         if self.verb != "classify":
             return []
@@ -184,7 +188,7 @@ class Task:
     def columns(self) -> list[tuple[str, str]]:
         """The new columns and their kinds; vectors are one, expanded or not."""
         new: list[tuple[str, str]] = [(c.name, c.kind) for c in self.output.columns]
-        new += [(name, "float") for name in self.beside]
+        new += [(name, "float") for name in self.odds_columns]
         if self.shape.error_column is not None:
             new.append((self.shape.error_column, "str"))
         if self.settings.details:
@@ -222,7 +226,7 @@ def dimension(task: Task, name: str) -> float:
 
 
 def check_options(verb: Verb, given: Iterable[str]) -> None:
-    """Refuse options of the call itself that mean nothing to a verb."""
+    """Refuse options of the call that the verb does not take."""
     for name in given:
         if verb == "embed" and name in _OF_TEXTS:
             raise InvalidTypeError(f"embed has no option {name!r}: {_OF_TEXTS[name]}")
@@ -231,7 +235,7 @@ def check_options(verb: Verb, given: Iterable[str]) -> None:
 def make_task(
     template: str | None, keys: Any, verb: Verb, shape: Shape, settings: Settings
 ) -> Task:
-    """Build a task; raise for keys or options that cannot be."""
+    """Build a task; raise for keys or options that are not allowed."""
     check_shape(verb, shape, settings)
     if verb == "extract" and settings.n > 1:
         msg = "extract gives one record a row: n must be 1 (generate takes more)"
@@ -244,11 +248,11 @@ def make_task(
     elif template is None:
         msg = f"{verb} needs a template; it may be left out with messages= alone"
         raise InvalidTypeError(msg)
-    keys = _kept(keys)
+    keys = _copied(keys)
     parsed = parsed_keys(verb, keys, shape)
     shape = _with_offsets(shape, parsed)
     described = keys if verb == "classify" and isinstance(keys, Mapping) else None
-    asked = "" if template is None else _constant(template)
+    asked = "" if template is None else _question(template)
     output = output_of(verb, parsed, shape, asked=asked, described=described)
     return Task(template, verb, shape, settings, output, keys)
 
@@ -307,15 +311,15 @@ def _with_offsets(shape: Shape, keys: Keys | None) -> Shape:
     return replace(shape, calibrate=Offsets.from_json(offsets, labels))
 
 
-def _constant(template: Any) -> str:
+def _question(template: Any) -> str:
     """Return what a template says of every row: the question."""
     return " ".join(_FIELD.sub(" ", str(template)).split()).rstrip(" :-\u2013\u2014")
 
 
-def _kept(keys: Any) -> Any:
+def _copied(keys: Any) -> Any:
     """Copy keys that could be changed later, or be read only once."""
     if isinstance(keys, Mapping):
-        return {name: _kept(kind) for name, kind in keys.items()}
+        return {name: _copied(kind) for name, kind in keys.items()}
     if isinstance(keys, Iterator):
         return list(keys)
     return copy.copy(keys) if isinstance(keys, (list, set)) else keys
@@ -348,11 +352,11 @@ def output_of(  # noqa: PLR0913 - all by name but the first three
         return Vector(shape.called(verb), shape.dimensions)
     if keys is None:
         return Completion(shape.called(verb))
-    how: Any = {"weighed": shape.weighs, "codes": shape.codes, "schema": schema}
+    common: Any = {"weighed": shape.wants_odds, "codes": shape.codes, "schema": schema}
     if verb == "classify":
         (question,) = questions_of(keys, asked, described, alone=True)
-        return Label(keys, question=question, needed=shape.needs, **how)
+        return Label(keys, question=question, needed=shape.needs_odds, **common)
     if verb == "extract" and (questions := questions_of(keys, asked)):
-        return Decided(keys, questions, **how)
+        return Decided(keys, questions, **common)
     single = verb == "extract"
     return Records(keys, single=single, unique=shape.unique, schema=schema)
