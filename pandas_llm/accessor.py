@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pandas_llm.plan import Plan
 
 
-class _Elsewhere:
+class _ForeignVerb:
     """A verb of another tool."""
 
     def __init__(self, name: str) -> None:
@@ -31,21 +31,24 @@ class _Elsewhere:
 
     @ends_here
     def __get__(self, accessor: object, owner: type) -> NoReturn:
-        """Raise with the verb that does this here."""
+        """Raise with the name of our verb."""
         raise missing_verb(owner, self._name, "df.llm")
 
 
-class _Hiding(type):
-    """A class that lists no names of other tools, for completion reads the class."""
+class _HidesForeignVerbs(type):
+    """Leaves the names of other tools out of what completion reads of the class."""
 
     def __dir__(cls) -> list[str]:
         """Return the names of the class that are ours."""
-        static = {name: getattr_static(cls, name, None) for name in super().__dir__()}
-        return [name for name, is_ in static.items() if not isinstance(is_, _Elsewhere)]
+        return [
+            name
+            for name in super().__dir__()
+            if not isinstance(getattr_static(cls, name, None), _ForeignVerb)
+        ]
 
 
-class _OtherTools(metaclass=_Hiding):
-    """The names of other tools for our verbs, which say what is called so here.
+class _ForeignVerbs(metaclass=_HidesForeignVerbs):
+    """The names of other tools for our verbs, which raise with ours.
 
     They are attributes and not a ``__getattr__``, with which IPython completes nothing
     inside a call.
@@ -57,11 +60,11 @@ class _OtherTools(metaclass=_Hiding):
 
 
 for _name in other_verbs():
-    setattr(_OtherTools, _name, _Elsewhere(_name))
+    setattr(_ForeignVerbs, _name, _ForeignVerb(_name))
 
 
 @named_after_class
-class LLMAccessor(_OtherTools):
+class LLMAccessor(_ForeignVerbs):
     """Run a language model over the rows of a DataFrame, or the values of a Series.
 
     ``${column}`` in a template stands for the row's value; on a Series ``${value}``
@@ -287,7 +290,7 @@ class LLMAccessor(_OtherTools):
 
 
 class GroupedAccessor:
-    """``df.groupby(…).llm``: says what to call, for groups have no verbs of their own.
+    """``df.groupby(…).llm``: raises with what to call, since groups have no verbs.
 
     On groups of a frame with a column named ``llm`` it is that column.
     """
@@ -296,7 +299,7 @@ class GroupedAccessor:
         self._grouped = grouped
 
     def __get__(self, grouped: Any, owner: Any) -> Any:
-        """Return the column ``llm`` of groups, or what answers for their verbs."""
+        """Return the column ``llm`` of groups, or an accessor that raises."""
         if grouped is not None and "llm" in getattr(grouped.obj, "columns", ()):
             return grouped["llm"]
         return GroupedAccessor(grouped)

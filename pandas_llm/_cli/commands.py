@@ -15,7 +15,7 @@ from pandas_llm import options
 from pandas_llm._cli import files
 from pandas_llm._run import last_usage
 from pandas_llm._verbs import filter as filter_rows
-from pandas_llm._verbs import plan_of
+from pandas_llm._verbs import planner
 from pandas_llm.cache import location
 from pandas_llm.errors import ConfigurationError, GenerationError, LLMError
 from pandas_llm.plan import Plan
@@ -174,7 +174,7 @@ def _plan(words: argparse.Namespace, chosen: dict[str, Any]) -> Any:
     elif words.verb in ("generate", "extract"):
         keys = parse_keys(words.keys)
     elif words.verb == "filter":
-        return plan_of(filter_rows)(None, template, **chosen)
+        return planner(filter_rows)(None, template, **chosen)
     return Plan(template, keys, verb=words.verb, errors="raise", **chosen)
 
 

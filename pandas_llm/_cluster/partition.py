@@ -11,7 +11,7 @@ from pandas_llm import _verbs
 from pandas_llm._client import transferable
 from pandas_llm._cluster.book import telling
 from pandas_llm._pacing import budget
-from pandas_llm._verbs import missing_verb, plan_of
+from pandas_llm._verbs import missing_verb, planner
 from pandas_llm.errors import ConfigurationError, MissingVerbError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def engine_plan(
     verb: Callable[..., Any], data: Any, *args: Any, **options: Any
 ) -> Plan:
     """Make a verb's plan for workers; raise for what they cannot be sent or keep."""
-    plan = plan_of(verb)(data, *args, **{"progress": False, **options})
+    plan = planner(verb)(data, *args, **{"progress": False, **options})
     if not hasattr(plan, "columns"):
         raise ConfigurationError(
             f"{verb.__name__} with a cascade asks about the whole table: call it with "
@@ -64,7 +64,7 @@ class Question:
             raise ConfigurationError(msg)
         # bars of many workers would write over each other
         given = {"progress": False, **options}
-        program = plan_of(_verbs.matches)(data, template, **given)
+        program = planner(_verbs.matches)(data, template, **given)
         self._plans = [check_plan(plan) for plan in program.plans]
         # a worker has other options set, and is in another folder
         own, *cheap = [transferable(plan.settings) for plan in self._plans]

@@ -9,7 +9,7 @@ from pandas_llm._table_verbs.duplicates import drop_duplicates, duplicated, ngro
 from pandas_llm._table_verbs.largest import nlargest
 from pandas_llm._table_verbs.merging import merge
 from pandas_llm._table_verbs.searching import search
-from pandas_llm._verbs import classify, make_plan, matches, plan_of, tool
+from pandas_llm._verbs import classify, make_plan, matches, planner, tool
 from pandas_llm._verbs import filter as filter_rows
 from pandas_llm.options import check_value, one_of
 
@@ -199,5 +199,5 @@ def _ready(
     names = _QUESTIONS.get(verb, "template"), "labels" if verb == "classify" else "keys"
     own = dict(zip(names, (template, keys), strict=True))
     passed = {name: value for name, value in own.items() if value is not None}
-    plan: Plan | Program = plan_of(table[verb])(data, **passed, **options)
+    plan: Plan | Program = planner(table[verb])(data, **passed, **options)
     return plan

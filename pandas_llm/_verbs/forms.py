@@ -56,7 +56,7 @@ C = TypeVar("C")
 Errors = Literal["coerce", "raise"]
 
 _VERBS: dict[str, Callable[..., Any]] = {}
-"""What was made of each definition, by its name."""
+"""The function that was built from each definition, by its name."""
 _CALLS = {
     "generate": '"On: ${text}", ["fact"]',
     "extract": '"On: ${text}", ["fact"]',
@@ -70,14 +70,14 @@ _CALLS = {
     "agg": '"What about the weather?", "text"',
     "search": '"rain", "text"',
 }
-"""Arguments in the example of a verb's twin, where it needs some."""
+"""Arguments in the example of a verb's twin, if it needs any."""
 _REFUSED = frozenset({"overwrite", "only_missing", "error_column"})
-"""What a program refuses with what to do in place of it."""
+"""Options that a program refuses itself, with a way out."""
 _SUCH_AS = {
     "argument: 'keys'": ", such as keys=['answer']",
     "argument: 'labels'": ", such as labels=['good', 'bad']",
 }
-"""What an argument that is missing could be."""
+"""Examples of an argument that is missing, by the end of Python's message."""
 _EXAMPLES = "Examples\n--------\n"
 _IMPORTS = ">>> import pandas as pd\n>>> import pandas_llm\n"
 """What the examples of all definitions begin with."""
@@ -105,90 +105,100 @@ def make_plan(verb: Verb, arguments: Mapping[str, Any]) -> Plan:
     return plan_for(own.pop("template"), keys, verb, {**own, **arguments["options"]})
 
 
-def plan_of(verb: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function that builds a verb's plan for some data."""
-    return partial(_called, inspect.unwrap(verb))
+def planner(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function that builds a verb's plan, from its data and arguments."""
+    return partial(_call, inspect.unwrap(verb))
 
 
-def _called(definition: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+def _call(definition: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Call a definition; raise an error of ours for arguments that it does not take."""
     signature, name = inspect.signature(definition), definition.__name__
     own = signature.parameters
-    taken = {**own, **options.OPTIONS}
     may_be_none = "template" in own and own["template"].annotation == "str | None"
     if may_be_none and len(args) < 2 and kwargs.get("messages") is not None:  # noqa: PLR2004 - the data alone
         kwargs.setdefault("template", None)
-    foreign = [
-        f"no {given}: {hint}"
-        for given, value in kwargs.items()
-        if given not in taken
-        and (hint := options.instead_of(given, value, taken, own)) is not None
-    ]
-    if foreign:
-        raise InvalidTypeError(f"{name}() has {'; '.join(foreign)}")
-    unknown = kwargs.keys() - taken.keys() - _REFUSED
-    if signature.return_annotation == "Program" and unknown:
-        raise InvalidTypeError(f"{name}() has no parameter {min(unknown)!r}")
+    _check_names(name, signature, kwargs)
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
+        problem = str(error)
+        hint = "".join(way for end, way in _SUCH_AS.items() if problem.endswith(end))
         named = [one.name for one in own.values() if one.kind is one.KEYWORD_ONLY]
-        hint = f": write those from {named[0]}= on by name" if named else ""
-        hint *= "too many" in str(error)
-        hint += "".join(w for lack, w in _SUCH_AS.items() if str(error).endswith(lack))
-        raise InvalidTypeError(f"{name}() {error}{hint}") from None
+        if named and "too many" in problem:
+            hint = f": write those from {named[0]}= on by name"
+        raise InvalidTypeError(f"{name}() {problem}{hint}") from None
     return definition(*args, **kwargs)
+
+
+def _check_names(
+    name: str, signature: inspect.Signature, passed: Mapping[str, Any]
+) -> None:
+    """Raise for names that neither a verb nor the options have, ours in their place."""
+    own = signature.parameters
+    taken = {**own, **options.OPTIONS}
+    unknown = {option: passed[option] for option in passed if option not in taken}
+    hints = {
+        option: hint
+        for option, value in unknown.items()
+        if (hint := options.instead_of(option, value, taken, own)) is not None
+    }
+    if hints:
+        listed = "; ".join(f"no {option}: {hint}" for option, hint in hints.items())
+        raise InvalidTypeError(f"{name}() has {listed}")
+    unknown_here = unknown.keys() - _REFUSED
+    if signature.return_annotation == "Program" and unknown_here:
+        raise InvalidTypeError(f"{name}() has no parameter {min(unknown_here)!r}")
 
 
 def verb(definition: Callable[P, Plan | Program]) -> Callable[P, Any]:
     """Build a verb from its definition: a function that runs the plan on the data."""
-    plan = plan_of(definition)
+    plan_for = planner(definition)
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        made = plan(*args, **kwargs)
-        return made(args[0] if args else kwargs["data"])
+        plan = plan_for(*args, **kwargs)
+        return plan(args[0] if args else kwargs["data"])
 
-    return _made(run, definition)
+    return _registered(run, definition)
 
 
 def tool(definition: Callable[P, R]) -> Callable[P, R]:
     """Build a form without a twin, for a function that runs nothing."""
-    return _made(plan_of(definition), definition)
+    return _registered(planner(definition), definition)
 
 
-def _made(
+def _registered(
     run: Callable[..., Any], definition: Callable[..., Any]
 ) -> Callable[..., Any]:
-    made = _VERBS[definition.__name__] = form(run, definition, "data")
-    return made
+    function = _VERBS[definition.__name__] = form(run, definition, "data")
+    return function
 
 
 def spell_out() -> None:
-    """Write docstrings in full, once all verbs are made that others refer to."""
-    docs = {name: made.__doc__ or "" for name, made in _VERBS.items()}
-    for name, made in _VERBS.items():
+    """Write docstrings in full, once all verbs are there that they refer to."""
+    docs = {name: function.__doc__ or "" for name, function in _VERBS.items()}
+    for name, function in _VERBS.items():
         doc = docs[name].replace(_EXAMPLES, f"{_EXAMPLES}{_IMPORTS}")
-        shown = inspect.signature(made).parameters
+        shown = inspect.signature(function).parameters
         defaults = {
             name: one.default
             for name, one in shown.items()
             if one.default not in (Parameter.empty, None)
         }
-        full = options.documented(doc, shown, docs, defaults)
-        made.__doc__ = docs[name] = full
+        docs[name] = options.documented(doc, shown, docs, defaults)
+        function.__doc__ = docs[name]
 
 
 def twin(verb: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
     """Build the async twin of a verb, which runs in the caller's event loop."""
-    plan = plan_of(verb)
+    plan_for = planner(verb)
 
     async def run(*args: Any, **kwargs: Any) -> Any:
-        made = plan(*args, **kwargs)
-        return await made.acall(args[0] if args else kwargs["data"])
+        plan = plan_for(*args, **kwargs)
+        return await plan.acall(args[0] if args else kwargs["data"])
 
-    made = form(run, verb, "data", doc=_twin_doc(verb, "pandas_llm.a{}", ["df"]))
-    made.__module__ = "pandas_llm"  # where twins are made, so that they pickle
-    return made
+    function = form(run, verb, "data", doc=_twin_doc(verb, "pandas_llm.a{}", ["df"]))
+    function.__module__ = "pandas_llm"  # where twins are made, so that they pickle
+    return function
 
 
 def method(
@@ -208,10 +218,10 @@ def twin_method(
     verb: Callable[Concatenate[pd.DataFrame, P], R],
 ) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]:
     """Build the async twin of a method."""
-    plan = plan_of(verb)
+    plan_for = planner(verb)
 
     async def run(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return await plan(self._data, *args, **kwargs).acall(self._data)
+        return await plan_for(self._data, *args, **kwargs).acall(self._data)
 
     return form(run, verb, "self", doc=_twin_doc(verb, "df.llm.a{}", []))
 
