@@ -20,24 +20,24 @@ if TYPE_CHECKING:
     from pandas_llm._keys import Exact
 
 
-class Given(NamedTuple):
-    """Data as pandas has it, and the function that puts a result into its kind."""
+class Passed(NamedTuple):
+    """Data as pandas has it, and the function that turns a result into its kind."""
 
     table: pd.DataFrame | pd.Series
-    back: Callable[..., Any]
+    restore: Callable[..., Any]
     """Takes the result, and what `Column.exact` says of its columns."""
 
 
-def taken_in(data: Any) -> Given:
+def as_pandas(data: Any) -> Passed:
     """Read data of any kind; raise for what holds no rows."""
     if isinstance(data, (pd.DataFrame, pd.Series)):
-        return Given(data, _itself)
+        return Passed(data, _itself)
     if isinstance(data, (list, tuple)):
-        back = partial(_into, _as_list)
+        restore = partial(_into, _as_list)
         if data and all(isinstance(row, dict) for row in data):
-            return Given(pd.DataFrame(list(data), dtype=object), back)
+            return Passed(pd.DataFrame(list(data), dtype=object), restore)
         if all(row is None or isinstance(row, str) for row in data):
-            return Given(pd.Series(list(data), dtype=object), back)
+            return Passed(pd.Series(list(data), dtype=object), restore)
         kinds = dict.fromkeys(type(row).__name__ for row in data)
         raise _unknown(f"a {type(data).__name__} of {', '.join(kinds)}")
     return _from_narwhals(data)
@@ -57,9 +57,9 @@ def _into(
     result: Any,
     exact: Mapping[str, Exact] | None = None,
 ) -> Any:
-    """Return a table as another kind makes it, groups as columns; a record as a dict.
+    """Return a table in another kind, groups as columns, and a record as a dict.
 
-    What is no table stays as it is.
+    A result that is not a table stays as it is.
     """
     if not isinstance(result, (pd.DataFrame, pd.Series)):
         return result
@@ -95,7 +95,7 @@ def _moment(cell: Any, exact: Exact | None) -> Any:
 # -- tables of other packages ------------------------------------------------------
 
 
-def _from_narwhals(data: Any) -> Given:
+def _from_narwhals(data: Any) -> Passed:
     """Read a table of another package, column by column as Arrow has it."""
     kind = type(data).__name__
     try:
@@ -122,10 +122,10 @@ def _from_narwhals(data: Any) -> Given:
     frame = own.to_frame() if isinstance(own, nw.Series) else own
     arrow = _to_arrow(frame)
     table = arrow.to_pandas(types_mapper=_dtype)
-    back = partial(_into, partial(_to_narwhals, frame, arrow.schema, table.dtypes))
+    restore = partial(_into, partial(_to_narwhals, frame, arrow.schema, table.dtypes))
     if isinstance(own, nw.Series):
-        return Given(table.iloc[:, 0].rename(own.name or None), back)
-    return Given(table, back)
+        return Passed(table.iloc[:, 0].rename(own.name or None), restore)
+    return Passed(table, restore)
 
 
 def _to_arrow(frame: Any) -> Any:

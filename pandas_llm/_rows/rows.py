@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 import pandas as pd
 
-from pandas_llm._rows.kinds import taken_in
+from pandas_llm._rows.kinds import as_pandas
 from pandas_llm.errors import InvalidTypeError, InvalidValueError, MissingColumnError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pandas_llm._rows.kinds import Given
+    from pandas_llm._rows.kinds import Passed
 
 Order: TypeAlias = "range | NDArray[np.int64]"
 """Positions of rows in the order of sending."""
@@ -40,8 +40,8 @@ class Source(NamedTuple):
     """The names that templates may use."""
     places: tuple[int, ...]
     """The column that each name stands for, by position."""
-    given: Given
-    """The data as pandas has it, and the way back to what was passed."""
+    passed: Passed
+    """The data as pandas has it, and how to turn a result into its kind."""
 
     @property
     def rows(self) -> int:
@@ -67,7 +67,7 @@ class Source(NamedTuple):
         if not pd.api.types.is_hashable(name):
             return []
         labels = list(self.frame.columns)
-        if name == "value" and isinstance(self.given.table, pd.Series):
+        if name == "value" and isinstance(self.passed.table, pd.Series):
             return [0]
         return [
             at
@@ -100,14 +100,14 @@ class Source(NamedTuple):
 
 def source_of(data: Any) -> Source:
     """Read a table, or one column of it (``${value}`` or its name)."""
-    given = taken_in(data)
-    frame = given.table
+    passed = as_pandas(data)
+    frame = passed.table
     if isinstance(frame, pd.Series):
         name = "value" if frame.name is None else frame.name
         fields = ("value",) if str(name) == "value" else ("value", str(name))
-        return Source(frame.to_frame(name), fields, (0,) * len(fields), given)
+        return Source(frame.to_frame(name), fields, (0,) * len(fields), passed)
     names = tuple(map(str, frame.columns))
-    return Source(frame, names, tuple(range(frame.shape[1])), given)
+    return Source(frame, names, tuple(range(frame.shape[1])), passed)
 
 
 def iter_rows(

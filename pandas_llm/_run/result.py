@@ -115,7 +115,7 @@ def build_result(
 
 def in_kind(out: Any, source: Source, task: Task) -> Any:
     """Return a result in the kind of the data that was passed."""
-    return source.given.back(out, task.exact)
+    return source.passed.restore(out, task.exact)
 
 
 def rehearse(source: Source, task: Task) -> None:

@@ -109,7 +109,7 @@ def chunk(  # noqa: PLR0913 - all by name but the first two
         for number, text in enumerate(texts)
     ]
     out = put_columns(out, {name: typed(numbers, "int")})
-    whole_frame: pd.DataFrame = source.given.back(out)
+    whole_frame: pd.DataFrame = source.passed.restore(out)
     return whole_frame
 
 

@@ -152,9 +152,9 @@ class _Call:
 
         self._program = program
         self._ledger = Ledger(program.name)
-        given = source_of(data).given
-        self._back = given.back
-        self._steps = program.steps(given.table)
+        passed = source_of(data).passed
+        self._restore = passed.restore
+        self._steps = program.steps(passed.table)
         self._started = time.monotonic()
         self._stopped: CostLimitError | None = None
         self.answer: Any = None
@@ -170,7 +170,7 @@ class _Call:
             if self._stopped and "cascade_bound" in facts:
                 facts["cascade_bound"] = NOT_PROVEN
             result = self._ledger.annotate(result, facts)
-            self.result = self._back(result, self._program.exact)
+            self.result = self._restore(result, self._program.exact)
             if self._stopped:
                 self._end_early(self._stopped)
             self._warn()

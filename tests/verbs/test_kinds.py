@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 import pandas_llm
 from pandas_llm import GenerationError, Plan, Quoted
-from pandas_llm._rows.kinds import taken_in
+from pandas_llm._rows.kinds import as_pandas
 from pandas_llm.errors import ConfigurationError, InvalidTypeError
 from pandas_llm.simulator import Simulator
 
@@ -329,7 +329,7 @@ def test_a_model_within_itself_has_the_type_that_its_values_have():
 
 def test_values_of_several_types_are_json():
     mixed = pd.DataFrame({"any": pd.Series([{"a": 1}, [2], "x", None], dtype=object)})
-    back = taken_in(FRAME.clear()).back(mixed)
+    back = as_pandas(FRAME.clear()).restore(mixed)
     assert back["any"].to_list() == ['{"a":1}', "[2]", '"x"', None]
 
 
