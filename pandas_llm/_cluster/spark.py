@@ -23,7 +23,7 @@ from pyspark.sql.pandas.types import from_arrow_type
 from pyspark.sql.types import DataType, DateType, StringType, StructType
 
 from pandas_llm import Usage, _verbs
-from pandas_llm._cluster import context
+from pandas_llm._cluster import session
 from pandas_llm._cluster.partition import (
     Question,
     engine_plan,
@@ -177,12 +177,12 @@ def last_usage() -> Usage:
     the driver; elsewhere what failed is not known. With Spark Connect, ask for a
     `usage_column`.
     """
-    return context.book().usage()
+    return session.book().usage()
 
 
 def last_report() -> Report:
     """Return the report of the last action, as ``out.llm.report()``."""
-    return context.book().report()
+    return session.book().report()
 
 
 def last_failures() -> pd.DataFrame:
@@ -191,7 +191,7 @@ def last_failures() -> pd.DataFrame:
     It has up to 100 of each batch and 10,000 in all, with the position in the batch,
     the kind of error, its message and the attempts.
     """
-    return context.book().failures()
+    return session.book().failures()
 
 
 def usage_of(sdf: DataFrame, column: str) -> Usage:
@@ -230,32 +230,32 @@ def _mapped(
                 f"sdf.drop({name!r}) first"
             )
         schema = schema.add(name, type_)
-    workers = context.cores(sdf.sparkSession) if workers is None else workers
+    workers = session.cores(sdf.sparkSession) if workers is None else workers
     if workers < 1:
         raise InvalidValueError(f"workers must be at least 1, not {workers}")
-    accounts = context.accounts_of(sdf.sparkSession, workers)
-    return sdf.mapInPandas(partial(_run, plan, new, accounts, usage_column), schema)
+    links = session.links_of(sdf.sparkSession, workers)
+    return sdf.mapInPandas(partial(_run, plan, new, links, usage_column), schema)
 
 
 def _run(
     plan: Plan | Question,
     new: Mapping[str, DataType],
-    accounts: context.Accounts,
+    links: session.WorkerLinks,
     usage_column: str | None,
     batches: Iterator[pd.DataFrame],
 ) -> Iterator[pd.DataFrame]:
     """Run a partition's batches, in a worker."""
-    told = context.Told(accounts)
+    report = session.TaskReport(links)
     for batch in batches:
         rows = batch.reset_index(drop=True)
-        answers = run_partition(plan, rows, accounts.source(), told.tell)
+        answers = run_partition(plan, rows, links.source(), report.tell)
         out = rows.take(answers.index)
         if isinstance(answers, pd.Series):
             answers = answers.to_frame()
         for name, type_ in new.items():
             out[name] = _plain(answers[name], type_).to_numpy(dtype=object)
         if usage_column is not None:
-            out[usage_column] = [told.used(), *[None] * (len(out) - 1)][: len(out)]
+            out[usage_column] = [report.used(), *[None] * (len(out) - 1)][: len(out)]
         yield out
 
 

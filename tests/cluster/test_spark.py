@@ -25,7 +25,7 @@ if shutil.which("java") is None:
 from attached import pdf
 
 import pandas_llm.spark
-from pandas_llm._cluster import context
+from pandas_llm._cluster import session as spark_session
 from pandas_llm._cluster.driver import Address
 
 pytestmark = [
@@ -317,7 +317,7 @@ def test_workers_that_cannot_reach_the_driver_keep_to_a_part(
     options = {"model": "sim", "base_url": server.base_url}
     options |= {"requests_per_minute": 60 * rate}
     pandas_llm.spark.complete(sdf, "${text}", **options)  # which begins to listen
-    ((driver, *_),) = context._sessions.values()
+    ((driver, *_),) = spark_session._sessions.values()
     with socket.socket() as nobody:  # bound, and listens to none
         nobody.bind(("127.0.0.1", 0))
         place = Address("127.0.0.1", nobody.getsockname()[1], "word")
@@ -333,7 +333,7 @@ def test_workers_that_cannot_reach_the_driver_keep_to_a_part(
 
 def test_who_does_not_know_the_word_is_not_answered(spark, presidents):
     pandas_llm.spark.complete(presidents, "${text}", model="sim")
-    ((driver, *_),) = context._sessions.values()
+    ((driver, *_),) = spark_session._sessions.values()
     address = driver.address
     for word in ("wrong", "w\u00f6rd", None):
         with socket.create_connection((address.host, address.port), 5) as line:
@@ -362,7 +362,7 @@ def test_spark_connect_needs_no_context(simulator):
 
 
 def test_before_a_session_nothing_is_told(monkeypatch):
-    monkeypatch.setattr(context, "_sessions", {})
+    monkeypatch.setattr(spark_session, "_sessions", {})
     with pytest.raises(NoUsageError, match="usage_of"):
         pandas_llm.spark.last_usage()
 

@@ -23,7 +23,7 @@ from pandas_llm.accessor import LLMAccessor
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-SPARK = ("pandas_llm.spark", "pandas_llm._cluster.spark", "pandas_llm._cluster.context")
+SPARK = ("pandas_llm.spark", "pandas_llm._cluster.spark", "pandas_llm._cluster.session")
 EXTRAS = dict.fromkeys(SPARK, "pyspark")
 MODULES = [
     found.name

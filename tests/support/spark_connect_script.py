@@ -10,7 +10,7 @@ os.environ["PANDAS_LLM_CACHE"] = "off"
 from pyspark.sql import SparkSession
 
 import pandas_llm.spark
-from pandas_llm._cluster import context
+from pandas_llm._cluster import session as spark_session
 from pandas_llm.errors import NoUsageError
 
 session = SparkSession.builder.remote("local[2]").getOrCreate()
@@ -26,7 +26,7 @@ out = pandas_llm.spark.extract(
 ).cache()
 told = {"rows": len(out.collect()), "dtypes": out.dtypes[2:]}
 told["requests"] = pandas_llm.spark.usage_of(out, "used").requests
-told["cores"] = context.cores(session)
+told["cores"] = spark_session.cores(session)
 try:
     pandas_llm.spark.last_usage()
 except NoUsageError as error:

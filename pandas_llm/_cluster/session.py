@@ -1,4 +1,4 @@
-"""A Spark session's accounts: who has which limits, and what its workers used."""
+"""What a Spark session and its workers tell each other: limits, and what was used."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from pandas_llm._pacing import Budget, RateLimiter
 
 
-class Accounts(NamedTuple):
-    """What a worker takes along; Spark Connect has no way back to the driver."""
+class WorkerLinks(NamedTuple):
+    """How a worker reaches the driver, which it cannot with Spark Connect."""
 
     workers: int
     driver: Address | None = None
@@ -67,25 +67,25 @@ class _IntoBook(AccumulatorParam):  # type: ignore[misc]
         return value
 
 
-class Told:
-    """What the runs of one task tell, on each way that there is."""
+class TaskReport:
+    """Tells what the runs of one task use, by every link that there is."""
 
-    def __init__(self, accounts: Accounts) -> None:
+    def __init__(self, links: WorkerLinks) -> None:
         task = TaskContext.get()
         action = task and task.getLocalProperty("spark.sql.execution.id")
         self._page = int(action or 0)
-        self._accounts = accounts
+        self._links = links
         self._used = Usage()
 
     def tell(self, told: bytes) -> None:
         """Tell the driver what a run has used so far."""
-        if line := self._accounts.line():
+        if line := self._links.line():
             line.tell(self._page, told)
         run = orjson.loads(told)
         if run["log"] is not None:
             self._used += Usage(**run["usage"])
-            if self._accounts.book is not None:
-                self._accounts.book.add([(self._page, told)])
+            if self._links.book is not None:
+                self._links.book.add([(self._page, told)])
 
     def used(self) -> str:
         """Return what runs have used since it was asked last, in JSON."""
@@ -114,10 +114,10 @@ def _is_remote(session: SparkSession) -> bool:
     return type(session).__module__.startswith("pyspark.sql.connect")
 
 
-def accounts_of(session: SparkSession, workers: int) -> Accounts:
-    """Return what workers of a session take along; the first call begins to listen."""
+def links_of(session: SparkSession, workers: int) -> WorkerLinks:
+    """Return how workers of a session reach it; the first call begins to listen."""
     if _is_remote(session):
-        return Accounts(workers)
+        return WorkerLinks(workers)
     context = session.sparkContext
     if context.applicationId not in _sessions:
         while _sessions:
@@ -132,7 +132,7 @@ def accounts_of(session: SparkSession, workers: int) -> Accounts:
         accumulator = context.accumulator(book, _IntoBook())
         _sessions[context.applicationId] = driver, accumulator, book
     driver, accumulator, _ = _sessions[context.applicationId]
-    return Accounts(workers, driver.address if driver else None, accumulator)
+    return WorkerLinks(workers, driver.address if driver else None, accumulator)
 
 
 def book() -> Book:
