@@ -153,8 +153,8 @@ def run(words: argparse.Namespace) -> int:
 def read(words: argparse.Namespace) -> pd.DataFrame:
     """Read INPUT, which may be several files."""
     sep = "\t" if words.sep in ("tab", "\\t") else words.sep
-    how = files.Writing(sep, words.encoding)
-    table = files.read_tables(words.input, how)
+    writing = files.Writing(sep, words.encoding)
+    table = files.read_tables(words.input, writing)
     if table.shape[1] == 1 and sep is None:
         name = str(table.columns[0])
         for flag in (flag for mark, flag in _MARKS.items() if mark in name):

@@ -75,8 +75,8 @@ def named(paths: Sequence[str]) -> list[str]:
     for path in paths:
         place = Path(path).expanduser()
         is_pattern = set("*?[") & set(path) and not place.exists()
-        found = sorted(glob(str(place))) if is_pattern else []  # noqa: PTH207 - any folder
-        names += found or [path]
+        matches = sorted(glob(str(place))) if is_pattern else []  # noqa: PTH207 - any folder
+        names += matches or [path]
     return names
 
 

@@ -66,28 +66,28 @@ def _add_one(group: Any, name: str, option: Option) -> None:
     # None is typed as none
     sentence = option.says.replace("`", "").replace("None", "none") + _default(option)
     common = {"dest": name, "default": argparse.SUPPRESS}
-    how: dict[str, Any] = {"metavar": "TEXT"}
+    keywords: dict[str, Any] = {"metavar": "TEXT"}
     if bool in kinds:
-        how = {"action": argparse.BooleanOptionalAction}
+        keywords = {"action": argparse.BooleanOptionalAction}
         if words:
-            how = {"choices": [True, *words], "metavar": words[0], "type": read}
-            how |= {"nargs": "?", "const": True}
+            keywords = {"choices": [True, *words], "metavar": words[0], "type": read}
+            keywords |= {"nargs": "?", "const": True}
         elif kinds & {str, int, float}:
-            how = {"metavar": "FILE"}
+            keywords = {"metavar": "FILE"}
     elif Mapping in kinds:
-        how = {"action": _AddPairs, "metavar": "NAME=VALUE"}
+        keywords = {"action": _AddPairs, "metavar": "NAME=VALUE"}
     elif Sequence[str] in option.arms:
-        how = {"action": "append", "metavar": "TEXT"}
+        keywords = {"action": "append", "metavar": "TEXT"}
     elif kinds == {Literal}:
         words = [str(word).lower() for word in words]
         words += ["none"] * (type(None) in typing.get_args(option.type))
-        how = {"choices": words, "action": _StoreWord}
+        keywords = {"choices": words, "action": _StoreWord}
     elif kinds & {int, float}:
-        how = {"type": read, "metavar": "N"}
+        keywords = {"type": read, "metavar": "N"}
     elif Sequence in kinds:
-        how = {"type": read, "metavar": "JSON"}
-    group.add_argument(flag, help=sentence.replace("%", "%%"), **how, **common)
-    if bool in kinds and "action" not in how:
+        keywords = {"type": read, "metavar": "JSON"}
+    group.add_argument(flag, help=sentence.replace("%", "%%"), **keywords, **common)
+    if bool in kinds and "action" not in keywords:
         without = {"help": f"do without {name}", "action": "store_false"}
         group.add_argument(f"--no-{flag[2:]}", **without, **common)
 

@@ -137,8 +137,8 @@ def _at_aws(
     """Return the address, and the region to sign for if nothing else tells who asks."""
     address = own_url or _regional(preset, settings) or ""
     headers = {name.lower() for name in settings.headers or {}}
-    told = key or parted(address)[0] or "authorization" in headers
-    if told or settings.replay:
+    identified = key or parted(address)[0] or "authorization" in headers
+    if identified or settings.replay:
         return address, None
     check_botocore()
     return address, region_of(address, settings.model)

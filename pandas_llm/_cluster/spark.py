@@ -221,9 +221,9 @@ def _mapped(
     }
     if usage_column in new:
         raise InvalidValueError(f"{usage_column!r} is the name of two new columns")
-    told = {} if usage_column is None else {usage_column: StringType()}
+    usage = {} if usage_column is None else {usage_column: StringType()}
     schema = StructType(list(sdf.schema.fields))
-    for name, type_ in (new | told).items():
+    for name, type_ in (new | usage).items():
         if name in sdf.columns:
             raise InvalidValueError(
                 f"the frame has a column {name!r} already: choose another name, or "

@@ -120,11 +120,11 @@ class Warming:
 
     def back(self) -> list[Item]:
         """Return the rows that wait; they come again."""
-        held = {*self._open, *self._freed}
+        beginnings = {*self._open, *self._freed}
         for cold, own in self._out.values():
-            held |= {*cold, own}
-        rows = [row for beginning in held for row, _ in beginning.rows]
-        for beginning in held:
+            beginnings |= {*cold, own}
+        rows = [row for beginning in beginnings for row, _ in beginning.rows]
+        for beginning in beginnings:
             beginning.rows.clear()
         self._open.clear()
         self.waiting = 0

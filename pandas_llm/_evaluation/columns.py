@@ -168,15 +168,15 @@ def bare(cell: Any) -> Any:
 
 def plain(values: pd.Series) -> list[Any]:
     """Return a column's values, None for NA, and those of an Enum for its members."""
-    found = [bare(cell) for cell in as_objects(values)]
+    plain_cells = [bare(cell) for cell in as_objects(values)]
     try:
-        set(found)
+        set(plain_cells)
     except TypeError:
         raise InvalidTypeError(
             f"{values.name!r} holds lists or dicts, which cannot be labels: compare "
             "one label at a time, as by df['tags'].map(lambda tags: 'x' in tags)"
         ) from None
-    return found
+    return plain_cells
 
 
 def _labels(values: pd.Series, told: list[Any], truth: list[Any]) -> list[Any]:
@@ -297,17 +297,17 @@ def confidence_column(frame: pd.DataFrame, name: Hashable) -> str | None:
 
 
 def label_columns(
-    frame: pd.DataFrame, labels: list[Any], given: Any = None
+    frame: pd.DataFrame, labels: list[Any], passed: Any = None
 ) -> dict[Any, Any]:
     """Return the column of each label's probability; nothing where there are none."""
-    if given is not None:
-        if not isinstance(given, Mapping) or not set(labels) <= set(given):
+    if passed is not None:
+        if not isinstance(passed, Mapping) or not set(labels) <= set(passed):
             raise InvalidValueError(
                 "probabilities= takes a mapping of each label to its column: "
                 f"{{{labels[0]!r}: 'p_{labels[0]}', …}}, for {few(labels)}; "
-                f"got {given!r}"
+                f"got {passed!r}"
             )
-        return dict(given)
+        return dict(passed)
     every = {
         str(column)[2:]: column
         for column, dtype in frame.dtypes.items()
@@ -327,8 +327,8 @@ def label_columns(
 def odds_of(frame: pd.DataFrame, columns: Sequence[Any]) -> Floats:
     """Return columns of probabilities side by side, NaN for NA."""
     table = np.empty((len(frame), len(columns)))
-    for place, given in enumerate(columns):
-        column = column_of(frame, given, "probabilities")
+    for place, name in enumerate(columns):
+        column = column_of(frame, name, "probabilities")
         try:
             table[:, place] = floats(column)
         except (TypeError, ValueError):

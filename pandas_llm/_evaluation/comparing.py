@@ -188,20 +188,20 @@ def _compared(
 ) -> tuple[list[Any], list[Any]]:
     """Return the columns to compare, and those that say how the answers came about."""
     shared = [name for name in old.columns if name in new.columns]
-    beside = {*label_columns(old, []).values(), *label_columns(new, []).values()}
+    companions = {*label_columns(old, []).values(), *label_columns(new, []).values()}
     for name in shared:
         column_of(old, name, "old"), column_of(new, name, "new")  # there once
-        beside.add(confidence_column(old, name))
+        companions.add(confidence_column(old, name))
         ordered = getattr(old[name].dtype, "ordered", False)
-        beside |= {f"{name}_score"} if ordered else set()
-    beside |= {name for name in shared if str(name).startswith("llm_")}
-    columns = [name for name in shared if name not in beside | skipped]
+        companions |= {f"{name}_score"} if ordered else set()
+    companions |= {name for name in shared if str(name).startswith("llm_")}
+    columns = [name for name in shared if name not in companions | skipped]
     if not columns:
         raise InvalidValueError(
             f"the frames have no column in common to compare: old has "
             f"{list(old.columns)}, new has {list(new.columns)}"
         )
-    return columns, [name for name in shared if name in beside - skipped]
+    return columns, [name for name in shared if name in companions - skipped]
 
 
 def _equal(old: pd.Series, new: pd.Series) -> Flags:
@@ -290,10 +290,10 @@ def _column_of_truth(
     ]
     fits = [name for name in fits if not same[name].all()] or fits
     if len(fits) != 1:
-        found = (
+        problem = (
             f"could be the truth of {fits}" if fits else f"fits none of {list(same)}"
         )
-        raise InvalidValueError(f"gold {found}: pass gold={{column: gold}}")
+        raise InvalidValueError(f"gold {problem}: pass gold={{column: gold}}")
     return fits[0]
 
 

@@ -314,8 +314,8 @@ def _sure(frame: pd.DataFrame, column: Any) -> Any:
     if labels or column is None:
         columns = list(label_columns(frame, labels).values())
     if not columns:
-        found = {confidence_column(frame, name): None for name in names}
-        columns = [one for one in found if one is not None]
+        candidates = {confidence_column(frame, name): None for name in names}
+        columns = [one for one in candidates if one is not None]
         if len(columns) > 1:
             shown = ", ".join(map(repr, columns))
             msg = f"several columns say how sure the model was ({shown}): pass column="

@@ -65,21 +65,21 @@ def recognised(content: bytes) -> tuple[str, str]:
     (('application/pdf', 'a PDF'), ('text/plain', 'a text'), ('', 'a BMP'))
     """
     head = content[:_HEAD]
-    found = [kind for start, *kind in _BEGINNINGS if head.startswith(start)]
+    kinds = [kind for start, *kind in _BEGINNINGS if head.startswith(start)]
     if head[:4] == b"RIFF" and head[8:12] in _CHUNKS:
-        found.append([*_CHUNKS[head[8:12]]])
+        kinds.append([*_CHUNKS[head[8:12]]])
     elif head.lstrip(b"\xef\xbb\xbf \t\r\n\f\0").startswith(b"%PDF"):
-        found.append(["application/pdf", "a PDF"])
+        kinds.append(["application/pdf", "a PDF"])
     elif (head[:3] == b"ID3" and head[3:4] < b"\x10") or _kilobits(content):
-        found.append(["audio/mp3", "an MP3"])
+        kinds.append(["audio/mp3", "an MP3"])
     elif head[4:8] == b"ftyp":
-        found.append(["", _BRANDS.get(head[8:12], "an MP4")])
-    elif not found and _is_text(content) and not _holds_pdf(content):
-        found.append(["text/plain", "an SVG" if head.startswith(b"<svg") else "a text"])
-    found += [["", word] for start, word in _OTHERS if head.startswith(start)]
+        kinds.append(["", _BRANDS.get(head[8:12], "an MP4")])
+    elif not kinds and _is_text(content) and not _holds_pdf(content):
+        kinds.append(["text/plain", "an SVG" if head.startswith(b"<svg") else "a text"])
+    kinds += [["", word] for start, word in _OTHERS if head.startswith(start)]
     if b"%PDF-" in head:  # behind the head of a mail or a print job, as readers take it
-        found.append(["application/pdf", "a PDF"])
-    media_type, word = [*found, ["", ""]][0]
+        kinds.append(["application/pdf", "a PDF"])
+    media_type, word = [*kinds, ["", ""]][0]
     return media_type, word
 
 

@@ -116,9 +116,10 @@ def _turn(turn: Any, where: str) -> tuple[str, str]:
         raise TurnsError(msg)
     role, text = turn["role"], _text(turn.get("content"), where)
     if role not in (*_ROLES, *SYSTEM):
-        said = _ADVICE.get(role.lower(), "") if isinstance(role, str) else ""
-        said = said or "the roles are 'user' and 'assistant', and 'system' at the start"
-        raise TurnsError(f"{where} has the role {role!r}: {said}")
+        advice = "the roles are 'user' and 'assistant', and 'system' at the start"
+        if isinstance(role, str):
+            advice = _ADVICE.get(role.lower(), advice)
+        raise TurnsError(f"{where} has the role {role!r}: {advice}")
     if any(turn.get(name) for name in _CALLS):
         raise TurnsError(f"{where} calls tools, and {_OF_TOOLS}")
     if not isinstance(text, str):

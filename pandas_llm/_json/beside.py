@@ -78,9 +78,9 @@ def check_beside(text: str, before: str, start: int, end: int) -> None:
 def check_comments(space: str) -> None:
     """Raise where a comment gives another value, or the scale of a number."""
     for comment in _COMMENTS.finditer(space):
-        said = comment[1] or comment[2] or ""
-        if _UNDONE.match(said) or _SCALED.search(said):
-            raise ValueError(f"a comment changes what the JSON says: {said.strip()!r}")
+        words = comment[1] or comment[2] or ""
+        if _UNDONE.match(words) or _SCALED.search(words):
+            raise ValueError(f"a comment changes what the JSON says: {words.strip()!r}")
 
 
 def _changes_the_number(text: str, end: int) -> bool:

@@ -173,9 +173,9 @@ def _kind(annotation: Any) -> tuple[Kind, tuple[Any, ...]]:
 
 def _exact(annotation: Any) -> Exact:
     """Return what other tables have a type for and pandas has not."""
-    found = _typed(annotation)
-    scalar = isinstance(found, str) and found not in ("date", _JSON)
-    return "" if scalar or found is None else found
+    kind = _typed(annotation)
+    scalar = isinstance(kind, str) and kind not in ("date", _JSON)
+    return "" if scalar or kind is None else kind
 
 
 def _typed(annotation: Any, within: tuple[Any, ...] = ()) -> Exact | None:

@@ -309,8 +309,8 @@ class Guess:
 
     def _notice(self, now: float) -> None:
         """Begin a slow test when a thin share of refusals is worth a doubt."""
-        held = self.state == HOLD
-        count, least, few = (40, 4, 2) if held else (100, 8, 4)
+        holds = self.state == HOLD
+        count, least, few = (40, 4, 2) if holds else (100, 8, 4)
         at, number, refused = self._watch
         sent, bad = self._wave.count - number, self._refusals - refused
         if sent < count or bad < least or self.state not in {FREE, HOLD}:
@@ -321,7 +321,7 @@ class Guess:
                 self._watch = (now, self._wave.count, self._refusals)
             return
         self._taken = (sent - bad) / max(now - at, 1e-3)
-        pace = 0.9 * self._taken if held else 0.75 * sent / max(now - at, 1e-3)
+        pace = 0.9 * self._taken if holds else 0.75 * sent / max(now - at, 1e-3)
         self._run(pace, now)
         pause = max(0.3, self._period) * pace
         self._try(now, (2 * few + 4) / share, skip=pause, slow=True, most=few)

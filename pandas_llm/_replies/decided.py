@@ -162,15 +162,15 @@ class Decided(Records):
             records, cut = super().read(choice, cells)
             return [(*record, *sure) for record in records], cut
         check_ending(choice)
-        found = weights_of(choice.odds, self.questions, codes=self._codes)
-        if not any(found) and not self.open:
+        answers = weights_of(choice.odds, self.questions, codes=self._codes)
+        if not any(answers) and not self.open:
             raise RefusalError("the model declined to answer", choice.text)
         values: list[Any] = [None] * (self.width - len(sure))
         cut = None
         if self.open:
             ((*values,),), cut = super().read(choice, cells)
         declined = []
-        for at, weights in enumerate(found):
+        for at, weights in enumerate(answers):
             question = self.questions[at]
             if weights is None:
                 declined.append(question.name)

@@ -75,15 +75,15 @@ class Evidence:
                 if not places:
                     name = f"{column.name}[{number}]" if len(items) > 1 else column.name
                     missing.append(f"{where}{name}: {_reason(item['quote'])}")
-        found: list[list[tuple[Any, ...]]] = [[] for _ in record]
+        quoted: list[list[tuple[Any, ...]]] = [[] for _ in record]
         for quote, place in zip(quotes, chosen(quotes), strict=True):
             if place is not None:
                 text, start, end = place
                 words = texts[text].whole[start:end]
                 values = (quote.value, words, start, end, self._fields[text])
-                found[quote.key].append(values[: self._width])
+                quoted[quote.key].append(values[: self._width])
         row: list[Any] = []
-        for column, value, cells in zip(self._keys, record, found, strict=True):
+        for column, value, cells in zip(self._keys, record, quoted, strict=True):
             if not column.quoted:
                 row.append(value)
             elif column.quoted == "one" or value is None:

@@ -237,8 +237,8 @@ def check_ending(choice: Choice) -> TruncatedError | None:
     if choice.refusal is None and choice.finish_reason == "stop":
         return None  # nearly always
     if choice.refusal is not None:
-        said = f": {_short(choice.refusal)}" if choice.refusal else ""
-        raise RefusalError(f"the model declined to answer{said}", choice.refusal)
+        words = f": {_short(choice.refusal)}" if choice.refusal else ""
+        raise RefusalError(f"the model declined to answer{words}", choice.refusal)
     ended = ending(choice.finish_reason)
     if ended == "content_filter":
         raise ContentFilterError(

@@ -128,13 +128,13 @@ class Words:
         self, likely: Mapping[str, float], first: str, said: str, alive: set[int]
     ) -> float:
         """Return the most that a label may have that no token of a place speaks for."""
-        told = math.fsum(
+        covered = math.fsum(
             chance
             for token, chance in likely.items()
             # a first letter may be that of the label
             if token == first or self._is_clear(said + token, alive)
         )
-        least, left = min(likely.values()), 1 - told
+        least, left = min(likely.values()), 1 - covered
         if left <= 0 and len(likely) > 1:
             return least  # they are rounded
         return max(0.0, min(least, left))
@@ -167,8 +167,8 @@ class Words:
     def _names_another(self, text: str) -> bool:
         """Return whether the line with a label names another one, as in "yes or no"."""
         line = _ahead(text).partition("\n")[0]
-        said = [word for word in self._plain if line.casefold().startswith(word)]
-        first = max(said, key=len, default="")
+        named = [word for word in self._plain if line.casefold().startswith(word)]
+        first = max(named, key=len, default="")
         rest = line[len(first) :]
         return bool(first) and any(
             plain not in ("", first)

@@ -174,11 +174,11 @@ def _to_narwhals(
         values, name = frame.iloc[:, at], str(label)
         # a column that stayed what it was has the type that it had
         same = label in dtypes.index and dtypes[label] == values.dtype
-        told = exact.get(name)
-        if told == "json" and not same:
+        wanted = exact.get(name)
+        if wanted == "json" and not same:
             columns[name] = _texts(values)
         else:
-            kind = schema.field(name).type if same else arrow_type(told)
+            kind = schema.field(name).type if same else arrow_type(wanted)
             columns[name] = _arrow(values, kind)
         kept += [name] if same else []
     table = nw.DataFrame.from_arrow(pa.table(columns), backend=own.implementation)

@@ -240,8 +240,8 @@ async def _look_at(
     if spec.odds in ("words", "codes"):
         each = len(task.output.questions) + bool(task.output.open)
     details = (run.outcomes.details or {}).values()
-    kept = [one.output_tokens for one in details if one.output_tokens]
-    out = statistics.fmean(kept) / each if kept else _likely(task)
+    lengths = [one.output_tokens for one in details if one.output_tokens]
+    out = statistics.fmean(lengths) / each if lengths else _likely(task)
     rows, count = max(1, len(unsent)), len(unsent) * each
     mean = Tokens(round(weight / rows), round(out), audio=round(heard / rows))
     tier, batch = task.settings.service_tier, task.settings.batch

@@ -286,9 +286,9 @@ def quoting(task: Task, prompts: Prompts) -> Task:
 
 def _fitting(message: str) -> float:
     """Guess what share of a text fits, from the two numbers of an error message."""
-    said = message.partition(": ")[2] or message  # before stand the status and a code
-    found = {int(digits.replace(",", "")) for digits in _NUMBER.findall(said)}
-    numbers = sorted(found - {400, 413})
+    words = message.partition(": ")[2] or message  # before stand the status and a code
+    digits = {int(one.replace(",", "")) for one in _NUMBER.findall(words)}
+    numbers = sorted(digits - {400, 413})
     if len(numbers) < 2:  # noqa: PLR2004 - the limit and what was sent
         return 0.5
     return _MARGIN * max(0.1, min(0.95, numbers[-2] / numbers[-1]))

@@ -35,7 +35,6 @@ from pandas_llm.errors import (
     InterruptedRowError,
     LLMError,
     LLMWarning,
-    UnsureError,
     warn,
 )
 from pandas_llm.options import check
@@ -198,8 +197,8 @@ class TaskRun:
         """Return the requests of the run to send by a client."""
         prompts = self.prompts
         requests, order = partial(prompts.requests, client.spec), prompts.order
-        given = client, self.events, self.outcomes, self.settings
-        return Feed(requests, *given, order=order, alike=alike)
+        parts = client, self.events, self.outcomes, self.settings
+        return Feed(requests, *parts, order=order, alike=alike)
 
     def _tick(self) -> None:
         """Show and log the progress; called in the caller's thread.
@@ -301,24 +300,13 @@ class TaskRun:
         out = self._partial()
         self._warn_of_trouble()
         failed, outcomes, shape = self.failed, self.outcomes, self.task.shape
-        noted = {a: one.kind for a in outcomes.noted() if (one := outcomes.remark(a))}
-        unsure = [at for at, kind in noted.items() if kind == UnsureError.kind]
-        other = sorted({*noted} - {*unsure})
         labels = self.source.frame.index
-        lines = [
-            summary.counted(rows, outcomes, labels, what)
-            for rows, what in (
-                (failed, "failed"),
-                (unsure, f"are less sure than {shape.abstain_below}, so left NA"),
-                (other, "are answered, with a remark"),
-            )
-            if rows
-        ]
+        lines = summary.remarks(failed, outcomes, labels, shape.abstain_below)
         asks_again = failed and self._keeps() and not self.settings.replay
         again = _AGAIN if asks_again else ""
         if failed and shape.errors == "raise":
-            held = "The other rows are in .partial, all reasons in .failures."
-            raised = GenerationError(f"{lines[0]}\n{held}{again}")
+            rest = "The other rows are in .partial, all reasons in .failures."
+            raised = GenerationError(f"{lines[0]}\n{rest}{again}")
             raised.partial, raised.failures = out, failure_table(outcomes, labels)
             raise raised
         if lines:

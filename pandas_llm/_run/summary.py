@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pandas_llm._display import Status
 from pandas_llm._rows import all_na
+from pandas_llm.errors import UnsureError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -59,10 +60,26 @@ def troubles(
         )
 
 
-def counted(rows: Sequence[int], outcomes: Outcomes, labels: Any, what: str) -> str:
+def remarks(
+    failed: Sequence[int], outcomes: Outcomes, labels: Any, bound: float | None
+) -> list[str]:
+    """Count the rows that failed, are less sure than a bound, or have a remark."""
+    noted = {at: one.kind for at in outcomes.noted() if (one := outcomes.remark(at))}
+    unsure = [at for at, kind in noted.items() if kind == UnsureError.kind]
+    groups = {
+        "failed": failed,
+        f"are less sure than {bound}, so left NA": unsure,
+        "are answered, with a remark": sorted({*noted} - {*unsure}),
+    }
+    return [
+        _counted(rows, outcomes, labels, what) for what, rows in groups.items() if rows
+    ]
+
+
+def _counted(rows: Sequence[int], outcomes: Outcomes, labels: Any, what: str) -> str:
     """Count rows by the kinds of their remarks, and show the first's."""
-    remarks = (outcomes.remark(at) for at in rows)
-    counts = Counter(remark.kind for remark in remarks if remark is not None)
+    each = (outcomes.remark(at) for at in rows)
+    counts = Counter(remark.kind for remark in each if remark is not None)
     kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
     first = outcomes.remark(rows[0])
     return (

@@ -66,8 +66,8 @@ def settle(
     if shape.calibrate is not None or shape.gold is not None:
         _, record = explode(outcomes, keep_empty=True)
         offsets = _offsets(_at(record, table), task, source, facts)
-        kept = orjson.dumps(offsets.to_json(), option=orjson.OPT_SERIALIZE_NUMPY)
-        facts["calibration"] = kept.decode()
+        written = orjson.dumps(offsets.to_json(), option=orjson.OPT_SERIALIZE_NUMPY)
+        facts["calibration"] = written.decode()
         table = offsets.apply(table)
         _rewrite(outcomes, task, table)
     if shape.abstain_below is not None:

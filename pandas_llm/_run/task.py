@@ -200,9 +200,9 @@ class Task:
     @property
     def exact(self) -> dict[str, Any]:
         """What tables of other packages need to know of the new columns."""
-        told: dict[str, Any]
-        told = {name: kind if kind == "str" else "" for name, kind in self.columns}
-        return told | {c.name: c.exact for c in self.output.columns if c.exact}
+        types: dict[str, Any]
+        types = {name: kind if kind == "str" else "" for name, kind in self.columns}
+        return types | {c.name: c.exact for c in self.output.columns if c.exact}
 
 
 def check_names(task: Task) -> None:

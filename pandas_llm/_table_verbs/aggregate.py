@@ -218,10 +218,10 @@ def _groups(
 def _grouped(source: Source, places: list[int], arguments: Mapping[str, Any]) -> Any:
     """Return rows as pandas groups them, by columns that no level's name hides."""
     keys = [source.column(at).reset_index(drop=True) for at in places]
-    how = {name: arguments[name] for name in ("sort", "dropna")}
+    flags = {name: arguments[name] for name in ("sort", "dropna")}
     try:
         by = keys if len(keys) > 1 else keys[0]
-        grouped = pd.Series(range(source.rows)).groupby(by, observed=True, **how)
+        grouped = pd.Series(range(source.rows)).groupby(by, observed=True, **flags)
         grouped.size()
     except (TypeError, ValueError, NotImplementedError) as error:
         msg = f"by= makes no groups ({error}): pass sort=False, or .astype(str) of it"

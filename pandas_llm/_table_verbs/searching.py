@@ -70,17 +70,17 @@ def search(
     source = source_of(data)
     check_new(source, [_SCORE], "rename it")
     places = source.find(column) and source.find_all(column, "column")
-    held: Any = source.column(places[0]) if places else None
-    known = held is not None and has_vectors(held)
+    cells: Any = source.column(places[0]) if places else None
+    known = cells is not None and has_vectors(cells)
     if known:
-        stacked(held.dropna(), held.name)  # unlike lengths are found before a call
+        stacked(cells.dropna(), cells.name)  # raises before a call, not after it
     own: dict[str, Any] = {"dimensions": dimensions, **options}
     asked = Plan("query", verb="embed", **own)
     template = f"${{{source.name(places[0])}}}" if places else column
     texts = asked if known else Plan(template, verb="embed", **own)
 
     def steps(data: Any) -> Steps[pd.DataFrame]:
-        vectors = held if known else (yield texts, bare(data))
+        vectors = cells if known else (yield texts, bare(data))
         if vectors.isna().all():
             return _nearest(source, vectors, None, k)
         question = pd.DataFrame({"query": [query]}, dtype=object)

@@ -160,14 +160,14 @@ def _describe_gaps(source: Source, columns: list[str]) -> str:
 def replacing(target: Path) -> Iterator[BinaryIO]:
     """Open a file that takes the target's place when the block ends without error."""
     target = Path(os.path.realpath(target))  # a link stays a link
-    beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
-        with beside.open("xb") as file:
+        with temporary.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         if target.exists():
-            shutil.copymode(target, beside)
-        beside.replace(target)
+            shutil.copymode(target, temporary)
+        temporary.replace(target)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)

@@ -122,13 +122,13 @@ class Program:
         if self._span is None:
             return replace(plan.estimate(questions, pilot), rows=len(data))
         first = len(questions)
-        known = self.plans[0].estimate(questions, pilot)
+        estimated = self.plans[0].estimate(questions, pilot)
         least, most = self._span(first)
         if not least == most == first:
-            known = known.between(least / first, most / first)
+            estimated = estimated.between(least / first, most / first)
         if plan is not self.plans[0]:  # a cheap model answers all of them before
-            known = known.after(plan.estimate(questions))
-        return replace(known, rows=len(data))
+            estimated = estimated.after(plan.estimate(questions))
+        return replace(estimated, rows=len(data))
 
 
 def _sample_or_all(rows: int) -> tuple[int, int]:

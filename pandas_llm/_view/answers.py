@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pandas_llm._view.asked import Asked, Kept
+    from pandas_llm._view.asked import Asked, AskedRow
 
 MOST = 100
 """Rows shown where the caller does not say how many."""
@@ -44,7 +44,7 @@ class Answered(NamedTuple):
     """One row, with what is known of it."""
 
     label: str
-    kept: Kept
+    known: AskedRow
     answers: list[tuple[str, str]]
     marks: list[tuple[int, int]]
     """Where the prompt has the words that are quoted."""
@@ -116,8 +116,8 @@ def _failed(frame: pd.DataFrame, names: Names, asked: Asked) -> list[int]:
     empty = frame[names.answers].isna().all(axis=1).to_numpy(bool)
     rows = np.flatnonzero(empty & asked.sent()).tolist()
     # a row may be answered without a record
-    kept = asked.look_up(rows) if asked.task and asked.task.verb == "generate" else ()
-    answered = {at for at, one in zip(rows, kept, strict=False) if one.reply}
+    known = asked.look_up(rows) if asked.task and asked.task.verb == "generate" else ()
+    answered = {at for at, one in zip(rows, known, strict=False) if one.reply}
     return [at for at in rows if at not in answered]
 
 
@@ -127,7 +127,7 @@ def describe(
     """Return what is known of some rows."""
     reasons = _reasons(frame)
     rows: list[Answered] = []
-    for at, kept in zip(positions, asked.look_up(positions), strict=True):
+    for at, known in zip(positions, asked.look_up(positions), strict=True):
         row = frame.iloc[at]
         answers = [(str(name), text(row[name])) for name in names.answers]
         label = str(frame.index[at])
@@ -136,12 +136,13 @@ def describe(
         if names.error is not None and not is_na(row[names.error]):
             reason, missing = str(row[names.error]), True
         facts = [(str(name), text(row[name])) for name in names.measures]
-        facts += _facts(row, kept, tries if missing else 0)
-        marks = _marks(row, names, kept)
+        facts += _facts(row, known, tries if missing else 0)
+        marks = _marks(row, names, known)
         error = reason if missing else ""
-        new = Answered(label, kept, answers, marks, facts, error)
+        new = Answered(label, known, answers, marks, facts, error)
         last = rows[-1] if rows else None
-        if last and kept.parts and (last.label, last.kept.parts) == (label, kept.parts):
+        parts = known.parts
+        if last and parts and (last.label, last.known.parts) == (label, parts):
             last.answers.extend(answers)  # records of one reply
             last.marks.extend(marks)
         else:
@@ -161,14 +162,14 @@ def _reasons(frame: pd.DataFrame) -> dict[str, tuple[str, int]]:
     return {k: v for k, v in reasons.items() if k not in set(map(str, repeated))}
 
 
-def _facts(row: pd.Series, kept: Kept, tries: int) -> list[tuple[str, str]]:
+def _facts(row: pd.Series, known: AskedRow, tries: int) -> list[tuple[str, str]]:
     """Return cost, tokens and tries: from the row's details, else from the cache."""
     facts = []
-    if kept.cost is not None and not math.isnan(kept.cost):
-        facts.append(("cost", f"${kept.cost:,.6f}".rstrip("0")))
+    if known.cost is not None and not math.isnan(known.cost):
+        facts.append(("cost", f"${known.cost:,.6f}".rstrip("0")))
     into, out = row.get("llm_input_tokens"), row.get("llm_output_tokens")
-    if kept.reply is not None and kept.reply.tokens is not None:
-        into, out = kept.reply.tokens[:2]
+    if known.reply is not None and known.reply.tokens is not None:
+        into, out = known.reply.tokens[:2]
     if not is_na(into):
         facts.append(("tokens", f"{into:,} in, {out:,} out"))
     tries = int(row["llm_attempts"]) if "llm_attempts" in row else tries
@@ -176,15 +177,15 @@ def _facts(row: pd.Series, kept: Kept, tries: int) -> list[tuple[str, str]]:
         facts.append(("tries", str(tries)))
     if "llm_seconds" in row:
         facts.append(("seconds", f"{row['llm_seconds']:.2f}"))
-    if kept.reply is not None and kept.reply.model:
-        facts.append(("model", kept.reply.model))
+    if known.reply is not None and known.reply.model:
+        facts.append(("model", known.reply.model))
     return facts
 
 
-def _marks(row: pd.Series, names: Names, kept: Kept) -> list[tuple[int, int]]:
+def _marks(row: pd.Series, names: Names, known: AskedRow) -> list[tuple[int, int]]:
     """Return where the prompt has the words of the ``…_quote`` columns."""
-    found: list[tuple[int, int]] = []
-    prompt = kept.parts.get("prompt") or ""
+    marks: list[tuple[int, int]] = []
+    prompt = known.parts.get("prompt") or ""
     for name in names.answers:
         stem, ending, rest = str(name).rpartition("_quote")
         if not ending or rest:
@@ -192,9 +193,9 @@ def _marks(row: pd.Series, names: Names, kept: Kept) -> list[tuple[int, int]]:
         starts = _listed(row.get(f"{stem}_start"))
         for quote, start in zip_longest(_listed(row[name]), starts):
             if isinstance(quote, str) and quote:
-                at = _place(quote, start, kept.cells, prompt)
-                found += [(at, at + len(quote))] if at >= 0 else []
-    return sorted(found)
+                at = _place(quote, start, known.cells, prompt)
+                marks += [(at, at + len(quote))] if at >= 0 else []
+    return sorted(marks)
 
 
 def _listed(cell: Any) -> list[Any]:

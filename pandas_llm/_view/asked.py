@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Kept:
-    """What is known of one row's request."""
+class AskedRow:
+    """One row's request, as far as it is known."""
 
     parts: dict[str, str | None] = field(default_factory=dict)
     """Empty where they cannot be known."""
@@ -61,9 +61,9 @@ class Asked:
         absent = missing_rows(run.source, run.prompts.needed)
         return True if absent is None else ~absent
 
-    def look_up(self, positions: Sequence[int]) -> list[Kept]:
+    def look_up(self, positions: Sequence[int]) -> list[AskedRow]:
         """Return what is known of some rows."""
-        rows = [Kept() for _ in positions]
+        rows = [AskedRow() for _ in positions]
         run = self._run(list(positions))
         if run is None or not positions:
             return rows
@@ -76,7 +76,7 @@ class Asked:
                 cells = run.source.frame.iloc[at].tolist()
                 texts = tuple(cell for cell in cells if isinstance(cell, str))
                 pictures = attachments.small(request.images)
-                rows[at] = Kept(parts_of(request), pictures=pictures, cells=texts)
+                rows[at] = AskedRow(parts_of(request), pictures=pictures, cells=texts)
         try:
             self._recall(run, rows)
         except LLMError as error:
@@ -93,7 +93,7 @@ class Asked:
             self.notes.append(f"The prompts are not known: {error}")
             return None
 
-    def _recall(self, run: TaskRun, found: list[Kept]) -> None:
+    def _recall(self, run: TaskRun, found: list[AskedRow]) -> None:
         """Add the replies that the cache has, from the first model that answered."""
         endpoints = resolve_endpoints(run.settings)
 

@@ -134,11 +134,11 @@ def _located(index: pd.Index, rows: Any) -> set[int]:
     if isinstance(rows, (set, range, tuple) if flat else (set, range)):
         rows = list(rows)
     try:
-        found = pd.Series(range(len(index)), index).loc[rows]
+        places = pd.Series(range(len(index)), index).loc[rows]
     except (LookupError, TypeError, ValueError) as error:
         msg = f"rows= names what is not a label of the frame: {error}"
         raise InvalidValueError(msg) from error
-    return {*np.atleast_1d(found).tolist()}
+    return {*np.atleast_1d(places).tolist()}
 
 
 def beside(result: pd.DataFrame | pd.Series) -> tuple[View, list[int]]:
@@ -167,10 +167,10 @@ def link_to(file: str | PathLike[str], page: str | PathLike[str] | None) -> str:
     """Return the way from a page to a file, as a link has it."""
     folder = Path(page).parent if page is not None else Path()
     try:
-        way = Path(os.path.relpath(file, folder)).as_posix()
+        relative = Path(os.path.relpath(file, folder)).as_posix()
     except ValueError:  # on another drive
         return Path(file).absolute().as_uri()
-    return quote(way)
+    return quote(relative)
 
 
 def _card(row: Answered) -> Card:
@@ -179,7 +179,7 @@ def _card(row: Answered) -> Card:
     parts += [("failed", row.error)] if row.error else []
     facts = ", ".join(f"{name} {value}" for name, value in row.facts)
     parts += [("what is known of it", facts)] if facts else []
-    return Card(f"Row {row.label}", tuple(parts), row.kept.pictures)
+    return Card(f"Row {row.label}", tuple(parts), row.known.pictures)
 
 
 def _head(
@@ -199,7 +199,7 @@ def row_html(row: Answered, anchor: str | None = None) -> str:
     marks = {"prompt": sorted(row.marks)}
     left = "".join(_part(*one, marks.get(one[0], ())) for one in _asked(row))
     left += "".join(
-        f'<img alt="" src="{html.escape(url)}">' for url in row.kept.pictures
+        f'<img alt="" src="{html.escape(url)}">' for url in row.known.pictures
     )
     middle = "".join(_part(*one) for one in row.answers)
     if row.error:
@@ -213,8 +213,8 @@ def row_html(row: Answered, anchor: str | None = None) -> str:
 
 
 def _asked(row: Answered) -> list[tuple[str, str]]:
-    parts = [(name, text) for name, text in row.kept.parts.items() if text]
-    return parts or [("prompt", row.kept.unsent or "not known")]
+    parts = [(name, text) for name, text in row.known.parts.items() if text]
+    return parts or [("prompt", row.known.unsent or "not known")]
 
 
 def _part(name: str, text: str, marks: Sequence[tuple[int, int]] = ()) -> str:

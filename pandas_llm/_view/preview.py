@@ -179,6 +179,6 @@ def _as_sent(client: Client, request: Request | RowError) -> HTTPRequest:
 
 def _first(run: TaskRun, spec: Spec, rows: int) -> list[tuple[int, Request | RowError]]:
     """Build the requests of the first rows that would have one."""
-    made = run.prompts.requests(spec)
-    sent = ((at, request) for at, request in made if request is not None)
+    every = run.prompts.requests(spec)
+    sent = ((at, request) for at, request in every if request is not None)
     return list(islice(sent, rows))

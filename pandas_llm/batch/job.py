@@ -80,8 +80,8 @@ class BatchJob:
 
     def __repr__(self) -> str:
         now = self._now()
-        how = "ended" if now.ended else "running"
-        return f"BatchJob({self.id!r}, {now.done + now.failed} of {now.total}, {how})"
+        state = "ended" if now.ended else "running"
+        return f"BatchJob({self.id!r}, {now.done + now.failed} of {now.total}, {state})"
 
     @ends_here
     def status(self) -> BatchStatus:

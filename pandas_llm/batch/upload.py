@@ -141,13 +141,13 @@ class Upload:
 
     async def create(self, request: HTTPRequest, requests: int) -> Snapshot:
         """Begin a batch of so many requests; the request for it never leaves twice."""
-        made = await self.client.exchange(
+        answer = await self.client.exchange(
             lambda: self._create(request, requests), self.events
         )
         try:
-            return self.batches.read(made.body)
+            return self.batches.read(answer.body)
         except ODD as error:
-            why = MalformedReplyError(f"it cannot be read ({excerpt(made)})")
+            why = MalformedReplyError(f"it cannot be read ({excerpt(answer)})")
             raise self.unclear(requests, why) from error
 
     async def _create(self, request: HTTPRequest, requests: int) -> HTTPResponse:

@@ -57,8 +57,8 @@ class Fingerprint:
             attached = b"".join(one.digest for one in request.attachments)
             digest.update(b"!%d:" % len(attached) + attached)
         for role, text in request.before:
-            said = text.encode()
-            digest.update(b"@%b%d:%b" % (role.encode(), len(said), said))
+            encoded = text.encode()
+            digest.update(b"@%b%d:%b" % (role.encode(), len(encoded), encoded))
         digest.update(b"|" + request.prompt.encode())
         return digest.digest()
 

@@ -143,8 +143,9 @@ class Cache:
     def _start(self) -> Writer:
         with self._lock:
             if self._writer is None:
-                told = self._not_written, self._gone
-                self._writer = Writer(self.path, self._limit, *told)
+                self._writer = Writer(
+                    self.path, self._limit, self._not_written, self._gone
+                )
             return self._writer
 
     def _select(self, keys: Sequence[bytes]) -> list[database.Row]:

@@ -91,8 +91,8 @@ def _parts(docstring: str) -> tuple[str, str, str]:
 
 def _entries(parameters: str) -> list[tuple[list[str], str]]:
     """Return the entries of parameters, each with its names."""
-    found = _ENTRY.finditer(parameters)
-    return [(one[1].split(", "), one[0].rstrip("\n")) for one in found]
+    matches = _ENTRY.finditer(parameters)
+    return [(one[1].split(", "), one[0].rstrip("\n")) for one in matches]
 
 
 def shows_options(function: Function) -> Function:
