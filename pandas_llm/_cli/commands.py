@@ -238,10 +238,12 @@ def _answered(
 def _how_to_go_on(part: pd.DataFrame, output: str, chosen: dict[str, Any]) -> str:
     """Describe where the answers are; without a cache put them into a file."""
     of_run = {k: v for k, v in chosen.items() if k in options.get_options()}
-    if location(options.resolve(of_run).cache) is not None:
+    settings = options.resolve(of_run)
+    if location(settings.cache) is not None:
+        paying = " without --refresh" if settings.refresh else ""
         return (
-            "\nThe replies are kept: the same command goes on from there; with "
-            "--replay it writes what is done, and sends nothing."
+            f"\nThe replies are kept: the same command{paying} goes on from there; "
+            "with --replay it writes what is done, and sends nothing."
         )
     path = Path(output)
     place = path.with_name(f"{path.stem}.partial{path.suffix}")

@@ -46,9 +46,9 @@ if TYPE_CHECKING:
     from pandas_llm._run.task import Task
     from pandas_llm.types import Endpoint, Remark
 
-_AGAIN = " The same call asks only for these rows again."
+_AGAIN = " The same call{} asks only for these rows again."
 _RESUMED = (
-    " Their replies are kept: the same call goes on from there, and with "
+    " Their replies are kept: the same call{} goes on from there, and with "
     "replay=True it returns the finished part without sending anything."
 )
 T = TypeVar("T")
@@ -283,7 +283,7 @@ class TaskRun:
         error.partial = self._partial()  # type: ignore[attr-defined]
         labels = self.source.frame.index
         if done := self.outcomes.finished():
-            resumed = _RESUMED if self._keeps() else ""
+            resumed = self._kept(_RESUMED)
             error.add_note(
                 f"{done} of {self.outcomes.rows} rows were done; they are in .partial "
                 f"(in an interactive session: sys.last_value.partial).{resumed}"
@@ -302,8 +302,7 @@ class TaskRun:
         failed, outcomes, shape = self.failed, self.outcomes, self.task.shape
         labels = self.source.frame.index
         lines = summary.remarks(failed, outcomes, labels, shape.abstain_below)
-        asks_again = failed and self._keeps() and not self.settings.replay
-        again = _AGAIN if asks_again else ""
+        again = self._kept(_AGAIN) if failed and not self.settings.replay else ""
         if failed and shape.errors == "raise":
             rest = "The other rows are in .partial, all reasons in .failures."
             raised = GenerationError(f"{lines[0]}\n{rest}{again}")
@@ -328,8 +327,11 @@ class TaskRun:
         for words in summary.troubles(self.facts, broken, unlimited=bool(lost)):
             warn(words, LLMWarning)
 
-    def _keeps(self) -> bool:
-        return location(self.settings.cache) is not None and not self.cache_broken
+    def _kept(self, words: str) -> str:
+        """Return words on the call that pays for nothing twice, if replies are kept."""
+        if location(self.settings.cache) is None or self.cache_broken:
+            return ""
+        return words.format(" without refresh=True" if self.settings.refresh else "")
 
     def _partial(self) -> Any:
         """Build the result from what there is."""

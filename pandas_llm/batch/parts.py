@@ -110,7 +110,7 @@ async def _launch(
     """Ask for a batch that is noted."""
     request = upload.batches.create(lines, part.file, part.name)
     try:
-        book.confirm(part, await upload.create(request, part.requests))
+        made = await upload.create(request, part.requests)
     except MaybeCreatedError as error:
         if not await settle(upload, part, book, error):
             raise
@@ -128,6 +128,8 @@ async def _launch(
     except LLMError:  # refused, or never sent
         book.drop(part)
         raise
+    else:
+        book.confirm(part, made)
 
 
 async def affords(upload: Upload, todo: Sequence[Item], budget: CostBudget) -> None:

@@ -33,7 +33,7 @@ from batch_between import (
 )
 
 from pandas_llm.batch import load, recovery
-from pandas_llm.errors import MaybeCreatedError
+from pandas_llm.errors import LLMError, MaybeCreatedError
 from pandas_llm.providers.batches.google import GoogleBatches
 from pandas_llm.providers.batches.openai import OpenAIBatches
 
@@ -86,6 +86,29 @@ def test_one_that_never_arrived_is_sent_by_the_next_call(simulator, kept, how, m
         assert (between.seen["create"], created(server, model)) == (1, [])
         assert FRAME.llm.complete("${text}", **options).notna().all()
     assert len(created(server, model)) == 1
+    assert paid(server) == [1] * ROWS
+
+
+def test_one_that_cannot_be_noted_is_found_by_the_next_call(simulator, kept):
+    server = simulator()
+    made = 'instr(CAST(NEW.state AS TEXT), \'"id":"batch_\')'
+    runs = "instr(CAST(NEW.state AS TEXT), '\"ended\":false')"
+    full = f"WHEN {made} AND {runs} BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+
+    def fill(what: str, *_: Any) -> None:
+        if what == "create":
+            with closing(sqlite3.connect(kept)) as file:
+                table = "BEFORE INSERT ON pandas_llm_batches"
+                file.execute(f"CREATE TRIGGER full {table} {full}")
+
+    with Between(server, after=fill) as between:
+        options = at(between, kept, batch=True)
+        with pytest.raises(LLMError, match="disk full"):
+            FRAME.llm.complete("${text}", **options)
+        with closing(sqlite3.connect(kept)) as file:
+            file.execute("DROP TRIGGER full")
+        assert FRAME.llm.complete("${text}", **options).notna().all()
+    assert len(created(server)) == 1
     assert paid(server) == [1] * ROWS
 
 

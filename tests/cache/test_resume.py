@@ -99,6 +99,16 @@ def test_refresh_asks_anew_and_keeps_the_new_answers(ask, simulator):
     assert sent == 0
 
 
+def test_what_refresh_has_paid_for_is_found_without_it(ask, simulator):
+    server = simulator(fail_if={"number 7.": "400"})
+    with pytest.warns(LLMWarning, match="call without refresh=True asks only for"):
+        ask(server, facts(*range(10)), refresh=True)
+    with pytest.raises(GenerationError, match="call without refresh=True asks only"):
+        ask(server, facts(*range(10)), refresh=True, errors="raise")
+    server.configure(fail_if={})
+    assert ask(server, facts(*range(10)))[1] == 1
+
+
 def test_replay_sends_nothing_and_marks_what_is_not_kept(ask, simulator):
     server = simulator()
     ask(server, facts(*range(10)))
