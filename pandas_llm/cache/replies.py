@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from pandas_llm.types import Reply
 
 DEFAULT_LIMIT = 2 << 30
-"""Bytes that a file may hold before the least recently used replies go."""
+"""Bytes that a file may hold before the least recently used replies go; those of the
+last day stay while the disk has room."""
 
 _log = logging.getLogger("pandas_llm")
 _NAME = "replies.sqlite"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import shutil
 import sqlite3
 import threading
 import time
@@ -51,8 +52,13 @@ _PUT = "INSERT OR REPLACE INTO replies (key, used, sum, reply) VALUES "
 _ENTRY = "(?, ?, ?, ?)"
 _TOUCH = "UPDATE replies SET used = ? WHERE key = ?"
 _FORGET = """
-DELETE FROM replies WHERE id IN (SELECT id FROM replies ORDER BY used, id LIMIT 32)
+DELETE FROM replies WHERE id IN (
+    SELECT id FROM replies WHERE used <= ? ORDER BY used, id LIMIT 32
+)
 """
+_FRESH, _ROOM = 86_400, 0.1
+"""Seconds in which a reply may not have been read yet, as one of a batch or of a run
+that goes on; the share of the disk that must be free for these to exceed the limit."""
 _DAMAGED = (
     "it is damaged, or not a cache, and was left as it is: move it away and the next "
     "run starts a new one"
@@ -241,7 +247,7 @@ def write(
     connection.execute("COMMIT")
 
 
-def evict(connection: sqlite3.Connection, limit: int) -> None:
+def evict(connection: sqlite3.Connection, path: Path, limit: int, stamp: int) -> None:
     """Forget the least recently used entries; the rest after a later commit."""
 
     def pragma(name: str) -> int:
@@ -250,11 +256,20 @@ def evict(connection: sqlite3.Connection, limit: int) -> None:
     pages = limit // pragma("page_size")
     until = time.monotonic() + _EVICTING
     while pragma("page_count") - pragma("freelist_count") > pages:
-        if not connection.execute(_FORGET).rowcount or time.monotonic() > until:
+        used = stamp - _FRESH if _has_room(path) else stamp
+        forgot = connection.execute(_FORGET, (used,)).rowcount
+        if not forgot or time.monotonic() > until:
             break
     # free pages are reused; they go back to the disk only if the limit was lowered
     if pragma("page_count") > pages * 1.2:
         _vacuum(connection, 1000)
+
+
+def _has_room(path: Path) -> bool:
+    with suppress(OSError):
+        disk = shutil.disk_usage(path.parent)
+        return disk.free > _ROOM * disk.total
+    return False
 
 
 def clear(connection: sqlite3.Connection) -> int:

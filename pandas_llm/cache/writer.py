@@ -106,7 +106,7 @@ class Writer:
                 # a clock that was set back must not make new replies the first to go
                 self._stamp = max(self._stamp, int(time.time()))
                 database.write(connection, puts, used, self._stamp)
-                database.evict(connection, self._limit)
+                database.evict(connection, self._path, self._limit, self._stamp)
         except database.ERRORS as error:
             self._close()
             awaited = not all(isinstance(item, (tuple, list)) for item in items)

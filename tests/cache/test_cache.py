@@ -97,6 +97,12 @@ def impatient(monkeypatch):
     monkeypatch.setattr(writer, "_WRITE_WAIT", 0.05)
 
 
+@pytest.fixture
+def crowded(monkeypatch):
+    """Have no room on the disk for more than the limit."""
+    monkeypatch.setattr(database, "_ROOM", 1.0)
+
+
 # -- what is put comes back -----------------------------------------------------
 
 texts = st.text() | st.sampled_from(["\0", "a\0b", "😀" * 3, "\u2028\x7f\ufeff", "é\n"])
@@ -606,7 +612,7 @@ def refill(path, numbers):
     assert cache.broken is None
 
 
-def test_what_was_used_longest_ago_makes_room(path):
+def test_what_was_used_longest_ago_makes_room(path, crowded):
     refill(path, range(1000))
     found = numbers_in(path, range(1000))
     assert 200 < len(found) < 400
@@ -614,7 +620,19 @@ def test_what_was_used_longest_ago_makes_room(path):
     assert path.stat().st_size < LIMIT * 1.3
 
 
-def test_reading_an_entry_keeps_it(path, clock):
+def test_what_was_used_within_a_day_stays_while_the_disk_has_room(
+    path, clock, monkeypatch
+):
+    monkeypatch.setattr(database, "_ROOM", 0.0)
+    refill(path, range(1000))
+    assert numbers_in(path, range(1000)) == list(range(1000))
+    clock[0] += 86_401
+    refill(path, range(1000, 1100))
+    assert numbers_in(path, range(1000, 1100)) == list(range(1000, 1100))
+    assert len(numbers_in(path, range(1000))) < 400
+
+
+def test_reading_an_entry_keeps_it(path, clock, crowded):
     refill(path, range(150))
     clock[0] += 7200
     assert numbers_in(path, range(50)) == list(range(50))
@@ -640,7 +658,7 @@ def test_reading_again_within_the_hour_writes_nothing(path, clock):
 
 @pytest.mark.parametrize("jump", [-1e9, -5, 3e9])
 def test_a_clock_that_jumps_does_not_make_new_answers_the_first_to_go(
-    path, clock, jump
+    path, clock, jump, crowded
 ):
     refill(path, range(300))
     clock[0] += jump
@@ -651,7 +669,7 @@ def test_a_clock_that_jumps_does_not_make_new_answers_the_first_to_go(
     assert numbers_in(path, range(500, 700)) == list(range(500, 700))
 
 
-def test_a_clock_that_jumps_during_a_run_does_no_harm(path, clock):
+def test_a_clock_that_jumps_during_a_run_does_no_harm(path, clock, crowded):
     cache = Cache(path, limit=LIMIT)
     for number in range(700):
         clock[0] += -1e6 if number % 2 else 9e5
@@ -665,7 +683,7 @@ def test_a_clock_that_jumps_during_a_run_does_no_harm(path, clock):
     assert set(found) >= set(range(600, 700))
 
 
-def test_a_lower_limit_shrinks_the_file(path):
+def test_a_lower_limit_shrinks_the_file(path, crowded):
     fill(path, range(3000), SOME // 2)
     before = path.stat().st_size
     for number in range(5000, 5020):
@@ -674,7 +692,7 @@ def test_a_lower_limit_shrinks_the_file(path):
     assert numbers_in(path, range(5000, 5020)) == list(range(5000, 5020))
 
 
-def test_a_limit_of_nothing_keeps_nothing(path):
+def test_a_limit_of_nothing_keeps_nothing(path, crowded):
     fill(path, range(100), limit=0)
     assert numbers_in(path, range(100)) == []
 
