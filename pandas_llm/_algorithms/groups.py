@@ -127,7 +127,8 @@ class _Joins:
         self.group = groups.group
         self.links: dict[int, set[int]] = {row: set() for row in range(len(self.group))}
         self.open: dict[int, list[Pair]] = defaultdict(list)
-        for one, other in groups.joined:
+        """Of each group the joins that are not settled, the least similar first."""
+        for one, other in reversed(groups.joined):
             self.links[one].add(other)
             self.links[other].add(one)
             self.open[self.group[one]].append((one, other))
@@ -139,24 +140,28 @@ class _Joins:
                 self.votes[self.group[one]][pair] = groups.votes.get(pair)
 
     def doubtful(self) -> list[Pair]:
-        """Return one pair to ask in every group with a join that lacks a witness."""
-        asked = []
+        """Return pairs to ask, across every join that lacks a witness."""
+        asked: dict[Pair, None] = {}  # with an order
         for group, joins in self.open.items():
-            while joins:
-                pair = self._witness(group, joins[-1])
-                if pair is not None:
-                    asked.append(pair)
-                    break
-                joins.pop()  # the least similar of those left is settled
-        return asked
+            left: list[Pair] = []
+            for join in joins:
+                if self._is_open(group, join, asked, first=not left):
+                    left.append(join)
+            self.open[group] = left
+        return list(asked)
 
     def hear(self, asked: list[Pair], answers: Answers) -> None:
         """Count the answers of witnesses."""
         for pair, answer in zip(asked, answers, strict=True):
             self.votes[self.group[pair[0]]][pair] = _vote(answer)
 
-    def _witness(self, group: int, join: Pair) -> Pair | None:
-        """Return what to ask about a join; None when it holds, or has been cut."""
+    def _is_open(
+        self, group: int, join: Pair, asked: dict[Pair, None], *, first: bool
+    ) -> bool:
+        """Cut a join, or return whether it is in doubt; add to `asked` what decides.
+
+        One that is not the first in doubt is not cut: its noes may be due to that one.
+        """
         one, other = join
         self.links[one].discard(other)
         self.links[other].discard(one)
@@ -167,15 +172,22 @@ class _Joins:
             if (a in left and b in right) or (a in right and b in left)
         }
         count, alone = Counter(across.values()), len(left) == len(right) == 1
-        if count[-1] >= _WITNESSES > count[1] and not alone:
-            return None  # it stays cut
+        held = count[1] >= _WITNESSES or alone
+        if not held and count[-1] >= _WITNESSES and first:
+            return False  # it stays cut
         self.links[one].add(other)
         self.links[other].add(one)
-        if count[1] >= _WITNESSES or alone:
-            return None
+        if held or count[-1] >= _WITNESSES:
+            return not held
+        if not across.keys().isdisjoint(asked):
+            return True  # what is asked for another join is a witness of this one too
         fresh = (pair for pair, vote in across.items() if vote is None)
         others = ((min(a, b), max(a, b)) for a in sorted(left) for b in sorted(right))
-        return next(chain(fresh, (p for p in others if p not in across)), None)
+        unknown = (pair for pair in others if pair not in across)
+        pair = next(chain(fresh, unknown), None)
+        if pair is not None:
+            asked[pair] = self.votes[group][pair] = None
+        return pair is not None
 
     def _side(self, row: int) -> set[int]:
         """Return the rows that are still linked with a row."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections import Counter
+from collections import defaultdict
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ _STAGES = (0.3, 0.25, 0.4)
 """Where each stage's pivots stand in their panel, from the best."""
 _FINAL = 30
 """Rows that play the last round-robin, at least."""
+_DRAW = 0.5
 _GAMES = 4
 """Opponents ahead of each row in a random circle, so games with twice as many."""
 
@@ -56,7 +57,7 @@ def select_largest(rows: int, k: int, seed: int = 0) -> Asking:
     k = min(k, rows)
     while len(best) < k:
         wanted = k - len(best)
-        if len(left) <= max(_SMALL, wanted):
+        if len(left) <= max(_SMALL, 2 * wanted):  # parting takes more from there on
             best += (yield from judge.sort(left))[:wanted]
             break
         pivot, above, below = yield from judge.split(left, wanted)
@@ -69,7 +70,10 @@ def select_largest(rows: int, k: int, seed: int = 0) -> Asking:
 
 
 def select_largest_by_votes(rows: int, k: int, seed: int = 0) -> Asking:
-    """Find the `k` largest as `select_largest`, by a judge that errs now and then."""
+    """Find the `k` largest as `select_largest`, by a judge that errs now and then.
+
+    A pair of which nobody can say is a draw: no defeat, and half a win for both.
+    """
     judge = _Judge(random.Random(seed))  # noqa: S311 - samples, not secrets
     left = judge.shuffled(range(rows))
     k = min(k, rows)
@@ -77,7 +81,8 @@ def select_largest_by_votes(rows: int, k: int, seed: int = 0) -> Asking:
     for place in _STAGES:
         if len(left) * place < final:
             continue
-        left = yield from judge.two_strikes(left, place)
+        kept = yield from judge.two_strikes(left, place)
+        left = kept if len(kept) >= k else left  # a judge that says no to all
     while len(left) > final:
         left = yield from judge.games(left, max(final, math.ceil(len(left) / 2)))
     return (yield from judge.round_robin(sorted(left)))[:k]
@@ -111,7 +116,8 @@ class _Judge:
 
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance
-        self.more: dict[Pair, bool] = {}
+        self.points: dict[Pair, float] = {}
+        """Of the first of each pair: 1, 0, or a half where nobody can say."""
 
     def shuffled(self, rows: Iterable[int]) -> list[int]:
         """Return rows in random order."""
@@ -121,15 +127,16 @@ class _Judge:
 
     def ask(self, pairs: Iterable[Pair]) -> Generator[list[Pair], Answers, None]:
         """Ask about pairs that have not been asked."""
-        fresh = [
-            pair
-            for pair in dict.fromkeys(pairs)
-            if pair not in self.more and pair[::-1] not in self.more
-        ]
+        fresh = [pair for pair in dict.fromkeys(pairs) if pair not in self.points]
         if fresh:
             for (one, other), answer in zip(fresh, (yield fresh), strict=True):
-                more = one < other if answer is None else answer
-                self.more[one, other], self.more[other, one] = more, not more
+                points = _DRAW if answer is None else float(answer)
+                self.points[one, other], self.points[other, one] = points, 1 - points
+
+    def more(self, one: int, other: int) -> bool:
+        """Return whether a row is more than another, the earlier one in a draw."""
+        points = self.points[one, other]
+        return one < other if points == _DRAW else points > _DRAW
 
     def sort(self, rows: Sequence[int]) -> Asking:
         """Sort rows, best first: all parts of a quicksort in the same rounds."""
@@ -141,8 +148,8 @@ class _Judge:
 
     def _parted(self, part: list[int]) -> list[list[int]]:
         pivot, *others = part
-        above = [row for row in others if self.more[row, pivot]]
-        below = [row for row in others if self.more[pivot, row]]
+        above = [row for row in others if self.more(row, pivot)]
+        below = [row for row in others if self.more(pivot, row)]
         return [piece for piece in (above, [pivot], below) if piece]
 
     def split(
@@ -155,22 +162,26 @@ class _Judge:
         at = min(size - 1, round(rank + _MARGIN * math.sqrt(rank)) + 1)
         pivot = sample[at]
         yield from self.ask((row, pivot) for row in rows[size:])
-        above = sample[:at] + [row for row in rows[size:] if self.more[row, pivot]]
+        above = sample[:at] + [row for row in rows[size:] if self.more(row, pivot)]
         below = sample[at + 1 :]
-        below += [row for row in rows[size:] if not self.more[row, pivot]]
+        below += [row for row in rows[size:] if not self.more(row, pivot)]
         return pivot, self.shuffled(above), self.shuffled(below)
 
     def two_strikes(self, rows: list[int], place: float) -> Asking:
-        """Drop the rows that lose to two pivots of a panel's best part."""
+        """Drop the rows that lose to two pivots, or to one with a draw to the other.
+
+        The pivots are of a panel's best part.
+        """
         panel = yield from self.round_robin(rows[:_PANEL])
         at = max(1, round(place * len(panel)))
-        first, second = panel[at - 1], panel[at]
-        struck = set(rows)
-        for pivot in (first, second):
-            struck.discard(pivot)
-            others = [row for row in rows if row in struck]
-            yield from self.ask((row, pivot) for row in others)
-            struck = {row for row in others if not self.more[row, pivot]}
+        pivots = panel[at - 1 : at + 1]
+        left = [row for row in rows if row not in pivots]
+        for pivot in pivots:
+            yield from self.ask((row, pivot) for row in left)
+            left = [row for row in left if self.points[row, pivot] < 1]
+        struck = {
+            row for row in left if sum(self.points[row, one] for one in pivots) < 1
+        }
         return self.shuffled(row for row in rows if row not in struck)
 
     def games(self, rows: list[int], keep: int) -> Asking:
@@ -190,5 +201,8 @@ class _Judge:
 
     def _by_wins(self, rows: Sequence[int], pairs: list[Pair]) -> Asking:
         yield from self.ask(pairs)
-        wins = Counter(a if self.more[a, b] else b for a, b in pairs)
+        wins: dict[int, float] = defaultdict(float)
+        for one, other in pairs:
+            wins[one] += self.points[one, other]
+            wins[other] += self.points[other, one]
         return sorted(rows, key=lambda row: (-wins[row], row))

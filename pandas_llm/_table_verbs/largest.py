@@ -62,10 +62,12 @@ def nlargest(  # noqa: PLR0913 - the verb's own parameters, all by name
         less exact.
     votes : bool, default False
         For a judge that errs now and then: a row falls out after losing to two
-        others, and the last ones all meet. About three times as many questions.
+        others, and the last ones, 30 or 1.6 `k`, all meet. About three times as many
+        questions, and far more where `k` is large.
     both_orders : bool, default True
         Ask each pair both ways round, since models prefer a place; where the answers
-        differ, the earlier row stands first. Twice as many questions.
+        differ, the earlier row stands first, and with `votes` it is a draw. Twice as
+        many questions.
     data, **options
         As for `agg`.
 

@@ -85,3 +85,12 @@ def test_few_wrong_answers_leave_the_groups_nearly_right(wrong, least):
 def test_a_question_without_an_answer_joins_nothing():
     groups, _, _ = play(group_pairs(2, [(0, 1)]), lambda *_: None)
     assert groups.tolist() == [0, 1]
+
+
+def test_a_thing_of_many_rows_takes_no_more_rounds_than_one_of_few():
+    rows = 300
+    near = [(a, a + gap) for gap in (1, 2, 3, 5) for a in range(rows - gap)]
+    groups, asked, rounds = play(group_pairs(rows, near), lambda *_: True)
+    assert set(groups.tolist()) == {0}
+    assert rounds <= 8
+    assert len(asked) <= 2 * rows

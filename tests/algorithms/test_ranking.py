@@ -4,7 +4,7 @@ import random
 from statistics import mean
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pandas_llm._algorithms import select_largest, select_largest_by_votes
@@ -51,13 +51,28 @@ def test_ten_of_a_thousand_take_few_questions_and_rounds():
     assert max(rounds) <= 60
 
 
-@pytest.mark.parametrize("select", [select_largest, select_largest_by_votes])
-@given(rows=st.integers(0, 80), k=st.integers(1, 20), seed=st.integers(0, 99))
-def test_whatever_is_answered_it_ends_with_k_rows(select, rows, k, seed):
-    chance = random.Random(seed)
-    best, _, _ = play(
-        select(rows, k, seed), lambda *_: chance.choice([True, False, None])
+@pytest.mark.parametrize("k", [100, 500, 999])
+def test_many_of_a_thousand_take_no_more_than_sorting_them(k):
+    value = order(1000, k)
+    best, count, rounds = play(
+        select_largest(1000, k, 1), lambda a, b: value[a] > value[b]
     )
+    assert [value[row] for row in best] == list(range(999, 999 - k, -1))
+    assert count <= 13_000
+    assert rounds <= 80
+
+
+@pytest.mark.parametrize("select", [select_largest, select_largest_by_votes])
+@given(
+    rows=st.integers(0, 200),
+    k=st.integers(1, 40),
+    seed=st.integers(0, 99),
+    answers=st.sampled_from([[True], [False], [None], [True, False, None]]),
+)
+@settings(max_examples=50)
+def test_whatever_is_answered_it_ends_with_k_rows(select, rows, k, seed, answers):
+    chance = random.Random(seed)
+    best, _, _ = play(select(rows, k, seed), lambda *_: chance.choice(answers))
     assert len(best) == len(set(best)) == min(k, rows)
 
 
@@ -73,4 +88,24 @@ def test_a_judge_that_errs_in_a_tenth_still_finds_nine_of_ten():
         found.append(sum(value[row] >= 990 for row in best))
         counts.append(count)
     assert mean(found) >= 9
+    assert mean(counts) <= 4500
+
+
+@pytest.mark.parametrize(("prefers", "wrong"), [(0.4, 0), (0, 0.1), (0.2, 0.05)])
+def test_pairs_whose_two_orders_contradict_each_other_are_draws(prefers, wrong):
+    found, counts = [], []
+    for seed in range(8):
+        value, chance = order(1000, seed), random.Random(seed)
+
+        def more(a, b, v=value, c=chance):
+            return c.random() < prefers or (v[a] > v[b]) ^ (c.random() < wrong)
+
+        def both(a, b, more=more):
+            there, back = more(a, b), more(b, a)
+            return there if there != back else None
+
+        best, count, _ = play(select_largest_by_votes(1000, 10, seed), both)
+        found.append(sum(value[row] >= 990 for row in best))
+        counts.append(count)
+    assert mean(found) >= 8.5
     assert mean(counts) <= 4500
