@@ -12,10 +12,9 @@ import pandas as pd
 import pytest
 from hypothesis import settings
 
-from pandas_llm._client import endpoint as terms
+from pandas_llm._client import endpoint as endpoints
 from pandas_llm._client import verdict
-from pandas_llm._pacing import limiter as limits
-from pandas_llm._pacing import retry
+from pandas_llm._pacing import limiter, retry
 from pandas_llm._run import blocking
 from pandas_llm.options import scopes
 from pandas_llm.simulator import Simulator
@@ -63,8 +62,8 @@ def clean_state(monkeypatch):
     monkeypatch.setenv("PANDAS_LLM_TRACEBACK", "full")
     monkeypatch.setattr(blocking, "_warned", False)
     scopes._global.clear()
-    terms._settled.clear()
-    limits._limiters.clear()
+    endpoints._settled.clear()
+    limiter._limiters.clear()
 
 
 @pytest.fixture(autouse=True)

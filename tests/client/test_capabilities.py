@@ -13,7 +13,7 @@ import pytest
 
 import pandas_llm
 from pandas_llm import GenerationError, LLMWarning, Plan
-from pandas_llm._client import endpoint as terms
+from pandas_llm._client import endpoint as endpoints
 
 FACTS = {"fact": str, "count": int}
 TEMPLATE = "Facts about ${text}"
@@ -406,4 +406,4 @@ def test_extract_takes_no_choices(rows):
 
 
 def test_nothing_is_settled_before_the_first_test():
-    assert terms._settled == {}
+    assert endpoints._settled == {}

@@ -293,7 +293,7 @@ WARNED = {
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc")
 @pytest.mark.parametrize("situation", WARNED)
-def test_what_is_warned_of(situation, on):
+def test_each_situation_has_its_warning(situation, on):
     knobs, options, text = WARNED[situation]
     with Simulator(**knobs) as server, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

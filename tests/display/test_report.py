@@ -17,8 +17,7 @@ import pandas_llm
 from pandas_llm._display import tables
 from pandas_llm._display.usage import Totals, Usage
 from pandas_llm._report import page as report
-from pandas_llm._report import plots
-from pandas_llm._report import timeline as runlog
+from pandas_llm._report import plots, timeline
 from pandas_llm._report.timeline import BUCKETS, SERIES, RunLog
 from pandas_llm.types import Outcome, Tokens
 
@@ -119,7 +118,7 @@ def test_a_percentile_is_within_a_bin_of_the_true_one(answers, share):
         log.answered(seconds)
     found = report.percentile(list(log.latency.items()), share)
     true = sorted(answers)[math.ceil(share * len(answers)) - 1]
-    true = min(max(true, runlog.FASTEST), runlog.FASTEST * 2**20)
+    true = min(max(true, timeline.FASTEST), timeline.FASTEST * 2**20)
     assert true / 2 ** (1 / 8) * 0.999 <= found <= true * 2 ** (1 / 8) * 1.001
 
 

@@ -540,7 +540,7 @@ def test_odd_details_of_a_prompt_lose_no_tokens(provider, odd):
 
 
 @pytest.mark.parametrize("odd", [7, [], {}, "", "x" * 99, None, True])
-def test_an_odd_tier_is_none(odd):
+def test_an_odd_service_tier_counts_as_none(odd):
     answer = {**COUNTED["openai"][0], "service_tier": odd}
     with Server(lambda _: answer) as server:
         options = {"base_url": server.base_url, "progress": False}

@@ -608,7 +608,7 @@ except pandas_llm.ConfigurationError as error:
 
 
 @pytest.mark.parametrize("wrong", ["yes", 1.5, "contents", []])
-def test_what_trace_may_be(wrong):
+def test_trace_is_refused_for_any_other_value(wrong):
     with pytest.raises(ValueError, match=r"trace must be True, False or 'content'"):
         CITIES.llm.complete("${value}", model="sim", trace=wrong)
 

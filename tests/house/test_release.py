@@ -156,7 +156,7 @@ def test_only_a_tag_publishes_and_only_after_all_checks():
 
 
 @pytest.mark.parametrize("path", FORMS, ids=lambda path: path.stem)
-def test_issue_forms_are_such(path):
+def test_issue_forms_have_the_fields_of_githubs(path):
     form = yaml.safe_load(path.read_text())
     assert {"name", "description", "body"} <= form.keys()
     fields = [one for one in form["body"] if one["type"] != "markdown"]

@@ -104,7 +104,7 @@ def test_an_import_out_of_order_is_found(name, line, problem):
     assert problem in found
 
 
-def test_no_circle():
+def test_modules_import_each_other_in_no_circle():
     graph = {
         name: {module for module, _ in imported(tree)} for name, tree in MODULES.items()
     }

@@ -277,13 +277,10 @@ def test_credentials_that_expire_are_renewed_before_they_sign(
         assert used == ["1", "1", "1"]
 
 
-async def test_of(machine):
+async def ask(machine):
     return await ROWS.llm.acomplete(
         "Say ${text}", model="bedrock/sim", base_url=machine.origin, progress=False
     )
-
-
-test_of.__test__ = False
 
 
 def test_the_loop_goes_on_while_credentials_are_looked_for(monkeypatch):
@@ -291,7 +288,7 @@ def test_the_loop_goes_on_while_credentials_are_looked_for(monkeypatch):
 
     async def main():
         machine.wait.clear()
-        run = asyncio.create_task(test_of(machine))
+        run = asyncio.create_task(ask(machine))
         # only this loop lets the credentials come, so it must not be held up
         while not machine._server.paths:
             await asyncio.sleep(0.005)

@@ -361,7 +361,7 @@ def test_no_proxy_lists_what_is_asked_directly(listed, url, direct, monkeypatch)
     assert (environment.proxy(url) is None) == direct
 
 
-def test_no_proxy_is_kept_to(plain, monkeypatch):
+def test_an_address_in_no_proxy_is_asked_directly(plain, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "127.0.0.0/8")
     assert ask(plain.base_url).tolist() == ["yes", "yes"]

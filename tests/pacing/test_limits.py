@@ -365,7 +365,7 @@ def test_a_limit_alone_is_a_pace_with_a_small_burst(limiter, clock):
     assert grants(limiter) == 2
 
 
-def test_a_period_of_a_second(limiter, clock):
+def test_a_limit_may_be_of_a_second(limiter, clock):
     answer(limiter, clock, 9, limit=10.0, reset=0.1, period=1.0)
     assert limiter.plan() == pytest.approx(10.0)
 

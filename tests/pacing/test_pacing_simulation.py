@@ -171,13 +171,13 @@ def check(line: Line, seeds: Any) -> None:
 
 
 @pytest.mark.parametrize("line", TABLE.values(), ids=TABLE)
-def test_a_line_of_the_table(line):
+def test_the_pace_holds_on_each_server_of_the_table(line):
     check(line, SEEDS)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("line", TABLE.values(), ids=TABLE)
-def test_a_line_of_the_table_over_many_seeds(line):
+def test_the_pace_holds_on_each_server_over_many_seeds(line):
     check(line._replace(worst=3.0), range(100, 140))
 
 
@@ -296,7 +296,7 @@ def by_chance(kind, count):
 
 
 @pytest.mark.parametrize("kind", CHANCE)
-def test_servers_by_chance(kind):
+def test_the_pace_holds_on_servers_drawn_by_chance(kind):
     median, tenth = by_chance(kind, 9)
     assert median <= CHANCE[kind][0] * 1.1
     assert tenth <= CHANCE[kind][1] * 1.3

@@ -130,7 +130,7 @@ def test_retries_are_a_fifth_of_the_successes_and_a_floor():
     assert spent in (300, 301)  # sums of 0.2 are not exact
 
 
-def test_patience_ends():
+def test_an_outage_that_outlasts_the_patience_exhausts_the_circuit():
     clock = Clock()
     circuit, _ = opened(clock)
     clock.now = 899

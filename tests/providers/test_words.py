@@ -471,7 +471,7 @@ NOT_THEIRS = [
 
 
 @pytest.mark.parametrize(("status", "codes", "message", "kind"), EXAMPLES)
-def test_vendors_words_mean(status, codes, message, kind):
+def test_a_vendors_words_have_their_kind_of_error(status, codes, message, kind):
     found = meaning(Failure(status, codes, message))
     assert found is not None
     assert found.kind == kind

@@ -165,7 +165,7 @@ CELLS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("kind", CELLS)
-def test_a_cell_may_be(kind, simulator, on):
+def test_a_conversation_is_read_from_a_cell_of_each_kind(kind, simulator, on):
     server = simulator()
     frame(CELLS[kind]).llm.complete("So?", messages="history", **on(server))
     assert sent(server) == [[*SAID, ("user", "So?")]]

@@ -225,7 +225,9 @@ def test_a_prompt_too_long_for_the_context_is_refused() -> None:
         ("529", 529, "overloaded_error", None),
     ],
 )
-def test_error_faults(fault: str, status: int, kind: str, code: str | None) -> None:
+def test_an_error_fault_answers_with_its_status_type_and_code(
+    fault: str, status: int, kind: str, code: str | None
+) -> None:
     with Simulator(fault_plan={0: fault}, fault_delay=0.02) as sim:
         got = chat(sim)
         assert (got.status, got.error["type"], got.error["code"]) == (
@@ -256,7 +258,7 @@ def test_faults_in_the_http_body() -> None:
         assert sim.stats()["answered"] == 0
 
 
-def test_faults_in_the_reply() -> None:
+def test_a_fault_can_be_in_the_reply_itself() -> None:
     names = ("bad_output", "wrong_schema", "refusal", "cut_off", "content_filter")
     wanted = json_schema(RECORDS)
     with Simulator(fault_plan=dict(enumerate(names))) as sim:
@@ -369,7 +371,7 @@ def test_a_knob_that_is_not_there_is_refused_with_those_that_are() -> None:
 # Limits
 
 
-def test_go_durations() -> None:
+def test_durations_are_written_as_go_writes_them() -> None:
     written = {
         0: "0s",
         0.0001: "1ms",

@@ -264,7 +264,9 @@ def test_anthropics_rate_headers_are_timestamps(simulator):
     ("fault", "reason"),
     [("cut_off", "max_tokens"), ("refusal", "refusal"), ("content_filter", "refusal")],
 )
-def test_why_a_message_ended(simulator, messages_client, fault, reason):
+def test_a_fault_gives_a_message_its_stop_reason(
+    simulator, messages_client, fault, reason
+):
     client = messages_client(simulator(fault_plan={0: fault}))
     message = ask_anthropic(client)
     assert message.stop_reason == reason
@@ -738,7 +740,7 @@ def test_googles_client_gets_the_same_vectors(simulator, google_client):
     assert np.allclose(got.body["embedding"]["values"], values[0])
 
 
-def test_ollamas_vectors(simulator):
+def test_the_simulator_answers_ollamas_requests_for_vectors(simulator):
     sim = simulator()
     fields = {"model": "sim", "input": TEXTS, "dimensions": 64}
     got = post(sim, "/api/embed", fields).body

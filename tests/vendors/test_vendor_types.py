@@ -355,7 +355,7 @@ def test_an_unknown_key_is_a_problem_at_every_depth(problems):
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_contents_are_googles(spec):
+def test_contents_have_the_fields_of_googles_types(spec):
     for body in (*bodies("google", SPECS[spec]), *pictured("google")):
         assert body.keys() <= {"contents", "systemInstruction", "generationConfig"}
         parts = [(google.Content, content) for content in body["contents"]]

@@ -16,7 +16,7 @@ from loopback_server import Server, failure
 
 import pandas_llm
 from pandas_llm import ConfigurationError, LLMWarning, Plan, TemplateError, errors
-from pandas_llm._client import endpoint as terms
+from pandas_llm._client import endpoint as endpoints
 from pandas_llm.cache.fingerprint import Fingerprint
 from pandas_llm.providers import connect
 from pandas_llm.providers.dialect import Bundling
@@ -416,7 +416,7 @@ def test_replay_sends_nothing(simulator, on, tmp_path):
         with pytest.warns(LLMWarning, match="2 not_cached"):
             out = texts(5).llm.embed("text", replay=True, **given)
         assert out.notna().tolist() == [True] * 3 + [False] * 2
-        terms._settled.clear()  # as in another process
+        endpoints._settled.clear()  # as in another process
     assert server.stats()["requests"] == sent
 
 
