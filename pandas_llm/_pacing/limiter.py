@@ -10,25 +10,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from pandas_llm._pacing.buckets import INPUT, REQUESTS, TOKENS, Ticket
-from pandas_llm._pacing.concurrency import Concurrency
 from pandas_llm._pacing.guess import HOLD, Guess
-from pandas_llm._pacing.limits import Headroom, Limits, added
-from pandas_llm._pacing.tokens import Calibration, estimate_tokens
+from pandas_llm._pacing.limits import Limits, added
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
 
+    from pandas_llm._pacing.limits import Headroom
     from pandas_llm.types import Quotas
-
-__all__ = [
-    "Calibration",
-    "Concurrency",
-    "Headroom",
-    "RateLimiter",
-    "Ticket",
-    "estimate_tokens",
-    "shared_limiter",
-]
 
 _JITTER: Final = 0.2
 _INSTANT: Final = 1e-6

@@ -222,7 +222,7 @@ async def _look_at(
     task: Task, data: Any, at: Sequence[int] | None = None
 ) -> tuple[Estimate, list[int]]:
     """Estimate by the requests of all rows, or of some; return whose are unsent."""
-    run = _counting(task, data, at)
+    run = TaskRun(task, data, at=at, counts_rows=True)
     unsent: list[int] = []
     weight = heard = 0.0  # tokens, and those of them that are audio
     async with AsyncExitStack() as stack:
@@ -256,17 +256,11 @@ async def _look_at(
     return guess, unsent
 
 
-def _counting(task: Task, data: Any, at: Sequence[int] | None = None) -> TaskRun:
-    """Make a run that keeps what each row used; its result has no columns for that."""
-    run = TaskRun(task, data, at=at)
-    run.outcomes.details = {}
-    return run
-
-
 def _pilot(task: Task, data: Any, at: Sequence[int]) -> list[tuple[Tokens, float]]:
     """Answer the rows of a pilot; return the tokens and the cost of each that tells."""
     settings = replace(task.settings, on_row=None)  # the run calls it for these rows
-    run = _counting(replace(task, settings=settings), data, at)
+    own = replace(task, settings=settings)
+    run = TaskRun(own, data, at=at, counts_rows=True)
     run.finish(run.execute)
     # each row at the price of the model and tier that answered it; the rows to come
     # may be in a batch

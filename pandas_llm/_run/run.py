@@ -58,7 +58,8 @@ Work: TypeAlias = "Callable[[], Coroutine[Any, Any, T]]"
 class TaskRun:
     """One run of a task over one frame, or over its rows `at` some positions.
 
-    `step` follows the verb in the name of its span, where a run is not all of a call.
+    `step` follows the verb in the name of its span, where a run is not all of a call;
+    `counts_rows` keeps what each row used, also without `details`.
     """
 
     unlimited = False
@@ -79,12 +80,13 @@ class TaskRun:
         bar: Bar | None = None,
         at: Sequence[int] | None = None,
         step: str = "",
+        counts_rows: bool = False,
     ) -> None:
         self.settings, self.data = task.settings, data
         self.source = source_of(data)
         self.prompts = Prompts(task, self.source)
         self.task = task = quoting(task, self.prompts)
-        width, details = task.output.width, bool(self.settings.details)
+        width, details = task.output.width, counts_rows or bool(self.settings.details)
         rows, labels = self.source.rows, self.source.frame.index
         self.outcomes = Outcomes(rows, width, details=details, labels=labels)
         check_names(task)

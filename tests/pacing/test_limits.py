@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pandas_llm._pacing.limiter import (
+from pandas_llm._pacing import (
     Calibration,
     Concurrency,
     RateLimiter,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pandas_llm._pacing.limiter import Concurrency, Headroom, RateLimiter
+from pandas_llm._pacing import Concurrency, Headroom, RateLimiter
 from pandas_llm.types import Quota, Quotas
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from pacing_simulation import (
     simulate,
 )
 
-from pandas_llm._pacing.limiter import Concurrency, RateLimiter
+from pandas_llm._pacing import Concurrency, RateLimiter
 
 SEEDS = range(3)
 """Few, for the quick suite; the slow tests hold the same bounds over many."""

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pandas_llm._pacing.limiter import Headroom, RateLimiter
+from pandas_llm._pacing import Headroom, RateLimiter
 from pandas_llm._pacing.shares import RENEWAL, TERM, Shares
 from pandas_llm.types import Quota, Quotas
 

@@ -14,7 +14,7 @@ import random
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pandas_llm._pacing.limiter import Concurrency, RateLimiter
+from pandas_llm._pacing import Concurrency, RateLimiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable

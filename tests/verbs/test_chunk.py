@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pandas_llm
-from pandas_llm._pacing.limiter import estimate_tokens
+from pandas_llm._pacing import estimate_tokens
 
 PIECES = st.sampled_from(
     [
