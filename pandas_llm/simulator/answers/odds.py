@@ -32,8 +32,8 @@ def allowed_words(messages: Sequence[Mapping[str, Any]]) -> list[str]:
     ['good', 'fair', 'bad']
     """
     for message in reversed(messages):
-        if found := _ALLOWED.search(message_text(message)):
-            kind, listed = found.groups()
+        if match := _ALLOWED.search(message_text(message)):
+            kind, listed = match.groups()
             if kind == "letter":
                 return _CODE.findall(listed)
             words = _WORD.findall(listed)
@@ -61,26 +61,26 @@ def as_tokens(text: str, odds: Mapping[str, float], most: int) -> list[dict[str,
         How many tokens are told at each place.
     """
     pieces = [text[at : at + _LETTERS] for at in range(0, len(text), _LETTERS)]
-    places, said = [], ""
+    places, before = [], ""
     for piece in pieces:
         heads: dict[str, float] = {}
         for word, chance in odds.items():
-            if word.startswith(said):
-                head = word[len(said) : len(said) + _LETTERS]
+            if word.startswith(before):
+                head = word[len(before) : len(before) + _LETTERS]
                 heads[head] = heads.get(head, 0.0) + chance
         total = sum(heads.values())
-        told = {
+        logprobs = {
             head: max(_LEAST, math.log(c / total)) for head, c in heads.items() if c
         }
-        told.setdefault(piece, _SURE)
-        top = sorted(told.items(), key=lambda pair: -pair[1])[:most]
+        logprobs.setdefault(piece, _SURE)
+        top = sorted(logprobs.items(), key=lambda pair: -pair[1])[:most]
         places.append(
             {
-                **_token(piece, told[piece]),
+                **_token(piece, logprobs[piece]),
                 "top_logprobs": [_token(token, logprob) for token, logprob in top],
             }
         )
-        said += piece
+        before += piece
     return places
 
 

@@ -108,15 +108,15 @@ def words_of(text: str) -> frozenset[str]:
 @lru_cache(maxsize=1024)
 def numbers_of(text: str) -> tuple[float, ...]:
     """Return the numbers of a text that are no part of a date."""
-    found = (match.replace(",", "") for match in _NUMBER.findall(_DATE.sub(" ", text)))
-    values = (float(n) if "." in n else int(n) for n in found)
+    digits = (match.replace(",", "") for match in _NUMBER.findall(_DATE.sub(" ", text)))
+    values = (float(n) if "." in n else int(n) for n in digits)
     return tuple(dict.fromkeys(values))
 
 
 def written(number: float, text: str) -> str | None:
     """Return how a number stands in a text."""
-    found = _NUMBER.findall(text)
-    return next((n for n in found if float(n.replace(",", "")) == number), None)
+    numbers = _NUMBER.findall(text)
+    return next((n for n in numbers if float(n.replace(",", "")) == number), None)
 
 
 @lru_cache(maxsize=1024)

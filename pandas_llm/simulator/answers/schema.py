@@ -151,11 +151,11 @@ class Writer:
 
     def _one_of(self, options: Sequence[Any], spot: _Spot) -> Any:
         """Choose the first option, null only where the prompt has nothing to say."""
-        given = [option for option in options if not _is_null(option)]
-        nullable = len(given) < len(options)
-        if nullable and (spot.deep or not given or not self._can_say(given[0])):
+        choices = [option for option in options if not _is_null(option)]
+        nullable = len(choices) < len(options)
+        if nullable and (spot.deep or not choices or not self._can_say(choices[0])):
             return None
-        for option in given:
+        for option in choices:
             try:
                 return self._value(option, spot)
             except _EndlessError:

@@ -65,9 +65,9 @@ def answer(
     salt = f"{whole}/{choice_index}"
     if schema:
         return _obey(Writer(prompt, schema, salt, start))
-    if found := schema_in_text(messages):
+    if described := schema_in_text(messages):
         with suppress(SchemaError):  # it only looked like a schema
-            return _obey(Writer(prompt, found, salt, start))
+            return _obey(Writer(prompt, described, salt, start))
     if schema is not None:
         return _obey(Writer(prompt, _ANY_OBJECT, salt, start))
     return _plain(prompt.sentences, start)

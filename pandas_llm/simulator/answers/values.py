@@ -61,11 +61,11 @@ def bounded(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     {'minimum': 1.0, 'maximum': 5.0, 'type': 'integer', 'description': 'stars (at \
 least 1; at most 5)'}
     """
-    said = {
+    bounds = {
         _IN_WORDS[words]: float(number)
         for words, number in _BOUND.findall(str(schema.get("description", "")))
     }
-    return {**said, **schema} if said else schema
+    return {**bounds, **schema} if bounds else schema
 
 
 def fits(number: float, schema: Mapping[str, Any], *, whole: bool) -> bool:
@@ -112,9 +112,9 @@ def fit_length(text: str, least: int, most: int | None) -> str:
 
 def distinct(values: list[Any], least: int) -> list[Any]:
     """Drop repeated values as long as ``least`` values are left."""
-    kept: list[Any] = []
+    result: list[Any] = []
     for position, value in enumerate(values):
         still_to_come = len(values) - position
-        if value not in kept or len(kept) + still_to_come <= least:
-            kept.append(value)
-    return kept
+        if value not in result or len(result) + still_to_come <= least:
+            result.append(value)
+    return result

@@ -45,8 +45,8 @@ class Problem:
 
     def worded(self, words: Mapping[str, str]) -> str:
         """Return the message by its code, the own one where there is none."""
-        found = words.get(self.code or "")
-        return found.format_map(self.about) if found else self.message
+        wording = words.get(self.code or "")
+        return wording.format_map(self.about) if wording else self.message
 
 
 class RefusedError(Exception):

@@ -27,11 +27,11 @@ def signature_problem(
 
     `path` is as it came, with its escapes.
     """
-    found = _FORM.fullmatch(headers.get("Authorization", ""))
+    match = _FORM.fullmatch(headers.get("Authorization", ""))
     stamp = headers.get("X-Amz-Date", "")
-    if not found or not re.fullmatch(r"\d{8}T\d{6}Z", stamp):
+    if not match or not re.fullmatch(r"\d{8}T\d{6}Z", stamp):
         return "Authorization header requires a signature and X-Amz-Date."
-    day, region, service, names, given = found.groups()
+    day, region, service, names, signature = match.groups()
     signed_at = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     if abs((datetime.now(UTC) - signed_at).total_seconds()) > _DRIFT:
         return f"Signature expired: {stamp} is now earlier or later than 15 minutes."
@@ -53,8 +53,8 @@ def signature_problem(
     for part in (day, region, service, "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")
     text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashed}"
-    wanted = hmac.new(key, text.encode(), "sha256").hexdigest()
-    if hmac.compare_digest(wanted, given):
+    expected = hmac.new(key, text.encode(), "sha256").hexdigest()
+    if hmac.compare_digest(expected, signature):
         return None
     return (
         "The request signature we calculated does not match the signature you "

@@ -190,12 +190,12 @@ def _schema(config: Any, settings: Settings) -> Mapping[str, Any] | None:
 
 
 def _messages(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
-    given = fields.get("messages")
-    if not isinstance(given, list):
+    turns = fields.get("messages")
+    if not isinstance(turns, list):
         refuse("messages: Field required", None, "messages")
-    if not given:
+    if not turns:
         refuse("messages: at least one message is required", None, "messages")
-    messages = [_message(message, f"messages.{i}") for i, message in enumerate(given)]
+    messages = [_message(message, f"messages.{i}") for i, message in enumerate(turns)]
     if system := fields.get("system"):
         content = _content(system, "system", ("text",))
         messages.insert(0, {"role": "system", "content": content})
@@ -288,16 +288,16 @@ def _error(problem: Problem, request_id: str) -> Answer:
 
 def _limit_headers(levels: list[Level]) -> dict[str, str]:
     now = datetime.now(UTC)
-    found = {}
+    headers = {}
     for level in levels:
         reset = now + timedelta(seconds=math.ceil(level.full_in))
         names = ["input-tokens", "tokens"] if level.kind == "tokens" else [level.kind]
         for name in names:
             begin = f"anthropic-ratelimit-{name}"
-            found[f"{begin}-limit"] = str(level.limit)
-            found[f"{begin}-remaining"] = str(level.remaining)
-            found[f"{begin}-reset"] = reset.strftime("%Y-%m-%dT%H:%M:%SZ")
-    return found
+            headers[f"{begin}-limit"] = str(level.limit)
+            headers[f"{begin}-remaining"] = str(level.remaining)
+            headers[f"{begin}-reset"] = reset.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return headers
 
 
 def _key(headers: Mapping[str, str]) -> str | None:

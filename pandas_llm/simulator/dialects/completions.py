@@ -48,7 +48,7 @@ def read_chat(incoming: Incoming, settings: Settings) -> Chat:
     lengths = (whole_number(fields, name) for name in _LENGTH_NAMES)
     most = min((n for n in lengths if n is not None), default=None)
     tokens = prompt_tokens(messages, settings)
-    told = whole_number(fields, "top_logprobs", least=0, most=_MOST_LOGPROBS) or 0
+    logprobs = whole_number(fields, "top_logprobs", least=0, most=_MOST_LOGPROBS) or 0
     return Chat(
         model=model,
         messages=messages,
@@ -58,7 +58,7 @@ def read_chat(incoming: Incoming, settings: Settings) -> Chat:
         seed=fields.get("seed"),
         prompt_tokens=tokens,
         reserved=max(most or 0, tokens),  # as OpenAI counts against its limits
-        top_logprobs=told if fields.get("logprobs") and settings.logprobs else 0,
+        top_logprobs=logprobs if fields.get("logprobs") and settings.logprobs else 0,
         marked=explicit(fields),
     )
 
@@ -130,18 +130,18 @@ def _part(part: Any, where: str) -> dict[str, Any]:
     if not isinstance(part, dict):
         refuse(f"Invalid '{where}': expected an object.", "invalid_type", where)
     kind = part.get("type")
-    held = part.get(kind) if isinstance(kind, str) else None
+    content = part.get(kind) if isinstance(kind, str) else None
     if kind == "image_url":
-        url = held.get("url") if isinstance(held, dict) else held
+        url = content.get("url") if isinstance(content, dict) else content
         return read_url(url, f"{where}.image_url.url")
     if kind not in ("file", "input_audio"):
         return part
-    held = held if isinstance(held, dict) else {}
+    content = content if isinstance(content, dict) else {}
     if kind == "input_audio":
-        url = f"data:audio/{held.get('format')};base64,{held.get('data')}"
+        url = f"data:audio/{content.get('format')};base64,{content.get('data')}"
         return read_url(url, f"{where}.input_audio", AUDIO)
-    url, where = held.get("file_data"), f"{where}.file.file_data"
-    if not str(url).startswith("data:") or not held.get("filename"):
+    url, where = content.get("file_data"), f"{where}.file.file_data"
+    if not str(url).startswith("data:") or not content.get("filename"):
         text = f"Invalid '{where}': expected a data URL beside 'filename'."
         refuse(text, "invalid_value", where)
     return read_url(url, where, DOCUMENTS[:1])  # text is a part of its own

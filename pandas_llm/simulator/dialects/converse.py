@@ -158,12 +158,12 @@ def write(
 def _call(response: dict[str, Any], tool: str, text: str, number: int) -> None:
     """Put the call of a tool in place of the text, where it is whole."""
     try:
-        given = orjson.loads(text)
+        arguments = orjson.loads(text)
     except orjson.JSONDecodeError:
         if response["stopReason"] == "end_turn":
             response["stopReason"] = "malformed_tool_use"
         return
-    use = {"toolUseId": f"tooluse_sim_{number:08}", "name": tool, "input": given}
+    use = {"toolUseId": f"tooluse_sim_{number:08}", "name": tool, "input": arguments}
     response["output"]["message"]["content"] = [{"toolUse": use}]
     response["stopReason"] = "tool_use"
 
@@ -215,9 +215,9 @@ def _format(fields: Mapping[str, Any], settings: Settings) -> Mapping[str, Any] 
         _unsupported("outputConfig")
     if wanted.get("type") != "json_schema":
         refuse("outputConfig.textFormat.type: expected json_schema.")
-    held = (wanted.get("structure") or {}).get("jsonSchema") or {}
+    described = (wanted.get("structure") or {}).get("jsonSchema") or {}
     try:
-        schema = orjson.loads(str(held.get("schema")))
+        schema = orjson.loads(str(described.get("schema")))
     except orjson.JSONDecodeError:
         schema = None
     if not isinstance(schema, dict):
@@ -228,11 +228,11 @@ def _format(fields: Mapping[str, Any], settings: Settings) -> Mapping[str, Any] 
 
 
 def _messages(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
-    given = fields.get("messages")
-    if not isinstance(given, list) or not given:
+    turns = fields.get("messages")
+    if not isinstance(turns, list) or not turns:
         refuse("A conversation must start with a user message.")
     messages: list[dict[str, Any]] = []
-    for i, message in enumerate(given):
+    for i, message in enumerate(turns):
         message = _object(message, f"messages.{i}")  # noqa: PLW2901
         role, wanted = message.get("role"), ("assistant" if i % 2 else "user")
         if role not in ("user", "assistant"):
@@ -276,15 +276,15 @@ def _block(block: Mapping[str, Any], where: str) -> str:
             )
         return text
     kinds: tuple[str, ...] = IMAGES
-    if isinstance(held := block.get("document"), dict):
-        if not _NAME.fullmatch(str(held.get("name"))):
+    if isinstance(content := block.get("document"), dict):
+        if not _NAME.fullmatch(str(content.get("name"))):
             refuse(f"The name of the document at {where} has other characters.")
-        kind, kinds = _DOCUMENTS.get(str(held.get("format"))), DOCUMENTS
-    elif isinstance(held := block.get("image"), dict):
-        kind = f"image/{held.get('format')}"
+        kind, kinds = _DOCUMENTS.get(str(content.get("format"))), DOCUMENTS
+    elif isinstance(content := block.get("image"), dict):
+        kind = f"image/{content.get('format')}"
     else:
         refuse(f"The ContentBlock object at {where} must set one of its fields.")
-    source = held.get("source") or {}
+    source = content.get("source") or {}
     try:
         return look_at(kind, source.get("bytes"), kinds)
     except ImageError as error:

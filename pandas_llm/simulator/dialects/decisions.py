@@ -121,13 +121,15 @@ def _answer(
         labels = [one[word] for one in question.get(field) or ()]
     if not labels:
         refuse("A question needs choices.", "invalid_type", "questions")
-    told = shares(labels, about)
-    best = max(range(len(labels)), key=told.__getitem__)
-    common = {"type": kind, **name, kind: labels[best], "confidence": told[best]}
+    chances = shares(labels, about)
+    best = max(range(len(labels)), key=chances.__getitem__)
+    common = {"type": kind, **name, kind: labels[best], "confidence": chances[best]}
     if asked.named:
         keys = map(str, range(len(labels))) if kind == "score" else labels
-        return {**common, "probabilities": dict(zip(keys, told, strict=True))}
-    pairs = [{word: one, "probability": p} for one, p in zip(labels, told, strict=True)]
+        return {**common, "probabilities": dict(zip(keys, chances, strict=True))}
+    pairs = [
+        {word: one, "probability": p} for one, p in zip(labels, chances, strict=True)
+    ]
     return {**common, "probabilities": pairs}
 
 

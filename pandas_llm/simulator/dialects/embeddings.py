@@ -119,12 +119,12 @@ def _read(incoming: Incoming, settings: Settings) -> Embedding:
 
 def _inputs(fields: dict[str, Any]) -> tuple[list[str], list[int]]:
     """Return the texts and their tokens; lists of tokens count as words."""
-    given = fields.get("input")
-    if given is None:
+    listed = fields.get("input")
+    if listed is None:
         text = "Missing required parameter: 'input'."
         refuse(text, "missing_required_parameter", "input")
-    several = isinstance(given, list) and not all(map(_is_token, given))
-    inputs = given if several else [given]
+    several = isinstance(listed, list) and not all(map(_is_token, listed))
+    inputs = listed if several else [listed]
     if len(inputs) > _MOST_INPUTS:
         text = (
             f"Invalid 'input': array too long. Expected an array with maximum length "
@@ -186,8 +186,8 @@ def _read_ollama(incoming: Incoming, settings: Settings) -> Embedding:
     fields = incoming.fields
     model = read_model(fields.get("model"), settings)
     check_fields(fields, settings)
-    given = fields.get("input")
-    texts = [given] if isinstance(given, str) else given
+    listed = fields.get("input")
+    texts = [listed] if isinstance(listed, str) else listed
     if not isinstance(texts, list) or not all(isinstance(t, str) for t in texts):
         refuse("invalid input type", "invalid_type", "input")
     tokens = list(map(count_tokens, texts))

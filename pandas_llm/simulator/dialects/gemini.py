@@ -111,15 +111,15 @@ def named(fields: Any, known: frozenset[str], where: str) -> dict[str, Any]:
     """
     if not isinstance(fields, dict):
         refuse(f"Invalid value{where}: expected an object.")
-    found = {_camel(name): value for name, value in fields.items()}
-    for name, camel in zip(fields, found, strict=True):
+    renamed = {_camel(name): value for name, value in fields.items()}
+    for name, camel in zip(fields, renamed, strict=True):
         if camel not in known:
             text = (
                 f'Invalid JSON payload received. Unknown name "{name}"{where}: Cannot '
                 "find field."
             )
             refuse(text, "unknown_name", name)
-    return found
+    return renamed
 
 
 def read_content(content: Any, where: str) -> list[dict[str, str]]:
@@ -232,17 +232,17 @@ def json_schema(schema: Any) -> Any:
         return [json_schema(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    found: dict[str, Any] = {}
+    converted: dict[str, Any] = {}
     for name, value in schema.items():
         if name == "properties":
-            found[name] = {key: json_schema(part) for key, part in value.items()}
+            converted[name] = {key: json_schema(part) for key, part in value.items()}
         elif name == "type" and isinstance(value, str):
-            found[name] = value.lower()
+            converted[name] = value.lower()
         elif name != "nullable":
-            found[_camel(name)] = json_schema(value)
+            converted[_camel(name)] = json_schema(value)
     if schema.get("nullable"):
-        return {"anyOf": [found, {"type": "null"}]}
-    return found
+        return {"anyOf": [converted, {"type": "null"}]}
+    return converted
 
 
 GENERATE_CONTENT = Dialect(

@@ -45,14 +45,14 @@ def _read_batch(incoming: Incoming, settings: Settings) -> Embedding:
             "* BatchEmbedContentsRequest.requests: at most 100 requests can be in one "
             "batch"
         )
-    found = []
+    read = []
     for i, request in enumerate(requests):
         where = f" at 'requests[{i}]'"
-        found.append(_text(request, settings, where))
+        read.append(_text(request, settings, where))
         if request.get("model") != f"models/{model}":
             text = f"* BatchEmbedContentsRequest.requests[{i}].model: unexpected model"
             refuse(f"{text} name format")
-    texts, lengths = zip(*found, strict=True)
+    texts, lengths = zip(*read, strict=True)
     tokens = sum(map(count_tokens, texts))
     return Embedding(model, texts, tokens, max(lengths))
 

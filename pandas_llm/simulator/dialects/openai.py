@@ -30,12 +30,12 @@ def error_answer(problem: Problem, _: str) -> Answer:
 
 def rate_headers(levels: list[Level]) -> dict[str, str]:
     """Return three ``x-ratelimit-*`` headers for each limit."""
-    found: dict[str, str] = {}
+    headers: dict[str, str] = {}
     for level in levels:
-        found[f"x-ratelimit-limit-{level.kind}"] = str(level.limit)
-        found[f"x-ratelimit-remaining-{level.kind}"] = str(level.remaining)
-        found[f"x-ratelimit-reset-{level.kind}"] = go_duration(level.full_in)
-    return found
+        headers[f"x-ratelimit-limit-{level.kind}"] = str(level.limit)
+        headers[f"x-ratelimit-remaining-{level.kind}"] = str(level.remaining)
+        headers[f"x-ratelimit-reset-{level.kind}"] = go_duration(level.full_in)
+    return headers
 
 
 def _key(headers: Mapping[str, str]) -> str | None:

@@ -222,9 +222,9 @@ def _choice(chat: Chat, settings: Settings, index: int) -> dict[str, Any]:
 
 def _chosen(chat: Chat, words: Sequence[str], seed: str, index: int) -> dict[str, Any]:
     """Choose one of the allowed answers, and tell how likely each was."""
-    told = shares(words, f"{seed}/{chat.prompt}")
-    text = words[max(range(len(words)), key=told.__getitem__)]
-    odds = dict(zip(words, told, strict=True))
+    chances = shares(words, f"{seed}/{chat.prompt}")
+    text = words[max(range(len(words)), key=chances.__getitem__)]
+    odds = dict(zip(words, chances, strict=True))
     tokens = as_tokens(text, odds, chat.top_logprobs) if chat.top_logprobs else None
     return {
         "index": index,

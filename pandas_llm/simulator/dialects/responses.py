@@ -129,13 +129,13 @@ def _add(response: dict[str, Any], choice: Mapping[str, Any], name: str) -> None
 
 
 def _messages(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
-    given = fields.get("input")
-    if isinstance(given, str):
-        given = [{"role": "user", "content": given}]
-    if not isinstance(given, list) or not given:
+    items = fields.get("input")
+    if isinstance(items, str):
+        items = [{"role": "user", "content": items}]
+    if not isinstance(items, list) or not items:
         text = "Missing required parameter: 'input'."
         refuse(text, "missing_required_parameter", "input")
-    messages = [_message(item, f"input[{i}]") for i, item in enumerate(given)]
+    messages = [_message(item, f"input[{i}]") for i, item in enumerate(items)]
     if instructions := fields.get("instructions"):
         messages.insert(0, {"role": "system", "content": str(instructions)})
     return messages

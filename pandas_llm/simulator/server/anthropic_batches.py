@@ -31,10 +31,10 @@ class AnthropicBatches:
         router.add_get(f"{_PATH}/{{id}}/results", self._results)
 
     async def _create(self, request: web.Request) -> web.Response:
-        given = orjson.loads(await request.read())["requests"]
+        requests = orjson.loads(await request.read())["requests"]
         lines = [
             {"custom_id": x["custom_id"], "url": "/v1/messages", "body": x["params"]}
-            for x in given
+            for x in requests
         ]
         return answered(self._shown(self._all.begin(lines, request.headers)))
 
@@ -51,8 +51,8 @@ class AnthropicBatches:
         page, more = self._all.page(request, "after_id")
         data = [self._shown(batch) for batch in page]
         ends: list[str | None] = [batch.id for batch in page] or [None]
-        found = {"data": data, "has_more": more}
-        return answered({**found, "first_id": ends[0], "last_id": ends[-1]})
+        listing = {"data": data, "has_more": more}
+        return answered({**listing, "first_id": ends[0], "last_id": ends[-1]})
 
     def _shown(self, batch: Batch) -> dict[str, Any]:
         left = len(batch.missing)

@@ -201,10 +201,10 @@ class Server:
         self, vendor: Vendor, request: web.Request, body: bytes = b""
     ) -> None:
         key = self.settings.api_key
-        given = vendor.key(request.headers)
-        if key is None or given == key:
+        sent = vendor.key(request.headers)
+        if key is None or sent == key:
             return
-        if vendor.signs and given is None:
+        if vendor.signs and sent is None:
             path = request.raw_path
             wrong = signature_problem(key, path, request.headers, body)
             if wrong is None:

@@ -167,21 +167,23 @@ class Batches:
                         body = orjson.loads(await answer.read() or b"null")
                         batch.results[line["custom_id"]] = (answer.status, body)
                 except (aiohttp.ClientError, orjson.JSONDecodeError) as failure:
-                    said = {"error": {"message": str(failure), "type": "server_error"}}
-                    batch.results[line["custom_id"]] = (500, said)
+                    failed = {
+                        "error": {"message": str(failure), "type": "server_error"}
+                    }
+                    batch.results[line["custom_id"]] = (500, failed)
         batch.status = "completed"
 
 
 def _tokens(lines: list[dict[str, Any]]) -> int:
     """Count the tokens of the prompts of some requests."""
-    found = 0
+    count = 0
     for body in (line["body"] for line in lines):
-        found += count_message_tokens(body.get("messages") or ())
+        count += count_message_tokens(body.get("messages") or ())
         for content in body.get("contents") or ():
-            found += sum(
+            count += sum(
                 count_tokens(part.get("text", "")) for part in content["parts"]
             )
-    return found
+    return count
 
 
 def answered(value: object, **headers: str) -> web.Response:
@@ -192,8 +194,8 @@ def answered(value: object, **headers: str) -> web.Response:
 
 def refused(status: int, text: str, param: str | None = None) -> web.Response:
     """Return an error as OpenAI words it."""
-    said = {"message": text, "type": "invalid_request_error", "param": param}
-    body = orjson.dumps({"error": {**said, "code": None}})
+    error = {"message": text, "type": "invalid_request_error", "param": param}
+    body = orjson.dumps({"error": {**error, "code": None}})
     return web.Response(status=status, body=body, headers={"Content-Type": JSON})
 
 

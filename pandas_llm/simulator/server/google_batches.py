@@ -84,14 +84,14 @@ class GoogleBatches:
 
     async def _related(self, request: web.Request) -> web.Response:
         """Read two parts: what the file is, and the file."""
-        found = []
+        parts = []
         async for part in await request.multipart():
             if isinstance(part, BodyPartReader):
-                found.append(await part.read())  # noqa: PERF401 - for mypy
-        if len(found) != 2:  # noqa: PLR2004
+                parts.append(await part.read())  # noqa: PERF401 - for mypy
+        if len(parts) != 2:  # noqa: PLR2004
             refuse("Malformed multipart body.")
-        fields = named(orjson.loads(found[0]), frozenset({"file"}), "")
-        return answered({"file": self._kept(bytes(found[1]), fields)})
+        fields = named(orjson.loads(parts[0]), frozenset({"file"}), "")
+        return answered({"file": self._kept(bytes(parts[1]), fields)})
 
     def _kept(self, content: bytes, fields: dict[str, Any]) -> dict[str, Any]:
         name = f"files/sim-{len(self._all.files):04}"
@@ -114,34 +114,36 @@ class GoogleBatches:
         batch = named(batch, _BATCH, " at 'batch'")
         if not batch.get("displayName"):
             refuse("* BatchGenerateContentRequest.batch.display_name: is required")
-        given = batch.get("inputConfig")
-        given = named(given, frozenset({"fileName", "requests"}), " at 'input_config'")
-        if len(given) != 1:
+        source = batch.get("inputConfig")
+        source = named(
+            source, frozenset({"fileName", "requests"}), " at 'input_config'"
+        )
+        if len(source) != 1:
             refuse("* batch.input_config: exactly one source is needed")
-        asked = self._asked(given)
+        requests = self._asked(source)
         model, method = request.match_info["model"], request.match_info["method"]
         verb, kind = _METHODS[method]
         url = f"/v1beta/models/{model}:{verb}"
-        lines = [{"custom_id": k, "url": url, "body": body} for k, body in asked]
+        lines = [{"custom_id": k, "url": url, "body": body} for k, body in requests]
         if self._all.is_full(lines):
             text = "You exceeded your current quota, please check your plan and billing"
             problem = Problem(429, f"{text} details.", code="rate_limit_exceeded")
             raise RefusedError(problem)
         about = {"displayName": batch["displayName"], "model": f"models/{model}"}
-        file = given.get("fileName")
-        made = self._all.begin(lines, request.headers, file, kind=kind, told=about)
-        return answered(self._shown(made))
+        file = source.get("fileName")
+        created = self._all.begin(lines, request.headers, file, kind=kind, told=about)
+        return answered(self._shown(created))
 
-    def _asked(self, given: dict[str, Any]) -> list[tuple[str, Any]]:
+    def _asked(self, source: dict[str, Any]) -> list[tuple[str, Any]]:
         """Return the requests of a batch, each with its key."""
-        if file := given.get("fileName"):
+        if file := source.get("fileName"):
             if file not in self._all.files:
                 refuse("Requested entity was not found.", status=404)
             lines = map(orjson.loads, self._all.files[file].splitlines())
             known = frozenset({"key", "request"})
             each = [named(line, known, " at the line") for line in lines]
             return [(one["key"], one["request"]) for one in each]
-        outer = named(given["requests"], frozenset({"requests"}), " at 'requests'")
+        outer = named(source["requests"], frozenset({"requests"}), " at 'requests'")
         known = frozenset({"request", "metadata"})
         each = [named(one, known, " at 'requests'") for one in outer["requests"]]
         return [
@@ -161,10 +163,10 @@ class GoogleBatches:
         start = int(request.query.get("pageToken", "0"))
         batches = self._all.newest()
         page = [self._shown(batch) for batch in batches[start : start + size]]
-        found: dict[str, Any] = {"operations": page} if page else {}
+        content: dict[str, Any] = {"operations": page} if page else {}
         if start + size < len(batches):
-            found["nextPageToken"] = str(start + size)
-        return answered(found)
+            content["nextPageToken"] = str(start + size)
+        return answered(content)
 
     async def show(self, request: web.Request) -> web.Response:
         """Return how a batch is."""
@@ -234,8 +236,8 @@ def _told(handler: Handler) -> Handler:
             return await handler(request)
         except RefusedError as refusal:
             vendor = vendor_of("/v1beta", request.headers)
-            said = vendor.refuse(refusal.problem, "req_sim_batch")
-            headers = {**said.headers, "Content-Type": said.content_type}
-            return web.Response(status=said.status, body=said.body, headers=headers)
+            answer = vendor.refuse(refusal.problem, "req_sim_batch")
+            headers = {**answer.headers, "Content-Type": answer.content_type}
+            return web.Response(status=answer.status, body=answer.body, headers=headers)
 
     return call

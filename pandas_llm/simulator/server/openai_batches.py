@@ -172,8 +172,8 @@ class OpenAIBatches:
             return [None, None]
         files: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
         for key, (status, body) in batch.results.items():
-            said = {"status_code": status, "request_id": key, "body": body}
-            line = {"id": f"batch_req_{key}", "custom_id": key, "response": said}
+            response = {"status_code": status, "request_id": key, "body": body}
+            line = {"id": f"batch_req_{key}", "custom_id": key, "response": response}
             files[status == 200].append({**line, "error": None})  # noqa: PLR2004
         text = "This request could not be executed before the batch ended."
         message = f"{text} ({batch.status})"
