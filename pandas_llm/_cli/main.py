@@ -127,9 +127,9 @@ def _with_flags(text: str, known: Iterable[str]) -> str:
     """
     names = "|".join(f[2:].replace("-", "_") for f in known if f[:2] == "--")
 
-    def flag(found: re.Match[str]) -> str:
-        no = "no-" * (found[2] == "False")
-        return f"--{no}{found[1].replace('_', '-')}{' ' * (found[2] == '')}"
+    def flag(match: re.Match[str]) -> str:
+        no = "no-" * (match[2] == "False")
+        return f"--{no}{match[1].replace('_', '-')}{' ' * (match[2] == '')}"
 
     text = re.sub(rf"\b({names})={{'(\w+)': '([^']*)'}}", r"\1='\2=\3'", text)
     return re.sub(rf"(?<![\w.-])({names})=(True|False|(?=['{{\d]))?", flag, text)
@@ -185,8 +185,8 @@ def _parser() -> argparse.ArgumentParser:
     flag("--latency", type=float, default=0.0, help="seconds")
     flag("--requests-per-minute", type=float)
     flag("--tokens-per-minute", type=float)
-    kept = _add(commands, "cache", _cache, "what is kept, and forgetting it")
-    flag = kept.add_argument
+    cache = _add(commands, "cache", _cache, "what is kept, and forgetting it")
+    flag = cache.add_argument
     flag("action", choices=["info", "clear"])
     flag("--file", help="a cache file; by default the usual one")
     flag("--yes", action="store_true", help="clear without asking")

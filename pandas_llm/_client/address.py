@@ -160,7 +160,7 @@ def _check_openais(model: str) -> None:
 
 def _checked(url: str) -> str:
     """Return an address that can be asked, its password escaped; errors hide that."""
-    held, bare = parted(url)
+    user, bare = parted(url)
     try:
         parts = urlsplit(bare)
         usable = bool(parts.hostname) and parts.port != 0
@@ -176,9 +176,9 @@ def _checked(url: str) -> str:
         whole = shown(url).rstrip("/").removesuffix("/chat/completions")
         msg = f"base_url ends before /chat/completions: pass base_url={whole!r}"
         raise ConfigurationError(msg)
-    if not set(held) & set("/?#[]"):
+    if not set(user) & set("/?#[]"):
         return url  # as it stands, it is a part of what kept replies are known by
-    name, _, password = held.partition(":")
+    name, _, password = user.partition(":")
     return bare.replace("://", f"://{quote(name, '%')}:{quote(password, '%')}@", 1)
 
 

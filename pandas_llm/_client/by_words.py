@@ -29,12 +29,15 @@ class ByWords:
     """Sends a request for each question; `kept` looks up the reply without odds."""
 
     def __init__(
-        self, sender: Sender, parts: Parts, kept: Callable[[Request], Reply | None]
+        self,
+        sender: Sender,
+        parts: Parts,
+        kept_reply: Callable[[Request], Reply | None],
     ) -> None:
         self._sender = sender
         self._output = parts.output
         self._model = parts.endpoint.model
-        self._kept = kept
+        self._kept = kept_reply
         self._readable: bool | None = None
         """Whether this run's answers can be read; None before the first."""
 

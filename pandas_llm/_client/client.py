@@ -80,8 +80,8 @@ class Client:
         self.history = self._sender.history
         self._cache = parts.cache
         self._settings = settings
-        kept = parts.cache if settings.dedupe and not settings.refresh else None
-        self._shared = kept if settings.session is None else None
+        shared = parts.cache if settings.dedupe and not settings.refresh else None
+        self._shared = shared if settings.session is None else None
         """Where equal requests of other runs are found."""
 
     @property
@@ -105,8 +105,8 @@ class Client:
         """Return the outcomes of requests whose replies are kept and understood."""
         if self._cache is None or self._settings.refresh or not asked:
             return [None] * len(asked)
-        kept = self._cache.get_many([key for key, _ in asked])
-        return [self._recalled(kept.get(key), request) for key, request in asked]
+        replies = self._cache.get_many([key for key, _ in asked])
+        return [self._recalled(replies.get(key), request) for key, request in asked]
 
     def _recalled(self, reply: Reply | None, request: Request) -> Outcome | None:
         """Read a reply that was kept."""
@@ -150,9 +150,9 @@ class Client:
         if self._cache is None or self._settings.refresh:
             return None
         key = elsewhere_key(key)
-        if (kept := self._cache.get_many([key]).get(key)) is None:
+        if (reply := self._cache.get_many([key]).get(key)) is None:
             return None
-        (why,) = kept.choices
+        (why,) = reply.choices
         too_long = why.finish_reason == ContextLengthError.kind
         return ContextLengthError(why.text) if too_long else RowError(why.text)
 
@@ -162,9 +162,9 @@ class Client:
         """Ask until the reply is understood; with `key` no reply is kept."""
         if key is None:
             key = self.fingerprint.of(request)
-            (kept,) = self.known([(key, request)])
-            if kept is not None:
-                return _at_once(kept)
+            (outcome,) = self.known([(key, request)])
+            if outcome is not None:
+                return _at_once(outcome)
         if self._settings.replay:
             return _at_once(_not_kept())
         if self._shared is None:
@@ -183,11 +183,11 @@ class Client:
         try:
             if led or cache.shared:
                 reply = calls.recent(key)
-                kept = self._recalled(reply, request)
+                known = self._recalled(reply, request)
                 if reply is None:
-                    (kept,) = self.known([(key, request)])
-                if kept is not None:
-                    return kept
+                    (known,) = self.known([(key, request)])
+                if known is not None:
+                    return known
             outcome = await self._asked(request, key, tally)
         finally:
             paid = outcome is not None and not outcome.failed and cache.shared

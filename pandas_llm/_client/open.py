@@ -182,11 +182,11 @@ async def keep_to_slots(client: Client) -> None:
     if not client.pace.concurrency.auto or spoken(client.endpoint) != "llamacpp":
         return
     request = client.provider.build(Request(client.spec, ""), Capabilities(), 1)
-    place, found, _ = request.url.partition("/v1/")
+    place, version, _ = request.url.partition("/v1/")
     with suppress(LLMError, TimeoutError):
         async with asyncio.timeout(_GLANCE):
             asked = HTTPRequest(f"{place}/props", request.headers, b"")
-            slots = slots_of(await client.transport.get(asked)) if found else 0
+            slots = slots_of(await client.transport.get(asked)) if version else 0
         if slots:
             client.pace.keep_below(slots)
 

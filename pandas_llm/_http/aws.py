@@ -88,8 +88,10 @@ class Signer:
             self._credentials = _session().get_credentials()
             if self._credentials is None:
                 raise ConfigurationError(ways_out("no AWS credentials are found"))
-        held = self._frozen()
-        self.account = getattr(held, "account_id", None) or account_of(held.access_key)
+        credentials = self._frozen()
+        self.account = getattr(credentials, "account_id", None) or account_of(
+            credentials.access_key
+        )
         """Whose limits count."""
 
     async def signed(self, request: HTTPRequest) -> HTTPRequest:

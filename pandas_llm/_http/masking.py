@@ -21,9 +21,9 @@ _SHORTEST = 8
 def secrets(endpoint: Endpoint) -> tuple[bytes, ...]:
     """Return an endpoint's key, headers that may hold one, passwords in URLs."""
     texts = [endpoint.api_key or ""]
-    held, place = parted(endpoint.base_url)
+    user, place = parted(endpoint.base_url)
     proxy = environment.proxy(place)
-    for known in (held, parted_proxy(proxy.value)[0] if proxy else ""):
+    for known in (user, parted_proxy(proxy.value)[0] if proxy else ""):
         if known:
             texts += [login(known)[1], basic(*login(known)).partition(" ")[2]]
     for name, value in endpoint.headers:

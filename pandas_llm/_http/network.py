@@ -94,8 +94,8 @@ def find_route(url: str, *, direct: bool) -> Route:
     of a row's CPU), leave these threads in the caller's loop, and refuse every
     request with a key to a host that ``~/.netrc`` names.
     """
-    held, bare = parted(url)
-    header = basic(*login(held)) if held else None
+    user, bare = parted(url)
+    header = basic(*login(user)) if user else None
     variable = None if direct else environment.proxy(bare)
     if variable is None:
         return Route(bare, header)

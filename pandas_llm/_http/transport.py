@@ -292,8 +292,10 @@ def _words(error: Exception) -> str:
         known = isinstance(cause.errno, int) and cause.errno > 0
         words = os.strerror(cause.errno) if known else cause.strerror
     else:
-        told = getattr(error, "message", None)  # of a head cut off, what was read of it
-        words = told if isinstance(told, str) and told else str(error)
+        message = getattr(
+            error, "message", None
+        )  # of a head cut off, what was read of it
+        words = message if isinstance(message, str) and message else str(error)
     return (words or type(error).__name__).partition(": <")[0]
 
 

@@ -262,8 +262,8 @@ def _file(path: Path, root: Path | None, option: Option, seen: Seen) -> Attachme
             size = _megabytes(status.st_size)
             raise error_of(f"{_short(path)} has {size}: nobody takes so much")
         known = (path, status.st_mtime_ns, status.st_size, option)
-        if (found := seen.get(known)) is not None:
-            return found
+        if (attachment := seen.get(known)) is not None:
+            return attachment
         with path.open("rb") as file:
             content = file.read(_MOST)
     except FileNotFoundError:
@@ -272,8 +272,8 @@ def _file(path: Path, root: Path | None, option: Option, seen: Seen) -> Attachme
     except (OSError, ValueError, RuntimeError) as error:  # NUL; ~nobody
         why = getattr(error, "strerror", None) or error
         raise error_of(f"{_short(path)} cannot be read: {why}") from None
-    seen[known] = found = _known(path, content, option)
-    return found
+    seen[known] = attachment = _known(path, content, option)
+    return attachment
 
 
 def _known(source: Any, content: bytes, option: Option) -> Attachment:

@@ -101,11 +101,11 @@ def find_json(text: str, keys: Keys, *, truncated: bool = False) -> list[Any]:
         raise ValueError("the JSON breaks off")
     if not values:
         values = [_bare(text)]
-    found = [value for value in values if holds_objects(value)] or values
-    lists = [v for v in found if isinstance(v, list) or _holds_all(v, keys)]
+    holding = [value for value in values if holds_objects(value)] or values
+    lists = [v for v in holding if isinstance(v, list) or _holds_all(v, keys)]
     if any(one != lists[0] for one in lists):
         raise ValueError("the reply holds more than one list of records")
-    return found
+    return holding
 
 
 def _holds_all(value: Any, keys: Keys) -> bool:

@@ -76,10 +76,10 @@ def keys_of(
     `coerce` lets a number stand for a text.
     """
     places = []
-    for kept in columns:
-        column = Column(*(kept[name] for name in Column._fields))
+    for saved in columns:
+        column = Column(*(saved[name] for name in Column._fields))
         column = column._replace(labels=tuple(column.labels))
-        places.append(Place(column, kept["path" if models else "numbers"]))
+        places.append(Place(column, saved["path" if models else "numbers"]))
     model = _Builder(schema, models).record(RecordModel if coerce else _Plain)
     names = [str(field.alias) for field in model.model_fields.values()]
     return make_keys(model, names, places)

@@ -53,8 +53,8 @@ class Trace:
                 "trace= needs OpenTelemetry's API: pip install "
                 "'pandas-llm-accessor[otel]', or leave trace= out"
             ) from error
-        said = (environment.variable(_CONTENT) or "").lower()
-        self.content = wanted == "content" or said in _WANTED
+        setting = (environment.variable(_CONTENT) or "").lower()
+        self.content = wanted == "content" or setting in _WANTED
         self.api, self.context, self._name = trace, context, name
         self.tracer = trace.get_tracer("pandas_llm")
         meter = metrics.get_meter("pandas_llm")
@@ -192,11 +192,11 @@ class Call:
             }
             known |= {f"gen_ai.usage.{part}": n for part, n in parts.items() if n}
         if self._trace.content and not self._calls.embeds:
-            said = [
+            messages = [
                 _message("assistant", one.text, finish_reason=one.finish_reason)
                 for one in reply.choices
             ]
-            known["gen_ai.output.messages"] = _json(said)
+            known["gen_ai.output.messages"] = _json(messages)
         self._span.set_attributes(known)
         self._end(measured)
 

@@ -67,8 +67,12 @@ def _facts(used: Usage, logs: Sequence[Mapping[str, Any]]) -> list[tuple[str, st
     """Return what a run, or a chain of them, took."""
     models = dict.fromkeys(str(log["model"]) for log in logs if log.get("model"))
     invented = "yes: the answers are invented"
-    kept = "no reply of this run; what the cache had is not known" * (used.cached > 0)
-    simulated = invented if any(log.get("simulated") for log in logs) else kept or "no"
+    unknown = "no reply of this run; what the cache had is not known" * (
+        used.cached > 0
+    )
+    simulated = (
+        invented if any(log.get("simulated") for log in logs) else unknown or "no"
+    )
     several = f" in {len(logs)} runs" if len(logs) > 1 else ""
     return [
         ("model", ", ".join(models) or "not known"),

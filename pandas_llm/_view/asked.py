@@ -93,7 +93,7 @@ class Asked:
             self.notes.append(f"The prompts are not known: {error}")
             return None
 
-    def _recall(self, run: TaskRun, found: list[AskedRow]) -> None:
+    def _recall(self, run: TaskRun, rows: list[AskedRow]) -> None:
         """Add the replies that the cache has, from the first model that answered."""
         endpoints = resolve_endpoints(run.settings)
 
@@ -111,8 +111,8 @@ class Asked:
                     replies = setup.cache.get_many(list({*chain(*keys.values())}))
                     for at, both in keys.items():
                         if reply := next(filter(None, map(replies.get, both)), None):
-                            found[at].reply = reply
-                            found[at].cost = _cost(reply, client, run)
+                            rows[at].reply = reply
+                            rows[at].cost = _cost(reply, client, run)
 
         blocking.run(look)  # nothing is sent, so any loop will do
 
