@@ -214,6 +214,12 @@ class BatchJob:
             outcomes.add(at, Outcome([], error, attempts=0))
 
     async def _look(self) -> None:
+        pending = []
+        for other in self._book.beside():
+            await look(self._task, other)
+            self._state.reasons = other.state.reasons | self._state.reasons
+            pending += [other.state.id] * other.state.running
+        self._state.beside = pending
         self._word = await look(self._task, self._book) or self._word
         now = self._now()
         self._totals.done, self._totals.failed = now.done + now.failed, now.failed

@@ -92,7 +92,10 @@ async def _take(upload: Upload, book: Book, part: Part, snapshot: Snapshot) -> N
     elif snapshot.state == "ended":
         keys = {key.hex() for key in book.rows(part)}
         own: dict[str, Result] = {}
-        for result in await _results(upload, part, snapshot.files):
+        results = await _results(upload, part, snapshot.files)
+        if part.ended:
+            return  # another thread has taken them meanwhile
+        for result in results:
             name = result.custom_id  # a line may stand there twice, or be another's
             ours = name in keys if keys else _KEY.fullmatch(name)
             if ours and not _answered(own.get(name)):
@@ -143,7 +146,7 @@ async def cancel(task: Task, book: Book) -> None:
     book.save()  # takes up what another process has sent meanwhile
     for part in book.state.waiting:
         part.waiting, part.ended, part.word = False, True, "never sent"
-    book.state.unsent = 0
+    book.state.unsent, book.state.beside = 0, []
     failed: ProviderError | None = None
     async with Upload.opened(task, book.path) as upload:
         try:

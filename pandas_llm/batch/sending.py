@@ -62,15 +62,18 @@ class Sending:
         busy = [book.rows(part) for part in (*state.live, *state.waiting)]
         if not all(busy):
             return  # another process has just heard that one has ended
+        done = upload.kept(items).union(*busy)
+        elsewhere = book.elsewhere({item.key for item in items} - done)
+        state.beside, done = [*elsewhere], done.union(*elsewhere.values())
         if again and not state.pending:
             state.reasons.clear()
-        done = upload.kept(items).union(*busy)
         left = [
             i for i in items if i.key not in done and i.key.hex() not in state.reasons
         ]
         # equal prompts of cells that end elsewhere are one request
         todo = [*{item.key: item for item in left}.values()]
         if not todo and state.pending:
+            book.save()
             return
         budget = CostBudget(self._task.settings.max_cost)
         await affords(upload, todo, budget)

@@ -106,6 +106,8 @@ class State:
     """Tokens that the account's queue takes; 0 until the provider says it."""
     counters: Totals = field(default_factory=Totals)
     """Counters of the rows sent ahead and of the batches."""
+    beside: list[str] = field(default_factory=list)
+    """Other jobs of the file that have some of its requests under way."""
 
     @property
     def live(self) -> list[Part]:
@@ -123,9 +125,14 @@ class State:
         return [part for part in self.parts if part.waiting]
 
     @property
-    def pending(self) -> bool:
+    def running(self) -> bool:
         """Whether any batch has yet to end."""
         return not all(part.ended for part in self.parts)
+
+    @property
+    def pending(self) -> bool:
+        """Whether any batch with its requests has yet to end."""
+        return self.running or bool(self.beside)
 
     def used(self, totals: Totals, since: Totals | None = None) -> None:
         """Count what the batch has used, not what the run has read again."""
@@ -174,7 +181,10 @@ class Book:
             return
         known = {part.name or part.id: part for part in self.state.parts}
         with suppress(LLMError):  # damaged: it is written over, as ever
-            for part in _parsed(bytes(row[0]), self.state.id).parts:
+            found = _parsed(bytes(row[0]), self.state.id)
+            if found.counters.requests > self.state.counters.requests:
+                self.state.counters = found.counters
+            for part in found.parts:
                 own = known.get(part.name or part.id)
                 if own is None:
                     self.state.parts.append(part)
@@ -251,8 +261,25 @@ class Book:
             row = connection.execute(
                 "SELECT keys FROM pandas_llm_batch_rows WHERE part = ?", (part.name,)
             ).fetchone()
-        keys = bytes(row[0]) if row else b""
-        return {keys[at : at + _KEY] for at in range(0, len(keys), _KEY)}
+        return _parted(bytes(row[0]) if row else b"")
+
+    def elsewhere(self, keys: set[bytes]) -> dict[str, set[bytes]]:
+        """Return which requests other jobs of the file have under way."""
+        with _opened(self.path) as connection:
+            rows = connection.execute(
+                "SELECT job, keys FROM pandas_llm_batch_rows WHERE job != ?",
+                (self.state.id,),
+            ).fetchall()
+        found: dict[str, set[bytes]] = {}
+        for job, joined in rows:
+            found[job] = found.get(job, set()) | keys & _parted(bytes(joined))
+        return {job: some for job, some in found.items() if some}
+
+    def beside(self) -> Iterator[Book]:
+        """Yield the records of the other jobs that have some of its requests."""
+        for job in self.state.beside:
+            if (known := find(self.path, job)) is not None:
+                yield Book(self.path, *known, tell=self.tell)
 
     def taken(self) -> set[str]:
         """Return the provider's names of the batches of all jobs of the file."""
@@ -314,6 +341,10 @@ def _one_error(path: Path) -> Iterator[None]:
     except database.ERRORS as error:
         why = database.reason(path, error)
         raise LLMError(f"a batch job cannot be kept or read: {why}") from error
+
+
+def _parted(keys: bytes) -> set[bytes]:
+    return {keys[at : at + _KEY] for at in range(0, len(keys), _KEY)}
 
 
 def find(path: Path, job: str) -> tuple[State, bytes] | None:

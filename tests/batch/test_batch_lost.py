@@ -347,6 +347,27 @@ def test_eight_threads_with_one_file_create_one_batch(
     assert paid(server) == [1] * ROWS
 
 
+def test_rows_of_another_job_are_waited_for_and_not_sent(simulator, kept, monkeypatch):
+    """Frames that overlap, one job loaded elsewhere, and the first fetched last."""
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    server = simulator(batch_latency=0.1)
+    options = at(server, kept)
+    first = FRAME[:4].llm.submit("${text}", **options)
+    second = FRAME[2:].llm.submit("${text}", **options)
+    within = FRAME[1:3].llm.submit("${text}", **options)
+    assert (second.status().total, within.status().total) == (2, 0)
+    for job, rows in (
+        (load(within.id, kept, base_url=server.base_url), FRAME[1:3]),
+        (second, FRAME[2:]),
+    ):
+        out = job.result(rows)
+        assert out.notna().all()
+        assert job.status().ended
+    assert out.llm.usage.requests == 2
+    assert first.result(FRAME[:4]).llm.usage.requests == 4
+    assert paid(server) == [1] * ROWS
+
+
 @pytest.mark.slow
 def test_two_processes_create_one_batch_however_long_it_takes(simulator, kept):
     server, second = simulator(), asyncio.Event()
