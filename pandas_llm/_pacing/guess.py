@@ -97,8 +97,11 @@ class Guess:
         recent = self._wave.recent
         if not recent:
             self._begin(now, now)
-        elif not self.flight and now - recent[-1].sent > _IDLE[0]:
-            self._wake(now, now - recent[-1].sent)
+        elif not self.flight:
+            # while it was shut nobody could send
+            idle = now - max(recent[-1].sent, self._shut)
+            if idle > _IDLE[0]:
+                self._wake(now, idle)
         self._wave.count += 1
         ticket.number = self._wave.count
         recent.append(ticket)
@@ -203,8 +206,9 @@ class Guess:
             self.cap = Cap()
         anchor = self._closed
         window = self._missed >= _MISSES and self.cap.least == math.inf
-        if self._missed:
-            anchor, self._period = trial.sent, trial.sent - self._closed
+        shut = trial.sent - self._closed
+        if self._missed or shut > _PAUSE[1]:  # long: as the server asked
+            anchor, self._period = trial.sent, shut
         self._begin(now, anchor, self._wave.count - 1)
         self._clean = 0.0
         self._settle(now, SEARCH if self._alarms == 1 and not window else HOLD)

@@ -201,10 +201,12 @@ class RateLimiter:
         return self._guess.flight
 
     def waiting(self) -> float:
-        """Return the seconds until any request may leave; 0.0 when one may."""
+        """Return the seconds that the server makes all wait; 0.0 when one may leave."""
         with self._lock:
             now = self._now()
-            return max(0.0, self._limits.spent - now, self._guess.shut(now))
+            first = next(iter(self._queue), None)
+            told = 0.0 if first is None else self._limits.told_wait(first)
+            return max(0.0, self._limits.spent - now, self._guess.shut(now), told)
 
     @property
     def cap(self) -> float:

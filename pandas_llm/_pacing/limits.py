@@ -111,6 +111,10 @@ class Limits:
         for bucket in self.buckets:
             bucket.advance(now, sent[bucket.unit])
 
+    def told_wait(self, first: Ticket) -> float:
+        """Return the seconds until a request's turn by what headers say."""
+        return max((m.wait(first) for m in self._mirrors if m and m.budget), default=0)
+
     def levels(self, sent: Amounts) -> tuple[float | None, ...]:
         """Return what the server is thought to have left, by the mirrors."""
         return tuple(

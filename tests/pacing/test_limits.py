@@ -378,6 +378,14 @@ def test_a_daily_budget_is_no_pace_until_it_is_used_up(limiter, clock):
     assert wait(limiter, clock, limiter.reserve(1)) == pytest.approx(6.0, abs=1.0)
 
 
+def test_what_a_used_up_day_makes_wait_is_told_and_not_slept(limiter, clock):
+    answer(limiter, clock, 1, limit=10.0, reset=9 * 8640.0, period=86_400.0)
+    assert limiter.waiting() == 0.0
+    assert grants(limiter) == 1
+    limiter.reserve(1)
+    assert limiter.waiting() == pytest.approx(8640.0, abs=2.0)
+
+
 def test_a_new_limit_replaces_the_old_one(limiter, clock):
     answer(limiter, clock, 59, limit=60.0, reset=1.0)
     answer(limiter, clock, 5999, limit=6000.0, reset=0.01)

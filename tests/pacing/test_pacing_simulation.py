@@ -130,6 +130,12 @@ TABLE = {
     "100 in 10 s, the refused count": Line(
         server(by(Fixed, 100, 10.0, counts=True)), 1500, 140.0, 1.45, 0.20
     ),
+    "60 a minute by the clock, and each refusal asks for 60 s": Line(
+        server(by(Fixed, 60, 60.0), retry_after=60.0), 300, 240.0, 1.2, 0.2
+    ),
+    "40/s, and each refusal asks for 60 s": Line(
+        server(by(Bucket, 40, 40), retry_after=60.0), 3000, 74.0, 4.0, 0.08
+    ),
     "no limit and no number given, latencies that scatter": Line(
         server(latency=WIDE), 4000, 8 * WIDE_MEAN, 2.4, concurrency=None
     ),
