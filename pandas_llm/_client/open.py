@@ -110,6 +110,7 @@ def _client(
     spec = replace(spec, model=endpoint.model)
     provider = connect(reached)
     pace.reads_count = getattr(provider, "reads_count", True)
+    pace.calibration.output_counts = getattr(provider, "output_counts", 1.0)
     for option in ("images", "files"):
         if getattr(settings, option) and getattr(provider, option, None) is None:
             msg = f"{option}= is set, and the provider {endpoint.provider!r} takes none"

@@ -81,7 +81,8 @@ class Pace:
             into, out, cached, *_ = reply.tokens
             if not self.reads_count:
                 into -= cached
-            used, parts = into + out, (float(into), float(out))
+            used = into + out * self.calibration.output_counts
+            parts = float(into), float(out)
             self.calibration.learn(tally.weight, into, out, len(reply.choices) or 1)
         assert tally.ticket is not None  # noqa: S101 - it has left
         limiter.settle(tally.ticket, used, quotas, parts)

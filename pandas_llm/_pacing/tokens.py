@@ -40,6 +40,8 @@ class Calibration:
     """Tokens of a request before it is sent, learned from those already answered."""
 
     def __init__(self) -> None:
+        self.output_counts = 1.0
+        """Tokens that one of the output takes from the limit."""
         self._estimated = 0.0
         self._input = 0.0
         self._output = 0.0
@@ -64,7 +66,8 @@ class Calibration:
             output = min(output, max_tokens)
         into, out = characters_estimate * ratio, n * output
         # OpenAI books `max_tokens` on arrival; others book what is used, which is less
-        return max(into + out, float(n * (max_tokens or 0))), into, out
+        counted = into + out * self.output_counts
+        return max(counted, float(n * (max_tokens or 0))), into, out
 
     def worst(self, max_tokens: int | None, n: int) -> int:
         """Return the output tokens to set money aside for."""

@@ -105,6 +105,8 @@ class Dialect(Reader):
     """Whether it takes a key by which requests that begin alike find one server."""
     reads_count = True
     """Whether the tokens that it reads from its cache count against its limits."""
+    output_counts = 1.0
+    """Tokens that one of the output takes from its limits."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.model = endpoint.model

@@ -647,6 +647,17 @@ def test_few_answers_leave_a_margin_for_the_output_of_the_first_wave():
     assert booked[-1] == pytest.approx(20.0, rel=0.01)
 
 
+def test_output_may_count_more_against_a_limit_than_it_is():
+    calibration = Calibration()
+    calibration.output_counts = 5.0
+    for _ in range(100):
+        calibration.learn(100.0, 100, 20)
+    assert calibration.amounts(100.0, None, 1) == pytest.approx(
+        (200, 100, 20), rel=0.01
+    )
+    assert calibration.estimate(100.0, 1000, 1) == 1000
+
+
 def test_max_tokens_counts_as_openai_counts_it():
     calibration = Calibration()
     assert calibration.estimate(100.0, 1000, 2) == 2000.0

@@ -84,6 +84,8 @@ def test_a_mark_of_bedrock_is_a_part_of_its_own(model):
     assert sent["system"] == [{"text": "Be brief."}, mark]
     parts = [{"text": "doc "}, mark, {"text": "question"}]
     assert sent["messages"][0]["content"] == parts
+    assert provider.output_counts == 5
+    assert provider_of("bedrock", "us.amazon.nova-lite-v1:0").output_counts == 1
     alone = body(provider, request._replace(shared=(0,)))
     assert alone["system"] == sent["system"]
     assert alone["messages"][0]["content"] == [{"text": "doc question"}]

@@ -59,6 +59,8 @@ _ACCESS = (
 )
 _KEPT = re.compile(r"anthropic\.claude-(?:3-7-|3-5-haiku|[a-z]+-\d)")
 """Models that keep what is marked; most others answer 403 to a mark."""
+_DEAR = re.compile(r"anthropic\.claude-(?:3-7-|[a-z]+-\d)")
+"""Models whose output counts five times (its page on how tokens are counted)."""
 _UNMARKED = "did not allow prompt caching"
 
 
@@ -88,6 +90,8 @@ class Bedrock(Dialect):
 
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(endpoint)
+        if _DEAR.search(endpoint.model):
+            self.output_counts = 5.0
         if _KEPT.search(endpoint.model):
             self.mark = {"cachePoint": {"type": "default"}}
 
