@@ -127,6 +127,8 @@ def _answered(result: Result | None) -> bool:
 
 async def _results(upload: Upload, part: Part, urls: Sequence[str]) -> list[Result]:
     """Fetch all results of a batch, before any is counted."""
+    if part.done and not urls and _is_young(part):
+        raise ModelNotFoundError(f"{part.done:,} are done, and no file is named")
     results: list[Result] = []
     for url in urls:
         try:

@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import closing
 from typing import Any
 
+import httpx2 as httpx
 import pytest
 from aiohttp import web
 from batch_between import (
@@ -104,6 +105,26 @@ def test_a_new_batch_that_is_not_found_is_not_sent_again(simulator, kept, model,
     assert out.notna().all()
     assert len(created(server, model)) == 1
     assert paid(server) == [1] * ROWS
+
+
+@pytest.mark.parametrize("model", ["openai/sim", "mistral/sim"])
+def test_results_that_are_not_named_yet_are_asked_for_again(simulator, kept, model):
+    server, unnamed = simulator(), []
+
+    def after(what: str, request: web.Request, _: int) -> Any:
+        if what != "poll" or len(unnamed) == 2:
+            return None
+        url = server.base_url.removesuffix("/v1") + request.path_qs
+        found = httpx.get(url).json()
+        name = "output_file_id" if "openai" in model else "output_file"
+        unnamed.extend(filter(None, [found[name]]))
+        return web.json_response({**found, name: None})
+
+    with Between(server, after=after) as between:
+        options = at(between, kept, model, batch=True)
+        assert FRAME.llm.complete("${text}", **options).notna().all()
+    assert len(unnamed) == 2
+    assert len(created(server, model)) == 1
 
 
 def test_a_batch_that_was_deleted_is_given_up_by_a_cancel(simulator, kept):
