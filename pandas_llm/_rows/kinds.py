@@ -6,6 +6,7 @@ Lists of dicts and of texts, and the tables that narwhals knows: Polars, Arrow a
 from __future__ import annotations
 
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -20,12 +21,21 @@ if TYPE_CHECKING:
     from pandas_llm._keys import Exact
 
 
+class Type(NamedTuple):
+    """What a column of another package is there, and in pandas and Arrow."""
+
+    own: Any
+    pandas: Any
+    arrow: Any
+
+
 class Passed(NamedTuple):
     """Data as pandas has it, and the function that turns a result into its kind."""
 
     table: pd.DataFrame | pd.Series
     restore: Callable[..., Any]
-    """Takes the result, and what `Column.exact` says of its columns."""
+    """Takes the result, and what `Column.exact`, or a `Type`, says of its columns."""
+    types: Mapping[str, Type] = MappingProxyType({})
 
 
 def as_pandas(data: Any) -> Passed:
@@ -122,10 +132,12 @@ def _from_narwhals(data: Any) -> Passed:
     frame = own.to_frame() if isinstance(own, nw.Series) else own
     arrow = _to_arrow(frame)
     table = arrow.to_pandas(types_mapper=_dtype)
-    restore = partial(_into, partial(_to_narwhals, frame, arrow.schema, table.dtypes))
+    three = zip(frame.schema.values(), table.dtypes, arrow.schema.types, strict=True)
+    types = dict(zip(frame.columns, map(Type._make, three), strict=True))
+    restore = partial(_into, partial(_to_narwhals, own.implementation, types))
     if isinstance(own, nw.Series):
-        return Passed(table.iloc[:, 0].rename(own.name or None), restore)
-    return Passed(table, restore)
+        return Passed(table.iloc[:, 0].rename(own.name or None), restore, types)
+    return Passed(table, restore, types)
 
 
 def _to_arrow(frame: Any) -> Any:
@@ -160,30 +172,35 @@ def _unknown(kind: str) -> InvalidTypeError:
 
 
 def _to_narwhals(
-    own: Any, schema: Any, dtypes: pd.Series, result: Any, exact: Mapping[str, Exact]
+    backend: Any,
+    types: Mapping[str, Type],
+    result: Any,
+    exact: Mapping[str, Exact | Type],
 ) -> Any:
-    """Return a result as a table of the package of `own`."""
+    """Return a result as a table of another package."""
     import narwhals as nw
     import pyarrow as pa
 
     series = isinstance(result, pd.Series)
     named = "" if not series or result.name is None else result.name
     frame = result.to_frame(named) if series else result
-    columns, kept = {}, []
-    for at, label in enumerate(frame.columns):
-        values, name = frame.iloc[:, at], str(label)
+    columns, kept = {}, {}
+    for at, name in enumerate(map(str, frame.columns)):
+        values = frame.iloc[:, at]
+        wanted, had = exact.get(name), types.get(name)
+        if isinstance(wanted, Type):
+            wanted, had = None, wanted
         # a column that stayed what it was has the type that it had
-        same = label in dtypes.index and dtypes[label] == values.dtype
-        wanted = exact.get(name)
-        if wanted == "json" and not same:
+        if had is not None and had.pandas == values.dtype:
+            kept[name] = had.own
+            columns[name] = _arrow(values, had.arrow)
+        elif wanted == "json":
             columns[name] = _texts(values)
         else:
-            kind = schema.field(name).type if same else arrow_type(wanted)
-            columns[name] = _arrow(values, kind)
-        kept += [name] if same else []
-    table = nw.DataFrame.from_arrow(pa.table(columns), backend=own.implementation)
-    had, has = own.schema, table.schema
-    casts = [nw.col(name).cast(had[name]) for name in kept if has[name] != had[name]]
+            columns[name] = _arrow(values, arrow_type(wanted))
+    table = nw.DataFrame.from_arrow(pa.table(columns), backend=backend)
+    has = table.schema
+    casts = [nw.col(name).cast(kept[name]) for name in kept if has[name] != kept[name]]
     if casts:  # Enum of Polars, which Arrow knows as a dictionary
         table = table.with_columns(*casts)
     if series:

@@ -302,6 +302,9 @@ def _unknown(field: _Field, what: str, names: Sequence[str]) -> str:
         listed = ", ".join(repr(name) for name in names[:20])
         listed += " …" * (len(names) > 20)  # noqa: PLR2004
         hint = f"the names are: {listed}." if names else "there are no columns."
+        if "value" in names[:1]:  # in all likelihood a row in df.apply, or a column
+            hint += " A Series has no others: call the verb on the frame, which asks "
+            hint += "about each row."
     if not field.braced:
         hint += f" For a dollar sign as text write $${field.name}."
     return f"the {what} names {shown}, which is neither a column nor in values=: {hint}"

@@ -12,7 +12,6 @@ from pandas_llm._algorithms import pack
 from pandas_llm._table_verbs.pairs import refuse_columns
 from pandas_llm._verbs import Program, verb
 from pandas_llm.errors import InvalidTypeError, InvalidValueError, LLMWarning, warn
-from pandas_llm.options import check_value, whole
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -148,7 +147,6 @@ def _program(arguments: Mapping[str, Any]) -> Program:
     from pandas_llm._keys import refuse_quoted
     from pandas_llm.plan import Plan
 
-    check_value("max_tokens_per_call", arguments["max_tokens_per_call"], whole(1))
     options = {**arguments["options"], "details": False}
     text = Plan("${prompt}", verb="complete", **options)
     refuse_columns(text)

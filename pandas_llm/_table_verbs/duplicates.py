@@ -220,7 +220,7 @@ def _program(
         groups = pd.factorize(numbers[places])[0]
         return finish(data, pd.Series(groups, index=data.index, name="group"))
 
-    return judge.program(name, steps, "the two rows count as two things")
+    return judge.program(name, steps, failed="the two rows count as two things")
 
 
 def _unlike(source: Source, compared: list[int]) -> tuple[Source, NDArray[np.int64]]:

@@ -20,7 +20,7 @@ from pandas_llm._table_verbs.pairs import (
     yes_or_no,
 )
 from pandas_llm._verbs import Program, bare, verb
-from pandas_llm.options import check_value, one_of, whole
+from pandas_llm.options import check_value, one_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,7 +85,6 @@ def nlargest(  # noqa: PLR0913 - the verb's own parameters, all by name
     >>> len(best)
     1
     """
-    check_value("k", k, whole(1))
     check_value("by", by, one_of("pairs", "score"))
     if by == "score":
         return _scored(k, template, options)

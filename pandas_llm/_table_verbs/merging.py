@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pandas_llm._verbs import Steps
     from pandas_llm.options import Options
 
-    How = Literal["inner", "left", "right", "outer"]
+    How = Literal["inner", "left", "right", "outer", "left_anti", "right_anti"]
 
 _ONCE = {
     None: (False, False),
@@ -41,6 +41,15 @@ _ONCE = {
     "many_to_many": (False, False),
 }
 """Whether a row of the left, and of the right, has at most one partner."""
+_KEPT: dict[How, tuple[bool, bool]] = {
+    "inner": (False, False),
+    "left": (True, False),
+    "right": (False, True),
+    "outer": (True, True),
+    "left_anti": (True, False),
+    "right_anti": (False, True),
+}
+"""Whether a row of the left, and of the right, stays without a partner."""
 
 
 @verb
@@ -83,8 +92,9 @@ def merge(  # noqa: PLR0913 - pandas' own parameters, all by name
         The columns to compare, as in pandas; `on` by default all that both have.
         With a `template` those by which pairs are found, and rows that are equal in
         them belong together.
-    how : {"inner", "left", "right", "outer"}
-        Which rows without a partner stay.
+    how : {"inner", "left", "right", "outer", "left_anti", "right_anti"}
+        Which rows without a partner stay; with the last two these alone, as in
+        pandas 3.
     suffixes : tuple of str or None
         For columns that both sides have.
     indicator : bool or str
@@ -122,11 +132,9 @@ def _program(arguments: Mapping[str, Any]) -> Program:
 
     left, right = source_of(arguments["data"]), _right(arguments["right"])
     how, validate = arguments["how"], arguments["validate"]
-    if validate not in _ONCE:
-        msg = f"validate must be '1:1', '1:m', 'm:1' or 'm:m', not {validate!r}"
-        raise InvalidValueError(msg)
+    check_value("how", how, one_of(*_KEPT))
+    check_value("validate", validate, one_of(*_ONCE))
     once = _ONCE[validate]
-    check_value("how", how, one_of("inner", "left", "right", "outer"))
     frames = left.frame, right.frame
     names = _names(*frames, arguments["suffixes"], arguments["indicator"])
     keys = _keys(left, right, arguments)
@@ -134,15 +142,16 @@ def _program(arguments: Mapping[str, Any]) -> Program:
     if question is None:
         question = default_question(left, keys[0], right, keys[1])
     judge = Judge(left, right, question, arguments)
-    if judge.plan.settings.batch and any(once):
+    equal = _equal(judge, keys)
+    if _disjoint(equal, once) != equal:
+        msg = f"validate={validate!r} does not hold: equal rows would have several "
+        raise InvalidValueError(f"{msg}partners. drop_duplicates() of pandas first")
+    batch = judge.plan.settings.batch
+    if batch and any(once):
         msg = "batch=True asks all pairs in one round: leave validate= out"
         raise ConfigurationError(msg)
-    equal: list[Pair] = []
-    if keys[0]:
-        judge.left = judge.left._replace(compared=keys[0])
-        judge.right = judge.right._replace(compared=keys[1])
-        rows, others = judge.left.whole(), judge.right.whole()
-        equal = equal_rows(judge.left, rows, judge.right, others)
+    if not batch:  # what is not alone is asked about no more
+        once = once[0] or how == "left_anti", once[1] or how == "right_anti"
 
     def steps(_: Any) -> Steps[pd.DataFrame]:
         matches = list(equal)
@@ -157,7 +166,8 @@ def _program(arguments: Mapping[str, Any]) -> Program:
         return _joined(*frames, matches, how, names)
 
     failed = "the two rows count as not belonging together"
-    return judge.program("merge", steps, failed)
+    types = names.types(left, right)
+    return judge.program("merge", steps, failed=failed, exact=types)
 
 
 def _right(right: Any) -> Source:
@@ -194,6 +204,15 @@ def _keys(
     return left.find_all(on, "on"), right.find_all(on, "on")
 
 
+def _equal(judge: Judge, keys: tuple[list[int], list[int]]) -> list[Pair]:
+    """Compare by the columns that are named; return the pairs of equal rows."""
+    if not keys[0]:
+        return []
+    judge.left = judge.left._replace(compared=keys[0])
+    judge.right = judge.right._replace(compared=keys[1])
+    return equal_rows(judge.left, judge.left.whole(), judge.right, judge.right.whole())
+
+
 class _Names(NamedTuple):
     """The columns of the result."""
 
@@ -201,6 +220,15 @@ class _Names(NamedTuple):
     right: pd.Index
     origin: str | None
     """The one that says from where a row is."""
+
+    def types(self, left: Source, right: Source) -> dict[str, Any]:
+        """Return what columns are in other packages' tables that they come from."""
+        return {
+            str(new): side.passed.types[str(old)]
+            for side, columns in ((left, self.left), (right, self.right))
+            for old, new in zip(side.frame.columns, columns, strict=True)
+            if str(old) in side.passed.types
+        }
 
 
 def _names(
@@ -282,12 +310,13 @@ def _joined(
     """Join the rows as pandas' merge does."""
     from pandas_llm._rows import put_columns
 
-    places = list(matches)
+    places = [] if how.endswith("_anti") else list(matches)
     # a row without a partner has one that is not there, after the last
-    if how in ("left", "outer"):
+    of_left, of_right = _KEPT[how]
+    if of_left:
         alone = set(range(len(left))) - {one for one, _ in matches}
         places += [(one, len(right)) for one in alone]
-    if how in ("right", "outer"):
+    if of_right:
         alone = set(range(len(right))) - {other for _, other in matches}
         places += [(len(left), other) for other in alone]
     places.sort(key=itemgetter(1, 0) if how == "right" else None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from functools import partial
 from itertools import combinations, product
+from operator import index
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -146,7 +147,7 @@ class Judge:
         self._cascade: Cascade | None = None
 
     def program(
-        self, name: str, steps: Callable[[Any], Steps[Any]], failed: str
+        self, name: str, steps: Callable[[Any], Steps[Any]], **told: Any
     ) -> Program:
         """Return the program of a verb whose questions this judge answers."""
 
@@ -157,9 +158,8 @@ class Judge:
         def span(first: int) -> tuple[int, int]:
             return first, self._most
 
-        cheap = None if self._models is None else self._models.cheap
-        plans = [self.plan]
-        return Program(name, with_facts, plans, failed=failed, cheap=cheap, span=span)
+        told["cheap"] = None if self._models is None else self._models.cheap
+        return Program(name, with_facts, [self.plan], span=span, **told)
 
     def prepare(self, pairs: Sequence[Pair]) -> Steps[None]:
         """Answer what needs no rounds: a batch, or what a cheap model is sure of."""
@@ -279,7 +279,11 @@ def _all(
 def _of_function(made: Iterable[Any], left: Side, right: Side | None) -> list[Pair]:
     """Check the positions that a caller's function returned."""
     second = left if right is None else right
-    pairs = [(int(one), int(other)) for one, other in made]
+    try:
+        pairs = [(index(one), index(other)) for one, other in made]
+    except (TypeError, ValueError) as error:
+        msg = f"block must return pairs of positions, such as [(0, 1)]: {error}"
+        raise InvalidTypeError(msg) from error
     for one, other in pairs:
         if not (0 <= one < left.source.rows and 0 <= other < second.source.rows):
             msg = f"block returned {(one, other)}: positions of rows are wanted"

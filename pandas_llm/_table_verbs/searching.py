@@ -10,7 +10,6 @@ import pandas as pd
 from pandas_llm._table_verbs.pairs import has_vectors, stacked
 from pandas_llm._verbs import Program, bare, verb
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
-from pandas_llm.options import check_value, whole
 from pandas_llm.redaction import brief
 
 if TYPE_CHECKING:
@@ -64,7 +63,6 @@ def search(
     from pandas_llm._rows import check_new, source_of
     from pandas_llm.plan import Plan
 
-    check_value("k", k, whole(1))
     if not str(query).strip() or not isinstance(query, str):
         raise InvalidTypeError(f"query must be a text, not {brief(query)}")
     source = source_of(data)

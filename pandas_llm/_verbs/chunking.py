@@ -13,7 +13,6 @@ from pandas_llm.errors import (
     InvalidValueError,
     MissingColumnError,
 )
-from pandas_llm.options import check_value, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sized
@@ -86,8 +85,6 @@ def chunk(  # noqa: PLR0913 - all by name but the first two
     from pandas_llm._rows import check_new, put_columns, source_of
     from pandas_llm._run import typed
 
-    check_value("max_tokens", max_tokens, whole(1))
-    check_value("overlap", overlap, whole(0))
     if overlap >= max_tokens:
         msg = f"overlap ({overlap}) must be less than max_tokens ({max_tokens})"
         raise InvalidValueError(msg)

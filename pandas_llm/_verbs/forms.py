@@ -119,7 +119,7 @@ def _call(definition: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         kwargs.setdefault("template", None)
     _check_names(name, signature, kwargs)
     try:
-        signature.bind(*args, **kwargs)
+        passed = signature.bind(*args, **kwargs).arguments
     except TypeError as error:
         problem = str(error)
         hint = "".join(way for end, way in _SUCH_AS.items() if problem.endswith(end))
@@ -127,7 +127,19 @@ def _call(definition: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         if named and "too many" in problem:
             hint = f": write those from {named[0]}= on by name"
         raise InvalidTypeError(f"{name}() {problem}{hint}") from None
+    for parameter, value in passed.items():
+        _check(own[parameter], value)
     return definition(*args, **kwargs)
+
+
+def _check(parameter: Parameter, value: Any) -> None:
+    """Raise for a flag or a count that is none; others are checked where they go."""
+    kind = str(parameter.annotation).removesuffix(" | None")
+    if kind == "bool":
+        options.check_value(parameter.name, value, options.one_of(True, False))  # noqa: FBT003 - what a flag may be
+    elif kind == "int" and value is not parameter.default:
+        least = 0 if parameter.default == 0 else 1
+        options.check_value(parameter.name, value, options.whole(least))
 
 
 def _check_names(
@@ -135,7 +147,9 @@ def _check_names(
 ) -> None:
     """Raise for names that neither a verb nor the options have, ours in their place."""
     own = signature.parameters
+    asked = _VERBS.get(str(passed.get("verb")))  # by a tool, such as `estimate`
     taken = {**own, **options.OPTIONS}
+    taken |= {} if asked is None else inspect.signature(asked).parameters
     unknown = {option: passed[option] for option in passed if option not in taken}
     hints = {
         option: hint

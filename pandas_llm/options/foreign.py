@@ -90,8 +90,11 @@ _ADVICE: Mapping[str, str] = {
     ),
     "axis": "each row is asked: leave it out",
     "inplace": "a new frame is returned: assign it",
+    "level": "levels of the index are not columns: .reset_index() makes some of them",
+    "observed": "there are only groups of rows: leave it out",
     "as_index": "the groups are the index: .reset_index() makes columns of them",
     "provider": "write it before the model: model='anthropic/claude-…'",
+    **dict.fromkeys(("items", "like", "regex"), "df.filter picks labels, without llm"),
 } | dict.fromkeys(
     ("df", "dataframe", "input_df", "rows_data"),
     "the data is the first argument of the function, or df in df.llm",

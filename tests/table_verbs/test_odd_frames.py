@@ -14,6 +14,7 @@ import pytest
 from loopback_server import Server, completion
 
 import pandas_llm
+from pandas_llm.errors import TemplateError
 from pandas_llm.simulator import Simulator
 
 
@@ -346,6 +347,41 @@ def test_groups_that_pandas_cannot_make_are_an_error_of_ours(by):
     frame = CELLS["dicts"]
     with pytest.raises(ValueError, match=r"by= makes no groups .* \.astype"):
         frame.llm.agg("What?", "text", by=by, model="sim")
+
+
+@pytest.mark.parametrize(
+    ("verb", "given", "says"),
+    [
+        ("agg", {"level": 0}, r"level: .* \.reset_index\(\)"),
+        ("agg", {"observed": False}, "only groups of rows"),
+        ("agg", {"sort": "no"}, "sort must be True or False, not 'no'"),
+        ("filter", {"regex": "t"}, "df.filter picks labels"),
+        ("nlargest", {"k": True}, "k must be a whole number of at least 1, not True"),
+        ("nlargest", {"votes": None}, "votes must be True or False, not None"),
+        ("ngroup", {"neighbors": -1}, "neighbors must be a whole number"),
+        ("embed", {"dimensions": 0}, "dimensions must be a whole number"),
+        ("classify", {"confidence": "yes"}, "confidence must be True or False"),
+    ],
+)
+def test_words_and_values_that_a_verb_does_not_take_are_told_by_its_own(
+    verb, given, says
+):
+    more = "${left.text} > ${right.text}?"
+    needed: dict[str, tuple[Any, ...]] = {
+        "agg": ("What?", "text"),
+        "filter": ("${text}?",),
+        "classify": ("${text}", ["a", "b"]),
+        "embed": ("text",),
+    }
+    if verb == "nlargest":
+        given = {"k": 1, "template": more, **given}
+    with pytest.raises((TypeError, ValueError), match=says):
+        getattr(TEXT.llm, verb)(*needed.get(verb, ()), **given, model="sim")
+
+
+def test_a_row_of_a_frame_is_told_that_the_verb_asks_about_each():
+    with pytest.raises(TemplateError, match="call the verb on the frame, which asks"):
+        TEXT.apply(lambda row: row.llm.complete("On ${text}", model="sim"), axis=1)
 
 
 @pytest.mark.parametrize("verb", ["agg", "ngroup", "merge"])

@@ -176,6 +176,15 @@ def test_verbs_over_the_table_return_it_too(table):
     assert list(record) == ["mood"]
 
 
+@pytest.mark.parametrize("rows", [0, 2])
+@pytest.mark.parametrize("how", ["inner", "outer"])
+def test_columns_of_merged_tables_are_what_they_were(table, rows, how):
+    right, given = table.slice(0, rows), {"how": how, "block": None, **SIM}
+    out = of_kind(pandas_llm.merge(table, right, on="text", **given), table)
+    for name, dtype in nw.from_native(table).schema.items():
+        assert out.schema[f"{name}_x"] == out.schema[f"{name}_y"] == dtype
+
+
 def test_an_answer_about_rows_has_the_types_of_an_answer_about_each(table):
     keys = {"born": dt.date, "moment": dt.datetime, "tags": list[str], "name": str}
     each = of_kind(pandas_llm.extract(table, "On ${text}", keys, **SIM), table)
