@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from pandas_llm._pacing.buckets import REQUESTS, Bucket
+from pandas_llm._pacing.buckets import REQUESTS, TOKENS, Bucket
 from pandas_llm._pacing.concurrency import Cap
 from pandas_llm._pacing.trial import Test
 from pandas_llm._pacing.wave import STRAYEST, Wave
@@ -52,6 +52,7 @@ class Guess:
         self.pace: Bucket | None = None
         self._rate = self._clean = self._start = self._period = 0.0
         self._alarms, self._cut = 0, False
+        self._mean = 0.0  # tokens of a mean request, where the limit is one on tokens
         self._gain, self._next, self._patience = 1.1, now, _PROBE[0]
         self._closed = self._shut = now
         self._begin(now, now)
@@ -72,6 +73,19 @@ class Guess:
         """Whether it holds nothing back."""
         return self.state == FREE and self.cap.least == math.inf
 
+    @property
+    def plan(self) -> float:
+        """Requests a second that are granted in the long run; infinity if unknown."""
+        if self.state != HOLD or self.pace is None:
+            return math.inf
+        return self.pace.rate / (self._mean or 1.0)
+
+    @property
+    def _gone(self) -> float:
+        """All that has left, in the unit of the pace."""
+        recent = self._wave.recent
+        return recent[-1].mark[TOKENS] if self._mean and recent else self._wave.count
+
     def shut(self, now: float) -> float:
         """Return the seconds for which nobody may leave."""
         return max(0.0, self._shut - now) if self.state == SHUT else 0.0
@@ -84,7 +98,7 @@ class Guess:
             return left if first and self._trial is None else left + _GLANCE
         wait = 0.0
         if self.pace is not None:
-            self.pace.advance(now, self._wave.count)
+            self.pace.advance(now, self._gone)
             wait = self.pace.wait(ticket)
             if self.state == SEARCH:  # it may soon be faster
                 wait = min(wait, _GLANCE)
@@ -156,6 +170,7 @@ class Guess:
 
     def _alarm(self, start: Ticket, now: float, asked: float | None) -> None:
         self._alarms += 1
+        self._mean = self._mean or self._wave.heavier()
         self._measure(start)
         refused, answered = self._wave.crowds()
         if refused[0] < max([1, *answered]):
@@ -171,7 +186,7 @@ class Guess:
     def _measure(self, start: Ticket) -> None:
         """Set the rate by what was accepted since the last time that it was full."""
         seconds = start.sent - max(self._wave.anchor, self._wave.recent[0].sent)
-        accepted = self._wave.accepted(seconds, start)
+        accepted = self._wave.accepted(seconds, start, self._mean)
         if self._alarms == 1:
             self._rate = max(_LEAST, accepted / max(1.0, seconds), self._clean / 2)
             return
@@ -179,7 +194,8 @@ class Guess:
         if accepted >= _EVIDENCE and seconds >= self._period:
             rate, self._cut = accepted / seconds, False
             if self._period * rate >= 10:  # noqa: PLR2004 - a window's
-                lately = self._wave.accepted(self._period, start) / self._period
+                lately = self._wave.accepted(self._period, start, self._mean)
+                lately /= self._period
                 rate = min(1.5 * rate, max(rate, lately))
             elif self._clean:
                 rate, self._cut = max(rate, 0.5 * self._clean), True
@@ -224,28 +240,20 @@ class Guess:
 
     def _run(self, rate: float, now: float) -> None:
         rate = max(_SLOWEST, rate) / (1 - min(self._strays, STRAYEST))
-        size = 1.0 + _LATE * rate
-        if self.pace is None:
-            self.pace = Bucket(REQUESTS, rate, size, now, self._wave.count)
-            self.pace.credit = float(self._wave.count)
-        else:
-            self.pace.resize(rate, size, now, self._wave.count)
+        unit, size = REQUESTS, 1.0 + _LATE * rate
+        if self._mean:  # a large one waits until there is room for all of it
+            largest = max(ticket.tokens for ticket in self._wave.recent)
+            unit, size = TOKENS, max(size * self._mean, largest)
+            rate *= self._mean
+        if self.pace is None or self.pace.unit != unit:
+            self.pace = Bucket(unit, rate, 0.0, now, self._gone)
+        self.pace.resize(rate, size, now, self._gone)
 
-    def _try(
-        self,
-        now: float,
-        need: float,
-        *,
-        skip: float = 0.0,
-        slow: bool = False,
-        most: float | None = None,
-    ) -> None:
-        """Begin to count the refusals of the next requests, after some to skip."""
-        if most is None:
-            usual = self._strays * need
-            most = 1 + usual + 1.5 * math.sqrt(usual)
-        first = self._wave.count + int(skip)
-        self._test = Test(first, math.ceil(need), now, most, slow=slow)
+    def _try(self, now: float, need: float) -> None:
+        """Begin to count the refusals of the next requests."""
+        usual = self._strays * need
+        most = 1 + usual + 1.5 * math.sqrt(usual)
+        self._test = Test(self._wave.count, math.ceil(need), now, most, slow=False)
 
     def _judge(self, now: float) -> None:
         """End a trial or a test whose refusals would have come by now."""
@@ -327,13 +335,14 @@ class Guess:
         self._taken = (sent - bad) / max(now - at, 1e-3)
         pace = 0.9 * self._taken if holds else 0.75 * sent / max(now - at, 1e-3)
         self._run(pace, now)
-        pause = max(0.3, self._period) * pace
-        self._try(now, (2 * few + 4) / share, skip=pause, slow=True, most=few)
+        first = self._wave.count + int(max(0.3, self._period) * pace)
+        self._test = Test(first, math.ceil((2 * few + 4) / share), now, few, slow=True)
 
     def _slowed(self, test: Test, now: float) -> None:
         """End a slow test: the refusals are gone, or they are strays."""
         share, clean = test.share, test.clean
-        if not clean and share > STRAYEST:
+        self._mean = self._mean or self._wave.heavier()
+        if not clean and (share > STRAYEST or self._mean):
             self._taken, clean, share = 0.7 * self._taken, True, 0.0
         self._strays = share if clean else max(share, self._strays)
         if clean:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from pandas_llm._pacing.buckets import INPUT, REQUESTS, TOKENS, Ticket
-from pandas_llm._pacing.guess import HOLD, Guess
+from pandas_llm._pacing.guess import Guess
 from pandas_llm._pacing.limits import Limits, added
 
 if TYPE_CHECKING:
@@ -220,8 +220,8 @@ class RateLimiter:
         """Return the requests a second granted in the long run; None without limits."""
         with self._lock:
             rates = self._limits.rates(self._mean, self._sent)
-            if self._guess.state == HOLD and self._guess.pace is not None:
-                rates.append(self._guess.pace.rate)
+            if (guessed := self._guess.plan) < math.inf:
+                rates.append(guessed)
             return min(rates, default=None)
 
     def tokens_per_minute(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import insort
 from collections import deque
+from statistics import fmean, pvariance
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ _STRAY: Final = 0.10  # share of refusals that strays explain while none is know
 STRAYEST: Final = 0.35  # a greater share is never taken for strays
 _FULL: Final = 0.50  # share of refusals beyond a limit
 _ALARM: Final = 9.0  # log-likelihood of a limit at which all stop: six in a row
+_SIZES: Final = 8  # refusals whose sizes tell something
+_LARGER: Final = 0.1  # by the logarithm; a smaller difference is none
 _KEPT: Final = 1024  # requests that are remembered
 
 
@@ -52,11 +55,34 @@ class Wave:
             before = number
         return start if score >= _ALARM else None
 
-    def accepted(self, seconds: float, until: Ticket) -> int:
-        """Count what was not refused in the seconds until a request was sent."""
+    def accepted(self, seconds: float, until: Ticket, mean: float = 0.0) -> float:
+        """Count what was not refused in the seconds until a request was sent.
+
+        With the tokens of a mean request, it is of such requests.
+        """
         since = until.sent - seconds
-        taken = (t for t in self.recent if t.number < until.number)
-        return sum(t.sent >= since and not t.refused for t in taken)
+        taken = [
+            t
+            for t in self.recent
+            if t.number < until.number and t.sent >= since and not t.refused
+        ]
+        return sum(t.tokens for t in taken) / mean if mean else len(taken)
+
+    def heavier(self) -> float:
+        """Return a request's mean tokens where those refused are larger, else 0.0.
+
+        That is by their logarithms, three standard errors apart.
+        """
+        sizes: tuple[list[float], list[float]] = ([], [])
+        for ticket in self.recent:
+            sizes[ticket.refused].append(math.log(max(1.0, ticket.tokens)))
+        if min(map(len, sizes)) < _SIZES:
+            return 0.0
+        (passed, about), (refused, other) = ((fmean(s), pvariance(s)) for s in sizes)
+        error = math.sqrt(about / len(sizes[0]) + other / len(sizes[1]))
+        if refused - passed <= max(3 * error, _LARGER):
+            return 0.0
+        return fmean(t.tokens for t in self.recent)
 
     def crowds(self) -> tuple[list[int], list[int]]:
         """Return how many were in flight when refused and answered requests left."""

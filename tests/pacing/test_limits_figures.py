@@ -160,6 +160,10 @@ class Client:
     concurrency: Concurrency
     rows: int
     guess: Callable[[float], float] = lambda used: used
+    scatter: float = 0.4
+    """How much tokens scatter, by their logarithm."""
+    worst: int = 0
+    """Refusals of the row that had most."""
     taken: int = 0
     done: int = 0
     asleep: int = 0
@@ -178,7 +182,8 @@ class Client:
         meter = self.server.tokens
         used = TOKENS
         if meter is not None:
-            used = TOKENS * math.exp(self.random.gauss(-0.08, 0.4))
+            used = math.exp(self.random.gauss(-(self.scatter**2) / 2, self.scatter))
+            used *= TOKENS
             used = min(used, meter.size)
         self.used += used
         self.ask(used)
@@ -206,6 +211,7 @@ class Client:
         status, retry_after, quotas = reply
         if status != 200:
             self.refused += 1
+            self.worst = max(self.worst, tries + 1)
             self.asleep += 1
             delay = self.limiter.reject(ticket, retry_after, quotas, tries + 1)
             self.clock.after(delay, self.wake, used, tries + 1)
@@ -240,6 +246,7 @@ def simulate(
     options: bool = False,
     limit: int | None = None,
     guess: Callable[[float], float] = lambda used: used,
+    scatter: float = 0.4,
     seed: int = 1,
     before: Callable[[Server], None] = lambda server: None,
     headroom: Headroom | None = None,
@@ -250,7 +257,7 @@ def simulate(
     there = Server(clock, chance, requests, tokens, **server)
     limiter = RateLimiter(clock=clock, random=chance.random)
     concurrency = Concurrency(limit, maximum=500, clock=clock)
-    client = Client(there, limiter, concurrency, rows, guess)
+    client = Client(there, limiter, concurrency, rows, guess, scatter)
     before(there)
     per_minute = [meter and 60 * meter.rate for meter in (requests, tokens)]
     with limiter.bound(*(per_minute if options else (None, None)), headroom):
@@ -327,6 +334,18 @@ def test_a_limit_that_nothing_tells_is_learned_from_refusals(case):
     client = simulate(headers=False, **made(case))
     assert client.finished <= 1.10 * ideal(client)
     assert client.share < 0.05
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("told", [True, False])
+def test_large_rows_have_their_turn_under_a_limit_on_tokens(told, seed):
+    """After 30 refusals while smaller rows pass they would be taken for too large."""
+    wait = (lambda wait: wait) if told else (lambda wait: None)
+    limited = {"tokens": by_tokens(), "headers": False, "retry_after": wait}
+    client = simulate(rows=3000, **limited, scatter=1.3, seed=seed)
+    assert client.worst <= 20
+    assert client.finished <= 1.3 * ideal(client)
+    assert client.share < 0.15
 
 
 @pytest.mark.parametrize("seed", range(4))
