@@ -127,7 +127,8 @@ def _answered(result: Result | None) -> bool:
 
 async def _results(upload: Upload, part: Part, urls: Sequence[str]) -> list[Result]:
     """Fetch all results of a batch, before any is counted."""
-    if part.done and not urls and _is_young(part):
+    whole = part.done and part.done + part.failed >= part.requests
+    if whole and not urls and _is_young(part):  # Google keeps none of an expired one
         raise ModelNotFoundError(f"{part.done:,} are done, and no file is named")
     results: list[Result] = []
     for url in urls:
