@@ -115,12 +115,11 @@ def interval(low: float, high: float) -> str:
 def figure(value: Any) -> str:
     """Return a figure in few digits.
 
-    >>> figure(0.12345), figure(1234567), figure(98765.4), figure(0.000012)
-    ('0.123', '1,234,567', '98,765', '1.2e-05')
+    >>> figure(0.12345), figure(1234567), figure(98765.4), figure(True)
+    ('0.123', '1,234,567', '98,765', 'True')
     """
-    if isinstance(value, str) or not pd.api.types.is_number(value):
-        text = "NA" if value is None or value is pd.NA else str(value)
-        return text if len(text) <= _LONG else text[: _LONG - 1] + "…"
+    if not pd.api.types.is_number(value) or pd.api.types.is_bool(value):
+        return _label(value)
     if value != value:  # noqa: PLR0124 - NaN of any kind
         return "NA"
     if not isinstance(value, float):
@@ -176,10 +175,16 @@ def _text(x: float, y: float, text: str, anchor: str) -> str:
     )
 
 
+def _label(value: Any) -> str:
+    """Return a label as people write it, cut where it is long: a year has no comma."""
+    text = "NA" if pd.api.types.is_scalar(value) and pd.isna(value) else str(value)
+    return text if len(text) <= _LONG else text[: _LONG - 1] + "…"
+
+
 def _short(index: pd.Index) -> pd.Index:
     """Return an index with long labels cut."""
     names: list[Any] = [
-        tuple(map(figure, one)) if isinstance(one, tuple) else figure(one)
+        tuple(map(_label, one)) if isinstance(one, tuple) else _label(one)
         for one in index
     ]
     if isinstance(index, pd.MultiIndex):

@@ -3,6 +3,7 @@
 import enum
 import math
 import pickle
+import re
 
 import numpy as np
 import pandas as pd
@@ -335,6 +336,17 @@ def test_what_is_printed_fits_80_columns_and_the_card_escapes(by):
     assert "<i>x" not in page
     assert ("<svg" in page) == (by is None)
     assert f"{found.summary['accuracy'].iloc[0]:.3f}" in str(found)
+
+
+@pytest.mark.filterwarnings("ignore::pandas_llm.LLMWarning")
+@pytest.mark.parametrize("by", [None, "sure", "year"])
+def test_labels_and_groups_are_shown_as_they_are_written(by):
+    frame = pd.DataFrame({"sure": [True, False], "year": [2019, 2020]})
+    found = pandas_llm.evaluate(frame, "sure", "sure", by=by)
+    shares = pandas_llm.share(frame, "sure", "sure")
+    for label in frame[by or "sure"]:
+        assert re.search(rf"^{label} ", str(found), re.MULTILINE)
+    assert re.search("^True ", str(shares), re.MULTILINE)
 
 
 def test_free_text_is_compared_whole_without_a_table_of_thousands():
