@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from itertools import combinations, product
+from itertools import chain, combinations, product
 from operator import index
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -351,10 +351,14 @@ def stacked(vectors: pd.Series, name: Any) -> Floats:
 def has_vectors(column: pd.Series) -> bool:
     """Return whether all cells are vectors, from `embed` or from a file (lists)."""
     cells = column.dropna().tolist()
-    return bool(cells) and all(map(_is_vector, cells))
+    listed = [cell for cell in cells if isinstance(cell, (list, tuple))]
+    # a file may write 1 for 1.0, and lists of whole numbers alone are other things
+    flat = chain.from_iterable(listed)
+    floats = (isinstance(one, (float, np.floating)) for one in flat)
+    return bool(cells) and all(map(_is_vector, cells)) and (not listed or any(floats))
 
 
 def _is_vector(cell: Any) -> bool:
-    if isinstance(cell, list):
-        return bool(cell) and isinstance(cell[0], float)
+    if isinstance(cell, (list, tuple)):
+        return bool(cell) and isinstance(cell[0], (int, float, np.number, type(None)))
     return isinstance(cell, np.ndarray) and cell.ndim == 1 and cell.dtype.kind in "fiu"

@@ -104,5 +104,6 @@ def _nearest(source: Source, vectors: Any, goal: Any, k: int) -> pd.DataFrame:
         lengths = np.linalg.norm(matrix, axis=1) * np.linalg.norm(goal)
         scores = matrix @ goal / np.where(lengths, lengths, 1.0)
         best = np.argsort(-scores, kind="stable")[:k]
+        best = best[~np.isnan(scores[best])]  # of a vector with NaN in it
         best, scores = there[best], scores[best]
     return put_columns(source.frame.take(best), {_SCORE: scores})

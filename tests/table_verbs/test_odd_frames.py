@@ -322,14 +322,15 @@ def test_groups_are_named_by_columns_and_not_made_of_values(by):
 
 
 def test_vectors_that_a_file_brings_as_lists_are_not_embedded_again():
-    frame = pd.DataFrame(
-        {"text": ["a", "b", "c"], "vector": [[0.5, 0.5], None, [1.0, 0]]}
-    )
+    vectors = [[1, 0.5], None, (1.0, 0), [None, 0.5], [np.nan, 1]]
+    frame = pd.DataFrame({"text": list("abcde"), "vector": vectors})
     with Simulator() as server:
         at = {"model": "sim", "base_url": server.base_url, "progress": False}
-        assert len(frame.llm.search("x", "vector", dimensions=2, **at)) == 2
+        found = frame.llm.search("x", "vector", dimensions=2, **at)
+        assert sorted(found["text"]) == ["a", "c"]  # the others are not whole
+        assert found["score"].notna().all()
         assert server.stats()["requests"] == 1
-        odd = pd.concat([frame, frame.assign(vector=[[0.5]] * 3)])
+        odd = pd.concat([frame, frame.assign(vector=[[0.5]] * 5)])
         with pytest.raises(ValueError, match="1 and 2 numbers"):
             odd.llm.search("x", "vector", **at)
         assert server.stats()["requests"] == 1
