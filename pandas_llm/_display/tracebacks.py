@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import os
 import sysconfig
+from asyncio import CancelledError
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -62,8 +63,6 @@ def ends_here(verb: Function) -> Function:
 
 def trim(error: BaseException) -> None:
     """Remove frames from an error that leaves the package, by its class."""
-    from asyncio import CancelledError
-
     frames = list(_frames(error.__traceback__))
     if environment.own("traceback") == "full" or not frames:
         return

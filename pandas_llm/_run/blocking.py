@@ -1,8 +1,9 @@
 """Run the async job from ordinary code: script, notebook, thread, running loop.
 
-Inside a running loop, a short-lived thread runs the job while the caller waits in
-slices, so that Ctrl-C works. ``loop="nested"`` re-enters the loop instead; it patches
-asyncio for the whole process and does not run under uvloop, so it is not the default.
+A short-lived thread runs the job while the caller waits in slices, so that Ctrl-C
+works, and whatever the handler of a signal raises ends the job: uvloop would swallow
+it. ``loop="nested"`` re-enters the running loop instead; it patches asyncio for the
+whole process and does not run under uvloop, so it is not the default.
 """
 
 from __future__ import annotations
@@ -86,11 +87,9 @@ def run(
     calling task, raises once the job has closed its connections; a second one at once.
     """
     running = _running_loop()
-    if running is None and loop != "thread":
-        return _in_place(job, tick)
-    if running is not None and loop == "nested":
-        return _nested(running, job, tick)
     if running is not None:
+        if loop == "nested":
+            return _nested(running, job, tick)
         _advise()
     thread = _Thread(job)
     try:
@@ -100,13 +99,15 @@ def run(
             raise
         how = "in this thread" if running is None else "inside the running loop"
         warn(f"{error}: going on {how}", RuntimeWarning)
-    return _in_place(job, tick) if running is None else _nested(running, job, tick)
+    if running is not None:
+        return _nested(running, job, tick)
+    return _in_place(lambda: _ticking(job(), tick))
 
 
-def _in_place(job: Callable[[], Coroutine[Any, Any, T]], tick: Callable[[], None]) -> T:
+def _in_place(job: Callable[[], Coroutine[Any, Any, T]]) -> T:
     # without a factory, Runner would unset the thread's event loop at its end
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        return runner.run(_ticking(job(), tick))
+        return runner.run(job())
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
@@ -183,8 +184,7 @@ class _Thread(Generic[T]):
             while self._waiting():
                 tick()
         except BaseException:  # a Ctrl-C or the caller's own cancellation
-            if self.is_started:
-                self._stop()
+            self._stop()
             raise
         self._thread.join()
         return self._result.result()
@@ -195,7 +195,7 @@ class _Thread(Generic[T]):
 
     def _main(self) -> None:
         try:
-            self._result.set_result(_in_place(self._watched, _nothing))
+            self._result.set_result(_in_place(self._watched))
         except BaseException as error:  # noqa: BLE001 - raised by run()
             self._result.set_exception(error)
 
@@ -207,7 +207,9 @@ class _Thread(Generic[T]):
 
     def _stop(self) -> None:
         """Cancel the job and give it time to close its connections."""
-        self._stopped = True
+        self._stopped = True  # though it be hit before it knows that it has started
+        if not self.is_started:
+            return
         if self._task is not None:
             with suppress(RuntimeError):  # the loop is closed: it has just ended
                 self._task.get_loop().call_soon_threadsafe(self._task.cancel)

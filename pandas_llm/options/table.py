@@ -198,7 +198,7 @@ class Options(TypedDict, total=False):
     ]
     loop: Annotated[
         Loop,
-        'Inside a running event loop: run in a thread, or "nested" in that loop.',
+        'Run in a thread of its own, or "nested" in the event loop that runs.',
         Option("auto", flag=False),  # no event loop runs there
     ]
     session: Annotated[

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import gc
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -49,6 +50,13 @@ def in_a_loop(function, *arguments, kind: str = "asyncio", **named):
     return running(kind)(main())
 
 
+def call(kind: str | None, function, *arguments, **named):
+    """Call a function in such a loop, or where none runs."""
+    if kind is None:
+        return function(*arguments, **named)
+    return in_a_loop(function, *arguments, kind=kind, **named)
+
+
 async def where() -> tuple[int, asyncio.AbstractEventLoop]:
     await asyncio.sleep(0)
     return threading.get_ident(), asyncio.get_running_loop()
@@ -72,26 +80,15 @@ def script(what: str, url: str, *switches: str) -> None:
 # -- where the job runs -----------------------------------------------------------
 
 
-def test_without_a_running_loop_the_job_runs_in_the_callers_thread():
-    assert blocking.run(where)[0] == threading.get_ident()
-
-
-@pytest.mark.parametrize("kind", LOOPS)
-def test_inside_a_running_loop_it_runs_in_a_thread_that_is_gone_afterwards(
-    kind, simulator, on
-):
+@pytest.mark.parametrize("kind", [None, *LOOPS])
+def test_the_job_runs_in_a_thread_that_is_gone_afterwards(kind, simulator, on):
     server = simulator()
     before = set(threading.enumerate())
-    thread, loop = in_a_loop(blocking.run, where, kind=kind)
+    thread, loop = call(kind, blocking.run, where)
     assert thread != threading.get_ident()
     assert loop.is_closed()
-    in_a_loop(facts(3).llm.generate, TEMPLATE, ["fact"], kind=kind, **on(server))
+    call(kind, facts(3).llm.generate, TEMPLATE, ["fact"], **on(server))
     assert set(threading.enumerate()) == before
-
-
-def test_loop_thread_asks_for_a_thread_where_no_loop_runs():
-    assert blocking.run(where, loop="thread")[0] != threading.get_ident()
-    assert blocking.run(where, loop="nested")[0] == threading.get_ident()
 
 
 @pytest.mark.parametrize("way", ["auto", "thread", "nested"])
@@ -195,20 +192,30 @@ def test_a_job_that_lacks_threads_itself_is_not_run_twice():
     assert calls == [1]
 
 
-def test_an_error_of_the_bars_own_ends_the_job_in_the_thread():
+@pytest.mark.parametrize("kind", [None, "asyncio"])
+@pytest.mark.parametrize("source", ["bar", "signal"])
+def test_what_interrupts_the_caller_ends_the_job(source, kind):
+    """A time limit by a signal, as in pytest-timeout, Airflow and Celery."""
     ended = []
 
     async def job() -> None:
         try:
+            if source == "signal":
+                signal.raise_signal(signal.SIGTERM)
             await asyncio.sleep(60)
         finally:
             ended.append(1)
 
-    def tick() -> None:
+    def odd(*_) -> None:
         raise OddError
 
-    with pytest.raises(OddError):
-        in_a_loop(blocking.run, job, tick=tick)
+    before = signal.signal(signal.SIGTERM, odd)
+    tick = {"tick": odd} if source == "bar" else {}
+    try:
+        with pytest.raises(OddError):
+            call(kind, blocking.run, job, **tick)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     assert ended == [1]
 
 
