@@ -25,7 +25,7 @@ class Calls:
     """
 
     def __init__(self) -> None:
-        self._lock = database.new_lock()
+        self._lock = database.Guard()
         self._under_way: dict[bytes, Waiting] = {}
         self._recent: dict[bytes, Reply] = {}
 

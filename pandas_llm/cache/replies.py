@@ -19,8 +19,6 @@ from pandas_llm.cache.calls import Calls
 from pandas_llm.cache.writer import Writer
 
 if TYPE_CHECKING:
-    import sqlite3
-    import threading
     from collections.abc import Sequence
 
     from pandas_llm.cache.writer import Item
@@ -44,9 +42,8 @@ class Cache:
     """Replies by the fingerprint of their request; no method raises."""
 
     calls: Calls
-    _reader: sqlite3.Connection | None
     _writer: Writer | None
-    _lock: threading.Lock
+    _sqlite: database.Guard
 
     def __init__(self, path: Path, *, limit: int = DEFAULT_LIMIT) -> None:
         self.path = path
@@ -106,8 +103,8 @@ class Cache:
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.stop()
-        with self._lock:
-            self._close_reader()
+        with self._sqlite:
+            self._sqlite.close()
 
     def share(self) -> Cache:
         """Count one more user, who must close it too."""
@@ -120,16 +117,15 @@ class Cache:
     def _begin(self) -> None:
         database.watch_forks()
         self._process = os.getpid()
-        self._reader = None
         self._writer = None
-        self._lock = database.new_lock()
+        self._sqlite = database.Guard()
         self.calls = Calls()
 
     def _check_process(self) -> None:
         """Start again in a forked child, where the connections are the parent's."""
         if self._process != os.getpid():
             # the parent works on: its connections may not be closed either
-            _parents.append((self._reader, self._writer))
+            _parents.append((self._sqlite, self._writer))
             self._begin()
 
     def _enqueue(self, item: Item) -> None:
@@ -142,7 +138,7 @@ class Cache:
                 writer.queue.put(item)
 
     def _start(self) -> Writer:
-        with self._lock:
+        with self._sqlite:
             if self._writer is None:
                 self._writer = Writer(
                     self.path, self._limit, self._not_written, self._gone
@@ -152,21 +148,17 @@ class Cache:
     def _select(self, keys: Sequence[bytes]) -> list[database.Row]:
         if not keys or not self._readable or self._closed:
             return []
-        with self._lock:
+        with self._sqlite:
             try:
-                if self._reader is None:
-                    self._reader = database.connect_to_read(self.path, LOCK_WAIT)
-                return database.select(self._reader, keys)
+                reader = self._sqlite.connection
+                if reader is None:
+                    reader = database.connect_to_read(self.path, LOCK_WAIT)
+                    self._sqlite.connection = reader
+                return database.select(reader, keys)
             except database.ERRORS as error:
                 self._not_read(error)
-                self._close_reader()
+                self._sqlite.close()
                 return []
-
-    def _close_reader(self) -> None:
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            with suppress(*database.ERRORS):
-                reader.close()
 
     def _not_read(self, error: Exception) -> None:
         self._readable = False
@@ -191,7 +183,7 @@ class Cache:
 
 
 _shared: dict[tuple[int, str], Cache] = {}
-_sharing = database.new_lock()
+_sharing = database.Guard()
 _parents: list[object] = []
 
 
@@ -219,7 +211,8 @@ def open_cache(path: Path, limit: int = DEFAULT_LIMIT) -> Cache:
 def why_unusable(path: Path) -> str | None:
     """Return why a file cannot be used, before a run pays for what it holds."""
     try:
-        database.connect_to_read(path, LOCK_WAIT).close()
+        with database.Guard():
+            database.connect_to_read(path, LOCK_WAIT).close()
     except database.ERRORS as error:
         return (
             f"the cache cannot be used: {database.reason(path, error)}\nAll rows are "

@@ -313,20 +313,41 @@ def _rows(puts: Mapping[bytes, Reply | None], stamp: int) -> Iterator[Row]:
 
 # -- forks ----------------------------------------------------------------------
 
-_locks: WeakSet[threading.Lock] = WeakSet()
-_held: list[threading.Lock] = []
+_guards: WeakSet[Guard] = WeakSet()
+_held: list[Guard] = []
 
 
-def new_lock() -> threading.Lock:
-    """Return a lock to hold while in SQLite; a fork waits for all of them."""
-    lock = threading.Lock()
-    _locks.add(lock)
-    return lock
+class Guard:
+    """A lock to hold while in SQLite, and the connection that it guards, if any.
+
+    A fork waits for all locks and closes all connections: in the child, SQLite would
+    take the parent's locks for its own, and write to a log that is gone by then.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.connection: sqlite3.Connection | None = None
+        _guards.add(self)
+
+    def __enter__(self) -> None:
+        """Wait for the lock."""
+        self.lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        """Let others have it."""
+        self.lock.release()
+
+    def close(self) -> None:
+        """Close the connection; whoever holds the lock may."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            with suppress(*ERRORS):
+                connection.close()
 
 
 @functools.cache
 def watch_forks() -> None:
-    """Let a forked child begin with no lock of SQLite taken, or it would hang."""
+    """Let a forked child begin with no lock taken, or it would hang, and none open."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(
             before=_hold, after_in_parent=_release, after_in_child=_release
@@ -334,10 +355,12 @@ def watch_forks() -> None:
 
 
 def _hold() -> None:
-    _held[:] = [lock for lock in list(_locks) if lock.acquire(timeout=1)]
+    _held[:] = [guard for guard in list(_guards) if guard.lock.acquire(timeout=1)]
+    for guard in _held:
+        guard.close()
 
 
 def _release() -> None:
-    for lock in _held:
-        lock.release()
+    for guard in _held:
+        guard.lock.release()
     _held.clear()

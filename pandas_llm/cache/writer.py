@@ -45,7 +45,6 @@ class Writer:
         gone: Callable[[], None],
     ) -> None:
         self.queue: queue.SimpleQueue[Item] = queue.SimpleQueue()
-        self._connection: sqlite3.Connection | None = None
         self._path = path
         self._limit = limit
         self._failed, self._gone = failed, gone
@@ -54,7 +53,7 @@ class Writer:
         self._off = False
         self._stamp = 0
         self._hurry = threading.Event()
-        self._lock = database.new_lock()
+        self._sqlite = database.Guard()
         self._thread = threading.Thread(
             target=self._run, name="pandas_llm.cache", daemon=True
         )
@@ -98,11 +97,11 @@ class Writer:
         if self._off or not (puts or used):
             return []
         try:
-            if self._connection and database.identity(self._path) != self._file:
+            if self._sqlite.connection and database.identity(self._path) != self._file:
                 self._gone()  # SQLite would go on in a file without a name
                 self._close()
-            with self._lock:
-                connection = self._connection or self._open()
+            with self._sqlite:
+                connection = self._sqlite.connection or self._open()
                 # a clock that was set back must not make new replies the first to go
                 self._stamp = max(self._stamp, int(time.time()))
                 database.write(connection, puts, used, self._stamp)
@@ -119,14 +118,13 @@ class Writer:
         return []
 
     def _open(self) -> sqlite3.Connection:
-        connection = self._connection = database.connect(self._path, _WRITE_WAIT)
+        connection = database.connect(self._path, _WRITE_WAIT)
+        self._sqlite.connection = connection
         self._file = database.identity(self._path)
         (newest,) = connection.execute("SELECT max(used) FROM replies").fetchone()
         self._stamp = newest if isinstance(newest, int) else 0
         return connection
 
     def _close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with self._lock, suppress(*database.ERRORS):
-                connection.close()
+        with self._sqlite:
+            self._sqlite.close()

@@ -100,6 +100,26 @@ def two(folder):
     return wait([child(lambda n=n: put_range(path, n, 1000)) for n in starts])
 
 
+def outlived(cache):
+    """Fork, and close the parent's before the child has written all."""
+    written, closed = os.pipe(), os.pipe()
+
+    def outlive():
+        own = open_cache(cache.path)
+        own.put(key(21), reply(21))
+        own.flush()
+        os.write(written[1], b".")
+        os.read(closed[0], 1)
+        own.put(key(22), reply(22))
+        own.close()
+
+    last = child(outlive)
+    os.read(written[0], 1)
+    cache.close()
+    os.write(closed[1], b".")
+    return wait([last])
+
+
 def fork(folder):
     """Fork while threads read and write; children read and write too."""
     path = folder / "replies.sqlite"
@@ -130,8 +150,10 @@ def fork(folder):
     codes = [wait([child(lambda n=n: inherit(n))])[0] for n in range(1, 21)]
     done.set()
     thread.join()
-    found = len(cache.get_many([key(number) for number in range(21)]))
-    cache.close()
+    codes += outlived(cache)
+    again = open_cache(path)
+    found = len(again.get_many([key(number) for number in range(23)]))
+    again.close()
     return {"codes": codes, "found": found, "broken": cache.broken}
 
 
