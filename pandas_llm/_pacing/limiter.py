@@ -24,6 +24,8 @@ _INSTANT: Final = 1e-6
 """A wait so short that only rounding can have left it."""
 _GLANCE: Final = 0.1
 """A longer wait is looked at again half-way: answers may bring good news."""
+_LONGEST: Final = 0.5
+"""The longest time without a look: answers may give back most of what was booked."""
 _HEARING: Final = 0.01  # seconds
 _LOST: Final = 30.0
 """Seconds after its turn until a ticket that nobody asks for is given up."""
@@ -270,7 +272,7 @@ class RateLimiter:
             pace = max(pace, bucket.wait(ticket))
         if self._limits.part is not None or self._limits.headroom:
             pace = min(pace, _LEASED)
-        return pace if pace < _GLANCE else max(_GLANCE, pace / 2)
+        return pace if pace < _GLANCE else max(_GLANCE, min(pace / 2, _LONGEST))
 
     def _pass(self, ticket: Ticket, now: float) -> float:
         """Let a request leave, or return the seconds until its turn."""

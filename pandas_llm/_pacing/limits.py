@@ -132,7 +132,7 @@ class Limits:
             spare = bucket.credit - sent[bucket.unit]
             if isinstance(bucket, Mirror) and bucket.budget and spare >= unit:
                 continue
-            rates.append(bucket.slope / unit)
+            rates.append(bucket.rate / unit)
         return rates
 
     def correct(self, ticket: Ticket, used: Amounts, quotas: Quotas | None) -> None:

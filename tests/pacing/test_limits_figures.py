@@ -84,6 +84,14 @@ class Window(Meter):
         return Quota(self.size, self.level, self.missing(1), self.period)
 
 
+class Tenth(Window):
+    """A tenth of a limit a minute in each ten seconds, as Azure counts."""
+
+    def quota(self, now: float) -> Quota:
+        _, left, reset, _ = super().quota(now)
+        return Quota(60 * self.rate, left, reset, 60.0)
+
+
 @dataclass
 class Server:
     """Answers as late as it likes, refuses at once what its meters do not hold."""
@@ -397,6 +405,12 @@ def test_a_fixed_window_is_spread_over_its_time():
     client = simulate(rows=3000, requests=Window(RATE, 60 * RATE))
     assert client.finished <= 1.03 * 3000 / RATE
     assert client.refused == 0
+
+
+def test_windows_shorter_than_the_limit_says_are_used_up():
+    client = simulate(rows=3000, requests=Tenth(RATE, 10 * RATE, 10.0))
+    assert client.finished <= 1.35 * 3000 / RATE
+    assert client.share < 0.005
 
 
 def test_uneven_latencies_leave_a_fixed_concurrency_busy():
