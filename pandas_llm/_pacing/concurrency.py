@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _HEADROOM: Final = 2.0  # in flight over rate * latency, for slow spells
 _QUICK: Final = 1.9  # times the reference that an answer takes which did not queue
 _QUEUED: Final = 1 / 3  # share of a latency spent queueing, from which it counts
-_WORTH: Final = 0.6  # growth by f is worth it when answers come f**_WORTH as fast
+_WORTH: Final = 0.3  # growth by f is worth it when answers come f**_WORTH as fast
 _STEPS: Final = (1.5, 2.0)  # growth tried when they queue: first, after a success
 _REST: Final = (4, 64)  # windows until growth is tried again: at first, and at most
 _DOUBLING: Final = 0.1  # seconds in which the target doubles at most

@@ -196,6 +196,18 @@ def test_four_slots_that_queue_get_few_connections(latency, most):
         assert run.finished <= 1.25 * 400 * mean / 4
 
 
+def test_a_server_that_slows_down_with_load_and_still_does_more_is_given_more():
+    """As those do that compute many answers at once: 113/s with 500, 64/s with 64."""
+
+    def make(clock, chance):
+        there = Server(clock, chance)
+        there.latency = lambda chance: 0.5 * (1 + there.busy / 64)
+        return there
+
+    run = simulate(make, 8000, None)
+    assert run.finished <= 1.5 * 8000 / 113
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_wrong_guess_is_gone_in_seconds(seed):
     """Four a second from a run before, where there is no limit any more."""
