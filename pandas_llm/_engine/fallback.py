@@ -9,6 +9,7 @@ from pandas_llm.errors import (
     ContextLengthError,
     FellBackError,
     OutageError,
+    RateLimitedTooLong,
     ShortenedError,
     UnreachableError,
 )
@@ -112,7 +113,7 @@ class Fallback:
         key = item.key if new and client is self._client else None
         try:
             return await client.complete(item.request, self._tally(item), key)
-        except (UnreachableError, OutageError) as error:
+        except (UnreachableError, OutageError, RateLimitedTooLong) as error:
             if not another:
                 raise
             return Outcome([], error)

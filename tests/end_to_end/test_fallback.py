@@ -328,12 +328,14 @@ def test_a_pilots_rows_have_the_price_of_the_model_that_answered(prices, each):
         assert found.low < found.cost < found.high
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 429])
 def test_a_model_that_refuses_all_from_then_on_ends_no_run(status):
     def answer(body):
         asked_first = [b for b in server.bodies if b["model"] == "m1"]
         if body["model"] == "m1" and len(asked_first) > 5:
-            return failure(status, "no more")
+            no = failure(status, "no more")
+            no.headers["Retry-After"] = "3600"
+            return no
         return completion(f'{{"fact": "{body["model"]}"}}')
 
     with Server(answer) as server, pytest.warns(LLMWarning, match="fallback"):
