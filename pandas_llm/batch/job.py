@@ -215,7 +215,7 @@ class BatchJob:
 
     async def _look(self) -> None:
         pending = []
-        for other in self._book.beside():
+        for other in self._book.others():
             await look(self._task, other)
             self._state.reasons = other.state.reasons | self._state.reasons
             pending += [other.state.id] * other.state.running

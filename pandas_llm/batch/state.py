@@ -275,7 +275,7 @@ class Book:
             found[job] = found.get(job, set()) | keys & _parted(bytes(joined))
         return {job: some for job, some in found.items() if some}
 
-    def beside(self) -> Iterator[Book]:
+    def others(self) -> Iterator[Book]:
         """Yield the records of the other jobs that have some of its requests."""
         for job in self.state.beside:
             if (known := find(self.path, job)) is not None:

@@ -22,8 +22,8 @@ written; None to stop."""
 
 _LINGER = 0.1
 """Seconds it collects; the rest of the 200 ms is for the commit itself."""
-_WRITE_WAIT = 10.0
-"""Seconds to wait for another process's lock."""
+_WRITE_WAIT, _TRY_WAIT = 10.0, 1.0
+"""Seconds to wait for another process's lock, where it is tried again the second."""
 _COMMIT_WAIT = 15.0
 """Seconds that others wait for it."""
 _MOST_LEFT = 10_000
@@ -96,19 +96,21 @@ class Writer:
         used = [key for item in items if isinstance(item, list) for key in item]
         if self._off or not (puts or used):
             return []
+        awaited = not all(isinstance(item, (tuple, list)) for item in items)
+        wait = _WRITE_WAIT if awaited else _TRY_WAIT
         try:
             if self._sqlite.connection and database.identity(self._path) != self._file:
                 self._gone()  # SQLite would go on in a file without a name
                 self._close()
             with self._sqlite:
-                connection = self._sqlite.connection or self._open()
+                connection = self._sqlite.connection or self._open(wait)
+                connection.execute(f"PRAGMA busy_timeout={1000 * wait:.0f}")
                 # a clock that was set back must not make new replies the first to go
                 self._stamp = max(self._stamp, int(time.time()))
                 database.write(connection, puts, used, self._stamp)
                 database.evict(connection, self._path, self._limit, self._stamp)
         except database.ERRORS as error:
             self._close()
-            awaited = not all(isinstance(item, (tuple, list)) for item in items)
             lasts = awaited or database.damaged(error) or len(puts) > _MOST_LEFT
             if not lasts:
                 return [*puts.items()]
@@ -117,8 +119,8 @@ class Writer:
                 self._failed(error)
         return []
 
-    def _open(self) -> sqlite3.Connection:
-        connection = database.connect(self._path, _WRITE_WAIT)
+    def _open(self, wait: float) -> sqlite3.Connection:
+        connection = database.connect(self._path, wait)
         self._sqlite.connection = connection
         self._file = database.identity(self._path)
         (newest,) = connection.execute("SELECT max(used) FROM replies").fetchone()

@@ -558,7 +558,7 @@ def test_what_cannot_be_written_does_not_end_reading(path, impatient):
 
 @pytest.mark.parametrize("patience", [10.0, 0.01])
 def test_a_lock_that_goes_away_costs_nothing(path, monkeypatch, patience):
-    monkeypatch.setattr(writer, "_WRITE_WAIT", patience)
+    monkeypatch.setattr(writer, "_TRY_WAIT", patience)
     fill(path, [1])
     cache = Cache(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
