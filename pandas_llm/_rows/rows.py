@@ -83,7 +83,7 @@ class Source(NamedTuple):
         listed = [names] if one else list(names)
         if not listed:
             raise InvalidValueError(f"{what} names no column")
-        places = []
+        places, labels = [], self.frame.columns
         for name in listed:
             there = self.find(name)
             if len(there) != 1:
@@ -93,7 +93,7 @@ class Source(NamedTuple):
                 elif name in self.frame.index.names:
                     problem = "is a level of the index: reset_index() makes a column"
                 msg = f"{what} names {name!r}, which {problem}; there are "
-                raise InvalidValueError(msg + ", ".join(map(repr, self.frame.columns)))
+                raise InvalidValueError(msg + (", ".join(map(repr, labels)) or "none"))
             places += there
         return places
 

@@ -337,6 +337,5 @@ def _joined(
         kinds = pd.Index(["left_only", "right_only", "both"])
         codes = np.where(others == len(right), 0, np.where(ones == len(left), 1, 2))
         out = put_columns(out, {names.origin: pd.Categorical.from_codes(codes, kinds)})
-    out.attrs = dict(left.attrs)
     loose = [side.flags.allows_duplicate_labels for side in (left, right)]
     return out.set_flags(allows_duplicate_labels=all(loose))

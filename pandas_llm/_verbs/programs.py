@@ -6,6 +6,7 @@ result; so it is written once for sync and async code.
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from contextlib import contextmanager
@@ -109,8 +110,14 @@ class Program:
         self, data: Any, rows: int = 3, *, as_requests: bool = False
     ) -> pd.DataFrame:
         """Show the first questions, or their whole requests; send nothing."""
-        plan, questions = _Call(self, data).next() or (self.plans[0], [])
-        return plan.preview(questions, rows, as_requests=as_requests)
+        from pandas_llm._rows import source_of
+        from pandas_llm._run import text_table
+
+        if (step := _Call(self, data).next()) is not None:
+            plan, questions = step
+            return plan.preview(questions, rows, as_requests=as_requests)
+        columns = ("url", "headers", "body") if as_requests else ("prompt",)
+        return text_table(source_of([]), [], {name: [] for name in columns})
 
     @ends_here
     def estimate(self, data: Any, pilot: int = 0) -> Estimate:
@@ -153,7 +160,8 @@ class _Call:
         self._program = program
         self._ledger = Ledger(program.name)
         passed = source_of(data).passed
-        self._restore = passed.restore
+        self._restore, self._flags = passed.restore, passed.table.flags
+        self._attrs = copy.deepcopy(passed.table.attrs)  # as pandas copies them
         self._steps = program.steps(passed.table)
         self._started = time.monotonic()
         self._stopped: CostLimitError | None = None
@@ -169,6 +177,8 @@ class _Call:
             result, facts = end.value if known else (end.value, {})
             if self._stopped and "cascade_bound" in facts:
                 facts["cascade_bound"] = NOT_PROVEN
+            if hasattr(result, "attrs"):
+                self._inherit(result)
             result = self._ledger.annotate(result, facts)
             self.result = self._restore(result, self._program.exact)
             if self._stopped:
@@ -178,6 +188,12 @@ class _Call:
         # once stopped, only what is kept is answered
         spent = math.inf if self._stopped else self._ledger.spent
         return plan.within(spent, time.monotonic() - self._started), questions
+
+    def _inherit(self, result: Any) -> None:
+        """Give a result the attrs and flags of the data, as pandas' methods do."""
+        result.attrs = {**self._attrs, **result.attrs}
+        if not self._flags.allows_duplicate_labels:
+            result.flags.allows_duplicate_labels = False
 
     @contextmanager
     def traced(self) -> Iterator[None]:

@@ -350,6 +350,40 @@ def test_groups_that_pandas_cannot_make_are_an_error_of_ours(by):
         frame.llm.agg("What?", "text", by=by, model="sim")
 
 
+NO_QUESTION = {
+    "ngroup": {"subset": "text"},
+    "merge": {"right": TEXT, "on": "text"},
+    "nlargest": {"k": 1, "template": "${left.text} > ${right.text}?"},
+    "agg": {"question": "What?", "column": "text"},
+}
+
+
+@pytest.mark.parametrize("verb", NO_QUESTION)
+@pytest.mark.parametrize("rows", [TEXT[:0], TEXT.assign(text=None)])
+def test_where_nothing_is_asked_there_is_an_empty_preview(verb, rows, sim):
+    given = {"verb": verb, **NO_QUESTION[verb], **sim}
+    assert rows.llm.preview(**given).columns.tolist() == ["prompt"]
+    sent = rows.llm.preview(as_requests=True, **given)
+    assert (len(sent), sent.columns.tolist()) == (0, ["url", "headers", "body"])
+    assert rows.llm.estimate(**given).requests == 0
+
+
+@pytest.mark.parametrize("verb", ["matches", "duplicated", "ngroup", "agg", "merge"])
+def test_attrs_and_flags_are_those_of_the_data_as_with_pandas(verb, sim):
+    frame = TEXT.set_flags(allows_duplicate_labels=False)
+    frame.attrs["from"] = ["a list"]
+    first = {"matches": "Is ${text} nice?", "agg": "What?", "merge": frame}
+    more = {"agg": {"column": "text", "by": "n"}, "merge": {"on": "text"}}
+    asked = frame.llm.complete("On ${text}", **sim)
+    frame.attrs["llm"] = asked.attrs["llm"]
+    given = {**more.get(verb, {}), **sim}
+    out = getattr(frame.llm, verb)(first.get(verb, "text"), **given)
+    assert out.attrs["from"] == ["a list"]
+    assert out.attrs["from"] is not frame.attrs["from"]
+    assert out.flags == frame.flags
+    assert out.llm.usage.requests >= asked.llm.usage.requests
+
+
 @pytest.mark.parametrize(
     ("verb", "given", "says"),
     [
