@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Unpack
 
@@ -14,13 +15,14 @@ from pandas_llm._table_verbs.pairs import (
     candidates,
     default_question,
     equal_rows,
+    in_rounds,
 )
 from pandas_llm._verbs import Program, verb
 from pandas_llm.errors import ConfigurationError, InvalidTypeError, InvalidValueError
 from pandas_llm.options import check_value, one_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
 
     from pandas_llm._rows import Source
     from pandas_llm._table_verbs.pairs import Block, Pair
@@ -143,7 +145,7 @@ def _program(arguments: Mapping[str, Any]) -> Program:
         question = default_question(left, keys[0], right, keys[1])
     judge = Judge(left, right, question, arguments)
     equal = _equal(judge, keys)
-    if _disjoint(equal, once) != equal:
+    if _first(equal, once) != equal:
         msg = f"validate={validate!r} does not hold: equal rows would have several "
         raise InvalidValueError(f"{msg}partners. drop_duplicates() of pandas first")
     batch = judge.plan.settings.batch
@@ -154,16 +156,10 @@ def _program(arguments: Mapping[str, Any]) -> Program:
         once = once[0] or how == "left_anti", once[1] or how == "right_anti"
 
     def steps(_: Any) -> Steps[pd.DataFrame]:
-        matches = list(equal)
-        pairs = _free(candidates(judge.left, judge.right, arguments), matches, once)
+        pairs = _free(candidates(judge.left, judge.right, arguments), equal, once)
         yield from judge.prepare(pairs)
-        while pairs:
-            asked = _disjoint(pairs, once)
-            answers = yield from judge.ask(asked)
-            matches += [pair for pair, yes in zip(asked, answers, strict=True) if yes]
-            rest = set(pairs) - set(asked)
-            pairs = _free([pair for pair in pairs if pair in rest], matches, once)
-        return _joined(*frames, matches, how, names)
+        more = yield from in_rounds(partners(pairs, once), judge.ask)
+        return _joined(*frames, equal + more, how, names)
 
     failed = "the two rows count as not belonging together"
     types = names.types(left, right)
@@ -287,17 +283,41 @@ def _free(
     return [p for p in pairs if p[0] not in taken and p[1] not in taken_too]
 
 
-def _disjoint(pairs: list[Pair], once: tuple[bool, bool]) -> list[Pair]:
-    """Return the most similar pairs, with each row that pairs once in one of them."""
-    seen: tuple[set[int], set[int]] = (set(), set())
-    asked = []
+def partners(
+    pairs: list[Pair], once: tuple[bool, bool]
+) -> Generator[list[Pair], list[bool | None], list[Pair]]:
+    """Yield the pairs to ask at once, the most similar first; return those that match.
+
+    A row that pairs once is in one of them at first, then in twice as many a round.
+
+    >>> asking = partners([(0, 0), (0, 1)], (True, False))
+    >>> next(asking), asking.send([False])
+    ([(0, 0)], [(0, 1)])
+    """
+    matches: list[Pair] = []
+    most = 1
+    while pairs:
+        asked = _first(pairs, once, most)
+        answers = yield asked
+        same = [pair for pair, yes in zip(asked, answers, strict=True) if yes]
+        matches += _first(same, once)
+        rest = set(pairs) - set(asked)
+        pairs = _free([pair for pair in pairs if pair in rest], matches, once)
+        most *= 2
+    return matches
+
+
+def _first(pairs: list[Pair], once: tuple[bool, bool], most: int = 1) -> list[Pair]:
+    """Return the most similar pairs, with each row that pairs once in so many."""
+    seen: tuple[Counter[int], Counter[int]] = (Counter(), Counter())
+    first = []
     for pair in pairs:
-        if any(once[side] and pair[side] in seen[side] for side in (0, 1)):
+        if any(once[side] and seen[side][pair[side]] == most for side in (0, 1)):
             continue
         for side in (0, 1):
-            seen[side].add(pair[side])
-        asked.append(pair)
-    return asked
+            seen[side][pair[side]] += 1
+        first.append(pair)
+    return first
 
 
 def _joined(

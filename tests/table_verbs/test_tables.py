@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from loopback_server import Server
 from pandas.testing import assert_frame_equal, assert_series_equal
 
 import pandas_llm
 from pandas_llm import LLMWarning
+from pandas_llm._table_verbs.merging import partners
 from pandas_llm.errors import (
     ConfigurationError,
     CostLimitError,
@@ -204,6 +207,36 @@ def test_validate_takes_pandas_words_and_holds_if_the_judge_says_yes_to_all(
         assert out["key_x"].is_unique == left_once
         assert out["key_y"].is_unique == right_once
         assert left_once or right_once or len(out) == 9
+
+
+@pytest.mark.parametrize("once", [(True, True), (True, False), (False, True)])
+@given(st.integers(0, 300), st.randoms(use_true_random=False))
+@settings(max_examples=20)
+def test_rows_that_pair_once_do_so_in_few_rounds(once, rows, chance):
+    pairs = [(at, side) for at in range(rows) for side in (0, 1)]
+    yes = {pair for pair in pairs if chance.random() < 0.05}
+    asking, asked, rounds = partners(pairs, once), [], 0
+    try:
+        questions = next(asking)
+        while True:
+            asked, rounds = asked + questions, rounds + 1
+            questions = asking.send([pair in yes for pair in questions])
+    except StopIteration as end:
+        found = end.value
+    assert set(found) <= yes
+    assert len(asked) == len(set(asked))
+    assert rounds <= 12
+    for side in (0, 1):
+        partner = [pair[side] for pair in found]
+        assert not once[side] or len(set(partner)) == len(partner)
+    free = [
+        p
+        for p in yes - set(found)
+        if not any(
+            once[side] and p[side] in [pair[side] for pair in found] for side in (0, 1)
+        )
+    ]
+    assert not free  # the others have a partner that has its own
 
 
 @pytest.mark.parametrize("words", [None, "m:m", "many_to_many"])
