@@ -75,9 +75,13 @@ def default_question(
     left: Source, ones: Sequence[int], right: Source, others: Sequence[int]
 ) -> str:
     """Return the template that compares two records by some columns."""
-    one, other = map(left.name, ones), map(right.name, others)
-    first = "\n".join(f"{name}: ${{left.{name}}}" for name in one)
-    second = "\n".join(f"{name}: ${{right.{name}}}" for name in other)
+    records = []
+    for source, side, places in ((left, "left", ones), (right, "right", others)):
+        names = map(source.name, places)
+        # a dollar sign of a name is no beginning of another
+        lines = (f"{n.replace('$', '$$')}: ${{{side}.{n}}}" for n in names)
+        records.append("\n".join(lines))
+    first, second = records
     return f"{_QUESTION}\n\nFirst record:\n{first}\n\nSecond record:\n{second}"
 
 

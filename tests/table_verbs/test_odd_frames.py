@@ -51,6 +51,7 @@ ROWS = {
     "subclass": Mapped(TEXT),
 }
 COLUMNS = {
+    "dollar": TEXT.set_axis(["$text", "US$n"], axis=1),
     "levels": TEXT.set_axis(pd.MultiIndex.from_product([["text"], [1, 2]]), axis=1),
     "numbers": TEXT.set_axis(pd.RangeIndex(2), axis=1),
     "None": TEXT.set_axis(OBJECTS, axis=1),
