@@ -162,9 +162,14 @@ class Bar:
 @cache
 def _bars() -> Any:
     from tqdm.auto import tqdm
+    from tqdm.std import TqdmDefaultWriteLock
 
     class Bars(tqdm):  # type: ignore[type-arg]
         monitor_interval = 0  # without tqdm's own thread: here somebody ticks
+        if not hasattr(tqdm, "_lock"):
+            # the lock of threads alone: with that of processes, the caller could
+            # choose no more how multiprocessing starts them
+            _lock = TqdmDefaultWriteLock.th_lock
 
     return Bars
 

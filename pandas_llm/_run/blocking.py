@@ -54,6 +54,11 @@ async def awaited(
     job: Callable[[], Coroutine[Any, Any, T]], tick: Callable[[], None] = _nothing
 ) -> T:
     """Await a job in the caller's loop; Ctrl-C cancels it if nobody handles that."""
+    if _running_loop() is None:
+        raise LoopError(
+            "no event loop of asyncio runs here: under trio, call the verb without the "
+            "`a` by `await trio.to_thread.run_sync(…)`"
+        )
     if asyncio.current_task() is None:
         raise LoopError(
             "there is no current task: nest_asyncio 1.6 has patched asyncio on "

@@ -23,6 +23,7 @@ import pytest
 import pandas_llm
 from pandas_llm import options
 from pandas_llm._run import blocking
+from pandas_llm.errors import LoopError
 
 pytestmark = pytest.mark.filterwarnings("ignore:this call blocks:RuntimeWarning")
 
@@ -410,6 +411,8 @@ def test_agenerate_outside_of_a_task_says_why_it_cannot_run(simulator, on):
         return str(await failure)
 
     assert "nest-asyncio2" in asyncio.run(main())
+    with pytest.raises(LoopError, match="trio"):  # where no loop of asyncio runs
+        facts(1).llm.agenerate(TEMPLATE, ["fact"], **on(server)).send(None)
 
 
 # -- the advice ---------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import multiprocessing
 import signal
 import sys
 from pathlib import Path
@@ -51,6 +52,7 @@ def report(error: BaseException) -> None:
         "right": all(right),
         "note": "".join(getattr(error, "__notes__", ())),
         "threads": len(sys._current_frames()),
+        "processes_start": multiprocessing.get_start_method(allow_none=True),
     }
     Path(REPORT).write_text(json.dumps(found), encoding="utf-8")
 
