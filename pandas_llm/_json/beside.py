@@ -14,16 +14,22 @@ _LARGE = r"""(?:per\s?cent|pct|hundreds?|thousands?|lakhs?|crores?|dozens?|mill?
 _WORD = rf"(?:{_LARGE}|(?:[kmbx]|bn)\b)"
 _SCALE = re.compile(
     rf"""[}}\]]*(?:[ \t]{{0,9}}\(?[ \t]{{0,9}}
-    (?:[%‰\u00d7万萬億亿兆千百]|(?:in\ )?{_WORD})
+    (?:[%‰٪\uff05\u00d7万萬億亿兆千百만억천]|(?:in\ )?{_WORD})
     |\s{{0,99}}\(?(?:[%‰]|(?:in\ )?{_WORD})\)?[.\s]{{0,99}}\Z)""",
     re.VERBOSE | re.IGNORECASE,
 )
 """A scale: on the same line, or alone on the next."""
 _IN_SCALE = re.compile(rf"\bin\s{_LARGE}", re.VERBOSE | re.IGNORECASE)
 _GOES_WITH = re.compile(
-    r"[}\]]*(?:[ \t]{0,9}\(?[ \t]{0,9}(?:[°€$£¥\d½¼¾+*/^]|[-\u2013]\d)"
+    r"[}\]]*(?:[ \t]{0,9}\(?[ \t]{0,9}(?:[°€$£¥\d½¼¾+^]|\*(?!\*)|/(?![/*])|[-\u2013]\d)"
     r"|[ \t]{1,9}([^\W\d_]+))"
 )
+_LETTER = r"[^\s\d!?.,;:(){}\[\]\"'`]"
+_UNIT = re.compile(
+    rf"[}}\]]*[ \t]{{1,9}}(?![\u2e80-\uabff])[^\W\d_]{_LETTER}*(?:[ \t]{_LETTER}+)?\)?"
+    r"[ \t]*(?:\n|\Z)"
+)
+"""A word or two that end the line, in any script that parts words."""
 _CLAUSES = re.compile(
     "and|as|is|was|because|since|which|this|that|these|the|here|hope|where|with"
     "|according|if|let|based|i|for|from|by|but|then|so"
@@ -37,9 +43,19 @@ _NEGATED = re.compile(
 )
 _OR = "(?:or|oder|ou|или|或|maybe|perhaps|possibly)\\b"
 _UNSAID = (
-    r"not (?:stated|given|mentioned|known|specified|found|provided|available|said)\b"
-    r"|(?:unknown|unspecified|unstated|placeholder|n/a|missing)\b"
+    r"not (?:stated|given|mentioned|known|specified|found|provided|available|said"
+    r"|sure|certain|clear|verified|confirmed)\b"
+    r"|un(?:known|specified|stated|sure|certain|clear|verified|confirmed)\b"
+    r"|(?:placeholder|n/a|missing|unbekannt|unklar|unsicher|inconnu|incertain"
+    r"|desconocido)\b|nicht (?:angegeben|genannt|bekannt|sicher)\b|未知|未提及|不确定"
 )
+_REST = (
+    r"(?:…|\.{3}|(?:etc|usw|and so on)\b|and (?:more|others)\b|省略"
+    r"|(?:and )?(?:\d+|many|several|some) (?:more|others?)\b"
+    r"|(?:and )?more (?:items|records|entries|rows)\b"
+    r"|(?:the )?(?:rest|remaining)(?: of the)? (?:items|records|entries|rows)\b)"
+)
+"""What says that there are more records than are written."""
 _BACK = (
     r"(?:wait\b|correct(?:ion|ed)\b|actually\b"
     r"|nein\b|korrektur\b|corrección\b|correção\b|rectificati|perd[óo]n\b|更正|抱歉|等等"
@@ -50,18 +66,22 @@ _BACK = (
 )
 _TAKEN_BACK = re.compile(
     rf"[\s`~*_}}\].,;:!—\u2013(-]*{_BACK}"
-    rf"|[}}\]`]*(?:\?|[ \t]{{0,9}}\(?(?:{_UNSAID}|{_OR}))",
+    rf"|[}}\]`]*(?:\?|[ \t]{{0,9}}\(?(?:{_UNSAID}|{_OR}|{_REST})"
+    r"|[ \t]{0,9}(?:true|false|null)\b(?!\s*\w))",
     re.IGNORECASE,
 )
 """Words that begin what follows an answer, and say that it is none."""
 _BEHIND = re.compile(r"[ \t}\]]*(//[^\n]*|/\*.{0,200}?\*/)", re.DOTALL)
 _COMMENTS = re.compile(r"(?://|\#)([^\n]*)|/\*(.*?)\*/", re.DOTALL)
 _UNDONE = re.compile(
-    rf"\W*(?:{_BACK}|{_UNSAID}|{_OR}|(?:example|dummy)\b"
-    r"|(?:[kmb]|bn)\b)",
-    re.IGNORECASE,
+    rf"\W*(?:{_BACK}|{_UNSAID}|{_OR}|(?:example|dummy)\b)|[\W]*?{_REST}", re.IGNORECASE
 )
-_SCALED = re.compile(rf"[%‰万萬億亿兆]|\b{_LARGE}", re.VERBOSE | re.IGNORECASE)
+_SCALED = re.compile(
+    rf"[%‰٪\uff05万萬億亿兆만억]|\b{_LARGE}|\A\W*(?:[kmb]|bn)\b",
+    re.VERBOSE | re.IGNORECASE,
+)
+_LINES = re.compile("[,\n]")
+_DIGIT = re.compile(r"\d")
 
 
 def check_beside(text: str, before: str, start: int, end: int) -> None:
@@ -69,18 +89,29 @@ def check_beside(text: str, before: str, start: int, end: int) -> None:
     if _TAKEN_BACK.match(text, end) or _NEGATED.search(before[-20:]):
         raise ValueError("words beside the JSON take it back")
     if comment := _BEHIND.match(text, end):
-        check_comments(comment[1])
+        check_comments(text, *comment.span(1))
     near = _IN_SCALE.search(before[-NEAR:]) or _IN_SCALE.search(text, end, end + NEAR)
     if _changes_the_number(text, end) or (near and _NUMBER.search(text, start, end)):
         raise ValueError("words directly beside the JSON change what it says")
 
 
-def check_comments(space: str) -> None:
+def check_comments(text: str, start: int, end: int) -> None:
     """Raise where a comment gives another value, or the scale of a number."""
-    for comment in _COMMENTS.finditer(space):
+    for comment in _COMMENTS.finditer(text, start, end):
         words = comment[1] or comment[2] or ""
-        if _UNDONE.match(words) or _SCALED.search(words):
+        if _UNDONE.match(words) or (
+            _SCALED.search(words) and _is_at_digits(text, *comment.span())
+        ):
             raise ValueError(f"a comment changes what the JSON says: {words.strip()!r}")
+
+
+def _is_at_digits(text: str, start: int, end: int) -> bool:
+    """Return whether digits are before a comment, or behind one that comes first."""
+    before, after = text[max(0, start - NEAR) : start], text[end : end + NEAR]
+    if not before.rpartition("\n")[2].strip():
+        after = after.lstrip()
+    value = _LINES.split(before.rstrip("}],; \t\r\n"))[-1]
+    return _DIGIT.search(value + after.partition("\n")[0]) is not None
 
 
 def _changes_the_number(text: str, end: int) -> bool:
@@ -92,6 +123,6 @@ def _changes_the_number(text: str, end: int) -> bool:
     follower = _GOES_WITH.match(text, end)
     if follower is None or _CLAUSES.fullmatch(word := follower[1] or ""):
         return False
-    if word and not word.islower():
+    if word and not word.islower() and not _UNIT.match(text, end):
         return False
     return "{" not in text[end : end + NEAR].partition("\n")[0]

@@ -46,6 +46,7 @@ _WORDS: dict[str, Any] = {
 }
 _BARE = re.compile(r"(?:[^\W\d_]|[$€£¥])[^,;{}\[\]\":\n]*")
 _MORE_WORDS = re.compile(r"\w[^,;{}\[\]\":\n]*")
+_PREFIXED = re.compile(r"[bBuUrRfF]{1,2}'[^']*'")  # a text as Python writes some
 _FIRST_WORD = re.compile(r"\w+")
 _COMMENT = re.compile(r"\s(?://|/\*|\#).*", re.DOTALL)
 _GOES_BEYOND = re.compile(r"\s(?://|\#|/\*[^*]*\Z)")
@@ -176,7 +177,7 @@ class _Mender(Texts):
         if space is None:
             return at
         if space[0].strip():
-            check_comments(space[0])
+            check_comments(self._text, *space.span())
         return space.end()
 
     def _continues(self, current: Any, mark: str) -> bool:
@@ -266,7 +267,7 @@ class _Mender(Texts):
         if _GOES_BEYOND.search(bare[0]) and self._text[self._at : self._at + 1] != "\n":
             self._refuse("a word may end, or go on as a comment does")
         word = _COMMENT.sub("", bare[0]).rstrip()
-        check_comments(bare[0][len(word) :])
+        check_comments(self._text, start + len(word), bare.end())
         first = _FIRST_WORD.match(word)
         if first is not None and first[0] in _WORDS:
             # the comma before the next key may be missing
@@ -274,7 +275,7 @@ class _Mender(Texts):
             if word not in _WORDS or not ends:
                 self._refuse("a word does not end")
             return _WORDS[word]
-        if "\\" in word or not self._ends():
+        if "\\" in word or _PREFIXED.fullmatch(word) or not self._ends():
             self._refuse("a word does not end")
         if isinstance(self._open[-1], dict):
             word = self._with_commas(start, word)

@@ -28,6 +28,7 @@ _ASIDE = re.compile(r'\[[^\[\]{}"]*\]')
 _HEADLESS = re.compile(r'"[^"\\\n]{1,200}"\s*:\s*["{\[\d-].*[}\]]\s*\Z', re.DOTALL)
 _PAIR = re.compile(r'"\s*:')
 _COLON = re.compile(r"\s*:")
+_BRACES = re.compile(r"\{+|\}+")
 _FENCE_OPENS = re.compile(r"(?:```|~~~)[ \t]*[\w+.-]*\s*\Z")
 _FENCES = ("```", "~~~")
 _LONGEST_NUMBER = 400  # digits that any parser of JSON takes
@@ -60,10 +61,13 @@ _DECODER = json.JSONDecoder(
 )
 
 
-def find_json(text: str, keys: Keys, *, truncated: bool = False) -> list[Any]:
+def find_json(
+    text: str, keys: Keys, *, truncated: bool = False, ended: bool = True
+) -> list[Any]:
     r"""Return all JSON values in a text, only those with objects if there are any.
 
     A list of bare values must fill the text or a fence: in a sentence it is an aside.
+    Where no reason to end is told (`ended`), a missing bracket is no slip.
 
     Examples
     --------
@@ -89,6 +93,8 @@ def find_json(text: str, keys: Keys, *, truncated: bool = False) -> list[Any]:
             if (aside := _ASIDE.match(text, start)) and before.strip():
                 at, clean = aside.end(), False
                 continue
+            if not ended and _depth(text, start) > 0:
+                raise ValueError("the JSON breaks off") from None
             value, end = mended(text, start)
         _check_around(text, before, end)
         check_beside(text, before, start, end)
@@ -115,9 +121,11 @@ def _holds_all(value: Any, keys: Keys) -> bool:
 
 
 def _unwrapped(text: str) -> str:
-    """Remove the quotes of JSON that was encoded twice; add a lost first brace."""
+    """Remove quotes and braces of JSON that was encoded twice; add a lost first one."""
     if text[:1] == "`" and text[:3] != "```":
         text = text.strip("`").strip()
+    if "{{" in text and not any(len(run) % 2 for run in _BRACES.findall(text)):
+        text = text.replace("{{", "{").replace("}}", "}")  # as templates write them
     if _HEADLESS.match(text):
         return "{" + text
     try:
@@ -166,6 +174,13 @@ def _check_around(text: str, before: str, end: int) -> None:
         raise ValueError("the JSON goes on where it seems to end")
     if before.rstrip()[-1:] == ":" and len(_PAIR.findall(before)) > 1:
         raise ValueError("the JSON lacks its beginning")
+
+
+def _depth(text: str, start: int) -> int:
+    """Return how many brackets are opened and not closed."""
+    return sum(text.count(b, start) for b in "{[") - sum(
+        text.count(b, start) for b in "}]"
+    )
 
 
 def _end(text: str, start: int) -> int | None:

@@ -6,8 +6,6 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm._json.mending import Number
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -18,9 +16,13 @@ _CITATIONS = re.compile(
     re.IGNORECASE,
 )
 _LISTS = re.compile(
-    "records|items|results|data|outputs?|response|answers|values|list|entries|rows|array"
+    "(?:records?|items?|results?|data|outputs?|response|answers?|values?|list|entries"
+    "|rows?|array|found|extracted|extractions?|matches)+"
 )
 """Names of a list that do not describe what is in it."""
+_PARTS = re.compile(r"[\s_-]+|(?<=[a-z])(?=[A-Z])")
+_STEM = 3
+"""Letters of a name that its plural begins with; it may change the last of more."""
 
 
 def holds_objects(value: Any, *, deep: bool = False) -> bool:
@@ -100,17 +102,22 @@ def _may_hold(key: str, within: Mapping[str, Any], keys: Keys, *, single: bool) 
     if not isinstance(value, list):
         return False
     if holds_objects(value):
-        return True
-    # bare values: only of one name, not citations, not numbers under another name
-    alone = len(within) == 1 and not _CITATIONS.fullmatch(key.strip())
-    if not alone or len(keys.names) != 1 or not value:
-        return alone and not value
-    are_texts = all(isinstance(v, str) and not isinstance(v, Number) for v in value)
-    if not single and are_texts:
-        return True
-    (name,) = keys.names
-    plain = _fold(key)
-    return plain.startswith(_fold(name)) or _LISTS.fullmatch(plain) is not None
+        beside = len(within) > 1 and (
+            single or keys.names & folded(within, keys.names).keys()
+        )
+        return not beside or _is_name_of_list(key, keys)
+    if not value or len(within) > 1 or len(keys.names) != 1:
+        return len(within) == 1 and not value and not _CITATIONS.fullmatch(key.strip())
+    # bare values: only of one name, not the list of something else
+    return _is_name_of_list(key, keys)
+
+
+def _is_name_of_list(name: str, keys: Keys) -> bool:
+    """Return whether a list may have the name: any list's, or the plural of a key."""
+    stems = [_fold(key)[: -1 if len(key) > _STEM else None] for key in keys.names]
+    parts = (name, *_PARTS.split(name))
+    plural = any(_fold(part).startswith(stem) for part in parts for stem in stems)
+    return plural or _LISTS.fullmatch(_fold(name)) is not None
 
 
 def _is_record(item: Any, keys: Keys) -> bool:

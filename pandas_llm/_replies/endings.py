@@ -35,13 +35,16 @@ _KNOWN = {kind: frozenset(words.split()) for kind, words in _WORDS.items()}
 _PARTS: Mapping[Ending, re.Pattern[str]] = {  # for words in no list, in this order
     "content_filter": re.compile(
         r"filter|policy|safety|unsafe|moderat|guardrail|prohibit|censor|sensitiv|toxic"
-        r"|harm|copyright|recitation|inspection|blocked"
+        r"|harm|copyright|recitation|inspection|blocked|refus|violat"
     ),
     "error": re.compile(
         r"cancel|abort|fail|error|time_?d?_?out|interrupt|crash|kill|disconnect"
         r"|unavailable|overload|exception|malformed|broken|preempt|evict|shutdown"
+        r"|died|lost|(^|_)oom(_|$)"
     ),
-    "length": re.compile(r"(^|_)(length|tokens?|context|budget|truncated?)(_|$)"),
+    "length": re.compile(
+        r"(^|_)(length|tokens?|context|budget|truncated?|cut_?off)(_|$)"
+    ),
 }
 _NO_REASON = ("", "none", "null")  # as earlier versions kept a reason that was missing
 _BETWEEN = re.compile(r"[:.,;/|()]+")

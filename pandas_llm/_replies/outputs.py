@@ -177,20 +177,21 @@ class Records(Output):
             # one pass of compiled code; nearly all replies end here
             records = self._reader.clean(choice.text)
         except Exception:  # noqa: BLE001 - a person's validator may raise anything
-            records, cut = self._read_unclean(choice.text, ended)
+            records, cut = self._read_unclean(choice, ended)
         if self._evidence is None:
             return records, cut
         records, unfounded = self._evidence.placed(records, cells, choice.text)
         return records, cut or unfounded
 
-    def _read_unclean(self, reply: str, cut: TruncatedError | None) -> Reading:
+    def _read_unclean(self, choice: Choice, cut: TruncatedError | None) -> Reading:
+        reply, ended = choice.text, choice.finish_reason is not None
         text = trimmed(_answer(reply, cut))
         word = text.strip("\"'`. \n")
         if not word:
             raise cut or OutputError(_EMPTY, reply)
         if word.upper() == "NONE" and not self._single and not cut:
             return [], None
-        data = self._find(text, reply, cut)
+        data = self._find(text, reply, cut, ended=ended)
         if self._single and any(item != data[0] for item in data[1:]):
             many = f"{len(data)} records where exactly one was asked for"
             raise cut or OutputError(f"the reply holds {many}", reply)
@@ -201,11 +202,13 @@ class Records(Output):
             raise cut
         return records, cut
 
-    def _find(self, text: str, reply: str, cut: TruncatedError | None) -> list[Any]:
+    def _find(
+        self, text: str, reply: str, cut: TruncatedError | None, *, ended: bool
+    ) -> list[Any]:
         """Return the records in a text, as data not yet validated."""
         keys = self._keys
         try:
-            values = find_json(text, keys, truncated=cut is not None)
+            values = find_json(text, keys, truncated=cut is not None, ended=ended)
         except ValueError as error:
             # a label or a date may stand without any JSON
             may_be_value = keys.is_bare and keys.columns[0].kind != "str"

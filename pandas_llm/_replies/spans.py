@@ -21,7 +21,10 @@ RATIO = 90
 ten may be another. Their numbers must be the same, and so many words, each but for a
 slip: "is not" for "is" says something else."""
 _SLIPS = 4
-"""Letters of a word that may have a slip; of a shorter one it makes another word."""
+"""Letters of a word that may have a slip; of a shorter one it makes another word. In a
+name, another letter makes another name, and one more or less may be a slip."""
+_STEM = 7
+"""Letters of a word that may end otherwise in the text: John is not in Johnson."""
 _ROUGH = 15
 """How much less alike is what is looked at, before it is cut at the ends of words."""
 _MOST = 256
@@ -33,6 +36,7 @@ _TOKENS = re.compile(
     r"(?:(?<![^\s(])-)?\d+|[\u2e80-\U0010ffff]|[^\W\d](?:[^\W\d]|[\u0300-\u036f])*"
 )
 """Numbers and words; of scripts that do not part words each sign."""
+_LAST_WORD = re.compile(r"[^\W\d_]+\Z")
 _SIGNED = re.compile(r"(?:^|[\s(\[])[-\u2212]\Z")
 _PLAIN = re.compile("[!-~]+(?: [!-~]+)*(?![\u0300-\U0010ffff])")
 """A run that needs no look at each of its characters: five times as fast."""
@@ -131,7 +135,10 @@ def find(words: str, texts: Sequence[Text]) -> list[Place]:
         for order, search in enumerate((Text.exactly, Text.alike)):
             for at, text in enumerate(texts):
                 for start, end, parts in search(text, form):
-                    if not parts and _cuts_number(text.whole, start, end):
+                    if not parts and (
+                        _cuts_number(text.whole, start, end)
+                        or _is_other_word(text.whole, start, end)
+                    ):
                         continue
                     within = _cuts(text.whole, start) or _cuts(text.whole, end)
                     rank = (2 if parts else int(within), order)
@@ -171,10 +178,29 @@ def _cuts_number(text: str, start: int, end: int) -> bool:
     return any(text[at - 1 : at + 1].isdigit() for at in ends)
 
 
-def _same(one: str, other: str) -> bool:
-    """Return whether two texts have the same words but for slips within them."""
-    pairs = zip_longest(_TOKENS.findall(one), _TOKENS.findall(other), fillvalue="")
-    return all(a == b or _is_slip(a, b) for a, b in pairs)
+def _is_other_word(text: str, start: int, end: int) -> bool:
+    """Return whether a place is only a part of a word: legal in illegal."""
+    if text[start].isalpha() and text[start - 1].isalpha() and _cuts(text, start):
+        return True
+    last = _LAST_WORD.search(text, max(start, end - _STEM), end)
+    return (
+        last is not None
+        and len(last[0]) < _STEM
+        and text[end : end + 1].isalpha()
+        and _cuts(text, end)
+    )
+
+
+def _same(one: str, other: str, whole: str) -> bool:
+    """Return whether two texts have the same words but for slips within them.
+
+    `whole` is the first before it was folded.
+    """
+    words = zip_longest(*map(_TOKENS.findall, (one, other, whole)), fillvalue="")
+    return all(
+        a == b or (_is_slip(a, b) and not (len(a) == len(b) and as_is[:1].isupper()))
+        for a, b, as_is in words
+    )
 
 
 def _is_slip(one: str, other: str) -> bool:
@@ -203,11 +229,14 @@ def _nearly(words: str, texts: Sequence[Text]) -> list[Place]:
         for start, end in product(*(_edges(whole, at) for at in rough)):
             part = whole[start:end]
             ratio = fuzz.ratio(words, part, score_cutoff=RATIO)
-            if ratio > best and part.strip() and _same(part, words):
+            if ratio > best and part.strip():
                 start += len(part) - len(part.lstrip())  # noqa: PLW2901
                 last = start + len(part.strip()) - 1
                 place = Place(number, starts[start], ends[last])
-                if not _cuts_number(text.whole, place.start, place.end):
+                as_is = text.whole[place.start : place.end]
+                if _same(part, words, as_is) and not _cuts_number(
+                    text.whole, place.start, place.end
+                ):
                     best, nearest = ratio, [place]
     return nearest
 

@@ -440,7 +440,7 @@ def test_a_batch_finds_the_words_when_its_result_is_read(tmp_path):
     import pandas_llm.batch
 
     keys = {"k": Quoted[int], "more": list[Quoted[str]], "m": Quoted[["a", "b"]]}
-    frame = pd.DataFrame({"text": ["It took 12 days.", "And 7 nights, too."]})
+    frame = pd.DataFrame({"text": ["a or b: 12 days", "And 7 nights, a or b."]})
     template = "Facts.\n\ntext: ${text}"
     with Simulator() as sim:
         options = {"model": "sim", "base_url": sim.base_url, "cache": tmp_path / "c"}

@@ -34,7 +34,7 @@ CUT = {
         "max_tokens",
         "MAX_TOKENS",
         "maxTokens",
-        *("output_token_cap", "thinking_budget_spent", "truncated"),
+        *("context_cutoff", "output_token_cap", "thinking_budget_spent", "truncated"),
     ],
     "openai-responses": ["max_output_tokens"],
     "anthropic": ["max_tokens", "model_context_window_exceeded"],

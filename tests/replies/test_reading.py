@@ -150,6 +150,17 @@ CASES: list[tuple[str, Any, str, Any]] = [
     ("generate", {"year": int}, '{"pages": [1, 2]}', AGAIN),
     ("generate", {"year": int}, '{"years": [1797, 1801]}', [1797, 1801]),
     ("generate", ["fact"], '{"found": ["a", "b"]}', ["a", "b"]),
+    ("generate", ["city"], '{"major_cities": ["a", "b"]}', ["a", "b"]),
+    ("generate", ["fact"], '{"thoughts": ["a", "b"]}', AGAIN),
+    ("generate", ["fact"], '{"quellen": ["a.pdf"]}', AGAIN),
+    ("generate", ["fact"], '[{"fact": "a"}, // and 5 more\n]', AGAIN),
+    ("generate", ["fact"], '[{"fact": "a"} /* etc. */]', AGAIN),
+    ("generate", ["fact"], '[{"fact": "a"}] ... (10 more)', AGAIN),
+    ("extract", {"answer": int}, '{"steps": [{"answer": 1}], "end": 2}', AGAIN),
+    ("extract", PEOPLE, '{"full": "Ann", "kids": [{"name": "Bob"}]}', AGAIN),
+    ("extract", PEOPLE, '{"age": 40, "kids": [{"name": "Bob"}]}', AGAIN),
+    ("extract", ["name"], '{"ok": 1, "results": [{"name": "Ann"}]}', ["Ann"]),
+    ("generate", ["fact"], '{"of": "X", "said": [{"fact": "a"}]}', ["a"]),
     ("extract", ["fact"], "\u200bn\u00e9e\ufeff", AGAIN),
     ("extract", V_INT, "\u200b5\ufeff", [5]),
     ("extract", V_STR, 'It is not {"v": "Ann"}', AGAIN),
@@ -291,12 +302,73 @@ BROKEN = [
         for more in (" Mio.", " Prozent", " млн", "百万")
     ),
     *(('{"v": 12}' + more, int, 12) for more in (" 是答案", " Ich hoffe, das hilft.")),
+    *(
+        ('{"v": 12}' + unit, int, AGAIN)
+        for unit in (
+            " Euro",
+            " GB",
+            " مليون دولار",
+            " ล้าน",
+            " लाख",
+            " 만",
+            "٪",
+            " USD\n",
+        )
+    ),
+    *(
+        ('{"v": 12}' + more, int, 12)
+        for more in (" Thanks!", " Done.", " // see line 3", " (page 5)", " 谢谢")
+    ),
+    # a scale is a number's, be it before the comment or behind it
+    *(
+        (reply, str, "Ann")
+        for reply in (
+            '{"v": "Ann" // 95% sure\n}',
+            "{'v': 'Ann', /* 90 percent */}",
+            '{"v": Ann // 50 % owner\n}',
+            '{"v": "Ann"} // 95% sure',
+            '{"w": 12, "v": "Ann" // 95% sure\n}',
+        )
+    ),
+    *(
+        (reply, int, AGAIN)
+        for reply in (
+            '{\n// in millions\n"v": 12\n}',
+            '{"v": /* in millions */ 12}',
+            '{"v": 12,\n// in millions\n}',
+            '{\n"v": 12\n} // in millions',
+        )
+    ),
+    *(
+        ('{"v": true}' + more, bool, AGAIN)
+        for more in (
+            " (unverified)",
+            " (not sure)",
+            " false",
+            " (unklar)",
+            " // unclear",
+        )
+    ),
+    ('{"v": true} (verified)', bool, True),
+    ("{'v': u'Ann'}", str, AGAIN),
+    ('{{"v": "Ann"}}', str, "Ann"),
+    ('```json\n{{"v": "Ann"}}\n```', str, "Ann"),
+    ("{'v': 'use {{x}}',}", str, "use {{x}}"),
 ]
 
 
 @pytest.mark.parametrize(("reply", "kind", "value"), BROKEN)
 def test_what_beside_a_value_or_within_it_says_otherwise_is_heeded(reply, kind, value):
     assert read_whole({"v": kind}, reply) == value
+
+
+def test_without_a_reason_to_end_open_brackets_are_no_slip():
+    output = Records(parse_keys(["fact"]))
+    reply = '{"records": [{"fact": "a"}'
+    assert output.read(Choice(reply, "stop"))[0] == [("a",)]
+    with pytest.raises(OutputError, match="breaks off"):
+        output.read(Choice(reply, None))
+    assert output.read(Choice(f"{reply},]}}", None))[0] == [("a",)]
 
 
 def read_whole(keys: Any, reply: str) -> Any:
