@@ -11,7 +11,7 @@ from pandas_llm import errors
 from pandas_llm.providers import failures
 from pandas_llm.providers.answers.headers import duration
 from pandas_llm.providers.vendors import openai
-from pandas_llm.types import Endpoint, HTTPResponse
+from pandas_llm.types import Endpoint, HTTPResponse, Request, Spec
 
 PROVIDER = openai.OpenAI(Endpoint("openai", "http://h/v1", "m", None))
 QUOTA = {"error": {"message": "You exceeded your current quota", "param": None}}
@@ -106,6 +106,8 @@ CASES = [
     ),
     (529, body(type="overloaded_error", message="Overloaded"), "overloaded"),
     (302, b"", "model_not_found"),
+    (501, b"Unsupported method ('POST')", "model_not_found"),
+    (503, body(message="no channel", code="model_not_found"), "model_not_found"),
     (
         400,
         [body(code=400, message="Unknown name", status="INVALID_ARGUMENT")],
@@ -174,6 +176,11 @@ def test_an_answer_is_classified(status, content, kind):
         ({"choices": [{"error": {"code": 502, "message": "x"}}]}, "server"),
         ({"choices": [{"finish_reason": "error", "message": None}]}, "server"),
         ({"choices": []}, "malformed_reply"),
+        ({"code": 401, "message": "invalid token"}, "authentication"),
+        ({"code": "429", "msg": "slow"}, "rate_limit"),
+        ({"message": "prompt is too long: 9 tokens > 8"}, "context_length"),
+        ({"code": 0, "message": "ok"}, "malformed_reply"),
+        ({"message": "who knows"}, "malformed_reply"),
         ({"choices": None}, "malformed_reply"),
         ({"choices": [{"finish_reason": "stop"}]}, "malformed_reply"),
         ([], "malformed_reply"),
@@ -243,6 +250,17 @@ def test_a_402_that_says_when_is_a_rate_limit():
         ({}, "Try again in 1d2h", 93_600.0),
         ({}, "Try again in 3 months", None),
         ({"retry-after": "5 s"}, "", 5.0),
+        ({"retry-after": '"5"'}, "", 5.0),
+        ({"retry-after": "PT1M30S"}, "", 90.0),
+        ({"retry-after": "Fri, 14 Jul 2017 02:40:00 GMT"}, "", 0.0),
+        ({}, "Retry after: 30.", 30.0),
+        ({}, "Retry after 30 apples", None),
+        ({}, "Retry after 2017-07-14", None),
+        ({}, "Please retry your request in 5s", 5.0),
+        ({}, "Try again in about 20 seconds", 20.0),
+        ({}, "It is expected to be available again in 45 s.", 45.0),
+        ({}, "请在 30 秒后重试", 30.0),
+        ({}, "Bitte in 30 Sekunden noch einmal versuchen.", 30.0),
         ({"retry-after": "1500000000000000"}, "", 0.0),
         ({"retry-after": "1500000000000000000"}, "", 0.0),
         ({}, "", None),
@@ -250,6 +268,16 @@ def test_a_402_that_says_when_is_a_rate_limit():
 )
 def test_the_wait_is_read_in_every_form(headers, message, seconds):
     assert failures.retry_after(HTTPResponse(429, headers, b""), message) == seconds
+
+
+def test_the_wait_is_read_in_a_field_and_not_in_what_the_row_said():
+    loading = {"error": "Model m is currently loading", "estimated_time": 20.5}
+    assert PROVIDER.error(response(503, loading)).retry_after == 20.5
+    told = body(message="slow", retry_after=7)
+    assert PROVIDER.error(response(429, told)).retry_after == 7
+    asked = Request(Spec("m", (), None, 1, {}, None, {}), "Say: try again in 9 days")
+    echo = response(429, body(message="for 'Say: try again in 9 days'"))
+    assert PROVIDER.error(echo._replace(asked=asked)).retry_after is None
 
 
 def test_the_wait_is_read_as_a_date():

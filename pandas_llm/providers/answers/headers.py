@@ -22,10 +22,15 @@ _PART = (
     r"|s(?:ec(?:ond)?s?)?)(?![a-z])(?:,? (?:and )?(?=\d))?"
 )
 _DURATION = re.compile(_PART, re.IGNORECASE)
-_WHOLE = re.compile(f"(?:{_PART})+", re.IGNORECASE)
+_WHOLE = re.compile(f"(?:PT?)?(?:{_PART})+", re.IGNORECASE)
 _TRY_AGAIN = re.compile(
-    rf"(?:(?:try again|retry) (?:in|after)|wait(?: for)?) ((?:{_PART})+)", re.IGNORECASE
+    r"(?:(?:try again|retry(?: your request)?|available(?: again)?|resets?)"
+    rf" (?:in|after)|wait(?: for)?):?(?: about| at least)? ((?:{_PART})+)"
+    r"|retry after:? (\d+(?:\.\d+)?)(?![.,:]?\w|-\d| \w)"
+    r"|(\d+(?:\.\d+)?) ?(?:秒|sekunden\b|secondes\b|segundos\b)",
+    re.IGNORECASE,
 )
+"""A bare number is in seconds."""
 _MOMENT = 1e6
 """From so many seconds on, a number is a moment."""
 _LATEST = 1e11
@@ -81,11 +86,14 @@ def _number(text: str | None) -> float | None:
 
 
 def _timestamp(text: str | None) -> float | None:
-    """Read a time as RFC 3339 writes it, in seconds since 1970."""
+    """Read a time as RFC 3339 or HTTP writes it, in seconds since 1970."""
     try:
         moment = datetime.fromisoformat(text or "")
     except ValueError:
-        return None
+        try:
+            moment = email.utils.parsedate_to_datetime(text or "")
+        except ValueError:
+            return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return moment.timestamp()
@@ -118,16 +126,10 @@ LIMITS: Limits = (
 def retry_after(response: HTTPResponse, message: str = "") -> float | None:
     """Return the seconds that the headers, or else the message, ask to wait."""
     headers = response.headers
-    text = headers.get("retry-after", "")
+    text = headers.get("retry-after", "").strip('"; ')
     milliseconds = headers.get("retry-after-ms", "")
     for value in (milliseconds and milliseconds + "ms", text):
         if (seconds := duration(value)) is not None:
             return max(0.0, seconds)
-    try:
-        moment = email.utils.parsedate_to_datetime(text)
-        return max(0.0, moment.timestamp() - time.time())
-    except ValueError:
-        pass
-    if match := _TRY_AGAIN.search(message):
-        return duration(match[1])
-    return None
+    match = _TRY_AGAIN.search(message)
+    return duration(next(filter(None, match.groups()))) if match else None

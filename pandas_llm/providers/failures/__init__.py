@@ -34,6 +34,8 @@ _MARKUP = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 _MESSAGES = ("message", "detail", "msg", "error_message", "error_msg", "title")
+_WAITS = ("retry_after", "retryAfter", "retry_after_seconds", "estimated_time")
+"""Fields of seconds; the last is Hugging Face's, of a model that is being loaded."""
 _PAGES = (b"<html", b"<!doctype", b"<!--", b"<head", b"<body", b"<title")
 """How a page begins."""
 _PASSED_ON = 300
@@ -69,7 +71,7 @@ _KINDS: dict[int, _Error] = {
     401: errors.AuthenticationError,
     402: errors.PaymentRequiredError,
     403: errors.AuthenticationError,
-    **dict.fromkeys((404, 405, 410), errors.ModelNotFoundError),
+    **dict.fromkeys((404, 405, 410, 501), errors.ModelNotFoundError),
     413: errors.ContextLengthError,
     429: errors.RateLimitError,
     451: errors.PromptFilteredError,
@@ -103,8 +105,12 @@ def excerpt(response: HTTPResponse, width: int = 200) -> str:
     return text[:width] + "…" * (len(text) > width)
 
 
-def lacks(what: str, response: HTTPResponse) -> errors.MalformedReplyError:
-    """Return the error of a reply without what it is read for."""
+def lacks(what: str, response: HTTPResponse) -> errors.ProviderError:
+    """Return the error of a reply without what it is read for, or that it tells."""
+    data = parsed(response.body) if response.body.startswith(b"{") else None
+    told = classify(response, data)
+    if data is not None and type(told) is not errors.ServerError:
+        return told
     return errors.MalformedReplyError(
         f"the reply holds no {what}: {excerpt(response)}", status=response.status
     )
@@ -127,9 +133,9 @@ def _classified(response: HTTPResponse, data: Any, url: str) -> errors.ProviderE
     code, param = _code(body, status), body.get("param")
     message = _message(body) or excerpt(response)
     reasons, told = _details(body)
-    asked_wait = retry_after(response, message)
-    wait = told if asked_wait is None else asked_wait
     words = without_quotes(message, _asked(response.asked))
+    asked_wait = retry_after(response, words)
+    wait = told if asked_wait is None else asked_wait
     if data is not None and _message(body) is None:
         words = ""  # the start of a body that has no message may be the row's text
     codes = (*_codes(body, data), *reasons)
@@ -237,9 +243,10 @@ def _is_page(response: HTTPResponse) -> bool:
 
 
 def _details(body: dict[str, Any]) -> tuple[list[str], float | None]:
-    """Read the reasons and the wait of ``google.rpc``'s details."""
+    """Read the reasons and the wait of ``google.rpc``'s details, or a field's wait."""
     reasons: list[str] = []
-    wait = None
+    waits = (body[name] for name in _WAITS if isinstance(body.get(name), (int, float)))
+    wait = duration(str(next(waits, None)))
     for detail in objects(body.get("details")):
         delay = detail.get("retryDelay")
         wait = (duration(delay) if isinstance(delay, str) else None) or wait

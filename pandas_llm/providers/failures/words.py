@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _ANY = range(1000)
 _REQUEST = (200, *range(400, 500))
+_REFUSED = (400, 403, 422, 446)
 _MONEY = (200, 400, 402, 403, 412, 429)
 _OF_A_DAY, _PACE = errors.RateLimitedTooLong, errors.RateLimitError
 _NO_CREDIT, _FILTERED = errors.NoCreditError, errors.PromptFilteredError
@@ -86,7 +87,7 @@ _NO_CREDIT_WORDS = {
     "OpenAI": "billing hard limit has been reached",
     "xAI": "used all available credits or reached its monthly spending limit"
     "|team doesn.t have any credits",
-    "Zhipu": "账户已欠费|余额不足.{0,12}请?充值|^your account is in arrears",
+    "Zhipu, SiliconFlow": "已欠费|余额不足|^your account is in arrears",
     "Moonshot": r"account .*is (suspended|not active)\b.*(billing|balance)",
     "DashScope": "make sure your account is in good standing",
     "MiniMax": r"^insufficient balance \(1008\)",
@@ -156,6 +157,29 @@ _REFUSED_AS_TOO_LONG = {
     "SiliconFlow": "must be less than max_seq_len",
     "LiteLLM": "ContextWindowExceededError",
 }
+# what gateways say in words of their own
+_FILTER = (
+    r"(\w+_)?(moderation|guardrail|safety|policy|(sensitive_)?content)"
+    r"_(error|violation|failed|block(ed)?|rejected|flagged)|sensitive_(content|words?)"
+)
+_FILTER_WORDS = (
+    r"^(?!your (account|organi[sz]ation|project|api key|ip)\b).*"
+    r"\b(violat\w*|blocked|rejected|flagged|prohibited)\b.{0,50}\b(safety|moderation"
+    r"|guardrails?|(content|usage|use) (polic|filter|guideline|rule|moderation))"
+    "|违规内容|敏感(信息|词|内容)|内容(审核|安全)|违反.{0,12}(政策|规定|规范|法规)"
+)
+_LONG_WORDS = (
+    r"\b(prompt|input|context|token count)s?"
+    r"( (is|are|has|tokens?|length|text|count|size|of|\(?[\d,]+\)?))*"
+    r" (too long|exceed(s|ed)?|longer than)\b"
+    "|(上下文|输入|token).{0,16}(超过|超出|超长)"
+)
+_QUOTA = "额度(不足|已用尽|失败)|quota (is not enough|has been exhausted)"
+_TOO_FAST = r"^\W*(too many requests|rate limit (exceeded|reached))|请求(过于频繁|频率)"
+_LATER = (
+    r"\b(try|retry)( again)? later\W*$|稍后(再试|重试)|^upstream (connect|request)\b"
+    r"|^(the )?(server|service|model)( \S+)? is (currently |too )?(busy|overloaded)\b"
+)
 _A_DAY = r"(tokens|requests) per day|\b[TR]PD\b.{0,9}limit"
 _SPENT = (
     r"credit_balance_exhausted|billing_(not_active|hard_limit_reached)"
@@ -175,11 +199,13 @@ _NO_MODEL_CODES = (
     "(invalid_model|model_(not_found|not_available|not_supported|decommissioned"
     "|terms_required))"
 )
+_NO_CHANNEL = "no available channel for model|无可用渠道"
 _NO_SUCH_MODEL = (
     "^model (does )?not exist\\b|is not a valid model id\\b|invalid model name passed"
 )
 _NOT_THERE = "model identifier is invalid|on-demand throughput isn.t supported"
 _CRASHED = "(model|process|engine) has crashed|model (was )?unloaded"
+_FAILED = "^request failed during generation|CUDA (error|out of memory)"
 _ROLES = (
     "system (role|message|prompt|instruction)s? (is |are )?not supported"
     "|conversation roles must alternate"
@@ -211,7 +237,13 @@ LINES = (
     *_lines(_NO_CREDIT, _NO_CREDIT_CODES, _NO_CREDIT_WORDS),
     *_lines(_NO_CREDIT, {}, _REFUSED_FOR_MONEY, _MONEY),
     Line(_NO_CREDIT, "many", "insufficient_(balance|credits?)", status=_MONEY),
-    Line(_NO_CREDIT, "New API", "insufficient_user_quota", status=_MONEY),
+    Line(
+        _NO_CREDIT,
+        "New API",
+        r"(insufficient_user|pre_consume_token)_quota\w*",
+        status=_MONEY,
+    ),
+    Line(_NO_CREDIT, "New API", text=_QUOTA, status=(401, 402, 403)),
     Line(_NO_CREDIT, "Google, not free", text=r"\blimit: 0(?!\.?\d)", status=(429,)),
     Line(_NO_CREDIT, "Google", "quota_exceeded", status=(429,), wait=False),
     Line(_NO_CREDIT, "Cerebras", "payment_required", status=(402,), wait=False),
@@ -220,12 +252,16 @@ LINES = (
     Line(_FILTERED, "OpenAI", "invalid_prompt", "safety|policy|policies"),
     *_lines(_FILTERED, {}, _REFUSED_AS_FILTERED, _REQUEST),
     Line(_FILTERED, "Bedrock", text="blocked by our content filters", status=(400,)),
+    Line(_FILTERED, "gateways", _FILTER, status=_REFUSED),
+    Line(_FILTERED, "gateways", text=_FILTER_WORDS, status=_REFUSED),
     # -- too long --------------------------------------------------------------------
     Line(_BAD, "Groq, by the minute", text="^request too large for"),
     Line(_BAD, "Anthropic, 32 MB", "request_too_large"),
     *_lines(_TOO_LONG, _TOO_LONG_CODES, _TOO_LONG_WORDS),
     *_lines(_TOO_LONG, {}, _REFUSED_AS_TOO_LONG, _REQUEST),
     Line(_TOO_LONG, "llama.cpp before", text=_LARGER, status=(500,)),
+    Line(_TOO_LONG, "gateways", "(input|prompt|context)_too_(long|large)"),
+    Line(_TOO_LONG, "gateways", text=_LONG_WORDS, status=(400, 422)),
     # -- the key ---------------------------------------------------------------------
     Line(_KEY, "Google", "API_KEY_INVALID", status=(400,)),
     Line(_KEY, "Google, xAI, Anthropic", text=_WRONG_KEY, status=(200, 400)),
@@ -233,15 +269,20 @@ LINES = (
     Line(_KEY, "Bedrock", _NO_KEY),
     Line(_KEY, "Bedrock", "ValidationException", "^operation not allowed"),
     # -- no such model, with 400; no such path, with 200 -----------------------------
-    Line(_NO_MODEL, "Groq, Together, Mistral", _NO_MODEL_CODES, status=(400, 422)),
+    Line(_NO_MODEL, "Groq, Mistral, New API", _NO_MODEL_CODES, status=(400, 422, 503)),
+    Line(_NO_MODEL, "New API, One API", text=_NO_CHANNEL, status=(503,)),
     Line(_NO_MODEL, "DeepSeek, OpenRouter, LiteLLM", "", _NO_SUCH_MODEL, (400,)),
     Line(_NO_MODEL, "Bedrock", "ValidationException", _NOT_THERE),
     Line(_NO_MODEL, "LM Studio", text="^unexpected endpoint or method", status=(200,)),
     # -- what passes, below 500 ------------------------------------------------------
     Line(errors.ServerError, "LM Studio", text=_CRASHED, status=_REQUEST),
+    Line(errors.ServerError, "TGI", text=_FAILED, status=(400, 422)),
     # -- what the model or its template does not know, at any status -----------------
     Line(_BAD, "llama.cpp", text="image input is not supported"),
     Line(_BAD, "llama.cpp, vLLM, TGI", text=_ROLES, status=range(400, 501)),
+    # -- what passes, whatever the status --------------------------------------------
+    Line(_PACE, "gateways", text=_TOO_FAST, status=_REFUSED),
+    Line(errors.OverloadedError, "gateways", text=_LATER, status=_REFUSED),
 )
 
 
