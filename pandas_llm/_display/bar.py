@@ -162,7 +162,7 @@ class Bar:
 @cache
 def _bars() -> Any:
     from tqdm.auto import tqdm
-    from tqdm.std import TqdmDefaultWriteLock
+    from tqdm.std import TqdmDefaultWriteLock  # type: ignore[attr-defined]
 
     class Bars(tqdm):  # type: ignore[type-arg]
         monitor_interval = 0  # without tqdm's own thread: here somebody ticks
