@@ -6,7 +6,7 @@ from inspect import getattr_static
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from pandas_llm import _table_verbs, _verbs
-from pandas_llm._display import ends_here
+from pandas_llm._display import trims_traceback
 from pandas_llm._verbs import method, missing_verb, named_after_class, twin_method
 from pandas_llm.errors import InvalidTypeError
 from pandas_llm.options import other_verbs
@@ -29,7 +29,7 @@ class _ForeignVerb:
     def __init__(self, name: str) -> None:
         self._name = name
 
-    @ends_here
+    @trims_traceback
     def __get__(self, accessor: object, owner: type) -> NoReturn:
         """Raise with the name of our verb."""
         raise missing_verb(owner, self._name, "df.llm")
@@ -142,7 +142,7 @@ class LLMAccessor(_ForeignVerbs):
     submit = method(_table_verbs.submit)
     chunk = method(_verbs.chunk)
 
-    @ends_here
+    @trims_traceback
     def to_review(
         self, k: int, column: Any = None, name: str = "inclusion", seed: int = 0
     ) -> pd.DataFrame:
@@ -183,14 +183,14 @@ class LLMAccessor(_ForeignVerbs):
         return to_review(self._data, k, column, name, seed)
 
     @property
-    @ends_here
+    @trims_traceback
     def usage(self) -> Usage:
         """What the run, or the chain of runs, has used."""
         from pandas_llm._run import usage
 
         return usage(self._data)
 
-    @ends_here
+    @trims_traceback
     def report(
         self,
         path: str | PathLike[str] | None = None,
@@ -236,7 +236,7 @@ class LLMAccessor(_ForeignVerbs):
             report.save(path)
         return report
 
-    @ends_here
+    @trims_traceback
     def view(
         self,
         rows: int | Sequence[Any] | None = None,
@@ -304,7 +304,7 @@ class GroupedAccessor:
             return grouped["llm"]
         return GroupedAccessor(grouped)
 
-    @ends_here
+    @trims_traceback
     def __getattr__(self, name: str) -> Any:
         """Raise for every verb."""
         if name.startswith("_"):

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pandas_llm._client import transferable
-from pandas_llm._display import ends_here
+from pandas_llm._display import trims_traceback
 from pandas_llm._run import (
     Shape,
     TaskRun,
@@ -64,7 +64,7 @@ class Plan:
     verb: Verb
     _task: Task
 
-    @ends_here
+    @trims_traceback
     def __init__(
         self,
         template: str | None = None,
@@ -121,7 +121,7 @@ class Plan:
         out.attrs.pop("llm", None)
         return out
 
-    @ends_here
+    @trims_traceback
     def __call__(self, data: Any) -> Any:
         """Run and wait: a DataFrame for a DataFrame, a list for a list."""
         if self.settings.batch:
@@ -129,7 +129,7 @@ class Plan:
         warn_of_cost(self._task, data)
         return TaskRun(self._task, data).answer()
 
-    @ends_here
+    @trims_traceback
     async def acall(self, data: Any) -> Any:
         """Run in the caller's event loop."""
         await awarn_of_cost(self._task, data)
@@ -139,7 +139,7 @@ class Plan:
             return await (await batch.asubmit(self._task, data)).aresult(data)
         return await TaskRun(self._task, data).aanswer()
 
-    @ends_here
+    @trims_traceback
     def submit(self, data: Any) -> BatchJob:
         """Send the rows to the provider's batch endpoint; do not wait."""
         from pandas_llm import batch  # for few runs only
@@ -147,7 +147,7 @@ class Plan:
         warn_of_cost(self._task, data)
         return batch.submit(self._task, data)
 
-    @ends_here
+    @trims_traceback
     def preview(
         self, data: Any, rows: int = 3, *, as_requests: bool = False
     ) -> pd.DataFrame:
@@ -155,7 +155,7 @@ class Plan:
         show = preview_requests if as_requests else preview_prompts
         return show(self._task, data, rows)
 
-    @ends_here
+    @trims_traceback
     def estimate(self, data: Any, pilot: int = 0) -> Estimate:
         """Return what a run would take; with `pilot`, answer so many rows first."""
         return estimate_run(self._task, data, pilot)

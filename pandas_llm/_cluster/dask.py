@@ -35,7 +35,7 @@ from pandas_llm._cluster.leases import leased
 from pandas_llm._cluster.partition import (
     Question,
     engine_plan,
-    instead_of,
+    missing_name,
     run_partition,
 )
 from pandas_llm._cluster.types import nested_types
@@ -124,7 +124,7 @@ class DaskAccessor:
 
     def __getattr__(self, name: str) -> Any:
         """Raise with what to do instead of a verb over the whole table."""
-        raise instead_of(type(self), name, "ddf.llm", "ddf.compute()")
+        raise missing_name(type(self), name, "ddf.llm", "ddf.compute()")
 
 
 def _run(

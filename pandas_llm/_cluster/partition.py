@@ -94,7 +94,7 @@ WHOLE_TABLE = (
 """Verbs that no partition can answer by itself."""
 
 
-def instead_of(place: Any, name: str, called: str, whole: str) -> AttributeError:
+def missing_name(place: Any, name: str, called: str, whole: str) -> AttributeError:
     """Return the error for a name that a place lacks; it says what to do instead."""
     if name.startswith("_"):
         return AttributeError(name)

@@ -27,7 +27,7 @@ from pandas_llm._cluster import session
 from pandas_llm._cluster.partition import (
     Question,
     engine_plan,
-    instead_of,
+    missing_name,
     run_partition,
 )
 from pandas_llm._cluster.types import types_of
@@ -167,7 +167,7 @@ def missing(name: str) -> AttributeError:
     """Return the error for a name that this module does not have."""
     verbs = SimpleNamespace(generate=generate, extract=extract, complete=complete)
     vars(verbs).update(classify=classify, embed=embed, matches=matches, filter=filter)
-    return instead_of(verbs, name, "pandas_llm.spark", "sdf.toPandas()")
+    return missing_name(verbs, name, "pandas_llm.spark", "sdf.toPandas()")
 
 
 def last_usage() -> Usage:

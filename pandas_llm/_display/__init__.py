@@ -6,7 +6,7 @@ from pandas_llm._display.bar import Bar, in_notebook
 from pandas_llm._display.pages import page
 from pandas_llm._display.progress import Progress, Status
 from pandas_llm._display.tables import Table, as_html, as_text, dollars
-from pandas_llm._display.tracebacks import ends_here
+from pandas_llm._display.tracebacks import trims_traceback
 from pandas_llm._display.usage import Totals, Usage
 
 __all__ = [
@@ -19,7 +19,7 @@ __all__ = [
     "as_html",
     "as_text",
     "dollars",
-    "ends_here",
     "in_notebook",
     "page",
+    "trims_traceback",
 ]

@@ -34,8 +34,8 @@ _ON_PURPOSE = (LLMError, LLMWarning)
 """The warning is an error where the caller has made warnings errors."""
 
 
-def ends_here(verb: Function) -> Function:
-    """Make a public function the last one whose frames are not shown."""
+def trims_traceback(verb: Function) -> Function:
+    """Cut the package's frames off the tracebacks of a public function."""
     if inspect.iscoroutinefunction(verb):
 
         @wraps(verb)

@@ -54,7 +54,7 @@ class Engine:
         self._arrival = asyncio.Event()
         """Is set for a moment at each outcome."""
         self._probe = Probe(self._client, self._slots, self)
-        self._put_off: dict[int, Outcome] = {}
+        self._postponed: dict[int, Outcome] = {}
         """What came so far of rows that are asked once more at the end."""
         many = self._client.bundling.inputs > 1
         self._bundles = Bundles(feed, self._client) if many else None
@@ -69,7 +69,7 @@ class Engine:
             async with asyncio.timeout(deadline) as timer:
                 await self._probe.send(self._feed)
                 await self._pool()
-                if self._put_off and self._stop is None:
+                if self._postponed and self._stop is None:
                     await self._pool()  # some were put off by the last to end
         except TimeoutError:
             if not timer.expired():
@@ -81,7 +81,7 @@ class Engine:
             self._outcomes.unfinished = None
         finally:
             await self._cancel()
-            for position, outcome in self._put_off.items():
+            for position, outcome in self._postponed.items():
                 self._outcomes.add(position, outcome)  # its last word, if not the last
                 self._events.totals.failed += 1
         if self._stop is not None:
@@ -134,10 +134,10 @@ class Engine:
         """Start a task that ends with the run at the latest."""
         worker = asyncio.get_running_loop().create_task(work)
         self._workers.add(worker)
-        worker.add_done_callback(self._left)
+        worker.add_done_callback(self._worker_ended)
         return worker
 
-    def _left(self, worker: asyncio.Task[Any]) -> None:
+    def _worker_ended(self, worker: asyncio.Task[Any]) -> None:
         self._workers.discard(worker)
         self._slots.holders.discard(worker)
         if not self._workers and self._idle is not None and not self._idle.done():
@@ -208,7 +208,7 @@ class Engine:
         finally:
             self._feed.ended(item.position)
         if outcome.error is not None and outcome.error.later and not item.attempts:
-            self._put(off=item, outcome=outcome)
+            self._postpone(item, outcome)
             return outcome
         self._done(item, outcome)
         return outcome
@@ -229,7 +229,11 @@ class Engine:
             if error is None:
                 return True
             first = bundle[0].position
-            if self._stopped() or first in self._put_off or self._outcomes.done[first]:
+            if (
+                self._stopped()
+                or first in self._postponed
+                or self._outcomes.done[first]
+            ):
                 return False
         middle = (len(bundle) + 1) // 2
         halves = [await self._halved(i) for i in (bundle[:middle], bundle[middle:])]
@@ -248,7 +252,7 @@ class Engine:
                 outcome = Outcome([], error)
                 for item in bundle:
                     if error.later and not item.attempts:
-                        self._put(off=item, outcome=outcome)
+                        self._postpone(item, outcome)
                     else:
                         self._done(item, outcome)
             return error
@@ -263,7 +267,7 @@ class Engine:
         """Record what came of a row in the end."""
         position = item.position
         if item.attempts:
-            self._put_off.pop(position, None)
+            self._postponed.pop(position, None)
         self._outcomes.add(position, outcome)
         if self._events.finished(position, outcome):
             self._outcomes.by[position] = self._outcomes.by[position] or 1
@@ -271,12 +275,12 @@ class Engine:
     def _stopped(self) -> bool:
         return self._stop is not None
 
-    def _put(self, *, off: Item, outcome: Outcome) -> None:
+    def _postpone(self, item: Item, outcome: Outcome) -> None:
         """Ask a row once more when all others have had their turn."""
-        self._feed.later(off, max(1, outcome.attempts))
+        self._feed.later(item, max(1, outcome.attempts))
         if outcome.error is not None:
             self._events.retried(outcome.error)
-        self._put_off[off.position] = outcome
+        self._postponed[item.position] = outcome
 
     def _end(self, bundle: Bundle, error: Exception) -> None:
         """Stop the run; those rows failed with it, once where money ends it."""

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pandas_llm._algorithms import calibration_error, reliability, wilson
-from pandas_llm._display import ends_here
+from pandas_llm._display import trims_traceback
 from pandas_llm._evaluation.cards import (
     Card,
     Part,
@@ -103,7 +103,7 @@ class Agreement(Card):
         return reliability_picture(self.reliability)
 
 
-@ends_here
+@trims_traceback
 def evaluate(  # noqa: PLR0913 - all by name but the first four
     frame: Any,
     predicted: Any,

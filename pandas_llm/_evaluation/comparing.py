@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pandas_llm._algorithms import mcnemar, wilson
-from pandas_llm._display import dollars, ends_here
+from pandas_llm._display import dollars, trims_traceback
 from pandas_llm._evaluation.cards import Card, Part, figure, interval, words
 from pandas_llm._evaluation.columns import (
     are_numbers,
@@ -83,7 +83,7 @@ class Comparison(Card):
         return parts
 
 
-@ends_here
+@trims_traceback
 def compare(old: Any, new: Any, on: Any = None, gold: Any = None) -> Comparison:
     """Show what changed between two runs over the same rows, and if for the better.
 

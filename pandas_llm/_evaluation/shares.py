@@ -16,7 +16,7 @@ from pandas_llm._algorithms import (
     tuned_mean,
     wilson,
 )
-from pandas_llm._display import ends_here
+from pandas_llm._display import trims_traceback
 from pandas_llm._evaluation.cards import Card, Part, interval, title_of, words
 from pandas_llm._evaluation.columns import (
     column_of,
@@ -79,7 +79,7 @@ class Shares(Card):
         return [interval(low, high) for low, high in zip(*ends, strict=True)]
 
 
-@ends_here
+@trims_traceback
 def share(  # noqa: PLR0913 - all by name but the first four
     frame: Any,
     column: Any,

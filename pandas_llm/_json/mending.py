@@ -10,7 +10,6 @@ import re
 from decimal import Decimal
 from typing import Any
 
-from pandas_llm._json.beside import check_comments
 from pandas_llm._json.quotes import (
     CLOSES,
     KEY_AHEAD,
@@ -21,6 +20,7 @@ from pandas_llm._json.quotes import (
     Texts,
     unescaped,
 )
+from pandas_llm._json.surroundings import check_comments
 
 _DEEPEST = 200
 

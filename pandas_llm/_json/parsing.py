@@ -8,9 +8,9 @@ from contextlib import suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm._json.beside import NEAR, check_beside
 from pandas_llm._json.mending import Number, mended
 from pandas_llm._json.records import folded, holds_objects
+from pandas_llm._json.surroundings import NEAR, check_surroundings
 
 if TYPE_CHECKING:
     from pandas_llm._keys import Keys
@@ -97,7 +97,7 @@ def find_json(
                 raise ValueError("the JSON breaks off") from None
             value, end = mended(text, start)
         _check_around(text, before, end)
-        check_beside(text, before, start, end)
+        check_surroundings(text, before, start, end)
         counts = _is_opened(before, clean=clean) and _is_closed(text, end)
         clean = holds_objects(value, deep=True) or counts
         if clean or isinstance(value, dict):

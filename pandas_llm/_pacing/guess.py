@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from pandas_llm._pacing.buckets import REQUESTS, TOKENS, Bucket
 from pandas_llm._pacing.concurrency import Cap
-from pandas_llm._pacing.trial import Test
-from pandas_llm._pacing.wave import STRAYEST, Wave
+from pandas_llm._pacing.pace_test import PaceTest
+from pandas_llm._pacing.wave import MOST_STRAYS, Wave
 
 if TYPE_CHECKING:
     from pandas_llm._pacing.buckets import Ticket
@@ -55,11 +55,11 @@ class Guess:
         self._mean = 0.0  # tokens of a mean request, where the limit is one on tokens
         self._gain, self._next, self._patience = 1.1, now, _PROBE[0]
         self._closed = self._shut = now
-        self._begin(now, now)
+        self._begin_wave(now, now)
         self.cap = Cap()
-        self._test: Test | None = None
+        self._test: PaceTest | None = None
 
-    def _begin(self, now: float, anchor: float, first: int | None = None) -> None:
+    def _begin_wave(self, now: float, anchor: float, first: int | None = None) -> None:
         """Begin a wave: refusals of requests sent before it count for nothing."""
         self._wave.begin(anchor, first)
         self._trial: Ticket | None = None
@@ -110,7 +110,7 @@ class Guess:
         """Record that a request has left."""
         recent = self._wave.recent
         if not recent:
-            self._begin(now, now)
+            self._begin_wave(now, now)
         elif not self.flight:
             # while it was shut nobody could send
             idle = now - max(recent[-1].sent, self._shut)
@@ -161,7 +161,7 @@ class Guess:
             if start is not None:
                 self._alarm(start, now, asked)
             elif self._test is None:
-                self._notice(now)
+                self._doubt(now)
 
     def decided(self, ticket: Ticket, now: float) -> None:
         """Record that a request is no longer in flight."""
@@ -179,7 +179,7 @@ class Guess:
             self.cap = Cap(refused[min(1, len(refused) - 1)], now)
         self._test = None
         self.state = SHUT
-        self._begin(now, now)
+        self._begin_wave(now, now)
         self._closed = now
         self._pause(now, asked)
 
@@ -225,21 +225,21 @@ class Guess:
         shut = trial.sent - self._closed
         if self._missed or shut > _PAUSE[1]:  # long: as the server asked
             anchor, self._period = trial.sent, shut
-        self._begin(now, anchor, self._wave.count - 1)
+        self._begin_wave(now, anchor, self._wave.count - 1)
         self._clean = 0.0
         self._settle(now, SEARCH if self._alarms == 1 and not window else HOLD)
 
     def _settle(self, now: float, state: str) -> None:
         """Send at the rate that is guessed, and see."""
         self.state = state
-        self._run(self._rate, now)
+        self._set_pace(self._rate, now)
         self._gain, self._start = 1.25 if self._cut else 1.1, self._rate
         self._next = now + max(_SOON if self._cut else _PROBE[0], 2 * self._period)
         if state == SEARCH:
-            self._try(now, max(6.0, self._rate * max(0.1, self._period)))
+            self._begin_test(now, max(6.0, self._rate * max(0.1, self._period)))
 
-    def _run(self, rate: float, now: float) -> None:
-        rate = max(_SLOWEST, rate) / (1 - min(self._strays, STRAYEST))
+    def _set_pace(self, rate: float, now: float) -> None:
+        rate = max(_SLOWEST, rate) / (1 - min(self._strays, MOST_STRAYS))
         unit, size = REQUESTS, 1.0 + _LATE * rate
         if self._mean:  # a large one waits until there is room for all of it
             largest = max(ticket.tokens for ticket in self._wave.recent)
@@ -249,11 +249,11 @@ class Guess:
             self.pace = Bucket(unit, rate, 0.0, now, self._gone)
         self.pace.resize(rate, size, now, self._gone)
 
-    def _try(self, now: float, need: float) -> None:
+    def _begin_test(self, now: float, need: float) -> None:
         """Begin to count the refusals of the next requests."""
         usual = self._strays * need
         most = 1 + usual + 1.5 * math.sqrt(usual)
-        self._test = Test(self._wave.count, math.ceil(need), now, most, slow=False)
+        self._test = PaceTest(self._wave.count, math.ceil(need), now, most, slow=False)
 
     def _judge(self, now: float) -> None:
         """End a trial or a test whose refusals would have come by now."""
@@ -265,16 +265,16 @@ class Guess:
             self._test = None
             self._strays = min(self._strays, test.tight)
             if test.slow:
-                self._slowed(test, now)
+                self._end_slow_test(test, now)
             elif self.state == SEARCH:
-                self._sought(test, now)
+                self._end_search(test, now)
             else:
-                self._probed(test, now)
+                self._end_probe(test, now)
         elif test is None and self.state == HOLD and now >= self._next:
-            self._run(self._gain * self._rate, now)
-            self._try(now, max(20.0, self._rate * max(0.5, self._period)))
+            self._set_pace(self._gain * self._rate, now)
+            self._begin_test(now, max(20.0, self._rate * max(0.5, self._period)))
 
-    def _sought(self, test: Test, now: float) -> None:
+    def _end_search(self, test: PaceTest, now: float) -> None:
         """End an epoch of the search."""
         if not test.clean:
             self._rate = max(0.5 * self._rate, test.speed * (1 - test.share))
@@ -287,7 +287,7 @@ class Guess:
             self._rate *= 2
             self._settle(now, SEARCH)
 
-    def _probed(self, test: Test, now: float) -> None:
+    def _end_probe(self, test: PaceTest, now: float) -> None:
         """End a probe: keep what is clean and go on bolder, else go back."""
         if test.clean and test.speed < _UNBOUND * self._rate:
             self._free(now)
@@ -298,7 +298,7 @@ class Guess:
         else:
             self._rate, self._cut = self._kept(), False
             self._gain, self._start = 1.1, self._rate
-            self._run(self._rate, now)
+            self._set_pace(self._rate, now)
             self._patience = min(1.5 * self._patience, _PROBE[1])
             self._later(now)
 
@@ -315,11 +315,11 @@ class Guess:
     def _free(self, now: float) -> None:
         self.state, self.pace = FREE, None
         self._alarms = 0
-        self._begin(now, now)
+        self._begin_wave(now, now)
 
     # -- strays or a limit ----------------------------------------------------------
 
-    def _notice(self, now: float) -> None:
+    def _doubt(self, now: float) -> None:
         """Begin a slow test when a thin share of refusals is worth a doubt."""
         holds = self.state == HOLD
         count, least, few = (40, 4, 2) if holds else (100, 8, 4)
@@ -334,15 +334,17 @@ class Guess:
             return
         self._taken = (sent - bad) / max(now - at, 1e-3)
         pace = 0.9 * self._taken if holds else 0.75 * sent / max(now - at, 1e-3)
-        self._run(pace, now)
+        self._set_pace(pace, now)
         first = self._wave.count + int(max(0.3, self._period) * pace)
-        self._test = Test(first, math.ceil((2 * few + 4) / share), now, few, slow=True)
+        self._test = PaceTest(
+            first, math.ceil((2 * few + 4) / share), now, few, slow=True
+        )
 
-    def _slowed(self, test: Test, now: float) -> None:
+    def _end_slow_test(self, test: PaceTest, now: float) -> None:
         """End a slow test: the refusals are gone, or they are strays."""
         share, clean = test.share, test.clean
         self._mean = self._mean or self._wave.heavier()
-        if not clean and (share > STRAYEST or self._mean):
+        if not clean and (share > MOST_STRAYS or self._mean):
             self._taken, clean, share = 0.7 * self._taken, True, 0.0
         self._strays = share if clean else max(share, self._strays)
         if clean:
@@ -363,7 +365,7 @@ class Guess:
         if idle > _IDLE[1]:
             self._forget(now)
         elif self.state != SHUT:
-            self._begin(now, now)
+            self._begin_wave(now, now)
             self._test = None
             if self.state != FREE:
                 self._settle(now, SEARCH)

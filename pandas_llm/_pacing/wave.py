@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _LINE: Final = 48  # refusals that an alarm looks at
 _STRAY: Final = 0.10  # share of refusals that strays explain while none is known
-STRAYEST: Final = 0.35  # a greater share is never taken for strays
+MOST_STRAYS: Final = 0.35  # a greater share is never taken for strays
 _FULL: Final = 0.50  # share of refusals beyond a limit
 _ALARM: Final = 9.0  # log-likelihood of a limit at which all stop: six in a row
 _SIZES: Final = 8  # refusals whose sizes tell something
@@ -42,7 +42,7 @@ class Wave:
         """Return the first of a row of refusals that strays cannot explain."""
         insort(self._line, (ticket.number, ticket))
         del self._line[:-_LINE]
-        stray = min(STRAYEST, max(_STRAY, 1.3 * strays))
+        stray = min(MOST_STRAYS, max(_STRAY, 1.3 * strays))
         up = math.log(_FULL / stray)
         down = math.log((1 - _FULL) / (1 - stray))
         score = _ALARM / 2 if alarmed else 0.0

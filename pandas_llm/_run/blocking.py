@@ -98,7 +98,7 @@ def run(
         _advise()
     thread = _Thread(job)
     try:
-        return thread.run(_heeding(tick))
+        return thread.run(_checking_cancel(tick))
     except RuntimeError as error:
         if thread.is_started:
             raise
@@ -149,18 +149,18 @@ def _advise() -> None:
     )
 
 
-def _heeding(tick: Callable[[], None]) -> Callable[[], None]:
-    """Return a tick that raises too once the calling task has been cancelled."""
+def _checking_cancel(tick: Callable[[], None]) -> Callable[[], None]:
+    """Return a tick that also raises once the calling task has been cancelled."""
     task = asyncio.current_task() if _running_loop() is not None else None
     before = task.cancelling() if task is not None else 0
 
-    def heed() -> None:
+    def checked_tick() -> None:
         tick()
         # asyncio.run cancels its task at a Ctrl-C
         if task is not None and task.cancelling() > before:
             raise asyncio.CancelledError
 
-    return heed
+    return checked_tick
 
 
 # -- a thread of its own --------------------------------------------------------
@@ -235,7 +235,7 @@ def _nested(
 ) -> T:
     """Re-enter the running loop."""
     _make_reentrant(loop)
-    task = loop.create_task(_ticking(job(), _heeding(tick)))
+    task = loop.create_task(_ticking(job(), _checking_cancel(tick)))
     try:
         with _sigint_cancels(task):
             return loop.run_until_complete(task)

@@ -15,8 +15,8 @@ from pandas_llm._display import Usage
 from pandas_llm._engine import Details, Outcomes
 from pandas_llm._rows import new_label, put_columns
 from pandas_llm._run.arrays import expanded, explode, typed
+from pandas_llm._run.confidence import extra_values
 from pandas_llm._run.filling import filled, filling_of, vector_columns
-from pandas_llm._run.sureness import extra_values
 from pandas_llm._run.task import DETAILS, RAW
 from pandas_llm.errors import InvalidValueError, LLMWarning, NoUsageError, warn
 from pandas_llm.types import Choice, Outcome

@@ -22,11 +22,11 @@ from pandas_llm._pacing import CostBudget, Headroom
 from pandas_llm._report import traced
 from pandas_llm._rows import source_of
 from pandas_llm._run import blocking, summary
+from pandas_llm._run.confidence import check_gold, settle
 from pandas_llm._run.filling import asked_rows, check_columns
 from pandas_llm._run.ledger import Ledger, listener, remember, shared_ledger
 from pandas_llm._run.prompts import Prompts, quoting, shared_spec
 from pandas_llm._run.result import build_result, failure_table, in_kind, note, rehearse
-from pandas_llm._run.sureness import check_gold, settle
 from pandas_llm._run.task import check_names
 from pandas_llm.cache import location, open_cache, why_unusable
 from pandas_llm.errors import (

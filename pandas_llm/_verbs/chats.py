@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from pandas_llm._display import ends_here
+from pandas_llm._display import trims_traceback
 from pandas_llm.errors import InvalidValueError, TemplateError
 from pandas_llm.options import check_value, one_of
 
@@ -36,7 +36,7 @@ class ChatFile(NamedTuple):
     rows: int
 
 
-@ends_here
+@trims_traceback
 def to_chat_jsonl(  # noqa: PLR0913 - all by name but the first two
     data: Any,
     path: str | os.PathLike[str],

@@ -24,7 +24,7 @@ from typing import (
 import pandas as pd
 
 from pandas_llm import options
-from pandas_llm._display import ends_here
+from pandas_llm._display import trims_traceback
 from pandas_llm.errors import InvalidTypeError, MissingVerbError
 
 if TYPE_CHECKING:
@@ -254,7 +254,7 @@ def form(  # noqa: PLR0913 - all by name but the first three
     `doc` and `result` replace the verb's docstring and type of the result.
     """
     definition = inspect.unwrap(verb)
-    shown: Callable[..., Any] = ends_here(wraps(definition)(run))
+    shown: Callable[..., Any] = trims_traceback(wraps(definition)(run))
     if inspect.iscoroutinefunction(run):
         shown.__name__ = shown.__qualname__ = f"a{definition.__name__}"
     shown.__doc__ = inspect.cleandoc((verb.__doc__ or "") if doc is None else doc)

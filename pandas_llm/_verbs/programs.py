@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias, TypeVar
 
 from pandas_llm._algorithms import sample_size
-from pandas_llm._display import ends_here
+from pandas_llm._display import trims_traceback
 from pandas_llm.errors import (
     ConfigurationError,
     CostLimitError,
@@ -83,7 +83,7 @@ class Program:
         if batches is not None and any(plan.settings.batch for plan in plans):
             raise ConfigurationError(f"{name} takes no batch=True: {batches}")
 
-    @ends_here
+    @trims_traceback
     def __call__(self, data: Any) -> Any:
         """Run and wait."""
         call = _Call(self, data)
@@ -94,7 +94,7 @@ class Program:
                     call.answer = plan(questions)
         return call.result
 
-    @ends_here
+    @trims_traceback
     async def acall(self, data: Any) -> Any:
         """Run in the caller's event loop."""
         call = _Call(self, data)
@@ -105,7 +105,7 @@ class Program:
                     call.answer = await plan.acall(questions)
         return call.result
 
-    @ends_here
+    @trims_traceback
     def preview(
         self, data: Any, rows: int = 3, *, as_requests: bool = False
     ) -> pd.DataFrame:
@@ -119,7 +119,7 @@ class Program:
         columns = ("url", "headers", "body") if as_requests else ("prompt",)
         return text_table(source_of([]), [], {name: [] for name in columns})
 
-    @ends_here
+    @trims_traceback
     def estimate(self, data: Any, pilot: int = 0) -> Estimate:
         """Return what the call would take, by its first questions."""
         step = _Call(self, data).next()

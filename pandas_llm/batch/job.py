@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pandas_llm._display import Bar, Status, Totals, ends_here
+from pandas_llm._display import Bar, Status, Totals, trims_traceback
 from pandas_llm._run import TaskRun, run_for
 from pandas_llm.batch import saved
 from pandas_llm.batch.address import confirmed
-from pandas_llm.batch.looking import cancel, look
+from pandas_llm.batch.polling import cancel, poll
 from pandas_llm.batch.sending import Sending
 from pandas_llm.batch.state import Book, find
 from pandas_llm.batch.upload import QueueFullError, Upload, all_items
@@ -83,20 +83,20 @@ class BatchJob:
         state = "ended" if now.ended else "running"
         return f"BatchJob({self.id!r}, {now.done + now.failed} of {now.total}, {state})"
 
-    @ends_here
+    @trims_traceback
     def status(self) -> BatchStatus:
         """Ask the provider for the state of the job."""
         with _noted(self._book.notes):
             run_for(self._task.settings, self._look)
         return self._now()
 
-    @ends_here
+    @trims_traceback
     def cancel(self) -> BatchStatus:
         """End the job early; what it has done is kept and paid for."""
         run_for(self._task.settings, lambda: cancel(self._task, self._book))
         return self._now()
 
-    @ends_here
+    @trims_traceback
     def result(self, data: Any, *, wait: bool = True) -> Any:
         """Return the result for the rows it was made of, or for others like them.
 
@@ -117,7 +117,7 @@ class BatchJob:
         with _noted(self._book.notes):
             return run.answer(lambda: self._finish(run, wait=wait))
 
-    @ends_here
+    @trims_traceback
     async def aresult(self, data: Any, *, wait: bool = True) -> Any:
         """Return the result as `result` does, in the running event loop."""
         run = self._run(data)
@@ -216,11 +216,11 @@ class BatchJob:
     async def _look(self) -> None:
         pending = []
         for other in self._book.others():
-            await look(self._task, other)
+            await poll(self._task, other)
             self._state.reasons = other.state.reasons | self._state.reasons
             pending += [other.state.id] * other.state.running
         self._state.beside = pending
-        self._word = await look(self._task, self._book) or self._word
+        self._word = await poll(self._task, self._book) or self._word
         now = self._now()
         self._totals.done, self._totals.failed = now.done + now.failed, now.failed
 
@@ -250,7 +250,7 @@ async def asubmit(task: Task, data: Any) -> BatchJob:
         return BatchJob(task, await sending.run.afinish(sending.send))
 
 
-@ends_here
+@trims_traceback
 def load(
     job_id: str,
     cache: str | os.PathLike[str] | None = None,

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Unpack
 
 from pandas_llm import environment
-from pandas_llm._display import ends_here
+from pandas_llm._display import trims_traceback
 from pandas_llm.options.option import check_against
 from pandas_llm.options.table import OPTIONS, Settings
 from pandas_llm.options.words import shows_options
@@ -28,7 +28,7 @@ _context: ContextVar[Mapping[str, Any]] = ContextVar(
 
 
 @shows_options
-@ends_here
+@trims_traceback
 def set_options(**options: Unpack[Options]) -> None:
     """Set options for every later call of this process.
 

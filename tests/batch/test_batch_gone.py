@@ -23,7 +23,7 @@ from batch_between import (
     paid,
 )
 
-from pandas_llm.batch import load, looking
+from pandas_llm.batch import load, polling
 from pandas_llm.errors import (
     BadRequestError,
     ConfigurationError,
@@ -73,7 +73,7 @@ def test_one_odd_answer_is_not_believed(simulator, kept, model, step, how):
 def test_results_that_are_gone_are_said_so_and_sent_again(
     simulator, kept, model, monkeypatch
 ):
-    monkeypatch.setattr(looking, "_KEPT", 0.0)
+    monkeypatch.setattr(polling, "_KEPT", 0.0)
     server = simulator()
     with Between(server, always("results", missing)) as between:
         options = at(between, kept, model, batch=True, error_column="why")

@@ -446,7 +446,7 @@ def test_a_mistake_of_the_package_itself_keeps_all_frames(code, twin):
     word = "async def" if twin else "def"
     source = f"def inner():\n    {code}\n{word} verb():\n    return inner()\n"
     exec(compile(source, path, "exec"), namespace)
-    verb = tracebacks.ends_here(namespace["verb"])
+    verb = tracebacks.trims_traceback(namespace["verb"])
     with pytest.raises(MISTAKES[code]) as caught:
         asyncio.run(verb()) if twin else verb()
     assert files(caught.value)[-2:] == ["made_up.py", "made_up.py"]

@@ -1,4 +1,4 @@
-"""What stands beside JSON, or in its comments, and changes what it says."""
+"""Words around JSON, or in its comments, that change what it says."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ _TAKEN_BACK = re.compile(
     r"|[ \t]{0,9}(?:true|false|null)\b(?!\s*\w))",
     re.IGNORECASE,
 )
-"""Words that begin what follows an answer, and say that it is none."""
+"""Words that begin what follows an answer, and take it back."""
 _BEHIND = re.compile(r"[ \t}\]]*(//[^\n]*|/\*.{0,200}?\*/)", re.DOTALL)
 _COMMENTS = re.compile(r"(?://|\#)([^\n]*)|/\*(.*?)\*/", re.DOTALL)
 _UNDONE = re.compile(
@@ -84,7 +84,7 @@ _LINES = re.compile("[,\n]")
 _DIGIT = re.compile(r"\d")
 
 
-def check_beside(text: str, before: str, start: int, end: int) -> None:
+def check_surroundings(text: str, before: str, start: int, end: int) -> None:
     """Raise where words around the JSON take it back, or change its numbers."""
     if _TAKEN_BACK.match(text, end) or _NEGATED.search(before[-20:]):
         raise ValueError("words beside the JSON take it back")

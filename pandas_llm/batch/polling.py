@@ -27,8 +27,8 @@ _KEPT = 86_400.0
 _GONE = "no longer known to the provider"
 
 
-async def look(task: Task, book: Book) -> str:
-    """Look at all batches that have not ended; return the provider's last word."""
+async def poll(task: Task, book: Book) -> str:
+    """Ask for all batches that have not ended; return the provider's last word."""
     if not book.state.pending:
         return ""
     word, unfound = "", None

@@ -1,11 +1,11 @@
-"""So many requests at one pace, and how many of them are refused."""
+"""A number of requests at one pace, and how many of them are refused."""
 
 from __future__ import annotations
 
 import math
 
 
-class Test:
+class PaceTest:
     """A count of refusals among the next `need` requests after the `first`.
 
     It is clean with at most `most` refusals. A slow one asks whether refusals go away
