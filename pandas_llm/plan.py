@@ -163,7 +163,7 @@ class Plan:
     def within(self, cost: float, seconds: float) -> Plan:
         """Return this plan with what is left of its `max_cost` and `deadline`.
 
-        Details are left out: a program's questions are no rows of its result.
+        Details are left out: a program's questions are not rows of its result.
         """
         settings = self.settings
         left: dict[str, Any] = {"details": False} if settings.details else {}

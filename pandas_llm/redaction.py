@@ -16,7 +16,7 @@ _PLACE = re.compile("[^/?#]*")
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-"""Controls but for tab and line end (C0, DEL, C1), line separators, marks that turn the
+"""Controls except tab and line end (C0, DEL, C1), line separators, marks that turn the
 direction of what follows, and halves of characters."""
 
 

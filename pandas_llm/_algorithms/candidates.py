@@ -27,7 +27,7 @@ _PLACES = 1 << _BITS
 _CHUNK = 32
 """Rows whose similarities to all others are held at a time."""
 _MANY = 50_000
-"""Above so many rows, grams in more than `_COMMON` of them are left out."""
+"""Above this number of rows, grams in more than `_COMMON` of them are left out."""
 _COMMON = 0.1
 _MIXER = np.uint64(0x9E3779B97F4A7C15)
 

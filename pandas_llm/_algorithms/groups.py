@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     Answers = Sequence[bool | None]
 
 _GIVEN_UP = -2
-"""Two groups whose noes outnumber the yeses by so many are asked about no more."""
+"""Two groups are not asked about again once there are two more noes than yeses."""
 _WITNESSES = 2
-"""Yeses that hold a join inside a group of three or more; so many noes cut it."""
+"""Yeses that hold a join inside a group of three or more; as many noes cut it."""
 
 
 def group_pairs(

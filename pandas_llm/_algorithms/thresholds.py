@@ -24,7 +24,7 @@ _SAMPLE = 200
 _LARGE = 10_000
 _LARGE_SAMPLE = 400
 _SMALL_SHARE = 5
-"""Of a small table, one row in so many is sampled."""
+"""Of a small table, one row in five is sampled."""
 _EVEN = 0.5
 """What decides where both cutoffs allow it."""
 _ROUNDING = 1e-9

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pandas_llm.providers import Preset
 
 SIMULATED = "sim://local"
-"""The simulator's address, whatever its port."""
+"""The simulator's address, with any port."""
 _GLANCE = 0.3
 """Seconds in which a server on this machine lists its models."""
 _SHOWN = 5
@@ -77,13 +77,13 @@ def transferable(settings: Settings) -> dict[str, Any]:
 
 
 def _movable(model: str | None) -> str | None:
-    """Return a model's name; a path in it means the same wherever a process stands."""
+    """Return a model's name; a path in it is made absolute."""
     provider, _, path = (model or "").partition("/")
     return f"gguf/{_whole(path)}" if provider == "gguf" else model
 
 
 def _whole(path: Any) -> Any:
-    """Return a path that means the same wherever a process stands."""
+    """Return an absolute path, or one that begins with the home folder."""
     if path is None or str(path).startswith("~"):
         return path and str(path)
     return os.path.abspath(path)  # noqa: PTH100 - not resolved
@@ -254,7 +254,7 @@ def _split_model(model: str | None) -> tuple[str, Preset, str]:
 def _ways_out(
     name: str, preset: Preset, model: str, key: str | None, base_url: str | None
 ) -> str:
-    """Describe what is missing, and what could be used instead."""
+    """Describe what is missing, and what to do."""
     if base_url is None:
         ways = f"pass base_url='https://…' or set {preset.address}"
         return f"{name} has an address for each account: {ways}"

@@ -1,4 +1,4 @@
-"""How fast requests leave for one endpoint, and all that hears what became of them."""
+"""How fast requests leave for one endpoint, and what learns from their ends."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Pace:
         self.target = int(min(self.concurrency.size, self.limiter.cap))
 
     def keep_below(self, most: int) -> None:
-        """Let no more than so many requests be in flight."""
+        """Let at most this many requests be in flight."""
         self.concurrency.keep_below(most)
         self._follow()
 

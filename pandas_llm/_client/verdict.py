@@ -102,7 +102,7 @@ class Standing:
     again: bool = False
     """Whether the row has had its turn before and was put off."""
     alike: bool = False
-    """Whether so many rows failed in this way that it is no row's own."""
+    """Whether too many rows failed in this way for it to be one row's own."""
     gated: bool = True
     """Whether a limiter says how long a row waits after a 429, which costs no try."""
     wait: float = 0.0
@@ -258,7 +258,7 @@ class History:
             alike = self.streak.failed(
                 error, again=tally.again, elsewhere=tally.elsewhere
             )
-        # rows of the cache were answered, by whatever key
+        # rows of the cache were answered, by any key
         recalled = self.recalled and getattr(error, "status", None) != UNAUTHORIZED
         return Standing(
             tally.failures,

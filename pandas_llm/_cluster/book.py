@@ -1,4 +1,4 @@
-"""What the runs of the last computation have used, wherever they ran."""
+"""What the runs of the last computation have used, on all workers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _lock = threading.Lock()  # of all books: they are pickled
 class Book:
     """What runs have told; each run counts once, however often it tells.
 
-    A run that died counts as far as it had told, and the one in its place as well:
+    A run that died counts with what it had told, and so does the one in its place:
     both were paid for. `page` says of which computation the runs are.
     """
 

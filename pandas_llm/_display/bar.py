@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _QUIET_SECONDS = 0.5
 _REDRAW_SECONDS = 0.1
 _PACED_SECONDS = 5.0
-"""So long the pace is the account's still: between two requests nobody waits."""
+"""How long the pace counts as the account's after a request had to wait for it."""
 _NEAR = 0.7
 """The share of the granted pace from which on it is what holds a run back."""
 _LATELY = 100
@@ -32,7 +32,7 @@ _LEAST_BAR = 5
 
 
 class _Speed:
-    """How fast rows are done of late, and so how long the others will take."""
+    """How fast rows were done lately, and so how long the others will take."""
 
     def __init__(self) -> None:
         self._points: deque[tuple[float, int, int]] = deque([(0.0, 0, 0)], _LATELY)
@@ -64,7 +64,7 @@ class _Speed:
         return requests / seconds if seconds > 1 else 0.0
 
     def left(self, rows: int, status: Status) -> float | None:
-        """Return the seconds that so many more rows take, by the rate or the limit."""
+        """Return the seconds that more rows take, by the rate or the limit."""
         if rows <= 0:
             return 0.0
         _, done, requests = self._lately()
@@ -228,7 +228,7 @@ class _NotebookBar:
 
 
 def _line(progress: Progress, room: int | None) -> str:
-    """Return counts, times and what there is to say, as far as the room goes."""
+    """Return counts, times and the rest, as much as there is room for."""
     left = "?" if progress.left is None else _clock(progress.left)
     # why rows wait takes the place of the pace, so that 80 columns hold it
     pace = "" if progress.waiting else f", {short(progress.rate)} rows/s"

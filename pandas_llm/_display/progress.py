@@ -58,7 +58,7 @@ class Progress(_Moment):
     seconds : float
         Since the start.
     rate : float
-        Rows a second of late, without the time in which all had to wait.
+        Rows a second lately, without the time in which all had to wait.
     left : float or None
         Seconds until the end, by the account's limits and the rate, whichever
         takes longer; None when it cannot be told.
@@ -97,7 +97,7 @@ class Progress(_Moment):
             self._headroom.part = part
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Refuse, but for `headroom`: all else was so at that moment."""
+        """Refuse, except for `headroom`: the rest was so at that moment."""
         if name != "headroom":
             raise FrozenInstanceError(f"cannot assign to field {name!r}")
         object.__setattr__(self, name, value)

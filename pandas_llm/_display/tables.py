@@ -33,7 +33,7 @@ class Table:
 def as_text(lines: Sequence[tuple[str, str]]) -> str:
     """Return the pairs as aligned lines of up to 80 letters.
 
-    What has no name stands below the others, over the whole width.
+    A value without a name stands below the others, over the whole width.
     """
     width = max(len(name) for name, _ in lines) + 2
     return "\n".join(

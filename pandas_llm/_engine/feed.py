@@ -79,7 +79,7 @@ class Feed:
         self._reached = 0
         self._warming = Warming() if alike else None
         self.opened: Callable[[], None] = lambda: None
-        """Is called when rows that waited may go."""
+        """Called when rows that waited may go."""
         self._ahead: set[int] = set()
         """Rows that had their turn before those ahead of them."""
         self._late: deque[Bundle] = deque()
@@ -145,7 +145,7 @@ class Feed:
         self._late.append((item._replace(attempts=attempts),))
 
     def look_ahead(self, count: int) -> None:
-        """Let so many rows from all over the rest of the frame be next."""
+        """Let some rows from all over the rest of the frame be next."""
         if self._warming is not None:
             self._queue.extendleft((row,) for row in self._warming.back())
         queue, rows = self._queue, len(self._order)

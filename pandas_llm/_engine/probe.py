@@ -107,7 +107,7 @@ class Probe:
             self._slots.release()
 
     async def _ended_or_asleep(self) -> None:
-        """Wait until a try has ended, or all were refused: ever longer, by seconds."""
+        """Wait until a try ends; if all were refused, for seconds that add up."""
         clock = asyncio.get_running_loop().time
         end = clock() + len(self._tries) - 1
         while not any(one.done() for one in self._tries):

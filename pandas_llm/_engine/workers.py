@@ -55,7 +55,7 @@ class Engine:
         """Is set for a moment at each outcome."""
         self._probe = Probe(self._client, self._slots, self)
         self._postponed: dict[int, Outcome] = {}
-        """What came so far of rows that are asked once more at the end."""
+        """The outcomes so far of rows that are asked again at the end."""
         many = self._client.bundling.inputs > 1
         self._bundles = Bundles(feed, self._client) if many else None
         self._source = self._bundles or feed

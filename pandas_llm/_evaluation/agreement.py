@@ -118,7 +118,7 @@ def evaluate(  # noqa: PLR0913 - all by name but the first four
 
     Rows whose truth is NA are not looked at. Rows that the model left NA count as
     ``unanswered``, and all other figures are of those it answered. Columns of numbers
-    are compared as numbers; for codes that are no amounts pass
+    are compared as numbers; for codes that are not amounts pass
     ``df[column].astype("category")``.
 
     Parameters

@@ -51,7 +51,7 @@ class Card:
     summary: pd.DataFrame
     """One row, or one for each group."""
     remarks: tuple[str, ...]
-    """What to know before the figures are told on."""
+    """What to know before the figures are passed on."""
     _heading: str
     _grouped: bool
 

@@ -79,7 +79,7 @@ def judge(
     Raises
     ------
     InvalidTypeError, InvalidValueError, MissingColumnError
-        For columns that are not there, of unlike length, kind or labels.
+        For columns that are not there, or differ in length, kind or labels.
     """
     if probability is not None and probabilities is not None:
         raise InvalidValueError("pass probability= or probabilities=, not both")
@@ -122,7 +122,7 @@ def judge(
 
 
 def are_numbers(*columns: pd.Series) -> bool:
-    """Return whether all columns hold numbers; booleans and categories are none."""
+    """Return whether all columns hold numbers; booleans and categories do not count."""
     return all(pd.api.types.infer_dtype(one) in _NUMBERS for one in columns)
 
 

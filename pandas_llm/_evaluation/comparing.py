@@ -88,7 +88,7 @@ def compare(old: Any, new: Any, on: Any = None, gold: Any = None) -> Comparison:
     """Show what changed between two runs over the same rows, and if for the better.
 
     Columns that both have are compared; those of probabilities and of details are
-    not. NA beside NA is no change.
+    not. Two NA are equal.
 
     Parameters
     ----------
@@ -217,7 +217,7 @@ def _equal(old: pd.Series, new: pd.Series) -> Flags:
 
 
 def _alike(one: Any, other: Any) -> bool:
-    """Return whether two cells are equal, whatever they hold."""
+    """Return whether two cells of any kind are equal."""
     if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
         return np.array_equal(one, other)
     if one is pd.NA or other is pd.NA:

@@ -274,7 +274,7 @@ def _columns(
 
 
 def _odds(judged: Judged, count: int) -> Floats:
-    """Return the probabilities of labels as far as known, else the labels told."""
+    """Return the probabilities of labels where known, else the labels told."""
     told, odds = judged.told[:, None], judged.odds
     if odds is None and judged.sure is not None and count > 1:
         odds = even_odds(judged.sure, judged.told, count)

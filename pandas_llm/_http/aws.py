@@ -39,7 +39,7 @@ def region_of(*named: str | None) -> str:
     Raises
     ------
     ConfigurationError
-        If none of them tells, or what it tells is no region; with the ways out.
+        If none names a region, or the name is not one; with the ways out.
     """
     for match in map(_NAMED.search, filter(None, named)):
         if match:
@@ -75,7 +75,7 @@ def ways_out(problem: str) -> str:
 
 
 class Signer:
-    """Signs requests to Bedrock with the credentials that hold at the moment.
+    """Signs requests to Bedrock with the current credentials.
 
     Making one may ask files, other programs and the network: do so in a thread.
     """
@@ -106,7 +106,7 @@ class Signer:
             raise AuthenticationError(str(error)) from error.__cause__
 
     def _frozen(self) -> Any:
-        """Return the credentials that hold now, renewed where they are about to end."""
+        """Return the current credentials, renewed if they are about to expire."""
         with _told():
             return self._credentials.get_frozen_credentials()
 

@@ -26,7 +26,7 @@ ASKS_FOR_CERTIFICATE = "If it asks for a client certificate (TLS), pass cert="
 _REFUSED = ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE", "BAD_CERTIFICATE")
 """OpenSSL's names for the answers of a server that misses a certificate."""
 PROXY_LOGIN = 407
-"""The status by which a proxy asks who is there."""
+"""The status by which a proxy asks for a name and password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def find_route(url: str, *, direct: bool) -> Route:
 
 
 def unknown_to(route: Route) -> str:
-    """Explain that a proxy wants to know who asks."""
+    """Explain that a proxy asks for a name and password."""
     wants = "asks for a name and password"
     if route.proxy_login:
         wants = "does not take the name and password"

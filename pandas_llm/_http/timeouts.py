@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Timeouts:
-    """Ends exchanges that take longer than so many seconds.
+    """Ends exchanges that take too long.
 
     All have the same time, so the first to begin is the first to be late: one timer
     for it, where one for each exchange costs a tenth of the CPU of a row.

@@ -118,7 +118,7 @@ class Transport:
         elif self._session._loop is not asyncio.get_running_loop():  # noqa: SLF001
             raise ConfigurationError(
                 "session= belongs to another event loop: call from the one it was "
-                "made in, `await df.llm.agenerate(...)` at best"
+                "made in, best by `await df.llm.agenerate(...)`"
             )
         elif custom_tls:
             raise ConfigurationError(
@@ -146,7 +146,7 @@ class Transport:
     def get(
         self, request: HTTPRequest, most: int = MAX_REPLY
     ) -> Awaitable[HTTPResponse]:
-        """Ask by GET, for a list of models or a file of at most so many bytes."""
+        """Ask by GET, for a list of models or a file of at most `most` bytes."""
         return self._exchange("GET", request, most)
 
     async def _exchange(
@@ -217,7 +217,7 @@ class Transport:
     def _failure(  # noqa: C901, PLR0911 - a table of errors
         self, error: Exception, route: Route
     ) -> LLMError:
-        """Name what went wrong with an exchange."""
+        """Return the error that says what went wrong with an exchange."""
         if isinstance(error, (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)):
             return ConfigurationError(f"base_url cannot be requested: {route}")
         if isinstance(error, aiohttp.ClientProxyConnectionError):
@@ -257,7 +257,7 @@ class Transport:
 
 
 def _unnamed(error: Exception, route: Route) -> LLMError:
-    """Name what is none of the known troubles."""
+    """Return the error of a failure that has no name of its own."""
     msg = f"no connection to {route}: {_words(error)}"
     if isinstance(error, aiohttp.ClientConnectorError):
         nameless = isinstance(error, aiohttp.ClientConnectorDNSError)

@@ -226,7 +226,7 @@ def _one(cell: Any, root: Path | None, option: Option, seen: Seen) -> Attachment
         scheme = scheme.lower()
         if colon and scheme in ("http", "https"):
             person = b"url" if option == "images" else b"url of a file"
-            # `build` refuses what is no text
+            # `build` refuses what is not a text
             known = _digest(cell.encode("utf-8", "surrogatepass"), person=person)
             return Attachment(cell, "", 0, known.digest(), option=option)
         if colon and rest.startswith("//"):

@@ -30,7 +30,7 @@ _OTHERS = (
     (b"\xff\xfe", "a text in UTF-16"),
     (b"\xfe\xff", "a text in UTF-16"),
 )
-"""Looked for in what is no text."""
+"""Looked for in what is not a text."""
 _BRANDS = {
     b"avif": "an AVIF",
     b"heic": "an HEIC",

@@ -50,7 +50,7 @@ _PREFIXED = re.compile(r"[bBuUrRfF]{1,2}'[^']*'")  # a text as Python writes som
 _FIRST_WORD = re.compile(r"\w+")
 _COMMENT = re.compile(r"\s(?://|/\*|\#).*", re.DOTALL)
 _GOES_BEYOND = re.compile(r"\s(?://|\#|/\*[^*]*\Z)")
-"""A comment that no bracket on its line can end; it may as well be "room # 5"."""
+"""A comment that no bracket on its line can end; or text, such as "room # 5"."""
 _BARE_ENDS = re.compile(r"[\s\ufeff]*(?:[,;}\]]|\Z)")
 _KEY_ALONE = re.compile(r'"([^"\\\n]{1,400})"(?=\s*["{\[])')  # its colon is missing
 _NEXT_KEY = re.compile(r'\s*"[^"\\\n]{1,200}"\s*:')

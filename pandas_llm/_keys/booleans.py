@@ -68,7 +68,7 @@ def _named(value: Any) -> Mapping[Any, Any]:
 def _fields(
     reply: Mapping[str, Any], value: BaseModel
 ) -> Iterator[tuple[str, Any, Any]]:
-    """Pair the fields without a validator, under whichever name the reply has."""
+    """Pair the fields without a validator, by any of their names."""
     methods = type(value).__pydantic_decorators__.field_validators.values()
     decorated = {name for method in methods for name in method.info.fields}
     for name, field in type(value).model_fields.items():

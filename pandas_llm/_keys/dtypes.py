@@ -38,12 +38,12 @@ _SUBSCRIPTED = re.compile(r"(?i)^(?:list|dict|set|tuple|optional|literal|union)\
 def understood(annotation: Any, where: str) -> Any:
     """Return the type that a name, or a dtype of pandas or numpy, means.
 
-    What is none of these comes back as it is.
+    Anything else comes back as it is.
 
     Raises
     ------
     InvalidTypeError
-        For a text that is no type's name, and for dtypes that no reply can fill.
+        For a text that does not name a type, and for dtypes that no reply can fill.
 
     Examples
     --------
@@ -78,7 +78,7 @@ def is_ordered(labels: Any) -> bool:
 
 
 def _name(annotation: Any) -> str | None:
-    """Return the name of a dtype; None for what is none."""
+    """Return the name of a dtype; None for anything else."""
     if isinstance(annotation, str):
         return annotation
     if not isinstance(annotation, type):

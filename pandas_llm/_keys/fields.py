@@ -137,7 +137,7 @@ def has_validators(field: FieldInfo) -> bool:
         metadata += getattr(part, "__metadata__", ())
         todo += [] if get_origin(part) is Literal else get_args(part)
     validators = [m for m in metadata if isinstance(m, _VALIDATORS)]
-    # one without the name of this module is no check of ours
+    # ours have the name of this module
     return any(getattr(m.func, "__module__", None) != __name__ for m in validators)
 
 
@@ -189,7 +189,7 @@ def _labelled(
 
 
 def _finder(labels: Sequence[Any]) -> Callable[[Any], Any]:
-    """Build the function that finds a label, whatever its case, blanks and marks."""
+    """Build the function that finds a label, ignoring case, blanks and marks."""
     # 1 == True, but they are different labels
     exact = {(isinstance(label, bool), label): label for label in labels}
     folded: dict[str, list[Any]] = {}

@@ -58,7 +58,7 @@ class Concurrency:
         return int(self.size)
 
     def keep_below(self, most: int) -> None:
-        """Let no more than so many be in flight."""
+        """Let at most this many be in flight."""
         self._maximum = max(1, min(self._maximum, most))
         self.size = min(self.size, float(self._maximum))
 
@@ -120,7 +120,7 @@ class Concurrency:
         self._open_window()
 
     def _judge(self, speed: float) -> None:
-        """Keep a growth that pays; else go back and rest ever longer."""
+        """Keep a growth that pays; else go back and rest longer each time."""
         size, best = self._best
         if self._opened <= size:
             self._best = (size, (best + speed) / 2)
@@ -152,7 +152,7 @@ class Cap:
         return self.least + (self._step if now >= self._next else 0)
 
     def raised(self, crowd: int, now: float) -> None:
-        """Record an answer to a request that left with so many in flight."""
+        """Record an answer to a request that left with `crowd` in flight."""
         if self.least < math.inf:
             self.least = crowd + 1.0
             self._next, self._rest, self._step = now, _OVER[0], 2 * self._step

@@ -32,7 +32,7 @@ _PLAIN = 30_000
 
 
 _BATCH = 0.5
-"""What a request in a batch costs of its price, where the table does not say."""
+"""The share of its price that a request in a batch costs, if the table has none."""
 _TIERS = 16
 """Tiers whose rates are kept; an answer could name any number."""
 
@@ -212,7 +212,7 @@ def _context(tier: str | None, *, batch: bool) -> dict[str, str]:
 
 
 def _parts(tokens: Tokens) -> tuple[int, int, int, int, int, int, int]:
-    """Return the tokens of each rate, none of them twice, and none below 0.
+    """Return the tokens of each rate, each counted once and never below 0.
 
     >>> _parts(Tokens(100, 20, 30, 5, 50, 10, 15))
     (5, 15, 30, 5, 40, 10, 15)

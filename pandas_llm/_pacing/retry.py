@@ -124,7 +124,7 @@ class Circuit:
         return self._opened is not None and self._clock() - self._opened > self.patience
 
     def succeeded(self, sent: float, now: float) -> None:
-        """Count an answer, of whatever kind, to a request that left at `sent`."""
+        """Count an answer of any kind to a request that left at `sent`."""
         self._retries += self.SHARE
         self._heard = now
         self.up = max(self.up, sent)

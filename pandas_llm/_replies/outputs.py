@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 Record = tuple[Any, ...]
 Reading: TypeAlias = "tuple[list[Record], RowError | None]"
-"""The records of a choice, and what else is to be said of them."""
+"""The records of a choice, and a remark on them."""
 _SHOWN_ERRORS = 3
 _NO_TOOLS = (
     "the model asked for a tool in place of an answer, and tools are not run: leave "

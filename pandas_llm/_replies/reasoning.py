@@ -93,7 +93,7 @@ _LAST = re.compile(
     r"(?:</s>|\[EOS\]|\[/?INST\]|\[e~\[|<pad>|<(?i:eo[dpst])>"
     r"|<[|\uff5c][\w.:▁-]{1,40}[|\uff5c]>)\s*\Z"
 )
-"""What ends a text, and is no part of it: so any special token."""
+"""What may end a text without being part of it: any special token."""
 _BOX = re.compile(r"<\|(?:begin|end)_of_box\|>")
 _ANSWER = re.compile(
     r"\s*<(answer|response|output|final|final_answer)>(.*)</\1>\s*\Z",

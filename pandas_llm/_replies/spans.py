@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 RATIO = 90
-"""How alike words must be, of 100, where they are found by rapidfuzz: one letter of
-ten may be another. Their numbers must be the same, and so many words, each but for a
-slip: "is not" for "is" says something else."""
+"""How similar words must be, of 100, where rapidfuzz finds them: one letter of ten may
+be another. Numbers must be the same, and as many words, each but for a slip: "is not"
+for "is" says something else."""
 _SLIPS = 4
 """Letters of a word that may have a slip; of a shorter one it makes another word. In a
 name, another letter makes another name, and one more or less may be a slip."""
@@ -61,7 +61,7 @@ _FLAGS = "".join(map(chr, range(0x1F1E6, 0x1F200)))
 _FOLLOWING = re.compile("[\u200d\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]")
 """The joiner, tones of skin and tags."""
 _COMPOSING = re.compile("[\u1161-\u1175\u11a8-\u11c2\U00016d67]")
-"""Letters that are no marks and compose with what is before: Hangul, Kirat Rai."""
+"""Letters that compose with the one before and are not marks: Hangul, Kirat Rai."""
 
 
 class Place(NamedTuple):
@@ -151,7 +151,7 @@ def find(words: str, texts: Sequence[Text]) -> list[Place]:
 
 
 def _occurrences(words: str, text: str) -> Iterator[int]:
-    """Yield where words begin, so often as counts."""
+    """Yield where words begin, at most `_MOST` times."""
 
     def found() -> Iterator[int]:
         at = text.find(words)

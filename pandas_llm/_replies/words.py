@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Place = Sequence[tuple[str, float]]
 
 _AHEAD = " \t\r\n\"'`*_#>-(["
-"""What may stand before an answer, and is none."""
+"""Characters that may stand before an answer and are not part of it."""
 _PART = re.compile(r"[\s_/-]+")
 _LISTED = re.compile(r"""[,\r\n"]|\bor\b""")
 """What a label in a list must be quoted for."""
@@ -32,7 +32,7 @@ _UNSPACED = "\u2e80"
 
 
 def clashing(labels: Sequence[str]) -> tuple[str, str] | None:
-    """Return two labels whose first tokens are the same, whatever the tokenizer.
+    """Return two labels whose first tokens are the same with any tokenizer.
 
     Examples
     --------
@@ -65,7 +65,7 @@ class Words:
         if codes is None:
             codes = clashing(labels) is not None and len(letters) == len(labels)
         self._codes = codes
-        self.words = letters if codes else labels  # what is to be answered for each
+        self.words = letters if codes else labels  # what is answered for each label
         self._plain = tuple(map(_plain, self.words))
         means = dict(zip(labels, question.descriptions, strict=False))
         if codes:

@@ -165,7 +165,7 @@ def _joined(run: Mapping[str, Any]) -> tuple[dict[str, list[float]], float]:
 
 
 def _bins(count: float) -> int:
-    """Return how many bars at most so many things are drawn in."""
+    """Return the number of bars for a count of things, at most 120."""
     return max(1, min(120, math.ceil(3 * math.sqrt(count))))
 
 

@@ -40,7 +40,7 @@ SERIES = (*_COUNTED, "limited", "outage")
 class RunLog:
     """Counts of a run over time, its latencies, its slowest rows, its retries.
 
-    Rows cost nothing here but for their latency: `sample` reads the totals a few
+    Rows cost nothing here except for their latency: `sample` reads the totals a few
     times a second.
     """
 

@@ -1,6 +1,6 @@
-"""Fields as other template languages write them: told, and not sent as text.
+"""Fields as other template languages write them: refused, and not sent as text.
 
-What a prompt may well say, such as ``{"a": 1}`` or braces of LaTeX, passes.
+What may stand in a prompt, such as ``{"a": 1}`` or braces of LaTeX, passes.
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ class Template:
 
         With their `source`, cells that a format does not suit raise, and integers with
         NA among them, which pandas keeps as floats, are written as integers. With
-        `most`, so many parts of the template are all.
+        `most`, only the first parts of the template are written.
         """
         writers = {} if source is None else writers_of(source, self.fields)
         used = self._parts[:most]

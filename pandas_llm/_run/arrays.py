@@ -44,7 +44,7 @@ def explode(outcomes: Outcomes, *, keep_empty: bool) -> tuple[np.ndarray, np.nda
 
 
 def typed(values: Any, kind: str, labels: Sequence[Any] = ()) -> Any:
-    """Build an array of a kind's dtype, whatever the values."""
+    """Build an array of a kind's dtype from any values."""
     if kind == "str" and PANDAS_GE_30:
         return pd.array(values, dtype="str")
     if kind in _NULLABLE:

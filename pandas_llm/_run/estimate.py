@@ -1,4 +1,4 @@
-"""What a run would take, before it is made."""
+"""How much a run would send and cost, before it is made."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from pandas_llm._run.task import Task
 
 
-_MANY, _DEAR = 1_000, 10.0
-"""Rows and dollars from which a run without `max_cost` is worth a word."""
+_MANY, _EXPENSIVE = 1_000, 10.0
+"""Rows and dollars from which a run without `max_cost` is warned of."""
 _LOOKS = 50
-"""Rows that are looked at for it."""
+"""Rows that such a warning looks at."""
 _DEVIATIONS = 1.96
 """Standard errors to each side that hold 95 % of a normal distribution."""
 _PROSE = 50.0
@@ -95,7 +95,7 @@ class Estimate(Table):
     fewest: int | None = None
 
     def between(self, least: float, most: float) -> Estimate:
-        """Return an estimate of some questions for between so many times as many."""
+        """Return this estimate for `least` to `most` times as many questions."""
         known = not math.isnan(self.low)
         return replace(
             self,
@@ -180,14 +180,15 @@ def estimate_run(task: Task, data: Any, pilot: int = 0) -> Estimate:
 
 def warn_of_cost(task: Task, data: Any) -> None:
     """Warn of a large run that costs much and has no `max_cost`; nothing is sent."""
-    if _is_large(task, data) and (word := blocking.run(partial(_word, task, data))):
-        warn(word, LLMWarning)
+    warning = partial(_warning, task, data)
+    if _is_large(task, data) and (words := blocking.run(warning)):
+        warn(words, LLMWarning)
 
 
 async def awarn_of_cost(task: Task, data: Any) -> None:
     """Warn as `warn_of_cost` does, in the caller's event loop."""
-    if _is_large(task, data) and (word := await _word(task, data)):
-        warn(word, LLMWarning)
+    if _is_large(task, data) and (words := await _warning(task, data)):
+        warn(words, LLMWarning)
 
 
 def _is_large(task: Task, data: Any) -> bool:
@@ -202,14 +203,14 @@ def _is_large(task: Task, data: Any) -> bool:
     return False
 
 
-async def _word(task: Task, data: Any) -> str | None:
-    """Describe what a run may cost, by a look at rows from all over the frame."""
+async def _warning(task: Task, data: Any) -> str | None:
+    """Return the warning of a run's cost, by rows from all over the frame, if any."""
     spread, rows = range(0, len(data), len(data) // _LOOKS), len(data)
     # the run itself raises and warns
     with suppress(LLMError), sharing(Ledger(task.verb)):
         guess, _ = await _look_at(task, data, spread)
         cost = guess.cost * rows / len(spread)
-        if cost >= _DEAR:
+        if cost >= _EXPENSIVE:
             return (
                 f"this run may cost about ${cost:,.0f}, by a look at {len(spread)} of "
                 f"its {rows:,} rows and at what is kept: max_cost= bounds it, "

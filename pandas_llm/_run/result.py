@@ -147,7 +147,7 @@ def _taken(frame: pd.DataFrame, row: np.ndarray, *, ignore_index: bool) -> pd.Da
     if not ignore_index:
         taken = frame.take(row)
         if np.array_equal(row, np.arange(len(frame))):
-            taken.index = frame.index  # a RangeIndex of pandas 2 is no other's
+            taken.index = frame.index  # pandas 2 would make an Index of a RangeIndex
         return taken
     strict = not frame.flags.allows_duplicate_labels
     loose = frame.set_flags(allows_duplicate_labels=True) if strict else frame
@@ -190,7 +190,7 @@ def text_table(
 
 
 def note(result: Any, task: Task, data: Any) -> None:
-    """Keep what was asked of which rows; the rows live no longer for it."""
+    """Remember what was asked of which rows, by a weak reference to them."""
     log = getattr(result, "attrs", {}).get("llm", {}).get("log")
     if log is None:
         return

@@ -1,4 +1,4 @@
-"""What is to be made of rows: a verb, checked, with all but the data."""
+"""What is asked of rows: a verb with its options, checked, without the data."""
 
 from __future__ import annotations
 

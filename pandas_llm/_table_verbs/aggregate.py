@@ -38,9 +38,9 @@ _SOME_ANSWERS = (
 _SHORTER = "{question}\n\nShorten this answer to at most {words} words:\n\n{parts}"
 _BETWEEN = "\n---\n"
 _WORDS = 0.6
-"""Words in a token, so that an answer of so many words is within its share."""
+"""Words in a token, few enough that an answer stays within its share."""
 _ANSWER_SHARE = 8
-"""Without `max_tokens`, one part in so many of a call is left for its answer."""
+"""Without `max_tokens`, an eighth of a call is left for its answer."""
 _LEAST_ROOM = 40
 """Tokens of records that a call must have room for."""
 
@@ -158,8 +158,8 @@ def _program(arguments: Mapping[str, Any]) -> Program:
     leaves = [len(group.packs()) for group in groups]
 
     def span(_: int) -> tuple[int, int]:
-        # above two leaves and more there is an answer each two of them, at the most,
-        # and each may be asked for again, shorter
+        # from two leaves on there is at most one answer for each two of them, and each
+        # may be asked for again, shorter
         fewest = sum(count + (count > 1) for count in leaves)
         return fewest, sum(3 * count - 1 if count > 1 else count for count in leaves)
 

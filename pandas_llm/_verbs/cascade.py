@@ -29,17 +29,20 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 _PRIVATE = ("model", "base_url", "api_key", "headers", "fallback", "service_tier")
-"""Options of the call that are for its own model alone."""
+"""Options of the call that only its own model gets."""
 EVEN = 0.5
 """The probability above which a cheap model's answer is yes."""
 _BOUND = "exact (hypergeometric), agreement with the dear model"
 
 
 class Models(NamedTuple):
-    """The plans of a cascade, and what it must keep of the better model's answers."""
+    """The plans of a cascade, and what it must keep of the main model's answers.
+
+    The main model is that of the call.
+    """
 
     cheap: Plan
-    dear: Plan
+    main: Plan
     delta: float
     targets: tuple[float, ...] = ()
     """The share of right labels, or recall and precision; empty with `thresholds`."""
@@ -48,7 +51,7 @@ class Models(NamedTuple):
 
 
 def cheap_first(
-    arguments: Mapping[str, Any], dear: Plan, cheap: Callable[..., Plan], *targets: str
+    arguments: Mapping[str, Any], main: Plan, cheap: Callable[..., Plan], *targets: str
 ) -> Models | None:
     """Return the models of a cascade; None where the call has none.
 
@@ -72,7 +75,7 @@ def cheap_first(
         raise InvalidValueError(msg)
     kept = () if thresholds else tuple(passed.get(name, 0.9) for name in targets)
     options = _cheap_options(arguments["cascade"], arguments["options"])
-    return Models(cheap(**options), dear, delta, kept, thresholds)
+    return Models(cheap(**options), main, delta, kept, thresholds)
 
 
 def _thresholds(passed: Any, count: int) -> tuple[float, ...]:
@@ -117,18 +120,18 @@ class Cascade:
 
         self._models, self._frame = models, with_integers(frame)
         self._labels = {label: at for at, label in enumerate(labels)}
-        self._cheap_cost, self._dear_cost = cheap_cost, 0.0
+        self._cheap_cost, self._main_cost = cheap_cost, 0.0
         self._questions = self._sample = 0
         self.codes: Ints = np.full(len(frame), -1, np.int64)
         self.asked: Bools = np.zeros(len(frame), np.bool_)
 
     def ask(self, rows: Ints) -> Steps[None]:
-        """Ask the dear model about some rows, each once."""
+        """Ask the main model about some rows, each once."""
         if len(rows) == 0:
             return
         from pandas_llm._rows import as_objects
 
-        plan = self._models.dear
+        plan = self._models.main
         answer = yield plan, self._frame.iloc[rows]
         column = answer if answer.ndim == 1 else answer[next(iter(plan.columns))]
         self.codes[rows] = [self._labels.get(value, -1) for value in as_objects(column)]
@@ -149,9 +152,9 @@ class Cascade:
         return np.where(self.kept, self.chosen, self.codes)
 
     def book(self, answer: Any) -> None:
-        """Count the questions of a run of the dear model, and what they cost."""
+        """Count the questions of a run of the main model, and what they cost."""
         self._questions += len(answer)
-        self._dear_cost += _cost(answer)
+        self._main_cost += _cost(answer)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -159,16 +162,17 @@ class Cascade:
         several = len(self.ends) > 1
         names = ("cascade_low", "cascade_high") if several else ("cascade_above",)
         shares = ("recall", "precision") if several else ("accuracy",)
-        models, dear, kept = self._models, self._questions, int(self.kept.sum())
+        models, asked, kept = self._models, self._questions, int(self.kept.sum())
         proven = models.thresholds is None
-        saved = (self._dear_cost / dear if dear else np.nan) * kept - self._cheap_cost
+        each = self._main_cost / asked if asked else np.nan
+        saved = each * kept - self._cheap_cost
         return {
             **dict(zip(names, self.ends, strict=True)),
             **dict(zip(shares, models.targets, strict=False)),
             "cascade_delta": models.delta if proven else None,
             "cascade_sample": self._sample,
             "cascade_kept": kept,
-            "cascade_dear": dear,
+            "cascade_dear": asked,
             "cascade_saved": None if np.isnan(saved) else float(saved),
             "cascade_bound": _BOUND if proven else "thresholds of an earlier run",
         }

@@ -162,7 +162,7 @@ def _cheap(arguments: dict[str, Any], **options: Any) -> Plan:
 
 def _cascade(models: Models, arguments: dict[str, Any]) -> Program:
     """Build the program that asks a cheap model first."""
-    labels = list(models.dear.labels)
+    labels = list(models.main.labels)
     dtype = pd.CategoricalDtype(labels, ordered=arguments["ordered"])
     name = "label" if arguments["name"] is None else arguments["name"]
 
@@ -174,4 +174,4 @@ def _cascade(models: Models, arguments: dict[str, Any]) -> Program:
         return WithFacts(pd.Series(chosen, index=rows.index, name=name), cascade.facts)
 
     failed = "their labels are NA"
-    return Program("classify", steps, [models.dear], cheap=models.cheap, failed=failed)
+    return Program("classify", steps, [models.main], cheap=models.cheap, failed=failed)

@@ -45,7 +45,7 @@ class Program:
     the warning, and `batches` says why `batch` is refused, if it is. `span` takes how
     many questions come first, and returns the least and the most of all; without it
     there are no others. A `cheap` plan is asked before the first of `plans`, which
-    then answers a sample at the least. `exact` is that of a plan whose columns the
+    then answers at least a sample. `exact` is that of a plan whose columns the
     result has.
     """
 

@@ -93,7 +93,7 @@ async def _begin(
 
 
 async def send_waiting(upload: Upload, book: Book) -> None:
-    """Ask for the batches that wait, as far as the account's queue has room."""
+    """Ask for the batches that wait, while the account's queue has room."""
     for part in book.state.waiting:
         if not book.claim(part):
             continue

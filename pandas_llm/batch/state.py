@@ -44,7 +44,7 @@ CREATE TABLE IF NOT EXISTS pandas_llm_batch_rows (
 _LIMIT = re.compile(r"(?:Limit:|configured limit of) ([\d,.]*\d)([KMB]?)\b")
 """What OpenAI and Azure say of a queue that is full."""
 _LEAST_QUEUE = 250_000
-"""Tokens that a queue takes which tells no limit; Google's smallest has twice that."""
+"""Tokens that any queue is taken to hold; Google's smallest has twice that."""
 _REFUSALS = 5
 """Refusals of a batch, with none of its job under way, until it may be too large."""
 _UNITS = {"K": 1e3, "M": 1e6, "B": 1e9}
@@ -180,7 +180,7 @@ class Book:
         if row is None:
             return
         known = {part.name or part.id: part for part in self.state.parts}
-        with suppress(LLMError):  # damaged: it is written over, as ever
+        with suppress(LLMError):  # damaged: it is written over
             found = _parsed(bytes(row[0]), self.state.id)
             if found.counters.requests > self.state.counters.requests:
                 self.state.counters = found.counters
@@ -225,7 +225,7 @@ class Book:
         return claimed
 
     def drop(self, part: Part, why: str = "") -> None:
-        """Note that a batch will not be; its rows are to be sent in others."""
+        """Note that a batch will not be created; others take its rows."""
         self.state.unsent += part.requests
         part.requests, part.word = 0, why
         part.ended, part.waiting = True, False

@@ -1,4 +1,4 @@
-"""Carries requests to a batch endpoint and brings the answers home to the cache."""
+"""Sends requests to a batch endpoint and takes the answers to the cache."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class Upload:
         )
 
     async def get(self, url: str) -> HTTPResponse:
-        """Ask by GET; wherever results are, they are long."""
+        """Ask by GET, for a file of results too."""
         request, most = self.sample._replace(url=url, body=b""), _LARGEST_RESULTS
         return await self.client.exchange(
             lambda: self.client.transport.get(request, most), self.events
@@ -140,7 +140,7 @@ class Upload:
             raise MalformedReplyError(msg) from error
 
     async def create(self, request: HTTPRequest, requests: int) -> Snapshot:
-        """Begin a batch of so many requests; the request for it never leaves twice."""
+        """Begin a batch; the request for it never leaves twice."""
         answer = await self.client.exchange(
             lambda: self._create(request, requests), self.events
         )
@@ -320,7 +320,7 @@ class Upload:
         self.cache.put(key, reply._replace(choices=tuple(choices.kept)))
 
     def _read(self, response: HTTPResponse, state: State) -> Reply:
-        """Read an answer; what it has used is counted even if it is no reply."""
+        """Read an answer; count what it has used even if it is not a reply."""
         try:
             asked = Request(self.client.spec, "")
             response = response._replace(asked=asked)

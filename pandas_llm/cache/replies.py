@@ -77,7 +77,7 @@ class Cache:
         self._enqueue((key, reply))
 
     def forget(self, key: bytes) -> None:
-        """Keep a reply no longer."""
+        """Delete a reply."""
         self._check_process()
         self._enqueue((key, None))
 

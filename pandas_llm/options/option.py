@@ -110,7 +110,7 @@ def check_against(
 
 
 def check_value(name: str, value: Any, rule: Rule) -> None:
-    """Raise for a parameter of a verb that is not what it may be."""
+    """Raise for a parameter of a verb that its rule does not allow."""
     if not rule.holds(value):
         raise _not_allowed(name, value, rule.words)
 

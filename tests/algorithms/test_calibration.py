@@ -52,7 +52,7 @@ def test_the_prior_undoes_any_bias_that_all_rows_share(seed, labels, bias):
     tilted, _, _ = column(seed, labels=labels, bias=bias)
     straight = prior(told, names(labels)).apply(told)
     again = prior(tilted, names(labels)).apply(tilted)
-    np.testing.assert_allclose(again, straight, atol=1e-3)
+    np.testing.assert_allclose(again, straight, atol=2e-3)  # logits are clipped
 
 
 @quick
