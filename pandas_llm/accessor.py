@@ -222,19 +222,9 @@ class LLMAccessor(_ForeignVerbs):
         >>> "<svg" in out.llm.report()._repr_html_()
         True
         """
-        from pandas_llm._report import Report
-        from pandas_llm._run import runs, usage
-        from pandas_llm._view import beside, link_to
+        from pandas_llm._view import report_of
 
-        data, links = self._data, {}
-        if view is not None:
-            shown, positions = beside(data)
-            shown.save(view)
-            links = {at: f"{link_to(view, path)}#row-{at}" for at in positions}
-        report = Report(usage(data), runs(data), links)
-        if path is not None:
-            report.save(path)
-        return report
+        return report_of(self._data, path, view)
 
     @trims_traceback
     def view(

@@ -11,9 +11,9 @@ from pandas_llm._run import (
     Shape,
     TaskRun,
     awarn_of_cost,
-    check_options,
     estimate_run,
     make_task,
+    refuse_options,
     warn_of_cost,
 )
 from pandas_llm._view import preview_prompts, preview_requests
@@ -245,7 +245,7 @@ def _task_of(
     """Build a task; the verb's own options and those of a run are parted here."""
     own = {name: value for name, value in options.items() if name in Shape.__slots__}
     rest = {name: value for name, value in options.items() if name not in own}
-    check_options(verb, rest)
+    refuse_options(verb, rest)
     return make_task(template, keys, verb, Shape(**own), resolve(rest))
 
 

@@ -33,7 +33,7 @@ from pandas_llm import _verbs
 from pandas_llm._cluster.book import Book
 from pandas_llm._cluster.leases import leased
 from pandas_llm._cluster.partition import (
-    Question,
+    MatchesPlan,
     engine_plan,
     missing_name,
     run_partition,
@@ -118,9 +118,9 @@ class DaskAccessor:
         data = self._data
         if data.ndim == 1:
             data = data.to_frame(name=data.name or "value")
-        question = Question(data, template, options)
-        meta = question.meta(data._meta)  # noqa: SLF001 - as above
-        return data.map_partitions(_run, question, {}, meta=meta)
+        plan = MatchesPlan(data, template, options)
+        meta = plan.meta(data._meta)  # noqa: SLF001 - as above
+        return data.map_partitions(_run, plan, {}, meta=meta)
 
     def __getattr__(self, name: str) -> Any:
         """Raise with what to do instead of a verb over the whole table."""

@@ -49,7 +49,7 @@ def check_plan(plan: Plan) -> Plan:
     return plan
 
 
-class Question:
+class MatchesPlan:
     """`matches` on each partition; a cascade's thresholds must be known."""
 
     def __init__(self, data: Any, template: str, options: Mapping[str, Any]) -> None:

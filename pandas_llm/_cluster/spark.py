@@ -25,7 +25,7 @@ from pyspark.sql.types import DataType, DateType, StringType, StructType
 from pandas_llm import Usage, _verbs
 from pandas_llm._cluster import session
 from pandas_llm._cluster.partition import (
-    Question,
+    MatchesPlan,
     engine_plan,
     missing_name,
     run_partition,
@@ -147,7 +147,7 @@ def matches(
 
     See ``df.llm.matches``. A cascade takes the `thresholds` of an earlier run.
     """
-    return _mapped(sdf, Question(sdf, template, options), workers, usage_column)
+    return _mapped(sdf, MatchesPlan(sdf, template, options), workers, usage_column)
 
 
 def filter(  # noqa: A001 - as the verb's name
@@ -205,13 +205,13 @@ def usage_of(sdf: DataFrame, column: str) -> Usage:
 
 def _mapped(
     sdf: DataFrame,
-    plan: Plan | Question,
+    plan: Plan | MatchesPlan,
     workers: int | None,
     usage_column: str | None = None,
 ) -> DataFrame:
     empty = pd.DataFrame({name: pd.Series(dtype=object) for name in sdf.columns})
     # says what is wrong with template and names
-    if isinstance(plan, Question):
+    if isinstance(plan, MatchesPlan):
         types = plan.types_for(empty)
     else:
         types = types_of(plan.task_for(empty))
@@ -238,7 +238,7 @@ def _mapped(
 
 
 def _run(
-    plan: Plan | Question,
+    plan: Plan | MatchesPlan,
     new: Mapping[str, DataType],
     links: session.WorkerLinks,
     usage_column: str | None,

@@ -137,19 +137,19 @@ def compare(old: Any, new: Any, on: Any = None, gold: Any = None) -> Comparison:
         frame.iloc[np.setdiff1d(np.arange(len(frame)), rows)]
         for frame, rows in zip(frames, places, strict=True)
     ]
-    used = {"old": _usage(old), "new": _usage(new)}
+    used, costs = zip(_usage(old), _usage(new), strict=True)
     return Comparison(
         summary=summary,
         changed=_changed(*pair, same),
         gold=pd.DataFrame(against_gold).set_index("column") if against_gold else None,
-        usage=pd.DataFrame([one[0] for one in used.values()], list(used)).astype(
+        usage=pd.DataFrame(used, ["old", "new"]).astype(
             dict.fromkeys(_COUNTS[:3], "Int64")
         ),
         only_old=rest[0],
         only_new=rest[1],
         remarks=tuple(_remarks(rest, beside, against_gold)),
         _old=set(frames[0].columns),
-        _costs=[one[1] for one in used.values()],
+        _costs=list(costs),
         _heading=f"old against new: {len(pair[0]):,} rows",
     )
 

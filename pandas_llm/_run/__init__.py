@@ -15,10 +15,10 @@ from pandas_llm._run.task import (
     Shape,
     Task,
     Verb,
-    check_options,
     make_task,
     output_of,
     parsed_keys,
+    refuse_options,
 )
 
 __all__ = [
@@ -31,7 +31,6 @@ __all__ = [
     "Verb",
     "awarn_of_cost",
     "blocking",
-    "check_options",
     "estimate_run",
     "examples_of",
     "last_usage",
@@ -40,6 +39,7 @@ __all__ = [
     "output_of",
     "parsed_keys",
     "recall",
+    "refuse_options",
     "run_for",
     "runs",
     "shared_spec",

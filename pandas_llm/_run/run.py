@@ -37,7 +37,7 @@ from pandas_llm.errors import (
     LLMWarning,
     warn,
 )
-from pandas_llm.options import check
+from pandas_llm.options import check_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
@@ -128,7 +128,7 @@ class TaskRun:
         shared = self.ledger or Ledger(self.task.verb)
         if shared.headroom is None:
             part = self.settings.headroom
-            shared.headroom = Headroom(part, lambda to: check({"headroom": to}))
+            shared.headroom = Headroom(part, lambda to: check_options({"headroom": to}))
         return shared.headroom
 
     def _advise(self) -> None:

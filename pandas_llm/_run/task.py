@@ -225,7 +225,7 @@ def dimension(task: Task, name: str) -> float:
     return int(match[1]) if match else math.inf
 
 
-def check_options(verb: Verb, given: Iterable[str]) -> None:
+def refuse_options(verb: Verb, given: Iterable[str]) -> None:
     """Refuse options of the call that the verb does not take."""
     for name in given:
         if verb == "embed" and name in _OF_TEXTS:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pandas_llm._view.accessor_card import AccessorCard
-from pandas_llm._view.page import View, beside, link_to, view_of
+from pandas_llm._view.page import View, report_of, view_of
 from pandas_llm._view.preview import preview_prompts, preview_requests
 
 __all__ = [
     "AccessorCard",
     "View",
-    "beside",
-    "link_to",
     "preview_prompts",
     "preview_requests",
+    "report_of",
     "view_of",
 ]

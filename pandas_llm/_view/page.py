@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from pandas_llm._display import page
-from pandas_llm._run import runs
+from pandas_llm._report import Report
+from pandas_llm._run import runs, usage
 from pandas_llm._view.answers import MOST, as_frame, chosen, columns_of, describe
 from pandas_llm._view.asked import asked_of
 from pandas_llm._view.cards import Card, as_text, plain
@@ -141,15 +142,32 @@ def _located(index: pd.Index, rows: Any) -> set[int]:
     return {*np.atleast_1d(places).tolist()}
 
 
-def beside(result: pd.DataFrame | pd.Series) -> tuple[View, list[int]]:
+def report_of(
+    result: pd.DataFrame | pd.Series,
+    path: str | PathLike[str] | None = None,
+    view: str | PathLike[str] | None = None,
+) -> Report:
+    """Return the report of a run, with links to a view; see ``df.llm.report``."""
+    links: dict[int, str] = {}
+    if view is not None:
+        shown, positions = _view_for_report(result)
+        shown.save(view)
+        links = {at: f"{_link_to(view, path)}#row-{at}" for at in positions}
+    report = Report(usage(result), runs(result), links)
+    if path is not None:
+        report.save(path)
+    return report
+
+
+def _view_for_report(result: pd.DataFrame | pd.Series) -> tuple[View, list[int]]:
     """Return a view of the rows that the report of the last run names.
 
     And their positions in what was asked: row N has the id ``row-N`` in the page.
     """
     last = (runs(result) or [{}])[-1]
     groups = last.get("failures", ())
-    named = {one[0]: one[1] for group in groups for one in group["examples"]}
-    named |= {row[1]: row[2] for row in last.get("slowest", ())}
+    named = {at: label for group in groups for at, label, *_ in group["examples"]}
+    named |= {at: label for _, at, label, *_ in last.get("slowest", ())}
     frame, asked = as_frame(result), asked_of(result)
     if not named or frame.index.nunique() != last["usage"]["rows"]:
         # rows are known by their labels, which are not all there, or not of one row
@@ -163,7 +181,7 @@ def beside(result: pd.DataFrame | pd.Series) -> tuple[View, list[int]]:
     return View(head, asked.notes, rows, anchors), shown
 
 
-def link_to(file: str | PathLike[str], page: str | PathLike[str] | None) -> str:
+def _link_to(file: str | PathLike[str], page: str | PathLike[str] | None) -> str:
     """Return the way from a page to a file, as a link has it."""
     folder = Path(page).parent if page is not None else Path()
     try:

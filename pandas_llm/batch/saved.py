@@ -70,7 +70,7 @@ def read(written: bytes, path: Path, keys: Any = None) -> Task:
         if job["version"] != _VERSION:
             msg = f"its form is {job['version']!r}, not {_VERSION}"
             raise ValueError(msg)
-        options.check(job["options"])
+        options.check_options(job["options"])
         own = {"cache": path, "trace": options.resolve({}).trace}
         settings = Settings(**{**job["options"], **own})
         shape, output = Shape(**job["shape"]), job["output"]

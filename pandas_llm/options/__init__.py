@@ -9,7 +9,7 @@ from pandas_llm.options.foreign import instead_of, other_verbs, verb_instead_of
 from pandas_llm.options.option import Option, check_value, listed
 from pandas_llm.options.rules import BOUND, CHANCE, one_of, whole
 from pandas_llm.options.scopes import (
-    check,
+    check_options,
     get_options,
     option_context,
     resolve,
@@ -44,7 +44,7 @@ __all__ = [
     "SeriesOptions",
     "Settings",
     "VectorOptions",
-    "check",
+    "check_options",
     "check_value",
     "documented",
     "get_options",

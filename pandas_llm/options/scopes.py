@@ -54,7 +54,7 @@ def set_options(**options: Unpack[Options]) -> None:
     3
     >>> pandas_llm.set_options(max_retries=5)
     """
-    check(options)
+    check_options(options)
     _global.update(options)
 
 
@@ -87,7 +87,7 @@ def option_context(**options: Unpack[Options]) -> Iterator[None]:
     ...     pandas_llm.get_options()["n"]
     3
     """
-    check(options)
+    check_options(options)
     token = _context.set({**_context.get(), **options})
     try:
         yield
@@ -97,7 +97,7 @@ def option_context(**options: Unpack[Options]) -> Iterator[None]:
 
 def resolve(options: Mapping[str, Any]) -> Settings:
     """Return every option's value; raise for a wrong name or value."""
-    check(options)
+    check_options(options)
     values = conceal({**get_options(), **options})
     for name, value in values.items():
         if isinstance(value, (dict, list)):
@@ -105,7 +105,7 @@ def resolve(options: Mapping[str, Any]) -> Settings:
     return Settings(**values)
 
 
-def check(options: Mapping[str, Any]) -> None:
+def check_options(options: Mapping[str, Any]) -> None:
     """Raise for a name that is not an option, or a value that cannot be."""
     check_against(OPTIONS, options)
 
