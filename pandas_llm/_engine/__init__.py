@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 from pandas_llm._engine.feed import Feed
+from pandas_llm._engine.items import Item
 from pandas_llm._engine.outcomes import Arrivals, Details, Outcomes
-from pandas_llm._engine.warming import Item
 from pandas_llm._engine.workers import Engine
 
 __all__ = ["Arrivals", "Details", "Engine", "Feed", "Item", "Outcomes"]

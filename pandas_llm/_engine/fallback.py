@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from pandas_llm._client import Client
-    from pandas_llm._engine.feed import Bundle, Feed
-    from pandas_llm._engine.warming import Item
+    from pandas_llm._engine.feed import Feed
+    from pandas_llm._engine.items import Bundle, Item
     from pandas_llm.types import Request
 
     Shorter = Callable[[int, Request, ContextLengthError], Request | None]

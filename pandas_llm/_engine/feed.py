@@ -9,7 +9,8 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm._engine.warming import Item, Warming
+from pandas_llm._engine.items import Item
+from pandas_llm._engine.warming import Warming
 from pandas_llm._pacing import estimate_tokens
 from pandas_llm.errors import EmptyTextError, EncodingError, RowError
 from pandas_llm.types import Outcome
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from pandas_llm._client import Client, Events
+    from pandas_llm._engine.items import Bundle
     from pandas_llm._engine.outcomes import Outcomes
     from pandas_llm._rows import Order
     from pandas_llm.options import Settings
     from pandas_llm.types import Request
 
-    Rows = Iterator[tuple[int, Request | RowError | None]]
+    Row = tuple[int, Request | RowError | None]
+    """A position and its request; None for NA, an error where it cannot be sent."""
 
 _BATCH = 256
 """Rows looked up in the cache at once: 1.3 µs a row, one by one 4 µs."""
@@ -40,10 +43,6 @@ _TURN = 1 / 4
 """The share of a minute's tokens for one bundle: it keeps the pace even."""
 
 
-Bundle = tuple[Item, ...]
-"""What one request asks: one item, or several texts to embed."""
-
-
 class Feed:
     """The requests to send, a batch ahead of the workers, in bundles of one.
 
@@ -57,7 +56,7 @@ class Feed:
 
     def __init__(  # noqa: PLR0913 - what a run has
         self,
-        requests: Callable[[Sequence[int] | None], Rows],
+        requests: Callable[[Sequence[int] | None], Iterator[Row]],
         client: Client,
         events: Events,
         outcomes: Outcomes,
@@ -160,7 +159,7 @@ class Feed:
         step = max(1, (rows - self._reached) // count)
         spread = self._order[self._reached + step - 1 :: step][-count:]
         places = [int(at) for at in spread if at not in self._ahead]
-        taken: list[tuple[int, Request | RowError | None]] = []
+        taken: list[Row] = []
         with suppress(Exception):  # it is raised when it is that row's turn
             taken.extend(self._make(places))
         self._ahead.update(position for position, _ in taken)
@@ -178,8 +177,8 @@ class Feed:
                 return True
             return self._put(await asyncio.to_thread(self._taken, _SLOW_BATCH))
 
-    def _taken(self, most: int) -> list[tuple[int, Request | RowError | None]]:
-        taken: list[tuple[int, Request | RowError | None]] = []
+    def _taken(self, most: int) -> list[Row]:
+        taken: list[Row] = []
         if self._broken is not None:
             raise self._broken
         try:
@@ -190,9 +189,7 @@ class Feed:
         self._reached += len(taken)
         return taken
 
-    def _put(
-        self, taken: list[tuple[int, Request | RowError | None]], *, ahead: bool = False
-    ) -> bool:
+    def _put(self, taken: list[Row], *, ahead: bool = False) -> bool:
         batch: list[Item] = []
         for position, request in taken:
             if position in self._ahead and not ahead:

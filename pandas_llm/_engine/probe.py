@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from pandas_llm._client import Client
-    from pandas_llm._engine.feed import Bundle, Feed
+    from pandas_llm._engine.feed import Feed
+    from pandas_llm._engine.items import Bundle
     from pandas_llm._pacing import Slots
     from pandas_llm.types import Outcome
 

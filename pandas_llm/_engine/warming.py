@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from pandas_llm._engine.items import Item
     from pandas_llm.types import Request
 
 _TRIES = 3
 """Rows that are sent alone, one after the other, while they fail."""
-
-
-class Item(NamedTuple):
-    """A request on its way to a worker."""
-
-    position: int
-    request: Request
-    key: bytes
-    attempts: int = 0
-    """How often it was sent without success before it was put off."""
-    elsewhere: bool = False
-    """Whether it has its turn before those ahead of it."""
-    heard: Callable[[bool], None] | None = None
-    """Hears whether its first request was answered, where other rows wait for that."""
 
 
 class _Beginning:

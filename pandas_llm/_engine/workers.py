@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from pandas_llm._client import Client, Streak
     from pandas_llm._engine.fallback import Shorter
-    from pandas_llm._engine.feed import Bundle, Feed
-    from pandas_llm._engine.warming import Item
+    from pandas_llm._engine.feed import Feed
+    from pandas_llm._engine.items import Bundle, Item
 
 T = TypeVar("T")
 _SLICE = 0.2
