@@ -23,13 +23,13 @@ from pandas_llm._evaluation.columns import (
     few_rows,
     groups_of,
     joined,
-    judge,
     label_index,
+    read_answers,
 )
 from pandas_llm.errors import InvalidValueError
 
 if TYPE_CHECKING:
-    from pandas_llm._evaluation.columns import Judged
+    from pandas_llm._evaluation.columns import Answers
 
 _LABELS, _SQUARE = 12, 8
 """Labels shown in a table, and up to which the confusion matrix is shown."""
@@ -160,16 +160,16 @@ def evaluate(  # noqa: PLR0913 - all by name but the first four
     """
     if not tolerance >= 0:
         raise InvalidValueError(f"tolerance must be at least 0, not {tolerance!r}")
-    judged = judge(frame, predicted, gold, probability, probabilities)
+    answers = read_answers(frame, predicted, gold, probability, probabilities)
     names, places = groups_of(frame, by)
-    parts = [judged.rows(rows) for rows in places]
+    parts = [answers.rows(rows) for rows in places]
     figures = [_figures(part, tolerance) for part in parts]
     summary = pd.DataFrame(figures, ["all"] if names is None else names)
     labels = confusion = bins = None
-    if judged.labels and len(judged.labels) ** 2 * len(parts) <= _MOST:
+    if answers.labels and len(answers.labels) ** 2 * len(parts) <= _MOST:
         labels = joined(names, map(_by_label, parts))
         confusion = joined(names, map(_confusion, parts))
-    if judged.sure is not None:
+    if answers.sure is not None:
         bins = joined(names, map(_bins, parts))
     answered = (summary["n"] - summary["unanswered"]).tolist()
     return Agreement(
@@ -184,26 +184,26 @@ def evaluate(  # noqa: PLR0913 - all by name but the first four
     )
 
 
-def _figures(judged: Judged, tolerance: float) -> dict[str, Any]:
+def _figures(answers: Answers, tolerance: float) -> dict[str, Any]:
     """Return the row of a group in the summary."""
-    both = judged.known & judged.answered
+    both = answers.known & answers.answered
     rows = int(both.sum())
-    counts = {"n": int(judged.known.sum())}
+    counts = {"n": int(answers.known.sum())}
     counts["unanswered"] = counts["n"] - rows
-    judged = judged.rows(np.flatnonzero(both))
-    if judged.labels is None:
-        return {**counts, **_of_numbers(judged, tolerance)}
-    right = judged.told == judged.truth
+    answers = answers.rows(np.flatnonzero(both))
+    if answers.labels is None:
+        return {**counts, **_of_numbers(answers, tolerance)}
+    right = answers.told == answers.truth
     accuracy = float(right.mean()) if rows else math.nan
     low, high = wilson(accuracy, rows)
     figures = {**counts, "accuracy": accuracy, "low": low, "high": high}
-    figures["kappa"] = _kappa(judged)
-    return {**figures, **_of_probabilities(judged, right)}
+    figures["kappa"] = _kappa(answers)
+    return {**figures, **_of_probabilities(answers, right)}
 
 
-def _of_numbers(judged: Judged, tolerance: float) -> dict[str, float]:
+def _of_numbers(answers: Answers, tolerance: float) -> dict[str, float]:
     """Return how far numbers are off; NaN where there are none."""
-    told, truth = pd.Series(judged.told), pd.Series(judged.truth)
+    told, truth = pd.Series(answers.told), pd.Series(answers.truth)
     off = (told - truth).abs()
     within = float((off <= tolerance + _SLACK).mean())
     low, high = wilson(within, len(off))
@@ -217,52 +217,52 @@ def _of_numbers(judged: Judged, tolerance: float) -> dict[str, float]:
     }
 
 
-def _kappa(judged: Judged) -> float:
+def _kappa(answers: Answers) -> float:
     """Return Cohen's kappa: agreement beyond that of two who draw by chance."""
-    rows, labels = len(judged.told), len(judged.labels or ())
+    rows, labels = len(answers.told), len(answers.labels or ())
     if not rows:
         return math.nan
     predicted, true = (
         np.bincount(codes, minlength=labels) / rows
-        for codes in (judged.told, judged.truth)
+        for codes in (answers.told, answers.truth)
     )
     chance = float(predicted @ true)
-    agreed = float((judged.told == judged.truth).mean())
+    agreed = float((answers.told == answers.truth).mean())
     return (agreed - chance) / (1 - chance) if chance < 1 else math.nan
 
 
-def _of_probabilities(judged: Judged, right: Any) -> dict[str, float]:
+def _of_probabilities(answers: Answers, right: Any) -> dict[str, float]:
     """Return how honest the probabilities are; nothing where there are none."""
-    if judged.sure is None:
+    if answers.sure is None:
         return {}
     figures = {}
-    if judged.odds is not None:
-        known = ~np.isnan(judged.odds).any(axis=1)
-        odds, truth = judged.odds[known], judged.truth[known]
+    if answers.odds is not None:
+        known = ~np.isnan(answers.odds).any(axis=1)
+        odds, truth = answers.odds[known], answers.truth[known]
         of_truth = odds[np.arange(len(truth)), truth]
         square = (odds**2).sum(axis=1) - 2 * of_truth + 1
         logs = -np.log(np.clip(of_truth, _TINY, 1))
         half = 2 if odds.shape[1] == 2 else 1  # noqa: PLR2004 - of two, one is told
         figures["log_loss"] = float(pd.Series(logs).mean())
         figures["brier"] = float(pd.Series(square).mean()) / half
-    known = ~np.isnan(judged.sure)
-    error, floor = calibration_error(judged.sure[known], right[known])
+    known = ~np.isnan(answers.sure)
+    error, floor = calibration_error(answers.sure[known], right[known])
     return {**figures, "calibration_error": error, "calibration_floor": floor}
 
 
-def _confusion(judged: Judged) -> pd.DataFrame:
+def _confusion(answers: Answers) -> pd.DataFrame:
     """Return how many rows of each true label were told each label."""
-    labels: list[Any] = judged.labels or []
-    both = judged.known & judged.answered
-    pairs = judged.truth[both] * len(labels) + judged.told[both]
+    labels: list[Any] = answers.labels or []
+    both = answers.known & answers.answered
+    pairs = answers.truth[both] * len(labels) + answers.told[both]
     counts = np.bincount(pairs, minlength=len(labels) ** 2)
     index, columns = (label_index(labels, name) for name in ("true", "told"))
     return pd.DataFrame(counts.reshape(len(labels), -1), index, columns)
 
 
-def _by_label(judged: Judged) -> pd.DataFrame:
+def _by_label(answers: Answers) -> pd.DataFrame:
     """Return precision, recall and F1 of each label; NA where they have no rows."""
-    table = _confusion(judged).to_numpy()
+    table = _confusion(answers).to_numpy()
     hits, predicted, true = np.diag(table), table.sum(axis=0), table.sum(axis=1)
     with np.errstate(invalid="ignore"):  # of a label without rows: NaN
         columns = {
@@ -271,14 +271,14 @@ def _by_label(judged: Judged) -> pd.DataFrame:
             "f1": 2 * hits / (predicted + true),
             "support": true,
         }
-    return pd.DataFrame(columns, label_index(judged.labels or [], "label"))
+    return pd.DataFrame(columns, label_index(answers.labels or [], "label"))
 
 
-def _bins(judged: Judged) -> pd.DataFrame:
+def _bins(answers: Answers) -> pd.DataFrame:
     """Return confidence and accuracy in the bins of a reliability picture."""
-    sure = judged.sure if judged.sure is not None else np.empty(0)
-    rows = judged.known & judged.answered & ~np.isnan(sure)
-    bins = reliability(sure[rows], (judged.told == judged.truth)[rows])
+    sure = answers.sure if answers.sure is not None else np.empty(0)
+    rows = answers.known & answers.answered & ~np.isnan(sure)
+    bins = reliability(sure[rows], (answers.told == answers.truth)[rows])
     return pd.DataFrame(bins._asdict())
 
 

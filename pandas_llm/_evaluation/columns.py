@@ -34,8 +34,8 @@ FEW = 30
 _NUMBERS = {"integer", "floating", "mixed-integer-float", "decimal"}
 
 
-class Judged(NamedTuple):
-    """A column told by a model beside the truth, where it is known."""
+class Answers(NamedTuple):
+    """What a model told of rows, beside the truth where it is known."""
 
     told: NDArray[Any]
     """Places among the labels, -1 for NA; or numbers, NaN for NA."""
@@ -57,12 +57,12 @@ class Judged(NamedTuple):
         """Which rows the model has told something about."""
         return _present(self.told)
 
-    def rows(self, places: NDArray[np.intp]) -> Judged:
+    def rows(self, places: NDArray[np.intp]) -> Answers:
         """Return some of the rows."""
         sure, odds = (
             None if one is None else one[places] for one in (self.sure, self.odds)
         )
-        return Judged(self.told[places], self.truth[places], self.labels, sure, odds)
+        return Answers(self.told[places], self.truth[places], self.labels, sure, odds)
 
 
 def _present(values: NDArray[Any]) -> NDArray[np.bool_]:
@@ -71,9 +71,9 @@ def _present(values: NDArray[Any]) -> NDArray[np.bool_]:
     return np.asarray(there, bool)
 
 
-def judge(
+def read_answers(
     data: Any, told: Any, gold: Any, probability: Any, probabilities: Any
-) -> Judged:
+) -> Answers:
     """Read a told column and its truth, and find its columns of probabilities.
 
     Raises
@@ -96,7 +96,7 @@ def judge(
         numbers = floats(values), floats(truth)
         if np.isinf(numbers).any():
             raise InvalidValueError("inf cannot be measured: put NA in its place")
-        return Judged(*numbers, None, None, None)
+        return Answers(*numbers, None, None, None)
     told_labels, true = plain(values), plain(truth)
     labels = _labels(values, told_labels, true)
     found = probability is None
@@ -110,15 +110,15 @@ def judge(
     odds = odds_of(frame, [named[label] for label in labels]) if named else None
     if odds is not None and (probabilities is not None or _fits(odds, places)):
         sure = np.where(places >= 0, odds[np.arange(len(odds)), places], np.nan)
-        return Judged(places, gold_places, labels, sure, odds)
+        return Answers(places, gold_places, labels, sure, odds)
     told_by = (
         confidence_column(frame, values.name) if probability is None else probability
     )
     if told_by is None:
-        return Judged(places, gold_places, labels, None, None)
+        return Answers(places, gold_places, labels, None, None)
     sure = odds_of(frame, [told_by])[:, 0]
     of_two = even_odds(sure, places, 2) if len(labels) == 2 else None  # noqa: PLR2004
-    return Judged(places, gold_places, labels, sure, of_two)
+    return Answers(places, gold_places, labels, sure, of_two)
 
 
 def are_numbers(*columns: pd.Series) -> bool:

@@ -26,10 +26,10 @@ from pandas_llm._evaluation.columns import (
     floats,
     groups_of,
     joined,
-    judge,
     label_columns,
     label_index,
     odds_of,
+    read_answers,
 )
 from pandas_llm._rows import check_new, source_of
 from pandas_llm.errors import InvalidTypeError, InvalidValueError, LLMWarning, warn
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pandas_llm._evaluation.columns import Judged
+    from pandas_llm._evaluation.columns import Answers
 
     Floats = NDArray[np.float64]
 
@@ -130,46 +130,46 @@ def share(  # noqa: PLR0913 - all by name but the first four
     >>> found.summary.loc["good", ["share", "low", "high", "naive"]].round(2).to_dict()
     {'share': 0.5, 'low': 0.38, 'high': 0.62, 'naive': 0.75}
     """
-    judged = judge(frame, column, gold, probability, probabilities)
-    if judged.labels and len(judged.labels) > _MOST:
+    answers = read_answers(frame, column, gold, probability, probabilities)
+    if answers.labels and len(answers.labels) > _MOST:
         raise InvalidValueError(
-            f"{len(judged.labels)} labels have no shares to speak of: group them first"
+            f"{len(answers.labels)} labels have no shares to speak of: group them first"
         )
-    chance, remarks = _inclusion(source_of(frame).frame, inclusion, judged)
+    chance, remarks = _inclusion(source_of(frame).frame, inclusion, answers)
     names, places = groups_of(frame, by)
     name = column.name if isinstance(column, pd.Series) else column
-    labels = judged.labels or [name if isinstance(name, str) else "mean"]
+    labels = answers.labels or [name if isinstance(name, str) else "mean"]
     index = label_index(labels, "label")
     summary = joined(
         names,
         [
-            pd.DataFrame(_estimates(judged.rows(rows), chance[rows]), index)
+            pd.DataFrame(_estimates(answers.rows(rows), chance[rows]), index)
             for rows in places
         ],
     )
-    known = [int(judged.known[rows].sum()) for rows in places]
+    known = [int(answers.known[rows].sum()) for rows in places]
     few = few_rows(known, grouped=by is not None)
-    unanswered = int((~judged.answered).sum())
+    unanswered = int((~answers.answered).sum())
     if unanswered:
         remarks.append(
             f"{unanswered:,} rows that the model left NA count with what it told of "
             "the others, corrected as they are."
         )
-    what = "Mean" if judged.labels is None else "Shares"
+    what = "Mean" if answers.labels is None else "Shares"
     return Shares(
         summary=summary,
         remarks=(*remarks, *few),
-        _grouped=judged.labels is not None or len(summary) > 1,
-        _heading=f"{what}: {title_of(column, gold, by)}, {len(judged.told):,} rows",
+        _grouped=answers.labels is not None or len(summary) > 1,
+        _heading=f"{what}: {title_of(column, gold, by)}, {len(answers.told):,} rows",
     )
 
 
 def _inclusion(
-    frame: pd.DataFrame, given: Any, judged: Judged
+    frame: pd.DataFrame, given: Any, answers: Answers
 ) -> tuple[Floats, list[str]]:
     """Return each row's chance to be known, NaN for an even draw, and remarks."""
     chance = np.full(len(frame), np.nan)
-    known, count = judged.known, int(judged.known.sum())
+    known, count = answers.known, int(answers.known.sum())
     if given is None and _INCLUSION in frame.columns:
         given = _INCLUSION
     if given is not None:
@@ -199,25 +199,25 @@ def _inclusion(
     return chance, [remark]
 
 
-def _estimates(judged: Judged, chance: Floats) -> Iterator[dict[str, Any]]:
+def _estimates(answers: Answers, chance: Floats) -> Iterator[dict[str, Any]]:
     """Yield the rows of a group in the table: one a label, or that of the mean."""
-    places = np.flatnonzero(judged.known)
-    chance, weights = _draw(chance[places], len(judged.told))
-    for told, plain, truth in _columns(judged, places):
+    places = np.flatnonzero(answers.known)
+    chance, weights = _draw(chance[places], len(answers.told))
+    for told, plain, truth in _columns(answers, places):
         row = dict.fromkeys(_FIGURES, math.nan)
         if len(plain):
-            row |= _figures("naive", *_naive(plain, shares=judged.labels is not None))
+            row |= _figures("naive", *_naive(plain, shares=answers.labels is not None))
         if len(places):
             tuned, row["power"] = tuned_mean(told, truth, places, chance, weights)
             alone = drawn_mean(truth, chance, weights)
             for name, one in (("", tuned), ("labels_only", alone)):
-                if judged.labels is None:
+                if answers.labels is None:
                     row |= _figures(name, one.mean, one.interval())
                 else:
                     share = min(max(one.mean, 0.0), 1.0)
                     row |= _figures(name, share, one.share_interval())
         counts = {"labelled": len(places), "rows": len(told)}
-        yield {"share" if judged.labels else "mean": row.pop(""), **row, **counts}
+        yield {"share" if answers.labels else "mean": row.pop(""), **row, **counts}
 
 
 def _figures(name: str, middle: float, ends: tuple[float, float]) -> dict[str, float]:
@@ -255,29 +255,29 @@ def _draw(chance: Floats, rows: int) -> tuple[Floats, Floats]:
 
 
 def _columns(
-    judged: Judged, places: NDArray[np.intp]
+    answers: Answers, places: NDArray[np.intp]
 ) -> Iterator[tuple[Floats, Floats, Floats]]:
     """Yield predictions of all rows, those told alone, and the truth where known."""
-    answered, truth = judged.answered, judged.truth[places]
-    if judged.labels is None:
-        plain = judged.told[answered]
+    answered, truth = answers.answered, answers.truth[places]
+    if answers.labels is None:
+        plain = answers.told[answered]
         middle = plain.mean() if len(plain) else 0.0
-        yield np.where(answered, judged.told, middle), plain, truth
+        yield np.where(answered, answers.told, middle), plain, truth
         return
-    odds = _odds(judged, len(judged.labels))
+    odds = _odds(answers, len(answers.labels))
     known = odds[~np.isnan(odds).any(axis=1)]
     middle = known.mean(axis=0) if len(known) else 0.0
     odds = np.where(np.isnan(odds), middle, odds)
-    for label in range(len(judged.labels)):
-        plain = (judged.told[answered] == label).astype(float)
+    for label in range(len(answers.labels)):
+        plain = (answers.told[answered] == label).astype(float)
         yield odds[:, label], plain, (truth == label).astype(float)
 
 
-def _odds(judged: Judged, count: int) -> Floats:
+def _odds(answers: Answers, count: int) -> Floats:
     """Return the probabilities of labels where known, else the labels told."""
-    told, odds = judged.told[:, None], judged.odds
-    if odds is None and judged.sure is not None and count > 1:
-        odds = even_odds(judged.sure, judged.told, count)
+    told, odds = answers.told[:, None], answers.odds
+    if odds is None and answers.sure is not None and count > 1:
+        odds = even_odds(answers.sure, answers.told, count)
     plain = np.where(told >= 0, told == np.arange(count), np.nan)
     return plain if odds is None else np.where(np.isnan(odds), plain, odds)
 

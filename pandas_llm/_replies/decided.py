@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pandas_llm._keys import Column, Keys
 from pandas_llm._replies.outputs import Record, Records, check_ending
@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 
 Weights = tuple[float, ...]
 """The probability of each label, in the order declared."""
+
+
+class LabelOdds(NamedTuple):
+    """Where the probabilities of one record's label come from, and what they are."""
+
+    source: str
+    """Of tokens, of a decision endpoint, or of votes; empty once calibrated."""
+    weights: Weights
 
 
 def weights_of(
@@ -65,9 +73,8 @@ def likeliest(weights: Weights) -> int:
 class Label(Records):
     """One label, for ``classify``: choices vote, ties go to the label listed first.
 
-    With `weighed` a record holds, behind the label, where its probabilities come from
-    and what they are, or None: ``("logprobs", (0.9, 0.1))``. With `needed` a server
-    that tells none is of no use.
+    With `weighed` a record holds, behind the label, its `LabelOdds` or None. With
+    `needed` a server that tells none is of no use.
     """
 
     votes = True
@@ -106,7 +113,9 @@ class Label(Records):
                 raise RefusalError("the model declined to answer", choice.text)
             if weights is not None:
                 label = question.values[likeliest(weights)]
-                return [self._record(label, (choice.odds.source, weights))], None
+                return [
+                    self._record(label, LabelOdds(choice.odds.source, weights))
+                ], None
         records, cut = super().read(choice, cells)
         return [self._record(label) for (label,) in records], cut
 
@@ -118,10 +127,10 @@ class Label(Records):
         label = max(self._labels, key=lambda label: votes[label])
         total = votes.total() + unread
         shares = tuple(votes[label] / total for label in self._labels)
-        return [self._record(label, ("votes", shares))]
+        return [self._record(label, LabelOdds("votes", shares))]
 
-    def _record(self, label: Any, told: tuple[str, Weights] | None = None) -> Record:
-        return (label, told) if self._weighed else (label,)
+    def _record(self, label: Any, odds: LabelOdds | None = None) -> Record:
+        return (label, odds) if self._weighed else (label,)
 
 
 class Decided(Records):

@@ -9,6 +9,7 @@ import numpy as np
 import orjson
 
 from pandas_llm._algorithms import Offsets, fit, prior
+from pandas_llm._replies import LabelOdds
 from pandas_llm._rows import gold_codes
 from pandas_llm._run.arrays import explode
 from pandas_llm.errors import LLMWarning, UnsureError, warn
@@ -54,10 +55,10 @@ def settle(
         return {}
     if task.verb != "classify":
         return _of_keys(outcomes, task, odds_source)
-    answers = outcomes.columns[1]
-    sources = Counter(one[0] for one in answers if one is not None)
+    odds = _odds(outcomes)
+    sources = Counter(one.source for one in odds if one is not None)
     if not sources:
-        if answers:
+        if odds:
             warn(_NONE.format(model=task.settings.model), LLMWarning)
         return {"probabilities": None}
     labels = [str(label) for label in task.output.columns[0].labels]
@@ -75,6 +76,11 @@ def settle(
     return facts
 
 
+def _odds(outcomes: Outcomes) -> list[LabelOdds | None]:
+    """Return the odds of each record, which stand behind its label."""
+    return outcomes.columns[1]
+
+
 def _at(record: NDArray[np.intp], table: Floats) -> Floats:
     """Return the rows of some records; NaN for -1, which is none."""
     return np.vstack([table, np.full(table.shape[1], np.nan)])[record]
@@ -86,7 +92,7 @@ def _rewrite(outcomes: Outcomes, task: Task, table: Floats) -> None:
     for at, row in enumerate(table):
         if not np.isnan(row[0]):
             outcomes.columns[0][at] = values[int(row.argmax())]
-            outcomes.columns[1][at] = ("", tuple(row.tolist()))
+            _odds(outcomes)[at] = LabelOdds("", tuple(row.tolist()))
 
 
 def _of_keys(outcomes: Outcomes, task: Task, odds_source: str) -> dict[str, Any]:
@@ -158,5 +164,5 @@ def extra_values(
 def _table(outcomes: Outcomes, labels: int) -> Floats:
     """Return the probabilities of each record; NaN where there are none."""
     unknown = (np.nan,) * labels
-    rows = [unknown if one is None else one[1] for one in outcomes.columns[1]]
+    rows = [unknown if one is None else one.weights for one in _odds(outcomes)]
     return np.array(rows, np.float64).reshape(-1, labels)
