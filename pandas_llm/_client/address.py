@@ -122,7 +122,7 @@ def resolve_endpoint(settings: Settings) -> Endpoint:
     own = own_url and (preset.base_url is not None or settings.headers)
     lacks = preset.needs_key and not own and not ((key or region) and model)
     if not settings.replay and (lacks or base_url is None):
-        raise ConfigurationError(_ways_out(name, preset, model, key, base_url))
+        raise ConfigurationError(ways_out(name, preset, model, key, base_url))
     headers = tuple((settings.headers or {}).items())
     checked = _checked(own_url) if own_url else base_url or ""
     place = _with_query(checked.rstrip("/"), preset)
@@ -251,7 +251,7 @@ def _split_model(model: str | None) -> tuple[str, Preset, str]:
     return name, presets()[name], model or ""
 
 
-def _ways_out(
+def ways_out(
     name: str, preset: Preset, model: str, key: str | None, base_url: str | None
 ) -> str:
     """Describe what is missing, and what to do."""

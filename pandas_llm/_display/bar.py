@@ -89,13 +89,15 @@ class Bar:
         shown: bool | Callable[[Progress], None] | None,
         status: Callable[[], Status] = Status,
         headroom: Headroom | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._totals = totals
         self._headroom = headroom
         self._call = shown if callable(shown) else None
         self._shown = _somebody_looks() if shown is None else bool(shown)
         self._status = status
-        self._started = time.monotonic()
+        self._clock = clock
+        self._started = clock()
         self._drawn = 0.0
         self._speed = _Speed()
         self._paced = -math.inf
@@ -103,7 +105,7 @@ class Bar:
 
     def tick(self) -> None:
         """Draw, if it is time to."""
-        now = time.monotonic()
+        now = self._clock()
         if not self._shown or now - self._drawn < _REDRAW_SECONDS:
             return
         progress = self._progress(now)
@@ -111,14 +113,14 @@ class Bar:
             self._call(progress)
         elif self._bar is not None or progress.seconds >= _QUIET_SECONDS:
             self._draw(progress)
-        self._drawn = time.monotonic()
+        self._drawn = self._clock()
 
     def close(self) -> None:
         """Show the last state."""
         if self._call is not None:
-            self._call(self._progress(time.monotonic(), finished=True))
+            self._call(self._progress(self._clock(), finished=True))
         elif self._bar is not None and self._shown:
-            self._draw(self._progress(time.monotonic(), finished=True))
+            self._draw(self._progress(self._clock(), finished=True))
 
     def _progress(self, now: float, *, finished: bool = False) -> Progress:
         totals, status = self._totals, Status() if finished else self._status()

@@ -246,7 +246,7 @@ class Prompts:
         """Build a row's request again with less of the column named by `truncate`."""
         if self._cut is None:
             return None
-        share = self._shares.get(position, 1.0) * _fitting(str(error))
+        share = self._shares.get(position, 1.0) * share_that_fits(str(error))
         row = list(without_na(row_at(self._source, self.columns, position)))
         at = self.columns.index(self._cut)
         text = str(row[at])
@@ -284,7 +284,7 @@ def quoting(task: Task, prompts: Prompts) -> Task:
     return replace(task, output=task.output.over(prompts.hold_cells()))
 
 
-def _fitting(message: str) -> float:
+def share_that_fits(message: str) -> float:
     """Guess what share of a text fits, from the two numbers of an error message."""
     words = message.partition(": ")[2] or message  # before stand the status and a code
     digits = {int(one.replace(",", "")) for one in _NUMBER.findall(words)}

@@ -68,7 +68,7 @@ async def _search(upload: Upload, part: Part, book: Book) -> Snapshot | None:
                 continue
             if one.name == part.name or (part.file and one.file == part.file):
                 return one.batch
-            if _is_similar(one, part, noted, upload.task.settings.request_timeout):
+            if is_similar(one, part, noted, upload.task.settings.request_timeout):
                 similar.append(one)
         oldest = page.batches[-1] if page.batches else None
         created = oldest.created if oldest else None
@@ -80,7 +80,7 @@ async def _search(upload: Upload, part: Part, book: Book) -> Snapshot | None:
     return await _told_apart(upload, part, similar, book)
 
 
-def _is_similar(one: Listed, part: Part, noted: float, timeout: float) -> bool:
+def is_similar(one: Listed, part: Part, noted: float, timeout: float) -> bool:
     """Return whether a batch without name or file can be the one."""
     if one.name is not None or one.file is not None:
         return False

@@ -288,7 +288,7 @@ def test_a_batch_of_googles_without_a_name_is_another_persons():
     page = dialect.listed(
         orjson.dumps({"operations": [{"name": "batches/b", "metadata": about}]})
     )
-    assert not recovery._is_similar(page.batches[0], Part("", 1), 0.0, 1.0)
+    assert not recovery.is_similar(page.batches[0], Part("", 1), 0.0, 1.0)
     assert dialect.listed(b"{}") == batches.Page((), None)
 
 

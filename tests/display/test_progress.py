@@ -11,6 +11,7 @@ from weakref import WeakSet
 
 import pandas as pd
 import pytest
+from clock import Clock
 from tqdm import tqdm
 
 import pandas_llm
@@ -90,19 +91,18 @@ def line_of(monkeypatch):
     termios = pytest.importorskip("termios", reason="pseudo-terminals of POSIX")
 
     def drawn_in(width, totals, seconds, status=Status):
-        now = [0.0]
+        clock = Clock()
         ours, theirs = os.openpty()
         termios.tcsetwinsize(ours, (24, width))
         with (
             os.fdopen(theirs, "w", encoding="utf-8") as terminal,
             monkeypatch.context() as patch,
         ):
-            patch.setattr(time, "monotonic", lambda: now[0])
             patch.setattr(sys, "stderr", terminal)
             # bars that other tests left would move it down
             patch.setattr(tqdm, "_instances", WeakSet())
-            bar = Bar(totals, shown=True, status=status)
-            now[0] = seconds
+            bar = Bar(totals, shown=True, status=status, clock=clock)
+            clock.now = seconds
             bar.tick()
             terminal.flush()
             line = os.read(ours, 4096).decode().strip("\r\n")
@@ -213,8 +213,9 @@ def test_the_bar_is_drawn_by_the_callers_thread_and_leaves_none(screen, slow):
 
 def test_a_tick_costs_next_to_nothing_between_two_drawings(screen):
     screen(terminal=True)
-    bar = Bar(Totals(rows=1000), shown=True)
-    bar._started -= 10
+    clock = Clock()
+    bar = Bar(Totals(rows=1000), shown=True, clock=clock)
+    clock.now += 10
     for _ in range(1000):
         bar.tick()
     bar.close()
@@ -224,10 +225,9 @@ def test_a_tick_costs_next_to_nothing_between_two_drawings(screen):
 def test_the_bar_says_why_all_wait(screen):
     stream = screen(terminal=True)
     totals = Totals(rows=10)
-    bar = Bar(
-        totals, shown=True, status=lambda: Status("waiting 12 s: rate limit", 12.0)
-    )
-    bar._started -= 10
+    clock, waits = Clock(), Status("waiting 12 s: rate limit", 12.0)
+    bar = Bar(totals, shown=True, status=lambda: waits, clock=clock)
+    clock.now += 10
     bar.tick()
     bar.close()
     assert "waiting 12 s: rate limit" in stream.getvalue()
@@ -238,9 +238,9 @@ def test_the_bar_says_why_all_wait(screen):
 
 def drawn(totals: Totals, status: Status, seconds: float = 10.0):
     """Return what is shown after some seconds of a run."""
-    shown = []
-    bar = Bar(totals, shown=shown.append, status=lambda: status)
-    bar._started -= seconds
+    shown, clock = [], Clock()
+    bar = Bar(totals, shown=shown.append, status=lambda: status, clock=clock)
+    clock.now += seconds
     bar.tick()
     return shown[0]
 
@@ -262,14 +262,13 @@ def test_the_limit_counts_requests_not_rows():
 
 def test_a_pause_adds_to_the_time_left_and_does_not_spoil_the_rate():
     totals, status = Totals(rows=1000), Status()
-    shown = []
-    bar = Bar(totals, shown=shown.append, status=lambda: status)
-    bar._started -= 10
+    shown, clock = [], Clock()
+    bar = Bar(totals, shown=shown.append, status=lambda: status, clock=clock)
+    clock.now += 10
     totals.done = totals.requests = 100
     bar.tick()
     status = Status("waiting 30 s: rate limit", 30.0, plan=10.0)
-    bar._started -= 60
-    bar._drawn = 0.0
+    clock.now += 60
     bar.tick()
     assert shown[1].rate == pytest.approx(10, rel=0.01)
     assert shown[1].left == pytest.approx(90 + 30, rel=0.01)
@@ -285,8 +284,9 @@ def test_the_bar_shows_pace_time_left_tokens_and_cost(screen):
     totals = Totals(rows=1000, done=100, requests=110, retries=10, cached=20)
     totals.input_tokens, totals.output_tokens = 12_345, 678
     totals.known_cost, totals.unpriced = 0.1234, 1
-    bar = Bar(totals, shown=True, status=lambda: Status(plan=2.0))
-    bar._started -= 10
+    clock = Clock()
+    bar = Bar(totals, shown=True, status=lambda: Status(plan=2.0), clock=clock)
+    clock.now += 10
     bar.tick()
     bar.close()
     first = next(text for text in stream.getvalue().split("\r") if text.strip())
@@ -357,16 +357,17 @@ def test_a_run_that_the_account_paces_says_so(simulator, on):
     assert seen[-1].waiting == ""
 
 
-def test_the_accounts_pace_stays_in_the_bar_between_two_requests(monkeypatch):
-    now, paced, shown = [100.0], [True], []
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+def test_the_accounts_pace_stays_in_the_bar_between_two_requests():
+    clock, paced, shown = Clock(), [True], []
     bar = Bar(
         Totals(rows=9),
         shown=shown.append,
         status=lambda: Status(plan=0.5, paced=paced[0]),
+        clock=clock,
     )
-    for moment, new in ((101, True), (103, False), (109, False)):
-        now[0], paced[0] = float(moment), new
+    for seconds, new in ((1, True), (2, False), (6, False)):
+        clock.now += seconds
+        paced[0] = new
         bar.tick()
     why = "paced by the account: 30 a minute"
     assert [one.waiting for one in shown] == [why, why, ""]

@@ -102,7 +102,7 @@ def test_a_server_that_takes_its_time_is_not_waited_for(monkeypatch):
         started = time.monotonic()
         assert address.servers_here() == []
         assert time.monotonic() - started < 10  # guards against waiting for it
-    assert "http://localhost:11434/v1" in address._ways_out(
+    assert "http://localhost:11434/v1" in address.ways_out(
         "openai", providers.presets()["openai"], "m", None, "https://x"
     )
 

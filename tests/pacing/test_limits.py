@@ -8,6 +8,7 @@ import threading
 from itertools import pairwise
 
 import pytest
+from clock import Clock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,17 +22,9 @@ from pandas_llm._pacing import (
 from pandas_llm.types import Quota, Quotas
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    return Clock(1000.0)
 
 
 @pytest.fixture
@@ -185,7 +178,7 @@ def test_a_ticket_thought_dead_may_come_back(limiter, clock):
     ),
 )
 def test_grants_never_exceed_the_burst_and_the_rate(rate, steps):
-    clock = Clock()
+    clock = Clock(1000.0)
     limiter = RateLimiter(clock=clock)
     tickets, waiting, left = [], [], []
     with limiter.bound(rate, None):
@@ -220,7 +213,7 @@ def test_grants_never_exceed_the_burst_and_the_rate(rate, steps):
     seed=st.integers(0, 1000),
 )
 def test_the_order_of_reservations_is_kept(sizes, requests, tokens, pause, seed):
-    clock, chance = Clock(), random.Random(seed)
+    clock, chance = Clock(1000.0), random.Random(seed)
     limiter = RateLimiter(clock=clock)
     times = {}
     with limiter.bound(requests, tokens):
@@ -250,7 +243,7 @@ def test_the_order_of_reservations_is_kept(sizes, requests, tokens, pause, seed)
     limit=st.sampled_from([60, 6000]),
 )
 def test_a_clock_that_jumps_back_neither_blocks_nor_bursts(jumps, limit):
-    clock = Clock()
+    clock = Clock(1000.0)
     limiter = RateLimiter(clock=clock)
     forward, granted = 0.0, 0
     with limiter.bound(limit, None):
@@ -286,7 +279,7 @@ QUOTA = st.builds(
     )
 )
 def test_no_answer_however_odd_breaks_it(answers):
-    clock = Clock()
+    clock = Clock(1000.0)
     limiter = RateLimiter(clock=clock)
     for refused, quotas, number, seconds in answers:
         ticket = limiter.reserve(number or 0.0)
@@ -413,13 +406,13 @@ def test_a_refusal_is_its_own_rows_affair(limiter):
 
 @given(chance=st.floats(0, 1), seconds=st.floats(0.001, 1e6))
 def test_retry_after_is_a_floor_with_at_most_a_fifth_more(chance, seconds):
-    limiter = RateLimiter(clock=Clock(), random=lambda: chance)
+    limiter = RateLimiter(clock=Clock(1000.0), random=lambda: chance)
     paused = limiter.reject(send(limiter), seconds, None)
     assert seconds * 0.999999 <= paused <= 1.200001 * seconds
 
 
 def test_without_retry_after_a_row_sleeps_ever_longer_to_four_seconds():
-    limiter = RateLimiter(clock=Clock(), random=lambda: 1.0)
+    limiter = RateLimiter(clock=Clock(1000.0), random=lambda: 1.0)
     sleeps = []
     for tries in range(1, 8):
         limiter.settle(send(limiter), 1.0, None)
@@ -486,7 +479,7 @@ def test_one_that_is_refused_two_thousand_times_in_a_row_is_only_refused(
 
 def test_refusals_overtake_answers_and_are_still_seen_in_the_order_of_sending():
     """Refused in 2 ms, answered in 100 ms: a tenth of strays looks like all."""
-    clock, chance = Clock(), random.Random(5)
+    clock, chance = Clock(1000.0), random.Random(5)
     limiter = RateLimiter(clock=clock, random=chance.random)
     for _ in range(40):
         wave = [send(limiter) for _ in range(50)]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import heapq
 import math
 import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from clock import EventClock
 
 from pandas_llm._pacing import Concurrency, Headroom, RateLimiter
 from pandas_llm.types import Quota, Quotas
@@ -18,28 +18,6 @@ if TYPE_CHECKING:
 
 RATE = 10.0  # requests a second of most servers here
 TOKENS = 500.0  # tokens of a mean request
-
-
-class Clock:
-    """Simulated time: calling it tells the time, running it does what is due."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
-        self.count = 0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def after(self, seconds: float, action: Callable[..., None], *args: Any) -> None:
-        self.count += 1
-        heapq.heappush(self.events, (self.now + seconds, self.count, action, args))
-
-    def run(self, done: Callable[[], bool]) -> None:
-        while not done():
-            self.now, _, action, args = heapq.heappop(self.events)
-            assert self.now < 1e6, "the run starves"
-            action(*args)
 
 
 @dataclass
@@ -96,7 +74,7 @@ class Tenth(Window):
 class Server:
     """Answers as late as it likes, refuses at once what its meters do not hold."""
 
-    clock: Clock
+    clock: EventClock
     random: random.Random
     requests: Meter | None = None
     tokens: Meter | None = None
@@ -261,7 +239,7 @@ def simulate(
     **server: Any,
 ) -> Client:
     """Run the rows to their end; the client's `finished` is the time it took."""
-    clock, chance = Clock(), random.Random(seed)
+    clock, chance = EventClock(), random.Random(seed)
     there = Server(clock, chance, requests, tokens, **server)
     limiter = RateLimiter(clock=clock, random=chance.random)
     concurrency = Concurrency(limit, maximum=500, clock=clock)
@@ -452,7 +430,7 @@ def test_a_bigger_server_is_found_and_used():
 
 
 def test_two_runs_on_one_limiter_share_the_rate():
-    clock, chance = Clock(), random.Random(1)
+    clock, chance = EventClock(), random.Random(1)
     server = Server(clock, chance, by_requests())
     limiter = RateLimiter(clock=clock, random=chance.random)
     clients = [

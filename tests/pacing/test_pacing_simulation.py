@@ -14,11 +14,11 @@ import threading
 from typing import Any, NamedTuple
 
 import pytest
+from clock import EventClock
 from pacing_simulation import (
     START,
     Bucket,
     Changing,
-    Clock,
     Fixed,
     Run,
     Server,
@@ -211,7 +211,7 @@ def test_a_server_that_slows_down_with_load_and_still_does_more_is_given_more():
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_wrong_guess_is_gone_in_seconds(seed):
     """Four a second from a run before, where there is no limit any more."""
-    clock, chance = Clock(), random.Random(seed)
+    clock, chance = EventClock(START), random.Random(seed)
     rule = Bucket(4, 4)
     there = Server(clock, chance, rule)
     limiter = RateLimiter(clock=clock, random=chance.random)
@@ -229,7 +229,7 @@ def test_a_wrong_guess_is_gone_in_seconds(seed):
 
 
 def test_two_runs_side_by_side_keep_one_limit():
-    clock, chance = Clock(), random.Random(1)
+    clock, chance = EventClock(START), random.Random(1)
     there = Server(clock, chance, Bucket(40, 40))
     limiter = RateLimiter(clock=clock, random=chance.random)
     runs = [Run(there, 1500, limiter) for _ in range(2)]
@@ -246,7 +246,7 @@ def test_a_limit_that_is_told_is_kept_with_strays(options):
     """Strays cost their row, not the pace; a limit told too high is found out."""
     rate, true = (40, 40) if options else (40, 20)
     make = server(by(Bucket, true, true), *([strays(0.02)] if options else []))
-    clock, chance = Clock(), random.Random(3)
+    clock, chance = EventClock(START), random.Random(3)
     limiter = RateLimiter(clock=clock, random=chance.random)
     run = Run(make(clock, chance), 1500, limiter)
     with limiter.bound(60 * rate, None):

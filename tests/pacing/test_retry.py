@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from clock import Clock
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,14 +14,6 @@ class Row:
     attempts: int = 1
     failures: int = 0
     failed: float = 0.0
-
-
-class Clock:
-    def __init__(self):
-        self.now = 0.0
-
-    def __call__(self):
-        return self.now
 
 
 @given(

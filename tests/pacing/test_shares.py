@@ -1,6 +1,7 @@
 """Parts of one account's limits: never more than the whole, whoever comes and goes."""
 
 import pytest
+from clock import Clock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,16 +17,6 @@ STEPS = st.lists(
     ),
     max_size=60,
 )
-
-
-class Clock:
-    """Time that a test moves."""
-
-    def __init__(self):
-        self.now = 0.0
-
-    def __call__(self):
-        return self.now
 
 
 @given(STEPS, st.integers(1, 6))

@@ -252,4 +252,4 @@ def test_labels_of_any_kind_do_not_raise_after_the_run(label, simulator, on):
     ],
 )
 def test_what_fits_is_read_of_the_vendors_own_numbers(message, share):
-    assert prompts._fitting(message) == pytest.approx(share)
+    assert prompts.share_that_fits(message) == pytest.approx(share)

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
+from clock import Clock
 from schema_keys import RECORDS
 from wire import Got, exchange
 
@@ -62,16 +63,6 @@ def json_schema(schema: dict[str, Any], **fields: Any) -> dict[str, Any]:
         "type": "json_schema",
         "json_schema": {"name": "r", "schema": schema, **fields},
     }
-
-
-class Clock:
-    """A clock that moves only when told."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 # The protocol
@@ -390,7 +381,7 @@ def test_a_wait_is_never_told_too_short() -> None:
 
 
 def test_requests_refill_continuously() -> None:
-    clock = Clock()
+    clock = Clock(100.0)
     limits = Limits(Settings(requests_per_minute=60, burst=2), clock)
     assert [limits.admit(1).wait for _ in range(3)] == [0, 0, pytest.approx(1)]
     assert rate_headers(limits.levels()) == {
@@ -407,7 +398,7 @@ def test_requests_refill_continuously() -> None:
 
 
 def test_tokens_are_limited_and_a_refusal_uses_up_nothing() -> None:
-    clock = Clock()
+    clock = Clock(100.0)
     settings = Settings(requests_per_minute=600, tokens_per_minute=6000)
     limits = Limits(settings, clock)
     assert limits.admit(60).wait == 0
@@ -421,7 +412,7 @@ def test_tokens_are_limited_and_a_refusal_uses_up_nothing() -> None:
 
 
 def test_a_large_request_waits_for_a_full_bucket_and_leaves_a_debt() -> None:
-    clock = Clock()
+    clock = Clock(100.0)
     limits = Limits(Settings(tokens_per_minute=6000), clock)
     assert limits.admit(1000).wait == 0
     assert rate_headers(limits.levels())["x-ratelimit-remaining-tokens"] == "0"
@@ -431,7 +422,7 @@ def test_a_large_request_waits_for_a_full_bucket_and_leaves_a_debt() -> None:
 
 def test_over_the_limit_is_a_429_that_says_how_long() -> None:
     async def run() -> None:
-        clock = Clock()
+        clock = Clock(100.0)
         settings = Settings(requests_per_minute=30, burst=1)
         async with (
             serve(settings, clock=clock) as server,

@@ -8,11 +8,12 @@ that wake go before new ones. Clock, server and rows are simulated; `RateLimiter
 
 from __future__ import annotations
 
-import heapq
 import math
 import random
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
+
+from clock import EventClock
 
 from pandas_llm._pacing import Concurrency, RateLimiter
 
@@ -24,28 +25,6 @@ LATE = 0.001  # seconds that a timer is late at most
 MOST = 500  # connections of a client
 OK, REFUSED = 200, 429
 START = 6000.0  # a monotonic clock does not start at zero
-
-
-class Clock:
-    """Simulated time: calling it tells the time, running it does what is due."""
-
-    def __init__(self) -> None:
-        self.now = START
-        self.events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
-        self.count = 0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def after(self, seconds: float, action: Callable[..., None], *args: Any) -> None:
-        self.count += 1
-        heapq.heappush(self.events, (self.now + seconds, self.count, action, args))
-
-    def run(self, done: Callable[[], bool], most: float = START + 4000.0) -> None:
-        while not done():
-            self.now, _, action, args = heapq.heappop(self.events)
-            assert self.now < most, "the run starves"
-            action(*args)
 
 
 class Rule(Protocol):
@@ -158,7 +137,7 @@ class Server:
 
     def __init__(
         self,
-        clock: Clock,
+        clock: EventClock,
         chance: random.Random,
         *rules: Rule,
         latency: float | Callable[[random.Random], float] = 0.1,
@@ -315,13 +294,13 @@ class Loop:
 
 
 def simulate(
-    make: Callable[[Clock, random.Random], Server],
+    make: Callable[[EventClock, random.Random], Server],
     rows: int,
     concurrency: int | None = 50,
     seed: int = 1,
 ) -> Run:
     """Run so many rows against a server to their end."""
-    clock, chance = Clock(), random.Random(seed)
+    clock, chance = EventClock(START), random.Random(seed)
     server = make(clock, chance)
     limiter = RateLimiter(clock=clock, random=chance.random)
     run = Run(server, rows, limiter, concurrency)
@@ -331,13 +310,13 @@ def simulate(
 
 
 def plain(
-    make: Callable[[Clock, random.Random], Server],
+    make: Callable[[EventClock, random.Random], Server],
     rows: int,
     workers: int = 50,
     seed: int = 1,
 ) -> float:
     """Return the seconds that a plain loop takes."""
-    clock, chance = Clock(), random.Random(seed)
+    clock, chance = EventClock(START), random.Random(seed)
     loop = Loop(make(clock, chance), rows, workers)
     clock.run(lambda: loop.done == rows)
     return loop.finished
