@@ -78,8 +78,8 @@ def parse_keys(text: str) -> dict[str, Any]:
     for part in text.split(","):
         name, _, kind = part.partition(":")
         name = name.strip()
-        if not name or name in keys:
-            what = "a name twice" if name else "an empty name"
+        if not name or name in keys or "=" in name:
+            what = "a name twice" if name in keys else f"the name {name!r}"
             msg = f"--keys {text!r} has {what}; write question,answer or score:int"
             raise ValueError(msg)
         keys[name] = _type(name, kind.strip() or "str")
@@ -131,7 +131,7 @@ def run(words: argparse.Namespace) -> int:
             print(_previewed(plan, table, words.rows))
             return DONE
         if words.estimate:
-            print(plan.estimate(table, words.pilot))
+            print(str(plan.estimate(table, words.pilot)).replace("pilot=", "--pilot "))
             return DONE
         _check(words, plan, table)
     out, failures = _answered(plan, table, words, chosen)

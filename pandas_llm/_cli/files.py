@@ -143,7 +143,7 @@ def ending(path: str) -> str:
         return suffix
     raise ValueError(
         f"{path}: the ending must be .csv, .tsv, .jsonl, .ndjson or .json, with .gz "
-        "or without, or .parquet; or - given"
+        "or without, or .parquet; - alone is standard input or output"
     )
 
 

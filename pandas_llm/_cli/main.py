@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _VERBS = {
-    "generate": ("zero to many records a row", options.ExplodeOptions),
-    "extract": ("exactly one record a row", options.RecordOptions),
-    "complete": ("plain text a row", options.SeriesOptions),
-    "classify": ("one of some labels a row", options.LabelOptions),
+    "generate": ("zero or more records for each row", options.ExplodeOptions),
+    "extract": ("one record for each row", options.RecordOptions),
+    "complete": ("a text for each row", options.SeriesOptions),
+    "classify": ("one of your labels for each row", options.LabelOptions),
     "filter": ("the rows for which the answer is yes", options.FilterOptions),
-    "embed": ("a vector a row", options.VectorOptions),
+    "embed": ("a vector for each row", options.VectorOptions),
 }
 _COLUMNS = 80
 _KEYED = ("generate", "extract")
@@ -124,6 +124,8 @@ def _with_flags(text: str, known: Iterable[str]) -> str:
 
     >>> _with_flags("n=3, values={'a': 'b'}, dedupe=False", ["--n", "--values"])
     "--n 3, --values 'a=b', dedupe=False"
+    >>> _with_flags("n must be 1: prices={'m': (1, 2)}", ["--n", "--prices"])
+    "--n must be 1: --prices 'm=1, 2'"
     """
     names = "|".join(f[2:].replace("-", "_") for f in known if f[:2] == "--")
 
@@ -131,7 +133,10 @@ def _with_flags(text: str, known: Iterable[str]) -> str:
         no = "no-" * (match[2] == "False")
         return f"--{no}{match[1].replace('_', '-')}{' ' * (match[2] == '')}"
 
-    text = re.sub(rf"\b({names})={{'(\w+)': '([^']*)'}}", r"\1='\2=\3'", text)
+    text = re.sub(",? or pass api_key=", "", text)  # the environment alone has it
+    text = re.sub(rf"\A({names})(?= (?:must|is) )", r"\1=", text)
+    pair = rf"\b({names})={{'([^']*)': (?:'([^']*)'|\(([^)]*)\))}}"
+    text = re.sub(pair, r"\1='\2=\3\4'", text)
     return re.sub(rf"(?<![\w.-])({names})=(True|False|(?=['{{\d]))?", flag, text)
 
 
@@ -163,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     script = Path(sys.argv[0]).stem == "pandas-llm"
     parser = argparse.ArgumentParser(
         prog="pandas-llm" if script else "python -m pandas_llm",
-        description="Language models over tables.",
+        description="Ask language models about the rows of tables.",
         allow_abbrev=False,
     )
     parser.set_defaults(parser=parser)
@@ -185,7 +190,9 @@ def _parser() -> argparse.ArgumentParser:
     flag("--latency", type=float, default=0.0, help="seconds")
     flag("--requests-per-minute", type=float)
     flag("--tokens-per-minute", type=float)
-    cache = _add(commands, "cache", _cache, "what is kept, and forgetting it")
+    cache = _add(
+        commands, "cache", _cache, "show which replies are kept, or forget them"
+    )
     flag = cache.add_argument
     flag("action", choices=["info", "clear"])
     flag("--file", help="a cache file; by default the usual one")
@@ -221,8 +228,8 @@ def _add_verb(commands: Any, verb: str) -> None:
     parser = _add(commands, verb, run, summary)
     parser.epilog = f"{parser.epilog}\n\n{_FILES}\n{EXIT_CODES}"
     needs = {"classify": " --labels LABELS"} | dict.fromkeys(_KEYED, " --keys KEYS")
-    words = f"INPUT -o OUTPUT -t TEMPLATE{needs.get(verb, '')}"
-    parser.usage = f"%(prog)s {words}\n{' ' * 12}[options]"
+    words = f"INPUT … -t TEMPLATE{needs.get(verb, '')}"
+    parser.usage = f"%(prog)s {words}\n{' ' * 12}[-o OUTPUT] [options]"
     parser.set_defaults(verb=verb, names=options.listed(own).keys())
     flag = _add_files(parser)
     flag(
@@ -247,10 +254,13 @@ def _add_verb(commands: Any, verb: str) -> None:
     flags.add(parser, verb, own)
 
 
-def _add_files(parser: argparse.ArgumentParser, output: str = "by default -") -> Any:
+def _add_files(
+    parser: argparse.ArgumentParser, output: str = "by default - (JSON Lines)"
+) -> Any:
     """Add INPUT, how it is written, and OUTPUT; return what adds other flags."""
     flag = parser.add_argument
-    flag("input", metavar="INPUT", nargs="+")
+    forms = "a file: .csv, .tsv, .jsonl, .json, .parquet; - is standard input"
+    flag("input", metavar="INPUT", nargs="+", help=forms)
     flag("-o", "--output", default="-", help=output)
     flag("--sep", help="what separates INPUT's cells: ';' or tab; by default a comma")
     flag("--encoding", help="INPUT's encoding, such as cp1252; by default UTF-8")
@@ -259,7 +269,9 @@ def _add_files(parser: argparse.ArgumentParser, output: str = "by default -") ->
 
 def _add_tables(commands: Any) -> None:
     """Add what is done with tables without a model."""
-    chunk = _add(commands, "chunk", tables.chunk, "long texts as chunks, one row each")
+    chunk = _add(
+        commands, "chunk", tables.chunk, "cut long texts into chunks, a row each"
+    )
     flag = _add_files(chunk)
     flag("--column", help="the column of texts; needed if there are several")
     flag("--max-tokens", type=int, required=True, help="the most tokens in a chunk")
@@ -285,6 +297,7 @@ def _demo(words: argparse.Namespace) -> None:
     demo.run(print, **{name: value for name, value in real.items() if value})
 
 
+@stopping(USAGE, OSError, OverflowError)
 def _simulate(words: argparse.Namespace) -> None:
     from pandas_llm import simulator
 

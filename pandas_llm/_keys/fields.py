@@ -84,10 +84,11 @@ def resolve(  # noqa: C901, PLR0911 - one branch a form
         return strict_model(annotation, where, models)
     if annotation is type(None) or not ours:
         return annotation
+    nested = ", which has keys of its own" * isinstance(annotation, dict)
     raise InvalidTypeError(
-        f"{where}: {annotation!r} is not one of str, int, float, bool, date, "
+        f"{where}: {brief(annotation)} is not one of str, int, float, bool, date, "
         "datetime, list[...], Literal[...], Optional[...], an Enum, a list of labels "
-        "or a pydantic model"
+        f"or a pydantic model{nested}"
     )
 
 
@@ -149,6 +150,13 @@ def _listed(labels: Sequence[Any], where: str) -> tuple[Any, ...]:
     if labels and all(isinstance(label, bool) for label in labels):
         raise InvalidTypeError(
             f"{where}: True and False cannot be labels: write bool, or ['yes', 'no']"
+        )
+    if inner := next((part for part in labels if isinstance(part, type)), None):
+        name = inner.__name__
+        raise InvalidTypeError(
+            f"{where}: {brief(labels)} has a type among its labels: write list[{name}] "
+            f"for a list, for words about the key Annotated[{name}, "
+            "Field(description=…)]"
         )
     whole = all(type(label) is int for label in labels)
     if not labels or not (whole or all(isinstance(label, str) for label in labels)):

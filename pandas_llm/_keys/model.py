@@ -148,6 +148,11 @@ def _annotations(keys: Any) -> dict[str, Any]:
         )
     for name in keys:
         _check_name(name)
+    if isinstance(keys, Mapping) and isinstance(keys.get("properties"), Mapping):
+        raise InvalidTypeError(
+            "keys is a JSON schema: write names and types, such as {'year': int}, or "
+            "a pydantic model"
+        )
     if isinstance(keys, Mapping):
         return dict(keys)
     if repeated := _repeated(keys):

@@ -305,6 +305,8 @@ def _unknown(field: _Field, what: str, names: Sequence[str]) -> str:
         if "value" in names[:1]:  # in all likelihood a row in df.apply, or a column
             hint += " A Series has no others: call the verb on the frame, which asks "
             hint += "about each row."
+        if what == "question":
+            hint = "a column of the rows goes into column=, beside the question."
     if not field.braced:
         hint += f" For a dollar sign as text write $${field.name}."
     return f"the {what} names {shown}, which is neither a column nor in values=: {hint}"

@@ -270,8 +270,12 @@ def _check_truncate(name: str | None, templates: Sequence[Template]) -> None:
 
 
 def _nothing_to_embed(text: str, names: Sequence[str]) -> TemplateError:
-    close = difflib.get_close_matches(text, names, n=1) or names[:1]
-    hint = f"; write {close[0]!r} for that column" if close else ""
+    close = difflib.get_close_matches(text, names, n=1)
+    hint = (
+        f"; did you mean {close[0]!r}?"
+        if close
+        else f"; there are {', '.join(map(repr, names[:20]))}" * bool(names)
+    )
     return TemplateError(
         f"{text!r} is neither a column nor a template with ${{column}} in it{hint}"
     )

@@ -93,6 +93,13 @@ _ADVICE: Mapping[str, str] = {
     "level": "levels of the index are not columns: .reset_index() makes some of them",
     "observed": "there are only groups of rows: leave it out",
     "as_index": "the groups are the index: .reset_index() makes columns of them",
+    **dict.fromkeys(
+        ("multi", "multilabel", "multi_label", "multiple", "multi_class"),
+        "for several labels a row call extract with keys={'labels': list[Literal[…]]}",
+    ),
+    "keys": "generate and extract have them",
+    "labels": "classify has them",
+    **dict.fromkeys(("template", "name", "errors"), "pass it to a verb's call"),
     "provider": "write it before the model: model='anthropic/claude-…'",
     **dict.fromkeys(("items", "like", "regex"), "df.filter picks labels, without llm"),
 } | dict.fromkeys(

@@ -99,11 +99,13 @@ def check_against(
     """
     for name, value in values.items():
         if name not in options:
-            taken = {*options, *_OF_CALLS}
+            of_call = name in _OF_CALLS  # right, but not here
+            taken = {*options, *(() if of_call else _OF_CALLS)}
             if (instead := instead_of(name, value, taken)) is not None:
                 raise InvalidTypeError(f"{name!r} is not an option here: {instead}")
             near = difflib.get_close_matches(name, options, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            every = "; pandas_llm.get_options() has those of all verbs"
+            hint = f"; did you mean {near[0]!r}?" if near else every
             raise InvalidTypeError(f"{name!r} is not an option{hint}")
         if not options[name].allows(value):
             raise _not_allowed(called(name), value, options[name].words)

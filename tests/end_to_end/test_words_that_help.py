@@ -163,6 +163,9 @@ def test_other_tools_names_of_parameters_name_ours(server, on, call, words):
         ({"a": np.complex64}, "write float"),
         ({"a": [True, False]}, "write bool"),
         ({"a": [0.5, 1.0]}, "labels must be one text or more, or whole"),
+        ({"a": [int]}, "write list[int] for a list"),
+        ({"a": {"b": int}}, "or a pydantic model, which has keys"),
+        ({"type": "object", "properties": {"a": {}}}, "keys is a JSON schema: write"),
     ],
 )
 def test_keys_that_no_column_can_be_say_what_to_write(server, on, keys, words):

@@ -211,7 +211,10 @@ def test_call_beats_context_beats_set_beats_environment(name, value, monkeypatch
         ({"headers": {"X-Team": 1}}, ValueError, "a mapping of str to str"),
         ({"session": "s"}, ValueError, "an aiohttp.ClientSession or None"),
         ({"modell": "m"}, TypeError, "did you mean 'model'"),
-        ({"qqqq": 1}, TypeError, "is not an option$"),
+        ({"qqqq": 1}, TypeError, r"is not an option; pandas_llm.get_options\(\)"),
+        ({"keys": ["a"]}, TypeError, "not an option here: generate and extract"),
+        ({"labels": ["a"]}, TypeError, "not an option here: classify has"),
+        ({"errors": "raise"}, TypeError, "not an option here: pass it to a verb's"),
     ],
 )
 def test_wrong_options_are_refused(given, error, words):
