@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Unpack
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Unpack, get_args
 
 import numpy as np
 import pandas as pd
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from pandas_llm._verbs import Steps
     from pandas_llm.options import Options
 
-    How = Literal["inner", "left", "right", "outer", "left_anti", "right_anti"]
-
+How = Literal["inner", "left", "right", "outer", "left_anti", "right_anti"]
 _ONCE = {
     None: (False, False),
     "1:1": (True, True),
@@ -43,15 +42,6 @@ _ONCE = {
     "many_to_many": (False, False),
 }
 """Whether a row of the left, and of the right, has at most one partner."""
-_KEPT: dict[How, tuple[bool, bool]] = {
-    "inner": (False, False),
-    "left": (True, False),
-    "right": (False, True),
-    "outer": (True, True),
-    "left_anti": (True, False),
-    "right_anti": (False, True),
-}
-"""Whether a row of the left, and of the right, stays without a partner."""
 
 
 @verb
@@ -134,7 +124,7 @@ def _program(arguments: Mapping[str, Any]) -> Program:
 
     left, right = source_of(arguments["data"]), _right(arguments["right"])
     how, validate = arguments["how"], arguments["validate"]
-    check_value("how", how, one_of(*_KEPT))
+    check_value("how", how, one_of(*get_args(How)))
     check_value("validate", validate, one_of(*_ONCE))
     once = _ONCE[validate]
     frames = left.frame, right.frame
@@ -332,11 +322,10 @@ def _joined(
 
     places = [] if how.endswith("_anti") else list(matches)
     # a row without a partner has one that is not there, after the last
-    of_left, of_right = _KEPT[how]
-    if of_left:
+    if how in ("left", "outer", "left_anti"):
         alone = set(range(len(left))) - {one for one, _ in matches}
         places += [(one, len(right)) for one in alone]
-    if of_right:
+    if how in ("right", "outer", "right_anti"):
         alone = set(range(len(right))) - {other for _, other in matches}
         places += [(len(left), other) for other in alone]
     places.sort(key=itemgetter(1, 0) if how == "right" else None)
