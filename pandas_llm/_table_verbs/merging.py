@@ -71,7 +71,8 @@ def merge(  # noqa: PLR0913 - pandas' own parameters, all by name
 
     About 2.6 questions a left row with the usual `block`, about 1.0 with
     ``validate="1:1"``. Rows whose compared cells are equal belong together without a
-    question; a row with NA in a used cell is never asked.
+    question, and two rows that both have an equal partner are not asked about; nor
+    is a row with NA in a used cell.
 
     Parameters
     ----------
