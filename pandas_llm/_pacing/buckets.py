@@ -16,6 +16,12 @@ _RESERVE: Final = 0.1
 """Share of the server's bucket to leave unused: requests may be miscounted."""
 _NOTHING: Final = 1e-9
 """Units a second that stand for a part of zero."""
+_SOON: Final = 0.006
+"""Seconds by which the network may bring one request nearer to another."""
+_SPACED: Final = 0.95
+"""Of a rate, what is used at least to keep these seconds."""
+_LATE: Final = 0.02
+"""Seconds that a timer may be late at no cost."""
 _BUDGET: Final = 3600.0
 """A longer period is a budget to use up, not a pace to keep."""
 
@@ -100,18 +106,25 @@ class Bucket:
         self.credit += ticket.amounts[self.unit] - used
 
 
+def spaced(rate: float) -> float:
+    """Return the rate at which a server that grants no burst takes all."""
+    return rate * max(_SPACED, 1.0 - _SOON * rate)
+
+
 def explicit(  # noqa: PLR0913, PLR0917 - all that it depends on
     bucket: Bucket | None,
     unit: int,
     rate: float,
     part: float | None,
     most: float,
+    burst: float,
     now: float,
     sent: float,
 ) -> Bucket | None:
     """Return the bucket of a limit that was set, or of this process's part of it.
 
-    `most` is a burst that the server is known to grant.
+    `most` is a burst that the server is known to grant, `burst` the part of the usual
+    one that it has not refused.
     """
     if not rate:
         return None
@@ -120,6 +133,8 @@ def explicit(  # noqa: PLR0913, PLR0917 - all that it depends on
     # bursts so small that any server of this rate grants them, though those of
     # several processes meet there
     size = max(1.0, rate / 8, most) if unit == REQUESTS else max(rate / 5, most)
+    if unit == REQUESTS:
+        size = min(size, max(1.0 + rate * _LATE, burst * size))
     if bucket is None:
         bucket = Bucket(unit, rate, size, now, sent)
         if part is not None:
@@ -239,7 +254,10 @@ class Mirror(Bucket):
     def refused(self, ticket: Ticket, sent: float) -> bool:
         """Return whether this bucket explains a refusal; if so, keep more back."""
         amount = ticket.amounts[self.unit]
-        if self.size < 3 * amount or self.credit - sent >= amount:
+        small = self.size < 3 * amount
+        if small and self.unit == REQUESTS:  # it may have come a moment too soon
+            self.rate = self.slope = spaced((self._quota[0] or 1.0) / self._quota[1])
+        if small or self.credit - sent >= amount:
             return False
         self._hold_back(self.reserve + amount)
         return True

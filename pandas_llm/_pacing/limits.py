@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from pandas_llm._pacing.buckets import REQUESTS, Mirror, explicit
+from pandas_llm._pacing.buckets import REQUESTS, Mirror, explicit, spaced
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pandas_llm.types import Quotas
 
 _PerMinute: TypeAlias = tuple[float | None, float | None]
+_STRICTEST: Final = 1 / 8
+"""The part of a burst below which no smaller one helps."""
 _FAR: Final = 10.0
 """Periods after which a reset is believed, and no mistake for the period's end."""
 
@@ -63,6 +65,8 @@ class Limits:
         """Until when headers say that nothing is left of a limit without a number."""
         self._explicit: list[Bucket | None] = [None] * 4
         self._mirrors: list[Mirror | None] = [None] * 4
+        self._burst = 1.0
+        """The part of the usual burst that the server grants, by its refusals."""
         self._explained = 0
         """Requests sent when a mirror last explained a refusal."""
 
@@ -89,8 +93,10 @@ class Limits:
                     rates.append(mirror.rate)
             bucket = self._explicit[unit]
             rate = min(rates, default=0.0) * (1.0 - headroom)
+            if unit == REQUESTS and self._burst < _STRICTEST:
+                rate = spaced(rate)
             self._explicit[unit] = explicit(
-                bucket, unit, rate, part, burst, now, sent[unit]
+                bucket, unit, rate, part, burst, self._burst, now, sent[unit]
             )
         self._collect()
 
@@ -157,6 +163,10 @@ class Limits:
             for mirror in self._mirrors:
                 if mirror is not None and mirror.refused(ticket, sent[mirror.unit]):
                     self._explained = int(sent[REQUESTS])
+            if any(self._explicit) and self._burst > _STRICTEST / 2:
+                self._burst /= 2
+                self._explained = int(sent[REQUESTS])
+                self.rebind(now, sent)
 
     def learn(
         self,

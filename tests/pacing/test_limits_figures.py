@@ -306,6 +306,14 @@ def test_known_limits_are_used_up_and_not_overrun(case):
     assert client.share < 0.005
 
 
+@pytest.mark.parametrize("headers", [True, False])
+def test_a_server_that_grants_no_burst_refuses_hardly_any(headers):
+    strict = {"requests": Meter(RATE, 1.0), "headers": headers, "options": not headers}
+    client = simulate(rows=3000, **strict)
+    assert client.left <= 1.08 * ideal(client)
+    assert client.share < 0.015
+
+
 BLIND = {
     "requests": {"requests": by_requests},
     "requests, a small burst": {"requests": lambda: by_requests(0.3)},
