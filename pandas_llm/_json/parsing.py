@@ -29,6 +29,13 @@ _HEADLESS = re.compile(r'"[^"\\\n]{1,200}"\s*:\s*["{\[\d-].*[}\]]\s*\Z', re.DOTA
 _PAIR = re.compile(r'"\s*:')
 _COLON = re.compile(r"\s*:")
 _BRACES = re.compile(r"\{+|\}+")
+_DRAFT = re.compile(
+    r"\A\s*</([^<>\s]{1,40})>(?!.*<\1[\s>])"
+    r"|\b(?:final|corrected|revised|improved|better|updated|answer)\b"
+    r"[^\w\n]{0,20}(?:\w+[^\w\n]{0,9}){0,2}\s*\Z",
+    re.DOTALL | re.IGNORECASE,
+)
+"""What stands between two objects of which the first was not meant to stay."""
 _FENCE_OPENS = re.compile(r"(?:```|~~~)[ \t]*[\w+.-]*\s*\Z")
 _FENCES = ("```", "~~~")
 _LONGEST_NUMBER = 400  # digits that any parser of JSON takes
@@ -93,11 +100,11 @@ def find_json(
             if (aside := _ASIDE.match(text, start)) and before.strip():
                 at, clean = aside.end(), False
                 continue
-            if not ended and _depth(text, start) > 0:
-                raise ValueError("the JSON breaks off") from None
-            value, end = mended(text, start)
+            value, end = _mended(text, start, ended=ended)
         _check_around(text, before, end)
         check_surroundings(text, before, start, end)
+        if values and value not in values and _DRAFT.search(before):
+            raise ValueError("the reply holds a draft beside its answer")
         counts = _is_opened(before, clean=clean) and _is_closed(text, end)
         clean = holds_objects(value, deep=True) or counts
         if clean or isinstance(value, dict):
@@ -176,11 +183,12 @@ def _check_around(text: str, before: str, end: int) -> None:
         raise ValueError("the JSON lacks its beginning")
 
 
-def _depth(text: str, start: int) -> int:
-    """Return how many brackets are opened and not closed."""
-    return sum(text.count(b, start) for b in "{[") - sum(
-        text.count(b, start) for b in "}]"
-    )
+def _mended(text: str, start: int, *, ended: bool) -> tuple[Any, int]:
+    """Mend the JSON at `start`, which must be closed if no reason to end is told."""
+    opened, closed = (sum(text.count(one, start) for one in b) for b in ("{[", "}]"))
+    if opened > closed and not ended:
+        raise ValueError("the JSON breaks off")
+    return mended(text, start)
 
 
 def _end(text: str, start: int) -> int | None:

@@ -37,7 +37,8 @@ def _tag(name: str) -> _Form:
 
 
 _NAME = re.compile(
-    r"</?([\w:-]{0,30}(?:think|thought|monologue)[\w:-]{0,30}|reason(?:ing)?|analysis"
+    r"</?([\w:-]{0,30}(?:think|thought|monologue)[\w:-]{0,30}|reason(?:ing)?(?:[_-]\w{1,20})?"
+    r"|analysis"
     r"|scratch_?pad|reflection|rationale|cot|planning|deliberation|ponder)[\s>]",
     re.IGNORECASE,
 )

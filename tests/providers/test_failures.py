@@ -129,6 +129,7 @@ TOLD_ELSEWHERE = [
     (403, b"error code: 1020\n", "blocked"),
     (403, b"error code: 1020 said the row", "authentication"),
     (406, b"<html>Mod_Security</html>", "blocked"),
+    (400, {"errors": [{"message": "The input is too long"}]}, "context_length"),
     (405, b"Method Not Allowed", "model_not_found"),
     (410, body(message="This model was retired."), "model_not_found"),
 ]
@@ -180,6 +181,8 @@ def test_an_answer_is_classified(status, content, kind):
         ({"code": "429", "msg": "slow"}, "rate_limit"),
         ({"message": "prompt is too long: 9 tokens > 8"}, "context_length"),
         ({"code": 0, "message": "ok"}, "malformed_reply"),
+        ({"errors": [{"code": 401, "message": "x"}], "result": None}, "authentication"),
+        (completion("half") | {"errors": [{"message": "x"}]}, "server"),
         ({"message": "who knows"}, "malformed_reply"),
         ({"choices": None}, "malformed_reply"),
         ({"choices": [{"finish_reason": "stop"}]}, "malformed_reply"),

@@ -193,6 +193,19 @@ CASES: list[tuple[str, Any, str, Any]] = [
     ("generate", ["fact"], f"{FINAL}\nBetter: {FINAL.replace('final', 'x')}", AGAIN),
     ("generate", ["fact"], f"{FINAL}\nAgain: {FINAL}", ["final"]),
     ("generate", ["fact"], '["a"]\n["b"]', AGAIN),
+    *(
+        ("generate", ["fact"], f'{before}{{"fact": "a"}}{between}{{"fact": "b"}}', said)
+        for before, between, said in (
+            ("<draft>", "</draft><final>", AGAIN),
+            ("<思考>", "</思考>", AGAIN),
+            ("Draft: ", "\n\n**Final answer:**\n", AGAIN),
+            ("", "\nCorrected version: ", AGAIN),
+            ("<item>", "</item>\n<item>", ["a", "b"]),
+            ("First: ", "\nSecond: ", ["a", "b"]),
+            ("1. ", "\n2. ", ["a", "b"]),
+            ("<reasoning_content>", "</reasoning_content>", ["b"]),
+        )
+    ),
     ("generate", ["fact"], '[{"fact": "a"},', AGAIN),
     ("generate", ["fact"], '{"fact": "a"}\n{', AGAIN),
     ("generate", ["fact"], '{"fact": "a"}\n{"fact": "b"}', ["a", "b"]),

@@ -279,6 +279,7 @@ def holds_error(data: Any) -> bool:
     if _base_resp(data):
         return True
     error = data.get("error") or data.get("object") == "error"  # vLLM
+    error = error or bool(objects(data.get("errors")))  # Cloudflare
     if isinstance(error, dict):
         return any(error.values()) and str(error.get("code")) != "0"
     return bool(error)
@@ -308,6 +309,8 @@ def _error_body(data: Any) -> dict[str, Any]:
             return {**data, "message": error}  # xAI
     if isinstance(data, str):
         return {"message": data}
+    if isinstance(data, dict) and _message(data) is None:
+        data = next(iter(objects(data.get("errors"))), data)  # Cloudflare
     return data if isinstance(data, dict) else {}
 
 
