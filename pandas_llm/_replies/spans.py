@@ -36,6 +36,7 @@ _TOKENS = re.compile(
     r"(?:(?<![^\s(])-)?\d+|[\u2e80-\U0010ffff]|[^\W\d](?:[^\W\d]|[\u0300-\u036f])*"
 )
 """Numbers and words; of scripts that do not part words each sign."""
+_DENIED = re.compile("['\u2019]t\\b")
 _LAST_WORD = re.compile(r"[^\W\d_]+\Z")
 _SIGNED = re.compile(r"(?:^|[\s(\[])[-\u2212]\Z")
 _PLAIN = re.compile("[!-~]+(?: [!-~]+)*(?![\u0300-\U0010ffff])")
@@ -135,10 +136,7 @@ def find(words: str, texts: Sequence[Text]) -> list[Place]:
         for order, search in enumerate((Text.exactly, Text.alike)):
             for at, text in enumerate(texts):
                 for start, end, parts in search(text, form):
-                    if not parts and (
-                        _cuts_number(text.whole, start, end)
-                        or _is_other_word(text.whole, start, end)
-                    ):
+                    if not parts and _is_part(text.whole, start, end):
                         continue
                     within = _cuts(text.whole, start) or _cuts(text.whole, end)
                     rank = (2 if parts else int(within), order)
@@ -178,9 +176,13 @@ def _cuts_number(text: str, start: int, end: int) -> bool:
     return any(text[at - 1 : at + 1].isdigit() for at in ends)
 
 
-def _is_other_word(text: str, start: int, end: int) -> bool:
-    """Return whether a place is only a part of a word: legal in illegal."""
+def _is_part(text: str, start: int, end: int) -> bool:
+    """Return whether a place is a part of another number or word: legal in illegal."""
+    if _cuts_number(text, start, end):
+        return True
     if text[start].isalpha() and text[start - 1].isalpha() and _cuts(text, start):
+        return True
+    if _DENIED.match(text, end):
         return True
     last = _LAST_WORD.search(text, max(start, end - _STEM), end)
     return (
@@ -234,9 +236,8 @@ def _nearly(words: str, texts: Sequence[Text]) -> list[Place]:
                 last = start + len(part.strip()) - 1
                 place = Place(number, starts[start], ends[last])
                 as_is = text.whole[place.start : place.end]
-                if _same(part, words, as_is) and not _cuts_number(
-                    text.whole, place.start, place.end
-                ):
+                is_part = _is_part(text.whole, place.start, place.end)
+                if _same(part, words, as_is) and not is_part:
                     best, nearest = ratio, [place]
     return nearest
 

@@ -26,7 +26,10 @@ _LISTED = re.compile(r"""[,\r\n"]|\bor\b""")
 """What a label in a list must be quoted for."""
 _LEAST = 2
 """Letters of a word's beginning that mean it; one alone may be the word "a"."""
-_DENIES = re.compile(r"\W*(?:not|neither|nor|none|no|never)\b", re.IGNORECASE)
+_OTHER = re.compile(
+    r"\W*(?:(?:not|neither|nor|none|no|never)\b|\S+\s*\Z)", re.IGNORECASE
+)
+"""An answer that denies a label, or is a single word, and so another one."""
 _UNSPACED = "\u2e80"
 """Scripts above it have a sign where others have a word."""
 
@@ -86,10 +89,10 @@ class Words:
     def read(self, places: Sequence[Place]) -> tuple[float, ...] | None:
         """Read the labels' probabilities from an answer's tokens; None without any.
 
-        A label that no token speaks for has the smallest probability that is told, or
-        what the told ones leave, if that is less. They are divided by their sum. An
-        answer that is likelier than any label and denies one, or goes on to be another
-        word, tells nothing of them; one that begins as a sentence does.
+        A label that no token speaks for has less than the smallest probability that is
+        told, or what the told ones leave, if that is less. They are divided by their
+        sum. An answer that is no less likely than all labels and denies one, or is
+        another word, tells nothing of them; one that begins as a sentence does.
         """
         whole = "".join(place[0][0] for place in places)
         meant = self._meant(whole)
@@ -104,8 +107,8 @@ class Words:
                 chances[label] += share * chance
             on = self._meant(text + first) & alive
             likely = {token: math.exp(logprob) for token, logprob in logprobs.items()}
-            other = not meant & on and (bool(on) or self._codes or _DENIES.match(whole))
-            if other and share * likely[first] > math.fsum(chances):
+            other = not meant & on and (bool(on) or self._codes or _OTHER.match(whole))
+            if other and share * likely[first] >= math.fsum(chances):
                 return None
             least = share * self._left(likely, first, text, alive)
             for label in alive - on if len(on) > 1 else alive:
@@ -136,8 +139,8 @@ class Words:
         )
         least, left = min(likely.values()), 1 - covered
         if left <= 0 and len(likely) > 1:
-            return least  # they are rounded
-        return max(0.0, min(least, left))
+            left = least  # they are rounded
+        return max(0.0, math.nextafter(min(least, left), 0.0))
 
     def _is_clear(self, text: str, alive: set[int]) -> bool:
         """Return whether a text is long enough to mean a label that it begins."""

@@ -211,6 +211,7 @@ def test_words_of_seventeen_scripts_are_found_at_whole_characters(cells):
         ("art", "A party of Art", ["Art"]),
         ("art", "The party", []),
         ("legal", "It is illegal.", []),
+        ("She can", "She can't swim.", []),
         ("John", "Johnson was born.", []),
         ("John", "Johnson, and John", ["John"]),
         ("likely", "Unlikely, and very likely", ["likely"]),

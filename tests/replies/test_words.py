@@ -104,13 +104,30 @@ UNTOLD = [
         [place(("happ", 0.9), ("sad", 0.1)), place(("iness", 1.0))],
     ),
     (question("very good", "very bad"), [place(("Answer", 0.9), ("A", 0.1))]),
+    *(
+        (question("yes", "no"), [place((said, 0.8), (label, 0.2))])
+        for said, label in (
+            ("Nope", "Yes"),
+            ("N/A", "No"),
+            ("Yeah", "No"),
+            ("否", "Yes"),
+        )
+    ),
+    (question("1", "2", "3"), [place(("1", 0.5), ("2", 0.5)), place(("0", 1.0))]),
     # it names two
     (question("yes", "no"), [place(("yes", 0.9), ("no", 0.1)), place((" or no", 1.0))]),
     (question("a x", "a y"), [place(("A", 0.9), ("B", 0.1)), place((" or B", 1.0))]),
 ]
 TOLD = [
     # as SmolLM2 begins: what it would say at once ranks reviews well
-    (POSITIVE, [place(("The", 0.7), ("positive", 0.2), ("negative", 0.1))], 2 / 3),
+    (
+        POSITIVE,
+        [
+            place(("The", 0.7), ("positive", 0.2), ("negative", 0.1)),
+            place((" review is", 1.0)),
+        ],
+        2 / 3,
+    ),
     # a single token is told: no other can have more than is left
     (POSITIVE, [place(("positive", 0.9))], 0.9),
     (POSITIVE, [place(("positive", 1.0))], 1.0),
@@ -137,6 +154,15 @@ def test_what_is_said_in_place_of_a_label_tells_nothing_of_them(asked, places):
 @pytest.mark.parametrize(("asked", "places", "first"), TOLD)
 def test_a_probability_claims_no_more_than_the_tokens_tell(asked, places, first):
     assert Words(asked).read(places) == pytest.approx((first, 1 - first))
+
+
+def test_a_label_that_is_told_goes_before_those_that_are_not():
+    places = [
+        place(("I", 0.6), ("No", 0.2), ("think", 0.2)),
+        place((" would say", 1.0)),
+    ]
+    yes, no = Words(question("yes", "no")).read(places)
+    assert no > yes
 
 
 @pytest.mark.parametrize("told", ["The answer", "", "Neither", "12"])
