@@ -94,7 +94,7 @@ class Bar:
         self._totals = totals
         self._headroom = headroom
         self._call = shown if callable(shown) else None
-        self._shown = _somebody_looks() if shown is None else bool(shown)
+        self._shown = callable(shown) or _somebody_looks(asked=shown)
         self._status = status
         self._clock = clock
         self._started = clock()
@@ -260,11 +260,11 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
 
 
-def _somebody_looks() -> bool:
+def _somebody_looks(*, asked: bool | None) -> bool:
     stderr = sys.stderr
-    if stderr is None or getattr(stderr, "closed", False):
+    if asked is False or stderr is None or getattr(stderr, "closed", False):
         return False
-    return in_notebook() or stderr.isatty()
+    return asked or in_notebook() or stderr.isatty()
 
 
 def _in_ipython() -> bool:

@@ -148,8 +148,10 @@ def test_a_process_without_stderr_runs_as_well(stderr, monkeypatch, slow):
     stream = io.StringIO()
     stream.close()
     monkeypatch.setattr(sys, "stderr", stream if stderr else None)
-    out = facts(8).llm.generate(TEMPLATE, ["fact"], **slow[1])
-    assert out["fact"].notna().all()
+    for progress in (None, True):
+        options = {**slow[1], "progress": progress}
+        out = facts(8).llm.generate(TEMPLATE, ["fact"], **options)
+        assert out["fact"].notna().all()
 
 
 def test_a_terminal_that_goes_away_does_not_end_the_run(screen, slow):

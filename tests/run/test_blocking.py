@@ -108,6 +108,13 @@ def test_the_event_loop_that_the_thread_has_set_is_left_alone(way):
 def test_uvloop_is_used_where_it_is_installed_and_asyncio_elsewhere(monkeypatch):
     uvloop = pytest.importorskip("uvloop")
     assert isinstance(blocking.run(where)[1], uvloop.Loop)
+    stdin = os.dup(0)
+    os.close(0)  # as of a daemon: libuv aborts when it closes a socket in its place
+    try:
+        assert isinstance(blocking.run(where)[1], asyncio.BaseEventLoop)
+    finally:
+        os.dup2(stdin, 0)
+        os.close(stdin)
     monkeypatch.setitem(sys.modules, "uvloop", None)
     assert isinstance(blocking.run(where)[1], asyncio.BaseEventLoop)
 
