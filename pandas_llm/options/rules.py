@@ -143,7 +143,10 @@ def _is_prices(value: Any) -> bool:
 
 
 def _is_path(value: Any) -> bool:
-    return isinstance(value, (str, PathLike))
+    """Return whether it is a path of this machine, and no address."""
+    return isinstance(value, PathLike) or (
+        isinstance(value, str) and "://" not in value
+    )
 
 
 def _seconds(value: Any) -> Any:

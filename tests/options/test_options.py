@@ -209,6 +209,7 @@ def test_call_beats_context_beats_set_beats_environment(name, value, monkeypatch
         ({"reasoning_effort": 1}, ValueError, "a str or None"),
         ({"seed": True}, ValueError, "a whole number or None, not True"),
         ({"headers": {"X-Team": 1}}, ValueError, "a mapping of str to str"),
+        ({"cache": "s3://bucket/replies"}, ValueError, "True, False or a path"),
         ({"session": "s"}, ValueError, "an aiohttp.ClientSession or None"),
         ({"modell": "m"}, TypeError, "did you mean 'model'"),
         ({"qqqq": 1}, TypeError, r"is not an option; pandas_llm.get_options\(\)"),
