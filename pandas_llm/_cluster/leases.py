@@ -8,7 +8,7 @@ from collections import defaultdict
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
-from pandas_llm._pacing import RENEWAL, TERM, Shares
+from pandas_llm._pacing import RENEWAL, TERM, AccountParts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
@@ -91,7 +91,7 @@ class Leases:
     """Who has which part of each account's limits; kept by scheduler or driver."""
 
     def __init__(self) -> None:
-        self._shares: defaultdict[str, Shares] = defaultdict(Shares)
+        self._shares: defaultdict[str, AccountParts] = defaultdict(AccountParts)
 
     def renew(
         self, account: str, holder: str, *, wanting: bool | None, expected: int

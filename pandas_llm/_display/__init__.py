@@ -5,15 +5,15 @@ from __future__ import annotations
 from pandas_llm._display.bar import Bar, in_notebook
 from pandas_llm._display.pages import page
 from pandas_llm._display.progress import Progress, Status
-from pandas_llm._display.tables import Table, as_html, as_text, dollars
+from pandas_llm._display.tables import SmallTable, as_html, as_text, dollars
 from pandas_llm._display.tracebacks import trims_traceback
 from pandas_llm._display.usage import Totals, Usage
 
 __all__ = [
     "Bar",
     "Progress",
+    "SmallTable",
     "Status",
-    "Table",
     "Totals",
     "Usage",
     "as_html",

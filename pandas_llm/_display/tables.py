@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class Table:
+class SmallTable:
     """What shows itself as a small table, in a terminal and in a notebook."""
 
     __slots__ = ()

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm._display.tables import Table, dollars
+from pandas_llm._display.tables import SmallTable, dollars
 
 if TYPE_CHECKING:
     from pandas_llm.types import Tokens
@@ -34,7 +34,7 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Usage(Table, Counts):
+class Usage(SmallTable, Counts):
     """What a run used; a small table in a notebook and when printed.
 
     Attributes

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from pandas_llm._inputs import attachments, turns
 from pandas_llm._inputs.attachments import text_of
-from pandas_llm._inputs.turns import as_text, of_pairs
+from pandas_llm._inputs.turns import of_pairs, turns_as_text
 
-__all__ = ["as_text", "attachments", "of_pairs", "text_of", "turns"]
+__all__ = ["attachments", "of_pairs", "text_of", "turns", "turns_as_text"]

@@ -80,10 +80,10 @@ def of_pairs(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     return [turn for pair in pairs for turn in zip(_ROLES, pair, strict=True)]
 
 
-def as_text(turns: Turns) -> str:
+def turns_as_text(turns: Turns) -> str:
     """Return turns as people read them.
 
-    >>> print(as_text([("user", "Hi"), ("assistant", "Hello")]))
+    >>> print(turns_as_text([("user", "Hi"), ("assistant", "Hello")]))
     user: Hi
     assistant: Hello
     """

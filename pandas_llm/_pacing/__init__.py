@@ -11,7 +11,7 @@ from pandas_llm._pacing.limiter import RateLimiter, shared_limiter
 from pandas_llm._pacing.limits import Headroom
 from pandas_llm._pacing.prices import CostBudget, Prices, refused, unsent
 from pandas_llm._pacing.retry import Circuit, backoff
-from pandas_llm._pacing.shares import RENEWAL, TERM, WHOLE, Budget, Shares, budget
+from pandas_llm._pacing.shares import RENEWAL, TERM, WHOLE, AccountParts, Budget, budget
 from pandas_llm._pacing.slots import Slots
 from pandas_llm._pacing.tokens import Calibration, estimate_tokens
 
@@ -19,6 +19,7 @@ __all__ = [
     "RENEWAL",
     "TERM",
     "WHOLE",
+    "AccountParts",
     "Budget",
     "Calibration",
     "Circuit",
@@ -27,7 +28,6 @@ __all__ = [
     "Headroom",
     "Prices",
     "RateLimiter",
-    "Shares",
     "Slots",
     "Ticket",
     "backoff",

@@ -36,7 +36,7 @@ class _Lease:
     wanting: bool
 
 
-class Shares:
+class AccountParts:
     """Leases parts of an account's limits; all parts together are never over one.
 
     Those whose requests wait get equal parts of what the others leave. One whose

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from pandas_llm._client import offline_client, resolve_endpoint
-from pandas_llm._display import Table
+from pandas_llm._display import SmallTable
 from pandas_llm._inputs import attachments
 from pandas_llm._pacing import Prices, estimate_tokens
 from pandas_llm._rows import source_of
@@ -57,7 +57,7 @@ _DEEP = 6
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Estimate(Table):
+class Estimate(SmallTable):
     """What a run would take.
 
     Attributes

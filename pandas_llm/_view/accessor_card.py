@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm._display import Table, dollars
+from pandas_llm._display import SmallTable, dollars
 from pandas_llm._run import runs, usage
 from pandas_llm.errors import NoUsageError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _MADE = ("pandas_llm._verbs", "pandas_llm._table_verbs")
 
 
-class AccessorCard(Table):
+class AccessorCard(SmallTable):
     """The run that made the data, or the verbs that can be asked of it."""
 
     __slots__ = ("_made", "_own", "_rows", "_runs", "_usage")

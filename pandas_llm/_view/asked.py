@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pandas_llm._client import offline_client, resolve_endpoints
-from pandas_llm._inputs import as_text, attachments
+from pandas_llm._inputs import attachments, turns_as_text
 from pandas_llm._rows import missing_rows, new_label, with_integers
 from pandas_llm._run import ALONE, TaskRun, blocking, recall, runs, shared_spec
 from pandas_llm.errors import InvalidValueError, LLMError, RowError
@@ -123,7 +123,7 @@ def parts_of(request: Request) -> dict[str, str | None]:
         "system": request.system and _writable(request.system),
         "images": attachments.described(request.images) or None,
         "files": attachments.described(request.files) or None,
-        "turns": _writable(as_text(request.before)) or None,
+        "turns": _writable(turns_as_text(request.before)) or None,
         "prompt": _writable(request.prompt),
     }
 

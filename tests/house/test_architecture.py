@@ -214,6 +214,13 @@ def test_rooms_are_small():
     assert large.keys() <= {"simulator/dialects"}  # a file a vendor
 
 
+def test_no_two_rooms_list_a_name():
+    """One word, one meaning; `submit` is a verb, and the batch that it makes."""
+    rooms = {path.parent.name for path in PACKAGE.glob("*/__init__.py")} - {APART}
+    names = [name for room in rooms for name in listed(room) or ()]
+    assert {name for name in names if names.count(name) > 1} == {"submit"}
+
+
 def test_no_module_is_named_like_a_public_function():
     functions = set(pandas_llm.__all__) - {"batch", "cache", "simulator"}
     public = [path for path in MODULES if not place(path).startswith("_")]

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pandas_llm._pacing import Headroom, RateLimiter
-from pandas_llm._pacing.shares import RENEWAL, TERM, Shares
+from pandas_llm._pacing.shares import RENEWAL, TERM, AccountParts
 from pandas_llm.types import Quota, Quotas
 
 STEPS = st.lists(
@@ -22,7 +22,7 @@ STEPS = st.lists(
 @given(STEPS, st.integers(1, 6))
 def test_live_leases_never_exceed_the_whole(steps, expected):
     clock = Clock()
-    shares = Shares(clock)
+    shares = AccountParts(clock)
     held = {}
     for holder, what, pause in steps:
         clock.now += pause
@@ -41,7 +41,7 @@ def test_live_leases_never_exceed_the_whole(steps, expected):
 @given(st.integers(1, 8), st.integers(0, 8))
 def test_those_who_want_come_to_equal_parts_of_nearly_all(wanting, resting):
     clock = Clock()
-    shares = Shares(clock)
+    shares = AccountParts(clock)
     parts = {}
     for _ in range(12):
         clock.now += RENEWAL
@@ -54,7 +54,7 @@ def test_those_who_want_come_to_equal_parts_of_nearly_all(wanting, resting):
 
 def test_the_part_of_one_who_died_goes_to_the_others_when_it_expires():
     clock = Clock()
-    shares = Shares(clock)
+    shares = AccountParts(clock)
     shares.renew("dead", wanting=True)
     assert shares.renew("alive", wanting=True) == 0.0
     clock.now = TERM - 0.01
