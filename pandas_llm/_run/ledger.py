@@ -73,7 +73,7 @@ def sharing(ledger: Ledger) -> Iterator[None]:
 class Ledger:
     """The runs of one verb so far, and what they share."""
 
-    def __init__(self, verb: str) -> None:
+    def __init__(self, verb: str, *, of_rows: bool = True) -> None:
         self.usage = Usage()
         """What all runs have used."""
         self.unknown = 0.0
@@ -82,6 +82,8 @@ class Ledger:
         """Warnings, to be given once."""
         self.headroom: Headroom | None = None
         """What they leave to others."""
+        self.of_rows = of_rows
+        """Whether what they ask about are the caller's rows."""
         self._verb = verb
         self._logs: list[dict[str, Any]] = []
         self._facts: dict[str, Any] = {}

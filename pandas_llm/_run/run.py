@@ -303,7 +303,9 @@ class TaskRun:
         self._warn_of_trouble()
         failed, outcomes, shape = self.failed, self.outcomes, self.task.shape
         labels = self.source.frame.index
-        lines = summary.remarks(failed, outcomes, labels, shape.abstain_below)
+        of_rows = self.ledger is None or self.ledger.of_rows
+        named = labels if of_rows else None
+        lines = summary.remarks(failed, outcomes, named, shape.abstain_below)
         again = self._kept(_AGAIN) if failed and not self.settings.replay else ""
         if failed and shape.errors == "raise":
             rest = "The other rows are in .partial, all reasons in .failures."
@@ -313,7 +315,8 @@ class TaskRun:
         if lines:
             column = shape.error_column
             where = f"Column {column!r}" if column else "error_column='…'"
-            lines.append(f"{where} keeps each row's reason.{again}")
+            kept = "" if self.ledger else f"{where} keeps each row's reason."
+            lines += filter(None, [f"{kept}{again}".strip()])
             self._notice("\n".join(lines))
         return out
 

@@ -63,7 +63,10 @@ def troubles(
 def remarks(
     failed: Sequence[int], outcomes: Outcomes, labels: Any, bound: float | None
 ) -> list[str]:
-    """Count the rows that failed, are less sure than a bound, or have a remark."""
+    """Count the rows that failed, are less sure than a bound, or have a remark.
+
+    Without labels they are questions, and their places are nobody's.
+    """
     noted = {at: one.kind for at in outcomes.noted() if (one := outcomes.remark(at))}
     unsure = [at for at, kind in noted.items() if kind == UnsureError.kind]
     groups = {
@@ -82,9 +85,11 @@ def _counted(rows: Sequence[int], outcomes: Outcomes, labels: Any, what: str) ->
     counts = Counter(remark.kind for remark in each if remark is not None)
     kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
     first = outcomes.remark(rows[0])
+    noun = "questions" if labels is None else "rows"
+    where = "" if labels is None else f", {place(rows[0], labels)}"
     return (
-        f"{len(rows)} of {outcomes.rows} rows {what} ({kinds}). "
-        f"The first, {place(rows[0], labels)}: {_line(first.message if first else '')}"
+        f"{len(rows)} of {outcomes.rows} {noun} {what} ({kinds}). "
+        f"The first{where}: {_line(first.message if first else '')}"
     )
 
 

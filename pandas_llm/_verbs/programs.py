@@ -62,7 +62,7 @@ class Program:
         exact: Mapping[str, Any] | None = None,
     ) -> None:
         self.name, self.steps, self.failed, self.exact = name, steps, failed, exact
-        self.plans, self._span = plans, span
+        self.plans, self._span, self.of_rows = plans, span, span is None
         if cheap is not None:
             self.plans = plans = [*plans, cheap]
             self._span = _sample_or_all
@@ -158,7 +158,7 @@ class _Call:
         from pandas_llm._run import Ledger
 
         self._program = program
-        self._ledger = Ledger(program.name)
+        self._ledger = Ledger(program.name, of_rows=program.of_rows)
         passed = source_of(data).passed
         self._restore, self._flags = passed.restore, passed.table.flags
         self._attrs = copy.deepcopy(passed.table.attrs)  # as pandas copies them

@@ -506,6 +506,23 @@ def test_a_group_with_a_failed_call_is_na_and_counted():
     assert out.isna().tolist() == [True, False]
 
 
+@pytest.mark.parametrize("verb", ["agg", "matches"])
+def test_a_warning_names_rows_where_there_are_rows_and_advises_what_is_taken(verb):
+    given = {"agg": ("What?", "name"), "matches": ("${name}?",)}[verb]
+    refusal = {"role": "assistant", "content": None, "refusal": "no"}
+    choice = {"index": 0, "message": refusal, "finish_reason": "stop"}
+    with (
+        Server(lambda _: {"choices": [choice]}) as server,
+        pytest.warns(LLMWarning) as caught,
+    ):
+        getattr(PEOPLE.llm, verb)(*given, **options(server, cache=False))
+    said = str(caught[0].message)
+    first = {"agg": "The first: the model", "matches": "first, row 0 (label 'a'):"}
+    assert first[verb] in said
+    assert f"{verb}: " in said
+    assert "error_column" not in said  # which they refuse
+
+
 def test_no_rows_no_call():
     with joining([]) as server:
         none = NOTES.iloc[:0]
