@@ -256,6 +256,6 @@ async def _only_model(endpoint: Endpoint, transport: Transport) -> str:
     listed = models_of(response) or []
     if len(listed) == 1:
         return listed[0]
-    names = nearest("", listed) if listed else "none that could be read"
+    names = nearest("", listed) if listed else "no model that could be read"
     msg = f"no model is set: pass model='…'. {shown(endpoint.base_url)} lists: {names}"
     raise ConfigurationError(msg)

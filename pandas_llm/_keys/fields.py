@@ -151,7 +151,11 @@ def _listed(labels: Sequence[Any], where: str) -> tuple[Any, ...]:
         raise InvalidTypeError(
             f"{where}: True and False cannot be labels: write bool, or ['yes', 'no']"
         )
-    if inner := next((part for part in labels if isinstance(part, type)), None):
+    inner = next((part for part in labels if isinstance(part, (type, list))), None)
+    if isinstance(inner, list):
+        several = f"list[Literal{inner!r}]"
+        raise InvalidTypeError(f"{where}: for several labels a row write {several}")
+    if inner is not None:
         name = inner.__name__
         raise InvalidTypeError(
             f"{where}: {brief(labels)} has a type among its labels: write list[{name}] "

@@ -88,7 +88,7 @@ def resolve_key(annotation: Any, where: str, models: Models) -> Any:
         return Annotated[inner, BeforeValidator(_nothing)]
     raise InvalidTypeError(
         f"{where}: Quoted[…] stands alone, in Optional[…] or in list[…], and has one "
-        f"type, not {annotation!r}"
+        f"type, such as Quoted[str], not {annotation!r}"
     )
 
 

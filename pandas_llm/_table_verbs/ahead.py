@@ -36,7 +36,7 @@ def preview(  # noqa: PLR0913 - all by name but the first four
     verb: str | None = None,
     **options: Any,
 ) -> pd.DataFrame:
-    """Show the prompts of the first `rows` rows; nothing is sent.
+    """Show the first prompts as they would be sent; nothing is sent.
 
     Of a verb over the table they are its first questions.
 

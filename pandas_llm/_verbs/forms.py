@@ -154,7 +154,8 @@ def _check_names(
     hints = {
         option: hint
         for option, value in unknown.items()
-        if (hint := options.instead_of(option, value, taken, own)) is not None
+        if (hint := _of_verbs(option) if "verb" in own and asked is None else None)
+        or (hint := options.instead_of(option, value, taken, own)) is not None
     }
     if hints:
         listed = "; ".join(f"no {option}: {hint}" for option, hint in hints.items())
@@ -162,6 +163,14 @@ def _check_names(
     unknown_here = unknown.keys() - _REFUSED
     if signature.return_annotation == "Program" and unknown_here:
         raise InvalidTypeError(f"{name}() has no parameter {min(unknown_here)!r}")
+
+
+def _of_verbs(name: str) -> str | None:
+    """Return how a tool, such as `estimate`, is told of which verb a parameter is."""
+    verbs = [
+        v for v, run in _VERBS.items() if name in inspect.signature(run).parameters
+    ]
+    return f"pass verb={' or '.join(map(repr, verbs))} with it" if verbs else None
 
 
 def verb(definition: Callable[P, Plan | Program]) -> Callable[P, Any]:

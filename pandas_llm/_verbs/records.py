@@ -44,7 +44,7 @@ def generate(  # noqa: PLR0913 - the verb's own parameters, all by name
     unique: bool = True,
     **options: Unpack[Options],
 ) -> Plan:
-    """Generate zero to many records a row, joined to the row's own columns.
+    """Generate zero or more records for each row, joined to the row's own columns.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def extract(  # noqa: PLR0913 - the verb's own parameters, all by name
     only_missing: bool = False,
     **options: Unpack[Options],
 ) -> Plan:
-    """Extract exactly one record a row, joined to the row's own columns.
+    """Extract one record for each row, joined to the row's own columns.
 
     Parameters
     ----------

@@ -164,6 +164,7 @@ def test_other_tools_names_of_parameters_name_ours(server, on, call, words):
         ({"a": [True, False]}, "write bool"),
         ({"a": [0.5, 1.0]}, "labels must be one text or more, or whole"),
         ({"a": [int]}, "write list[int] for a list"),
+        ({"a": [["b", "c"]]}, "several labels a row write list[Literal['b', 'c']]"),
         ({"a": {"b": int}}, "or a pydantic model, which has keys"),
         ({"type": "object", "properties": {"a": {}}}, "keys is a JSON schema: write"),
     ],
@@ -430,3 +431,9 @@ def test_runs_that_are_small_or_bound_or_of_unknown_price_get_none(simulator, on
     many.llm.extract("${text}", ["a"], prices={"sim": (0.1, 0.1)}, **options)
     many.llm.extract("${text}", ["a"], prices=dear, max_cost=1e6, **options)
     many.head(100).llm.extract("${text}", ["a"], prices=dear, **options)
+
+
+def test_a_tool_told_of_another_verbs_parameter_says_which_verb():
+    for given, verb in (({"labels": ["a"]}, "'classify'"), ({"right": DF}, "'merge'")):
+        with pytest.raises(TypeError, match=f"pass verb={verb} with it"):
+            DF.llm.estimate("${text}", model="sim", **given)

@@ -456,7 +456,7 @@ def test_an_estimate_counts_texts_and_no_output(simulator, on):
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda df: df.llm.embed("txt"), TemplateError, "write 'text'"),
+        (lambda df: df.llm.embed("txt"), TemplateError, "did you mean 'text'"),
         (lambda df: df.llm.embed("${txt}"), TemplateError, "txt"),
         (lambda df: df.llm.embed(), TypeError, "name of the column"),
         (lambda df: df.llm.embed("text", dimensions=0), ValueError, "dimensions"),
