@@ -42,7 +42,6 @@ _WORDS: dict[str, Any] = {
     **dict.fromkeys(("null", "Null", "NULL", "none", "None", "NONE"), None),
     "undefined": None,
     **dict.fromkeys(("NaN", "nan", "NAN"), None),  # so that it may be missing
-    **dict.fromkeys(("Infinity", "inf"), float("inf")),
 }
 _BARE = re.compile(r"(?:[^\W\d_]|[$€£¥])[^,;{}\[\]\":\n]*")
 _MORE_WORDS = re.compile(r"\w[^,;{}\[\]\":\n]*")

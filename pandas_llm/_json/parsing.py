@@ -61,7 +61,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 # NaN is read as null: a number that may be missing is then missing
 _DECODER = json.JSONDecoder(
     strict=False,
-    parse_constant=lambda word: None if word == "NaN" else float(word),
+    parse_constant=lambda word: None if word == "NaN" else word,
     parse_float=Number,
     parse_int=Number,
     object_pairs_hook=_object,

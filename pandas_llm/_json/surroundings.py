@@ -21,12 +21,12 @@ _SCALE = re.compile(
 """A scale: on the same line, or alone on the next."""
 _IN_SCALE = re.compile(rf"\bin\s{_LARGE}", re.VERBOSE | re.IGNORECASE)
 _GOES_WITH = re.compile(
-    r"[}\]]*(?:[ \t]{0,9}\(?[ \t]{0,9}(?:[°€$£¥\d½¼¾+^]|\*(?!\*)|/(?![/*])|[-\u2013]\d)"
-    r"|[ \t]{1,9}([^\W\d_]+))"
+    r"[}\]]*(?:[ \t]{0,9}\(?[ \t]{0,9}(?:[°€$£¥\d½¼¾+^]|\*(?!\*)|/(?![/*])|[-\u2013]\d"
+    r"|[,;][ \t]?\d)|[ \t]{0,9}([^\W\d_]+))"
 )
 _LETTER = r"[^\s\d!?.,;:(){}\[\]\"'`]"
 _UNIT = re.compile(
-    rf"[}}\]]*[ \t]{{1,9}}(?![\u2e80-\uabff])[^\W\d_]{_LETTER}*(?:[ \t]{_LETTER}+)?\)?"
+    rf"[}}\]]*[ \t]{{0,9}}(?![\u2e80-\uabff])[^\W\d_]{_LETTER}*(?:[ \t]{_LETTER}+)?\)?"
     r"[ \t]*(?:\n|\Z)"
 )
 """A word or two that end the line, in any script that parts words."""
@@ -59,6 +59,7 @@ _REST = (
 _BACK = (
     r"(?:wait\b|correct(?:ion|ed)\b|actually\b"
     r"|nein\b|korrektur\b|corrección\b|correção\b|rectificati|perd[óo]n\b|更正|抱歉|等等"
+    r"|(?:edit|update)\s*:|no[,.!]? (?:it|that|this|wait|sorry)\b|hmm+\b"
     r"|scratch that\b|hold on\b|oops\b|on second thoughts?\b|(?:i'm |i am )?sorry\b"
     r"|(?:my )?apolog|i (?:made|was wrong|misread|meant)\b"
     r"|(?:is|was|that(?:'s| is)|this is|it(?:'s| is))"
@@ -74,7 +75,9 @@ _TAKEN_BACK = re.compile(
 _BEHIND = re.compile(r"[ \t}\]]*(//[^\n]*|/\*.{0,200}?\*/)", re.DOTALL)
 _COMMENTS = re.compile(r"(?://|\#)([^\n]*)|/\*(.*?)\*/", re.DOTALL)
 _UNDONE = re.compile(
-    rf"\W*(?:{_BACK}|{_UNSAID}|{_OR}|(?:example|dummy)\b)|[\W]*?{_REST}", re.IGNORECASE
+    rf"\W*(?:{_BACK}|{_UNSAID}|{_OR}|(?:example|dummy)\b)|\W*?{_REST}"
+    r"|\W*(?:could|might|may) (?:also )?be\b|[^?]*\?\s*\Z",
+    re.IGNORECASE,
 )
 _SCALED = re.compile(
     rf"[%‰٪\uff05万萬億亿兆만억]|\b{_LARGE}|\A\W*(?:[kmb]|bn)\b",

@@ -185,6 +185,15 @@ CASES: list[tuple[str, Any, str, Any]] = [
     ("extract", V_STR, '{"v": "Ann"} is what it says.', ["Ann"]),
     ("extract", V_STR, '{"v": "Ann"}\nThis is not legal advice.', ["Ann"]),
     ("extract", V_STR, '{"v": undefined}', AGAIN),
+    ("extract", V_STR, '{"v": Infinity}', ["Infinity"]),
+    ("extract", V_STR, '{"v": Infinity War}', ["Infinity War"]),
+    ("extract", V_FLOAT, '{"v": Infinity}', AGAIN),
+    ("extract", V_FLOAT, '{"v": -Infinity,}', AGAIN),
+    ("extract", V_INT, '{"v": 12}\n\nNo, it is 13.', AGAIN),
+    ("extract", V_INT, '{"v": 12}\nEdit: 13', AGAIN),
+    ("extract", V_INT, '{"v": 12 // 13?\n}', AGAIN),
+    ("extract", V_INT, '{"v": 12 // could be 13\n}', AGAIN),
+    ("extract", V_INT, '{"v": 12}\nNo other figure is given.', [12]),
     ("extract", {"s": Spot}, '{"s": {"a": 1, "a": 2}}', AGAIN),
     ("extract", {"s": list[Spot]}, '{"s": [{"a": 1}, {"a": 1, "a": 2}]}', AGAIN),
     ("extract", {"s": Spot}, '{"s": {"a": 1, "a": 1}}', [{"a": 1}]),
@@ -211,6 +220,7 @@ CASES: list[tuple[str, Any, str, Any]] = [
     ("generate", ["fact"], '{"fact": "a"}\n{"fact": "b"}', ["a", "b"]),
 ]
 BESIDE = (
+    *("th", "kg", ", 13", "; 13"),
     *(
         " million",
         "%",
