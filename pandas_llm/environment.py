@@ -57,7 +57,8 @@ def proxy(url: str) -> Named | None:
     ``.domains``, addresses, ``10.0.0.0/8``, each with a port or without, or ``*``.
     """
     parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port
+    host = parts.hostname or ""
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     listed = re.split(r"[,\s]+", getproxies_environment().get("no", ""))
     if any(_covers(entry, host, port) for entry in listed if entry):
         return None
@@ -75,7 +76,7 @@ def _covers(entry: str, host: str, port: int | None) -> bool:
     if entry == "*":
         return True
     if match := re.fullmatch(r"(\[.*\]|[^:]*):(\d+)", entry):
-        if port is not None and int(match[2]) != port:
+        if int(match[2]) != port:
             return False
         entry = match[1]
     entry = entry.strip("[]").lower()

@@ -346,6 +346,8 @@ def test_a_proxy_that_cannot_be_used_is_said_before_anything_is_sent(text, monke
         ("127.0.0.1", "http://127.0.0.1:8000/v1", True),
         ("127.0.0.1:8000", "http://127.0.0.1:8000/v1", True),
         ("127.0.0.1:8001", "http://127.0.0.1:8000/v1", False),
+        ("llm.example:443", "https://llm.example/v1", True),
+        ("llm.example:80", "https://llm.example/v1", False),
         ("example", "http://llm.example/v1", True),
         (".example", "http://LLM.example/v1", True),
         ("*.example", "http://llm.example/v1", True),
