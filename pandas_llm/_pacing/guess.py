@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from pandas_llm._pacing.buckets import REQUESTS, TOKENS, Bucket
 from pandas_llm._pacing.concurrency import Cap
-from pandas_llm._pacing.pace_test import PaceTest
-from pandas_llm._pacing.wave import MOST_STRAYS, Wave
+from pandas_llm._pacing.wave import MOST_STRAYS, PaceTest, Wave
 
 if TYPE_CHECKING:
     from pandas_llm._pacing.buckets import Ticket
