@@ -51,16 +51,16 @@ class Offsets:
         return {"temperature": self.temperature, "bias": dict(self.bias)}
 
     @classmethod
-    def from_json(cls, kept: Mapping[str, Any], labels: Sequence[str]) -> Self:
+    def from_json(cls, saved: Mapping[str, Any], labels: Sequence[str]) -> Self:
         """Return offsets that an earlier run kept, in the order of `labels`."""
         try:
-            bias = {str(label): float(b) for label, b in dict(kept["bias"]).items()}
-            temperature = float(kept.get("temperature", 1.0))
+            bias = {str(label): float(b) for label, b in dict(saved["bias"]).items()}
+            temperature = float(saved.get("temperature", 1.0))
         except (KeyError, TypeError, ValueError, AttributeError):
             raise ConfigurationError(
                 "calibrate= takes 'prior' or the offsets of an earlier run, as its "
                 "attrs have them: {'temperature': 1.2, 'bias': {label: number, …}}; "
-                f"got {kept!r}"
+                f"got {saved!r}"
             ) from None
         if bias.keys() != set(labels):
             raise ConfigurationError(
@@ -71,7 +71,7 @@ class Offsets:
         if not known or temperature <= 0:
             raise ConfigurationError(
                 "the offsets in calibrate= must be finite numbers and the temperature "
-                f"above 0; got {kept!r}"
+                f"above 0; got {saved!r}"
             )
         return cls({label: bias[label] for label in labels}, temperature)
 

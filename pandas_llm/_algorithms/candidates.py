@@ -109,9 +109,9 @@ def _turned(pairs: Pairs) -> Pairs:
     return Pairs(pairs.right, pairs.left, pairs.similarity)
 
 
-def _united(found: Iterable[Pairs]) -> Pairs:
+def _united(parts: Iterable[Pairs]) -> Pairs:
     """Drop repeated pairs and those with nothing in common; sort by similarity."""
-    left, right, similarity = map(np.concatenate, zip(_NONE, *found, strict=True))
+    left, right, similarity = map(np.concatenate, zip(_NONE, *parts, strict=True))
     order = np.lexsort((right, left, -similarity.round(12)))
     left, right, similarity = left[order], right[order], similarity[order]
     _, first = np.unique(np.stack([left, right]), axis=1, return_index=True)

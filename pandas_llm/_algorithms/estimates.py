@@ -110,16 +110,16 @@ def drawn_mean(
     degrees = rows - lost
     if degrees < 1:
         return Estimate(mean, math.nan, degrees, math.nan, even=True)
-    kept = 1 - chance
+    left = 1 - chance
     errors = weights * (values - mean)
-    variance = float(kept @ errors**2) * rows / degrees
-    alike = float(kept @ weights**2)  # its variance, were they of variance 1
+    variance = float(left @ errors**2) * rows / degrees
+    alike = float(left @ weights**2)  # its variance, were they of variance 1
     size = 1 / alike if alike else math.inf
     return Estimate(mean, variance, degrees, size, even=bool(np.ptp(chance) < _EVEN))
 
 
 def tuned_mean(
-    told: Floats,
+    predicted: Floats,
     truth: Floats,
     places: NDArray[np.intp],
     chance: Floats,
@@ -131,13 +131,13 @@ def tuned_mean(
     those at `places` are known: ``λ mean(told) + mean(truth - λ told)``, with ``λ =
     cov(truth, told) / var(told)`` held in [0, 1]. It costs a degree of freedom more.
     """
-    seen, weights = told[places], _weights(chance, weights)
+    seen, weights = predicted[places], _weights(chance, weights)
     off = seen - weights @ seen
     spread = float(weights @ off**2)
     power = float(weights @ (off * truth)) / spread if spread > 0 else 0.0
     power = min(max(power, 0.0), 1.0)
     left = drawn_mean(truth - power * seen, chance, weights, lost=2 if power else 1)
-    return left._replace(mean=left.mean + power * float(told.mean())), power
+    return left._replace(mean=left.mean + power * float(predicted.mean())), power
 
 
 def _weights(chance: Floats, weights: Floats | None) -> Floats:

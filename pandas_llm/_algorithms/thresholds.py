@@ -123,13 +123,13 @@ def spared_errors(rows: int, size: int, allowed: int, delta: float) -> int | Non
     return best
 
 
-def least_count(rows: int, size: int, found: int, delta: float) -> int:
-    """Return the lower bound for how many rows are yes, of which `found` were drawn."""
+def least_count(rows: int, size: int, hits: int, delta: float) -> int:
+    """Return the lower bound for how many rows are yes, of which `hits` were drawn."""
 
     def no_surprise(marked: int) -> bool:
-        return not found or 1 - _tail(rows, marked, size, found - 1) > delta
+        return not hits or 1 - _tail(rows, marked, size, hits - 1) > delta
 
-    return found + bisect_left(range(found, rows), x=True, key=no_surprise)
+    return hits + bisect_left(range(hits, rows), x=True, key=no_surprise)
 
 
 def _tail(rows: int, marked: int, size: int, most: int) -> float:

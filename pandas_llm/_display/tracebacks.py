@@ -10,7 +10,6 @@ from __future__ import annotations
 import inspect
 import os
 import sysconfig
-from asyncio import CancelledError
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -63,6 +62,8 @@ def trims_traceback(verb: Function) -> Function:
 
 def trim(error: BaseException) -> None:
     """Remove frames from an error that leaves the package, by its class."""
+    from asyncio import CancelledError  # slow to import
+
     frames = list(_frames(error.__traceback__))
     if environment.own("traceback") == "full" or not frames:
         return

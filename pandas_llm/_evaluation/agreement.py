@@ -67,7 +67,7 @@ class Agreement(Card):
     labels : DataFrame or None
         Precision, recall, F1 and support of each label.
     confusion : DataFrame or None
-        A row for each true label, a column for each told one.
+        A row for each true label, a column for each predicted one.
     reliability : DataFrame or None
         Mean confidence, accuracy and rows in up to ten bins of confidence.
     remarks : tuple of str
@@ -148,10 +148,10 @@ def evaluate(  # noqa: PLR0913 - all by name but the first four
     --------
     >>> import pandas as pd
     >>> import pandas_llm
-    >>> told = ["good", "bad", "good", "bad"] * 10
+    >>> predicted = ["good", "bad", "good", "bad"] * 10
     >>> true = ["good", "bad", "bad", "bad"] * 10
     >>> found = pandas_llm.evaluate(
-    ...     pd.DataFrame({"label": told, "gold": true}), "label", "gold"
+    ...     pd.DataFrame({"label": predicted, "gold": true}), "label", "gold"
     ... )
     >>> found.accuracy
     0.75
@@ -193,7 +193,7 @@ def _figures(answers: Answers, tolerance: float) -> dict[str, Any]:
     answers = answers.rows(np.flatnonzero(both))
     if answers.labels is None:
         return {**counts, **_of_numbers(answers, tolerance)}
-    right = answers.told == answers.truth
+    right = answers.predicted == answers.truth
     accuracy = float(right.mean()) if rows else math.nan
     low, high = wilson(accuracy, rows)
     figures = {**counts, "accuracy": accuracy, "low": low, "high": high}
@@ -203,14 +203,14 @@ def _figures(answers: Answers, tolerance: float) -> dict[str, Any]:
 
 def _of_numbers(answers: Answers, tolerance: float) -> dict[str, float]:
     """Return how far numbers are off; NaN where there are none."""
-    told, truth = pd.Series(answers.told), pd.Series(answers.truth)
-    off = (told - truth).abs()
+    predicted, truth = pd.Series(answers.predicted), pd.Series(answers.truth)
+    off = (predicted - truth).abs()
     within = float((off <= tolerance + _SLACK).mean())
     low, high = wilson(within, len(off))
     return {
         "mae": float(off.mean()),
         "rmse": math.sqrt((off**2).mean()),
-        "correlation": told.corr(truth),
+        "correlation": predicted.corr(truth),
         "within": within,
         "low": low,
         "high": high,
@@ -219,15 +219,15 @@ def _of_numbers(answers: Answers, tolerance: float) -> dict[str, float]:
 
 def _kappa(answers: Answers) -> float:
     """Return Cohen's kappa: agreement beyond that of two who draw by chance."""
-    rows, labels = len(answers.told), len(answers.labels or ())
+    rows, labels = len(answers.predicted), len(answers.labels or ())
     if not rows:
         return math.nan
     predicted, true = (
         np.bincount(codes, minlength=labels) / rows
-        for codes in (answers.told, answers.truth)
+        for codes in (answers.predicted, answers.truth)
     )
     chance = float(predicted @ true)
-    agreed = float((answers.told == answers.truth).mean())
+    agreed = float((answers.predicted == answers.truth).mean())
     return (agreed - chance) / (1 - chance) if chance < 1 else math.nan
 
 
@@ -254,7 +254,7 @@ def _confusion(answers: Answers) -> pd.DataFrame:
     """Return how many rows of each true label were told each label."""
     labels: list[Any] = answers.labels or []
     both = answers.known & answers.answered
-    pairs = answers.truth[both] * len(labels) + answers.told[both]
+    pairs = answers.truth[both] * len(labels) + answers.predicted[both]
     counts = np.bincount(pairs, minlength=len(labels) ** 2)
     index, columns = (label_index(labels, name) for name in ("true", "told"))
     return pd.DataFrame(counts.reshape(len(labels), -1), index, columns)
@@ -278,7 +278,7 @@ def _bins(answers: Answers) -> pd.DataFrame:
     """Return confidence and accuracy in the bins of a reliability picture."""
     sure = answers.sure if answers.sure is not None else np.empty(0)
     rows = answers.known & answers.answered & ~np.isnan(sure)
-    bins = reliability(sure[rows], (answers.told == answers.truth)[rows])
+    bins = reliability(sure[rows], (answers.predicted == answers.truth)[rows])
     return pd.DataFrame(bins._asdict())
 
 

@@ -140,10 +140,10 @@ def reliability_picture(bins: pd.DataFrame) -> str:
 
     (left, bottom), (right, top) = place(0, 0), place(1, 1)
     dots = []
-    for told, hit, rows in bins.itertuples(index=False):
-        x, y = place(told, hit)
+    for confidence, hit, rows in bins.itertuples(index=False):
+        x, y = place(confidence, hit)
         size = 2.5 + 4.5 * math.sqrt(rows / most)
-        title = f"{rows:,} rows at {told:.2f}: {hit:.0%} are right"
+        title = f"{rows:,} rows at {confidence:.2f}: {hit:.0%} are right"
         dots.append(
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{size:.1f}" fill="{_BLUE}">'
             f"<title>{title}</title></circle>"
@@ -193,7 +193,7 @@ def _short(index: pd.Index) -> pd.Index:
     return short.astype(object)
 
 
-def title_of(told: Any, gold: Any, by: Any = None) -> str:
+def title_of(predicted: Any, gold: Any, by: Any = None) -> str:
     """Return the heading of a card.
 
     >>> title_of("label", {1: "good"}, ["year", "shop"])
@@ -201,14 +201,14 @@ def title_of(told: Any, gold: Any, by: Any = None) -> str:
     """
     keys = [] if by is None else by if isinstance(by, list) else [by]
     groups = f", by {', '.join(map(_name, keys))}" if keys else ""
-    return f"{_name(told)} against {_name(gold)}{groups}"
+    return f"{_name(predicted)} against {_name(gold)}{groups}"
 
 
-def _name(given: Any) -> str:
+def _name(column: Any) -> str:
     """Return what an argument is called."""
-    if isinstance(given, pd.Series) and given.name is not None:
-        given = given.name
-    if pd.api.types.is_hashable(given):
-        return repr(given)
-    kind = "mapping" if isinstance(given, dict) else type(given).__name__
+    if isinstance(column, pd.Series) and column.name is not None:
+        column = column.name
+    if pd.api.types.is_hashable(column):
+        return repr(column)
+    kind = "mapping" if isinstance(column, dict) else type(column).__name__
     return f"{'an' if kind[0] in 'AEIO' else 'a'} {kind}"

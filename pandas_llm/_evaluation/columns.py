@@ -35,15 +35,15 @@ _NUMBERS = {"integer", "floating", "mixed-integer-float", "decimal"}
 
 
 class Answers(NamedTuple):
-    """What a model told of rows, beside the truth where it is known."""
+    """What a model predicts of rows, beside the truth where it is known."""
 
-    told: NDArray[Any]
+    predicted: NDArray[Any]
     """Places among the labels, -1 for NA; or numbers, NaN for NA."""
     truth: NDArray[Any]
     labels: list[Any] | None
     """None for numbers."""
     sure: Floats | None
-    """The probability of each told label."""
+    """The probability of each predicted label."""
     odds: Floats | None
     """That of every label, a column each."""
 
@@ -55,14 +55,16 @@ class Answers(NamedTuple):
     @property
     def answered(self) -> NDArray[np.bool_]:
         """Which rows the model has told something about."""
-        return _present(self.told)
+        return _present(self.predicted)
 
     def rows(self, places: NDArray[np.intp]) -> Answers:
         """Return some of the rows."""
         sure, odds = (
             None if one is None else one[places] for one in (self.sure, self.odds)
         )
-        return Answers(self.told[places], self.truth[places], self.labels, sure, odds)
+        return Answers(
+            self.predicted[places], self.truth[places], self.labels, sure, odds
+        )
 
 
 def _present(values: NDArray[Any]) -> NDArray[np.bool_]:
@@ -72,7 +74,7 @@ def _present(values: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def read_answers(
-    data: Any, told: Any, gold: Any, probability: Any, probabilities: Any
+    data: Any, predicted: Any, gold: Any, probability: Any, probabilities: Any
 ) -> Answers:
     """Read a told column and its truth, and find its columns of probabilities.
 
@@ -84,7 +86,7 @@ def read_answers(
     if probability is not None and probabilities is not None:
         raise InvalidValueError("pass probability= or probabilities=, not both")
     frame = source_of(data).frame
-    values = column_of(frame, told, "the predicted column")
+    values = column_of(frame, predicted, "the predicted column")
     truth = column_of(frame, gold, "gold")
     for one, name in ((values, "the predicted column"), (truth, "gold")):
         if not one.notna().any():
@@ -99,8 +101,8 @@ def read_answers(
         return Answers(*numbers, None, None, None)
     told_labels, true = plain(values), plain(truth)
     labels = _labels(values, told_labels, true)
-    found = probability is None
-    named = label_columns(frame, labels, probabilities) if found else {}
+    search = probability is None
+    named = label_columns(frame, labels, probabilities) if search else {}
     labels += [label for label in named if label not in labels]
     codes = {label: place for place, label in enumerate(labels)}
     places, gold_places = (
@@ -126,17 +128,17 @@ def are_numbers(*columns: pd.Series) -> bool:
     return all(pd.api.types.infer_dtype(one) in _NUMBERS for one in columns)
 
 
-def even_odds(sure: Floats, told: NDArray[Any], count: int) -> Floats:
-    """Return probabilities of all labels: others share what the told one leaves."""
-    told, sure = told[:, None], sure[:, None]
-    odds = np.where(told == np.arange(count), sure, (1 - sure) / (count - 1))
-    return np.where(told >= 0, odds, np.nan)
+def even_odds(sure: Floats, predicted: NDArray[Any], count: int) -> Floats:
+    """Return probabilities of all labels: others share what the predicted one leaves."""
+    predicted, sure = predicted[:, None], sure[:, None]
+    odds = np.where(predicted == np.arange(count), sure, (1 - sure) / (count - 1))
+    return np.where(predicted >= 0, odds, np.nan)
 
 
-def _fits(odds: Floats, told: NDArray[np.int64]) -> bool:
+def _fits(odds: Floats, predicted: NDArray[np.int64]) -> bool:
     """Return whether told labels are the most probable, as those of a run are."""
-    rows = (told >= 0) & ~np.isnan(odds).any(axis=1)
-    chosen = odds[rows, told[rows]]
+    rows = (predicted >= 0) & ~np.isnan(odds).any(axis=1)
+    chosen = odds[rows, predicted[rows]]
     others = chosen < odds[rows].max(axis=1) - NEAR
     return bool(rows.any() and others.mean() <= NEAR)
 
@@ -179,9 +181,9 @@ def plain(values: pd.Series) -> list[Any]:
     return plain_cells
 
 
-def _labels(values: pd.Series, told: list[Any], truth: list[Any]) -> list[Any]:
+def _labels(values: pd.Series, predicted: list[Any], truth: list[Any]) -> list[Any]:
     """Return the labels in order; raise where truth and told have no common ones."""
-    seen, true = set(told) - {None}, set(truth) - {None}
+    seen, true = set(predicted) - {None}, set(truth) - {None}
     declared: list[Any] = []
     if isinstance(values.dtype, pd.CategoricalDtype):
         declared = plain(values.cat.categories.to_series())
@@ -244,40 +246,40 @@ def few_rows(counts: Sequence[int], *, grouped: bool) -> list[str]:
 # -- columns, and those of probabilities -----------------------------------------
 
 
-def column_of(frame: pd.DataFrame, given: Any, what: str) -> pd.Series:
+def column_of(frame: pd.DataFrame, wanted: Any, what: str) -> pd.Series:
     """Return a column by its name; or a Series, an array or a mapping as one."""
-    if isinstance(given, Mapping):
-        unknown = [label for label in given if label not in frame.index]
+    if isinstance(wanted, Mapping):
+        unknown = [label for label in wanted if label not in frame.index]
         if unknown or not frame.index.is_unique:
             why = f"{unknown[0]!r} is not one" if unknown else "they are not unique"
             msg = f"{what} is a mapping of the index's labels, of which {why}"
             raise InvalidValueError(msg)
-        found = [given.get(label) for label in frame.index]
-        return pd.Series(found, frame.index, dtype=object)
-    if hasattr(given, "to_pandas"):  # as Polars and Arrow have it
-        given = given.to_pandas()
+        matched = [wanted.get(label) for label in frame.index]
+        return pd.Series(matched, frame.index, dtype=object)
+    if hasattr(wanted, "to_pandas"):  # as Polars and Arrow have it
+        wanted = wanted.to_pandas()
     arrays = (pd.Series, pd.Index, np.ndarray, list, pd.api.extensions.ExtensionArray)
-    if isinstance(given, arrays):
-        if len(given) != len(frame):
+    if isinstance(wanted, arrays):
+        if len(wanted) != len(frame):
             raise InvalidValueError(
-                f"{what} has {len(given)} rows and the frame {len(frame)}: pass "
+                f"{what} has {len(wanted)} rows and the frame {len(frame)}: pass "
                 "gold.reindex(df.index), with NA where nothing is known"
             )
-        if isinstance(given, pd.Series) and not given.index.equals(frame.index):
+        if isinstance(wanted, pd.Series) and not wanted.index.equals(frame.index):
             raise InvalidValueError(
                 f"{what} has another index than the frame: pass gold.reindex(df.index)"
             )
-        values = given.array if isinstance(given, pd.Index) else given
+        values = wanted.array if isinstance(wanted, pd.Index) else wanted
         return pd.Series(values, frame.index)
     try:
-        count = list(frame.columns).count(given)
+        count = list(frame.columns).count(wanted)
     except TypeError:
         count = 0
     if count != 1:
         there = "is there more than once" if count else "is not a column of the frame"
         known = ", ".join(map(repr, list(frame.columns)[:20]))
-        raise MissingColumnError(f"{what}: {given!r} {there}; it has {known}")
-    column: pd.Series = frame[given]
+        raise MissingColumnError(f"{what}: {wanted!r} {there}; it has {known}")
+    column: pd.Series = frame[wanted]
     return column
 
 
@@ -316,11 +318,11 @@ def label_columns(
     own = {label: every.get(str(label)) for label in labels}
     if not all(own.values()):
         return {}
-    for found in (own, {**own, **every}):  # labels that no row has been told, too
-        table = frame[list(found.values())]
+    for columns in (own, {**own, **every}):  # labels that no row has been told, too
+        table = frame[list(columns.values())]
         sums = table.sum(axis=1)[table.notna().all(axis=1)]
         if len(sums) and (abs(sums - 1) < NEAR).all():
-            return found
+            return columns
     return {}
 
 

@@ -297,10 +297,10 @@ def _column_of_truth(
     return fits[0]
 
 
-def _right(told: pd.Series, truth: pd.Series) -> Flags:
+def _right(predicted: pd.Series, truth: pd.Series) -> Flags:
     """Return whether each row with a known truth was told it; NA is never right."""
     known = truth.notna().to_numpy()
-    return _equal(told[known], truth[known])
+    return _equal(predicted[known], truth[known])
 
 
 def _against(
@@ -342,7 +342,7 @@ def _usage(run: Any) -> tuple[dict[str, float], str]:
 
 
 def _remarks(
-    rest: list[pd.DataFrame], beside: list[Any], found: list[dict[str, Any]]
+    rest: list[pd.DataFrame], beside: list[Any], remarks: list[dict[str, Any]]
 ) -> Iterator[str]:
     """Yield what to know of the comparison; warn of few known rows."""
     for which, frame in zip(("old", "new"), rest, strict=True):
@@ -350,5 +350,5 @@ def _remarks(
             yield f"{len(frame):,} rows are in {which} alone: see .only_{which}"
     if beside:
         yield f"Not compared: {', '.join(map(str, beside))}"
-    for row in found:
+    for row in remarks:
         yield from few_rows([row["n"]], grouped=False)

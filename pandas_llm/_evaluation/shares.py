@@ -124,9 +124,9 @@ def share(  # noqa: PLR0913 - all by name but the first four
     --------
     >>> import pandas as pd
     >>> import pandas_llm
-    >>> told = pd.DataFrame({"label": ["good", "bad", "good", "good"] * 50})
-    >>> told["gold"] = pd.Series(["good", "bad", "bad", "good"] * 10)
-    >>> found = pandas_llm.share(told, "label", "gold")
+    >>> reviews = pd.DataFrame({"label": ["good", "bad", "good", "good"] * 50})
+    >>> reviews["gold"] = pd.Series(["good", "bad", "bad", "good"] * 10)
+    >>> found = pandas_llm.share(reviews, "label", "gold")
     >>> found.summary.loc["good", ["share", "low", "high", "naive"]].round(2).to_dict()
     {'share': 0.5, 'low': 0.38, 'high': 0.62, 'naive': 0.75}
     """
@@ -156,25 +156,26 @@ def share(  # noqa: PLR0913 - all by name but the first four
             "the others, corrected as they are."
         )
     what = "Mean" if answers.labels is None else "Shares"
+    title = f"{what}: {title_of(column, gold, by)}"
     return Shares(
         summary=summary,
         remarks=(*remarks, *few),
         _grouped=answers.labels is not None or len(summary) > 1,
-        _heading=f"{what}: {title_of(column, gold, by)}, {len(answers.told):,} rows",
+        _heading=f"{title}, {len(answers.predicted):,} rows",
     )
 
 
 def _inclusion(
-    frame: pd.DataFrame, given: Any, answers: Answers
+    frame: pd.DataFrame, column: Any, answers: Answers
 ) -> tuple[Floats, list[str]]:
     """Return each row's chance to be known, NaN for an even draw, and remarks."""
     chance = np.full(len(frame), np.nan)
     known, count = answers.known, int(answers.known.sum())
-    if given is None and _INCLUSION in frame.columns:
-        given = _INCLUSION
-    if given is not None:
+    if column is None and _INCLUSION in frame.columns:
+        column = _INCLUSION
+    if column is not None:
         try:
-            chance = floats(column_of(frame, given, "inclusion"))
+            chance = floats(column_of(frame, column, "inclusion"))
         except (TypeError, ValueError):
             chance = np.zeros(len(frame))
         wrong = known & ((chance <= 0) | (chance > 1))
@@ -202,13 +203,13 @@ def _inclusion(
 def _estimates(answers: Answers, chance: Floats) -> Iterator[dict[str, Any]]:
     """Yield the rows of a group in the table: one a label, or that of the mean."""
     places = np.flatnonzero(answers.known)
-    chance, weights = _draw(chance[places], len(answers.told))
-    for told, plain, truth in _columns(answers, places):
+    chance, weights = _draw(chance[places], len(answers.predicted))
+    for predicted, plain, truth in _columns(answers, places):
         row = dict.fromkeys(_FIGURES, math.nan)
         if len(plain):
             row |= _figures("naive", *_naive(plain, shares=answers.labels is not None))
         if len(places):
-            tuned, row["power"] = tuned_mean(told, truth, places, chance, weights)
+            tuned, row["power"] = tuned_mean(predicted, truth, places, chance, weights)
             alone = drawn_mean(truth, chance, weights)
             for name, one in (("", tuned), ("labels_only", alone)):
                 if answers.labels is None:
@@ -216,7 +217,7 @@ def _estimates(answers: Answers, chance: Floats) -> Iterator[dict[str, Any]]:
                 else:
                     share = min(max(one.mean, 0.0), 1.0)
                     row |= _figures(name, share, one.share_interval())
-        counts = {"labelled": len(places), "rows": len(told)}
+        counts = {"labelled": len(places), "rows": len(predicted)}
         yield {"share" if answers.labels else "mean": row.pop(""), **row, **counts}
 
 
@@ -260,25 +261,25 @@ def _columns(
     """Yield predictions of all rows, those told alone, and the truth where known."""
     answered, truth = answers.answered, answers.truth[places]
     if answers.labels is None:
-        plain = answers.told[answered]
+        plain = answers.predicted[answered]
         middle = plain.mean() if len(plain) else 0.0
-        yield np.where(answered, answers.told, middle), plain, truth
+        yield np.where(answered, answers.predicted, middle), plain, truth
         return
     odds = _odds(answers, len(answers.labels))
     known = odds[~np.isnan(odds).any(axis=1)]
     middle = known.mean(axis=0) if len(known) else 0.0
     odds = np.where(np.isnan(odds), middle, odds)
     for label in range(len(answers.labels)):
-        plain = (answers.told[answered] == label).astype(float)
+        plain = (answers.predicted[answered] == label).astype(float)
         yield odds[:, label], plain, (truth == label).astype(float)
 
 
 def _odds(answers: Answers, count: int) -> Floats:
     """Return the probabilities of labels where known, else the labels told."""
-    told, odds = answers.told[:, None], answers.odds
+    predicted, odds = answers.predicted[:, None], answers.odds
     if odds is None and answers.sure is not None and count > 1:
-        odds = even_odds(answers.sure, answers.told, count)
-    plain = np.where(told >= 0, told == np.arange(count), np.nan)
+        odds = even_odds(answers.sure, answers.predicted, count)
+    plain = np.where(predicted >= 0, predicted == np.arange(count), np.nan)
     return plain if odds is None else np.where(np.isnan(odds), plain, odds)
 
 
