@@ -103,7 +103,7 @@ def find_json(
             value, end = _mended(text, start, ended=ended)
         _check_around(text, before, end)
         check_surroundings(text, before, start, end)
-        if values and value not in values and _DRAFT.search(before):
+        if values and _DRAFT.search(before) and value not in values:
             raise ValueError("the reply holds a draft beside its answer")
         counts = _is_opened(before, clean=clean) and _is_closed(text, end)
         clean = holds_objects(value, deep=True) or counts
