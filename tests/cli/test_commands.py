@@ -639,3 +639,8 @@ def test_the_script_is_the_module(folder):
         [script, "--help"], capture_output=True, text=True, check=True, env=os.environ
     )
     assert done.stdout.startswith("usage: pandas-llm ")
+
+
+def test_a_port_that_cannot_be_is_a_message(capsys):
+    assert main(["simulate", "--port", "99999"]) == 2
+    assert "pandas-llm: bind(): port must be 0-65535" in capsys.readouterr().err
