@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from inspect import signature
 from io import BytesIO
@@ -75,6 +76,7 @@ _BROKEN = (
 _SECRETIVE = (aiohttp.ClientPayloadError, aiohttp.ClientResponseError)
 _LOOK = "Is the server running, and is base_url right?"
 _LOOK_UP = "Is the name right, and is this machine online?"
+_FULL = "Raise the limit (ulimit -n), or pass a lower concurrency="
 
 
 def patience(settings: Settings) -> float:
@@ -261,7 +263,9 @@ def _unnamed(error: Exception, route: Route) -> LLMError:
     msg = f"no connection to {route}: {_words(error)}"
     if isinstance(error, aiohttp.ClientConnectorError):
         nameless = isinstance(error, aiohttp.ClientConnectorDNSError)
-        return ConnectionFailedError(f"{msg}. {_LOOK_UP if nameless else _LOOK}")
+        full = error.os_error.errno in (errno.EMFILE, errno.ENFILE)
+        look = _FULL if full else _LOOK_UP if nameless else _LOOK
+        return ConnectionFailedError(f"{msg}. {look}")
     return ConnectionBrokenError(msg)  # it may be this request's own
 
 

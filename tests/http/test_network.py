@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import itertools
 import logging
 import pickle
@@ -21,6 +22,8 @@ from loopback_server import Server, certificates, completion
 
 import pandas_llm
 from pandas_llm import ConfigurationError, LLMError, environment
+from pandas_llm._http import transport
+from pandas_llm._http.network import Route
 from pandas_llm.redaction import parted, shown, visible
 
 PASSWORD = "p/ss:w0rd#51f0"
@@ -596,3 +599,12 @@ def test_every_control_character_is_written_out_and_all_else_stays():
             )
     for text in ("Zürich ☂\n\t\u200f", "😀", "a\\x1b"):
         assert visible(text) == text
+
+
+def test_too_many_open_files_are_not_blamed_on_the_server():
+    key = aiohttp.client_reqrep.ConnectionKey(
+        "llm.example", 443, True, True, None, None, None
+    )
+    error = aiohttp.ClientConnectorError(key, OSError(errno.EMFILE, "full"))
+    words = str(transport._unnamed(error, Route("llm.example")))
+    assert words.endswith("Raise the limit (ulimit -n), or pass a lower concurrency=")
