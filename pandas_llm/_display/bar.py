@@ -264,7 +264,8 @@ def _somebody_looks(*, asked: bool | None) -> bool:
     stderr = sys.stderr
     if asked is False or stderr is None or getattr(stderr, "closed", False):
         return False
-    return asked or in_notebook() or stderr.isatty()
+    # a stream that passes on to a log often has `write` alone: bool() is False
+    return asked or in_notebook() or getattr(stderr, "isatty", bool)()
 
 
 def _in_ipython() -> bool:

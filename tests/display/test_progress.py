@@ -143,11 +143,16 @@ def test_no_bar_that_was_not_wanted(screen, slow):
     assert stream.getvalue() == ""
 
 
-@pytest.mark.parametrize("stderr", [None, "closed"])
+class ToLog:
+    def write(self, text: str) -> None: ...
+
+
+@pytest.mark.parametrize("stderr", [None, "closed", ToLog()])
 def test_a_process_without_stderr_runs_as_well(stderr, monkeypatch, slow):
-    stream = io.StringIO()
-    stream.close()
-    monkeypatch.setattr(sys, "stderr", stream if stderr else None)
+    if stderr == "closed":
+        stderr = io.StringIO()
+        stderr.close()
+    monkeypatch.setattr(sys, "stderr", stderr)
     for progress in (None, True):
         options = {**slow[1], "progress": progress}
         out = facts(8).llm.generate(TEMPLATE, ["fact"], **options)
