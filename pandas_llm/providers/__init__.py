@@ -1,7 +1,7 @@
 """Providers: pure translation between requests and a vendor's wire format.
 
 A provider does no I/O: it builds an `HTTPRequest` and reads an `HTTPResponse`.
-`vendors` has a module for each dialect, `batches` for each vendor's batch endpoint;
+`vendors` has a module for each dialect, with its batch endpoint, `batches` its form;
 `answers` has what all of them read alike, `failures` what an error means and what is
 tried after it.
 

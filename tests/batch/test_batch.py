@@ -24,8 +24,8 @@ from pydantic import Field
 from pandas_llm import ConfigurationError, LLMError, LLMWarning, batch, last_usage
 from pandas_llm.batch import state as states
 from pandas_llm.errors import CostLimitError
-from pandas_llm.providers.batches.anthropic import AnthropicBatches
-from pandas_llm.providers.batches.openai import OpenAIBatches
+from pandas_llm.providers.batches import OpenAIBatches
+from pandas_llm.providers.vendors.anthropic import AnthropicBatches
 from pandas_llm.simulator import Simulator
 from pandas_llm.types import HTTPRequest
 

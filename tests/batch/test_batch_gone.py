@@ -31,8 +31,8 @@ from pandas_llm.errors import (
     MaybeCreatedError,
     ServerError,
 )
-from pandas_llm.providers.batches.google import GoogleBatches
-from pandas_llm.providers.batches.openai import OpenAIBatches
+from pandas_llm.providers.batches import OpenAIBatches
+from pandas_llm.providers.vendors.google import GoogleBatches
 
 
 def missing(_: Any) -> web.Response:

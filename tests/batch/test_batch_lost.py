@@ -34,8 +34,8 @@ from batch_between import (
 
 from pandas_llm.batch import load, recovery
 from pandas_llm.errors import LLMError, MaybeCreatedError
-from pandas_llm.providers.batches.google import GoogleBatches
-from pandas_llm.providers.batches.openai import OpenAIBatches
+from pandas_llm.providers.batches import OpenAIBatches
+from pandas_llm.providers.vendors.google import GoogleBatches
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from batch_between import FRAME, ROWS, Between, at, created, paid
 
 from pandas_llm import LLMWarning
 from pandas_llm.batch import load, recovery
-from pandas_llm.providers.batches.openai import OpenAIBatches
+from pandas_llm.providers.batches import OpenAIBatches
 
 
 def full(_: Any) -> web.Response:

@@ -29,7 +29,7 @@ from pandas_llm.batch import recovery, state, upload
 from pandas_llm.batch.state import Book, Part, State
 from pandas_llm.errors import AuthenticationError
 from pandas_llm.providers import batches
-from pandas_llm.providers.batches.google import GoogleBatches
+from pandas_llm.providers.vendors.google import GoogleBatches
 from pandas_llm.types import Capabilities, Endpoint, HTTPRequest, Request, Spec
 
 pytestmark = pytest.mark.usefixtures("short_waits")

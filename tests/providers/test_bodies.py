@@ -18,7 +18,7 @@ from vendor_replies import DIALECTS, at, said
 from pandas_llm import LLMWarning
 from pandas_llm.errors import FirstRowsError
 from pandas_llm.providers import connect, read_reply
-from pandas_llm.providers.batches.openai import OpenAIBatches
+from pandas_llm.providers.batches import OpenAIBatches
 from pandas_llm.types import Endpoint, HTTPRequest, HTTPResponse, Tokens
 
 ROW = pd.DataFrame({"text": ["Rain."]})

@@ -8,7 +8,7 @@ import sys
 import pandas as pd
 
 import pandas_llm
-from pandas_llm.providers.batches.google import GoogleBatches
+from pandas_llm.providers.vendors.google import GoogleBatches
 
 if __name__ == "__main__":
     _, model, url, cache, rows, *files = sys.argv

@@ -16,7 +16,7 @@ from google import genai
 from mistralai.client import Mistral, models
 from pydantic import TypeAdapter
 
-from pandas_llm.providers.batches.google import GoogleBatches
+from pandas_llm.providers.vendors.google import GoogleBatches
 
 
 @pytest.fixture

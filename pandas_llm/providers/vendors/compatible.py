@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from pandas_llm.providers.answers.bodies import amount
 from pandas_llm.providers.answers.headers import LIMITS, limit_names
-from pandas_llm.providers.batches.openai import AzureBatches, MistralBatches
+from pandas_llm.providers.batches import AzureBatches, Batches, MistralBatches
 from pandas_llm.providers.dialect import Bundling, Vectors
 from pandas_llm.providers.registry import Preset
 from pandas_llm.providers.vendors.anthropic import MARK
@@ -20,7 +20,6 @@ from pandas_llm.types import Capabilities, FileLimits, ImageLimits, Tokens, Used
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pandas_llm.providers.batches import Batches
     from pandas_llm.providers.dialect import Body, Schema
     from pandas_llm.types import Endpoint, Spec
 

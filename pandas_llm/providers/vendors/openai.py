@@ -16,7 +16,7 @@ from pandas_llm._replies import ending
 from pandas_llm.providers import failures
 from pandas_llm.providers.answers import bodies, streams
 from pandas_llm.providers.answers.headers import LIMITS
-from pandas_llm.providers.batches.openai import OpenAIBatches
+from pandas_llm.providers.batches import Batches, OpenAIBatches
 from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
 from pandas_llm.providers.registry import Preset
 from pandas_llm.types import Capabilities, Choice, FileLimits, ImageLimits, Odds, Used
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pandas_llm.providers.answers.headers import Limits
-    from pandas_llm.providers.batches import Batches
     from pandas_llm.providers.dialect import Body, Schema, Texts
     from pandas_llm.types import Attachment, Endpoint, HTTPResponse, Image, Reply, Spec
 
