@@ -172,13 +172,13 @@ class _Joins:
             if (a in left and b in right) or (a in right and b in left)
         }
         count, alone = Counter(across.values()), len(left) == len(right) == 1
-        held = count[1] >= _WITNESSES or alone
-        if not held and count[-1] >= _WITNESSES and first:
+        witnessed = count[1] >= _WITNESSES or alone
+        if not witnessed and count[-1] >= _WITNESSES and first:
             return False  # it stays cut
         self.links[one].add(other)
         self.links[other].add(one)
-        if held or count[-1] >= _WITNESSES:
-            return not held
+        if witnessed or count[-1] >= _WITNESSES:
+            return not witnessed
         if not across.keys().isdisjoint(asked):
             return True  # what is asked for another join is a witness of this one too
         fresh = (pair for pair, vote in across.items() if vote is None)

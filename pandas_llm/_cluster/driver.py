@@ -59,13 +59,13 @@ class Driver:
         self.address = Address(host, port, secrets.token_hex(16))
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
-    def answer(self, what: str, *told: Any) -> float:
+    def answer(self, what: str, *message: Any) -> float:
         """Renew a lease, or write down what a run tells."""
         if what == "told":
-            self._book.hear(*told)
+            self._book.hear(*message)
         if what != "lease":
             return 0.0
-        account, holder, wanting = told
+        account, holder, wanting = message
         known = {"wanting": wanting, "expected": self._expected}
         with self._lock:
             return self._leases.renew(account, holder, **known)
@@ -90,9 +90,9 @@ class Line:
         """Renew the lease of an account."""
         return self._said("lease", account, self._holder, wanting)
 
-    def tell(self, page: float, told: bytes) -> None:
+    def tell(self, page: float, run: bytes) -> None:
         """Tell what a run has used so far."""
-        self._said("told", page, told.decode())
+        self._said("told", page, run.decode())
 
     def _said(self, *asked: Any) -> float | None:
         with self._lock:

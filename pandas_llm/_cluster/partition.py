@@ -63,12 +63,12 @@ class MatchesPlan:
             msg = "matches returns its answers alone here: leave confidence= out"
             raise ConfigurationError(msg)
         # bars of many workers would write over each other
-        given = {"progress": False, **options}
-        program = planner(_verbs.matches)(data, template, **given)
+        passed = {"progress": False, **options}
+        program = planner(_verbs.matches)(data, template, **passed)
         self._plans = [check_plan(plan) for plan in program.plans]
         # a worker has other options set, and is in another folder
         own, *cheap = [transferable(plan.settings) for plan in self._plans]
-        self.template, self.options = template, {**given, **own}
+        self.template, self.options = template, {**passed, **own}
         if cheap:
             self.options["cascade"] = cheap[0]
 

@@ -62,8 +62,8 @@ class _IntoBook(AccumulatorParam):  # type: ignore[misc]
         """Add to the book in the driver, to the list in a worker."""
         if not isinstance(value, Book):
             return value + more
-        for page, told in more:
-            value.hear(page, told)
+        for page, run in more:
+            value.hear(page, run)
         return value
 
 

@@ -129,7 +129,7 @@ def are_numbers(*columns: pd.Series) -> bool:
 
 
 def even_odds(sure: Floats, predicted: NDArray[Any], count: int) -> Floats:
-    """Return probabilities of all labels: others share what the predicted one leaves."""
+    """Return probabilities of all labels: others share what the predicted leaves."""
     predicted, sure = predicted[:, None], sure[:, None]
     odds = np.where(predicted == np.arange(count), sure, (1 - sure) / (count - 1))
     return np.where(predicted >= 0, odds, np.nan)

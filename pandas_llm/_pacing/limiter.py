@@ -102,8 +102,8 @@ class RateLimiter:
             now = self._now()
             ticket = Ticket(tokens, self._booked, now, parts)
             limits = self._limits
-            held = limits.buckets or now < limits.spent or not self._guess.idle
-            if not (held or self._queue):  # nearly always
+            limited = limits.buckets or now < limits.spent or not self._guess.idle
+            if not (limited or self._queue):  # nearly always
                 self._leave(ticket, now)
                 self._booked, self._gaps = self._sent, False
                 return ticket

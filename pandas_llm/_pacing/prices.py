@@ -63,11 +63,13 @@ class Prices:
     """
 
     def __init__(
-        self, endpoint: Endpoint, given: Mapping[str, tuple[float, float]] | None = None
+        self,
+        endpoint: Endpoint,
+        prices: Mapping[str, tuple[float, float]] | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._table: Any = None
-        self._rates = self._set_by_caller(given) or self._listed()
+        self._rates = self._set_by_caller(prices) or self._listed()
         free = self._rates is not None and not any(self._rates)
         self.unsaid = 0.0 if free else math.nan
         """Dollars of an exchange that counts no tokens."""

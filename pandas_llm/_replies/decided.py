@@ -59,8 +59,8 @@ def _parts(odds: Odds) -> Iterator[list[tuple[tuple[str, float], ...]]]:
     yield part
 
 
-def _shares(told: Mapping[str, float], question: Question) -> Weights:
-    chances = [told.get(label, 0.0) for label in question.labels]
+def _shares(chance_of: Mapping[str, float], question: Question) -> Weights:
+    chances = [chance_of.get(label, 0.0) for label in question.labels]
     total = math.fsum(chances)
     return tuple(one / total for one in chances)
 

@@ -101,20 +101,22 @@ def _items(column: Column, value: Any) -> Sequence[Any]:
     return items
 
 
-def chosen(said: Sequence[_Quoted]) -> list[Place | None]:
+def chosen(quoted: Sequence[_Quoted]) -> list[Place | None]:
     """Choose of equal places those nearest to each other; of words alone the first.
 
     What one list quotes twice stands at two places, if there are two.
     """
-    chosen_places: list[Place | None] = [None] * len(said)
+    chosen_places: list[Place | None] = [None] * len(quoted)
     taken: set[tuple[int, Place]] = set()
-    for at in sorted(range(len(said)), key=lambda at: len(said[at].places)):
-        key, _, places = said[at]
+    for at in sorted(range(len(quoted)), key=lambda at: len(quoted[at].places)):
+        key, _, places = quoted[at]
         if not places:
             continue
         settled = [[place] for place in chosen_places if place is not None]
         # where nothing is settled, any place of the others may come to be near
-        others = settled or [w.places for w in said if w.places and w is not said[at]]
+        others = settled or [
+            w.places for w in quoted if w.places and w is not quoted[at]
+        ]
         away = [[min(map(place.away, other)) for other in others] for place in places]
         ranks = [
             ((key, place) in taken, min(one, default=0), sum(one))

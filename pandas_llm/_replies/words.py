@@ -128,14 +128,14 @@ class Words:
         return tuple(weight / total for weight in weights)
 
     def _left(
-        self, likely: Mapping[str, float], first: str, said: str, alive: set[int]
+        self, likely: Mapping[str, float], first: str, before: str, alive: set[int]
     ) -> float:
         """Return the most that a label may have that no token of a place speaks for."""
         covered = math.fsum(
             chance
             for token, chance in likely.items()
             # a first letter may be that of the label
-            if token == first or self._is_clear(said + token, alive)
+            if token == first or self._is_clear(before + token, alive)
         )
         least, left = min(likely.values()), 1 - covered
         if left <= 0 and len(likely) > 1:
@@ -150,19 +150,19 @@ class Words:
 
     def _heard(
         self,
-        told: Mapping[str, float],
+        logprobs: Mapping[str, float],
         first: str,
         texts: tuple[str, str],
         alive: set[int],
     ) -> Iterator[tuple[int, float]]:
         """Yield the labels that the tokens of one place speak for, and how likely."""
-        said, whole = texts
-        for token, logprob in told.items():
-            meant = self._meant(said + token) & alive
-            blank = not _ahead(said + token)
+        before, whole = texts
+        for token, logprob in logprobs.items():
+            meant = self._meant(before + token) & alive
+            blank = not _ahead(before + token)
             if not meant or blank or (token == first and len(meant) > 1):
                 continue  # what is said is told apart by the next token
-            heard = whole if token == first else said + token
+            heard = whole if token == first else before + token
             if self._is_clear(heard, meant) and meant & self._meant(heard):
                 for label in meant:
                     yield label, math.exp(logprob) / len(meant)

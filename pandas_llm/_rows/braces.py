@@ -35,21 +35,21 @@ def check_braces(text: str, names: Collection[str], what: str, *, uses: bool) ->
     `uses` says whether the template has a field of ours: without one, a name that is
     nearly a column's counts too.
     """
-    if found := _STATEMENT.search(text):
+    if match := _STATEMENT.search(text):
         msg = (
-            f"the {what} has {found[0]}, and templates have no statements here: make a "
+            f"the {what} has {match[0]}, and templates have no statements here: make a "
             "column of what differs between rows and write ${column}"
         )
-        raise TemplateError(msg + _meant(found[0]))
+        raise TemplateError(msg + _meant(match[0]))
     for pattern in (_DOUBLE, _SINGLE):
-        for found in pattern.finditer(text):
-            field = _field(found[1], names, near=not uses)
+        for match in pattern.finditer(text):
+            field = _field(match[1], names, near=not uses)
             if field is None or _LATEX.search(
-                text, max(0, found.start() - 200), found.start()
+                text, max(0, match.start() - 200), match.start()
             ):
                 continue
-            msg = f"the {what} has {found[0]}, which would be sent as it is: write "
-            raise TemplateError(msg + f"${{{field}}}" + _meant(found[0]))
+            msg = f"the {what} has {match[0]}, which would be sent as it is: write "
+            raise TemplateError(msg + f"${{{field}}}" + _meant(match[0]))
 
 
 def unclosed(rest: str, names: Collection[str], what: str) -> TemplateError:

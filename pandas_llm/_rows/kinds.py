@@ -184,7 +184,7 @@ def _to_narwhals(
     series = isinstance(result, pd.Series)
     named = "" if not series or result.name is None else result.name
     frame = result.to_frame(named) if series else result
-    columns, kept = {}, {}
+    columns, unchanged = {}, {}
     for at, name in enumerate(map(str, frame.columns)):
         values = frame.iloc[:, at]
         wanted, had = exact.get(name), types.get(name)
@@ -192,7 +192,7 @@ def _to_narwhals(
             wanted, had = None, wanted
         # a column that stayed what it was has the type that it had
         if had is not None and had.pandas == values.dtype:
-            kept[name] = had.own
+            unchanged[name] = had.own
             columns[name] = _arrow(values, had.arrow)
         elif wanted == "json":
             columns[name] = _texts(values)
@@ -200,7 +200,11 @@ def _to_narwhals(
             columns[name] = _arrow(values, arrow_type(wanted))
     table = nw.DataFrame.from_arrow(pa.table(columns), backend=backend)
     has = table.schema
-    casts = [nw.col(name).cast(kept[name]) for name in kept if has[name] != kept[name]]
+    casts = [
+        nw.col(name).cast(unchanged[name])
+        for name in unchanged
+        if has[name] != unchanged[name]
+    ]
     if casts:  # Enum of Polars, which Arrow knows as a dictionary
         table = table.with_columns(*casts)
     if series:

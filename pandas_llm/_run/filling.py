@@ -74,25 +74,25 @@ def filling_of(source: Source, task: Task) -> Filling | None:
         return None
     frame = source.frame
     if task.shape.expand:
-        kept = {
+        present = {
             name: frame[new_label(frame, name)].to_numpy(
                 dtype=np.float32, na_value=np.nan, copy=True
             )
             for name in vector_columns(source, task)
         }
-        to_fill = list(kept)
+        to_fill = list(present)
     else:
         labels = {column.name: column.labels for column in task.output.columns}
-        kept = {
+        present = {
             name: _retyped(frame[label], name, kind, labels.get(name, ()))
             for name, kind in task.columns
             if (label := new_label(frame, name)) in frame.columns
         }
-        to_fill = [name for name in task.names if name in kept]
+        to_fill = [name for name in task.names if name in present]
     asked = np.ones(source.rows, dtype=bool)
     for name in to_fill:
         asked &= frame[new_label(frame, name)].isna().to_numpy(dtype=bool)
-    return Filling(asked, kept)
+    return Filling(asked, present)
 
 
 def filled(new: Mapping[str, Any], filling: Filling) -> dict[str, Any]:

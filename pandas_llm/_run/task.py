@@ -225,9 +225,9 @@ def dimension(task: Task, name: str) -> float:
     return int(match[1]) if match else math.inf
 
 
-def refuse_options(verb: Verb, given: Iterable[str]) -> None:
+def refuse_options(verb: Verb, names: Iterable[str]) -> None:
     """Refuse options of the call that the verb does not take."""
-    for name in given:
+    for name in names:
         if verb == "embed" and name in _OF_TEXTS:
             raise InvalidTypeError(f"embed has no option {name!r}: {_OF_TEXTS[name]}")
 

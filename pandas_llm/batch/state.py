@@ -181,10 +181,10 @@ class Book:
             return
         known = {part.name or part.id: part for part in self.state.parts}
         with suppress(LLMError):  # damaged: it is written over
-            found = _parsed(bytes(row[0]), self.state.id)
-            if found.counters.requests > self.state.counters.requests:
-                self.state.counters = found.counters
-            for part in found.parts:
+            state = _parsed(bytes(row[0]), self.state.id)
+            if state.counters.requests > self.state.counters.requests:
+                self.state.counters = state.counters
+            for part in state.parts:
                 own = known.get(part.name or part.id)
                 if own is None:
                     self.state.parts.append(part)
@@ -270,10 +270,10 @@ class Book:
                 "SELECT job, keys FROM pandas_llm_batch_rows WHERE job != ?",
                 (self.state.id,),
             ).fetchall()
-        found: dict[str, set[bytes]] = {}
+        jobs: dict[str, set[bytes]] = {}
         for job, joined in rows:
-            found[job] = found.get(job, set()) | keys & _parted(bytes(joined))
-        return {job: some for job, some in found.items() if some}
+            jobs[job] = jobs.get(job, set()) | keys & _parted(bytes(joined))
+        return {job: some for job, some in jobs.items() if some}
 
     def others(self) -> Iterator[Book]:
         """Yield the records of the other jobs that have some of its requests."""

@@ -28,8 +28,8 @@ def _fields(choice: Choice) -> tuple[Any, ...]:
     if choice.odds is None and choice.raw is None:
         return choice[:3]
     odds = choice.odds and tuple(choice.odds)
-    kept = (*choice[:3], None, odds, choice.raw)
-    return kept if choice.raw is not None else kept[:-1]
+    fields = (*choice[:3], None, odds, choice.raw)
+    return fields if choice.raw is not None else fields[:-1]
 
 
 def load(text: bytes) -> Reply:
@@ -46,11 +46,11 @@ def load(text: bytes) -> Reply:
     return Reply(choices, tokens and Tokens(*tokens), *rest)
 
 
-def _odds(kept: Any) -> Odds | None:
+def _odds(fields: Any) -> Odds | None:
     """Build the odds of a choice again."""
-    if not kept:
+    if not fields:
         return None
-    source, answers = kept
+    source, answers = fields
     return Odds(source, tuple(tuple(map(tuple, answer)) for answer in answers))
 
 
