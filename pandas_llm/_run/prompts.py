@@ -27,7 +27,7 @@ from pandas_llm.errors import RowError, TemplateError, TurnsError
 from pandas_llm.types import Request, Spec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -55,7 +55,7 @@ class Prompts:
         names, constants = source.fields, settings.values
         if task.embeds is not None and text in names:
             text = f"${{{text}}}"  # a column's name is a template too
-        template = Template("" if text is None else text, names, constants)
+        template = _compiled("" if text is None else text, source, constants)
         if task.embeds is not None and not template.columns:
             raise _nothing_to_embed(template.text, names)
         self._source, self.columns = source, list(template.columns)
@@ -267,6 +267,20 @@ def _check_truncate(name: str | None, templates: Sequence[Template]) -> None:
     if name is not None and (not formats or any(formats)):
         why = "writes by a format" if formats else "does not use"
         raise TemplateError(f"truncate names {name!r}, which the template {why}")
+
+
+def _compiled(
+    text: str, source: Source, constants: Mapping[str, Any] | None
+) -> Template:
+    """Compile a template; a name of the index in it is told as such."""
+    try:
+        return Template(text, source.fields, constants)
+    except TemplateError as error:
+        levels = source.frame.index.names
+        if any(f"names ${{{level}}}, " in str(error) for level in levels):
+            way = "It is a level of the index: reset_index() makes a column of it."
+            raise TemplateError(f"{error} {way}") from None
+        raise
 
 
 def _nothing_to_embed(text: str, names: Sequence[str]) -> TemplateError:

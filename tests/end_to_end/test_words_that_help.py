@@ -433,6 +433,12 @@ def test_runs_that_are_small_or_bound_or_of_unknown_price_get_none(simulator, on
     many.head(100).llm.extract("${text}", ["a"], prices=dear, **options)
 
 
+def test_a_level_of_the_index_in_a_template_is_told_as_such():
+    for frame in (DF.set_index("text"), DF.assign(x=1).set_index(["x", "text"])):
+        with pytest.raises(ValueError, match=r"level of the index: reset_index\(\)"):
+            frame.llm.complete("Read ${text}", model="sim")
+
+
 def test_a_tool_told_of_another_verbs_parameter_says_which_verb():
     for given, verb in (({"labels": ["a"]}, "'classify'"), ({"right": DF}, "'merge'")):
         with pytest.raises(TypeError, match=f"pass verb={verb} with it"):
