@@ -129,10 +129,9 @@ class Groq(Server):
     limits = ((LIMITS[0][0], _DAY), LIMITS[1])
 
 
-class DeepSeek(Server):
+class DeepSeek(OneChoice):
     """DeepSeek has JSON mode but no schema, and one choice."""
 
-    tiers: ClassVar[Mapping[str, str]] = {}
     capabilities = Capabilities("json_object", max_tokens="max_tokens", n=False)
 
 

@@ -15,7 +15,6 @@ import orjson
 from pandas_llm.errors import PromptFilteredError
 from pandas_llm.providers import batches, failures
 from pandas_llm.providers.answers import bodies, streams
-from pandas_llm.providers.answers.bodies import parsed
 from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
 from pandas_llm.providers.failures.negotiation import merged
 from pandas_llm.providers.registry import Preset
@@ -94,11 +93,11 @@ class GoogleBatches(batches.Batches):
         return self.in_parts(url, "related", about, content)
 
     def uploaded(self, body: bytes) -> str:
-        return str(parsed(body)["file"]["name"])
+        return str(bodies.parsed(body)["file"]["name"])
 
     def unready(self, body: bytes) -> str | None:
         """Return the file's address while it is looked through."""
-        data = parsed(body)
+        data = bodies.parsed(body)
         file = data.get("file", data)
         return self.at(file["name"]) if file.get("state") == "PROCESSING" else None
 
@@ -112,7 +111,7 @@ class GoogleBatches(batches.Batches):
 
     def listed(self, body: bytes, after: str | None = None) -> batches.Page:
         """Read a page, which is empty where there is no batch."""
-        data = parsed(body)
+        data = bodies.parsed(body)
         jobs = tuple(map(self.entry, data.get("operations") or ()))
         return batches.Page(jobs, data.get("nextPageToken") or None)
 
