@@ -28,7 +28,7 @@ from pandas_llm._display import trims_traceback
 from pandas_llm.errors import InvalidTypeError, MissingVerbError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Coroutine, Iterable, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
 
     from pandas_llm._run import Verb
     from pandas_llm._verbs.programs import Program
@@ -147,14 +147,16 @@ def _check_names(
 ) -> None:
     """Raise for names that neither a verb nor the options have, ours in their place."""
     own = signature.parameters
-    asked = _VERBS.get(str(passed.get("verb")))  # by a tool, such as `estimate`
     taken = {**own, **options.OPTIONS}
-    taken |= {} if asked is None else inspect.signature(asked).parameters
+    # a tool, such as `estimate`, is told of a verb, or takes one of two
+    named = _VERBS.keys() & {str(passed.get("verb"))} or {"generate", "complete"}
+    for asked in named if "verb" in own else ():
+        taken |= inspect.signature(_VERBS[asked]).parameters
     unknown = {option: passed[option] for option in passed if option not in taken}
     hints = {
         option: hint
         for option, value in unknown.items()
-        if (hint := _of_verbs(option, own) if asked is None else None)
+        if (hint := _of_verbs(option) if "verb" in own and len(named) > 1 else None)
         or (hint := options.instead_of(option, value, taken, own)) is not None
     }
     if hints:
@@ -165,10 +167,8 @@ def _check_names(
         raise InvalidTypeError(f"{name}() has no parameter {min(unknown_here)!r}")
 
 
-def _of_verbs(name: str, own: Container[str]) -> str | None:
+def _of_verbs(name: str) -> str | None:
     """Return how a tool, such as `estimate`, is told of which verb a parameter is."""
-    if "verb" not in own or name in options.ExplodeOptions.__optional_keys__:
-        return None
     verbs = [
         v for v, run in _VERBS.items() if name in inspect.signature(run).parameters
     ]
