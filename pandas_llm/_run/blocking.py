@@ -1,9 +1,10 @@
 """Run the async job from ordinary code: script, notebook, thread, running loop.
 
-A short-lived thread runs the job while the caller waits in slices, so that Ctrl-C
-works, and whatever the handler of a signal raises ends the job: uvloop would swallow
-it. ``loop="nested"`` re-enters the running loop instead; it patches asyncio for the
-whole process and does not run under uvloop, so it is not the default.
+Where no loop runs, one runs in place. Inside a running loop, a short-lived thread runs
+the job while the caller waits in slices, so that Ctrl-C works; and so it does where
+somebody handles signals: a loop would swallow what a handler raises. ``loop="nested"``
+re-enters the running loop instead; it patches asyncio for the whole process and does
+not run under uvloop, so it is not the default.
 """
 
 from __future__ import annotations
@@ -93,6 +94,8 @@ def run(
     calling task, raises once the job has closed its connections; a second one at once.
     """
     running = _running_loop()
+    if running is None and loop != "thread" and not _handles_signals():
+        return _in_place(lambda: _ticking(job(), tick))
     if running is not None:
         if loop == "nested":
             return _nested(running, job, tick)
@@ -108,6 +111,15 @@ def run(
     if running is not None:
         return _nested(running, job, tick)
     return _in_place(lambda: _ticking(job(), tick))
+
+
+def _handles_signals() -> bool:
+    """Return whether handlers of signals, as of time limits, may raise here."""
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    usual = signal.default_int_handler
+    handlers = map(signal.getsignal, signal.valid_signals())
+    return any(callable(one) and one is not usual for one in handlers)
 
 
 def _in_place(job: Callable[[], Coroutine[Any, Any, T]]) -> T:

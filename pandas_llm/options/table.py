@@ -198,7 +198,7 @@ class Options(TypedDict, total=False):
     ]
     loop: Annotated[
         Loop,
-        'Run in a thread of its own, or "nested" in the event loop that runs.',
+        'Inside a running event loop: run in a thread, or "nested" in that loop.',
         Option("auto", flag=False),  # no event loop runs there
     ]
     session: Annotated[

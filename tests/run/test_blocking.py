@@ -81,15 +81,32 @@ def script(what: str, url: str, *switches: str) -> None:
 # -- where the job runs -----------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [None, *LOOPS])
-def test_the_job_runs_in_a_thread_that_is_gone_afterwards(kind, simulator, on):
+@pytest.mark.timeout(0)  # the time limit of a test is a handler of signals
+def test_without_a_running_loop_the_job_runs_in_the_callers_thread():
+    assert blocking.run(where)[0] == threading.get_ident()
+    assert blocking.run(where, loop="nested")[0] == threading.get_ident()
+
+
+@pytest.mark.parametrize("kind", LOOPS)
+def test_inside_a_running_loop_it_runs_in_a_thread_that_is_gone_afterwards(
+    kind, simulator, on
+):
     server = simulator()
     before = set(threading.enumerate())
-    thread, loop = call(kind, blocking.run, where)
+    thread, loop = in_a_loop(blocking.run, where, kind=kind)
     assert thread != threading.get_ident()
     assert loop.is_closed()
-    call(kind, facts(3).llm.generate, TEMPLATE, ["fact"], **on(server))
+    in_a_loop(facts(3).llm.generate, TEMPLATE, ["fact"], kind=kind, **on(server))
     assert set(threading.enumerate()) == before
+
+
+def test_so_it_does_where_that_is_asked_for_or_signals_are_handled():
+    assert blocking.run(where, loop="thread")[0] != threading.get_ident()
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        assert blocking.run(where)[0] != threading.get_ident()
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.parametrize("way", ["auto", "thread", "nested"])
