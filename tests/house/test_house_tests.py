@@ -1,7 +1,10 @@
 """The house's rules for the tests themselves."""
 
 import ast
+import re
 from pathlib import Path
+
+import pytest
 
 TESTS = Path(__file__).parents[1]
 PACKAGES = {"openai", "anthropic", "google"}
@@ -28,3 +31,17 @@ def test_vendors_packages_are_imported_in_their_room_alone():
     }
     users = {path.parts[0] for path, names in files.items() if names & PACKAGES}
     assert users == {"vendors"}
+
+
+@pytest.mark.parametrize("script", ["run", "quick"])
+def test_the_checks_name_tests_that_are_there(script):
+    root = TESTS.parent
+    text = (root / ".ci" / script).read_text("utf-8")
+    patterns = re.findall(r"tests/(?!node)[\w./*{,}]+", text)
+    assert patterns
+    named = [
+        re.sub(r"{.*}", choice, pattern)
+        for pattern in patterns
+        for choice in re.sub(r".*{(.*)}.*|.*", r"\1", pattern).split(",")
+    ]
+    assert [name for name in named if not list(root.glob(name))] == []
