@@ -16,7 +16,7 @@ _STRAY: Final = 0.10  # share of refusals that strays explain while none is know
 MOST_STRAYS: Final = 0.35  # a greater share is never taken for strays
 _FULL: Final = 0.50  # share of refusals beyond a limit
 _ALARM: Final = 9.0  # log-likelihood of a limit at which all stop: six in a row
-_SIZES: Final = 8  # refusals whose sizes tell something
+_SIZES: Final = 12  # refusals whose sizes tell something
 _LARGER: Final = 0.1  # by the logarithm; a smaller difference is none
 _KEPT: Final = 1024  # requests that are remembered
 
@@ -71,7 +71,8 @@ class Wave:
     def heavier(self) -> float:
         """Return a request's mean tokens where those refused are larger, else 0.0.
 
-        That is by their logarithms, three standard errors apart.
+        That is by their logarithms, four standard errors apart: as they are looked at
+        again and again, three are chance in one run of 25.
         """
         sizes: tuple[list[float], list[float]] = ([], [])
         for ticket in self.recent:
@@ -80,7 +81,7 @@ class Wave:
             return 0.0
         (passed, about), (refused, other) = ((fmean(s), pvariance(s)) for s in sizes)
         error = math.sqrt(about / len(sizes[0]) + other / len(sizes[1]))
-        if refused - passed <= max(3 * error, _LARGER):
+        if refused - passed <= max(4 * error, _LARGER):
             return 0.0
         return fmean(t.tokens for t in self.recent)
 
