@@ -71,19 +71,24 @@ class Wave:
     def heavier(self) -> float:
         """Return a request's mean tokens where those refused are larger, else 0.0.
 
-        That is by their logarithms, four standard errors apart: as they are looked at
-        again and again, three are chance in one run of 25.
+        Each is compared with one that was accepted shortly before, since guesses of
+        tokens change as a run learns. That is by their logarithms, four standard errors
+        apart: as they are looked at again and again, three are chance in some runs.
         """
-        sizes: tuple[list[float], list[float]] = ([], [])
+        accepted: list[float] = []
+        larger_by = []
         for ticket in self.recent:
-            sizes[ticket.refused].append(math.log(max(1.0, ticket.tokens)))
-        if min(map(len, sizes)) < _SIZES:
+            size = math.log(max(1.0, ticket.tokens))
+            if not ticket.refused:
+                accepted.append(size)
+            elif accepted:
+                larger_by.append(size - accepted.pop())
+        if len(larger_by) < _SIZES:
             return 0.0
-        (passed, about), (refused, other) = ((fmean(s), pvariance(s)) for s in sizes)
-        error = math.sqrt(about / len(sizes[0]) + other / len(sizes[1]))
-        if refused - passed <= max(4 * error, _LARGER):
+        error = math.sqrt(pvariance(larger_by) / len(larger_by))
+        if fmean(larger_by) <= max(4 * error, _LARGER):
             return 0.0
-        return fmean(t.tokens for t in self.recent)
+        return fmean(ticket.tokens for ticket in self.recent)
 
     def crowds(self) -> tuple[list[int], list[int]]:
         """Return how many were in flight when refused and answered requests left."""
