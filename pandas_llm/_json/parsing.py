@@ -185,9 +185,10 @@ def _check_around(text: str, before: str, end: int) -> None:
 
 def _mended(text: str, start: int, *, ended: bool) -> tuple[Any, int]:
     """Mend the JSON at `start`, which must be closed if no reason to end is told."""
-    opened, closed = (sum(text.count(one, start) for one in b) for b in ("{[", "}]"))
-    if opened > closed and not ended:
-        raise ValueError("the JSON breaks off")
+    if not ended:
+        opened = text.count("{", start) + text.count("[", start)
+        if opened > text.count("}", start) + text.count("]", start):
+            raise ValueError("the JSON breaks off")
     return mended(text, start)
 
 
