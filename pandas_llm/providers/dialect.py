@@ -1,4 +1,4 @@
-"""What all dialects share: bodies of a run, keys, steps down, and reading answers."""
+"""What all dialects share: bodies of a run, keys, steps down; and a `Reader`."""
 
 from __future__ import annotations
 
@@ -9,27 +9,22 @@ import orjson
 
 from pandas_llm._inputs import of_pairs
 from pandas_llm._keys import narrowed, portable
-from pandas_llm.errors import EncodingError, LLMError
-from pandas_llm.providers import failures
-from pandas_llm.providers.answers import streams
-from pandas_llm.providers.answers.headers import quota
+from pandas_llm.errors import EncodingError
+from pandas_llm.providers.answers.reader import Reader
 from pandas_llm.providers.failures import negotiation
 from pandas_llm.providers.turns import alternating, led, split
-from pandas_llm.types import Capabilities, HTTPRequest, Quotas, Reply, Used
+from pandas_llm.types import Capabilities, HTTPRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pandas_llm.errors import ProviderError
-    from pandas_llm.providers.answers.headers import Limits
+    from pandas_llm.errors import LLMError
     from pandas_llm.providers.batches import Batches
     from pandas_llm.providers.turns import Turns
     from pandas_llm.types import (
         Attachment,
-        Choice,
         Endpoint,
         FileLimits,
-        HTTPResponse,
         Image,
         ImageLimits,
         Request,
@@ -61,8 +56,8 @@ class Vectors(NamedTuple):
     """Dollars, where the server says."""
 
 
-class Dialect:
-    """A provider without `shared` and `parse`."""
+class Dialect(Reader):
+    """A provider without `shared` and `parse`; how a vendor's requests are written."""
 
     capabilities = Capabilities()
     """What to try first."""
@@ -112,8 +107,6 @@ class Dialect:
     """Whether the tokens that it reads from its cache count against its limits."""
     output_counts = 1.0
     """Tokens that one of the output takes from its limits."""
-    limits: Limits | None = None
-    """Headers that tell the limits, and the seconds of each; None where none do."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.model = endpoint.model
@@ -324,62 +317,3 @@ class Dialect:
         if spec.tier and negotiation.TIER not in self.sent(spec, capabilities):
             names.append(negotiation.TIER)
         return tuple(names)
-
-    def usage(self, data: Any) -> Used:
-        """Read what an answer says it used; fields may be missing or odd."""
-        return Used()
-
-    def used(self, data: Any) -> Used:
-        """Read what an answer used; odd fields count as missing."""
-        try:
-            return self.usage(data)
-        except (AttributeError, LookupError, TypeError, ValueError, OverflowError):
-            return Used()  # the answer counts all the same
-
-    def load(self, response: HTTPResponse) -> Any:
-        """Parse a body that is JSON, or an event stream that was not asked for."""
-        body = response.body
-        events = None if body.startswith(b"{") else streams.events(body)
-        return failures.load(response) if events is None else self.joined(events)
-
-    def answer(self, response: HTTPResponse) -> dict[str, Any]:
-        """Parse the body of an answer; raise the error that a 200 may hold."""
-        data = self.load(response)
-        if failures.holds_error(data):
-            raise failures.classify(response, data, self._url)
-        return data if isinstance(data, dict) else {}
-
-    def load_or_none(self, response: HTTPResponse) -> Any:
-        """Parse a body if it can be."""
-        try:
-            return self.load(response)
-        except (AttributeError, LookupError, TypeError, ValueError, LLMError):
-            return None
-
-    def joined(self, events: Sequence[Any]) -> Any:
-        """Put the events of a stream together to the answer that they are parts of."""
-        return next(filter(failures.holds_error, events), None)
-
-    def reply(
-        self, choices: tuple[Choice, ...], response: HTTPResponse, data: Any
-    ) -> Reply:
-        """Return choices with what OpenAI and most others say beside them."""
-        tokens, cost, tier = self.used(data)
-        model, id_ = data.get("model"), failures.request_id(response)
-        simulated = data.get("system_fingerprint") == "fp_simulator"
-        return Reply(choices, tokens, model, id_, simulated, cost, tier)
-
-    def spent(self, response: HTTPResponse) -> Used:
-        """Read what an unreadable answer used: it is paid for too."""
-        return self.used(self.load_or_none(response))
-
-    def error(self, response: HTTPResponse) -> ProviderError:
-        """Return the error of an answer without success."""
-        return failures.classify(response, self.load_or_none(response), self._url)
-
-    def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
-        """Read the account's limits from the headers, if there are any."""
-        if self.limits is None:
-            return None
-        requests, tokens = (quota(headers, *limit) for limit in self.limits)
-        return Quotas(requests, tokens) if requests or tokens else None
