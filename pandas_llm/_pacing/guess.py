@@ -63,7 +63,7 @@ class Guess:
         self._wave.begin(anchor, first)
         self._trial: Ticket | None = None
         self._missed = 0
-        self._watch = (now, self._wave.count, self._refusals)
+        self._begin_watch(now)
 
     # -- what the limiter asks ------------------------------------------------------
 
@@ -279,6 +279,7 @@ class Guess:
             self._rate = max(0.5 * self._rate, test.speed * (1 - test.share))
             self._cut = True
             self._settle(now, HOLD)
+            self._begin_watch(now)  # what the search sent slowly says nothing
         elif test.speed < _UNBOUND * self._rate:
             self._free(now)
         else:
@@ -329,7 +330,7 @@ class Guess:
         share, usual = bad / sent, self._strays * sent
         if share <= _NOTABLE or bad <= 1.25 * usual + 2 * math.sqrt(usual):
             if sent > _AGED:
-                self._watch = (now, self._wave.count, self._refusals)
+                self._begin_watch(now)
             return
         self._taken = (sent - bad) / max(now - at, 1e-3)
         pace = 0.9 * self._taken if holds else 0.75 * sent / max(now - at, 1e-3)
@@ -357,6 +358,10 @@ class Guess:
         else:
             self._settle(now, HOLD)
             self._next = now
+        self._begin_watch(now)
+
+    def _begin_watch(self, now: float) -> None:
+        """Begin to count the refusals that a doubt is about."""
         self._watch = (now, self._wave.count, self._refusals)
 
     def _wake(self, now: float, idle: float) -> None:
