@@ -33,13 +33,12 @@ def confirmed(task: Task, base_url: str | None) -> Task:
         return task
     variable = known.address if known is not None else None
     or_set = f", or set {variable}" if variable else ""
-    msg = (
+    raise ConfigurationError(
         f"the job's file names the address {shown(sent_to)}, which is neither "
         f"{here.provider}'s own nor set in this process: it would be sent your API "
         "key and your rows. If you know the address, confirm it: "
         f"base_url={shown(_bare(sent_to))!r}{or_set}"
     )
-    raise ConfigurationError(msg)
 
 
 def _bare(url: str) -> str:

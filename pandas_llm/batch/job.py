@@ -201,7 +201,7 @@ class BatchJob:
             return
         words = {part.reason or part.word for part in self._state.parts}
         last = ", ".join(sorted(filter(None, words))) or "nothing was sent"
-        async with Upload.opened(self._task, self._book.path) as upload:
+        async with Upload.opened(self._task, self._book) as upload:
             items = await all_items(
                 TaskRun(run.task, run.data, dry=True), upload.client
             )
@@ -304,11 +304,10 @@ def load(
     state, written = known
     if not written.startswith(b"{"):
         ids = ", ".join(part.id for part in state.parts if part.id) or "none"
-        msg = (
+        raise LLMError(
             f"job {job_id!r} is not JSON: it was kept by an earlier version as a "
             "pickle, which could run any code and is not read. Submit again: the same "
             f"call goes on with its batches at the provider ({ids})"
         )
-        raise LLMError(msg)
     task = confirmed(saved.read(written, path, keys), base_url)
     return BatchJob(task, Book(path, state, written))

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from pandas_llm._engine import Item
     from pandas_llm._pacing import CostBudget
-    from pandas_llm.batch.state import Book
     from pandas_llm.batch.upload import Upload
 
 
@@ -39,13 +38,13 @@ _ROOM = 0.8
 """The share of the account's queue for one batch: its tokens are estimated."""
 
 
-async def send_all(upload: Upload, todo: Sequence[Item], book: Book) -> None:
+async def send_all(upload: Upload, todo: Sequence[Item]) -> None:
     """Send the requests, in as many batches as the provider's limits make of them."""
-    capabilities = upload.client.negotiation.capabilities
-    n = upload.client.spec.n
-    if n > 1 and not capabilities.n:
-        msg = "this model gives one choice a request: n must be 1 with batch=True"
-        raise ConfigurationError(msg)
+    book, n = upload.book, upload.client.spec.n
+    if n > 1 and not upload.client.negotiation.capabilities.n:
+        raise ConfigurationError(
+            "this model gives one choice a request: n must be 1 with batch=True"
+        )
     book.state.unsent = len(todo)
     lines: list[bytes] = []
     keys: list[bytes] = []
@@ -63,24 +62,21 @@ async def send_all(upload: Upload, todo: Sequence[Item], book: Book) -> None:
         weight += attachments.weight(item.request, upload.client.provider)
         full = len(lines) == upload.most_requests or tokens + weight > room
         if lines and (full or size + len(line) > upload.batches.most_bytes):
-            await _begin(upload, lines, keys, book, tokens)
+            await _begin(upload, lines, keys, tokens)
             lines, keys, size, tokens = [], [], 0, 0.0
         lines.append(line)
         keys.append(item.key)
         size, tokens = size + len(line), tokens + weight
     if lines:
-        await _begin(upload, lines, keys, book, tokens)
+        await _begin(upload, lines, keys, tokens)
     book.save()
 
 
 async def _begin(
-    upload: Upload,
-    lines: Sequence[bytes],
-    keys: Sequence[bytes],
-    book: Book,
-    tokens: float,
+    upload: Upload, lines: Sequence[bytes], keys: Sequence[bytes], tokens: float
 ) -> None:
     """Create one batch, noted first; an unclear answer is cleared up by the list."""
+    book = upload.book
     name = f"{book.state.id}-{token_hex(8)}"
     ahead = sum(map(len, lines)) > upload.batches.inline or book.state.waiting
     file = await upload.uploaded(lines) if ahead else ""
@@ -89,30 +85,29 @@ async def _begin(
     part.waiting = bool(file and book.state.waiting)  # behind those that wait
     book.note(part, keys)
     if not part.waiting:
-        await _launch(upload, part, lines, book)
+        await _launch(upload, part, lines)
 
 
-async def send_waiting(upload: Upload, book: Book) -> None:
+async def send_waiting(upload: Upload) -> None:
     """Ask for the batches that wait, while the account's queue has room."""
-    for part in book.state.waiting:
-        if not book.claim(part):
+    for part in upload.book.state.waiting:
+        if not upload.book.claim(part):
             continue
         # where its file is gone, its rows are sent by a call that has them
         with suppress(BadRequestError, ModelNotFoundError):
-            await _launch(upload, part, [], book)
+            await _launch(upload, part, [])
         if part.waiting:
             break
 
 
-async def _launch(
-    upload: Upload, part: Part, lines: Sequence[bytes], book: Book
-) -> None:
+async def _launch(upload: Upload, part: Part, lines: Sequence[bytes]) -> None:
     """Ask for a batch that is noted."""
+    book = upload.book
     request = upload.batches.create(lines, part.file, part.name)
     try:
         made = await upload.create(request, part.requests)
     except MaybeCreatedError as error:
-        if not await settle(upload, part, book, error):
+        if not await settle(upload, part, error):
             raise
     except asyncio.CancelledError:  # whoever pressed Ctrl-C must hear of it
         why = ProviderError("it was interrupted")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from pandas_llm.batch.parts import send_waiting
 from pandas_llm.batch.recovery import settle_all
-from pandas_llm.batch.state import sole_sender
 from pandas_llm.batch.upload import Upload
 from pandas_llm.errors import LLMError, ModelNotFoundError, ProviderError, ServerError
 from pandas_llm.providers import succeeded
@@ -32,18 +31,18 @@ async def poll(task: Task, book: Book) -> str:
     if not book.state.pending:
         return ""
     word, unfound = "", None
-    async with Upload.opened(task, book.path) as upload:
-        await _settle(upload, book)
+    async with Upload.opened(task, book) as upload:
+        await _settle(upload)
         live = book.state.live
         for part in live:
             try:
-                await _take(upload, book, part, await upload.state_of(part.id))
+                await _take(upload, part, await upload.state_of(part.id))
                 word = part.word
             except ModelNotFoundError as error:
                 if _is_young(part):
                     unfound = _not_found(book, part, error)
                 else:
-                    part.ended, part.word = True, _GONE
+                    part.end(_GONE)
         book.save()
         if unfound is not None:
             raise unfound
@@ -51,17 +50,17 @@ async def poll(task: Task, book: Book) -> str:
         if not any(part.waiting for part in live) and (
             not book.state.live or any(part.ended for part in live)
         ):
-            async with sole_sender(book.path, book.tell):
-                await send_waiting(upload, book)
+            async with book.sole_sender():
+                await send_waiting(upload)
     return word
 
 
-async def _settle(upload: Upload, book: Book) -> None:
+async def _settle(upload: Upload) -> None:
     """Find out whether the batches exist whose creation was never confirmed."""
-    if book.state.open:
-        async with sole_sender(book.path, book.tell):
-            book.save()  # takes up what another process has found out
-            await settle_all(upload, book)
+    if upload.book.state.open:
+        async with upload.book.sole_sender():
+            upload.book.save()  # takes up what another process has found out
+            await settle_all(upload)
 
 
 def _is_young(part: Part) -> bool:
@@ -82,8 +81,9 @@ def _not_found(book: Book, part: Part, error: ProviderError) -> ProviderError:
     return ServerError(msg, status=error.status, request_id=error.request_id)
 
 
-async def _take(upload: Upload, book: Book, part: Part, snapshot: Snapshot) -> None:
+async def _take(upload: Upload, part: Part, snapshot: Snapshot) -> None:
     """Note the state of a batch; keep its results if it has ended."""
+    book = upload.book
     part.word = visible(snapshot.word)
     part.reason = snapshot.reason and visible(snapshot.reason)
     part.done, part.failed = snapshot.done, snapshot.failed
@@ -111,7 +111,7 @@ async def _take(upload: Upload, book: Book, part: Part, snapshot: Snapshot) -> N
                     f"its results lack {lost} of the {part.done} that are done"
                 )
         for result in own.values():
-            upload.keep(result, book.state)
+            upload.keep(result)
         upload.cache.flush()
         if upload.cache.broken:
             why = upload.cache.broken
@@ -148,12 +148,12 @@ async def cancel(task: Task, book: Book) -> None:
     """End the batches of a job; those that wait are never sent."""
     book.save()  # takes up what another process has sent meanwhile
     for part in book.state.waiting:
-        part.waiting, part.ended, part.word = False, True, "never sent"
+        part.end("never sent")
     book.state.unsent, book.state.beside = 0, []
     failed: ProviderError | None = None
-    async with Upload.opened(task, book.path) as upload:
+    async with Upload.opened(task, book) as upload:
         try:
-            await _settle(upload, book)
+            await _settle(upload)
         finally:
             for part in book.state.live:
                 try:
@@ -170,7 +170,7 @@ async def _end(upload: Upload, part: Part) -> None:
     try:
         snapshot = await upload.state_of(part.id)
     except ModelNotFoundError:
-        part.ended, part.word = True, _GONE
+        part.end(_GONE)
         return
     if snapshot.state != "ended":  # else it would be refused
         await upload.send(upload.batches.cancel(part.id))

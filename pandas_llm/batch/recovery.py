@@ -16,7 +16,7 @@ from pandas_llm.errors import MaybeCreatedError, ProviderError
 from pandas_llm.redaction import visible
 
 if TYPE_CHECKING:
-    from pandas_llm.batch.state import Book, Part
+    from pandas_llm.batch.state import Part
     from pandas_llm.batch.upload import Upload
     from pandas_llm.providers import Listed, Snapshot
 
@@ -30,13 +30,13 @@ _PAGES = 50
 
 
 async def settle(
-    upload: Upload, part: Part, book: Book, why: MaybeCreatedError | None = None
+    upload: Upload, part: Part, why: MaybeCreatedError | None = None
 ) -> bool:
     """Find out whether a noted batch exists; `why` is an unclear answer to it."""
     age = 0.0 if why else max(0.0, time.time() - part.noted)
     until = time.monotonic() + _SETTLES - age
     try:
-        while (batch := await _search(upload, part, book)) is None:
+        while (batch := await _search(upload, part)) is None:
             if time.monotonic() >= until:
                 return False
             await asyncio.sleep(_PAUSE)
@@ -44,22 +44,22 @@ async def settle(
         raise
     except ProviderError as error:
         raise (why or upload.unclear(part.requests, error)) from error
-    book.confirm(part, batch)
+    upload.book.confirm(part, batch)
     return True
 
 
-async def settle_all(upload: Upload, book: Book) -> None:
+async def settle_all(upload: Upload) -> None:
     """Find out which batches there are, of those that were only asked for."""
-    for part in book.state.open:
-        if not await settle(upload, part, book):
-            book.drop(part)
+    for part in upload.book.state.open:
+        if not await settle(upload, part):
+            upload.book.drop(part)
 
 
-async def _search(upload: Upload, part: Part, book: Book) -> Snapshot | None:
+async def _search(upload: Upload, part: Part) -> Snapshot | None:
     """Read the list as far back as the batch can be."""
     similar: list[Listed] = []
     after: str | None = None
-    taken = book.taken()
+    taken = upload.book.taken()
     for _ in range(_PAGES):
         page, now = await upload.page(after)
         noted = part.noted + now - time.time()
@@ -77,7 +77,7 @@ async def _search(upload: Upload, part: Part, book: Book) -> Snapshot | None:
         after = page.after
     else:
         raise ProviderError(f"the list of batches has over {_PAGES} newer pages")
-    return await _told_apart(upload, part, similar, book)
+    return await _told_apart(upload, part, similar)
 
 
 def is_similar(one: Listed, part: Part, noted: float, timeout: float) -> bool:
@@ -90,10 +90,10 @@ def is_similar(one: Listed, part: Part, noted: float, timeout: float) -> bool:
 
 
 async def _told_apart(
-    upload: Upload, part: Part, similar: list[Listed], book: Book
+    upload: Upload, part: Part, similar: list[Listed]
 ) -> Snapshot | None:
     """Return the batch with these very requests, or the only one that can be."""
-    keys = {key.hex() for key in book.rows(part)}
+    keys = {key.hex() for key in upload.book.rows(part)}
     left = []
     for one in similar:
         names: set[str] = set()

@@ -68,8 +68,7 @@ def read(written: bytes, path: Path, keys: Any = None) -> Task:
     try:
         job = json.loads(written)
         if job["version"] != _VERSION:
-            msg = f"its form is {job['version']!r}, not {_VERSION}"
-            raise ValueError(msg)
+            raise ValueError(f"its form is {job['version']!r}, not {_VERSION}")
         options.check_options(job["options"])
         own = {"cache": path, "trace": options.resolve({}).trace}
         settings = Settings(**{**job["options"], **own})
@@ -119,8 +118,7 @@ def _plain(value: Any) -> Any:
         return dict(value)
     if isinstance(value, Sequence) and not isinstance(value, bytes):
         return list(value)
-    msg = f"{value!r} is not plain data"
-    raise TypeError(msg)
+    raise TypeError(f"{value!r} is not plain data")
 
 
 # -- keys -----------------------------------------------------------------------

@@ -12,7 +12,7 @@ from pandas_llm._run import TaskRun
 from pandas_llm.batch import saved
 from pandas_llm.batch.parts import affords, send_all, send_waiting
 from pandas_llm.batch.recovery import settle_all
-from pandas_llm.batch.state import Book, State, find, sole_sender
+from pandas_llm.batch.state import Book, State, find
 from pandas_llm.batch.upload import Upload, all_items
 from pandas_llm.cache import location
 from pandas_llm.errors import ConfigurationError
@@ -42,22 +42,21 @@ class Sending:
         """Send what is neither kept nor under way; with `job` the rest of that job."""
         book = self.book
         if self.run.outcomes.rows:
-            async with Upload.opened(self._task, book.path) as upload:
+            async with Upload.opened(self._task, book) as upload:
                 items = await all_items(self.run, upload.client)
                 name = _name(items)
-                async with sole_sender(book.path, book.tell):
+                async with book.sole_sender():
                     known = find(book.path, name)
                     book.state = known[0] if known else State(name)
                     if job in (None, name):
-                        await self._send(upload, items, book, again=job is None)
+                        await self._send(upload, items, again=job is None)
         return book
 
-    async def _send(
-        self, upload: Upload, items: list[Item], book: Book, *, again: bool
-    ) -> None:
+    async def _send(self, upload: Upload, items: list[Item], *, again: bool) -> None:
+        book = self.book
         state = book.state
-        await settle_all(upload, book)
-        await send_waiting(upload, book)
+        await settle_all(upload)
+        await send_waiting(upload)
         before = replace(state.counters)
         busy = [book.rows(part) for part in (*state.live, *state.waiting)]
         if not all(busy):
@@ -80,11 +79,11 @@ class Sending:
         try:
             if todo:
                 await upload.check()
-            todo = upload.without_odds(await upload.probe(todo, state, budget))
+            todo = upload.without_odds(await upload.probe(todo, budget))
             upload.cache.flush()  # paid for, whatever comes now
             if todo and budget.spent:
                 await affords(upload, todo, budget)
-            await send_all(upload, todo, book)
+            await send_all(upload, todo)
         finally:
             state.used(self.run.events.totals, before)
 
@@ -96,17 +95,15 @@ def _check_carried(task: Task) -> None:
         raise ConfigurationError(msg)
     each = len(task.output.questions) + bool(task.output.open)
     if task.odds and each > 1:
-        msg = (
+        raise ConfigurationError(
             f"the probabilities of these keys are {each} requests a row, and a batch "
             "has one: leave confidence= or batch=True out, or use classify"
         )
-        raise ConfigurationError(msg)
     if not isinstance(task.shape.gold, str | None):
-        msg = (
+        raise ConfigurationError(
             "gold= as a Series cannot be kept with a batch job: put it into the frame "
             "and pass the column's name"
         )
-        raise ConfigurationError(msg)
 
 
 def _name(items: Sequence[Item]) -> str:
@@ -125,15 +122,13 @@ def _path(settings: Settings) -> Path:
         raise ConfigurationError(msg)
     for name in ("refresh", "replay", "fallback", "truncate", "service_tier"):
         if getattr(settings, name):
-            msg = f"{name} does not go with batch=True"
-            raise ConfigurationError(msg)
+            raise ConfigurationError(f"{name} does not go with batch=True")
     endpoint = resolve_endpoint(settings)
     if endpoint.base_url == SIMULATED:
-        msg = (
+        raise ConfigurationError(
             "the simulator of model='sim' lives for one run, a batch for longer: start "
             "a pandas_llm.simulator.Simulator and pass its base_url"
         )
-        raise ConfigurationError(msg)
     if getattr(connect(endpoint), "batches", None) is None:  # no model is started
         raise no_batches(endpoint.base_url)
     return path

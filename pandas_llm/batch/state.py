@@ -6,9 +6,10 @@ import asyncio
 import re
 import sqlite3
 import time
+from collections import defaultdict
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -34,9 +35,7 @@ _USED = (
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS pandas_llm_batches (
     id TEXT PRIMARY KEY, state BLOB NOT NULL, recipe BLOB NOT NULL
-)
-"""
-_ROWS = """
+);
 CREATE TABLE IF NOT EXISTS pandas_llm_batch_rows (
     part TEXT PRIMARY KEY, job TEXT NOT NULL, keys BLOB NOT NULL
 )
@@ -90,6 +89,10 @@ class Part:
     def rank(self) -> tuple[int, bool, bool, bool]:
         """How far it has come: the process that knows more is right."""
         return len(self.past), self.ended, bool(self.id), not self.waiting
+
+    def end(self, word: str) -> None:
+        """Note that nothing more is to come of it."""
+        self.ended, self.waiting, self.word = True, False, word
 
 
 @dataclass(slots=True)
@@ -181,7 +184,7 @@ class Book:
             return
         known = {part.name or part.id: part for part in self.state.parts}
         with suppress(LLMError):  # damaged: it is written over
-            state = _parsed(bytes(row[0]), self.state.id)
+            state = _parsed(row[0], self.state.id)
             if state.counters.requests > self.state.counters.requests:
                 self.state.counters = state.counters
             for part in state.parts:
@@ -227,8 +230,8 @@ class Book:
     def drop(self, part: Part, why: str = "") -> None:
         """Note that a batch will not be created; others take its rows."""
         self.state.unsent += part.requests
-        part.requests, part.word = 0, why
-        part.ended, part.waiting = True, False
+        part.requests = 0
+        part.end(why)
         self.save()
 
     def full(self, part: Part, reason: str) -> None:
@@ -245,10 +248,9 @@ class Book:
         elif part.requests == 1:
             why = f"its prompt is over the account's queue of {state.queue:,} tokens"
             state.reasons |= {key.hex(): why for key in self.rows(part)}
-            part.ended, part.waiting = True, False
+            part.end(part.word)
         else:
-            why = "its rows go into smaller batches: the queue is too small"
-            self.drop(part, why)
+            self.drop(part, "its rows go into smaller batches: the queue is too small")
 
     def _too_large(self, part: Part) -> bool:
         """Whether the queue, of a size that is not told, may never take a batch."""
@@ -257,22 +259,17 @@ class Book:
 
     def rows(self, part: Part) -> set[bytes]:
         """Return the keys of the requests of a batch that has not ended."""
-        with _opened(self.path) as connection:
-            row = connection.execute(
-                "SELECT keys FROM pandas_llm_batch_rows WHERE part = ?", (part.name,)
-            ).fetchone()
-        return _parted(bytes(row[0]) if row else b"")
+        query = "SELECT keys FROM pandas_llm_batch_rows WHERE part = ?"
+        return _parted(
+            b"".join(keys for (keys,) in _asked(self.path, query, part.name))
+        )
 
     def elsewhere(self, keys: set[bytes]) -> dict[str, set[bytes]]:
         """Return which requests other jobs of the file have under way."""
-        with _opened(self.path) as connection:
-            rows = connection.execute(
-                "SELECT job, keys FROM pandas_llm_batch_rows WHERE job != ?",
-                (self.state.id,),
-            ).fetchall()
-        jobs: dict[str, set[bytes]] = {}
-        for job, joined in rows:
-            jobs[job] = jobs.get(job, set()) | keys & _parted(bytes(joined))
+        query = "SELECT job, keys FROM pandas_llm_batch_rows WHERE job != ?"
+        jobs: defaultdict[str, set[bytes]] = defaultdict(set)
+        for job, joined in _asked(self.path, query, self.state.id):
+            jobs[job] |= keys & _parted(joined)
         return {job: some for job, some in jobs.items() if some}
 
     def others(self) -> Iterator[Book]:
@@ -283,32 +280,27 @@ class Book:
 
     def taken(self) -> set[str]:
         """Return the provider's names of the batches of all jobs of the file."""
-        with _opened(self.path) as connection:
-            rows = connection.execute("SELECT state FROM pandas_llm_batches")
-            states = [_parsed(bytes(state), "a job") for (state,) in rows.fetchall()]
-        parts = [part for state in states for part in state.parts]
+        states = _asked(self.path, "SELECT state FROM pandas_llm_batches")
+        parts = [part for (state,) in states for part in _parsed(state, "a job").parts]
         return {name for part in parts for name in (part.id, *part.past) if name}
 
+    @asynccontextmanager
+    async def sole_sender(self) -> AsyncIterator[None]:
+        """Wait until nobody else sends batches of the file, and keep others from it.
 
-@asynccontextmanager
-async def sole_sender(
-    path: Path, tell: Callable[[str], None] = lambda _: None
-) -> AsyncIterator[None]:
-    """Wait until nobody else sends batches of a cache file, and keep others from it.
-
-    The lock lies on a file beside the cache; it ends with its process, killed or not.
-    """
-    with _opened(path):  # makes its folder: a batch may be the first that is kept
-        pass
-    waited = False
-    while (connection := _locked(path)) is None:
-        waited = True
-        tell("another process sends batches of this cache file")
-        await asyncio.sleep(_LOCK_PAUSE)
-    if waited:
-        tell("")
-    with closing(connection):
-        yield
+        The lock lies on a file beside it; it ends with its process, killed or not.
+        """
+        with _opened(self.path):  # makes its folder: this may be the first that is kept
+            pass
+        waited = False
+        while (connection := _locked(self.path)) is None:
+            waited = True
+            self.tell("another process sends batches of this cache file")
+            await asyncio.sleep(_LOCK_PAUSE)
+        if waited:
+            self.tell("")
+        with closing(connection):
+            yield
 
 
 def _locked(path: Path) -> sqlite3.Connection | None:
@@ -329,9 +321,13 @@ def _locked(path: Path) -> sqlite3.Connection | None:
 @contextmanager
 def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     with _one_error(path), closing(database.connect(path, _LOCK_WAIT)) as connection:
-        connection.execute(_SCHEMA)
-        connection.execute(_ROWS)
+        connection.executescript(_SCHEMA)
         yield connection
+
+
+def _asked(path: Path, query: str, *values: str) -> list[Any]:
+    with _opened(path) as connection:
+        return connection.execute(query, values).fetchall()
 
 
 @contextmanager
@@ -351,11 +347,10 @@ def find(path: Path, job: str) -> tuple[State, bytes] | None:
     """Return what is known of a job; None for an unknown one."""
     if not database.size(path):
         return None
-    with _opened(path) as connection:
-        row = connection.execute(
-            "SELECT state, recipe FROM pandas_llm_batches WHERE id = ?", (job,)
-        ).fetchone()
-    return None if row is None else (_parsed(bytes(row[0]), job), bytes(row[1]))
+    query = "SELECT state, recipe FROM pandas_llm_batches WHERE id = ?"
+    for state, written in _asked(path, query, job):
+        return _parsed(state, job), written
+    return None
 
 
 def _parsed(written: bytes, job: str) -> State:

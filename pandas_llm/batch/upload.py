@@ -42,13 +42,12 @@ from pandas_llm.types import Reply, Request, Tokens, Used
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
-    from pathlib import Path
 
     from pandas_llm._client import Client
     from pandas_llm._engine import Item
     from pandas_llm._pacing import CostBudget
     from pandas_llm._run import Task, TaskRun
-    from pandas_llm.batch.state import State
+    from pandas_llm.batch.state import Book
     from pandas_llm.cache import Cache
     from pandas_llm.providers import Batches, Page, Result, Snapshot
     from pandas_llm.types import HTTPRequest, HTTPResponse
@@ -88,14 +87,15 @@ class Upload:
     events: Events
     cache: Cache
     task: Task
+    book: Book
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, task: Task, path: Path) -> AsyncIterator[Upload]:
+    async def opened(cls, task: Task, book: Book) -> AsyncIterator[Upload]:
         """Open connections and cache."""
         settings = task.settings
         async with AsyncExitStack() as stack:
-            cache = open_cache(path)
+            cache = open_cache(book.path)
             stack.callback(cache.close)
             setup = Setup(
                 shared_spec(task), task.output, replace(settings, max_cost=None), cache
@@ -105,7 +105,7 @@ class Upload:
             sample = Request(client.spec, "")
             request = client.provider.build(sample, client.negotiation.capabilities, 1)
             batches = batches_of(client.provider, request)
-            yield cls(client, batches, request, Events(), cache, task)
+            yield cls(client, batches, request, Events(), cache, task, book)
 
     async def send(self, request: HTTPRequest) -> HTTPResponse:
         """Send by POST."""
@@ -255,10 +255,9 @@ class Upload:
         known = self.client.known([(item.key, item.request) for item in items])
         return {item.key for item, one in zip(items, known, strict=True) if one}
 
-    async def probe(
-        self, todo: list[Item], state: State, budget: CostBudget
-    ) -> list[Item]:
+    async def probe(self, todo: list[Item], budget: CostBudget) -> list[Item]:
         """Send a few rows the ordinary way: a refused option fails all of a batch."""
+        state = self.book.state
         events = Events(state.counters, budget)
         for _ in range(_PROBES):
             if not todo or self.client.proven or self.batches.apart:
@@ -293,16 +292,16 @@ class Upload:
         known = self.kept(plain)
         return [item for item in plain if item.key not in known]
 
-    def keep(self, result: Result, state: State) -> None:
+    def keep(self, result: Result) -> None:
         """Put one answer into the cache, or note why there is none."""
-        name, n = result.custom_id, self.client.spec.n
+        name, n, reasons = result.custom_id, self.client.spec.n, self.book.state.reasons
         if result.response is None:
-            state.reasons[name] = result.reason
+            reasons[name] = result.reason
             return
         choices, key = Choices(n), bytes.fromhex(name)
         missed = OutputError(f"fewer choices than the {n} asked for")
         try:
-            reply = self._read(result.response, state)
+            reply = self._read(result.response)
             for choice in reply.choices[:n]:
                 try:
                     choices.add(choice, *self.task.output.read(choice))
@@ -310,16 +309,16 @@ class Upload:
                     missed = choices.miss(choice, error) or missed
             choices.close()
         except (ProviderError, OutputError, ConfigurationError) as error:
-            state.reasons[name] = f"{error.kind}: {error}"
+            reasons[name] = f"{error.kind}: {error}"
             return
         if choices.left > 0:  # the others are asked for by a call without batch=True
             self.cache.put(begun_key(key), Reply(tuple(choices.counted)))
-            state.reasons[name] = f"{missed.kind}: {missed}"
+            reasons[name] = f"{missed.kind}: {missed}"
             return
-        state.reasons.pop(name, None)
+        reasons.pop(name, None)
         self.cache.put(key, reply._replace(choices=tuple(choices.kept)))
 
-    def _read(self, response: HTTPResponse, state: State) -> Reply:
+    def _read(self, response: HTTPResponse) -> Reply:
         """Read an answer; count what it has used even if it is not a reply."""
         try:
             asked = Request(self.client.spec, "")
@@ -328,18 +327,18 @@ class Upload:
         except ProviderError:
             used = self.client.provider.spent(response)
             if used != Used() or succeeded(response):
-                self._book(used.tokens, state)
+                self._pay(used.tokens)
             raise
         finally:
-            state.counters.requests += 1
-        self._book(reply.tokens, state)
+            self.book.state.counters.requests += 1
+        self._pay(reply.tokens)
         return reply
 
-    def _book(self, tokens: Tokens | None, state: State) -> None:
+    def _pay(self, tokens: Tokens | None) -> None:
         prices = self.client.prices
         cost = math.nan if tokens is None else prices.of(tokens, batch=True)
         used = tokens or Tokens()
-        state.counters.pay(cost, used, prices.saved(used, batch=True))
+        self.book.state.counters.pay(cost, used, prices.saved(used, batch=True))
 
 
 def _refused(response: HTTPResponse) -> bool:
