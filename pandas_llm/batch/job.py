@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,7 +17,7 @@ from pandas_llm._run import TaskRun, run_for
 from pandas_llm.batch import saved
 from pandas_llm.batch.address import confirmed
 from pandas_llm.batch.polling import cancel, poll
-from pandas_llm.batch.sending import Sending
+from pandas_llm.batch.sending import begun, send, sending_run
 from pandas_llm.batch.state import Book, find
 from pandas_llm.batch.upload import QueueFullError, Upload, all_items
 from pandas_llm.cache import location
@@ -27,7 +26,6 @@ from pandas_llm.types import Outcome
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Sequence
 
     from pandas_llm._run import Task
     from pandas_llm.batch.state import State
@@ -86,7 +84,7 @@ class BatchJob:
     @trims_traceback
     def status(self) -> BatchStatus:
         """Ask the provider for the state of the job."""
-        with _noted(self._book.notes):
+        with self._book.noted():
             run_for(self._task.settings, self._look)
         return self._now()
 
@@ -114,14 +112,14 @@ class BatchJob:
             ``"batch"``; the same call without ``batch=True`` finishes them at once.
         """
         run = self._run(data)
-        with _noted(self._book.notes):
+        with self._book.noted():
             return run.answer(lambda: self._finish(run, wait=wait))
 
     @trims_traceback
     async def aresult(self, data: Any, *, wait: bool = True) -> Any:
         """Return the result as `result` does, in the running event loop."""
         run = self._run(data)
-        with _noted(self._book.notes):
+        with self._book.noted():
             return await run.aanswer(lambda: self._finish(run, wait=wait))
 
     # -- inside -----------------------------------------------------------------
@@ -182,9 +180,8 @@ class BatchJob:
 
     async def _send_rest(self, data: Any) -> None:
         """Send the rows that are in no batch yet."""
-        sending = Sending(self._task, data)
-        sending.book.notes, sending.book.tell = self._book.notes, self._tell
-        self._book = await sending.send(self.id)
+        run = sending_run(self._task, data)
+        await send(self._task, run, self._book, rest=True)
         self._state.unsent = 0  # what is left has a reason
 
     async def _explain(self, run: TaskRun) -> None:
@@ -225,29 +222,20 @@ class BatchJob:
         self._totals.done, self._totals.failed = now.done + now.failed, now.failed
 
 
-@contextmanager
-def _noted(notes: Sequence[str]) -> Iterator[None]:
-    """Add to an interrupt what may exist at the provider."""
-    try:
-        yield
-    except (KeyboardInterrupt, asyncio.CancelledError) as error:
-        for note in notes:
-            error.add_note(note)
-        raise
-
-
 def submit(task: Task, data: Any) -> BatchJob:
     """Send a run's rows as a batch; see `LLMAccessor.submit`."""
-    sending = Sending(task, data)
-    with _noted(sending.book.notes):
-        return BatchJob(task, sending.run.finish(sending.send))
+    book, run = begun(task, data)
+    with book.noted():
+        run.finish(lambda: send(task, run, book))
+    return BatchJob(task, book)
 
 
 async def asubmit(task: Task, data: Any) -> BatchJob:
     """Send a run's rows as a batch, in the running event loop."""
-    sending = Sending(task, data)
-    with _noted(sending.book.notes):
-        return BatchJob(task, await sending.run.afinish(sending.send))
+    book, run = begun(task, data)
+    with book.noted():
+        await run.afinish(lambda: send(task, run, book))
+    return BatchJob(task, book)
 
 
 @trims_traceback

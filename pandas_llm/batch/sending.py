@@ -22,70 +22,74 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from pandas_llm._display import Totals
     from pandas_llm._engine import Item
     from pandas_llm._run import Task
     from pandas_llm.options import Settings
 
 
-class Sending:
-    """The rows of one call on their way into a batch, checked beforehand."""
+def begun(task: Task, data: Any) -> tuple[Book, TaskRun]:
+    """Return the record of a new job and the run that sends its rows, both checked."""
+    _check_carried(task)
+    book = Book(_path(task.settings), State(_name([])), saved.write(task))
+    return book, sending_run(task, data)
 
-    def __init__(self, task: Task, data: Any) -> None:
-        self._task = task
-        path = _path(task.settings)
-        _check_carried(task)
-        self.book = Book(path, State(_name([])), saved.write(task))
-        unbound = replace(task.settings, max_cost=None)
-        self.run = TaskRun(replace(task, settings=unbound), data, step=" submit")
 
-    async def send(self, job: str | None = None) -> Book:
-        """Send what is neither kept nor under way; with `job` the rest of that job."""
-        book = self.book
-        if self.run.outcomes.rows:
-            async with Upload.opened(self._task, book) as upload:
-                items = await all_items(self.run, upload.client)
-                name = _name(items)
-                async with book.sole_sender():
-                    known = find(book.path, name)
-                    book.state = known[0] if known else State(name)
-                    if job in (None, name):
-                        await self._send(upload, items, again=job is None)
-        return book
+def sending_run(task: Task, data: Any) -> TaskRun:
+    """Return the run whose rows are sent; what it may cost is checked before."""
+    unbound = replace(task.settings, max_cost=None)
+    return TaskRun(replace(task, settings=unbound), data, step=" submit")
 
-    async def _send(self, upload: Upload, items: list[Item], *, again: bool) -> None:
-        book = self.book
-        state = book.state
-        await settle_all(upload)
-        await send_waiting(upload)
-        before = replace(state.counters)
-        busy = [book.rows(part) for part in (*state.live, *state.waiting)]
-        if not all(busy):
-            return  # another process has just heard that one has ended
-        done = upload.kept(items).union(*busy)
-        elsewhere = book.elsewhere({item.key for item in items} - done)
-        state.beside, done = [*elsewhere], done.union(*elsewhere.values())
-        if again and not state.pending:
-            state.reasons.clear()
-        left = [
-            i for i in items if i.key not in done and i.key.hex() not in state.reasons
-        ]
-        # equal prompts of cells that end elsewhere are one request
-        todo = [*{item.key: item for item in left}.values()]
-        if not todo and state.pending:
-            book.save()
+
+async def send(task: Task, run: TaskRun, book: Book, *, rest: bool = False) -> None:
+    """Send what is neither kept nor under way; as the `rest`, the job's own alone."""
+    if not run.outcomes.rows:
+        return
+    async with Upload.opened(task, book) as upload:
+        items = await all_items(run, upload.client)
+        name = _name(items)
+        if rest and name != book.state.id:
             return
-        budget = CostBudget(self._task.settings.max_cost)
-        await affords(upload, todo, budget)
-        try:
-            if todo:
-                await upload.check()
-            todo = upload.without_odds(await upload.probe(todo, budget))
-            upload.cache.flush()  # paid for, whatever comes now
-            if todo and budget.spent:
-                await affords(upload, todo, budget)
-            await send_all(upload, todo)
-        finally:
-            state.used(self.run.events.totals, before)
+        async with book.sole_sender():
+            known = find(book.path, name)
+            book.state = known[0] if known else State(name)
+            await _send(upload, items, run.events.totals, again=not rest)
+
+
+async def _send(
+    upload: Upload, items: list[Item], totals: Totals, *, again: bool
+) -> None:
+    """Send some of the requests; count in `totals` what was tried the ordinary way."""
+    book, state = upload.book, upload.book.state
+    await settle_all(upload)
+    await send_waiting(upload)
+    before = replace(state.counters)
+    busy = [book.rows(part) for part in (*state.live, *state.waiting)]
+    if not all(busy):
+        return  # another process has just heard that one has ended
+    done = upload.kept(items).union(*busy)
+    elsewhere = book.elsewhere({item.key for item in items} - done)
+    state.beside, done = [*elsewhere], done.union(*elsewhere.values())
+    if again and not state.pending:
+        state.reasons.clear()
+    left = [i for i in items if i.key not in done and i.key.hex() not in state.reasons]
+    # equal prompts of cells that end elsewhere are one request
+    todo = [*{item.key: item for item in left}.values()]
+    if not todo and state.pending:
+        book.save()
+        return
+    budget = CostBudget(upload.task.settings.max_cost)
+    await affords(upload, todo, budget)
+    try:
+        if todo:
+            await upload.check()
+        todo = upload.without_odds(await upload.probe(todo, budget))
+        upload.cache.flush()  # paid for, whatever comes now
+        if todo and budget.spent:
+            await affords(upload, todo, budget)
+        await send_all(upload, todo)
+    finally:
+        state.used(totals, before)
 
 
 def _check_carried(task: Task) -> None:

@@ -195,6 +195,16 @@ class Book:
                     for name in part.__slots__:
                         setattr(own, name, getattr(part, name))
 
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Add to an interrupt what may exist at the provider."""
+        try:
+            yield
+        except (KeyboardInterrupt, asyncio.CancelledError) as error:
+            for note in self.notes:
+                error.add_note(note)
+            raise
+
     def save(self) -> None:
         """Keep what is known of the job."""
         with self._transaction():
