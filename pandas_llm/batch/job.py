@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pandas_llm._display import Bar, Status, Totals, trims_traceback
 from pandas_llm._run import TaskRun, run_for
 from pandas_llm.batch import saved
-from pandas_llm.batch.address import confirmed
 from pandas_llm.batch.polling import cancel, poll
 from pandas_llm.batch.sending import begun, send, sending_run
 from pandas_llm.batch.state import Book, find
@@ -297,5 +296,5 @@ def load(
             "pickle, which could run any code and is not read. Submit again: the same "
             f"call goes on with its batches at the provider ({ids})"
         )
-    task = confirmed(saved.read(written, path, keys), base_url)
+    task = saved.confirmed(saved.read(written, path, keys), base_url)
     return BatchJob(task, Book(path, state, written))

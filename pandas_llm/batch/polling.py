@@ -6,8 +6,8 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-from pandas_llm.batch.parts import send_waiting
 from pandas_llm.batch.recovery import settle_all
+from pandas_llm.batch.sending import send_waiting
 from pandas_llm.batch.upload import Upload
 from pandas_llm.errors import LLMError, ModelNotFoundError, ProviderError, ServerError
 from pandas_llm.providers import succeeded

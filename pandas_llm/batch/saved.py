@@ -5,7 +5,8 @@ builds types from these; nothing in the file is imported or called. A person's m
 is taken again only where this process has it already: its module is looked up among
 the imported ones, its name without asking the module for it, and it must ask for the
 very schema that was sent. So a file from a stranger can at most name a model that
-its reader has defined, for the replies that the model was made for.
+its reader has defined, for the replies that the model was made for. Nor is it trusted
+with the reader's key: `confirmed` checks where a loaded job may be asked.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 import annotated_types
@@ -25,7 +26,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import SchemaError
 
 from pandas_llm import options
-from pandas_llm._client import transferable, without_secrets
+from pandas_llm._client import resolve_endpoint, transferable, without_secrets
 from pandas_llm._keys import UNIONS, Quoted, kept_columns, keys_of, strict_model
 from pandas_llm._run import Shape, Task, examples_of, make_task, output_of, parsed_keys
 from pandas_llm.errors import (
@@ -36,6 +37,8 @@ from pandas_llm.errors import (
     warn,
 )
 from pandas_llm.options import Settings
+from pandas_llm.providers import preset
+from pandas_llm.redaction import parted, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,6 +86,37 @@ def read(written: bytes, path: Path, keys: Any = None) -> Task:
         msg = "keys are not those that the job was submitted with: they ask for another"
         raise InvalidValueError(f"{msg} schema than the one that was sent")
     return task
+
+
+def confirmed(task: Task, base_url: str | None) -> Task:
+    """Return a loaded task, if the address in its file is the reader's own."""
+    settings = task.settings
+    sent_to = settings.base_url
+    if base_url is not None:
+        if sent_to is not None and _bare(sent_to) != _bare(base_url):
+            msg = f"the job was sent to {shown(sent_to)}, not to base_url={base_url!r}"
+            raise InvalidValueError(shown(msg))
+        return replace(task, settings=replace(settings, base_url=base_url))
+    if sent_to is None:
+        return task
+    here = resolve_endpoint(replace(settings, base_url=None, replay=True))
+    known = preset(here.provider)
+    own = (here.base_url, known and known.base_url, options.get_options()["base_url"])
+    if _bare(sent_to) in {_bare(place) for place in own if place}:
+        return task
+    variable = known.address if known is not None else None
+    or_set = f", or set {variable}" if variable else ""
+    raise ConfigurationError(
+        f"the job's file names the address {shown(sent_to)}, which is neither "
+        f"{here.provider}'s own nor set in this process: it would be sent your API "
+        "key and your rows. If you know the address, confirm it: "
+        f"base_url={shown(_bare(sent_to))!r}{or_set}"
+    )
+
+
+def _bare(url: str) -> str:
+    """Return an address without login and parameters."""
+    return parted(url)[1].partition("?")[0].rstrip("/")
 
 
 # -- options --------------------------------------------------------------------

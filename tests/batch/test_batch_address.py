@@ -8,7 +8,7 @@ from batch_between import at
 
 import pandas_llm
 from pandas_llm import ConfigurationError, batch
-from pandas_llm.batch.address import confirmed
+from pandas_llm.batch.saved import confirmed
 
 FRAME = pd.DataFrame({"text": ["It rained.", "It snowed."]})
 
