@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from pandas_llm.cache import replies, sqlite
+from pandas_llm.cache import sqlite
 from pandas_llm.cache.contents import CacheInfo, clear, info
 from pandas_llm.cache.fingerprint import Fingerprint, begun_key, elsewhere_key
 from pandas_llm.cache.replies import Cache, location, open_cache, why_unusable
@@ -20,7 +20,6 @@ __all__ = [
     "info",
     "location",
     "open_cache",
-    "replies",
     "sqlite",
     "why_unusable",
 ]

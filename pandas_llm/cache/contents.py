@@ -113,12 +113,9 @@ def _opened(
     path: str | os.PathLike[str] | None,
 ) -> Iterator[tuple[Path | None, sqlite3.Connection | None]]:
     """Open a file if it exists, after writing what this process has put there."""
-    file = location(path or True)
-    if file is None:
-        yield None, None
-        return
-    flush(file)
-    if not database.size(file):
+    if (file := location(path or True)) is not None:
+        flush(file)
+    if file is None or not database.size(file):
         yield file, None
         return
     try:

@@ -41,9 +41,7 @@ _STALE = 3600
 class Cache:
     """Replies by the fingerprint of their request; no method raises."""
 
-    calls: Calls
     _writer: Writer | None
-    _sqlite: database.Guard
 
     def __init__(self, path: Path, *, limit: int = DEFAULT_LIMIT) -> None:
         self.path = path
@@ -53,13 +51,11 @@ class Cache:
         self._uses = 1
         self.shared = False
         """Whether several runs have used it at the same time."""
-        self._closed = False
         self._readable = self._writable = True
         self._begin()
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, Reply]:
         """Return the replies that are there and whole."""
-        self._check_process()
         replies: dict[bytes, Reply] = {}
         fresh = int(time.time()) - _STALE
         stale = []
@@ -73,12 +69,10 @@ class Cache:
 
     def put(self, key: bytes, reply: Reply) -> None:
         """Keep a reply; it is on disk 200 ms later."""
-        self._check_process()
         self._enqueue((key, reply))
 
     def forget(self, key: bytes) -> None:
         """Delete a reply."""
-        self._check_process()
         self._enqueue((key, None))
 
     def flush(self) -> None:
@@ -99,7 +93,7 @@ class Cache:
             if self._uses == 1:
                 self.calls.forget()
             return
-        self._closed = True
+        self._readable = self._writable = False
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.stop()
@@ -129,7 +123,8 @@ class Cache:
             self._begin()
 
     def _enqueue(self, item: Item) -> None:
-        if self._writable and not self._closed:
+        self._check_process()
+        if self._writable:
             try:
                 writer = self._writer or self._start()
             except RuntimeError as error:  # no more threads
@@ -146,7 +141,8 @@ class Cache:
             return self._writer
 
     def _select(self, keys: Sequence[bytes]) -> list[database.Row]:
-        if not keys or not self._readable or self._closed:
+        self._check_process()
+        if not keys or not self._readable:
             return []
         with self._sqlite:
             try:
@@ -156,20 +152,13 @@ class Cache:
                     self._sqlite.connection = reader
                 return database.select(reader, keys)
             except database.ERRORS as error:
-                self._not_read(error)
+                self._readable = False
+                self._break("no more replies are used", error)
                 self._sqlite.close()
                 return []
 
-    def _not_read(self, error: Exception) -> None:
-        self._readable = False
-        # more writing could spoil what is left of a damaged file
-        self._writable = self._writable and not database.damaged(error)
-        self._break("no more replies are used", error)
-
     def _not_written(self, error: Exception) -> None:
-        # what was paid for stays readable, unless it cannot be trusted
-        self._writable = False
-        self._readable = self._readable and not database.damaged(error)
+        self._writable = False  # what was paid for stays readable
         self._break("no more replies are kept", error)
 
     def _gone(self) -> None:
@@ -177,6 +166,8 @@ class Cache:
         self._break("what was kept before is gone", error)
 
     def _break(self, lost: str, error: Exception) -> None:
+        if database.damaged(error):  # writing could spoil what is left of it
+            self._readable = self._writable = False
         why = f"{lost}: {database.reason(self.path, error)}"
         _log.info("the cache fails, %s", why)
         self.broken = self.broken or why
@@ -196,12 +187,12 @@ def _place(path: Path) -> tuple[int, str]:
     return os.getpid(), whole
 
 
-def open_cache(path: Path, limit: int = DEFAULT_LIMIT) -> Cache:
+def open_cache(path: Path) -> Cache:
     """Open a file, or share it with other runs of this process; close it each time."""
     place = _place(path)
     with _sharing:
         if place not in _shared:
-            cache = _shared[place] = Cache(Path(place[1]), limit=limit)
+            cache = _shared[place] = Cache(Path(place[1]))
             return cache
         cache = _shared[place].share()
     cache.flush()  # so that it finds all that is kept
