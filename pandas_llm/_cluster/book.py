@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -15,11 +14,11 @@ import pandas as pd
 from pandas_llm import Usage
 from pandas_llm._pacing import RENEWAL
 from pandas_llm._report import Report, join_summaries
-from pandas_llm._run import listener, so_far
+from pandas_llm._run import so_far
 from pandas_llm.errors import NoUsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from pandas_llm._run import TaskRun
 
@@ -45,9 +44,8 @@ class Book:
         self._begin()
 
     def _begin(self) -> None:
-        self._open: dict[str, Usage] = {}
+        self._used: dict[str, Usage] = {}
         self._ended: set[str] = set()
-        self._usage = Usage()
         self._span = [float("inf"), 0.0]
         self._logs: dict[Any, tuple[float, dict[str, Any]]] = {}
         self._failures: list[list[Any]] = []
@@ -65,10 +63,9 @@ class Book:
             start, usage = run["began"], Usage(**run["usage"])
             self._span[0] = min(self._span[0], start)
             self._span[1] = max(self._span[1], start + run["seconds"])
-            self._open[run["id"]] = usage
+            self._used[run["id"]] = usage
             if run["log"] is not None:
                 self._ended.add(run["id"])
-                self._usage += self._open.pop(run["id"])
                 self._log(start, usage, run["log"])
                 self._failures += run["failures"][: _MOST - len(self._failures)]
 
@@ -84,13 +81,13 @@ class Book:
 
     def usage(self) -> Usage:
         """Return the sum of all runs; its time is from the first to the last."""
-        if not (self._ended or self._open):
+        if not self._used:
             raise NoUsageError(
                 "no computation has reported its usage yet: compute the result "
                 "first, in this process, on a cluster of distributed or in Spark"
             )
         seconds = self._span[1] - self._span[0]
-        return replace(sum(self._open.values(), self._usage), seconds=seconds)
+        return replace(sum(self._used.values(), Usage()), seconds=seconds)
 
     def report(self) -> Report:
         """Build the report of the computation, a run for each verb in it."""
@@ -105,9 +102,8 @@ class Book:
         return pd.DataFrame(self._failures, columns=columns).astype(kinds)
 
 
-@contextmanager
-def telling(tell: Tell) -> Iterator[None]:
-    """Tell of each run of the context twice a second, and when it ends."""
+def listening(tell: Tell) -> Callable[[TaskRun], None]:
+    """Return what hears of runs, and tells of each twice a second and at its end."""
     runs: dict[TaskRun, tuple[str, float]] = {}
     last = 0.0
 
@@ -121,11 +117,6 @@ def telling(tell: Tell) -> Iterator[None]:
         first = uuid4().hex, time.time() - facts["seconds"]
         name, began = runs.setdefault(run, first)
         plain = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
-        line = orjson.dumps({"id": name, "began": began, **facts}, str, plain)
-        tell(line)
+        tell(orjson.dumps({"id": name, "began": began, **facts}, str, plain))
 
-    token = listener.set(hear)
-    try:
-        yield
-    finally:
-        listener.reset(token)
+    return hear

@@ -36,9 +36,9 @@ from pandas_llm._cluster.partition import (
     MatchesPlan,
     engine_plan,
     missing_name,
+    nested_types,
     run_partition,
 )
-from pandas_llm._cluster.types import nested_types
 from pandas_llm._verbs import brief, form, named_after_class
 from pandas_llm.errors import ConfigurationError
 
@@ -47,8 +47,6 @@ if TYPE_CHECKING:
 
     from pandas_llm import Usage
     from pandas_llm._report import Report
-
-__all__ = ["DaskAccessor", "last_failures", "last_report", "last_usage"]
 
 P = ParamSpec("P")
 
@@ -140,7 +138,7 @@ def _run(
         return _typed(run_partition(plan, part, None, tell), types)
     from pandas_llm._cluster import scheduler
 
-    scheduler.connect(worker)
+    scheduler.connect(worker.scheduler.address)
     source = leased(partial(scheduler.ask, worker))
     return _typed(run_partition(plan, part, source, scheduler.tell(worker)), types)
 

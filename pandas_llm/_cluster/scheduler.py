@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pickle
-import threading
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from distributed import Status, get_client
@@ -56,16 +55,10 @@ class Accounts(SchedulerPlugin):  # type: ignore[misc]
         return pickle.dumps(self._book)
 
 
-_lock = threading.Lock()
-_registered: set[str] = set()
-
-
-def connect(worker: Worker) -> None:
-    """Have the scheduler of a worker keep accounts."""
-    with _lock:
-        if worker.scheduler.address not in _registered:
-            get_client().register_plugin(Accounts(), name=_NAME)
-            _registered.add(worker.scheduler.address)
+@cache
+def connect(scheduler: str) -> None:  # noqa: ARG001 - of the key
+    """Have the scheduler of this worker keep accounts; again does no harm."""
+    get_client().register_plugin(Accounts(), name=_NAME)
 
 
 def ask(worker: Worker, account: str, wanting: bool | None) -> float | None:  # noqa: FBT001 - as sent

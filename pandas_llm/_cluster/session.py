@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import hmac
+import os
+import secrets
+import socket
+import socketserver
+import threading
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -11,9 +17,8 @@ from pyspark import AccumulatorParam, TaskContext
 
 from pandas_llm import Usage
 from pandas_llm._cluster.book import Book
-from pandas_llm._cluster.driver import Driver, line_to
-from pandas_llm._cluster.leases import leased
-from pandas_llm._pacing import WHOLE
+from pandas_llm._cluster.leases import Leases, leased
+from pandas_llm._pacing import TERM, WHOLE
 from pandas_llm.errors import NoUsageError
 
 if TYPE_CHECKING:
@@ -22,8 +27,97 @@ if TYPE_CHECKING:
     from pyspark import Accumulator
     from pyspark.sql import SparkSession
 
-    from pandas_llm._cluster.driver import Address, Line
     from pandas_llm._pacing import Budget, RateLimiter
+
+
+class Address(NamedTuple):
+    """Where a driver listens, and the word that it knows its workers by."""
+
+    host: str
+    port: int
+    word: str
+
+
+class Driver:
+    """Keeps who has which part of each account's limits, and what runs have used."""
+
+    def __init__(self, bind: str, host: str, expected: int, book: Book) -> None:
+        self._leases = Leases()
+        self._expected = expected
+        self._book = book
+        self._lock = threading.Lock()
+        driver = self
+
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                for line in self.rfile:
+                    word, *asked = orjson.loads(line)
+                    if not hmac.compare_digest(str(word), driver.address.word):
+                        return
+                    self.wfile.write(orjson.dumps(driver.answer(*asked)) + b"\n")
+
+        class Server(socketserver.ThreadingTCPServer):
+            daemon_threads = True
+
+            def handle_error(self, *_: Any) -> None:
+                """Let the worker find another way; the driver's log is not ours."""
+
+        self._server = Server((bind, 0), Handler)
+        port = self._server.server_address[1]
+        self.address = Address(host, port, secrets.token_hex(16))
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def answer(self, what: str, *message: Any) -> float:
+        """Renew a lease, or write down what a run tells."""
+        if what == "told":
+            self._book.hear(*message)
+        if what != "lease":
+            return 0.0
+        account, holder, wanting = message
+        known = {"wanting": wanting, "expected": self._expected}
+        with self._lock:
+            return self._leases.renew(account, holder, **known)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class Line:
+    """A worker's connection to its driver; silent where that cannot be reached."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._lock = threading.Lock()
+        self._file: Any = None
+        self._holder = f"{socket.gethostname()}:{os.getpid()}"
+        self.reached = self._said("hello") is not None
+
+    def ask(self, account: str, wanting: bool | None) -> float | None:  # noqa: FBT001 - as sent
+        """Renew the lease of an account."""
+        return self._said("lease", account, self._holder, wanting)
+
+    def tell(self, page: float, run: bytes) -> None:
+        """Tell what a run has used so far."""
+        self._said("told", page, run.decode())
+
+    def _said(self, *asked: Any) -> float | None:
+        with self._lock:
+            try:
+                if self._file is None:
+                    line = socket.create_connection(self._address[:2], TERM)
+                    self._file = line.makefile("rwb")
+                self._file.write(orjson.dumps([self._address.word, *asked]) + b"\n")
+                self._file.flush()
+                answer: float = orjson.loads(self._file.readline())
+            except (OSError, ValueError):  # it is not there, or hung up
+                self._file = None
+                return None
+            return answer
+
+
+_line_to = cache(Line)
 
 
 class WorkerLinks(NamedTuple):
@@ -35,7 +129,7 @@ class WorkerLinks(NamedTuple):
 
     def line(self) -> Line | None:
         """Return the worker's connection to the driver; None without one."""
-        line = None if self.driver is None else line_to(self.driver)
+        line = None if self.driver is None else _line_to(self.driver)
         return line if line and line.reached else None
 
     def source(self) -> Budget:
@@ -93,7 +187,7 @@ class TaskReport:
         return orjson.dumps(used).decode()
 
 
-_sessions: dict[str, tuple[Driver | None, Accumulator[Any], Book]] = {}
+_sessions: dict[str, tuple[Driver | None, Accumulator[Book]]] = {}
 """The last session's; an earlier one is over."""
 _cores: dict[str, int] = {}
 
@@ -121,7 +215,7 @@ def links_of(session: SparkSession, workers: int) -> WorkerLinks:
     context = session.sparkContext
     if context.applicationId not in _sessions:
         while _sessions:
-            earlier, *_ = _sessions.popitem()[1]
+            earlier, _ = _sessions.popitem()[1]
             if earlier is not None:
                 earlier.close()
         book, driver, conf = Book(), None, context.getConf()
@@ -129,16 +223,17 @@ def links_of(session: SparkSession, workers: int) -> WorkerLinks:
         with suppress(OSError):  # each worker keeps to its own part then
             bind = conf.get("spark.driver.bindAddress", host)
             driver = Driver(bind, host, workers, book)
-        accumulator = context.accumulator(book, _IntoBook())
-        _sessions[context.applicationId] = driver, accumulator, book
-    driver, accumulator, _ = _sessions[context.applicationId]
+        kept = driver, context.accumulator(book, _IntoBook())
+        _sessions[context.applicationId] = kept
+    driver, accumulator = _sessions[context.applicationId]
     return WorkerLinks(workers, driver.address if driver else None, accumulator)
 
 
 def book() -> Book:
     """Return what the last action's runs have told; raise before any verb's call."""
-    for *_, last in _sessions.values():
-        return last
+    for _, accumulator in _sessions.values():
+        told: Book = accumulator.value
+        return told
     raise NoUsageError(
         "no verb was called on a session of this process: with Spark Connect ask for "
         "usage_column='usage', and sum it by pandas_llm.spark.usage_of"

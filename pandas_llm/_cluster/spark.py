@@ -29,8 +29,8 @@ from pandas_llm._cluster.partition import (
     engine_plan,
     missing_name,
     run_partition,
+    types_of,
 )
-from pandas_llm._cluster.types import types_of
 from pandas_llm._rows import as_objects
 from pandas_llm._verbs import brief, form
 from pandas_llm.errors import ConfigurationError, InvalidValueError

@@ -26,7 +26,6 @@ from attached import pdf
 
 import pandas_llm.spark
 from pandas_llm._cluster import session as spark_session
-from pandas_llm._cluster.driver import Address
 
 pytestmark = [
     pytest.mark.slow,
@@ -320,7 +319,7 @@ def test_workers_that_cannot_reach_the_driver_keep_to_a_part(
     ((driver, *_),) = spark_session._sessions.values()
     with socket.socket() as nobody:  # bound, and listens to none
         nobody.bind(("127.0.0.1", 0))
-        place = Address("127.0.0.1", nobody.getsockname()[1], "word")
+        place = spark_session.Address("127.0.0.1", nobody.getsockname()[1], "word")
         monkeypatch.setattr(driver, "address", place)
         out = pandas_llm.spark.complete(sdf, "${text}", workers=6, **options)
         started = time.monotonic()
