@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from pandas_llm._run import Task
     from pandas_llm.batch.state import State
 
-__all__ = ["BatchJob", "BatchStatus", "load"]
-
 _SOON, _LATE = 0.2, 30.0
 """Seconds between looks, at the beginning and at most."""
 _LONGEST_SILENCE = 900.0
@@ -123,10 +121,6 @@ class BatchJob:
 
     # -- inside -----------------------------------------------------------------
 
-    def _bar(self) -> Bar:
-        shown = self._task.settings.progress
-        return Bar(self._totals, shown=shown, status=lambda: Status(self._word))
-
     def _tell(self, word: str) -> None:
         self._word = word
 
@@ -142,12 +136,11 @@ class BatchJob:
 
     def _run(self, data: Any) -> TaskRun:
         """Build the ordinary run over the replies in the cache."""
-        settings = self._task.settings
-        offline = replace(
-            settings, replay=True, batch=False, max_cost=None, fallback=()
-        )
+        own = self._task.settings
+        offline = replace(own, replay=True, batch=False, max_cost=None, fallback=())
         task = replace(self._task, settings=offline)
-        return TaskRun(task, data, bar=self._bar(), step=" result")
+        bar = Bar(self._totals, shown=own.progress, status=lambda: Status(self._word))
+        return TaskRun(task, data, bar=bar, step=" result")
 
     async def _finish(self, run: TaskRun, *, wait: bool) -> None:
         pause = _SOON

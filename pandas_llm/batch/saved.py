@@ -37,7 +37,7 @@ from pandas_llm.errors import (
     warn,
 )
 from pandas_llm.options import Settings
-from pandas_llm.providers import preset
+from pandas_llm.providers import ODD, preset
 from pandas_llm.redaction import parted, shown
 
 if TYPE_CHECKING:
@@ -47,10 +47,7 @@ if TYPE_CHECKING:
     from pandas_llm._run import Verb
 
 _VERSION = 1
-_DAMAGED = (
-    *(KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError),
-    *(PydanticUserError, SchemaError, LLMError),
-)
+_DAMAGED = (*ODD, RecursionError, PydanticUserError, SchemaError, LLMError)
 
 
 def write(task: Task) -> bytes:
@@ -186,8 +183,7 @@ def _rebuilt(
     if output is None:
         return make_task(template, None, verb, shape, settings)
     schema, record, names = output["schema"], output["record"], output["models"]
-    imported = {name: _imported(place) for name, place in names.items()}
-    models = {name: model for name, model in imported.items() if model is not None}
+    models = {name: model for name in names if (model := _imported(names[name]))}
     if output["is_model"]:
         for model in models.values():
             with suppress(TypeError, ValueError):  # it may be another by now
