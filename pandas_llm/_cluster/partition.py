@@ -78,11 +78,6 @@ class MatchesPlan:
         if cheap:
             self.options["cascade"] = cheap[0]
 
-    def types_for(self, part: pd.DataFrame) -> dict[str, pa.DataType]:
-        """Return the type of its only column, as `types_of` does of a plan's."""
-        self._plans[0].meta(part)
-        return {"matches": pa.bool_()}
-
     def meta(self, part: pd.DataFrame) -> pd.DataFrame:
         """Return the result for no rows; raise for a template that does not fit."""
         self._plans[0].meta(part)
@@ -130,8 +125,15 @@ def run_partition(
 # -- the types of new columns, for engines that are strict ------------------------
 
 
-def types_of(task: Task) -> dict[str, pa.DataType]:
-    """Return the type of each new column; text in JSON where there is none."""
+def types_for(plan: Plan | MatchesPlan, rows: pd.DataFrame) -> dict[str, pa.DataType]:
+    """Return the type of each new column; raise for a template that does not fit."""
+    if isinstance(plan, MatchesPlan):
+        plan.meta(rows)
+        return {"matches": pa.bool_()}
+    return _types_of(plan.task_for(rows))
+
+
+def _types_of(task: Task) -> dict[str, pa.DataType]:
     exact = {column.name: column.exact for column in task.output.columns}
     return {name: _type(kind, exact.get(name, "")) for name, kind in task.columns}
 
@@ -139,7 +141,7 @@ def types_of(task: Task) -> dict[str, pa.DataType]:
 def nested_types(task: Task) -> dict[str, pa.DataType]:
     """Return the types of lists and records among the new columns."""
     kinds = dict(task.columns)
-    types = {n: one for n, one in types_of(task).items() if kinds[n] == "object"}
+    types = {n: one for n, one in _types_of(task).items() if kinds[n] == "object"}
     return {name: type_ for name, type_ in types.items() if type_ != _TEXT}
 
 

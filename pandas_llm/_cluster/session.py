@@ -38,50 +38,49 @@ class Address(NamedTuple):
     word: str
 
 
-class Driver:
+class Driver(socketserver.ThreadingTCPServer):
     """Keeps who has which part of each account's limits, and what runs have used."""
 
+    daemon_threads = True
+
     def __init__(self, bind: str, host: str, expected: int, book: Book) -> None:
+        super().__init__((bind, 0), _Handler)
         self._leases = Leases()
         self._expected = expected
         self._book = book
         self._lock = threading.Lock()
-        driver = self
+        self.address = Address(host, self.server_address[1], secrets.token_hex(16))
+        threading.Thread(target=self.serve_forever, daemon=True).start()
 
-        class Handler(socketserver.StreamRequestHandler):
-            def handle(self) -> None:
-                for line in self.rfile:
-                    word, *asked = orjson.loads(line)
-                    if not hmac.compare_digest(str(word), driver.address.word):
-                        return
-                    self.wfile.write(orjson.dumps(driver.answer(*asked)) + b"\n")
-
-        class Server(socketserver.ThreadingTCPServer):
-            daemon_threads = True
-
-            def handle_error(self, *_: Any) -> None:
-                """Let the worker find another way; the driver's log is not ours."""
-
-        self._server = Server((bind, 0), Handler)
-        port = self._server.server_address[1]
-        self.address = Address(host, port, secrets.token_hex(16))
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+    def handle_error(self, *_: Any) -> None:
+        """Let the worker find another way; the driver's log is not ours."""
 
     def answer(self, what: str, *message: Any) -> float:
         """Renew a lease, or write down what a run tells."""
         if what == "told":
             self._book.hear(*message)
-        if what != "lease":
-            return 0.0
-        account, holder, wanting = message
-        known = {"wanting": wanting, "expected": self._expected}
-        with self._lock:
-            return self._leases.renew(account, holder, **known)
+        elif what == "lease":
+            account, holder, wanting = message
+            known = {"wanting": wanting, "expected": self._expected}
+            with self._lock:
+                return self._leases.renew(account, holder, **known)
+        return 0.0
 
     def close(self) -> None:
         """Stop listening."""
-        self._server.shutdown()
-        self._server.server_close()
+        self.shutdown()
+        self.server_close()
+
+
+class _Handler(socketserver.StreamRequestHandler):
+    server: Driver
+
+    def handle(self) -> None:
+        for line in self.rfile:
+            word, *asked = orjson.loads(line)
+            if not hmac.compare_digest(str(word), self.server.address.word):
+                return
+            self.wfile.write(orjson.dumps(self.server.answer(*asked)) + b"\n")
 
 
 class Line:

@@ -29,7 +29,7 @@ from pandas_llm._cluster.partition import (
     engine_plan,
     missing_name,
     run_partition,
-    types_of,
+    types_for,
 )
 from pandas_llm._rows import as_objects
 from pandas_llm._verbs import brief, form
@@ -210,14 +210,9 @@ def _mapped(
     usage_column: str | None = None,
 ) -> DataFrame:
     empty = pd.DataFrame({name: pd.Series(dtype=object) for name in sdf.columns})
-    # says what is wrong with template and names
-    if isinstance(plan, MatchesPlan):
-        types = plan.types_for(empty)
-    else:
-        types = types_of(plan.task_for(empty))
     new: dict[str, DataType] = {
         name: from_arrow_type(kind, prefer_timestamp_ntz=True)
-        for name, kind in types.items()
+        for name, kind in types_for(plan, empty).items()
     }
     if usage_column in new:
         raise InvalidValueError(f"{usage_column!r} is the name of two new columns")
