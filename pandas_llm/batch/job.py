@@ -148,7 +148,9 @@ class BatchJob:
         while self._state.pending or self._state.unsent:
             try:
                 if self._state.unsent:
-                    await self._send_rest(run.data)
+                    rest = sending_run(self._task, run.data)
+                    await send(self._task, rest, self._book, rest=True)
+                    self._state.unsent = 0  # what is left has a reason
                 await self._look()
                 heard = time.monotonic()
             except ProviderError as error:
@@ -169,12 +171,6 @@ class BatchJob:
         await run.execute()
         await self._explain(run)
         self._state.used(run.events.totals)
-
-    async def _send_rest(self, data: Any) -> None:
-        """Send the rows that are in no batch yet."""
-        run = sending_run(self._task, data)
-        await send(self._task, run, self._book, rest=True)
-        self._state.unsent = 0  # what is left has a reason
 
     async def _explain(self, run: TaskRun) -> None:
         """Note why the batch has no answer for rows that lack one."""

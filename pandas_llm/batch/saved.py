@@ -41,7 +41,7 @@ from pandas_llm.providers import ODD, preset
 from pandas_llm.redaction import parted, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from pandas_llm._run import Verb
@@ -101,8 +101,7 @@ def confirmed(task: Task, base_url: str | None) -> Task:
     own = (here.base_url, known and known.base_url, options.get_options()["base_url"])
     if _bare(sent_to) in {_bare(place) for place in own if place}:
         return task
-    variable = known.address if known is not None else None
-    or_set = f", or set {variable}" if variable else ""
+    or_set = f", or set {known.address}" if known and known.address else ""
     raise ConfigurationError(
         f"the job's file names the address {shown(sent_to)}, which is neither "
         f"{here.provider}'s own nor set in this process: it would be sent your API "
@@ -132,10 +131,8 @@ def _options(task: Task) -> dict[str, Any]:
         values["examples"] = examples_of(settings, task.verb)
     values["extra"] = orjson.loads(orjson.dumps(dict(settings.extra or {})))
     values["values"] = {name: str(v) for name, v in (settings.values or {}).items()}
+    values = {name: None if callable(v) else v for name, v in values.items()}
     for name, value in values.items():
-        if callable(value):
-            values[name] = None
-            continue
         try:
             json.dumps(value, default=_plain)
         except (TypeError, ValueError) as error:
@@ -160,7 +157,7 @@ def _output(task: Task) -> dict[str, Any] | None:
     keys = parsed_keys(task.verb, task.keys, task.shape)
     if keys is None:
         return None
-    beyond = [*_beyond(task.keys, task.verb)]
+    beyond = [*_beyond(task.keys)]
     models = [one for one in beyond if _is_model(one)]
     return {
         "schema": task.output.schema,
@@ -227,8 +224,7 @@ def _is_same(name: str, model: type[BaseModel], record: Mapping[str, Any]) -> bo
         model = strict_model(model, "keys", {})
     here = json.loads(json.dumps(model.model_json_schema()))
     parts = here.pop("$defs", {})
-    if name not in parts:  # it is there if it is within itself
-        parts[name] = here
+    parts.setdefault(name, here)  # it is there if it is within itself
     recorded = record.get("$defs", {})
     return all(recorded.get(part) == schema for part, schema in parts.items())
 
@@ -249,27 +245,21 @@ def _is_model(keys: Any) -> bool:
 # -- what a schema does not hold ------------------------------------------------
 
 
-def _beyond(keys: Any, verb: str) -> Iterator[Any]:
+def _beyond(keys: Any) -> Iterator[Any]:
     """Yield the models among keys, and checks that no schema holds."""
-    if verb != "classify" and isinstance(keys, Mapping):
-        for annotation in keys.values():
-            yield from _not_in_schema(annotation)
+    origin, args = get_origin(keys), get_args(keys)
+    parts: Iterable[Any] = ()
+    if isinstance(keys, Mapping):
+        parts = keys.values()
+    elif origin is Annotated:
+        parts = args[:1]
+        yield from (check for check in args[1:] if not _in_schema(check, args[0]))
+    elif origin in (list, Quoted, *UNIONS):
+        parts = args
     elif _is_model(keys):
         yield keys
-
-
-def _not_in_schema(annotation: Any) -> Iterator[Any]:
-    origin, args = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        yield from _not_in_schema(args[0])
-        for constraint in args[1:]:
-            if not _in_schema(constraint, args[0]):
-                yield constraint
-    elif origin in (list, Quoted, *UNIONS):
-        for part in args:
-            yield from _not_in_schema(part)
-    elif _is_model(annotation):
-        yield annotation
+    for part in parts:
+        yield from _beyond(part)
 
 
 def _in_schema(constraint: Any, annotation: Any) -> bool:

@@ -177,9 +177,8 @@ class Book:
             connection.execute("COMMIT")
 
     def _take_up(self, connection: sqlite3.Connection) -> None:
-        row = connection.execute(
-            "SELECT state FROM pandas_llm_batches WHERE id = ?", (self.state.id,)
-        ).fetchone()
+        query = "SELECT state FROM pandas_llm_batches WHERE id = ?"
+        row = connection.execute(query, (self.state.id,)).fetchone()
         if row is None:
             return
         known = {part.name or part.id: part for part in self.state.parts}

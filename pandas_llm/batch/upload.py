@@ -126,12 +126,10 @@ class Upload:
         if upload is None:
             return ""
         answer = file = await self.send(upload)
-        until = time.monotonic() + _LONGEST_FILE
+        unready, until = self.batches.unready, time.monotonic() + _LONGEST_FILE
         try:
             # before it can be used, the provider refuses the batch
-            while place := self.batches.unready(file.body):
-                if time.monotonic() > until:
-                    break
+            while (place := unready(file.body)) and time.monotonic() < until:
                 await asyncio.sleep(_FILE_PAUSE)
                 file = await self.get(place)
             return self.batches.uploaded(answer.body)
