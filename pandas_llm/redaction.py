@@ -10,7 +10,7 @@ from urllib.parse import unquote
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_BRIEF = 80
+_BRIEF = 81
 _SECRET = re.compile("auth|key|token|secret|cookie", re.IGNORECASE)
 _PLACE = re.compile("[^/?#]*")
 _UNSEEN = re.compile(
@@ -109,6 +109,15 @@ def visible(text: str) -> str:
     )
 
 
+def clipped(text: str, most: int) -> str:
+    """Return a text, or the beginning of a longer one with a mark; `most` letters.
+
+    >>> clipped("short", 5), clipped("longer", 5)
+    ('short', 'long…')
+    """
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def brief(value: Any) -> str:
     """Return a value for a message: one line of its repr, or what it is.
 
@@ -118,7 +127,7 @@ def brief(value: Any) -> str:
     text = repr(value)
     if "\n" in text:
         return f"a {type(value).__name__}"
-    return text if len(text) <= _BRIEF else f"{text[:_BRIEF]}…"
+    return clipped(text, _BRIEF)
 
 
 # -- options --------------------------------------------------------------------

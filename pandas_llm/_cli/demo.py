@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pandas_llm import simulator
+from pandas_llm.redaction import clipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,12 +145,10 @@ def table(frame: pd.DataFrame) -> str:
     while sum(widths) > room and max(widths) > _LEAST:
         widths[widths.index(max(widths))] -= 1
     lines = (
-        "  ".join(_cut(cell, width) for cell, width in zip(cells, widths, strict=True))
+        "  ".join(
+            clipped(" ".join(cell.split()), width).ljust(width)
+            for cell, width in zip(cells, widths, strict=True)
+        )
         for cells in zip(*columns, strict=True)
     )
     return "\n".join(line.rstrip() for line in lines)
-
-
-def _cut(text: str, width: int) -> str:
-    text = " ".join(text.split())
-    return text.ljust(width) if len(text) <= width else f"{text[: width - 1]}…"

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from pandas_llm._display import as_html, as_text
+from pandas_llm.redaction import clipped
 
 WIDTH = 80
 """Columns of a terminal."""
@@ -178,7 +179,7 @@ def _text(x: float, y: float, text: str, anchor: str) -> str:
 def _label(value: Any) -> str:
     """Return a label as people write it, cut where it is long: a year has no comma."""
     text = "NA" if pd.api.types.is_scalar(value) and pd.isna(value) else str(value)
-    return text if len(text) <= _LONG else text[: _LONG - 1] + "…"
+    return clipped(text, _LONG)
 
 
 def _short(index: pd.Index) -> pd.Index:

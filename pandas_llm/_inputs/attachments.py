@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pandas_llm._inputs.contents import extent, recognised
 from pandas_llm.errors import ConfigurationError, FileError, ImageError
+from pandas_llm.redaction import clipped
 from pandas_llm.types import Attachment, FileLimits
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ _MOST = 100_000_000
 """The largest file to look at: no provider takes more in a request."""
 _SMALL = 300_000
 """The largest image that is shown as it is."""
-_SHOWN = 80
+_SHOWN = 81
 _ERRORS = {"images": ImageError, "files": FileError}
 _NOUNS = {"images": "an image", "files": "a file"}
 _TAKEN = {
@@ -345,9 +346,9 @@ def _named(one: Attachment) -> str:
 def _short(value: Any) -> str:
     """Show the end of a path, and the beginning of all else."""
     text = str(value).encode("utf-8", "backslashreplace").decode()
-    if len(text) <= _SHOWN:
-        return text
-    return f"…{text[-_SHOWN:]}" if isinstance(value, Path) else f"{text[:_SHOWN]}…"
+    if isinstance(value, Path):
+        return clipped(text[::-1], _SHOWN)[::-1]
+    return clipped(text, _SHOWN)
 
 
 def _amount(size: int) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from pandas_llm.errors import TurnsError
+from pandas_llm.redaction import clipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -28,7 +29,7 @@ _ADVICE = {
 _TEXTS = (None, "text", "input_text", "output_text")
 """The kinds of parts of a content that are texts."""
 _PAIR = 2
-_SHOWN = 60
+_SHOWN = 61
 
 
 def conversation(cell: Any, column: str) -> list[tuple[str, str]]:
@@ -159,6 +160,4 @@ def _plain(value: Any) -> Any:
 
 def _short(value: Any) -> str:
     """Show the beginning of a value, and of what kind it is."""
-    text = repr(value)
-    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
-    return f"{shown} ({type(value).__name__})"
+    return f"{clipped(repr(value), _SHOWN)} ({type(value).__name__})"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pandas_llm._keys import with_places
 from pandas_llm._replies.spans import Text, find
 from pandas_llm.errors import UnfoundedError
+from pandas_llm.redaction import clipped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from pandas_llm._replies.spans import Place
 
 _SHOWN = 3
-_LONGEST = 120
+_LONGEST = 121
 
 
 class _Quoted(NamedTuple):
@@ -130,5 +131,4 @@ def chosen(quoted: Sequence[_Quoted]) -> list[Place | None]:
 def _reason(words: str) -> str:
     if not words.strip():
         return "no words are quoted"
-    shown = words if len(words) <= _LONGEST else f"{words[:_LONGEST]}…"
-    return f"the words {shown!r} are not in the text"
+    return f"the words {clipped(words, _LONGEST)!r} are not in the text"

@@ -24,6 +24,7 @@ from pandas_llm.errors import (
     ToolCallError,
     TruncatedError,
 )
+from pandas_llm.redaction import clipped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,6 +36,7 @@ Record = tuple[Any, ...]
 Reading: TypeAlias = "tuple[list[Record], RowError | None]"
 """The records of a choice, and a remark on them."""
 _SHOWN_ERRORS = 3
+_SHOWN = 120
 _NO_TOOLS = (
     "the model asked for a tool in place of an answer, and tools are not run: leave "
     "them out of the request"
@@ -216,7 +218,7 @@ class Records(Output):
                 # the search for a label knows the marks around one; "A*" may be one
                 closed = keys.columns[0].kind == "category"
                 return [text.strip() if closed else text.strip().strip("\"'`*.")]
-            shown = f": {_short(text)!r}" if text else ""
+            shown = f": {clipped(text, _SHOWN)!r}" if text else ""
             raise cut or OutputError(f"{error}{shown}", reply) from None
         return find_records(values, keys, single=self._single)
 
@@ -240,7 +242,7 @@ def check_ending(choice: Choice) -> TruncatedError | None:
     if choice.refusal is None and choice.finish_reason == "stop":
         return None  # nearly always
     if choice.refusal is not None:
-        words = f": {_short(choice.refusal)}" if choice.refusal else ""
+        words = f": {clipped(choice.refusal, _SHOWN)}" if choice.refusal else ""
         raise RefusalError(f"the model declined to answer{words}", choice.refusal)
     ended = ending(choice.finish_reason)
     if ended == "content_filter":
@@ -310,10 +312,6 @@ def _explain(error: Exception) -> str:
     for one in problems[:_SHOWN_ERRORS]:
         where = ".".join(map(str, one["loc"])) or "whole"
         why = one["msg"].removeprefix("Value error, ")
-        lines.append(f"{where}: {why}, not {_short(repr(one['input']), 80)}")
+        lines.append(f"{where}: {why}, not {clipped(repr(one['input']), 80)}")
     hidden = len(problems) - len(lines)
     return "; ".join(lines) + (f" (and {hidden} more)" if hidden else "")
-
-
-def _short(text: str, width: int = 120) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"

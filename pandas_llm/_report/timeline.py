@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pandas_llm.redaction import visible
+from pandas_llm.redaction import clipped, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,8 +31,9 @@ _EDGES = [FASTEST * 2.0 ** (at / FINE) for at in range(1, _BINS)]
 _SLOWEST = 20
 _EXAMPLES = 3
 _FIRST_WIDTH = 0.1
-_WORDS = 300
-"""Letters kept of an error's message."""
+_NAME = 61
+_WORDS = 301
+"""Letters kept of a label and of an error's message, with the mark of a cut."""
 _COUNTED = ("done", "cached", "failed", "retries", "input_tokens", "output_tokens")
 SERIES = (*_COUNTED, "limited", "outage")
 
@@ -179,11 +180,10 @@ def _by_kind(
         group = kinds.setdefault((kind, answered), new)
         group["rows"] += 1
         if len(group["examples"]) < _EXAMPLES:
-            words = message[:_WORDS] + "…" * (len(message) > _WORDS)
+            words = clipped(message, _WORDS)
             group["examples"].append([at, _name(label(at)), attempts, words])
     return sorted(kinds.values(), key=lambda group: -group["rows"])
 
 
 def _name(label: Any) -> str:
-    text = visible(str(label))
-    return text[:60] + "…" * (len(text) > 60)  # noqa: PLR2004 - of a table's cell
+    return clipped(visible(str(label)), _NAME)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pandas_llm._display import Status
 from pandas_llm._rows import all_na
 from pandas_llm.errors import UnsureError
+from pandas_llm.redaction import clipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from pandas_llm._run.prompts import Prompts
     from pandas_llm._run.task import Task
 
-_WORDS = 300
+_WORDS = 301
 """Letters of a row's reason: some servers answer with a page."""
 
 
@@ -100,8 +101,7 @@ def place(position: int, labels: Any) -> str:
 
 
 def _line(message: str) -> str:
-    words = " ".join(message.split())
-    return words[:_WORDS] + "…" * (len(words) > _WORDS)
+    return clipped(" ".join(message.split()), _WORDS)
 
 
 def status(client: Client) -> Status:

@@ -19,6 +19,7 @@ from pandas_llm import errors
 from pandas_llm.providers.answers.bodies import objects, parsed
 from pandas_llm.providers.answers.headers import duration, retry_after
 from pandas_llm.providers.failures.words import Failure, meaning, without_quotes
+from pandas_llm.redaction import clipped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     _Error = type[errors.ProviderError]
 
+_EXCERPT = 201
 _PAGE = 65_536
 """Bytes of a page that are looked at: its style sheet may stand before its title."""
 _MARKUP = re.compile(
@@ -98,11 +100,10 @@ def load(response: HTTPResponse) -> Any:
         ) from None
 
 
-def excerpt(response: HTTPResponse, width: int = 200) -> str:
+def excerpt(response: HTTPResponse) -> str:
     """Return the start of a body, markup taken off, for a message."""
     text = response.body[:_PAGE].decode("utf-8", "replace")
-    text = " ".join(html.unescape(_MARKUP.sub(" ", text)).split())
-    return text[:width] + "…" * (len(text) > width)
+    return clipped(" ".join(html.unescape(_MARKUP.sub(" ", text)).split()), _EXCERPT)
 
 
 def lacks(what: str, response: HTTPResponse) -> errors.ProviderError:
