@@ -200,11 +200,7 @@ def _to_narwhals(
             columns[name] = _arrow(values, arrow_type(wanted))
     table = nw.DataFrame.from_arrow(pa.table(columns), backend=backend)
     has = table.schema
-    casts = [
-        nw.col(name).cast(unchanged[name])
-        for name in unchanged
-        if has[name] != unchanged[name]
-    ]
+    casts = [nw.col(n).cast(own) for n, own in unchanged.items() if has[n] != own]
     if casts:  # Enum of Polars, which Arrow knows as a dictionary
         table = table.with_columns(*casts)
     if series:

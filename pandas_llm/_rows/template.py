@@ -136,22 +136,20 @@ class Template:
         NA among them, which pandas keeps as floats, are written as integers. With
         `most`, only the first parts of the template are written.
         """
-        writers = {} if source is None else writers_of(source, self.fields)
-        used = self._parts[:most]
-        parts = [part if isinstance(part, str) else "" for part in used]
+        writers = writers_of(source, self.fields)
+        parts: list[str] = []
         slots: list[tuple[int, int]] = []
         written: list[tuple[int, int, Callable[[Any], str]]] = []
-        for at, part in enumerate(used):
+        for at, part in enumerate(self._parts[:most]):
             if isinstance(part, str):
+                parts.append(part)
                 continue
-            name, spec = part.name, part.spec
-            write = writers.get((name, spec))
-            if write is None and spec:
-                write = partial(formatted, spec=spec, name=name)
-            if write is None:
-                slots.append((at, columns.index(name)))
+            parts.append("")
+            index = columns.index(part.name)
+            if write := writers.get((part.name, part.spec)):
+                written.append((at, index, write))
             else:
-                written.append((at, columns.index(name), write))
+                slots.append((at, index))
 
         def render(row: Sequence[Any]) -> str:
             filled = parts.copy()
@@ -316,17 +314,17 @@ def _unknown(field: _Field, what: str, names: Sequence[str]) -> str:
 
 
 def writers_of(
-    source: Source, fields: Iterable[tuple[str, str]]
+    source: Source | None, fields: Iterable[tuple[str, str]]
 ) -> dict[tuple[str, str], Callable[[Any], str]]:
     """Return how to write the cells of those fields that ``str`` does not do for."""
     writers: dict[tuple[str, str], Callable[[Any], str]] = {}
     for name, spec in fields:
-        whole = whole_with_na(cells(source, name))
+        whole = source is not None and whole_with_na(cells(source, name))
         if not (whole or spec):
             continue
         write = partial(formatted, spec=spec, name=name, whole=whole)
         writers[name, spec] = write
-        if spec:
+        if spec and source is not None:
             column = cells(source, name).dropna()
             few = column.head(1) if column.dtype != object else column
             for value in {type(value): value for value in few.tolist()}.values():
