@@ -72,9 +72,7 @@ def injected(name: str, settings: Settings, model: str) -> Problem | None:
 
 def spoil(name: str, reply: dict[str, Any]) -> None:
     """Spoil a good reply in place."""
-    if name == "no_usage":
-        del reply["usage"]
-    elif name == "no_choices":
+    if name == "no_choices":
         reply["choices"] = []
     for choice in reply["choices"]:
         message = choice["message"]

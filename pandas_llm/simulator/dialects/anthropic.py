@@ -143,8 +143,6 @@ def write(chat: Chat, settings: Settings, number: int, fault: str | None) -> Wri
         message |= _said(choice)
     if fault == "no_message":
         del message["content"]
-    if fault == "no_usage":
-        del message["usage"]
     return message, usage
 
 
@@ -306,15 +304,13 @@ def _key(headers: Mapping[str, str]) -> str | None:
 
 _BLOCKS = {"text": _text, "image": _image, "document": _document}
 ANTHROPIC = Vendor(
-    refuse=_error, limit_headers=_limit_headers, key=_key, request_id="request-id"
-)
-MESSAGES = Dialect(
-    vendor=ANTHROPIC,
-    paths=("/v1/messages",),
-    read=read,
-    write=write,
+    refuse=_error,
+    key=_key,
     broken={
         "type": "error",
         "error": {"type": "api_error", "message": "Internal server error"},
     },
+    limit_headers=_limit_headers,
+    request_id="request-id",
 )
+MESSAGES = Dialect(ANTHROPIC, ("/v1/messages",), read, write)

@@ -174,6 +174,4 @@ CHAT_COMPLETIONS = Dialect(
     ),
     read=read_chat,
     write=make_reply,
-    # OpenRouter: the upstream failed, yet the status says 200
-    broken={"error": {"message": "Provider returned error", "code": 502}},
 )

@@ -150,8 +150,6 @@ def write(
             _call(response, chat.tool, text, number)
     if fault in ("no_message", "no_choices"):
         del response["output"]
-    if fault == "no_usage":
-        del response["usage"]
     return response, usage
 
 
@@ -304,15 +302,9 @@ def _error(problem: Problem, _: str) -> Answer:
 
 BEDROCK = Vendor(
     refuse=_error,
-    limit_headers=lambda _: {},
     key=bearer,
+    broken={"Output": {"__type": "com.amazon.coral.service#InternalFailure"}},
     request_id="x-amzn-requestid",
     signs=True,
 )
-CONVERSE = Dialect(
-    vendor=BEDROCK,
-    paths=("/model/{model}/converse",),
-    read=read,
-    write=write,
-    broken={"Output": {"__type": "com.amazon.coral.service#InternalFailure"}},
-)
+CONVERSE = Dialect(BEDROCK, ("/model/{model}/converse",), read, write)

@@ -133,6 +133,5 @@ def _answer(
     return {**common, "probabilities": pairs}
 
 
-_BROKEN = {"error": {"message": "Provider returned error", "code": 502}}
-DECISIONS = Dialect(OPENAI, ("/v1/decisions",), _read, _write, _BROKEN)
-SYSTEMONE = Dialect(OPENAI, ("/v1/systemone",), _read_named, _write, _BROKEN)
+DECISIONS = Dialect(OPENAI, ("/v1/decisions",), _read, _write)
+SYSTEMONE = Dialect(OPENAI, ("/v1/systemone",), _read_named, _write)

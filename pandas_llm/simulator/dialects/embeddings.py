@@ -177,8 +177,6 @@ def _write(asked: Embedding, _: Settings, __: int, fault: str | None) -> Written
         "usage": usage,
         "system_fingerprint": "fp_simulator",
     }
-    if fault == "no_usage":
-        del reply["usage"]
     return reply, used(asked)
 
 
@@ -206,8 +204,6 @@ def _write_ollama(asked: Embedding, _: Settings, __: int, fault: str | None) -> 
         "load_duration": 100_000,
         "prompt_eval_count": asked.prompt_tokens,
     }
-    if fault == "no_usage":
-        del reply["prompt_eval_count"]
     return reply, used(asked)
 
 
@@ -228,8 +224,6 @@ def _write_titan(asked: Embedding, _: Settings, __: int, fault: str | None) -> W
     reply: dict[str, Any] = {"inputTextTokenCount": asked.prompt_tokens}
     for vector in make_vectors(asked, fault):
         reply |= {"embedding": vector, "embeddingsByType": {"float": vector}}
-    if fault == "no_usage":
-        del reply["inputTextTokenCount"]
     return reply, used(asked)
 
 
@@ -252,19 +246,22 @@ OPENAI_EMBEDDINGS = Dialect(
     ),
     read=_read,
     write=_write,
-    broken={"error": {"message": "Provider returned error", "code": 502}},
 )
 OLLAMA_EMBED = Dialect(
-    vendor=Vendor(refuse=_ollama_error, limit_headers=lambda _: {}, key=bearer),
+    vendor=Vendor(
+        refuse=_ollama_error,
+        key=bearer,
+        broken={"error": "an error was encountered while running the model"},
+    ),
     paths=("/api/embed",),
     read=_read_ollama,
     write=_write_ollama,
-    broken={"error": "an error was encountered while running the model"},
+    usage="prompt_eval_count",
 )
 TITAN_EMBED = Dialect(
     vendor=BEDROCK,
     paths=("/model/{model}/invoke",),
     read=_read_titan,
     write=_write_titan,
-    broken={"Output": {"__type": "com.amazon.coral.service#InternalFailure"}},
+    usage="inputTextTokenCount",
 )

@@ -7,7 +7,7 @@ answers alike; a vendor only names things: fields, errors, headers.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -47,10 +47,12 @@ class Vendor:
     ----------
     refuse
         Words an error; given the name of the request too.
-    limit_headers
-        Tells the limits as they are now.
     key
         Finds the key of a request in its headers.
+    broken
+        The fields of an error that comes with status 200.
+    limit_headers
+        Tells the limits as they are now.
     request_id
         The header that names a request.
     signs
@@ -58,8 +60,9 @@ class Vendor:
     """
 
     refuse: Callable[[Problem, str], Answer]
-    limit_headers: Callable[[list[Level]], dict[str, str]]
     key: Callable[[Mapping[str, str]], str | None]
+    broken: Mapping[str, Any]
+    limit_headers: Callable[[list[Level]], dict[str, str]] = lambda _: {}
     request_id: str = "x-request-id"
     signs: bool = False
 
@@ -80,15 +83,18 @@ class Dialect:
         Understands a request or refuses it.
     write
         Makes the reply, spoilt by a fault, from the request and its number.
+    usage
+        The field of the reply that says what it used.
     broken
-        The fields of an error that comes with status 200.
+        As the vendor's, where it is another.
     """
 
     vendor: Vendor
     paths: tuple[str, ...]
     read: Callable[[Incoming, Settings], Work]
     write: Callable[[Any, Settings, int, str | None], Written]
-    broken: Mapping[str, Any]
+    usage: str = "usage"
+    broken: Mapping[str, Any] = field(default_factory=dict)
 
 
 def bearer(headers: Mapping[str, str]) -> str | None:

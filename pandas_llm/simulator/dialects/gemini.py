@@ -99,8 +99,6 @@ def write(chat: Chat, settings: Settings, number: int, fault: str | None) -> Wri
         response["promptFeedback"] = {"blockReason": "PROHIBITED_CONTENT"}
     if fault in ("refusal", "no_choices"):
         del response["candidates"]
-    if fault == "no_usage":
-        del response["usageMetadata"]
     return response, usage
 
 
@@ -250,5 +248,5 @@ GENERATE_CONTENT = Dialect(
     paths=(f"{_PATH}:generateContent",),
     read=read,
     write=write,
-    broken={"error": {"code": 502, "message": "Bad Gateway", "status": "UNAVAILABLE"}},
+    usage="usageMetadata",
 )

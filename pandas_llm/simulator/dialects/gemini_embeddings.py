@@ -72,36 +72,25 @@ def _text(request: Any, settings: Settings, where: str) -> tuple[str, int]:
 def _write_one(asked: Embedding, _: Settings, __: int, fault: str | None) -> Written:
     vectors = make_vectors(asked, fault)
     reply = {} if not vectors else {"embedding": _value(vectors[0])}
-    return _with_usage(reply, asked, fault)
+    return {**reply, **_usage(asked)}, used(asked)
 
 
 def _write_batch(asked: Embedding, _: Settings, __: int, fault: str | None) -> Written:
     reply = {"embeddings": [_value(vector) for vector in make_vectors(asked, fault)]}
-    return _with_usage(reply, asked, fault)
+    return {**reply, **_usage(asked)}, used(asked)
 
 
-def _with_usage(reply: dict[str, Any], asked: Embedding, fault: str | None) -> Written:
-    if fault != "no_usage":
-        reply["usageMetadata"] = {"promptTokenCount": asked.prompt_tokens}
-    return reply, used(asked)
+def _usage(asked: Embedding) -> dict[str, Any]:
+    return {"usageMetadata": {"promptTokenCount": asked.prompt_tokens}}
 
 
 def _value(vector: list[float] | None) -> dict[str, Any]:
     return {} if vector is None else {"values": vector}
 
 
-_BROKEN = {"error": {"code": 502, "message": "Bad Gateway", "status": "UNAVAILABLE"}}
 EMBED_CONTENT = Dialect(
-    vendor=GOOGLE,
-    paths=(f"{_PATH}:embedContent",),
-    read=_read_one,
-    write=_write_one,
-    broken=_BROKEN,
+    GOOGLE, (f"{_PATH}:embedContent",), _read_one, _write_one, "usageMetadata"
 )
 BATCH_EMBED_CONTENTS = Dialect(
-    vendor=GOOGLE,
-    paths=(f"{_PATH}:batchEmbedContents",),
-    read=_read_batch,
-    write=_write_batch,
-    broken=_BROKEN,
+    GOOGLE, (f"{_PATH}:batchEmbedContents",), _read_batch, _write_batch, "usageMetadata"
 )

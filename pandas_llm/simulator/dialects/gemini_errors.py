@@ -38,6 +38,7 @@ _WORDS = {
         "generateContent. Call ListModels to see the list of available models and "
         "their supported methods."
     ),
+    "no_such_object": "Requested entity was not found.",
     "rate_limit_exceeded": _OVER_QUOTA,
     "server_error": "An internal error has occurred. Please retry.",
     "server_is_overloaded": "The model is overloaded. Please try again later.",
@@ -107,4 +108,8 @@ def _key(headers: Mapping[str, str]) -> str | None:
     return headers.get("x-goog-api-key") or bearer(headers)
 
 
-GOOGLE = Vendor(refuse=error_answer, limit_headers=lambda _: {}, key=_key)
+GOOGLE = Vendor(
+    refuse=error_answer,
+    key=_key,
+    broken={"error": {"code": 502, "message": "Bad Gateway", "status": "UNAVAILABLE"}},
+)

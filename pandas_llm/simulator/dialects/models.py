@@ -20,7 +20,7 @@ _METHODS = ("generateContent", "embedContent", "batchEmbedContents")
 
 def vendor_of(path: str, headers: Mapping[str, str]) -> Vendor:
     """Return who is asked: the address is the same, the headers are not."""
-    if path.startswith("/v1beta") or "x-goog-api-key" in headers:
+    if "/v1beta" in path or "x-goog-api-key" in headers:
         return GOOGLE
     return ANTHROPIC if "anthropic-version" in headers else OPENAI
 

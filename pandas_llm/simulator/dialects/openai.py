@@ -43,5 +43,13 @@ def _key(headers: Mapping[str, str]) -> str | None:
 
 
 # Codes that other vendors look their words up by; OpenAI sends null there.
-_OURS = frozenset({"invalid_json", "missing_model", "not_found", "server_error"})
-OPENAI = Vendor(refuse=error_answer, limit_headers=rate_headers, key=_key)
+_OURS = frozenset(
+    {*("invalid_json", "missing_model", "no_such_object", "not_found"), "server_error"}
+)
+OPENAI = Vendor(
+    refuse=error_answer,
+    key=_key,
+    # OpenRouter: the upstream failed, yet the status says 200
+    broken={"error": {"message": "Provider returned error", "code": 502}},
+    limit_headers=rate_headers,
+)

@@ -194,9 +194,7 @@ def make_reply(
     }
     if fault is not None:
         spoil(fault, reply)
-    usage = _usage(chat, choices)
-    if "usage" in reply:
-        reply["usage"] = usage
+    usage = reply["usage"] = _usage(chat, choices)
     return reply, usage
 
 

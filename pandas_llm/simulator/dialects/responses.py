@@ -105,8 +105,6 @@ def write(chat: Chat, settings: Settings, number: int, fault: str | None) -> Wri
     }
     for choice in reply["choices"]:
         _add(response, choice, f"msg_sim_{number:08}")
-    if fault == "no_usage":
-        del response["usage"]
     return response, usage
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from aiohttp import web
 
-from pandas_llm.simulator.server.batches import answered, unknown
+from pandas_llm.simulator.server.batches import answered
 
 if TYPE_CHECKING:
     from pandas_llm.simulator.server.batches import Batch, Batches
@@ -39,12 +39,10 @@ class AnthropicBatches:
         return answered(self._shown(self._all.begin(lines, request.headers)))
 
     async def _show(self, request: web.Request) -> web.Response:
-        batch = self._all.find(request)
-        return unknown("batch") if batch is None else answered(self._shown(batch))
+        return answered(self._shown(self._all.find(request)))
 
     async def _cancel(self, request: web.Request) -> web.Response:
-        if batch := self._all.find(request):
-            batch.end()
+        self._all.find(request).end()
         return await self._show(request)
 
     async def _list(self, request: web.Request) -> web.Response:
@@ -78,8 +76,6 @@ class AnthropicBatches:
 
     async def _results(self, request: web.Request) -> web.Response:
         batch = self._all.find(request)
-        if batch is None:
-            return unknown("batch")
         lines: list[dict[str, Any]] = []
         for key, (status, body) in batch.results.items():
             result = {"type": "errored", "error": body}

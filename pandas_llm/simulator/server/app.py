@@ -15,7 +15,6 @@ import orjson
 from aiohttp import web
 
 from pandas_llm.simulator.conditions import (
-    JSON,
     WHOLE,
     Answer,
     Knobs,
@@ -27,6 +26,7 @@ from pandas_llm.simulator.conditions import (
     fault_of,
     injected,
     over_limit,
+    refuse,
     signature_problem,
 )
 from pandas_llm.simulator.dialects import (
@@ -40,7 +40,7 @@ from pandas_llm.simulator.dialects import (
     vendor_of,
 )
 from pandas_llm.simulator.server.anthropic_batches import AnthropicBatches
-from pandas_llm.simulator.server.batches import Batches
+from pandas_llm.simulator.server.batches import Batches, answered
 from pandas_llm.simulator.server.breakage import never, reset_connection, truncate
 from pandas_llm.simulator.server.google_batches import GoogleBatches
 from pandas_llm.simulator.server.kept import KeptPrompts
@@ -111,7 +111,7 @@ class Server:
 
     def app(self) -> web.Application:
         """Return the web application."""
-        app = web.Application(client_max_size=_LARGEST_BODY, middlewares=[self._keyed])
+        app = web.Application(client_max_size=_LARGEST_BODY, middlewares=[self._worded])
         for dialect in DIALECTS:
             for path in dialect.paths:
                 app.router.add_post(path, partial(self._handle, dialect))
@@ -185,8 +185,11 @@ class Server:
         if fault in WHOLE:
             return WHOLE[fault]
         if fault == "error_200":
-            return Answer(HTTPStatus.OK, orjson.dumps(dialect.broken))
+            broken = dialect.broken or dialect.vendor.broken
+            return Answer(HTTPStatus.OK, orjson.dumps(broken))
         reply, usage = dialect.write(work, self.settings, seen.number, fault)
+        if fault == "no_usage":
+            del reply[dialect.usage]
         body = orjson.dumps(reply)
         if fault == "broken_json":
             return Answer(HTTPStatus.OK, body[: len(body) // 2])
@@ -222,33 +225,33 @@ class Server:
         raise RefusedError(over_limit(verdict, work.model, told=told))
 
     @web.middleware
-    async def _keyed(
+    async def _worded(
         self,
         request: web.Request,
         handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
     ) -> web.StreamResponse:
-        """Ask for the key of lists, files and batches too."""
-        if _KEYED.search(request.path):
-            vendor = vendor_of(request.path, request.headers)
-            try:
+        """Ask for the key of lists, files and batches too; word what is refused."""
+        vendor = vendor_of(request.path, request.headers)
+        try:
+            if _KEYED.search(request.path):
                 self._check_key(vendor, request)
-            except RefusedError as refused:
-                return _response(vendor.refuse(refused.problem, "req_sim_0"), {})
-        return await handler(request)
+            return await handler(request)
+        except RefusedError as refused:
+            return _response(vendor.refuse(refused.problem, "req_sim_0"), {})
 
     async def _models(self, request: web.Request) -> web.Response:
         vendor = vendor_of(request.path, request.headers)
-        return _json(list_models(vendor, self.settings))
+        return answered(list_models(vendor, self.settings))
 
     async def _show_stats(self, _: web.Request) -> web.Response:
-        return _json(self.stats())
+        return answered(self.stats())
 
     async def _show_requests(self, _: web.Request) -> web.Response:
-        return _json(self.requests())
+        return answered(self.requests())
 
     async def _reset(self, _: web.Request) -> web.Response:
         self.reset()
-        return _json(self.stats())
+        return answered(self.stats())
 
 
 @asynccontextmanager
@@ -318,12 +321,6 @@ def _response(answer: Answer, headers: dict[str, str]) -> web.Response:
     return web.Response(status=answer.status, body=answer.body, headers=headers)
 
 
-def _json(value: object) -> web.Response:
-    return web.Response(body=orjson.dumps(value), headers={"Content-Type": JSON})
-
-
 async def _unknown_url(request: web.Request) -> web.Response:
     text = f"Invalid URL ({request.method} {request.path})"
-    vendor = vendor_of(request.path, request.headers)
-    answer = vendor.refuse(Problem(404, text, code="not_found"), "req_sim_none")
-    return _response(answer, {})
+    refuse(text, "not_found", status=404)

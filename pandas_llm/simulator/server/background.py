@@ -86,23 +86,19 @@ class Simulator:
 
     def stats(self) -> dict[str, Any]:
         """Return the counters since the start or the last reset."""
-        running = self._now()
-        return running.call(running.server.stats)
+        return self._now().call(lambda server: server.stats())
 
     def requests(self) -> list[dict[str, Any]]:
         """Return the last 1000 requests, or 64 MB of them, keys masked."""
-        running = self._now()
-        return running.call(running.server.requests)
+        return self._now().call(lambda server: server.requests())
 
     def reset(self) -> None:
         """Set the counters, the number of the next request among them, to zero."""
-        running = self._now()
-        running.call(running.server.reset)
+        self._now().call(lambda server: server.reset())
 
     def configure(self, **knobs: Unpack[Knobs]) -> None:
         """Change knobs while the server runs."""
-        running = self._now()
-        running.call(lambda: running.server.configure(**knobs))
+        self._now().call(lambda server: server.configure(**knobs))
 
     def _now(self) -> _Running:
         if self._running is None:
@@ -162,20 +158,15 @@ class _Running:
         self._thread.start()
         self.server, self._loop = self._started.result()
 
-    def call(self, function: Callable[[], _T]) -> _T:
+    def call(self, function: Callable[[Server], _T]) -> _T:
         """Return the result of a function called in the server's loop."""
         if threading.current_thread() is self._thread:
-            return function()
-        result: Future[_T] = Future()
+            return function(self.server)
 
-        def run() -> None:
-            try:
-                result.set_result(function())
-            except Exception as error:  # noqa: BLE001 - handed to the caller
-                result.set_exception(error)
+        async def run() -> _T:
+            return function(self.server)
 
-        self._loop.call_soon_threadsafe(run)
-        return result.result()
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result()
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._stopping.set)

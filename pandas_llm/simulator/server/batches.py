@@ -9,20 +9,21 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
 import orjson
 from aiohttp import web
 
 from pandas_llm.simulator.answers import count_message_tokens, count_tokens
-from pandas_llm.simulator.conditions import JSON
+from pandas_llm.simulator.conditions import JSON, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pandas_llm.simulator.conditions import Settings
 
+_T = TypeVar("_T")
 _SENT_ON = (
     *("authorization", "x-api-key", "anthropic-version", "api-key", "x-goog-api-key"),
 )
@@ -113,9 +114,13 @@ class Batches:
         self._batches[batch.id] = batch
         return batch
 
-    def find(self, request: web.Request) -> Batch | None:
-        """Return the batch that an address names."""
-        return self._batches.get(request.match_info["id"])
+    def find(self, request: web.Request) -> Batch:
+        """Return the batch that an address names, or refuse."""
+        return _there(self._batches.get(request.match_info["id"]), "batch")
+
+    def content(self, file: str) -> bytes:
+        """Return what a file holds, or refuse."""
+        return _there(self.files.get(file), file)
 
     def newest(self) -> list[Batch]:
         """Return all batches, the newest first."""
@@ -192,13 +197,7 @@ def answered(value: object, **headers: str) -> web.Response:
     return web.Response(body=orjson.dumps(value), headers=headers)
 
 
-def refused(status: int, text: str, param: str | None = None) -> web.Response:
-    """Return an error as OpenAI words it."""
-    error = {"message": text, "type": "invalid_request_error", "param": param}
-    body = orjson.dumps({"error": {**error, "code": None}})
-    return web.Response(status=status, body=body, headers={"Content-Type": JSON})
-
-
-def unknown(what: str) -> web.Response:
-    """Return the error of something that is not there."""
-    return refused(404, f"No such object: {what}")
+def _there(thing: _T | None, what: str) -> _T:
+    if thing is None:
+        refuse(f"No such object: {what}", "no_such_object", status=404)
+    return thing

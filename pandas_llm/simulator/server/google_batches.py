@@ -8,16 +8,12 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from aiohttp import BodyPartReader, web
 
-from pandas_llm.simulator.conditions import Problem, RefusedError, refuse
-from pandas_llm.simulator.dialects import named, vendor_of
+from pandas_llm.simulator.conditions import refuse
+from pandas_llm.simulator.dialects import named
 from pandas_llm.simulator.server.batches import answered
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from pandas_llm.simulator.server.batches import Batch, Batches
-
-    Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 GOOGLES = "x-goog-api-key"
 """The header by which a request is Google's."""
@@ -53,12 +49,12 @@ class GoogleBatches:
         base = f"/{_VERSION}"
         for method in _METHODS:
             path = f"{base}/models/{{model}}:{{method:{method}}}"
-            router.add_post(path, _told(self._create))
+            router.add_post(path, self._create)
         router.add_get("/v1beta/batches", self.list)
         router.add_get("/v1beta/batches/{id}", self.show)
-        router.add_post(f"{base}/batches/{{id}}:cancel", _told(self._cancel))
-        router.add_post(f"/upload{base}/files", _told(self._upload))
-        router.add_get(f"{base}/files/{{name}}:download", _told(self._download))
+        router.add_post(f"{base}/batches/{{id}}:cancel", self._cancel)
+        router.add_post(f"/upload{base}/files", self._upload)
+        router.add_get(f"{base}/files/{{name}}:download", self._download)
 
     # -- files ---------------------------------------------------------------------
 
@@ -101,9 +97,9 @@ class GoogleBatches:
         return {"name": name, **about, **size, "state": "ACTIVE", "source": "UPLOADED"}
 
     async def _download(self, request: web.Request) -> web.Response:
-        content = self._all.files.get(f"files/{request.match_info['name']}")
-        if content is None or request.query.get("alt") != "media":
+        if request.query.get("alt") != "media":
             refuse("Requested entity was not found.", status=404)
+        content = self._all.content(f"files/{request.match_info['name']}")
         return web.Response(body=content)
 
     # -- batches -------------------------------------------------------------------
@@ -126,9 +122,7 @@ class GoogleBatches:
         url = f"/v1beta/models/{model}:{verb}"
         lines = [{"custom_id": k, "url": url, "body": body} for k, body in requests]
         if self._all.is_full(lines):
-            text = "You exceeded your current quota, please check your plan and billing"
-            problem = Problem(429, f"{text} details.", code="rate_limit_exceeded")
-            raise RefusedError(problem)
+            refuse("The queue is full.", "rate_limit_exceeded", status=429)
         about = {"displayName": batch["displayName"], "model": f"models/{model}"}
         file = source.get("fileName")
         created = self._all.begin(lines, request.headers, file, kind=kind, told=about)
@@ -137,9 +131,7 @@ class GoogleBatches:
     def _asked(self, source: dict[str, Any]) -> list[tuple[str, Any]]:
         """Return the requests of a batch, each with its key."""
         if file := source.get("fileName"):
-            if file not in self._all.files:
-                refuse("Requested entity was not found.", status=404)
-            lines = map(orjson.loads, self._all.files[file].splitlines())
+            lines = map(orjson.loads, self._all.content(file).splitlines())
             known = frozenset({"key", "request"})
             each = [named(line, known, " at the line") for line in lines]
             return [(one["key"], one["request"]) for one in each]
@@ -150,12 +142,6 @@ class GoogleBatches:
             (one.get("metadata", {}).get("key", str(number)), one["request"])
             for number, one in enumerate(each)
         ]
-
-    def _found(self, request: web.Request) -> Batch:
-        batch = self._all.find(request)
-        if batch is None:
-            refuse("Requested entity was not found.", status=404)
-        return batch
 
     async def list(self, request: web.Request) -> web.Response:
         """Return a part of the list of all batches."""
@@ -170,13 +156,10 @@ class GoogleBatches:
 
     async def show(self, request: web.Request) -> web.Response:
         """Return how a batch is."""
-        return await _told(self._show)(request)
-
-    async def _show(self, request: web.Request) -> web.Response:
-        return answered(self._shown(self._found(request)))
+        return answered(self._shown(self._all.find(request)))
 
     async def _cancel(self, request: web.Request) -> web.Response:
-        self._found(request).end()
+        self._all.find(request).end()
         return answered({})
 
     def _shown(self, batch: Batch) -> dict[str, Any]:
@@ -226,18 +209,3 @@ def _result(status: int, body: Any) -> dict[str, Any]:
         tokens = (body.get("usageMetadata") or {}).get("promptTokenCount")
         return {"response": {"embedding": body["embedding"], "tokenCount": tokens}}
     return {"response": body}
-
-
-def _told(handler: Handler) -> Handler:
-    """Return a handler whose refusals are in Google's words."""
-
-    async def call(request: web.Request) -> web.Response:
-        try:
-            return await handler(request)
-        except RefusedError as refusal:
-            vendor = vendor_of("/v1beta", request.headers)
-            answer = vendor.refuse(refusal.problem, "req_sim_batch")
-            headers = {**answer.headers, "Content-Type": answer.content_type}
-            return web.Response(status=answer.status, body=answer.body, headers=headers)
-
-    return call

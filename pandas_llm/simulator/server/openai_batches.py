@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from aiohttp import web
 
-from pandas_llm.simulator.server.batches import answered, refused, unknown
+from pandas_llm.simulator.conditions import refuse
+from pandas_llm.simulator.server.batches import answered
 from pandas_llm.simulator.server.google_batches import GOOGLES
 
 if TYPE_CHECKING:
@@ -67,27 +68,23 @@ class OpenAIBatches:
         form = await request.post()
         uploaded = form.get("file")
         if form.get("purpose") != "batch" or not isinstance(uploaded, web.FileField):
-            return refused(400, "'purpose' must be 'batch', with a 'file'", "purpose")
+            refuse("'purpose' must be 'batch', with a 'file'", param="purpose")
         name = f"file-sim-{len(self._all.files):04}"
         self._all.files[name] = uploaded.file.read()
         return self._about(name)
 
     def _about(self, name: str) -> web.Response:
-        content = self._all.files[name]
+        content = self._all.content(name)
         about = {"bytes": len(content), "filename": "batch.jsonl", "created_at": 0}
         theirs = {"sample_type": "batch_request", "source": "upload"}  # Mistral's
         kind = {"object": "file", "purpose": "batch", "status": "processed"}
         return answered({"id": name, **kind, **about, **theirs})
 
     async def _file(self, request: web.Request) -> web.Response:
-        name = request.match_info["name"]
-        return self._about(name) if name in self._all.files else unknown(name)
+        return self._about(request.match_info["name"])
 
     async def _content(self, request: web.Request) -> web.Response:
-        name = request.match_info["name"]
-        if name not in self._all.files:
-            return unknown(name)
-        return web.Response(body=self._all.files[name])
+        return web.Response(body=self._all.content(request.match_info["name"]))
 
     def _lines(self, file: Any) -> list[dict[str, Any]] | None:
         """Return what an uploaded file asks; None if there is none, or a name twice."""
@@ -101,9 +98,9 @@ class OpenAIBatches:
         fields = orjson.loads(await request.read())
         lines = self._lines(fields.get("input_file_id"))
         if lines is None or fields.get("completion_window") != "24h":
-            return refused(400, "no such input file, or no completion_window '24h'")
+            refuse("no such input file, or no completion_window '24h'")
         if not all(x["url"] == fields["endpoint"] for x in lines):
-            return refused(400, "a url is not the endpoint")
+            refuse("a url is not the endpoint")
         batch = self._all.begin(
             lines,
             request.headers,
@@ -124,12 +121,10 @@ class OpenAIBatches:
     async def _show(self, request: web.Request) -> web.Response:
         if GOOGLES in request.headers:
             return await self._google.show(request)
-        batch = self._all.find(request)
-        return unknown("batch") if batch is None else answered(self._shown(batch))
+        return answered(self._shown(self._all.find(request)))
 
     async def _cancel(self, request: web.Request) -> web.Response:
-        if batch := self._all.find(request):
-            batch.end()
+        self._all.find(request).end()
         return await self._show(request)
 
     def _shown(self, batch: Batch) -> dict[str, Any]:
@@ -190,10 +185,10 @@ class OpenAIBatches:
         (file,) = fields.get("input_files") or (None,)
         lines, url = self._lines(file), fields.get("endpoint")
         if lines is None or url not in _ENDPOINTS or not fields.get("model"):
-            return refused(422, "no such input file, endpoint or model")
+            refuse("no such input file, endpoint or model", status=422)
         odd = {name for line in lines for name in line} - {"custom_id", "body"}
         if odd := odd | fields.keys() - _JOB_FIELDS:
-            return refused(422, f"Extra inputs are not permitted: {sorted(odd)}")
+            refuse(f"Extra inputs are not permitted: {sorted(odd)}", status=422)
         asked = [
             {**x, "url": url, "body": {"model": fields["model"], **x["body"]}}
             for x in lines
@@ -211,12 +206,10 @@ class OpenAIBatches:
         return answered({"object": "list", "data": data, "total": len(batches)})
 
     async def _show_job(self, request: web.Request) -> web.Response:
-        batch = self._all.find(request)
-        return unknown("job") if batch is None else answered(self._job(batch))
+        return answered(self._job(self._all.find(request)))
 
     async def _cancel_job(self, request: web.Request) -> web.Response:
-        if batch := self._all.find(request):
-            batch.end()
+        self._all.find(request).end()
         return await self._show_job(request)
 
     def _job(self, batch: Batch) -> dict[str, Any]:
