@@ -39,8 +39,6 @@ _SHORT = 256
 """Letters of a beginning of the prompt that are not worth a mark of their own."""
 _MOST = 3
 """Beginnings that are told of; a body may mark four, and the caller may mark one."""
-_NAME = re.compile(r"[^\W\d]\w*")
-_BRACED = re.compile(r"\{([^}]*)\}")
 
 
 class _Field(NamedTuple):
@@ -246,45 +244,29 @@ class Beginnings:
 
 def _split(text: str, known: Sequence[str], what: str) -> list[str | _Field]:
     """Split a template into text and fields; `known` names, the longest first."""
+    # a column's name may hold braces itself, so existing names are tried first
+    names = "|".join([re.escape(name) for name in known if name in text] or ["(?!)"])
+    field = re.compile(
+        rf"\$(?:(?P<dollar>\$)|{{(?P<whole>{names})}}"
+        rf"|{{(?P<name>{names}):(?P<spec>[^}}]*)}}"
+        r"|{(?P<other>[^}]*)}|(?P<bare>[^\W\d]\w*)|(?P<open>{))"
+    )
     parts: list[str | _Field] = []
-    literal: list[str] = []
-    position = 0
-    while (dollar := text.find("$", position)) >= 0:
-        literal.append(text[position:dollar])
-        position = dollar + 1
-        if text.startswith("$", position):
-            literal.append("$")
-            position += 1
-        elif (named := _field(text, position, known)) is not None:
-            field, position = named
-            parts += ["".join(literal), field]
-            literal = []
-        elif text.startswith("{", position):
-            raise unclosed(text[position + 1 :], known, what)
-        else:
-            literal.append("$")
-    literal.append(text[position:])
-    parts.append("".join(literal))
+    literal, end = "", 0
+    for match in field.finditer(text):
+        literal += text[end : match.start()]
+        end, kind = match.end(), match.lastgroup or ""
+        if kind == "open":
+            raise unclosed(text[end:], known, what)
+        if kind == "dollar":
+            literal += "$"
+            continue
+        name = match["name" if kind == "spec" else kind]
+        one = _Field(name, braced=kind != "bare", spec=match["spec"] or "")
+        parts += [literal, one]
+        literal = ""
+    parts.append(literal + text[end:])
     return [part for part in parts if part != ""]
-
-
-def _field(text: str, position: int, known: Sequence[str]) -> tuple[_Field, int] | None:
-    """Read the name after a dollar, and where the text goes on."""
-    if text.startswith("{", position):
-        # a column's name may hold braces itself, so try existing names first
-        for name in known:
-            if text.startswith(name + "}", position + 1):
-                return _Field(name, braced=True), position + len(name) + 2
-        for name in known:
-            if text.startswith(name + ":", position + 1):
-                start = position + len(name) + 2
-                if (end := text.find("}", start)) >= start:
-                    field = _Field(name, braced=True, spec=text[start:end])
-                    return field, end + 1
-        match = _BRACED.match(text, position)
-        return match and (_Field(match[1], braced=True), match.end())
-    match = _NAME.match(text, position)
-    return match and (_Field(match[0], braced=False), match.end())
 
 
 def _unknown(field: _Field, what: str, names: Sequence[str]) -> str:
