@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import (
@@ -18,25 +17,10 @@ from pydantic_core import SchemaError
 from pandas_llm._keys.columns import Column, Place, RecordModel, nested_model, places_of
 from pandas_llm._keys.fields import annotated, resolve
 from pandas_llm._keys.model import Keys, make_keys
-from pandas_llm._keys.schema import name_of, target
+from pandas_llm._keys.schema import CONSTRAINTS, FORMATS, TYPES, name_of, target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-_KEYWORDS = {
-    "minimum": "ge",
-    "maximum": "le",
-    "exclusiveMinimum": "gt",
-    "exclusiveMaximum": "lt",
-    "multipleOf": "multiple_of",
-    "minLength": "min_length",
-    "maxLength": "max_length",
-    "minItems": "min_length",
-    "maxItems": "max_length",
-    "pattern": "pattern",
-}
-_TYPES = {"string": str, "integer": int, "number": float, "boolean": bool}
-_FORMATS = {"date": dt.date, "date-time": dt.datetime}
 
 
 class _Plain(RecordModel):
@@ -137,8 +121,9 @@ class _Builder:
             container: Any = set if node.get("uniqueItems") else list
             plain: Any = container[inner]
         else:
-            plain = _FORMATS.get(node.get("format", ""), _TYPES[kind])
-        limits = {to: node[key] for key, to in _KEYWORDS.items() if key in node}
+            plain = FORMATS.get(node.get("format", ""), TYPES[kind])
+        names = {key: to for key, (to, _) in CONSTRAINTS.items() if to}
+        limits = {to: node[key] for key, to in names.items() if key in node}
         if "pattern" in limits and not _is_known(limits["pattern"]):
             del limits["pattern"]
         return annotated(plain, plain, [Field(**limits)] if limits else ())

@@ -7,6 +7,7 @@ date formats. The rest goes into descriptions; servers that take keywords get th
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 import re
 from typing import TYPE_CHECKING, Any
@@ -16,29 +17,31 @@ from pandas_llm.errors import InvalidValueError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-_CONSTRAINTS = {
-    "minimum": "at least {}",
-    "maximum": "at most {}",
-    "exclusiveMinimum": "more than {}",
-    "exclusiveMaximum": "less than {}",
-    "multipleOf": "a multiple of {}",
-    "minLength": "at least {} characters",
-    "maxLength": "at most {} characters",
-    "minItems": "at least {} items",
-    "maxItems": "at most {} items",
-    "pattern": "matching the regular expression {}",
-    "uniqueItems": "without repeated items",
+CONSTRAINTS = {
+    "minimum": ("ge", "at least {}"),
+    "maximum": ("le", "at most {}"),
+    "exclusiveMinimum": ("gt", "more than {}"),
+    "exclusiveMaximum": ("lt", "less than {}"),
+    "multipleOf": ("multiple_of", "a multiple of {}"),
+    "minLength": ("min_length", "at least {} characters"),
+    "maxLength": ("max_length", "at most {} characters"),
+    "minItems": ("min_length", "at least {} items"),
+    "maxItems": ("max_length", "at most {} items"),
+    "pattern": ("pattern", "matching the regular expression {}"),
+    "uniqueItems": ("", "without repeated items"),
 }
-_FORMATS = {"date", "date-time"}
-_CHECKED_FORMATS = _FORMATS | {
+"""The keywords that restrict a value: pydantic's names for them, and in words."""
+FORMATS = {"date": dt.date, "date-time": dt.datetime}
+_CHECKED_FORMATS = FORMATS.keys() | {
     *("time", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid")
 }
 """Formats that some strict mode checks; pydantic has more, such as ``path``."""
-_SENT = _CONSTRAINTS.keys() - {"uniqueItems"}
+_SENT = CONSTRAINTS.keys() - {"uniqueItems"}
 _BEYOND_GRAMMARS = re.compile(r"\(\?[^:]|\\[bBAzZ1-9]|\(\?$")
 """Patterns that grammars cannot hold: lookarounds, word edges, back-references."""
 _KEPT = {"$ref", "type", "description", "properties", "items", "anyOf", "enum"}
-_NAMES = {str: "string", bool: "boolean", int: "integer", float: "number"}
+TYPES = {"string": str, "boolean": bool, "integer": int, "number": float}
+_NAMES = {kind: name for name, kind in TYPES.items()}
 
 
 def portable(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,13 +53,17 @@ def portable(schema: Mapping[str, Any]) -> dict[str, Any]:
     ...     "minimum": 1, "default": 2, "title": "N"}}})["properties"]
     {'n': {'type': 'integer', 'description': 'at least 1'}}
     """
-    return _portable(schema, sent=False)
+    return narrowed(_with_keywords(schema), _takes_none)
 
 
 def constrained(schema: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the portable form with restricting keywords; None if it has none."""
-    with_keywords = _portable(schema, sent=True)
-    return with_keywords if with_keywords != portable(schema) else None
+    whole = _with_keywords(schema)
+    return whole if whole != narrowed(whole, _takes_none) else None
+
+
+def _takes_none(_keyword: str, _value: Any) -> bool:
+    return False
 
 
 def narrowed(
@@ -79,22 +86,42 @@ def narrowed(
         elif key == "items":
             result[key] = narrowed(value, takes)
         else:
-            all_take = value in _FORMATS if key == "format" else key not in _SENT
+            all_take = value in FORMATS if key == "format" else key not in _SENT
             if all_take or takes(key, value):
                 result[key] = value
     return result
 
 
-def _portable(schema: Mapping[str, Any], *, sent: bool) -> dict[str, Any]:
-    """Build the portable form, with the restricting keywords if `sent`."""
+def _with_keywords(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the portable form, with all keywords that some server takes."""
     definitions = dict(schema.get("$defs", {}))
     recursive = {name for name in definitions if name in _reached(name, definitions)}
     root = {key: value for key, value in schema.items() if key != "$defs"}
+
+    def converted(node: Mapping[str, Any]) -> dict[str, Any]:
+        if len(node.get("allOf", ())) == 1:  # pydantic 2.8 and before
+            return converted(_merged(node, "allOf", node["allOf"][0]))
+        if "$ref" in node:
+            if name_of(node["$ref"]) in recursive:
+                return {"$ref": node["$ref"]}  # strict modes take nothing beside it
+            node = target(node, definitions)
+        result = _value_part(node)
+        for key in ("anyOf", "oneOf"):
+            if key in node:
+                result["anyOf"] = [converted(option) for option in node[key]]
+        if "items" in result:
+            result["items"] = converted(result["items"])
+        if result.get("type") == "object":
+            parts = node.get("properties", {})
+            result["properties"] = {n: converted(part) for n, part in parts.items()}
+            result["required"] = list(parts)
+            result["additionalProperties"] = False
+        return _described(result, node) | _keywords(node)
+
     # the root of a recursive model is a reference, which strict modes refuse there
-    root = target(root, definitions)
-    result = _convert(root, definitions, recursive, sent=sent)
+    result = converted(target(root, definitions))
     used = {
-        name: _convert(definitions[name], definitions, recursive, sent=sent)
+        name: converted(definitions[name])
         for name in sorted(recursive)
         if len(recursive) > 1 or name in _referred(result)
     }
@@ -143,48 +170,11 @@ def _merged(node: Mapping[str, Any], key: str, into: Any) -> dict[str, Any]:
     return {**into, **{k: v for k, v in node.items() if k != key}}
 
 
-def _convert(
-    node: Mapping[str, Any],
-    definitions: Mapping[str, Any],
-    recursive: set[str],
-    *,
-    sent: bool,
-) -> dict[str, Any]:
-    """Convert one schema and all within it."""
-
-    def within(part: Mapping[str, Any]) -> dict[str, Any]:
-        return _convert(part, definitions, recursive, sent=sent)
-
-    if len(node.get("allOf", ())) == 1:  # pydantic 2.8 and before
-        return within(_merged(node, "allOf", node["allOf"][0]))
-    if "$ref" in node:
-        if name_of(node["$ref"]) in recursive:
-            return {"$ref": node["$ref"]}  # strict modes take nothing beside it
-        node = target(node, definitions)
-    result = _value_part(node)
-    for key in ("anyOf", "oneOf"):
-        if key in node:
-            result["anyOf"] = [within(option) for option in node[key]]
-    if "items" in result:
-        result["items"] = within(result["items"])
-    if result.get("type") == "object":
-        properties = {
-            name: within(value) for name, value in result.get("properties", {}).items()
-        }
-        result |= {
-            "properties": properties,
-            "required": list(properties),
-            "additionalProperties": False,
-        }
-    described = _described(result, node)
-    return described | _keywords(node) if sent else described
-
-
 def _keywords(node: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keywords that some server takes, if JSON and a grammar hold them."""
     keywords = {
         key: _whole(node[key])
-        for key in _CONSTRAINTS
+        for key in CONSTRAINTS
         if key in _SENT and key in node and _holds(node[key])
     }
     if node.get("format") in _CHECKED_FORMATS:
@@ -202,7 +192,7 @@ def _holds(value: Any) -> bool:
 def _value_part(node: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parts that strict modes know; an enum states its type."""
     result = {key: value for key, value in node.items() if key in _KEPT}
-    if node.get("format") in _FORMATS:
+    if node.get("format") in FORMATS:
         result["format"] = node["format"]
     if "const" in node:
         result["enum"] = [node["const"]]
@@ -221,10 +211,10 @@ def _described(result: dict[str, Any], node: Mapping[str, Any]) -> dict[str, Any
     """Add the keywords to the description in words."""
     words = [
         text.format(_whole(node[key]))
-        for key, text in _CONSTRAINTS.items()
+        for key, (_, text) in CONSTRAINTS.items()
         if key in node and node[key] is not False
     ]
-    if (kind := node.get("format")) and kind not in _FORMATS:
+    if (kind := node.get("format")) and kind not in FORMATS:
         words.append(f"in the format {kind}")
     if words:
         limits, own = "; ".join(words), result.get("description")
