@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from bisect import bisect_right
-from functools import lru_cache
+from bisect import bisect_left, bisect_right
+from contextlib import suppress
+from functools import cached_property, lru_cache
 from itertools import islice
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -199,8 +201,6 @@ def _closing(text: str, form: _Form, at: int) -> int | None:
 
 def _lone_closing(text: str, form: _Form) -> int | None:
     """Return where reasoning without an opening mark ends."""
-    if form.closing.search(text) is None:
-        return None
     context = _Context(text)
     opening = form.opening.search(text)
     before = len(text) if opening is None else opening.start()
@@ -215,29 +215,23 @@ def _lone_closing(text: str, form: _Form) -> int | None:
 
 def _without_inner(text: str, form: _Form) -> str:
     """Remove reasoning in the middle or at the end of an answer."""
-    if form.opening.search(text) is None:
-        return text
-    context = _Context(text)
     if not form.own and any(
         not form.closing.fullmatch(tag[0]) for tag in _MARKUP.finditer(text)
     ):
         return text  # it is markup that was asked for
+    context = _Context(text)
     parts, at = [], 0
-    closings = context.real(form.closing)
-    closing = next(closings, None)
+    closings = list(context.real(form.closing)) if form.opening.search(text) else []
     for opening in context.real(form.opening):
-        if opening.start() < at:
-            continue
-        while closing is not None and closing.start() < opening.end():
-            closing = next(closings, None)
         line = text[max(at, opening.start() - _NEAR) : opening.start()]
         at_start = not line.rpartition("\n")[2].strip()
-        if closing is None and not (at_start and form.own):
-            break
-        if not form.own and not at_start:
+        if opening.start() < at or not (form.own or at_start):
             continue
+        behind = bisect_left(closings, opening.end(), key=re.Match.start)
+        if behind == len(closings) and not (at_start and form.own):
+            break
         parts.append(text[at : opening.start()])
-        at = len(text) if closing is None else closing.end()
+        at = closings[behind].end() if behind < len(closings) else len(text)
     rest = text[at:]
     if parts and not rest.strip():  # at the end: so is the blank before it
         return "".join(parts).rstrip()
@@ -247,7 +241,7 @@ def _without_inner(text: str, form: _Form) -> str:
 def _without_end(text: str) -> str:
     """Cut a text where its turn ends."""
     text = _BOX.sub("", text)
-    if _ENDS.search(text) and (end := next(_Context(text).real(_ENDS), None)):
+    if end := next(_Context(text).real(_ENDS), None):
         text = text[: end.start()].rstrip()
     while "<s>" not in text and (last := _LAST.search(text, max(0, len(text) - _NEAR))):
         if last[0][1] in "|\uff5c" and _is_spoken(text, last):
@@ -261,19 +255,19 @@ class _Context:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        spans = [match.span() for match in _FENCED.finditer(text)]
+
+    @cached_property
+    def _spans(self) -> list[tuple[int, int]]:
+        """The fences and the valid JSON, looked for at the first mark."""
+        spans = [match.span() for match in _FENCED.finditer(self._text)]
         decoder = json.JSONDecoder(strict=False)
         at = 0
-        for opening in islice(_OBJECT.finditer(text), _MOST_OBJECTS):
-            if opening.start() < at:
-                continue
-            try:
-                _, at = decoder.raw_decode(text, opening.start())
-            except (ValueError, RecursionError):
-                continue
-            spans.append((opening.start(), at))
-        self._spans = sorted(spans)
-        self._starts = [start for start, _ in self._spans]
+        for opening in islice(_OBJECT.finditer(self._text), _MOST_OBJECTS):
+            if opening.start() >= at:
+                with suppress(ValueError, RecursionError):
+                    _, at = decoder.raw_decode(self._text, opening.start())
+                    spans.append((opening.start(), at))
+        return sorted(spans)
 
     def real(self, marks: re.Pattern[str]) -> Iterator[re.Match[str]]:
         """Yield the marks that the text does not only speak of."""
@@ -281,7 +275,7 @@ class _Context:
 
     def speaks_of(self, mark: re.Match[str]) -> bool:
         """Return whether the text only speaks of a mark."""
-        at = bisect_right(self._starts, mark.start()) - 1
+        at = bisect_right(self._spans, mark.start(), key=itemgetter(0)) - 1
         within = at >= 0 and mark.start() < self._spans[at][1]
         return within or _is_quoted(self._text, mark) or _is_spoken(self._text, mark)
 
