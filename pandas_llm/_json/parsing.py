@@ -84,6 +84,16 @@ def find_json(
     [{'a': 1}]
     """
     text = _unwrapped(text.strip())
+    values = _values(text, keys, truncated=truncated, ended=ended) or [_bare(text)]
+    holding = [value for value in values if holds_objects(value)] or values
+    lists = [v for v in holding if isinstance(v, list) or _holds_all(v, keys)]
+    if any(one != lists[0] for one in lists):
+        raise ValueError("the reply holds more than one list of records")
+    return holding
+
+
+def _values(text: str, keys: Keys, *, truncated: bool, ended: bool) -> list[Any]:
+    """Return the objects and lists of a text that are no asides in a sentence."""
     values: list[Any] = []
     at, clean = 0, True
     while opening := _OPENS.search(text, at):
@@ -92,11 +102,13 @@ def find_json(
         try:
             value, end = _DECODER.raw_decode(text, start)
         except (ValueError, RecursionError):
-            if truncated and _end(text, start) is None:
-                whole = _is_opened(before, clean=clean)
-                bare = keys.is_bare and (whole or text[start] == "{")
-                values += _complete_items(text[start:], keys.names, bare=bare)
-                break
+            if truncated:
+                whole = _is_opened(before, clean=clean) or text[start] == "{"
+                bare = keys.is_bare and whole
+                items = _complete_items(text[start:], keys.names, bare=bare)
+                if items is not None:
+                    values += items
+                    break
             if (aside := _ASIDE.match(text, start)) and before.strip():
                 at, clean = aside.end(), False
                 continue
@@ -112,13 +124,7 @@ def find_json(
         at = end
     if values and text[at:].rstrip()[-1:] in ("{", "["):
         raise ValueError("the JSON breaks off")
-    if not values:
-        values = [_bare(text)]
-    holding = [value for value in values if holds_objects(value)] or values
-    lists = [v for v in holding if isinstance(v, list) or _holds_all(v, keys)]
-    if any(one != lists[0] for one in lists):
-        raise ValueError("the reply holds more than one list of records")
-    return holding
+    return values
 
 
 def _holds_all(value: Any, keys: Keys) -> bool:
@@ -192,26 +198,16 @@ def _mended(text: str, start: int, *, ended: bool) -> tuple[Any, int]:
     return mended(text, start)
 
 
-def _end(text: str, start: int) -> int | None:
-    """Return where the bracket at `start` is closed; None if it is cut off."""
-    depth = 0
-    for token in _TOKEN.finditer(text, start):
-        mark = token[0]
-        if mark == '"':
-            return None
-        depth += (mark in "{[") - (mark in "}]")
-        if depth == 0 and mark in "}]":
-            return token.end()
-    return None
-
-
 def _complete_items(  # noqa: C901 - one pass over the marks
     text: str, names: frozenset[str], *, bare: bool
-) -> list[Any]:
-    """Return the complete items of the first list of records in cut-off JSON."""
+) -> list[Any] | None:
+    """Return the complete items of a cut-off list of records; None if nothing is cut.
+
+    It is the first list that has items; none are told where one is a record's value.
+    """
     stack: list[str] = []
     lists = start = 0
-    ends = '}"' if bare else "}"
+    is_value = False
     spans: dict[str, tuple[int, int]] = {}  # by the last letter of an item
     keys: list[str] = []
     for token in _TOKEN.finditer(text):
@@ -221,19 +217,22 @@ def _complete_items(  # noqa: C901 - one pass over the marks
         if mark in "{[":
             stack.append(mark)
             lists += mark == "["
-            if lists == 1 and mark == "[":
-                start = token.start()
-                if _is_value(keys, names, bare=bare):
-                    return []
-        elif mark in "}]" and stack:
+        elif mark in "}]":
             lists -= stack.pop() == "["
-        elif mark == '"' and not lists and _COLON.match(text, token.end()):
+            if not stack:
+                return None
+        elif not lists and _COLON.match(text, token.end()):
             keys.append(token[0][1:-1])
-        if lists == 1 and stack[-1] == "[" and mark in ends:
-            first, _ = spans.get(mark, (start, 0))
-            if first == start:
-                spans[mark] = (start, token.end())
-    if not spans:
+        if lists != 1 or stack[-1] != "[":
+            continue
+        if mark == "[":
+            start = token.start()
+            is_value = is_value or _is_value(keys, names, bare=bare)
+        elif mark == "}" or (mark == '"' and bare):
+            spans.setdefault(mark, (start, 0))
+            if spans[mark][0] == start:
+                spans[mark] = start, token.end()
+    if is_value or not spans:
         return []
     start, end = spans.get("}") or spans['"']
     try:

@@ -60,11 +60,8 @@ class Reader:
         for name in self._quoted:  # as hot as it gets
             if text.count(name) > len(rows):
                 raise ValueError("a key may stand twice")
-        nested = self._deep and text.count("{") > len(rows) + (not self._single)
-        if nested:  # an object within a record
-            json.loads(text, object_pairs_hook=_once)
-        if self._deep and ("true" in text or "false" in text):
-            data = json.loads(text)
+        if self._deep:
+            data = json.loads(text, object_pairs_hook=_once)
             items = [data] if self._single else data["records"]
             for item, row in zip(items, rows, strict=True):
                 check_booleans(item, row)

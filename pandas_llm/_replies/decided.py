@@ -12,7 +12,7 @@ from pandas_llm._replies.words import Words
 from pandas_llm.errors import DeclinedError, RefusalError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from pandas_llm._replies.outputs import Reading
     from pandas_llm.types import Choice, Odds, Question
@@ -41,22 +41,14 @@ def weights_of(
         return [
             _shares(dict(told), question) if told else None for told, question in pairs
         ]
-    return [
-        Words(question, codes=codes).read(part)
-        for question, part in zip(questions, _parts(odds), strict=True)
-    ]
-
-
-def _parts(odds: Odds) -> Iterator[list[tuple[tuple[str, float], ...]]]:
-    """Yield the places of each question's answer; an empty one stands between."""
-    part: list[tuple[tuple[str, float], ...]] = []
-    for place in odds.answers:
+    parts: list[list[tuple[tuple[str, float], ...]]] = [[]]
+    for place in odds.answers:  # an empty one stands between those of two questions
         if place:
-            part.append(place)
+            parts[-1].append(place)
         else:
-            yield part
-            part = []
-    yield part
+            parts.append([])
+    asked = [Words(question, codes=codes) for question in questions]
+    return [words.read(part) for words, part in zip(asked, parts, strict=True)]
 
 
 def _shares(chance_of: Mapping[str, float], question: Question) -> Weights:
