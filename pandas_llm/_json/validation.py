@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from contextlib import suppress
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, get_args, is_typeddict
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from pandas_llm._json.mending import Number
 from pandas_llm._json.parsing import Twice, as_json
-from pandas_llm._keys import RecordModel, check_booleans
+from pandas_llm._keys import RecordModel, check_booleans, mentions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -114,25 +113,3 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(values) < len(pairs):
         raise ValueError("a key stands twice")
     return values
-
-
-def mentions(annotation: Any, wanted: type) -> bool:
-    """Return whether a type holds the wanted one at any depth."""
-    todo, seen = [annotation], set[int]()
-    while todo:
-        part = todo.pop()
-        if part is wanted:
-            return True
-        if id(part) in seen:
-            continue
-        seen.add(id(part))
-        todo += get_args(part)
-        if not isinstance(part, type):
-            continue
-        if issubclass(part, BaseModel):
-            todo += [field.annotation for field in part.model_fields.values()]
-        elif dataclasses.is_dataclass(part):
-            todo += [field.type for field in dataclasses.fields(part)]
-        elif is_typeddict(part):
-            todo += part.__annotations__.values()
-    return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pandas_llm._keys.booleans import check_booleans
 from pandas_llm._keys.closed import questions_of
-from pandas_llm._keys.columns import Column, Exact, RecordModel
+from pandas_llm._keys.columns import Column, Exact, RecordModel, mentions
 from pandas_llm._keys.dtypes import is_ordered
 from pandas_llm._keys.fields import UNIONS, naive_utc, strict_model
 from pandas_llm._keys.model import Keys, parse_keys, parse_labels
@@ -24,6 +24,7 @@ __all__ = [
     "is_ordered",
     "kept_columns",
     "keys_of",
+    "mentions",
     "naive_utc",
     "narrowed",
     "parse_keys",

@@ -138,10 +138,14 @@ def _plain(annotation: Any) -> Any:
     return rest[0] if get_origin(bare) in UNIONS and len(rest) == 1 else bare
 
 
+def _is_root(plain: Any) -> bool:
+    return isinstance(plain, type) and issubclass(plain, RootModel)
+
+
 def nested_model(annotation: Any) -> type[BaseModel] | None:
     plain = _plain(annotation)
     is_model = isinstance(plain, type) and issubclass(plain, BaseModel)
-    return plain if is_model and not issubclass(plain, RootModel) else None
+    return plain if is_model and not _is_root(plain) else None
 
 
 def _column(name: str, annotation: Any) -> Column:
@@ -181,10 +185,10 @@ def _exact(annotation: Any) -> Exact:
 def _typed(annotation: Any, within: tuple[Any, ...] = ()) -> Exact | None:
     """Return the type of a value by its name; None where only the values say it."""
     plain = _plain(annotation)
-    if isinstance(plain, type) and issubclass(plain, RootModel) and plain not in within:
+    while _is_root(plain) and plain not in within:
         within = (*within, plain)
         plain = _plain(plain.model_fields["root"].annotation)
-    if plain not in within and (parts := _parts(plain)):
+    if plain not in within and (parts := parts_of(plain)):
         fields = {name: _typed(part, (*within, plain)) for name, part in parts.items()}
         known = {n: kind for n, kind in fields.items() if kind not in (None, _JSON)}
         return known if len(known) == len(fields) else None
@@ -202,12 +206,27 @@ def _typed(annotation: Any, within: tuple[Any, ...] = ()) -> Exact | None:
     return None if kind == "object" else kind
 
 
-def _parts(plain: Any) -> Mapping[str, Any]:
+def parts_of(plain: Any) -> Mapping[str, Any]:
     """Return the names and types of a record's parts; nothing for another type."""
-    if (model := nested_model(plain)) is not None:
-        return {name: field.annotation for name, field in model.model_fields.items()}
+    if not isinstance(plain, type):
+        return {}
+    if issubclass(plain, BaseModel):
+        return {name: field.annotation for name, field in plain.model_fields.items()}
     is_dict = hasattr(plain, "__required_keys__")  # a TypedDict of any origin
     return get_type_hints(plain) if is_dict or dataclasses.is_dataclass(plain) else {}
+
+
+def mentions(annotation: Any, wanted: type) -> bool:
+    """Return whether a type holds the wanted one at any depth."""
+    todo, seen = [annotation], set[int]()
+    while todo:
+        part = todo.pop()
+        if part is wanted or get_origin(part) is wanted:
+            return True
+        if id(part) not in seen:
+            seen.add(id(part))
+            todo += [*get_args(part), *parts_of(part).values()]
+    return False
 
 
 # -- values ---------------------------------------------------------------------
@@ -221,11 +240,8 @@ def reader(
     # where every field has a default, {"anything": 1} is a valid record
     lenient = not any(field.is_required() for field in fields)
     if issubclass(model, RecordModel) and not lenient and all(map(_is_safe, fields)):
-        paths = [place.path for place in places]
-        if len(paths) > 1:
-            return attrgetter(*paths)
-        get = attrgetter(paths[0])
-        return lambda record: (get(record),)
+        get = attrgetter(*(place.path for place in places))
+        return get if len(places) > 1 else lambda record: (get(record),)
     parts = [(place.path.split("."), _converter(place.column)) for place in places]
 
     def values(record: BaseModel) -> tuple[Any, ...]:

@@ -18,7 +18,7 @@ from typing import (
 
 from pydantic import BeforeValidator, create_model
 
-from pandas_llm._keys.columns import Column, Kind, Quotation, is_optional
+from pandas_llm._keys.columns import Column, Kind, Quotation, is_optional, mentions
 from pandas_llm._keys.fields import UNIONS, resolve
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
 
@@ -73,7 +73,7 @@ class Quoted(Generic[T]):
 
 def resolve_key(annotation: Any, where: str, models: Models) -> Any:
     """Resolve the type of a key, which may be `Quoted`, optional, or a list of it."""
-    if not _mentions(annotation):
+    if not mentions(annotation, Quoted):
         return resolve(annotation, where, models)
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Quoted:
@@ -98,15 +98,10 @@ def _nothing(value: Any) -> Any:
     return None if is_empty and value.get("value", 0) is None else value
 
 
-def _mentions(annotation: Any) -> bool:
-    if annotation is Quoted or get_origin(annotation) is Quoted:
-        return True
-    return any(map(_mentions, get_args(annotation)))
-
-
 def refuse_quoted(keys: Any, verb: str, what: str) -> None:
     """Raise for `Quoted` in the keys of a verb whose answers are of no single cell."""
-    if any(map(_mentions, keys.values() if isinstance(keys, Mapping) else [keys])):
+    kinds = keys.values() if isinstance(keys, Mapping) else [keys]
+    if any(mentions(kind, Quoted) for kind in kinds):
         raise InvalidTypeError(
             f"{verb} returns {what}, which no cell is quoted for: use extract with "
             "keys={'label': Quoted[Literal['a', 'b']]}"
@@ -115,7 +110,7 @@ def refuse_quoted(keys: Any, verb: str, what: str) -> None:
 
 def _asked(kind: Any, where: str, models: Models) -> type[Quotation]:
     """Build the model of a value and its words."""
-    if _mentions(kind) or is_optional(kind):
+    if mentions(kind, Quoted) or is_optional(kind):
         inner = "Optional[Quoted[…]]" if is_optional(kind) else "one Quoted[…]"
         raise InvalidTypeError(f"{where}: write {inner}, not Quoted[{kind!r}]")
     value: Any = (resolve(kind, where, models), ...)
