@@ -62,33 +62,42 @@ def likeliest(weights: Weights) -> int:
     return weights.index(max(weights))
 
 
-class Label(Records):
-    """One label, for ``classify``: choices vote, ties go to the label listed first.
+class _Closed(Records):
+    """One record with closed keys, which probabilities may answer.
 
-    With `weighed` a record holds, behind the label, its `LabelOdds` or None. With
-    `needed` a server that tells none is of no use.
+    With `weighed` they are told as well. With `needed` a server that tells none is of
+    no use.
     """
 
-    votes = True
-
-    def __init__(  # noqa: PLR0913 - all by name but the first
+    def __init__(  # noqa: PLR0913 - all by name but the first two
         self,
         keys: Keys,
+        questions: tuple[Question, ...] = (),
         *,
-        question: Question | None = None,
         weighed: bool = False,
         needed: bool = False,
         codes: bool | None = None,
         schema: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(keys, single=True, schema=schema)
+        self.questions = questions
         self.needed = needed
-        self._labels = keys.columns[0].labels
         self._weighed = weighed
         self._codes = codes
-        if question is not None:
-            self.questions = (question,)
-            self.open = ()
+        super().__init__(keys, single=True, schema=schema)
+        closed = [question.name for question in questions]
+        self.open = tuple(name for name in self.open if name not in closed)
+
+    def _weights(self, odds: Odds) -> list[Weights | None]:
+        return weights_of(odds, self.questions, codes=self._codes)
+
+
+class Label(_Closed):
+    """One label, for ``classify``: choices vote, ties go to the label listed first.
+
+    With `weighed` a record holds, behind the label, its `LabelOdds` or None.
+    """
+
+    votes = True
 
     @property
     def width(self) -> int:
@@ -100,14 +109,13 @@ class Label(Records):
         if choice.odds is not None:
             check_ending(choice)
             (question,) = self.questions
-            (weights,) = weights_of(choice.odds, self.questions, codes=self._codes)
+            (weights,) = self._weights(choice.odds)
             if weights is None and choice.odds.source == "decisions":
                 raise RefusalError("the model declined to answer", choice.text)
             if weights is not None:
                 label = question.values[likeliest(weights)]
-                return [
-                    self._record(label, LabelOdds(choice.odds.source, weights))
-                ], None
+                odds = LabelOdds(choice.odds.source, weights)
+                return [self._record(label, odds)], None
         records, cut = super().read(choice, cells)
         return [self._record(label) for (label,) in records], cut
 
@@ -116,36 +124,21 @@ class Label(Records):
         if len(choices) == 1 and not unread:
             return choices[0]
         votes = Counter(records[0][0] for records in choices)
-        label = max(self._labels, key=lambda label: votes[label])
+        labels = self._keys.columns[0].labels
+        label = max(labels, key=lambda label: votes[label])
         total = votes.total() + unread
-        shares = tuple(votes[label] / total for label in self._labels)
+        shares = tuple(votes[label] / total for label in labels)
         return [self._record(label, LabelOdds("votes", shares))]
 
     def _record(self, label: Any, odds: LabelOdds | None = None) -> Record:
         return (label, odds) if self._weighed else (label,)
 
 
-class Decided(Records):
+class Decided(_Closed):
     """One record whose closed keys may be answered by probabilities.
 
     With `weighed` each closed key has a column more, ``<key>_confidence``.
     """
-
-    def __init__(
-        self,
-        keys: Keys,
-        questions: tuple[Question, ...],
-        *,
-        weighed: bool = False,
-        codes: bool | None = None,
-        schema: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.questions = questions
-        self._weighed = weighed
-        self._codes = codes
-        super().__init__(keys, single=True, schema=schema)
-        closed = [question.name for question in questions]
-        self.open = tuple(name for name in self.open if name not in closed)
 
     def _lay_out(self, columns: tuple[Column, ...]) -> None:
         """Set the columns, those of the probabilities behind the others."""
@@ -163,7 +156,7 @@ class Decided(Records):
             records, cut = super().read(choice, cells)
             return [(*record, *sure) for record in records], cut
         check_ending(choice)
-        answers = weights_of(choice.odds, self.questions, codes=self._codes)
+        answers = self._weights(choice.odds)
         if not any(answers) and not self.open:
             raise RefusalError("the model declined to answer", choice.text)
         values: list[Any] = [None] * (self.width - len(sure))

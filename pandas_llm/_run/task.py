@@ -354,8 +354,8 @@ def output_of(  # noqa: PLR0913 - all by name but the first three
         return Completion(shape.called(verb))
     common: Any = {"weighed": shape.wants_odds, "codes": shape.codes, "schema": schema}
     if verb == "classify":
-        (question,) = questions_of(keys, asked, described, alone=True)
-        return Label(keys, question=question, needed=shape.needs_odds, **common)
+        questions = questions_of(keys, asked, described, alone=True)
+        return Label(keys, questions, needed=shape.needs_odds, **common)
     if verb == "extract" and (questions := questions_of(keys, asked)):
         return Decided(keys, questions, **common)
     single = verb == "extract"
