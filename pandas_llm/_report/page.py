@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 _PERCENTILES = (50, 90, 95, 99)
 _CELL = "padding:.2em .8em .2em 0;vertical-align:top;text-align:"
+_FAILED = ("reason", "rows", "row", "label", "tries", "the first of them")
+_SLOWEST = ("row", "label", "time in all", "tries", "tokens in", "tokens out")
+_WORDS = ("reason", "label", "the first of them")
+"""Columns of a table that hold no numbers."""
 
 
 class Report:
@@ -67,22 +71,28 @@ def _what(run: Mapping[str, Any]) -> str:
     return f"{run['verb']}, {run.get('model') or 'no model'}"
 
 
-def _run(run: Mapping[str, Any], head: str, links: Mapping[str, str]) -> str:
+def _run(run: Mapping[str, Any], number: str, links: Mapping[str, str]) -> str:
     usage = Usage(**run["usage"])
     simulated = " (answers invented by the simulator)" * bool(run.get("simulated"))
-    title = html.escape(f"{head}{_what(run)}{simulated}")
+    title = html.escape(f"{number}{_what(run)}{simulated}")
     ended = html.escape(_moment(run.get("ended")))
-    sections = [
-        f"<h2 style='font-size:1.2em'>{title}</h2><p>Ended {ended}.</p>",
-        usage._repr_html_(),
-        as_html("A cheap model first", cascade) if (cascade := _cascade(run)) else "",
-        _throughput(run),
-        _latency(run["latency"]),
-        _retries(run["retried"]),
-        _failures(run["failures"], links),
-        _slowest(run["slowest"], links),
-    ]
-    return "".join(sections)
+    head = f"<h2 style='font-size:1.2em'>{title}</h2><p>Ended {ended}.</p>"
+    cascade = _cascade(run)
+    first = as_html("A cheap model first", cascade) if cascade else ""
+    failures = run["failures"]
+    sections = {
+        "Rows over time": _throughput(run),
+        "Time to answer": _latency(run["latency"]),
+        "Retries, by the reason": _retries(run["retried"]),
+        "Failed rows": _failures(failures, links, remarks=False),
+        "Answered, with a remark": _failures(failures, links, remarks=True),
+        "Slowest rows": _slowest(run["slowest"], links),
+    }
+    return f"{head}{usage._repr_html_()}{first}" + "".join(
+        f"<h3 style='font-size:1.05em'>{title}</h3>{body}"
+        for title, body in sections.items()
+        if body
+    )
 
 
 def _moment(text: str | None) -> str:
@@ -150,7 +160,7 @@ def _throughput(run: Mapping[str, Any]) -> str:
     names = plots.legend(
         [("rows done", plots.BLUE)] + [(mark.name, mark.colour) for mark in marks]
     )
-    return _section("Rows over time", f"{plot}<p>{names}</p>")
+    return f"{plot}<p>{names}</p>"
 
 
 def _joined(run: Mapping[str, Any]) -> tuple[dict[str, list[float]], float]:
@@ -216,7 +226,7 @@ def _latency(bins: Sequence[tuple[int, int]]) -> str:
         heights, ticks, across="time to answer", up="answers", titles=titles, whole=True
     )
     words = ", ".join(f"{name} within {value}" for name, value in _percentiles(bins))
-    return _section("Time to answer", f"<p>{html.escape(words)}.</p>{plot}")
+    return f"<p>{html.escape(words)}.</p>{plot}"
 
 
 def _seconds(value: float) -> str:
@@ -227,28 +237,20 @@ def _seconds(value: float) -> str:
 
 
 def _retries(retried: Mapping[str, int]) -> str:
-    if not retried:
-        return ""
     rows = [(kind.replace("_", " "), f"{count:,}") for kind, count in retried.items()]
-    return _section(
-        "Retries, by the reason", _table({"reason": "l", "retries": "r"}, rows)
-    )
+    return _table(("reason", "retries"), rows)
 
 
-def _failures(failures: Sequence[Mapping[str, Any]], links: Mapping[str, str]) -> str:
-    sides = {"reason": "l", "rows": "r", "row": "r", "label": "l", "tries": "r"}
-    sides["the first of them"] = "l"
-    parts = []
-    for remarks, title in ((False, "Failed rows"), (True, "Answered, with a remark")):
-        rows = []
-        for group in failures:
-            head = (group["kind"].replace("_", " "), f"{group['rows']:,}")
-            for example in group["examples"] if group["remark"] is remarks else ():
-                rows.append((*head, *map(str, example)))
-                head = ("", "")
-        if rows:
-            parts.append(_section(title, _table(sides, rows, links)))
-    return "".join(parts)
+def _failures(
+    failures: Sequence[Mapping[str, Any]], links: Mapping[str, str], *, remarks: bool
+) -> str:
+    rows = []
+    for group in failures:
+        head = (group["kind"].replace("_", " "), f"{group['rows']:,}")
+        for example in group["examples"] if group["remark"] is remarks else ():
+            rows.append((*head, *map(str, example)))
+            head = ("", "")
+    return _table(_FAILED, rows, links)
 
 
 def _slowest(slowest: Sequence[Sequence[Any]], links: Mapping[str, str]) -> str:
@@ -258,32 +260,28 @@ def _slowest(slowest: Sequence[Sequence[Any]], links: Mapping[str, str]) -> str:
         (str(at), str(label), _seconds(s), f"{tries}", f"{i:,}", f"{o:,}")
         for s, at, label, tries, i, o in slowest
     ]
-    sides = {"row": "r", "label": "l", "time in all": "r", "tries": "r"}
-    sides |= {"tokens in": "r", "tokens out": "r"}
     words = "<p><code>out.llm.view([label])</code> shows a row beside its prompt.</p>"
-    return _section("Slowest rows", _table(sides, rows, links) + words)
-
-
-def _section(title: str, body: str) -> str:
-    return f"<h3 style='font-size:1.05em'>{html.escape(title)}</h3>{body}"
+    return _table(_SLOWEST, rows, links) + words
 
 
 def _table(
-    sides: Mapping[str, str],
+    names: Sequence[str],
     rows: Sequence[Sequence[str]],
     links: Mapping[str, str] | None = None,
 ) -> str:
-    """Return a table by its columns' names and sides, l or r; rows may be links."""
+    """Return a table, if it has rows; the numbers of rows may be links."""
+    if not rows:
+        return ""
 
     def cell(tag: str, name: str, text: str) -> str:
-        inner, side = html.escape(text), "right" if sides[name] == "r" else "left"
+        inner, side = html.escape(text), "left" if name in _WORDS else "right"
         if links and name == "row" and text in links:
             inner = f'<a href="{html.escape(links[text])}">{inner}</a>'
         return f'<{tag} style="{_CELL}{side}">{inner}</{tag}>'
 
-    head = "".join(cell("th", name, name) for name in sides)
+    head = "".join(cell("th", name, name) for name in names)
     body = "".join(
-        f"<tr>{''.join(cell('td', *one) for one in zip(sides, row, strict=True))}</tr>"
+        f"<tr>{''.join(cell('td', *one) for one in zip(names, row, strict=True))}</tr>"
         for row in rows
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
