@@ -178,7 +178,7 @@ class Client:
         calls, slots, led = cache.calls, self.pace.slots, False
         while (end := calls.begin(key)) is not None:
             led = True
-            await (slots.aside(end, "another run") if slots else end)
+            await (slots.rest(end, "another run") if slots else end)
         outcome: Outcome | None = None
         try:
             if led or cache.shared:

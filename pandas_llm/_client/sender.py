@@ -272,8 +272,8 @@ class Sender:
             _log.debug("waiting %.2f s after %s", seconds, error)
             # its frames have the body that was sent
             error.__traceback__ = error.__context__ = error.__cause__ = None
-            slots = self._pace.slots
-            await (slots.rest(seconds, error.kind) if slots else asyncio.sleep(seconds))
+            slots, pause = self._pace.slots, asyncio.sleep(seconds)
+            await (slots.rest(pause, error.kind) if slots else pause)
         tally.events.retried(error)
 
     async def _with_models(

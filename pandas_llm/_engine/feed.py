@@ -295,7 +295,7 @@ class Bundles:
             inputs = self.inputs
             while len(bundle) < inputs and (item := await self._take(bundle)):
                 rough = estimate_tokens(item.request.prompt)
-                each = pace.calibration.estimate(rough, 0, 1)
+                each = pace.calibration.amounts(rough, 0, 1)[0]
                 if bundle and weight + each > most:
                     self._held = item
                     break

@@ -14,13 +14,11 @@ INPUT: Final = 2
 OUTPUT: Final = 3
 _RESERVE: Final = 0.1
 """Share of the server's bucket to leave unused: requests may be miscounted."""
-_NOTHING: Final = 1e-9
-"""Units a second that stand for a part of zero."""
 _SOON: Final = 0.006
 """Seconds by which the network may bring one request nearer to another."""
 _SPACED: Final = 0.95
 """Of a rate, what is used at least to keep these seconds."""
-_LATE: Final = 0.02
+LATE: Final = 0.02
 """Seconds that a timer may be late at no cost."""
 _BUDGET: Final = 3600.0
 """A longer period is a budget to use up, not a pace to keep."""
@@ -69,8 +67,6 @@ class Bucket:
     line moves all that wait and keeps their order.
     """
 
-    __slots__ = ("at", "credit", "rate", "reserve", "size", "slope", "unit")
-
     def __init__(
         self, unit: int, rate: float, size: float, now: float, sent: float
     ) -> None:
@@ -111,39 +107,6 @@ def spaced(rate: float) -> float:
     return rate * max(_SPACED, 1.0 - _SOON * rate)
 
 
-def explicit(  # noqa: PLR0913, PLR0917 - all that it depends on
-    bucket: Bucket | None,
-    unit: int,
-    rate: float,
-    part: float | None,
-    most: float,
-    burst: float,
-    now: float,
-    sent: float,
-) -> Bucket | None:
-    """Return the bucket of a limit that was set, or of this process's part of it.
-
-    `most` is a burst that the server is known to grant, `burst` the part of the usual
-    one that it has not refused.
-    """
-    if not rate:
-        return None
-    if part is not None:
-        rate = max(_NOTHING, rate * part)
-    # bursts so small that any server of this rate grants them, though those of
-    # several processes meet there
-    size = max(1.0, rate / 8, most) if unit == REQUESTS else max(rate / 5, most)
-    if unit == REQUESTS:
-        size = min(size, max(1.0 + rate * _LATE, burst * size))
-    if bucket is None:
-        bucket = Bucket(unit, rate, size, now, sent)
-        if part is not None:
-            bucket.credit = sent  # several that begin full are a burst
-    elif bucket.rate != rate or bucket.size != size:
-        bucket.resize(rate, size, now, sent)
-    return bucket
-
-
 class Mirror(Bucket):
     """The server's own bucket, as the headers of its answers show it.
 
@@ -151,18 +114,6 @@ class Mirror(Bucket):
     came. A fixed window, full again at its end, is a bucket with ``remaining - rate *
     reset`` left.
     """
-
-    __slots__ = (
-        "_drift",
-        "_kept",
-        "_newest",
-        "_quota",
-        "_scatter",
-        "_told",
-        "_windowed",
-        "budget",
-        "shift",
-    )
 
     def __init__(
         self, unit: int, quota: Quota, ticket: Ticket, now: float, sent: float

@@ -42,6 +42,7 @@ class Concurrency:
         self._maximum = max(1, maximum if limit is None else min(limit, maximum))
         first = self._maximum if limit is not None else min(start, self._maximum)
         self._first = self.size = float(max(1, first))
+        """Requests that may be in flight now, when rounded down."""
         self._clock = clock
         self._latency = 0.0
         self._reference = 0.0
@@ -51,11 +52,6 @@ class Concurrency:
         self._step = _STEPS[0]
         self._rest = self._left = 0
         self._open_window()
-
-    @property
-    def target(self) -> int:
-        """Requests that may be in flight now."""
-        return int(self.size)
 
     def keep_below(self, most: int) -> None:
         """Let at most this many be in flight."""

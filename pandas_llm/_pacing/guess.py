@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from pandas_llm._pacing.buckets import REQUESTS, TOKENS, Bucket
+from pandas_llm._pacing.buckets import LATE, REQUESTS, TOKENS, Bucket
 from pandas_llm._pacing.concurrency import Cap
 from pandas_llm._pacing.wave import MOST_STRAYS, PaceTest, Wave
 
@@ -27,7 +27,6 @@ _EVIDENCE: Final = 8  # answers that are worth a conclusion
 _AGED: Final = 400  # requests after which a share of refusals is counted afresh
 _SAFE: Final = 0.97  # of a measured rate, what is used
 _IDLE: Final = (3.0, 60.0)  # seconds of silence: a guess is a hint, is nothing
-_LATE: Final = 0.02  # seconds that a timer may be late at no cost
 _PROBE: Final = (2.0, 30.0)  # seconds to the first probe, and at most between two
 _SOON: Final = 0.5  # seconds to a probe after a cut that was not measured
 _GLANCE: Final = 0.02  # seconds between looks where another's answer decides
@@ -239,7 +238,7 @@ class Guess:
 
     def _set_pace(self, rate: float, now: float) -> None:
         rate = max(_SLOWEST, rate) / (1 - min(self._strays, MOST_STRAYS))
-        unit, size = REQUESTS, 1.0 + _LATE * rate
+        unit, size = REQUESTS, 1.0 + LATE * rate
         if self._mean:  # a large one waits until there is room for all of it
             largest = max(ticket.tokens for ticket in self._wave.recent)
             unit, size = TOKENS, max(size * self._mean, largest)

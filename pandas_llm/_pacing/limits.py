@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from pandas_llm._pacing.buckets import REQUESTS, Mirror, explicit, spaced
+from pandas_llm._pacing.buckets import LATE, REQUESTS, Bucket, Mirror, spaced
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pandas_llm._pacing.buckets import Amounts, Bucket, Ticket
+    from pandas_llm._pacing.buckets import Amounts, Ticket
     from pandas_llm.types import Quotas
 
 _PerMinute: TypeAlias = tuple[float | None, float | None]
 _STRICTEST: Final = 1 / 8
 """The part of a burst below which no smaller one helps."""
+_NOTHING: Final = 1e-9
+"""Units a second that stand for a part of zero."""
 _FAR: Final = 10.0
 """Periods after which a reset is believed, and no mistake for the period's end."""
 
@@ -84,21 +86,41 @@ class Limits:
         for unit in range(4):
             limits = [stated[unit] for stated, _ in self.bounds if unit < len(stated)]
             rates = [limit / 60 for limit in limits if limit is not None and limit > 0]
-            mirror, part, burst = self._mirrors[unit], self.part, 0.0
+            mirror, part, most = self._mirrors[unit], self.part, 0.0
             if mirror is not None:
                 mirror.keep(headroom)
                 if not mirror.budget and (part is not None or headroom > 0):
                     if part is None and not any(rate < mirror.rate for rate in rates):
-                        burst = (mirror.size + mirror.reserve) * (1.0 - headroom)
+                        most = (mirror.size + mirror.reserve) * (1.0 - headroom)
                     rates.append(mirror.rate)
-            bucket = self._explicit[unit]
             rate = min(rates, default=0.0) * (1.0 - headroom)
             if unit == REQUESTS and self._burst < _STRICTEST:
                 rate = spaced(rate)
-            self._explicit[unit] = explicit(
-                bucket, unit, rate, part, burst, self._burst, now, sent[unit]
-            )
+            self._set(unit, rate, most, now, sent[unit])
         self._collect()
+
+    def _set(
+        self, unit: int, rate: float, most: float, now: float, sent: float
+    ) -> None:
+        """Set an explicit limit; `most` is a burst that the server is known for."""
+        bucket, part = self._explicit[unit], self.part
+        if not rate:
+            self._explicit[unit] = None
+            return
+        if part is not None:
+            rate = max(_NOTHING, rate * part)
+        size = max(rate / 5, most)
+        if unit == REQUESTS:
+            # bursts so small that any server of this rate grants them, though those of
+            # several processes meet there
+            size = max(1.0, rate / 8, most)
+            size = min(size, max(1.0 + rate * LATE, self._burst * size))
+        if bucket is None:
+            bucket = self._explicit[unit] = Bucket(unit, rate, size, now, sent)
+            if part is not None:
+                bucket.credit = sent  # several that begin full are a burst
+        elif bucket.rate != rate or bucket.size != size:
+            bucket.resize(rate, size, now, sent)
 
     def _collect(self) -> None:
         mirrors = self._mirrors

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from operator import mul
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
 from pandas_llm.errors import (
@@ -37,16 +37,8 @@ _TIERS = 16
 """Tiers whose rates are kept; an answer could name any number."""
 
 
-class _Rates(NamedTuple):
-    """Dollars a token, by what it is."""
-
-    input: float
-    output: float
-    cached_input: float
-    reasoning: float
-    written: float
-    written_hour: float
-    audio: float
+_Rates: TypeAlias = "tuple[float, ...]"
+"""Dollars a token, by what it is, as in `_parts`."""
 
 
 class Prices:
@@ -90,10 +82,9 @@ class Prices:
         if (priced := self._by.get((tier, batch))) is None:
             priced = self._of_tier(tier, batch=batch)
         rates, share = priced
-        parts = _parts(tokens)
         if tokens.input > _PLAIN and self._table is not None:
             return share * self._looked_up(tokens, _context(tier, batch=batch))
-        return float(share * sum(map(mul, parts, rates)))
+        return float(share * sum(map(mul, _parts(tokens), rates)))
 
     def saved(
         self, tokens: Tokens, tier: str | None = None, *, batch: bool = False
@@ -129,8 +120,7 @@ class Prices:
         if sound:
             ways.append(Tokens(size, output, audio=size))
         tiers = {None} if batch else {None, tier, *(name for name, _ in self._by)}
-        each = [self.of(way, name, batch=batch) for name in tiers for way in ways]
-        return max(each)
+        return max(self.of(way, name, batch=batch) for name in tiers for way in ways)
 
     def _set_by_caller(
         self, prices: Mapping[str, tuple[float, float]] | None
@@ -139,12 +129,12 @@ class Prices:
         for name in (model, f"{provider}/{model}"):
             if prices and name in prices:
                 into, out = (price / _MILLION for price in prices[name])
-                return _Rates(into, out, into, out, into, into, into)
+                return into, out, into, out, into, into, into
         return None
 
     def _listed(self) -> _Rates | None:
         if self._endpoint.path is not None:
-            return _Rates(*[0.0] * 7)  # it runs here
+            return (0.0,) * 7  # it runs here
         host = urlsplit(self._endpoint.base_url).hostname
         if host in _LOOPBACK:
             return None  # no table knows it, and importing one takes most of a second
@@ -175,12 +165,11 @@ class Prices:
         """Return the table's rates for short prompts."""
         some = 1000
         kinds = (
-            *(Tokens(some), Tokens(0, some), Tokens(some, 0, some)),
-            *(Tokens(0, some, 0, some), Tokens(some, 0, 0, 0, some)),
-            Tokens(some, 0, 0, 0, some, some),
-            Tokens(some, audio=some),
+            *(Tokens(some), Tokens(0, some), Tokens(some, cached_input=some)),
+            *(Tokens(0, some, reasoning=some), Tokens(some, written=some)),
+            *(Tokens(some, written=some, written_hour=some), Tokens(some, audio=some)),
         )
-        return _Rates(*(self._looked_up(kind, context) / some for kind in kinds))
+        return tuple(self._looked_up(kind, context) / some for kind in kinds)
 
     def _looked_up(self, tokens: Tokens, context: Mapping[str, str]) -> float:
         """Return what the table says; kinds without tokens are not named."""

@@ -83,7 +83,7 @@ class Circuit:
         """When the first of these failures was noticed."""
         self._earlier = 0
         """Answers since then to requests that had left before."""
-        self._opened: float | None = None
+        self._opened = math.inf
         self.is_open = False
         """Whether the run is held back."""
         self._interval = self.FIRST
@@ -113,15 +113,14 @@ class Circuit:
 
     @last.setter
     def last(self, last: bool) -> None:
-        if last and not self._last and self.is_open:
-            self._last = True
-            self._review()
         self._last = last
+        if last and self.is_open:
+            self._review()
 
     @property
     def exhausted(self) -> bool:
         """Whether the outage has lasted longer than the patience."""
-        return self._opened is not None and self._clock() - self._opened > self.patience
+        return self._clock() - self._opened > self.patience
 
     def succeeded(self, sent: float, now: float) -> None:
         """Count an answer of any kind to a request that left at `sent`."""
@@ -134,7 +133,7 @@ class Circuit:
                 self._streak.clear()
             else:
                 self._earlier += 1
-        if self._opened is not None:
+        if self.is_open:
             self._review()
 
     def failed(self, row: Row) -> None:
@@ -205,12 +204,12 @@ class Circuit:
     def _review(self) -> None:
         """Close when too few of the rows that opened it still speak for an outage."""
         there = self._there
-        over = self._opened is not None and there > self._opened
+        over = there > self._opened
         for key, row in list(self._suspects.items()):
             if over or there > row.failed:
                 self._blamed[key] = self._suspects.pop(key)
         if over or (len(self._suspects) < self.ROWS and not self._away):
-            self._opened = self._asking = None
+            self._opened, self._asking = math.inf, None
             self.is_open = self._away = False
             self._retries = max(self._retries, self.REFILL)
 
@@ -221,7 +220,7 @@ class Circuit:
 
     def delay(self, row: Row | None = None) -> float:
         """Return the seconds until this caller may ask again; 0.0 when it may send."""
-        if self._opened is None:
+        if not self.is_open:
             return 0.0
         new = row is None or row.attempts == 0
         wait = self._next - self._clock()

@@ -27,21 +27,10 @@ class Slots:
         self._woken: deque[asyncio.Future[None]] = deque()
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    @property
-    def free(self) -> int:
-        """How many may be taken at once; below zero after a cut."""
-        return self.limit - self.used
-
-    def take(self) -> bool:
-        """Acquire a slot if one is free and nobody waits for it."""
-        if self.used < self.limit and not self._waiting and not self._woken:
-            self.used += 1
-            return True
-        return False
-
     async def acquire(self, *, woken: bool = False) -> None:
         """Acquire a slot, in turn; rows that wake go before new ones."""
-        if self.take():
+        if self.used < self.limit and not self._waiting and not self._woken:
+            self.used += 1
             return
         future = asyncio.get_running_loop().create_future()
         (self._woken if woken else self._waiting).append(future)
@@ -52,11 +41,7 @@ class Slots:
                 self.release()  # the slot was handed over at the same moment
             raise
 
-    async def rest(self, seconds: float, why: str) -> None:
-        """Sleep; a slot that this task holds is somebody else's meanwhile."""
-        await self.aside(asyncio.sleep(seconds), why)
-
-    async def aside(self, until: Awaitable[None], why: str) -> None:
+    async def rest(self, until: Awaitable[None], why: str) -> None:
         """Wait for something; a slot that this task holds is somebody else's then."""
         holds = asyncio.current_task() in self.holders
         self.resting[why] += 1
@@ -98,7 +83,7 @@ class Slots:
         self._wake()
 
     def _wake(self) -> None:
-        while self.free > 0 and (self._woken or self._waiting):
+        while self.used < self.limit and (self._woken or self._waiting):
             future = (self._woken or self._waiting).popleft()
             if not future.done():
                 self.used += 1

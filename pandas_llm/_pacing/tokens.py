@@ -42,21 +42,12 @@ class Calibration:
     def __init__(self) -> None:
         self.output_counts = 1.0
         """Tokens that one of the output takes from the limit."""
-        self._estimated = 0.0
-        self._input = 0.0
-        self._output = 0.0
-        self._weight = 0.0
-
-    def estimate(
-        self, characters_estimate: float, max_tokens: int | None, n: int
-    ) -> float:
-        """Return the tokens that the provider will book for a request."""
-        return self.amounts(characters_estimate, max_tokens, n)[0]
+        self._estimated = self._input = self._output = self._weight = 0.0
 
     def amounts(
         self, characters_estimate: float, max_tokens: int | None, n: int
     ) -> tuple[float, float, float]:
-        """Return the tokens that a request will book, those of input, of output."""
+        """Return the tokens that the provider will book; those of input, of output."""
         ratio = self._input / self._estimated if self._estimated else 1.0
         output = 50.0
         if self._weight:  # 1.95 times the mean after one answer, 1.17 after five
@@ -83,10 +74,9 @@ class Calibration:
         n: int = 1,
     ) -> None:
         """Record the usage of an answer of `n` choices; the last 20 count most."""
-        keep = _KEEP
         if characters_estimate > 0 and tokens_input > 0:
-            self._estimated = self._estimated * keep + characters_estimate
-            self._input = self._input * keep + tokens_input
+            self._estimated = self._estimated * _KEEP + characters_estimate
+            self._input = self._input * _KEEP + tokens_input
         if tokens_output > 0:
-            self._output = self._output * keep + tokens_output / n
-            self._weight = self._weight * keep + 1.0
+            self._output = self._output * _KEEP + tokens_output / n
+            self._weight = self._weight * _KEEP + 1.0

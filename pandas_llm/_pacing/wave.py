@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import insort
 from collections import deque
+from dataclasses import dataclass
 from statistics import fmean, pvariance
 from typing import TYPE_CHECKING, Final
 
@@ -107,6 +108,7 @@ class Wave:
         return sorted(refused), sorted(answered)
 
 
+@dataclass(slots=True)
 class PaceTest:
     """A count of refusals among the next `need` requests after the `first`.
 
@@ -114,43 +116,40 @@ class PaceTest:
     at a lower pace.
     """
 
-    def __init__(
-        self, first: int, need: int, begun: float, most: float, *, slow: bool
-    ) -> None:
-        self.first = first
-        self.slow = slow
-        self.ended = math.inf
-        """When its last request left."""
-        self._need = need
-        self._begun = begun
-        self._most = most
-        self._bad = 0
+    first: int
+    need: int
+    begun: float
+    most: float
+    slow: bool
+    ended: float = math.inf
+    """When its last request left."""
+    bad: int = 0
 
     def sent(self, number: int, now: float) -> None:
         """Record which request has left."""
-        if number == self.first + self._need:
+        if number == self.first + self.need:
             self.ended = now
 
     def refused(self, number: int) -> None:
         """Record which request was refused."""
-        self._bad += 0 < number - self.first <= self._need
+        self.bad += 0 < number - self.first <= self.need
 
     @property
     def clean(self) -> bool:
         """Whether no more requests were refused than strays explain."""
-        return self._bad <= self._most
+        return self.bad <= self.most
 
     @property
     def share(self) -> float:
         """The refusals among its requests."""
-        return self._bad / self._need
+        return self.bad / self.need
 
     @property
     def tight(self) -> float:
         """The greatest share of refusals that its count still allows for."""
-        return (self._bad + 2 + 2 * math.sqrt(self._bad)) / self._need
+        return (self.bad + 2 + 2 * math.sqrt(self.bad)) / self.need
 
     @property
     def speed(self) -> float:
         """Requests a second."""
-        return self._need / max(self.ended - self._begun, 1e-3)
+        return self.need / max(self.ended - self.begun, 1e-3)

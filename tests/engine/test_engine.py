@@ -57,7 +57,7 @@ def test_a_slot_given_to_a_cancelled_task_is_not_lost():
         slots.release()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        assert slots.free == 1
+        assert slots.used == 0
 
     asyncio.run(run())
 
@@ -71,7 +71,7 @@ def test_a_resting_task_leaves_its_slot_and_comes_back_before_new_ones():
             await slots.acquire()
             order.append(name)
             if seconds:
-                await slots.rest(seconds, "rate_limit")
+                await slots.rest(asyncio.sleep(seconds), "rate_limit")
                 order.append(f"{name} again")
             else:
                 await asyncio.sleep(0.02)
@@ -104,7 +104,7 @@ def test_no_slot_is_lost_when_resting_tasks_are_cancelled(rests, cancelled, limi
             await slots.acquire()
             try:
                 assert slots.used <= slots.limit
-                await slots.rest(seconds, "server")
+                await slots.rest(asyncio.sleep(seconds), "server")
             finally:
                 slots.release()
 

@@ -538,7 +538,7 @@ def test_an_account_has_one_limiter_in_the_process():
 
 def round_trip(concurrency, clock, latency=1.0, rate=None, servers=math.inf):
     """Have as many answered as were in flight."""
-    size = concurrency.target
+    size = int(concurrency.size)
     seconds = latency * max(1.0, size / servers)
     for _ in range(size):
         clock.now += seconds / size
@@ -549,7 +549,7 @@ def test_it_starts_small_and_doubles_every_round_trip(clock):
     concurrency = Concurrency(None, maximum=1000, clock=clock)
     targets = []
     for _ in range(5):
-        targets.append(concurrency.target)
+        targets.append(int(concurrency.size))
         round_trip(concurrency, clock)
     assert all(1.8 <= b / a <= 2.0 for a, b in pairwise(targets)), targets
 
@@ -558,7 +558,7 @@ def test_it_starts_small_and_doubles_every_round_trip(clock):
 def test_it_never_exceeds_the_maximum(clock, maximum):
     concurrency = Concurrency(None, maximum=maximum, clock=clock)
     for _ in range(20):
-        assert 1 <= concurrency.target <= maximum
+        assert 1 <= int(concurrency.size) <= maximum
         round_trip(concurrency, clock, rate=1e6)
 
 
@@ -566,8 +566,8 @@ def test_a_limit_is_where_it_starts_and_stays(clock):
     concurrency = Concurrency(50, maximum=500, clock=clock)
     for servers in (math.inf, 4):
         round_trip(concurrency, clock, servers=servers)
-        assert concurrency.target == 50
-    assert Concurrency(50, maximum=20, clock=clock).target == 20
+        assert int(concurrency.size) == 50
+    assert Concurrency(50, maximum=20, clock=clock).size == 20
 
 
 def test_it_stops_growing_when_answers_come_no_faster(clock):
@@ -575,19 +575,19 @@ def test_it_stops_growing_when_answers_come_no_faster(clock):
     targets = []
     for _ in range(60):
         round_trip(concurrency, clock, servers=4)
-        targets.append(concurrency.target)
+        targets.append(int(concurrency.size))
     assert max(targets) <= 64
-    assert concurrency.target <= 16
+    assert int(concurrency.size) <= 16
 
 
 def test_it_follows_a_known_rate(clock):
     concurrency = Concurrency(None, maximum=500, clock=clock)
     for _ in range(4):
         round_trip(concurrency, clock, latency=2.0, rate=20.0)
-    assert 40 <= concurrency.target <= 82
+    assert 40 <= int(concurrency.size) <= 82
     for _ in range(10):
         round_trip(concurrency, clock, latency=2.0, rate=2.0)
-    assert 4 <= concurrency.target <= 10
+    assert 4 <= int(concurrency.size) <= 10
 
 
 # -- tokens --------------------------------------------------------------------------
@@ -623,10 +623,10 @@ def test_usage_corrects_the_estimate():
     calibration = Calibration()
     for _ in range(20):
         calibration.learn(100.0, 130, 20)
-    assert calibration.estimate(200.0, None, 1) == pytest.approx(280.0, rel=0.01)
+    assert calibration.amounts(200.0, None, 1)[0] == pytest.approx(280.0, rel=0.01)
     for _ in range(100):
         calibration.learn(100.0, 80, 300, n=3)
-    assert calibration.estimate(100.0, None, 3) == pytest.approx(380.0, rel=0.01)
+    assert calibration.amounts(100.0, None, 3)[0] == pytest.approx(380.0, rel=0.01)
 
 
 def test_few_answers_leave_a_margin_for_the_output_of_the_first_wave():
@@ -648,13 +648,13 @@ def test_output_may_count_more_against_a_limit_than_it_is():
     assert calibration.amounts(100.0, None, 1) == pytest.approx(
         (200, 100, 20), rel=0.01
     )
-    assert calibration.estimate(100.0, 1000, 1) == 1000
+    assert calibration.amounts(100.0, 1000, 1)[0] == 1000
 
 
 def test_max_tokens_counts_as_openai_counts_it():
     calibration = Calibration()
-    assert calibration.estimate(100.0, 1000, 2) == 2000.0
-    assert calibration.estimate(5000.0, 1000, 1) == 5050.0
+    assert calibration.amounts(100.0, 1000, 2)[0] == 2000.0
+    assert calibration.amounts(5000.0, 1000, 1)[0] == 5050.0
     assert calibration.amounts(100.0, 10, 1) == (110.0, 100.0, 10.0)
 
 
@@ -662,7 +662,7 @@ def test_max_tokens_counts_as_openai_counts_it():
 def test_an_empty_usage_teaches_nothing_wrong(usage):
     calibration = Calibration()
     calibration.learn(*usage)
-    assert calibration.estimate(100.0, None, 1) >= 100.0
+    assert calibration.amounts(100.0, None, 1)[0] >= 100.0
 
 
 def test_a_reset_longer_than_the_period_is_no_window(limiter, clock):

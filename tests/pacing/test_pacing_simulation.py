@@ -360,4 +360,4 @@ def test_concurrency_given_is_kept():
     concurrency = Concurrency(50, maximum=500)
     for _ in range(100):
         concurrency.answered(1.0, None)
-    assert concurrency.target == 50
+    assert int(concurrency.size) == 50

@@ -208,7 +208,7 @@ class Run:
         return self.refused / max(1, self.sent)
 
     def pump(self) -> None:
-        most = min(self.concurrency.target, self.limiter.cap) if self.settled else 1
+        most = min(int(self.concurrency.size), self.limiter.cap) if self.settled else 1
         while self.used < most:
             if self.woken:
                 row = self.woken.popleft()
