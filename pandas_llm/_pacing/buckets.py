@@ -6,6 +6,8 @@ import math
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pandas_llm.types import Quota
 
 REQUESTS: Final = 0
@@ -25,6 +27,7 @@ _BUDGET: Final = 3600.0
 
 Amounts = tuple[float, float, float, float]
 """So many of each unit: requests, tokens, those of the input, those of the output."""
+_UNKNOWN: Final[Mapping[int, float]] = {}
 
 
 class Ticket:
@@ -48,8 +51,8 @@ class Ticket:
         """What was booked before this one, of each unit."""
         self.mark = place
         """What had been sent when it left, itself included."""
-        self.levels: tuple[float | None, ...] = (None,) * 4
-        """What the server was thought to have left then, by its mirrors."""
+        self.levels: Mapping[int, float] = _UNKNOWN
+        """What the server was thought to have left then, of what it tells."""
         self.due = self.sent = now
         self.number = -1
         """Which it was in the order of sending, from 1; below zero before it left."""
@@ -178,7 +181,7 @@ class Mirror(Bucket):
     ) -> None:
         """Record what an answer, or a refusal, says is left."""
         mark, amount = ticket.mark[self.unit], ticket.amounts[self.unit]
-        thought, left = ticket.levels[self.unit], self._left(quota)
+        thought, left = ticket.levels.get(self.unit), self._left(quota)
         if mark <= self._newest or left is None or thought is None:
             return  # a request sent later has told more
         if self.size < 3 * amount:

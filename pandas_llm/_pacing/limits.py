@@ -65,8 +65,8 @@ class Limits:
         """What holds requests back at the moment."""
         self.spent = -math.inf
         """Until when headers say that nothing is left of a limit without a number."""
-        self._explicit: list[Bucket | None] = [None] * 4
-        self._mirrors: list[Mirror | None] = [None] * 4
+        self._explicit: dict[int, Bucket] = {}
+        self._mirrors: dict[int, Mirror] = {}
         self._burst = 1.0
         """The part of the usual burst that the server grants, by its refusals."""
         self._explained = 0
@@ -76,7 +76,7 @@ class Limits:
         """Keep to a part of the limits from now on."""
         changed, self.part = (part is None) != (self.part is None), part
         if changed:
-            self._explicit = [None] * 4
+            self._explicit.clear()
         self.rebind(now, sent)
 
     def rebind(self, now: float, sent: Amounts) -> None:
@@ -86,7 +86,7 @@ class Limits:
         for unit in range(4):
             limits = [stated[unit] for stated, _ in self.bounds if unit < len(stated)]
             rates = [limit / 60 for limit in limits if limit is not None and limit > 0]
-            mirror, part, most = self._mirrors[unit], self.part, 0.0
+            mirror, part, most = self._mirrors.get(unit), self.part, 0.0
             if mirror is not None:
                 mirror.keep(headroom)
                 if not mirror.budget and (part is not None or headroom > 0):
@@ -97,15 +97,17 @@ class Limits:
             if unit == REQUESTS and self._burst < _STRICTEST:
                 rate = spaced(rate)
             self._set(unit, rate, most, now, sent[unit])
-        self._collect()
+        # of a part, what is left there is for others too
+        mirrors = [m for m in self._mirrors.values() if self.part is None or m.budget]
+        self.buckets = (*self._explicit.values(), *mirrors)
 
     def _set(
         self, unit: int, rate: float, most: float, now: float, sent: float
     ) -> None:
         """Set an explicit limit; `most` is a burst that the server is known for."""
-        bucket, part = self._explicit[unit], self.part
+        bucket, part = self._explicit.get(unit), self.part
         if not rate:
-            self._explicit[unit] = None
+            self._explicit.pop(unit, None)
             return
         if part is not None:
             rate = max(_NOTHING, rate * part)
@@ -122,17 +124,10 @@ class Limits:
         elif bucket.rate != rate or bucket.size != size:
             bucket.resize(rate, size, now, sent)
 
-    def _collect(self) -> None:
-        mirrors = self._mirrors
-        if self.part is not None:  # what is left there is for others too
-            mirrors = [m if m is not None and m.budget else None for m in mirrors]
-        buckets = (*self._explicit, *mirrors)
-        self.buckets = tuple(bucket for bucket in buckets if bucket is not None)
-
     @property
     def told(self) -> bool:
         """Whether the caller or headers have stated a limit."""
-        return any((*self._explicit, *self._mirrors))
+        return bool(self._explicit or self._mirrors)
 
     def advance(self, now: float, sent: Amounts) -> None:
         """Fill all buckets up to now."""
@@ -141,16 +136,13 @@ class Limits:
 
     def told_wait(self, first: Ticket) -> float:
         """Return the seconds until a request's turn by what headers say."""
-        return max((m.wait(first) for m in self._mirrors if m and m.budget), default=0)
+        budgets = (mirror for mirror in self._mirrors.values() if mirror.budget)
+        return max((mirror.wait(first) for mirror in budgets), default=0)
 
-    def levels(self, sent: Amounts) -> tuple[float | None, ...]:
+    def levels(self, sent: Amounts) -> dict[int, float]:
         """Return what the server is thought to have left, by the mirrors."""
-        return tuple(
-            [  # not a generator: four more calls a row
-                None if m is None else m.credit - m.shift - sent[m.unit]
-                for m in self._mirrors
-            ]
-        )
+        mirrors = self._mirrors.items()
+        return {unit: m.credit - m.shift - sent[unit] for unit, m in mirrors}
 
     def rates(self, mean: Amounts, sent: Amounts) -> list[float]:
         """Return the requests a second that each bucket grants in the long run."""
@@ -168,7 +160,7 @@ class Limits:
         for bucket in self.buckets:
             unit = bucket.unit
             stated = quotas is not None and quotas[unit] is not None
-            if unit != REQUESTS and not (stated and bucket in self._mirrors):
+            if unit != REQUESTS and not (stated and isinstance(bucket, Mirror)):
                 bucket.correct(ticket, used[unit])
 
     def refused(
@@ -176,16 +168,15 @@ class Limits:
     ) -> None:
         """Record a refusal, which may show that a mirror keeps too little back."""
         self.advance(now, sent)
-        for mirror in self._mirrors:
-            if mirror is not None:
-                mirror.correct(ticket, 0.0)
+        for mirror in self._mirrors.values():
+            mirror.correct(ticket, 0.0)
         if quotas is not None:
             self.learn(ticket, quotas, now, sent, refused=True)
         if ticket.number > self._explained:  # once a wave
-            for mirror in self._mirrors:
-                if mirror is not None and mirror.refused(ticket, sent[mirror.unit]):
+            for mirror in self._mirrors.values():
+                if mirror.refused(ticket, sent[mirror.unit]):
                     self._explained = int(sent[REQUESTS])
-            if any(self._explicit) and self._burst > _STRICTEST / 2:
+            if self._explicit and self._burst > _STRICTEST / 2:
                 self._burst /= 2
                 self._explained = int(sent[REQUESTS])
                 self.rebind(now, sent)
@@ -207,7 +198,7 @@ class Limits:
                 far = quota.reset > _FAR * quota.period
                 if far or quota.limit is None:
                     self.spent = max(self.spent, now + min(quota.reset, 1e9))
-            mirror = self._mirrors[unit]
+            mirror = self._mirrors.get(unit)
             if mirror is None and (quota.limit is None or quota.limit < 1):
                 continue
             if mirror is None or not mirror.fits(quota):

@@ -204,11 +204,11 @@ class Circuit:
     def _review(self) -> None:
         """Close when too few of the rows that opened it still speak for an outage."""
         there = self._there
-        over = there > self._opened
         for key, row in list(self._suspects.items()):
-            if over or there > row.failed:
+            if there > row.failed:
                 self._blamed[key] = self._suspects.pop(key)
-        if over or (len(self._suspects) < self.ROWS and not self._away):
+        few = len(self._suspects) < self.ROWS and not self._away
+        if few or there > self._opened:
             self._opened, self._asking = math.inf, None
             self.is_open = self._away = False
             self._retries = max(self._retries, self.REFILL)
