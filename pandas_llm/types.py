@@ -354,6 +354,8 @@ class Outcome(NamedTuple):
     tokens: Tokens = Tokens()
     cached: bool = False
     """Whether the reply was known and nothing was sent."""
+    by: int = 1
+    """The number of the client that was asked, from 1; 0 where none was."""
 
     @property
     def failed(self) -> bool:

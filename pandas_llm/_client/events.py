@@ -95,14 +95,13 @@ class Events:
         self.totals.retries += 1
         self.log.retried[error.kind] += 1
 
-    def finished(self, position: int, outcome: Outcome) -> bool:
-        """Count a row that was asked about; return whether it has an answer."""
+    def finished(self, position: int, outcome: Outcome) -> None:
+        """Count a row that is done."""
         totals = self.totals
         totals.done += 1
-        totals.failed += (failed := outcome.failed)
+        totals.failed += outcome.failed
         totals.cached += outcome.cached
         self.log.row(position, outcome)
-        return not failed
 
 
 class Streak:

@@ -39,7 +39,7 @@ class Fallback:
     ) -> None:
         self._clients = clients
         self._client = clients[0]
-        self._events, self._outcomes = feed.events, feed.outcomes
+        self._events = feed.events
         self._shorter = shorter
         self._choosy = len(clients) > 1 or shorter is not None
         """Whether a row may be asked in more than one way."""
@@ -74,7 +74,7 @@ class Fallback:
                 break
         else:
             return outcome
-        self._outcomes.by[item.position] = index + 1
+        outcome = outcome._replace(by=index + 1)
         for asked, why_key, why in tried:
             if why.error is not None and not why.cached:
                 asked.give_up(why_key, why.error)

@@ -76,7 +76,8 @@ class Feed:
         self._broken: Exception | None = None
         self._order = order
         self._reached = 0
-        self._warming = Warming() if alike else None
+        self._alike = alike
+        self._warming = Warming()
         self.opened: Callable[[], None] = lambda: None
         """Called when rows that waited may go."""
         self._ahead: set[int] = set()
@@ -87,7 +88,7 @@ class Feed:
     def ready(self) -> Bundle | None:
         """Return a request that is ready to be sent, if there is one."""
         queue, warming = self._queue, self._warming
-        if warming is None:
+        if not self._alike:
             return queue.popleft() if queue else None
         row = warming.freed()
         while row is None and queue:
@@ -106,9 +107,8 @@ class Feed:
             if self._full() or not await self._refill():
                 break
             await asyncio.sleep(0)  # a million cached rows must not block the loop
-        if bundle is None and self._warming is not None:
-            row = self._warming.help()
-            bundle = None if row is None else self._led(row)
+        if bundle is None and (row := self._warming.help()) is not None:
+            bundle = self._led(row)
         if bundle is None and self._late and not self.waits:
             return self._late.popleft()
         return bundle
@@ -116,27 +116,25 @@ class Feed:
     @property
     def waits(self) -> bool:
         """Whether rows wait until the first that begins as they do is answered."""
-        return self._warming is not None and self._warming.waiting > 0
+        return self._warming.waiting > 0
 
     def _full(self) -> bool:
         """Return whether as many rows wait as may be held."""
-        most = max(_BATCH, 2 * self._client.pace.target)
-        return self._warming is not None and self._warming.waiting >= most
+        return self._warming.waiting >= max(_BATCH, 2 * self._client.pace.target)
 
     def _led(self, item: Item) -> Bundle:
         """Let others hear of a row that they wait for."""
-        if self._warming is not None and self._warming.leads(item.position):
+        if self._warming.leads(item.position):
             item = item._replace(heard=partial(self._heard, item.position))
         return (item,)
 
     def _heard(self, position: int, answered: bool) -> None:  # noqa: FBT001 - a callback
-        if self._warming is not None:
-            self._warming.heard(position, answered=answered)
-            self.opened()
+        self._warming.heard(position, answered=answered)
+        self.opened()
 
     def ended(self, position: int) -> None:
         """Note that a row is done."""
-        if self._warming is not None and self._warming.ended(position):
+        if self._alike and self._warming.ended(position):
             self.opened()
 
     def later(self, item: Item, attempts: int) -> None:
@@ -145,28 +143,25 @@ class Feed:
 
     def look_ahead(self, count: int) -> None:
         """Let some rows from all over the rest of the frame be next."""
-        if self._warming is not None:
-            self._queue.extendleft((row,) for row in self._warming.back())
-        queue, rows = self._queue, len(self._order)
+        self._queue.extendleft((row,) for row in self._warming.back())
+        others, rows = self._queue, len(self._order)
         if self._reached >= rows:
-            step = max(1, len(queue) // count)
-            chosen = list(islice(queue, step - 1, None, step))[-count:]
+            step = max(1, len(others) // count)
+            chosen = deque(list(islice(others, step - 1, None, step))[-count:])
             first = {item.position for (item,) in chosen}
-            others = [b for b in queue if b[0].position not in first]
-            moved = ((item._replace(elsewhere=True),) for (item,) in chosen)
-            self._queue = deque([*moved, *others])
-            return
-        step = max(1, (rows - self._reached) // count)
-        spread = self._order[self._reached + step - 1 :: step][-count:]
-        places = [int(at) for at in spread if at not in self._ahead]
-        taken: list[Row] = []
-        with suppress(Exception):  # it is raised when it is that row's turn
-            taken.extend(self._make(places))
-        self._ahead.update(position for position, _ in taken)
-        self._queue = deque()
-        self._put(taken, ahead=True)
-        moved = ((item._replace(elsewhere=True),) for (item,) in self._queue)
-        self._queue = deque([*moved, *queue])
+            others = deque(b for b in others if b[0].position not in first)
+        else:
+            step = max(1, (rows - self._reached) // count)
+            spread = self._order[self._reached + step - 1 :: step][-count:]
+            places = [int(at) for at in spread if at not in self._ahead]
+            taken: list[Row] = []
+            with suppress(Exception):  # it is raised when it is that row's turn
+                taken.extend(self._make(places))
+            self._ahead.update(position for position, _ in taken)
+            self._queue = chosen = deque()
+            self._put(taken, ahead=True)
+        moved = ((item._replace(elsewhere=True),) for (item,) in chosen)
+        self._queue = deque([*moved, *others])
 
     async def _refill(self) -> bool:
         """Read some rows; return whether there were any."""
@@ -195,13 +190,12 @@ class Feed:
             if position in self._ahead and not ahead:
                 continue  # it had its turn
             if request is None:
-                self.outcomes.skip(position)
-                self.events.totals.done += 1
+                self._finish(position, Outcome([], attempts=0, by=0))
             elif isinstance(request, RowError):
-                self.fail(position, request)
+                self._fail(position, request)
             elif not request.prompt and self._client.embeds:
                 error = EmptyTextError("an empty text has no embedding: not sent")
-                self.fail(position, error)
+                self._fail(position, error)
             elif (item := self._identified(position, request)) is not None:
                 batch.append(item)
         self._sort(batch)
@@ -213,17 +207,14 @@ class Feed:
         for item, outcome in zip(batch, known, strict=True):
             if outcome is None:
                 self._queue.append((item,))
-                continue
-            self.outcomes.add(item.position, outcome)
-            self.outcomes.by[item.position] = 1
-            self.events.totals.done += 1
-            self.events.totals.cached += 1
+            else:
+                self._finish(item.position, outcome)
 
     def _identified(self, position: int, request: Request) -> Item | None:
         try:
             key = self._client.fingerprint.of(request)
         except UnicodeEncodeError as error:
-            self.fail(position, _unsendable(error))
+            self._fail(position, _unsendable(error))
             return None
         if self._seen is None:
             if times := self._times[key]:
@@ -241,11 +232,14 @@ class Feed:
         self.events.totals.done += 1
         return None
 
-    def fail(self, position: int, error: RowError) -> None:
+    def _fail(self, position: int, error: RowError) -> None:
         """Finish a row that cannot be sent."""
-        self.outcomes.add(position, Outcome([], error, attempts=0))
-        self.events.totals.done += 1
-        self.events.totals.failed += 1
+        self._finish(position, Outcome([], error, attempts=0))
+
+    def _finish(self, position: int, outcome: Outcome) -> None:
+        """Finish a row without a request."""
+        self.outcomes.add(position, outcome)
+        self.events.finished(position, outcome)
 
 
 def _unsendable(error: UnicodeEncodeError) -> EncodingError:

@@ -13,6 +13,8 @@ from pandas_llm.types import Remark
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from numpy.typing import NDArray
+
     from pandas_llm.errors import LLMError
     from pandas_llm.types import Outcome
 
@@ -92,10 +94,10 @@ class Outcomes:
         self, rows: int, width: int, *, details: bool = False, labels: Any = None
     ) -> None:
         self.rows = rows
-        self._labels = labels
+        self.labels = labels
         self.done = bytearray(rows)
         self.by = bytearray(rows)
-        """The number of the client that answered a row, from 1; 0 for none."""
+        """The number of the client that was asked for a row, from 1; 0 for none."""
         self.positions = array("q")
         self.columns: list[list[Any]] = [[] for _ in range(width)]
         self._errors = Remarks(rows)
@@ -119,11 +121,12 @@ class Outcomes:
             self.positions.append(position)
         if (error := outcome.error) is not None:
             error.position = position
-            error.label = self._labels[position] if self._labels is not None else None
+            error.label = self.labels[position] if self.labels is not None else None
             remarks = self._errors if outcome.failed else self._notes
             remarks.add(position, Remark.of(error, outcome.attempts))
         if self.details is not None:
             self.details[position] = _details(outcome)
+        self.by[position] = outcome.by
         self.done[position] = 1
         if self.arrived is not None:
             self.arrived.append((position, begin, len(self.positions)))
@@ -134,16 +137,8 @@ class Outcomes:
 
     def answered(self) -> Counter[int]:
         """Count the rows that each client has answered, by its number from 1."""
-        by = self.by
-        if not self.leaders:
-            return Counter(by)
-        return Counter(by[self.leader(at)] for at in range(self.rows))
-
-    def skip(self, position: int) -> None:
-        """Mark a row that needs no request."""
-        self.done[position] = 1
-        if self.arrived is not None:
-            self.arrived.append((position, 0, 0))
+        by = np.frombuffer(self.by, dtype=np.uint8)[self.leading()]
+        return Counter(by[~self._failing()].tolist())
 
     def share(self, position: int, leader: int) -> None:
         """Let a row have the outcome of its leader."""
@@ -154,6 +149,12 @@ class Outcomes:
     def leader(self, position: int) -> int:
         """Return the row whose outcome a row has; mostly itself."""
         return self.leaders.get(position, position)
+
+    def leading(self) -> NDArray[np.intp]:
+        """Return the `leader` of each row."""
+        leaders = np.arange(self.rows)
+        leaders[list(self.leaders)] = list(self.leaders.values())
+        return leaders
 
     def error(self, position: int) -> Remark | None:
         """Return why a row has no answer."""
@@ -168,22 +169,22 @@ class Outcomes:
 
     def failed(self) -> list[int]:
         """Return the rows that have no answer, in order."""
-        numbers = np.array(self._errors.numbers, dtype=np.int32)
-        failed = numbers != 0 if len(numbers) else np.zeros(self.rows, dtype=bool)
-        if self.unfinished is not None:
-            failed |= np.frombuffer(self.done, dtype=np.uint8) == 0
-        for position, leader in self.leaders.items():
-            failed[position] = failed[leader]
-        positions: list[int] = np.flatnonzero(failed).tolist()
+        positions: list[int] = np.flatnonzero(self._failing()).tolist()
         return positions
+
+    def _failing(self) -> NDArray[np.bool_]:
+        """Return for each row whether it has no answer."""
+        failing = np.zeros(self.rows, dtype=bool)
+        if self._errors.numbers:
+            failing |= np.array(self._errors.numbers) != 0
+        if self.unfinished is not None:
+            failing |= ~np.frombuffer(self.done, dtype=bool)
+        return failing[self.leading()]
 
     def finished(self) -> int:
         """Count the rows that are done and did not fail."""
-        done = np.frombuffer(self.done, dtype=np.uint8) != 0
-        for position, leader in self.leaders.items():
-            done[position] = done[leader]
-        done[self.failed()] = False
-        return int(done.sum())
+        done = np.frombuffer(self.done, dtype=bool)[self.leading()]
+        return int((done & ~self._failing()).sum())
 
     def noted(self) -> list[int]:
         """Return the rows that are answered with a remark, in order."""
@@ -198,18 +199,10 @@ class Arrivals:
     """
 
     def __init__(
-        self,
-        call: Callable[..., None] | None,
-        names: Sequence[str],
-        outcomes: Outcomes,
-        labels: Any,
+        self, call: Callable[..., None], names: Sequence[str], outcomes: Outcomes
     ) -> None:
-        self._call, self._names = call, names
-        self._outcomes, self._labels = outcomes, labels
-        if call is None:
-            return
-        self._queue: deque[tuple[int, int, int]] = deque()
-        outcomes.arrived = self._queue
+        self._call, self._names, self._outcomes = call, names, outcomes
+        self._queue = outcomes.arrived = deque()
         self._begin = array("q", [_NOT_YET]) * outcomes.rows
         self._end = array("q", [_NOT_YET]) * outcomes.rows
         self._followers: dict[int, list[int]] = defaultdict(list)
@@ -217,8 +210,6 @@ class Arrivals:
 
     def deliver(self) -> None:
         """Call the function for all rows that have come since the last time."""
-        if self._call is None:
-            return
         while self._queue:
             position, begin, end = self._queue.popleft()
             if begin != _NOT_YET:
@@ -238,8 +229,7 @@ class Arrivals:
         records = [{name: values[at] for name, values in named} for at in places]
         remark = self._outcomes.error(leader)
         error = None if remark is None else f"{remark.kind}: {remark.message}"
-        assert self._call is not None  # noqa: S101 - for type checkers
-        self._call(position, self._labels[position], records, error)
+        self._call(position, self._outcomes.labels[position], records, error)
 
 
 def _details(outcome: Outcome) -> Details:

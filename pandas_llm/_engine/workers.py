@@ -14,7 +14,6 @@ from pandas_llm.errors import (
     BadRequestError,
     CostLimitError,
     DeadlineError,
-    InterruptedRowError,
     LLMError,
     NotSentError,
     RepeatedError,
@@ -56,15 +55,12 @@ class Engine:
         self._probe = Probe(self._client, self._slots, self)
         self._postponed: dict[int, Outcome] = {}
         """The outcomes so far of rows that are asked again at the end."""
-        many = self._client.bundling.inputs > 1
-        self._bundles = Bundles(feed, self._client) if many else None
-        self._source = self._bundles or feed
+        self._bundles = Bundles(feed, self._client)
+        self._source = self._bundles if self._client.bundling.inputs > 1 else feed
 
     async def execute(self, deadline: float | None = None) -> None:
         """Send every request, until all are done, time is up or one error is fatal."""
         self._feed.opened = self._grow
-        # until the end, a row that is not done was interrupted
-        self._outcomes.unfinished = InterruptedRowError("the run was interrupted")
         try:
             async with asyncio.timeout(deadline) as timer:
                 await self._probe.send(self._feed)
@@ -77,8 +73,6 @@ class Engine:
             self._outcomes.unfinished = DeadlineError(
                 f"not done within deadline={deadline:g} s"
             )
-        else:
-            self._outcomes.unfinished = None
         finally:
             await self._cancel()
             for position, outcome in self._postponed.items():
@@ -223,8 +217,8 @@ class Engine:
         if len(bundle) == 1:
             outcome = await self.work(bundle)
             return outcome is not None and not outcome.failed
-        bundles, error = self._bundles, None
-        if bundles is None or len(bundle) <= bundles.inputs:
+        error = None
+        if len(bundle) <= self._bundles.inputs:
             error = await self._whole(bundle)
             if error is None:
                 return True
@@ -237,8 +231,8 @@ class Engine:
                 return False
         middle = (len(bundle) + 1) // 2
         halves = [await self._halved(i) for i in (bundle[:middle], bundle[middle:])]
-        if all(halves) and isinstance(error, BadRequestError) and bundles is not None:
-            bundles.lower(middle)  # it was not one of the texts
+        if all(halves) and isinstance(error, BadRequestError):
+            self._bundles.lower(middle)  # it was not one of the texts
         return False
 
     async def _whole(self, bundle: Bundle) -> Exception | None:
@@ -269,8 +263,7 @@ class Engine:
         if item.attempts:
             self._postponed.pop(position, None)
         self._outcomes.add(position, outcome)
-        if self._events.finished(position, outcome):
-            self._outcomes.by[position] = self._outcomes.by[position] or 1
+        self._events.finished(position, outcome)
 
     def _stopped(self) -> bool:
         return self._stop is not None

@@ -28,11 +28,8 @@ def explode(outcomes: Outcomes, *, keep_empty: bool) -> tuple[np.ndarray, np.nda
     order = np.argsort(positions, kind="stable")
     counts = np.bincount(positions, minlength=outcomes.rows)
     starts = np.cumsum(counts) - counts
-    leader = np.arange(outcomes.rows)
-    if outcomes.leaders:
-        followers = np.fromiter(outcomes.leaders, dtype=np.intp)
-        leader[followers] = np.fromiter(outcomes.leaders.values(), dtype=np.intp)
-    counts, starts = counts[leader], starts[leader]
+    leading = outcomes.leading()
+    counts, starts = counts[leading], starts[leading]
     width = np.maximum(counts, 1) if keep_empty else counts
     row = np.repeat(np.arange(outcomes.rows), width)
     within = np.arange(len(row)) - np.repeat(np.cumsum(width) - width, width)

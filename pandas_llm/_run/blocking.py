@@ -94,20 +94,19 @@ def run(
     calling task, raises once the job has closed its connections; a second one at once.
     """
     running = _running_loop()
-    if running is None and loop != "thread" and not _handles_signals():
-        return _in_place(lambda: _ticking(job(), tick))
-    if running is not None:
-        if loop == "nested":
-            return _nested(running, job, tick)
+    if running is None:
+        threaded = loop == "thread" or _handles_signals()
+    elif threaded := loop != "nested":
         _advise()
-    thread = _Thread(job)
-    try:
-        return thread.run(_checking_cancel(tick))
-    except RuntimeError as error:
-        if thread.is_started:
-            raise
-        how = "in this thread" if running is None else "inside the running loop"
-        warn(f"{error}: going on {how}", RuntimeWarning)
+    if threaded:
+        thread = _Thread(job)
+        try:
+            return thread.run(_checking_cancel(tick))
+        except RuntimeError as error:
+            if thread.is_started:
+                raise
+            how = "in this thread" if running is None else "inside the running loop"
+            warn(f"{error}: going on {how}", RuntimeWarning)
     if running is not None:
         return _nested(running, job, tick)
     return _in_place(lambda: _ticking(job(), tick))

@@ -42,8 +42,7 @@ _NONE = (
 def check_gold(source: Source, task: Task) -> None:
     """Raise for known labels that do not fit the rows, or the labels declared."""
     if task.shape.gold is not None:
-        labels = [str(label) for label in task.output.columns[0].labels]
-        gold_codes(task.shape.gold, source, labels)
+        gold_codes(task.shape.gold, source, task.labels)
 
 
 def settle(
@@ -61,8 +60,7 @@ def settle(
         if odds:
             warn(_NONE.format(model=task.settings.model), LLMWarning)
         return {"probabilities": None}
-    labels = [str(label) for label in task.output.columns[0].labels]
-    table = _table(outcomes, len(labels))
+    table = _table(outcomes, len(task.labels))
     facts: dict[str, Any] = {"probabilities": sources.most_common(1)[0][0]}
     if shape.calibrate is not None or shape.gold is not None:
         _, record = explode(outcomes, keep_empty=True)
@@ -109,8 +107,7 @@ def _offsets(
     table: Floats, task: Task, source: Source, facts: dict[str, Any]
 ) -> Offsets:
     """Return what calibrates a column, and say in `facts` how good it is."""
-    labels = [str(label) for label in task.output.columns[0].labels]
-    shape = task.shape
+    labels, shape = task.labels, task.shape
     if isinstance(shape.calibrate, Offsets):
         return shape.calibrate
     if shape.gold is None:
@@ -149,7 +146,7 @@ def extra_values(
     names = task.odds_columns
     if not names:
         return {}
-    shape, count = task.shape, len(task.output.columns[0].labels)
+    shape, count = task.shape, len(task.labels)
     table = _at(record, _table(outcomes, count))
     columns: list[Floats] = []
     if shape.confidence:

@@ -270,7 +270,7 @@ def _pilot(task: Task, data: Any, at: Sequence[int]) -> list[tuple[Tokens, float
     for position, details in (run.outcomes.details or {}).items():
         used = Tokens(details.input_tokens, details.output_tokens)
         if any(used):  # a server need not tell tokens, and none is not nothing
-            price = prices[max(1, run.outcomes.by[position]) - 1]
+            price = prices[run.outcomes.by[position] - 1]
             tier, batch = details.service_tier, task.settings.batch
             answers.append((used, price.of(used, tier, batch=batch)))
     return answers

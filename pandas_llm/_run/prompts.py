@@ -115,10 +115,9 @@ class Prompts:
             (at, option) for option, some in named for at in self._add(option, some)
         ]
 
-    def only(self, asked: NDArray[np.bool_] | None) -> None:
-        """Make requests of these rows alone; None for all."""
-        if asked is not None:
-            self.order = np.flatnonzero(asked)
+    def only(self, asked: NDArray[np.bool_]) -> None:
+        """Make requests of these rows alone."""
+        self.order = np.flatnonzero(asked)
 
     def arrange(self, spec: Spec, least: int | None) -> bool:
         """Find beginnings of `least` tokens that rows share; return whether any do.

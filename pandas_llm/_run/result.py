@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import weakref
-from collections import OrderedDict
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 _RUNS = 5
 """Number of runs of a chain whose logs are kept; usage counts all."""
 _REMEMBERED = 16
-_recent: OrderedDict[str, tuple[Task, Any]] = OrderedDict()
+_recent: dict[str, tuple[Task, Any]] = {}
 """By the log in a result's attrs, which no two runs share."""
 
 
@@ -73,9 +72,7 @@ def failure_table(outcomes: Outcomes, index: pd.Index) -> pd.DataFrame:
     """Return a table of the rows that have an error."""
     failed = outcomes.failed()
     remarks = [remark for at in failed if (remark := outcomes.error(at)) is not None]
-    labels = pd.Series(
-        [index[at] for at in failed], dtype=object if len(failed) == 0 else None
-    )
+    labels = pd.Series([index[at] for at in failed], dtype=None if failed else object)
     return pd.DataFrame(
         {
             "position": np.array(failed, dtype=np.int64),
@@ -113,11 +110,6 @@ def build_result(
     return out
 
 
-def in_kind(out: Any, source: Source, task: Task) -> Any:
-    """Return a result in the kind of the data that was passed."""
-    return source.passed.restore(out, task.exact)
-
-
 def rehearse(source: Source, task: Task) -> None:
     """Build the result of two rows, so that an error of pandas costs nothing."""
     rows = min(2, source.rows)
@@ -129,7 +121,7 @@ def rehearse(source: Source, task: Task) -> None:
     try:
         few = source._replace(frame=source.frame.iloc[:rows])
         out = build_result(few, outcomes, task, {"usage": Usage()})
-        in_kind(out, few, task)
+        source.passed.restore(out, task.exact)
     except pd.errors.DuplicateLabelError as error:
         way = "" if texts else "pass ignore_index=True, or "
         raise InvalidValueError(
@@ -198,7 +190,7 @@ def note(result: Any, task: Task, data: Any) -> None:
     rows = weakref.ref(data) if hasattr(data, "attrs") else lambda: None
     _recent[log] = task, rows
     while len(_recent) > _REMEMBERED:
-        _recent.popitem(last=False)
+        del _recent[next(iter(_recent))]
 
 
 def recall(result: pd.DataFrame | pd.Series) -> tuple[Task, Any] | None:

@@ -26,7 +26,7 @@ from pandas_llm._run.confidence import check_gold, settle
 from pandas_llm._run.filling import asked_rows, check_columns
 from pandas_llm._run.ledger import Ledger, listener, remember, shared_ledger
 from pandas_llm._run.prompts import Prompts, quoting, shared_spec
-from pandas_llm._run.result import build_result, failure_table, in_kind, note, rehearse
+from pandas_llm._run.result import build_result, failure_table, note, rehearse
 from pandas_llm._run.task import check_names
 from pandas_llm.cache import location, open_cache, why_unusable
 from pandas_llm.errors import (
@@ -94,16 +94,16 @@ class TaskRun:
         asked = asked_rows(self.source, task, at)
         if asked is not None:
             self.outcomes.done[:] = (~asked).tobytes()
+            self.prompts.only(asked)
         if not dry:
             check_gold(self.source, task)
             rehearse(self.source, task)
-        self.prompts.only(asked)
-        on_row = self.settings.on_row
-        self.arrivals = Arrivals(on_row, task.names, self.outcomes, labels)
+        self._deliver: Callable[[], None] = lambda: None
+        if (on_row := self.settings.on_row) is not None:
+            self._deliver = Arrivals(on_row, task.names, self.outcomes).deliver
         self.events = Events(budget=CostBudget(self.settings.max_cost))
-        self.events.totals.rows = rows if asked is None else int(asked.sum())
-        self.usage = Usage()
-        self.failed: Sequence[int] = ()
+        self.events.totals.rows = len(self.prompts.order)
+        self.usage, self.failed = Usage(), list[int]()
         self.status: Callable[[], Status] = Status
         self.facts: dict[str, Any] = {}
         self.cache_broken: str | None = None
@@ -173,8 +173,8 @@ class TaskRun:
             ]
             self.endpoints = [client.endpoint for client in clients]
             client = clients[0]
-            provider, model = client.endpoint.provider, client.endpoint.model
-            self.facts = {"provider": provider, "model": model}
+            first = client.endpoint
+            self.facts = {"provider": first.provider, "model": first.model}
             closed = client.spec.odds == "questions"
             self.odds_source = "decisions" if closed else "logprobs"
             self.status = lambda: summary.status(client)
@@ -197,10 +197,9 @@ class TaskRun:
 
     def feed(self, client: Client, *, alike: bool = False) -> Feed:
         """Return the requests of the run to send by a client."""
-        prompts = self.prompts
-        requests, order = partial(prompts.requests, client.spec), prompts.order
+        requests = partial(self.prompts.requests, client.spec)
         parts = client, self.events, self.outcomes, self.settings
-        return Feed(requests, *parts, order=order, alike=alike)
+        return Feed(requests, *parts, order=self.prompts.order, alike=alike)
 
     def _tick(self) -> None:
         """Show and log the progress; called in the caller's thread.
@@ -219,7 +218,7 @@ class TaskRun:
             self._stop(error)
 
     def _show(self) -> None:
-        self.arrivals.deliver()
+        self._deliver()
         listener.get()(self)
         now, status = time.monotonic() - self.events.started, self.status()
         limited, outage = status.seconds > 0, status.outage
@@ -228,13 +227,12 @@ class TaskRun:
 
     def setup(self, stack: AsyncExitStack) -> Setup:
         """Return what all clients of the run share; the stack closes the cache."""
-        path = location(self.settings.cache)
-        cache = None if path is None else open_cache(path)
-        if cache is not None:
+        task, cache = self.task, None
+        if (path := location(self.settings.cache)) is not None:
+            cache = open_cache(path)
             stack.callback(cache.close)
-        task, output = self.task, self.task.output
         own = self.headroom, self.trace
-        return Setup(shared_spec(task), output, task.settings, cache, *own)
+        return Setup(shared_spec(task), task.output, self.settings, cache, *own)
 
     # -- after the run ----------------------------------------------------------
 
@@ -273,7 +271,7 @@ class TaskRun:
             if error is None:
                 if self._callback_error is not None:  # it came as the last row ended
                     raise self._callback_error
-                self.arrivals.deliver()
+                self._deliver()
             self.bar.close()
         except Exception as callback_error:
             if error is None:  # else that one is raised
@@ -342,7 +340,7 @@ class TaskRun:
         """Build the result from what there is."""
         out = build_result(self.source, self.outcomes, self.task, self.all_facts())
         note(out, self.task, self.data)
-        return in_kind(out, self.source, self.task)
+        return self.source.passed.restore(out, self.task.exact)
 
     def _remarks(self) -> Iterator[tuple[int, Remark, bool]]:
         """Yield each row's remark, and whether the row is answered."""
@@ -354,10 +352,10 @@ class TaskRun:
     def all_facts(self) -> Mapping[str, Any]:
         """Return what attrs say of this run, its log among it."""
         counts, index = self.outcomes.answered(), self.source.frame.index
-        models = enumerate((endpoint.model for endpoint in self.endpoints), 1)
+        each = (f"{e.model}: {counts[i]}" for i, e in enumerate(self.endpoints, 1))
         return {
             **self.facts,
-            "answered_by": ", ".join(f"{model}: {counts[i]}" for i, model in models),
+            "answered_by": ", ".join(each),
             "simulated": self.events.totals.simulated,
             "usage": self.usage,
             "log": {  # for the report

@@ -158,13 +158,15 @@ class Task:
         return [column.name for column in self.output.columns]
 
     @property
+    def labels(self) -> list[str]:
+        """What may be answered in a column of labels."""
+        return [str(label) for label in self.output.columns[0].labels]
+
+    @property
     def odds(self) -> Literal["", "words", "codes"]:
         """Whether token probabilities are wanted, and by which words of the labels."""
-        if (
-            not self.shape.wants_odds
-            or self.settings.n > 1
-            or not self.output.questions
-        ):
+        wanted = self.shape.wants_odds and self.settings.n == 1
+        if not (wanted and self.output.questions):
             return ""
         return "codes" if self.shape.codes else "words"
 
