@@ -217,11 +217,11 @@ class Feed:
             self._fail(position, _unsendable(error))
             return None
         if self._seen is None:
-            if times := self._times[key]:
+            times = self._times[key]
+            self._times[key] += 1
+            if times:
                 request = request._replace(sample=times * request.spec.n)
-                self._times[key] += 1
-                return Item(position, request, self._client.fingerprint.of(request))
-            self._times[key] = 1
+                key = self._client.fingerprint.of(request)
             return Item(position, request, key)
         # prompts may be equal whose cells end elsewhere, and so do their quotes
         ends = tuple(map(len, request.cells[1:]))

@@ -171,13 +171,13 @@ def _advise() -> None:
 
 def _checking_cancel(tick: Callable[[], None]) -> Callable[[], None]:
     """Return a tick that also raises once the calling task has been cancelled."""
-    task = asyncio.current_task() if _running_loop() is not None else None
-    before = task.cancelling() if task is not None else 0
+    if _running_loop() is None or (task := asyncio.current_task()) is None:
+        return tick
+    before = task.cancelling()
 
     def checked_tick() -> None:
         tick()
-        # asyncio.run cancels its task at a Ctrl-C
-        if task is not None and task.cancelling() > before:
+        if task.cancelling() > before:  # asyncio.run does so at a Ctrl-C
             raise asyncio.CancelledError
 
     return checked_tick
@@ -286,7 +286,6 @@ def _sigint_cancels(task: asyncio.Task[Any]) -> Iterator[None]:
     if ours:
         _interruptible[task] = False
         signal.signal(signal.SIGINT, _interrupt)
-    pressed = False
     try:
         yield
     except asyncio.CancelledError:

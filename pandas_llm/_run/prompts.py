@@ -168,6 +168,7 @@ class Prompts:
         absent = missing_rows(self._source, self.needed)
         # the question is asked apart
         ask = self._about if spec.odds == "questions" else self._prompt
+        request: Request | None
         for position, row in self._rows(at):
             filled = row
             if absent is not None and absent[position]:
@@ -175,25 +176,23 @@ class Prompts:
                     yield position, None
                     continue
                 filled = without_na(row)
-            prompt = ask(filled)
             system = self._system and self._system(filled)
-            request = Request(spec, prompt, system)
+            request = Request(spec, ask(filled), system)
             if self._beginnings is not None:
                 ends = self._beginnings.ends(position, filled)
                 request = request._replace(shared=ends)
             if self._cells:
                 cells = tuple(cell(filled) for cell in self._cells)
                 request = request._replace(cells=cells)
-            whole: Request | None = request
             try:
                 if self._examples or self._turns:
-                    whole = self._with_turns(request, filled)
-                if self._attached and whole is not None:
-                    whole = self._with_attachments(whole, row)
+                    request = self._with_turns(request, filled)
+                if self._attached and request is not None:
+                    request = self._with_attachments(request, row)
             except RowError as error:
                 yield position, error
             else:
-                yield position, whole
+                yield position, request
 
     def _rows(self, at: Sequence[int] | None) -> Iterable[tuple[int, tuple[Any, ...]]]:
         """Return the values of all rows that are asked, or of those at positions."""
