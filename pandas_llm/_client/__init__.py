@@ -15,7 +15,8 @@ from pandas_llm._client.address import (
 )
 from pandas_llm._client.client import Client
 from pandas_llm._client.events import OF_THE_TEXT, Events, Streak, Tally, likeness
-from pandas_llm._client.open import Setup, keep_to_slots, offline_client, open_client
+from pandas_llm._client.open import keep_to_slots, offline_client, open_client
+from pandas_llm._client.parts import Setup
 
 __all__ = [
     "OF_THE_TEXT",

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from pandas_llm._client.begun import Begun
     from pandas_llm._client.events import Tally
-    from pandas_llm._client.sender import Parts, Sender
+    from pandas_llm._client.parts import Parts
+    from pandas_llm._client.sender import Sender
     from pandas_llm.types import Choice, Request
 
 IN_WORDS = ("words", "codes")
@@ -35,7 +36,7 @@ class ByWords:
         kept_reply: Callable[[Request], Reply | None],
     ) -> None:
         self._sender = sender
-        self._output = parts.output
+        self._output = parts.setup.output
         self._model = parts.endpoint.model
         self._kept = kept_reply
         self._readable: bool | None = None

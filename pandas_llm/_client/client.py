@@ -13,7 +13,6 @@ from pandas_llm._client.by_words import IN_WORDS, ByWords
 from pandas_llm._client.events import NO_TOKENS
 from pandas_llm._client.sender import Sender, TracedSender
 from pandas_llm._http import masked, secrets
-from pandas_llm._inputs import attachments
 from pandas_llm._replies import Choices, asked_again
 from pandas_llm.cache import Fingerprint, elsewhere_key
 from pandas_llm.errors import (
@@ -32,10 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
     from pandas_llm._client.events import Tally
-    from pandas_llm._client.sender import Parts
+    from pandas_llm._client.parts import Parts
     from pandas_llm._replies import Record
     from pandas_llm.cache import Cache
-    from pandas_llm.options import Settings
     from pandas_llm.types import HTTPRequest, Request
 
 
@@ -48,25 +46,21 @@ _READ_AT_ONCE = 65_536
 class Client:
     """Asks one endpoint until the reply is understood or the row has failed."""
 
-    def __init__(self, parts: Parts, settings: Settings) -> None:
+    def __init__(self, parts: Parts) -> None:
+        self.spec, self._output, settings, self._cache, *_ = parts.setup
         self.endpoint = parts.endpoint
-        self.spec = parts.spec
-        self.pace = parts.pace
-        self.prices = parts.pace.prices
         self.fingerprint = Fingerprint(parts.endpoint)
         self.provider = provider = parts.provider
         self._embeddings = provider if isinstance(provider, Embeddings) else None
+        self.embeds = self._embeddings is not None
+        """Whether it asks for vectors: an empty text has none."""
         self.bundling = self._embeddings.most if self._embeddings else Bundling(1)
         """How much one request may hold."""
         self.transport = parts.transport
-        if parts.calls is None:
-            self._sender = Sender(parts, settings)
-        else:
-            self._sender = TracedSender(parts, settings, parts.calls)
+        self._sender = TracedSender(parts) if parts.calls else Sender(parts)
         self.attached = self._sender.attached
         self.exchange = self._sender.plain
         self.negotiation = self._sender.negotiation
-        self._output = parts.output
         self._by_words = ByWords(self._sender, parts, self._kept_plain)
         logprobs = self.negotiation.capabilities.logprobs
         if getattr(provider, "decides", False):
@@ -76,23 +70,18 @@ class Client:
             self.spec = replace(self.spec, odds="")
         self.least_prefix = least_prefix(self.endpoint)
         """Tokens of a beginning that the provider may keep; None if it keeps none."""
-        self.circuit = self._sender.circuit
-        self.history = self._sender.history
-        self._cache = parts.cache
+        self.pace = self._sender.pace
+        self.prices = self.pace.prices
+        self.circuit, self.history = self.pace.circuit, self.pace.history
         self._settings = settings
-        shared = parts.cache if settings.dedupe and not settings.refresh else None
+        shared = self._cache if settings.dedupe and not settings.refresh else None
         self._shared = shared if settings.session is None else None
         """Where equal requests of other runs are found."""
 
     @property
-    def embeds(self) -> bool:
-        """Whether it asks for vectors: an empty text has none."""
-        return self._embeddings is not None
-
-    @property
     def proven(self) -> bool:
         """Whether this process has had an answer from this endpoint with this key."""
-        return self._sender.proven
+        return self.history.proven
 
     def as_sent(self, request: Request) -> HTTPRequest:
         """Write a request as it would be sent now, with its secrets masked."""
@@ -132,12 +121,15 @@ class Client:
         error = mark or _missed(unread, len(reply.choices))
         return Outcome(records, error, 0, 0.0, reply, tokens, cached=True)
 
-    def _kept_plain(self, request: Request) -> Reply | None:
-        """Return the kept reply to the same request without probabilities."""
+    def _kept(self, key: bytes) -> Reply | None:
+        """Return what is kept under a key."""
         if self._cache is None or self._settings.refresh:
             return None
-        key = self.fingerprint.plain(request)
         return self._cache.get_many([key]).get(key)
+
+    def _kept_plain(self, request: Request) -> Reply | None:
+        """Return the kept reply to the same request without probabilities."""
+        return self._kept(self.fingerprint.plain(request))
 
     def give_up(self, key: bytes, error: LLMError) -> None:
         """Keep why a request was answered elsewhere: so the same call asks there."""
@@ -147,10 +139,7 @@ class Client:
 
     def given_up(self, key: bytes) -> LLMError | None:
         """Return why an earlier run had a request's answer in another way."""
-        if self._cache is None or self._settings.refresh:
-            return None
-        key = elsewhere_key(key)
-        if (reply := self._cache.get_many([key]).get(key)) is None:
+        if (reply := self._kept(elsewhere_key(key))) is None:
             return None
         (why,) = reply.choices
         too_long = why.finish_reason == ContextLengthError.kind
@@ -162,7 +151,7 @@ class Client:
         """Ask until the reply is understood; with `key` no reply is kept."""
         if key is None:
             key = self.fingerprint.of(request)
-            (outcome,) = self.known([(key, request)])
+            outcome = self._recalled(self._kept(key), request)
             if outcome is not None:
                 return _at_once(outcome)
         if self._settings.replay:
@@ -182,11 +171,8 @@ class Client:
         outcome: Outcome | None = None
         try:
             if led or cache.shared:
-                reply = calls.recent(key)
-                known = self._recalled(reply, request)
-                if reply is None:
-                    (known,) = self.known([(key, request)])
-                if known is not None:
+                reply = calls.recent(key) or self._kept(key)
+                if (known := self._recalled(reply, request)) is not None:
                     return known
             outcome = await self._asked(request, key, tally)
         finally:
@@ -205,10 +191,6 @@ class Client:
         if max(spec.n, worded) > 1:
             begun = Begun(None if self._settings.refresh else self._cache, key)
         try:
-            if request.attachments:
-                tally.attached = attachments.weight(request, self.provider)
-                tally.surplus = attachments.surplus(request)
-                tally.sound = attachments.has_sound(request)
             reply, choices = await self._choices(request, tally, begun)
             error, understood = choices.mark, choices.records
             unread = spec.n - len(understood) if self._output.votes else 0

@@ -37,9 +37,8 @@ class Negotiation:
         self.capabilities = _settled.get(self._place, provider.capabilities)
         self._answered: set[str] = set()
         """Options that rows of this run were answered with."""
-        self._spec: Spec | None = None
-        self._tried: Capabilities | None = None
-        self._n = 0
+        self._last: tuple[Spec, Capabilities, int] | None = None
+        """What the last of them was asked with."""
 
     @property
     def settled(self) -> bool:
@@ -61,9 +60,10 @@ class Negotiation:
 
     def answered(self, spec: Spec, tried: Capabilities, n: int) -> None:
         """Remember the options that a row was answered with; none is dropped later."""
-        if spec is self._spec and tried is self._tried and n == self._n:
+        asked = (spec, tried, n)
+        if asked == self._last:
             return  # nearly always: all rows of a run are asked alike
-        self._spec, self._tried, self._n = spec, tried, n
+        self._last = asked
         with_them = {*spec.sampling, "store", "strict"} - set(tried.refused)
         if spec.schema is not None:
             with_them.add(f"schema={tried.schema}")

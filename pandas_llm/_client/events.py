@@ -44,13 +44,7 @@ class Tally:
     sent: float = 0.0
     """When its last request left."""
     weight: float = 0.0
-    """Tokens of its prompt by their characters, and of what is attached."""
-    attached: float = 0.0
-    """Tokens of its images and files, by a guess."""
-    sound: bool = False
-    """Whether there is audio among them."""
-    surplus: int = 0
-    """Bytes of these in a body above the tokens that they may cost."""
+    """Tokens of its prompt by their characters, and of what is attached by a guess."""
     refusals: int = 0
     """Failures by the account's limit or the server's load."""
     refused: float = 0.0

@@ -5,23 +5,14 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pandas_llm._client.address import SIMULATED, account
 from pandas_llm._client.client import Client
-from pandas_llm._client.pace import Pace
-from pandas_llm._client.sender import Parts
-from pandas_llm._client.verdict import History
-from pandas_llm._http import Signed, Transport, open_connections
+from pandas_llm._client.parts import Parts, Setup
+from pandas_llm._http import Signed, Transport
 from pandas_llm._local import ask_tiny, served
-from pandas_llm._pacing import (
-    Circuit,
-    Concurrency,
-    Prices,
-    RateLimiter,
-    budget,
-    shared_limiter,
-)
+from pandas_llm._pacing import RateLimiter, budget, shared_limiter
 from pandas_llm._report import Calls
 from pandas_llm.errors import ConfigurationError, LLMError, ProviderError
 from pandas_llm.providers import connect, models_of, nearest, slots_of, spoken
@@ -33,29 +24,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pandas_llm._local import Llama
-    from pandas_llm._pacing import Headroom
     from pandas_llm._replies import Output
-    from pandas_llm._report import Trace
-    from pandas_llm.cache import Cache
     from pandas_llm.options import Settings
-    from pandas_llm.types import Endpoint, HTTPResponse, Spec
+    from pandas_llm.types import Endpoint, HTTPResponse
 
 _GLANCE = 3.0
 """Seconds in which a local server tells how many slots it has."""
 _LOCAL_ROWS = {"gguf": 4, "tiny": 1}
 """Rows at a time for a model's file, where `concurrency` is "auto"."""
-
-
-class Setup(NamedTuple):
-    """What all clients of a run share."""
-
-    spec: Spec
-    """Each client sets its own model in it."""
-    output: Output
-    settings: Settings
-    cache: Cache | None
-    headroom: Headroom | None = None
-    trace: Trace | None = None
 
 
 async def open_client(
@@ -75,9 +51,8 @@ async def open_client(
         model = await _only_model(endpoint, transport)
         endpoint = reached = endpoint._replace(model=model)
     who = transport.account if isinstance(transport, Signed) else ""
-    place = account(reached, who)
-    pace = _pace(stack, endpoint, place, settings, setup.headroom)
-    return _client(endpoint, reached, transport, setup, pace)
+    limiter = _limiter(stack, account(reached, who), setup)
+    return _client(endpoint, reached, transport, setup, limiter)
 
 
 def offline_client(endpoint: Endpoint, setup: Setup) -> Client:
@@ -85,11 +60,9 @@ def offline_client(endpoint: Endpoint, setup: Setup) -> Client:
     if not endpoint.model:
         msg = "no model is set: pass model='…'"
         raise ConfigurationError(msg)
+    setup = setup._replace(settings=replace(setup.settings, concurrency=1))
     transport = Transport(setup.settings)
-    circuit, history = Circuit(), History(endpoint, setup.settings)
-    prices = Prices(endpoint, setup.settings.prices)
-    pace = Pace(RateLimiter(), Concurrency(1, maximum=1), circuit, history, prices)
-    return _client(endpoint, endpoint, transport, setup, pace)
+    return _client(endpoint, endpoint, transport, setup, RateLimiter())
 
 
 def _client(
@@ -97,33 +70,27 @@ def _client(
     reached: Endpoint,
     transport: Transport,
     setup: Setup,
-    pace: Pace,
+    limiter: RateLimiter,
 ) -> Client:
-    spec, output, settings, cache, *_ = setup
-    if settings.max_cost is not None and not pace.prices.known:
+    settings, provider = setup.settings, connect(reached)
+    for option in ("images", "files"):
+        if getattr(settings, option) and getattr(provider, option, None) is None:
+            msg = f"{option}= is set, and the provider {endpoint.provider!r} takes none"
+            raise ConfigurationError(msg)
+    if getattr(provider, "decides", False):
+        _check_questions(endpoint.provider, provider, setup.output, settings)
+    setup = setup._replace(spec=replace(setup.spec, model=endpoint.model))
+    calls = Calls(setup.trace, endpoint, reached.base_url) if setup.trace else None
+    parts = Parts(endpoint, reached, provider, transport, limiter, setup, calls)
+    client = Client(parts)
+    if settings.max_cost is not None and not client.prices.known:
         msg = (
             f"max_cost is set, and there is no price for {endpoint.model!r}: pass "
             f"prices={{{endpoint.model!r}: (input, output)}} in dollars per million "
             "tokens, or install the extra: pip install 'pandas-llm-accessor[cost]'"
         )
         raise ConfigurationError(msg)
-    spec = replace(spec, model=endpoint.model)
-    provider = connect(reached)
-    pace.reads_count = getattr(provider, "reads_count", True)
-    pace.calibration.output_counts = getattr(provider, "output_counts", 1.0)
-    for option in ("images", "files"):
-        if getattr(settings, option) and getattr(provider, option, None) is None:
-            msg = f"{option}= is set, and the provider {endpoint.provider!r} takes none"
-            raise ConfigurationError(msg)
-    if getattr(provider, "decides", False):
-        _check_questions(endpoint.provider, provider, output, settings)
-    trace, calls = setup.trace, None
-    if trace is not None:
-        calls = Calls(trace, endpoint, reached.base_url)
-    parts = Parts(
-        *(endpoint, spec, provider, transport, output, pace, cache, reached), calls
-    )
-    return Client(parts, settings)
+    return client
 
 
 def _check_questions(
@@ -173,9 +140,9 @@ async def _open_file(
         transport = await stack.enter_async_context(Loopback(settings, server))
     else:
         transport = InProcess(settings, path)
-    settings = replace(settings, concurrency=rows)
-    pace = _pace(stack, endpoint, account(reached), settings, setup.headroom)
-    return _client(endpoint, reached, transport, setup, pace)
+    setup = setup._replace(settings=replace(settings, concurrency=rows))
+    limiter = _limiter(stack, account(reached), setup)
+    return _client(endpoint, reached, transport, setup, limiter)
 
 
 async def keep_to_slots(client: Client) -> None:
@@ -227,23 +194,15 @@ async def _simulator(stack: AsyncExitStack) -> str:
     return server.base_url
 
 
-def _pace(
-    stack: AsyncExitStack,
-    endpoint: Endpoint,
-    place: tuple[str, ...],
-    settings: Settings,
-    headroom: Headroom | None,
-) -> Pace:
-    limiter = shared_limiter(place)
+def _limiter(
+    stack: AsyncExitStack, place: tuple[str, ...], setup: Setup
+) -> RateLimiter:
+    limiter, settings = shared_limiter(place), setup.settings
     per_minute = settings.requests_per_minute, settings.tokens_per_minute
-    stack.enter_context(limiter.bound(*per_minute, headroom))
+    stack.enter_context(limiter.bound(*per_minute, setup.headroom))
     if (part := budget.get()) is not None:
         stack.enter_context(part(place, limiter))
-    bound = None if settings.concurrency == "auto" else settings.concurrency
-    concurrency = Concurrency(bound, maximum=open_connections())
-    circuit, history = Circuit(settings.patience), History(endpoint, settings)
-    prices = Prices(endpoint, settings.prices)
-    return Pace(limiter, concurrency, circuit, history, prices)
+    return limiter
 
 
 async def _only_model(endpoint: Endpoint, transport: Transport) -> str:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from pandas_llm._client.events import NO_TOKENS
 from pandas_llm._client.verdict import nobody_there
-from pandas_llm._pacing import Calibration
+from pandas_llm._http import open_connections
+from pandas_llm._pacing import Calibration, Circuit, Concurrency, Prices
 from pandas_llm.errors import (
     ConnectionBrokenError,
     NoRoomError,
@@ -19,8 +20,9 @@ from pandas_llm.types import Tokens
 
 if TYPE_CHECKING:
     from pandas_llm._client.events import Tally
+    from pandas_llm._client.parts import Parts
     from pandas_llm._client.verdict import History
-    from pandas_llm._pacing import Circuit, Concurrency, Prices, RateLimiter, Slots
+    from pandas_llm._pacing import Slots
     from pandas_llm.errors import LLMError
     from pandas_llm.types import Quotas, Reply
 
@@ -33,21 +35,17 @@ class Pace:
     here.
     """
 
-    def __init__(
-        self,
-        limiter: RateLimiter,
-        concurrency: Concurrency,
-        circuit: Circuit,
-        history: History,
-        prices: Prices,
-    ) -> None:
-        self.limiter = limiter
-        self.concurrency = concurrency
-        self.circuit = circuit
+    def __init__(self, parts: Parts, history: History) -> None:
+        settings, provider = parts.setup.settings, parts.provider
+        bound = None if settings.concurrency == "auto" else settings.concurrency
+        self.limiter = parts.limiter
+        self.concurrency = Concurrency(bound, maximum=open_connections())
+        self.circuit = Circuit(settings.patience)
         self.history = history
-        self.prices = prices
+        self.prices = Prices(parts.endpoint, settings.prices)
         self.calibration = Calibration()
-        self.reads_count = True
+        self.calibration.output_counts = getattr(provider, "output_counts", 1.0)
+        self.reads_count = getattr(provider, "reads_count", True)
         """Whether tokens that were read from a prompt cache count."""
         self.slots: Slots | None = None
         """The slots of the run, which a row leaves while it waits for itself."""

@@ -7,14 +7,22 @@ import logging
 import re
 import time
 from contextlib import suppress
-from dataclasses import dataclass
-from itertools import count
 from typing import TYPE_CHECKING
 
 from pandas_llm._client.attached import Attached
 from pandas_llm._client.endpoint import CurrentKey, Negotiation
-from pandas_llm._client.verdict import Ended, Standing, Then, decide, raise_for_row
+from pandas_llm._client.pace import Pace
+from pandas_llm._client.verdict import (
+    Ended,
+    History,
+    Standing,
+    Then,
+    decide,
+    facts,
+    raise_for_row,
+)
 from pandas_llm._http import redacted
+from pandas_llm._inputs import attachments
 from pandas_llm._pacing import estimate_tokens, refused, unsent
 from pandas_llm.errors import (
     CostLimitError,
@@ -38,22 +46,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from pandas_llm._client.events import Events, Tally
-    from pandas_llm._client.pace import Pace
-    from pandas_llm._http import Transport
+    from pandas_llm._client.parts import Parts
     from pandas_llm._pacing import Ticket
-    from pandas_llm._replies import Output
-    from pandas_llm._report import Calls
-    from pandas_llm.cache import Cache
-    from pandas_llm.options import Settings
-    from pandas_llm.providers import Provider
-    from pandas_llm.types import (
-        Capabilities,
-        Endpoint,
-        HTTPResponse,
-        Reply,
-        Request,
-        Spec,
-    )
+    from pandas_llm.types import Capabilities, HTTPResponse, Reply, Request
 
 _log = logging.getLogger("pandas_llm")
 _SLICE = 0.05
@@ -66,49 +61,35 @@ _HOUR = b'"1h"'
 """What is in a body that the provider may keep for an hour."""
 
 
-@dataclass(slots=True)
-class Parts:
-    """What a client is put together from."""
-
-    endpoint: Endpoint
-    spec: Spec
-    provider: Provider
-    transport: Transport
-    output: Output
-    pace: Pace
-    cache: Cache | None
-    reached: Endpoint
-    """Where requests go in fact: the simulator's has a port."""
-    calls: Calls | None = None
-    """The spans of its requests, where runs are traced."""
-
-
 class Sender:
     """Sends requests to one endpoint until each has a reply or has failed."""
 
-    def __init__(self, parts: Parts, settings: Settings) -> None:
+    def __init__(self, parts: Parts) -> None:
         self.negotiation = Negotiation(
-            parts.endpoint, parts.provider, structured=parts.spec.schema is not None
+            parts.endpoint,
+            parts.provider,
+            structured=parts.setup.spec.schema is not None,
         )
-        self._pace = parts.pace
-        self.circuit = parts.pace.circuit
-        self.history = parts.pace.history
         self._provider = parts.provider
         self.attached = Attached(parts.provider, parts.endpoint.provider)
         self._transport = parts.transport
-        self._settings = settings
+        self._settings = parts.setup.settings
         self._endpoint = parts.reached
         self._key = CurrentKey(parts.reached, parts.provider)
-
-    @property
-    def proven(self) -> bool:
-        """Whether this process has had an answer from this endpoint with this key."""
-        return self.negotiation.settled and self._key.accepted
+        self.history = History(
+            shown(parts.endpoint.base_url), self._settings, self.negotiation, self._key
+        )
+        self.pace = self._pace = Pace(parts, self.history)
+        self.circuit = self.pace.circuit
+        self._calls = parts.calls
 
     async def send(self, request: Request, n: int, tally: Tally) -> Reply:
         """Send a request for `n` choices until there is a reply, or raise."""
         spec = request.spec
-        weight = tally.weight = estimate_tokens(request.text) + tally.attached
+        weight = estimate_tokens(request.text)
+        if request.attachments:
+            weight += attachments.weight(request, self._provider)
+        tally.weight = weight
         calibration = self._pace.calibration
         tally.standard = tally.standard or spec.tier is None
         tally.broken = False
@@ -152,7 +133,7 @@ class Sender:
         """Send once, when it is this request's turn and there is money for it."""
         pace, response = self._pace, None
         if tally.events.budget.limit is not None:
-            tally.held = await self._hold(tally, http, request.spec)
+            tally.held = await self._hold(tally, http, request)
         tally.bill = 0.0
         try:
             tally.ticket = ticket = pace.limiter.reserve(tally.expected, tally.parts)
@@ -192,19 +173,20 @@ class Sender:
         if tally.ticket is not None and tally.ticket.number > 0:  # it has left
             headers = None if response is None else response.headers
             quotas = None if headers is None else self._provider.quotas(headers)
-            self.history.settled = self.negotiation.settled
             self._pace.failed(tally, error, quotas, heard=response is not None)
 
     async def plain(
         self, call: Callable[[], Awaitable[HTTPResponse]], events: Events
     ) -> HTTPResponse:
         """Make an exchange that belongs to no row, again while it fails in passing."""
-        for failures in count(1):
+        failures = 0
+        while True:
             try:
                 response = redacted(await call(), self._key.secrets)
                 if not succeeded(response):
                     raise self._provider.error(response)
             except ProviderError as error:
+                failures += 1
                 now = Standing(failures, self._settings.max_retries, gated=False)
                 verdict = decide(error, now)
                 if verdict.then is not Then.AFTER:
@@ -213,24 +195,25 @@ class Sender:
                 await asyncio.sleep(verdict.seconds)
             else:
                 return response
-        raise AssertionError  # count() has no end
 
     async def _turn(self, ticket: Ticket, tally: Tally) -> None:
         """Wait until the limiter lets a request leave."""
         limiter = self._pace.limiter
         while (delay := limiter.delay(ticket)) > 0:
-            self._check_wait(limiter.waiting())
+            if (wait := limiter.waiting()) > self._settings.max_wait:
+                self.history.end(None, wait, Ended.WAIT)
             if not tally.overtaken:  # else it is the row's own when it is refused
                 self.history.check_patience()
             await asyncio.sleep(delay)
 
-    async def _hold(self, tally: Tally, http: HTTPRequest, spec: Spec) -> float:
+    async def _hold(self, tally: Tally, http: HTTPRequest, request: Request) -> float:
         """Set aside what a request may cost; wait for others if it does not fit."""
-        allowed, n = allowance(spec)
+        allowed, n = allowance(request.spec)
         output = self._pace.calibration.worst(allowed, n)
-        size, hour = len(http.body) - tally.surplus, _HOUR in http.body
-        most = self._pace.prices.most
-        cost = most(size, output, spec.tier, hour=hour, sound=tally.sound)
+        size = len(http.body) - attachments.surplus(request)
+        hour, sound = _HOUR in http.body, attachments.has_sound(request)
+        most, tier = self._pace.prices.most, request.spec.tier
+        cost = most(size, output, tier, hour=hour, sound=sound)
         budget = tally.events.budget
         while not budget.reserve(cost):
             if budget.holders == 0:
@@ -248,18 +231,11 @@ class Sender:
                 self.history.end(None, self.circuit.patience, Ended.OUTAGE)
             await asyncio.sleep(delay)
 
-    def _check_wait(self, wait: float) -> None:
-        """Stop the run rather than sleep through a wait that is too long."""
-        if wait > self._settings.max_wait:
-            self.history.end(None, wait, Ended.WAIT)
-
     async def _again(
         self, error: LLMError, tally: Tally, request: Request, *, changed: bool
     ) -> None:
         """Wait until the row may be asked again; raise when it may not."""
         history = self.history
-        history.settled, history.proven = self.negotiation.settled, self.proven
-        history.recalled = tally.events.totals.cached > 0
         now = history.standing(error, tally, self.circuit, changed=changed)
         then, seconds, why = decide(error, now)
         if then is Then.RUN:
@@ -298,19 +274,15 @@ class Sender:
             words = f"Did you mean base_url='{shown(place)}/v1'?"
         else:
             return error
-        known = {"status": error.status, "code": error.code, "param": error.param}
-        return type(error)(f"{error} {words}", **known, request_id=error.request_id)  # type: ignore[arg-type]
+        return type(error)(f"{error} {words}", **facts(error))
 
 
 class TracedSender(Sender):
     """A sender whose requests have spans."""
 
-    def __init__(self, parts: Parts, settings: Settings, calls: Calls) -> None:
-        super().__init__(parts, settings)
-        self._calls = calls
-
     async def send(self, request: Request, n: int, tally: Tally) -> Reply:
         """Send a request; its span has all tries and ends with the reply."""
+        assert self._calls is not None  # noqa: S101 - else it is a plain one
         call = tally.call = self._calls.of(request, n)
         try:
             reply = await super().send(request, n, tally)

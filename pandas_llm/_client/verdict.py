@@ -9,7 +9,7 @@ import random as _random
 import time
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from pandas_llm._client.events import UNAUTHORIZED, Streak
 from pandas_llm._pacing import backoff
@@ -28,15 +28,14 @@ from pandas_llm.errors import (
     RepeatedError,
     UnreachableError,
 )
-from pandas_llm.redaction import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pandas_llm._client.endpoint import CurrentKey, Negotiation
     from pandas_llm._client.events import Tally
     from pandas_llm._pacing import Circuit
     from pandas_llm.options import Settings
-    from pandas_llm.types import Endpoint
 
 _NEVER_REACHED = 5.0
 """Seconds of tries before an endpoint that was never reached is given up."""
@@ -117,8 +116,6 @@ class Standing:
     """How often the row was refused after requests that left later were answered."""
     unreached: float = 0.0
     """Seconds without any connection, before there ever was one."""
-    hope: float = 5.0
-    """The most of those."""
     outage: bool = False
     """Whether the circuit is open: one row at a time asks if the server is back."""
     spared: bool = False
@@ -145,7 +142,7 @@ def decide(  # noqa: PLR0911 - the table, a line each
     if isinstance(error, RateLimitError) and now.gated:
         return _refused(error, now)
     if not now.proven and nobody_there(error):
-        if now.unreached > now.hope:
+        if now.unreached > _NEVER_REACHED:
             return Verdict(Then.RUN, now.unreached, Ended.UNREACHABLE)
     elif now.failures > now.retries and not now.spared:
         return Verdict(Then.ROW)
@@ -192,8 +189,11 @@ def nobody_there(error: LLMError) -> bool:
 class History:
     """What a run has seen of one endpoint, as far as it counts for a verdict."""
 
-    def __init__(self, endpoint: Endpoint, settings: Settings) -> None:
-        self._place = shown(endpoint.base_url)
+    def __init__(
+        self, place: str, settings: Settings, negotiation: Negotiation, key: CurrentKey
+    ) -> None:
+        self._place = place
+        self._negotiation, self._key = negotiation, key
         self._settings = settings
         self.max_wait = settings.max_wait
         self.streak = Streak()
@@ -201,8 +201,6 @@ class History:
         """Whether rows are asked once each, to find one that can be answered."""
         self.relieved = False
         """Whether another model answers what this one does not, so it ends no run."""
-        self.settled = self.proven = self.recalled = False
-        """Whether the process had an answer; by this key; the run one of the cache."""
         self._answered = False
         self._unreached: float | None = None
         """Since when there has been no connection, before there ever was one."""
@@ -214,6 +212,16 @@ class History:
         """Requests that have failed since the last answer."""
         self._words = ""
         """What the last of them was told."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether this process has had an answer from this endpoint and model."""
+        return self._negotiation.settled
+
+    @property
+    def proven(self) -> bool:
+        """Whether it has had one with this key."""
+        return self.settled and self._key.accepted
 
     def answered(self) -> None:
         """Note an answer."""
@@ -259,7 +267,8 @@ class History:
                 error, again=tally.again, elsewhere=tally.elsewhere
             )
         # rows of the cache were answered, by any key
-        recalled = self.recalled and getattr(error, "status", None) != UNAUTHORIZED
+        recalled = tally.events.totals.cached > 0
+        recalled = recalled and getattr(error, "status", None) != UNAUTHORIZED
         return Standing(
             tally.failures,
             retries,
@@ -274,7 +283,6 @@ class History:
             patience=self._settings.patience,
             overtaken=tally.overtaken,
             unreached=now - (self._unreached or now),
-            hope=_NEVER_REACHED,
             outage=circuit.is_open,
             spared=spared,
         )
@@ -290,8 +298,7 @@ class History:
         raise ends from error
 
     def _ending(self, error: LLMError | None, seconds: float, why: Ended) -> LLMError:
-        names = ("status", "code", "param", "request_id")
-        known = {name: getattr(error, name, None) for name in names}
+        known = facts(error)
         if why is Ended.WAIT:
             most = self._settings.max_wait
             msg = (
@@ -323,12 +330,17 @@ class History:
         return f": {self._failures:,} requests failed, the last with {self._words}"
 
 
+def facts(error: LLMError | None) -> dict[str, Any]:
+    """Return what an error has besides its words, for another in its place."""
+    names = ("status", "code", "param", "request_id")
+    return {name: getattr(error, name, None) for name in names}
+
+
 def raise_for_row(error: LLMError, *, later: bool) -> NoReturn:
     """Raise an error as a row's own, for which 404 has a name of its own."""
     own = error
     if isinstance(error, ModelNotFoundError):
-        words = {"status": error.status, "code": error.code, "param": error.param}
-        own = NotFoundError(str(error), **words, request_id=error.request_id)  # type: ignore[arg-type]
+        own = NotFoundError(str(error), **facts(error))
     own.fatal, own.later = False, later
     if own is error:
         raise own

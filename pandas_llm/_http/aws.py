@@ -74,53 +74,20 @@ def ways_out(problem: str) -> str:
     )
 
 
-class Signer:
-    """Signs requests to Bedrock with the current credentials.
+def _found() -> tuple[Any, str]:
+    """Return credentials, and whose limits count; it may ask files and the network."""
+    with _told():
+        credentials = _session().get_credentials()
+        if credentials is None:
+            raise ConfigurationError(ways_out("no AWS credentials are found"))
+    now = _current(credentials)
+    return credentials, getattr(now, "account_id", None) or account_of(now.access_key)
 
-    Making one may ask files, other programs and the network: do so in a thread.
-    """
 
-    def __init__(self, region: str) -> None:
-        self._region = region
-        self.secrets: set[bytes] = set()
-        """Tokens of sessions that were sent: AWS quotes them in some errors."""
-        with _told():
-            self._credentials = _session().get_credentials()
-            if self._credentials is None:
-                raise ConfigurationError(ways_out("no AWS credentials are found"))
-        credentials = self._frozen()
-        self.account = getattr(credentials, "account_id", None) or account_of(
-            credentials.access_key
-        )
-        """Whose limits count."""
-
-    async def signed(self, request: HTTPRequest) -> HTTPRequest:
-        """Return a request with its signature, which holds for five minutes."""
-        # those that do not expire have no such method; to renew may take seconds
-        expiring = getattr(self._credentials, "refresh_needed", lambda: False)
-        if not expiring():
-            return self._sign(request, self._credentials.get_frozen_credentials())
-        try:
-            return self._sign(request, await asyncio.to_thread(self._frozen))
-        except ConfigurationError as error:
-            raise AuthenticationError(str(error)) from error.__cause__
-
-    def _frozen(self) -> Any:
-        """Return the current credentials, renewed if they are about to expire."""
-        with _told():
-            return self._credentials.get_frozen_credentials()
-
-    def _sign(self, request: HTTPRequest, credentials: Any) -> HTTPRequest:
-        from botocore.auth import SigV4Auth
-        from botocore.awsrequest import AWSRequest
-
-        if credentials.token:
-            self.secrets.add(credentials.token.encode())
-        # of the other headers a proxy may change any
-        kind = {"Content-Type": request.headers["Content-Type"]}
-        made = AWSRequest("POST", request.url, kind, request.body)
-        SigV4Auth(credentials, "bedrock", self._region).add_auth(made)
-        return request._replace(headers={**request.headers, **dict(made.headers)})
+def _current(credentials: Any) -> Any:
+    """Return what credentials are now, renewed if they are about to expire."""
+    with _told():
+        return credentials.get_frozen_credentials()
 
 
 def account_of(key_id: str) -> str:
@@ -165,15 +132,36 @@ class Signed(Transport):
     def __init__(self, settings: Settings, region: str) -> None:
         super().__init__(settings)
         self._region = region
+        self._secrets: set[bytes] = set()
+        """Tokens of sessions that were sent: AWS quotes them in some errors."""
 
     async def __aenter__(self) -> Self:
         """Find the credentials, before a row is asked."""
-        self._signer = await asyncio.to_thread(Signer, self._region)
-        self.account = self._signer.account
+        self._credentials, self.account = await asyncio.to_thread(_found)
         return await super().__aenter__()
 
     async def send(self, request: HTTPRequest) -> HTTPResponse:
-        """Sign a request and send it."""
-        signed = await self._signer.signed(request)
-        response = await super().send(signed)
-        return redacted(response, self._signer.secrets)
+        """Send a request with its signature, which holds for five minutes."""
+        # those that do not expire have no such method; to renew may take seconds
+        expiring = getattr(self._credentials, "refresh_needed", lambda: False)
+        if not expiring():
+            current = self._credentials.get_frozen_credentials()
+        else:
+            try:
+                current = await asyncio.to_thread(_current, self._credentials)
+            except ConfigurationError as error:
+                raise AuthenticationError(str(error)) from error.__cause__
+        response = await super().send(self._sign(request, current))
+        return redacted(response, self._secrets)
+
+    def _sign(self, request: HTTPRequest, credentials: Any) -> HTTPRequest:
+        from botocore.auth import SigV4Auth
+        from botocore.awsrequest import AWSRequest
+
+        if credentials.token:
+            self._secrets.add(credentials.token.encode())
+        # of the other headers a proxy may change any
+        kind = {"Content-Type": request.headers["Content-Type"]}
+        made = AWSRequest("POST", request.url, kind, request.body)
+        SigV4Auth(credentials, "bedrock", self._region).add_auth(made)
+        return request._replace(headers={**request.headers, **dict(made.headers)})

@@ -26,7 +26,8 @@ class Timeouts:
     def __enter__(self) -> None:
         """Note that the current task begins an exchange."""
         loop = asyncio.get_running_loop()
-        task, now = _current(), loop.time()
+        task, now = asyncio.current_task(), loop.time()
+        assert task is not None  # noqa: S101 - coroutines run in tasks
         self._begun[task] = (now, task.cancelling())
         if self._timer is None:
             self._timer = loop.call_at(now + self._seconds, self._check, loop)
@@ -38,7 +39,8 @@ class Timeouts:
         trace: TracebackType | None,
     ) -> None:
         """Note that it has ended; raise `TimeoutError` if it was too late."""
-        task = _current()
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - coroutines run in tasks
         _, before = self._begun.pop(task)
         if self._late and task in self._late:
             self._late.remove(task)
@@ -62,9 +64,3 @@ class Timeouts:
             if task not in self._late:
                 self._late.add(task)
                 task.cancel()
-
-
-def _current() -> asyncio.Task[Any]:
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101 - coroutines run in tasks
-    return task

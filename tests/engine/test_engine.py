@@ -6,13 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pandas_llm._client.events import Events, Tally
-from pandas_llm._client.pace import Pace
-from pandas_llm._client.verdict import History
-from pandas_llm._pacing import Circuit, Concurrency, Prices, RateLimiter
+from pandas_llm._client import Events, Setup, Tally, offline_client
 from pandas_llm._pacing.slots import Slots
+from pandas_llm._replies import Completion
 from pandas_llm.options import Settings
-from pandas_llm.types import Choice, Endpoint, Reply, Tokens
+from pandas_llm.types import Choice, Endpoint, Reply, Spec, Tokens
 
 
 @given(
@@ -121,8 +119,8 @@ def test_no_slot_is_lost_when_resting_tasks_are_cancelled(rests, cancelled, limi
 
 def test_several_choices_of_a_reply_are_not_taken_for_one_long_one():
     endpoint = Endpoint("openai", "http://h/v1", "m", None)
-    history, prices = History(endpoint, Settings()), Prices(endpoint)
-    pace = Pace(RateLimiter(), Concurrency(4, maximum=4), Circuit(), history, prices)
+    setup = Setup(Spec("m"), Completion("text"), Settings(), None)
+    pace = offline_client(endpoint, setup).pace
     tally = Tally(Events(), weight=100.0, ticket=pace.limiter.reserve(100.0))
     pace.sent(tally)
     reply = Reply((Choice("yes"),) * 4, Tokens(100, 400))
