@@ -133,8 +133,8 @@ class Feed:
         self.opened()
 
     def ended(self, position: int) -> None:
-        """Note that a row is done."""
-        if self._alike and self._warming.ended(position):
+        """Note that a row is done for whose first request others may wait."""
+        if self._warming.ended(position):
             self.opened()
 
     def later(self, item: Item, attempts: int) -> None:

@@ -90,11 +90,10 @@ class Outcomes:
     thread reads them when a run is interrupted, so positions are added last.
     """
 
-    def __init__(
-        self, rows: int, width: int, *, details: bool = False, labels: Any = None
-    ) -> None:
-        self.rows = rows
+    def __init__(self, labels: Any, width: int, *, details: bool = False) -> None:
         self.labels = labels
+        """What the index calls each row."""
+        self.rows = rows = len(labels)
         self.done = bytearray(rows)
         self.by = bytearray(rows)
         """The number of the client that was asked for a row, from 1; 0 for none."""
@@ -120,8 +119,7 @@ class Outcomes:
                 column.append(value)
             self.positions.append(position)
         if (error := outcome.error) is not None:
-            error.position = position
-            error.label = self.labels[position] if self.labels is not None else None
+            error.position, error.label = position, self.labels[position]
             remarks = self._errors if outcome.failed else self._notes
             remarks.add(position, Remark.of(error, outcome.attempts))
         if self.details is not None:

@@ -98,14 +98,13 @@ class Engine:
         circuit = self._client.circuit
         while True:
             await asyncio.sleep(_SLICE)
-            if circuit.due:
-                if (bundle := await self.next()) is None:
-                    if self._feed.waits:
-                        continue
-                    return
-                self.start(self.work(bundle)).add_done_callback(
-                    partial(self._arrived, bundle)
-                )
+            if not circuit.due:
+                continue
+            if (bundle := await self.next()) is not None:
+                scout = self.start(self.work(bundle))
+                scout.add_done_callback(partial(self._arrived, bundle))
+            elif not self._feed.waits:
+                return
 
     def _arrived(self, bundle: Bundle, _: object = None) -> None:
         """Let those go on that wait until fewer rows of other places are asked."""
@@ -138,16 +137,11 @@ class Engine:
             self._idle.set_result(None)
 
     async def _worker(self) -> None:
-        pace, slots, streak = self._client.pace, self._slots, self._streak
+        pace, slots = self._client.pace, self._slots
         slots.holders.add(asyncio.current_task())
         await slots.acquire()
         try:
-            while True:
-                bundle = None
-                if self._stop is None and not streak.looking:
-                    bundle = self._source.ready()
-                if bundle is None and (bundle := await self.next()) is None:
-                    return
+            while (bundle := await self.next()) is not None:
                 await self.work(bundle)
                 if self._looks:
                     self._arrived(bundle)
@@ -160,10 +154,8 @@ class Engine:
 
     async def next(self) -> Bundle | None:
         """Return the rows to ask about next; None at the end."""
-        if self._stop is not None:
-            return None
         streak = self._streak
-        if streak.looking:
+        if streak.looking and self._stop is None:
             await self._elsewhere(streak)
         if self._stop is not None:
             return None
@@ -200,7 +192,8 @@ class Engine:
             self._end(bundle if isinstance(error, LLMError) else (), error)
             return None
         finally:
-            self._feed.ended(item.position)
+            if item.request.shared:
+                self._feed.ended(item.position)
         if outcome.error is not None and outcome.error.later and not item.attempts:
             self._postpone(item, outcome)
             return outcome

@@ -194,12 +194,11 @@ async def awarn_of_cost(task: Task, data: Any) -> None:
 def _is_large(task: Task, data: Any) -> bool:
     """Return whether a run has many rows, a known price, and nothing to bound it."""
     settings = task.settings
-    if settings.max_cost is not None or settings.replay or settings.attaches:
-        return False
-    if not (settings.model and hasattr(data, "__len__") and len(data) >= _MANY):
-        return False
-    with suppress(LLMError):  # the run itself raises
-        return Prices(resolve_endpoint(settings), settings.prices).known
+    bounded = settings.max_cost is not None or settings.replay or settings.attaches
+    many = hasattr(data, "__len__") and len(data) >= _MANY
+    if many and settings.model and not bounded:
+        with suppress(LLMError):  # the run itself raises
+            return Prices(resolve_endpoint(settings), settings.prices).known
     return False
 
 

@@ -51,7 +51,7 @@ def so_far(run: Any) -> dict[str, Any]:
     used = {"usage": asdict(run.events.totals.usage(seconds)), "seconds": seconds}
     if not run.ended:
         return {**used, "log": None}
-    table = failure_table(run.outcomes, run.source.frame.index)[:_MOST_FAILURES]
+    table = failure_table(run.outcomes)[:_MOST_FAILURES]
     failures = table.astype(object).to_numpy().tolist()
     log = log_of(run.all_facts())
     return {**used, "usage": log["usage"], "log": log, "failures": failures}

@@ -98,13 +98,12 @@ class Prompts:
         known = self._source.fields
         for name in names:
             count = known.count(name)
-            if count > 1:
-                msg = f"{option} names {name!r}: {count} columns have that name"
-                raise TemplateError(msg)
+            problem = f"{count} columns have that name"
             if not count:
                 near = ", ".join(difflib.get_close_matches(name, known, n=3) or known)
-                msg = f"{option} names {name!r}: not a column (there is {near})"
-                raise TemplateError(msg)
+                problem = f"not a column (there is {near})"
+            if count != 1:
+                raise TemplateError(f"{option} names {name!r}: {problem}")
         self.columns += [name for name in names if name not in self.columns]
         return [self.columns.index(name) for name in names]
 

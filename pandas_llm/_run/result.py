@@ -68,15 +68,15 @@ def detail_columns(outcomes: Outcomes, row: np.ndarray, task: Task) -> dict[str,
     return columns
 
 
-def failure_table(outcomes: Outcomes, index: pd.Index) -> pd.DataFrame:
+def failure_table(outcomes: Outcomes) -> pd.DataFrame:
     """Return a table of the rows that have an error."""
     failed = outcomes.failed()
     remarks = [remark for at in failed if (remark := outcomes.error(at)) is not None]
-    labels = pd.Series([index[at] for at in failed], dtype=None if failed else object)
+    labels = [outcomes.labels[at] for at in failed]
     return pd.DataFrame(
         {
             "position": np.array(failed, dtype=np.int64),
-            "label": labels,
+            "label": pd.Series(labels, dtype=None if failed else object),
             "kind": typed([remark.kind for remark in remarks], "str"),
             "message": typed([remark.message for remark in remarks], "str"),
             "attempts": np.array([r.attempts for r in remarks], dtype=np.int64),
@@ -112,14 +112,13 @@ def build_result(
 
 def rehearse(source: Source, task: Task) -> None:
     """Build the result of two rows, so that an error of pandas costs nothing."""
-    rows = min(2, source.rows)
-    outcomes = Outcomes(rows, task.output.width, details=bool(task.settings.details))
     texts = task.verb == "complete" and task.settings.n > 1
-    if rows and (texts or task.verb == "generate"):  # one row may become several
-        blank = (None,) * len(task.output.columns)
-        outcomes.add(0, Outcome([blank, blank]))
     try:
-        few = source._replace(frame=source.frame.iloc[:rows])
+        few = source._replace(frame=source.frame.iloc[:2])
+        outcomes = Outcomes(few.frame.index, task.output.width, details=True)
+        if few.rows and (texts or task.verb == "generate"):  # a row may become several
+            blank = (None,) * len(task.output.columns)
+            outcomes.add(0, Outcome([blank, blank]))
         out = build_result(few, outcomes, task, {"usage": Usage()})
         source.passed.restore(out, task.exact)
     except pd.errors.DuplicateLabelError as error:

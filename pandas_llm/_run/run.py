@@ -86,9 +86,9 @@ class TaskRun:
         self.source = source_of(data)
         self.prompts = Prompts(task, self.source)
         self.task = task = quoting(task, self.prompts)
-        width, details = task.output.width, counts_rows or bool(self.settings.details)
-        rows, labels = self.source.rows, self.source.frame.index
-        self.outcomes = Outcomes(rows, width, details=details, labels=labels)
+        labels, details = self.source.frame.index, bool(self.settings.details)
+        width = task.output.width
+        self.outcomes = Outcomes(labels, width, details=details or counts_rows)
         check_names(task)
         check_columns(self.source, task, self.prompts.columns)
         asked = asked_rows(self.source, task, at)
@@ -112,7 +112,7 @@ class TaskRun:
         self.headroom = self._headroom()
         self.trace = traced(f"{task.verb}{step}", not dry and self.settings.trace)
         self.endpoints: list[Endpoint] = []
-        if not dry and rows:
+        if not dry and self.source.rows:
             resolved = resolve_endpoints(self.settings)
             self.endpoints = [e._replace(embeds=task.embeds) for e in resolved]
             self._advise()
@@ -281,7 +281,6 @@ class TaskRun:
     def _attach(self, error: BaseException) -> None:
         """Add to an error what was done before it."""
         error.partial = self._partial()  # type: ignore[attr-defined]
-        labels = self.source.frame.index
         if done := self.outcomes.finished():
             resumed = self._kept(_RESUMED)
             error.add_note(
@@ -289,26 +288,23 @@ class TaskRun:
                 f"(in an interactive session: sys.last_value.partial).{resumed}"
             )
         if isinstance(error, LLMError):
-            error.failures = failure_table(self.outcomes, labels)
+            error.failures = failure_table(self.outcomes)
             if error.position is not None:
-                error.add_note(
-                    f"It happened at {summary.place(error.position, labels)}."
-                )
+                where = summary.place(error.position, self.outcomes)
+                error.add_note(f"It happened at {where}.")
 
     def result(self) -> Any:
         """Return the result, or raise or warn about rows that failed."""
         out = self._partial()
         self._warn_of_trouble()
         failed, outcomes, shape = self.failed, self.outcomes, self.task.shape
-        labels = self.source.frame.index
-        of_rows = self.ledger is None or self.ledger.of_rows
-        named = labels if of_rows else None
-        lines = summary.remarks(failed, outcomes, named, shape.abstain_below)
+        named = self.ledger is None or self.ledger.of_rows
+        lines = summary.remarks(failed, outcomes, shape.abstain_below, named=named)
         again = self._kept(_AGAIN) if failed and not self.settings.replay else ""
         if failed and shape.errors == "raise":
             rest = "The other rows are in .partial, all reasons in .failures."
             raised = GenerationError(f"{lines[0]}\n{rest}{again}")
-            raised.partial, raised.failures = out, failure_table(outcomes, labels)
+            raised.partial, raised.failures = out, failure_table(outcomes)
             raise raised
         if lines:
             column = shape.error_column
@@ -351,7 +347,7 @@ class TaskRun:
 
     def all_facts(self) -> Mapping[str, Any]:
         """Return what attrs say of this run, its log among it."""
-        counts, index = self.outcomes.answered(), self.source.frame.index
+        counts, labels = self.outcomes.answered(), self.outcomes.labels
         each = (f"{e.model}: {counts[i]}" for i, e in enumerate(self.endpoints, 1))
         return {
             **self.facts,
@@ -362,6 +358,6 @@ class TaskRun:
                 "verb": self.task.verb,
                 "ended": datetime.now(UTC).isoformat(timespec="seconds"),
                 "usage": asdict(self.usage),
-                **self.events.log.summary(self._remarks(), lambda at: index[at]),
+                **self.events.log.summary(self._remarks(), lambda at: labels[at]),
             },
         }

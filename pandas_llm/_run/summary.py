@@ -62,11 +62,11 @@ def troubles(
 
 
 def remarks(
-    failed: Sequence[int], outcomes: Outcomes, labels: Any, bound: float | None
+    failed: Sequence[int], outcomes: Outcomes, bound: float | None, *, named: bool
 ) -> list[str]:
     """Count the rows that failed, are less sure than a bound, or have a remark.
 
-    Without labels they are questions, and their places are nobody's.
+    Those that are not `named` are questions, and their places are nobody's.
     """
     noted = {at: one.kind for at in outcomes.noted() if (one := outcomes.remark(at))}
     unsure = [at for at, kind in noted.items() if kind == UnsureError.kind]
@@ -76,27 +76,30 @@ def remarks(
         "are answered, with a remark": sorted({*noted} - {*unsure}),
     }
     return [
-        _counted(rows, outcomes, labels, what) for what, rows in groups.items() if rows
+        _counted(rows, outcomes, what, named=named)
+        for what, rows in groups.items()
+        if rows
     ]
 
 
-def _counted(rows: Sequence[int], outcomes: Outcomes, labels: Any, what: str) -> str:
+def _counted(rows: Sequence[int], outcomes: Outcomes, what: str, *, named: bool) -> str:
     """Count rows by the kinds of their remarks, and show the first's."""
     each = (outcomes.remark(at) for at in rows)
     counts = Counter(remark.kind for remark in each if remark is not None)
     kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
     first = outcomes.remark(rows[0])
-    noun = "questions" if labels is None else "rows"
-    where = "" if labels is None else f", {place(rows[0], labels)}"
+    noun = "rows" if named else "questions"
+    where = f", {place(rows[0], outcomes)}" if named else ""
     return (
         f"{len(rows)} of {outcomes.rows} {noun} {what} ({kinds}). "
         f"The first{where}: {_line(first.message if first else '')}"
     )
 
 
-def place(position: int, labels: Any) -> str:
+def place(position: int, outcomes: Outcomes) -> str:
     """Name a row."""
-    (label,) = labels[position : position + 1].tolist()  # Python's own, no np.int64
+    # Python's own, no np.int64
+    (label,) = outcomes.labels[position : position + 1].tolist()
     return f"row {position} (label {label!r})"
 
 

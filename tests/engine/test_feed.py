@@ -26,7 +26,7 @@ def test_rows_that_wait_for_the_first_are_a_few_of_a_million():
             requests,
             client,
             Events(),
-            Outcomes(1_000_000, 1),
+            Outcomes(range(1_000_000), 1),
             settings,
             order=range(1_000_000),
             alike=True,

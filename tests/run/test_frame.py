@@ -28,7 +28,7 @@ answers = st.lists(
 
 
 def filled(records, order, leaders=()):
-    store = Outcomes(len(records), 2)
+    store = Outcomes(range(len(records)), 2)
     for position, leader in dict(leaders).items():
         store.share(position, leader)
     for position in order:
@@ -102,19 +102,17 @@ def test_dtypes_follow_from_the_kind_alone(kind, values, dtype):
 
 
 def test_failures_name_position_label_and_kind():
-    store = Outcomes(4, 1)
+    store = Outcomes(pd.Index(["a", "b", "b", "c"]), 1)
     store.add(0, Outcome([("x",)]))
     store.add(1, Outcome([], OutputError("no JSON"), attempts=3))
     store.share(2, 1)
     store.unfinished = DeadlineError("late")
-    table = result.failure_table(store, pd.Index(["a", "b", "b", "c"]))
+    table = result.failure_table(store)
     assert table["position"].tolist() == [1, 2, 3]
     assert table["label"].tolist() == ["b", "b", "c"]
     assert table["kind"].tolist() == ["output", "output", "deadline"]
     assert table["attempts"].tolist() == [3, 3, 0]
-    assert list(result.failure_table(Outcomes(0, 1), pd.Index([])).columns) == list(
-        table
-    )
+    assert list(result.failure_table(Outcomes((), 1)).columns) == list(table)
 
 
 def test_multiindex_columns_are_named_by_their_tuple():
