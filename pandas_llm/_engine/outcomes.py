@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pandas_llm.types import Remark
+from pandas_llm.types import Remark, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -231,8 +231,8 @@ class Arrivals:
 
 
 def _details(outcome: Outcome) -> Details:
-    reply = outcome.reply
-    choices = reply.choices if reply else ()
+    reply = outcome.reply or Reply(())
+    choices = reply.choices
     return Details(
         choices[0].text if choices else getattr(outcome.error, "text", None),
         outcome.tokens.input,
@@ -243,9 +243,9 @@ def _details(outcome: Outcome) -> Details:
         outcome.attempts,
         outcome.cached,
         choices[0].finish_reason if choices else None,
-        reply.model if reply else None,
-        reply.request_id if reply else None,
-        reply.tier if reply else None,
+        reply.model,
+        reply.request_id,
+        reply.tier,
         tuple(choice.raw for choice in choices)
         or (getattr(outcome.error, "raw", None),),
     )

@@ -160,11 +160,13 @@ class Engine:
         if self._stop is not None:
             return None
         try:
-            bundle = self._source.ready() or await self._source.next()
+            bundle = self._source.ready()
+            if bundle is None:
+                bundle = await self._source.next()
+                self._client.circuit.last = bundle is None and not self._feed.waits
         except Exception as error:  # noqa: BLE001 - execute() raises it at the end
             self._stop = error
             return None
-        self._client.circuit.last = bundle is None and not self._feed.waits
         if bundle is not None and streak.looking:
             self._looks.add(bundle[0].position)
         return bundle
@@ -194,9 +196,6 @@ class Engine:
         finally:
             if item.request.shared:
                 self._feed.ended(item.position)
-        if outcome.error is not None and outcome.error.later and not item.attempts:
-            self._postpone(item, outcome)
-            return outcome
         self._done(item, outcome)
         return outcome
 
@@ -236,12 +235,8 @@ class Engine:
             if error.fatal and not isinstance(error, CostLimitError):
                 self._end(bundle, error)
             elif error.own:  # of the bundle as a whole: no half would do better
-                outcome = Outcome([], error)
                 for item in bundle:
-                    if error.later and not item.attempts:
-                        self._postpone(item, outcome)
-                    else:
-                        self._done(item, outcome)
+                    self._done(item, Outcome([], error))
             return error
         except Exception as error:  # noqa: BLE001 - execute() raises it
             self._end((), error)
@@ -251,8 +246,13 @@ class Engine:
         return None
 
     def _done(self, item: Item, outcome: Outcome) -> None:
-        """Record what came of a row in the end."""
-        position = item.position
+        """Record what came of a row, or ask once more when all had their turn."""
+        position, error = item.position, outcome.error
+        if error is not None and error.later and not item.attempts:
+            self._feed.later(item, max(1, outcome.attempts))
+            self._events.retried(error)
+            self._postponed[position] = outcome
+            return
         if item.attempts:
             self._postponed.pop(position, None)
         self._outcomes.add(position, outcome)
@@ -260,13 +260,6 @@ class Engine:
 
     def _stopped(self) -> bool:
         return self._stop is not None
-
-    def _postpone(self, item: Item, outcome: Outcome) -> None:
-        """Ask a row once more when all others have had their turn."""
-        self._feed.later(item, max(1, outcome.attempts))
-        if outcome.error is not None:
-            self._events.retried(outcome.error)
-        self._postponed[item.position] = outcome
 
     def _end(self, bundle: Bundle, error: Exception) -> None:
         """Stop the run; those rows failed with it, once where money ends it."""

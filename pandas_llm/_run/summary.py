@@ -122,10 +122,9 @@ def status(client: Client) -> Status:
 def _resting(client: Client) -> str:
     """Describe how many rows wait on their own, and why."""
     slots, files = client.pace.slots, client.attached.waiting
-    kinds = {} if slots is None else {**slots.resting}
-    if files:
-        kinds["room for files"] = files
-    if not (rows := sum(kinds.values())):
+    kinds = Counter({} if slots is None else slots.resting)
+    kinds["room for files"] += files
+    if not (rows := kinds.total()):
         return ""
     why = ", ".join(kind for kind, count in kinds.items() if count)
     word = "row waits" if rows == 1 else "rows wait"
