@@ -187,7 +187,7 @@ class Plan:
     @property
     def columns(self) -> dict[str, str]:
         """The new columns, and of what kind each is; see `columns_for`."""
-        return dict(self._task.columns)
+        return self._task.kinds
 
     def columns_for(self, data: Any) -> dict[str, str]:
         """Return the new columns for data like this.
@@ -195,7 +195,7 @@ class Plan:
         A `Quoted` key has one more, ``<key>_column``, where the template names
         several of the data's columns.
         """
-        return dict(self.task_for(data).columns)
+        return self.task_for(data).kinds
 
     def task_for(self, data: Any) -> Task:
         """Return what is asked of data like this."""

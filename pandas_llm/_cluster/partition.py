@@ -134,13 +134,12 @@ def types_for(plan: Plan | MatchesPlan, rows: pd.DataFrame) -> dict[str, pa.Data
 
 
 def _types_of(task: Task) -> dict[str, pa.DataType]:
-    exact = {column.name: column.exact for column in task.output.columns}
-    return {name: _type(kind, exact.get(name, "")) for name, kind in task.columns}
+    return {one.name: _type(one.kind, one.exact) for one in task.columns}
 
 
 def nested_types(task: Task) -> dict[str, pa.DataType]:
     """Return the types of lists and records among the new columns."""
-    kinds = dict(task.columns)
+    kinds = task.kinds
     types = {n: one for n, one in _types_of(task).items() if kinds[n] == "object"}
     return {name: type_ for name, type_ in types.items() if type_ != _TEXT}
 

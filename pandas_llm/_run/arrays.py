@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pandas_llm._engine import Outcomes
 
@@ -68,9 +68,8 @@ def _each_own(values: Iterable[Any]) -> Iterator[Any]:
         seen.add(id(value))
 
 
-def expanded(columns: Mapping[str, Any], width: int) -> dict[str, Any]:
+def expanded(name: str, vectors: Any, width: int) -> dict[str, Any]:
     """Return vectors as columns ``name_0``, ``name_1``, …, NaN where there is none."""
-    ((name, vectors),) = columns.items()
     present = {i: vector for i, vector in enumerate(vectors) if vector is not None}
     width = max(map(len, present.values()), default=width)
     matrix = np.full((width, len(vectors)), np.nan, dtype=np.float32)

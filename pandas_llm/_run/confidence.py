@@ -16,8 +16,6 @@ from pandas_llm.errors import LLMWarning, UnsureError, warn
 from pandas_llm.types import Remark
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
     from pandas_llm._engine import Outcomes
@@ -141,11 +139,10 @@ def _abstain(outcomes: Outcomes, table: Floats, least: float) -> None:
 
 def extra_values(
     outcomes: Outcomes, task: Task, record: NDArray[np.intp]
-) -> Mapping[str, Floats]:
+) -> list[Floats]:
     """Return the values of `Task.odds_columns`, for records of the result."""
-    names = task.odds_columns
-    if not names:
-        return {}
+    if not task.odds_columns:
+        return []
     shape, count = task.shape, len(task.labels)
     table = _at(record, _table(outcomes, count))
     columns: list[Floats] = []
@@ -155,7 +152,7 @@ def extra_values(
         columns += list(table.T)
     if shape.ordered:  # the expected level, the first being 0
         columns.append(table @ np.arange(count))
-    return dict(zip(names, columns, strict=True))
+    return columns
 
 
 def _table(outcomes: Outcomes, labels: int) -> Floats:

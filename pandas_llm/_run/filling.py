@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from pandas_llm._keys import Column
     from pandas_llm._rows import Source
     from pandas_llm._run.task import Task
 
@@ -39,7 +40,7 @@ def check_columns(source: Source, task: Task, used: Sequence[str]) -> None:
 
     One that the prompts use is never filled: a second run would ask about answers.
     """
-    names = [name for name, _ in task.columns]
+    names = [*task.kinds]
     if not task.joins:
         return
     for name in names:
@@ -82,11 +83,10 @@ def filling_of(source: Source, task: Task) -> Filling | None:
         }
         to_fill = list(present)
     else:
-        labels = {column.name: column.labels for column in task.output.columns}
         present = {
-            name: _retyped(frame[label], name, kind, labels.get(name, ()))
-            for name, kind in task.columns
-            if (label := new_label(frame, name)) in frame.columns
+            one.name: _retyped(frame[label], one)
+            for one in task.columns
+            if (label := new_label(frame, one.name)) in frame.columns
         }
         to_fill = [name for name in task.names if name in present]
     asked = np.ones(source.rows, dtype=bool)
@@ -113,8 +113,9 @@ def vector_columns(source: Source, task: Task) -> list[str]:
     return sorted(vectors, key=partial(dimension, task))
 
 
-def _retyped(column: pd.Series, name: str, kind: str, labels: tuple[Any, ...]) -> Any:
+def _retyped(column: pd.Series, declared: Column) -> Any:
     """Return an earlier run's column with the dtype of its key."""
+    kind, labels = declared.kind, declared.labels
     plain = [None if is_na(value) else value for value in column.tolist()]
     if kind == "datetime":  # those of replies are in UTC
         plain = [naive_utc(v) if isinstance(v, dt.datetime) else v for v in plain]
@@ -126,6 +127,6 @@ def _retyped(column: pd.Series, name: str, kind: str, labels: tuple[Any, ...]) -
         except (TypeError, ValueError) as error:
             why = str(error)
     raise InvalidValueError(
-        f"column {name!r} is not what its key asks for now ({why}): pass "
+        f"column {declared.name!r} is not what its key asks for now ({why}): pass "
         "overwrite=True to ask for all rows again, or drop the column"
     )

@@ -16,14 +16,13 @@ from pandas_llm._rows import new_label, put_columns
 from pandas_llm._run.arrays import expanded, explode, typed
 from pandas_llm._run.confidence import extra_values
 from pandas_llm._run.filling import filled, filling_of, vector_columns
-from pandas_llm._run.task import DETAILS, RAW
+from pandas_llm._run.task import RAW
 from pandas_llm.errors import InvalidValueError, LLMWarning, NoUsageError, warn
 from pandas_llm.types import Choice, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from pandas_llm._keys import Column
     from pandas_llm._rows import Source
     from pandas_llm._run.task import Task
 
@@ -34,38 +33,37 @@ _recent: dict[str, tuple[Task, Any]] = {}
 """By the log in a result's attrs, which no two runs share."""
 
 
-def new_columns(
-    outcomes: Outcomes, declared: Sequence[Column], record: np.ndarray
-) -> dict[str, Any]:
-    """Return the new columns, typed as declared."""
+def _values(
+    outcomes: Outcomes, task: Task, row: np.ndarray, record: np.ndarray
+) -> Iterator[Any]:
+    """Yield the values of each of `Task.columns`."""
     places = record.tolist()
-    return {
-        column.name: typed(
-            [values[at] if at >= 0 else None for at in places],
-            column.kind,
-            column.labels,
-        )
-        for column, values in zip(declared, outcomes.columns, strict=False)
-    }
+    for values in outcomes.columns[: len(task.output.columns)]:
+        yield [values[at] if at >= 0 else None for at in places]
+    yield from extra_values(outcomes, task, record)
+    if task.shape.error_column is not None:
+        remarks = (outcomes.remark(at) for at in row.tolist())
+        yield [e and f"{e.kind}: {e.message}" for e in remarks]
+    if task.settings.details:
+        yield from _detail_values(outcomes, task, row)
 
 
-def detail_columns(outcomes: Outcomes, row: np.ndarray, task: Task) -> dict[str, Any]:
-    """Return the ``llm_*`` columns."""
+def _detail_values(
+    outcomes: Outcomes, task: Task, row: np.ndarray
+) -> Iterator[list[Any]]:
+    """Yield the values of the ``llm_*`` columns."""
     stored = outcomes.details or {}
     details = [stored.get(outcomes.leader(at), Details()) for at in row.tolist()]
-    columns = {
-        f"llm_{name}": typed([getattr(one, name) for one in details], kind)
-        for name, kind in DETAILS.items()
-    }
+    for name in Details._fields:
+        if name != "raws":
+            yield [getattr(one, name) for one in details]
     if task.settings.details == RAW:
         raws = (one.raws for one in details)
-        texts = [r[0] if task.settings.n == 1 else Choice.listed(r) for r in raws]
+        yield [r[0] if task.settings.n == 1 else Choice.listed(r) for r in raws]
         bare = sum(one.cached and one.raws[0] is None for one in stored.values())
         if bare and task.verb != "embed":
             msg = f"llm_raw is NA where a reply was kept without it (kept so: {bare}); "
             warn(msg + "refresh=True asks for those again, and pays", LLMWarning)
-        columns[f"llm_{RAW}"] = typed(texts, "str")
-    return columns
 
 
 def failure_table(outcomes: Outcomes) -> pd.DataFrame:
@@ -151,20 +149,17 @@ def all_columns(outcomes: Outcomes, task: Task) -> tuple[np.ndarray, dict[str, A
     """Return the input's row for each row of the result, and all new columns."""
     shape = task.shape
     row, record = explode(outcomes, keep_empty=shape.how == "left")
-    new = new_columns(outcomes, task.output.columns, record)
-    for name, values in extra_values(outcomes, task, record).items():
-        new[name] = typed(values, "float")
+    each = _values(outcomes, task, row, record)
+    new: dict[str, Any] = {}
+    for column, values in zip(task.columns, each, strict=True):
+        array = typed(values, column.kind, column.labels)
+        if column.kind == "vector" and shape.expand:
+            new |= expanded(column.name, array, shape.dimensions or 0)
+        else:
+            new[column.name] = array
     if shape.ordered:
-        (column,) = task.output.columns
-        new[column.name] = new[column.name].as_ordered()
-    if shape.expand:
-        new = expanded(new, shape.dimensions or 0)
-    if shape.error_column is not None:
-        remarks = (outcomes.remark(at) for at in row.tolist())
-        texts = [e and f"{e.kind}: {e.message}" for e in remarks]
-        new[shape.error_column] = typed(texts, "str")
-    if task.settings.details:
-        new |= detail_columns(outcomes, row, task)
+        (name,) = task.names
+        new[name] = new[name].as_ordered()
     return row, new
 
 

@@ -8,13 +8,13 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_type_hints
 
 import orjson
 
 from pandas_llm._algorithms import Offsets
 from pandas_llm._engine import Details
-from pandas_llm._keys import Keys, parse_keys, parse_labels, questions_of
+from pandas_llm._keys import Column, Keys, parse_keys, parse_labels, questions_of
 from pandas_llm._replies import Completion, Decided, Label, Records, Vector
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
 from pandas_llm.options import (
@@ -45,12 +45,12 @@ NAMES: Mapping[Verb, str] = {
 """The name of the new column where the call passes none."""
 ALONE = tuple(NAMES)
 """Verbs that return a Series, or a frame of the new columns alone."""
-DETAILS: Mapping[str, str] = {
-    name: (get_args(hint) or (hint,))[0].__name__
+_DETAILS = [
+    Column(f"llm_{name}", cast("Any", (get_args(hint) or (hint,))[0].__name__))
     for name, hint in get_type_hints(Details).items()
     if name != "raws"
-}
-"""The columns of `details`, each after ``llm_``, and their kinds."""
+]
+"""The columns of `details`."""
 RAW = "raw"
 """The column that ``details="raw"`` has beside them, of the kind "str"."""
 _NO_TEXT = "no text is written"
@@ -187,29 +187,32 @@ class Task:
         return names
 
     @property
-    def columns(self) -> list[tuple[str, str]]:
-        """The new columns and their kinds; vectors are one, expanded or not."""
-        new: list[tuple[str, str]] = [(c.name, c.kind) for c in self.output.columns]
-        new += [(name, "float") for name in self.odds_columns]
+    def columns(self) -> list[Column]:
+        """The new columns; vectors are one, expanded or not."""
+        new = [*self.output.columns]
+        new += [Column(name, "float") for name in self.odds_columns]
         if self.shape.error_column is not None:
-            new.append((self.shape.error_column, "str"))
+            new.append(Column(self.shape.error_column, "str"))
         if self.settings.details:
-            new += [(f"llm_{name}", kind) for name, kind in DETAILS.items()]
+            new += _DETAILS
         if self.settings.details == RAW:
-            new.append((f"llm_{RAW}", "str"))
+            new.append(Column(f"llm_{RAW}", "str"))
         return new
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """The kind of each new column."""
+        return {column.name: column.kind for column in self.columns}
 
     @property
     def exact(self) -> dict[str, Any]:
         """What tables of other packages need to know of the new columns."""
-        types: dict[str, Any]
-        types = {name: kind if kind == "str" else "" for name, kind in self.columns}
-        return types | {c.name: c.exact for c in self.output.columns if c.exact}
+        return {c.name: c.exact or "str" * (c.kind == "str") for c in self.columns}
 
 
 def check_names(task: Task) -> None:
     """Refuse two new columns of one name: one would hide the other."""
-    names = [name for name, _ in task.columns]
+    names = [column.name for column in task.columns]
     if task.shape.expand:
         del names[0]
     repeated = {name for name in names if names.count(name) > 1}

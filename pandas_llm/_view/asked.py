@@ -188,7 +188,7 @@ def asked_of(
 
 def new_names(task: Task) -> set[str]:
     """Return the columns that a task adds, with those of quotes."""
-    new = {name for name, _ in task.columns}
+    new = {*task.kinds}
     ends = ("quote", "start", "end", "column")
     return new | {f"{name}_{end}" for name in new for end in ends}
 

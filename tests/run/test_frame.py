@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from pandas_llm import LLMWarning
 from pandas_llm._display import Usage
 from pandas_llm._engine.outcomes import Outcomes
-from pandas_llm._keys import Column
 from pandas_llm._rows.rows import iter_rows, missing_rows, source_of
 from pandas_llm._run import arrays, prompts, result
 from pandas_llm._run.task import Shape, make_task
@@ -19,7 +18,6 @@ from pandas_llm.errors import DeadlineError, OutputError
 from pandas_llm.options import Settings
 from pandas_llm.types import Outcome
 
-COLUMNS = (Column("q", "str"), Column("a", "int"))
 answers = st.lists(
     st.lists(st.tuples(st.text(max_size=3), st.integers(-5, 5)), max_size=3),
     min_size=1,
@@ -74,8 +72,9 @@ def test_a_row_that_shares_a_call_gets_the_same_records(records, data):
     leader = data.draw(st.integers(0, rows - 1))
     followers = [p for p in range(rows) if p > leader and p % 2]
     store = filled(records, range(rows), [(p, leader) for p in followers])
-    row, record = result.explode(store, keep_empty=True)
-    new = result.new_columns(store, COLUMNS, record)
+    keys = {"q": str, "a": int}
+    task = make_task("${x}", keys, "generate", Shape(), Settings())
+    row, new = result.all_columns(store, task)
     for position in followers:
         own = [v for v, r in zip(new["q"], row, strict=True) if r == position]
         assert own == [v for v, r in zip(new["q"], row, strict=True) if r == leader]
