@@ -97,7 +97,7 @@ def student(degrees: int) -> float:
 
 
 def drawn_mean(
-    values: Floats, chance: Floats, weights: Floats | None = None, lost: int = 1
+    values: Floats, chance: Floats, weights: Floats, lost: int = 1
 ) -> Estimate:
     """Return the mean over a frame of rows drawn with some chance each.
 
@@ -105,7 +105,7 @@ def drawn_mean(
     were sure to be drawn add nothing to it. Weights are 1 / `chance` but where two
     draws are put together; `lost` degrees of freedom are gone.
     """
-    weights = _weights(chance, weights)
+    weights = weights / weights.sum()
     rows, mean = len(values), float(weights @ values)
     degrees = rows - lost
     if degrees < 1:
@@ -123,7 +123,7 @@ def tuned_mean(
     truth: Floats,
     places: NDArray[np.intp],
     chance: Floats,
-    weights: Floats | None = None,
+    weights: Floats,
 ) -> tuple[Estimate, float]:
     """Return the mean of the truth by prediction-powered inference, and its λ.
 
@@ -131,19 +131,13 @@ def tuned_mean(
     those at `places` are known: ``λ mean(told) + mean(truth - λ told)``, with ``λ =
     cov(truth, told) / var(told)`` held in [0, 1]. It costs a degree of freedom more.
     """
-    seen, weights = predicted[places], _weights(chance, weights)
+    seen, weights = predicted[places], weights / weights.sum()
     off = seen - weights @ seen
     spread = float(weights @ off**2)
     power = float(weights @ (off * truth)) / spread if spread > 0 else 0.0
     power = min(max(power, 0.0), 1.0)
     left = drawn_mean(truth - power * seen, chance, weights, lost=2 if power else 1)
     return left._replace(mean=left.mean + power * float(predicted.mean())), power
-
-
-def _weights(chance: Floats, weights: Floats | None) -> Floats:
-    """Return weights that sum to 1."""
-    shares = 1 / chance if weights is None else weights
-    return np.asarray(shares / shares.sum())
 
 
 def review_chances(doubt: Floats, k: int) -> Floats:

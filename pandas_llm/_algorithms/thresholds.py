@@ -8,7 +8,7 @@ et al. 2021): no normal approximation, and nothing is assumed about the cheap ju
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,15 +29,6 @@ _EVEN = 0.5
 """What decides where both cutoffs allow it."""
 _ROUNDING = 1e-9
 """Added before a product is rounded down: 0.05 * 1000 is 50."""
-
-
-class Cutoffs(NamedTuple):
-    """Which rows of a table of yes and no the cheap judge may decide."""
-
-    yes: Bools
-    no: Bools
-    least: int
-    """The yes rows that the table has at least."""
 
 
 def sample_size(rows: int) -> int:
@@ -75,8 +66,8 @@ def decision_cutoffs(  # noqa: PLR0913 - all by name but the first three
     recall: float,
     precision: float,
     delta: float,
-) -> Cutoffs:
-    """Return which rows the cheap judge decides, on either side.
+) -> tuple[Bools, Bools]:
+    """Return which rows the cheap judge decides: those of yes, and those of no.
 
     With probability 1 - `delta` the share `recall` of the better judge's yes rows is
     found, and the share `precision` of the rows found is its yes. `probability` is that
@@ -90,7 +81,7 @@ def decision_cutoffs(  # noqa: PLR0913 - all by name but the first three
     no = _outside(-probability, sample[yes], size, missed, delta / 3)
     sure = _outside(probability, sample[~yes], size, false, delta / 3)
     likely = probability >= _EVEN
-    return Cutoffs(sure & (likely | ~no), no & ~(likely & sure), least)
+    return sure & (likely | ~no), no & ~(likely & sure)
 
 
 def _share(share: float, rows: int) -> int:

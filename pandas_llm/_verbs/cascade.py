@@ -222,7 +222,7 @@ def decide_rows(models: Models, frame: pd.DataFrame, name: str) -> Steps[Cascade
         even = prior(both, ["no", "yes"]).apply(both)[:, 1]
         sample = yield from cascade.ask_sample()
         recall, precision = models.targets
-        yes, no, _ = decision_cutoffs(
+        yes, no = decision_cutoffs(
             _without_ties(np.nan_to_num(even, nan=EVEN), known),
             sample,
             cascade.codes[sample] == 1,

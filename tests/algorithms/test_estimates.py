@@ -52,7 +52,7 @@ def test_mcnemars_p_value_is_the_exact_binomial(better, worse):
 
 def test_an_even_draw_is_the_textbooks_mean_with_the_finite_frames_correction():
     values = np.random.default_rng(1).normal(5, 2, 40)
-    found = drawn_mean(values, np.full(40, 40 / 100))
+    found = drawn_mean(values, np.full(40, 40 / 100), np.ones(40))
     assert found.mean == pytest.approx(values.mean())
     assert found.variance == pytest.approx(values.var(ddof=1) / 40 * (1 - 0.4))
     assert (found.degrees, found.rows) == (39, pytest.approx(40 / 0.6))
@@ -60,7 +60,7 @@ def test_an_even_draw_is_the_textbooks_mean_with_the_finite_frames_correction():
 
 def test_a_frame_that_is_all_known_has_no_error_left():
     values = np.array([0.0, 1.0, 1.0, 0.0])
-    found = drawn_mean(values, np.ones(4))
+    found = drawn_mean(values, np.ones(4), np.ones(4))
     assert found.interval() == (0.5, 0.5)
     assert found.share_interval() == pytest.approx((0.5, 0.5))
 
@@ -70,18 +70,19 @@ def test_the_tuning_is_the_slope_of_a_regression_within_0_and_1():
     told = dice.normal(0, 1, 1000)
     truth = 0.6 * told + dice.normal(0, 1, 1000)
     places, chance = np.arange(100), np.full(100, 0.1)
-    found, power = tuned_mean(told, truth[:100], places, chance)
+    found, power = tuned_mean(told, truth[:100], places, chance, 1 / chance)
     slope = np.polyfit(told[:100], truth[:100], 1)[0]
     assert power == pytest.approx(slope)
     rest = truth[:100] - slope * told[:100]
     assert found.mean == pytest.approx(slope * told.mean() + rest.mean())
     spread = rest.var(ddof=1) * 99 / 98
     assert found.variance == pytest.approx(spread / 100 * 0.9)
-    assert tuned_mean(told, -truth[:100], places, chance)[1] == 0
-    assert tuned_mean(told, 9 * truth[:100], places, chance)[1] == 1
+    assert tuned_mean(told, -truth[:100], places, chance, 1 / chance)[1] == 0
+    assert tuned_mean(told, 9 * truth[:100], places, chance, 1 / chance)[1] == 1
 
 
 def test_predictions_that_say_nothing_leave_the_labels_alone():
     truth = np.array([0.0, 1.0, 1.0, 0.0, 1.0])
     told, chance = np.full(50, 0.3), np.full(5, 0.1)
-    assert tuned_mean(told, truth, np.arange(5), chance)[0] == drawn_mean(truth, chance)
+    tuned, _ = tuned_mean(told, truth, np.arange(5), chance, 1 / chance)
+    assert tuned == drawn_mean(truth, chance, 1 / chance)

@@ -103,7 +103,7 @@ def test_the_figures_are_those_of_the_method():
     places = np.flatnonzero(frame["gold"].notna())
     truth = (frame["truth"].to_numpy()[places] == "yes").astype(float)
     told, chance = frame["p_yes"].to_numpy(), np.full(100, 0.1)
-    one, power = tuned_mean(told, truth, places, chance)
+    one, power = tuned_mean(told, truth, places, chance, 1 / chance)
     assert found["share"] == pytest.approx(one.mean)
     assert (found["low"], found["high"]) == pytest.approx(one.share_interval())
     assert found["power"] == pytest.approx(power)
