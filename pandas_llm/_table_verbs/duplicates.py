@@ -12,7 +12,6 @@ from pandas_llm._table_verbs.pairs import (
     NEAREST,
     Judge,
     candidates,
-    default_question,
     in_rounds,
     row_keys,
 )
@@ -198,23 +197,17 @@ def _program(
     from pandas_llm._rows import source_of
 
     source, subset = source_of(arguments["data"]), arguments["subset"]
-    used = list(range(source.frame.shape[1]))
+    used: list[int] = []
     if subset is not None:
         used = source.find_all(subset)
-    question = arguments["template"]
-    if question is None:
-        question = default_question(source, used, source, used)
-    judge = Judge(source, source, question, arguments)
-    columns = judge.left.columns | judge.right.columns
-    compared = list(columns.values()) if subset is None else used
-    unlike, places = _unlike(source, compared)
-    judge.left, judge.right = (
-        side._replace(source=unlike, columns=columns, compared=compared)
-        for side in (judge.left, judge.right)
-    )
+    elif arguments["template"] is None:
+        used = list(range(source.frame.shape[1]))
+    judge = Judge(source, source, arguments, (used, used))
+    unlike, places = _unlike(source, judge.left.compared)
+    judge.narrow(unlike)
 
     def steps(data: Any) -> Steps[Any]:
-        pairs = candidates(judge.left, None, arguments)
+        pairs = candidates(judge.left, judge.right, arguments)
         yield from judge.prepare(pairs)
         numbers = yield from in_rounds(group_pairs(unlike.rows, pairs), judge.ask)
         groups = pd.factorize(numbers[places])[0]

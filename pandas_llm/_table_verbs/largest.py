@@ -12,14 +12,8 @@ from pandas_llm._algorithms import (
     select_largest,
     select_largest_by_votes,
 )
-from pandas_llm._table_verbs.pairs import (
-    in_rounds,
-    questions,
-    refuse_columns,
-    sides,
-    yes_or_no,
-)
-from pandas_llm._verbs import Program, bare, verb
+from pandas_llm._table_verbs.pairs import Judge, in_rounds
+from pandas_llm._verbs import Program, verb
 from pandas_llm.options import check_value, one_of
 
 if TYPE_CHECKING:
@@ -28,7 +22,6 @@ if TYPE_CHECKING:
     from pandas_llm._verbs import Steps
     from pandas_llm.options import Options
 
-_MORE = "more"
 _SCORE = "score"
 
 
@@ -88,7 +81,7 @@ def nlargest(  # noqa: PLR0913 - the verb's own parameters, all by name
     check_value("by", by, one_of("pairs", "score"))
     if by == "score":
         return _scored(k, template, options)
-    return _compared(locals(), options)
+    return _compared(locals())
 
 
 def _scored(k: int, template: str, options: Options) -> Program:
@@ -97,37 +90,33 @@ def _scored(k: int, template: str, options: Options) -> Program:
     plan = Plan(template, {_SCORE: float}, verb="extract", **options).apart()
 
     def steps(data: Any) -> Steps[Any]:
-        answer = yield plan, bare(data)
+        answer = yield plan, data
         scores = pd.Series(answer[_SCORE].to_numpy(float, na_value=float("nan")))
         return data.iloc[scores.dropna().nlargest(k).index.to_numpy()]
 
     return Program("nlargest", steps, [plan], failed="those rows are left out")
 
 
-def _compared(arguments: Mapping[str, Any], options: Options) -> Program:
+def _compared(arguments: Mapping[str, Any]) -> Program:
     from pandas_llm._rows import source_of
-    from pandas_llm.plan import Plan
 
-    k, template = arguments["k"], arguments["template"]
-    plan = Plan(template, {_MORE: bool}, verb="extract", **options)
-    refuse_columns(plan)
+    k, both_orders = arguments["k"], arguments["both_orders"]
     source = source_of(arguments["data"])
-    left, right = sides(source, source, template, plan)
-    rows = left._replace(columns=left.columns | right.columns).whole()
-    both_orders = arguments["both_orders"]
+    judge = Judge(source, source, arguments, key="more")
+    rows = judge.left.whole()
     select = select_largest_by_votes if arguments["votes"] else select_largest
 
     def ask(pairs: list[tuple[int, int]]) -> Steps[list[bool | None]]:
         turned = [(other, one) for one, other in pairs] if both_orders else []
-        asked = questions(left, right, rows[np.array(pairs + turned, np.int64)])
-        answers = yes_or_no((yield plan, asked)[_MORE])
+        asked = rows[np.array(pairs + turned, np.int64)].tolist()
+        answers = yield from judge.ask([(one, other) for one, other in asked])
         if not both_orders:
             return answers
         both = zip(answers[: len(pairs)], answers[len(pairs) :], strict=True)
         return [_together(one, other) for one, other in both]
 
     def steps(data: Any) -> Steps[Any]:
-        asking = select(len(rows), k, plan.settings.seed or 0)
+        asking = select(len(rows), k, judge.plan.settings.seed or 0)
         return data.iloc[rows[(yield from in_rounds(asking, ask))]]
 
     def span(_: int) -> tuple[int, int]:
@@ -137,7 +126,7 @@ def _compared(arguments: Mapping[str, Any], options: Options) -> Program:
 
     why = "each round of comparisons depends on the one before"
     failed = "the earlier of two rows stands first"
-    return Program("nlargest", steps, [plan], failed=failed, batches=why, span=span)
+    return judge.program("nlargest", steps, failed=failed, batches=why, span=span)
 
 
 def _together(there: bool | None, back: bool | None) -> bool | None:  # noqa: FBT001 - answers

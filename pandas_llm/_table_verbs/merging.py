@@ -13,7 +13,6 @@ from pandas_llm._table_verbs.pairs import (
     NEAREST,
     Judge,
     candidates,
-    default_question,
     equal_rows,
     in_rounds,
 )
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
     from pandas_llm._rows import Source
-    from pandas_llm._table_verbs.pairs import Block, Pair
+    from pandas_llm._table_verbs.pairs import Block, Pair, Used
     from pandas_llm._verbs import Steps
     from pandas_llm.options import Options
 
@@ -131,11 +130,11 @@ def _program(arguments: Mapping[str, Any]) -> Program:
     frames = left.frame, right.frame
     names = _names(*frames, arguments["suffixes"], arguments["indicator"])
     keys = _keys(left, right, arguments)
-    question = arguments["template"]
-    if question is None:
-        question = default_question(left, keys[0], right, keys[1])
-    judge = Judge(left, right, question, arguments)
-    equal = _equal(judge, keys)
+    judge = Judge(left, right, arguments, keys)
+    equal: list[Pair] = []
+    if keys[0]:
+        ones, others = judge.left.whole(), judge.right.whole()
+        equal = equal_rows(judge.left, ones, judge.right, others)
     if _first(equal, once) != equal:
         msg = f"validate={validate!r} does not hold: equal rows would have several "
         raise InvalidValueError(f"{msg}partners. drop_duplicates() of pandas first")
@@ -165,9 +164,7 @@ def _right(right: Any) -> Source:
     return source_of(right)
 
 
-def _keys(
-    left: Source, right: Source, arguments: Mapping[str, Any]
-) -> tuple[list[int], list[int]]:
+def _keys(left: Source, right: Source, arguments: Mapping[str, Any]) -> Used:
     """Return the places of the columns that are compared on each side."""
     on, left_on, right_on = arguments["on"], arguments["left_on"], arguments["right_on"]
     if on is not None and (left_on is not None or right_on is not None):
@@ -189,15 +186,6 @@ def _keys(
             msg = "no column is in both: pass a template, or left_on= and right_on="
             raise InvalidValueError(msg)
     return left.find_all(on, "on"), right.find_all(on, "on")
-
-
-def _equal(judge: Judge, keys: tuple[list[int], list[int]]) -> list[Pair]:
-    """Compare by the columns that are named; return the pairs of equal rows."""
-    if not keys[0]:
-        return []
-    judge.left = judge.left._replace(compared=keys[0])
-    judge.right = judge.right._replace(compared=keys[1])
-    return equal_rows(judge.left, judge.left.whole(), judge.right, judge.right.whole())
 
 
 class _Names(NamedTuple):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
     Floats = NDArray[np.float64]
     Pair = tuple[int, int]
+    Used = tuple[list[int], list[int]]
     Block = str | list[Any] | tuple[Any, Any] | Callable[..., Any] | None
 
 T = TypeVar("T")
@@ -36,8 +37,6 @@ NEAREST = "nearest"
 """The usual `block`: the nearest rows by character n-grams."""
 MOST_PAIRS = 100_000
 """More pairs than this need `max_pairs`."""
-_SAME = "same"
-"""The key of the answer."""
 _QUESTION = "Do these two records describe one and the same thing?"
 
 
@@ -53,10 +52,8 @@ class Side(NamedTuple):
 
     def whole(self) -> Ints:
         """Return the rows with a value in every used column."""
-        missing = np.zeros(self.source.rows, np.bool_)
-        for at in {*self.columns.values(), *self.compared}:
-            missing |= self.source.column(at).isna().to_numpy(bool)
-        return np.flatnonzero(~missing)
+        used = {*self.columns.values(), *self.compared}
+        return np.flatnonzero(~_missing(self.source, used))
 
     def taken(self, place: int, rows: Ints) -> pd.Series:
         """Return a column's cells in some rows, as all rows write them."""
@@ -71,7 +68,7 @@ class Side(NamedTuple):
         return [" ".join(map(str, row)) for row in zip(*lists, strict=True)]
 
 
-def default_question(
+def _default_question(
     left: Source, ones: Sequence[int], right: Source, others: Sequence[int]
 ) -> str:
     """Return the template that compares two records by some columns."""
@@ -85,7 +82,9 @@ def default_question(
     return f"{_QUESTION}\n\nFirst record:\n{first}\n\nSecond record:\n{second}"
 
 
-def sides(left: Source, right: Source, template: str, plan: Plan) -> tuple[Side, Side]:
+def _sides(
+    left: Source, right: Source, template: str, plan: Plan, compared: Used
+) -> tuple[Side, Side]:
     """Return both sides with the columns that a template names; it must name some."""
     from pandas_llm._rows import Template
 
@@ -96,20 +95,25 @@ def sides(left: Source, right: Source, template: str, plan: Plan) -> tuple[Side,
         if field.startswith(("left.", "right.")):
             msg = f"the column {field!r} would be read as a side: rename it"
             raise TemplateError(msg)
-    used = Template(template, names, plan.settings.values).columns
-    used_sides = []
+    named = Template(template, names, plan.settings.values).columns
+    used = [name.partition(".") for name in named]
+    columns = {}
     for name, source in both.items():
         places = dict(zip(source.fields, source.places, strict=True))
-        mine = [one.partition(".") for one in used]
-        columns = {field: places[field] for side, _, field in mine if side == name}
-        if not columns:
+        columns[name] = {f: places[f] for side, _, f in used if side == name}
+        if not columns[name]:
             msg = f"the template names no ${{{name}.…}}: write one for each side"
             raise TemplateError(msg)
-        used_sides.append(Side(source, name, columns, list(columns.values())))
-    return used_sides[0], used_sides[1]
+    if left is right:  # a row may stand on either side
+        columns = dict.fromkeys(both, columns["left"] | columns["right"])
+    one, other = (
+        Side(source, name, columns[name], mine or list(columns[name].values()))
+        for (name, source), mine in zip(both.items(), compared, strict=True)
+    )
+    return one, other
 
 
-def questions(left: Side, right: Side, pairs: Sequence[Pair] | Ints) -> pd.DataFrame:
+def _questions(left: Side, right: Side, pairs: Sequence[Pair]) -> pd.DataFrame:
     """Return the cells of some pairs, a pair a row."""
     places = np.array(pairs, np.int64).reshape(-1, 2)
     columns = {
@@ -136,17 +140,26 @@ class Judge:
     """Who answers yes or no about pairs of rows: a plan, or a cheap one before it."""
 
     def __init__(
-        self, left: Source, right: Source, question: str, arguments: Mapping[str, Any]
+        self,
+        left: Source,
+        right: Source,
+        arguments: Mapping[str, Any],
+        used: Used = ([], []),
+        key: str = "same",
     ) -> None:
+        # by the call's template, or the columns `used`, which then are compared too
         from pandas_llm.plan import Plan
 
-        asked = partial(Plan, question, {_SAME: bool}, verb="extract")
+        question = arguments["template"]
+        if question is None:
+            question = _default_question(left, used[0], right, used[1])
+        asked = partial(Plan, question, {key: bool}, verb="extract")
         self.plan = asked(**arguments["options"])
         refuse_columns(self.plan)
-        self.left, self.right = sides(left, right, question, self.plan)
+        self.left, self.right = _sides(left, right, question, self.plan, used)
         sure = partial(asked, confidence=True)
         self._models = cheap_first(arguments, self.plan, sure, "recall", "precision")
-        self._most = 0
+        self._key, self._most = key, 0
         self._answers: dict[Pair, bool | None] = {}
         self._cascade: Cascade | None = None
 
@@ -159,11 +172,14 @@ class Judge:
             result = yield from steps(data)
             return WithFacts(result, self._cascade.facts if self._cascade else {})
 
-        def span(first: int) -> tuple[int, int]:
-            return first, self._most
+        told = {"span": lambda first: (first, self._most), **told}
+        return Program(name, with_facts, [self.plan], models=self._models, **told)
 
-        told["cheap"] = None if self._models is None else self._models.cheap
-        return Program(name, with_facts, [self.plan], span=span, **told)
+    def narrow(self, source: Source) -> None:
+        """Ask about some rows of the table alone."""
+        self.left, self.right = (
+            side._replace(source=source) for side in (self.left, self.right)
+        )
 
     def prepare(self, pairs: Sequence[Pair]) -> Steps[None]:
         """Answer what needs no rounds: a batch, or what a cheap model is sure of."""
@@ -174,8 +190,8 @@ class Judge:
             yield from self.ask(pairs)
         if self._models is None:
             return
-        asked = questions(self.left, self.right, pairs)
-        cascade = yield from decide_rows(self._models, asked, _SAME)
+        asked = _questions(self.left, self.right, pairs)
+        cascade = yield from decide_rows(self._models, asked, self._key)
         codes = np.where(cascade.kept, cascade.chosen, cascade.codes)
         for at in np.flatnonzero(cascade.kept | cascade.asked).tolist():
             self._answers[pairs[at]] = None if codes[at] < 0 else bool(codes[at])
@@ -183,23 +199,18 @@ class Judge:
 
     def ask(self, pairs: Sequence[Pair]) -> Steps[list[bool | None]]:
         """Return answers, each asked once; None where the question failed."""
+        from pandas_llm._rows import as_objects
+
         fresh = [pair for pair in pairs if pair not in self._answers]
         if self.plan.settings.batch and self._answers:
             fresh = []  # one round is all there is
         if fresh:
-            asked = yield self.plan, questions(self.left, self.right, fresh)
-            self._answers.update(zip(fresh, yes_or_no(asked[_SAME]), strict=True))
+            asked = yield self.plan, _questions(self.left, self.right, fresh)
+            answers = as_objects(asked[self._key]).tolist()
+            self._answers.update(zip(fresh, answers, strict=True))
             if self._cascade is not None:
                 self._cascade.book(asked)
         return [self._answers.get(pair) for pair in pairs]
-
-
-def yes_or_no(column: pd.Series) -> list[bool | None]:
-    """Return answers as Python's own; None for NA."""
-    from pandas_llm._rows import as_objects
-
-    answers: list[bool | None] = as_objects(column).tolist()
-    return answers
 
 
 def in_rounds(
@@ -217,35 +228,35 @@ def in_rounds(
         return result
 
 
-def candidates(
-    left: Side, right: Side | None, arguments: Mapping[str, Any]
-) -> list[Pair]:
+def candidates(left: Side, right: Side, arguments: Mapping[str, Any]) -> list[Pair]:
     """Return the pairs of rows to ask, the most similar first.
 
-    Without `right` they are within the left side.
+    Those within one table, which both sides then have, are there once.
     """
     block, neighbors = arguments["block"], arguments["neighbors"]
-    second = left if right is None else right
-    rows, others = left.whole(), second.whole()
+    rows, others = left.whole(), right.whole()
+    within = left.source is right.source
     if callable(block):
-        frames = [left.source.frame] + [second.source.frame] * (right is not None)
-        return _of_function(block(*frames), left, right)
+        sides = (left,) if within else (left, right)
+        pairs = _of_function(block(*(side.source.frame for side in sides)), left, right)
+        if within:
+            pairs = [(min(pair), max(pair)) for pair in pairs if pair[0] != pair[1]]
+        here, there = set(rows.tolist()), set(others.tolist())
+        return [p for p in dict.fromkeys(pairs) if p[0] in here and p[1] in there]
     if block is None:
-        return _all(rows, others, arguments["max_pairs"], within=right is None)
+        return _all(rows, others, arguments["max_pairs"], within=within)
     if isinstance(block, str) and block == NEAREST and not left.source.find(block):
-        texts = None if right is None else right.texts(others)
+        texts = None if within else right.texts(others)
         return _placed(near_pairs(left.texts(rows), texts, k=neighbors), rows, others)
     both = isinstance(block, tuple) and not left.source.find(block)
     names = block if both else (block, block)
     left = left._replace(compared=left.source.find_all(names[0], "block"))
-    second = second._replace(compared=second.source.find_all(names[1], "block"))
-    here = left.source.column(left.compared[0])
-    if len(left.compared) == 1 and has_vectors(here):
-        there = second.source.column(second.compared[0])
-        near = _vectors(here, rows), _vectors(there, others)
-        return _near(*near, neighbors, within=right is None)
-    pairs = equal_rows(left, rows, second, others)
-    return pairs if right is not None else [pair for pair in pairs if pair[0] < pair[1]]
+    right = right._replace(compared=right.source.find_all(names[1], "block"))
+    if len(left.compared) == 1 and has_vectors(left.source.column(left.compared[0])):
+        near = _vectors(left, rows), _vectors(right, others)
+        return _near(*near, neighbors, within=within)
+    pairs = equal_rows(left, rows, right, others)
+    return [pair for pair in pairs if pair[0] < pair[1]] if within else pairs
 
 
 def _near(
@@ -275,34 +286,29 @@ def _all(
             f"block=None asks all {count:,} pairs: pass max_pairs={count} if that is "
             f"meant, or block={NEAREST!r}"
         )
-    if within:
-        return list(combinations(rows.tolist(), 2))
-    return list(product(rows.tolist(), others.tolist()))
+    here = rows.tolist()
+    return list(combinations(here, 2) if within else product(here, others.tolist()))
 
 
-def _of_function(made: Iterable[Any], left: Side, right: Side | None) -> list[Pair]:
+def _of_function(made: Iterable[Any], left: Side, right: Side) -> list[Pair]:
     """Check the positions that a caller's function returned."""
-    second = left if right is None else right
     try:
         pairs = [(index(one), index(other)) for one, other in made]
     except (TypeError, ValueError) as error:
         msg = f"block must return pairs of positions, such as [(0, 1)]: {error}"
         raise InvalidTypeError(msg) from error
     for one, other in pairs:
-        if not (0 <= one < left.source.rows and 0 <= other < second.source.rows):
+        if not (0 <= one < left.source.rows and 0 <= other < right.source.rows):
             msg = f"block returned {(one, other)}: positions of rows are wanted"
             raise InvalidValueError(msg)
-    if right is None:
-        pairs = [(min(pair), max(pair)) for pair in pairs if pair[0] != pair[1]]
-    rows, others = set(left.whole().tolist()), set(second.whole().tolist())
-    return [p for p in dict.fromkeys(pairs) if p[0] in rows and p[1] in others]
+    return pairs
 
 
-def _vectors(column: pd.Series, rows: Ints) -> tuple[Ints, Floats]:
+def _vectors(side: Side, rows: Ints) -> tuple[Ints, Floats]:
     """Return the rows that have a vector, and their vectors."""
-    vectors = column.iloc[rows]
+    vectors = side.source.column(side.compared[0]).iloc[rows]
     there = vectors.notna().to_numpy(bool)
-    return rows[there], stacked(vectors[there], column.name)
+    return rows[there], stacked(vectors[there], vectors.name)
 
 
 def equal_rows(left: Side, rows: Ints, right: Side, others: Ints) -> list[Pair]:
@@ -317,13 +323,17 @@ def equal_rows(left: Side, rows: Ints, right: Side, others: Ints) -> list[Pair]:
 
 def row_keys(source: Source, places: Sequence[int]) -> list[Any]:
     """Return for each row what rows with equal cells share; None for one with NA."""
-    columns = [source.column(at) for at in places]
-    missing = np.zeros(source.rows, np.bool_)
-    for column in columns:
-        missing |= column.isna().to_numpy(bool)
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    keyed = zip(rows, missing.tolist(), strict=True)
+    rows = zip(*(source.column(at).tolist() for at in places), strict=True)
+    keyed = zip(rows, _missing(source, places).tolist(), strict=True)
     return [None if gone else tuple(map(_hashable, row)) for row, gone in keyed]
+
+
+def _missing(source: Source, places: Iterable[int]) -> NDArray[np.bool_]:
+    """Return which rows have NA in one of some columns."""
+    missing = np.zeros(source.rows, np.bool_)
+    for at in places:
+        missing |= source.column(at).isna().to_numpy(bool)
+    return missing
 
 
 def _hashable(cell: Any) -> Any:

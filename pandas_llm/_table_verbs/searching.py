@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pandas_llm._table_verbs.pairs import has_vectors, stacked
-from pandas_llm._verbs import Program, bare, verb
+from pandas_llm._verbs import Program, verb
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
 from pandas_llm.redaction import brief
 
@@ -78,7 +78,7 @@ def search(
     texts = asked if known else Plan(template, verb="embed", **own)
 
     def steps(data: Any) -> Steps[pd.DataFrame]:
-        vectors = cells if known else (yield texts, bare(data))
+        vectors = cells if known else (yield texts, data)
         if vectors.isna().all():
             return _nearest(source, vectors, None, k)
         question = pd.DataFrame({"query": [query]}, dtype=object)

@@ -6,7 +6,7 @@ what several runs make one.
 
 from __future__ import annotations
 
-from pandas_llm._verbs.cascade import Cascade, bare, cheap_first, decide_rows
+from pandas_llm._verbs.cascade import Cascade, cheap_first, decide_rows
 from pandas_llm._verbs.chats import replacing, to_chat_jsonl
 from pandas_llm._verbs.chunking import chunk
 from pandas_llm._verbs.forms import (
@@ -38,7 +38,6 @@ __all__ = [
     "Steps",
     "Table",
     "WithFacts",
-    "bare",
     "brief",
     "cheap_first",
     "chunk",

@@ -6,11 +6,12 @@ Thresholds come from a sample of rows that both answered, by `_algorithms.thresh
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pandas_llm._algorithms import accuracy_cutoff, decision_cutoffs, prior, sample_size
+from pandas_llm._verbs.programs import Models
 from pandas_llm.errors import ConfigurationError, InvalidTypeError, InvalidValueError
 from pandas_llm.options import CHANCE, check_value
 from pandas_llm.redaction import brief
@@ -35,21 +36,6 @@ EVEN = 0.5
 _BOUND = "exact (hypergeometric), agreement with the dear model"
 
 
-class Models(NamedTuple):
-    """The plans of a cascade, and what it must keep of the main model's answers.
-
-    The main model is that of the call.
-    """
-
-    cheap: Plan
-    main: Plan
-    delta: float
-    targets: tuple[float, ...] = ()
-    """The share of right labels, or recall and precision; empty with `thresholds`."""
-    thresholds: tuple[float, ...] | None = None
-    """Those of an earlier run."""
-
-
 def cheap_first(
     arguments: Mapping[str, Any], main: Plan, cheap: Callable[..., Plan], *targets: str
 ) -> Models | None:
@@ -58,9 +44,9 @@ def cheap_first(
     `cheap` makes the cheap model's plan of its options; `targets` name the parameters
     that say what the cascade must keep.
     """
-    if arguments["cascade"] is None:
+    if arguments.get("cascade") is None:
         for name in (*targets, "thresholds"):
-            if arguments[name] is not None:
+            if arguments.get(name) is not None:
                 msg = f"{name}= is for a cascade: pass cascade='tiny', or leave it out"
                 raise InvalidTypeError(msg)
         return None
@@ -201,7 +187,7 @@ def label_rows(
             sure, sample, wrong, accuracy=models.targets[0], delta=models.delta
         )
     cascade.chosen, cascade.kept = chosen, kept & known & ~cascade.asked
-    cascade.ends = [_end(np.min, sure[cascade.kept])]
+    cascade.ends = [min(sure[cascade.kept].tolist(), default=None)]
     return cascade
 
 
@@ -233,14 +219,10 @@ def decide_rows(models: Models, frame: pd.DataFrame, name: str) -> Steps[Cascade
     kept = (yes | no) & known & ~cascade.asked
     cascade.chosen, cascade.kept = yes.astype(np.int64), kept
     cascade.ends = [
-        _end(np.max, share_yes[no & kept]),
-        _end(np.min, share_yes[yes & kept]),
+        max(share_yes[no & kept].tolist(), default=None),
+        min(share_yes[yes & kept].tolist(), default=None),
     ]
     return cascade
-
-
-def _end(of: Callable[[Floats], float], shares: Floats) -> float | None:
-    return float(of(shares)) if len(shares) else None
 
 
 def _cost(answer: Any) -> float:
@@ -248,13 +230,6 @@ def _cost(answer: Any) -> float:
     from pandas_llm._run import usage
 
     return float(usage(answer).cost) if len(answer) else 0.0
-
-
-def bare(data: Any) -> Any:
-    """Return the rows, without what earlier runs have put into their attrs."""
-    rows = data.copy(deep=False)
-    rows.attrs = {}
-    return rows
 
 
 def _check_told(plan: Plan, answers: pd.DataFrame, chances: Floats) -> None:

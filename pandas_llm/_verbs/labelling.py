@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 import pandas as pd
 
-from pandas_llm._verbs.cascade import bare, cheap_first, label_rows
+from pandas_llm._verbs.cascade import cheap_first, label_rows
 from pandas_llm._verbs.forms import Errors, make_plan, verb
 from pandas_llm._verbs.programs import Program, WithFacts
 from pandas_llm.errors import InvalidTypeError
 
 if TYPE_CHECKING:
-    from pandas_llm._verbs.cascade import Models
     from pandas_llm._verbs.forms import Foreign, Rows, Table
+    from pandas_llm._verbs.programs import Models
     from pandas_llm.options import LabelOptions, Options, PlainLabelOptions
     from pandas_llm.plan import Plan
 
@@ -141,11 +141,9 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
     from pandas_llm._keys import is_ordered
 
     arguments["ordered"] = ordered or is_ordered(labels)
-    own = {name: arguments.pop(name) for name in _CASCADE}
-    plan = make_plan("classify", arguments)
-    models = cheap_first(
-        {**own, "options": options}, plan, partial(_cheap, arguments), "accuracy"
-    )
+    own = {name: arguments[name] for name in arguments if name not in _CASCADE}
+    plan = make_plan("classify", own)
+    models = cheap_first(arguments, plan, partial(_cheap, own), "accuracy")
     return plan if models is None else _cascade(models, arguments)
 
 
@@ -167,11 +165,10 @@ def _cascade(models: Models, arguments: dict[str, Any]) -> Program:
     name = "label" if arguments["name"] is None else arguments["name"]
 
     def steps(data: Any) -> Any:
-        rows = bare(data)
-        cascade = yield from label_rows(models, rows, labels)
+        cascade = yield from label_rows(models, data, labels)
         codes = yield from cascade.ask_rest()
         chosen = pd.Categorical.from_codes(codes, dtype=dtype)
-        return WithFacts(pd.Series(chosen, index=rows.index, name=name), cascade.facts)
+        return WithFacts(pd.Series(chosen, index=data.index, name=name), cascade.facts)
 
     failed = "their labels are NA"
-    return Program("classify", steps, [models.main], cheap=models.cheap, failed=failed)
+    return Program("classify", steps, [models.main], models=models, failed=failed)

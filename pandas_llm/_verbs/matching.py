@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import pandas as pd
 
-from pandas_llm._verbs.cascade import EVEN, bare, cheap_first, decide_rows
+from pandas_llm._verbs.cascade import EVEN, cheap_first, decide_rows
 from pandas_llm._verbs.forms import verb
 from pandas_llm._verbs.programs import Program, WithFacts
 from pandas_llm.errors import InvalidTypeError
@@ -158,22 +158,20 @@ def _program(
     models = cheap_first(arguments, plan, sure, "recall", "precision")
 
     def steps(data: Any) -> Steps[Any]:
-        rows = bare(data)
         if models is not None:
-            cascade = yield from decide_rows(models, rows, name)
+            cascade = yield from decide_rows(models, data, name)
             codes = yield from cascade.ask_rest()
             values = pd.array(codes == 1, dtype="boolean")
             values[codes < 0] = pd.NA
-            answers = pd.DataFrame({name: values}, index=rows.index)
+            answers = pd.DataFrame({name: values}, index=data.index)
             return WithFacts(finish(data, answers), cascade.facts)
-        answer = yield plan, rows
+        answer = yield plan, data
         answers = answer[list(plan.columns)[: 1 + confidence]].copy()
         if threshold != EVEN:
             _apply_threshold(answers, answer[f"{name}_confidence"], name, threshold)
         return finish(data, answers)
 
-    cheap = None if models is None else models.cheap
-    return Program(verb, steps, [plan], cheap=cheap, failed=failed)
+    return Program(verb, steps, [plan], models=models, failed=failed)
 
 
 def _apply_threshold(

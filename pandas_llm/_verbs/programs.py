@@ -38,15 +38,30 @@ T = TypeVar("T")
 Steps: TypeAlias = "Generator[tuple[Plan, Any], Any, T]"
 
 
+class Models(NamedTuple):
+    """The plans of a cascade, and what it must keep of the main model's answers.
+
+    The main model is that of the call.
+    """
+
+    cheap: Plan
+    main: Plan
+    delta: float
+    targets: tuple[float, ...] = ()
+    """The share of right labels, or recall and precision; empty with `thresholds`."""
+    thresholds: tuple[float, ...] | None = None
+    """Those of an earlier run."""
+
+
 class Program:
     """A verb over a table, ready to be called with its data.
 
     `steps` builds the generator for some data, `failed` describes failed questions for
     the warning, and `batches` says why `batch` is refused, if it is. `span` takes how
     many questions come first, and returns the least and the most of all; without it
-    there are no others. A `cheap` plan is asked before the first of `plans`, which
-    then answers at least a sample. `exact` is that of a plan whose columns the
-    result has.
+    there are no others. Of the `models` of a cascade the cheap one is asked before the
+    first of `plans`, which then answers at least a sample. `exact` is that of a plan
+    whose columns the result has.
     """
 
     def __init__(  # noqa: PLR0913 - all by name but the first three
@@ -56,18 +71,18 @@ class Program:
         plans: list[Plan],
         *,
         failed: str,
-        cheap: Plan | None = None,
+        models: Models | None = None,
         batches: str | None = None,
         span: Callable[[int], tuple[int, int]] | None = None,
         exact: Mapping[str, Any] | None = None,
     ) -> None:
         self.name, self.steps, self.failed, self.exact = name, steps, failed, exact
         self.plans, self._span, self.of_rows = plans, span, span is None
-        if cheap is not None:
-            self.plans = plans = [*plans, cheap]
+        if models is not None:
+            self.plans = plans = [*plans, models.cheap]
             self._span = _sample_or_all
             batches = "what goes to the better model depends on the cheap one"
-        by_row = name in ("matches", "filter") and cheap is None
+        by_row = name in ("matches", "filter") and models is None
         if not by_row and any(plan.settings.on_row is not None for plan in plans):
             msg = f"{name} asks questions of its own, not one a row: leave on_row= out"
             raise ConfigurationError(msg)
@@ -88,8 +103,7 @@ class Program:
         """Run and wait."""
         call = _Call(self, data)
         with call.traced():
-            while (step := call.next()) is not None:
-                plan, questions = step
+            for plan, questions in call:
                 with call.booked():
                     call.answer = plan(questions)
         return call.result
@@ -99,8 +113,7 @@ class Program:
         """Run in the caller's event loop."""
         call = _Call(self, data)
         with call.traced():
-            while (step := call.next()) is not None:
-                plan, questions = step
+            for plan, questions in call:
                 with call.booked():
                     call.answer = await plan.acall(questions)
         return call.result
@@ -113,8 +126,7 @@ class Program:
         from pandas_llm._rows import source_of
         from pandas_llm._run import text_table
 
-        if (step := _Call(self, data).next()) is not None:
-            plan, questions = step
+        for plan, questions in _Call(self, data):
             return plan.preview(questions, rows, as_requests=as_requests)
         columns = ("url", "headers", "body") if as_requests else ("prompt",)
         return text_table(source_of([]), [], {name: [] for name in columns})
@@ -122,7 +134,7 @@ class Program:
     @trims_traceback
     def estimate(self, data: Any, pilot: int = 0) -> Estimate:
         """Return what the call would take, by its first questions."""
-        step = _Call(self, data).next()
+        step = next(_Call(self, data), None)
         if step is None:
             return self.plans[0].estimate([], pilot)
         plan, questions = step
@@ -151,7 +163,7 @@ class WithFacts(NamedTuple):
 
 
 class _Call:
-    """One call of a program: its costs so far and its next step."""
+    """One call of a program: yields each plan and its questions, and adds up costs."""
 
     def __init__(self, program: Program, data: Any) -> None:
         from pandas_llm._rows import source_of
@@ -162,38 +174,40 @@ class _Call:
         passed = source_of(data).passed
         self._restore, self._flags = passed.restore, passed.table.flags
         self._attrs = copy.deepcopy(passed.table.attrs)  # as pandas copies them
-        self._steps = program.steps(passed.table)
+        rows = passed.table.copy(deep=False)
+        rows.attrs = {}  # the runs of this call do not go on with an earlier one
+        self._steps = program.steps(rows)
         self._started = time.monotonic()
         self._stopped: CostLimitError | None = None
         self.answer: Any = None
         self.result: Any = None
 
-    def next(self) -> tuple[Plan, Any] | None:
-        """Return the next plan and its questions; None once there is a result."""
+    def __iter__(self) -> Iterator[tuple[Plan, Any]]:
+        return self
+
+    def __next__(self) -> tuple[Plan, Any]:
         try:
             plan, questions = self._steps.send(self.answer)
         except StopIteration as end:
             known = isinstance(end.value, WithFacts)
-            result, facts = end.value if known else (end.value, {})
-            if self._stopped and "cascade_bound" in facts:
-                facts["cascade_bound"] = NOT_PROVEN
-            if hasattr(result, "attrs"):
-                self._inherit(result)
-            result = self._ledger.annotate(result, facts)
-            self.result = self._restore(result, self._program.exact)
-            if self._stopped:
-                self._end_early(self._stopped)
-            self._warn()
-            return None
+            self._end(*(end.value if known else (end.value, {})))
+            raise
         # once stopped, only what is kept is answered
         spent = math.inf if self._stopped else self._ledger.spent
         return plan.within(spent, time.monotonic() - self._started), questions
 
-    def _inherit(self, result: Any) -> None:
-        """Give a result the attrs and flags of the data, as pandas' methods do."""
-        result.attrs = {**self._attrs, **result.attrs}
-        if not self._flags.allows_duplicate_labels:
-            result.flags.allows_duplicate_labels = False
+    def _end(self, result: Any, facts: dict[str, Any]) -> None:
+        if self._stopped and "cascade_bound" in facts:
+            facts["cascade_bound"] = NOT_PROVEN
+        if hasattr(result, "attrs"):  # and flags, as pandas' methods pass them on
+            result.attrs = {**self._attrs, **result.attrs}
+            if not self._flags.allows_duplicate_labels:
+                result.flags.allows_duplicate_labels = False
+        result = self._ledger.annotate(result, facts)
+        self.result = self._restore(result, self._program.exact)
+        if self._stopped:
+            self._end_early(self._stopped)
+        self._warn()
 
     @contextmanager
     def traced(self) -> Iterator[None]:
