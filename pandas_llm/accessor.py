@@ -31,7 +31,6 @@ class _ForeignVerb:
 
     @trims_traceback
     def __get__(self, accessor: object, owner: type) -> NoReturn:
-        """Raise with the name of our verb."""
         raise missing_verb(owner, self._name, "df.llm")
 
 
@@ -39,7 +38,6 @@ class _HidesForeignVerbs(type):
     """Leaves the names of other tools out of what completion reads of the class."""
 
     def __dir__(cls) -> list[str]:
-        """Return the names of the class that are ours."""
         return [
             name
             for name in super().__dir__()
@@ -55,7 +53,6 @@ class _ForeignVerbs(metaclass=_HidesForeignVerbs):
     """
 
     def __dir__(self) -> list[str]:
-        """Return the names without those of other tools."""
         return [*vars(self), *dir(type(self))]
 
 
@@ -296,7 +293,6 @@ class GroupedAccessor:
 
     @trims_traceback
     def __getattr__(self, name: str) -> Any:
-        """Raise for every verb."""
         if name.startswith("_"):
             raise AttributeError(name)
         by = getattr(self._grouped, "keys", None)

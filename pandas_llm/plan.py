@@ -85,7 +85,6 @@ class Plan:
         raise AttributeError(f"a Plan is frozen: make a new one to change its {name}")
 
     def __delattr__(self, name: str) -> NoReturn:
-        """Refuse, as in `__setattr__`."""
         raise AttributeError(f"a Plan is frozen: its {name} stays")
 
     def __repr__(self) -> str:

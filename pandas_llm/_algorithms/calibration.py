@@ -197,7 +197,6 @@ def calibration_error(
 
 
 def _bins(confidence: Floats) -> NDArray[np.int64]:
-    """Return the number of the bin of each."""
     return np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
 
 
@@ -209,7 +208,6 @@ def _logits(probabilities: Floats) -> Floats:
 
 
 def _softmax(logits: Floats) -> Floats:
-    """Return probabilities that sum to 1 in each row."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     shares: Floats = powers / powers.sum(axis=1, keepdims=True)
     return shares

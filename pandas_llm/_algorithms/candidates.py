@@ -96,10 +96,7 @@ def _nearest(
             np.fill_diagonal(table[:, start:], -1.0)
         best = np.argpartition(-table, most - 1, axis=1)[:, :most]
         similarity = np.take_along_axis(table, best, axis=1).ravel()
-        left, right = (
-            np.repeat(np.arange(start, start + len(table)), most),
-            best.ravel(),
-        )
+        left, right = np.repeat(np.arange(len(table)) + start, most), best.ravel()
         if within:
             left, right = np.minimum(left, right), np.maximum(left, right)
         yield Pairs(left, right, similarity)

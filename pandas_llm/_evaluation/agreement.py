@@ -275,7 +275,6 @@ def _by_label(answers: Answers) -> pd.DataFrame:
 
 
 def _bins(answers: Answers) -> pd.DataFrame:
-    """Return confidence and accuracy in the bins of a reliability picture."""
     sure = answers.sure if answers.sure is not None else np.empty(0)
     rows = answers.known & answers.answered & ~np.isnan(sure)
     bins = reliability(sure[rows], (answers.predicted == answers.truth)[rows])

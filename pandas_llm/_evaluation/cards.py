@@ -66,7 +66,6 @@ class Card:
         return ""
 
     def __getattr__(self, name: str) -> Any:
-        """Return a figure of the summary by its name."""
         if name[:1] == "_" or name == "summary" or name not in self.summary.columns:
             raise AttributeError(f"{type(self).__name__} has no {name!r}")
         figures = self.summary[name]
@@ -169,7 +168,6 @@ def reliability_picture(bins: pd.DataFrame) -> str:
 
 
 def _text(x: float, y: float, text: str, anchor: str) -> str:
-    """Return a word of a picture."""
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="currentColor">'
         f"{text}</text>"
@@ -183,7 +181,6 @@ def _label(value: Any) -> str:
 
 
 def _short(index: pd.Index) -> pd.Index:
-    """Return an index with long labels cut."""
     names: list[Any] = [
         tuple(map(_label, one)) if isinstance(one, tuple) else _label(one)
         for one in index

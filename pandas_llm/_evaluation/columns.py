@@ -101,8 +101,7 @@ def read_answers(
         return Answers(*numbers, None, None, None)
     told_labels, true = plain(values), plain(truth)
     labels = _labels(values, told_labels, true)
-    search = probability is None
-    named = label_columns(frame, labels, probabilities) if search else {}
+    named = label_columns(frame, labels, probabilities) if probability is None else {}
     labels += [label for label in named if label not in labels]
     codes = {label: place for place, label in enumerate(labels)}
     places, gold_places = (
@@ -113,12 +112,11 @@ def read_answers(
     if odds is not None and (probabilities is not None or _fits(odds, places)):
         sure = np.where(places >= 0, odds[np.arange(len(odds)), places], np.nan)
         return Answers(places, gold_places, labels, sure, odds)
-    told_by = (
-        confidence_column(frame, values.name) if probability is None else probability
-    )
-    if told_by is None:
+    if probability is None:
+        probability = confidence_column(frame, values.name)
+    if probability is None:
         return Answers(places, gold_places, labels, None, None)
-    sure = odds_of(frame, [told_by])[:, 0]
+    sure = odds_of(frame, [probability])[:, 0]
     of_two = even_odds(sure, places, 2) if len(labels) == 2 else None  # noqa: PLR2004
     return Answers(places, gold_places, labels, sure, of_two)
 

@@ -217,7 +217,6 @@ def _equal(old: pd.Series, new: pd.Series) -> Flags:
 
 
 def _alike(one: Any, other: Any) -> bool:
-    """Return whether two cells of any kind are equal."""
     if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
         return np.array_equal(one, other)
     if one is pd.NA or other is pd.NA:
@@ -226,7 +225,6 @@ def _alike(one: Any, other: Any) -> bool:
 
 
 def _agreement(same: Flags, old: pd.Series, new: pd.Series) -> dict[str, Any]:
-    """Return the row of a column in the summary."""
     rows, share = len(same), float(same.mean()) if len(same) else math.nan
     low, high = wilson(share, rows)
     figures = {"rows": rows, "changed": int((~same).sum()), "agreement": share}

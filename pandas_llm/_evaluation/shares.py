@@ -74,7 +74,6 @@ class Shares(Card):
         return [Part("", pd.DataFrame(shown))]
 
     def _interval(self, of: str) -> list[str]:
-        """Return one of the intervals in words."""
         ends = (self.summary[f"{of}{end}"] for end in ("low", "high"))
         return [interval(low, high) for low, high in zip(*ends, strict=True)]
 
@@ -140,13 +139,11 @@ def share(  # noqa: PLR0913 - all by name but the first four
     name = column.name if isinstance(column, pd.Series) else column
     labels = answers.labels or [name if isinstance(name, str) else "mean"]
     index = label_index(labels, "label")
-    summary = joined(
-        names,
-        [
-            pd.DataFrame(_estimates(answers.rows(rows), chance[rows]), index)
-            for rows in places
-        ],
-    )
+    tables = [
+        pd.DataFrame(_estimates(answers.rows(rows), chance[rows]), index)
+        for rows in places
+    ]
+    summary = joined(names, tables)
     known = [int(answers.known[rows].sum()) for rows in places]
     few = few_rows(known, grouped=by is not None)
     unanswered = int((~answers.answered).sum())
@@ -305,7 +302,6 @@ def to_review(
 
 
 def _sure(frame: pd.DataFrame, column: Any) -> Any:
-    """Return how sure the model was of each row."""
     names: list[Any] = list(frame.columns)
     labels: list[Any] = []
     if column is not None:

@@ -165,7 +165,6 @@ def _right(right: Any) -> Source:
 
 
 def _keys(left: Source, right: Source, arguments: Mapping[str, Any]) -> Used:
-    """Return the places of the columns that are compared on each side."""
     on, left_on, right_on = arguments["on"], arguments["left_on"], arguments["right_on"]
     if on is not None and (left_on is not None or right_on is not None):
         raise InvalidValueError("pass on=, or left_on= and right_on=, not both")

@@ -114,7 +114,6 @@ def _sides(
 
 
 def _questions(left: Side, right: Side, pairs: Sequence[Pair]) -> pd.DataFrame:
-    """Return the cells of some pairs, a pair a row."""
     places = np.array(pairs, np.int64).reshape(-1, 2)
     columns = {
         f"{side.name}.{field}": side.taken(at, rows)
@@ -305,7 +304,6 @@ def _of_function(made: Iterable[Any], left: Side, right: Side) -> list[Pair]:
 
 
 def _vectors(side: Side, rows: Ints) -> tuple[Ints, Floats]:
-    """Return the rows that have a vector, and their vectors."""
     vectors = side.source.column(side.compared[0]).iloc[rows]
     there = vectors.notna().to_numpy(bool)
     return rows[there], stacked(vectors[there], vectors.name)
@@ -329,7 +327,6 @@ def row_keys(source: Source, places: Sequence[int]) -> list[Any]:
 
 
 def _missing(source: Source, places: Iterable[int]) -> NDArray[np.bool_]:
-    """Return which rows have NA in one of some columns."""
     missing = np.zeros(source.rows, np.bool_)
     for at in places:
         missing |= source.column(at).isna().to_numpy(bool)

@@ -153,15 +153,14 @@ def _check_names(
     for asked in named if "verb" in own else ():
         taken |= inspect.signature(_VERBS[asked]).parameters
     unknown = {option: passed[option] for option in passed if option not in taken}
-    hints = {
-        option: hint
-        for option, value in unknown.items()
-        if (hint := _of_verbs(option) if "verb" in own and len(named) > 1 else None)
-        or (hint := options.instead_of(option, value, taken, own)) is not None
-    }
+    hints = []
+    for option, value in unknown.items():
+        hint = _of_verbs(option) if "verb" in own and len(named) > 1 else None
+        hint = hint or options.instead_of(option, value, taken, own)
+        if hint is not None:
+            hints.append(f"no {option}: {hint}")
     if hints:
-        listed = "; ".join(f"no {option}: {hint}" for option, hint in hints.items())
-        raise InvalidTypeError(f"{name}() has {listed}")
+        raise InvalidTypeError(f"{name}() has {'; '.join(hints)}")
     unknown_here = unknown.keys() - _REFUSED
     if signature.return_annotation == "Program" and unknown_here:
         raise InvalidTypeError(f"{name}() has no parameter {min(unknown_here)!r}")
@@ -329,7 +328,6 @@ def _result(definition: Callable[..., Any], *, tables: bool) -> str:
 
 
 def _twin_doc(verb: Callable[..., Any], twin: str, data: list[str]) -> str:
-    """Return a twin's docstring, with an example that calls it."""
     name = inspect.unwrap(verb).__name__
     own = [_CALLS[name]] if name in _CALLS else []
     arguments = ", ".join([*data, *own, 'model="sim"'])

@@ -159,7 +159,6 @@ def _cheap(arguments: dict[str, Any], **options: Any) -> Plan:
 
 
 def _cascade(models: Models, arguments: dict[str, Any]) -> Program:
-    """Build the program that asks a cheap model first."""
     labels = list(models.main.labels)
     dtype = pd.CategoricalDtype(labels, ordered=arguments["ordered"])
     name = "label" if arguments["name"] is None else arguments["name"]
