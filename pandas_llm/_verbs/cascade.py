@@ -65,7 +65,6 @@ def cheap_first(
 
 
 def _thresholds(passed: Any, count: int) -> tuple[float, ...]:
-    """Return the thresholds of an earlier run."""
     listed = passed if isinstance(passed, (tuple, list)) else (passed,)
     numbers = all(one is None or type(one) in (int, float) for one in listed)
     if not numbers or len(listed) != count:
@@ -92,13 +91,6 @@ def _cheap_options(cascade: Any, options: Mapping[str, Any]) -> dict[str, Any]:
 class Cascade:
     """The answers of both models so far, as numbers of labels; -1 for none."""
 
-    kept: Bools
-    """Which rows are left to the cheap model."""
-    chosen: Ints
-    """Its answers."""
-    ends: list[float | None]
-    """How sure the least sure of those kept are; None for an end without any."""
-
     def __init__(
         self, models: Models, frame: pd.DataFrame, labels: list[Any], cheap_cost: float
     ) -> None:
@@ -110,6 +102,13 @@ class Cascade:
         self._questions = self._sample = 0
         self.codes: Ints = np.full(len(frame), -1, np.int64)
         self.asked: Bools = np.zeros(len(frame), np.bool_)
+
+    def keep(self, kept: Bools, chosen: Ints, *ends: float | None) -> None:
+        """Leave some rows to the cheap model, with what it has `chosen`.
+
+        `ends` say how sure the least sure of them are; None for an end without any.
+        """
+        self.kept, self.chosen, self.ends = kept, chosen, ends
 
     def ask(self, rows: Ints) -> Steps[None]:
         """Ask the main model about some rows, each once."""
@@ -186,8 +185,8 @@ def label_rows(
         kept = accuracy_cutoff(
             sure, sample, wrong, accuracy=models.targets[0], delta=models.delta
         )
-    cascade.chosen, cascade.kept = chosen, kept & known & ~cascade.asked
-    cascade.ends = [min(sure[cascade.kept].tolist(), default=None)]
+    kept &= known & ~cascade.asked
+    cascade.keep(kept, chosen, min(sure[kept].tolist(), default=None))
     return cascade
 
 
@@ -217,11 +216,9 @@ def decide_rows(models: Models, frame: pd.DataFrame, name: str) -> Steps[Cascade
             delta=models.delta,
         )
     kept = (yes | no) & known & ~cascade.asked
-    cascade.chosen, cascade.kept = yes.astype(np.int64), kept
-    cascade.ends = [
-        max(share_yes[no & kept].tolist(), default=None),
-        min(share_yes[yes & kept].tolist(), default=None),
-    ]
+    highest_no = max(share_yes[no & kept].tolist(), default=None)
+    lowest_yes = min(share_yes[yes & kept].tolist(), default=None)
+    cascade.keep(kept, yes.astype(np.int64), highest_no, lowest_yes)
     return cascade
 
 
