@@ -85,7 +85,7 @@ def agg(  # noqa: PLR0913 - the verb's own parameters, all by name
     max_tokens_per_call : int, default 8000
         The most tokens of a prompt with its answer, as estimated for rate limits.
     **options
-        Any option of a run; ``help(pandas_llm.set_options)`` lists them.
+        As for `generate`.
 
     Returns
     -------

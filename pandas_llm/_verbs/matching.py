@@ -63,7 +63,7 @@ def matches(  # noqa: PLR0913 - the verb's own parameters, all by name
         In place of a target, ``cascade_low`` and ``cascade_high`` of an earlier run:
         the rows between go to the model of the call.
     **options
-        Any option of a run; ``help(pandas_llm.set_options)`` lists them.
+        As for `generate`.
 
     Returns
     -------
