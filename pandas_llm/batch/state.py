@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from pandas_llm.providers import Snapshot
 
-_LOCK_WAIT = 5.0
-"""Seconds to wait for another process's lock."""
 _LOCK_PAUSE = 0.1
 """Seconds between looks whether another process has done sending."""
 _USED = (
@@ -329,7 +327,8 @@ def _locked(path: Path) -> sqlite3.Connection | None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    with _one_error(path), closing(database.connect(path, _LOCK_WAIT)) as connection:
+    wait = database.LOCK_WAIT
+    with _one_error(path), closing(database.connect(path, wait)) as connection:
         connection.executescript(_SCHEMA)
         yield connection
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pandas_llm.cache import sqlite as database
-from pandas_llm.cache.replies import LOCK_WAIT, flush, location
+from pandas_llm.cache.replies import flush, location
 from pandas_llm.errors import LLMError
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _opened(
         yield file, None
         return
     try:
-        with closing(database.connect_to_read(file, LOCK_WAIT)) as connection:
+        with closing(database.connect_to_read(file)) as connection:
             yield file, connection
     except database.ERRORS as error:
         raise LLMError(database.reason(file, error)) from error

@@ -32,8 +32,6 @@ _log = logging.getLogger("pandas_llm")
 _NAME = "replies.sqlite"
 _OFF = {"0", "off", "false", "no"}
 _ON = {"1", "on", "true", "yes"}
-LOCK_WAIT = 5.0
-"""Seconds to wait for another process's lock; reading holds up the event loop."""
 _STALE = 3600
 """Seconds until a use is noted again, so that reading rarely means writing."""
 
@@ -148,7 +146,7 @@ class Cache:
             try:
                 reader = self._sqlite.connection
                 if reader is None:
-                    reader = database.connect_to_read(self.path, LOCK_WAIT)
+                    reader = database.connect_to_read(self.path)
                     self._sqlite.connection = reader
                 return database.select(reader, keys)
             except database.ERRORS as error:
@@ -203,7 +201,7 @@ def why_unusable(path: Path) -> str | None:
     """Return why a file cannot be used, before a run pays for what it holds."""
     try:
         with database.Guard():
-            database.connect_to_read(path, LOCK_WAIT).close()
+            database.connect_to_read(path).close()
     except database.ERRORS as error:
         return (
             f"the cache cannot be used: {database.reason(path, error)}\nAll rows are "

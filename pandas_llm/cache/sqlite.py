@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 """Codes of a file that must be neither read nor written any more."""
+LOCK_WAIT = 5.0
+"""Seconds to wait for another process's lock; reading holds up the event loop."""
 ERRORS = (sqlite3.Error, OSError, UnicodeError)
 """What any use of a file may raise; UnicodeError where names in it are damaged."""
 
@@ -80,15 +82,15 @@ _HINTS = {
 # -- opening --------------------------------------------------------------------
 
 
-def connect_to_read(path: Path, wait: float) -> sqlite3.Connection:
+def connect_to_read(path: Path) -> sqlite3.Connection:
     """Open a file, and if nothing can be written to its folder, as it lies there."""
     try:
-        return connect(path, wait)
+        return connect(path, LOCK_WAIT)
     except sqlite3.OperationalError as error:
         if _code(error) in _UNWRITABLE and size(path):
             with suppress(sqlite3.Error):
                 # without locks: if others write, the checksums of entries tell
-                return _connected(f"{path.absolute().as_uri()}?immutable=1", wait)
+                return _connected(f"{path.absolute().as_uri()}?immutable=1", LOCK_WAIT)
         raise
 
 

@@ -20,7 +20,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pandas_llm.cache import Cache, clear, info, location, open_cache, writer
-from pandas_llm.cache import replies as kept_replies
 from pandas_llm.cache import sqlite as database
 from pandas_llm.errors import LLMError
 from pandas_llm.types import Choice, Odds, Reply, Tokens
@@ -93,7 +92,7 @@ def clock(monkeypatch):
 @pytest.fixture
 def impatient(monkeypatch):
     """Wait for no lock of others."""
-    monkeypatch.setattr(kept_replies, "LOCK_WAIT", 0.05)
+    monkeypatch.setattr(database, "LOCK_WAIT", 0.05)
     monkeypatch.setattr(writer, "_WRITE_WAIT", 0.05)
 
 

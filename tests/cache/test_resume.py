@@ -21,6 +21,7 @@ from pydantic import BaseModel, field_validator
 import pandas_llm
 from pandas_llm import GenerationError, LLMWarning, cache
 from pandas_llm.cache import replies, writer
+from pandas_llm.cache import sqlite as database
 
 ROOT = Path(pandas_llm.__file__).parents[1]
 SCRIPT = Path(__file__).parents[1] / "support/resume_process.py"
@@ -431,7 +432,7 @@ def test_no_home_folder_costs_a_warning_and_no_row(
 def test_a_locked_cache_file_costs_a_warning_and_no_row(
     ask, simulator, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(replies, "LOCK_WAIT", 0.3)
+    monkeypatch.setattr(database, "LOCK_WAIT", 0.3)
     monkeypatch.setattr(writer, "_WRITE_WAIT", 0.3)
     server = simulator()
     ask(server, facts(*range(5)))
