@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
 from pandas_llm._pacing import RENEWAL, TERM, AccountParts
@@ -33,7 +33,8 @@ class _Tenant:
         self._runs = 0
         self._alive = False
 
-    def enter(self, ask: Ask) -> None:
+    @contextmanager
+    def used(self, ask: Ask) -> Iterator[None]:
         """Count a run; the first begins to renew, in a thread."""
         with self._lock:
             self._ask = ask
@@ -42,23 +43,21 @@ class _Tenant:
                 self._alive = True
                 self._limiter.share(0.0)
                 threading.Thread(target=self._live, daemon=True).start()
-
-    def leave(self) -> None:
-        """Count a run's end."""
-        with self._lock:
-            self._runs -= 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._runs -= 1
 
     def _live(self) -> None:
-        while self._needed():
+        while True:
+            with self._lock:
+                if not self._runs:
+                    self._alive = False
+                    self._limiter.share(None)
+                    return
             self._renew()
             self._ask(self._account, None)
-
-    def _needed(self) -> bool:
-        with self._lock:
-            if not self._runs:
-                self._alive = False
-                self._limiter.share(None)
-            return self._alive
 
     def _renew(self) -> None:
         """Renew until no run has needed it for a term."""
@@ -111,16 +110,10 @@ _lock = threading.Lock()
 def leased(ask: Ask) -> Budget:
     """Return the source of budget of a process that asks; for `budget`."""
 
-    @contextmanager
-    def lease(account: Hashable, limiter: RateLimiter) -> Iterator[None]:
+    def lease(account: Hashable, limiter: RateLimiter) -> AbstractContextManager[None]:
         with _lock:
-            tenant = _tenants.get(account)
-            if tenant is None:
-                tenant = _tenants[account] = _Tenant(repr(account), limiter)
-        tenant.enter(ask)
-        try:
-            yield
-        finally:
-            tenant.leave()
+            if account not in _tenants:
+                _tenants[account] = _Tenant(repr(account), limiter)
+            return _tenants[account].used(ask)
 
     return lease
