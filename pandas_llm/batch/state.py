@@ -267,9 +267,8 @@ class Book:
     def rows(self, part: Part) -> set[bytes]:
         """Return the keys of the requests of a batch that has not ended."""
         query = "SELECT keys FROM pandas_llm_batch_rows WHERE part = ?"
-        return _parted(
-            b"".join(keys for (keys,) in _asked(self.path, query, part.name))
-        )
+        found = _asked(self.path, query, part.name)
+        return _parted(b"".join(keys for (keys,) in found))
 
     def elsewhere(self, keys: set[bytes]) -> dict[str, set[bytes]]:
         """Return which requests other jobs of the file have under way."""
