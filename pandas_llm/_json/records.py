@@ -129,15 +129,9 @@ def folded(item: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     names = set(names)
     if names <= item.keys():
         return dict(item)
-    names_by_fold: dict[str, list[str]] = {}
-    for name in names:
-        names_by_fold.setdefault(_fold(name), []).append(name)
-    keys_with = Counter(map(_fold, item))
-    clear = {
-        fold: alike[0]
-        for fold, alike in names_by_fold.items()
-        if len(alike) == 1 and keys_with[fold] == 1
-    }
+    alike, present = Counter(map(_fold, names)), Counter(map(_fold, item))
+    folds = {_fold(name): name for name in names}
+    clear = {f: name for f, name in folds.items() if alike[f] == present[f] == 1}
     return {
         key if key in names else clear.get(_fold(key), key): value
         for key, value in item.items()

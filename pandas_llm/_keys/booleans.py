@@ -49,10 +49,8 @@ def _items(reply: list[Any], value: Any) -> Iterator[tuple[str, Any, Any]]:
     if isinstance(value, (list, tuple)):
         yield from zip(map(str, range(len(reply))), reply, value, strict=False)
     elif isinstance(value, (set, frozenset)):
-        numbers = [n for n in value if n in (0, 1) and not isinstance(n, bool)]
         booleans = [item for item in reply if isinstance(item, bool)]
-        if booleans and numbers:
-            yield "0", booleans[0], numbers[0]
+        yield from (("0", booleans[0], n) for n in value if booleans and n in (0, 1))
 
 
 def _named(value: Any) -> Mapping[Any, Any]:

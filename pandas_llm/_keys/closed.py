@@ -64,10 +64,9 @@ def _answers(
     column: Column, *, optional: bool
 ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
     """Return the labels that answer a question, and their values."""
-    labels: tuple[str, ...] = ("yes", "no")
-    values: tuple[Any, ...] = (True, False)
-    if column.kind != "bool":
-        labels, values = tuple(map(str, column.labels)), column.labels
+    is_bool = column.kind == "bool"
+    values = (True, False) if is_bool else column.labels
+    labels = ("yes", "no") if is_bool else tuple(map(str, values))
     if not optional:
         return labels, values
     unsaid = _NOT_SAID

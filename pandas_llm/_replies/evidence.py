@@ -54,10 +54,7 @@ class Evidence:
             done.append(self._record(record, texts, where, missing))
         if not missing:
             return done, None
-        hidden = len(missing) - _SHOWN
-        shown = "; ".join(missing[:_SHOWN])
-        msg = f"{shown} (and {hidden} more)" if hidden > 0 else shown
-        return done, UnfoundedError(msg, reply, len(missing))
+        return done, UnfoundedError(listed(missing), reply, len(missing))
 
     def _record(
         self,
@@ -69,7 +66,9 @@ class Evidence:
         """Return a record with its words; what is not found is added to `missing`."""
         quotes: list[_Quoted] = []
         for at, (column, value) in enumerate(zip(self._keys, record, strict=True)):
-            items = _items(column, value)
+            if not column.quoted or value is None:
+                continue
+            items = value if column.quoted == "many" else (value,)
             for number, item in enumerate(items):
                 places = find(item["quote"], texts)
                 quotes.append(_Quoted(at, item["value"], places))
@@ -94,12 +93,10 @@ class Evidence:
         return tuple(row)
 
 
-def _items(column: Column, value: Any) -> Sequence[Any]:
-    """Return what a key quotes."""
-    if not column.quoted or value is None:
-        return ()
-    items: Sequence[Any] = value if column.quoted == "many" else (value,)
-    return items
+def listed(problems: Sequence[str]) -> str:
+    """Return the first problems, and how many more there are."""
+    hidden = len(problems) - _SHOWN
+    return "; ".join(problems[:_SHOWN]) + (f" (and {hidden} more)" * (hidden > 0))
 
 
 def chosen(quoted: Sequence[_Quoted]) -> list[Place | None]:

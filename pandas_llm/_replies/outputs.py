@@ -15,7 +15,7 @@ from pandas_llm._json import Reader, find_json, find_records, named, reply_model
 from pandas_llm._keys import Column, Keys, constrained, portable
 from pandas_llm._replies.blanks import is_blank, trimmed
 from pandas_llm._replies.endings import ending
-from pandas_llm._replies.evidence import Evidence
+from pandas_llm._replies.evidence import Evidence, listed
 from pandas_llm._replies.reasoning import without_thinking
 from pandas_llm.errors import (
     ContentFilterError,
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 Record = tuple[Any, ...]
 Reading: TypeAlias = "tuple[list[Record], RowError | None]"
 """The records of a choice, and a remark on them."""
-_SHOWN_ERRORS = 3
 _SHOWN = 120
 _NO_TOOLS = (
     "the model asked for a tool in place of an answer, and tools are not run: leave "
@@ -307,11 +306,9 @@ def _explain(error: Exception) -> str:
     if not isinstance(error, ValidationError):
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         return f"{kind}{error}"
-    problems = error.errors(include_url=False, include_context=False)
     lines = []
-    for one in problems[:_SHOWN_ERRORS]:
+    for one in error.errors(include_url=False, include_context=False):
         where = ".".join(map(str, one["loc"])) or "whole"
         why = one["msg"].removeprefix("Value error, ")
         lines.append(f"{where}: {why}, not {clipped(repr(one['input']), 80)}")
-    hidden = len(problems) - len(lines)
-    return "; ".join(lines) + (f" (and {hidden} more)" if hidden else "")
+    return listed(lines)

@@ -10,7 +10,7 @@ import re
 import sys
 import unicodedata
 from functools import cache, cached_property, lru_cache
-from itertools import islice, product, zip_longest
+from itertools import product, zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -150,14 +150,12 @@ def find(words: str, texts: Sequence[Text]) -> list[Place]:
 
 def _occurrences(words: str, text: str) -> Iterator[int]:
     """Yield where words begin, at most `_MOST` times."""
-
-    def found() -> Iterator[int]:
-        at = text.find(words)
-        while at >= 0:
-            yield at
-            at = text.find(words, at + 1)
-
-    return islice(found(), _MOST) if words else iter(())
+    at = text.find(words) if words else -1
+    for _ in range(_MOST):
+        if at < 0:
+            return
+        yield at
+        at = text.find(words, at + 1)
 
 
 def _cuts(text: str, at: int) -> bool:
