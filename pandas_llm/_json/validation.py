@@ -8,7 +8,7 @@ from contextlib import suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ValidationError, create_model
 
 from pandas_llm._json.mending import Number
 from pandas_llm._json.parsing import Twice, as_json
@@ -36,12 +36,7 @@ class Reader:
         self._keys = keys
         self._single = single
         self._model = keys.model
-        if issubclass(keys.model, RecordModel):
-            # 1.10 for a text is read by its digits, which only the slow way keeps
-            self._model = create_model(keys.model.__name__, __base__=keys.model)
-            self._model.model_config = ConfigDict(coerce_numbers_to_str=False)
-            self._model.model_rebuild(force=True)
-        self._reply = reply_model(self._model, single=single)
+        self._reply = reply_model(keys.model, single=single)
         self._exact = mentions(keys.model, Decimal)
         self._numbers = mentions(keys.model, float) or mentions(keys.model, int)
         flattened = keys.names != {column.name for column in keys.columns}
@@ -82,16 +77,16 @@ class Reader:
         """Validate data as JSON: data from Python may not have texts for dates."""
         if self._exact:
             with suppress(ValidationError):  # a strict model takes no text for a float
-                return self._keys.model.model_validate_json(as_json(item, exact=True))
+                return self._model.model_validate_json(as_json(item, exact=True))
         try:
             return self._model.model_validate_json(as_json(item))
         except ValidationError as error:
             problems = error.errors(include_url=False, include_context=False)
-        if issubclass(self._model, RecordModel):
+        if issubclass(self._model, RecordModel) and self._model.takes_numbers:
             for problem in problems:
                 if problem["type"] == "string_type":
                     _write_digits(item, problem["loc"])
-        return self._keys.model.model_validate_json(as_json(item))
+        return self._model.model_validate_json(as_json(item))
 
 
 def _write_digits(item: Any, path: Sequence[Any]) -> None:

@@ -13,6 +13,7 @@ from typing import (
     TYPE_CHECKING,
     Annotated,
     Any,
+    ClassVar,
     Literal,
     NamedTuple,
     TypeAlias,
@@ -22,7 +23,7 @@ from typing import (
 )
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import BaseModel, Field, RootModel
 
 from pandas_llm._keys.fields import UNIONS, has_validators, int64, naive_utc
 
@@ -67,7 +68,8 @@ class Quotation(BaseModel):
 class RecordModel(BaseModel):
     """Base of the models built here: fields are numbered, names are aliases."""
 
-    model_config = ConfigDict(coerce_numbers_to_str=True)
+    takes_numbers: ClassVar[bool] = True
+    """Whether a number may stand for a text, with all its digits."""
 
 
 class Place(NamedTuple):

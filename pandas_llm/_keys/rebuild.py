@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    TypeAdapter,
-    create_model,
-)
+from pydantic import BaseModel, Field, PlainValidator, TypeAdapter, create_model
 from pydantic_core import SchemaError
 
 from pandas_llm._keys.columns import Column, Place, RecordModel, nested_model, places_of
@@ -26,7 +19,7 @@ if TYPE_CHECKING:
 class _Plain(RecordModel):
     """Base of models that stand for a person's own: a number is not a text."""
 
-    model_config = ConfigDict(coerce_numbers_to_str=False)
+    takes_numbers = False
 
 
 def kept_columns(keys: Keys, *, flatten: bool) -> list[dict[str, Any]]:

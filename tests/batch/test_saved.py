@@ -176,6 +176,7 @@ MODELS = [
     ({"place": Place, "n": int}, [{"place": PLACE, "n": 1}, {"place": 1, "n": 1}]),
     ({"places": list[Place] | None}, [{"places": [PLACE]}, {"places": None}, {}]),
     (Fact, [{**FACT, "place": PLACE}, {**FACT, "year": -1, "place": PLACE}, FACT]),
+    (Fact, [{**FACT, "place": PLACE}, {**FACT, "place": PLACE, "fact": 1.5}]),
     (Node, [NODE, {**NODE, "children": [NODE]}, {**NODE, "name": []}]),
     ({"tree": Node}, [{"tree": NODE}, {"tree": 3}]),
     (Leaf, [{"back": NODE, "when": "2026-01-31T10:00:00"}, {"back": None}]),
