@@ -26,18 +26,12 @@ def add(parser: argparse.ArgumentParser, verb: str, table: type) -> None:
 class _AddPairs(argparse.Action):
     """Parse NAME=VALUE, or a JSON object, as often as it comes."""
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
+    def __call__(self, parser: Any, namespace: Any, values: Any, *given: Any) -> None:
         """Add to earlier pairs."""
         try:
             pairs = _pairs(self.dest, values)
         except ValueError as error:
-            parser.error(f"{option_string}: {error}")
+            parser.error(f"{given[0]}: {error}")
         earlier = getattr(namespace, self.dest, {})
         setattr(namespace, self.dest, {**earlier, **pairs})
 
@@ -45,15 +39,8 @@ class _AddPairs(argparse.Action):
 class _StoreWord(argparse.Action):
     """Stores one of some words, of which `none` stands for None."""
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
+    def __call__(self, _: Any, namespace: Any, values: Any, *__: Any) -> None:
         """Store the word."""
-        del parser, option_string
         setattr(namespace, self.dest, None if values == "none" else values)
 
 

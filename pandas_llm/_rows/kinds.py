@@ -41,7 +41,7 @@ class Passed(NamedTuple):
 def as_pandas(data: Any) -> Passed:
     """Read data of any kind; raise for what holds no rows."""
     if isinstance(data, (pd.DataFrame, pd.Series)):
-        return Passed(data, _itself)
+        return Passed(data, lambda result, *_: result)
     if isinstance(data, (list, tuple)):
         restore = partial(_into, _as_list)
         if data and all(isinstance(row, dict) for row in data):
@@ -56,10 +56,6 @@ def as_pandas(data: Any) -> Passed:
 def as_objects(data: Any) -> Any:
     """Return cells as Python's objects, with None for NA."""
     return data.astype(object).where(data.notna(), None)
-
-
-def _itself(result: Any, _exact: Any = None) -> Any:
-    return result
 
 
 def _into(
