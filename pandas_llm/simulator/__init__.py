@@ -40,8 +40,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import aiohttp and orjson at first use, not with the package."""
     if name not in __all__:
-        message = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(message)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from pandas_llm.simulator import server
 
     return getattr(server, name)

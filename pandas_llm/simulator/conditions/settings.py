@@ -19,16 +19,8 @@ FAULTS = frozenset(
 """The names of everything that can go wrong on purpose."""
 
 _POSITIVE = (
-    *("requests_per_minute", "tokens_per_minute", "burst"),
-    *(
-        "max_n",
-        "slots",
-        "context_length",
-        "prompt_cache",
-        "batch_expiry",
-        "batch_queue",
-        "batch_tokens",
-    ),
+    *("requests_per_minute", "tokens_per_minute", "burst", "max_n", "slots"),
+    *("context_length", "prompt_cache", "batch_expiry", "batch_queue", "batch_tokens"),
 )
 
 SCHEMA_MODES = frozenset({"json_schema", "json_object", "tool"})
@@ -160,13 +152,13 @@ class Settings:
         _check_faults(self)
         for name in ("latency", "jitter", "fault_delay", "batch_latency"):
             if getattr(self, name) < 0:
-                _refuse(f"{name} must not be negative")
+                raise ValueError(f"{name} must not be negative")
         for name in _POSITIVE:
             value = getattr(self, name)
             if value is not None and value <= 0:
-                _refuse(f"{name} must be positive or None")
+                raise ValueError(f"{name} must be positive or None")
         if unknown := set(self.schema_modes) - SCHEMA_MODES:
-            _refuse(f"unknown schema modes: {sorted(unknown)}")
+            raise ValueError(f"unknown schema modes: {sorted(unknown)}")
 
 
 def _check_faults(settings: Settings) -> None:
@@ -176,11 +168,11 @@ def _check_faults(settings: Settings) -> None:
         *settings.fail_if.values(),
     }
     if unknown := named - FAULTS:
-        _refuse(f"unknown faults {sorted(unknown)}; there are {sorted(FAULTS)}")
+        raise ValueError(
+            f"unknown faults {sorted(unknown)}; there are {sorted(FAULTS)}"
+        )
     shares = settings.faults.values()
     if any(share < 0 for share in shares) or sum(shares) > 1 + 1e-9:  # float noise
-        _refuse("the probabilities of faults must not be negative or exceed 1 in sum")
-
-
-def _refuse(message: str) -> None:
-    raise ValueError(message)
+        raise ValueError(
+            "the probabilities of faults must not be negative or exceed 1 in sum"
+        )

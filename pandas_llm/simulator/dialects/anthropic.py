@@ -21,13 +21,7 @@ from pandas_llm.simulator.answers import (
     look_at_url,
 )
 from pandas_llm.simulator.conditions import Answer, Problem, refuse
-from pandas_llm.simulator.dialects.endpoint import (
-    Dialect,
-    Incoming,
-    Vendor,
-    Written,
-    bearer,
-)
+from pandas_llm.simulator.dialects.endpoint import Dialect, Incoming, Vendor, Written
 from pandas_llm.simulator.dialects.replies import (
     Chat,
     beginnings,
@@ -298,14 +292,10 @@ def _limit_headers(levels: list[Level]) -> dict[str, str]:
     return headers
 
 
-def _key(headers: Mapping[str, str]) -> str | None:
-    return headers.get("x-api-key") or bearer(headers)
-
-
 _BLOCKS = {"text": _text, "image": _image, "document": _document}
 ANTHROPIC = Vendor(
     refuse=_error,
-    key=_key,
+    key="x-api-key",
     broken={
         "type": "error",
         "error": {"type": "api_error", "message": "Internal server error"},

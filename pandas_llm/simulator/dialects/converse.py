@@ -14,13 +14,7 @@ import orjson
 
 from pandas_llm.simulator.answers import DOCUMENTS, IMAGES, ImageError, look_at
 from pandas_llm.simulator.conditions import Answer, Problem, refuse
-from pandas_llm.simulator.dialects.endpoint import (
-    Dialect,
-    Incoming,
-    Vendor,
-    Written,
-    bearer,
-)
+from pandas_llm.simulator.dialects.endpoint import Dialect, Incoming, Vendor, Written
 from pandas_llm.simulator.dialects.replies import (
     Chat,
     check_fields,
@@ -302,7 +296,6 @@ def _error(problem: Problem, _: str) -> Answer:
 
 BEDROCK = Vendor(
     refuse=_error,
-    key=bearer,
     broken={"Output": {"__type": "com.amazon.coral.service#InternalFailure"}},
     request_id="x-amzn-requestid",
     signs=True,

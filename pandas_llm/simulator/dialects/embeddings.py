@@ -10,13 +10,7 @@ import orjson
 from pandas_llm.simulator.answers import count_tokens, embed, packed
 from pandas_llm.simulator.conditions import Answer, Problem, refuse
 from pandas_llm.simulator.dialects.converse import BEDROCK
-from pandas_llm.simulator.dialects.endpoint import (
-    Dialect,
-    Incoming,
-    Vendor,
-    Written,
-    bearer,
-)
+from pandas_llm.simulator.dialects.endpoint import Dialect, Incoming, Vendor, Written
 from pandas_llm.simulator.dialects.openai import OPENAI
 from pandas_llm.simulator.dialects.replies import (
     check_fields,
@@ -250,7 +244,6 @@ OPENAI_EMBEDDINGS = Dialect(
 OLLAMA_EMBED = Dialect(
     vendor=Vendor(
         refuse=_ollama_error,
-        key=bearer,
         broken={"error": "an error was encountered while running the model"},
     ),
     paths=("/api/embed",),

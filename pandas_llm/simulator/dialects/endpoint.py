@@ -47,10 +47,10 @@ class Vendor:
     ----------
     refuse
         Words an error; given the name of the request too.
-    key
-        Finds the key of a request in its headers.
     broken
         The fields of an error that comes with status 200.
+    key
+        The header that a key may stand in, beside ``Authorization``.
     limit_headers
         Tells the limits as they are now.
     request_id
@@ -60,11 +60,16 @@ class Vendor:
     """
 
     refuse: Callable[[Problem, str], Answer]
-    key: Callable[[Mapping[str, str]], str | None]
     broken: Mapping[str, Any]
+    key: str = ""
     limit_headers: Callable[[list[Level]], dict[str, str]] = lambda _: {}
     request_id: str = "x-request-id"
     signs: bool = False
+
+    def key_of(self, headers: Mapping[str, str]) -> str | None:
+        """Return the key of a request; None where it has none."""
+        scheme, _, key = headers.get("Authorization", "").partition(" ")
+        return key if scheme.lower() == "bearer" else headers.get(self.key)
 
 
 Written = tuple[dict[str, Any], Mapping[str, Any]]
@@ -95,9 +100,3 @@ class Dialect:
     write: Callable[[Any, Settings, int, str | None], Written]
     usage: str = "usage"
     broken: Mapping[str, Any] = field(default_factory=dict)
-
-
-def bearer(headers: Mapping[str, str]) -> str | None:
-    """Return the key of an ``Authorization`` header."""
-    scheme, _, key = headers.get("Authorization", "").partition(" ")
-    return key if scheme.lower() == "bearer" else None

@@ -32,7 +32,7 @@ from pandas_llm.simulator.dialects.replies import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from pandas_llm.simulator.conditions import Settings
 
@@ -58,7 +58,7 @@ _PATH = "/{version:v1|v1beta}/models/{model}"
 
 def read(incoming: Incoming, settings: Settings) -> Chat:
     """Return the request, or refuse it as Google does."""
-    fields = named(incoming.fields, _FIELDS, "")
+    fields = named(incoming.fields, _FIELDS)
     model = read_model(incoming.model, settings)
     config = fields.get("generationConfig") or {}
     config = named(config, _CONFIG_FIELDS, " at 'generation_config'")
@@ -102,7 +102,7 @@ def write(chat: Chat, settings: Settings, number: int, fault: str | None) -> Wri
     return response, usage
 
 
-def named(fields: Any, known: frozenset[str], where: str) -> dict[str, Any]:
+def named(fields: Any, known: Collection[str], where: str = "") -> dict[str, Any]:
     """Return fields under their names in camel case, or refuse an unknown one.
 
     Google's parser takes both ways of writing.

@@ -36,7 +36,7 @@ def _read_one(incoming: Incoming, settings: Settings) -> Embedding:
 
 def _read_batch(incoming: Incoming, settings: Settings) -> Embedding:
     model = read_model(incoming.model, settings)
-    fields = named(incoming.fields, frozenset({"requests"}), "")
+    fields = named(incoming.fields, {"requests"})
     requests = fields.get("requests")
     if not isinstance(requests, list) or not requests:
         refuse("* BatchEmbedContentsRequest.requests: at least one is needed")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
 from pandas_llm.simulator.conditions import Answer, Problem, go_duration
-from pandas_llm.simulator.dialects.endpoint import Vendor, bearer
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from pandas_llm.simulator.dialects.endpoint import Vendor
 
 _TYPE = "type.googleapis.com/google.rpc."
 _STATUSES = {
@@ -104,12 +101,8 @@ def _violation(problem: Problem) -> dict[str, Any]:
     }
 
 
-def _key(headers: Mapping[str, str]) -> str | None:
-    return headers.get("x-goog-api-key") or bearer(headers)
-
-
 GOOGLE = Vendor(
     refuse=error_answer,
-    key=_key,
+    key="x-goog-api-key",
     broken={"error": {"code": 502, "message": "Bad Gateway", "status": "UNAVAILABLE"}},
 )

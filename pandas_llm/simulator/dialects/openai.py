@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING
 import orjson
 
 from pandas_llm.simulator.conditions import Answer, Problem, go_duration, retry_headers
-from pandas_llm.simulator.dialects.endpoint import Vendor, bearer
+from pandas_llm.simulator.dialects.endpoint import Vendor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from pandas_llm.simulator.conditions import Level
 
 
@@ -38,17 +36,13 @@ def rate_headers(levels: list[Level]) -> dict[str, str]:
     return headers
 
 
-def _key(headers: Mapping[str, str]) -> str | None:
-    return bearer(headers) or headers.get("api-key")  # Azure's name for it
-
-
 # Codes that other vendors look their words up by; OpenAI sends null there.
 _OURS = frozenset(
     {*("invalid_json", "missing_model", "no_such_object", "not_found"), "server_error"}
 )
 OPENAI = Vendor(
     refuse=error_answer,
-    key=_key,
+    key="api-key",  # Azure's
     # OpenRouter: the upstream failed, yet the status says 200
     broken={"error": {"message": "Provider returned error", "code": 502}},
     limit_headers=rate_headers,

@@ -16,8 +16,7 @@ __all__ = ["Server", "Simulator", "prompt_key", "run_forever", "serve"]
 def __getattr__(name: str) -> Any:
     """Import aiohttp and orjson at first use, not with the package."""
     if name not in __all__:
-        message = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(message)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from pandas_llm.simulator.server import app
 
     return getattr(app, name)

@@ -204,7 +204,7 @@ class Server:
         self, vendor: Vendor, request: web.Request, body: bytes = b""
     ) -> None:
         key = self.settings.api_key
-        sent = vendor.key(request.headers)
+        sent = vendor.key_of(request.headers)
         if key is None or sent == key:
             return
         if vendor.signs and sent is None:
@@ -322,5 +322,4 @@ def _response(answer: Answer, headers: dict[str, str]) -> web.Response:
 
 
 async def _unknown_url(request: web.Request) -> web.Response:
-    text = f"Invalid URL ({request.method} {request.path})"
-    refuse(text, "not_found", status=404)
+    refuse(f"Invalid URL ({request.method} {request.path})", "not_found", status=404)

@@ -49,8 +49,7 @@ class Simulator:
     ) -> None:
         for name in knobs.keys() - Knobs.__annotations__.keys():
             known = ", ".join(Knobs.__annotations__)
-            message = f"Simulator has no {name!r}; there are {known}"
-            raise TypeError(message)
+            raise TypeError(f"Simulator has no {name!r}; there are {known}")
         self._settings = replace(settings or Settings(), **knobs)
         self._host, self._port = host, port
         self._running: _Running | None = None
@@ -58,8 +57,7 @@ class Simulator:
     def __enter__(self) -> Self:
         """Start the thread and wait until the server listens."""
         if self._running is not None:
-            message = "this simulator is already running"
-            raise RuntimeError(message)
+            raise RuntimeError("this simulator is already running")
         self._running = _Running(self._settings, self._host, self._port)
         return self
 
@@ -102,8 +100,7 @@ class Simulator:
 
     def _now(self) -> _Running:
         if self._running is None:
-            message = "the simulator runs only inside its `with` block"
-            raise RuntimeError(message)
+            raise RuntimeError("the simulator runs only inside its `with` block")
         return self._running
 
 

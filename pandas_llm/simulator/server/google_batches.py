@@ -106,14 +106,12 @@ class GoogleBatches:
 
     async def _create(self, request: web.Request) -> web.Response:
         fields = orjson.loads(await request.read())
-        batch = named(fields, frozenset({"batch"}), "").get("batch")
+        batch = named(fields, {"batch"}).get("batch")
         batch = named(batch, _BATCH, " at 'batch'")
         if not batch.get("displayName"):
             refuse("* BatchGenerateContentRequest.batch.display_name: is required")
         source = batch.get("inputConfig")
-        source = named(
-            source, frozenset({"fileName", "requests"}), " at 'input_config'"
-        )
+        source = named(source, {"fileName", "requests"}, " at 'input_config'")
         if len(source) != 1:
             refuse("* batch.input_config: exactly one source is needed")
         requests = self._asked(source)
@@ -132,11 +130,11 @@ class GoogleBatches:
         """Return the requests of a batch, each with its key."""
         if file := source.get("fileName"):
             lines = map(orjson.loads, self._all.content(file).splitlines())
-            known = frozenset({"key", "request"})
+            known = {"key", "request"}
             each = [named(line, known, " at the line") for line in lines]
             return [(one["key"], one["request"]) for one in each]
-        outer = named(source["requests"], frozenset({"requests"}), " at 'requests'")
-        known = frozenset({"request", "metadata"})
+        outer = named(source["requests"], {"requests"}, " at 'requests'")
+        known = {"request", "metadata"}
         each = [named(one, known, " at 'requests'") for one in outer["requests"]]
         return [
             (one.get("metadata", {}).get("key", str(number)), one["request"])
