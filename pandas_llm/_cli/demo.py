@@ -51,7 +51,7 @@ _FEW = 8
 """Descriptions for a model that writes on this machine's own processors."""
 
 
-def installed_packages(rows: int = 20) -> pd.DataFrame:
+def installed_packages() -> pd.DataFrame:
     """Read the descriptions of the packages installed on this machine."""
     descriptions: dict[str, str] = {}
     for distribution in metadata.distributions():
@@ -60,17 +60,17 @@ def installed_packages(rows: int = 20) -> pd.DataFrame:
         text = f"{about.get('summary', '')} {sentences}".strip()
         if text:
             descriptions[about["name"]] = text[:600]
-    names = sorted(descriptions, key=str.casefold)[:rows]
+    names = sorted(descriptions, key=str.casefold)[:20]
     return pd.DataFrame(
         {"package": names, "description": [descriptions[name] for name in names]}
     )
 
 
-def _first_sentences(description: str, count: int = 3) -> str:
+def _first_sentences(description: str) -> str:
     """Extract plain sentences from Markdown or reStructuredText."""
     prose = re.sub(r"<[^>]*>|!?\[[^\]]*\]\([^)]*\)|`+|[*#|=~^-]{2,}", " ", description)
     sentences = re.findall(r"\b[A-Z][^.!?\n:]{40,200}[.!?](?=\s)", prose)
-    return " ".join(" ".join(sentence.split()) for sentence in sentences[:count])
+    return " ".join(" ".join(sentence.split()) for sentence in sentences[:3])
 
 
 def run(say: Callable[[str], None], **options: Any) -> None:

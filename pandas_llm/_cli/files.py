@@ -54,9 +54,6 @@ class Writing(NamedTuple):
             ) from None
 
 
-USUAL = Writing()
-
-
 def read_tables(paths: Sequence[str], how: Writing) -> pd.DataFrame:
     """Read files one below the other; all have the same columns, but those of JSON."""
     how.check()
@@ -80,7 +77,7 @@ def named(paths: Sequence[str]) -> list[str]:
     return names
 
 
-def read_table(path: str, how: Writing = USUAL) -> pd.DataFrame:
+def read_table(path: str, how: Writing) -> pd.DataFrame:
     """Read a table by its file's ending; ``-`` is JSON Lines from standard input."""
     if path == STANDARD:
         return _read_lines(sys.stdin.buffer, how)

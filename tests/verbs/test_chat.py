@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import pandas_llm
 from pandas_llm import TemplateError
-from pandas_llm._cli.files import read_table, replacing, write_table
+from pandas_llm._cli.files import Writing, read_table, replacing, write_table
 
 PAIRS = pd.DataFrame(
     {"question": ["Who?", "When?", None], "answer": ["Ada", "1843", "Never"]},
@@ -144,7 +144,9 @@ def test_json_lines_come_back_as_they_were(tmp_path_factory, cells):
     rows = [{"a": a, "b": b} for a, b in cells]
     text = "\n".join(json.dumps(row) for row in rows)
     (folder / "in.jsonl").write_text(text)
-    write_table(read_table(str(folder / "in.jsonl")), str(folder / "out.jsonl"))
+    write_table(
+        read_table(str(folder / "in.jsonl"), Writing()), str(folder / "out.jsonl")
+    )
     out = (folder / "out.jsonl").read_bytes().decode(errors="surrogatepass")
     assert [json.loads(line) for line in out.split("\n") if line] == rows
 
@@ -155,6 +157,6 @@ def test_a_csvs_texts_come_back_as_they_were(tmp_path_factory, cells):
     folder = tmp_path_factory.mktemp("cells")
     table = pd.DataFrame({"a": cells, "n": ["01"] * len(cells)}, dtype=object)
     write_table(table, str(folder / "out.csv"))
-    again = read_table(str(folder / "out.csv"))
+    again = read_table(str(folder / "out.csv"), Writing())
     assert again["a"].fillna("").tolist() == cells
     assert again["n"].tolist() == table["n"].tolist()
