@@ -155,7 +155,7 @@ def _plain(value: Any) -> Any:
         return {name: _plain(one) for name, one in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(one) for one in value]
-    return _plain(value.tolist()) if hasattr(value, "dtype") else value
+    return _plain(value.tolist()) if hasattr(value, "tolist") else value
 
 
 def _short(value: Any) -> str:

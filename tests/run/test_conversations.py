@@ -348,6 +348,10 @@ WRONG: dict[str, tuple[Any, str]] = {
     ),
     "JSON of something else": ('{"role": "user"}', "must hold a list of turns"),
     "one turn": (TURNS[0], r"must hold a list of turns, not .*\(dict\)"),
+    "an array of another library": (
+        type("Series", (), {"dtype": "list", "to_list": list})(),
+        r"must hold a list of turns, not .*\(Series\)",
+    ),
     "a number for a list": (5, r"must hold a list of turns, not 5 \(int\)"),
 }
 
