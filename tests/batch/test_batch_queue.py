@@ -126,6 +126,17 @@ def test_a_part_that_is_larger_than_the_queue_goes_in_smaller_ones(
     assert len(created(server)) - len(good(server)) >= 1  # found out with the first
 
 
+def test_a_job_with_rows_to_send_stays_what_it_is_when_others_are_asked_for(
+    simulator, kept, large
+):
+    job = LONG.llm.submit("${text}", **at(simulator(batch_tokens=700), kept))
+    name, before = job.id, job.status()
+    assert before.waiting
+    with pytest.warns(LLMWarning):
+        job.result(LONG.iloc[1:3], wait=False)
+    assert (job.id, job.status().total) == (name, before.total)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["load", "same call"])
 def test_another_process_cuts_what_was_too_large(
