@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm._table_verbs.aggregate import agg
-from pandas_llm._table_verbs.duplicates import drop_duplicates, duplicated, ngroup
-from pandas_llm._table_verbs.largest import nlargest
-from pandas_llm._table_verbs.merging import merge
-from pandas_llm._table_verbs.searching import search
-from pandas_llm._verbs import classify, make_plan, matches, planner, tool
-from pandas_llm._verbs import filter as filter_rows
+from pandas_llm._verbs import make_plan, planner, tool
 from pandas_llm.options import check_value, one_of
 
 if TYPE_CHECKING:
@@ -169,8 +163,8 @@ def submit(
 
 _BY_ROW = ("generate", "extract", "complete", "classify", "embed")
 _TABLE = (
-    *(classify, matches, filter_rows, merge, drop_duplicates, duplicated, ngroup),
-    *(nlargest, agg, search),
+    *("classify", "matches", "filter", "merge", "drop_duplicates", "duplicated"),
+    *("ngroup", "nlargest", "agg", "search"),
 )
 _QUESTIONS = {"agg": "question", "search": "query"}
 """What verbs call their template, where they have another word."""
@@ -192,12 +186,11 @@ def _ready(
     data: Any, template: str | None, keys: Any, options: Mapping[str, Any], verb: Any
 ) -> Plan | Program:
     """Return what a call of a verb would run."""
-    table = {one.__name__: one for one in _TABLE}
-    check_value("verb", verb, one_of(*dict.fromkeys((*_BY_ROW, *table)), None))
-    if verb not in table:
+    check_value("verb", verb, one_of(*dict.fromkeys((*_BY_ROW, *_TABLE)), None))
+    if verb not in _TABLE:
         return _plan(template, keys, options, verb)
     names = _QUESTIONS.get(verb, "template"), "labels" if verb == "classify" else "keys"
     own = dict(zip(names, (template, keys), strict=True))
     passed = {name: value for name, value in own.items() if value is not None}
-    plan: Plan | Program = planner(table[verb])(data, **passed, **options)
+    plan: Plan | Program = planner(verb)(data, **passed, **options)
     return plan

@@ -105,9 +105,10 @@ def make_plan(verb: Verb, arguments: Mapping[str, Any]) -> Plan:
     return plan_for(own.pop("template"), keys, verb, {**own, **arguments["options"]})
 
 
-def planner(verb: Callable[..., Any]) -> Callable[..., Any]:
+def planner(verb: Callable[..., Any] | str) -> Callable[..., Any]:
     """Return the function that builds a verb's plan, from its data and arguments."""
-    return partial(_call, inspect.unwrap(verb))
+    function = _VERBS[verb] if isinstance(verb, str) else verb
+    return partial(_call, inspect.unwrap(function))
 
 
 def _call(definition: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
