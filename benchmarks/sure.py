@@ -23,7 +23,7 @@ from table import spread, table
 
 import pandas_llm  # noqa: F401 - registers the accessor
 from pandas_llm._algorithms import calibration_error, chosen, fit
-from pandas_llm._local import decide, local_endpoint
+from pandas_llm._local import ask_tiny, local_endpoint
 
 LABELS = ["negative", "positive"]
 SETS = {"imdb": "films", "yelp": "restaurants", "amazon": "goods"}
@@ -84,7 +84,7 @@ def own_time() -> None:
         for _ in range(REPETITIONS):
             started = time.process_time()
             for body in bodies(frame):
-                decide(path, body)
+                ask_tiny(path, body)
             alone.append((time.process_time() - started) / len(frame) * 1e3)
             started = time.process_time()
             frame.llm.classify(QUESTION, LABELS, model="tiny", **QUIET)

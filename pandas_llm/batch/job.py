@@ -145,19 +145,21 @@ class BatchJob:
     async def _finish(self, run: TaskRun, *, wait: bool) -> None:
         pause = _SOON
         queued = heard = time.monotonic()
-        while self._state.pending or self._state.unsent:
+        own = True  # until it turns out that other rows than the job's are asked for
+        while self._state.pending or (own and self._state.unsent):
             try:
-                if self._state.unsent:
+                if own and self._state.unsent:
                     rest = sending_run(self._task, run.data)
-                    await send(self._task, rest, self._book, rest=True)
-                    self._state.unsent = 0  # what is left has a reason
+                    own = await send(self._task, rest, self._book, rest=True)
+                    if own:
+                        self._state.unsent = 0  # what is left has a reason
                 await self._look()
                 heard = time.monotonic()
             except ProviderError as error:
                 away = time.monotonic() - heard
                 if not (wait and error.retryable and away < _LONGEST_SILENCE):
                     raise
-            if not wait or not (self._state.pending or self._state.unsent):
+            if not wait or not (self._state.pending or (own and self._state.unsent)):
                 break
             if self._state.live:
                 queued = time.monotonic()

@@ -59,19 +59,23 @@ def sending_run(task: Task, data: Any) -> TaskRun:
     return TaskRun(replace(task, settings=unbound), data, step=" submit")
 
 
-async def send(task: Task, run: TaskRun, book: Book, *, rest: bool = False) -> None:
-    """Send what is neither kept nor under way; as the `rest`, the job's own alone."""
+async def send(task: Task, run: TaskRun, book: Book, *, rest: bool = False) -> bool:
+    """Send what is neither kept nor under way; as the `rest`, the job's own alone.
+
+    Return whether the rows are the job's.
+    """
     if not run.outcomes.rows:
-        return
+        return not rest
     async with Upload.opened(task, book) as upload:
         items = await all_items(run, upload.client)
         name = _name(items)
         if rest and name != book.state.id:
-            return
+            return False
         async with book.sole_sender():
             known = find(book.path, name)
             book.state = known[0] if known else State(name)
             await _send(upload, items, run.events.totals, again=not rest)
+    return True
 
 
 async def _send(

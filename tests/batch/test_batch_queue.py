@@ -134,7 +134,8 @@ def test_a_job_with_rows_to_send_stays_what_it_is_when_others_are_asked_for(
     assert before.waiting
     with pytest.warns(LLMWarning):
         job.result(LONG.iloc[1:3], wait=False)
-    assert (job.id, job.status().total) == (name, before.total)
+    now = job.status()
+    assert (job.id, now.total, now.waiting) == (name, before.total, before.waiting)
 
 
 @pytest.mark.slow
