@@ -129,6 +129,10 @@ class Outcomes:
         if self.arrived is not None:
             self.arrived.append((position, begin, len(self.positions)))
 
+    def leave_out(self, rows: NDArray[np.bool_]) -> None:
+        """Mark rows that are not asked, so that nothing waits for them."""
+        self.done[:] = rows.tobytes()
+
     def note(self, position: int, remark: Remark) -> None:
         """Add a remark on a row that was answered."""
         self._notes.add(position, remark)

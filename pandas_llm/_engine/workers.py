@@ -215,11 +215,8 @@ class Engine:
             if error is None:
                 return True
             first = bundle[0].position
-            if (
-                self._stopped()
-                or first in self._postponed
-                or self._outcomes.done[first]
-            ):
+            ended = first in self._postponed or self._outcomes.done[first]
+            if ended or self._stopped():
                 return False
         middle = (len(bundle) + 1) // 2
         halves = [await self._halved(i) for i in (bundle[:middle], bundle[middle:])]

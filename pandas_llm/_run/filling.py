@@ -64,8 +64,7 @@ def asked_rows(
     asked = None if filling is None else filling.asked
     if at is None:
         return asked
-    chosen = np.zeros(source.rows, dtype=bool)
-    chosen[list(at)] = True
+    chosen = np.isin(np.arange(source.rows), at)
     return chosen if asked is None else asked & chosen
 
 

@@ -86,14 +86,14 @@ class TaskRun:
         self.source = source_of(data)
         self.prompts = Prompts(task, self.source)
         self.task = task = quoting(task, self.prompts)
-        labels, details = self.source.frame.index, bool(self.settings.details)
-        width = task.output.width
-        self.outcomes = Outcomes(labels, width, details=details or counts_rows)
         check_names(task)
         check_columns(self.source, task, self.prompts.columns)
         asked = asked_rows(self.source, task, at)
+        labels, width = self.source.frame.index, task.output.width
+        details = counts_rows or bool(self.settings.details)
+        self.outcomes = Outcomes(labels, width, details=details)
         if asked is not None:
-            self.outcomes.done[:] = (~asked).tobytes()
+            self.outcomes.leave_out(~asked)
             self.prompts.only(asked)
         if not dry:
             check_gold(self.source, task)
