@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 _BRIEF = 81
 _SECRET = re.compile("auth|key|token|secret|cookie", re.IGNORECASE)
-_PLACE = re.compile("[^/?#]*")
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
@@ -46,8 +45,7 @@ def parted(url: str) -> tuple[Secret, str]:
     mark = url.find("://")
     start = mark + 3 if mark >= 0 else 0
     scheme, rest = url[:start], url[start:]
-    match = _PLACE.match(rest)
-    place = match[0] if match else ""
+    place = re.split("[/?#]", rest, maxsplit=1)[0]
     end = place.rfind("@")
     port = place.rpartition(":")[2] if ":" in place else "0"
     if end < 0 and not port.isdigit() and not place.endswith("]"):
@@ -73,9 +71,9 @@ def login(credentials: str) -> tuple[str, str]:
     return unquote(name), unquote(password)
 
 
-def basic(name: str, password: str) -> str:
-    """Return a name and password as the header of basic authentication has them."""
-    return f"Basic {b64encode(f'{name}:{password}'.encode()).decode()}"
+def basic(credentials: str) -> str:
+    """Return what a URL holds as the header of basic authentication has it."""
+    return f"Basic {b64encode(':'.join(login(credentials)).encode()).decode()}"
 
 
 def shown(url: str) -> str:
@@ -128,6 +126,19 @@ def brief(value: Any) -> str:
     if "\n" in text:
         return f"a {type(value).__name__}"
     return clipped(text, _BRIEF)
+
+
+# -- errors ---------------------------------------------------------------------
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Return an error, and all that it was raised from: the frames of any may show."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 # -- options --------------------------------------------------------------------

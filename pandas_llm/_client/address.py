@@ -15,7 +15,7 @@ from pandas_llm import environment
 from pandas_llm._http import check_botocore, region_of
 from pandas_llm._local import LOCAL, local_endpoint
 from pandas_llm.errors import ConfigurationError
-from pandas_llm.providers import local, not_openais, presets
+from pandas_llm.providers import Preset, local, not_openais, presets
 from pandas_llm.providers import preset as provider_preset
 from pandas_llm.redaction import is_secret, parted, shown
 from pandas_llm.types import Endpoint
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pandas_llm.options import Settings
-    from pandas_llm.providers import Preset
 
 SIMULATED = "sim://local"
 """The simulator's address, with any port."""
@@ -45,27 +44,18 @@ def transferable(settings: Settings) -> dict[str, Any]:
     if isinstance(settings.api_key, str) or secret or password:
         what = "the password in base_url" if password else "api_key"
         what = f"headers[{secret[0]!r}]" if secret else what
-        names = (preset.address if password else preset.key) or "it"
-        variable = names if isinstance(names, str) else names[0]
-        msg = (
+        variable = (*_names(preset.address if password else preset.key), "it")[0]
+        raise ConfigurationError(
             f"{what} would be written down with the plan, for any to read. Ways out:\n"
             f"  the environment of the workers: set {variable} there\n"
             "  a function that gives it there: api_key=my_module.my_function"
         )
-        raise ConfigurationError(msg)
     if settings.session is not None:
         msg = "session= belongs to this process: leave it out where others run the plan"
         raise ConfigurationError(msg)
     options = {f.name: getattr(settings, f.name) for f in fields(settings)}
-    if not isinstance(settings.cache, bool) and not str(settings.cache).startswith("~"):
-        options["cache"] = os.path.abspath(settings.cache)  # noqa: PTH100 - not resolved
-    for name in ("ca", "files_root"):
+    for name in ("cache", "ca", "cert", "files_root"):
         options[name] = _whole(options[name])
-    cert = settings.cert
-    if cert is None or isinstance(cert, (str, os.PathLike)):
-        options["cert"] = _whole(cert)
-    else:
-        options["cert"] = [_whole(path) for path in cert]
     # requests must not go elsewhere because a worker's environment is another; one
     # with a password in it is not written down
     own_url = settings.base_url or _variable(preset.address)
@@ -82,11 +72,14 @@ def _movable(model: str | None) -> str | None:
     return f"gguf/{_whole(path)}" if provider == "gguf" else model
 
 
-def _whole(path: Any) -> Any:
-    """Return an absolute path, or one that begins with the home folder."""
-    if path is None or str(path).startswith("~"):
-        return path and str(path)
-    return os.path.abspath(path)  # noqa: PTH100 - not resolved
+def _whole(option: Any) -> Any:
+    """Return paths that are absolute or begin with the home folder; else what it is."""
+    if isinstance(option, (list, tuple)):
+        return [_whole(path) for path in option]
+    if not isinstance(option, (str, os.PathLike)):
+        return option
+    path = str(option)
+    return path if path.startswith("~") else os.path.abspath(path)  # noqa: PTH100
 
 
 def without_secrets(settings: Settings) -> Settings:
@@ -206,7 +199,11 @@ def _sendable(key: str | None) -> str | None:
 
 def _variable(names: str | tuple[str, ...] | None) -> str | None:
     """Return the value of the first variable of a preset that is set."""
-    return environment.variable(*((names,) if isinstance(names, str) else names or ()))
+    return environment.variable(*_names(names))
+
+
+def _names(names: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else names or ()
 
 
 def _with_query(base_url: str, preset: Preset) -> str:
@@ -258,7 +255,7 @@ def ways_out(
     if base_url is None:
         ways = f"pass base_url='https://…' or set {preset.address}"
         return f"{name} has an address for each account: {ways}"
-    variables = (preset.key,) if isinstance(preset.key, str) else preset.key
+    variables = _names(preset.key)
     prefix = "" if name == "openai" else f"{name}/"
     variable = f"set {variables[0]}" if variables else ""
     local = ["pass base_url='http://localhost:11434/v1' and model='…'"]

@@ -11,7 +11,7 @@ from pandas_llm.errors import (
     OutputError,
     RefusalError,
 )
-from pandas_llm.types import Reply
+from pandas_llm.types import Choice, Reply, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from pandas_llm._client.events import Tally
     from pandas_llm._client.parts import Parts
     from pandas_llm._client.sender import Sender
-    from pandas_llm.types import Choice, Request
 
 IN_WORDS = ("words", "codes")
 """Ways to ask for probabilities that take requests of their own."""
@@ -42,14 +41,17 @@ class ByWords:
         self._readable: bool | None = None
         """Whether this run's answers can be read; None before the first."""
 
-    async def send(self, request: Request, n: int, tally: Tally, begun: Begun) -> Reply:
+    async def send(
+        self, request: Request, n: int, tally: Tally, begun: Begun | None
+    ) -> Reply:
         """Ask by the words of the labels, or plainly where that is of no use."""
         send, negotiation = self._sender.send, self._sender.negotiation
         if request.followup:
             return await send(request, n, tally)
         if self._readable is False or not negotiation.capabilities.logprobs:
             return self._kept(request) or await send(request, n, tally)
-        replies = [Reply((choice,)) for choice in begun.take()]
+        taken = () if begun is None else begun.take()
+        replies = [Reply((choice,)) for choice in taken]
         for one in word_requests(request)[len(replies) :]:
             _keep(replies, begun)
             replies.append(await send(one, 1, tally))
@@ -89,7 +91,7 @@ class ByWords:
         return True
 
 
-def _keep(replies: Sequence[Reply], begun: Begun) -> None:
+def _keep(replies: Sequence[Reply], begun: Begun | None) -> None:
     """Keep the answers so far, each at its question's place."""
-    if all(reply.choices for reply in replies):
+    if begun is not None and all(reply.choices for reply in replies):
         begun.keep([reply.choices[0] for reply in replies])

@@ -8,13 +8,13 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pandas_llm._client.begun import ALONE, Begun
+from pandas_llm._client.begun import Begun
 from pandas_llm._client.by_words import IN_WORDS, ByWords
-from pandas_llm._client.events import NO_TOKENS
+from pandas_llm._client.events import NO_TOKENS, Tally
 from pandas_llm._client.sender import Sender, TracedSender
 from pandas_llm._http import masked, secrets
-from pandas_llm._replies import Choices, asked_again
-from pandas_llm.cache import Fingerprint, elsewhere_key
+from pandas_llm._replies import Choices, Record, asked_again
+from pandas_llm.cache import Cache, Fingerprint, elsewhere_key
 from pandas_llm.errors import (
     ContextLengthError,
     LLMError,
@@ -25,16 +25,12 @@ from pandas_llm.errors import (
     UnreadError,
 )
 from pandas_llm.providers import Bundling, Embeddings, least_prefix
-from pandas_llm.types import Choice, Outcome, Reply
+from pandas_llm.types import Choice, HTTPRequest, Outcome, Reply, Request
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
-    from pandas_llm._client.events import Tally
     from pandas_llm._client.parts import Parts
-    from pandas_llm._replies import Record
-    from pandas_llm.cache import Cache
-    from pandas_llm.types import HTTPRequest, Request
 
 
 _UNREAD = "unread"
@@ -74,8 +70,10 @@ class Client:
         self.prices = self.pace.prices
         self.circuit, self.history = self.pace.circuit, self.pace.history
         self._settings = settings
-        shared = self._cache if settings.dedupe and not settings.refresh else None
-        self._shared = shared if settings.session is None else None
+        self._memory = None if settings.refresh else self._cache
+        """Where kept replies are looked for."""
+        alone = settings.session is not None or not settings.dedupe
+        self._shared = None if alone else self._memory
         """Where equal requests of other runs are found."""
 
     @property
@@ -92,9 +90,9 @@ class Client:
 
     def known(self, asked: Sequence[tuple[bytes, Request]]) -> list[Outcome | None]:
         """Return the outcomes of requests whose replies are kept and understood."""
-        if self._cache is None or self._settings.refresh or not asked:
+        if self._memory is None or not asked:
             return [None] * len(asked)
-        replies = self._cache.get_many([key for key, _ in asked])
+        replies = self._memory.get_many([key for key, _ in asked])
         return [self._recalled(replies.get(key), request) for key, request in asked]
 
     def _recalled(self, reply: Reply | None, request: Request) -> Outcome | None:
@@ -123,9 +121,9 @@ class Client:
 
     def _kept(self, key: bytes) -> Reply | None:
         """Return what is kept under a key."""
-        if self._cache is None or self._settings.refresh:
+        if self._memory is None:
             return None
-        return self._cache.get_many([key]).get(key)
+        return self._memory.get_many([key]).get(key)
 
     def _kept_plain(self, request: Request) -> Reply | None:
         """Return the kept reply to the same request without probabilities."""
@@ -164,10 +162,10 @@ class Client:
         self, cache: Cache, request: Request, key: bytes, tally: Tally
     ) -> Outcome:
         """Ask, or have the reply of another run of this process that asks the same."""
-        calls, slots, led = cache.calls, self.pace.slots, False
+        calls, led = cache.calls, False
         while (end := calls.begin(key)) is not None:
             led = True
-            await (slots.rest(end, "another run") if slots else end)
+            await self.pace.slots.rest(end, "another run")
         outcome: Outcome | None = None
         try:
             if led or cache.shared:
@@ -186,10 +184,10 @@ class Client:
         records: list[Record] = []
         reply: Reply | None = None
         error: LLMError | None
-        spec, begun = request.spec, ALONE
+        spec, cache, begun = request.spec, self._memory, None
         worded = spec.odds in IN_WORDS and len(spec.questions) + bool(self._output.open)
-        if max(spec.n, worded) > 1:
-            begun = Begun(None if self._settings.refresh else self._cache, key)
+        if cache is not None and max(spec.n, worded) > 1:
+            begun = Begun(cache, key)
         try:
             reply, choices = await self._choices(request, tally, begun)
             error, understood = choices.mark, choices.records
@@ -207,7 +205,7 @@ class Client:
             error = failure
         else:
             self._keep(key, request, reply)
-        if reply is not None or isinstance(error, OutputError):
+        if begun is not None and (reply or isinstance(error, OutputError)):
             begun.end()
         seconds = time.perf_counter() - started
         return Outcome(records, error, tally.attempts, seconds, reply, tally.tokens)
@@ -236,8 +234,6 @@ class Client:
             msg = f"the reply holds {len(reply.choices)} vectors for {len(texts)} texts"
             raise MalformedReplyError(msg)
         self.negotiation.settle(clear=True)
-        if self._embeddings is not None:
-            self.negotiation.measured(self._embeddings.wire)
         seconds = time.perf_counter() - started
         outcomes = []
         tokens = reply.tokens
@@ -245,14 +241,13 @@ class Client:
         for choice, tokens, key in zip(reply.choices, shares, keys, strict=True):
             own = reply._replace(choices=(choice,), tokens=tokens, cost=None)
             records, _ = self._output.read(choice)
-            if self._cache is not None:
-                self._cache.put(key, own)
+            self._keep(key, whole, own)
             used = tokens or NO_TOKENS
             outcomes.append(Outcome(records, None, tally.attempts, seconds, own, used))
         return outcomes
 
     async def _choices(
-        self, request: Request, tally: Tally, begun: Begun
+        self, request: Request, tally: Tally, begun: Begun | None
     ) -> tuple[Reply, Choices]:
         """Collect as many choices as were asked for.
 
@@ -266,12 +261,13 @@ class Client:
         if worded:
             send = partial(self._by_words.send, begun=begun)
         choices, asked, wrong = Choices(request.spec.n), request, None
-        reply = Reply(() if worded else begun.take())
+        reply = Reply(() if worded or begun is None else begun.take())
         if reply.choices:
             wrong = await self._read(reply, request, choices)
         while choices.left > 0:
             if choices.counted:
-                begun.keep(choices.counted)
+                if begun is not None:
+                    begun.keep(choices.counted)
                 sample = request.sample + len(choices.counted)
                 asked = request._replace(sample=sample)
             if wrong is not None:

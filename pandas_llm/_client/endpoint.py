@@ -8,12 +8,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pandas_llm._http import secrets
-from pandas_llm.errors import AuthenticationError, BadRequestError
-from pandas_llm.providers import connect
+from pandas_llm.errors import AuthenticationError, BadRequestError, LLMError
+from pandas_llm.providers import Provider, connect
 
 if TYPE_CHECKING:
-    from pandas_llm.errors import LLMError
-    from pandas_llm.providers import Provider
+    from pandas_llm._client.parts import Parts
     from pandas_llm.types import Capabilities, Endpoint, Request, Spec
 
 _log = logging.getLogger("pandas_llm")
@@ -27,14 +26,12 @@ _accepted: set[bytes] = set()
 class Negotiation:
     """The negotiation with one endpoint and model; texts do not test schemas."""
 
-    def __init__(
-        self, endpoint: Endpoint, provider: Provider, *, structured: bool
-    ) -> None:
-        self._endpoint = endpoint
-        self._provider = provider
+    def __init__(self, parts: Parts) -> None:
+        self._endpoint = endpoint = parts.endpoint
+        self._provider = parts.provider
         place = (endpoint.provider, endpoint.base_url, endpoint.model, endpoint.embeds)
-        self._place = (*place, structured)
-        self.capabilities = _settled.get(self._place, provider.capabilities)
+        self._place = (*place, parts.setup.spec.schema is not None)
+        self.capabilities = _settled.get(self._place, parts.provider.capabilities)
         self._answered: set[str] = set()
         """Options that rows of this run were answered with."""
         self._last: tuple[Spec, Capabilities, int] | None = None

@@ -7,18 +7,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pandas_llm._display import Totals
-from pandas_llm._pacing import CostBudget
-from pandas_llm._report import RunLog
-from pandas_llm.errors import ContextLengthError, PromptFilteredError, ProviderError
-from pandas_llm.types import Tokens
+from pandas_llm._pacing import CostBudget, Ticket
+from pandas_llm._report import Call, RunLog
+from pandas_llm.errors import (
+    ContextLengthError,
+    LLMError,
+    PromptFilteredError,
+    ProviderError,
+)
+from pandas_llm.types import Outcome, Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pandas_llm._pacing import Ticket
-    from pandas_llm._report import Call
-    from pandas_llm.errors import LLMError
-    from pandas_llm.types import Outcome
 
 NO_TOKENS = Tokens()
 UNAUTHORIZED = 401
@@ -61,10 +62,8 @@ class Tally:
     """Whether its last failure is one to ask again after, at once and for nothing."""
     bill: float = 0.0
     """Dollars of its last request; NaN where it may be the most that it can be."""
-    parts: tuple[float, float] = (0.0, 0.0)
-    """Tokens of input and of output that it is likely to use."""
-    expected: float = 0.0
-    """Tokens that the provider will count for its next request."""
+    amounts: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Tokens that the provider will count for its next request; of input, of output."""
     ticket: Ticket | None = None
     """Its place in the limiter's queue, while a request waits or is under way."""
     held: float | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,25 +10,21 @@ from pandas_llm._client.address import SIMULATED, account
 from pandas_llm._client.client import Client
 from pandas_llm._client.parts import Parts, Setup
 from pandas_llm._http import Signed, Transport
-from pandas_llm._local import ask_tiny, served
+from pandas_llm._local import Llama, ask_tiny, served
 from pandas_llm._pacing import RateLimiter, budget, shared_limiter
 from pandas_llm._report import Calls
-from pandas_llm.errors import ConfigurationError, LLMError, ProviderError
+from pandas_llm.errors import ConfigurationError, ProviderError
 from pandas_llm.providers import connect, models_of, nearest, slots_of, spoken
 from pandas_llm.redaction import Secret, shown
-from pandas_llm.types import Capabilities, HTTPRequest, Request
+from pandas_llm.types import Capabilities, Endpoint, HTTPRequest, HTTPResponse, Request
 
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
     from pathlib import Path
 
-    from pandas_llm._local import Llama
     from pandas_llm._replies import Output
     from pandas_llm.options import Settings
-    from pandas_llm.types import Endpoint, HTTPResponse
 
-_GLANCE = 3.0
-"""Seconds in which a local server tells how many slots it has."""
 _LOCAL_ROWS = {"gguf": 4, "tiny": 1}
 """Rows at a time for a model's file, where `concurrency` is "auto"."""
 
@@ -50,19 +45,16 @@ async def open_client(
     elif not endpoint.model:
         model = await _only_model(endpoint, transport)
         endpoint = reached = endpoint._replace(model=model)
-    who = transport.account if isinstance(transport, Signed) else ""
-    limiter = _limiter(stack, account(reached, who), setup)
-    return _client(endpoint, reached, transport, setup, limiter)
+    return _client(endpoint, reached, transport, setup, stack)
 
 
 def offline_client(endpoint: Endpoint, setup: Setup) -> Client:
     """Make a client that knows prices, keys and cached replies, and sends nothing."""
     if not endpoint.model:
-        msg = "no model is set: pass model='…'"
-        raise ConfigurationError(msg)
+        raise ConfigurationError("no model is set: pass model='…'")
     setup = setup._replace(settings=replace(setup.settings, concurrency=1))
     transport = Transport(setup.settings)
-    return _client(endpoint, endpoint, transport, setup, RateLimiter())
+    return _client(endpoint, endpoint, transport, setup)
 
 
 def _client(
@@ -70,7 +62,7 @@ def _client(
     reached: Endpoint,
     transport: Transport,
     setup: Setup,
-    limiter: RateLimiter,
+    stack: AsyncExitStack | None = None,
 ) -> Client:
     settings, provider = setup.settings, connect(reached)
     for option in ("images", "files"):
@@ -81,15 +73,17 @@ def _client(
         _check_questions(endpoint.provider, provider, setup.output, settings)
     setup = setup._replace(spec=replace(setup.spec, model=endpoint.model))
     calls = Calls(setup.trace, endpoint, reached.base_url) if setup.trace else None
+    limiter = RateLimiter()
+    if stack is not None:
+        limiter = _limiter(stack, account(reached, transport.account), setup)
     parts = Parts(endpoint, reached, provider, transport, limiter, setup, calls)
     client = Client(parts)
     if settings.max_cost is not None and not client.prices.known:
-        msg = (
+        raise ConfigurationError(
             f"max_cost is set, and there is no price for {endpoint.model!r}: pass "
             f"prices={{{endpoint.model!r}: (input, output)}} in dollars per million "
             "tokens, or install the extra: pip install 'pandas-llm-accessor[cost]'"
         )
-        raise ConfigurationError(msg)
     return client
 
 
@@ -141,8 +135,7 @@ async def _open_file(
     else:
         transport = InProcess(settings, path)
     setup = setup._replace(settings=replace(settings, concurrency=rows))
-    limiter = _limiter(stack, account(reached), setup)
-    return _client(endpoint, reached, transport, setup, limiter)
+    return _client(endpoint, reached, transport, setup, stack)
 
 
 async def keep_to_slots(client: Client) -> None:
@@ -151,12 +144,11 @@ async def keep_to_slots(client: Client) -> None:
         return
     request = client.provider.build(Request(client.spec, ""), Capabilities(), 1)
     place, version, _ = request.url.partition("/v1/")
-    with suppress(LLMError, TimeoutError):
-        async with asyncio.timeout(_GLANCE):
-            asked = HTTPRequest(f"{place}/props", request.headers, b"")
-            slots = slots_of(await client.transport.get(asked)) if version else 0
-        if slots:
-            client.pace.keep_below(slots)
+    if not version:
+        return
+    properties = await client.transport.glance(f"{place}/props", request.headers)
+    if properties is not None and (slots := slots_of(properties)):
+        client.pace.keep_below(slots)
 
 
 class Loopback(Transport):

@@ -6,25 +6,21 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from pandas_llm._client.events import NO_TOKENS
-from pandas_llm._client.verdict import nobody_there
+from pandas_llm._client.events import NO_TOKENS, Tally
+from pandas_llm._client.verdict import History, nobody_there
 from pandas_llm._http import open_connections
-from pandas_llm._pacing import Calibration, Circuit, Concurrency, Prices
+from pandas_llm._pacing import Calibration, Circuit, Concurrency, Prices, Slots
 from pandas_llm.errors import (
     ConnectionBrokenError,
+    LLMError,
     NoRoomError,
     OverloadedError,
     RateLimitError,
 )
-from pandas_llm.types import Tokens
+from pandas_llm.types import Quotas, Reply, Tokens
 
 if TYPE_CHECKING:
-    from pandas_llm._client.events import Tally
     from pandas_llm._client.parts import Parts
-    from pandas_llm._client.verdict import History
-    from pandas_llm._pacing import Slots
-    from pandas_llm.errors import LLMError
-    from pandas_llm.types import Quotas, Reply
 
 
 class Pace:
@@ -47,9 +43,9 @@ class Pace:
         self.calibration.output_counts = getattr(provider, "output_counts", 1.0)
         self.reads_count = getattr(provider, "reads_count", True)
         """Whether tokens that were read from a prompt cache count."""
-        self.slots: Slots | None = None
-        """The slots of the run, which a row leaves while it waits for itself."""
         self._follow()
+        self.slots = Slots(self.target)
+        """Those of the run, which a row leaves while it waits for itself."""
 
     def _follow(self) -> None:
         """Set how many may be in flight, by the run and by the server."""
@@ -120,8 +116,7 @@ class Pace:
         self, tally: Tally, error: LLMError, quotas: Quotas | None, *, heard: bool
     ) -> None:
         """Learn from a request that was refused or has failed."""
-        if tally.heard is not None:
-            _tell(tally, answered=False)
+        _tell(tally, answered=False)
         limiter, circuit, ticket = self.limiter, self.circuit, tally.ticket
         assert ticket is not None  # noqa: S101 - it has left
         self.history.failed(error)

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import re
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pandas_llm._client.attached import Attached
@@ -23,7 +22,7 @@ from pandas_llm._client.verdict import (
 )
 from pandas_llm._http import redacted
 from pandas_llm._inputs import attachments
-from pandas_llm._pacing import estimate_tokens, refused, unsent
+from pandas_llm._pacing import Ticket, estimate_tokens, refused, unsent
 from pandas_llm.errors import (
     CostLimitError,
     LLMError,
@@ -40,20 +39,23 @@ from pandas_llm.providers import (
     succeeded,
 )
 from pandas_llm.redaction import shown
-from pandas_llm.types import HTTPRequest, Used
+from pandas_llm.types import (
+    Capabilities,
+    HTTPRequest,
+    HTTPResponse,
+    Reply,
+    Request,
+    Used,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from pandas_llm._client.events import Events, Tally
     from pandas_llm._client.parts import Parts
-    from pandas_llm._pacing import Ticket
-    from pandas_llm.types import Capabilities, HTTPResponse, Reply, Request
 
 _log = logging.getLogger("pandas_llm")
 _SLICE = 0.05
-_GLANCE = 3.0
-"""Seconds in which a server lists its models, for an error's message."""
 _LIST = 1 << 22
 _VERSION = re.compile(r"/v\d|/openai/")
 """How an API's address goes on after the host's."""
@@ -65,21 +67,15 @@ class Sender:
     """Sends requests to one endpoint until each has a reply or has failed."""
 
     def __init__(self, parts: Parts) -> None:
-        self.negotiation = Negotiation(
-            parts.endpoint,
-            parts.provider,
-            structured=parts.setup.spec.schema is not None,
-        )
+        self.negotiation = Negotiation(parts)
         self._provider = parts.provider
         self.attached = Attached(parts.provider, parts.endpoint.provider)
         self._transport = parts.transport
         self._settings = parts.setup.settings
         self._endpoint = parts.reached
         self._key = CurrentKey(parts.reached, parts.provider)
-        self.history = History(
-            shown(parts.endpoint.base_url), self._settings, self.negotiation, self._key
-        )
-        self.pace = self._pace = Pace(parts, self.history)
+        self.history = History(parts, self.negotiation, self._key)
+        self.pace = Pace(parts, self.history)
         self.circuit = self.pace.circuit
         self._calls = parts.calls
 
@@ -90,13 +86,12 @@ class Sender:
         if request.attachments:
             weight += attachments.weight(request, self._provider)
         tally.weight = weight
-        calibration = self._pace.calibration
+        calibration = self.pace.calibration
         tally.standard = tally.standard or spec.tier is None
         tally.broken = False
         while True:
             tally.at_once = False
-            amounts = calibration.amounts(weight, spec.max_tokens, n)
-            tally.expected, tally.parts = amounts[0], amounts[1:]
+            tally.amounts = calibration.amounts(weight, spec.max_tokens, n)
             capabilities = asked = self.negotiation.capabilities
             if spec.tier and tally.standard:
                 asked = standard(capabilities)
@@ -131,12 +126,13 @@ class Sender:
         self, http: HTTPRequest, request: Request, tally: Tally
     ) -> Reply:
         """Send once, when it is this request's turn and there is money for it."""
-        pace, response = self._pace, None
+        pace, response = self.pace, None
         if tally.events.budget.limit is not None:
             tally.held = await self._hold(tally, http, request)
         tally.bill = 0.0
+        expected, into, out = tally.amounts
         try:
-            tally.ticket = ticket = pace.limiter.reserve(tally.expected, tally.parts)
+            tally.ticket = ticket = pace.limiter.reserve(expected, (into, out))
             if ticket.number < 0:
                 await self._turn(ticket, tally)
             pace.sent(tally)
@@ -167,13 +163,12 @@ class Sender:
                 tally.bill = 0.0
         elif (used := self._provider.spent(response)) != Used() or succeeded(response):
             # it is paid for all the same, if it is not told for how much
-            self._pace.book(used, tally)
+            self.pace.book(used, tally)
         elif refused(response):
             tally.bill = 0.0
         if tally.ticket is not None and tally.ticket.number > 0:  # it has left
-            headers = None if response is None else response.headers
-            quotas = None if headers is None else self._provider.quotas(headers)
-            self._pace.failed(tally, error, quotas, heard=response is not None)
+            quotas = response and self._provider.quotas(response.headers)
+            self.pace.failed(tally, error, quotas, heard=response is not None)
 
     async def plain(
         self, call: Callable[[], Awaitable[HTTPResponse]], events: Events
@@ -198,7 +193,7 @@ class Sender:
 
     async def _turn(self, ticket: Ticket, tally: Tally) -> None:
         """Wait until the limiter lets a request leave."""
-        limiter = self._pace.limiter
+        limiter = self.pace.limiter
         while (delay := limiter.delay(ticket)) > 0:
             if (wait := limiter.waiting()) > self._settings.max_wait:
                 self.history.end(None, wait, Ended.WAIT)
@@ -209,10 +204,10 @@ class Sender:
     async def _hold(self, tally: Tally, http: HTTPRequest, request: Request) -> float:
         """Set aside what a request may cost; wait for others if it does not fit."""
         allowed, n = allowance(request.spec)
-        output = self._pace.calibration.worst(allowed, n)
+        output = self.pace.calibration.worst(allowed, n)
         size = len(http.body) - attachments.surplus(request)
         hour, sound = _HOUR in http.body, attachments.has_sound(request)
-        most, tier = self._pace.prices.most, request.spec.tier
+        most, tier = self.pace.prices.most, request.spec.tier
         cost = most(size, output, tier, hour=hour, sound=sound)
         budget = tally.events.budget
         while not budget.reserve(cost):
@@ -235,7 +230,7 @@ class Sender:
         self, error: LLMError, tally: Tally, request: Request, *, changed: bool
     ) -> None:
         """Wait until the row may be asked again; raise when it may not."""
-        history = self.history
+        at, history = time.time_ns(), self.history
         now = history.standing(error, tally, self.circuit, changed=changed)
         then, seconds, why = decide(error, now)
         if then is Then.RUN:
@@ -248,9 +243,10 @@ class Sender:
             _log.debug("waiting %.2f s after %s", seconds, error)
             # its frames have the body that was sent
             error.__traceback__ = error.__context__ = error.__cause__ = None
-            slots, pause = self._pace.slots, asyncio.sleep(seconds)
-            await (slots.rest(pause, error.kind) if slots else pause)
+            await self.pace.slots.rest(asyncio.sleep(seconds), error.kind)
         tally.events.retried(error)
+        if tally.call is not None:
+            tally.call.retried(error, at)
 
     async def _with_models(
         self, error: ModelNotFoundError, request: Request
@@ -261,12 +257,9 @@ class Sender:
         listed, url = None, models_url(http.url)
         if url is None or error.status is None or 300 <= error.status < 400:  # noqa: PLR2004
             return error
-        with suppress(LLMError, TimeoutError):
-            async with asyncio.timeout(_GLANCE):
-                asked = HTTPRequest(url, http.headers, b"")
-                response = await self._transport.get(asked, _LIST)
-            if succeeded(response):
-                listed = models_of(redacted(response, self._key.secrets))
+        response = await self._transport.glance(url, http.headers, _LIST)
+        if response is not None and succeeded(response):
+            listed = models_of(redacted(response, self._key.secrets))
         place = self._endpoint.base_url.partition("?")[0]
         if listed:
             words = f"The server lists {nearest(self._endpoint.model, listed)}."
@@ -291,11 +284,3 @@ class TracedSender(Sender):
             raise
         call.answered(reply)
         return reply
-
-    async def _again(
-        self, error: LLMError, tally: Tally, request: Request, *, changed: bool
-    ) -> None:
-        at = time.time_ns()
-        await super()._again(error, tally, request, changed=changed)
-        if tally.call is not None:
-            tally.call.retried(error, at)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from pandas_llm._client.events import UNAUTHORIZED, Streak
-from pandas_llm._pacing import backoff
+from pandas_llm._client.events import UNAUTHORIZED, Streak, Tally
+from pandas_llm._pacing import Circuit, backoff
 from pandas_llm.errors import (
     ConnectionBrokenError,
     ConnectionFailedError,
@@ -28,14 +28,13 @@ from pandas_llm.errors import (
     RepeatedError,
     UnreachableError,
 )
+from pandas_llm.redaction import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pandas_llm._client.endpoint import CurrentKey, Negotiation
-    from pandas_llm._client.events import Tally
-    from pandas_llm._pacing import Circuit
-    from pandas_llm.options import Settings
+    from pandas_llm._client.parts import Parts
 
 _NEVER_REACHED = 5.0
 """Seconds of tries before an endpoint that was never reached is given up."""
@@ -189,13 +188,11 @@ def nobody_there(error: LLMError) -> bool:
 class History:
     """What a run has seen of one endpoint, as far as it counts for a verdict."""
 
-    def __init__(
-        self, place: str, settings: Settings, negotiation: Negotiation, key: CurrentKey
-    ) -> None:
-        self._place = place
+    def __init__(self, parts: Parts, negotiation: Negotiation, key: CurrentKey) -> None:
+        self._place = shown(parts.endpoint.base_url)
         self._negotiation, self._key = negotiation, key
-        self._settings = settings
-        self.max_wait = settings.max_wait
+        self._settings = parts.setup.settings
+        self.max_wait = self._settings.max_wait
         self.streak = Streak()
         self.sampling = False
         """Whether rows are asked once each, to find one that can be answered."""

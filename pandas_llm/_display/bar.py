@@ -11,13 +11,12 @@ from collections import deque
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm._display.progress import Progress, Status
+from pandas_llm._display.progress import Headroom, Progress, Status
 from pandas_llm._display.tables import short
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pandas_llm._display.progress import Headroom
     from pandas_llm._display.usage import Totals
 
 _QUIET_SECONDS = 0.5
@@ -106,33 +105,25 @@ class Bar:
     def tick(self) -> None:
         """Draw, if it is time to."""
         now = self._clock()
-        if not self._shown or now - self._drawn < _REDRAW_SECONDS:
-            return
-        progress = self._progress(now)
-        if self._call is not None:
-            self._call(progress)
-        elif self._bar is not None or progress.seconds >= _QUIET_SECONDS:
-            self._draw(progress)
-        self._drawn = self._clock()
+        if self._shown and now - self._drawn >= _REDRAW_SECONDS:
+            self._show(self._progress(now))
+            self._drawn = self._clock()
 
     def close(self) -> None:
         """Show the last state."""
-        if self._call is not None:
-            self._call(self._progress(self._clock(), finished=True))
-        elif self._bar is not None and self._shown:
-            self._draw(self._progress(self._clock(), finished=True))
+        if self._shown:
+            self._show(self._progress(self._clock(), finished=True))
 
     def _progress(self, now: float, *, finished: bool = False) -> Progress:
         totals, status = self._totals, Status() if finished else self._status()
         seconds = now - self._started
         self._speed.note(seconds, totals, status)
-        why = status.waiting or status.resting or self._pacing(now, status)
         progress = Progress(
             **totals.counts(Progress),
             seconds=seconds,
             rate=totals.done / seconds if finished else self._speed.rate,
             left=self._speed.left(totals.rows - totals.done, status),
-            waiting="" if finished else why,
+            waiting=status.waiting or status.resting or self._pacing(now, status),
             finished=finished,
         )
         if self._headroom is not None:
@@ -151,8 +142,13 @@ class Bar:
         shown = f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"  # noqa: PLR2004
         return f"paced by the account: {shown} a minute"
 
-    def _draw(self, progress: Progress) -> None:
+    def _show(self, progress: Progress) -> None:
+        if self._call is not None:
+            self._call(progress)
+            return
         if self._bar is None:
+            if progress.finished or progress.seconds < _QUIET_SECONDS:
+                return
             self._bar = _NotebookBar() if _in_ipython() else _TerminalBar(progress)
         try:
             self._bar.draw(progress)

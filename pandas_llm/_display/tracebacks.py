@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pandas_llm import environment
 from pandas_llm.errors import LLMError, LLMWarning, ProviderError
-from pandas_llm.redaction import conceal
+from pandas_llm.redaction import causes, conceal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,16 +67,16 @@ def trim(error: BaseException) -> None:
     frames = list(_frames(error.__traceback__))
     if environment.own("traceback") == "full" or not frames:
         return
-    inside = [
-        at for at, frame in enumerate(frames) if _file(frame).startswith(_PACKAGE)
-    ]
-    beyond = frames[inside[-1] + 1 :] if inside else frames
+    beyond = error.__traceback__  # what follows the package's last frame
+    for frame in frames:
+        if _file(frame).startswith(_PACKAGE):
+            beyond = frame.tb_next
     misses_arguments = isinstance(error, TypeError) and len(frames) == 1
     if isinstance(error, (KeyboardInterrupt, CancelledError)):
         error.__traceback__ = None
         error.__suppress_context__ = True  # the task's, which was cancelled for it
-    elif beyond and _of_caller(beyond[0]):
-        error.__traceback__ = beyond[0]
+    elif beyond is not None and _of_caller(beyond):
+        error.__traceback__ = beyond
     elif isinstance(error, _ON_PURPOSE) or misses_arguments:
         error.__traceback__ = None
         _trim_causes(error)
@@ -88,13 +88,9 @@ def trim(error: BaseException) -> None:
 
 def _trim_causes(error: BaseException) -> None:
     """Leave the words of what an error was raised from, and the caller's frames."""
-    seen: set[int] = set()
-    cause: BaseException | None = error
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
+    for cause in causes(error):
         theirs = [f for f in _frames(cause.__traceback__) if _of_caller(f)]
         cause.__traceback__ = theirs[0] if theirs else None
-        cause = cause.__cause__ or cause.__context__
 
 
 def _frames(trace: TracebackType | None) -> Iterator[TracebackType]:

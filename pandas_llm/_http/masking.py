@@ -7,12 +7,11 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from pandas_llm import environment
 from pandas_llm.redaction import basic, is_secret, login, parted, parted_proxy, shown
-from pandas_llm.types import HTTPResponse
+from pandas_llm.types import Endpoint, HTTPRequest, HTTPResponse, Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pandas_llm.types import Endpoint, HTTPRequest, Request
 
 _SHORTEST = 8
 """The shortest secret to remove: shorter ones may be ordinary words."""
@@ -25,7 +24,7 @@ def secrets(endpoint: Endpoint) -> tuple[bytes, ...]:
     proxy = environment.proxy(place)
     for known in (user, parted_proxy(proxy.value)[0] if proxy else ""):
         if known:
-            texts += [login(known)[1], basic(*login(known)).partition(" ")[2]]
+            texts += [login(known)[1], basic(known).partition(" ")[2]]
     for name, value in endpoint.headers:
         if is_secret(name):
             texts += value.split()

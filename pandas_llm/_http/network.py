@@ -12,14 +12,14 @@ from pandas_llm import environment
 from pandas_llm.errors import (
     ConfigurationError,
     ConnectionFailedError,
+    LLMError,
     UnreachableError,
 )
-from pandas_llm.redaction import basic, login, parted, parted_proxy, shown
+from pandas_llm.redaction import basic, causes, parted, parted_proxy, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pandas_llm.errors import LLMError
     from pandas_llm.options import Settings
 
 ASKS_FOR_CERTIFICATE = "If it asks for a client certificate (TLS), pass cert="
@@ -95,7 +95,7 @@ def find_route(url: str, *, direct: bool) -> Route:
     request with a key to a host that ``~/.netrc`` names.
     """
     user, bare = parted(url)
-    header = basic(*login(user)) if user else None
+    header = basic(user) if user else None
     variable = None if direct else environment.proxy(bare)
     if variable is None:
         return Route(bare, header)
@@ -107,12 +107,11 @@ def find_route(url: str, *, direct: bool) -> Route:
     except ValueError:
         right = False
     if not right:
-        msg = (
+        raise ConfigurationError(
             f"{variable.name} names a proxy that cannot be used: {proxy}. Write it "
             "as http://host:port or https://host:port (SOCKS is not spoken)"
         )
-        raise ConfigurationError(msg)
-    proxy_header = basic(*login(proxy_held)) if proxy_held else None
+    proxy_header = basic(proxy_held) if proxy_held else None
     return Route(bare, header, proxy, variable.name, proxy_header)
 
 
@@ -164,11 +163,10 @@ def tls_context(settings: Settings) -> ssl.SSLContext:
             key = paths[1] if len(paths) > 1 else None
             context.load_cert_chain(paths[0], key, _encrypted)
         except OSError as error:
-            msg = (
+            raise ConfigurationError(
                 f"cert={' and '.join(paths)} is not a certificate with its key in PEM "
                 f"form: {_tls_words(error)}"
-            )
-            raise ConfigurationError(msg) from None
+            ) from None
     return context
 
 
@@ -182,13 +180,11 @@ def _encrypted() -> str:
 
 def tls_trouble(error: BaseException) -> ssl.SSLError | None:
     """Return the TLS error among the causes of an error."""
-    seen: BaseException | None = error
-    while seen is not None:
+    for seen in causes(error):
         for one in (seen, getattr(seen, "certificate_error", None)):
             # others are of asyncio's making, when a connection ends
             if isinstance(one, ssl.SSLError) and getattr(one, "reason", None):
                 return one
-        seen = seen.__cause__ or seen.__context__
     return None
 
 
@@ -198,12 +194,11 @@ def tls_failure(error: Exception, trouble: ssl.SSLError, route: Route) -> LLMErr
     if route.proxy is not None and host == urlsplit(route.proxy).hostname:
         place = route.named
     if isinstance(trouble, ssl.SSLCertVerificationError):
-        msg = (
+        return UnreachableError(
             f"the certificate of {place} is not trusted (TLS), so nothing was sent: "
             f"{_tls_words(trouble)}. For a certificate authority of your own pass ca= "
             "its file, or set SSL_CERT_FILE"
         )
-        return UnreachableError(msg)
     msg = f"TLS with {place} failed: {_tls_words(trouble)}"
     if any(word in (trouble.reason or "") for word in _REFUSED):
         return UnreachableError(f"{msg}. {ASKS_FOR_CERTIFICATE}")

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from types import TracebackType
+from typing import Any
 
 
 class Timeouts:
@@ -32,19 +29,14 @@ class Timeouts:
         if self._timer is None:
             self._timer = loop.call_at(now + self._seconds, self._check, loop)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         """Note that it has ended; raise `TimeoutError` if it was too late."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - coroutines run in tasks
         _, before = self._begun.pop(task)
         if self._late and task in self._late:
             self._late.remove(task)
-            if task.uncancel() <= before and kind is asyncio.CancelledError:
+            if task.uncancel() <= before and isinstance(error, asyncio.CancelledError):
                 raise TimeoutError from error
 
     def close(self) -> None:

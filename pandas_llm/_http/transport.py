@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+from contextlib import suppress
 from inspect import signature
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, NoReturn, Self
@@ -37,20 +38,21 @@ from pandas_llm.errors import (
     RequestTimeoutError,
     UnreachableError,
 )
-from pandas_llm.options import OPTIONS
+from pandas_llm.options import OPTIONS, Settings
+from pandas_llm.redaction import causes
 from pandas_llm.types import HTTPRequest, HTTPResponse
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Awaitable, Mapping
-    from types import TracebackType
 
-    from pandas_llm.options import Settings
 
 MAX_REPLY = 16 * 1024 * 1024
 _LARGE = 1_000_000
 """Bytes of a body that aiohttp is to send in pieces; above 2**20 it warns else."""
 _CONNECT_SECONDS = 10.0
+_GLANCE = 3.0
+"""Seconds in which a server tells what is of use, but not needed."""
 _SPARE_FILES = 64
 _MOST = 2000
 """More connections cost more CPU a row (1.9 times at 1,000 against 256)."""
@@ -89,8 +91,10 @@ def patience(settings: Settings) -> float:
 class Transport:
     """Sends requests of one run; a session of the caller's is never closed here."""
 
+    account = ""
+    """Whose limits count, where no key tells."""
+
     def __init__(self, settings: Settings) -> None:
-        self._own_session = settings.session
         self._session: aiohttp.ClientSession | None = settings.session
         self._settings = settings
         self._ways: dict[str, tuple[Route, URL, Mapping[str, Any], bool]] = {}
@@ -129,15 +133,10 @@ class Transport:
             )
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Close the session if it was opened here."""
         self._timeouts.close()
-        if self._session is not None and self._own_session is None:
+        if self._session is not None and self._settings.session is None:
             await self._session.close()
             self._session = None
 
@@ -151,10 +150,19 @@ class Transport:
         """Ask by GET, for a list of models or a file of at most `most` bytes."""
         return self._exchange("GET", request, most)
 
+    async def glance(
+        self, url: str, headers: Mapping[str, str], most: int = MAX_REPLY
+    ) -> HTTPResponse | None:
+        """Ask by GET for what is of use, but not needed; return None without it."""
+        with suppress(LLMError, TimeoutError):
+            async with asyncio.timeout(_GLANCE):
+                return await self.get(HTTPRequest(url, headers, b""), most)
+        return None
+
     async def _exchange(
         self, method: str, request: HTTPRequest, most: int
     ) -> HTTPResponse:
-        """Send, and read the answer."""
+        """Send, and read the answer; left unread, it closes its connection."""
         assert self._session is not None  # noqa: S101 - entered by the caller
         # no headers among the names: tools that show a traceback's would show the key
         body, known = request.body, self._ways.get(request.url)
@@ -170,13 +178,22 @@ class Transport:
                     **how,
                 )
                 self._answered = True
-                return await _received(response, route, most)
+                status, told = response.status, response.headers
+                if status == PROXY_LOGIN and route.proxy is not None:
+                    response.close()
+                    raise UnreachableError(unknown_to(route), status=status)
+                length = response.content_length
+                if length is None or length > most or "Content-Encoding" in told:
+                    content = await _bounded(response, most)
+                else:
+                    content = await response.read()
+                return HTTPResponse(status, told, content)
         except (aiohttp.ClientError, OSError) as error:
             self._fail(error, route)
 
     def _way(self, url: str) -> tuple[Route, URL, Mapping[str, Any], bool]:
         """Find out how a URL is asked, once for a run: the environment may change."""
-        route = find_route(url, direct=self._own_session is not None)
+        route = find_route(url, direct=self._settings.session is not None)
         how = {
             **_HEAD,
             "ssl": self._tls(route),
@@ -196,7 +213,7 @@ class Transport:
     def _tls(self, route: Route) -> ssl.SSLContext | bool:
         """Return this run's TLS context: aiohttp reads the variables at its import."""
         secure = route.tunnelled or (route.proxy or "").startswith("https:")
-        if self._own_session is not None or not secure:
+        if self._settings.session is not None or not secure:
             return True
         if self._context is None:
             self._context = tls_context(self._settings)
@@ -205,12 +222,10 @@ class Transport:
     def _fail(self, error: Exception, route: Route) -> NoReturn:
         """Raise what an exchange has failed with, as an error of the package."""
         failure = self._failure(error, route)
-        cause: BaseException | None = error
-        while cause is not None:
+        for cause in causes(error):
             # aiohttp's frames hold the headers: tools that show the variables of a
             # traceback would show the key
             cause.__traceback__ = None
-            cause = cause.__cause__ or cause.__context__
         if isinstance(error, _SECRETIVE):
             error.__context__ = failure.__context__ = None
             raise failure from None  # its repr shows the headers
@@ -224,11 +239,10 @@ class Transport:
             return ConfigurationError(f"base_url cannot be requested: {route}")
         if isinstance(error, aiohttp.ClientProxyConnectionError):
             host = urlsplit(route.url).hostname
-            msg = (
+            return ConnectionFailedError(
                 f"no connection to {route.named}: {_words(error)}. Is it right? "
                 f"NO_PROXY={host} goes around it"
             )
-            return ConnectionFailedError(msg)
         if isinstance(error, aiohttp.ClientHttpProxyError):
             return refusal(error.status, error.message, route)
         if isinstance(error, aiohttp.ConnectionTimeoutError):
@@ -296,27 +310,9 @@ def _words(error: Exception) -> str:
         known = isinstance(cause.errno, int) and cause.errno > 0
         words = os.strerror(cause.errno) if known else cause.strerror
     else:
-        message = getattr(
-            error, "message", None
-        )  # of a head cut off, what was read of it
+        message = getattr(error, "message", None)  # of a head cut off, what was read
         words = message if isinstance(message, str) and message else str(error)
     return (words or type(error).__name__).partition(": <")[0]
-
-
-async def _received(
-    response: aiohttp.ClientResponse, route: Route, most: int
-) -> HTTPResponse:
-    """Read an answer, which closes its connection if it is not read to the end."""
-    status, headers = response.status, response.headers
-    if status == PROXY_LOGIN and route.proxy is not None:
-        response.close()
-        raise UnreachableError(unknown_to(route), status=status)
-    length = response.content_length
-    if length is None or length > most or "Content-Encoding" in headers:
-        body = await _bounded(response, most)
-    else:
-        body = await response.read()
-    return HTTPResponse(status, headers, body)
 
 
 async def _bounded(response: aiohttp.ClientResponse, most: int) -> bytes:

@@ -121,9 +121,8 @@ def status(client: Client) -> Status:
 
 def _resting(client: Client) -> str:
     """Describe how many rows wait on their own, and why."""
-    slots, files = client.pace.slots, client.attached.waiting
-    kinds = Counter({} if slots is None else slots.resting)
-    kinds["room for files"] += files
+    kinds = Counter(client.pace.slots.resting)
+    kinds["room for files"] += client.attached.waiting
     if not (rows := kinds.total()):
         return ""
     why = ", ".join(kind for kind, count in kinds.items() if count)

@@ -327,9 +327,9 @@ def test_the_key_goes_to_the_same_address_alone(on):
 
 
 def test_a_slow_list_of_models_holds_up_no_error(on, monkeypatch):
-    from pandas_llm._client import sender
+    from pandas_llm._http import transport
 
-    monkeypatch.setattr(sender, "_GLANCE", 0.05)
+    monkeypatch.setattr(transport, "_GLANCE", 0.05)
 
     async def never(_):
         if server.paths[-1].endswith("/models"):
