@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from pandas_llm._json.parsing import find_json
 from pandas_llm._json.records import find_records, named
-from pandas_llm._json.validation import Reader, reply_model
+from pandas_llm._json.validation import Reader
 
-__all__ = ["Reader", "find_json", "find_records", "named", "reply_model"]
+__all__ = ["Reader", "find_json", "find_records", "named"]

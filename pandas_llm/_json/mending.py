@@ -175,8 +175,7 @@ class _Mender(Texts):
         space = _SPACE.match(self._text, at)
         if space is None:
             return at
-        if space[0].strip():
-            check_comments(self._text, *space.span())
+        check_comments(self._text, *space.span())
         return space.end()
 
     def _continues(self, current: Any, mark: str) -> bool:

@@ -22,13 +22,6 @@ if TYPE_CHECKING:
 _LONG = re.compile(r"\d[\d.]{15}|\d[eE]-\d{3}")
 
 
-def reply_model(record: type[BaseModel], *, single: bool) -> type[BaseModel]:
-    """Return the model of a reply: one record, or an object with a list of them."""
-    if single:
-        return record
-    return create_model("Records", records=(list[record], ...))  # type: ignore[valid-type]
-
-
 class Reader:
     """Reads records of some keys; with `single` a reply is one record."""
 
@@ -36,7 +29,11 @@ class Reader:
         self._keys = keys
         self._single = single
         self._model = keys.model
-        self._reply = reply_model(keys.model, single=single)
+        self.reply = keys.model
+        """The model of a reply: a record, or an object with a list of them."""
+        if not single:
+            records: Any = list[keys.model]  # type: ignore[name-defined]
+            self.reply = create_model("Records", records=(records, ...))
         self._exact = mentions(keys.model, Decimal)
         self._numbers = mentions(keys.model, float) or mentions(keys.model, int)
         flattened = keys.names != {column.name for column in keys.columns}
@@ -49,7 +46,7 @@ class Reader:
             raise ValueError("all digits of decimals are read the slow way")
         if self._numbers and _LONG.search(text):
             raise ValueError("a number may have more digits than a float holds")
-        reply = self._reply.model_validate_json(text)
+        reply = self.reply.model_validate_json(text)
         rows: Sequence[BaseModel] = [reply] if self._single else reply.records  # type: ignore[attr-defined]
         for name in self._quoted:  # as hot as it gets
             if text.count(name) > len(rows):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pandas_llm._keys.columns import RecordModel, is_optional
 from pandas_llm.types import Question
@@ -50,13 +50,11 @@ def questions_of(
             description = asked or name
         optional = is_optional(field.annotation)
         labels, values = _answers(column, optional=optional)
-        question = Question(name, description, labels, values)
-        if descriptions:
-            means = tuple(descriptions.get(label, "") for label in labels)
-            question = question._replace(descriptions=means)
-        if column.kind == "bool" and not optional:
-            question = question._replace(kind="predicate")
-        questions.append(question)
+        told = descriptions or {}
+        means = tuple(told.get(label, "") for label in labels if told)
+        is_predicate = column.kind == "bool" and not optional
+        kind: Literal["choice", "predicate"] = "predicate" if is_predicate else "choice"
+        questions.append(Question(name, description, labels, values, means, kind))
     return tuple(questions)
 
 

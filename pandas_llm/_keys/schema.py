@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pandas_llm.errors import InvalidValueError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
 CONSTRAINTS = {
     "minimum": ("ge", "at least {}"),
@@ -197,14 +197,10 @@ def _value_part(node: Mapping[str, Any]) -> dict[str, Any]:
     if "const" in node:
         result["enum"] = [node["const"]]
     if "enum" in result and "type" not in result:
-        result["type"] = _types(result["enum"])
+        kinds = (_NAMES.get(type(label), "null") for label in result["enum"])
+        names = list(dict.fromkeys(kinds))
+        result["type"] = names[0] if len(names) == 1 else names
     return result
-
-
-def _types(values: Sequence[Any]) -> str | list[str]:
-    """Return the types of labels; strict modes refuse an enum without them."""
-    names = list(dict.fromkeys(_NAMES.get(type(v), "null") for v in values))
-    return names[0] if len(names) == 1 else names
 
 
 def _described(result: dict[str, Any], node: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 import numpy as np
 from pydantic import ValidationError
 
-from pandas_llm._json import Reader, find_json, find_records, named, reply_model
+from pandas_llm._json import Reader, find_json, find_records, named
 from pandas_llm._keys import Column, Keys, constrained, portable
 from pandas_llm._replies.blanks import is_blank, trimmed
 from pandas_llm._replies.endings import ending
@@ -153,7 +153,7 @@ class Records(Output):
         self.open = tuple(column.name for column in keys.columns)
         self.schema = schema
         if schema is None:
-            whole = reply_model(keys.model, single=single).model_json_schema()
+            whole = self._reader.reply.model_json_schema()
             self.schema, self.constrained = portable(whole), constrained(whole)
 
     def _lay_out(self, columns: tuple[Column, ...]) -> None:

@@ -176,19 +176,12 @@ def _cuts_number(text: str, start: int, end: int) -> bool:
 
 def _is_part(text: str, start: int, end: int) -> bool:
     """Return whether a place is a part of another number or word: legal in illegal."""
-    if _cuts_number(text, start, end):
-        return True
-    if text[start].isalpha() and text[start - 1].isalpha() and _cuts(text, start):
-        return True
-    if _DENIED.match(text, end):
+    begins = text[start].isalpha() and text[start - 1].isalpha() and _cuts(text, start)
+    if begins or _cuts_number(text, start, end) or _DENIED.match(text, end):
         return True
     last = _LAST_WORD.search(text, max(start, end - _STEM), end)
-    return (
-        last is not None
-        and len(last[0]) < _STEM
-        and text[end : end + 1].isalpha()
-        and _cuts(text, end)
-    )
+    is_short = last is not None and len(last[0]) < _STEM
+    return is_short and text[end : end + 1].isalpha() and _cuts(text, end)
 
 
 def _same(one: str, other: str, whole: str) -> bool:
