@@ -88,15 +88,12 @@ class Reader:
 
 def _write_digits(item: Any, path: Sequence[Any]) -> None:
     """Replace the number on a path, where a text is asked for, by its digits."""
-    for part in path:  # which may go on with the form of a union
-        try:
-            value = item[part]
-        except (LookupError, TypeError):
-            return
-        if isinstance(value, Number):
-            item[part] = str(value)
-            return
-        item = value
+    with suppress(LookupError, TypeError):
+        for part in path:  # which may go on with the form of a union
+            if isinstance(item[part], Number):
+                item[part] = str(item[part])
+                break
+            item = item[part]
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

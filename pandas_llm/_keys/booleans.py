@@ -34,23 +34,18 @@ def _parts(reply: Any, value: Any) -> Iterator[tuple[str, Any, Any]]:
     """Pair the parts of a reply with those of the value."""
     if isinstance(value, RootModel):
         yield from _parts(reply, value.root)
+    elif isinstance(value, (set, frozenset)):  # only 1 or 0 can have been a boolean
+        booleans = [item for item in reply if isinstance(item, bool)]
+        yield from (("0", booleans[0], n) for n in value if booleans and n in (0, 1))
     elif isinstance(reply, list):
-        yield from _items(reply, value)
+        items = value if isinstance(value, (list, tuple)) else ()
+        yield from zip(map(str, range(len(reply))), reply, items, strict=False)
     elif isinstance(value, BaseModel):
         yield from _fields(reply, value)
     else:
         for key, part in _named(value).items():
             if key in reply:
                 yield str(key), reply[key], part
-
-
-def _items(reply: list[Any], value: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Pair the items of a list; in a set only 1 or 0 can have been a boolean."""
-    if isinstance(value, (list, tuple)):
-        yield from zip(map(str, range(len(reply))), reply, value, strict=False)
-    elif isinstance(value, (set, frozenset)):
-        booleans = [item for item in reply if isinstance(item, bool)]
-        yield from (("0", booleans[0], n) for n in value if booleans and n in (0, 1))
 
 
 def _named(value: Any) -> Mapping[Any, Any]:

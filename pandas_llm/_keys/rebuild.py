@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import BaseModel, Field, PlainValidator, TypeAdapter, create_model
@@ -124,7 +125,9 @@ class _Builder:
     def _named(self, name: str) -> Any:
         """Build a definition's type; within itself, look it up when a reply is read."""
         if name in self._open:
-            return Annotated[Any, PlainValidator(self._later(name))]
+            adapter = cache(lambda: TypeAdapter(self._made[name]))
+            later = PlainValidator(lambda value: adapter().validate_python(value))
+            return Annotated[Any, later]
         if name not in self._made:
             self._open.add(name)
             self._made[name] = self._annotation(self._definitions[name])
@@ -132,16 +135,6 @@ class _Builder:
         built = self._made[name]
         is_own = isinstance(built, type) and not issubclass(built, RecordModel)
         return resolve(built, "keys", {}) if is_own else built
-
-    def _later(self, name: str) -> Any:
-        adapters: list[TypeAdapter[Any]] = []
-
-        def validate(value: Any) -> Any:
-            if not adapters:
-                adapters.append(TypeAdapter(self._made[name]))
-            return adapters[0].validate_python(value)
-
-        return validate
 
 
 def _is_known(pattern: str) -> bool:

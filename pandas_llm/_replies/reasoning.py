@@ -164,12 +164,15 @@ def _final_channel(text: str) -> str | None:
 
 def _without_blocks(text: str) -> str | None:
     """Remove all reasoning that marks set off; None when it never ends."""
-    at, forms = _behind(_BEGINS, text), _forms(text)
+    at = _behind(_BEGINS, text)
+    names = dict.fromkeys(name[1].lower() for name in _NAME.finditer(text))
+    forms = [*map(_tag, islice(names, _MOST_NAMES)), *_FORMS]
     while (form := _opened(text, at, forms)) is not None:
-        closing = _closing(text, form, at)
-        if closing is None:
+        closings = list(form.closing.finditer(text, at))
+        if not closings:
             return None
-        at = _behind(_BEGINS, text, closing)
+        real = [mark for mark in closings if not _is_quoted(text, mark)]
+        at = _behind(_BEGINS, text, (real or closings)[0].end())
     text = text[at:].lstrip() if at else text
     for form in forms:
         # a chat template may have written the opening mark
@@ -180,23 +183,10 @@ def _without_blocks(text: str) -> str | None:
     return text
 
 
-def _forms(text: str) -> list[_Form]:
-    """Return the forms of reasoning that a text may have."""
-    names = dict.fromkeys(name[1].lower() for name in _NAME.finditer(text))
-    return [*map(_tag, islice(names, _MOST_NAMES)), *_FORMS]
-
-
 def _opened(text: str, at: int, forms: Sequence[_Form]) -> _Form | None:
     """Return the form in which a text begins with reasoning."""
     at = _behind(_BLANKS, text, at)
     return next((form for form in forms if form.opening.match(text, at)), None)
-
-
-def _closing(text: str, form: _Form, at: int) -> int | None:
-    """Return where reasoning at the beginning ends."""
-    marks = list(form.closing.finditer(text, at))
-    real = [mark for mark in marks if not _is_quoted(text, mark)]
-    return (real or marks)[0].end() if marks else None
 
 
 def _lone_closing(text: str, form: _Form) -> int | None:
