@@ -172,9 +172,8 @@ def _behind_brackets(text: str, at: int) -> int:
 def _is_closed(text: str, end: int) -> bool:
     """Return whether a list is the last of the text, of its fence or of its line."""
     rest = _behind_brackets(text, end)
-    if rest == len(text) or text.startswith(_FENCES, rest):
-        return True
-    return text[rest] == "[" and "\n" in text[end:rest]
+    next_list = text.startswith("[", rest) and "\n" in text[end:rest]
+    return rest == len(text) or next_list or text.startswith(_FENCES, rest)
 
 
 def _check_around(text: str, before: str, end: int) -> None:

@@ -86,8 +86,7 @@ _KINDS: Mapping[Any, Kind] = {
     int: "int",
     float: "float",
     bool: "bool",
-    **dict.fromkeys(_DATES, "datetime"),
-    **dict.fromkeys((dt.datetime, pydantic.AwareDatetime), "datetime"),
+    **dict.fromkeys((*_DATES, dt.datetime, pydantic.AwareDatetime), "datetime"),
     **dict.fromkeys((pydantic.NaiveDatetime, pydantic.PastDatetime), "datetime"),
     pydantic.FutureDatetime: "datetime",
 }
