@@ -78,9 +78,9 @@ class Reader:
         try:
             return self._model.model_validate_json(as_json(item))
         except ValidationError as error:
-            problems = error.errors(include_url=False, include_context=False)
-        if issubclass(self._model, RecordModel) and self._model.takes_numbers:
-            for problem in problems:
+            if not (issubclass(self._model, RecordModel) and self._model.takes_numbers):
+                raise
+            for problem in error.errors(include_url=False, include_context=False):
                 if problem["type"] == "string_type":
                     _write_digits(item, problem["loc"])
         return self._model.model_validate_json(as_json(item))

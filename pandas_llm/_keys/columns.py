@@ -159,9 +159,7 @@ def _column(name: str, annotation: Any) -> Column:
     value = asked.model_fields["value"].annotation
     if not is_list:
         return Column(name, *_kind(value), "one", _exact(value))
-    kind = _typed(value)
-    exact: Exact = "" if kind in (None, _JSON) else [kind]
-    return Column(name, "object", (), "many", exact)
+    return Column(name, "object", (), "many", _exact(list[value]))  # type: ignore[valid-type]
 
 
 def _kind(annotation: Any) -> tuple[Kind, tuple[Any, ...]]:

@@ -130,13 +130,13 @@ def without_thinking(text: str) -> str | None:
     """
     if not any(mark in text for mark in "<[◁") and not text.lstrip().startswith(_PLAIN):
         return text
-    answer = _final_channel(text[_behind(_BEGINS, text) :])
+    final = _final_channel(text[_behind(_BEGINS, text) :])
+    answer = None if final is None else _without_blocks(final)
     if answer is None:
         return None
-    answer = _without_blocks(answer)
-    if answer is not None and answer != text and (wrapped := _ANSWER.match(answer)):
+    if answer != text and (wrapped := _ANSWER.match(answer)):
         answer = wrapped[2].strip()
-    return None if answer is None else _without_end(answer)
+    return _without_end(answer)
 
 
 def _behind(pattern: re.Pattern[str], text: str, at: int = 0) -> int:
