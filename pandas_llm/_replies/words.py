@@ -101,12 +101,11 @@ class Words:
         chances, floors = [0.0] * len(self.words), [0.0] * len(self.words)
         alive, text, share = set(range(len(self.words))), "", 1.0
         for place in places:
-            logprobs = dict(reversed(place))
+            likely = {token: math.exp(logprob) for token, logprob in reversed(place)}
             first = place[0][0]
-            for label, chance in self._heard(logprobs, first, (text, whole), alive):
+            for label, chance in self._heard(likely, first, (text, whole), alive):
                 chances[label] += share * chance
             on = self._meant(text + first) & alive
-            likely = {token: math.exp(logprob) for token, logprob in logprobs.items()}
             other = not meant & on and (bool(on) or self._codes or _OTHER.match(whole))
             if other and share * likely[first] >= math.fsum(chances):
                 return None
@@ -116,7 +115,7 @@ class Words:
             alive, text = on, text + first
             if len(on) <= 1:
                 break
-            share *= math.exp(logprobs[first])
+            share *= likely[first]
         if len(alive) > 1:  # it ended before they part
             exact = {one for one in alive if self._plain[one] == _plain(_ahead(text))}
             for label in exact if _ahead(text) else ():
@@ -150,14 +149,14 @@ class Words:
 
     def _heard(
         self,
-        logprobs: Mapping[str, float],
+        likely: Mapping[str, float],
         first: str,
         texts: tuple[str, str],
         alive: set[int],
     ) -> Iterator[tuple[int, float]]:
         """Yield the labels that the tokens of one place speak for, and how likely."""
         before, whole = texts
-        for token, logprob in logprobs.items():
+        for token, chance in likely.items():
             meant = self._meant(before + token) & alive
             blank = not _ahead(before + token)
             if not meant or blank or (token == first and len(meant) > 1):
@@ -165,7 +164,7 @@ class Words:
             heard = whole if token == first else before + token
             if self._is_clear(heard, meant) and meant & self._meant(heard):
                 for label in meant:
-                    yield label, math.exp(logprob) / len(meant)
+                    yield label, chance / len(meant)
 
     def _names_another(self, text: str) -> bool:
         """Return whether the line with a label names another one, as in "yes or no"."""
