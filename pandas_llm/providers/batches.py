@@ -263,13 +263,12 @@ class OpenAIBatches(Batches):
         return self.at(f"files/{file['id']}") if busy else None
 
     def create(self, lines: Sequence[bytes], file: str, name: str) -> HTTPRequest:
-        fields = {
-            "input_file_id": file,
-            "endpoint": self.endpoint,
-            "completion_window": "24h",
-            "metadata": {LABEL: name},
-        }
-        return self.posted(self.path, orjson.dumps(fields))
+        fields = {"endpoint": self.endpoint, "metadata": {LABEL: name}}
+        return self.posted(self.path, orjson.dumps({**self.job(file), **fields}))
+
+    def job(self, file: str) -> dict[str, Any]:
+        """Return what a job is made of, and for how long it may run."""
+        return {"input_file_id": file, "completion_window": "24h"}
 
     def snapshot(self, data: Any) -> Snapshot:
         """Read a batch; Azure begins its words with a capital."""
@@ -332,15 +331,8 @@ class MistralBatches(OpenAIBatches):
     def line(self, custom_id: str, body: bytes) -> bytes:
         return f'{{"custom_id":"{custom_id}","body":'.encode() + body + b"}\n"
 
-    def create(self, lines: Sequence[bytes], file: str, name: str) -> HTTPRequest:
-        fields = {
-            "input_files": [file],
-            "endpoint": self.endpoint,
-            "model": self._model,
-            "metadata": {LABEL: name},
-            "timeout_hours": 24,
-        }
-        return self.posted(self.path, orjson.dumps(fields))
+    def job(self, file: str) -> dict[str, Any]:
+        return {"input_files": [file], "model": self._model, "timeout_hours": 24}
 
     def listed(self, body: bytes, after: str | None = None) -> Page:
         """Read a page; they are counted from 0."""
