@@ -71,6 +71,8 @@ class Dialect(Reader):
     """Whether it has fields for the probabilities of tokens."""
     modes: Sequence[SchemaMode] = negotiation.MODES
     """The ways to ask for a schema, the best first."""
+    restricts = True
+    """Whether a schema may restrict values by more than a format and one item."""
     names: ClassVar[Mapping[str, str]] = {}
     """The vendor's names of options, where they are others than ours."""
     lacking: tuple[str, ...] = ()
@@ -287,7 +289,8 @@ class Dialect(Reader):
 
     def takes(self, keyword: str, value: Any) -> bool:
         """Return whether a schema may hold a keyword that restricts values."""
-        return True
+        known = keyword == "format" or (keyword == "minItems" and value <= 1)
+        return known or self.restricts
 
     def sent(self, spec: Spec, capabilities: Capabilities) -> dict[str, Any]:
         """Return the options that are sent, under the vendor's names."""

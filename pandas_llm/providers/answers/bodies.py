@@ -16,7 +16,7 @@ from pandas_llm.errors import OverloadedError, ProviderError, ServerError
 from pandas_llm.types import Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Mapping
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
     from pandas_llm.types import Choice, HTTPResponse
 
@@ -79,7 +79,7 @@ def amount(value: Any) -> int | None:
 
 def word(fields: Any, name: str) -> str | None:
     """Read a short word of a vendor's, such as a tier; None for anything else."""
-    value = fields.get(name)
+    value = fields.get(name) if isinstance(fields, dict) else None
     return value if isinstance(value, str) and 0 < len(value) <= _WORD else None
 
 
@@ -89,33 +89,32 @@ def objects(listed: Any) -> list[dict[str, Any]]:
     return [item for item in items if isinstance(item, dict)]
 
 
-def tokens(usage: Any, read: str, written: str, *apart: tuple[str, str]) -> Tokens:
-    """Read tokens in the order of `Tokens`; raise ValueError where none are counted.
+INPUT_OUTPUT = (
+    "input_tokens",
+    "output_tokens",
+    "input_tokens_details.cached_tokens",
+    "output_tokens_details.reasoning_tokens",
+    "input_tokens_details.cache_write_tokens",
+)
+"""As OpenAI's Responses and Decisions name them."""
 
-    `read` and `written` name the first two; each of `apart` is (its group or "", name).
+
+def tokens(usage: Any, names: Sequence[str]) -> Tokens:
+    """Read tokens; raise ValueError where neither input nor output is counted.
+
+    `names` are in the order of `Tokens`, such as "details.cached"; "" is for none.
     """
-    values = [usage.get(read), usage.get(written)]
-    for group, name in apart:
+    counts: list[int | None] = []
+    for path in names:
+        group, _, name = path.rpartition(".")
         inside = usage.get(group) if group else usage
-        values.append((inside.get(name) or 0) if isinstance(inside, dict) else 0)
-    # without a call where it is a plain count, as nearly always
-    counts: list[Any] = [v if type(v) is int and v >= 0 else amount(v) for v in values]
-    if None in counts:
-        if counts[0] is counts[1] is None:
-            raise ValueError("no tokens are counted")
-        counts = [count or 0 for count in counts]
-    return Tokens(*counts)
-
-
-def input_output(usage: Any) -> Tokens:
-    """Read the tokens as OpenAI's Responses and Decisions name them."""
-    into, out = "input_tokens_details", "output_tokens_details"
-    apart = (
-        (into, "cached_tokens"),
-        (out, "reasoning_tokens"),
-        (into, "cache_write_tokens"),
-    )
-    return tokens(usage, "input_tokens", "output_tokens", *apart)
+        value = inside.get(name) if isinstance(inside, dict) else None
+        # without a call where it is a plain count or lacks, as nearly always
+        plain = value is None or (type(value) is int and value >= 0)
+        counts.append(value if plain else amount(value))
+    if counts[0] is counts[1] is None:
+        raise ValueError("no tokens are counted")
+    return Tokens(*[count or 0 for count in counts])
 
 
 def beside(

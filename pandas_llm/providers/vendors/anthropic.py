@@ -39,7 +39,14 @@ _MAX_TOKENS = 8192
 """It must be said. Every model in use can write so much; few answers are longer."""
 _TOLD = ("id", "type", "role", "model", "usage", "stop_reason")
 """Fields that tell nothing about an answer, or what other columns tell."""
-_APART = (("", "cache_read_input_tokens"), ("output_tokens_details", "thinking_tokens"))
+_COUNTS = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_input_tokens",
+    "output_tokens_details.thinking_tokens",
+    "cache_creation_input_tokens",
+    "cache_creation.ephemeral_1h_input_tokens",
+)
 _REQUESTS, _INPUT, _OUTPUT, _SCARCER = (
     limit_names(f"anthropic-ratelimit-{unit}-{{}}")
     for unit in ("requests", "input-tokens", "output-tokens", "tokens")
@@ -123,6 +130,7 @@ class Anthropic(Dialect):
     modes = ("json_schema", "prompt")
     batches = AnthropicBatches
     key_header = "x-api-key"
+    restricts = False  # as its package has it; all others get a 400
     names: ClassVar[Mapping[str, str]] = {"stop": "stop_sequences"}
     lacking: tuple[str, ...] = ("seed",)
     tiers: ClassVar[Mapping[str, str]] = {
@@ -160,10 +168,6 @@ class Anthropic(Dialect):
         if output:
             body["output_config"] = output
         return merged(body | sent, spec.extra)
-
-    def takes(self, keyword: str, value: Any) -> bool:
-        """Return whether its package leaves a keyword in; all others get a 400."""
-        return keyword == "format" or (keyword == "minItems" and value <= 1)
 
     def instructions(self, system: str) -> Body:
         return {"system": system}
@@ -224,17 +228,11 @@ def _source(attached: Attachment) -> dict[str, str]:
 
 def _tokens(usage: Any) -> Tokens:
     """Add up the input: `input_tokens` is without what was kept, unlike OpenAI's."""
-    counted = bodies.tokens(usage, "input_tokens", "output_tokens", *_APART)
-    parts = usage.get("cache_creation")
-    hours = parts.get("ephemeral_1h_input_tokens") if isinstance(parts, dict) else None
-    hour = bodies.amount(hours) or 0
+    counted = bodies.tokens(usage, _COUNTS)
     # the sum may lack where its parts are told
-    written = max(bodies.amount(usage.get("cache_creation_input_tokens")) or 0, hour)
-    return counted._replace(
-        input=counted.input + counted.cached_input + written,
-        written=written,
-        written_hour=hour,
-    )
+    written = max(counted.written, counted.written_hour)
+    whole = counted.input + counted.cached_input + written
+    return counted._replace(input=whole, written=written)
 
 
 PRESETS: Mapping[str, Preset] = {

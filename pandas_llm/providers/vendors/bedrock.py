@@ -50,7 +50,10 @@ _TOOL = "records"
 """The tool whose input is the answer, for models that take no schema otherwise."""
 _TOLD = ("output", "usage", "metrics", "stopReason", "serviceTier")
 """Fields that tell nothing about an answer, or what other columns tell."""
-_APART = (("", "cacheReadInputTokens"), ("", ""), ("", "cacheWriteInputTokens"))
+_COUNTS = (
+    *("inputTokens", "outputTokens", "cacheReadInputTokens"),
+    *("", "cacheWriteInputTokens"),
+)
 _LEAD = "The model returned the following errors: "
 _ACCESS = (
     "Ways out: another key (AWS_BEARER_TOKEN_BEDROCK, api_key=); `aws sso login` or a "
@@ -78,6 +81,7 @@ class Bedrock(Dialect):
     path = "/converse"
     vectors_path = "/invoke"
     reads_count = False  # its page on how tokens are counted
+    restricts = False  # its page on structured output
     ending = b'""}]}]}'
     seeded = _OF_THE_MODEL
     embeds = Bundling(1)
@@ -137,10 +141,6 @@ class Bedrock(Dialect):
         }
         return negotiation.merged({k: v for k, v in body.items() if v}, own)
 
-    def takes(self, keyword: str, value: Any) -> bool:
-        """Return whether its page on structured output lists a keyword."""
-        return keyword == "format" or (keyword == "minItems" and value <= 1)
-
     def instructions(self, system: str) -> Body:
         return {"system": self.parts(system)}
 
@@ -164,11 +164,8 @@ class Bedrock(Dialect):
         return [part, dict(self.mark)]
 
     def usage(self, data: Any) -> Used:
-        tier = data.get("serviceTier")
-        return Used(
-            _tokens(data["usage"]),
-            tier=bodies.word(tier, "type") if isinstance(tier, dict) else None,
-        )
+        tier = bodies.word(data.get("serviceTier"), "type")
+        return Used(_tokens(data["usage"]), tier=tier)
 
     def parse(self, response: HTTPResponse) -> Reply:
         """Read a message: its text, or what the tool for the answer was called with."""
@@ -229,7 +226,7 @@ def _written(call: Mapping[str, Any]) -> str:
 
 def _tokens(usage: Any) -> Tokens:
     """Add up the input: `inputTokens` is without what was read or kept."""
-    counted = bodies.tokens(usage, "inputTokens", "outputTokens", *_APART)
+    counted = bodies.tokens(usage, _COUNTS)
     hours = [
         bodies.amount(one.get("inputTokens")) or 0
         for one in bodies.objects(usage.get("cacheDetails"))

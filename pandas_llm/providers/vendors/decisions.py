@@ -80,7 +80,7 @@ class Decisions(Dialect):
         return said
 
     def usage(self, data: Any) -> Used:
-        return Used(bodies.input_output(data["usage"]))
+        return Used(bodies.tokens(data["usage"], bodies.INPUT_OUTPUT))
 
 
 class SystemOne(Decisions):

@@ -36,7 +36,10 @@ if TYPE_CHECKING:
     )
 
 _VERSION = re.compile(r"/v\d\w*(/|$)")
-_APART = (("", "cachedContentTokenCount"), ("", "thoughtsTokenCount"))
+_COUNTS = (
+    *("promptTokenCount", "candidatesTokenCount"),
+    *("cachedContentTokenCount", "thoughtsTokenCount"),
+)
 _TOLD = {
     *("candidates", "usageMetadata", "modelVersion", "responseId", "createTime"),
     *("content", "finishReason", "index", "tokenCount"),
@@ -312,7 +315,7 @@ def _choice(candidate: dict[str, Any], response: HTTPResponse, whole: Body) -> C
 
 def _tokens(usage: Any) -> Tokens:
     """Add up the output: the thinking is not among the candidates' tokens."""
-    counted = bodies.tokens(usage, "promptTokenCount", "candidatesTokenCount", *_APART)
+    counted = bodies.tokens(usage, _COUNTS)
     tools = bodies.amount(usage.get("toolUsePromptTokenCount")) or 0
     heard = sum(
         bodies.amount(part.get("tokenCount")) or 0

@@ -42,10 +42,14 @@ _TOLD = {
     *("system_fingerprint", "x_groq", "timings", "finish_reason", "message", "role"),
 }
 """Fields that tell nothing about an answer, or what other columns tell."""
-_APART = (
-    ("prompt_tokens_details", "cached_tokens"),
-    ("completion_tokens_details", "reasoning_tokens"),
-    ("prompt_tokens_details", "cache_write_tokens"),
+_COUNTS = (
+    "prompt_tokens",
+    "completion_tokens",
+    "prompt_tokens_details.cached_tokens",
+    "completion_tokens_details.reasoning_tokens",
+    "prompt_tokens_details.cache_write_tokens",
+    "",
+    "prompt_tokens_details.audio_tokens",
 )
 
 
@@ -114,14 +118,9 @@ class OpenAI(Dialect):
         priced = isinstance(usage, dict) and "cost" in usage
         cost = _cost(usage["cost"]) if priced else None
         try:
-            tokens = bodies.tokens(usage, "prompt_tokens", "completion_tokens", *_APART)
+            return Used(bodies.tokens(usage, _COUNTS), cost, tier)
         except (AttributeError, ValueError):
             return Used(None, cost, tier)  # the cost may be known all the same
-        details = usage.get("prompt_tokens_details")
-        if isinstance(details, dict) and details.get("audio_tokens"):
-            heard = bodies.amount(details["audio_tokens"]) or 0
-            tokens = tokens._replace(audio=heard)
-        return Used(tokens, cost, tier)
 
     def shared(
         self, spec: Spec, schema: Schema, capabilities: Capabilities, n: int

@@ -82,7 +82,7 @@ class Responses(openai.OpenAI):
 
     def usage(self, data: Any) -> Used:
         tier = bodies.word(data, "service_tier")
-        return Used(bodies.input_output(data["usage"]), tier=tier)
+        return Used(bodies.tokens(data["usage"], bodies.INPUT_OUTPUT), tier=tier)
 
     def joined(self, events: Sequence[Any]) -> Any:
         """Find the whole response, which the last event of a stream holds."""
