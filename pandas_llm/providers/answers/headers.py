@@ -85,13 +85,13 @@ def _number(text: str | None) -> float | None:
         return _timestamp(text)
 
 
-def _timestamp(text: str | None) -> float | None:
+def _timestamp(text: str) -> float | None:
     """Read a time as RFC 3339 or HTTP writes it, in seconds since 1970."""
     try:
-        moment = datetime.fromisoformat(text or "")
+        moment = datetime.fromisoformat(text)
     except ValueError:
         try:
-            moment = email.utils.parsedate_to_datetime(text or "")
+            moment = email.utils.parsedate_to_datetime(text)
         except ValueError:
             return None
     if moment.tzinfo is None:

@@ -10,7 +10,7 @@ import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm.providers.answers.bodies import parsed
+from pandas_llm.providers.answers.bodies import objects, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -86,7 +86,7 @@ def _by_index(
     whole: dict[str, Any] = {}
     choices: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
     pieces: defaultdict[Any, list[Any]] = defaultdict(list)
-    for event in (one for one in events if isinstance(one, dict)):
+    for event in objects(events):
         failed = event.get("object") == "error"  # vLLM, before its [DONE]
         whole |= {"error": event} if failed else _present(event)
         for at, part in enumerate(event.get(name) or ()):
@@ -137,7 +137,7 @@ def message(events: Iterable[Any]) -> Any:
     whole: dict[str, Any] = {}
     blocks: dict[Any, dict[str, Any]] = {}
     pieces: defaultdict[Any, list[Any]] = defaultdict(list)
-    for event in (one for one in events if isinstance(one, dict)):
+    for event in objects(events):
         kind, at = event.get("type"), event.get("index")
         if kind in ("error", "message"):
             return event
@@ -188,7 +188,7 @@ def candidates(events: Sequence[Any]) -> Any:
 
 def response(events: Iterable[Any]) -> Any:
     """Find the whole of OpenAI's Responses, which the last event holds."""
-    for event in (one for one in events if isinstance(one, dict)):
+    for event in objects(events):
         if event.get("type") in _ENDS:
             return event["response"]
         if event.get("type") == "error":

@@ -130,6 +130,7 @@ class Anthropic(Dialect):
     modes = ("json_schema", "prompt")
     batches = AnthropicBatches
     key_header = "x-api-key"
+    joined = staticmethod(streams.message)
     restricts = False  # as its package has it; all others get a 400
     names: ClassVar[Mapping[str, str]] = {"stop": "stop_sequences"}
     lacking: tuple[str, ...] = ("seed",)
@@ -202,9 +203,6 @@ class Anthropic(Dialect):
         raw = bodies.beside(response, _TOLD, data, content=content)
         choice = Choice(text, reason, refusal, raw=raw)
         return self.reply((choice,), response, data)
-
-    def joined(self, events: Sequence[Any]) -> Any:
-        return streams.message(events)
 
     def quotas(self, headers: Mapping[str, str]) -> Quotas | None:
         """Read ``anthropic-ratelimit-*``; resets are times, not durations."""

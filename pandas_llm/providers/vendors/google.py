@@ -193,6 +193,7 @@ class Google(Dialect):
     ending = b'""}]}]}'
     embeds = Bundling(100)
     batches = GoogleBatches
+    joined = staticmethod(streams.candidates)
     key_header = "x-goog-api-key"
     seeded = "generationConfig"
     names: ClassVar[Mapping[str, str]] = {
@@ -267,9 +268,6 @@ class Google(Dialect):
     def usage(self, data: Any) -> Used:
         return Used(_tokens(data["usageMetadata"]))
 
-    def joined(self, events: Sequence[Any]) -> Any:
-        return streams.candidates(events)
-
     def load(self, response: HTTPResponse) -> Any:
         """Parse a body; a list of chunks is a stream in another form."""
         data = super().load(response)
@@ -309,7 +307,7 @@ def _choice(candidate: dict[str, Any], response: HTTPResponse, whole: Body) -> C
     reason = candidate.get("finishReason")
     raw = bodies.beside(response, _TOLD, whole, candidate, parts=parts)
     if not text.strip() and any("functionCall" in part for part in parts):
-        return Choice(text, "tool_calls", raw=raw)
+        reason = "tool_calls"
     return Choice(text, bodies.finished(text, reason, response), raw=raw)
 
 

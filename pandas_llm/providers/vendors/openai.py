@@ -22,7 +22,7 @@ from pandas_llm.providers.registry import Preset
 from pandas_llm.types import Capabilities, Choice, FileLimits, ImageLimits, Odds, Used
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from pandas_llm.providers.answers.headers import Limits
     from pandas_llm.providers.dialect import Body, Schema, Texts
@@ -70,6 +70,7 @@ class OpenAI(Dialect):
     """
     path = "/chat/completions"
     vectors_path = "/embeddings"
+    joined = staticmethod(streams.completion)
     logprobs = True
     tiers: ClassVar[Mapping[str, str]] = {
         **{name: name for name in ("auto", "default", "flex", "priority")},
@@ -175,9 +176,6 @@ class OpenAI(Dialect):
         read = partial(_choice, response=response, whole=data)
         choices = bodies.choices(data["choices"], read)
         return self.reply(choices, response, data)
-
-    def joined(self, events: Sequence[Any]) -> Any:
-        return streams.completion(events)
 
 
 def _choice(

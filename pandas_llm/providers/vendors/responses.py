@@ -32,6 +32,7 @@ class Responses(openai.OpenAI):
 
     capabilities = Capabilities(n=False)
     path = "/responses"
+    joined = staticmethod(streams.response)
     conversation = "input"
     lacking = ("seed", "stop")
     files = FileLimits(
@@ -83,10 +84,6 @@ class Responses(openai.OpenAI):
     def usage(self, data: Any) -> Used:
         tier = bodies.word(data, "service_tier")
         return Used(bodies.tokens(data["usage"], bodies.INPUT_OUTPUT), tier=tier)
-
-    def joined(self, events: Sequence[Any]) -> Any:
-        """Find the whole response, which the last event of a stream holds."""
-        return streams.response(events)
 
     def parse(self, response: HTTPResponse) -> Reply:
         """Read a response; a failed one is an error inside a 200."""
