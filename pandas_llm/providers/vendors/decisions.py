@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 _TOLD = ("id", "object", "created", "created_at", "model", "usage")
 """Fields that tell nothing about an answer, or what other columns tell."""
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_Pairs = tuple[tuple[str, float], ...]
 _YES = {"predicate": "probability", "noul": "noul"}
 """The field of an answer to yes or no, in each form."""
 
@@ -62,11 +61,8 @@ class Decisions(Dialect):
         """Read the answers; one that was declined is an empty one."""
         data = self.answer(response)
         asked = response.asked.spec.questions if response.asked else ()
-        pairs = zip(asked, self.answers(data["answers"], asked), strict=True)
-        answers = tuple(
-            _checked(question, _probabilities(question, answer))
-            for question, answer in pairs
-        )
+        said = self.answers(data["answers"], asked)
+        answers = tuple(_checked(q, one) for q, one in zip(asked, said, strict=True))
         values = {
             question.name: max(answer, key=itemgetter(1))[0] if answer else None
             for question, answer in zip(asked, answers, strict=True)
@@ -189,8 +185,11 @@ def _probabilities(question: Question, answer: Mapping[str, Any]) -> dict[str, A
     return dict(said)
 
 
-def _checked(question: Question, answer: Mapping[str, Any]) -> _Pairs:
-    """Refuse anything but probabilities of the labels."""
+def _checked(
+    question: Question, said: Mapping[str, Any]
+) -> tuple[tuple[str, float], ...]:
+    """Read an answer; refuse anything but probabilities of the labels."""
+    answer = _probabilities(question, said)
     good = all(
         type(one) in (int, float) and 0 <= one <= 1 + 1e-6 for one in answer.values()
     )
