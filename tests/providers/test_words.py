@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pandas_llm import errors
-from pandas_llm.providers.failures import negotiation, words
+from pandas_llm.providers.failures import words
 from pandas_llm.providers.failures.words import LINES, Failure, meaning, without_quotes
 from pandas_llm.providers.vendors import openai
 from pandas_llm.types import Capabilities, Endpoint, HTTPResponse, Request, Spec
@@ -632,7 +632,7 @@ QUOTED = [
 @pytest.mark.parametrize("message", NAMED)
 def test_an_option_that_the_subject_names_is_left_out(message):
     error = PROVIDER.error(answer(400, {"error": {"message": message}}))
-    lower = negotiation.downgrade(Capabilities(), error, Request(SPEC, ""))
+    lower = PROVIDER.downgrade(Capabilities(), error, Request(SPEC, ""))
     assert lower is not None
     assert "temperature" in lower.refused
 
@@ -640,4 +640,4 @@ def test_an_option_that_the_subject_names_is_left_out(message):
 @pytest.mark.parametrize("message", QUOTED)
 def test_an_option_that_is_quoted_stays(message):
     error = PROVIDER.error(answer(400, {"error": {"message": message}}))
-    assert negotiation.downgrade(Capabilities(), error, Request(SPEC, "")) is None
+    assert PROVIDER.downgrade(Capabilities(), error, Request(SPEC, "")) is None

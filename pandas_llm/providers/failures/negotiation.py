@@ -75,8 +75,8 @@ def downgrade(  # noqa: PLR0911 - a step a paragraph
     capabilities: Capabilities,
     error: LLMError,
     request: Request,
-    names: Mapping[str, str] | None = None,
-    modes: Sequence[SchemaMode] = MODES,
+    names: Mapping[str, str],
+    modes: Sequence[SchemaMode],
 ) -> Capabilities | None:
     """Step down one capability that an error names; None when nothing is left.
 
@@ -103,10 +103,9 @@ def downgrade(  # noqa: PLR0911 - a step a paragraph
         return replace(capabilities, logprobs=False)
     if lower := _lower_schema(capabilities, error, about, spec, modes):
         return lower
-    known = names or {}
-    if options := _refused_sampling(error, about, spec, refused, known):
+    if options := _refused_sampling(error, about, spec, refused, names):
         return replace(capabilities, refused=(*refused, *options))
-    if spec.n > 1 and capabilities.n and _names(error, known.get("n", "n")):
+    if spec.n > 1 and capabilities.n and _names(error, names.get("n", "n")):
         return replace(capabilities, n=False)
     return None
 
