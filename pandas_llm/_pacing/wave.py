@@ -56,7 +56,7 @@ class Wave:
             before = number
         return start if score >= _ALARM else None
 
-    def accepted(self, seconds: float, until: Ticket, mean: float = 0.0) -> float:
+    def accepted(self, seconds: float, until: Ticket, mean: float) -> float:
         """Count what was not refused in the seconds until a request was sent.
 
         With the tokens of a mean request, it is of such requests.

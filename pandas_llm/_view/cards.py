@@ -24,15 +24,13 @@ _TEXT = (
 )
 _THUMBNAIL = "max-height:6em;max-width:100%;margin:.3em .5em 0 0;border-radius:.2em"
 
-Part = tuple[str, str]
-"""A name and a text."""
-
 
 class Card(NamedTuple):
     """What is shown of one row, or of all."""
 
     title: str
-    parts: tuple[Part, ...]
+    parts: tuple[tuple[str, str], ...]
+    """Names and texts."""
     pictures: tuple[str, ...] = ()
     """As data URLs; a terminal does without."""
 

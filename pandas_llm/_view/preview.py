@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from pandas_llm._client import Client
     from pandas_llm._run import Task
-    from pandas_llm._view.cards import Part
     from pandas_llm.types import Request
 
 
@@ -83,7 +82,7 @@ def preview_prompts(task: Task, data: Any, rows: int) -> pd.DataFrame:
     return _preview(run, [at for at, _ in first], columns, _shared(task), pictures)
 
 
-def _shared(task: Task) -> list[Part]:
+def _shared(task: Task) -> list[tuple[str, str]]:
     """Return what is sent with every prompt: examples and the schema of a reply."""
     spec = shared_spec(task)
     parts = []
@@ -136,20 +135,19 @@ def _preview(
     run: TaskRun,
     positions: Sequence[int],
     columns: dict[str, list[Any]],
-    shared: Sequence[Part] = (),
+    shared: Sequence[tuple[str, str]] = (),
     pictures: Sequence[tuple[str, ...]] = (),
 ) -> Preview:
     """Build the frame with its cards."""
     frame = Preview(text_table(run.source, positions, columns))
     cards = [Card(_SHARED, tuple(shared))] if shared and positions else []
     for at, label in enumerate(frame.index):
-        parts = [(name, values[at]) for name, values in columns.items()]
-        whole = tuple(
-            (name, _legible(text) if name in _OF_JSON else text)
-            for name, text in parts
-            if text
+        parts = tuple(
+            (name, _legible(values[at]) if name in _OF_JSON else values[at])
+            for name, values in columns.items()
+            if values[at]
         )
-        cards.append(Card(f"Row {label!r}", whole, pictures[at] if pictures else ()))
+        cards.append(Card(f"Row {label!r}", parts, pictures[at] if pictures else ()))
     count, rows = len(positions), run.source.rows
     some = f"{count:,} of {rows:,} rows, as they will be sent"
     frame._head = f"Preview of {some}. Nothing was sent."  # noqa: SLF001 - ours
