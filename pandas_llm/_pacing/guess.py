@@ -173,7 +173,7 @@ class Guess:
         refused, answered = self._wave.crowds()
         if refused[0] < max([1, *answered]):
             self.cap = Cap()
-        else:
+        elif self._alarms == 1 or len(answered) >= _EVIDENCE:
             self.cap = Cap(refused[min(1, len(refused) - 1)], now)
         self._test = None
         self.state = SHUT
@@ -186,17 +186,26 @@ class Guess:
         seconds = start.sent - max(self._wave.anchor, self._wave.recent[0].sent)
         accepted = self._wave.accepted(seconds, start, self._mean)
         if self._alarms == 1:
-            self._rate = max(_LEAST, accepted / max(1.0, seconds))
+            self._rate = max(_LEAST, accepted / max(1.0, seconds), self._clean / 2)
             return
         rate, self._cut = 0.9 * self._rate, True
         if accepted >= _EVIDENCE and seconds >= self._period:
             rate, self._cut = accepted / seconds, False
-            if self._clean:
+            if self._period * rate >= 10:  # noqa: PLR2004 - a window's
+                lately = self._wave.accepted(self._period, start, self._mean)
+                lately /= self._period
+                rate = min(1.5 * rate, max(rate, lately))
+            elif self._clean:
                 rate, self._cut = max(rate, 0.5 * self._clean), True
-        test, rate = self._test, _SAFE * min(rate, self._rate)
+        test = self._test
         probing = test is not None and not test.slow and start.number > test.first
         probing = probing and self.state == HOLD and not self._cut
-        self._rate = max(rate, self._failed()) if probing else rate
+        rate, before = _SAFE * min(rate, self._rate), self._rate
+        self._rate = max(rate, self._kept()) if probing else rate
+        if probing:
+            self._patience = min(1.5 * self._patience, _PROBE[1])
+        elif self._rate < 0.7 * before:
+            self._patience = _PROBE[0]
 
     def _pause(self, now: float, asked: float | None) -> None:
         first, most = _PAUSE
@@ -286,19 +295,20 @@ class Guess:
             self._gain = min(2.0, 1 + 2 * (self._gain - 1))
             self._next = now
         else:
-            self._rate, self._cut = self._failed(), False
+            self._rate, self._cut = self._kept(), False
             self._gain, self._start = 1.1, self._rate
             self._set_pace(self._rate, now)
+            self._patience = min(1.5 * self._patience, _PROBE[1])
             self._later(now)
 
     def _later(self, now: float) -> None:
         """Put the next probe off."""
         self._next = now + max(self._patience, 100 / self._rate, 2 * self._period)
 
-    def _failed(self) -> float:
-        """Rest longer after a chain of probes; return the rate that it leaves."""
-        self._patience = min(1.5 * self._patience, _PROBE[1])
-        # saved-up credit makes the first steps look clean
+    def _kept(self) -> float:
+        """Return the rate that a chain of probes leaves when it breaks."""
+        if self._rate > 2 * self._start:
+            return 0.6 * self._rate
         return self._start * (1.03 if self._rate > self._start else 1.0)
 
     def _free(self, now: float) -> None:
@@ -322,8 +332,9 @@ class Guess:
                 self._begin_watch(now)
             return
         self._taken = (sent - bad) / max(now - at, 1e-3)
-        self._set_pace(0.9 * self._taken, now)
-        first = self._wave.count + int(max(0.3, self._period) * 0.9 * self._taken)
+        pace = 0.9 * self._taken if holds else 0.75 * sent / max(now - at, 1e-3)
+        self._set_pace(pace, now)
+        first = self._wave.count + int(max(0.3, self._period) * pace)
         self._test = PaceTest(
             first, math.ceil((2 * few + 4) / share), now, few, slow=True
         )
