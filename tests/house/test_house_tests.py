@@ -1,6 +1,7 @@
 """The house's rules for the tests themselves."""
 
 import ast
+import importlib
 import re
 from pathlib import Path
 
@@ -45,3 +46,16 @@ def test_the_checks_name_tests_that_are_there(script):
         for choice in re.sub(r".*{(.*)}.*|.*", r"\1", pattern).split(",")
     ]
     assert [name for name in named if not list(root.glob(name))] == []
+
+
+def test_benchmarks_import_what_the_package_has():
+    names = {
+        (node.module, alias.name)
+        for path in (TESTS.parent / "benchmarks").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom) and "pandas_llm" in str(node.module)
+        for alias in node.names
+    }
+    assert names
+    modules = {module: vars(importlib.import_module(module)) for module, _ in names}
+    assert [pair for pair in names if pair[1] not in modules[pair[0]]] == []
