@@ -18,6 +18,7 @@ class Transport:
     """Takes the place of the package's own."""
 
     prose = False
+    account = ""
 
     def __init__(self, *_args, **_options) -> None:
         pass
