@@ -7,6 +7,7 @@ that broke off does not count.
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -16,7 +17,7 @@ from pandas_llm.errors import OverloadedError, ProviderError, ServerError
 from pandas_llm.types import Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Mapping
 
     from pandas_llm.types import Choice, HTTPResponse
 
@@ -99,14 +100,13 @@ INPUT_OUTPUT = (
 """As OpenAI's Responses and Decisions name them."""
 
 
-def tokens(usage: Any, names: Sequence[str]) -> Tokens:
+def tokens(usage: Any, names: tuple[str, ...]) -> Tokens:
     """Read tokens; raise ValueError where neither input nor output is counted.
 
     `names` are in the order of `Tokens`, such as "details.cached"; "" is for none.
     """
     counts: list[int | None] = []
-    for path in names:
-        group, _, name = path.rpartition(".")
+    for group, name in _places(names):
         inside = usage.get(group) if group else usage
         value = inside.get(name) if isinstance(inside, dict) else None
         # without a call where it is a plain count or lacks, as nearly always
@@ -115,6 +115,13 @@ def tokens(usage: Any, names: Sequence[str]) -> Tokens:
     if counts[0] is counts[1] is None:
         raise ValueError("no tokens are counted")
     return Tokens(*[count or 0 for count in counts])
+
+
+@cache
+def _places(names: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Split names into the object that holds each, "" for usage itself, and its own."""
+    split = (name.rpartition(".") for name in names)
+    return [(group, own) for group, _, own in split]
 
 
 def beside(
