@@ -78,7 +78,7 @@ def _whole(option: Any) -> Any:
         return [_whole(path) for path in option]
     if not isinstance(option, (str, os.PathLike)):
         return option
-    path = str(option)
+    path = os.fspath(option)
     return path if path.startswith("~") else os.path.abspath(path)  # noqa: PTH100
 
 

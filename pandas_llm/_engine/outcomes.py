@@ -154,8 +154,8 @@ class Outcomes:
 
     def leading(self) -> NDArray[np.intp]:
         """Return the `leader` of each row."""
-        leaders = np.arange(self.rows)
-        leaders[list(self.leaders)] = list(self.leaders.values())
+        leaders, known = np.arange(self.rows), self.leaders.copy()
+        leaders[[*known]] = [*known.values()]
         return leaders
 
     def error(self, position: int) -> Remark | None:

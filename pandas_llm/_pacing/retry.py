@@ -113,8 +113,8 @@ class Circuit:
 
     @last.setter
     def last(self, last: bool) -> None:
-        self._last = last
-        if last and self.is_open:
+        changed, self._last = last != self._last, last
+        if last and changed and self.is_open:
             self._review()
 
     @property

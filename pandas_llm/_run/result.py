@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections import OrderedDict
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 _RUNS = 5
 """Number of runs of a chain whose logs are kept; usage counts all."""
 _REMEMBERED = 16
-_recent: dict[str, tuple[Task, Any]] = {}
-"""By the log in a result's attrs, which no two runs share."""
+_recent: OrderedDict[str, tuple[Task, Any]] = OrderedDict()
+"""By the log in a result's attrs, which no two runs share; several threads add some."""
 
 
 def _values(
@@ -184,7 +185,7 @@ def note(result: Any, task: Task, data: Any) -> None:
     rows = weakref.ref(data) if hasattr(data, "attrs") else lambda: None
     _recent[log] = task, rows
     while len(_recent) > _REMEMBERED:
-        del _recent[next(iter(_recent))]
+        _recent.popitem(last=False)
 
 
 def recall(result: pd.DataFrame | pd.Series) -> tuple[Task, Any] | None:

@@ -178,6 +178,18 @@ def test_the_last_row_waits_for_a_server_that_is_away():
     assert circuit.exhausted
 
 
+def test_an_outage_among_the_last_rows_ends_only_with_an_answer():
+    """Workers say at each look that there are no new rows; that is no news."""
+    clock, rows = Clock(), [Row(), Row(), Row()]
+    circuit = Circuit(clock=clock)
+    circuit.last = True
+    while not circuit.is_open:
+        for row in rows:
+            circuit.failed(row)
+    circuit.last = True
+    assert circuit.is_open
+
+
 def test_an_answer_to_an_earlier_request_does_not_make_failures_a_rows_own():
     clock = Clock()
     circuit, one, other = Circuit(clock=clock), Row(), Row()

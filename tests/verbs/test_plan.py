@@ -20,6 +20,8 @@ from pydantic import Field
 
 import pandas_llm
 from pandas_llm import ConfigurationError, Plan
+from pandas_llm._client import transferable
+from pandas_llm.options import resolve
 
 FRAME = pd.DataFrame(
     {"text": ["Adams.", "Jefferson."], "year": [1797, 1801]},
@@ -215,6 +217,15 @@ def test_a_relative_cache_is_the_same_file_in_another_folder(
     monkeypatch.chdir("/")
     assert there(FRAME).llm.usage.cached == 2
     assert server.stats()["requests"] == 2
+
+
+@pytest.mark.parametrize("option", ["cache", "ca", "files_root"])
+def test_a_path_of_any_kind_is_whole_in_a_plan(option, tmp_path, monkeypatch):
+    (tmp_path / "own").mkdir()
+    monkeypatch.chdir(tmp_path)
+    (entry,) = os.scandir()
+    options = transferable(resolve({"model": "sim", option: entry}))
+    assert options[option] == str(tmp_path / "own")
 
 
 def test_requests_go_where_they_go_here(monkeypatch, simulator):

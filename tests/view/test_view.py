@@ -6,11 +6,14 @@ import gc
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
 import pandas_llm
+from pandas_llm._run.result import note, recall
 from pandas_llm.errors import InvalidValueError
 
 TEMPLATE = "Facts of: ${text}"
@@ -251,3 +254,23 @@ def test_a_verb_over_the_table_says_why_no_prompts_are_shown():
     out = frame.llm.merge(frame, template, block=None, **given)
     shown = " ".join(repr(out.llm.view()).split())
     assert "a verb over the table asks about pairs or groups of rows" in shown
+
+
+def test_runs_that_end_in_many_threads_are_remembered_side_by_side(on, simulator):
+    """What follows a run that was paid for must not raise."""
+    out = FRAME.llm.complete(TEMPLATE, **on(simulator()))
+    task, _ = recall(out)
+
+    def end(thread: int) -> None:
+        for number in range(2000):
+            attrs = {"llm": {"log": f"{thread} {number}"}}
+            note(SimpleNamespace(attrs=attrs), task, FRAME)
+
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(end, range(8))) == [None] * 8
+    finally:
+        sys.setswitchinterval(usual)
+    assert recall(out) is None
