@@ -88,8 +88,8 @@ class Reader:
 
 def _write_digits(item: Any, path: Sequence[Any]) -> None:
     """Replace the number on a path, where a text is asked for, by its digits."""
-    with suppress(LookupError, TypeError):
-        for part in path:  # which may go on with the form of a union
+    for part in path:
+        with suppress(LookupError, TypeError):  # the name of a form of a union
             if isinstance(item[part], Number):
                 item[part] = str(item[part])
                 break

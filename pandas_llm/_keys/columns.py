@@ -212,18 +212,23 @@ def parts_of(plain: Any) -> Mapping[str, Any]:
     if issubclass(plain, BaseModel):
         return {name: field.annotation for name, field in plain.model_fields.items()}
     is_dict = hasattr(plain, "__required_keys__")  # a TypedDict of any origin
-    return get_type_hints(plain) if is_dict or dataclasses.is_dataclass(plain) else {}
+    if not (is_dict or dataclasses.is_dataclass(plain)):
+        return {}
+    try:
+        return get_type_hints(plain)
+    except (NameError, AttributeError, SyntaxError, TypeError):
+        return {}  # it names types that only the function around it knows
 
 
 def mentions(annotation: Any, wanted: type) -> bool:
     """Return whether a type holds the wanted one at any depth."""
-    todo, seen = [annotation], set[int]()
+    todo, seen = [annotation], dict[int, Any]()  # which keeps what has the id
     while todo:
         part = todo.pop()
         if part is wanted or get_origin(part) is wanted:
             return True
         if id(part) not in seen:
-            seen.add(id(part))
+            seen[id(part)] = part
             todo += [*get_args(part), *parts_of(part).values()]
     return False
 

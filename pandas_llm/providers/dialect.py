@@ -289,8 +289,9 @@ class Dialect(Reader):
 
     def takes(self, keyword: str, value: Any) -> bool:
         """Return whether a schema may hold a keyword that restricts values."""
-        known = keyword == "format" or (keyword == "minItems" and value <= 1)
-        return known or self.restricts
+        if self.restricts or keyword == "format":
+            return True
+        return keyword == "minItems" and bool(value <= 1)
 
     def sent(self, spec: Spec, capabilities: Capabilities) -> dict[str, Any]:
         """Return the options that are sent, under the vendor's names."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import decimal
 import enum
@@ -268,6 +269,24 @@ def test_a_recursive_model_has_an_object_at_the_root():
     text = '{"name": "a", "child": {"name": "b", "child": null, "children": []}}'
     ((name, child, children),), _ = output.read(Choice(text))
     assert (name, child["name"], children) == ("a", "b", [])
+
+
+def test_types_that_only_a_function_knows_are_read():
+    class Size(BaseModel):
+        cm: int
+
+    @dataclasses.dataclass
+    class Part:
+        size: Size
+
+    class Thing(BaseModel):
+        part: Part
+        other: Part | str
+
+    part = '{"size": {"cm": 3}}'
+    output = Records(parse_keys({"v": Thing}), single=True)
+    ((said,),), _ = output.read(Choice(f'{{"v": {{"part": {part}, "other": {part}}}}}'))
+    assert said == {"part": {"size": {"cm": 3}}, "other": {"size": {"cm": 3}}}
 
 
 def test_flatten_gives_fields_columns_of_their_own():

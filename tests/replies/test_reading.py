@@ -672,6 +672,12 @@ def test_decimals_keep_their_digits(around):
     assert str(amount) == digits
 
 
+@pytest.mark.parametrize("union", [str | list[str], list[str] | str | None])
+def test_a_number_within_a_form_of_a_union_keeps_its_digits(union):
+    output = Records(parse_keys({"v": union}), single=True)
+    assert output.read(Choice('{"v": ["a", 1.10, 2]}'))[0] == [(["a", "1.10", "2"],)]
+
+
 class Tree(BaseModel):
     size: int = 0
     share: float = 0.0

@@ -110,7 +110,7 @@ def tokens(usage: Any, names: tuple[str, ...]) -> Tokens:
         inside = usage.get(group) if group else usage
         value = inside.get(name) if isinstance(inside, dict) else None
         # without a call where it is a plain count or lacks, as nearly always
-        plain = value is None or (type(value) is int and value >= 0)
+        plain = value is None or (type(value) is int and 0 <= value < _MOST_TOKENS)
         counts.append(value if plain else amount(value))
     if counts[0] is counts[1] is None:
         raise ValueError("no tokens are counted")

@@ -120,7 +120,7 @@ class OpenAI(Dialect):
         cost = _cost(usage["cost"]) if priced else None
         try:
             return Used(bodies.tokens(usage, _COUNTS), cost, tier)
-        except (AttributeError, ValueError):
+        except ValueError:
             return Used(None, cost, tier)  # the cost may be known all the same
 
     def shared(
