@@ -151,6 +151,14 @@ def test_a_malformed_usage_loses_nothing(provider, odd):
     assert len(server.bodies) == 1
 
 
+def test_a_malformed_usage_does_not_hide_the_tier():
+    provider = connect(Endpoint("openai", "http://localhost:1", "m", "k"))
+    for odd in (1, "x", [1], True, {}, None):
+        answer = {**said("openai", "Yes."), "usage": odd, "service_tier": "flex"}
+        reply = provider.parse(HTTPResponse(200, {}, orjson.dumps(answer)))
+        assert (reply.tokens, reply.tier) == (None, "flex")
+
+
 @pytest.mark.parametrize("provider", DIALECTS)
 @pytest.mark.parametrize("odd", [None, [], "x", 3, [1], {"cached_tokens": "few"}])
 def test_malformed_details_lose_no_tokens(provider, odd):

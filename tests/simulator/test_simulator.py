@@ -185,6 +185,8 @@ def test_a_key_is_needed_where_one_is_set() -> None:
         assert exchange(sim, "/v1/models").status == 401
         key = {"Authorization": "Bearer secret"}
         assert chat(sim, headers=key, model="a").status == 200
+        gateway = {"x-goog-api-key": "secret", "Authorization": "Bearer gateway"}
+        assert exchange(sim, "/v1/models", headers=gateway).status == 200
         models = exchange(sim, "/v1/models", headers=key).body["data"]
         assert [model["id"] for model in models] == ["a", "b"]
         shown = exchange(sim, "/requests").raw.decode()

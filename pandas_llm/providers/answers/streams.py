@@ -132,7 +132,7 @@ def _together(name: str, values: Sequence[Any]) -> Any:
     return [_merged(same) for same in by_index.values()]
 
 
-def message(events: Iterable[Any]) -> Any:
+def message(events: Sequence[Any]) -> Any:
     """Put the events of Anthropic's Messages together."""
     whole: dict[str, Any] = {}
     blocks: dict[Any, dict[str, Any]] = {}
@@ -186,7 +186,7 @@ def candidates(events: Sequence[Any]) -> Any:
     return {**whole, "candidates": listed}
 
 
-def response(events: Iterable[Any]) -> Any:
+def response(events: Sequence[Any]) -> Any:
     """Find the whole of OpenAI's Responses, which the last event holds."""
     for event in objects(events):
         if event.get("type") in _ENDS:

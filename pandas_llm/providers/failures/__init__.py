@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     _Error = type[errors.ProviderError]
 
 _EXCERPT = 201
+"""Letters of a body that a message shows, with the mark behind."""
 _PAGE = 65_536
 """Bytes of a page that are looked at: its style sheet may stand before its title."""
 _MARKUP = re.compile(

@@ -114,13 +114,13 @@ class OpenAI(Dialect):
 
     def usage(self, data: Any) -> Used:
         """Read the tokens, and the cost where a server states it."""
-        usage = data.get("usage") or data["x_groq"]["usage"]
+        usage: Any = data.get("usage") or (data.get("x_groq") or {}).get("usage")
         tier = bodies.word(data, "service_tier") if "service_tier" in data else None
         priced = isinstance(usage, dict) and "cost" in usage
         cost = _cost(usage["cost"]) if priced else None
         try:
             return Used(bodies.tokens(usage, _COUNTS), cost, tier)
-        except ValueError:
+        except (AttributeError, ValueError):
             return Used(None, cost, tier)  # the cost may be known all the same
 
     def shared(

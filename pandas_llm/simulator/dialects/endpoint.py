@@ -69,7 +69,7 @@ class Vendor:
     def key_of(self, headers: Mapping[str, str]) -> str | None:
         """Return the key of a request; None where it has none."""
         scheme, _, key = headers.get("Authorization", "").partition(" ")
-        return key if scheme.lower() == "bearer" else headers.get(self.key)
+        return headers.get(self.key) or (key if scheme.lower() == "bearer" else None)
 
 
 Written = tuple[dict[str, Any], Mapping[str, Any]]
