@@ -191,6 +191,8 @@ def _opened(text: str, at: int, forms: Sequence[_Form]) -> _Form | None:
 
 def _lone_closing(text: str, form: _Form) -> int | None:
     """Return where reasoning without an opening mark ends."""
+    if form.closing.search(text) is None:  # as nearly always
+        return None
     context = _Context(text)
     opening = form.opening.search(text)
     before = len(text) if opening is None else opening.start()
@@ -205,13 +207,15 @@ def _lone_closing(text: str, form: _Form) -> int | None:
 
 def _without_inner(text: str, form: _Form) -> str:
     """Remove reasoning in the middle or at the end of an answer."""
+    if form.opening.search(text) is None:  # as nearly always
+        return text
     if not form.own and any(
         not form.closing.fullmatch(tag[0]) for tag in _MARKUP.finditer(text)
     ):
         return text  # it is markup that was asked for
     context = _Context(text)
     parts, at = [], 0
-    closings = list(context.real(form.closing)) if form.opening.search(text) else []
+    closings = list(context.real(form.closing))
     for opening in context.real(form.opening):
         line = text[max(at, opening.start() - _NEAR) : opening.start()]
         at_start = not line.rpartition("\n")[2].strip()
