@@ -175,7 +175,8 @@ class _Mender(Texts):
         space = _SPACE.match(self._text, at)
         if space is None:
             return at
-        check_comments(self._text, *space.span())
+        if not space[0].isspace():
+            check_comments(self._text, *space.span())
         return space.end()
 
     def _continues(self, current: Any, mark: str) -> bool:
