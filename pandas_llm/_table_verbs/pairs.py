@@ -143,19 +143,20 @@ class Judge:
         left: Source,
         right: Source,
         arguments: Mapping[str, Any],
-        used: Used = ([], []),
+        used: Used | None = None,
         key: str = "same",
     ) -> None:
-        # by the call's template, or the columns `used`, which then are compared too
+        # the columns `used` are compared, and asked about where there is no template
         from pandas_llm.plan import Plan
 
         question = arguments["template"]
-        if question is None:
+        if question is None and used is not None:
             question = _default_question(left, used[0], right, used[1])
         asked = partial(Plan, question, {key: bool}, verb="extract")
         self.plan = asked(**arguments["options"])
         refuse_columns(self.plan)
-        self.left, self.right = _sides(left, right, question, self.plan, used)
+        named = used or ([], [])
+        self.left, self.right = _sides(left, right, question, self.plan, named)
         sure = partial(asked, confidence=True)
         self._models = cheap_first(arguments, self.plan, sure, "recall", "precision")
         self._key, self._most = key, 0

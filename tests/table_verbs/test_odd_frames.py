@@ -394,6 +394,7 @@ def test_attrs_and_flags_are_those_of_the_data_as_with_pandas(verb, sim):
         ("filter", {"regex": "t"}, "df.filter picks labels"),
         ("nlargest", {"k": True}, "k must be a whole number of at least 1, not True"),
         ("nlargest", {"votes": None}, "votes must be True or False, not None"),
+        ("nlargest", {"template": None}, "needs a template"),
         ("ngroup", {"neighbors": -1}, "neighbors must be a whole number"),
         ("embed", {"dimensions": 0}, "dimensions must be a whole number"),
         ("classify", {"confidence": "yes"}, "confidence must be True or False"),
