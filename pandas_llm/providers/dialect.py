@@ -30,7 +30,6 @@ if TYPE_CHECKING:
         Request,
         SchemaMode,
         Spec,
-        Tokens,
     )
 
     Body = dict[str, Any]
@@ -44,16 +43,6 @@ class Bundling(NamedTuple):
 
     inputs: int = 2048
     tokens: int = 300_000
-
-
-class Vectors(NamedTuple):
-    """What an answer with embeddings holds."""
-
-    values: Sequence[Any]
-    """In the order of the texts; each numbers, or base64 of float32."""
-    tokens: Tokens | None
-    cost: float | None = None
-    """Dollars, where the server says."""
 
 
 class Dialect(Reader):
@@ -96,7 +85,8 @@ class Dialect(Reader):
     """Headers of every request."""
     embeds: ClassVar[Bundling | None] = None
     """What a request for embeddings may hold; None where there are none. With it go
-    `vectors_path`, `embeddings` and `vectors`."""
+    `vectors_path`, `embeddings`, and `vectors`: those of an answer in the order of the
+    texts, each numbers or base64 of float32."""
     batches: ClassVar[type[Batches] | None] = None
     """What its batch endpoint is like; None where none is known."""
 

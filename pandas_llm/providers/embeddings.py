@@ -61,13 +61,13 @@ class Embeddings:
         data = self._dialect.answer(response)
         try:
             vectors = self._dialect.vectors(data)
-            choices = tuple(Choice("", vector=_packed(v)) for v in vectors.values)
+            choices = tuple(Choice("", vector=_packed(vector)) for vector in vectors)
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise failures.lacks(f"vectors ({error})", response) from error
         self._check({len(choice.vector or b"") // 4 for choice in choices})
         self.wire = len(response.body) // len(choices)
         reply: Reply = self._dialect.reply(choices, response, data)
-        return reply._replace(tokens=vectors.tokens, cost=vectors.cost)
+        return reply
 
     def _check(self, lengths: set[int]) -> None:
         """Refuse vectors that are not of one length, the one asked for if any."""

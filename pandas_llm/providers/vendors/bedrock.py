@@ -15,7 +15,7 @@ import orjson
 from pandas_llm.errors import AuthenticationError, BadRequestError
 from pandas_llm.providers import failures
 from pandas_llm.providers.answers import bodies
-from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
+from pandas_llm.providers.dialect import Bundling, Dialect
 from pandas_llm.providers.failures import negotiation
 from pandas_llm.providers.registry import Preset
 from pandas_llm.providers.vendors.anthropic import KEEPS
@@ -110,9 +110,8 @@ class Bedrock(Dialect):
         length = {"dimensions": dimensions} if dimensions else {}
         return {"inputText": text, **length, **spec.extra}
 
-    def vectors(self, data: Any) -> Vectors:
-        count = bodies.amount(data.get("inputTextTokenCount"))
-        return Vectors([data["embedding"]], None if count is None else Tokens(count))
+    def vectors(self, data: Any) -> list[Any]:
+        return [data["embedding"]]
 
     def shared(
         self, spec: Spec, schema: Schema, capabilities: Capabilities, n: int
@@ -164,6 +163,9 @@ class Bedrock(Dialect):
         return [part, dict(self.mark)]
 
     def usage(self, data: Any) -> Used:
+        """Read the tokens; Titan's vectors have another name for them."""
+        if "inputTextTokenCount" in data:
+            return Used(bodies.tokens(data, ("inputTextTokenCount", "")))
         tier = bodies.word(data.get("serviceTier"), "type")
         return Used(_tokens(data["usage"]), tier=tier)
 

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from pandas_llm.providers.answers.bodies import amount
 from pandas_llm.providers.answers.headers import LIMITS, limit_names
 from pandas_llm.providers.batches import AzureBatches, Batches, MistralBatches
-from pandas_llm.providers.dialect import Bundling, Vectors
+from pandas_llm.providers.dialect import Bundling
 from pandas_llm.providers.registry import Preset
 from pandas_llm.providers.vendors.anthropic import MARK
 from pandas_llm.providers.vendors.openai import KEEPS, OpenAI
@@ -96,8 +96,8 @@ class Ollama(OneChoice):
         """Return the address of its own endpoint."""
         return endpoint.base_url.removesuffix("/v1") + "/api/embed"
 
-    def vectors(self, data: Any) -> Vectors:
-        return Vectors(data["embeddings"], *self.used(data)[:2])
+    def vectors(self, data: Any) -> Any:
+        return data["embeddings"]
 
     def usage(self, data: Any) -> Used:
         """Read the tokens; its own way has another name for them."""

@@ -15,7 +15,7 @@ import orjson
 from pandas_llm.errors import PromptFilteredError
 from pandas_llm.providers import batches, failures
 from pandas_llm.providers.answers import bodies, streams
-from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
+from pandas_llm.providers.dialect import Bundling, Dialect
 from pandas_llm.providers.failures.negotiation import merged
 from pandas_llm.providers.registry import Preset
 from pandas_llm.types import Capabilities, Choice, FileLimits, ImageLimits, Tokens, Used
@@ -220,10 +220,8 @@ class Google(Dialect):
             "requests": [{**each, "content": {"parts": [{"text": t}]}} for t in texts]
         }
 
-    def vectors(self, data: Any) -> Vectors:
-        """Find the vectors; older models do not count tokens."""
-        vectors = [item["values"] for item in data["embeddings"]]
-        return Vectors(vectors, *self.used(data)[:2])
+    def vectors(self, data: Any) -> list[Any]:
+        return [item["values"] for item in data["embeddings"]]
 
     def shared(
         self, spec: Spec, schema: Schema, capabilities: Capabilities, n: int

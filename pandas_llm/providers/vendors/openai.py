@@ -17,7 +17,7 @@ from pandas_llm.providers import failures
 from pandas_llm.providers.answers import bodies, streams
 from pandas_llm.providers.answers.headers import LIMITS
 from pandas_llm.providers.batches import Batches, OpenAIBatches
-from pandas_llm.providers.dialect import Bundling, Dialect, Vectors
+from pandas_llm.providers.dialect import Bundling, Dialect
 from pandas_llm.providers.registry import Preset
 from pandas_llm.types import Capabilities, Choice, FileLimits, ImageLimits, Odds, Used
 
@@ -106,11 +106,10 @@ class OpenAI(Dialect):
         sent = {k: v for k, v in fields.items() if k not in capabilities.refused}
         return {"model": self.model, "input": texts, **sent, **spec.extra}
 
-    def vectors(self, data: Any) -> Vectors:
+    def vectors(self, data: Any) -> list[Any]:
         """Find the vectors; each says which text it is of."""
         items = sorted(data["data"], key=lambda item: item.get("index", 0))
-        vectors = [item["embedding"] for item in items]
-        return Vectors(vectors, *self.used(data)[:2])
+        return [item["embedding"] for item in items]
 
     def usage(self, data: Any) -> Used:
         """Read the tokens, and the cost where a server states it."""
