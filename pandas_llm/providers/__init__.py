@@ -13,8 +13,8 @@ that people write before the slash, and a `Preset`.
 
 from __future__ import annotations
 
+from pandas_llm.providers.answers.bodies import ODD
 from pandas_llm.providers.batches import (
-    ODD,
     Batches,
     Listed,
     Page,

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 import orjson
 
 from pandas_llm.errors import ConfigurationError
-from pandas_llm.providers.answers.bodies import parsed
+from pandas_llm.providers.answers.bodies import ODD, parsed
 from pandas_llm.types import HTTPRequest, HTTPResponse
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ _BOUNDARY = "pandas-llm-7f3c9b1e5d2a4860"
 _ENDPOINTS = ("chat/completions", "responses", "embeddings")
 """What a batch may ask for, of what this package asks."""
 Phase = Literal["running", "ended"]
-ODD = (AttributeError, LookupError, TypeError, ValueError)
-"""Errors of reading an answer that does not come from a batch endpoint."""
 
 
 class Snapshot(NamedTuple):

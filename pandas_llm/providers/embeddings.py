@@ -14,6 +14,7 @@ import orjson
 
 from pandas_llm.errors import ConfigurationError, MalformedReplyError
 from pandas_llm.providers import failures
+from pandas_llm.providers.answers.bodies import ODD
 from pandas_llm.providers.failures import negotiation
 from pandas_llm.types import Capabilities, Choice, HTTPRequest, Reply
 
@@ -62,7 +63,7 @@ class Embeddings:
         try:
             vectors = self._dialect.vectors(data)
             choices = tuple(Choice("", vector=_packed(vector)) for vector in vectors)
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
+        except ODD as error:
             raise failures.lacks(f"vectors ({error})", response) from error
         self._check({len(choice.vector or b"") // 4 for choice in choices})
         self.wire = len(response.body) // len(choices)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import orjson
 
-from pandas_llm.providers.answers.bodies import amount
+from pandas_llm.providers.answers.bodies import ODD, amount
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -117,7 +117,7 @@ def slots_of(response: HTTPResponse) -> int:
     """Return how many rows llama.cpp's properties say it reads at once; 0 for none."""
     try:
         return amount(orjson.loads(response.body)["total_slots"]) or 0
-    except (LookupError, TypeError, ValueError):
+    except ODD:
         return 0
 
 
@@ -127,7 +127,7 @@ def models_of(response: HTTPResponse) -> list[str] | None:
         data = orjson.loads(response.body)
         listed = data["data"] if "data" in data else data["models"]
         names = [str(one.get("id") or one["name"]) for one in listed]
-    except (orjson.JSONDecodeError, AttributeError, LookupError, TypeError):
+    except ODD:
         return None
     return [name.removeprefix("models/") for name in names if name.isprintable()]
 

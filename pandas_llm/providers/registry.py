@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from pandas_llm.errors import ConfigurationError, MalformedReplyError
+from pandas_llm.providers.answers.bodies import ODD
 from pandas_llm.providers.embeddings import Embeddings
 from pandas_llm.providers.failures import generated
 from pandas_llm.redaction import visible
@@ -197,7 +198,7 @@ def read_reply(provider: Provider, response: HTTPResponse) -> Reply:
         for choice in reply.choices:
             words.append(choice.finish_reason)  # noqa: PERF401 - nearly always one
         plain = "".join(filter(None, words)).isprintable()
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
+    except ODD as error:
         raise MalformedReplyError(
             f"the reply is not a chat completion: {error}", status=response.status
         ) from error

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from pandas_llm.types import Choice, HTTPResponse
 
+ODD = (AttributeError, LookupError, TypeError, ValueError)
+"""Errors of reading an answer that is not of the form it is read for."""
 TEXTS = ("text", "output_text")
 """Types of the parts of a content that are its text."""
 _LONG = 19

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pandas_llm.errors import LLMError
 from pandas_llm.providers import failures
 from pandas_llm.providers.answers import streams
+from pandas_llm.providers.answers.bodies import ODD
 from pandas_llm.providers.answers.headers import quota
 from pandas_llm.types import Quotas, Reply, Used
 
@@ -34,7 +35,7 @@ class Reader:
         """Read what an answer used; odd fields count as missing."""
         try:
             return self.usage(data)
-        except (AttributeError, LookupError, TypeError, ValueError, OverflowError):
+        except (*ODD, OverflowError):
             return Used()  # the answer counts all the same
 
     def load(self, response: HTTPResponse) -> Any:
@@ -54,7 +55,7 @@ class Reader:
         """Parse a body if it can be."""
         try:
             return self.load(response)
-        except (AttributeError, LookupError, TypeError, ValueError, LLMError):
+        except (*ODD, LLMError):
             return None
 
     def joined(self, events: Sequence[Any]) -> Any:

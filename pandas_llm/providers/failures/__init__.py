@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from pandas_llm import errors
-from pandas_llm.providers.answers.bodies import objects, parsed
+from pandas_llm.providers.answers.bodies import ODD, objects, parsed
 from pandas_llm.providers.answers.headers import duration, retry_after
 from pandas_llm.providers.failures.words import Failure, meaning, without_quotes
 from pandas_llm.redaction import clipped
@@ -122,7 +122,7 @@ def classify(response: HTTPResponse, data: Any, url: str = "") -> errors.Provide
     """Return the error: by code, type and the vendor's words, then by the status."""
     try:
         return _classified(response, data, url)
-    except (AttributeError, LookupError, TypeError, ValueError):
+    except ODD:
         # a body may be anything: then the status alone decides
         return _classified(response._replace(body=b""), None, url)
 
