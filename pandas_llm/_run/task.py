@@ -207,7 +207,9 @@ class Task:
     @property
     def exact(self) -> dict[str, Any]:
         """What tables of other packages need to know of the new columns."""
-        return {c.name: c.exact or "str" * (c.kind == "str") for c in self.columns}
+        return {
+            c.name: c.exact or ("str" if c.kind == "str" else "") for c in self.columns
+        }
 
 
 def check_names(task: Task) -> None:
