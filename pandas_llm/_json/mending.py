@@ -175,7 +175,7 @@ class _Mender(Texts):
         space = _SPACE.match(self._text, at)
         if space is None:
             return at
-        if not space[0].isspace():
+        if space[0].strip():
             check_comments(self._text, *space.span())
         return space.end()
 
