@@ -149,13 +149,12 @@ class Judge:
         # the columns `used` are compared, and asked about where there is no template
         from pandas_llm.plan import Plan
 
-        question = arguments["template"]
+        question, named = arguments["template"], used or ([], [])
         if question is None and used is not None:
-            question = _default_question(left, used[0], right, used[1])
+            question = _default_question(left, named[0], right, named[1])
         asked = partial(Plan, question, {key: bool}, verb="extract")
         self.plan = asked(**arguments["options"])
         refuse_columns(self.plan)
-        named = used or ([], [])
         self.left, self.right = _sides(left, right, question, self.plan, named)
         sure = partial(asked, confidence=True)
         self._models = cheap_first(arguments, self.plan, sure, "recall", "precision")
