@@ -14,7 +14,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel
 
 import pandas_llm
 from pandas_llm import GenerationError, Plan, Quoted
@@ -276,6 +276,7 @@ TYPED = {
     ),
     "either": (int | str, pl.String),
     "odd": (Literal[1, "a"], pl.String),
+    "rooted": (RootModel[RootModel[list[int]]], pl.List(pl.Int64)),
 }
 
 
