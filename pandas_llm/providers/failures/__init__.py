@@ -130,18 +130,19 @@ def classify(response: HTTPResponse, data: Any, url: str = "") -> errors.Provide
 def _classified(response: HTTPResponse, data: Any, url: str) -> errors.ProviderError:
     """Return the error of a body that can be read."""
     body = _passed_on(_error_body(data))
-    status = _meant(response.status, _codes(body, data))
+    codes, said = _codes(body, data), _message(body)
+    status = _meant(response.status, codes)
     response = response._replace(status=status)
     code, param = _code(body, status), body.get("param")
-    message = _message(body) or excerpt(response)
+    message = said or excerpt(response)
     reasons, told = _details(body)
     words = without_quotes(message, _asked(response.asked))
     asked_wait = retry_after(response, words)
     wait = told if asked_wait is None else asked_wait
-    if data is not None and _message(body) is None:
+    if data is not None and said is None:
         words = ""  # the start of a body that has no message may be the row's text
-    codes = (*_codes(body, data), *reasons)
-    failure = Failure(status, codes, words, urlsplit(url).hostname or "", wait)
+    host = urlsplit(url).hostname or ""
+    failure = Failure(status, (*codes, *reasons), words, host, wait)
     kind = meaning(failure) or _by_status(response, wait)
     if data is None and _is_page(response):
         message = _page(response)
@@ -238,10 +239,9 @@ def _page(response: HTTPResponse) -> str:
 
 def _is_page(response: HTTPResponse) -> bool:
     """Return whether an answer is an HTML page, as firewalls and proxies send them."""
-    kind = response.headers.get("content-type") or response.headers.get("Content-Type")
     start = response.body.removeprefix(codecs.BOM_UTF8).lstrip()[:15].lower()
-    is_html = "html" in (kind or "") and not start.startswith((b"{", b"["))
-    return is_html or start.startswith(_PAGES)
+    is_html = "html" in response.headers.get("content-type", "")
+    return start.startswith(_PAGES) or (is_html and not start.startswith((b"{", b"[")))
 
 
 def _details(body: dict[str, Any]) -> tuple[list[str], float | None]:
@@ -278,18 +278,17 @@ def holds_error(data: Any) -> bool:
         data = data[0]
     if not isinstance(data, dict):
         return False
-    if _base_resp(data):
-        return True
-    error = data.get("error") or data.get("object") == "error"  # vLLM
+    error = _base_resp(data) or data.get("error")
+    error = error or data.get("object") == "error"  # vLLM
     error = error or bool(objects(data.get("errors")))  # Cloudflare
     if isinstance(error, dict):
         return any(error.values()) and str(error.get("code")) != "0"
     return bool(error)
 
 
-def _base_resp(data: Any) -> dict[str, Any]:
+def _base_resp(data: dict[str, Any]) -> dict[str, Any]:
     """Return the error of MiniMax's ``base_resp``; empty without one."""
-    inner = data.get("base_resp") if isinstance(data, dict) else None
+    inner = data.get("base_resp")
     if not isinstance(inner, dict) or str(inner.get("status_code") or 0) == "0":
         return {}
     code = str(inner["status_code"])
@@ -301,19 +300,18 @@ def _error_body(data: Any) -> dict[str, Any]:
     """Find the error in ``[{…}]``, ``{"error": …}``, a flat object or a text."""
     if isinstance(data, list) and data:
         data = data[0]
-    if base_resp := _base_resp(data):
-        return base_resp
-    if isinstance(data, dict) and data.get("error"):
-        error = data["error"]
-        if isinstance(error, dict):
-            return error
-        if isinstance(error, str) and not data.get("message"):
-            return {**data, "message": error}  # xAI
     if isinstance(data, str):
         return {"message": data}
-    if isinstance(data, dict) and _message(data) is None:
-        data = next(iter(objects(data.get("errors"))), data)  # Cloudflare
-    return data if isinstance(data, dict) else {}
+    if not isinstance(data, dict):
+        return {}
+    error = _base_resp(data) or data.get("error")
+    if error and isinstance(error, dict):
+        return error
+    if error and isinstance(error, str) and not data.get("message"):
+        return {**data, "message": error}  # xAI
+    if _message(data) is None:
+        return next(iter(objects(data.get("errors"))), data)  # Cloudflare
+    return data
 
 
 def _passed_on(body: dict[str, Any]) -> dict[str, Any]:
