@@ -89,7 +89,7 @@ async def _take(upload: Upload, part: Part, snapshot: Snapshot) -> None:
     part.done, part.failed = snapshot.done, snapshot.failed
     if snapshot.full and part.file:
         book.full(part, snapshot.reason or "")
-    elif snapshot.state == "ended":
+    elif snapshot.ended:
         keys = {key.hex() for key in book.rows(part)}
         own: dict[str, Result] = {}
         results = await _results(upload, part, snapshot.files)
@@ -172,7 +172,7 @@ async def _end(upload: Upload, part: Part) -> None:
     except ModelNotFoundError:
         part.end(_GONE)
         return
-    if snapshot.state != "ended":  # else it would be refused
+    if not snapshot.ended:  # else it would be refused
         await upload.send(upload.batches.cancel(part.id))
         snapshot = await upload.state_of(part.id)
     part.word = visible(snapshot.word)

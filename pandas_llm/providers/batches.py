@@ -9,7 +9,7 @@ those that are alike; others stand beside their vendor's dialect.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from urllib.parse import urlencode
 
 import orjson
@@ -26,14 +26,13 @@ LABEL = "pandas_llm"
 _BOUNDARY = "pandas-llm-7f3c9b1e5d2a4860"
 _ENDPOINTS = ("chat/completions", "responses", "embeddings")
 """What a batch may ask for, of what this package asks."""
-Phase = Literal["running", "ended"]
 
 
 class Snapshot(NamedTuple):
     """What a vendor says of one batch."""
 
     id: str
-    state: Phase
+    ended: bool
     word: str
     """The vendor's own word for it."""
     total: int
@@ -278,7 +277,7 @@ class OpenAIBatches(Batches):
         names = filter(None, map(data.get, there))
         return Snapshot(
             data["id"],
-            "ended" if word in self.ended else "running",
+            word in self.ended,
             word,
             counts.get("total") or 0,
             counts.get("completed") or 0,

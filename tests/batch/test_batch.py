@@ -478,9 +478,7 @@ def test_the_simulators_inline_batches_read_as_anthropics(simulator):
     ]
     made = dialect.read(httpx.post(request.url, content=request.body).content)
     assert made.total == 2
-    while (
-        now := dialect.read(httpx.get(dialect.poll(made.id)).content)
-    ).state != "ended":
+    while not (now := dialect.read(httpx.get(dialect.poll(made.id)).content)).ended:
         time.sleep(0.05)
     results = list(dialect.results(httpx.get(now.files[0]).content))
     assert {result.custom_id for result in results} == {"a", "b"}

@@ -203,7 +203,7 @@ def test_a_failed_operation_says_why():
     operation = {"name": "batches/b", "metadata": about, "done": True}
     error = {"code": 13, "message": "Internal."}
     told = dialect.read(orjson.dumps({**operation, "error": error}))
-    assert (told.state, told.word, told.total) == ("ended", "failed", 3)
+    assert (told.ended, told.word, told.total) == (True, "failed", 3)
     assert (told.reason, told.full, told.files) == ("Internal.", False, ())
     for code in (8, 429):
         full = dialect.read(orjson.dumps({**operation, "error": {"code": code}}))

@@ -92,7 +92,7 @@ class AnthropicBatches(Batches):
         ended = data["processing_status"] == "ended"
         return Snapshot(
             data["id"],
-            "ended" if ended else "running",
+            ended,
             data["processing_status"],
             counts["processing"] + counts["succeeded"] + failed,
             counts["succeeded"],

@@ -146,7 +146,7 @@ class GoogleBatches(batches.Batches):
             place = self.at(f"{file}:download", alt="media")
         return batches.Snapshot(
             name,
-            "ended" if data.get("done") or word in _ENDED else "running",
+            bool(data.get("done")) or word in _ENDED,
             word,
             *(total, done, failed),
             (place,) * bool(place),
