@@ -151,6 +151,16 @@ def test_a_malformed_usage_loses_nothing(provider, odd):
     assert len(server.bodies) == 1
 
 
+@pytest.mark.parametrize(
+    ("provider", "name"),
+    [("ollama", "prompt_eval_count"), ("bedrock", "inputTextTokenCount")],
+)
+def test_a_malformed_count_of_vectors_is_none(provider, name):
+    dialect = connect(Endpoint(provider, "http://127.0.0.1:9", "m", "k"))
+    used = [dialect.used({name: count}).tokens for count in (6, 0, "many", -3, None)]
+    assert used == [Tokens(6), Tokens(0), None, None, None]
+
+
 def test_a_malformed_usage_does_not_hide_the_tier():
     provider = connect(Endpoint("openai", "http://localhost:1", "m", "k"))
     for odd in (1, "x", [1], True, {}, None):

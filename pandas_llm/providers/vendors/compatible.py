@@ -8,14 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from pandas_llm.providers.answers.bodies import amount
+from pandas_llm.providers.answers.bodies import tokens
 from pandas_llm.providers.answers.headers import LIMITS, limit_names
 from pandas_llm.providers.batches import AzureBatches, Batches, MistralBatches
 from pandas_llm.providers.dialect import Bundling
 from pandas_llm.providers.registry import Preset
 from pandas_llm.providers.vendors.anthropic import MARK
 from pandas_llm.providers.vendors.openai import KEEPS, OpenAI
-from pandas_llm.types import Capabilities, FileLimits, ImageLimits, Tokens, Used
+from pandas_llm.types import Capabilities, FileLimits, ImageLimits, Used
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -102,7 +102,7 @@ class Ollama(OneChoice):
     def usage(self, data: Any) -> Used:
         """Read the tokens; its own way has another name for them."""
         if "prompt_eval_count" in data:
-            return Used(Tokens(amount(data["prompt_eval_count"]) or 0))
+            return Used(tokens(data, ("prompt_eval_count", "")))
         return super().usage(data)
 
 
