@@ -294,7 +294,7 @@ KNOWN = {
 
 
 def made(case: dict[str, Any]) -> dict[str, Any]:
-    """Make the meters of a case anew: a run uses them up."""
+    """Make the meters of a case; a run uses them up."""
     meters = ("requests", "tokens")
     return {name: make() if name in meters else make for name, make in case.items()}
 
