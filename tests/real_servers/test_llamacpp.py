@@ -227,8 +227,10 @@ def test_an_error_of_its_other_endpoints_is_the_rows(name, here):
         error_column="why",
         **{**here, "model": f"{name}/tiny-llama", "max_tokens": 20},
     )
-    assert out["why"].notna().tolist() == [False, False, True, False]
-    assert out["why"][2].startswith("context_length")
+    kinds = out["why"].str.split(":").str[0]
+    assert kinds[2] == "context_length"
+    assert set(kinds.drop(2).dropna()) <= FAILURES  # a random model may go on and on
+    assert out["completion"].notna().tolist() == [True, True, False, True]
 
 
 def test_what_rows_share_is_read_once():
