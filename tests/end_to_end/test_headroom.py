@@ -13,6 +13,16 @@ import pandas_llm
 
 RATE = 100.0  # requests a second that the account has, and this is their burst, too
 BURST = 20
+TRIES = 3  # a busy machine is slower for a while; it never makes a run too fast
+
+
+def is_reached(used, least, most):
+    """Return whether any of a few runs uses the least; none may use more than most."""
+    for part in (used() for _ in range(TRIES)):
+        assert part <= most
+        if part >= least:
+            return True
+    return False
 
 
 def ask(server, rows, **options):
@@ -29,41 +39,52 @@ def ask(server, rows, **options):
 @pytest.mark.parametrize("told", ["headers", "options"])
 def test_a_fifth_of_the_requests_is_left(simulator, told):
     limit = 60 * RATE
-    server = simulator(
-        requests_per_minute=limit, burst=BURST, latency=0.02, headers=told == "headers"
-    )
     options = {"requests_per_minute": limit} if told == "options" else {}
-    seconds = ask(server, 400, headroom=0.2, **options)
-    used = (400 - 0.8 * BURST) / seconds / RATE
-    assert 0.72 <= used <= 0.82  # 0.79 on a machine with nothing else to do
-    assert server.stats()["answered"] == server.stats()["requests"]
+
+    def used():
+        headers = told == "headers"
+        server = simulator(
+            requests_per_minute=limit, burst=BURST, latency=0.02, headers=headers
+        )
+        seconds = ask(server, 400, headroom=0.2, **options)
+        assert server.stats()["answered"] == server.stats()["requests"]
+        return (400 - 0.8 * BURST) / seconds / RATE
+
+    assert is_reached(used, 0.72, 0.82)  # 0.79 if nothing else is to do
 
 
 def test_a_fifth_of_the_tokens_is_left(simulator):
-    server = simulator(tokens_per_minute=120_000, latency=0.02)
-    seconds = ask(server, 250, headroom=0.2)
-    usage = pandas_llm.last_usage()
-    used = usage.input_tokens + usage.output_tokens
-    # 0.79 on a machine with nothing else to do; a busy one may be slower
-    assert 0.4 <= (used - 0.8 * 2000) / seconds / 2000 <= 0.84
+    def used():
+        server = simulator(tokens_per_minute=120_000, latency=0.02)
+        seconds = ask(server, 250, headroom=0.2)
+        usage = pandas_llm.last_usage()
+        tokens = usage.input_tokens + usage.output_tokens
+        return (tokens - 0.8 * 2000) / seconds / 2000
+
+    assert is_reached(used, 0.5, 0.84)  # 0.79 if nothing else is to do
 
 
 @pytest.mark.slow
 def test_more_is_left_from_the_moment_that_it_is_set(simulator):
-    server = simulator(requests_per_minute=60 * RATE, burst=BURST, latency=0.02)
-    seen = []
+    def used():
+        server = simulator(requests_per_minute=60 * RATE, burst=BURST, latency=0.02)
+        seen = []
 
-    def note(now):
-        if now.done >= 200:
-            now.headroom = 0.5
-        seen.append((now.seconds, now.requests, now.headroom))
+        def note(now):
+            if now.done >= 200:
+                now.headroom = 0.5
+            seen.append((now.seconds, now.requests, now.headroom))
 
-    ask(server, 500, headroom=0.2, progress=note)
-    at = next(i for i, (_, _, part) in enumerate(seen) if part == 0.5)
-    (begin, first, _), (end, last, _) = seen[at + 2], seen[-3]
-    assert 0.42 <= (last - first) / (end - begin) / RATE <= 0.53
-    (begin, first, _), (end, last, _) = seen[3], seen[at]
-    assert 0.7 <= (last - first) / (end - begin) / RATE <= 0.86
+        ask(server, 500, headroom=0.2, progress=note)
+        at = next(i for i, (_, _, part) in enumerate(seen) if part == 0.5)
+        before, after = rate(seen[3], seen[at]), rate(seen[at + 2], seen[-3])
+        assert before <= 0.86
+        return after if before >= 0.7 else 0.0  # too slow from the beginning
+
+    def rate(first, last):
+        return (last[1] - first[1]) / (last[0] - first[0]) / RATE
+
+    assert is_reached(used, 0.42, 0.53)
 
 
 def test_what_is_set_holds_for_the_later_runs_of_a_verb(simulator):
