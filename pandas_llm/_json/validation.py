@@ -51,8 +51,10 @@ class Reader:
         for name in self._quoted:  # as hot as it gets
             if text.count(name) > len(rows):
                 raise ValueError("a key may stand twice")
-        nested = text.count("{") > len(rows) + (not self._single)
-        if self._deep and (nested or "true" in text or "false" in text):
+        objects = len(rows) + (not self._single)
+        if self._deep and (
+            text.count("{") > objects or "true" in text or "false" in text
+        ):
             data = json.loads(text, object_pairs_hook=_once)
             items = [data] if self._single else data["records"]
             for item, row in zip(items, rows, strict=True):
